@@ -1,0 +1,108 @@
+"""The one exception tree of the harness.
+
+::
+
+    HarnessError                      exit code 3
+    ├── UsageError                    exit code 2: what was asked for cannot be meant
+    │   ├── ConfigurationError        a TOML file; carries every problem at once
+    │   ├── ModelError                a model or an artifact that is not what it should be
+    │   │   └── UnsupportedOperator   an operator that a format or a pass cannot hold
+    │   ├── DataError                 a data set that is not what it should be
+    │   └── ResultsError              a results folder, journal or table that cannot be read
+    ├── StoreError                    results cannot be written (disk full, read-only)
+    ├── TargetUnavailable             a target that cannot be reached or lacks its runtime
+    ├── BackendError                  a runtime refused or failed; wraps the runtime's own exception
+    └── WorkerError                   a worker died, hung or spoke nonsense
+
+Every error says what happened, where, the likely cause and the next command, because the person who
+reads it did not write this code.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+class HarnessError(Exception):
+    """Base of every error that the harness raises on purpose.
+
+    Parameters
+    ----------
+    what : str
+        What happened, in one sentence.
+    where : str, optional
+        File, TOML path, node, target: the place to look at.
+    cause : str, optional
+        The likely cause, if one is known.
+    next_step : str, optional
+        The command or the change that mends it.
+    """
+
+    exit_code = 3
+
+    def __init__(self, what: str, *, where: str = "", cause: str = "", next_step: str = "") -> None:
+        self.what, self.where, self.cause, self.next_step = what, where, cause, next_step
+        super().__init__(what)
+
+    def __str__(self) -> str:
+        lines = [self.what]
+        for label, text in (("where", self.where), ("cause", self.cause), ("next", self.next_step)):
+            if text:
+                lines.append(f"  {label:<6} {text}")
+        return "\n".join(lines)
+
+
+class UsageError(HarnessError):
+    """What was asked for cannot be meant: an unknown name, a bad argument."""
+
+    exit_code = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong in a configuration, with its TOML path (``gate[2].max``)."""
+
+    path: str
+    message: str
+
+
+class ConfigurationError(UsageError):
+    """A configuration file with one or more problems, all of them reported at once."""
+
+    def __init__(self, where: str, problems: tuple[Problem, ...], *, next_step: str = "") -> None:
+        self.problems = problems
+        listed = "\n".join(f"  {problem.path}: {problem.message}" for problem in problems)
+        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        super().__init__(f"{count} in the configuration\n{listed}", where=where, next_step=next_step)
+
+
+class ModelError(UsageError):
+    """A model or an artifact that is not what it should be."""
+
+
+class UnsupportedOperator(ModelError):
+    """An operator that a format or a pass cannot hold."""
+
+
+class DataError(UsageError):
+    """A data set that is not what it should be."""
+
+
+class ResultsError(UsageError):
+    """A results folder, journal or table that cannot be read as one."""
+
+
+class StoreError(HarnessError):
+    """Results cannot be written."""
+
+
+class TargetUnavailable(HarnessError):
+    """A target cannot be reached, or lacks the runtime that it names."""
+
+
+class BackendError(HarnessError):
+    """A runtime refused a model or an input, or failed while it ran."""
+
+
+class WorkerError(HarnessError):
+    """A worker died, hung, or spoke something that is not the wire format."""
