@@ -1,0 +1,216 @@
+"""The seams. Each is small; an ability that only some have is a Protocol of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, Self, runtime_checkable
+
+from numpy.typing import NDArray
+
+from harness.core.artifact import Artifact, TensorSpec
+from harness.core.job import Batch, Case, Event, Job, JobResult, Options, Samples
+from harness.core.measurement import Measurement
+from harness.core.preprocess import Feeds, Outputs
+
+Clock = Callable[[], int]
+"""Monotonic time in nanoseconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Availability:
+    """Whether a backend can run here.
+
+    Parameters
+    ----------
+    version : str
+        Of the runtime; empty where it is not installed.
+    devices : tuple of str
+        What the runtime sees (providers, devices).
+    reason : str
+        Why it cannot run; empty where it can.
+    install : str
+        The command that mends it.
+    """
+
+    version: str = ""
+    devices: tuple[str, ...] = ()
+    reason: str = ""
+    install: str = ""
+
+
+class Session(Protocol):
+    """An open model. A context manager; ``run`` blocks and the caller owns what it returns."""
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]: ...
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]: ...
+    @property
+    def effective(self) -> Mapping[str, str]:
+        """``provider``, ``precision`` and ``threads`` that are really in use."""
+        ...
+
+    def run(self, feeds: Feeds) -> Outputs: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *exc: object) -> None: ...
+
+
+class Backend(Protocol):
+    """A runtime. Its constructor does no I/O and imports nothing."""
+
+    name: str
+    formats: tuple[str, ...]
+
+    def probe(self) -> Availability: ...
+    def open(self, artifact: Artifact, options: Options) -> Session:
+        """Open a model, or raise ``BackendError``; never something else than was asked for."""
+        ...
+
+
+@runtime_checkable
+class SupportsBinding(Protocol):
+    """The fastest safe repeated call on fixed buffers."""
+
+    def bind(self, feeds: Feeds) -> Callable[[], object]:
+        """Return a call that runs the model once on `feeds` and leaves the outputs readable to the host."""
+        ...
+
+
+class DataAccess(Protocol):
+    """The data sets of a batch, already on the device."""
+
+    def feeds(self, name: str, start: int, stop: int) -> Feeds:
+        """Canonical model inputs of the rows `start` to `stop` of the set `name`."""
+        ...
+
+    def __contains__(self, name: str) -> bool: ...
+
+
+class Bench(Protocol):
+    """What a measure may use on the device."""
+
+    @property
+    def artifact(self) -> Artifact: ...
+    @property
+    def clock(self) -> Clock: ...
+    @property
+    def data(self) -> DataAccess: ...
+
+    def open(self, artifact: Artifact | None = None, *, setting: str = "", **options: Any) -> Session:
+        """Open the batch's model, or another file, with the case's options changed by `options`."""
+        ...
+
+    def spawn(self, case: Case) -> Samples:
+        """Measure `case` in a fresh process; raises ``WorkerError`` if that process dies or hangs."""
+        ...
+
+    def scratch(self) -> Path:
+        """A folder of the case's own, deleted after it."""
+        ...
+
+
+Measure = Callable[[Bench, Case], Iterator[Samples]]
+"""Yields the parts of a case as they are measured; parts are joined by ``job.merge``."""
+
+
+class Unsupported(Exception):
+    """Raised by a measure where the session lacks an ability: the job becomes a SKIPPED row."""
+
+
+@dataclass(frozen=True, slots=True)
+class SetInfo:
+    """A data set as the planner knows it.
+
+    ``family`` is ``clean`` or the corruption's name; ``input_sha256`` gives, for a number of leading rows,
+    the digest of the canonical model input.
+    """
+
+    name: str
+    family: str
+    severity: int
+    samples: int
+    input_sha256: Callable[[int], str] = field(compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class CaseContext:
+    """What a suite may know when it says which cases there are.
+
+    Parameters
+    ----------
+    variant : str
+    reference : bool
+        These are the cases of the reference on the host.
+    quantized : bool
+    task : str
+        ``classification`` or ``regression``.
+    settings : mapping
+        The suite's own table of ``validation.toml``.
+    sets : tuple of SetInfo
+        ``clean`` first.
+    batch : int, optional
+        The model's fixed batch size; None where it is dynamic.
+    inputs : tuple of TensorSpec
+        Canonical inputs.
+    max_samples : int, optional
+        Of the target.
+    """
+
+    variant: str
+    reference: bool
+    quantized: bool
+    task: str
+    settings: Mapping[str, Any]
+    sets: tuple[SetInfo, ...]
+    batch: int | None
+    inputs: tuple[TensorSpec, ...]
+    max_samples: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SummaryContext:
+    """What a suite may know when it says what samples mean.
+
+    Parameters
+    ----------
+    artifact : Artifact
+    options : Options
+        What was asked of the session.
+    task : str
+    labels : ndarray, shape (n,), optional
+        In the run's sample order.
+    reference : callable
+        ``(variant, case, severity)`` to the samples of the reference on the host, or None.
+    emulated : bool
+        The clock means nothing.
+    settings : mapping
+        The suite's own table of ``validation.toml``.
+    """
+
+    artifact: Artifact
+    options: Options
+    task: str
+    labels: NDArray[Any] | None
+    reference: Callable[[str, str, int], Samples | None]
+    emulated: bool
+    settings: Mapping[str, Any]
+
+
+class Suite(Protocol):
+    """The host's half of a suite; its constructor takes nothing and does nothing."""
+
+    name: str
+
+    def cases(self, context: CaseContext) -> tuple[Case, ...]: ...
+    def summarise(self, job: Job, result: JobResult, context: SummaryContext) -> list[Measurement]: ...
+    def check(self, settings: Mapping[str, Any]) -> list[tuple[str, str]]:
+        """What is wrong with the suite's table: pairs of key and message."""
+        ...
+
+
+class Executor(Protocol):
+    """Starts workers where the target is, and brings bytes there and results back."""
+
+    def run(self, batches: Iterable[Batch]) -> Iterator[Event]: ...

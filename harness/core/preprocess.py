@@ -1,0 +1,170 @@
+"""From raw samples to what a model eats, and from its outputs back to real numbers.
+
+The host decodes and resizes; what is left (affine part, channel order, layout, dtype) happens here, in
+numpy, on every device, untimed. The same code runs on the host, so that both can hash the result.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.core.artifact import Artifact, Quantization, TensorSpec
+from harness.core.errors import DataError
+
+Feeds = dict[str, NDArray[Any]]
+Outputs = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Preprocess:
+    """Affine part, channel order, layout and dtype of one input.
+
+    ``x = (raw * scale - mean) / std``, in float32, then channels, layout, dtype.
+
+    Parameters
+    ----------
+    scale : float
+    mean, std : tuple of float
+        One value, or one a channel (last axis of the raw sample).
+    reverse_channels : bool
+        RGB on disk, BGR in the model (or the other way round).
+    layout : str
+        ``NCHW`` moves the last axis of the raw sample to the front; ``same`` leaves it.
+    dtype : str
+        What the canonical model takes.
+    shape : tuple of int
+        Shape of one sample after layout; empty leaves it.
+    """
+
+    scale: float = 1.0
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+    reverse_channels: bool = False
+    layout: str = "same"
+    dtype: str = "float32"
+    shape: tuple[int, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Preprocess:
+        """Read what ``to_json`` wrote."""
+        return cls(**{name: tuple(item) if isinstance(item, list) else item for name, item in value.items()})
+
+
+def apply(raw: NDArray[Any], step: Preprocess) -> NDArray[Any]:
+    """Make the canonical model input.
+
+    Parameters
+    ----------
+    raw : ndarray, shape (n, …)
+        Images are (n, h, w, c).
+    step : Preprocess
+
+    Returns
+    -------
+    ndarray, shape (n, …), dtype `step.dtype`, C-contiguous
+    """
+    x = np.asarray(raw)
+    if step.reverse_channels:
+        x = x[..., ::-1]
+    if np.issubdtype(np.dtype(step.dtype), np.floating):
+        x = x.astype(np.float32)
+        # An identity step is skipped, so that float inputs pass through bit by bit.
+        if step.scale != 1.0:
+            x = x * np.float32(step.scale)
+        if any(step.mean):
+            x = x - np.asarray(step.mean, np.float32)
+        if any(value != 1.0 for value in step.std):
+            x = x / np.asarray(step.std, np.float32)
+    if step.layout == "NCHW":
+        x = np.moveaxis(x, -1, 1)
+    if step.shape:
+        x = x.reshape(len(x), *step.shape)
+    return np.ascontiguousarray(x, dtype=step.dtype)
+
+
+def digest(feeds: Iterable[Mapping[str, NDArray[Any]]]) -> str:
+    """Hash the canonical inputs, chunk by chunk, so that host and device can be compared.
+
+    The hash does not depend on how the rows were cut into chunks.
+    """
+    by_name: dict[str, Any] = {}
+    for chunk in feeds:
+        for name, array in chunk.items():
+            state = by_name.setdefault(
+                name, hashlib.sha256(f"{name} {array.dtype} {array.shape[1:]}".encode())
+            )
+            state.update(np.ascontiguousarray(array).data)
+    joined = "".join(f"{name}:{state.hexdigest()}\n" for name, state in sorted(by_name.items()))
+    return hashlib.sha256(joined.encode()).hexdigest()
+
+
+def quantize(x: NDArray[Any], step: Quantization, dtype: str) -> NDArray[Any]:
+    """Quantize real numbers for an integer input, rounding half to even, saturating."""
+    limits = np.iinfo(dtype)
+    q = np.rint(x / np.float32(step.scale)) + step.zero_point
+    return np.asarray(np.clip(q, limits.min, limits.max), dtype=dtype)
+
+
+def dequantize(q: NDArray[Any], step: Quantization) -> NDArray[np.float32]:
+    """Real numbers of an integer output."""
+    return (q.astype(np.float32) - np.float32(step.zero_point)) * np.float32(step.scale)
+
+
+def match(names: Iterable[str], specs: tuple[TensorSpec, ...], what: str) -> dict[str, TensorSpec]:
+    """Pair canonical names with the file's tensors: by name, else by position where the counts agree.
+
+    Converters rename tensors; a file whose names and count both differ is refused.
+    """
+    wanted = tuple(names)
+    by_name = {spec.name: spec for spec in specs}
+    if all(name in by_name for name in wanted):
+        return {name: by_name[name] for name in wanted}
+    if len(wanted) == len(specs):
+        return dict(zip(wanted, specs, strict=True))
+    raise DataError(
+        f"the {what}s {', '.join(wanted)} do not fit the model's {', '.join(by_name)}",
+        cause=f"the data set or the validation file names {what}s that this artifact does not have",
+        next_step="name them as the model does",
+    )
+
+
+def to_feeds(
+    canonical: Mapping[str, NDArray[Any]], artifact: Artifact, specs: tuple[TensorSpec, ...]
+) -> Feeds:
+    """Turn canonical inputs into what this artifact's file takes: layout, then integer inputs."""
+    feeds: Feeds = {}
+    for name, spec in match(canonical, specs, "input").items():
+        x = canonical[name]
+        axes = artifact.input_permutation.get(name)
+        if axes is not None:
+            x = np.ascontiguousarray(x.transpose(axes))
+        if spec.quantization is not None and np.issubdtype(x.dtype, np.floating):
+            x = quantize(x, spec.quantization, spec.dtype)
+        feeds[spec.name] = x
+    return feeds
+
+
+def to_outputs(
+    outputs: Mapping[str, NDArray[Any]], artifact: Artifact, specs: tuple[TensorSpec, ...]
+) -> Outputs:
+    """Turn what the file returned into canonical outputs: real numbers, then layout."""
+    real: Outputs = {}
+    for spec in specs:
+        y = outputs[spec.name]
+        if spec.quantization is not None:
+            y = dequantize(y, spec.quantization)
+        axes = artifact.output_permutation.get(spec.name)
+        if axes is not None:
+            y = np.ascontiguousarray(y.transpose(tuple(np.argsort(axes))))
+        real[spec.name] = y
+    return real

@@ -1,0 +1,49 @@
+"""A device: where it is, how it is reached, what runs on it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from harness.core.job import Options
+
+#: Pinned, for comparing numbers between runtimes: float32 stays float32, one thread.
+PARITY_OPTIONS = Options(threads=1, precision="f32")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One file of ``targets/``.
+
+    Parameters
+    ----------
+    name : str
+        The file's name.
+    description : str
+    backends : tuple of str
+        The first is the headline.
+    executor : mapping
+        ``kind`` and what that executor needs.
+    deploy : Options
+        What is really shipped.
+    max_samples : int, optional
+        Samples a case at most.
+    disk_mb : int
+        Room for data and artifacts on the device.
+    """
+
+    name: str
+    description: str
+    backends: tuple[str, ...]
+    executor: Mapping[str, Any] = field(default_factory=lambda: {"kind": "local"})
+    deploy: Options = field(default_factory=Options)
+    max_samples: int | None = None
+    disk_mb: int = 2000
+
+    def options(self) -> dict[str, Options]:
+        """Both settings; the provider that is shipped is asserted in both."""
+        parity = Options(
+            threads=PARITY_OPTIONS.threads, precision=PARITY_OPTIONS.precision, provider=self.deploy.provider
+        )
+        return {"parity": parity, "deploy": self.deploy}

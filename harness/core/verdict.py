@@ -1,0 +1,127 @@
+"""What a gate asks, and what the answer can be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class State(StrEnum):
+    """Answer of a gate. There is no truth value: only ``PASS`` is a pass."""
+
+    PASS = "PASS"  # noqa: S105 - not a password
+    FAIL = "FAIL"
+    INCONCLUSIVE = "INCONCLUSIVE"
+    INVALID = "INVALID"
+    NOT_RUN = "NOT_RUN"
+    NOT_APPLICABLE = "NOT_APPLICABLE"
+
+    def __bool__(self) -> bool:
+        raise TypeError("a verdict has six states and no truth value; compare it with one of them")
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """One demand of a release.
+
+    Parameters
+    ----------
+    name : str
+    suite, metric : str
+    variants, cases, targets : tuple of str
+        Shell patterns; a row must match one of each.
+    severities : tuple of int
+        Empty for all.
+    setting : str
+        ``deploy`` or ``parity``.
+    reference : str
+        Pattern for the reference of a relative metric.
+    maximum, minimum : float, optional
+        In the metric's unit of the table.
+    combine : str
+        ``all`` rows must hold; ``worst`` judges the worst one; ``mean`` the mean over the rows, with an
+        interval clustered by sample.
+    severity : str
+        ``block`` or ``warn``.
+    on_inconclusive : str
+        ``block`` or ``warn``.
+    required : bool
+        A gate that cannot apply is then NOT_RUN.
+    """
+
+    name: str
+    suite: str
+    metric: str
+    variants: tuple[str, ...] = ("*",)
+    cases: tuple[str, ...] = ("*",)
+    targets: tuple[str, ...] = ("*",)
+    severities: tuple[int, ...] = ()
+    setting: str = "deploy"
+    reference: str = "*"
+    maximum: float | None = None
+    minimum: float | None = None
+    combine: str = "all"
+    severity: str = "block"
+    on_inconclusive: str = "block"
+    required: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A gate's answer for one target, backend and variant.
+
+    ``value``, ``ci_low``, ``ci_high``, ``limit`` are in ``unit``; NaN where there is nothing to say.
+    """
+
+    gate: str
+    target: str
+    backend: str
+    variant: str
+    suite: str
+    metric: str
+    state: State
+    severity: str
+    on_inconclusive: str
+    sentence: str
+    value: float
+    ci_low: float
+    ci_high: float
+    limit: float
+    unit: str
+    n: int
+
+    @property
+    def blocks(self) -> bool:
+        """Whether this answer keeps a release from passing."""
+        if self.severity != "block" or self.state in (State.PASS, State.NOT_APPLICABLE):
+            return False
+        return self.state is not State.INCONCLUSIVE or self.on_inconclusive == "block"
+
+
+def overall(verdicts: Iterable[Verdict], *, unmeasured: bool) -> tuple[State, int]:
+    """Join the answers into one state and the exit code (2, 1, 3, 4 in that order; 2 never gets here).
+
+    Parameters
+    ----------
+    verdicts : iterable of Verdict
+    unmeasured : bool
+        There is an ERROR row that no gate covers, or a target of which nothing was measured.
+    """
+    verdicts = tuple(verdicts)
+    blocking = {verdict.state for verdict in verdicts if verdict.blocks}
+    if State.FAIL in blocking:
+        return State.FAIL, 1
+    if State.INVALID in blocking:
+        return State.INVALID, 3
+    if State.NOT_RUN in blocking or unmeasured:
+        return State.NOT_RUN, 3
+    if State.INCONCLUSIVE in blocking:
+        return State.INCONCLUSIVE, 4
+    # A target for which every gate is NOT_APPLICABLE has not passed; nor has a run without a gate.
+    by_target: dict[str, set[State]] = {}
+    for verdict in verdicts:
+        by_target.setdefault(verdict.target, set()).add(verdict.state)
+    if not by_target or any(states == {State.NOT_APPLICABLE} for states in by_target.values()):
+        return State.NOT_RUN, 3
+    return State.PASS, 0

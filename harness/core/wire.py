@@ -1,0 +1,61 @@
+"""Frames between host and worker: one JSON line, then the bytes of the arrays that it announces.
+
+No pickle; a frame says how many bytes follow, so a cut stream is noticed and never read as a result.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.core.errors import WorkerError
+
+#: A header longer than this is not ours (something else wrote to the stream).
+MAX_HEADER_BYTE = 64 * 2**20
+
+
+def write_frame(
+    stream: BinaryIO, header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]] | None = None
+) -> None:
+    """Write one frame and flush it."""
+    pieces = [(name, np.ascontiguousarray(array)) for name, array in (arrays or {}).items()]
+    announced = [
+        [name, array.dtype.str, list(np.shape((arrays or {})[name])), array.nbytes] for name, array in pieces
+    ]
+    line = json.dumps({**header, "arrays": announced}, allow_nan=True)
+    stream.write(line.encode() + b"\n")
+    for _, array in pieces:
+        stream.write(array.tobytes())
+    stream.flush()
+
+
+def read_frame(stream: BinaryIO) -> tuple[dict[str, Any], dict[str, NDArray[Any]]] | None:
+    """Read one frame; None at a clean end of the stream.
+
+    Raises
+    ------
+    WorkerError
+        The stream ends inside a frame, or is not the wire format.
+    """
+    line = stream.readline(MAX_HEADER_BYTE)
+    if not line:
+        return None
+    try:
+        header = json.loads(line)
+        announced = header.pop("arrays")
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise WorkerError(
+            f"the worker wrote something that is not a frame: {line[:80]!r}",
+            cause="a library printed to standard output, or the worker was cut off",
+        ) from error
+    arrays: dict[str, NDArray[Any]] = {}
+    for name, dtype, shape, size_byte in announced:
+        data = stream.read(size_byte)
+        if len(data) != size_byte:
+            raise WorkerError(f"the stream ended inside the array {name}", cause="the worker died")
+        arrays[name] = np.frombuffer(data, dtype=np.dtype(dtype)).reshape(shape).copy()
+    return header, arrays
