@@ -57,7 +57,10 @@ class Preprocess:
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Preprocess:
         """Read what ``to_json`` wrote."""
-        return cls(**{name: tuple(item) if isinstance(item, list) else item for name, item in value.items()})
+        fields: dict[str, Any] = {
+            name: tuple(item) if isinstance(item, list) else item for name, item in value.items()
+        }
+        return cls(**fields)
 
 
 def apply(raw: NDArray[Any], step: Preprocess) -> NDArray[Any]:

@@ -1,0 +1,126 @@
+"""What machine this is and what state it is in: versions, instruction sets, clocks, heat, load.
+
+A sensor that is missing is ``{"na": reason}``, never a guess.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+#: Flags that decide which integer kernels run.
+ISA_FLAGS = (
+    "sse4_1", "avx", "avx2", "f16c", "fma", "avx512f", "avx512bw", "avx512_vnni", "avx_vnni", "avx512_bf16",
+    "amx_int8", "amx_bf16", "asimd", "asimddp", "asimdhp", "i8mm", "bf16", "sve", "neon",
+)  # fmt: skip
+_CPU = Path("/sys/devices/system/cpu/cpu0/cpufreq")
+
+
+def static_facts() -> dict[str, Any]:
+    """What does not change while a batch runs."""
+    cpuinfo = _read(Path("/proc/cpuinfo")) or ""
+    flags = set(_cpuinfo_field(cpuinfo, "flags", "Features").split())
+    return {
+        "device": platform.node(),
+        "arch": platform.machine(),
+        "system": platform.system(),
+        "kernel": platform.release(),
+        "libc": " ".join(platform.libc_ver()) or _na("libc is not glibc"),
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "cpu_model": _cpuinfo_field(cpuinfo, "model name", "Model", "Hardware")
+        or _na("/proc/cpuinfo has none"),
+        "cpu_count": os.cpu_count() or 1,
+        "cpu_affinity": len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else _na("no affinity"),
+        "isa": sorted(flags.intersection(ISA_FLAGS)),
+        "memory_byte": _memory("MemTotal"),
+        "clock_resolution_ns": round(_clock_resolution_s() * 1e9),
+        "byte_order": sys.byteorder,
+    }
+
+
+def state_facts() -> dict[str, Any]:
+    """What can change: taken before and after every batch."""
+    return {
+        "load_1min": _or_na(lambda: os.getloadavg()[0], "no load average"),
+        "memory_available_byte": _memory("MemAvailable"),
+        "cpu_time": _cpu_time(),
+        "governor": _sensor(_CPU / "scaling_governor"),
+        "frequency_khz": _sensor(_CPU / "scaling_cur_freq"),
+        "temperature_millicelsius": _sensor(Path("/sys/class/thermal/thermal_zone0/temp")),
+    }
+
+
+def peak_memory_byte() -> int:
+    """Peak resident memory of this process.
+
+    ``VmHWM`` starts anew at exec; ``ru_maxrss`` would carry over the parent's peak on Linux.
+    """
+    status = _read(Path("/proc/self/status")) or ""
+    for line in status.splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(peak) if sys.platform == "darwin" else int(peak) * 1024
+
+
+def _na(reason: str) -> dict[str, str]:
+    return {"na": reason}
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text(errors="replace")
+    except OSError:
+        return None
+
+
+def _sensor(path: Path) -> str | dict[str, str]:
+    text = _read(path)
+    return _na(f"{path} cannot be read") if text is None else text.strip()
+
+
+def _or_na(call: Callable[[], Any], reason: str) -> Any:  # noqa: ANN401 - a fact of any JSON type
+    try:
+        return call()
+    except OSError:
+        return _na(reason)
+
+
+def _cpuinfo_field(cpuinfo: str, *names: str) -> str:
+    for line in cpuinfo.splitlines():
+        key, _, value = line.partition(":")
+        if key.strip() in names:
+            return value.strip()
+    return ""
+
+
+def _memory(field: str) -> int | dict[str, str]:
+    for line in (_read(Path("/proc/meminfo")) or "").splitlines():
+        if line.startswith(f"{field}:"):
+            return int(line.split()[1]) * 1024
+    return _na("/proc/meminfo cannot be read")
+
+
+def _cpu_time() -> dict[str, int] | dict[str, str]:
+    """Ticks since boot; ``steal`` is what another guest took from this one."""
+    line = (_read(Path("/proc/stat")) or "").partition("\n")[0].split()
+    if len(line) < 9:
+        return _na("/proc/stat cannot be read")
+    user, nice, system, idle, iowait, irq, softirq, steal = (int(word) for word in line[1:9])
+    return {"busy": user + nice + system + irq + softirq, "idle": idle + iowait, "steal": steal}
+
+
+def _clock_resolution_s() -> float:
+    import time
+
+    return time.get_clock_info("perf_counter").resolution

@@ -1,0 +1,280 @@
+"""``python -m harness.worker``: one batch in on standard input, frames out on standard output.
+
+Runs on the device with numpy and one runtime, nothing else. The host holds standard input open; when it
+ends, the host is gone and so is the worker, whatever it is doing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import numpy as np
+
+from harness import environment, plugins
+from harness.core import preprocess
+from harness.core.artifact import Artifact, sha256_file, verify
+from harness.core.contracts import Backend, Measure, Session, Unsupported
+from harness.core.errors import DataError, HarnessError, WorkerError
+from harness.core.job import Batch, Case, Job, Samples, Status, merge
+from harness.core.preprocess import Feeds
+from harness.core.wire import read_frame, write_frame
+
+#: A child that measures one case has this long beyond the case's own deadline to start and to end.
+SPAWN_GRACE_S = 60.0
+STDERR_TAIL_LINES = 8
+
+
+class StoredData:
+    """The data sets of a batch, read from the device's store; every file's hash is checked once."""
+
+    def __init__(self, batch: Batch, store: Path) -> None:
+        self._batch, self._store = batch, store
+        self._open: dict[str, np.ndarray[Any, Any]] = {}
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._batch.data
+
+    def feeds(self, name: str, start: int, stop: int) -> Feeds:
+        """Canonical model inputs of the rows `start` to `stop`."""
+        return {
+            input_name: preprocess.apply(self._raw(digest)[start:stop], self._batch.preprocess[input_name])
+            for input_name, digest in self._batch.data[name].inputs.items()
+        }
+
+    def _raw(self, digest: str) -> np.ndarray[Any, Any]:
+        if digest not in self._open:
+            path = self._store / "data" / f"{digest}.npy"
+            if not path.is_file() or sha256_file(path) != digest:
+                raise DataError(
+                    "a data file is missing or damaged", where=str(path), next_step="delete it and run again"
+                )
+            self._open[digest] = np.load(path, mmap_mode="r", allow_pickle=False)
+        return self._open[digest]
+
+
+class DeviceBench:
+    """What a measure may use: sessions, data, a clock, fresh processes, a scratch folder."""
+
+    def __init__(self, batch: Batch, job: Job, backend: Backend, data: StoredData, store: Path) -> None:
+        self._batch, self._backend, self._store = batch, backend, store
+        self.job, self.data = job, data
+        self.clock: Callable[[], int] = time.perf_counter_ns
+        self.effective: dict[str, str] = {}
+        self._scratch: Path | None = None
+
+    @property
+    def artifact(self) -> Artifact:
+        """The model of the batch."""
+        return self._batch.artifact
+
+    def open(self, artifact: Artifact | None = None, *, setting: str = "", **options: Any) -> Session:  # noqa: ANN401
+        """Open a session; the first one's effective options are those of the job."""
+        wanted = replace(self._batch.options[setting or self.job.case.setting], **options)
+        session = self._backend.open(artifact or self.artifact, wanted)
+        if not self.effective:
+            self.effective = dict(session.effective)
+        return session
+
+    def spawn(self, case: Case) -> Samples:
+        """Measure `case` in a fresh process."""
+        samples, effective = run_child(replace(self._batch, cases=(case,)), self._store)
+        if not self.effective:
+            self.effective = effective
+        return samples
+
+    def scratch(self) -> Path:
+        """A folder that lives as long as the case."""
+        if self._scratch is None:
+            self._scratch = Path(tempfile.mkdtemp(prefix="harness-case-"))
+        return self._scratch
+
+    def close(self) -> None:
+        """Delete the scratch folder."""
+        if self._scratch is not None:
+            shutil.rmtree(self._scratch, ignore_errors=True)
+
+
+def command(python: str = sys.executable) -> list[str]:
+    """How a worker is started; faulthandler names the line on which a runtime crashed."""
+    return [python, "-X", "faulthandler", "-m", "harness.worker"]
+
+
+def request(batch: Batch, store: Path) -> bytes:
+    """What a worker reads first."""
+    value = {"batch": batch.to_json(), "store": str(store), "artifact_folder": str(batch.artifact.folder)}
+    return json.dumps(value).encode() + b"\n"
+
+
+def run_child(batch: Batch, store: Path) -> tuple[Samples, dict[str, str]]:
+    """Run a batch of one case in a fresh process and wait for it.
+
+    Raises
+    ------
+    WorkerError
+        The process died, hung beyond the case's deadline, or the case failed in it.
+    """
+    (case,) = batch.cases
+    with tempfile.TemporaryFile() as stderr:
+        child = subprocess.Popen(command(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr)
+        stdin, stdout = cast(BinaryIO, child.stdin), cast(BinaryIO, child.stdout)
+        hung = threading.Event()
+
+        def end() -> None:
+            hung.set()
+            child.kill()
+
+        timer = threading.Timer(case.deadline_s + SPAWN_GRACE_S, end)
+        timer.start()
+        try:
+            result = _converse(stdin, stdout, batch, store)
+        finally:
+            timer.cancel()
+            child.kill()
+            code = child.wait()
+            stdin.close()
+            stdout.close()
+        if hung.is_set():
+            raise WorkerError(f"the fresh process of {case.name} hung and was ended", where=tail(stderr))
+        if result is None:
+            raise WorkerError(f"the fresh process of {case.name} {exit_text(code)}", where=tail(stderr))
+    header, samples = result
+    if header["status"] == Status.SKIPPED:
+        raise Unsupported(header["reason"])
+    if header["status"] != Status.OK:
+        raise WorkerError(header["reason"])
+    return samples, header["effective"]
+
+
+def _converse(
+    stdin: BinaryIO, stdout: BinaryIO, batch: Batch, store: Path
+) -> tuple[dict[str, Any], Samples] | None:
+    try:
+        stdin.write(request(batch, store))
+        stdin.flush()
+        while (frame := read_frame(stdout)) is not None:
+            header, arrays = frame
+            if header["type"] == "result":
+                return header, Samples(arrays, header["values"])
+    except (BrokenPipeError, WorkerError):
+        pass  # it died; the caller says how
+    return None
+
+
+def exit_text(code: int) -> str:
+    """Say how a process ended."""
+    if code >= 0:
+        return f"ended with exit status {code}"
+    import signal
+
+    name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
+    hint = " (out of memory?)" if name == "SIGKILL" else ""
+    return f"was killed by {name}{hint}"
+
+
+def tail(stream: Any) -> str:  # noqa: ANN401 - tempfile's own type
+    """The last lines of a binary file."""
+    stream.seek(0)
+    lines = stream.read().decode(errors="replace").strip().splitlines()
+    return "\n".join(lines[-STDERR_TAIL_LINES:])
+
+
+def run_case(bench: DeviceBench, measure: Measure) -> tuple[dict[str, Any], Samples]:
+    """Measure one case; an exception becomes an ERROR with its reason, never a result."""
+    started = datetime.now(UTC).isoformat(timespec="milliseconds")
+    t0 = time.perf_counter_ns()
+    status, reason, samples = Status.OK, "", Samples()
+    try:
+        samples = merge(measure(bench, bench.job.case))
+    except Unsupported as lack:
+        status, reason = Status.SKIPPED, str(lack)
+    except HarnessError as error:
+        status, reason = Status.ERROR, str(error)
+    except Exception as error:  # noqa: BLE001 - whatever a runtime or a plug-in raises is an ERROR row
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        status = Status.ERROR
+        reason = f"{type(error).__name__}: {error} ({Path(last.filename).name}:{last.lineno})"
+    finally:
+        bench.close()
+    header = {
+        "type": "result",
+        "key": list(bench.job.key),
+        "status": status.value,
+        "reason": reason,
+        "values": dict(samples.values),
+        "effective": bench.effective,
+        "started_utc": started,
+        "duration_ns": time.perf_counter_ns() - t0,
+    }
+    return header, samples
+
+
+def serve(stdin: BinaryIO, stdout: BinaryIO) -> None:
+    """Read one batch and answer with frames."""
+    value: Mapping[str, Any] = json.loads(stdin.readline())
+    _end_with(stdin)
+    store = Path(value["store"])
+    artifact = Artifact.from_json(value["batch"]["artifact"], Path(value["artifact_folder"]))
+    batch = Batch.from_json(value["batch"], artifact)
+
+    verify(artifact)
+    backend: Backend = plugins.choose(plugins.BACKENDS, batch.backend)()
+    measure: Measure = plugins.choose(plugins.MEASURES, batch.suite)
+    availability = backend.probe()
+    facts = {
+        **environment.static_facts(),
+        **environment.state_facts(),
+        "backend_version": availability.version,
+        "backend_devices": list(availability.devices),
+    }
+    write_frame(stdout, {"type": "environment", "phase": "before", "facts": facts})
+    data = StoredData(batch, store)
+    for job in batch.jobs:
+        write_frame(stdout, {"type": "start", "key": list(job.key)})
+        header, samples = run_case(DeviceBench(batch, job, backend, data, store), measure)
+        write_frame(stdout, header, samples.arrays)
+    write_frame(stdout, {"type": "environment", "phase": "after", "facts": environment.state_facts()})
+
+
+def _end_with(stdin: BinaryIO) -> None:
+    """End this process when the other end of standard input is gone."""
+
+    def wait() -> None:
+        stdin.read()
+        os._exit(0)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def main() -> int:
+    """Serve one batch on the standard streams."""
+    # The wire has the real standard output for itself: what a runtime prints goes to standard error.
+    with os.fdopen(os.dup(1), "wb") as stdout:
+        os.dup2(2, 1)
+        try:
+            serve(sys.stdin.buffer, stdout)
+        except BrokenPipeError:
+            return 1  # the host is gone
+        except HarnessError as error:
+            print(error, file=sys.stderr)
+            return error.exit_code
+        # Skip the runtimes' own teardown: some crash in it after all results are safe.
+        stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
