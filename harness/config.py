@@ -1,4 +1,4 @@
-"""``validation.toml`` and ``targets/T.toml`` → frozen configuration; every problem at once, with its TOML path."""
+"""TOML → frozen configuration (validations and targets); every problem at once, with its TOML path."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ class ShiftsTable(_Table):
 
 
 class GateTable(_Table):
-    """``[[gate]]``: one demand; a limit is a number in the metric's unit, or text with a unit (``"10 ms"``)."""
+    """``[[gate]]``: one demand; a limit is in the metric's unit, or text with one (``"10 ms"``)."""
 
     name: str
     suite: str
