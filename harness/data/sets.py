@@ -20,7 +20,15 @@ from harness.core.errors import DataError
 from harness.core.job import DataRef
 from harness.core.preprocess import Feeds, Preprocess
 from harness.data import corruptions
-from harness.data.datasets import DataSource, Dataset, Split, load, split_by_hash, stratified_order
+from harness.data.datasets import (
+    Dataset,
+    DataSource,
+    Split,
+    content_sha256,
+    load,
+    split_by_hash,
+    stratified_order,
+)
 from harness.data.images import ImageRecipe
 
 #: Part of every cache key; raise it when the pixels that the code makes change.
@@ -112,7 +120,10 @@ def input_digest(cache: Cache, ref: DataRef, steps: Mapping[str, Preprocess], sa
         for name, sha in ref.inputs.items()
     }
     return preprocess.digest(
-        {name: preprocess.apply(raw[start : min(start + CHUNK, samples)], steps[name]) for name, raw in raws.items()}
+        {
+            name: preprocess.apply(raw[start : min(start + CHUNK, samples)], steps[name])
+            for name, raw in raws.items()
+        }
         for start in range(0, samples, CHUNK)
     )
 
@@ -142,8 +153,8 @@ def _stored(
     key = key_of(
         {
             "what": "corruption", "version": CODE_VERSION, "family": family, "severity": severity,
-            "seed": shifts.seed, "kind": shifts.kind, "raw": _content(raw), "ids": _content(ids),
-            "reference": "" if reference is None else _content(reference),
+            "seed": shifts.seed, "kind": shifts.kind, "raw": content_sha256(raw), "ids": content_sha256(ids),
+            "reference": "" if reference is None else content_sha256(reference),
         }
     )  # fmt: skip
     known = cache.recall(key)
@@ -157,12 +168,6 @@ def _stored(
     return digest
 
 
-def _content(array: NDArray[Any]) -> str:
-    from harness.data.datasets import content_sha256
-
-    return content_sha256(array)
-
-
 def _split(table: DataTable, folder: Path, inputs: tuple[str, ...]) -> Split:
     loaded = _load(table, table, folder, inputs)
     if isinstance(loaded, Split):
@@ -171,7 +176,9 @@ def _split(table: DataTable, folder: Path, inputs: tuple[str, ...]) -> Split:
         apart = _load(table.calibration, table, folder, inputs)
         if isinstance(apart, Split):
             apart = apart.calibration
-        return Split(calibration=apart.take(np.arange(min(len(apart), table.calibration_samples))), test=loaded)
+        return Split(
+            calibration=apart.take(np.arange(min(len(apart), table.calibration_samples))), test=loaded
+        )
     everything = np.arange(len(loaded))
     if table.split == "none":
         return Split(calibration=loaded.take(everything[:0]), test=loaded)
@@ -231,7 +238,9 @@ def _labels_in_range(data: Dataset, classes: int | None) -> None:
     if labels is None:
         return
     if not np.issubdtype(labels.dtype, np.integer):
-        raise DataError(f"labels of a classification are whole numbers, these are {labels.dtype}", where="data")
+        raise DataError(
+            f"labels of a classification are whole numbers, these are {labels.dtype}", where="data"
+        )
     wrong = np.flatnonzero((labels < 0) | (labels >= (classes or np.inf)))
     if wrong.size:
         raise DataError(
