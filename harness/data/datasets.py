@@ -81,8 +81,8 @@ def split_by_hash(dataset: Dataset, *, calibration_max: int = 200, calibration_s
             chosen += positions_of[digest]
     if not chosen:
         raise DataError(
-            f"{len(dataset)} samples, of which {len(positions_of)} differ, cannot be split into calibration and test",
-            cause="too few different samples",
+            f"{len(dataset)} samples cannot be split into calibration and test",
+            cause=f"only {len(positions_of)} of them differ",
             next_step="give more samples, or a calibration set of its own",
         )
     calibrates = np.zeros(len(dataset), dtype=bool)
