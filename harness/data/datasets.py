@@ -101,13 +101,13 @@ class DataSource:
 
 def load(source: DataSource) -> Dataset:
     """Read and check a data set; of a callable that gives a Split, the test part."""
-    loaded = _load(source)
+    loaded = load_either(source)
     return loaded.test if isinstance(loaded, Split) else loaded
 
 
 def load_split(source: DataSource, *, calibration_max: int = 200, calibration_share: float = 0.2) -> Split:
     """Read and check a data set, and split it by hash unless its callable has split it already."""
-    loaded = _load(source)
+    loaded = load_either(source)
     if isinstance(loaded, Split):
         return loaded
     return split_by_hash(loaded, calibration_max=calibration_max, calibration_share=calibration_share)
@@ -215,7 +215,8 @@ def content_sha256(array: npt.NDArray[np.generic]) -> str:
     return digest.hexdigest()
 
 
-def _load(source: DataSource) -> Dataset | Split:
+def load_either(source: DataSource) -> Dataset | Split:
+    """Read and check a data set; a callable may give it split already."""
     if source.format not in FORMATS:
         raise DataError(
             f"unknown data format {source.format!r}", next_step=f"use one of {', '.join(FORMATS)}"
