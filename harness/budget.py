@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass
 
 from harness.cache import Cache, key_of
 from harness.core.job import Batch, Case, JobKey
@@ -22,6 +22,14 @@ OTHER_GUESS_S = (1.0, 0.0)
 START_S = 0.7
 #: Fewer samples than this are not worth a case.
 LEAST_SAMPLES = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What of the data fits: cells of family and severity, and samples of each set."""
+
+    cells: frozenset[tuple[str, int]]
+    samples: int
 
 
 def estimate(plan: Plan, cache: Cache) -> dict[JobKey, float]:
@@ -51,58 +59,37 @@ def remember(facts: Facts, cache: Cache) -> None:
         cache.note(_key(batch), took)
 
 
-def fit(plan: Plan, seconds: Mapping[JobKey, float], budget_s: float) -> Plan:
+def choose(plan: Plan, seconds: Mapping[JobKey, float], budget_s: float) -> Choice:
     """Leave out corruptions, then samples, until the plan fits; what stays is chosen by hash.
 
     The same cells and samples are chosen for every target and variant, so that they stay comparable. What a
     suite needs to say anything at all (clean data, latency, reliability) is never left out.
     """
-    if sum(seconds.values()) <= budget_s:
-        return plan
     cells = sorted(
-        {(case.name, case.severity) for batch in plan.batches for case in batch.cases if case.severity},
+        {(key.case, key.severity) for key in seconds if key.severity},
         key=lambda cell: hashlib.blake2b(f"{cell[0]} {cell[1]}".encode()).digest(),
     )
-    fixed = sum(cost for key, cost in seconds.items() if not key.severity)
-    per_cell = {
-        cell: sum(cost for key, cost in seconds.items() if (key.case, key.severity) == cell) for cell in cells
-    }
-    kept, spent = set(), fixed
+    spent = sum(cost for key, cost in seconds.items() if not key.severity)
+    kept = []
     for cell in cells:
-        if spent + per_cell[cell] <= budget_s:
-            kept.add(cell)
-            spent += per_cell[cell]
-    share_of_samples = 1.0
-    if not kept and cells:
-        # Not even one cell: fewer samples of everything that reads samples, then one cell.
-        kept = {cells[0]}
-        reading = sum(_cost(plan, seconds, lambda case: bool(case.data) and _stays(case, kept)))
-        still = sum(_cost(plan, seconds, lambda case: not case.data))
-        share_of_samples = max(0.0, min(1.0, (budget_s - still) / reading)) if reading else 1.0
-    batches = []
-    for batch in plan.batches:
-        cases = tuple(_cut(case, share_of_samples) for case in batch.cases if _stays(case, kept))
-        if cases:
-            batches.append(replace(batch, cases=cases))
-    before = sum(case.samples for batch in plan.batches for case in batch.cases)
-    after = sum(case.samples for batch in batches for case in batch.cases)
-    return Plan(tuple(batches), plan.skipped, after / before if before else 1.0)
+        cost = sum(cost for key, cost in seconds.items() if (key.case, key.severity) == cell)
+        if spent + cost <= budget_s:
+            kept.append(cell)
+            spent += cost
+    most = max((case.samples for batch in plan.batches for case in batch.cases), default=0)
+    if kept or not cells:
+        return Choice(frozenset(kept), most)
+    # Not even one cell fits: one cell, and fewer samples of everything that reads them (a prefix of the
+    # run's order, which is a hash order, is a fair sample).
+    jobs = [job for batch in plan.batches for job in batch.jobs]
+    reading = sum(seconds[job.key] for job in jobs if job.case.data and _is_in(job.key, cells[:1]))
+    still = sum(seconds[job.key] for job in jobs if not job.case.data)
+    share = max(0.0, min(1.0, (budget_s - still) / reading)) if reading else 1.0
+    return Choice(frozenset(cells[:1]), max(LEAST_SAMPLES, int(most * share)))
 
 
-def _stays(case: Case, kept: Iterable[tuple[str, int]]) -> bool:
-    return not case.severity or (case.name, case.severity) in set(kept)
-
-
-def _cut(case: Case, share: float) -> Case:
-    """The first samples of the run's order, which is a hash order: any prefix is a fair sample."""
-    if not case.data or share >= 1 or case.samples <= LEAST_SAMPLES or "keep" not in case.params:
-        return case
-    return replace(case, samples=max(LEAST_SAMPLES, int(case.samples * share)))
-
-
-def _cost(plan: Plan, seconds: Mapping[JobKey, float], choose: object) -> Iterable[float]:
-    assert callable(choose)
-    return [seconds[job.key] for batch in plan.batches for job in batch.jobs if choose(job.case)]
+def _is_in(key: JobKey, cells: Iterable[tuple[str, int]]) -> bool:
+    return not key.severity or (key.case, key.severity) in cells
 
 
 def _key(batch: Batch) -> str:

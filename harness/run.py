@@ -30,6 +30,8 @@ from harness.report import tables
 from harness.report.gates import Subject, judge
 from harness.report.store import Facts, RunFolder, point_latest
 
+#: What the host's arithmetic depends on.
+VERSIONS = ("deployment-validation-harness", "numpy", "pandas", "scipy", "onnx")
 #: Backends that can be the reference, in order.
 REFERENCE_BACKENDS = ("onnxruntime", "tflite", "openvino")
 
@@ -88,10 +90,17 @@ class Outcome:
 class Observer(Protocol):
     """Who is told how far a run is."""
 
-    def stage(self, text: str) -> None: ...
-    def begin(self, plan: Plan, seconds: Mapping[JobKey, float]) -> None: ...
-    def event(self, event: Event) -> None: ...
-    def end(self) -> None: ...
+    def stage(self, text: str) -> None:
+        """Say what is being prepared."""
+
+    def begin(self, plan: Plan, seconds: Mapping[JobKey, float]) -> None:
+        """Take in what will be measured, and how long each job should take."""
+
+    def event(self, event: Event) -> None:
+        """Take in what the executor said."""
+
+    def end(self) -> None:
+        """Leave the screen as it should stay."""
 
 
 def prepare(request: Request, observer: Observer, stored: Mapping[str, Any] | None = None) -> Prepared:
@@ -139,8 +148,12 @@ def prepare(request: Request, observer: Observer, stored: Mapping[str, Any] | No
     )  # fmt: skip
     plan = make_plan(given)
     seconds = budget.estimate(plan, cache)
-    if request.budget_s is not None:
-        plan = budget.fit(plan, seconds, request.budget_s)
+    if request.budget_s is not None and sum(seconds.values()) > request.budget_s:
+        choice = budget.choose(plan, seconds, request.budget_s)
+        whole = sizes(given, plan)["samples"]
+        given = replace(given, data=data.restrict(choice.cells, choice.samples))
+        plan = make_plan(given)
+        plan = replace(plan, share=sizes(given, plan)["samples"] / whole if whole else 1.0)
         seconds = budget.estimate(plan, cache)
     model = next((v for v in built if v.name == config.FLOAT32), built[0])
     run = {
