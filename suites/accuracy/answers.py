@@ -16,7 +16,6 @@ from harness.core.job import Samples
 from harness.stats import accuracy
 from suites.accuracy.measure import reduce
 
-
 #: A quantized softmax has steps of 1/256, so its rows miss 1 by some of them.
 SUM_TOLERANCE = 0.02
 
@@ -117,7 +116,7 @@ class Answers:
 
     @cached_property
     def predicted(self) -> NDArray[np.int64]:
-        """Class of the highest score, shape (n,); `accuracy.NO_PREDICTION` where that is not a finite number."""
+        """Class of the highest score, shape (n,); -1 where that is not a finite number."""
         kept = self.reduced[0]
         known = np.isfinite(kept["highest"])
         return np.where(known, kept["top_index"][:, 0], accuracy.NO_PREDICTION).astype(np.int64)
@@ -126,9 +125,7 @@ class Answers:
     def are_probabilities(self) -> bool:
         """What `accuracy.are_probabilities` says of the first output, from what is kept of it."""
         known = self.predicted >= 0
-        lowest, highest, total = (
-            self.reduced[0][name][known] for name in ("lowest", "highest", "total")
-        )
+        lowest, highest, total = (self.reduced[0][name][known] for name in ("lowest", "highest", "total"))
         sums_to_one = np.abs(total - 1) <= SUM_TOLERANCE
         return bool(known.any() and (lowest >= 0).all() and (highest <= 1).all() and sums_to_one.all())
 

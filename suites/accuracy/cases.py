@@ -43,9 +43,12 @@ def check(settings: Mapping[str, Any]) -> list[tuple[str, str]]:
         if key not in known:
             near = difflib.get_close_matches(key, known, n=1)
             found.append(
-                (key, "unknown key; " + (f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"))
+                (
+                    key,
+                    "unknown key; " + (f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"),
+                )
             )
-    batch, keep = settings.get("batch", Settings.batch), settings.get("keep", Settings.keep)
+    batch, keep = settings.get("batch", 1), settings.get("keep", KEEPS[0])
     if type(batch) is not int or batch < 1:
         found.append(("batch", f"must be a whole number of at least 1, and is {batch!r}"))
     if keep not in KEEPS:

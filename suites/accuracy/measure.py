@@ -15,8 +15,8 @@ from harness.core.job import Case, Samples
 from harness.core.preprocess import Feeds
 
 TOP = 5
-#: Rows that are preprocessed and hashed at once where the batch is smaller, so that a fixed batch of 1 does not
-#: pay for both with every inference.
+#: Rows that are preprocessed and hashed at once where the batch is smaller, so that a fixed batch of 1 does
+#: not pay for both with every inference.
 BLOCK_ROWS = 32
 
 
@@ -26,9 +26,9 @@ def measure(bench: Bench, case: Case) -> Iterator[Samples]:
     Yields
     ------
     Samples
-        Arrays ``output:0``, ``output:1`` … in the order of the file, or those of `reduce` with the same suffix;
-        ``run_ns``, int64, the time of each inference call alone. Values: ``outputs``, name and shape of a sample
-        of each output; ``input_sha256``, the digest of the canonical inputs.
+        Arrays ``output:0``, ``output:1`` … in the order of the file, or those of `reduce` with the same
+        suffix; ``run_ns``, int64, the time of each inference call alone. Values: ``outputs``, name and shape
+        of a sample of each output; ``input_sha256``, the digest of the canonical inputs.
     """
     parts: list[Samples] = []
     with bench.open() as session:
@@ -83,11 +83,14 @@ def reduce(y: NDArray[Any]) -> dict[str, NDArray[Any]]:
     Returns
     -------
     dict
-        ``top_index`` int64 and ``top_value`` float64, shape (n, k) with k at most 5, of equal scores the first;
-        ``logsumexp``, ``lowest``, ``highest`` (NaN where any score is), ``total``, float64, and ``row_hash``, uint64, of the bytes as they are, shape (n,).
+        ``top_index`` int64 and ``top_value`` float64, shape (n, k), k at most 5, the first of equal scores;
+        ``logsumexp``, ``lowest``, ``highest`` (NaN where any score is) and ``total``, float64, and
+        ``row_hash``, uint64, of the bytes as they are, all of shape (n,).
     """
     flat = np.ascontiguousarray(y.reshape(len(y), -1))
-    hashes = [int.from_bytes(hashlib.blake2b(row.tobytes(), digest_size=8).digest(), "little") for row in flat]
+    hashes = [
+        int.from_bytes(hashlib.blake2b(row.tobytes(), digest_size=8).digest(), "little") for row in flat
+    ]
     scores = flat.astype(np.float64)
     top_index = np.argsort(-scores, axis=1, kind="stable")[:, :TOP]
     # A NaN sorts last, but makes the row's maximum NaN: so a row without an answer is known.

@@ -78,8 +78,8 @@ class AccuracySuite:
 class _Facts:
     """What a group of metrics is made from: rows in one order, as many of each.
 
-    ``base`` are the answers of the variant on the host that ``reference`` names; of an absolute metric both are
-    empty, except that ECE asks the float model whether its scores are probabilities.
+    ``base`` are the answers on the host of the variant that ``reference`` names; of an absolute metric, whose
+    ``reference`` is empty, those of the float model, or ``answers`` where there are none.
     """
 
     answers: Answers
@@ -126,7 +126,8 @@ def _rows(
 
     def without(status: Status, reason: str) -> list[Measurement]:
         return [
-            replace(_row(metric, math.nan, reference), status=status, reason=reason) for metric in group.metrics
+            replace(_row(metric, math.nan, reference), status=status, reason=reason)
+            for metric in group.metrics
         ]
 
     # Absolute metrics, too, take the float model's order of outputs and its word on what are probabilities.
@@ -196,8 +197,10 @@ def _quality(facts: _Facts) -> Iterator[Measurement]:
     yield _row("accuracy", _share(right), per_sample=right)
     kept = answers.reduced[0]
     with np.errstate(all="ignore"):
-        sure = kept["highest"] if facts.base.are_probabilities else np.exp(kept["highest"] - kept["logsumexp"])
-    # Calibration looks at the highest probability and whether it is right: the rest is one class that never wins.
+        sure = (
+            kept["highest"] if facts.base.are_probabilities else np.exp(kept["highest"] - kept["logsumexp"])
+        )
+    # ECE looks at the highest probability and whether it is right: the rest is one class, never on top.
     sure = np.where(answers.predicted >= 0, sure, math.nan)
     against_rest = np.stack([sure, np.zeros_like(sure)], axis=1)
     error = accuracy.expected_calibration_error(against_rest, (~right).astype(np.int64), probabilities=True)
@@ -225,7 +228,9 @@ def _distance(facts: _Facts) -> Iterator[Measurement]:
     pairs = list(zip(facts.base.outputs, facts.answers.outputs, strict=True))
     n = len(facts.answers)
     yield _row("sqnr", min(accuracy.sqnr_db(*pair) for pair in pairs), facts.reference, n=n)
-    yield _row("max_abs_difference", max(accuracy.max_abs_difference(*pair) for pair in pairs), facts.reference, n=n)
+    yield _row(
+        "max_abs_difference", max(accuracy.max_abs_difference(*pair) for pair in pairs), facts.reference, n=n
+    )
 
 
 def _bit_exact(facts: _Facts) -> Iterator[Measurement]:
@@ -244,7 +249,9 @@ def _lsb(facts: _Facts) -> Iterator[Measurement]:
         steps = dict(zip(answers.names, steps.values(), strict=True))
     pairs = zip(answers.names, facts.base.outputs, answers.outputs, strict=True)
     distances = [
-        accuracy.lsb_distance(base, own, steps[name].scale).ravel() for name, base, own in pairs if name in steps
+        accuracy.lsb_distance(base, own, steps[name].scale).ravel()
+        for name, base, own in pairs
+        if name in steps
     ]
     if not distances:
         raise DataError(f"the outputs {', '.join(answers.names)} are not those whose steps are known")
