@@ -71,9 +71,10 @@ class Workshop:
             path = folder / validation.model.file
             self._model = model_file.load_onnx(path)
             found = describe_file(path).sha256
-            if validation.model.sha256 not in (None, found):
+            recorded = validation.model.sha256
+            if recorded is not None and recorded != found:
                 raise ModelError(
-                    f"{path.name} has the hash {found[:12]}…, {str(validation.model.sha256)[:12]}… is recorded",
+                    f"{path.name} has the hash {found[:12]}…, {recorded[:12]}… is recorded",
                     where=str(path),
                     cause="the model changed since validation.toml was written",
                     next_step=f'put the old model back, or set model.sha256 = "{found}"',
@@ -194,9 +195,9 @@ class Workshop:
             path = self._folder / relative
             files = model_file.companions_of(path, fmt)
             recorded = table.sha256.get(fmt)
-            if recorded not in (None, files[0].sha256):
+            if recorded is not None and recorded != files[0].sha256:
                 raise ModelError(
-                    f"{path.name} has the hash {files[0].sha256[:12]}…, {recorded[:12]}… is recorded",  # type: ignore[index]
+                    f"{path.name} has the hash {files[0].sha256[:12]}…, {recorded[:12]}… is recorded",
                     where=str(path),
                     next_step=f'put the old file back, or set sha256 = {{ {fmt} = "{files[0].sha256}" }}',
                 )

@@ -20,20 +20,12 @@ from harness.core.job import DataRef
 from harness.core.preprocess import Feeds, Preprocess
 from harness.data import corruptions
 from harness.data.datasets import (
-    DataSource,
     Dataset,
+    DataSource,
     Split,
     check_labels,
     content_sha256,
     load_either,
-    split_by_hash,
-    stratified_order,
-)
-    Dataset,
-    DataSource,
-    Split,
-    content_sha256,
-    load,
     split_by_hash,
     stratified_order,
 )
@@ -214,7 +206,8 @@ def _load(source: SourceTable, table: DataTable, folder: Path, inputs: tuple[str
 def _fits(data: Dataset, inputs: Sequence[str]) -> None:
     if set(data.inputs) != set(inputs):
         raise DataError(
-            f"the data have the inputs {', '.join(sorted(data.inputs))}, the model {', '.join(sorted(inputs))}",
+            f"the data have the inputs {', '.join(sorted(data.inputs))}, "
+            f"the model has {', '.join(sorted(inputs))}",
             where="data",
             next_step="name the arrays as the model names its inputs",
         )

@@ -66,7 +66,7 @@ class RunFolder:
         return self.path.name
 
     def create(self, run: Mapping[str, Any], plan: Plan, labels: NDArray[Any] | None) -> None:
-        """Write what is known before the first measurement; ``run.json`` last, so that it marks a whole start."""
+        """Write what is known before the first measurement; ``run.json`` last: it marks a whole start."""
         with writing(self.path):
             self.path.mkdir(parents=True)
             if labels is not None:
