@@ -170,8 +170,7 @@ def _tango_high(b: int, c: int, n: int, z: float) -> float:
 
 
 def _tango_spread(b: int, c: int, n: int, d: float) -> float:
-    """Square root of n (2 q + d (1 - d)), for d >= 0, where no term of it is a difference of near equals."""
+    """Square root of n (2 q + d (1 - d)) for d >= 0, where none of its terms is below zero."""
     linear = d * (2 * n + b - c) - (b + c)
-    root = math.sqrt(linear * linear + 8 * n * b * d * (1 - d))
-    q = (root - linear) / (4 * n) if linear <= 0 else 2 * b * d * (1 - d) / (linear + root)
+    q = (math.sqrt(linear * linear + 8 * n * b * d * (1 - d)) - linear) / (4 * n)
     return math.sqrt(n * (2 * q + d * (1 - d)))

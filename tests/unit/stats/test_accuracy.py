@@ -123,6 +123,12 @@ def test_ece_agrees_with_its_definition() -> None:
     assert forced != pytest.approx(expected, abs=0.01)
 
 
+def test_a_bin_of_ece_holds_its_upper_edge() -> None:
+    p = np.array([[0.6, 0.4], [0.59, 0.41]])  # 0.6 is 9/15: both lie in (8/15, 9/15]
+    got = accuracy.expected_calibration_error(p, np.array([0, 1]))
+    assert got == pytest.approx(abs(1 - 0.6 - 0.59) / 2)
+
+
 def test_ece_of_a_calibrated_model_is_small_and_of_a_sure_and_wrong_one_is_1() -> None:
     rng = np.random.default_rng(4)
     p = softmax(rng.normal(0, 2, (20_000, 4)), axis=1)

@@ -66,8 +66,8 @@ def test_tango_is_solved_to_the_last_digits(table: tuple[int, int, int]) -> None
     b, c, n = table
     z = z_value(0.05)
     got = tango(b, c, n)
-    assert got.high == pytest.approx(exact_high(b, c, n, z), abs=1e-12)
-    assert got.low == pytest.approx(-exact_high(c, b, n, z), abs=1e-12)
+    assert got.high == pytest.approx(exact_high(b, c, n, z), abs=1e-15)
+    assert got.low == pytest.approx(-exact_high(c, b, n, z), abs=1e-15)
 
 
 @pytest.mark.parametrize(("b", "c", "n"), [(3, 9, 200), (0, 4, 60), (12, 0, 90), (40, 35, 120)])
@@ -163,6 +163,8 @@ def test_samples_to_decide_known_figures() -> None:
     # 1 % disagreement: about 2,500 samples for half a point and 620 for one, at a power of 80 %.
     assert samples_to_decide(2, 2, 400, 0.005) == pytest.approx(2473, abs=1)
     assert samples_to_decide(2, 2, 400, 0.01) == pytest.approx(618, abs=1)
+    # One flip in five, all harmful: variance 0.2 - 0.04, 0.05 from the margin.
+    assert samples_to_decide(0, 20, 100, 0.25) == pytest.approx(6.1826 * 0.16 / 0.05**2, abs=1)
 
 
 @pytest.mark.parametrize(("b", "c", "margin"), [(4, 4, 0.005), (4, 12, 0.016), (8, 40, 0.03)])
