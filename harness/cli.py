@@ -9,10 +9,19 @@ import time
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from harness.core.errors import HarnessError, UsageError
 
+if TYPE_CHECKING:  # neither is imported at start
+    from rich.console import Console
+
+    from harness.run import Request
+
 DESCRIPTION = "Run one float model and its compressed variants on every target, and judge what came out."
+HOST_PACKAGES = (
+    "flatbuffers", "onnx", "onnxruntime", "pandas", "PIL", "pydantic", "rich", "scipy", "sklearn",
+)  # fmt: skip
 EPILOG = """exit codes: 0 every blocking gate passed · 1 one failed · 2 usage or configuration
             3 could not measure · 4 inconclusive"""
 
@@ -68,13 +77,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=version("deployment-validation-harness"))
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
-    validate = commands.add_parser("validate", help="measure and judge", description="Measure and judge.")
+    validate = _command(commands, "validate", "measure and judge")
     _add_selection(validate)
     validate.add_argument("--resume", metavar="RUN", help="go on with a run that was cut")
     validate.add_argument("--json", action="store_true", help="print the outcome as JSON")
     validate.set_defaults(command=_validate)
 
-    plan = commands.add_parser("plan", help="say what would run", description="Say what would run.")
+    plan = _command(commands, "plan", "say what would run, how long it takes, what it can decide")
     _add_selection(plan)
     plan.set_defaults(command=_plan)
 
@@ -88,9 +97,7 @@ def _parser() -> argparse.ArgumentParser:
     judge.add_argument("--json", action="store_true", help="print the outcome as JSON")
     judge.set_defaults(command=_judge)
 
-    init = commands.add_parser(
-        "init", help="write a validation.toml for a model", description="Write a validation.toml for a model."
-    )
+    init = _command(commands, "init", "write a validation.toml for a model")
     init.add_argument("model", metavar="MODEL", type=Path, help="an ONNX or TFLite file")
     init.add_argument(
         "--data", metavar="PATH", required=True, help="a file, a folder, or package.module:function"
@@ -102,9 +109,7 @@ def _parser() -> argparse.ArgumentParser:
     init.add_argument("--force", action="store_true", help="overwrite a validation.toml")
     init.set_defaults(command=_init)
 
-    targets = commands.add_parser(
-        "targets", help="say what can run here", description="Say what can run here, and if not, why."
-    )
+    targets = _command(commands, "targets", "say what can run here, and if not, why")
     targets.set_defaults(command=_targets)
 
     doctor = commands.add_parser(
@@ -114,6 +119,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_results(doctor)
     doctor.set_defaults(command=_doctor)
+    return parser
+
+
+def _command(commands: Any, name: str, does: str) -> argparse.ArgumentParser:  # noqa: ANN401 - argparse's own
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name, help=does, description=f"{does[0].upper()}{does[1:]}."
+    )
     return parser
 
 
@@ -131,7 +143,8 @@ def _add_selection(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_results(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--results", metavar="DIR", type=Path, default=os.environ.get("HARNESS_RESULTS", "results"),
+    default = os.environ.get("HARNESS_RESULTS", "results")
+    parser.add_argument("--results", metavar="DIR", type=Path, default=default,
                         help="where runs are kept (default: results)")  # fmt: skip
 
 
@@ -142,7 +155,7 @@ def _names(text: str, what: str) -> tuple[str, ...]:
     return names
 
 
-def _request(arguments: argparse.Namespace):  # noqa: ANN202 - run.Request, which is not imported at start
+def _request(arguments: argparse.Namespace) -> Request:
     from harness import config, run
 
     return run.Request(
@@ -230,7 +243,7 @@ def _doctor(arguments: argparse.Namespace) -> int:
     return 0 if healthy else 3
 
 
-def _stdout():  # noqa: ANN202 - rich's Console, which is not imported at start
+def _stdout() -> Console:
     from rich.console import Console
 
     # Off a terminal, lines are not cut to a width that nobody chose.

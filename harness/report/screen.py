@@ -217,10 +217,11 @@ def plan_text(plan: Any, size: dict[str, int], estimate_s: float, verdicts: Iter
         cases = ", ".join(dict.fromkeys(case.name for case in batch.cases))
         name = f"{batch.target}/{batch.backend}"
         lines.append(f"{name:<24} {batch.variant:<12} {batch.suite:<12} {len(batch.cases):>4} jobs  {cases}")
-    for result in plan.skipped:
-        lines.append(f"skipped: {' '.join(map(str, result.key))}: {result.reason.partition(chr(10))[0]}")
-    lines.append("")
-    lines += list(verdicts)
+    lines += [
+        f"skipped: {' '.join(map(str, result.key))}: {result.reason.partition(chr(10))[0]}"
+        for result in plan.skipped
+    ]
+    lines += ["", *verdicts]
     lines.append(
         f"{size['jobs']} jobs, {size['samples']} samples, {size['input_byte'] / 1e6:.1f} MB in, "
         f"{size['output_byte'] / 1e6:.1f} MB out, about {_duration(estimate_s)}"
