@@ -48,13 +48,8 @@ def corrupt(
     Parameters
     ----------
     raw : ndarray, shape (n, ...)
-    <<<<<<< HEAD
-        Images: uint8, (n, h, w, c) or (n, h, w), sides of at least 8 pixels.
-        Features: integers or floating point.
-    =======
         Images: uint8, (n, h, w, c) or (n, h, w), sides of at least 8 pixels. Features: integers or
         floating point.
-    >>>>>>> data
     ids : ndarray, shape (n,), int64
         Each sample's stable number; its randomness comes from (seed, family, severity, id) alone.
     family : str

@@ -1,4 +1,4 @@
-"""``harness targets`` and ``harness doctor``: what can run here, what is wrong, and the command that mends it."""
+"""``harness targets`` and ``harness doctor``: what can run here, what is wrong, how to mend it."""
 
 from __future__ import annotations
 
