@@ -100,7 +100,7 @@ class Workshop:
     def _variant(self, name: str, formats: Sequence[str], data: PreparedData) -> Variant:
         table = self._validation.variants.get(name, VariantTable())
         if table.files:
-            return self._prebuilt(name, table)
+            return self.prebuilt(name)
         assert self._model is not None  # the configuration was checked
         artifacts: dict[str, Artifact] = {}
         refused: dict[str, str] = {}
@@ -189,7 +189,9 @@ class Workshop:
             output_quantization=source.output_quantization,
         )
 
-    def _prebuilt(self, name: str, table: VariantTable) -> Variant:
+    def prebuilt(self, name: str) -> Variant:
+        """Take in the files that ``variants.NAME.files`` names."""
+        table = self._validation.variants[name]
         artifacts = {}
         for fmt, relative in table.files.items():
             path = self._folder / relative

@@ -48,7 +48,8 @@ def corrupt(
     Parameters
     ----------
     raw : ndarray, shape (n, ...)
-        Images: uint8, (n, h, w, c) or (n, h, w), sides of at least 8 pixels. Features: integers or floating point.
+        Images: uint8, (n, h, w, c) or (n, h, w), sides of at least 8 pixels.
+        Features: integers or floating point.
     ids : ndarray, shape (n,), int64
         Each sample's stable number; its randomness comes from (seed, family, severity, id) alone.
     family : str

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -63,6 +63,12 @@ class PreparedData:
     calibration: Dataset
     preprocess: Mapping[str, Preprocess]
     class_names: tuple[str, ...]
+
+    def restrict(self, cells: Collection[tuple[str, int]], samples: int) -> PreparedData:
+        """The clean set and those cells of family and severity, each with its first samples."""
+        kept = [s for s in self.sets if not s.info.severity or (s.info.family, s.info.severity) in cells]
+        cut = (PreparedSet(replace(s.info, samples=min(s.info.samples, samples)), s.ref) for s in kept)
+        return replace(self, sets=tuple(cut))
 
     def calibration_feeds(self) -> Iterator[Feeds]:
         """Canonical inputs of the calibration samples, one by one."""

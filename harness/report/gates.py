@@ -18,6 +18,7 @@ from harness.core.job import Status
 from harness.core.measurement import Row
 from harness.core.verdict import Gate, State, Verdict
 from harness.stats.intervals import Interval, clustered_mean, units_to_decide
+from harness.stats.paired import smallest_decidable_margin
 from harness.summarise import WHOLE_CASE
 
 #: INVALID rows with this reason were known before the run not to count.
@@ -212,8 +213,6 @@ def _undecided(
 ) -> _Finding:
     reach = REACH_PT if paired else None
     if paired and subject.max_samples is not None and interval.n <= subject.max_samples:
-        from harness.stats.paired import smallest_decidable_margin
-
         if 100 * smallest_decidable_margin(interval.n) >= limit:
             return _Finding(
                 State.NOT_APPLICABLE,
