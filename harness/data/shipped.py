@@ -1,0 +1,81 @@
+"""The data set that the embedded model is tested on: scikit-learn's bundled digits.
+
+1,797 handwritten digits of 8×8 pixels (UCI "Optical Recognition of Handwritten Digits", CC BY 4.0), which
+come with scikit-learn and need no download.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.core.errors import DataError
+from harness.data.datasets import Dataset, Split, content_sha256, stratified_order
+from harness.data.images import linear_weights
+
+N_TEST = 800
+N_CALIBRATION = 200
+_SPLIT_SEED = 0
+_SHA256_PIXELS = "5bc7f24e2d037bcb2a7115e0717894f69e75510dae324a18ed27b05ac11e849d"
+_SHA256_LABELS = "5383ddd907a091bb4b1156307896bd921e17fad0edc1f88f7e53bb6ed7dd6149"
+
+
+def digits() -> Split:
+    """Give 200 training images to calibrate with, and the 800 test images that training never sees.
+
+    Returns
+    -------
+    Split
+        Input ``image``, shape (n, 32, 32, 1), uint8; labels int64 in 0..9.
+    """
+    training, test = digits_training_and_test()
+    return Split(calibration=training.take(np.arange(N_CALIBRATION)), test=test)
+
+
+def digits_training_and_test() -> tuple[Dataset, Dataset]:
+    """Give the 997 training images, in stratified order, and the 800 test images, in the order of ids."""
+    pixels, labels = _bundled_digits()
+    ids = np.arange(len(labels), dtype=np.int64)
+    everything = Dataset({"image": upsample(pixels)}, labels, ids, tuple("0123456789"))
+    order = stratified_order(labels, ids, seed=_SPLIT_SEED)
+    return everything.take(order[N_TEST:]), everything.take(np.sort(order[:N_TEST]))
+
+
+def upsample(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Enlarge 8×8 images of 0..16 to 32×32 images of 0..255, bilinearly with half-pixel centres.
+
+    Integers alone, so that no library version and no machine gives another pixel.
+
+    Parameters
+    ----------
+    pixels : ndarray, shape (n, 8, 8), uint8
+
+    Returns
+    -------
+    ndarray, shape (n, 32, 32, 1), uint8
+    """
+    weights = linear_weights(8, 32)
+    sums = weights @ pixels.astype(np.int64) @ weights.T * 255
+    whole = 16 * (2 * 32) ** 2  # what the sums of an image of 16s would be, but for the 255
+    return ((2 * sums + whole) // (2 * whole)).astype(np.uint8)[..., np.newaxis]
+
+
+def _bundled_digits() -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+    try:
+        from sklearn.datasets import load_digits  # slow to import, and for the host only
+    except ImportError as error:
+        raise DataError(
+            "the bundled digits need scikit-learn, which is not installed",
+            where="harness.data.shipped:digits",
+            next_step="pip install 'deployment-validation-harness[host]'",
+        ) from error
+    bunch = load_digits()
+    pixels, labels = bunch.images.astype(np.uint8), bunch.target.astype(np.int64)
+    if (content_sha256(pixels), content_sha256(labels)) != (_SHA256_PIXELS, _SHA256_LABELS):
+        raise DataError(
+            "scikit-learn's digits are not the ones that the embedded model was trained and tested on",
+            where="sklearn.datasets.load_digits",
+            cause="another version or a damaged installation of scikit-learn",
+            next_step="pip install --force-reinstall scikit-learn",
+        )
+    return pixels, labels
