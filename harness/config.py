@@ -1,0 +1,382 @@
+"""TOML → frozen configuration (validations and targets); every problem at once, with its TOML path."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from harness.core.errors import ConfigurationError, Problem, UsageError
+from harness.core.job import Options
+from harness.core.measurement import UNITS
+from harness.core.target import Target
+from harness.core.verdict import Gate
+
+SCHEMA = 1
+#: The variant that everything else is compared with.
+FLOAT32 = "float32"
+
+
+class _Table(BaseModel):
+    """Strict types, unknown keys refused, frozen."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$", max_length=64)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Format = Literal["onnx", "tflite", "openvino"]
+
+
+class ModelTable(_Table):
+    """``[model]``: the float model and what it is for."""
+
+    name: Name
+    file: str = ""
+    sha256: Sha256 | None = None
+    task: Literal["classification", "regression"] = "classification"
+
+
+class ImageTable(_Table):
+    """``[data.image]``: how files are decoded and resized on the host."""
+
+    size: tuple[int, int]
+    resize: int | None = None
+    method: Literal["nearest", "bilinear", "bicubic", "lanczos", "area"] = "bilinear"
+    antialias: bool = True
+    crop: Literal["center", "none"] = "none"
+    pad: Literal["none", "constant", "edge", "reflect"] = "none"
+    colour: Literal["RGB", "gray"] = "RGB"
+
+
+class SourceTable(_Table):
+    """Where samples come from."""
+
+    callable: str = ""
+    path: str = ""
+    labels: str = ""
+    format: Literal["auto", "npz", "npy", "idx", "image-folder", "image-csv", "csv", "parquet"] = "auto"
+    label_column: str | int | None = None
+    header: bool | None = None
+
+
+class DataTable(SourceTable):
+    """``[data]``: the test data, and how calibration data are set apart."""
+
+    calibration: SourceTable | None = None
+    split: Literal["hash", "first", "none"] = "hash"
+    calibration_samples: Annotated[int, Field(ge=1, le=100_000)] = 200
+    max_samples: Annotated[int, Field(ge=1)] | None = None
+    seed: int = 0
+    image: ImageTable | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> DataTable:
+        if bool(self.callable) == bool(self.path):
+            raise ValueError("give either callable or path")
+        return self
+
+
+class InputTable(_Table):
+    """``[input.NAME]``: from the raw sample to the model's input, on every device."""
+
+    scale: float = 1.0
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+    reverse_channels: bool = False
+    layout: Literal["NCHW", "same"] = "same"
+    dtype: str = "float32"
+    shape: tuple[int, ...] = ()
+
+
+class VariantTable(_Table):
+    """``[variants.NAME]``: made by a recipe, or prebuilt files by format."""
+
+    recipe: tuple[dict[str, Any], ...] = ()
+    files: dict[Format, str] = Field(default_factory=dict)
+    sha256: dict[Format, Sha256] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _steps_name_a_pass(self) -> VariantTable:
+        for index, step in enumerate(self.recipe):
+            if not isinstance(step.get("pass"), str):
+                raise ValueError(f'recipe[{index}] does not name its pass: {{ pass = "quantize" }}')
+        return self
+
+
+class ShiftsTable(_Table):
+    """``[shifts]``: corruptions that the host makes of the test data."""
+
+    kind: Literal["image", "features", "none"] = "none"
+    families: tuple[str, ...] = ()
+    severities: tuple[Annotated[int, Field(ge=1, le=5)], ...] = (1, 2, 3, 4, 5)
+    seed: int = 0
+
+
+class GateTable(_Table):
+    """``[[gate]]``: one demand; a limit is in the metric's unit, or text with one (``"10 ms"``)."""
+
+    name: str
+    suite: str
+    metric: str
+    variant: str | tuple[str, ...] = "*"
+    case: str | tuple[str, ...] = "*"
+    target: str | tuple[str, ...] = "*"
+    severities: tuple[int, ...] = ()
+    setting: Literal["deploy", "parity"] = "deploy"
+    reference: str = "*"
+    max: float | str | None = None
+    min: float | str | None = None
+    combine: Literal["all", "mean", "worst"] = "all"
+    severity: Literal["block", "warn"] = "block"
+    on_inconclusive: Literal["block", "warn"] = "block"
+    required: bool = False
+
+    @model_validator(mode="after")
+    def _has_a_limit(self) -> GateTable:
+        if self.max is None and self.min is None:
+            raise ValueError("give max, min, or both")
+        for limit in (self.max, self.min):
+            if isinstance(limit, str):
+                _parse_limit(limit)
+        return self
+
+    def to_gate(self) -> Gate:
+        """The gate in the units of the table."""
+        return Gate(
+            name=self.name,
+            suite=self.suite,
+            metric=self.metric,
+            variants=_several(self.variant),
+            cases=_several(self.case),
+            targets=_several(self.target),
+            severities=self.severities,
+            setting=self.setting,
+            reference=self.reference,
+            maximum=_limit(self.max),
+            minimum=_limit(self.min),
+            combine=self.combine,
+            severity=self.severity,
+            on_inconclusive=self.on_inconclusive,
+            required=self.required,
+        )
+
+
+class Validation(_Table):
+    """A whole ``validation.toml``. ``folder`` is where its relative paths start."""
+
+    schema_: Annotated[Literal[1], Field(alias="schema")] = 1
+    model: ModelTable
+    shapes: dict[str, tuple[int, ...]] = Field(default_factory=dict)
+    data: DataTable
+    input: dict[str, InputTable] = Field(default_factory=dict)
+    variants: dict[Name, VariantTable] = Field(default_factory=dict)
+    shifts: ShiftsTable = ShiftsTable()
+    suites: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    gate: tuple[GateTable, ...] = ()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Validation:
+        if not self.model.file and not self.variants.get(FLOAT32, VariantTable()).files:
+            raise ValueError(
+                'give model.file, or prebuilt files: [variants.float32] files = { tflite = "…" }'
+            )
+        for name, variant in self.variants.items():
+            if variant.recipe and variant.files:
+                raise ValueError(f"variants.{name} has a recipe and files; a variant is made one way")
+            if variant.recipe and not self.model.file:
+                raise ValueError(f"variants.{name} has a recipe, but there is no model.file to start from")
+            if not variant.recipe and not variant.files and name != FLOAT32:
+                raise ValueError(f"variants.{name} has neither a recipe nor files")
+        names = [gate.name for gate in self.gate]
+        for name in sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"two gates are named {name!r}")
+        return self
+
+    @property
+    def gates(self) -> tuple[Gate, ...]:
+        """The gates in the units of the table."""
+        return tuple(gate.to_gate() for gate in self.gate)
+
+    @property
+    def variant_names(self) -> tuple[str, ...]:
+        """All variants, the float reference first."""
+        return (FLOAT32, *(name for name in self.variants if name != FLOAT32))
+
+
+class DeployTable(_Table):
+    """``[deploy]`` of a target: what is really shipped."""
+
+    threads: Annotated[int, Field(ge=1)] | None = None
+    precision: str = ""
+    provider: str = ""
+    extra: dict[str, str] = Field(default_factory=dict)
+
+
+class TargetTable(_Table):
+    """One ``targets/T.toml``."""
+
+    description: str
+    backends: Annotated[tuple[str, ...], Field(min_length=1)]
+    executor: dict[str, Any] = Field(default_factory=lambda: {"kind": "local"})
+    deploy: DeployTable = DeployTable()
+    max_samples: Annotated[int, Field(ge=1)] | None = None
+    disk_mb: Annotated[int, Field(ge=1)] = 2000
+
+    def to_target(self, name: str) -> Target:
+        """The frozen target."""
+        return Target(
+            name=name,
+            description=self.description,
+            backends=self.backends,
+            executor=dict(self.executor),
+            deploy=Options(**self.deploy.model_dump()),
+            max_samples=self.max_samples,
+            disk_mb=self.disk_mb,
+        )
+
+
+T = TypeVar("T", bound=BaseModel)
+
+
+def read_toml(path: Path, schema: type[T]) -> T:
+    """Read and check one TOML file.
+
+    Raises
+    ------
+    UsageError
+        There is no such file, or it cannot be read.
+    ConfigurationError
+        It is not TOML, or does not fit `schema`; has every problem.
+    """
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UsageError("there is no such file", where=str(path)) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"the file cannot be read: {error}", where=str(path)) from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(str(path), (Problem("TOML", str(error)),)) from error
+    return check(raw, schema, where=str(path))
+
+
+def check(raw: Mapping[str, Any], schema: type[T], *, where: str) -> T:
+    """Check a table against its schema; see ``read_toml``."""
+    try:
+        # Through JSON, where strict still lets an array be a tuple.
+        return schema.model_validate_json(json.dumps(raw, default=str))
+    except ValidationError as error:
+        problems = tuple(_problem(item, schema) for item in error.errors(include_url=False))
+        raise ConfigurationError(where, problems) from error
+
+
+def load_validation(path: Path) -> tuple[Validation, Path]:
+    """Read a ``validation.toml``, given itself or its folder; returns it and its folder."""
+    file = path / "validation.toml" if path.is_dir() else path
+    if file.suffix in (".onnx", ".tflite", ".xml"):
+        raise UsageError(
+            f"{file.name} is a model; validate takes a folder or a validation.toml",
+            where=str(file),
+            next_step=f"harness init {file} --data PATH",
+        )
+    if not file.is_file():
+        raise UsageError(
+            f"there is no {file}",
+            next_step="harness init MODEL --data PATH writes one beside a model",
+        )
+    return read_toml(file, Validation), file.parent
+
+
+def _problem(item: Mapping[str, Any], schema: type[BaseModel]) -> Problem:
+    path = ""
+    for part in item["loc"]:
+        path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else str(part)
+    message = str(item["msg"]).removeprefix("Value error, ")
+    if item["type"] == "extra_forbidden":
+        key = str(item["loc"][-1])
+        near = difflib.get_close_matches(key, _keys(schema, item["loc"][:-1]), n=1, cutoff=0.5)
+        message = "unknown key" + (f"; did you mean {near[0]}?" if near else "")
+    elif item["type"] == "missing":
+        message = "is missing"
+    elif not isinstance(item["input"], (dict, list)):
+        message += f", got {item['input']!r}"
+    return Problem(path or "the file", message)
+
+
+def _keys(schema: type[BaseModel], loc: tuple[Any, ...]) -> list[str]:
+    """Names that would have been right at a place of the schema."""
+    model: Any = schema
+    for part in loc:
+        if isinstance(part, int) or not (isinstance(model, type) and issubclass(model, BaseModel)):
+            continue
+        field = model.model_fields.get(part)
+        if field is None:
+            continue
+        inner = [field.annotation, *getattr(field.annotation, "__args__", ())]
+        model = next((t for t in inner if isinstance(t, type) and issubclass(t, BaseModel)), model)
+    return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def _several(value: str | tuple[str, ...]) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else value
+
+
+def _parse_limit(text: str) -> float:
+    number, _, unit = text.strip().partition(" ")
+    if unit.strip() not in UNITS:
+        raise ValueError(f"{text!r} is not a number with a unit ({', '.join(UNITS)}), such as '10 ms'")
+    try:
+        return float(number) * UNITS[unit.strip()][1]
+    except ValueError:
+        raise ValueError(f"{text!r} does not begin with a number") from None
+
+
+def _limit(value: float | str | None) -> float | None:
+    return _parse_limit(value) if isinstance(value, str) else value
+
+
+def cache_folder() -> Path:
+    """Where artifacts and data sets are kept: ``HARNESS_CACHE``, else the user's cache folder."""
+    named = os.environ.get("HARNESS_CACHE")
+    if named:
+        return Path(named)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "deployment-validation-harness"
+
+
+def shipped_folder(name: str) -> Path:
+    """``targets`` or ``models`` as shipped: inside an installed package, beside it in a checkout."""
+    inside = Path(__file__).parent / "_shipped" / name
+    return inside if inside.is_dir() else Path(__file__).parent.parent / name
+
+
+def target_folders() -> tuple[Path, ...]:
+    """Where targets are looked up, in order."""
+    user = (
+        Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "deployment-validation-harness"
+    )
+    return Path("targets"), user / "targets", shipped_folder("targets")
+
+
+def target_files() -> dict[str, Path]:
+    """Every target by name; the first folder wins."""
+    found: dict[str, Path] = {}
+    for folder in target_folders():
+        for path in sorted(folder.glob("*.toml")):
+            found.setdefault(path.stem, path)
+    return found
+
+
+def load_target(name: str) -> Target:
+    """Read one target by name."""
+    from harness.plugins import unknown
+
+    files = target_files()
+    if name not in files:
+        raise unknown("target", name, files)
+    return read_toml(files[name], TargetTable).to_target(name)

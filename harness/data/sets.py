@@ -1,0 +1,247 @@
+"""The clean set and its corruptions, as files by hash: every device reads the same bytes."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.cache import Cache, key_of
+from harness.config import DataTable, InputTable, ShiftsTable, SourceTable, Validation
+from harness.core import preprocess
+from harness.core.contracts import SetInfo
+from harness.core.errors import DataError
+from harness.core.job import DataRef
+from harness.core.preprocess import Feeds, Preprocess
+from harness.data import corruptions
+from harness.data.datasets import DataSource, Dataset, Split, load, split_by_hash, stratified_order
+from harness.data.images import ImageRecipe
+
+#: Part of every cache key; raise it when the pixels that the code makes change.
+CODE_VERSION = 1
+CHUNK = 256
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedSet:
+    """A set as the planner and as a device know it."""
+
+    info: SetInfo
+    ref: DataRef
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedData:
+    """All sets of a validation, ``clean`` first, rows in the run's order.
+
+    Parameters
+    ----------
+    sets : tuple of PreparedSet
+    labels : ndarray, shape (n,), optional
+    calibration : Dataset
+        Raw; empty where nothing was set apart.
+    preprocess : mapping of input name to Preprocess
+    class_names : tuple of str
+    """
+
+    sets: tuple[PreparedSet, ...]
+    labels: NDArray[Any] | None
+    calibration: Dataset
+    preprocess: Mapping[str, Preprocess]
+    class_names: tuple[str, ...]
+
+    def calibration_feeds(self) -> Iterator[Feeds]:
+        """Canonical inputs of the calibration samples, one by one."""
+        for row in range(len(self.calibration)):
+            yield {
+                name: preprocess.apply(raw[row : row + 1], self.preprocess[name])
+                for name, raw in self.calibration.inputs.items()
+            }
+
+
+def prepare(
+    validation: Validation, folder: Path, cache: Cache, inputs: Sequence[str], classes: int | None = None
+) -> PreparedData:
+    """Load, split, order, corrupt and store the data of a validation.
+
+    Parameters
+    ----------
+    inputs : sequence of str
+        The model's inputs; a data set with one unnamed input takes the first.
+    classes : int, optional
+        How many classes the model tells apart; labels must be below.
+
+    Raises
+    ------
+    DataError
+        The data cannot be read or do not fit the model.
+    """
+    split = _split(validation.data, folder, tuple(inputs))
+    test = split.test
+    if not len(test):
+        raise DataError("there is no test sample", where="data", next_step="name data that are not empty")
+    _fits(test, inputs)
+    if validation.model.task == "classification":
+        _labels_in_range(test, classes)
+    order = stratified_order(test.labels, test.ids, seed=validation.data.seed)
+    test = test.take(order[: validation.data.max_samples])
+    steps = {name: _step(validation.input.get(name)) for name in test.inputs}
+    sets = []
+    for family, severity in [("clean", 0), *_cells(validation.shifts)]:
+        arrays = {
+            name: _stored(cache, raw, test.ids, family, severity, validation.shifts, split.calibration, name)
+            for name, raw in test.inputs.items()
+        }
+        ref = DataRef(arrays, len(test), sum(cache.array_path(sha).stat().st_size for sha in arrays.values()))
+        digest = partial(input_digest, cache, ref, steps)
+        name = family if severity == 0 else f"{family}_{severity}"
+        sets.append(PreparedSet(SetInfo(name, family, severity, len(test), digest), ref))
+    return PreparedData(tuple(sets), test.labels, split.calibration, steps, test.class_names)
+
+
+def input_digest(cache: Cache, ref: DataRef, steps: Mapping[str, Preprocess], samples: int) -> str:
+    """Digest of the first rows of the canonical model input, as a device should find it."""
+    raws = {
+        name: np.load(cache.array_path(sha), mmap_mode="r", allow_pickle=False)
+        for name, sha in ref.inputs.items()
+    }
+    return preprocess.digest(
+        {name: preprocess.apply(raw[start : min(start + CHUNK, samples)], steps[name]) for name, raw in raws.items()}
+        for start in range(0, samples, CHUNK)
+    )
+
+
+def _cells(shifts: ShiftsTable) -> list[tuple[str, int]]:
+    if shifts.kind == "none":
+        return []
+    known = corruptions.IMAGE_FAMILIES if shifts.kind == "image" else corruptions.FEATURE_FAMILIES
+    families = shifts.families or tuple(known)
+    return [(family, severity) for family in families for severity in shifts.severities]
+
+
+def _stored(
+    cache: Cache,
+    raw: NDArray[Any],
+    ids: NDArray[np.int64],
+    family: str,
+    severity: int,
+    shifts: ShiftsTable,
+    calibration: Dataset,
+    name: str,
+) -> str:
+    """Hash of the stored array; made only where the index does not know it or the file is gone."""
+    if family == "clean":
+        return cache.put_array(raw)
+    reference = calibration.inputs.get(name) if shifts.kind == "features" else None
+    key = key_of(
+        {
+            "what": "corruption", "version": CODE_VERSION, "family": family, "severity": severity,
+            "seed": shifts.seed, "kind": shifts.kind, "raw": _content(raw), "ids": _content(ids),
+            "reference": "" if reference is None else _content(reference),
+        }
+    )  # fmt: skip
+    known = cache.recall(key)
+    if known is not None and cache.array_path(known["sha256"]).is_file():
+        return str(known["sha256"])
+    changed = corruptions.corrupt(
+        raw, ids, family, severity, seed=shifts.seed, kind=shifts.kind, reference=reference
+    )
+    digest = cache.put_array(changed)
+    cache.note(key, {"sha256": digest})
+    return digest
+
+
+def _content(array: NDArray[Any]) -> str:
+    from harness.data.datasets import content_sha256
+
+    return content_sha256(array)
+
+
+def _split(table: DataTable, folder: Path, inputs: tuple[str, ...]) -> Split:
+    loaded = _load(table, table, folder, inputs)
+    if isinstance(loaded, Split):
+        return loaded
+    if table.calibration is not None:
+        apart = _load(table.calibration, table, folder, inputs)
+        if isinstance(apart, Split):
+            apart = apart.calibration
+        return Split(calibration=apart.take(np.arange(min(len(apart), table.calibration_samples))), test=loaded)
+    everything = np.arange(len(loaded))
+    if table.split == "none":
+        return Split(calibration=loaded.take(everything[:0]), test=loaded)
+    if table.split == "first":
+        count = table.calibration_samples
+        return Split(calibration=loaded.take(everything[:count]), test=loaded.take(everything[count:]))
+    return split_by_hash(loaded, calibration_max=table.calibration_samples)
+
+
+def _load(source: SourceTable, table: DataTable, folder: Path, inputs: tuple[str, ...]) -> Dataset | Split:
+    if source.callable:
+        return _call(source.callable)
+    image = table.image
+    return load(
+        DataSource(
+            path=folder / source.path,
+            labels=folder / source.labels if source.labels else None,
+            format=source.format,
+            callable="",
+            label_column=source.label_column,
+            header=source.header,
+            input_names=inputs,
+            image=None if image is None else ImageRecipe(**image.model_dump()),
+        )
+    )
+
+
+def _call(name: str) -> Dataset | Split:
+    """Load from a user's own function ``package.module:function``."""
+    module, _, function = name.partition(":")
+    try:
+        made = getattr(importlib.import_module(module), function)()
+    except (ImportError, AttributeError) as error:
+        raise DataError(
+            f"the data function {name} cannot be had: {error}",
+            where="data.callable",
+            next_step="give it as package.module:function, importable from here",
+        ) from error
+    if not isinstance(made, Dataset | Split):
+        raise DataError(
+            f"{name} returned {type(made).__name__}, not a Dataset or a Split", where="data.callable"
+        )
+    return made
+
+
+def _fits(data: Dataset, inputs: Sequence[str]) -> None:
+    if set(data.inputs) != set(inputs):
+        raise DataError(
+            f"the data have the inputs {', '.join(sorted(data.inputs))}, the model {', '.join(sorted(inputs))}",
+            where="data",
+            next_step="name the arrays as the model names its inputs",
+        )
+
+
+def _labels_in_range(data: Dataset, classes: int | None) -> None:
+    labels = data.labels
+    if labels is None:
+        return
+    if not np.issubdtype(labels.dtype, np.integer):
+        raise DataError(f"labels of a classification are whole numbers, these are {labels.dtype}", where="data")
+    wrong = np.flatnonzero((labels < 0) | (labels >= (classes or np.inf)))
+    if wrong.size:
+        raise DataError(
+            f"{wrong.size} labels are out of range: the first is {labels[wrong[0]]}, the model has "
+            f"{classes} classes",
+            where="data",
+            cause="labels start at 1, or belong to another model",
+            next_step="number the classes from 0",
+        )
+
+
+def _step(table: InputTable | None) -> Preprocess:
+    return Preprocess() if table is None else Preprocess(**table.model_dump())
