@@ -95,7 +95,7 @@ def read_images(files: Sequence[Path], recipe: ImageRecipe) -> npt.NDArray[np.ui
         image = follow(recipe, decode(file, recipe.colour))
         if images and image.shape != images[0].shape:
             raise DataError(
-                f"an image of {image.shape[0]}×{image.shape[1]} pixels among images of "
+                f"{file.name} is an image of {image.shape[0]}×{image.shape[1]} pixels among images of "
                 f"{images[0].shape[0]}×{images[0].shape[1]}",
                 where=str(file),
                 next_step='give a size and resize = "stretch", "cover" or "contain"',
@@ -124,11 +124,13 @@ def decode(file: Path, colour: str) -> npt.NDArray[np.uint8]:
                 converted = upright.convert("L" if colour == "L" else "RGB")
     except (OSError, ValueError, SyntaxError, Warning, Image.DecompressionBombError) as error:
         raise DataError(
-            f"cannot be decoded as an image: {error}", where=str(file), cause="damaged, or not an image"
+            f"{file.name} cannot be decoded as an image: {error}",
+            where=str(file),
+            cause="damaged, or not an image",
         ) from error
     if mode not in ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "LAB", "HSV"):
         raise DataError(
-            f"holds {mode} pixels, and only 8-bit images are read",
+            f"{file.name} holds {mode} pixels, and only 8-bit images are read",
             where=str(file),
             next_step="convert the images to 8 bits, or give the pixels as .npz in the dtype of the model",
         )
@@ -182,7 +184,8 @@ def resize(
         picked: npt.NDArray[np.uint8] = pixels[rows][:, columns]
         return picked
     if not antialias:
-        return resample(pixels[np.newaxis], linear_weights, size)[0]
+        resampled = resample(pixels[np.newaxis], linear_weights, size)
+        return resampled.reshape(*size, -1)
     from PIL import Image
 
     filters = {
@@ -191,7 +194,7 @@ def resize(
         "lanczos": Image.Resampling.LANCZOS,
         "box": Image.Resampling.BOX,
     }
-    channels = [
+    channels: list[npt.NDArray[np.uint8]] = [
         np.asarray(Image.fromarray(channel).resize((size[1], size[0]), filters[method]))
         for channel in np.moveaxis(pixels, 2, 0)
     ]
@@ -237,4 +240,5 @@ def resample(
     channels_first = np.moveaxis(images, 3, 1).astype(np.float64)
     sums = rows @ channels_first @ columns.T
     whole = rows[0].sum() * columns[0].sum()
-    return np.moveaxis(np.floor((2 * sums + whole) / (2 * whole)).astype(np.uint8), 1, 3)
+    rounded: npt.NDArray[np.float64] = np.floor((2 * sums + whole) / (2 * whole))
+    return np.moveaxis(rounded, 1, 3).astype(np.uint8)

@@ -1,0 +1,204 @@
+"""ONNX Runtime: CPU and CUDA."""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Self
+
+from harness.core.artifact import Artifact, TensorSpec
+from harness.core.contracts import Availability, Session
+from harness.core.errors import BackendError
+from harness.core.job import Options
+from harness.core.preprocess import Feeds, Outputs
+from harness.core.seam import STRING, absent, check_feeds, confirm, opening, refusal
+
+CPU = "CPUExecutionProvider"
+CUDA = "CUDAExecutionProvider"
+NVIDIA = (CUDA, "TensorrtExecutionProvider", "NvTensorRTRTXExecutionProvider")
+
+#: ONNX Runtime's names that are not numpy's.
+DTYPES = {"float": "float32", "double": "float64", "string": STRING}
+
+
+class OnnxRuntimeSession:
+    """One ``InferenceSession``."""
+
+    def __init__(self, session: Any, effective: Mapping[str, str]) -> None:  # noqa: ANN401 - lazily imported
+        self.inputs = tuple(_spec(node) for node in session.get_inputs())
+        self.outputs = tuple(_spec(node) for node in session.get_outputs())
+        self.effective = effective
+        self._names = [spec.name for spec in self.outputs]
+        self._session = session
+
+    def run(self, feeds: Feeds) -> Outputs:
+        """Run once; shapes are left to the runtime, which does not tell an unknown rank from a scalar."""
+        check_feeds(feeds, self.inputs, shapes=False)
+        try:
+            results = self._session.run(self._names, feeds)
+        except Exception as error:
+            raise refusal(error, "ONNX Runtime failed to run the model") from error
+        return dict(zip(self._names, results, strict=True))
+
+    def bind(self, feeds: Feeds) -> Callable[[], Outputs]:
+        """Bind a copy of `feeds` and preallocated outputs.
+
+        On a device other than the CPU a call copies both ways, as a request does; binding would copy the
+        inputs once and leave that out.
+        """
+        import onnxruntime
+
+        feeds = {name: array.copy() for name, array in feeds.items()}
+        outputs = self.run(feeds)  # also checks the feeds and tells the shapes of the outputs
+        if self.effective["provider"] != CPU or any(
+            spec.dtype == STRING for spec in self.inputs + self.outputs
+        ):
+            return partial(self.run, feeds)
+        binding = self._session.io_binding()
+        for name, array in feeds.items():
+            binding.bind_ortvalue_input(name, onnxruntime.OrtValue.ortvalue_from_numpy(array))
+        for name, array in outputs.items():
+            binding.bind_ortvalue_output(name, onnxruntime.OrtValue.ortvalue_from_numpy(array))
+        run = self._session.run_with_iobinding
+
+        def call() -> Outputs:
+            run(binding)
+            return outputs
+
+        return call
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._session = None
+
+
+class OnnxRuntimeBackend:
+    """Opens ONNX files with ONNX Runtime."""
+
+    name = "onnxruntime"
+    formats: tuple[str, ...] = ("onnx",)
+
+    def probe(self) -> Availability:
+        """Version and providers; NVIDIA's are left out where its driver sees no device (trap 2)."""
+        try:
+            import onnxruntime
+
+            version, providers = onnxruntime.__version__, onnxruntime.get_available_providers()
+        except Exception as error:  # noqa: BLE001 - whatever it raises, it cannot be used, and we say why
+            return absent(error, "onnxruntime")
+        return Availability(
+            version, tuple(name for name in providers if name not in NVIDIA or _nvidia_devices() > 0)
+        )
+
+    def open(self, artifact: Artifact, options: Options) -> Session:
+        """Open on one provider, which has to take the whole graph."""
+        with opening("ONNX Runtime", "onnxruntime", artifact, self.formats):
+            import onnxruntime
+
+            # Errors come as exceptions; the log would say them again.
+            onnxruntime.set_default_logger_severity(4)
+            provider = options.provider or CPU
+            if provider not in onnxruntime.get_available_providers():
+                raise BackendError(
+                    f"this ONNX Runtime has no {provider}",
+                    cause=f"it has {', '.join(onnxruntime.get_available_providers())}",
+                    next_step="install the onnxruntime wheel with that provider in an environment of its own",
+                )
+            settings, provider_options = _settings(onnxruntime, provider, options)
+            session = onnxruntime.InferenceSession(
+                str(artifact.path),
+                settings,
+                providers=[(provider, provider_options)],
+                enable_fallback=0,  # otherwise Python retries on the CPU when a device fails
+            )
+            session.disable_fallback()
+            effective = {
+                "provider": session.get_providers()[0],
+                "precision": _precision(session, provider, options),
+                "threads": str(session.get_session_options().intra_op_num_threads or "default"),
+            }
+            confirm(options, effective)
+            return OnnxRuntimeSession(session, effective)
+
+
+def _settings(onnxruntime: ModuleType, provider: str, options: Options) -> tuple[Any, dict[str, str]]:
+    """Session options and provider options; what is neither is refused."""
+    settings = onnxruntime.SessionOptions()
+    settings.log_severity_level = 4
+    provider_options: dict[str, str] = {}
+    for key, value in options.extra.items():
+        if "." in key:
+            if not _known(onnxruntime, key):
+                raise BackendError(f"this ONNX Runtime does not know the session option {key}")
+            settings.add_session_config_entry(key, value)
+        elif hasattr(settings, key) and not callable(getattr(settings, key)):
+            setattr(settings, key, _value(getattr(settings, key), key, value))
+        elif provider != CPU:  # the CPU provider would ignore it; the others refuse what they do not know
+            provider_options[key] = value
+        else:
+            raise BackendError(f"ONNX Runtime has no option {key}")
+    settings.intra_op_num_threads = options.threads or settings.intra_op_num_threads
+    if provider != CPU:
+        settings.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    if provider == CUDA and options.precision:
+        provider_options["use_tf32"] = "0"
+    return settings, provider_options
+
+
+def _value(now: Any, key: str, value: str) -> Any:  # noqa: ANN401 - bool, int, str or one of the runtime's enums
+    """Convert an option's text to the type that it has now."""
+    if isinstance(now, bool):
+        allowed: Mapping[str, Any] = {"0": False, "1": True}
+    elif isinstance(now, int | str):
+        return type(now)(value)
+    else:
+        allowed = type(now).__members__
+    if value not in allowed:
+        raise BackendError(f"{key} is one of {', '.join(allowed)}, not {value}")
+    return allowed[value]
+
+
+def _known(onnxruntime: ModuleType, key: str) -> bool:
+    """Whether the runtime's binary holds `key`; the runtime accepts any key and ignores unknown ones."""
+    binary = Path(onnxruntime.capi.onnxruntime_pybind11_state.__file__)
+    with binary.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return content.find(b"\0" + key.encode() + b"\0") >= 0
+
+
+def _precision(session: Any, provider: str, options: Options) -> str:  # noqa: ANN401 - lazily imported
+    """How float32 is computed."""
+    if provider == CPU:
+        bfloat16 = options.extra.get("mlas.enable_gemm_fastmath_arm64_bfloat16") == "1"
+        return "bf16" if bfloat16 else "f32"
+    if provider == CUDA:
+        return "f32" if session.get_provider_options()[CUDA].get("use_tf32") == "0" else "tf32"
+    return "default"
+
+
+def _spec(node: Any) -> TensorSpec:  # noqa: ANN401 - lazily imported
+    """Describe one ``NodeArg``; its type reads ``tensor(float)``."""
+    kind, _, inner = node.type.partition("(")
+    if kind != "tensor":
+        raise BackendError(f"{node.name} is a {node.type}; only tensors can be carried")
+    dtype = inner.removesuffix(")")
+    shape = tuple(size if isinstance(size, int) and size >= 0 else None for size in node.shape)
+    return TensorSpec(node.name, shape, DTYPES.get(dtype, dtype))
+
+
+def _nvidia_devices() -> int:
+    """Ask NVIDIA's driver, because ONNX Runtime lists CUDA wherever it was built in."""
+    count = ctypes.c_int(0)
+    for library in ("libcuda.so.1", "nvcuda.dll"):
+        try:
+            driver = ctypes.CDLL(library)
+        except OSError:
+            continue
+        if driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0:
+            return count.value
+    return 0

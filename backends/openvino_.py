@@ -1,0 +1,143 @@
+"""OpenVINO."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.core.artifact import Artifact, TensorSpec
+from harness.core.contracts import Availability, Session
+from harness.core.errors import BackendError
+from harness.core.job import Options
+from harness.core.preprocess import Feeds, Outputs
+from harness.core.seam import STRING, absent, check_feeds, confirm, opening, refusal
+
+
+class OpenVinoSession:
+    """One compiled model and one request of it."""
+
+    def __init__(self, model: Any, compiled: Any, effective: Mapping[str, str]) -> None:  # noqa: ANN401 - lazily imported
+        self.inputs = tuple(_spec(port) for port in model.inputs)
+        self.outputs = tuple(_spec(port) for port in model.outputs)
+        self.effective = effective
+        self._strings = any(spec.dtype == STRING for spec in self.inputs + self.outputs)
+        self._names = tuple(spec.name for spec in self.outputs)
+        from openvino import Tensor
+
+        self._tensor = Tensor
+        self._compiled = compiled
+        self._request = compiled.create_infer_request()
+
+    def run(self, feeds: Feeds) -> Outputs:
+        """Run once and copy the outputs; the inputs are read where they lie."""
+        check_feeds(feeds, self.inputs)
+        try:
+            self._fill(self._request, [feeds[spec.name] for spec in self.inputs])
+            results = self._request.infer().to_tuple()
+        except Exception as error:
+            raise refusal(error, "OpenVINO failed to run the model") from error
+        if self._strings:
+            results = tuple(array.astype(STRING) if array.dtype.kind == "U" else array for array in results)
+        return dict(zip(self._names, results, strict=True))
+
+    def bind(self, feeds: Feeds) -> Callable[[], Outputs]:
+        """Set a copy of `feeds` once, on a request of its own; the outputs are views of its memory."""
+        self.run(feeds)  # checks the feeds
+        request = self._compiled.create_infer_request()
+        copies = [feeds[spec.name].copy() for spec in self.inputs]
+        self._fill(request, copies)
+        infer, names = request.infer, self._names
+
+        def call(_memory: object = copies) -> Outputs:  # a shared tensor does not keep its array alive
+            return dict(zip(names, infer(share_outputs=True).to_tuple(), strict=True))
+
+        return call
+
+    def _fill(self, request: Any, arrays: list[NDArray[Any]]) -> None:  # noqa: ANN401 - lazily imported
+        """Set the inputs by position: compiling can give a tensor other names than it has in the file."""
+        for index, array in enumerate(arrays):
+            if array.dtype.kind == "O":
+                tensor = self._tensor(array.astype(np.str_))
+            else:
+                # What is not aligned, contiguous and writeable can only be copied.
+                tensor = self._tensor(array, shared_memory=array.flags.carray)
+            request.set_input_tensor(index, tensor)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._request = self._compiled = None
+
+
+class OpenVinoBackend:
+    """Opens OpenVINO IR, ONNX and TFLite files with OpenVINO."""
+
+    name = "openvino"
+    formats: tuple[str, ...] = ("openvino", "onnx", "tflite")
+
+    def probe(self) -> Availability:
+        """Version and devices."""
+        try:
+            import openvino
+
+            return Availability(openvino.get_version(), tuple(openvino.Core().available_devices))
+        except Exception as error:  # noqa: BLE001 - whatever it raises, it cannot be used, and we say why
+            return absent(error, "openvino")
+
+    def open(self, artifact: Artifact, options: Options) -> Session:
+        """Compile for one device, for latency, in one stream."""
+        with opening("OpenVINO", "openvino", artifact, self.formats):
+            import openvino
+
+            core = openvino.Core()
+            device = options.provider or "CPU"
+            model = core.read_model(str(artifact.path))
+            compiled = core.compile_model(model, device, _settings(core, device, options))
+            effective = {
+                "provider": ",".join(compiled.get_property("EXECUTION_DEVICES")),
+                "precision": compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name(),
+                "threads": _threads(compiled),
+            }
+            confirm(options, effective)
+            return OpenVinoSession(model, compiled, effective)
+
+
+def _settings(core: Any, device: str, options: Options) -> dict[str, str]:  # noqa: ANN401 - lazily imported
+    """Properties of the compiled model; OpenVINO refuses those that it does not know."""
+    settings = {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": "1"}
+    if options.threads is not None:
+        settings["INFERENCE_NUM_THREADS"] = str(options.threads)
+    if options.precision:
+        # Without it a CPU with bf16 computes float32 models in bf16 (trap 1).
+        settings["INFERENCE_PRECISION_HINT"] = options.precision
+        # Activations of layers with compressed weights would be quantized on the way.
+        if "DYNAMIC_QUANTIZATION_GROUP_SIZE" in core.get_property(device, "SUPPORTED_PROPERTIES"):
+            settings["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = "0"
+    return {**settings, **options.extra}
+
+
+def _threads(compiled: Any) -> str:  # noqa: ANN401 - lazily imported
+    """Threads of the plug-in; devices other than the CPU have none of ours."""
+    if "INFERENCE_NUM_THREADS" not in compiled.get_property("SUPPORTED_PROPERTIES"):
+        return "default"
+    return str(compiled.get_property("INFERENCE_NUM_THREADS"))
+
+
+def _spec(port: Any) -> TensorSpec:  # noqa: ANN401 - lazily imported
+    """Describe one input or output of the model as it was read."""
+    node_name = port.get_node().get_friendly_name().removesuffix("/sink_port_0")
+    # A tensor can have several names; the file's own is then the node's.
+    name = node_name if node_name in port.names or not port.names else min(port.names)
+    shape = port.get_partial_shape()
+    if shape.rank.is_dynamic:
+        raise BackendError(f"{name} has no fixed number of dimensions; fix its shape")
+    kind = port.get_element_type()
+    return TensorSpec(
+        name,
+        tuple(None if size.is_dynamic else size.get_length() for size in shape),
+        STRING if kind.get_type_name() == "string" else kind.to_dtype().name,
+    )

@@ -1,0 +1,148 @@
+"""What every backend does at its edge: check what goes in, wrap what comes out wrong.
+
+Runtimes accept more than they should. OpenVINO casts dtypes, reads an array of another shape as if it
+fitted, and reuses the last value of an input that is missing; LiteRT resizes a fixed dimension and computes
+on memory that nobody wrote; ONNX Runtime reads big-endian bytes as its own. So every backend calls
+``check_feeds`` before each run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from harness.core.artifact import Artifact, TensorSpec
+from harness.core.contracts import Availability
+from harness.core.errors import BackendError
+from harness.core.job import Options
+from harness.core.preprocess import Feeds
+
+#: The name of strings in ``TensorSpec.dtype``: numpy's arrays of Python objects.
+STRING = "object"
+
+
+def check_feeds(feeds: Feeds, specs: tuple[TensorSpec, ...], *, shapes: bool = True) -> None:
+    """Refuse feeds whose names, dtypes or shapes are not those of the model's inputs.
+
+    Parameters
+    ----------
+    feeds : mapping of input name to ndarray
+    specs : tuple of TensorSpec
+    shapes : bool
+        False where the runtime refuses wrong shapes by itself.
+
+    Raises
+    ------
+    BackendError
+    """
+    if len(feeds) != len(specs) or not all(spec.name in feeds for spec in specs):
+        wanted = ", ".join(spec.name for spec in specs)
+        raise BackendError(
+            f"the model takes the inputs {wanted or 'none'}, not {', '.join(feeds) or 'none'}",
+            next_step="feed each input of the model once, by its name",
+        )
+    for spec in specs:
+        array = feeds[spec.name]
+        if not isinstance(array, np.ndarray) or not _same_dtype(array.dtype, spec.dtype):
+            found = getattr(array, "dtype", type(array).__name__)
+            raise BackendError(f"the input {spec.name} takes {spec.dtype}, not {found}")
+        if shapes and not _fits(array.shape, spec.shape):
+            raise BackendError(
+                f"the input {spec.name} takes the shape {_text(spec.shape)}, not {_text(array.shape)}"
+            )
+
+
+def _fits(given: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:
+    if given == wanted:
+        return True
+    return len(given) == len(wanted) and all(
+        size is None or size == length for size, length in zip(wanted, given, strict=True)
+    )
+
+
+def _same_dtype(dtype: np.dtype[Any], name: str) -> bool:
+    wanted = _dtype(name)
+    if wanted is None:  # a type that numpy has only through an extension
+        return dtype.name == name
+    return dtype.kind in "OUS" if name == STRING else dtype == wanted
+
+
+@lru_cache
+def _dtype(name: str) -> np.dtype[Any] | None:
+    try:
+        return np.dtype(name)
+    except TypeError:
+        return None
+
+
+def _text(shape: tuple[int | None, ...]) -> str:
+    return "[" + ", ".join("?" if size is None else str(size) for size in shape) + "]"
+
+
+def refusal(error: Exception, what: str, where: str = "", next_step: str = "") -> BackendError:
+    """Put a runtime's exception into our words; raise the result ``from`` it."""
+    if isinstance(error, BackendError):
+        return error
+    said = " ".join(str(error).split())
+    return BackendError(
+        f"{what}: {said[:1000]}",
+        where=where,
+        cause=f"{type(error).__name__} of the runtime",
+        next_step=next_step,
+    )
+
+
+@contextmanager
+def opening(runtime: str, extra: str, artifact: Artifact, formats: tuple[str, ...]) -> Iterator[None]:
+    """Wrap whatever is raised while `runtime` opens `artifact` in a ``BackendError``."""
+    if artifact.format not in formats:
+        raise BackendError(
+            f"{runtime} does not open {artifact.format} files",
+            where=str(artifact.path),
+            next_step=f"give it one of: {', '.join(formats)}",
+        )
+    try:
+        yield
+    except ImportError as error:
+        raise refusal(error, f"{runtime} cannot be imported", next_step=install(extra)) from error
+    except Exception as error:
+        raise refusal(error, f"{runtime} cannot open {artifact.path.name}", str(artifact.path)) from error
+
+
+def confirm(options: Options, effective: Mapping[str, str]) -> None:
+    """Check that what is in use is what was asked for.
+
+    Raises
+    ------
+    BackendError
+        Another provider, precision or number of threads is in use.
+    """
+    asked = {
+        "provider": options.provider,
+        "precision": options.precision,
+        "threads": str(options.threads or ""),
+    }
+    for key, value in asked.items():
+        found = effective[key]
+        # OpenVINO answers GPU.0 where GPU was asked for.
+        if value and found != value and not found.startswith(f"{value}."):
+            raise BackendError(
+                f"{key} {value} was asked for, the runtime uses {found}",
+                cause="this machine or this runtime cannot do what was asked for",
+                next_step=f"ask for {key} {found}, or run where {value} can be had",
+            )
+
+
+def install(extra: str) -> str:
+    """Return the command that installs a runtime."""
+    return f"pip install 'deployment-validation-harness[{extra}]'"
+
+
+def absent(error: Exception, extra: str) -> Availability:
+    """Say why a runtime that could not be imported cannot be used, and how to install it."""
+    said = " ".join(str(error).split())
+    return Availability(reason=f"{type(error).__name__}: {said[:500]}", install=install(extra))
