@@ -75,6 +75,7 @@ class Cache:
         with writing(folder), _temporary(folder.parent) as temporary:
             temporary.mkdir()
             for name, content in files.items():
+                (temporary / name).parent.mkdir(parents=True, exist_ok=True)  # external data may lie deeper
                 if isinstance(content, Path):
                     shutil.copyfile(content, temporary / name)
                 else:
@@ -103,7 +104,10 @@ def writing(path: Path) -> Iterator[None]:
             errno.ENOSPC: ("the disk is full", "free some room, then run again with --resume"),
             errno.EDQUOT: ("the quota is used up", "free some room, then run again with --resume"),
             errno.EROFS: ("the file system is read-only", "name another folder: --results DIR"),
-            errno.EACCES: ("you may not write there", "name another folder: --results DIR, HARNESS_CACHE=DIR"),
+            errno.EACCES: (
+                "you may not write there",
+                "name another folder: --results DIR, HARNESS_CACHE=DIR",
+            ),
         }
         cause, next_step = hints.get(error.errno or 0, (str(error), "name another folder: --results DIR"))
         raise StoreError(

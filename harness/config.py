@@ -44,15 +44,15 @@ class ModelTable(_Table):
 
 
 class ImageTable(_Table):
-    """``[data.image]``: how files are decoded and resized on the host."""
+    """``[data.image]``: how files are decoded and resized on the host (see ``harness.data.images``)."""
 
-    size: tuple[int, int]
-    resize: int | None = None
-    method: Literal["nearest", "bilinear", "bicubic", "lanczos", "area"] = "bilinear"
+    size: tuple[int, int] | None = None
+    resize: Literal["none", "stretch", "cover", "contain"] = "none"
+    method: Literal["nearest", "bilinear", "bicubic", "lanczos", "box"] = "bilinear"
     antialias: bool = True
-    crop: Literal["center", "none"] = "none"
-    pad: Literal["none", "constant", "edge", "reflect"] = "none"
-    colour: Literal["RGB", "gray"] = "RGB"
+    crop: float = 1.0
+    pad: int = 0
+    colour: Literal["RGB", "BGR", "L"] = "RGB"
 
 
 class SourceTable(_Table):

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,16 @@ from harness.core.errors import DataError
 from harness.core.job import DataRef
 from harness.core.preprocess import Feeds, Preprocess
 from harness.data import corruptions
-from harness.data.datasets import DataSource, Dataset, Split, load, split_by_hash, stratified_order
+from harness.data.datasets import (
+    Dataset,
+    DataSource,
+    Split,
+    check_labels,
+    content_sha256,
+    load_either,
+    split_by_hash,
+    stratified_order,
+)
 from harness.data.images import ImageRecipe
 
 #: Part of every cache key; raise it when the pixels that the code makes change.
@@ -56,6 +64,12 @@ class PreparedData:
     preprocess: Mapping[str, Preprocess]
     class_names: tuple[str, ...]
 
+    def restrict(self, cells: Collection[tuple[str, int]], samples: int) -> PreparedData:
+        """The clean set and those cells of family and severity, each with its first samples."""
+        kept = [s for s in self.sets if not s.info.severity or (s.info.family, s.info.severity) in cells]
+        cut = (PreparedSet(replace(s.info, samples=min(s.info.samples, samples)), s.ref) for s in kept)
+        return replace(self, sets=tuple(cut))
+
     def calibration_feeds(self) -> Iterator[Feeds]:
         """Canonical inputs of the calibration samples, one by one."""
         for row in range(len(self.calibration)):
@@ -87,8 +101,8 @@ def prepare(
     if not len(test):
         raise DataError("there is no test sample", where="data", next_step="name data that are not empty")
     _fits(test, inputs)
-    if validation.model.task == "classification":
-        _labels_in_range(test, classes)
+    if validation.model.task == "classification" and classes is not None:
+        check_labels(test, classes, where=validation.data.path or validation.data.callable)
     order = stratified_order(test.labels, test.ids, seed=validation.data.seed)
     test = test.take(order[: validation.data.max_samples])
     steps = {name: _step(validation.input.get(name)) for name in test.inputs}
@@ -112,7 +126,10 @@ def input_digest(cache: Cache, ref: DataRef, steps: Mapping[str, Preprocess], sa
         for name, sha in ref.inputs.items()
     }
     return preprocess.digest(
-        {name: preprocess.apply(raw[start : min(start + CHUNK, samples)], steps[name]) for name, raw in raws.items()}
+        {
+            name: preprocess.apply(raw[start : min(start + CHUNK, samples)], steps[name])
+            for name, raw in raws.items()
+        }
         for start in range(0, samples, CHUNK)
     )
 
@@ -142,8 +159,8 @@ def _stored(
     key = key_of(
         {
             "what": "corruption", "version": CODE_VERSION, "family": family, "severity": severity,
-            "seed": shifts.seed, "kind": shifts.kind, "raw": _content(raw), "ids": _content(ids),
-            "reference": "" if reference is None else _content(reference),
+            "seed": shifts.seed, "kind": shifts.kind, "raw": content_sha256(raw), "ids": content_sha256(ids),
+            "reference": "" if reference is None else content_sha256(reference),
         }
     )  # fmt: skip
     known = cache.recall(key)
@@ -157,12 +174,6 @@ def _stored(
     return digest
 
 
-def _content(array: NDArray[Any]) -> str:
-    from harness.data.datasets import content_sha256
-
-    return content_sha256(array)
-
-
 def _split(table: DataTable, folder: Path, inputs: tuple[str, ...]) -> Split:
     loaded = _load(table, table, folder, inputs)
     if isinstance(loaded, Split):
@@ -171,7 +182,9 @@ def _split(table: DataTable, folder: Path, inputs: tuple[str, ...]) -> Split:
         apart = _load(table.calibration, table, folder, inputs)
         if isinstance(apart, Split):
             apart = apart.calibration
-        return Split(calibration=apart.take(np.arange(min(len(apart), table.calibration_samples))), test=loaded)
+        return Split(
+            calibration=apart.take(np.arange(min(len(apart), table.calibration_samples))), test=loaded
+        )
     everything = np.arange(len(loaded))
     if table.split == "none":
         return Split(calibration=loaded.take(everything[:0]), test=loaded)
@@ -182,64 +195,27 @@ def _split(table: DataTable, folder: Path, inputs: tuple[str, ...]) -> Split:
 
 
 def _load(source: SourceTable, table: DataTable, folder: Path, inputs: tuple[str, ...]) -> Dataset | Split:
-    if source.callable:
-        return _call(source.callable)
-    image = table.image
-    return load(
+    return load_either(
         DataSource(
-            path=folder / source.path,
+            path=folder / source.path if source.path else None,
             labels=folder / source.labels if source.labels else None,
             format=source.format,
-            callable="",
+            callable=source.callable,
             label_column=source.label_column,
             header=source.header,
             input_names=inputs,
-            image=None if image is None else ImageRecipe(**image.model_dump()),
+            image=None if table.image is None else ImageRecipe(**table.image.model_dump()),
         )
     )
-
-
-def _call(name: str) -> Dataset | Split:
-    """Load from a user's own function ``package.module:function``."""
-    module, _, function = name.partition(":")
-    try:
-        made = getattr(importlib.import_module(module), function)()
-    except (ImportError, AttributeError) as error:
-        raise DataError(
-            f"the data function {name} cannot be had: {error}",
-            where="data.callable",
-            next_step="give it as package.module:function, importable from here",
-        ) from error
-    if not isinstance(made, Dataset | Split):
-        raise DataError(
-            f"{name} returned {type(made).__name__}, not a Dataset or a Split", where="data.callable"
-        )
-    return made
 
 
 def _fits(data: Dataset, inputs: Sequence[str]) -> None:
     if set(data.inputs) != set(inputs):
         raise DataError(
-            f"the data have the inputs {', '.join(sorted(data.inputs))}, the model {', '.join(sorted(inputs))}",
+            f"the data have the inputs {', '.join(sorted(data.inputs))}, "
+            f"the model has {', '.join(sorted(inputs))}",
             where="data",
             next_step="name the arrays as the model names its inputs",
-        )
-
-
-def _labels_in_range(data: Dataset, classes: int | None) -> None:
-    labels = data.labels
-    if labels is None:
-        return
-    if not np.issubdtype(labels.dtype, np.integer):
-        raise DataError(f"labels of a classification are whole numbers, these are {labels.dtype}", where="data")
-    wrong = np.flatnonzero((labels < 0) | (labels >= (classes or np.inf)))
-    if wrong.size:
-        raise DataError(
-            f"{wrong.size} labels are out of range: the first is {labels[wrong[0]]}, the model has "
-            f"{classes} classes",
-            where="data",
-            cause="labels start at 1, or belong to another model",
-            next_step="number the classes from 0",
         )
 
 

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from harness.core.errors import DataError
 from harness.data.datasets import Dataset, Split, content_sha256, stratified_order
+from harness.data.images import linear_weights
 
 N_TEST = 800
 N_CALIBRATION = 200
@@ -43,7 +44,7 @@ def digits_training_and_test() -> tuple[Dataset, Dataset]:
 def upsample(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     """Enlarge 8×8 images of 0..16 to 32×32 images of 0..255, bilinearly with half-pixel centres.
 
-    Integers alone, so that no library version and no machine gives another pixel: the weights are eighths.
+    Integers alone, so that no library version and no machine gives another pixel.
 
     Parameters
     ----------
@@ -53,13 +54,10 @@ def upsample(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     -------
     ndarray, shape (n, 32, 32, 1), uint8
     """
-    weights = np.zeros((32, 8), dtype=np.int64)
-    for row in range(32):
-        below, eighths = divmod(2 * row + 1 - 4, 8)  # 8 times the source coordinate (row + ½)/4 − ½
-        weights[row, max(below, 0)] += 8 - eighths
-        weights[row, min(below + 1, 7)] += eighths
-    sums = weights @ pixels.astype(np.int64) @ weights.T  # 0 .. 16·8·8
-    return ((sums * 255 + 512) // 1024).astype(np.uint8)[..., np.newaxis]
+    weights = linear_weights(8, 32)
+    sums = weights @ pixels.astype(np.int64) @ weights.T * 255
+    whole = 16 * (2 * 32) ** 2  # what the sums of an image of 16s would be, but for the 255
+    return ((2 * sums + whole) // (2 * whole)).astype(np.uint8)[..., np.newaxis]
 
 
 def _bundled_digits() -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:

@@ -1,0 +1,1 @@
+"""Arithmetic between facts and verdicts: pure functions over numpy arrays, each with its source."""

@@ -53,6 +53,7 @@ class Residual(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """Keep the shape: (n, channels, h, w)."""
         return torch.relu(x + self.branch(x))
 
 
@@ -74,6 +75,7 @@ class Digits(nn.Module):
         self.classifier = nn.Linear(128, 10)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Give logits, shape (n, 10), of normalised images, shape (n, 1, 32, 32)."""
         return self.classifier(functional.dropout(self.features(x), 0.2, self.training))
 
 

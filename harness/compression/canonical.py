@@ -1,0 +1,338 @@
+"""The canonical form of a float model: what every pass and every exporter may rely on.
+
+Standard ONNX operators of opset 17 or later, no initializer among the inputs, constants and
+BatchNormalization folded, every node named, every Gemm as ``x @ w.T + b`` with a bias of one axis, shapes
+inferred, and the same bytes for the same input.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper, shape_inference, version_converter
+
+from harness.core.errors import ModelError
+
+if TYPE_CHECKING:
+    import onnxruntime as ort
+
+OPSET = 17
+IR_VERSION = 8
+RELATIVE_TOLERANCE = 2e-5
+_STANDARD_DOMAINS = ("", "ai.onnx")
+# Extents that stand for a dynamic axis when the result is checked; the second is for models that fix a batch
+# of 1 in a Reshape although they declare it dynamic.
+_TRIAL_EXTENTS = (2, 1)
+
+Array = np.ndarray[Any, Any]
+T = TypeVar("T")
+
+
+def canonicalise(
+    model: onnx.ModelProto, *, shapes: Mapping[str, Sequence[int | None]] | None = None
+) -> onnx.ModelProto:
+    """Make a float model fit for quantization and export.
+
+    Parameters
+    ----------
+    model : onnx.ModelProto
+        With its external data loaded; it is not changed.
+    shapes : mapping, optional
+        Input name to shape; an integer fixes a dynamic axis, None leaves an axis as it is.
+
+    Returns
+    -------
+    onnx.ModelProto
+        In canonical form, with outputs within 2e-5 of the largest output of the original on random input.
+
+    Raises
+    ------
+    ModelError
+        The model does not check, does not run, or a shape does not fit.
+    """
+    original = onnx.ModelProto()
+    original.CopyFrom(model)
+    check(original, "the model")
+    _drop_initializer_inputs(original)
+    _fix_shapes(original, shapes or {})
+    result = _optimise(_lift_opset(original))
+    _strip(result)
+    _lower_batch_normalization(result)
+    _normalise_gemm(result)
+    _drop_unused(result)
+    sort_fields(result)
+    result = shape_inference.infer_shapes(result, strict_mode=True, data_prop=True)
+    check(result, "the canonical form of the model")
+    _verify(original, result)
+    return result
+
+
+def initializers(model: onnx.ModelProto) -> dict[str, Array]:
+    """Return the constants of a model by name."""
+    return {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+
+
+def attribute(node: onnx.NodeProto, name: str, default: T) -> T:
+    """Return an attribute of a node, or the default of the standard where it is absent."""
+    return cast("T", next((helper.get_attribute_value(a) for a in node.attribute if a.name == name), default))
+
+
+def check(model: onnx.ModelProto, what: str) -> None:
+    """Raise ModelError unless ``onnx.checker`` accepts a model."""
+    try:
+        onnx.checker.check_model(model)
+    except onnx.checker.ValidationError as error:
+        raise ModelError(
+            f"{what} is not valid ONNX: {str(error).strip().splitlines()[0]}",
+            where=f"graph {model.graph.name!r}",
+            cause="a truncated file, or an exporter that wrote what the standard does not allow",
+            next_step="export the model again, then: python -m onnx.checker MODEL",
+        ) from error
+
+
+def _drop_initializer_inputs(model: onnx.ModelProto) -> None:
+    """Make weights constants: before IR 4 they were listed among the inputs, which forbids folding them."""
+    names = {tensor.name for tensor in model.graph.initializer}
+    real = [value for value in model.graph.input if value.name not in names]
+    del model.graph.input[:]
+    model.graph.input.extend(real)
+    model.ir_version = max(model.ir_version, IR_VERSION)
+
+
+def _fix_shapes(model: onnx.ModelProto, shapes: Mapping[str, Sequence[int | None]]) -> None:
+    inputs = {value.name: value for value in model.graph.input}
+    symbols: dict[str, int] = {}
+    for name, shape in shapes.items():
+        where = f"shapes.{name}"
+        if name not in inputs:
+            raise ModelError(
+                f"the model has no input {name!r}", where=where, next_step=f"name one of {sorted(inputs)}"
+            )
+        axes = inputs[name].type.tensor_type.shape.dim
+        if len(axes) != len(shape):
+            raise ModelError(f"input {name!r} has {len(axes)} axes, not {len(shape)}", where=where)
+        for axis, (dim, extent) in enumerate(zip(axes, shape, strict=True)):
+            if extent is None:
+                continue
+            known = dim.dim_value if dim.HasField("dim_value") else symbols.get(dim.dim_param, extent)
+            if extent < 1 or known != extent:
+                raise ModelError(f"axis {axis} of input {name!r} is {known}, not {extent}", where=where)
+            if dim.dim_param:
+                symbols[dim.dim_param] = extent
+            dim.dim_value = extent
+    if not shapes:
+        return
+    del model.graph.value_info[:]
+    for value in [*model.graph.input, *model.graph.output]:
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_param in symbols:
+                dim.dim_value = symbols[dim.dim_param]
+
+
+def _lift_opset(model: onnx.ModelProto) -> onnx.ModelProto:
+    version = next((o.version for o in model.opset_import if o.domain in _STANDARD_DOMAINS), OPSET)
+    if version >= OPSET:
+        return model
+    try:
+        return version_converter.convert_version(model, OPSET)
+    except (RuntimeError, version_converter.ConvertError) as error:
+        raise ModelError(
+            f"the model cannot be lifted from opset {version} to {OPSET}: {error}",
+            where=f"graph {model.graph.name!r}",
+            cause="the ONNX version converter has no rule for one of its operators",
+            next_step=f"export the model again with opset {OPSET} or later",
+        ) from error
+
+
+def _session(model: onnx.ModelProto, what: str, optimised_path: str = "") -> ort.InferenceSession:
+    """Open a model in ONNX Runtime on one thread; with a path, write the basic optimization of it there."""
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    if optimised_path:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
+        options.optimized_model_filepath = optimised_path
+    else:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    try:
+        return ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's exceptions share no base of their own
+        raise ModelError(
+            f"ONNX Runtime cannot open {what}: {error}",
+            where=f"graph {model.graph.name!r}",
+            cause="an operator or a type that ONNX Runtime lacks on the CPU",
+            next_step="export the model with standard ONNX operators only",
+        ) from error
+
+
+def _optimise(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Fold constants, BatchNormalization and bias adds with ONNX Runtime's basic offline optimization.
+
+    The basic level only uses standard operators; the levels above fuse into Microsoft's own.
+    """
+    with tempfile.TemporaryDirectory(prefix="harness-canonical-") as folder:
+        path = Path(folder) / "optimised.onnx"
+        _session(model, "the model", str(path))
+        result = onnx.load(path)
+    foreign = [node for node in result.graph.node if node.domain not in _STANDARD_DOMAINS]
+    if foreign:
+        raise ModelError(
+            f"operator {foreign[0].domain}.{foreign[0].op_type} is not a standard ONNX operator",
+            where=f"node {foreign[0].name!r}",
+            next_step="export the model with standard ONNX operators only",
+        )
+    return result
+
+
+def _strip(model: onnx.ModelProto) -> None:
+    """Drop what ONNX Runtime adds to a file it writes, and name the nodes that have no name."""
+    standard = [o for o in model.opset_import if o.domain in _STANDARD_DOMAINS]
+    del model.opset_import[:]
+    model.opset_import.extend(standard)
+    del model.metadata_props[:]
+    del model.graph.metadata_props[:]
+    model.producer_name, model.producer_version = "harness", ""
+    taken = {node.name for node in model.graph.node}
+    for index, node in enumerate(model.graph.node):
+        del node.metadata_props[:]
+        if not node.name:
+            name = f"{node.op_type}_{index}"
+            while name in taken:
+                name += "_"
+            node.name = name
+            taken.add(name)
+
+
+def _lower_batch_normalization(model: onnx.ModelProto) -> None:
+    """Write a BatchNormalization that no convolution takes up as Mul and Add, which can be quantized."""
+    constants = initializers(model)
+    ranks = {v.name: len(v.type.tensor_type.shape.dim) for v in [*model.graph.value_info, *model.graph.input]}
+    nodes: list[onnx.NodeProto] = []
+    for node in model.graph.node:
+        known = all(name in constants for name in node.input[1:]) and node.input and node.input[0] in ranks
+        if node.op_type != "BatchNormalization" or not known or len(node.output) > 1:
+            nodes.append(node)
+            continue
+        gamma, beta, mean, variance = (constants[name].astype(np.float64) for name in node.input[1:])
+        factor = gamma / np.sqrt(variance + attribute(node, "epsilon", 1e-5))
+        axes = (-1, *(1,) * (ranks[node.input[0]] - 2))
+        factor_name, shift_name, scaled = (f"{node.name}/{part}" for part in ("factor", "shift", "scaled"))
+        for name, value in ((factor_name, factor), (shift_name, beta - mean * factor)):
+            tensor = numpy_helper.from_array(value.astype(np.float32).reshape(axes), name)
+            model.graph.initializer.append(tensor)
+        nodes.append(helper.make_node("Mul", [node.input[0], factor_name], [scaled], f"{node.name}/Mul"))
+        nodes.append(helper.make_node("Add", [scaled, shift_name], node.output, f"{node.name}/Add"))
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+
+
+def _normalise_gemm(model: onnx.ModelProto) -> None:
+    """Write every Gemm with constant weights as ``x @ w.T + b``: weights (out, in), bias (out,)."""
+    constants = initializers(model)
+    for node in model.graph.node:
+        if node.op_type != "Gemm" or node.input[1] not in constants or attribute(node, "transA", 0):
+            continue
+        weights = constants[node.input[1]]
+        if not attribute(node, "transB", 0):
+            weights = weights.T
+        weights = weights * np.float32(attribute(node, "alpha", 1.0))
+        parts = [weights]
+        if len(node.input) == 3 and node.input[2]:
+            bias = constants.get(node.input[2])
+            if bias is None or bias.size not in (1, len(weights)) or (bias.size > 1 and bias.shape[-1] == 1):
+                continue
+            factor = np.float32(attribute(node, "beta", 1.0))
+            parts.append(np.broadcast_to(bias.reshape(-1) * factor, (len(weights),)))
+        names = [f"{node.name}/weights", f"{node.name}/bias"][: len(parts)]
+        for name, value in zip(names, parts, strict=True):
+            model.graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
+        source = node.input[0]
+        del node.input[:], node.attribute[:]
+        node.input.extend([source, *names])
+        node.attribute.append(helper.make_attribute("transB", 1))
+
+
+def _drop_unused(model: onnx.ModelProto) -> None:
+    used = {name for node in _nodes(model.graph) for name in node.input}
+    used |= {value.name for value in model.graph.output}
+    kept = [tensor for tensor in model.graph.initializer if tensor.name in used]
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(kept)
+
+
+def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    for node in graph.node:
+        yield node
+        for subgraph in (a.g for a in node.attribute if a.type == onnx.AttributeProto.GRAPH):
+            yield from _nodes(subgraph)
+
+
+def sort_fields(model: onnx.ModelProto) -> None:
+    """Sort what ONNX Runtime writes in the order of its hash tables: the same input gives the same bytes."""
+    for field in (model.graph.initializer, model.graph.value_info):
+        ordered = sorted(field, key=lambda item: item.name)
+        del field[:]
+        field.extend(ordered)
+    for node in model.graph.node:
+        attributes = sorted(node.attribute, key=lambda item: item.name)
+        del node.attribute[:]
+        node.attribute.extend(attributes)
+
+
+def random_feeds(model: onnx.ModelProto, extent: int, seed: int = 0) -> dict[str, Array]:
+    """Return random inputs of a model, with ``extent`` in place of every dynamic axis.
+
+    Floats are standard normal; integers are 0 or 1, which any table of at least two rows can be asked for.
+    """
+    random = np.random.default_rng(seed)
+    feeds: dict[str, Array] = {}
+    for value in model.graph.input:
+        tensor = value.type.tensor_type
+        shape = [dim.dim_value if dim.HasField("dim_value") else extent for dim in tensor.shape.dim]
+        dtype = helper.tensor_dtype_to_np_dtype(tensor.elem_type)
+        drawn = random.standard_normal(shape)
+        feeds[value.name] = (drawn if np.issubdtype(dtype, np.floating) else drawn > 0).astype(dtype)
+    return feeds
+
+
+def _verify(original: onnx.ModelProto, result: onnx.ModelProto) -> None:
+    before, after = _session(original, "the model"), _session(result, "its canonical form")
+    failure: Exception | None = None
+    for extent in _TRIAL_EXTENTS:
+        feeds = random_feeds(original, extent)
+        try:
+            expected = before.run(None, feeds)
+        except Exception as error:  # noqa: BLE001 - ONNX Runtime's exceptions share no base
+            failure = error
+            continue
+        _compare([value.name for value in original.graph.output], expected, after.run(None, feeds))
+        return
+    raise ModelError(
+        f"the model does not run on random input: {failure}",
+        where=f"graph {original.graph.name!r}",
+        cause="a dynamic axis whose extent the model restricts",
+        next_step="fix the axis under [shapes] in validation.toml",
+    ) from failure
+
+
+def _compare(names: Sequence[str], expected: Sequence[Array], actual: Sequence[Array]) -> None:
+    for name, want, have in zip(names, expected, actual, strict=True):
+        if want.shape == have.shape:
+            difference = np.abs(want.astype(np.float64) - have.astype(np.float64))
+            largest = np.max(np.abs(want), initial=0.0, where=np.isfinite(want)) if want.size else 0.0
+            same = np.array_equal(np.isfinite(want), np.isfinite(have))
+            if same and np.all(difference[np.isfinite(want)] <= RELATIVE_TOLERANCE * largest):
+                continue
+        raise ModelError(
+            f"folding changed output {name!r} by more than {RELATIVE_TOLERANCE:g} of its largest value",
+            where=f"output {name!r}",
+            cause="the model draws random numbers, or a BatchNormalization with a variance near zero",
+            next_step="export the model for inference, with its BatchNormalization folded",
+        )

@@ -1,0 +1,226 @@
+"""Handlers of convolutions, matrix products and pools."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from harness.compression.export.emitter import Emitter
+from harness.compression.export.graph import Array, Node, Quantization, Shape
+from harness.compression.export.layout import channels_last, plain
+
+Pads = tuple[tuple[int, int], ...]
+# FULLY_CONNECTED: the first versions that hold per-channel scales, and that keep the leading axes.
+_PER_CHANNEL_VERSION, _KEEP_AXES_VERSION = 12, 5
+
+
+def conv(node: Node, emitter: Emitter) -> None:
+    """Conv, grouped or depthwise, with constant weights."""
+    weights = emitter.value(node.inputs[1])
+    if weights.data is None or weights.data.ndim != 4:
+        node.refuse("only two space axes and constant weights are known")
+    outputs, inputs_of_group = weights.data.shape[:2]
+    group = node.attribute("group", 1)
+    strides, dilations = node.attribute("strides", [1, 1]), node.attribute("dilations", [1, 1])
+    source, padding = _padded(node, emitter, weights.data.shape[2:], strides, dilations, fill=0.0)
+    settings: dict[str, object] = {
+        "padding": padding,
+        "strideH": strides[0], "strideW": strides[1],
+        "dilationHFactor": dilations[0], "dilationWFactor": dilations[1],
+        "fusedActivationFunction": node.activation,
+    }  # fmt: skip
+    depthwise = group > 1 and inputs_of_group == 1
+    order, axis = ((1, 2, 3, 0), 3) if depthwise else ((0, 2, 3, 1), 0)
+    quantization = weights.quantization and replace(weights.quantization, axis=axis)
+    filters = emitter.constant(weights.name, weights.data.transpose(order), quantization)
+    tensors = [source, filters, _bias(node, emitter, outputs)]
+    result = emitter.add(emitter.value(node.outputs[0]), channels_last(4))
+    if depthwise:
+        version = None if weights.quantization else 2 if max(dilations) > 1 else 1
+        settings["depthMultiplier"] = outputs // group
+        emitter.emit(
+            "DEPTHWISE_CONV_2D", tensors, result, "DepthwiseConv2DOptions", settings, version=version
+        )
+    else:
+        version = 6 if group > 1 else None
+        emitter.emit("CONV_2D", tensors, result, "Conv2DOptions", settings, version=version)
+
+
+def gemm(node: Node, emitter: Emitter) -> None:
+    """Gemm with constant weights: x @ w.T + b."""
+    weights = emitter.data(node.inputs[1])
+    scaled = node.attribute("alpha", 1.0) != 1.0 or node.attribute("beta", 1.0) != 1.0
+    if weights is None or node.attribute("transA", 0) or scaled:
+        node.refuse("only constant weights, alpha = beta = 1 and no transA are known; canonicalise the model")
+    _fully_connected(node, emitter, weights if node.attribute("transB", 0) else weights.T)
+
+
+def matmul(node: Node, emitter: Emitter) -> None:
+    """MatMul, with constant weights of two axes or between two values."""
+    weights = emitter.data(node.inputs[1])
+    if weights is not None and weights.ndim == 2 and emitter.data(node.inputs[0]) is None:
+        _fully_connected(node, emitter, weights.T)
+        return
+    ranks = [len(emitter.value(name).shape) for name in node.inputs]
+    if min(ranks) < 2:
+        node.refuse("an operand is a vector")
+    tensors = [emitter.get(name, plain(rank)) for name, rank in zip(node.inputs, ranks, strict=True)]
+    result = emitter.add(emitter.value(node.outputs[0]), plain(max(ranks)))
+    emitter.emit("BATCH_MATMUL", tensors, result, "BatchMatMulOptions")
+
+
+def _fully_connected(node: Node, emitter: Emitter, weights: Array) -> None:
+    """Add FULLY_CONNECTED with weights (out, in), their columns in the order in which the input lies."""
+    value, result = emitter.value(node.inputs[1]), emitter.value(node.outputs[0])
+    layout = emitter.layout(node.inputs[0])
+    if layout.features:
+        weights = weights[:, layout.feature_order]
+        source = emitter.get(node.inputs[0])
+    else:
+        source = emitter.get(node.inputs[0], plain(len(layout.axes)))
+    quantization = value.quantization and replace(value.quantization, axis=0)
+    filters = emitter.constant(value.name, weights, quantization)
+    kept = len(result.shape) > 2
+    version = _KEEP_AXES_VERSION if kept else None
+    if quantization and quantization.per_channel:
+        version = _PER_CHANNEL_VERSION
+    emitter.emit(
+        "FULLY_CONNECTED",
+        [source, filters, _bias(node, emitter, len(weights))],
+        emitter.add(result, plain(len(result.shape))),
+        "FullyConnectedOptions",
+        {"keepNumDims": kept, "fusedActivationFunction": node.activation},
+        version=version,
+    )
+
+
+def _bias(node: Node, emitter: Emitter, outputs: int) -> int:
+    """Return the bias (out,), of zeros where there is none: not every kernel does without."""
+    weights = emitter.value(node.inputs[1])
+    if len(node.inputs) > 2 and node.inputs[2]:
+        bias = emitter.value(node.inputs[2])
+        if bias.data is None or bias.data.shape != (outputs,):
+            node.refuse(f"its bias is not a constant of shape ({outputs},)")
+        return emitter.constant(bias.name, bias.data, bias.quantization)
+    if weights.quantization is None:
+        return emitter.constant(f"{node.name}/bias", np.zeros(outputs, np.float32))
+    source = emitter.value(node.inputs[0]).quantization
+    assert source is not None
+    scale = (source.scale * weights.quantization.scale).astype(np.float32)
+    quantization = Quantization(scale, np.zeros(scale.size, np.int64))
+    return emitter.constant(f"{node.name}/bias", np.zeros(outputs, np.int32), quantization)
+
+
+def max_pool(node: Node, emitter: Emitter) -> None:
+    """MaxPool over two space axes."""
+    if len(node.outputs) > 1 or max(node.attribute("dilations", [1])) > 1:
+        node.refuse("indices and dilations are not known")
+    _pool(node, emitter, "MAX_POOL_2D", fill=-np.inf)
+
+
+def average_pool(node: Node, emitter: Emitter) -> None:
+    """AveragePool over two space axes; what the padding counts decides how it can be written."""
+    if max(node.attribute("dilations", [1])) > 1:
+        node.refuse("dilations are not known")
+    _pool(node, emitter, "AVERAGE_POOL_2D", fill=0.0)
+
+
+def _pool(node: Node, emitter: Emitter, kind: str, fill: float) -> None:
+    kernel = node.attribute("kernel_shape", [1, 1])
+    if len(kernel) != 2:
+        node.refuse("only two space axes are known")
+    strides = node.attribute("strides", [1, 1])
+    source, padding = _padded(node, emitter, tuple(kernel), strides, [1, 1], fill=fill)
+    settings: dict[str, object] = {
+        "padding": padding,
+        "strideH": strides[0], "strideW": strides[1],
+        "filterHeight": kernel[0], "filterWidth": kernel[1],
+        "fusedActivationFunction": node.activation,
+    }  # fmt: skip
+    emitter.emit_keeping_scale(kind, [source], node, channels_last(4), "Pool2DOptions", settings)
+
+
+def _padded(
+    node: Node, emitter: Emitter, kernel: Shape, strides: list[int], dilations: list[int], *, fill: float
+) -> tuple[int, str]:
+    """Return the input, channels last and padded where need be, and TFLite's word for the padding left to do.
+
+    TFLite's SAME pads less before than after, and nothing before at stride 2 where ONNX's ``pads=1`` pads on
+    both sides; whatever differs from it becomes an explicit PAD, filled with the zero point, and VALID.
+    """
+    value = emitter.value(node.inputs[0])
+    if len(value.shape) != 4:
+        node.refuse("only two space axes are known")
+    space = value.shape[2:]
+    reach = [(k - 1) * d + 1 for k, d in zip((k or 1 for k in kernel), dilations, strict=True)]
+    source = emitter.get(node.inputs[0], channels_last(4))
+    pads = _pads(node, space, emitter.value(node.outputs[0]).shape[2:], reach, strides)
+    counts_zeros = node.op == "AveragePool" and node.attribute("count_include_pad", 0)
+    if not any(map(any, pads)):
+        return source, "VALID"
+    if not counts_zeros and pads == _same(space, reach, strides):
+        return source, "SAME"
+    if node.op == "AveragePool" and not counts_zeros:
+        node.refuse("its padding is not TFLite's SAME, and does not count in the average")
+    widths = [[0, 0], *map(list, pads), [0, 0]]
+    shape = (
+        value.shape[0],
+        *(None if n is None else n + sum(p) for n, p in zip(space, pads, strict=True)),
+        value.shape[1],
+    )
+    result = emitter.temporary(f"{value.name}/padded", shape, value)
+    tensors = [source, emitter.constant(f"{value.name}/pads", np.asarray(widths, np.int32))]
+    zero_is_lowest = value.quantization is not None and value.quantization.zero_point[0] == -128
+    if fill == 0.0 or zero_is_lowest:
+        emitter.emit("PAD", tensors, result, "PadOptions")
+        return result, "VALID"
+    lowest = (
+        np.array([-128], np.int8) if value.quantization else np.array([np.finfo(np.float32).min], np.float32)
+    )
+    tensors.append(emitter.constant(f"{value.name}/lowest", lowest, value.quantization))
+    emitter.emit("PADV2", tensors, result, "PadV2Options")
+    return result, "VALID"
+
+
+def _same(space: Shape, reach: list[int], strides: list[int]) -> Pads | None:
+    """Return the padding of TFLite's SAME, None where it depends on a dynamic extent."""
+    found = []
+    for extent, window, stride in zip(space, reach, strides, strict=True):
+        if extent is None and stride > 1:
+            return None
+        outputs = extent if extent is None else -(-extent // stride)
+        total = (
+            window - 1
+            if outputs is None or extent is None
+            else max((outputs - 1) * stride + window - extent, 0)
+        )
+        found.append((total // 2, total - total // 2))
+    return tuple(found)
+
+
+def _pads(node: Node, space: Shape, result: Shape, reach: list[int], strides: list[int]) -> Pads:
+    """Return ONNX's padding (before, after) of each space axis."""
+    kind = node.attribute("auto_pad", "NOTSET")
+    if kind == "VALID":
+        return ((0, 0), (0, 0))
+    if kind in ("SAME_UPPER", "SAME_LOWER"):
+        pads = _same(space, reach, strides)
+        if pads is None:
+            node.refuse("its padding depends on a dynamic extent; fix it under [shapes]")
+        return pads if kind == "SAME_UPPER" else tuple((after, before) for before, after in pads)
+    flat = node.attribute("pads", [0, 0, 0, 0])
+    pads = tuple(zip(flat[:2], flat[2:], strict=True))
+    if not node.attribute("ceil_mode", 0):
+        return pads
+    grown = []
+    for extent, outputs, (before, after), window, stride in zip(
+        space, result, pads, reach, strides, strict=True
+    ):
+        if extent is None or outputs is None:
+            node.refuse("ceil_mode over a dynamic extent; fix it under [shapes]")
+        missing = max((outputs - 1) * stride + window - extent - before - after, 0)
+        if missing and node.op == "AveragePool":
+            node.refuse("ceil_mode makes a window hang over the edge")
+        grown.append((before, after + missing))
+    return tuple(grown)

@@ -1,0 +1,271 @@
+"""Collects tensors and operators of the TFLite file, and brings values into the layout a reader needs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from harness.compression.export.graph import Array, Graph, Node, Quantization, Shape, Value
+from harness.compression.export.layout import Layout, as_vector, moves_only_ones, plain, signature, static
+from harness.compression.export.schema import AlignedBuffer, serialise, tensor_type
+
+# Operator versions that hold int8 tensors; float ones, and those not named here, are version 1.
+_INT8_VERSIONS = {
+    "CONV_2D": 3, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 4, "MAXIMUM": 2, "MINIMUM": 2, "RESHAPE": 1,
+    "RELU_N1_TO_1": 1, "QUANTIZE": 1, "BATCH_MATMUL": 2,
+}  # fmt: skip
+_INT8_VERSION = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """An operator of the file: kind and dtype it really computes in, and the ONNX node it came from."""
+
+    kind: str
+    dtype: str
+    layer: str
+
+
+class Emitter:
+    """A TFLite file in the making."""
+
+    def __init__(self, graph: Graph, schema: ModuleType) -> None:
+        self.graph = graph
+        self.operators: list[Operator] = []
+        self.node: Node | None = None
+        self._schema = schema
+        self._buffers = [AlignedBuffer(schema)]  # by rule the first one is empty
+        self._tensors: list[Any] = []
+        self._names: set[str] = set()
+        self._codes: dict[tuple[str, int], int] = {}
+        self._operators: list[Any] = []
+        self._stored: dict[str, dict[Layout, int]] = {}
+
+    # Values
+
+    def value(self, name: str) -> Value:
+        """Return a value of the graph."""
+        return self.graph.values[name]
+
+    def data(self, name: str) -> Array | None:
+        """Return the data of a constant, None where it is computed."""
+        return self.graph.values[name].data
+
+    def layout(self, name: str) -> Layout:
+        """Return the layout that a value was written in; a constant's is plain."""
+        if self.data(name) is not None:
+            return plain(len(self.value(name).shape))
+        return next(iter(self._stored[name]))
+
+    def add(self, value: Value, layout: Layout) -> int:
+        """Add the tensor of a computed value."""
+        tensor = self._tensor(value.name, layout.shape(value.shape), value.dtype, value.quantization)
+        self._stored.setdefault(value.name, {})[layout] = tensor
+        return tensor
+
+    def output(self, name: str) -> Layout:
+        """Make the tensor of an output of the model and return its layout: nothing stays flattened askew."""
+        if not self.layout(name).features:
+            self.get(name)
+            return self.layout(name)
+        before = self._tensors[self.get(name)]
+        layout = plain(len(self.value(name).shape))
+        after = self._tensors[self.get(name, layout)]
+        before.name, after.name = after.name, before.name
+        self._stored[name] = {layout: self._stored[name][layout]}
+        return layout
+
+    def alias(self, name: str, layout: Layout, tensor: int) -> None:
+        """Let a value be what another one's tensor already holds."""
+        self._stored[name] = {layout: tensor}
+
+    def get(self, name: str, layout: Layout | None = None) -> int:
+        """Return the tensor of a value in a layout, transposed where it was written in another one."""
+        stored = self._stored.setdefault(name, {})
+        value = self.value(name)
+        if value.data is not None:
+            layout = layout or plain(value.data.ndim)
+            if layout not in stored:
+                stored[layout] = self.constant(name, layout.arrange(value.data), value.quantization)
+            return stored[layout]
+        layout = layout or self.layout(name)
+        if layout not in stored:
+            stored[layout] = self._convert(value, next(iter(stored)), layout)
+        return stored[layout]
+
+    def _convert(self, value: Value, source: Layout, target: Layout) -> int:
+        tensor = self._stored[value.name][source]
+        shape = source.shape(value.shape)
+        if source.features:  # undo the flattening, transpose, flatten again
+            channels, *space = source.features
+            lead = value.shape[:-1]
+            tensor = self.reshape(tensor, (*lead, *space, channels), value)
+            order = (*range(len(lead)), len(lead) + len(space), *range(len(lead), len(lead) + len(space)))
+            tensor = self._transpose(tensor, order, (*lead, channels, *space), value)
+            tensor = self.reshape(tensor, value.shape, value)
+            shape, source = value.shape, plain(len(value.shape))
+        if source == target:
+            return tensor
+        order = tuple(source.axes.index(axis) for axis in target.axes)
+        result_shape = target.shape(value.shape)
+        if moves_only_ones(shape, order):
+            return self.reshape(tensor, result_shape, value)
+        return self._transpose(tensor, order, result_shape, value)
+
+    def _transpose(self, tensor: int, order: tuple[int, ...], shape: Shape, value: Value) -> int:
+        result = self.temporary(f"{value.name}/transposed", shape, value)
+        order_tensor = self.constant(f"{value.name}/order", as_vector(list(order)))
+        self.emit("TRANSPOSE", [tensor, order_tensor], result, "TransposeOptions")
+        return result
+
+    def reshape(self, tensor: int, shape: Shape, value: Value, result: int | None = None) -> int:
+        """Add a RESHAPE of a tensor of ``value``'s dtype and scale."""
+        if shape.count(None) > 1 and self.node is not None:
+            self.node.refuse(f"its result {shape} has more than one dynamic axis")
+        if result is None:
+            result = self.temporary(f"{value.name}/reshaped", shape, value)
+        new_shape = signature(shape)
+        shape_tensor = self.constant(f"{value.name}/shape", as_vector(new_shape))
+        self.emit(
+            "RESHAPE", [tensor, shape_tensor], result, "ReshapeOptions", {"newShape": as_vector(new_shape)}
+        )
+        return result
+
+    # Tensors
+
+    def temporary(self, name: str, shape: Shape, like: Value) -> int:
+        """Add a tensor between two operators, with the dtype and the scale of a value."""
+        return self._tensor(name, shape, like.dtype, like.quantization)
+
+    def constant(self, name: str, data: Array, quantization: Quantization | None = None) -> int:
+        """Add a constant tensor."""
+        self._buffers.append(AlignedBuffer(self._schema, np.ascontiguousarray(data).tobytes()))
+        return self._tensor(name, data.shape, data.dtype, quantization, len(self._buffers) - 1)
+
+    def _tensor(
+        self,
+        name: str,
+        shape: Shape,
+        dtype: np.dtype[Any],
+        quantization: Quantization | None,
+        buffer: int = 0,
+    ) -> int:
+        unique, count = name, 1
+        while unique in self._names:
+            unique, count = f"{name}:{count}", count + 1
+        self._names.add(unique)
+        tensor = self._schema.TensorT()
+        tensor.name, tensor.type, tensor.buffer = unique, tensor_type(self._schema, dtype), buffer
+        tensor.shape, tensor.hasRank = as_vector(static(shape)), True
+        if None in shape:
+            tensor.shapeSignature = as_vector(signature(shape))
+        if quantization is not None:
+            tensor.quantization = self._schema.QuantizationParametersT()
+            tensor.quantization.scale = quantization.scale.astype(np.float32)
+            tensor.quantization.zeroPoint = quantization.zero_point.astype(np.int64)
+            tensor.quantization.quantizedDimension = quantization.axis
+        self._tensors.append(tensor)
+        return len(self._tensors) - 1
+
+    # Operators
+
+    def emit(
+        self,
+        kind: str,
+        inputs: list[int],
+        output: int,
+        options: str = "",
+        settings: Mapping[str, object] | None = None,
+        *,
+        version: int | None = None,
+    ) -> None:
+        """Add an operator.
+
+        Parameters
+        ----------
+        kind : str
+            Name in the schema's ``BuiltinOperator``.
+        inputs : list of int
+            Tensor indices.
+        output : int
+            Tensor index.
+        options : str
+            Name of the options table.
+        settings : mapping, optional
+            Fields of that table; activations and paddings by their names.
+        version : int, optional
+            Operator version where it is not the usual one of the dtype.
+        """
+        schema = self._schema
+        integer = self._tensors[inputs[0]].type == schema.TensorType.INT8
+        if version is None:
+            version = _INT8_VERSIONS.get(kind, _INT8_VERSION) if integer else 1
+        operator = schema.OperatorT()
+        operator.opcodeIndex = self._codes.setdefault((kind, version), len(self._codes))
+        operator.inputs, operator.outputs = as_vector(inputs), as_vector([output])
+        if options:
+            operator.builtinOptionsType = getattr(schema.BuiltinOptions, options)
+            operator.builtinOptions = getattr(schema, f"{options}T")()
+            for name, setting in (settings or {}).items():
+                number = setting
+                if name == "fusedActivationFunction":
+                    number = getattr(schema.ActivationFunctionType, str(setting))
+                elif name == "padding":
+                    number = getattr(schema.Padding, str(setting))
+                setattr(operator.builtinOptions, name, number)
+        self._operators.append(operator)
+        dtype = "int8" if integer else "float32"
+        self.operators.append(Operator(kind, dtype, self.node.name if self.node else ""))
+
+    def emit_keeping_scale(
+        self,
+        kind: str,
+        inputs: list[int],
+        node: Node,
+        layout: Layout,
+        options: str = "",
+        settings: Mapping[str, object] | None = None,
+    ) -> None:
+        """Add an operator that leaves the integers as they are, and rescale after it if need be."""
+        source, target = self.value(node.inputs[0]), self.value(node.outputs[0])
+        if source.quantization is None or source.quantization.same_as(target.quantization):
+            self.emit(kind, inputs, self.add(target, layout), options, settings)
+            return
+        middle = self.temporary(f"{target.name}/unscaled", layout.shape(target.shape), source)
+        self.emit(kind, inputs, middle, options, settings)
+        self.emit("QUANTIZE", [middle], self.add(target, layout), "QuantizeOptions", version=2)
+
+    # The file
+
+    def finish(self, name: str) -> bytes:
+        """Return the bytes of the file."""
+        schema = self._schema
+        inputs = [next(iter(self._stored[i].values())) for i in self.graph.inputs]
+        outputs = [next(iter(self._stored[o].values())) for o in self.graph.outputs]
+        subgraph = schema.SubGraphT()
+        subgraph.name, subgraph.tensors, subgraph.operators = name, self._tensors, self._operators
+        subgraph.inputs, subgraph.outputs = as_vector(inputs), as_vector(outputs)
+        codes = []
+        for kind, version in self._codes:
+            code = schema.OperatorCodeT()
+            code.builtinCode, code.version = getattr(schema.BuiltinOperator, kind), version
+            code.deprecatedBuiltinCode = min(code.builtinCode, 127)  # a byte; readers before 2.4 look here
+            codes.append(code)
+        entry = schema.SignatureDefT()
+        entry.signatureKey, entry.subgraphIndex = "serving_default", 0
+        entry.inputs = [self._named(*pair) for pair in zip(self.graph.inputs, inputs, strict=True)]
+        entry.outputs = [self._named(*pair) for pair in zip(self.graph.outputs, outputs, strict=True)]
+        model = schema.ModelT()
+        model.version, model.description = 3, name
+        model.operatorCodes, model.subgraphs, model.buffers = codes, [subgraph], self._buffers
+        model.signatureDefs = [entry]
+        return serialise(model)
+
+    def _named(self, name: str, tensor: int) -> object:
+        entry = self._schema.TensorMapT()
+        entry.name, entry.tensorIndex = name, tensor
+        return entry

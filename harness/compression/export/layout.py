@@ -1,0 +1,89 @@
+"""How a tensor lies in the TFLite file compared with its ONNX shape.
+
+Convolutions and pools of TFLite want the channels last, those of ONNX have them first. A value keeps the
+layout that its maker gave it, and is transposed only where a reader needs another; a plain CNN needs none.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from harness.compression.export.graph import Array, Shape
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The order of the axes in the file.
+
+    Parameters
+    ----------
+    axes : tuple of int
+        The file's axis i is the ONNX axis ``axes[i]``.
+    features : tuple of int
+        Where not empty, the last ONNX axis is a flattened (channels, height, width) of these extents that
+        lies as (height, width, channels) in the file: flattening channels-last gives it for nothing.
+    """
+
+    axes: tuple[int, ...]
+    features: tuple[int, ...] = ()
+
+    @property
+    def plain(self) -> bool:
+        """Whether the file's order is ONNX's own."""
+        return self.axes == tuple(range(len(self.axes))) and not self.features
+
+    @property
+    def feature_order(self) -> Array:
+        """The ONNX positions along the last axis in the order of the file."""
+        positions = np.arange(prod(self.features)).reshape(self.features)
+        return np.moveaxis(positions, 0, -1).reshape(-1)
+
+    def shape(self, shape: Shape) -> Shape:
+        """Return the shape in the file of an ONNX shape."""
+        return tuple(shape[axis] for axis in self.axes)
+
+    def arrange(self, data: Array) -> Array:
+        """Bring an ONNX constant, of this rank or a lower one that broadcasts, into the file's order."""
+        full = data.reshape((1,) * (len(self.axes) - data.ndim) + data.shape).transpose(self.axes)
+        if self.features and full.shape[-1] > 1:
+            full = full[..., self.feature_order]
+        return np.ascontiguousarray(full)
+
+    def position(self, axis: int) -> int:
+        """Return where an ONNX axis lies in the file."""
+        return self.axes.index(axis % len(self.axes))
+
+
+def plain(rank: int) -> Layout:
+    """Return ONNX's own order."""
+    return Layout(tuple(range(rank)))
+
+
+def channels_last(rank: int) -> Layout:
+    """Return the order of TFLite's convolutions: batch, space, channels."""
+    return Layout((0, *range(2, rank), 1))
+
+
+def moves_only_ones(shape: Shape, axes: tuple[int, ...]) -> bool:
+    """Whether a transpose leaves the memory as it is, because it only moves axes of extent 1."""
+    moved = [axis for axis in axes if shape[axis] != 1]
+    return moved == sorted(moved)
+
+
+def static(shape: Shape) -> list[int]:
+    """Return a shape with 1 in place of what is dynamic, as TFLite wants it beside the signature."""
+    return [1 if extent is None else extent for extent in shape]
+
+
+def signature(shape: Shape) -> list[int]:
+    """Return a shape with −1 in place of what is dynamic."""
+    return [-1 if extent is None else extent for extent in shape]
+
+
+def as_vector(values: list[int]) -> np.ndarray[Any, np.dtype[np.int32]]:
+    """Return numbers as the int32 vector in which TFLite takes shapes, axes and paddings."""
+    return np.asarray(values, np.int32)

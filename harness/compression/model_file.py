@@ -1,0 +1,189 @@
+"""Reading a model file with clear words where it is not one, and saying what goes in and out of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+from google.protobuf.message import DecodeError
+
+from harness.core.artifact import File, TensorSpec, describe_file
+from harness.core.errors import ModelError
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """What goes in and out of a model.
+
+    Parameters
+    ----------
+    inputs, outputs : tuple of TensorSpec
+        Canonical: as the ONNX file says.
+    """
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+    @property
+    def batch(self) -> int | None:
+        """The fixed batch size, or None where the caller chooses it."""
+        return self.inputs[0].shape[0] if self.inputs and self.inputs[0].shape else 1
+
+    @property
+    def classes(self) -> int | None:
+        """Last dimension of the first output, where it is fixed."""
+        return self.outputs[0].shape[-1] if self.outputs and self.outputs[0].shape else None
+
+
+def load_onnx(path: Path) -> onnx.ModelProto:
+    """Read an ONNX file with the external data beneath its folder.
+
+    Raises
+    ------
+    ModelError
+        It is missing, not ONNX, truncated, or refers to data outside its folder.
+    """
+    if not path.is_file():
+        raise ModelError("there is no such model file", where=str(path), next_step="name it in model.file")
+    try:
+        model = onnx.load(path, load_external_data=False)
+    except (DecodeError, ValueError) as error:
+        raise ModelError(
+            f"{path.name} is not an ONNX model, or is cut off",
+            where=str(path),
+            cause=f"{path.stat().st_size} bytes that do not decode: {error}",
+            next_step="export or copy it again",
+        ) from error
+    if not model.graph.node or not model.opset_import:
+        raise ModelError(
+            f"{path.name} holds no graph",
+            where=str(path),
+            cause="the file is empty, cut off, or not ONNX",
+            next_step="export or copy it again",
+        )
+    external_files(model, path)
+    try:
+        onnx.load_external_data_for_model(model, str(path.parent))
+        onnx.checker.check_model(model)
+    except (onnx.checker.ValidationError, ValueError, OSError) as error:
+        first = str(error).strip().partition("\n")[0]
+        raise ModelError(
+            f"{path.name} is not a valid ONNX model: {first}",
+            where=str(path),
+            next_step="export it again, and run onnx.checker on it",
+        ) from error
+    return model
+
+
+def external_files(model: onnx.ModelProto, path: Path) -> tuple[Path, ...]:
+    """Files beneath the model's folder that hold its external data.
+
+    Raises
+    ------
+    ModelError
+        One lies outside the folder (files come from strangers), or is missing.
+    """
+    root = path.parent.resolve()
+    found: dict[str, Path] = {}
+    for tensor in model.graph.initializer:
+        if tensor.data_location != onnx.TensorProto.EXTERNAL:
+            continue
+        location = next(entry.value for entry in tensor.external_data if entry.key == "location")
+        file = (root / location).resolve()
+        if not file.is_relative_to(root):
+            raise ModelError(
+                f"the tensor {tensor.name} keeps its data outside the model's folder: {location}",
+                where=str(path),
+                cause="such a file could be any file of this machine",
+                next_step="save the model with its data in one file or beneath its own folder",
+            )
+        if not file.is_file():
+            raise ModelError(
+                f"the external data {location} are missing",
+                where=str(path),
+                next_step="copy them beside the model",
+            )
+        found[location] = file
+    return tuple(found.values())
+
+
+def onnx_files(path: Path) -> tuple[File, ...]:
+    """The files of an ONNX model, itself first, named relative to its folder."""
+    model = onnx.load(path, load_external_data=False)
+    root = path.parent.resolve()
+    companions = [
+        File(str(file.relative_to(root)), *_hash_and_size(file)) for file in external_files(model, path)
+    ]
+    return (describe_file(path), *companions)
+
+
+def companions_of(path: Path, fmt: str) -> tuple[File, ...]:
+    """The files of a prebuilt artifact of any format, the one to open first."""
+    if not path.is_file():
+        raise ModelError(
+            "there is no such artifact", where=str(path), next_step="name it in variants.NAME.files"
+        )
+    if fmt == "onnx":
+        load_onnx(path)
+        return onnx_files(path)
+    if fmt == "openvino":
+        weights = path.with_suffix(".bin")
+        if not weights.is_file():
+            raise ModelError(f"the weights {weights.name} are missing", where=str(path))
+        return (describe_file(path), describe_file(weights))
+    return (describe_file(path),)
+
+
+def inspect_onnx(model: onnx.ModelProto) -> ModelInfo:
+    """Inputs (less the weights that old files list there) and outputs."""
+    weights = {tensor.name for tensor in model.graph.initializer}
+    return ModelInfo(
+        inputs=_specs(value for value in model.graph.input if value.name not in weights),
+        outputs=_specs(model.graph.output),
+    )
+
+
+def fix_shapes(model: onnx.ModelProto, shapes: Mapping[str, Sequence[int]]) -> onnx.ModelProto:
+    """A copy with the shapes of the named inputs fixed.
+
+    Raises
+    ------
+    ModelError
+        There is no input of that name, or it has another rank or another fixed size.
+    """
+    fixed = onnx.ModelProto()
+    fixed.CopyFrom(model)
+    by_name = {value.name: value for value in fixed.graph.input}
+    for name, shape in shapes.items():
+        if name not in by_name:
+            raise ModelError(
+                f"there is no input {name!r}", where=f"shapes.{name}", cause=f"inputs: {', '.join(by_name)}"
+            )
+        dims = by_name[name].type.tensor_type.shape.dim
+        known = [dim.dim_value if dim.HasField("dim_value") else None for dim in dims]
+        if len(known) != len(shape) or any(
+            k not in (None, size) for k, size in zip(known, shape, strict=False)
+        ):
+            raise ModelError(f"{list(shape)} does not fit the input's shape {known}", where=f"shapes.{name}")
+        for dim, size in zip(dims, shape, strict=True):
+            dim.dim_value = size
+    return fixed
+
+
+def _hash_and_size(file: Path) -> tuple[str, int]:
+    described = describe_file(file)
+    return described.sha256, described.size_byte
+
+
+def _specs(values: Iterable[onnx.ValueInfoProto]) -> tuple[TensorSpec, ...]:
+    specs = []
+    for value in values:
+        tensor = value.type.tensor_type
+        if not value.type.HasField("tensor_type"):
+            raise ModelError(f"{value.name} is not a tensor", cause="sequences and maps are not supported")
+        shape = tuple(dim.dim_value if dim.HasField("dim_value") else None for dim in tensor.shape.dim)
+        dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type).name
+        specs.append(TensorSpec(value.name, shape, dtype))
+    return tuple(specs)

@@ -1,0 +1,244 @@
+"""Image files → uint8 NHWC: decoding, resizing, cropping and padding, on the host.
+
+Resizing without antialiasing, and what the corruptions and the bundled digits need, is integer arithmetic
+of our own: no version of a library can change a pixel. What Pillow does (decoding, antialiased resizing) is
+deterministic for one version of it, and sets are addressed by their content.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.core.errors import DataError
+
+IMAGE_SUFFIXES = frozenset(
+    {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+)
+RESIZES = ("none", "stretch", "cover", "contain")
+METHODS = ("nearest", "bilinear", "bicubic", "lanczos", "box")
+COLOURS = ("RGB", "BGR", "L")
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRecipe:
+    """How an image file becomes the pixels that a model's preprocessing starts from.
+
+    Parameters
+    ----------
+    size : (int, int) or None
+        Height and width of the result, in pixels; None (with ``resize="none"``) keeps the files' own.
+    resize : {"none", "stretch", "cover", "contain"}
+        ``stretch`` ignores the aspect ratio, ``cover`` fills the frame and crops the middle, ``contain``
+        fits into the frame and pads evenly (letterbox), ``none`` only crops the middle or pads.
+    method : {"nearest", "bilinear", "bicubic", "lanczos", "box"}
+        Interpolation.
+    antialias : bool
+        Widen the filter when shrinking, as Pillow does. False, for nearest and bilinear only, samples at
+        half-pixel centres, as TensorFlow, PyTorch and OpenCV do by default.
+    crop : float
+        With ``cover``: the share of the resized image's side that is kept, in (0, 1]; 0.875 is the usual
+        "resize to 256, crop 224".
+    pad : int
+        Grey level of padding, 0..255.
+    colour : {"RGB", "BGR", "L"}
+        Channels and their order; ``L`` is one channel of luma (ITU-R 601-2).
+    """
+
+    size: tuple[int, int] | None = None
+    resize: str = "none"
+    method: str = "bilinear"
+    antialias: bool = True
+    crop: float = 1.0
+    pad: int = 0
+    colour: str = "RGB"
+
+    def problems(self) -> tuple[str, ...]:
+        """Say everything that is wrong with the recipe; empty when it can be followed."""
+        found = []
+        for name, value, known in (
+            ("resize", self.resize, RESIZES),
+            ("method", self.method, METHODS),
+            ("colour", self.colour, COLOURS),
+        ):
+            if value not in known:
+                found.append(f"{name} = {value!r}: must be one of {', '.join(known)}")
+        if self.size is None and self.resize != "none":
+            found.append(f'resize = "{self.resize}" needs a size')
+        if self.size is not None and min(self.size) < 1:
+            found.append(f"size = {list(self.size)}: height and width must be at least 1")
+        if not self.antialias and self.method not in ("nearest", "bilinear"):
+            found.append(f"method = {self.method!r} exists only with antialias = true")
+        if not 0 < self.crop <= 1:
+            found.append(f"crop = {self.crop}: must be above 0 and at most 1")
+        if not 0 <= self.pad <= 255:
+            found.append(f"pad = {self.pad}: must be in 0..255")
+        return tuple(found)
+
+
+def read_images(files: Sequence[Path], recipe: ImageRecipe) -> npt.NDArray[np.uint8]:
+    """Decode files and bring them to one shape.
+
+    Returns
+    -------
+    ndarray, shape (n, h, w, c), uint8
+    """
+    if problems := recipe.problems():
+        raise DataError("the image recipe cannot be followed: " + "; ".join(problems), where="[data] image")
+    images: list[npt.NDArray[np.uint8]] = []
+    for file in files:
+        image = follow(recipe, decode(file, recipe.colour))
+        if images and image.shape != images[0].shape:
+            raise DataError(
+                f"{file.name} is an image of {image.shape[0]}×{image.shape[1]} pixels among images of "
+                f"{images[0].shape[0]}×{images[0].shape[1]}",
+                where=str(file),
+                next_step='give a size and resize = "stretch", "cover" or "contain"',
+            )
+        images.append(image)
+    return np.stack(images)
+
+
+def decode(file: Path, colour: str) -> npt.NDArray[np.uint8]:
+    """Decode one file, turned upright by its EXIF orientation, to shape (h, w, c), uint8."""
+    try:
+        from PIL import Image, ImageOps
+    except ImportError as error:
+        raise DataError(
+            "image files need Pillow, which is not installed",
+            where=str(file),
+            next_step="pip install 'deployment-validation-harness[host]'",
+        ) from error
+    try:
+        # A warning of Pillow (a bomb's size, corrupt EXIF) is about a file that cannot be trusted.
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            with Image.open(file) as image:
+                mode = image.mode
+                upright = ImageOps.exif_transpose(image)
+                converted = upright.convert("L" if colour == "L" else "RGB")
+    except (OSError, ValueError, SyntaxError, Warning, Image.DecompressionBombError) as error:
+        raise DataError(
+            f"{file.name} cannot be decoded as an image: {error}",
+            where=str(file),
+            cause="damaged, or not an image",
+        ) from error
+    if mode not in ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "LAB", "HSV"):
+        raise DataError(
+            f"{file.name} holds {mode} pixels, and only 8-bit images are read",
+            where=str(file),
+            next_step="convert the images to 8 bits, or give the pixels as .npz in the dtype of the model",
+        )
+    pixels = np.asarray(converted)
+    if colour == "L":
+        return pixels[..., np.newaxis]
+    return np.ascontiguousarray(pixels[..., ::-1]) if colour == "BGR" else pixels
+
+
+def follow(recipe: ImageRecipe, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Resize, crop and pad one image of shape (h, w, c) as the recipe says."""
+    if recipe.size is None:
+        return pixels
+    height, width = pixels.shape[:2]
+    target_h, target_w = recipe.size
+    if recipe.resize == "stretch":
+        return resize(pixels, recipe.size, method=recipe.method, antialias=recipe.antialias)
+    if recipe.resize != "none":
+        ratios = (target_h / height, target_w / width)
+        if recipe.resize == "cover":
+            # The longer side is cut off, not rounded, as torchvision does; 1e-6 is for 223.99999999999997.
+            ratio = max(ratios) / recipe.crop
+            scaled = (int(height * ratio + 1e-6), int(width * ratio + 1e-6))
+        else:
+            scaled = (max(1, round(height * min(ratios))), max(1, round(width * min(ratios))))
+        pixels = resize(pixels, scaled, method=recipe.method, antialias=recipe.antialias)
+    return centre(pixels, recipe.size, pad=recipe.pad)
+
+
+def centre(pixels: npt.NDArray[np.uint8], size: tuple[int, int], *, pad: int) -> npt.NDArray[np.uint8]:
+    """Cut the middle out along an axis that is too long, pad evenly along one that is too short."""
+    framed = np.full((*size, pixels.shape[2]), pad, dtype=np.uint8)
+    source, target = [], []
+    for have, want in zip(pixels.shape[:2], size, strict=True):
+        kept = min(have, want)
+        first = round((have - kept) / 2)  # half to even, as torchvision crops
+        source.append(slice(first, first + kept))
+        target.append(slice((want - kept) // 2, (want - kept) // 2 + kept))
+    framed[tuple(target)] = pixels[tuple(source)]
+    return framed
+
+
+def resize(
+    pixels: npt.NDArray[np.uint8], size: tuple[int, int], *, method: str, antialias: bool
+) -> npt.NDArray[np.uint8]:
+    """Resize one image of shape (h, w, c) to (height, width)."""
+    if pixels.shape[:2] == size:
+        return pixels
+    if method == "nearest":
+        rows, columns = (nearest(have, want) for have, want in zip(pixels.shape[:2], size, strict=True))
+        picked: npt.NDArray[np.uint8] = pixels[rows][:, columns]
+        return picked
+    if not antialias:
+        resampled = resample(pixels[np.newaxis], linear_weights, size)
+        return resampled.reshape(*size, -1)
+    from PIL import Image
+
+    filters = {
+        "bilinear": Image.Resampling.BILINEAR,
+        "bicubic": Image.Resampling.BICUBIC,
+        "lanczos": Image.Resampling.LANCZOS,
+        "box": Image.Resampling.BOX,
+    }
+    channels: list[npt.NDArray[np.uint8]] = [
+        np.asarray(Image.fromarray(channel).resize((size[1], size[0]), filters[method]))
+        for channel in np.moveaxis(pixels, 2, 0)
+    ]
+    return np.stack(channels, axis=2)
+
+
+def nearest(source: int, target: int) -> npt.NDArray[np.int64]:
+    """Give the source index of each target pixel, by half-pixel centres."""
+    return (2 * np.arange(target) + 1) * source // (2 * target)
+
+
+def linear_weights(source: int, target: int) -> npt.NDArray[np.int64]:
+    """Give bilinear weights by half-pixel centres: shape (target, source), each row sums to 2·target."""
+    weights = np.zeros((target, source), dtype=np.int64)
+    for row in range(target):
+        below, fraction = divmod((2 * row + 1) * source - target, 2 * target)
+        weights[row, max(below, 0)] += 2 * target - fraction
+        weights[row, min(below + 1, source - 1)] += fraction
+    return weights
+
+
+def area_weights(source: int, target: int) -> npt.NDArray[np.int64]:
+    """Give the overlap of each target pixel with each source pixel: each row sums to ``source``."""
+    edges = np.arange(target + 1)[:, np.newaxis] * source
+    low, high = edges[:-1], edges[1:]
+    start = np.arange(source) * target
+    overlap: npt.NDArray[np.int64] = np.minimum(high, start + target) - np.maximum(low, start)
+    return overlap.clip(min=0)
+
+
+def resample(
+    images: npt.NDArray[np.uint8] | npt.NDArray[np.float64],
+    weights: Callable[[int, int], npt.NDArray[np.int64]],
+    size: tuple[int, int],
+) -> npt.NDArray[np.uint8]:
+    """Resample images of shape (n, h, w, c) with whole-number weights, rounded half up.
+
+    The sums are whole numbers below 2⁵³, which float64 holds exactly: the result does not depend on the
+    order in which a BLAS adds.
+    """
+    rows = weights(images.shape[1], size[0]).astype(np.float64)
+    columns = weights(images.shape[2], size[1]).astype(np.float64)
+    channels_first = np.moveaxis(images, 3, 1).astype(np.float64)
+    sums = rows @ channels_first @ columns.T
+    whole = rows[0].sum() * columns[0].sum()
+    rounded: npt.NDArray[np.float64] = np.floor((2 * sums + whole) / (2 * whole))
+    return np.moveaxis(rounded, 1, 3).astype(np.uint8)

@@ -1,0 +1,366 @@
+"""Files → arrays: one function a format, each of which says what is wrong with a file and how to mend it.
+
+Nothing here runs code from a file: ``allow_pickle=False`` everywhere.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import math
+import struct
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.core.errors import DataError
+from harness.data.images import IMAGE_SUFFIXES, ImageRecipe, read_images
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Array = npt.NDArray[np.generic]
+
+LABEL_KEYS = ("labels", "y")
+_IDX_DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What a file held. The key "" in ``inputs`` is the one input of a format that names none."""
+
+    inputs: Mapping[str, Array]
+    labels: Array | None = None
+    class_names: tuple[str, ...] = ()
+
+
+def read_npz(path: Path) -> Contents:
+    """Read arrays by input name; ``labels`` or ``y`` are the labels."""
+    archive = _load(path)
+    if not isinstance(archive, np.lib.npyio.NpzFile):
+        raise DataError(
+            f"{path.name} is one array, not an .npz archive", where=str(path), next_step="name it .npy"
+        )
+    with archive:
+        arrays = {}
+        for name in archive.files:
+            try:
+                arrays[name] = archive[name]
+                if not isinstance(arrays[name], np.ndarray):  # NumPy gives a foreign member as bytes
+                    raise ValueError("no NumPy array")
+            except (ValueError, OSError, EOFError, MemoryError, zlib.error, zipfile.BadZipFile) as error:
+                raise _unreadable(path, error, f"array {name!r} ") from error
+    found = [key for key in LABEL_KEYS if key in arrays]
+    if len(found) == 2:
+        raise DataError(
+            f"{path.name} holds both 'labels' and 'y'",
+            where=str(path),
+            next_step="keep one of them, or name labels apart",
+        )
+    labels = arrays.pop(found[0]) if found else None
+    return Contents(arrays, labels)
+
+
+def read_npy(path: Path) -> Contents:
+    """Read the one input from an .npy file."""
+    return Contents({"": _load_npy(path)})
+
+
+def read_idx(path: Path) -> Contents:
+    """Read the one input from an idx file (MNIST's format), plain or gzip; grey images become NHWC."""
+    array = idx_array(path)
+    return Contents({"": array[..., np.newaxis] if array.ndim == 3 and array.dtype == np.uint8 else array})
+
+
+def read_labels(path: Path) -> Contents:
+    """Read labels alone: .npy, idx, or text with one label a line."""
+    if path.suffix == ".npy":
+        return Contents({}, _load_npy(path))
+    if path.suffix in (".csv", ".tsv", ".txt"):
+        table = _read_csv(path, header=False)
+        if table.shape[1] != 1:
+            raise DataError(
+                f"{path.name} has {table.shape[1]} columns, and labels are one",
+                where=str(path),
+                next_step="keep one column",
+            )
+        labels, names = classes_of(table.iloc[:, 0], str(path))
+        return Contents({}, labels, names)
+    return Contents({}, idx_array(path))
+
+
+def idx_array(path: Path) -> Array:
+    """Decode an idx file: two zero bytes, type, rank, big-endian sizes, values.
+
+    Returns
+    -------
+    ndarray, in the byte order of this machine
+    """
+    data = _bytes(path)
+    if data[:2] == b"\x1f\x8b":
+        try:
+            data = gzip.decompress(data)
+        except (OSError, EOFError, zlib.error) as error:
+            raise DataError(
+                f"{path.name} cannot be decompressed: {error}",
+                where=str(path),
+                cause="truncated or damaged download",
+                next_step="fetch the file again",
+            ) from error
+    if len(data) < 4 or data[:2] != b"\0\0" or data[2] not in _IDX_DTYPES:
+        raise DataError(
+            f"{path.name} is not an idx file", where=str(path), cause=f"it starts with {data[:4].hex(' ')}"
+        )
+    dtype, rank = np.dtype(_IDX_DTYPES[data[2]]), data[3]
+    start = 4 + 4 * rank
+    if len(data) < start:
+        raise DataError(f"{path.name} ends within its header", where=str(path), cause="truncated")
+    shape = struct.unpack(f">{rank}I", data[4:start])
+    wanted = math.prod(shape) * dtype.itemsize
+    if len(data) - start != wanted:
+        raise DataError(
+            f"{path.name} holds {len(data) - start} bytes of values, and its header says {wanted}: {shape}",
+            where=str(path),
+            cause="truncated or damaged download",
+            next_step="fetch the file again",
+        )
+    return np.frombuffer(data, dtype, offset=start).reshape(shape).astype(dtype.newbyteorder("="))
+
+
+def read_image_folder(path: Path, recipe: ImageRecipe) -> Contents:
+    """Read a folder per class; the classes are the folders' names in alphabetical order, as everywhere.
+
+    A folder that holds images and no folders has no labels.
+    """
+    folders = sorted(p for p in _entries(path) if p.is_dir())
+    if not folders:
+        return Contents({"": read_images(_images_in(path), recipe)})
+    files_of = [_images_in(folder, deep=True) for folder in folders]
+    labels = np.repeat(np.arange(len(folders)), [len(files) for files in files_of])
+    files = [file for files in files_of for file in files]
+    return Contents({"": read_images(files, recipe)}, labels, tuple(folder.name for folder in folders))
+
+
+def read_image_csv(path: Path, table_path: Path, recipe: ImageRecipe, *, header: bool | None) -> Contents:
+    """Read the images that a table names: first column the file, relative to the folder; second the label."""
+    if header is None:
+        # The first line is a header when it names no file.
+        first = _first_row(table_path)
+        header = not (first and (path / first[0]).is_file())
+    table = _read_csv(table_path, header=header)
+    if table.shape[1] < 2:
+        raise DataError(
+            f"{table_path.name} has one column, and needs the file name and the label",
+            where=str(table_path),
+            cause="another separator?",
+        )
+    files = [path / str(name) for name in table.iloc[:, 0]]
+    missing = [file for file in files if not file.is_file()]
+    if missing:
+        raise DataError(
+            f"{len(missing)} of {len(files)} files that {table_path.name} names do not exist, "
+            f"first {missing[0].name!r}",
+            where=str(table_path),
+            cause=f"file names are relative to {path}",
+            next_step="mend the names; set header = true or false if the first line is misread",
+        )
+    if not files:
+        raise DataError(f"{table_path.name} names no images", where=str(table_path))
+    labels, names = classes_of(table.iloc[:, 1], f"{table_path}, column 2")
+    return Contents({"": read_images(files, recipe)}, labels, names)
+
+
+def read_table(path: Path, *, label_column: str | int | None, header: bool | None, parquet: bool) -> Contents:
+    """Read a table: one column the label, the others the features, in their order.
+
+    Features are int64 where every value is a whole number written as one, and float32 otherwise.
+    """
+    table = (
+        _read_parquet(path) if parquet else _read_csv(path, header=_has_header(path, label_column, header))
+    )
+    if isinstance(label_column, str):
+        if label_column not in table.columns:
+            raise DataError(
+                f"{path.name} has no column {label_column!r}",
+                where=str(path),
+                cause=f"its columns are {', '.join(map(str, table.columns[:20]))}",
+                next_step="set label_column to one of them, or to an index from 0",
+            )
+        label_column = list(table.columns).index(label_column)
+    elif label_column is not None and not -table.shape[1] <= label_column < table.shape[1]:
+        raise DataError(
+            f"{path.name} has {table.shape[1]} columns, and no column {label_column}",
+            where=str(path),
+            next_step="label_column counts from 0",
+        )
+    labels: Array | None = None
+    names: tuple[str, ...] = ()
+    if label_column is not None:
+        name = table.columns[label_column]
+        labels, names = classes_of(table.iloc[:, label_column], f"{path}, column {name!r}")
+        table = table.drop(columns=name)
+    return Contents({"": _features(table, path)}, labels, names)
+
+
+def classes_of(column: pd.Series[Any], where: str) -> tuple[Array, tuple[str, ...]]:
+    """Give a column as labels: numbers as they are; text as the index into its sorted distinct values."""
+    if column.isna().any():
+        row = int(np.flatnonzero(column.isna())[0])
+        raise DataError(f"row {row} (from 0) has no label", where=where, next_step="fill or remove the row")
+    values = column.to_numpy()
+    if values.dtype.kind in "iub":
+        return values.astype(np.int64), ()
+    if values.dtype.kind == "f":
+        return values, ()
+    names, indices = np.unique(values.astype(str), return_inverse=True)
+    return indices.astype(np.int64), tuple(names.tolist())
+
+
+def _features(table: pd.DataFrame, path: Path) -> Array:
+    for name in table.columns:
+        column = table[name]
+        if column.dtype.kind not in "iubf":
+            raise DataError(
+                f"column {name!r} holds {column.iloc[0]!r}, which is no number",
+                where=str(path),
+                next_step="name it as label_column, encode it as numbers, or set header = true or false",
+            )
+        if not np.isfinite(column).all():
+            row = int(np.flatnonzero(~np.isfinite(column))[0])
+            raise DataError(
+                f"row {row} (from 0) of column {name!r} is {column.iloc[row]}",
+                where=str(path),
+                next_step="fill or remove the row",
+            )
+    whole = all(table[name].dtype.kind in "iub" for name in table.columns)
+    return table.to_numpy(dtype=np.int64 if whole else np.float32)
+
+
+def _has_header(path: Path, label_column: str | int | None, header: bool | None) -> bool:
+    """Tell whether the first line names the columns: it does when a feature in it is no number."""
+    if header is not None or isinstance(label_column, str):
+        return header is not False
+    first = _first_row(path)
+    if label_column is not None and -len(first) <= label_column < len(first):
+        del first[label_column]
+    return not all(_is_number(cell) for cell in first)
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
+def _first_row(path: Path) -> list[str]:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as lines:
+            return next(csv.reader(lines, delimiter=_separator(path)), [])
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise _unreadable(path, error) from error
+
+
+def _separator(path: Path) -> str:
+    return "\t" if path.suffix == ".tsv" else ","
+
+
+def _read_csv(path: Path, *, header: bool) -> pd.DataFrame:
+    import pandas as pd
+
+    try:
+        return pd.read_csv(
+            path,
+            header=0 if header else None,
+            sep=_separator(path),
+            encoding="utf-8-sig",
+            keep_default_na=False,  # a class may be called NA
+            na_values=[""],
+            float_precision="round_trip",
+        )
+    except pd.errors.EmptyDataError as error:
+        raise DataError(f"{path.name} is empty", where=str(path)) from error
+    except (OSError, ValueError, pd.errors.ParserError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _read_parquet(path: Path) -> pd.DataFrame:
+    import pandas as pd
+
+    try:
+        return pd.read_parquet(path)
+    except ImportError as error:
+        raise DataError(
+            f"{path.name} needs pyarrow, which is not installed",
+            where=str(path),
+            next_step="pip install 'deployment-validation-harness[parquet]'",
+        ) from error
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _load_npy(path: Path) -> Array:
+    array = _load(path)
+    if not isinstance(array, np.ndarray):
+        raise DataError(
+            f"{path.name} is an archive, not one array", where=str(path), next_step="name it .npz"
+        )
+    return array
+
+
+def _load(path: Path) -> Array | np.lib.npyio.NpzFile:
+    try:
+        loaded: Array | np.lib.npyio.NpzFile = np.load(path, allow_pickle=False)
+        return loaded
+    except (ValueError, OSError, EOFError, MemoryError, zipfile.BadZipFile) as error:
+        raise _unreadable(path, error) from error
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception, what: str = "") -> DataError:
+    if "pickle" in str(error):
+        return DataError(
+            f"{path.name}: {what}holds pickled Python objects, which could run code and are never loaded",
+            where=str(path),
+            cause="an array of dtype object, or a file that is no NumPy file",
+            next_step="save plain numeric arrays: np.savez(path, image=images_uint8, labels=labels)",
+        )
+    return DataError(
+        f"{path.name}: {what}cannot be read: {error}",
+        where=str(path),
+        cause="no permission"
+        if isinstance(error, PermissionError)
+        else "damaged, truncated or of another format",
+    )
+
+
+def _entries(path: Path) -> list[Path]:
+    try:
+        return sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _images_in(folder: Path, *, deep: bool = False) -> Sequence[Path]:
+    found = folder.rglob("*") if deep else folder.iterdir()
+    files = sorted(file for file in found if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file())
+    if not files:
+        raise DataError(
+            f"{folder.name} holds no images",
+            where=str(folder),
+            next_step=f"known suffixes: {' '.join(sorted(IMAGE_SUFFIXES))}",
+        )
+    return files

@@ -1,0 +1,252 @@
+"""Rows + limits → verdicts. Pure, and the only place where a number becomes an opinion.
+
+A gate is judged for every target, backend and variant that it matches. A limit on an interval asks that
+the whole interval lies inside (``alpha`` is 5 %, one-sided); a metric without an interval is compared as it
+is. "All must pass" needs no correction for many rows: it is an intersection-union test.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+import numpy as np
+
+from harness.core.job import Status
+from harness.core.measurement import Row
+from harness.core.verdict import Gate, State, Verdict
+from harness.stats.intervals import Interval, clustered_mean, units_to_decide
+from harness.stats.paired import smallest_decidable_margin
+from harness.summarise import WHOLE_CASE
+
+#: INVALID rows with this reason were known before the run not to count.
+EMULATED = "emulated clock"
+#: The largest loss that one sample can show, in points.
+REACH_PT = 100.0
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What is judged: one variant on one backend of one target."""
+
+    target: str
+    backend: str
+    variant: str
+    max_samples: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """All verdicts, and the rows that the gates looked at."""
+
+    verdicts: tuple[Verdict, ...]
+    covered: tuple[Row, ...]
+
+
+def judge(rows: Sequence[Row], gates: Iterable[Gate], subjects: Iterable[Subject]) -> Judgement:
+    """Judge every gate for every subject that it speaks of."""
+    subjects = tuple(subjects)
+    verdicts: list[Verdict] = []
+    covered: list[Row] = []
+    for gate in gates:
+        for subject in subjects:
+            if not (_any(subject.target, gate.targets) and _any(subject.variant, gate.variants)):
+                continue
+            own = [row for row in rows if _concerns(row, gate, subject)]
+            verdicts.append(_verdict(gate, subject, own))
+            covered += own
+    return Judgement(tuple(verdicts), tuple(covered))
+
+
+def _any(name: str, patterns: Iterable[str]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def _concerns(row: Row, gate: Gate, subject: Subject) -> bool:
+    """Whether the gate looks at the row; a row that stands for a whole case matches every metric of it."""
+    whole = row.measurement.metric == WHOLE_CASE
+    return (
+        (row.key.target, row.key.backend, row.key.variant)
+        == (subject.target, subject.backend, subject.variant)
+        and row.key.suite == gate.suite
+        and row.key.setting == gate.setting
+        and _any(row.case, gate.cases)
+        and (not gate.severities or row.severity in gate.severities)
+        and (whole or fnmatchcase(row.measurement.metric, gate.metric))
+        and (whole or fnmatchcase(row.measurement.reference, gate.reference))
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Finding:
+    """One answer about one row, or about several combined."""
+
+    state: State
+    what: str
+    interval: Interval | None = None
+    limit: float = math.nan
+    unit: str = ""
+
+
+def _verdict(gate: Gate, subject: Subject, rows: Sequence[Row]) -> Verdict:
+    finding = _finding(gate, subject, rows)
+    if finding.state is State.NOT_APPLICABLE and gate.required:
+        finding = _Finding(State.NOT_RUN, finding.what + "; the gate is required")
+    interval = finding.interval or Interval(math.nan, math.nan, math.nan, 0)
+    return Verdict(
+        gate=gate.name,
+        target=subject.target,
+        backend=subject.backend,
+        variant=subject.variant,
+        suite=gate.suite,
+        metric=gate.metric,
+        state=finding.state,
+        severity=gate.severity,
+        on_inconclusive=gate.on_inconclusive,
+        sentence=f"{subject.variant} on {subject.target}: {finding.what}",
+        value=interval.value,
+        ci_low=interval.low,
+        ci_high=interval.high,
+        limit=finding.limit,
+        unit=finding.unit,
+        n=interval.n,
+    )
+
+
+def _finding(gate: Gate, subject: Subject, rows: Sequence[Row]) -> _Finding:
+    told = [row for row in rows if row.measurement.metric != WHOLE_CASE]
+    unmeasured = [row for row in rows if row.measurement.status in (Status.ERROR, Status.SKIPPED)]
+    if unmeasured:
+        # A metric that a case could not give is no reason to overlook what others gave, nor the reverse.
+        errors = [row for row in unmeasured if row.measurement.status is Status.ERROR]
+        row = (errors or unmeasured)[0]
+        state = State.NOT_RUN if errors else State.NOT_APPLICABLE
+        reason = row.measurement.reason.partition("\n")[0]
+        if errors or len(unmeasured) == len(rows):
+            return _Finding(state, f"{gate.metric} was not measured in {_place(row)}: {reason}")
+    told = [row for row in told if row not in unmeasured]
+    if not told:
+        return _Finding(State.NOT_RUN, f"no row has the metric {gate.metric}" + _case_text(gate))
+    invalid = [row for row in told if row.measurement.status is Status.INVALID]
+    if invalid:
+        known = all(row.measurement.reason.startswith(EMULATED) for row in invalid)
+        reason = invalid[0].measurement.reason
+        return _Finding(
+            State.NOT_APPLICABLE if known else State.INVALID,
+            f"{invalid[0].measurement.metric} in {_place(invalid[0])} is not to be believed: {reason}",
+        )
+    if gate.combine == "mean":
+        return _mean(gate, subject, told)
+    findings = [_one(gate, subject, row) for row in told]
+    worst = max(findings, key=lambda finding: (_RANK[finding.state], _pressure(finding)))
+    if len(findings) > 1:
+        worst = _Finding(
+            worst.state,
+            f"{worst.what}; the worst of {len(findings)}",
+            worst.interval,
+            worst.limit,
+            worst.unit,
+        )
+    return worst
+
+
+_RANK = {State.PASS: 0, State.NOT_APPLICABLE: 1, State.INCONCLUSIVE: 2, State.NOT_RUN: 3, State.FAIL: 4}
+
+
+def _pressure(finding: _Finding) -> float:
+    """How near the interval's bound is to the limit, so that the worst of many can be named."""
+    if finding.interval is None or math.isnan(finding.limit):
+        return math.inf
+    bounds = (finding.interval.low, finding.interval.high)
+    return -min(abs(finding.limit - bound) for bound in bounds if not math.isnan(bound))
+
+
+def _one(gate: Gate, subject: Subject, row: Row) -> _Finding:
+    m = row.measurement
+    known = not math.isnan(m.ci_low)
+    interval = (
+        Interval(m.value, m.ci_low, m.ci_high, m.n) if known else Interval(m.value, m.value, m.value, m.n)
+    )
+    paired = m.unit == "pt" and m.reference != ""
+    return _decide(gate, subject, interval, f"{m.metric} in {_place(row)}", m.unit, paired=paired)
+
+
+def _mean(gate: Gate, subject: Subject, rows: Sequence[Row]) -> _Finding:
+    """Mean over rows with an interval that resamples samples, as the rows share them."""
+    columns = [row.measurement.per_sample for row in rows]
+    if any(column is None for column in columns):
+        return _Finding(State.NOT_RUN, f"{gate.metric} has no values by sample, so no mean over cases")
+    n = min(len(column) for column in columns if column is not None)
+    values = np.stack([column[:n] for column in columns if column is not None], axis=1)
+    unit = rows[0].measurement.unit
+    paired = unit == "pt" and rows[0].measurement.reference != ""
+    interval = clustered_mean(values, reach=REACH_PT if paired else None)
+    what = f"mean {gate.metric} over {len(rows)} cases"
+    return _decide(gate, subject, interval, what, unit, paired=paired)
+
+
+def _decide(
+    gate: Gate, subject: Subject, interval: Interval, what: str, unit: str, *, paired: bool
+) -> _Finding:
+    answers = []
+    for limit, sign in ((gate.maximum, 1.0), (gate.minimum, -1.0)):
+        if limit is None:
+            continue
+        far, near = (interval.high, interval.low) if sign > 0 else (interval.low, interval.high)
+        text = f"{what} is {_text(interval, unit)}, limit {_number(limit, unit)}"
+        text += f", {interval.n} samples" if interval.n else ""
+        if math.isnan(interval.value):
+            answers.append(_Finding(State.NOT_RUN, f"{what} has no value", interval, limit, unit))
+        elif sign * far <= sign * limit:
+            answers.append(_Finding(State.PASS, text, interval, limit, unit))
+        elif sign * near > sign * limit:
+            answers.append(_Finding(State.FAIL, text, interval, limit, unit))
+        else:
+            answers.append(_undecided(subject, interval, limit, text, unit, paired=paired))
+    return max(answers, key=lambda finding: _RANK[finding.state])
+
+
+def _undecided(
+    subject: Subject, interval: Interval, limit: float, text: str, unit: str, *, paired: bool
+) -> _Finding:
+    reach = REACH_PT if paired else None
+    if paired and subject.max_samples is not None and interval.n <= subject.max_samples:
+        if 100 * smallest_decidable_margin(interval.n) >= limit:
+            return _Finding(
+                State.NOT_APPLICABLE,
+                f"{text}: so few samples can never decide this limit",
+                interval,
+                limit,
+                unit,
+            )
+    needed = units_to_decide(interval, limit, reach=reach)
+    more = "no number of samples decides it" if needed is None else f"about {needed} would decide it"
+    return _Finding(State.INCONCLUSIVE, f"{text}: undecided, {more}", interval, limit, unit)
+
+
+def _place(row: Row) -> str:
+    return f"{row.case} {row.severity}" if row.severity else row.case
+
+
+def _case_text(gate: Gate) -> str:
+    return "" if gate.cases == ("*",) else f" in {', '.join(gate.cases)}"
+
+
+def _number(value: float, unit: str) -> str:
+    """A number for people: time in the unit that reads best."""
+    if unit == "ns":
+        for size, name in ((1e9, "s"), (1e6, "ms"), (1e3, "µs")):
+            if abs(value) >= size:
+                return f"{value / size:.3g} {name}"
+        return f"{value:.3g} ns"
+    if unit == "byte":
+        return f"{value / 1e6:.3g} MB"
+    return f"{value:.4g}" + (f" {unit}" if unit not in ("", "1") else "")
+
+
+def _text(interval: Interval, unit: str) -> str:
+    if interval.low == interval.high:
+        return _number(interval.value, unit)
+    return f"{_number(interval.value, unit)} [{_number(interval.low, unit)}, {_number(interval.high, unit)}]"

@@ -1,0 +1,290 @@
+"""The run's folder: what was asked, what is planned, and a journal of what was measured.
+
+The journal is JSON lines with a checksum each. Arrays lie beside it as ``.npy`` files by hash and are
+written before the line that names them, so a line that can be read tells of samples that exist.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import io
+import json
+import os
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.cache import write_atomically, writing
+from harness.core.artifact import Artifact
+from harness.core.errors import ResultsError
+from harness.core.job import Batch, EnvironmentRecord, JobKey, JobResult, Samples, Status
+from harness.plan import Plan
+
+#: Version of the folder's layout and of the table.
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a run's folder holds.
+
+    Parameters
+    ----------
+    run : mapping
+        ``run.json``.
+    plan : Plan
+        The artifacts' files need not be on this machine.
+    labels : ndarray, optional
+    results : mapping of JobKey to JobResult
+        Skipped ones included.
+    environments : list of EnvironmentRecord
+    """
+
+    run: Mapping[str, Any]
+    plan: Plan
+    labels: NDArray[Any] | None
+    results: Mapping[JobKey, JobResult]
+    environments: list[EnvironmentRecord] = field(default_factory=list)
+
+
+class RunFolder:
+    """One run on disk."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def run_id(self) -> str:
+        """The folder's name."""
+        return self.path.name
+
+    def create(self, run: Mapping[str, Any], plan: Plan, labels: NDArray[Any] | None) -> None:
+        """Write what is known before the first measurement; ``run.json`` last: it marks a whole start."""
+        with writing(self.path):
+            self.path.mkdir(parents=True)
+            if labels is not None:
+                np.save(self.path / "labels.npy", labels, allow_pickle=False)
+            write_atomically(self.path / "plan.json", json.dumps(_plan_to_json(plan)).encode())
+            text = json.dumps({"schema_version": SCHEMA_VERSION, **run}, indent=1, sort_keys=True)
+            write_atomically(self.path / "run.json", text.encode())
+
+    def read_run(self) -> dict[str, Any]:
+        """``run.json``.
+
+        Raises
+        ------
+        ResultsError
+            This is no run, or one of a newer harness.
+        """
+        try:
+            run = json.loads((self.path / "run.json").read_text())
+        except (OSError, ValueError) as error:
+            raise ResultsError(
+                "this is not the folder of a run",
+                where=str(self.path),
+                cause="run.json is missing or damaged",
+                next_step="name a run id, a unique prefix of one, a folder, or latest",
+            ) from error
+        if run.get("schema_version") != SCHEMA_VERSION:
+            raise ResultsError(
+                f"the run was written with schema version {run.get('schema_version')}, this harness "
+                f"reads {SCHEMA_VERSION}",
+                where=str(self.path),
+                next_step="read it with the harness that wrote it (see harness_version in run.json)",
+            )
+        assert isinstance(run, dict)
+        return run
+
+    def facts(self) -> Facts:
+        """Read everything back; a torn last line of the journal counts as never written."""
+        run = self.read_run()
+        try:
+            plan = _plan_from_json(json.loads((self.path / "plan.json").read_text()))
+            labels_path = self.path / "labels.npy"
+            labels = np.load(labels_path, allow_pickle=False) if labels_path.exists() else None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ResultsError("plan.json or labels.npy is damaged", where=str(self.path)) from error
+        results = {result.key: result for result in plan.skipped}
+        environments = []
+        for body in self._lines():
+            if body["type"] == "result":
+                result = self._result(body)
+                if result is not None:
+                    results[result.key] = result
+            else:
+                environments.append(EnvironmentRecord(*body["of"], body["phase"], body["facts"]))
+        return Facts(run, plan, labels, results, environments)
+
+    def journal(self) -> Journal:
+        """Open the journal for writing; only one process may."""
+        return Journal(self.path)
+
+    def _lines(self) -> Iterator[dict[str, Any]]:
+        try:
+            lines = (self.path / "journal.jsonl").read_bytes().splitlines()
+        except FileNotFoundError:
+            return
+        for line in lines:
+            body = _checked(line)
+            if body is not None:
+                yield body
+
+    def _result(self, body: Mapping[str, Any]) -> JobResult | None:
+        """None where an array is missing or damaged: the job then counts as not run."""
+        key = JobKey(*body["key"])
+        arrays = {}
+        for name, digest in body["arrays"].items():
+            try:
+                content = (self.path / key.target / "samples" / f"{digest}.npy").read_bytes()
+            except OSError:
+                return None
+            if sha256(content).hexdigest() != digest:
+                return None
+            arrays[name] = np.load(io.BytesIO(content), allow_pickle=False)
+        return JobResult(
+            key, Status(body["status"]), body["reason"], Samples(arrays, body["values"]), body["effective"],
+            body["started_utc"], body["duration_ns"],
+        )  # fmt: skip
+
+
+class Journal:
+    """Appends results, one line each; a context manager that holds the run's lock."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._stream: BinaryIO | None = None
+
+    def __enter__(self) -> Self:
+        with writing(self._folder):
+            stream = (self._folder / "journal.jsonl").open("a+b")
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            stream.close()
+            raise ResultsError(
+                "another process is writing this run", where=str(self._folder), next_step="wait for it to end"
+            ) from error
+        _cut_torn_line(stream)
+        self._stream = stream
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._stream is not None
+        self._stream.close()
+
+    def append(self, event: JobResult | EnvironmentRecord) -> None:
+        """Store one event before the next one is measured."""
+        with writing(self._folder):
+            if isinstance(event, JobResult):
+                arrays = {name: self._store(event.key.target, a) for name, a in event.samples.arrays.items()}
+                body: dict[str, Any] = {
+                    "type": "result", "key": list(event.key), "status": event.status.value,
+                    "reason": event.reason, "values": dict(event.samples.values), "arrays": arrays,
+                    "effective": dict(event.effective), "started_utc": event.started_utc,
+                    "duration_ns": event.duration_ns,
+                }  # fmt: skip
+            else:
+                of = [event.target, event.backend, event.variant, event.suite]
+                body = {"type": "environment", "of": of, "phase": event.phase, "facts": dict(event.facts)}
+            assert self._stream is not None
+            self._stream.write(_line(body))
+            self._stream.flush()
+            os.fsync(self._stream.fileno())
+
+    def _store(self, target: str, array: NDArray[Any]) -> str:
+        buffer = io.BytesIO()
+        np.save(buffer, array, allow_pickle=False)
+        content = buffer.getvalue()
+        digest = sha256(content).hexdigest()
+        path = self._folder / target / "samples" / f"{digest}.npy"
+        if not path.exists():
+            write_atomically(path, content)
+        return digest
+
+
+def find_run(name: str, results: Path) -> RunFolder:
+    """Find a run by id, unique prefix, folder or ``latest``.
+
+    Raises
+    ------
+    ResultsError
+        There is none, or several begin like this.
+    """
+    direct = Path(name)
+    if (direct / "run.json").is_file():
+        return RunFolder(direct.resolve())
+    exact = results / name
+    if (exact / "run.json").is_file():
+        return RunFolder(exact.resolve())
+    known = sorted(path.parent for path in results.glob("*/run.json") if not path.parent.is_symlink())
+    found = [path for path in known if path.name.startswith(name)]
+    if len(found) == 1:
+        return RunFolder(found[0].resolve())
+    several = ", ".join(path.name for path in found[:5])
+    raise ResultsError(
+        f"{len(found)} runs begin with {name!r}: {several}" if found else f"there is no run {name!r}",
+        where=str(results),
+        next_step="name a run id, a unique prefix of one, a folder, or latest",
+    )
+
+
+def point_latest(results: Path, run_id: str) -> None:
+    """Let ``results/latest`` lead to a run."""
+    with writing(results):
+        temporary = results / f".latest-{os.getpid()}"
+        temporary.unlink(missing_ok=True)
+        temporary.symlink_to(run_id, target_is_directory=True)
+        temporary.replace(results / "latest")
+
+
+def _line(body: Mapping[str, Any]) -> bytes:
+    text = json.dumps(body, sort_keys=True)
+    return f'{{"crc32": "{zlib.crc32(text.encode()):08x}", "body": {text}}}\n'.encode()
+
+
+def _checked(line: bytes) -> dict[str, Any] | None:
+    try:
+        value = json.loads(line)
+        body, crc = value["body"], value["crc32"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    text = json.dumps(body, sort_keys=True)
+    return body if f"{zlib.crc32(text.encode()):08x}" == crc else None
+
+
+def _cut_torn_line(stream: BinaryIO) -> None:
+    """Cut what a kill left of a last line, so that the next line starts on its own."""
+    stream.seek(0)
+    content = stream.read()
+    end = content.rfind(b"\n") + 1
+    if end < len(content):
+        stream.truncate(end)
+    stream.seek(0, os.SEEK_END)
+
+
+def _plan_to_json(plan: Plan) -> dict[str, Any]:
+    return {
+        "batches": [batch.to_json() for batch in plan.batches],
+        "skipped": [[list(result.key), result.reason] for result in plan.skipped],
+        "share": plan.share,
+    }
+
+
+def _plan_from_json(value: Mapping[str, Any]) -> Plan:
+    return Plan(
+        batches=tuple(
+            Batch.from_json(batch, Artifact.from_json(batch["artifact"], Path()))
+            for batch in value["batches"]
+        ),
+        skipped=tuple(JobResult(JobKey(*key), Status.SKIPPED, reason) for key, reason in value["skipped"]),
+        share=value["share"],
+    )

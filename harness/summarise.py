@@ -1,0 +1,109 @@
+"""Raw samples → rows of the table. Everything comes from what the run stored: no model, no hardware."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from harness.core.contracts import Suite, SummaryContext
+from harness.core.job import Batch, EnvironmentRecord, JobKey, JobResult, Samples, Status
+from harness.core.measurement import Measurement, Row
+from harness.plan import HOST
+from harness.report.store import Facts
+
+#: The metric of a row that stands for a whole case: it was skipped, or ended in an error.
+WHOLE_CASE = "all"
+
+
+def summarise(facts: Facts, suites: Mapping[str, Suite]) -> list[Row]:
+    """Make every row that the stored samples give, in the plan's order.
+
+    Parameters
+    ----------
+    facts : Facts
+    suites : mapping of name to Suite
+        At least those of the plan.
+    """
+    reference = _reference(facts)
+    environments = {
+        (record.target, record.backend, record.variant, record.suite): record
+        for record in facts.environments
+        if record.phase == "before"
+    }
+    rows: list[Row] = []
+    for batch in facts.plan.batches:
+        environment = environments.get((batch.target, batch.backend, batch.variant, batch.suite))
+        for job in batch.jobs:
+            result = facts.results.get(job.key)
+            if result is None:
+                continue  # it was never measured: the gates say NOT_RUN
+            context = _context(facts, batch, job.case.setting, reference)
+            measurements = (
+                suites[batch.suite].summarise(job, result, context)
+                if result.status is Status.OK
+                else [_whole(result)]
+            )
+            identity = _identity(facts, batch, result, environment)
+            rows += [Row(job.key, measurement, identity) for measurement in measurements]
+    for result in facts.plan.skipped:
+        identity = {"run_id": facts.run["run_id"], "model": facts.run["model"]["name"]}
+        rows.append(Row(result.key, _whole(result), identity))
+    return rows
+
+
+def _whole(result: JobResult) -> Measurement:
+    return Measurement(WHOLE_CASE, "", float("nan"), status=result.status, reason=result.reason)
+
+
+def _reference(facts: Facts) -> Any:  # noqa: ANN401 - the callable of SummaryContext
+    """Samples of the reference on the host by variant, case and severity."""
+    found: dict[tuple[str, str, int], Samples] = {}
+    for key, result in facts.results.items():
+        if key.target == HOST and result.status is Status.OK:
+            found[key.variant, key.case, key.severity] = result.samples
+
+    def reference(variant: str, case: str, severity: int) -> Samples | None:
+        return found.get((variant, case, severity))
+
+    return reference
+
+
+def _context(facts: Facts, batch: Batch, setting: str, reference: Any) -> SummaryContext:  # noqa: ANN401
+    return SummaryContext(
+        artifact=batch.artifact,
+        options=batch.options[setting],
+        task=facts.run["model"]["task"],
+        labels=facts.labels,
+        reference=reference,
+        emulated=batch.target in facts.run["emulated"],
+        settings=facts.run["validation"]["suites"].get(batch.suite, {}),
+    )
+
+
+def _identity(
+    facts: Facts, batch: Batch, result: JobResult, environment: EnvironmentRecord | None
+) -> dict[str, Any]:
+    known = environment.facts if environment is not None else {}
+    return {
+        "run_id": facts.run["run_id"],
+        "device": known.get("device", ""),
+        "arch": known.get("arch", ""),
+        "backend_version": known.get("backend_version", ""),
+        "provider": result.effective.get("provider", ""),
+        "precision": result.effective.get("precision", ""),
+        "model": facts.run["model"]["name"],
+        "model_sha256": facts.run["model"]["sha256"],
+        "artifact_sha256": batch.artifact.sha256,
+        "started_utc": result.started_utc,
+    }
+
+
+def missing(facts: Facts) -> set[JobKey]:
+    """Jobs of the plan that have no result."""
+    return {job.key for batch in facts.plan.batches for job in batch.jobs} - set(facts.results)
+
+
+def uncovered_errors(rows: Iterable[Row], covered: Iterable[Row]) -> list[Row]:
+    """ERROR rows that no gate looked at."""
+    seen = {id(row) for row in covered}
+    return [row for row in rows if row.measurement.status is Status.ERROR and id(row) not in seen]
