@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.cache import Cache, key_of
+from harness.cache import Cache, code_sha256, key_of
 from harness.config import DataTable, InputTable, ShiftsTable, SourceTable, Validation
 from harness.core import preprocess
 from harness.core.contracts import SetInfo
@@ -31,8 +31,6 @@ from harness.data.datasets import (
 )
 from harness.data.images import ImageRecipe
 
-#: Part of every cache key; raise it when the pixels that the code makes change.
-CODE_VERSION = 1
 CHUNK = 256
 
 
@@ -63,6 +61,12 @@ class PreparedData:
     calibration: Dataset
     preprocess: Mapping[str, Preprocess]
     class_names: tuple[str, ...]
+
+    def restrict(self, cells: Collection[tuple[str, int]], samples: int) -> PreparedData:
+        """The clean set and those cells of family and severity, each with its first samples."""
+        kept = [s for s in self.sets if not s.info.severity or (s.info.family, s.info.severity) in cells]
+        cut = (PreparedSet(replace(s.info, samples=min(s.info.samples, samples)), s.ref) for s in kept)
+        return replace(self, sets=tuple(cut))
 
     def calibration_feeds(self) -> Iterator[Feeds]:
         """Canonical inputs of the calibration samples, one by one."""
@@ -149,10 +153,11 @@ def _stored(
     """Hash of the stored array; made only where the index does not know it or the file is gone."""
     if family == "clean":
         return cache.put_array(raw)
-    reference = calibration.inputs.get(name) if shifts.kind == "features" else None
+    kind: Literal["image", "features"] = "image" if shifts.kind == "image" else "features"
+    reference = calibration.inputs.get(name) if kind == "features" else None
     key = key_of(
         {
-            "what": "corruption", "version": CODE_VERSION, "family": family, "severity": severity,
+            "what": "corruption", "code": code_sha256(Path(__file__).parent), "family": family, "severity": severity,
             "seed": shifts.seed, "kind": shifts.kind, "raw": content_sha256(raw), "ids": content_sha256(ids),
             "reference": "" if reference is None else content_sha256(reference),
         }
@@ -161,7 +166,7 @@ def _stored(
     if known is not None and cache.array_path(known["sha256"]).is_file():
         return str(known["sha256"])
     changed = corruptions.corrupt(
-        raw, ids, family, severity, seed=shifts.seed, kind=shifts.kind, reference=reference
+        raw, ids, family, severity, seed=shifts.seed, kind=kind, reference=reference
     )
     digest = cache.put_array(changed)
     cache.note(key, {"sha256": digest})

@@ -1,0 +1,102 @@
+"""How long a plan takes, and what part of it fits a budget.
+
+Estimates come from what the same jobs took before on this machine, kept in the cache; a job that was never
+run is guessed from its suite.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from harness.cache import Cache, key_of
+from harness.core.job import Batch, Case, JobKey
+from harness.plan import HOST, Plan
+from harness.report.store import Facts
+
+#: Seconds of a case that was never run: a constant and a part for each sample.
+GUESS_S = {"performance": (5.0, 0.0), "accuracy": (0.1, 5e-4), "reliability": (0.8, 0.0)}
+OTHER_GUESS_S = (1.0, 0.0)
+#: A batch starts a process and loads a runtime.
+START_S = 0.7
+#: Fewer samples than this are not worth a case.
+LEAST_SAMPLES = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What of the data fits: cells of family and severity, and samples of each set."""
+
+    cells: frozenset[tuple[str, int]]
+    samples: int
+
+
+def estimate(plan: Plan, cache: Cache) -> dict[JobKey, float]:
+    """Seconds each job will take, starts included."""
+    seconds: dict[JobKey, float] = {}
+    for batch in plan.batches:
+        known = cache.recall(_key(batch)) or {}
+        for index, job in enumerate(batch.jobs):
+            took = known.get(_name(job.case))
+            if took is not None:
+                cost = took["s"] * (job.case.samples / took["samples"] if took["samples"] else 1.0)
+            else:
+                constant, each = GUESS_S.get(batch.suite, OTHER_GUESS_S)
+                cost = constant + each * job.case.samples
+            seconds[job.key] = cost + (START_S if index == 0 else 0.0)
+    return seconds
+
+
+def remember(facts: Facts, cache: Cache) -> None:
+    """Keep what the jobs of a run took."""
+    for batch in facts.plan.batches:
+        took = dict(cache.recall(_key(batch)) or {})
+        for job in batch.jobs:
+            result = facts.results.get(job.key)
+            if result is not None and result.duration_ns:
+                took[_name(job.case)] = {"s": result.duration_ns / 1e9, "samples": job.case.samples}
+        cache.note(_key(batch), took)
+
+
+def choose(plan: Plan, seconds: Mapping[JobKey, float], budget_s: float) -> Choice:
+    """Leave out corruptions, then samples, until the plan fits; what stays is chosen by hash.
+
+    The same cells and samples are chosen for every target and variant, so that they stay comparable. What a
+    suite needs to say anything at all (clean data, latency, reliability) is never left out.
+    """
+    cells = sorted(
+        {(key.case, key.severity) for key in seconds if key.severity},
+        key=lambda cell: hashlib.blake2b(f"{cell[0]} {cell[1]}".encode()).digest(),
+    )
+    spent = sum(cost for key, cost in seconds.items() if not key.severity)
+    kept = []
+    for cell in cells:
+        cost = sum(cost for key, cost in seconds.items() if (key.case, key.severity) == cell)
+        if spent + cost <= budget_s:
+            kept.append(cell)
+            spent += cost
+    most = max((case.samples for batch in plan.batches for case in batch.cases), default=0)
+    if kept or not cells:
+        return Choice(frozenset(kept), most)
+    # Not even one cell fits: one cell, and fewer samples of everything that reads them (a prefix of the
+    # run's order, which is a hash order, is a fair sample).
+    jobs = [job for batch in plan.batches for job in batch.jobs]
+    reading = sum(seconds[job.key] for job in jobs if job.case.data and _is_in(job.key, cells[:1]))
+    still = sum(seconds[job.key] for job in jobs if not job.case.data)
+    share = max(0.0, min(1.0, (budget_s - still) / reading)) if reading else 1.0
+    return Choice(frozenset(cells[:1]), max(LEAST_SAMPLES, int(most * share)))
+
+
+def _is_in(key: JobKey, cells: Iterable[tuple[str, int]]) -> bool:
+    return not key.severity or (key.case, key.severity) in cells
+
+
+def _key(batch: Batch) -> str:
+    where = "reference" if batch.target == HOST else batch.target
+    of = [where, batch.backend, batch.suite, batch.artifact.sha256]
+    return key_of({"what": "cost", "of": of})
+
+
+def _name(case: Case) -> str:
+    return f"{case.setting} {case.name} {case.severity}"

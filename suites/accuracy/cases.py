@@ -1,0 +1,101 @@
+"""What the accuracy suite runs: every data set as it ships, and the clean one with numbers pinned."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from harness.core.contracts import CaseContext, SetInfo
+from harness.core.errors import ConfigurationError, Problem
+from harness.core.job import DEPLOY, PARITY, Case
+
+FLOAT = "float32"
+CLEAN = "clean"
+KEEPS = ("outputs", "reduced")
+
+#: Generous, because only a hang should meet it: emulated and small devices need up to a second a sample.
+START_DEADLINE_S, SAMPLE_DEADLINE_S = 60.0, 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The table ``[suites.accuracy]``.
+
+    Parameters
+    ----------
+    batch : int
+        Samples an inference; a model with a fixed batch keeps its own.
+    keep : str
+        ``outputs`` stores the outputs as they are, ``reduced`` only what `measure.reduce` makes of them.
+    """
+
+    batch: int = 32
+    keep: str = "outputs"
+
+
+def check(settings: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Say what is wrong with the table: pairs of key and message."""
+    known = [field.name for field in fields(Settings)]
+    found = []
+    for key in settings:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1)
+            found.append(
+                (
+                    key,
+                    "unknown key; " + (f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"),
+                )
+            )
+    batch, keep = settings.get("batch", 1), settings.get("keep", KEEPS[0])
+    if type(batch) is not int or batch < 1:
+        found.append(("batch", f"must be a whole number of at least 1, and is {batch!r}"))
+    if keep not in KEEPS:
+        found.append(("keep", f"must be one of {', '.join(KEEPS)}, and is {keep!r}"))
+    return found
+
+
+def read(settings: Mapping[str, Any]) -> Settings:
+    """Freeze the table.
+
+    Raises
+    ------
+    ConfigurationError
+        With every problem that `check` finds.
+    """
+    if problems := check(settings):
+        raise ConfigurationError("suites.accuracy", tuple(Problem(key, text) for key, text in problems))
+    return Settings(**settings)
+
+
+def cases(context: CaseContext) -> tuple[Case, ...]:
+    """List the cases of one variant: what ships on every set, and `parity` on the clean one.
+
+    On the host the reference runs pinned only: the float model on every set, because losses are relative to
+    it; the other variants on the clean set, for bit-exactness.
+    """
+    settings = read(context.settings)
+    batch = context.batch or settings.batch
+
+    def case(info: SetInfo, setting: str) -> Case:
+        samples = info.samples if context.max_samples is None else min(info.samples, context.max_samples)
+        return Case(
+            name=info.family,
+            severity=info.severity,
+            setting=setting,
+            data=info.name,
+            samples=samples,
+            deadline_s=START_DEADLINE_S + SAMPLE_DEADLINE_S * samples,
+            params={
+                "batch": batch,
+                "keep": settings.keep,
+                "reference": context.reference,
+                "input_sha256": info.input_sha256(samples),
+            },
+        )
+
+    clean = [info for info in context.sets if info.family == CLEAN]
+    if context.reference:
+        return tuple(case(info, PARITY) for info in (context.sets if context.variant == FLOAT else clean))
+    return (*(case(info, DEPLOY) for info in context.sets), *(case(info, PARITY) for info in clean))

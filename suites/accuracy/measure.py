@@ -1,0 +1,109 @@
+"""Run a data set through the model and keep what it says: on the device, with numpy alone."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.core import preprocess
+from harness.core.contracts import Bench, Session
+from harness.core.job import Case, Samples
+from harness.core.preprocess import Feeds
+
+TOP = 5
+#: Rows that are preprocessed and hashed at once where the batch is smaller, so that a fixed batch of 1 does
+#: not pay for both with every inference.
+BLOCK_ROWS = 32
+
+
+def measure(bench: Bench, case: Case) -> Iterator[Samples]:
+    """Run the first ``case.samples`` rows of the set.
+
+    Yields
+    ------
+    Samples
+        Arrays ``output:0``, ``output:1`` … in the order of the file, or those of `reduce` with the same
+        suffix; ``run_ns``, int64, the time of each inference call alone. Values: ``outputs``, name and shape
+        of a sample of each output; ``input_sha256``, the digest of the canonical inputs.
+    """
+    parts: list[Samples] = []
+    with bench.open() as session:
+        # The digest drains the rows, each block of which is run before it is hashed: one pass, nothing held.
+        digest = preprocess.digest(_run(bench, case, session, parts))
+    yield from parts
+    yield Samples(values={"input_sha256": digest})
+
+
+def _run(bench: Bench, case: Case, session: Session, parts: list[Samples]) -> Iterator[Feeds]:
+    fixed = next((spec.shape[0] for spec in session.inputs if spec.shape and spec.shape[0]), None)
+    batch = fixed or int(case.params["batch"])
+    block = batch * max(1, BLOCK_ROWS // batch)
+    for start in range(0, case.samples, block):
+        canonical = bench.data.feeds(case.data, start, min(start + block, case.samples))
+        feeds = preprocess.to_feeds(canonical, bench.artifact, session.inputs)
+        parts.append(_infer(bench, session, feeds, batch, pad=fixed is not None, keep=case.params["keep"]))
+        yield canonical
+
+
+def _infer(bench: Bench, session: Session, feeds: Feeds, batch: int, *, pad: bool, keep: str) -> Samples:
+    rows = len(next(iter(feeds.values())))
+    if pad and rows % batch:
+        missing = batch - rows % batch
+        feeds = {name: np.concatenate([x, np.repeat(x[-1:], missing, axis=0)]) for name, x in feeds.items()}
+    returned, run_ns = [], []
+    for start in range(0, rows, batch):
+        piece = {name: x[start : start + batch] for name, x in feeds.items()}
+        begun = bench.clock()
+        outputs = session.run(piece)
+        run_ns.append(bench.clock() - begun)
+        returned.append(outputs)
+    joined = {name: np.concatenate([outputs[name] for outputs in returned])[:rows] for name in returned[0]}
+    real = preprocess.to_outputs(joined, bench.artifact, session.outputs)
+    arrays: dict[str, NDArray[Any]] = {"run_ns": np.asarray(run_ns, np.int64)}
+    for position, spec in enumerate(session.outputs):
+        if keep == "outputs":
+            arrays[f"output:{position}"] = real[spec.name]
+        else:
+            arrays |= {f"{name}:{position}": array for name, array in reduce(real[spec.name]).items()}
+    return Samples(arrays, {"outputs": [[spec.name, real[spec.name].shape[1:]] for spec in session.outputs]})
+
+
+def reduce(y: NDArray[Any]) -> dict[str, NDArray[Any]]:
+    """Say of each sample's output what the metrics of a classification need, in a few bytes.
+
+    Parameters
+    ----------
+    y : ndarray, shape (n, …)
+        Scores; the axes of a sample are taken as one.
+
+    Returns
+    -------
+    dict
+        ``top_index`` int64 and ``top_value`` float64, shape (n, k), k at most 5, the first of equal scores;
+        ``logsumexp``, ``lowest``, ``highest`` (NaN where any score is) and ``total``, float64, and
+        ``row_hash``, uint64, of the bytes as they are, all of shape (n,).
+    """
+    flat = np.ascontiguousarray(y.reshape(len(y), -1))
+    hashes = [
+        int.from_bytes(hashlib.blake2b(row.tobytes(), digest_size=8).digest(), "little") for row in flat
+    ]
+    scores = flat.astype(np.float64)
+    top_index = np.argsort(-scores, axis=1, kind="stable")[:, :TOP]
+    # A NaN sorts last, but makes the row's maximum NaN: so a row without an answer is known.
+    highest = scores.max(axis=1)
+    with np.errstate(all="ignore"):
+        logsumexp = highest + np.log(np.exp(scores - highest[:, None]).sum(axis=1))
+        total = scores.sum(axis=1)
+    return {
+        "top_index": top_index,
+        "top_value": np.take_along_axis(scores, top_index, axis=1),
+        "logsumexp": logsumexp,
+        "lowest": scores.min(axis=1),
+        "highest": highest,
+        "total": total,
+        "row_hash": np.asarray(hashes, np.uint64),
+    }

@@ -1,0 +1,306 @@
+"""What a model's outputs mean: against the labels, the float reference, and the same variant on the host."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.core.artifact import Artifact
+from harness.core.contracts import CaseContext, SummaryContext
+from harness.core.errors import DataError
+from harness.core.job import PARITY, Case, Job, JobResult, Status
+from harness.core.measurement import Measurement
+from harness.stats import accuracy, intervals, paired
+from harness.stats.intervals import Interval
+from suites.accuracy import cases as plan
+from suites.accuracy.answers import Answers
+
+UNIT = {
+    **dict.fromkeys(("accuracy", "ece", "agreement", "flips_harmful", "flips_beneficial"), "1"),
+    **dict.fromkeys(("mae", "rmse", "r2", "error_increase", "bit_exact", "input_digest_equal"), "1"),
+    **dict.fromkeys(("max_lsb", "mean_lsb"), "LSB"),
+    "accuracy_loss": "pt",
+    "sqnr": "dB",
+    "max_abs_difference": "1",
+}
+#: Points in a share of 1.
+PT = 100.0
+
+
+class AccuracySuite:
+    """The metric on clean and shifted data, and every distance to the reference on the host."""
+
+    name = "accuracy"
+
+    def cases(self, context: CaseContext) -> tuple[Case, ...]:
+        """List the cases of one variant."""
+        return plan.cases(context)
+
+    def check(self, settings: Mapping[str, Any]) -> list[tuple[str, str]]:
+        """Say what is wrong with the suite's table: pairs of key and message."""
+        return plan.check(settings)
+
+    def summarise(self, job: Job, result: JobResult, context: SummaryContext) -> list[Measurement]:
+        """Make the rows of one case that was measured.
+
+        A metric that cannot be had is a SKIPPED row with the reason (no labels, no reference, outputs kept
+        reduced), one whose outputs do not fit is an ERROR row.
+        Where the device fed other inputs than the host made, nothing else is to be believed: INVALID.
+        """
+        case = job.case
+        own = Answers.read(result.samples)
+
+        @cache
+        def on_host(variant: str) -> Answers | None:
+            samples = context.reference(variant, case.name, case.severity)
+            return None if samples is None else Answers.read(samples)
+
+        rows = [row for group in _groups(job, context) for row in _rows(group, own, on_host, context)]
+        equal = result.samples.values["input_sha256"] == case.params["input_sha256"]
+        if not equal:
+            reason = "the device made other model inputs of the data than the host"
+            rows = [
+                replace(row, status=Status.INVALID, reason=reason) if row.status is Status.OK else row
+                for row in rows
+            ]
+        return [*rows, _row("input_digest_equal", float(equal), n=case.samples)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    """What a group of metrics is made from: rows in one order, as many of each.
+
+    ``base`` are the answers on the host of the variant that ``reference`` names; of an absolute metric, whose
+    ``reference`` is empty, those of the float model, or ``answers`` where there are none.
+    """
+
+    answers: Answers
+    base: Answers
+    reference: str
+    labels: NDArray[Any]
+    artifact: Artifact
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """Metrics that need the same things and come or fail together; ``variant`` is that of the host's run."""
+
+    metrics: tuple[str, ...]
+    make: Callable[[_Facts], Iterator[Measurement]]
+    variant: str = ""
+    labels: bool = False
+    outputs: bool = False
+
+
+def _groups(job: Job, context: SummaryContext) -> Iterator[_Group]:
+    float32 = "" if job.case.params["reference"] and job.variant == plan.FLOAT else plan.FLOAT
+    if context.task == "classification":
+        yield _Group(("accuracy", "ece"), _quality, labels=True)
+        if float32:
+            yield _Group(("accuracy_loss", "flips_harmful", "flips_beneficial"), _loss, float32, labels=True)
+            yield _Group(("agreement",), _agreement, float32)
+    else:
+        yield _Group(("mae", "rmse", "r2"), _errors, labels=True, outputs=True)
+        if float32:
+            yield _Group(("error_increase",), _error_increase, float32, labels=True, outputs=True)
+    if float32:
+        yield _Group(("sqnr", "max_abs_difference"), _distance, float32, outputs=True)
+    if job.case.setting == PARITY and job.case.name == plan.CLEAN and not job.case.params["reference"]:
+        yield _Group(("bit_exact",), _bit_exact, job.variant)
+        if context.artifact.output_quantization:
+            yield _Group(("max_lsb", "mean_lsb"), _lsb, job.variant, outputs=True)
+
+
+def _rows(
+    group: _Group, own: Answers, on_host: Callable[[str], Answers | None], context: SummaryContext
+) -> list[Measurement]:
+    reference = f"{group.variant}@host" if group.variant else ""
+
+    def without(status: Status, reason: str) -> list[Measurement]:
+        return [
+            replace(_row(metric, math.nan, reference), status=status, reason=reason)
+            for metric in group.metrics
+        ]
+
+    # Absolute metrics, too, take the float model's order of outputs and its word on what are probabilities.
+    base = on_host(group.variant or plan.FLOAT)
+    if base is None:
+        if reference:
+            return without(Status.SKIPPED, f"{reference} gave no outputs of this case")
+        base = own
+    if group.labels and context.labels is None:
+        return without(Status.SKIPPED, "the data have no labels")
+    if group.outputs and not (own.outputs and base.outputs):
+        return without(Status.SKIPPED, 'needs the outputs as they are, and keep = "reduced" kept less')
+    try:
+        answers = own.ordered_like(base)
+        if reference:
+            # Samples come in one order everywhere: a target that ran fewer ran the first of them.
+            n = min(len(answers), len(base))
+            answers, base = answers.head(n), base.head(n)
+        labels = np.empty(0) if context.labels is None else context.labels[: len(answers)]
+        return list(group.make(_Facts(answers, base, reference, labels, context.artifact)))
+    except DataError as error:
+        return without(Status.ERROR, error.what)
+
+
+def _row(
+    metric: str,
+    value: float | Interval,
+    reference: str = "",
+    *,
+    n: int = 0,
+    factor: float = 1.0,
+    per_sample: NDArray[Any] | None = None,
+) -> Measurement:
+    if not isinstance(value, Interval):
+        value = Interval(value, math.nan, math.nan, n)
+    return Measurement(
+        metric=metric,
+        unit=UNIT[metric],
+        value=value.value * factor,
+        ci_low=value.low * factor,
+        ci_high=value.high * factor,
+        n=value.n,
+        reference=reference,
+        per_sample=None if per_sample is None else per_sample.astype(np.float64),
+    )
+
+
+def _right(answers: Answers, labels: NDArray[Any]) -> NDArray[np.bool_]:
+    """Whether each answer is the label; where there is no prediction it never is."""
+    classes = answers.classes
+    if labels.shape != (len(answers),):
+        raise DataError(f"{len(answers)} answers, and labels of shape {labels.shape}")
+    if labels.size and (labels.min() < 0 or labels.max() >= classes):
+        raise DataError(
+            f"labels run from {labels.min()} to {labels.max()}, and the model has {classes} classes"
+        )
+    right: NDArray[np.bool_] = answers.predicted == labels
+    return right
+
+
+def _share(hits: NDArray[np.bool_]) -> Interval:
+    return intervals.wilson(int(np.count_nonzero(hits)), hits.size)
+
+
+def _quality(facts: _Facts) -> Iterator[Measurement]:
+    answers, right = facts.answers, _right(facts.answers, facts.labels)
+    yield _row("accuracy", _share(right), per_sample=right)
+    kept = answers.reduced[0]
+    with np.errstate(all="ignore"):
+        sure = (
+            kept["highest"] if facts.base.are_probabilities else np.exp(kept["highest"] - kept["logsumexp"])
+        )
+    # ECE looks at the highest probability and whether it is right: the rest is one class, never on top.
+    sure = np.where(answers.predicted >= 0, sure, math.nan)
+    against_rest = np.stack([sure, np.zeros_like(sure)], axis=1)
+    error = accuracy.expected_calibration_error(against_rest, (~right).astype(np.int64), probabilities=True)
+    yield _row("ece", error, n=right.size)
+
+
+def _loss(facts: _Facts) -> Iterator[Measurement]:
+    base, right = _right(facts.base, facts.labels), _right(facts.answers, facts.labels)
+    flips = paired.flips(base, right)
+    lost = PT * (base.astype(np.float64) - right)
+    yield _row("accuracy_loss", flips.loss, facts.reference, factor=PT, per_sample=lost)
+    yield _row("flips_harmful", flips.harmful, facts.reference, per_sample=base & ~right)
+    yield _row("flips_beneficial", flips.beneficial, facts.reference, per_sample=~base & right)
+
+
+def _agreement(facts: _Facts) -> Iterator[Measurement]:
+    _ = facts.answers.classes  # refuses what is no classifier
+    predicted = facts.answers.predicted
+    same = (predicted == facts.base.predicted) & (predicted >= 0)
+    yield _row("agreement", _share(same), facts.reference, per_sample=same)
+
+
+def _distance(facts: _Facts) -> Iterator[Measurement]:
+    """Of several outputs the worst."""
+    pairs = list(zip(facts.base.outputs, facts.answers.outputs, strict=True))
+    n = len(facts.answers)
+    yield _row("sqnr", min(accuracy.sqnr_db(*pair) for pair in pairs), facts.reference, n=n)
+    yield _row(
+        "max_abs_difference", max(accuracy.max_abs_difference(*pair) for pair in pairs), facts.reference, n=n
+    )
+
+
+def _bit_exact(facts: _Facts) -> Iterator[Measurement]:
+    """A sample is exact where all outputs are; its elements fail together, so samples are what is counted."""
+    pairs = zip(facts.base.reduced, facts.answers.reduced, strict=True)
+    exact = [accuracy.bit_exact_rows(base["row_hash"], own["row_hash"]) for base, own in pairs]
+    same = np.logical_and.reduce(exact)
+    yield _row("bit_exact", _share(same), facts.reference, per_sample=same)
+
+
+def _lsb(facts: _Facts) -> Iterator[Measurement]:
+    """Over all outputs that come from an integer tensor, each in steps of its own."""
+    answers, steps = facts.answers, facts.artifact.output_quantization
+    if not any(name in steps for name in answers.names) and len(steps) == len(answers.names):
+        # The runtime renamed the outputs; the artifact lists them in the order of the file.
+        steps = dict(zip(answers.names, steps.values(), strict=True))
+    pairs = zip(answers.names, facts.base.outputs, answers.outputs, strict=True)
+    distances = [
+        accuracy.lsb_distance(base, own, steps[name].scale).ravel()
+        for name, base, own in pairs
+        if name in steps
+    ]
+    if not distances:
+        raise DataError(f"the outputs {', '.join(answers.names)} are not those whose steps are known")
+    every = np.concatenate(distances)
+    yield _row("max_lsb", float(every.max(initial=0.0)), facts.reference, n=len(answers))
+    yield _row("mean_lsb", float(every.mean()), facts.reference, n=len(answers))
+
+
+def _targets_and_predictions(answers: Answers, labels: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Targets and predictions, shape (n, outputs)."""
+    predicted = answers.outputs[0].reshape(len(answers), -1).astype(np.float64)
+    targets = labels.reshape(len(labels), -1).astype(np.float64)
+    if predicted.shape != targets.shape:
+        raise DataError(f"predictions of shape {predicted.shape}, and targets of shape {targets.shape}")
+    return targets, predicted
+
+
+def _errors(facts: _Facts) -> Iterator[Measurement]:
+    targets, predicted = _targets_and_predictions(facts.answers, facts.labels)
+    known = accuracy.regression_metrics(targets, predicted)
+    with np.errstate(all="ignore"):
+        errors = np.abs(targets - predicted).mean(axis=1)
+        squares = np.square(targets - predicted).mean(axis=1)
+    if not np.isfinite(squares).all():
+        # One prediction that is no number makes every mean infinite, and certainly so.
+        for metric, value in (("mae", math.inf), ("rmse", math.inf), ("r2", -math.inf)):
+            yield _row(metric, Interval(value, value, value, known.n))
+        return
+    yield _row("mae", intervals.clustered_mean(errors), per_sample=errors)
+    mean_square = intervals.clustered_mean(squares)
+    low, high = max(0.0, mean_square.low), mean_square.high
+    yield _row("rmse", Interval(known.rmse, math.sqrt(low), math.sqrt(high), known.n))
+    if math.isnan(known.r2):
+        yield replace(_row("r2", math.nan), status=Status.SKIPPED, reason="the targets do not vary")
+    else:
+        # The variance of the targets is taken as known: they are the same for all that is compared.
+        variance = float(np.square(targets - targets.mean(axis=0)).mean())
+        yield _row("r2", Interval(known.r2, 1 - high / variance, 1 - low / variance, known.n))
+
+
+def _error_increase(facts: _Facts) -> Iterator[Measurement]:
+    """Mean increase of the absolute error, as a share of the reference's mean absolute error."""
+    targets, predicted = _targets_and_predictions(facts.answers, facts.labels)
+    _, expected = _targets_and_predictions(facts.base, facts.labels)
+    with np.errstate(all="ignore"):
+        own, base = (np.abs(targets - y).mean(axis=1) for y in (predicted, expected))
+    scale = float(base.mean())
+    if not 0 < scale < math.inf:
+        raise DataError(f"the reference's mean absolute error is {scale:g}, which nothing can be a share of")
+    if not np.isfinite(own).all():
+        yield _row("error_increase", Interval(math.inf, math.inf, math.inf, own.size), facts.reference)
+        return
+    increase = paired.paired_mean_difference(base / scale, own / scale)
+    yield _row("error_increase", increase, facts.reference, per_sample=(own - base) / scale)
