@@ -26,7 +26,7 @@ from harness.core.verdict import Gate, State, Verdict, overall
 from harness.data import sets
 from harness.plan import HOST, Ingredients, Plan, make_plan, sizes
 from harness.probe import inspect, probe
-from harness.report import tables
+from harness.report import machine, tables
 from harness.report.gates import Subject, judge
 from harness.report.store import Facts, RunFolder, point_latest
 
@@ -373,20 +373,8 @@ def _backends(
     available = {(HOST, name): probed[name] for name in candidates}
     for target in targets:
         if target.executor["kind"] == "local":
-            available.update({(target.name, name): _able(target, probed[name]) for name in target.backends})
+            available.update({(target.name, name): machine.for_target(target, probed[name]) for name in target.backends})
     return formats, available
-
-
-def _able(target: Target, found: Availability) -> Availability:
-    """A runtime that is there but lacks the provider that the target ships with cannot run it."""
-    provider = target.deploy.provider
-    if found.reason or not provider or not found.devices or provider in found.devices:
-        return found
-    return replace(
-        found,
-        reason=f"this runtime has no {provider} (it has {', '.join(found.devices)})",
-        install="harness targets says how to install it",
-    )
 
 
 def _inspect(

@@ -108,13 +108,15 @@ def over_processes(per_process: npt.NDArray[Any], *, alpha: float = 0.05) -> Int
         )
     if k == 0:
         return Interval(math.nan, 0.0, math.inf, 0)
-    logs = np.log(values)
-    # Equal logarithms have exactly no spread, which a rounded mean would hide.
-    mean, spread = (float(logs.mean()), float(logs.std(ddof=1))) if np.ptp(logs) else (float(logs[0]), 0.0)
     if k == 1:
         return Interval(float(values[0]), 0.0, math.inf, 1)
-    half = float(stdtrit(k - 1, 1 - alpha)) * spread / math.sqrt(k)
-    return Interval(math.exp(mean), math.exp(mean - half), math.exp(mean + half), k)
+    logs = np.log(values)
+    # Equal logarithms have exactly no spread, which a rounded mean would hide.
+    mean, spread = (logs.mean(), logs.std(ddof=1)) if np.ptp(logs) else (logs[0], 0.0)
+    half = stdtrit(k - 1, 1 - alpha) * spread / math.sqrt(k)
+    with np.errstate(over="ignore", under="ignore"):  # two wildly different processes bound nothing: 0 to inf
+        value, low, high = np.exp([mean, mean - half, mean + half])
+    return Interval(float(value), float(low), float(high), k)
 
 
 def clustered_mean(values: npt.NDArray[Any], *, alpha: float = 0.05, reach: float | None = None) -> Interval:
@@ -185,7 +187,7 @@ def units_to_decide(
         return interval.n
     distance = abs(limit - interval.value)
     half = interval.high - interval.value if interval.value < limit else interval.value - interval.low
-    if not distance > 0 or not math.isfinite(half):
+    if not distance > 1e-9 * half or not math.isfinite(half):
         return None
     n, least = interval.n, 0
     if reach is not None:

@@ -18,6 +18,8 @@ from scipy.special import bdtr, ndtri
 from harness.core.errors import DataError, UsageError
 from harness.stats.intervals import Interval, clustered_mean, wilson, z_value
 
+_NEGLIGIBLE = 1e-9  # a difference of losses that no sample will ever show
+
 
 @dataclass(frozen=True, slots=True)
 class Flips:
@@ -124,11 +126,11 @@ def samples_to_decide(
     if interval.high < margin or interval.low > margin:
         return n
     loss, share = ((c - b) / n, (b + c) / n) if n else (0.0, 0.0)
-    if margin == loss:
+    if abs(margin - loss) < _NEGLIGIBLE:
         return None
     z = z_value(alpha)
     needed = math.ceil(((z + float(ndtri(power))) / (margin - loss)) ** 2 * (share - loss * loss))
-    least = math.floor(z * z * (1 - abs(margin)) / abs(margin)) + 1 if margin else 0
+    least = math.floor(z * z * (1 - abs(margin)) / abs(margin)) + 1 if abs(margin) > _NEGLIGIBLE else 0
     return max(n + 1, needed, least)
 
 
@@ -168,8 +170,7 @@ def _tango_high(b: int, c: int, n: int, z: float) -> float:
 
 
 def _tango_spread(b: int, c: int, n: int, d: float) -> float:
-    """Square root of n (2 q + d (1 - d)), for d >= 0, where no term of it is a difference of near equals."""
+    """Square root of n (2 q + d (1 - d)) for d >= 0, where none of its terms is below zero."""
     linear = d * (2 * n + b - c) - (b + c)
-    root = math.sqrt(linear * linear + 8 * n * b * d * (1 - d))
-    q = (root - linear) / (4 * n) if linear <= 0 else 2 * b * d * (1 - d) / (linear + root)
+    q = (math.sqrt(linear * linear + 8 * n * b * d * (1 - d)) - linear) / (4 * n)
     return math.sqrt(n * (2 * q + d * (1 - d)))

@@ -1,0 +1,129 @@
+"""What the performance suite times, and the settings that say how long."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from harness.core.contracts import CaseContext
+from harness.core.job import Case
+from harness.stats.latency import min_queries
+
+SINGLE_STREAM = "single_stream"
+OFFLINE = "offline"
+#: A process has this long to start and to open the model, on top of what it times.
+START_ALLOWANCE_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The table ``[suites.performance]``.
+
+    Parameters
+    ----------
+    processes : int
+        Fresh processes of the single-stream case; the interval is over them.
+    seconds : float
+        Each of them times requests for at least so long, and until all together have as many as the
+        early-stopping rule for p99 asks for.
+    max_seconds : float
+        Stops any timed loop, enough requests or not.
+    warm_up_seconds : float
+        Untimed requests before every timed loop.
+    batch_sizes : tuple of int
+        Of the offline case.
+    rounds : int
+        Fresh processes of the offline case.
+    offline_seconds : float
+        Timed for each batch size in each round.
+    """
+
+    processes: int = 5
+    seconds: float = 0.4
+    max_seconds: float = 5.0
+    warm_up_seconds: float = 0.05
+    batch_sizes: tuple[int, ...] = (1, 8, 32)
+    rounds: int = 3
+    offline_seconds: float = 0.1
+
+    @classmethod
+    def from_mapping(cls, table: Mapping[str, Any]) -> Settings:
+        """Read a table that `check` found nothing wrong with."""
+        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in table.items()})
+
+
+def check(table: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What is wrong with the table: pairs of key and message, all of them."""
+    known = {field.name: field.default for field in fields(Settings)}
+    problems = []
+    for key, value in table.items():
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
+            problems.append((key, f"unknown setting; {hint}"))
+        elif isinstance(known[key], tuple):
+            if not isinstance(value, list) or not value or not all(_whole(item, 1) for item in value):
+                problems.append((key, f"must be a list of whole numbers above 0, and is {value!r}"))
+        elif isinstance(known[key], int):
+            # One process has no interval: the process is the unit of analysis.
+            if not _whole(value, 2):
+                problems.append((key, f"must be a whole number of at least 2, and is {value!r}"))
+        elif isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+            problems.append((key, f"must be a number of seconds above 0, and is {value!r}"))
+    if not problems:
+        settings = Settings.from_mapping(table)
+        if settings.seconds > settings.max_seconds:
+            problems.append(("seconds", f"is more than max_seconds, {settings.max_seconds:g}"))
+    return problems
+
+
+def _whole(value: object, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def cases(context: CaseContext) -> tuple[Case, ...]:
+    """Single-stream latency and offline throughput, both as shipped; none for the reference on the host."""
+    if context.reference:
+        return ()
+    settings = Settings.from_mapping(context.settings)
+    data = context.sets[0]
+    rows = data.samples if context.max_samples is None else min(data.samples, context.max_samples)
+    per_loop_s = settings.warm_up_seconds + settings.max_seconds
+    common = {"warm_up_seconds": settings.warm_up_seconds, "max_seconds": settings.max_seconds}
+    single_stream = Case(
+        SINGLE_STREAM,
+        data=data.name,
+        samples=min(rows, max(settings.processes, context.batch or 1)),
+        deadline_s=settings.processes * (START_ALLOWANCE_S + per_loop_s),
+        params={
+            **common,
+            "processes": settings.processes,
+            "requests": math.ceil(min_queries(0.99) / settings.processes),
+            "seconds": settings.seconds,
+        },
+    )
+    sizes = (context.batch,) if context.batch else tuple(b for b in settings.batch_sizes if b <= rows)
+    left_out = {
+        str(size): f"the model has a fixed batch of {context.batch}"
+        if context.batch
+        else f"there are only {rows} samples"
+        for size in settings.batch_sizes
+        if size not in sizes
+    }
+    offline = Case(
+        OFFLINE,
+        data=data.name,
+        samples=min(rows, max(sizes, default=1)),
+        deadline_s=settings.rounds * (START_ALLOWANCE_S + len(sizes) * per_loop_s),
+        params={
+            **common,
+            "processes": settings.rounds,
+            "seconds": settings.offline_seconds,
+            "batch_sizes": list(sizes),
+            "left_out": left_out,
+        },
+    )
+    return single_stream, offline

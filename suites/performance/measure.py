@@ -1,0 +1,156 @@
+"""Times the calls on the device; every figure comes from a fresh process.
+
+The harness times, and only the call: inputs are prepared, outputs are left alone. Raw nanoseconds are kept.
+"""
+
+from __future__ import annotations
+
+import gc
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.core.contracts import Bench, Clock, Session, SupportsBinding
+from harness.core.job import Case, Samples
+from harness.core.preprocess import Feeds, to_feeds
+from harness.environment import peak_memory_byte
+
+Call = Callable[[], object]
+
+#: The first calls of a loop are slow (caches, thread pools, lazy kernels) however short the warm-up is.
+WARM_UP_CALLS = 3
+#: Keeps the raw samples of a trivial model small; the early-stopping rule needs 662.
+MAX_CALLS = 100_000
+
+
+def measure(bench: Bench, case: Case) -> Iterator[Samples]:
+    """Yield one part a fresh process.
+
+    `case.params` has ``processes``, how many; what each of them does carries its ``index`` besides.
+
+    Yields
+    ------
+    Samples
+        For ``single_stream`` the arrays ``latency_ns`` (requests in order of time), ``requests``,
+        ``load_ns``, ``first_ns``, ``memory_peak_byte``; for ``offline`` ``batch<size>_ns`` and ``batch<size>_calls``; all int64.
+    """
+    if "index" in case.params:
+        yield {"single_stream": _single_stream, "offline": _offline}[case.name](bench, case)
+        return
+    processes = case.params["processes"]
+    for index in range(processes):
+        params = {**case.params, "index": index}
+        yield bench.spawn(replace(case, params=params, deadline_s=case.deadline_s / processes))
+
+
+def _single_stream(bench: Bench, case: Case) -> Samples:
+    index, clock = case.params["index"], bench.clock
+    start = clock()
+    session = bench.open()
+    load_ns = clock() - start
+    with session:
+        size = fixed_batch(session) or 1
+        feeds = rows(bench, case, session, index * size, size)
+        start = clock()
+        session.run(feeds)
+        first_ns = clock() - start
+        call = repeated_call(session, feeds)
+        latency_ns = timed_loop(call, clock, case, case.params["requests"])
+    return Samples(
+        {
+            "latency_ns": latency_ns,
+            "requests": _one(len(latency_ns)),
+            "load_ns": _one(load_ns),
+            "first_ns": _one(first_ns),
+            "memory_peak_byte": _one(peak_memory_byte()),
+        },
+        {"batch": size, "call": "bound" if isinstance(session, SupportsBinding) else "run"},
+    )
+
+
+def _offline(bench: Bench, case: Case) -> Samples:
+    sizes, left_out = list(case.params["batch_sizes"]), dict(case.params["left_out"])
+    arrays: dict[str, NDArray[np.int64]] = {}
+    with bench.open() as session:
+        fixed = fixed_batch(session)
+        if fixed is not None and sizes != [fixed]:
+            left_out |= {str(size): f"the file has a fixed batch of {fixed}" for size in sizes if size != fixed}
+            sizes = [fixed]
+        # Each round begins with another size, so that none always gets the cold or the hot machine.
+        turn = case.params["index"] % max(1, len(sizes))
+        for size in sizes[turn:] + sizes[:turn]:
+            call = repeated_call(session, rows(bench, case, session, 0, size))
+            elapsed_ns = timed_loop(call, bench.clock, case, 1)
+            arrays |= {f"batch{size}_ns": elapsed_ns, f"batch{size}_calls": _one(len(elapsed_ns))}
+    return Samples(arrays, {"batch_sizes": sizes, "left_out": left_out})
+
+
+def fixed_batch(session: Session) -> int | None:
+    """Rows that the file takes at once; None where the caller chooses."""
+    sizes = [spec.shape[0] for spec in session.inputs if spec.shape]
+    return next((size for size in sizes if size is not None), None)
+
+
+def rows(bench: Bench, case: Case, session: Session, start: int, size: int) -> Feeds:
+    """Feeds of `size` rows from `start`, beginning anew where the set ends."""
+    canonical = bench.data.feeds(case.data, 0, case.samples)
+    chosen = {name: x[(start + np.arange(size)) % len(x)] for name, x in canonical.items()}
+    return to_feeds(chosen, bench.artifact, session.inputs)
+
+
+def repeated_call(session: Session, feeds: Feeds) -> Call:
+    """Return the fastest safe call on these feeds that the session has."""
+    return session.bind(feeds) if isinstance(session, SupportsBinding) else lambda: session.run(feeds)
+
+
+def timed_loop(call: Call, clock: Clock, case: Case, least: int) -> NDArray[np.int64]:
+    """Warm up, decide the number of calls from it, and time them."""
+    params = case.params
+    typical_ns = warm_up(call, clock, params["warm_up_seconds"])
+    wanted = max(least, math.ceil(params["seconds"] * 1e9 / typical_ns))
+    affordable = max(1, int(params["max_seconds"] * 1e9 / typical_ns))
+    # The number is fixed before the first timed call: a loop that looks at its own times stops at a lucky one.
+    return time_calls(call, clock, min(wanted, affordable, MAX_CALLS))
+
+
+def warm_up(call: Call, clock: Clock, seconds: float) -> int:
+    """Call for so long, and at least ``WARM_UP_CALLS`` times; the median time (at least 1 ns) of the later half."""
+    times_ns: list[int] = []
+    end = clock() + int(seconds * 1e9)
+    while len(times_ns) < WARM_UP_CALLS or clock() < end:
+        start = clock()
+        call()
+        times_ns.append(clock() - start)
+    later = sorted(times_ns[len(times_ns) // 2 :])
+    return max(1, later[len(later) // 2])
+
+
+def time_calls(call: Call, clock: Clock, n: int) -> NDArray[np.int64]:
+    """Time `n` calls one by one.
+
+    Returns
+    -------
+    ndarray, shape (n,), int64, ns
+        In order of time.
+    """
+    times_ns = np.zeros(n, np.int64)
+    # A collection would fall into some call; what was garbage before is collected now.
+    gc.collect()
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        for i in range(n):
+            start = clock()
+            call()
+            times_ns[i] = clock() - start
+    finally:
+        if enabled:
+            gc.enable()
+    return times_ns
+
+
+def _one(value: int) -> NDArray[np.int64]:
+    return np.array([value], np.int64)

@@ -1,0 +1,131 @@
+"""What the times mean. The unit of analysis is the process: requests within one are not independent."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.core.contracts import CaseContext, SummaryContext
+from harness.core.job import Case, Job, JobResult, Samples, Status
+from harness.core.measurement import Measurement
+from harness.stats.intervals import Interval, over_processes
+from harness.stats.latency import latency_summary
+from suites.performance import cases as plan
+
+EMULATED = "emulated clock: a time measured there says nothing of the device"
+EMULATED_MEMORY = "emulated: the emulator's own memory is in the figure"
+
+
+class PerformanceSuite:
+    """Latency, throughput, load time, memory and size."""
+
+    name = "performance"
+
+    def cases(self, context: CaseContext) -> tuple[Case, ...]:
+        """See `suites.performance.cases.cases`."""
+        return plan.cases(context)
+
+    def check(self, settings: Mapping[str, Any]) -> list[tuple[str, str]]:
+        """See `suites.performance.cases.check`."""
+        return plan.check(settings)
+
+    def summarise(self, job: Job, result: JobResult, context: SummaryContext) -> list[Measurement]:
+        """Make the rows of one case; none of a job that gave no samples."""
+        if result.status is not Status.OK:
+            return []
+        if job.case.name == plan.SINGLE_STREAM:
+            return _single_stream(result.samples, context)
+        return _offline(result.samples, context)
+
+
+def _single_stream(samples: Samples, context: SummaryContext) -> list[Measurement]:
+    a, values = samples.arrays, samples.values
+    emulated = EMULATED if context.emulated else ""
+    note = f"{values['call']} call" + (f", a fixed batch of {values['batch']}" if values["batch"] > 1 else "")
+    latency = latency_summary(_by_process(a["latency_ns"], a["requests"]))
+    measurements = [
+        _row(f"latency_p{p.p * 100:.0f}", "ns", p.latency_ns, n=p.n, invalid=emulated or p.reason, note=note)
+        for p in latency.percentiles
+    ]
+    # Near 0, neighbours are independent; near 1, p99 rests on far fewer than its n requests.
+    dependence = latency.autocorrelation
+    constant = "" if math.isfinite(dependence) else "no process's latency varies: the clock is too coarse"
+    measurements.append(
+        _row(
+            "latency_lag1_autocorrelation",
+            "1",
+            Interval(dependence, math.nan, math.nan, latency.n),
+            n=latency.n,
+            invalid=emulated or constant,
+        )
+    )
+    for metric, unit, array, invalid in (
+        ("load_time", "ns", a["load_ns"], emulated),
+        ("first_inference", "ns", a["first_ns"], emulated),
+        ("peak_memory", "byte", a["memory_peak_byte"], EMULATED_MEMORY if context.emulated else ""),
+    ):
+        measurements.append(_row(metric, unit, over_processes(array), invalid=invalid))
+    size = Interval(context.artifact.size_byte, math.nan, math.nan, len(context.artifact.files))
+    return [*measurements, _row("model_bytes", "byte", size)]
+
+
+def _offline(samples: Samples, context: SummaryContext) -> list[Measurement]:
+    measurements = []
+    for size in samples.values["batch_sizes"]:
+        rounds = _by_process(samples.arrays[f"batch{size}_ns"], samples.arrays[f"batch{size}_calls"])
+        per_second = np.array([size * len(times) * 1e9 / times.sum() for times in rounds])
+        measurements.append(
+            _row(
+                "throughput",
+                "1/s",
+                over_processes(per_second),
+                n=size * sum(map(len, rounds)),
+                invalid=EMULATED if context.emulated else "",
+                case=f"{plan.OFFLINE}_b{size}",
+            )
+        )
+    for size, reason in samples.values["left_out"].items():
+        measurements.append(
+            Measurement(
+                "throughput",
+                "1/s",
+                math.nan,
+                status=Status.SKIPPED,
+                reason=reason,
+                case=f"{plan.OFFLINE}_b{size}",
+            )
+        )
+    return measurements
+
+
+def _by_process(pooled: NDArray[np.int64], counts: NDArray[np.int64]) -> Sequence[NDArray[np.int64]]:
+    """Cut what all processes measured into one array a process."""
+    return np.split(pooled, np.cumsum(counts)[:-1])
+
+
+def _row(
+    metric: str,
+    unit: str,
+    interval: Interval,
+    *,
+    n: int | None = None,
+    invalid: str = "",
+    note: str = "",
+    case: str = "",
+) -> Measurement:
+    """INVALID with its reason, else OK with a note on how it was measured."""
+    return Measurement(
+        metric,
+        unit,
+        interval.value,
+        interval.low,
+        interval.high,
+        interval.n if n is None else n,
+        status=Status.INVALID if invalid else Status.OK,
+        reason=invalid or note,
+        case=case,
+    )

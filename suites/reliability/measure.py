@@ -1,0 +1,217 @@
+"""Tries on the device what must not change an answer, and what must be refused.
+
+Only what may crash is done in a fresh process (`suites.reliability.damage`).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.core.artifact import TensorSpec, describe_file
+from harness.core.contracts import Bench, Session, Unsupported
+from harness.core.errors import BackendError
+from harness.core.job import Case, Samples
+from harness.core.preprocess import Feeds
+from suites.reliability import damage
+from suites.reliability.rows import (
+    compare,
+    digest,
+    digests,
+    every_way,
+    fixed_batch,
+    singles,
+    stacked,
+    together,
+)
+
+#: Poison of float inputs: name, value, whether the whole input or its middle element only.
+NONFINITE = (
+    ("all_nan", np.nan, True),
+    ("one_nan", np.nan, False),
+    ("one_inf", np.inf, False),
+    ("one_minus_inf", -np.inf, False),
+)
+
+
+def measure(bench: Bench, case: Case) -> Iterator[Samples]:
+    """Yield what the case found, in one part."""
+    yield CASES[case.name](bench, case)
+
+
+def determinism(bench: Bench, case: Case) -> Samples:
+    """Digests, shape (n, 32), of the ``first`` answers and of those that repeat them."""
+    if "fresh" in case.params:
+        return Samples({"process": _fresh_digests(bench, case)})
+    with bench.open() as session:
+        feeds = every_way(bench, case, session)
+        first = digests(session, feeds)
+        repeat = [digests(session, feeds) for _ in range(case.params["repeats"])]
+    sessions = [_fresh_digests(bench, case) for _ in range(case.params["sessions"])]
+    child = replace(case, params={"fresh": True})
+    processes = [bench.spawn(child).arrays["process"] for _ in range(case.params["processes"])]
+    return Samples(
+        {
+            "first": first,
+            "repeat": np.concatenate(repeat),
+            "session": np.concatenate(sessions),
+            "process": np.concatenate(processes),
+        }
+    )
+
+
+def _fresh_digests(bench: Bench, case: Case) -> NDArray[np.uint8]:
+    with bench.open() as session:
+        return digests(session, every_way(bench, case, session))
+
+
+def batch_invariance(bench: Bench, case: Case) -> Samples:
+    """Each row alone against all in one batch."""
+    with bench.open() as session:
+        fixed = fixed_batch(session)
+        if fixed is not None:
+            raise Unsupported(f"the file has a fixed batch of {fixed}")
+        alone = stacked([session.run(feeds) for feeds in singles(bench, case, session)])
+        joint = session.run(together(bench, case, session))
+        return Samples(compare(alone, joint, bench.artifact, session, case.samples))
+
+
+def thread_invariance(bench: Bench, case: Case) -> Samples:
+    """Every thread count against the first: arrays of all of them, one after the other."""
+    first, *others = case.params["threads"]
+    arrays: dict[str, list[NDArray[Any]]] = {}
+    used, left_out = [], {}
+    with bench.open(threads=first) as session:
+        # The largest batch: small work is not shared out among threads.
+        feeds = singles(bench, case, session) if fixed_batch(session) else [together(bench, case, session)]
+        rows = sum(len(next(iter(each.values()))) for each in feeds)
+        base = stacked([session.run(each) for each in feeds])
+        for threads in others:
+            if threads > max(2, _cpus()):
+                left_out[str(threads)] = f"there are {_cpus()} CPUs"
+                continue
+            try:
+                other = bench.open(threads=threads)
+            except BackendError as error:
+                left_out[str(threads)] = error.what
+                continue
+            with other:
+                answers = stacked([other.run(each) for each in feeds])
+            used.append(threads)
+            for name, array in compare(base, answers, bench.artifact, session, rows).items():
+                arrays.setdefault(name, []).append(array)
+    if not used:
+        raise Unsupported("no other number of threads: " + "; ".join(left_out.values()))
+    return Samples(
+        {name: np.concatenate(pieces) for name, pieces in arrays.items()},
+        {"first": first, "threads": used, "left_out": left_out},
+    )
+
+
+def _cpus() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def bad_input(bench: Bench, case: Case) -> Samples:
+    """Feed what the model does not take; after each mistake, a correct call."""
+    outcomes: dict[str, str] = {}
+    recovered = []
+    with bench.open() as session:
+        feeds = singles(bench, case, session)[0]
+        expected = digest(session.run(feeds))
+        for kind, wrong in mistakes(feeds, session.inputs):
+            outcomes[kind] = _outcome(session, wrong)
+            recovered.append(_same(session, feeds, expected))
+    return Samples({"recovered": np.array(recovered)}, {"outcomes": outcomes})
+
+
+def mistakes(feeds: Feeds, specs: tuple[TensorSpec, ...]) -> Iterator[tuple[str, Feeds]]:
+    """Yield each mistake that a caller makes, for each input."""
+    for spec in specs:
+        name = spec.name
+        x = feeds[name]
+        others = {other: y for other, y in feeds.items() if other != name}
+        yield f"{name}: one dimension more", {**feeds, name: x[np.newaxis]}
+        fixed = [axis for axis, size in enumerate(spec.shape) if size is not None]
+        if fixed:
+            longer = np.concatenate([x, x.take([-1], axis=fixed[-1])], axis=fixed[-1])
+            yield f"{name}: axis {fixed[-1]} longer by one", {**feeds, name: longer}
+        for dtype in ("float64", "uint8"):  # numpy's default, and pixels that nobody scaled
+            if x.dtype != dtype:
+                yield f"{name}: {dtype}", {**feeds, name: np.zeros(x.shape, dtype)}
+        yield f"{name}: misspelt", {**others, f"{name}_": x}
+        yield f"{name}: missing", others
+        yield f"{name}: one input more", {**feeds, f"{name}_": x}
+
+
+def nonfinite_input(bench: Bench, case: Case) -> Samples:
+    """Feed NaN and infinity (trap 3: int8 models answer with finite numbers)."""
+    outcomes: dict[str, list[str]] = {}
+    recovered = []
+    with bench.open() as session:
+        rows = singles(bench, case, session)
+        floats = [name for name, x in rows[0].items() if np.issubdtype(x.dtype, np.floating)]
+        if not floats:
+            raise Unsupported("the file takes no float input")
+        expected = digest(session.run(rows[0]))
+        for kind, value, whole in NONFINITE:
+            outcomes[kind] = []
+            for feeds in rows:
+                poisoned = {**feeds, **{name: _poison(feeds[name], value, whole) for name in floats}}
+                outcomes[kind].append(_outcome(session, poisoned))
+            recovered.append(_same(session, rows[0], expected))
+    return Samples({"recovered": np.array(recovered)}, {"outcomes": outcomes})
+
+
+def _poison(x: NDArray[np.floating], value: float, whole: bool) -> NDArray[np.floating]:
+    y = x.copy()
+    # Row by row: a fixed batch holds several.
+    flat = y.reshape(len(y), -1) if y.ndim > 1 else y.reshape(1, -1)
+    flat[:, slice(None) if whole else flat.shape[1] // 2] = value
+    return y
+
+
+def _outcome(session: Session, feeds: Feeds) -> str:
+    """``refused``, ``raised …`` (something else than the backend's own error), ``nonfinite`` or ``finite``."""
+    try:
+        outputs = session.run(feeds)
+    except BackendError:
+        return "refused"
+    except Exception as error:  # noqa: BLE001 - what it raises instead of refusing is the finding
+        return f"raised {type(error).__name__}"
+    floats = [y for y in outputs.values() if np.issubdtype(y.dtype, np.floating)]
+    return "finite" if all(np.isfinite(y).all() for y in floats) else "nonfinite"
+
+
+def _same(session: Session, feeds: Feeds, expected: bytes) -> bool:
+    """Whether a correct call still gives the same bytes; a session that no longer runs has not recovered."""
+    try:
+        return digest(session.run(feeds)) == expected
+    except Exception:  # noqa: BLE001 - any error is the same finding: not recovered
+        return False
+
+
+def provenance(bench: Bench, case: Case) -> Samples:
+    """Say what the session really uses, and the hash of the files that it was opened from."""
+    artifact = bench.artifact
+    with bench.open() as session:
+        effective = dict(session.effective)
+    found = replace(artifact, files=tuple(describe_file(artifact.folder / f.name) for f in artifact.files))
+    return Samples(values={"effective": effective, "artifact_sha256": found.sha256, "files": len(found.files)})
+
+
+CASES: dict[str, Callable[[Bench, Case], Samples]] = {
+    "determinism": determinism,
+    "batch_invariance": batch_invariance,
+    "thread_invariance": thread_invariance,
+    "bad_input": bad_input,
+    "nonfinite_input": nonfinite_input,
+    "truncated_file": damage.truncated_file,
+    "bit_flips": damage.bit_flips,
+    "provenance": provenance,
+}
