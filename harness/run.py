@@ -126,7 +126,7 @@ def prepare(request: Request, observer: Observer, stored: Mapping[str, Any] | No
     suites = load_suites(
         request.suites or tuple(validation.suites) or tuple(plugins.catalogue(plugins.SUITES))
     )
-    variants = _variant_names(validation, request.variants)
+    variants = variant_names(validation, request.variants)
     _check_validation(validation, suites)
 
     observer.stage("looking at what can run")
@@ -315,7 +315,8 @@ def load_suites(names: Sequence[str]) -> dict[str, Suite]:
     return {name: plugins.choose(plugins.SUITES, name)() for name in names}
 
 
-def _variant_names(validation: config.Validation, wanted: Sequence[str]) -> tuple[str, ...]:
+def variant_names(validation: config.Validation, wanted: Sequence[str]) -> tuple[str, ...]:
+    """The variants that were asked for, the float reference first; an unknown one says the nearest."""
     known = validation.variant_names
     for name in wanted:
         if name not in (*known, "all"):
@@ -373,7 +374,9 @@ def _backends(
     available = {(HOST, name): probed[name] for name in candidates}
     for target in targets:
         if target.executor["kind"] == "local":
-            available.update({(target.name, name): machine.for_target(target, probed[name]) for name in target.backends})
+            available.update(
+                {(target.name, name): machine.for_target(target, probed[name]) for name in target.backends}
+            )
     return formats, available
 
 
