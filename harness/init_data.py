@@ -79,7 +79,7 @@ def _label_column(path: Path, inputs: Sequence[TensorSpec]) -> str | int | None:
             f"{path.name} has {len(names)} columns, the model takes {features or 'any number of'} features",
             where=str(path),
             cause="which column is the label cannot be told",
-            next_step="name a column label in its first line, or give the labels in a file of their own: --labels",
+            next_step="name a column label in the first line, or give labels a file of their own: --labels",
         )
     first, last = (_is_class_column(path, column) for column in (0, len(names) - 1))
     return 0 if first or not last else len(names) - 1

@@ -109,11 +109,13 @@ def guesses(fits: Mapping[str, Fit], calibration: Dataset) -> list[Guess]:
     kinds = {found.kind for found in fits.values()}
     channels = min((found.channels for found in fits.values() if found.kind == "image"), default=0)
     colours = ("RGB", "BGR") if channels == 3 else ("",)
-    ranges = (
-        [text for text in RANGES if channels == 3 or "ImageNet" not in text] if "image" in kinds else [""]
-    )
-    standard = len(calibration) > 1 and any(f.kind == "features" for f in fits.values())
-    tables = ["as is", "standardised"] if standard else ["as is"] if "image" not in kinds else [""]
+    ranges, tables = [""], [""]
+    if "image" in kinds:
+        ranges = [text for text in RANGES if channels == 3 or "ImageNet" not in text]
+    else:
+        tables = ["as is"]
+    if "features" in kinds and len(calibration) > 1:
+        tables = ["as is", "standardised"]
     found = []
     for table, colour, values in itertools.product(tables, colours, ranges):
         steps = {}
