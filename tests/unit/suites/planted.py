@@ -1,4 +1,4 @@
-"""A numpy runtime with faults that a test asks for by ``Options.extra``; also a bench and a clock to drive it.
+"""A numpy runtime with faults that a test asks for by ``Options.extra``; a bench and a clock to drive it.
 
 The model file is ``<4 bytes magic><float32 weights (features, 3)>``; the model is ``x @ w``.
 """
@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+
 from harness.core.artifact import Artifact, TensorSpec, describe_file, sha256_file
 from harness.core.contracts import Availability
 from harness.core.errors import BackendError
-from harness.core.job import Batch, Case, DataRef, Job, Options, Samples
+from harness.core.job import Batch, Case, DataRef, Job, Options, Samples, merge
 from harness.core.preprocess import Feeds, Outputs, Preprocess
 from harness.worker import DeviceBench, StoredData
 
@@ -163,7 +164,5 @@ class InProcessBench(DeviceBench):
         self._measure = measure
 
     def spawn(self, case: Case) -> Samples:
-        from harness.core.job import merge
-
         self.spawned.append(case)
         return merge(self._measure(self, case)) if self._measure else Samples()

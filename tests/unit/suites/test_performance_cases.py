@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from harness.core.artifact import TensorSpec
 from harness.core.contracts import CaseContext, SetInfo
 from harness.core.errors import ConfigurationError

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from harness.core.artifact import Artifact, File
 from harness.core.contracts import SummaryContext
 from harness.core.job import Case, Job, JobResult, Options, Samples, Status
@@ -90,9 +91,7 @@ def test_clock_too_coarse_to_vary_is_invalid() -> None:
     assert found["latency_p50"].value == pytest.approx(64)
 
 
-@pytest.mark.parametrize(
-    ("n", "p90", "p99"), [(330, Status.OK, Status.INVALID), (331, Status.OK, Status.OK)]
-)
+@pytest.mark.parametrize(("n", "p90", "p99"), [(330, Status.OK, Status.INVALID), (331, Status.OK, Status.OK)])
 def test_too_few_requests_for_a_percentile_is_invalid_and_says_how_many(
     n: int, p90: Status, p99: Status
 ) -> None:
