@@ -1,0 +1,83 @@
+"""Deployment validation harness: one model, every target, a verdict that can be trusted.
+
+From Python: ``harness.validate(...)`` runs what the command line runs, ``harness.load(RUN)`` reads a table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # a board imports this package and has neither
+    import pandas as pd
+
+    from harness.run import Outcome
+
+__all__ = ["load", "validate"]
+
+
+def validate(
+    target: str | Sequence[str] = "cpu",
+    model: str | Path | None = None,
+    *,
+    variant: str | Sequence[str] = (),
+    suite: str | Sequence[str] = (),
+    results: str | Path = "results",
+    budget: str = "",
+) -> Outcome:
+    """Measure and judge, as ``harness validate`` does, without progress on the screen.
+
+    Parameters
+    ----------
+    target, variant, suite : str or sequence of str
+        Names; empty variants and suites mean all.
+    model : path, optional
+        A folder or a ``validation.toml``; None takes the bundled digits.
+    results : path
+        Where the run's folder is made.
+    budget : str
+        ``90s``, ``3m``, ``1h``; empty for none.
+
+    Returns
+    -------
+    Outcome
+        Rows, verdicts, state and exit code; ``outcome.folder.path`` holds the files.
+
+    Raises
+    ------
+    HarnessError
+        See ``harness.core.errors``.
+    """
+    from harness import config, run
+    from harness.report.progress import Quiet
+
+    request = run.Request(
+        targets=_several(target),
+        model=Path(model) if model is not None else config.shipped_folder("models") / "digits",
+        variants=_several(variant),
+        suites=_several(suite),
+        results=Path(results),
+        budget_s=run.parse_budget(budget) if budget else None,
+    )
+    return run.validate(request, Quiet())
+
+
+def load(run: str | Path, results: str | Path = "results") -> pd.DataFrame:
+    """Read the table of a run (id, unique prefix, folder, ``latest``) or a CSV of one.
+
+    Raises
+    ------
+    ResultsError
+        There is no such run, or the file is not such a table.
+    """
+    from harness.report import store, tables
+
+    path = Path(run)
+    if path.suffix == ".csv":
+        return tables.read(path)
+    return tables.read(store.find_run(str(run), Path(results)).path / "measurements.csv")
+
+
+def _several(names: str | Sequence[str]) -> tuple[str, ...]:
+    return (names,) if isinstance(names, str) else tuple(names)

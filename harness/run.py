@@ -26,7 +26,7 @@ from harness.core.verdict import Gate, State, Verdict, overall
 from harness.data import sets
 from harness.plan import HOST, Ingredients, Plan, make_plan, sizes
 from harness.probe import inspect, probe
-from harness.report import tables
+from harness.report import machine, tables
 from harness.report.gates import Subject, judge
 from harness.report.store import Facts, RunFolder, point_latest
 
@@ -126,7 +126,7 @@ def prepare(request: Request, observer: Observer, stored: Mapping[str, Any] | No
     suites = load_suites(
         request.suites or tuple(validation.suites) or tuple(plugins.catalogue(plugins.SUITES))
     )
-    variants = _variant_names(validation, request.variants)
+    variants = variant_names(validation, request.variants)
     _check_validation(validation, suites)
 
     observer.stage("looking at what can run")
@@ -315,7 +315,8 @@ def load_suites(names: Sequence[str]) -> dict[str, Suite]:
     return {name: plugins.choose(plugins.SUITES, name)() for name in names}
 
 
-def _variant_names(validation: config.Validation, wanted: Sequence[str]) -> tuple[str, ...]:
+def variant_names(validation: config.Validation, wanted: Sequence[str]) -> tuple[str, ...]:
+    """The variants that were asked for, the float reference first; an unknown one says the nearest."""
     known = validation.variant_names
     for name in wanted:
         if name not in (*known, "all"):
@@ -373,20 +374,10 @@ def _backends(
     available = {(HOST, name): probed[name] for name in candidates}
     for target in targets:
         if target.executor["kind"] == "local":
-            available.update({(target.name, name): _able(target, probed[name]) for name in target.backends})
+            available.update(
+                {(target.name, name): machine.for_target(target, probed[name]) for name in target.backends}
+            )
     return formats, available
-
-
-def _able(target: Target, found: Availability) -> Availability:
-    """A runtime that is there but lacks the provider that the target ships with cannot run it."""
-    provider = target.deploy.provider
-    if found.reason or not provider or not found.devices or provider in found.devices:
-        return found
-    return replace(
-        found,
-        reason=f"this runtime has no {provider} (it has {', '.join(found.devices)})",
-        install="harness targets says how to install it",
-    )
 
 
 def _inspect(

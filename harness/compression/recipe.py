@@ -192,7 +192,7 @@ class Workshop:
     def prebuilt(self, name: str) -> Variant:
         """Take in the files that ``variants.NAME.files`` names."""
         table = self._validation.variants[name]
-        artifacts = {}
+        artifacts: dict[str, Artifact] = {}
         for fmt, relative in table.files.items():
             path = self._folder / relative
             files = model_file.companions_of(path, fmt)

@@ -229,9 +229,16 @@ def load_either(source: DataSource) -> Dataset | Split:
     for file in (path, source.labels):
         if file is not None and not file.exists():
             raise DataError(f"{file.name} does not exist", where=str(file), next_step="check the path")
-    contents = _read(path, source)
+    format_ = _format_of(path, source.labels) if source.format == "auto" else source.format
+    contents = _read(path, format_, source)
     where, labels, names = str(path), contents.labels, contents.class_names
-    if source.labels is not None and contents.labels is None:
+    if source.labels is not None and format_ != "image-csv":
+        if labels is not None:
+            raise DataError(
+                f"labels twice: in {path.name} and in {source.labels.name}",
+                where=where,
+                next_step="take one of them away (labels, label_column, or the array in the archive)",
+            )
         where = f"{path}, labels {source.labels}"
         own = readers.read_labels(source.labels)
         labels, names = own.labels, own.class_names
@@ -242,9 +249,8 @@ def load_either(source: DataSource) -> Dataset | Split:
     return dataset
 
 
-def _read(path: Path, source: DataSource) -> readers.Contents:
+def _read(path: Path, format_: str, source: DataSource) -> readers.Contents:
     image = source.image or ImageRecipe()
-    format_ = _format_of(path, source.labels) if source.format == "auto" else source.format
     match format_:
         case "npz":
             return readers.read_npz(path)

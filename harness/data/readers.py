@@ -9,12 +9,13 @@ import csv
 import gzip
 import math
 import struct
+import warnings
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 Array = npt.NDArray[np.generic]
 
 LABEL_KEYS = ("labels", "y")
+# What NumPy and zlib raise on bytes that are not what their header says.
+_DAMAGE = (ValueError, OSError, EOFError, MemoryError, zlib.error, zipfile.BadZipFile)
 _IDX_DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
 
@@ -42,19 +45,19 @@ class Contents:
 
 def read_npz(path: Path) -> Contents:
     """Read arrays by input name; ``labels`` or ``y`` are the labels."""
-    archive = _load(path)
-    if not isinstance(archive, np.lib.npyio.NpzFile):
-        raise DataError(
-            f"{path.name} is one array, not an .npz archive", where=str(path), next_step="name it .npy"
-        )
-    with archive:
-        arrays = {}
+    arrays: dict[str, Array] = {}
+    with _open(path) as file:
+        archive = _load(file, path)
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise DataError(
+                f"{path.name} is one array, not an .npz archive", where=str(path), next_step="name it .npy"
+            )
         for name in archive.files:
             try:
                 arrays[name] = archive[name]
                 if not isinstance(arrays[name], np.ndarray):  # NumPy gives a foreign member as bytes
                     raise ValueError("no NumPy array")
-            except (ValueError, OSError, EOFError, MemoryError, zlib.error, zipfile.BadZipFile) as error:
+            except _DAMAGE as error:
                 raise _unreadable(path, error, f"array {name!r} ") from error
     found = [key for key in LABEL_KEYS if key in arrays]
     if len(found) == 2:
@@ -102,7 +105,8 @@ def idx_array(path: Path) -> Array:
     -------
     ndarray, in the byte order of this machine
     """
-    data = _bytes(path)
+    with _open(path) as file:
+        data = file.read()
     if data[:2] == b"\x1f\x8b":
         try:
             data = gzip.decompress(data)
@@ -115,7 +119,10 @@ def idx_array(path: Path) -> Array:
             ) from error
     if len(data) < 4 or data[:2] != b"\0\0" or data[2] not in _IDX_DTYPES:
         raise DataError(
-            f"{path.name} is not an idx file", where=str(path), cause=f"it starts with {data[:4].hex(' ')}"
+            f"{path.name} is not an idx file",
+            where=str(path),
+            cause=f"it starts with {data[:4].hex(' ')}" if data else "it is empty",
+            next_step="if it has another format, set format",
         )
     dtype, rank = np.dtype(_IDX_DTYPES[data[2]]), data[3]
     start = 4 + 4 * rank
@@ -223,6 +230,8 @@ def classes_of(column: pd.Series[Any], where: str) -> tuple[Array, tuple[str, ..
 
 
 def _features(table: pd.DataFrame, path: Path) -> Array:
+    if table.empty:
+        raise DataError(f"{path.name} has no rows, or no columns of features: it is empty", where=str(path))
     for name in table.columns:
         column = table[name]
         if column.dtype.kind not in "iubf":
@@ -276,18 +285,21 @@ def _read_csv(path: Path, *, header: bool) -> pd.DataFrame:
     import pandas as pd
 
     try:
-        return pd.read_csv(
-            path,
-            header=0 if header else None,
-            sep=_separator(path),
-            encoding="utf-8-sig",
-            keep_default_na=False,  # a class may be called NA
-            na_values=[""],
-            float_precision="round_trip",
-        )
+        with warnings.catch_warnings():
+            # Of rows that are longer than the header pandas would drop the surplus cells.
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            return pd.read_csv(
+                path,
+                header=0 if header else None,
+                sep=_separator(path),
+                index_col=False,
+                encoding="utf-8-sig",
+                keep_default_na=False,  # a class may be called NA
+                na_values=[""],
+            )
     except pd.errors.EmptyDataError as error:
         raise DataError(f"{path.name} is empty", where=str(path)) from error
-    except (OSError, ValueError, pd.errors.ParserError) as error:
+    except (OSError, ValueError, pd.errors.ParserWarning) as error:
         raise _unreadable(path, error) from error
 
 
@@ -307,7 +319,8 @@ def _read_parquet(path: Path) -> pd.DataFrame:
 
 
 def _load_npy(path: Path) -> Array:
-    array = _load(path)
+    with _open(path) as file:
+        array = _load(file, path)
     if not isinstance(array, np.ndarray):
         raise DataError(
             f"{path.name} is an archive, not one array", where=str(path), next_step="name it .npz"
@@ -315,17 +328,18 @@ def _load_npy(path: Path) -> Array:
     return array
 
 
-def _load(path: Path) -> Array | np.lib.npyio.NpzFile:
+def _load(file: BinaryIO, path: Path) -> Array | np.lib.npyio.NpzFile:
+    # An open file, because NumPy leaves one that it opened itself open when an archive is damaged.
     try:
-        loaded: Array | np.lib.npyio.NpzFile = np.load(path, allow_pickle=False)
-        return loaded
-    except (ValueError, OSError, EOFError, MemoryError, zipfile.BadZipFile) as error:
+        loaded: Array | np.lib.npyio.NpzFile = np.load(file, allow_pickle=False)
+    except _DAMAGE as error:
         raise _unreadable(path, error) from error
+    return loaded
 
 
-def _bytes(path: Path) -> bytes:
+def _open(path: Path) -> BinaryIO:
     try:
-        return path.read_bytes()
+        return path.open("rb")
     except OSError as error:
         raise _unreadable(path, error) from error
 

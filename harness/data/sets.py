@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -155,7 +155,8 @@ def _stored(
     """Hash of the stored array; made only where the index does not know it or the file is gone."""
     if family == "clean":
         return cache.put_array(raw)
-    reference = calibration.inputs.get(name) if shifts.kind == "features" else None
+    kind: Literal["image", "features"] = "image" if shifts.kind == "image" else "features"
+    reference = calibration.inputs.get(name) if kind == "features" else None
     key = key_of(
         {
             "what": "corruption", "version": CODE_VERSION, "family": family, "severity": severity,
@@ -167,7 +168,7 @@ def _stored(
     if known is not None and cache.array_path(known["sha256"]).is_file():
         return str(known["sha256"])
     changed = corruptions.corrupt(
-        raw, ids, family, severity, seed=shifts.seed, kind=shifts.kind, reference=reference
+        raw, ids, family, severity, seed=shifts.seed, kind=kind, reference=reference
     )
     digest = cache.put_array(changed)
     cache.note(key, {"sha256": digest})

@@ -212,15 +212,10 @@ def _undecided(
     subject: Subject, interval: Interval, limit: float, text: str, unit: str, *, paired: bool
 ) -> _Finding:
     reach = REACH_PT if paired else None
-    if paired and subject.max_samples is not None and interval.n <= subject.max_samples:
-        if 100 * smallest_decidable_margin(interval.n) >= limit:
-            return _Finding(
-                State.NOT_APPLICABLE,
-                f"{text}: so few samples can never decide this limit",
-                interval,
-                limit,
-                unit,
-            )
+    few = subject.max_samples is not None and interval.n <= subject.max_samples
+    if paired and few and 100 * smallest_decidable_margin(interval.n) >= limit:
+        never = f"{text}: so few samples can never decide this limit"
+        return _Finding(State.NOT_APPLICABLE, never, interval, limit, unit)
     needed = units_to_decide(interval, limit, reach=reach)
     more = "no number of samples decides it" if needed is None else f"about {needed} would decide it"
     return _Finding(State.INCONCLUSIVE, f"{text}: undecided, {more}", interval, limit, unit)

@@ -119,7 +119,8 @@ class RunFolder:
                 if result is not None:
                     results[result.key] = result
             else:
-                environments.append(EnvironmentRecord(*body["of"], body["phase"], body["facts"]))
+                of = dict(zip(("target", "backend", "variant", "suite"), body["of"], strict=True))
+                environments.append(EnvironmentRecord(**of, phase=body["phase"], facts=body["facts"]))
         return Facts(run, plan, labels, results, environments)
 
     def journal(self) -> Journal:

@@ -47,14 +47,12 @@ class AccuracySuite:
         return plan.check(settings)
 
     def summarise(self, job: Job, result: JobResult, context: SummaryContext) -> list[Measurement]:
-        """Make the rows of one case.
+        """Make the rows of one case that was measured.
 
         A metric that cannot be had is a SKIPPED row with the reason (no labels, no reference, outputs kept
-        reduced), one whose outputs do not fit is an ERROR row; a job that gave no samples has no rows here.
+        reduced), one whose outputs do not fit is an ERROR row.
         Where the device fed other inputs than the host made, nothing else is to be believed: INVALID.
         """
-        if result.status is not Status.OK:
-            return []
         case = job.case
         own = Answers.read(result.samples)
 

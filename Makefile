@@ -1,0 +1,70 @@
+# `make help` explains every target. PYTHON names the interpreter that .venv is made with.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+
+# Passed on to harness; empty means its own default.
+TARGET  ?=
+MODEL   ?=
+VARIANT ?=
+SUITE   ?=
+BUDGET  ?=
+SELECT   = $(if $(TARGET),--target $(TARGET)) $(if $(MODEL),--model $(MODEL)) $(if $(VARIANT),--variant $(VARIANT)) \
+           $(if $(BUDGET),--budget $(BUDGET))
+
+.DEFAULT_GOAL := help
+.PHONY: help validate plan gate targets doctor test test-full lint format bench install clean
+
+help:  ## Show this help
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo
+	@echo "  TARGET=cpu,openvino,tflite  MODEL=folder or validation.toml  VARIANT=int8  SUITE=accuracy  BUDGET=3m"
+
+validate: $(VENV)/.all  ## Compress the model, run it on TARGET, and end with a verdict
+	@$(BIN)/harness validate $(SELECT) $(if $(SUITE),--suite $(SUITE))
+
+plan: $(VENV)/.all  ## Say what validate would run, how long it takes and what it can decide
+	@$(BIN)/harness plan $(SELECT) $(if $(SUITE),--suite $(SUITE))
+
+gate: $(VENV)/.all  ## The same gates as pytest items
+	@$(BIN)/python -m pytest suites $(SELECT)
+
+targets: $(VENV)/.all  ## Say what can run here, and if not, why and how to install it
+	@$(BIN)/harness targets
+
+doctor: $(VENV)/.all  ## Find what is wrong with this machine
+	@$(BIN)/harness doctor
+
+test: $(VENV)/.test  ## Run every test (under 10 minutes on two cores)
+	$(BIN)/python -m pytest -n 2 -q
+
+test-full: $(VENV)/.test  ## Run the tests with their full counts
+	$(BIN)/python -m pytest -n 2 -q -m "full or not full"
+
+lint: $(VENV)/.lint  ## ruff, mypy and the import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.lint  ## Let ruff mend what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.test  ## Measure what the harness itself costs, as ratios in one run (under 10 minutes)
+	$(BIN)/python -m benchmarks
+
+install: $(VENV)/.all  ## Make .venv with the CPU runtimes and pytest
+
+clean:  ## Delete .venv and the caches of the tools; results stay
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "harness needs Python 3.11 or newer: make PYTHON=python3.12 ..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# One stamp an extra: it is installed again when what it installs changed.
+$(VENV)/.%: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$*]'
+	@touch $@

@@ -1,0 +1,254 @@
+"""``harness``: parse, call, print, exit code. No logic; what is heavy is imported when it is called."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.core.errors import HarnessError, UsageError
+
+if TYPE_CHECKING:  # neither is imported at start
+    from rich.console import Console
+
+    from harness.run import Request
+
+DESCRIPTION = "Run one float model and its compressed variants on every target, and judge what came out."
+HOST_PACKAGES = (
+    "flatbuffers", "onnx", "onnxruntime", "pandas", "PIL", "pydantic", "rich", "scipy", "sklearn",
+)  # fmt: skip
+EPILOG = """exit codes: 0 every blocking gate passed · 1 one failed · 2 usage or configuration
+            3 could not measure · 4 inconclusive"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code."""
+    arguments = _parser().parse_args(argv)
+    command: Callable[[argparse.Namespace], int] = arguments.command
+    try:
+        return command(arguments)
+    except HarnessError as error:
+        print(f"harness: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("harness: interrupted; what was measured is kept", file=sys.stderr)
+        print("  next   harness validate --resume latest", file=sys.stderr)
+        return 3
+    except BrokenPipeError:
+        # The reader (head, less) is gone; silence Python's own complaint at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 3
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in HOST_PACKAGES:
+            raise
+        print(
+            f"harness: this needs {error.name}, which a host has and a board does not\n"
+            "  next   pip install 'deployment-validation-harness[host]'",
+            file=sys.stderr,
+        )
+        return 2
+
+
+HOST_PACKAGES = (
+    "flatbuffers",
+    "onnx",
+    "onnxruntime",
+    "pandas",
+    "PIL",
+    "pydantic",
+    "rich",
+    "scipy",
+    "sklearn",
+)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="harness",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=version("deployment-validation-harness"))
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    validate = _command(commands, "validate", "measure and judge")
+    _add_selection(validate)
+    validate.add_argument("--resume", metavar="RUN", help="go on with a run that was cut")
+    validate.add_argument("--json", action="store_true", help="print the outcome as JSON")
+    validate.set_defaults(command=_validate)
+
+    plan = _command(commands, "plan", "say what would run, how long it takes, what it can decide")
+    _add_selection(plan)
+    plan.set_defaults(command=_plan)
+
+    judge = commands.add_parser(
+        "judge",
+        help="repeat summary and verdict",
+        description="Repeat summary and verdict from what is stored.",
+    )
+    judge.add_argument("run", metavar="RUN", help="id, unique prefix, folder, or latest")
+    _add_results(judge)
+    judge.add_argument("--json", action="store_true", help="print the outcome as JSON")
+    judge.set_defaults(command=_judge)
+
+    init = _command(commands, "init", "write a validation.toml for a model")
+    init.add_argument("model", metavar="MODEL", type=Path, help="an ONNX or TFLite file")
+    init.add_argument(
+        "--data", metavar="PATH", required=True, help="a file, a folder, or package.module:function"
+    )
+    init.add_argument("--labels", metavar="PATH", type=Path, help="labels, where they are elsewhere")
+    init.add_argument("--out", metavar="FILE", type=Path, help="where to write (default: beside the model)")
+    init.add_argument("--split", choices=("hash", "first", "none"), default="hash",
+                      help="how calibration samples are set apart (default: hash)")  # fmt: skip
+    init.add_argument("--force", action="store_true", help="overwrite a validation.toml")
+    init.set_defaults(command=_init)
+
+    targets = _command(commands, "targets", "say what can run here, and if not, why")
+    targets.set_defaults(command=_targets)
+
+    doctor = commands.add_parser(
+        "doctor",
+        help="find what is wrong with this machine",
+        description="Find what is wrong with this machine.",
+    )
+    _add_results(doctor)
+    doctor.set_defaults(command=_doctor)
+    return parser
+
+
+def _command(commands: Any, name: str, does: str) -> argparse.ArgumentParser:  # noqa: ANN401 - argparse's own
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name, help=does, description=f"{does[0].upper()}{does[1:]}."
+    )
+    return parser
+
+
+def _add_selection(parser: argparse.ArgumentParser) -> None:
+    env = os.environ.get
+    parser.add_argument("--target", metavar="T,…", default=env("HARNESS_TARGET", "cpu"),
+                        help="targets, by name (default: cpu)")  # fmt: skip
+    parser.add_argument("--model", metavar="PATH", type=Path, default=env("HARNESS_MODEL"),
+                        help="a folder or a validation.toml (default: the bundled digits)")  # fmt: skip
+    parser.add_argument("--variant", metavar="V,…|all", default="all", help="variants (default: all)")
+    parser.add_argument("--suite", metavar="S,…", default="", help="suites (default: all)")
+    parser.add_argument("--budget", metavar="3m", default=env("HARNESS_BUDGET", ""),
+                        help="leave out shifts and samples until it fits: 90s, 3m, 1h")  # fmt: skip
+    _add_results(parser)
+
+
+def _add_results(parser: argparse.ArgumentParser) -> None:
+    default = os.environ.get("HARNESS_RESULTS", "results")
+    parser.add_argument("--results", metavar="DIR", type=Path, default=default,
+                        help="where runs are kept (default: results)")  # fmt: skip
+
+
+def _names(text: str, what: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    if not names and text.strip(" ") not in ("", "all"):
+        raise UsageError(f"{text!r} names no {what}")
+    return names
+
+
+def _request(arguments: argparse.Namespace) -> Request:
+    from harness import config, run
+
+    return run.Request(
+        targets=_names(arguments.target, "target") or ("cpu",),
+        model=arguments.model if arguments.model else config.shipped_folder("models") / "digits",
+        variants=_names(arguments.variant, "variant"),
+        suites=_names(arguments.suite, "suite"),
+        results=arguments.results,
+        budget_s=run.parse_budget(arguments.budget) if arguments.budget else None,
+    )
+
+
+def _validate(arguments: argparse.Namespace) -> int:
+    from contextlib import nullcontext
+
+    from rich.console import Console
+
+    from harness import run
+    from harness.report import progress, screen, store
+
+    started = time.monotonic()
+    console = Console(stderr=True)
+    live = console.is_terminal and not arguments.json
+    observer = progress.Live(console) if live else progress.Plain(sys.stderr)
+    with observer if isinstance(observer, progress.Live) else nullcontext():
+        if arguments.resume:
+            outcome = run.resume(store.find_run(arguments.resume, arguments.results), observer)
+        else:
+            outcome = run.validate(_request(arguments), observer)
+    seconds = time.monotonic() - started
+    if arguments.json:
+        print(screen.as_json(outcome, seconds=seconds))
+    else:
+        screen.show(outcome, _stdout(), seconds=seconds)
+    return outcome.exit_code
+
+
+def _plan(arguments: argparse.Namespace) -> int:
+    from harness import run
+    from harness.report import decidable, progress, screen
+
+    prepared = run.prepare(_request(arguments), progress.Quiet())
+    answers = decidable.sentences(prepared.gates, prepared.plan, prepared.targets)
+    print(screen.plan_text(prepared.plan, dict(prepared.size), prepared.estimate_s, answers))
+    return 0
+
+
+def _judge(arguments: argparse.Namespace) -> int:
+    from harness import run
+    from harness.report import screen, store
+
+    started = time.monotonic()
+    outcome = run.finish(store.find_run(arguments.run, arguments.results))
+    seconds = time.monotonic() - started
+    if arguments.json:
+        print(screen.as_json(outcome, seconds=seconds))
+    else:
+        screen.show(outcome, _stdout(), seconds=seconds)
+    return outcome.exit_code
+
+
+def _init(arguments: argparse.Namespace) -> int:
+    from harness import init
+
+    report = init.init(
+        arguments.model, arguments.data, arguments.labels,
+        out=arguments.out, force=arguments.force, split=arguments.split,
+    )  # fmt: skip
+    print(report.text())
+    return 0
+
+
+def _targets(arguments: argparse.Namespace) -> int:
+    from harness.report import machine
+
+    print(machine.targets_text())
+    return 0
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from harness.report import machine
+
+    text, healthy = machine.doctor_text(arguments.results)
+    print(text)
+    return 0 if healthy else 3
+
+
+def _stdout() -> Console:
+    from rich.console import Console
+
+    # Off a terminal, lines are not cut to a width that nobody chose.
+    return Console() if sys.stdout.isatty() else Console(width=200, no_color=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

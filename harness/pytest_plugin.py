@@ -1,0 +1,133 @@
+"""The pytest face: one item a gate and variant, with the verdict's sentence as the failure's text.
+
+This module is loaded into every pytest run of the environment, so it imports the standard library (and
+pytest, which is there already) only; the harness comes in when an item of ours is collected.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from harness.run import Outcome, Request
+
+MARK = "harness_suite"
+
+
+@dataclass(frozen=True)
+class GateItem:
+    """What one item asks."""
+
+    gate: str
+    target: str
+    backend: str
+    variant: str
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the long options; ``suites/conftest.py`` adds the short ones."""
+    group = parser.getgroup("harness", "deployment validation harness")
+    for name, help_text in OPTIONS.items():
+        group.addoption(f"--harness-{name}", dest=f"harness_{name}", default=None, help=help_text)
+
+
+OPTIONS = {
+    "target": "targets to validate, by name (default: cpu)",
+    "model": "a folder or a validation.toml (default: the bundled digits)",
+    "variant": "variants (default: all)",
+    "results": "where the run is kept (default: results)",
+    "budget": "leave out shifts and samples until it fits: 90s, 3m, 1h",
+    "run": "judge a stored run instead of measuring: id, prefix, folder or latest",
+}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the marker known."""
+    config.addinivalue_line("markers", f"{MARK}(name): a gate of that suite of the harness")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Make one item a gate, target and variant of every test that asks for ``harness_gate``."""
+    if "harness_gate" not in metafunc.fixturenames:
+        return
+    from harness import pytest_items
+    from harness.core.errors import HarnessError
+
+    suite = metafunc.module.SUITE
+    try:
+        items = pytest_items.items(_request(metafunc.config), suite)
+    except HarnessError as error:
+        raise pytest.UsageError(f"harness: {error}") from error
+    metafunc.parametrize(
+        "harness_gate",
+        [
+            pytest.param(GateItem(*item[1:]), id=item[0], marks=getattr(pytest.mark, MARK)(suite))
+            for item in items
+        ],
+        indirect=True,
+    )
+
+
+@pytest.fixture(scope="session")
+def harness_outcome(request: pytest.FixtureRequest) -> Outcome:
+    """The run: measured once a session, for the suites that have an item in it."""
+    from harness import pytest_items
+    from harness.core.errors import HarnessError
+
+    marks = (mark for item in request.session.items for mark in item.iter_markers(MARK))
+    suites = tuple(dict.fromkeys(str(mark.args[0]) for mark in marks))
+    try:
+        return pytest_items.outcome(_request(request.config), suites, request.config.getoption("harness_run"))
+    except HarnessError as error:
+        pytest.fail(f"harness: {error}", pytrace=False)
+
+
+@pytest.fixture
+def harness_gate(request: pytest.FixtureRequest, harness_outcome: Outcome) -> Callable[[], None]:
+    """A call that passes, fails, skips or xfails as the gate's verdict says."""
+    item: GateItem = request.param
+
+    def judge() -> None:
+        asked = (item.gate, item.target, item.backend, item.variant)
+        verdict = next(
+            (v for v in harness_outcome.verdicts if (v.gate, v.target, v.backend, v.variant) == asked), None
+        )
+        if verdict is None:
+            pytest.fail(
+                f"{item.gate}: the run has no verdict for {item.variant} on {item.target}", pytrace=False
+            )
+        text = f"{verdict.state.value} {verdict.gate}: {verdict.sentence}"
+        if verdict.blocks:
+            pytest.fail(text, pytrace=False)
+        elif verdict.state.value == "NOT_APPLICABLE":
+            pytest.skip(text)
+        elif verdict.state.value != "PASS":
+            pytest.xfail(text)  # it only warns
+
+    return judge
+
+
+def _request(config: pytest.Config) -> Request:
+    from harness import config as harness_config
+    from harness import run
+
+    def option(name: str, default: Any = "") -> Any:  # noqa: ANN401 - whatever pytest holds
+        value = config.getoption(f"harness_{name}")
+        return default if value is None else value
+
+    def names(text: str) -> tuple[str, ...]:
+        return tuple(name for name in text.split(",") if name)
+
+    model = option("model")
+    return run.Request(
+        targets=names(option("target", "cpu")),
+        model=Path(model) if model else harness_config.shipped_folder("models") / "digits",
+        variants=names(option("variant")),
+        results=Path(option("results", "results")),
+        budget_s=run.parse_budget(option("budget")) if option("budget") else None,
+    )

@@ -1,0 +1,48 @@
+"""Which gates a plan can decide at all, before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
+
+from harness.core.target import Target
+from harness.core.verdict import Gate
+from harness.plan import HOST, Plan
+from harness.stats.paired import smallest_decidable_margin
+
+
+def sentences(gates: Iterable[Gate], plan: Plan, targets: Sequence[Target]) -> list[str]:
+    """One line a gate: whether the planned samples can decide it, and if not, how many would."""
+    lines = []
+    for gate in gates:
+        samples = _samples(gate, plan)
+        if not samples:
+            lines.append(f"gate {gate.name}: nothing planned answers it")
+        elif gate.metric == "accuracy_loss" and gate.maximum is not None:
+            least_pt = 100 * smallest_decidable_margin(min(samples))
+            able = least_pt < gate.maximum
+            needed = int(270.6 / gate.maximum - 2.7) + 1 if gate.maximum > 0 else 0
+            lines.append(
+                f"gate {gate.name}: {min(samples)} samples decide losses above {least_pt:.2f} pt, "
+                f"the limit is {gate.maximum:g} pt"
+                + ("" if able else f": it can never pass, it needs at least {needed} samples")
+            )
+        else:
+            lines.append(f"gate {gate.name}: planned")
+    return lines
+
+
+def _samples(gate: Gate, plan: Plan) -> list[int]:
+    """Samples of each planned case that the gate looks at (1 where a case reads no data set)."""
+    return [
+        case.samples or 1
+        for batch in plan.batches
+        if batch.target != HOST
+        and batch.suite == gate.suite
+        and any(fnmatchcase(batch.target, pattern) for pattern in gate.targets)
+        and any(fnmatchcase(batch.variant, pattern) for pattern in gate.variants)
+        for case in batch.cases
+        if case.setting == gate.setting
+        and any(fnmatchcase(case.name, pattern) for pattern in gate.cases)
+        and (not gate.severities or case.severity in gate.severities)
+    ]

@@ -1,0 +1,132 @@
+"""``harness targets`` and ``harness doctor``: what can run here, what is wrong, how to mend it."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from harness import config, environment, plugins
+from harness.cache import writing
+from harness.core.contracts import Availability
+from harness.core.errors import HarnessError
+from harness.core.target import Target
+from harness.probe import probe
+
+#: Below this a default run does not fit.
+LEAST_FREE_BYTE = 500 * 10**6
+#: Distributions that overwrite each other's files.
+CLASHING = (("onnxruntime", "onnxruntime-gpu"),)
+
+
+def targets_text() -> str:
+    """One line a target and backend: ready, or why not and how to install it."""
+    lines = [f"{'target':<16}{'backend':<14}{'':<14}what it is"]
+    known = plugins.catalogue(plugins.BACKENDS)
+    targets, broken = _targets()
+    found = probe([name for name in dict.fromkeys(b for t in targets for b in t.backends) if name in known])
+    for target in targets:
+        for backend in target.backends:
+            availability = _availability(target, backend, found)
+            state = "not here" if availability.reason else f"ready {availability.version}"
+            lines.append(f"{target.name:<16}{backend:<14}{state:<14}{target.description}")
+            if availability.reason:
+                lines.append(f"{'':<16}why     {availability.reason}")
+            if availability.install:
+                lines.append(f"{'':<16}install {availability.install}")
+    for name, error in broken.items():
+        lines.append(f"{name:<16}broken: {str(error).replace(chr(10), '; ')}")
+    lines.append(f"\ntargets are looked up in {', '.join(map(str, config.target_folders()))}")
+    return "\n".join(lines)
+
+
+def doctor_text(results: Path) -> tuple[str, bool]:
+    """Check what a run needs, and say how to mend what is wrong."""
+    wrong: list[str] = []
+    lines = [f"python {sys.version.split()[0]}, {environment.static_facts()['cpu_model']}"]
+    for group in (plugins.BACKENDS, plugins.SUITES, plugins.EXECUTORS, plugins.PASSES):
+        for name, plugin in plugins.catalogue(group).items():
+            try:
+                plugin.load()
+            except HarnessError as error:
+                wrong.append(str(error))
+            else:
+                lines.append(f"{group.removeprefix('harness.'):<10}{name:<14}{plugin.distribution}")
+    for name, availability in probe(plugins.catalogue(plugins.BACKENDS)).items():
+        if availability.reason:
+            wrong.append(f"{name} cannot run: {availability.reason}\n  next   {availability.install}")
+        else:
+            lines.append(f"runtime   {name:<14}{availability.version}  {', '.join(availability.devices)}")
+    for one, other in CLASHING:
+        if _installed(one) and _installed(other):
+            wrong.append(
+                f"{one} and {other} are both installed and overwrite each other's files\n"
+                f"  next   pip uninstall {one} {other}, then install one of them"
+            )
+    for folder in (config.cache_folder(), results):
+        wrong += _folder_problems(folder)
+    lines += [f"\nwrong: {text}" for text in wrong] or ["\nnothing is wrong"]
+    return "\n".join(lines), not wrong
+
+
+def _targets() -> tuple[list[Target], dict[str, HarnessError]]:
+    targets, broken = [], {}
+    for name in config.target_files():
+        try:
+            targets.append(config.load_target(name))
+        except HarnessError as error:
+            broken[name] = error
+    return targets, broken
+
+
+def _availability(target: Target, backend: str, found: Mapping[str, Availability]) -> Availability:
+    if backend not in found:
+        return Availability(
+            reason=plugins.unknown("backend", backend, plugins.catalogue(plugins.BACKENDS)).what
+        )
+    return for_target(target, found[backend])
+
+
+def for_target(target: Target, found: Availability) -> Availability:
+    """A runtime that is there but lacks the provider that the target ships with cannot run it."""
+    provider = target.deploy.provider
+    if found.reason or not provider or provider in found.devices:
+        return found
+    return Availability(
+        found.version,
+        found.devices,
+        f"this runtime has no {provider} (it has {', '.join(found.devices) or 'none'})",
+        INSTALL.get(provider, ""),
+    )
+
+
+#: How to get a provider that the installed runtime lacks.
+INSTALL = {
+    "CUDAExecutionProvider": "a machine with an NVIDIA GPU, and in an environment of its own: "
+    "pip install 'deployment-validation-harness[cuda]'",
+}
+
+
+def _installed(name: str) -> bool:
+    try:
+        version(name)
+    except PackageNotFoundError:
+        return False
+    return True
+
+
+def _folder_problems(folder: Path) -> list[str]:
+    try:
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            probe_file = folder / ".writable"
+            probe_file.touch()
+            probe_file.unlink()
+    except HarnessError as error:
+        return [str(error)]
+    free = shutil.disk_usage(folder).free
+    if free < LEAST_FREE_BYTE:
+        return [f"{folder} has {free / 1e6:.0f} MB free\n  next   free some room, or name another folder"]
+    return []

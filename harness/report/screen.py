@@ -1,0 +1,230 @@
+"""What a person sees at the end of a run: the verdict, one line a target and variant, what was not tested."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from harness.core.job import Status
+from harness.core.measurement import Measurement, Row
+from harness.core.verdict import State, Verdict
+from harness.plan import HOST
+from harness.run import Outcome
+
+COLOURS = {
+    State.PASS: "green", State.FAIL: "bold red", State.INCONCLUSIVE: "yellow", State.INVALID: "magenta",
+    State.NOT_RUN: "magenta", State.NOT_APPLICABLE: "dim",
+}  # fmt: skip
+#: The worst answer of a line is shown; this is from bad to good.
+ORDER = (
+    State.FAIL, State.INVALID, State.NOT_RUN, State.INCONCLUSIVE, State.PASS, State.NOT_APPLICABLE,
+)  # fmt: skip
+
+
+def show(outcome: Outcome, console: Console, *, seconds: float) -> None:
+    """Print the end of a run."""
+    console.print(_summary_table(outcome))
+    told = [v for v in outcome.verdicts if v.state not in (State.PASS, State.NOT_APPLICABLE)]
+    for verdict in sorted(told, key=lambda v: ORDER.index(v.state)):
+        mark = "" if verdict.blocks else " (does not block)"
+        line = Text(f"{verdict.state.value:<13}", style=COLOURS[verdict.state])
+        line.append(f" {verdict.gate}: {verdict.sentence}{mark}", style="default")
+        console.print(line, soft_wrap=True)
+    for text in _not_tested(outcome):
+        console.print(Text(f"not tested    {text}", style="dim"), soft_wrap=True)
+    passed = sum(v.state is State.PASS for v in outcome.verdicts)
+    counted = sum(v.state is not State.NOT_APPLICABLE for v in outcome.verdicts)
+    share = f" ({outcome.plan.share:.0%} of the samples)" if outcome.plan.share < 1 else ""
+    head = Text(outcome.state.value, style=COLOURS[outcome.state])
+    head.append(f"  {passed} of {counted} gates in {_duration(seconds)}{share}", style="default")
+    head.append(f"     {_short(outcome.folder.path)}", style="default")
+    console.print(head, soft_wrap=True)
+    console.print(Text(f"next  {_next(outcome)}", style="dim"), soft_wrap=True)
+    console.print(verdict_line(outcome), soft_wrap=True, highlight=False)
+
+
+def verdict_line(outcome: Outcome) -> str:
+    """The last line, for people and for scripts that cannot see the exit code (make)."""
+    return f"verdict: {outcome.state.value} ({outcome.exit_code})"
+
+
+def as_json(outcome: Outcome, *, seconds: float) -> str:
+    """The same for machines."""
+    verdicts = [
+        {
+            "gate": v.gate, "target": v.target, "backend": v.backend, "variant": v.variant,
+            "state": v.state.value, "blocks": v.blocks, "sentence": v.sentence,
+            "value": _finite(v.value), "ci_low": _finite(v.ci_low), "ci_high": _finite(v.ci_high),
+            "limit": _finite(v.limit), "unit": v.unit, "n": v.n,
+        }
+        for v in outcome.verdicts
+    ]  # fmt: skip
+    return json.dumps(
+        {
+            "run_id": outcome.folder.run_id, "folder": str(outcome.folder.path),
+            "verdict": outcome.state.value, "exit_code": outcome.exit_code, "verdicts": verdicts,
+            "share": outcome.plan.share, "missing_jobs": outcome.missing, "notes": list(outcome.notes),
+            "seconds": round(seconds, 3),
+        },
+        indent=1,
+    )  # fmt: skip
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _summary_table(outcome: Outcome) -> Table:
+    grid = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    grid.add_column("target", no_wrap=True)
+    grid.add_column("variant", no_wrap=True)
+    for name in ("metric", "loss pt [bound]", "worst shift", "p50 ms", "p99 ms", "MB"):
+        grid.add_column(name, justify="right", no_wrap=True)
+    grid.add_column("verdict", no_wrap=True)
+    several = len({(row.key.target, row.key.backend) for row in outcome.rows}) > len(
+        {row.key.target for row in outcome.rows}
+    )
+    keys = dict.fromkeys(
+        (row.key.target, row.key.backend, row.key.variant) for row in outcome.rows if row.key.target != HOST
+    )
+    for target, backend, variant in keys:
+        rows = [
+            r
+            for r in outcome.rows
+            if (r.key.target, r.key.backend, r.key.variant) == (target, backend, variant)
+        ]
+        own = [v for v in outcome.verdicts if (v.target, v.backend, v.variant) == (target, backend, variant)]
+        label = f"{target}/{backend}" if several else target
+        state = _worst(own)
+        cells = [_metric(rows), _loss(rows), _worst_shift(rows), _time(rows, "latency_p50"),
+                 _time(rows, "latency_p99"), _size(rows)]  # fmt: skip
+        grid.add_row(label, variant, *cells, Text(state.value, style=COLOURS[state]))
+    return grid
+
+
+def _worst(verdicts: Iterable[Verdict]) -> State:
+    states = {verdict.state for verdict in verdicts}
+    return next((state for state in ORDER if state in states), State.NOT_RUN)
+
+
+def _pick(rows: Sequence[Row], metric: str, case: str = "", setting: str = "deploy") -> Measurement | None:
+    for row in rows:
+        m = row.measurement
+        if m.metric == metric and row.key.setting == setting and (not case or row.case == case):
+            return m if m.status in (Status.OK, Status.INVALID) and not math.isnan(m.value) else None
+    return None
+
+
+def _metric(rows: Sequence[Row]) -> str:
+    found = _pick(rows, "accuracy", "clean")
+    if found is not None:
+        return f"{100 * found.value:.2f} %"
+    for name in ("rmse", "agreement"):
+        found = _pick(rows, name, "clean")
+        if found is not None:
+            return f"{name} {found.value:.4g}"
+    return "--"
+
+
+def _loss(rows: Sequence[Row]) -> str:
+    found = _pick(rows, "accuracy_loss", "clean")
+    return "--" if found is None else f"{found.value:.2f} [{found.ci_high:.2f}]"
+
+
+def _worst_shift(rows: Sequence[Row]) -> str:
+    shifted = [
+        (row.measurement.value, row.case, row.severity)
+        for row in rows
+        if row.severity
+        and row.key.setting == "deploy"
+        and row.measurement.metric == "accuracy"
+        and not math.isnan(row.measurement.value)
+    ]
+    clean = _pick(rows, "accuracy", "clean")
+    if not shifted or clean is None:
+        return "--"
+    value, case, severity = min(shifted)
+    return f"{case} {severity} {100 * (value - clean.value):+.0f}"
+
+
+def _time(rows: Sequence[Row], metric: str) -> str:
+    found = _pick(rows, metric)
+    if found is None:
+        return "--"
+    return f"{found.value / 1e6:.3f}" + ("?" if found.status is Status.INVALID else "")
+
+
+def _size(rows: Sequence[Row]) -> str:
+    found = _pick(rows, "model_bytes")
+    return "--" if found is None else f"{found.value / 1e6:.2f}"
+
+
+def _not_tested(outcome: Outcome) -> list[str]:
+    """What the reader might think was tested and was not."""
+    lines = list(outcome.notes)
+    reasons: dict[str, list[str]] = {}
+    for result in outcome.plan.skipped:
+        reason = result.reason.partition("\n")[0]
+        reasons.setdefault(reason, []).append(f"{result.key.variant} on {result.key.target}")
+    for reason, where in reasons.items():
+        lines.append(f"{', '.join(dict.fromkeys(where))}: {reason}")
+    never: dict[str, None] = {
+        f"{v.gate}: {v.sentence}": None for v in outcome.verdicts if v.state is State.NOT_APPLICABLE
+    }
+    lines += list(never)
+    architectures = {row.identity.get("arch", "") for row in outcome.rows}
+    absent = []
+    if not architectures & {"aarch64", "armv7l", "arm64"}:
+        absent.append("ARM")
+    if not any("CUDA" in str(row.identity.get("provider", "")) for row in outcome.rows):
+        absent.append("GPU")
+    lines.append(f"{', '.join([*absent, 'heat', 'sustained load'])} (harness targets)")
+    return lines
+
+
+def _next(outcome: Outcome) -> str:
+    if outcome.missing:
+        return f"harness validate --resume {outcome.folder.run_id}"
+    if outcome.state is State.PASS:
+        return f"python -c \"import harness; print(harness.load('{outcome.folder.run_id}'))\""
+    return f"harness judge {outcome.folder.run_id}   after a change of limits, or see verdicts.csv there"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{int(seconds // 60)} m {int(seconds % 60):02d} s"
+
+
+def _short(path: Path) -> str:
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+def plan_text(plan: Any, size: dict[str, int], estimate_s: float, verdicts: Iterable[str]) -> str:  # noqa: ANN401
+    """What ``harness plan`` prints."""
+    lines = []
+    for batch in plan.batches:
+        cases = ", ".join(dict.fromkeys(case.name for case in batch.cases))
+        name = f"{batch.target}/{batch.backend}"
+        lines.append(f"{name:<24} {batch.variant:<12} {batch.suite:<12} {len(batch.cases):>4} jobs  {cases}")
+    lines += [
+        f"skipped: {' '.join(map(str, result.key))}: {result.reason.partition(chr(10))[0]}"
+        for result in plan.skipped
+    ]
+    lines += ["", *verdicts]
+    lines.append(
+        f"{size['jobs']} jobs, {size['samples']} samples, {size['input_byte'] / 1e6:.1f} MB in, "
+        f"{size['output_byte'] / 1e6:.1f} MB out, about {_duration(estimate_s)}"
+        + (f", {plan.share:.0%} of the samples" if plan.share < 1 else "")
+    )
+    return "\n".join(lines)

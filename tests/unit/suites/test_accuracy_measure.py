@@ -1,0 +1,191 @@
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from numpy.typing import NDArray
+
+from harness.core import preprocess
+from harness.core.artifact import Artifact, File, Quantization, TensorSpec
+from harness.core.contracts import Session
+from harness.core.job import Case, Samples, merge
+from harness.core.preprocess import Feeds, Outputs
+from harness.stats import accuracy
+from suites.accuracy.answers import Answers
+from suites.accuracy.measure import measure, reduce
+
+RNG = np.random.default_rng(7)
+RAW = RNG.normal(size=(101, 3, 4, 4)).astype(np.float32)
+WEIGHTS = RNG.normal(size=(48, 10)).astype(np.float32)
+
+
+def scores(x: NDArray[Any]) -> NDArray[Any]:
+    # Row by row, so that the oracle does not depend on how a BLAS treats a batch.
+    return np.stack([np.einsum("i,ij->j", row.ravel(), WEIGHTS) for row in x]).astype(np.float32)
+
+
+@dataclass
+class NumpySession:
+    """A runtime whose model is a function of numpy; refuses any batch but a fixed one."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    model: Callable[[Feeds], Outputs]
+    effective: Mapping[str, str] = field(default_factory=dict)
+    batches: list[int] = field(default_factory=list)
+
+    def run(self, feeds: Feeds) -> Outputs:
+        (spec,), (x,) = self.inputs, feeds.values()
+        assert spec.shape[0] in (None, len(x))
+        assert x.flags.c_contiguous
+        self.batches.append(len(x))
+        return self.model(feeds)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None: ...
+
+
+@dataclass
+class NumpyBench:
+    session: NumpySession
+    artifact: Artifact
+    clock: Callable[[], int] = field(default_factory=lambda: itertools.count(0, 1000).__next__)
+
+    @property
+    def data(self) -> Self:
+        return self
+
+    def __contains__(self, name: str) -> bool:
+        return name == "clean"
+
+    def feeds(self, name: str, start: int, stop: int) -> Feeds:
+        return {"image": RAW[start:stop]}
+
+    def open(self, artifact: Artifact | None = None, *, setting: str = "", **options: Any) -> Session:
+        return self.session
+
+    def spawn(self, case: Case) -> Samples:
+        raise AssertionError("accuracy spawns nothing")
+
+    def scratch(self) -> Path:
+        raise AssertionError("accuracy writes nothing")
+
+
+def artifact(**known: Any) -> Artifact:
+    return Artifact("float32", "onnx", (File("m.onnx", "0", 0),), Path(), **known)
+
+
+def bench(batch: int | None = None) -> NumpyBench:
+    inputs = (TensorSpec("image", (batch, 3, 4, 4), "float32"),)
+    outputs = (TensorSpec("scores", (batch, 10), "float32"),)
+    return NumpyBench(
+        NumpySession(inputs, outputs, lambda feeds: {"scores": scores(feeds["image"])}), artifact()
+    )
+
+
+def run(on: NumpyBench, *, samples: int = 101, batch: int = 32, keep: str = "outputs") -> Samples:
+    case = Case("clean", data="clean", samples=samples, params={"batch": batch, "keep": keep})
+    return merge(measure(on, case))
+
+
+@pytest.mark.parametrize("batch", [1, 7, 32, 200])
+def test_outputs_are_those_of_the_rows_in_order_whatever_the_batch(batch: int) -> None:
+    on = bench()
+    kept = run(on, batch=batch)
+    np.testing.assert_array_equal(kept.arrays["output:0"], scores(RAW))
+    assert sum(on.session.batches) == 101
+    assert set(on.session.batches[:-1]) <= {batch}
+    assert kept.values["input_sha256"] == preprocess.digest([{"image": RAW}])
+    assert kept.values["outputs"] == [["scores", (10,)]]
+
+
+def test_only_the_rows_that_were_asked_for_are_run_and_hashed() -> None:
+    kept = run(bench(), samples=40)
+    np.testing.assert_array_equal(kept.arrays["output:0"], scores(RAW[:40]))
+    assert kept.values["input_sha256"] == preprocess.digest([{"image": RAW[:40]}])
+
+
+@pytest.mark.parametrize("batch", [1, 8, 64])
+def test_a_fixed_batch_is_filled_up_and_what_filled_it_dropped(batch: int) -> None:
+    on = bench(batch)
+    kept = run(on, batch=32)
+    assert set(on.session.batches) == {batch}
+    np.testing.assert_array_equal(kept.arrays["output:0"], scores(RAW))
+    # Repeated rows are no input of the data set.
+    assert kept.values["input_sha256"] == preprocess.digest([{"image": RAW}])
+
+
+def test_each_inference_is_timed_alone() -> None:
+    kept = run(bench(), batch=50)
+    np.testing.assert_array_equal(kept.arrays["run_ns"], [1000, 1000, 1000])
+    assert kept.arrays["run_ns"].dtype == np.int64
+
+
+def test_a_file_with_another_layout_and_integer_tensors_gives_canonical_outputs() -> None:
+    step = Quantization(0.05, 3)
+
+    def model(feeds: Feeds) -> Outputs:
+        nhwc = feeds["in"]
+        assert nhwc.dtype == np.int8
+        maps = np.stack([nhwc[..., 0], nhwc[..., 1]], axis=-1)
+        return {"second": maps, "first": nhwc.astype(np.int32).sum(axis=(1, 2))}
+
+    session = NumpySession(
+        (TensorSpec("in", (None, 4, 4, 3), "int8", step),),
+        (TensorSpec("second", (None, 4, 4, 2), "int8", step), TensorSpec("first", (None, 3), "int32")),
+        model,
+    )
+    known = artifact(input_permutation={"image": (0, 2, 3, 1)}, output_permutation={"second": (0, 2, 3, 1)})
+    kept = run(NumpyBench(session, known))
+    q = np.clip(np.rint(RAW / np.float32(0.05)) + 3, -128, 127)
+    np.testing.assert_array_equal(
+        kept.arrays["output:0"], (q[:, :2].astype(np.float32) - 3) * np.float32(0.05)
+    )
+    np.testing.assert_array_equal(kept.arrays["output:1"], q.sum(axis=(2, 3)))
+    assert kept.values["outputs"] == [["second", (2, 4, 4)], ["first", (3,)]]
+
+
+def test_reduced_is_what_reduce_makes_of_the_outputs() -> None:
+    reduced, kept = run(bench(), keep="reduced"), run(bench())
+    assert "output:0" not in reduced.arrays
+    for name, array in reduce(kept.arrays["output:0"]).items():
+        np.testing.assert_array_equal(reduced.arrays[f"{name}:0"], array)
+
+
+SCORES = hnp.arrays(
+    np.float32,
+    st.tuples(st.integers(1, 6), st.integers(2, 8)),
+    elements=st.sampled_from([0.0, 0.25, 1.0, -3.0, 80.0, np.nan, np.inf, -np.inf]),
+)
+
+
+@given(SCORES)
+def test_reduced_scores_say_what_whole_ones_do(y: NDArray[Any]) -> None:
+    arrays = {f"{name}:0": array for name, array in reduce(y).items()}
+    answers = Answers.read(Samples(arrays, {"outputs": [["scores", [y.shape[1]]]]}))
+    np.testing.assert_array_equal(answers.predicted, accuracy.predictions(y))
+    assert answers.are_probabilities == accuracy.are_probabilities(y)
+
+
+def test_the_hash_of_a_row_is_that_of_its_bytes() -> None:
+    y = np.array([[1.0, 2.0], [1.0, 2.0], [1.0, np.nextafter(np.float32(2), np.float32(3))]], np.float32)
+    first, same, other = reduce(y)["row_hash"]
+    assert first == same != other
+
+
+def test_of_equal_scores_the_first_five_are_kept_in_order() -> None:
+    y = np.array([[0, 7, 7, 1, 7, 2, 1]], np.float32)
+    kept = reduce(y)
+    np.testing.assert_array_equal(kept["top_index"], [[1, 2, 4, 5, 3]])
+    np.testing.assert_array_equal(kept["top_value"], [[7, 7, 7, 2, 1]])
+    assert kept["logsumexp"][0] == pytest.approx(np.log(np.exp(y.astype(np.float64)).sum()))
