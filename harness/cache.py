@@ -29,6 +29,14 @@ def key_of(value: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
+def code_sha256(package: Path) -> str:
+    """Hash of the sources of a package: what they make is made again when they change."""
+    digest = hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        digest.update(f"{path.relative_to(package)} {sha256_file(path)}\n".encode())
+    return digest.hexdigest()
+
+
 class Cache:
     """``data/<sha256>.npy``, ``artifacts/<sha256>/``, ``index/<key>.json`` under one folder."""
 

@@ -14,15 +14,19 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
 from onnx import helper, shape_inference
 
+from harness.compression.agreement import agreed_steps
 from harness.compression.canonical import Array, attribute, check, initializers, sort_fields
 from harness.compression.passes import Feeds, PassResult
 from harness.core.errors import DataError, ModelError, UnsupportedOperator, UsageError
+
+if TYPE_CHECKING:
+    from onnxruntime.quantization import TensorsData
 
 # Operators that ONNX Runtime and LiteRT both compute in integers; every other stays in float.
 QUANTIZED_OPERATORS = (
@@ -76,7 +80,7 @@ def quantize(model: onnx.ModelProto, calibration: Iterable[Feeds], options: Mapp
         nodes_to_quantize=[],
         nodes_to_exclude=[],
         op_types_to_quantize=list(QUANTIZED_OPERATORS),
-        extra_options={"ForceQuantizeNoInputCheck": True, "TensorQuantOverrides": _overrides(model)},
+        extra_options={"ForceQuantizeNoInputCheck": True, "TensorQuantOverrides": _overrides(model, ranges)},
     )
     quantizer.quantize_model()
     quantizer.model.topological_sort()
@@ -229,7 +233,7 @@ class _Chunk:
         return next(self._feeds, None)
 
 
-def _ranges(model: onnx.ModelProto, feeds: _CheckedFeeds, method: str) -> Any:  # noqa: ANN401 - TensorsData
+def _ranges(model: onnx.ModelProto, feeds: _CheckedFeeds, method: str) -> TensorsData:
     """Return the range of every activation.
 
     ``quantize_static`` would do the same but keeps every activation of every feed for the histogram methods,
@@ -260,15 +264,12 @@ def _ranges(model: onnx.ModelProto, feeds: _CheckedFeeds, method: str) -> Any:  
             return calibrator.compute_data()
 
 
-def _overrides(model: onnx.ModelProto) -> dict[str, list[dict[str, Any]]]:
+def _overrides(model: onnx.ModelProto, ranges: TensorsData) -> dict[str, list[dict[str, Any]]]:
     """Return what the quantizer would otherwise choose badly, by tensor name."""
     constants = initializers(model)
     overrides: dict[str, list[dict[str, Any]]] = {}
     for node in model.graph.node:
-        if node.op_type == "Softmax":
-            # TFLite fixes the output of Softmax at 1/256; ONNX Runtime would take 1/255.
-            overrides[node.output[0]] = [{"scale": np.float32(1 / 256), "zero_point": np.uint8(0)}]
-        elif node.op_type in ("Add", "Mul"):
+        if node.op_type in ("Add", "Mul"):
             # Seven bits are for weights that are multiplied and summed in pairs; these are not.
             overrides |= {name: [{"reduce_range": False}] for name in node.input if name in constants}
         elif node.op_type in ("Conv", "Gemm", "MatMul") and node.input[1] in constants:
@@ -278,7 +279,9 @@ def _overrides(model: onnx.ModelProto) -> dict[str, list[dict[str, Any]]]:
             # A channel of zeros would get the scale 1, and its bias a step of the whole input scale.
             largest[largest == 0] = largest.max() or 1.0
             overrides[node.input[1]] = [{"axis": axis, "rmin": -bound, "rmax": bound} for bound in largest]
-    return overrides
+    bounds = {name: [np.asarray(end).item() for end in data.range_value] for name, data in ranges.items()}
+    reach = {name: (low, high) for name, (low, high) in bounds.items()}
+    return overrides | {name: step.override for name, step in agreed_steps(model, reach).items()}
 
 
 def _tidy(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -17,7 +17,7 @@ from typing import Any
 import onnx
 
 from harness import plugins
-from harness.cache import Cache, key_of
+from harness.cache import Cache, code_sha256, key_of
 from harness.compression import model_file
 from harness.compression.canonical import canonicalise
 from harness.compression.export import export_tflite
@@ -28,8 +28,6 @@ from harness.core.artifact import Artifact, File, Quantization, describe_file
 from harness.core.errors import DataError, ModelError, UnsupportedOperator
 from harness.data.sets import PreparedData
 
-#: Part of every lineage; raise it when the bytes that the code makes change.
-CODE_VERSION = 1
 TOOLS = ("onnx", "onnxruntime", "numpy", "flatbuffers", "deployment-validation-harness")
 
 
@@ -122,7 +120,7 @@ class Workshop:
         path = self._folder / self._validation.model.file
         return {
             "what": "artifact",
-            "code": CODE_VERSION,
+            "code": code_sha256(Path(__file__).parent),
             "model": [[file.name, file.sha256] for file in model_file.onnx_files(path)],
             "shapes": {name: list(shape) for name, shape in self._validation.shapes.items()},
             "recipe": list(table.recipe),

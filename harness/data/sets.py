@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.cache import Cache, key_of
+from harness.cache import Cache, code_sha256, key_of
 from harness.config import DataTable, InputTable, ShiftsTable, SourceTable, Validation
 from harness.core import preprocess
 from harness.core.contracts import SetInfo
@@ -31,8 +31,6 @@ from harness.data.datasets import (
 )
 from harness.data.images import ImageRecipe
 
-#: Part of every cache key; raise it when the pixels that the code makes change.
-CODE_VERSION = 1
 CHUNK = 256
 
 
@@ -159,7 +157,7 @@ def _stored(
     reference = calibration.inputs.get(name) if kind == "features" else None
     key = key_of(
         {
-            "what": "corruption", "version": CODE_VERSION, "family": family, "severity": severity,
+            "what": "corruption", "code": code_sha256(Path(__file__).parent), "family": family, "severity": severity,
             "seed": shifts.seed, "kind": shifts.kind, "raw": content_sha256(raw), "ids": content_sha256(ids),
             "reference": "" if reference is None else content_sha256(reference),
         }

@@ -1,7 +1,7 @@
 """Reads an ONNX model as the writer wants it: constants known, activations fused, quantization on the values.
 
-A Quantize/Dequantize pair is no operator but a note on a tensor: where every input of an operator comes out
-of DequantizeLinear and its output only goes into QuantizeLinear, it works on the integers themselves. The same
+A Quantize/Dequantize pair is no operator but a note on a tensor: where every input of an operator comes
+out of DequantizeLinear and its output only goes into QuantizeLinear, it works on the integers. The same
 rule makes ONNX Runtime choose its integer kernels.
 """
 
