@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.core.contracts import CaseContext, SummaryContext
-from harness.core.job import Case, Job, JobResult, Samples, Status
+from harness.core.job import Case, Job, JobResult, Samples
 from harness.core.measurement import Measurement
 from harness.stats.intervals import clopper_pearson
 from suites.reliability import cases as plan
@@ -31,9 +31,7 @@ class ReliabilitySuite:
         return plan.check(settings)
 
     def summarise(self, job: Job, result: JobResult, context: SummaryContext) -> list[Measurement]:
-        """Make the rows of one case; none of a job that gave no samples."""
-        if result.status is not Status.OK:
-            return []
+        """Make the rows of one case that was measured."""
         return CASES[job.case.name](job.case, result.samples, context)
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from planted import ROWS, InProcessBench, PlantedSession, StepClock, batch, rows
 
 from harness.core.job import Case, Samples, merge
 from suites.performance.measure import MAX_CALLS, WARM_UP_CALLS, measure, time_calls, timed_loop, warm_up
+from tests.unit.suites.planted import ROWS, InProcessBench, PlantedSession, StepClock, batch, rows
 
 LOOP = {"warm_up_seconds": 1e-6, "seconds": 1e-5, "max_seconds": 1.0}
 

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from real_onnx import DIGITS, run_suite
 
 from harness.core.artifact import TensorSpec
 from harness.core.job import Status
 from suites.performance.summarise import PerformanceSuite
+from tests.unit.suites.real_onnx import DIGITS, run_suite
 
 pytest.importorskip("onnxruntime")
 

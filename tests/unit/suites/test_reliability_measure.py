@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from planted import FEATURES, ROWS, InProcessBench, PlantedSession, batch
 
 from harness.core.artifact import TensorSpec
 from harness.core.contracts import CaseContext, SetInfo, SummaryContext, Unsupported
 from harness.core.errors import WorkerError
-from harness.core.job import Case, JobKey, JobResult, Samples, Status, merge
+from harness.core.job import Case, JobResult, Samples, Status, merge
 from harness.core.measurement import Measurement
 from harness.core.target import Target
 from harness.executors.local import LocalExecutor
@@ -21,6 +20,7 @@ from suites.reliability import cases as plan
 from suites.reliability.damage import Damage, damaged_copy
 from suites.reliability.measure import measure, mistakes
 from suites.reliability.summarise import ReliabilitySuite
+from tests.unit.suites.planted import FEATURES, ROWS, InProcessBench, PlantedSession, batch
 
 
 def case_named(name: str, **settings: Any) -> Case:
@@ -302,13 +302,6 @@ def test_as_asked(asked: str, used: str, held: float, tmp_path: Path) -> None:
     row = rows_of(bench, samples)["precision_as_asked"]
     assert row.value == held
     assert ("left to the runtime" in row.reason) == (not asked)
-
-
-@pytest.mark.parametrize("status", [Status.ERROR, Status.SKIPPED])
-def test_job_without_samples_gives_no_rows(status: Status) -> None:
-    key = JobKey("t", "b", "deploy", "v", "reliability", "determinism", 0)
-    result = JobResult(key, status, "why")
-    assert ReliabilitySuite().summarise(None, result, None) == []  # type: ignore[arg-type]
 
 
 def results(facts: Any, store: Path) -> list[JobResult]:

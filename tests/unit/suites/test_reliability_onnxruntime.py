@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from real_onnx import DIGITS, run_suite
 
 from harness.core.artifact import TensorSpec
 from suites.reliability.summarise import ReliabilitySuite
+from tests.unit.suites.real_onnx import DIGITS, run_suite
 
 pytest.importorskip("onnxruntime")
 
