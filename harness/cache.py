@@ -23,6 +23,8 @@ from numpy.typing import NDArray
 from harness.core.artifact import sha256_file
 from harness.core.errors import StoreError
 
+OTHER_FOLDER = "name another folder: --results DIR for runs, HARNESS_CACHE=DIR for the cache"
+
 
 def key_of(value: Mapping[str, Any]) -> str:
     """Hash of a JSON value: what made an entry."""
@@ -111,13 +113,11 @@ def writing(path: Path) -> Iterator[None]:
         hints = {
             errno.ENOSPC: ("the disk is full", "free some room, then run again with --resume"),
             errno.EDQUOT: ("the quota is used up", "free some room, then run again with --resume"),
-            errno.EROFS: ("the file system is read-only", "name another folder: --results DIR"),
-            errno.EACCES: (
-                "you may not write there",
-                "name another folder: --results DIR, HARNESS_CACHE=DIR",
-            ),
+            errno.EFBIG: ("the file is larger than this account may write", "raise the limit: ulimit -f"),
+            errno.EROFS: ("the file system is read-only", OTHER_FOLDER),
+            errno.EACCES: ("you may not write there", OTHER_FOLDER),
         }
-        cause, next_step = hints.get(error.errno or 0, (str(error), "name another folder: --results DIR"))
+        cause, next_step = hints.get(error.errno or 0, (error.strerror or str(error), OTHER_FOLDER))
         raise StoreError(
             f"cannot write {error.filename or path}", where=str(path), cause=cause, next_step=next_step
         ) from error
