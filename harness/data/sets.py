@@ -174,7 +174,7 @@ def _stored(
         }
     )  # fmt: skip
     known = cache.recall(key)
-    if known is not None and cache.array_path(known["sha256"]).is_file():
+    if known is not None and cache.has_array(known["sha256"]):
         return str(known["sha256"])
     changed = corruptions.corrupt(
         raw, ids, family, severity, seed=shifts.seed, kind=kind, reference=reference

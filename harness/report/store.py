@@ -79,7 +79,7 @@ class RunFolder:
     def _write(self, run: Mapping[str, Any], plan: Plan, labels: NDArray[Any] | None) -> None:
         with writing(self.path):
             if labels is not None:
-                np.save(self.path / "labels.npy", labels, allow_pickle=False)
+                write_atomically(self.path / "labels.npy", _npy(labels))
             write_atomically(self.path / "plan.json", json.dumps(_plan_to_json(plan)).encode())
             text = json.dumps({"schema_version": SCHEMA_VERSION, **run}, indent=1, sort_keys=True)
             write_atomically(self.path / "run.json", text.encode())
@@ -215,9 +215,7 @@ class Journal:
             os.fsync(self._stream.fileno())
 
     def _store(self, target: str, array: NDArray[Any]) -> str:
-        buffer = io.BytesIO()
-        np.save(buffer, array, allow_pickle=False)
-        content = buffer.getvalue()
+        content = _npy(array)
         digest = sha256(content).hexdigest()
         path = self._folder / target / "samples" / f"{digest}.npy"
         if not path.exists():
@@ -258,6 +256,12 @@ def point_latest(results: Path, run_id: str) -> None:
         temporary.unlink(missing_ok=True)
         temporary.symlink_to(run_id, target_is_directory=True)
         temporary.replace(results / "latest")
+
+
+def _npy(array: NDArray[Any]) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    return buffer.getvalue()
 
 
 def _line(body: Mapping[str, Any]) -> bytes:
