@@ -1,4 +1,4 @@
-"""A process that has imported the harness and forks one child a command, so that a test pays no imports.
+"""A process that has imported the harness and forks one child a command, so that no test pays the imports.
 
 Reads JSON lines ``{"argv", "cwd", "env", "out", "err", "limit_byte"}`` on standard input; answers each with
 ``{"pid"}`` and, when the child has ended, ``{"code"}`` (negative: the signal that ended it).
@@ -14,24 +14,21 @@ import sys
 import traceback
 from typing import Any
 
-import pandas as pd
-
 import harness.compression.quantize
 import harness.report.decidable
 import harness.report.progress
 import harness.report.screen
-import harness.run
+import harness.run  # noqa: F401 - imported for the children
 from harness import cli
 
 
 def _child(request: dict[str, Any]) -> int:
     os.setsid()
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.chdir(request["cwd"])
     os.environ.clear()
     os.environ.update(request["env"])
     for name, number in (("out", 1), ("err", 2)):
-        os.dup2(os.open(request[name], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), number)
+        os.dup2(os.open(request[name], os.O_WRONLY | os.O_CREAT), number)
     if request["limit_byte"]:
         # A file that would grow beyond it meets EFBIG, as one on a full disk meets ENOSPC.
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -40,7 +37,7 @@ def _child(request: dict[str, Any]) -> int:
         return cli.main(request["argv"])
     except SystemExit as end:  # argparse
         return end.code if isinstance(end.code, int) else 1
-    except BaseException:
+    except BaseException:  # noqa: BLE001 - a traceback is what the tests look for
         traceback.print_exc()
         return 1
     finally:
