@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
 from typing import ClassVar
 
-import planted_faults
 import pytest
 
 from harness.testing.conformance import BackendConformance
 from harness.testing.fakes import NumpyBackend
+
+FAULTS = Path(__file__).with_name("planted_faults.py")
 
 
 class TestNumpyBackend(BackendConformance):
@@ -25,7 +27,7 @@ def test_kit_finds_each_planted_fault() -> None:
             sys.executable,
             "-m",
             "pytest",
-            planted_faults.__file__,
+            str(FAULTS),
             "-q",
             "-rf",
             "--tb=no",
@@ -42,7 +44,7 @@ def test_kit_finds_each_planted_fault() -> None:
         failed.setdefault(kind, set()).add(test)
     planted = {
         name: kind.found_by
-        for name, kind in vars(planted_faults).items()
+        for name, kind in runpy.run_path(str(FAULTS)).items()
         if name.startswith("Test") and hasattr(kind, "found_by")
     }
     assert len(planted) >= 16, run.stdout
