@@ -39,6 +39,7 @@ class BareOpenVino:
     """A compiled model's request on the CPU, in float32."""
 
     _request: Any
+    _count: int
 
     @classmethod
     def prepare(cls, model: Any, device: str = "CPU", **_: Any) -> Self:  # noqa: ANN401 - onnx's own
@@ -48,12 +49,14 @@ class BareOpenVino:
         core, prepared = openvino.Core(), cls()
         read = core.read_model(model.SerializeToString())
         compiled = core.compile_model(read, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-        prepared._request = compiled.create_infer_request()
+        prepared._request, prepared._count = compiled.create_infer_request(), len(compiled.inputs)
         return prepared
 
     def run(self, inputs: Sequence[Any], **_: Any) -> list[Any]:  # noqa: ANN401 - onnx's own
         """Feed by position and return by position."""
-        return list(self._request.infer(dict(enumerate(map(as_array, inputs)))).to_tuple())
+        # Inputs that have no effect are dropped when the model is read.
+        feeds = dict(enumerate(map(as_array, inputs[: self._count])))
+        return list(self._request.infer(feeds).to_tuple())
 
     @classmethod
     def supports_device(cls, device: str) -> bool:
