@@ -11,6 +11,9 @@ from onnx import helper
 from PIL import Image
 
 from harness import cli
+from harness.compression.canonical import canonicalise
+from harness.compression.export import export_tflite
+from harness.compression.model_file import load_onnx
 from harness.config import Validation, load_validation
 from harness.core.errors import DataError, HarnessError, ModelError, UsageError
 from harness.init import init
@@ -239,6 +242,21 @@ def test_names_that_toml_has_to_quote_survive(tmp_path: Path) -> None:
     init(model, str(tmp_path / "t.npz"))
     assert set(written(tmp_path).input) == {'serving:0 "x"'}
     assert written(tmp_path).model.name == "my-model--1-"
+
+
+def test_a_tflite_file_is_validated_as_it_is(tmp_path: Path) -> None:
+    table, labels, _ = features()
+    np.savez(tmp_path / "t.npz", x=table.astype(np.float32), labels=labels)
+    centres = np.stack([table[labels == k].mean(axis=0) for k in range(CLASSES)])
+    onnx = nearest(centres, tmp_path / "m.onnx", ("n", 6), "x")
+    (tmp_path / "m.tflite").write_bytes(export_tflite(canonicalise(load_onnx(onnx)), name="m").data)
+    report = init(tmp_path / "m.tflite", str(tmp_path / "t.npz"))
+    assert (report.guess.text, report.findings.trials[0].score) == ("as is", 1)
+    validation = written(tmp_path)
+    assert validation.model.file == ""
+    assert validation.variants["float32"].files == {"tflite": "m.tflite"}
+    assert validation.variant_names == ("float32",)
+    assert {gate.variant for gate in validation.gate} == {"float32", "*"}
 
 
 def test_nothing_is_overwritten_unless_forced(folder: Path) -> None:
