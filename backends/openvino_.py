@@ -95,7 +95,7 @@ class OpenVinoBackend:
 
             core = openvino.Core()
             device = options.provider or "CPU"
-            model = core.read_model(str(artifact.path))
+            model = core.read_model(_source(artifact))
             compiled = core.compile_model(model, device, _settings(core, device, options))
             effective = {
                 "provider": ",".join(compiled.get_property("EXECUTION_DEVICES")),
@@ -104,6 +104,17 @@ class OpenVinoBackend:
             }
             confirm(options, effective)
             return OpenVinoSession(model, compiled, effective)
+
+
+def _source(artifact: Artifact) -> bytes | str:
+    """Bytes of an ONNX file that stands alone, else the path.
+
+    OpenVINO 2026.4 reads ONNX from a path with another reader than from memory: it drops inputs that have no
+    effect, and lacks some operators' attributes (31 of the ONNX backend tests). Only it finds external data.
+    """
+    if artifact.format == "onnx" and len(artifact.files) == 1:
+        return artifact.path.read_bytes()
+    return str(artifact.path)
 
 
 def _settings(core: Any, device: str, options: Options) -> dict[str, str]:  # noqa: ANN401 - lazily imported

@@ -8,7 +8,7 @@ inferred, and the same bytes for the same input.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -33,17 +33,13 @@ Array = np.ndarray[Any, Any]
 T = TypeVar("T")
 
 
-def canonicalise(
-    model: onnx.ModelProto, *, shapes: Mapping[str, Sequence[int | None]] | None = None
-) -> onnx.ModelProto:
+def canonicalise(model: onnx.ModelProto) -> onnx.ModelProto:
     """Make a float model fit for quantization and export.
 
     Parameters
     ----------
     model : onnx.ModelProto
         With its external data loaded; it is not changed.
-    shapes : mapping, optional
-        Input name to shape; an integer fixes a dynamic axis, None leaves an axis as it is.
 
     Returns
     -------
@@ -53,13 +49,12 @@ def canonicalise(
     Raises
     ------
     ModelError
-        The model does not check, does not run, or a shape does not fit.
+        The model does not check, or does not run.
     """
     original = onnx.ModelProto()
     original.CopyFrom(model)
     check(original, "the model")
     _drop_initializer_inputs(original)
-    _fix_shapes(original, shapes or {})
     result = _optimise(_lift_opset(original))
     _strip(result)
     _lower_batch_normalization(result)
@@ -102,36 +97,6 @@ def _drop_initializer_inputs(model: onnx.ModelProto) -> None:
     del model.graph.input[:]
     model.graph.input.extend(real)
     model.ir_version = max(model.ir_version, IR_VERSION)
-
-
-def _fix_shapes(model: onnx.ModelProto, shapes: Mapping[str, Sequence[int | None]]) -> None:
-    inputs = {value.name: value for value in model.graph.input}
-    symbols: dict[str, int] = {}
-    for name, shape in shapes.items():
-        where = f"shapes.{name}"
-        if name not in inputs:
-            raise ModelError(
-                f"the model has no input {name!r}", where=where, next_step=f"name one of {sorted(inputs)}"
-            )
-        axes = inputs[name].type.tensor_type.shape.dim
-        if len(axes) != len(shape):
-            raise ModelError(f"input {name!r} has {len(axes)} axes, not {len(shape)}", where=where)
-        for axis, (dim, extent) in enumerate(zip(axes, shape, strict=True)):
-            if extent is None:
-                continue
-            known = dim.dim_value if dim.HasField("dim_value") else symbols.get(dim.dim_param, extent)
-            if extent < 1 or known != extent:
-                raise ModelError(f"axis {axis} of input {name!r} is {known}, not {extent}", where=where)
-            if dim.dim_param:
-                symbols[dim.dim_param] = extent
-            dim.dim_value = extent
-    if not shapes:
-        return
-    del model.graph.value_info[:]
-    for value in [*model.graph.input, *model.graph.output]:
-        for dim in value.type.tensor_type.shape.dim:
-            if dim.dim_param in symbols:
-                dim.dim_value = symbols[dim.dim_param]
 
 
 def _lift_opset(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from backends.onnxruntime_ import OnnxRuntimeBackend
 from backends.openvino_ import OpenVinoBackend
-from harness.testing.onnx_backend import adapter
+from harness.testing.onnx_backend import adapter, as_array
 
 SessionOnnxRuntime = adapter(OnnxRuntimeBackend)
 SessionOpenVino = adapter(OpenVinoBackend)
@@ -30,7 +28,7 @@ class BareOnnxRuntime:
 
     def run(self, inputs: Sequence[Any], **_: Any) -> list[Any]:
         names = [value.name for value in self.session.get_inputs()]
-        return list(self.session.run(None, dict(zip(names, inputs, strict=False))))
+        return list(self.session.run(None, dict(zip(names, map(as_array, inputs), strict=False))))
 
     @classmethod
     def supports_device(cls, device: str) -> bool:
@@ -53,7 +51,7 @@ class BareOpenVino:
     request: Any
 
     def run(self, inputs: Sequence[Any], **_: Any) -> list[Any]:
-        return list(self.request.infer(dict(enumerate(inputs))).to_tuple())
+        return list(self.request.infer(dict(enumerate(map(as_array, inputs)))).to_tuple())
 
     @classmethod
     def supports_device(cls, device: str) -> bool:

@@ -92,11 +92,13 @@ def quantize(node: Node, emitter: Emitter) -> None:
 
 
 def dequantize(node: Node, emitter: Emitter) -> None:
-    """DequantizeLinear of a computed value."""
-    tensor, layout = emitter.get(node.inputs[0]), emitter.layout(node.inputs[0])
-    emitter.emit(
-        "DEQUANTIZE", [tensor], emitter.add(emitter.value(node.outputs[0]), layout), "DequantizeOptions"
-    )
+    """DequantizeLinear of a computed value; an output is put in ONNX's order while it is small."""
+    layout = emitter.layout(node.inputs[0])
+    if layout.features and node.outputs[0] in emitter.graph.outputs:
+        layout = plain(len(layout.axes))
+    tensor = emitter.get(node.inputs[0], layout)
+    result = emitter.add(emitter.value(node.outputs[0]), layout)
+    emitter.emit("DEQUANTIZE", [tensor], result, "DequantizeOptions")
 
 
 def copy(node: Node, emitter: Emitter) -> None:
