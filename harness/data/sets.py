@@ -168,8 +168,8 @@ def _stored(
     key = key_of(
         {
             "what": "corruption", "code": code_sha256(Path(__file__).parent),
-            "family": family, "severity": severity, "seed": shifts.seed, "kind": shifts.kind,
-            "raw": content_sha256(raw), "ids": content_sha256(ids),
+            "family": family, "severity": severity,
+            "seed": shifts.seed, "kind": shifts.kind, "raw": content_sha256(raw), "ids": content_sha256(ids),
             "reference": "" if reference is None else content_sha256(reference),
         }
     )  # fmt: skip
