@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, Self
+from types import ModuleType
+from typing import Any, Self, cast
 
 import numpy as np
 
@@ -84,17 +86,16 @@ class OpenVinoBackend:
     def probe(self) -> Availability:
         """Version and devices."""
         try:
-            import openvino
-
-            return Availability(openvino.get_version(), tuple(openvino.Core().available_devices))
+            openvino = _import()
+            version = openvino.get_version().partition("-")[0]  # without the build's number
+            return Availability(version, tuple(openvino.Core().available_devices))
         except Exception as error:  # noqa: BLE001 - whatever it raises, it cannot be used, and we say why
             return absent(error, "openvino")
 
     def open(self, artifact: Artifact, options: Options) -> Session:
         """Compile for one device, for latency, in one stream."""
         with opening("OpenVINO", "openvino", artifact, self.formats):
-            import openvino
-
+            openvino = _import()
             core = openvino.Core()
             device = options.provider or "CPU"
             model = core.read_model(_source(artifact))
@@ -152,3 +153,11 @@ def _spec(port: Any) -> TensorSpec:  # noqa: ANN401 - lazily imported
         tuple(None if size.is_dynamic else size.get_length() for size in port.get_partial_shape()),
         STRING if kind.get_type_name() == "string" else kind.to_dtype().name,
     )
+
+
+def _import() -> ModuleType:
+    """Import OpenVINO without its telemetry, which forks a process that phones home while we measure."""
+    sys.modules.setdefault("openvino_telemetry", cast(ModuleType, None))  # None: as if not installed
+    import openvino
+
+    return openvino  # type: ignore[no-any-return]
