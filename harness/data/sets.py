@@ -94,7 +94,7 @@ def prepare(
     DataError
         The data cannot be read or do not fit the model.
     """
-    split = _split(validation.data, folder, tuple(inputs))
+    split = split_of(validation.data, folder, tuple(inputs))
     test = split.test
     if not len(test):
         raise DataError("there is no test sample", where="data", next_step="name data that are not empty")
@@ -157,7 +157,8 @@ def _stored(
     reference = calibration.inputs.get(name) if kind == "features" else None
     key = key_of(
         {
-            "what": "corruption", "code": code_sha256(Path(__file__).parent), "family": family, "severity": severity,
+            "what": "corruption", "code": code_sha256(Path(__file__).parent),
+            "family": family, "severity": severity,
             "seed": shifts.seed, "kind": shifts.kind, "raw": content_sha256(raw), "ids": content_sha256(ids),
             "reference": "" if reference is None else content_sha256(reference),
         }
@@ -173,7 +174,14 @@ def _stored(
     return digest
 
 
-def _split(table: DataTable, folder: Path, inputs: tuple[str, ...]) -> Split:
+def split_of(table: DataTable, folder: Path, inputs: tuple[str, ...]) -> Split:
+    """Read the data and set the calibration samples apart, as the table says.
+
+    Raises
+    ------
+    DataError
+        The data cannot be read, or not be split.
+    """
     loaded = _load(table, table, folder, inputs)
     if isinstance(loaded, Split):
         return loaded

@@ -1,47 +1,52 @@
 """The ONNX project's own backend tests (``onnx.backend.test``) through a ``Backend`` of the harness.
 
-A runtime can crash on a case, so the cases run in a child process, and the rest in another one::
+    python -m harness.testing.onnx_backend SHARE MODULE:CLASS …
 
-    python -m harness.testing.onnx_backend MODULE:ADAPTER [SKIP …]
-
-prints one JSON line before each case and one after it.
+takes backends of the harness and onnx's own adapters, and prints one JSON line before and one after each
+case. Loading the cases takes ten seconds and a runtime can crash on one of them, so they run in a fork, and
+what is left after a crash in another one (POSIX only).
 """
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import json
 import os
 import subprocess
 import sys
 import unittest
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, Protocol, TextIO
+
+import numpy as np
 
 from harness.core.artifact import Artifact, describe_file
 from harness.core.contracts import Backend, Session
+from harness.core.errors import WorkerError
 from harness.core.job import Options
-
-#: After so many seconds without a line the child is ended, and the running case counts as crashed.
-DEADLINE_S = 300
 
 
 class Adapter(Protocol):
     """What ``onnx.backend.test`` calls."""
 
     @classmethod
-    def prepare(cls, model: Any, device: str = "CPU", **kwargs: Any) -> Any: ...  # noqa: ANN401 - onnx's own
+    def prepare(cls, model: Any, device: str = "CPU", **kwargs: Any) -> Any:  # noqa: ANN401 - onnx's own
+        """Open a ``ModelProto``; what comes back has ``run(inputs)``."""
+        ...
+
     @classmethod
-    def supports_device(cls, device: str) -> bool: ...
+    def supports_device(cls, device: str) -> bool:
+        """Whether it runs on ``CPU``, ``CUDA``."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one case: ``passed``, ``failed``, ``error`` or ``crashed``, and what was said."""
+    """What became of one case (``passed``, ``failed``, ``error``, ``skipped``, ``crashed``), and why."""
 
     state: str
     said: str = ""
@@ -50,14 +55,16 @@ class Outcome:
 class _Prepared:
     """A model that is open for one case."""
 
-    def __init__(self, model: Any, session: Session, folder: TemporaryDirectory[str]) -> None:  # noqa: ANN401
-        self._names = [value.name for value in model.graph.input]
+    def __init__(self, session: Session, folder: TemporaryDirectory[str]) -> None:
         self._session, self._folder = session, folder
 
     def run(self, inputs: Sequence[Any], **_: Any) -> list[Any]:  # noqa: ANN401 - onnx's own
         """Feed by position and return by position."""
         with self._folder, self._session as session:
-            outputs = session.run(dict(zip(self._names, inputs, strict=False)))
+            # By position, because converters rename tensors; some cases leave the last inputs out.
+            names = (spec.name for spec in session.inputs)
+            feeds = dict(zip(names, map(as_array, inputs), strict=False))
+            outputs = session.run(feeds)
             return [outputs[spec.name] for spec in session.outputs]
 
 
@@ -84,7 +91,7 @@ def adapter(backend: Callable[[], Backend], options: Options | None = None) -> t
             except BaseException:
                 folder.cleanup()
                 raise
-            return _Prepared(model, session, folder)
+            return _Prepared(session, folder)
 
         @classmethod
         def supports_device(cls, device: str) -> bool:
@@ -93,55 +100,75 @@ def adapter(backend: Callable[[], Backend], options: Options | None = None) -> t
     return HarnessAdapter
 
 
-def outcomes(reference: str, pythonpath: Sequence[Path] = ()) -> dict[str, Outcome]:
-    """Run all offline CPU cases in child processes, starting anew after a crash.
+def as_array(value: Any) -> Any:  # noqa: ANN401 - lists and None stay what they are
+    """Make an array of the numpy scalars that some cases hold for tensors without dimensions."""
+    return np.asarray(value) if isinstance(value, np.generic) else value
+
+
+def outcomes(*references: str, share: int = 1) -> list[dict[str, Outcome]]:
+    """Run the offline CPU cases in a process of their own.
 
     Parameters
     ----------
-    reference : str
-        ``module:name`` of an ``Adapter`` class.
-    pythonpath : sequence of Path
-        Where the module lies.
+    *references : str
+        ``module:name`` of ``Backend`` or ``Adapter`` classes.
+    share : int
+        One case in so many, chosen by the hash of its name.
+
+    Returns
+    -------
+    list of mapping of case name to Outcome
+        One mapping a reference.
     """
-    found: dict[str, Outcome] = {}
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*map(str, pythonpath), *sys.path])}
-    while True:
-        command = [sys.executable, "-W", "ignore", "-m", "harness.testing.onnx_backend", reference]
-        child = subprocess.run(
-            command, input="\n".join(found), capture_output=True, text=True, env=environment, check=False
+    child = subprocess.run(
+        [sys.executable, "-W", "ignore", "-m", "harness.testing.onnx_backend", str(share), *references],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if child.returncode != 0:
+        raise WorkerError(
+            f"the ONNX cases did not run to their end: {child.stderr[-2000:]}", where=", ".join(references)
         )
-        lines = [json.loads(line) for line in child.stdout.splitlines() if line.startswith("{")]
-        found.update((line["name"], Outcome(line["state"], line["said"])) for line in lines if "state" in line)
-        running = {line["name"] for line in lines} - found.keys()
-        if child.returncode == 0 or not running:
-            break
-        found.update((name, Outcome("crashed", f"exit code {child.returncode}")) for name in running)
-    if child.returncode != 0 and not found:
-        raise RuntimeError(child.stderr[-2000:])
-    return found
+    found: dict[str, dict[str, Outcome]] = {reference: {} for reference in references}
+    for text in child.stdout.splitlines():
+        line = json.loads(text)
+        if "state" in line:
+            found[line["reference"]][line["name"]] = Outcome(line["state"], line["said"])
+    return list(found.values())
 
 
-def _cases(backend: type[Adapter]) -> Iterator[unittest.TestCase]:
+def _cases(backend: type[Adapter], share: int) -> list[unittest.TestCase]:
     import onnx.backend.test
 
-    tests = onnx.backend.test.BackendTest(backend, __name__)
-    tests.exclude("_cuda$").exclude("RealModel")  # those are downloaded
-    yield from tests.test_suite
+    everything: Iterable[Any] = onnx.backend.test.BackendTest(backend, __name__).test_suite
+    return [
+        case
+        for case in everything
+        # Real models are downloaded, and each case comes for the CPU and for CUDA.
+        if type(case).__name__ != "OnnxBackendRealModelTest" and case.id().endswith("_cpu")
+        if zlib.crc32(_name(case).encode()) % share == 0
+    ]
 
 
 class _Lines(unittest.TestResult):
     """Says what happens while it happens, so that a crash leaves the name of its case."""
 
-    stream: ClassVar[Any] = sys.stdout
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__()
+        self._stream = stream
 
     def _say(self, test: unittest.TestCase, **facts: str) -> None:
-        print(json.dumps({"name": _name(test), **facts}), file=self.stream, flush=True)
+        print(json.dumps({"name": _name(test), **facts}), file=self._stream, flush=True)
 
     def startTest(self, test: unittest.TestCase) -> None:  # noqa: N802 - unittest's name
         self._say(test)
 
     def addSuccess(self, test: unittest.TestCase) -> None:  # noqa: N802 - unittest's name
         self._say(test, state="passed", said="")
+
+    def addSkip(self, test: unittest.TestCase, reason: str) -> None:  # noqa: N802 - unittest's name
+        self._say(test, state="skipped", said=reason)
 
     def addFailure(self, test: unittest.TestCase, err: Any) -> None:  # noqa: N802, ANN401 - unittest's name
         self._say(test, state="failed", said=_text(err))
@@ -158,20 +185,45 @@ def _name(test: unittest.TestCase) -> str:
     return test.id().rsplit(".", 1)[-1].removesuffix("_cpu")
 
 
+def _fork(cases: list[unittest.TestCase]) -> Iterator[dict[str, str]]:
+    """Run `cases` in one fork; yields its lines, and one for the case that crashed it."""
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(reader)
+        os.dup2(2, 1)  # a runtime that prints must not write between our lines
+        with os.fdopen(writer, "w") as stream:
+            result = _Lines(stream)
+            for case in cases:
+                case.run(result)
+        os._exit(0)  # a runtime that crashes on its way out has answered all the same
+    os.close(writer)
+    line: dict[str, str] = {"state": ""}
+    with os.fdopen(reader) as lines:
+        for text in lines:
+            line = json.loads(text)
+            yield line
+    _, status = os.waitpid(pid, 0)
+    if "state" not in line:
+        yield {**line, "state": "crashed", "said": f"exit code {os.waitstatus_to_exitcode(status)}"}
+
+
 def main() -> None:
-    """Run the cases whose names do not come in on standard input."""
-    module, _, attribute = sys.argv[1].partition(":")
-    backend = getattr(importlib.import_module(module), attribute)
-    done = set(sys.stdin.read().split())
-    stream = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # a runtime that prints must not write between our lines
-    _Lines.stream = stream
-    result = _Lines()
-    for case in _cases(backend):
-        if _name(case) not in done:
-            case.run(result)
-    stream.flush()
-    os._exit(0)  # a runtime that crashes on its way out has answered all the same
+    """Run every case and print what became of it."""
+    share, references = int(sys.argv[1]), sys.argv[2:]
+    for reference in references:
+        module, _, name = reference.partition(":")
+        kind = getattr(importlib.import_module(module), name)
+        cases = _cases(kind if hasattr(kind, "prepare") else adapter(kind), share)
+        while cases:
+            answered = set()
+            for line in _fork(cases):
+                print(json.dumps({"reference": reference, **line}), flush=True)
+                if "state" in line:
+                    answered.add(line["name"])
+            if not answered:
+                raise WorkerError("the fork ended before its first case", where=reference)
+            cases = [case for case in cases if _name(case) not in answered]
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from harness.core.contracts import CaseContext
+from harness.core.errors import ConfigurationError, Problem
 from harness.core.job import Case
 from harness.stats.latency import min_queries
 
@@ -43,27 +44,22 @@ class Settings:
 
     processes: int = 5
     seconds: float = 0.4
-    max_seconds: float = 5.0
+    max_seconds: float = 20.0
     warm_up_seconds: float = 0.05
     batch_sizes: tuple[int, ...] = (1, 8, 32)
     rounds: int = 3
     offline_seconds: float = 0.1
 
-    @classmethod
-    def from_mapping(cls, table: Mapping[str, Any]) -> Settings:
-        """Read a table that `check` found nothing wrong with."""
-        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in table.items()})
-
 
 def check(table: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """What is wrong with the table: pairs of key and message, all of them."""
+    """Say what is wrong with the table: pairs of key and message."""
     known = {field.name: field.default for field in fields(Settings)}
     problems = []
     for key, value in table.items():
         if key not in known:
             near = difflib.get_close_matches(key, known, n=1)
             hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
-            problems.append((key, f"unknown setting; {hint}"))
+            problems.append((key, f"unknown key; {hint}"))
         elif isinstance(known[key], tuple):
             if not isinstance(value, list) or not value or not all(_whole(item, 1) for item in value):
                 problems.append((key, f"must be a list of whole numbers above 0, and is {value!r}"))
@@ -74,10 +70,26 @@ def check(table: Mapping[str, Any]) -> list[tuple[str, str]]:
         elif isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
             problems.append((key, f"must be a number of seconds above 0, and is {value!r}"))
     if not problems:
-        settings = Settings.from_mapping(table)
-        if settings.seconds > settings.max_seconds:
-            problems.append(("seconds", f"is more than max_seconds, {settings.max_seconds:g}"))
+        seconds, most = (table.get(key, known[key]) for key in ("seconds", "max_seconds"))
+        if seconds > most:
+            problems.append(("seconds", f"is more than max_seconds, {most:g}"))
     return problems
+
+
+def read(table: Mapping[str, Any]) -> Settings:
+    """Freeze the table.
+
+    Raises
+    ------
+    ConfigurationError
+        With every problem that `check` finds.
+    """
+    if problems := check(table):
+        raise ConfigurationError("suites.performance", tuple(Problem(key, text) for key, text in problems))
+    values: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in table.items()
+    }
+    return Settings(**values)
 
 
 def _whole(value: object, least: int) -> bool:
@@ -88,7 +100,7 @@ def cases(context: CaseContext) -> tuple[Case, ...]:
     """Single-stream latency and offline throughput, both as shipped; none for the reference on the host."""
     if context.reference:
         return ()
-    settings = Settings.from_mapping(context.settings)
+    settings = read(context.settings)
     data = context.sets[0]
     rows = data.samples if context.max_samples is None else min(data.samples, context.max_samples)
     per_loop_s = settings.warm_up_seconds + settings.max_seconds

@@ -34,8 +34,9 @@ def measure(bench: Bench, case: Case) -> Iterator[Samples]:
     Yields
     ------
     Samples
-        For ``single_stream`` the arrays ``latency_ns`` (requests in order of time), ``requests``,
-        ``load_ns``, ``first_ns``, ``memory_peak_byte``; for ``offline`` ``batch<size>_ns`` and ``batch<size>_calls``; all int64.
+        Arrays, int64, one entry a process or, where it says so, a call in order of time. For
+        ``single_stream``: ``latency_ns`` (calls), ``requests``, ``load_ns``, ``first_ns``,
+        ``memory_peak_byte``; for ``offline``: ``batch<size>_ns`` (calls), ``batch<size>_calls``.
     """
     if "index" in case.params:
         yield {"single_stream": _single_stream, "offline": _offline}[case.name](bench, case)
@@ -77,7 +78,8 @@ def _offline(bench: Bench, case: Case) -> Samples:
     with bench.open() as session:
         fixed = fixed_batch(session)
         if fixed is not None and sizes != [fixed]:
-            left_out |= {str(size): f"the file has a fixed batch of {fixed}" for size in sizes if size != fixed}
+            why = f"the file has a fixed batch of {fixed}"
+            left_out |= {str(size): why for size in sizes if size != fixed}
             sizes = [fixed]
         # Each round begins with another size, so that none always gets the cold or the hot machine.
         turn = case.params["index"] % max(1, len(sizes))
@@ -112,12 +114,18 @@ def timed_loop(call: Call, clock: Clock, case: Case, least: int) -> NDArray[np.i
     typical_ns = warm_up(call, clock, params["warm_up_seconds"])
     wanted = max(least, math.ceil(params["seconds"] * 1e9 / typical_ns))
     affordable = max(1, int(params["max_seconds"] * 1e9 / typical_ns))
-    # The number is fixed before the first timed call: a loop that looks at its own times stops at a lucky one.
+    # Fixed before the first timed call: a loop that looks at its own times stops at a lucky one.
     return time_calls(call, clock, min(wanted, affordable, MAX_CALLS))
 
 
 def warm_up(call: Call, clock: Clock, seconds: float) -> int:
-    """Call for so long, and at least ``WARM_UP_CALLS`` times; the median time (at least 1 ns) of the later half."""
+    """Call for so long, and at least ``WARM_UP_CALLS`` times.
+
+    Returns
+    -------
+    int
+        Median time of the later half of the calls, in ns, at least 1.
+    """
     times_ns: list[int] = []
     end = clock() + int(seconds * 1e9)
     while len(times_ns) < WARM_UP_CALLS or clock() < end:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from harness.core.contracts import CaseContext
+from harness.core.errors import ConfigurationError, Problem
 from harness.core.job import DEPLOY, PARITY, Case
 
 DETERMINISM = "determinism"
@@ -52,14 +53,9 @@ class Settings:
     bit_flips: int = 24
     seed: int = 0
 
-    @classmethod
-    def from_mapping(cls, table: Mapping[str, Any]) -> Settings:
-        """Read a table that `check` found nothing wrong with."""
-        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in table.items()})
-
 
 def check(table: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """What is wrong with the table: pairs of key and message, all of them."""
+    """Say what is wrong with the table: pairs of key and message."""
     known = {field.name: field.default for field in fields(Settings)}
     problems = []
     for key, value in table.items():
@@ -67,14 +63,30 @@ def check(table: Mapping[str, Any]) -> list[tuple[str, str]]:
         if key not in known:
             near = difflib.get_close_matches(key, known, n=1)
             hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
-            problems.append((key, f"unknown setting; {hint}"))
+            problems.append((key, f"unknown key; {hint}"))
         elif key == "threads":
             distinct = isinstance(value, list) and all(_whole(item, 1) for item in value) and len(set(value))
             if not distinct or distinct != len(value) or distinct < 2:
-                problems.append((key, f"must be a list of two or more different thread counts, and is {value!r}"))
+                problems.append((key, f"must be a list of two or more different counts, and is {value!r}"))
         elif not _whole(value, least):
             problems.append((key, f"must be a whole number of at least {least}, and is {value!r}"))
     return problems
+
+
+def read(table: Mapping[str, Any]) -> Settings:
+    """Freeze the table.
+
+    Raises
+    ------
+    ConfigurationError
+        With every problem that `check` finds.
+    """
+    if problems := check(table):
+        raise ConfigurationError("suites.reliability", tuple(Problem(key, text) for key, text in problems))
+    values: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in table.items()
+    }
+    return Settings(**values)
 
 
 def _whole(value: object, least: int) -> bool:
@@ -85,7 +97,7 @@ def cases(context: CaseContext) -> tuple[Case, ...]:
     """All checks as shipped, provenance in both settings; none for the reference on the host."""
     if context.reference:
         return ()
-    settings = Settings.from_mapping(context.settings)
+    settings = read(context.settings)
     data = context.sets[0]
     rows = min(settings.rows, data.samples, context.max_samples or data.samples)
 

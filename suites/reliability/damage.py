@@ -11,7 +11,6 @@ import os
 import resource
 import shutil
 import signal
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -110,7 +109,7 @@ def _try_each(bench: Bench, case: Case, damages: list[Damage]) -> None:
             _write(journal, {"caught": _caught(copy), "expected": expected.hex()})
             # The default action ends the process, whatever the runtime is doing.
             signal.setitimer(signal.ITIMER_REAL, limit_s)
-            outcome, said = _outcome(lambda copy=copy: bench.open(copy), feeds, expected)
+            outcome, said = _outcome(bench, copy, feeds, expected)
             signal.setitimer(signal.ITIMER_REAL, 0)
             _write(journal, {"outcome": outcome, "said": said, "recovered": _alive(session, feeds, expected)})
             shutil.rmtree(copy.folder)
@@ -132,9 +131,9 @@ def damaged_copy(artifact: Artifact, damage: Damage, folder: Path) -> Artifact:
     return replace(artifact, folder=folder)
 
 
-def _outcome(open_copy: Callable[[], Session], feeds: list[Feeds], expected: bytes) -> tuple[str, str]:
+def _outcome(bench: Bench, copy: Artifact, feeds: list[Feeds], expected: bytes) -> tuple[str, str]:
     try:
-        with open_copy() as session:
+        with bench.open(copy) as session:
             answers = digests(session, feeds).tobytes()
     except Exception as error:  # noqa: BLE001 - any exception, at open or at run, refuses the file
         return REFUSED, f"{type(error).__name__}: {error}"[:300]

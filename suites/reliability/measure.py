@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.core.artifact import TensorSpec, describe_file
+from harness.core.artifact import TensorSpec, sha256_file
 from harness.core.contracts import Bench, Session, Unsupported
 from harness.core.errors import BackendError
 from harness.core.job import Case, Samples
@@ -170,14 +170,13 @@ def nonfinite_input(bench: Bench, case: Case) -> Samples:
 
 def _poison(x: NDArray[np.floating], value: float, whole: bool) -> NDArray[np.floating]:
     y = x.copy()
-    # Row by row: a fixed batch holds several.
-    flat = y.reshape(len(y), -1) if y.ndim > 1 else y.reshape(1, -1)
+    flat = y.reshape(len(y) if y.ndim else 1, -1)  # row by row: a fixed batch holds several
     flat[:, slice(None) if whole else flat.shape[1] // 2] = value
     return y
 
 
 def _outcome(session: Session, feeds: Feeds) -> str:
-    """``refused``, ``raised …`` (something else than the backend's own error), ``nonfinite`` or ``finite``."""
+    """``refused``, ``nonfinite``, ``finite``, or ``raised …``, an error that is not the backend's own."""
     try:
         outputs = session.run(feeds)
     except BackendError:
@@ -197,12 +196,12 @@ def _same(session: Session, feeds: Feeds, expected: bytes) -> bool:
 
 
 def provenance(bench: Bench, case: Case) -> Samples:
-    """Say what the session really uses, and the hash of the files that it was opened from."""
-    artifact = bench.artifact
+    """Say what the session really uses, and hash the files that it was opened from."""
     with bench.open() as session:
         effective = dict(session.effective)
-    found = replace(artifact, files=tuple(describe_file(artifact.folder / f.name) for f in artifact.files))
-    return Samples(values={"effective": effective, "artifact_sha256": found.sha256, "files": len(found.files)})
+    folder = bench.artifact.folder
+    hashes = {file.name: sha256_file(folder / file.name) for file in bench.artifact.files}
+    return Samples(values={"effective": effective, "sha256": hashes})
 
 
 CASES: dict[str, Callable[[Bench, Case], Samples]] = {

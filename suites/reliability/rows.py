@@ -85,7 +85,7 @@ def compare(
     for name, answer in answers.items():
         a, b = _plain(answer), _plain(others[name])
         if a.shape != b.shape or a.shape[:1] != (n,):
-            raise Unsupported(f"the output {name} has the shape {a.shape}, not one entry for each of {n} rows")
+            raise Unsupported(f"the output {name} has the shape {a.shape}, no entry for each of {n} rows")
         bit_equal &= np.array([x.tobytes() == y.tobytes() for x, y in zip(a, b, strict=True)])
     difference, relative = np.zeros(n), np.zeros(n)
     real = to_outputs(answers, artifact, session.outputs)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.core.contracts import CaseContext, SummaryContext
-from harness.core.job import Case, Job, JobResult, Samples, Status
+from harness.core.job import Case, Job, JobResult, Samples
 from harness.core.measurement import Measurement
 from harness.stats.intervals import clopper_pearson
 from suites.reliability import cases as plan
@@ -31,37 +31,28 @@ class ReliabilitySuite:
         return plan.check(settings)
 
     def summarise(self, job: Job, result: JobResult, context: SummaryContext) -> list[Measurement]:
-        """Make the rows of one case; none of a job that gave no samples."""
-        if result.status is not Status.OK:
-            return []
-        samples = result.samples
-        match job.case.name:
-            case plan.DETERMINISM:
-                return _determinism(samples)
-            case plan.BATCH_INVARIANCE:
-                return _invariance("batch", samples, f"batch 1 against batch {job.case.samples}")
-            case plan.THREAD_INVARIANCE:
-                return _invariance("thread", samples, _threads(samples.values))
-            case plan.BAD_INPUT:
-                return _bad_input(samples)
-            case plan.NONFINITE_INPUT:
-                return _nonfinite_input(samples)
-            case plan.TRUNCATED_FILE:
-                return _truncated_file(samples)
-            case plan.BIT_FLIPS:
-                return _bit_flips(samples)
-            case plan.PROVENANCE:
-                return _provenance(samples, context)
-        raise ValueError(f"the suite has no case {job.case.name}")
+        """Make the rows of one case that was measured."""
+        return CASES[job.case.name](job.case, result.samples, context)
 
 
-def _determinism(samples: Samples) -> list[Measurement]:
+def _determinism(case: Case, samples: Samples, context: SummaryContext) -> list[Measurement]:
     first = samples.arrays["first"]
     measurements = []
     for how in ("repeat", "session", "process"):
         again = samples.arrays[how].reshape(-1, *first.shape)
         measurements.append(_share(f"deterministic_{how}", (again == first).all(axis=-1)))
     return measurements
+
+
+def _batch_invariance(case: Case, samples: Samples, context: SummaryContext) -> list[Measurement]:
+    return _invariance("batch", samples, f"batch 1 against batch {case.samples}")
+
+
+def _thread_invariance(case: Case, samples: Samples, context: SummaryContext) -> list[Measurement]:
+    values = samples.values
+    used = ", ".join(map(str, values["threads"]))
+    left_out = "".join(f"; not {count}: {reason}" for count, reason in values["left_out"].items())
+    return _invariance("thread", samples, f"threads {used} against {values['first']}{left_out}")
 
 
 def _invariance(what: str, samples: Samples, note: str) -> list[Measurement]:
@@ -73,13 +64,7 @@ def _invariance(what: str, samples: Samples, note: str) -> list[Measurement]:
     ]
 
 
-def _threads(values: Mapping[str, Any]) -> str:
-    used = ", ".join(map(str, values["threads"]))
-    left_out = "".join(f"; not {count}: {reason}" for count, reason in values["left_out"].items())
-    return f"threads {used} against {values['first']}{left_out}"
-
-
-def _bad_input(samples: Samples) -> list[Measurement]:
+def _bad_input(case: Case, samples: Samples, context: SummaryContext) -> list[Measurement]:
     outcomes: Mapping[str, str] = samples.values["outcomes"]
     slipped = "; ".join(f"{kind}: {outcome}" for kind, outcome in outcomes.items() if outcome != "refused")
     return [
@@ -88,7 +73,7 @@ def _bad_input(samples: Samples) -> list[Measurement]:
     ]
 
 
-def _nonfinite_input(samples: Samples) -> list[Measurement]:
+def _nonfinite_input(case: Case, samples: Samples, context: SummaryContext) -> list[Measurement]:
     outcomes: Mapping[str, list[str]] = samples.values["outcomes"]
     found = [outcome for each in outcomes.values() for outcome in each]
     hidden = {kind: each.count("finite") for kind, each in outcomes.items()}
@@ -99,7 +84,7 @@ def _nonfinite_input(samples: Samples) -> list[Measurement]:
     ]
 
 
-def _truncated_file(samples: Samples) -> list[Measurement]:
+def _truncated_file(case: Case, samples: Samples, context: SummaryContext) -> list[Measurement]:
     outcomes, note = _outcomes(samples)
     return [
         _share("truncation_refused", [outcome == "refused" for outcome in outcomes], note),
@@ -107,7 +92,7 @@ def _truncated_file(samples: Samples) -> list[Measurement]:
     ]
 
 
-def _bit_flips(samples: Samples) -> list[Measurement]:
+def _bit_flips(case: Case, samples: Samples, context: SummaryContext) -> list[Measurement]:
     outcomes, note = _outcomes(samples)
     silent = outcomes.count("loaded_different")
     # The flipped bits are a sample of all bits of the file, so this share has an interval.
@@ -132,25 +117,24 @@ def _outcomes(samples: Samples) -> tuple[list[str], str]:
     return outcomes, ", ".join(f"{name} {count}" for name, count in sorted(Counter(outcomes).items()))
 
 
-def _provenance(samples: Samples, context: SummaryContext) -> list[Measurement]:
+def _provenance(case: Case, samples: Samples, context: SummaryContext) -> list[Measurement]:
     effective: Mapping[str, str] = samples.values["effective"]
+    hashes, files = samples.values["sha256"], context.artifact.files
     return [
         _as_asked("provider", context.options.provider, effective.get("provider", "")),
         _as_asked("precision", context.options.precision, effective.get("precision", "")),
-        _share(
-            "artifact_hash_equal",
-            [samples.values["artifact_sha256"] == context.artifact.sha256] * samples.values["files"],
-        ),
+        _share("artifact_hash_equal", [hashes.get(file.name) == file.sha256 for file in files]),
     ]
 
 
 def _as_asked(what: str, asked: str, found: str) -> Measurement:
+    used_text = f"uses {found}" if found else "does not say"
     if not asked:
-        return _share(f"{what}_as_asked", [True], f"left to the runtime, which uses {found or 'it does not say'}")
+        return _share(f"{what}_as_asked", [True], f"left to the runtime, which {used_text}")
     wanted, used = asked.casefold(), found.casefold()
     # A device may answer with its number: GPU.0 where GPU was asked for.
     equal = used == wanted or used.startswith(f"{wanted}.")
-    return _share(f"{what}_as_asked", [equal], f"asked {asked}, uses {found or 'it does not say'}")
+    return _share(f"{what}_as_asked", [equal], f"asked for {asked}, the runtime {used_text}")
 
 
 def _share(metric: str, held: Iterable[bool] | NDArray[np.bool_], note: str = "") -> Measurement:
@@ -164,3 +148,15 @@ def _largest(metric: str, differences: NDArray[np.float64], note: str) -> Measur
     if math.isinf(value):
         note = f"finite on one side only; {note}"
     return Measurement(metric, "1", value, n=differences.size, reason=note)
+
+
+CASES: dict[str, Callable[[Case, Samples, SummaryContext], list[Measurement]]] = {
+    plan.DETERMINISM: _determinism,
+    plan.BATCH_INVARIANCE: _batch_invariance,
+    plan.THREAD_INVARIANCE: _thread_invariance,
+    plan.BAD_INPUT: _bad_input,
+    plan.NONFINITE_INPUT: _nonfinite_input,
+    plan.TRUNCATED_FILE: _truncated_file,
+    plan.BIT_FLIPS: _bit_flips,
+    plan.PROVENANCE: _provenance,
+}

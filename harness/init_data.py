@@ -1,0 +1,160 @@
+"""How the data of a model have to be read: its label column, and the size and colour of its images."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from harness.config import DataTable, ImageTable
+from harness.core.artifact import TensorSpec
+from harness.core.errors import DataError
+from harness.data.datasets import DataSource, load
+from harness.data.images import IMAGE_SUFFIXES
+
+Splitting = Literal["hash", "first", "none"]
+
+LABEL_NAMES = ("label", "labels", "class", "target", "y", "category")
+TABLES = (".csv", ".tsv", ".parquet")
+#: For a model that takes images of any size and images that differ in it.
+OPEN_SIZE = 224
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One table ``[data]``, or several that differ in how images are resized, the likeliest first."""
+
+    tables: tuple[DataTable, ...]
+    notes: tuple[str, ...] = ()
+
+
+def find(
+    data: str, labels: Path | None, inputs: Sequence[TensorSpec], *, split: Splitting, channels_first: bool
+) -> Source:
+    """Say how to read the data.
+
+    Raises
+    ------
+    DataError
+        There is nothing there, or no label column can be told.
+    """
+    if ":" in data and not Path(data).exists():
+        return Source((DataTable(callable=data, split=split),))
+    path = Path(data).resolve()
+    table = DataTable(path=str(path), labels=str(labels.resolve()) if labels else "", split=split)
+    if not path.exists():
+        raise DataError(
+            f"{data} does not exist",
+            where=str(path),
+            next_step="name a file, a folder, or package.module:function",
+        )
+    if path.is_dir():
+        images, notes = _images(path, inputs, channels_first=channels_first)
+        return Source(tuple(table.model_copy(update={"image": image}) for image in images), notes)
+    if path.suffix in TABLES and labels is None:
+        column = _label_column(path, inputs)
+        return Source((table.model_copy(update={"label_column": column}),), _column_notes(column))
+    return Source((table,))
+
+
+def _column_notes(column: str | int | None) -> tuple[str, ...]:
+    return () if column is None else (f"labels are taken from column {column!r}",)
+
+
+def _label_column(path: Path, inputs: Sequence[TensorSpec]) -> str | int | None:
+    """The column that is one too many for the model: by its name, else the first or the last."""
+    names = _columns(path)
+    wanted = [size or 0 for size in inputs[0].shape[1:]]
+    features = math.prod(wanted) if wanted and all(wanted) else None
+    if features == len(names):
+        return None
+    for name in names:
+        if name.strip().lower() in LABEL_NAMES:
+            return name
+    if features is None or features != len(names) - 1:
+        raise DataError(
+            f"{path.name} has {len(names)} columns, the model takes {features or 'any number of'} features",
+            where=str(path),
+            cause="which column is the label cannot be told",
+            next_step="name a column label in the first line, or give labels a file of their own: --labels",
+        )
+    first, last = (_is_class_column(path, column) for column in (0, len(names) - 1))
+    return 0 if first or not last else len(names) - 1
+
+
+def _is_class_column(path: Path, column: int) -> bool:
+    """Whether a column looks like classes: whole numbers from 0, or text, each class more than once."""
+    try:
+        labels = load(DataSource(path=path, label_column=column)).labels
+    except DataError:
+        return False  # without it, what is left are no features
+    if labels is None or labels.dtype.kind not in "iu":
+        return False
+    return bool(labels.min() >= 0) and 2 * len(set(labels.tolist())) <= len(labels)
+
+
+def _columns(path: Path) -> list[str]:
+    if path.suffix == ".parquet":
+        import pandas as pd
+
+        return [str(name) for name in pd.read_parquet(path).columns]
+    with path.open(newline="", encoding="utf-8-sig", errors="replace") as lines:
+        return next(csv.reader(lines, delimiter="\t" if path.suffix == ".tsv" else ","), [])
+
+
+def _images(
+    folder: Path, inputs: Sequence[TensorSpec], *, channels_first: bool
+) -> tuple[list[ImageTable], tuple[str, ...]]:
+    """Ways to bring images to the model's size: crop the middle, fill the frame, or stretch."""
+    files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES)
+    if not files:
+        raise DataError(
+            f"{folder.name} holds no images",
+            where=str(folder),
+            next_step=f"known suffixes: {' '.join(sorted(IMAGE_SUFFIXES))}",
+        )
+    shape = inputs[0].shape[1:]
+    if len(inputs) != 1 or len(shape) != 3:
+        raise DataError(
+            f"images do not fit the model, which takes {', '.join(spec.name for spec in inputs)}",
+            where=str(folder),
+            next_step="save an .npz with an array for each input",
+        )
+    first = shape[0] in (1, 3) and (channels_first or shape[2] not in (1, 3))
+    channels, *size = (shape[0], *shape[1:]) if first else (shape[2], *shape[:2])
+    colour: Literal["L", "RGB"] = "L" if channels == 1 else "RGB"
+    found = _sizes(files)
+    notes: tuple[str, ...] = ()
+    if None in size and len(found) == 1:
+        return [ImageTable(colour=colour)], notes
+    height, width = (OPEN_SIZE if side is None else side for side in size)
+    if None in size:
+        notes = (f"the model leaves the image size open: {height}x{width} taken, see [data.image] size",)
+    if found == {(height, width)}:
+        return [ImageTable(colour=colour)], notes
+    ways = [ImageTable(size=(height, width), resize="cover", crop=0.875, colour=colour)]
+    ways.append(ImageTable(size=(height, width), resize="cover", colour=colour))
+    ways.append(ImageTable(size=(height, width), resize="stretch", colour=colour))
+    return ways, notes
+
+
+def _sizes(files: Sequence[Path]) -> set[tuple[int, int]]:
+    """Heights and widths as the files' headers tell them; nothing is decoded."""
+    from PIL import Image, UnidentifiedImageError
+
+    found = set()
+    for file in files:
+        try:
+            with Image.open(file) as image:
+                found.add((image.height, image.width))
+        except (UnidentifiedImageError, OSError) as error:
+            raise DataError(
+                f"{file.name} cannot be read as an image: {error}",
+                where=str(file),
+                cause="damaged, or not an image",
+                next_step="mend or remove it",
+            ) from error
+    return found

@@ -1,0 +1,148 @@
+"""The usual preprocessings that fit a model and its data, the simplest first."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.core.artifact import TensorSpec
+from harness.core.errors import DataError
+from harness.core.preprocess import Preprocess
+from harness.data.datasets import Dataset
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+#: The simplest first: it is taken where others do no better.
+RANGES = {
+    "0-255": Preprocess(),
+    "0-1": Preprocess(scale=1 / 255),
+    "-1..1": Preprocess(scale=1 / 255, mean=(0.5,), std=(0.5,)),
+    "ImageNet mean/std": Preprocess(scale=1 / 255, mean=IMAGENET_MEAN, std=IMAGENET_STD),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """How the raw samples of one input fit the model, before anything is known of their values.
+
+    Parameters
+    ----------
+    kind : str
+        ``image`` (pixels, uint8), ``features`` (numbers), ``codes`` (integers that the model takes as such).
+    step : Preprocess
+        Layout, shape and dtype.
+    channels : int
+        On the last axis of a raw image; 0 where there is no such axis.
+    """
+
+    kind: str
+    step: Preprocess
+    channels: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Guess:
+    """One preprocessing of all inputs, in words and as it is configured."""
+
+    text: str
+    steps: Mapping[str, Preprocess]
+
+
+def fit(name: str, raw: NDArray[np.generic], spec: TensorSpec, *, channels_first: bool) -> Fit:
+    """Find the layout in which raw samples fit an input.
+
+    Parameters
+    ----------
+    raw : ndarray, shape (n, …)
+    channels_first : bool
+        Preferred where an image fits either way.
+
+    Raises
+    ------
+    DataError
+        They fit in none.
+    """
+    sample, wanted = raw.shape[1:], spec.shape[1:]
+    dtype = "float32" if spec.quantization is not None else spec.dtype
+    pixels = raw.dtype == np.uint8
+    # Real numbers are what a preprocessing is for; a model that takes integers takes them as they are.
+    kind = "image" if pixels else "features"
+    if not np.issubdtype(np.dtype(dtype), np.floating):
+        kind = "codes"
+    channels = sample[-1] if pixels and len(sample) == 3 and sample[-1] in (1, 3, 4) else 0
+    known = Preprocess(dtype=dtype)
+    if channels:
+        first = replace(known, layout="NCHW")
+        ways = [(first, (sample[2], *sample[:2])), (known, sample)]
+        for step, shape in ways if channels_first else reversed(ways):
+            if not spec.shape or _is(shape, wanted):
+                return Fit(kind, step, channels)
+    if not spec.shape or _is(sample, wanted):
+        return Fit(kind, known, channels)
+    fixed = [size for size in wanted if size is not None]
+    if len(fixed) == len(wanted) and math.prod(fixed) == math.prod(sample):
+        return Fit(kind, replace(known, shape=tuple(fixed)), channels)
+    takes = "[" + ", ".join("?" if size is None else str(size) for size in wanted) + "]"
+    raise DataError(
+        f"samples of shape {list(sample)} do not fit the input {name}, which takes {takes}",
+        cause="other data than the model's, or a label column among the features",
+        next_step="give data of the model's shape (image files are resized, arrays are not)",
+    )
+
+
+def _is(shape: Sequence[int], wanted: Sequence[int | None]) -> bool:
+    return len(shape) == len(wanted) and all(w in (None, s) for s, w in zip(shape, wanted, strict=True))
+
+
+def guesses(fits: Mapping[str, Fit], calibration: Dataset) -> list[Guess]:
+    """The usual preprocessings of such inputs, the simplest first; all inputs of a kind are treated alike.
+
+    Parameters
+    ----------
+    calibration : Dataset
+        Where the statistics of features come from.
+    """
+    kinds = {found.kind for found in fits.values()}
+    channels = min((found.channels for found in fits.values() if found.kind == "image"), default=0)
+    colours = ("RGB", "BGR") if channels == 3 else ("",)
+    ranges, tables = [""], [""]
+    if "image" in kinds:
+        ranges = [text for text in RANGES if channels == 3 or "ImageNet" not in text]
+    else:
+        tables = ["as is"]
+    if "features" in kinds and len(calibration) > 1:
+        tables = ["as is", "standardised"]
+    found = []
+    for table, colour, values in itertools.product(tables, colours, ranges):
+        steps = {}
+        for name, how in fits.items():
+            steps[name] = how.step
+            if how.kind == "image":
+                known = RANGES[values]
+                steps[name] = replace(
+                    how.step,
+                    scale=known.scale,
+                    mean=known.mean[::-1] if colour == "BGR" else known.mean,
+                    std=known.std[::-1] if colour == "BGR" else known.std,
+                    reverse_channels=colour == "BGR",
+                )
+            elif how.kind == "features" and table == "standardised":
+                steps[name] = _standardised(how.step, calibration.inputs[name])
+        found.append(Guess(", ".join(text for text in (colour, values, table) if text), steps))
+    return found
+
+
+def _standardised(step: Preprocess, raw: NDArray[np.generic]) -> Preprocess:
+    values = raw.astype(np.float64)
+    axes = tuple(range(max(1, values.ndim - 1)))
+    mean, std = values.mean(axis=axes), values.std(axis=axes)
+    std = np.where(std > 0, std, 1.0)  # a constant feature is only centred
+
+    def rounded(array: NDArray[np.float64]) -> tuple[float, ...]:
+        return tuple(float(f"{value:.7g}") for value in np.atleast_1d(array))
+
+    return replace(step, mean=rounded(mean), std=rounded(std))

@@ -1,0 +1,187 @@
+"""Writes a ``validation.toml`` with the reasons beside the values."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.config import DataTable
+from harness.core.preprocess import Preprocess
+from harness.init_gates import Limit
+
+#: Outputs of this size altogether are reduced on the device instead of kept.
+KEEP_MOST_BYTE = 300_000_000
+FAMILIES = {
+    "image": ("gaussian_noise", "impulse_noise", "gaussian_blur", "brightness", "contrast", "pixelate"),
+    "features": ("gaussian_noise", "dropout", "gain", "offset", "spikes", "resolution"),
+}
+SEVERITIES = (1, 3, 5)
+HEAD = """\
+# Written by harness init; it runs as it is. models/digits/validation.toml documents every setting.
+schema = 1
+"""
+ASSUMED = (
+    ("same inputs as the host", "accuracy", "input_digest_equal"),
+    ("deterministic", "reliability", "deterministic_*"),
+    ("provider as asked", "reliability", "provider_as_asked"),
+    ("precision as asked", "reliability", "precision_as_asked"),
+)
+LATENCY = """\
+# [[gate]]                       # say what is fast enough, and take the # away
+# name = "latency p99"
+# suite = "performance"
+# metric = "latency_p99"
+# max = "10 ms"
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """All that the file says.
+
+    Parameters
+    ----------
+    model, folder : Path
+        The model, and the folder of the file; paths beneath it are written relative to it.
+    fmt : str
+    task : str
+    data : DataTable
+        With absolute paths.
+    steps : mapping of input name to Preprocess
+    shapes : mapping of input name to shape
+    shift_kind : str
+    quantizes : bool
+        There is an int8 variant to make.
+    limits : mapping of gate name to (table, Limit)
+        The gates whose limits the sample decides.
+    output_byte : int
+        Of one case, all samples.
+    """
+
+    model: Path
+    folder: Path
+    fmt: str
+    task: str
+    data: DataTable
+    steps: Mapping[str, Preprocess]
+    shapes: Mapping[str, tuple[int | None, ...]]
+    shift_kind: str
+    quantizes: bool
+    limits: Mapping[str, tuple[Mapping[str, Any], Limit]]
+    output_byte: int
+
+
+def write(contents: Contents) -> str:
+    """Compose the text."""
+    blocks = [HEAD, _model(contents), _shapes(contents), _data(contents)]
+    blocks += [_input(name, step) for name, step in contents.steps.items()]
+    blocks += [_variants(contents), _shifts(contents), _suites(contents)]
+    for name, (gate, limit) in contents.limits.items():
+        blocks.append(_table("[[gate]]", {"name": name, **gate}, {"max": limit.why, "min": limit.why}))
+    for name, suite, metric in ASSUMED:
+        blocks.append(_table("[[gate]]", {"name": name, "suite": suite, "metric": metric, "min": 1}))
+    return "\n".join([*(block for block in blocks if block), LATENCY])
+
+
+def _table(head: str, values: Mapping[str, Any], why: Mapping[str, str] | None = None) -> str:
+    lines = [head]
+    for key, value in values.items():
+        line = f"{_key(key)} = {_value(value)}"
+        lines.append(f"{line:<32} # {why[key]}" if why and key in why else line)
+    return "\n".join(lines) + "\n"
+
+
+def _key(name: str) -> str:
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else json.dumps(name, ensure_ascii=False)
+
+
+def _value(value: Any) -> str:  # noqa: ANN401 - whatever TOML holds
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{_key(name)} = {_value(item)}" for name, item in value.items()) + " }"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(map(_value, value)) + "]"
+    # JSON's strings, numbers and booleans are TOML's.
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _path(path: str | Path, folder: Path) -> str:
+    """Relative where it lies beneath the file's folder, so that the folder can be moved."""
+    resolved, root = Path(path).resolve(), folder.resolve()
+    return resolved.relative_to(root).as_posix() if resolved.is_relative_to(root) else str(resolved)
+
+
+def _model(contents: Contents) -> str:
+    name = re.sub(r"[^A-Za-z0-9_.+-]", "-", contents.model.stem).lstrip("_.+-")[:64] or "model"
+    table: dict[str, Any] = {"name": name}
+    if contents.fmt == "onnx":
+        table["file"] = _path(contents.model, contents.folder)
+    return _table("[model]", {**table, "task": contents.task})
+
+
+def _shapes(contents: Contents) -> str:
+    open_ones = {name: shape for name, shape in contents.shapes.items() if None in shape[1:]}
+    if not open_ones or contents.fmt != "onnx":
+        return ""
+    lines = ["# [shapes]                       # fixes what the model leaves open; TFLite may need it"]
+    lines += [
+        f"# {_key(name)} = {_value(['?' if size is None else size for size in shape])}"
+        for name, shape in open_ones.items()
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _data(contents: Contents) -> str:
+    data = contents.data
+    table = {
+        "callable": data.callable,
+        "path": _path(data.path, contents.folder) if data.path else "",
+        "labels": _path(data.labels, contents.folder) if data.labels else "",
+        "label_column": data.label_column,
+        "split": data.split,
+    }
+    why = {"split": "how calibration samples are set apart: hash, first, none"}
+    text = _table("[data]", {key: value for key, value in table.items() if value not in ("", None)}, why)
+    if data.image is not None:
+        known = data.image.model_dump(exclude_defaults=True)
+        text += "\n" + _table("[data.image]", known or {"resize": data.image.resize})
+    return text
+
+
+def _input(name: str, step: Preprocess) -> str:
+    plain = Preprocess()
+    known = {key: value for key, value in step.to_json().items() if value != getattr(plain, key)}
+    why = {"scale": "x = (raw * scale - mean) / std", "layout": "channels to the front"}
+    return _table(f"[input.{_key(name)}]", known, why)
+
+
+def _variants(contents: Contents) -> str:
+    if contents.fmt != "onnx":
+        return _table("[variants.float32]", {"files": {contents.fmt: _path(contents.model, contents.folder)}})
+    if not contents.quantizes:
+        return "# [variants.int8]                # needs calibration samples: [data] split\n"
+    return _table("[variants.int8]", {"recipe": [{"pass": "quantize", "calibration": "minmax"}]})
+
+
+def _shifts(contents: Contents) -> str:
+    if contents.shift_kind == "none":
+        return _table("[shifts]", {"kind": "none"})
+    table = {
+        "kind": contents.shift_kind,
+        "families": FAMILIES[contents.shift_kind],
+        "severities": SEVERITIES,
+    }
+    return _table("[shifts]", table, {"severities": "of 1 to 5"})
+
+
+def _suites(contents: Contents) -> str:
+    cells = len(FAMILIES.get(contents.shift_kind, ())) * len(SEVERITIES)
+    # The reference and, of each target, two variants; `clean` once more in the pinned setting.
+    altogether = contents.output_byte * (cells + 2) * 3
+    text = "[suites.performance]\n[suites.accuracy]\n"
+    if altogether > KEEP_MOST_BYTE:
+        text += f'keep = "reduced"                 # the outputs would take {altogether / 1e9:.1f} GB\n'
+    return text + "[suites.reliability]\n"

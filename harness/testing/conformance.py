@@ -1,0 +1,376 @@
+"""What every backend must do, as a class to subclass.
+
+::
+
+    class TestMine(BackendConformance):
+        backend = MyBackend
+
+        def artifact_for(self, model, folder): ...   # where it does not open ONNX
+
+Expected outputs come from numpy. A known failure carries its reason in ``expected_failures``; one that
+passes, and a name that no test has, are errors.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from harness.core.artifact import Artifact
+from harness.core.contracts import Backend, Session, SupportsBinding
+from harness.core.errors import BackendError
+from harness.core.job import Options
+from harness.core.preprocess import Feeds, to_feeds, to_outputs
+from harness.testing.models import AFFINE, FLATTEN, KNOWN_MODELS, RELU, TWO_INPUTS, KnownModel, write_artifact
+
+Mistake = Callable[[Feeds], dict[str, Any]]
+
+
+def _changed(change: Callable[[NDArray[Any]], Any]) -> Mistake:
+    """Make a mistake in the first input."""
+
+    def apply(feeds: Feeds) -> dict[str, Any]:
+        name = next(iter(feeds))
+        return {**feeds, name: change(feeds[name])}
+
+    return apply
+
+
+MISTAKES: Mapping[str, Mistake] = {
+    "unknown_name": lambda feeds: {f"{name}_": array for name, array in feeds.items()},
+    "missing_input": lambda feeds: dict(list(feeds.items())[1:]),
+    "extra_input": lambda feeds: {**feeds, "extra": np.zeros(1, np.float32)},
+    "longer_row": _changed(lambda x: np.concatenate([x, x[..., :1]], axis=-1)),
+    "shorter_row": _changed(lambda x: x[..., :-1].copy()),
+    "same_bytes_other_shape": _changed(lambda x: x.reshape(x.shape[-1], -1)),
+    "fewer_dimensions": _changed(lambda x: x[0].copy()),
+    "more_dimensions": _changed(lambda x: x[None]),
+    "scalar": _changed(lambda x: np.array(1, x.dtype)),
+    "float64": _changed(lambda x: x.astype(np.float64)),
+    "float16": _changed(lambda x: x.astype(np.float16)),
+    "int32": _changed(lambda x: x.astype(np.int32)),
+    "uint8": _changed(lambda x: x.astype(np.uint8)),
+    "big_endian": _changed(lambda x: x.astype(">f4")),
+    "text": _changed(lambda x: x.astype(np.str_)),
+    "list": _changed(lambda x: x.tolist()),
+    "none": _changed(lambda _: None),
+}
+
+
+class BackendConformance:
+    """Subclass it under a name that starts with ``Test``.
+
+    Attributes
+    ----------
+    backend : type
+        The backend, or a callable that makes one.
+    options : Options
+        For pinned numbers: one thread, float32.
+    tolerance : float
+        Absolute and relative, of results near 1.
+    expected_failures : mapping of test name to reason
+    """
+
+    backend: ClassVar[Callable[[], Backend]]
+    options: ClassVar[Options] = Options(threads=1, precision="f32")
+    tolerance: ClassVar[float] = 1e-5
+    expected_failures: ClassVar[Mapping[str, str]] = {}
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        for name, reason in cls.expected_failures.items():
+            test = getattr(cls, name, None)
+            if not name.startswith("test_") or not callable(test):
+                raise TypeError(f"{cls.__name__}.expected_failures names {name}, which is no test of the kit")
+            setattr(cls, name, pytest.mark.xfail(reason=reason, strict=True)(_copy(test)))
+
+    def artifact_for(self, model: Any, folder: Path) -> Artifact:  # noqa: ANN401 - onnx.ModelProto
+        """Write an ``onnx.ModelProto`` as a file that the backend opens; override it for another format."""
+        return write_artifact(model.SerializeToString(), folder, "model.onnx")
+
+    # Helpers
+
+    def _artifact(self, known: KnownModel, folder: Path) -> Artifact:
+        place = folder / known.name
+        place.mkdir(exist_ok=True)
+        return self.artifact_for(known.to_onnx(), place)
+
+    def _open(self, known: KnownModel, folder: Path, options: Options | None = None) -> _Opened:
+        artifact = self._artifact(known, folder)
+        return _Opened(known, artifact, type(self).backend().open(artifact, options or self.options))
+
+    def _agree(self, found: NDArray[Any], wanted: NDArray[Any]) -> None:
+        assert found.dtype == wanted.dtype
+        np.testing.assert_allclose(found, wanted, rtol=self.tolerance, atol=self.tolerance)
+
+    @pytest.fixture
+    def affine(self, tmp_path: Path) -> Iterator[_Opened]:
+        """The model that most tests use."""
+        with self._open(AFFINE, tmp_path) as opened:
+            yield opened
+
+    # What it says of itself
+
+    def test_probe_says_version_and_devices(self) -> None:
+        """It can run here, or the kit would not be run."""
+        found = type(self).backend().probe()
+        assert found.version
+        assert found.devices
+        assert not found.reason
+
+    def test_specs_describe_the_model(self, tmp_path: Path) -> None:
+        """Names, dtypes and shapes, with None for the batch."""
+        with self._open(TWO_INPUTS, tmp_path) as opened:
+            inputs, outputs = opened.session.inputs, opened.session.outputs
+        assert sorted(spec.shape for spec in inputs) == [(None, 3), (None, 4)]
+        assert [spec.shape for spec in outputs] == [(None, 3)]
+        assert {spec.dtype for spec in inputs + outputs} == {"float32"}
+        assert {spec.quantization for spec in inputs + outputs} == {None}
+
+    def test_effective_is_what_was_asked_for(self, affine: _Opened) -> None:
+        """Provider, precision and threads."""
+        effective = affine.session.effective
+        assert effective["provider"]
+        assert effective["precision"] == "f32"
+        assert effective["threads"] == "1"
+
+    def test_default_options_open(self, tmp_path: Path) -> None:
+        """The runtime's own choice is named too."""
+        with self._open(AFFINE, tmp_path, Options()) as opened:
+            assert all(opened.session.effective[key] for key in ("provider", "precision", "threads"))
+
+    # Numbers
+
+    @pytest.mark.parametrize("known", KNOWN_MODELS, ids=lambda known: known.name)
+    @pytest.mark.parametrize("samples", [1, 7])
+    def test_results_agree_with_numpy(self, known: KnownModel, samples: int, tmp_path: Path) -> None:
+        """One sample and several."""
+        feeds = known.feeds(samples)
+        with self._open(known, tmp_path) as opened:
+            self._agree(opened.run(feeds), known.oracle(feeds))
+
+    def test_batch_may_change(self, affine: _Opened) -> None:
+        """Up, down and back."""
+        for samples in (3, 1, 8, 3):
+            feeds = AFFINE.feeds(samples, seed=samples)
+            self._agree(affine.run(feeds), AFFINE.oracle(feeds))
+
+    def test_repeats_are_equal_bit_by_bit(self, affine: _Opened) -> None:
+        """In one session."""
+        feeds = AFFINE.feeds(4)
+        first, *others = (affine.run(feeds).tobytes() for _ in range(5))
+        assert all(other == first for other in others)
+
+    def test_sessions_are_equal_bit_by_bit(self, affine: _Opened, tmp_path: Path) -> None:
+        """In two sessions of one file."""
+        feeds = AFFINE.feeds(4)
+        with self._open(AFFINE, tmp_path) as other:
+            assert affine.run(feeds).tobytes() == other.run(feeds).tobytes()
+
+    def test_two_sessions_do_not_meet(self, affine: _Opened, tmp_path: Path) -> None:
+        """Two models, in turns."""
+        with self._open(RELU, tmp_path) as other:
+            for seed in range(3):
+                feeds, feeds_other = AFFINE.feeds(2, seed), RELU.feeds(2, seed)
+                self._agree(affine.run(feeds), AFFINE.oracle(feeds))
+                self._agree(other.run(feeds_other), RELU.oracle(feeds_other))
+
+    def test_nan_is_not_hidden(self, affine: _Opened) -> None:
+        """It reaches the row's outputs, and no other row's."""
+        self._spoil_a_row(affine, np.nan)
+
+    @pytest.mark.parametrize("value", [np.inf, -np.inf])
+    def test_infinity_is_not_hidden(self, affine: _Opened, value: float) -> None:
+        """It reaches the row's outputs, and no other row's."""
+        self._spoil_a_row(affine, value)
+
+    def _spoil_a_row(self, affine: _Opened, value: float) -> None:
+        feeds = AFFINE.feeds(3)
+        clean = AFFINE.oracle(feeds)
+        feeds["x"][1, 0] = value
+        found = affine.run(feeds)
+        assert not np.isfinite(found[1]).any()  # no weight of x[0] is zero
+        self._agree(found[[0, 2]], clean[[0, 2]])
+
+    # Who owns what
+
+    @pytest.mark.parametrize("known", [AFFINE, FLATTEN], ids=lambda known: known.name)
+    def test_outputs_belong_to_the_caller(self, known: KnownModel, tmp_path: Path) -> None:
+        """The next run does not overwrite them, and they can be written to."""
+        first, second = known.feeds(2, seed=1), known.feeds(2, seed=2)
+        with self._open(known, tmp_path) as opened:
+            found = opened.run(first)
+            self._agree(opened.run(second), known.oracle(second))
+            self._agree(found, known.oracle(first))
+            found[...] = 0
+            self._agree(opened.run(first), known.oracle(first))
+        assert not found.any()
+
+    @pytest.mark.parametrize("known", [AFFINE, FLATTEN, RELU], ids=lambda known: known.name)
+    def test_inputs_belong_to_the_caller(self, known: KnownModel, tmp_path: Path) -> None:
+        """They are not written to, and what becomes of them later does not reach the outputs."""
+        feeds = known.feeds(2)
+        wanted, before = known.oracle(feeds), {name: array.copy() for name, array in feeds.items()}
+        with self._open(known, tmp_path) as opened:
+            found = opened.run(feeds)
+            for name, array in feeds.items():
+                np.testing.assert_array_equal(array, before[name])
+                array[...] = 9
+            self._agree(found, wanted)
+
+    @pytest.mark.parametrize("layout", ["fortran", "strided", "reversed", "read_only"])
+    def test_any_layout_in_memory(self, affine: _Opened, layout: str) -> None:
+        """Arrays that are not contiguous, or that must not be written to, are read right."""
+        x = AFFINE.feeds(4)["x"]
+        wanted = AFFINE.oracle({"x": x})
+        if layout == "fortran":
+            x = np.asfortranarray(x)
+        elif layout == "strided":
+            x = np.repeat(x, 2, axis=0)[::2]
+        elif layout == "reversed":
+            x = x[::-1].copy()[::-1]
+        else:
+            x.flags.writeable = False
+        self._agree(affine.run({"x": x}), wanted)
+
+    # Refusals
+
+    @pytest.mark.parametrize("mistake", MISTAKES)
+    @pytest.mark.parametrize("known", [AFFINE, TWO_INPUTS], ids=lambda known: known.name)
+    def test_mistake_is_refused_and_harms_nothing(
+        self, known: KnownModel, mistake: str, tmp_path: Path
+    ) -> None:
+        """Wrong names, shapes and dtypes raise BackendError; a correct call afterwards works."""
+        feeds = known.feeds(2)
+        with self._open(known, tmp_path) as opened:
+            for _ in range(2):  # before the first run, and after one
+                with pytest.raises(BackendError):
+                    opened.session.run(MISTAKES[mistake](opened.file_feeds(feeds)))
+                self._agree(opened.run(feeds), known.oracle(feeds))
+
+    @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9])
+    def test_truncated_file_is_refused(self, share: float, tmp_path: Path) -> None:
+        """At open, with nothing but BackendError."""
+        artifact = self._artifact(AFFINE, tmp_path)
+        data = artifact.path.read_bytes()
+        artifact.path.write_bytes(data[: int(len(data) * share)])
+        self._refused(artifact, self.options)
+
+    def test_missing_file_is_refused(self, tmp_path: Path) -> None:
+        """At open."""
+        artifact = self._artifact(AFFINE, tmp_path)
+        artifact.path.unlink()
+        self._refused(artifact, self.options)
+
+    def test_other_format_is_refused(self, tmp_path: Path) -> None:
+        """A file that says that it is something else is not tried."""
+        self._refused(replace(self._artifact(AFFINE, tmp_path), format="unheard-of"), self.options)
+
+    @pytest.mark.parametrize(
+        "asked",
+        [
+            {"provider": "NoSuchProvider"},
+            {"precision": "f7"},
+            {"extra": {"no_such_option": "1"}},
+            {"extra": {"no.such.option": "1"}},
+        ],
+        ids=["provider", "precision", "option", "dotted_option"],
+    )
+    def test_what_cannot_be_had_is_refused(self, asked: dict[str, Any], tmp_path: Path) -> None:
+        """Nothing else is opened in its place, and no option is ignored."""
+        self._refused(self._artifact(AFFINE, tmp_path), replace(self.options, **asked))
+
+    def _refused(self, artifact: Artifact, options: Options) -> None:
+        with pytest.raises(BackendError):
+            type(self).backend().open(artifact, options)
+
+    def test_closed_session_is_refused(self, tmp_path: Path) -> None:
+        """After the ``with`` block a run raises BackendError."""
+        with self._open(AFFINE, tmp_path) as opened:
+            pass
+        with pytest.raises(BackendError):
+            opened.run(AFFINE.feeds(1))
+
+    # SupportsBinding
+
+    def test_bound_call_equals_run(self, affine: _Opened) -> None:
+        """Bit by bit, more than once."""
+        feeds = AFFINE.feeds(3)
+        wanted = affine.run(feeds).tobytes()
+        call = affine.bind(feeds)
+        assert [call().tobytes() for _ in range(3)] == [wanted] * 3
+
+    def test_bound_call_keeps_its_feeds(self, affine: _Opened) -> None:
+        """What was bound is run, whatever the caller does to the arrays or to the session since."""
+        feeds, others = AFFINE.feeds(3), AFFINE.feeds(5, seed=1)
+        wanted = AFFINE.oracle(feeds)
+        call = affine.bind(feeds)
+        feeds["x"][...] = 9
+        self._agree(call(), wanted)
+        self._agree(affine.run(others), AFFINE.oracle(others))
+        self._agree(call(), wanted)
+        self._agree(affine.run(others), AFFINE.oracle(others))
+
+    def test_two_bound_calls_do_not_meet(self, affine: _Opened) -> None:
+        """Each has its own feeds; the outputs are valid until the next call."""
+        feeds = [AFFINE.feeds(samples, seed=samples) for samples in (2, 6)]
+        calls = [affine.bind(each) for each in feeds]
+        for _ in range(2):
+            for call, each in zip(calls, feeds, strict=True):
+                self._agree(call(), AFFINE.oracle(each))
+
+    def test_bind_refuses_what_run_refuses(self, affine: _Opened) -> None:
+        """At the time of binding, not at the first call."""
+        affine.bind(AFFINE.feeds(1))  # skips where it cannot
+        for mistake in MISTAKES.values():
+            with pytest.raises(BackendError):
+                affine.session.bind(mistake(affine.file_feeds(AFFINE.feeds(2))))  # type: ignore[attr-defined]
+
+
+class _Opened:
+    """An open session that takes canonical feeds and gives the one canonical output."""
+
+    def __init__(self, known: KnownModel, artifact: Artifact, session: Session) -> None:
+        self.known, self.artifact, self.session = known, artifact, session
+
+    def file_feeds(self, feeds: Feeds) -> Feeds:
+        return to_feeds(feeds, self.artifact, self.session.inputs)
+
+    def run(self, feeds: Feeds) -> NDArray[Any]:
+        return self._output(self.session.run(self.file_feeds(feeds)))
+
+    def bind(self, feeds: Feeds) -> Callable[[], NDArray[Any]]:
+        if not isinstance(self.session, SupportsBinding):
+            pytest.skip(f"{type(self.session).__name__} has no bind")
+        call = self.session.bind(self.file_feeds(feeds))
+        return lambda: self._output(call())
+
+    def _output(self, outputs: Any) -> NDArray[Any]:  # noqa: ANN401 - what bind returns is an object
+        assert set(outputs) == {spec.name for spec in self.session.outputs}
+        (output,) = to_outputs(outputs, self.artifact, self.session.outputs).values()
+        return output
+
+    def __enter__(self) -> _Opened:
+        self.session.__enter__()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.session.__exit__(*exc)
+
+
+def _copy(test: Callable[..., None]) -> Callable[..., None]:
+    """Make a function of its own, so that a mark on it does not reach the base class."""
+
+    @functools.wraps(test)
+    def copied(*arguments: Any, **named: Any) -> None:  # noqa: ANN401 - passed on
+        test(*arguments, **named)
+
+    copied.pytestmark = list(getattr(test, "pytestmark", []))  # type: ignore[attr-defined]
+    return copied

@@ -1,0 +1,168 @@
+"""A numpy runtime with faults that a test asks for by ``Options.extra``; a bench and a clock to drive it.
+
+The model file is ``<4 bytes magic><float32 weights (features, 3)>``; the model is ``x @ w``.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from harness.core.artifact import Artifact, TensorSpec, describe_file, sha256_file
+from harness.core.contracts import Availability
+from harness.core.errors import BackendError
+from harness.core.job import Batch, Case, DataRef, Job, Options, Samples, merge
+from harness.core.preprocess import Feeds, Outputs, Preprocess
+from harness.worker import DeviceBench, StoredData
+
+MAGIC = b"PLNT"
+FEATURES, ANSWERS, ROWS = 4, 3, 12
+_serial = itertools.count(1)
+
+
+class PlantedSession:
+    def __init__(self, weights: np.ndarray[Any, Any], options: Options) -> None:
+        self.fault = options.extra.get("fault", "")
+        fixed = options.extra.get("batch")
+        rows = int(fixed) if fixed else None
+        self.inputs = (TensorSpec("x", (rows, FEATURES), "float32"),)
+        self.outputs = (TensorSpec("y", (rows, ANSWERS), "float32"),)
+        self.threads = options.threads or 1
+        self.effective = {
+            "provider": "other" if self.fault == "provider" else options.provider or "numpy",
+            "precision": "bf16" if self.fault == "precision" else "f32",
+            "threads": str(self.threads),
+        }
+        self._weights, self._runs, self._serial = weights, 0, next(_serial)
+        self._wrong_calls = 0
+
+    def run(self, feeds: Feeds) -> Outputs:
+        self._runs += 1
+        x = feeds.get("x")
+        rows = self.inputs[0].shape[0]
+        fits = (
+            set(feeds) == {"x"}
+            and x is not None
+            and x.dtype == np.float32
+            and x.ndim == 2
+            and x.shape[1] == FEATURES
+            and rows in (None, len(x))
+        )
+        if not fits:
+            self._wrong_calls += 1
+            if self.fault == "accepts":
+                return {"y": np.zeros((1, ANSWERS), np.float32)}
+            if self.fault == "raises":
+                raise KeyError("x")
+            raise BackendError("the feeds do not fit")
+        assert x is not None
+        if self.fault == "hides":
+            x = np.nan_to_num(x, nan=0.0, posinf=0.0, neginf=0.0)
+        with np.errstate(invalid="ignore"):
+            y = (x[:, :, None] * self._weights).sum(axis=1)
+        nudges = {
+            "each_run": self._runs,
+            "each_session": self._serial,
+            "each_process": os.getpid() % 1000,
+            "batch": len(x) - 1,
+            "threads": self.threads - 1,
+            "poisoned": self._wrong_calls,
+        }
+        return {"y": y + np.float32(nudges.get(self.fault, 0) * 2.0**-10)}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        pass
+
+
+class BindingSession(PlantedSession):
+    def bind(self, feeds: Feeds) -> Callable[[], object]:
+        return lambda: self.run(feeds)
+
+
+class PlantedBackend:
+    name = "planted"
+    formats = ("onnx",)
+
+    def probe(self) -> Availability:
+        return Availability("1.0", ("numpy",))
+
+    def open(self, artifact: Artifact, options: Options) -> PlantedSession:
+        fault = options.extra.get("fault", "")
+        data = artifact.path.read_bytes()
+        damaged = sha256_file(artifact.path) != artifact.files[0].sha256
+        if damaged and fault == "crash":
+            os.kill(os.getpid(), signal.SIGSEGV)
+        if damaged and fault == "hang":
+            # What the alarm would do after its time; it has to be set.
+            assert signal.getitimer(signal.ITIMER_REAL)[0] > 0
+            signal.raise_signal(signal.SIGALRM)
+        if damaged and fault == "refuses":
+            raise BackendError("the file is damaged")
+        if options.threads and str(options.threads) == options.extra.get("not_threads"):
+            raise BackendError(f"{options.threads} threads cannot be had")
+        if data[:4] != MAGIC or len(data) != artifact.files[0].size_byte:
+            raise BackendError("not a planted model")
+        weights = np.frombuffer(data[4:], np.float32).reshape(FEATURES, ANSWERS)
+        kind = BindingSession if options.extra.get("binds") else PlantedSession
+        return kind(weights, options)
+
+
+class StepClock:
+    """Nanoseconds that pass only when a call says so."""
+
+    def __init__(self) -> None:
+        self.now_ns = 1_000
+
+    def __call__(self) -> int:
+        return self.now_ns
+
+
+def rows() -> np.ndarray[Any, Any]:
+    return np.random.default_rng(3).normal(size=(ROWS, FEATURES)).astype(np.float32)
+
+
+def batch(folder: Path, suite: str, cases: tuple[Case, ...], extra: Mapping[str, str] | None = None) -> Batch:
+    """A model, a data set in the store below `folder`, and the cases; both settings take `extra`."""
+    model = folder / "model.bin"
+    weights = np.random.default_rng(1).normal(size=(FEATURES, ANSWERS)).astype(np.float32)
+    model.write_bytes(MAGIC + weights.tobytes())
+    data = folder / "data"
+    data.mkdir()
+    np.save(data / "x.npy", rows())
+    digest = sha256_file(data / "x.npy")
+    (data / "x.npy").rename(data / f"{digest}.npy")
+    options = Options(threads=1, precision="f32", provider="numpy", extra=dict(extra or {}))
+    return Batch(
+        "here",
+        "planted",
+        "float32",
+        suite,
+        Artifact("float32", "onnx", (describe_file(model),), folder),
+        {"parity": options, "deploy": options},
+        {"x": Preprocess()},
+        {"clean": DataRef({"x": digest}, ROWS, rows().nbytes)},
+        cases,
+    )
+
+
+class InProcessBench(DeviceBench):
+    """The worker's own bench; a spawned case runs in this process, or is only noted."""
+
+    def __init__(self, batch: Batch, case: Case, folder: Path, measure: Any = None) -> None:
+        job = Job(batch.target, batch.backend, batch.variant, batch.suite, case)
+        super().__init__(batch, job, PlantedBackend(), StoredData(batch, folder), folder)
+        self.spawned: list[Case] = []
+        self._measure = measure
+
+    def spawn(self, case: Case) -> Samples:
+        self.spawned.append(case)
+        return merge(self._measure(self, case)) if self._measure else Samples()

@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from harness.core.artifact import TensorSpec
+from harness.core.contracts import CaseContext, SetInfo
+from harness.core.errors import ConfigurationError
+from suites.performance import cases as plan
+
+
+def context(settings: dict[str, Any] | None = None, **changed: Any) -> CaseContext:
+    values: dict[str, Any] = {
+        "variant": "int8",
+        "reference": False,
+        "quantized": True,
+        "task": "classification",
+        "settings": settings or {},
+        "sets": (SetInfo("clean", "clean", 0, 800, lambda n: ""),),
+        "batch": None,
+        "inputs": (TensorSpec("x", (None, 4), "float32"),),
+    }
+    return CaseContext(**(values | changed))
+
+
+def test_default_asks_all_processes_together_for_what_early_stopping_needs() -> None:
+    single_stream, offline = plan.cases(context())
+    assert (single_stream.name, offline.name) == ("single_stream", "offline")
+    assert {single_stream.setting, offline.setting} == {"deploy"}
+    params = single_stream.params
+    assert params["processes"] >= 5
+    assert params["processes"] * params["requests"] >= 662 > params["processes"] * (params["requests"] - 1)
+    assert offline.params["batch_sizes"] == [1, 8, 32]
+    assert offline.params["left_out"] == {}
+    assert offline.samples == 32
+
+
+def test_batch_sizes_beyond_the_samples_are_left_out_with_the_reason() -> None:
+    _, offline = plan.cases(context(max_samples=10))
+    assert offline.params["batch_sizes"] == [1, 8]
+    assert offline.params["left_out"] == {"32": "there are only 10 samples"}
+    assert offline.samples == 8
+
+
+def test_fixed_batch_is_the_only_one() -> None:
+    single_stream, offline = plan.cases(context(batch=4))
+    assert offline.params["batch_sizes"] == [4]
+    assert set(offline.params["left_out"]) == {"1", "8", "32"}
+    assert "fixed batch of 4" in offline.params["left_out"]["8"]
+    assert single_stream.samples == 5  # a row a process is enough: rows begin anew
+
+
+def test_reference_on_the_host_is_not_timed() -> None:
+    assert plan.cases(context(reference=True)) == ()
+
+
+def test_deadlines_outlast_what_is_timed() -> None:
+    settings = {"processes": 7, "max_seconds": 100, "rounds": 2, "batch_sizes": [1, 2, 3]}
+    single_stream, offline = plan.cases(context(settings))
+    assert single_stream.deadline_s > 7 * 100
+    assert offline.deadline_s > 2 * 3 * 100
+
+
+@pytest.mark.parametrize(
+    ("table", "key", "says"),
+    [
+        ({"proceses": 5}, "proceses", "did you mean processes?"),
+        ({"processes": 1}, "processes", "at least 2"),
+        ({"processes": True}, "processes", "whole number"),
+        ({"rounds": 2.0}, "rounds", "whole number"),
+        ({"seconds": "1"}, "seconds", "number of seconds"),
+        ({"warm_up_seconds": 0}, "warm_up_seconds", "above 0"),
+        ({"offline_seconds": float("inf")}, "offline_seconds", "number of seconds"),
+        ({"batch_sizes": []}, "batch_sizes", "list of whole numbers"),
+        ({"batch_sizes": [1, 0]}, "batch_sizes", "above 0"),
+        ({"batch_sizes": 8}, "batch_sizes", "list"),
+        ({"seconds": 30}, "seconds", "more than max_seconds, 20"),
+        ({"max_seconds": 0.1}, "seconds", "more than max_seconds, 0.1"),
+    ],
+)
+def test_check_names_the_key_and_what_it_must_be(table: dict[str, Any], key: str, says: str) -> None:
+    ((found, message),) = plan.check(table)
+    assert found == key
+    assert says in message
+
+
+def test_check_reports_every_problem_and_read_refuses() -> None:
+    table = {"processes": 0, "rounds": 0, "typo": 1}
+    assert [key for key, _ in plan.check(table)] == ["processes", "rounds", "typo"]
+    with pytest.raises(ConfigurationError) as caught:
+        plan.read(table)
+    assert len(caught.value.problems) == 3
+
+
+def test_read_takes_whole_seconds_and_lists() -> None:
+    settings = plan.read({"seconds": 1, "batch_sizes": [2, 4]})
+    assert settings.batch_sizes == (2, 4)
+    assert settings.seconds == 1
+    assert settings.processes == plan.Settings().processes

@@ -1,0 +1,201 @@
+from __future__ import annotations
+
+import gc
+import itertools
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from harness.core.job import Case, Samples, merge
+from suites.performance.measure import MAX_CALLS, WARM_UP_CALLS, measure, time_calls, timed_loop, warm_up
+from tests.unit.suites.planted import ROWS, InProcessBench, PlantedSession, StepClock, batch, rows
+
+LOOP = {"warm_up_seconds": 1e-6, "seconds": 1e-5, "max_seconds": 1.0}
+
+
+def planted(clock: StepClock, durations_ns: list[int]) -> Callable[[], None]:
+    """A call that takes the given times one after the other, the last one for ever."""
+    left = iter(durations_ns)
+
+    def call() -> None:
+        clock.now_ns += next(left, durations_ns[-1])
+
+    return call
+
+
+def test_time_calls_returns_each_duration_in_order() -> None:
+    clock = StepClock()
+    times_ns = time_calls(planted(clock, [5, 900, 7, 11]), clock, 4)
+    assert times_ns.dtype == np.int64
+    assert times_ns.tolist() == [5, 900, 7, 11]
+
+
+def test_collector_is_off_only_inside_the_loop() -> None:
+    seen = []
+    assert gc.isenabled()
+    time_calls(lambda: seen.append(gc.isenabled()), StepClock(), 3)
+    assert seen == [False] * 3
+    assert gc.isenabled()
+
+
+def test_collector_comes_back_after_a_failing_call() -> None:
+    def fail() -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        time_calls(fail, StepClock(), 1)
+    assert gc.isenabled()
+
+
+def test_warm_up_forgets_the_slow_first_calls() -> None:
+    clock = StepClock()
+    assert warm_up(planted(clock, [90_000] * 3 + [10]), clock, 3e-4) == 10
+    clock = StepClock()
+    started = clock.now_ns
+    warm_up(planted(clock, [10]), clock, 1e-6)
+    assert clock.now_ns - started == 1_000
+
+
+def test_warm_up_calls_a_slow_model_a_few_times_all_the_same() -> None:
+    clock = StepClock()
+    started = clock.now_ns
+    assert warm_up(planted(clock, [10**9]), clock, 1e-6) == 10**9
+    assert clock.now_ns - started == WARM_UP_CALLS * 10**9
+
+
+@pytest.mark.parametrize(
+    ("typical_ns", "least", "calls"),
+    [
+        (100, 1, 100),  # by seconds: 1e-5 s of 100 ns
+        (100, 300, 300),  # by the early-stopping rule
+        (10**7, 300, 100),  # by max_seconds: 1 s of 10 ms
+        (10**10, 300, 1),  # never less than one
+    ],
+)
+def test_number_of_timed_calls(typical_ns: int, least: int, calls: int) -> None:
+    clock = StepClock()
+    assert len(timed_loop(planted(clock, [typical_ns]), clock, case_of(LOOP), least)) == calls
+
+
+def test_call_that_a_coarse_clock_does_not_see_counts_as_1_ns() -> None:
+    readings = itertools.count()
+    times_ns = timed_loop(lambda: None, lambda: next(readings) // 64, case_of(LOOP), 1)
+    assert len(times_ns) == 10_000
+
+
+def test_trivial_calls_are_capped() -> None:
+    clock = StepClock()
+    case = case_of({**LOOP, "seconds": 1.0})
+    assert len(timed_loop(planted(clock, [1]), clock, case, 1)) == MAX_CALLS
+
+
+def case_of(params: dict[str, object], name: str = "single_stream") -> Case:
+    return Case(name, data="clean", samples=ROWS, params=params)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> StepClock:
+    """Each run of a planted session takes 100 ns and 10 ns a row."""
+    clock = StepClock()
+    honest = PlantedSession.run
+
+    def run(self: PlantedSession, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        clock.now_ns += 100 + 10 * len(feeds["x"])
+        return honest(self, feeds)
+
+    monkeypatch.setattr(PlantedSession, "run", run)
+    return clock
+
+
+def run_here(
+    folder: Path, case: Case, clock: StepClock, extra: dict[str, str] | None = None
+) -> tuple[Samples, InProcessBench]:
+    bench = InProcessBench(batch(folder, "performance", (case,), extra), case, folder, measure)
+    bench.clock = clock
+    return merge(measure(bench, case)), bench
+
+
+SINGLE = {**LOOP, "processes": 3, "requests": 200}
+
+
+def test_single_stream_joins_its_processes(tmp_path: Path, clock: StepClock) -> None:
+    samples, bench = run_here(tmp_path, case_of(SINGLE), clock)
+    assert [case.params["index"] for case in bench.spawned] == [0, 1, 2]
+    assert {case.deadline_s for case in bench.spawned} == {20.0}
+    a = samples.arrays
+    assert a["requests"].tolist() == [200] * 3
+    assert a["latency_ns"].tolist() == [110] * 600
+    assert a["first_ns"].tolist() == [110] * 3
+    assert a["load_ns"].shape == a["memory_peak_byte"].shape == (3,)
+    assert (a["memory_peak_byte"] > 2**20).all()
+    assert samples.values == {"batch": 1, "call": "run"}
+
+
+def test_single_stream_uses_binding_where_the_session_has_it(tmp_path: Path, clock: StepClock) -> None:
+    samples, _ = run_here(tmp_path, case_of(SINGLE), clock, {"binds": "1"})
+    assert samples.values["call"] == "bound"
+    assert samples.arrays["latency_ns"].tolist() == [110] * 600
+
+
+def test_each_process_times_another_row(
+    tmp_path: Path, clock: StepClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    timed = PlantedSession.run
+    monkeypatch.setattr(
+        PlantedSession, "run", lambda self, feeds: seen.append(feeds["x"][0]) or timed(self, feeds)
+    )
+    run_here(tmp_path, case_of(SINGLE), clock)
+    distinct = np.unique(np.array(seen), axis=0)
+    assert np.array_equal(distinct, np.unique(rows()[:3], axis=0))
+
+
+def test_fixed_batch_is_timed_whole_and_said(tmp_path: Path, clock: StepClock) -> None:
+    samples, _ = run_here(tmp_path, case_of(SINGLE), clock, {"batch": "5"})
+    assert samples.values["batch"] == 5
+    assert set(samples.arrays["latency_ns"].tolist()) == {150}
+
+
+OFFLINE = {**LOOP, "processes": 3, "batch_sizes": [1, 8, 12], "left_out": {"32": "too few"}}
+
+
+def test_offline_keeps_every_call_of_every_size(tmp_path: Path, clock: StepClock) -> None:
+    samples, _ = run_here(tmp_path, case_of(OFFLINE, "offline"), clock)
+    for size, call_ns in ((1, 110), (8, 180), (12, 220)):
+        calls = samples.arrays[f"batch{size}_calls"]
+        assert calls.tolist() == [-(-10_000 // call_ns)] * 3
+        assert samples.arrays[f"batch{size}_ns"].tolist() == [call_ns] * calls.sum()
+    assert samples.values == {"batch_sizes": [1, 8, 12], "left_out": {"32": "too few"}}
+
+
+def test_each_offline_round_begins_with_another_size(
+    tmp_path: Path, clock: StepClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    timed = PlantedSession.run
+
+    def run(self: PlantedSession, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        if sizes[-1:] != [len(feeds["x"])]:
+            sizes.append(len(feeds["x"]))
+        return timed(self, feeds)
+
+    monkeypatch.setattr(PlantedSession, "run", run)
+    run_here(tmp_path, case_of(OFFLINE, "offline"), clock)
+    assert sizes == [1, 8, 12, 8, 12, 1, 12, 1, 8]
+
+
+def test_file_with_a_fixed_batch_leaves_out_the_other_sizes(tmp_path: Path, clock: StepClock) -> None:
+    samples, _ = run_here(tmp_path, case_of(OFFLINE, "offline"), clock, {"batch": "8"})
+    assert samples.values["batch_sizes"] == [8]
+    assert set(samples.values["left_out"]) == {"1", "12", "32"}
+    assert "fixed batch of 8" in samples.values["left_out"]["1"]
+
+
+def test_row_of_a_process_begins_anew_where_the_set_ends(tmp_path: Path, clock: StepClock) -> None:
+    case = replace(case_of({**SINGLE, "index": ROWS + 1}), samples=ROWS)
+    samples, bench = run_here(tmp_path, case, clock)
+    assert bench.spawned == []
+    assert len(samples.arrays["latency_ns"]) == 200

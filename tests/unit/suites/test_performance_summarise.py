@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harness.core.artifact import Artifact, File
+from harness.core.contracts import SummaryContext
+from harness.core.job import Case, Job, JobResult, Options, Samples, Status
+from harness.core.measurement import Measurement
+from suites.performance.summarise import PerformanceSuite
+
+ARTIFACT = Artifact("int8", "openvino", (File("m.xml", "a", 1000), File("m.bin", "b", 234)), Path())
+
+
+def summarise(name: str, samples: Samples, *, emulated: bool = False) -> list[Measurement]:
+    job = Job("cpu", "onnxruntime", "int8", "performance", Case(name))
+    context = SummaryContext(ARTIFACT, Options(), "classification", None, lambda *_: None, emulated, {})
+    result = JobResult(job.key, Status.OK, samples=samples)
+    return PerformanceSuite().summarise(job, result, context)
+
+
+def single_stream(per_process: list[np.ndarray], **values: Any) -> Samples:
+    k = len(per_process)
+    return Samples(
+        {
+            "latency_ns": np.concatenate(per_process).astype(np.int64),
+            "requests": np.array([len(times) for times in per_process]),
+            "load_ns": np.full(k, 5_000_000),
+            "first_ns": np.full(k, 700_000),
+            "memory_peak_byte": np.full(k, 60 * 2**20),
+        },
+        {"batch": 1, "call": "bound"} | values,
+    )
+
+
+def by_metric(measurements: list[Measurement]) -> dict[str, Measurement]:
+    assert len({m.metric for m in measurements}) == len(measurements)
+    return {m.metric: m for m in measurements}
+
+
+def ramp(scale: int) -> np.ndarray:
+    """1000 latencies whose p50, p90, p99 are 500, 900, 990 times `scale`, in no order."""
+    return np.random.default_rng(scale).permutation(np.arange(1, 1001)) * scale
+
+
+def test_percentiles_are_the_processes_and_the_interval_is_over_them() -> None:
+    # Different lengths: the cut must be where each process ended.
+    scales = [100, 110, 120, 130, 145]
+    per_process = [ramp(scale) for scale in scales]
+    per_process[1] = np.concatenate([per_process[1]] * 3)
+    found = by_metric(summarise("single_stream", single_stream(per_process)))
+    logs = np.log(scales)
+    half = 2.1318467863 * logs.std(ddof=1) / math.sqrt(5)  # t(4) at one-sided 5 %
+    for metric, factor in (("latency_p50", 500), ("latency_p90", 900), ("latency_p99", 990)):
+        m = found[metric]
+        assert (m.unit, m.n, m.status, m.reason) == ("ns", 7000, Status.OK, "bound call")
+        assert m.value == pytest.approx(factor * math.exp(logs.mean()), rel=1e-12)
+        assert m.ci_low == pytest.approx(factor * math.exp(logs.mean() - half), rel=1e-9)
+        assert m.ci_high == pytest.approx(factor * math.exp(logs.mean() + half), rel=1e-9)
+
+
+def test_the_other_rows_of_single_stream() -> None:
+    found = by_metric(summarise("single_stream", single_stream([ramp(1), ramp(2)])))
+    assert (found["load_time"].value, found["load_time"].unit) == (pytest.approx(5e6), "ns")
+    assert (found["first_inference"].value, found["first_inference"].n) == (pytest.approx(7e5), 2)
+    assert (found["peak_memory"].value, found["peak_memory"].unit) == (pytest.approx(60 * 2**20), "byte")
+    assert (found["model_bytes"].value, found["model_bytes"].unit, found["model_bytes"].n) == (
+        1234,
+        "byte",
+        2,
+    )
+    assert abs(found["latency_lag1_autocorrelation"].value) < 0.1
+    assert all(m.n and m.unit for m in found.values())
+
+
+def test_dependent_requests_show_in_the_autocorrelation() -> None:
+    slow_then_fast = np.repeat([200, 100], 500)
+    found = by_metric(summarise("single_stream", single_stream([slow_then_fast, slow_then_fast])))
+    assert found["latency_lag1_autocorrelation"].value > 0.9
+
+
+def test_clock_too_coarse_to_vary_is_invalid() -> None:
+    found = by_metric(summarise("single_stream", single_stream([np.full(400, 64)] * 2)))
+    assert found["latency_lag1_autocorrelation"].status is Status.INVALID
+    assert found["latency_p50"].value == pytest.approx(64)
+
+
+@pytest.mark.parametrize(("n", "p90", "p99"), [(330, Status.OK, Status.INVALID), (331, Status.OK, Status.OK)])
+def test_too_few_requests_for_a_percentile_is_invalid_and_says_how_many(
+    n: int, p90: Status, p99: Status
+) -> None:
+    found = by_metric(summarise("single_stream", single_stream([ramp(1)[:n], ramp(2)[:n]])))
+    assert (found["latency_p90"].status, found["latency_p99"].status) == (p90, p99)
+    if p99 is Status.INVALID:
+        assert found["latency_p99"].reason == "too few samples: needs 662, has 660"
+        assert math.isfinite(found["latency_p99"].value)
+
+
+def test_emulated_clock_makes_every_time_invalid_and_leaves_the_size() -> None:
+    found = by_metric(summarise("single_stream", single_stream([ramp(1), ramp(2)]), emulated=True))
+    assert found.pop("model_bytes").status is Status.OK
+    assert {m.status for m in found.values()} == {Status.INVALID}
+    assert all("emulat" in m.reason for m in found.values())
+    rows = summarise("offline", offline(), emulated=True)
+    assert [m.status for m in rows] == [Status.INVALID, Status.INVALID, Status.SKIPPED]
+
+
+def test_fixed_batch_is_named() -> None:
+    found = by_metric(summarise("single_stream", single_stream([ramp(1), ramp(2)], batch=4, call="run")))
+    assert found["latency_p50"].reason == "run call, a fixed batch of 4"
+
+
+def offline() -> Samples:
+    return Samples(
+        {
+            "batch1_ns": np.array([1000, 1000, 2000, 2000]),
+            "batch1_calls": np.array([1, 1, 2]),
+            "batch8_ns": np.full(30, 4000),
+            "batch8_calls": np.full(3, 10),
+        },
+        {"batch_sizes": [1, 8], "left_out": {"32": "there are only 10 samples"}},
+    )
+
+
+def test_throughput_is_samples_per_second_by_batch_size() -> None:
+    one, eight, skipped = summarise("offline", offline())
+    assert (one.case, one.metric, one.unit) == ("offline_b1", "throughput", "1/s")
+    # 1e6, 1e6 and 0.5e6 a second: their geometric mean
+    assert one.value == pytest.approx(1e6 * 0.5 ** (1 / 3))
+    assert one.ci_low < 0.5e6 < one.value < 1e6 < one.ci_high
+    assert (eight.case, eight.value, eight.n) == ("offline_b8", pytest.approx(2e6), 240)
+    assert one.n == 4
+    assert (skipped.case, skipped.status) == ("offline_b32", Status.SKIPPED)
+    assert skipped.reason == "there are only 10 samples"
+    assert math.isnan(skipped.value)

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from harness.core.artifact import TensorSpec
+from harness.core.contracts import CaseContext, SetInfo
+from harness.core.errors import ConfigurationError
+from suites.reliability import cases as plan
+from suites.reliability import measure, summarise
+
+
+def context(settings: dict[str, Any] | None = None, **changed: Any) -> CaseContext:
+    values: dict[str, Any] = {
+        "variant": "int8",
+        "reference": False,
+        "quantized": True,
+        "task": "classification",
+        "settings": settings or {},
+        "sets": (SetInfo("clean", "clean", 0, 800, lambda n: ""),),
+        "batch": None,
+        "inputs": (TensorSpec("x", (None, 4), "float32"),),
+    }
+    return CaseContext(**(values | changed))
+
+
+def test_every_case_can_be_measured_and_summarised() -> None:
+    names = {case.name for case in plan.cases(context())}
+    assert names == set(measure.CASES) == set(summarise.CASES)
+
+
+def test_provenance_is_asked_in_both_settings_and_the_rest_as_shipped() -> None:
+    cases = plan.cases(context())
+    assert sorted(case.setting for case in cases if case.name == "provenance") == ["deploy", "parity"]
+    assert {case.setting for case in cases if case.name != "provenance"} == {"deploy"}
+    assert len({(case.name, case.setting) for case in cases}) == len(cases)
+
+
+def test_reference_on_the_host_is_not_tried() -> None:
+    assert plan.cases(context(reference=True)) == ()
+
+
+@pytest.mark.parametrize(
+    ("changed", "rows"), [({}, 8), ({"max_samples": 3}, 3), ({"settings": {"rows": 20}}, 20)]
+)
+def test_rows(changed: dict[str, Any], rows: int) -> None:
+    assert {case.samples for case in plan.cases(context(**changed))} == {rows}
+
+
+def test_more_damage_has_more_time() -> None:
+    few, many = (
+        next(case for case in plan.cases(context({"bit_flips": n})) if case.name == "bit_flips")
+        for n in (10, 500)
+    )
+    assert many.deadline_s - few.deadline_s == 490 * plan.DAMAGE_ALLOWANCE_S
+    assert many.params == {"count": 500, "seed": 0}
+
+
+@pytest.mark.parametrize(
+    ("table", "key", "says"),
+    [
+        ({"bitflips": 5}, "bitflips", "did you mean bit_flips?"),
+        ({"rows": 0}, "rows", "at least 1"),
+        ({"rows": 2.5}, "rows", "whole number"),
+        ({"repeats": True}, "repeats", "whole number"),
+        ({"seed": -1}, "seed", "at least 0"),
+        ({"threads": [1]}, "threads", "two or more"),
+        ({"threads": [2, 2]}, "threads", "different"),
+        ({"threads": [0, 1]}, "threads", "counts"),
+        ({"threads": 4}, "threads", "list"),
+    ],
+)
+def test_check_names_the_key_and_what_it_must_be(table: dict[str, Any], key: str, says: str) -> None:
+    ((found, message),) = plan.check(table)
+    assert found == key
+    assert says in message
+
+
+def test_check_reports_every_problem_and_read_refuses() -> None:
+    table = {"rows": 0, "threads": [], "typo": 1}
+    assert [key for key, _ in plan.check(table)] == ["rows", "threads", "typo"]
+    with pytest.raises(ConfigurationError) as caught:
+        plan.read(table)
+    assert len(caught.value.problems) == 3
+
+
+def test_read_freezes_what_toml_gives() -> None:
+    settings = plan.read({"threads": [2, 1], "seed": 0})
+    assert settings.threads == (2, 1)
+    assert settings.bit_flips == plan.Settings().bit_flips

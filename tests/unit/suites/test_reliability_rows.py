@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from harness.core.artifact import Artifact, File, Quantization, TensorSpec
+from harness.core.contracts import Session, Unsupported
+from suites.reliability.rows import compare, digest, stacked
+
+ARTIFACT = Artifact("float32", "onnx", (File("m", "a", 1),), Path())
+
+
+class Shapes:
+    def __init__(self, *outputs: TensorSpec) -> None:
+        self.outputs = outputs
+
+
+def against(a: Any, b: Any, spec: TensorSpec | None = None) -> dict[str, np.ndarray[Any, Any]]:
+    a, b = np.asarray(a), np.asarray(b)
+    session = cast(Session, Shapes(spec or TensorSpec("y", (None, 2), str(a.dtype))))
+    return cast(Any, compare({"y": a}, {"y": b}, ARTIFACT, session, len(a)))
+
+
+floats = arrays(np.float32, (5, 2), elements=st.floats(-100, 100, width=32))
+
+
+@given(floats, floats)
+def test_differences_are_those_of_numpy(a: np.ndarray, b: np.ndarray) -> None:
+    found = against(a, b)
+    gap = np.abs(a.astype(float) - b.astype(float)).max(axis=1)
+    assert np.array_equal(found["difference"], gap)
+    assert np.array_equal(found["bit_equal"], [x.tobytes() == y.tobytes() for x, y in zip(a, b, strict=True)])
+    for ratio, distance, row in zip(found["relative_difference"], gap, a, strict=True):
+        scale = float(np.abs(row).max())
+        assert ratio == (distance / scale if scale else (np.inf if distance else 0))
+
+
+@given(floats)
+def test_equal_rows_have_no_difference(a: np.ndarray) -> None:
+    found = against(a, a.copy())
+    assert found["bit_equal"].all()
+    assert not found["difference"].any()
+    assert not found["relative_difference"].any()
+
+
+def test_one_ulp_is_not_bit_equal() -> None:
+    a = np.ones((2, 2), np.float32)
+    b = a.copy()
+    b[1, 0] = np.nextafter(np.float32(1), np.float32(2))
+    found = against(a, b)
+    assert found["bit_equal"].tolist() == [True, False]
+    assert found["difference"].tolist() == [0.0, 2.0**-23]
+
+
+def test_nan_equals_nan_and_differs_infinitely_from_a_number() -> None:
+    a = np.array([[np.nan, 1], [np.nan, 1], [np.inf, 1], [np.inf, 1]], np.float32)
+    b = np.array([[np.nan, 1], [0, 1], [np.inf, 1], [-np.inf, 1]], np.float32)
+    assert against(a, b)["difference"].tolist() == [0.0, np.inf, 0.0, np.inf]
+
+
+def test_integers_are_compared_as_the_real_numbers_that_they_stand_for() -> None:
+    spec = TensorSpec("y", (None, 2), "int8", Quantization(0.5, 3))
+    found = against(np.array([[3, 7]], np.int8), np.array([[3, 9]], np.int8), spec)
+    assert found["difference"].tolist() == [1.0]
+    assert found["relative_difference"].tolist() == [0.5]
+
+
+def test_strings_are_equal_or_not() -> None:
+    labels = np.array([["cat", "a"], ["dog", "b"]], dtype=object)
+    other = np.array([["cat", "a"], ["cow", "b"]], dtype=object)
+    found = against(labels, other, TensorSpec("y", (None, 2), "object"))
+    assert found["bit_equal"].tolist() == [True, False]
+    assert digest({"y": labels}) == digest({"y": labels.copy()}) != digest({"y": other})
+
+
+def test_output_without_an_entry_a_row_cannot_be_compared() -> None:
+    y = np.zeros((3, 2), np.float32)
+    session = cast(Session, Shapes(TensorSpec("y", (3, 2), "float32")))
+    with pytest.raises(Unsupported, match="no entry for each of 2 rows"):
+        compare({"y": y}, {"y": y}, ARTIFACT, session, 2)
+    with pytest.raises(Unsupported, match="scalar"):
+        stacked([{"y": np.float32(1).reshape(())}])
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"y": np.array([[1, 2]], np.float32) + np.float32(1e-7)},
+        {"y": np.array([[1, 2]], np.float64)},
+        {"y": np.array([1, 2], np.float32)},
+        {"z": np.array([[1, 2]], np.float32)},
+        {"y": np.array([[1, 2]], np.float32), "z": np.zeros(1)},
+    ],
+)
+def test_digest_sees_names_dtypes_shapes_and_bytes(other: dict[str, np.ndarray]) -> None:
+    assert digest({"y": np.array([[1, 2]], np.float32)}) != digest(other)
+
+
+def test_digest_does_not_depend_on_the_order_or_the_layout_in_memory() -> None:
+    a, b = np.arange(6, dtype=np.float32).reshape(2, 3), np.zeros(1)
+    assert digest({"a": a, "b": b}) == digest({"b": b, "a": np.asfortranarray(a)})
