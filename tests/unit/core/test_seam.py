@@ -85,7 +85,7 @@ def test_opening_wraps_what_a_runtime_raises(tmp_path: Path) -> None:
     artifact = Artifact("float32", "onnx", (File("model.onnx", "", 0),), tmp_path)
     error = KeyError("a\n  b")
     with (
-        pytest.raises(BackendError, match="Runtime cannot open model.onnx") as found,
+        pytest.raises(BackendError, match=r"Runtime cannot open model\.onnx") as found,
         opening("Runtime", "x", artifact, ("onnx",)),
     ):
         raise error
