@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from harness.compression.recipe import Variant
@@ -143,7 +143,6 @@ def nothing_runs(
 
 def _reference(given: Ingredients) -> list[Batch]:
     """The same variants on the host, pinned, for everything that is relative to it."""
-    wanted = [(name, suite) for name, suite in given.suites.items()]
     batches = []
     for variant in sorted(given.variants, key=lambda v: v.name != FLOAT32):
         found = _reference_backend(given, variant)
@@ -151,19 +150,17 @@ def _reference(given: Ingredients) -> list[Batch]:
             continue
         backend, artifact = found
         host = Target(HOST, "the reference", (backend,), deploy=PARITY_OPTIONS)
-        for name, suite in wanted:
-            cases = suite.cases(_context(given, name, variant, None, reference=True))
-            cases = tuple(replace(case, samples=_most_samples(given, case)) for case in cases)
+        for name, suite in given.suites.items():
+            cases = suite.cases(_context(given, name, variant, _most_samples(given), reference=True))
             if cases:
                 batches.append(_batch(given, host, backend, variant, name, cases, artifact))
     return batches
 
 
-def _most_samples(given: Ingredients, case: Case) -> int:
+def _most_samples(given: Ingredients) -> int | None:
     """The reference runs no more samples than some target does."""
-    limits = [target.max_samples for target in given.targets]
-    known = [limit for limit in limits if limit is not None]
-    return case.samples if len(known) < len(limits) or not known else min(case.samples, max(known))
+    limits = [target.max_samples for target in given.targets if target.max_samples is not None]
+    return max(limits) if len(limits) == len(given.targets) else None
 
 
 def _reference_backend(given: Ingredients, variant: Variant) -> tuple[str, Artifact] | None:
