@@ -52,8 +52,8 @@ class OnnxRuntimeSession:
         """
         import onnxruntime
 
-        feeds = {name: array.copy() for name, array in feeds.items()}
         outputs = self.run(feeds)  # also checks the feeds and tells the shapes of the outputs
+        feeds = {name: array.copy() for name, array in feeds.items()}
         if self.effective["provider"] != CPU or any(
             spec.dtype == STRING for spec in self.inputs + self.outputs
         ):

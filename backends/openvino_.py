@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
-from typing import Any, Self
+from functools import partial
+from types import ModuleType
+from typing import Any, Self, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
 from harness.core.artifact import Artifact, TensorSpec
 from harness.core.contracts import Availability, Session
-from harness.core.errors import BackendError
 from harness.core.job import Options
 from harness.core.preprocess import Feeds, Outputs
 from harness.core.seam import STRING, absent, check_feeds, confirm, opening, refusal
@@ -20,13 +21,13 @@ class OpenVinoSession:
     """One compiled model and one request of it."""
 
     def __init__(self, model: Any, compiled: Any, effective: Mapping[str, str]) -> None:  # noqa: ANN401 - lazily imported
+        from openvino import Tensor
+
         self.inputs = tuple(_spec(port) for port in model.inputs)
         self.outputs = tuple(_spec(port) for port in model.outputs)
         self.effective = effective
         self._strings = any(spec.dtype == STRING for spec in self.inputs + self.outputs)
         self._names = tuple(spec.name for spec in self.outputs)
-        from openvino import Tensor
-
         self._tensor = Tensor
         self._compiled = compiled
         self._request = compiled.create_infer_request()
@@ -35,7 +36,7 @@ class OpenVinoSession:
         """Run once and copy the outputs; the inputs are read where they lie."""
         check_feeds(feeds, self.inputs)
         try:
-            self._fill(self._request, [feeds[spec.name] for spec in self.inputs])
+            self._fill(self._request, feeds)
             results = self._request.infer().to_tuple()
         except Exception as error:
             raise refusal(error, "OpenVINO failed to run the model") from error
@@ -45,20 +46,23 @@ class OpenVinoSession:
 
     def bind(self, feeds: Feeds) -> Callable[[], Outputs]:
         """Set a copy of `feeds` once, on a request of its own; the outputs are views of its memory."""
-        self.run(feeds)  # checks the feeds
+        self.run(feeds)  # checks them
+        feeds = {name: array.copy() for name, array in feeds.items()}
+        if self._strings:  # the runtime cannot share those
+            return partial(self.run, feeds)
         request = self._compiled.create_infer_request()
-        copies = [feeds[spec.name].copy() for spec in self.inputs]
-        self._fill(request, copies)
+        self._fill(request, feeds)
         infer, names = request.infer, self._names
 
-        def call(_memory: object = copies) -> Outputs:  # a shared tensor does not keep its array alive
+        def call(_memory: object = feeds) -> Outputs:  # a shared tensor does not keep its array alive
             return dict(zip(names, infer(share_outputs=True).to_tuple(), strict=True))
 
         return call
 
-    def _fill(self, request: Any, arrays: list[NDArray[Any]]) -> None:  # noqa: ANN401 - lazily imported
+    def _fill(self, request: Any, feeds: Feeds) -> None:  # noqa: ANN401 - lazily imported
         """Set the inputs by position: compiling can give a tensor other names than it has in the file."""
-        for index, array in enumerate(arrays):
+        for index, spec in enumerate(self.inputs):
+            array = feeds[spec.name]
             if array.dtype.kind == "O":
                 tensor = self._tensor(array.astype(np.str_))
             else:
@@ -82,25 +86,24 @@ class OpenVinoBackend:
     def probe(self) -> Availability:
         """Version and devices."""
         try:
-            import openvino
-
-            return Availability(openvino.get_version(), tuple(openvino.Core().available_devices))
+            openvino = _import()
+            version = openvino.get_version().partition("-")[0]  # without the build's number
+            return Availability(version, tuple(openvino.Core().available_devices))
         except Exception as error:  # noqa: BLE001 - whatever it raises, it cannot be used, and we say why
             return absent(error, "openvino")
 
     def open(self, artifact: Artifact, options: Options) -> Session:
         """Compile for one device, for latency, in one stream."""
         with opening("OpenVINO", "openvino", artifact, self.formats):
-            import openvino
-
+            openvino = _import()
             core = openvino.Core()
             device = options.provider or "CPU"
             model = core.read_model(_source(artifact))
             compiled = core.compile_model(model, device, _settings(core, device, options))
             effective = {
                 "provider": ",".join(compiled.get_property("EXECUTION_DEVICES")),
-                "precision": compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name(),
-                "threads": _threads(compiled),
+                "precision": _property(compiled, "INFERENCE_PRECISION_HINT"),
+                "threads": _property(compiled, "INFERENCE_NUM_THREADS"),
             }
             confirm(options, effective)
             return OpenVinoSession(model, compiled, effective)
@@ -131,11 +134,12 @@ def _settings(core: Any, device: str, options: Options) -> dict[str, str]:  # no
     return {**settings, **options.extra}
 
 
-def _threads(compiled: Any) -> str:  # noqa: ANN401 - lazily imported
-    """Threads of the plug-in; devices other than the CPU have none of ours."""
-    if "INFERENCE_NUM_THREADS" not in compiled.get_property("SUPPORTED_PROPERTIES"):
+def _property(compiled: Any, name: str) -> str:  # noqa: ANN401 - lazily imported
+    """Read back what is in use; not every device has a word for it."""
+    if name not in compiled.get_property("SUPPORTED_PROPERTIES"):
         return "default"
-    return str(compiled.get_property("INFERENCE_NUM_THREADS"))
+    value = compiled.get_property(name)
+    return str(value.get_type_name() if hasattr(value, "get_type_name") else value)
 
 
 def _spec(port: Any) -> TensorSpec:  # noqa: ANN401 - lazily imported
@@ -143,12 +147,17 @@ def _spec(port: Any) -> TensorSpec:  # noqa: ANN401 - lazily imported
     node_name = port.get_node().get_friendly_name().removesuffix("/sink_port_0")
     # A tensor can have several names; the file's own is then the node's.
     name = node_name if node_name in port.names or not port.names else min(port.names)
-    shape = port.get_partial_shape()
-    if shape.rank.is_dynamic:
-        raise BackendError(f"{name} has no fixed number of dimensions; fix its shape")
     kind = port.get_element_type()
     return TensorSpec(
         name,
-        tuple(None if size.is_dynamic else size.get_length() for size in shape),
+        tuple(None if size.is_dynamic else size.get_length() for size in port.get_partial_shape()),
         STRING if kind.get_type_name() == "string" else kind.to_dtype().name,
     )
+
+
+def _import() -> ModuleType:
+    """Import OpenVINO without its telemetry, which forks a process that phones home while we measure."""
+    sys.modules.setdefault("openvino_telemetry", cast(ModuleType, None))  # None: as if not installed
+    import openvino
+
+    return openvino  # type: ignore[no-any-return]

@@ -57,7 +57,7 @@ class InitReport:
         lines = [self.headline, f"preprocessing guessed: {self.guess.text}"]
         if self.findings.trials[0].per_sample.size:
             lines.append(f"  {self._scores()}")
-        how = f"split by {self.findings.table.split}"
+        how = "split" if self.findings.table.callable else f"split by {self.findings.table.split}"
         lines.append(f"{how}: {len(split.calibration):,} calibration | {len(split.test):,} test")
         lines += [f"gate: {gate}" for gate in self.gates]
         lines += [f"note: {note}" for note in self.notes]

@@ -209,7 +209,9 @@ def _doubts(findings: Findings, width: int) -> list[str]:
             f"the model has {width} outputs and the data {len(names)} classes: "
             f"{names[0]!r}, the first by name, is taken as output 0, and so on"
         )
-    if intervals.wilson(right, best.per_sample.size).low <= findings.chance:
+    # The best of several guesses is better than chance by chance: the error is shared among them.
+    alpha = 0.05 / len(findings.trials)
+    if intervals.wilson(right, best.per_sample.size, alpha=alpha).low <= findings.chance:
         notes.append("no usual preprocessing does better than chance: check labels, their order, and [input]")
         return notes
     for other in others[:1]:

@@ -252,7 +252,10 @@ def _end_with(stdin: BinaryIO) -> None:
     """End this process when the other end of standard input is gone."""
 
     def wait() -> None:
-        stdin.read()
+        # The descriptor itself: a thread that waits in a buffered reader holds its lock, and a process that
+        # a runtime forks would wait for that lock for ever.
+        while os.read(stdin.fileno(), 4096):
+            pass
         os._exit(0)
 
     threading.Thread(target=wait, daemon=True).start()

@@ -8,7 +8,7 @@ inferred, and the same bytes for the same input.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -114,7 +114,7 @@ def _lift_opset(model: onnx.ModelProto) -> onnx.ModelProto:
         ) from error
 
 
-def _session(model: onnx.ModelProto, what: str, optimised_path: str = "") -> ort.InferenceSession:
+def open_session(model: onnx.ModelProto, what: str, optimised_path: str = "") -> ort.InferenceSession:
     """Open a model in ONNX Runtime on one thread; with a path, write the basic optimization of it there."""
     import onnxruntime as ort
 
@@ -144,7 +144,7 @@ def _optimise(model: onnx.ModelProto) -> onnx.ModelProto:
     """
     with tempfile.TemporaryDirectory(prefix="harness-canonical-") as folder:
         path = Path(folder) / "optimised.onnx"
-        _session(model, "the model", str(path))
+        open_session(model, "the model", str(path))
         result = onnx.load(path)
     foreign = [node for node in result.graph.node if node.domain not in _STANDARD_DOMAINS]
     if foreign:
@@ -168,11 +168,8 @@ def _strip(model: onnx.ModelProto) -> None:
     for index, node in enumerate(model.graph.node):
         del node.metadata_props[:]
         if not node.name:
-            name = f"{node.op_type}_{index}"
-            while name in taken:
-                name += "_"
-            node.name = name
-            taken.add(name)
+            node.name = _unused(f"{node.op_type}_{index}", taken)
+            taken.add(node.name)
 
 
 def _lower_batch_normalization(model: onnx.ModelProto) -> None:
@@ -215,13 +212,25 @@ def _normalise_gemm(model: onnx.ModelProto) -> None:
                 continue
             factor = np.float32(attribute(node, "beta", 1.0))
             parts.append(np.broadcast_to(bias.reshape(-1) * factor, (len(weights),)))
-        names = [f"{node.name}/weights", f"{node.name}/bias"][: len(parts)]
-        for name, value in zip(names, parts, strict=True):
-            model.graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
+        names: list[str] = []
+        for given, value in zip(node.input[1:], parts, strict=False):
+            name = given
+            if not np.array_equal(constants[given], value):
+                name = _unused(f"{node.name}/{'bias' if names else 'weights'}", constants)
+                constants[name] = np.ascontiguousarray(value)
+                model.graph.initializer.append(numpy_helper.from_array(constants[name], name))
+            names.append(name)
         source = node.input[0]
         del node.input[:], node.attribute[:]
         node.input.extend([source, *names])
         node.attribute.append(helper.make_attribute("transB", 1))
+
+
+def _unused(name: str, taken: Container[str]) -> str:
+    """Return a name that is not taken yet."""
+    while name in taken:
+        name += "_"
+    return name
 
 
 def _drop_unused(model: onnx.ModelProto) -> None:
@@ -268,7 +277,7 @@ def random_feeds(model: onnx.ModelProto, extent: int, seed: int = 0) -> dict[str
 
 
 def _verify(original: onnx.ModelProto, result: onnx.ModelProto) -> None:
-    before, after = _session(original, "the model"), _session(result, "its canonical form")
+    before, after = open_session(original, "the model"), open_session(result, "its canonical form")
     failure: Exception | None = None
     for extent in _TRIAL_EXTENTS:
         feeds = random_feeds(original, extent)

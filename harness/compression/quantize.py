@@ -6,24 +6,20 @@ runs fastest on x86 and that LiteRT holds with the same integers.
 
 from __future__ import annotations
 
-import contextlib
 import difflib
-import io
-import itertools
-import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
-from onnx import helper, shape_inference
+from onnx import numpy_helper, shape_inference
 
 from harness.compression.agreement import agreed_steps
+from harness.compression.calibration import METHODS, Range, activation_ranges
 from harness.compression.canonical import Array, attribute, check, initializers, sort_fields
 from harness.compression.passes import Feeds, PassResult
-from harness.core.errors import DataError, ModelError, UnsupportedOperator, UsageError
+from harness.core.errors import ModelError, UnsupportedOperator, UsageError
 
 if TYPE_CHECKING:
     from onnxruntime.quantization import TensorsData
@@ -33,11 +29,10 @@ QUANTIZED_OPERATORS = (
     "Add", "AveragePool", "Clip", "Conv", "Flatten", "Gemm", "GlobalAveragePool", "MatMul", "MaxPool", "Mul",
     "ReduceMean", "Relu", "Reshape", "Softmax", "Squeeze", "Transpose", "Unsqueeze",
 )  # fmt: skip
-_CALIBRATIONS = {"minmax": "MinMax", "entropy": "Entropy", "percentile": "Percentile"}
+_WEIGHTED = frozenset({"Conv", "Gemm", "MatMul"})
 _DEFAULTS: Mapping[str, Any] = {"calibration": "minmax", "reduce_range": True}
 _CONTROL_FLOW = frozenset({"If", "Loop", "Scan", "SequenceMap"})
 _QUANTIZED_ALREADY = ("QuantizeLinear", "DequantizeLinear", "QLinear", "ConvInteger", "MatMulInteger")
-_FEEDS_AT_ONCE = 32  # bounds what the histogram calibrators hold in memory
 
 
 def quantize(model: onnx.ModelProto, calibration: Iterable[Feeds], options: Mapping[str, Any]) -> PassResult:
@@ -48,7 +43,7 @@ def quantize(model: onnx.ModelProto, calibration: Iterable[Feeds], options: Mapp
     model : onnx.ModelProto
         As :func:`harness.compression.canonical.canonicalise` returns it; it is not changed.
     calibration : iterable of mapping
-        Input name to array; read once, a few feeds at a time.
+        Input name to array; read once, one feed at a time.
     options : mapping
         ``calibration``: ``"minmax"`` (default), ``"entropy"`` or ``"percentile"``. ``reduce_range`` (default
         true): weights of 7 bits, within [-64, 64], because u8×s8 kernels add two products in 16 saturating
@@ -65,22 +60,21 @@ def quantize(model: onnx.ModelProto, calibration: Iterable[Feeds], options: Mapp
 
     settings = _settings(options)
     _refuse(model)
-    feeds = _CheckedFeeds(model, calibration)
-    ranges = _ranges(model, feeds, str(settings["calibration"]))
-    feeds.refuse_constant()
+    ranges, count = activation_ranges(model, calibration, settings["calibration"], QUANTIZED_OPERATORS)
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
+    _unshare(copy)
     quantizer = QDQQuantizer(
         copy,
         per_channel=True,
         reduce_range=settings["reduce_range"],
         weight_qType=QuantType.QInt8,
         activation_qType=QuantType.QUInt8,
-        tensors_range=ranges,
+        tensors_range=_tensors_data(ranges),
         nodes_to_quantize=[],
         nodes_to_exclude=[],
         op_types_to_quantize=list(QUANTIZED_OPERATORS),
-        extra_options={"ForceQuantizeNoInputCheck": True, "TensorQuantOverrides": _overrides(model, ranges)},
+        extra_options={"ForceQuantizeNoInputCheck": True, "TensorQuantOverrides": _overrides(copy, ranges)},
     )
     quantizer.quantize_model()
     quantizer.model.topological_sort()
@@ -89,7 +83,7 @@ def quantize(model: onnx.ModelProto, calibration: Iterable[Feeds], options: Mapp
     report = {
         "bytes_before": model.ByteSize(),
         "bytes_after": result.ByteSize(),
-        "calibration_feeds": feeds.count,
+        "calibration_feeds": count,
         "options": dict(settings),
         "quantized": quantized,
         "float": in_float,
@@ -122,11 +116,11 @@ def _settings(options: Mapping[str, Any]) -> dict[str, Any]:
             hint = f"did you mean {near[0]!r}?" if near else f"use one of {sorted(_DEFAULTS)}"
             raise UsageError(f"quantize has no option {name!r}", where=f"quantize.{name}", next_step=hint)
     settings = {**_DEFAULTS, **options}
-    if settings["calibration"] not in _CALIBRATIONS:
+    if settings["calibration"] not in METHODS:
         raise UsageError(
             f"{settings['calibration']!r} is not a calibration method",
             where="quantize.calibration",
-            next_step=f"use one of {sorted(_CALIBRATIONS)}",
+            next_step=f"use one of {sorted(METHODS)}",
         )
     if not isinstance(settings["reduce_range"], bool):
         raise UsageError("reduce_range is true or false", where="quantize.reduce_range")
@@ -173,98 +167,32 @@ def _refuse(model: onnx.ModelProto) -> None:
             )
 
 
-class _CheckedFeeds:
-    """Calibration feeds on their way to the calibrator: checked one by one, counted, never kept."""
-
-    def __init__(self, model: onnx.ModelProto, feeds: Iterable[Feeds]) -> None:
-        self.count = 0
-        self._feeds = feeds
-        self._inputs = {value.name: value.type.tensor_type for value in model.graph.input}
-        self._extremes: dict[str, tuple[float, float]] = {}
-
-    def __iter__(self) -> Iterator[dict[str, Array]]:
-        for feed in self._feeds:
-            where = f"calibration feed {self.count}"
-            if set(feed) != set(self._inputs):
-                raise DataError(
-                    f"it has inputs {sorted(feed)}, the model {sorted(self._inputs)}", where=where
-                )
-            self._check({name: np.asarray(value) for name, value in feed.items()}, where)
-            self.count += 1
-            yield {name: np.asarray(value) for name, value in feed.items()}
-
-    def _check(self, feed: Mapping[str, Array], where: str) -> None:
-        for name, value in feed.items():
-            kind = self._inputs[name]
-            want = [dim.dim_value if dim.HasField("dim_value") else None for dim in kind.shape.dim]
-            fits = len(want) == value.ndim and all(
-                w in (None, n) for w, n in zip(want, value.shape, strict=True)
-            )
-            dtype = helper.tensor_dtype_to_np_dtype(kind.elem_type)
-            if not fits or value.dtype != dtype:
-                raise DataError(
-                    f"input {name!r} is {value.dtype} {value.shape}, the model takes {dtype} {tuple(want)}",
-                    where=where,
-                    next_step="mend the preprocessing of the calibration data",
-                )
-            if not np.isfinite(value).all():
-                raise DataError(f"input {name!r} holds NaN or infinity", where=where)
-            low, high = self._extremes.get(name, (np.inf, -np.inf))
-            self._extremes[name] = min(low, float(value.min())), max(high, float(value.max()))
-
-    def refuse_constant(self) -> None:
-        """Raise where all values of all feeds are one and the same: no range can be taken from that."""
-        if all(low == high for low, high in self._extremes.values()):
-            raise DataError(
-                "every value of the calibration data is the same",
-                where="calibration",
-                cause="a blank file, or a preprocessing that scales everything to zero",
-                next_step="calibrate with 100 to 200 samples like those that the model will meet",
-            )
+def _axis(node: onnx.NodeProto, weights: Array) -> int:
+    """Return the axis of the outputs in the weights of a Conv, Gemm or MatMul."""
+    return 0 if node.op_type == "Conv" or attribute(node, "transB", 0) else weights.ndim - 1
 
 
-class _Chunk:
-    """A few feeds as the calibrator wants to read them: None ends it."""
-
-    def __init__(self, feeds: Iterable[dict[str, Array]]) -> None:
-        self._feeds = iter(feeds)
-
-    def get_next(self) -> dict[str, Array] | None:
-        return next(self._feeds, None)
-
-
-def _ranges(model: onnx.ModelProto, feeds: _CheckedFeeds, method: str) -> TensorsData:
-    """Return the range of every activation.
-
-    ``quantize_static`` would do the same but keeps every activation of every feed for the histogram methods,
-    so the calibrator is driven from here, a few feeds at a time.
-    """
-    from onnxruntime.quantization import CalibrationMethod, create_calibrator
-
-    with tempfile.TemporaryDirectory(prefix="harness-calibration-") as folder:
-        path = Path(folder) / "model.onnx"
-        onnx.save(model, path)
-        calibrator = create_calibrator(
-            path,
-            list(QUANTIZED_OPERATORS),
-            augmented_model_path=str(Path(folder) / "augmented.onnx"),
-            calibrate_method=CalibrationMethod[_CALIBRATIONS[method]],
-        )
-        source = iter(feeds)
-        while chunk := list(itertools.islice(source, _FEEDS_AT_ONCE)):
-            with contextlib.redirect_stdout(io.StringIO()):  # the histogram collector prints its progress
-                calibrator.collect_data(_Chunk(chunk))
-        if not feeds.count:
-            raise DataError(
-                "the calibration set is empty",
-                where="calibration",
-                next_step="calibrate with 100 to 200 samples like those that the model will meet",
-            )
-        with contextlib.redirect_stdout(io.StringIO()):
-            return calibrator.compute_data()
+def _unshare(model: onnx.ModelProto) -> None:
+    """Give a constant a copy for each way in which it is to be quantized: equal ones were merged before."""
+    constants = initializers(model)
+    copies: dict[tuple[str, object], str] = {}
+    for node in model.graph.node:
+        for position, name in enumerate(node.input):
+            if name not in constants:
+                continue
+            role: object = None
+            if node.op_type in _WEIGHTED and position:
+                role = node.name if position == 2 else _axis(node, constants[name])
+            if (name, role) not in copies:
+                first = not any(known == name for known, _ in copies)
+                copies[name, role] = name if first else f"{node.name}/{position}/{name}"
+                if not first:
+                    tensor = numpy_helper.from_array(constants[name], copies[name, role])
+                    model.graph.initializer.append(tensor)
+            node.input[position] = copies[name, role]
 
 
-def _overrides(model: onnx.ModelProto, ranges: TensorsData) -> dict[str, list[dict[str, Any]]]:
+def _overrides(model: onnx.ModelProto, ranges: Mapping[str, Range]) -> dict[str, list[dict[str, Any]]]:
     """Return what the quantizer would otherwise choose badly, by tensor name."""
     constants = initializers(model)
     overrides: dict[str, list[dict[str, Any]]] = {}
@@ -272,16 +200,21 @@ def _overrides(model: onnx.ModelProto, ranges: TensorsData) -> dict[str, list[di
         if node.op_type in ("Add", "Mul"):
             # Seven bits are for weights that are multiplied and summed in pairs; these are not.
             overrides |= {name: [{"reduce_range": False}] for name in node.input if name in constants}
-        elif node.op_type in ("Conv", "Gemm", "MatMul") and node.input[1] in constants:
+        elif node.op_type in _WEIGHTED and node.input[1] in constants:
             weights = constants[node.input[1]]
-            axis = 0 if node.op_type == "Conv" or attribute(node, "transB", 0) else weights.ndim - 1
+            axis = _axis(node, weights)
             largest = np.abs(weights).max(axis=tuple(a for a in range(weights.ndim) if a != axis))
             # A channel of zeros would get the scale 1, and its bias a step of the whole input scale.
             largest[largest == 0] = largest.max() or 1.0
             overrides[node.input[1]] = [{"axis": axis, "rmin": -bound, "rmax": bound} for bound in largest]
-    bounds = {name: [np.asarray(end).item() for end in data.range_value] for name, data in ranges.items()}
-    reach = {name: (low, high) for name, (low, high) in bounds.items()}
-    return overrides | {name: step.override for name, step in agreed_steps(model, reach).items()}
+    return overrides | {name: step.override for name, step in agreed_steps(model, ranges).items()}
+
+
+def _tensors_data(ranges: Mapping[str, Range]) -> TensorsData:
+    from onnxruntime.quantization import CalibrationMethod, TensorsData
+
+    data = {name: (np.float32(low), np.float32(high)) for name, (low, high) in ranges.items()}
+    return TensorsData(CalibrationMethod.MinMax, data)
 
 
 def _tidy(model: onnx.ModelProto) -> onnx.ModelProto:

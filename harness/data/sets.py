@@ -157,7 +157,8 @@ def _stored(
     reference = calibration.inputs.get(name) if kind == "features" else None
     key = key_of(
         {
-            "what": "corruption", "code": code_sha256(Path(__file__).parent), "family": family, "severity": severity,
+            "what": "corruption", "code": code_sha256(Path(__file__).parent),
+            "family": family, "severity": severity,
             "seed": shifts.seed, "kind": shifts.kind, "raw": content_sha256(raw), "ids": content_sha256(ids),
             "reference": "" if reference is None else content_sha256(reference),
         }

@@ -125,6 +125,8 @@ class _Worker:
                     yield EnvironmentRecord(
                         b.target, b.backend, b.variant, b.suite, header["phase"], header["facts"]
                     )
+                    if header["phase"] == "after":
+                        return  # all is said; whatever the runtime still does ends with its group
                 case "start":
                     running = next(jobs)
                     deadline_s = running.case.deadline_s

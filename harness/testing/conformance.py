@@ -329,8 +329,9 @@ class BackendConformance:
     def test_bind_refuses_what_run_refuses(self, affine: _Opened) -> None:
         """At the time of binding, not at the first call."""
         affine.bind(AFFINE.feeds(1))  # skips where it cannot
-        with pytest.raises(BackendError):
-            affine.bind({"x": np.zeros((1, 5), np.float32)})
+        for mistake in MISTAKES.values():
+            with pytest.raises(BackendError):
+                affine.session.bind(mistake(affine.file_feeds(AFFINE.feeds(2))))  # type: ignore[attr-defined]
 
 
 class _Opened:

@@ -1,9 +1,10 @@
 """The ONNX project's own backend tests (``onnx.backend.test``) through a ``Backend`` of the harness.
 
-    python -m harness.testing.onnx_backend MODULE:ADAPTER [SHARE]
+    python -m harness.testing.onnx_backend SHARE MODULE:CLASS …
 
-prints one JSON line before and one after each case. Loading the cases takes ten seconds and a runtime can
-crash on one of them, so they run in a fork, and what is left after a crash in another one (POSIX only).
+takes backends of the harness and onnx's own adapters, and prints one JSON line before and one after each
+case. Loading the cases takes ten seconds and a runtime can crash on one of them, so they run in a fork, and
+what is left after a crash in another one (POSIX only).
 """
 
 from __future__ import annotations
@@ -104,30 +105,37 @@ def as_array(value: Any) -> Any:  # noqa: ANN401 - lists and None stay what they
     return np.asarray(value) if isinstance(value, np.generic) else value
 
 
-def outcomes(reference: str, *, share: int = 1, pythonpath: Sequence[Path] = ()) -> dict[str, Outcome]:
+def outcomes(*references: str, share: int = 1) -> list[dict[str, Outcome]]:
     """Run the offline CPU cases in a process of their own.
 
     Parameters
     ----------
-    reference : str
-        ``module:name`` of an ``Adapter`` class.
+    *references : str
+        ``module:name`` of ``Backend`` or ``Adapter`` classes.
     share : int
         One case in so many, chosen by the hash of its name.
-    pythonpath : sequence of Path
-        Where the module lies.
+
+    Returns
+    -------
+    list of mapping of case name to Outcome
+        One mapping a reference.
     """
-    path = os.pathsep.join([*map(str, pythonpath), *sys.path])
     child = subprocess.run(
-        [sys.executable, "-W", "ignore", "-m", "harness.testing.onnx_backend", reference, str(share)],
+        [sys.executable, "-W", "ignore", "-m", "harness.testing.onnx_backend", str(share), *references],
         capture_output=True,
         text=True,
-        env={**os.environ, "PYTHONPATH": path},
         check=False,
     )
     if child.returncode != 0:
-        raise WorkerError(f"the ONNX cases did not run to their end: {child.stderr[-2000:]}", where=reference)
-    lines = [json.loads(line) for line in child.stdout.splitlines()]
-    return {line["name"]: Outcome(line["state"], line["said"]) for line in lines if "state" in line}
+        raise WorkerError(
+            f"the ONNX cases did not run to their end: {child.stderr[-2000:]}", where=", ".join(references)
+        )
+    found: dict[str, dict[str, Outcome]] = {reference: {} for reference in references}
+    for text in child.stdout.splitlines():
+        line = json.loads(text)
+        if "state" in line:
+            found[line["reference"]][line["name"]] = Outcome(line["state"], line["said"])
+    return list(found.values())
 
 
 def _cases(backend: type[Adapter], share: int) -> list[unittest.TestCase]:
@@ -202,18 +210,20 @@ def _fork(cases: list[unittest.TestCase]) -> Iterator[dict[str, str]]:
 
 def main() -> None:
     """Run every case and print what became of it."""
-    reference, share = sys.argv[1], int(sys.argv[2])
-    module, _, name = reference.partition(":")
-    cases = _cases(getattr(importlib.import_module(module), name), share)
-    while cases:
-        answered = set()
-        for line in _fork(cases):
-            print(json.dumps(line), flush=True)
-            if "state" in line:
-                answered.add(line["name"])
-        if not answered:
-            raise WorkerError("the fork ended before its first case", where=reference)
-        cases = [case for case in cases if _name(case) not in answered]
+    share, references = int(sys.argv[1]), sys.argv[2:]
+    for reference in references:
+        module, _, name = reference.partition(":")
+        kind = getattr(importlib.import_module(module), name)
+        cases = _cases(kind if hasattr(kind, "prepare") else adapter(kind), share)
+        while cases:
+            answered = set()
+            for line in _fork(cases):
+                print(json.dumps({"reference": reference, **line}), flush=True)
+                if "state" in line:
+                    answered.add(line["name"])
+            if not answered:
+                raise WorkerError("the fork ended before its first case", where=reference)
+            cases = [case for case in cases if _name(case) not in answered]
 
 
 if __name__ == "__main__":

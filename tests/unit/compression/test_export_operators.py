@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 import pytest
-from compression_graphs import Array, feeds_of, feeds_on_grid, graph, run_onnx, run_tflite
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx.helper import make_node as node
@@ -16,6 +15,8 @@ from onnx.helper import make_node as node
 from harness.compression.canonical import canonicalise
 from harness.compression.export import export_tflite
 from harness.compression.quantize import quantize
+
+from .graphs import Array, feeds_of, feeds_on_grid, graph, run_onnx, run_tflite
 
 BORDER = {"QUANTIZE", "DEQUANTIZE"}
 
@@ -371,7 +372,7 @@ def fixed_batch(d: Dims) -> onnx.ModelProto:
 
 
 @pytest.mark.parametrize("name", PATTERNS)
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=3, deadline=None)
 @given(d=st.builds(Dims, *[st.integers(2, 6)] * 2, *[st.integers(5, 9)] * 2, st.integers(0, 2**16)))
 def test_pattern(name: str, d: Dims) -> None:
     build, lsb = PATTERNS[name]

@@ -1,0 +1,219 @@
+"""The range of every activation, from calibration data that are read once and never kept.
+
+``onnxruntime.quantization`` has calibrators too, but its histogram methods keep every activation of every
+feed; fed in portions, they add bins without bound where a later feed reaches further than the first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+import numpy as np
+import onnx
+from onnx import helper
+
+from harness.compression.canonical import Array, open_session
+from harness.compression.passes import Feeds
+from harness.core.errors import DataError, ModelError
+
+Range = tuple[float, float]
+
+_BINS = 1 << 14  # over [-reach, reach]: fine enough beside an outlier a thousand times the rest
+_LEVELS = 256
+_CANDIDATES = 128
+_SMOOTHING = 1e-4  # counts in an empty bin
+_PERCENTILE = 99.999  # of the values lie within the range
+
+
+class Histogram:
+    """Counts of one tensor in a fixed number of bins over [-reach, reach]; the reach doubles when it must."""
+
+    def __init__(self) -> None:
+        self.low, self.high, self.reach = np.inf, -np.inf, 0.0
+        self.counts, self.zeros = np.zeros(_BINS, np.int64), 0
+
+    def add(self, values: Array, *, count: bool) -> None:
+        """Take up values; with ``count`` false only their extremes."""
+        low, high = float(values.min()), float(values.max())
+        self.low, self.high = min(self.low, low), max(self.high, high)
+        furthest = max(abs(low), abs(high))
+        if not count or furthest == 0.0 == self.reach:
+            return
+        if self.reach == 0.0:
+            self.reach = furthest
+        while self.reach < furthest:  # neighbours merge, and what was the whole becomes the middle half
+            self.reach *= 2
+            merged = self.counts.reshape(-1, 2).sum(axis=1)
+            self.counts = np.pad(merged, _BINS // 4)
+        self.counts += np.histogram(values, _BINS, (-self.reach, self.reach))[0]
+        self.zeros += values.size - np.count_nonzero(values)
+
+    def within(self, low: float, high: float) -> Range:
+        """Cut a range at what was really seen."""
+        return max(low, self.low), min(high, self.high)
+
+
+def minmax(histogram: Histogram) -> Range:
+    """Everything that was seen."""
+    return histogram.low, histogram.high
+
+
+def percentile(histogram: Histogram) -> Range:
+    """The middle 99.999 % of the values."""
+    total = histogram.counts.sum()
+    if not total:
+        return minmax(histogram)
+    share = np.cumsum(histogram.counts) / total
+    beyond = (100 - _PERCENTILE) / 200
+    edges = np.linspace(-histogram.reach, histogram.reach, _BINS + 1)
+    return histogram.within(
+        float(edges[np.searchsorted(share, beyond)]), float(edges[np.searchsorted(share, 1 - beyond) + 1])
+    )
+
+
+def entropy(histogram: Histogram) -> Range:
+    """The range whose 256 levels lose the least information about the values (Kullback–Leibler).
+
+    S. Migacz, "8-bit inference with TensorRT", GTC 2017: the values beyond a candidate range count in its
+    last bins; each level spreads its count evenly over those of its bins that are not empty. Empty bins are
+    smoothed as MXNet and ONNX Runtime do it. Zeros do not count: every range holds zero exactly, and those
+    behind a Relu would drown the rest.
+    """
+    counts, half = histogram.counts.copy(), _BINS // 2
+    counts[half] -= histogram.zeros
+    if not counts.any():
+        return minmax(histogram)
+    best, least = half, np.inf
+    for reach in np.unique(np.geomspace(16, half, _CANDIDATES).astype(int)):
+        inside = counts[half - reach : half + reach].astype(np.float64)
+        actual = inside.copy()
+        actual[0] += counts[: half - reach].sum()
+        actual[-1] += counts[half + reach :].sum()
+        level = np.arange(2 * reach) * min(_LEVELS, 2 * reach) // (2 * reach)
+        filled = actual > 0
+        sums, sizes = np.bincount(level, inside), np.bincount(level, filled)
+        p = _smoothed(actual)
+        q = _smoothed(np.where(filled, (sums / np.maximum(sizes, 1))[level], 0.0))
+        divergence = float((p * np.log(p / q)).sum())
+        if divergence < least:
+            best, least = reach, divergence
+    bound = histogram.reach * best / half
+    return histogram.within(-bound, bound)
+
+
+def _smoothed(counts: Array) -> Array:
+    """Return a distribution without zeros: each empty bin takes a little from all others."""
+    empty = counts == 0
+    taken = _SMOOTHING * empty.sum() / max((~empty).sum(), 1)
+    smooth = np.where(empty, _SMOOTHING, np.maximum(counts - taken, _SMOOTHING))
+    return np.asarray(smooth / smooth.sum())
+
+
+METHODS: Mapping[str, Callable[[Histogram], Range]] = {
+    "entropy": entropy,
+    "minmax": minmax,
+    "percentile": percentile,
+}
+
+
+def activation_ranges(
+    model: onnx.ModelProto, calibration: Iterable[Feeds], method: str, operators: Iterable[str]
+) -> tuple[dict[str, Range], int]:
+    """Run the float model on calibration data.
+
+    Parameters
+    ----------
+    model : onnx.ModelProto
+        Canonical float model.
+    calibration : iterable of mapping
+        Input name to array.
+    method : str
+        A key of ``METHODS``.
+    operators : iterable of str
+        The tensors around these operators are wanted.
+
+    Returns
+    -------
+    dict
+        Tensor name to (low, high).
+    int
+        Number of feeds.
+
+    Raises
+    ------
+    DataError
+        There are no feeds, one does not fit the model, or all values of all feeds are the same.
+    ModelError
+        An activation is not finite.
+    """
+    names = _activations(model, frozenset(operators))
+    probe = onnx.ModelProto()
+    probe.CopyFrom(model)
+    del probe.graph.output[:]
+    inputs = {value.name for value in model.graph.input}
+    made = [name for name in names if name not in inputs]
+    probe.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in made)
+    session = open_session(probe, "the model with its activations as outputs")
+    histograms = {name: Histogram() for name in {*names, *inputs}}
+    count = 0
+    for feed in _checked(model, calibration):
+        count += 1
+        values = {**feed, **dict(zip(made, session.run(None, feed), strict=True))}
+        for name, value in values.items():
+            if not np.isfinite(value).all():
+                raise ModelError(
+                    f"activation {name!r} is not finite on calibration feed {count - 1}",
+                    where=f"tensor {name!r}",
+                    cause="values far beyond those that the model was trained on",
+                    next_step="check the preprocessing of the calibration data",
+                )
+            histograms[name].add(value, count=method != "minmax")
+    _refuse_nothing(count, [histograms[name] for name in inputs])
+    return {name: METHODS[method](histograms[name]) for name in names}, count
+
+
+def _activations(model: onnx.ModelProto, operators: frozenset[str]) -> list[str]:
+    """Name the computed float tensors around the operators, in the order of the graph."""
+    graph = model.graph
+    kinds = {v.name: v.type.tensor_type.elem_type for v in [*graph.value_info, *graph.input, *graph.output]}
+    constants = {tensor.name for tensor in graph.initializer}
+    around = (n for node in graph.node if node.op_type in operators for n in [*node.input, *node.output])
+    return list(
+        dict.fromkeys(n for n in around if n not in constants and kinds.get(n) == onnx.TensorProto.FLOAT)
+    )
+
+
+def _checked(model: onnx.ModelProto, calibration: Iterable[Feeds]) -> Iterator[dict[str, Array]]:
+    inputs = {value.name: value.type.tensor_type for value in model.graph.input}
+    for index, given in enumerate(calibration):
+        where = f"calibration feed {index}"
+        feed = {name: np.asarray(value) for name, value in given.items()}
+        if set(feed) != set(inputs):
+            raise DataError(f"it has inputs {sorted(feed)}, the model {sorted(inputs)}", where=where)
+        for name, value in feed.items():
+            want = [d.dim_value if d.HasField("dim_value") else None for d in inputs[name].shape.dim]
+            fits = len(want) == value.ndim and all(
+                w in (None, n) for w, n in zip(want, value.shape, strict=True)
+            )
+            dtype = helper.tensor_dtype_to_np_dtype(inputs[name].elem_type)
+            if not fits or value.dtype != dtype or not value.size:
+                raise DataError(
+                    f"input {name!r} is {value.dtype} {value.shape}, the model takes {dtype} {tuple(want)}",
+                    where=where,
+                    next_step="mend the preprocessing of the calibration data",
+                )
+            if not np.isfinite(value).all():
+                raise DataError(f"input {name!r} holds NaN or infinity", where=where)
+        yield feed
+
+
+def _refuse_nothing(count: int, inputs: list[Histogram]) -> None:
+    """Raise where the data are empty, or all values of them the same: no range can be taken from that."""
+    if count and any(histogram.low < histogram.high for histogram in inputs):
+        return
+    raise DataError(
+        "every value of the calibration data is the same" if count else "the calibration set is empty",
+        where="calibration",
+        cause="a blank file, or a preprocessing that scales everything to zero" if count else "",
+        next_step="calibrate with 100 to 200 samples like those that the model will meet",
+    )

@@ -1,0 +1,10 @@
+"""The conformance kit as this stranger runs it; test_plugin_package.py does so where the toy is installed."""
+
+from __future__ import annotations
+
+from harness import plugins
+from harness.testing.conformance import BackendConformance
+
+
+class TestToy(BackendConformance):
+    backend = plugins.choose(plugins.BACKENDS, "toy")

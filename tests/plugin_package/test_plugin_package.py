@@ -1,0 +1,103 @@
+"""A third party's distribution is installed and found, and what is wrong with one is said."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from harness.testing.fakes import register
+
+HERE = Path(__file__).parent
+
+LIST = """
+import json
+from harness import plugins
+from harness.core.errors import HarnessError
+found = {}
+try:
+    for name, plugin in plugins.catalogue(plugins.BACKENDS).items():
+        if plugin.distribution == "deployment-validation-harness":
+            continue
+        try:
+            found[name] = [plugin.distribution, plugin.load()().probe().reason]
+        except HarnessError as error:
+            found[name] = [plugin.distribution, str(error)]
+except HarnessError as error:
+    found = {"error": [type(error).__name__, str(error)]}
+print(json.dumps(found))
+"""
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder into which pip installed the toy."""
+    folder = tmp_path_factory.mktemp("site")
+    source = tmp_path_factory.mktemp("source")
+    for name in ("pyproject.toml", "toy_backend.py"):
+        (source / name).write_bytes((HERE / name).read_bytes())
+    pip = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--no-build-isolation",
+        "--no-index",
+    ]
+    run = _python([*pip[1:], "--target", str(folder), str(source)])
+    assert run.returncode == 0, run.stderr
+    return folder
+
+
+def _python(arguments: list[str], *folders: Path) -> subprocess.CompletedProcess[str]:
+    path = os.pathsep.join([*map(str, folders), os.environ.get("PYTHONPATH", "")]).strip(os.pathsep)
+    environment = {**os.environ, "PYTHONPATH": path}
+    return subprocess.run(
+        [sys.executable, *arguments], capture_output=True, text=True, env=environment, check=False
+    )
+
+
+def _backends(*folders: Path) -> Mapping[str, list[str]]:
+    run = _python(["-c", LIST], *folders)
+    assert run.returncode == 0, run.stderr
+    found: dict[str, list[str]] = json.loads(run.stdout)
+    return found
+
+
+def test_installed_backend_is_found(installed: Path) -> None:
+    assert _backends() == {}
+    assert _backends(installed) == {"toy": ["toy-backend", ""]}
+
+
+def test_installed_backend_passes_the_kit(installed: Path) -> None:
+    kit = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(HERE), str(HERE / "kit.py")]
+    run = _python(kit, installed)
+    assert run.returncode == 0, run.stdout
+    assert " passed" in run.stdout
+    assert not any(word in run.stdout for word in ("skipped", "xfailed", "no tests"))
+
+
+def test_broken_backend_is_listed_with_its_reason(installed: Path, tmp_path: Path) -> None:
+    (tmp_path / "broken_backend.py").write_text("raise OSError('libmissing.so: cannot open')\n")
+    register(tmp_path, {"harness.backends": {"broken": "broken_backend:Backend"}}, distribution="broken-dist")
+    found = _backends(installed, tmp_path)
+    assert found["toy"] == ["toy-backend", ""]
+    distribution, reason = found["broken"]
+    assert distribution == "broken-dist"
+    assert "libmissing.so" in reason
+    assert "uninstall broken-dist" in reason
+
+
+def test_duplicate_name_names_both_distributions(installed: Path, tmp_path: Path) -> None:
+    register(tmp_path, {"harness.backends": {"toy": "toy_backend:ToyBackend"}}, distribution="other-dist")
+    kind, message = _backends(installed, tmp_path)["error"]
+    assert kind == "UsageError"
+    assert "toy-backend" in message
+    assert "other-dist" in message

@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from backends import onnxruntime_
+from backends.onnxruntime_ import CPU, CUDA, OnnxRuntimeBackend
+from harness.core.errors import BackendError
+from harness.core.job import Options
+
+
+@pytest.fixture
+def relu(write: Any) -> Any:
+    return write([("Relu", ["x"], ["y"])], [("x", "FLOAT", ["N", 3])], [("y", "FLOAT", ["N", 3])])
+
+
+def test_provider_is_asserted(relu: Any) -> None:
+    with OnnxRuntimeBackend().open(relu, Options()) as session:
+        assert session.effective["provider"] == CPU
+
+
+def test_provider_that_is_not_built_in_is_refused(relu: Any) -> None:
+    if CUDA in onnxruntime.get_available_providers():
+        pytest.skip("this wheel has CUDA")
+    with pytest.raises(BackendError, match=CUDA):
+        OnnxRuntimeBackend().open(relu, Options(provider=CUDA))
+
+
+def test_provider_that_leaves_nodes_to_the_cpu_is_refused(relu: Any) -> None:
+    # Azure's provider is in the CPU wheel, takes no node, and would leave all of them to the CPU (trap 2).
+    if "AzureExecutionProvider" not in onnxruntime.get_available_providers():
+        pytest.skip("this wheel has no Azure provider")
+    with pytest.raises(BackendError, match="fallback"):
+        OnnxRuntimeBackend().open(relu, Options(provider="AzureExecutionProvider"))
+
+
+def test_cuda_without_a_device_is_no_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    # The GPU wheel says so wherever it is installed.
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CUDA, CPU])
+    expected = (CUDA, CPU) if onnxruntime_._nvidia_devices() else (CPU,)
+    assert OnnxRuntimeBackend().probe().devices == expected
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("session.disable_quant_qdq", "1"),
+        ("session.intra_op.allow_spinning", "0"),
+        ("graph_optimization_level", "ORT_DISABLE_ALL"),
+        ("enable_cpu_mem_arena", "0"),
+        ("inter_op_num_threads", "1"),
+    ],
+)
+def test_option_of_the_runtime_is_passed_on(relu: Any, key: str, value: str) -> None:
+    with OnnxRuntimeBackend().open(relu, Options(extra={key: value})) as session:
+        settings = session._session.get_session_options()  # type: ignore[attr-defined]
+        found = settings.get_session_config_entry(key) if "." in key else getattr(settings, key)
+    assert str(getattr(found, "name", int(found) if isinstance(found, bool) else found)) == value
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("session.disable_quant_qdqs", "1", "does not know"),
+        ("graph_optimization_levels", "ORT_DISABLE_ALL", "no option"),
+        ("graph_optimization_level", "ORT_DISABLE", "ORT_DISABLE_ALL"),
+        ("enable_cpu_mem_arena", "yes", "0, 1"),
+        ("inter_op_num_threads", "two", "invalid literal"),
+        ("add_session_config_entry", "1", "no option"),
+    ],
+)
+def test_option_that_would_be_ignored_is_refused(relu: Any, key: str, value: str, said: str) -> None:
+    with pytest.raises(BackendError, match=said):
+        OnnxRuntimeBackend().open(relu, Options(extra={key: value}))
+
+
+def test_sequence_is_refused(write: Any, tmp_path: Any) -> None:
+    from onnx import TensorProto, helper
+
+    from harness.testing.models import write_artifact
+
+    graph = helper.make_graph(
+        [helper.make_node("SplitToSequence", ["x"], ["y"])],
+        "model",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [2])],
+        [helper.make_tensor_sequence_value_info("y", TensorProto.FLOAT, None)],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    artifact = write_artifact(model.SerializeToString(), tmp_path, "sequence.onnx")
+    with pytest.raises(BackendError, match="only tensors"):
+        OnnxRuntimeBackend().open(artifact, Options())
+
+
+def test_input_of_unknown_rank_takes_any(write: Any) -> None:
+    artifact = write([("Relu", ["x"], ["y"])], [("x", "FLOAT", None)], [("y", "FLOAT", None)])
+    with OnnxRuntimeBackend().open(artifact, Options(threads=1)) as session:
+        assert session.run({"x": np.ones((2, 3), np.float32)})["y"].shape == (2, 3)
