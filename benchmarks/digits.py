@@ -47,11 +47,9 @@ class Bare(Protocol):
     the caller may keep.
     """
 
-    def repeated(self, feeds: Feeds) -> Call:
-        ...
+    def repeated(self, feeds: Feeds) -> Call: ...
 
-    def batch(self, feeds: Feeds) -> object:
-        ...
+    def batch(self, feeds: Feeds) -> object: ...
 
 
 class BareOnnxRuntime(Bare):
