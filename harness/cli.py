@@ -23,7 +23,7 @@ HOST_PACKAGES = (
     "flatbuffers", "onnx", "onnxruntime", "pandas", "PIL", "pydantic", "rich", "scipy", "sklearn",
 )  # fmt: skip
 EPILOG = """exit codes: 0 every blocking gate passed · 1 one failed · 2 usage or configuration
-            3 could not measure · 4 inconclusive"""
+            3 could not measure, or interrupted · 4 inconclusive"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -35,9 +35,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except HarnessError as error:
         print(f"harness: {error}", file=sys.stderr)
         return error.exit_code
-    except KeyboardInterrupt:
-        print("harness: interrupted; what was measured is kept", file=sys.stderr)
-        print("  next   harness validate --resume latest", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        run = stop.args[0] if stop.args else None
+        kept = (
+            f"what was measured is kept\n  next   harness validate --resume {run}"
+            if run
+            else "nothing is kept"
+        )
+        print(f"harness: interrupted; {kept}", file=sys.stderr)
         return 3
     except BrokenPipeError:
         # The reader (head, less) is gone; silence Python's own complaint at exit.
@@ -52,19 +57,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 2
-
-
-HOST_PACKAGES = (
-    "flatbuffers",
-    "onnx",
-    "onnxruntime",
-    "pandas",
-    "PIL",
-    "pydantic",
-    "rich",
-    "scipy",
-    "sklearn",
-)
 
 
 def _parser() -> argparse.ArgumentParser:

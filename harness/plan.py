@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from harness.compression.recipe import Variant
-from harness.config import FLOAT32, Validation
+from harness.config import FLOAT32, RESERVED, Validation
 from harness.core.artifact import Artifact, TensorSpec
 from harness.core.contracts import Availability, CaseContext, Suite
 from harness.core.errors import TargetUnavailable, UsageError
@@ -16,7 +16,7 @@ from harness.core.target import PARITY_OPTIONS, Target
 from harness.data.sets import PreparedData
 
 #: The target under whose name the reference runs.
-HOST = "host"
+HOST = RESERVED
 #: Raw outputs of a run are kept up to this size.
 KEEP_BYTE = 2 * 10**9
 

@@ -6,19 +6,19 @@ import json
 import secrets
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
 
-from harness import budget, config, plugins, summarise
+from harness import budget, checks, config, plugins, summarise
 from harness.cache import Cache
 from harness.compression import model_file
 from harness.compression.recipe import Workshop
 from harness.core.contracts import Availability, Executor, Suite
-from harness.core.errors import ConfigurationError, ModelError, Problem, ResultsError, UsageError
+from harness.core.errors import ModelError, ResultsError, UsageError
 from harness.core.job import Event, JobKey, Started
 from harness.core.measurement import Row
 from harness.core.target import Target
@@ -114,6 +114,7 @@ def prepare(request: Request, observer: Observer, stored: Mapping[str, Any] | No
     observer.stage("reading the configuration")
     if stored is None:
         validation, folder = config.load_validation(request.model)
+        checks.check_validation(validation, config.validation_file(request.model))
         targets = tuple(config.load_target(name) for name in dict.fromkeys(request.targets))
     else:
         where = str(stored["validation_path"])
@@ -127,17 +128,16 @@ def prepare(request: Request, observer: Observer, stored: Mapping[str, Any] | No
         request.suites or tuple(validation.suites) or tuple(plugins.catalogue(plugins.SUITES))
     )
     variants = variant_names(validation, request.variants)
-    _check_validation(validation, suites)
-
-    observer.stage("looking at what can run")
-    formats, available = _backends(targets)
+    checks.check_targets(targets)
 
     cache = Cache(config.cache_folder())
     observer.stage("reading the model")
     workshop = Workshop(validation, folder, cache)
+    observer.stage("looking at what can run")
+    formats, available = _backends(targets, validation)
     info = _inspect(workshop, validation, formats, available)
     observer.stage("preparing the data")
-    data = sets.prepare(validation, folder, cache, [spec.name for spec in info.inputs], info.classes)
+    data = sets.prepare(validation, folder, cache, info.inputs, info.classes)
     observer.stage(f"making {', '.join(variants)}")
     needed = [fmt for target in targets for backend in target.backends for fmt in formats[backend][:1]]
     built = workshop.build(variants, needed, data)
@@ -159,7 +159,7 @@ def prepare(request: Request, observer: Observer, stored: Mapping[str, Any] | No
     run = {
         "validation": json.loads(validation.model_dump_json(by_alias=True)),
         "validation_path": str((folder / "validation.toml").resolve()),
-        "targets": {target.name: _target_table(target) for target in targets},
+        "targets": {target.name: target.to_json() for target in targets},
         "suites": list(suites),
         "variants": list(variants),
         "budget_s": request.budget_s,
@@ -171,10 +171,7 @@ def prepare(request: Request, observer: Observer, stored: Mapping[str, Any] | No
             "class_names": list(data.class_names),
         },
         "data": {prepared.info.name: prepared.ref.to_json() for prepared in data.sets},
-        "versions": {
-            name: version(name)
-            for name in ("deployment-validation-harness", "numpy", "pandas", "scipy", "onnx")
-        },
+        "versions": {name: version(name) for name in VERSIONS},
         "python": sys.version.split()[0],
     }
     return Prepared(
@@ -234,16 +231,11 @@ def _identity(batch: Any) -> tuple[str, ...]:  # noqa: ANN401 - Batch
 
 def _measure(folder: RunFolder, prepared: Prepared, plan: Plan, observer: Observer) -> Outcome:
     """Run what has no result yet, and finish also when interrupted, so that what was measured is valid."""
-    done = set(folder.facts().results)
-    todo = [
-        replace(batch, cases=tuple(job.case for job in batch.jobs if job.key not in done))
-        for batch in plan.batches
-    ]
-    rest = Plan(tuple(batch for batch in todo if batch.cases), plan.skipped, plan.share)
-    observer.begin(rest, budget.estimate(rest, prepared.cache))
     interrupted = None
     try:
-        with folder.journal() as journal:
+        with folder.journal() as journal:  # first, so that nobody else writes between looking and measuring
+            rest = _rest(plan, done=folder.facts().results)
+            observer.begin(rest, budget.estimate(rest, prepared.cache))
             for executor, batches in _executors(prepared, rest):
                 for event in executor.run(batches):
                     if not isinstance(event, Started):
@@ -257,8 +249,16 @@ def _measure(folder: RunFolder, prepared: Prepared, plan: Plan, observer: Observ
     outcome = finish(folder, facts)
     budget.remember(facts, prepared.cache)
     if interrupted is not None:
-        raise interrupted
+        raise KeyboardInterrupt(folder.path) from interrupted
     return outcome
+
+
+def _rest(plan: Plan, done: Collection[JobKey]) -> Plan:
+    todo = [
+        replace(batch, cases=tuple(job.case for job in batch.jobs if job.key not in done))
+        for batch in plan.batches
+    ]
+    return replace(plan, batches=tuple(batch for batch in todo if batch.cases))
 
 
 def _executors(prepared: Prepared, plan: Plan) -> Iterable[tuple[Executor, list[Any]]]:
@@ -326,47 +326,19 @@ def variant_names(validation: config.Validation, wanted: Sequence[str]) -> tuple
     return tuple(name for name in known if name in wanted)
 
 
-def _check_validation(validation: config.Validation, suites: Mapping[str, Suite]) -> None:
-    """Check what the schema alone cannot know: suites' own tables, names in gates and recipes."""
-    from fnmatch import fnmatchcase
-
-    problems = []
-    for name in validation.suites:
-        if name in suites:
-            settings = validation.suites[name]
-            problems += [Problem(f"suites.{name}.{key}", text) for key, text in suites[name].check(settings)]
-        elif name not in plugins.catalogue(plugins.SUITES):
-            problems.append(Problem(f"suites.{name}", "there is no such suite"))
-    known_suites = plugins.catalogue(plugins.SUITES)
-    for index, gate in enumerate(validation.gates):
-        if gate.suite not in known_suites:
-            error = plugins.unknown("suite", gate.suite, known_suites)
-            problems.append(Problem(f"gate[{index}].suite", error.what))
-        for pattern in gate.variants:
-            if not any(fnmatchcase(variant, pattern) for variant in validation.variant_names):
-                error = plugins.unknown("variant", pattern, validation.variant_names)
-                problems.append(Problem(f"gate[{index}].variant", error.what))
-    passes = plugins.catalogue(plugins.PASSES)
-    for name, variant in validation.variants.items():
-        for index, step in enumerate(variant.recipe):
-            if step["pass"] not in passes:
-                error = plugins.unknown("pass", step["pass"], passes)
-                problems.append(Problem(f"variants.{name}.recipe[{index}].pass", error.what))
-    if problems:
-        raise ConfigurationError("validation.toml", tuple(problems))
-
-
 def _backends(
-    targets: Sequence[Target],
+    targets: Sequence[Target], validation: config.Validation
 ) -> tuple[dict[str, tuple[str, ...]], dict[tuple[str, str], Availability]]:
     """Formats of the backends that are named, and what can run on this machine."""
     known = plugins.catalogue(plugins.BACKENDS)
     named = dict.fromkeys(backend for target in targets for backend in target.backends)
-    for name in named:
-        if name not in known:
-            raise plugins.unknown("backend", name, known)
-    candidates = [name for name in dict.fromkeys((*named, *REFERENCE_BACKENDS)) if name in known]
-    probed = probe(candidates)
+    # A probe loads a runtime: the others are only looked at where the first cannot be the reference.
+    first, *others = REFERENCE_BACKENDS
+    probed = probe(name for name in dict.fromkeys((*named, first)) if name in known)
+    prebuilt = any(table.files and "onnx" not in table.files for table in validation.variants.values())
+    if prebuilt or first not in probed or probed[first].reason:
+        probed |= probe(name for name in others if name in known and name not in probed)
+    candidates = list(probed)
     formats = {}
     for name in candidates:
         if not probed[name].reason or name in named:
@@ -398,17 +370,6 @@ def _inspect(
         where=str(validation.variants[config.FLOAT32].files),
         next_step="harness targets",
     )
-
-
-def _target_table(target: Target) -> dict[str, Any]:
-    return {
-        "description": target.description,
-        "backends": list(target.backends),
-        "executor": dict(target.executor),
-        "deploy": target.deploy.to_json(),
-        "max_samples": target.max_samples,
-        "disk_mb": target.disk_mb,
-    }
 
 
 def parse_budget(text: str) -> float:
