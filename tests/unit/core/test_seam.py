@@ -84,24 +84,20 @@ def test_confirm_refuses_what_is_not_in_use() -> None:
 def test_opening_wraps_what_a_runtime_raises(tmp_path: Path) -> None:
     artifact = Artifact("float32", "onnx", (File("model.onnx", "", 0),), tmp_path)
     error = KeyError("a\n  b")
-    with (
-        pytest.raises(BackendError, match=r"Runtime cannot open model\.onnx") as found,
-        opening("Runtime", "x", artifact, ("onnx",)),
-    ):
-        raise error
-    assert found.value.__cause__ is error
-    assert found.value.where == str(artifact.path)
-    with (
-        pytest.raises(BackendError, match="cannot be imported") as found,
-        opening("R", "x", artifact, ("onnx",)),
-    ):
-        raise ImportError("no module")
-    assert "[x]" in found.value.next_step
-    with (
-        pytest.raises(BackendError, match="R does not open onnx files"),
-        opening("R", "x", artifact, ("tflite",)),
-    ):
-        raise AssertionError("not reached")
+
+    def fail(error: Exception, *formats: str) -> BackendError:
+        with pytest.raises(BackendError) as found, opening("Runtime", "x", artifact, formats):
+            raise error
+        return found.value
+
+    wrapped = fail(error, "onnx")
+    assert wrapped.what.startswith("Runtime cannot open model.onnx")
+    assert wrapped.__cause__ is error
+    assert wrapped.where == str(artifact.path)
+    missing = fail(ImportError("no module"), "onnx")
+    assert missing.what.startswith("Runtime cannot be imported")
+    assert "[x]" in missing.next_step
+    assert fail(error, "tflite").what == "Runtime does not open onnx files"
 
 
 def test_own_error_is_not_wrapped_again() -> None:
