@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.cache import write_atomically, writing
-from harness.core.artifact import Artifact
+from harness.core.artifact import Artifact, sha256_file
 from harness.core.errors import ResultsError
 from harness.core.job import Batch, EnvironmentRecord, JobKey, JobResult, Samples, Status
 from harness.plan import Plan
@@ -218,7 +218,7 @@ class Journal:
         content = _npy(array)
         digest = sha256(content).hexdigest()
         path = self._folder / target / "samples" / f"{digest}.npy"
-        if not path.exists():
+        if not path.is_file() or sha256_file(path) != digest:  # a damaged one is mended
             write_atomically(path, content)
         return digest
 

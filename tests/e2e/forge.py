@@ -11,6 +11,7 @@ import os
 import resource
 import signal
 import sys
+import threading
 import traceback
 from typing import Any
 
@@ -43,6 +44,12 @@ def _child(request: dict[str, Any]) -> int:
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
+
+
+def wait() -> None:
+    """A loader of data that never ends."""
+    print("waiting", file=sys.stderr, flush=True)
+    threading.Event().wait()
 
 
 def main() -> None:
