@@ -127,6 +127,7 @@ def prepare(request: Request, observer: Observer, stored: Mapping[str, Any] | No
     suites = load_suites(
         request.suites or tuple(validation.suites) or tuple(plugins.catalogue(plugins.SUITES))
     )
+    checks.check_executors(targets)
     variants = variant_names(validation, request.variants)
     checks.check_targets(targets)
 
@@ -277,37 +278,29 @@ def finish(folder: RunFolder, facts: Facts | None = None) -> Outcome:
     suites = load_suites(tuple(names))
     rows = summarise.summarise(facts, suites)
     validation = config.check(facts.run["validation"], config.Validation, where=str(folder.path / "run.json"))
-    gates, left_out = _selected(validation.gates, facts.run)
+    unavailable = {(target, backend): reason for target, backend, reason in facts.plan.unavailable}
     subjects = [
-        Subject(name, backend, variant, table.get("max_samples"))
+        Subject(name, backend, variant, table.get("max_samples"), unavailable.get((name, backend), ""))
         for name, table in facts.run["targets"].items()
         for backend in table["backends"]
         for variant in facts.run["variants"]
     ]
-    judgement = judge(rows, gates, subjects)
+    judgement = judge(
+        rows, [gate for gate in validation.gates if gate.suite in facts.run["suites"]], subjects
+    )
+    left_out = len(validation.gates) - len({verdict.gate for verdict in judgement.verdicts})
     missing = summarise.missing(facts)
     uncovered = summarise.uncovered_errors(rows, judgement.covered)
     state, code = overall(judgement.verdicts, unmeasured=bool(missing or uncovered))
     tables.write(folder.path, rows, judgement.verdicts, facts.environments)
     notes = [f"{row.key.suite} {row.case} on {row.key.target} ended in an error" for row in uncovered]
     notes += [f"{len(missing)} jobs were not measured"] * bool(missing)
-    notes += [f"{left_out} gates were not asked: their suite or variant was not chosen"] * bool(left_out)
+    notes += [f"{left_out} gates were not asked: their suite, variant or target was not chosen"] * bool(
+        left_out
+    )
     return Outcome(
         folder, tuple(rows), judgement.verdicts, state, code, facts.plan, len(missing), tuple(notes)
     )
-
-
-def _selected(gates: Sequence[Gate], run: Mapping[str, Any]) -> tuple[list[Gate], int]:
-    """The gates that this selection of suites and variants can answer, and how many others there are."""
-    from fnmatch import fnmatchcase
-
-    chosen = [
-        gate
-        for gate in gates
-        if gate.suite in run["suites"]
-        and any(fnmatchcase(variant, pattern) for variant in run["variants"] for pattern in gate.variants)
-    ]
-    return chosen, len(gates) - len(chosen)
 
 
 def load_suites(names: Sequence[str]) -> dict[str, Suite]:
