@@ -39,13 +39,12 @@ def check_feeds(feeds: Feeds, specs: tuple[TensorSpec, ...], *, shapes: bool = T
     ------
     BackendError
     """
-    if len(feeds) != len(specs) or not all(spec.name in feeds for spec in specs):
-        wanted = ", ".join(spec.name for spec in specs)
-        raise BackendError(
-            f"the model takes the inputs {wanted or 'none'}, not {', '.join(feeds) or 'none'}",
-            next_step="feed each input of the model once, by its name",
-        )
+    # Every inference pays for this: no generators, and what was asked before is remembered.
+    if len(feeds) != len(specs):
+        raise _misnamed(feeds, specs)
     for spec in specs:
+        if spec.name not in feeds:
+            raise _misnamed(feeds, specs)
         array = feeds[spec.name]
         if not isinstance(array, np.ndarray) or not _same_dtype(array.dtype, spec.dtype):
             found = getattr(array, "dtype", type(array).__name__)
@@ -56,9 +55,16 @@ def check_feeds(feeds: Feeds, specs: tuple[TensorSpec, ...], *, shapes: bool = T
             )
 
 
+def _misnamed(feeds: Feeds, specs: tuple[TensorSpec, ...]) -> BackendError:
+    wanted = ", ".join(spec.name for spec in specs)
+    return BackendError(
+        f"the model takes the inputs {wanted or 'none'}, not {', '.join(feeds) or 'none'}",
+        next_step="feed each input of the model once, by its name",
+    )
+
+
+@lru_cache(maxsize=1024)
 def _fits(given: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:
-    if given == wanted:
-        return True
     return len(given) == len(wanted) and all(
         size is None or size == length for size, length in zip(wanted, given, strict=True)
     )

@@ -126,7 +126,7 @@ def test_plan_writes_nothing(harness: Shell, tiny: Path) -> None:
 def test_budget_states_the_share_and_keeps_the_same_cells(harness: Shell, model: MakeModel) -> None:
     folder = model(("severities = [1, 3]", "severities = [1, 2, 3, 4, 5]"))
     env = {"HARNESS_CACHE": str(harness.folder / "cache")}  # nothing is known there of what jobs take
-    ended = harness("validate", "--model", folder, "--suite", "accuracy", "--budget", "5s", "--json", env=env)
+    ended = harness("validate", "--model", folder, "--suite", "accuracy", "--budget", "3s", "--json", env=env)
     assert ended.code == 0, ended.err
     share = json.loads(ended.out)["share"]
     assert 0 < share < 1

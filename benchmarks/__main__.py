@@ -1,0 +1,26 @@
+"""``python -m benchmarks [overhead] [throughput] [share]``: what the harness itself costs.
+
+Figures are ratios measured side by side in one run; none is a test, because a machine's moods are no fault.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import time
+
+NAMES = ("overhead", "throughput", "share")
+
+
+def main() -> None:
+    chosen = sys.argv[1:] or NAMES
+    if unknown := set(chosen) - set(NAMES):
+        sys.exit(f"there is no benchmark {', '.join(sorted(unknown))}; known: {', '.join(NAMES)}")
+    start = time.monotonic()
+    for name in chosen:
+        importlib.import_module(f"benchmarks.{name}").report()
+    print(f"\n{time.monotonic() - start:.0f} s in all")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,113 @@
+"""What the harness adds to one inference: to a null call, and to each runtime's own fastest safe call."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks import digits
+from benchmarks.paired import Figures, Goal, heading, in_processes, line, take_turns
+from harness.core.contracts import Session
+from harness.core.preprocess import Feeds, Outputs
+from harness.core.seam import check_feeds
+from harness.testing import fakes
+from suites.performance import measure
+
+PROCESSES = 12
+#: Calls of one turn: enough to be the suite's loop, few enough that a burst of the machine meets both sides.
+CALLS = 50
+#: Calls of each side in one process; a p99 of 6,000 lies on 60 calls.
+TOTAL_CALLS = 6_000
+#: Turns of about a millisecond: most of them are not interrupted, so that the median is of none.
+NULL_CALLS, NULL_ROUNDS = 1_000, 150
+
+
+def report() -> None:
+    heading("Cost that the harness adds to one inference")
+    for kind in ("bound", "checked"):
+        found = in_processes("benchmarks.overhead:null", {"kind": kind}, PROCESSES)
+        line(f"null backend, {kind} call: added, µs", found["added_us"], Goal(1.0), "{:.3f}")
+    for name, request in digits.requests("performance", "single_stream"):
+        found = in_processes("benchmarks.overhead:runtime", request, PROCESSES)
+        line(f"{name}: p50, harness / bare", found["p50"], Goal(1.01))
+        line(f"{name}: p99, harness / bare", found["p99"], Goal(1.05))
+
+
+class CheckedNullSession:
+    """A session that binds nothing and, like every real one, checks the feeds of each run."""
+
+    inputs, outputs = fakes.NullSession.inputs, fakes.NullSession.outputs
+
+    def __init__(self) -> None:
+        self.effective: dict[str, str] = {}
+        self._returned: Outputs = {"y": np.zeros((1, 3), np.float32)}
+
+    def run(self, feeds: Feeds) -> Outputs:
+        check_feeds(feeds, self.inputs)
+        return self._returned
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        pass
+
+
+def null(request: dict[str, Any]) -> Figures:
+    """Time a call in the suite's loop, less the time of a call of nothing in a bare, untimed loop."""
+    session: Session = fakes.NullSession() if request["kind"] == "bound" else CheckedNullSession()
+    call = measure.repeated_call(session, {"x": np.zeros((1, 4), np.float32)})
+    returned: Outputs = {"y": np.zeros((1, 3), np.float32)}
+
+    def nothing() -> Outputs:
+        return returned
+
+    clock = time.perf_counter_ns
+    took: dict[str, list[int]] = {"harness": [], "bare": []}
+
+    def harness() -> None:
+        start = clock()
+        measure.time_calls(call, clock, NULL_CALLS)
+        took["harness"].append(clock() - start)
+
+    def bare() -> None:
+        start = clock()
+        for _ in range(NULL_CALLS):
+            nothing()
+        took["bare"].append(clock() - start)
+
+    take_turns(harness, bare, NULL_ROUNDS, swap=request["index"] % 2 == 1)
+    return {"added_us": float(np.median(took["harness"]) - np.median(took["bare"])) / NULL_CALLS / 1e3}
+
+
+def runtime(request: dict[str, Any]) -> Figures:
+    """Time the same input in the suite's loop and in one with nothing of ours, each on a session of its own."""
+    bench, swap = digits.bench_of(request), request["index"] % 2 == 1
+    case, clock = bench.job.case, bench.clock
+    # Who opens first gets the better memory; that changes from process to process, too.
+    own = digits.bare_of(bench) if swap else None
+    session = bench.open()
+    own = own or digits.bare_of(bench)
+    feeds = measure.rows(bench, case, session, 0, 1)
+    call, bare_call = measure.repeated_call(session, feeds), own.repeated(feeds)
+    times: dict[str, list[NDArray[np.int64]]] = {"harness": [], "bare": []}
+
+    def harness() -> None:
+        times["harness"].append(measure.time_calls(call, clock, CALLS))
+
+    def bare() -> None:
+        taken = np.zeros(CALLS, np.int64)
+        for i in range(CALLS):
+            start = time.perf_counter_ns()
+            bare_call()
+            taken[i] = time.perf_counter_ns() - start
+        times["bare"].append(taken)
+
+    for each in (call, bare_call):
+        measure.warm_up(each, clock, 0.1)
+    take_turns(harness, bare, TOTAL_CALLS // CALLS // 2, swap=swap)
+    ours, theirs = np.concatenate(times["harness"]), np.concatenate(times["bare"])
+    return {f"p{q}": float(np.percentile(ours, q) / np.percentile(theirs, q)) for q in (50, 99)}

@@ -1,0 +1,92 @@
+"""Accuracy evaluation against the runtime's bare batch throughput, at the same batch size."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from benchmarks import digits
+from benchmarks.paired import Figures, Goal, heading, in_processes, line, take_turns
+from harness.core.contracts import Session
+from harness.core.job import merge
+from harness.core.preprocess import to_feeds
+from suites.accuracy.measure import measure
+
+PROCESSES = 10
+ROUNDS = 6
+
+
+def report() -> None:
+    heading("Accuracy evaluation: rows a second, harness / bare runtime, 800 rows in batches of 32")
+    for name, request in digits.requests("accuracy", "clean"):
+        found = in_processes("benchmarks.throughput:sample", request, PROCESSES)
+        line(f"{name}: session open on both sides", found["open"], Goal(0.95, least=True))
+        line(f"{name}: with opening on both sides", found["opening"])
+
+
+class Kept:
+    """A session that outlives its ``with``, so that a case can be run again without opening the model."""
+
+    def __init__(self, session: Session) -> None:
+        self.inputs, self.outputs, self.effective = session.inputs, session.outputs, session.effective
+        self.run = session.run
+
+    def __enter__(self) -> Kept:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        pass
+
+
+def sample(request: dict[str, Any]) -> Figures:
+    """Run a case whole (read, preprocess, hash, infer, keep), and its batches alone, made ready beforehand."""
+    bench, swap = digits.bench_of(request), request["index"] % 2 == 1
+    case = bench.job.case
+    size = case.params["batch"]
+    own = digits.bare_of(bench) if swap else None
+    session = bench.open()
+    own = own or digits.bare_of(bench)
+    batches = [
+        to_feeds(bench.data.feeds(case.data, i, min(i + size, case.samples)), bench.artifact, session.inputs)
+        for i in range(0, case.samples, size)
+    ]
+    really_open = bench.open
+
+    def infer(runtime: digits.Bare) -> None:
+        for feeds in batches:
+            runtime.batch(feeds)
+
+    def opening() -> None:
+        bench.open = really_open  # type: ignore[method-assign]
+        merge(measure(bench, case))
+
+    def kept() -> None:
+        bench.open = lambda *_, **__: Kept(session)  # type: ignore[method-assign]
+        merge(measure(bench, case))
+
+    opened = own
+    return {
+        "open": _ratio(kept, lambda: infer(opened), swap),
+        "opening": _ratio(opening, lambda: infer(digits.bare_of(bench)), swap),
+    }
+
+
+def _ratio(harness: Callable[[], None], bare: Callable[[], None], swap: bool) -> float:
+    """Bare time over the harness's time for the same rows: its share of the bare throughput."""
+    took: dict[str, list[int]] = {"harness": [], "bare": []}
+
+    def timed(name: str, side: Callable[[], None]) -> Callable[[], None]:
+        def turn() -> None:
+            start = time.perf_counter_ns()
+            side()
+            took[name].append(time.perf_counter_ns() - start)
+
+        return turn
+
+    harness()
+    bare()
+    take_turns(timed("harness", harness), timed("bare", bare), ROUNDS, swap=swap)
+    return float(np.median(took["bare"]) / np.median(took["harness"]))
