@@ -197,6 +197,13 @@ def test_all_skipped_is_not_applicable_unless_required() -> None:
     assert "required" in required.sentence
 
 
+def test_what_cannot_run_here_is_not_run_and_not_merely_not_applicable() -> None:
+    subject = Subject("cpu", "onnxruntime", "int8", unavailable="not installed")
+    found = answer([whole(Status.SKIPPED, "not installed")], subject)
+    assert found.state is State.NOT_RUN
+    assert "not installed" in found.sentence
+
+
 def test_a_metric_that_one_case_cannot_give_does_not_hide_the_others() -> None:
     skipped = row(NAN, status=Status.SKIPPED, reason="no labels", case="fog")
     assert answer([row(0.5), skipped]).state is State.PASS

@@ -32,7 +32,12 @@ BATCH = Batch(
     "cpu", "null", "float32", "accuracy", Artifact("float32", "onnx", (File("m", "0" * 64, 1),), Path()),
     {"deploy": Options()}, {}, {}, (Case("clean"), Case("fog", 1)),
 )  # fmt: skip
-PLAN = Plan((BATCH,), (JobResult(KEY._replace(target="gpu"), Status.SKIPPED, "no GPU"),), 0.5)
+PLAN = Plan(
+    (BATCH,),
+    (JobResult(KEY._replace(target="gpu"), Status.SKIPPED, "no GPU"),),
+    (("gpu", "null", "no GPU"),),
+    0.5,
+)
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.floats(allow_nan=False) | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
