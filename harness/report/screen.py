@@ -197,7 +197,7 @@ def _next(outcome: Outcome) -> str:
         return f"harness validate --resume {run}"
     if outcome.state is State.PASS:
         return f"python -c \"import harness; print(harness.load('{run}'))\""
-    return f"harness judge {run}   after a change of limits, or see verdicts.csv there"
+    return f"see {_short(path)}/verdicts.csv"
 
 
 def _duration(seconds: float) -> str:
