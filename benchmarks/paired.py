@@ -94,7 +94,9 @@ def in_fresh_process(sample: str, request: Mapping[str, Any]) -> Figures:
 
 def heading(text: str) -> None:
     load = os.getloadavg()[0]
-    print(f"\n{text}\n  (load average {load:.1f} on {os.cpu_count()} CPUs; intervals are two-sided 90 %, n processes)")
+    print(
+        f"\n{text}\n  (load average {load:.1f} on {os.cpu_count()} CPUs; intervals are two-sided 90 %, n processes)"
+    )
 
 
 def line(name: str, interval: Interval, goal: Goal | None = None, form: str = "{:.4f}") -> None:

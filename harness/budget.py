@@ -16,10 +16,10 @@ from harness.plan import HOST, Plan
 from harness.report.store import Facts
 
 #: Seconds of a case that was never run: a constant and a part for each sample.
-GUESS_S = {"performance": (5.0, 0.0), "accuracy": (0.1, 5e-4), "reliability": (0.8, 0.0)}
+GUESS_S = {"performance": (3.4, 0.0), "accuracy": (0.02, 1e-4), "reliability": (0.25, 0.0)}
 OTHER_GUESS_S = (1.0, 0.0)
 #: A batch starts a process and loads a runtime.
-START_S = 0.7
+START_S = 0.6
 #: Fewer samples than this are not worth a case.
 LEAST_SAMPLES = 64
 

@@ -15,13 +15,15 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.core.artifact import sha256_file
 from harness.core.errors import StoreError
+
+OTHER_FOLDER = "name another folder: --results DIR for runs, HARNESS_CACHE=DIR for the cache"
 
 
 def key_of(value: Mapping[str, Any]) -> str:
@@ -61,19 +63,29 @@ class Cache:
         """Where the array file of that hash lies."""
         return self.folder / "data" / f"{sha256}.npy"
 
+    def has_array(self, sha256: str) -> bool:
+        """Whether the array of that hash is here, and whole."""
+        path = self.array_path(sha256)
+        return path.is_file() and sha256_file(path) == sha256
+
     def put_array(self, array: NDArray[Any]) -> str:
         """Store an array; the hash of its ``.npy`` file."""
         folder = self.folder / "data"
         with writing(folder), _temporary(folder) as temporary:
-            np.save(temporary, array, allow_pickle=False)
-            saved = temporary.with_name(temporary.name + ".npy")
-            digest = sha256_file(saved)
-            saved.replace(folder / f"{digest}.npy")
+            with temporary.open("wb") as stream:
+                hashing = _Hashing(stream)
+                np.lib.format.write_array(hashing, array, allow_pickle=False)
+            digest = hashing.sha256.hexdigest()
+            temporary.replace(folder / f"{digest}.npy")
         return digest
 
     def artifact_folder(self, sha256: str) -> Path:
         """Where the files of the artifact of that hash lie."""
         return self.folder / "artifacts" / sha256
+
+    def drop_artifact(self, sha256: str) -> None:
+        """Forget an artifact whose files are not what they were."""
+        shutil.rmtree(self.artifact_folder(sha256), ignore_errors=True)
 
     def put_artifact(self, sha256: str, files: Mapping[str, bytes | Path]) -> Path:
         """Store an artifact's files, given as bytes or as files to copy; the folder that they are in."""
@@ -96,6 +108,22 @@ class Cache:
         return folder
 
 
+class _Hashing:
+    """Hashes what it writes.
+
+    ``np.save`` given a real file writes through C's own buffer and does not see that the last part of it
+    met a full disk.
+    """
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self.sha256 = hashlib.sha256()
+        self._stream = stream
+
+    def write(self, data: bytes) -> None:
+        self.sha256.update(data)
+        self._stream.write(data)
+
+
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
     """Turn a failed write below `path` into one clear error.
@@ -111,13 +139,11 @@ def writing(path: Path) -> Iterator[None]:
         hints = {
             errno.ENOSPC: ("the disk is full", "free some room, then run again with --resume"),
             errno.EDQUOT: ("the quota is used up", "free some room, then run again with --resume"),
-            errno.EROFS: ("the file system is read-only", "name another folder: --results DIR"),
-            errno.EACCES: (
-                "you may not write there",
-                "name another folder: --results DIR, HARNESS_CACHE=DIR",
-            ),
+            errno.EFBIG: ("the file is larger than this account may write", "raise the limit: ulimit -f"),
+            errno.EROFS: ("the file system is read-only", OTHER_FOLDER),
+            errno.EACCES: ("you may not write there", OTHER_FOLDER),
         }
-        cause, next_step = hints.get(error.errno or 0, (str(error), "name another folder: --results DIR"))
+        cause, next_step = hints.get(error.errno or 0, (error.strerror or str(error), OTHER_FOLDER))
         raise StoreError(
             f"cannot write {error.filename or path}", where=str(path), cause=cause, next_step=next_step
         ) from error

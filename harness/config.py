@@ -14,24 +14,35 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from harness.core.errors import ConfigurationError, Problem, UsageError
 from harness.core.job import Options
-from harness.core.measurement import UNITS
 from harness.core.target import Target
 from harness.core.verdict import Gate
+from harness.fields import (
+    Backends,
+    Divisors,
+    Dtype,
+    Executor,
+    Families,
+    Format,
+    Limit,
+    Name,
+    Severities,
+    Sha256,
+    Size,
+    Step,
+    to_limit,
+)
 
 SCHEMA = 1
 #: The variant that everything else is compared with.
 FLOAT32 = "float32"
+#: The reference runs under this name, as if it were a target.
+RESERVED = "host"
 
 
 class _Table(BaseModel):
     """Strict types, unknown keys refused, frozen."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$", max_length=64)]
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Format = Literal["onnx", "tflite", "openvino"]
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class ModelTable(_Table):
@@ -46,12 +57,12 @@ class ModelTable(_Table):
 class ImageTable(_Table):
     """``[data.image]``: how files are decoded and resized on the host (see ``harness.data.images``)."""
 
-    size: tuple[int, int] | None = None
+    size: tuple[Size, Size] | None = None
     resize: Literal["none", "stretch", "cover", "contain"] = "none"
     method: Literal["nearest", "bilinear", "bicubic", "lanczos", "box"] = "bilinear"
     antialias: bool = True
-    crop: float = 1.0
-    pad: int = 0
+    crop: Annotated[float, Field(gt=0, le=1)] = 1.0
+    pad: Annotated[int, Field(ge=0, le=255)] = 0
     colour: Literal["RGB", "BGR", "L"] = "RGB"
 
 
@@ -72,7 +83,7 @@ class DataTable(SourceTable):
     calibration: SourceTable | None = None
     split: Literal["hash", "first", "none"] = "hash"
     calibration_samples: Annotated[int, Field(ge=1, le=100_000)] = 200
-    max_samples: Annotated[int, Field(ge=1)] | None = None
+    max_samples: Size | None = None
     seed: int = 0
     image: ImageTable | None = None
 
@@ -87,35 +98,28 @@ class InputTable(_Table):
     """``[input.NAME]``: from the raw sample to the model's input, on every device."""
 
     scale: float = 1.0
-    mean: tuple[float, ...] = (0.0,)
-    std: tuple[float, ...] = (1.0,)
+    mean: Annotated[tuple[float, ...], Field(min_length=1)] = (0.0,)
+    std: Divisors = (1.0,)
     reverse_channels: bool = False
     layout: Literal["NCHW", "same"] = "same"
-    dtype: str = "float32"
-    shape: tuple[int, ...] = ()
+    dtype: Dtype = "float32"
+    shape: tuple[Size, ...] = ()
 
 
 class VariantTable(_Table):
     """``[variants.NAME]``: made by a recipe, or prebuilt files by format."""
 
-    recipe: tuple[dict[str, Any], ...] = ()
+    recipe: tuple[Step, ...] = ()
     files: dict[Format, str] = Field(default_factory=dict)
     sha256: dict[Format, Sha256] = Field(default_factory=dict)
-
-    @model_validator(mode="after")
-    def _steps_name_a_pass(self) -> VariantTable:
-        for index, step in enumerate(self.recipe):
-            if not isinstance(step.get("pass"), str):
-                raise ValueError(f'recipe[{index}] does not name its pass: {{ pass = "quantize" }}')
-        return self
 
 
 class ShiftsTable(_Table):
     """``[shifts]``: corruptions that the host makes of the test data."""
 
     kind: Literal["image", "features", "none"] = "none"
-    families: tuple[str, ...] = ()
-    severities: tuple[Annotated[int, Field(ge=1, le=5)], ...] = (1, 2, 3, 4, 5)
+    families: Families = ()
+    severities: Severities = (1, 2, 3, 4, 5)
     seed: int = 0
 
 
@@ -131,8 +135,8 @@ class GateTable(_Table):
     severities: tuple[int, ...] = ()
     setting: Literal["deploy", "parity"] = "deploy"
     reference: str = "*"
-    max: float | str | None = None
-    min: float | str | None = None
+    max: Limit | None = None
+    min: Limit | None = None
     combine: Literal["all", "mean", "worst"] = "all"
     severity: Literal["block", "warn"] = "block"
     on_inconclusive: Literal["block", "warn"] = "block"
@@ -142,9 +146,6 @@ class GateTable(_Table):
     def _has_a_limit(self) -> GateTable:
         if self.max is None and self.min is None:
             raise ValueError("give max, min, or both")
-        for limit in (self.max, self.min):
-            if isinstance(limit, str):
-                _parse_limit(limit)
         return self
 
     def to_gate(self) -> Gate:
@@ -159,8 +160,8 @@ class GateTable(_Table):
             severities=self.severities,
             setting=self.setting,
             reference=self.reference,
-            maximum=_limit(self.max),
-            minimum=_limit(self.min),
+            maximum=to_limit(self.max),
+            minimum=to_limit(self.min),
             combine=self.combine,
             severity=self.severity,
             on_inconclusive=self.on_inconclusive,
@@ -173,7 +174,7 @@ class Validation(_Table):
 
     schema_: Annotated[Literal[1], Field(alias="schema")] = 1
     model: ModelTable
-    shapes: dict[str, tuple[int, ...]] = Field(default_factory=dict)
+    shapes: dict[str, tuple[Size, ...]] = Field(default_factory=dict)
     data: DataTable
     input: dict[str, InputTable] = Field(default_factory=dict)
     variants: dict[Name, VariantTable] = Field(default_factory=dict)
@@ -181,23 +182,26 @@ class Validation(_Table):
     suites: dict[str, dict[str, Any]] = Field(default_factory=dict)
     gate: tuple[GateTable, ...] = ()
 
-    @model_validator(mode="after")
-    def _consistent(self) -> Validation:
+    def inconsistencies(self) -> list[Problem]:
+        """What each table alone cannot know."""
+        found = []
         if not self.model.file and not self.variants.get(FLOAT32, VariantTable()).files:
-            raise ValueError(
-                'give model.file, or prebuilt files: [variants.float32] files = { tflite = "…" }'
-            )
+            example = '[variants.float32] files = { tflite = "…" }'
+            found.append(Problem("model.file", f"give it, or prebuilt files: {example}"))
         for name, variant in self.variants.items():
+            path = f"variants.{name}"
             if variant.recipe and variant.files:
-                raise ValueError(f"variants.{name} has a recipe and files; a variant is made one way")
+                found.append(Problem(path, "has a recipe and files; a variant is made one way"))
             if variant.recipe and not self.model.file:
-                raise ValueError(f"variants.{name} has a recipe, but there is no model.file to start from")
+                found.append(Problem(f"{path}.recipe", "there is no model.file to start from"))
             if not variant.recipe and not variant.files and name != FLOAT32:
-                raise ValueError(f"variants.{name} has neither a recipe nor files")
-        names = [gate.name for gate in self.gate]
-        for name in sorted({name for name in names if names.count(name) > 1}):
-            raise ValueError(f"two gates are named {name!r}")
-        return self
+                found.append(Problem(path, "has neither a recipe nor files"))
+        first: dict[str, int] = {}
+        for index, gate in enumerate(self.gate):
+            if first.setdefault(gate.name, index) != index:
+                message = f"gate[{first[gate.name]}] has the same name, {gate.name!r}"
+                found.append(Problem(f"gate[{index}].name", message))
+        return found
 
     @property
     def gates(self) -> tuple[Gate, ...]:
@@ -213,7 +217,7 @@ class Validation(_Table):
 class DeployTable(_Table):
     """``[deploy]`` of a target: what is really shipped."""
 
-    threads: Annotated[int, Field(ge=1)] | None = None
+    threads: Size | None = None
     precision: str = ""
     provider: str = ""
     extra: dict[str, str] = Field(default_factory=dict)
@@ -223,11 +227,11 @@ class TargetTable(_Table):
     """One ``targets/T.toml``."""
 
     description: str
-    backends: Annotated[tuple[str, ...], Field(min_length=1)]
-    executor: dict[str, Any] = Field(default_factory=lambda: {"kind": "local"})
+    backends: Backends
+    executor: Executor = Field(default_factory=lambda: {"kind": "local"})
     deploy: DeployTable = DeployTable()
-    max_samples: Annotated[int, Field(ge=1)] | None = None
-    disk_mb: Annotated[int, Field(ge=1)] = 2000
+    max_samples: Size | None = None
+    disk_mb: Size = 2000
 
     def to_target(self, name: str) -> Target:
         """The frozen target."""
@@ -276,9 +280,14 @@ def check(raw: Mapping[str, Any], schema: type[T], *, where: str) -> T:
         raise ConfigurationError(where, problems) from error
 
 
+def validation_file(path: Path) -> Path:
+    """The ``validation.toml`` that is meant by itself or by its folder."""
+    return path / "validation.toml" if path.is_dir() else path
+
+
 def load_validation(path: Path) -> tuple[Validation, Path]:
     """Read a ``validation.toml``, given itself or its folder; returns it and its folder."""
-    file = path / "validation.toml" if path.is_dir() else path
+    file = validation_file(path)
     if file.suffix in (".onnx", ".tflite", ".xml"):
         raise UsageError(
             f"{file.name} is a model; validate takes a folder or a validation.toml",
@@ -304,6 +313,8 @@ def _problem(item: Mapping[str, Any], schema: type[BaseModel]) -> Problem:
         message = "unknown key" + (f"; did you mean {near[0]}?" if near else "")
     elif item["type"] == "missing":
         message = "is missing"
+    elif item["type"] == "value_error":
+        pass  # the checks of ours name what they found
     elif not isinstance(item["input"], (dict, list)):
         message += f", got {item['input']!r}"
     return Problem(path or "the file", message)
@@ -325,20 +336,6 @@ def _keys(schema: type[BaseModel], loc: tuple[Any, ...]) -> list[str]:
 
 def _several(value: str | tuple[str, ...]) -> tuple[str, ...]:
     return (value,) if isinstance(value, str) else value
-
-
-def _parse_limit(text: str) -> float:
-    number, _, unit = text.strip().partition(" ")
-    if unit.strip() not in UNITS:
-        raise ValueError(f"{text!r} is not a number with a unit ({', '.join(UNITS)}), such as '10 ms'")
-    try:
-        return float(number) * UNITS[unit.strip()][1]
-    except ValueError:
-        raise ValueError(f"{text!r} does not begin with a number") from None
-
-
-def _limit(value: float | str | None) -> float | None:
-    return _parse_limit(value) if isinstance(value, str) else value
 
 
 def cache_folder() -> Path:
@@ -379,4 +376,9 @@ def load_target(name: str) -> Target:
     files = target_files()
     if name not in files:
         raise unknown("target", name, files)
+    if name == RESERVED:
+        raise UsageError(
+            f"no target may be called {RESERVED}: that is the reference", where=str(files[name]),
+            next_step="give the file another name",
+        )  # fmt: skip
     return read_toml(files[name], TargetTable).to_target(name)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from harness.compression.recipe import Variant
-from harness.config import FLOAT32, Validation
+from harness.config import FLOAT32, RESERVED, Validation
 from harness.core.artifact import Artifact, TensorSpec
 from harness.core.contracts import Availability, CaseContext, Suite
 from harness.core.errors import TargetUnavailable, UsageError
@@ -16,7 +16,7 @@ from harness.core.target import PARITY_OPTIONS, Target
 from harness.data.sets import PreparedData
 
 #: The target under whose name the reference runs.
-HOST = "host"
+HOST = RESERVED
 #: Raw outputs of a run are kept up to this size.
 KEEP_BYTE = 2 * 10**9
 
@@ -31,12 +31,16 @@ class Plan:
         The reference on the host first.
     skipped : tuple of JobResult
         One SKIPPED result for every case that cannot run, with its reason.
+    unavailable : tuple of (target, backend, reason)
+        Asked for, and cannot run here: its gates are NOT_RUN, unlike those of a variant that a runtime
+        cannot hold.
     share : float
         Of all planned samples, those that fit the budget (1 without one).
     """
 
     batches: tuple[Batch, ...]
     skipped: tuple[JobResult, ...] = ()
+    unavailable: tuple[tuple[str, str, str], ...] = ()
     share: float = 1.0
 
     @property
@@ -108,7 +112,8 @@ def make_plan(given: Ingredients) -> Plan:
                         batches.append(batch)
     if not batches:
         raise nothing_runs(reasons, skipped)
-    plan = Plan((*_reference(given), *batches), tuple(skipped))
+    unavailable = tuple((target, backend, found.reason) for (target, backend), found in reasons.items())
+    plan = Plan((*_reference(given), *batches), tuple(skipped), unavailable)
     _fits_cap(given, plan)
     return plan
 
@@ -143,7 +148,6 @@ def nothing_runs(
 
 def _reference(given: Ingredients) -> list[Batch]:
     """The same variants on the host, pinned, for everything that is relative to it."""
-    wanted = [(name, suite) for name, suite in given.suites.items()]
     batches = []
     for variant in sorted(given.variants, key=lambda v: v.name != FLOAT32):
         found = _reference_backend(given, variant)
@@ -151,19 +155,17 @@ def _reference(given: Ingredients) -> list[Batch]:
             continue
         backend, artifact = found
         host = Target(HOST, "the reference", (backend,), deploy=PARITY_OPTIONS)
-        for name, suite in wanted:
-            cases = suite.cases(_context(given, name, variant, None, reference=True))
-            cases = tuple(replace(case, samples=_most_samples(given, case)) for case in cases)
+        for name, suite in given.suites.items():
+            cases = suite.cases(_context(given, name, variant, _most_samples(given), reference=True))
             if cases:
                 batches.append(_batch(given, host, backend, variant, name, cases, artifact))
     return batches
 
 
-def _most_samples(given: Ingredients, case: Case) -> int:
+def _most_samples(given: Ingredients) -> int | None:
     """The reference runs no more samples than some target does."""
-    limits = [target.max_samples for target in given.targets]
-    known = [limit for limit in limits if limit is not None]
-    return case.samples if len(known) < len(limits) or not known else min(case.samples, max(known))
+    limits = [target.max_samples for target in given.targets if target.max_samples is not None]
+    return max(limits) if len(limits) == len(given.targets) else None
 
 
 def _reference_backend(given: Ingredients, variant: Variant) -> tuple[str, Artifact] | None:

@@ -15,6 +15,7 @@ SUITES = "harness.suites"
 MEASURES = "harness.measures"
 EXECUTORS = "harness.executors"
 PASSES = "harness.passes"
+SINGULAR = {BACKENDS: "backend", SUITES: "suite", MEASURES: "measure", EXECUTORS: "executor", PASSES: "pass"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,17 +79,31 @@ def choose(group: str, name: str) -> Any:  # noqa: ANN401 - each group has its o
     UsageError
         There is none of that name; says the nearest.
     """
+    return find(group, name).load()
+
+
+def find(group: str, name: str, *, where: str = "") -> Plugin:
+    """Find one plug-in by name without loading it.
+
+    Raises
+    ------
+    UsageError
+        There is none of that name; says the nearest.
+    """
     plugins = catalogue(group)
     if name not in plugins:
-        raise unknown(group.removeprefix("harness.").removesuffix("s"), name, plugins)
-    return plugins[name].load()
+        raise unknown(SINGULAR.get(group, group), name, plugins, where=where)
+    return plugins[name]
 
 
-def unknown(what: str, name: str, known: Mapping[str, object] | tuple[str, ...]) -> UsageError:
+def unknown(
+    what: str, name: str, known: Mapping[str, object] | tuple[str, ...], *, where: str = ""
+) -> UsageError:
     """Build the error for a name that does not exist, with the nearest one that does."""
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     return UsageError(
         f"unknown {what} {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""),
+        where=where,
         cause=f"known: {', '.join(names) or 'none'}",
     )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from harness.core.contracts import Suite, SummaryContext
-from harness.core.job import Batch, EnvironmentRecord, JobKey, JobResult, Samples, Status
+from harness.core.job import PARITY, Batch, EnvironmentRecord, JobKey, JobResult, Samples, Status
 from harness.core.measurement import Measurement, Row
 from harness.plan import HOST
 from harness.report.store import Facts
@@ -24,7 +24,6 @@ def summarise(facts: Facts, suites: Mapping[str, Suite]) -> list[Row]:
     suites : mapping of name to Suite
         At least those of the plan.
     """
-    reference = _reference(facts)
     environments = {
         (record.target, record.backend, record.variant, record.suite): record
         for record in facts.environments
@@ -37,7 +36,7 @@ def summarise(facts: Facts, suites: Mapping[str, Suite]) -> list[Row]:
             result = facts.results.get(job.key)
             if result is None:
                 continue  # it was never measured: the gates say NOT_RUN
-            context = _context(facts, batch, job.case.setting, reference)
+            context = _context(facts, batch, job.case.setting)
             measurements = (
                 suites[batch.suite].summarise(job, result, context)
                 if result.status is Status.OK
@@ -55,26 +54,26 @@ def _whole(result: JobResult) -> Measurement:
     return Measurement(WHOLE_CASE, "", float("nan"), status=result.status, reason=result.reason)
 
 
-def _reference(facts: Facts) -> Any:  # noqa: ANN401 - the callable of SummaryContext
-    """Samples of the reference on the host by variant, case and severity."""
-    found: dict[tuple[str, str, int], Samples] = {}
-    for key, result in facts.results.items():
-        if key.target == HOST and result.status is Status.OK:
-            found[key.variant, key.case, key.severity] = result.samples
+def _reference(facts: Facts, suite: str) -> Callable[[str, str, int], Samples | None]:
+    """Find samples of the reference on the host by variant, case and severity."""
 
     def reference(variant: str, case: str, severity: int) -> Samples | None:
-        return found.get((variant, case, severity))
+        for backend in {batch.backend for batch in facts.plan.batches if batch.target == HOST}:
+            result = facts.results.get(JobKey(HOST, backend, PARITY, variant, suite, case, severity))
+            if result is not None and result.status is Status.OK:
+                return result.samples
+        return None
 
     return reference
 
 
-def _context(facts: Facts, batch: Batch, setting: str, reference: Any) -> SummaryContext:  # noqa: ANN401
+def _context(facts: Facts, batch: Batch, setting: str) -> SummaryContext:
     return SummaryContext(
         artifact=batch.artifact,
         options=batch.options[setting],
         task=facts.run["model"]["task"],
         labels=facts.labels,
-        reference=reference,
+        reference=_reference(facts, batch.suite),
         emulated=batch.target in facts.run["emulated"],
         settings=facts.run["validation"]["suites"].get(batch.suite, {}),
     )

@@ -6,6 +6,7 @@ ends, the host is gone and so is the worker, whatever it is doing.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -34,6 +35,8 @@ from harness.core.wire import read_frame, write_frame
 
 #: A child that measures one case has this long beyond the case's own deadline to start and to end.
 SPAWN_GRACE_S = 60.0
+#: A process whose output ended has this long to end too, so that its own exit status is told.
+EXIT_GRACE_S = 5.0
 STDERR_TAIL_LINES = 8
 
 
@@ -140,11 +143,15 @@ def run_child(batch: Batch, store: Path) -> tuple[Samples, dict[str, str]]:
         timer.start()
         try:
             result = _converse(stdin, stdout, batch, store)
+            if result is None:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    child.wait(EXIT_GRACE_S)
         finally:
             timer.cancel()
             child.kill()
             code = child.wait()
-            stdin.close()
+            with contextlib.suppress(BrokenPipeError):  # what it never read is still in the buffer
+                stdin.close()
             stdout.close()
         if hung.is_set():
             raise WorkerError(f"the fresh process of {case.name} hung and was ended", where=tail(stderr))
@@ -168,7 +175,7 @@ def _converse(
             header, arrays = frame
             if header["type"] == "result":
                 return header, Samples(arrays, header["values"])
-    except (BrokenPipeError, WorkerError):
+    except BrokenPipeError:
         pass  # it died; the caller says how
     return None
 
@@ -185,9 +192,13 @@ def exit_text(code: int) -> str:
 
 
 def tail(stream: Any) -> str:  # noqa: ANN401 - tempfile's own type
-    """The last lines of a binary file."""
+    """The last lines of a binary file; of a crash, the head of faulthandler's stack (the last call first)."""
     stream.seek(0)
     lines = stream.read().decode(errors="replace").strip().splitlines()
+    crash = next((i for i, line in enumerate(lines) if line.startswith("Fatal Python error")), None)
+    if crash is not None:
+        stack = next((i for i, line in enumerate(lines) if line.startswith("Current thread")), crash + 1)
+        lines = [*lines[max(0, crash - 2) : crash + 1], *lines[stack : stack + STDERR_TAIL_LINES - 3]]
     return "\n".join(lines[-STDERR_TAIL_LINES:])
 
 

@@ -21,6 +21,7 @@ Range = tuple[float, float]
 _BINS = 1 << 14  # over [-reach, reach]: fine enough beside an outlier a thousand times the rest
 _LEVELS = 256
 _CANDIDATES = 128
+_MOST_CUT = 0.01  # of the values: with most of them in its last bin a range loses nothing on paper
 _SMOOTHING = 1e-4  # counts in an empty bin
 _PERCENTILE = 99.999  # of the values lie within the range
 
@@ -46,7 +47,7 @@ class Histogram:
             merged = self.counts.reshape(-1, 2).sum(axis=1)
             self.counts = np.pad(merged, _BINS // 4)
         self.counts += np.histogram(values, _BINS, (-self.reach, self.reach))[0]
-        self.zeros += values.size - np.count_nonzero(values)
+        self.zeros += int(values.size - np.count_nonzero(values))
 
     def within(self, low: float, high: float) -> Range:
         """Cut a range at what was really seen."""
@@ -87,8 +88,11 @@ def entropy(histogram: Histogram) -> Range:
     for reach in np.unique(np.geomspace(16, half, _CANDIDATES).astype(int)):
         inside = counts[half - reach : half + reach].astype(np.float64)
         actual = inside.copy()
-        actual[0] += counts[: half - reach].sum()
-        actual[-1] += counts[half + reach :].sum()
+        below, above = counts[: half - reach].sum(), counts[half + reach :].sum()
+        if below + above > _MOST_CUT * counts.sum():
+            continue
+        actual[0] += below
+        actual[-1] += above
         level = np.arange(2 * reach) * min(_LEVELS, 2 * reach) // (2 * reach)
         filled = actual > 0
         sums, sizes = np.bincount(level, inside), np.bincount(level, filled)

@@ -24,7 +24,7 @@ from harness.compression.export import export_tflite
 from harness.compression.passes import PassResult
 from harness.config import FLOAT32, Validation, VariantTable
 from harness.core import preprocess
-from harness.core.artifact import Artifact, File, Quantization, describe_file
+from harness.core.artifact import Artifact, File, Quantization, describe_file, verify
 from harness.core.errors import DataError, ModelError, UnsupportedOperator
 from harness.data.sets import PreparedData
 
@@ -216,7 +216,12 @@ class Workshop:
             return None
         artifact = Artifact.from_json(known, Path())
         artifact = replace(artifact, variant=name, folder=self._cache.artifact_folder(artifact.sha256))
-        return artifact if all((artifact.folder / file.name).is_file() for file in artifact.files) else None
+        try:
+            verify(artifact)
+        except ModelError:
+            self._cache.drop_artifact(artifact.sha256)  # damaged since: it is made again
+            return None
+        return artifact
 
     def _keep(
         self,

@@ -80,14 +80,14 @@ def apply(raw: NDArray[Any], step: Preprocess) -> NDArray[Any]:
     if step.reverse_channels:
         x = x[..., ::-1]
     if np.issubdtype(np.dtype(step.dtype), np.floating):
-        x = x.astype(np.float32)
+        x = x.astype(np.float32)  # a copy, changed in place: half the time of new arrays
         # An identity step is skipped, so that float inputs pass through bit by bit.
         if step.scale != 1.0:
-            x = x * np.float32(step.scale)
+            x *= np.float32(step.scale)
         if any(step.mean):
-            x = x - np.asarray(step.mean, np.float32)
+            x -= np.asarray(step.mean, np.float32)
         if any(value != 1.0 for value in step.std):
-            x = x / np.asarray(step.std, np.float32)
+            x /= np.asarray(step.std, np.float32)
     if step.layout == "NCHW":
         x = np.moveaxis(x, -1, 1)
     if step.shape:

@@ -47,3 +47,14 @@ class Target:
             threads=PARITY_OPTIONS.threads, precision=PARITY_OPTIONS.precision, provider=self.deploy.provider
         )
         return {"parity": parity, "deploy": self.deploy}
+
+    def to_json(self) -> dict[str, Any]:
+        """As the table of ``targets/T.toml``."""
+        return {
+            "description": self.description,
+            "backends": list(self.backends),
+            "executor": dict(self.executor),
+            "deploy": self.deploy.to_json(),
+            "max_samples": self.max_samples,
+            "disk_mb": self.disk_mb,
+        }

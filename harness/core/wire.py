@@ -52,10 +52,18 @@ def read_frame(stream: BinaryIO) -> tuple[dict[str, Any], dict[str, NDArray[Any]
             f"the worker wrote something that is not a frame: {line[:80]!r}",
             cause="a library printed to standard output, or the worker was cut off",
         ) from error
-    arrays: dict[str, NDArray[Any]] = {}
-    for name, dtype, shape, size_byte in announced:
-        data = stream.read(size_byte)
-        if len(data) != size_byte:
-            raise WorkerError(f"the stream ended inside the array {name}", cause="the worker died")
-        arrays[name] = np.frombuffer(data, dtype=np.dtype(dtype)).reshape(shape).copy()
-    return header, arrays
+    try:
+        return header, dict(_array(stream, *announcement) for announcement in announced)
+    except (TypeError, ValueError) as error:
+        raise WorkerError(
+            f"the worker announced an array that cannot be: {str(announced)[:80]}", cause=str(error)
+        ) from error
+
+
+def _array(
+    stream: BinaryIO, name: str, dtype: str, shape: list[int], size_byte: int
+) -> tuple[str, NDArray[Any]]:
+    data = stream.read(size_byte)
+    if len(data) != size_byte:
+        raise WorkerError(f"the stream ended inside the array {name}", cause="the worker died")
+    return name, np.frombuffer(data, dtype=np.dtype(dtype)).reshape(shape).copy()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from harness.core.errors import DataError
+from harness.core.errors import DataError, HarnessError
 from harness.data import readers
 from harness.data.images import IMAGE_SUFFIXES, ImageRecipe
 
@@ -288,13 +289,24 @@ def _call(source: DataSource) -> Dataset | Split:
     module, _, function = source.callable.partition(":")
     try:
         loader = getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError, ValueError) as error:
+    except Exception as error:  # a stranger's module may raise anything
         raise DataError(
             f"no callable {source.callable!r}: {error}",
             where=where,
+            cause=type(error).__name__,
             next_step="write package.module:function, and install the package where harness runs",
         ) from error
-    loaded = loader()
+    try:
+        loaded = loader()
+    except HarnessError:
+        raise
+    except Exception as error:
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        raise DataError(
+            f"the loader failed: {type(error).__name__}: {error}",
+            where=f"{where}, at {last.filename}:{last.lineno}",
+            next_step="call it from Python without arguments, as the harness does",
+        ) from error
     parts = (loaded.calibration, loaded.test) if isinstance(loaded, Split) else (loaded,)
     for part in parts:
         if not isinstance(part, Dataset):

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from harness.cache import Cache, code_sha256, key_of
 from harness.config import DataTable, InputTable, ShiftsTable, SourceTable, Validation
 from harness.core import preprocess
+from harness.core.artifact import TensorSpec
 from harness.core.contracts import SetInfo
 from harness.core.errors import DataError
 from harness.core.job import DataRef
@@ -29,6 +30,7 @@ from harness.data.datasets import (
     split_by_hash,
     stratified_order,
 )
+from harness.data.fit import check_fit
 from harness.data.images import ImageRecipe
 
 CHUNK = 256
@@ -78,13 +80,17 @@ class PreparedData:
 
 
 def prepare(
-    validation: Validation, folder: Path, cache: Cache, inputs: Sequence[str], classes: int | None = None
+    validation: Validation,
+    folder: Path,
+    cache: Cache,
+    inputs: Sequence[TensorSpec],
+    classes: int | None = None,
 ) -> PreparedData:
     """Load, split, order, corrupt and store the data of a validation.
 
     Parameters
     ----------
-    inputs : sequence of str
+    inputs : sequence of TensorSpec
         The model's inputs; a data set with one unnamed input takes the first.
     classes : int, optional
         How many classes the model tells apart; labels must be below.
@@ -94,16 +100,20 @@ def prepare(
     DataError
         The data cannot be read or do not fit the model.
     """
-    split = split_of(validation.data, folder, tuple(inputs))
+    split = split_of(validation.data, folder, tuple(spec.name for spec in inputs))
     test = split.test
     if not len(test):
         raise DataError("there is no test sample", where="data", next_step="name data that are not empty")
-    _fits(test, inputs)
+    where = validation.data.path or validation.data.callable
+    steps = {name: _step(table) for name, table in validation.input.items()}
+    for part in (test, split.calibration):
+        if len(part):
+            check_fit(part.inputs, steps, inputs, where=where)
     if validation.model.task == "classification" and classes is not None:
-        check_labels(test, classes, where=validation.data.path or validation.data.callable)
+        check_labels(test, classes, where=where)
     order = stratified_order(test.labels, test.ids, seed=validation.data.seed)
     test = test.take(order[: validation.data.max_samples])
-    steps = {name: _step(validation.input.get(name)) for name in test.inputs}
+    steps = {name: steps.get(name, Preprocess()) for name in test.inputs}
     sets = []
     for family, severity in [("clean", 0), *_cells(validation.shifts)]:
         arrays = {
@@ -164,7 +174,7 @@ def _stored(
         }
     )  # fmt: skip
     known = cache.recall(key)
-    if known is not None and cache.array_path(known["sha256"]).is_file():
+    if known is not None and cache.has_array(known["sha256"]):
         return str(known["sha256"])
     changed = corruptions.corrupt(
         raw, ids, family, severity, seed=shifts.seed, kind=kind, reference=reference
@@ -216,15 +226,5 @@ def _load(source: SourceTable, table: DataTable, folder: Path, inputs: tuple[str
     )
 
 
-def _fits(data: Dataset, inputs: Sequence[str]) -> None:
-    if set(data.inputs) != set(inputs):
-        raise DataError(
-            f"the data have the inputs {', '.join(sorted(data.inputs))}, "
-            f"the model has {', '.join(sorted(inputs))}",
-            where="data",
-            next_step="name the arrays as the model names its inputs",
-        )
-
-
-def _step(table: InputTable | None) -> Preprocess:
-    return Preprocess() if table is None else Preprocess(**table.model_dump())
+def _step(table: InputTable) -> Preprocess:
+    return Preprocess(**table.model_dump())

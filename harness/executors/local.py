@@ -83,7 +83,8 @@ class _Worker:
             finally:
                 _end_group(process)
                 reader.join()
-                stdin.close()
+                with contextlib.suppress(BrokenPipeError):  # what it never read is still in the buffer
+                    stdin.close()
                 stdout.close()
 
     def _read(self, stdout: BinaryIO) -> None:
@@ -113,13 +114,11 @@ class _Worker:
                 if isinstance(frame, WorkerError):
                     _end_group(process)
                 if done < len(self._batch.cases):
-                    how = (
-                        str(frame) if frame is not None else f"the worker {worker.exit_text(process.wait())}"
-                    )
+                    how = str(frame) if frame is not None else f"the worker {worker.exit_text(_end(process))}"
                     yield from self._failed(running, done, how, stderr)
                 return
             header, arrays = frame
-            match header["type"]:
+            match header.get("type"):
                 case "environment":
                     b = self._batch
                     yield EnvironmentRecord(
@@ -142,6 +141,10 @@ class _Worker:
                         started_utc=header["started_utc"],
                         duration_ns=header["duration_ns"],
                     )
+                case kind:
+                    _end_group(process)
+                    yield from self._failed(running, done, f"the worker sent a {kind!r}", stderr)
+                    return
 
     def _failed(self, running: Any, done: int, reason: str, stderr: Any) -> Iterator[JobResult]:  # noqa: ANN401
         """ERROR for the job that ran; if none had begun, a new worker would fare no better: for all."""
@@ -150,6 +153,15 @@ class _Worker:
         unstarted = self._batch.jobs[done:]
         for job in unstarted[:1] if running is not None or done else unstarted:
             yield JobResult(job.key, Status.ERROR, text)
+
+
+def _end(process: subprocess.Popen[bytes]) -> int:
+    """Exit status of a worker whose output ended; one that lives on regardless is ended."""
+    try:
+        return process.wait(worker.EXIT_GRACE_S)
+    except subprocess.TimeoutExpired:
+        _end_group(process)
+        return process.wait()
 
 
 def _end_group(process: subprocess.Popen[bytes]) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from harness import config, environment, plugins
 from harness.cache import writing
+from harness.checks import check_targets
 from harness.core.contracts import Availability
 from harness.core.errors import HarnessError
 from harness.core.target import Target
@@ -23,7 +24,8 @@ CLASHING = (("onnxruntime", "onnxruntime-gpu"),)
 
 def targets_text() -> str:
     """One line a target and backend: ready, or why not and how to install it."""
-    lines = [f"{'target':<16}{'backend':<14}{'':<14}what it is"]
+    table = [("target", "backend", "", "what it is")]
+    below: dict[int, list[str]] = {}
     known = plugins.catalogue(plugins.BACKENDS)
     targets, broken = _targets()
     found = probe([name for name in dict.fromkeys(b for t in targets for b in t.backends) if name in known])
@@ -31,11 +33,14 @@ def targets_text() -> str:
         for backend in target.backends:
             availability = _availability(target, backend, found)
             state = "not here" if availability.reason else f"ready {availability.version}"
-            lines.append(f"{target.name:<16}{backend:<14}{state:<14}{target.description}")
-            if availability.reason:
-                lines.append(f"{'':<16}why     {availability.reason}")
-            if availability.install:
-                lines.append(f"{'':<16}install {availability.install}")
+            table.append((target.name, backend, state, target.description))
+            said = (("why", availability.reason), ("install", availability.install))
+            below[len(table) - 1] = [f"{'':<16}{label:<8}{text}" for label, text in said if text]
+    widths = [max(map(len, column)) + 2 for column in zip(*table, strict=True)]
+    lines = []
+    for index, row in enumerate(table):
+        cells = (f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True))
+        lines += ["".join(cells).rstrip(), *below.get(index, [])]
     for name, error in broken.items():
         lines.append(f"{name:<16}broken: {str(error).replace(chr(10), '; ')}")
     lines.append(f"\ntargets are looked up in {', '.join(map(str, config.target_folders()))}")
@@ -82,10 +87,10 @@ def _targets() -> tuple[list[Target], dict[str, HarnessError]]:
 
 
 def _availability(target: Target, backend: str, found: Mapping[str, Availability]) -> Availability:
-    if backend not in found:
-        return Availability(
-            reason=plugins.unknown("backend", backend, plugins.catalogue(plugins.BACKENDS)).what
-        )
+    try:
+        check_targets([target])
+    except HarnessError as error:
+        return Availability(reason=error.what)
     return for_target(target, found[backend])
 
 

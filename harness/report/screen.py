@@ -190,11 +190,14 @@ def _not_tested(outcome: Outcome) -> list[str]:
 
 
 def _next(outcome: Outcome) -> str:
+    # Its id is enough where runs are looked for by default.
+    path = outcome.folder.path
+    run = path.name if path.parent == Path("results").resolve() else _short(path)
     if outcome.missing:
-        return f"harness validate --resume {outcome.folder.run_id}"
+        return f"harness validate --resume {run}"
     if outcome.state is State.PASS:
-        return f"python -c \"import harness; print(harness.load('{outcome.folder.run_id}'))\""
-    return f"harness judge {outcome.folder.run_id}   after a change of limits, or see verdicts.csv there"
+        return f"python -c \"import harness; print(harness.load('{run}'))\""
+    return f"harness judge {run}   after a change of limits, or see verdicts.csv there"
 
 
 def _duration(seconds: float) -> str:
@@ -217,10 +220,13 @@ def plan_text(plan: Any, size: dict[str, int], estimate_s: float, verdicts: Iter
         cases = ", ".join(dict.fromkeys(case.name for case in batch.cases))
         name = f"{batch.target}/{batch.backend}"
         lines.append(f"{name:<24} {batch.variant:<12} {batch.suite:<12} {len(batch.cases):>4} jobs  {cases}")
-    lines += [
-        f"skipped: {' '.join(map(str, result.key))}: {result.reason.partition(chr(10))[0]}"
-        for result in plan.skipped
-    ]
+    skipped: dict[tuple[str, ...], int] = {}
+    for result in plan.skipped:
+        k, reason = result.key, result.reason.partition("\n")[0]
+        place = (f"{k.target}/{k.backend}", k.variant, k.suite, reason)
+        skipped[place] = skipped.get(place, 0) + 1
+    for (name, variant, suite, reason), count in skipped.items():
+        lines.append(f"{name:<24} {variant:<12} {suite:<12} {count:>4} jobs  skipped: {reason}")
     lines += ["", *verdicts]
     lines.append(
         f"{size['jobs']} jobs, {size['samples']} samples, {size['input_byte'] / 1e6:.1f} MB in, "

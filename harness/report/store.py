@@ -10,19 +10,20 @@ import fcntl
 import io
 import json
 import os
+import shutil
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.cache import write_atomically, writing
-from harness.core.artifact import Artifact
+from harness.core.artifact import Artifact, sha256_file
 from harness.core.errors import ResultsError
 from harness.core.job import Batch, EnvironmentRecord, JobKey, JobResult, Samples, Status
 from harness.plan import Plan
@@ -69,8 +70,16 @@ class RunFolder:
         """Write what is known before the first measurement; ``run.json`` last: it marks a whole start."""
         with writing(self.path):
             self.path.mkdir(parents=True)
+        try:
+            self._write(run, plan, labels)
+        except BaseException:
+            shutil.rmtree(self.path, ignore_errors=True)  # no half of a run is left
+            raise
+
+    def _write(self, run: Mapping[str, Any], plan: Plan, labels: NDArray[Any] | None) -> None:
+        with writing(self.path):
             if labels is not None:
-                np.save(self.path / "labels.npy", labels, allow_pickle=False)
+                write_atomically(self.path / "labels.npy", _npy(labels))
             write_atomically(self.path / "plan.json", json.dumps(_plan_to_json(plan)).encode())
             text = json.dumps({"schema_version": SCHEMA_VERSION, **run}, indent=1, sort_keys=True)
             write_atomically(self.path / "run.json", text.encode())
@@ -85,19 +94,22 @@ class RunFolder:
         """
         try:
             run = json.loads((self.path / "run.json").read_text())
-        except (OSError, ValueError) as error:
+            run["schema_version"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise ResultsError(
                 "this is not the folder of a run",
                 where=str(self.path),
                 cause="run.json is missing or damaged",
                 next_step="name a run id, a unique prefix of one, a folder, or latest",
             ) from error
-        if run.get("schema_version") != SCHEMA_VERSION:
+        if run["schema_version"] != SCHEMA_VERSION:
+            wrote = run.get("versions", {}).get("deployment-validation-harness", "unknown")
             raise ResultsError(
-                f"the run was written with schema version {run.get('schema_version')}, this harness "
-                f"reads {SCHEMA_VERSION}",
+                f"the run has the schema version {run['schema_version']}, this harness reads "
+                f"{SCHEMA_VERSION}",
                 where=str(self.path),
-                next_step="read it with the harness that wrote it (see harness_version in run.json)",
+                cause=f"it was written by version {wrote} of the harness",
+                next_step=f"pip install deployment-validation-harness=={wrote}, in an environment of its own",
             )
         assert isinstance(run, dict)
         return run
@@ -109,7 +121,7 @@ class RunFolder:
             plan = _plan_from_json(json.loads((self.path / "plan.json").read_text()))
             labels_path = self.path / "labels.npy"
             labels = np.load(labels_path, allow_pickle=False) if labels_path.exists() else None
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
             raise ResultsError("plan.json or labels.npy is damaged", where=str(self.path)) from error
         results = {result.key: result for result in plan.skipped}
         environments = []
@@ -160,11 +172,11 @@ class Journal:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._stream: BinaryIO | None = None
+        self._stream: io.FileIO | None = None
 
     def __enter__(self) -> Self:
         with writing(self._folder):
-            stream = (self._folder / "journal.jsonl").open("a+b")
+            stream = (self._folder / "journal.jsonl").open("a+b", buffering=0)
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -197,17 +209,16 @@ class Journal:
                 of = [event.target, event.backend, event.variant, event.suite]
                 body = {"type": "environment", "of": of, "phase": event.phase, "facts": dict(event.facts)}
             assert self._stream is not None
-            self._stream.write(_line(body))
-            self._stream.flush()
+            line = memoryview(_line(body))
+            while line:  # unbuffered: what a full disk refuses is not tried again at close
+                line = line[self._stream.write(line) :]
             os.fsync(self._stream.fileno())
 
     def _store(self, target: str, array: NDArray[Any]) -> str:
-        buffer = io.BytesIO()
-        np.save(buffer, array, allow_pickle=False)
-        content = buffer.getvalue()
+        content = _npy(array)
         digest = sha256(content).hexdigest()
         path = self._folder / target / "samples" / f"{digest}.npy"
-        if not path.exists():
+        if not path.is_file() or sha256_file(path) != digest:  # a damaged one is mended
             write_atomically(path, content)
         return digest
 
@@ -247,6 +258,12 @@ def point_latest(results: Path, run_id: str) -> None:
         temporary.replace(results / "latest")
 
 
+def _npy(array: NDArray[Any]) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    return buffer.getvalue()
+
+
 def _line(body: Mapping[str, Any]) -> bytes:
     text = json.dumps(body, sort_keys=True)
     return f'{{"crc32": "{zlib.crc32(text.encode()):08x}", "body": {text}}}\n'.encode()
@@ -262,7 +279,7 @@ def _checked(line: bytes) -> dict[str, Any] | None:
     return body if f"{zlib.crc32(text.encode()):08x}" == crc else None
 
 
-def _cut_torn_line(stream: BinaryIO) -> None:
+def _cut_torn_line(stream: io.FileIO) -> None:
     """Cut what a kill left of a last line, so that the next line starts on its own."""
     stream.seek(0)
     content = stream.read()
@@ -276,6 +293,7 @@ def _plan_to_json(plan: Plan) -> dict[str, Any]:
     return {
         "batches": [batch.to_json() for batch in plan.batches],
         "skipped": [[list(result.key), result.reason] for result in plan.skipped],
+        "unavailable": [list(entry) for entry in plan.unavailable],
         "share": plan.share,
     }
 
@@ -287,5 +305,6 @@ def _plan_from_json(value: Mapping[str, Any]) -> Plan:
             for batch in value["batches"]
         ),
         skipped=tuple(JobResult(JobKey(*key), Status.SKIPPED, reason) for key, reason in value["skipped"]),
+        unavailable=tuple((target, backend, reason) for target, backend, reason in value["unavailable"]),
         share=value["share"],
     )

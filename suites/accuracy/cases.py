@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from harness.core.contracts import CaseContext, SetInfo
-from harness.core.errors import ConfigurationError, Problem
 from harness.core.job import DEPLOY, PARITY, Case
+from harness.core.settings import Problems, freeze, is_whole, unknown_keys
 
 FLOAT = "float32"
 CLEAN = "clean"
@@ -35,21 +34,11 @@ class Settings:
     keep: str = "outputs"
 
 
-def check(settings: Mapping[str, Any]) -> list[tuple[str, str]]:
+def check(settings: Mapping[str, Any]) -> Problems:
     """Say what is wrong with the table: pairs of key and message."""
-    known = [field.name for field in fields(Settings)]
-    found = []
-    for key in settings:
-        if key not in known:
-            near = difflib.get_close_matches(key, known, n=1)
-            found.append(
-                (
-                    key,
-                    "unknown key; " + (f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"),
-                )
-            )
+    found = unknown_keys(settings, Settings)
     batch, keep = settings.get("batch", 1), settings.get("keep", KEEPS[0])
-    if type(batch) is not int or batch < 1:
+    if not is_whole(batch, 1):
         found.append(("batch", f"must be a whole number of at least 1, and is {batch!r}"))
     if keep not in KEEPS:
         found.append(("keep", f"must be one of {', '.join(KEEPS)}, and is {keep!r}"))
@@ -64,9 +53,7 @@ def read(settings: Mapping[str, Any]) -> Settings:
     ConfigurationError
         With every problem that `check` finds.
     """
-    if problems := check(settings):
-        raise ConfigurationError("suites.accuracy", tuple(Problem(key, text) for key, text in problems))
-    return Settings(**settings)
+    return freeze(settings, Settings, check, "suites.accuracy")
 
 
 def cases(context: CaseContext) -> tuple[Case, ...]:

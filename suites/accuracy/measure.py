@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -34,7 +32,7 @@ def measure(bench: Bench, case: Case) -> Iterator[Samples]:
     """
     parts: list[Samples] = []
     with bench.open() as session:
-        # The digest drains the rows, which are run on the way: one pass, and no more than two blocks held.
+        # The digest drains the rows, each block of which is run before it is hashed: one pass, nothing held.
         digest = preprocess.digest(_run(bench, case, session, parts))
     yield from parts
     yield Samples(values={"input_sha256": digest})
@@ -44,21 +42,14 @@ def _run(bench: Bench, case: Case, session: Session, parts: list[Samples]) -> It
     fixed = next((spec.shape[0] for spec in session.inputs if spec.shape and spec.shape[0]), None)
     batch = fixed or int(case.params["batch"])
     block = batch * max(1, BLOCK_ROWS // batch)
-    infer = partial(_infer, bench, session, batch=batch, pad=fixed is not None, keep=case.params["keep"])
-    running: Future[Samples] | None = None
-    with ThreadPoolExecutor(1) as pool:
-        for start in range(0, case.samples, block):
-            canonical = bench.data.feeds(case.data, start, min(start + block, case.samples))
-            feeds = preprocess.to_feeds(canonical, bench.artifact, session.inputs)
-            if running is not None:
-                parts.append(running.result())
-            running = pool.submit(infer, feeds)
-            yield canonical  # is hashed, and the next block made, while this one runs
-        if running is not None:
-            parts.append(running.result())
+    for start in range(0, case.samples, block):
+        canonical = bench.data.feeds(case.data, start, min(start + block, case.samples))
+        feeds = preprocess.to_feeds(canonical, bench.artifact, session.inputs)
+        parts.append(_infer(bench, session, feeds, batch, pad=fixed is not None, keep=case.params["keep"]))
+        yield canonical
 
 
-def _infer(bench: Bench, session: Session, feeds: Feeds, *, batch: int, pad: bool, keep: str) -> Samples:
+def _infer(bench: Bench, session: Session, feeds: Feeds, batch: int, *, pad: bool, keep: str) -> Samples:
     rows = len(next(iter(feeds.values())))
     if pad and rows % batch:
         missing = batch - rows % batch

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
 from harness.core.contracts import CaseContext
-from harness.core.errors import ConfigurationError, Problem
 from harness.core.job import Case
+from harness.core.settings import Problems, freeze, is_whole, unknown_keys
 from harness.stats.latency import min_queries
 
 SINGLE_STREAM = "single_stream"
@@ -51,21 +50,19 @@ class Settings:
     offline_seconds: float = 0.1
 
 
-def check(table: Mapping[str, Any]) -> list[tuple[str, str]]:
+def check(table: Mapping[str, Any]) -> Problems:
     """Say what is wrong with the table: pairs of key and message."""
     known = {field.name: field.default for field in fields(Settings)}
-    problems = []
+    problems = unknown_keys(table, Settings)
     for key, value in table.items():
         if key not in known:
-            near = difflib.get_close_matches(key, known, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
-            problems.append((key, f"unknown key; {hint}"))
-        elif isinstance(known[key], tuple):
-            if not isinstance(value, list) or not value or not all(_whole(item, 1) for item in value):
+            continue
+        if isinstance(known[key], tuple):
+            if not isinstance(value, list) or not value or not all(is_whole(item, 1) for item in value):
                 problems.append((key, f"must be a list of whole numbers above 0, and is {value!r}"))
         elif isinstance(known[key], int):
             # One process has no interval: the process is the unit of analysis.
-            if not _whole(value, 2):
+            if not is_whole(value, 2):
                 problems.append((key, f"must be a whole number of at least 2, and is {value!r}"))
         elif isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
             problems.append((key, f"must be a number of seconds above 0, and is {value!r}"))
@@ -84,16 +81,7 @@ def read(table: Mapping[str, Any]) -> Settings:
     ConfigurationError
         With every problem that `check` finds.
     """
-    if problems := check(table):
-        raise ConfigurationError("suites.performance", tuple(Problem(key, text) for key, text in problems))
-    values: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in table.items()
-    }
-    return Settings(**values)
-
-
-def _whole(value: object, least: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+    return freeze(table, Settings, check, "suites.performance")
 
 
 def cases(context: CaseContext) -> tuple[Case, ...]:

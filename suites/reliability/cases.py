@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
 from harness.core.contracts import CaseContext
-from harness.core.errors import ConfigurationError, Problem
 from harness.core.job import DEPLOY, PARITY, Case
+from harness.core.settings import Problems, freeze, is_whole, unknown_keys
 
 DETERMINISM = "determinism"
 BATCH_INVARIANCE = "batch_invariance"
@@ -54,21 +53,21 @@ class Settings:
     seed: int = 0
 
 
-def check(table: Mapping[str, Any]) -> list[tuple[str, str]]:
+def check(table: Mapping[str, Any]) -> Problems:
     """Say what is wrong with the table: pairs of key and message."""
     known = {field.name: field.default for field in fields(Settings)}
-    problems = []
+    problems = unknown_keys(table, Settings)
     for key, value in table.items():
         least = 0 if key == "seed" else 1
         if key not in known:
-            near = difflib.get_close_matches(key, known, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
-            problems.append((key, f"unknown key; {hint}"))
-        elif key == "threads":
-            distinct = isinstance(value, list) and all(_whole(item, 1) for item in value) and len(set(value))
+            continue
+        if key == "threads":
+            distinct = (
+                isinstance(value, list) and all(is_whole(item, 1) for item in value) and len(set(value))
+            )
             if not distinct or distinct != len(value) or distinct < 2:
                 problems.append((key, f"must be a list of two or more different counts, and is {value!r}"))
-        elif not _whole(value, least):
+        elif not is_whole(value, least):
             problems.append((key, f"must be a whole number of at least {least}, and is {value!r}"))
     return problems
 
@@ -81,16 +80,7 @@ def read(table: Mapping[str, Any]) -> Settings:
     ConfigurationError
         With every problem that `check` finds.
     """
-    if problems := check(table):
-        raise ConfigurationError("suites.reliability", tuple(Problem(key, text) for key, text in problems))
-    values: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in table.items()
-    }
-    return Settings(**values)
-
-
-def _whole(value: object, least: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+    return freeze(table, Settings, check, "suites.reliability")
 
 
 def cases(context: CaseContext) -> tuple[Case, ...]:

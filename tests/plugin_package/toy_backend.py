@@ -55,8 +55,8 @@ class ToySession:
         return {spec.name: np.array(values[spec.name]) for spec in self.outputs}
 
     def bind(self, feeds: Feeds) -> Callable[[], Outputs]:
+        self.run(feeds)  # checks them
         copies = {name: array.copy() for name, array in feeds.items()}
-        self.run(copies)
         return lambda: self.run(copies)
 
     def __enter__(self) -> Self:

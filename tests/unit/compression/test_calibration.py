@@ -94,6 +94,17 @@ def test_memory_is_flat_in_the_number_of_feeds(method: str) -> None:
     assert peak(60) - peak(10) < 2 * normal(0).nbytes
 
 
+def test_entropy_keeps_a_brightness_that_many_pixels_have() -> None:
+    """Ink of 255 on paper of 0, as scanned digits are: the ink is no outlier."""
+    random = np.random.default_rng(0)
+    ink = np.where(
+        random.random(SHAPE) < 0.1,
+        255,
+        np.where(random.random(SHAPE) < 0.05, random.integers(0, 256, SHAPE), 0),
+    )
+    assert ranges([{"x": ink.astype(np.float32)}], "entropy")["x"] == (0.0, 255.0)
+
+
 def test_zeros_on_the_way_are_no_fault() -> None:
     feeds = [{"x": normal(0) * 0}, {"x": normal(1)}]
     for method in METHODS:

@@ -173,7 +173,6 @@ def two_residual_adds(d: Dims) -> onnx.ModelProto:
     return after_conv(square, node("Add", ["c", "x"], ["s"]), second, node("Add", ["s", "t"], ["y"]))
 
 
-# The sum of three convolutions of one input: the third operand's scale is free, so it stays exact.
 @pattern()
 def three_way_add(d: Dims) -> onnx.ModelProto:
     convs = [node("Conv", ["x", f"w{i}"], [f"c{i}"]) for i in range(3)]
@@ -318,6 +317,11 @@ def softmax_of_gemm(d: Dims) -> onnx.ModelProto:
 @pattern(lsb=1)
 def softmax_over_channels(d: Dims) -> onnx.ModelProto:
     return after_conv(d, node("Softmax", ["c"], ["y"], axis=1))
+
+
+@pattern(lsb=1)
+def softmax_over_rows(d: Dims) -> onnx.ModelProto:
+    return after_conv(d, node("Softmax", ["c"], ["y"], axis=2))
 
 
 @pattern()

@@ -17,7 +17,7 @@ from harness.compression.model_file import load_onnx
 from harness.config import Validation, load_validation
 from harness.core.errors import DataError, HarnessError, ModelError, UsageError
 from harness.init import init
-from harness.init_preprocess import IMAGENET_MEAN, IMAGENET_STD
+from harness.init.preprocess import IMAGENET_MEAN, IMAGENET_STD
 
 from .models import CLASSES, LEVELS, SIDE, images, nearest, save
 

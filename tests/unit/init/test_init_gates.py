@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness import init_gates
+from harness.init import gates as init_gates
 from harness.stats import intervals, paired
 
 

@@ -79,7 +79,7 @@ def test_check_names_the_key_and_what_it_must_be(table: dict[str, Any], key: str
 
 def test_check_reports_every_problem_and_read_refuses() -> None:
     table = {"rows": 0, "threads": [], "typo": 1}
-    assert [key for key, _ in plan.check(table)] == ["rows", "threads", "typo"]
+    assert [key for key, _ in plan.check(table)] == ["typo", "rows", "threads"]
     with pytest.raises(ConfigurationError) as caught:
         plan.read(table)
     assert len(caught.value.problems) == 3

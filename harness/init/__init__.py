@@ -9,15 +9,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness import init_data, init_gates, init_toml, plugins
+from harness import plugins
 from harness.compression.model_file import companions_of
 from harness.config import FLOAT32, Validation, check
 from harness.core.artifact import Artifact, TensorSpec
 from harness.core.contracts import Backend, Session
 from harness.core.errors import BackendError, ModelError, StoreError, TargetUnavailable, UsageError
 from harness.core.job import Options
-from harness.init_preprocess import Guess
-from harness.init_trial import Findings, Trial, explore
+from harness.init import data as init_data
+from harness.init import gates as init_gates
+from harness.init import toml as init_toml
+from harness.init.preprocess import Guess
+from harness.init.trial import Findings, Trial, explore
 
 #: Formats and runtimes by suffix.
 RUNTIMES = {".onnx": ("onnx", "onnxruntime"), ".tflite": ("tflite", "tflite")}

@@ -11,7 +11,7 @@ from typing import Any
 
 from harness.config import DataTable
 from harness.core.preprocess import Preprocess
-from harness.init_gates import Limit
+from harness.init.gates import Limit
 
 #: Outputs of this size altogether are reduced on the device instead of kept.
 KEEP_MOST_BYTE = 300_000_000

@@ -19,8 +19,8 @@ from harness.core.errors import DataError
 from harness.core.preprocess import Feeds, Preprocess
 from harness.data.datasets import Dataset, Split, check_labels, stratified_order
 from harness.data.sets import split_of
-from harness.init_data import Source
-from harness.init_preprocess import Fit, Guess, fit, guesses
+from harness.init.data import Source
+from harness.init.preprocess import Fit, Guess, fit, guesses
 from harness.stats import accuracy, intervals, paired
 
 SAMPLES = 64

@@ -1,0 +1,102 @@
+"""What the schema alone cannot know of a configuration: names of plug-ins, variants and families."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from harness import plugins
+from harness.config import Validation
+from harness.core.errors import ConfigurationError, Problem
+from harness.core.target import Target
+from harness.data.corruptions import FEATURE_FAMILIES, IMAGE_FAMILIES
+
+
+def check_validation(validation: Validation, where: Path) -> None:
+    """Check every name, and the suites' own tables.
+
+    Raises
+    ------
+    ConfigurationError
+        With every problem.
+    """
+    problems = [
+        *validation.inconsistencies(),
+        *_suite_tables(validation),
+        *_gates(validation),
+        *_recipes(validation),
+        *_families(validation),
+    ]
+    if problems:
+        raise ConfigurationError(str(where), tuple(problems))
+
+
+def check_targets(targets: Iterable[Target]) -> None:
+    """Check that every backend and executor that a target names is installed.
+
+    Raises
+    ------
+    UsageError
+        One is not; says the nearest.
+    """
+    for target in targets:
+        for backend in target.backends:
+            plugins.find(plugins.BACKENDS, backend, where=f"target {target.name}")
+        plugins.find(plugins.EXECUTORS, target.executor["kind"], where=f"target {target.name}")
+
+
+def _suite_tables(validation: Validation) -> Iterable[Problem]:
+    known = plugins.catalogue(plugins.SUITES)
+    for name, settings in validation.suites.items():
+        if name not in known:
+            yield _unknown(f"suites.{name}", "suite", name, known)
+        else:
+            suite = known[name].load()()
+            yield from (Problem(f"suites.{name}.{key}", text) for key, text in suite.check(settings))
+
+
+def _gates(validation: Validation) -> Iterable[Problem]:
+    suites, variants = plugins.catalogue(plugins.SUITES), validation.variant_names
+    for index, gate in enumerate(validation.gates):
+        if gate.suite not in suites:
+            yield _unknown(f"gate[{index}].suite", "suite", gate.suite, suites)
+        for pattern in gate.variants:
+            if not any(fnmatchcase(variant, pattern) for variant in variants):
+                yield _unknown(f"gate[{index}].variant", "variant", pattern, variants)
+
+
+def _recipes(validation: Validation) -> Iterable[Problem]:
+    known = plugins.catalogue(plugins.PASSES)
+    for name, variant in validation.variants.items():
+        for index, step in enumerate(variant.recipe):
+            if step["pass"] not in known:
+                yield _unknown(f"variants.{name}.recipe[{index}].pass", "pass", step["pass"], known)
+
+
+def _families(validation: Validation) -> Iterable[Problem]:
+    by_kind = {"image": tuple(IMAGE_FAMILIES), "features": tuple(FEATURE_FAMILIES)}
+    known = by_kind.get(validation.shifts.kind, validation.shifts.families)
+    for index, family in enumerate(validation.shifts.families):
+        if family not in known:
+            yield _unknown(f"shifts.families[{index}]", "family", family, known)
+
+
+def _unknown(path: str, what: str, name: str, known: Mapping[str, object] | tuple[str, ...]) -> Problem:
+    error = plugins.unknown(what, name, known)
+    return Problem(path, f"{error.what} ({error.cause})")
+
+
+def check_executors(targets: Iterable[Target]) -> None:
+    """Check that there is an executor of every kind that the targets name.
+
+    Raises
+    ------
+    UsageError
+        There is none of that name; says the nearest.
+    """
+    known = plugins.catalogue(plugins.EXECUTORS)
+    for target in targets:
+        kind = str(target.executor.get("kind", ""))
+        if kind not in known:
+            raise plugins.unknown("executor", kind, known, where=f"target {target.name}, executor.kind")

@@ -1,0 +1,97 @@
+"""What a value of a configuration may be, beyond its type; each check says in words what would be right."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import AfterValidator, Field
+
+from harness.core.measurement import UNITS
+
+
+def _is_name(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}", text):
+        raise ValueError(f"{text!r} is no name: letters, digits and _ . + -, a letter or a digit first")
+    return text
+
+
+def _is_sha256(text: str) -> str:
+    if not re.fullmatch(r"[0-9a-f]{64}", text):
+        raise ValueError(f"{text!r} is no SHA-256: 64 hexadecimal digits in lower case")
+    return text
+
+
+def _is_numeric_dtype(text: str) -> str:
+    try:
+        if np.dtype(text).kind in "iufb" and np.dtype(text).name == text:
+            return text
+    except TypeError:
+        pass
+    raise ValueError(f"{text!r} is none of numpy's numeric types: float32, float16, int8, uint8, int64 …")
+
+
+def _all_different(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    twice = next((value for index, value in enumerate(values) if value in values[:index]), None)
+    if twice is not None:
+        raise ValueError(f"{twice!r} is named twice")
+    return values
+
+
+def _none_zero(values: tuple[float, ...]) -> tuple[float, ...]:
+    if 0.0 in values:
+        raise ValueError("holds a 0, by which nothing can be divided")
+    return values
+
+
+def _names_a_pass(step: dict[str, Any]) -> dict[str, Any]:
+    if not isinstance(step.get("pass"), str):
+        raise ValueError('does not name its pass: { pass = "quantize" }')
+    return step
+
+
+def _has_a_kind(executor: dict[str, Any]) -> dict[str, Any]:
+    if not isinstance(executor.get("kind"), str):
+        raise ValueError('does not say which executor: { kind = "local" }')
+    return executor
+
+
+def _is_limit(limit: float | str) -> float | str:
+    if isinstance(limit, str):
+        _parse_limit(limit)
+    return limit
+
+
+def _parse_limit(text: str) -> float:
+    number, _, unit = text.strip().partition(" ")
+    if unit.strip() not in UNITS:
+        raise ValueError(f"{text!r} is not a number with a unit ({', '.join(UNITS)}), such as '10 ms'")
+    try:
+        limit = float(number) * UNITS[unit.strip()][1]
+    except ValueError:
+        limit = math.nan
+    if not math.isfinite(limit):
+        raise ValueError(f"{text!r} does not begin with a finite number")
+    return limit
+
+
+def to_limit(value: float | str | None) -> float | None:
+    """Give a limit in the unit that the table uses for its quantity."""
+    return _parse_limit(value) if isinstance(value, str) else value
+
+
+Name = Annotated[str, AfterValidator(_is_name)]
+Sha256 = Annotated[str, AfterValidator(_is_sha256)]
+Format = Literal["onnx", "tflite", "openvino"]
+Limit = Annotated[float | str, AfterValidator(_is_limit)]
+Size = Annotated[int, Field(ge=1)]
+Step = Annotated[dict[str, Any], AfterValidator(_names_a_pass)]
+Severity = Annotated[int, Field(ge=1, le=5)]
+Dtype = Annotated[str, AfterValidator(_is_numeric_dtype)]
+Divisors = Annotated[tuple[float, ...], Field(min_length=1), AfterValidator(_none_zero)]
+Families = Annotated[tuple[str, ...], AfterValidator(_all_different)]
+Severities = Annotated[tuple[Severity, ...], AfterValidator(_all_different)]
+Backends = Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(_all_different)]
+Executor = Annotated[dict[str, Any], AfterValidator(_has_a_kind)]

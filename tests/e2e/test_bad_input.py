@@ -1,0 +1,428 @@
+"""Each bad input ends in one message that says what to do, the right exit code, and nothing half-written."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from tests.e2e.shell import Ended, MakeModel, Shell, save_onnx
+
+RNG = np.random.default_rng(1)
+X = RNG.normal(size=(40, 8)).astype(np.float32)
+LABELS = np.arange(40) % 4
+IMAGES = RNG.integers(0, 255, (40, 8, 8, 3), dtype=np.uint8)
+ACCURACY = ("--suite", "accuracy", "--variant", "float32")
+NO_SHIFTS = ('kind = "features"\nfamilies = ["gaussian_noise"]', 'kind = "none"')
+
+
+def check(ended: Ended, code: int, *says: str) -> None:
+    """One message, in words, and no other output."""
+    assert "Traceback" not in ended.err, ended.err
+    assert ended.code == code, ended.err
+    assert ended.err.count("harness: ") == 1, ended.err
+    assert ended.out == ""
+    for text in says:
+        assert text in ended.err, ended.err
+
+
+def refused(harness: Shell, folder: Path, *says: str, code: int = 2) -> None:
+    """``harness validate`` refuses the model's folder before it measures anything."""
+    ended = harness("validate", "--model", folder, *ACCURACY)
+    assert ended.err.startswith("harness: "), ended.err  # nothing was begun
+    check(ended, code, *says)
+    assert not harness.results.exists()
+    assert not list(harness.cache.rglob(".tmp-*"))
+
+
+# --- validation.toml -------------------------------------------------------------------------------------
+
+
+def test_no_configuration(harness: Shell) -> None:
+    refused(harness, harness.folder / "nowhere", "there is no", "nowhere", "harness init")
+
+
+def test_a_model_is_no_configuration(harness: Shell, tiny: Path) -> None:
+    refused(harness, tiny / "model.onnx", "takes a folder or a validation.toml", "harness init")
+
+
+def test_malformed_toml(harness: Shell, model: MakeModel) -> None:
+    refused(harness, model(added="[[[\n"), "1 problem", "TOML", "line ", "validation.toml")
+
+
+def test_every_problem_of_the_schema_at_once(harness: Shell, model: MakeModel) -> None:
+    folder = model(
+        ("schema = 1", "schema = 2"),
+        ('name = "tiny"', 'name = "ti ny"\ntaks = "classification"'),
+        ("calibration_samples = 50", "calibration_samples = 0\nsead = 1"),
+        ('[{ pass = "quantize", calibration = "minmax" }]', '[{ calibration = "minmax" }]'),
+        ("severities = [1, 3]", "severities = [1, 1]"),
+        ("min = 0.9", 'min = "5 parsecs"\nmaxx = 3'),
+        added='[shapes]\nx = [0, 8]\n[input.x]\nstd = [0.0]\ndtype = "floaty"\n',
+    )
+    refused(
+        harness, folder, "12 problems", str(folder / "validation.toml"), "schema: ", "model.name: 'ti ny'",
+        "model.taks: unknown key; did you mean task?", "data.calibration_samples: ",
+        "data.sead: unknown key; did you mean seed?", "variants.int8.recipe[0]: does not name its pass",
+        "shifts.severities: 1 is named twice", "gate[0].min: '5 parsecs' is not a number with a unit",
+        "gate[0].maxx: unknown key; did you mean max?", "shapes.x[0]: ", "input.x.std: ", "input.x.dtype: ",
+    )  # fmt: skip
+
+
+def test_every_unknown_name_at_once(harness: Shell, model: MakeModel) -> None:
+    folder = model(
+        ('pass = "quantize"', 'pass = "quantise"'),
+        ('suite = "accuracy"', 'suite = "acuracy"'),
+        ('variant = "int8"', 'variant = "int9"'),
+        ("gaussian_noise", "gausian_noise"),
+        ("truncations", "truncatoins"),
+        ('name = "loss"', 'name = "accuracy"'),
+        added="[suites.perfomance]\n[variants.empty]\n",
+    )
+    refused(
+        harness, folder, "8 problems", "variants.int8.recipe[0].pass: ", "did you mean 'quantize'",
+        "gate[0].suite: ", "did you mean 'accuracy'", "gate[1].variant: ", "did you mean 'int8'",
+        "shifts.families[0]: ", "did you mean 'gaussian_noise'", "suites.reliability.truncatoins: ",
+        "suites.perfomance: ", "did you mean 'performance'", "variants.empty: ", "gate[1].name: ",
+    )  # fmt: skip
+
+
+# --- the command line ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("option", "name", "nearest"),
+    [
+        ("--target", "cpuu", "did you mean 'cpu'?"),
+        ("--variant", "int88", "did you mean 'int8'?"),
+        ("--suite", "perfomance", "did you mean 'performance'?"),
+        ("--target", ",", "names no target"),
+    ],
+)
+def test_unknown_name(harness: Shell, tiny: Path, option: str, name: str, nearest: str) -> None:
+    check(harness("validate", "--model", tiny, option, name), 2, nearest)
+    assert not harness.results.exists()
+
+
+@pytest.mark.parametrize("budget", ["5", "3x", "0s", "nans", "infs", "-3m", "s", " "])
+def test_bad_budget(harness: Shell, tiny: Path, budget: str) -> None:
+    check(harness("plan", "--model", tiny, f"--budget={budget}"), 2, "is no budget", "90s, 3m, 1h")
+
+
+def test_unknown_option(harness: Shell) -> None:
+    ended = harness("validate", "--modle", "x")
+    assert ended.code == 2
+    assert "--modle" in ended.err
+    assert "Traceback" not in ended.err
+
+
+@pytest.mark.parametrize("command", [("validate", "--resume"), ("judge",)])
+def test_unknown_run(harness: Shell, command: tuple[str, ...]) -> None:
+    check(harness(*command, "2031"), 2, "there is no run '2031'", "unique prefix")
+
+
+def test_run_of_a_newer_schema(harness: Shell) -> None:
+    run = harness.results / "20310101T000000-tiny-0000"
+    run.mkdir(parents=True)
+    written = {"schema_version": 2, "versions": {"deployment-validation-harness": "9.1"}}
+    (run / "run.json").write_text(json.dumps(written))
+    for command in (("judge", "latest"), ("judge", run.name), ("validate", "--resume", str(run))):
+        ended = harness(*command)
+        said = ("there is no run",) if "latest" in command else ("schema version 2", "reads 1", "==9.1")
+        check(ended, 2, *said)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", "null", '{"schema_version": 1}'])
+def test_run_that_is_damaged(harness: Shell, text: str) -> None:
+    run = harness.results / "broken"
+    run.mkdir(parents=True)
+    (run / "run.json").write_text(text)
+    check(harness("judge", "broken"), 2)
+
+
+# --- targets ---------------------------------------------------------------------------------------------
+
+
+def write_target(harness: Shell, text: str) -> None:
+    (harness.folder / "targets").mkdir(exist_ok=True)
+    (harness.folder / "targets" / "mine.toml").write_text('description = "mine"\n' + text)
+
+
+def test_target_without_its_provider(harness: Shell, tiny: Path) -> None:
+    write_target(harness, 'backends = ["onnxruntime"]\n[deploy]\nprovider = "CUDAExecutionProvider"\n')
+    ended = harness("validate", "--model", tiny, "--target", "mine")
+    check(ended, 3, "the target mine cannot run here", "no CUDAExecutionProvider", "pip install")
+    assert not harness.results.exists()
+
+
+def test_target_without_its_runtime(harness: Shell, tiny: Path) -> None:
+    stub = harness.folder / "stub" / "openvino"
+    stub.mkdir(parents=True)
+    (stub / "__init__.py").write_text("raise ImportError('libopenvino.so.2640: cannot open shared object')")
+    env = {"PYTHONPATH": str(stub.parent)}
+    ended = harness("validate", "--model", tiny, "--target", "openvino", env=env)
+    check(ended, 3, "the target openvino cannot run here", "libopenvino.so.2640", "[openvino]")
+    assert not harness.results.exists()
+    listed = harness("targets", env=env)
+    assert listed.code == 0
+    assert "libopenvino.so.2640" in listed.out
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('backends = ["onnxruntim"]', ("unknown backend", "did you mean 'onnxruntime'", "target mine")),
+        ('backends = ["onnxruntime"]\nexecutor = { kind = "lokal" }', ("executor", "did you mean 'local'")),
+        ('backends = ["onnxruntime"]\nexecutor = { port = 1 }', ("executor: does not say which",)),
+        ('backends = []\nmax_samples = 0\nbakends = 1\n[deploy]\nthreads = "1"',
+         ("4 problems", "backends: ", "max_samples: ", "bakends: unknown key", "deploy.threads: ")),
+        ('backends = ["onnxruntime", "onnxruntime"]', ("'onnxruntime' is named twice",)),
+    ],
+)  # fmt: skip
+def test_bad_target(harness: Shell, tiny: Path, text: str, says: tuple[str, ...]) -> None:
+    write_target(harness, text)
+    check(harness("validate", "--model", tiny, "--target", "mine"), 2, *says)
+    assert not harness.results.exists()
+
+
+def test_reserved_target(harness: Shell, tiny: Path) -> None:
+    write_target(harness, 'backends = ["onnxruntime"]')
+    (harness.folder / "targets" / "mine.toml").rename(harness.folder / "targets" / "host.toml")
+    check(harness("validate", "--model", tiny, "--target", "host"), 2, "no target may be called host")
+
+
+# --- models ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kept", [0, 1, 500, -3])
+def test_model_cut_off(harness: Shell, model: MakeModel, kept: int) -> None:
+    file = model() / "model.onnx"
+    file.write_bytes(file.read_bytes()[:kept])
+    refused(harness, file.parent, "model.onnx", str(file), "export or copy it again")
+
+
+def test_model_of_another_kind(harness: Shell, model: MakeModel) -> None:
+    folder = model()
+    (folder / "model.onnx").write_text("<html>404</html>\n" * 30)
+    refused(harness, folder, "is not an ONNX model", "export or copy it again")
+
+
+def test_model_missing(harness: Shell, model: MakeModel) -> None:
+    folder = model()
+    (folder / "model.onnx").unlink()
+    refused(harness, folder, "no such model file", "model.file")
+
+
+def test_model_of_another_hash(harness: Shell, model: MakeModel) -> None:
+    folder = model(('file = "model.onnx"', f'file = "model.onnx"\nsha256 = "{"0" * 64}"'))
+    refused(harness, folder, "has the hash", "000000000000… is recorded", "model.sha256 = ")
+
+
+def test_prebuilt_of_another_hash(harness: Shell, model: MakeModel) -> None:
+    files = f'files = {{ onnx = "model.onnx" }}\nsha256 = {{ onnx = "{"1" * 64}" }}'
+    folder = model(('recipe = [{ pass = "quantize", calibration = "minmax" }]', files))
+    ended = harness("validate", "--model", folder, "--suite", "accuracy")
+    check(ended, 2, "111111111111… is recorded", "put the old file back")
+
+
+def external(path: Path, location: str, *, keep: int | None = None) -> None:
+    """Move the weights of a model out of its file."""
+    loaded = onnx.load(path)
+    moved = b""
+    for tensor in loaded.graph.initializer:
+        entries = {"location": location, "offset": str(len(moved)), "length": str(len(tensor.raw_data))}
+        moved += tensor.raw_data
+        tensor.ClearField("raw_data")
+        tensor.data_location = TensorProto.EXTERNAL
+        for key, value in entries.items():
+            tensor.external_data.add(key=key, value=value)
+    path.write_bytes(loaded.SerializeToString())
+    if keep != 0:
+        (path.parent / location).parent.mkdir(parents=True, exist_ok=True)
+        (path.parent / location).write_bytes(moved[:keep])
+
+
+@pytest.mark.parametrize(
+    ("location", "keep", "says"),
+    [
+        ("../weights.bin", None, "outside the model's folder"),
+        ("/etc/hostname", 0, "outside the model's folder"),
+        ("weights.bin", 0, "the external data weights.bin are missing"),
+        ("weights.bin", 50, "is not a valid ONNX model"),
+    ],
+)
+def test_external_data(harness: Shell, model: MakeModel, location: str, keep: int | None, says: str) -> None:
+    folder = model()
+    external(folder / "model.onnx", location, keep=keep)
+    refused(harness, folder, says)
+
+
+def test_external_data_behind_a_link(harness: Shell, model: MakeModel) -> None:
+    folder = model()
+    external(folder / "model.onnx", "weights.bin")
+    (folder / "weights.bin").rename(folder.parent / "elsewhere.bin")
+    (folder / "weights.bin").symlink_to("../elsewhere.bin")
+    refused(harness, folder, "outside the model's folder")
+
+
+# --- data ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arrays", "says"),
+    [
+        ({"x": X.repeat(2, axis=1), "labels": LABELS}, ("takes samples of shape [8]", "makes [16]")),
+        ({"x": X[:, :, None], "labels": LABELS}, ("makes [8, 1]", "set [input.x] shape = [8]")),
+        ({"z": X, "labels": LABELS}, ("no array for input 'x'", "the arrays are z")),
+        ({"x": X, "labels": LABELS + 1}, ("outside 0..3", "classes counted from 1?")),
+        ({"x": X, "labels": LABELS - 1}, ("outside 0..3",)),
+        ({"x": X, "labels": LABELS[:-3]}, ("'x' has 40, labels has 37",)),
+        ({"x": X, "labels": LABELS + 0.5}, ("whole numbers", "regression")),
+        ({"x": X[:0], "labels": LABELS[:0]}, ("the data set is empty",)),
+        ({"x": np.where(X > 1, np.nan, X), "labels": LABELS}, ("is not finite",)),
+        ({"x": X.astype(str), "labels": LABELS}, ("must be numbers",)),
+        ({"x": np.array([{}] * 40, dtype=object), "labels": LABELS}, ("pickled", "never loaded")),
+        ({"x": X[:1], "labels": LABELS[:1]}, ("cannot be split",)),
+    ],
+)
+def test_data(harness: Shell, model: MakeModel, arrays: dict[str, np.ndarray], says: tuple[str, ...]) -> None:
+    refused(harness, model(**arrays), *says)
+
+
+@pytest.mark.parametrize("kept", [0, 10, -100])
+def test_archive_cut_off(harness: Shell, model: MakeModel, kept: int) -> None:
+    file = model() / "data.npz"
+    file.write_bytes(file.read_bytes()[:kept])
+    refused(harness, file.parent, "data.npz", str(file))
+
+
+def test_data_missing(harness: Shell, model: MakeModel) -> None:
+    folder = model()
+    (folder / "data.npz").unlink()
+    refused(harness, folder, "data.npz does not exist")
+
+
+@pytest.mark.parametrize(
+    ("table", "says"),
+    [
+        ('dtype = "int64"', ('the model takes float32: set dtype = "float32"',)),
+        ("mean = [1.0, 2.0, 3.0]", ("input.x.mean: has 3 values", "give 1 or 8")),
+        ("shape = [3, 5]", ("input.x.shape: [3, 5] does not hold the 8 values",)),
+        ("shape = [2, 4]", ("takes samples of shape [8]", "makes [2, 4]")),
+        ('[input.image]\nlayout = "NCHW"', ("input.image: the model has no such input (it has x)",)),
+    ],
+)
+def test_preprocessing(harness: Shell, model: MakeModel, table: str, says: tuple[str, ...]) -> None:
+    refused(harness, model(added=f"[input.x]\n{table}\n", x=X, labels=LABELS), *says)
+
+
+@pytest.mark.parametrize(
+    ("images", "table", "advice"),
+    [
+        (IMAGES, "", 'set [input.x] layout = "NCHW"'),
+        (np.moveaxis(IMAGES, -1, 1), 'layout = "NCHW"', 'set [input.x] layout = "same"'),
+        (IMAGES[..., :1], 'layout = "NCHW"', "give samples with 3 channels, last axis"),
+        (IMAGES.repeat(2, axis=1), 'layout = "NCHW"', "[data.image] size = [8, 8]"),
+    ],
+)
+def test_images(harness: Shell, model: MakeModel, images: np.ndarray, table: str, advice: str) -> None:
+    folder = model(NO_SHIFTS, added=f"[input.x]\n{table}\n", x=images, labels=LABELS)
+    nodes = [helper.make_node("Conv", ["x", "w"], ["c"]), helper.make_node("Flatten", ["c"], ["y"])]
+    save_onnx(folder / "model.onnx", nodes, ["n", 3, 8, 8], {"w": np.ones((4, 3, 8, 8), np.float32)})
+    refused(harness, folder, "takes samples of shape [3, 8, 8]", advice)
+
+
+@pytest.mark.parametrize(
+    ("callable_", "says"),
+    [
+        ("nowhere:data", ("No module named 'nowhere'", "package.module:function")),
+        ("json:nothing", ("nothing", "package.module:function")),
+        ("json:loads", ("the loader failed: TypeError",)),
+        ("os:getpid", ("the loader gave int", "Dataset or Split")),
+    ],
+)
+def test_callable(harness: Shell, model: MakeModel, callable_: str, says: tuple[str, ...]) -> None:
+    refused(harness, model(('path = "data.npz"', f'callable = "{callable_}"')), *says)
+
+
+def test_no_calibration_samples(harness: Shell, model: MakeModel) -> None:
+    folder = model(NO_SHIFTS, ("calibration_samples = 50", 'split = "none"'))
+    ended = harness("validate", "--model", folder, "--suite", "accuracy")
+    check(ended, 2, "no calibration samples for the variant int8", "data.split")
+
+
+# --- places that cannot be written ------------------------------------------------------------------------
+
+
+def test_results_that_cannot_be_written(harness: Shell, tiny: Path) -> None:
+    (harness.folder / "file").write_text("")
+    results = harness.folder / "file" / "results"
+    ended = harness("validate", "--model", tiny, *ACCURACY, "--results", results)
+    check(ended, 3, f"cannot write {results}", "Not a directory", "--results DIR")
+
+
+def test_cache_that_cannot_be_written(harness: Shell, tiny: Path) -> None:
+    (harness.folder / "file").write_text("")
+    env = {"HARNESS_CACHE": str(harness.folder / "file" / "cache")}
+    check(harness("validate", "--model", tiny, *ACCURACY, env=env), 3, "cannot write", "HARNESS_CACHE=DIR")
+    assert not harness.results.exists()
+
+
+# What is cut when: nothing of the data set fits; all but the last bytes of it; the run's own files.
+@pytest.mark.parametrize("limit_byte", [2000, 8100, 9000])
+def test_files_that_may_not_grow(harness: Shell, tiny: Path, limit_byte: int) -> None:
+    cache = harness.folder / "cache"
+    env = {"HARNESS_CACHE": str(cache)}
+    ended = harness("validate", "--model", tiny, *ACCURACY, env=env, limit_byte=limit_byte)
+    assert "Traceback" not in ended.err
+    assert ended.code == 3, ended.err
+    assert "larger than this account may write" in ended.err
+    for file in (cache / "data").glob("*"):
+        np.load(file, allow_pickle=False)
+    if harness.results.exists():
+        resumed = harness("validate", "--resume", "latest", env=env)
+        assert resumed.code == 0, resumed.err
+        assert "verdict: PASS (0)" in resumed.out
+
+
+FULL_DISK = """
+set -e
+mount -t tmpfs -o size=$SIZE tmpfs results
+code=0
+"$PYTHON" -m harness.cli validate --model "$MODEL" --suite accuracy --variant float32 2>first.err || code=$?
+echo $code >first.code
+mount -o remount,size=64m results
+"$PYTHON" -m harness.cli validate --resume latest
+"""
+
+
+def can_mount() -> bool:
+    if shutil.which("unshare") is None:
+        return False
+    probe = ["unshare", "-rm", "mount", "-t", "tmpfs", "tmpfs", "/mnt"]
+    return subprocess.run(probe, capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.skipif(not can_mount(), reason="no user namespaces: a small file system cannot be mounted")
+def test_full_disk(harness: Shell, tiny: Path) -> None:
+    harness.results.mkdir()
+    # Pages are counted: the run's own files fit, and some of what is measured does not.
+    env = {**harness.env, "MODEL": str(tiny), "PYTHON": sys.executable, "SIZE": "64k"}
+    run = subprocess.run(
+        ["unshare", "-rm", "bash", "-c", FULL_DISK],
+        cwd=harness.folder, env=env, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    first = (harness.folder / "first.err").read_text()
+    assert (harness.folder / "first.code").read_text() == "3\n", first
+    assert "Traceback" not in first
+    assert "the disk is full" in first
+    assert "--resume" in first
+    assert run.returncode == 0, run.stderr
+    assert "verdict: PASS (0)" in run.stdout

@@ -1,0 +1,162 @@
+"""A run that is killed or interrupted goes on to the same rows; nothing is measured twice or left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import uuid
+from collections import Counter
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from harness.core.measurement import KEY_COLUMNS
+from harness.report.store import RunFolder
+from tests.e2e.shell import Forge, MakeModel, Shell
+from tests.processes import processes, wait_until_gone
+
+QUICK = ("--suite", "accuracy")
+
+
+def keys(run: Path) -> Counter[tuple[object, ...]]:
+    table = pd.read_csv(run / "measurements.csv")
+    return Counter(table[list(KEY_COLUMNS)].fillna("").itertuples(index=False, name=None))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tiny: Path, forge: Forge, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Shell:
+    shell = Shell(forge, tmp_path_factory.mktemp("undisturbed"), cache)
+    ended = shell("validate", "--model", tiny, *QUICK)
+    assert ended.code == 0, ended.err
+    return shell
+
+
+def kill_at_random(harness: Shell, tiny: Path, seed: int, *suites: str, seconds: float) -> None:
+    """Run and SIGKILL ``harness validate`` at a random moment after its first line."""
+    marker = f"HARNESS_TEST={uuid.uuid4()}"
+    name, _, value = marker.partition("=")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "harness.cli", "validate", "--model", str(tiny), *suites],
+        cwd=harness.folder, env={**harness.env, name: value},
+        stderr=subprocess.PIPE, stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    assert process.stderr is not None
+    with process.stderr:
+        assert b"jobs, about" in process.stderr.readline()
+        try:
+            process.wait(random.Random(seed).uniform(0, seconds))  # noqa: S311 - no secret
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+    wait_until_gone(processes(marker))
+
+
+def check_resumed(harness: Shell, undisturbed: Shell) -> None:
+    ended = harness("validate", "--resume", "latest")
+    assert ended.code == 0, ended.err
+    found, wanted = keys(harness.run()), keys(undisturbed.run())
+    assert set(found) == set(wanted)
+    assert set(found.values()) == {1}
+    again = harness("validate", "--resume", "latest")  # now there is nothing to do
+    assert "0 jobs" in again.err
+
+
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.full) for seed in range(1, 10))])
+def test_killed_and_resumed(harness: Shell, undisturbed: Shell, tiny: Path, seed: int) -> None:
+    kill_at_random(harness, tiny, seed, *QUICK, seconds=4)
+    check_resumed(harness, undisturbed)
+
+
+def test_interrupted_and_resumed(harness: Shell, undisturbed: Shell, tiny: Path) -> None:
+    marker = str(uuid.uuid4())
+    started = harness.start("validate", "--model", tiny, *QUICK, env={"HARNESS_TEST": marker})
+    for line in started.err:
+        if line.startswith("cpu onnxruntime float32 accuracy"):
+            break
+    os.kill(started.pid, signal.SIGINT)
+    ended = started.wait()
+    assert ended.code == 3
+    assert "Traceback" not in ended.err
+    run = harness.run()
+    assert (
+        f"harness: interrupted; what was measured is kept\n  next   harness validate --resume {run}"
+        in ended.err
+    )
+    assert not processes(marker)
+    facts = RunFolder(run).facts()
+    assert facts.results
+    assert not list(run.rglob(".tmp-*"))
+    # What was measured is already a table; it holds nothing that the whole run does not.
+    assert set(keys(run)) <= set(keys(undisturbed.run()))
+    assert "verdict: NOT_RUN (3)" in harness("judge", "latest").out
+    check_resumed(harness, undisturbed)
+
+
+def test_interrupted_before_anything_was_measured(harness: Shell, model: MakeModel) -> None:
+    folder = model(('path = "data.npz"', 'callable = "forge:wait"'))
+    started = harness.start("validate", "--model", folder, *QUICK)
+    assert started.err.readline() == "waiting\n"
+    os.kill(started.pid, signal.SIGINT)
+    ended = started.wait()
+    assert ended.code == 3
+    assert ended.err == "harness: interrupted; nothing is kept\n"
+    assert not harness.results.exists()
+
+
+def copy_of(undisturbed: Shell, harness: Shell) -> Path:
+    run = undisturbed.run()
+    subprocess.run(["cp", "-r", str(run), f"{harness.folder}/{run.name}"], check=True)
+    harness.results.mkdir()
+    (harness.folder / run.name).rename(harness.results / run.name)
+    (harness.results / "latest").symlink_to(run.name)
+    return harness.results / run.name
+
+
+def test_torn_line(harness: Shell, undisturbed: Shell) -> None:
+    run = copy_of(undisturbed, harness)
+    journal = run / "journal.jsonl"
+    journal.write_bytes(journal.read_bytes()[:-200])  # an environment's line, and part of the last result
+    check_resumed(harness, undisturbed)
+    for line in journal.read_text().splitlines():
+        json.loads(line)
+
+
+def test_damaged_array(harness: Shell, undisturbed: Shell) -> None:
+    run = copy_of(undisturbed, harness)
+    facts = RunFolder(run).facts()
+    array = max((run / "cpu" / "samples").iterdir(), key=lambda path: path.stat().st_size)
+    content = bytearray(array.read_bytes())
+    content[-1] ^= 1
+    array.write_bytes(content)
+    lost = set(facts.results) - set(RunFolder(run).facts().results)
+    assert lost
+    ended = harness("validate", "--resume", "latest")
+    assert f"{len(lost)} jobs, about" in ended.err
+    assert set(RunFolder(run).facts().results) == set(facts.results)
+    assert set(keys(run)) == set(keys(undisturbed.run()))
+
+
+def test_two_writers(harness: Shell, undisturbed: Shell) -> None:
+    run = copy_of(undisturbed, harness)
+    before = (run / "journal.jsonl").read_bytes()
+    with RunFolder(run).journal():
+        ended = harness("validate", "--resume", "latest")
+    assert ended.code == 2
+    assert "another process is writing this run" in ended.err
+    assert (run / "journal.jsonl").read_bytes() == before
+
+
+def test_model_that_changed_since(harness: Shell, model: MakeModel) -> None:
+    folder = model()
+    assert harness("validate", "--model", folder, "--suite", "accuracy", "--variant", "float32").code == 0
+    content = bytearray((folder / "model.onnx").read_bytes())
+    content[-200] ^= 1  # inside a weight
+    (folder / "model.onnx").write_bytes(content)
+    ended = harness("validate", "--resume", "latest")
+    assert ended.code == 2
+    assert "changed since the run began" in ended.err
