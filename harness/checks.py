@@ -85,3 +85,18 @@ def _families(validation: Validation) -> Iterable[Problem]:
 def _unknown(path: str, what: str, name: str, known: Mapping[str, object] | tuple[str, ...]) -> Problem:
     error = plugins.unknown(what, name, known)
     return Problem(path, f"{error.what} ({error.cause})")
+
+
+def check_executors(targets: Iterable[Target]) -> None:
+    """Check that there is an executor of every kind that the targets name.
+
+    Raises
+    ------
+    UsageError
+        There is none of that name; says the nearest.
+    """
+    known = plugins.catalogue(plugins.EXECUTORS)
+    for target in targets:
+        kind = str(target.executor.get("kind", ""))
+        if kind not in known:
+            raise plugins.unknown("executor", kind, known, where=f"target {target.name}, executor.kind")

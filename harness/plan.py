@@ -31,12 +31,16 @@ class Plan:
         The reference on the host first.
     skipped : tuple of JobResult
         One SKIPPED result for every case that cannot run, with its reason.
+    unavailable : tuple of (target, backend, reason)
+        Asked for, and cannot run here: its gates are NOT_RUN, unlike those of a variant that a runtime
+        cannot hold.
     share : float
         Of all planned samples, those that fit the budget (1 without one).
     """
 
     batches: tuple[Batch, ...]
     skipped: tuple[JobResult, ...] = ()
+    unavailable: tuple[tuple[str, str, str], ...] = ()
     share: float = 1.0
 
     @property
@@ -108,7 +112,8 @@ def make_plan(given: Ingredients) -> Plan:
                         batches.append(batch)
     if not batches:
         raise nothing_runs(reasons, skipped)
-    plan = Plan((*_reference(given), *batches), tuple(skipped))
+    unavailable = tuple((target, backend, found.reason) for (target, backend), found in reasons.items())
+    plan = Plan((*_reference(given), *batches), tuple(skipped), unavailable)
     _fits_cap(given, plan)
     return plan
 

@@ -29,12 +29,16 @@ REACH_PT = 100.0
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What is judged: one variant on one backend of one target."""
+    """What is judged: one variant on one backend of one target.
+
+    ``unavailable`` says why that backend could not run at all; it is empty where it could.
+    """
 
     target: str
     backend: str
     variant: str
     max_samples: int | None = None
+    unavailable: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +120,8 @@ def _verdict(gate: Gate, subject: Subject, rows: Sequence[Row]) -> Verdict:
 
 
 def _finding(gate: Gate, subject: Subject, rows: Sequence[Row]) -> _Finding:
+    if subject.unavailable:
+        return _Finding(State.NOT_RUN, f"{gate.metric} was not measured: {subject.unavailable}")
     told = [row for row in rows if row.measurement.metric != WHOLE_CASE]
     unmeasured = [row for row in rows if row.measurement.status in (Status.ERROR, Status.SKIPPED)]
     if unmeasured:

@@ -293,6 +293,7 @@ def _plan_to_json(plan: Plan) -> dict[str, Any]:
     return {
         "batches": [batch.to_json() for batch in plan.batches],
         "skipped": [[list(result.key), result.reason] for result in plan.skipped],
+        "unavailable": [list(entry) for entry in plan.unavailable],
         "share": plan.share,
     }
 
@@ -304,5 +305,6 @@ def _plan_from_json(value: Mapping[str, Any]) -> Plan:
             for batch in value["batches"]
         ),
         skipped=tuple(JobResult(JobKey(*key), Status.SKIPPED, reason) for key, reason in value["skipped"]),
+        unavailable=tuple((target, backend, reason) for target, backend, reason in value["unavailable"]),
         share=value["share"],
     )
