@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from harness.core.artifact import Artifact, File, TensorSpec
 from harness.core.errors import BackendError
 from harness.core.job import Options
-from harness.core.seam import absent, check_feeds, confirm, opening, refusal
+from harness.core.seam import absent, check_feeds, confirm, install, opening, refusal
 
 SPECS = (TensorSpec("a", (None, 3), "float32"), TensorSpec("b", (), "int64"))
 GOOD: dict[str, Any] = {"a": np.zeros((2, 3), np.float32), "b": np.array(1)}
