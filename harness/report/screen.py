@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.segment import Segment, Segments
 from rich.table import Table
 from rich.text import Text
 
@@ -30,7 +31,11 @@ ORDER = (
 
 def show(outcome: Outcome, console: Console, *, seconds: float) -> None:
     """Print the end of a run."""
-    console.print(_summary_table(outcome))
+    # On a narrow terminal its lines wrap: a number that is cut short tells nothing.
+    table, wide = _summary_table(outcome), console.options.update(width=1000)
+    options = wide.update(width=console.measure(table, options=wide).maximum)
+    for segments in console.render_lines(table, options):
+        console.print(Segments([*segments, Segment.line()]), soft_wrap=True)
     told = [v for v in outcome.verdicts if v.state not in (State.PASS, State.NOT_APPLICABLE)]
     for verdict in sorted(told, key=lambda v: ORDER.index(v.state)):
         mark = "" if verdict.blocks else " (does not block)"
@@ -85,7 +90,7 @@ def _summary_table(outcome: Outcome) -> Table:
     grid = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     grid.add_column("target", no_wrap=True)
     grid.add_column("variant", no_wrap=True)
-    for name in ("metric", "loss pt [bound]", "worst shift", "p50 ms", "p99 ms", "MB"):
+    for name in ("metric", "loss pt \\[bound]", "worst shift", "p50 ms", "p99 ms", "MB"):
         grid.add_column(name, justify="right", no_wrap=True)
     grid.add_column("verdict", no_wrap=True)
     several = len({(row.key.target, row.key.backend) for row in outcome.rows}) > len(
