@@ -106,6 +106,7 @@ class BareTflite(Bare):
         self._interpreter.allocate_tensors()
         self._inputs = {entry["name"]: entry["index"] for entry in self._interpreter.get_input_details()}
         self._outputs = [entry["index"] for entry in self._interpreter.get_output_details()]
+        self._shapes: list[tuple[int, ...]] = []
 
     def repeated(self, feeds: Feeds) -> Call:
         interpreter = self._interpreter
@@ -122,6 +123,10 @@ class BareTflite(Bare):
         return call
 
     def batch(self, feeds: Feeds) -> object:
+        shapes = [array.shape for array in feeds.values()]
+        if shapes != self._shapes:
+            self.resize(feeds)
+            self._shapes = shapes
         for name, array in feeds.items():
             self._interpreter.set_tensor(self._inputs[name], array)
         self._interpreter.invoke()

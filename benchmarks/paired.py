@@ -77,13 +77,16 @@ def in_fresh_process(sample: str, request: Mapping[str, Any]) -> Figures:
     """Call ``module:function`` in a process of its own, which imports one runtime."""
     with tempfile.TemporaryDirectory() as folder:
         answer = Path(folder) / "answer.json"
-        subprocess.run(
+        done = subprocess.run(
             [sys.executable, "-m", "benchmarks.paired", sample, str(answer)],
             input=json.dumps(request),
+            capture_output=True,
             text=True,
-            check=True,
+            check=False,
             cwd=Path(__file__).parent.parent,
         )
+        if done.returncode:
+            sys.exit(f"{sample} ended with {done.returncode}:\n{done.stderr}")
         figures = json.loads(answer.read_text())
     assert isinstance(figures, dict)
     return figures
