@@ -120,13 +120,16 @@ def prepare(request: Request, observer: Observer, stored: Mapping[str, Any] | No
     """
     observer.stage("reading the configuration")
     if stored is None:
+        file = config.validation_file(request.model).resolve()
         validation, folder = config.load_validation(request.model)
         checks.check_validation(validation, config.validation_file(request.model))
         targets = tuple(config.load_target(name) for name in dict.fromkeys(request.targets))
     else:
-        where = str(stored["validation_path"])
-        validation = config.check(stored["validation"], config.Validation, where=where)
-        folder = Path(stored["validation_path"]).parent
+        file = Path(stored["validation_path"])
+        validation, folder = (
+            config.check(stored["validation"], config.Validation, where=str(file)),
+            file.parent,
+        )
         targets = tuple(
             config.check(table, config.TargetTable, where=name).to_target(name)
             for name, table in stored["targets"].items()
@@ -167,7 +170,7 @@ def prepare(request: Request, observer: Observer, stored: Mapping[str, Any] | No
         seconds = budget.estimate(plan, cache)
     run = {
         "validation": json.loads(validation.model_dump_json(by_alias=True)),
-        "validation_path": str((folder / "validation.toml").resolve()),
+        "validation_path": str(file),
         "targets": {target.name: target.to_json() for target in targets},
         "suites": list(suites),
         "variants": list(variants),

@@ -104,7 +104,7 @@ def refusal(error: Exception, what: str, where: str = "", next_step: str = "") -
 
 @contextmanager
 def opening(runtime: str, command: str, artifact: Artifact, formats: tuple[str, ...]) -> Iterator[None]:
-    """Wrap whatever is raised while `runtime`, which `command` installs, opens `artifact` in a ``BackendError``."""
+    """Wrap in a ``BackendError`` whatever `runtime`, which `command` installs, raises on `artifact`."""
     if artifact.format not in formats:
         raise BackendError(
             f"{runtime} does not open {artifact.format} files",
