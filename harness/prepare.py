@@ -120,13 +120,16 @@ def prepare(request: Request, observer: Observer, stored: Mapping[str, Any] | No
     """
     observer.stage("reading the configuration")
     if stored is None:
+        file = config.validation_file(request.model).resolve()
         validation, folder = config.load_validation(request.model)
         checks.check_validation(validation, config.validation_file(request.model))
         targets = tuple(config.load_target(name) for name in dict.fromkeys(request.targets))
     else:
-        where = str(stored["validation_path"])
-        validation = config.check(stored["validation"], config.Validation, where=where)
-        folder = Path(stored["validation_path"]).parent
+        file = Path(stored["validation_path"])
+        validation, folder = (
+            config.check(stored["validation"], config.Validation, where=str(file)),
+            file.parent,
+        )
         targets = tuple(
             config.check(table, config.TargetTable, where=name).to_target(name)
             for name, table in stored["targets"].items()
@@ -136,6 +139,8 @@ def prepare(request: Request, observer: Observer, stored: Mapping[str, Any] | No
     )
     checks.check_executors(targets)
     variants = variant_names(validation, request.variants)
+    # The float model is what every variant is compared with, whether or not it is asked for itself.
+    made = tuple(dict.fromkeys((config.FLOAT32, *variants)))
     checks.check_targets(targets)
 
     cache = Cache(config.cache_folder())
@@ -146,13 +151,13 @@ def prepare(request: Request, observer: Observer, stored: Mapping[str, Any] | No
     info = _inspect(workshop, validation, formats, available)
     observer.stage("preparing the data")
     data = sets.prepare(validation, folder, cache, info.inputs, info.classes)
-    observer.stage(f"making {', '.join(variants)}")
+    observer.stage(f"making {', '.join(made)}")
     needed = [fmt for target in targets for backend in target.backends for fmt in formats[backend][:1]]
-    built = workshop.build(variants, needed, data)
+    built = workshop.build(made, needed, data)
 
     given = Ingredients(
-        validation=validation, targets=targets, variants=built, suites=suites, formats=formats,
-        available=available, data=data, inputs=info.inputs, outputs=info.outputs,
+        validation=validation, targets=targets, variants=built, asked=variants, suites=suites,
+        formats=formats, available=available, data=data, inputs=info.inputs, outputs=info.outputs,
     )  # fmt: skip
     plan = make_plan(given)
     seconds = budget.estimate(plan, cache)
@@ -163,10 +168,9 @@ def prepare(request: Request, observer: Observer, stored: Mapping[str, Any] | No
         plan = make_plan(given)
         plan = replace(plan, share=sizes(given, plan)["samples"] / whole if whole else 1.0)
         seconds = budget.estimate(plan, cache)
-    model = next((v for v in built if v.name == config.FLOAT32), built[0])
     run = {
         "validation": json.loads(validation.model_dump_json(by_alias=True)),
-        "validation_path": str((folder / "validation.toml").resolve()),
+        "validation_path": str(file),
         "targets": {target.name: target.to_json() for target in targets},
         "suites": list(suites),
         "variants": list(variants),
@@ -175,7 +179,7 @@ def prepare(request: Request, observer: Observer, stored: Mapping[str, Any] | No
         "model": {
             "name": validation.model.name,
             "task": validation.model.task,
-            "sha256": next(iter(model.artifacts.values())).sha256,
+            "sha256": next(iter(built[0].artifacts.values())).sha256,
             "class_names": list(data.class_names),
         },
         "data": {prepared.info.name: prepared.ref.to_json() for prepared in data.sets},

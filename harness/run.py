@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -110,6 +111,12 @@ def _measure(folder: RunFolder, prepared: Prepared, plan: Plan, observer: Observ
     return outcome
 
 
+def _told(row: Row) -> str:
+    """The first line of a reason, and of a dead worker also what it said."""
+    first, *said = row.measurement.reason.splitlines()
+    return "; ".join([first, *said[:1]])
+
+
 def _rest(plan: Plan, done: Collection[JobKey]) -> Plan:
     todo = [
         replace(batch, cases=tuple(job.case for job in batch.jobs if job.key not in done))
@@ -149,7 +156,11 @@ def finish(folder: RunFolder, facts: Facts | None = None) -> Outcome:
     uncovered = summarise.uncovered_errors(rows, judgement.covered)
     state, code = overall(judgement.verdicts, unmeasured=bool(missing or uncovered))
     tables.write(folder.path, rows, judgement.verdicts, facts.environments)
-    notes = [f"{row.key.suite} {row.case} on {row.key.target} ended in an error" for row in uncovered]
+    failed = Counter((row.key.suite, row.key.target, _told(row)) for row in uncovered)
+    notes = [
+        f"{count} {'case' if count == 1 else 'cases'} of {suite} on {target} ended in an error: {reason}"
+        for (suite, target, reason), count in failed.items()
+    ]
     notes += [f"{len(missing)} jobs were not measured"] * bool(missing)
     notes += [f"{left_out} gates were not asked: their suite, variant or target was not chosen"] * bool(
         left_out

@@ -90,7 +90,7 @@ def given(**more: Any) -> Ingredients:
     made = Ingredients(
         validation=validation, targets=(target("cpu", "onnxruntime"),),
         variants=(variant("float32", "onnx", "tflite"), variant("int8", "onnx", "tflite")),
-        suites={"accuracy": Suite()}, formats=FORMATS,
+        asked=("float32", "int8"), suites={"accuracy": Suite()}, formats=FORMATS,
         available={(place, name): READY for place in (HOST, "cpu") for name in FORMATS},
         data=data(), inputs=(TensorSpec("x", (None, 2), "float32"),),
         outputs=(TensorSpec("y", (None, 10), "float32"),),
@@ -113,6 +113,13 @@ def test_the_reference_comes_first_and_the_float_model_before_the_others() -> No
     keys = [job.key for batch in plan.batches for job in batch.jobs]
     assert len(keys) == len(set(keys))
     assert all(batch.data.keys() == {case.data for case in batch.cases} for batch in plan.batches)
+
+
+def test_the_float_model_is_the_reference_of_a_variant_that_is_asked_for_alone() -> None:
+    assert names(make_plan(given(asked=("int8",)))) == [
+        (HOST, "onnxruntime", "float32", "onnx"), (HOST, "onnxruntime", "int8", "onnx"),
+        ("cpu", "onnxruntime", "int8", "onnx"),
+    ]  # fmt: skip
 
 
 def test_the_reference_is_pinned() -> None:
