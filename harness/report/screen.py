@@ -8,7 +8,6 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from rich.console import Console
-from rich.segment import Segment, Segments
 from rich.table import Table
 from rich.text import Text
 
@@ -32,28 +31,12 @@ METRICS = {"accuracy": "accuracy %", "rmse": "rmse", "agreement": "agreement %"}
 
 def show(outcome: Outcome, console: Console, *, seconds: float) -> None:
     """Print the end of a run."""
-<<<<<<< HEAD
-    # On a narrow terminal its lines wrap: a number that is cut short tells nothing.
-    table, wide = _summary_table(outcome), console.options.update(width=1000)
-    options = wide.update(width=console.measure(table, options=wide).maximum)
-    for segments in console.render_lines(table, options):
-        console.print(Segments([*segments, Segment.line()]), soft_wrap=True)
-    told = [v for v in outcome.verdicts if v.state not in (State.PASS, State.NOT_APPLICABLE)]
-    for verdict in sorted(told, key=lambda v: ORDER.index(v.state)):
-        mark = "" if verdict.blocks else " (does not block)"
-        line = Text(f"{verdict.state.value:<13}", style=COLOURS[verdict.state])
-        line.append(f" {verdict.gate}: {verdict.sentence}{mark}", style="default")
-        console.print(line, soft_wrap=True)
-    for text in _not_tested(outcome):
-        console.print(Text(f"not tested    {text}", style="dim"), soft_wrap=True)
-=======
     console.print(_summary_table(outcome, console))
     for state, text in problems(outcome):
         line = Text(f"{state.value:<13}", style=COLOURS[state])
         console.print(line.append(text, style="default"), soft_wrap=True)
     for text in not_tested(outcome):
         console.print(Text(f"{'not tested':<13}{text}", style="dim"), soft_wrap=True)
->>>>>>> newcomer
     passed = sum(v.state is State.PASS for v in outcome.verdicts)
     counted = sum(v.state is not State.NOT_APPLICABLE for v in outcome.verdicts)
     share = f" ({outcome.plan.share:.0%} of the samples)" if outcome.plan.share < 1 else ""
@@ -97,18 +80,10 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-<<<<<<< HEAD
-def _summary_table(outcome: Outcome) -> Table:
-    grid = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    grid.add_column("target", no_wrap=True)
-    grid.add_column("variant", no_wrap=True)
-    for name in ("metric", "loss pt \\[bound]", "worst shift", "p50 ms", "p99 ms", "MB"):
-        grid.add_column(name, justify="right", no_wrap=True)
-    grid.add_column("verdict", no_wrap=True)
-=======
 def _summary_table(outcome: Outcome, console: Console) -> Table:
     """One line a target, backend and variant, as wide as the terminal allows."""
     names, lines = _lines(outcome)
+    unlimited = console.options.update(width=1000)  # measured in a narrow one, a table always fits
     for spare in ("", *SPARE_COLUMNS):
         names = [name for name in names if name != spare]
         grid = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
@@ -117,14 +92,13 @@ def _summary_table(outcome: Outcome, console: Console) -> Table:
             grid.add_column(name, justify="left" if left else "right", no_wrap=True)
         for line in lines:
             grid.add_row(*(line[name] for name in names))
-        if console.measure(grid).minimum <= console.width:
+        if console.measure(grid, options=unlimited).maximum <= console.width:
             break
     return grid
 
 
 def _lines(outcome: Outcome) -> tuple[list[str], list[dict[str, str | Text]]]:
     """Titles of the columns, and what each line says, by column."""
->>>>>>> newcomer
     several = len({(row.key.target, row.key.backend) for row in outcome.rows}) > len(
         {row.key.target for row in outcome.rows}
     )
@@ -208,43 +182,6 @@ def _size(rows: Sequence[Row]) -> str:
     return "--" if found is None else f"{found.value / 1e6:.2f}"
 
 
-<<<<<<< HEAD
-def _not_tested(outcome: Outcome) -> list[str]:
-    """What the reader might think was tested and was not."""
-    lines = list(outcome.notes)
-    reasons: dict[str, list[str]] = {}
-    for result in outcome.plan.skipped:
-        reason = result.reason.partition("\n")[0]
-        reasons.setdefault(reason, []).append(f"{result.key.variant} on {result.key.target}")
-    for reason, where in reasons.items():
-        lines.append(f"{', '.join(dict.fromkeys(where))}: {reason}")
-    never: dict[str, None] = {
-        f"{v.gate}: {v.sentence}": None for v in outcome.verdicts if v.state is State.NOT_APPLICABLE
-    }
-    lines += list(never)
-    architectures = {row.identity.get("arch", "") for row in outcome.rows}
-    absent = []
-    if not architectures & {"aarch64", "armv7l", "arm64"}:
-        absent.append("ARM")
-    if not any("CUDA" in str(row.identity.get("provider", "")) for row in outcome.rows):
-        absent.append("GPU")
-    lines.append(f"{', '.join([*absent, 'heat', 'sustained load'])} (harness targets)")
-    return lines
-
-
-def _next(outcome: Outcome) -> str:
-    # Its id is enough where runs are looked for by default.
-    path = outcome.folder.path
-    run = path.name if path.parent == Path("results").resolve() else _short(path)
-    if outcome.missing:
-        return f"harness validate --resume {run}"
-    if outcome.state is State.PASS:
-        return f"python -c \"import harness; print(harness.load('{run}'))\""
-    return f"see {_short(path)}/verdicts.csv"
-
-
-=======
->>>>>>> newcomer
 def _duration(seconds: float) -> str:
     if seconds < 100:
         return f"{seconds:.0f} s"

@@ -102,7 +102,7 @@ def test_exit_codes(
     ended = harness("judge", run)
     assert ended.code == code, ended.err
     assert ended.out.endswith(f"verdict: {state} ({code})\n")
-    assert f"{state:<13} accuracy: float32 on cpu: " in ended.out
+    assert f"{state:<13}accuracy: float32 on cpu: " in ended.out
 
 
 def test_output_that_is_no_terminal_is_plain(whole: tuple[Shell, Ended]) -> None:
