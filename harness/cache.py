@@ -90,9 +90,10 @@ class Cache:
     def put_artifact(self, sha256: str, files: Mapping[str, bytes | Path]) -> Path:
         """Store an artifact's files, given as bytes or as files to copy; the folder that they are in."""
         folder = self.artifact_folder(sha256)
-        if folder.is_dir():
-            return folder
         with writing(folder), _temporary(folder.parent) as temporary:
+            if folder.is_dir():
+                # One file's hash does not know its name: the same bytes may have come under another one.
+                files = {name: content for name, content in files.items() if not (folder / name).is_file()}
             temporary.mkdir()
             for name, content in files.items():
                 (temporary / name).parent.mkdir(parents=True, exist_ok=True)  # external data may lie deeper
@@ -105,6 +106,9 @@ class Cache:
             except OSError as error:
                 if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                     raise
+                for name in files:
+                    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                    (temporary / name).replace(folder / name)
         return folder
 
 
