@@ -12,6 +12,7 @@ from typing import Any
 from harness import config, plugins
 from harness.core.errors import HarnessError
 from harness.core.verdict import State, Verdict
+from harness.report import machine
 from harness.run import Outcome
 
 #: The worst answer of several is told first; this is from bad to good.
@@ -121,7 +122,7 @@ def _ready() -> list[str]:
             target = config.load_target(name)
         except HarnessError:
             continue  # `harness targets` says what is wrong with it
-        local = target.executor["kind"] == "local" and not target.deploy.provider
+        local = target.executor["kind"] == "local" and target.deploy.provider not in machine.INSTALL
         if local and all(backend in known for backend in target.backends):
             names.append(name)
     return names

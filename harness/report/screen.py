@@ -11,11 +11,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from harness.core.job import Status
+from harness.core.job import Case, Status
 from harness.core.measurement import Measurement, Row
 from harness.core.verdict import State, Verdict
 from harness.plan import HOST
 from harness.report.advice import ORDER, next_step, not_tested, problems, short
+from harness.report.progress import duration
 from harness.run import Outcome
 
 COLOURS = {
@@ -44,7 +45,7 @@ def show(outcome: Outcome, console: Console, *, seconds: float) -> None:
     console.print(Text(f"{'next':<13}{next_step(outcome)}"), soft_wrap=True)
     console.print()
     head = Text(f"{outcome.state.value:<13}", style=COLOURS[outcome.state])
-    head.append(f"{passed} of {counted} gates in {_duration(seconds)}{share}", style="default")
+    head.append(f"{passed} of {counted} gates in {duration(seconds)}{share}", style="default")
     console.print(head, soft_wrap=True)
     console.print(verdict_line(outcome), soft_wrap=True, highlight=False)
 
@@ -83,22 +84,22 @@ def _finite(value: float) -> float | None:
 def _summary_table(outcome: Outcome, console: Console) -> Table:
     """One line a target, backend and variant, as wide as the terminal allows."""
     names, lines = _lines(outcome)
-    unlimited = console.options.update(width=1000)  # measured in a narrow one, a table always fits
+    unbounded = console.options.update(max_width=10_000)
     for spare in ("", *SPARE_COLUMNS):
         names = [name for name in names if name != spare]
         grid = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
         for name in names:
             left = name in ("target", "variant", "verdict")
-            grid.add_column(name, justify="left" if left else "right", no_wrap=True)
+            grid.add_column(Text(name), justify="left" if left else "right", no_wrap=True)
         for line in lines:
             grid.add_row(*(line[name] for name in names))
-        if console.measure(grid, options=unlimited).maximum <= console.width:
+        if console.measure(grid, options=unbounded).maximum <= console.width:
             break
     return grid
 
 
 def _lines(outcome: Outcome) -> tuple[list[str], list[dict[str, str | Text]]]:
-    """Titles of the columns, and what each line says, by column."""
+    """Titles of the columns in which something was measured, and what each line says, by column."""
     several = len({(row.key.target, row.key.backend) for row in outcome.rows}) > len(
         {row.key.target for row in outcome.rows}
     )
@@ -126,7 +127,8 @@ def _lines(outcome: Outcome) -> tuple[list[str], list[dict[str, str | Text]]]:
                 "verdict": Text(state.value, style=COLOURS[state]),
             }
         )
-    return list(lines[0]) if lines else ["target", "variant", "verdict"], lines
+    told = [name for name in lines[0] if any(str(line[name]) != "--" for line in lines)] if lines else []
+    return told or ["target", "variant", "verdict"], lines
 
 
 def _worst(verdicts: Iterable[Verdict]) -> State:
@@ -182,30 +184,34 @@ def _size(rows: Sequence[Row]) -> str:
     return "--" if found is None else f"{found.value / 1e6:.2f}"
 
 
-def _duration(seconds: float) -> str:
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{int(seconds // 60)} m {int(seconds % 60):02d} s"
-
-
 def plan_text(plan: Any, size: dict[str, int], estimate_s: float, verdicts: Iterable[str]) -> str:  # noqa: ANN401
     """What ``harness plan`` prints."""
     lines = []
     for batch in plan.batches:
-        cases = ", ".join(dict.fromkeys(case.name for case in batch.cases))
-        name = f"{batch.target}/{batch.backend}"
-        lines.append(f"{name:<24} {batch.variant:<12} {batch.suite:<12} {len(batch.cases):>4} jobs  {cases}")
+        name, jobs = f"{batch.target}/{batch.backend}", _count(len(batch.cases), "job")
+        lines.append(f"{name:<24} {batch.variant:<12} {batch.suite:<12} {jobs:>8}  {_cases(batch.cases)}")
     skipped: dict[tuple[str, ...], int] = {}
     for result in plan.skipped:
         k, reason = result.key, result.reason.partition("\n")[0]
         place = (f"{k.target}/{k.backend}", k.variant, k.suite, reason)
         skipped[place] = skipped.get(place, 0) + 1
     for (name, variant, suite, reason), count in skipped.items():
-        lines.append(f"{name:<24} {variant:<12} {suite:<12} {count:>4} jobs  skipped: {reason}")
+        lines.append(f"{name:<24} {variant:<12} {suite:<12} {_count(count, 'job'):>8}  skipped: {reason}")
     lines += ["", *verdicts]
     lines.append(
         f"{size['jobs']} jobs, {size['samples']} samples, {size['input_byte'] / 1e6:.1f} MB in, "
-        f"{size['output_byte'] / 1e6:.1f} MB out, about {_duration(estimate_s)}"
+        f"{size['output_byte'] / 1e6:.1f} MB out, about {duration(estimate_s)}"
         + (f", {plan.share:.0%} of the samples" if plan.share < 1 else "")
     )
     return "\n".join(lines)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" + "s" * (number != 1)
+
+
+def _cases(cases: Sequence[Case]) -> str:
+    """Names of cases; corruptions, which every suite has by the dozen, are counted."""
+    names = dict.fromkeys(case.name for case in cases if not case.severity)
+    shifts = dict.fromkeys(case.name for case in cases if case.severity)
+    return ", ".join([*names, *([_count(len(shifts), "corruption")] if shifts else [])])
