@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -251,3 +254,27 @@ def test_models_that_cannot_be_pruned_are_refused() -> None:
         prune(custom, [], {})
     with pytest.raises(ModelError, match="no layer to prune"):
         prune(canonicalise(graph([node("Relu", ["x"], ["y"])], {}, {"x": ["n", 4]})), [], {})
+
+
+def test_same_bytes_on_any_number_of_blas_threads(tmp_path: Path) -> None:
+    code = (
+        "import sys, hashlib, onnx, numpy as np; from harness.compression.canonical import canonicalise; "
+        "from harness.compression.prune import prune; "
+        "from harness.compression.channels import prune_channels; "
+        "r = np.random.default_rng(0); m = canonicalise(onnx.load(sys.argv[1])); "
+        "f = [{'x': r.standard_normal((8, 1, 16, 16)).astype(np.float32)}]; "
+        "print(*(hashlib.sha256(p(m, f, {}).model.SerializeToString()).hexdigest() "
+        "for p in (prune, prune_channels)))"
+    )
+    onnx.save(residual_cnn(2, channels=64), tmp_path / "m.onnx")
+    runs = [
+        subprocess.run(
+            [sys.executable, "-c", code, str(tmp_path / "m.onnx")],
+            env={"PYTHONHASHSEED": str(count), "OPENBLAS_NUM_THREADS": str(count), "PATH": "/usr/bin:/bin"},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for count in (1, 2)
+    ]
+    assert runs[0] == runs[1]
