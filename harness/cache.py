@@ -7,6 +7,7 @@ then a rename), so that two runs at once and a run that is killed leave no half-
 from __future__ import annotations
 
 import errno
+import functools
 import hashlib
 import json
 import os
@@ -31,6 +32,7 @@ def key_of(value: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
+@functools.cache
 def code_sha256(package: Path) -> str:
     """Hash of the sources of a package: what they make is made again when they change."""
     digest = hashlib.sha256()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -25,9 +25,10 @@ from harness.report.store import Facts, RunFolder, point_latest
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a run came to."""
+    """What a run came to; ``run`` is its ``run.json``."""
 
     folder: RunFolder
+    run: Mapping[str, Any]
     rows: tuple[Row, ...]
     verdicts: tuple[Verdict, ...]
     state: State
@@ -166,5 +167,13 @@ def finish(folder: RunFolder, facts: Facts | None = None) -> Outcome:
         left_out
     )
     return Outcome(
-        folder, tuple(rows), judgement.verdicts, state, code, facts.plan, len(missing), tuple(notes)
+        folder,
+        facts.run,
+        tuple(rows),
+        judgement.verdicts,
+        state,
+        code,
+        facts.plan,
+        len(missing),
+        tuple(notes),
     )

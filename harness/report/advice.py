@@ -78,7 +78,7 @@ def _sentence(verdicts: list[Verdict]) -> str:
 
 def next_step(outcome: Outcome) -> str:
     """Say the command, or the change, that is of most use after this outcome."""
-    run = outcome.folder.read_run()
+    run = outcome.run
     command = _command()
     blocking = sorted((v for v in outcome.verdicts if v.blocks), key=lambda v: ORDER.index(v.state))
     targets = ",".join(run["targets"])

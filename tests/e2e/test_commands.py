@@ -86,6 +86,25 @@ def test_judge_needs_neither_model_nor_cache(whole: tuple[Shell, Ended], harness
     assert not (harness.folder / "none").exists()
 
 
+@pytest.mark.parametrize(
+    ("limit", "state", "code"),
+    [({"min": 1.5}, "FAIL", 1), ({"min": 0.995}, "INCONCLUSIVE", 4), ({"metric": "nothing"}, "NOT_RUN", 3)],
+)
+def test_exit_codes(
+    whole: tuple[Shell, Ended], harness: Shell, limit: dict[str, object], state: str, code: int
+) -> None:
+    """All 250 samples are right: at least 98.9 % of all are, at one-sided 95 %."""
+    shell, _ = whole
+    run = shutil.copytree(shell.run(), harness.folder / "run")
+    stored = json.loads((run / "run.json").read_text())
+    stored["validation"]["gate"][0] |= limit
+    (run / "run.json").write_text(json.dumps(stored))
+    ended = harness("judge", run)
+    assert ended.code == code, ended.err
+    assert ended.out.endswith(f"verdict: {state} ({code})\n")
+    assert f"{state:<13}accuracy: float32 on cpu: " in ended.out
+
+
 def test_output_that_is_no_terminal_is_plain(whole: tuple[Shell, Ended]) -> None:
     shell, ended = whole
     for text in (ended.err, shell("judge", "latest").out, shell("targets").out):

@@ -138,11 +138,12 @@ def test_torn_at_any_byte_the_whole_lines_before_it_count(folder: RunFolder) -> 
         path.write_bytes(content[:length])
         whole = sum(end <= length + 1 for end in ends)  # a line is whole without its newline
         assert measured(folder) == list("abc")[:whole]
-        with folder.journal() as journal:
-            journal.append(extra)
-        assert measured(folder)[-1] == "d"
-        for line in path.read_bytes().splitlines():
-            json.loads(line)
+        if any(abs(length - end) < 3 for end in (0, *ends)) or length % 50 == 0:
+            with folder.journal() as journal:
+                journal.append(extra)
+            assert measured(folder)[-1] == "d"
+            for line in path.read_bytes().splitlines():
+                json.loads(line)
 
 
 def test_a_changed_byte_costs_its_line_alone(folder: RunFolder) -> None:
