@@ -84,7 +84,7 @@ def _finite(value: float) -> float | None:
 def _summary_table(outcome: Outcome, console: Console) -> Table:
     """One line a target, backend and variant, as wide as the terminal allows."""
     names, lines = _lines(outcome)
-    unlimited = console.options.update(width=1000)  # measured in a narrow one, a table always fits
+    unbounded = console.options.update(max_width=10_000)
     for spare in ("", *SPARE_COLUMNS):
         names = [name for name in names if name != spare]
         grid = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
@@ -93,7 +93,7 @@ def _summary_table(outcome: Outcome, console: Console) -> Table:
             grid.add_column(Text(name), justify="left" if left else "right", no_wrap=True)
         for line in lines:
             grid.add_row(*(line[name] for name in names))
-        if console.measure(grid, options=unlimited).maximum <= console.width:
+        if console.measure(grid, options=unbounded).maximum <= console.width:
             break
     return grid
 

@@ -61,6 +61,7 @@ def test_other_digits_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize(
     "content",
     [None, b"", b"not gzip", gzip.compress(b"1,2,x\n"), gzip.compress(b"1" * 99)[:20], gzip.compress(b"")],
+    ids=["missing", "empty", "no gzip", "no number", "cut off", "nothing in it"],  # gzip notes the time
 )
 def test_a_damaged_file_of_digits_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | None

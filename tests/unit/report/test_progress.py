@@ -35,8 +35,7 @@ def test_a_line_a_batch_with_the_time_left() -> None:
 def test_jobs_that_one_cause_ended_take_one_line_with_what_the_worker_said() -> None:
     died = (Status.ERROR, "the worker ended with exit status 2\nmy.onnx is missing\n  where  there")
     assert said(died, died, (Status.ERROR, "another"))[2:] == [
-        "ERROR cpu null deploy float32 accuracy clean 0: "
-        "the worker ended with exit status 2; my.onnx is missing",
+        "ERROR cpu null deploy float32 accuracy clean 0: the worker ended with exit status 2; my.onnx is missing",  # noqa: E501
         "ERROR cpu null deploy float32 accuracy snow 0: another",
     ]
     assert len(said(died, (Status.OK, ""), died)) == 4
