@@ -15,8 +15,8 @@ from harness.core.job import Case, Samples
 from harness.core.preprocess import Feeds
 
 TOP = 5
-#: What is preprocessed and hashed at once, in whole batches: many small rows, because each step has a price of
-#: its own beside that of its rows; few large ones, because a device has little memory.
+#: What is preprocessed and hashed at once, in whole batches: many small rows, because each step has a price
+#: of its own beside that of its rows; few large ones, because a device has little memory.
 BLOCK_BYTE = 2**20
 
 
