@@ -16,7 +16,7 @@ from harness.core.seam import check_feeds
 from harness.testing import fakes
 from suites.performance import measure
 
-PROCESSES = 12
+PROCESSES = 10
 #: Calls of one turn: enough to be the suite's loop, few enough that a burst of the machine meets both sides.
 CALLS = 50
 #: Calls of each side in one process; a p99 of 6,000 lies on 60 calls.

@@ -21,6 +21,8 @@ if TYPE_CHECKING:  # slow to import
     import pandas as pd
 
 VERDICT_COLUMNS = tuple(field.name for field in fields(Verdict))
+#: Columns of floating-point numbers, in both tables.
+NUMBERS = frozenset({"value", "ci_low", "ci_high", "limit"})
 
 
 def write(
@@ -54,15 +56,15 @@ def _write_csv(path: Path, columns: Sequence[str], records: Iterable[Mapping[str
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
     for record in records:
-        writer.writerow([_cell(record[column]) for column in columns])
+        writer.writerow([_cell(column, record[column]) for column in columns])
     write_atomically(path, text.getvalue().encode())
 
 
-def _cell(value: object) -> object:
-    """A number in the fewest digits that give it back; none where there is none."""
-    if isinstance(value, float):
-        return "" if math.isnan(value) else repr(float(value))
-    return value
+def _cell(column: str, value: Any) -> object:  # noqa: ANN401 - whatever a record holds
+    """A measured number in the fewest digits that give it back, nothing where there is none."""
+    if column not in NUMBERS:
+        return value
+    return "" if math.isnan(value) else repr(float(value))
 
 
 def read(path: Path) -> pd.DataFrame:
