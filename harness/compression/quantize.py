@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
-from onnx import numpy_helper, shape_inference
+from onnx import numpy_helper
 
 from harness.compression.agreement import agreed_steps
 from harness.compression.calibration import METHODS, Range, activation_ranges
-from harness.compression.canonical import Array, attribute, check, initializers, sort_fields
+from harness.compression.canonical import initializers
 from harness.compression.passes import Feeds, PassResult
-from harness.core.errors import ModelError, UnsupportedOperator, UsageError
+from harness.compression.storage import expand
+from harness.compression.weights import output_axis, refuse, tidy
+from harness.core.errors import UnsupportedOperator, UsageError
 
 if TYPE_CHECKING:
     from onnxruntime.quantization import TensorsData
@@ -31,8 +33,6 @@ QUANTIZED_OPERATORS = (
 )  # fmt: skip
 _WEIGHTED = frozenset({"Conv", "Gemm", "MatMul"})
 _DEFAULTS: Mapping[str, Any] = {"calibration": "minmax", "reduce_range": True}
-_CONTROL_FLOW = frozenset({"If", "Loop", "Scan", "SequenceMap"})
-_QUANTIZED_ALREADY = ("QuantizeLinear", "DequantizeLinear", "QLinear", "ConvInteger", "MatMulInteger")
 
 
 def quantize(model: onnx.ModelProto, calibration: Iterable[Feeds], options: Mapping[str, Any]) -> PassResult:
@@ -59,7 +59,9 @@ def quantize(model: onnx.ModelProto, calibration: Iterable[Feeds], options: Mapp
     from onnxruntime.quantization import QDQQuantizer, QuantType
 
     settings = _settings(options)
-    _refuse(model)
+    refuse(model)
+    model = expand(model)
+    _refuse_clips(model)
     ranges, count = activation_ranges(model, calibration, settings["calibration"], QUANTIZED_OPERATORS)
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
@@ -78,7 +80,7 @@ def quantize(model: onnx.ModelProto, calibration: Iterable[Feeds], options: Mapp
     )
     quantizer.quantize_model()
     quantizer.model.topological_sort()
-    result = _tidy(quantizer.model.model)
+    result = tidy(quantizer.model.model)
     quantized, in_float = _count(result)
     report = {
         "bytes_before": model.ByteSize(),
@@ -127,49 +129,21 @@ def _settings(options: Mapping[str, Any]) -> dict[str, Any]:
     return settings
 
 
-def _refuse(model: onnx.ModelProto) -> None:
-    """Raise for a model that static quantization would spoil."""
+def _refuse_clips(model: onnx.ModelProto) -> None:
+    """Raise for a Clip whose bounds static quantization would lose."""
     constants = initializers(model)
     for node in model.graph.node:
-        where = f"node {node.name!r}"
-        if node.op_type.startswith(_QUANTIZED_ALREADY):
-            raise ModelError(
-                f"the model is quantized already: it has {node.op_type}",
-                where=where,
-                next_step="give the float model",
-            )
-        if node.op_type in _CONTROL_FLOW or node.domain not in ("", "ai.onnx"):
+        if node.op_type != "Clip":
+            continue
+        bounds = [constants.get(name) for name in node.input[1:] if name]
+        low, high = ([*bounds, None, None])[:2] if len(node.input) < 2 or node.input[1] else (None, bounds[0])
+        if (low is not None and low > 0) or (high is not None and high < 0):
             raise UnsupportedOperator(
-                f"{node.op_type} cannot be quantized",
-                where=where,
-                cause="control flow and custom operators hide their values from calibration",
-                next_step="export the model without it, or leave the int8 variant out",
+                f"Clip to [{low}, {high}] cannot be quantized",
+                where=f"node {node.name!r}",
+                cause="the range of a quantized tensor always holds zero, so the bound would be lost",
+                next_step="write the bound as Add after a Clip that starts at zero",
             )
-        if node.op_type == "Clip":
-            bounds = [constants.get(name) for name in node.input[1:] if name]
-            low, high = (
-                ([*bounds, None, None])[:2] if len(node.input) < 2 or node.input[1] else (None, bounds[0])
-            )
-            if (low is not None and low > 0) or (high is not None and high < 0):
-                raise UnsupportedOperator(
-                    f"Clip to [{low}, {high}] cannot be quantized",
-                    where=where,
-                    cause="the range of a quantized tensor always holds zero, so the bound would be lost",
-                    next_step="write the bound as Add after a Clip that starts at zero",
-                )
-    for name, value in constants.items():
-        if np.issubdtype(value.dtype, np.floating) and not np.isfinite(value).all():
-            raise ModelError(
-                f"weight {name!r} holds NaN or infinity",
-                where=f"initializer {name!r}",
-                cause="training diverged, or a step before this one divided by zero",
-                next_step="train or export the model again",
-            )
-
-
-def _axis(node: onnx.NodeProto, weights: Array) -> int:
-    """Return the axis of the outputs in the weights of a Conv, Gemm or MatMul."""
-    return 0 if node.op_type == "Conv" or attribute(node, "transB", 0) else weights.ndim - 1
 
 
 def _unshare(model: onnx.ModelProto) -> None:
@@ -182,7 +156,7 @@ def _unshare(model: onnx.ModelProto) -> None:
                 continue
             role: object = None
             if node.op_type in _WEIGHTED and position:
-                role = node.name if position == 2 else _axis(node, constants[name])
+                role = node.name if position == 2 else output_axis(node, constants[name])
             if (name, role) not in copies:
                 first = not any(known == name for known, _ in copies)
                 copies[name, role] = name if first else f"{node.name}/{position}/{name}"
@@ -202,7 +176,7 @@ def _overrides(model: onnx.ModelProto, ranges: Mapping[str, Range]) -> dict[str,
             overrides |= {name: [{"reduce_range": False}] for name in node.input if name in constants}
         elif node.op_type in _WEIGHTED and node.input[1] in constants:
             weights = constants[node.input[1]]
-            axis = _axis(node, weights)
+            axis = output_axis(node, weights)
             largest = np.abs(weights).max(axis=tuple(a for a in range(weights.ndim) if a != axis))
             # A channel of zeros would get the scale 1, and its bias a step of the whole input scale.
             largest[largest == 0] = largest.max() or 1.0
@@ -215,19 +189,6 @@ def _tensors_data(ranges: Mapping[str, Range]) -> TensorsData:
 
     data = {name: (np.float32(low), np.float32(high)) for name, (low, high) in ranges.items()}
     return TensorsData(CalibrationMethod.MinMax, data)
-
-
-def _tidy(model: onnx.ModelProto) -> onnx.ModelProto:
-    del model.metadata_props[:]
-    standard = [o for o in model.opset_import if o.domain in ("", "ai.onnx")]
-    del model.opset_import[:]
-    model.opset_import.extend(standard)
-    model.producer_name, model.producer_version = "harness", ""
-    del model.graph.value_info[:]
-    sort_fields(model)
-    result = shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
-    check(result, "the quantized model")
-    return result
 
 
 def _count(model: onnx.ModelProto) -> tuple[dict[str, int], dict[str, int]]:
