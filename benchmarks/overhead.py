@@ -84,7 +84,7 @@ def null(request: dict[str, Any]) -> Figures:
 
 
 def runtime(request: dict[str, Any]) -> Figures:
-    """Time the same input in the suite's loop and in one with nothing of ours, each on a session of its own."""
+    """Time one input in the suite's loop and in one with nothing of ours, each on its own session."""
     bench, swap = digits.bench_of(request), request["index"] % 2 == 1
     case, clock = bench.job.case, bench.clock
     # Who opens first gets the better memory; that changes from process to process, too.

@@ -42,7 +42,7 @@ class Kept:
 
 
 def sample(request: dict[str, Any]) -> Figures:
-    """Run a case whole (read, preprocess, hash, infer, keep), and its batches alone, made ready beforehand."""
+    """Run a case whole (read, preprocess, hash, infer, keep), and its batches alone, made ready before."""
     bench, swap = digits.bench_of(request), request["index"] % 2 == 1
     case = bench.job.case
     size = case.params["batch"]

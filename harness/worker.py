@@ -192,9 +192,13 @@ def exit_text(code: int) -> str:
 
 
 def tail(stream: Any) -> str:  # noqa: ANN401 - tempfile's own type
-    """The last lines of a binary file."""
+    """The last lines of a binary file; of a crash, the head of faulthandler's stack (the last call first)."""
     stream.seek(0)
     lines = stream.read().decode(errors="replace").strip().splitlines()
+    crash = next((i for i, line in enumerate(lines) if line.startswith("Fatal Python error")), None)
+    if crash is not None:
+        stack = next((i for i, line in enumerate(lines) if line.startswith("Current thread")), crash + 1)
+        lines = [*lines[max(0, crash - 2) : crash + 1], *lines[stack : stack + STDERR_TAIL_LINES - 3]]
     return "\n".join(lines[-STDERR_TAIL_LINES:])
 
 

@@ -135,7 +135,7 @@ class Row:
             "severity": self.severity,
             "metric": m.metric,
             "unit": m.unit,
-            "value": m.value,
+            "value": float(m.value),
             "ci_low": m.ci_low,
             "ci_high": m.ci_high,
             "n": m.n,

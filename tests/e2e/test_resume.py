@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import select
 import signal
 import subprocess
 import sys
@@ -19,41 +18,14 @@ import pytest
 from harness.core.measurement import KEY_COLUMNS
 from harness.report.store import RunFolder
 from tests.e2e.shell import Forge, MakeModel, Shell
+from tests.processes import processes, wait_until_gone
 
 QUICK = ("--suite", "accuracy")
-#: How long the system may take to end a process whose host is gone.
-GONE_S = 30
 
 
 def keys(run: Path) -> Counter[tuple[object, ...]]:
     table = pd.read_csv(run / "measurements.csv")
     return Counter(table[list(KEY_COLUMNS)].fillna("").itertuples(index=False, name=None))
-
-
-def processes(marker: str) -> list[int]:
-    """Processes whose environment holds `marker`."""
-    found = []
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit():
-            try:
-                environ = (folder / "environ").read_bytes()
-            except OSError:
-                continue
-            if marker.encode() in environ:
-                found.append(int(folder.name))
-    return found
-
-
-def wait_until_gone(pids: list[int]) -> None:
-    for pid in pids:
-        try:
-            handle = os.pidfd_open(pid)
-        except ProcessLookupError:
-            continue
-        try:
-            assert select.select([handle], [], [], GONE_S)[0], f"the process {pid} lives on"
-        finally:
-            os.close(handle)
 
 
 @pytest.fixture(scope="module")

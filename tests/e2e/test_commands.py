@@ -1,0 +1,199 @@
+"""What the commands print and leave behind."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import harness as api
+from harness.core.errors import ResultsError
+from harness.core.measurement import COLUMNS
+from tests.e2e.shell import Ended, Forge, MakeModel, Shell
+
+ESCAPE = "\x1b"
+
+
+@pytest.fixture(scope="module")
+def whole(
+    tiny: Path, forge: Forge, cache: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Shell, Ended]:
+    """One run of everything on one target, as JSON."""
+    shell = Shell(forge, tmp_path_factory.mktemp("whole"), cache)
+    return shell, shell("validate", "--model", tiny, "--json")
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    found = (path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): path.read_bytes() for path in found}
+
+
+def test_json_is_all_that_is_printed(whole: tuple[Shell, Ended]) -> None:
+    shell, ended = whole
+    told = json.loads(ended.out)
+    assert (told["verdict"], told["exit_code"], told["share"]) == ("PASS", 0, 1.0)
+    assert ended.code == 0, ended.err
+    assert told["run_id"] == shell.run().name
+    assert told["folder"] == str(shell.run())
+    assert told["missing_jobs"] == 0
+    assert {verdict["gate"] for verdict in told["verdicts"]} == {"accuracy", "loss"}
+
+
+def test_pandas_reads_the_table_without_options(whole: tuple[Shell, Ended]) -> None:
+    shell, _ = whole
+    table = pd.read_csv(shell.run() / "measurements.csv")
+    assert tuple(table.columns) == COLUMNS
+    assert set(table["suite"]) == {"accuracy", "performance", "reliability"}
+    assert set(table["variant"]) == {"float32", "int8"}
+    assert set(table["target"]) == {"cpu", "host"}
+    assert set(table["run_id"]) == {shell.run().name}
+    for column in ("severity", "n"):
+        assert table[column].dtype == "int64"
+    for column in ("value", "ci_low", "ci_high"):
+        assert table[column].dtype == "float64"
+    believed = table[table["status"] == "OK"]
+    assert believed["value"].notna().all()
+    assert believed["unit"].notna().all()
+    assert table[table["status"] != "OK"]["reason"].notna().all()
+    own = pd.read_csv(shell.run() / "cpu" / "measurements.csv")
+    pd.testing.assert_frame_equal(
+        own, table[table["target"] == "cpu"].reset_index(drop=True), check_dtype=False
+    )
+
+
+def test_judge_gives_identical_files(whole: tuple[Shell, Ended]) -> None:
+    shell, _ = whole
+    before = files(shell.run())
+    ended = shell("judge", "latest")
+    assert ended.code == 0, ended.err
+    assert "verdict: PASS (0)" in ended.out
+    assert files(shell.run()) == before
+
+
+def test_judge_needs_neither_model_nor_cache(whole: tuple[Shell, Ended], harness: Shell) -> None:
+    shell, _ = whole
+    run = shutil.copytree(shell.run(), harness.folder / "moved")
+    before = files(run)
+    for name in ("measurements.csv", "verdicts.csv", "cpu/measurements.csv"):
+        (run / name).unlink()
+    ended = harness("judge", run, env={"HARNESS_CACHE": str(harness.folder / "none")})
+    assert ended.code == 0, ended.err
+    assert files(run) == before
+    assert not (harness.folder / "none").exists()
+
+
+@pytest.mark.parametrize(
+    ("limit", "state", "code"),
+    [({"min": 1.5}, "FAIL", 1), ({"min": 0.995}, "INCONCLUSIVE", 4), ({"metric": "nothing"}, "NOT_RUN", 3)],
+)
+def test_exit_codes(
+    whole: tuple[Shell, Ended], harness: Shell, limit: dict[str, object], state: str, code: int
+) -> None:
+    """All 250 samples are right: at least 98.9 % of all are, at one-sided 95 %."""
+    shell, _ = whole
+    run = shutil.copytree(shell.run(), harness.folder / "run")
+    stored = json.loads((run / "run.json").read_text())
+    stored["validation"]["gate"][0] |= limit
+    (run / "run.json").write_text(json.dumps(stored))
+    ended = harness("judge", run)
+    assert ended.code == code, ended.err
+    assert ended.out.endswith(f"verdict: {state} ({code})\n")
+    assert f"{state:<13}accuracy: float32 on cpu: " in ended.out
+
+
+def test_output_that_is_no_terminal_is_plain(whole: tuple[Shell, Ended]) -> None:
+    shell, ended = whole
+    for text in (ended.err, shell("judge", "latest").out, shell("targets").out):
+        assert text
+        assert ESCAPE not in text
+        assert "\r" not in text
+
+
+def test_load(whole: tuple[Shell, Ended]) -> None:
+    shell, _ = whole
+    run, results = shell.run(), shell.results
+    wanted = pd.read_csv(run / "measurements.csv")
+    for name in (run.name, run.name[:12], run, str(run), "latest", run / "measurements.csv"):
+        pd.testing.assert_frame_equal(api.load(name, results=results), wanted)
+    for name in ("nothing", run / "verdicts.csv", results / "no.csv"):
+        with pytest.raises(ResultsError):
+            api.load(name, results=results)
+
+
+def test_an_ambiguous_prefix_names_the_runs(whole: tuple[Shell, Ended], harness: Shell) -> None:
+    shell, _ = whole
+    for name in ("20310101-a", "20310101-b"):
+        shutil.copytree(shell.run(), harness.results / name)
+    ended = harness("judge", "2031")
+    assert ended.code == 2
+    assert "20310101-a, 20310101-b" in ended.err
+
+
+def test_plan_writes_nothing(harness: Shell, tiny: Path) -> None:
+    ended = harness("plan", "--model", tiny)
+    assert ended.code == 0, ended.err
+    assert not harness.results.exists()
+    assert list(harness.folder.iterdir()) == []
+    for text in ("34 jobs", "3000 samples", "MB in", "gate loss: 250 samples decide losses above 1.07 pt"):
+        assert text in ended.out
+
+
+def test_budget_states_the_share_and_keeps_the_same_cells(harness: Shell, model: MakeModel) -> None:
+    folder = model(("severities = [1, 3]", "severities = [1, 2, 3, 4, 5]"))
+    env = {"HARNESS_CACHE": str(harness.folder / "cache")}  # nothing is known there of what jobs take
+    ended = harness("validate", "--model", folder, "--suite", "accuracy", "--budget", "3s", "--json", env=env)
+    assert ended.code == 0, ended.err
+    share = json.loads(ended.out)["share"]
+    assert 0 < share < 1
+    table = pd.read_csv(harness.run() / "measurements.csv")
+    table = table[
+        (table["target"] == "cpu") & (table["setting"] == "deploy") & (table["metric"] == "accuracy")
+    ]
+    cells = {
+        variant: sorted(zip(rows["case"], rows["severity"], rows["n"], strict=True))
+        for variant, rows in table.groupby("variant")
+    }
+    assert cells["float32"] == cells["int8"]
+    assert ("clean", 0, 250) in cells["int8"]
+    assert 1 < len(cells["int8"]) < 6
+    assert f"({share:.0%} of the samples)" in harness("judge", "latest", env=env).out
+
+
+def test_one_of_two_targets_cannot_run(harness: Shell, tiny: Path) -> None:
+    (harness.folder / "targets").mkdir()
+    text = 'description = "a GPU"\nbackends = ["onnxruntime"]\n[deploy]\nprovider = "CUDAExecutionProvider"\n'
+    (harness.folder / "targets" / "gpu.toml").write_text(text)
+    ended = harness("validate", "--model", tiny, "--target", "gpu,cpu", "--suite", "accuracy", "--json")
+    assert ended.code == 3, ended.err
+    states = {(v["target"], v["state"]) for v in json.loads(ended.out)["verdicts"]}
+    assert {state for target, state in states if target == "cpu"} == {"PASS"}
+    assert "PASS" not in {state for target, state in states if target == "gpu"}
+    table = pd.read_csv(harness.run() / "measurements.csv")
+    assert set(table[table["target"] == "gpu"]["status"]) == {"SKIPPED"}
+    assert table[table["target"] == "gpu"]["reason"].str.contains("CUDAExecutionProvider").all()
+    assert set(table[table["target"] == "cpu"]["status"]) == {"OK"}
+
+
+def test_doctor(harness: Shell) -> None:
+    ended = harness("doctor")
+    assert ended.code == 0, ended.out
+    assert "nothing is wrong" in ended.out
+    (harness.folder / "file").write_text("")
+    ended = harness("doctor", env={"HARNESS_CACHE": str(harness.folder / "file" / "cache")})
+    assert ended.code == 3
+    assert "wrong: cannot write" in ended.out
+
+
+def test_from_python(tiny: Path, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HARNESS_CACHE", str(cache))
+    outcome = api.validate(model=tiny, variant="float32", suite="accuracy", results=tmp_path / "results")
+    assert outcome.state.value == "PASS"
+    table = api.load("latest", results=tmp_path / "results")
+    assert len(table) == len(outcome.rows)
+    buffer = io.StringIO()
+    table.to_csv(buffer, index=False)
+    assert buffer.getvalue().count("\n") == len(outcome.rows) + 1

@@ -1,0 +1,51 @@
+"""A measure that does what its case says; seen by workers through entry points on ``PYTHONPATH``."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from harness.core.contracts import Bench, Unsupported
+from harness.core.errors import BackendError
+from harness.core.job import Case, Samples
+
+
+def measure(bench: Bench, case: Case) -> Iterator[Samples]:
+    """Yield one part, do what ``case.params["do"]`` says, yield another."""
+    yield Samples({"x": np.arange(3)}, {"pid": os.getpid()})
+    print("on standard output", flush=True)
+    os.write(1, b"beneath Python\n")
+    print(f"before {case.name}", file=sys.stderr, flush=True)
+    match case.params.get("do"):
+        case "segfault":
+            os.kill(os.getpid(), signal.SIGSEGV)
+        case "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "exit":
+            os._exit(7)
+        case "system exit":
+            raise SystemExit(5)
+        case "hang":
+            threading.Event().wait()
+        case "raise":
+            raise RuntimeError("planted fault")
+        case "refuse":
+            raise BackendError("planted refusal", next_step="mend it")
+        case "unsupported":
+            raise Unsupported("the session cannot do this")
+        case "no json":
+            yield Samples(values={"x": object()})
+        case "spawn":
+            params = {**case.params, "do": case.params["inner"]}
+            yield bench.spawn(replace(case, name="inner", params=params))
+        case "say and hang":
+            Path(case.params["fifo"]).write_text("ready")
+            threading.Event().wait()
+    yield Samples({"x": np.arange(3, 5)}, {"done": True})
