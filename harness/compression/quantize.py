@@ -230,7 +230,9 @@ def _weight_ranges(
 
 def _rounded(weights: Array, bounds: Array, axis: int) -> tuple[Array, Array]:
     """Return weights as integers for which 127 stands for the bound of their filter, and as reals again."""
-    scale = (bounds.astype(np.float64) / LARGEST).reshape([-1 if a == axis else 1 for a in range(weights.ndim)])
+    scale = (bounds.astype(np.float64) / LARGEST).reshape(
+        [-1 if a == axis else 1 for a in range(weights.ndim)]
+    )
     integers = np.clip(np.rint(weights / scale), -LARGEST, LARGEST)
     return integers, integers * scale
 

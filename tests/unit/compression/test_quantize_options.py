@@ -96,11 +96,13 @@ def test_mse_cuts_nothing_from_even_values() -> None:
     assert METHODS["mse"](histogram) == (0.0, 6.0)
 
 
-def test_histogram_counts_as_numpy_does() -> None:
+@pytest.mark.parametrize("seed", range(5))
+def test_histogram_counts_as_numpy_does(seed: int) -> None:
     histogram = Histogram()
-    values = np.random.default_rng(0).standard_normal(10_000).astype(np.float32)
+    values = np.maximum(np.random.default_rng(seed).standard_normal(10_000), 0).astype(np.float32)
     histogram.add(values, count=True)
-    edges = (-histogram.reach, histogram.reach)
-    np.testing.assert_array_equal(
-        histogram.counts, np.histogram(values.astype(np.float64), len(histogram.counts), edges)[0]
-    )
+    bins = len(histogram.counts)
+    exact = np.floor(values.astype(np.longdouble) / histogram.reach * (bins // 2)).astype(int) + bins // 2
+    expected = np.bincount(np.minimum(exact, bins - 1), minlength=bins)
+    assert np.abs(histogram.counts - expected).sum() <= 10  # values that float32 puts on an edge
+    assert histogram.counts[bins // 2] >= histogram.zeros > 4_000
