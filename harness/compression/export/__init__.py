@@ -17,6 +17,7 @@ from harness.compression.export.graph import Graph, read_graph
 from harness.compression.export.layout import Layout, channels_last, plain
 from harness.compression.export.operators import FOLLOWS_LAYOUT, HANDLERS, WANTS_CHANNELS_LAST
 from harness.compression.export.schema import load_schema
+from harness.compression.storage import expand
 
 __all__ = ["Operator", "TfliteExport", "export_tflite"]
 
@@ -48,7 +49,8 @@ def export_tflite(model: onnx.ModelProto, *, name: str) -> TfliteExport:
     Parameters
     ----------
     model : onnx.ModelProto
-        Canonical float model, or what the quantize pass made of it.
+        Canonical float model, or what a pass made of it; packed weights are written dense, for TFLite has no
+        form of them.
     name : str
         Written into the file as its description.
 
@@ -59,7 +61,7 @@ def export_tflite(model: onnx.ModelProto, *, name: str) -> TfliteExport:
     TargetUnavailable
         The TFLite schema is not installed.
     """
-    graph = read_graph(model)
+    graph = read_graph(expand(model))
     emitter = Emitter(graph, load_schema())
     for name_ in graph.inputs:
         value = graph.values[name_]
