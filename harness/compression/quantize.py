@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 
 # Operators that ONNX Runtime and LiteRT both compute in integers; every other stays in float.
 QUANTIZED_OPERATORS = (
-    "Add", "AveragePool", "Clip", "Conv", "Flatten", "Gemm", "GlobalAveragePool", "MatMul", "MaxPool", "Mul",
-    "ReduceMean", "Relu", "Reshape", "Softmax", "Squeeze", "Transpose", "Unsqueeze",
+    "Add", "AveragePool", "Clip", "Concat", "Conv", "DepthToSpace", "Flatten", "Gemm", "GlobalAveragePool",
+    "LeakyRelu", "MatMul", "MaxPool", "Mul", "Pad", "ReduceMean", "Relu", "Reshape", "Resize", "Sigmoid", "Slice",
+    "Softmax", "SpaceToDepth", "Split", "Squeeze", "Sub", "Tanh", "Transpose", "Unsqueeze",
 )  # fmt: skip
 _WEIGHTED = frozenset({"Conv", "Gemm", "MatMul"})
 _DEFAULTS: Mapping[str, Any] = {"calibration": "minmax", "reduce_range": True}
@@ -72,7 +73,12 @@ def quantize(model: onnx.ModelProto, calibration: Iterable[Feeds], options: Mapp
         activation_qType=QuantType.QUInt8,
         tensors_range=_tensors_data(ranges),
         nodes_to_quantize=[],
-        nodes_to_exclude=[],
+        # In integers it would be rounded down by one runtime and to the nearest by another.
+        nodes_to_exclude=[
+            n.name
+            for n in copy.graph.node
+            if n.op_type == "Resize" and attribute(n, "mode", b"") == b"linear"
+        ],
         op_types_to_quantize=list(QUANTIZED_OPERATORS),
         extra_options={"ForceQuantizeNoInputCheck": True, "TensorQuantOverrides": _overrides(copy, ranges)},
     )
@@ -197,7 +203,7 @@ def _overrides(model: onnx.ModelProto, ranges: Mapping[str, Range]) -> dict[str,
     constants = initializers(model)
     overrides: dict[str, list[dict[str, Any]]] = {}
     for node in model.graph.node:
-        if node.op_type in ("Add", "Mul"):
+        if node.op_type in ("Add", "Mul", "Sub"):
             # Seven bits are for weights that are multiplied and summed in pairs; these are not.
             overrides |= {name: [{"reduce_range": False}] for name in node.input if name in constants}
         elif node.op_type in _WEIGHTED and node.input[1] in constants:

@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 
 from harness.compression.export.emitter import Emitter
+from harness.compression.export.layout import as_vector, channels_last, static
 from harness.compression.export.parts import Node, Shape
 from harness.compression.export.products import bias_of
-from harness.compression.export.layout import as_vector, channels_last, static
 
 Pads = tuple[tuple[int, int], ...]
 
@@ -38,9 +38,7 @@ def conv(node: Node, emitter: Emitter) -> None:
     if depthwise:
         version = None if weights.quantization else 2 if max(dilations) > 1 else 1
         settings["depthMultiplier"] = outputs // group
-        emitter.emit(
-            "DEPTHWISE_CONV_2D", tensors, result, settings, version=version
-        )
+        emitter.emit("DEPTHWISE_CONV_2D", tensors, result, settings, version=version)
     else:
         version = 6 if group > 1 else None
         emitter.emit("CONV_2D", tensors, result, settings, version=version)
@@ -72,7 +70,9 @@ def conv_transpose(node: Node, emitter: Emitter) -> None:
     tensors = [_shape_tensor(node, emitter, tensor, shape), filters, tensor, bias]
     version = 4 if node.activation != "NONE" else None  # the first that clamps its own output
     if whole == extents:
-        emitter.emit("TRANSPOSE_CONV", tensors, emitter.add(result, channels_last(4)), settings, version=version)
+        emitter.emit(
+            "TRANSPOSE_CONV", tensors, emitter.add(result, channels_last(4)), settings, version=version
+        )
         return
     full = emitter.temporary(f"{result.name}/whole", shape, result)
     emitter.emit("TRANSPOSE_CONV", tensors, full, settings, version=version)

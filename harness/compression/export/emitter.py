@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.compression.export.parts import Array, Graph, Node, Quantization, Shape, Value
 from harness.compression.export.kinds import OPTIONS, Runtime, knows
 from harness.compression.export.kinds import version as usual_version
 from harness.compression.export.layout import Layout, as_vector, moves_only_ones, plain, signature, static
+from harness.compression.export.parts import Array, Graph, Node, Quantization, Shape, Value
 from harness.compression.export.schema import AlignedBuffer, serialise, tensor_type
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ _ENUMERATED = {
     "fusedActivationFunction": "ActivationFunctionType", "mode": "MirrorPadMode", "padding": "Padding",
     "inDataType": "TensorType", "outDataType": "TensorType", "outputType": "TensorType", "outType": "TensorType",
 }  # fmt: skip
+
 
 class Emitter:
     """A TFLite file in the making."""
@@ -272,7 +273,9 @@ class Emitter:
         """Return the tensor of a quantized value on another scale."""
         if value.quantization is None or value.quantization.same_as(target):
             return tensor
-        return self.apply("QUANTIZE", [tensor], layout.shape(value.shape), like=replace(value, quantization=target))
+        return self.apply(
+            "QUANTIZE", [tensor], layout.shape(value.shape), like=replace(value, quantization=target)
+        )
 
     def emit_keeping_scale(
         self,

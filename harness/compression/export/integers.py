@@ -15,19 +15,23 @@ import numpy as np
 
 from harness.compression.export.parts import Node, Quantization, Value, users_of
 
-Holds = Callable[[tuple[Quantization | None, ...], Quantization], bool]
+Holds = Callable[[Node, tuple[Quantization | None, ...], Quantization], bool]
 
 
-def _any_scale(sources: tuple[Quantization | None, ...], target: Quantization) -> bool:
+def _any_scale(node: Node, sources: tuple[Quantization | None, ...], target: Quantization) -> bool:
     return True
 
 
-def _same_scale(sources: tuple[Quantization | None, ...], target: Quantization) -> bool:
+def _same_scale(node: Node, sources: tuple[Quantization | None, ...], target: Quantization) -> bool:
     return all(source is None or source.same_as(target) for source in sources)
 
 
+def _nearest(node: Node, sources: tuple[Quantization | None, ...], target: Quantization) -> bool:
+    return node.attribute("mode", "nearest") == "nearest"
+
+
 def _fixed(scale: float, zero_point: int) -> Holds:
-    def holds(sources: tuple[Quantization | None, ...], target: Quantization) -> bool:
+    def holds(node: Node, sources: tuple[Quantization | None, ...], target: Quantization) -> bool:
         return target.same_as(Quantization(np.array([scale], np.float32), np.array([zero_point])))
 
     return holds
@@ -37,13 +41,14 @@ def _fixed(scale: float, zero_point: int) -> Holds:
 _INTEGER: Mapping[str, Holds] = {
     **dict.fromkeys(
         (
-            "Add", "AveragePool", "Clip", "Concat", "Conv", "ConvTranspose", "Flatten", "Gather", "Gemm",
+            "Add", "AveragePool", "Clip", "Concat", "Conv", "ConvTranspose", "DepthToSpace", "Flatten", "Gather", "Gemm",
             "GlobalAveragePool", "LeakyRelu", "MatMul", "MaxPool", "Mul", "PRelu", "Pad", "ReduceMean", "Relu",
-            "Reshape", "Resize", "Slice", "Split", "Squeeze", "Sub", "Transpose", "Unsqueeze",
+            "Reshape", "Slice", "SpaceToDepth", "Split", "Squeeze", "Sub", "Transpose", "Unsqueeze",
         ),
         _any_scale,
     ),
     **dict.fromkeys(("GlobalMaxPool", "Max", "Min", "ReduceMax", "ReduceMin"), _same_scale),
+    "Resize": _nearest,
     "Sigmoid": _fixed(1 / 256, -128),
     "Softmax": _fixed(1 / 256, -128),
     "Tanh": _fixed(1 / 128, 0),
@@ -136,7 +141,7 @@ def _on_integers(
     holds = _INTEGER.get(node.op)
     sources = tuple(values[name].quantization for name in inputs if name)
     targets = [values[name].quantization for name in results]
-    if holds is None or not all(target is not None and holds(sources, target) for target in targets):
+    if holds is None or not all(target is not None and holds(node, sources, target) for target in targets):
         return None
     return replace(node, inputs=tuple(inputs), outputs=tuple(results))
 

@@ -25,7 +25,7 @@ OPTIONS: Mapping[str, str] = MappingProxyType({
     "QUANTIZE": "QuantizeOptions", "REDUCE_MAX": "ReducerOptions", "REDUCE_MIN": "ReducerOptions",
     "RESHAPE": "ReshapeOptions", "RESIZE_BILINEAR": "ResizeBilinearOptions",
     "RESIZE_NEAREST_NEIGHBOR": "ResizeNearestNeighborOptions", "SHAPE": "ShapeOptions",
-    "PACK": "PackOptions", "SOFTMAX": "SoftmaxOptions", "SPLIT_V": "SplitVOptions",
+    "PACK": "PackOptions", "SOFTMAX": "SoftmaxOptions", "SPACE_TO_DEPTH": "SpaceToDepthOptions", "DEPTH_TO_SPACE": "DepthToSpaceOptions", "SPLIT_V": "SplitVOptions",
     "SQUARED_DIFFERENCE": "SquaredDifferenceOptions", "STRIDED_SLICE": "StridedSliceOptions",
     "SUB": "SubOptions", "SUM": "ReducerOptions", "UNPACK": "UnpackOptions", "TRANSPOSE": "TransposeOptions",
     "TRANSPOSE_CONV": "TransposeConvOptions",

@@ -10,14 +10,39 @@ from types import MappingProxyType
 
 from harness.compression.export.convolution import average_pool, conv, conv_transpose, max_pool
 from harness.compression.export.elementwise import (
-    Handler, binary, cast, clip, copy, dequantize, elu, erf, extreme, gelu, hard_sigmoid, leaky_relu, power, prelu,
-    quantize, reciprocal, unary,
+    Handler,
+    binary,
+    cast,
+    clip,
+    copy,
+    dequantize,
+    elu,
+    erf,
+    extreme,
+    gelu,
+    hard_sigmoid,
+    leaky_relu,
+    power,
+    prelu,
+    quantize,
+    reciprocal,
+    unary,
 )  # fmt: skip
 from harness.compression.export.products import gemm, matmul
 from harness.compression.export.recurrent import gru, lstm
 from harness.compression.export.reductions import arg, layer_normalization, reduce, softmax
 from harness.compression.export.resizing import resize
-from harness.compression.export.shaping import concat, gather, pad, reshape, slice_, split, transpose
+from harness.compression.export.shaping import (
+    concat,
+    depth_to_space,
+    gather,
+    pad,
+    reshape,
+    slice_,
+    space_to_depth,
+    split,
+    transpose,
+)  # fmt: skip
 
 HANDLERS: Mapping[str, Handler] = MappingProxyType({
     "Abs": unary("ABS"),
@@ -32,6 +57,7 @@ HANDLERS: Mapping[str, Handler] = MappingProxyType({
     "Conv": conv,
     "ConvTranspose": conv_transpose,
     "Cos": unary("COS"),
+    "DepthToSpace": depth_to_space,
     "DequantizeLinear": dequantize,
     "Div": binary("DIV"),
     "Elu": elu,
@@ -75,6 +101,7 @@ HANDLERS: Mapping[str, Handler] = MappingProxyType({
     "Sin": unary("SIN"),
     "Slice": slice_,
     "Softmax": softmax("SOFTMAX", {"beta": 1.0}),
+    "SpaceToDepth": space_to_depth,
     "Split": split,
     "Sqrt": unary("SQRT"),
     "Squeeze": reshape,
@@ -90,5 +117,6 @@ FOLLOWS_LAYOUT = frozenset({
     "QuantizeLinear", "Reciprocal", "Relu", "Sigmoid", "Sin", "Slice", "Split", "Sqrt", "Sub", "Tanh",
 })  # fmt: skip
 WANTS_CHANNELS_LAST = frozenset({
-    "AveragePool", "Conv", "ConvTranspose", "GlobalAveragePool", "GlobalMaxPool", "MaxPool", "Resize",
+    "AveragePool", "Conv", "ConvTranspose", "DepthToSpace", "GlobalAveragePool", "GlobalMaxPool", "MaxPool", "Resize",
+    "SpaceToDepth",
 })  # fmt: skip

@@ -46,7 +46,9 @@ class Quantization:
         shape = [1] * integers.ndim
         if self.per_channel:
             shape[self.axis] = -1
-        scale, zero_point = (part.reshape(shape if integers.ndim else ()) for part in (self.scale, self.zero_point))
+        scale, zero_point = (
+            part.reshape(shape if integers.ndim else ()) for part in (self.scale, self.zero_point)
+        )
         return ((integers.astype(np.int64) - zero_point) * scale).astype(np.float32)
 
 

@@ -41,7 +41,11 @@ def _only(name: str, users: Mapping[str, list[Node]]) -> Node | None:
 
 def _number(name: str, values: Mapping[str, Value]) -> float | None:
     value = values.get(name)
-    return None if value is None or value.data is None or value.data.size != 1 else float(value.data.reshape(-1)[0])
+    return (
+        None
+        if value is None or value.data is None or value.data.size != 1
+        else float(value.data.reshape(-1)[0])
+    )
 
 
 def _constant_of(node: Node, values: Mapping[str, Value]) -> str:

@@ -41,7 +41,9 @@ def matmul(node: Node, emitter: Emitter) -> None:
     if node.activation == "NONE":
         emitter.emit("BATCH_MATMUL", tensors, target)
     else:  # it cannot clamp its own output
-        emitter.emit(node.activation, [emitter.apply("BATCH_MATMUL", tensors, result.shape, like=result)], target)
+        emitter.emit(
+            node.activation, [emitter.apply("BATCH_MATMUL", tensors, result.shape, like=result)], target
+        )
 
 
 def _fully_connected(node: Node, emitter: Emitter, weights: Array) -> None:
@@ -79,7 +81,9 @@ def _as_convolution(
     lead = result.shape[:-1]
     image = {1: (lead[0], 1, 1), 2: (lead[0], 1, lead[-1]), 3: lead}.get(len(lead))
     if image is None:
-        node.refuse(f"its {len(lead) + 1} axes do not fit the convolution that {emitter.runtime} needs instead")
+        node.refuse(
+            f"its {len(lead) + 1} axes do not fit the convolution that {emitter.runtime} needs instead"
+        )
     outputs, inputs = weights.shape
     filters = emitter.constant(node.inputs[1], weights.reshape(outputs, 1, 1, inputs), quantization)
     tensors = [emitter.reshape(source, (*image, inputs), value), filters, bias_of(node, emitter, outputs)]

@@ -28,7 +28,11 @@ class _Cell:
         self.hidden = int(node.attribute("hidden_size", 0))
         found = [emitter.data(name) if name else None for name in (*node.inputs[:4], "")[1:4]]
         weights, recurrent = found[0], found[1]
-        if weights is None or recurrent is None or (len(node.inputs) > 3 and node.inputs[3] and found[2] is None):
+        if (
+            weights is None
+            or recurrent is None
+            or (len(node.inputs) > 3 and node.inputs[3] and found[2] is None)
+        ):
             node.refuse("only constant weights are known")
         bias = np.zeros((len(weights), 2 * gates * self.hidden), np.float32) if found[2] is None else found[2]
         self.weights, self.recurrent = weights[direction], recurrent[direction]
@@ -39,7 +43,9 @@ class _Cell:
         return self.emitter.apply(kind, list(tensors), self.shape)
 
     def product(self, tensor: int, weights: Array, bias: Array, shape: Shape) -> int:
-        constants = [self.emitter.constant(f"{self.node.name}/{n}", v) for n, v in (("w", weights), ("b", bias))]
+        constants = [
+            self.emitter.constant(f"{self.node.name}/{n}", v) for n, v in (("w", weights), ("b", bias))
+        ]
         kept = {"keepNumDims": len(shape) > 2}
         return self.emitter.apply("FULLY_CONNECTED", [tensor, *constants], shape, kept)
 
@@ -53,7 +59,9 @@ class _Cell:
         """Split (batch, count · hidden) into its gates."""
         sizes = self.emitter.constant(f"{self.node.name}/sizes", np.full(count, self.hidden, np.int32))
         axis = self.emitter.constant(f"{self.node.name}/axis", np.array(1, np.int32))
-        return self.emitter.apply_many("SPLIT_V", [tensor, sizes, axis], [self.shape] * count, {"numSplits": count})
+        return self.emitter.apply_many(
+            "SPLIT_V", [tensor, sizes, axis], [self.shape] * count, {"numSplits": count}
+        )
 
     def lstm(self, gates: int, state: tuple[int | None, ...]) -> tuple[int, ...]:
         """One step of an LSTM: gates (batch, 4 · hidden) in ONNX's order input, output, forget, cell."""
@@ -107,7 +115,11 @@ def _unroll(node: Node, emitter: Emitter, gates: int, states: int, usual: list[s
     named = [str(a.decode() if isinstance(a, bytes) else a) for a in node.attribute("activations", [])]
     if steps is None or steps > LONGEST:
         node.refuse(f"{steps or 'a dynamic number of'} steps; up to {LONGEST} are written out one by one")
-    if named not in ([], usual * len(directions)) or node.attribute("clip", 0.0) or node.attribute("layout", 0):
+    if (
+        named not in ([], usual * len(directions))
+        or node.attribute("clip", 0.0)
+        or node.attribute("layout", 0)
+    ):
         node.refuse("only the usual activations, no clip and layout 0 are known")
     if (len(node.inputs) > 4 and node.inputs[4]) or node.attribute("input_forget", 0):
         node.refuse("sequence_lens and input_forget are not known")
@@ -119,10 +131,16 @@ def _unroll(node: Node, emitter: Emitter, gates: int, states: int, usual: list[s
     for index, direction in enumerate(directions):
         cell = _Cell(node, emitter, index, gates)
         bias = cell.input_bias.copy()
-        summed = slice(None, 2 * hidden) if gates == 3 and node.attribute("linear_before_reset", 0) else slice(None)
+        summed = (
+            slice(None, 2 * hidden)
+            if gates == 3 and node.attribute("linear_before_reset", 0)
+            else slice(None)
+        )
         bias[summed] += cell.recurrent_bias[summed]
         projected = cell.product(source, cell.weights, bias, (steps, batch, gates * hidden))
-        inputs = emitter.apply_many("UNPACK", [projected], [(batch, gates * hidden)] * steps, {"num": steps, "axis": 0})
+        inputs = emitter.apply_many(
+            "UNPACK", [projected], [(batch, gates * hidden)] * steps, {"num": steps, "axis": 0}
+        )
         state: tuple[int | None, ...] = tuple(each[index] for each in initial)
         step: Step = cell.lstm if gates == 4 else cell.gru
         seen = []
@@ -138,7 +156,9 @@ def _unroll(node: Node, emitter: Emitter, gates: int, states: int, usual: list[s
     for name, tensors, axis in zip(node.outputs, [sequences, *finals], [1, 0, 0], strict=False):
         if name:
             result = emitter.value(name)
-            emitter.emit("CONCATENATION", tensors, emitter.add(result, plain(len(result.shape))), {"axis": axis})
+            emitter.emit(
+                "CONCATENATION", tensors, emitter.add(result, plain(len(result.shape))), {"axis": axis}
+            )
 
 
 def _with_axis(node: Node, emitter: Emitter, tensor: int, shape: Shape) -> int:

@@ -93,5 +93,3 @@ def layer_normalization(node: Node, emitter: Emitter) -> None:
         tensor = emitter.apply(kind, [tensor, emitter.get(name)], shape)
     kind, name = parts[-1]
     emitter.emit(kind, [tensor, emitter.get(name)], emitter.add(result, plain(rank)))
-
-

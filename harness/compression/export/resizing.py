@@ -33,7 +33,9 @@ def resize(node: Node, emitter: Emitter) -> None:
     mode = node.attribute("mode", "nearest")
     coordinates = node.attribute("coordinate_transformation_mode", "half_pixel")
     if mode not in ("nearest", "linear") or node.attribute("antialias", 0) or coordinates not in _POSITIONS:
-        node.refuse(f"mode {mode!r}, {coordinates!r} with antialias={node.attribute('antialias', 0)} is not TFLite's")
+        node.refuse(
+            f"mode {mode!r}, {coordinates!r} with antialias={node.attribute('antialias', 0)} is not TFLite's"
+        )
     if len(source.shape) != 4 or source.shape[:2] != result.shape[:2] or "axes" in node.attributes:
         node.refuse("only the two space axes of an image can be resized")
     if None in source.shape[2:] or None in result.shape[2:]:

