@@ -35,8 +35,8 @@ _WIDEST = 1.01
 _TRIES = 500  # of which each takes 0.2 ms; most sums need a dozen
 # Their output has the scale of their input.
 _KEEPS_SCALE = frozenset({
-    "AveragePool", "DepthToSpace", "Flatten", "MaxPool", "Reshape", "Resize", "Slice", "SpaceToDepth", "Split",
-    "Squeeze", "Transpose", "Unsqueeze",
+    "AveragePool", "DepthToSpace", "Flatten", "MaxPool", "Reshape", "Resize", "Slice", "SpaceToDepth",
+    "Split", "Squeeze", "Transpose", "Unsqueeze",
 })  # fmt: skip
 
 
@@ -128,13 +128,13 @@ def agreed_steps(model: onnx.ModelProto, ranges: Mapping[str, tuple[float, float
         if node.op_type in _FIXED:
             steps[node.output[0]] = _FIXED[node.op_type]
     for node in model.graph.node:
-        names = {root(name) for name in node.input} | {settled(node.output[0])}
-        if node.op_type != "Concat" or not all(name in ranges or name in constants for name in names):
+        joined = {root(name) for name in node.input} | {settled(node.output[0])}
+        if node.op_type != "Concat" or not joined <= {*ranges, *constants}:
             continue
-        if not names & (set(steps) - inputs):
-            spans = [usual(name) for name in names]
+        if not joined & (set(steps) - inputs):
+            spans = [usual(name) for name in joined]
             step = Step.of_range(min(s.low for s in spans), max(s.low + s.scale * _LEVELS for s in spans))
-            steps |= dict.fromkeys(names, step.rescaled(step.scale * _OFF_NEAT))
+            steps |= dict.fromkeys(joined, step.rescaled(step.scale * _OFF_NEAT))
     for node in model.graph.node:
         if node.op_type not in ("Add", "Sub"):
             continue

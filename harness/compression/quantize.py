@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 # Operators that ONNX Runtime and LiteRT both compute in integers; every other stays in float.
 QUANTIZED_OPERATORS = (
     "Add", "AveragePool", "Clip", "Concat", "Conv", "DepthToSpace", "Flatten", "Gemm", "GlobalAveragePool",
-    "LeakyRelu", "MatMul", "MaxPool", "Mul", "Pad", "ReduceMean", "Relu", "Reshape", "Resize", "Sigmoid", "Slice",
-    "Softmax", "SpaceToDepth", "Split", "Squeeze", "Sub", "Tanh", "Transpose", "Unsqueeze",
+    "LeakyRelu", "MatMul", "MaxPool", "Mul", "Pad", "ReduceMean", "Relu", "Reshape", "Resize", "Sigmoid",
+    "Slice", "Softmax", "SpaceToDepth", "Split", "Squeeze", "Sub", "Tanh", "Transpose", "Unsqueeze",
 )  # fmt: skip
 _WEIGHTED = frozenset({"Conv", "Gemm", "MatMul"})
 _DEFAULTS: Mapping[str, Any] = {"calibration": "minmax", "reduce_range": True}

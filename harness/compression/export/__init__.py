@@ -47,7 +47,7 @@ class TfliteExport:
 
 
 def float_layers(export: TfliteExport) -> tuple[str, ...]:
-    """Return the ONNX nodes of a quantized model that compute in float in the file, in the order of execution."""
+    """Return the ONNX nodes of a quantized model that the file computes in float, in order of execution."""
     return tuple(
         dict.fromkeys(
             operator.layer

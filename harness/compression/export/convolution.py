@@ -55,7 +55,7 @@ def conv_transpose(node: Node, emitter: Emitter) -> None:
     space, cut = source.shape[2:], result.shape[2:]
     if None in space or None in cut:
         node.refuse("its image has a dynamic extent; fix it under [shapes]")
-    inputs, outputs, *kernel = weights.data.shape
+    outputs, *kernel = weights.data.shape[1:]
     strides, pads = node.attribute("strides", [1, 1]), node.attribute("pads", [0, 0, 0, 0])
     extents = static(cut)
     whole = [s * (n - 1) + k for s, n, k in zip(strides, static(space), kernel, strict=True)]

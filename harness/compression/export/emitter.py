@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 # Fields of the options tables that take a name, and the schema's enumeration that numbers it.
 _ENUMERATED = {
     "fusedActivationFunction": "ActivationFunctionType", "mode": "MirrorPadMode", "padding": "Padding",
-    "inDataType": "TensorType", "outDataType": "TensorType", "outputType": "TensorType", "outType": "TensorType",
+    "inDataType": "TensorType", "outDataType": "TensorType", "outputType": "TensorType",
+    "outType": "TensorType",
 }  # fmt: skip
 
 
@@ -233,8 +234,9 @@ class Emitter:
             operator.builtinOptionsType = getattr(schema.BuiltinOptions, OPTIONS[kind])
             operator.builtinOptions = getattr(schema, f"{OPTIONS[kind]}T")()
             for name, setting in (settings or {}).items():
-                named = isinstance(setting, str)
-                number = getattr(getattr(schema, _ENUMERATED[name]), setting) if named else setting
+                number = setting
+                if isinstance(setting, str):
+                    number = getattr(getattr(schema, _ENUMERATED[name]), setting)
                 setattr(operator.builtinOptions, name, number)
         self._operators.append(operator)
         self.layers.append(self.node.name if self.node else "")

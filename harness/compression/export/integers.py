@@ -41,9 +41,10 @@ def _fixed(scale: float, zero_point: int) -> Holds:
 _INTEGER: Mapping[str, Holds] = {
     **dict.fromkeys(
         (
-            "Add", "AveragePool", "Clip", "Concat", "Conv", "ConvTranspose", "DepthToSpace", "Flatten", "Gather", "Gemm",
-            "GlobalAveragePool", "LeakyRelu", "MatMul", "MaxPool", "Mul", "PRelu", "Pad", "ReduceMean", "Relu",
-            "Reshape", "Slice", "SpaceToDepth", "Split", "Squeeze", "Sub", "Transpose", "Unsqueeze",
+            "Add", "AveragePool", "Clip", "Concat", "Conv", "ConvTranspose", "DepthToSpace", "Flatten",
+            "Gather", "Gemm", "GlobalAveragePool", "LeakyRelu", "MatMul", "MaxPool", "Mul", "PRelu", "Pad",
+            "ReduceMean", "Relu", "Reshape", "Slice", "SpaceToDepth", "Split", "Squeeze", "Sub",
+            "Transpose", "Unsqueeze",
         ),
         _any_scale,
     ),

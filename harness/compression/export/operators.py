@@ -112,11 +112,12 @@ HANDLERS: Mapping[str, Handler] = MappingProxyType({
 })  # fmt: skip
 # Operators that take whatever layout their input has: behind them the first convolution decides.
 FOLLOWS_LAYOUT = frozenset({
-    "Abs", "Add", "Ceil", "Clip", "Concat", "Cos", "DequantizeLinear", "Div", "Elu", "Erf", "Exp", "Floor", "Gelu",
-    "HardSigmoid", "HardSwish", "Identity", "LeakyRelu", "Log", "Max", "Min", "Mul", "Neg", "PRelu", "Pad", "Pow",
-    "QuantizeLinear", "Reciprocal", "Relu", "Sigmoid", "Sin", "Slice", "Split", "Sqrt", "Sub", "Tanh",
+    "Abs", "Add", "Ceil", "Clip", "Concat", "Cos", "DequantizeLinear", "Div", "Elu", "Erf", "Exp", "Floor",
+    "Gelu", "HardSigmoid", "HardSwish", "Identity", "LeakyRelu", "Log", "Max", "Min", "Mul", "Neg", "PRelu",
+    "Pad", "Pow", "QuantizeLinear", "Reciprocal", "Relu", "Sigmoid", "Sin", "Slice", "Split", "Sqrt", "Sub",
+    "Tanh",
 })  # fmt: skip
 WANTS_CHANNELS_LAST = frozenset({
-    "AveragePool", "Conv", "ConvTranspose", "DepthToSpace", "GlobalAveragePool", "GlobalMaxPool", "MaxPool", "Resize",
-    "SpaceToDepth",
+    "AveragePool", "Conv", "ConvTranspose", "DepthToSpace", "GlobalAveragePool", "GlobalMaxPool", "MaxPool",
+    "Resize", "SpaceToDepth",
 })  # fmt: skip

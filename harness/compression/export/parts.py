@@ -39,7 +39,8 @@ class Quantization:
 
     def quantize(self, real: Array) -> Array:
         """Return the int8 of real values, of one scale."""
-        return np.clip(np.rint(real / self.scale) + self.zero_point, -128, 127).astype(np.int8)
+        integers: Array = np.clip(np.rint(real / self.scale) + self.zero_point, -128, 127).astype(np.int8)
+        return integers
 
     def real(self, integers: Array) -> Array:
         """Return the float32 values that integers stand for."""
@@ -49,7 +50,8 @@ class Quantization:
         scale, zero_point = (
             part.reshape(shape if integers.ndim else ()) for part in (self.scale, self.zero_point)
         )
-        return ((integers.astype(np.int64) - zero_point) * scale).astype(np.float32)
+        real: Array = ((integers.astype(np.int64) - zero_point) * scale).astype(np.float32)
+        return real
 
 
 @dataclass(frozen=True, slots=True)

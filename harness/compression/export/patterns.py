@@ -10,7 +10,7 @@ from harness.compression.export.parts import Node, Value, users_of
 
 
 def fuse_patterns(nodes: list[Node], values: Mapping[str, Value], outputs: tuple[str, ...]) -> list[Node]:
-    """Write the spelt-out Gelu, x · Φ(x) with Φ from Erf, and HardSwish, x · HardSigmoid(x), as one node each."""
+    """Write Gelu, x · Φ(x) spelt out with Erf, and HardSwish, x · HardSigmoid(x), as one node each."""
     users = users_of(nodes)
     makers = {name: node for node in nodes for name in node.outputs}
     found: dict[str, Node] = {}
@@ -66,7 +66,7 @@ def _is(node: Node | None, op: str, number: float, values: Mapping[str, Value]) 
 def _gelu(
     erf: Node, values: Mapping[str, Value], users: Mapping[str, list[Node]], makers: Mapping[str, Node]
 ) -> list[Node]:
-    """Return the nodes of x · ½ · (1 + erf(x / √2)), its factors in any order; empty where it is something else."""
+    """Return the nodes of x · ½ · (1 + erf(x / √2)), factors in any order; empty where there are none."""
     scaled, plus_one = makers.get(erf.inputs[0]), _only(erf.outputs[0], users)
     divided = _is(scaled, "Div", sqrt(2), values) or _is(scaled, "Mul", sqrt(0.5), values)
     if scaled is None or not divided or _only(scaled.outputs[0], users) is not erf:
@@ -76,6 +76,7 @@ def _gelu(
     source = _other(scaled, _constant_of(scaled, values))
     chain, last = [scaled, erf, plus_one], plus_one
     wanted = {"half", "source"}
+    extra: list[Node]
     while wanted:
         follower = _only(last.outputs[0], users)
         if follower is None or follower.op != "Mul":

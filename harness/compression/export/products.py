@@ -94,7 +94,7 @@ def _as_convolution(
 
 
 def bias_of(node: Node, emitter: Emitter, outputs: int) -> int:
-    """Return the bias (out,) of a Conv, Gemm or MatMul, of zeros where there is none: not every kernel does without."""
+    """Return the bias (out,) of a weighted node, of zeros where there is none: some kernels need one."""
     weights = emitter.value(node.inputs[1])
     if len(node.inputs) > 2 and node.inputs[2]:
         bias = emitter.value(node.inputs[2])

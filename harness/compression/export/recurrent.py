@@ -112,13 +112,14 @@ def gru(node: Node, emitter: Emitter) -> None:
 def _unroll(node: Node, emitter: Emitter, gates: int, states: int, usual: list[str]) -> None:
     steps, batch, _ = emitter.value(node.inputs[0]).shape
     directions = _DIRECTIONS[node.attribute("direction", "forward")]
-    named = [str(a.decode() if isinstance(a, bytes) else a) for a in node.attribute("activations", [])]
+    given = node.attribute("activations", list[str | bytes]())
+    named = [name.decode() if isinstance(name, bytes) else name for name in given]
     if steps is None or steps > LONGEST:
         node.refuse(f"{steps or 'a dynamic number of'} steps; up to {LONGEST} are written out one by one")
     if (
         named not in ([], usual * len(directions))
         or node.attribute("clip", 0.0)
-        or node.attribute("layout", 0)
+        or int(node.attribute("layout", 0))
     ):
         node.refuse("only the usual activations, no clip and layout 0 are known")
     if (len(node.inputs) > 4 and node.inputs[4]) or node.attribute("input_forget", 0):

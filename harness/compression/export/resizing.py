@@ -28,7 +28,7 @@ _WAYS = ((False, False), (False, True), (True, False))
 
 
 def resize(node: Node, emitter: Emitter) -> None:
-    """Resize, nearest or linear, over two space axes: in the way of TFLite that reads the same source pixels."""
+    """Resize, nearest or linear, over two space axes: the way of TFLite that reads the same pixels."""
     source, result = emitter.value(node.inputs[0]), emitter.value(node.outputs[0])
     mode = node.attribute("mode", "nearest")
     coordinates = node.attribute("coordinate_transformation_mode", "half_pixel")
@@ -66,7 +66,9 @@ def _tflite_positions(n: int, m: int, corners: bool, centres: bool, nearest: boo
     """Return what TFLite reads: pixels for nearest, positions between them for bilinear."""
     i = np.arange(m, dtype=np.float32)
     scale = np.float32((n - 1) / (m - 1) if corners and m > 1 else n / m)
-    if not nearest:
-        return np.clip((i + 0.5) * scale - 0.5 if centres else i * scale, 0, n - 1)
-    position = (i + 0.5) * scale if centres else i * scale
-    return np.clip(np.floor(position + 0.5) if corners else np.floor(position), 0, n - 1)
+    position: Array = (i + 0.5) * scale if centres else i * scale
+    if nearest:
+        position = np.floor(position + 0.5) if corners else np.floor(position)
+    elif centres:
+        position -= 0.5
+    return np.asarray(np.clip(position, 0, n - 1))

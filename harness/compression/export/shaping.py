@@ -117,7 +117,7 @@ def slice_(node: Node, emitter: Emitter) -> None:
 
 
 def gather(node: Node, emitter: Emitter) -> None:
-    """Gather; indices that the model computes must not be negative, TFLite does not count them from the end."""
+    """Gather; indices that the model computes must not be negative: TFLite does not count from the end."""
     source, indices = (emitter.value(name) for name in node.inputs)
     axis = node.attribute("axis", 0) % len(source.shape)
     if source.quantization is not None and source.quantization.per_channel:

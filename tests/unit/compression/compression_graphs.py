@@ -48,10 +48,12 @@ class Pattern:
     Parameters
     ----------
     lsb, openvino_lsb : int
-        The largest difference of the int8 outputs from ONNX Runtime's that is known and explained at the pattern;
+        The largest difference of the int8 outputs from ONNX Runtime's that is known;
         OpenVINO rounds its integers in its own way and is up to 3 off (facts of the digits model, and here).
     in_float : frozenset of str
         ONNX operators that the int8 file computes in float, all others in integers.
+    openvino_wrong : str
+        What OpenVINO gets wrong in int8, by far more than rounding; a strict xfail elsewhere watches it.
     quantized : bool
         Whether there is anything in it that the quantize pass takes.
     positive : bool
@@ -62,6 +64,7 @@ class Pattern:
     lsb: int = 0
     openvino_lsb: int = 3
     in_float: frozenset[str] = frozenset()
+    openvino_wrong: str = ""
     quantized: bool = True
     positive: bool = False
 
@@ -78,15 +81,16 @@ class Patterns(dict[str, Pattern]):
         lsb: int = 0,
         openvino_lsb: int = 3,
         in_float: tuple[str, ...] = (),
+        openvino_wrong: str = "",
         quantized: bool = True,
         positive: bool = False,
     ) -> Callable[[Build], Build]:
         """Register a pattern."""
 
         def register(build: Build) -> Build:
-            self[build.__name__] = Pattern(
-                build, lsb, max(openvino_lsb, lsb), frozenset(in_float), quantized, positive
-            )
+            bounds = lsb, max(openvino_lsb, lsb)
+            kinds = frozenset(in_float)
+            self[build.__name__] = Pattern(build, *bounds, kinds, openvino_wrong, quantized, positive)
             return build
 
         return register
@@ -152,12 +156,11 @@ def check_int8(pattern: Pattern, model: onnx.ModelProto, seed: int) -> None:
         for name, want in expected.items():
             difference = np.abs(actual[name].astype(np.float64) - want).max()
             if name in steps:
-                assert np.rint(difference / steps[name]["scale"]) <= lsb, (
-                    name,
-                    difference / steps[name]["scale"],
-                )
+                assert np.rint(difference / steps[name]["scale"]) <= lsb, (name, difference)
             else:  # the model's output is that of an operator left in float
                 assert difference <= 10 * FLOAT_TOLERANCE * np.abs(want).max(), (name, difference)
+        if pattern.openvino_wrong:
+            break
 
 
 def image(d: Dims) -> dict[str, list[int | str]]:

@@ -15,7 +15,7 @@ from .graphs import feeds_of, graph, run_onnx, run_tflite
 pattern = Patterns()
 
 
-@pattern()
+@pattern(openvino_wrong="it concatenates two int8 convolutions of the same input wrongly")
 def concat_of_convs(d: Dims) -> onnx.ModelProto:
     nodes = [node("Conv", ["x", "w3"], ["e"]), node("Concat", ["c", "e"], ["v"], axis=1)]
     return between_convs(d, *nodes, w3=d.weights(d.c, d.c, 1, 1), channels=d.o + d.c)
@@ -68,7 +68,8 @@ def slice_space(d: Dims) -> onnx.ModelProto:
 @pattern()
 def slice_backwards(d: Dims) -> onnx.ModelProto:
     numbers = {
-        "starts": np.array([-1, 4]), "ends": np.array([-(2**62), 0]), "axes": np.array([1, 2]), "steps": np.array([-1, -2]),
+        "starts": np.array([-1, 4]), "ends": np.array([-(2**62), 0]), "axes": np.array([1, 2]),
+        "steps": np.array([-1, -2]),
     }  # fmt: skip
     return after_conv(d, node("Slice", ["c", *numbers], ["y"]), **numbers)
 
