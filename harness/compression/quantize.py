@@ -17,7 +17,7 @@ from onnx import numpy_helper
 
 from harness.compression.agreement import agreed_steps
 from harness.compression.calibration import METHODS, Range, activation_ranges
-from harness.compression.canonical import Array, initializers
+from harness.compression.canonical import Array, attribute, initializers
 from harness.compression.passes import Feeds, PassResult
 from harness.compression.saturation import LARGEST, overflowing, portable_bounds, sums_in_16_bits
 from harness.compression.storage import expand, lift, sizes
@@ -30,8 +30,9 @@ if TYPE_CHECKING:
 
 # Operators that ONNX Runtime and LiteRT both compute in integers; every other stays in float.
 QUANTIZED_OPERATORS = (
-    "Add", "AveragePool", "Clip", "Conv", "Flatten", "Gemm", "GlobalAveragePool", "MatMul", "MaxPool", "Mul",
-    "ReduceMean", "Relu", "Reshape", "Softmax", "Squeeze", "Transpose", "Unsqueeze",
+    "Add", "AveragePool", "Clip", "Concat", "Conv", "DepthToSpace", "Flatten", "Gemm", "GlobalAveragePool",
+    "LeakyRelu", "MatMul", "MaxPool", "Mul", "Pad", "ReduceMean", "Relu", "Reshape", "Resize", "Sigmoid",
+    "Slice", "Softmax", "SpaceToDepth", "Split", "Squeeze", "Sub", "Tanh", "Transpose", "Unsqueeze",
 )  # fmt: skip
 _WEIGHTED = frozenset({"Conv", "Gemm", "MatMul"})
 _ACTIVATIONS = {"uint8": "QUInt8", "int8": "QInt8", "uint16": "QUInt16", "int16": "QInt16"}
@@ -94,7 +95,12 @@ def quantize(model: onnx.ModelProto, calibration: Iterable[Feeds], options: Mapp
         activation_qType=getattr(QuantType, _ACTIVATIONS[settings.activations]),
         tensors_range=_tensors_data(ranges),
         nodes_to_quantize=[],
-        nodes_to_exclude=[],
+        # In integers it would be rounded down by one runtime and to the nearest by another.
+        nodes_to_exclude=[
+            n.name
+            for n in copy.graph.node
+            if n.op_type == "Resize" and attribute(n, "mode", b"") == b"linear"
+        ],
         op_types_to_quantize=list(QUANTIZED_OPERATORS),
         extra_options={
             "ForceQuantizeNoInputCheck": True,
