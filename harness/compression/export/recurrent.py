@@ -122,7 +122,7 @@ def _unroll(node: Node, emitter: Emitter, gates: int, states: int, usual: list[s
         or int(node.attribute("layout", 0))
     ):
         node.refuse("only the usual activations, no clip and layout 0 are known")
-    if (len(node.inputs) > 4 and node.inputs[4]) or node.attribute("input_forget", 0):
+    if (len(node.inputs) > 4 and node.inputs[4]) or node.attribute("input_forget", 0) != 0:
         node.refuse("sequence_lens and input_forget are not known")
     hidden = int(node.attribute("hidden_size", 0))
     source = emitter.get(node.inputs[0], plain(3))
