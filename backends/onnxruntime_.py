@@ -15,7 +15,7 @@ from harness.core.contracts import Availability, Session
 from harness.core.errors import BackendError
 from harness.core.job import Options
 from harness.core.preprocess import Feeds, Outputs
-from harness.core.seam import STRING, absent, check_feeds, confirm, opening, refusal
+from harness.core.seam import STRING, absent, check_feeds, confirm, install, opening, refusal
 
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
@@ -91,14 +91,14 @@ class OnnxRuntimeBackend:
 
             version, providers = onnxruntime.__version__, onnxruntime.get_available_providers()
         except Exception as error:  # noqa: BLE001 - whatever it raises, it cannot be used, and we say why
-            return absent(error, "onnxruntime")
+            return absent(error, install("onnxruntime"))
         return Availability(
             version, tuple(name for name in providers if name not in NVIDIA or _nvidia_devices() > 0)
         )
 
     def open(self, artifact: Artifact, options: Options) -> Session:
         """Open on one provider, which has to take the whole graph."""
-        with opening("ONNX Runtime", "onnxruntime", artifact, self.formats):
+        with opening("ONNX Runtime", install("onnxruntime"), artifact, self.formats):
             import onnxruntime
 
             # Errors come as exceptions; the log would say them again.

@@ -14,7 +14,7 @@ from harness.core.artifact import Artifact, TensorSpec
 from harness.core.contracts import Availability, Session
 from harness.core.job import Options
 from harness.core.preprocess import Feeds, Outputs
-from harness.core.seam import STRING, absent, check_feeds, confirm, opening, refusal
+from harness.core.seam import STRING, absent, check_feeds, confirm, install, opening, refusal
 
 
 class OpenVinoSession:
@@ -90,11 +90,11 @@ class OpenVinoBackend:
             version = openvino.get_version().partition("-")[0]  # without the build's number
             return Availability(version, tuple(openvino.Core().available_devices))
         except Exception as error:  # noqa: BLE001 - whatever it raises, it cannot be used, and we say why
-            return absent(error, "openvino")
+            return absent(error, install("openvino"))
 
     def open(self, artifact: Artifact, options: Options) -> Session:
         """Compile for one device, for latency, in one stream."""
-        with opening("OpenVINO", "openvino", artifact, self.formats):
+        with opening("OpenVINO", install("openvino"), artifact, self.formats):
             openvino = _import()
             core = openvino.Core()
             device = options.provider or "CPU"

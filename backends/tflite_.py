@@ -15,7 +15,7 @@ from harness.core.contracts import Availability, Session
 from harness.core.errors import BackendError
 from harness.core.job import Options
 from harness.core.preprocess import Feeds, Outputs
-from harness.core.seam import STRING, absent, check_feeds, confirm, opening, refusal
+from harness.core.seam import STRING, absent, check_feeds, confirm, install, opening, refusal
 
 XNNPACK = "XNNPACK"
 REFERENCE = "reference"
@@ -98,11 +98,11 @@ class TfliteBackend:
             package, _ = _runtime()
             return Availability(version(package), (XNNPACK, REFERENCE))
         except Exception as error:  # noqa: BLE001 - whatever it raises, it cannot be used, and we say why
-            return absent(error, "tflite")
+            return absent(error, install("tflite"))
 
     def open(self, artifact: Artifact, options: Options) -> Session:
         """Open with XNNPACK, which has to take at least one operator, or on the reference kernels."""
-        with opening("TFLite", "tflite", artifact, self.formats):
+        with opening("TFLite", install("tflite"), artifact, self.formats):
             _, module = _runtime()
             provider = options.provider or XNNPACK
             if provider not in (XNNPACK, REFERENCE):

@@ -8,11 +8,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from harness import config, plugins, run, worker
+from harness import config, plugins, worker
 from harness.core.artifact import Artifact
 from harness.core.contracts import Backend
 from harness.core.job import Batch
 from harness.core.preprocess import Feeds
+from harness.prepare import Request, prepare
 from harness.report.progress import Quiet
 
 TARGETS = ("cpu", "openvino", "tflite")
@@ -22,7 +23,7 @@ Call = Callable[[], object]
 def requests(suite: str, case: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """What the workers of a suite are asked on each runtime, for one case as it ships; name and request."""
     model = config.shipped_folder("models") / "digits"
-    prepared = run.prepare(run.Request(targets=TARGETS, model=model, suites=(suite,)), Quiet())
+    prepared = prepare(Request(targets=TARGETS, model=model, suites=(suite,)), Quiet())
     for batch in prepared.plan.batches:
         if batch.target not in TARGETS:
             continue
@@ -105,6 +106,7 @@ class BareTflite(Bare):
         self._interpreter.allocate_tensors()
         self._inputs = {entry["name"]: entry["index"] for entry in self._interpreter.get_input_details()}
         self._outputs = [entry["index"] for entry in self._interpreter.get_output_details()]
+        self._shapes: list[tuple[int, ...]] = []
 
     def repeated(self, feeds: Feeds) -> Call:
         interpreter = self._interpreter
@@ -121,6 +123,10 @@ class BareTflite(Bare):
         return call
 
     def batch(self, feeds: Feeds) -> object:
+        shapes = [array.shape for array in feeds.values()]
+        if shapes != self._shapes:
+            self.resize(feeds)
+            self._shapes = shapes
         for name, array in feeds.items():
             self._interpreter.set_tensor(self._inputs[name], array)
         self._interpreter.invoke()

@@ -16,7 +16,7 @@ from harness.core.seam import check_feeds
 from harness.testing import fakes
 from suites.performance import measure
 
-PROCESSES = 12
+PROCESSES = 10
 #: Calls of one turn: enough to be the suite's loop, few enough that a burst of the machine meets both sides.
 CALLS = 50
 #: Calls of each side in one process; a p99 of 6,000 lies on 60 calls.
@@ -84,7 +84,7 @@ def null(request: dict[str, Any]) -> Figures:
 
 
 def runtime(request: dict[str, Any]) -> Figures:
-    """Time the same input in the suite's loop and in one with nothing of ours, each on a session of its own."""
+    """Time one input in the suite's loop and in one with nothing of ours, each on its own session."""
     bench, swap = digits.bench_of(request), request["index"] % 2 == 1
     case, clock = bench.job.case, bench.clock
     # Who opens first gets the better memory; that changes from process to process, too.

@@ -1,7 +1,7 @@
-"""Side by side in one run: each benchmark pairs two things in fresh processes, and reports intervals of their ratio.
+"""Side by side in one run: pairs of things in fresh processes, and intervals of their ratio.
 
 Within a process the two take turns in ABBA order, so that a drift of the machine favours neither; which of
-them is A changes from process to process. The process is the unit: one ratio each, and the interval over them.
+them is A changes from process to process. The process is the unit: one ratio each, the interval over them.
 """
 
 from __future__ import annotations
@@ -77,13 +77,16 @@ def in_fresh_process(sample: str, request: Mapping[str, Any]) -> Figures:
     """Call ``module:function`` in a process of its own, which imports one runtime."""
     with tempfile.TemporaryDirectory() as folder:
         answer = Path(folder) / "answer.json"
-        subprocess.run(
+        done = subprocess.run(
             [sys.executable, "-m", "benchmarks.paired", sample, str(answer)],
             input=json.dumps(request),
+            capture_output=True,
             text=True,
-            check=True,
+            check=False,
             cwd=Path(__file__).parent.parent,
         )
+        if done.returncode:
+            sys.exit(f"{sample} ended with {done.returncode}:\n{done.stderr}")
         figures = json.loads(answer.read_text())
     assert isinstance(figures, dict)
     return figures
@@ -91,9 +94,8 @@ def in_fresh_process(sample: str, request: Mapping[str, Any]) -> Figures:
 
 def heading(text: str) -> None:
     load = os.getloadavg()[0]
-    print(
-        f"\n{text}\n  (load average {load:.1f} on {os.cpu_count()} CPUs; intervals are two-sided 90 %, n processes)"
-    )
+    print(f"\n{text}")
+    print(f"  (load average {load:.1f} on {os.cpu_count()} CPUs; intervals are two-sided 90 %, n processes)")
 
 
 def line(name: str, interval: Interval, goal: Goal | None = None, form: str = "{:.4f}") -> None:

@@ -49,16 +49,17 @@ def validate(
     HarnessError
         See ``harness.core.errors``.
     """
-    from harness import config, run
+    from harness import run
+    from harness.prepare import Request
     from harness.report.progress import Quiet
 
-    request = run.Request(
-        targets=_several(target),
-        model=Path(model) if model is not None else config.shipped_folder("models") / "digits",
-        variants=_several(variant),
-        suites=_several(suite),
-        results=Path(results),
-        budget_s=run.parse_budget(budget) if budget else None,
+    request = Request.of(
+        target=_listed(target),
+        model=model or "",
+        variant=_listed(variant),
+        suite=_listed(suite),
+        results=results,
+        budget=budget,
     )
     return run.validate(request, Quiet())
 
@@ -79,5 +80,5 @@ def load(run: str | Path, results: str | Path = "results") -> pd.DataFrame:
     return tables.read(store.find_run(str(run), Path(results)).path / "measurements.csv")
 
 
-def _several(names: str | Sequence[str]) -> tuple[str, ...]:
-    return (names,) if isinstance(names, str) else tuple(names)
+def _listed(names: str | Sequence[str]) -> str:
+    return names if isinstance(names, str) else ",".join(names)

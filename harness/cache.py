@@ -7,6 +7,7 @@ then a rename), so that two runs at once and a run that is killed leave no half-
 from __future__ import annotations
 
 import errno
+import functools
 import hashlib
 import json
 import os
@@ -31,6 +32,7 @@ def key_of(value: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
+@functools.cache
 def code_sha256(package: Path) -> str:
     """Hash of the sources of a package: what they make is made again when they change."""
     digest = hashlib.sha256()
@@ -90,9 +92,10 @@ class Cache:
     def put_artifact(self, sha256: str, files: Mapping[str, bytes | Path]) -> Path:
         """Store an artifact's files, given as bytes or as files to copy; the folder that they are in."""
         folder = self.artifact_folder(sha256)
-        if folder.is_dir():
-            return folder
         with writing(folder), _temporary(folder.parent) as temporary:
+            if folder.is_dir():
+                # One file's hash does not know its name: the same bytes may have come under another one.
+                files = {name: content for name, content in files.items() if not (folder / name).is_file()}
             temporary.mkdir()
             for name, content in files.items():
                 (temporary / name).parent.mkdir(parents=True, exist_ok=True)  # external data may lie deeper
@@ -105,6 +108,9 @@ class Cache:
             except OSError as error:
                 if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                     raise
+                for name in files:
+                    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                    (temporary / name).replace(folder / name)
         return folder
 
 

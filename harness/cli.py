@@ -11,12 +11,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.core.errors import HarnessError, UsageError
+from harness.core.errors import HarnessError
 
 if TYPE_CHECKING:  # neither is imported at start
     from rich.console import Console
 
-    from harness.run import Request
+    from harness.prepare import Request
 
 DESCRIPTION = "Run one float model and its compressed variants on every target, and judge what came out."
 HOST_PACKAGES = (
@@ -140,23 +140,16 @@ def _add_results(parser: argparse.ArgumentParser) -> None:
                         help="where runs are kept (default: results)")  # fmt: skip
 
 
-def _names(text: str, what: str) -> tuple[str, ...]:
-    names = tuple(name.strip() for name in text.split(",") if name.strip())
-    if not names and text.strip(" ") not in ("", "all"):
-        raise UsageError(f"{text!r} names no {what}")
-    return names
-
-
 def _request(arguments: argparse.Namespace) -> Request:
-    from harness import config, run
+    from harness.prepare import Request
 
-    return run.Request(
-        targets=_names(arguments.target, "target") or ("cpu",),
-        model=arguments.model if arguments.model else config.shipped_folder("models") / "digits",
-        variants=_names(arguments.variant, "variant"),
-        suites=_names(arguments.suite, "suite"),
+    return Request.of(
+        target=arguments.target,
+        model=arguments.model or "",
+        variant=arguments.variant,
+        suite=arguments.suite,
         results=arguments.results,
-        budget_s=run.parse_budget(arguments.budget) if arguments.budget else None,
+        budget=arguments.budget,
     )
 
 
@@ -186,10 +179,10 @@ def _validate(arguments: argparse.Namespace) -> int:
 
 
 def _plan(arguments: argparse.Namespace) -> int:
-    from harness import run
+    from harness.prepare import prepare
     from harness.report import decidable, progress, screen
 
-    prepared = run.prepare(_request(arguments), progress.Quiet())
+    prepared = prepare(_request(arguments), progress.Quiet())
     answers = decidable.sentences(prepared.gates, prepared.plan, prepared.targets)
     print(screen.plan_text(prepared.plan, dict(prepared.size), prepared.estimate_s, answers))
     return 0

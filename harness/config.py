@@ -24,6 +24,7 @@ from harness.fields import (
     Families,
     Format,
     Limit,
+    Means,
     Name,
     Severities,
     Sha256,
@@ -98,7 +99,7 @@ class InputTable(_Table):
     """``[input.NAME]``: from the raw sample to the model's input, on every device."""
 
     scale: float = 1.0
-    mean: Annotated[tuple[float, ...], Field(min_length=1)] = (0.0,)
+    mean: Means = (0.0,)
     std: Divisors = (1.0,)
     reverse_channels: bool = False
     layout: Literal["NCHW", "same"] = "same"

@@ -40,6 +40,12 @@ def _all_different(values: tuple[Any, ...]) -> tuple[Any, ...]:
     return values
 
 
+def _not_empty(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    if not values:
+        raise ValueError("must not be empty")
+    return values
+
+
 def _none_zero(values: tuple[float, ...]) -> tuple[float, ...]:
     if 0.0 in values:
         raise ValueError("holds a 0, by which nothing can be divided")
@@ -86,12 +92,13 @@ Name = Annotated[str, AfterValidator(_is_name)]
 Sha256 = Annotated[str, AfterValidator(_is_sha256)]
 Format = Literal["onnx", "tflite", "openvino"]
 Limit = Annotated[float | str, AfterValidator(_is_limit)]
+Means = Annotated[tuple[float, ...], AfterValidator(_not_empty)]
 Size = Annotated[int, Field(ge=1)]
 Step = Annotated[dict[str, Any], AfterValidator(_names_a_pass)]
 Severity = Annotated[int, Field(ge=1, le=5)]
 Dtype = Annotated[str, AfterValidator(_is_numeric_dtype)]
-Divisors = Annotated[tuple[float, ...], Field(min_length=1), AfterValidator(_none_zero)]
+Divisors = Annotated[tuple[float, ...], AfterValidator(_not_empty), AfterValidator(_none_zero)]
 Families = Annotated[tuple[str, ...], AfterValidator(_all_different)]
 Severities = Annotated[tuple[Severity, ...], AfterValidator(_all_different)]
-Backends = Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(_all_different)]
+Backends = Annotated[tuple[str, ...], AfterValidator(_not_empty), AfterValidator(_all_different)]
 Executor = Annotated[dict[str, Any], AfterValidator(_has_a_kind)]

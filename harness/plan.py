@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,6 +59,9 @@ class Ingredients:
     validation : Validation
     targets : sequence of Target
     variants : sequence of Variant
+        All that are made: float32, which the reference needs in any case, first.
+    asked : collection of str
+        The names of those that the targets run.
     suites : mapping of name to Suite
     formats : mapping of backend to formats
         What each backend opens, best first.
@@ -72,6 +75,7 @@ class Ingredients:
     validation: Validation
     targets: Sequence[Target]
     variants: Sequence[Variant]
+    asked: Collection[str]
     suites: Mapping[str, Suite]
     formats: Mapping[str, Sequence[str]]
     available: Mapping[tuple[str, str], Availability]
@@ -98,7 +102,7 @@ def make_plan(given: Ingredients) -> Plan:
             availability = given.available.get((target.name, backend), Availability())
             if availability.reason:
                 reasons[target.name, backend] = availability
-            for variant in given.variants:
+            for variant in (variant for variant in given.variants if variant.name in given.asked):
                 artifact, refused = choose_artifact(variant, given.formats[backend])
                 lacks = availability.reason or refused
                 for name, suite in given.suites.items():

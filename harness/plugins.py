@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
@@ -46,6 +48,12 @@ class Plugin:
             ) from error
 
 
+@cache
+def _installed(path: tuple[str, ...]) -> Any:  # noqa: ANN401 - Python 3.11 and 3.12 differ in the type
+    """All entry points of the distributions on `path`; each look reads a file of every one of them."""
+    return entry_points()
+
+
 def catalogue(group: str) -> Mapping[str, Plugin]:
     """All plug-ins of a group by name, in the order of their names.
 
@@ -55,7 +63,7 @@ def catalogue(group: str) -> Mapping[str, Plugin]:
         Two distributions bring the same name.
     """
     found: dict[str, Plugin] = {}
-    for entry in entry_points(group=group):
+    for entry in _installed(tuple(sys.path)).select(group=group):
         distribution = entry.dist.name if entry.dist is not None else "unknown"
         plugin = Plugin(entry.name, group, distribution, entry)
         other = found.get(entry.name)

@@ -8,10 +8,11 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from harness import config, plugins, run
+from harness.prepare import Request, variant_names
 from harness.report import progress, store
 
 
-def items(request: run.Request, suite: str) -> list[tuple[str, str, str, str, str]]:
+def items(request: Request, suite: str) -> list[tuple[str, str, str, str, str]]:
     """Tuples of id, gate, target, backend, variant for a suite's gates, known before anything runs.
 
     Raises
@@ -21,7 +22,7 @@ def items(request: run.Request, suite: str) -> list[tuple[str, str, str, str, st
     """
     validation, _ = config.load_validation(request.model)
     targets = [config.load_target(name) for name in request.targets]
-    variants = run.variant_names(validation, request.variants)
+    variants = variant_names(validation, request.variants)
     found = []
     for gate in validation.gates:
         if gate.suite != suite:
@@ -40,7 +41,7 @@ def items(request: run.Request, suite: str) -> list[tuple[str, str, str, str, st
     return found
 
 
-def outcome(request: run.Request, suites: tuple[str, ...], stored: str | None) -> run.Outcome:
+def outcome(request: Request, suites: tuple[str, ...], stored: str | None) -> run.Outcome:
     """Measure those suites, or judge a stored run."""
     if stored:
         return run.finish(store.find_run(stored, Path(request.results)))

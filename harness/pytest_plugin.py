@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
-    from harness.run import Outcome, Request
+    from harness.prepare import Request
+    from harness.run import Outcome
 
 MARK = "harness_suite"
 
@@ -113,21 +113,7 @@ def harness_gate(request: pytest.FixtureRequest, harness_outcome: Outcome) -> Ca
 
 
 def _request(config: pytest.Config) -> Request:
-    from harness import config as harness_config
-    from harness import run
+    from harness.prepare import Request
 
-    def option(name: str, default: Any = "") -> Any:  # noqa: ANN401 - whatever pytest holds
-        value = config.getoption(f"harness_{name}")
-        return default if value is None else value
-
-    def names(text: str) -> tuple[str, ...]:
-        return tuple(name for name in text.split(",") if name)
-
-    model = option("model")
-    return run.Request(
-        targets=names(option("target", "cpu")),
-        model=Path(model) if model else harness_config.shipped_folder("models") / "digits",
-        variants=names(option("variant")),
-        results=Path(option("results", "results")),
-        budget_s=run.parse_budget(option("budget")) if option("budget") else None,
-    )
+    chosen = {name: config.getoption(f"harness_{name}") or "" for name in OPTIONS if name != "run"}
+    return Request.of(**chosen)

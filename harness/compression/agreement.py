@@ -62,12 +62,10 @@ class Step:
             return Step(1.0, 0, 0.0)
         return Step(scale, int(np.clip(np.rint(-low / scale), 0, _LEVELS)), low)
 
-    @property
-    def override(self) -> list[dict[str, Any]]:
-        """The step in the form of ONNX Runtime's ``TensorQuantOverrides``."""
-        return [
-            {"scale": np.array(self.scale, np.float32), "zero_point": np.array(self.zero_point, np.uint8)}
-        ]
+    def override(self, dtype: str) -> list[dict[str, Any]]:
+        """The step in the form of ONNX Runtime's ``TensorQuantOverrides``, for ``uint8`` or ``int8``."""
+        zero_point = self.zero_point - (128 if dtype == "int8" else 0)
+        return [{"scale": np.array(self.scale, np.float32), "zero_point": np.array(zero_point, dtype)}]
 
 
 # TFLite's kernels have these steps and no others.

@@ -103,8 +103,8 @@ def refusal(error: Exception, what: str, where: str = "", next_step: str = "") -
 
 
 @contextmanager
-def opening(runtime: str, extra: str, artifact: Artifact, formats: tuple[str, ...]) -> Iterator[None]:
-    """Wrap whatever is raised while `runtime` opens `artifact` in a ``BackendError``."""
+def opening(runtime: str, command: str, artifact: Artifact, formats: tuple[str, ...]) -> Iterator[None]:
+    """Wrap in a ``BackendError`` whatever `runtime`, which `command` installs, raises on `artifact`."""
     if artifact.format not in formats:
         raise BackendError(
             f"{runtime} does not open {artifact.format} files",
@@ -114,7 +114,7 @@ def opening(runtime: str, extra: str, artifact: Artifact, formats: tuple[str, ..
     try:
         yield
     except ImportError as error:
-        raise refusal(error, f"{runtime} cannot be imported", next_step=install(extra)) from error
+        raise refusal(error, f"{runtime} cannot be imported", next_step=command) from error
     except Exception as error:
         raise refusal(error, f"{runtime} cannot open {artifact.path.name}", str(artifact.path)) from error
 
@@ -144,11 +144,11 @@ def confirm(options: Options, effective: Mapping[str, str]) -> None:
 
 
 def install(extra: str) -> str:
-    """Return the command that installs a runtime."""
+    """Return the command that installs an extra of ours; another distribution has a command of its own."""
     return f"pip install 'deployment-validation-harness[{extra}]'"
 
 
-def absent(error: Exception, extra: str) -> Availability:
-    """Say why a runtime that could not be imported cannot be used, and how to install it."""
+def absent(error: Exception, command: str) -> Availability:
+    """Say why a runtime that could not be imported cannot be used; `command` installs it."""
     said = " ".join(str(error).split())
-    return Availability(reason=f"{type(error).__name__}: {said[:500]}", install=install(extra))
+    return Availability(reason=f"{type(error).__name__}: {said[:500]}", install=command)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from harness.cache import Cache, code_sha256, key_of
 from harness.config import DataTable, InputTable, ShiftsTable, SourceTable, Validation
 from harness.core import preprocess
-from harness.core.artifact import TensorSpec
+from harness.core.artifact import TensorSpec, sha256_file
 from harness.core.contracts import SetInfo
 from harness.core.errors import DataError
 from harness.core.job import DataRef
@@ -128,7 +128,24 @@ def prepare(
 
 
 def input_digest(cache: Cache, ref: DataRef, steps: Mapping[str, Preprocess], samples: int) -> str:
-    """Digest of the first rows of the canonical model input, as a device should find it."""
+    """Digest of the first rows of the canonical model input, as a device should find it.
+
+    It is remembered: hashing every set for every variant would take longer than all other preparation.
+    """
+    key = key_of(
+        {
+            "what": "input digest", "code": sha256_file(Path(preprocess.__file__)), "samples": samples,
+            "inputs": dict(ref.inputs), "steps": {name: step.to_json() for name, step in steps.items()},
+        }
+    )  # fmt: skip
+    known = cache.recall(key)
+    if known is None:
+        known = {"sha256": _input_digest(cache, ref, steps, samples)}
+        cache.note(key, known)
+    return str(known["sha256"])
+
+
+def _input_digest(cache: Cache, ref: DataRef, steps: Mapping[str, Preprocess], samples: int) -> str:
     raws = {
         name: np.load(cache.array_path(sha), mmap_mode="r", allow_pickle=False)
         for name, sha in ref.inputs.items()

@@ -166,7 +166,7 @@ def _pressure(finding: _Finding) -> float:
     if finding.interval is None or math.isnan(finding.limit):
         return math.inf
     bounds = (finding.interval.low, finding.interval.high)
-    return -min(abs(finding.limit - bound) for bound in bounds if not math.isnan(bound))
+    return -min((abs(finding.limit - b) for b in bounds if not math.isnan(b)), default=-math.inf)
 
 
 def _one(gate: Gate, subject: Subject, row: Row) -> _Finding:
@@ -186,6 +186,8 @@ def _mean(gate: Gate, subject: Subject, rows: Sequence[Row]) -> _Finding:
         return _Finding(State.NOT_RUN, f"{gate.metric} has no values by sample, so no mean over cases")
     n = min(len(column) for column in columns if column is not None)
     values = np.stack([column[:n] for column in columns if column is not None], axis=1)
+    if not np.isfinite(values).all():
+        return _Finding(State.NOT_RUN, f"{gate.metric} has samples whose value is no number")
     unit = rows[0].measurement.unit
     paired = unit == "pt" and rows[0].measurement.reference != ""
     interval = clustered_mean(values, reach=REACH_PT if paired else None)

@@ -34,7 +34,7 @@ def targets_text() -> str:
             availability = _availability(target, backend, found)
             state = "not here" if availability.reason else f"ready {availability.version}"
             table.append((target.name, backend, state, target.description))
-            said = (("why", availability.reason), ("install", availability.install))
+            said = (("why", availability.reason), ("next", availability.install))
             below[len(table) - 1] = [f"{'':<16}{label:<8}{text}" for label, text in said if text]
     widths = [max(map(len, column)) + 2 for column in zip(*table, strict=True)]
     lines = []
@@ -43,7 +43,9 @@ def targets_text() -> str:
         lines += ["".join(cells).rstrip(), *below.get(index, [])]
     for name, error in broken.items():
         lines.append(f"{name:<16}broken: {str(error).replace(chr(10), '; ')}")
-    lines.append(f"\ntargets are looked up in {', '.join(map(str, config.target_folders()))}")
+    lines.append(
+        f"\ntargets are looked up in {', '.join(f'{folder}/' for folder in config.target_folders())}"
+    )
     return "\n".join(lines)
 
 

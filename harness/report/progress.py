@@ -13,6 +13,13 @@ from harness.core.job import Event, JobKey, JobResult, Started, Status
 from harness.plan import Plan
 
 
+def duration(seconds: float) -> str:
+    """Seconds for people."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{int(seconds // 60)} m {int(seconds % 60):02d} s"
+
+
 class Live:
     """A bar on a terminal; the time left comes from what the jobs should take, corrected by how it goes."""
 
@@ -64,7 +71,7 @@ class Live:
     def _left(self) -> str:
         elapsed_s = self._progress.tasks[self._task].elapsed or 0.0
         pace = elapsed_s / self._done_s if self._done_s > 1.0 else 1.0
-        return f"{sum(self._seconds.values()) * pace:.0f} s left"
+        return f"{duration(sum(self._seconds.values()) * pace)} left"
 
 
 class Plain:
@@ -74,6 +81,7 @@ class Plain:
         self._stream = stream
         self._batch: tuple[str, ...] = ()
         self._left_s: dict[JobKey, float] = {}
+        self._told: tuple[object, ...] = ()
 
     def stage(self, text: str) -> None:
         """Preparation is short; nothing is said."""
@@ -81,19 +89,22 @@ class Plain:
     def begin(self, plan: Plan, seconds: Mapping[JobKey, float]) -> None:
         """Say how much there is to do."""
         self._left_s = dict(seconds)
-        self._say(f"{len(seconds)} jobs, about {sum(seconds.values()):.0f} s")
+        self._say(f"{len(seconds)} jobs, about {duration(sum(seconds.values()))}")
 
     def event(self, event: Event) -> None:
-        """Say when a batch begins, and every job that fails."""
+        """Say when a batch begins, and which jobs fail; one after the other for one reason, the first."""
         if isinstance(event, Started):
             batch = (event.key.target, event.key.backend, event.key.variant, event.key.suite)
             if batch != self._batch:
                 self._batch = batch
-                self._say(f"{' '.join(batch)}  ({sum(self._left_s.values()):.0f} s left)")
+                self._say(f"{' '.join(batch)}  ({duration(sum(self._left_s.values()))} left)")
         elif isinstance(event, JobResult):
             self._left_s.pop(event.key, None)
-            if event.status is Status.ERROR:
-                self._say(f"ERROR {' '.join(map(str, event.key))}: {event.reason.partition(chr(10))[0]}")
+            told = (event.key.target, event.key.variant, event.key.suite, event.reason)
+            if event.status is Status.ERROR and told != self._told:
+                reason = "; ".join(event.reason.splitlines()[:2])
+                self._say(f"ERROR {' '.join(map(str, event.key))}: {reason}")
+            self._told = told
 
     def end(self) -> None:
         """Nothing is left to say."""

@@ -5,48 +5,48 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from harness.core.job import Status
+from harness.core.job import Case, Status
 from harness.core.measurement import Measurement, Row
 from harness.core.verdict import State, Verdict
 from harness.plan import HOST
+from harness.report.advice import ORDER, next_step, not_tested, problems, short
+from harness.report.progress import duration
 from harness.run import Outcome
 
 COLOURS = {
     State.PASS: "green", State.FAIL: "bold red", State.INCONCLUSIVE: "yellow", State.INVALID: "magenta",
     State.NOT_RUN: "magenta", State.NOT_APPLICABLE: "dim",
 }  # fmt: skip
-#: The worst answer of a line is shown; this is from bad to good.
-ORDER = (
-    State.FAIL, State.INVALID, State.NOT_RUN, State.INCONCLUSIVE, State.PASS, State.NOT_APPLICABLE,
-)  # fmt: skip
+#: Left out, one after the other, on a terminal that is too narrow; the CSV has them all.
+SPARE_COLUMNS = ("MB", "p50 ms", "worst shift pt", "p99 ms")
+
+#: What the table shows of a model, and the title of the column: the first that there is.
+METRICS = {"accuracy": "accuracy %", "rmse": "rmse", "agreement": "agreement %"}
 
 
 def show(outcome: Outcome, console: Console, *, seconds: float) -> None:
     """Print the end of a run."""
-    console.print(_summary_table(outcome))
-    told = [v for v in outcome.verdicts if v.state not in (State.PASS, State.NOT_APPLICABLE)]
-    for verdict in sorted(told, key=lambda v: ORDER.index(v.state)):
-        mark = "" if verdict.blocks else " (does not block)"
-        line = Text(f"{verdict.state.value:<13}", style=COLOURS[verdict.state])
-        line.append(f" {verdict.gate}: {verdict.sentence}{mark}", style="default")
-        console.print(line, soft_wrap=True)
-    for text in _not_tested(outcome):
-        console.print(Text(f"not tested    {text}", style="dim"), soft_wrap=True)
+    console.print(_summary_table(outcome, console))
+    for state, text in problems(outcome):
+        line = Text(f"{state.value:<13}", style=COLOURS[state])
+        console.print(line.append(text, style="default"), soft_wrap=True)
+    for text in not_tested(outcome):
+        console.print(Text(f"{'not tested':<13}{text}", style="dim"), soft_wrap=True)
     passed = sum(v.state is State.PASS for v in outcome.verdicts)
     counted = sum(v.state is not State.NOT_APPLICABLE for v in outcome.verdicts)
     share = f" ({outcome.plan.share:.0%} of the samples)" if outcome.plan.share < 1 else ""
-    head = Text(outcome.state.value, style=COLOURS[outcome.state])
-    head.append(f"  {passed} of {counted} gates in {_duration(seconds)}{share}", style="default")
-    head.append(f"     {_short(outcome.folder.path)}", style="default")
+    console.print(Text(f"{'results':<13}{short(outcome.folder.path)}"), soft_wrap=True)
+    console.print(Text(f"{'next':<13}{next_step(outcome)}"), soft_wrap=True)
+    console.print()
+    head = Text(f"{outcome.state.value:<13}", style=COLOURS[outcome.state])
+    head.append(f"{passed} of {counted} gates in {duration(seconds)}{share}", style="default")
     console.print(head, soft_wrap=True)
-    console.print(Text(f"next  {_next(outcome)}", style="dim"), soft_wrap=True)
     console.print(verdict_line(outcome), soft_wrap=True, highlight=False)
 
 
@@ -81,32 +81,54 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _summary_table(outcome: Outcome) -> Table:
-    grid = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    grid.add_column("target", no_wrap=True)
-    grid.add_column("variant", no_wrap=True)
-    for name in ("metric", "loss pt [bound]", "worst shift", "p50 ms", "p99 ms", "MB"):
-        grid.add_column(name, justify="right", no_wrap=True)
-    grid.add_column("verdict", no_wrap=True)
+def _summary_table(outcome: Outcome, console: Console) -> Table:
+    """One line a target, backend and variant, as wide as the terminal allows."""
+    names, lines = _lines(outcome)
+    unbounded = console.options.update(max_width=10_000)
+    for spare in ("", *SPARE_COLUMNS):
+        names = [name for name in names if name != spare]
+        grid = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+        for name in names:
+            left = name in ("target", "variant", "verdict")
+            grid.add_column(Text(name), justify="left" if left else "right", no_wrap=True)
+        for line in lines:
+            grid.add_row(*(line[name] for name in names))
+        if console.measure(grid, options=unbounded).maximum <= console.width:
+            break
+    return grid
+
+
+def _lines(outcome: Outcome) -> tuple[list[str], list[dict[str, str | Text]]]:
+    """Titles of the columns in which something was measured, and what each line says, by column."""
     several = len({(row.key.target, row.key.backend) for row in outcome.rows}) > len(
         {row.key.target for row in outcome.rows}
     )
-    keys = dict.fromkeys(
-        (row.key.target, row.key.backend, row.key.variant) for row in outcome.rows if row.key.target != HOST
+    by_subject: dict[tuple[str, str, str], list[Row]] = {}
+    for row in outcome.rows:
+        if row.key.target != HOST:
+            by_subject.setdefault((row.key.target, row.key.backend, row.key.variant), []).append(row)
+    metric = next(
+        (m for m in METRICS if any(_pick(rows, m, "clean") for rows in by_subject.values())), "accuracy"
     )
-    for target, backend, variant in keys:
-        rows = [
-            r
-            for r in outcome.rows
-            if (r.key.target, r.key.backend, r.key.variant) == (target, backend, variant)
-        ]
+    lines: list[dict[str, str | Text]] = []
+    for (target, backend, variant), rows in by_subject.items():
         own = [v for v in outcome.verdicts if (v.target, v.backend, v.variant) == (target, backend, variant)]
-        label = f"{target}/{backend}" if several else target
         state = _worst(own)
-        cells = [_metric(rows), _loss(rows), _worst_shift(rows), _time(rows, "latency_p50"),
-                 _time(rows, "latency_p99"), _size(rows)]  # fmt: skip
-        grid.add_row(label, variant, *cells, Text(state.value, style=COLOURS[state]))
-    return grid
+        lines.append(
+            {
+                "target": f"{target}/{backend}" if several else target,
+                "variant": variant,
+                METRICS[metric]: _metric(rows, metric),
+                "loss pt [bound]": _loss(rows),
+                "worst shift pt": _worst_shift(rows),
+                "p50 ms": _time(rows, "latency_p50"),
+                "p99 ms": _time(rows, "latency_p99"),
+                "MB": _size(rows),
+                "verdict": Text(state.value, style=COLOURS[state]),
+            }
+        )
+    told = [name for name in lines[0] if any(str(line[name]) != "--" for line in lines)] if lines else []
+    return told or ["target", "variant", "verdict"], lines
 
 
 def _worst(verdicts: Iterable[Verdict]) -> State:
@@ -122,15 +144,11 @@ def _pick(rows: Sequence[Row], metric: str, case: str = "", setting: str = "depl
     return None
 
 
-def _metric(rows: Sequence[Row]) -> str:
-    found = _pick(rows, "accuracy", "clean")
-    if found is not None:
-        return f"{100 * found.value:.2f} %"
-    for name in ("rmse", "agreement"):
-        found = _pick(rows, name, "clean")
-        if found is not None:
-            return f"{name} {found.value:.4g}"
-    return "--"
+def _metric(rows: Sequence[Row], metric: str) -> str:
+    found = _pick(rows, metric, "clean")
+    if found is None:
+        return "--"
+    return f"{found.value:.4g}" if metric == "rmse" else f"{100 * found.value:.2f}"
 
 
 def _loss(rows: Sequence[Row]) -> str:
@@ -166,71 +184,34 @@ def _size(rows: Sequence[Row]) -> str:
     return "--" if found is None else f"{found.value / 1e6:.2f}"
 
 
-def _not_tested(outcome: Outcome) -> list[str]:
-    """What the reader might think was tested and was not."""
-    lines = list(outcome.notes)
-    reasons: dict[str, list[str]] = {}
-    for result in outcome.plan.skipped:
-        reason = result.reason.partition("\n")[0]
-        reasons.setdefault(reason, []).append(f"{result.key.variant} on {result.key.target}")
-    for reason, where in reasons.items():
-        lines.append(f"{', '.join(dict.fromkeys(where))}: {reason}")
-    never: dict[str, None] = {
-        f"{v.gate}: {v.sentence}": None for v in outcome.verdicts if v.state is State.NOT_APPLICABLE
-    }
-    lines += list(never)
-    architectures = {row.identity.get("arch", "") for row in outcome.rows}
-    absent = []
-    if not architectures & {"aarch64", "armv7l", "arm64"}:
-        absent.append("ARM")
-    if not any("CUDA" in str(row.identity.get("provider", "")) for row in outcome.rows):
-        absent.append("GPU")
-    lines.append(f"{', '.join([*absent, 'heat', 'sustained load'])} (harness targets)")
-    return lines
-
-
-def _next(outcome: Outcome) -> str:
-    # Its id is enough where runs are looked for by default.
-    path = outcome.folder.path
-    run = path.name if path.parent == Path("results").resolve() else _short(path)
-    if outcome.missing:
-        return f"harness validate --resume {run}"
-    if outcome.state is State.PASS:
-        return f"python -c \"import harness; print(harness.load('{run}'))\""
-    return f"harness judge {run}   after a change of limits, or see verdicts.csv there"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{int(seconds // 60)} m {int(seconds % 60):02d} s"
-
-
-def _short(path: Path) -> str:
-    try:
-        return str(path.relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)
-
-
 def plan_text(plan: Any, size: dict[str, int], estimate_s: float, verdicts: Iterable[str]) -> str:  # noqa: ANN401
     """What ``harness plan`` prints."""
     lines = []
     for batch in plan.batches:
-        cases = ", ".join(dict.fromkeys(case.name for case in batch.cases))
-        name = f"{batch.target}/{batch.backend}"
-        lines.append(f"{name:<24} {batch.variant:<12} {batch.suite:<12} {len(batch.cases):>4} jobs  {cases}")
+        name, jobs = f"{batch.target}/{batch.backend}", _count(len(batch.cases), "job")
+        lines.append(f"{name:<24} {batch.variant:<12} {batch.suite:<12} {jobs:>8}  {_cases(batch.cases)}")
     skipped: dict[tuple[str, ...], int] = {}
     for result in plan.skipped:
         k, reason = result.key, result.reason.partition("\n")[0]
         place = (f"{k.target}/{k.backend}", k.variant, k.suite, reason)
         skipped[place] = skipped.get(place, 0) + 1
     for (name, variant, suite, reason), count in skipped.items():
-        lines.append(f"{name:<24} {variant:<12} {suite:<12} {count:>4} jobs  skipped: {reason}")
+        lines.append(f"{name:<24} {variant:<12} {suite:<12} {_count(count, 'job'):>8}  skipped: {reason}")
     lines += ["", *verdicts]
     lines.append(
         f"{size['jobs']} jobs, {size['samples']} samples, {size['input_byte'] / 1e6:.1f} MB in, "
-        f"{size['output_byte'] / 1e6:.1f} MB out, about {_duration(estimate_s)}"
+        f"{size['output_byte'] / 1e6:.1f} MB out, about {duration(estimate_s)}"
         + (f", {plan.share:.0%} of the samples" if plan.share < 1 else "")
     )
     return "\n".join(lines)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" + "s" * (number != 1)
+
+
+def _cases(cases: Sequence[Case]) -> str:
+    """Names of cases; corruptions, which every suite has by the dozen, are counted."""
+    names = dict.fromkeys(case.name for case in cases if not case.severity)
+    shifts = dict.fromkeys(case.name for case in cases if case.severity)
+    return ", ".join([*names, *([_count(len(shifts), "corruption")] if shifts else [])])

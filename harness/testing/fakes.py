@@ -16,7 +16,7 @@ from harness.core.contracts import Availability, Session
 from harness.core.errors import BackendError
 from harness.core.job import Options
 from harness.core.preprocess import Feeds, Outputs
-from harness.core.seam import check_feeds, confirm, opening, refusal
+from harness.core.seam import check_feeds, confirm, install, opening, refusal
 
 PROVIDER = "numpy"
 
@@ -109,7 +109,7 @@ class NumpyBackend:
 
     def open(self, artifact: Artifact, options: Options) -> Session:
         """Open with one thread in float32."""
-        with opening("the reference evaluator", "host", artifact, self.formats):
+        with opening("the reference evaluator", install("host"), artifact, self.formats):
             unknown = set(options.extra) - set(self.extra)
             if unknown:
                 raise BackendError(f"the reference evaluator has no option {', '.join(sorted(unknown))}")

@@ -15,9 +15,9 @@ from harness.core.job import Case, Samples
 from harness.core.preprocess import Feeds
 
 TOP = 5
-#: Rows that are preprocessed and hashed at once where the batch is smaller, so that a fixed batch of 1 does
-#: not pay for both with every inference.
-BLOCK_ROWS = 32
+#: What is preprocessed and hashed at once, in whole batches: many small rows, because each step has a price
+#: of its own beside that of its rows; few large ones, because a device has little memory.
+BLOCK_BYTE = 2**20
 
 
 def measure(bench: Bench, case: Case) -> Iterator[Samples]:
@@ -41,7 +41,8 @@ def measure(bench: Bench, case: Case) -> Iterator[Samples]:
 def _run(bench: Bench, case: Case, session: Session, parts: list[Samples]) -> Iterator[Feeds]:
     fixed = next((spec.shape[0] for spec in session.inputs if spec.shape and spec.shape[0]), None)
     batch = fixed or int(case.params["batch"])
-    block = batch * max(1, BLOCK_ROWS // batch)
+    row_byte = sum(x.nbytes for x in bench.data.feeds(case.data, 0, 1).values())
+    block = batch * max(1, BLOCK_BYTE // max(1, batch * row_byte))
     for start in range(0, case.samples, block):
         canonical = bench.data.feeds(case.data, start, min(start + block, case.samples))
         feeds = preprocess.to_feeds(canonical, bench.artifact, session.inputs)

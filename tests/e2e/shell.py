@@ -60,6 +60,8 @@ reference = "float32@host"
 max = "30 pt"
 """
 SAMPLES = 300
+#: The quickest run: two batches of one suite.
+ACCURACY = ("--suite", "accuracy", "--variant", "float32")
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,16 @@ class Ended:
     code: int
     out: str
     err: str
+
+
+def check(ended: Ended, code: int, *says: str) -> None:
+    """One message, in words, and no other output."""
+    assert "Traceback" not in ended.err, ended.err
+    assert ended.code == code, ended.err
+    assert ended.err.count("harness: ") == 1, ended.err
+    assert ended.out == ""
+    for text in says:
+        assert text in ended.err, ended.err
 
 
 class Started:

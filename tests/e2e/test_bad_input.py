@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,24 +10,13 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from tests.e2e.shell import Ended, MakeModel, Shell, save_onnx
+from tests.e2e.shell import ACCURACY, MakeModel, Shell, check, save_onnx
 
 RNG = np.random.default_rng(1)
 X = RNG.normal(size=(40, 8)).astype(np.float32)
 LABELS = np.arange(40) % 4
 IMAGES = RNG.integers(0, 255, (40, 8, 8, 3), dtype=np.uint8)
-ACCURACY = ("--suite", "accuracy", "--variant", "float32")
 NO_SHIFTS = ('kind = "features"\nfamilies = ["gaussian_noise"]', 'kind = "none"')
-
-
-def check(ended: Ended, code: int, *says: str) -> None:
-    """One message, in words, and no other output."""
-    assert "Traceback" not in ended.err, ended.err
-    assert ended.code == code, ended.err
-    assert ended.err.count("harness: ") == 1, ended.err
-    assert ended.out == ""
-    for text in says:
-        assert text in ended.err, ended.err
 
 
 def refused(harness: Shell, folder: Path, *says: str, code: int = 2) -> None:
@@ -356,73 +342,3 @@ def test_no_calibration_samples(harness: Shell, model: MakeModel) -> None:
     folder = model(NO_SHIFTS, ("calibration_samples = 50", 'split = "none"'))
     ended = harness("validate", "--model", folder, "--suite", "accuracy")
     check(ended, 2, "no calibration samples for the variant int8", "data.split")
-
-
-# --- places that cannot be written ------------------------------------------------------------------------
-
-
-def test_results_that_cannot_be_written(harness: Shell, tiny: Path) -> None:
-    (harness.folder / "file").write_text("")
-    results = harness.folder / "file" / "results"
-    ended = harness("validate", "--model", tiny, *ACCURACY, "--results", results)
-    check(ended, 3, f"cannot write {results}", "Not a directory", "--results DIR")
-
-
-def test_cache_that_cannot_be_written(harness: Shell, tiny: Path) -> None:
-    (harness.folder / "file").write_text("")
-    env = {"HARNESS_CACHE": str(harness.folder / "file" / "cache")}
-    check(harness("validate", "--model", tiny, *ACCURACY, env=env), 3, "cannot write", "HARNESS_CACHE=DIR")
-    assert not harness.results.exists()
-
-
-# What is cut when: nothing of the data set fits; all but the last bytes of it; the run's own files.
-@pytest.mark.parametrize("limit_byte", [2000, 8100, 9000])
-def test_files_that_may_not_grow(harness: Shell, tiny: Path, limit_byte: int) -> None:
-    cache = harness.folder / "cache"
-    env = {"HARNESS_CACHE": str(cache)}
-    ended = harness("validate", "--model", tiny, *ACCURACY, env=env, limit_byte=limit_byte)
-    assert "Traceback" not in ended.err
-    assert ended.code == 3, ended.err
-    assert "larger than this account may write" in ended.err
-    for file in (cache / "data").glob("*"):
-        np.load(file, allow_pickle=False)
-    if harness.results.exists():
-        resumed = harness("validate", "--resume", "latest", env=env)
-        assert resumed.code == 0, resumed.err
-        assert "verdict: PASS (0)" in resumed.out
-
-
-FULL_DISK = """
-set -e
-mount -t tmpfs -o size=$SIZE tmpfs results
-code=0
-"$PYTHON" -m harness.cli validate --model "$MODEL" --suite accuracy --variant float32 2>first.err || code=$?
-echo $code >first.code
-mount -o remount,size=64m results
-"$PYTHON" -m harness.cli validate --resume latest
-"""
-
-
-def can_mount() -> bool:
-    if shutil.which("unshare") is None:
-        return False
-    probe = ["unshare", "-rm", "mount", "-t", "tmpfs", "tmpfs", "/mnt"]
-    return subprocess.run(probe, capture_output=True, check=False).returncode == 0
-
-
-@pytest.mark.skipif(not can_mount(), reason="no user namespaces: a small file system cannot be mounted")
-def test_full_disk(harness: Shell, tiny: Path) -> None:
-    harness.results.mkdir()
-    # Pages are counted: the run's own files fit, and some of what is measured does not.
-    env = {**harness.env, "MODEL": str(tiny), "PYTHON": sys.executable, "SIZE": "64k"}
-    run = subprocess.run(
-        ["unshare", "-rm", "bash", "-c", FULL_DISK],
-        cwd=harness.folder, env=env, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    first = (harness.folder / "first.err").read_text()
-    assert (harness.folder / "first.code").read_text() == "3\n", first
-    assert "Traceback" not in first
-    assert "the disk is full" in first
-    assert "--resume" in first
-    assert run.returncode == 0, run.stderr
-    assert "verdict: PASS (0)" in run.stdout

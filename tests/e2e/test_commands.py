@@ -86,6 +86,25 @@ def test_judge_needs_neither_model_nor_cache(whole: tuple[Shell, Ended], harness
     assert not (harness.folder / "none").exists()
 
 
+@pytest.mark.parametrize(
+    ("limit", "state", "code"),
+    [({"min": 1.5}, "FAIL", 1), ({"min": 0.995}, "INCONCLUSIVE", 4), ({"metric": "nothing"}, "NOT_RUN", 3)],
+)
+def test_exit_codes(
+    whole: tuple[Shell, Ended], harness: Shell, limit: dict[str, object], state: str, code: int
+) -> None:
+    """All 250 samples are right: at least 98.9 % of all are, at one-sided 95 %."""
+    shell, _ = whole
+    run = shutil.copytree(shell.run(), harness.folder / "run")
+    stored = json.loads((run / "run.json").read_text())
+    stored["validation"]["gate"][0] |= limit
+    (run / "run.json").write_text(json.dumps(stored))
+    ended = harness("judge", run)
+    assert ended.code == code, ended.err
+    assert ended.out.endswith(f"verdict: {state} ({code})\n")
+    assert f"{state:<13}accuracy: float32 on cpu: " in ended.out
+
+
 def test_output_that_is_no_terminal_is_plain(whole: tuple[Shell, Ended]) -> None:
     shell, ended = whole
     for text in (ended.err, shell("judge", "latest").out, shell("targets").out):
@@ -126,7 +145,7 @@ def test_plan_writes_nothing(harness: Shell, tiny: Path) -> None:
 def test_budget_states_the_share_and_keeps_the_same_cells(harness: Shell, model: MakeModel) -> None:
     folder = model(("severities = [1, 3]", "severities = [1, 2, 3, 4, 5]"))
     env = {"HARNESS_CACHE": str(harness.folder / "cache")}  # nothing is known there of what jobs take
-    ended = harness("validate", "--model", folder, "--suite", "accuracy", "--budget", "5s", "--json", env=env)
+    ended = harness("validate", "--model", folder, "--suite", "accuracy", "--budget", "3s", "--json", env=env)
     assert ended.code == 0, ended.err
     share = json.loads(ended.out)["share"]
     assert 0 < share < 1

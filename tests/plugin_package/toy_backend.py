@@ -76,7 +76,7 @@ class ToyBackend:
         return Availability(version=np.__version__, devices=("numpy",))
 
     def open(self, artifact: Artifact, options: Options) -> ToySession:
-        with opening("the toy", "host", artifact, self.formats):
+        with opening("the toy", "pip install onnx", artifact, self.formats):
             import onnx
 
             confirm(options, EFFECTIVE)

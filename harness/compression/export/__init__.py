@@ -20,6 +20,7 @@ from harness.compression.export.operators import FOLLOWS_LAYOUT, HANDLERS, WANTS
 from harness.compression.export.parts import Graph
 from harness.compression.export.readback import Operator, read_operators
 from harness.compression.export.schema import load_schema
+from harness.compression.storage import expand
 from harness.core.errors import UsageError
 
 __all__ = ["Operator", "TfliteExport", "export_tflite", "float_layers"]
@@ -63,7 +64,8 @@ def export_tflite(model: onnx.ModelProto, *, name: str, runtime: Runtime = "lite
     Parameters
     ----------
     model : onnx.ModelProto
-        Canonical float model, or what the quantize pass made of it.
+        Canonical float model, or what a pass made of it; packed weights are written dense, for TFLite has no
+        form of them.
     name : str
         Written into the file as its description.
     runtime : {"litert", "tflite-2.14"}
@@ -83,7 +85,7 @@ def export_tflite(model: onnx.ModelProto, *, name: str, runtime: Runtime = "lite
         raise UsageError(
             f"{runtime!r} is not a TFLite runtime", where="runtime", next_step=f"use one of {list(RUNTIMES)}"
         )
-    graph = read_graph(model)
+    graph = read_graph(expand(model))
     schema = load_schema()
     emitter = Emitter(graph, schema, runtime)
     for name_ in graph.inputs:

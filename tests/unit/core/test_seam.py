@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from harness.core.artifact import Artifact, File, TensorSpec
 from harness.core.errors import BackendError
 from harness.core.job import Options
-from harness.core.seam import absent, check_feeds, confirm, opening, refusal
+from harness.core.seam import absent, check_feeds, confirm, install, opening, refusal
 
 SPECS = (TensorSpec("a", (None, 3), "float32"), TensorSpec("b", (), "int64"))
 GOOD: dict[str, Any] = {"a": np.zeros((2, 3), np.float32), "b": np.array(1)}
@@ -86,7 +86,7 @@ def test_opening_wraps_what_a_runtime_raises(tmp_path: Path) -> None:
     error = KeyError("a\n  b")
 
     def fail(error: Exception, *formats: str) -> BackendError:
-        with pytest.raises(BackendError) as found, opening("Runtime", "x", artifact, formats):
+        with pytest.raises(BackendError) as found, opening("Runtime", "pip install x", artifact, formats):
             raise error
         return found.value
 
@@ -96,11 +96,13 @@ def test_opening_wraps_what_a_runtime_raises(tmp_path: Path) -> None:
     assert wrapped.where == str(artifact.path)
     missing = fail(ImportError("no module"), "onnx")
     assert missing.what.startswith("Runtime cannot be imported")
-    assert "[x]" in missing.next_step
+    assert missing.next_step == "pip install x"
     assert fail(error, "tflite").what == "Runtime does not open onnx files"
 
 
 def test_own_error_is_not_wrapped_again() -> None:
     error = BackendError("said once")
     assert refusal(error, "again") is error
-    assert absent(OSError("lib  is\nmissing"), "tflite").reason == "OSError: lib is missing"
+    found = absent(OSError("lib  is\nmissing"), install("tflite"))
+    assert found.reason == "OSError: lib is missing"
+    assert found.install == "pip install 'deployment-validation-harness[tflite]'"

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
-from types import SimpleNamespace
+import gzip
+from importlib.machinery import ModuleSpec
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from harness.core.errors import DataError
+from harness.data import shipped
 from harness.data.datasets import content_sha256
 from harness.data.shipped import digits, digits_training_and_test, upsample
 
@@ -40,12 +43,46 @@ def test_upsampling_is_bilinear() -> None:
     assert np.abs(upsample(pixels)[..., 0] - wanted).max() <= 0.5 + 1e-9
 
 
-def test_other_digits_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    import sklearn.datasets
+def _plant(sklearn: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A scikit-learn of our own, and the file of its digits."""
+    (sklearn / "datasets" / "data").mkdir(parents=True)
+    spec = ModuleSpec("sklearn", None, origin=str(sklearn / "__init__.py"))
+    monkeypatch.setattr(shipped, "find_spec", {"sklearn": spec}.get)
+    return sklearn / "datasets" / "data" / "digits.csv.gz"
 
-    images = np.zeros((1797, 8, 8))
-    bunch = SimpleNamespace(images=images, target=np.zeros(1797, dtype=int))
-    monkeypatch.setattr(sklearn.datasets, "load_digits", lambda: bunch)
+
+def test_other_digits_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    np.savetxt(_plant(tmp_path, monkeypatch), np.zeros((1797, 65), int), fmt="%d", delimiter=",")
     with pytest.raises(DataError, match="not the ones") as caught:
         digits()
     assert "pip install" in caught.value.next_step
+
+
+@pytest.mark.parametrize(
+    "content",
+    [None, b"", b"not gzip", gzip.compress(b"1,2,x\n"), gzip.compress(b"1" * 99)[:20], gzip.compress(b"")],
+    ids=["missing", "empty", "no gzip", "no number", "cut off", "nothing in it"],  # gzip notes the time
+)
+def test_a_damaged_file_of_digits_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | None
+) -> None:
+    path = _plant(tmp_path, monkeypatch)
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(DataError, match="not the ones"):
+        digits()
+
+
+def test_without_scikit_learn_digits_say_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shipped, "find_spec", {}.get)
+    with pytest.raises(DataError, match="scikit-learn, which is not installed"):
+        digits()
+
+
+def test_they_are_the_ones_that_scikit_learn_gives() -> None:
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    pixels, labels = shipped._bundled_digits()
+    np.testing.assert_array_equal(pixels, bunch.images)
+    np.testing.assert_array_equal(labels, bunch.target)

@@ -1,0 +1,237 @@
+"""The prune pass: weights of small magnitude become zero, the shapes stay.
+
+Zeros make a file smaller once it is zipped, and faster only on a runtime that knows the pattern; only
+:mod:`harness.compression.channels` removes what was pruned.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+
+from harness.compression.canonical import Array, attribute, initializers
+from harness.compression.passes import Feeds, PassResult
+from harness.compression.refit import LAYERS, mask_weights
+from harness.compression.steps import refuse_unfit
+from harness.core.errors import ModelError
+from harness.core.settings import Problems, freeze, unknown_keys
+
+_SCOPES = ("global", "layer")
+_PATTERN = re.compile(r"([1-9]\d*):([1-9]\d*)")
+
+
+@dataclass(frozen=True, slots=True)
+class PruneOptions:
+    """What the pass can be asked for.
+
+    Parameters
+    ----------
+    sparsity : float, optional
+        Share of the weights that is zero afterwards, in [0, 1); 0.5 where nothing is said, 1 - n/m with
+        ``pattern = "n:m"``.
+    scope : str
+        ``"layer"``: that share of each layer. ``"global"``: of all together, the smallest anywhere.
+    pattern : str
+        ``"unstructured"``, or ``"n:m"`` such as ``"2:4"``: n of m neighbours along the input channels.
+    exclude : tuple of str
+        Nodes whose weights stay.
+    refit : bool
+        Let the kept weights make up for the others, by least squares on the calibration data.
+    """
+
+    sparsity: float | None = None
+    scope: str = "layer"
+    pattern: str = "unstructured"
+    exclude: tuple[str, ...] = ()
+    refit: bool = True
+
+
+def prune(model: onnx.ModelProto, calibration: Iterable[Feeds], options: Mapping[str, Any]) -> PassResult:
+    """Set the smallest weights of a canonical float model to zero: W' = W ⊙ mask.
+
+    Weights of Conv, ConvTranspose, Gemm and MatMul are pruned; biases are not. Exactly
+    ``round(sparsity * weights)`` of them are zero, unless more were so before; of equal magnitudes that with
+    the lower index goes first.
+
+    Parameters
+    ----------
+    model : onnx.ModelProto
+        As :func:`harness.compression.canonical.canonicalise` returns it; it is not changed.
+    calibration : iterable of mapping
+        Input name to array; read once, and only with ``refit``.
+    options : mapping
+        As :class:`PruneOptions` says.
+
+    Returns
+    -------
+    PassResult
+        The report holds ``options``, ``mask_rule``, ``weights``, ``zeros_before`` and ``zeros_after`` (of the
+        layers that can be pruned), ``sparsity`` (overall), ``sparsity_by_layer``, ``left`` (node to reason),
+        ``refit``, ``bytes_before``, ``bytes_after`` and ``promise``.
+
+    Raises
+    ------
+    ConfigurationError
+        An option is unknown or has no meaning.
+    ModelError
+        The model is quantized already, has weights that are not finite, or nothing to prune.
+    """
+    settings = freeze(options, PruneOptions, _problems, "prune")
+    refuse_unfit(model, "prune")
+    constants = initializers(model)
+    layers = {n.name: n for n in model.graph.node if n.op_type in LAYERS and n.input[1] in constants}
+    refuse_unknown_layers("prune", settings.exclude, layers)
+    left = dict.fromkeys(settings.exclude, "excluded")
+    users: dict[str, list[onnx.NodeProto]] = {}  # weights may be shared
+    for node in layers.values():
+        users.setdefault(node.input[1], []).append(node)
+    chosen = {name: nodes for name, nodes in users.items() if not any(n.name in left for n in nodes)}
+    if match := _PATTERN.fullmatch(settings.pattern):
+        n, m = (int(each) for each in match.groups())
+        rule = f"the {n} largest |w| of {m} neighbours along the input channels are kept"
+        masks = {}
+        for name, nodes in chosen.items():
+            weights, axis = constants[name], _input_axis(nodes[0])
+            if weights.shape[axis] % m:
+                reason = f"{weights.shape[axis]} inputs are no multiple of {m}"
+                left |= {node.name: reason for node in nodes}
+            else:
+                masks[name] = _n_of_m(weights, n, m, axis)
+    else:
+        sparsity = 0.5 if settings.sparsity is None else settings.sparsity
+        whole = "of all layers together" if settings.scope == "global" else "of each layer"
+        rule = f"the {sparsity:g} smallest |w| {whole} are zero"
+        masks = _smallest({name: constants[name] for name in chosen}, sparsity, settings.scope)
+    if not masks:
+        raise ModelError(
+            "there is no layer to prune",
+            where=f"graph {model.graph.name!r}",
+            cause="; ".join(f"{node}: {reason}" for node, reason in left.items())
+            or "no Conv, Gemm or MatMul has constant weights",
+            next_step="leave the variant out, or change exclude and pattern",
+        )
+    result, refitted = mask_weights(model, masks, calibration if settings.refit else None)
+    after = initializers(result)
+    zeros = {name: int(after[name].size - np.count_nonzero(after[name])) for name in users}
+    weights_count = sum(constants[name].size for name in users)
+    report = {
+        "options": asdict(settings),
+        "mask_rule": rule,
+        "weights": weights_count,
+        "zeros_before": sum(int((constants[name] == 0).sum()) for name in users),
+        "zeros_after": sum(zeros.values()),
+        "sparsity": sum(zeros.values()) / weights_count,
+        "sparsity_by_layer": {
+            node.name: zeros[name] / constants[name].size for name, nodes in users.items() for node in nodes
+        },
+        "left": left,
+        "refit": refitted,
+        "bytes_before": model.ByteSize(),
+        "bytes_after": result.ByteSize(),
+        "promise": {
+            "bytes": "same",
+            "parameters": "same",
+            "zeros": sum(int((~mask).sum()) for mask in masks.values()),
+        },
+    }
+    return PassResult(result, report)
+
+
+def refuse_unknown_layers(pass_name: str, exclude: Iterable[str], known: Iterable[str]) -> None:
+    """Raise UsageError, with the nearest name, for an excluded layer that there is not."""
+    import difflib
+
+    from harness.core.errors import UsageError
+
+    known = list(known)
+    for name in exclude:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            raise UsageError(
+                f"there is no layer {name!r} with weights",
+                where=f"{pass_name}.exclude",
+                next_step=f"did you mean {near[0]!r}?" if near else f"name some of: {', '.join(known)}",
+            )
+
+
+def _problems(table: Mapping[str, Any]) -> Problems:
+    found = unknown_keys(table, PruneOptions)
+    sparsity, pattern = table.get("sparsity"), table.get("pattern", "unstructured")
+    if sparsity is not None and not is_share(sparsity):
+        found.append(("sparsity", f"{sparsity!r} is no number in [0, 1)"))
+    if (scope := table.get("scope", "layer")) not in _SCOPES:
+        found.append(("scope", f"{scope!r} is not one of {', '.join(_SCOPES)}"))
+    match = _PATTERN.fullmatch(pattern) if isinstance(pattern, str) else None
+    if pattern != "unstructured" and (match is None or int(match[1]) >= int(match[2])):
+        found.append(("pattern", f"{pattern!r} is neither unstructured nor n:m with n < m, such as 2:4"))
+    elif match and sparsity is not None and sparsity != 1 - int(match[1]) / int(match[2]):
+        found.append(
+            ("sparsity", f"pattern {pattern} implies {1 - int(match[1]) / int(match[2]):g}; leave it out")
+        )
+    return found + common_problems(table)
+
+
+def is_share(value: object) -> bool:
+    """Whether it is a number (no bool) in [0, 1)."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1
+
+
+def common_problems(table: Mapping[str, Any]) -> Problems:
+    """Check the options that both pruning passes have."""
+    found: Problems = []
+    exclude = table.get("exclude", ())
+    if not isinstance(exclude, list | tuple) or not all(isinstance(name, str) for name in exclude):
+        found.append(("exclude", "is a list of node names"))
+    if not isinstance(table.get("refit", True), bool):
+        found.append(("refit", "is true or false"))
+    return found
+
+
+def _input_axis(node: onnx.NodeProto) -> int:
+    """Return the axis of the weights along which the products are summed."""
+    if node.op_type == "Conv":
+        return 1
+    if node.op_type == "ConvTranspose":
+        return 0
+    rank_from_end = -1 if attribute(node, "transB", 0) else -2
+    return rank_from_end
+
+
+def _smallest(weights: Mapping[str, Array], sparsity: float, scope: str) -> dict[str, Array]:
+    """Keep all but the smallest magnitudes, of each array or of all together."""
+    if scope == "layer":
+        return {name: _all_but_smallest(value.reshape(-1), sparsity).reshape(value.shape)
+                for name, value in weights.items()}  # fmt: skip
+    if not weights:
+        return {}
+    kept = _all_but_smallest(np.concatenate([value.reshape(-1) for value in weights.values()]), sparsity)
+    ends = np.cumsum([value.size for value in weights.values()])[:-1]
+    parts = np.split(kept, ends)
+    return {name: part.reshape(weights[name].shape) for name, part in zip(weights, parts, strict=True)}
+
+
+def _all_but_smallest(values: Array, sparsity: float) -> Array:
+    count = round(sparsity * values.size)
+    kept = np.ones(values.size, bool)
+    if count:
+        magnitudes = np.abs(values)
+        bound = np.partition(magnitudes, count - 1)[count - 1]
+        kept = magnitudes >= bound
+        ties = np.flatnonzero(magnitudes == bound)
+        kept[ties[: count - int((~kept).sum())]] = False
+    return kept
+
+
+def _n_of_m(weights: Array, n: int, m: int, axis: int) -> Array:
+    """Keep the n largest magnitudes of each m neighbours along an axis; of equal ones the later."""
+    rows = np.moveaxis(np.abs(weights), axis, -1)
+    blocks = rows.reshape(*rows.shape[:-1], -1, m)
+    order = np.argsort(blocks, axis=-1, kind="stable")
+    kept = np.ones(blocks.shape, bool)
+    np.put_along_axis(kept, order[..., : m - n], values=False, axis=-1)
+    return np.moveaxis(kept.reshape(rows.shape), -1, axis)

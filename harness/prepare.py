@@ -1,0 +1,279 @@
+"""Everything up to the first measurement: read, check, look around, compress, plan. Writes only the cache."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Protocol
+
+from harness import budget, checks, config, plugins
+from harness.cache import Cache
+from harness.compression import model_file
+from harness.compression.recipe import Workshop
+from harness.core.contracts import Availability, Suite
+from harness.core.errors import ModelError, UsageError
+from harness.core.job import Event, JobKey
+from harness.core.target import Target
+from harness.core.verdict import Gate
+from harness.data import sets
+from harness.plan import HOST, Ingredients, Plan, make_plan, sizes
+from harness.probe import inspect, probe
+from harness.report import machine
+
+#: What the host's arithmetic depends on.
+VERSIONS = ("deployment-validation-harness", "numpy", "pandas", "scipy", "onnx")
+#: Backends that can be the reference, in order.
+REFERENCE_BACKENDS = ("onnxruntime", "tflite", "openvino")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What was asked on the command line.
+
+    Parameters
+    ----------
+    targets : tuple of str
+    model : Path
+        A folder or a ``validation.toml``.
+    variants, suites : tuple of str
+        Empty for all.
+    results : Path
+    budget_s : float, optional
+    """
+
+    targets: tuple[str, ...] = ("cpu",)
+    model: Path = Path()
+    variants: tuple[str, ...] = ()
+    suites: tuple[str, ...] = ()
+    results: Path = Path("results")
+    budget_s: float | None = None
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        target: str = "",
+        model: str | Path = "",
+        variant: str = "",
+        suite: str = "",
+        results: str | Path = "",
+        budget: str = "",
+    ) -> Request:
+        """Read the texts of a command line; an empty one takes the default.
+
+        Raises
+        ------
+        UsageError
+            A text cannot be read.
+        """
+        return cls(
+            targets=_names(target, "target") or ("cpu",),
+            model=Path(model) if model else config.shipped_folder("models") / "digits",
+            variants=_names(variant, "variant"),
+            suites=_names(suite, "suite"),
+            results=Path(results or "results"),
+            budget_s=parse_budget(budget) if budget else None,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Everything up to the first measurement."""
+
+    plan: Plan
+    run: Mapping[str, Any]
+    labels: Any
+    targets: tuple[Target, ...]
+    gates: tuple[Gate, ...]
+    cache: Cache
+    size: Mapping[str, int]
+    estimate_s: float
+
+
+class Observer(Protocol):
+    """Who is told how far a run is."""
+
+    def stage(self, text: str) -> None:
+        """Say what is being prepared."""
+
+    def begin(self, plan: Plan, seconds: Mapping[JobKey, float]) -> None:
+        """Take in what will be measured, and how long each job should take."""
+
+    def event(self, event: Event) -> None:
+        """Take in what the executor said."""
+
+    def end(self) -> None:
+        """Leave the screen as it should stay."""
+
+
+def prepare(request: Request, observer: Observer, stored: Mapping[str, Any] | None = None) -> Prepared:
+    """Read, check, compress and plan; writes nothing but the cache.
+
+    Parameters
+    ----------
+    stored : mapping, optional
+        ``run.json`` of a run that goes on: its configuration counts, not the files'.
+    """
+    observer.stage("reading the configuration")
+    if stored is None:
+        file = config.validation_file(request.model).resolve()
+        validation, folder = config.load_validation(request.model)
+        checks.check_validation(validation, config.validation_file(request.model))
+        targets = tuple(config.load_target(name) for name in dict.fromkeys(request.targets))
+    else:
+        file = Path(stored["validation_path"])
+        validation, folder = (
+            config.check(stored["validation"], config.Validation, where=str(file)),
+            file.parent,
+        )
+        targets = tuple(
+            config.check(table, config.TargetTable, where=name).to_target(name)
+            for name, table in stored["targets"].items()
+        )
+    suites = load_suites(
+        request.suites or tuple(validation.suites) or tuple(plugins.catalogue(plugins.SUITES))
+    )
+    checks.check_executors(targets)
+    variants = variant_names(validation, request.variants)
+    # The float model is what every variant is compared with, whether or not it is asked for itself.
+    made = tuple(dict.fromkeys((config.FLOAT32, *variants)))
+    checks.check_targets(targets)
+
+    cache = Cache(config.cache_folder())
+    observer.stage("reading the model")
+    workshop = Workshop(validation, folder, cache)
+    observer.stage("looking at what can run")
+    formats, available = _backends(targets, validation)
+    info = _inspect(workshop, validation, formats, available)
+    observer.stage("preparing the data")
+    data = sets.prepare(validation, folder, cache, info.inputs, info.classes)
+    observer.stage(f"making {', '.join(made)}")
+    needed = [fmt for target in targets for backend in target.backends for fmt in formats[backend][:1]]
+    built = workshop.build(made, needed, data)
+
+    given = Ingredients(
+        validation=validation, targets=targets, variants=built, asked=variants, suites=suites,
+        formats=formats, available=available, data=data, inputs=info.inputs, outputs=info.outputs,
+    )  # fmt: skip
+    plan = make_plan(given)
+    seconds = budget.estimate(plan, cache)
+    if request.budget_s is not None and sum(seconds.values()) > request.budget_s:
+        choice = budget.choose(plan, seconds, request.budget_s)
+        whole = sizes(given, plan)["samples"]
+        given = replace(given, data=data.restrict(choice.cells, choice.samples))
+        plan = make_plan(given)
+        plan = replace(plan, share=sizes(given, plan)["samples"] / whole if whole else 1.0)
+        seconds = budget.estimate(plan, cache)
+    run = {
+        "validation": json.loads(validation.model_dump_json(by_alias=True)),
+        "validation_path": str(file),
+        "targets": {target.name: target.to_json() for target in targets},
+        "suites": list(suites),
+        "variants": list(variants),
+        "budget_s": request.budget_s,
+        "emulated": [target.name for target in targets if target.executor["kind"] == "emulated"],
+        "model": {
+            "name": validation.model.name,
+            "task": validation.model.task,
+            "sha256": next(iter(built[0].artifacts.values())).sha256,
+            "class_names": list(data.class_names),
+        },
+        "data": {prepared.info.name: prepared.ref.to_json() for prepared in data.sets},
+        "versions": {name: version(name) for name in VERSIONS},
+        "python": sys.version.split()[0],
+    }
+    return Prepared(
+        plan, run, data.labels, targets, validation.gates, cache, sizes(given, plan), sum(seconds.values())
+    )
+
+
+def load_suites(names: Sequence[str]) -> dict[str, Suite]:
+    """Load suites by name; an unknown one says the nearest."""
+    return {name: plugins.choose(plugins.SUITES, name)() for name in names}
+
+
+def variant_names(validation: config.Validation, wanted: Sequence[str]) -> tuple[str, ...]:
+    """The variants that were asked for, the float reference first; an unknown one says the nearest."""
+    known = validation.variant_names
+    for name in wanted:
+        if name not in (*known, "all"):
+            raise plugins.unknown("variant", name, known)
+    if not wanted or "all" in wanted:
+        return known
+    return tuple(name for name in known if name in wanted)
+
+
+def _backends(
+    targets: Sequence[Target], validation: config.Validation
+) -> tuple[dict[str, tuple[str, ...]], dict[tuple[str, str], Availability]]:
+    """Formats of the backends that are named, and what can run on this machine."""
+    known = plugins.catalogue(plugins.BACKENDS)
+    named = dict.fromkeys(backend for target in targets for backend in target.backends)
+    # A probe loads a runtime: the others are only looked at where the first cannot be the reference.
+    first, *others = REFERENCE_BACKENDS
+    probed = probe(name for name in dict.fromkeys((*named, first)) if name in known)
+    prebuilt = any(table.files and "onnx" not in table.files for table in validation.variants.values())
+    if prebuilt or first not in probed or probed[first].reason:
+        probed |= probe(name for name in others if name in known and name not in probed)
+    candidates = list(probed)
+    formats = {}
+    for name in candidates:
+        if not probed[name].reason or name in named:
+            formats[name] = tuple(known[name].load().formats)
+    available = {(HOST, name): probed[name] for name in candidates}
+    for target in targets:
+        if target.executor["kind"] == "local":
+            available.update(
+                {(target.name, name): machine.for_target(target, probed[name]) for name in target.backends}
+            )
+    return formats, available
+
+
+def _inspect(
+    workshop: Workshop,
+    validation: config.Validation,
+    formats: Mapping[str, Sequence[str]],
+    available: Mapping[tuple[str, str], Availability],
+) -> model_file.ModelInfo:
+    if workshop.model is not None:
+        return model_file.inspect_onnx(workshop.model)
+    artifacts = workshop.prebuilt(config.FLOAT32).artifacts
+    for backend, opens in formats.items():
+        fmt = next((fmt for fmt in opens if fmt in artifacts), None)
+        if fmt is not None and not available[HOST, backend].reason:
+            return model_file.ModelInfo(*inspect(backend, artifacts[fmt]))
+    raise ModelError(
+        f"no runtime on this machine opens {', '.join(artifacts)}",
+        where=str(validation.variants[config.FLOAT32].files),
+        next_step="harness targets",
+    )
+
+
+def _names(text: str, what: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    if text.strip() and not names:
+        raise UsageError(f"{text!r} names no {what}")
+    return names
+
+
+def parse_budget(text: str) -> float:
+    """Seconds of ``90s``, ``3m``, ``1h``.
+
+    Raises
+    ------
+    UsageError
+        It is none of these.
+    """
+    factors = {"s": 1.0, "m": 60.0, "h": 3600.0}
+    number, unit = text[:-1], text[-1:]
+    try:
+        seconds = float(number) * factors[unit]
+    except (KeyError, ValueError):
+        seconds = 0.0
+    if not 0 < seconds < 1e9:
+        raise UsageError(f"{text!r} is no budget", next_step="give seconds, minutes or hours: 90s, 3m, 1h")
+    return seconds

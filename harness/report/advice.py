@@ -1,0 +1,168 @@
+"""What the end of a run tells besides numbers: what went wrong, what was not tested, what to type next."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from harness import config, plugins
+from harness.core.errors import HarnessError
+from harness.core.verdict import State, Verdict
+from harness.report import machine
+from harness.run import Outcome
+
+#: The worst answer of several is told first; this is from bad to good.
+ORDER = (
+    State.FAIL, State.INVALID, State.NOT_RUN, State.INCONCLUSIVE, State.PASS, State.NOT_APPLICABLE,
+)  # fmt: skip
+
+
+def problems(outcome: Outcome) -> list[tuple[State, str]]:
+    """One line a gate that did not pass; gates that one cause kept from running share a line."""
+    told = [v for v in outcome.verdicts if v.state not in (State.PASS, State.NOT_APPLICABLE)]
+    lines = []
+    for verdicts in _folded(sorted(told, key=lambda v: ORDER.index(v.state)), State.NOT_RUN):
+        mark = "" if verdicts[0].blocks else " (does not block)"
+        lines.append((verdicts[0].state, _sentence(verdicts) + mark))
+    return lines
+
+
+def not_tested(outcome: Outcome) -> list[str]:
+    """What the reader might think was tested and was not."""
+    lines = list(outcome.notes)
+    unavailable = {(target, backend) for target, backend, _ in outcome.plan.unavailable}  # a problem
+    reasons: dict[str, dict[str, None]] = {}
+    skipped = set()
+    for result in outcome.plan.skipped:
+        key = result.key
+        if (key.target, key.backend) not in unavailable:
+            skipped.add((key.target, key.backend, key.variant))
+            where = reasons.setdefault(result.reason.partition("\n")[0], {})
+            where[f"{key.variant} on {key.target}"] = None
+    lines += [f"{', '.join(where)}: {reason}" for reason, where in reasons.items()]
+    never = [
+        v
+        for v in outcome.verdicts
+        if v.state is State.NOT_APPLICABLE and (v.target, v.backend, v.variant) not in skipped
+    ]
+    lines += [_sentence(verdicts) for verdicts in _folded(never, State.NOT_APPLICABLE)]
+    absent = []
+    if not {row.identity.get("arch", "") for row in outcome.rows} & {"aarch64", "armv7l", "arm64"}:
+        absent.append("ARM")
+    if not any("CUDA" in str(row.identity.get("provider", "")) for row in outcome.rows):
+        absent.append("GPU")
+    return [*lines, ", ".join([*absent, "heat", "sustained load"])]
+
+
+def _folded(verdicts: Iterable[Verdict], state: State) -> list[list[Verdict]]:
+    """Those in `state` joined by target and cause (the end of their sentence); the others one by one."""
+    groups: dict[Any, list[Verdict]] = {}
+    for index, verdict in enumerate(verdicts):
+        cause = verdict.sentence.rpartition(": ")[2]
+        key = (verdict.target, verdict.blocks, cause) if verdict.state is state else index
+        groups.setdefault(key, []).append(verdict)
+    return list(groups.values())
+
+
+def _sentence(verdicts: list[Verdict]) -> str:
+    first = verdicts[0]
+    if len(verdicts) == 1:
+        return f"{first.gate}: {first.sentence}"
+    variants = ", ".join(dict.fromkeys(verdict.variant for verdict in verdicts))
+    return f"{len(verdicts)} gates of {variants} on {first.target}: {first.sentence.rpartition(': ')[2]}"
+
+
+def next_step(outcome: Outcome) -> str:
+    """Say the command, or the change, that is of most use after this outcome."""
+    run = outcome.run
+    command = _command()
+    blocking = sorted((v for v in outcome.verdicts if v.blocks), key=lambda v: ORDER.index(v.state))
+    targets = ",".join(run["targets"])
+    validation = short(Path(run["validation_path"]))
+    if outcome.missing:
+        said = f"{command} validate --resume {_run_name(outcome)}"
+    elif outcome.state is State.PASS:
+        said = _after_a_pass(outcome, run, command)
+    elif not outcome.verdicts:
+        said = f"ask for something: a [[gate]] in {validation}"
+    elif outcome.state is State.INCONCLUSIVE and outcome.plan.share < 1:
+        said = f"{command} validate {_selection(outcome, run, targets)}   (all samples: no budget)"
+    elif outcome.state is State.INCONCLUSIVE:
+        said = f'more test samples; or in {validation} another limit, or on_inconclusive = "warn"'
+    elif outcome.state is State.NOT_RUN and outcome.plan.unavailable:
+        said = f"{command} targets   (how to install what is missing)"
+    elif blocking:
+        worst = blocking[0]
+        said = (
+            f"{command} validate {_selection(outcome, run, worst.target, worst)}   (that gate's suite alone)"
+        )
+    else:
+        said = f"{command} doctor"
+    return said
+
+
+def _after_a_pass(outcome: Outcome, run: Mapping[str, Any], command: str) -> str:
+    others = [name for name in _ready() if name not in run["targets"]]
+    if others:
+        return f"{command} validate {_selection(outcome, run, ','.join([*run['targets'], *others]))}"
+    if _is_bundled(run):
+        return f"{command} init MODEL.onnx --data FOLDER   (a model of your own)"
+    return f"python -c \"import harness; print(harness.load('{_run_name(outcome)}'))\""
+
+
+def _ready() -> list[str]:
+    """Targets that need no special hardware; whether their runtime loads is for a run to say."""
+    names, known = [], plugins.catalogue(plugins.BACKENDS)
+    for name in config.target_files():
+        try:
+            target = config.load_target(name)
+        except HarnessError:
+            continue  # `harness targets` says what is wrong with it
+        local = target.executor["kind"] == "local" and target.deploy.provider not in machine.INSTALL
+        if local and all(backend in known for backend in target.backends):
+            names.append(name)
+    return names
+
+
+def _selection(outcome: Outcome, run: Mapping[str, Any], target: str, verdict: Verdict | None = None) -> str:
+    """Arguments that ask for `target` again, or for what one verdict is about."""
+    options = [f"--target {target}"]
+    if not _is_bundled(run):
+        file = Path(run["validation_path"])
+        options.append(
+            f"--model {shlex.quote(short(file.parent if file.name == 'validation.toml' else file))}"
+        )
+    if verdict is not None:
+        options += [f"--variant {verdict.variant}", f"--suite {verdict.suite}"]
+    if outcome.folder.path.parent != Path("results").resolve():
+        options.append(f"--results {shlex.quote(short(outcome.folder.path.parent))}")
+    return " ".join(options)
+
+
+def _is_bundled(run: Mapping[str, Any]) -> bool:
+    digits = config.shipped_folder("models") / "digits"
+    return Path(run["validation_path"]) == config.validation_file(digits).resolve()
+
+
+def _command() -> str:
+    """How this command is typed here: after `make`, its folder is not on PATH."""
+    beside = Path(sys.executable).parent / "harness"
+    return short(beside) if shutil.which("harness") is None and beside.is_file() else "harness"
+
+
+def _run_name(outcome: Outcome) -> str:
+    """Its id is enough where runs are looked for by default."""
+    path = outcome.folder.path
+    return path.name if path.parent == Path("results").resolve() else short(path)
+
+
+def short(path: Path) -> str:
+    """Relative to the current folder where it lies in it."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)

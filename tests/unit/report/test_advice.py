@@ -1,0 +1,183 @@
+"""What a person reads at the end of a run: complete, aligned, each cause once, and a next step that fits."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from harness import config
+from harness.core.artifact import Artifact, File
+from harness.core.job import Batch, Case, JobKey, JobResult, Options, Status
+from harness.core.measurement import Measurement, Row
+from harness.core.verdict import State, Verdict, overall
+from harness.plan import Plan
+from harness.report import advice, screen
+from harness.report.store import RunFolder
+from harness.run import Outcome
+
+VARIANTS = ("float32", "int8")
+
+
+def verdict(
+    state: State, gate: str = "g", *, target: str = "cpu", variant: str = "int8", said: str = ""
+) -> Verdict:
+    return Verdict(
+        gate=gate, target=target, backend="onnxruntime", variant=variant, suite="accuracy", metric="m",
+        state=state, severity="block", on_inconclusive="block", sentence=f"{variant} on {target}: {said}",
+        value=0.1, ci_low=math.nan, ci_high=math.nan, limit=1.0, unit="1", n=3,
+    )  # fmt: skip
+
+
+def row(metric: str, value: float, high: float = math.nan, *, case: str = "clean", severity: int = 0,
+        target: str = "cpu", variant: str = "int8") -> Row:  # fmt: skip
+    key = JobKey(target, "onnxruntime", "deploy", variant, "accuracy", case, severity)
+    return Row(key, Measurement(metric, "1", value, math.nan, high, 100))
+
+
+def rows(target: str = "cpu") -> list[Row]:
+    return [
+        found
+        for variant in VARIANTS
+        for found in (
+            row("accuracy", 0.9925, target=target, variant=variant),
+            row("accuracy_loss", -0.125, 0.2125, target=target, variant=variant),
+            row("accuracy", 0.63, case="gaussian_noise", severity=5, target=target, variant=variant),
+            row("latency_p50", 110_000, target=target, variant=variant),
+            row("latency_p99", 4_301_000, target=target, variant=variant),
+            row("model_bytes", 441_000, target=target, variant=variant),
+        )
+    ]
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(advice, "_command", lambda: "harness")
+
+
+def outcome(
+    verdicts: Sequence[Verdict], *, measured: Sequence[Row] = (), targets: Sequence[str] = ("cpu",),
+    skipped: Sequence[JobResult] = (), unavailable: Sequence[tuple[str, str, str]] = (), share: float = 1.0,
+    missing: int = 0, notes: Sequence[str] = (), validation: str = "",
+) -> Outcome:  # fmt: skip
+    artifact = Artifact("float32", "onnx", (File("m", "0" * 64, 1),), Path())
+    batch = Batch("cpu", "onnxruntime", "float32", "accuracy", artifact, {"deploy": Options()}, {}, {},
+                  (Case("clean"),))  # fmt: skip
+    plan = Plan((batch,), tuple(skipped), tuple(unavailable), share)
+    folder = RunFolder(Path.cwd() / "results" / "r1")
+    bundled = config.validation_file(config.shipped_folder("models") / "digits").resolve()
+    file = str(Path.cwd() / validation) if validation else str(bundled)
+    run = {"run_id": "r1", "targets": dict.fromkeys(targets), "validation_path": file}
+    state, code = overall(verdicts, unmeasured=bool(missing))
+    return Outcome(
+        folder, run, tuple(measured), tuple(verdicts), state, code, plan, missing, tuple(notes)
+    )  # fmt: skip
+
+
+def shown(of: Outcome, width: int = 200, seconds: float = 59.4) -> list[str]:
+    stream = io.StringIO()
+    screen.show(of, Console(file=stream, width=width, no_color=True), seconds=seconds)
+    return [line.rstrip() for line in stream.getvalue().splitlines()]
+
+
+def following(of: Outcome) -> str:
+    return advice.next_step(of)
+
+
+def test_a_pass() -> None:
+    passed = [verdict(State.PASS, variant=variant) for variant in VARIANTS]
+    lines = shown(outcome(passed, measured=rows()))
+    assert lines[0].split("  ")[0] == "target"
+    assert "loss pt [bound]" in lines[0]
+    assert lines[1].split() == [
+        "cpu", "float32", "99.25", "-0.12", "[0.21]", "gaussian_noise", "5", "-36", "0.110", "4.301", "0.44",
+        "PASS",
+    ]  # fmt: skip
+    assert lines[-2:] == ["PASS         2 of 2 gates in 59 s", "verdict: PASS (0)"]
+    assert "results      results/r1" in lines
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 160])
+def test_columns_are_aligned_and_nothing_is_cut(width: int) -> None:
+    """Where the terminal is narrow whole columns go, never the verdict."""
+    states = [verdict(State.INCONCLUSIVE), verdict(State.PASS, variant="float32")]
+    header, *lines = shown(outcome(states, measured=rows()), width)[:3]
+    assert all(len(line) <= width for line in (header, *lines))
+    assert "…" not in "".join((header, *lines))
+    at = header.index("verdict")
+    assert [line[at:] for line in lines] == ["PASS", "INCONCLUSIVE"]
+    assert ("MB" in header) == (width > 100)
+
+
+def test_columns_that_nothing_was_measured_for_are_left_out() -> None:
+    lines = shown(outcome([verdict(State.PASS)], measured=[row("accuracy", 0.5)]))
+    assert lines[0].split() == ["target", "variant", "accuracy", "%", "verdict"]
+
+
+def test_a_target_that_is_not_here_takes_one_line() -> None:
+    reason = "this runtime has no CUDAExecutionProvider"
+    not_run = [
+        verdict(State.NOT_RUN, gate, target="cuda", variant=variant, said=f"m was not measured: {reason}")
+        for gate in ("a", "b", "c")
+        for variant in VARIANTS
+    ]
+    keys = [JobKey("cuda", "onnxruntime", "deploy", v, "accuracy", "clean", 0) for v in VARIANTS]
+    skipped = [JobResult(key, Status.SKIPPED, reason) for key in keys]
+    of = outcome(
+        [verdict(State.PASS), *not_run], measured=rows(), targets=("cpu", "cuda"), skipped=skipped,
+        unavailable=[("cuda", "onnxruntime", reason)],
+    )  # fmt: skip
+    lines = [line for line in shown(of) if reason in line]
+    assert lines == [f"NOT_RUN      6 gates of float32, int8 on cuda: {reason}"]
+    assert following(of).startswith("harness targets")
+
+
+def test_a_variant_that_cannot_be_held_takes_one_line() -> None:
+    reason = "TFLite has no operator Foo"
+    never = [
+        verdict(State.NOT_APPLICABLE, gate, said=f"m was not measured in clean: {reason}") for gate in "ab"
+    ]
+    skipped = [JobResult(JobKey("cpu", "onnxruntime", "deploy", "int8", "accuracy", case, 0), Status.SKIPPED,
+                         f"{reason}\n  where  node 3") for case in ("clean", "fog")]  # fmt: skip
+    of = outcome([verdict(State.PASS, variant="float32"), *never], measured=rows(), skipped=skipped)
+    assert [line for line in shown(of) if reason in line] == [f"not tested   int8 on cpu: {reason}"]
+
+
+def test_failures_are_told_one_by_one_the_worst_first() -> None:
+    told = [verdict(State.INCONCLUSIVE, "i", said="same"), verdict(State.FAIL, "f", said="same"),
+            verdict(State.FAIL, "g", said="same")]  # fmt: skip
+    assert [state for state, _ in advice.problems(outcome(told))] == [
+        State.FAIL,
+        State.FAIL,
+        State.INCONCLUSIVE,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("states", "more", "wanted"),
+    [
+        ([State.PASS], {}, "harness validate --target cpu,openvino,tflite"),
+        ([State.PASS], {"validation": "own/validation.toml"},
+         "harness validate --target cpu,openvino,tflite --model own"),
+        ([State.PASS], {"targets": ("cpu", "openvino", "tflite")}, "harness init MODEL.onnx --data FOLDER"),
+        ([State.PASS], {"targets": ("cpu", "openvino", "tflite"), "validation": "own/validation.toml"},
+         "python -c \"import harness; print(harness.load('r1'))\""),
+        ([State.FAIL], {"validation": "a b/other.toml"},
+         "harness validate --target cpu --model 'a b/other.toml' --variant int8 --suite accuracy"),
+        ([State.INCONCLUSIVE], {"share": 0.5}, "harness validate --target cpu   (all samples"),
+        ([State.INCONCLUSIVE], {"validation": "v.toml"}, "more test samples; or in v.toml another limit"),
+        ([State.INVALID], {}, "harness validate --target cpu --variant int8 --suite accuracy"),
+        ([State.NOT_RUN], {}, "harness validate --target cpu --variant int8 --suite accuracy"),
+        ([State.FAIL], {"missing": 2}, "harness validate --resume r1"),
+        ([], {"validation": "own/validation.toml"}, "ask for something: a [[gate]] in own/validation.toml"),
+        ([State.NOT_APPLICABLE], {}, "harness doctor"),
+    ],
+)  # fmt: skip
+def test_what_to_type_next(states: list[State], more: dict[str, Any], wanted: str) -> None:
+    assert following(outcome([verdict(state) for state in states], **more)).startswith(wanted)

@@ -1,0 +1,130 @@
+"""What a person sees at the end: whole numbers at any width, and what was not tested."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from harness.core.artifact import Artifact, File
+from harness.core.job import Batch, Case, JobKey, JobResult, Options, Status
+from harness.core.measurement import Measurement, Row
+from harness.core.verdict import State, Verdict
+from harness.plan import Plan
+from harness.report import screen
+from harness.report.store import RunFolder
+from harness.run import Outcome
+
+ARTIFACT = Artifact("int8", "onnx", (File("m", "0" * 64, 1),), Path())
+SKIPPED = JobResult(
+    JobKey("gpu", "ort", "deploy", "int8", "accuracy", "clean", 0), Status.SKIPPED, "no GPU\nmore"
+)
+
+
+def row(suite: str, case: str, severity: int, m: Measurement, target: str = "raspberrypi") -> Row:
+    identity = {"arch": "aarch64", "provider": "CPUExecutionProvider"}
+    return Row(JobKey(target, "ort", "deploy", "int8", suite, case, severity), m, identity)
+
+
+ROWS = (
+    row("accuracy", "clean", 0, Measurement("accuracy", "1", 0.9875)),
+    row("accuracy", "clean", 0, Measurement("accuracy_loss", "pt", 0.13, -0.2, 0.77)),
+    row("accuracy", "gaussian_noise", 5, Measurement("accuracy", "1", 0.5)),
+    row("performance", "single_stream", 0, Measurement("latency_p50", "ns", 1.2345e6)),
+    row("performance", "single_stream", 0, Measurement("latency_p99", "ns", 2.5e6, status=Status.INVALID)),
+    row("performance", "single_stream", 0, Measurement("model_bytes", "byte", 654321.0)),
+)
+
+
+def verdict(state: State, sentence: str = "", severity: str = "block") -> Verdict:
+    nan = math.nan
+    return Verdict(
+        "loss", "raspberrypi", "ort", "int8", "accuracy", "m", state, severity, "block", sentence,
+        nan, nan, nan, nan, "", 0,
+    )  # fmt: skip
+
+
+def outcome(
+    tmp_path: Path,
+    state: State = State.PASS,
+    code: int = 0,
+    *verdicts: Verdict,
+    share: float = 1.0,
+    missing: int = 0,
+) -> Outcome:
+    batch = Batch(
+        "raspberrypi", "ort", "int8", "accuracy", ARTIFACT, {"deploy": Options()}, {}, {}, (Case("clean"),)
+    )
+    plan = Plan((batch,), (SKIPPED,), share=share)
+    run = {"targets": {"cpu": {}}, "validation_path": str(tmp_path / "model" / "validation.toml")}
+    return Outcome(
+        RunFolder(tmp_path / "results" / "run"), run, ROWS, verdicts or (verdict(State.PASS),), state, code,
+        plan, missing, ("a note",),
+    )  # fmt: skip
+
+
+def shown(of: Outcome, width: int = 120) -> str:
+    stream = io.StringIO()
+    screen.show(of, Console(file=stream, width=width), seconds=125)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_no_number_is_cut_short_at_any_width(tmp_path: Path, width: int) -> None:
+    text = shown(outcome(tmp_path), width)
+    assert "…" not in text
+    header, cells = text.splitlines()[:2]
+    assert cells.startswith("raspberrypi  int8  ")
+    assert header.index("verdict") == cells.index("PASS")
+    everything = {"98.75", "0.13 [0.77]", "gaussian_noise 5 -49", "1.234", "2.500?", "0.65"}
+    found = {word for word in everything if word in cells}
+    assert {"98.75", "0.13 [0.77]"} <= found
+    assert found == everything or width < 100, "columns are left out on narrow terminals only"
+
+
+def test_what_was_not_tested(tmp_path: Path) -> None:
+    text = shown(
+        outcome(tmp_path, State.PASS, 0, verdict(State.PASS), verdict(State.NOT_APPLICABLE, "never"))
+    )
+    assert "not tested   a note\n" in text
+    assert "not tested   int8 on gpu: no GPU\n" in text
+    assert "not tested   loss: never\n" in text
+    assert "not tested   GPU, heat, sustained load" in text  # there was an ARM
+
+
+def test_verdicts_that_did_not_pass_are_told_worst_first(tmp_path: Path) -> None:
+    verdicts = (verdict(State.INCONCLUSIVE, "undecided"), verdict(State.FAIL, "too much", "warn"))
+    lines = shown(outcome(tmp_path, State.INCONCLUSIVE, 4, *verdicts)).splitlines()
+    told = [line for line in lines if line.startswith(("FAIL", "INCONCLUSIVE "))]
+    assert told[0] == "FAIL         loss: too much (does not block)"
+    assert told[1] == "INCONCLUSIVE loss: undecided"
+    assert told[2].startswith("INCONCLUSIVE 0 of 2 gates in 2 m 05 s")
+    assert lines[-1] == "verdict: INCONCLUSIVE (4)"
+
+
+def test_the_next_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert f"--resume {tmp_path}/results/run" in shown(outcome(tmp_path, State.NOT_RUN, 3, missing=2), 1000)
+    monkeypatch.chdir(tmp_path)
+    assert "validate --resume run\n" in shown(outcome(tmp_path, State.NOT_RUN, 3, missing=2))
+    failed = shown(outcome(tmp_path, State.FAIL, 1, verdict(State.FAIL)))
+    assert "--target raspberrypi --model model --variant int8 --suite accuracy" in failed
+
+
+def test_a_share_is_stated(tmp_path: Path) -> None:
+    assert "(25% of the samples)" in shown(outcome(tmp_path, share=0.25))
+    assert "of the samples" not in shown(outcome(tmp_path))
+
+
+def test_json_has_no_nan(tmp_path: Path) -> None:
+    text = screen.as_json(outcome(tmp_path, State.FAIL, 1, verdict(State.FAIL)), seconds=1.0)
+
+    def refuse(name: str) -> float:
+        raise AssertionError(name)
+
+    told = json.loads(text, parse_constant=refuse)
+    assert told["verdicts"][0]["value"] is None
+    assert told["verdicts"][0]["blocks"] is True
