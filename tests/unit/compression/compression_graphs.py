@@ -38,7 +38,10 @@ class Dims:
 
 
 Build = Callable[[Dims], onnx.ModelProto]
-DIMS = st.builds(Dims, *[st.integers(2, 6)] * 2, *[st.integers(5, 9)] * 2, st.integers(0, 2**16))
+# The smallest example, which is the one that is always run, has no two extents alike.
+DIMS = st.builds(
+    Dims, st.integers(4, 7), st.integers(2, 6), st.integers(5, 9), st.integers(6, 10), st.integers(0, 2**16)
+)
 
 
 @dataclass(frozen=True)

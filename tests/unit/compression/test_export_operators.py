@@ -327,4 +327,4 @@ def fixed_batch(d: Dims) -> onnx.ModelProto:
 
 
 test_pattern = pattern.tests(1)
-test_pattern_many = pattern.tests(20, pytest.mark.full)
+test_pattern_many = pattern.tests(8, pytest.mark.full)
