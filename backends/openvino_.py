@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from types import ModuleType
 from typing import Any, Self, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from harness.core.artifact import Artifact, TensorSpec
 from harness.core.contracts import Availability, Session
@@ -44,7 +45,7 @@ class OpenVinoSession:
             results = tuple(array.astype(STRING) if array.dtype.kind == "U" else array for array in results)
         return dict(zip(self._names, results, strict=True))
 
-    def bind(self, feeds: Feeds) -> Callable[[], Outputs]:
+    def bind(self, feeds: Feeds) -> Callable[[], Mapping[str, NDArray[Any]]]:
         """Set a copy of `feeds` once, on a request of its own; the outputs are views of its memory."""
         self.run(feeds)  # checks them
         feeds = {name: array.copy() for name, array in feeds.items()}
@@ -52,10 +53,11 @@ class OpenVinoSession:
             return partial(self.run, feeds)
         request = self._compiled.create_infer_request()
         self._fill(request, feeds)
-        infer, names = request.infer, self._names
+        infer, latest = request.infer, _Latest(self._names)
 
-        def call(_memory: object = feeds) -> Outputs:  # a shared tensor does not keep its array alive
-            return dict(zip(names, infer(share_outputs=True).to_tuple(), strict=True))
+        def call(_memory: object = feeds) -> _Latest:  # a shared tensor does not keep its array alive
+            latest.results = infer(share_outputs=True)
+            return latest
 
         return call
 
@@ -75,6 +77,24 @@ class OpenVinoSession:
 
     def __exit__(self, *exc: object) -> None:
         self._request = self._compiled = None
+
+
+class _Latest(Mapping[str, NDArray[Any]]):
+    """Outputs of the latest call, named where they are read: a dict each call costs 2 % of a small model."""
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        self._names = names
+        self.results: Any = None  # what infer returned
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        array: NDArray[Any] = dict(zip(self._names, self.results.to_tuple(), strict=True))[name]
+        return array
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
 
 
 class OpenVinoBackend:
