@@ -14,13 +14,14 @@ import onnx
 
 from harness.compression.canonical import Array
 from harness.compression.passes import Feeds, PassResult
+from harness.compression.steps import refuse_unfit
 from harness.compression.storage import Packed
-from harness.compression.weights import Layer, coded, finish, flag_problems, refuse, stored, weight_layers
+from harness.compression.weights import Layer, coded, finish, flag_problems, stored, weight_layers
 from harness.core.errors import HarnessError, UsageError
 from harness.core.settings import Problems, freeze, is_whole, unknown_keys
 
 _BINS = 1 << 12  # k-means on a histogram so fine takes the same time for any number of weights
-_STARTS = 4
+_STARTS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ def cluster(model: onnx.ModelProto, calibration: Iterable[Feeds], options: Mappi
         ``stored`` (``codebook``, or ``dense`` where a codebook would not be smaller).
     """
     settings = freeze(options, ClusterOptions, _problems, "cluster")
-    refuse(model)
+    refuse_unfit(model, "cluster")
     groups: dict[str, list[Layer]] = {}
     for layer in weight_layers(model, settings.layers, where="cluster.layers"):
         groups.setdefault(layer.weight if settings.codebooks == "layer" else layer.kind, []).append(layer)

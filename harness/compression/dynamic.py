@@ -14,8 +14,9 @@ from typing import Any
 import onnx
 
 from harness.compression.passes import Feeds, PassResult
+from harness.compression.steps import refuse_unfit
 from harness.compression.storage import expand, sizes
-from harness.compression.weights import flag_problems, refuse, tidy
+from harness.compression.weights import flag_problems, tidy
 from harness.core.errors import ModelError
 from harness.core.settings import Problems, freeze, unknown_keys
 
@@ -60,7 +61,7 @@ def dynamic(model: onnx.ModelProto, calibration: Iterable[Feeds], options: Mappi
     from onnxruntime.quantization.quant_utils import QuantizationMode
 
     settings = freeze(options, DynamicOptions, _problems, "dynamic")
-    refuse(model)
+    refuse_unfit(model, "dynamic")
     copy = onnx.ModelProto()
     copy.CopyFrom(expand(model))
     quantizer = ONNXQuantizer(

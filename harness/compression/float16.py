@@ -16,8 +16,9 @@ import onnx
 
 from harness.compression.canonical import Array
 from harness.compression.passes import Feeds, PassResult
+from harness.compression.steps import refuse_unfit
 from harness.compression.storage import Packed, from_half
-from harness.compression.weights import finish, flag_problems, refuse, smaller, stored, weight_layers
+from harness.compression.weights import finish, flag_problems, smaller, stored, weight_layers
 from harness.core.errors import ModelError
 from harness.core.settings import Problems, freeze, unknown_keys
 
@@ -53,7 +54,7 @@ def float16(model: onnx.ModelProto, calibration: Iterable[Feeds], options: Mappi
         A weight is too large for float16.
     """
     settings = freeze(options, Float16Options, _problems, "float16")
-    refuse(model)
+    refuse_unfit(model, "float16")
     weights: dict[str, Packed | Array] = {}
     report: dict[str, dict[str, Any]] = {}
     for layer in weight_layers(model, settings.layers, where="float16.layers"):

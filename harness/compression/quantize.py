@@ -20,8 +20,9 @@ from harness.compression.calibration import METHODS, Range, activation_ranges
 from harness.compression.canonical import Array, attribute, initializers
 from harness.compression.passes import Feeds, PassResult
 from harness.compression.saturation import LARGEST, overflowing, portable_bounds, sums_in_16_bits
+from harness.compression.steps import refuse_unfit
 from harness.compression.storage import expand, lift, sizes
-from harness.compression.weights import flag_problems, output_axis, refuse, sqnr_db, tidy
+from harness.compression.weights import flag_problems, output_axis, sqnr_db, tidy
 from harness.core.errors import UnsupportedOperator
 from harness.core.settings import Problems, freeze, unknown_keys
 
@@ -76,7 +77,7 @@ def quantize(model: onnx.ModelProto, calibration: Iterable[Feeds], options: Mapp
     from onnxruntime.quantization import QDQQuantizer, QuantType
 
     settings = freeze(options, QuantizeOptions, _problems, "quantize")
-    refuse(model)
+    refuse_unfit(model, "quantize")
     dense = expand(model)
     _refuse_clips(dense)
     ranges, count = activation_ranges(dense, calibration, settings.calibration, QUANTIZED_OPERATORS)

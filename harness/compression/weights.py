@@ -18,8 +18,9 @@ from onnx import shape_inference
 
 from harness.compression.canonical import Array, attribute, check, initializers, sort_fields
 from harness.compression.passes import Feeds, PassResult
+from harness.compression.steps import refuse_unfit
 from harness.compression.storage import Packed, from_blocks, from_codebook, sizes, store
-from harness.core.errors import ModelError, UnsupportedOperator, UsageError
+from harness.core.errors import ModelError, UsageError
 from harness.core.settings import Problems, freeze, is_whole, unknown_keys
 
 # Positions of the weights among the inputs. Biases are few and precious: they stay in float.
@@ -27,8 +28,6 @@ _WEIGHT_INPUTS: Mapping[str, tuple[int, ...]] = {
     "Conv": (1,), "ConvTranspose": (1,), "Gemm": (1,), "MatMul": (0, 1), "Gather": (0,),
     "LSTM": (1, 2), "GRU": (1, 2), "RNN": (1, 2),
 }  # fmt: skip
-_CONTROL_FLOW = frozenset({"If", "Loop", "Scan", "SequenceMap"})
-_QUANTIZED_ALREADY = ("QuantizeLinear", "DequantizeLinear", "QLinear", "ConvInteger", "MatMulInteger")
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,41 +105,6 @@ def weight_layers(model: onnx.ModelProto, names: Iterable[str] = (), *, where: s
     return [layer for name, layer in found.items() if not wanted or name in wanted]
 
 
-def refuse(model: onnx.ModelProto) -> None:
-    """Raise for a model whose weights no pass may touch.
-
-    Raises
-    ------
-    ModelError
-        It is quantized already, or a weight is not finite.
-    UnsupportedOperator
-        It has control flow or a custom operator.
-    """
-    for node in model.graph.node:
-        where = f"node {node.name!r}"
-        if node.op_type.startswith(_QUANTIZED_ALREADY):
-            raise ModelError(
-                f"the model is quantized already: it has {node.op_type}",
-                where=where,
-                next_step="give the float model, and quantize in the last step of a recipe",
-            )
-        if node.op_type in _CONTROL_FLOW or node.domain not in ("", "ai.onnx"):
-            raise UnsupportedOperator(
-                f"{node.op_type} cannot be compressed",
-                where=where,
-                cause="control flow and custom operators hide their values from calibration",
-                next_step="export the model without it, or leave this variant out",
-            )
-    for name, value in initializers(model).items():
-        if np.issubdtype(value.dtype, np.floating) and not np.isfinite(value).all():
-            raise ModelError(
-                f"weight {name!r} holds NaN or infinity",
-                where=f"initializer {name!r}",
-                cause="training diverged, or a step before this one divided by zero",
-                next_step="train or export the model again",
-            )
-
-
 def sqnr_db(exact: Array, approximate: Array) -> float | None:
     """Signal-to-quantization-noise ratio in dB, 10 log10(Σx² / Σ(x - y)²); None where nothing was lost."""
     noise = float(np.square(exact.astype(np.float64) - approximate).sum())
@@ -157,7 +121,16 @@ def finish(
     """Write the weights into a copy of the model, check it, and add the sizes to the report."""
     result = store(model, weights)
     check(result, "the compressed model")
-    return PassResult(result, {**sizes(model, result), "options": dict(options), "weights": dict(report)})
+    packed = any(isinstance(weight, Packed) for weight in weights.values())
+    return PassResult(
+        result,
+        {
+            **sizes(model, result),
+            "options": dict(options),
+            "weights": dict(report),
+            "promise": {"bytes": "smaller" if packed else "same"},
+        },
+    )
 
 
 def tidy(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -212,7 +185,7 @@ def symbols(model: onnx.ModelProto, calibration: Iterable[Feeds], options: Mappi
         ``bytes`` and ``stored`` (``codebook``, or ``dense`` where a codebook would not be smaller).
     """
     settings = freeze(options, SymbolsOptions, _symbols_problems, "symbols")
-    refuse(model)
+    refuse_unfit(model, "symbols")
     weights: dict[str, Packed | Array] = {}
     report: dict[str, dict[str, Any]] = {}
     for layer in weight_layers(model, settings.layers, where="symbols.layers"):
@@ -304,7 +277,7 @@ def weight_only(
         scales, and ``stored`` (``blocks``, or ``dense`` where that is not smaller).
     """
     settings = freeze(options, WeightOnlyOptions, _weight_only_problems, "weight_only")
-    refuse(model)
+    refuse_unfit(model, "weight_only")
     largest = 2 ** (settings.bits - 1) - 1
     weights: dict[str, Packed | Array] = {}
     report: dict[str, dict[str, Any]] = {}

@@ -17,8 +17,8 @@ from harness.compression.canonical import canonicalise, initializers
 from harness.compression.quantize import quantize
 from harness.compression.saturation import largest_pairs, overflowing, portable_bounds, sums_in_16_bits
 
+from .compression_graphs import run_openvino
 from .graphs import graph, run_onnx
-from .openvino_runner import run_openvino
 
 Array = np.ndarray[Any, Any]
 
