@@ -82,7 +82,7 @@ def tanh(d: Dims) -> onnx.ModelProto:
 
 @pattern(lsb=1)
 def leaky_relu(d: Dims) -> onnx.ModelProto:
-    return between_convs(d, node("LeakyRelu", ["c"], ["v"], alpha=0.1))
+    return after_conv(d, node("LeakyRelu", ["c"], ["y"], alpha=0.1))
 
 
 @pattern(in_float=("PRelu",))
@@ -122,7 +122,8 @@ def test_gelu_in_any_order_is_one_operator(order: int) -> None:
     assert kinds == ["CONV_2D", "GELU", "CONV_2D"]
 
 
-@pattern(in_float=("Div", "Erf"))
+# The sum 1 + erf meets one half where no scales agree, and the convolution behind doubles it.
+@pattern(lsb=2, in_float=("Div", "Erf"))
 def gelu_from_erf(d: Dims) -> onnx.ModelProto:
     return between_convs(d, *spelt_out_gelu(d.seed % 3), root=ROOT, one=ONE, half=HALF)
 
