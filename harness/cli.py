@@ -127,7 +127,8 @@ def _add_selection(parser: argparse.ArgumentParser) -> None:
                         help="targets, by name (default: cpu)")  # fmt: skip
     parser.add_argument("--model", metavar="PATH", type=Path, default=env("HARNESS_MODEL"),
                         help="a folder or a validation.toml (default: the bundled digits)")  # fmt: skip
-    parser.add_argument("--variant", metavar="V,…|all", default="all", help="variants (default: all)")
+    parser.add_argument("--variant", metavar="V,…|all", default="",
+                        help="variants, or all of them (default: those not set aside)")  # fmt: skip
     parser.add_argument("--suite", metavar="S,…", default="", help="suites (default: all)")
     parser.add_argument("--budget", metavar="3m", default=env("HARNESS_BUDGET", ""),
                         help="leave out shifts and samples until it fits: 90s, 3m, 1h")  # fmt: skip

@@ -108,8 +108,12 @@ class InputTable(_Table):
 
 
 class VariantTable(_Table):
-    """``[variants.NAME]``: made by a recipe, or prebuilt files by format."""
+    """``[variants.NAME]``: made by a recipe, or prebuilt files by format.
 
+    ``default = false`` leaves it out unless it is asked for by name, or with ``all``.
+    """
+
+    default: bool = True
     recipe: tuple[Step, ...] = ()
     files: dict[Format, str] = Field(default_factory=dict)
     sha256: dict[Format, Sha256] = Field(default_factory=dict)

@@ -197,13 +197,19 @@ def load_suites(names: Sequence[str]) -> dict[str, Suite]:
 
 
 def variant_names(validation: config.Validation, wanted: Sequence[str]) -> tuple[str, ...]:
-    """The variants that were asked for, the float reference first; an unknown one says the nearest."""
+    """The variants that were asked for, the float reference first; an unknown one says the nearest.
+
+    Without any, those that are not set aside by ``default = false``.
+    """
     known = validation.variant_names
     for name in wanted:
         if name not in (*known, "all"):
             raise plugins.unknown("variant", name, known)
-    if not wanted or "all" in wanted:
+    if "all" in wanted:
         return known
+    if not wanted:
+        aside = {name for name, table in validation.variants.items() if not table.default}
+        return tuple(name for name in known if name not in aside)
     return tuple(name for name in known if name in wanted)
 
 

@@ -39,7 +39,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 OPTIONS = {
     "target": "targets to validate, by name (default: cpu)",
     "model": "a folder or a validation.toml (default: the bundled digits)",
-    "variant": "variants (default: all)",
+    "variant": "variants, or all of them (default: those not set aside)",
     "results": "where the run is kept (default: results)",
     "budget": "leave out shifts and samples until it fits: 90s, 3m, 1h",
     "run": "judge a stored run instead of measuring: id, prefix, folder or latest",

@@ -9,6 +9,9 @@ which widens a range by a few thousandths, at most by a hundredth and a half:
 - *The quantized input*: ONNX Runtime divides by the scale, XNNPACK multiplies by its reciprocal. They differ
   next to one half, which pixels hit in rows where the scale is a neat part of their range (an image of 0..255
   at half contrast). A scale a little off the neat one avoids that.
+
+Two more are fixed by TFLite: the scales of Softmax, Sigmoid and Tanh, and the one scale of all that is
+concatenated, which then needs no arithmetic anywhere.
 """
 
 from __future__ import annotations
@@ -31,9 +34,10 @@ _LEAST_MULTIPLIER = 200  # one more or less is then at most 0.5 %
 _WIDEST = 1.01
 _TRIES = 500  # of which each takes 0.2 ms; most sums need a dozen
 # Their output has the scale of their input.
-_KEEPS_SCALE = frozenset(
-    {"AveragePool", "Flatten", "MaxPool", "Reshape", "Squeeze", "Transpose", "Unsqueeze"}
-)
+_KEEPS_SCALE = frozenset({
+    "AveragePool", "DepthToSpace", "Flatten", "MaxPool", "Reshape", "Resize", "Slice", "SpaceToDepth",
+    "Split", "Squeeze", "Transpose", "Unsqueeze",
+})  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +62,18 @@ class Step:
             return Step(1.0, 0, 0.0)
         return Step(scale, int(np.clip(np.rint(-low / scale), 0, _LEVELS)), low)
 
-    @property
-    def override(self) -> list[dict[str, Any]]:
-        """The step in the form of ONNX Runtime's ``TensorQuantOverrides``."""
-        return [
-            {"scale": np.array(self.scale, np.float32), "zero_point": np.array(self.zero_point, np.uint8)}
-        ]
+    def override(self, dtype: str) -> list[dict[str, Any]]:
+        """The step in the form of ONNX Runtime's ``TensorQuantOverrides``, for ``uint8`` or ``int8``."""
+        zero_point = self.zero_point - (128 if dtype == "int8" else 0)
+        return [{"scale": np.array(self.scale, np.float32), "zero_point": np.array(zero_point, dtype)}]
+
+
+# TFLite's kernels have these steps and no others.
+_FIXED = {
+    "Softmax": Step(1 / 256, 0, 0.0),
+    "Sigmoid": Step(1 / 256, 0, 0.0),
+    "Tanh": Step(1 / 128, 128, -1.0),
+}
 
 
 def agreed_steps(model: onnx.ModelProto, ranges: Mapping[str, tuple[float, float]]) -> dict[str, Step]:
@@ -108,14 +118,23 @@ def agreed_steps(model: onnx.ModelProto, ranges: Mapping[str, tuple[float, float
         return Step.of_range(low, high)
 
     steps: dict[str, Step] = {}
-    for value in model.graph.input:
-        if value.name in ranges:
-            step = usual(value.name)
-            steps[value.name] = step.rescaled(step.scale * _OFF_NEAT)
+    inputs = {value.name for value in model.graph.input} & set(ranges)
+    for name in inputs:
+        step = usual(name)
+        steps[name] = step.rescaled(step.scale * _OFF_NEAT)
     for node in model.graph.node:
-        if node.op_type == "Softmax":
-            steps[node.output[0]] = Step(1 / 256, 0, 0.0)  # TFLite fixes it
-        if node.op_type != "Add":
+        if node.op_type in _FIXED:
+            steps[node.output[0]] = _FIXED[node.op_type]
+    for node in model.graph.node:
+        joined = {root(name) for name in node.input} | {settled(node.output[0])}
+        if node.op_type != "Concat" or not joined <= {*ranges, *constants}:
+            continue
+        if not joined & (set(steps) - inputs):
+            spans = [usual(name) for name in joined]
+            step = Step.of_range(min(s.low for s in spans), max(s.low + s.scale * _LEVELS for s in spans))
+            steps |= dict.fromkeys(joined, step.rescaled(step.scale * _OFF_NEAT))
+    for node in model.graph.node:
+        if node.op_type not in ("Add", "Sub"):
             continue
         names = [root(name) for name in node.input]
         total = settled(node.output[0])
@@ -126,13 +145,14 @@ def agreed_steps(model: onnx.ModelProto, ranges: Mapping[str, tuple[float, float
         other = free[-1]
         anchor = names[0] if other == names[1] else names[1]
         held = steps.get(anchor) or usual(anchor)
-        found = _agree(held, usual(other), usual(total))
+        signs = (1, 1) if node.op_type == "Add" else (1, -1) if anchor == names[0] else (-1, 1)
+        found = _agree(held, usual(other), usual(total), signs)
         if found is not None:
             steps |= {anchor: held, other: found[0], total: found[1]}
     return steps
 
 
-def _agree(anchor: Step, other: Step, total: Step) -> tuple[Step, Step] | None:
+def _agree(anchor: Step, other: Step, total: Step, signs: tuple[int, int]) -> tuple[Step, Step] | None:
     """Widen an operand and the sum until kernels add exactly; None where the scales lie too far apart."""
     ratios = anchor.scale / total.scale, other.scale / total.scale
     largest = _LEVELS * (1 + sum(ratios))  # of any term of the float32 kernel
@@ -145,7 +165,8 @@ def _agree(anchor: Step, other: Step, total: Step) -> tuple[Step, Step] | None:
         for multiplier, wide in _operands(other, wide_total, bits)
     )
     for anchor_multiplier, multiplier, wide, wide_total in itertools.islice(tries, _TRIES):
-        if not _meets_one_half(anchor, anchor_multiplier, wide, multiplier, wide_total, bits):
+        signed = anchor_multiplier * signs[0], multiplier * signs[1]
+        if not _meets_one_half(anchor, signed[0], wide, signed[1], wide_total, bits):
             return wide, wide_total
     return None
 

@@ -1,42 +1,56 @@
 """The int8 pass: static quantization into Quantize/Dequantize pairs (QDQ) from calibration data.
 
-Activations are unsigned, weights signed, symmetric and per channel, biases int32: the form that ONNX Runtime
-runs fastest on x86 and that LiteRT holds with the same integers.
+By default activations are unsigned, weights signed, symmetric and per channel, biases int32: the form that
+ONNX Runtime runs fastest on x86 and that LiteRT holds with the same integers.
 """
 
 from __future__ import annotations
 
-import difflib
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
-from onnx import numpy_helper, shape_inference
+from onnx import numpy_helper
 
 from harness.compression.agreement import agreed_steps
 from harness.compression.calibration import METHODS, Range, activation_ranges
-from harness.compression.canonical import Array, attribute, check, initializers, sort_fields
+from harness.compression.canonical import Array, attribute, initializers
 from harness.compression.passes import Feeds, PassResult
-from harness.core.errors import ModelError, UnsupportedOperator, UsageError
+from harness.compression.saturation import LARGEST, overflowing, portable_bounds, sums_in_16_bits
+from harness.compression.steps import refuse_unfit
+from harness.compression.storage import expand, lift, sizes
+from harness.compression.weights import flag_problems, output_axis, sqnr_db, tidy
+from harness.core.errors import UnsupportedOperator
+from harness.core.settings import Problems, freeze, unknown_keys
 
 if TYPE_CHECKING:
     from onnxruntime.quantization import TensorsData
 
 # Operators that ONNX Runtime and LiteRT both compute in integers; every other stays in float.
 QUANTIZED_OPERATORS = (
-    "Add", "AveragePool", "Clip", "Conv", "Flatten", "Gemm", "GlobalAveragePool", "MatMul", "MaxPool", "Mul",
-    "ReduceMean", "Relu", "Reshape", "Softmax", "Squeeze", "Transpose", "Unsqueeze",
+    "Add", "AveragePool", "Clip", "Concat", "Conv", "DepthToSpace", "Flatten", "Gemm", "GlobalAveragePool",
+    "LeakyRelu", "MatMul", "MaxPool", "Mul", "Pad", "ReduceMean", "Relu", "Reshape", "Resize", "Sigmoid",
+    "Slice", "Softmax", "SpaceToDepth", "Split", "Squeeze", "Sub", "Tanh", "Transpose", "Unsqueeze",
 )  # fmt: skip
 _WEIGHTED = frozenset({"Conv", "Gemm", "MatMul"})
-_DEFAULTS: Mapping[str, Any] = {"calibration": "minmax", "reduce_range": True}
-_CONTROL_FLOW = frozenset({"If", "Loop", "Scan", "SequenceMap"})
-_QUANTIZED_ALREADY = ("QuantizeLinear", "DequantizeLinear", "QLinear", "ConvInteger", "MatMulInteger")
+_ACTIVATIONS = {"uint8": "QUInt8", "int8": "QInt8", "uint16": "QUInt16", "int16": "QInt16"}
+
+
+@dataclass(frozen=True, slots=True)
+class QuantizeOptions:
+    """Options of ``quantize``."""
+
+    activations: str = "uint8"
+    calibration: str = "minmax"
+    per_channel: bool = True
+    portable: bool = True
 
 
 def quantize(model: onnx.ModelProto, calibration: Iterable[Feeds], options: Mapping[str, Any]) -> PassResult:
-    """Quantize a canonical float model to int8 (U8S8, per channel, QDQ).
+    """Quantize a canonical float model to int8 weights and integer activations (QDQ).
 
     Parameters
     ----------
@@ -45,48 +59,68 @@ def quantize(model: onnx.ModelProto, calibration: Iterable[Feeds], options: Mapp
     calibration : iterable of mapping
         Input name to array; read once, one feed at a time.
     options : mapping
-        ``calibration``: ``"minmax"`` (default), ``"entropy"`` or ``"percentile"``. ``reduce_range`` (default
-        true): weights of 7 bits, within [-64, 64], because u8×s8 kernels add two products in 16 saturating
-        bits on AVX2 without VNNI; false allows [-127, 127], which such a CPU computes wrongly.
+        ``activations``: ``"uint8"`` (default), ``"int8"``, ``"uint16"``, or ``"int16"`` (symmetric).
+        ``calibration``: ``"minmax"`` (default), ``"entropy"``, ``"percentile"`` or ``"mse"``.
+        ``per_channel`` (default true): a scale for each output; false: one for the layer. ``portable``
+        (default true): where two weights of a filter could overflow 16 bits on some CPU
+        (:mod:`~harness.compression.saturation`), its scale is widened until they cannot; false lets such
+        a CPU compute wrong numbers.
 
     Returns
     -------
     PassResult
-        The report holds ``bytes_before``, ``bytes_after``, ``calibration_feeds``, the nodes by operator that
-        are ``quantized`` and those left in ``float``, and ``output_quantization``: scale, zero point and
-        dtype of each output (one LSB of the output is its scale).
+        The report holds the sizes, ``calibration_feeds``, the nodes by operator that are ``quantized`` and
+        those left in ``float``; ``weights``: for each layer ``sqnr_db``, and where the scale was widened
+        ``widened_filters`` and ``sqnr_db_before``; ``overflow``: the layers that can still overflow; and
+        ``output_quantization``: scale, zero point and dtype of each output (one LSB is its scale).
     """
     from onnxruntime.quantization import QDQQuantizer, QuantType
 
-    settings = _settings(options)
-    _refuse(model)
-    ranges, count = activation_ranges(model, calibration, settings["calibration"], QUANTIZED_OPERATORS)
+    settings = freeze(options, QuantizeOptions, _problems, "quantize")
+    refuse_unfit(model, "quantize")
+    dense = expand(model)
+    _refuse_clips(dense)
+    ranges, count = activation_ranges(dense, calibration, settings.calibration, QUANTIZED_OPERATORS)
     copy = onnx.ModelProto()
-    copy.CopyFrom(model)
+    copy.CopyFrom(lift(dense) if "16" in settings.activations else dense)
     _unshare(copy)
+    overrides, weights, overflow = _weight_ranges(copy, settings)
+    if "16" not in settings.activations:
+        steps = agreed_steps(copy, ranges)
+        overrides |= {name: step.override(settings.activations) for name, step in steps.items()}
     quantizer = QDQQuantizer(
         copy,
-        per_channel=True,
-        reduce_range=settings["reduce_range"],
+        per_channel=settings.per_channel,
+        reduce_range=False,
         weight_qType=QuantType.QInt8,
-        activation_qType=QuantType.QUInt8,
+        activation_qType=getattr(QuantType, _ACTIVATIONS[settings.activations]),
         tensors_range=_tensors_data(ranges),
         nodes_to_quantize=[],
-        nodes_to_exclude=[],
+        # In integers it would be rounded down by one runtime and to the nearest by another.
+        nodes_to_exclude=[
+            n.name
+            for n in copy.graph.node
+            if n.op_type == "Resize" and attribute(n, "mode", b"") == b"linear"
+        ],
         op_types_to_quantize=list(QUANTIZED_OPERATORS),
-        extra_options={"ForceQuantizeNoInputCheck": True, "TensorQuantOverrides": _overrides(copy, ranges)},
+        extra_options={
+            "ForceQuantizeNoInputCheck": True,
+            "TensorQuantOverrides": overrides,
+            "ActivationSymmetric": settings.activations == "int16",  # TFLite knows no other
+        },
     )
     quantizer.quantize_model()
     quantizer.model.topological_sort()
-    result = _tidy(quantizer.model.model)
+    result = tidy(quantizer.model.model)
     quantized, in_float = _count(result)
     report = {
-        "bytes_before": model.ByteSize(),
-        "bytes_after": result.ByteSize(),
+        **sizes(model, result),
         "calibration_feeds": count,
-        "options": dict(settings),
+        "options": asdict(settings),
         "quantized": quantized,
         "float": in_float,
+        "weights": weights,
+        "overflow": overflow,
         "output_quantization": output_quantization(result),
     }
     return PassResult(result, report)
@@ -109,67 +143,31 @@ def output_quantization(model: onnx.ModelProto) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _settings(options: Mapping[str, Any]) -> dict[str, Any]:
-    for name in options:
-        if name not in _DEFAULTS:
-            near = difflib.get_close_matches(name, _DEFAULTS, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"use one of {sorted(_DEFAULTS)}"
-            raise UsageError(f"quantize has no option {name!r}", where=f"quantize.{name}", next_step=hint)
-    settings = {**_DEFAULTS, **options}
-    if settings["calibration"] not in METHODS:
-        raise UsageError(
-            f"{settings['calibration']!r} is not a calibration method",
-            where="quantize.calibration",
-            next_step=f"use one of {sorted(METHODS)}",
-        )
-    if not isinstance(settings["reduce_range"], bool):
-        raise UsageError("reduce_range is true or false", where="quantize.reduce_range")
-    return settings
+def _problems(table: Mapping[str, Any]) -> Problems:
+    found = unknown_keys(table, QuantizeOptions) + flag_problems(table, "per_channel", "portable")
+    for key, known in (("activations", _ACTIVATIONS), ("calibration", METHODS)):
+        if key in table and table[key] not in known:
+            found.append((key, f"is {table[key]!r}; use one of {', '.join(known)}"))
+    if "16" in str(table.get("activations")) and table.get("calibration") in ("entropy", "mse"):
+        found.append(("calibration", f"{table['calibration']} weighs 256 levels; use minmax with 16 bits"))
+    return found
 
 
-def _refuse(model: onnx.ModelProto) -> None:
-    """Raise for a model that static quantization would spoil."""
+def _refuse_clips(model: onnx.ModelProto) -> None:
+    """Raise for a Clip whose bounds static quantization would lose."""
     constants = initializers(model)
     for node in model.graph.node:
-        where = f"node {node.name!r}"
-        if node.op_type.startswith(_QUANTIZED_ALREADY):
-            raise ModelError(
-                f"the model is quantized already: it has {node.op_type}",
-                where=where,
-                next_step="give the float model",
-            )
-        if node.op_type in _CONTROL_FLOW or node.domain not in ("", "ai.onnx"):
+        if node.op_type != "Clip":
+            continue
+        bounds = [constants.get(name) for name in node.input[1:] if name]
+        low, high = ([*bounds, None, None])[:2] if len(node.input) < 2 or node.input[1] else (None, bounds[0])
+        if (low is not None and low > 0) or (high is not None and high < 0):
             raise UnsupportedOperator(
-                f"{node.op_type} cannot be quantized",
-                where=where,
-                cause="control flow and custom operators hide their values from calibration",
-                next_step="export the model without it, or leave the int8 variant out",
+                f"Clip to [{low}, {high}] cannot be quantized",
+                where=f"node {node.name!r}",
+                cause="the range of a quantized tensor always holds zero, so the bound would be lost",
+                next_step="write the bound as Add after a Clip that starts at zero",
             )
-        if node.op_type == "Clip":
-            bounds = [constants.get(name) for name in node.input[1:] if name]
-            low, high = (
-                ([*bounds, None, None])[:2] if len(node.input) < 2 or node.input[1] else (None, bounds[0])
-            )
-            if (low is not None and low > 0) or (high is not None and high < 0):
-                raise UnsupportedOperator(
-                    f"Clip to [{low}, {high}] cannot be quantized",
-                    where=where,
-                    cause="the range of a quantized tensor always holds zero, so the bound would be lost",
-                    next_step="write the bound as Add after a Clip that starts at zero",
-                )
-    for name, value in constants.items():
-        if np.issubdtype(value.dtype, np.floating) and not np.isfinite(value).all():
-            raise ModelError(
-                f"weight {name!r} holds NaN or infinity",
-                where=f"initializer {name!r}",
-                cause="training diverged, or a step before this one divided by zero",
-                next_step="train or export the model again",
-            )
-
-
-def _axis(node: onnx.NodeProto, weights: Array) -> int:
-    """Return the axis of the outputs in the weights of a Conv, Gemm or MatMul."""
-    return 0 if node.op_type == "Conv" or attribute(node, "transB", 0) else weights.ndim - 1
 
 
 def _unshare(model: onnx.ModelProto) -> None:
@@ -182,7 +180,7 @@ def _unshare(model: onnx.ModelProto) -> None:
                 continue
             role: object = None
             if node.op_type in _WEIGHTED and position:
-                role = node.name if position == 2 else _axis(node, constants[name])
+                role = node.name if position == 2 else output_axis(node, constants[name])
             if (name, role) not in copies:
                 first = not any(known == name for known, _ in copies)
                 copies[name, role] = name if first else f"{node.name}/{position}/{name}"
@@ -192,22 +190,58 @@ def _unshare(model: onnx.ModelProto) -> None:
             node.input[position] = copies[name, role]
 
 
-def _overrides(model: onnx.ModelProto, ranges: Mapping[str, Range]) -> dict[str, list[dict[str, Any]]]:
-    """Return what the quantizer would otherwise choose badly, by tensor name."""
+def _weight_ranges(
+    model: onnx.ModelProto, settings: QuantizeOptions
+) -> tuple[dict[str, list[dict[str, Any]]], dict[str, dict[str, Any]], list[str]]:
+    """Choose the ranges of the weights.
+
+    Returns
+    -------
+    dict
+        Weight to its ``TensorQuantOverrides``.
+    dict
+        Weight to what the report says of it.
+    list
+        Nodes whose weights can overflow 16 bits.
+    """
     constants = initializers(model)
     overrides: dict[str, list[dict[str, Any]]] = {}
+    report: dict[str, dict[str, Any]] = {}
+    overflow: list[str] = []
     for node in model.graph.node:
-        if node.op_type in ("Add", "Mul"):
-            # Seven bits are for weights that are multiplied and summed in pairs; these are not.
-            overrides |= {name: [{"reduce_range": False}] for name in node.input if name in constants}
-        elif node.op_type in _WEIGHTED and node.input[1] in constants:
-            weights = constants[node.input[1]]
-            axis = _axis(node, weights)
-            largest = np.abs(weights).max(axis=tuple(a for a in range(weights.ndim) if a != axis))
-            # A channel of zeros would get the scale 1, and its bias a step of the whole input scale.
-            largest[largest == 0] = largest.max() or 1.0
-            overrides[node.input[1]] = [{"axis": axis, "rmin": -bound, "rmax": bound} for bound in largest]
-    return overrides | {name: step.override for name, step in agreed_steps(model, ranges).items()}
+        if node.op_type not in _WEIGHTED or node.input[1] not in constants:
+            continue
+        name, weights = node.input[1], constants[node.input[1]]
+        axis = output_axis(node, weights)
+        largest = np.abs(weights).max(axis=tuple(a for a in range(weights.ndim) if a != axis))
+        # A channel of zeros would get the scale 1, and its bias a step of the whole input scale.
+        largest[largest == 0] = largest.max() or 1.0
+        plain = bounds = largest if settings.per_channel else np.full_like(largest, largest.max())
+        paired = sums_in_16_bits(node, weights)
+        if settings.portable and paired:
+            bounds = portable_bounds(weights, axis, plain)
+            bounds = bounds if settings.per_channel else np.full_like(bounds, bounds.max())
+        if settings.per_channel:
+            overrides[name] = [{"axis": axis, "rmin": -bound, "rmax": bound} for bound in bounds]
+        else:
+            overrides[name] = [{"rmin": -bounds[0], "rmax": bounds[0]}]
+        integers, rounded = _rounded(weights, bounds, axis)
+        report[name] = {"layer": node.name, "sqnr_db": sqnr_db(weights, rounded)}
+        if widened := int(np.count_nonzero(bounds > plain)):
+            before = sqnr_db(weights, _rounded(weights, plain, axis)[1])
+            report[name] |= {"widened_filters": widened, "filters": len(bounds), "sqnr_db_before": before}
+        if paired and overflowing(integers, axis).any():
+            overflow.append(node.name)
+    return overrides, report, overflow
+
+
+def _rounded(weights: Array, bounds: Array, axis: int) -> tuple[Array, Array]:
+    """Return weights as integers for which 127 stands for the bound of their filter, and as reals again."""
+    scale = (bounds.astype(np.float64) / LARGEST).reshape(
+        [-1 if a == axis else 1 for a in range(weights.ndim)]
+    )
+    integers = np.clip(np.rint(weights / scale), -LARGEST, LARGEST)
+    return integers, integers * scale
 
 
 def _tensors_data(ranges: Mapping[str, Range]) -> TensorsData:
@@ -215,19 +249,6 @@ def _tensors_data(ranges: Mapping[str, Range]) -> TensorsData:
 
     data = {name: (np.float32(low), np.float32(high)) for name, (low, high) in ranges.items()}
     return TensorsData(CalibrationMethod.MinMax, data)
-
-
-def _tidy(model: onnx.ModelProto) -> onnx.ModelProto:
-    del model.metadata_props[:]
-    standard = [o for o in model.opset_import if o.domain in ("", "ai.onnx")]
-    del model.opset_import[:]
-    model.opset_import.extend(standard)
-    model.producer_name, model.producer_version = "harness", ""
-    del model.graph.value_info[:]
-    sort_fields(model)
-    result = shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
-    check(result, "the quantized model")
-    return result
 
 
 def _count(model: onnx.ModelProto) -> tuple[dict[str, int], dict[str, int]]:

@@ -21,7 +21,7 @@ from harness.cache import Cache, code_sha256, key_of
 from harness.compression import model_file
 from harness.compression.canonical import canonicalise
 from harness.compression.export import export_tflite
-from harness.compression.passes import PassResult
+from harness.compression.steps import checked
 from harness.config import FLOAT32, Validation, VariantTable
 from harness.core import preprocess
 from harness.core.artifact import Artifact, File, Quantization, describe_file, verify
@@ -150,9 +150,8 @@ class Workshop:
             model = canonicalise(model)
         for step in table.recipe:
             options = {key: value for key, value in step.items() if key != "pass"}
-            result: PassResult = plugins.choose(plugins.PASSES, step["pass"])(
-                model, data.calibration_feeds(), options
-            )
+            pass_ = plugins.choose(plugins.PASSES, step["pass"])
+            result = checked(f"{name}: {step['pass']}", pass_, model, data.calibration_feeds(), options)
             model = result.model
             report.append({"pass": step["pass"], **result.report})
             steps.update(result.report.get("output_quantization", {}))

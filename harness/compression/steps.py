@@ -94,7 +94,7 @@ def refuse_unfit(model: onnx.ModelProto, pass_name: str) -> None:
             raise ModelError(
                 f"the model is quantized already: it has {node.op_type}",
                 where=where,
-                next_step=f"put {pass_name} before quantize in the recipe, or give the float model",
+                next_step="give the float model; a recipe quantizes in its last step",
             )
         if node.op_type in _CONTROL_FLOW or node.domain not in ("", "ai.onnx"):
             raise UnsupportedOperator(

@@ -13,6 +13,7 @@ from harness import config
 from harness.config import TargetTable, Validation, load_validation, read_toml
 from harness.core.errors import ConfigurationError, UsageError
 from harness.core.measurement import UNITS
+from harness.prepare import variant_names
 
 LEAST: dict[str, Any] = {"model": {"name": "m", "file": "m.onnx"}, "data": {"path": "d.npz"}}
 
@@ -32,7 +33,10 @@ def test_the_shipped_example_is_read() -> None:
     validation, folder = load_validation(config.shipped_folder("models") / "digits")
     assert validation.model.name == "digits"
     assert folder.name == "digits"
-    assert validation.variant_names == ("float32", "int8")
+    assert variant_names(validation, ()) == ("float32", "int8")
+    assert variant_names(validation, ("pruned-50",)) == ("pruned-50",)
+    assert variant_names(validation, ("all",)) == validation.variant_names
+    assert len(validation.variant_names) > 2
     assert {gate.name for gate in validation.gates} >= {"latency p99", "deterministic"}
     assert validation.inconsistencies() == []
 

@@ -12,13 +12,18 @@ from types import MappingProxyType
 
 import onnx
 
-from harness.compression.export.emitter import Emitter, Operator
-from harness.compression.export.graph import Graph, read_graph
+from harness.compression.export.emitter import Emitter
+from harness.compression.export.graph import read_graph
+from harness.compression.export.kinds import RUNTIMES, Runtime
 from harness.compression.export.layout import Layout, channels_last, plain
 from harness.compression.export.operators import FOLLOWS_LAYOUT, HANDLERS, WANTS_CHANNELS_LAST
+from harness.compression.export.parts import Graph
+from harness.compression.export.readback import Operator, read_operators
 from harness.compression.export.schema import load_schema
+from harness.compression.storage import expand
+from harness.core.errors import UsageError
 
-__all__ = ["Operator", "TfliteExport", "export_tflite"]
+__all__ = ["Operator", "TfliteExport", "export_tflite", "float_layers"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +38,7 @@ class TfliteExport:
         Tensor name to the axes by which the ONNX tensor is transposed to get the file's:
         ``file_input = onnx_input.transpose(permutation)``. A tensor that is not transposed is not named.
     operators : tuple of Operator
-        In the order of execution.
+        What the file holds, read back from its bytes, in the order of execution.
     """
 
     data: bytes
@@ -42,15 +47,30 @@ class TfliteExport:
     operators: tuple[Operator, ...]
 
 
-def export_tflite(model: onnx.ModelProto, *, name: str) -> TfliteExport:
+def float_layers(export: TfliteExport) -> tuple[str, ...]:
+    """Return the ONNX nodes of a quantized model that the file computes in float, in order of execution."""
+    return tuple(
+        dict.fromkeys(
+            operator.layer
+            for operator in export.operators
+            if operator.dtype == "float32" and operator.kind != "QUANTIZE"
+        )
+    )
+
+
+def export_tflite(model: onnx.ModelProto, *, name: str, runtime: Runtime = "litert") -> TfliteExport:
     """Write a model as a TFLite file.
 
     Parameters
     ----------
     model : onnx.ModelProto
-        Canonical float model, or what the quantize pass made of it.
+        Canonical float model, or what a pass made of it; packed weights are written dense, for TFLite has no
+        form of them.
     name : str
         Written into the file as its description.
+    runtime : {"litert", "tflite-2.14"}
+        The oldest runtime that must open the file; tflite-runtime 2.14 lacks some operator versions, in place
+        of which others with the same integers are written.
 
     Raises
     ------
@@ -58,9 +78,16 @@ def export_tflite(model: onnx.ModelProto, *, name: str) -> TfliteExport:
         An operator, or a form of it, for which there is no handler.
     TargetUnavailable
         The TFLite schema is not installed.
+    UsageError
+        An unknown runtime.
     """
-    graph = read_graph(model)
-    emitter = Emitter(graph, load_schema())
+    if runtime not in RUNTIMES:
+        raise UsageError(
+            f"{runtime!r} is not a TFLite runtime", where="runtime", next_step=f"use one of {list(RUNTIMES)}"
+        )
+    graph = read_graph(expand(model))
+    schema = load_schema()
+    emitter = Emitter(graph, schema, runtime)
     for name_ in graph.inputs:
         value = graph.values[name_]
         rank = len(value.shape)
@@ -71,11 +98,12 @@ def export_tflite(model: onnx.ModelProto, *, name: str) -> TfliteExport:
         emitter.node = node
         HANDLERS[node.op](node, emitter)
     outputs = {output: emitter.output(output) for output in graph.outputs}
+    data = emitter.finish(name)
     return TfliteExport(
-        emitter.finish(name),
+        data,
         _permutations({name_: emitter.layout(name_) for name_ in graph.inputs}),
         _permutations(outputs),
-        tuple(emitter.operators),
+        read_operators(schema, data, emitter.layers),
     )
 
 

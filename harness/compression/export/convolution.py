@@ -1,4 +1,4 @@
-"""Handlers of convolutions, matrix products and pools."""
+"""Handlers of convolutions and pools."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ from dataclasses import replace
 import numpy as np
 
 from harness.compression.export.emitter import Emitter
-from harness.compression.export.graph import Array, Node, Quantization, Shape
-from harness.compression.export.layout import channels_last, plain
+from harness.compression.export.layout import as_vector, channels_last, static
+from harness.compression.export.parts import Node, Shape
+from harness.compression.export.products import bias_of
 
 Pads = tuple[tuple[int, int], ...]
-# FULLY_CONNECTED: the first versions that hold per-channel scales, and that keep the leading axes.
-_PER_CHANNEL_VERSION, _KEEP_AXES_VERSION = 12, 5
 
 
 def conv(node: Node, emitter: Emitter) -> None:
@@ -34,82 +33,65 @@ def conv(node: Node, emitter: Emitter) -> None:
     order, axis = ((1, 2, 3, 0), 3) if depthwise else ((0, 2, 3, 1), 0)
     quantization = weights.quantization and replace(weights.quantization, axis=axis)
     filters = emitter.constant(weights.name, weights.data.transpose(order), quantization)
-    tensors = [source, filters, _bias(node, emitter, outputs)]
+    tensors = [source, filters, bias_of(node, emitter, outputs)]
     result = emitter.add(emitter.value(node.outputs[0]), channels_last(4))
     if depthwise:
         version = None if weights.quantization else 2 if max(dilations) > 1 else 1
         settings["depthMultiplier"] = outputs // group
-        emitter.emit(
-            "DEPTHWISE_CONV_2D", tensors, result, "DepthwiseConv2DOptions", settings, version=version
-        )
+        emitter.emit("DEPTHWISE_CONV_2D", tensors, result, settings, version=version)
     else:
         version = 6 if group > 1 else None
-        emitter.emit("CONV_2D", tensors, result, "Conv2DOptions", settings, version=version)
+        emitter.emit("CONV_2D", tensors, result, settings, version=version)
 
 
-def gemm(node: Node, emitter: Emitter) -> None:
-    """Gemm with constant weights: x @ w.T + b."""
-    weights = emitter.data(node.inputs[1])
-    scaled = node.attribute("alpha", 1.0) != 1.0 or node.attribute("beta", 1.0) != 1.0
-    if weights is None or node.attribute("transA", 0) or scaled:
-        node.refuse("only constant weights, alpha = beta = 1 and no transA are known; canonicalise the model")
-    _fully_connected(node, emitter, weights if node.attribute("transB", 0) else weights.T)
-
-
-def matmul(node: Node, emitter: Emitter) -> None:
-    """MatMul, with constant weights of two axes or between two values."""
-    weights = emitter.data(node.inputs[1])
-    if weights is not None and weights.ndim == 2 and emitter.data(node.inputs[0]) is None:
-        _fully_connected(node, emitter, weights.T)
+def conv_transpose(node: Node, emitter: Emitter) -> None:
+    """ConvTranspose with constant weights: the whole of it, of which ``pads`` cuts off the edges."""
+    weights, source = emitter.value(node.inputs[1]), emitter.value(node.inputs[0])
+    result = emitter.value(node.outputs[0])
+    if weights.data is None or weights.data.ndim != 4 or node.attribute("group", 1) != 1:
+        node.refuse("only two space axes, one group and constant weights are known")
+    if max(node.attribute("dilations", [1])) > 1 or node.attribute("auto_pad", "NOTSET") != "NOTSET":
+        node.refuse("dilations and automatic padding are not known")
+    space, cut = source.shape[2:], result.shape[2:]
+    if None in space or None in cut:
+        node.refuse("its image has a dynamic extent; fix it under [shapes]")
+    outputs, *kernel = weights.data.shape[1:]
+    strides, pads = node.attribute("strides", [1, 1]), node.attribute("pads", [0, 0, 0, 0])
+    extents = static(cut)
+    whole = [s * (n - 1) + k for s, n, k in zip(strides, static(space), kernel, strict=True)]
+    whole = [max(w, p + n) for w, p, n in zip(whole, pads[:2], extents, strict=True)]  # output_padding
+    settings: dict[str, object] = {"padding": "VALID", "strideH": strides[0], "strideW": strides[1]}
+    settings["fusedActivationFunction"] = node.activation
+    tensor = emitter.get(node.inputs[0], channels_last(4))
+    quantization = weights.quantization and replace(weights.quantization, axis=0)
+    filters = emitter.constant(weights.name, weights.data.transpose(1, 2, 3, 0), quantization)
+    bias = bias_of(node, emitter, outputs)
+    shape = (source.shape[0], *whole, outputs)
+    tensors = [_shape_tensor(node, emitter, tensor, shape), filters, tensor, bias]
+    version = 4 if node.activation != "NONE" else None  # the first that clamps its own output
+    if whole == extents:
+        emitter.emit(
+            "TRANSPOSE_CONV", tensors, emitter.add(result, channels_last(4)), settings, version=version
+        )
         return
-    ranks = [len(emitter.value(name).shape) for name in node.inputs]
-    if min(ranks) < 2:
-        node.refuse("an operand is a vector")
-    tensors = [emitter.get(name, plain(rank)) for name, rank in zip(node.inputs, ranks, strict=True)]
-    result = emitter.add(emitter.value(node.outputs[0]), plain(max(ranks)))
-    emitter.emit("BATCH_MATMUL", tensors, result, "BatchMatMulOptions")
+    full = emitter.temporary(f"{result.name}/whole", shape, result)
+    emitter.emit("TRANSPOSE_CONV", tensors, full, settings, version=version)
+    first = [0, *pads[:2], 0]
+    last = [0, *(p + n for p, n in zip(pads[:2], extents, strict=True)), outputs]
+    numbers = [emitter.constant(f"{node.name}/cut", as_vector(v)) for v in (first, last, [1, 1, 1, 1])]
+    target = emitter.add(result, channels_last(4))
+    emitter.emit("STRIDED_SLICE", [full, *numbers], target, {"beginMask": 1, "endMask": 1})
 
 
-def _fully_connected(node: Node, emitter: Emitter, weights: Array) -> None:
-    """Add FULLY_CONNECTED with weights (out, in), their columns in the order in which the input lies."""
-    value, result = emitter.value(node.inputs[1]), emitter.value(node.outputs[0])
-    layout = emitter.layout(node.inputs[0])
-    if layout.features:
-        weights = weights[:, layout.feature_order]
-        source = emitter.get(node.inputs[0])
-    else:
-        source = emitter.get(node.inputs[0], plain(len(layout.axes)))
-    quantization = value.quantization and replace(value.quantization, axis=0)
-    filters = emitter.constant(value.name, weights, quantization)
-    kept = len(result.shape) > 2
-    version = _KEEP_AXES_VERSION if kept else None
-    if quantization and quantization.per_channel:
-        version = _PER_CHANNEL_VERSION
-    emitter.emit(
-        "FULLY_CONNECTED",
-        [source, filters, _bias(node, emitter, len(weights))],
-        emitter.add(result, plain(len(result.shape))),
-        "FullyConnectedOptions",
-        {"keepNumDims": kept, "fusedActivationFunction": node.activation},
-        version=version,
-    )
-
-
-def _bias(node: Node, emitter: Emitter, outputs: int) -> int:
-    """Return the bias (out,), of zeros where there is none: not every kernel does without."""
-    weights = emitter.value(node.inputs[1])
-    if len(node.inputs) > 2 and node.inputs[2]:
-        bias = emitter.value(node.inputs[2])
-        if bias.data is None or bias.data.shape != (outputs,):
-            node.refuse(f"its bias is not a constant of shape ({outputs},)")
-        return emitter.constant(bias.name, bias.data, bias.quantization)
-    if weights.quantization is None:
-        return emitter.constant(f"{node.name}/bias", np.zeros(outputs, np.float32))
-    source = emitter.value(node.inputs[0]).quantization
-    assert source is not None
-    scale = (source.scale * weights.quantization.scale).astype(np.float32)
-    quantization = Quantization(scale, np.zeros(scale.size, np.int64))
-    return emitter.constant(f"{node.name}/bias", np.zeros(outputs, np.int32), quantization)
+def _shape_tensor(node: Node, emitter: Emitter, tensor: int, shape: Shape) -> int:
+    """Return a shape as a tensor, its batch that of ``tensor`` where it is dynamic."""
+    if shape[0] is not None:
+        return emitter.constant(f"{node.name}/shape", as_vector(static(shape)))
+    extents = emitter.apply("SHAPE", [tensor], (4,), {"outType": "INT32"}, dtype=np.int32)
+    numbers = [emitter.constant(f"{node.name}/batch", as_vector([n])) for n in (0, 1, 1)]
+    batch = emitter.apply("STRIDED_SLICE", [extents, *numbers], (1,), dtype=np.int32)
+    rest = emitter.constant(f"{node.name}/shape", as_vector(static(shape[1:])))
+    return emitter.apply("CONCATENATION", [batch, rest], (4,), {"axis": 0}, dtype=np.int32)
 
 
 def max_pool(node: Node, emitter: Emitter) -> None:
@@ -138,7 +120,7 @@ def _pool(node: Node, emitter: Emitter, kind: str, fill: float) -> None:
         "filterHeight": kernel[0], "filterWidth": kernel[1],
         "fusedActivationFunction": node.activation,
     }  # fmt: skip
-    emitter.emit_keeping_scale(kind, [source], node, channels_last(4), "Pool2DOptions", settings)
+    emitter.emit_keeping_scale(kind, [source], node, channels_last(4), settings)
 
 
 def _padded(
@@ -173,13 +155,13 @@ def _padded(
     tensors = [source, emitter.constant(f"{value.name}/pads", np.asarray(widths, np.int32))]
     zero_is_lowest = value.quantization is not None and value.quantization.zero_point[0] == -128
     if fill == 0.0 or zero_is_lowest:
-        emitter.emit("PAD", tensors, result, "PadOptions")
+        emitter.emit("PAD", tensors, result)
         return result, "VALID"
     lowest = (
         np.array([-128], np.int8) if value.quantization else np.array([np.finfo(np.float32).min], np.float32)
     )
     tensors.append(emitter.constant(f"{value.name}/lowest", lowest, value.quantization))
-    emitter.emit("PADV2", tensors, result, "PadV2Options")
+    emitter.emit("PADV2", tensors, result)
     return result, "VALID"
 
 

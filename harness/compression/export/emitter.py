@@ -3,39 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.compression.export.graph import Array, Graph, Node, Quantization, Shape, Value
+from harness.compression.export.kinds import OPTIONS, Runtime, knows
+from harness.compression.export.kinds import version as usual_version
 from harness.compression.export.layout import Layout, as_vector, moves_only_ones, plain, signature, static
+from harness.compression.export.parts import Array, Graph, Node, Quantization, Shape, Value
 from harness.compression.export.schema import AlignedBuffer, serialise, tensor_type
 
-# Operator versions that hold int8 tensors; float ones, and those not named here, are version 1.
-_INT8_VERSIONS = {
-    "CONV_2D": 3, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 4, "MAXIMUM": 2, "MINIMUM": 2, "RESHAPE": 1,
-    "RELU_N1_TO_1": 1, "QUANTIZE": 1, "BATCH_MATMUL": 2,
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
+
+# Fields of the options tables that take a name, and the schema's enumeration that numbers it.
+_ENUMERATED = {
+    "fusedActivationFunction": "ActivationFunctionType", "mode": "MirrorPadMode", "padding": "Padding",
+    "inDataType": "TensorType", "outDataType": "TensorType", "outputType": "TensorType",
+    "outType": "TensorType",
 }  # fmt: skip
-_INT8_VERSION = 2
-
-
-@dataclass(frozen=True, slots=True)
-class Operator:
-    """An operator of the file: kind and dtype it really computes in, and the ONNX node it came from."""
-
-    kind: str
-    dtype: str
-    layer: str
 
 
 class Emitter:
     """A TFLite file in the making."""
 
-    def __init__(self, graph: Graph, schema: ModuleType) -> None:
+    def __init__(self, graph: Graph, schema: ModuleType, runtime: Runtime = "litert") -> None:
         self.graph = graph
-        self.operators: list[Operator] = []
+        self.runtime = runtime
+        self.layers: list[str] = []  # the ONNX node of each operator
         self.node: Node | None = None
         self._schema = schema
         self._buffers = [AlignedBuffer(schema)]  # by rule the first one is empty
@@ -97,6 +94,32 @@ class Emitter:
             stored[layout] = self._convert(value, next(iter(stored)), layout)
         return stored[layout]
 
+    def whole(self, name: str) -> tuple[int, Layout]:
+        """Return the tensor of a value and its layout, with nothing flattened askew."""
+        layout = self.layout(name)
+        if layout.features:
+            layout = plain(len(layout.axes))
+        return self.get(name, layout), layout
+
+    def integers(self, node: Node, position: int) -> list[int] | None:
+        """Return a constant operand that holds numbers (axes, bounds, widths), None where it is absent."""
+        if len(node.inputs) <= position or not node.inputs[position]:
+            return None
+        data = self.data(node.inputs[position])
+        if data is None:
+            node.refuse(f"its input {node.inputs[position]!r} is computed by the model")
+        return [int(number) for number in data.reshape(-1)]
+
+    def number(self, node: Node, position: int) -> float:
+        """Return a constant operand that holds one real number, 0 where it is absent."""
+        if len(node.inputs) <= position or not node.inputs[position]:
+            return 0.0
+        value = self.value(node.inputs[position])
+        if value.data is None:
+            node.refuse(f"its input {value.name!r} is computed by the model")
+        real = value.data if value.quantization is None else value.quantization.real(value.data)
+        return float(real.reshape(-1)[0])
+
     def _convert(self, value: Value, source: Layout, target: Layout) -> int:
         tensor = self._stored[value.name][source]
         shape = source.shape(value.shape)
@@ -119,7 +142,7 @@ class Emitter:
     def _transpose(self, tensor: int, order: tuple[int, ...], shape: Shape, value: Value) -> int:
         result = self.temporary(f"{value.name}/transposed", shape, value)
         order_tensor = self.constant(f"{value.name}/order", as_vector(list(order)))
-        self.emit("TRANSPOSE", [tensor, order_tensor], result, "TransposeOptions")
+        self.emit("TRANSPOSE", [tensor, order_tensor], result)
         return result
 
     def reshape(self, tensor: int, shape: Shape, value: Value, result: int | None = None) -> int:
@@ -130,9 +153,7 @@ class Emitter:
             result = self.temporary(f"{value.name}/reshaped", shape, value)
         new_shape = signature(shape)
         shape_tensor = self.constant(f"{value.name}/shape", as_vector(new_shape))
-        self.emit(
-            "RESHAPE", [tensor, shape_tensor], result, "ReshapeOptions", {"newShape": as_vector(new_shape)}
-        )
+        self.emit("RESHAPE", [tensor, shape_tensor], result, {"newShape": as_vector(new_shape)})
         return result
 
     # Tensors
@@ -177,8 +198,7 @@ class Emitter:
         self,
         kind: str,
         inputs: list[int],
-        output: int,
-        options: str = "",
+        outputs: int | list[int],
         settings: Mapping[str, object] | None = None,
         *,
         version: int | None = None,
@@ -191,35 +211,73 @@ class Emitter:
             Name in the schema's ``BuiltinOperator``.
         inputs : list of int
             Tensor indices.
-        output : int
-            Tensor index.
-        options : str
-            Name of the options table.
+        outputs : int or list of int
+            Tensor indices.
         settings : mapping, optional
-            Fields of that table; activations and paddings by their names.
+            Fields of its options table; enumerated ones by their names.
         version : int, optional
             Operator version where it is not the usual one of the dtype.
         """
         schema = self._schema
-        integer = self._tensors[inputs[0]].type == schema.TensorType.INT8
         if version is None:
-            version = _INT8_VERSIONS.get(kind, _INT8_VERSION) if integer else 1
+            tensors = [self._tensors[index] for index in inputs]
+            integer = any(tensor.type == schema.TensorType.INT8 for tensor in tensors)
+            rank = max(len(tensor.shape) for tensor in tensors)
+            version = usual_version(kind, integer=integer, rank=rank)
+        if self.node is not None and not knows(self.runtime, kind, version):
+            self.node.refuse(f"{self.runtime} lacks version {version} of {kind}")
         operator = schema.OperatorT()
         operator.opcodeIndex = self._codes.setdefault((kind, version), len(self._codes))
-        operator.inputs, operator.outputs = as_vector(inputs), as_vector([output])
-        if options:
-            operator.builtinOptionsType = getattr(schema.BuiltinOptions, options)
-            operator.builtinOptions = getattr(schema, f"{options}T")()
+        operator.inputs = as_vector(inputs)
+        operator.outputs = as_vector([outputs] if isinstance(outputs, int) else outputs)
+        if kind in OPTIONS:
+            operator.builtinOptionsType = getattr(schema.BuiltinOptions, OPTIONS[kind])
+            operator.builtinOptions = getattr(schema, f"{OPTIONS[kind]}T")()
             for name, setting in (settings or {}).items():
                 number = setting
-                if name == "fusedActivationFunction":
-                    number = getattr(schema.ActivationFunctionType, str(setting))
-                elif name == "padding":
-                    number = getattr(schema.Padding, str(setting))
+                if isinstance(setting, str):
+                    number = getattr(getattr(schema, _ENUMERATED[name]), setting)
                 setattr(operator.builtinOptions, name, number)
         self._operators.append(operator)
-        dtype = "int8" if integer else "float32"
-        self.operators.append(Operator(kind, dtype, self.node.name if self.node else ""))
+        self.layers.append(self.node.name if self.node else "")
+
+    def apply(
+        self,
+        kind: str,
+        inputs: list[int],
+        shape: Shape,
+        settings: Mapping[str, object] | None = None,
+        *,
+        like: Value | None = None,
+        dtype: DTypeLike = np.float32,
+    ) -> int:
+        """Add one step of an operator that takes several; its result is of a dtype, or ``like`` a value."""
+        return self.apply_many(kind, inputs, [shape], settings, like=like, dtype=dtype)[0]
+
+    def apply_many(
+        self,
+        kind: str,
+        inputs: list[int],
+        shapes: list[Shape],
+        settings: Mapping[str, object] | None = None,
+        *,
+        like: Value | None = None,
+        dtype: DTypeLike = np.float32,
+    ) -> list[int]:
+        """Add a step that has several results, as :meth:`apply` does."""
+        like = like or Value("", (), np.dtype(dtype))
+        name = f"{self.node.name if self.node else ''}/{kind.lower()}"
+        results = [self.temporary(name, shape, like) for shape in shapes]
+        self.emit(kind, inputs, results, settings)
+        return results
+
+    def rescale(self, tensor: int, value: Value, layout: Layout, target: Quantization | None) -> int:
+        """Return the tensor of a quantized value on another scale."""
+        if value.quantization is None or value.quantization.same_as(target):
+            return tensor
+        return self.apply(
+            "QUANTIZE", [tensor], layout.shape(value.shape), like=replace(value, quantization=target)
+        )
 
     def emit_keeping_scale(
         self,
@@ -227,17 +285,20 @@ class Emitter:
         inputs: list[int],
         node: Node,
         layout: Layout,
-        options: str = "",
         settings: Mapping[str, object] | None = None,
     ) -> None:
         """Add an operator that leaves the integers as they are, and rescale after it if need be."""
-        source, target = self.value(node.inputs[0]), self.value(node.outputs[0])
-        if source.quantization is None or source.quantization.same_as(target.quantization):
-            self.emit(kind, inputs, self.add(target, layout), options, settings)
-            return
-        middle = self.temporary(f"{target.name}/unscaled", layout.shape(target.shape), source)
-        self.emit(kind, inputs, middle, options, settings)
-        self.emit("QUANTIZE", [middle], self.add(target, layout), "QuantizeOptions", version=2)
+        source, results, after = self.value(node.inputs[0]), [], []
+        for target in map(self.value, node.outputs):
+            if source.quantization is None or source.quantization.same_as(target.quantization):
+                results.append(self.add(target, layout))
+                continue
+            shape = layout.shape(target.shape)
+            results.append(self.temporary(f"{target.name}/unscaled", shape, source))
+            after.append((results[-1], target))
+        self.emit(kind, inputs, results, settings)
+        for middle, target in after:
+            self.emit("QUANTIZE", [middle], self.add(target, layout))
 
     # The file
 

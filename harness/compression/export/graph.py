@@ -1,99 +1,24 @@
-"""Reads an ONNX model as the writer wants it: constants known, activations fused, quantization on the values.
-
-A Quantize/Dequantize pair is no operator but a note on a tensor: where every input of an operator comes
-out of DequantizeLinear and its output only goes into QuantizeLinear, it works on the integers. The same
-rule makes ONNX Runtime choose its integer kernels.
-"""
+"""Reads an ONNX model as the writer wants it: constants known, patterns fused, quantization on the values."""
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, NoReturn, TypeVar, cast
+from dataclasses import replace
 
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper, shape_inference
 
-from harness.core.errors import ModelError, UnsupportedOperator
-
-Array = np.ndarray[Any, Any]
-Shape = tuple[int | None, ...]
-T = TypeVar("T")
+from harness.compression.export.integers import note_quantization, take_integers
+from harness.compression.export.parts import Graph, Node, Value, users_of
+from harness.compression.export.patterns import fuse_patterns
+from harness.core.errors import ModelError
 
 # Operators whose TFLite form can clamp its own output.
-_FUSES_ACTIVATION = frozenset({"Conv", "Gemm", "MatMul", "Add", "Mul", "MaxPool", "AveragePool"})
+_FUSES_ACTIVATION = frozenset(
+    {"Add", "AveragePool", "Conv", "ConvTranspose", "Div", "Gemm", "MatMul", "MaxPool", "Mul", "Sub"}
+)
 _FUSED_BOUNDS = {(0.0, np.inf): "RELU", (0.0, 6.0): "RELU6", (-1.0, 1.0): "RELU_N1_TO_1"}
-
-
-@dataclass(frozen=True, slots=True)
-class Quantization:
-    """real = scale × (integer − zero_point); along ``axis`` where there are several scales."""
-
-    scale: Array
-    zero_point: Array
-    axis: int = 0
-
-    @property
-    def per_channel(self) -> bool:
-        """Whether there is a scale for each channel."""
-        return self.scale.size > 1
-
-    def same_as(self, other: Quantization | None) -> bool:
-        """Whether the same integer stands for the same real value."""
-        return (
-            other is not None
-            and np.array_equal(self.scale, other.scale)
-            and np.array_equal(self.zero_point, other.zero_point)
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Value:
-    """A tensor of the graph: its ONNX shape (None: dynamic), and its data where it is constant."""
-
-    name: str
-    shape: Shape
-    dtype: np.dtype[Any]
-    quantization: Quantization | None = None
-    data: Array | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Node:
-    """An operator; ``activation`` is the clamp that was fused into it, in TFLite's word."""
-
-    op: str
-    name: str
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    attributes: Mapping[str, Any] = field(default_factory=dict)
-    activation: str = "NONE"
-
-    def attribute(self, name: str, default: T) -> T:
-        """Return an attribute, or the default of the standard where it is absent."""
-        return cast("T", self.attributes.get(name, default))
-
-    def refuse(self, why: str) -> NoReturn:
-        """Raise the error that says which operator cannot be written, and the ways out."""
-        raise UnsupportedOperator(
-            f"the TFLite writer cannot hold {self.op}: {why}",
-            where=f"node {self.name!r}",
-            cause="an operator, or a form of it, that the exact writer has no rule for",
-            next_step="run this variant on another backend (onnxruntime, openvino), "
-            "or name a prebuilt .tflite in validation.toml",
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Graph:
-    """A model: nodes in the order of execution, every value by name."""
-
-    nodes: tuple[Node, ...]
-    values: Mapping[str, Value]
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
 
 
 def read_graph(model: onnx.ModelProto) -> Graph:
@@ -110,9 +35,10 @@ def read_graph(model: onnx.ModelProto) -> Graph:
     inputs = tuple(value.name for value in model.graph.input if values[value.name].data is None)
     outputs = tuple(value.name for value in model.graph.output)
     nodes = _forward_identities(nodes, values, outputs)
+    nodes = fuse_patterns(nodes, values, outputs)
     nodes = _fuse_activations(nodes, values, outputs)
-    _note_quantization(nodes, values)
-    nodes = _take_integers(nodes, values, outputs)
+    note_quantization(nodes, values)
+    nodes = take_integers(nodes, values, outputs)
     return Graph(tuple(_live(nodes, outputs)), values, inputs, outputs)
 
 
@@ -157,14 +83,6 @@ def _plain(attribute: object) -> object:
     return attribute.decode() if isinstance(attribute, bytes) else attribute
 
 
-def _users(nodes: list[Node]) -> dict[str, list[Node]]:
-    users: dict[str, list[Node]] = defaultdict(list)
-    for node in nodes:
-        for name in node.inputs:
-            users[name].append(node)
-    return users
-
-
 def _forward_identities(
     nodes: list[Node], values: Mapping[str, Value], outputs: tuple[str, ...]
 ) -> list[Node]:
@@ -198,7 +116,7 @@ def bounds(node: Node, values: Mapping[str, Value]) -> tuple[float, float]:
 
 
 def _fuse_activations(nodes: list[Node], values: Mapping[str, Value], outputs: tuple[str, ...]) -> list[Node]:
-    users = _users(nodes)
+    users = users_of(nodes)
     fused: dict[str, tuple[str, str]] = {}
     absorbed = set()
     makers = {name: node for node in nodes for name in node.outputs}
@@ -217,89 +135,6 @@ def _fuse_activations(nodes: list[Node], values: Mapping[str, Value], outputs: t
         for node in nodes
         if node.name not in absorbed
     ]
-
-
-def _note_quantization(nodes: list[Node], values: dict[str, Value]) -> None:
-    """Write scale and zero point on every integer tensor; unsigned ones become int8, the same reals."""
-    for node in nodes:
-        if node.op not in ("QuantizeLinear", "DequantizeLinear"):
-            continue
-        name = node.outputs[0] if node.op == "QuantizeLinear" else node.inputs[0]
-        value = values[name]
-        if value.quantization is not None:
-            continue
-        scale = values[node.inputs[1]].data
-        zero_point = values[node.inputs[2]].data if len(node.inputs) > 2 else np.zeros(1, value.dtype)
-        if scale is None or zero_point is None:
-            node.refuse("its scale or zero point is computed by the model")
-        if value.dtype not in (np.uint8, np.int8, np.int32):
-            node.refuse(f"quantization to {value.dtype}")
-        shift = 128 if value.dtype == np.uint8 else 0
-        zero_points = np.broadcast_to(
-            zero_point.reshape(-1).astype(np.int64) - shift, scale.reshape(-1).shape
-        )
-        axis = node.attribute("axis", 1) % max(len(value.shape), 1)
-        quantization = Quantization(
-            scale.reshape(-1).astype(np.float32), zero_points, axis if scale.size > 1 else 0
-        )
-        data = value.data
-        if data is not None and shift:
-            data = (data.astype(np.int16) - shift).astype(np.int8)
-        dtype = np.dtype(np.int8) if shift else value.dtype
-        values[name] = replace(value, dtype=dtype, quantization=quantization, data=data)
-
-
-def _take_integers(nodes: list[Node], values: dict[str, Value], outputs: tuple[str, ...]) -> list[Node]:
-    """Let operators between Dequantize and Quantize work on the integers themselves."""
-    users = _users(nodes)
-    integer_of = {n.outputs[0]: n.inputs[0] for n in nodes if n.op == "DequantizeLinear"}
-
-    def quantized(node: Node) -> Node | None:
-        quantizers = users[node.outputs[0]]
-        if node.outputs[0] in outputs or not quantizers or any(q.op != "QuantizeLinear" for q in quantizers):
-            return None
-        inputs = []
-        for position, name in enumerate(node.inputs):
-            value = values.get(name)
-            parameter = not name or (position and value is not None and value.data is not None)
-            if name in integer_of:
-                inputs.append(integer_of[name])
-            elif parameter and (node.op in ("Clip",) or value is None or value.dtype != np.float32):
-                inputs.append(name)
-            else:
-                return None
-        return replace(node, inputs=tuple(inputs), outputs=(quantizers[0].outputs[0],))
-
-    taken: dict[str, str] = {}
-    result = []
-    for node in nodes:
-        made = None if node.op in ("QuantizeLinear", "DequantizeLinear") else quantized(node)
-        if made is not None:
-            taken[node.outputs[0]] = made.outputs[0]
-            result.append(made)
-        elif node.op == "DequantizeLinear" and values[node.inputs[0]].data is not None:
-            values[node.outputs[0]] = _dequantized(values[node.inputs[0]], node.outputs[0])
-        elif node.op == "QuantizeLinear" and node.inputs[0] in taken:
-            if taken[node.inputs[0]] != node.outputs[0]:  # a second pair on the same tensor
-                result.append(replace(node, inputs=(taken[node.inputs[0]],)))
-        elif node.op in ("QuantizeLinear", "DequantizeLinear"):
-            result.append(replace(node, inputs=node.inputs[:1]))
-        else:
-            result.append(node)
-    return result
-
-
-def _dequantized(value: Value, name: str) -> Value:
-    """Return a quantized constant in float: for an operator that is left in float."""
-    assert value.data is not None
-    assert value.quantization is not None
-    shape = [1] * value.data.ndim
-    if value.quantization.per_channel:
-        shape[value.quantization.axis] = -1
-    scale = value.quantization.scale.reshape(shape if value.data.ndim else ())
-    zero_point = value.quantization.zero_point.reshape(shape if value.data.ndim else ())
-    data = ((value.data.astype(np.int64) - zero_point) * scale).astype(np.float32)
-    return Value(name, data.shape, data.dtype, data=data)
 
 
 def _live(nodes: list[Node], outputs: tuple[str, ...]) -> list[Node]:

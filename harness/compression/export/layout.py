@@ -6,13 +6,14 @@ layout that its maker gave it, and is transposed only where a reader needs anoth
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from math import prod
 from typing import Any
 
 import numpy as np
 
-from harness.compression.export.graph import Array, Shape
+from harness.compression.export.parts import Array, Shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,11 @@ class Layout:
         if self.features and full.shape[-1] > 1:
             full = full[..., self.feature_order]
         return np.ascontiguousarray(full)
+
+    def without(self, axes: Collection[int]) -> Layout:
+        """Return the order that is left when axes (not negative) are taken out."""
+        left = [axis for axis in self.axes if axis not in axes]
+        return Layout(tuple(sorted(left).index(axis) for axis in left))
 
     def position(self, axis: int) -> int:
         """Return where an ONNX axis lies in the file."""

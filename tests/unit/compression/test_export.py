@@ -179,7 +179,7 @@ def test_float_operator_between_integer_ones_is_told() -> None:
 @pytest.mark.parametrize(
     ("nodes", "words"),
     [
-        ([node("Erf", ["x"], ["y"], name="odd")], ["Erf", "odd", "prebuilt", "onnxruntime"]),
+        ([node("Hardmax", ["x"], ["y"], name="odd")], ["Hardmax", "odd", "prebuilt", "onnxruntime"]),
         (
             [
                 node(

@@ -1,0 +1,310 @@
+"""The weights of a model: which they are, and the passes that store them in fewer bits but compute in float.
+
+``symbols`` rounds them to n equally spaced levels over their range, ``weight_only`` to int4 or int8 with a
+scale for each block of a filter. No calibration data is read.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import shape_inference
+
+from harness.compression.canonical import Array, attribute, check, initializers, sort_fields
+from harness.compression.passes import Feeds, PassResult
+from harness.compression.steps import refuse_unfit
+from harness.compression.storage import Packed, from_blocks, from_codebook, sizes, store
+from harness.core.errors import ModelError, UsageError
+from harness.core.settings import Problems, freeze, is_whole, unknown_keys
+
+# Positions of the weights among the inputs. Biases are few and precious: they stay in float.
+_WEIGHT_INPUTS: Mapping[str, tuple[int, ...]] = {
+    "Conv": (1,), "ConvTranspose": (1,), "Gemm": (1,), "MatMul": (0, 1), "Gather": (0,),
+    "LSTM": (1, 2), "GRU": (1, 2), "RNN": (1, 2),
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A constant weight and the operator that first reads it."""
+
+    weight: str
+    values: Array
+    node: onnx.NodeProto
+
+    @property
+    def kind(self) -> str:
+        """Operator and kernel, ``Conv 3x3``, with a word for depthwise: what similar layers share."""
+        if not self.node.op_type.startswith("Conv"):
+            return str(self.node.op_type)
+        depthwise = self.values.shape[1] == 1 < attribute(self.node, "group", 1)
+        kernel = "x".join(map(str, self.values.shape[2:]))
+        return f"{self.node.op_type} {kernel}{' depthwise' if depthwise else ''}"
+
+
+def output_axis(node: onnx.NodeProto, weights: Array) -> int:
+    """Return the axis of the outputs in the weights of an operator."""
+    if node.op_type == "MatMul" or (node.op_type == "Gemm" and not attribute(node, "transB", 0)):
+        return weights.ndim - 1
+    return 1 if node.op_type in ("ConvTranspose", "LSTM", "GRU", "RNN") else 0
+
+
+def weight_layers(model: onnx.ModelProto, names: Iterable[str] = (), *, where: str) -> list[Layer]:
+    """List the dense float weights of at least two axes in the order of the graph.
+
+    Parameters
+    ----------
+    model : onnx.ModelProto
+        Canonical; weights that are packed already are passed over.
+    names : iterable of str
+        Nodes whose weights are wanted; none: all.
+    where : str
+        The option that named them.
+
+    Raises
+    ------
+    UsageError
+        A name is no node with such a weight.
+    ModelError
+        There is no such weight at all.
+    """
+    constants = initializers(model)
+    found: dict[str, Layer] = {}
+    by_node: dict[str, list[str]] = {}
+    for node in model.graph.node:
+        for position in _WEIGHT_INPUTS.get(node.op_type, ()):
+            name = node.input[position] if position < len(node.input) else ""
+            values = constants.get(name)
+            if values is None or values.dtype != np.float32 or values.ndim < 2:
+                continue
+            found.setdefault(name, Layer(name, values, node))
+            by_node.setdefault(node.name, []).append(name)
+    if not found:
+        raise ModelError(
+            "the model has no dense float32 weights",
+            where=f"graph {model.graph.name!r}",
+            cause="they are packed already by a step before this one, or the model has no layer with weights",
+            next_step="leave one of the steps out of the recipe",
+        )
+    wanted: set[str] = set()
+    for node_name in names:
+        if node_name not in by_node:
+            near = difflib.get_close_matches(node_name, by_node, n=1)
+            raise UsageError(
+                f"there is no layer {node_name!r} with dense weights",
+                where=where,
+                next_step=f"did you mean {near[0]!r}?" if near else f"layers: {', '.join(by_node)}",
+            )
+        wanted.update(by_node[node_name])
+    return [layer for name, layer in found.items() if not wanted or name in wanted]
+
+
+def sqnr_db(exact: Array, approximate: Array) -> float | None:
+    """Signal-to-quantization-noise ratio in dB, 10 log10(Σx² / Σ(x - y)²); None where nothing was lost."""
+    noise = float(np.square(exact.astype(np.float64) - approximate).sum())
+    signal = float(np.square(exact.astype(np.float64)).sum())
+    return round(10 * math.log10(signal / noise), 2) if noise and signal else None
+
+
+def finish(
+    model: onnx.ModelProto,
+    weights: Mapping[str, Packed | Array],
+    options: Mapping[str, Any],
+    report: Mapping[str, Mapping[str, Any]],
+) -> PassResult:
+    """Write the weights into a copy of the model, check it, and add the sizes to the report."""
+    result = store(model, weights)
+    check(result, "the compressed model")
+    packed = any(isinstance(weight, Packed) for weight in weights.values())
+    return PassResult(
+        result,
+        {
+            **sizes(model, result),
+            "options": dict(options),
+            "weights": dict(report),
+            "promise": {"bytes": "smaller" if packed else "same"},
+        },
+    )
+
+
+def tidy(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Drop what a quantizer of ONNX Runtime leaves behind, infer the shapes again, and check."""
+    del model.metadata_props[:]
+    standard = [o for o in model.opset_import if o.domain in ("", "ai.onnx")]
+    del model.opset_import[:]
+    model.opset_import.extend(standard)
+    model.producer_name, model.producer_version = "harness", ""
+    del model.graph.value_info[:]
+    sort_fields(model)
+    result = shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
+    check(result, "the quantized model")
+    return result
+
+
+def smaller(packed: Packed, dense: Array) -> Packed | Array:
+    """Return the packed form, or the dense one where packing does not pay."""
+    return packed if packed.byte_size < dense.nbytes else dense
+
+
+@dataclass(frozen=True, slots=True)
+class SymbolsOptions:
+    """Options of ``symbols``."""
+
+    n: int = 16
+    symmetric: bool = False
+    expand: bool = False
+    layers: tuple[str, ...] = ()
+
+
+def symbols(model: onnx.ModelProto, calibration: Iterable[Feeds], options: Mapping[str, Any]) -> PassResult:
+    """Round the weights of each layer to n equally spaced levels over their range.
+
+    ``step = (max - min) / (n - 1)`` and ``w' = min + step * round((w - min) / step)``.
+
+    Parameters
+    ----------
+    model : onnx.ModelProto
+        Canonical float model; it is not changed.
+    calibration : iterable of mapping
+        Not read.
+    options : mapping
+        ``n`` (default 16): levels, at least 2. ``symmetric`` (default false): the range is
+        [-max |w|, max |w|]; zero is a level where n is odd. ``expand`` (default false): store dense
+        float32. ``layers``: names of nodes; left out, all.
+
+    Returns
+    -------
+    PassResult
+        The report holds the sizes and for each weight ``step``, ``levels`` (those in use), ``sqnr_db``,
+        ``bytes`` and ``stored`` (``codebook``, or ``dense`` where a codebook would not be smaller).
+    """
+    settings = freeze(options, SymbolsOptions, _symbols_problems, "symbols")
+    refuse_unfit(model, "symbols")
+    weights: dict[str, Packed | Array] = {}
+    report: dict[str, dict[str, Any]] = {}
+    for layer in weight_layers(model, settings.layers, where="symbols.layers"):
+        low, high = float(layer.values.min()), float(layer.values.max())
+        if settings.symmetric:
+            low, high = -max(abs(low), abs(high)), max(abs(low), abs(high))
+        step = (high - low) / (settings.n - 1)
+        positions = np.rint((layer.values.astype(np.float64) - low) / (step or 1.0)).astype(np.int64)
+        used, indices = np.unique(positions, return_inverse=True)
+        codebook = (low + step * used).astype(np.float32)
+        indices = indices.reshape(layer.values.shape)
+        weights[layer.weight] = coded(layer, codebook, indices, expand=settings.expand)
+        report[layer.weight] = {
+            "layer": layer.node.name,
+            "step": step,
+            "levels": len(used),
+            **stored(layer, codebook[indices], weights[layer.weight], "codebook"),
+        }
+    return finish(model, weights, asdict(settings), report)
+
+
+def coded(
+    layer: Layer, codebook: Array, indices: Array, *, expand: bool, shared_as: str = ""
+) -> Packed | Array:
+    """Return ``codebook[indices]`` in the form that it is stored in."""
+    dense = codebook[indices]
+    if expand:
+        return dense
+    return smaller(from_codebook(layer.weight, codebook, indices, shared_as), dense)
+
+
+def stored(layer: Layer, values: Array, form: Packed | Array, name: str) -> dict[str, Any]:
+    """Report what was lost and how a weight is stored; ``name`` is that of the packed form."""
+    packed = isinstance(form, Packed)
+    return {
+        "sqnr_db": sqnr_db(layer.values, values),
+        "bytes": form.byte_size if isinstance(form, Packed) else form.nbytes,
+        "stored": name if packed else "dense",
+    }
+
+
+def flag_problems(table: Mapping[str, Any], *names: str) -> Problems:
+    """Check options that are true or false, and the list of layers."""
+    found = [(name, "is true or false") for name in names if not isinstance(table.get(name, False), bool)]
+    layers = table.get("layers", ())
+    if not isinstance(layers, list | tuple) or not all(isinstance(name, str) for name in layers):
+        found.append(("layers", "is a list of node names"))
+    return found
+
+
+def _symbols_problems(table: Mapping[str, Any]) -> Problems:
+    found = unknown_keys(table, SymbolsOptions) + flag_problems(table, "symmetric", "expand")
+    if not is_whole(table.get("n", 2), 2):
+        found.append(("n", f"is {table['n']!r}; a range has at least 2 levels: n is a whole number from 2"))
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class WeightOnlyOptions:
+    """Options of ``weight_only``."""
+
+    bits: int = 4
+    block: int = 32
+    layers: tuple[str, ...] = ()
+
+
+def weight_only(
+    model: onnx.ModelProto, calibration: Iterable[Feeds], options: Mapping[str, Any]
+) -> PassResult:
+    """Store weights as int4 or int8 with a scale for each block; activations and arithmetic stay float.
+
+    The integers are symmetric, within ±7 or ±127. They are unpacked by Cast and Mul, not by
+    DequantizeLinear, because runtimes fold the former when they load the model.
+
+    Parameters
+    ----------
+    model : onnx.ModelProto
+        Canonical float model; it is not changed.
+    calibration : iterable of mapping
+        Not read.
+    options : mapping
+        ``bits``: 4 (default) or 8. ``block`` (default 32): so many weights of a filter share a scale; 0: all
+        of them. ``layers``: names of nodes; left out, all.
+
+    Returns
+    -------
+    PassResult
+        The report holds the sizes, and for each weight ``sqnr_db``, ``bytes``, ``bits_per_weight`` with its
+        scales, and ``stored`` (``blocks``, or ``dense`` where that is not smaller).
+    """
+    settings = freeze(options, WeightOnlyOptions, _weight_only_problems, "weight_only")
+    refuse_unfit(model, "weight_only")
+    largest = 2 ** (settings.bits - 1) - 1
+    weights: dict[str, Packed | Array] = {}
+    report: dict[str, dict[str, Any]] = {}
+    for layer in weight_layers(model, settings.layers, where="weight_only.layers"):
+        shape, axis = layer.values.shape, output_axis(layer.node, layer.values)
+        filters = np.moveaxis(layer.values, axis, 0).reshape(shape[axis], -1)
+        length = filters.shape[1]
+        block = min(settings.block or length, length)
+        blocks = np.pad(filters, ((0, 0), (0, -length % block))).reshape(shape[axis], -1, block)
+        scales = (np.abs(blocks).max(axis=2, keepdims=True) / largest).astype(np.float32)
+        scales[scales < np.finfo(np.float32).tiny] = 1.0
+        integers = np.clip(np.rint(blocks / scales), -largest, largest).astype(np.int8)
+        packed = from_blocks(layer.weight, integers, scales, shape, axis, settings.bits)
+        back = (integers * scales).reshape(shape[axis], -1)[:, :length]
+        moved = (shape[axis], *(extent for position, extent in enumerate(shape) if position != axis))
+        values = np.ascontiguousarray(np.moveaxis(back.reshape(moved), 0, axis))
+        form = weights[layer.weight] = smaller(packed, values)
+        facts = stored(layer, values, form, "blocks")
+        bits = round(8 * facts["bytes"] / layer.values.size, 2)
+        report[layer.weight] = {"layer": layer.node.name, **facts, "bits_per_weight": bits}
+    return finish(model, weights, asdict(settings), report)
+
+
+def _weight_only_problems(table: Mapping[str, Any]) -> Problems:
+    found = unknown_keys(table, WeightOnlyOptions) + flag_problems(table)
+    if table.get("bits", 4) not in (4, 8) or isinstance(table.get("bits", 4), bool):
+        found.append(("bits", f"is {table['bits']!r}; 4 and 8 are known"))
+    if not is_whole(table.get("block", 0), 0):
+        found.append(("block", "is a whole number: 0 for one scale a filter, or the weights that share one"))
+    return found
