@@ -15,8 +15,8 @@ from harness.core.job import merge
 from harness.core.preprocess import to_feeds
 from suites.accuracy.measure import measure
 
-PROCESSES = 10
-ROUNDS = 6
+PROCESSES = 8
+ROUNDS = 5
 
 
 def report() -> None:
