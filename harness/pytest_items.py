@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from fnmatch import fnmatchcase
 from pathlib import Path
 
 from harness import config, plugins, run
@@ -30,9 +29,7 @@ def items(request: Request, suite: str) -> list[tuple[str, str, str, str, str]]:
         for target in targets:
             for backend in target.backends:
                 for variant in variants:
-                    if not any(fnmatchcase(target.name, pattern) for pattern in gate.targets):
-                        continue
-                    if not any(fnmatchcase(variant, pattern) for pattern in gate.variants):
+                    if not gate.speaks_of(target.name, variant):
                         continue
                     parts = [validation.model.name, variant, re.sub(r"\W+", "_", gate.name).strip("_")]
                     if len(targets) > 1 or len(target.backends) > 1:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from fnmatch import fnmatchcase
 
 
 class State(StrEnum):
@@ -19,6 +20,11 @@ class State(StrEnum):
 
     def __bool__(self) -> bool:
         raise TypeError("a verdict has six states and no truth value; compare it with one of them")
+
+
+def matches(name: str, patterns: Iterable[str]) -> bool:
+    """Whether a name fits one of the shell patterns."""
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +71,10 @@ class Gate:
     severity: str = "block"
     on_inconclusive: str = "block"
     required: bool = False
+
+    def speaks_of(self, target: str, variant: str) -> bool:
+        """Whether it is to be judged for that variant on that target."""
+        return matches(target, self.targets) and matches(variant, self.variants)
 
 
 @dataclass(frozen=True, slots=True)

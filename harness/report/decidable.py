@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from fnmatch import fnmatchcase
 
 from harness.core.target import Target
-from harness.core.verdict import Gate
+from harness.core.verdict import Gate, matches
 from harness.plan import HOST, Plan
 from harness.stats.paired import smallest_decidable_margin
 
@@ -37,12 +36,9 @@ def _samples(gate: Gate, plan: Plan) -> list[int]:
     return [
         case.samples or 1
         for batch in plan.batches
-        if batch.target != HOST
-        and batch.suite == gate.suite
-        and any(fnmatchcase(batch.target, pattern) for pattern in gate.targets)
-        and any(fnmatchcase(batch.variant, pattern) for pattern in gate.variants)
+        if batch.target != HOST and batch.suite == gate.suite and gate.speaks_of(batch.target, batch.variant)
         for case in batch.cases
         if case.setting == gate.setting
-        and any(fnmatchcase(case.name, pattern) for pattern in gate.cases)
+        and matches(case.name, gate.cases)
         and (not gate.severities or case.severity in gate.severities)
     ]

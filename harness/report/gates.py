@@ -16,7 +16,7 @@ import numpy as np
 
 from harness.core.job import Status
 from harness.core.measurement import Row
-from harness.core.verdict import Gate, State, Verdict
+from harness.core.verdict import Gate, State, Verdict, matches
 from harness.stats.intervals import Interval, clustered_mean, units_to_decide
 from harness.stats.paired import smallest_decidable_margin
 from harness.summarise import WHOLE_CASE
@@ -56,16 +56,12 @@ def judge(rows: Sequence[Row], gates: Iterable[Gate], subjects: Iterable[Subject
     covered: list[Row] = []
     for gate in gates:
         for subject in subjects:
-            if not (_any(subject.target, gate.targets) and _any(subject.variant, gate.variants)):
+            if not gate.speaks_of(subject.target, subject.variant):
                 continue
             own = [row for row in rows if _concerns(row, gate, subject)]
             verdicts.append(_verdict(gate, subject, own))
             covered += own
     return Judgement(tuple(verdicts), tuple(covered))
-
-
-def _any(name: str, patterns: Iterable[str]) -> bool:
-    return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def _concerns(row: Row, gate: Gate, subject: Subject) -> bool:
@@ -76,7 +72,7 @@ def _concerns(row: Row, gate: Gate, subject: Subject) -> bool:
         == (subject.target, subject.backend, subject.variant)
         and row.key.suite == gate.suite
         and row.key.setting == gate.setting
-        and _any(row.case, gate.cases)
+        and matches(row.case, gate.cases)
         and (not gate.severities or row.severity in gate.severities)
         and (whole or fnmatchcase(row.measurement.metric, gate.metric))
         and (whole or fnmatchcase(row.measurement.reference, gate.reference))

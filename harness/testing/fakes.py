@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn, Self
@@ -148,7 +149,7 @@ class FaultySession:
         self._inner.__exit__(*exc)
 
 
-class FaultyBackend(NumpyBackend):
+class FaultyBackend(NumpyBackend, ABC):
     """``NumpyBackend`` with a planted fault; ``options.extra["after"]`` counts the good runs before it."""
 
     extra = ("after",)
@@ -159,9 +160,9 @@ class FaultyBackend(NumpyBackend):
         return FaultySession(super().open(artifact, options), self.strike, after)
 
     @staticmethod
+    @abstractmethod
     def strike(outputs: Outputs) -> Outputs:
         """Do harm; a subclass says which."""
-        raise NotImplementedError
 
 
 class SegfaultBackend(FaultyBackend):
