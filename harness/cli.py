@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.core.errors import HarnessError
+from harness.core.errors import HarnessError, UsageError
 
 if TYPE_CHECKING:  # neither is imported at start
     from rich.console import Console
@@ -121,16 +121,24 @@ def _command(commands: Any, name: str, does: str) -> argparse.ArgumentParser:  #
     return parser
 
 
+#: What a run is asked for; where an option is absent its environment variable counts, then the default.
+SELECTION = {
+    "target": "HARNESS_TARGET",
+    "model": "HARNESS_MODEL",
+    "variant": "",
+    "suite": "",
+    "budget": "HARNESS_BUDGET",
+}
+
+
 def _add_selection(parser: argparse.ArgumentParser) -> None:
-    env = os.environ.get
-    parser.add_argument("--target", metavar="T,…", default=env("HARNESS_TARGET", "cpu"),
-                        help="targets, by name (default: cpu)")  # fmt: skip
-    parser.add_argument("--model", metavar="PATH", type=Path, default=env("HARNESS_MODEL"),
+    parser.add_argument("--target", metavar="T,…", help="targets, by name (default: cpu)")
+    parser.add_argument("--model", metavar="PATH",
                         help="a folder or a validation.toml (default: the bundled digits)")  # fmt: skip
-    parser.add_argument("--variant", metavar="V,…|all", default="",
+    parser.add_argument("--variant", metavar="V,…|all",
                         help="variants, or all of them (default: those not set aside)")  # fmt: skip
-    parser.add_argument("--suite", metavar="S,…", default="", help="suites (default: all)")
-    parser.add_argument("--budget", metavar="3m", default=env("HARNESS_BUDGET", ""),
+    parser.add_argument("--suite", metavar="S,…", help="suites (default: all)")
+    parser.add_argument("--budget", metavar="3m",
                         help="leave out shifts and samples until it fits: 90s, 3m, 1h")  # fmt: skip
     _add_results(parser)
 
@@ -144,14 +152,23 @@ def _add_results(parser: argparse.ArgumentParser) -> None:
 def _request(arguments: argparse.Namespace) -> Request:
     from harness.prepare import Request
 
-    return Request.of(
-        target=arguments.target,
-        model=arguments.model or "",
-        variant=arguments.variant,
-        suite=arguments.suite,
-        results=arguments.results,
-        budget=arguments.budget,
-    )
+    asked = {
+        name: given if given is not None else os.environ.get(variable, "")
+        for name, variable in SELECTION.items()
+        for given in [getattr(arguments, name)]
+    }
+    return Request.of(**asked, results=arguments.results)
+
+
+def _refuse_another_selection(arguments: argparse.Namespace) -> None:
+    """A run that goes on keeps what it was asked for."""
+    given = [f"--{name}" for name in SELECTION if getattr(arguments, name) is not None]
+    if given:
+        raise UsageError(
+            f"--resume goes on with what the run was asked for; {', '.join(given)} would change it",
+            where=f"--resume {arguments.resume}",
+            next_step=f"leave {' and '.join(given)} out, or begin a new run without --resume",
+        )
 
 
 def _validate(arguments: argparse.Namespace) -> int:
@@ -168,6 +185,7 @@ def _validate(arguments: argparse.Namespace) -> int:
     observer = progress.Live(console) if live else progress.Plain(sys.stderr)
     with observer if isinstance(observer, progress.Live) else nullcontext():
         if arguments.resume:
+            _refuse_another_selection(arguments)
             outcome = run.resume(store.find_run(arguments.resume, arguments.results), observer)
         else:
             outcome = run.validate(_request(arguments), observer)

@@ -149,11 +149,10 @@ def finish(folder: RunFolder, facts: Facts | None = None) -> Outcome:
         for backend in table["backends"]
         for variant in facts.run["variants"]
     ]
-    judgement = judge(
-        rows, [gate for gate in validation.gates if gate.suite in facts.run["suites"]], subjects
-    )
-    left_out = len(validation.gates) - len({verdict.gate for verdict in judgement.verdicts})
     missing = summarise.missing(facts)
+    asked = [gate for gate in validation.gates if gate.suite in facts.run["suites"]]
+    judgement = judge(rows, asked, subjects, missing)
+    left_out = len(validation.gates) - len({verdict.gate for verdict in judgement.verdicts})
     uncovered = summarise.uncovered_errors(rows, judgement.covered)
     state, code = overall(judgement.verdicts, unmeasured=bool(missing or uncovered))
     tables.write(folder.path, rows, judgement.verdicts, facts.environments)
