@@ -168,8 +168,6 @@ def test_another_selection_is_refused(undisturbed: Shell) -> None:
     assert "--target, --suite would change it" in ended.err
 
 
-def test_the_environment_is_no_selection(undisturbed: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HARNESS_TARGET", "openvino")
-    assert undisturbed.env["HARNESS_TARGET"] == "openvino"
-    ended = undisturbed("validate", "--resume", "latest")
+def test_the_environment_is_no_selection(undisturbed: Shell) -> None:
+    ended = undisturbed("validate", "--resume", "latest", env={"HARNESS_TARGET": "openvino"})
     assert ended.code == 0, ended.err
