@@ -101,6 +101,25 @@ def _parser() -> argparse.ArgumentParser:
     init.add_argument("--force", action="store_true", help="overwrite a validation.toml")
     init.set_defaults(command=_init)
 
+    compress = _command(commands, "compress", "make one variant: its files and its card")
+    compress.add_argument("model", metavar="MODEL", type=Path, nargs="?",
+                          help="a folder, a validation.toml, or an ONNX file beside one (default: digits)",
+    )  # fmt: skip
+    source = compress.add_mutually_exclusive_group(required=True)
+    source.add_argument(
+        "--recipe", metavar="NAME|FILE", help="a variant's name, a shipped recipe, or a TOML file"
+    )
+    source.add_argument("--from", metavar="CARD", dest="card", type=Path,
+                        help="rebuild what a card.json tells of, bit for bit")  # fmt: skip
+    compress.add_argument("-o", "--out", metavar="DIR", type=Path, required=True, help="a folder to write")
+    compress.add_argument(
+        "--format", metavar="F,…", default="", help="onnx, tflite (default: what can be had)"
+    )
+    compress.add_argument("--for-runtime", metavar="R", default="litert",
+                          help="the oldest runtime that must open the TFLite file: litert, tflite-2.14",
+    )  # fmt: skip
+    compress.set_defaults(command=_compress)
+
     targets = _command(commands, "targets", "say what can run here, and if not, why")
     targets.set_defaults(command=_targets)
 
@@ -229,6 +248,27 @@ def _init(arguments: argparse.Namespace) -> int:
         out=arguments.out, force=arguments.force, split=arguments.split,
     )  # fmt: skip
     print(report.text())
+    return 0
+
+
+def _compress(arguments: argparse.Namespace) -> int:
+    from harness import compress, config
+    from harness.report.card_text import card_text
+
+    def told(text: str) -> None:
+        print(text, file=sys.stderr)
+
+    if arguments.card:
+        made = compress.rebuild(arguments.card, arguments.out, model=arguments.model, told=told)
+        print(f"the same bytes as in {arguments.card}")
+    else:
+        formats = tuple(filter(None, arguments.format.split(",")))
+        made = compress.compress(
+            arguments.model or config.shipped_folder("models") / "digits", arguments.recipe, arguments.out,
+            formats=formats, runtime=arguments.for_runtime, told=told,
+        )  # fmt: skip
+    print(card_text(made.card, made.reference))
+    print(f"  card     {made.folder / 'card.json'}")
     return 0
 
 

@@ -36,6 +36,8 @@ from harness.fields import (
 SCHEMA = 1
 #: The variant that everything else is compared with.
 FLOAT32 = "float32"
+#: The suite of what a variant's card tells; nothing runs for it.
+CARD = "compression"
 #: The reference runs under this name, as if it were a target.
 RESERVED = "host"
 
@@ -217,6 +219,12 @@ class Validation(_Table):
     def variant_names(self) -> tuple[str, ...]:
         """All variants, the float reference first."""
         return (FLOAT32, *(name for name in self.variants if name != FLOAT32))
+
+
+class RecipeFile(_Table):
+    """A TOML file with a recipe alone, as ``harness compress --recipe FILE`` takes it."""
+
+    recipe: Annotated[tuple[Step, ...], Field(min_length=1)]
 
 
 class DeployTable(_Table):

@@ -87,6 +87,7 @@ class Prepared:
     plan: Plan
     run: Mapping[str, Any]
     labels: Any
+    cards: Mapping[str, Any]
     targets: tuple[Target, ...]
     gates: tuple[Gate, ...]
     cache: Cache
@@ -145,7 +146,7 @@ def prepare(request: Request, observer: Observer, stored: Mapping[str, Any] | No
 
     cache = Cache(config.cache_folder())
     observer.stage("reading the model")
-    workshop = Workshop(validation, folder, cache)
+    workshop = Workshop(validation, folder, cache, told=observer.stage)
     observer.stage("looking at what can run")
     formats, available = _backends(targets, validation)
     info = _inspect(workshop, validation, formats, available)
@@ -187,7 +188,15 @@ def prepare(request: Request, observer: Observer, stored: Mapping[str, Any] | No
         "python": sys.version.split()[0],
     }
     return Prepared(
-        plan, run, data.labels, targets, validation.gates, cache, sizes(given, plan), sum(seconds.values())
+        plan,
+        run,
+        data.labels,
+        {variant.name: variant.card for variant in built},
+        targets,
+        validation.gates,
+        cache,
+        sizes(given, plan),
+        sum(seconds.values()),
     )
 
 
