@@ -211,6 +211,24 @@ class Suite(Protocol):
 
 
 class Executor(Protocol):
-    """Starts workers where the target is, and brings bytes there and results back."""
+    """Starts workers where the target is, and brings bytes there and results back.
 
-    def run(self, batches: Iterable[Batch]) -> Iterator[Event]: ...
+    Made by a callable of the plug-in group ``harness.executors`` from a ``Target`` and the host's folder of
+    files by hash; that does no I/O.
+    """
+
+    def probe(self, names: Iterable[str]) -> Mapping[str, Availability]:
+        """Make the device ready and ask which backends run on it; raises ``TargetUnavailable``."""
+        ...
+
+    def run(self, batches: Iterable[Batch]) -> Iterator[Event]:
+        """Run batches in order; every case of every batch gets exactly one result."""
+        ...
+
+    def stop(self) -> None:
+        """Let ``run`` end soon; called from another thread."""
+        ...
+
+    def close(self) -> None:
+        """Let the device go."""
+        ...

@@ -24,10 +24,14 @@ class Link(Protocol):
         How much longer everything may take there than on real hardware.
     """
 
-    store: str
-    ships: bool
-    silence_s: float | None
-    slowdown: float
+    @property
+    def store(self) -> str: ...
+    @property
+    def ships(self) -> bool: ...
+    @property
+    def silence_s(self) -> float | None: ...
+    @property
+    def slowdown(self) -> float: ...
 
     def connect(self) -> None:
         """Make the device ready, once; raises ``TargetUnavailable`` where it cannot be."""
@@ -52,7 +56,7 @@ class Link(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LocalLink:
-    """This machine, with this Python or another one of it.
+    """Programs as children of this process, with its own Python or another.
 
     Parameters
     ----------
