@@ -125,6 +125,8 @@ def _add_selection(parser: argparse.ArgumentParser) -> None:
     env = os.environ.get
     parser.add_argument("--target", metavar="T,…", default=env("HARNESS_TARGET", "cpu"),
                         help="targets, by name (default: cpu)")  # fmt: skip
+    parser.add_argument("--host", metavar="USER@BOARD,…", default=env("HARNESS_HOST", ""),
+                        help="boards of the targets that are reached over ssh")  # fmt: skip
     parser.add_argument("--model", metavar="PATH", type=Path, default=env("HARNESS_MODEL"),
                         help="a folder or a validation.toml (default: the bundled digits)")  # fmt: skip
     parser.add_argument("--variant", metavar="V,…|all", default="",
@@ -146,6 +148,7 @@ def _request(arguments: argparse.Namespace) -> Request:
 
     return Request.of(
         target=arguments.target,
+        host=arguments.host,
         model=arguments.model or "",
         variant=arguments.variant,
         suite=arguments.suite,
@@ -184,6 +187,7 @@ def _plan(arguments: argparse.Namespace) -> int:
     from harness.report import decidable, progress, screen
 
     prepared = prepare(_request(arguments), progress.Quiet())
+    prepared.close()
     answers = decidable.sentences(prepared.gates, prepared.plan, prepared.targets)
     print(screen.plan_text(prepared.plan, dict(prepared.size), prepared.estimate_s, answers))
     return 0

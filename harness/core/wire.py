@@ -21,8 +21,8 @@ MAX_HEADER_BYTE = 64 * 2**20
 class Readable(Protocol):
     """What frames are read from: a file, or something that reads like one."""
 
-    def readline(self, limit: int, /) -> bytes: ...
-    def read(self, size: int, /) -> bytes: ...
+    def readline(self, limit: int, /) -> bytes: ...  # noqa: D102
+    def read(self, size: int, /) -> bytes: ...  # noqa: D102
 
 
 def write_frame(

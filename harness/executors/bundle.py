@@ -1,4 +1,4 @@
-"""What a device needs of us: the harness and the distributions of backends and measures, as one folder by hash."""
+"""What a device needs of us, as one folder by hash: the harness, and who brings backends and measures."""
 
 from __future__ import annotations
 

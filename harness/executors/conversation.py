@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -18,7 +18,7 @@ import numpy as np
 
 from harness import worker
 from harness.core.errors import WorkerError
-from harness.core.job import Batch, EnvironmentRecord, Event, JobKey, JobResult, Samples, Started, Status
+from harness.core.job import Batch, EnvironmentRecord, Event, Job, JobKey, JobResult, Samples, Started, Status
 from harness.core.wire import read_frame, write_frame
 from harness.executors.link import Link
 
@@ -31,7 +31,7 @@ BEATS_A_SILENCE = 6
 
 
 class Conversation:
-    """Ends in as many results as cases were begun, and in at least one unless the link died or it was stopped.
+    """Ends in a result for every case begun; in at least one, unless the link died or it was stopped.
 
     Parameters
     ----------
@@ -57,9 +57,12 @@ class Conversation:
         self._stopped = stopped
         self._frames: queue.Queue[tuple[dict[str, Any], dict[str, Any]] | WorkerError | None] = queue.Queue()
         self._writing = threading.Lock()
+        self._running: Job | None = None
+        self._done = 0
         self.lost = ""
 
-    def events(self) -> Iterator[Event]:
+    def events(self) -> Generator[Event, None, None]:
+        """Start the worker and yield what it says; closing the generator ends the worker."""
         with tempfile.TemporaryFile() as stderr:
             # A session of its own: Ctrl-C reaches the harness only, and ending it ends its children too.
             process = subprocess.Popen(
@@ -140,71 +143,76 @@ class Conversation:
                     raise
 
     def _follow(self, process: subprocess.Popen[bytes], stderr: Any) -> Iterator[Event]:  # noqa: ANN401
-        jobs = iter(self._batch.jobs)
         start_s = START_DEADLINE_S * self._link.slowdown
-        running, deadline_s = None, start_s
-        done = 0
         while True:
+            deadline_s = self._running.case.deadline_s * self._link.slowdown if self._running else start_s
             try:
                 frame = self._next(deadline_s)
             except queue.Empty:
                 _end_group(process)
-                if self._stopped.is_set():
-                    return
-                if running is None:
-                    reason = f"the worker did not start within {deadline_s:g} s"
-                else:
-                    reason = f"the job passed its deadline of {deadline_s:g} s and was ended"
-                yield from self._failed(running, done, reason, stderr)
+                if not self._stopped.is_set():
+                    yield from self._failed(self._late(deadline_s), stderr)
                 return
-            if frame is None or isinstance(frame, WorkerError):
-                if isinstance(frame, WorkerError):
-                    _end_group(process)
-                if done < len(self._batch.cases):
-                    if frame is None and (lost := self._link.lost(_end(process))):
-                        said = worker.tail(stderr)
-                        self.lost = f"{lost}: {said}" if said else lost
-                        return
-                    how = str(frame) if frame is not None else f"the worker {worker.exit_text(_end(process))}"
-                    yield from self._failed(running, done, how, stderr)
+            if frame is None:
+                if self._done < len(self._batch.cases):
+                    status = _end(process)
+                    self.lost = self._link.lost(status)
+                    if self.lost:
+                        self.lost = "\n".join(filter(None, (self.lost, worker.tail(stderr))))
+                    else:
+                        yield from self._failed(f"the worker {worker.exit_text(status)}", stderr)
                 return
-            header, arrays = frame
-            match header.get("type"):
-                case "environment":
-                    b = self._batch
-                    yield EnvironmentRecord(
-                        b.target, b.backend, b.variant, b.suite, header["phase"], header["facts"]
-                    )
-                    if header["phase"] == "after":
-                        return  # all is said; whatever the runtime still does ends with its group
-                case "need":
-                    self._send(cast(BinaryIO, process.stdin), header["kind"], header["name"])
-                case "start":
-                    running = next(jobs)
-                    deadline_s = running.case.deadline_s * self._link.slowdown
-                    yield Started(running.key)
-                case "result":
-                    done, running, deadline_s = done + 1, None, start_s
-                    yield JobResult(
-                        key=JobKey(*header["key"]),
-                        status=Status(header["status"]),
-                        reason=header["reason"],
-                        samples=Samples(arrays, header["values"]),
-                        effective=header["effective"],
-                        started_utc=header["started_utc"],
-                        duration_ns=header["duration_ns"],
-                    )
-                case kind:
-                    _end_group(process)
-                    yield from self._failed(running, done, f"the worker sent a {kind!r}", stderr)
-                    return
+            event = frame if isinstance(frame, WorkerError) else self._understand(process, *frame)
+            if isinstance(event, WorkerError):
+                _end_group(process)
+                if self._done < len(self._batch.cases):
+                    yield from self._failed(str(event), stderr)
+                return
+            if event is not None:
+                yield event
+            if isinstance(event, EnvironmentRecord) and event.phase == "after":
+                return  # all is said; whatever the runtime still does ends with its group
 
-    def _failed(self, running: Any, done: int, reason: str, stderr: Any) -> Iterator[JobResult]:  # noqa: ANN401
+    def _understand(
+        self, process: subprocess.Popen[bytes], header: dict[str, Any], arrays: dict[str, Any]
+    ) -> Event | WorkerError | None:
+        """Turn a frame into an event; a request for a file is answered, and is none."""
+        match header.get("type"):
+            case "environment":
+                b = self._batch
+                of = (b.target, b.backend, b.variant, b.suite)
+                return EnvironmentRecord(*of, header["phase"], header["facts"])
+            case "need":
+                self._send(cast(BinaryIO, process.stdin), header["kind"], header["name"])
+                return None
+            case "start":
+                self._running = self._batch.jobs[self._done]
+                return Started(self._running.key)
+            case "result":
+                self._done, self._running = self._done + 1, None
+                return JobResult(
+                    key=JobKey(*header["key"]),
+                    status=Status(header["status"]),
+                    reason=header["reason"],
+                    samples=Samples(arrays, header["values"]),
+                    effective=header["effective"],
+                    started_utc=header["started_utc"],
+                    duration_ns=header["duration_ns"],
+                )
+            case kind:
+                return WorkerError(f"the worker sent a {kind!r}")
+
+    def _late(self, deadline_s: float) -> str:
+        if self._running is None:
+            return f"the worker did not start within {deadline_s:g} s"
+        return f"the job passed its deadline of {deadline_s:g} s and was ended"
+
+    def _failed(self, reason: str, stderr: Any) -> Iterator[JobResult]:  # noqa: ANN401
         """ERROR for the job that ran; if none had begun, a new worker would fare no better: for all."""
         said = worker.tail(stderr)
         text = f"{reason}\n{said}" if said else reason
-        unstarted = self._batch.jobs[done:]
-        for job in unstarted[:1] if running is not None or done else unstarted:
+        unstarted = self._batch.jobs[self._done :]
+        for job in unstarted[:1] if self._running is not None or self._done else unstarted:
             yield JobResult(job.key, Status.ERROR, text)
 
 

@@ -7,7 +7,8 @@ dies costs nothing but time: the job that was cut is begun again when the device
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -42,6 +43,11 @@ class DeviceExecutor:
         self._link, self._store, self._room_byte, self._pauses_s = link, store, room_byte, pauses_s
         self._stopped = threading.Event()
 
+    @property
+    def here(self) -> bool:
+        """A device that sees the host's files is this machine."""
+        return not self._link.ships
+
     def probe(self, names: Iterable[str]) -> dict[str, Availability]:
         """Ask the device which backends can run on it.
 
@@ -53,7 +59,7 @@ class DeviceExecutor:
         self._link.connect()
         return probe(names, self._link.command, self._link.environment(), self._link.slowdown)
 
-    def run(self, batches: Iterable[Batch]) -> Iterator[Event]:
+    def run(self, batches: Iterable[Batch]) -> Generator[Event, None, None]:
         """Run batches in order; every case of every batch gets exactly one result."""
         gone = ""
         for batch in batches:
@@ -65,9 +71,10 @@ class DeviceExecutor:
                     break
                 answered = 0
                 talk = Conversation(rest, self._link, self._store, self._room_byte, self._stopped)
-                for event in talk.events():
-                    answered += isinstance(event, JobResult)
-                    yield event
+                with closing(talk.events()) as events:
+                    for event in events:
+                        answered += isinstance(event, JobResult)
+                        yield event
                 rest = replace(rest, cases=rest.cases[answered:])
                 if answered:
                     tries = iter(self._pauses_s)

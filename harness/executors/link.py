@@ -25,13 +25,13 @@ class Link(Protocol):
     """
 
     @property
-    def store(self) -> str: ...
+    def store(self) -> str: ...  # noqa: D102
     @property
-    def ships(self) -> bool: ...
+    def ships(self) -> bool: ...  # noqa: D102
     @property
-    def silence_s(self) -> float | None: ...
+    def silence_s(self) -> float | None: ...  # noqa: D102
     @property
-    def slowdown(self) -> float: ...
+    def slowdown(self) -> float: ...  # noqa: D102
 
     def connect(self) -> None:
         """Make the device ready, once; raises ``TargetUnavailable`` where it cannot be."""

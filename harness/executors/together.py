@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import closing
 
 from harness.core.contracts import Executor
@@ -14,7 +14,7 @@ Lane = Sequence[tuple[Executor, Sequence[Batch]]]
 """What has to run one after the other, because it shares a machine."""
 
 
-def together(lanes: Sequence[Lane]) -> Iterator[Event]:
+def together(lanes: Sequence[Lane]) -> Generator[Event, None, None]:
     """Run the lanes beside each other and yield what they say, as it comes.
 
     An exception of one lane stops all. When the caller stops listening, what runs is ended at once.
@@ -27,7 +27,7 @@ def together(lanes: Sequence[Lane]) -> Iterator[Event]:
             for executor, batches in lane:
                 if stopped.is_set():
                     return
-                with closing(executor.run(batches)) as events:  # type: ignore[type-var]  # a generator
+                with closing(executor.run(batches)) as events:
                     for event in events:
                         said.put(event)
                         if stopped.is_set():

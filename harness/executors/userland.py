@@ -24,7 +24,15 @@ from harness.core.errors import TargetUnavailable
 #: Of Debian: the userland, and where its newer QEMU is.
 SUITE, QEMU_SUITE = "bookworm", "bookworm-backports"
 #: What Python and the runtimes' wheels link to.
-PACKAGES = ("python3.11-minimal", "libpython3.11-stdlib", "libc6", "libstdc++6", "libgcc-s1", "zlib1g", "libexpat1")
+PACKAGES = (
+    "python3.11-minimal",
+    "libpython3.11-stdlib",
+    "libc6",
+    "libstdc++6",
+    "libgcc-s1",
+    "zlib1g",
+    "libexpat1",
+)
 PYTHON = "3.11"
 MANYLINUX = ("2014", "_2_17", "_2_27", "_2_28", "_2_31", "_2_34", "_2_35")
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
@@ -224,6 +232,8 @@ def _run(command: Sequence[str], what: str, cwd: Path | None = None) -> str:
     except subprocess.TimeoutExpired as error:
         raise TargetUnavailable(what, cause=f"{command[0]} did not end within {TIMEOUT_S:g} s") from error
     if done.returncode:
-        said = [line for line in done.stderr.splitlines() if line and not line.startswith("WARNING: Location")]
+        said = [
+            line for line in done.stderr.splitlines() if line and not line.startswith("WARNING: Location")
+        ]
         raise TargetUnavailable(what, cause="; ".join(said[-3:]), next_step=WAYS_OUT)
     return done.stdout
