@@ -5,11 +5,12 @@ BIN    := $(VENV)/bin
 
 # Passed on to harness; empty means its own default.
 TARGET  ?=
+HOST    ?=
 MODEL   ?=
 VARIANT ?=
 SUITE   ?=
 BUDGET  ?=
-SELECT   = $(if $(TARGET),--target $(TARGET)) $(if $(MODEL),--model $(MODEL)) $(if $(VARIANT),--variant $(VARIANT)) \
+SELECT   = $(if $(TARGET),--target $(TARGET)) $(if $(HOST),--host $(HOST)) $(if $(MODEL),--model $(MODEL)) $(if $(VARIANT),--variant $(VARIANT)) \
            $(if $(BUDGET),--budget $(BUDGET))
 
 .DEFAULT_GOAL := help

@@ -13,6 +13,7 @@ from harness.core.artifact import Artifact
 from harness.core.contracts import Backend
 from harness.core.job import Batch
 from harness.core.preprocess import Feeds
+from harness.depot import Depot
 from harness.prepare import Request, prepare
 from harness.report.progress import Quiet
 
@@ -38,7 +39,7 @@ def bench_of(request: dict[str, Any]) -> worker.DeviceBench:
     artifact = Artifact.from_json(request["batch"]["artifact"], Path(request["artifact_folder"]))
     batch = Batch.from_json(request["batch"], artifact)
     backend: Backend = plugins.choose(plugins.BACKENDS, batch.backend)()
-    return worker.DeviceBench(batch, batch.jobs[0], backend, worker.StoredData(batch, store), store)
+    return worker.DeviceBench(batch, batch.jobs[0], backend, worker.StoredData(batch, Depot(store)))
 
 
 class Bare(Protocol):

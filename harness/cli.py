@@ -143,6 +143,7 @@ def _command(commands: Any, name: str, does: str) -> argparse.ArgumentParser:  #
 #: What a run is asked for; where an option is absent its environment variable counts, then the default.
 SELECTION = {
     "target": "HARNESS_TARGET",
+    "host": "HARNESS_HOST",
     "model": "HARNESS_MODEL",
     "variant": "",
     "suite": "",
@@ -152,6 +153,8 @@ SELECTION = {
 
 def _add_selection(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--target", metavar="T,…", help="targets, by name (default: cpu)")
+    parser.add_argument("--host", metavar="USER@BOARD,…",
+                        help="boards of the targets that are reached over ssh")  # fmt: skip
     parser.add_argument("--model", metavar="PATH",
                         help="a folder or a validation.toml (default: the bundled digits)")  # fmt: skip
     parser.add_argument("--variant", metavar="V,…|all",
@@ -221,6 +224,7 @@ def _plan(arguments: argparse.Namespace) -> int:
     from harness.report import decidable, progress, screen
 
     prepared = prepare(_request(arguments), progress.Quiet())
+    prepared.close()
     answers = decidable.sentences(prepared.gates, prepared.plan, prepared.targets)
     print(screen.plan_text(prepared.plan, dict(prepared.size), prepared.estimate_s, answers))
     return 0

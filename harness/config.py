@@ -7,6 +7,7 @@ import json
 import os
 import tomllib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -237,7 +238,10 @@ class DeployTable(_Table):
 
 
 class TargetTable(_Table):
-    """One ``targets/T.toml``."""
+    """One ``targets/T.toml``.
+
+    ``without_host`` names the target that stands in for one that is reached over ssh and has no host.
+    """
 
     description: str
     backends: Backends
@@ -245,6 +249,7 @@ class TargetTable(_Table):
     deploy: DeployTable = DeployTable()
     max_samples: Size | None = None
     disk_mb: Size = 2000
+    without_host: str = ""
 
     def to_target(self, name: str) -> Target:
         """The frozen target."""
@@ -382,8 +387,16 @@ def target_files() -> dict[str, Path]:
     return found
 
 
-def load_target(name: str) -> Target:
-    """Read one target by name."""
+def load_target(name: str, hosts: tuple[str, ...] = ()) -> Target:
+    """Read one target by name.
+
+    Parameters
+    ----------
+    name : str
+    hosts : tuple of str
+        Of a target that is reached over ssh, before those of its file. Without any, the target that its file
+        names stands in for it, and its rows say so by their target's name.
+    """
     from harness.plugins import unknown
 
     files = target_files()
@@ -394,4 +407,11 @@ def load_target(name: str) -> Target:
             f"no target may be called {RESERVED}: that is the reference", where=str(files[name]),
             next_step="give the file another name",
         )  # fmt: skip
-    return read_toml(files[name], TargetTable).to_target(name)
+    table = read_toml(files[name], TargetTable)
+    target = table.to_target(name)
+    if target.executor["kind"] != "ssh":
+        return target
+    hosts = hosts or tuple(target.executor.get("hosts", ()))
+    if hosts or not table.without_host:
+        return replace(target, executor={**target.executor, "hosts": list(hosts)})
+    return replace(load_target(table.without_host), name=f"{table.without_host}-emulated")

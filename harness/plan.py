@@ -106,7 +106,7 @@ def make_plan(given: Ingredients) -> Plan:
                 artifact, refused = choose_artifact(variant, given.formats[backend])
                 lacks = availability.reason or refused
                 for name, suite in given.suites.items():
-                    cases = suite.cases(_context(given, name, variant, target.max_samples))
+                    cases = suite.cases(_context(given, name, variant, target))
                     if not cases:
                         continue
                     batch = _batch(given, target, backend, variant, name, cases, artifact)
@@ -158,9 +158,10 @@ def _reference(given: Ingredients) -> list[Batch]:
         if found is None:
             continue
         backend, artifact = found
-        host = Target(HOST, "the reference", (backend,), deploy=PARITY_OPTIONS)
+        most = _most_samples(given)
+        host = Target(HOST, "the reference", (backend,), deploy=PARITY_OPTIONS, max_samples=most)
         for name, suite in given.suites.items():
-            cases = suite.cases(_context(given, name, variant, _most_samples(given), reference=True))
+            cases = suite.cases(_context(given, name, variant, host, reference=True))
             if cases:
                 batches.append(_batch(given, host, backend, variant, name, cases, artifact))
     return batches
@@ -182,7 +183,7 @@ def _reference_backend(given: Ingredients, variant: Variant) -> tuple[str, Artif
 
 
 def _context(
-    given: Ingredients, suite: str, variant: Variant, max_samples: int | None, *, reference: bool = False
+    given: Ingredients, suite: str, variant: Variant, target: Target, *, reference: bool = False
 ) -> CaseContext:
     return CaseContext(
         variant=variant.name,
@@ -193,7 +194,8 @@ def _context(
         sets=tuple(prepared.info for prepared in given.data.sets),
         batch=given.inputs[0].shape[0] if given.inputs and given.inputs[0].shape else 1,
         inputs=given.inputs,
-        max_samples=max_samples,
+        max_samples=target.max_samples,
+        emulated=target.emulated,
     )
 
 

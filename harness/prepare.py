@@ -14,8 +14,8 @@ from harness import budget, checks, config, plugins
 from harness.cache import Cache
 from harness.compression import model_file
 from harness.compression.recipe import Workshop
-from harness.core.contracts import Availability, Suite
-from harness.core.errors import ModelError, UsageError
+from harness.core.contracts import Availability, Executor, Suite
+from harness.core.errors import ModelError, TargetUnavailable, UsageError
 from harness.core.job import Event, JobKey
 from harness.core.target import Target
 from harness.core.verdict import Gate
@@ -37,6 +37,8 @@ class Request:
     Parameters
     ----------
     targets : tuple of str
+    hosts : tuple of str
+        Of the targets that are reached over ssh and name none themselves.
     model : Path
         A folder or a ``validation.toml``.
     variants, suites : tuple of str
@@ -46,6 +48,7 @@ class Request:
     """
 
     targets: tuple[str, ...] = ("cpu",)
+    hosts: tuple[str, ...] = ()
     model: Path = Path()
     variants: tuple[str, ...] = ()
     suites: tuple[str, ...] = ()
@@ -57,6 +60,7 @@ class Request:
         cls,
         *,
         target: str = "",
+        host: str = "",
         model: str | Path = "",
         variant: str = "",
         suite: str = "",
@@ -72,6 +76,7 @@ class Request:
         """
         return cls(
             targets=_names(target, "target") or ("cpu",),
+            hosts=_names(host, "host"),
             model=Path(model) if model else config.shipped_folder("models") / "digits",
             variants=_names(variant, "variant"),
             suites=_names(suite, "suite"),
@@ -89,10 +94,16 @@ class Prepared:
     labels: Any
     cards: Mapping[str, Any]
     targets: tuple[Target, ...]
+    executors: Mapping[str, Executor]
     gates: tuple[Gate, ...]
     cache: Cache
     size: Mapping[str, int]
     estimate_s: float
+
+    def close(self) -> None:
+        """Let the devices go."""
+        for executor in self.executors.values():
+            executor.close()
 
 
 class Observer(Protocol):
@@ -124,7 +135,7 @@ def prepare(request: Request, observer: Observer, stored: Mapping[str, Any] | No
         file = config.validation_file(request.model).resolve()
         validation, folder = config.load_validation(request.model)
         checks.check_validation(validation, config.validation_file(request.model))
-        targets = tuple(config.load_target(name) for name in dict.fromkeys(request.targets))
+        targets = tuple(config.load_target(name, request.hosts) for name in dict.fromkeys(request.targets))
     else:
         file = Path(stored["validation_path"])
         validation, folder = (
@@ -148,7 +159,11 @@ def prepare(request: Request, observer: Observer, stored: Mapping[str, Any] | No
     observer.stage("reading the model")
     workshop = Workshop(validation, folder, cache, told=observer.stage)
     observer.stage("looking at what can run")
-    formats, available = _backends(targets, validation)
+    executors = {
+        target.name: plugins.choose(plugins.EXECUTORS, target.executor["kind"])(target, cache.folder)
+        for target in (*targets, Target(HOST, "the reference", ()))
+    }
+    formats, available = _backends(targets, validation, executors, observer)
     info = _inspect(workshop, validation, formats, available)
     observer.stage("preparing the data")
     data = sets.prepare(validation, folder, cache, info.inputs, info.classes)
@@ -176,7 +191,7 @@ def prepare(request: Request, observer: Observer, stored: Mapping[str, Any] | No
         "suites": list(suites),
         "variants": list(variants),
         "budget_s": request.budget_s,
-        "emulated": [target.name for target in targets if target.executor["kind"] == "emulated"],
+        "emulated": [target.name for target in targets if target.emulated],
         "model": {
             "name": validation.model.name,
             "task": validation.model.task,
@@ -193,6 +208,7 @@ def prepare(request: Request, observer: Observer, stored: Mapping[str, Any] | No
         data.labels,
         {variant.name: variant.card for variant in built},
         targets,
+        executors,
         validation.gates,
         cache,
         sizes(given, plan),
@@ -223,9 +239,12 @@ def variant_names(validation: config.Validation, wanted: Sequence[str]) -> tuple
 
 
 def _backends(
-    targets: Sequence[Target], validation: config.Validation
+    targets: Sequence[Target],
+    validation: config.Validation,
+    executors: Mapping[str, Executor],
+    observer: Observer,
 ) -> tuple[dict[str, tuple[str, ...]], dict[tuple[str, str], Availability]]:
-    """Formats of the backends that are named, and what can run on this machine."""
+    """Formats of the backends that are named, and what can run on this machine and on the targets."""
     known = plugins.catalogue(plugins.BACKENDS)
     named = dict.fromkeys(backend for target in targets for backend in target.backends)
     # A probe loads a runtime: the others are only looked at where the first cannot be the reference.
@@ -241,11 +260,23 @@ def _backends(
             formats[name] = tuple(known[name].load().formats)
     available = {(HOST, name): probed[name] for name in candidates}
     for target in targets:
-        if target.executor["kind"] == "local":
-            available.update(
-                {(target.name, name): machine.for_target(target, probed[name]) for name in target.backends}
-            )
+        found: Mapping[str, Availability] = probed
+        if target.executor["kind"] != "local":
+            observer.stage(f"reaching {target.name}")
+            found = _reach(target, executors[target.name])
+        available.update(
+            {(target.name, name): machine.for_target(target, found[name]) for name in target.backends}
+        )
     return formats, available
+
+
+def _reach(target: Target, executor: Executor) -> Mapping[str, Availability]:
+    """What can run on a device; one that cannot be reached can run nothing, and the others go on."""
+    try:
+        return executor.probe(target.backends)
+    except TargetUnavailable as error:
+        reason = "; ".join(filter(None, (error.what, error.where, error.cause)))
+        return dict.fromkeys(target.backends, Availability(reason=reason, install=error.next_step))
 
 
 def _inspect(

@@ -10,7 +10,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -24,22 +24,44 @@ from harness.core.job import Options
 TIMEOUT_S = 120.0
 
 
-def probe(names: Iterable[str], python: str = sys.executable) -> dict[str, Availability]:
-    """Probe backends, each in a process of its own, all at once."""
-    running = {name: _start({"probe": name}, python) for name in names}
+Command = Callable[..., Sequence[str]]
+"""A module and its arguments, to the arguments that start it."""
+
+
+def _here(module: str, *arguments: str) -> Sequence[str]:
+    return [sys.executable, "-X", "faulthandler", "-m", module, *arguments]
+
+
+def probe(
+    names: Iterable[str],
+    command: Command = _here,
+    environment: Mapping[str, str] | None = None,
+    slowdown: float = 1.0,
+) -> dict[str, Availability]:
+    """Probe backends, each in a process of its own, all at once.
+
+    Parameters
+    ----------
+    names : iterable of str
+    command : callable
+        How a module is started on the device.
+    environment : mapping, optional
+        What it finds in its environment besides this one's.
+    slowdown : float
+        How much longer it may take than on real hardware.
+    """
+    running = {name: _start({"probe": name}, command, environment) for name in names}
     found = {}
     for name, process in running.items():
         try:
-            found[name] = Availability(**_tuples(_answer(process)))
+            found[name] = Availability(**_tuples(_answer(process, TIMEOUT_S * slowdown)))
         except HarnessError as error:
             found[name] = Availability(reason=str(error).replace("\n", "; "))
     return found
 
 
-def inspect(
-    backend: str, artifact: Artifact, python: str = sys.executable
-) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
-    """Inputs and outputs of a file, as its runtime sees them.
+def inspect(backend: str, artifact: Artifact) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+    """Inputs and outputs of a file, as its runtime on this machine sees them.
 
     Raises
     ------
@@ -47,26 +69,29 @@ def inspect(
         The runtime cannot open it.
     """
     request = {"inspect": backend, "artifact": artifact.to_json(), "folder": str(artifact.folder)}
-    answer = _answer(_start(request, python))
+    answer = _answer(_start(request, _here, None), TIMEOUT_S)
     return _specs(answer["inputs"]), _specs(answer["outputs"])
 
 
-def _start(request: Mapping[str, Any], python: str) -> subprocess.Popen[str]:
-    command = [python, "-X", "faulthandler", "-m", "harness.probe", json.dumps(request)]
+def _start(
+    request: Mapping[str, Any], command: Command, environment: Mapping[str, str] | None
+) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+        command("harness.probe", json.dumps(request)),
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, **(environment or {})},
+    )  # fmt: skip
 
 
-def _answer(process: subprocess.Popen[str]) -> dict[str, Any]:
+def _answer(process: subprocess.Popen[str], timeout_s: float) -> dict[str, Any]:
     from harness.worker import exit_text
 
     try:
-        out, err = process.communicate(timeout=TIMEOUT_S)
+        out, err = process.communicate(timeout=timeout_s)
     except subprocess.TimeoutExpired as error:
         process.kill()
         process.communicate()
-        raise WorkerError(f"the probe did not answer within {TIMEOUT_S:g} s") from error
+        raise WorkerError(f"the probe did not answer within {timeout_s:g} s") from error
     try:
         answer = json.loads(out)
     except ValueError as error:

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import secrets
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
+from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from harness import budget, config, plugins, summarise
+from harness import budget, config, summarise
 from harness.core.contracts import Executor
 from harness.core.errors import ResultsError
-from harness.core.job import JobKey, Started
+from harness.core.job import Batch, JobKey, Started
 from harness.core.measurement import Row
-from harness.core.target import Target
 from harness.core.verdict import State, Verdict, overall
-from harness.plan import HOST, Plan
+from harness.executors.together import together
+from harness.plan import Plan
 from harness.prepare import Observer, Prepared, Request, load_suites, prepare
 from harness.report import tables
 from harness.report.gates import Subject, judge
@@ -84,7 +85,7 @@ def resume(folder: RunFolder, observer: Observer) -> Outcome:
     return _measure(folder, prepared, plan, observer)
 
 
-def _identity(batch: Any) -> tuple[str, ...]:  # noqa: ANN401 - Batch
+def _identity(batch: Batch) -> tuple[str, ...]:
     return batch.target, batch.backend, batch.variant, batch.suite
 
 
@@ -95,8 +96,8 @@ def _measure(folder: RunFolder, prepared: Prepared, plan: Plan, observer: Observ
         with folder.journal() as journal:  # first, so that nobody else writes between looking and measuring
             rest = _rest(plan, done=folder.facts().results)
             observer.begin(rest, budget.estimate(rest, prepared.cache))
-            for executor, batches in _executors(prepared, rest):
-                for event in executor.run(batches):
+            with closing(together(_lanes(prepared, rest))) as events:
+                for event in events:
                     if not isinstance(event, Started):
                         journal.append(event)
                     observer.event(event)
@@ -104,6 +105,7 @@ def _measure(folder: RunFolder, prepared: Prepared, plan: Plan, observer: Observ
         interrupted = error
     finally:
         observer.end()
+        prepared.close()
     facts = folder.facts()
     outcome = finish(folder, facts)
     budget.remember(facts, prepared.cache)
@@ -126,13 +128,18 @@ def _rest(plan: Plan, done: Collection[JobKey]) -> Plan:
     return replace(plan, batches=tuple(batch for batch in todo if batch.cases))
 
 
-def _executors(prepared: Prepared, plan: Plan) -> Iterable[tuple[Executor, list[Any]]]:
-    by_name = {target.name: target for target in prepared.targets}
-    host = Target(HOST, "the reference", ())
+def _lanes(prepared: Prepared, plan: Plan) -> list[list[tuple[Executor, list[Batch]]]]:
+    """What shares this machine one after the other, every other device beside it."""
+    here: list[tuple[Executor, list[Batch]]] = []
+    lanes = [here]
     for name in dict.fromkeys(batch.target for batch in plan.batches):
-        target = by_name.get(name, host)
-        make = plugins.choose(plugins.EXECUTORS, target.executor["kind"])
-        yield make(target, prepared.cache.folder), [batch for batch in plan.batches if batch.target == name]
+        executor = prepared.executors[name]
+        work = (executor, [batch for batch in plan.batches if batch.target == name])
+        if executor.here:
+            here.append(work)
+        else:
+            lanes.append([work])
+    return lanes
 
 
 def finish(folder: RunFolder, facts: Facts | None = None) -> Outcome:

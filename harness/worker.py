@@ -1,7 +1,6 @@
 """``python -m harness.worker``: one batch in on standard input, frames out on standard output.
 
-Runs on the device with numpy and one runtime, nothing else. The host holds standard input open; when it
-ends, the host is gone and so is the worker, whatever it is doing.
+Runs on the device with numpy and one runtime, nothing else.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,25 +25,29 @@ import numpy as np
 
 from harness import environment, plugins
 from harness.core import preprocess
-from harness.core.artifact import Artifact, sha256_file, verify
+from harness.core.artifact import Artifact, verify
 from harness.core.contracts import Backend, Measure, Session, Unsupported
-from harness.core.errors import DataError, HarnessError, WorkerError
+from harness.core.errors import HarnessError, WorkerError
 from harness.core.job import Batch, Case, Job, Samples, Status, merge
 from harness.core.preprocess import Feeds
 from harness.core.wire import read_frame, write_frame
+from harness.depot import Depot
+from harness.inbox import Inbox, Pipe
 
 #: A child that measures one case has this long beyond the case's own deadline to start and to end.
 SPAWN_GRACE_S = 60.0
 #: A process whose output ended has this long to end too, so that its own exit status is told.
 EXIT_GRACE_S = 5.0
 STDERR_TAIL_LINES = 8
+#: Environment variable: the JSON list of arguments that starts this Python.
+PYTHON = "HARNESS_PYTHON"
 
 
 class StoredData:
-    """The data sets of a batch, read from the device's store; every file's hash is checked once."""
+    """The data sets of a batch, read from the device's depot; every file's hash is checked once."""
 
-    def __init__(self, batch: Batch, store: Path) -> None:
-        self._batch, self._store = batch, store
+    def __init__(self, batch: Batch, depot: Depot) -> None:
+        self._batch, self.depot = batch, depot
         self._open: dict[str, np.ndarray[Any, Any]] = {}
 
     def __contains__(self, name: str) -> bool:
@@ -57,22 +60,22 @@ class StoredData:
             for input_name, digest in self._batch.data[name].inputs.items()
         }
 
+    def hold(self, name: str) -> None:
+        """Have the files of a set here, for a process that cannot ask the host."""
+        for digest in self._batch.data[name].inputs.values():
+            self._raw(digest)
+
     def _raw(self, digest: str) -> np.ndarray[Any, Any]:
         if digest not in self._open:
-            path = self._store / "data" / f"{digest}.npy"
-            if not path.is_file() or sha256_file(path) != digest:
-                raise DataError(
-                    "a data file is missing or damaged", where=str(path), next_step="delete it and run again"
-                )
-            self._open[digest] = np.load(path, mmap_mode="r", allow_pickle=False)
+            self._open[digest] = np.load(self.depot.data(digest), mmap_mode="r", allow_pickle=False)
         return self._open[digest]
 
 
 class DeviceBench:
     """What a measure may use: sessions, data, a clock, fresh processes, a scratch folder."""
 
-    def __init__(self, batch: Batch, job: Job, backend: Backend, data: StoredData, store: Path) -> None:
-        self._batch, self._backend, self._store = batch, backend, store
+    def __init__(self, batch: Batch, job: Job, backend: Backend, data: StoredData) -> None:
+        self._batch, self._backend = batch, backend
         self.job, self.data = job, data
         self.clock: Callable[[], int] = time.perf_counter_ns
         self.effective: dict[str, str] = {}
@@ -93,7 +96,9 @@ class DeviceBench:
 
     def spawn(self, case: Case) -> Samples:
         """Measure `case` in a fresh process."""
-        samples, effective = run_child(replace(self._batch, cases=(case,)), self._store)
+        if case.data:
+            self.data.hold(case.data)
+        samples, effective = run_child(replace(self._batch, cases=(case,)), self.data.depot.folder)
         if not self.effective:
             self.effective = effective
         return samples
@@ -110,15 +115,30 @@ class DeviceBench:
             shutil.rmtree(self._scratch, ignore_errors=True)
 
 
-def command(python: str = sys.executable) -> list[str]:
-    """How a worker is started; faulthandler names the line on which a runtime crashed."""
-    return [python, "-X", "faulthandler", "-m", "harness.worker"]
+def command(python: Sequence[str], module: str = "harness.worker", *arguments: str) -> list[str]:
+    """How a module is started on a device; faulthandler names the line on which a runtime crashed."""
+    return [*python, "-X", "faulthandler", "-m", module, *arguments]
 
 
-def request(batch: Batch, store: Path) -> bytes:
-    """What a worker reads first."""
+def own_python() -> list[str]:
+    """How this very Python is started again: under an emulator its path alone would start another one."""
+    return json.loads(os.environ.get(PYTHON, "null")) or [sys.executable]
+
+
+def request(batch: Batch, store: Path | str, **more: Any) -> bytes:  # noqa: ANN401 - JSON
+    """What a worker reads first.
+
+    Parameters
+    ----------
+    batch : Batch
+    store : path
+        The depot's folder on the device; ``~`` is the user's home there.
+    **more
+        ``ships``: the device asks for the files that it lacks, instead of finding the artifact where it is
+        on the host. ``room_byte``: of the depot. ``silence_s``: the host counts as gone after it.
+    """
     value = {"batch": batch.to_json(), "store": str(store), "artifact_folder": str(batch.artifact.folder)}
-    return json.dumps(value).encode() + b"\n"
+    return json.dumps(value | more).encode() + b"\n"
 
 
 def run_child(batch: Batch, store: Path) -> tuple[Samples, dict[str, str]]:
@@ -131,7 +151,9 @@ def run_child(batch: Batch, store: Path) -> tuple[Samples, dict[str, str]]:
     """
     (case,) = batch.cases
     with tempfile.TemporaryFile() as stderr:
-        child = subprocess.Popen(command(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr)
+        child = subprocess.Popen(
+            command(own_python()), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr
+        )
         stdin, stdout = cast(BinaryIO, child.stdin), cast(BinaryIO, child.stdout)
         hung = threading.Event()
 
@@ -232,12 +254,18 @@ def run_case(bench: DeviceBench, measure: Measure) -> tuple[dict[str, Any], Samp
     return header, samples
 
 
-def serve(stdin: BinaryIO, stdout: BinaryIO) -> None:
+def serve(inbox: Inbox, stdout: BinaryIO) -> None:
     """Read one batch and answer with frames."""
-    value: Mapping[str, Any] = json.loads(stdin.readline())
-    _end_with(stdin)
-    store = Path(value["store"])
-    artifact = Artifact.from_json(value["batch"]["artifact"], Path(value["artifact_folder"]))
+    value = inbox.request()
+
+    def fetch(kind: str, name: str) -> np.ndarray[Any, Any]:
+        write_frame(stdout, {"type": "need", "kind": kind, "name": name})
+        return inbox.file()
+
+    depot = Depot(
+        Path(value["store"]).expanduser(), fetch if value.get("ships") else None, value.get("room_byte")
+    )
+    artifact = depot.artifact(Artifact.from_json(value["batch"]["artifact"], Path(value["artifact_folder"])))
     batch = Batch.from_json(value["batch"], artifact)
 
     verify(artifact)
@@ -251,25 +279,12 @@ def serve(stdin: BinaryIO, stdout: BinaryIO) -> None:
         "backend_devices": list(availability.devices),
     }
     write_frame(stdout, {"type": "environment", "phase": "before", "facts": facts})
-    data = StoredData(batch, store)
+    data = StoredData(batch, depot)
     for job in batch.jobs:
         write_frame(stdout, {"type": "start", "key": list(job.key)})
-        header, samples = run_case(DeviceBench(batch, job, backend, data, store), measure)
+        header, samples = run_case(DeviceBench(batch, job, backend, data), measure)
         write_frame(stdout, header, samples.arrays)
     write_frame(stdout, {"type": "environment", "phase": "after", "facts": environment.state_facts()})
-
-
-def _end_with(stdin: BinaryIO) -> None:
-    """End this process when the other end of standard input is gone."""
-
-    def wait() -> None:
-        # The descriptor itself: a thread that waits in a buffered reader holds its lock, and a process that
-        # a runtime forks would wait for that lock for ever.
-        while os.read(stdin.fileno(), 4096):
-            pass
-        os._exit(0)
-
-    threading.Thread(target=wait, daemon=True).start()
 
 
 def main() -> int:
@@ -278,7 +293,7 @@ def main() -> int:
     with os.fdopen(os.dup(1), "wb") as stdout:
         os.dup2(2, 1)
         try:
-            serve(sys.stdin.buffer, stdout)
+            serve(Inbox(Pipe(sys.stdin.fileno())), stdout)
         except BrokenPipeError:
             return 1  # the host is gone
         except HarnessError as error:

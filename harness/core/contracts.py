@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, Self, runtime_checkable
@@ -156,6 +156,8 @@ class CaseContext:
         Canonical inputs.
     max_samples : int, optional
         Of the target.
+    emulated : bool
+        The target's clock means nothing.
     """
 
     variant: str
@@ -167,6 +169,7 @@ class CaseContext:
     batch: int | None
     inputs: tuple[TensorSpec, ...]
     max_samples: int | None = None
+    emulated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +214,29 @@ class Suite(Protocol):
 
 
 class Executor(Protocol):
-    """Starts workers where the target is, and brings bytes there and results back."""
+    """Starts workers where the target is, and brings bytes there and results back.
 
-    def run(self, batches: Iterable[Batch]) -> Iterator[Event]: ...
+    Made by a callable of the plug-in group ``harness.executors`` from a ``Target`` and the host's folder of
+    files by hash; that does no I/O.
+    """
+
+    @property
+    def here(self) -> bool:
+        """It uses this machine's processors: nothing else may run beside it."""
+        ...
+
+    def probe(self, names: Iterable[str]) -> Mapping[str, Availability]:
+        """Make the device ready and ask which backends run on it; raises ``TargetUnavailable``."""
+        ...
+
+    def run(self, batches: Iterable[Batch]) -> Generator[Event, None, None]:
+        """Run batches in order; every case gets exactly one result. Closing it ends what runs."""
+        ...
+
+    def stop(self) -> None:
+        """Let ``run`` end soon; called from another thread."""
+        ...
+
+    def close(self) -> None:
+        """Let the device go."""
+        ...

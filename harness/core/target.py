@@ -41,6 +41,11 @@ class Target:
     max_samples: int | None = None
     disk_mb: int = 2000
 
+    @property
+    def emulated(self) -> bool:
+        """Its clock means nothing."""
+        return bool(self.executor["kind"] == "emulated")
+
     def options(self) -> dict[str, Options]:
         """Both settings; the provider that is shipped is asserted in both."""
         parity = Options(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,13 @@ from harness.core.errors import WorkerError
 
 #: A header longer than this is not ours (something else wrote to the stream).
 MAX_HEADER_BYTE = 64 * 2**20
+
+
+class Readable(Protocol):
+    """What frames are read from: a file, or something that reads like one."""
+
+    def readline(self, limit: int, /) -> bytes: ...  # noqa: D102
+    def read(self, size: int, /) -> bytes: ...  # noqa: D102
 
 
 def write_frame(
@@ -33,7 +40,7 @@ def write_frame(
     stream.flush()
 
 
-def read_frame(stream: BinaryIO) -> tuple[dict[str, Any], dict[str, NDArray[Any]]] | None:
+def read_frame(stream: Readable) -> tuple[dict[str, Any], dict[str, NDArray[Any]]] | None:
     """Read one frame; None at a clean end of the stream.
 
     Raises
@@ -61,7 +68,7 @@ def read_frame(stream: BinaryIO) -> tuple[dict[str, Any], dict[str, NDArray[Any]
 
 
 def _array(
-    stream: BinaryIO, name: str, dtype: str, shape: list[int], size_byte: int
+    stream: Readable, name: str, dtype: str, shape: list[int], size_byte: int
 ) -> tuple[str, NDArray[Any]]:
     data = stream.read(size_byte)
     if len(data) != size_byte:

@@ -59,7 +59,10 @@ def test_a_probe_that_hangs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     script = tmp_path / "python"
     script.write_text("#!/bin/sh\nexec sleep 600\n")
     script.chmod(0o755)
-    assert "did not answer within 0.05 s" in probe.probe(["ready"], str(script))["ready"].reason
+    assert (
+        "did not answer within 0.05 s"
+        in probe.probe(["ready"], lambda *rest: [str(script), *rest])["ready"].reason
+    )
 
 
 def test_inspect(tmp_path: Path) -> None:

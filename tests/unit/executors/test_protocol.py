@@ -8,7 +8,7 @@ import pytest
 
 from harness import worker
 from harness.core.job import Status
-from harness.executors import local
+from harness.executors import conversation
 from tests.unit.executors.batches import MakeBatch, do, results
 
 SPEAKER = """
@@ -27,7 +27,7 @@ def speak(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str) -> None:
     script = tmp_path / "speaker.py"
     script.write_text(SPEAKER + text)
     started = iter(range(100))
-    monkeypatch.setattr(worker, "command", lambda python: [python, str(script), str(next(started))])
+    monkeypatch.setattr(worker, "command", lambda python, *_: [*python, str(script), str(next(started))])
 
 
 def test_a_worker_that_dies_between_jobs(
@@ -83,7 +83,7 @@ def test_a_worker_that_closes_its_output_and_lives(
 def test_a_worker_that_never_starts_a_job(
     batch: MakeBatch, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(local, "START_DEADLINE_S", 0.1)
+    monkeypatch.setattr(conversation, "START_DEADLINE_S", 0.1)
     speak(monkeypatch, tmp_path, "sys.stdin.read()")
     found = results(batch(do("a"), do("b")), tmp_path)
     assert [result.reason for result in found.values()] == ["the worker did not start within 0.1 s"] * 2

@@ -1,0 +1,176 @@
+"""Workers under user-mode QEMU: another CPU on this machine, without root, containers or a board.
+
+The numbers are those of the real wheels on the real instruction set; the clock means nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import closing
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from harness import worker
+from harness.core.errors import ConfigurationError, Problem
+from harness.core.job import Batch, Event
+from harness.core.target import Target
+from harness.executors.bundle import bundle
+from harness.executors.device import DeviceExecutor
+from harness.executors.link import LocalLink
+from harness.executors.together import together
+from harness.executors.userland import ARCHITECTURES, emulator, userland
+
+#: How much longer everything may take. The suites' deadlines leave room for small devices; int8 was measured
+#: at 70 to 90 times this machine's time, float at 450 to 700, a start at 3 to 16 s.
+SLOWDOWN = 10.0
+#: Keys of ``[executor]``.
+KEYS = ("kind", "arch", "cpu", "packages", "requirements")
+
+
+class EmulatedExecutor(DeviceExecutor):
+    """Run batches under QEMU.
+
+    Parameters
+    ----------
+    target : Target
+        ``executor`` has ``arch`` (``aarch64``, ``armv7l``, ``x86_64``), ``cpu`` (QEMU's name), and may have
+        ``packages`` (Debian's) and ``requirements`` (wheels).
+    store : Path
+        Folder with ``data/<sha256>.npy``; the emulator and the userland are kept there too.
+
+    Raises
+    ------
+    ConfigurationError
+    """
+
+    def __init__(self, target: Target, store: Path) -> None:
+        link = EmulatedLink(target, store)
+        super().__init__(link, store)
+        self._cores = [DeviceExecutor(link, store) for _ in range(os.cpu_count() or 1)]
+
+    def run(self, batches: Iterable[Batch]) -> Generator[Event, None, None]:
+        """Run batches beside each other, one a core: their times will not count."""
+        waiting = list(batches)
+        lanes = [[(core, waiting[i :: len(self._cores)])] for i, core in enumerate(self._cores)]
+        with closing(together(lanes)) as events:
+            yield from events
+
+    def stop(self) -> None:
+        """Let ``run`` end soon, from another thread."""
+        for core in self._cores:
+            core.stop()
+
+
+class EmulatedLink:
+    """See ``EmulatedExecutor``."""
+
+    ships = False
+    silence_s = None
+    slowdown = SLOWDOWN
+
+    def __init__(self, target: Target, store: Path) -> None:
+        check(target)
+        self.store = str(store)
+        self._target, self._folder = target, store
+        self._local: LocalLink | None = None
+
+    def connect(self) -> None:
+        """Make emulator and userland, where they are not in the cache."""
+        table = self._target.executor
+        machine, cpu = table["arch"], table["cpu"]
+        ours = bundle(self._folder)
+        qemu = [str(emulator(machine, self._folder)), "-cpu", cpu]
+        if machine not in ARCHITECTURES:  # this machine's own programs, on an older CPU of its family
+            python, path = [*qemu, sys.executable], [ours]
+            libraries = []
+        else:
+            wheels = requirements(self._target)
+            root = userland(machine, table.get("packages", ()), wheels, self._folder)
+            python = [*qemu, "-L", str(root), str(root / "usr" / "bin" / "python3.11")]
+            path = [ours, root / "wheels", root / "usr" / "lib" / "python3" / "dist-packages"]
+            folder = root / "usr" / "lib" / ARCHITECTURES[machine].libraries
+            libraries = [folder / "blas", folder / "lapack"]
+        self._local = LocalLink(
+            self.store,
+            python,
+            {
+                "PYTHONPATH": os.pathsep.join(map(str, path)),
+                "LD_LIBRARY_PATH": os.pathsep.join(map(str, libraries)),
+                worker.PYTHON: json.dumps(python),
+            },
+        )
+
+    @property
+    def _made(self) -> LocalLink:
+        assert self._local is not None, "connect() comes first"
+        return self._local
+
+    def command(self, module: str, *arguments: str) -> Sequence[str]:
+        """Start `module` in the emulated Python."""
+        return self._made.command(module, *arguments)
+
+    def environment(self) -> Mapping[str, str]:
+        """Return the paths of the userland."""
+        return self._made.environment()
+
+    def lost(self, status: int) -> str:
+        """A child of this process cannot be lost."""
+        return ""
+
+    def close(self) -> None:
+        """There is nothing to let go."""
+
+
+def check(target: Target) -> None:
+    """Check the table ``[executor]``.
+
+    Raises
+    ------
+    ConfigurationError
+        With every problem.
+    """
+    table = target.executor
+    problems = [
+        Problem(f"executor.{key}", f"unknown key; known: {', '.join(KEYS)}")
+        for key in table
+        if key not in KEYS
+    ]
+    known = (*ARCHITECTURES, "x86_64")
+    if table.get("arch") not in known:
+        problems.append(Problem("executor.arch", f"is one of {', '.join(known)}, not {table.get('arch')!r}"))
+    if not isinstance(table.get("cpu"), str):
+        problems.append(Problem("executor.cpu", "names the CPU that QEMU is to be, such as cortex-a72"))
+    problems += [
+        Problem(f"executor.{key}", "is a list of names")
+        for key in ("packages", "requirements")
+        if not all(isinstance(item, str) for item in table.get(key, ()))
+    ]
+    if problems:
+        raise ConfigurationError(f"target {target.name}", tuple(problems))
+
+
+def requirements(target: Target) -> list[str]:
+    """Return the wheels of the target: those that it names, else what its backends need, as installed here.
+
+    The host's own version is asked for, so that a difference between two devices is not one of versions.
+    """
+    named = target.executor.get("requirements")
+    if named is not None:
+        return list(named)
+    wanted = ["numpy", *(RUNTIMES.get(backend, "") for backend in target.backends)]
+    return [f"{name}=={version(name)}" if _installed(name) else name for name in wanted if name]
+
+
+#: The distribution of each backend's runtime.
+RUNTIMES = {"onnxruntime": "onnxruntime", "tflite": "ai-edge-litert", "openvino": "openvino"}
+
+
+def _installed(name: str) -> bool:
+    try:
+        version(name)
+    except PackageNotFoundError:
+        return False
+    return True

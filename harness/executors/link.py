@@ -1,0 +1,93 @@
+"""The way to a device: how a program is started there, and whether it sees the host's files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from harness import worker
+
+
+class Link(Protocol):
+    """What executors differ in. Its constructor does no I/O.
+
+    Attributes
+    ----------
+    store : str
+        The depot's folder as the device sees it.
+    ships : bool
+        The device does not see the host's files and asks for those that it lacks.
+    silence_s : float, optional
+        The worker ends when the host has said nothing for so long; None where a link cannot die in silence.
+    slowdown : float
+        How much longer everything may take there than on real hardware.
+    """
+
+    @property
+    def store(self) -> str: ...  # noqa: D102
+    @property
+    def ships(self) -> bool: ...  # noqa: D102
+    @property
+    def silence_s(self) -> float | None: ...  # noqa: D102
+    @property
+    def slowdown(self) -> float: ...  # noqa: D102
+
+    def connect(self) -> None:
+        """Make the device ready, once; raises ``TargetUnavailable`` where it cannot be."""
+        ...
+
+    def command(self, module: str, *arguments: str) -> Sequence[str]:
+        """Return what starts `module` in the device's Python, as arguments for this machine."""
+        ...
+
+    def environment(self) -> Mapping[str, str]:
+        """Return what the started program finds in its environment besides this one's."""
+        ...
+
+    def lost(self, status: int) -> str:
+        """Why the exit status of ``command`` means that the link, not the program, died; else empty."""
+        ...
+
+    def close(self) -> None:
+        """Let the device go."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LocalLink:
+    """Programs as children of this process, with its own Python or another.
+
+    Parameters
+    ----------
+    store : str
+    python : sequence of str
+        What starts the Python that workers run in.
+    variables : mapping
+    slowdown : float
+    """
+
+    store: str
+    python: Sequence[str]
+    variables: Mapping[str, str] = field(default_factory=dict)
+    slowdown: float = 1.0
+    ships: bool = False
+    silence_s: float | None = None
+
+    def connect(self) -> None:
+        """It is here."""
+
+    def command(self, module: str, *arguments: str) -> Sequence[str]:
+        """Start `module` as a child of this process."""
+        return worker.command(self.python, module, *arguments)
+
+    def environment(self) -> Mapping[str, str]:
+        """Return the variables."""
+        return self.variables
+
+    def lost(self, status: int) -> str:
+        """A child of this process cannot be lost."""
+        return ""
+
+    def close(self) -> None:
+        """There is nothing to let go."""
