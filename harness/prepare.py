@@ -16,7 +16,7 @@ from harness.compression import model_file
 from harness.compression.recipe import Workshop
 from harness.core.contracts import Availability, Executor, Suite
 from harness.core.errors import ModelError, TargetUnavailable, UsageError
-from harness.core.job import Event, JobKey
+from harness.core.job import Event
 from harness.core.target import Target
 from harness.core.verdict import Gate
 from harness.data import sets
@@ -112,8 +112,8 @@ class Observer(Protocol):
     def stage(self, text: str) -> None:
         """Say what is being prepared."""
 
-    def begin(self, plan: Plan, seconds: Mapping[JobKey, float]) -> None:
-        """Take in what will be measured, and how long each job should take."""
+    def begin(self, remaining: budget.Remaining) -> None:
+        """Take in what will be measured, and how long each job should take; it learns from what ends."""
 
     def event(self, event: Event) -> None:
         """Take in what the executor said."""
@@ -176,14 +176,14 @@ def prepare(request: Request, observer: Observer, stored: Mapping[str, Any] | No
         formats=formats, available=available, data=data, inputs=info.inputs, outputs=info.outputs,
     )  # fmt: skip
     plan = make_plan(given)
-    seconds = budget.estimate(plan, cache)
+    seconds = budget.estimate(plan, cache).seconds
     if request.budget_s is not None and sum(seconds.values()) > request.budget_s:
         choice = budget.choose(plan, seconds, request.budget_s)
         whole = sizes(given, plan)["samples"]
         given = replace(given, data=data.restrict(choice.cells, choice.samples))
         plan = make_plan(given)
         plan = replace(plan, share=sizes(given, plan)["samples"] / whole if whole else 1.0)
-        seconds = budget.estimate(plan, cache)
+        seconds = budget.estimate(plan, cache).seconds
     run = {
         "validation": json.loads(validation.model_dump_json(by_alias=True)),
         "validation_path": str(file),
