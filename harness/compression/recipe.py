@@ -304,7 +304,9 @@ class Workshop:
                 "format": fmt,
             }
             artifacts[fmt] = self._keep(name, fmt, lineage, content)
-        return Variant(name, artifacts, quantized=name != FLOAT32)
+        files = {fmt: self._file(artifact) for fmt, artifact in artifacts.items()}
+        known = {"schema": card.SCHEMA, "variant": name, "files": files, "notes": ["prebuilt: not made here"]}
+        return Variant(name, artifacts, quantized=name != FLOAT32, card=known)
 
     def _recall(self, name: str, lineage: Mapping[str, Any]) -> Artifact | None:
         known = self._cache.recall(key_of(lineage))

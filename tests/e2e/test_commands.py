@@ -47,7 +47,7 @@ def test_pandas_reads_the_table_without_options(whole: tuple[Shell, Ended]) -> N
     shell, _ = whole
     table = pd.read_csv(shell.run() / "measurements.csv")
     assert tuple(table.columns) == COLUMNS
-    assert set(table["suite"]) == {"accuracy", "performance", "reliability"}
+    assert set(table["suite"]) == {"accuracy", "compression", "performance", "reliability"}
     assert set(table["variant"]) == {"float32", "int8"}
     assert set(table["target"]) == {"cpu", "host"}
     assert set(table["run_id"]) == {shell.run().name}
