@@ -305,7 +305,12 @@ class Workshop:
             }
             artifacts[fmt] = self._keep(name, fmt, lineage, content)
         files = {fmt: self._file(artifact) for fmt, artifact in artifacts.items()}
-        known = {"schema": card.SCHEMA, "variant": name, "files": files, "notes": ["prebuilt: not made here"]}
+        known: dict[str, Any] = {
+            "schema": card.SCHEMA,
+            "variant": name,
+            "files": files,
+            "notes": ["prebuilt: not made here"],
+        }
         return Variant(name, artifacts, quantized=name != FLOAT32, card=known)
 
     def _recall(self, name: str, lineage: Mapping[str, Any]) -> Artifact | None:
