@@ -62,10 +62,8 @@ def facts(folder: Path) -> dict[str, Any]:
 def _cpu() -> str:
     """Name of the processor, or its part number where it has none (ARM)."""
     with contextlib.suppress(OSError):
-        found = dict(
-            line.split(":", 1) for line in Path("/proc/cpuinfo").read_text().splitlines() if ":" in line
-        )
-        named = {key.strip(): value.strip() for key, value in found.items()}
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        named = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
         return named.get("model name") or named.get("CPU part") or ""
     return ""
 

@@ -69,7 +69,7 @@ class DeviceExecutor:
             yield from unmeasured(rest, self.gone)
 
     def attempt(self, batch: Batch) -> Generator[Event, None, Batch]:
-        """Run one batch; returns what of it has no result, because the device is ``gone`` or it was stopped."""
+        """Run one batch; returns what has no result, because the device is ``gone`` or it was stopped."""
         rest, cuts = batch, 0
         while rest.cases and not self.gone and not self._stopped.is_set():
             answered = 0

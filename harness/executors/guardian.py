@@ -101,7 +101,8 @@ class Guardian:
         while (answer := self._answer("", ANSWER_S + wait_s))["type"] == "busy":
             if answer["last"]:
                 raise TargetUnavailable(
-                    f"{self._shell.host} is in use", cause=f"{answer['by']} has held it since {answer['since']}",
+                    f"{self._shell.host} is in use",
+                    cause=f"{answer['by']} has held it since {answer['since']}",
                     next_step="queue with --wait 30m",
                 )  # fmt: skip
             busy(answer["by"], answer["since"])
@@ -150,7 +151,7 @@ class Guardian:
         with (
             contextlib.suppress(OSError, ValueError),
             self._writing,
-        ):  # the end is seen where answers are read
+        ):  # the end is seen by who reads
             stdin = cast(IO[bytes], self._process.stdin)
             stdin.write(line.encode() + b"\n")
             stdin.flush()

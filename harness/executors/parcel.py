@@ -39,7 +39,7 @@ class Parcel:
 
 
 def parcel(name: str, store: Path, fill: Callable[[Path], None]) -> Parcel:
-    """Return the parcel of that name; `fill` puts into a folder what it is to hold, where it is not there yet.
+    """Return the parcel of that name; where there is none yet, `fill` puts into a folder what it holds.
 
     Parameters
     ----------

@@ -14,7 +14,7 @@ from harness.core.errors import TargetUnavailable
 
 #: Exit status of ``ssh`` for an error of its own.
 SSH_FAILED = 255
-#: What has to hold whatever the user's configuration says. Host keys are verified as it says (see ``settings``).
+#: What has to hold whatever the user's configuration says; of host keys see ``settings``.
 OPTIONS = {
     "BatchMode": "yes",
     "ConnectTimeout": "10",
@@ -30,12 +30,13 @@ OPTIONS = {
 #: What ssh says in lower case, to the cause and what mends it; the first that fits counts.
 CAUSES = (
     ("could not resolve hostname", "no such host is known", "check the name, or add it to ~/.ssh/config"),
-    ("remote host identification has changed", "its host key is not the one that is known: another machine "
-     "answers there, or it was set up anew", "where that is so: ssh-keygen -R {hostname}, then ssh {host} once"),
+    ("remote host identification has changed",
+     "its host key is not the one that is known: another machine answers there, or it was set up anew",
+     "where that is meant: ssh-keygen -R {known}, then ssh {host} once"),
     ("host key verification failed", "its host key is not known yet",
      "ssh {host} once, compare the fingerprint, say yes"),
     ("permission denied", "it accepts none of this user's keys", "ssh-copy-id {host}"),
-    ("connection refused", "nothing listens there", "start sshd on the board, or check Port in ~/.ssh/config"),
+    ("connection refused", "nothing listens there", "start sshd there, or check Port in ~/.ssh/config"),
     ("timed out", "it does not answer", "is it switched on, and on this network?"),
     ("no route to host", "it does not answer", "is it switched on, and on this network?"),
     ("network is unreachable", "this machine has no way there", "check this machine's network"),
@@ -110,12 +111,13 @@ class SecureShell:
         """What ssh said on standard error, as one clear message."""
         hostname, port = self._known.get("hostname", self.host), self._known.get("port", "22")
         where = f"{hostname} port {port}" if self._known else ""
+        known = hostname if port == "22" else f"'[{hostname}]:{port}'"
         low = said.lower()
         for words, cause, next_step in CAUSES:
             if words in low:
                 return TargetUnavailable(
                     f"{self.host} cannot be reached", where=where, cause=cause,
-                    next_step=next_step.format(host=self.host, hostname=hostname),
+                    next_step=next_step.format(host=self.host, known=known),
                 )  # fmt: skip
         lines = [line.strip() for line in said.splitlines() if line.strip()]
         return TargetUnavailable(

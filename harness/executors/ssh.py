@@ -169,10 +169,11 @@ def check(target: Target) -> None:
     hosts = table.get("hosts", ())
     if not hosts:
         problems.append(Problem("executor.hosts", 'name a board: hosts = ["user@board"], --host or HOST='))
-    for host in hosts:
-        # ssh would take a name that begins with - for an option.
-        if not isinstance(host, str) or not host or host.startswith("-") or host.split() != [host]:
-            problems.append(Problem("executor.hosts", f"{host!r} is no host"))
+    problems += [
+        Problem("executor.hosts", f"{host!r} is no host")
+        for host in hosts  # ssh would take a name that begins with - for an option
+        if not isinstance(host, str) or host.startswith("-") or host.split() != [host]
+    ]
     if len(set(map(str, hosts))) < len(hosts):
         problems.append(Problem("executor.hosts", "names one board twice"))
     for key, kind in (("ssh_config", str), ("python", str), ("retries", int)):
