@@ -45,6 +45,8 @@ class Request:
         Empty for all.
     results : Path
     budget_s : float, optional
+    wait_s : float
+        How long to queue for a board that somebody else holds.
     """
 
     targets: tuple[str, ...] = ("cpu",)
@@ -54,6 +56,7 @@ class Request:
     suites: tuple[str, ...] = ()
     results: Path = Path("results")
     budget_s: float | None = None
+    wait_s: float = 0.0
 
     @classmethod
     def of(
@@ -66,6 +69,7 @@ class Request:
         suite: str = "",
         results: str | Path = "",
         budget: str = "",
+        wait: str = "",
     ) -> Request:
         """Read the texts of a command line; an empty one takes the default.
 
@@ -81,7 +85,8 @@ class Request:
             variants=_names(variant, "variant"),
             suites=_names(suite, "suite"),
             results=Path(results or "results"),
-            budget_s=parse_budget(budget) if budget else None,
+            budget_s=parse_seconds(budget, "budget") if budget else None,
+            wait_s=parse_seconds(wait, "time to wait") if wait else 0.0,
         )
 
 
@@ -159,7 +164,7 @@ def prepare(request: Request, observer: Observer, stored: Mapping[str, Any] | No
     workshop = Workshop(validation, folder, cache)
     observer.stage("looking at what can run")
     executors = {
-        target.name: plugins.choose(plugins.EXECUTORS, target.executor["kind"])(target, cache.folder)
+        target.name: make_executor(target, cache.folder, request.wait_s)
         for target in (*targets, Target(HOST, "the reference", ()))
     }
     formats, available = _backends(targets, validation, executors, observer)
@@ -205,6 +210,14 @@ def prepare(request: Request, observer: Observer, stored: Mapping[str, Any] | No
         plan, run, data.labels, targets, executors, validation.gates, cache, sizes(given, plan),
         sum(seconds.values()),
     )  # fmt: skip
+
+
+def make_executor(target: Target, store: Path, wait_s: float = 0.0) -> Executor:
+    """Make the executor of a target; one that is reached over ssh learns how long to queue."""
+    if target.executor["kind"] == "ssh":
+        target = replace(target, executor={**target.executor, "wait_s": wait_s})
+    made: Executor = plugins.choose(plugins.EXECUTORS, target.executor["kind"])(target, store)
+    return made
 
 
 def load_suites(names: Sequence[str]) -> dict[str, Suite]:
@@ -297,7 +310,7 @@ def _names(text: str, what: str) -> tuple[str, ...]:
     return names
 
 
-def parse_budget(text: str) -> float:
+def parse_seconds(text: str, what: str) -> float:
     """Seconds of ``90s``, ``3m``, ``1h``.
 
     Raises
@@ -312,5 +325,5 @@ def parse_budget(text: str) -> float:
     except (KeyError, ValueError):
         seconds = 0.0
     if not 0 < seconds < 1e9:
-        raise UsageError(f"{text!r} is no budget", next_step="give seconds, minutes or hours: 90s, 3m, 1h")
+        raise UsageError(f"{text!r} is no {what}", next_step="give seconds, minutes or hours: 90s, 3m, 1h")
     return seconds

@@ -60,11 +60,11 @@ def facts(folder: Path) -> dict[str, Any]:
 
 
 def _cpu() -> str:
-    """Name of the processor, or its part number where it has none (ARM)."""
+    """Name of the processor, and its part number where it has one (ARM)."""
     with contextlib.suppress(OSError):
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         named = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
-        return named.get("model name") or named.get("CPU part") or ""
+        return " ".join(filter(None, (named.get("model name"), named.get("CPU part"))))
     return ""
 
 

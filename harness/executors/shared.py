@@ -25,7 +25,7 @@ class SharedExecutor:
 
     def __init__(self, devices: Sequence[DeviceExecutor]) -> None:
         self._devices = devices
-        self._stopped = threading.Event()
+        self._work = _Work(())
 
     @property
     def here(self) -> bool:
@@ -56,7 +56,7 @@ class SharedExecutor:
 
     def run(self, batches: Iterable[Batch]) -> Generator[Event, None, None]:
         """Run batches, each on the device that is free; every case gets exactly one result."""
-        work = _Work(batches, self._stopped)
+        self._work = work = _Work(batches)
         with closing(together([[(_Lane(device, work), ())] for device in self._devices])) as events:
             yield from events
         gone = "\n".join(dict.fromkeys(device.gone for device in self._devices))
@@ -65,7 +65,7 @@ class SharedExecutor:
 
     def stop(self) -> None:
         """Let ``run`` end soon, from another thread; what runs is ended without a result."""
-        self._stopped.set()
+        self._work.stop()
         for device in self._devices:
             device.stop()
 
@@ -78,16 +78,16 @@ class SharedExecutor:
 class _Work:
     """Batches that wait, and how many are being run: what fails on one device comes back for the others."""
 
-    def __init__(self, batches: Iterable[Batch], stopped: threading.Event) -> None:
-        self._waiting, self._running = deque(batches), 0
-        self._changed, self._stopped = threading.Condition(), stopped
+    def __init__(self, batches: Iterable[Batch]) -> None:
+        self._waiting, self._running, self._stopped = deque(batches), 0, False
+        self._changed = threading.Condition()
 
     def take(self) -> Batch | None:
         """Return the next batch; None where there will be none any more."""
         with self._changed:
-            while not self._waiting and self._running and not self._stopped.is_set():
-                self._changed.wait(0.5)  # a stop is not told to the condition
-            if not self._waiting or self._stopped.is_set():
+            while not self._waiting and self._running and not self._stopped:
+                self._changed.wait()
+            if not self._waiting or self._stopped:
                 return None
             self._running += 1
             return self._waiting.popleft()
@@ -98,6 +98,12 @@ class _Work:
             self._running -= 1
             if rest.cases:
                 self._waiting.appendleft(rest)
+            self._changed.notify_all()
+
+    def stop(self) -> None:
+        """Let nobody take anything any more."""
+        with self._changed:
+            self._stopped = True
             self._changed.notify_all()
 
     def left(self) -> Sequence[Batch]:
@@ -120,6 +126,7 @@ class _Lane:
                 self._work.put_back(rest)
 
     def stop(self) -> None:
+        self._work.stop()
         self._device.stop()
 
 

@@ -88,7 +88,7 @@ class Board:
             f"echo ':arm:M::{MAGIC}:{MASK}:{qemu}:F' > /proc/sys/fs/binfmt_misc/register; "
             f'for part in proc sys dev; do mount --rbind /$part "{root}/$part"; done; '
             f"exec env -i HOME=/root TEST_BOARD={self.folder} PATH=/usr/bin:/bin QEMU_CPU={cpu} "
-            f'chroot {root} /bin/sh -c "cd; $SSH_ORIGINAL_COMMAND"'
+            f'/usr/sbin/chroot {root} /bin/sh -c "cd; $SSH_ORIGINAL_COMMAND"'
         )
         self.enter(f"exec unshare -Urm /bin/sh -c {shlex.quote(inside)}")
 
