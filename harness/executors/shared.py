@@ -124,6 +124,8 @@ class _Lane:
                 rest = yield from self._device.attempt(batch)
             finally:
                 self._work.put_back(rest)
+            if rest.cases:
+                return
 
     def stop(self) -> None:
         self._work.stop()
