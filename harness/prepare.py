@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -167,49 +168,61 @@ def prepare(request: Request, observer: Observer, stored: Mapping[str, Any] | No
         target.name: make_executor(target, cache.folder, request.wait_s)
         for target in (*targets, Target(HOST, "the reference", ()))
     }
-    formats, available = _backends(targets, validation, executors, observer)
-    info = _inspect(workshop, validation, formats, available)
-    observer.stage("preparing the data")
-    data = sets.prepare(validation, folder, cache, info.inputs, info.classes)
-    observer.stage(f"making {', '.join(made)}")
-    needed = [fmt for target in targets for backend in target.backends for fmt in formats[backend][:1]]
-    built = workshop.build(made, needed, data)
+    with _closed_on_error(executors):
+        formats, available = _backends(targets, validation, executors, observer)
+        info = _inspect(workshop, validation, formats, available)
+        observer.stage("preparing the data")
+        data = sets.prepare(validation, folder, cache, info.inputs, info.classes)
+        observer.stage(f"making {', '.join(made)}")
+        needed = [fmt for target in targets for backend in target.backends for fmt in formats[backend][:1]]
+        built = workshop.build(made, needed, data)
 
-    given = Ingredients(
-        validation=validation, targets=targets, variants=built, asked=variants, suites=suites,
-        formats=formats, available=available, data=data, inputs=info.inputs, outputs=info.outputs,
-    )  # fmt: skip
-    plan = make_plan(given)
-    seconds = budget.estimate(plan, cache)
-    if request.budget_s is not None and sum(seconds.values()) > request.budget_s:
-        choice = budget.choose(plan, seconds, request.budget_s)
-        whole = sizes(given, plan)["samples"]
-        given = replace(given, data=data.restrict(choice.cells, choice.samples))
+        given = Ingredients(
+            validation=validation, targets=targets, variants=built, asked=variants, suites=suites,
+            formats=formats, available=available, data=data, inputs=info.inputs, outputs=info.outputs,
+        )  # fmt: skip
         plan = make_plan(given)
-        plan = replace(plan, share=sizes(given, plan)["samples"] / whole if whole else 1.0)
         seconds = budget.estimate(plan, cache)
-    run = {
-        "validation": json.loads(validation.model_dump_json(by_alias=True)),
-        "validation_path": str(file),
-        "targets": {target.name: target.to_json() for target in targets},
-        "suites": list(suites),
-        "variants": list(variants),
-        "budget_s": request.budget_s,
-        "emulated": [target.name for target in targets if target.emulated],
-        "model": {
-            "name": validation.model.name,
-            "task": validation.model.task,
-            "sha256": next(iter(built[0].artifacts.values())).sha256,
-            "class_names": list(data.class_names),
-        },
-        "data": {prepared.info.name: prepared.ref.to_json() for prepared in data.sets},
-        "versions": {name: version(name) for name in VERSIONS},
-        "python": sys.version.split()[0],
-    }
-    return Prepared(
-        plan, run, data.labels, targets, executors, validation.gates, cache, sizes(given, plan),
-        sum(seconds.values()),
-    )  # fmt: skip
+        if request.budget_s is not None and sum(seconds.values()) > request.budget_s:
+            choice = budget.choose(plan, seconds, request.budget_s)
+            whole = sizes(given, plan)["samples"]
+            given = replace(given, data=data.restrict(choice.cells, choice.samples))
+            plan = make_plan(given)
+            plan = replace(plan, share=sizes(given, plan)["samples"] / whole if whole else 1.0)
+            seconds = budget.estimate(plan, cache)
+        run = {
+            "validation": json.loads(validation.model_dump_json(by_alias=True)),
+            "validation_path": str(file),
+            "targets": {target.name: target.to_json() for target in targets},
+            "suites": list(suites),
+            "variants": list(variants),
+            "budget_s": request.budget_s,
+            "emulated": [target.name for target in targets if target.emulated],
+            "model": {
+                "name": validation.model.name,
+                "task": validation.model.task,
+                "sha256": next(iter(built[0].artifacts.values())).sha256,
+                "class_names": list(data.class_names),
+            },
+            "data": {prepared.info.name: prepared.ref.to_json() for prepared in data.sets},
+            "versions": {name: version(name) for name in VERSIONS},
+            "python": sys.version.split()[0],
+        }
+        return Prepared(
+            plan, run, data.labels, targets, executors, validation.gates, cache, sizes(given, plan),
+            sum(seconds.values()),
+        )  # fmt: skip
+
+
+@contextmanager
+def _closed_on_error(executors: Mapping[str, Executor]) -> Iterator[None]:
+    """Let the devices go where nothing will be measured."""
+    try:
+        yield
+    except BaseException:
+        for executor in executors.values():
+            executor.close()
+        raise
 
 
 def make_executor(target: Target, store: Path, wait_s: float = 0.0) -> Executor:

@@ -43,7 +43,11 @@ class SharedExecutor:
         names = list(names)
         with ThreadPoolExecutor(len(self._devices)) as pool:
             answers = [pool.submit(device.probe, names) for device in self._devices]
-        first, *others = [answer.result() for answer in answers]
+            try:
+                first, *others = [answer.result() for answer in answers]
+            except BaseException:  # Ctrl-C, too, while one queues for a board
+                self.close()
+                raise
         kind, *kinds = [device.link.facts.get("kind", "") for device in self._devices]
         for other, what in zip(others, kinds, strict=True):
             if (other, what) != (first, kind):

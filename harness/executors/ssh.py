@@ -93,7 +93,9 @@ class SshLink:
         guardian = Guardian(self._shell, pythons, self._token, FOLDER, SILENCE_S)
         self._guardian = guardian
         now = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
-        found = guardian.begin(holder(), now, float(table.get("wait_s", 0)), self._say_busy)
+        # A run whose link died does not queue: its pauses between tries are as good.
+        wait_s = 0.0 if self.facts else float(table.get("wait_s", 0.0))
+        found = guardian.begin(holder(), now, wait_s, self._say_busy)
         ours = bundle(self._folder)
         wanted = (
             venv_parcel(self._shell.host, found, self._target, self._folder),
