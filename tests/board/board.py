@@ -63,8 +63,8 @@ class Board:
             _run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / key))
         shutil.copy(folder / "id.pub", folder / "authorized_keys")
         self.port = 0
-        self.enter(f'exec env -i HOME={self.home} TMPDIR={folder}/tmp PATH={folder}/bin:"$PATH" '
-                   '/bin/sh -c "$SSH_ORIGINAL_COMMAND"')  # noqa: S108 # fmt: skip
+        variables = f'HOME={self.home} TMPDIR={folder / "tmp"} PATH={folder / "bin"}:"$PATH"'
+        self.enter(f'exec env -i {variables} /bin/sh -c "$SSH_ORIGINAL_COMMAND"')
 
     def enter(self, script: str) -> None:
         """Say what happens to every command that comes over ssh (it is in ``SSH_ORIGINAL_COMMAND``)."""

@@ -78,7 +78,7 @@ def make_board(tmp_path: Path) -> Iterator[MakeBoard]:
 
 
 def pi(*boards: Board, **more: object) -> Target:
-    """A target on these boards, with numpy alone; their ssh_config is the first one's and includes the others'."""
+    """A target on these boards, with numpy alone."""
     first = boards[0]
     both = first.config.with_name("all_ssh_config")
     both.write_text("".join(each.config.read_text() for each in boards))

@@ -32,7 +32,7 @@ def tools(board: Board, *names: str) -> Path:
     for name in names:
         (folder / name).symlink_to(f"/usr/bin/{name}")
     enter = board.folder / "enter"
-    enter.write_text(enter.read_text().replace(f'{board.folder}/bin:"$PATH"', str(folder)))
+    enter.write_text(enter.read_text().replace(f'{board.folder / "bin"}:"$PATH"', str(folder)))
     return folder
 
 
