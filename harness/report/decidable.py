@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from harness.core.target import Target
 from harness.core.verdict import Gate, matches
 from harness.plan import HOST, Plan
+from harness.stats.intervals import wilson
 from harness.stats.paired import smallest_decidable_margin
 
 
@@ -25,6 +26,13 @@ def sentences(gates: Iterable[Gate], plan: Plan, targets: Sequence[Target]) -> l
                 f"gate {gate.name}: {min(samples)} samples decide losses above {least_pt:.2f} pt, "
                 f"the limit is {gate.maximum:g} pt"
                 + ("" if able else f": it can never pass, it needs at least {needed} samples")
+            )
+        elif gate.metric == "accuracy" and gate.minimum is not None:
+            best = wilson(min(samples), min(samples)).low
+            able = best >= gate.minimum
+            lines.append(
+                f"gate {gate.name}: {min(samples)} samples, all right, show at least {best:.4f}, "
+                f"the limit is {gate.minimum:g}" + ("" if able else ": it can never pass")
             )
         else:
             lines.append(f"gate {gate.name}: planned")

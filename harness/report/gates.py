@@ -17,7 +17,7 @@ import numpy as np
 from harness.core.job import Status
 from harness.core.measurement import Row
 from harness.core.verdict import Gate, State, Verdict, matches
-from harness.stats.intervals import Interval, clustered_mean, units_to_decide
+from harness.stats.intervals import Interval, clustered_mean, units_to_decide, wilson
 from harness.stats.paired import smallest_decidable_margin
 from harness.summarise import WHOLE_CASE
 
@@ -208,16 +208,22 @@ def _decide(
         elif sign * near > sign * limit:
             answers.append(_Finding(State.FAIL, text, interval, limit, unit))
         else:
-            answers.append(_undecided(subject, interval, limit, text, unit, paired=paired))
+            best = wilson(interval.n, interval.n).low if unit == "1" and sign < 0 and interval.n else math.inf
+            answers.append(_undecided(subject, interval, limit, text, unit, paired=paired, best=best))
     return max(answers, key=lambda finding: _RANK[finding.state])
 
 
 def _undecided(
-    subject: Subject, interval: Interval, limit: float, text: str, unit: str, *, paired: bool
+    subject: Subject, interval: Interval, limit: float, text: str, unit: str, *, paired: bool, best: float
 ) -> _Finding:
+    """INCONCLUSIVE; or NOT_APPLICABLE where the target's few samples could not decide in any case.
+
+    ``best`` is the lower bound of a share when every sample is right.
+    """
     reach = REACH_PT if paired else None
     few = subject.max_samples is not None and interval.n <= subject.max_samples
-    if paired and few and 100 * smallest_decidable_margin(interval.n) >= limit:
+    hopeless = best < limit or (paired and 100 * smallest_decidable_margin(interval.n) >= limit)
+    if few and hopeless:
         never = f"{text}: so few samples can never decide this limit"
         return _Finding(State.NOT_APPLICABLE, never, interval, limit, unit)
     needed = units_to_decide(interval, limit, reach=reach)

@@ -113,7 +113,7 @@ def _lines(outcome: Outcome) -> tuple[list[str], list[dict[str, str | Text]]]:
     lines: list[dict[str, str | Text]] = []
     for (target, backend, variant), rows in by_subject.items():
         own = [v for v in outcome.verdicts if (v.target, v.backend, v.variant) == (target, backend, variant)]
-        state = _worst(own)
+        state = _worst(own) if own else None
         lines.append(
             {
                 "target": f"{target}/{backend}" if several else target,
@@ -124,7 +124,7 @@ def _lines(outcome: Outcome) -> tuple[list[str], list[dict[str, str | Text]]]:
                 "p50 ms": _time(rows, "latency_p50"),
                 "p99 ms": _time(rows, "latency_p99"),
                 "MB": _size(rows),
-                "verdict": Text(state.value, style=COLOURS[state]),
+                "verdict": Text(state.value, style=COLOURS[state]) if state else "no gate",
             }
         )
     told = [name for name in lines[0] if any(str(line[name]) != "--" for line in lines)] if lines else []

@@ -18,7 +18,7 @@ OFFLINE = "offline"
 START_ALLOWANCE_S = 30.0
 #: Settings on an emulated clock.
 AS_LITTLE_AS_CAN_BE: dict[str, Any] = {
-    "processes": 2, "rounds": 2, "seconds": 1e-3, "max_seconds": 1.0, "warm_up_seconds": 1e-3,
+    "processes": 1, "rounds": 1, "seconds": 1e-3, "max_seconds": 1.0, "warm_up_seconds": 1e-3,
     "offline_seconds": 1e-3, "batch_sizes": (1,),
 }  # fmt: skip
 

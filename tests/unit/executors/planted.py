@@ -17,7 +17,7 @@ from harness.core.errors import BackendError
 from harness.core.job import Case, Samples
 
 
-def measure(bench: Bench, case: Case) -> Iterator[Samples]:
+def measure(bench: Bench, case: Case) -> Iterator[Samples]:  # noqa: PLR0912 - a list of faults
     """Yield one part, do what ``case.params["do"]`` says, yield another."""
     yield Samples({"x": np.arange(3)}, {"pid": os.getpid()})
     print("on standard output", flush=True)
@@ -45,6 +45,11 @@ def measure(bench: Bench, case: Case) -> Iterator[Samples]:
         case "spawn":
             params = {**case.params, "do": case.params["inner"]}
             yield bench.spawn(replace(case, name="inner", params=params))
+        case "read":
+            yield Samples({"rows": bench.data.feeds("clean", 1, 3)["x"]})
+        case "killed once" if not Path(case.params["flag"]).exists():
+            Path(case.params["flag"]).touch()
+            os.kill(os.getpid(), signal.SIGKILL)
         case "say and hang":
             Path(case.params["fifo"]).write_text("ready")
             threading.Event().wait()

@@ -245,6 +245,14 @@ def test_too_few_samples_to_ever_decide(n: int, max_samples: int | None, state: 
     assert answer(rows, subject).state is state
 
 
+@pytest.mark.parametrize(("n", "state"), [(64, State.NOT_APPLICABLE), (100, State.INCONCLUSIVE)])
+def test_too_few_samples_to_ever_show_a_share(n: int, state: State) -> None:
+    # Wilson's lower bound with every sample right is n / (n + 2.71): 0.9594 at 64, 0.9737 at 100.
+    subject = Subject("cpu", "onnxruntime", "int8", 100)
+    rows = [row(0.98, 0.93, 0.99, unit="1", n=n)]
+    assert answer(rows, subject, maximum=None, minimum=0.97).state is state
+
+
 def test_few_samples_still_fail_what_is_clearly_bad() -> None:
     subject = Subject("cpu", "onnxruntime", "int8", 64)
     rows = [row(30.0, 20.0, 40.0, unit="pt", reference="float32@host", n=64)]

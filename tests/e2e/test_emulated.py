@@ -1,0 +1,70 @@
+"""Real ARM wheels under QEMU: models planted with an overflow fail where it is, and nowhere else.
+
+Needs Debian's packages and an index of wheels; a machine that has neither skips, and says why.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from harness import config
+from harness.core.errors import TargetUnavailable
+from harness.executors.emulated import EmulatedExecutor
+from tests.board.overflow import saturates, wraps
+
+Plant = Callable[[Path], Path]
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The userlands are made once: in the cache that the environment names, else for this session."""
+    named = os.environ.get("HARNESS_CACHE")
+    return Path(named) if named else tmp_path_factory.mktemp("cache")
+
+
+def failing(plant: Plant, targets: str, cache: Path, tmp_path: Path) -> tuple[set[str], set[str]]:
+    """Names of the targets on which the int8 gate fails, and of those on which it passes."""
+    try:
+        for target in map(config.load_target, targets.split(",")):
+            if target.emulated:
+                EmulatedExecutor(target, cache).probe(())
+    except TargetUnavailable as error:
+        pytest.skip(f"no emulation here: {error.what}: {error.cause}")
+    folder = plant(tmp_path / "model")
+    done = subprocess.run(
+        [sys.executable, "-m", "harness.cli", "validate", "--model", str(folder), "--target", targets,
+         "--results", str(tmp_path / "results"), "--json"],
+        capture_output=True, text=True, check=False, env={**os.environ, "HARNESS_CACHE": str(cache)},
+    )  # fmt: skip
+    verdicts = json.loads(done.stdout)["verdicts"]
+    return tuple({v["target"] for v in verdicts if v["state"] == state} for state in ("FAIL", "PASS"))  # type: ignore[return-value]
+
+
+def test_u8s8_saturates_without_vnni(cache: Path, tmp_path: Path) -> None:
+    failed, _ = failing(saturates, "haswell", cache, tmp_path)
+    assert failed == {"haswell"}
+
+
+def test_s8s8_wraps_without_dotprod(cache: Path, tmp_path: Path) -> None:
+    failed, _ = failing(wraps, "raspberrypi4", cache, tmp_path)
+    assert failed == {"raspberrypi4"}
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(
+    ("plant", "where"), [(saturates, {"haswell"}), (wraps, {"raspberrypi3", "raspberrypi4"})]
+)
+def test_the_overflow_is_flagged_where_it_is_and_nowhere_else(
+    plant: Plant, where: set[str], cache: Path, tmp_path: Path
+) -> None:
+    every = "haswell,raspberrypi3,raspberrypi4,raspberrypi5"
+    failed, passed = failing(plant, every, cache, tmp_path)
+    assert failed == where
+    assert passed == set(every.split(",")) - where

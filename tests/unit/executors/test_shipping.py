@@ -1,0 +1,121 @@
+"""A device that does not see the host's files, played by this machine with a folder of its own."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from harness import worker
+from harness.core.artifact import sha256_file
+from harness.core.errors import TargetUnavailable
+from harness.core.job import Batch, DataRef, JobResult, Started, Status
+from harness.core.preprocess import Preprocess
+from harness.executors.device import DeviceExecutor
+from tests.processes import processes
+from tests.unit.executors.batches import MakeBatch, do
+
+X = np.arange(20, dtype=np.uint8).reshape(5, 4)
+
+
+class FarLink:
+    """This machine's Python, but files are shipped, and its worker's death counts as the link's.
+
+    ``away``: so many tries to connect fail.
+    """
+
+    ships, silence_s, slowdown = True, 30.0, 1.0
+
+    def __init__(self, store: Path, *, lost: str = "", away: int = 0) -> None:
+        self.store, self.tries = str(store), 0
+        self._lost, self._away = lost, away
+
+    def connect(self) -> None:
+        self.tries += 1
+        if self.tries <= self._away:
+            raise TargetUnavailable("no route to the board")
+
+    def command(self, module: str, *arguments: str) -> list[str]:
+        return worker.command([sys.executable], module, *arguments)
+
+    def environment(self) -> dict[str, str]:
+        return {}
+
+    def lost(self, status: int) -> str:
+        return self._lost
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture
+def far(batch: MakeBatch, marker: str, tmp_path: Path) -> Batch:
+    """A batch whose case reads a set that only the host has."""
+    (tmp_path / "host" / "data").mkdir(parents=True)
+    np.save(tmp_path / "x.npy", X)
+    digest = sha256_file(tmp_path / "x.npy")
+    (tmp_path / "x.npy").rename(tmp_path / "host" / "data" / f"{digest}.npy")
+    return replace(
+        batch(do("a", "read"), do("b", "read")),
+        preprocess={"x": Preprocess(scale=0.5)},
+        data={"clean": DataRef({"x": digest}, 5, X.nbytes)},
+    )
+
+
+def run(batch: Batch, link: FarLink, tmp_path: Path, **more: object) -> list[JobResult]:
+    executor = DeviceExecutor(link, tmp_path / "host", **more)  # type: ignore[arg-type]
+    return [event for event in executor.run([batch]) if isinstance(event, JobResult)]
+
+
+def test_files_are_brought_by_hash(far: Batch, tmp_path: Path) -> None:
+    for result in run(far, FarLink(tmp_path / "device"), tmp_path):
+        assert result.status is Status.OK, result.reason
+        np.testing.assert_array_equal(result.samples.arrays["rows"], X[1:3] * 0.5)
+    brought = sorted(path.name for path in (tmp_path / "device").rglob("*") if path.is_file())
+    assert brought == sorted([f"{far.data['clean'].inputs['x']}.npy", "model.onnx"])
+
+
+def test_a_device_gets_nothing_that_its_batch_does_not_name(far: Batch, tmp_path: Path) -> None:
+    other = replace(far, data={"clean": DataRef({"x": "../../../etc/passwd"}, 5, 0)})
+    result = run(other, FarLink(tmp_path / "device"), tmp_path)[0]
+    assert result.status is Status.ERROR
+
+
+def test_no_room(far: Batch, tmp_path: Path) -> None:
+    result = run(far, FarLink(tmp_path / "device"), tmp_path, room_byte=100)[0]
+    assert result.status is Status.ERROR
+    assert "raise disk_mb" in result.reason
+
+
+def test_a_cut_job_is_begun_again_when_the_link_is_back(
+    batch: MakeBatch, marker: str, tmp_path: Path
+) -> None:
+    link = FarLink(tmp_path / "device", lost="the board went away", away=1)
+    cut = batch(do("a"), do("b", "killed once", flag=str(tmp_path / "flag")), do("c"))
+    found = run(cut, link, tmp_path, pauses_s=(0.0, 0.0))
+    assert [(result.key.case, result.status) for result in found] == [
+        ("a", Status.OK), ("b", Status.OK), ("c", Status.OK),
+    ]  # fmt: skip
+    assert link.tries == 2
+
+
+def test_a_device_that_stays_away(batch: MakeBatch, marker: str, tmp_path: Path) -> None:
+    link = FarLink(tmp_path / "device", lost="the board went away", away=9)
+    found = run(batch(do("a"), do("b", "killed"), do("c")), link, tmp_path, pauses_s=(0.0, 0.0))
+    assert [result.status for result in found] == [Status.OK, Status.ERROR, Status.ERROR]
+    assert "no route to the board (try 2 after the link died)" in found[1].reason
+
+
+def test_stop_from_another_thread(batch: MakeBatch, marker: str, tmp_path: Path) -> None:
+    executor = DeviceExecutor(FarLink(tmp_path / "device"), tmp_path / "host")
+    said = []
+    for event in executor.run([batch(do("a"), do("b", "hang"), do("c"))]):
+        said.append(event)
+        if isinstance(event, Started) and event.key.case == "b":
+            threading.Thread(target=executor.stop).start()
+    assert [event.key.case for event in said if isinstance(event, JobResult)] == ["a"]
+    assert not processes(marker)
