@@ -39,10 +39,10 @@ doctor: $(VENV)/.all  ## Find what is wrong with this machine
 	@$(BIN)/harness doctor $(if $(TARGET),--target $(TARGET)) $(if $(HOST),--host $(HOST))
 
 test: $(VENV)/.test  ## Run every test (under 10 minutes on two cores)
-	$(BIN)/python -m pytest -n 2 -q
+	$(BIN)/python -m pytest -n 2 -q -rs
 
 test-full: $(VENV)/.test  ## Run the tests with their full counts
-	$(BIN)/python -m pytest -n 2 -q -m "full or not full"
+	$(BIN)/python -m pytest -n 2 -q -rs -m "full or not full"
 
 lint: $(VENV)/.lint  ## ruff, mypy and the import contracts
 	$(BIN)/ruff check .

@@ -45,9 +45,8 @@ def report() -> None:
                 start = time.monotonic()
                 far.probe(["onnxruntime"])
                 contacts.append(time.monotonic() - start)
-            print(
-                f"  first contact {contacts[0]:.1f} s (wheels fetched, packed, shipped), second {contacts[1]:.1f} s"
-            )
+            first, second = contacts
+            print(f"  first contact {first:.1f} s (wheels fetched, packed, shipped), second {second:.1f} s")
             batch = _batch(Path(name), store)
             _seconds(far, batch)
             took: dict[str, list[float]] = {"ssh": [], "local": []}

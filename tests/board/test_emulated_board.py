@@ -68,10 +68,9 @@ def test_the_same_numbers_as_under_emulation_alone(
     emulated = EmulatedExecutor(Target("pi", "", ("onnxruntime",), table), store)
     over_ssh = reach(arm_board)
     for device in over_ssh._devices:
-        device.link._target = replace(
-            device.link._target, backends=("onnxruntime",),
-            executor={key: value for key, value in device.link._target.executor.items() if key != "requirements"},
-        )  # fmt: skip
+        whole = {**device.link._target.executor}
+        del whole["requirements"]
+        device.link._target = replace(device.link._target, backends=("onnxruntime",), executor=whole)
     outputs = []
     for executor in (over_ssh, emulated):
         assert not executor.probe(["onnxruntime"])["onnxruntime"].reason
