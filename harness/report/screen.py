@@ -124,7 +124,7 @@ def _lines(outcome: Outcome) -> tuple[list[str], list[dict[str, str | Text]]]:
                 "p50 ms": _time(rows, "latency_p50"),
                 "p99 ms": _time(rows, "latency_p99"),
                 "MB": _size(rows),
-                "verdict": Text(state.value, style=COLOURS[state]) if state else "no gate",
+                "verdict": Text(state.value, style=COLOURS[state]) if state is not None else "no gate",
             }
         )
     told = [name for name in lines[0] if any(str(line[name]) != "--" for line in lines)] if lines else []

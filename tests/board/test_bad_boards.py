@@ -158,6 +158,7 @@ def test_a_target_that_grants_too_little(one_board: Board, reach: Reach) -> None
     assert "one is granted 10 MB, and the runtimes alone take" in refused(executor).what
 
 
+@pytest.mark.full
 def test_what_arrives_damaged_is_not_kept(make_board: MakeBoard, reach: Reach, store: Path) -> None:
     board = make_board("damaged")
     executor = reach(board)

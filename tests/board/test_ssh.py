@@ -99,6 +99,7 @@ def test_the_job_that_was_cut_is_begun_again(
     assert not set(first) & set(one_board.running())
 
 
+@pytest.mark.full
 def test_a_board_that_stays_away_gives_errors(
     make_board: MakeBoard, reach: Reach, batch: MakeBatch, fifo: Path
 ) -> None:
@@ -119,6 +120,7 @@ def test_a_board_that_stays_away_gives_errors(
         assert "dies cannot be reached; nothing listens there (try 2" in result.reason
 
 
+@pytest.mark.full
 def test_a_job_that_takes_the_link_down_is_given_up(one_board: Board, reach: Reach, batch: MakeBatch) -> None:
     executor = reach(one_board)
     executor.probe(["null"])
@@ -150,6 +152,7 @@ def test_boards_share_the_work_and_a_dead_ones_share_goes_to_the_others(
     assert dead not in {found[name].samples.values["home"] for name in ("waits", "next")}
 
 
+@pytest.mark.full
 def test_boards_that_differ_do_not_share_a_target(
     make_board: MakeBoard, reach: Reach, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -237,6 +240,7 @@ def test_a_board_is_locked_while_it_is_used(
     assert queued._devices[0].link.facts
 
 
+@pytest.mark.full
 def test_bundles_and_venvs_that_are_not_used_give_way(
     make_board: MakeBoard, reach: Reach, batch: MakeBatch
 ) -> None:
@@ -282,3 +286,20 @@ def test_the_plug_in_makes_one_device_a_host(one_board: Board, store: Path) -> N
     executor = SshExecutor(pi(one_board), store)
     assert not executor.here
     executor.close()
+
+
+@pytest.mark.full  # ssh takes 15 s to give a silent link up
+def test_a_link_that_dies_in_silence_is_given_up_and_the_job_begun_again(
+    make_board: MakeBoard, reach: Reach, batch: MakeBatch, fifo: Path
+) -> None:
+    board = make_board("silent")
+    executor = reach(board)
+    executor.probe(["null"])
+    events = []
+    for event in executor.run([batch(do("a", "say and hang once", fifo=str(fifo)), do("b"))]):
+        events.append(event)
+        if isinstance(event, Started) and len(events) == 2:
+            fifo.read_text()
+            board.freeze()
+    assert [result.status for result in by_case(events).values()] == [Status.OK] * 2
+    assert [event.key.case for event in events if isinstance(event, Started)] == ["a", "a", "b"]
