@@ -57,7 +57,7 @@ class SecureShell:
     """
 
     def __init__(self, host: str, config: str = "") -> None:
-        self.host, self._config = host, config
+        self.host, self._config = host, str(Path(config).expanduser()) if config else ""
         self._folder: Path | None = None
         self._known: Mapping[str, str] = {}
 

@@ -41,11 +41,10 @@ def arm_board(tmp_path_factory: pytest.TempPathFactory, store: Path) -> Iterator
 def test_the_host_makes_an_arm_board_ready(arm_board: Board, reach: Reach, batch: MakeBatch) -> None:
     executor = reach(arm_board)
     assert executor.probe(["null"])["null"].version == "1"
-    events = list(executor.run([batch(do("a", "killed"), do("b"))]))
+    events = list(executor.run([batch(do("a"))]))
     facts = next(event.facts for event in events if isinstance(event, EnvironmentRecord))
     assert facts["arch"] == "aarch64"
-    killed, good = [event for event in events if isinstance(event, JobResult)]
-    assert "was killed by SIGKILL" in killed.reason
+    (good,) = [event for event in events if isinstance(event, JobResult)]
     assert good.status is Status.OK
     executor.close()
     assert not arm_board.running()

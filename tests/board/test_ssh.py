@@ -129,6 +129,7 @@ def test_a_job_that_takes_the_link_down_is_given_up(one_board: Board, reach: Rea
     assert found["good"].status is Status.OK
 
 
+@pytest.mark.full
 def test_boards_share_the_work_and_a_dead_ones_share_goes_to_the_others(
     make_board: MakeBoard, reach: Reach, batch: MakeBatch, fifo: Path
 ) -> None:
