@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 
 from harness import worker
-from harness.core.errors import WorkerError
+from harness.core.errors import TargetUnavailable, WorkerError
 from harness.core.job import Batch, EnvironmentRecord, Event, Job, JobKey, JobResult, Samples, Started, Status
 from harness.core.wire import read_frame, write_frame
 from harness.executors.link import Link
@@ -58,10 +58,15 @@ class Conversation:
 
     def events(self) -> Generator[Event, None, None]:
         """Start the worker and yield what it says; closing the generator ends the worker."""
+        try:
+            command = self._link.command(worker.MODULE)
+        except TargetUnavailable as error:  # the link died since the last batch
+            self.lost = "; ".join(filter(None, (error.what, error.cause)))
+            return
         with tempfile.TemporaryFile() as stderr:
             # A session of its own: Ctrl-C reaches the harness only, and ending it ends its children too.
             process = subprocess.Popen(
-                self._link.command(worker.MODULE),
+                command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=stderr,

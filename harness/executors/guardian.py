@@ -147,12 +147,10 @@ class Guardian:
             self._write("")
 
     def _write(self, line: str) -> None:
-        assert self._process is not None
-        with (
-            contextlib.suppress(OSError, ValueError),
-            self._writing,
-        ):  # the end is seen by who reads
-            stdin = cast(IO[bytes], self._process.stdin)
+        if self._process is None:
+            return
+        stdin = cast(IO[bytes], self._process.stdin)
+        with contextlib.suppress(OSError, ValueError), self._writing:  # who reads sees the end
             stdin.write(line.encode() + b"\n")
             stdin.flush()
 

@@ -46,7 +46,13 @@ class Link(Protocol):
         ...
 
     def command(self, module: str, *arguments: str) -> Sequence[str]:
-        """Return what starts `module` in the device's Python, as arguments for this machine."""
+        """Return what starts `module` in the device's Python, as arguments for this machine.
+
+        Raises
+        ------
+        TargetUnavailable
+            The link is dead.
+        """
         ...
 
     def environment(self) -> Mapping[str, str]:

@@ -117,7 +117,13 @@ class SshLink:
         print(f"waiting for {self._shell.host}: {by} has held it since {since}", file=sys.stderr)
 
     def command(self, module: str, *arguments: str) -> Sequence[str]:
-        """Start `module` in the board's venv; before a worker, end whatever the last one left."""
+        """Start `module` in the board's venv; before a worker, end whatever the last one left.
+
+        Raises
+        ------
+        TargetUnavailable
+            The link is dead.
+        """
         assert self._guardian is not None, "connect() comes first"
         venv, ours = (f"{FOLDER}/{name}" for name in self._has)
         if module == worker.MODULE:

@@ -99,6 +99,14 @@ def test_the_job_that_was_cut_is_begun_again(
     assert not set(first) & set(one_board.running())
 
 
+def test_a_link_that_dies_between_batches(one_board: Board, reach: Reach, batch: MakeBatch) -> None:
+    executor = reach(one_board)
+    executor.probe(["null"])
+    for _ in range(2):
+        assert by_case(executor.run([batch(do("a"))]))["a"].status is Status.OK
+        one_board.cut()
+
+
 @pytest.mark.full
 def test_a_board_that_stays_away_gives_errors(
     make_board: MakeBoard, reach: Reach, batch: MakeBatch, fifo: Path
