@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from harness import plugins
-from harness.config import Validation
+from harness.config import CARD, Validation
 from harness.core.errors import ConfigurationError, Problem
 from harness.core.target import Target
 from harness.data.corruptions import FEATURE_FAMILIES, IMAGE_FAMILIES
@@ -57,7 +57,8 @@ def _suite_tables(validation: Validation) -> Iterable[Problem]:
 
 
 def _gates(validation: Validation) -> Iterable[Problem]:
-    suites, variants = plugins.catalogue(plugins.SUITES), validation.variant_names
+    suites = {**plugins.catalogue(plugins.SUITES), CARD: None}
+    variants = validation.variant_names
     for index, gate in enumerate(validation.gates):
         if gate.suite not in suites:
             yield _unknown(f"gate[{index}].suite", "suite", gate.suite, suites)

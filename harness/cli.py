@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.core.errors import HarnessError
+from harness.core.errors import HarnessError, UsageError
 
 if TYPE_CHECKING:  # neither is imported at start
     from rich.console import Console
@@ -103,6 +103,25 @@ def _parser() -> argparse.ArgumentParser:
     init.add_argument("--force", action="store_true", help="overwrite a validation.toml")
     init.set_defaults(command=_init)
 
+    compress = _command(commands, "compress", "make one variant: its files and its card")
+    compress.add_argument("model", metavar="MODEL", type=Path, nargs="?",
+                          help="a folder, a validation.toml, or an ONNX file beside one (default: digits)",
+    )  # fmt: skip
+    source = compress.add_mutually_exclusive_group(required=True)
+    source.add_argument(
+        "--recipe", metavar="NAME|FILE", help="a variant's name, a shipped recipe, or a TOML file"
+    )
+    source.add_argument("--from", metavar="CARD", dest="card", type=Path,
+                        help="rebuild what a card.json tells of, bit for bit")  # fmt: skip
+    compress.add_argument("-o", "--out", metavar="DIR", type=Path, required=True, help="a folder to write")
+    compress.add_argument(
+        "--format", metavar="F,…", default="", help="onnx, tflite (default: what can be had)"
+    )
+    compress.add_argument("--for-runtime", metavar="R", default="litert",
+                          help="the oldest runtime that must open the TFLite file: litert, tflite-2.14",
+    )  # fmt: skip
+    compress.set_defaults(command=_compress)
+
     targets = _command(commands, "targets", "say what can run here, and if not, why")
     targets.set_defaults(command=_targets)
 
@@ -126,18 +145,27 @@ def _command(commands: Any, name: str, does: str) -> argparse.ArgumentParser:  #
     return parser
 
 
+#: What a run is asked for; where an option is absent its environment variable counts, then the default.
+SELECTION = {
+    "target": "HARNESS_TARGET",
+    "host": "HARNESS_HOST",
+    "model": "HARNESS_MODEL",
+    "variant": "",
+    "suite": "",
+    "budget": "HARNESS_BUDGET",
+}
+
+
 def _add_selection(parser: argparse.ArgumentParser) -> None:
-    env = os.environ.get
-    parser.add_argument("--target", metavar="T,…", default=env("HARNESS_TARGET", "cpu"),
-                        help="targets, by name (default: cpu)")  # fmt: skip
-    parser.add_argument("--host", metavar="USER@BOARD,…", default=env("HARNESS_HOST", ""),
+    parser.add_argument("--target", metavar="T,…", help="targets, by name (default: cpu)")
+    parser.add_argument("--host", metavar="USER@BOARD,…",
                         help="boards of the targets that are reached over ssh")  # fmt: skip
-    parser.add_argument("--model", metavar="PATH", type=Path, default=env("HARNESS_MODEL"),
+    parser.add_argument("--model", metavar="PATH",
                         help="a folder or a validation.toml (default: the bundled digits)")  # fmt: skip
-    parser.add_argument("--variant", metavar="V,…|all", default="",
+    parser.add_argument("--variant", metavar="V,…|all",
                         help="variants, or all of them (default: those not set aside)")  # fmt: skip
-    parser.add_argument("--suite", metavar="S,…", default="", help="suites (default: all)")
-    parser.add_argument("--budget", metavar="3m", default=env("HARNESS_BUDGET", ""),
+    parser.add_argument("--suite", metavar="S,…", help="suites (default: all)")
+    parser.add_argument("--budget", metavar="3m",
                         help="leave out shifts and samples until it fits: 90s, 3m, 1h")  # fmt: skip
     _add_results(parser)
 
@@ -151,16 +179,23 @@ def _add_results(parser: argparse.ArgumentParser) -> None:
 def _request(arguments: argparse.Namespace) -> Request:
     from harness.prepare import Request
 
-    return Request.of(
-        target=arguments.target,
-        host=arguments.host,
-        model=arguments.model or "",
-        variant=arguments.variant,
-        suite=arguments.suite,
-        results=arguments.results,
-        budget=arguments.budget,
-        wait=getattr(arguments, "wait", ""),
-    )
+    asked = {
+        name: given if given is not None else os.environ.get(variable, "")
+        for name, variable in SELECTION.items()
+        for given in [getattr(arguments, name)]
+    }
+    return Request.of(**asked, results=arguments.results, wait=getattr(arguments, "wait", ""))
+
+
+def _refuse_another_selection(arguments: argparse.Namespace) -> None:
+    """A run that goes on keeps what it was asked for."""
+    given = [f"--{name}" for name in SELECTION if getattr(arguments, name) is not None]
+    if given:
+        raise UsageError(
+            f"--resume goes on with what the run was asked for; {', '.join(given)} would change it",
+            where=f"--resume {arguments.resume}",
+            next_step=f"leave {' and '.join(given)} out, or begin a new run without --resume",
+        )
 
 
 def _validate(arguments: argparse.Namespace) -> int:
@@ -177,6 +212,7 @@ def _validate(arguments: argparse.Namespace) -> int:
     observer = progress.Live(console) if live else progress.Plain(sys.stderr)
     with observer if isinstance(observer, progress.Live) else nullcontext():
         if arguments.resume:
+            _refuse_another_selection(arguments)
             found = store.find_run(arguments.resume, arguments.results)
             outcome = run.resume(found, observer, _request(arguments).wait_s)
         else:
@@ -222,6 +258,27 @@ def _init(arguments: argparse.Namespace) -> int:
         out=arguments.out, force=arguments.force, split=arguments.split,
     )  # fmt: skip
     print(report.text())
+    return 0
+
+
+def _compress(arguments: argparse.Namespace) -> int:
+    from harness import compress, config
+    from harness.report.card_text import card_text
+
+    def told(text: str) -> None:
+        print(text, file=sys.stderr)
+
+    if arguments.card:
+        made = compress.rebuild(arguments.card, arguments.out, model=arguments.model, told=told)
+        print(f"the same bytes as in {arguments.card}")
+    else:
+        formats = tuple(filter(None, arguments.format.split(",")))
+        made = compress.compress(
+            arguments.model or config.shipped_folder("models") / "digits", arguments.recipe, arguments.out,
+            formats=formats, runtime=arguments.for_runtime, told=told,
+        )  # fmt: skip
+    print(card_text(made.card, made.reference))
+    print(f"  card     {made.folder / 'card.json'}")
     return 0
 
 

@@ -37,6 +37,8 @@ from harness.fields import (
 SCHEMA = 1
 #: The variant that everything else is compared with.
 FLOAT32 = "float32"
+#: The suite of what a variant's card tells; nothing runs for it.
+CARD = "compression"
 #: The reference runs under this name, as if it were a target.
 RESERVED = "host"
 
@@ -157,22 +159,12 @@ class GateTable(_Table):
     def to_gate(self) -> Gate:
         """The gate in the units of the table."""
         return Gate(
-            name=self.name,
-            suite=self.suite,
-            metric=self.metric,
-            variants=_several(self.variant),
-            cases=_several(self.case),
-            targets=_several(self.target),
-            severities=self.severities,
-            setting=self.setting,
-            reference=self.reference,
-            maximum=to_limit(self.max),
-            minimum=to_limit(self.min),
-            combine=self.combine,
-            severity=self.severity,
-            on_inconclusive=self.on_inconclusive,
-            required=self.required,
-        )
+            name=self.name, suite=self.suite, metric=self.metric, variants=_several(self.variant),
+            cases=_several(self.case), targets=_several(self.target), severities=self.severities,
+            setting=self.setting, reference=self.reference, maximum=to_limit(self.max),
+            minimum=to_limit(self.min), combine=self.combine, severity=self.severity,
+            on_inconclusive=self.on_inconclusive, required=self.required,
+        )  # fmt: skip
 
 
 class Validation(_Table):
@@ -218,6 +210,12 @@ class Validation(_Table):
     def variant_names(self) -> tuple[str, ...]:
         """All variants, the float reference first."""
         return (FLOAT32, *(name for name in self.variants if name != FLOAT32))
+
+
+class RecipeFile(_Table):
+    """A TOML file with a recipe alone, as ``harness compress --recipe FILE`` takes it."""
+
+    recipe: Annotated[tuple[Step, ...], Field(min_length=1)]
 
 
 class DeployTable(_Table):

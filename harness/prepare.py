@@ -98,6 +98,7 @@ class Prepared:
     plan: Plan
     run: Mapping[str, Any]
     labels: Any
+    cards: Mapping[str, Any]
     targets: tuple[Target, ...]
     executors: Mapping[str, Executor]
     gates: tuple[Gate, ...]
@@ -162,7 +163,7 @@ def prepare(request: Request, observer: Observer, stored: Mapping[str, Any] | No
 
     cache = Cache(config.cache_folder())
     observer.stage("reading the model")
-    workshop = Workshop(validation, folder, cache)
+    workshop = Workshop(validation, folder, cache, told=observer.stage)
     observer.stage("looking at what can run")
     executors = {
         target.name: make_executor(target, cache.folder, request.wait_s)
@@ -209,8 +210,8 @@ def prepare(request: Request, observer: Observer, stored: Mapping[str, Any] | No
             "python": sys.version.split()[0],
         }
         return Prepared(
-            plan, run, data.labels, targets, executors, validation.gates, cache, sizes(given, plan),
-            sum(seconds.values()),
+            plan, run, data.labels, {variant.name: variant.card for variant in built}, targets, executors,
+            validation.gates, cache, sizes(given, plan), sum(seconds.values()),
         )  # fmt: skip
 
 

@@ -46,7 +46,7 @@ def validate(request: Request, observer: Observer) -> Outcome:
     run_id = f"{now:%Y%m%dT%H%M%S}-{prepared.run['model']['name']}-{secrets.token_hex(2)}"
     folder = RunFolder(request.results.resolve() / run_id)
     run = {**prepared.run, "run_id": run_id, "created_utc": now.isoformat(timespec="seconds")}
-    folder.create(run, prepared.plan, prepared.labels)
+    folder.create(run, prepared.plan, prepared.labels, prepared.cards)
     point_latest(folder.path.parent, run_id)
     return _measure(folder, prepared, prepared.plan, observer)
 
@@ -156,14 +156,14 @@ def finish(folder: RunFolder, facts: Facts | None = None) -> Outcome:
         for backend in table["backends"]
         for variant in facts.run["variants"]
     ]
-    judgement = judge(
-        rows, [gate for gate in validation.gates if gate.suite in facts.run["suites"]], subjects
-    )
-    left_out = len(validation.gates) - len({verdict.gate for verdict in judgement.verdicts})
     missing = summarise.missing(facts)
+    asked = [gate for gate in validation.gates if gate.suite in (*facts.run["suites"], config.CARD)]
+    judgement = judge(rows, asked, subjects, missing)
+    left_out = len(validation.gates) - len({verdict.gate for verdict in judgement.verdicts})
     uncovered = summarise.uncovered_errors(rows, judgement.covered)
     state, code = overall(judgement.verdicts, unmeasured=bool(missing or uncovered))
     tables.write(folder.path, rows, judgement.verdicts, facts.environments)
+    tables.write_cards(folder.path, facts.run, facts.cards, rows)
     failed = Counter((row.key.suite, row.key.target, _told(row)) for row in uncovered)
     notes = [
         f"{count} {'case' if count == 1 else 'cases'} of {suite} on {target} ended in an error: {reason}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from harness import card_rows
 from harness.core.contracts import Suite, SummaryContext
 from harness.core.job import PARITY, Batch, EnvironmentRecord, JobKey, JobResult, Samples, Status
 from harness.core.measurement import Measurement, Row
@@ -44,6 +45,7 @@ def summarise(facts: Facts, suites: Mapping[str, Suite]) -> list[Row]:
             )
             identity = _identity(facts, batch, result, environment)
             rows += [Row(job.key, measurement, identity) for measurement in measurements]
+    rows += card_rows.rows(facts)
     for result in facts.plan.skipped:
         identity = {"run_id": facts.run["run_id"], "model": facts.run["model"]["name"]}
         rows.append(Row(result.key, _whole(result), identity))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 
 from harness.core.artifact import File, TensorSpec, describe_file
 from harness.core.errors import ModelError
@@ -87,10 +87,10 @@ def external_files(model: onnx.ModelProto, path: Path) -> tuple[Path, ...]:
     """
     root = path.parent.resolve()
     found: dict[str, Path] = {}
-    for tensor in model.graph.initializer:
+    for tensor in _tensors(model):
         if tensor.data_location != onnx.TensorProto.EXTERNAL:
             continue
-        location = next(entry.value for entry in tensor.external_data if entry.key == "location")
+        location = next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
         file = (root / location).resolve()
         if not file.is_relative_to(root):
             raise ModelError(
@@ -107,6 +107,17 @@ def external_files(model: onnx.ModelProto, path: Path) -> tuple[Path, ...]:
             )
         found[location] = file
     return tuple(found.values())
+
+
+def _tensors(message: Message) -> Iterator[onnx.TensorProto]:
+    """Every tensor of a model, wherever it stands: initializers, attributes, subgraphs, functions."""
+    if isinstance(message, onnx.TensorProto):
+        yield message
+        return
+    for field, value in message.ListFields():
+        if field.message_type is not None:
+            for part in (value,) if isinstance(value, Message) else value:
+                yield from _tensors(part)
 
 
 def onnx_files(path: Path) -> tuple[File, ...]:

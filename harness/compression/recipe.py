@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -18,9 +19,10 @@ import onnx
 
 from harness import plugins
 from harness.cache import Cache, code_sha256, key_of
-from harness.compression import model_file
+from harness.compression import card, model_file
 from harness.compression.canonical import canonicalise
-from harness.compression.export import export_tflite
+from harness.compression.export import export_tflite, float_layers
+from harness.compression.export.kinds import Runtime
 from harness.compression.steps import checked
 from harness.config import FLOAT32, Validation, VariantTable
 from harness.core import preprocess
@@ -28,6 +30,8 @@ from harness.core.artifact import Artifact, File, Quantization, describe_file, v
 from harness.core.errors import DataError, ModelError, UnsupportedOperator
 from harness.data.sets import PreparedData
 
+#: Beside the files of an artifact.
+NOTE = "lineage.json"
 TOOLS = ("onnx", "onnxruntime", "numpy", "flatbuffers", "deployment-validation-harness")
 
 
@@ -43,12 +47,15 @@ class Variant:
         Why there is no artifact of that format.
     quantized : bool
         It was made by a recipe that quantizes, or is a prebuilt one that is not the float model.
+    card : mapping
+        What it is (see ``harness.compression.card``); JSON.
     """
 
     name: str
     artifacts: Mapping[str, Artifact]
     refused: Mapping[str, str] = field(default_factory=dict)
     quantized: bool = False
+    card: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Workshop:
@@ -60,10 +67,23 @@ class Workshop:
     folder : Path
         Where its relative paths start.
     cache : Cache
+    runtime : {"litert", "tflite-2.14"}
+        The oldest runtime that must open the TFLite files.
+    told : callable
+        Is told which step is made.
     """
 
-    def __init__(self, validation: Validation, folder: Path, cache: Cache) -> None:
+    def __init__(
+        self,
+        validation: Validation,
+        folder: Path,
+        cache: Cache,
+        *,
+        runtime: Runtime = "litert",
+        told: Callable[[str], None] = lambda text: None,
+    ) -> None:
         self._validation, self._folder, self._cache = validation, folder, cache
+        self._runtime, self._told = runtime, told
         self._model: onnx.ModelProto | None = None
         if validation.model.file:
             path = folder / validation.model.file
@@ -107,13 +127,62 @@ class Workshop:
             name, table, lineage, data
         )
         if "tflite" in formats:
+            written = {**lineage, "format": "tflite", "runtime": self._runtime}
             try:
-                artifacts["tflite"] = self._recall(
-                    name, {**lineage, "format": "tflite"}
-                ) or self._make_tflite(name, table, lineage, artifacts["onnx"])
+                artifacts["tflite"] = self._recall(name, written) or self._make_tflite(
+                    name, table, written, artifacts["onnx"]
+                )
             except UnsupportedOperator as error:
                 refused["tflite"] = str(error)
-        return Variant(name, artifacts, refused, quantized=bool(artifacts["onnx"].output_quantization))
+        quantized = bool(artifacts["onnx"].output_quantization)
+        return Variant(
+            name, artifacts, refused, quantized, self._card(name, lineage, artifacts, refused, data)
+        )
+
+    def _card(
+        self,
+        name: str,
+        lineage: Mapping[str, Any],
+        artifacts: Mapping[str, Artifact],
+        refused: Mapping[str, str],
+        data: PreparedData,
+    ) -> dict[str, Any]:
+        """Put together what is known of a variant; what takes time is made once and kept."""
+        assert self._model is not None
+        key = key_of({**lineage, "what": "card", "of": artifacts["onnx"].sha256})
+        facts = self._cache.recall(key)
+        if facts is None:
+            self._told(f"{name}: card")
+            variant = model_file.load_onnx(artifacts["onnx"].path)
+            variant = variant if lineage["recipe"] else canonicalise(variant)
+            facts = card.describe(variant, canonicalise(self._model), data.calibration_feeds())
+            self._cache.note(key, facts)
+        found = {
+            "schema": card.SCHEMA,
+            "variant": name,
+            "files": {fmt: self._file(artifact) for fmt, artifact in artifacts.items()},
+            "refused": dict(refused),
+            **facts,
+            "steps": self._noted(artifacts["onnx"]).get("report", []),
+            "tflite": self._noted(artifacts["tflite"]).get("held", {}) if "tflite" in artifacts else {},
+            "lineage": {**lineage, "runtime": self._runtime},
+        }
+        return {**found, "notes": card.notes(found)}
+
+    def _file(self, artifact: Artifact) -> dict[str, Any]:
+        key = key_of({"what": "gzip", "of": artifact.sha256})
+        known = self._cache.recall(key)
+        if known is None:
+            sizes = [card.gzip_byte((artifact.folder / file.name).read_bytes()) for file in artifact.files]
+            known = {"gzip_byte": sum(sizes)}
+            self._cache.note(key, known)
+        return {
+            "name": artifact.path.name, "sha256": artifact.sha256, "size_byte": artifact.size_byte, **known,
+        }  # fmt: skip
+
+    def _noted(self, artifact: Artifact) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads((artifact.folder / NOTE).read_text())
+        return found
 
     def _lineage(self, table: VariantTable, data: PreparedData) -> dict[str, Any]:
         assert self._model is not None
@@ -138,7 +207,8 @@ class Workshop:
                 file.name: path.parent / file.name for file in model_file.onnx_files(path)
             }
             return self._keep(name, "onnx", {**lineage, "format": "onnx"}, files)
-        model, report, steps = self._model, [], {}
+        model: onnx.ModelProto = self._model
+        report: list[dict[str, Any]] = []
         if table.recipe:
             if not len(data.calibration):
                 raise DataError(
@@ -147,14 +217,10 @@ class Workshop:
                     cause='data.split = "none" sets none apart',
                     next_step='set data.split = "hash", or give [data.calibration]',
                 )
-            model = canonicalise(model)
-        for step in table.recipe:
-            options = {key: value for key, value in step.items() if key != "pass"}
-            pass_ = plugins.choose(plugins.PASSES, step["pass"])
-            result = checked(f"{name}: {step['pass']}", pass_, model, data.calibration_feeds(), options)
-            model = result.model
-            report.append({"pass": step["pass"], **result.report})
-            steps.update(result.report.get("output_quantization", {}))
+            model, report = self._run(name, lineage, data)
+        steps = {
+            output: step for each in report for output, step in each.get("output_quantization", {}).items()
+        }
         quantization = {
             output: Quantization(float(step["scale"]), int(step["zero_point"]))
             for output, step in steps.items()
@@ -165,22 +231,53 @@ class Workshop:
             "onnx",
             {**lineage, "format": "onnx"},
             content,
+            {"report": report},
             output_quantization=quantization,
-            report=report,
         )
+
+    def _run(
+        self, name: str, lineage: Mapping[str, Any], data: PreparedData
+    ) -> tuple[onnx.ModelProto, list[dict[str, Any]]]:
+        """Run the steps of a recipe; a step that was made before, in this recipe or another, is recalled."""
+        assert self._model is not None
+        model = canonicalise(self._model)
+        report: list[dict[str, Any]] = []
+        recipe = lineage["recipe"]
+        for count, step in enumerate(recipe, 1):
+            made = {**lineage, "recipe": recipe[:count], "what": "step"}
+            kept = self._recall(name, made) if count < len(recipe) else None
+            if kept is not None:
+                model, report = onnx.load(kept.path), self._noted(kept)["report"]
+                continue
+            self._told(f"{name}: {step['pass']}")
+            options = {key: value for key, value in step.items() if key != "pass"}
+            pass_ = plugins.choose(plugins.PASSES, step["pass"])
+            result = checked(f"{name}: {step['pass']}", pass_, model, data.calibration_feeds(), options)
+            model = result.model
+            report = [*report, {"pass": step["pass"], **result.report}]
+            if count < len(recipe):
+                content = model.SerializeToString(deterministic=True)
+                self._keep(name, "onnx", made, {"step.onnx": content}, {"report": report})
+        return model, report
 
     def _make_tflite(
         self, name: str, table: VariantTable, lineage: Mapping[str, Any], source: Artifact
     ) -> Artifact:
+        self._told(f"{name}: tflite")
         model = model_file.load_onnx(source.path)
         export = export_tflite(
-            model if table.recipe else canonicalise(model), name=self._validation.model.name
+            model if table.recipe else canonicalise(model),
+            name=self._validation.model.name,
+            runtime=self._runtime,
         )
+        held = Counter(f"{operator.kind} {operator.dtype}" for operator in export.operators)
+        in_float = float_layers(export) if source.output_quantization else ()
         return self._keep(
             name,
             "tflite",
-            {**lineage, "format": "tflite"},
+            lineage,
             {f"{name}.tflite": export.data},
+            {"held": {"operators": dict(sorted(held.items())), "float_layers": list(in_float)}},
             input_permutation=export.input_permutation,
             output_permutation=export.output_permutation,
             output_quantization=source.output_quantization,
@@ -228,11 +325,10 @@ class Workshop:
         fmt: str,
         lineage: Mapping[str, Any],
         content: Mapping[str, bytes | Path],
-        *,
-        report: Sequence[Mapping[str, Any]] = (),
+        facts: Mapping[str, Any] | None = None,
         **layout: Any,  # noqa: ANN401 - fields of Artifact
     ) -> Artifact:
-        """Store the files, note their lineage, and give the artifact that lies in the cache."""
+        """Store the files with their lineage and what was learned on the way; the artifact in the cache."""
         files = []
         for file_name, data in content.items():
             if isinstance(data, Path):
@@ -241,7 +337,7 @@ class Workshop:
             else:
                 files.append(File(file_name, hashlib.sha256(data).hexdigest(), len(data)))
         artifact = Artifact(name, fmt, tuple(files), Path(), **layout)
-        note = json.dumps({"lineage": lineage, "report": report}, sort_keys=True, indent=1).encode()
-        folder = self._cache.put_artifact(artifact.sha256, {**content, "lineage.json": note})
+        note = json.dumps({"lineage": lineage, **(facts or {})}, sort_keys=True, indent=1).encode()
+        folder = self._cache.put_artifact(artifact.sha256, {**content, NOTE: note})
         self._cache.note(key_of(lineage), artifact.to_json())
         return replace(artifact, folder=folder)

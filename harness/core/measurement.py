@@ -58,6 +58,7 @@ UNITS: dict[str, tuple[str, float]] = {
     "dB": ("dB", 1.0),
     "1/s": ("1/s", 1.0),
     "LSB": ("LSB", 1.0),
+    "bit": ("bit", 1.0),
 }
 
 

@@ -8,13 +8,13 @@ is. "All must pass" needs no correction for many rows: it is an intersection-uni
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 import numpy as np
 
-from harness.core.job import Status
+from harness.core.job import JobKey, Status
 from harness.core.measurement import Row
 from harness.core.verdict import Gate, State, Verdict, matches
 from harness.stats.intervals import Interval, clustered_mean, units_to_decide, wilson
@@ -49,8 +49,23 @@ class Judgement:
     covered: tuple[Row, ...]
 
 
-def judge(rows: Sequence[Row], gates: Iterable[Gate], subjects: Iterable[Subject]) -> Judgement:
-    """Judge every gate for every subject that it speaks of."""
+def judge(
+    rows: Sequence[Row],
+    gates: Iterable[Gate],
+    subjects: Iterable[Subject],
+    missing: Collection[JobKey] = (),
+) -> Judgement:
+    """Judge every gate for every subject that it speaks of.
+
+    Parameters
+    ----------
+    rows : sequence of Row
+    gates : iterable of Gate
+    subjects : iterable of Subject
+    missing : collection of JobKey
+        Planned and not measured: the run was cut. A gate that looks at one of them is NOT_RUN, unless a row
+        that was measured decides against it whatever the rest says.
+    """
     subjects = tuple(subjects)
     verdicts: list[Verdict] = []
     covered: list[Row] = []
@@ -59,7 +74,8 @@ def judge(rows: Sequence[Row], gates: Iterable[Gate], subjects: Iterable[Subject
             if not gate.speaks_of(subject.target, subject.variant):
                 continue
             own = [row for row in rows if _concerns(row, gate, subject)]
-            verdicts.append(_verdict(gate, subject, own))
+            cut = sum(_awaits(key, gate, subject) for key in missing)
+            verdicts.append(_verdict(gate, subject, own, cut))
             covered += own
     return Judgement(tuple(verdicts), tuple(covered))
 
@@ -79,6 +95,16 @@ def _concerns(row: Row, gate: Gate, subject: Subject) -> bool:
     )
 
 
+def _awaits(key: JobKey, gate: Gate, subject: Subject) -> bool:
+    """Whether the gate would look at rows of that job; rows may be named after their job (``offline_b8``)."""
+    return (
+        (key.target, key.backend, key.variant) == (subject.target, subject.backend, subject.variant)
+        and (key.suite, key.setting) == (gate.suite, gate.setting)
+        and (matches(key.case, gate.cases) or any(case.startswith(f"{key.case}_") for case in gate.cases))
+        and (not gate.severities or key.severity in gate.severities)
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class _Finding:
     """One answer about one row, or about several combined."""
@@ -90,8 +116,11 @@ class _Finding:
     unit: str = ""
 
 
-def _verdict(gate: Gate, subject: Subject, rows: Sequence[Row]) -> Verdict:
+def _verdict(gate: Gate, subject: Subject, rows: Sequence[Row], cut: int) -> Verdict:
     finding = _finding(gate, subject, rows)
+    if cut and not (finding.state is State.FAIL and gate.combine != "mean"):
+        jobs = "1 job was" if cut == 1 else f"{cut} jobs were"
+        finding = _Finding(State.NOT_RUN, f"{gate.metric} is not all there: {jobs} not measured")
     if finding.state is State.NOT_APPLICABLE and gate.required:
         finding = _Finding(State.NOT_RUN, finding.what + "; the gate is required")
     interval = finding.interval or Interval(math.nan, math.nan, math.nan, 0)

@@ -46,6 +46,7 @@ class Facts:
     results : mapping of JobKey to JobResult
         Skipped ones included.
     environments : list of EnvironmentRecord
+    cards : mapping of variant to its card
     """
 
     run: Mapping[str, Any]
@@ -53,6 +54,7 @@ class Facts:
     labels: NDArray[Any] | None
     results: Mapping[JobKey, JobResult]
     environments: list[EnvironmentRecord] = field(default_factory=list)
+    cards: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 class RunFolder:
@@ -66,21 +68,34 @@ class RunFolder:
         """The folder's name."""
         return self.path.name
 
-    def create(self, run: Mapping[str, Any], plan: Plan, labels: NDArray[Any] | None) -> None:
+    def create(
+        self,
+        run: Mapping[str, Any],
+        plan: Plan,
+        labels: NDArray[Any] | None,
+        cards: Mapping[str, Any] | None = None,
+    ) -> None:
         """Write what is known before the first measurement; ``run.json`` last: it marks a whole start."""
         with writing(self.path):
             self.path.mkdir(parents=True)
         try:
-            self._write(run, plan, labels)
+            self._write(run, plan, labels, cards or {})
         except BaseException:
             shutil.rmtree(self.path, ignore_errors=True)  # no half of a run is left
             raise
 
-    def _write(self, run: Mapping[str, Any], plan: Plan, labels: NDArray[Any] | None) -> None:
+    def _write(
+        self,
+        run: Mapping[str, Any],
+        plan: Plan,
+        labels: NDArray[Any] | None,
+        cards: Mapping[str, Any],
+    ) -> None:
         with writing(self.path):
             if labels is not None:
                 write_atomically(self.path / "labels.npy", _npy(labels))
             write_atomically(self.path / "plan.json", json.dumps(_plan_to_json(plan)).encode())
+            write_atomically(self.path / "cards.json", json.dumps(cards).encode())
             text = json.dumps({"schema_version": SCHEMA_VERSION, **run}, indent=1, sort_keys=True)
             write_atomically(self.path / "run.json", text.encode())
 
@@ -121,8 +136,11 @@ class RunFolder:
             plan = _plan_from_json(json.loads((self.path / "plan.json").read_text()))
             labels_path = self.path / "labels.npy"
             labels = np.load(labels_path, allow_pickle=False) if labels_path.exists() else None
+            cards = json.loads((self.path / "cards.json").read_text())
         except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
-            raise ResultsError("plan.json or labels.npy is damaged", where=str(self.path)) from error
+            raise ResultsError(
+                "plan.json, cards.json or labels.npy is damaged", where=str(self.path)
+            ) from error
         results = {result.key: result for result in plan.skipped}
         environments = []
         for body in self._lines():
@@ -133,7 +151,7 @@ class RunFolder:
             else:
                 of = dict(zip(("target", "backend", "variant", "suite"), body["of"], strict=True))
                 environments.append(EnvironmentRecord(**of, phase=body["phase"], facts=body["facts"]))
-        return Facts(run, plan, labels, results, environments)
+        return Facts(run, plan, labels, results, environments, cards)
 
     def journal(self) -> Journal:
         """Open the journal for writing; only one process may."""

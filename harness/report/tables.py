@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.cache import write_atomically, writing
+from harness.config import RESERVED
 from harness.core.errors import ResultsError
 from harness.core.job import EnvironmentRecord
 from harness.core.measurement import COLUMNS, Row
@@ -21,6 +22,8 @@ if TYPE_CHECKING:  # slow to import
     import pandas as pd
 
 VERDICT_COLUMNS = tuple(field.name for field in fields(Verdict))
+#: The accuracy suite's loss of one class; its case ends in the label.
+CLASS_LOSS = "class_accuracy_loss"
 #: Columns of floating-point numbers, in both tables.
 NUMBERS = frozenset({"value", "ci_low", "ci_high", "limit"})
 
@@ -48,6 +51,24 @@ def write(
         for target, taken in by_target.items():
             text = json.dumps(taken, indent=1, sort_keys=True)
             write_atomically(folder / target / "environment.json", text.encode())
+
+
+def write_cards(folder: Path, run: Mapping[str, Any], cards: Mapping[str, Any], rows: Iterable[Row]) -> None:
+    """Write ``cards/<variant>.json``: what was known when it was made, and what it lost class by class."""
+    names = run["model"]["class_names"]
+    classes: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        m = row.measurement
+        if row.key.target == RESERVED and m.metric == CLASS_LOSS and "/" in row.case:
+            label = int(row.case.rpartition("/")[2])
+            entry = {"label": label, "name": names[label] if label < len(names) else str(label)}
+            lost = {"loss_pt": m.value, "ci_low": m.ci_low, "ci_high": m.ci_high, "n": m.n}
+            classes.setdefault(row.key.variant, []).append(entry | lost)
+    with writing(folder):
+        for variant, card in cards.items():
+            whole = {**card, "classes": classes.get(variant, []), "validation": run["validation_path"]}
+            text = json.dumps(whole, indent=1, sort_keys=True)
+            write_atomically(folder / "cards" / f"{variant}.json", text.encode())
 
 
 def _write_csv(path: Path, columns: Sequence[str], records: Iterable[Mapping[str, Any]]) -> None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from harness.core.artifact import Artifact
 from harness.core.contracts import CaseContext, SummaryContext
 from harness.core.errors import DataError
-from harness.core.job import PARITY, Case, Job, JobResult, Status
+from harness.core.job import DEPLOY, PARITY, Case, Job, JobResult, Status
 from harness.core.measurement import Measurement
 from harness.stats import accuracy, intervals, paired
 from harness.stats.intervals import Interval
@@ -25,7 +25,7 @@ UNIT = {
     **dict.fromkeys(("accuracy", "ece", "agreement", "flips_harmful", "flips_beneficial"), "1"),
     **dict.fromkeys(("mae", "rmse", "r2", "error_increase", "bit_exact", "input_digest_equal"), "1"),
     **dict.fromkeys(("max_lsb", "mean_lsb"), "LSB"),
-    "accuracy_loss": "pt",
+    **dict.fromkeys(("accuracy_loss", "class_accuracy_loss"), "pt"),
     "sqnr": "dB",
     "max_abs_difference": "1",
 }
@@ -105,6 +105,8 @@ def _groups(job: Job, context: SummaryContext) -> Iterator[_Group]:
         if float32:
             yield _Group(("accuracy_loss", "flips_harmful", "flips_beneficial"), _loss, float32, labels=True)
             yield _Group(("agreement",), _agreement, float32)
+            if job.case.name == plan.CLEAN and (job.case.setting == DEPLOY or job.case.params["reference"]):
+                yield _Group(("class_accuracy_loss",), _class_loss, float32, labels=True)
     else:
         yield _Group(("mae", "rmse", "r2"), _errors, labels=True, outputs=True)
         if float32:
@@ -212,6 +214,16 @@ def _loss(facts: _Facts) -> Iterator[Measurement]:
     yield _row("accuracy_loss", flips.loss, facts.reference, factor=PT, per_sample=lost)
     yield _row("flips_harmful", flips.harmful, facts.reference, per_sample=base & ~right)
     yield _row("flips_beneficial", flips.beneficial, facts.reference, per_sample=~base & right)
+
+
+def _class_loss(facts: _Facts) -> Iterator[Measurement]:
+    """Class by class, in the case ``clean/<label>``: a mean hides the one class that was lost."""
+    base, right = _right(facts.base, facts.labels), _right(facts.answers, facts.labels)
+    for label in np.unique(facts.labels):
+        own = facts.labels == label
+        loss = paired.flips(base[own], right[own]).loss
+        case = f"{plan.CLEAN}/{label}"
+        yield replace(_row("class_accuracy_loss", loss, facts.reference, factor=PT), case=case)
 
 
 def _agreement(facts: _Facts) -> Iterator[Measurement]:

@@ -160,3 +160,14 @@ def test_model_that_changed_since(harness: Shell, model: MakeModel) -> None:
     ended = harness("validate", "--resume", "latest")
     assert ended.code == 2
     assert "changed since the run began" in ended.err
+
+
+def test_another_selection_is_refused(undisturbed: Shell) -> None:
+    ended = undisturbed("validate", "--resume", "latest", "--target", "cpu", "--suite", "accuracy")
+    assert ended.code == 2
+    assert "--target, --suite would change it" in ended.err
+
+
+def test_the_environment_is_no_selection(undisturbed: Shell) -> None:
+    ended = undisturbed("validate", "--resume", "latest", env={"HARNESS_TARGET": "openvino"})
+    assert ended.code == 0, ended.err

@@ -210,6 +210,32 @@ def test_a_metric_that_one_case_cannot_give_does_not_hide_the_others() -> None:
     assert answer([row(5.0), skipped]).state is State.FAIL
 
 
+@pytest.mark.parametrize(
+    ("values", "missing", "more", "state"),
+    [
+        ((0.5, 0.5), "fog", {}, State.NOT_RUN),  # what is missing may be outside
+        ((0.5, 2.0), "fog", {}, State.FAIL),  # one row outside decides, whatever the rest says
+        ((0.5, 2.0), "fog", {"combine": "mean"}, State.NOT_RUN),  # a mean over some is not the mean
+        ((0.5, 0.5), "fog", {"cases": ("clean",)}, State.PASS),  # the gate does not look there
+        ((0.5, 0.5), "fog", {"severities": (0,)}, State.PASS),
+        ((0.5, 0.5), "clean", {"cases": ("clean_b8",)}, State.NOT_RUN),  # rows named after their job
+    ],
+)
+def test_a_run_that_was_cut(
+    values: tuple[float, float], missing: str, more: dict[str, Any], state: State
+) -> None:
+    rows = [
+        row(v, case=case, per_sample=[v] * 100) for v, case in zip(values, ("clean", "noise"), strict=True)
+    ]
+    cut = JobKey("cpu", "onnxruntime", "deploy", "int8", "accuracy", missing, 3)
+    (found,) = judge(rows, [gate(**more)], [SUBJECT], {cut}).verdicts
+    assert found.state is state
+    if state is State.NOT_RUN:
+        assert "1 job was not measured" in found.sentence
+    elsewhere = cut._replace(target="tflite")
+    assert judge(rows, [gate(**more)], [SUBJECT], {elsewhere}) == judge(rows, [gate(**more)], [SUBJECT])
+
+
 def test_nothing_matches() -> None:
     found = answer([], cases=("clean",))
     assert found.state is State.NOT_RUN

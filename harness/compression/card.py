@@ -1,0 +1,221 @@
+"""The card of a variant: what its weights became, what it lost layer by layer, how fast it is. Facts only."""
+
+from __future__ import annotations
+
+import gzip
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+
+from harness.compression.canonical import Array, attribute, initializers, open_session
+from harness.compression.passes import Feeds
+from harness.compression.speed import measure_speed_up
+from harness.compression.storage import expand
+from harness.compression.weights import sqnr_db
+from harness.core.errors import ModelError
+
+#: Version of the card's layout.
+SCHEMA = 1
+#: Operators whose second input is a weight.
+WEIGHTED = frozenset({
+    "Conv", "ConvInteger", "ConvTranspose", "GRU", "Gemm", "LSTM", "MatMul", "MatMulInteger", "RNN",
+})  # fmt: skip
+
+
+def describe(
+    variant: onnx.ModelProto, reference: onnx.ModelProto, calibration: Iterable[Feeds]
+) -> dict[str, Any]:
+    """Describe what a recipe made of a float model.
+
+    Parameters
+    ----------
+    variant, reference : onnx.ModelProto
+        What the recipe made, and the canonical float model that it began with.
+    calibration : iterable of mapping
+        Input name to array; read once, one feed at a time.
+
+    Returns
+    -------
+    dict
+        ``parameters``, ``sparsity`` (share of zeros among the weights), ``bits_per_weight`` (bits of all
+        constants in the file for each weight that the model multiplies), ``layers`` (see ``_layers``),
+        ``operators`` (kind to count), ``speed`` (a paired ratio to the float model on this machine, with its
+        interval).
+    """
+    before, after = weights_of(reference), weights_of(variant)
+    zeros = sum(int(values.size - np.count_nonzero(values)) for values in after.values())
+    count = sum(values.size for values in after.values())
+    stored = sum(_byte(tensor) for tensor in variant.graph.initializer)
+    feeds = iter(calibration)
+    first = next(feeds, None)
+    outputs = output_sqnr_db(reference, variant, [first, *feeds] if first is not None else [])
+    return {
+        "parameters": sum(int(value.size) for value in initializers(variant).values()),
+        "weights": count,
+        "sparsity": zeros / count if count else 0.0,
+        "bits_per_weight": 8 * stored / count if count else 0.0,
+        "layers": _layers(variant, before, after, outputs),
+        "operators": dict(sorted(Counter(node.op_type for node in variant.graph.node).items())),
+        "speed": measure_speed_up(reference, variant, first) if first is not None else {},
+    }
+
+
+def _layers(
+    variant: onnx.ModelProto,
+    before: Mapping[str, Array],
+    after: Mapping[str, Array],
+    outputs: Mapping[str, float | None],
+) -> list[dict[str, Any]]:
+    """One entry a weighted layer, in the order of the graph.
+
+    ``weights``, ``sparsity``, ``unique_weights`` are of the weights that the layer multiplies, unpacked;
+    ``weight_sqnr_db`` compares them with the float model's (absent where the shape changed or they are
+    integers), ``output_sqnr_db`` the layer's output on calibration data (null: nothing was lost).
+    """
+    found = []
+    for node in variant.graph.node:
+        if node.op_type not in WEIGHTED or node.name not in after:
+            continue
+        values = after[node.name]
+        entry: dict[str, Any] = {
+            "layer": node.name,
+            "operator": node.op_type,
+            "shape": list(values.shape),
+            "weights": int(values.size),
+            "sparsity": float(1 - np.count_nonzero(values) / values.size),
+            "unique_weights": int(np.unique(values).size),
+        }
+        exact = before.get(node.name)
+        if exact is not None and exact.shape == values.shape and "Integer" not in node.op_type:
+            entry["weight_sqnr_db"] = sqnr_db(exact, values)
+        if node.output[0] in outputs:
+            entry["output_sqnr_db"] = outputs[node.output[0]]
+        found.append(entry)
+    return found
+
+
+def weights_of(model: onnx.ModelProto) -> dict[str, Array]:
+    """Weights that each layer multiplies, by the layer's name: unpacked and dequantized."""
+    dense = expand(model)
+    constants = initializers(dense)
+    makers = {name: node for node in dense.graph.node for name in node.output}
+    found: dict[str, Array] = {}
+    for node in dense.graph.node:
+        if node.op_type not in WEIGHTED:
+            continue
+        name = node.input[1]
+        maker = makers.get(name)
+        if name in constants:
+            values = constants[name]
+            if node.op_type.endswith("Integer") and len(node.input) > 3 and node.input[3] in constants:
+                values = values.astype(np.int32) - constants[node.input[3]].astype(np.int32)
+            found[node.name] = values
+        elif maker is not None and maker.op_type == "DequantizeLinear" and maker.input[0] in constants:
+            found[node.name] = _dequantized(maker, constants)
+    return found
+
+
+def _dequantized(node: onnx.NodeProto, constants: Mapping[str, Array]) -> Array:
+    integers, scale = constants[node.input[0]], constants[node.input[1]].astype(np.float64)
+    zero = constants[node.input[2]] if len(node.input) > 2 else np.zeros((), np.int8)
+    shape = [1] * integers.ndim
+    if scale.ndim:
+        shape[attribute(node, "axis", 1)] = -1
+    real = (integers.astype(np.int32) - zero.astype(np.int32).reshape(shape)) * scale.reshape(shape)
+    return real.astype(np.float32)
+
+
+def output_sqnr_db(
+    reference: onnx.ModelProto, variant: onnx.ModelProto, feeds: Sequence[Feeds]
+) -> dict[str, float | None]:
+    """Signal-to-noise ratio of every float tensor that both models compute, over all feeds together.
+
+    Returns
+    -------
+    dict
+        Tensor name to 10 log10(Σx² / Σ(x - y)²) in dB; None where nothing was lost.
+    """
+    signal: defaultdict[str, float] = defaultdict(float)
+    noise: defaultdict[str, float] = defaultdict(float)
+    made = {name for node in variant.graph.node for name in node.output}
+    names = [name for node in reference.graph.node for name in node.output if name in made]
+    rounded = _rounded(variant)
+    runs = [_probing(reference, names), _probing(variant, [rounded.get(name, name) for name in names])]
+    for feed in feeds:
+        exact, actual = (run(None, dict(feed)) for run in runs)
+        for name, x, y in zip(names, exact, actual, strict=True):
+            if x.dtype.kind == "f" and np.shape(x) == np.shape(y):
+                signal[name] += float(np.square(x.astype(np.float64)).sum())
+                noise[name] += float(np.square(x.astype(np.float64) - y).sum())
+    return {
+        name: round(10 * math.log10(signal[name] / noise[name]), 2) if noise[name] and signal[name] else None
+        for name in names
+        if name in signal
+    }
+
+
+def _rounded(model: onnx.ModelProto) -> dict[str, str]:
+    """Where a tensor is quantized: its name to that of what is left of it (a Relu may be in the rounding)."""
+    integers = {n.output[0]: n.input[0] for n in model.graph.node if n.op_type == "QuantizeLinear"}
+    return {
+        integers[node.input[0]]: node.output[0]
+        for node in model.graph.node
+        if node.op_type == "DequantizeLinear" and node.input[0] in integers
+    }
+
+
+def _probing(model: onnx.ModelProto, names: Sequence[str]) -> Any:  # noqa: ANN401 - a session's method
+    """Open a model whose outputs are tensors from its middle."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    del copy.graph.output[:]
+    copy.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+    return open_session(copy, "the model with its inner tensors as outputs").run
+
+
+def _byte(tensor: onnx.TensorProto) -> int:
+    return len(tensor.raw_data) or tensor.ByteSize()
+
+
+def notes(card: Mapping[str, Any]) -> list[str]:
+    """Say in words what a reader of the card should not overlook."""
+    said = []
+    speed = card.get("speed", {})
+    if speed and speed["ci_high"] < 1:
+        said.append(
+            f"slower than float32 on ONNX Runtime: {speed['speed_up']:.2f} times its speed "
+            f"[{speed['ci_low']:.2f}, {speed['ci_high']:.2f}]; the runtime does not fold it"
+        )
+    if layers := card["tflite"].get("float_layers"):
+        said.append(f"computed in float in the TFLite file: {', '.join(layers)}")
+    overflow = [layer for step in card["steps"] for layer in step.get("overflow", ())]
+    if overflow:
+        said.append(f"can overflow 16 bits on CPUs without VNNI or dotprod: {', '.join(overflow)}")
+    return said + [f"no {fmt} file: {why.splitlines()[0]}" for fmt, why in card["refused"].items()]
+
+
+def gzip_byte(data: bytes) -> int:
+    """Bytes of a file after ``gzip -9``: what a download takes, and what weight sharing saves."""
+    return len(gzip.compress(data, 9, mtime=0))
+
+
+def check_rebuilt(card: Mapping[str, Any], made: Mapping[str, str]) -> None:
+    """Check that what was made from a card's lineage has the hashes that the card tells.
+
+    Raises
+    ------
+    ModelError
+        A file differs.
+    """
+    for fmt, file in card["files"].items():
+        if fmt in made and made[fmt] != file["sha256"]:
+            raise ModelError(
+                f"the {fmt} file has the hash {made[fmt][:12]}…, the card tells {file['sha256'][:12]}…",
+                where=card["variant"],
+                cause="another version of a tool of the lineage, or another kind of processor",
+                next_step="compare the card's lineage.tools with pip list",
+            )

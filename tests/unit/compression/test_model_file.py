@@ -1,0 +1,71 @@
+"""External data are found wherever a tensor can stand, and never outside the model's folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from harness.compression import model_file
+from harness.core.artifact import sha256_file
+from harness.core.errors import ModelError
+
+VALUES = np.arange(6, dtype=np.float32).reshape(2, 3)
+
+
+def outside(location: str, folder: Path) -> TensorProto:
+    """A tensor whose values lie in a file."""
+    tensor = numpy_helper.from_array(VALUES, "values")
+    (folder / "weights.bin").write_bytes(tensor.raw_data)
+    tensor.ClearField("raw_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    for key, value in (("location", location), ("offset", "0"), ("length", str(VALUES.nbytes))):
+        tensor.external_data.add(key=key, value=value)
+    return tensor
+
+
+def save(folder: Path, where: str, location: str = "weights.bin") -> Path:
+    """A model that adds the values, which stand in an initializer, a Constant or a branch's Constant."""
+    tensor = outside(location, folder)
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [2, 3])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, [2, 3])
+    constant = helper.make_node("Constant", [], ["values"], value=tensor)
+    nodes = [helper.make_node("Add", ["x", "values"], ["y"])]
+    stored = []
+    if where == "initializer":
+        stored = [tensor]
+    elif where == "attribute":
+        nodes = [constant, *nodes]
+    else:
+        out = helper.make_tensor_value_info("values", TensorProto.FLOAT, [2, 3])
+        branch = helper.make_graph([constant], "branch", [], [out])
+        always = helper.make_node("Constant", [], ["yes"], value=numpy_helper.from_array(np.array(True)))
+        chosen = helper.make_node("If", ["yes"], ["values"], then_branch=branch, else_branch=branch)
+        nodes = [always, chosen, *nodes]
+    graph = helper.make_graph(nodes, "g", [x], [y], stored)
+    path = folder / "model.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
+    return path
+
+
+@pytest.mark.parametrize("where", ["initializer", "attribute", "subgraph"])
+def test_external_data_are_found_everywhere(tmp_path: Path, where: str) -> None:
+    path = save(tmp_path, where)
+    files = model_file.onnx_files(path)
+    assert [file.name for file in files] == ["model.onnx", "weights.bin"]
+    assert files[1].sha256 == sha256_file(tmp_path / "weights.bin")
+    model_file.load_onnx(path)
+
+
+@pytest.mark.parametrize("where", ["initializer", "attribute", "subgraph"])
+@pytest.mark.parametrize("location", ["../weights.bin", "/etc/hostname"])
+def test_external_data_elsewhere_are_refused(tmp_path: Path, where: str, location: str) -> None:
+    inner = tmp_path / "inner"
+    inner.mkdir()
+    path = save(inner, where, location)
+    (tmp_path / "weights.bin").write_bytes(VALUES.tobytes())
+    with pytest.raises(ModelError, match="outside the model's folder"):
+        model_file.load_onnx(path)
