@@ -98,8 +98,12 @@ def _state(
         availability = _availability(target, backend, found)
         state = "not here" if availability.reason else f"ready {availability.version}"
         return state, [("why", availability.reason), ("next", availability.install)]
-    hosts = target.executor.get("hosts")
-    return target.executor["kind"], [("host", ", ".join(hosts or ())), ask] if hosts else []
+    if target.executor["kind"] != "ssh":
+        return target.executor["kind"], []
+    hosts = ", ".join(target.executor["hosts"])
+    if not hosts:
+        return "no host", [("next", "--host USER@BOARD, or hosts = [...] in [executor]")]
+    return "ssh", [("host", hosts), ask]
 
 
 def _availability(target: Target, backend: str, found: Mapping[str, Availability]) -> Availability:

@@ -77,7 +77,11 @@ def test_targets_says_whether_a_board_is_named(harness: Shell) -> None:
     (folder / "pi.toml").write_text(
         'description = "mine"\nbackends = ["tflite"]\n[executor]\nkind = "ssh"\nhosts = ["me@pi"]\n'
     )
+    (folder / "bare.toml").write_text('description = "x"\nbackends = ["tflite"]\n[executor]\nkind = "ssh"\n')
     said = harness("targets").out.splitlines()
+    at = next(i for i, line in enumerate(said) if line.startswith("bare "))
+    assert "no host" in said[at]
+    assert "--host USER@BOARD" in said[at + 1]
     at = next(i for i, line in enumerate(said) if line.startswith("pi "))
     assert "ssh" in said[at]
     assert "host    me@pi" in said[at + 1]
