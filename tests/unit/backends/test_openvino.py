@@ -52,7 +52,7 @@ def test_intermediate_representation_opens(tmp_path: Any) -> None:
     files = tuple(describe_file(tmp_path / f"model.{suffix}") for suffix in ("xml", "bin"))
     feeds = AFFINE.feeds(3)
     with OpenVinoBackend().open(
-        Artifact("float32", "openvino", files, tmp_path), Options(threads=1)
+        Artifact("float32", "openvino", files, tmp_path), Options(threads=1, precision="f32")
     ) as session:
         assert session.run(feeds)["y"] == pytest.approx(AFFINE.oracle(feeds), abs=1e-6)
 
@@ -67,7 +67,7 @@ def test_external_data_opens(tmp_path: Any) -> None:
     files = tuple(describe_file(tmp_path / name) for name in ("model.onnx", "weights"))
     feeds = AFFINE.feeds(3)
     artifact = Artifact("float32", "onnx", files, tmp_path)
-    with OpenVinoBackend().open(artifact, Options(threads=1)) as session:
+    with OpenVinoBackend().open(artifact, Options(threads=1, precision="f32")) as session:
         assert session.run(feeds)["y"] == pytest.approx(AFFINE.oracle(feeds), abs=1e-6)
 
 

@@ -65,9 +65,12 @@ def rows(
         settings={},
     )
     found = AccuracySuite().summarise(job, JobResult(job.key, Status.OK, samples=own), context)
-    by_key = {(row.metric, row.reference): row for row in found}
+    by_key = {(row.metric, row.reference, row.case): row for row in found}
     assert len(by_key) == len(found), "a row's key is its own"
-    return by_key
+    return {
+        (metric + case.removeprefix("clean"), reference): row
+        for (metric, reference, case), row in by_key.items()
+    }
 
 
 def planted(harmful: int, beneficial: int, wrong: int = 20) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -96,6 +99,20 @@ def test_planted_flips_are_the_loss() -> None:
     assert (share.value, share.ci_low, share.ci_high) == (wilson.value, wilson.low, wilson.high)
     assert found["agreement", FLOAT].value == (N - 13) / N
     assert found["input_digest_equal", ""].value == 1
+
+
+def test_the_loss_of_one_class_is_not_hidden_by_the_others() -> None:
+    base = logits(LABELS.copy())
+    own = base.copy()
+    lost = np.flatnonzero(LABELS == 3)
+    own[lost] = logits(np.full(N, 5))[lost]
+    found = rows(samples(own), {"float32": samples(base)})
+    assert found["class_accuracy_loss/3", FLOAT].value == 100
+    known = paired.tango(0, len(lost), len(lost))
+    assert found["class_accuracy_loss/3", FLOAT].ci_low == 100 * known.low
+    assert found["class_accuracy_loss/3", FLOAT].n == len(lost)
+    others = [row.value for (metric, _), row in found.items() if metric.startswith("class_accuracy_loss")]
+    assert sorted(others) == [0] * (CLASSES - 1) + [100]
 
 
 def test_distances_are_those_of_the_outputs() -> None:

@@ -1,0 +1,132 @@
+"""What a card tells is what numpy finds in the weights and the outputs."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import onnx
+import pytest
+from onnx.helper import make_node as node
+
+from harness.compression import card
+from harness.compression.canonical import canonicalise, initializers
+from harness.compression.cluster import cluster
+from harness.compression.dynamic import dynamic
+from harness.compression.prune import prune
+from harness.compression.quantize import quantize
+
+from .graphs import Feeds, feeds_of, graph, residual_cnn, run_onnx
+
+
+@pytest.fixture(scope="module")
+def model() -> onnx.ModelProto:
+    return canonicalise(residual_cnn(0))
+
+
+@pytest.fixture(scope="module")
+def feeds(model: onnx.ModelProto) -> list[Feeds]:
+    return [feeds_of(model, np.random.default_rng(seed), 1) for seed in range(8)]
+
+
+def ratio_db(exact: np.ndarray, actual: np.ndarray) -> float:
+    noise = np.square(exact.astype(np.float64) - actual).sum()
+    return 10 * math.log10(np.square(exact.astype(np.float64)).sum() / noise)
+
+
+def test_sparsity_and_unique_weights_are_counted(model: onnx.ModelProto, feeds: list[Feeds]) -> None:
+    pruned = prune(model, feeds, {"sparsity": 0.5, "refit": False}).model
+    found = card.describe(pruned, model, feeds)
+    held = card.weights_of(pruned)
+    assert found["weights"] == sum(values.size for values in held.values())
+    zeros = sum(int((values == 0).sum()) for values in held.values())
+    assert found["sparsity"] == pytest.approx(zeros / found["weights"])
+    for layer in found["layers"]:
+        values = held[layer["layer"]]
+        assert layer["unique_weights"] == len(set(values.ravel().tolist()))
+        assert layer["sparsity"] == pytest.approx((values == 0).mean())
+
+
+def test_packed_weights_are_unpacked_before_they_are_looked_at() -> None:
+    model = canonicalise(residual_cnn(0, channels=32))  # smaller ones are not worth packing
+    feeds = [feeds_of(model, np.random.default_rng(0), 1)]
+    packed = cluster(model, feeds, {"k": 4}).model
+    found = card.describe(packed, model, feeds)
+    assert found["bits_per_weight"] < 16
+    assert {layer["layer"] for layer in found["layers"]} == set(card.weights_of(model))
+    assert all(layer["unique_weights"] <= 4 for layer in found["layers"] if layer["weights"] > 64)
+
+
+def test_quantized_weights_are_those_that_are_multiplied(model: onnx.ModelProto, feeds: list[Feeds]) -> None:
+    int8 = quantize(model, feeds, {}).model
+    exact, rounded = card.weights_of(model), card.weights_of(int8)
+    assert set(exact) == set(rounded)
+    for name, values in exact.items():
+        step = np.abs(values).max() / 63  # portable weights have at least seven bits
+        assert np.abs(values - rounded[name]).max() <= step
+        assert len(np.unique(rounded[name])) <= 255 * values.shape[0]
+
+
+def test_noise_of_the_output_is_that_of_the_runs(model: onnx.ModelProto, feeds: list[Feeds]) -> None:
+    int8 = quantize(model, feeds, {}).model
+    found = card.output_sqnr_db(model, int8, feeds)
+    (output,) = (value.name for value in model.graph.output)
+    exact, actual = (np.concatenate([run_onnx(m, feed)[output] for feed in feeds]) for m in (model, int8))
+    # The runtime fuses what the card runs unfused: a bit of rounding apart.
+    assert found[output] == pytest.approx(ratio_db(exact, actual), abs=1.0)
+    assert all(value is None or value > 10 for value in found.values())
+
+
+def test_a_relu_within_the_rounding_is_compared_with_the_relu(feeds: list[Feeds]) -> None:
+    rng = np.random.default_rng(0)
+    nodes = [
+        node("Gemm", ["x", "w", "b"], ["a"], transB=1, name="first"),
+        node("Relu", ["a"], ["r"], name="relu"),
+        node("Gemm", ["r", "v", "c"], ["y"], transB=1, name="second"),
+    ]
+    constants = {
+        "w": rng.normal(size=(8, 8)),
+        "b": np.zeros(8),
+        "v": rng.normal(size=(3, 8)),
+        "c": np.zeros(3),
+    }
+    model = canonicalise(
+        graph(nodes, {name: value.astype(np.float32) for name, value in constants.items()}, {"x": ["n", 8]})
+    )
+    given = [feeds_of(model, np.random.default_rng(seed), 4) for seed in range(8)]
+    found = card.output_sqnr_db(model, quantize(model, given, {}).model, given)
+    assert found["r"] is not None
+    assert found["r"] > 25
+
+
+def test_float_against_itself_lost_nothing(model: onnx.ModelProto, feeds: list[Feeds]) -> None:
+    found = card.describe(model, model, feeds)
+    assert all(layer["weight_sqnr_db"] is None for layer in found["layers"])
+    assert all(layer["output_sqnr_db"] is None for layer in found["layers"])
+    assert found["parameters"] == sum(value.size for value in initializers(model).values())
+
+
+def test_notes_say_what_is_easily_overlooked() -> None:
+    base = {
+        "tflite": {},
+        "steps": [],
+        "refused": {},
+        "speed": {"speed_up": 0.3, "ci_low": 0.2, "ci_high": 0.4},
+    }
+    assert "slower than float32 on ONNX Runtime: 0.30" in card.notes(base)[0]
+    assert card.notes({**base, "speed": {"speed_up": 0.99, "ci_low": 0.9, "ci_high": 1.1}}) == []
+    other = {
+        **base, "speed": {}, "tflite": {"float_layers": ["erf"]}, "steps": [{"overflow": ["fc"]}],
+        "refused": {"tflite": "no handler\nmore"},
+    }  # fmt: skip
+    told = card.notes(other)
+    assert [any(word in note for note in told) for word in ("erf", "fc", "no tflite file: no handler")] == [
+        True, True, True,
+    ]  # fmt: skip
+    assert not any("more" in note for note in told)
+
+
+def test_dynamic_int8_is_told_to_be_slower(model: onnx.ModelProto, feeds: list[Feeds]) -> None:
+    found = card.describe(dynamic(model, feeds, {}).model, model, feeds)
+    assert {layer["operator"] for layer in found["layers"]} <= {"ConvInteger", "MatMulInteger"}
+    assert found["speed"]["ci_low"] <= found["speed"]["speed_up"] <= found["speed"]["ci_high"]
