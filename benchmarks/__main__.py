@@ -18,7 +18,9 @@ def main() -> None:
         sys.exit(f"there is no benchmark {', '.join(sorted(unknown))}; known: {', '.join(NAMES)}")
     start = time.monotonic()
     for name in chosen:
+        began = time.monotonic()
         importlib.import_module(f"benchmarks.{name}").report()
+        print(f"  {time.monotonic() - began:.0f} s for {name}", flush=True)
     print(f"\n{time.monotonic() - start:.0f} s in all")
 
 

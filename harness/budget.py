@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from harness.cache import Cache, key_of
-from harness.core.job import Batch, Case, JobKey
+from harness.core.job import Batch, Case, JobKey, JobResult, Status
 from harness.plan import HOST, Plan
 from harness.report.store import Facts
 
@@ -32,9 +32,18 @@ class Choice:
     samples: int
 
 
-def estimate(plan: Plan, cache: Cache) -> dict[JobKey, float]:
-    """Seconds each job will take, starts included."""
+@dataclass(frozen=True, slots=True)
+class Estimates:
+    """Seconds each job will take, starts included, and which of them were never measured here."""
+
+    seconds: Mapping[JobKey, float]
+    guessed: frozenset[JobKey] = frozenset()
+
+
+def estimate(plan: Plan, cache: Cache) -> Estimates:
+    """Look up what the jobs took, and guess the others."""
     seconds: dict[JobKey, float] = {}
+    guessed = set()
     for batch in plan.batches:
         known = cache.recall(_key(batch)) or {}
         for index, job in enumerate(batch.jobs):
@@ -44,8 +53,52 @@ def estimate(plan: Plan, cache: Cache) -> dict[JobKey, float]:
             else:
                 constant, each = GUESS_S.get(batch.suite, OTHER_GUESS_S)
                 cost = constant + each * job.case.samples
+                guessed.add(job.key)
             seconds[job.key] = cost + (START_S if index == 0 else 0.0)
-    return seconds
+    return Estimates(seconds, frozenset(guessed))
+
+
+class Remaining:
+    """The seconds that are left of a run, corrected by what its jobs have taken so far.
+
+    Guesses of one suite on one target are wrong by the same factor, and so is what was remembered of it (the
+    machine is busier than it was), but not by that of the guesses: they learn apart. Before the first job of
+    its kind has ended, a guess takes the factor of its suite on the targets that were there before.
+
+    Parameters
+    ----------
+    plan : Plan
+    estimates : Estimates
+    """
+
+    def __init__(self, plan: Plan, estimates: Estimates) -> None:
+        starts = {batch.jobs[0].key for batch in plan.batches if batch.cases}
+        self._start_s = {key: START_S if key in starts else 0.0 for key in estimates.seconds}
+        self._expected_s = {key: s - self._start_s[key] for key, s in estimates.seconds.items()}
+        self._guessed = estimates.guessed
+        self._took: dict[tuple[object, ...], tuple[float, float]] = {}
+
+    def end(self, result: JobResult) -> None:
+        """Strike out a job that has ended; only one that was measured says how long others take."""
+        expected_s = self._expected_s.pop(result.key, 0.0)
+        if result.status is not Status.OK or expected_s <= 0:
+            return
+        for kind in self._kinds(result.key):
+            took_s, of_s = self._took.get(kind, (0.0, 0.0))
+            self._took[kind] = took_s + result.duration_ns / 1e9, of_s + expected_s
+
+    def seconds(self) -> dict[JobKey, float]:
+        """Of each job that has not ended, its start included."""
+        return {key: self._start_s[key] + s * self._factor(key) for key, s in self._expected_s.items()}
+
+    def _factor(self, key: JobKey) -> float:
+        took_s, of_s = next((self._took[kind] for kind in self._kinds(key) if kind in self._took), (1.0, 1.0))
+        return took_s / of_s
+
+    def _kinds(self, key: JobKey) -> tuple[tuple[object, ...], ...]:
+        """What jobs the factor of `key` is shared with: the nearest first."""
+        whole = (key.suite, key in self._guessed)
+        return (key.target, key.backend, *whole), whole
 
 
 def remember(facts: Facts, cache: Cache) -> None:

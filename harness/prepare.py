@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -17,7 +16,7 @@ from harness.compression import model_file
 from harness.compression.recipe import Workshop
 from harness.core.contracts import Availability, Executor, Suite
 from harness.core.errors import ModelError, TargetUnavailable, UsageError
-from harness.core.job import Event, JobKey
+from harness.core.job import Event
 from harness.core.target import Target
 from harness.core.verdict import Gate
 from harness.data import sets
@@ -118,8 +117,8 @@ class Observer(Protocol):
     def stage(self, text: str) -> None:
         """Say what is being prepared."""
 
-    def begin(self, plan: Plan, seconds: Mapping[JobKey, float]) -> None:
-        """Take in what will be measured, and how long each job should take."""
+    def begin(self, remaining: budget.Remaining) -> None:
+        """Take in what will be measured, and how long each job should take; it learns from what ends."""
 
     def event(self, event: Event) -> None:
         """Take in what the executor said."""
@@ -136,6 +135,19 @@ def prepare(request: Request, observer: Observer, stored: Mapping[str, Any] | No
     stored : mapping, optional
         ``run.json`` of a run that goes on: its configuration counts, not the files'.
     """
+    executors: dict[str, Executor] = {}
+    try:
+        return _prepare(request, observer, stored, executors)
+    except BaseException:  # nothing will be measured: let the devices go
+        for executor in executors.values():
+            executor.close()
+        raise
+
+
+def _prepare(
+    request: Request, observer: Observer, stored: Mapping[str, Any] | None, executors: dict[str, Executor]
+) -> Prepared:
+    """See ``prepare``; puts into `executors` what has to be closed."""
     observer.stage("reading the configuration")
     if stored is None:
         file = config.validation_file(request.model).resolve()
@@ -165,65 +177,59 @@ def prepare(request: Request, observer: Observer, stored: Mapping[str, Any] | No
     observer.stage("reading the model")
     workshop = Workshop(validation, folder, cache, told=observer.stage)
     observer.stage("looking at what can run")
-    executors = {
-        target.name: make_executor(target, cache.folder, request.wait_s)
-        for target in (*targets, Target(HOST, "the reference", ()))
-    }
-    with _closed_on_error(executors):
-        formats, available = _backends(targets, validation, executors, observer)
-        info = _inspect(workshop, validation, formats, available)
-        observer.stage("preparing the data")
-        data = sets.prepare(validation, folder, cache, info.inputs, info.classes)
-        observer.stage(f"making {', '.join(made)}")
-        needed = [fmt for target in targets for backend in target.backends for fmt in formats[backend][:1]]
-        built = workshop.build(made, needed, data)
+    for target in (*targets, Target(HOST, "the reference", ())):
+        executors[target.name] = make_executor(target, cache.folder, request.wait_s)
+    formats, available = _backends(targets, validation, executors, observer)
+    info = _inspect(workshop, validation, formats, available)
+    observer.stage("preparing the data")
+    data = sets.prepare(validation, folder, cache, info.inputs, info.classes)
+    observer.stage(f"making {', '.join(made)}")
+    needed = [fmt for target in targets for backend in target.backends for fmt in formats[backend][:1]]
+    built = workshop.build(made, needed, data)
 
-        given = Ingredients(
-            validation=validation, targets=targets, variants=built, asked=variants, suites=suites,
-            formats=formats, available=available, data=data, inputs=info.inputs, outputs=info.outputs,
-        )  # fmt: skip
+    given = Ingredients(
+        validation=validation, targets=targets, variants=built, asked=variants, suites=suites,
+        formats=formats, available=available, data=data, inputs=info.inputs, outputs=info.outputs,
+    )  # fmt: skip
+    plan = make_plan(given)
+    seconds = budget.estimate(plan, cache).seconds
+    if request.budget_s is not None and sum(seconds.values()) > request.budget_s:
+        choice = budget.choose(plan, seconds, request.budget_s)
+        whole = sizes(given, plan)["samples"]
+        given = replace(given, data=data.restrict(choice.cells, choice.samples))
         plan = make_plan(given)
-        seconds = budget.estimate(plan, cache)
-        if request.budget_s is not None and sum(seconds.values()) > request.budget_s:
-            choice = budget.choose(plan, seconds, request.budget_s)
-            whole = sizes(given, plan)["samples"]
-            given = replace(given, data=data.restrict(choice.cells, choice.samples))
-            plan = make_plan(given)
-            plan = replace(plan, share=sizes(given, plan)["samples"] / whole if whole else 1.0)
-            seconds = budget.estimate(plan, cache)
-        run = {
-            "validation": json.loads(validation.model_dump_json(by_alias=True)),
-            "validation_path": str(file),
-            "targets": {target.name: target.to_json() for target in targets},
-            "suites": list(suites),
-            "variants": list(variants),
-            "budget_s": request.budget_s,
-            "emulated": [target.name for target in targets if target.emulated],
-            "model": {
-                "name": validation.model.name,
-                "task": validation.model.task,
-                "sha256": next(iter(built[0].artifacts.values())).sha256,
-                "class_names": list(data.class_names),
-            },
-            "data": {prepared.info.name: prepared.ref.to_json() for prepared in data.sets},
-            "versions": {name: version(name) for name in VERSIONS},
-            "python": sys.version.split()[0],
-        }
-        return Prepared(
-            plan, run, data.labels, {variant.name: variant.card for variant in built}, targets, executors,
-            validation.gates, cache, sizes(given, plan), sum(seconds.values()),
-        )  # fmt: skip
-
-
-@contextmanager
-def _closed_on_error(executors: Mapping[str, Executor]) -> Iterator[None]:
-    """Let the devices go where nothing will be measured."""
-    try:
-        yield
-    except BaseException:
-        for executor in executors.values():
-            executor.close()
-        raise
+        plan = replace(plan, share=sizes(given, plan)["samples"] / whole if whole else 1.0)
+        seconds = budget.estimate(plan, cache).seconds
+    run = {
+        "validation": json.loads(validation.model_dump_json(by_alias=True)),
+        "validation_path": str(file),
+        "targets": {target.name: target.to_json() for target in targets},
+        "suites": list(suites),
+        "variants": list(variants),
+        "budget_s": request.budget_s,
+        "emulated": [target.name for target in targets if target.emulated],
+        "model": {
+            "name": validation.model.name,
+            "task": validation.model.task,
+            "sha256": next(iter(built[0].artifacts.values())).sha256,
+            "class_names": list(data.class_names),
+        },
+        "data": {prepared.info.name: prepared.ref.to_json() for prepared in data.sets},
+        "versions": {name: version(name) for name in VERSIONS},
+        "python": sys.version.split()[0],
+    }
+    return Prepared(
+        plan,
+        run,
+        data.labels,
+        {variant.name: variant.card for variant in built},
+        targets,
+        executors,
+        validation.gates,
+        cache,
+        sizes(given, plan),
+        sum(seconds.values()),
+    )
 
 
 def make_executor(target: Target, store: Path, wait_s: float = 0.0) -> Executor:

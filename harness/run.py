@@ -95,7 +95,7 @@ def _measure(folder: RunFolder, prepared: Prepared, plan: Plan, observer: Observ
     try:
         with folder.journal() as journal:  # first, so that nobody else writes between looking and measuring
             rest = _rest(plan, done=folder.facts().results)
-            observer.begin(rest, budget.estimate(rest, prepared.cache))
+            observer.begin(budget.Remaining(rest, budget.estimate(rest, prepared.cache)))
             with closing(together(_lanes(prepared, rest))) as events:
                 for event in events:
                     if not isinstance(event, Started):

@@ -95,20 +95,35 @@ def apply(raw: NDArray[Any], step: Preprocess) -> NDArray[Any]:
     return np.ascontiguousarray(x, dtype=step.dtype)
 
 
-def digest(feeds: Iterable[Mapping[str, NDArray[Any]]]) -> str:
-    """Hash the canonical inputs, chunk by chunk, so that host and device can be compared.
+class Digest:
+    """A hash of canonical inputs, chunk by chunk, so that host and device can be compared.
 
-    The hash does not depend on how the rows were cut into chunks.
+    It does not depend on how the rows were cut into chunks.
     """
-    by_name: dict[str, Any] = {}
-    for chunk in feeds:
+
+    def __init__(self) -> None:
+        self._by_name: dict[str, Any] = {}
+
+    def update(self, chunk: Mapping[str, NDArray[Any]]) -> None:
+        """Take in the rows that follow."""
         for name, array in chunk.items():
-            state = by_name.setdefault(
+            state = self._by_name.setdefault(
                 name, hashlib.sha256(f"{name} {array.dtype} {array.shape[1:]}".encode())
             )
             state.update(np.ascontiguousarray(array).data)
-    joined = "".join(f"{name}:{state.hexdigest()}\n" for name, state in sorted(by_name.items()))
-    return hashlib.sha256(joined.encode()).hexdigest()
+
+    def hexdigest(self) -> str:
+        """Hash of all inputs so far."""
+        joined = "".join(f"{name}:{state.hexdigest()}\n" for name, state in sorted(self._by_name.items()))
+        return hashlib.sha256(joined.encode()).hexdigest()
+
+
+def digest(feeds: Iterable[Mapping[str, NDArray[Any]]]) -> str:
+    """Give the `Digest` of all chunks."""
+    whole = Digest()
+    for chunk in feeds:
+        whole.update(chunk)
+    return whole.hexdigest()
 
 
 def quantize(x: NDArray[Any], step: Quantization, dtype: str) -> NDArray[Any]:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self, TextIO
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TaskID, TextColumn
+from rich.text import Text
 
-from harness.core.job import Event, JobKey, JobResult, Started, Status
-from harness.plan import Plan
+from harness.budget import Remaining
+from harness.core.job import Event, JobResult, Started, Status
 
 
 def duration(seconds: float) -> str:
@@ -20,20 +22,32 @@ def duration(seconds: float) -> str:
     return f"{int(seconds // 60)} m {int(seconds % 60):02d} s"
 
 
-class Live:
-    """A bar on a terminal; the time left comes from what the jobs should take, corrected by how it goes."""
+class _Left(ProgressColumn):
+    """The time left; between two events it runs down, as far as the running job is expected to take."""
 
-    def __init__(self, console: Console) -> None:
+    def render(self, task: Task) -> Text:
+        """Say it, once something runs."""
+        if "since_s" not in task.fields:
+            return Text()
+        job_s = task.fields["job_s"] - (task.get_time() - task.fields["since_s"])
+        return Text(f"{duration(task.fields['rest_s'] + max(0.0, job_s))} left")
+
+
+class Live:
+    """A bar on a terminal."""
+
+    def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._progress = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
-            TextColumn("{task.fields[left]}"),
+            _Left(),
             console=console,
             transient=True,
+            get_time=clock,
         )
-        self._task: TaskID = self._progress.add_task("", total=None, left="")
-        self._seconds: dict[JobKey, float] = {}
+        self._task: TaskID = self._progress.add_task("", total=None)
         self._done_s = 0.0
 
     def __enter__(self) -> Self:
@@ -49,29 +63,28 @@ class Live:
         """Show what is being prepared."""
         self._progress.update(self._task, description=text)
 
-    def begin(self, plan: Plan, seconds: Mapping[JobKey, float]) -> None:
+    def begin(self, remaining: Remaining) -> None:
         """Take in what will be measured."""
-        self._seconds = dict(seconds)
-        self._progress.reset(self._task, total=max(sum(seconds.values()), 1e-9))
+        self._remaining = remaining
 
     def event(self, event: Event) -> None:
         """Show what runs, and count what is done."""
         if isinstance(event, Started):
-            key = event.key
+            key, left_s = event.key, self._remaining.seconds()
             where = f"{key.target} {key.variant} {key.suite} {key.case}"
-            self._progress.update(self._task, description=f"{where:<46}", left=self._left())
+            job_s = left_s.get(key, 0.0)
+            rest_s = sum(left_s.values()) - job_s
+            self._progress.update(
+                self._task, description=f"{where:<46}", total=self._done_s + rest_s + job_s,
+                job_s=job_s, rest_s=rest_s, since_s=self._clock(),
+            )  # fmt: skip
         elif isinstance(event, JobResult):
-            cost = self._seconds.pop(event.key, 0.0)
-            self._done_s += cost
-            self._progress.update(self._task, advance=cost, left=self._left())
+            self._remaining.end(event)
+            self._done_s += event.duration_ns / 1e9
+            self._progress.update(self._task, completed=self._done_s)
 
     def end(self) -> None:
         """Nothing stays."""
-
-    def _left(self) -> str:
-        elapsed_s = self._progress.tasks[self._task].elapsed or 0.0
-        pace = elapsed_s / self._done_s if self._done_s > 1.0 else 1.0
-        return f"{duration(sum(self._seconds.values()) * pace)} left"
 
 
 class Plain:
@@ -80,15 +93,15 @@ class Plain:
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._batch: tuple[str, ...] = ()
-        self._left_s: dict[JobKey, float] = {}
         self._told: tuple[object, ...] = ()
 
     def stage(self, text: str) -> None:
         """Preparation is short; nothing is said."""
 
-    def begin(self, plan: Plan, seconds: Mapping[JobKey, float]) -> None:
+    def begin(self, remaining: Remaining) -> None:
         """Say how much there is to do."""
-        self._left_s = dict(seconds)
+        self._remaining = remaining
+        seconds = remaining.seconds()
         self._say(f"{len(seconds)} jobs, about {duration(sum(seconds.values()))}")
 
     def event(self, event: Event) -> None:
@@ -97,9 +110,9 @@ class Plain:
             batch = (event.key.target, event.key.backend, event.key.variant, event.key.suite)
             if batch != self._batch:
                 self._batch = batch
-                self._say(f"{' '.join(batch)}  ({duration(sum(self._left_s.values()))} left)")
+                self._say(f"{' '.join(batch)}  ({duration(sum(self._remaining.seconds().values()))} left)")
         elif isinstance(event, JobResult):
-            self._left_s.pop(event.key, None)
+            self._remaining.end(event)
             told = (event.key.target, event.key.variant, event.key.suite, event.reason)
             if event.status is Status.ERROR and told != self._told:
                 reason = "; ".join(event.reason.splitlines()[:2])
@@ -119,7 +132,7 @@ class Quiet:
     def stage(self, text: str) -> None:
         """Say nothing."""
 
-    def begin(self, plan: Plan, seconds: Mapping[JobKey, float]) -> None:
+    def begin(self, remaining: Remaining) -> None:
         """Say nothing."""
 
     def event(self, event: Event) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -27,27 +29,43 @@ def measure(bench: Bench, case: Case) -> Iterator[Samples]:
     ------
     Samples
         Arrays ``output:0``, ``output:1`` … in the order of the file, or those of `reduce` with the same
-        suffix; ``run_ns``, int64, the time of each inference call alone. Values: ``outputs``, name and shape
-        of a sample of each output; ``input_sha256``, the digest of the canonical inputs.
+        suffix; ``run_ns``, int64, the time of each inference call; it is no latency, since the next block is
+        made beside it. Values: ``outputs``, name and shape of a sample of each output; ``input_sha256``, the
+        digest of the canonical inputs.
     """
-    parts: list[Samples] = []
+    digest = preprocess.Digest()
     with bench.open() as session:
-        # The digest drains the rows, each block of which is run before it is hashed: one pass, nothing held.
-        digest = preprocess.digest(_run(bench, case, session, parts))
-    yield from parts
-    yield Samples(values={"input_sha256": digest})
+        fixed = next((spec.shape[0] for spec in session.inputs if spec.shape and spec.shape[0]), None)
+        batch = fixed or int(case.params["batch"])
+        with closing(_ahead(_blocks(bench, case, session, batch, digest))) as blocks:
+            for feeds in blocks:
+                yield _infer(bench, session, feeds, batch, pad=fixed is not None, keep=case.params["keep"])
+    yield Samples(values={"input_sha256": digest.hexdigest()})
 
 
-def _run(bench: Bench, case: Case, session: Session, parts: list[Samples]) -> Iterator[Feeds]:
-    fixed = next((spec.shape[0] for spec in session.inputs if spec.shape and spec.shape[0]), None)
-    batch = fixed or int(case.params["batch"])
+def _blocks(
+    bench: Bench, case: Case, session: Session, batch: int, digest: preprocess.Digest
+) -> Iterator[Feeds]:
+    """What the session takes, in whole batches; each block is hashed while the session runs it."""
     row_byte = sum(x.nbytes for x in bench.data.feeds(case.data, 0, 1).values())
     block = batch * max(1, BLOCK_BYTE // max(1, batch * row_byte))
     for start in range(0, case.samples, block):
         canonical = bench.data.feeds(case.data, start, min(start + block, case.samples))
-        feeds = preprocess.to_feeds(canonical, bench.artifact, session.inputs)
-        parts.append(_infer(bench, session, feeds, batch, pad=fixed is not None, keep=case.params["keep"]))
-        yield canonical
+        yield preprocess.to_feeds(canonical, bench.artifact, session.inputs)
+        digest.update(canonical)
+
+
+def _ahead(blocks: Iterator[Feeds]) -> Generator[Feeds]:
+    """Make the next block in one other thread while the caller uses this one: two are held, never more.
+
+    Numpy, hashing and the runtimes all let go of Python's lock, so that a second core hides the work; a
+    single one does the same in turns.
+    """
+    with ThreadPoolExecutor(1) as other:
+        coming = other.submit(next, blocks, None)
+        while (feeds := coming.result()) is not None:
+            coming = other.submit(next, blocks, None)
+            yield feeds
 
 
 def _infer(bench: Bench, session: Session, feeds: Feeds, batch: int, *, pad: bool, keep: str) -> Samples:

@@ -85,7 +85,7 @@ def test_the_order_is_one_of_hashes() -> None:
 def test_estimates_come_from_what_the_same_jobs_took(tmp_path: Path) -> None:
     cache = Cache(tmp_path)
     plan = Plan((batch(), batch(variant="int8")))
-    guessed = budget.estimate(plan, cache)
+    guessed = budget.estimate(plan, cache).seconds
     assert all(seconds > 0 for seconds in guessed.values())
     first = plan.batches[0].jobs
     results = {
@@ -93,23 +93,77 @@ def test_estimates_come_from_what_the_same_jobs_took(tmp_path: Path) -> None:
         for i, job in enumerate(first)
     }
     budget.remember(Facts({}, plan, None, results), cache)
-    known = budget.estimate(plan, cache)
+    estimates = budget.estimate(plan, cache)
+    known = estimates.seconds
+    assert estimates.guessed == {job.key for job in plan.batches[1].jobs}
     assert known[first[1].key] == pytest.approx(2.0)
     assert known[first[0].key] == pytest.approx(1.0 + budget.START_S)
     other = plan.batches[1].jobs
     assert [known[job.key] for job in other] == [guessed[job.key] for job in other]
     # Half the samples take half the time.
     half = Plan((batch(samples=500),))
-    assert budget.estimate(half, cache)[first[1].key] == pytest.approx(1.0)
+    assert budget.estimate(half, cache).seconds[first[1].key] == pytest.approx(1.0)
 
 
 def test_what_took_no_time_is_not_remembered(tmp_path: Path) -> None:
     cache = Cache(tmp_path)
     plan = Plan((batch(),))
     key = plan.batches[0].jobs[1].key
-    before = budget.estimate(plan, cache)[key]
+    before = budget.estimate(plan, cache).seconds[key]
     budget.remember(Facts({}, plan, None, {key: JobResult(key, Status.ERROR)}), cache)
-    assert budget.estimate(plan, cache)[key] == before
+    assert budget.estimate(plan, cache).seconds[key] == before
+
+
+def ended(key: JobKey, took_s: float, status: Status = Status.OK) -> JobResult:
+    return JobResult(key, status, duration_ns=round(took_s * 1e9))
+
+
+def remaining(*known: Batch) -> budget.Remaining:
+    """Each job of `PLAN` should take 2 s, and a start more at the head of a batch."""
+    keys = [job.key for b in PLAN.batches for job in b.jobs]
+    heads = {b.jobs[0].key for b in PLAN.batches}
+    remembered = {job.key for b in known for job in b.jobs}
+    seconds = {key: 2.0 + budget.START_S * (key in heads) for key in keys}
+    return budget.Remaining(PLAN, budget.Estimates(seconds, frozenset(keys) - remembered))
+
+
+HOST_BATCH, CPU, CPU_INT8, SPEED, GPU = PLAN.batches
+
+
+@given(st.floats(0.1, 50), st.integers(1, 6))
+def test_one_suite_on_one_target_is_wrong_by_one_factor(factor: float, n: int) -> None:
+    left = remaining()
+    for job in CPU.jobs[:n]:
+        left.end(ended(job.key, 2 * factor))
+    seconds = left.seconds()
+    assert set(seconds) == {job.key for b in PLAN.batches for job in b.jobs} - {j.key for j in CPU.jobs[:n]}
+    assert seconds[CPU.jobs[6].key] == pytest.approx(2 * factor)
+    # Another variant, too; a start takes what it takes.
+    assert seconds[CPU_INT8.jobs[0].key] == pytest.approx(2 * factor + budget.START_S)
+    # A target that was not met yet is like the others; another suite is not.
+    assert seconds[GPU.jobs[1].key] == pytest.approx(2 * factor)
+    assert seconds[SPEED.jobs[0].key] == pytest.approx(2 + budget.START_S)
+    left.end(ended(GPU.jobs[0].key, 6))
+    assert left.seconds()[GPU.jobs[1].key] == pytest.approx(6)
+    assert left.seconds()[CPU_INT8.jobs[1].key] == pytest.approx(2 * factor)
+
+
+def test_what_is_remembered_does_not_learn_from_guesses_nor_they_from_it() -> None:
+    left = remaining(CPU)
+    left.end(ended(CPU_INT8.jobs[0].key, 20))
+    assert left.seconds()[CPU.jobs[1].key] == 2
+    left.end(ended(CPU.jobs[0].key, 3))
+    assert left.seconds()[CPU.jobs[1].key] == 3
+    assert left.seconds()[CPU_INT8.jobs[1].key] == 20
+
+
+@pytest.mark.parametrize("status", [Status.ERROR, Status.SKIPPED])
+def test_what_was_not_measured_teaches_nothing_and_is_not_left(status: Status) -> None:
+    left = remaining()
+    left.end(ended(CPU.jobs[0].key, 60, status))
+    left.end(ended(JobKey("of", "another", "run", "x", "accuracy", "clean", 0), 60))
+    assert CPU.jobs[0].key not in left.seconds()
+    assert left.seconds()[CPU.jobs[1].key] == 2
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("3m", 180), ("1h", 3600), ("1.5m", 90)])

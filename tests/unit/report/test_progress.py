@@ -5,20 +5,27 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
+from rich.console import Console
+
+from harness.budget import Estimates, Remaining
 from harness.core.artifact import Artifact, File
 from harness.core.job import Batch, Case, JobResult, Options, Started, Status
 from harness.plan import Plan
-from harness.report.progress import Plain
+from harness.report.progress import Live, Plain
 
 CASES = tuple(Case(name) for name in ("clean", "fog", "snow"))
 ARTIFACT = Artifact("float32", "onnx", (File("m", "0" * 64, 1),), Path())
 BATCH = Batch("cpu", "null", "float32", "accuracy", ARTIFACT, {"deploy": Options()}, {}, {}, CASES)
 
 
+def remaining() -> Remaining:
+    return Remaining(Plan((BATCH,)), Estimates({job.key: 60.0 for job in BATCH.jobs}))
+
+
 def said(*results: tuple[Status, str]) -> list[str]:
     stream = io.StringIO()
     plain = Plain(stream)
-    plain.begin(Plan((BATCH,)), {job.key: 60.0 for job in BATCH.jobs})
+    plain.begin(remaining())
     for job, (status, reason) in zip(BATCH.jobs, results, strict=True):
         plain.event(Started(job.key))
         plain.event(JobResult(job.key, status, reason))
@@ -39,3 +46,27 @@ def test_jobs_that_one_cause_ended_take_one_line_with_what_the_worker_said() -> 
         "ERROR cpu null deploy float32 accuracy snow 0: another",
     ]
     assert len(said(died, (Status.OK, ""), died)) == 4
+
+
+def test_on_a_terminal_the_time_left_runs_down_and_learns() -> None:
+    now_s, screen = 100.0, io.StringIO()
+    console = Console(file=screen, force_terminal=True, width=120)
+    live = Live(console, clock=lambda: now_s)
+
+    def left() -> str:
+        console.print(live._progress.get_renderable())
+        return screen.getvalue().splitlines()[-1]
+
+    assert "left" not in left()
+    live.begin(remaining())
+    first, second, _ = (job.key for job in BATCH.jobs)
+    live.event(Started(first))
+    assert "clean" in left()
+    assert "3 m 00 s left" in left()
+    now_s += 50
+    assert "2 m 10 s left" in left()
+    now_s += 80  # longer than it should: the others are still to come
+    assert "2 m 00 s left" in left()
+    live.event(JobResult(first, Status.OK, duration_ns=118_800_000_000))
+    live.event(Started(second))
+    assert "4 m 00 s left" in left()

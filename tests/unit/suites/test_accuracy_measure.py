@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import itertools
+import threading
+import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,9 +18,11 @@ from numpy.typing import NDArray
 from harness.core import preprocess
 from harness.core.artifact import Artifact, File, Quantization, TensorSpec
 from harness.core.contracts import Session
+from harness.core.errors import BackendError, DataError
 from harness.core.job import Case, Samples, merge
 from harness.core.preprocess import Feeds, Outputs
 from harness.stats import accuracy
+from suites.accuracy import measure as measure_module
 from suites.accuracy.answers import Answers
 from suites.accuracy.measure import measure, reduce
 
@@ -123,6 +127,63 @@ def test_a_fixed_batch_is_filled_up_and_what_filled_it_dropped(batch: int) -> No
     np.testing.assert_array_equal(kept.arrays["output:0"], scores(RAW))
     # Repeated rows are no input of the data set.
     assert kept.values["input_sha256"] == preprocess.digest([{"image": RAW}])
+
+
+@dataclass
+class Watched(NumpyBench):
+    """Says how many of its blocks are held, and has a damaged row."""
+
+    damaged: int | None = None
+    held: list[weakref.ref[NDArray[Any]]] = field(default_factory=list)
+
+    def feeds(self, name: str, start: int, stop: int) -> Feeds:
+        if self.damaged is not None and start <= self.damaged < stop and stop > start + 1:
+            raise DataError("a data file is missing or damaged")
+        block = RAW[start:stop].copy()
+        self.held.append(weakref.ref(block))
+        return {"image": block}
+
+    def alive(self) -> int:
+        return sum(block() is not None for block in self.held)
+
+
+def watched(damaged: int | None = None) -> Watched:
+    on = bench()
+    return Watched(on.session, on.artifact, damaged=damaged)
+
+
+def test_of_many_blocks_two_are_held_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measure_module, "BLOCK_BYTE", 1)
+    on, alive = watched(), list[int]()
+
+    def model(feeds: Feeds) -> Outputs:
+        alive.append(on.alive())
+        return {"scores": scores(feeds["image"])}
+
+    on.session.model = model
+    kept = run(on, batch=4)
+    assert len(alive) == 26
+    assert max(alive) <= 2
+    np.testing.assert_array_equal(kept.arrays["output:0"], scores(RAW))
+    assert kept.values["input_sha256"] == preprocess.digest([{"image": RAW}])
+
+
+@pytest.mark.parametrize("side", ["data", "model"])
+def test_an_error_on_either_side_is_the_case_s_and_leaves_no_thread(
+    side: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measure_module, "BLOCK_BYTE", 1)
+    on, before = watched(damaged=50 if side == "data" else None), threading.active_count()
+
+    def model(feeds: Feeds) -> Outputs:
+        if side == "model" and len(on.session.batches) == 5:
+            raise BackendError("the runtime failed")
+        return {"scores": scores(feeds["image"])}
+
+    on.session.model = model
+    with pytest.raises((DataError, BackendError), match="damaged" if side == "data" else "failed"):
+        run(on, batch=4)
+    assert threading.active_count() == before
 
 
 def test_each_inference_is_timed_alone() -> None:
