@@ -10,6 +10,7 @@ MODEL   ?=
 VARIANT ?=
 SUITE   ?=
 BUDGET  ?=
+WAIT    ?=
 SELECT   = $(if $(TARGET),--target $(TARGET)) $(if $(HOST),--host $(HOST)) $(if $(MODEL),--model $(MODEL)) $(if $(VARIANT),--variant $(VARIANT)) \
            $(if $(BUDGET),--budget $(BUDGET))
 
@@ -20,9 +21,10 @@ help:  ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo "  TARGET=cpu,openvino,tflite  MODEL=folder or validation.toml  VARIANT=int8  SUITE=accuracy  BUDGET=3m"
+	@echo "  HOST=user@board  WAIT=30m  (TARGET=raspberrypi)"
 
 validate: $(VENV)/.all  ## Compress the model, run it on TARGET, and end with a verdict
-	@$(BIN)/harness validate $(SELECT) $(if $(SUITE),--suite $(SUITE))
+	@$(BIN)/harness validate $(SELECT) $(if $(SUITE),--suite $(SUITE)) $(if $(WAIT),--wait $(WAIT))
 
 plan: $(VENV)/.all  ## Say what validate would run, how long it takes and what it can decide
 	@$(BIN)/harness plan $(SELECT) $(if $(SUITE),--suite $(SUITE))
@@ -34,13 +36,13 @@ targets: $(VENV)/.all  ## Say what can run here, and if not, why and how to inst
 	@$(BIN)/harness targets
 
 doctor: $(VENV)/.all  ## Find what is wrong with this machine
-	@$(BIN)/harness doctor
+	@$(BIN)/harness doctor $(if $(TARGET),--target $(TARGET)) $(if $(HOST),--host $(HOST))
 
 test: $(VENV)/.test  ## Run every test (under 10 minutes on two cores)
-	$(BIN)/python -m pytest -n 2 -q
+	$(BIN)/python -m pytest -n 2 -q -rs
 
 test-full: $(VENV)/.test  ## Run the tests with their full counts
-	$(BIN)/python -m pytest -n 2 -q -m "full or not full"
+	$(BIN)/python -m pytest -n 2 -q -rs -m "full or not full"
 
 lint: $(VENV)/.lint  ## ruff, mypy and the import contracts
 	$(BIN)/ruff check .

@@ -25,6 +25,7 @@ def validate(
     suite: str | Sequence[str] = (),
     results: str | Path = "results",
     budget: str = "",
+    host: str | Sequence[str] = (),
 ) -> Outcome:
     """Measure and judge, as ``harness validate`` does, without progress on the screen.
 
@@ -38,6 +39,8 @@ def validate(
         Where the run's folder is made.
     budget : str
         ``90s``, ``3m``, ``1h``; empty for none.
+    host : str or sequence of str
+        Boards of the targets that are reached over ssh.
 
     Returns
     -------
@@ -60,6 +63,7 @@ def validate(
         suite=_listed(suite),
         results=results,
         budget=budget,
+        host=_listed(host),
     )
     return run.validate(request, Quiet())
 

@@ -72,6 +72,8 @@ def _parser() -> argparse.ArgumentParser:
     validate = _command(commands, "validate", "measure and judge")
     _add_selection(validate)
     validate.add_argument("--resume", metavar="RUN", help="go on with a run that was cut")
+    validate.add_argument("--wait", metavar="30m", default=os.environ.get("HARNESS_WAIT", ""),
+                          help="queue so long for a board that somebody else holds: 90s, 3m, 1h")  # fmt: skip
     validate.add_argument("--json", action="store_true", help="print the outcome as JSON")
     validate.set_defaults(command=_validate)
 
@@ -125,9 +127,12 @@ def _parser() -> argparse.ArgumentParser:
 
     doctor = commands.add_parser(
         "doctor",
-        help="find what is wrong with this machine",
-        description="Find what is wrong with this machine.",
+        help="find what is wrong with this machine, or with a target",
+        description="Find what is wrong with this machine, or with a target.",
     )
+    doctor.add_argument("--target", metavar="T", default="", help="a target, by name")
+    doctor.add_argument("--host", metavar="USER@BOARD,…", default=os.environ.get("HARNESS_HOST", ""),
+                        help="its boards, where it is reached over ssh")  # fmt: skip
     _add_results(doctor)
     doctor.set_defaults(command=_doctor)
     return parser
@@ -179,7 +184,7 @@ def _request(arguments: argparse.Namespace) -> Request:
         for name, variable in SELECTION.items()
         for given in [getattr(arguments, name)]
     }
-    return Request.of(**asked, results=arguments.results)
+    return Request.of(**asked, results=arguments.results, wait=getattr(arguments, "wait", ""))
 
 
 def _refuse_another_selection(arguments: argparse.Namespace) -> None:
@@ -208,7 +213,8 @@ def _validate(arguments: argparse.Namespace) -> int:
     with observer if isinstance(observer, progress.Live) else nullcontext():
         if arguments.resume:
             _refuse_another_selection(arguments)
-            outcome = run.resume(store.find_run(arguments.resume, arguments.results), observer)
+            found = store.find_run(arguments.resume, arguments.results)
+            outcome = run.resume(found, observer, _request(arguments).wait_s)
         else:
             outcome = run.validate(_request(arguments), observer)
     seconds = time.monotonic() - started
@@ -284,9 +290,15 @@ def _targets(arguments: argparse.Namespace) -> int:
 
 
 def _doctor(arguments: argparse.Namespace) -> int:
-    from harness.report import machine
+    if arguments.target:
+        from harness.prepare import Request
+        from harness.report import doctor
 
-    text, healthy = machine.doctor_text(arguments.results)
+        text, healthy = doctor.target_text(arguments.target, Request.of(host=arguments.host).hosts)
+    else:
+        from harness.report import machine
+
+        text, healthy = machine.doctor_text(arguments.results)
     print(text)
     return 0 if healthy else 3
 

@@ -159,22 +159,12 @@ class GateTable(_Table):
     def to_gate(self) -> Gate:
         """The gate in the units of the table."""
         return Gate(
-            name=self.name,
-            suite=self.suite,
-            metric=self.metric,
-            variants=_several(self.variant),
-            cases=_several(self.case),
-            targets=_several(self.target),
-            severities=self.severities,
-            setting=self.setting,
-            reference=self.reference,
-            maximum=to_limit(self.max),
-            minimum=to_limit(self.min),
-            combine=self.combine,
-            severity=self.severity,
-            on_inconclusive=self.on_inconclusive,
-            required=self.required,
-        )
+            name=self.name, suite=self.suite, metric=self.metric, variants=_several(self.variant),
+            cases=_several(self.case), targets=_several(self.target), severities=self.severities,
+            setting=self.setting, reference=self.reference, maximum=to_limit(self.max),
+            minimum=to_limit(self.min), combine=self.combine, severity=self.severity,
+            on_inconclusive=self.on_inconclusive, required=self.required,
+        )  # fmt: skip
 
 
 class Validation(_Table):
@@ -254,14 +244,9 @@ class TargetTable(_Table):
     def to_target(self, name: str) -> Target:
         """The frozen target."""
         return Target(
-            name=name,
-            description=self.description,
-            backends=self.backends,
-            executor=dict(self.executor),
-            deploy=Options(**self.deploy.model_dump()),
-            max_samples=self.max_samples,
-            disk_mb=self.disk_mb,
-        )
+            name, self.description, self.backends, dict(self.executor),
+            Options(**self.deploy.model_dump()), self.max_samples, self.disk_mb,
+        )  # fmt: skip
 
 
 T = TypeVar("T", bound=BaseModel)
@@ -358,8 +343,7 @@ def _several(value: str | tuple[str, ...]) -> tuple[str, ...]:
 
 def cache_folder() -> Path:
     """Where artifacts and data sets are kept: ``HARNESS_CACHE``, else the user's cache folder."""
-    named = os.environ.get("HARNESS_CACHE")
-    if named:
+    if named := os.environ.get("HARNESS_CACHE"):
         return Path(named)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "deployment-validation-harness"
 
@@ -372,10 +356,8 @@ def shipped_folder(name: str) -> Path:
 
 def target_folders() -> tuple[Path, ...]:
     """Where targets are looked up, in order."""
-    user = (
-        Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "deployment-validation-harness"
-    )
-    return Path("targets"), user / "targets", shipped_folder("targets")
+    user = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    return Path("targets"), user / "deployment-validation-harness" / "targets", shipped_folder("targets")
 
 
 def target_files() -> dict[str, Path]:
@@ -408,8 +390,7 @@ def load_target(name: str, hosts: tuple[str, ...] = ()) -> Target:
             next_step="give the file another name",
         )  # fmt: skip
     table = read_toml(files[name], TargetTable)
-    target = table.to_target(name)
-    if target.executor["kind"] != "ssh":
+    if (target := table.to_target(name)).executor["kind"] != "ssh":
         return target
     hosts = hosts or tuple(target.executor.get("hosts", ()))
     if hosts or not table.without_host:

@@ -45,6 +45,8 @@ class Request:
         Empty for all.
     results : Path
     budget_s : float, optional
+    wait_s : float
+        How long to queue for a board that somebody else holds.
     """
 
     targets: tuple[str, ...] = ("cpu",)
@@ -54,6 +56,7 @@ class Request:
     suites: tuple[str, ...] = ()
     results: Path = Path("results")
     budget_s: float | None = None
+    wait_s: float = 0.0
 
     @classmethod
     def of(
@@ -66,6 +69,7 @@ class Request:
         suite: str = "",
         results: str | Path = "",
         budget: str = "",
+        wait: str = "",
     ) -> Request:
         """Read the texts of a command line; an empty one takes the default.
 
@@ -81,7 +85,8 @@ class Request:
             variants=_names(variant, "variant"),
             suites=_names(suite, "suite"),
             results=Path(results or "results"),
-            budget_s=parse_budget(budget) if budget else None,
+            budget_s=parse_seconds(budget, "budget") if budget else None,
+            wait_s=parse_seconds(wait, "time to wait") if wait else 0.0,
         )
 
 
@@ -130,6 +135,19 @@ def prepare(request: Request, observer: Observer, stored: Mapping[str, Any] | No
     stored : mapping, optional
         ``run.json`` of a run that goes on: its configuration counts, not the files'.
     """
+    executors: dict[str, Executor] = {}
+    try:
+        return _prepare(request, observer, stored, executors)
+    except BaseException:  # nothing will be measured: let the devices go
+        for executor in executors.values():
+            executor.close()
+        raise
+
+
+def _prepare(
+    request: Request, observer: Observer, stored: Mapping[str, Any] | None, executors: dict[str, Executor]
+) -> Prepared:
+    """See ``prepare``; puts into `executors` what has to be closed."""
     observer.stage("reading the configuration")
     if stored is None:
         file = config.validation_file(request.model).resolve()
@@ -159,10 +177,8 @@ def prepare(request: Request, observer: Observer, stored: Mapping[str, Any] | No
     observer.stage("reading the model")
     workshop = Workshop(validation, folder, cache, told=observer.stage)
     observer.stage("looking at what can run")
-    executors = {
-        target.name: plugins.choose(plugins.EXECUTORS, target.executor["kind"])(target, cache.folder)
-        for target in (*targets, Target(HOST, "the reference", ()))
-    }
+    for target in (*targets, Target(HOST, "the reference", ())):
+        executors[target.name] = make_executor(target, cache.folder, request.wait_s)
     formats, available = _backends(targets, validation, executors, observer)
     info = _inspect(workshop, validation, formats, available)
     observer.stage("preparing the data")
@@ -214,6 +230,14 @@ def prepare(request: Request, observer: Observer, stored: Mapping[str, Any] | No
         sizes(given, plan),
         sum(seconds.values()),
     )
+
+
+def make_executor(target: Target, store: Path, wait_s: float = 0.0) -> Executor:
+    """Make the executor of a target; one that is reached over ssh learns how long to queue."""
+    if target.executor["kind"] == "ssh":
+        target = replace(target, executor={**target.executor, "wait_s": wait_s})
+    made: Executor = plugins.choose(plugins.EXECUTORS, target.executor["kind"])(target, store)
+    return made
 
 
 def load_suites(names: Sequence[str]) -> dict[str, Suite]:
@@ -306,7 +330,7 @@ def _names(text: str, what: str) -> tuple[str, ...]:
     return names
 
 
-def parse_budget(text: str) -> float:
+def parse_seconds(text: str, what: str) -> float:
     """Seconds of ``90s``, ``3m``, ``1h``.
 
     Raises
@@ -321,5 +345,5 @@ def parse_budget(text: str) -> float:
     except (KeyError, ValueError):
         seconds = 0.0
     if not 0 < seconds < 1e9:
-        raise UsageError(f"{text!r} is no budget", next_step="give seconds, minutes or hours: 90s, 3m, 1h")
+        raise UsageError(f"{text!r} is no {what}", next_step="give seconds, minutes or hours: 90s, 3m, 1h")
     return seconds

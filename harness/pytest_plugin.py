@@ -38,6 +38,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 OPTIONS = {
     "target": "targets to validate, by name (default: cpu)",
+    "host": "boards of the targets that are reached over ssh",
     "model": "a folder or a validation.toml (default: the bundled digits)",
     "variant": "variants, or all of them (default: those not set aside)",
     "results": "where the run is kept (default: results)",

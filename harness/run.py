@@ -51,7 +51,7 @@ def validate(request: Request, observer: Observer) -> Outcome:
     return _measure(folder, prepared, prepared.plan, observer)
 
 
-def resume(folder: RunFolder, observer: Observer) -> Outcome:
+def resume(folder: RunFolder, observer: Observer, wait_s: float = 0.0) -> Outcome:
     """Go on with a run that was cut: only what has no result is measured.
 
     Raises
@@ -63,7 +63,7 @@ def resume(folder: RunFolder, observer: Observer) -> Outcome:
     run = facts.run
     request = Request(
         targets=tuple(run["targets"]), variants=tuple(run["variants"]), suites=tuple(run["suites"]),
-        results=folder.path.parent, budget_s=run["budget_s"],
+        results=folder.path.parent, budget_s=run["budget_s"], wait_s=wait_s,
     )  # fmt: skip
     prepared = prepare(request, observer, stored=run)
     now = {_identity(batch): batch for batch in prepared.plan.batches}

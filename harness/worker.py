@@ -39,6 +39,7 @@ SPAWN_GRACE_S = 60.0
 #: A process whose output ended has this long to end too, so that its own exit status is told.
 EXIT_GRACE_S = 5.0
 STDERR_TAIL_LINES = 8
+MODULE = "harness.worker"
 #: Environment variable: the JSON list of arguments that starts this Python.
 PYTHON = "HARNESS_PYTHON"
 
@@ -115,7 +116,7 @@ class DeviceBench:
             shutil.rmtree(self._scratch, ignore_errors=True)
 
 
-def command(python: Sequence[str], module: str = "harness.worker", *arguments: str) -> list[str]:
+def command(python: Sequence[str], module: str = MODULE, *arguments: str) -> list[str]:
     """How a module is started on a device; faulthandler names the line on which a runtime crashed."""
     return [*python, "-X", "faulthandler", "-m", module, *arguments]
 
@@ -203,7 +204,9 @@ def _converse(
 
 
 def exit_text(code: int) -> str:
-    """Say how a process ended."""
+    """Say how a process ended; a shell in between tells a signal as 128 more than it."""
+    if 128 < code <= 128 + 64:
+        code = 128 - code
     if code >= 0:
         return f"ended with exit status {code}"
     import signal

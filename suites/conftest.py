@@ -6,7 +6,7 @@ import pytest
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add ``--target``, ``--model``, ``--variant``, ``--results``, ``--budget`` and ``--run``."""
+    """Add ``--target``, ``--host``, ``--model``, ``--variant``, ``--results``, ``--budget`` and ``--run``."""
     group = parser.getgroup("harness")
-    for name in ("target", "model", "variant", "results", "budget", "run"):
+    for name in ("target", "host", "model", "variant", "results", "budget", "run"):
         group.addoption(f"--{name}", dest=f"harness_{name}", default=None, help=f"same as --harness-{name}")

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 
 from harness import worker
-from harness.core.errors import WorkerError
+from harness.core.errors import TargetUnavailable, WorkerError
 from harness.core.job import Batch, EnvironmentRecord, Event, Job, JobKey, JobResult, Samples, Started, Status
 from harness.core.wire import read_frame, write_frame
 from harness.executors.link import Link
@@ -39,8 +39,6 @@ class Conversation:
     link : Link
     store : Path
         The host's folder with ``data/<sha256>.npy``.
-    room_byte : int, optional
-        Of the depot on the device.
     stopped : threading.Event
         Set by whoever wants the end.
 
@@ -50,11 +48,8 @@ class Conversation:
         Why the link counts as dead; the job that ran has no result then.
     """
 
-    def __init__(
-        self, batch: Batch, link: Link, store: Path, room_byte: int | None, stopped: threading.Event
-    ) -> None:
-        self._batch, self._link, self._store, self._room_byte = batch, link, store, room_byte
-        self._stopped = stopped
+    def __init__(self, batch: Batch, link: Link, store: Path, stopped: threading.Event) -> None:
+        self._batch, self._link, self._store, self._stopped = batch, link, store, stopped
         self._frames: queue.Queue[tuple[dict[str, Any], dict[str, Any]] | WorkerError | None] = queue.Queue()
         self._writing = threading.Lock()
         self._running: Job | None = None
@@ -63,10 +58,15 @@ class Conversation:
 
     def events(self) -> Generator[Event, None, None]:
         """Start the worker and yield what it says; closing the generator ends the worker."""
+        try:
+            command = self._link.command(worker.MODULE)
+        except TargetUnavailable as error:  # the link died since the last batch
+            self.lost = "; ".join(filter(None, (error.what, error.cause)))
+            return
         with tempfile.TemporaryFile() as stderr:
             # A session of its own: Ctrl-C reaches the harness only, and ending it ends its children too.
             process = subprocess.Popen(
-                self._link.command("harness.worker"),
+                command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=stderr,
@@ -82,7 +82,7 @@ class Conversation:
                     stdin.write(
                         worker.request(
                             self._batch, self._link.store, ships=self._link.ships,
-                            room_byte=self._room_byte, silence_s=self._link.silence_s,
+                            room_byte=self._link.room_byte, silence_s=self._link.silence_s,
                         )
                     )  # fmt: skip
                     stdin.flush()
@@ -181,7 +181,7 @@ class Conversation:
             case "environment":
                 b = self._batch
                 of = (b.target, b.backend, b.variant, b.suite)
-                return EnvironmentRecord(*of, header["phase"], header["facts"])
+                return EnvironmentRecord(*of, header["phase"], {**header["facts"], **self._link.facts})
             case "need":
                 self._send(cast(BinaryIO, process.stdin), header["kind"], header["name"])
                 return None

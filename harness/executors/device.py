@@ -7,7 +7,7 @@ dies costs nothing but time: the job that was cut is begun again when the device
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +21,8 @@ from harness.probe import probe
 
 #: Pauses between the tries to reach a device again: a Raspberry Pi reboots in about 40 s.
 PAUSES_S = (1.0, 3.0, 10.0, 30.0, 60.0)
+#: How often a job is begun again whose link died; perhaps it takes the device down itself.
+RETRIES = 2
 
 
 class DeviceExecutor:
@@ -31,22 +33,23 @@ class DeviceExecutor:
     link : Link
     store : Path
         The host's folder with ``data/<sha256>.npy``.
-    room_byte : int, optional
-        Of the depot on a device that files are shipped to.
     pauses_s : tuple of float
         As many as there are tries to reach the device again after its link died.
+    retries : int
+        How often a job is begun again whose link died.
     """
 
     def __init__(
-        self, link: Link, store: Path, room_byte: int | None = None, pauses_s: tuple[float, ...] = PAUSES_S
+        self, link: Link, store: Path, pauses_s: tuple[float, ...] = PAUSES_S, retries: int = RETRIES
     ) -> None:
-        self._link, self._store, self._room_byte, self._pauses_s = link, store, room_byte, pauses_s
+        self.link, self._store, self._pauses_s, self._retries = link, store, pauses_s, retries
         self._stopped = threading.Event()
+        self.gone = ""
 
     @property
     def here(self) -> bool:
         """A device that sees the host's files is this machine."""
-        return not self._link.ships
+        return not self.link.ships
 
     def probe(self, names: Iterable[str]) -> dict[str, Availability]:
         """Ask the device which backends can run on it.
@@ -56,40 +59,45 @@ class DeviceExecutor:
         TargetUnavailable
             It cannot be reached or made ready.
         """
-        self._link.connect()
-        return probe(names, self._link.command, self._link.environment(), self._link.slowdown)
+        self.link.connect()
+        return probe(names, self.link.command, self.link.environment(), self.link.slowdown)
 
     def run(self, batches: Iterable[Batch]) -> Generator[Event, None, None]:
         """Run batches in order; every case of every batch gets exactly one result."""
-        gone = ""
         for batch in batches:
-            rest = batch
-            tries = iter(self._pauses_s)
-            while rest.cases and not self._stopped.is_set():
-                if gone:
-                    yield from (JobResult(job.key, Status.ERROR, gone) for job in rest.jobs)
-                    break
-                answered = 0
-                talk = Conversation(rest, self._link, self._store, self._room_byte, self._stopped)
-                with closing(talk.events()) as events:
-                    for event in events:
-                        answered += isinstance(event, JobResult)
-                        yield event
-                rest = replace(rest, cases=rest.cases[answered:])
-                if answered:
-                    tries = iter(self._pauses_s)
-                if talk.lost:
-                    gone = self._reach_again(talk.lost, tries)
+            rest = yield from self.attempt(batch)
+            yield from unmeasured(rest, self.gone)
 
-    def _reach_again(self, lost: str, tries: Iterator[float]) -> str:
+    def attempt(self, batch: Batch) -> Generator[Event, None, Batch]:
+        """Run one batch; returns what has no result, because the device is ``gone`` or it was stopped."""
+        rest, cuts = batch, 0
+        while rest.cases and not self.gone and not self._stopped.is_set():
+            answered = 0
+            talk = Conversation(rest, self.link, self._store, self._stopped)
+            with closing(talk.events()) as events:
+                for event in events:
+                    answered += isinstance(event, JobResult)
+                    yield event
+            rest = replace(rest, cases=rest.cases[answered:])
+            if talk.lost:
+                cuts = 1 if answered else cuts + 1
+                self.gone = self._reach_again(talk.lost)
+                if cuts > self._retries and not self.gone and rest.cases:
+                    reason = f"the link died {cuts} times under this job\n{talk.lost}"
+                    yield JobResult(rest.jobs[0].key, Status.ERROR, reason)
+                    rest, cuts = replace(rest, cases=rest.cases[1:]), 0
+        return rest
+
+    def _reach_again(self, lost: str) -> str:
         """Try until the device is back; why it counts as gone, or nothing."""
-        for count, pause_s in enumerate(tries, 1):
+        for count, pause_s in enumerate(self._pauses_s, 1):
             if self._stopped.wait(pause_s):
                 return ""
             try:
-                self._link.connect()
+                self.link.connect()
             except TargetUnavailable as error:
-                lost = f"{error.what} (try {count} after the link died)"
+                said = "; ".join(filter(None, (error.what, error.cause)))
+                lost = f"{said} (try {count} after the link died)"
             else:
                 return ""
         return lost
@@ -100,4 +108,10 @@ class DeviceExecutor:
 
     def close(self) -> None:
         """Let the device go."""
-        self._link.close()
+        self.link.close()
+
+
+def unmeasured(batch: Batch, gone: str) -> Generator[Event, None, None]:
+    """Say ERROR of every case, where the device is gone."""
+    if gone:
+        yield from (JobResult(job.key, Status.ERROR, gone) for job in batch.jobs)

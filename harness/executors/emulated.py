@@ -8,20 +8,19 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Generator, Iterable, Mapping, Sequence
-from contextlib import closing
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from harness import worker
+from harness.core.contracts import Availability
 from harness.core.errors import ConfigurationError, Problem
-from harness.core.job import Batch, Event
 from harness.core.target import Target
 from harness.executors.bundle import bundle
 from harness.executors.device import DeviceExecutor
 from harness.executors.link import LocalLink
-from harness.executors.together import together
+from harness.executors.shared import SharedExecutor
 from harness.executors.userland import ARCHITECTURES, emulator, userland
+from harness.executors.wheels import requirements
 
 #: How much longer everything may take. The suites' deadlines leave room for small devices; int8 was measured
 #: at 70 to 90 times this machine's time, float at 450 to 700, a start at 3 to 16 s.
@@ -30,8 +29,8 @@ SLOWDOWN = 10.0
 KEYS = ("kind", "arch", "cpu", "packages", "requirements")
 
 
-class EmulatedExecutor(DeviceExecutor):
-    """Run batches under QEMU.
+class EmulatedExecutor(SharedExecutor):
+    """Run batches under QEMU, beside each other, one a core: their times will not count.
 
     Parameters
     ----------
@@ -48,20 +47,11 @@ class EmulatedExecutor(DeviceExecutor):
 
     def __init__(self, target: Target, store: Path) -> None:
         link = EmulatedLink(target, store)
-        super().__init__(link, store)
-        self._cores = [DeviceExecutor(link, store) for _ in range(os.cpu_count() or 1)]
+        super().__init__([DeviceExecutor(link, store) for _ in range(os.cpu_count() or 1)])
 
-    def run(self, batches: Iterable[Batch]) -> Generator[Event, None, None]:
-        """Run batches beside each other, one a core: their times will not count."""
-        waiting = list(batches)
-        lanes = [[(core, waiting[i :: len(self._cores)])] for i, core in enumerate(self._cores)]
-        with closing(together(lanes)) as events:
-            yield from events
-
-    def stop(self) -> None:
-        """Let ``run`` end soon, from another thread."""
-        for core in self._cores:
-            core.stop()
+    def probe(self, names: Iterable[str]) -> Mapping[str, Availability]:
+        """Make emulator and userland, once, and ask which backends run in them."""
+        return self._devices[0].probe(names)
 
 
 class EmulatedLink:
@@ -70,6 +60,8 @@ class EmulatedLink:
     ships = False
     silence_s = None
     slowdown = SLOWDOWN
+    room_byte = None
+    facts: Mapping[str, str] = {}
 
     def __init__(self, target: Target, store: Path) -> None:
         check(target)
@@ -150,27 +142,3 @@ def check(target: Target) -> None:
     ]
     if problems:
         raise ConfigurationError(f"target {target.name}", tuple(problems))
-
-
-def requirements(target: Target) -> list[str]:
-    """Return the wheels of the target: those that it names, else what its backends need, as installed here.
-
-    The host's own version is asked for, so that a difference between two devices is not one of versions.
-    """
-    named = target.executor.get("requirements")
-    if named is not None:
-        return list(named)
-    wanted = ["numpy", *(RUNTIMES.get(backend, "") for backend in target.backends)]
-    return [f"{name}=={version(name)}" if _installed(name) else name for name in wanted if name]
-
-
-#: The distribution of each backend's runtime.
-RUNTIMES = {"onnxruntime": "onnxruntime", "tflite": "ai-edge-litert", "openvino": "openvino"}
-
-
-def _installed(name: str) -> bool:
-    try:
-        version(name)
-    except PackageNotFoundError:
-        return False
-    return True

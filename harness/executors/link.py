@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from harness import worker
 
@@ -22,6 +22,10 @@ class Link(Protocol):
         The worker ends when the host has said nothing for so long; None where a link cannot die in silence.
     slowdown : float
         How much longer everything may take there than on real hardware.
+    room_byte : int, optional
+        Of the depot on a device that files are shipped to; known once it is connected.
+    facts : mapping
+        What the host knows of the device, for the environment of every batch.
     """
 
     @property
@@ -32,13 +36,23 @@ class Link(Protocol):
     def silence_s(self) -> float | None: ...  # noqa: D102
     @property
     def slowdown(self) -> float: ...  # noqa: D102
+    @property
+    def room_byte(self) -> int | None: ...  # noqa: D102
+    @property
+    def facts(self) -> Mapping[str, Any]: ...  # noqa: D102
 
     def connect(self) -> None:
         """Make the device ready, once; raises ``TargetUnavailable`` where it cannot be."""
         ...
 
     def command(self, module: str, *arguments: str) -> Sequence[str]:
-        """Return what starts `module` in the device's Python, as arguments for this machine."""
+        """Return what starts `module` in the device's Python, as arguments for this machine.
+
+        Raises
+        ------
+        TargetUnavailable
+            The link is dead.
+        """
         ...
 
     def environment(self) -> Mapping[str, str]:
@@ -73,6 +87,8 @@ class LocalLink:
     slowdown: float = 1.0
     ships: bool = False
     silence_s: float | None = None
+    room_byte: int | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
     def connect(self) -> None:
         """It is here."""

@@ -52,8 +52,9 @@ def together(lanes: Sequence[Lane]) -> Generator[Event, None, None]:
                 yield event
     finally:
         stopped.set()
-        for lane in lanes:
-            for executor, _ in lane:
-                executor.stop()
+        if left:  # who has ended by itself may run again
+            for lane in lanes:
+                for executor, _ in lane:
+                    executor.stop()
         for thread in threads:
             thread.join()

@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from pathlib import Path
 
 from harness.cache import key_of, writing
 from harness.core.errors import TargetUnavailable
+from harness.executors.wheels import install_wheels
 
 #: Of Debian: the userland, and where its newer QEMU is.
 SUITE, QEMU_SUITE = "bookworm", "bookworm-backports"
@@ -34,7 +34,7 @@ PACKAGES = (
     "libexpat1",
 )
 PYTHON = "3.11"
-MANYLINUX = ("2014", "_2_17", "_2_27", "_2_28", "_2_31", "_2_34", "_2_35")
+GLIBC_MINOR = 36
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 #: Environment variable: a Debian mirror, for hosts whose own apt has none.
 MIRROR = "HARNESS_DEBIAN_MIRROR"
@@ -125,29 +125,9 @@ def userland(machine: str, packages: Sequence[str], requirements: Sequence[str],
                 _unpack(package, root)
             for name in ("doc", "man", "locale"):
                 shutil.rmtree(root / "usr" / "share" / name, ignore_errors=True)
-            install_wheels(machine, requirements, root / "wheels")
+            install_wheels(machine, PYTHON, GLIBC_MINOR, requirements, root / "wheels", WAYS_OUT)
             root.rename(made)
     return made
-
-
-def install_wheels(machine: str, requirements: Sequence[str], into: Path) -> None:
-    """Unpack wheels of another machine with this machine's pip.
-
-    Raises
-    ------
-    TargetUnavailable
-        There is no wheel of that version for that machine.
-    """
-    into.mkdir(parents=True, exist_ok=True)
-    if not requirements:
-        return
-    platforms = [f"manylinux{glibc}_{machine}" for glibc in MANYLINUX]
-    command = [
-        sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps",
-        "--only-binary=:all:", "--python-version", PYTHON, "--implementation", "cp", "--target", str(into),
-        *(f"--platform={platform}" for platform in platforms), *requirements,
-    ]  # fmt: skip
-    _run(command, f"no wheels of {', '.join(requirements)} for Python {PYTHON} on {machine}")
 
 
 def _host_architecture() -> str:

@@ -28,13 +28,12 @@ def targets_text() -> str:
     below: dict[int, list[str]] = {}
     known = plugins.catalogue(plugins.BACKENDS)
     targets, broken = _targets()
-    found = probe([name for name in dict.fromkeys(b for t in targets for b in t.backends) if name in known])
-    for target in targets:
+    local = [target for target in targets.values() if target.executor["kind"] == "local"]
+    found = probe([name for name in dict.fromkeys(b for t in local for b in t.backends) if name in known])
+    for name, target in targets.items():
         for backend in target.backends:
-            availability = _availability(target, backend, found)
-            state = "not here" if availability.reason else f"ready {availability.version}"
-            table.append((target.name, backend, state, target.description))
-            said = (("why", availability.reason), ("next", availability.install))
+            state, said = _state(name, target, backend, found)
+            table.append((name, backend, state, target.description))
             below[len(table) - 1] = [f"{'':<16}{label:<8}{text}" for label, text in said if text]
     widths = [max(map(len, column)) + 2 for column in zip(*table, strict=True)]
     lines = []
@@ -78,14 +77,33 @@ def doctor_text(results: Path) -> tuple[str, bool]:
     return "\n".join(lines), not wrong
 
 
-def _targets() -> tuple[list[Target], dict[str, HarnessError]]:
-    targets, broken = [], {}
+def _targets() -> tuple[dict[str, Target], dict[str, HarnessError]]:
+    targets, broken = {}, {}
     for name in config.target_files():
         try:
-            targets.append(config.load_target(name))
+            targets[name] = config.load_target(name)
         except HarnessError as error:
             broken[name] = error
     return targets, broken
+
+
+def _state(
+    name: str, target: Target, backend: str, found: Mapping[str, Availability]
+) -> tuple[str, list[tuple[str, str]]]:
+    """Word and explanations; a device that is not this machine is not asked here."""
+    ask = ("next", f"harness doctor --target {name}")
+    if target.name != name:
+        return "emulated", [("why", f"it has no host (--host USER@BOARD): {target.name} stands in"), ask]
+    if target.executor["kind"] == "local":
+        availability = _availability(target, backend, found)
+        state = "not here" if availability.reason else f"ready {availability.version}"
+        return state, [("why", availability.reason), ("next", availability.install)]
+    if target.executor["kind"] != "ssh":
+        return target.executor["kind"], []
+    hosts = ", ".join(target.executor["hosts"])
+    if not hosts:
+        return "no host", [("next", "--host USER@BOARD, or hosts = [...] in [executor]")]
+    return "ssh", [("host", hosts), ask]
 
 
 def _availability(target: Target, backend: str, found: Mapping[str, Availability]) -> Availability:

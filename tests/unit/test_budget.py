@@ -14,7 +14,7 @@ from harness.core.artifact import Artifact, File
 from harness.core.errors import UsageError
 from harness.core.job import Batch, Case, JobKey, JobResult, Options, Samples, Status
 from harness.plan import HOST, Plan
-from harness.prepare import parse_budget
+from harness.prepare import parse_seconds
 from harness.report.store import Facts
 
 FAMILIES = ("fog", "blur", "noise")
@@ -168,10 +168,10 @@ def test_what_was_not_measured_teaches_nothing_and_is_not_left(status: Status) -
 
 @pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("3m", 180), ("1h", 3600), ("1.5m", 90)])
 def test_budgets(text: str, seconds: float) -> None:
-    assert parse_budget(text) == seconds
+    assert parse_seconds(text, "budget") == seconds
 
 
 @pytest.mark.parametrize("text", ["", "s", "3", "3 x", "0s", "-1s", "nans", "infs", "1e30s", "3mm"])
 def test_budgets_that_are_none(text: str) -> None:
     with pytest.raises(UsageError, match="is no budget"):
-        parse_budget(text)
+        parse_seconds(text, "budget")

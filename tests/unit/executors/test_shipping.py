@@ -13,7 +13,7 @@ import pytest
 from harness import worker
 from harness.core.artifact import sha256_file
 from harness.core.errors import TargetUnavailable
-from harness.core.job import Batch, DataRef, JobResult, Started, Status
+from harness.core.job import Batch, DataRef, EnvironmentRecord, JobResult, Started, Status
 from harness.core.preprocess import Preprocess
 from harness.executors.device import DeviceExecutor
 from tests.processes import processes
@@ -30,8 +30,9 @@ class FarLink:
 
     ships, silence_s, slowdown = True, 30.0, 1.0
 
-    def __init__(self, store: Path, *, lost: str = "", away: int = 0) -> None:
-        self.store, self.tries = str(store), 0
+    def __init__(self, store: Path, *, lost: str = "", away: int = 0, room_byte: int | None = None) -> None:
+        self.store, self.room_byte, self.tries = str(store), room_byte, 0
+        self.facts = {"host": "far"}
         self._lost, self._away = lost, away
 
     def connect(self) -> None:
@@ -86,7 +87,7 @@ def test_a_device_gets_nothing_that_its_batch_does_not_name(far: Batch, tmp_path
 
 
 def test_no_room(far: Batch, tmp_path: Path) -> None:
-    result = run(far, FarLink(tmp_path / "device"), tmp_path, room_byte=100)[0]
+    result = run(far, FarLink(tmp_path / "device", room_byte=100), tmp_path)[0]
     assert result.status is Status.ERROR
     assert "raise disk_mb" in result.reason
 
@@ -101,6 +102,26 @@ def test_a_cut_job_is_begun_again_when_the_link_is_back(
         ("a", Status.OK), ("b", Status.OK), ("c", Status.OK),
     ]  # fmt: skip
     assert link.tries == 2
+
+
+def test_a_job_that_takes_its_device_down_each_time_is_given_up(
+    batch: MakeBatch, marker: str, tmp_path: Path
+) -> None:
+    link = FarLink(tmp_path / "device", lost="the board went away")
+    found = run(batch(do("a", "killed"), do("b")), link, tmp_path, pauses_s=(0.0,), retries=1)
+    assert [result.status for result in found] == [Status.ERROR, Status.OK]
+    assert found[0].reason.startswith("the link died 2 times under this job\nthe board went away")
+
+
+def test_the_environment_says_what_the_host_knows_of_the_device(
+    batch: MakeBatch, marker: str, tmp_path: Path
+) -> None:
+    executor = DeviceExecutor(FarLink(tmp_path / "device"), tmp_path)
+    records = [event for event in executor.run([batch(do("a"))]) if isinstance(event, EnvironmentRecord)]
+    assert [(record.phase, record.facts["host"]) for record in records] == [
+        ("before", "far"),
+        ("after", "far"),
+    ]
 
 
 def test_a_device_that_stays_away(batch: MakeBatch, marker: str, tmp_path: Path) -> None:

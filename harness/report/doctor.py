@@ -1,0 +1,139 @@
+"""``harness doctor --target T``: reach it, look at what it is, run ten inferences, say what is wrong."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from harness import config
+from harness.checks import check_executors, check_targets
+from harness.core.contracts import Availability
+from harness.core.errors import HarnessError, TargetUnavailable
+from harness.core.job import Batch, EnvironmentRecord, Event, JobResult, Status
+from harness.core.target import Target
+from harness.prepare import Prepared, Request, make_executor, prepare
+from harness.report import machine
+from harness.report.progress import Quiet
+
+#: A smoke test, not a measurement.
+INFERENCES = 10
+#: From here on the times of day in the rows mislead.
+CLOCK_ERROR_S = 60.0
+#: What is told of a device, by the names in its environment.
+TOLD = ("host", "device", "arch", "cpu_model", "isa", "kernel", "libc", "python", "numpy", "governor")
+
+
+def target_text(name: str, hosts: tuple[str, ...]) -> tuple[str, bool]:
+    """Go through one target; a text that ends in what is wrong and the command that mends it.
+
+    Raises
+    ------
+    UsageError
+        There is no such target, or its file cannot be meant.
+    """
+    target = config.load_target(name, hosts)
+    check_executors([target])
+    check_targets([target])
+    lines = [f"target    {target.name}: {target.description}"]
+    if target.name != name:
+        lines.append(f"          {name} has no host (--host USER@BOARD): {target.name} stands in")
+    wrong: list[HarnessError] = []
+    try:
+        found = _reach(target)
+    except TargetUnavailable as error:
+        wrong.append(error)
+    else:
+        for backend, availability in found.items():
+            fit = machine.for_target(target, availability)
+            said = fit.reason or f"{fit.version}  {', '.join(fit.devices)}"
+            lines.append(f"runtime   {backend:<14}{said}")
+            if fit.reason:
+                wrong.append(TargetUnavailable(f"{backend} cannot run: {fit.reason}", next_step=fit.install))
+        if any(not machine.for_target(target, each).reason for each in found.values()):
+            lines += _smoke(name, hosts, wrong)
+    lines += [f"\nwrong: {error}" for error in wrong] or ["\nnothing is wrong"]
+    return "\n".join(lines), not wrong
+
+
+def _reach(target: Target) -> Mapping[str, Availability]:
+    executor = make_executor(target, config.cache_folder())
+    try:
+        return executor.probe(target.backends)
+    finally:
+        executor.close()
+
+
+def _smoke(name: str, hosts: tuple[str, ...], wrong: list[HarnessError]) -> Iterator[str]:
+    """Run the first inputs of the bundled model on every backend that is there."""
+    with tempfile.TemporaryDirectory() as results:
+        request = replace(
+            Request.of(target=name, suite="accuracy", variant=config.FLOAT32, results=Path(results)),
+            hosts=hosts,
+        )
+        prepared = prepare(request, Quiet())
+        try:
+            (target,) = prepared.targets
+            with closing(prepared.executors[target.name].run(_batches(prepared, target))) as events:
+                yield from _told(events, wrong)
+        finally:
+            prepared.close()
+
+
+def _batches(prepared: Prepared, target: Target) -> Iterator[Batch]:
+    for batch in prepared.plan.batches:
+        if batch.target == target.name:
+            first = next(case for case in batch.cases if case.data)
+            yield replace(batch, cases=(replace(first, samples=min(INFERENCES, first.samples)),))
+
+
+def _told(events: Iterator[Event], wrong: list[HarnessError]) -> Iterator[str]:
+    seen: set[str] = set()
+    for event in events:
+        if isinstance(event, EnvironmentRecord) and event.phase == "before":
+            device = str(event.facts.get("host", event.facts["device"]))
+            if device not in seen:
+                seen.add(device)
+                yield from _device(event.facts, wrong)
+        elif isinstance(event, JobResult):
+            effective = ", ".join(f"{key} {value}" for key, value in event.effective.items())
+            if event.status is Status.OK:
+                yield f"smoke     {event.key.backend:<14}{INFERENCES} inferences ran: {effective}"
+            else:
+                wrong.append(
+                    TargetUnavailable(
+                        f"{event.key.backend} cannot run the bundled model: {event.reason}",
+                        next_step="harness validate shows whether your own model runs",
+                    )
+                )
+
+
+def _device(facts: Mapping[str, Any], wrong: list[HarnessError]) -> Iterator[str]:
+    for key in TOLD:
+        value = facts.get(key)
+        if value is not None:
+            text = value.get("na", "") if isinstance(value, dict) else value
+            yield f"          {key:<14}{' '.join(text) if isinstance(text, list) else text}"
+    free, clock = facts.get("free_byte"), facts.get("clock_error_s")
+    if free is not None:
+        yield f"disk      {free / 1e9:.1f} GB free"
+        if free < machine.LEAST_FREE_BYTE:
+            wrong.append(
+                TargetUnavailable(
+                    f"{facts['host']} has {free / 1e6:.0f} MB free",
+                    next_step=f"free some room: ssh {facts['host']} df -h",
+                )
+            )
+    if clock is not None:
+        yield f"clock     {abs(clock):.1f} s off"
+        if abs(clock) > CLOCK_ERROR_S:
+            wrong.append(
+                TargetUnavailable(
+                    f"the clock of {facts['host']} is {abs(clock):.0f} s {'fast' if clock > 0 else 'slow'}",
+                    cause="a Raspberry Pi has none of its own until it has met a time server",
+                    next_step=f"ssh {facts['host']} sudo timedatectl set-ntp true",
+                )
+            )

@@ -1,0 +1,123 @@
+"""Boards, and an executor that reaches them."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from harness.core.artifact import Artifact, describe_file
+from harness.core.job import Batch, Case, Options
+from harness.core.target import Target
+from harness.executors.device import DeviceExecutor
+from harness.executors.shared import SharedExecutor
+from harness.executors.ssh import SshLink, check
+from harness.testing.fakes import register
+from tests.board.board import Board, board, why_not
+
+HERE = Path(__file__).parent
+MakeBoard = Callable[[str], Board]
+Reach = Callable[..., SharedExecutor]
+MakeBatch = Callable[..., Batch]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _can_be_made() -> None:
+    if reason := why_not():
+        pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The host's folder: wheels are fetched and packed once."""
+    return tmp_path_factory.mktemp("store")
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An installed distribution that brings the planted measure and a backend that does nothing."""
+    folder = register(
+        tmp_path_factory.mktemp("site"),
+        {
+            "harness.measures": {"planted": "planted_on_board:measure"},
+            "harness.backends": {"null": "harness.testing.fakes:NullBackend"},
+        },
+        distribution="planted",
+    )
+    shutil.copy(HERE / "planted.py", folder / "planted_on_board.py")
+    files = (
+        "planted_on_board.py",
+        "planted-1.0.dist-info/METADATA",
+        "planted-1.0.dist-info/entry_points.txt",
+    )
+    (folder / "planted-1.0.dist-info" / "RECORD").write_text("".join(f"{file},,\n" for file in files))
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _planted(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(site))
+
+
+@pytest.fixture(scope="session")
+def one_board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Board]:
+    """A board that many tests use one after the other."""
+    with board(tmp_path_factory.mktemp("boards") / "one") as made:
+        yield made
+
+
+@pytest.fixture
+def make_board(tmp_path: Path) -> Iterator[MakeBoard]:
+    """Make boards of the test's own, that are on."""
+    with ExitStack() as stack:
+        yield lambda name: stack.enter_context(board(tmp_path / name))
+
+
+def pi(*boards: Board, **more: object) -> Target:
+    """A target on these boards, with numpy alone."""
+    first = boards[0]
+    both = first.config.with_name("all_ssh_config")
+    both.write_text("".join(each.config.read_text() for each in boards))
+    table = {
+        "kind": "ssh", "hosts": [each.name for each in boards], "ssh_config": str(both),
+        "requirements": [f"numpy=={version('numpy')}"], **more,
+    }  # fmt: skip
+    return Target("pi", "", ("null",), table)
+
+
+@pytest.fixture
+def reach(store: Path) -> Iterator[Reach]:
+    """Make executors; let their boards go in the end."""
+    made: list[SharedExecutor] = []
+
+    def make(*boards: Board, pauses_s: tuple[float, ...] = (0.1,) * 50, **more: object) -> SharedExecutor:
+        target = pi(*boards, **more)
+        check(target)
+        links = [SshLink(host, target, store) for host in target.executor["hosts"]]
+        made.append(SharedExecutor([DeviceExecutor(link, store, pauses_s) for link in links]))
+        return made[-1]
+
+    yield make
+    for executor in made:
+        executor.close()
+
+
+@pytest.fixture
+def batch(tmp_path: Path) -> MakeBatch:
+    """Make a batch of planted cases for the backend that does nothing."""
+    (tmp_path / "model.onnx").write_bytes(b"model")
+    artifact = Artifact("float32", "onnx", (describe_file(tmp_path / "model.onnx"),), tmp_path)
+    options = {"deploy": Options(), "parity": Options()}
+
+    def make(*cases: Case, variant: str = "float32") -> Batch:
+        return Batch("pi", "null", variant, "planted", artifact, options, {}, {}, cases)
+
+    return make
+
+
+def do(name: str, what: str = "", **more: object) -> Case:
+    return Case(name, params={"do": what, **more})

@@ -1,0 +1,90 @@
+"""The command with a target that is reached over ssh: a real sshd, or a host that is none."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tests.board.board import Board, board, why_not
+from tests.e2e.shell import ACCURACY, MakeModel, Shell, check
+
+
+@pytest.fixture
+def pi(tmp_path: Path) -> Iterator[Board]:
+    """A board that is on, and ``targets/pi.toml`` where the command runs."""
+    if reason := why_not():
+        pytest.skip(reason)
+    (tmp_path / "targets").mkdir()
+    with board(tmp_path / "board") as made:
+        wheels = [f"{name}=={version(name)}" for name in ("numpy", "onnxruntime")]
+        (tmp_path / "targets" / "pi.toml").write_text(
+            'description = "a board"\nbackends = ["onnxruntime"]\n[executor]\nkind = "ssh"\n'
+            f"ssh_config = {json.dumps(str(made.config))}\nrequirements = {json.dumps(wheels)}\n"
+        )
+        yield made
+
+
+def test_validate_over_ssh_gives_the_rows_of_this_machine(
+    harness: Shell, model: MakeModel, pi: Board
+) -> None:
+    ended = harness("validate", "--target", "cpu,pi", "--host", "board", "--model", model(), *ACCURACY)
+    assert ended.code == 0, ended.err + ended.out
+    rows = pd.read_csv(harness.run() / "measurements.csv", keep_default_na=False)
+    here, there = (rows[rows.target == name].reset_index(drop=True) for name in ("cpu", "pi"))
+    assert len(here) > 5
+    pd.testing.assert_frame_equal(
+        *(part[["variant", "case", "severity", "metric", "value", "status"]] for part in (here, there))
+    )
+    assert not pi.running()
+
+    said = harness("doctor", "--target", "pi", "--host", "board")
+    assert said.code == 0, said.out + said.err
+    for text in ("runtime   onnxruntime", "10 inferences ran: provider CPUExecutionProvider", "GB free",
+                 "clock     0.0 s off", "nothing is wrong"):  # fmt: skip
+        assert text in said.out
+    pi.off()
+    said = harness("doctor", "--target", "pi", "--host", "board")
+    assert said.code == 3
+    assert "wrong: board cannot be reached" in said.out
+    assert "next   start sshd there" in said.out
+
+
+def test_a_board_that_cannot_be_reached_leaves_the_other_targets_alone(
+    harness: Shell, model: MakeModel
+) -> None:
+    arguments = ("--target", "cpu,raspberrypi", "--host", "nobody.invalid", "--model", model(), *ACCURACY)
+    ended = harness("validate", *arguments)
+    assert ended.code == 3
+    assert "Traceback" not in ended.err
+    assert "nobody.invalid cannot be reached" in ended.out
+    rows = pd.read_csv(harness.run() / "measurements.csv", keep_default_na=False)
+    assert set(rows[rows.target == "cpu"].status) == {"OK"}
+    assert set(rows[rows.target == "raspberrypi"].status) == {"SKIPPED"}
+
+
+def test_what_is_no_time_to_wait(harness: Shell, model: MakeModel) -> None:
+    check(harness("validate", "--model", model(), "--wait", "soon"), 2, "'soon' is no time to wait", "3m")
+
+
+def test_targets_says_whether_a_board_is_named(harness: Shell) -> None:
+    folder = harness.folder / "targets"
+    folder.mkdir()
+    (folder / "pi.toml").write_text(
+        'description = "mine"\nbackends = ["tflite"]\n[executor]\nkind = "ssh"\nhosts = ["me@pi"]\n'
+    )
+    (folder / "bare.toml").write_text('description = "x"\nbackends = ["tflite"]\n[executor]\nkind = "ssh"\n')
+    said = harness("targets").out.splitlines()
+    at = next(i for i, line in enumerate(said) if line.startswith("bare "))
+    assert "no host" in said[at]
+    assert "--host USER@BOARD" in said[at + 1]
+    at = next(i for i, line in enumerate(said) if line.startswith("pi "))
+    assert "ssh" in said[at]
+    assert "host    me@pi" in said[at + 1]
+    at = next(i for i, line in enumerate(said) if line.startswith("raspberrypi "))
+    assert "emulated" in said[at]
+    assert "--host USER@BOARD" in said[at + 1]
