@@ -289,18 +289,18 @@ class Workshop:
         artifacts: dict[str, Artifact] = {}
         for fmt, relative in table.files.items():
             path = self._folder / relative
-            files = model_file.companions_of(path, fmt)
+            parts = model_file.companions_of(path, fmt)
             recorded = table.sha256.get(fmt)
-            if recorded is not None and recorded != files[0].sha256:
+            if recorded is not None and recorded != parts[0].sha256:
                 raise ModelError(
-                    f"{path.name} has the hash {files[0].sha256[:12]}…, {recorded[:12]}… is recorded",
+                    f"{path.name} has the hash {parts[0].sha256[:12]}…, {recorded[:12]}… is recorded",
                     where=str(path),
-                    next_step=f'put the old file back, or set sha256 = {{ {fmt} = "{files[0].sha256}" }}',
+                    next_step=f'put the old file back, or set sha256 = {{ {fmt} = "{parts[0].sha256}" }}',
                 )
-            content: dict[str, bytes | Path] = {file.name: path.parent / file.name for file in files}
+            content: dict[str, bytes | Path] = {file.name: path.parent / file.name for file in parts}
             lineage = {
                 "what": "prebuilt",
-                "files": [[file.name, file.sha256] for file in files],
+                "files": [[file.name, file.sha256] for file in parts],
                 "format": fmt,
             }
             artifacts[fmt] = self._keep(name, fmt, lineage, content)
