@@ -122,6 +122,13 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     compress.set_defaults(command=_compress)
 
+    search = _command(commands, "search", "find the smallest model within the accuracy budget")
+    search.add_argument("model", metavar="MODEL", type=Path, nargs="?",
+                        help="a folder, a validation.toml, or an ONNX file beside one (default: digits)",
+    )  # fmt: skip
+    search.add_argument("-o", "--out", metavar="DIR", type=Path, required=True, help="a folder to write")
+    search.set_defaults(command=_search)
+
     targets = _command(commands, "targets", "say what can run here, and if not, why")
     targets.set_defaults(command=_targets)
 
@@ -280,6 +287,28 @@ def _compress(arguments: argparse.Namespace) -> int:
     print(card_text(made.card, made.reference))
     print(f"  card     {made.folder / 'card.json'}")
     return 0
+
+
+def _search(arguments: argparse.Namespace) -> int:
+    from harness import config
+    from harness.report import search_files
+    from harness.search import search
+
+    search_files.refuse_filled(arguments.out)
+    found = search(
+        arguments.model or config.shipped_folder("models") / "digits",
+        lambda text: print(text, file=sys.stderr),
+    )
+    drawn = search_files.write(arguments.out, found)
+    print(search_files.text(found))
+    print(
+        f"  files  {arguments.out}/pareto.csv, sensitivity.csv" + ", recipe.toml" * (found.best is not None)
+    )
+    if not drawn:
+        print("  note   no picture: pip install 'deployment-validation-harness[plot]' draws pareto.png")
+    if found.best is not None:
+        print(f"  next   harness compress --recipe {arguments.out / 'recipe.toml'} -o DIR")
+    return search_files.EXIT_CODES[found.state]
 
 
 def _targets(arguments: argparse.Namespace) -> int:

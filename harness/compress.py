@@ -12,19 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from harness import checks, config, plugins
-from harness.cache import Cache, write_atomically, writing
+from harness import config, plugins
+from harness.cache import write_atomically, writing
 from harness.compression import card, model_file
 from harness.compression.export.kinds import RUNTIMES, Runtime
-from harness.compression.recipe import Variant, Workshop
-from harness.config import FLOAT32, ShiftsTable, Validation, VariantTable
+from harness.compression.recipe import Variant
+from harness.config import FLOAT32, Validation, VariantTable
 from harness.core import preprocess
-from harness.core.artifact import Artifact
 from harness.core.errors import DataError, ModelError, UnsupportedOperator, UsageError
-from harness.data import sets
 from harness.data.sets import PreparedData
+from harness.desk import Desk, find_validation, set_up
+from harness.schema import RecipeFile
 from harness.stats import paired
 
 #: Recipes for which no validation.toml has to name a variant.
@@ -35,8 +34,6 @@ RECIPES: dict[str, tuple[dict[str, Any], ...]] = {
     "float16": ({"pass": "float16"},),
 }
 FORMATS = ("onnx", "tflite")
-#: Test samples a call.
-BATCH = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +79,7 @@ def compress(
         The recipe cannot be run on this model and these data; nothing is written then.
     """
     _refuse_filled(out)
-    validation, folder, file = _validation(model)
+    validation, folder, file = find_validation(model)
     name, steps = _recipe(recipe, validation)
     return _make(validation, folder, file, name, steps, out, formats, runtime, told)
 
@@ -121,7 +118,7 @@ def rebuild(
             "this is no card of a variant", where=str(path), cause=f"{type(error).__name__}: {error}",
             next_step="give the card.json that harness compress wrote, or cards/VARIANT.json of a run",
         ) from error  # fmt: skip
-    validation, folder, file = _validation(model or where)
+    validation, folder, file = find_validation(model or where)
     now = [[f.name, f.sha256] for f in model_file.onnx_files(folder / validation.model.file)]
     if now != lineage["model"]:
         raise ModelError(
@@ -142,21 +139,11 @@ def _make(
             raise plugins.unknown("format", fmt, FORMATS)
     if runtime not in RUNTIMES:
         raise plugins.unknown("runtime", runtime, RUNTIMES)
-    table = VariantTable(recipe=steps)
-    alone = validation.model_copy(
-        update={"variants": {} if name == FLOAT32 else {name: table}, "shifts": ShiftsTable(), "gate": ()}
-    )
-    checks.check_validation(alone, file)
-    cache = Cache(config.cache_folder())
-    told("reading model and data")
     chosen: Runtime = next(known for known in RUNTIMES if known == runtime)
-    workshop = Workshop(alone, folder, cache, runtime=chosen, told=told)
-    if workshop.model is None:
-        raise ModelError("there is no ONNX model to begin with", where=f"{file}: model.file")
-    info = model_file.inspect_onnx(workshop.model)
-    data = sets.prepare(alone, folder, cache, info.inputs, info.classes)
-    _same_calibration(data, steps, before)
-    float32, *rest = workshop.build(dict.fromkeys((FLOAT32, name)), formats or FORMATS, data)
+    variants = {} if name == FLOAT32 else {name: VariantTable(recipe=steps)}
+    desk = set_up(validation, folder, file, variants, told, chosen)
+    _same_calibration(desk.data, steps, before)
+    float32, *rest = desk.workshop.build(dict.fromkeys((FLOAT32, name)), formats or FORMATS, desk.data)
     variant = rest[0] if rest else float32
     for fmt in formats:
         if fmt in variant.refused:
@@ -168,33 +155,18 @@ def _make(
     whole = {
         **variant.card,
         "files": {fmt: variant.card["files"][fmt] for fmt in wanted},
-        "classes": _classes(float32, variant, data, cache, validation),
+        "classes": _classes(float32, variant, desk),
         "validation": str(file),
     }
     _write(out, wanted.values(), whole)
     return Made(out, whole, float32.card)
 
 
-def _validation(model: Path) -> tuple[Validation, Path, Path]:
-    """Read the ``validation.toml`` that is meant; it, its folder, its path."""
-    beside = model.parent / "validation.toml"
-    if model.suffix == ".onnx" and beside.is_file():
-        validation, folder = config.load_validation(beside)
-        if (folder / validation.model.file).resolve() != model.resolve():
-            raise UsageError(
-                f"{beside} is about {validation.model.file}, not {model.name}",
-                next_step=f"harness init {model} --data PATH --out {model.stem}.toml",
-            )
-        return validation, folder, beside.resolve()
-    validation, folder = config.load_validation(model)
-    return validation, folder, config.validation_file(model).resolve()
-
-
 def _recipe(text: str, validation: Validation) -> tuple[str, tuple[dict[str, Any], ...]]:
     """Name and steps of a recipe."""
     path = Path(text)
     if path.suffix == ".toml" or path.is_file():
-        return path.stem, config.read_toml(path, config.RecipeFile).recipe
+        return path.stem, config.read_toml(path, RecipeFile).recipe
     named = {name: table.recipe for name, table in validation.variants.items() if table.recipe}
     known = {FLOAT32: (), **RECIPES, **named}
     if text not in known:
@@ -216,19 +188,15 @@ def _same_calibration(
         )  # fmt: skip
 
 
-def _classes(
-    float32: Variant, variant: Variant, data: PreparedData, cache: Cache, validation: Validation
-) -> list[dict[str, Any]]:
+def _classes(float32: Variant, variant: Variant, desk: Desk) -> list[dict[str, Any]]:
     """Loss of each class on the clean test data, as ONNX Runtime computes it here; none without labels."""
-    if data.labels is None or validation.model.task != "classification":
+    data = desk.data
+    if data.labels is None or desk.validation.model.task != "classification":
         return []
-    labels = np.asarray(data.labels)
-    ref = data.sets[0].ref
-    raw = {
-        name: np.load(cache.array_path(digest), mmap_mode="r", allow_pickle=False)
-        for name, digest in ref.inputs.items()
-    }
-    base, right = (_predict(each.artifacts["onnx"], raw, data) == labels for each in (float32, variant))
+    labels, rows = np.asarray(data.labels), desk.test_rows()
+    base, right = (
+        desk.predict(str(each.artifacts["onnx"].path), rows) == labels for each in (float32, variant)
+    )
     found = []
     for label in np.unique(labels).tolist():
         own = labels == label
@@ -239,25 +207,6 @@ def _classes(
             {**entry, "loss_pt": 100 * loss.value, "ci_low": 100 * loss.low, "ci_high": 100 * loss.high}
         )
     return found
-
-
-def _predict(artifact: Artifact, raw: Mapping[str, NDArray[Any]], data: PreparedData) -> NDArray[np.int64]:
-    """Class of every test sample; where the batch is fixed, the last one is filled up with its last row."""
-    import onnxruntime as ort
-
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3
-    session = ort.InferenceSession(str(artifact.path), options, providers=["CPUExecutionProvider"])
-    first = session.get_inputs()[0].shape
-    size = first[0] if first and isinstance(first[0], int) else BATCH
-    count = len(next(iter(raw.values())))
-    classes = []
-    for start in range(0, count, size):
-        rows = np.minimum(np.arange(start, start + size), count - 1)
-        feeds = {name: preprocess.apply(x[rows], data.preprocess[name]) for name, x in raw.items()}
-        classes.append(session.run(None, feeds)[0].reshape(size, -1).argmax(axis=1)[: count - start])
-    return np.concatenate(classes)
 
 
 def _refuse_filled(out: Path) -> None:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from harness.core.errors import ConfigurationError, Problem, UsageError
 from harness.core.job import Options
@@ -19,20 +19,16 @@ from harness.core.target import Target
 from harness.core.verdict import Gate
 from harness.fields import (
     Backends,
-    Divisors,
-    Dtype,
     Executor,
-    Families,
     Format,
     Limit,
-    Means,
     Name,
-    Severities,
     Sha256,
     Size,
     Step,
     to_limit,
 )
+from harness.schema import DataTable, InputTable, SearchTable, ShiftsTable, Table
 
 SCHEMA = 1
 #: The variant that everything else is compared with.
@@ -43,13 +39,7 @@ CARD = "compression"
 RESERVED = "host"
 
 
-class _Table(BaseModel):
-    """Strict types, unknown keys refused, frozen."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
-
-class ModelTable(_Table):
+class ModelTable(Table):
     """``[model]``: the float model and what it is for."""
 
     name: Name
@@ -58,59 +48,7 @@ class ModelTable(_Table):
     task: Literal["classification", "regression"] = "classification"
 
 
-class ImageTable(_Table):
-    """``[data.image]``: how files are decoded and resized on the host (see ``harness.data.images``)."""
-
-    size: tuple[Size, Size] | None = None
-    resize: Literal["none", "stretch", "cover", "contain"] = "none"
-    method: Literal["nearest", "bilinear", "bicubic", "lanczos", "box"] = "bilinear"
-    antialias: bool = True
-    crop: Annotated[float, Field(gt=0, le=1)] = 1.0
-    pad: Annotated[int, Field(ge=0, le=255)] = 0
-    colour: Literal["RGB", "BGR", "L"] = "RGB"
-
-
-class SourceTable(_Table):
-    """Where samples come from."""
-
-    callable: str = ""
-    path: str = ""
-    labels: str = ""
-    format: Literal["auto", "npz", "npy", "idx", "image-folder", "image-csv", "csv", "parquet"] = "auto"
-    label_column: str | int | None = None
-    header: bool | None = None
-
-
-class DataTable(SourceTable):
-    """``[data]``: the test data, and how calibration data are set apart."""
-
-    calibration: SourceTable | None = None
-    split: Literal["hash", "first", "none"] = "hash"
-    calibration_samples: Annotated[int, Field(ge=1, le=100_000)] = 200
-    max_samples: Size | None = None
-    seed: int = 0
-    image: ImageTable | None = None
-
-    @model_validator(mode="after")
-    def _one_source(self) -> DataTable:
-        if bool(self.callable) == bool(self.path):
-            raise ValueError("give either callable or path")
-        return self
-
-
-class InputTable(_Table):
-    """``[input.NAME]``: from the raw sample to the model's input, on every device."""
-
-    scale: float = 1.0
-    mean: Means = (0.0,)
-    std: Divisors = (1.0,)
-    reverse_channels: bool = False
-    layout: Literal["NCHW", "same"] = "same"
-    dtype: Dtype = "float32"
-    shape: tuple[Size, ...] = ()
-
-
-class VariantTable(_Table):
+class VariantTable(Table):
     """``[variants.NAME]``: made by a recipe, or prebuilt files by format.
 
     ``default = false`` leaves it out unless it is asked for by name, or with ``all``.
@@ -122,16 +60,7 @@ class VariantTable(_Table):
     sha256: dict[Format, Sha256] = Field(default_factory=dict)
 
 
-class ShiftsTable(_Table):
-    """``[shifts]``: corruptions that the host makes of the test data."""
-
-    kind: Literal["image", "features", "none"] = "none"
-    families: Families = ()
-    severities: Severities = (1, 2, 3, 4, 5)
-    seed: int = 0
-
-
-class GateTable(_Table):
+class GateTable(Table):
     """``[[gate]]``: one demand; a limit is in the metric's unit, or text with one (``"10 ms"``)."""
 
     name: str
@@ -167,7 +96,7 @@ class GateTable(_Table):
         )  # fmt: skip
 
 
-class Validation(_Table):
+class Validation(Table):
     """A whole ``validation.toml``. ``folder`` is where its relative paths start."""
 
     schema_: Annotated[Literal[1], Field(alias="schema")] = 1
@@ -178,6 +107,7 @@ class Validation(_Table):
     variants: dict[Name, VariantTable] = Field(default_factory=dict)
     shifts: ShiftsTable = ShiftsTable()
     suites: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    search: SearchTable | None = None
     gate: tuple[GateTable, ...] = ()
 
     def inconsistencies(self) -> list[Problem]:
@@ -212,13 +142,7 @@ class Validation(_Table):
         return (FLOAT32, *(name for name in self.variants if name != FLOAT32))
 
 
-class RecipeFile(_Table):
-    """A TOML file with a recipe alone, as ``harness compress --recipe FILE`` takes it."""
-
-    recipe: Annotated[tuple[Step, ...], Field(min_length=1)]
-
-
-class DeployTable(_Table):
+class DeployTable(Table):
     """``[deploy]`` of a target: what is really shipped."""
 
     threads: Size | None = None
@@ -227,7 +151,7 @@ class DeployTable(_Table):
     extra: dict[str, str] = Field(default_factory=dict)
 
 
-class TargetTable(_Table):
+class TargetTable(Table):
     """One ``targets/T.toml``.
 
     ``without_host`` names the target that stands in for one that is reached over ssh and has no host.

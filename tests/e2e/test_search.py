@@ -1,0 +1,98 @@
+"""``harness search`` on a small model: a planted sensitive layer is kept, the answer is within the budget."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pandas as pd
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from tests.e2e.shell import Shell
+
+CLASSES, WIDE, SAMPLES = 32, 48, 600
+VALIDATION = """
+schema = 1
+[model]
+name = "wide"
+file = "model.onnx"
+[data]
+path = "data.npz"
+calibration_samples = 100
+[search]
+max_loss = "{loss}"
+steps = [{{ pass = "cluster", k = 16 }}, {{ pass = "cluster", k = 2 }}]
+"""
+
+
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two layers: ``robust`` has two values anyway, ``sensitive`` reads classes from small differences."""
+    folder = tmp_path_factory.mktemp("wide")
+    rng = np.random.default_rng(0)
+    robust = np.sign(rng.normal(size=(WIDE, WIDE))).astype(np.float32)
+    sensitive = rng.normal(size=(WIDE, CLASSES)).astype(np.float32)
+    values = {"robust": robust, "sensitive": sensitive}
+    nodes = [
+        helper.make_node("MatMul", ["x", "robust"], ["h"], name="robust"),
+        helper.make_node("MatMul", ["h", "sensitive"], ["y"], name="sensitive"),
+    ]
+    graph = helper.make_graph(
+        nodes, "wide",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", WIDE])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", CLASSES])],
+        [numpy_helper.from_array(value, name) for name, value in values.items()],
+    )  # fmt: skip
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    onnx.save(model, folder / "model.onnx")
+    x = rng.normal(size=(SAMPLES, WIDE)).astype(np.float32)
+    np.savez(folder / "data.npz", x=x, labels=(x @ robust @ sensitive).argmax(axis=1))
+    return folder
+
+
+def test_search(harness: Shell, wide: Path) -> None:
+    (wide / "validation.toml").write_text(VALIDATION.format(loss="20 pt"))
+    ended = harness("search", wide, "-o", "found")
+    assert ended.code == 0, ended.err
+    assert "PASS" in ended.out
+    folder = harness.folder / "found"
+    sensitivity = pd.read_csv(folder / "sensitivity.csv").set_index(["layer", "step"])["sqnr_db"]
+    assert sensitivity["robust", "cluster k=2"] > sensitivity["sensitive", "cluster k=2"] + 10
+    (pareto := pd.read_csv(folder / "pareto.csv")).set_index("name", inplace=True)
+    assert pareto.loc["all cluster k=2", "loss_pt"] > 20
+    recipe = tomllib.loads((folder / "recipe.toml").read_text())["recipe"]
+    assert any(step["k"] == 2 and step["layers"] == ["robust"] for step in recipe)
+    assert (folder / "pareto.png").read_bytes().startswith(b"\x89PNG")
+    again = harness("search", wide, "-o", "found")
+    assert again.out == ended.out  # recalled, speeds included
+
+
+def test_a_budget_that_cannot_be_met(harness: Shell, wide: Path) -> None:
+    (wide / "validation.toml").write_text(
+        VALIDATION.format(loss="0.001 pt").replace('{ pass = "cluster", k = 16 }, ', "")
+    )
+    ended = harness("search", wide, "-o", "found")
+    assert ended.code in (1, 4), ended.err
+    assert "the layers that cost most" in ended.out
+    assert not (harness.folder / "found" / "recipe.toml").exists()
+
+
+def test_a_folder_that_holds_something_else(harness: Shell, wide: Path) -> None:
+    (wide / "validation.toml").write_text(VALIDATION.format(loss="1 pt"))
+    (harness.folder / "found").mkdir()
+    (harness.folder / "found" / "thesis.txt").write_text("mine")
+    ended = harness("search", wide, "-o", "found")
+    assert ended.code == 2
+    assert "holds something else already" in ended.err
+
+
+def test_without_calibration_data(harness: Shell, wide: Path) -> None:
+    text = VALIDATION.format(loss="1 pt").replace("calibration_samples = 100", 'split = "none"')
+    (wide / "validation.toml").write_text(text)
+    ended = harness("search", wide, "-o", "found")
+    assert ended.code == 2, ended.err
+    assert "cannot be parted" in ended.err
+    assert not (harness.folder / "found").exists()
