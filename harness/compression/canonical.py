@@ -59,6 +59,7 @@ def canonicalise(model: onnx.ModelProto) -> onnx.ModelProto:
     _strip(result)
     _lower_batch_normalization(result)
     _normalise_gemm(result)
+    _drop_dead(result)
     _drop_unused(result)
     sort_fields(result)
     result = shape_inference.infer_shapes(result, strict_mode=True, data_prop=True)
@@ -231,6 +232,19 @@ def _unused(name: str, taken: Container[str]) -> str:
     while name in taken:
         name += "_"
     return name
+
+
+def _drop_dead(model: onnx.ModelProto) -> None:
+    """Drop nodes whose outputs nobody reads, which ONNX Runtime's optimizer keeps."""
+    wanted = {value.name for value in model.graph.output}
+    kept: list[onnx.NodeProto] = []
+    for node in reversed(model.graph.node):  # in topological order, readers come after what they read
+        if wanted.intersection(node.output):
+            kept.append(node)
+            inner = [a.g for a in node.attribute if a.type == onnx.AttributeProto.GRAPH]
+            wanted.update(node.input, *(each.input for graph in inner for each in _nodes(graph)))
+    del model.graph.node[:]
+    model.graph.node.extend(reversed(kept))
 
 
 def _drop_unused(model: onnx.ModelProto) -> None:

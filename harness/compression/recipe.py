@@ -23,6 +23,7 @@ from harness.compression import card, model_file
 from harness.compression.canonical import canonicalise
 from harness.compression.export import export_tflite, float_layers
 from harness.compression.export.kinds import Runtime
+from harness.compression.optimize import removed
 from harness.compression.steps import checked
 from harness.config import FLOAT32, Validation, VariantTable
 from harness.core import preprocess
@@ -241,7 +242,7 @@ class Workshop:
         """Run the steps of a recipe; a step that was made before, in this recipe or another, is recalled."""
         assert self._model is not None
         model = canonicalise(self._model)
-        report: list[dict[str, Any]] = []
+        report: list[dict[str, Any]] = [{"pass": "canonicalise", **removed(self._model, model)}]
         recipe = lineage["recipe"]
         for count, step in enumerate(recipe, 1):
             made = {**lineage, "recipe": recipe[:count], "what": "step"}

@@ -1,0 +1,65 @@
+"""Fewer nodes for the same numbers, by ONNX Runtime's own graph optimizer at its basic level.
+
+Constants and BatchNormalization are folded; dead nodes, identities, dropouts and transposes that cancel go.
+Every recipe begins with that (:mod:`~harness.compression.canonical`); as a pass of its own it tidies up after
+passes that leave something behind, and its report says what went.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import onnx
+
+from harness.compression.canonical import canonicalise
+from harness.compression.passes import Feeds, PassResult
+from harness.compression.steps import refuse_unfit
+from harness.compression.storage import sizes
+from harness.core.settings import freeze, unknown_keys
+
+#: Of the largest value of an output: folding a scale into weights rounds them anew.
+MAX_RELATIVE = 2e-5
+
+
+@dataclass(frozen=True, slots=True)
+class OptimizeOptions:
+    """``optimize`` has no options."""
+
+
+def optimize(model: onnx.ModelProto, calibration: Iterable[Feeds], options: Mapping[str, Any]) -> PassResult:
+    """Optimize a float model's graph.
+
+    Parameters
+    ----------
+    model : onnx.ModelProto
+        It is not changed.
+    calibration : iterable of mapping
+        Not read.
+    options : mapping
+        Empty.
+
+    Returns
+    -------
+    PassResult
+        The report holds the sizes and what went (see ``removed``). Where the optimized file would be larger,
+        as when packed weights would be unpacked, the model is left as it is, and ``left`` says so.
+    """
+    freeze(options, OptimizeOptions, lambda table: unknown_keys(table, OptimizeOptions), "optimize")
+    refuse_unfit(model, "optimize")
+    result = canonicalise(model)
+    report: dict[str, Any] = {"promise": {"max_relative": MAX_RELATIVE}}
+    if result.ByteSize() > model.ByteSize():
+        report["left"] = f"it would grow from {model.ByteSize()} to {result.ByteSize()} bytes"
+        result = onnx.ModelProto()
+        result.CopyFrom(model)
+    return PassResult(result, {**sizes(model, result), **removed(model, result), **report})
+
+
+def removed(before: onnx.ModelProto, after: onnx.ModelProto) -> dict[str, Any]:
+    """Count nodes before and after, and by kind those that went (negative: those that came)."""
+    old, new = (Counter(node.op_type for node in model.graph.node) for model in (before, after))
+    gone = {kind: old[kind] - new[kind] for kind in sorted({*old, *new}) if old[kind] != new[kind]}
+    return {"nodes_before": old.total(), "nodes_after": new.total(), "removed": gone}
