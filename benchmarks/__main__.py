@@ -1,4 +1,4 @@
-"""``python -m benchmarks [overhead] [throughput] [share] [ssh]``: what the harness itself costs.
+"""``python -m benchmarks [overhead] [throughput] [share] [ssh] [compression]``: what the harness itself costs.
 
 Figures are ratios measured side by side in one run; none is a test, because a machine's moods are no fault.
 """
@@ -9,7 +9,7 @@ import importlib
 import sys
 import time
 
-NAMES = ("overhead", "throughput", "share", "ssh")
+NAMES = ("overhead", "throughput", "share", "ssh", "compression")
 
 
 def main() -> None:

@@ -243,6 +243,7 @@ def _drop_dead(model: onnx.ModelProto) -> None:
             kept.append(node)
             inner = [a.g for a in node.attribute if a.type == onnx.AttributeProto.GRAPH]
             wanted.update(node.input, *(each.input for graph in inner for each in _nodes(graph)))
+            wanted.update(value.name for graph in inner for value in graph.output)
     del model.graph.node[:]
     model.graph.node.extend(reversed(kept))
 

@@ -1,0 +1,196 @@
+"""What compression costs: time beside ``quantize_static`` alone, memory by calibration images and by model size.
+
+Every figure comes from a fresh process, as a user's would; the two sides of a ratio take turns.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from benchmarks.paired import heading
+from harness.environment import peak_memory_byte
+
+ROUNDS = 4
+#: 100 MB: 26 million weights.
+WIDE, LAYERS = 2560, 4
+SIDE = 32
+
+
+def report() -> None:
+    """Print all three."""
+    heading("Compression: time beside quantize_static alone, memory")
+    pipeline()
+    calibration_memory()
+    large_model()
+
+
+def pipeline() -> None:
+    """Whole int8 pipeline of digits (calibrate, quantize, export, check) against ``quantize_static`` alone."""
+    seconds: dict[str, list[float]] = {"alone": [], "whole": []}
+    for _ in range(ROUNDS):
+        for side in seconds:
+            seconds[side].append(_child(side)["seconds"])
+    alone, whole = (float(np.median(times)) for times in seconds.values())
+    met = "met" if whole <= 1.5 * alone + 2 else "missed"
+    print(f"  int8 pipeline {whole:.2f} s, quantize_static alone {alone:.2f} s: {whole / alone:.2f} x, "
+          f"goal <= 1.5 x + 2 s = {1.5 * alone + 2:.2f} s: {met}")  # fmt: skip
+
+
+def calibration_memory() -> None:
+    """Peak memory of quantizing by the number of calibration images."""
+    counts = (200, 800, 3200)
+    peaks = [_child("calibrate", str(count))["peak_byte"] / 1e6 for count in counts]
+    per_image_kb = 1e3 * (peaks[-1] - peaks[0]) / (counts[-1] - counts[0])
+    said = ", ".join(f"{count}: {peak:.0f} MB" for count, peak in zip(counts, peaks, strict=True))
+    met = "met" if peaks[-1] <= 1.05 * peaks[0] else "missed"
+    print(f"  calibration images {said}; {per_image_kb:.2f} kB an image, goal flat (within 5 %): {met}")
+
+
+def large_model() -> None:
+    """A 100-MB model through prune, cluster, quantize and export."""
+    for name in ("prune", "cluster", "quantize"):
+        found = _child("large", name)
+        met = "met" if found["peak_byte"] <= 3e9 else "missed"
+        print(f"  {found['model_byte'] / 1e6:.0f}-MB model, {name}: peak {found['peak_byte'] / 1e9:.2f} GB, "
+              f"{found['seconds']:.1f} s; goal <= 3 GB: {met}")  # fmt: skip
+
+
+def _child(*arguments: str) -> dict[str, Any]:
+    command = [sys.executable, "-m", "benchmarks.compression", *arguments]
+    found = json.loads(
+        subprocess.run(
+            command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        ).stdout
+    )
+    assert isinstance(found, dict)
+    return found
+
+
+def _digits() -> tuple[onnx.ModelProto, list[dict[str, NDArray[Any]]]]:
+    from harness import config
+    from harness.desk import find_validation, set_up
+
+    desk = set_up(*find_validation(config.shipped_folder("models") / "digits"), {}, lambda text: None)
+    return desk.model, [dict(feed) for feed in desk.data.calibration_feeds()]
+
+
+def alone() -> float:
+    """Seconds of ONNX Runtime's own static quantization of digits, from a file to a file."""
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+
+    model, feeds = _digits()
+
+    class Reader(CalibrationDataReader):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self._rest = iter(feeds)
+
+        def get_next(self) -> dict[str, NDArray[Any]] | None:
+            return next(self._rest, None)
+
+    with TemporaryDirectory() as folder:
+        onnx.save(model, Path(folder) / "float.onnx")
+        start = time.perf_counter()
+        quantize_static(
+            Path(folder) / "float.onnx", Path(folder) / "int8.onnx", Reader(), quant_format=QuantFormat.QDQ,
+            per_channel=True, weight_type=QuantType.QInt8, activation_type=QuantType.QUInt8,
+        )  # fmt: skip
+        return time.perf_counter() - start
+
+
+def whole() -> float:
+    """Seconds of ours: canonical form, calibration, quantization, every check, and the TFLite file."""
+    from harness.compression.canonical import canonicalise
+    from harness.compression.export import export_tflite
+    from harness.compression.quantize import quantize
+    from harness.compression.steps import checked
+
+    model, feeds = _digits()
+    start = time.perf_counter()
+    made = checked("int8", quantize, canonicalise(model), feeds, {}).model
+    export_tflite(made, name="digits")
+    return time.perf_counter() - start
+
+
+def calibrate(count: int) -> None:
+    """Quantize a small convolutional model on so many images, made one by one."""
+    from harness.compression.canonical import canonicalise
+    from harness.compression.quantize import quantize
+
+    rng = np.random.default_rng(0)
+    values = {"w": rng.normal(size=(16, 3, 3, 3)), "v": rng.normal(size=(16, 16, 3, 3))}
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["a"], pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["a"], ["b"]),
+        helper.make_node("Conv", ["b", "v"], ["c"], pads=[1, 1, 1, 1]),
+        helper.make_node("GlobalAveragePool", ["c"], ["y"]),
+    ]
+    model = canonicalise(_model(nodes, values, ["n", 3, SIDE, SIDE], ["n", 16, 1, 1]))
+    quantize(model, _images(count), {"calibration": "entropy"})
+
+
+def _images(count: int) -> Iterator[dict[str, NDArray[np.float32]]]:
+    for seed in range(count):
+        image = np.random.default_rng(seed).normal(size=(1, 3, SIDE, SIDE))
+        yield {"x": image.astype(np.float32)}
+
+
+def large(name: str) -> int:
+    """Run a pass, and export what it made; the model's bytes."""
+    from harness import plugins
+    from harness.compression.canonical import canonicalise
+    from harness.compression.export import export_tflite
+    from harness.compression.steps import checked
+
+    rng = np.random.default_rng(0)
+    values = {f"w{i}": rng.normal(size=(WIDE, WIDE)) / WIDE**0.5 for i in range(LAYERS)}
+    nodes = []
+    for i in range(LAYERS):
+        source = "x" if i == 0 else f"r{i - 1}"
+        nodes.append(helper.make_node("MatMul", [source, f"w{i}"], [f"a{i}"], f"layer{i}"))
+        nodes.append(helper.make_node("Relu", [f"a{i}"], ["y" if i == LAYERS - 1 else f"r{i}"]))
+    model = canonicalise(_model(nodes, values, ["n", WIDE], ["n", WIDE]))
+    feeds = ({"x": rng.normal(size=(1, WIDE)).astype(np.float32)} for _ in range(16))
+    options = {"prune": {"sparsity": 0.5}, "cluster": {"k": 16}, "quantize": {}}[name]
+    made = checked(name, plugins.choose(plugins.PASSES, name), model, feeds, options).model
+    export_tflite(made, name="large")
+    return model.ByteSize()
+
+
+def _model(
+    nodes: list[onnx.NodeProto], values: dict[str, NDArray[Any]], shape: list[Any], out: list[Any]
+) -> onnx.ModelProto:
+    graph = helper.make_graph(
+        nodes, "benchmark",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, out)],
+        [numpy_helper.from_array(value.astype(np.float32), name) for name, value in values.items()],
+    )  # fmt: skip
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+
+
+def _main(what: str, *rest: str) -> None:
+    start = time.perf_counter()
+    found: dict[str, Any] = {}
+    if what in ("alone", "whole"):
+        found["seconds"] = {"alone": alone, "whole": whole}[what]()
+    elif what == "calibrate":
+        calibrate(int(rest[0]))
+    else:
+        found["model_byte"] = large(rest[0])
+    print(json.dumps({"seconds": time.perf_counter() - start, "peak_byte": peak_memory_byte(), **found}))
+
+
+if __name__ == "__main__":
+    _main(*sys.argv[1:])
