@@ -1,4 +1,4 @@
-"""``python -m benchmarks [overhead] [throughput] [share] [ssh] [compression]``: what the harness itself costs.
+"""``python -m benchmarks [NAME …]``: what the harness itself costs.
 
 Figures are ratios measured side by side in one run; none is a test, because a machine's moods are no fault.
 """

@@ -1,4 +1,4 @@
-"""What compression costs: time beside ``quantize_static`` alone, memory by calibration images and by model size.
+"""What compression costs: time beside ``quantize_static`` alone, memory by images and by model size.
 
 Every figure comes from a fresh process, as a user's would; the two sides of a ratio take turns.
 """
@@ -37,11 +37,11 @@ def report() -> None:
 
 
 def pipeline() -> None:
-    """Whole int8 pipeline of digits (calibrate, quantize, export, check) against ``quantize_static`` alone."""
+    """Whole int8 pipeline of digits (calibrate, quantize, export, check) against ``quantize_static``."""
     seconds: dict[str, list[float]] = {"alone": [], "whole": []}
     for _ in range(ROUNDS):
-        for side in seconds:
-            seconds[side].append(_child(side)["seconds"])
+        for side, times in seconds.items():
+            times.append(_child(side)["seconds"])
     alone, whole = (float(np.median(times)) for times in seconds.values())
     met = "met" if whole <= 1.5 * alone + 2 else "missed"
     print(f"  int8 pipeline {whole:.2f} s, quantize_static alone {alone:.2f} s: {whole / alone:.2f} x, "
