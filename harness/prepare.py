@@ -117,6 +117,9 @@ class Observer(Protocol):
     def stage(self, text: str) -> None:
         """Say what is being prepared."""
 
+    def note(self, text: str) -> None:
+        """Say something that the reader should not miss."""
+
     def begin(self, remaining: budget.Remaining) -> None:
         """Take in what will be measured, and how long each job should take; it learns from what ends."""
 
@@ -176,6 +179,9 @@ def _prepare(
     cache = Cache(config.cache_folder())
     observer.stage("reading the model")
     workshop = Workshop(validation, folder, cache, told=observer.stage)
+    for target in targets:
+        if target.emulated:
+            observer.note(f"{target.name} is emulated here ({target.description}): its times say nothing")
     observer.stage("looking at what can run")
     for target in (*targets, Target(HOST, "the reference", ())):
         executors[target.name] = make_executor(target, cache.folder, request.wait_s)

@@ -55,7 +55,10 @@ def not_tested(outcome: Outcome) -> list[str]:
         absent.append("ARM")
     if not any("CUDA" in str(row.identity.get("provider", "")) for row in outcome.rows):
         absent.append("GPU")
-    return [*lines, ", ".join([*absent, "heat", "sustained load"])]
+    emulated = [f"real hardware: {', '.join(outcome.run['emulated'])} emulated"] * bool(
+        outcome.run["emulated"]
+    )
+    return [*emulated, *lines, ", ".join([*absent, "heat", "sustained load"])]
 
 
 def _folded(verdicts: Iterable[Verdict], state: State) -> list[list[Verdict]]:

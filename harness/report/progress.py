@@ -63,6 +63,10 @@ class Live:
         """Show what is being prepared."""
         self._progress.update(self._task, description=text)
 
+    def note(self, text: str) -> None:
+        """Say something that stays."""
+        self._progress.console.print(text, soft_wrap=True, highlight=False)
+
     def begin(self, remaining: Remaining) -> None:
         """Take in what will be measured."""
         self._remaining = remaining
@@ -92,11 +96,15 @@ class Plain:
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
-        self._batch: tuple[str, ...] = ()
+        self._batches: set[tuple[str, ...]] = set()
         self._told: tuple[object, ...] = ()
 
     def stage(self, text: str) -> None:
         """Preparation is short; nothing is said."""
+
+    def note(self, text: str) -> None:
+        """Say something that stays."""
+        self._say(text)
 
     def begin(self, remaining: Remaining) -> None:
         """Say how much there is to do."""
@@ -108,8 +116,8 @@ class Plain:
         """Say when a batch begins, and which jobs fail; one after the other for one reason, the first."""
         if isinstance(event, Started):
             batch = (event.key.target, event.key.backend, event.key.variant, event.key.suite)
-            if batch != self._batch:
-                self._batch = batch
+            if batch not in self._batches:  # beside each other, batches take turns in saying something
+                self._batches.add(batch)
                 self._say(f"{' '.join(batch)}  ({duration(sum(self._remaining.seconds().values()))} left)")
         elif isinstance(event, JobResult):
             self._remaining.end(event)
@@ -130,6 +138,9 @@ class Quiet:
     """Says nothing."""
 
     def stage(self, text: str) -> None:
+        """Say nothing."""
+
+    def note(self, text: str) -> None:
         """Say nothing."""
 
     def begin(self, remaining: Remaining) -> None:

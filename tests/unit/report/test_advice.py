@@ -73,7 +73,7 @@ def outcome(
     folder = RunFolder(Path.cwd() / "results" / "r1")
     bundled = config.validation_file(config.shipped_folder("models") / "digits").resolve()
     file = str(Path.cwd() / validation) if validation else str(bundled)
-    run = {"run_id": "r1", "targets": dict.fromkeys(targets), "validation_path": file}
+    run = {"run_id": "r1", "emulated": [], "targets": dict.fromkeys(targets), "validation_path": file}
     state, code = overall(verdicts, unmeasured=bool(missing))
     return Outcome(
         folder, run, tuple(measured), tuple(verdicts), state, code, plan, missing, tuple(notes)

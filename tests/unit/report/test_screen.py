@@ -60,7 +60,11 @@ def outcome(
         "raspberrypi", "ort", "int8", "accuracy", ARTIFACT, {"deploy": Options()}, {}, {}, (Case("clean"),)
     )
     plan = Plan((batch,), (SKIPPED,), share=share)
-    run = {"targets": {"cpu": {}}, "validation_path": str(tmp_path / "model" / "validation.toml")}
+    run = {
+        "emulated": [],
+        "targets": {"cpu": {}},
+        "validation_path": str(tmp_path / "model" / "validation.toml"),
+    }
     return Outcome(
         RunFolder(tmp_path / "results" / "run"), run, ROWS, verdicts or (verdict(State.PASS),), state, code,
         plan, missing, ("a note",),
