@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import platform
 import resource
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -20,12 +21,13 @@ ISA_FLAGS = (
     "sse4_1", "avx", "avx2", "f16c", "fma", "avx512f", "avx512bw", "avx512_vnni", "avx_vnni", "avx512_bf16",
     "amx_int8", "amx_bf16", "asimd", "asimddp", "asimdhp", "i8mm", "bf16", "sve", "neon",
 )  # fmt: skip
-_CPU = Path("/sys/devices/system/cpu/cpu0/cpufreq")
+#: Where /proc and /sys are found; a test has its own.
+ROOT = Path("/")
 
 
 def static_facts() -> dict[str, Any]:
     """What does not change while a batch runs."""
-    cpuinfo = _read(Path("/proc/cpuinfo")) or ""
+    cpuinfo = _read(ROOT / "proc/cpuinfo") or ""
     flags = set(_cpuinfo_field(cpuinfo, "flags", "Features").split())
     return {
         "device": platform.node(),
@@ -43,6 +45,7 @@ def static_facts() -> dict[str, Any]:
         else _na("no affinity"),
         "isa": sorted(flags.intersection(ISA_FLAGS)),
         "memory_byte": _memory("MemTotal"),
+        "cpu_quota": _cpu_quota(),
         "clock_resolution_ns": round(_clock_resolution_s() * 1e9),
         "byte_order": sys.byteorder,
     }
@@ -54,9 +57,10 @@ def state_facts() -> dict[str, Any]:
         "load_1min": _or_na(lambda: os.getloadavg()[0], "no load average"),
         "memory_available_byte": _memory("MemAvailable"),
         "cpu_time": _cpu_time(),
-        "governor": _sensor(_CPU / "scaling_governor"),
-        "frequency_khz": _sensor(_CPU / "scaling_cur_freq"),
-        "temperature_millicelsius": _sensor(Path("/sys/class/thermal/thermal_zone0/temp")),
+        "governor": _each("sys/devices/system/cpu", "cpu*/cpufreq/scaling_governor"),
+        "frequency_khz": _each("sys/devices/system/cpu", "cpu*/cpufreq/scaling_cur_freq"),
+        "temperature_millicelsius": _each("sys/class/thermal", "thermal_zone*/temp"),
+        "throttled": _throttled(),
     }
 
 
@@ -65,7 +69,7 @@ def peak_memory_byte() -> int:
 
     ``VmHWM`` starts anew at exec; ``ru_maxrss`` would carry over the parent's peak on Linux.
     """
-    status = _read(Path("/proc/self/status")) or ""
+    status = _read(ROOT / "proc/self/status") or ""
     for line in status.splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024
@@ -84,9 +88,40 @@ def _read(path: Path) -> str | None:
         return None
 
 
-def _sensor(path: Path) -> str | dict[str, str]:
-    text = _read(path)
-    return _na(f"{path} cannot be read") if text is None else text.strip()
+def _each(folder: str, pattern: str) -> dict[str, str]:
+    """What every sensor of a kind says, by the folder that it lies in (``cpu0``, ``thermal_zone0``)."""
+    found = {}
+    for path in sorted((ROOT / folder).glob(pattern)):
+        text = _read(path)
+        if text is not None:
+            found[path.relative_to(ROOT / folder).parts[0]] = text.strip()
+    return found or _na(f"/{folder} has no {pattern} that can be read")
+
+
+def _throttled() -> int | dict[str, str]:
+    """Bits of a Raspberry Pi's firmware: 0 to 3 are now, 16 to 19 the same since boot."""
+    try:
+        said = subprocess.run(
+            ["vcgencmd", "get_throttled"], capture_output=True, text=True, timeout=5, check=True
+        ).stdout
+        return int(said.strip().partition("=")[2], 16)
+    except FileNotFoundError:
+        return _na("there is no vcgencmd: no Raspberry Pi, or not its own system")
+    except (OSError, ValueError, subprocess.SubprocessError) as error:
+        return _na(f"vcgencmd get_throttled: {type(error).__name__}")
+
+
+def _cpu_quota() -> float | dict[str, str]:
+    """Processors that a container may use, as cgroup v2 or v1 says."""
+    text = _read(ROOT / "sys/fs/cgroup/cpu.max")
+    if text is None:
+        parts = [_read(ROOT / f"sys/fs/cgroup/cpu/cpu.cfs_{name}_us") for name in ("quota", "period")]
+        text = " ".join(part.strip() for part in parts if part is not None)
+    quota, _, period = (text or "").strip().partition(" ")
+    try:
+        return int(quota) / int(period) if int(quota) > 0 else _na("no quota is set")
+    except ValueError:
+        return _na("no quota is set" if quota == "max" else "no cgroup quota can be read")
 
 
 def _or_na(call: Callable[[], Any], reason: str) -> Any:  # noqa: ANN401 - a fact of any JSON type
@@ -105,7 +140,7 @@ def _cpuinfo_field(cpuinfo: str, *names: str) -> str:
 
 
 def _memory(field: str) -> int | dict[str, str]:
-    for line in (_read(Path("/proc/meminfo")) or "").splitlines():
+    for line in (_read(ROOT / "proc/meminfo") or "").splitlines():
         if line.startswith(f"{field}:"):
             return int(line.split()[1]) * 1024
     return _na("/proc/meminfo cannot be read")
@@ -113,7 +148,7 @@ def _memory(field: str) -> int | dict[str, str]:
 
 def _cpu_time() -> dict[str, int] | dict[str, str]:
     """Ticks since boot; ``steal`` is what another guest took from this one."""
-    line = (_read(Path("/proc/stat")) or "").partition("\n")[0].split()
+    line = (_read(ROOT / "proc/stat") or "").partition("\n")[0].split()
     if len(line) < 9:
         return _na("/proc/stat cannot be read")
     user, nice, system, idle, iowait, irq, softirq, steal = (int(word) for word in line[1:9])

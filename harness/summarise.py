@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from harness import card_rows
@@ -11,6 +12,7 @@ from harness.core.job import PARITY, Batch, EnvironmentRecord, JobKey, JobResult
 from harness.core.measurement import Measurement, Row
 from harness.plan import HOST
 from harness.report.store import Facts
+from harness.stats.disturbance import disturbance
 
 #: The metric of a row that stands for a whole case: it was skipped, or ended in an error.
 WHOLE_CASE = "all"
@@ -27,17 +29,26 @@ def summarise(facts: Facts, suites: Mapping[str, Suite]) -> list[Row]:
     """
     environments = {
         (record.target, record.backend, record.variant, record.suite): record
-        for record in facts.environments
+        for record in reversed(facts.environments)  # where a worker died there are several: the first start
         if record.phase == "before"
+    }
+    ends = {
+        (record.target, record.backend, record.variant, record.suite): record
+        for record in facts.environments
+        if record.phase == "after"
     }
     rows: list[Row] = []
     for batch in facts.plan.batches:
-        environment = environments.get((batch.target, batch.backend, batch.variant, batch.suite))
+        of = (batch.target, batch.backend, batch.variant, batch.suite)
+        disturbed = (
+            disturbance(environments[of].facts, ends[of].facts) if of in environments and of in ends else ""
+        )
+        environment = environments.get(of)
         for job in batch.jobs:
             result = facts.results.get(job.key)
             if result is None:
                 continue  # it was never measured: the gates say NOT_RUN
-            context = _context(facts, batch, job.case.setting)
+            context = replace(_context(facts, batch, job.case.setting), disturbed=disturbed)
             measurements = (
                 suites[batch.suite].summarise(job, result, context)
                 if result.status is Status.OK

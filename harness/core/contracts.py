@@ -190,6 +190,8 @@ class SummaryContext:
         The clock means nothing.
     settings : mapping
         The suite's own table of ``validation.toml``.
+    disturbed : str
+        Why times of this batch are not those of the device (throttling, an overloaded machine); else empty.
     """
 
     artifact: Artifact
@@ -199,6 +201,7 @@ class SummaryContext:
     reference: Callable[[str, str, int], Samples | None]
     emulated: bool
     settings: Mapping[str, Any]
+    disturbed: str = ""
 
 
 class Suite(Protocol):

@@ -42,11 +42,11 @@ class PerformanceSuite:
 
 def _single_stream(samples: Samples, context: SummaryContext) -> list[Measurement]:
     a, values = samples.arrays, samples.values
-    emulated = EMULATED if context.emulated else ""
+    untimely = EMULATED if context.emulated else context.disturbed
     note = f"{values['call']} call" + (f", a fixed batch of {values['batch']}" if values["batch"] > 1 else "")
     latency = latency_summary(_by_process(a["latency_ns"], a["requests"]))
     measurements = [
-        _row(f"latency_p{p.p * 100:.0f}", "ns", p.latency_ns, n=p.n, invalid=emulated or p.reason, note=note)
+        _row(f"latency_p{p.p * 100:.0f}", "ns", p.latency_ns, n=p.n, invalid=untimely or p.reason, note=note)
         for p in latency.percentiles
     ]
     # Near 0, neighbours are independent; near 1, p99 rests on far fewer than its n requests.
@@ -58,12 +58,12 @@ def _single_stream(samples: Samples, context: SummaryContext) -> list[Measuremen
             "1",
             Interval(dependence, math.nan, math.nan, latency.n),
             n=latency.n,
-            invalid=emulated or constant,
+            invalid=untimely or constant,
         )
     )
     for metric, unit, array, invalid in (
-        ("load_time", "ns", a["load_ns"], emulated),
-        ("first_inference", "ns", a["first_ns"], emulated),
+        ("load_time", "ns", a["load_ns"], untimely),
+        ("first_inference", "ns", a["first_ns"], untimely),
         ("peak_memory", "byte", a["memory_peak_byte"], EMULATED_MEMORY if context.emulated else ""),
     ):
         measurements.append(_row(metric, unit, over_processes(array), invalid=invalid))
@@ -82,7 +82,7 @@ def _offline(samples: Samples, context: SummaryContext) -> list[Measurement]:
                 "1/s",
                 over_processes(per_second),
                 n=size * sum(map(len, rounds)),
-                invalid=EMULATED if context.emulated else "",
+                invalid=EMULATED if context.emulated else context.disturbed,
                 case=f"{plan.OFFLINE}_b{size}",
             )
         )

@@ -35,7 +35,7 @@ def test_state_facts() -> None:
     assert 0 < facts["memory_available_byte"] <= environment.static_facts()["memory_byte"]
     assert set(facts["cpu_time"]) == {"busy", "idle", "steal"}
     for name in ("governor", "frequency_khz", "temperature_millicelsius"):
-        assert isinstance(facts[name], str) or "cannot be read" in facts[name]["na"]
+        assert all(isinstance(value, str) for value in facts[name].values())
     json.dumps(facts)
 
 
@@ -46,6 +46,64 @@ def test_what_is_missing_is_named_and_never_guessed(monkeypatch: pytest.MonkeyPa
             if name in facts:
                 assert set(facts[name]) == {"na"}, name
     assert environment.static_facts()["isa"] == []
+
+
+def put(root: Path, name: str, text: str) -> None:
+    (root / name).parent.mkdir(parents=True, exist_ok=True)
+    (root / name).write_text(text)
+
+
+@pytest.fixture
+def board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A Raspberry Pi's /proc, /sys and firmware tool, in a folder."""
+    put(tmp_path, "proc/stat", "cpu 10 20 30 400 50 6 7 80 0 0\ncpu0 1 1 1 1 1 1 1 1 0 0\n")
+    for core, khz in enumerate((600000, 1800000)):
+        put(tmp_path, f"sys/devices/system/cpu/cpu{core}/cpufreq/scaling_cur_freq", f"{khz}\n")
+        put(tmp_path, f"sys/devices/system/cpu/cpu{core}/cpufreq/scaling_governor", "ondemand\n")
+    put(tmp_path, "sys/class/thermal/thermal_zone0/temp", "48312\n")
+    put(tmp_path, "bin/vcgencmd", "#!/bin/sh\necho throttled=0x50005\n")
+    (tmp_path / "bin/vcgencmd").chmod(0o755)
+    monkeypatch.setattr(environment, "ROOT", tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    return tmp_path
+
+
+def test_a_boards_sensors(board: Path) -> None:
+    facts = environment.state_facts()
+    assert facts["cpu_time"] == {"busy": 73, "idle": 450, "steal": 80}
+    assert facts["frequency_khz"] == {"cpu0": "600000", "cpu1": "1800000"}
+    assert facts["governor"] == {"cpu0": "ondemand", "cpu1": "ondemand"}
+    assert facts["temperature_millicelsius"] == {"thermal_zone0": "48312"}
+    assert facts["throttled"] == 0x50005
+
+
+@pytest.mark.parametrize(
+    ("script", "says"),
+    [(None, "there is no vcgencmd"), ("exit 1", "CalledProcessError"), ("echo nonsense", "ValueError")],
+)
+def test_a_board_whose_firmware_says_nothing(board: Path, script: str | None, says: str) -> None:
+    program = board / "bin/vcgencmd"
+    program.unlink()
+    if script is not None:
+        program.write_text(f"#!/bin/sh\n{script}\n")
+        program.chmod(0o755)
+    assert says in environment.state_facts()["throttled"]["na"]
+
+
+@pytest.mark.parametrize(
+    ("files", "quota"),
+    [
+        ({"cpu.max": "150000 100000\n"}, 1.5), ({"cpu.max": "max 100000\n"}, "no quota is set"),
+        ({"cpu/cpu.cfs_quota_us": "50000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 0.5),
+        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, "no quota is set"),
+        ({}, "no cgroup quota can be read"),
+    ],
+)  # fmt: skip
+def test_a_containers_quota(board: Path, files: dict[str, str], quota: float | str) -> None:
+    for name, text in files.items():
+        put(board, f"sys/fs/cgroup/{name}", text)
+    found = environment.static_facts()["cpu_quota"]
+    assert found == (quota if isinstance(quota, float) else {"na": quota})
 
 
 def test_peak_memory_grows_with_what_is_touched() -> None:

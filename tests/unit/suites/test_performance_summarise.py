@@ -16,9 +16,13 @@ from suites.performance.summarise import PerformanceSuite
 ARTIFACT = Artifact("int8", "openvino", (File("m.xml", "a", 1000), File("m.bin", "b", 234)), Path())
 
 
-def summarise(name: str, samples: Samples, *, emulated: bool = False) -> list[Measurement]:
+def summarise(
+    name: str, samples: Samples, *, emulated: bool = False, disturbed: str = ""
+) -> list[Measurement]:
     job = Job("cpu", "onnxruntime", "int8", "performance", Case(name))
-    context = SummaryContext(ARTIFACT, Options(), "classification", None, lambda *_: None, emulated, {})
+    context = SummaryContext(
+        ARTIFACT, Options(), "classification", None, lambda *_: None, emulated, {}, disturbed
+    )
     result = JobResult(job.key, Status.OK, samples=samples)
     return PerformanceSuite().summarise(job, result, context)
 
@@ -106,6 +110,15 @@ def test_emulated_clock_makes_every_time_invalid_and_leaves_the_size() -> None:
     assert {m.status for m in found.values()} == {Status.INVALID}
     assert all("emulat" in m.reason for m in found.values())
     rows = summarise("offline", offline(), emulated=True)
+    assert [m.status for m in rows] == [Status.INVALID, Status.INVALID, Status.SKIPPED]
+
+
+def test_a_disturbed_machine_makes_times_invalid_and_leaves_memory_and_size() -> None:
+    why = "the board reported throttling"
+    found = by_metric(summarise("single_stream", single_stream([ramp(1), ramp(2)]), disturbed=why))
+    assert found.pop("model_bytes").status is found.pop("peak_memory").status is Status.OK
+    assert {(m.status, m.reason) for m in found.values()} == {(Status.INVALID, why)}
+    rows = summarise("offline", offline(), disturbed=why)
     assert [m.status for m in rows] == [Status.INVALID, Status.INVALID, Status.SKIPPED]
 
 

@@ -1,0 +1,41 @@
+"""Whether a machine was disturbed while it measured: what it said before and after, compared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+#: Bits of ``vcgencmd get_throttled`` by what they mean now; 16 bits higher: since boot.
+THROTTLED = {0: "under-voltage", 1: "a capped frequency", 2: "throttling", 3: "the soft temperature limit"}
+SINCE_BOOT = 16
+#: Share of the machine's time that other guests took. 117 batches on a shared machine whose latencies agreed
+#: had 0 to 0.9 %; p99 rests on the slowest hundredth of the requests, which a twentieth of the time can be.
+MOST_STEAL = 0.05
+
+
+def disturbance(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+    """Say why times measured in between are not those of the device; empty where nothing speaks against them.
+
+    Parameters
+    ----------
+    before, after : mapping
+        ``environment.state_facts()`` of the first worker's start and the last one's end. A fact that is
+        missing on this machine says nothing.
+    """
+    reasons = []
+    bits, bits_before = after.get("throttled"), before.get("throttled")
+    if isinstance(bits, int) and isinstance(bits_before, int):
+        seen = [
+            what
+            for bit, what in THROTTLED.items()
+            if bits >> bit & 1 or (bits & ~bits_before) >> (bit + SINCE_BOOT) & 1
+        ]
+        if seen:
+            reasons.append(f"the board reported {', '.join(seen)}")
+    ticks, ticks_before = after.get("cpu_time"), before.get("cpu_time")
+    if isinstance(ticks, Mapping) and isinstance(ticks_before, Mapping) and "steal" in ticks:
+        spent = {name: ticks[name] - ticks_before.get(name, 0) for name in ticks}
+        total = sum(spent.values())
+        if total > 0 and spent["steal"] > MOST_STEAL * total:
+            reasons.append(f"other guests took {spent['steal'] / total:.0%} of this machine's time")
+    return "; ".join(reasons)
