@@ -291,7 +291,7 @@ def _backends(
     available = {(HOST, name): probed[name] for name in candidates}
     for target in targets:
         found: Mapping[str, Availability] = probed
-        if target.executor["kind"] != "local":
+        if not target.shares_python:
             observer.stage(f"reaching {target.name}")
             found = _reach(target, executors[target.name])
         available.update(

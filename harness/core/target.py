@@ -46,6 +46,11 @@ class Target:
         """Its clock means nothing."""
         return bool(self.executor["kind"] == "emulated")
 
+    @property
+    def shares_python(self) -> bool:
+        """Its workers run in the very Python that the harness runs in."""
+        return set(self.executor) == {"kind"} and self.executor["kind"] == "local"
+
     def options(self) -> dict[str, Options]:
         """Both settings; the provider that is shipped is asserted in both."""
         parity = Options(

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from harness.core.target import Target
 from harness.executors.device import DeviceExecutor
-from harness.executors.link import LocalLink
+from harness.executors.link import Link, LocalLink
+from harness.executors.venv import VenvLink
 
 
 class LocalExecutor(DeviceExecutor):
@@ -16,9 +17,13 @@ class LocalExecutor(DeviceExecutor):
     Parameters
     ----------
     target : Target
+        ``executor`` may have ``python`` and ``requirements`` (see ``harness.executors.venv``).
     store : Path
         Folder with ``data/<sha256>.npy``.
     """
 
     def __init__(self, target: Target, store: Path) -> None:
-        super().__init__(LocalLink(str(store), [sys.executable]), store)
+        link: Link = LocalLink(str(store), [sys.executable])
+        if not target.shares_python:
+            link = VenvLink(target, store)
+        super().__init__(link, store)

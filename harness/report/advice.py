@@ -125,7 +125,7 @@ def _ready() -> list[str]:
             target = config.load_target(name)
         except HarnessError:
             continue  # `harness targets` says what is wrong with it
-        local = target.executor["kind"] == "local" and target.deploy.provider not in machine.INSTALL
+        local = target.shares_python and target.deploy.provider not in machine.INSTALL
         if local and all(backend in known for backend in target.backends):
             names.append(name)
     return names

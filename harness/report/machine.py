@@ -28,7 +28,7 @@ def targets_text() -> str:
     below: dict[int, list[str]] = {}
     known = plugins.catalogue(plugins.BACKENDS)
     targets, broken = _targets()
-    local = [target for target in targets.values() if target.executor["kind"] == "local"]
+    local = [target for target in targets.values() if target.shares_python]
     found = probe([name for name in dict.fromkeys(b for t in local for b in t.backends) if name in known])
     for name, target in targets.items():
         for backend in target.backends:
@@ -94,10 +94,12 @@ def _state(
     ask = ("next", f"harness doctor --target {name}")
     if target.name != name:
         return "emulated", [("why", f"it has no host (--host USER@BOARD): {target.name} stands in"), ask]
-    if target.executor["kind"] == "local":
+    if target.shares_python:
         availability = _availability(target, backend, found)
         state = "not here" if availability.reason else f"ready {availability.version}"
         return state, [("why", availability.reason), ("next", availability.install)]
+    if target.executor["kind"] == "local":
+        return "own Python", [ask]
     if target.executor["kind"] != "ssh":
         return target.executor["kind"], []
     hosts = ", ".join(target.executor["hosts"])

@@ -1,0 +1,152 @@
+"""A Python of a target's own on this machine: another interpreter, or a venv with pinned packages.
+
+So two versions of a runtime stand side by side as two targets. The venv holds what the target names and what
+that requires; the harness itself comes as a bundle on ``PYTHONPATH``.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from harness.cache import key_of, writing
+from harness.core.errors import ConfigurationError, Problem, TargetUnavailable
+from harness.core.target import Target
+from harness.executors.bundle import bundle
+from harness.executors.link import LocalLink
+
+#: Keys of ``[executor]``.
+KEYS = ("kind", "python", "requirements")
+#: A pip that does not end by then is ended.
+TIMEOUT_S = 1800.0
+LEAST_PYTHON = (3, 11)
+
+
+class VenvLink:
+    """See the module; ``target.executor`` has ``python``, a path, or ``requirements``, or both."""
+
+    ships = False
+    silence_s = None
+    slowdown = 1.0
+    room_byte = None
+    facts: Mapping[str, str] = {}
+
+    def __init__(self, target: Target, store: Path) -> None:
+        check(target)
+        self.store = str(store)
+        self._target, self._folder = target, store
+        self._made: LocalLink | None = None
+
+    def connect(self) -> None:
+        """Make the venv, where it is not in the cache."""
+        table = self._target.executor
+        python = str(table.get("python", sys.executable))
+        _refuse_old(python, self._target.name)
+        if wanted := table.get("requirements", ()):
+            python = str(venv(python, wanted, self._folder))
+        self._made = LocalLink(self.store, [python], {"PYTHONPATH": str(bundle(self._folder))})
+
+    @property
+    def _link(self) -> LocalLink:
+        assert self._made is not None, "connect() comes first"
+        return self._made
+
+    def command(self, module: str, *arguments: str) -> Sequence[str]:
+        """Start `module` in the target's Python."""
+        return self._link.command(module, *arguments)
+
+    def environment(self) -> Mapping[str, str]:
+        """Return the way to the bundle."""
+        return self._link.environment()
+
+    def lost(self, status: int) -> str:
+        """A child of this process cannot be lost."""
+        return ""
+
+    def close(self) -> None:
+        """There is nothing to let go."""
+
+
+def check(target: Target) -> None:
+    """Check the table ``[executor]`` of a local target.
+
+    Raises
+    ------
+    ConfigurationError
+        With every problem.
+    """
+    table = target.executor
+    problems = [
+        Problem(f"executor.{key}", f"unknown key; known: {', '.join(KEYS)}")
+        for key in table
+        if key not in KEYS
+    ]
+    if not isinstance(table.get("python", ""), str):
+        problems.append(Problem("executor.python", "is the path of a Python"))
+    wanted = table.get("requirements", [])
+    if not isinstance(wanted, list | tuple) or not all(isinstance(item, str) for item in wanted):
+        problems.append(Problem("executor.requirements", "is a list of packages, as pip takes them"))
+    if problems:
+        raise ConfigurationError(f"target {target.name}", tuple(problems))
+
+
+def venv(python: str, requirements: Sequence[str], store: Path) -> Path:
+    """Return the Python of a venv that has the packages, made once for what is in it.
+
+    Raises
+    ------
+    TargetUnavailable
+        A package cannot be had for that Python.
+    """
+    version = _ask(python, "import sys; print(sys.version)")
+    key = key_of({"what": "venv", "of": [os.path.realpath(python), version, list(requirements)]})
+    made = store / "venvs" / key[:16]
+    if not made.is_dir():
+        with writing(made.parent):
+            made.parent.mkdir(parents=True, exist_ok=True)
+            folder = Path(tempfile.mkdtemp(prefix=".tmp-", dir=made.parent))
+        try:
+            _run([python, "-m", "venv", "--without-pip", str(folder / "venv")], "no venv can be made")
+            inside = folder / "venv" / "bin" / "python"
+            pip = [sys.executable, "-m", "pip", "--python", str(inside), "install"]
+            options = ["--quiet", "--disable-pip-version-check", "--no-input"]
+            _run([*pip, *options, "numpy", *requirements], f"{', '.join(requirements)} cannot be installed")
+            (folder / "venv").rename(made)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+    return made / "bin" / "python"
+
+
+def _refuse_old(python: str, target: str) -> None:
+    found = _ask(python, "import sys; print(*sys.version_info[:2])")
+    if tuple(map(int, found.split())) < LEAST_PYTHON:
+        raise TargetUnavailable(
+            f"the Python of the target {target} is {found.replace(' ', '.')}, the oldest that will do is 3.11",
+            where=python, next_step="name another one in [executor] python",
+        )  # fmt: skip
+
+
+def _ask(python: str, text: str) -> str:
+    return _run([python, "-I", "-c", text], f"{python} is no Python that starts").strip()
+
+
+def _run(command: Sequence[str], what: str) -> str:
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False, stdin=subprocess.DEVNULL
+        )
+    except OSError as error:
+        raise TargetUnavailable(what, where=command[0], cause=error.strerror or str(error)) from error
+    except subprocess.TimeoutExpired as error:
+        raise TargetUnavailable(what, cause=f"it did not end within {TIMEOUT_S:g} s") from error
+    if done.returncode:
+        said = [line for line in done.stderr.splitlines() if line and not line.startswith("WARNING: ")]
+        raise TargetUnavailable(
+            what, cause="; ".join(said[-3:]), next_step="name versions that exist in [executor] requirements"
+        )
+    return done.stdout

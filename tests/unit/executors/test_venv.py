@@ -1,0 +1,69 @@
+"""Local targets with a Python of their own: what they may say, and what comes of it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness.core.errors import ConfigurationError, TargetUnavailable
+from harness.core.target import Target
+from harness.executors.local import LocalExecutor
+
+
+def executor(tmp_path: Path, **table: object) -> LocalExecutor:
+    return LocalExecutor(Target("own", "", ("onnxruntime",), {"kind": "local", **table}), tmp_path / "store")
+
+
+def program(tmp_path: Path, text: str) -> str:
+    path = tmp_path / "python"
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+def test_every_problem_at_once(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        executor(tmp_path, python=3, requirements="onnxruntime", hosts=["a"])
+    assert {problem.path for problem in caught.value.problems} == {
+        "executor.python", "executor.requirements", "executor.hosts",
+    }  # fmt: skip
+
+
+def test_another_python_finds_the_bundle(tmp_path: Path) -> None:
+    found = executor(tmp_path, python=sys.executable).probe(["onnxruntime"])
+    assert found["onnxruntime"].reason == ""
+    assert (tmp_path / "store" / "bundles").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [("echo 3 9", "is 3.9, the oldest that will do is 3.11"), ("exit 1", "no Python that starts")],
+)
+def test_a_python_that_will_not_do(tmp_path: Path, text: str, says: str) -> None:
+    with pytest.raises(TargetUnavailable, match=says):
+        executor(tmp_path, python=program(tmp_path, text)).probe(["onnxruntime"])
+
+
+def test_a_python_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(TargetUnavailable) as caught:
+        executor(tmp_path, python=str(tmp_path / "absent")).probe(["onnxruntime"])
+    assert caught.value.cause == "No such file or directory"
+
+
+def test_what_cannot_be_installed_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(TargetUnavailable) as caught:
+        executor(tmp_path, requirements=[str(tmp_path / "absent.whl")]).probe(["onnxruntime"])
+    assert "absent.whl" in caught.value.cause
+    assert not list((tmp_path / "store" / "venvs").iterdir())
+
+
+@pytest.mark.full
+def test_an_older_runtime_stands_beside_this_one(tmp_path: Path) -> None:
+    other = executor(tmp_path, requirements=["onnxruntime==1.23.2"])
+    assert other.probe(["onnxruntime"])["onnxruntime"].version == "1.23.2"
+    made = list((tmp_path / "store" / "venvs").iterdir())
+    again = executor(tmp_path, requirements=["onnxruntime==1.23.2"])
+    assert again.probe(["onnxruntime"])["onnxruntime"].version == "1.23.2"
+    assert list((tmp_path / "store" / "venvs").iterdir()) == made
