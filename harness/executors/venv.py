@@ -126,7 +126,7 @@ def _refuse_old(python: str, target: str) -> None:
     found = _ask(python, "import sys; print(*sys.version_info[:2])")
     if tuple(map(int, found.split())) < LEAST_PYTHON:
         raise TargetUnavailable(
-            f"the Python of the target {target} is {found.replace(' ', '.')}, the oldest that will do is 3.11",
+            f"the Python of the target {target} is {found.replace(' ', '.')}, the oldest to do is 3.11",
             where=python, next_step="name another one in [executor] python",
         )  # fmt: skip
 

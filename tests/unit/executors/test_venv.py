@@ -39,7 +39,7 @@ def test_another_python_finds_the_bundle(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "says"),
-    [("echo 3 9", "is 3.9, the oldest that will do is 3.11"), ("exit 1", "no Python that starts")],
+    [("echo 3 9", "is 3.9, the oldest to do is 3.11"), ("exit 1", "no Python that starts")],
 )
 def test_a_python_that_will_not_do(tmp_path: Path, text: str, says: str) -> None:
     with pytest.raises(TargetUnavailable, match=says):
