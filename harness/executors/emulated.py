@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from harness import worker
@@ -17,7 +17,7 @@ from harness.core.errors import ConfigurationError, Problem
 from harness.core.target import Target
 from harness.executors.bundle import bundle
 from harness.executors.device import DeviceExecutor
-from harness.executors.link import LocalLink
+from harness.executors.link import LocalLink, MadeLink
 from harness.executors.shared import SharedExecutor
 from harness.executors.userland import ARCHITECTURES, emulator, userland
 from harness.executors.wheels import requirements
@@ -54,22 +54,17 @@ class EmulatedExecutor(SharedExecutor):
         return self._devices[0].probe(names)
 
 
-class EmulatedLink:
+class EmulatedLink(MadeLink):
     """See ``EmulatedExecutor``."""
 
-    ships = False
-    silence_s = None
     slowdown = SLOWDOWN
-    room_byte = None
-    facts: Mapping[str, str] = {}
 
     def __init__(self, target: Target, store: Path) -> None:
         check(target)
-        self.store = str(store)
+        super().__init__(store)
         self._target, self._folder = target, store
-        self._local: LocalLink | None = None
 
-    def connect(self) -> None:
+    def make(self) -> LocalLink:
         """Make emulator and userland, where they are not in the cache."""
         table = self._target.executor
         machine, cpu = table["arch"], table["cpu"]
@@ -85,35 +80,12 @@ class EmulatedLink:
             path = [ours, root / "wheels", root / "usr" / "lib" / "python3" / "dist-packages"]
             folder = root / "usr" / "lib" / ARCHITECTURES[machine].libraries
             libraries = [folder / "blas", folder / "lapack"]
-        self._local = LocalLink(
-            self.store,
-            python,
-            {
-                "PYTHONPATH": os.pathsep.join(map(str, path)),
-                "LD_LIBRARY_PATH": os.pathsep.join(map(str, libraries)),
-                worker.PYTHON: json.dumps(python),
-            },
-        )
-
-    @property
-    def _made(self) -> LocalLink:
-        assert self._local is not None, "connect() comes first"
-        return self._local
-
-    def command(self, module: str, *arguments: str) -> Sequence[str]:
-        """Start `module` in the emulated Python."""
-        return self._made.command(module, *arguments)
-
-    def environment(self) -> Mapping[str, str]:
-        """Return the paths of the userland."""
-        return self._made.environment()
-
-    def lost(self, status: int) -> str:
-        """A child of this process cannot be lost."""
-        return ""
-
-    def close(self) -> None:
-        """There is nothing to let go."""
+        variables = {
+            "PYTHONPATH": os.pathsep.join(map(str, path)),
+            "LD_LIBRARY_PATH": os.pathsep.join(map(str, libraries)),
+            worker.PYTHON: json.dumps(python),
+        }
+        return LocalLink(self.store, python, variables)
 
 
 def check(target: Target) -> None:

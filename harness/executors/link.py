@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 from harness import worker
@@ -106,4 +108,46 @@ class LocalLink:
         return ""
 
     def close(self) -> None:
+        """There is nothing to let go."""
+
+
+class MadeLink(ABC):
+    """A Python on this machine that has to be made before programs start in it."""
+
+    ships = False
+    silence_s = None
+    slowdown = 1.0
+    room_byte = None
+    facts: Mapping[str, str] = {}
+
+    def __init__(self, store: Path) -> None:
+        self.store = str(store)
+        self._made: LocalLink | None = None
+
+    @abstractmethod
+    def make(self) -> LocalLink:
+        """Make it, where it is not in the cache; raises ``TargetUnavailable`` where it cannot be."""
+
+    def connect(self) -> None:
+        """Make it."""
+        self._made = self.make()
+
+    @property
+    def _link(self) -> LocalLink:
+        assert self._made is not None, "connect() comes first"
+        return self._made
+
+    def command(self, module: str, *arguments: str) -> Sequence[str]:
+        """Start `module` in that Python."""
+        return self._link.command(module, *arguments)
+
+    def environment(self) -> Mapping[str, str]:
+        """Return the variables that lead to its packages."""
+        return self._link.environment()
+
+    def lost(self, status: int) -> str:
+        """A child of this process cannot be lost."""
+        return ""
+
+    def close(self) -> None:  # noqa: B027 - right as it is for whatever is a file in the cache
         """There is nothing to let go."""

@@ -11,14 +11,14 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from harness.cache import key_of, writing
 from harness.core.errors import ConfigurationError, Problem, TargetUnavailable
 from harness.core.target import Target
 from harness.executors.bundle import bundle
-from harness.executors.link import LocalLink
+from harness.executors.link import LocalLink, MadeLink
 
 #: Keys of ``[executor]``.
 KEYS = ("kind", "python", "requirements")
@@ -27,49 +27,22 @@ TIMEOUT_S = 1800.0
 LEAST_PYTHON = (3, 11)
 
 
-class VenvLink:
+class VenvLink(MadeLink):
     """See the module; ``target.executor`` has ``python``, a path, or ``requirements``, or both."""
-
-    ships = False
-    silence_s = None
-    slowdown = 1.0
-    room_byte = None
-    facts: Mapping[str, str] = {}
 
     def __init__(self, target: Target, store: Path) -> None:
         check(target)
-        self.store = str(store)
+        super().__init__(store)
         self._target, self._folder = target, store
-        self._made: LocalLink | None = None
 
-    def connect(self) -> None:
+    def make(self) -> LocalLink:
         """Make the venv, where it is not in the cache."""
         table = self._target.executor
         python = str(table.get("python", sys.executable))
         _refuse_old(python, self._target.name)
         if wanted := table.get("requirements", ()):
             python = str(venv(python, wanted, self._folder))
-        self._made = LocalLink(self.store, [python], {"PYTHONPATH": str(bundle(self._folder))})
-
-    @property
-    def _link(self) -> LocalLink:
-        assert self._made is not None, "connect() comes first"
-        return self._made
-
-    def command(self, module: str, *arguments: str) -> Sequence[str]:
-        """Start `module` in the target's Python."""
-        return self._link.command(module, *arguments)
-
-    def environment(self) -> Mapping[str, str]:
-        """Return the way to the bundle."""
-        return self._link.environment()
-
-    def lost(self, status: int) -> str:
-        """A child of this process cannot be lost."""
-        return ""
-
-    def close(self) -> None:
-        """There is nothing to let go."""
+        return LocalLink(self.store, [python], {"PYTHONPATH": str(bundle(self._folder))})
 
 
 def check(target: Target) -> None:
