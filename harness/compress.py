@@ -113,6 +113,7 @@ def rebuild(
         known = json.loads(path.read_text())
         lineage, name, runtime = known["lineage"], known["variant"], known["lineage"]["runtime"]
         where, recipe, formats = Path(known["validation"]), tuple(lineage["recipe"]), tuple(known["files"])
+        written_as = lineage["name"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(
             "this is no card of a variant", where=str(path), cause=f"{type(error).__name__}: {error}",
@@ -125,8 +126,10 @@ def rebuild(
             f"the model has the hash {now[0][1][:12]}…, the card's was {lineage['model'][0][1][:12]}…",
             where=str(folder / validation.model.file), next_step="put the old model back",
         )  # fmt: skip
-    made = _make(validation, folder, file, name, recipe, out, formats, runtime, told, before=known)
-    return made
+    # The TFLite file holds the name under which it was made.
+    named = validation.model.model_copy(update={"name": written_as})
+    validation = validation.model_copy(update={"model": named})
+    return _make(validation, folder, file, name, recipe, out, formats, runtime, told, before=known)
 
 
 def _make(

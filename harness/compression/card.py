@@ -188,7 +188,7 @@ def notes(card: Mapping[str, Any]) -> list[str]:
     if speed and speed["ci_high"] < 1:
         said.append(
             f"slower than float32 on ONNX Runtime: {speed['speed_up']:.2f} times its speed "
-            f"[{speed['ci_low']:.2f}, {speed['ci_high']:.2f}]; the runtime does not fold it"
+            f"[{speed['ci_low']:.2f}, {speed['ci_high']:.2f}]"
         )
     if layers := card["tflite"].get("float_layers"):
         said.append(f"computed in float in the TFLite file: {', '.join(layers)}")

@@ -33,7 +33,9 @@ from harness.data.sets import PreparedData
 
 #: Beside the files of an artifact.
 NOTE = "lineage.json"
-TOOLS = ("onnx", "onnxruntime", "numpy", "flatbuffers", "deployment-validation-harness")
+TOOLS = (
+    "onnx", "onnxruntime", "numpy", "scipy", "scikit-learn", "flatbuffers", "deployment-validation-harness",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +130,10 @@ class Workshop:
             name, table, lineage, data
         )
         if "tflite" in formats:
-            written = {**lineage, "format": "tflite", "runtime": self._runtime}
+            # The file holds the model's name; the ONNX file does not.
+            written = {
+                **lineage, "format": "tflite", "runtime": self._runtime, "name": self._validation.model.name,
+            }  # fmt: skip
             try:
                 artifacts["tflite"] = self._recall(name, written) or self._make_tflite(
                     name, table, written, artifacts["onnx"]
@@ -166,7 +171,7 @@ class Workshop:
             **facts,
             "steps": self._noted(artifacts["onnx"]).get("report", []),
             "tflite": self._noted(artifacts["tflite"]).get("held", {}) if "tflite" in artifacts else {},
-            "lineage": {**lineage, "runtime": self._runtime},
+            "lineage": {**lineage, "runtime": self._runtime, "name": self._validation.model.name},
         }
         return {**found, "notes": card.notes(found)}
 

@@ -47,6 +47,19 @@ def test_a_card_gives_the_same_bytes_in_another_cache(harness: Shell, tiny: Path
         assert sha256_file(harness.folder / "made" / name) == sha256_file(harness.folder / "again" / name)
 
 
+def test_two_models_of_one_content_and_two_names(harness: Shell, tiny: Path, model: MakeModel) -> None:
+    # The TFLite file holds the model's name: neither the cache nor a rebuild may take one for the other.
+    other = model(('name = "tiny"', 'name = "other"'))
+    for folder, out in ((tiny, "a"), (other, "b")):
+        assert harness("compress", folder, "--recipe", "int8", "-o", out).code == 0
+    files = [harness.folder / out / "int8.tflite" for out in ("a", "b")]
+    assert sha256_file(files[0]) != sha256_file(files[1])
+    elsewhere = {"HARNESS_CACHE": str(harness.folder / "other-cache")}
+    ended = harness("compress", tiny, "--from", "b/card.json", "-o", "again", env=elsewhere)
+    assert ended.code == 0, ended.err
+    assert sha256_file(harness.folder / "again" / "int8.tflite") == sha256_file(files[1])
+
+
 def test_steps_that_were_made_are_not_made_again(harness: Shell, tiny: Path) -> None:
     (harness.folder / "one.toml").write_text(RECIPE)
     (harness.folder / "two.toml").write_text(RECIPE.replace('"quantize"', '"quantize", calibration = "mse"'))
