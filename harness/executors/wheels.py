@@ -28,7 +28,7 @@ def requirements(target: Target) -> list[str]:
     if named is not None:
         return list(named)
     wanted = ["numpy", *(RUNTIMES.get(backend, "") for backend in target.backends)]
-    return [f"{name}=={version(name)}" if _installed(name) else name for name in wanted if name]
+    return [f"{name}=={version(name)}" if is_installed(name) else name for name in wanted if name]
 
 
 def _installed(name: str) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from harness import config, environment, plugins
@@ -14,6 +13,7 @@ from harness.checks import check_targets
 from harness.core.contracts import Availability
 from harness.core.errors import HarnessError
 from harness.core.target import Target
+from harness.executors.wheels import is_installed
 from harness.probe import probe
 
 #: Below this a default run does not fit.
@@ -66,7 +66,7 @@ def doctor_text(results: Path) -> tuple[str, bool]:
         else:
             lines.append(f"runtime   {name:<14}{availability.version}  {', '.join(availability.devices)}")
     for one, other in CLASHING:
-        if _installed(one) and _installed(other):
+        if is_installed(one) and is_installed(other):
             wrong.append(
                 f"{one} and {other} are both installed and overwrite each other's files\n"
                 f"  next   pip uninstall {one} {other}, then install one of them"
@@ -134,14 +134,6 @@ INSTALL = {
     "CUDAExecutionProvider": "a machine with an NVIDIA GPU, and in an environment of its own: "
     "pip install 'deployment-validation-harness[cuda]'",
 }
-
-
-def _installed(name: str) -> bool:
-    try:
-        version(name)
-    except PackageNotFoundError:
-        return False
-    return True
 
 
 def _folder_problems(folder: Path) -> list[str]:
