@@ -31,7 +31,8 @@ def requirements(target: Target) -> list[str]:
     return [f"{name}=={version(name)}" if is_installed(name) else name for name in wanted if name]
 
 
-def _installed(name: str) -> bool:
+def is_installed(name: str) -> bool:
+    """Whether the distribution is installed in this Python."""
     try:
         version(name)
     except PackageNotFoundError:
