@@ -163,13 +163,14 @@ class TargetTable(Table):
     deploy: DeployTable = DeployTable()
     max_samples: Size | None = None
     disk_mb: Size = 2000
+    for_runtime: str = "litert"
     without_host: str = ""
 
     def to_target(self, name: str) -> Target:
         """The frozen target."""
         return Target(
             name, self.description, self.backends, dict(self.executor),
-            Options(**self.deploy.model_dump()), self.max_samples, self.disk_mb,
+            Options(**self.deploy.model_dump()), self.max_samples, self.disk_mb, self.for_runtime,
         )  # fmt: skip
 
 

@@ -13,7 +13,8 @@ from typing import Any, Protocol
 from harness import budget, checks, config, plugins
 from harness.cache import Cache
 from harness.compression import model_file
-from harness.compression.recipe import Workshop
+from harness.compression.export.kinds import RUNTIMES
+from harness.compression.recipe import Variant, Workshop
 from harness.core.contracts import Availability, Executor, Suite
 from harness.core.errors import ModelError, TargetUnavailable, UsageError
 from harness.core.job import Event
@@ -192,10 +193,16 @@ def _prepare(
     observer.stage(f"making {', '.join(made)}")
     needed = [fmt for target in targets for backend in target.backends for fmt in formats[backend][:1]]
     built = workshop.build(made, needed, data)
+    for_runtime: dict[str, Sequence[Variant]] = {
+        runtime: workshop.writing_for(runtime).build(made, needed, data)
+        for runtime in RUNTIMES[1:]  # the first is what the workshop writes for
+        if any(target.for_runtime == runtime for target in targets)
+    }
 
     given = Ingredients(
         validation=validation, targets=targets, variants=built, asked=variants, suites=suites,
         formats=formats, available=available, data=data, inputs=info.inputs, outputs=info.outputs,
+        for_runtime=for_runtime,
     )  # fmt: skip
     plan = make_plan(given)
     seconds = budget.estimate(plan, cache).seconds

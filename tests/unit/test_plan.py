@@ -115,6 +115,16 @@ def test_the_reference_comes_first_and_the_float_model_before_the_others() -> No
     assert all(batch.data.keys() == {case.data for case in batch.cases} for batch in plan.batches)
 
 
+def test_a_target_gets_the_files_that_are_written_for_its_runtime() -> None:
+    older = replace(variant("int8", "onnx", "tflite"), artifacts={"tflite": artifact("int8-older", "tflite")})
+    old = replace(target("old", "tflite"), for_runtime="tflite-2.14")
+    plan = make_plan(
+        given(targets=(target("new", "tflite"), old), asked=("int8",), for_runtime={"tflite-2.14": (older,)})
+    )
+    opened = {batch.target: batch.artifact.path.name for batch in plan.batches}
+    assert opened == {HOST: "int8.onnx", "new": "int8.tflite", "old": "int8-older.tflite"}
+
+
 def test_the_float_model_is_the_reference_of_a_variant_that_is_asked_for_alone() -> None:
     assert names(make_plan(given(asked=("int8",)))) == [
         (HOST, "onnxruntime", "float32", "onnx"), (HOST, "onnxruntime", "int8", "onnx"),
