@@ -221,7 +221,11 @@ def _batch(
         artifact=artifact or next(iter(variant.artifacts.values())),
         options=target.options(),
         preprocess=given.data.preprocess,
-        data={prepared.info.name: prepared.ref for prepared in given.data.sets if prepared.info.name in used},
+        data={  # a device reads no more than it may: the rest need not be shipped, nor hashed on it
+            prepared.info.name: prepared.at_most(target.max_samples)
+            for prepared in given.data.sets
+            if prepared.info.name in used
+        },
         cases=cases,
     )
 
