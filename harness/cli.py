@@ -138,7 +138,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Find what is wrong with this machine, or with a target.",
     )
     doctor.add_argument("--target", metavar="T", default="", help="a target, by name")
-    doctor.add_argument("--host", metavar="USER@BOARD,…", default=os.environ.get("HARNESS_HOST", ""),
+    doctor.add_argument("--host", metavar="USER@BOARD,…",
                         help="its boards, where it is reached over ssh")  # fmt: skip
     _add_results(doctor)
     doctor.set_defaults(command=_doctor)
@@ -323,7 +323,12 @@ def _doctor(arguments: argparse.Namespace) -> int:
         from harness.prepare import Request
         from harness.report import doctor
 
-        text, healthy = doctor.target_text(arguments.target, Request.of(host=arguments.host).hosts)
+        host = os.environ.get("HARNESS_HOST", "") if arguments.host is None else arguments.host
+        text, healthy = doctor.target_text(arguments.target, Request.of(host=host).hosts)
+    elif arguments.host:
+        raise UsageError(
+            f"--host {arguments.host} belongs to a target", next_step="harness doctor --target T --host …"
+        )
     else:
         from harness.report import machine
 

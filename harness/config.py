@@ -6,7 +6,7 @@ import difflib
 import json
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -291,6 +291,25 @@ def target_files() -> dict[str, Path]:
     for folder in target_folders():
         for path in sorted(folder.glob("*.toml")):
             found.setdefault(path.stem, path)
+    return found
+
+
+def load_targets(names: Iterable[str], hosts: tuple[str, ...] = ()) -> tuple[Target, ...]:
+    """Read targets by name, each once.
+
+    Raises
+    ------
+    UsageError
+        One is unknown, or there are hosts and none of the targets is reached over ssh.
+    """
+    found = tuple(load_target(name, hosts) for name in dict.fromkeys(names))
+    if hosts and not any(target.executor["kind"] == "ssh" for target in found):
+        raise UsageError(
+            f"no target takes the host {', '.join(hosts)}",
+            where="--host, HOST= or HARNESS_HOST",
+            cause=f"{', '.join(target.name for target in found)}: none of them is reached over ssh",
+            next_step="leave the host out, or name a target that is reached over ssh: --target raspberrypi",
+        )
     return found
 
 

@@ -157,7 +157,7 @@ def _prepare(
         file = config.validation_file(request.model).resolve()
         validation, folder = config.load_validation(request.model)
         checks.check_validation(validation, config.validation_file(request.model))
-        targets = tuple(config.load_target(name, request.hosts) for name in dict.fromkeys(request.targets))
+        targets = config.load_targets(request.targets, request.hosts)
     else:
         file = Path(stored["validation_path"])
         validation, folder = (
