@@ -74,6 +74,8 @@ def _parser() -> argparse.ArgumentParser:
     validate.add_argument("--resume", metavar="RUN", help="go on with a run that was cut")
     validate.add_argument("--wait", metavar="30m", default=os.environ.get("HARNESS_WAIT", ""),
                           help="queue so long for a board that somebody else holds: 90s, 3m, 1h")  # fmt: skip
+    validate.add_argument("--release", action="store_true",
+                          help="demand real hardware: what emulation cannot answer was not run")  # fmt: skip
     validate.add_argument("--json", action="store_true", help="print the outcome as JSON")
     validate.set_defaults(command=_validate)
 
@@ -191,12 +193,16 @@ def _request(arguments: argparse.Namespace) -> Request:
         for name, variable in SELECTION.items()
         for given in [getattr(arguments, name)]
     }
-    return Request.of(**asked, results=arguments.results, wait=getattr(arguments, "wait", ""))
+    return Request.of(
+        **asked, results=arguments.results, wait=getattr(arguments, "wait", ""),
+        release=getattr(arguments, "release", False),
+    )  # fmt: skip
 
 
 def _refuse_another_selection(arguments: argparse.Namespace) -> None:
     """A run that goes on keeps what it was asked for."""
     given = [f"--{name}" for name in SELECTION if getattr(arguments, name) is not None]
+    given += ["--release"] * arguments.release
     if given:
         raise UsageError(
             f"--resume goes on with what the run was asked for; {', '.join(given)} would change it",

@@ -48,6 +48,8 @@ class Request:
     budget_s : float, optional
     wait_s : float
         How long to queue for a board that somebody else holds.
+    release : bool
+        What emulation cannot answer was not run, instead of not applicable.
     """
 
     targets: tuple[str, ...] = ("cpu",)
@@ -58,6 +60,7 @@ class Request:
     results: Path = Path("results")
     budget_s: float | None = None
     wait_s: float = 0.0
+    release: bool = False
 
     @classmethod
     def of(
@@ -71,6 +74,7 @@ class Request:
         results: str | Path = "",
         budget: str = "",
         wait: str = "",
+        release: bool = False,
     ) -> Request:
         """Read the texts of a command line; an empty one takes the default.
 
@@ -88,6 +92,7 @@ class Request:
             results=Path(results or "results"),
             budget_s=parse_seconds(budget, "budget") if budget else None,
             wait_s=parse_seconds(wait, "time to wait") if wait else 0.0,
+            release=release,
         )
 
 
@@ -182,7 +187,10 @@ def _prepare(
     workshop = Workshop(validation, folder, cache, told=observer.stage)
     for target in targets:
         if target.emulated:
-            observer.note(f"{target.name} is emulated here ({target.description}): its times say nothing")
+            observer.note(
+                f"{target.name} is emulated here ({target.description}): its times say nothing"
+                + ", and a release demands real hardware" * request.release
+            )
     observer.stage("looking at what can run")
     for target in (*targets, Target(HOST, "the reference", ())):
         executors[target.name] = make_executor(target, cache.folder, request.wait_s)
@@ -221,6 +229,7 @@ def _prepare(
         "variants": list(variants),
         "budget_s": request.budget_s,
         "emulated": [target.name for target in targets if target.emulated],
+        "release": request.release,
         "model": {
             "name": validation.model.name,
             "task": validation.model.task,
