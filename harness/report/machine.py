@@ -13,6 +13,7 @@ from harness.checks import check_targets
 from harness.core.contracts import Availability
 from harness.core.errors import HarnessError
 from harness.core.target import Target
+from harness.executors.venv import lacking_gpu
 from harness.executors.wheels import is_installed
 from harness.probe import probe
 
@@ -99,7 +100,8 @@ def _state(
         state = "not here" if availability.reason else f"ready {availability.version}"
         return state, [("why", availability.reason), ("next", availability.install)]
     if target.executor["kind"] == "local":
-        return "own Python", [ask]
+        reason = lacking_gpu(target)
+        return ("not here", [("why", reason)]) if reason else ("own Python", [ask])
     if target.executor["kind"] != "ssh":
         return target.executor["kind"], []
     hosts = ", ".join(target.executor["hosts"])
