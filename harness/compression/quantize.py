@@ -112,7 +112,7 @@ def quantize(model: onnx.ModelProto, calibration: Iterable[Feeds], options: Mapp
     quantizer.quantize_model()
     quantizer.model.topological_sort()
     result = tidy(quantizer.model.model)
-    quantized, in_float = _count(result)
+    quantized, in_float = count_operators(result)
     report = {
         **sizes(model, result),
         "calibration_feeds": count,
@@ -251,7 +251,7 @@ def _tensors_data(ranges: Mapping[str, Range]) -> TensorsData:
     return TensorsData(CalibrationMethod.MinMax, data)
 
 
-def _count(model: onnx.ModelProto) -> tuple[dict[str, int], dict[str, int]]:
+def count_operators(model: onnx.ModelProto) -> tuple[dict[str, int], dict[str, int]]:
     """Count the nodes by operator between a DequantizeLinear and a QuantizeLinear, and those that are not."""
     makers = {name: node.op_type for node in model.graph.node for name in node.output}
     users = {name: node.op_type for node in model.graph.node for name in node.input}
