@@ -63,8 +63,8 @@ class Remaining:
 
     Guesses of one suite and variant on one target are wrong by the same factor, and so is what was remembered
     of it (the machine is busier than it was), but not by that of the guesses: they learn apart. Under
-    emulation float takes several times as long as int8. Before the first job of its kind has ended, a guess takes the
-    factor of the other variants there, then that of its suite on the targets that were there before.
+    emulation float takes several times as long as int8. Before the first job of its kind has ended, a guess
+    takes the factor of the other variants there, then that of its suite on the targets that were before.
 
     Parameters
     ----------

@@ -61,6 +61,10 @@ class Cache:
         with writing(path):
             write_atomically(path, json.dumps(value, sort_keys=True).encode())
 
+    def forget(self, key: str) -> None:
+        """Drop what was noted under `key`."""
+        (self.folder / "index" / f"{key}.json").unlink(missing_ok=True)
+
     def array_path(self, sha256: str) -> Path:
         """Where the array file of that hash lies."""
         return self.folder / "data" / f"{sha256}.npy"

@@ -153,7 +153,8 @@ def _make(
             raise UnsupportedOperator(variant.refused[fmt])
     wanted = {fmt: artifact for fmt, artifact in variant.artifacts.items() if not formats or fmt in formats}
     if before is not None:
-        card.check_rebuilt(before, {fmt: artifact.sha256 for fmt, artifact in wanted.items()})
+        hashes = {fmt: artifact.sha256 for fmt, artifact in wanted.items()}
+        card.check_rebuilt(before, hashes, variant.card["lineage"])
     told("comparing class by class")
     whole = {
         **variant.card,
@@ -192,9 +193,10 @@ def _same_calibration(
 
 
 def _classes(float32: Variant, variant: Variant, desk: Desk) -> list[dict[str, Any]]:
-    """Loss of each class on the clean test data, as ONNX Runtime computes it here; none without labels."""
+    """Loss of each class on clean test data, as ONNX Runtime has it; none without labels or ONNX file."""
     data = desk.data
-    if data.labels is None or desk.validation.model.task != "classification":
+    runs = all("onnx" in each.artifacts for each in (float32, variant))
+    if data.labels is None or desk.validation.model.task != "classification" or not runs:
         return []
     labels, rows = np.asarray(data.labels), desk.test_rows()
     base, right = (

@@ -87,7 +87,7 @@ class SearchTable(Table):
         {"pass": "cluster", "k": 4},
         {"pass": "cluster", "k": 2},
     )
-    minimise: Literal["bytes", "gzip"] = "gzip"
+    minimise: Literal["bytes", "gzip"] = "bytes"
     holdout: Annotated[float, Field(gt=0, lt=1)] = 0.5
 
 

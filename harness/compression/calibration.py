@@ -6,7 +6,9 @@ feed; fed in portions, they add bins without bound where a later feed reaches fu
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import MappingProxyType
 
 import numpy as np
 import onnx
@@ -145,7 +147,11 @@ METHODS: Mapping[str, Callable[[Histogram], Range]] = {
 
 
 def activation_ranges(
-    model: onnx.ModelProto, calibration: Iterable[Feeds], method: str, operators: Iterable[str]
+    model: onnx.ModelProto,
+    calibration: Iterable[Feeds],
+    method: str,
+    operators: Iterable[str],
+    by_tensor: Mapping[str, str] = MappingProxyType({}),
 ) -> tuple[dict[str, Range], int]:
     """Run the float model on calibration data.
 
@@ -159,6 +165,8 @@ def activation_ranges(
         A key of ``METHODS``.
     operators : iterable of str
         The tensors around these operators are wanted.
+    by_tensor : mapping
+        Of tensors that have a method of their own.
 
     Returns
     -------
@@ -172,9 +180,17 @@ def activation_ranges(
     DataError
         There are no feeds, one does not fit the model, or all values of all feeds are the same.
     ModelError
-        An activation is not finite.
+        An activation is not finite, or `by_tensor` names none.
     """
-    names = _activations(model, frozenset(operators))
+    names = activations(model, operators)
+    for name in sorted(set(by_tensor) - set(names)):
+        near = difflib.get_close_matches(name, names, n=1)
+        raise ModelError(
+            f"there is no activation {name!r} to calibrate",
+            where="quantize.calibration_by_tensor",
+            next_step=f"did you mean {near[0]!r}?" if near else f"activations: {', '.join(names)}",
+        )
+    methods = {name: by_tensor.get(name, method) for name in names}
     probe = onnx.ModelProto()
     probe.CopyFrom(model)
     del probe.graph.output[:]
@@ -195,17 +211,17 @@ def activation_ranges(
                     cause="values far beyond those that the model was trained on",
                     next_step="check the preprocessing of the calibration data",
                 )
-            histograms[name].add(value, count=method != "minmax")
+            histograms[name].add(value, count=methods.get(name, method) != "minmax")
     _refuse_nothing(count, [histograms[name] for name in inputs])
-    return {name: METHODS[method](histograms[name]) for name in names}, count
+    return {name: METHODS[methods[name]](histograms[name]) for name in names}, count
 
 
-def _activations(model: onnx.ModelProto, operators: frozenset[str]) -> list[str]:
+def activations(model: onnx.ModelProto, operators: Iterable[str]) -> list[str]:
     """Name the computed float tensors around the operators, in the order of the graph."""
-    graph = model.graph
+    graph, wanted = model.graph, frozenset(operators)
     kinds = {v.name: v.type.tensor_type.elem_type for v in [*graph.value_info, *graph.input, *graph.output]}
     constants = {tensor.name for tensor in graph.initializer}
-    around = (n for node in graph.node if node.op_type in operators for n in [*node.input, *node.output])
+    around = (n for node in graph.node if node.op_type in wanted for n in [*node.input, *node.output])
     return list(
         dict.fromkeys(n for n in around if n not in constants and kinds.get(n) == onnx.TensorProto.FLOAT)
     )

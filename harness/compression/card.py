@@ -6,6 +6,7 @@ import gzip
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,22 @@ WEIGHTED = frozenset({
 })  # fmt: skip
 
 
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """Weights of one layer.
+
+    Parameters
+    ----------
+    values : ndarray
+        What the layer multiplies: unpacked and dequantized.
+    stored : ndarray
+        The integers behind them; without any, ``values``.
+    """
+
+    values: Array
+    stored: Array
+
+
 def describe(
     variant: onnx.ModelProto, reference: onnx.ModelProto, calibration: Iterable[Feeds]
 ) -> dict[str, Any]:
@@ -41,24 +58,25 @@ def describe(
     Returns
     -------
     dict
-        ``parameters``, ``sparsity`` (share of zeros among the weights), ``bits_per_weight`` (bits of all
-        constants in the file for each weight that the model multiplies), ``layers`` (see ``_layers``),
-        ``operators`` (kind to count), ``speed`` (a paired ratio to the float model on this machine, with its
-        interval).
+        ``parameters`` (weights and biases, unpacked; no scales and zero points), ``sparsity`` (share of
+        zeros among the weights), ``bits_per_weight`` (bits of all constants in the file for each weight that
+        the model multiplies), ``layers`` (see ``_layers``), ``operators`` (kind to count), ``speed`` (a
+        paired ratio to the float model on this machine, with its interval).
     """
     before, after = weights_of(reference), weights_of(variant)
-    zeros = sum(int(values.size - np.count_nonzero(values)) for values in after.values())
-    count = sum(values.size for values in after.values())
+    zeros = sum(int(each.values.size - np.count_nonzero(each.values)) for each in after.values())
+    count = sum(each.values.size for each in after.values())
+    names = {node.name: node.output[0] for node in reference.graph.node}
     stored = sum(_byte(tensor) for tensor in variant.graph.initializer)
     feeds = iter(calibration)
     first = next(feeds, None)
     outputs = output_sqnr_db(reference, variant, [first, *feeds] if first is not None else [])
     return {
-        "parameters": sum(int(value.size) for value in initializers(variant).values()),
+        "parameters": count_parameters(variant),
         "weights": count,
         "sparsity": zeros / count if count else 0.0,
         "bits_per_weight": 8 * stored / count if count else 0.0,
-        "layers": _layers(variant, before, after, outputs),
+        "layers": _layers(variant, before, after, outputs, names),
         "operators": dict(sorted(Counter(node.op_type for node in variant.graph.node).items())),
         "speed": measure_speed_up(reference, variant, first) if first is not None else {},
     }
@@ -66,57 +84,85 @@ def describe(
 
 def _layers(
     variant: onnx.ModelProto,
-    before: Mapping[str, Array],
-    after: Mapping[str, Array],
+    before: Mapping[str, Weights],
+    after: Mapping[str, Weights],
     outputs: Mapping[str, float | None],
+    names: Mapping[str, str],
 ) -> list[dict[str, Any]]:
     """One entry a weighted layer, in the order of the graph.
 
-    ``weights``, ``sparsity``, ``unique_weights`` are of the weights that the layer multiplies, unpacked;
-    ``weight_sqnr_db`` compares them with the float model's (absent where the shape changed or they are
-    integers), ``output_sqnr_db`` the layer's output on calibration data (null: nothing was lost).
+    ``weights``, ``sparsity`` are of the weights that the layer multiplies, unpacked; ``unique_weights`` of
+    the integers where it has some; ``weight_sqnr_db`` compares them with the float model's (absent where the
+    shape changed), ``output_sqnr_db`` the layer's output on calibration data (null: nothing was lost).
     """
     found = []
     for node in variant.graph.node:
         if node.op_type not in WEIGHTED or node.name not in after:
             continue
-        values = after[node.name]
+        values = after[node.name].values
         entry: dict[str, Any] = {
             "layer": node.name,
             "operator": node.op_type,
             "shape": list(values.shape),
             "weights": int(values.size),
             "sparsity": float(1 - np.count_nonzero(values) / values.size),
-            "unique_weights": int(np.unique(values).size),
+            "unique_weights": int(np.unique(after[node.name].stored).size),
         }
-        exact = before.get(node.name)
-        if exact is not None and exact.shape == values.shape and "Integer" not in node.op_type:
+        exact = before[node.name].values if node.name in before else None
+        if exact is not None and exact.ndim == 2 and exact.shape != values.shape:
+            exact = exact.T  # a Gemm that became a MatMul
+        if exact is not None and exact.shape == values.shape:
             entry["weight_sqnr_db"] = sqnr_db(exact, values)
-        if node.output[0] in outputs:
-            entry["output_sqnr_db"] = outputs[node.output[0]]
+        # The node's own output where it has a Relu in its rounding; else that of the float layer.
+        made = [name for name in (node.output[0], names.get(node.name, "")) if name in outputs]
+        if made:
+            entry["output_sqnr_db"] = outputs[made[0]]
         found.append(entry)
     return found
 
 
-def weights_of(model: onnx.ModelProto) -> dict[str, Array]:
-    """Weights that each layer multiplies, by the layer's name: unpacked and dequantized."""
+def weights_of(model: onnx.ModelProto) -> dict[str, Weights]:
+    """Weights of each layer, by the layer's name."""
     dense = expand(model)
     constants = initializers(dense)
     makers = {name: node for node in dense.graph.node for name in node.output}
-    found: dict[str, Array] = {}
+    found: dict[str, Weights] = {}
     for node in dense.graph.node:
         if node.op_type not in WEIGHTED:
             continue
         name = node.input[1]
         maker = makers.get(name)
-        if name in constants:
-            values = constants[name]
-            if node.op_type.endswith("Integer") and len(node.input) > 3 and node.input[3] in constants:
-                values = values.astype(np.int32) - constants[node.input[3]].astype(np.int32)
-            found[node.name] = values
+        if name in constants and node.op_type.endswith("Integer"):
+            zero = constants[node.input[3]] if len(node.input) > 3 else np.zeros((), np.uint8)
+            steps = constants[name].astype(np.int32) - zero.astype(np.int32)
+            # The pass ``dynamic`` multiplies by the scale behind the sum.
+            found[node.name] = Weights(steps * constants[_dynamic_scale(name)], constants[name])
+        elif name in constants:
+            found[node.name] = Weights(constants[name], constants[name])
         elif maker is not None and maker.op_type == "DequantizeLinear" and maker.input[0] in constants:
-            found[node.name] = _dequantized(maker, constants)
+            found[node.name] = Weights(_dequantized(maker, constants), constants[maker.input[0]])
     return found
+
+
+def count_parameters(model: onnx.ModelProto) -> int:
+    """Count weights and biases, unpacked; scales, zero points and shapes do not count."""
+    dense = expand(model)
+    steps: set[str] = set()
+    for node in dense.graph.node:
+        if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
+            steps.update(node.input[1:])
+        elif node.op_type.endswith("Integer"):
+            steps.update([*node.input[2:], _dynamic_scale(node.input[1])])
+    return sum(
+        int(value.size)
+        for name, value in initializers(dense).items()
+        if name not in steps and value.dtype != np.int64
+    )
+
+
+def _dynamic_scale(weight: str) -> str:
+    """Name of the scale of an integer weight, as ONNX Runtime's quantizer gives it."""
+    return weight.removesuffix("_quantized") + "_scale"
 
 
 def _dequantized(node: onnx.NodeProto, constants: Mapping[str, Array]) -> Array:
@@ -203,8 +249,15 @@ def gzip_byte(data: bytes) -> int:
     return len(gzip.compress(data, 9, mtime=0))
 
 
-def check_rebuilt(card: Mapping[str, Any], made: Mapping[str, str]) -> None:
+def check_rebuilt(card: Mapping[str, Any], made: Mapping[str, str], lineage: Mapping[str, Any]) -> None:
     """Check that what was made from a card's lineage has the hashes that the card tells.
+
+    Parameters
+    ----------
+    card : mapping
+    made : mapping of format to sha256
+    lineage : mapping
+        Of what was made now.
 
     Raises
     ------
@@ -216,6 +269,16 @@ def check_rebuilt(card: Mapping[str, Any], made: Mapping[str, str]) -> None:
             raise ModelError(
                 f"the {fmt} file has the hash {made[fmt][:12]}…, the card tells {file['sha256'][:12]}…",
                 where=card["variant"],
-                cause="another version of a tool of the lineage, or another kind of processor",
-                next_step="compare the card's lineage.tools with pip list",
+                cause=_difference(card["lineage"], lineage) or "nothing that the lineage knows of differs",
+                next_step="install those versions, or rebuild it on such a processor",
             )
+
+
+def _difference(then: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """Say what of two lineages can make other bytes."""
+    old, new = ({**each.get("tools", {}), "processor": each.get("processor")} for each in (then, now))
+    return "; ".join(
+        f"{key} was {old.get(key)}, is {new.get(key)}"
+        for key in sorted({*old, *new})
+        if old.get(key) != new.get(key)
+    )

@@ -80,6 +80,7 @@ def dynamic(model: onnx.ModelProto, calibration: Iterable[Feeds], options: Mappi
     )
     quantizer.quantize_model()
     result = tidy(quantizer.model.model)
+    _keep_names(model, result)
     kinds = Counter(node.op_type for node in result.graph.node)
     quantized = {_MADE[kind]: kinds[kind] for kind in sorted(_MADE) if kinds[kind]}
     if not quantized:
@@ -92,6 +93,16 @@ def dynamic(model: onnx.ModelProto, calibration: Iterable[Feeds], options: Mappi
     left = {kind: kinds[kind] for kind in (*_MADE.values(), "Gemm", "LSTM", "GRU") if kinds[kind]}
     report = {**sizes(model, result), "options": asdict(settings), "quantized": quantized, "float": left}
     return PassResult(result, report)
+
+
+def _keep_names(before: onnx.ModelProto, after: onnx.ModelProto) -> None:
+    """Call each integer layer as the float layer that it was, which a Gemm is not by then."""
+    gemms = {node.name for node in before.graph.node if node.op_type == "Gemm"}
+    for node in after.graph.node:
+        if node.op_type in _MADE:
+            name = node.name.removesuffix("_quant")
+            gemm = name.removesuffix("_MatMul")
+            node.name = gemm if gemm in gemms else name
 
 
 def _problems(table: Mapping[str, Any]) -> Problems:

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     import numpy as np
     import onnx
 
+    from harness.compression.export import TfliteExport
+
 Feeds = Mapping[str, "np.ndarray[Any, Any]"]
 
 
@@ -23,10 +25,14 @@ class PassResult:
         A new model; the one that was given is left as it was.
     report : mapping
         Plain facts that JSON can hold: bytes, counts, scales.
+    tflite : TfliteExport, optional
+        The file, where the pass writes it itself. Then ``model`` is only what it was made from, no runtime of
+        ONNX files gets it, and the pass is the last of its recipe.
     """
 
     model: onnx.ModelProto
     report: Mapping[str, Any]
+    tflite: TfliteExport | None = None
 
 
 class Pass(Protocol):

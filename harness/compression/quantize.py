@@ -7,8 +7,8 @@ ONNX Runtime runs fastest on x86 and that LiteRT holds with the same integers.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,7 +22,7 @@ from harness.compression.passes import Feeds, PassResult
 from harness.compression.saturation import LARGEST, overflowing, portable_bounds, sums_in_16_bits
 from harness.compression.steps import refuse_unfit
 from harness.compression.storage import expand, lift, sizes
-from harness.compression.weights import flag_problems, output_axis, sqnr_db, tidy
+from harness.compression.weights import flag_problems, output_axis, sqnr_db, tidy, weight_layers
 from harness.core.errors import UnsupportedOperator
 from harness.core.settings import Problems, freeze, unknown_keys
 
@@ -45,6 +45,8 @@ class QuantizeOptions:
 
     activations: str = "uint8"
     calibration: str = "minmax"
+    calibration_by_tensor: Mapping[str, str] = field(default_factory=dict)
+    layers: tuple[str, ...] = ()
     per_channel: bool = True
     portable: bool = True
 
@@ -60,7 +62,9 @@ def quantize(model: onnx.ModelProto, calibration: Iterable[Feeds], options: Mapp
         Input name to array; read once, one feed at a time.
     options : mapping
         ``activations``: ``"uint8"`` (default), ``"int8"``, ``"uint16"``, or ``"int16"`` (symmetric).
-        ``calibration``: ``"minmax"`` (default), ``"entropy"``, ``"percentile"`` or ``"mse"``.
+        ``calibration``: ``"minmax"`` (default), ``"entropy"``, ``"percentile"`` or ``"mse"``;
+        ``calibration_by_tensor``: the method of single activations, by name. ``layers``: names of the nodes
+        with weights that are quantized; left out, all. What lies between two layers follows the one before.
         ``per_channel`` (default true): a scale for each output; false: one for the layer. ``portable``
         (default true): where two weights of a filter could overflow 16 bits on some CPU
         (:mod:`~harness.compression.saturation`), its scale is widened until they cannot; false lets such
@@ -80,7 +84,10 @@ def quantize(model: onnx.ModelProto, calibration: Iterable[Feeds], options: Mapp
     refuse_unfit(model, "quantize")
     dense = expand(model)
     _refuse_clips(dense)
-    ranges, count = activation_ranges(dense, calibration, settings.calibration, QUANTIZED_OPERATORS)
+    left = _left_in_float(dense, settings.layers)
+    ranges, count = activation_ranges(
+        dense, calibration, settings.calibration, QUANTIZED_OPERATORS, settings.calibration_by_tensor
+    )
     copy = onnx.ModelProto()
     copy.CopyFrom(lift(dense) if "16" in settings.activations else dense)
     _unshare(copy)
@@ -100,7 +107,7 @@ def quantize(model: onnx.ModelProto, calibration: Iterable[Feeds], options: Mapp
         nodes_to_exclude=[
             n.name
             for n in copy.graph.node
-            if n.op_type == "Resize" and attribute(n, "mode", b"") == b"linear"
+            if n.name in left or (n.op_type == "Resize" and attribute(n, "mode", b"") == b"linear")
         ],
         op_types_to_quantize=list(QUANTIZED_OPERATORS),
         extra_options={
@@ -112,7 +119,7 @@ def quantize(model: onnx.ModelProto, calibration: Iterable[Feeds], options: Mapp
     quantizer.quantize_model()
     quantizer.model.topological_sort()
     result = tidy(quantizer.model.model)
-    quantized, in_float = _count(result)
+    quantized, in_float = count_operators(result)
     report = {
         **sizes(model, result),
         "calibration_feeds": count,
@@ -148,8 +155,48 @@ def _problems(table: Mapping[str, Any]) -> Problems:
     for key, known in (("activations", _ACTIVATIONS), ("calibration", METHODS)):
         if key in table and table[key] not in known:
             found.append((key, f"is {table[key]!r}; use one of {', '.join(known)}"))
+    by_tensor = table.get("calibration_by_tensor", {})
+    if not isinstance(by_tensor, Mapping) or not set(by_tensor.values()) <= set(METHODS):
+        found.append(("calibration_by_tensor", f"is a table of tensor to one of {', '.join(METHODS)}"))
+    elif "16" in str(table.get("activations")) and {"entropy", "mse"} & set(by_tensor.values()):
+        found.append(("calibration_by_tensor", "entropy and mse weigh 256 levels; use minmax with 16 bits"))
     if "16" in str(table.get("activations")) and table.get("calibration") in ("entropy", "mse"):
         found.append(("calibration", f"{table['calibration']} weighs 256 levels; use minmax with 16 bits"))
+    return found
+
+
+def _left_in_float(model: onnx.ModelProto, layers: Sequence[str]) -> set[str]:
+    """Name the nodes that stay float where only some layers are quantized.
+
+    A node without weights follows the layers before it; where there are none, those behind it.
+    """
+    if not layers:
+        return set()
+    known = {layer.node.name for layer in weight_layers(model, layers, where="quantize.layers")}
+    constants = initializers(model)
+    float_layers = {
+        node.name
+        for node in model.graph.node
+        if node.op_type in _WEIGHTED and node.input[1] in constants and node.name not in known
+    }
+    nodes = list(model.graph.node)
+    before = _nearest(nodes, "input", "output", float_layers | known)
+    behind = _nearest(nodes[::-1], "output", "input", float_layers | known)
+    return float_layers | {
+        node.name
+        for node in nodes
+        if node.name not in known and (before[node.name] or behind[node.name]) & float_layers
+    }
+
+
+def _nearest(nodes: Sequence[onnx.NodeProto], from_: str, to: str, layers: set[str]) -> dict[str, set[str]]:
+    """Name for each node the layers next to it in one direction, with no other layer between."""
+    near: dict[str, set[str]] = {}  # by tensor
+    found: dict[str, set[str]] = {}
+    for node in nodes:
+        found[node.name] = {layer for name in getattr(node, from_) for layer in near.get(name, ())}
+        for name in getattr(node, to):
+            near.setdefault(name, set()).update({node.name} if node.name in layers else found[node.name])
     return found
 
 
@@ -251,7 +298,7 @@ def _tensors_data(ranges: Mapping[str, Range]) -> TensorsData:
     return TensorsData(CalibrationMethod.MinMax, data)
 
 
-def _count(model: onnx.ModelProto) -> tuple[dict[str, int], dict[str, int]]:
+def count_operators(model: onnx.ModelProto) -> tuple[dict[str, int], dict[str, int]]:
     """Count the nodes by operator between a DequantizeLinear and a QuantizeLinear, and those that are not."""
     makers = {name: node.op_type for node in model.graph.node for name in node.output}
     users = {name: node.op_type for node in model.graph.node for name in node.input}

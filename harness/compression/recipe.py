@@ -6,34 +6,32 @@ only when its lineage changed.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass, field, replace
-from importlib.metadata import version
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import onnx
 
-from harness import plugins
+from harness import environment, plugins
 from harness.cache import Cache, code_sha256, key_of
 from harness.compression import card, model_file
 from harness.compression.canonical import canonicalise
-from harness.compression.export import export_tflite, float_layers
+from harness.compression.export import TfliteExport, export_tflite, float_layers
 from harness.compression.export.kinds import Runtime
+from harness.compression.foreign import LIBRARIES
 from harness.compression.optimize import removed
+from harness.compression.shelf import Shelf
 from harness.compression.steps import checked
 from harness.config import FLOAT32, Validation, VariantTable
 from harness.core import preprocess
-from harness.core.artifact import Artifact, File, Quantization, describe_file, verify
-from harness.core.errors import DataError, ModelError, UnsupportedOperator
+from harness.core.artifact import Artifact, Quantization, describe_file
+from harness.core.errors import DataError, HarnessError, ModelError, UnsupportedOperator
 from harness.data.sets import PreparedData
 
-#: Beside the files of an artifact.
-NOTE = "lineage.json"
 TOOLS = (
     "onnx", "onnxruntime", "numpy", "scipy", "scikit-learn", "flatbuffers", "deployment-validation-harness",
 )  # fmt: skip
@@ -87,7 +85,9 @@ class Workshop:
         told: Callable[[str], None] = lambda text: None,
     ) -> None:
         self._validation, self._folder, self._cache = validation, folder, cache
+        self._shelf = Shelf(cache)
         self._runtime, self._told = runtime, told
+        self._written: dict[str, TfliteExport] = {}  # by variant: what a pass wrote itself
         self._model: onnx.ModelProto | None = None
         if validation.model.file:
             path = folder / validation.model.file
@@ -133,69 +133,59 @@ class Workshop:
         artifacts: dict[str, Artifact] = {}
         refused: dict[str, str] = {}
         lineage = self._lineage(table, data)
-        artifacts["onnx"] = self._recall(name, {**lineage, "format": "onnx"}) or self._make_onnx(
+        source = self._shelf.recall(name, {**lineage, "format": "onnx"}) or self._make_onnx(
             name, table, lineage, data
         )
+        if writer := self._shelf.noted(source).get("writes_tflite"):
+            refused["onnx"] = f"the pass {writer} makes a TFLite file only"
+        else:
+            artifacts["onnx"] = source
         if "tflite" in formats:
             # The file holds the model's name; the ONNX file does not.
             written = {
                 **lineage, "format": "tflite", "runtime": self._runtime, "name": self._validation.model.name,
             }  # fmt: skip
             try:
-                artifacts["tflite"] = self._recall(name, written) or self._make_tflite(
-                    name, table, written, artifacts["onnx"]
+                artifacts["tflite"] = self._shelf.recall(name, written) or self._make_tflite(
+                    name, lineage, written, source, data
                 )
             except UnsupportedOperator as error:
                 refused["tflite"] = str(error)
-        quantized = bool(artifacts["onnx"].output_quantization)
-        return Variant(
-            name, artifacts, refused, quantized, self._card(name, lineage, artifacts, refused, data)
-        )
+        quantized = bool(source.output_quantization)
+        made = self._card(name, lineage, source, artifacts, refused, data)
+        return Variant(name, artifacts, refused, quantized, made)
 
     def _card(
         self,
         name: str,
         lineage: Mapping[str, Any],
+        source: Artifact,
         artifacts: Mapping[str, Artifact],
         refused: Mapping[str, str],
         data: PreparedData,
     ) -> dict[str, Any]:
         """Put together what is known of a variant; what takes time is made once and kept."""
         assert self._model is not None
-        key = key_of({**lineage, "what": "card", "of": artifacts["onnx"].sha256})
-        facts = self._cache.recall(key)
+        key = key_of({**lineage, "what": "card", "of": source.sha256})
+        # A file of another's making is not looked into.
+        facts = self._cache.recall(key) if "onnx" in artifacts else {}
         if facts is None:
             self._told(f"{name}: card")
-            variant = model_file.load_onnx(artifacts["onnx"].path)
+            variant = model_file.load_onnx(source.path)
             variant = variant if lineage["recipe"] else canonicalise(variant)
             facts = card.describe(variant, canonicalise(self._model), data.calibration_feeds())
             self._cache.note(key, facts)
         found = {
             "schema": card.SCHEMA,
             "variant": name,
-            "files": {fmt: self._file(artifact) for fmt, artifact in artifacts.items()},
+            "files": {fmt: self._shelf.file(artifact) for fmt, artifact in artifacts.items()},
             "refused": dict(refused),
             **facts,
-            "steps": self._noted(artifacts["onnx"]).get("report", []),
-            "tflite": self._noted(artifacts["tflite"]).get("held", {}) if "tflite" in artifacts else {},
+            "steps": self._shelf.noted(source).get("report", []),
+            "tflite": self._shelf.noted(artifacts["tflite"]).get("held", {}) if "tflite" in artifacts else {},
             "lineage": {**lineage, "runtime": self._runtime, "name": self._validation.model.name},
         }
         return {**found, "notes": card.notes(found)}
-
-    def _file(self, artifact: Artifact) -> dict[str, Any]:
-        key = key_of({"what": "gzip", "of": artifact.sha256})
-        known = self._cache.recall(key)
-        if known is None:
-            sizes = [card.gzip_byte((artifact.folder / file.name).read_bytes()) for file in artifact.files]
-            known = {"gzip_byte": sum(sizes)}
-            self._cache.note(key, known)
-        return {
-            "name": artifact.path.name, "sha256": artifact.sha256, "size_byte": artifact.size_byte, **known,
-        }  # fmt: skip
-
-    def _noted(self, artifact: Artifact) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads((artifact.folder / NOTE).read_text())
-        return found
 
     def _lineage(self, table: VariantTable, data: PreparedData) -> dict[str, Any]:
         assert self._model is not None
@@ -207,7 +197,8 @@ class Workshop:
             "shapes": {name: list(shape) for name, shape in self._validation.shapes.items()},
             "recipe": list(table.recipe),
             "calibration": preprocess.digest(data.calibration_feeds()) if table.recipe else "",
-            "tools": {tool: version(tool) for tool in TOOLS},
+            "tools": {tool: version(tool) for tool in TOOLS} | _tools(table.recipe),
+            "processor": processor(),
         }
 
     def _make_onnx(
@@ -219,9 +210,9 @@ class Workshop:
             files: dict[str, bytes | Path] = {
                 file.name: path.parent / file.name for file in model_file.onnx_files(path)
             }
-            return self._keep(name, "onnx", {**lineage, "format": "onnx"}, files)
+            return self._shelf.keep(name, "onnx", {**lineage, "format": "onnx"}, files)
         model: onnx.ModelProto = self._model
-        report: list[dict[str, Any]] = []
+        facts: dict[str, Any] = {"report": []}
         if table.recipe:
             if not len(data.calibration):
                 raise DataError(
@@ -230,21 +221,25 @@ class Workshop:
                     cause='data.split = "none" sets none apart',
                     next_step='set data.split = "hash", or give [data.calibration]',
                 )
-            model, report = self._run(name, lineage, data)
+            model, facts["report"] = self._run(name, lineage, data)
+        if name in self._written:
+            facts["writes_tflite"] = table.recipe[-1]["pass"]
         steps = {
-            output: step for each in report for output, step in each.get("output_quantization", {}).items()
+            output: step
+            for each in facts["report"]
+            for output, step in each.get("output_quantization", {}).items()
         }
         quantization = {
             output: Quantization(float(step["scale"]), int(step["zero_point"]))
             for output, step in steps.items()
         }
         content: dict[str, bytes | Path] = {f"{name}.onnx": model.SerializeToString(deterministic=True)}
-        return self._keep(
+        return self._shelf.keep(
             name,
             "onnx",
             {**lineage, "format": "onnx"},
             content,
-            {"report": report},
+            facts,
             output_quantization=quantization,
         )
 
@@ -253,14 +248,30 @@ class Workshop:
     ) -> tuple[onnx.ModelProto, list[dict[str, Any]]]:
         """Run the steps of a recipe; a step that was made before, in this recipe or another, is recalled."""
         assert self._model is not None
+        kept: list[tuple[Artifact, Mapping[str, Any]]] = []
+        try:
+            return self._steps(name, lineage, data, kept)
+        except HarnessError:  # one that was cut goes on from its steps; a refused one leaves nothing
+            for artifact, made in kept:
+                self._shelf.drop(artifact, made)
+            raise
+
+    def _steps(
+        self,
+        name: str,
+        lineage: Mapping[str, Any],
+        data: PreparedData,
+        new: list[tuple[Artifact, Mapping[str, Any]]],
+    ) -> tuple[onnx.ModelProto, list[dict[str, Any]]]:
+        assert self._model is not None
         model = canonicalise(self._model)
         report: list[dict[str, Any]] = [{"pass": "canonicalise", **removed(self._model, model)}]
         recipe = lineage["recipe"]
         for count, step in enumerate(recipe, 1):
             made = {**lineage, "recipe": recipe[:count], "what": "step"}
-            kept = self._recall(name, made) if count < len(recipe) else None
+            kept = self._shelf.recall(name, made) if count < len(recipe) else None
             if kept is not None:
-                model, report = onnx.load(kept.path), self._noted(kept)["report"]
+                model, report = onnx.load(kept.path), self._shelf.noted(kept)["report"]
                 continue
             self._told(f"{name}: {step['pass']}")
             options = {key: value for key, value in step.items() if key != "pass"}
@@ -268,33 +279,70 @@ class Workshop:
             result = checked(f"{name}: {step['pass']}", pass_, model, data.calibration_feeds(), options)
             model = result.model
             report = [*report, {"pass": step["pass"], **result.report}]
+            if result.tflite is not None:
+                self._written[name] = self._last(name, step["pass"], result.tflite, count == len(recipe))
             if count < len(recipe):
                 content = model.SerializeToString(deterministic=True)
-                self._keep(name, "onnx", made, {"step.onnx": content}, {"report": report})
+                step_file = self._shelf.keep(name, "onnx", made, {"step.onnx": content}, {"report": report})
+                new.append((step_file, made))
         return model, report
 
+    @staticmethod
+    def _last(name: str, step: str, written: TfliteExport, is_last: bool) -> TfliteExport:
+        if is_last:
+            return written
+        raise ModelError(
+            f"the step {step} of {name} makes a TFLite file, which no other step can read",
+            where=f"variants.{name}.recipe",
+            next_step="make it the last step",
+        )
+
     def _make_tflite(
-        self, name: str, table: VariantTable, lineage: Mapping[str, Any], source: Artifact
+        self,
+        name: str,
+        lineage: Mapping[str, Any],
+        written: Mapping[str, Any],
+        source: Artifact,
+        data: PreparedData,
     ) -> Artifact:
         self._told(f"{name}: tflite")
         model = model_file.load_onnx(source.path)
-        export = export_tflite(
-            model if table.recipe else canonicalise(model),
-            name=self._validation.model.name,
-            runtime=self._runtime,
-        )
+        if writer := self._shelf.noted(source).get("writes_tflite"):
+            export = self._written_by(writer, name, lineage, data)
+        else:
+            export = export_tflite(
+                model if lineage["recipe"] else canonicalise(model),
+                name=self._validation.model.name,
+                runtime=self._runtime,
+            )
         held = Counter(f"{operator.kind} {operator.dtype}" for operator in export.operators)
-        in_float = float_layers(export) if source.output_quantization else ()
-        return self._keep(
+        quantizes = "writes_tflite" in self._shelf.noted(source) or any(
+            node.op_type == "QuantizeLinear" for node in model.graph.node
+        )
+        in_float = float_layers(export) if quantizes else ()
+        return self._shelf.keep(
             name,
             "tflite",
-            lineage,
+            written,
             {f"{name}.tflite": export.data},
             {"held": {"operators": dict(sorted(held.items())), "float_layers": list(in_float)}},
             input_permutation=export.input_permutation,
             output_permutation=export.output_permutation,
             output_quantization=source.output_quantization,
         )
+
+    def _written_by(
+        self, writer: str, name: str, lineage: Mapping[str, Any], data: PreparedData
+    ) -> TfliteExport:
+        if self._runtime != "litert":
+            raise UnsupportedOperator(
+                f"the pass {writer} writes for LiteRT, not for {self._runtime}",
+                where=f"variant {name}",
+                next_step="take a recipe that ends in quantize",
+            )
+        if name not in self._written:  # the ONNX file was recalled, the TFLite file was not
+            self._run(name, lineage, data)
+        return self._written[name]
 
     def prebuilt(self, name: str) -> Variant:
         """Take in the files that ``variants.NAME.files`` names."""
@@ -316,8 +364,8 @@ class Workshop:
                 "files": [[file.name, file.sha256] for file in parts],
                 "format": fmt,
             }
-            artifacts[fmt] = self._keep(name, fmt, lineage, content)
-        files = {fmt: self._file(artifact) for fmt, artifact in artifacts.items()}
+            artifacts[fmt] = self._shelf.keep(name, fmt, lineage, content)
+        files = {fmt: self._shelf.file(artifact) for fmt, artifact in artifacts.items()}
         known: dict[str, Any] = {
             "schema": card.SCHEMA,
             "variant": name,
@@ -326,38 +374,21 @@ class Workshop:
         }
         return Variant(name, artifacts, quantized=name != FLOAT32, card=known)
 
-    def _recall(self, name: str, lineage: Mapping[str, Any]) -> Artifact | None:
-        known = self._cache.recall(key_of(lineage))
-        if known is None:
-            return None
-        artifact = Artifact.from_json(known, Path())
-        artifact = replace(artifact, variant=name, folder=self._cache.artifact_folder(artifact.sha256))
-        try:
-            verify(artifact)
-        except ModelError:
-            self._cache.drop_artifact(artifact.sha256)  # damaged since: it is made again
-            return None
-        return artifact
 
-    def _keep(
-        self,
-        name: str,
-        fmt: str,
-        lineage: Mapping[str, Any],
-        content: Mapping[str, bytes | Path],
-        facts: Mapping[str, Any] | None = None,
-        **layout: Any,  # noqa: ANN401 - fields of Artifact
-    ) -> Artifact:
-        """Store the files with their lineage and what was learned on the way; the artifact in the cache."""
-        files = []
-        for file_name, data in content.items():
-            if isinstance(data, Path):
-                described = describe_file(data)
-                files.append(File(file_name, described.sha256, described.size_byte))
-            else:
-                files.append(File(file_name, hashlib.sha256(data).hexdigest(), len(data)))
-        artifact = Artifact(name, fmt, tuple(files), Path(), **layout)
-        note = json.dumps({"lineage": lineage, **(facts or {})}, sort_keys=True, indent=1).encode()
-        folder = self._cache.put_artifact(artifact.sha256, {**content, NOTE: note})
-        self._cache.note(key_of(lineage), artifact.to_json())
-        return replace(artifact, folder=folder)
+def processor() -> str:
+    """Say which kind of processor this is: float sums, and so calibrated ranges, differ in the last bits."""
+    facts = environment.static_facts()
+    return " ".join([facts["arch"], *facts["isa"]])
+
+
+def _tools(recipe: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Versions of what brings the passes: plug-ins of others, and libraries behind ours."""
+    found = {}
+    for step in recipe:
+        brought = plugins.find(plugins.PASSES, step["pass"]).distribution
+        for tool in (brought, LIBRARIES.get(step["pass"], brought)):
+            try:
+                found[tool] = version(tool)
+            except PackageNotFoundError:
+                found[tool] = "not installed"  # the pass will say so
+    return found

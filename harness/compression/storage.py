@@ -26,6 +26,8 @@ _PACKED_IR_VERSION = 10
 _KEPT = frozenset({"QuantizeLinear", "DequantizeLinear"})
 _INDEX_TYPES = ((16, TensorProto.UINT4), (1 << 8, TensorProto.UINT8), (1 << 16, TensorProto.UINT16))
 
+_GROUPS = ((2, 4), (4, 2))  # of so many values, so many weights share an index of four bits
+
 
 @dataclass(frozen=True, slots=True)
 class Packed:
@@ -49,16 +51,40 @@ def from_codebook(name: str, codebook: Array, indices: Array, shared_as: str = "
         Of the weight.
     codebook : ndarray, shape (k,), float32
     indices : ndarray of the weight's shape, integers in 0..k-1
-        Packed into 4, 8 or 16 bits, the fewest that hold k.
+        Packed into 1, 2, 4, 8 or 16 bits, the fewest that hold k.
     shared_as : str
         Name of the codebook where several weights share one.
     """
-    kind = next((t for most, t in _INDEX_TYPES if len(codebook) <= most), TensorProto.INT32)
     packed, unpacked = f"{name}/indices", f"{name}/positions"
     book = shared_as or f"{name}/codebook"
-    cast = helper.make_node("Cast", [packed], [unpacked], f"{name}/Cast", to=TensorProto.INT32)
-    gather = helper.make_node("Gather", [book, unpacked], [name], f"{name}/Gather", axis=0)
-    return Packed((_integers(packed, kind, indices), numpy_helper.from_array(codebook, book)), (cast, gather))
+    shape, group = indices.shape, next((g for most, g in _GROUPS if len(codebook) <= most), 1)
+    if group > 1:
+        # ONNX has no integers below four bits: one index stands for a pair of weights, or for four.
+        base = len(codebook) ** np.arange(group)[::-1]
+        flat = np.pad(indices.reshape(-1), (0, -indices.size % group)).reshape(-1, group)
+        indices, book = flat @ base, f"{book}/by{group}"
+        codebook = codebook[np.arange(len(codebook) ** group)[:, None] // base % len(codebook)]
+    kind = next((t for most, t in _INDEX_TYPES if len(codebook) <= most), TensorProto.INT32)
+    constants = [_integers(packed, kind, indices), numpy_helper.from_array(codebook, book)]
+    made = f"{name}/groups" if group > 1 else name
+    nodes = [
+        helper.make_node("Cast", [packed], [unpacked], f"{name}/Cast", to=TensorProto.INT32),
+        helper.make_node("Gather", [book, unpacked], [made], f"{name}/Gather", axis=0),
+    ]
+    if group > 1:
+        rest = [("Reshape", {"flat": [-1]}), ("Reshape", {"shape": shape})]
+        if int(np.prod(shape)) % group:
+            rest.insert(1, ("Slice", {"start": [0], "end": [int(np.prod(shape))]}))
+        for count, (op, inputs) in enumerate(rest, 1):
+            names = [f"{name}/{label}" for label in inputs]
+            constants += [
+                numpy_helper.from_array(np.array(value, np.int64), label)
+                for label, value in zip(names, inputs.values(), strict=True)
+            ]
+            output = name if count == len(rest) else f"{name}/{op}{count}/out"
+            nodes.append(helper.make_node(op, [made, *names], [output], f"{name}/{op}{count}"))
+            made = output
+    return Packed(tuple(constants), tuple(nodes))
 
 
 def from_blocks(

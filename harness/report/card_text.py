@@ -21,16 +21,18 @@ def card_text(card: Mapping[str, Any], reference: Mapping[str, Any]) -> str:
             f"   {file['size_byte'] / base['size_byte']:.3f} x float32"
             f"   gzip {file['gzip_byte'] / base['gzip_byte']:.3f} x   {file['sha256'][:12]}"
         )
-    lines.append(
-        f"  weights  {card['weights']:,} of {card['bits_per_weight']:.2f} bits, {card['sparsity']:.0%} zero"
-    )
+    if "weights" in card:
+        lines.append(
+            f"  weights  {card['weights']:,} of {card['bits_per_weight']:.2f} bits,"
+            f" {card['sparsity']:.0%} zero"
+        )
     if speed := card.get("speed"):
         lines.append(
             f"  speed    {speed['speed_up']:.2f} x float32 [{speed['ci_low']:.2f}, {speed['ci_high']:.2f}]"
             " on ONNX Runtime, here, one thread"
         )
     lost = sorted(
-        (layer for layer in card["layers"] if layer.get("output_sqnr_db") is not None),
+        (layer for layer in card.get("layers", ()) if layer.get("output_sqnr_db") is not None),
         key=lambda layer: float(layer["output_sqnr_db"]),
     )
     if lost:

@@ -13,7 +13,8 @@ from typing import Any
 from harness.cache import write_atomically, writing
 from harness.core.errors import UsageError
 from harness.core.verdict import State
-from harness.search import Found, Trial, blame, words
+from harness.lab import Trial
+from harness.search import Found, blame, words
 
 COLUMNS = (
     "name", "front", "accuracy", "loss_pt", "loss_ci_low", "loss_ci_high", "n", "size_byte", "gzip_byte",
@@ -150,6 +151,8 @@ def _write_csv(path: Path, columns: Sequence[str], records: Sequence[Mapping[str
 
 def _toml(value: Any) -> str:  # noqa: ANN401 - what a recipe holds
     """A value of a recipe; JSON's strings, numbers, booleans and lists are TOML's, too."""
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{json.dumps(key)} = {_toml(each)}" for key, each in value.items()) + " }"
     return json.dumps(value, ensure_ascii=False)
 
 

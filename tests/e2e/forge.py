@@ -25,6 +25,8 @@ from harness import cli
 
 def _child(request: dict[str, Any]) -> int:
     os.setsid()
+    # A shell that started the tests with & has it ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.chdir(request["cwd"])
     os.environ.clear()
     os.environ.update(request["env"])

@@ -98,3 +98,25 @@ def test_without_calibration_data(harness: Shell, wide: Path) -> None:
     assert ended.code == 2, ended.err
     assert "cannot be parted" in ended.err
     assert not (harness.folder / "found").exists()
+
+
+def test_integers_with_a_method_for_each_activation(harness: Shell, wide: Path, tmp_path: Path) -> None:
+    """What no weight reads reaches far and costs minmax its resolution; the search finds another method."""
+    data, model = np.load(wide / "data.npz"), onnx.load(wide / "model.onnx")
+    x, (robust, sensitive) = data["x"].copy(), map(numpy_helper.to_array, model.graph.initializer)
+    robust = np.where(np.arange(WIDE)[:, None] == 0, 0.0, robust).astype(np.float32)
+    x[::7, 0] *= 200
+    model.graph.initializer[0].CopyFrom(numpy_helper.from_array(robust, "robust"))
+    onnx.save(model, tmp_path / "model.onnx")
+    np.savez(tmp_path / "data.npz", x=x, labels=(x @ robust @ sensitive).argmax(axis=1))
+    toml = VALIDATION.format(loss="60 pt")
+    (tmp_path / "validation.toml").write_text(
+        toml[: toml.index("steps")] + 'steps = [{ pass = "quantize" }]\n'
+    )
+    ended = harness("search", tmp_path, "-o", "found")
+    assert ended.code == 0, ended.err
+    (step,) = tomllib.loads((harness.folder / "found/recipe.toml").read_text())["recipe"]
+    assert "x" in step["calibration_by_tensor"]
+    assert set(step["layers"]) <= {"robust", "sensitive"}
+    made = harness("compress", tmp_path, "--recipe", "found/recipe.toml", "-o", "made")
+    assert made.code == 0, made.err

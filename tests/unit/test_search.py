@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.core.verdict import State
+from harness.lab import Trial
 from harness.report import search_files
 from harness.schema import RecipeFile, SearchTable
-from harness.search import Found, Trial, blame, path_of
+from harness.search import Found, blame, path_of
 from harness.stats.intervals import Interval
 
 LEVELS = 3

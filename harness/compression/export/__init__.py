@@ -23,7 +23,7 @@ from harness.compression.export.schema import load_schema
 from harness.compression.storage import expand
 from harness.core.errors import UsageError
 
-__all__ = ["Operator", "TfliteExport", "export_tflite", "float_layers"]
+__all__ = ["Operator", "TfliteExport", "export_tflite", "float_layers", "read_operators"]
 
 
 @dataclass(frozen=True, slots=True)

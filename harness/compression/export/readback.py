@@ -16,8 +16,11 @@ class Operator:
     layer: str
 
 
-def read_operators(schema: ModuleType, data: bytes, layers: Sequence[str]) -> tuple[Operator, ...]:
-    """Read the operators of a file; ``layers`` names the ONNX node of each, which no file holds."""
+def read_operators(schema: ModuleType, data: bytes, layers: Sequence[str] = ()) -> tuple[Operator, ...]:
+    """Read the operators of a file.
+
+    ``layers`` names the ONNX node of each, which no file holds; without it a layer is called as its output.
+    """
     kinds = {number: name for name, number in vars(schema.BuiltinOperator).items() if isinstance(number, int)}
     types = {number: name for name, number in vars(schema.TensorType).items() if isinstance(number, int)}
     model = schema.Model.GetRootAs(data)
@@ -30,5 +33,6 @@ def read_operators(schema: ModuleType, data: bytes, layers: Sequence[str]) -> tu
         # One float operand makes it a float operator; shapes, axes and biases (int32) do not decide.
         dtype = next((each for each in ("float32", "int8") if each in read), read[0])
         kind = kinds[model.OperatorCodes(operator.OpcodeIndex()).BuiltinCode()]
-        found.append(Operator(kind, dtype, layers[index]))
+        output = graph.Tensors(operator.Outputs(0)).Name().decode()
+        found.append(Operator(kind, dtype, layers[index] if layers else output))
     return tuple(found)

@@ -29,6 +29,10 @@ def feeds(model: onnx.ModelProto) -> list[Feeds]:
     return [feeds_of(model, np.random.default_rng(seed), 1) for seed in range(8)]
 
 
+def values_of(model: onnx.ModelProto) -> dict[str, np.ndarray]:
+    return {name: each.values for name, each in card.weights_of(model).items()}
+
+
 def ratio_db(exact: np.ndarray, actual: np.ndarray) -> float:
     noise = np.square(exact.astype(np.float64) - actual).sum()
     return 10 * math.log10(np.square(exact.astype(np.float64)).sum() / noise)
@@ -37,7 +41,7 @@ def ratio_db(exact: np.ndarray, actual: np.ndarray) -> float:
 def test_sparsity_and_unique_weights_are_counted(model: onnx.ModelProto, feeds: list[Feeds]) -> None:
     pruned = prune(model, feeds, {"sparsity": 0.5, "refit": False}).model
     found = card.describe(pruned, model, feeds)
-    held = card.weights_of(pruned)
+    held = values_of(pruned)
     assert found["weights"] == sum(values.size for values in held.values())
     zeros = sum(int((values == 0).sum()) for values in held.values())
     assert found["sparsity"] == pytest.approx(zeros / found["weights"])
@@ -59,7 +63,10 @@ def test_packed_weights_are_unpacked_before_they_are_looked_at() -> None:
 
 def test_quantized_weights_are_those_that_are_multiplied(model: onnx.ModelProto, feeds: list[Feeds]) -> None:
     int8 = quantize(model, feeds, {}).model
-    exact, rounded = card.weights_of(model), card.weights_of(int8)
+    exact, rounded = (
+        {name: each.values for name, each in card.weights_of(each_model).items()}
+        for each_model in (model, int8)
+    )
     assert set(exact) == set(rounded)
     for name, values in exact.items():
         step = np.abs(values).max() / 63  # portable weights have at least seven bits
@@ -130,3 +137,17 @@ def test_dynamic_int8_is_told_to_be_slower(model: onnx.ModelProto, feeds: list[F
     found = card.describe(dynamic(model, feeds, {}).model, model, feeds)
     assert {layer["operator"] for layer in found["layers"]} <= {"ConvInteger", "MatMulInteger"}
     assert found["speed"]["ci_low"] <= found["speed"]["speed_up"] <= found["speed"]["ci_high"]
+
+
+@pytest.mark.parametrize("pass_", [quantize, dynamic])
+def test_integers_are_the_same_parameters_in_the_same_layers(pass_, model: onnx.ModelProto, feeds) -> None:  # noqa: ANN001
+    made = pass_(model, feeds, {}).model
+    found, plain = card.describe(made, model, feeds), card.describe(model, model, feeds)
+    # Scales and zero points are no parameters.
+    assert found["parameters"] == plain["parameters"] == sum(v.size for v in initializers(model).values())
+    float_layers = {layer["layer"]: layer for layer in plain["layers"]}
+    for layer in found["layers"]:
+        assert layer["layer"] in float_layers
+        assert layer["unique_weights"] <= 256
+        assert layer["weight_sqnr_db"] > 20
+        assert layer["output_sqnr_db"] > 10

@@ -70,10 +70,12 @@ def conv_forms() -> list[Packed]:
         from_codebook("w", codebook, random.integers(0, 16, (6, 5, 3, 3))),
         from_blocks("w", integers, scales, (6, 5, 3, 3), 0, 4),
         from_half("w", half),
+        from_codebook("w", codebook[:3], random.integers(0, 3, (6, 5, 3, 3))),
+        from_codebook("w", codebook[:2], random.integers(0, 2, (6, 5, 3, 3))),
     ]
 
 
-@pytest.fixture(params=[0, 1, 2], ids=["codebook", "blocks", "half"])
+@pytest.fixture(params=range(5), ids=["codebook", "blocks", "half", "three values", "two values"])
 def packed_conv(request: pytest.FixtureRequest) -> onnx.ModelProto:
     weights = np.ones((6, 5, 3, 3), np.float32)
     nodes = [node("Conv", ["x", "w"], ["c"], pads=[1] * 4), node("Relu", ["c"], ["y"])]
@@ -114,3 +116,15 @@ def test_expanded_and_exported_weights_are_the_same(packed_conv: onnx.ModelProto
 def test_dense_model_expands_to_itself() -> None:
     model = matmul(np.ones((2, 3), np.float32))
     assert expand(model) is model
+
+
+def test_two_and_four_values_take_one_and_two_bits() -> None:
+    random = np.random.default_rng(0)
+    weigh = {
+        k: from_codebook("w", np.arange(k, dtype=np.float32), random.integers(0, k, (64, 500))).byte_size
+        for k in (2, 3, 4, 5, 16)
+    }
+    assert weigh[5] == pytest.approx(64 * 500 / 2, rel=0.05)
+    assert weigh[3] == pytest.approx(64 * 500 / 4, rel=0.1)
+    assert weigh[4] == pytest.approx(64 * 500 / 4, rel=0.1)
+    assert weigh[2] == pytest.approx(64 * 500 / 8, rel=0.2)
