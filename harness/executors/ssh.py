@@ -21,6 +21,7 @@ from harness.executors.bundle import bundle
 from harness.executors.cargo import Cargo, ship, venv_parcel
 from harness.executors.device import RETRIES, DeviceExecutor
 from harness.executors.guardian import PYTHONS, Guardian, holder
+from harness.executors.link import CommandLink
 from harness.executors.parcel import parcel
 from harness.executors.secure_shell import SSH_FAILED, SecureShell
 from harness.executors.shared import SharedExecutor
@@ -61,7 +62,7 @@ class SshExecutor(SharedExecutor):
         )
 
 
-class SshLink:
+class SshLink(CommandLink):
     """One board.
 
     Parameters
@@ -72,7 +73,6 @@ class SshLink:
     """
 
     ships = True
-    slowdown = 1.0
     store = FOLDER
 
     def __init__(self, host: str, target: Target, store: Path) -> None:
@@ -135,10 +135,6 @@ class SshLink:
         )
         started = worker.command(["harness"], module, *arguments)
         return self._shell.command(["sh", "-c", script, *started])
-
-    def environment(self) -> Mapping[str, str]:
-        """Nothing: sshd would drop it."""
-        return {}
 
     def lost(self, status: int) -> str:
         """Ssh says 255 for an error of its own; a client that was killed said nothing."""
