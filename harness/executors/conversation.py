@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from harness import worker
-from harness.core.errors import TargetUnavailable, WorkerError
+from harness.core.errors import StreamEnded, TargetUnavailable, WorkerError
 from harness.core.job import Batch, EnvironmentRecord, Event, Job, JobKey, JobResult, Samples, Started, Status
 from harness.core.wire import Readable, read_frame, write_frame
 from harness.executors.link import Link
@@ -137,14 +137,15 @@ class Conversation:
                 if not self._stopped.is_set():
                     yield from self._failed(self._late(deadline_s), program)
                 return
-            if frame is None:
+            if frame is None or isinstance(frame, StreamEnded):
                 if self._done < len(self._batch.cases):
                     status = program.status()
                     self.lost = self._link.lost(status)
                     if self.lost:
                         self.lost = "\n".join(filter(None, (self.lost, program.said())))
                     else:
-                        yield from self._failed(f"the worker {worker.exit_text(status)}", program)
+                        ended = str(frame or f"the worker {worker.exit_text(status)}")
+                        yield from self._failed(ended, program)
                 return
             event = frame if isinstance(frame, WorkerError) else self._understand(program, *frame)
             if isinstance(event, WorkerError):
