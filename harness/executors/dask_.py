@@ -157,6 +157,7 @@ class DaskProgram:
     def __init__(self, link: DaskLink, cluster: Cluster, board: Board, token: str, task: Future) -> None:
         self.lost = ""
         self.held = ExitStack()
+        self._over = False
         self._link, self._cluster, self._board, self._token, self._task = link, cluster, board, token, task
         self._ended: Mapping[str, Any] = {"status": 0, "said": ""}
         self.stdin = cast(BinaryIO, io.BufferedWriter(_Say(self), dask_side.CHUNK_BYTE))
@@ -184,7 +185,8 @@ class DaskProgram:
             try:
                 return self._cluster.call(self._board, function, self._token, *arguments)
             except TargetUnavailable as error:
-                self.lost = f"the board {self._board.name} was lost: {error.what}; {error.cause}"
+                if not self._over:  # else it is gone because it was to end
+                    self.lost = f"the board {self._board.name} was lost: {error.what}; {error.cause}"
         return None
 
     def status(self) -> int:
@@ -197,6 +199,7 @@ class DaskProgram:
 
     def end(self) -> None:
         """End the process and its task."""
+        self._over = True
         self._call(dask_side.end)
 
     def forget(self) -> None:

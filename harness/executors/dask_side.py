@@ -47,6 +47,7 @@ class Held:
         self.about, self.heard_s = about, time.monotonic()
         self.since_utc = datetime.now(UTC).isoformat(timespec="seconds")
         self.finished = threading.Event()
+        self._reading, self._writing, self._closed = threading.Lock(), threading.Lock(), False
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
         self._process = subprocess.Popen(
             worker.command(_python()),
@@ -64,25 +65,29 @@ class Held:
     def write(self, data: bytes) -> bool:
         """Hand bytes on; False where nobody reads them any more."""
         view = memoryview(data)
-        try:
-            while view:
-                view = view[os.write(self._in, view) :]
-        except BrokenPipeError:
-            return False
-        return True
+        with self._writing:
+            try:
+                while view and not self._closed:
+                    view = view[os.write(self._in, view) :]
+            except BrokenPipeError:
+                return False
+            return not self._closed
 
     def read(self) -> dict[str, Any]:
-        """Return what was said, soon; its ``status`` and last words with it where that was all."""
+        """Return what was said, soon; its ``status`` and last words where it will say no more."""
         data, timeout_s = bytearray(), POLL_S
-        while len(data) < CHUNK_BYTE and select.select([self._out], [], [], timeout_s)[0]:
-            piece = os.read(self._out, CHUNK_BYTE)
-            if not piece:
-                if data:
+        with self._reading:
+            while len(data) < CHUNK_BYTE and not self._closed:
+                if not select.select([self._out], [], [], timeout_s)[0]:
+                    return {"data": bytes(data)}
+                piece = os.read(self._out, CHUNK_BYTE)
+                if not piece and not data:
+                    return {"data": b"", "status": self._status(), "said": worker.tail(self._stderr)}
+                if not piece:
                     break
-                return {"data": b"", "status": self._status(), "said": worker.tail(self._stderr)}
-            data += piece
-            timeout_s = GATHER_S
-        return {"data": bytes(data)}
+                data += piece
+                timeout_s = GATHER_S
+            return {"data": bytes(data)}
 
     def _status(self) -> int:
         try:
@@ -98,12 +103,12 @@ class Held:
         self._process.wait()
 
     def close(self) -> None:
-        """End the process, and let its streams go."""
+        """End the process; let its streams go when nobody is at them any more."""
         self.end()
-        for stream in (self._process.stdin, self._process.stdout):
-            with contextlib.suppress(BrokenPipeError):
+        with self._reading, self._writing:
+            self._closed = True
+            for stream in (self._process.stdin, self._process.stdout, self._stderr):
                 cast(io.BufferedIOBase, stream).close()
-        self._stderr.close()
 
 
 #: What this Dask worker runs, by token.
