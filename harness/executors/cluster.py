@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from harness.core.errors import Problem, TargetUnavailable
+from harness.core.target import Target
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -184,6 +185,12 @@ class Cluster:
             raise TargetUnavailable(
                 f"the link through {self.address} died", cause=f"{type(error).__name__}: {error}"
             ) from error
+
+
+def cluster_of(target: Target) -> Cluster:
+    """Return the cluster that ``[executor]`` of a target names."""
+    table = target.executor
+    return Cluster(table["scheduler"], *(table.get(name, "") for name in ("ca", "cert", "key")))
 
 
 def address_problems(address: object, path: str) -> list[Problem]:

@@ -18,7 +18,7 @@ from harness.core.errors import TargetUnavailable
 from harness.core.target import Target
 from harness.executors import dask_side
 from harness.executors.bundle import bundle_parcel
-from harness.executors.cluster import Board, Cluster
+from harness.executors.cluster import Board, cluster_of
 from harness.executors.parcel import Parcel
 from harness.executors.shared import refuse_unlike
 
@@ -59,9 +59,8 @@ class Fleet:
     """
 
     def __init__(self, target: Target, store: Path) -> None:
-        table = target.executor
-        self.cluster = Cluster(table["scheduler"], *(table.get(name, "") for name in ("ca", "cert", "key")))
-        self.resource = str(table.get("resource", target.name))
+        self.cluster = cluster_of(target)
+        self.resource = str(target.executor.get("resource", target.name))
         self._target, self._store = target, store
         self._names: list[str] = []
         self._parcel = Parcel("", Path(), "", 0)
