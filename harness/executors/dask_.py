@@ -29,8 +29,8 @@ from harness.executors.shared import SharedExecutor
 if TYPE_CHECKING:
     from distributed import Future
 
-#: A board ends its batch when the host has not asked for so long: four questions.
-SILENCE_S = 4 * dask_side.POLL_S
+#: A board ends its batch when the host has not asked for so long.
+SILENCE_S = 20.0
 #: Keys of ``[executor]``.
 KEYS = ("kind", "scheduler", "resource", "ca", "cert", "key", "retries")
 

@@ -33,7 +33,7 @@ FOLDER = "~/.cache/deployment-validation-harness"
 #: One message over the wire at most.
 CHUNK_BYTE = 4 * 2**20
 #: A worker that says nothing is asked again after it.
-POLL_S = 5.0
+POLL_S = 2.0
 #: What follows so soon goes into the same message.
 GATHER_S = 0.005
 #: How often a task looks whether it has begun, or should end.

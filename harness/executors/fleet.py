@@ -86,10 +86,10 @@ class Fleet:
         connected = self.cluster.boards()
         boards = [board for board in connected if board.resources.get(self.resource, 0) >= 1]
         if not boards:
-            has = [f"{board.name} ({_resources(board) or 'no resource'})" for board in connected]
+            has = ", ".join(f"{board.name} ({_resources(board) or 'no resource'})" for board in connected)
             raise TargetUnavailable(
                 f"no worker of {self.cluster.address} has the resource {self.resource}",
-                cause=f"connected: {', '.join(has) or 'nobody'}",
+                cause=f"connected are {has}" if has else "nobody is connected",
                 next_step=f"dask worker … --resources {self.resource}=1: docs/fleet.md",
             )
         return boards

@@ -14,6 +14,7 @@ from harness.core.job import Batch, Case, Options
 from harness.core.target import Target
 from harness.executors.dask_ import DaskExecutor
 from harness.testing.fakes import register
+from tests.e2e.conftest import cache, forge, harness, model, tiny  # noqa: F401 - fixtures
 from tests.fleet.cluster import DaskCluster, dask_cluster, why_not
 
 HERE = Path(__file__).parent

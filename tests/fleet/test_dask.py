@@ -2,20 +2,48 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
+import threading
 from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from harness.cache import Cache
 from harness.core.job import DataRef, EnvironmentRecord, Event, JobResult, Started, Status
 from harness.core.preprocess import Preprocess
 from tests.fleet.cluster import DaskCluster
-from tests.fleet.conftest import MakeBatch, Reach, do
+from tests.fleet.conftest import MakeBatch, Reach, do, target
 from tests.processes import processes, wait_until_gone
 
+ROOT = Path(__file__).parents[2]
+#: A host that says when its case has begun, which never ends.
+HOST = """
+import json, sys
+from pathlib import Path
+from harness.core.artifact import Artifact, describe_file
+from harness.core.job import Batch, Case, Options, Started
+from harness.core.target import Target
+from harness.executors import dask_
+dask_.SILENCE_S = 4.0
+folder = Path(sys.argv[1])
+artifact = Artifact("float32", "onnx", (describe_file(folder / "model.onnx"),), folder)
+options = {"deploy": Options(), "parity": Options()}
+case = Case("a", params={"do": "hang"})
+batch = Batch("pis", "null", "float32", "planted", artifact, options, {}, {}, (case,))
+target = Target("pis", "", ("null",), json.loads((folder / "target.json").read_text()))
+executor = dask_.DaskExecutor(target, Path(sys.argv[2]))
+executor.probe(["null"])
+for event in executor.run([batch]):
+    if isinstance(event, Started):
+        print("hangs", flush=True)
+"""
 X = np.arange(20, dtype=np.uint8).reshape(5, 4)
 
 
@@ -105,3 +133,42 @@ def test_nothing_is_left_when_the_caller_stops_listening(
 
 def board_processes(cluster: DaskCluster) -> set[int]:
     return set(processes(f"HARNESS_CACHE={cluster.folder}/"))
+
+
+def test_a_host_that_was_killed_leaves_nothing(
+    cluster: DaskCluster, batch: MakeBatch, store: Path, site: Path, tmp_path: Path
+) -> None:
+    idle = {process.pid for process in cluster.workers.values()}
+    script = tmp_path / "host.py"
+    script.write_text(HOST)
+    (tmp_path / "target.json").write_text(json.dumps(dict(target(cluster).executor)))
+    path = os.pathsep.join([str(site), str(ROOT)])
+    host = subprocess.Popen(
+        [sys.executable, str(script), str(tmp_path), str(store)], stdout=subprocess.PIPE, text=True,
+        env={**os.environ, "PYTHONPATH": path},
+    )  # fmt: skip
+    assert host.stdout is not None
+    assert host.stdout.readline() == "hangs\n"
+    left = board_processes(cluster) - idle
+    assert left
+    host.kill()
+    host.communicate()
+    wait_until_gone(list(left))
+
+
+@pytest.mark.full
+def test_a_run_waits_for_a_board_when_all_are_lost(
+    cluster: DaskCluster, reach: Reach, batch: MakeBatch, tmp_path: Path
+) -> None:
+    executor = reach()
+    executor.probe(["null"])
+    names = tuple(cluster.workers)
+    events = []
+    for event in executor.run([batch(do("a"), do("b", "hang once", flag=str(tmp_path / "flag")), do("c"))]):
+        events.append(event)
+        if isinstance(event, Started) and event.key.case == "b" and cluster.workers:
+            for name in names:
+                cluster.kill(name)
+            threading.Thread(target=cluster.start, args=names).start()
+    found = by_case(events)
+    assert {name: result.status for name, result in found.items()} == dict.fromkeys("abc", Status.OK), found
