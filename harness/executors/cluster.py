@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 #: A scheduler that does not answer by then is not there.
 CONNECT_S = 10.0
+#: A call that is answered at once; a few seconds more where a worker process is just ending.
+ANSWER_S = 15.0
 #: A task of ours that was asked to end has so long.
 END_S = 10.0
 #: Begins the name of every task of ours; what follows says what it does.
@@ -117,8 +119,13 @@ class Cluster:
             _refuse_open(board.address)
         return sorted(boards, key=lambda board: (board.name, board.address))
 
-    def call(self, board: Board, function: Callable[..., Any], *arguments: Any) -> Any:  # noqa: ANN401
+    def call(  # noqa: ANN401 - JSON and bytes
+        self, board: Board, function: Callable[..., Any], *arguments: Any, within_s: float | None = ANSWER_S
+    ) -> Any:
         """Call one of the functions of ``dask_side`` beside whatever the worker runs.
+
+        A board that was switched off in just that moment, or whose cable was pulled, is noticed after
+        `within_s`; any other loss at once.
 
         Raises
         ------
@@ -127,7 +134,9 @@ class Cluster:
         """
         try:
             return self._asked(
-                lambda client: client.run(function, *arguments, workers=[board.address])[board.address]
+                lambda client: client.run(
+                    function, *arguments, workers=[board.address], callback_timeout=within_s
+                )[board.address]
             )
         except KeyError as error:  # of our own table, by token
             raise TargetUnavailable(

@@ -165,7 +165,8 @@ class DaskProgram:
 
     def say(self, data: bytes) -> None:
         """Let the process hear; raises ``BrokenPipeError`` where it does not."""
-        if not self._call(dask_side.say, data):
+        # No limit: a process that is still starting does not read yet.
+        if not self._call(dask_side.say, data, within_s=None):
             raise BrokenPipeError
 
     def hear(self) -> bytes:
@@ -180,10 +181,10 @@ class DaskProgram:
             if answer["data"]:
                 return bytes(answer["data"])
 
-    def _call(self, function: Any, *arguments: Any) -> Any:  # noqa: ANN401
+    def _call(self, function: Any, *arguments: Any, **limit: float | None) -> Any:  # noqa: ANN401
         if not self.lost:
             try:
-                return self._cluster.call(self._board, function, self._token, *arguments)
+                return self._cluster.call(self._board, function, self._token, *arguments, **limit)
             except TargetUnavailable as error:
                 if not self._over:  # else it is gone because it was to end
                     self.lost = f"the board {self._board.name} was lost: {error.what}; {error.cause}"

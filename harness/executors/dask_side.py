@@ -31,7 +31,7 @@ from harness.probe import probe
 #: Data and bundles are kept here, or where ``HARNESS_CACHE`` says: under the user's home, as over ssh.
 FOLDER = "~/.cache/deployment-validation-harness"
 #: One message over the wire at most.
-CHUNK_BYTE = 4 * 2**20
+CHUNK_BYTE = 2**20
 #: A worker that says nothing is asked again after it.
 POLL_S = 2.0
 #: What follows so soon goes into the same message.

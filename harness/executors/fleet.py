@@ -22,6 +22,8 @@ from harness.executors.cluster import Board, cluster_of
 from harness.executors.parcel import Parcel
 from harness.executors.shared import refuse_unlike
 
+#: A board that has not looked around on its disk, or unpacked the harness, by then will not.
+READY_S = 120.0
 #: How often a lane looks whether a board is free again.
 LOOK_AGAIN_S = 0.2
 
@@ -153,12 +155,16 @@ class Fleet:
         ours = self._parcel
         granted = self._target.disk_mb * 10**6
         before = time.time()
-        found = self.cluster.call(board, dask_side.ready, ours.name, granted - ours.unpacked_byte)
+        found = self.cluster.call(
+            board, dask_side.ready, ours.name, granted - ours.unpacked_byte, within_s=READY_S
+        )
         clock = found["time_s"] - (before + time.time()) / 2
         shipped = 0
         if ours.name not in found["has"]:
             content = ours.path.read_bytes()
-            answer = self.cluster.call(board, dask_side.receive, ours.name, ours.sha256, content)
+            answer = self.cluster.call(
+                board, dask_side.receive, ours.name, ours.sha256, content, within_s=READY_S
+            )
             if answer["type"] != "received":
                 raise TargetUnavailable(
                     f"{board.name} could not take the harness", where=found["home"], cause=answer["error"],

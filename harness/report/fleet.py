@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from harness import config
-from harness.core.errors import ConfigurationError, HarnessError, UsageError
+from harness.core.errors import ConfigurationError, HarnessError, TargetUnavailable, UsageError
 from harness.core.target import Target
 from harness.executors import dask_side
 from harness.executors.cluster import OURS, Board, Cluster, address_problems, cluster_of
@@ -54,7 +54,9 @@ def text(fleet: Mapping[str, Any]) -> str:
     for worker in fleet["workers"]:
         resources = " ".join(f"{name}={count:g}" for name, count in worker["resources"].items())
         runs = [_run(each) for each in worker["runs"]]
-        if worker["waiting"]:
+        if worker["trouble"]:
+            runs.append(f"does not answer: {worker['trouble']}")
+        elif worker["waiting"]:
             runs.append(f"{worker['waiting']} waiting")
         if worker["others"]:
             runs.append(f"{worker['others']} tasks that are not the harness's")
@@ -102,9 +104,15 @@ def _key(target: Target) -> tuple[str, ...]:
 
 def _worker(cluster: Cluster, board: Board) -> dict[str, Any]:
     ours = sum(task.startswith(f"{OURS} ") for task in board.tasks)
-    runs = cluster.call(board, dask_side.running) if ours else []
+    runs: list[dict[str, Any]] = []
+    trouble = ""
+    try:
+        runs = cluster.call(board, dask_side.running) if ours else []
+    except TargetUnavailable as error:
+        trouble = error.what
     return {
         "name": board.name, "address": board.address, "resources": dict(board.resources), "runs": runs,
+        "trouble": trouble,
         "waiting": max(0, ours - len(runs)), "others": len(board.tasks) - ours,
     }  # fmt: skip
 

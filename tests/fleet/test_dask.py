@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -18,6 +19,8 @@ import pytest
 from harness.cache import Cache
 from harness.core.job import DataRef, EnvironmentRecord, Event, JobResult, Started, Status
 from harness.core.preprocess import Preprocess
+from harness.executors import dask_
+from harness.executors.cluster import Cluster
 from tests.fleet.cluster import DaskCluster
 from tests.fleet.conftest import MakeBatch, Reach, do, target
 from tests.processes import processes, wait_until_gone
@@ -172,3 +175,26 @@ def test_a_run_waits_for_a_board_when_all_are_lost(
             threading.Thread(target=cluster.start, args=names).start()
     found = by_case(events)
     assert {name: result.status for name, result in found.items()} == dict.fromkeys("abc", Status.OK), found
+
+
+@pytest.mark.full
+def test_a_board_that_is_silent_is_given_up(
+    cluster: DaskCluster, reach: Reach, batch: MakeBatch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Cluster.call, "__kwdefaults__", {"within_s": 4.0})
+    monkeypatch.setattr(dask_, "SILENCE_S", 6.0)
+    executor = reach()
+    executor.probe(["null"])
+    events, silent = [], ""
+    for event in executor.run([batch(do("a"), do("b", "hang once", flag=str(tmp_path / "flag")), do("c"))]):
+        events.append(event)
+        if isinstance(event, Started) and event.key.case == "b" and not silent:
+            (silent,) = hosts(events)
+            os.kill(cluster.workers[silent].pid, signal.SIGSTOP)
+    found = by_case(events)
+    assert {name: result.status for name, result in found.items()} == dict.fromkeys("abc", Status.OK), found
+    assert hosts(events)[-1] != silent
+    left = board_processes(cluster) - {process.pid for process in cluster.workers.values()}
+    assert left
+    os.kill(cluster.workers[silent].pid, signal.SIGCONT)
+    wait_until_gone(list(left))
