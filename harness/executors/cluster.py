@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import os
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from harness.core.errors import Problem, TargetUnavailable
@@ -16,6 +17,8 @@ from harness.core.target import Target
 
 if TYPE_CHECKING:
     from distributed import Client, Future
+
+T = TypeVar("T")
 
 #: A scheduler that does not answer by then is not there.
 CONNECT_S = 10.0
@@ -60,6 +63,7 @@ class Cluster:
         self.address = address
         self._files = {"tls_ca_file": ca, "tls_client_cert": cert, "tls_client_key": key}
         self._client: Client | None = None
+        self._connecting = threading.Lock()
 
     def connect(self) -> None:
         """Reach the scheduler, unless that was done and it is still there.
@@ -69,9 +73,12 @@ class Cluster:
         TargetUnavailable
             It cannot be reached, or not over TLS.
         """
-        if self._client is not None and self._client.status == "running":
-            return
-        self.close()
+        with self._connecting:
+            if self._client is None or self._client.status != "running":
+                self.close()
+                self._client = self._connected()
+
+    def _connected(self) -> Client:
         _refuse_open(self.address)
         try:
             from distributed import Client
@@ -93,7 +100,7 @@ class Cluster:
             )
         try:
             # The client does not become anybody's default, and is told of no dashboard.
-            self._client = Client(self.address, security=security, timeout=CONNECT_S, set_as_default=False)
+            return Client(self.address, security=security, timeout=CONNECT_S, set_as_default=False)
         except (OSError, TimeoutError, TypeError, ValueError) as error:  # TypeError: TLS without a key
             raise TargetUnavailable(
                 f"no scheduler can be reached at {self.address}",
@@ -119,9 +126,13 @@ class Cluster:
             _refuse_open(board.address)
         return sorted(boards, key=lambda board: (board.name, board.address))
 
-    def call(  # noqa: ANN401 - JSON and bytes
-        self, board: Board, function: Callable[..., Any], *arguments: Any, within_s: float | None = ANSWER_S
-    ) -> Any:
+    def call(
+        self,
+        board: Board,
+        function: Callable[..., Awaitable[T]],
+        *arguments: object,
+        within_s: float | None = ANSWER_S,
+    ) -> T:
         """Call one of the functions of ``dask_side`` beside whatever the worker runs.
 
         A board that was switched off in just that moment, or whose cable was pulled, is noticed after
@@ -133,11 +144,12 @@ class Cluster:
             It cannot be reached, or not run that function.
         """
         try:
-            return self._asked(
+            answer: T = self._asked(
                 lambda client: client.run(
                     function, *arguments, workers=[board.address], callback_timeout=within_s
                 )[board.address]
             )
+            return answer
         except KeyError as error:  # of our own table, by token
             raise TargetUnavailable(
                 f"{board.name} has ended the batch", cause="it did not hear from this machine for too long"
@@ -146,7 +158,7 @@ class Cluster:
             raise _another_version(board, error) from error
 
     def submit(self, board: Board, resource: str, key: str, function: Callable[..., Any],
-               *arguments: Any) -> Future:  # fmt: skip  # noqa: ANN401
+               *arguments: object) -> Future:  # fmt: skip
         """Give one worker a task that takes its resource."""
         return self._asked(
             lambda client: client.submit(
@@ -179,20 +191,22 @@ class Cluster:
 
     def close(self) -> None:
         """Let the scheduler go."""
-        if self._client is not None:
+        client, self._client = self._client, None
+        if client is not None:
             with contextlib.suppress(OSError, TimeoutError):
-                self._client.close(timeout=CONNECT_S)
-            self._client = None
+                client.close(timeout=CONNECT_S)
 
     def _asked(self, ask: Callable[[Client], Any]) -> Any:  # noqa: ANN401
         from concurrent.futures import CancelledError
 
-        assert self._client is not None, "connect() comes first"
+        client = self._client
+        if client is None:
+            raise TargetUnavailable(f"{self.address} was let go")
         try:
-            return ask(self._client)
+            return ask(client)
         except (OSError, TimeoutError, CancelledError, RuntimeError) as error:
             raise TargetUnavailable(
-                f"the link through {self.address} died", cause=f"{type(error).__name__}: {error}"
+                f"a call through {self.address} failed", cause=f"{type(error).__name__}: {error}"
             ) from error
 
 

@@ -110,7 +110,11 @@ class Fleet:
         if busy:
             print(f"waiting for {', '.join(busy)}: harness fleet says what runs there", file=sys.stderr)
         with ThreadPoolExecutor(len(boards)) as pool:
-            answers = list(pool.map(self._made_ready, boards))
+            try:
+                answers = list(pool.map(self._made_ready, boards))
+            except BaseException:  # Ctrl-C, too, while a busy board is waited for
+                self.cluster.close()
+                raise
         refuse_unlike("boards", [(ready.kind, ready.runs) for ready in answers])
         self._ready = dict(zip((board.address for board in boards), answers, strict=True))
         return answers

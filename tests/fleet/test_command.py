@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from pathlib import Path
 
 import pandas as pd
@@ -67,7 +69,7 @@ def test_validate_gives_the_rows_of_this_machine_and_leaves_alone_who_is_not_the
 
 
 def test_fleet_tells_what_runs_and_how_far_it_is(
-    harness: Shell, cluster: DaskCluster, reach: Reach, batch: MakeBatch
+    harness: Shell, cluster: DaskCluster, reach: Reach, batch: MakeBatch, model: MakeModel
 ) -> None:
     write(harness, cluster, "pis")
     idle = harness("fleet")
@@ -91,6 +93,15 @@ def test_fleet_tells_what_runs_and_how_far_it_is(
             break
     assert (run["what"], run["done"], run["of"]) == ("pis null float32 planted", 1, 2)
     assert "pis null float32 planted: 1 of 2 jobs in" in harness("fleet").out
+
+    # Who finds a board busy waits for it, and may lose patience.
+    started = harness.start("validate", "--target", "pis", "--model", model(), *ACCURACY)
+    while not started.err.readline().startswith("waiting for "):
+        pass
+    os.kill(started.pid, signal.SIGINT)
+    ended = started.wait()
+    assert ended.code == 3, ended.err
+    assert "interrupted" in ended.err
     events.close()
 
 

@@ -21,7 +21,8 @@ from harness.core.job import DataRef, EnvironmentRecord, Event, JobResult, Start
 from harness.core.preprocess import Preprocess
 from harness.executors import dask_
 from harness.executors.cluster import Cluster
-from tests.fleet.cluster import DaskCluster
+from harness.executors.dask_ import DaskExecutor
+from tests.fleet.cluster import DaskCluster, dask_cluster
 from tests.fleet.conftest import MakeBatch, Reach, do, target
 from tests.processes import processes, wait_until_gone
 
@@ -166,13 +167,15 @@ def test_a_run_waits_for_a_board_when_all_are_lost(
     executor = reach()
     executor.probe(["null"])
     names = tuple(cluster.workers)
+    back = threading.Thread(target=cluster.start, args=names)
     events = []
     for event in executor.run([batch(do("a"), do("b", "hang once", flag=str(tmp_path / "flag")), do("c"))]):
         events.append(event)
-        if isinstance(event, Started) and event.key.case == "b" and cluster.workers:
+        if isinstance(event, Started) and event.key.case == "b" and back.ident is None:
             for name in names:
                 cluster.kill(name)
-            threading.Thread(target=cluster.start, args=names).start()
+            back.start()
+    back.join()
     found = by_case(events)
     assert {name: result.status for name, result in found.items()} == dict.fromkeys("abc", Status.OK), found
 
@@ -198,3 +201,22 @@ def test_a_board_that_is_silent_is_given_up(
     assert left
     os.kill(cluster.workers[silent].pid, signal.SIGCONT)
     wait_until_gone(list(left))
+
+
+@pytest.mark.full
+def test_a_scheduler_that_died(batch: MakeBatch, store: Path, tmp_path: Path) -> None:
+    with dask_cluster(tmp_path / "dask") as other:
+        other.start("alone")
+        executor = DaskExecutor(target(other), store)
+        executor.probe(["null"])
+        (device,) = executor._devices
+        device._pauses_s = (0.1,)
+        events = []
+        for event in executor.run([batch(do("a"), do("b", "hang"), do("c"))]):
+            events.append(event)
+            if isinstance(event, Started) and event.key.case == "b":
+                other.end()
+        executor.close()
+    found = by_case(events)
+    assert [result.status for result in found.values()] == [Status.OK, Status.ERROR, Status.ERROR]
+    assert "no scheduler can be reached" in found["c"].reason
