@@ -9,7 +9,7 @@ import importlib
 import sys
 import time
 
-NAMES = ("overhead", "throughput", "share", "ssh", "compression")
+NAMES = ("overhead", "throughput", "share", "ssh", "fleet", "compression")
 
 
 def main() -> None:

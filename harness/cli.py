@@ -131,8 +131,23 @@ def _parser() -> argparse.ArgumentParser:
     search.add_argument("-o", "--out", metavar="DIR", type=Path, required=True, help="a folder to write")
     search.set_defaults(command=_search)
 
+    _add_looks(commands)
+    return parser
+
+
+def _add_looks(commands: Any) -> None:  # noqa: ANN401 - argparse's own
+    """Commands that look and measure nothing."""
     targets = _command(commands, "targets", "say what can run here, and if not, why")
     targets.set_defaults(command=_targets)
+
+    fleet = _command(commands, "fleet", "say who is connected to a scheduler, and what each runs")
+    asked = fleet.add_mutually_exclusive_group()
+    asked.add_argument("--target", metavar="T", default="", help="the fleet of a target, by name")
+    asked.add_argument("--scheduler", metavar="ADDRESS", default="",
+                       help="a fleet by its address; certificates are those of Dask's configuration",
+    )  # fmt: skip
+    fleet.add_argument("--json", action="store_true", help="print it as JSON")
+    fleet.set_defaults(command=_fleet)
 
     doctor = commands.add_parser(
         "doctor",
@@ -144,7 +159,6 @@ def _parser() -> argparse.ArgumentParser:
                         help="its boards, where it is reached over ssh")  # fmt: skip
     _add_results(doctor)
     doctor.set_defaults(command=_doctor)
-    return parser
 
 
 def _command(commands: Any, name: str, does: str) -> argparse.ArgumentParser:  # noqa: ANN401 - argparse's own
@@ -321,6 +335,16 @@ def _targets(arguments: argparse.Namespace) -> int:
     from harness.report import machine
 
     print(machine.targets_text())
+    return 0
+
+
+def _fleet(arguments: argparse.Namespace) -> int:
+    import json
+
+    from harness.report import fleet
+
+    found = [fleet.look(cluster) for cluster in fleet.clusters(arguments.target, arguments.scheduler)]
+    print(json.dumps(found, indent=2) if arguments.json else "\n\n".join(map(fleet.text, found)))
     return 0
 
 

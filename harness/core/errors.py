@@ -13,6 +13,7 @@
     ├── TargetUnavailable             a target that cannot be reached or lacks its runtime
     ├── BackendError                  a runtime refused or failed; wraps the runtime's own exception
     └── WorkerError                   a worker died, hung or spoke nonsense
+        └── StreamEnded               in the middle of what it said
 
 Every error says what happened, where, the likely cause and the next command, because the person who
 reads it did not write this code.
@@ -106,3 +107,7 @@ class BackendError(HarnessError):
 
 class WorkerError(HarnessError):
     """A worker died, hung, or spoke something that is not the wire format."""
+
+
+class StreamEnded(WorkerError):
+    """A worker, or the way to it, died in the middle of what it said."""

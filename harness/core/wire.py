@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.core.errors import WorkerError
+from harness.core.errors import StreamEnded, WorkerError
 
 #: A header longer than this is not ours (something else wrote to the stream).
 MAX_HEADER_BYTE = 64 * 2**20
@@ -51,6 +51,8 @@ def read_frame(stream: Readable) -> tuple[dict[str, Any], dict[str, NDArray[Any]
     line = stream.readline(MAX_HEADER_BYTE)
     if not line:
         return None
+    if not line.endswith(b"\n") and len(line) < MAX_HEADER_BYTE:
+        raise StreamEnded("the stream ended inside a frame", cause="the worker died")
     try:
         header = json.loads(line)
         announced = header.pop("arrays")
@@ -72,5 +74,5 @@ def _array(
 ) -> tuple[str, NDArray[Any]]:
     data = stream.read(size_byte)
     if len(data) != size_byte:
-        raise WorkerError(f"the stream ended inside the array {name}", cause="the worker died")
+        raise StreamEnded(f"the stream ended inside the array {name}", cause="the worker died")
     return name, np.frombuffer(data, dtype=np.dtype(dtype)).reshape(shape).copy()

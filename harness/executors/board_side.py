@@ -20,9 +20,9 @@ import sys
 import tarfile
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 #: Environment variable of every program that a host starts on the board: by it what is left behind is found.
 TOKEN = "HARNESS_BOARD"  # noqa: S105 - a name, no password
@@ -138,6 +138,11 @@ def hold(folder: Path, by: str, since: str, wait_s: float, silence_s: float) -> 
 def _obey(folder: Path, keep: list[str], room_byte: int) -> None:
     """Be ready for a worker: nothing of the last one runs, and what was used longest ago gave way."""
     end_leftovers()
+    say(type="ready", **make_room(folder, keep, room_byte))
+
+
+def make_room(folder: Path, keep: Sequence[str], room_byte: int) -> dict[str, int]:
+    """Let what was used longest ago give way; what is kept is used now."""
     for name in keep:
         with contextlib.suppress(OSError):
             os.utime(folder / name / NOTE)
@@ -150,7 +155,7 @@ def _obey(folder: Path, keep: list[str], room_byte: int) -> None:
         shutil.rmtree(others[0], ignore_errors=True)
         del sizes[others.pop(0)]
     free = shutil.disk_usage(next(path for path in (folder, *folder.parents) if path.is_dir())).free
-    say(type="ready", held_byte=sum(sizes.values()), free_byte=free)
+    return {"held_byte": sum(sizes.values()), "free_byte": free}
 
 
 def _lock(host: Host, by: str, since: str, wait_s: float) -> int | None:
@@ -206,22 +211,22 @@ def _runs(folder: Path) -> bool:
 
 
 class _Hashing:
-    """Standard input, hashed as it is read."""
+    """A stream, hashed as it is read."""
 
-    def __init__(self) -> None:
-        self.sha256 = hashlib.sha256()
+    def __init__(self, stream: BinaryIO) -> None:
+        self.sha256, self._stream = hashlib.sha256(), stream
 
     def read(self, size: int) -> bytes:
-        data = sys.stdin.buffer.read(size)
+        data = self._stream.read(size)
         self.sha256.update(data)
         return data
 
 
-def receive(folder: Path, name: str, sha256: str) -> int:
-    """Unpack a tar.gz from standard input as ``KIND/NAME``: whole, or not at all."""
+def receive(folder: Path, name: str, sha256: str, source: BinaryIO) -> dict[str, Any]:
+    """Unpack a tar.gz as ``KIND/NAME``: whole, or not at all; returns what to answer the host."""
     made = folder / name
     temporary = made.with_name(f".tmp-{made.name}")
-    stream = _Hashing()
+    stream = _Hashing(source)
     try:
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
@@ -237,26 +242,26 @@ def receive(folder: Path, name: str, sha256: str) -> int:
         while stream.read(1 << 16):
             pass
         if stream.sha256.hexdigest() != sha256:
-            say(type="failed", error="it arrived damaged", full=False)
-            return 1
+            return {"type": "failed", "error": "it arrived damaged", "full": False}
         (temporary / NOTE).write_text(json.dumps({"byte": _size(temporary)}))
         shutil.rmtree(made, ignore_errors=True)
         temporary.rename(made)
     except (OSError, EOFError, tarfile.TarError, ImportError) as error:
         full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        say(type="failed", error=str(error), full=full)
-        return 1
+        return {"type": "failed", "error": str(error), "full": full}
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    say(type="received")
-    return 0
+    return {"type": "received"}
 
 
 def main(verb: str, folder: str, *arguments: str) -> int:
     """Do what the host asked on the command line."""
     path = Path(folder).expanduser()
     if verb == "receive":
-        return receive(path, *arguments)
+        name, sha256 = arguments
+        answer = receive(path, name, sha256, sys.stdin.buffer)
+        say(**answer)
+        return int(answer["type"] != "received")
     by, since, wait_s, silence_s = arguments
     return hold(path, by, since, float(wait_s), float(silence_s))
 

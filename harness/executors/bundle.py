@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from harness import plugins
 from harness.cache import writing
 from harness.core.errors import HarnessError
+from harness.executors.parcel import Parcel, parcel
 
 #: Left at home: a device has its own, or no use for them.
 LEFT_OUT = ("_shipped", "__pycache__")
@@ -45,6 +46,16 @@ def bundle(store: Path) -> Path:
                     raise
                 shutil.rmtree(temporary, ignore_errors=True)
     return folder
+
+
+def bundle_parcel(store: Path) -> Parcel:
+    """Return the bundle as it is shipped."""
+    ours = bundle(store)
+    return parcel(f"bundles/{ours.name}", store, lambda into: _copy(ours, into))
+
+
+def _copy(folder: Path, into: Path) -> None:
+    shutil.copytree(folder, into, dirs_exist_ok=True)
 
 
 def _files() -> Iterator[tuple[str, Path]]:

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import queue
-import signal
-import subprocess
-import tempfile
 import threading
 import time
 from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from harness import worker
-from harness.core.errors import TargetUnavailable, WorkerError
+from harness.core.errors import StreamEnded, TargetUnavailable, WorkerError
 from harness.core.job import Batch, EnvironmentRecord, Event, Job, JobKey, JobResult, Samples, Started, Status
-from harness.core.wire import read_frame, write_frame
+from harness.core.wire import Readable, read_frame, write_frame
 from harness.executors.link import Link
+from harness.executors.program import Program
 
 #: A worker that has not begun its first job by then has a runtime that hangs at import.
 START_DEADLINE_S = 120.0
@@ -59,45 +56,32 @@ class Conversation:
     def events(self) -> Generator[Event, None, None]:
         """Start the worker and yield what it says; closing the generator ends the worker."""
         try:
-            command = self._link.command(worker.MODULE)
+            program = self._link.start(self._batch, self._stopped)
         except TargetUnavailable as error:  # the link died since the last batch
             self.lost = "; ".join(filter(None, (error.what, error.cause)))
             return
-        with tempfile.TemporaryFile() as stderr:
-            # A session of its own: Ctrl-C reaches the harness only, and ending it ends its children too.
-            process = subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=stderr,
-                start_new_session=True,
-                env={**os.environ, **self._link.environment()},
-            )
-            stdin, stdout = cast(BinaryIO, process.stdin), cast(BinaryIO, process.stdout)
-            reader = threading.Thread(target=self._read, args=(stdout,), daemon=True)
-            reader.start()
-            ended = threading.Event()
-            try:
-                with contextlib.suppress(BrokenPipeError):  # it died at once; its end of file says so below
-                    stdin.write(
-                        worker.request(
-                            self._batch, self._link.store, ships=self._link.ships,
-                            room_byte=self._link.room_byte, silence_s=self._link.silence_s,
-                        )
-                    )  # fmt: skip
-                    stdin.flush()
-                if self._link.silence_s is not None:
-                    threading.Thread(target=self._say_alive, args=(stdin, ended), daemon=True).start()
-                yield from self._follow(process, stderr)
-            finally:
-                ended.set()
-                _end_group(process)
-                reader.join()
-                with contextlib.suppress(BrokenPipeError):  # what it never read is still in the buffer
-                    stdin.close()
-                stdout.close()
+        reader = threading.Thread(target=self._read, args=(program.stdout,), daemon=True)
+        reader.start()
+        ended = threading.Event()
+        try:
+            with contextlib.suppress(BrokenPipeError):  # it died at once; its end of file says so below
+                program.stdin.write(
+                    worker.request(
+                        self._batch, self._link.store, ships=self._link.ships,
+                        room_byte=self._link.room_byte, silence_s=self._link.silence_s,
+                    )
+                )  # fmt: skip
+                program.stdin.flush()
+            if self._link.silence_s is not None:
+                threading.Thread(target=self._say_alive, args=(program.stdin, ended), daemon=True).start()
+            yield from self._follow(program)
+        finally:
+            ended.set()
+            program.end()
+            reader.join()
+            program.close()
 
-    def _read(self, stdout: BinaryIO) -> None:
+    def _read(self, stdout: Readable) -> None:
         try:
             while (frame := read_frame(stdout)) is not None:
                 self._frames.put(frame)
@@ -142,31 +126,32 @@ class Conversation:
                 if self._stopped.is_set() or time.monotonic() >= end_s:
                     raise
 
-    def _follow(self, process: subprocess.Popen[bytes], stderr: Any) -> Iterator[Event]:  # noqa: ANN401
+    def _follow(self, program: Program) -> Iterator[Event]:
         start_s = START_DEADLINE_S * self._link.slowdown
         while True:
             deadline_s = self._running.case.deadline_s * self._link.slowdown if self._running else start_s
             try:
                 frame = self._next(deadline_s)
             except queue.Empty:
-                _end_group(process)
+                program.end()
                 if not self._stopped.is_set():
-                    yield from self._failed(self._late(deadline_s), stderr)
+                    yield from self._failed(self._late(deadline_s), program)
                 return
-            if frame is None:
+            if frame is None or isinstance(frame, StreamEnded):
                 if self._done < len(self._batch.cases):
-                    status = _end(process)
+                    status = program.status()
                     self.lost = self._link.lost(status)
                     if self.lost:
-                        self.lost = "\n".join(filter(None, (self.lost, worker.tail(stderr))))
+                        self.lost = "\n".join(filter(None, (self.lost, program.said())))
                     else:
-                        yield from self._failed(f"the worker {worker.exit_text(status)}", stderr)
+                        ended = str(frame or f"the worker {worker.exit_text(status)}")
+                        yield from self._failed(ended, program)
                 return
-            event = frame if isinstance(frame, WorkerError) else self._understand(process, *frame)
+            event = frame if isinstance(frame, WorkerError) else self._understand(program, *frame)
             if isinstance(event, WorkerError):
-                _end_group(process)
+                program.end()
                 if self._done < len(self._batch.cases):
-                    yield from self._failed(str(event), stderr)
+                    yield from self._failed(str(event), program)
                 return
             if event is not None:
                 yield event
@@ -174,7 +159,7 @@ class Conversation:
                 return  # all is said; whatever the runtime still does ends with its group
 
     def _understand(
-        self, process: subprocess.Popen[bytes], header: dict[str, Any], arrays: dict[str, Any]
+        self, program: Program, header: dict[str, Any], arrays: dict[str, Any]
     ) -> Event | WorkerError | None:
         """Turn a frame into an event; a request for a file is answered, and is none."""
         match header.get("type"):
@@ -183,7 +168,7 @@ class Conversation:
                 of = (b.target, b.backend, b.variant, b.suite)
                 return EnvironmentRecord(*of, header["phase"], {**header["facts"], **self._link.facts})
             case "need":
-                self._send(cast(BinaryIO, process.stdin), header["kind"], header["name"])
+                self._send(program.stdin, header["kind"], header["name"])
                 return None
             case "start":
                 self._running = self._batch.jobs[self._done]
@@ -207,26 +192,10 @@ class Conversation:
             return f"the worker did not start within {deadline_s:g} s"
         return f"the job passed its deadline of {deadline_s:g} s and was ended"
 
-    def _failed(self, reason: str, stderr: Any) -> Iterator[JobResult]:  # noqa: ANN401
+    def _failed(self, reason: str, program: Program) -> Iterator[JobResult]:
         """ERROR for the job that ran; if none had begun, a new worker would fare no better: for all."""
-        said = worker.tail(stderr)
+        said = program.said()
         text = f"{reason}\n{said}" if said else reason
         unstarted = self._batch.jobs[self._done :]
         for job in unstarted[:1] if self._running is not None or self._done else unstarted:
             yield JobResult(job.key, Status.ERROR, text)
-
-
-def _end(process: subprocess.Popen[bytes]) -> int:
-    """Exit status of a worker whose output ended; one that lives on regardless is ended."""
-    try:
-        return process.wait(worker.EXIT_GRACE_S)
-    except subprocess.TimeoutExpired:
-        _end_group(process)
-        return process.wait()
-
-
-def _end_group(process: subprocess.Popen[bytes]) -> None:
-    """End the worker and whatever it spawned."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()

@@ -17,7 +17,6 @@ from harness.core.errors import TargetUnavailable
 from harness.core.job import Batch, Event, JobResult, Status
 from harness.executors.conversation import Conversation
 from harness.executors.link import Link
-from harness.probe import probe
 
 #: Pauses between the tries to reach a device again: a Raspberry Pi reboots in about 40 s.
 PAUSES_S = (1.0, 3.0, 10.0, 30.0, 60.0)
@@ -60,7 +59,7 @@ class DeviceExecutor:
             It cannot be reached or made ready.
         """
         self.link.connect()
-        return probe(names, self.link.command, self.link.environment(), self.link.slowdown)
+        return self.link.probe(names)
 
     def run(self, batches: Iterable[Batch]) -> Generator[Event, None, None]:
         """Run batches in order; every case of every batch gets exactly one result."""

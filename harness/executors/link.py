@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import threading
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from harness import worker
+from harness.core.contracts import Availability
+from harness.core.job import Batch
+from harness.executors.program import Child, Program
+from harness.probe import probe
 
 
 class Link(Protocol):
@@ -47,8 +52,12 @@ class Link(Protocol):
         """Make the device ready, once; raises ``TargetUnavailable`` where it cannot be."""
         ...
 
-    def command(self, module: str, *arguments: str) -> Sequence[str]:
-        """Return what starts `module` in the device's Python, as arguments for this machine.
+    def probe(self, names: Iterable[str]) -> dict[str, Availability]:
+        """Ask the device, once it is ready, which backends can run on it."""
+        ...
+
+    def start(self, batch: Batch, stopped: threading.Event) -> Program:
+        """Start a worker for a batch; where the device is not free, wait until it is or `stopped` is set.
 
         Raises
         ------
@@ -57,12 +66,8 @@ class Link(Protocol):
         """
         ...
 
-    def environment(self) -> Mapping[str, str]:
-        """Return what the started program finds in its environment besides this one's."""
-        ...
-
     def lost(self, status: int) -> str:
-        """Why the exit status of ``command`` means that the link, not the program, died; else empty."""
+        """Why the exit status of a program means that the link, not the program, died; else empty."""
         ...
 
     def close(self) -> None:
@@ -70,8 +75,36 @@ class Link(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class LocalLink:
+class CommandLink(ABC):
+    """A device on which programs are started by a command on this machine."""
+
+    slowdown: float = 1.0
+
+    @abstractmethod
+    def command(self, module: str, *arguments: str) -> Sequence[str]:
+        """Return what starts `module` in the device's Python, as arguments for this machine.
+
+        Raises
+        ------
+        TargetUnavailable
+            The link is dead.
+        """
+
+    def environment(self) -> Mapping[str, str]:
+        """Return what the started program finds in its environment besides this one's."""
+        return {}
+
+    def probe(self, names: Iterable[str]) -> dict[str, Availability]:
+        """Ask the device which backends can run on it."""
+        return probe(names, self.command, self.environment(), self.slowdown)
+
+    def start(self, batch: Batch, stopped: threading.Event) -> Program:
+        """Start a worker."""
+        return Child(self.command(worker.MODULE), self.environment())
+
+
+@dataclass(frozen=True)
+class LocalLink(CommandLink):
     """Programs as children of this process, with its own Python or another.
 
     Parameters
@@ -111,12 +144,11 @@ class LocalLink:
         """There is nothing to let go."""
 
 
-class MadeLink(ABC):
+class MadeLink(CommandLink):
     """A Python on this machine that has to be made before programs start in it."""
 
     ships = False
     silence_s = None
-    slowdown = 1.0
     room_byte = None
     facts: Mapping[str, str] = {}
 
@@ -149,5 +181,5 @@ class MadeLink(ABC):
         """A child of this process cannot be lost."""
         return ""
 
-    def close(self) -> None:  # noqa: B027 - right as it is for whatever is a file in the cache
+    def close(self) -> None:
         """There is nothing to let go."""

@@ -48,14 +48,8 @@ class SharedExecutor:
             except BaseException:  # Ctrl-C, too, while one queues for a board
                 self.close()
                 raise
-        kind, *kinds = [device.link.facts.get("kind", "") for device in self._devices]
-        for other, what in zip(others, kinds, strict=True):
-            if (other, what) != (first, kind):
-                raise TargetUnavailable(
-                    "the hosts of this target are not alike, so that their numbers would not belong together",
-                    cause=f"one is {_told(kind, first)}, another {_told(what, other)}",
-                    next_step="write a target file for each kind",
-                )
+        kinds = [device.link.facts.get("kind", "") for device in self._devices]
+        refuse_unlike("hosts", list(zip(kinds, [first, *others], strict=True)))
         return first
 
     def run(self, batches: Iterable[Batch]) -> Generator[Event, None, None]:
@@ -134,6 +128,24 @@ class _Lane:
     def stop(self) -> None:
         self._work.stop()
         self._device.stop()
+
+
+def refuse_unlike(what: str, devices: Sequence[tuple[str, Mapping[str, Availability]]]) -> None:
+    """Compare the devices of one target: what each is, and what runs on it.
+
+    Raises
+    ------
+    TargetUnavailable
+        One is not like the first.
+    """
+    (kind, runs), *others = devices
+    for other, found in others:
+        if (found, other) != (runs, kind):
+            raise TargetUnavailable(
+                f"the {what} of this target are not alike, so that their numbers would not belong together",
+                cause=f"one is {_told(kind, runs)}, another {_told(other, found)}",
+                next_step="write a target file for each kind",
+            )
 
 
 def _told(kind: str, found: Mapping[str, Availability]) -> str:

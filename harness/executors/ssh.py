@@ -17,11 +17,11 @@ from harness import worker
 from harness.core.errors import ConfigurationError, Problem
 from harness.core.target import Target
 from harness.executors import board_side
-from harness.executors.bundle import bundle
+from harness.executors.bundle import bundle_parcel
 from harness.executors.cargo import Cargo, ship, venv_parcel
 from harness.executors.device import RETRIES, DeviceExecutor
 from harness.executors.guardian import PYTHONS, Guardian, holder
-from harness.executors.parcel import parcel
+from harness.executors.link import CommandLink
 from harness.executors.secure_shell import SSH_FAILED, SecureShell
 from harness.executors.shared import SharedExecutor
 
@@ -61,7 +61,7 @@ class SshExecutor(SharedExecutor):
         )
 
 
-class SshLink:
+class SshLink(CommandLink):
     """One board.
 
     Parameters
@@ -72,7 +72,6 @@ class SshLink:
     """
 
     ships = True
-    slowdown = 1.0
     store = FOLDER
 
     def __init__(self, host: str, target: Target, store: Path) -> None:
@@ -96,10 +95,9 @@ class SshLink:
         # A run whose link died does not queue: its pauses between tries are as good.
         wait_s = 0.0 if self.facts else float(table.get("wait_s", 0.0))
         found = guardian.begin(holder(), now, wait_s, self._say_busy)
-        ours = bundle(self._folder)
         wanted = (
             venv_parcel(self._shell.host, found, self._target, self._folder),
-            parcel(f"bundles/{ours.name}", self._folder, lambda into: _copy(ours, into)),
+            bundle_parcel(self._folder),
         )
         cargo = Cargo(self._shell, guardian, self._token, found, self._target.disk_mb * 10**6)
         shipped, self.room_byte = ship(cargo, wanted)
@@ -136,10 +134,6 @@ class SshLink:
         started = worker.command(["harness"], module, *arguments)
         return self._shell.command(["sh", "-c", script, *started])
 
-    def environment(self) -> Mapping[str, str]:
-        """Nothing: sshd would drop it."""
-        return {}
-
     def lost(self, status: int) -> str:
         """Ssh says 255 for an error of its own; a client that was killed said nothing."""
         if status == SSH_FAILED or status < 0:
@@ -152,12 +146,6 @@ class SshLink:
             self._guardian.close()
             self._guardian = None
         self._shell.close()
-
-
-def _copy(folder: Path, into: Path) -> None:
-    import shutil
-
-    shutil.copytree(folder, into, dirs_exist_ok=True)
 
 
 def check(target: Target) -> None:

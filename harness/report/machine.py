@@ -99,15 +99,18 @@ def _state(
         availability = _availability(target, backend, found)
         state = "not here" if availability.reason else f"ready {availability.version}"
         return state, [("why", availability.reason), ("next", availability.install)]
-    if target.executor["kind"] == "local":
-        reason = lacking_gpu(target)
-        return ("not here", [("why", reason)]) if reason else ("own Python", [ask])
-    if target.executor["kind"] != "ssh":
-        return target.executor["kind"], []
-    hosts = ", ".join(target.executor["hosts"])
-    if not hosts:
+    if target.executor["kind"] == "local" and (reason := lacking_gpu(target)):
+        return "not here", [("why", reason)]
+    table = target.executor
+    hosts = ", ".join(table.get("hosts", ()))
+    if table["kind"] == "ssh" and not hosts:
         return "no host", [("next", "--host USER@BOARD, or hosts = [...] in [executor]")]
-    return "ssh", [("host", hosts), ask]
+    words = {
+        "local": ("own Python", [ask]),
+        "ssh": ("ssh", [("host", hosts), ask]),
+        "dask": ("fleet", [("where", str(table.get("scheduler", ""))), ask]),
+    }
+    return words.get(table["kind"], (table["kind"], []))
 
 
 def _availability(target: Target, backend: str, found: Mapping[str, Availability]) -> Availability:

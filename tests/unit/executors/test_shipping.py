@@ -16,13 +16,14 @@ from harness.core.errors import TargetUnavailable
 from harness.core.job import Batch, DataRef, EnvironmentRecord, JobResult, Started, Status
 from harness.core.preprocess import Preprocess
 from harness.executors.device import DeviceExecutor
+from harness.executors.link import CommandLink
 from tests.processes import processes
 from tests.unit.executors.batches import MakeBatch, do
 
 X = np.arange(20, dtype=np.uint8).reshape(5, 4)
 
 
-class FarLink:
+class FarLink(CommandLink):
     """This machine's Python, but files are shipped, and its worker's death counts as the link's.
 
     ``away``: so many tries to connect fail.
@@ -42,9 +43,6 @@ class FarLink:
 
     def command(self, module: str, *arguments: str) -> list[str]:
         return worker.command([sys.executable], module, *arguments)
-
-    def environment(self) -> dict[str, str]:
-        return {}
 
     def lost(self, status: int) -> str:
         return self._lost

@@ -1,0 +1,136 @@
+"""``harness validate`` and ``harness fleet`` with a real cluster."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from harness.core.job import Started
+from harness.executors.cluster import Cluster
+from harness.report import fleet
+from tests.e2e.shell import ACCURACY, MakeModel, Shell, check
+from tests.fleet.cluster import DaskCluster, certificates
+from tests.fleet.conftest import MakeBatch, Reach, do
+
+COLUMNS = ["variant", "suite", "case", "severity", "metric", "reference", "setting"]
+
+
+def write(
+    harness: Shell, cluster: DaskCluster, name: str, resource: str = "board", files: Path | None = None
+) -> None:
+    """Write ``targets/NAME.toml`` where the command runs."""
+    folder = harness.folder / "targets"
+    folder.mkdir(exist_ok=True)
+    pems = "".join(f"{key} = {json.dumps(str((files or cluster.folder) / path.name))}\n"
+                   for key, path in cluster.files.items())  # fmt: skip
+    (folder / f"{name}.toml").write_text(
+        'description = "a fleet"\nbackends = ["onnxruntime"]\n[executor]\nkind = "dask"\n'
+        f'scheduler = "{cluster.address}"\nresource = "{resource}"\n{pems}'
+    )
+
+
+def measured(harness: Shell, target: str) -> pd.DataFrame:
+    rows = pd.read_csv(harness.run() / "measurements.csv", keep_default_na=False)
+    return rows[rows.target == target].sort_values(COLUMNS).reset_index(drop=True)
+
+
+def busy(cluster: DaskCluster) -> str:
+    """Name of a worker that runs a batch now."""
+    while True:
+        found = fleet.look(Cluster(cluster.address, *map(str, cluster.files.values())))
+        for worker in found["workers"]:
+            if worker["runs"]:
+                return str(worker["name"])
+
+
+def test_validate_gives_the_rows_of_this_machine_and_leaves_alone_who_is_not_there(
+    harness: Shell, cluster: DaskCluster, model: MakeModel
+) -> None:
+    write(harness, cluster, "pis")
+    write(harness, cluster, "jetsons", "jetson")
+    certificates(harness.folder)
+    write(harness, cluster, "strangers", files=harness.folder)
+    ended = harness("validate", "--target", "cpu,pis,jetsons,strangers", "--model", model(), *ACCURACY)
+    assert ended.code == 3, ended.err
+    assert "Traceback" not in ended.err
+    assert "connected are one (board=1), three (board=1), two (board=1)" in ended.out
+    here, there = (measured(harness, name) for name in ("cpu", "pis"))
+    assert len(here) > 5
+    pd.testing.assert_frame_equal(*(part[[*COLUMNS, "value", "status"]] for part in (here, there)))
+    for name, says in (("jetsons", "has the resource jetson"), ("strangers", "no scheduler can be reached")):
+        rows = measured(harness, name)
+        assert set(rows.status) == {"SKIPPED"}
+        assert all(says in reason for reason in rows.reason)
+
+
+def test_fleet_tells_what_runs_and_how_far_it_is(
+    harness: Shell, cluster: DaskCluster, reach: Reach, batch: MakeBatch, model: MakeModel
+) -> None:
+    write(harness, cluster, "pis")
+    idle = harness("fleet")
+    assert idle.code == 0, idle.err
+    head, columns, *workers = idle.out.splitlines()
+    assert head == f"scheduler {cluster.address}"
+    assert columns.split() == ["worker", "address", "resources", "runs"]
+    assert [line.split()[0] for line in workers] == ["one", "three", "two"]
+    assert all(line.split()[2:] == ["board=1", "free"] for line in workers), idle.out
+
+    executor = reach()
+    executor.probe(["null"])
+    events = executor.run([batch(do("a"), do("b", "hang"))])
+    assert any(isinstance(event, Started) and event.key.case == "b" for event in events)
+    while True:  # the board learns from the host's next question that a job is done
+        ended = harness("fleet", "--target", "pis", "--json")
+        assert ended.code == 0, ended.err
+        (found,) = json.loads(ended.out)
+        (run,) = [run for worker in found["workers"] for run in worker["runs"]]
+        if run["done"]:
+            break
+    assert (run["what"], run["done"], run["of"]) == ("pis null float32 planted", 1, 2)
+    assert "pis null float32 planted: 1 of 2 jobs in" in harness("fleet").out
+
+    # Who finds a board busy waits for it, and may lose patience.
+    started = harness.start("validate", "--target", "pis", "--model", model(), *ACCURACY)
+    while not started.err.readline().startswith("waiting for "):
+        pass
+    os.kill(started.pid, signal.SIGINT)
+    ended = started.wait()
+    assert ended.code == 3, ended.err
+    assert "interrupted" in ended.err
+    events.close()
+
+
+def test_fleet_of_what_is_none(harness: Shell, cluster: DaskCluster) -> None:
+    check(harness("fleet"), 2, "no target file names a scheduler", "docs/fleet.md")
+    check(harness("fleet", "--target", "cpu"), 2, "cpu is no fleet: its executor is local")
+    check(harness("fleet", "--scheduler", "nowhere"), 2, "is an address like tls://")
+    check(harness("fleet", "--scheduler", "tcp://192.0.2.1:1"), 3, "not reached over TLS")
+    check(harness("fleet", "--scheduler", cluster.address), 3, "no certificates are named")
+
+
+@pytest.mark.full
+def test_a_run_that_lost_a_board_has_the_rows_of_one_that_did_not(
+    harness: Shell, cluster: DaskCluster, model: MakeModel
+) -> None:
+    write(harness, cluster, "pis")
+    folder = model()
+    assert harness("validate", "--target", "pis", "--model", folder).code == 0
+    undisturbed = measured(harness, "pis")
+    harness.run().rename(harness.folder / "undisturbed")
+
+    started = harness.start("validate", "--target", "pis", "--model", folder)
+    while "pis onnxruntime" not in started.err.readline():
+        pass
+    lost = busy(cluster)
+    cluster.kill(lost)
+    ended = started.wait()
+    cluster.start(lost)
+    assert ended.code == 0, ended.out
+    disturbed = measured(harness, "pis")
+    pd.testing.assert_frame_equal(undisturbed[COLUMNS], disturbed[COLUMNS])
+    assert set(disturbed.status) == set(undisturbed.status)
