@@ -7,10 +7,9 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
-from importlib.metadata import version
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from harness.arguments import SELECTION, make_parser
 from harness.core.errors import HarnessError, UsageError
 
 if TYPE_CHECKING:  # neither is imported at start
@@ -18,20 +17,16 @@ if TYPE_CHECKING:  # neither is imported at start
 
     from harness.prepare import Request
 
-DESCRIPTION = "Run one float model and its compressed variants on every target, and judge what came out."
 HOST_PACKAGES = (
     "flatbuffers", "onnx", "onnxruntime", "pandas", "PIL", "pydantic", "rich", "scipy", "sklearn",
 )  # fmt: skip
-EPILOG = """exit codes: 0 every blocking gate passed · 1 one failed · 2 usage or configuration
-            3 could not measure, or interrupted · 4 inconclusive"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code."""
-    arguments = _parser().parse_args(argv)
-    command: Callable[[argparse.Namespace], int] = arguments.command
+    arguments = make_parser().parse_args(argv)
     try:
-        return command(arguments)
+        return COMMANDS[arguments.command](arguments)
     except HarnessError as error:
         print(f"harness: {error}", file=sys.stderr)
         return error.exit_code
@@ -57,146 +52,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 2
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="harness",
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--version", action="version", version=version("deployment-validation-harness"))
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-
-    validate = _command(commands, "validate", "measure and judge")
-    _add_selection(validate)
-    validate.add_argument("--resume", metavar="RUN", help="go on with a run that was cut")
-    validate.add_argument("--wait", metavar="30m", default=os.environ.get("HARNESS_WAIT", ""),
-                          help="queue so long for a board that somebody else holds: 90s, 3m, 1h")  # fmt: skip
-    validate.add_argument("--release", action="store_true",
-                          help="demand real hardware: what emulation cannot answer was not run")  # fmt: skip
-    validate.add_argument("--json", action="store_true", help="print the outcome as JSON")
-    validate.set_defaults(command=_validate)
-
-    plan = _command(commands, "plan", "say what would run, how long it takes, what it can decide")
-    _add_selection(plan)
-    plan.set_defaults(command=_plan)
-
-    judge = commands.add_parser(
-        "judge",
-        help="repeat summary and verdict",
-        description="Repeat summary and verdict from what is stored.",
-    )
-    judge.add_argument("run", metavar="RUN", help="id, unique prefix, folder, or latest")
-    _add_results(judge)
-    judge.add_argument("--json", action="store_true", help="print the outcome as JSON")
-    judge.set_defaults(command=_judge)
-
-    init = _command(commands, "init", "write a validation.toml for a model")
-    init.add_argument("model", metavar="MODEL", type=Path, help="an ONNX or TFLite file")
-    init.add_argument(
-        "--data", metavar="PATH", required=True, help="a file, a folder, or package.module:function"
-    )
-    init.add_argument("--labels", metavar="PATH", type=Path, help="labels, where they are elsewhere")
-    init.add_argument("--out", metavar="FILE", type=Path, help="where to write (default: beside the model)")
-    init.add_argument("--split", choices=("hash", "first", "none"), default="hash",
-                      help="how calibration samples are set apart (default: hash)")  # fmt: skip
-    init.add_argument("--force", action="store_true", help="overwrite a validation.toml")
-    init.set_defaults(command=_init)
-
-    compress = _command(commands, "compress", "make one variant: its files and its card")
-    compress.add_argument("model", metavar="MODEL", type=Path, nargs="?",
-                          help="a folder, a validation.toml, or an ONNX file beside one (default: digits)",
-    )  # fmt: skip
-    source = compress.add_mutually_exclusive_group(required=True)
-    source.add_argument(
-        "--recipe", metavar="NAME|FILE", help="a variant's name, a shipped recipe, or a TOML file"
-    )
-    source.add_argument("--from", metavar="CARD", dest="card", type=Path,
-                        help="rebuild what a card.json tells of, bit for bit")  # fmt: skip
-    compress.add_argument("-o", "--out", metavar="DIR", type=Path, required=True, help="a folder to write")
-    compress.add_argument(
-        "--format", metavar="F,…", default="", help="onnx, tflite (default: what can be had)"
-    )
-    compress.add_argument("--for-runtime", metavar="R", default="litert",
-                          help="the oldest runtime that must open the TFLite file: litert, tflite-2.14",
-    )  # fmt: skip
-    compress.set_defaults(command=_compress)
-
-    search = _command(commands, "search", "find the smallest model within the accuracy budget")
-    search.add_argument("model", metavar="MODEL", type=Path, nargs="?",
-                        help="a folder, a validation.toml, or an ONNX file beside one (default: digits)",
-    )  # fmt: skip
-    search.add_argument("-o", "--out", metavar="DIR", type=Path, required=True, help="a folder to write")
-    search.set_defaults(command=_search)
-
-    _add_looks(commands)
-    return parser
-
-
-def _add_looks(commands: Any) -> None:  # noqa: ANN401 - argparse's own
-    """Commands that look and measure nothing."""
-    targets = _command(commands, "targets", "say what can run here, and if not, why")
-    targets.set_defaults(command=_targets)
-
-    fleet = _command(commands, "fleet", "say who is connected to a scheduler, and what each runs")
-    asked = fleet.add_mutually_exclusive_group()
-    asked.add_argument("--target", metavar="T", default="", help="the fleet of a target, by name")
-    asked.add_argument("--scheduler", metavar="ADDRESS", default="",
-                       help="a fleet by its address; certificates are those of Dask's configuration",
-    )  # fmt: skip
-    fleet.add_argument("--json", action="store_true", help="print it as JSON")
-    fleet.set_defaults(command=_fleet)
-
-    doctor = commands.add_parser(
-        "doctor",
-        help="find what is wrong with this machine, or with a target",
-        description="Find what is wrong with this machine, or with a target.",
-    )
-    doctor.add_argument("--target", metavar="T", default="", help="a target, by name")
-    doctor.add_argument("--host", metavar="USER@BOARD,…",
-                        help="its boards, where it is reached over ssh")  # fmt: skip
-    _add_results(doctor)
-    doctor.set_defaults(command=_doctor)
-
-
-def _command(commands: Any, name: str, does: str) -> argparse.ArgumentParser:  # noqa: ANN401 - argparse's own
-    parser: argparse.ArgumentParser = commands.add_parser(
-        name, help=does, description=f"{does[0].upper()}{does[1:]}."
-    )
-    return parser
-
-
-#: What a run is asked for; where an option is absent its environment variable counts, then the default.
-SELECTION = {
-    "target": "HARNESS_TARGET",
-    "host": "HARNESS_HOST",
-    "model": "HARNESS_MODEL",
-    "variant": "",
-    "suite": "",
-    "budget": "HARNESS_BUDGET",
-}
-
-
-def _add_selection(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--target", metavar="T,…", help="targets, by name (default: cpu)")
-    parser.add_argument("--host", metavar="USER@BOARD,…",
-                        help="boards of the targets that are reached over ssh")  # fmt: skip
-    parser.add_argument("--model", metavar="PATH",
-                        help="a folder or a validation.toml (default: the bundled digits)")  # fmt: skip
-    parser.add_argument("--variant", metavar="V,…|all",
-                        help="variants, or all of them (default: those not set aside)")  # fmt: skip
-    parser.add_argument("--suite", metavar="S,…", help="suites (default: all)")
-    parser.add_argument("--budget", metavar="3m",
-                        help="leave out shifts and samples until it fits: 90s, 3m, 1h")  # fmt: skip
-    _add_results(parser)
-
-
-def _add_results(parser: argparse.ArgumentParser) -> None:
-    default = os.environ.get("HARNESS_RESULTS", "results")
-    parser.add_argument("--results", metavar="DIR", type=Path, default=default,
-                        help="where runs are kept (default: results)")  # fmt: skip
 
 
 def _request(arguments: argparse.Namespace) -> Request:
@@ -275,6 +130,15 @@ def _judge(arguments: argparse.Namespace) -> int:
     else:
         screen.show(outcome, _stdout(), seconds=seconds)
     return outcome.exit_code
+
+
+def _compare(arguments: argparse.Namespace) -> int:
+    from harness.report import comparison
+
+    found = comparison.compare(arguments.base, arguments.new, arguments.results, devices=arguments.devices)
+    print(comparison.text(found))
+    comparison.write(found, arguments.csv, arguments.markdown)
+    return comparison.exit_code(found)
 
 
 def _init(arguments: argparse.Namespace) -> int:
@@ -372,6 +236,20 @@ def _stdout() -> Console:
 
     # Off a terminal, lines are not cut to a width that nobody chose.
     return Console() if sys.stdout.isatty() else Console(width=200, no_color=True)
+
+
+COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "validate": _validate,
+    "plan": _plan,
+    "judge": _judge,
+    "compare": _compare,
+    "init": _init,
+    "compress": _compress,
+    "search": _search,
+    "targets": _targets,
+    "fleet": _fleet,
+    "doctor": _doctor,
+}
 
 
 if __name__ == "__main__":

@@ -228,7 +228,7 @@ def _decide(
         if limit is None:
             continue
         far, near = (interval.high, interval.low) if sign > 0 else (interval.low, interval.high)
-        text = f"{what} is {_text(interval, unit)}, limit {_number(limit, unit)}"
+        text = f"{what} is {_text(interval, unit)}, limit {number_text(limit, unit)}"
         text += f", {interval.n} samples" if interval.n else ""
         if math.isnan(interval.value):
             answers.append(_Finding(State.NOT_RUN, f"{what} has no value", interval, limit, unit))
@@ -277,7 +277,7 @@ def _case_text(gate: Gate) -> str:
     return "" if gate.cases == ("*",) else f" in {', '.join(gate.cases)}"
 
 
-def _number(value: float, unit: str) -> str:
+def number_text(value: float, unit: str) -> str:
     """A number for people: time in the unit that reads best."""
     if unit == "ns":
         for size, name in ((1e9, "s"), (1e6, "ms"), (1e3, "µs")):
@@ -291,5 +291,6 @@ def _number(value: float, unit: str) -> str:
 
 def _text(interval: Interval, unit: str) -> str:
     if interval.low == interval.high:
-        return _number(interval.value, unit)
-    return f"{_number(interval.value, unit)} [{_number(interval.low, unit)}, {_number(interval.high, unit)}]"
+        return number_text(interval.value, unit)
+    value, low, high = (number_text(each, unit) for each in (interval.value, interval.low, interval.high))
+    return f"{value} [{low}, {high}]"

@@ -89,19 +89,20 @@ def _cell(column: str, value: Any) -> object:  # noqa: ANN401 - whatever a recor
 
 
 def read(path: Path) -> pd.DataFrame:
-    """Read a table that a run wrote.
+    """Read a table that a run wrote, CSV or Parquet.
 
     Raises
     ------
     ResultsError
-        It is missing, or lacks columns of the contract.
+        It is missing, empty, cut, or has other columns than those of the contract.
     """
     import pandas as pd
 
     try:
-        frame = pd.read_csv(path)
-    except (OSError, ValueError) as error:
-        raise ResultsError(f"the table cannot be read: {error}", where=str(path)) from error
+        frame = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
+    except (OSError, ValueError, ImportError) as error:
+        cause = "it is empty" if isinstance(error, pd.errors.EmptyDataError) else ""
+        raise ResultsError(f"the table cannot be read: {error}", where=str(path), cause=cause) from error
     absent = [column for column in COLUMNS if column not in frame.columns]
     if absent:
         raise ResultsError(
@@ -109,4 +110,19 @@ def read(path: Path) -> pd.DataFrame:
             where=str(path),
             cause="it is another CSV, or one of another version",
         )
+    foreign = [str(column) for column in frame.columns if column not in COLUMNS]
+    if foreign:
+        raise ResultsError(
+            f"the table has columns that this version does not know: {', '.join(foreign)}",
+            where=str(path),
+            cause="a newer version wrote it, or another program added them",
+            next_step="update the harness, or take the columns out",
+        )
+    cut = frame["status"].isna()
+    if cut.any():
+        line = int(frame.index[cut][0]) + 2
+        raise ResultsError(
+            f"line {line} of the table is cut", where=str(path), cause="it was copied while it was written",
+            next_step="copy it again, or write it anew: harness judge RUN",
+        )  # fmt: skip
     return frame

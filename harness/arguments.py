@@ -1,0 +1,168 @@
+"""What can be said on the command line: commands, options, and where an option takes its default from."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+DESCRIPTION = "Run one float model and its compressed variants on every target, and judge what came out."
+EPILOG = """exit codes: 0 every blocking gate passed · 1 one failed · 2 usage or configuration
+            3 could not measure, or interrupted · 4 inconclusive"""
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Make the parser; ``command`` in what it gives is the name of the command."""
+    parser = argparse.ArgumentParser(
+        prog="harness",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=version("deployment-validation-harness"))
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    validate = _command(commands, "validate", "measure and judge")
+    _add_selection(validate)
+    validate.add_argument("--resume", metavar="RUN", help="go on with a run that was cut")
+    validate.add_argument("--wait", metavar="30m", default=os.environ.get("HARNESS_WAIT", ""),
+                          help="queue so long for a board that somebody else holds: 90s, 3m, 1h")  # fmt: skip
+    validate.add_argument("--release", action="store_true",
+                          help="demand real hardware: what emulation cannot answer was not run")  # fmt: skip
+    validate.add_argument("--json", action="store_true", help="print the outcome as JSON")
+    validate.set_defaults(command="validate")
+
+    plan = _command(commands, "plan", "say what would run, how long it takes, what it can decide")
+    _add_selection(plan)
+    plan.set_defaults(command="plan")
+
+    judge = commands.add_parser(
+        "judge",
+        help="repeat summary and verdict",
+        description="Repeat summary and verdict from what is stored.",
+    )
+    judge.add_argument("run", metavar="RUN", help="id, unique prefix, folder, or latest")
+    _add_results(judge)
+    judge.add_argument("--json", action="store_true", help="print the outcome as JSON")
+    judge.set_defaults(command="judge")
+
+    compare = _command(commands, "compare", "say what differs between runs, releases or devices")
+    compare.add_argument("base", metavar="BASE", help=SIDE)
+    compare.add_argument("new", metavar="NEW", nargs="+", help="as BASE; each is compared with it")
+    compare.add_argument("--devices", action="store_true",
+                         help="target and backend are what differs (implied where no target is common)",
+    )  # fmt: skip
+    compare.add_argument("--csv", metavar="FILE", type=Path, help="write every compared row")
+    compare.add_argument("--markdown", metavar="FILE", type=Path, help="write a summary for a pull request")
+    _add_results(compare)
+    compare.set_defaults(command="compare")
+
+    init = _command(commands, "init", "write a validation.toml for a model")
+    init.add_argument("model", metavar="MODEL", type=Path, help="an ONNX or TFLite file")
+    init.add_argument(
+        "--data", metavar="PATH", required=True, help="a file, a folder, or package.module:function"
+    )
+    init.add_argument("--labels", metavar="PATH", type=Path, help="labels, where they are elsewhere")
+    init.add_argument("--out", metavar="FILE", type=Path, help="where to write (default: beside the model)")
+    init.add_argument("--split", choices=("hash", "first", "none"), default="hash",
+                      help="how calibration samples are set apart (default: hash)")  # fmt: skip
+    init.add_argument("--force", action="store_true", help="overwrite a validation.toml")
+    init.set_defaults(command="init")
+
+    compress = _command(commands, "compress", "make one variant: its files and its card")
+    compress.add_argument("model", metavar="MODEL", type=Path, nargs="?",
+                          help="a folder, a validation.toml, or an ONNX file beside one (default: digits)",
+    )  # fmt: skip
+    source = compress.add_mutually_exclusive_group(required=True)
+    source.add_argument(
+        "--recipe", metavar="NAME|FILE", help="a variant's name, a shipped recipe, or a TOML file"
+    )
+    source.add_argument("--from", metavar="CARD", dest="card", type=Path,
+                        help="rebuild what a card.json tells of, bit for bit")  # fmt: skip
+    compress.add_argument("-o", "--out", metavar="DIR", type=Path, required=True, help="a folder to write")
+    compress.add_argument(
+        "--format", metavar="F,…", default="", help="onnx, tflite (default: what can be had)"
+    )
+    compress.add_argument("--for-runtime", metavar="R", default="litert",
+                          help="the oldest runtime that must open the TFLite file: litert, tflite-2.14",
+    )  # fmt: skip
+    compress.set_defaults(command="compress")
+
+    search = _command(commands, "search", "find the smallest model within the accuracy budget")
+    search.add_argument("model", metavar="MODEL", type=Path, nargs="?",
+                        help="a folder, a validation.toml, or an ONNX file beside one (default: digits)",
+    )  # fmt: skip
+    search.add_argument("-o", "--out", metavar="DIR", type=Path, required=True, help="a folder to write")
+    search.set_defaults(command="search")
+
+    _add_looks(commands)
+    return parser
+
+
+def _add_looks(commands: Any) -> None:  # noqa: ANN401 - argparse's own
+    """Commands that look and measure nothing."""
+    targets = _command(commands, "targets", "say what can run here, and if not, why")
+    targets.set_defaults(command="targets")
+
+    fleet = _command(commands, "fleet", "say who is connected to a scheduler, and what each runs")
+    asked = fleet.add_mutually_exclusive_group()
+    asked.add_argument("--target", metavar="T", default="", help="the fleet of a target, by name")
+    asked.add_argument("--scheduler", metavar="ADDRESS", default="",
+                       help="a fleet by its address; certificates are those of Dask's configuration",
+    )  # fmt: skip
+    fleet.add_argument("--json", action="store_true", help="print it as JSON")
+    fleet.set_defaults(command="fleet")
+
+    doctor = commands.add_parser(
+        "doctor",
+        help="find what is wrong with this machine, or with a target",
+        description="Find what is wrong with this machine, or with a target.",
+    )
+    doctor.add_argument("--target", metavar="T", default="", help="a target, by name")
+    doctor.add_argument("--host", metavar="USER@BOARD,…",
+                        help="its boards, where it is reached over ssh")  # fmt: skip
+    _add_results(doctor)
+    doctor.set_defaults(command="doctor")
+
+
+def _command(commands: Any, name: str, does: str) -> argparse.ArgumentParser:  # noqa: ANN401 - argparse's own
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name, help=does, description=f"{does[0].upper()}{does[1:]}."
+    )
+    return parser
+
+
+#: What a run is asked for; where an option is absent its environment variable counts, then the default.
+SELECTION = {
+    "target": "HARNESS_TARGET",
+    "host": "HARNESS_HOST",
+    "model": "HARNESS_MODEL",
+    "variant": "",
+    "suite": "",
+    "budget": "HARNESS_BUDGET",
+}
+
+
+SIDE = "a run (id, prefix, folder, latest), a CSV or a Parquet; :TARGET or :TARGET/BACKEND takes a part of it"
+
+
+def _add_selection(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--target", metavar="T,…", help="targets, by name (default: cpu)")
+    parser.add_argument("--host", metavar="USER@BOARD,…",
+                        help="boards of the targets that are reached over ssh")  # fmt: skip
+    parser.add_argument("--model", metavar="PATH",
+                        help="a folder or a validation.toml (default: the bundled digits)")  # fmt: skip
+    parser.add_argument("--variant", metavar="V,…|all",
+                        help="variants, or all of them (default: those not set aside)")  # fmt: skip
+    parser.add_argument("--suite", metavar="S,…", help="suites (default: all)")
+    parser.add_argument("--budget", metavar="3m",
+                        help="leave out shifts and samples until it fits: 90s, 3m, 1h")  # fmt: skip
+    _add_results(parser)
+
+
+def _add_results(parser: argparse.ArgumentParser) -> None:
+    default = os.environ.get("HARNESS_RESULTS", "results")
+    parser.add_argument("--results", metavar="DIR", type=Path, default=default,
+                        help="where runs are kept (default: results)")  # fmt: skip

@@ -1,0 +1,194 @@
+"""Rows of two tables → what differs, and whether it is noise. Arithmetic only; nothing is run again.
+
+Rows are joined on the key of the table; a row of one side only is NOT_RUN on the other. Where devices are
+compared, target and backend are what differs and leave the key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from fnmatch import fnmatchcase
+
+import numpy as np
+import pandas as pd
+
+from harness.core.measurement import KEY_COLUMNS
+from harness.stats import difference
+from harness.stats.difference import NOISY_UNITS, RATIO_UNITS, Values
+
+#: What differs between devices, and is no key then.
+DEVICE_COLUMNS = ("target", "backend")
+BOUNDS = ("value", "ci_low", "ci_high")
+#: Metrics of which more is better; of those below less is. Others have no direction.
+HIGHER = (
+    "accuracy", "agreement", "throughput", "*sqnr", "bit_exact", "*_equal", "deterministic_*", "*_refused",
+    "recovered_after_*", "r2", "*_as_asked", "hash_catches_damage",
+)  # fmt: skip
+LOWER = (
+    "accuracy_loss", "class_accuracy_loss", "latency_p*", "load_time", "first_inference", "peak_memory",
+    "ece", "model_bytes", "*_byte", "*_byte_ratio", "flips_harmful", "*max_abs_difference",
+    "*_max_difference", "max_lsb", "mean_lsb", "mae", "rmse", "error_increase", "bit_flip_silent",
+    "damage_crashed", "nonfinite_hidden",
+)  # fmt: skip
+#: Measured, but without an interval: nobody can say whether a difference is noise.
+NOISY = ("peak_memory", "*sqnr", "*max_abs_difference", "*_max_difference", "mean_lsb", "ece")
+
+
+class Change(StrEnum):
+    """What became of a row."""
+
+    SAME = "same"
+    NOISE = "within noise"
+    BETTER = "better"
+    WORSE = "worse"
+    CHANGED = "changed"
+    UNLIKE = "unlike"
+    NOT_RUN = "not run"
+    INVALID = "invalid"
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One table to compare.
+
+    Parameters
+    ----------
+    label : str
+        How it is called on the screen.
+    frame : DataFrame
+        Rows as in ``measurements.csv``, without those of the host.
+    sets : mapping of name to str, optional
+        Digest of each data set (``clean``, ``fog_3``); None where the table does not know.
+    per_sample : mapping of key to ndarray
+        What each sample contributes, by the columns of the key; empty where only a CSV is left.
+    """
+
+    label: str
+    frame: pd.DataFrame
+    sets: Mapping[str, str] | None = None
+    per_sample: Mapping[tuple[object, ...], Values] = field(default_factory=dict, repr=False)
+
+
+def compare(base: Side, new: Side, *, devices: bool = False) -> pd.DataFrame:
+    """Compare two tables row by row.
+
+    Parameters
+    ----------
+    base, new : Side
+    devices : bool
+        Target and backend are what differs.
+
+    Returns
+    -------
+    DataFrame
+        One row a key: the columns of the key, ``unit``, ``base``, ``new``, ``kind`` (``ratio`` or
+        ``difference``, which are new / base and new - base), ``change`` with ``ci_low`` and ``ci_high`` at
+        one-sided 5 % each side, ``paired``, ``class`` (a `Change`) and ``why``. Devices have ``target_base``,
+        ``backend_base`` and so on.
+    """
+    key = [column for column in KEY_COLUMNS if not (devices and column in DEVICE_COLUMNS)]
+    extra = list(DEVICE_COLUMNS) if devices else []
+    columns = [*key, *extra, "unit", "value", "ci_low", "ci_high", "status", "reason", "model_sha256"]
+    joined = pd.merge(
+        base.frame[columns], new.frame[columns], on=key, how="outer", suffixes=("_base", "_new"),
+        sort=False, validate="one_to_one",
+    )  # fmt: skip
+    unit = joined["unit_new"].where(joined["unit_new"].notna(), joined["unit_base"]).fillna("")
+    ratio = unit.isin(RATIO_UNITS).to_numpy()
+    sides = [[joined[f"{name}_{side}"].to_numpy(np.float64) for name in BOUNDS] for side in ("base", "new")]
+    change, low, high = np.full((3, len(joined)), np.nan)
+    noisy = unit.isin(NOISY_UNITS).to_numpy()
+    for as_ratio, widen, rows in (
+        (True, difference.noise_factor(), ratio & noisy), (True, 1.0, ratio & ~noisy), (False, 1.0, ~ratio),
+    ):  # fmt: skip
+        one, two = ([part[rows] for part in side] for side in sides)
+        found = difference.independent(one, two, ratio=as_ratio, widen=widen)
+        change[rows], low[rows], high[rows] = found
+    result = joined[[*key, *(f"{name}_{side}" for name in extra for side in ("base", "new"))]].copy()
+    result["unit"], result["base"], result["new"] = unit, sides[0][0], sides[1][0]
+    result["kind"] = np.where(ratio, "ratio", "difference")
+    result["change"], result["ci_low"], result["ci_high"] = change, low, high
+    result["paired"] = False
+    _pair(result, joined, base, new, key, extra)
+    result["class"], result["why"] = _classes(result, joined, base, new)
+    return result
+
+
+def _pair(
+    result: pd.DataFrame, joined: pd.DataFrame, base: Side, new: Side, key: list[str], extra: list[str]
+) -> None:
+    """Put paired intervals where both sides kept what each sample contributes."""
+    if not base.per_sample or not new.per_sample:
+        return
+    for position, row in zip(result.index, joined.to_dict("records"), strict=True):
+        keys = [
+            tuple(row[f"{c}_{side}"] if c in extra else row[c] for c in KEY_COLUMNS)
+            for side in ("base", "new")
+        ]
+        one, two = base.per_sample.get(keys[0]), new.per_sample.get(keys[1])
+        if one is None or two is None or result.at[position, "kind"] == "ratio":
+            continue
+        found = difference.paired(one, two)
+        columns = ["change", "ci_low", "ci_high", "paired"]
+        result.loc[position, columns] = [found.value, found.low, found.high, True]
+
+
+def direction(metric: str) -> int:
+    """1 where more is better, -1 where less is, 0 where nobody said."""
+    if any(fnmatchcase(metric, pattern) for pattern in LOWER):
+        return -1
+    return int(any(fnmatchcase(metric, pattern) for pattern in HIGHER))
+
+
+def _classes(
+    result: pd.DataFrame, joined: pd.DataFrame, base: Side, new: Side
+) -> tuple[pd.Series, pd.Series]:
+    neutral = np.where(result["kind"] == "ratio", 1.0, 0.0)
+    ways = {metric: direction(metric) for metric in result["metric"].unique()}
+    way = result["metric"].map(ways).to_numpy(np.float64)
+    change, low, high = (result[name].to_numpy(np.float64) for name in ("change", "ci_low", "ci_high"))
+    same = (result["base"] == result["new"]).to_numpy()
+    known = np.isfinite(low) & np.isfinite(high)
+    moved = np.sign(np.where(np.isfinite(change), change - neutral, 0.0)) * way
+    loose = {metric: any(fnmatchcase(metric, pattern) for pattern in NOISY) for metric in ways}
+    noisy = result["metric"].map(loose).to_numpy(np.bool_)
+    bare = {side: (joined[f"status_{side}"] != "OK").to_numpy() for side in ("base", "new")}
+    absent = {side: joined[f"status_{side}"].isna().to_numpy() for side in ("base", "new")}
+    unlike = _unlike(result, base, new)
+    units = (joined["unit_base"] != joined["unit_new"]).to_numpy() & ~absent["base"] & ~absent["new"]
+    conditions = [
+        (absent["base"], Change.NOT_RUN, f"no such row in {base.label}"),
+        (absent["new"], Change.NOT_RUN, f"no such row in {new.label}"),
+        (bare["base"] & bare["new"], Change.INVALID, "neither side is to be believed"),
+        (bare["base"], Change.INVALID, None),
+        (bare["new"], Change.INVALID, None),
+        (units, Change.UNLIKE, "other units"),
+        (unlike, Change.UNLIKE, "measured on other data"),
+        (same, Change.SAME, ""),
+        (known & (low <= neutral) & (neutral <= high), Change.NOISE, ""),
+        (noisy & ~known, Change.CHANGED, "no interval: it may be noise"),
+        ((way == 0) | ~np.isfinite(change), Change.CHANGED, ""),
+        (moved > 0, Change.BETTER, ""),
+    ]
+    masks = [condition for condition, _, _ in conditions]
+    classes = np.select(masks, [str(change_) for _, change_, _ in conditions], str(Change.WORSE))
+    why = pd.Series(np.select(masks, [text or "" for _, _, text in conditions], ""), index=result.index)
+    for side, label in (("base", base.label), ("new", new.label)):
+        other = absent["base"] | absent["new"]
+        rows = bare[side] & ~other & ~(bare["base"] & bare["new"])
+        said = joined.loc[rows, f"status_{side}"] + ": " + joined.loc[rows, f"reason_{side}"].fillna("")
+        why[rows] = f"{label} is " + said.str.split("\n").str[0]
+    return pd.Series(classes, index=result.index), why
+
+
+def _unlike(result: pd.DataFrame, base: Side, new: Side) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    """Rows of data sets whose digests differ; a table that does not know its digests is taken as it is."""
+    if base.sets is None or new.sets is None:
+        return np.zeros(len(result), np.bool_)
+    shared = set(base.sets) & set(new.sets)
+    other = {name for name in shared if base.sets[name] != new.sets[name]}
+    cases = result["case"].astype(str).str.split("/").str[0]
+    names = cases.where(result["severity"].fillna(0) == 0, cases + "_" + result["severity"].astype(str))
+    return names.isin(other).to_numpy() & (result["suite"] == "accuracy").to_numpy()

@@ -1,0 +1,166 @@
+"""What is compared: a run, one target of it, or a table alone, read into one form."""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from harness import config, summarise
+from harness.compare import Side
+from harness.core.errors import ResultsError, UsageError
+from harness.core.measurement import COLUMNS, KEY_COLUMNS, UNITS
+from harness.core.verdict import Gate
+from harness.plan import HOST
+from harness.prepare import load_suites
+from harness.report import store, tables
+
+TABLES = (".csv", ".parquet")
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """A side, and what its run knows besides.
+
+    Parameters
+    ----------
+    side : Side
+    gates : tuple of Gate
+        Of the run's ``validation.toml``; none for a table alone.
+    verdicts : DataFrame, optional
+        As in ``verdicts.csv``.
+    """
+
+    side: Side
+    gates: tuple[Gate, ...] = ()
+    verdicts: pd.DataFrame | None = None
+    run: Mapping[str, Any] = field(default_factory=dict)
+
+
+def read(name: str, results: Path) -> Read:
+    """Read one side.
+
+    Parameters
+    ----------
+    name : str
+        A run (id, unique prefix, folder, ``latest``) or a table (``.csv``, ``.parquet``); ``:TARGET`` or
+        ``:TARGET/BACKEND`` behind it takes that part alone.
+    results : Path
+        Where runs are kept.
+
+    Raises
+    ------
+    ResultsError
+        It is missing, being written, or no such table; two rows have one key.
+    UsageError
+        It has no such target.
+    """
+    whole, part = name, ""
+    if not Path(name).exists() and ":" in name:
+        whole, _, part = name.rpartition(":")
+    path = Path(whole)
+    found = _table(path) if path.suffix in TABLES else _run(store.find_run(whole, results))
+    if part:
+        found = _part(found, part)
+    _refuse_duplicates(found.side)
+    if found.side.frame.empty:
+        raise ResultsError("the table holds no measurement", where=name)
+    return found
+
+
+def _table(path: Path) -> Read:
+    frame = _clean(tables.read(path), str(path))
+    return Read(Side(str(path), frame))
+
+
+def _run(folder: store.RunFolder) -> Read:
+    _refuse_unfinished(folder)
+    facts = folder.facts()
+    names = dict.fromkeys(batch.suite for batch in facts.plan.batches)
+    rows = [row for row in summarise.summarise(facts, load_suites(tuple(names))) if row.key.target != HOST]
+    frame = _clean(pd.DataFrame([row.to_record() for row in rows], columns=list(COLUMNS)), str(folder.path))
+    per_sample = {}
+    for row in rows:
+        if row.measurement.per_sample is not None:
+            record = row.to_record()
+            per_sample[tuple(record[column] for column in KEY_COLUMNS)] = row.measurement.per_sample
+    sets = {name: "".join(sorted(each["inputs"].values())) for name, each in facts.run["data"].items()}
+    validation = config.check(facts.run["validation"], config.Validation, where=str(folder.path / "run.json"))
+    verdicts = folder.path / "verdicts.csv"
+    return Read(
+        Side(folder.run_id, frame, sets, per_sample),
+        validation.gates,
+        pd.read_csv(verdicts) if verdicts.is_file() else None,
+        facts.run,
+    )
+
+
+def _refuse_unfinished(folder: store.RunFolder) -> None:
+    with (folder.path / "journal.jsonl").open("rb") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ResultsError(
+                "this run is being written", where=str(folder.path), next_step="wait for it to end"
+            ) from error
+
+
+def _clean(frame: pd.DataFrame, where: str) -> pd.DataFrame:
+    """Leave the reference's rows out, and put all numbers in the table's own units."""
+    frame = frame[frame["target"] != HOST].reset_index(drop=True)
+    frame = frame.assign(**{name: frame[name].fillna("") for name in ("reference", "reason", "unit")})
+    for unit in frame["unit"].unique():
+        own, factor = UNITS.get(unit, (unit, 1.0))
+        if own == unit:
+            continue
+        rows = frame["unit"] == unit
+        for column in ("value", "ci_low", "ci_high"):
+            numbers = frame[column].astype(np.float64)
+            frame[column] = numbers.where(~rows, numbers * factor)
+        frame["unit"] = frame["unit"].where(~rows, own)
+    try:
+        for column in ("value", "ci_low", "ci_high"):
+            frame[column] = frame[column].astype(np.float64)
+    except ValueError as error:
+        raise ResultsError(f"the column {column} holds what is no number: {error}", where=where) from error
+    return frame
+
+
+def _part(found: Read, part: str) -> Read:
+    target, _, backend = part.partition("/")
+    frame = found.side.frame
+    rows = frame["target"] == target
+    if backend:
+        rows &= frame["backend"] == backend
+    if not rows.any():
+        known = sorted({f"{t}/{b}" for t, b in zip(frame["target"], frame["backend"], strict=True)})
+        raise UsageError(
+            f"{found.side.label} has no rows of {part}",
+            where=f":{part}",
+            next_step=f"take one of {', '.join(known)}",
+        )
+    verdicts = found.verdicts
+    if verdicts is not None:
+        verdicts = verdicts[verdicts["target"] == target]
+        verdicts = verdicts[verdicts["backend"] == backend] if backend else verdicts
+    side = replace(found.side, label=f"{found.side.label}:{part}", frame=frame[rows].reset_index(drop=True))
+    return replace(found, side=side, verdicts=verdicts)
+
+
+def _refuse_duplicates(side: Side) -> None:
+    twice = side.frame.duplicated(list(KEY_COLUMNS), keep=False)
+    if not twice.any():
+        return
+    key = side.frame.loc[twice, list(KEY_COLUMNS)].iloc[0]
+    raise ResultsError(
+        f"{int(twice.sum())} rows share a key with another: "
+        + ", ".join(f"{c}={v}" for c, v in key.items() if v != ""),
+        where=side.label,
+        cause="tables of several runs in one file",
+        next_step="compare them one by one",
+    )

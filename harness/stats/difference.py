@@ -1,0 +1,80 @@
+"""How two measurements of one quantity differ: from their intervals, or paired sample by sample.
+
+Two independent intervals are combined by MOVER (the method of variance estimates recovery): the bound of the
+difference takes from each side the distance to its own bound. Sources: R. G. Newcombe, "Interval estimation
+for the difference between independent proportions", Statistics in Medicine 17 (1998), method 10; G. Y. Zou
+and A. Donner, "Construction of confidence limits about effect measures", Statistics in Medicine 27 (2008).
+Quantities that are compared as ratios (times, bytes, rates) go through the same on their logarithms.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.stats.intervals import Interval, clustered_mean
+from harness.stats.paired import flips
+
+Values = NDArray[np.float64]
+#: Units of positive quantities: their ratio says more than their difference.
+RATIO_UNITS = frozenset({"ns", "byte", "1/s", "bit"})
+#: The interval of a time is over the processes of one run (five, by default), and two runs on one machine
+#: differ by more than that: heat, neighbours, memory layout. Runs are taken to differ as much as processes
+#: do, so that the variance of a side is s² (1/k + 1) in place of s²/k.
+PROCESSES = 5
+NOISY_UNITS = frozenset({"ns", "1/s"})
+
+
+def independent(
+    base: Sequence[Values], new: Sequence[Values], *, ratio: bool, widen: float = 1.0
+) -> tuple[Values, Values, Values]:
+    """Differences (new - base), or ratios (new / base), of independent measurements.
+
+    Parameters
+    ----------
+    base, new : three ndarrays, shape (rows,)
+        Values, lower and upper bounds; NaN bounds where no interval is known.
+    ratio : bool
+    widen : float
+        Factor on the distances to the bounds.
+
+    Returns
+    -------
+    tuple of ndarray, shape (rows,)
+        Value, lower and upper bound; NaN bounds where a side has no interval, values NaN where one is none.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        (b, b_low, b_high), (n, n_low, n_high) = (
+            tuple(np.log(part) if ratio else part for part in side) for side in (base, new)
+        )
+        value = n - b
+        low = value - widen * np.hypot(n - n_low, b_high - b)
+        high = value + widen * np.hypot(n_high - n, b - b_low)
+        if ratio:
+            value, low, high = np.exp(value), np.exp(low), np.exp(high)
+        both_zero = (base[0] == 0) & (new[0] == 0)
+    return np.where(ratio & both_zero, 1.0, value), low, high
+
+
+def noise_factor(processes: int = PROCESSES) -> float:
+    """Widening of a time's interval where whole runs are compared: √(1 + k)."""
+    return math.sqrt(1 + processes)
+
+
+def paired(base: Values, new: Values) -> Interval:
+    """Mean of (new - base) over the same samples: Tango's interval for shares, else a bootstrap by sample.
+
+    Parameters
+    ----------
+    base, new : ndarray, shape (samples,)
+        What each sample contributes; where one side has fewer, they are the first of the same order.
+    """
+    n = min(len(base), len(new))
+    base, new = base[:n], new[:n]
+    if np.isin(base, (0.0, 1.0)).all() and np.isin(new, (0.0, 1.0)).all():
+        loss = flips(base.astype(bool), new.astype(bool)).loss
+        return Interval(-loss.value, -loss.high, -loss.low, n)
+    return clustered_mean((new - base)[:, None])

@@ -1,0 +1,84 @@
+"""``harness compare`` on real runs of a small model, and on tables that are not what they should be."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tests.e2e.conftest import MakeModel
+from tests.e2e.shell import ACCURACY, Shell, check
+
+
+@pytest.fixture
+def runs(harness: Shell, model: MakeModel) -> list[Path]:
+    folder = model()
+    for _ in range(2):
+        ended = harness("validate", "--model", folder, "--target", "cpu", *ACCURACY)
+        assert ended.code in (0, 1, 3, 4), ended.err
+    return sorted(path.parent for path in harness.results.glob("2*/run.json"))
+
+
+def test_two_runs_of_one_model_are_the_same(harness: Shell, runs: list[Path]) -> None:
+    before, after = (run.name for run in runs)
+    ended = harness("compare", before, "latest", "--csv", "rows.csv", "--markdown", "pr.md")
+    assert "same" in ended.out, ended.err
+    rows = pd.read_csv(harness.folder / "rows.csv")
+    assert set(rows.loc[rows["suite"] == "accuracy", "class"]) == {"same"}
+    assert set(rows["base_label"]) == {before}
+    assert set(rows["new_label"]) == {after}
+    assert (harness.folder / "pr.md").read_text().startswith(f"### {after} against {before}")
+
+
+def test_tables_that_are_none(harness: Shell, runs: list[Path]) -> None:
+    table = runs[0] / "measurements.csv"
+    frame = pd.read_csv(table)
+    other = harness.folder / "other.csv"
+    for spoiled, says in (
+        (frame.drop(columns=["metric"]), "lacks the columns metric"),
+        (frame.assign(rating=5), "does not know: rating"),
+        (pd.concat([frame, frame]), "rows share a key"),
+        (frame.assign(value="fast"), "no number"),
+        (frame[:0], "holds no measurement"),
+    ):
+        spoiled.to_csv(other, index=False)
+        check(harness("compare", table, other, "--csv", "out.csv"), 2, says)
+        assert not (harness.folder / "out.csv").exists()
+    text = table.read_text()
+    other.write_text(text[: text.rindex(",OK,")])
+    check(harness("compare", table, other), 2, "is cut")
+    other.write_text("")
+    check(harness("compare", table, other), 2, "it is empty")
+    check(harness("compare", table, f"{table}:gpu"), 2, "has no rows of gpu")
+    check(harness("compare", table, "nowhere"), 2, "there is no run")
+
+
+def test_a_name_is_no_formula_and_no_html(harness: Shell, runs: list[Path]) -> None:
+    frame = pd.read_csv(runs[0] / "measurements.csv")
+    planted = frame.assign(variant="=1+1<script>|")
+    planted.loc[planted["metric"] == "accuracy", ["value", "ci_low", "ci_high"]] = [0.5, 0.49, 0.51]
+    one, two = harness.folder / "one.csv", harness.folder / "two.csv"
+    frame.assign(variant="=1+1<script>|").to_csv(one, index=False)
+    planted.to_csv(two, index=False)
+    ended = harness("compare", one, two, "--csv", "rows.csv", "--markdown", "pr.md")
+    assert ended.code == 0, ended.err
+    assert pd.read_csv(harness.folder / "rows.csv")["variant"].eq("'=1+1<script>|").all()
+    summary = (harness.folder / "pr.md").read_text()
+    assert "<script>" not in summary
+    assert "&lt;script>\\|" in summary
+
+
+def test_a_run_that_is_being_written(harness: Shell, runs: list[Path]) -> None:
+    held = ["flock", str(runs[1] / "journal.jsonl"), "cat"]
+    with subprocess.Popen(held, stdin=subprocess.PIPE) as holder:
+        try:
+            while True:  # until the lock is taken
+                probe = subprocess.run(["flock", "-n", str(runs[1] / "journal.jsonl"), "true"], check=False)
+                if probe.returncode:
+                    break
+            check(harness("compare", runs[0].name, runs[1].name), 2, "is being written")
+        finally:
+            assert holder.stdin is not None
+            holder.stdin.close()

@@ -1,0 +1,69 @@
+"""Differences of two measurements: MOVER against its formula and by coverage, pairs against Tango."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.stats.difference import independent, noise_factor, paired
+from harness.stats.paired import tango
+
+POSITIVE = st.floats(0.1, 1e6)
+WIDTH = st.floats(0.001, 0.5)
+
+
+@given(POSITIVE, WIDTH, POSITIVE, WIDTH)
+def test_a_ratio_is_a_difference_of_logarithms(b: float, wb: float, n: float, wn: float) -> None:
+    base = [np.array([b]), np.array([b * math.exp(-wb)]), np.array([b * math.exp(wb)])]
+    new = [np.array([n]), np.array([n * math.exp(-wn)]), np.array([n * math.exp(wn)])]
+    value, low, high = (float(each[0]) for each in independent(base, new, ratio=True))
+    assert value == pytest.approx(n / b)
+    assert low == pytest.approx(n / b * math.exp(-math.hypot(wb, wn)))
+    assert high == pytest.approx(n / b * math.exp(math.hypot(wb, wn)))
+    back = [float(each[0]) for each in independent(new, base, ratio=True)]
+    assert back == pytest.approx([1 / value, 1 / high, 1 / low])
+
+
+def test_an_unknown_interval_stays_unknown_and_two_zeros_are_equal() -> None:
+    one, nan = np.array([0.0, 2.0]), np.array([math.nan, math.nan])
+    value, low, high = independent([one, nan, nan], [one, nan, nan], ratio=True)
+    assert value.tolist() == [1.0, 1.0]
+    assert np.isnan(low).all()
+    assert np.isnan(high).all()
+
+
+def test_runs_that_differ_as_processes_do_are_rarely_called_different() -> None:
+    """One-sided 5 % each side, with a run effect as large as that of processes."""
+    rng = np.random.default_rng(0)
+    k, trials, spread = 5, 4000, 0.03
+    runs = rng.normal(0, spread, (2, trials, 1)) + rng.normal(0, spread, (2, trials, k))
+    mean, sd = runs.mean(axis=2), runs.std(axis=2, ddof=1)
+    half = 2.132 * sd / math.sqrt(k)  # t, 4 degrees of freedom
+    sides = [[np.exp(m), np.exp(m - h), np.exp(m + h)] for m, h in zip(mean, half, strict=True)]
+    _, low, high = independent(sides[0], sides[1], ratio=True, widen=noise_factor(k))
+    assert np.mean(low > 1) < 0.05
+    assert np.mean(high < 1) < 0.05
+    _, low, _ = independent(sides[0], sides[1], ratio=True)
+    assert np.mean(low > 1) > 0.1  # without the widening it would cry wolf
+
+
+@given(st.integers(1, 200), st.data())
+def test_shares_on_the_same_samples_have_tangos_interval(n: int, data: st.DataObject) -> None:
+    base = np.array(data.draw(st.lists(st.booleans(), min_size=n, max_size=n)), np.float64)
+    new = np.array(data.draw(st.lists(st.booleans(), min_size=n, max_size=n)), np.float64)
+    found = paired(base, new)
+    c, b = int(((base == 1) & (new == 0)).sum()), int(((base == 0) & (new == 1)).sum())
+    loss = tango(b, c, n)
+    assert (found.value, found.low, found.high) == (-loss.value, -loss.high, -loss.low)
+
+
+def test_the_shorter_side_is_the_first_of_the_longer() -> None:
+    base, new = np.ones(100), np.concatenate([np.ones(60), np.zeros(40)])
+    assert paired(base, new[:60]).value == 0.0
+    assert paired(base, new).value == pytest.approx(-0.4)
+    errors = paired(np.array([0.5, 1.5, 2.5]), np.array([1.0, 2.0, 3.0]))
+    assert errors.value == pytest.approx(0.5)
