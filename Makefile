@@ -11,6 +11,7 @@ VARIANT ?=
 SUITE   ?=
 BUDGET  ?=
 WAIT    ?=
+RELEASE ?=
 SELECT   = $(if $(TARGET),--target $(TARGET)) $(if $(HOST),--host $(HOST)) $(if $(MODEL),--model $(MODEL)) $(if $(VARIANT),--variant $(VARIANT)) \
            $(if $(BUDGET),--budget $(BUDGET))
 
@@ -21,10 +22,10 @@ help:  ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo "  TARGET=cpu,openvino,tflite  MODEL=folder or validation.toml  VARIANT=int8  SUITE=accuracy  BUDGET=3m"
-	@echo "  HOST=user@board  WAIT=30m  (TARGET=raspberrypi)"
+	@echo "  HOST=user@board  WAIT=30m  (TARGET=raspberrypi)  RELEASE=1 (demand real hardware)"
 
 validate: $(VENV)/.all  ## Compress the model, run it on TARGET, and end with a verdict
-	@$(BIN)/harness validate $(SELECT) $(if $(SUITE),--suite $(SUITE)) $(if $(WAIT),--wait $(WAIT))
+	@$(BIN)/harness validate $(SELECT) $(if $(SUITE),--suite $(SUITE)) $(if $(WAIT),--wait $(WAIT)) $(if $(RELEASE),--release)
 
 plan: $(VENV)/.all  ## Say what validate would run, how long it takes and what it can decide
 	@$(BIN)/harness plan $(SELECT) $(if $(SUITE),--suite $(SUITE))

@@ -110,6 +110,8 @@ class OnnxRuntimeBackend:
                     cause=f"it has {', '.join(onnxruntime.get_available_providers())}",
                     next_step="install the onnxruntime wheel with that provider in an environment of its own",
                 )
+            if provider in NVIDIA and hasattr(onnxruntime, "preload_dlls"):
+                onnxruntime.preload_dlls()  # CUDA and cuDNN as wheels lie where no loader looks
             settings, provider_options = _settings(onnxruntime, provider, options)
             session = onnxruntime.InferenceSession(
                 str(artifact.path),

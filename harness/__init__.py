@@ -26,6 +26,7 @@ def validate(
     results: str | Path = "results",
     budget: str = "",
     host: str | Sequence[str] = (),
+    release: bool = False,
 ) -> Outcome:
     """Measure and judge, as ``harness validate`` does, without progress on the screen.
 
@@ -41,6 +42,8 @@ def validate(
         ``90s``, ``3m``, ``1h``; empty for none.
     host : str or sequence of str
         Boards of the targets that are reached over ssh.
+    release : bool
+        Demand real hardware: what an emulated target cannot answer was not run.
 
     Returns
     -------
@@ -64,6 +67,7 @@ def validate(
         results=results,
         budget=budget,
         host=_listed(host),
+        release=release,
     )
     return run.validate(request, Quiet())
 

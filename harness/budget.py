@@ -61,9 +61,10 @@ def estimate(plan: Plan, cache: Cache) -> Estimates:
 class Remaining:
     """The seconds that are left of a run, corrected by what its jobs have taken so far.
 
-    Guesses of one suite on one target are wrong by the same factor, and so is what was remembered of it (the
-    machine is busier than it was), but not by that of the guesses: they learn apart. Before the first job of
-    its kind has ended, a guess takes the factor of its suite on the targets that were there before.
+    Guesses of one suite and variant on one target are wrong by the same factor, and so is what was remembered
+    of it (the machine is busier than it was), but not by that of the guesses: they learn apart. Under
+    emulation float takes several times as long as int8. Before the first job of its kind has ended, a guess
+    takes the factor of the other variants there, then that of its suite on the targets that were before.
 
     Parameters
     ----------
@@ -98,7 +99,8 @@ class Remaining:
     def _kinds(self, key: JobKey) -> tuple[tuple[object, ...], ...]:
         """What jobs the factor of `key` is shared with: the nearest first."""
         whole = (key.suite, key in self._guessed)
-        return (key.target, key.backend, *whole), whole
+        here = (key.target, key.backend, *whole)
+        return (key.variant, *here), here, whole
 
 
 def remember(facts: Facts, cache: Cache) -> None:

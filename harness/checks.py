@@ -7,6 +7,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from harness import plugins
+from harness.compression.export.kinds import RUNTIMES
 from harness.config import CARD, Validation
 from harness.core.errors import ConfigurationError, Problem
 from harness.core.target import Target
@@ -33,7 +34,7 @@ def check_validation(validation: Validation, where: Path) -> None:
 
 
 def check_targets(targets: Iterable[Target]) -> None:
-    """Check that every backend and executor that a target names is installed.
+    """Check that every backend, executor and runtime that a target names is known.
 
     Raises
     ------
@@ -43,6 +44,10 @@ def check_targets(targets: Iterable[Target]) -> None:
     for target in targets:
         for backend in target.backends:
             plugins.find(plugins.BACKENDS, backend, where=f"target {target.name}")
+        if target.for_runtime not in RUNTIMES:
+            raise plugins.unknown(
+                "runtime", target.for_runtime, RUNTIMES, where=f"target {target.name}, for_runtime"
+            )
         plugins.find(plugins.EXECUTORS, target.executor["kind"], where=f"target {target.name}")
 
 

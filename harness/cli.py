@@ -74,6 +74,8 @@ def _parser() -> argparse.ArgumentParser:
     validate.add_argument("--resume", metavar="RUN", help="go on with a run that was cut")
     validate.add_argument("--wait", metavar="30m", default=os.environ.get("HARNESS_WAIT", ""),
                           help="queue so long for a board that somebody else holds: 90s, 3m, 1h")  # fmt: skip
+    validate.add_argument("--release", action="store_true",
+                          help="demand real hardware: what emulation cannot answer was not run")  # fmt: skip
     validate.add_argument("--json", action="store_true", help="print the outcome as JSON")
     validate.set_defaults(command=_validate)
 
@@ -153,7 +155,7 @@ def _add_looks(commands: Any) -> None:  # noqa: ANN401 - argparse's own
         description="Find what is wrong with this machine, or with a target.",
     )
     doctor.add_argument("--target", metavar="T", default="", help="a target, by name")
-    doctor.add_argument("--host", metavar="USER@BOARD,…", default=os.environ.get("HARNESS_HOST", ""),
+    doctor.add_argument("--host", metavar="USER@BOARD,…",
                         help="its boards, where it is reached over ssh")  # fmt: skip
     _add_results(doctor)
     doctor.set_defaults(command=_doctor)
@@ -205,12 +207,16 @@ def _request(arguments: argparse.Namespace) -> Request:
         for name, variable in SELECTION.items()
         for given in [getattr(arguments, name)]
     }
-    return Request.of(**asked, results=arguments.results, wait=getattr(arguments, "wait", ""))
+    return Request.of(
+        **asked, results=arguments.results, wait=getattr(arguments, "wait", ""),
+        release=getattr(arguments, "release", False),
+    )  # fmt: skip
 
 
 def _refuse_another_selection(arguments: argparse.Namespace) -> None:
     """A run that goes on keeps what it was asked for."""
     given = [f"--{name}" for name in SELECTION if getattr(arguments, name) is not None]
+    given += ["--release"] * arguments.release
     if given:
         raise UsageError(
             f"--resume goes on with what the run was asked for; {', '.join(given)} would change it",
@@ -347,7 +353,12 @@ def _doctor(arguments: argparse.Namespace) -> int:
         from harness.prepare import Request
         from harness.report import doctor
 
-        text, healthy = doctor.target_text(arguments.target, Request.of(host=arguments.host).hosts)
+        host = os.environ.get("HARNESS_HOST", "") if arguments.host is None else arguments.host
+        text, healthy = doctor.target_text(arguments.target, Request.of(host=host).hosts)
+    elif arguments.host:
+        raise UsageError(
+            f"--host {arguments.host} belongs to a target", next_step="harness doctor --target T --host …"
+        )
     else:
         from harness.report import machine
 

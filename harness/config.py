@@ -6,7 +6,7 @@ import difflib
 import json
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -163,13 +163,14 @@ class TargetTable(Table):
     deploy: DeployTable = DeployTable()
     max_samples: Size | None = None
     disk_mb: Size = 2000
+    for_runtime: str = "litert"
     without_host: str = ""
 
     def to_target(self, name: str) -> Target:
         """The frozen target."""
         return Target(
             name, self.description, self.backends, dict(self.executor),
-            Options(**self.deploy.model_dump()), self.max_samples, self.disk_mb,
+            Options(**self.deploy.model_dump()), self.max_samples, self.disk_mb, self.for_runtime,
         )  # fmt: skip
 
 
@@ -290,6 +291,25 @@ def target_files() -> dict[str, Path]:
     for folder in target_folders():
         for path in sorted(folder.glob("*.toml")):
             found.setdefault(path.stem, path)
+    return found
+
+
+def load_targets(names: Iterable[str], hosts: tuple[str, ...] = ()) -> tuple[Target, ...]:
+    """Read targets by name, each once.
+
+    Raises
+    ------
+    UsageError
+        One is unknown, or there are hosts and none of the targets is reached over ssh.
+    """
+    found = tuple(load_target(name, hosts) for name in dict.fromkeys(names))
+    if hosts and not any(target.executor["kind"] == "ssh" for target in found):
+        raise UsageError(
+            f"no target takes the host {', '.join(hosts)}",
+            where="--host, HOST= or HARNESS_HOST",
+            cause=f"{', '.join(target.name for target in found)}: none of them is reached over ssh",
+            next_step="leave the host out, or name a target that is reached over ssh: --target raspberrypi",
+        )
     return found
 
 

@@ -52,7 +52,7 @@ def static_facts() -> dict[str, Any]:
 
 
 def state_facts() -> dict[str, Any]:
-    """What can change: taken before and after every batch."""
+    """What can change: taken before, during and after every batch."""
     return {
         "load_1min": _or_na(lambda: os.getloadavg()[0], "no load average"),
         "memory_available_byte": _memory("MemAvailable"),
@@ -62,6 +62,21 @@ def state_facts() -> dict[str, Any]:
         "temperature_millicelsius": _each("sys/class/thermal", "thermal_zone*/temp"),
         "throttled": _throttled(),
     }
+
+
+def scheduling() -> dict[str, int] | dict[str, str]:
+    """How long the threads of this process ran so far, and were ready to run but had to wait for a core.
+
+    The kernel counts it (``/proc/PID/task/*/schedstat``); threads that ended are no longer told of.
+    """
+    ran_ns = waited_ns = 0
+    for path in (ROOT / "proc/self/task").glob("*/schedstat"):
+        words = (_read(path) or "").split()  # a thread may have ended just now
+        if len(words) >= 2:
+            ran_ns, waited_ns = ran_ns + int(words[0]), waited_ns + int(words[1])
+    if not ran_ns:
+        return _na("the kernel tells of no time that a thread waited (CONFIG_SCHED_INFO)")
+    return {"ran_ns": ran_ns, "waited_ns": waited_ns}
 
 
 def peak_memory_byte() -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from harness.compression.recipe import Variant
@@ -70,6 +70,8 @@ class Ingredients:
     data : PreparedData
     inputs, outputs : tuple of TensorSpec
         Of the canonical model.
+    for_runtime : mapping of runtime to sequence of Variant
+        The same variants, with TFLite files for the targets that name another runtime than LiteRT.
     """
 
     validation: Validation
@@ -82,6 +84,7 @@ class Ingredients:
     data: PreparedData
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    for_runtime: Mapping[str, Sequence[Variant]] = field(default_factory=dict)
 
 
 def make_plan(given: Ingredients) -> Plan:
@@ -98,11 +101,12 @@ def make_plan(given: Ingredients) -> Plan:
     skipped: list[JobResult] = []
     reasons: dict[tuple[str, str], Availability] = {}
     for target in given.targets:
+        made = given.for_runtime.get(target.for_runtime, given.variants)
         for backend in target.backends:
             availability = given.available.get((target.name, backend), Availability())
             if availability.reason:
                 reasons[target.name, backend] = availability
-            for variant in (variant for variant in given.variants if variant.name in given.asked):
+            for variant in (variant for variant in made if variant.name in given.asked):
                 artifact, refused = choose_artifact(variant, given.formats[backend])
                 lacks = availability.reason or refused
                 for name, suite in given.suites.items():
@@ -217,7 +221,11 @@ def _batch(
         artifact=artifact or next(iter(variant.artifacts.values())),
         options=target.options(),
         preprocess=given.data.preprocess,
-        data={prepared.info.name: prepared.ref for prepared in given.data.sets if prepared.info.name in used},
+        data={  # a device reads no more than it may: the rest need not be shipped, nor hashed on it
+            prepared.info.name: prepared.at_most(target.max_samples)
+            for prepared in given.data.sets
+            if prepared.info.name in used
+        },
         cases=cases,
     )
 

@@ -13,7 +13,8 @@ from typing import Any, Protocol
 from harness import budget, checks, config, plugins
 from harness.cache import Cache
 from harness.compression import model_file
-from harness.compression.recipe import Workshop
+from harness.compression.export.kinds import RUNTIMES
+from harness.compression.recipe import Variant, Workshop
 from harness.core.contracts import Availability, Executor, Suite
 from harness.core.errors import ModelError, TargetUnavailable, UsageError
 from harness.core.job import Event
@@ -47,6 +48,8 @@ class Request:
     budget_s : float, optional
     wait_s : float
         How long to queue for a board that somebody else holds.
+    release : bool
+        What emulation cannot answer was not run, instead of not applicable.
     """
 
     targets: tuple[str, ...] = ("cpu",)
@@ -57,6 +60,7 @@ class Request:
     results: Path = Path("results")
     budget_s: float | None = None
     wait_s: float = 0.0
+    release: bool = False
 
     @classmethod
     def of(
@@ -70,6 +74,7 @@ class Request:
         results: str | Path = "",
         budget: str = "",
         wait: str = "",
+        release: bool = False,
     ) -> Request:
         """Read the texts of a command line; an empty one takes the default.
 
@@ -87,6 +92,7 @@ class Request:
             results=Path(results or "results"),
             budget_s=parse_seconds(budget, "budget") if budget else None,
             wait_s=parse_seconds(wait, "time to wait") if wait else 0.0,
+            release=release,
         )
 
 
@@ -156,7 +162,7 @@ def _prepare(
         file = config.validation_file(request.model).resolve()
         validation, folder = config.load_validation(request.model)
         checks.check_validation(validation, config.validation_file(request.model))
-        targets = tuple(config.load_target(name, request.hosts) for name in dict.fromkeys(request.targets))
+        targets = config.load_targets(request.targets, request.hosts)
     else:
         file = Path(stored["validation_path"])
         validation, folder = (
@@ -181,7 +187,10 @@ def _prepare(
     workshop = Workshop(validation, folder, cache, told=observer.stage)
     for target in targets:
         if target.emulated:
-            observer.note(f"{target.name} is emulated here ({target.description}): its times say nothing")
+            observer.note(
+                f"{target.name} is emulated here ({target.description}): its times say nothing"
+                + ", and a release demands real hardware" * request.release
+            )
     observer.stage("looking at what can run")
     for target in (*targets, Target(HOST, "the reference", ())):
         executors[target.name] = make_executor(target, cache.folder, request.wait_s)
@@ -192,10 +201,16 @@ def _prepare(
     observer.stage(f"making {', '.join(made)}")
     needed = [fmt for target in targets for backend in target.backends for fmt in formats[backend][:1]]
     built = workshop.build(made, needed, data)
+    for_runtime: dict[str, Sequence[Variant]] = {
+        runtime: workshop.writing_for(runtime).build(made, needed, data)
+        for runtime in RUNTIMES[1:]  # the first is what the workshop writes for
+        if any(target.for_runtime == runtime for target in targets)
+    }
 
     given = Ingredients(
         validation=validation, targets=targets, variants=built, asked=variants, suites=suites,
         formats=formats, available=available, data=data, inputs=info.inputs, outputs=info.outputs,
+        for_runtime=for_runtime,
     )  # fmt: skip
     plan = make_plan(given)
     seconds = budget.estimate(plan, cache).seconds
@@ -214,6 +229,7 @@ def _prepare(
         "variants": list(variants),
         "budget_s": request.budget_s,
         "emulated": [target.name for target in targets if target.emulated],
+        "release": request.release,
         "model": {
             "name": validation.model.name,
             "task": validation.model.task,

@@ -20,7 +20,7 @@ def items(request: Request, suite: str) -> list[tuple[str, str, str, str, str]]:
         The configuration, a target or a variant cannot be read.
     """
     validation, _ = config.load_validation(request.model)
-    targets = [config.load_target(name, request.hosts) for name in request.targets]
+    targets = config.load_targets(request.targets, request.hosts)
     variants = variant_names(validation, request.variants)
     found = []
     for gate in validation.gates:

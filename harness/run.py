@@ -64,6 +64,7 @@ def resume(folder: RunFolder, observer: Observer, wait_s: float = 0.0) -> Outcom
     request = Request(
         targets=tuple(run["targets"]), variants=tuple(run["variants"]), suites=tuple(run["suites"]),
         results=folder.path.parent, budget_s=run["budget_s"], wait_s=wait_s,
+        release=run.get("release", False),
     )  # fmt: skip
     prepared = prepare(request, observer, stored=run)
     now = {_identity(batch): batch for batch in prepared.plan.batches}
@@ -151,7 +152,14 @@ def finish(folder: RunFolder, facts: Facts | None = None) -> Outcome:
     validation = config.check(facts.run["validation"], config.Validation, where=str(folder.path / "run.json"))
     unavailable = {(target, backend): reason for target, backend, reason in facts.plan.unavailable}
     subjects = [
-        Subject(name, backend, variant, table.get("max_samples"), unavailable.get((name, backend), ""))
+        Subject(
+            name,
+            backend,
+            variant,
+            table.get("max_samples"),
+            unavailable.get((name, backend), ""),
+            lacks_hardware=facts.run.get("release", False) and name in facts.run["emulated"],
+        )
         for name, table in facts.run["targets"].items()
         for backend in table["backends"]
         for variant in facts.run["variants"]

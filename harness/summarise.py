@@ -12,7 +12,7 @@ from harness.core.job import PARITY, Batch, EnvironmentRecord, JobKey, JobResult
 from harness.core.measurement import Measurement, Row
 from harness.plan import HOST
 from harness.report.store import Facts
-from harness.stats.disturbance import disturbance
+from harness.stats.disturbance import disturbance, overload
 
 #: The metric of a row that stands for a whole case: it was skipped, or ended in an error.
 WHOLE_CASE = "all"
@@ -37,6 +37,12 @@ def summarise(facts: Facts, suites: Mapping[str, Suite]) -> list[Row]:
         for record in facts.environments
         if record.phase == "after"
     }
+    overloaded = {
+        JobKey(*key): reason
+        for record in facts.environments
+        if (reason := overload(record.facts))
+        for key in record.facts["jobs"]
+    }
     rows: list[Row] = []
     for batch in facts.plan.batches:
         of = (batch.target, batch.backend, batch.variant, batch.suite)
@@ -48,7 +54,8 @@ def summarise(facts: Facts, suites: Mapping[str, Suite]) -> list[Row]:
             result = facts.results.get(job.key)
             if result is None:
                 continue  # it was never measured: the gates say NOT_RUN
-            context = replace(_context(facts, batch, job.case.setting), disturbed=disturbed)
+            untimely = "; ".join(filter(None, (disturbed, overloaded.get(job.key, ""))))
+            context = replace(_context(facts, batch, job.case.setting), disturbed=untimely)
             measurements = (
                 suites[batch.suite].summarise(job, result, context)
                 if result.status is Status.OK

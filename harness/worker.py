@@ -15,7 +15,7 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -39,6 +39,9 @@ SPAWN_GRACE_S = 60.0
 #: A process whose output ended has this long to end too, so that its own exit status is told.
 EXIT_GRACE_S = 5.0
 STDERR_TAIL_LINES = 8
+#: The state of the machine is taken between jobs, at most so often. Never beside one: a thread that looks at
+#: it would take a core, and Python's lock, from what is timed.
+LOOK_EVERY_S = 1.0
 MODULE = "harness.worker"
 #: Environment variable: the JSON list of arguments that starts this Python.
 PYTHON = "HARNESS_PYTHON"
@@ -80,6 +83,7 @@ class DeviceBench:
         self.job, self.data = job, data
         self.clock: Callable[[], int] = time.perf_counter_ns
         self.effective: dict[str, str] = {}
+        self.children: list[Mapping[str, Any]] = []
         self._scratch: Path | None = None
 
     @property
@@ -99,9 +103,10 @@ class DeviceBench:
         """Measure `case` in a fresh process."""
         if case.data:
             self.data.hold(case.data)
-        samples, effective = run_child(replace(self._batch, cases=(case,)), self.data.depot.folder)
+        samples, header = run_child(replace(self._batch, cases=(case,)), self.data.depot.folder)
+        self.children.append(header["scheduling"])
         if not self.effective:
-            self.effective = effective
+            self.effective = header["effective"]
         return samples
 
     def scratch(self) -> Path:
@@ -142,8 +147,8 @@ def request(batch: Batch, store: Path | str, **more: Any) -> bytes:  # noqa: ANN
     return json.dumps(value | more).encode() + b"\n"
 
 
-def run_child(batch: Batch, store: Path) -> tuple[Samples, dict[str, str]]:
-    """Run a batch of one case in a fresh process and wait for it.
+def run_child(batch: Batch, store: Path) -> tuple[Samples, dict[str, Any]]:
+    """Run a batch of one case in a fresh process and wait for it; its samples, and what else it said.
 
     Raises
     ------
@@ -185,7 +190,7 @@ def run_child(batch: Batch, store: Path) -> tuple[Samples, dict[str, str]]:
         raise Unsupported(header["reason"])
     if header["status"] != Status.OK:
         raise WorkerError(header["reason"])
-    return samples, header["effective"]
+    return samples, header
 
 
 def _converse(
@@ -230,7 +235,7 @@ def tail(stream: Any) -> str:  # noqa: ANN401 - tempfile's own type
 def run_case(bench: DeviceBench, measure: Measure) -> tuple[dict[str, Any], Samples]:
     """Measure one case; an exception becomes an ERROR with its reason, never a result."""
     started = datetime.now(UTC).isoformat(timespec="milliseconds")
-    t0 = time.perf_counter_ns()
+    t0, scheduled = time.perf_counter_ns(), environment.scheduling()
     status, reason, samples = Status.OK, "", Samples()
     try:
         samples = merge(measure(bench, bench.job.case))
@@ -253,8 +258,47 @@ def run_case(bench: DeviceBench, measure: Measure) -> tuple[dict[str, Any], Samp
         "effective": bench.effective,
         "started_utc": started,
         "duration_ns": time.perf_counter_ns() - t0,
+        "scheduling": _add(_since(scheduled), *bench.children),
     }
     return header, samples
+
+
+def _since(before: Mapping[str, Any]) -> Mapping[str, Any]:
+    now = environment.scheduling()
+    if "na" in before or "na" in now:
+        return before if "na" in before else now
+    return {name: max(0, now[name] - before[name]) for name in now}
+
+
+def _add(first: Mapping[str, Any], *others: Mapping[str, Any]) -> dict[str, Any]:
+    """Join the scheduling of several processes or jobs; what one does not know, nobody knows."""
+    for part in (first, *others):
+        if "na" in part:
+            return dict(part)
+    return {name: first[name] + sum(other[name] for other in others) for name in first}
+
+
+class _Watch:
+    """Looks at the machine between jobs."""
+
+    def __init__(self) -> None:
+        self._last_s = time.monotonic()
+        self._jobs: list[list[Any]] = []
+        self._parts: list[Mapping[str, Any]] = []
+
+    def ended(self, header: Mapping[str, Any]) -> bool:
+        """Take in a job; whether it is time to look."""
+        self._jobs.append(header["key"])
+        self._parts.append(header["scheduling"])
+        return time.monotonic() - self._last_s >= LOOK_EVERY_S
+
+    def facts(self) -> dict[str, Any]:
+        """The state now, and how the jobs since the last look were scheduled."""
+        found = environment.state_facts()
+        if self._jobs:
+            found |= {"jobs": self._jobs, "scheduling": _add(*self._parts)}
+        self._last_s, self._jobs, self._parts = time.monotonic(), [], []
+        return found
 
 
 def serve(inbox: Inbox, stdout: BinaryIO) -> None:
@@ -282,12 +326,14 @@ def serve(inbox: Inbox, stdout: BinaryIO) -> None:
         "backend_devices": list(availability.devices),
     }
     write_frame(stdout, {"type": "environment", "phase": "before", "facts": facts})
-    data = StoredData(batch, depot)
+    data, watch = StoredData(batch, depot), _Watch()
     for job in batch.jobs:
         write_frame(stdout, {"type": "start", "key": list(job.key)})
         header, samples = run_case(DeviceBench(batch, job, backend, data), measure)
         write_frame(stdout, header, samples.arrays)
-    write_frame(stdout, {"type": "environment", "phase": "after", "facts": environment.state_facts()})
+        if watch.ended(header):
+            write_frame(stdout, {"type": "environment", "phase": "during", "facts": watch.facts()})
+    write_frame(stdout, {"type": "environment", "phase": "after", "facts": watch.facts()})
 
 
 def main() -> int:

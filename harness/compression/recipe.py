@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -107,6 +108,12 @@ class Workshop:
     def model(self) -> onnx.ModelProto | None:
         """The float model with its shapes fixed; None where there are only prebuilt files."""
         return self._model
+
+    def writing_for(self, runtime: Runtime) -> Workshop:
+        """Return the same workshop, but for the runtime that must open its TFLite files."""
+        other = copy(self)
+        other._runtime = runtime
+        return other
 
     def build(self, names: Iterable[str], formats: Sequence[str], data: PreparedData) -> tuple[Variant, ...]:
         """Make or recall the variants in those formats.

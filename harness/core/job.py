@@ -267,7 +267,7 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class EnvironmentRecord:
-    """The machine as it was before or after a batch."""
+    """The machine as it was before, during (between two jobs) or after a batch."""
 
     target: str
     backend: str

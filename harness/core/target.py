@@ -31,6 +31,8 @@ class Target:
         Samples a case at most.
     disk_mb : int
         Room for data and artifacts on the device.
+    for_runtime : str
+        The oldest TFLite runtime that must open its TFLite files (see ``harness compress --for-runtime``).
     """
 
     name: str
@@ -40,6 +42,7 @@ class Target:
     deploy: Options = field(default_factory=Options)
     max_samples: int | None = None
     disk_mb: int = 2000
+    for_runtime: str = "litert"
 
     @property
     def emulated(self) -> bool:
@@ -67,4 +70,5 @@ class Target:
             "deploy": self.deploy.to_json(),
             "max_samples": self.max_samples,
             "disk_mb": self.disk_mb,
+            "for_runtime": self.for_runtime,
         }

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -39,10 +39,15 @@ CHUNK = 256
 
 @dataclass(frozen=True, slots=True)
 class PreparedSet:
-    """A set as the planner and as a device know it."""
+    """A set as the planner and as a device know it; ``head`` stores its first rows as files of their own."""
 
     info: SetInfo
     ref: DataRef
+    head: Callable[[int], DataRef] = field(compare=False)
+
+    def at_most(self, rows: int | None) -> DataRef:
+        """The whole set, or its first `rows` where it has more."""
+        return self.ref if rows is None or rows >= self.ref.samples else self.head(rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +73,7 @@ class PreparedData:
     def restrict(self, cells: Collection[tuple[str, int]], samples: int) -> PreparedData:
         """The clean set and those cells of family and severity, each with its first samples."""
         kept = [s for s in self.sets if not s.info.severity or (s.info.family, s.info.severity) in cells]
-        cut = (PreparedSet(replace(s.info, samples=min(s.info.samples, samples)), s.ref) for s in kept)
+        cut = (replace(s, info=replace(s.info, samples=min(s.info.samples, samples))) for s in kept)
         return replace(self, sets=tuple(cut))
 
     def calibration_feeds(self) -> Iterator[Feeds]:
@@ -121,11 +126,30 @@ def prepare(
             name: _stored(cache, raw, test.ids, family, severity, validation.shifts, split.calibration, name)
             for name, raw in test.inputs.items()
         }
-        ref = DataRef(arrays, len(test), sum(cache.array_path(sha).stat().st_size for sha in arrays.values()))
+        ref = _ref(cache, arrays, len(test))
         digest = partial(input_digest, cache, ref, steps)
         name = family if severity == 0 else f"{family}_{severity}"
-        sets.append(PreparedSet(SetInfo(name, family, severity, len(test), digest), ref))
+        info = SetInfo(name, family, severity, len(test), digest)
+        sets.append(PreparedSet(info, ref, partial(head, cache, ref)))
     return PreparedData(tuple(sets), test.labels, split.calibration, steps, test.class_names)
+
+
+def head(cache: Cache, ref: DataRef, rows: int) -> DataRef:
+    """Store the first rows of a set as files of their own, for a device that reads no more of it."""
+    arrays = {}
+    for name, sha256 in ref.inputs.items():
+        key = key_of({"what": "head", "of": sha256, "rows": rows})
+        known = cache.recall(key)
+        if known is None or not cache.has_array(known["sha256"]):
+            whole = np.load(cache.array_path(sha256), mmap_mode="r", allow_pickle=False)
+            known = {"sha256": cache.put_array(whole[:rows])}
+            cache.note(key, known)
+        arrays[name] = str(known["sha256"])
+    return _ref(cache, arrays, rows)
+
+
+def _ref(cache: Cache, arrays: Mapping[str, str], rows: int) -> DataRef:
+    return DataRef(arrays, rows, sum(cache.array_path(sha).stat().st_size for sha in arrays.values()))
 
 
 def input_digest(cache: Cache, ref: DataRef, steps: Mapping[str, Preprocess], samples: int) -> str:

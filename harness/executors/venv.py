@@ -25,6 +25,10 @@ KEYS = ("kind", "python", "requirements")
 #: A pip that does not end by then is ended.
 TIMEOUT_S = 1800.0
 LEAST_PYTHON = (3, 11)
+#: Providers that need an NVIDIA GPU.
+NVIDIA = ("CUDAExecutionProvider", "TensorrtExecutionProvider")
+#: Where a driver shows its devices; a test has its own.
+DEVICES = Path("/dev")
 
 
 class VenvLink(MadeLink):
@@ -37,6 +41,8 @@ class VenvLink(MadeLink):
 
     def make(self) -> LocalLink:
         """Make the venv, where it is not in the cache."""
+        if reason := lacking_gpu(self._target):  # before gigabytes are fetched for nothing
+            raise TargetUnavailable(reason, next_step="run it on a machine with an NVIDIA GPU")
         table = self._target.executor
         python = str(table.get("python", sys.executable))
         _refuse_old(python, self._target.name)
@@ -66,6 +72,17 @@ def check(target: Target) -> None:
         problems.append(Problem("executor.requirements", "is a list of packages, as pip takes them"))
     if problems:
         raise ConfigurationError(f"target {target.name}", tuple(problems))
+
+
+def lacking_gpu(target: Target) -> str:
+    """Say why there is no GPU for a target whose provider needs NVIDIA's; empty where one may be.
+
+    Only device files are looked at (``dxg`` is that of Windows' Linux): the runtime says the rest.
+    """
+    if target.deploy.provider not in NVIDIA:
+        return ""
+    shown = (*DEVICES.glob("nvidia[0-9]*"), *DEVICES.glob("dxg"))
+    return "" if shown else f"there is no NVIDIA GPU here: {DEVICES} has no nvidia0"
 
 
 def venv(python: str, requirements: Sequence[str], store: Path) -> Path:

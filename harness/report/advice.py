@@ -98,6 +98,8 @@ def next_step(outcome: Outcome) -> str:
         said = f'more test samples; or in {validation} another limit, or on_inconclusive = "warn"'
     elif outcome.state is State.NOT_RUN and outcome.plan.unavailable:
         said = f"{command} targets   (how to install what is missing)"
+    elif outcome.state is State.NOT_RUN and run.get("release") and _worst_is_emulated(blocking, run):
+        said = f"real hardware in place of {blocking[0].target}: --host USER@BOARD, or a target over ssh"
     elif blocking:
         worst = blocking[0]
         said = (
@@ -106,6 +108,10 @@ def next_step(outcome: Outcome) -> str:
     else:
         said = f"{command} doctor"
     return said
+
+
+def _worst_is_emulated(blocking: list[Verdict], run: Mapping[str, Any]) -> bool:
+    return bool(blocking) and blocking[0].target in run["emulated"]
 
 
 def _after_a_pass(outcome: Outcome, run: Mapping[str, Any], command: str) -> str:
@@ -141,6 +147,8 @@ def _selection(outcome: Outcome, run: Mapping[str, Any], target: str, verdict: V
         )
     if verdict is not None:
         options += [f"--variant {verdict.variant}", f"--suite {verdict.suite}"]
+    if run.get("release"):
+        options.append("--release")
     if outcome.folder.path.parent != Path("results").resolve():
         options.append(f"--results {shlex.quote(short(outcome.folder.path.parent))}")
     return " ".join(options)

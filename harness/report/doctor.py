@@ -35,7 +35,7 @@ def target_text(name: str, hosts: tuple[str, ...]) -> tuple[str, bool]:
     UsageError
         There is no such target, or its file cannot be meant.
     """
-    target = config.load_target(name, hosts)
+    (target,) = config.load_targets([name], hosts)
     check_executors([target])
     check_targets([target])
     lines = [f"target    {target.name}: {target.description}"]

@@ -32,6 +32,7 @@ class Subject:
     """What is judged: one variant on one backend of one target.
 
     ``unavailable`` says why that backend could not run at all; it is empty where it could.
+    ``lacks_hardware``: a release demands real hardware, and this is emulated.
     """
 
     target: str
@@ -39,6 +40,7 @@ class Subject:
     variant: str
     max_samples: int | None = None
     unavailable: str = ""
+    lacks_hardware: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,10 +166,8 @@ def _finding(gate: Gate, subject: Subject, rows: Sequence[Row]) -> _Finding:
     if invalid:
         known = all(row.measurement.reason.startswith(EMULATED) for row in invalid)
         reason = invalid[0].measurement.reason
-        return _Finding(
-            State.NOT_APPLICABLE if known else State.INVALID,
-            f"{invalid[0].measurement.metric} in {_place(invalid[0])} is not to be believed: {reason}",
-        )
+        text = f"{invalid[0].measurement.metric} in {_place(invalid[0])} is not to be believed: {reason}"
+        return _inapplicable(subject, text) if known else _Finding(State.INVALID, text)
     if gate.combine == "mean":
         return _mean(gate, subject, told)
     findings = [_one(gate, subject, row) for row in told]
@@ -254,10 +254,19 @@ def _undecided(
     hopeless = best < limit or (paired and 100 * smallest_decidable_margin(interval.n) >= limit)
     if few and hopeless:
         never = f"{text}: so few samples can never decide this limit"
-        return _Finding(State.NOT_APPLICABLE, never, interval, limit, unit)
+        return _inapplicable(subject, never, interval, limit, unit)
     needed = units_to_decide(interval, limit, reach=reach)
     more = "no number of samples decides it" if needed is None else f"about {needed} would decide it"
     return _Finding(State.INCONCLUSIVE, f"{text}: undecided, {more}", interval, limit, unit)
+
+
+def _inapplicable(
+    subject: Subject, text: str, interval: Interval | None = None, limit: float = math.nan, unit: str = ""
+) -> _Finding:
+    """What emulation or few samples cannot answer; a release asks for hardware that can."""
+    if subject.lacks_hardware:
+        return _Finding(State.NOT_RUN, f"{text}; a release demands real hardware", interval, limit, unit)
+    return _Finding(State.NOT_APPLICABLE, text, interval, limit, unit)
 
 
 def _place(row: Row) -> str:

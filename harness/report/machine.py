@@ -13,6 +13,7 @@ from harness.checks import check_targets
 from harness.core.contracts import Availability
 from harness.core.errors import HarnessError
 from harness.core.target import Target
+from harness.executors.venv import lacking_gpu
 from harness.executors.wheels import is_installed
 from harness.probe import probe
 
@@ -99,6 +100,8 @@ def _state(
         state = "not here" if availability.reason else f"ready {availability.version}"
         return state, [("why", availability.reason), ("next", availability.install)]
     table = target.executor
+    if table["kind"] == "local" and (reason := lacking_gpu(target)):
+        return "not here", [("why", reason)]
     hosts = ", ".join(table.get("hosts", ()))
     if table["kind"] == "ssh" and not hosts:
         return "no host", [("next", "--host USER@BOARD, or hosts = [...] in [executor]")]

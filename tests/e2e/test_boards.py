@@ -67,6 +67,16 @@ def test_a_board_that_cannot_be_reached_leaves_the_other_targets_alone(
     assert set(rows[rows.target == "raspberrypi"].status) == {"SKIPPED"}
 
 
+def test_a_host_that_no_target_takes_is_refused(harness: Shell, model: MakeModel) -> None:
+    folder = model()
+    for command in ("validate", "plan"):
+        ended = harness(command, "--model", folder, "--target", "cpu,tflite", "--host", "pi@board")
+        check(ended, 2, "no target takes the host pi@board", "cpu, tflite: none of them is reached over ssh")
+    check(harness("doctor", "--target", "cpu", "--host", "pi@board"), 2, "no target takes the host")
+    check(harness("doctor", "--host", "pi@board"), 2, "belongs to a target")
+    assert not harness.results.exists()
+
+
 def test_what_is_no_time_to_wait(harness: Shell, model: MakeModel) -> None:
     check(harness("validate", "--model", model(), "--wait", "soon"), 2, "'soon' is no time to wait", "3m")
 

@@ -148,6 +148,14 @@ def test_one_suite_on_one_target_is_wrong_by_one_factor(factor: float, n: int) -
     assert left.seconds()[CPU_INT8.jobs[1].key] == pytest.approx(2 * factor)
 
 
+def test_a_variant_that_was_met_goes_by_itself() -> None:
+    left = remaining()
+    left.end(ended(CPU.jobs[0].key, 200))
+    left.end(ended(CPU_INT8.jobs[0].key, 20))
+    seconds = left.seconds()
+    assert (seconds[CPU.jobs[1].key], seconds[CPU_INT8.jobs[1].key]) == (200, 20)
+
+
 def test_what_is_remembered_does_not_learn_from_guesses_nor_they_from_it() -> None:
     left = remaining(CPU)
     left.end(ended(CPU_INT8.jobs[0].key, 20))

@@ -117,3 +117,10 @@ print(peak_memory_byte() - before)
 """
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert 0.9 * 2**26 < int(run.stdout) < 1.5 * 2**26
+
+
+def test_time_that_all_threads_ran_and_waited(board: Path) -> None:
+    assert "na" in environment.scheduling()
+    for thread, text in enumerate(("100 7 3\n", "20 1 5\n", "")):
+        put(board, f"proc/self/task/{thread}/schedstat", text)
+    assert environment.scheduling() == {"ran_ns": 120, "waited_ns": 8}

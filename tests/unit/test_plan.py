@@ -77,6 +77,7 @@ def data(samples: int = 100) -> PreparedData:
         PreparedSet(
             SetInfo(name, family, severity, samples, str),
             DataRef({"x": name.ljust(64, "0")}, samples, 8 * samples),
+            lambda rows, name=name: DataRef({"x": f"{name}:{rows}"}, rows, 8 * rows),
         )
         for name, family, severity in (("clean", "clean", 0), ("fog_2", "fog", 2))
     )
@@ -113,6 +114,27 @@ def test_the_reference_comes_first_and_the_float_model_before_the_others() -> No
     keys = [job.key for batch in plan.batches for job in batch.jobs]
     assert len(keys) == len(set(keys))
     assert all(batch.data.keys() == {case.data for case in batch.cases} for batch in plan.batches)
+
+
+def test_a_target_gets_no_more_rows_than_it_reads() -> None:
+    targets = (target("cpu", "onnxruntime"), target("small", "onnxruntime", max_samples=64))
+    plan = make_plan(given(targets=targets, asked=("float32",)))
+    shipped = {(b.target, name): ref.samples for b in plan.batches for name, ref in b.data.items()}
+    assert shipped == {
+        (HOST, "clean"): 100, ("cpu", "clean"): 100, ("cpu", "fog_2"): 100,
+        ("small", "clean"): 64, ("small", "fog_2"): 64,
+    }  # fmt: skip
+    assert sizes(given(), plan)["input_byte"] == 8 * (100 + 100 + 64 + 64)
+
+
+def test_a_target_gets_the_files_that_are_written_for_its_runtime() -> None:
+    older = replace(variant("int8", "onnx", "tflite"), artifacts={"tflite": artifact("int8-older", "tflite")})
+    old = replace(target("old", "tflite"), for_runtime="tflite-2.14")
+    plan = make_plan(
+        given(targets=(target("new", "tflite"), old), asked=("int8",), for_runtime={"tflite-2.14": (older,)})
+    )
+    opened = {batch.target: batch.artifact.path.name for batch in plan.batches}
+    assert opened == {HOST: "int8.onnx", "new": "int8.tflite", "old": "int8-older.tflite"}
 
 
 def test_the_float_model_is_the_reference_of_a_variant_that_is_asked_for_alone() -> None:

@@ -119,6 +119,18 @@ def test_what_is_no_result_is_never_summarised() -> None:
     assert summarise.missing(stored) == {HOSTED.jobs[0].key}
 
 
+def test_a_job_that_others_kept_from_running_is_disturbed_and_its_neighbour_is_not() -> None:
+    stored = facts(result(OWN, 0, 5.0), result(OWN, 1, 7.0))
+    spent = {"ran_ns": 1, "waited_ns": 9}
+    looked = {"jobs": [list(OWN.jobs[1].key)], "scheduling": spent}
+    stored.environments.append(EnvironmentRecord("arm", "ort", "float32", "s", "during", looked))
+    suite = Suite()
+    summarise.summarise(stored, {"s": suite})
+    assert [context.disturbed.partition(":")[0] for context in suite.contexts] == [
+        "", "the machine was overloaded",
+    ]  # fmt: skip
+
+
 def test_errors_that_no_gate_looked_at() -> None:
     rows = summarise.summarise(
         facts(result(OWN, 0, 1.0, Status.ERROR, "x"), result(OWN, 1, 1.0, Status.ERROR, "y")), {"s": Suite()}

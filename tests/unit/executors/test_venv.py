@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from harness.config import load_target
 from harness.core.errors import ConfigurationError, TargetUnavailable
 from harness.core.target import Target
+from harness.executors import venv
 from harness.executors.local import LocalExecutor
 
 
@@ -57,6 +59,20 @@ def test_what_cannot_be_installed_leaves_nothing(tmp_path: Path) -> None:
         executor(tmp_path, requirements=[str(tmp_path / "absent.whl")]).probe(["onnxruntime"])
     assert "absent.whl" in caught.value.cause
     assert not list((tmp_path / "store" / "venvs").iterdir())
+
+
+def test_nothing_is_made_for_a_gpu_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(venv, "DEVICES", tmp_path / "dev")
+    cuda = load_target("cuda")
+    with pytest.raises(TargetUnavailable, match="there is no NVIDIA GPU here"):
+        LocalExecutor(cuda, tmp_path / "store").probe(["onnxruntime"])
+    assert not (tmp_path / "store").exists()
+    (tmp_path / "dev").mkdir()
+    (tmp_path / "dev" / "nvidiactl").touch()
+    assert venv.lacking_gpu(cuda)
+    (tmp_path / "dev" / "nvidia0").touch()
+    assert venv.lacking_gpu(cuda) == ""
+    assert venv.lacking_gpu(load_target("cpu")) == ""
 
 
 @pytest.mark.full

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,12 @@ def test_columns_are_aligned_and_nothing_is_cut(width: int) -> None:
 def test_columns_that_nothing_was_measured_for_are_left_out() -> None:
     lines = shown(outcome([verdict(State.PASS)], measured=[row("accuracy", 0.5)]))
     assert lines[0].split() == ["target", "variant", "accuracy", "%", "verdict"]
+
+
+def test_what_a_release_lacks_is_hardware() -> None:
+    of = outcome([verdict(State.NOT_RUN, target="pi-emulated")], targets=("pi-emulated",))
+    of = replace(of, run={**of.run, "emulated": ["pi-emulated"], "release": True})
+    assert following(of).startswith("real hardware in place of pi-emulated: --host USER@BOARD")
 
 
 def test_a_target_that_is_not_here_takes_one_line() -> None:

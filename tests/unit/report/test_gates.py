@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -247,6 +248,20 @@ def test_invalid_is_believed_in_neither_direction() -> None:
         noisy = row(value, status=Status.INVALID, reason="noisy")
         assert answer([noisy]).state is State.INVALID
         assert answer([row(0.5), noisy]).state is State.INVALID
+
+
+def test_a_release_demands_hardware_where_emulation_cannot_answer() -> None:
+    real, emulated = (replace(SUBJECT, max_samples=64, lacks_hardware=lacks) for lacks in (False, True))
+    late = [row(status=Status.INVALID, reason=f"{EMULATED}: nothing")]
+    few = [row(0.0, -4.0, 4.0, n=64, unit="pt", reference="float32@host")]
+    for rows in (late, few):
+        assert answer(rows, real).state is State.NOT_APPLICABLE
+        found = answer(rows, emulated)
+        assert (found.state, found.blocks) == (State.NOT_RUN, True)
+        assert found.sentence.endswith("; a release demands real hardware")
+    refused = [whole(Status.SKIPPED, "tflite has no such operator")]
+    assert answer(refused, emulated).state is State.NOT_APPLICABLE  # hardware would not help
+    assert answer([row(0.5)], emulated).state is State.PASS
 
 
 def test_an_emulated_clock_was_known_before() -> None:

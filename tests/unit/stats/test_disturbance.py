@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness.stats.disturbance import disturbance
+from harness.stats.disturbance import disturbance, overload
 
 NA = {"na": "no sensor"}
 
@@ -47,3 +47,15 @@ def test_both_are_told() -> None:
 def test_what_is_not_known_says_nothing(before: object, after: object) -> None:
     assert disturbance({"throttled": before, "cpu_time": NA}, {"throttled": after, "cpu_time": NA}) == ""
     assert disturbance({}, {}) == ""
+
+
+@pytest.mark.parametrize(("waited_ns", "says"), [(0, ""), (200, ""), (201, "67%"), (900, "90%")])
+def test_a_process_that_got_less_than_a_third_of_a_core(waited_ns: int, says: str) -> None:
+    found = overload({"scheduling": {"ran_ns": 100, "waited_ns": waited_ns}})
+    assert bool(found) is bool(says)
+    assert says in found
+
+
+@pytest.mark.parametrize("facts", [{}, {"scheduling": NA}, {"scheduling": {"ran_ns": 0, "waited_ns": 0}}])
+def test_a_kernel_that_counts_no_waiting_says_nothing(facts: dict[str, object]) -> None:
+    assert overload(facts) == ""
