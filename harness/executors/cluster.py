@@ -153,12 +153,14 @@ class Cluster:
                 )[board.address]
             )
             return answer
+        except TargetUnavailable:
+            raise
         except KeyError as error:  # of our own table, by token
             raise TargetUnavailable(
                 f"{board.name} has ended the batch", cause="it did not hear from this machine for too long"
             ) from error
-        except (ImportError, AttributeError, TypeError) as error:
-            raise _another_version(board, error) from error
+        except Exception as error:  # what cannot be imported there, Dask says as a bare Exception
+            raise _another_version(board.name, error) from error
 
     def submit(self, board: Board, resource: str, key: str, function: Callable[..., Any],
                *arguments: object) -> Future:  # fmt: skip
@@ -174,10 +176,9 @@ class Cluster:
         """Raise ``TargetUnavailable`` where a task has ended without a result."""
         if future.status in ("error", "cancelled", "lost"):
             error = future.exception() if future.status == "error" else None
-            if isinstance(error, (ImportError, AttributeError, TypeError)):
-                raise _another_version(board, error)
-            cause = str(error or f"its task is {future.status}").splitlines()[0]
-            raise TargetUnavailable(f"{board.name} does not run what it was given", cause=cause)
+            if error is None:
+                raise TargetUnavailable(f"{board.name} lost its task", cause=f"it is {future.status}")
+            raise _another_version(f"{board.name}, or its scheduler,", error)
 
     def result(self, board: Board, future: Future) -> Any:  # noqa: ANN401
         """Wait for a task's result; raises ``TargetUnavailable`` where there is none."""
@@ -261,12 +262,14 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _another_version(board: Board, error: BaseException) -> TargetUnavailable:
+def _another_version(who: str, error: BaseException) -> TargetUnavailable:
     from importlib.metadata import version
 
+    while error.__cause__ is not None:
+        error = error.__cause__
     ours = version("deployment-validation-harness")
     return TargetUnavailable(
-        f"the Dask worker {board.name} cannot run the harness's functions", where=board.address,
-        cause=f"{type(error).__name__}: {error}",
+        f"{who} cannot run the harness's functions",
+        cause=" ".join(f"{type(error).__name__}: {error}".split()),
         next_step=f"in its Python: pip install 'deployment-validation-harness[dask]=={ours}'",
-    )  # fmt: skip
+    )
