@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
+import logging
 import os
 import threading
+import warnings
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,13 +85,12 @@ class Cluster:
         try:
             from distributed import Client
             from distributed.security import Security
+            from distributed.versions import VersionMismatchWarning
         except ModuleNotFoundError as error:
             raise TargetUnavailable(
                 f"a fleet is reached with Dask, and {error.name} is not installed here",
                 next_step="pip install 'deployment-validation-harness[dask]'",
             ) from error
-        import logging
-
         logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what goes wrong, our messages say
         files = {key: str(Path(file).expanduser()) for key, file in self._files.items() if file}
         security = Security(**files)
@@ -99,8 +100,10 @@ class Cluster:
                 next_step="name ca, cert and key in [executor] of the target: docs/fleet.md",
             )
         try:
-            # The client does not become anybody's default, and is told of no dashboard.
-            return Client(self.address, security=security, timeout=CONNECT_S, set_as_default=False)
+            with warnings.catch_warnings():
+                # A board has no pandas; what matters of its versions is compared by us.
+                warnings.simplefilter("ignore", VersionMismatchWarning)
+                return Client(self.address, security=security, timeout=CONNECT_S, set_as_default=False)
         except (OSError, TimeoutError, TypeError, ValueError) as error:  # TypeError: TLS without a key
             raise TargetUnavailable(
                 f"no scheduler can be reached at {self.address}",
@@ -150,12 +153,14 @@ class Cluster:
                 )[board.address]
             )
             return answer
+        except TargetUnavailable:
+            raise
         except KeyError as error:  # of our own table, by token
             raise TargetUnavailable(
                 f"{board.name} has ended the batch", cause="it did not hear from this machine for too long"
             ) from error
-        except (ImportError, AttributeError, TypeError) as error:
-            raise _another_version(board, error) from error
+        except Exception as error:  # what cannot be imported there, Dask says as a bare Exception
+            raise _another_version(board.name, error) from error
 
     def submit(self, board: Board, resource: str, key: str, function: Callable[..., Any],
                *arguments: object) -> Future:  # fmt: skip
@@ -171,10 +176,9 @@ class Cluster:
         """Raise ``TargetUnavailable`` where a task has ended without a result."""
         if future.status in ("error", "cancelled", "lost"):
             error = future.exception() if future.status == "error" else None
-            if isinstance(error, (ImportError, AttributeError, TypeError)):
-                raise _another_version(board, error)
-            cause = str(error or f"its task is {future.status}").splitlines()[0]
-            raise TargetUnavailable(f"{board.name} does not run what it was given", cause=cause)
+            if error is None:
+                raise TargetUnavailable(f"{board.name} lost its task", cause=f"it is {future.status}")
+            raise _another_version(f"{board.name}, or its scheduler,", error)
 
     def result(self, board: Board, future: Future) -> Any:  # noqa: ANN401
         """Wait for a task's result; raises ``TargetUnavailable`` where there is none."""
@@ -258,12 +262,14 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _another_version(board: Board, error: BaseException) -> TargetUnavailable:
+def _another_version(who: str, error: BaseException) -> TargetUnavailable:
     from importlib.metadata import version
 
+    while error.__cause__ is not None:
+        error = error.__cause__
     ours = version("deployment-validation-harness")
     return TargetUnavailable(
-        f"the Dask worker {board.name} cannot run the harness's functions", where=board.address,
-        cause=f"{type(error).__name__}: {error}",
+        f"{who} cannot run the harness's functions",
+        cause=" ".join(f"{type(error).__name__}: {error}".split()),
         next_step=f"in its Python: pip install 'deployment-validation-harness[dask]=={ours}'",
-    )  # fmt: skip
+    )

@@ -99,9 +99,9 @@ def _state(
         availability = _availability(target, backend, found)
         state = "not here" if availability.reason else f"ready {availability.version}"
         return state, [("why", availability.reason), ("next", availability.install)]
-    if target.executor["kind"] == "local" and (reason := lacking_gpu(target)):
-        return "not here", [("why", reason)]
     table = target.executor
+    if table["kind"] == "local" and (reason := lacking_gpu(target)):
+        return "not here", [("why", reason)]
     hosts = ", ".join(table.get("hosts", ()))
     if table["kind"] == "ssh" and not hosts:
         return "no host", [("next", "--host USER@BOARD, or hosts = [...] in [executor]")]

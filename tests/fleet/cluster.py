@@ -32,7 +32,8 @@ class Process:
         with log.open("wb") as stream:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "dask", what, *arguments, "--no-dashboard"],
-                stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, env={**os.environ, **env},
+                stdin=subprocess.DEVNULL, stdout=stream, stderr=stream,
+                cwd=log.parent, env={**os.environ, **env},
             )  # fmt: skip
         self.pid = self._process.pid
 
@@ -65,7 +66,7 @@ class DaskCluster:
         options = ["--host", "127.0.0.1", "--port", str(port), "--protocol", "tls", *self._tls()]
         self._scheduler = Process("scheduler", options, folder / "scheduler.log", env)
 
-    def start(self, *names: str, resource: str = "board") -> None:
+    def start(self, *names: str, resource: str = "board", path: str = "") -> None:
         """Start workers and wait until the scheduler knows them."""
         from distributed import Client
         from distributed.security import Security
@@ -77,6 +78,7 @@ class DaskCluster:
                 "--local-directory", str(self.folder / name / "scratch"), *self._tls(),
             ]  # fmt: skip
             env = {**self._env, "HARNESS_CACHE": str(self.folder / name)}
+            env |= {"PYTHONPATH": path} if path else {}
             self.workers[name] = Process("worker", options, self.folder / f"{name}.log", env)
         files = {f"tls_{key}": str(file) for key, file in zip(
             ("ca_file", "client_cert", "client_key"), self.files.values(), strict=True

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from harness.cache import Cache
+from harness.core.errors import TargetUnavailable
 from harness.core.job import DataRef, EnvironmentRecord, Event, JobResult, Started, Status
 from harness.core.preprocess import Preprocess
 from harness.executors import dask_
@@ -220,3 +221,21 @@ def test_a_scheduler_that_died(batch: MakeBatch, store: Path, tmp_path: Path) ->
     found = by_case(events)
     assert [result.status for result in found.values()] == [Status.OK, Status.ERROR, Status.ERROR]
     assert "no scheduler can be reached" in found["c"].reason
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("where", ["worker", "scheduler"])
+def test_a_python_without_the_harness(where: str, store: Path, tmp_path: Path) -> None:
+    (tmp_path / "bare" / "harness").mkdir(parents=True)
+    (tmp_path / "bare" / "harness" / "__init__.py").write_text("raise ImportError('No module named harness')")
+    bare = {"PYTHONPATH": str(tmp_path / "bare")}
+    with dask_cluster(tmp_path / "dask", bare if where == "scheduler" else {}) as other:
+        other.start("one", path=bare["PYTHONPATH"] if where == "worker" else str(ROOT))
+        executor = DaskExecutor(target(other), store)
+        try:
+            with pytest.raises(TargetUnavailable, match="cannot run the harness's functions") as caught:
+                executor.probe(["null"])
+        finally:
+            executor.close()
+    assert "No module named harness" in caught.value.cause
+    assert "pip install 'deployment-validation-harness[dask]" in caught.value.next_step
