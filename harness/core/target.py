@@ -8,6 +8,9 @@ from typing import Any
 
 from harness.core.job import Options
 
+#: Execution providers that compute on an NVIDIA GPU.
+CUDA, TENSORRT = "CUDAExecutionProvider", "TensorrtExecutionProvider"
+NVIDIA = (CUDA, TENSORRT, "NvTensorRTRTXExecutionProvider")
 #: Pinned, for comparing numbers between runtimes: float32 stays float32, one thread.
 PARITY_OPTIONS = Options(threads=1, precision="f32")
 

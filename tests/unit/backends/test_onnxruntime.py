@@ -6,7 +6,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from backends import onnxruntime_
+from backends import nvidia
 from backends.onnxruntime_ import CPU, CUDA, OnnxRuntimeBackend
 from harness.core.errors import BackendError
 from harness.core.job import Options
@@ -40,7 +40,7 @@ def test_provider_that_leaves_nodes_to_the_cpu_is_refused(relu: Any) -> None:
 def test_cuda_without_a_device_is_no_device(monkeypatch: pytest.MonkeyPatch) -> None:
     # The GPU wheel says so wherever it is installed.
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CUDA, CPU])
-    expected = (CUDA, CPU) if onnxruntime_._nvidia_devices() else (CPU,)
+    expected = (CUDA, CPU) if nvidia.devices() else (CPU,)
     assert OnnxRuntimeBackend().probe().devices == expected
 
 
