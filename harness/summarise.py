@@ -37,6 +37,11 @@ def summarise(facts: Facts, suites: Mapping[str, Suite]) -> list[Row]:
         for record in facts.environments
         if record.phase == "after"
     }
+    between: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
+    for record in facts.environments:
+        if record.phase == "during":
+            of = (record.target, record.backend, record.variant, record.suite)
+            between.setdefault(of, []).append(record.facts)
     overloaded = {
         JobKey(*key): reason
         for record in facts.environments
@@ -47,7 +52,9 @@ def summarise(facts: Facts, suites: Mapping[str, Suite]) -> list[Row]:
     for batch in facts.plan.batches:
         of = (batch.target, batch.backend, batch.variant, batch.suite)
         disturbed = (
-            disturbance(environments[of].facts, ends[of].facts) if of in environments and of in ends else ""
+            disturbance(environments[of].facts, ends[of].facts, between.get(of, ()))
+            if of in environments and of in ends
+            else ""
         )
         environment = environments.get(of)
         for job in batch.jobs:

@@ -13,6 +13,7 @@ from harness.core.settings import Problems, freeze, is_whole, unknown_keys
 from harness.stats.latency import min_queries
 
 SINGLE_STREAM = "single_stream"
+DEVICE_BUFFERS = "device_buffers"
 OFFLINE = "offline"
 #: A process has this long to start and to open the model, on top of what it times.
 START_ALLOWANCE_S = 30.0
@@ -90,7 +91,11 @@ def read(table: Mapping[str, Any]) -> Settings:
 
 
 def cases(context: CaseContext) -> tuple[Case, ...]:
-    """Single-stream latency and offline throughput, both as shipped; none for the reference on the host."""
+    """Single-stream latency and offline throughput, as shipped; none for the reference on the host.
+
+    Where the device has memory of its own, ``single_stream`` copies to it and back with every request, as a
+    caller does, and ``device_buffers`` is the same with its buffers there.
+    """
     if context.reference:
         return ()
     settings = read(context.settings)
@@ -115,6 +120,7 @@ def cases(context: CaseContext) -> tuple[Case, ...]:
             "seconds": settings.seconds,
         },
     )
+    device_buffers = replace(single_stream, name=DEVICE_BUFFERS)
     sizes = (context.batch,) if context.batch else tuple(b for b in settings.batch_sizes if b <= rows)
     left_out = {
         str(size): f"the model has a fixed batch of {context.batch}"
@@ -136,4 +142,4 @@ def cases(context: CaseContext) -> tuple[Case, ...]:
             "left_out": left_out,
         },
     )
-    return single_stream, offline
+    return (single_stream, *[device_buffers] * context.device_memory, offline)

@@ -8,13 +8,14 @@ from __future__ import annotations
 import gc
 import math
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.core.contracts import Bench, Clock, Session, SupportsBinding
+from harness import gpu
+from harness.core.contracts import Bench, Clock, Session, SupportsBinding, SupportsDeviceBinding, Unsupported
 from harness.core.job import Case, Samples
 from harness.core.preprocess import Feeds, to_feeds
 from harness.environment import peak_memory_byte
@@ -37,10 +38,12 @@ def measure(bench: Bench, case: Case) -> Iterator[Samples]:
     Samples
         Arrays, int64, one entry a process or, where it says so, a call in order of time. For
         ``single_stream``: ``latency_ns`` (calls), ``requests``, ``load_ns``, ``first_ns``,
-        ``memory_peak_byte``; for ``offline``: ``batch<size>_ns`` (calls), ``batch<size>_calls``.
+        ``memory_peak_byte``, on an NVIDIA GPU ``gpu_memory_peak_byte`` or the value ``gpu_memory_na``; for
+        ``device_buffers``: ``latency_ns`` (calls), ``requests``; for ``offline``: ``batch<size>_ns``
+        (calls), ``batch<size>_calls``.
     """
     if "index" in case.params:
-        yield {"single_stream": _single_stream, "offline": _offline}[case.name](bench, case)
+        yield MEASURES[case.name](bench, case)
         return
     processes = case.params["processes"]
     for index in range(processes):
@@ -56,11 +59,15 @@ def _single_stream(bench: Bench, case: Case) -> Samples:
     with session:
         size = fixed_batch(session) or 1
         feeds = rows(bench, case, session, index * size, size)
+        held = [_gpu_memory(session)]
         start = clock()
         session.run(feeds)
         first_ns = clock() - start
+        held.append(_gpu_memory(session))
         call = repeated_call(session, feeds)
         latency_ns = timed_loop(call, clock, case, case.params["requests"])
+        held.append(_gpu_memory(session))
+    arrays, values = _peak(held)
     return Samples(
         {
             "latency_ns": latency_ns,
@@ -68,9 +75,39 @@ def _single_stream(bench: Bench, case: Case) -> Samples:
             "load_ns": _one(load_ns),
             "first_ns": _one(first_ns),
             "memory_peak_byte": _one(peak_memory_byte()),
+            **arrays,
         },
-        {"batch": size, "call": "bound" if isinstance(session, SupportsBinding) else "run"},
+        {"batch": size, "call": "bound" if isinstance(session, SupportsBinding) else "run", **values},
     )
+
+
+def _device_buffers(bench: Bench, case: Case) -> Samples:
+    with bench.open() as session:
+        if not isinstance(session, SupportsDeviceBinding):
+            provider = session.effective["provider"]
+            raise Unsupported(f"{provider} has no memory of its own that buffers can be bound in")
+        size = fixed_batch(session) or 1
+        call = session.bind_device(rows(bench, case, session, case.params["index"] * size, size))
+        latency_ns = timed_loop(call, bench.clock, case, case.params["requests"])
+    return Samples(
+        {"latency_ns": latency_ns, "requests": _one(len(latency_ns))},
+        {"batch": size, "call": "device-bound"},
+    )
+
+
+def _gpu_memory(session: Session) -> int | dict[str, str] | None:
+    """What this process holds of an NVIDIA GPU's memory; None where the session uses none."""
+    found = gpu.find(session.effective["provider"], session.effective.get("device_id", "0"))
+    return None if found is None else found.process_memory_byte()
+
+
+def _peak(held: Sequence[int | dict[str, str] | None]) -> tuple[dict[str, NDArray[np.int64]], dict[str, str]]:
+    """Take the largest of what was held as an array, or the reason why it is not known as a value."""
+    why = next((found["na"] for found in held if isinstance(found, dict)), "")
+    if why:
+        return {}, {"gpu_memory_na": why}
+    known = [found for found in held if isinstance(found, int)]
+    return ({"gpu_memory_peak_byte": _one(max(known))}, {}) if known else ({}, {})
 
 
 def _offline(bench: Bench, case: Case) -> Samples:
@@ -89,6 +126,13 @@ def _offline(bench: Bench, case: Case) -> Samples:
             elapsed_ns = timed_loop(call, bench.clock, case, 1)
             arrays |= {f"batch{size}_ns": elapsed_ns, f"batch{size}_calls": _one(len(elapsed_ns))}
     return Samples(arrays, {"batch_sizes": sizes, "left_out": left_out})
+
+
+MEASURES: Mapping[str, Callable[[Bench, Case], Samples]] = {
+    "single_stream": _single_stream,
+    "device_buffers": _device_buffers,
+    "offline": _offline,
+}
 
 
 def fixed_batch(session: Session) -> int | None:
