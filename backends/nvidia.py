@@ -13,6 +13,8 @@ from harness.core.preprocess import Feeds, Outputs
 from harness.core.seam import install
 from harness.core.target import TENSORRT
 
+#: NVIDIA's driver, on Linux and on Windows; a test has its own.
+DRIVERS = ("libcuda.so.1", "nvcuda.dll")
 #: TensorRT's libraries that the provider needs, in the order in which they need each other.
 LIBRARIES = ("nvinfer", "nvinfer_plugin", "nvonnxparser")
 
@@ -109,7 +111,7 @@ def preload_tensorrt(linked: Path) -> None:
 def devices() -> int:
     """Ask NVIDIA's driver, because ONNX Runtime lists CUDA wherever it was built in."""
     count = ctypes.c_int(0)
-    for library in ("libcuda.so.1", "nvcuda.dll"):
+    for library in DRIVERS:
         try:
             driver = ctypes.CDLL(library)
         except OSError:
