@@ -44,6 +44,7 @@ class BoundOnDevice:
         }
         for name, value in self._outputs.items():
             self._binding.bind_ortvalue_output(name, value)
+        self._binding.synchronize_inputs()  # the copies are there before the first call
 
     def __call__(self) -> None:
         """Run once and wait for the device.
