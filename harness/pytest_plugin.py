@@ -105,6 +105,8 @@ def harness_gate(request: pytest.FixtureRequest, harness_outcome: Outcome) -> Ca
         text = f"{verdict.state.value} {verdict.gate}: {verdict.sentence}"
         if verdict.blocks:
             pytest.fail(text, pytrace=False)
+        elif verdict.waived:
+            pytest.xfail(f"{text} (waived {verdict.waived})")
         elif verdict.state.value == "NOT_APPLICABLE":
             pytest.skip(text)
         elif verdict.state.value != "PASS":

@@ -117,6 +117,11 @@ def _identity(
     }
 
 
+def set_digests(run: Mapping[str, Any]) -> dict[str, str]:
+    """Digest of each data set of a run (``clean``, ``fog_3``)."""
+    return {name: "".join(sorted(each["inputs"].values())) for name, each in run["data"].items()}
+
+
 def missing(facts: Facts) -> set[JobKey]:
     """Jobs of the plan that have no result."""
     return {job.key for batch in facts.plan.batches for job in batch.jobs} - set(facts.results)

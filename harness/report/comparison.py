@@ -91,6 +91,7 @@ def _verdicts(base: Read, new: Read, devices: bool) -> pd.DataFrame:
         "severity",
         "on_inconclusive",
         "sentence",
+        "waived",
     ]
     if new.verdicts is None:
         return pd.DataFrame(columns=[*columns, "state_base"])
@@ -109,6 +110,7 @@ def exit_code(pairs: Sequence[Pair]) -> int:
         for row in pair.verdicts.to_dict("records")
         if row["state"] in _EXIT
         and row["severity"] == "block"
+        and not row["waived"]
         and (row["state"] != "INCONCLUSIVE" or row["on_inconclusive"] == "block")
     ]
     return next((code for code in (1, 3, 4) if code in codes), 0)
@@ -146,6 +148,10 @@ def _gate_lines(pair: Pair) -> list[str]:
     lines = [
         f"gates  {row['state_base']} -> {row['state']}  {row['gate']}: {row['sentence']}"
         for row in changed.sort_values("state", key=lambda s: s.map(_SEVERITY.index)).to_dict("records")
+    ]
+    lines += [
+        f"gates  waived {row['waived']}  {row['gate']}: {row['sentence']}"
+        for row in verdicts[verdicts["waived"] != ""].to_dict("records")
     ]
     counts = verdicts["state"].value_counts()
     total = ", ".join(f"{counts[state]} {state}" for state in _SEVERITY if state in counts)

@@ -89,15 +89,21 @@ def _run(folder: store.RunFolder) -> Read:
         if row.measurement.per_sample is not None:
             record = row.to_record()
             per_sample[tuple(record[column] for column in KEY_COLUMNS)] = row.measurement.per_sample
-    sets = {name: "".join(sorted(each["inputs"].values())) for name, each in facts.run["data"].items()}
     validation = config.check(facts.run["validation"], config.Validation, where=str(folder.path / "run.json"))
     verdicts = folder.path / "verdicts.csv"
     return Read(
-        Side(folder.run_id, frame, sets, per_sample),
+        Side(folder.run_id, frame, summarise.set_digests(facts.run), per_sample),
         validation.gates,
-        pd.read_csv(verdicts) if verdicts.is_file() else None,
+        _verdicts(verdicts) if verdicts.is_file() else None,
         facts.run,
     )
+
+
+def _verdicts(path: Path) -> pd.DataFrame:
+    frame = pd.read_csv(path)
+    # A run that was judged before there were waivers has no such column.
+    waived = frame["waived"].fillna("") if "waived" in frame else ""
+    return frame.assign(waived=waived)
 
 
 def _refuse_unfinished(folder: store.RunFolder) -> None:
