@@ -205,4 +205,4 @@ def _baselines(folder: RunFolder, facts: Facts, gates: Sequence[Gate]) -> Baseli
 
     results, model = folder.path.parent, facts.run["model"]["name"]
     accepted = baselines.for_gates(gates, facts.run["targets"], model, results)
-    return Baselines(accepted, summarise.set_digests(facts.run))
+    return Baselines(accepted, summarise.set_digests(facts.run), summarise.machines(facts))

@@ -1,4 +1,4 @@
-"""Accepted runs: ``RESULTS/baselines/MODEL/TARGET/NAME/``, small enough to be committed.
+"""Accepted runs, read back: ``RESULTS/baselines/MODEL/TARGET/NAME/``, small enough to be committed.
 
 Each holds ``baseline.json`` (who accepted what, when and why, and the hashes of the rest), the target's rows
 as ``measurements.csv``, and ``samples.npz``: what each sample contributed, so that a later run is compared
@@ -7,24 +7,20 @@ with it sample by sample. A file that was edited since is refused.
 
 from __future__ import annotations
 
-import getpass
 import hashlib
-import io
 import json
 import zipfile
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from harness.cache import key_of, write_atomically, writing
+from harness.cache import key_of
 from harness.compare import Side
-from harness.core.errors import ResultsError, UsageError
-from harness.core.measurement import COLUMNS, KEY_COLUMNS
+from harness.core.errors import ResultsError
+from harness.core.measurement import KEY_COLUMNS
 from harness.core.verdict import Gate
 from harness.report import tables
 from harness.report.relative import Accepted
@@ -45,6 +41,8 @@ class Description:
     run_id, verdict : str
         The run that was accepted, and what it came to.
     accepted_by, accepted_utc, reason : str
+    machine : str
+        What its times belong to: CPU model and cores.
     sets : mapping of name to str
         Digest of each data set.
     artifacts : mapping of ``backend/variant`` to sha256
@@ -59,6 +57,7 @@ class Description:
     accepted_by: str
     accepted_utc: str
     reason: str
+    machine: str
     sets: Mapping[str, str]
     artifacts: Mapping[str, str]
     files: Mapping[str, str]
@@ -79,69 +78,9 @@ class Baseline:
             for record in self.side.frame.to_dict("records")
         }
         return Accepted(
-            self.told.name, self.told.run_id, self.told.sets, records, self.side.per_sample
+            self.told.name, self.told.run_id, self.told.machine, self.told.sets, records,
+            self.side.per_sample,
         )  # fmt: skip
-
-
-def save(
-    side: Side, *, results: Path, name: str, model: str, run_id: str, verdict: str, reason: str,
-    by: str = "", targets: Collection[str] = (), replace: bool = False,
-) -> list[Path]:  # fmt: skip
-    """Keep a run as a baseline, target by target.
-
-    Parameters
-    ----------
-    side : Side
-        The run's rows, as ``harness.report.sides.read`` gives them.
-    targets : collection of str
-        Empty for all that the run has.
-
-    Returns
-    -------
-    list of Path
-        The folders, one a target.
-
-    Raises
-    ------
-    UsageError
-        The run has no such target, the name is taken, or nobody said why.
-    """
-    if not reason.strip():
-        raise UsageError("a baseline needs a reason", next_step='--reason "why this run is accepted"')
-    found = list(dict.fromkeys(side.frame["target"]))
-    if absent := [target for target in targets if target not in found]:
-        raise UsageError(f"{side.label} has no rows of {', '.join(absent)}", next_step=_one_of(found))
-    chosen = list(targets) or found
-    folders = [results / FOLDER / model / target / name for target in chosen]
-    if taken := [folder for folder in folders if folder.exists() and not replace]:
-        raise UsageError(
-            f"there is a baseline {name} of {taken[0].parent.name}", where=str(taken[0]),
-            next_step="--replace, or another --name",
-        )  # fmt: skip
-    for target, folder in zip(chosen, folders, strict=True):
-        rows = side.frame[side.frame["target"] == target]
-        files = {ROWS: tables.csv_bytes(COLUMNS, rows.to_dict("records")), SAMPLES: _pack(side, rows)}
-        artifacts = rows[rows["artifact_sha256"].astype(str) != ""]
-        told = Description(
-            name=name, model=model, target=target, run_id=run_id, verdict=verdict,
-            accepted_by=by or getpass.getuser(), accepted_utc=datetime.now(UTC).isoformat(timespec="seconds"),
-            reason=reason.strip(), sets=dict(side.sets or {}),
-            artifacts={
-                f"{backend}/{variant}": str(sha)
-                for backend, variant, sha in zip(
-                    artifacts["backend"], artifacts["variant"], artifacts["artifact_sha256"], strict=True
-                )
-            },
-            files={each: hashlib.sha256(content).hexdigest() for each, content in files.items()},
-        )  # fmt: skip
-        body = {"schema_version": SCHEMA_VERSION, **asdict(told)}
-        text = json.dumps({**body, "sha256": key_of(body)}, indent=1, sort_keys=True)
-        with writing(folder):
-            # The description last: without it, or with hashes of other files, the folder is no baseline.
-            for each, content in files.items():
-                write_atomically(folder / each, content)
-            write_atomically(folder / DESCRIPTION, text.encode())
-    return folders
 
 
 def names(results: Path) -> list[Path]:
@@ -217,23 +156,6 @@ def _edited(path: Path) -> ResultsError:
     )  # fmt: skip
 
 
-def _one_of(names_: Iterable[str]) -> str:
-    return f"take one of {', '.join(names_)}"
-
-
-def _pack(side: Side, rows: pd.DataFrame) -> bytes:
-    """What each sample contributed, by the row's place in the table; shares as single bytes."""
-    arrays = {}
-    for place, record in enumerate(rows[list(KEY_COLUMNS)].to_dict("records")):
-        values = side.per_sample.get(tuple(record[column] for column in KEY_COLUMNS))
-        if values is not None:
-            whole = np.isin(values, (-1.0, 0.0, 1.0)).all()
-            arrays[str(place)] = values.astype(np.int8) if whole else values
-    stream = io.BytesIO()
-    np.savez_compressed(stream, allow_pickle=False, **arrays)
-    return stream.getvalue()
-
-
 def _unpack(path: Path, frame: pd.DataFrame) -> dict[tuple[object, ...], Values]:
     keys = list(frame[list(KEY_COLUMNS)].itertuples(index=False, name=None))
     try:
@@ -241,9 +163,3 @@ def _unpack(path: Path, frame: pd.DataFrame) -> dict[tuple[object, ...], Values]
             return {keys[int(place)]: arrays[place].astype(np.float64) for place in arrays.files}
     except (OSError, ValueError, IndexError, zipfile.BadZipFile) as error:
         raise ResultsError(f"the samples of the baseline cannot be read: {error}", where=str(path)) from error
-
-
-def as_record(told: Description) -> dict[str, Any]:
-    """A baseline as a line of ``harness baseline list``."""
-    keys = ("model", "target", "name", "run_id", "verdict", "accepted_by", "accepted_utc", "reason")
-    return {key: getattr(told, key) for key in keys}

@@ -25,6 +25,8 @@ class Accepted:
     ----------
     name, run_id : str
         Of the baseline, and of the run that was accepted.
+    machine : str
+        What its times belong to.
     sets : mapping of name to str
         Digest of each data set.
     rows : mapping of key to record
@@ -34,6 +36,7 @@ class Accepted:
 
     name: str
     run_id: str
+    machine: str
     sets: Mapping[str, str]
     rows: Mapping[tuple[object, ...], Mapping[Any, Any]]
     per_sample: Mapping[tuple[object, ...], Values] = field(default_factory=dict)
@@ -41,10 +44,18 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Baselines:
-    """Every baseline that the gates name, by name and target, and the digests of this run's data sets."""
+    """Every baseline that the gates name, by name and target; and of this run its data and its machines.
+
+    Parameters
+    ----------
+    accepted : mapping of (name, target) to Accepted
+    sets : mapping of name to digest
+    machines : mapping of target to what its times belong to
+    """
 
     accepted: Mapping[tuple[str, str], Accepted] = field(default_factory=dict)
     sets: Mapping[str, str] = field(default_factory=dict)
+    machines: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +96,10 @@ def against(row: Row, name: str, of: str, baselines: Baselines) -> Change | Refu
     if _other_data(row, accepted.sets, baselines.sets):
         return Refusal(State.NOT_RUN, f"{accepted.run_id} (baseline {name}) measured other data")
     unit = row.measurement.unit
-    if unit in NOISY_UNITS and base["device"] != record["device"]:
-        text = f"{accepted.run_id} (baseline {name}) timed another device, {base['device'] or 'unknown'}"
-        return Refusal(State.INVALID, f"{text}, and this is {record['device'] or 'unknown'}")
+    here = baselines.machines.get(row.key.target, "")
+    if unit in NOISY_UNITS and accepted.machine != here:
+        text = f"{accepted.run_id} (baseline {name}) timed another machine, {accepted.machine or 'unknown'}"
+        return Refusal(State.INVALID, f"{text}, and this is {here or 'unknown'}")
     mine, theirs = row.measurement.per_sample, accepted.per_sample.get(key)
     if of == "change" and mine is not None and theirs is not None:
         n = min(len(mine), len(theirs))
@@ -114,7 +126,7 @@ def _bounds(record: Mapping[str, Any]) -> tuple[Values, Values, Values]:
 
 def _absent(name: str, target: str, accepted: Accepted | None, base: Mapping[Any, Any] | None) -> str:
     if accepted is None:
-        return f"there is no baseline {name} of {target}: harness baseline save RUN --name {name}"
+        return f"there is no baseline {name} of {target} (harness baseline save RUN --name {name})"
     if base is None:
         return f"{accepted.run_id} (baseline {name}) has no such row"
     return f"{accepted.run_id} (baseline {name}) has it as {base['status']}: {base['reason']}"

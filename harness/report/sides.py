@@ -18,7 +18,7 @@ from harness.core.measurement import COLUMNS, KEY_COLUMNS, UNITS
 from harness.core.verdict import Gate
 from harness.plan import HOST
 from harness.prepare import load_suites
-from harness.report import store, tables
+from harness.report import baselines, store, tables
 
 TABLES = (".csv", ".parquet")
 
@@ -48,8 +48,8 @@ def read(name: str, results: Path) -> Read:
     Parameters
     ----------
     name : str
-        A run (id, unique prefix, folder, ``latest``) or a table (``.csv``, ``.parquet``); ``:TARGET`` or
-        ``:TARGET/BACKEND`` behind it takes that part alone.
+        A run (id, unique prefix, folder, ``latest``), the folder of a baseline, or a table (``.csv``,
+        ``.parquet``); ``:TARGET`` or ``:TARGET/BACKEND`` behind it takes that part alone.
     results : Path
         Where runs are kept.
 
@@ -64,7 +64,12 @@ def read(name: str, results: Path) -> Read:
     if not Path(name).exists() and ":" in name:
         whole, _, part = name.rpartition(":")
     path = Path(whole)
-    found = _table(path) if path.suffix in TABLES else _run(store.find_run(whole, results))
+    if (path / baselines.DESCRIPTION).is_file():
+        found = Read(baselines.read(path).side)
+    elif path.suffix in TABLES:
+        found = _table(path)
+    else:
+        found = _run(store.find_run(whole, results))
     if part:
         found = _part(found, part)
     _refuse_duplicates(found.side)
