@@ -1,4 +1,4 @@
-"""A release is gated against an accepted run: the same sentence in the CLI, in pytest and in the JUnit file."""
+"""A release is gated against an accepted run: one sentence in the CLI, in pytest and in the JUnit file."""
 
 from __future__ import annotations
 
