@@ -59,6 +59,8 @@ def make_parser() -> argparse.ArgumentParser:
     _add_results(compare)
     compare.set_defaults(command="compare")
 
+    _add_baseline(commands)
+
     init = _command(commands, "init", "write a validation.toml for a model")
     init.add_argument("model", metavar="MODEL", type=Path, help="an ONNX or TFLite file")
     init.add_argument(
@@ -99,6 +101,33 @@ def make_parser() -> argparse.ArgumentParser:
 
     _add_looks(commands)
     return parser
+
+
+def _add_baseline(commands: Any) -> None:  # noqa: ANN401 - argparse's own
+    """``baseline`` and what can be done with one."""
+    parser = _command(commands, "baseline", "keep runs that were accepted, and compare with them")
+    ways = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, dest="way")
+
+    save = _command(ways, "save", "keep a run under a name that gates can compare with")
+    save.add_argument("run", metavar="RUN", help="id, unique prefix, folder, or latest")
+    save.add_argument("--reason", metavar="TEXT", required=True, help="why it is accepted")
+    save.add_argument("--by", metavar="WHO", default="", help="who accepts it (default: the user's name)")
+    save.add_argument("--target", metavar="T,…", default="", help="targets of the run (default: all)")
+    save.add_argument("--replace", action="store_true", help="in place of the one of that name")
+
+    listed = _command(ways, "list", "say which there are, who accepted them and why")
+    show = _command(ways, "show", "say what one holds")
+    diff = _command(ways, "diff", "compare a run with one, target by target")
+    diff.add_argument("run", metavar="RUN", nargs="?", default="latest",
+                      help="id, unique prefix, folder, or latest (default)")  # fmt: skip
+    for way in (show, diff):
+        way.add_argument("--model", metavar="NAME", default="", help="of that model alone")
+        way.add_argument("--target", metavar="T", default="", help="of that target alone")
+    for way in (save, show, diff):
+        way.add_argument("--name", metavar="NAME", default="accepted", help="its name (default: accepted)")
+    for way in (save, listed, show, diff):
+        _add_results(way)
+        way.set_defaults(command="baseline")
 
 
 def _add_looks(commands: Any) -> None:  # noqa: ANN401 - argparse's own
@@ -145,7 +174,10 @@ SELECTION = {
 }
 
 
-SIDE = "a run (id, prefix, folder, latest), a CSV or a Parquet; :TARGET or :TARGET/BACKEND takes a part of it"
+SIDE = (
+    "a run (id, prefix, folder, latest), the folder of a baseline, a CSV or a Parquet; "
+    ":TARGET or :TARGET/BACKEND takes a part of it"
+)
 
 
 def _add_selection(parser: argparse.ArgumentParser) -> None:

@@ -141,6 +141,32 @@ def _compare(arguments: argparse.Namespace) -> int:
     return comparison.exit_code(found)
 
 
+def _baseline(arguments: argparse.Namespace) -> int:
+    from harness.report import baseline_text, comparison
+
+    results, code = arguments.results, 0
+    if arguments.way == "save":
+        from harness.accept import accept
+
+        targets = tuple(filter(None, arguments.target.split(",")))
+        folders = accept(
+            arguments.run, results, arguments.name, reason=arguments.reason, by=arguments.by,
+            targets=targets, replace=arguments.replace,
+        )  # fmt: skip
+        print("\n".join(f"saved  {folder}" for folder in folders))
+    elif arguments.way == "list":
+        print(baseline_text.listed(results))
+    else:
+        folders = baseline_text.find(results, arguments.name, arguments.model, arguments.target)
+        if arguments.way == "show":
+            print(baseline_text.shown(folders))
+        else:
+            found = comparison.against_baselines(folders, arguments.run, results)
+            print(comparison.text(found))
+            code = comparison.exit_code(found)
+    return code
+
+
 def _init(arguments: argparse.Namespace) -> int:
     from harness import init
 
@@ -243,6 +269,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "plan": _plan,
     "judge": _judge,
     "compare": _compare,
+    "baseline": _baseline,
     "init": _init,
     "compress": _compress,
     "search": _search,

@@ -124,6 +124,21 @@ def _identity(
     }
 
 
+def set_digests(run: Mapping[str, Any]) -> dict[str, str]:
+    """Digest of each data set of a run (``clean``, ``fog_3``)."""
+    return {name: "".join(sorted(each["inputs"].values())) for name, each in run["data"].items()}
+
+
+def machines(facts: Facts) -> dict[str, str]:
+    """What the times of each target belong to: CPU model and cores, which a name of a host does not tell."""
+    found: dict[str, str] = {}
+    for record in facts.environments:
+        if record.phase == "before":
+            model, cores = record.facts.get("cpu_model", ""), record.facts.get("cpu_affinity", "")
+            found.setdefault(record.target, f"{model if isinstance(model, str) else '?'}, {cores} cores")
+    return found
+
+
 def missing(facts: Facts) -> set[JobKey]:
     """Jobs of the plan that have no result."""
     return {job.key for batch in facts.plan.batches for job in batch.jobs} - set(facts.results)

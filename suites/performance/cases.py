@@ -99,15 +99,16 @@ def cases(context: CaseContext) -> tuple[Case, ...]:
     if context.reference:
         return ()
     settings = read(context.settings)
-    requests = math.ceil(min_queries(0.99) / settings.processes)
+    requests, here = math.ceil(min_queries(0.99) / settings.processes), {}
     if context.emulated:
         # The times will not count: just so much that sizes are told and every row says why it is INVALID.
         settings = replace(settings, **AS_LITTLE_AS_CAN_BE)
         requests = 1
+        here = {"index": 0}  # in the worker itself: a fresh process takes ten seconds to start there
     data = context.sets[0]
     rows = data.samples if context.max_samples is None else min(data.samples, context.max_samples)
     per_loop_s = settings.warm_up_seconds + settings.max_seconds
-    common = {"warm_up_seconds": settings.warm_up_seconds, "max_seconds": settings.max_seconds}
+    common = {"warm_up_seconds": settings.warm_up_seconds, "max_seconds": settings.max_seconds, **here}
     single_stream = Case(
         SINGLE_STREAM,
         data=data.name,
