@@ -17,7 +17,7 @@ from harness.core.errors import BackendError
 from harness.core.job import Options
 from harness.core.preprocess import Feeds, Outputs
 from harness.core.seam import STRING, absent, check_feeds, confirm, install, opening, refusal
-from harness.core.target import CUDA, NVIDIA, TENSORRT
+from harness.core.target import CUDA, DEVICE_ID, NVIDIA, TENSORRT
 
 CPU = "CPUExecutionProvider"
 #: While it is 0, NVIDIA's libraries compute float32 in float32 and not in TF32.
@@ -93,9 +93,7 @@ class OnnxRuntimeDeviceSession(OnnxRuntimeSession):
         """Bind copies of `feeds`, and room for the outputs, in the GPU's memory."""
         outputs = self.run(feeds)  # also checks the feeds and tells the shapes of the outputs
         try:
-            return BoundOnDevice(
-                self._session, feeds, outputs, (self.memory, int(self.effective["device_id"]))
-            )
+            return BoundOnDevice(self._session, feeds, outputs, (self.memory, int(self.effective[DEVICE_ID])))
         except Exception as error:
             raise refusal(error, f"ONNX Runtime cannot bind buffers in {self.memory} memory") from error
 
@@ -155,7 +153,7 @@ class OnnxRuntimeBackend:
             confirm(options, effective)
             if provider not in NVIDIA:
                 return OnnxRuntimeSession(session, effective)
-            effective["device_id"] = session.get_provider_options()[provider].get("device_id", "0")
+            effective[DEVICE_ID] = session.get_provider_options()[provider].get(DEVICE_ID, "0")
             return OnnxRuntimeDeviceSession(session, effective)
 
 

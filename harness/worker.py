@@ -30,6 +30,7 @@ from harness.core.contracts import Backend, Measure, Session, Unsupported
 from harness.core.errors import HarnessError, WorkerError
 from harness.core.job import DEPLOY, Batch, Case, Job, Options, Samples, Status, merge
 from harness.core.preprocess import Feeds
+from harness.core.target import DEVICE_ID
 from harness.core.wire import read_frame, write_frame
 from harness.depot import Depot
 from harness.inbox import Inbox, Pipe
@@ -282,7 +283,7 @@ class _Watch:
     """Looks at the machine, and at the GPU that a batch computes on, between jobs."""
 
     def __init__(self, options: Options) -> None:
-        self._gpu = gpu.find(options.provider, options.extra.get("device_id", "0"))
+        self._gpu = gpu.find(options.provider, options.extra.get(DEVICE_ID, "0"))
         self._last_s = time.monotonic()
         self._jobs: list[list[Any]] = []
         self._parts: list[Mapping[str, Any]] = []

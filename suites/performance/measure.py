@@ -8,7 +8,7 @@ from __future__ import annotations
 import gc
 import math
 from array import array
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -18,6 +18,7 @@ from harness import gpu
 from harness.core.contracts import Bench, Clock, Session, SupportsBinding, SupportsDeviceBinding, Unsupported
 from harness.core.job import Case, Samples
 from harness.core.preprocess import Feeds, to_feeds
+from harness.core.target import DEVICE_ID
 from harness.environment import peak_memory_byte
 
 Call = Callable[[], object]
@@ -59,15 +60,12 @@ def _single_stream(bench: Bench, case: Case) -> Samples:
     with session:
         size = fixed_batch(session) or 1
         feeds = rows(bench, case, session, index * size, size)
-        held = [_gpu_memory(session)]
         start = clock()
         session.run(feeds)
         first_ns = clock() - start
-        held.append(_gpu_memory(session))
         call = repeated_call(session, feeds)
         latency_ns = timed_loop(call, clock, case, case.params["requests"])
-        held.append(_gpu_memory(session))
-    arrays, values = _peak(held)
+        arrays, values = _gpu_memory(session)
     return Samples(
         {
             "latency_ns": latency_ns,
@@ -95,19 +93,20 @@ def _device_buffers(bench: Bench, case: Case) -> Samples:
     )
 
 
-def _gpu_memory(session: Session) -> int | dict[str, str] | None:
-    """What this process holds of an NVIDIA GPU's memory; None where the session uses none."""
-    found = gpu.find(session.effective["provider"], session.effective.get("device_id", "0"))
-    return None if found is None else found.process_memory_byte()
+def _gpu_memory(session: Session) -> tuple[dict[str, NDArray[np.int64]], dict[str, str]]:
+    """What this process holds of an NVIDIA GPU's memory, or the reason why it is not known.
 
-
-def _peak(held: Sequence[int | dict[str, str] | None]) -> tuple[dict[str, NDArray[np.int64]], dict[str, str]]:
-    """Take the largest of what was held as an array, or the reason why it is not known as a value."""
-    why = next((found["na"] for found in held if isinstance(found, dict)), "")
-    if why:
-        return {}, {"gpu_memory_na": why}
-    known = [found for found in held if isinstance(found, int)]
-    return ({"gpu_memory_peak_byte": _one(max(known))}, {}) if known else ({}, {})
+    After the last request that is the most that it held: a runtime's arena gives nothing back.
+    """
+    found = gpu.find(session.effective["provider"], session.effective.get(DEVICE_ID, "0"))
+    if found is None:
+        return {}, {}
+    held = found.process_memory_byte()
+    return (
+        ({"gpu_memory_peak_byte": _one(held)}, {})
+        if isinstance(held, int)
+        else ({}, {"gpu_memory_na": held["na"]})
+    )
 
 
 def _offline(bench: Bench, case: Case) -> Samples:

@@ -184,20 +184,22 @@ class HeldMemory:
         return next(self.told)
 
 
-def test_the_most_that_was_held_of_a_gpu(
+def test_what_each_process_held_of_a_gpu(
     tmp_path: Path, clock: StepClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     held = HeldMemory(100, 300, 200)
-    monkeypatch.setattr(gpu, "find", lambda provider, device_id: held)
+    asked = []
+    monkeypatch.setattr(gpu, "find", lambda *which: asked.append(which) or held)
     samples, _ = run_here(tmp_path, case_of(SINGLE), clock)
-    assert samples.arrays["gpu_memory_peak_byte"].tolist() == [300] * 3
+    assert samples.arrays["gpu_memory_peak_byte"].tolist() == [100, 300, 200]
     assert "gpu_memory_na" not in samples.values
+    assert asked == [("numpy", "0")] * 3
 
 
 def test_a_look_at_the_gpu_that_failed_is_told_and_nothing_is_guessed(
     tmp_path: Path, clock: StepClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    held = HeldMemory(100, {"na": "a container"}, 200)
+    held = HeldMemory({"na": "a container"})
     monkeypatch.setattr(gpu, "find", lambda provider, device_id: held)
     samples, _ = run_here(tmp_path, case_of(SINGLE), clock)
     assert "gpu_memory_peak_byte" not in samples.arrays
