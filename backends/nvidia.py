@@ -96,7 +96,7 @@ def preload_tensorrt(linked: Path) -> None:
         library, said = f"lib{name}.so.{tensorrt}", ""
         for place in places:
             try:
-                ctypes.CDLL(f"{place}{library}", mode=ctypes.RTLD_GLOBAL)
+                ctypes.CDLL(f"{place}{library}")
                 break
             except OSError as error:
                 said = str(error)

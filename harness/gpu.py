@@ -106,12 +106,11 @@ class Gpu:
         return {"na": self.reason} if self.reason else _or_na(self._process_memory_byte)
 
     def _process_memory_byte(self) -> int:
-        name, count, processes = "nvmlDeviceGetComputeRunningProcesses_v3", c_uint(0), (_Process * 0)()
-        code = _call(self._nvml, name, self._handle, byref(count), None, may=INSUFFICIENT_SIZE)
-        while code == INSUFFICIENT_SIZE:  # others may have begun since it was counted
-            count = c_uint(2 * count.value + 5)
-            processes = (_Process * count.value)()
-            code = _call(self._nvml, name, self._handle, byref(count), processes, may=INSUFFICIENT_SIZE)
+        name, count = "nvmlDeviceGetComputeRunningProcesses_v3", c_uint(0)
+        _call(self._nvml, name, self._handle, byref(count), None, may=INSUFFICIENT_SIZE)  # says how many
+        count.value += 64  # others may begin meanwhile
+        processes = (_Process * count.value)()
+        _call(self._nvml, name, self._handle, byref(count), processes)
         own = [process.used_byte for process in processes[: count.value] if process.pid == os.getpid()]
         if not own:
             raise _Untold(
