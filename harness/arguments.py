@@ -48,17 +48,7 @@ def make_parser() -> argparse.ArgumentParser:
     judge.add_argument("--json", action="store_true", help="print the outcome as JSON")
     judge.set_defaults(command="judge")
 
-    compare = _command(commands, "compare", "say what differs between runs, releases or devices")
-    compare.add_argument("base", metavar="BASE", help=SIDE)
-    compare.add_argument("new", metavar="NEW", nargs="+", help="as BASE; each is compared with it")
-    compare.add_argument("--devices", action="store_true",
-                         help="target and backend are what differs (implied where no target is common)",
-    )  # fmt: skip
-    compare.add_argument("--csv", metavar="FILE", type=Path, help="write every compared row")
-    compare.add_argument("--markdown", metavar="FILE", type=Path, help="write a summary for a pull request")
-    _add_results(compare)
-    compare.set_defaults(command="compare")
-
+    _add_compare(commands)
     _add_baseline(commands)
 
     init = _command(commands, "init", "write a validation.toml for a model")
@@ -101,6 +91,32 @@ def make_parser() -> argparse.ArgumentParser:
 
     _add_looks(commands)
     return parser
+
+
+def _add_compare(commands: Any) -> None:  # noqa: ANN401 - argparse's own
+    """``compare``: what is stored, or two versions side by side."""
+    compare = _command(commands, "compare", "say what differs between runs, releases or devices")
+    compare.add_argument("base", metavar="BASE", help=SIDE)
+    compare.add_argument("new", metavar="NEW", nargs="+", help="as BASE; each is compared with it")
+    compare.add_argument("--devices", action="store_true",
+                         help="target and backend are what differs (implied where no target is common)",
+    )  # fmt: skip
+    live = compare.add_argument_group("side by side")
+    live.add_argument("--live", action="store_true",
+                      help="time both now, interleaved in fresh processes; BASE and NEW are targets, "
+                           "TARGET/BACKEND, model files, or runs whose artifacts the cache has")  # fmt: skip
+    live.add_argument("--target", metavar="T", help="where files and runs are timed (default: cpu)")
+    live.add_argument("--model", metavar="PATH", help="a folder or a validation.toml (default: digits)")
+    live.add_argument("--variant", metavar="V", help="which variant (default: int8)")
+    live.add_argument("--metric", metavar="M", help="latency_p50 (default), latency_p90 or latency_p99")
+    live.add_argument("--max-ratio", metavar="R", type=float,
+                      help="largest allowed ratio NEW / BASE, above 1 (default: 1.05)")  # fmt: skip
+    live.add_argument("--decide-within", metavar="3m",
+                      help="go on measuring for so long while it is undecided (default: 2m)")  # fmt: skip
+    compare.add_argument("--csv", metavar="FILE", type=Path, help="write every compared row")
+    compare.add_argument("--markdown", metavar="FILE", type=Path, help="write a summary for a pull request")
+    _add_results(compare)
+    compare.set_defaults(command="compare")
 
 
 def _add_baseline(commands: Any) -> None:  # noqa: ANN401 - argparse's own
