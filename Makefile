@@ -16,7 +16,7 @@ SELECT   = $(if $(TARGET),--target $(TARGET)) $(if $(HOST),--host $(HOST)) $(if 
            $(if $(BUDGET),--budget $(BUDGET))
 
 .DEFAULT_GOAL := help
-.PHONY: help validate plan gate targets doctor test test-full lint format bench install clean
+.PHONY: help validate plan report gate targets doctor test test-full lint format bench install clean
 
 help:  ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,6 +29,9 @@ validate: $(VENV)/.all  ## Compress the model, run it on TARGET, and end with a 
 
 plan: $(VENV)/.all  ## Say what validate would run, how long it takes and what it can decide
 	@$(BIN)/harness plan $(SELECT) $(if $(SUITE),--suite $(SUITE))
+
+report: $(VENV)/.all  ## Write RUN (default: latest) as one HTML file, report.html
+	@$(BIN)/harness report $(or $(RUN),latest)
 
 gate: $(VENV)/.all  ## The same gates as pytest items
 	@$(BIN)/python -m pytest suites $(SELECT)

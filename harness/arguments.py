@@ -49,6 +49,16 @@ def make_parser() -> argparse.ArgumentParser:
     judge.set_defaults(command="judge")
 
     _add_compare(commands)
+
+    report = _command(commands, "report", "write a run, or a comparison of several, as one HTML file")
+    report.add_argument("run", metavar="RUN", nargs="+",
+                        help="id, unique prefix, folder, or latest; of several the last is told of, and all "
+                             "are compared with the first")  # fmt: skip
+    report.add_argument("-o", "--out", metavar="FILE", type=Path, default=Path("report.html"),
+                        help="what to write (default: report.html)")  # fmt: skip
+    _add_results(report)
+    report.set_defaults(command="report")
+
     _add_baseline(commands)
 
     init = _command(commands, "init", "write a validation.toml for a model")

@@ -186,6 +186,14 @@ def _compare_live(arguments: argparse.Namespace) -> int:
     return live_text.EXIT_CODES[found.state]
 
 
+def _report(arguments: argparse.Namespace) -> int:
+    from harness.report.html import page
+
+    page.write(arguments.out, page.read(arguments.run, arguments.results))
+    print(f"report  {arguments.out}")
+    return 0
+
+
 def _baseline(arguments: argparse.Namespace) -> int:
     from harness.report import baseline_text, comparison
 
@@ -314,6 +322,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "plan": _plan,
     "judge": _judge,
     "compare": _compare,
+    "report": _report,
     "baseline": _baseline,
     "init": _init,
     "compress": _compress,
