@@ -50,7 +50,7 @@ class Plot:
     caption : str
     text : str
         What the picture shows, in a sentence.
-    traces : list of mapping
+    traces : sequence of mapping
         As plotly's JSON has them.
     layout : mapping
         Titles and axes; the page adds colours and size.
@@ -58,7 +58,7 @@ class Plot:
 
     caption: str
     text: str
-    traces: list[Mapping[str, Any]]
+    traces: Sequence[Mapping[str, Any]]
     layout: Mapping[str, Any] = field(default_factory=dict)
 
 

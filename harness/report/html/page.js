@@ -29,6 +29,7 @@ function makeTable(box) {
       for (const column of columns) {
         const td = document.createElement("td"), text = shown(value(column, i));
         td.textContent = text;
+        if (text.length > 60) td.className = "long";
         if (column.numbers) td.className = "number";
         if (stateColumns.has(column.title)) { td.classList.add("state"); if (/^\w+$/.test(text)) td.classList.add(text); }
         line.append(td);
@@ -83,7 +84,7 @@ function drawPlots() {
     const { traces, layout } = JSON.parse(place.nextElementSibling.textContent);
     const axis = { gridcolor: line, linecolor: line, zerolinecolor: line };
     Plotly.react(place, traces, {
-      ...layout, paper_bgcolor: "transparent", plot_bgcolor: "transparent", font: { color: ink },
+      ...layout, autosize: true, paper_bgcolor: "transparent", plot_bgcolor: "transparent", font: { color: ink },
       margin: { l: 55, r: 10, t: 10, b: 45 }, legend: { orientation: "h", y: -0.25 },
       xaxis: { ...axis, ...layout.xaxis }, yaxis: { ...axis, ...layout.yaxis },
     }, { responsive: true, displaylogo: false, displayModeBar: false });

@@ -5,7 +5,7 @@ from __future__ import annotations
 from harness.core.verdict import Verdict
 from harness.report.html.data import ReportData, Section, Table
 
-COLUMNS = ("state", "gate", "target", "backend", "variant", "why", "value", "low", "high", "limit", "unit",
+COLUMNS = ("state", "why", "gate", "target", "backend", "variant", "value", "low", "high", "limit", "unit",
            "n", "severity", "waived")  # fmt: skip
 
 
@@ -20,5 +20,5 @@ def gates(data: ReportData) -> Section | None:
 
 
 def _row(v: Verdict) -> tuple[object, ...]:
-    return (v.state.value, v.gate, v.target, v.backend, v.variant, v.sentence, v.value, v.ci_low, v.ci_high,
+    return (v.state.value, v.sentence, v.gate, v.target, v.backend, v.variant, v.value, v.ci_low, v.ci_high,
             v.limit, v.unit, v.n, v.severity, v.waived)  # fmt: skip

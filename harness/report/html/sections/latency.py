@@ -17,7 +17,8 @@ def latency(data: ReportData) -> Section | None:
     """Cumulative distributions, and the percentiles that the suite made of them."""
     traces = [
         {
-            "type": "scatter", "mode": "lines", "name": f"{key.target}/{key.backend} {key.variant} {key.case}",
+            "type": "scatter", "mode": "lines",
+            "name": f"{key.target}/{key.backend} {key.variant} {key.case}",
             "x": [float(f"{x:.5g}") for x in np.quantile(samples, SHARES) / NS_PER_MS],
             "y": [round(float(share), 4) for share in SHARES],
         }
