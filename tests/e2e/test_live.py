@@ -1,4 +1,4 @@
-"""``harness compare --live`` with real processes: a planted slowdown fails; what it cannot time is refused."""
+"""``harness compare --live`` with real processes: a planted slowdown fails; the rest is refused in words."""
 
 from __future__ import annotations
 
