@@ -136,7 +136,9 @@ def compare(question: Question, observer: Observer, told: Callable[[str], None])
     """
     if question.metric not in METRICS:
         raise plugins.unknown("metric", question.metric, METRICS)
-    opened: dict[tuple[str, ...], Prepared] = {}
+    opened: dict[str, Prepared] = {}
+    for text in (question.base, question.new):
+        _place(text, question)  # refuse the second side before the first is prepared
     try:
         arms = (
             _arm(question.base, question, opened, observer),
@@ -187,28 +189,55 @@ def _once(live: Live, name: str) -> None:
             live.effective[name] = event.effective
 
 
-def _arm(text: str, question: Question, opened: dict[tuple[str, ...], Prepared], observer: Observer) -> Arm:
-    """Find out what a side means."""
+def _place(text: str, question: Question) -> tuple[str, str, bool]:
+    """Target and backend on which a side is timed, and whether it names them itself; refuses what it can.
+
+    Before anything is prepared: an emulated target would be built first, and a missing file found last.
+    """
     target, _, backend = text.partition("/")
-    is_target = target in config.target_files()
-    if not is_target:
+    itself = target in config.target_files()
+    if not itself:
+        _check_subject(text, question)
         target, _, backend = question.target.partition("/")
-    key = (target, str(question.model), question.variant)
-    if key not in opened:
+    found = config.load_target(target)
+    if found.emulated:
+        raise UsageError(f"{found.name} is emulated: its times say nothing", where=text)
+    if backend and backend not in found.backends:
+        raise UsageError(
+            f"the target {target} has no backend {backend}", where=f"{target}/{backend}",
+            next_step=f"take one of {', '.join(found.backends)}",
+        )  # fmt: skip
+    return target, backend or found.backends[0], itself
+
+
+def _check_subject(text: str, question: Question) -> None:
+    path = Path(text)
+    if path.suffix in MODELS:
+        if not path.is_file():
+            raise UsageError("there is no such file", where=text)
+        return
+    try:
+        store.find_run(text, question.results)
+    except HarnessError as error:
+        raise UsageError(
+            f"{text!r} is no target, no model file and no run", next_step="harness targets; ls results"
+        ) from error
+
+
+def _arm(text: str, question: Question, opened: dict[str, Prepared], observer: Observer) -> Arm:
+    """Find out what a side means; what is prepared is put into `opened`, by target."""
+    target, backend, itself = _place(text, question)
+    if target not in opened:
         request = Request(
             targets=(target,), model=question.model, variants=(question.variant,), suites=("performance",),
             results=question.results,
         )  # fmt: skip
-        opened[key] = prepare(request, observer)
-    prepared = opened[key]
-    (found,) = prepared.targets
-    if found.emulated:
-        raise UsageError(f"{found.name} is emulated: its times say nothing", where=text)
-    backend = backend or found.backends[0]
-    batch = _batch(prepared, found.name, backend, question.variant)
-    if not is_target:
+        opened[target] = prepare(request, observer)
+    prepared = opened[target]
+    batch = _batch(prepared, target, backend, question.variant)
+    if not itself:
         batch = replace(batch, artifact=_artifact(text, batch, question, prepared.cache))
-    return Arm(text, prepared.executors[found.name], batch)
+    return Arm(text, prepared.executors[target], batch)
 
 
 def _batch(prepared: Prepared, target: str, backend: str, variant: str) -> Batch:
@@ -222,27 +251,20 @@ def _batch(prepared: Prepared, target: str, backend: str, variant: str) -> Batch
     ]
     if why:
         raise TargetUnavailable(f"{variant} cannot run on {target}/{backend}: {why[0]}")
-    raise UsageError(f"the target {target} has no backend {backend}", where=f"{target}/{backend}")
+    raise TargetUnavailable(f"nothing of {variant} is timed on {target}/{backend}", next_step="harness plan")
 
 
 def _artifact(text: str, batch: Batch, question: Question, cache: Cache) -> Artifact:
     """A model file, or what a run had in place of the batch's own artifact."""
     path = Path(text)
     if path.suffix in MODELS:
-        if not path.is_file():
-            raise UsageError("there is no such file", where=text)
         if path.suffix != f".{batch.artifact.format}":
             raise UsageError(
                 f"{batch.target}/{batch.backend} runs {batch.artifact.format} files here", where=text,
                 next_step="name a target for it: --target tflite",
             )  # fmt: skip
         return replace(batch.artifact, files=(describe_file(path),), folder=path.resolve().parent)
-    try:
-        folder = store.find_run(text, question.results)
-    except HarnessError as error:
-        raise UsageError(
-            f"{text!r} is no target, no model file and no run", next_step="harness targets; ls results"
-        ) from error
+    folder = store.find_run(text, question.results)
     for each in folder.facts().plan.batches:
         if (each.backend, each.variant) == (batch.backend, batch.variant):
             return _cached(each.artifact, cache, text)
