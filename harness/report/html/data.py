@@ -107,12 +107,17 @@ class ReportData:
 SectionMaker = Callable[[ReportData], Section | None]
 
 
+def _number(value: Any) -> float | str | None:  # noqa: ANN401 - a cell
+    """Six digits; JSON has no infinity, so that one is a word."""
+    if not isinstance(value, int | float) or math.isnan(value):
+        return None
+    return float(f"{value:.6g}") if math.isfinite(value) else str(float(value))
+
+
 def _pack(title: str, values: list[Any]) -> dict[str, Any]:
     present = [value for value in values if value is not None and value != ""]
     if present and all(isinstance(v, int | float) and not isinstance(v, bool) for v in present):
-        numbers = [
-            float(f"{v:.6g}") if isinstance(v, int | float) and math.isfinite(v) else None for v in values
-        ]
+        numbers = [_number(v) for v in values]
         return {"title": title, "numbers": numbers}
     codes: dict[str, int] = {}
     coded = [codes.setdefault("" if v is None else str(v), len(codes)) for v in values]

@@ -2,7 +2,8 @@
 const STEP = 100, root = document.documentElement;
 const stateColumns = new Set(["state", "status", "class"]);
 
-function value(column, i) { return column.numbers ? column.numbers[i] : column.words[column.codes[i]]; }
+const infinite = { inf: Infinity, "-inf": -Infinity };
+function value(column, i) { return column.numbers ? infinite[column.numbers[i]] ?? column.numbers[i] : column.words[column.codes[i]]; }
 function shown(v) { return v === null || v === undefined ? "" : String(v); }
 // A spreadsheet would run text that begins like this.
 function cell(v) {
@@ -85,7 +86,7 @@ function drawPlots() {
     const axis = { gridcolor: line, linecolor: line, zerolinecolor: line };
     Plotly.react(place, traces, {
       ...layout, autosize: true, paper_bgcolor: "transparent", plot_bgcolor: "transparent", font: { color: ink },
-      margin: { l: 55, r: 10, t: 10, b: 45 }, legend: { orientation: "h", y: -0.25 },
+      margin: { l: 55, r: 10, t: 10, b: 45 }, showlegend: true, legend: { orientation: "h", y: -0.25 },
       xaxis: { ...axis, ...layout.xaxis }, yaxis: { ...axis, ...layout.yaxis },
     }, { responsive: true, displaylogo: false, displayModeBar: false });
   }

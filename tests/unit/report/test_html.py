@@ -71,11 +71,18 @@ def test_the_sentence_is_that_of_a_gate_with_the_run_s_state() -> None:
     assert page.sentence(data) == "0 of 2 gates passed; 2 block the release, first: the sentence of two."
 
 
+def test_times_that_are_not_to_be_believed_are_marked_in_the_plot() -> None:
+    noisy = Measurement("latency_p99", "ns", 2e6, status=Status.INVALID, reason="overloaded")
+    data = report((row("single_stream", 0, noisy, suite="performance"),))
+    (trace,) = page.sections(data)[0].plots[0].traces
+    assert trace["name"].endswith("(INVALID)")
+
+
 def test_packed_columns_give_every_value_back() -> None:
-    table = Table("t", "T", ("a", "b"), [("x", 1.25), ("y", NAN), ("x", 3)])
+    table = Table("t", "T", ("a", "b"), [("x", 1.25), ("y", NAN), ("x", float("inf"))])
     words, numbers = table.packed()["columns"]
     assert [words["words"][code] for code in words["codes"]] == ["x", "y", "x"]
-    assert numbers["numbers"] == [1.25, None, 3.0]
+    assert numbers["numbers"] == [1.25, None, "inf"]
 
 
 def test_a_missing_plotly_is_said_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ import pandas as pd
 
 from harness.compare import Change
 from harness.core.measurement import KEY_COLUMNS
-from harness.report.comparison import ranked, worst_device
+from harness.report.comparison import ORDER, ranked, worst_device
 from harness.report.html.data import ReportData, Section, Table
 
 VALUES = ("unit", "base", "new", "kind", "change", "ci_low", "ci_high", "paired")
@@ -19,7 +19,8 @@ def comparison(data: ReportData) -> Section | None:
     tables, said = [], []
     for number, pair in enumerate(data.pairs, 1):
         worse = pair.rows["class"] == Change.WORSE
-        rows = pd.concat([ranked(pair.rows[worse]), ranked(pair.rows[~worse])])
+        rows = ranked(pair.rows)
+        rows = pd.concat([rows[rows["class"] == change] for change in ORDER])
         keys = [name for name in (*KEY_COLUMNS, "target_base", "target_new") if name in rows]
         columns = ("class", *keys, *VALUES, "why")
         frame = rows[list(columns)].astype({"paired": str})

@@ -15,10 +15,17 @@ NS_PER_MS = 1e6
 
 def latency(data: ReportData) -> Section | None:
     """Cumulative distributions, and the percentiles that the suite made of them."""
+    # The suite says which measured times are not to be believed; they are drawn, and marked.
+    doubted = {
+        row.key
+        for row in data.rows
+        if row.measurement.metric.startswith("latency_p") and row.measurement.status is Status.INVALID
+    }
     traces = [
         {
             "type": "scatter", "mode": "lines",
-            "name": f"{key.target}/{key.backend} {key.variant} {key.case}",
+            "name": f"{key.target}/{key.backend} {key.variant} {key.case}{' (INVALID)' * (key in doubted)}",
+            "line": {"dash": "dot" if key in doubted else "solid"},
             "x": [float(f"{x:.5g}") for x in np.quantile(samples, SHARES) / NS_PER_MS],
             "y": [round(float(share), 4) for share in SHARES],
         }
