@@ -41,6 +41,7 @@ screenshots: $(VENV)/.all  ## Write docs/images/report-*.png of RUN (needs chrom
 	@mkdir -p docs/images && $(BIN)/harness report $(or $(RUN),latest) -o .report.html
 	@$(CHROMIUM) --window-size=1280,1100 --screenshot=docs/images/report-light.png file://$(CURDIR)/.report.html
 	@$(CHROMIUM) --window-size=1280,1100 --force-dark-mode --screenshot=docs/images/report-dark.png file://$(CURDIR)/.report.html
+	@$(CHROMIUM) --window-size=390,844 --screenshot=docs/images/report-phone.png file://$(CURDIR)/.report.html
 	@rm .report.html
 
 gate: $(VENV)/.all  ## The same gates as pytest items
