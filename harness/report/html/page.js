@@ -18,8 +18,13 @@ function compare(a, b) {
   return a < b ? -1 : 1;
 }
 
-function makeTable(box) {
-  const data = JSON.parse(box.querySelector("script").textContent), columns = data.columns;
+async function unpack(element) {
+  const bytes = Uint8Array.from(atob(element.textContent), (c) => c.charCodeAt(0));
+  return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
+}
+
+async function makeTable(box) {
+  const data = JSON.parse(await unpack(box.querySelector("script"))), columns = data.columns;
   const first = columns[0], size = (first.numbers || first.codes).length;
   const head = box.querySelector("thead tr"), body = box.querySelector("tbody");
   const input = box.querySelector("input"), more = box.querySelector(".more");
@@ -95,5 +100,16 @@ function drawPlots() {
 function setTheme(name) { root.dataset.theme = name; if (window.Plotly) drawPlots(); }
 document.getElementById("theme").addEventListener("click",
   () => setTheme(root.dataset.theme === "dark" ? "light" : "dark"));
-document.querySelectorAll(".table").forEach(makeTable);
+async function start() {
+  await Promise.all([...document.querySelectorAll(".table")].map(makeTable));
+  const library = document.getElementById("plotly");
+  if (library) {
+    const script = document.createElement("script");
+    script.textContent = await unpack(library);
+    document.head.append(script);
+    drawPlots();
+  }
+  root.dataset.ready = "yes";
+}
 setTheme(matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
+start();
