@@ -31,7 +31,10 @@ def make_parser() -> argparse.ArgumentParser:
                           help="queue so long for a board that somebody else holds: 90s, 3m, 1h")  # fmt: skip
     validate.add_argument("--release", action="store_true",
                           help="demand real hardware: what emulation cannot answer was not run")  # fmt: skip
-    validate.add_argument("--json", action="store_true", help="print the outcome as JSON")
+    as_json = validate.add_mutually_exclusive_group()
+    as_json.add_argument("--json", action="store_true", help="print the outcome as JSON")
+    as_json.add_argument("--json-lines", action="store_true",
+                         help="print what goes on, and the outcome, as one JSON object a line")  # fmt: skip
     validate.set_defaults(command="validate")
 
     plan = _command(commands, "plan", "say what would run, how long it takes, what it can decide")

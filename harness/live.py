@@ -101,7 +101,8 @@ class Live:
         One array a process, in order of time.
     looks : list of Look
     disturbed : list of str
-        Why times are not to be believed; empty where nothing speaks against them.
+        Why processes were set aside and begun again: throttling, stolen time, no core. The machine says so,
+        not the times, so that no side loses its slow ones.
     """
 
     question: Question
@@ -113,9 +114,14 @@ class Live:
     seconds: float = 0.0
 
     @property
+    def hopeless(self) -> bool:
+        """More processes were disturbed than not: what is left cannot be called undisturbed."""
+        return len(self.disturbed) > max(FEWEST, sum(map(len, self.times_ns.values())))
+
+    @property
     def state(self) -> State:
-        """The last look's answer; INVALID where the machine was disturbed."""
-        return State.INVALID if self.disturbed else self.looks[-1].state
+        """The last look's answer; INVALID where the machine was disturbed too often."""
+        return State.INVALID if self.hopeless else self.looks[-1].state
 
     def figures(self, arm: str, metric: str) -> Values:
         """One percentile a process, in ns."""
@@ -154,39 +160,51 @@ def _measure(live: Live, told: Callable[[str], None]) -> Live:
     began, rounds = time.monotonic(), 0
     while True:
         goal = FEWEST * 2 ** len(live.looks)
-        while len(live.times_ns["base"]) < goal:
+        while len(live.times_ns["base"]) < goal and not live.hopeless:
             turn = rounds % len(ARMS)
             order = ARMS[turn:] + ARMS[:turn]
             for arm in (*order, *reversed(order)):
-                _once(live, arm)
+                while not live.hopeless and not _once(live, arm):
+                    pass
             rounds += 1
         live.seconds = time.monotonic() - began
+        if live.hopeless:
+            return live
         parts = [live.figures(arm, live.question.metric) for arm in ("base", "control", "new")]
         look = side_by_side.judge(*parts, limit=live.question.limit, look=len(live.looks) + 1)
         live.looks.append(look)
         # Twice as many processes take as long again as all so far.
         spent = 2 * live.seconds > live.question.within_s
-        if look.state is not State.INCONCLUSIVE or live.disturbed or spent:
+        if look.state is not State.INCONCLUSIVE or spent:
             return live
         told(f"{goal} processes a side, undecided: {look.why}; {goal} more")
 
 
-def _once(live: Live, name: str) -> None:
+def _once(live: Live, name: str) -> bool:
+    """Measure in one fresh process; whether its times count."""
     arm = live.arms[name == "new"]
     before: Mapping[str, Any] = {}
+    reasons: list[str] = []
+    times: NDArray[np.int64] | None = None
     for event in arm.executor.run([arm.once(len(live.times_ns[name]))]):
         if isinstance(event, EnvironmentRecord):
             if event.phase == "before":
                 before = event.facts
             elif event.phase == "after" and (why := disturbance(before, event.facts)):
-                live.disturbed.append(f"{arm.label}: {why}")
+                reasons.append(why)
             if why := overload(event.facts):
-                live.disturbed.append(f"{arm.label}: {why}")
+                reasons.append(why)
         elif isinstance(event, JobResult):
             if event.status is not Status.OK:
                 raise WorkerError(f"{arm.label} cannot be timed: {event.reason}", where=str(event.key))
-            live.times_ns[name].append(event.samples.arrays["latency_ns"])
-            live.effective[name] = event.effective
+            times, live.effective[name] = event.samples.arrays["latency_ns"], event.effective
+    if times is None:
+        raise WorkerError(f"{arm.label} said nothing of its times", where=arm.batch.target)
+    if reasons:
+        live.disturbed.append(f"{arm.label}: {'; '.join(reasons)}")
+    else:
+        live.times_ns[name].append(times)
+    return not reasons
 
 
 def _place(text: str, question: Question) -> tuple[str, str, bool]:

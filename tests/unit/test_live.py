@@ -29,6 +29,7 @@ class Timed:
     spread: float = 0.005
     status: Status = Status.OK
     after: dict[str, Any] = field(default_factory=dict)
+    disturbs: set[int] = field(default_factory=set)
     here: bool = True
     rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
 
@@ -43,7 +44,9 @@ class Timed:
         effective = {"provider": "p"}
         samples = Samples({"latency_ns": times})
         yield JobResult(batch.jobs[0].key, self.status, "it broke", samples, effective)
-        yield EnvironmentRecord(*of, phase="after", facts={"throttled": 0, **self.after})
+        mine = sum(entry.startswith(self.name) for entry in self.log)
+        after = {"throttled": (mine in self.disturbs) << 18, **self.after}
+        yield EnvironmentRecord(*of, phase="after", facts=after)
 
     def probe(self, backends: Any) -> Any:
         raise NotImplementedError
@@ -105,12 +108,27 @@ def test_it_goes_on_while_it_is_undecided_and_there_is_time() -> None:
     assert "--decide-within" in live_text.sentence(found)
 
 
-def test_times_of_a_disturbed_machine_are_not_believed() -> None:
+def test_times_of_a_disturbed_machine_are_not_believed(tmp_path: Path) -> None:
     log: list[str] = []
     found, _ = measured(log, Timed("base", log), Timed("new", log, 1.5e5, after={"throttled": 1 << 18}))
     assert found.state is State.INVALID
-    assert "not to be believed: new: the board reported throttling" in live_text.sentence(found)
+    assert "9 processes were disturbed and " in live_text.text(found)
+    assert "new: the board reported throttling" in live_text.sentence(found)
     assert live_text.EXIT_CODES[found.state] == 3
+    assert not found.times_ns["new"]
+    assert live_text.write(found, tmp_path).is_dir()
+
+
+def test_a_disturbed_process_is_set_aside_and_begun_again() -> None:
+    log: list[str] = []
+    base, new = Timed("base", log), Timed("new", log, 1.2e5)
+    new.disturbs = {3, 5}
+    found, _ = measured(log, base, new)
+    assert found.state is State.FAIL
+    assert len(found.disturbed) == 2
+    assert "8 processes a side (2 disturbed ones set aside)" in live_text.sentence(found)
+    assert {len(times) for times in found.times_ns.values()} == {8}
+    assert len(log) == 26
 
 
 def test_a_process_that_fails_ends_it() -> None:
