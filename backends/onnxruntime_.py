@@ -1,26 +1,31 @@
-"""ONNX Runtime: CPU and CUDA."""
+"""ONNX Runtime: CPU, CUDA and TensorRT."""
 
 from __future__ import annotations
 
-import ctypes
 import mmap
+import os
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Self
 
+from backends.nvidia import BoundOnDevice, lack, preload_tensorrt
 from harness.core.artifact import Artifact, TensorSpec
-from harness.core.contracts import Availability, Session
+from harness.core.contracts import Availability, DeviceCall, Session
 from harness.core.errors import BackendError
 from harness.core.job import Options
 from harness.core.preprocess import Feeds, Outputs
 from harness.core.seam import STRING, absent, check_feeds, confirm, install, opening, refusal
+from harness.core.target import CUDA, DEVICE_ID, NVIDIA, TENSORRT
 
 CPU = "CPUExecutionProvider"
-CUDA = "CUDAExecutionProvider"
-NVIDIA = (CUDA, "TensorrtExecutionProvider", "NvTensorRTRTXExecutionProvider")
+#: While it is 0, NVIDIA's libraries compute float32 in float32 and not in TF32.
+TF32_OVERRIDE = "NVIDIA_TF32_OVERRIDE"
 
+#: TensorRT's options that let it compute in less than float32, and how they say yes.
+LOWER = {"f16": "trt_fp16_enable", "bf16": "trt_bf16_enable"}
+ON = ("1", "True", "true")
 #: ONNX Runtime's names that are not numpy's.
 DTYPES = {"float": "float32", "double": "float64", "string": STRING}
 
@@ -78,6 +83,21 @@ class OnnxRuntimeSession:
         self._session = None
 
 
+class OnnxRuntimeDeviceSession(OnnxRuntimeSession):
+    """One on a GPU."""
+
+    #: The memory that buffers are bound in, as ``OrtDevice`` names it.
+    memory = "cuda"
+
+    def bind_device(self, feeds: Feeds) -> DeviceCall:
+        """Bind copies of `feeds`, and room for the outputs, in the GPU's memory."""
+        outputs = self.run(feeds)  # also checks the feeds and tells the shapes of the outputs
+        try:
+            return BoundOnDevice(self._session, feeds, outputs, (self.memory, int(self.effective[DEVICE_ID])))
+        except Exception as error:
+            raise refusal(error, f"ONNX Runtime cannot bind buffers in {self.memory} memory") from error
+
+
 class OnnxRuntimeBackend:
     """Opens ONNX files with ONNX Runtime."""
 
@@ -85,15 +105,18 @@ class OnnxRuntimeBackend:
     formats: tuple[str, ...] = ("onnx",)
 
     def probe(self) -> Availability:
-        """Version and providers; NVIDIA's are left out where its driver sees no device (trap 2)."""
+        """Version and providers; NVIDIA's are left out, with the reason, where they cannot run (trap 2)."""
         try:
             import onnxruntime
 
             version, providers = onnxruntime.__version__, onnxruntime.get_available_providers()
         except Exception as error:  # noqa: BLE001 - whatever it raises, it cannot be used, and we say why
             return absent(error, install("onnxruntime"))
+        library = _provider_library(onnxruntime)
+        lacks = {name: why for name in providers if name in NVIDIA and (why := lack(name, library))}
+        devices = tuple(name for name in providers if name not in lacks)
         return Availability(
-            version, tuple(name for name in providers if name not in NVIDIA or _nvidia_devices() > 0)
+            version, devices, lacks=lacks, device_memory=tuple(name for name in devices if name in NVIDIA)
         )
 
     def open(self, artifact: Artifact, options: Options) -> Session:
@@ -112,6 +135,8 @@ class OnnxRuntimeBackend:
                 )
             if provider in NVIDIA and hasattr(onnxruntime, "preload_dlls"):
                 onnxruntime.preload_dlls()  # CUDA and cuDNN as wheels lie where no loader looks
+            if provider == TENSORRT:
+                preload_tensorrt(_provider_library(onnxruntime))
             settings, provider_options = _settings(onnxruntime, provider, options)
             session = onnxruntime.InferenceSession(
                 str(artifact.path),
@@ -126,7 +151,10 @@ class OnnxRuntimeBackend:
                 "threads": str(session.get_session_options().intra_op_num_threads or "default"),
             }
             confirm(options, effective)
-            return OnnxRuntimeSession(session, effective)
+            if provider not in NVIDIA:
+                return OnnxRuntimeSession(session, effective)
+            effective[DEVICE_ID] = session.get_provider_options()[provider].get(DEVICE_ID, "0")
+            return OnnxRuntimeDeviceSession(session, effective)
 
 
 def _settings(onnxruntime: ModuleType, provider: str, options: Options) -> tuple[Any, dict[str, str]]:
@@ -150,6 +178,12 @@ def _settings(onnxruntime: ModuleType, provider: str, options: Options) -> tuple
         settings.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     if provider == CUDA and options.precision:
         provider_options["use_tf32"] = "0"
+    if provider == TENSORRT and options.precision == "f32" and os.environ.get(TF32_OVERRIDE) != "0":
+        raise BackendError(
+            "TensorRT computes float32 in TF32",
+            cause="that is its default, and the provider has no option against it",
+            next_step=f"set {TF32_OVERRIDE}=0 in the environment of the worker",
+        )
     return settings, provider_options
 
 
@@ -166,6 +200,11 @@ def _value(now: Any, key: str, value: str) -> Any:  # noqa: ANN401 - bool, int, 
     return allowed[value]
 
 
+def _provider_library(onnxruntime: ModuleType) -> Path:
+    """ONNX Runtime's own part of the TensorRT provider, which is linked with TensorRT's libraries."""
+    return Path(onnxruntime.capi.__file__).parent / "libonnxruntime_providers_tensorrt.so"
+
+
 def _known(onnxruntime: ModuleType, key: str) -> bool:
     """Whether the runtime's binary holds `key`; the runtime accepts any key and ignores unknown ones."""
     binary = Path(onnxruntime.capi.onnxruntime_pybind11_state.__file__)
@@ -178,8 +217,12 @@ def _precision(session: Any, provider: str, options: Options) -> str:  # noqa: A
     if provider == CPU:
         bfloat16 = options.extra.get("mlas.enable_gemm_fastmath_arm64_bfloat16") == "1"
         return "bf16" if bfloat16 else "f32"
+    said = session.get_provider_options().get(provider, {})
     if provider == CUDA:
-        return "f32" if session.get_provider_options()[CUDA].get("use_tf32") == "0" else "tf32"
+        return "f32" if said.get("use_tf32") == "0" else "tf32"
+    if provider == TENSORRT:  # which has no option of its own against TF32
+        lower = [kind for kind, option in LOWER.items() if said.get(option) in ON]
+        return "+".join(lower) or ("f32" if os.environ.get(TF32_OVERRIDE) == "0" else "tf32")
     return "default"
 
 
@@ -191,16 +234,3 @@ def _spec(node: Any) -> TensorSpec:  # noqa: ANN401 - lazily imported
     dtype = inner.removesuffix(")")
     shape = tuple(size if isinstance(size, int) and size >= 0 else None for size in node.shape)
     return TensorSpec(node.name, shape, DTYPES.get(dtype, dtype))
-
-
-def _nvidia_devices() -> int:
-    """Ask NVIDIA's driver, because ONNX Runtime lists CUDA wherever it was built in."""
-    count = ctypes.c_int(0)
-    for library in ("libcuda.so.1", "nvcuda.dll"):
-        try:
-            driver = ctypes.CDLL(library)
-        except OSError:
-            continue
-        if driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0:
-            return count.value
-    return 0

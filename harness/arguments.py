@@ -48,16 +48,8 @@ def make_parser() -> argparse.ArgumentParser:
     judge.add_argument("--json", action="store_true", help="print the outcome as JSON")
     judge.set_defaults(command="judge")
 
-    compare = _command(commands, "compare", "say what differs between runs, releases or devices")
-    compare.add_argument("base", metavar="BASE", help=SIDE)
-    compare.add_argument("new", metavar="NEW", nargs="+", help="as BASE; each is compared with it")
-    compare.add_argument("--devices", action="store_true",
-                         help="target and backend are what differs (implied where no target is common)",
-    )  # fmt: skip
-    compare.add_argument("--csv", metavar="FILE", type=Path, help="write every compared row")
-    compare.add_argument("--markdown", metavar="FILE", type=Path, help="write a summary for a pull request")
-    _add_results(compare)
-    compare.set_defaults(command="compare")
+    _add_compare(commands)
+    _add_baseline(commands)
 
     init = _command(commands, "init", "write a validation.toml for a model")
     init.add_argument("model", metavar="MODEL", type=Path, help="an ONNX or TFLite file")
@@ -99,6 +91,59 @@ def make_parser() -> argparse.ArgumentParser:
 
     _add_looks(commands)
     return parser
+
+
+def _add_compare(commands: Any) -> None:  # noqa: ANN401 - argparse's own
+    """``compare``: what is stored, or two versions side by side."""
+    compare = _command(commands, "compare", "say what differs between runs, releases or devices")
+    compare.add_argument("base", metavar="BASE", help=SIDE)
+    compare.add_argument("new", metavar="NEW", nargs="+", help="as BASE; each is compared with it")
+    compare.add_argument("--devices", action="store_true",
+                         help="target and backend are what differs (implied where no target is common)",
+    )  # fmt: skip
+    live = compare.add_argument_group("side by side")
+    live.add_argument("--live", action="store_true",
+                      help="time both now, interleaved in fresh processes; BASE and NEW are targets, "
+                           "TARGET/BACKEND, model files, or runs whose artifacts the cache has")  # fmt: skip
+    live.add_argument("--target", metavar="T", help="where files and runs are timed (default: cpu)")
+    live.add_argument("--model", metavar="PATH", help="a folder or a validation.toml (default: digits)")
+    live.add_argument("--variant", metavar="V", help="which variant (default: int8)")
+    live.add_argument("--metric", metavar="M", help="latency_p50 (default), latency_p90 or latency_p99")
+    live.add_argument("--max-ratio", metavar="R", type=float,
+                      help="largest allowed ratio NEW / BASE, above 1 (default: 1.05)")  # fmt: skip
+    live.add_argument("--decide-within", metavar="3m",
+                      help="go on measuring for so long while it is undecided (default: 2m)")  # fmt: skip
+    compare.add_argument("--csv", metavar="FILE", type=Path, help="write every compared row")
+    compare.add_argument("--markdown", metavar="FILE", type=Path, help="write a summary for a pull request")
+    _add_results(compare)
+    compare.set_defaults(command="compare")
+
+
+def _add_baseline(commands: Any) -> None:  # noqa: ANN401 - argparse's own
+    """``baseline`` and what can be done with one."""
+    parser = _command(commands, "baseline", "keep runs that were accepted, and compare with them")
+    ways = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, dest="way")
+
+    save = _command(ways, "save", "keep a run under a name that gates can compare with")
+    save.add_argument("run", metavar="RUN", help="id, unique prefix, folder, or latest")
+    save.add_argument("--reason", metavar="TEXT", required=True, help="why it is accepted")
+    save.add_argument("--by", metavar="WHO", default="", help="who accepts it (default: the user's name)")
+    save.add_argument("--target", metavar="T,…", default="", help="targets of the run (default: all)")
+    save.add_argument("--replace", action="store_true", help="in place of the one of that name")
+
+    listed = _command(ways, "list", "say which there are, who accepted them and why")
+    show = _command(ways, "show", "say what one holds")
+    diff = _command(ways, "diff", "compare a run with one, target by target")
+    diff.add_argument("run", metavar="RUN", nargs="?", default="latest",
+                      help="id, unique prefix, folder, or latest (default)")  # fmt: skip
+    for way in (show, diff):
+        way.add_argument("--model", metavar="NAME", default="", help="of that model alone")
+        way.add_argument("--target", metavar="T", default="", help="of that target alone")
+    for way in (save, show, diff):
+        way.add_argument("--name", metavar="NAME", default="accepted", help="its name (default: accepted)")
+    for way in (save, listed, show, diff):
+        _add_results(way)
+        way.set_defaults(command="baseline")
 
 
 def _add_looks(commands: Any) -> None:  # noqa: ANN401 - argparse's own
@@ -145,7 +190,10 @@ SELECTION = {
 }
 
 
-SIDE = "a run (id, prefix, folder, latest), a CSV or a Parquet; :TARGET or :TARGET/BACKEND takes a part of it"
+SIDE = (
+    "a run (id, prefix, folder, latest), the folder of a baseline, a CSV or a Parquet; "
+    ":TARGET or :TARGET/BACKEND takes a part of it"
+)
 
 
 def _add_selection(parser: argparse.ArgumentParser) -> None:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 from harness import plugins
 from harness.compression.export.kinds import RUNTIMES
-from harness.config import CARD, Validation
+from harness.config import CARD, Validation, target_files
 from harness.core.errors import ConfigurationError, Problem
 from harness.core.target import Target
 from harness.data.corruptions import FEATURE_FAMILIES, IMAGE_FAMILIES
+from harness.report import waivers
 
 
 def check_validation(validation: Validation, where: Path) -> None:
-    """Check every name, and the suites' own tables.
+    """Check every name, the suites' own tables, and that no waiver has expired today.
 
     Raises
     ------
@@ -28,6 +30,7 @@ def check_validation(validation: Validation, where: Path) -> None:
         *_gates(validation),
         *_recipes(validation),
         *_families(validation),
+        *_waivers(validation),
     ]
     if problems:
         raise ConfigurationError(str(where), tuple(problems))
@@ -86,6 +89,14 @@ def _families(validation: Validation) -> Iterable[Problem]:
     for index, family in enumerate(validation.shifts.families):
         if family not in known:
             yield _unknown(f"shifts.families[{index}]", "family", family, known)
+
+
+def _waivers(validation: Validation) -> Iterable[Problem]:
+    files = target_files()
+    targets = [*files, *(f"{name}-emulated" for name in files)]
+    today = datetime.now(UTC).date()
+    found = waivers.problems(validation.waivers, validation.gates, targets, validation.variant_names, today)
+    return [Problem(f"waiver[{index}]", message) for index, message in found]
 
 
 def _unknown(path: str, what: str, name: str, known: Mapping[str, object] | tuple[str, ...]) -> Problem:

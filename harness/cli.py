@@ -7,7 +7,8 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from harness.arguments import SELECTION, make_parser
 from harness.core.errors import HarnessError, UsageError
@@ -132,13 +133,83 @@ def _judge(arguments: argparse.Namespace) -> int:
     return outcome.exit_code
 
 
+#: What only a comparison side by side asks for, and what it takes where nothing is said.
+LIVE = {
+    "target": "cpu", "model": "", "variant": "int8", "metric": "latency_p50", "max_ratio": 1.05,
+    "decide_within": "2m",
+}  # fmt: skip
+
+
 def _compare(arguments: argparse.Namespace) -> int:
+    if arguments.live:
+        return _compare_live(arguments)
+    if given := [f"--{name.replace('_', '-')}" for name in LIVE if getattr(arguments, name) is not None]:
+        raise UsageError(f"{', '.join(given)} belong to a comparison side by side", next_step="add --live")
     from harness.report import comparison
 
     found = comparison.compare(arguments.base, arguments.new, arguments.results, devices=arguments.devices)
     print(comparison.text(found))
     comparison.write(found, arguments.csv, arguments.markdown)
     return comparison.exit_code(found)
+
+
+def _compare_live(arguments: argparse.Namespace) -> int:
+    from harness import config, live
+    from harness.prepare import parse_seconds
+    from harness.report import live_text, progress
+
+    stored = [f"--{name}" for name in ("csv", "markdown", "devices") if getattr(arguments, name)]
+    if stored or len(arguments.new) != 1:
+        raise UsageError(
+            f"side by side, {' and '.join(stored)} mean nothing"
+            if stored
+            else "side by side are one and one",
+            next_step="harness compare --live BASE NEW",
+        )
+    asked: dict[str, Any] = {
+        name: default if getattr(arguments, name) is None else getattr(arguments, name)
+        for name, default in LIVE.items()
+    }
+    if not 1 < asked["max_ratio"] < 100:
+        raise UsageError(
+            f"a ratio above 1 is asked for, and {asked['max_ratio']:g} is none", where="--max-ratio"
+        )
+    question = live.Question(
+        arguments.base, arguments.new[0], target=asked["target"], variant=asked["variant"],
+        model=Path(asked["model"]) if asked["model"] else config.shipped_folder("models") / "digits",
+        results=arguments.results, metric=asked["metric"], limit=asked["max_ratio"],
+        within_s=parse_seconds(asked["decide_within"], "time"),
+    )  # fmt: skip
+    found = live.compare(question, progress.Plain(sys.stderr), lambda text: print(text, file=sys.stderr))
+    print(live_text.text(found))
+    print(f"facts        {live_text.write(found, arguments.results)}")
+    return live_text.EXIT_CODES[found.state]
+
+
+def _baseline(arguments: argparse.Namespace) -> int:
+    from harness.report import baseline_text, comparison
+
+    results, code = arguments.results, 0
+    if arguments.way == "save":
+        from harness.accept import accept
+
+        targets = tuple(filter(None, arguments.target.split(",")))
+        folders = accept(
+            arguments.run, results, arguments.name, reason=arguments.reason, by=arguments.by,
+            targets=targets, replace=arguments.replace,
+        )  # fmt: skip
+        print("\n".join(f"saved  {folder}" for folder in folders))
+    elif arguments.way == "list":
+        print(baseline_text.listed(results))
+    else:
+        folders = baseline_text.find(results, arguments.name, arguments.model, arguments.target)
+        if arguments.way == "show":
+            print(baseline_text.shown(folders))
+        else:
+            found = comparison.against_baselines(folders, arguments.run, results)
+            print(comparison.text(found))
+            code = comparison.exit_code(found)
+    return code
 
 
 def _init(arguments: argparse.Namespace) -> int:
@@ -243,6 +314,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "plan": _plan,
     "judge": _judge,
     "compare": _compare,
+    "baseline": _baseline,
     "init": _init,
     "compress": _compress,
     "search": _search,

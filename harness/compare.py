@@ -28,12 +28,20 @@ HIGHER = (
 )  # fmt: skip
 LOWER = (
     "accuracy_loss", "class_accuracy_loss", "latency_p*", "load_time", "first_inference", "peak_memory",
-    "ece", "model_bytes", "*_byte", "*_byte_ratio", "flips_harmful", "*max_abs_difference",
+    "gpu_memory_peak", "ece", "model_bytes", "*_byte", "*_byte_ratio", "flips_harmful", "*max_abs_difference",
     "*_max_difference", "max_lsb", "mean_lsb", "mae", "rmse", "error_increase", "bit_flip_silent",
     "damage_crashed", "nonfinite_hidden",
 )  # fmt: skip
 #: Measured, but without an interval: nobody can say whether a difference is noise.
-NOISY = ("peak_memory", "*sqnr", "*max_abs_difference", "*_max_difference", "mean_lsb", "ece")
+NOISY = (
+    "peak_memory",
+    "gpu_memory_peak",
+    "*sqnr",
+    "*max_abs_difference",
+    "*_max_difference",
+    "mean_lsb",
+    "ece",
+)
 
 
 class Change(StrEnum):

@@ -11,23 +11,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError
 
 from harness.core.errors import ConfigurationError, Problem, UsageError
 from harness.core.job import Options
 from harness.core.target import Target
-from harness.core.verdict import Gate
+from harness.core.verdict import Gate, Waiver
 from harness.fields import (
     Backends,
     Executor,
     Format,
-    Limit,
     Name,
     Sha256,
     Size,
     Step,
-    to_limit,
 )
+from harness.gate_schema import GateTable, WaiverTable
 from harness.schema import DataTable, InputTable, SearchTable, ShiftsTable, Table
 
 SCHEMA = 1
@@ -60,42 +59,6 @@ class VariantTable(Table):
     sha256: dict[Format, Sha256] = Field(default_factory=dict)
 
 
-class GateTable(Table):
-    """``[[gate]]``: one demand; a limit is in the metric's unit, or text with one (``"10 ms"``)."""
-
-    name: str
-    suite: str
-    metric: str
-    variant: str | tuple[str, ...] = "*"
-    case: str | tuple[str, ...] = "*"
-    target: str | tuple[str, ...] = "*"
-    severities: tuple[int, ...] = ()
-    setting: Literal["deploy", "parity"] = "deploy"
-    reference: str = "*"
-    max: Limit | None = None
-    min: Limit | None = None
-    combine: Literal["all", "mean", "worst"] = "all"
-    severity: Literal["block", "warn"] = "block"
-    on_inconclusive: Literal["block", "warn"] = "block"
-    required: bool = False
-
-    @model_validator(mode="after")
-    def _has_a_limit(self) -> GateTable:
-        if self.max is None and self.min is None:
-            raise ValueError("give max, min, or both")
-        return self
-
-    def to_gate(self) -> Gate:
-        """The gate in the units of the table."""
-        return Gate(
-            name=self.name, suite=self.suite, metric=self.metric, variants=_several(self.variant),
-            cases=_several(self.case), targets=_several(self.target), severities=self.severities,
-            setting=self.setting, reference=self.reference, maximum=to_limit(self.max),
-            minimum=to_limit(self.min), combine=self.combine, severity=self.severity,
-            on_inconclusive=self.on_inconclusive, required=self.required,
-        )  # fmt: skip
-
-
 class Validation(Table):
     """A whole ``validation.toml``. ``folder`` is where its relative paths start."""
 
@@ -109,6 +72,7 @@ class Validation(Table):
     suites: dict[str, dict[str, Any]] = Field(default_factory=dict)
     search: SearchTable | None = None
     gate: tuple[GateTable, ...] = ()
+    waiver: tuple[WaiverTable, ...] = ()
 
     def inconsistencies(self) -> list[Problem]:
         """What each table alone cannot know."""
@@ -135,6 +99,11 @@ class Validation(Table):
     def gates(self) -> tuple[Gate, ...]:
         """The gates in the units of the table."""
         return tuple(gate.to_gate() for gate in self.gate)
+
+    @property
+    def waivers(self) -> tuple[Waiver, ...]:
+        """What is waived, whether or not it has expired."""
+        return tuple(waiver.to_waiver() for waiver in self.waiver)
 
     @property
     def variant_names(self) -> tuple[str, ...]:
@@ -260,10 +229,6 @@ def _keys(schema: type[BaseModel], loc: tuple[Any, ...]) -> list[str]:
         inner = [field.annotation, *getattr(field.annotation, "__args__", ())]
         model = next((t for t in inner if isinstance(t, type) and issubclass(t, BaseModel)), model)
     return [field.alias or name for name, field in model.model_fields.items()]
-
-
-def _several(value: str | tuple[str, ...]) -> tuple[str, ...]:
-    return (value,) if isinstance(value, str) else value
 
 
 def cache_folder() -> Path:

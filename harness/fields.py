@@ -91,6 +91,7 @@ def to_limit(value: float | str | None) -> float | None:
 Name = Annotated[str, AfterValidator(_is_name)]
 Sha256 = Annotated[str, AfterValidator(_is_sha256)]
 Format = Literal["onnx", "tflite", "openvino"]
+Ratio = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Limit = Annotated[float | str, AfterValidator(_is_limit)]
 Means = Annotated[tuple[float, ...], AfterValidator(_not_empty)]
 Size = Annotated[int, Field(ge=1)]

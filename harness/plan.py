@@ -110,7 +110,7 @@ def make_plan(given: Ingredients) -> Plan:
                 artifact, refused = choose_artifact(variant, given.formats[backend])
                 lacks = availability.reason or refused
                 for name, suite in given.suites.items():
-                    cases = suite.cases(_context(given, name, variant, target))
+                    cases = suite.cases(_context(given, name, variant, target, availability))
                     if not cases:
                         continue
                     batch = _batch(given, target, backend, variant, name, cases, artifact)
@@ -165,7 +165,7 @@ def _reference(given: Ingredients) -> list[Batch]:
         most = _most_samples(given)
         host = Target(HOST, "the reference", (backend,), deploy=PARITY_OPTIONS, max_samples=most)
         for name, suite in given.suites.items():
-            cases = suite.cases(_context(given, name, variant, host, reference=True))
+            cases = suite.cases(_context(given, name, variant, host, Availability(), reference=True))
             if cases:
                 batches.append(_batch(given, host, backend, variant, name, cases, artifact))
     return batches
@@ -187,7 +187,13 @@ def _reference_backend(given: Ingredients, variant: Variant) -> tuple[str, Artif
 
 
 def _context(
-    given: Ingredients, suite: str, variant: Variant, target: Target, *, reference: bool = False
+    given: Ingredients,
+    suite: str,
+    variant: Variant,
+    target: Target,
+    found: Availability,
+    *,
+    reference: bool = False,
 ) -> CaseContext:
     return CaseContext(
         variant=variant.name,
@@ -200,6 +206,7 @@ def _context(
         inputs=given.inputs,
         max_samples=target.max_samples,
         emulated=target.emulated,
+        device_memory=target.deploy.provider in found.device_memory,
     )
 
 

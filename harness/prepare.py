@@ -181,6 +181,12 @@ def _prepare(
     # The float model is what every variant is compared with, whether or not it is asked for itself.
     made = tuple(dict.fromkeys((config.FLOAT32, *variants)))
     checks.check_targets(targets)
+    if any(gate.baseline for gate in validation.gates):  # read by pandas, which takes a second to import
+        from harness.report import baselines
+
+        # A baseline that was edited is told of before hours of measuring, not after.
+        names = [target.name for target in targets]
+        baselines.for_gates(validation.gates, names, validation.model.name, request.results)
 
     cache = Cache(config.cache_folder())
     observer.stage("reading the model")

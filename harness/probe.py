@@ -54,7 +54,7 @@ def probe(
     found = {}
     for name, process in running.items():
         try:
-            found[name] = Availability(**_tuples(_answer(process, TIMEOUT_S * slowdown)))
+            found[name] = Availability.from_json(_answer(process, TIMEOUT_S * slowdown))
         except HarnessError as error:
             found[name] = Availability(reason=str(error).replace("\n", "; "))
     return found
@@ -101,10 +101,6 @@ def _answer(process: subprocess.Popen[str], timeout_s: float) -> dict[str, Any]:
         raise WorkerError(answer["error"])
     assert isinstance(answer, dict)
     return answer
-
-
-def _tuples(value: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: tuple(item) if isinstance(item, list) else item for key, item in value.items()}
 
 
 def _specs(values: Iterable[Mapping[str, Any]]) -> tuple[TensorSpec, ...]:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from harness.run import Outcome
 
 MARK = "harness_suite"
+#: Of a verdict; NaN where there is nothing to say.
+FIGURES = ("value", "ci_low", "ci_high", "limit", "unit", "n", "waived")
 
 
 @dataclass(frozen=True)
@@ -89,8 +91,15 @@ def harness_outcome(request: pytest.FixtureRequest) -> Outcome:
 
 
 @pytest.fixture
-def harness_gate(request: pytest.FixtureRequest, harness_outcome: Outcome) -> Callable[[], None]:
-    """A call that passes, fails, skips or xfails as the gate's verdict says."""
+def harness_gate(
+    request: pytest.FixtureRequest,
+    harness_outcome: Outcome,
+    record_property: Callable[[str, object], None],
+) -> Callable[[], None]:
+    """A call that passes, fails, skips or xfails as the gate's verdict says.
+
+    What was measured goes into the JUnit file as properties of the item.
+    """
     item: GateItem = request.param
 
     def judge() -> None:
@@ -102,9 +111,14 @@ def harness_gate(request: pytest.FixtureRequest, harness_outcome: Outcome) -> Ca
             pytest.fail(
                 f"{item.gate}: the run has no verdict for {item.variant} on {item.target}", pytrace=False
             )
+        for name in ("target", "backend", "variant", "metric", *FIGURES):
+            record_property(name, getattr(verdict, name))
+        record_property("state", verdict.state.value)
         text = f"{verdict.state.value} {verdict.gate}: {verdict.sentence}"
         if verdict.blocks:
             pytest.fail(text, pytrace=False)
+        elif verdict.waived:
+            pytest.xfail(f"{text} (waived {verdict.waived})")
         elif verdict.state.value == "NOT_APPLICABLE":
             pytest.skip(text)
         elif verdict.state.value != "PASS":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -15,12 +15,13 @@ from harness.core.contracts import Executor
 from harness.core.errors import ResultsError
 from harness.core.job import Batch, JobKey, Started
 from harness.core.measurement import Row
-from harness.core.verdict import State, Verdict, overall
+from harness.core.verdict import Gate, State, Verdict, overall
 from harness.executors.together import together
 from harness.plan import Plan
 from harness.prepare import Observer, Prepared, Request, load_suites, prepare
-from harness.report import tables
+from harness.report import tables, waivers
 from harness.report.gates import Subject, judge
+from harness.report.relative import Baselines
 from harness.report.store import Facts, RunFolder, point_latest
 
 
@@ -166,11 +167,12 @@ def finish(folder: RunFolder, facts: Facts | None = None) -> Outcome:
     ]
     missing = summarise.missing(facts)
     asked = [gate for gate in validation.gates if gate.suite in (*facts.run["suites"], config.CARD)]
-    judgement = judge(rows, asked, subjects, missing)
-    left_out = len(validation.gates) - len({verdict.gate for verdict in judgement.verdicts})
+    judgement = judge(rows, asked, subjects, missing, _baselines(folder, facts, asked))
+    verdicts, unneeded = waivers.apply(judgement.verdicts, validation.waivers)
+    left_out = len(validation.gates) - len({verdict.gate for verdict in verdicts})
     uncovered = summarise.uncovered_errors(rows, judgement.covered)
-    state, code = overall(judgement.verdicts, unmeasured=bool(missing or uncovered))
-    tables.write(folder.path, rows, judgement.verdicts, facts.environments)
+    state, code = overall(verdicts, unmeasured=bool(missing or uncovered))
+    tables.write(folder.path, rows, verdicts, facts.environments)
     tables.write_cards(folder.path, facts.run, facts.cards, rows)
     failed = Counter((row.key.suite, row.key.target, _told(row)) for row in uncovered)
     notes = [
@@ -181,14 +183,26 @@ def finish(folder: RunFolder, facts: Facts | None = None) -> Outcome:
     notes += [f"{left_out} gates were not asked: their suite, variant or target was not chosen"] * bool(
         left_out
     )
+    notes += unneeded
     return Outcome(
         folder,
         facts.run,
         tuple(rows),
-        judgement.verdicts,
+        verdicts,
         state,
         code,
         facts.plan,
         len(missing),
         tuple(notes),
     )
+
+
+def _baselines(folder: RunFolder, facts: Facts, gates: Sequence[Gate]) -> Baselines:
+    """What the gates compare with, from beside the run."""
+    if not any(gate.baseline for gate in gates):
+        return Baselines()  # reading one takes pandas, and a second
+    from harness.report import baselines
+
+    results, model = folder.path.parent, facts.run["model"]["name"]
+    accepted = baselines.for_gates(gates, facts.run["targets"], model, results)
+    return Baselines(accepted, summarise.set_digests(facts.run), summarise.machines(facts))

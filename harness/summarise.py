@@ -37,6 +37,11 @@ def summarise(facts: Facts, suites: Mapping[str, Suite]) -> list[Row]:
         for record in facts.environments
         if record.phase == "after"
     }
+    between: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
+    for record in facts.environments:
+        if record.phase == "during":
+            of = (record.target, record.backend, record.variant, record.suite)
+            between.setdefault(of, []).append(record.facts)
     overloaded = {
         JobKey(*key): reason
         for record in facts.environments
@@ -47,7 +52,9 @@ def summarise(facts: Facts, suites: Mapping[str, Suite]) -> list[Row]:
     for batch in facts.plan.batches:
         of = (batch.target, batch.backend, batch.variant, batch.suite)
         disturbed = (
-            disturbance(environments[of].facts, ends[of].facts) if of in environments and of in ends else ""
+            disturbance(environments[of].facts, ends[of].facts, between.get(of, ()))
+            if of in environments and of in ends
+            else ""
         )
         environment = environments.get(of)
         for job in batch.jobs:
@@ -115,6 +122,21 @@ def _identity(
         "artifact_sha256": batch.artifact.sha256,
         "started_utc": result.started_utc,
     }
+
+
+def set_digests(run: Mapping[str, Any]) -> dict[str, str]:
+    """Digest of each data set of a run (``clean``, ``fog_3``)."""
+    return {name: "".join(sorted(each["inputs"].values())) for name, each in run["data"].items()}
+
+
+def machines(facts: Facts) -> dict[str, str]:
+    """What the times of each target belong to: CPU model and cores, which a name of a host does not tell."""
+    found: dict[str, str] = {}
+    for record in facts.environments:
+        if record.phase == "before":
+            model, cores = record.facts.get("cpu_model", ""), record.facts.get("cpu_affinity", "")
+            found.setdefault(record.target, f"{model if isinstance(model, str) else '?'}, {cores} cores")
+    return found
 
 
 def missing(facts: Facts) -> set[JobKey]:

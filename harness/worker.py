@@ -23,13 +23,14 @@ from typing import Any, BinaryIO, cast
 
 import numpy as np
 
-from harness import environment, plugins
+from harness import environment, gpu, plugins
 from harness.core import preprocess
 from harness.core.artifact import Artifact, verify
 from harness.core.contracts import Backend, Measure, Session, Unsupported
 from harness.core.errors import HarnessError, WorkerError
-from harness.core.job import Batch, Case, Job, Samples, Status, merge
+from harness.core.job import DEPLOY, Batch, Case, Job, Options, Samples, Status, merge
 from harness.core.preprocess import Feeds
+from harness.core.target import DEVICE_ID
 from harness.core.wire import read_frame, write_frame
 from harness.depot import Depot
 from harness.inbox import Inbox, Pipe
@@ -279,9 +280,10 @@ def _add(first: Mapping[str, Any], *others: Mapping[str, Any]) -> dict[str, Any]
 
 
 class _Watch:
-    """Looks at the machine between jobs."""
+    """Looks at the machine, and at the GPU that a batch computes on, between jobs."""
 
-    def __init__(self) -> None:
+    def __init__(self, options: Options) -> None:
+        self._gpu = gpu.find(options.provider, options.extra.get(DEVICE_ID, "0"))
         self._last_s = time.monotonic()
         self._jobs: list[list[Any]] = []
         self._parts: list[Mapping[str, Any]] = []
@@ -292,9 +294,13 @@ class _Watch:
         self._parts.append(header["scheduling"])
         return time.monotonic() - self._last_s >= LOOK_EVERY_S
 
+    def static_facts(self) -> dict[str, Any]:
+        """What does not change."""
+        return environment.static_facts() | (self._gpu.static_facts() if self._gpu else {})
+
     def facts(self) -> dict[str, Any]:
         """The state now, and how the jobs since the last look were scheduled."""
-        found = environment.state_facts()
+        found = environment.state_facts() | (self._gpu.state_facts() if self._gpu else {})
         if self._jobs:
             found |= {"jobs": self._jobs, "scheduling": _add(*self._parts)}
         self._last_s, self._jobs, self._parts = time.monotonic(), [], []
@@ -319,14 +325,15 @@ def serve(inbox: Inbox, stdout: BinaryIO) -> None:
     backend: Backend = plugins.choose(plugins.BACKENDS, batch.backend)()
     measure: Measure = plugins.choose(plugins.MEASURES, batch.suite)
     availability = backend.probe()
+    watch = _Watch(batch.options[DEPLOY])
     facts = {
-        **environment.static_facts(),
-        **environment.state_facts(),
+        **watch.static_facts(),
+        **watch.facts(),
         "backend_version": availability.version,
         "backend_devices": list(availability.devices),
     }
     write_frame(stdout, {"type": "environment", "phase": "before", "facts": facts})
-    data, watch = StoredData(batch, depot), _Watch()
+    data = StoredData(batch, depot)
     for job in batch.jobs:
         write_frame(stdout, {"type": "start", "key": list(job.key)})
         header, samples = run_case(DeviceBench(batch, job, backend, data), measure)

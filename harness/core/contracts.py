@@ -32,12 +32,30 @@ class Availability:
         Why it cannot run; empty where it can.
     install : str
         The command that mends it.
+    lacks : mapping of str to (str, str)
+        Devices that the runtime was built for and cannot use here: why, and what mends it.
+    device_memory : tuple of str
+        Those of `devices` whose sessions are ``SupportsDeviceBinding``.
     """
 
     version: str = ""
     devices: tuple[str, ...] = ()
     reason: str = ""
     install: str = ""
+    lacks: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    device_memory: tuple[str, ...] = ()
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Availability:
+        """Read what ``dataclasses.asdict`` gave, after its way through JSON."""
+        return cls(
+            value["version"],
+            tuple(value["devices"]),
+            value["reason"],
+            value["install"],
+            {name: (why, mends) for name, (why, mends) in value["lacks"].items()},
+            tuple(value["device_memory"]),
+        )
 
 
 class Session(Protocol):
@@ -75,6 +93,27 @@ class SupportsBinding(Protocol):
 
     def bind(self, feeds: Feeds) -> Callable[[], object]:
         """Return a call that runs the model once on `feeds` and leaves the outputs readable to the host."""
+        ...
+
+
+class DeviceCall(Protocol):
+    """A model bound to buffers in the memory of a device."""
+
+    def __call__(self) -> None:
+        """Run once; the device has finished when it returns. Nothing is copied from or to the host."""
+        ...
+
+    def fetch(self) -> Outputs:
+        """Copy the outputs of the last call to the host; they belong to the caller."""
+        ...
+
+
+@runtime_checkable
+class SupportsDeviceBinding(Protocol):
+    """Inputs and outputs that stay in the memory of a device, which is not the host's."""
+
+    def bind_device(self, feeds: Feeds) -> DeviceCall:
+        """Copy `feeds` to the device, and make room there for the outputs."""
         ...
 
 
@@ -158,6 +197,8 @@ class CaseContext:
         Of the target.
     emulated : bool
         The target's clock means nothing.
+    device_memory : bool
+        Sessions there are ``SupportsDeviceBinding``.
     """
 
     variant: str
@@ -170,6 +211,7 @@ class CaseContext:
     inputs: tuple[TensorSpec, ...]
     max_samples: int | None = None
     emulated: bool = False
+    device_memory: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from harness.core.job import Options
 
+#: Execution providers that compute on an NVIDIA GPU.
+CUDA, TENSORRT = "CUDAExecutionProvider", "TensorrtExecutionProvider"
+NVIDIA = (CUDA, TENSORRT, "NvTensorRTRTXExecutionProvider")
+#: Their option that says which GPU.
+DEVICE_ID = "device_id"
 #: Pinned, for comparing numbers between runtimes: float32 stays float32, one thread.
 PARITY_OPTIONS = Options(threads=1, precision="f32")
 
@@ -55,10 +60,9 @@ class Target:
         return set(self.executor) == {"kind"} and self.executor["kind"] == "local"
 
     def options(self) -> dict[str, Options]:
-        """Both settings; the provider that is shipped is asserted in both."""
-        parity = Options(
-            threads=PARITY_OPTIONS.threads, precision=PARITY_OPTIONS.precision, provider=self.deploy.provider
-        )
+        """Both settings; the provider that is shipped, and which of several GPUs, is the same in both."""
+        place = {key: value for key, value in self.deploy.extra.items() if key == DEVICE_ID}
+        parity = replace(PARITY_OPTIONS, provider=self.deploy.provider, extra=place)
         return {"parity": parity, "deploy": self.deploy}
 
     def to_json(self) -> dict[str, Any]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import date
 from enum import StrEnum
 from fnmatch import fnmatchcase
+from typing import Any
 
 
 class State(StrEnum):
@@ -44,7 +46,12 @@ class Gate:
     reference : str
         Pattern for the reference of a relative metric.
     maximum, minimum : float, optional
-        In the metric's unit of the table.
+        In the metric's unit of the table; of a ratio, without a unit.
+    of : str
+        What is limited: the ``value``, or, against a baseline, the ``ratio`` new / base or the ``change``
+        new - base.
+    baseline : str
+        Name under which the accepted run is kept, where ``of`` is not ``value``.
     combine : str
         ``all`` rows must hold; ``worst`` judges the worst one; ``mean`` the mean over the rows, with an
         interval clustered by sample.
@@ -54,6 +61,8 @@ class Gate:
         ``block`` or ``warn``.
     required : bool
         A gate that cannot apply is then NOT_RUN.
+    overrides : tuple of (patterns, fields)
+        What is otherwise on targets that fit one of the patterns; the first that fits counts.
     """
 
     name: str
@@ -67,14 +76,49 @@ class Gate:
     reference: str = "*"
     maximum: float | None = None
     minimum: float | None = None
+    of: str = "value"
+    baseline: str = ""
     combine: str = "all"
     severity: str = "block"
     on_inconclusive: str = "block"
     required: bool = False
+    overrides: tuple[tuple[tuple[str, ...], Mapping[str, Any]], ...] = ()
 
     def speaks_of(self, target: str, variant: str) -> bool:
         """Whether it is to be judged for that variant on that target."""
         return matches(target, self.targets) and matches(variant, self.variants)
+
+    def on(self, target: str) -> Gate:
+        """The gate as it holds on one target."""
+        fields = next((fields for patterns, fields in self.overrides if matches(target, patterns)), {})
+        return replace(self, **fields, overrides=())
+
+
+@dataclass(frozen=True, slots=True)
+class Waiver:
+    """Somebody's word that a gate need not hold for a while.
+
+    Parameters
+    ----------
+    gate : str
+        Name of the gate.
+    targets, variants : tuple of str
+        Shell patterns.
+    reason, owner : str
+    expires : date
+        The last day on which it counts.
+    """
+
+    gate: str
+    targets: tuple[str, ...]
+    variants: tuple[str, ...]
+    reason: str
+    owner: str
+    expires: date
+
+    def covers(self, gate: str, target: str, variant: str) -> bool:
+        """Whether it speaks of that gate there."""
+        return gate == self.gate and matches(target, self.targets) and matches(variant, self.variants)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +126,7 @@ class Verdict:
     """A gate's answer for one target, backend and variant.
 
     ``value``, ``ci_low``, ``ci_high``, ``limit`` are in ``unit``; NaN where there is nothing to say.
+    ``waived`` says who takes the answer as it is, why and until when; empty where nobody does.
     """
 
     gate: str
@@ -100,11 +145,12 @@ class Verdict:
     limit: float
     unit: str
     n: int
+    waived: str = ""
 
     @property
     def blocks(self) -> bool:
         """Whether this answer keeps a release from passing."""
-        if self.severity != "block" or self.state in (State.PASS, State.NOT_APPLICABLE):
+        if self.waived or self.severity != "block" or self.state in (State.PASS, State.NOT_APPLICABLE):
             return False
         return self.state is not State.INCONCLUSIVE or self.on_inconclusive == "block"
 

@@ -181,10 +181,7 @@ class Fleet:
             told = self.cluster.result(board, task)
         finally:
             self.cluster.drop(task, ends=False)
-        runs = {
-            name: Availability(each["version"], tuple(each["devices"]), each["reason"], each["install"])
-            for name, each in told.items()
-        }
+        runs = {name: Availability.from_json(each) for name, each in told.items()}
         kind = f"{found['machine']} {found['cpu']} with Python {found['python']} and {found['libc']}"
         facts = {
             "host": board.name, "kind": kind, "clock_error_s": round(clock, 3), "shipped_byte": shipped,

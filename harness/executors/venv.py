@@ -16,7 +16,7 @@ from pathlib import Path
 
 from harness.cache import key_of, writing
 from harness.core.errors import ConfigurationError, Problem, TargetUnavailable
-from harness.core.target import Target
+from harness.core.target import NVIDIA, Target
 from harness.executors.bundle import bundle
 from harness.executors.link import LocalLink, MadeLink
 
@@ -25,8 +25,6 @@ KEYS = ("kind", "python", "requirements")
 #: A pip that does not end by then is ended.
 TIMEOUT_S = 1800.0
 LEAST_PYTHON = (3, 11)
-#: Providers that need an NVIDIA GPU.
-NVIDIA = ("CUDAExecutionProvider", "TensorrtExecutionProvider")
 #: Where a driver shows its devices; a test has its own.
 DEVICES = Path("/dev")
 

@@ -26,7 +26,8 @@ def problems(outcome: Outcome) -> list[tuple[State, str]]:
     told = [v for v in outcome.verdicts if v.state not in (State.PASS, State.NOT_APPLICABLE)]
     lines = []
     for verdicts in _folded(sorted(told, key=lambda v: ORDER.index(v.state)), State.NOT_RUN):
-        mark = "" if verdicts[0].blocks else " (does not block)"
+        waived = verdicts[0].waived
+        mark = "" if verdicts[0].blocks else f" (waived {waived})" if waived else " (does not block)"
         lines.append((verdicts[0].state, _sentence(verdicts) + mark))
     return lines
 
@@ -66,7 +67,7 @@ def _folded(verdicts: Iterable[Verdict], state: State) -> list[list[Verdict]]:
     groups: dict[Any, list[Verdict]] = {}
     for index, verdict in enumerate(verdicts):
         cause = verdict.sentence.rpartition(": ")[2]
-        key = (verdict.target, verdict.blocks, cause) if verdict.state is state else index
+        key = (verdict.target, verdict.blocks, verdict.waived, cause) if verdict.state is state else index
         groups.setdefault(key, []).append(verdict)
     return list(groups.values())
 

@@ -13,6 +13,7 @@ import pandas as pd
 from harness.cache import write_atomically, writing
 from harness.compare import Change, Side
 from harness.compare import compare as compare_rows
+from harness.core.errors import UsageError
 from harness.core.measurement import KEY_COLUMNS
 from harness.report.gates import number_text
 from harness.report.sides import Read, read
@@ -61,6 +62,26 @@ def compare(base: str, new: Sequence[str], results: Path, *, devices: bool = Fal
     return tuple(_pair(one, read(name, results), devices) for name in new)
 
 
+def against_baselines(folders: Sequence[Path], run: str, results: Path) -> tuple[Pair, ...]:
+    """Compare a run with accepted ones, each with the same target of the run.
+
+    Raises
+    ------
+    ResultsError, UsageError
+        See `compare`; the run has none of the targets.
+    """
+    targets = set(read(run, results).side.frame["target"])
+    mine = [folder for folder in folders if folder.parts[-2] in targets]
+    if not mine:
+        raise UsageError(
+            f"{run} has none of the targets {', '.join(sorted({each.parts[-2] for each in folders}))}",
+            where=str(results),
+        )
+    return tuple(
+        pair for each in mine for pair in compare(str(each), [f"{run}:{each.parts[-2]}"], results)
+    )  # fmt: skip
+
+
 def _pair(base: Read, new: Read, devices: bool) -> Pair:
     targets = [set(each.side.frame["target"]) for each in (base, new)]
     devices = devices or not targets[0] & targets[1]
@@ -72,8 +93,6 @@ def _pair(base: Read, new: Read, devices: bool) -> Pair:
 
 
 def _one_device(side: Side) -> None:
-    from harness.core.errors import UsageError
-
     found = sorted({f"{t}/{b}" for t, b in zip(side.frame["target"], side.frame["backend"], strict=True)})
     if len(found) > 1:
         raise UsageError(
@@ -91,6 +110,7 @@ def _verdicts(base: Read, new: Read, devices: bool) -> pd.DataFrame:
         "severity",
         "on_inconclusive",
         "sentence",
+        "waived",
     ]
     if new.verdicts is None:
         return pd.DataFrame(columns=[*columns, "state_base"])
@@ -109,6 +129,7 @@ def exit_code(pairs: Sequence[Pair]) -> int:
         for row in pair.verdicts.to_dict("records")
         if row["state"] in _EXIT
         and row["severity"] == "block"
+        and not row["waived"]
         and (row["state"] != "INCONCLUSIVE" or row["on_inconclusive"] == "block")
     ]
     return next((code for code in (1, 3, 4) if code in codes), 0)
@@ -146,6 +167,10 @@ def _gate_lines(pair: Pair) -> list[str]:
     lines = [
         f"gates  {row['state_base']} -> {row['state']}  {row['gate']}: {row['sentence']}"
         for row in changed.sort_values("state", key=lambda s: s.map(_SEVERITY.index)).to_dict("records")
+    ]
+    lines += [
+        f"gates  waived {row['waived']}  {row['gate']}: {row['sentence']}"
+        for row in verdicts[verdicts["waived"] != ""].to_dict("records")
     ]
     counts = verdicts["state"].value_counts()
     total = ", ".join(f"{counts[state]} {state}" for state in _SEVERITY if state in counts)

@@ -24,7 +24,7 @@ INFERENCES = 10
 #: From here on the times of day in the rows mislead.
 CLOCK_ERROR_S = 60.0
 #: What is told of a device, by the names in its environment.
-TOLD = ("host", "device", "arch", "cpu_model", "isa", "kernel", "libc", "python", "numpy", "governor")
+TOLD = ("host", "device", "arch", "cpu_model", "isa", "kernel", "libc", "python", "numpy", "governor", "gpu")
 
 
 def target_text(name: str, hosts: tuple[str, ...]) -> tuple[str, bool]:
@@ -115,8 +115,7 @@ def _device(facts: Mapping[str, Any], wrong: list[HarnessError]) -> Iterator[str
     for key in TOLD:
         value = facts.get(key)
         if value is not None:
-            text = value.get("na", "") if isinstance(value, dict) else value
-            yield f"          {key:<14}{' '.join(text) if isinstance(text, list) else text}"
+            yield f"          {key:<14}{_text(value)}"
     free, clock = facts.get("free_byte"), facts.get("clock_error_s")
     if free is not None:
         yield f"disk      {free / 1e9:.1f} GB free"
@@ -137,3 +136,9 @@ def _device(facts: Mapping[str, Any], wrong: list[HarnessError]) -> Iterator[str
                     next_step=f"ssh {facts['host']} sudo timedatectl set-ntp true",
                 )
             )
+
+
+def _text(value: Any) -> str:  # noqa: ANN401 - a fact of any JSON type
+    if isinstance(value, dict):
+        return str(value["na"]) if "na" in value else ", ".join(f"{k} {_text(v)}" for k, v in value.items())
+    return " ".join(value) if isinstance(value, list) else str(value)

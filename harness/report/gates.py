@@ -17,14 +17,16 @@ import numpy as np
 from harness.core.job import JobKey, Status
 from harness.core.measurement import Row
 from harness.core.verdict import Gate, State, Verdict, matches
+from harness.report import relative
+from harness.report.relative import Baselines, Refusal
 from harness.stats.intervals import Interval, clustered_mean, units_to_decide, wilson
 from harness.stats.paired import smallest_decidable_margin
 from harness.summarise import WHOLE_CASE
 
 #: INVALID rows with this reason were known before the run not to count.
 EMULATED = "emulated clock"
-#: The largest loss that one sample can show, in points.
-REACH_PT = 100.0
+#: The largest loss or change that one sample can show, by unit.
+_REACH = {"pt": 100.0, "1": 1.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,7 @@ def judge(
     gates: Iterable[Gate],
     subjects: Iterable[Subject],
     missing: Collection[JobKey] = (),
+    baselines: Baselines | None = None,
 ) -> Judgement:
     """Judge every gate for every subject that it speaks of.
 
@@ -67,17 +70,20 @@ def judge(
     missing : collection of JobKey
         Planned and not measured: the run was cut. A gate that looks at one of them is NOT_RUN, unless a row
         that was measured decides against it whatever the rest says.
+    baselines : Baselines, optional
+        What gates on a ratio or a change compare with.
     """
-    subjects = tuple(subjects)
+    subjects, baselines = tuple(subjects), baselines or Baselines()
     verdicts: list[Verdict] = []
     covered: list[Row] = []
     for gate in gates:
         for subject in subjects:
             if not gate.speaks_of(subject.target, subject.variant):
                 continue
-            own = [row for row in rows if _concerns(row, gate, subject)]
-            cut = sum(_awaits(key, gate, subject) for key in missing)
-            verdicts.append(_verdict(gate, subject, own, cut))
+            here = gate.on(subject.target)
+            own = [row for row in rows if _concerns(row, here, subject)]
+            cut = sum(_awaits(key, here, subject) for key in missing)
+            verdicts.append(_verdict(here, subject, own, cut, baselines))
             covered += own
     return Judgement(tuple(verdicts), tuple(covered))
 
@@ -118,8 +124,8 @@ class _Finding:
     unit: str = ""
 
 
-def _verdict(gate: Gate, subject: Subject, rows: Sequence[Row], cut: int) -> Verdict:
-    finding = _finding(gate, subject, rows)
+def _verdict(gate: Gate, subject: Subject, rows: Sequence[Row], cut: int, baselines: Baselines) -> Verdict:
+    finding = _finding(gate, subject, rows, baselines)
     if cut and not (finding.state is State.FAIL and gate.combine != "mean"):
         jobs = "1 job was" if cut == 1 else f"{cut} jobs were"
         finding = _Finding(State.NOT_RUN, f"{gate.metric} is not all there: {jobs} not measured")
@@ -146,7 +152,7 @@ def _verdict(gate: Gate, subject: Subject, rows: Sequence[Row], cut: int) -> Ver
     )
 
 
-def _finding(gate: Gate, subject: Subject, rows: Sequence[Row]) -> _Finding:
+def _finding(gate: Gate, subject: Subject, rows: Sequence[Row], baselines: Baselines) -> _Finding:
     if subject.unavailable:
         return _Finding(State.NOT_RUN, f"{gate.metric} was not measured: {subject.unavailable}")
     told = [row for row in rows if row.measurement.metric != WHOLE_CASE]
@@ -169,8 +175,8 @@ def _finding(gate: Gate, subject: Subject, rows: Sequence[Row]) -> _Finding:
         text = f"{invalid[0].measurement.metric} in {_place(invalid[0])} is not to be believed: {reason}"
         return _inapplicable(subject, text) if known else _Finding(State.INVALID, text)
     if gate.combine == "mean":
-        return _mean(gate, subject, told)
-    findings = [_one(gate, subject, row) for row in told]
+        return _mean(gate, subject, told, baselines)
+    findings = [_one(gate, subject, row, baselines) for row in told]
     worst = max(findings, key=lambda finding: (_RANK[finding.state], _pressure(finding)))
     if len(findings) > 1:
         worst = _Finding(
@@ -183,7 +189,10 @@ def _finding(gate: Gate, subject: Subject, rows: Sequence[Row]) -> _Finding:
     return worst
 
 
-_RANK = {State.PASS: 0, State.NOT_APPLICABLE: 1, State.INCONCLUSIVE: 2, State.NOT_RUN: 3, State.FAIL: 4}
+_RANK = {
+    State.PASS: 0, State.NOT_APPLICABLE: 1, State.INCONCLUSIVE: 2, State.NOT_RUN: 3, State.INVALID: 4,
+    State.FAIL: 5,
+}  # fmt: skip
 
 
 def _pressure(finding: _Finding) -> float:
@@ -194,29 +203,43 @@ def _pressure(finding: _Finding) -> float:
     return -min((abs(finding.limit - b) for b in bounds if not math.isnan(b)), default=-math.inf)
 
 
-def _one(gate: Gate, subject: Subject, row: Row) -> _Finding:
+def _one(gate: Gate, subject: Subject, row: Row, baselines: Baselines) -> _Finding:
     m = row.measurement
+    what = f"{m.metric} in {_place(row)}"
+    if gate.of != "value":
+        found = relative.against(row, gate.baseline, gate.of, baselines)
+        if isinstance(found, Refusal):
+            return _Finding(found.state, f"{what} cannot be compared: {found.text}")
+        unit = "x" if gate.of == "ratio" else m.unit
+        what = f"the {gate.of} of {what} against {gate.baseline}"
+        return _decide(gate, subject, found.interval, what, unit, paired=found.paired)
     known = not math.isnan(m.ci_low)
     interval = (
         Interval(m.value, m.ci_low, m.ci_high, m.n) if known else Interval(m.value, m.value, m.value, m.n)
     )
     paired = m.unit == "pt" and m.reference != ""
-    return _decide(gate, subject, interval, f"{m.metric} in {_place(row)}", m.unit, paired=paired)
+    return _decide(gate, subject, interval, what, m.unit, paired=paired)
 
 
-def _mean(gate: Gate, subject: Subject, rows: Sequence[Row]) -> _Finding:
+def _mean(gate: Gate, subject: Subject, rows: Sequence[Row], baselines: Baselines) -> _Finding:
     """Mean over rows with an interval that resamples samples, as the rows share them."""
     columns = [row.measurement.per_sample for row in rows]
+    unit, what = rows[0].measurement.unit, f"mean {gate.metric} over {len(rows)} cases"
+    if gate.of == "change":
+        found = [relative.against(row, gate.baseline, gate.of, baselines) for row in rows]
+        refused = next((each for each in found if isinstance(each, Refusal)), None)
+        if refused is not None:
+            return _Finding(refused.state, f"{what} cannot be compared: {refused.text}")
+        columns = [each.per_sample for each in found if not isinstance(each, Refusal)]
+        what = f"the change of the {what} against {gate.baseline}"
     if any(column is None for column in columns):
         return _Finding(State.NOT_RUN, f"{gate.metric} has no values by sample, so no mean over cases")
     n = min(len(column) for column in columns if column is not None)
     values = np.stack([column[:n] for column in columns if column is not None], axis=1)
     if not np.isfinite(values).all():
         return _Finding(State.NOT_RUN, f"{gate.metric} has samples whose value is no number")
-    unit = rows[0].measurement.unit
-    paired = unit == "pt" and rows[0].measurement.reference != ""
-    interval = clustered_mean(values, reach=REACH_PT if paired else None)
-    what = f"mean {gate.metric} over {len(rows)} cases"
+    paired = gate.of == "change" or (unit == "pt" and rows[0].measurement.reference != "")
+    interval = clustered_mean(values, reach=_REACH.get(unit) if paired else None)
     return _decide(gate, subject, interval, what, unit, paired=paired)
 
 
@@ -230,6 +253,7 @@ def _decide(
         far, near = (interval.high, interval.low) if sign > 0 else (interval.low, interval.high)
         text = f"{what} is {_text(interval, unit)}, limit {number_text(limit, unit)}"
         text += f", {interval.n} samples" if interval.n else ""
+        text += " in pairs" * (paired and gate.of != "value")
         if math.isnan(interval.value):
             answers.append(_Finding(State.NOT_RUN, f"{what} has no value", interval, limit, unit))
         elif sign * far <= sign * limit:
@@ -237,7 +261,8 @@ def _decide(
         elif sign * near > sign * limit:
             answers.append(_Finding(State.FAIL, text, interval, limit, unit))
         else:
-            best = wilson(interval.n, interval.n).low if unit == "1" and sign < 0 and interval.n else math.inf
+            share = unit == "1" and gate.of == "value" and sign < 0 and interval.n
+            best = wilson(interval.n, interval.n).low if share else math.inf
             answers.append(_undecided(subject, interval, limit, text, unit, paired=paired, best=best))
     return max(answers, key=lambda finding: _RANK[finding.state])
 
@@ -249,9 +274,13 @@ def _undecided(
 
     ``best`` is the lower bound of a share when every sample is right.
     """
-    reach = REACH_PT if paired else None
+    if unit == "x":
+        text += ": undecided, two runs differ so much by themselves; measure side by side: compare --live"
+        return _Finding(State.INCONCLUSIVE, text, interval, limit, unit)
+    reach = _REACH.get(unit) if paired else None
     few = subject.max_samples is not None and interval.n <= subject.max_samples
-    hopeless = best < limit or (paired and 100 * smallest_decidable_margin(interval.n) >= limit)
+    least = smallest_decidable_margin(interval.n) * (reach or math.nan) if interval.n else math.nan
+    hopeless = best < limit or (paired and least >= abs(limit))
     if few and hopeless:
         never = f"{text}: so few samples can never decide this limit"
         return _inapplicable(subject, never, interval, limit, unit)
@@ -286,7 +315,7 @@ def number_text(value: float, unit: str) -> str:
         return f"{value:.3g} ns"
     if unit == "byte":
         return f"{value / 1e6:.3g} MB"
-    return f"{value:.4g}" + (f" {unit}" if unit not in ("", "1") else "")
+    return f"{value:.4g}" + ("x" if unit == "x" else f" {unit}" if unit not in ("", "1") else "")
 
 
 def _text(interval: Interval, unit: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from harness import config, environment, plugins
@@ -12,7 +13,7 @@ from harness.cache import writing
 from harness.checks import check_targets
 from harness.core.contracts import Availability
 from harness.core.errors import HarnessError
-from harness.core.target import Target
+from harness.core.target import CUDA, TENSORRT, Target
 from harness.executors.venv import lacking_gpu
 from harness.executors.wheels import is_installed
 from harness.probe import probe
@@ -126,19 +127,20 @@ def for_target(target: Target, found: Availability) -> Availability:
     provider = target.deploy.provider
     if found.reason or not provider or provider in found.devices:
         return found
-    return Availability(
-        found.version,
-        found.devices,
-        f"this runtime has no {provider} (it has {', '.join(found.devices) or 'none'})",
-        INSTALL.get(provider, ""),
-    )
+    has = f"it has {', '.join(found.devices) or 'none'}"
+    why, mends = f"this runtime has no {provider} ({has})", INSTALL.get(provider, "")
+    if provider in found.lacks:
+        lack, mends = found.lacks[provider]
+        why = f"this runtime cannot use its {provider}: {lack} ({has})"
+    return replace(found, reason=why, install=mends)
 
 
-#: How to get a provider that the installed runtime lacks.
-INSTALL = {
-    "CUDAExecutionProvider": "a machine with an NVIDIA GPU, and in an environment of its own: "
+#: How to get a provider that the installed runtime was not built with.
+INSTALL = dict.fromkeys(
+    (CUDA, TENSORRT),
+    "a machine with an NVIDIA GPU, and in an environment of its own: "
     "pip install 'deployment-validation-harness[cuda]'",
-}
+)
 
 
 def _folder_problems(folder: Path) -> list[str]:

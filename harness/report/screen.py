@@ -60,7 +60,7 @@ def as_json(outcome: Outcome, *, seconds: float) -> str:
     verdicts = [
         {
             "gate": v.gate, "target": v.target, "backend": v.backend, "variant": v.variant,
-            "state": v.state.value, "blocks": v.blocks, "sentence": v.sentence,
+            "state": v.state.value, "blocks": v.blocks, "waived": v.waived, "sentence": v.sentence,
             "value": _finite(v.value), "ci_low": _finite(v.ci_low), "ci_high": _finite(v.ci_high),
             "limit": _finite(v.limit), "unit": v.unit, "n": v.n,
         }

@@ -18,7 +18,7 @@ from harness.core.measurement import COLUMNS, KEY_COLUMNS, UNITS
 from harness.core.verdict import Gate
 from harness.plan import HOST
 from harness.prepare import load_suites
-from harness.report import store, tables
+from harness.report import baselines, store, tables
 
 TABLES = (".csv", ".parquet")
 
@@ -48,8 +48,8 @@ def read(name: str, results: Path) -> Read:
     Parameters
     ----------
     name : str
-        A run (id, unique prefix, folder, ``latest``) or a table (``.csv``, ``.parquet``); ``:TARGET`` or
-        ``:TARGET/BACKEND`` behind it takes that part alone.
+        A run (id, unique prefix, folder, ``latest``), the folder of a baseline, or a table (``.csv``,
+        ``.parquet``); ``:TARGET`` or ``:TARGET/BACKEND`` behind it takes that part alone.
     results : Path
         Where runs are kept.
 
@@ -64,7 +64,12 @@ def read(name: str, results: Path) -> Read:
     if not Path(name).exists() and ":" in name:
         whole, _, part = name.rpartition(":")
     path = Path(whole)
-    found = _table(path) if path.suffix in TABLES else _run(store.find_run(whole, results))
+    if (path / baselines.DESCRIPTION).is_file():
+        found = Read(baselines.read(path).side)
+    elif path.suffix in TABLES:
+        found = _table(path)
+    else:
+        found = _run(store.find_run(whole, results))
     if part:
         found = _part(found, part)
     _refuse_duplicates(found.side)
@@ -89,15 +94,21 @@ def _run(folder: store.RunFolder) -> Read:
         if row.measurement.per_sample is not None:
             record = row.to_record()
             per_sample[tuple(record[column] for column in KEY_COLUMNS)] = row.measurement.per_sample
-    sets = {name: "".join(sorted(each["inputs"].values())) for name, each in facts.run["data"].items()}
     validation = config.check(facts.run["validation"], config.Validation, where=str(folder.path / "run.json"))
     verdicts = folder.path / "verdicts.csv"
     return Read(
-        Side(folder.run_id, frame, sets, per_sample),
+        Side(folder.run_id, frame, summarise.set_digests(facts.run), per_sample),
         validation.gates,
-        pd.read_csv(verdicts) if verdicts.is_file() else None,
+        _verdicts(verdicts) if verdicts.is_file() else None,
         facts.run,
     )
+
+
+def _verdicts(path: Path) -> pd.DataFrame:
+    frame = pd.read_csv(path)
+    # A run that was judged before there were waivers has no such column.
+    waived = frame["waived"].fillna("") if "waived" in frame else ""
+    return frame.assign(waived=waived)
 
 
 def _refuse_unfinished(folder: store.RunFolder) -> None:

@@ -72,13 +72,17 @@ def write_cards(folder: Path, run: Mapping[str, Any], cards: Mapping[str, Any], 
 
 
 def _write_csv(path: Path, columns: Sequence[str], records: Iterable[Mapping[str, Any]]) -> None:
-    """Write what pandas would, without the seconds that its import takes."""
+    write_atomically(path, csv_bytes(columns, records))
+
+
+def csv_bytes(columns: Sequence[str], records: Iterable[Mapping[str, Any]]) -> bytes:
+    """Give what pandas would write, without the seconds that its import takes."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
     for record in records:
         writer.writerow([_cell(column, record[column]) for column in columns])
-    write_atomically(path, text.getvalue().encode())
+    return text.getvalue().encode()
 
 
 def _cell(column: str, value: Any) -> object:  # noqa: ANN401 - whatever a record holds

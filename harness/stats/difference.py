@@ -50,13 +50,13 @@ def independent(
         (b, b_low, b_high), (n, n_low, n_high) = (
             tuple(np.log(part) if ratio else part for part in side) for side in (base, new)
         )
-        value = n - b
-        low = value - widen * np.hypot(n - n_low, b_high - b)
-        high = value + widen * np.hypot(n_high - n, b - b_low)
-        if ratio:
-            value, low, high = np.exp(value), np.exp(low), np.exp(high)
-        both_zero = (base[0] == 0) & (new[0] == 0)
-    return np.where(ratio & both_zero, 1.0, value), low, high
+        below = widen * np.hypot(n - n_low, b_high - b)
+        above = widen * np.hypot(n_high - n, b - b_low)
+        if not ratio:
+            return n - b, n - b - below, n - b + above
+        # Not the exponential of a difference of logarithms, which turns 90 / 100 into 0.8999999999999996.
+        value = np.where((base[0] == 0) & (new[0] == 0), 1.0, new[0] / base[0])
+        return value, value * np.exp(-below), value * np.exp(above)
 
 
 def noise_factor(processes: int = PROCESSES) -> float:
@@ -76,5 +76,5 @@ def paired(base: Values, new: Values) -> Interval:
     base, new = base[:n], new[:n]
     if np.isin(base, (0.0, 1.0)).all() and np.isin(new, (0.0, 1.0)).all():
         loss = flips(base.astype(bool), new.astype(bool)).loss
-        return Interval(-loss.value, -loss.high, -loss.low, n)
+        return Interval(0.0 - loss.value, 0.0 - loss.high, 0.0 - loss.low, n)  # never -0
     return clustered_mean((new - base)[:, None])

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 #: Bits of ``vcgencmd get_throttled`` by what they mean now; 16 bits higher: since boot.
 THROTTLED = {0: "under-voltage", 1: "a capped frequency", 2: "throttling", 3: "the soft temperature limit"}
 SINCE_BOOT = 16
+#: Bits of NVML's clocks event reasons that say that a GPU computes below its clocks. Left out: idle (0), the
+#: settings of applications and displays (1, 8), the voltage's reliability (10), which limits a healthy GPU.
+GPU_THROTTLED = {
+    2: "a power cap", 3: "a hardware slowdown", 4: "the clocks of its sync boost group",
+    5: "a thermal slowdown by software", 6: "a thermal slowdown by hardware", 7: "a power brake",
+    9: "a board limit",
+}  # fmt: skip
 #: Share of the machine's time that other guests took. 117 batches on a shared machine whose latencies agreed
 #: had 0 to 0.9 %; p99 rests on the slowest hundredth of the requests, which a twentieth of the time can be.
 MOST_STEAL = 0.05
@@ -20,14 +27,18 @@ MOST_STEAL = 0.05
 MOST_WAITING = 2 / 3
 
 
-def disturbance(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+def disturbance(
+    before: Mapping[str, Any], after: Mapping[str, Any], during: Iterable[Mapping[str, Any]] = ()
+) -> str:
     """Say why times measured in between are not those of the device; empty where nothing speaks against them.
 
     Parameters
     ----------
     before, after : mapping
-        ``environment.state_facts()`` of the first worker's start and the last one's end. A fact that is
-        missing on this machine says nothing.
+        ``environment.state_facts()``, and on a GPU ``Gpu.state_facts()``, of the first worker's start and
+        the last one's end. A fact that is missing on this machine says nothing.
+    during : iterable of mapping
+        The same in between, for what is told of a moment only.
     """
     reasons = []
     bits, bits_before = after.get("throttled"), before.get("throttled")
@@ -45,7 +56,23 @@ def disturbance(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
         total = sum(spent.values())
         if total > 0 and spent["steal"] > MOST_STEAL * total:
             reasons.append(f"other guests took {spent['steal'] / total:.0%} of this machine's time")
+    if held := _gpu_throttling(before, after, during):
+        reasons.append(f"the GPU was held below its clocks by {', '.join(held)}")
     return "; ".join(reasons)
+
+
+def _gpu_throttling(
+    before: Mapping[str, Any], after: Mapping[str, Any], during: Iterable[Mapping[str, Any]]
+) -> list[str]:
+    """What held a GPU down: bits of a moment, when it may be idle again; and counters, which miss nothing."""
+    moments = [facts.get("gpu_state", {}) for facts in (*during, after)]
+    bits = [state["throttle_reasons"] for state in moments if isinstance(state.get("throttle_reasons"), int)]
+    held = [what for bit, what in GPU_THROTTLED.items() if any(now >> bit & 1 for now in bits)]
+    old, new = (facts.get("gpu_state", {}).get("throttled_ns", {}) for facts in (before, after))
+    for policy, ns in new.items():
+        if isinstance(ns, int) and isinstance(old.get(policy), int) and ns > old[policy]:
+            held.append(f"{policy.replace('_', ' ')} ({(ns - old[policy]) / 1e6:.3g} ms)")
+    return held
 
 
 def overload(during: Mapping[str, Any]) -> str:

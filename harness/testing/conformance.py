@@ -21,50 +21,17 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from harness.core.artifact import Artifact
-from harness.core.contracts import Backend, Session, SupportsBinding
+from harness.core.contracts import Backend
 from harness.core.errors import BackendError
 from harness.core.job import Options
-from harness.core.preprocess import Feeds, to_feeds, to_outputs
+from harness.testing.binding import BindingConformance
 from harness.testing.models import AFFINE, FLATTEN, KNOWN_MODELS, RELU, TWO_INPUTS, KnownModel, write_artifact
-
-Mistake = Callable[[Feeds], dict[str, Any]]
-
-
-def _changed(change: Callable[[NDArray[Any]], Any]) -> Mistake:
-    """Make a mistake in the first input."""
-
-    def apply(feeds: Feeds) -> dict[str, Any]:
-        name = next(iter(feeds))
-        return {**feeds, name: change(feeds[name])}
-
-    return apply
+from harness.testing.opened import MISTAKES, Opened
 
 
-MISTAKES: Mapping[str, Mistake] = {
-    "unknown_name": lambda feeds: {f"{name}_": array for name, array in feeds.items()},
-    "missing_input": lambda feeds: dict(list(feeds.items())[1:]),
-    "extra_input": lambda feeds: {**feeds, "extra": np.zeros(1, np.float32)},
-    "longer_row": _changed(lambda x: np.concatenate([x, x[..., :1]], axis=-1)),
-    "shorter_row": _changed(lambda x: x[..., :-1].copy()),
-    "same_bytes_other_shape": _changed(lambda x: x.reshape(x.shape[-1], -1)),
-    "fewer_dimensions": _changed(lambda x: x[0].copy()),
-    "more_dimensions": _changed(lambda x: x[None]),
-    "scalar": _changed(lambda x: np.array(1, x.dtype)),
-    "float64": _changed(lambda x: x.astype(np.float64)),
-    "float16": _changed(lambda x: x.astype(np.float16)),
-    "int32": _changed(lambda x: x.astype(np.int32)),
-    "uint8": _changed(lambda x: x.astype(np.uint8)),
-    "big_endian": _changed(lambda x: x.astype(">f4")),
-    "text": _changed(lambda x: x.astype(np.str_)),
-    "list": _changed(lambda x: x.tolist()),
-    "none": _changed(lambda _: None),
-}
-
-
-class BackendConformance:
+class BackendConformance(BindingConformance):
     """Subclass it under a name that starts with ``Test``.
 
     Attributes
@@ -102,16 +69,12 @@ class BackendConformance:
         place.mkdir(exist_ok=True)
         return self.artifact_for(known.to_onnx(), place)
 
-    def _open(self, known: KnownModel, folder: Path, options: Options | None = None) -> _Opened:
+    def _open(self, known: KnownModel, folder: Path, options: Options | None = None) -> Opened:
         artifact = self._artifact(known, folder)
-        return _Opened(known, artifact, type(self).backend().open(artifact, options or self.options))
-
-    def _agree(self, found: NDArray[Any], wanted: NDArray[Any]) -> None:
-        assert found.dtype == wanted.dtype
-        np.testing.assert_allclose(found, wanted, rtol=self.tolerance, atol=self.tolerance)
+        return Opened(known, artifact, type(self).backend().open(artifact, options or self.options))
 
     @pytest.fixture
-    def affine(self, tmp_path: Path) -> Iterator[_Opened]:
+    def affine(self, tmp_path: Path) -> Iterator[Opened]:
         """The model that most tests use."""
         with self._open(AFFINE, tmp_path) as opened:
             yield opened
@@ -134,7 +97,7 @@ class BackendConformance:
         assert {spec.dtype for spec in inputs + outputs} == {"float32"}
         assert {spec.quantization for spec in inputs + outputs} == {None}
 
-    def test_effective_is_what_was_asked_for(self, affine: _Opened) -> None:
+    def test_effective_is_what_was_asked_for(self, affine: Opened) -> None:
         """Provider, precision and threads."""
         effective = affine.session.effective
         assert effective["provider"]
@@ -156,25 +119,25 @@ class BackendConformance:
         with self._open(known, tmp_path) as opened:
             self._agree(opened.run(feeds), known.oracle(feeds))
 
-    def test_batch_may_change(self, affine: _Opened) -> None:
+    def test_batch_may_change(self, affine: Opened) -> None:
         """Up, down and back."""
         for samples in (3, 1, 8, 3):
             feeds = AFFINE.feeds(samples, seed=samples)
             self._agree(affine.run(feeds), AFFINE.oracle(feeds))
 
-    def test_repeats_are_equal_bit_by_bit(self, affine: _Opened) -> None:
+    def test_repeats_are_equal_bit_by_bit(self, affine: Opened) -> None:
         """In one session."""
         feeds = AFFINE.feeds(4)
         first, *others = (affine.run(feeds).tobytes() for _ in range(5))
         assert all(other == first for other in others)
 
-    def test_sessions_are_equal_bit_by_bit(self, affine: _Opened, tmp_path: Path) -> None:
+    def test_sessions_are_equal_bit_by_bit(self, affine: Opened, tmp_path: Path) -> None:
         """In two sessions of one file."""
         feeds = AFFINE.feeds(4)
         with self._open(AFFINE, tmp_path) as other:
             assert affine.run(feeds).tobytes() == other.run(feeds).tobytes()
 
-    def test_two_sessions_do_not_meet(self, affine: _Opened, tmp_path: Path) -> None:
+    def test_two_sessions_do_not_meet(self, affine: Opened, tmp_path: Path) -> None:
         """Two models, in turns."""
         with self._open(RELU, tmp_path) as other:
             for seed in range(3):
@@ -182,16 +145,16 @@ class BackendConformance:
                 self._agree(affine.run(feeds), AFFINE.oracle(feeds))
                 self._agree(other.run(feeds_other), RELU.oracle(feeds_other))
 
-    def test_nan_is_not_hidden(self, affine: _Opened) -> None:
+    def test_nan_is_not_hidden(self, affine: Opened) -> None:
         """It reaches the row's outputs, and no other row's."""
         self._spoil_a_row(affine, np.nan)
 
     @pytest.mark.parametrize("value", [np.inf, -np.inf])
-    def test_infinity_is_not_hidden(self, affine: _Opened, value: float) -> None:
+    def test_infinity_is_not_hidden(self, affine: Opened, value: float) -> None:
         """It reaches the row's outputs, and no other row's."""
         self._spoil_a_row(affine, value)
 
-    def _spoil_a_row(self, affine: _Opened, value: float) -> None:
+    def _spoil_a_row(self, affine: Opened, value: float) -> None:
         feeds = AFFINE.feeds(3)
         clean = AFFINE.oracle(feeds)
         feeds["x"][1, 0] = value
@@ -226,7 +189,7 @@ class BackendConformance:
             self._agree(found, wanted)
 
     @pytest.mark.parametrize("layout", ["fortran", "strided", "reversed", "read_only"])
-    def test_any_layout_in_memory(self, affine: _Opened, layout: str) -> None:
+    def test_any_layout_in_memory(self, affine: Opened, layout: str) -> None:
         """Arrays that are not contiguous, or that must not be written to, are read right."""
         x = AFFINE.feeds(4)["x"]
         wanted = AFFINE.oracle({"x": x})
@@ -297,72 +260,6 @@ class BackendConformance:
             pass
         with pytest.raises(BackendError):
             opened.run(AFFINE.feeds(1))
-
-    # SupportsBinding
-
-    def test_bound_call_equals_run(self, affine: _Opened) -> None:
-        """Bit by bit, more than once."""
-        feeds = AFFINE.feeds(3)
-        wanted = affine.run(feeds).tobytes()
-        call = affine.bind(feeds)
-        assert [call().tobytes() for _ in range(3)] == [wanted] * 3
-
-    def test_bound_call_keeps_its_feeds(self, affine: _Opened) -> None:
-        """What was bound is run, whatever the caller does to the arrays or to the session since."""
-        feeds, others = AFFINE.feeds(3), AFFINE.feeds(5, seed=1)
-        wanted = AFFINE.oracle(feeds)
-        call = affine.bind(feeds)
-        feeds["x"][...] = 9
-        self._agree(call(), wanted)
-        self._agree(affine.run(others), AFFINE.oracle(others))
-        self._agree(call(), wanted)
-        self._agree(affine.run(others), AFFINE.oracle(others))
-
-    def test_two_bound_calls_do_not_meet(self, affine: _Opened) -> None:
-        """Each has its own feeds; the outputs are valid until the next call."""
-        feeds = [AFFINE.feeds(samples, seed=samples) for samples in (2, 6)]
-        calls = [affine.bind(each) for each in feeds]
-        for _ in range(2):
-            for call, each in zip(calls, feeds, strict=True):
-                self._agree(call(), AFFINE.oracle(each))
-
-    def test_bind_refuses_what_run_refuses(self, affine: _Opened) -> None:
-        """At the time of binding, not at the first call."""
-        affine.bind(AFFINE.feeds(1))  # skips where it cannot
-        for mistake in MISTAKES.values():
-            with pytest.raises(BackendError):
-                affine.session.bind(mistake(affine.file_feeds(AFFINE.feeds(2))))  # type: ignore[attr-defined]
-
-
-class _Opened:
-    """An open session that takes canonical feeds and gives the one canonical output."""
-
-    def __init__(self, known: KnownModel, artifact: Artifact, session: Session) -> None:
-        self.known, self.artifact, self.session = known, artifact, session
-
-    def file_feeds(self, feeds: Feeds) -> Feeds:
-        return to_feeds(feeds, self.artifact, self.session.inputs)
-
-    def run(self, feeds: Feeds) -> NDArray[Any]:
-        return self._output(self.session.run(self.file_feeds(feeds)))
-
-    def bind(self, feeds: Feeds) -> Callable[[], NDArray[Any]]:
-        if not isinstance(self.session, SupportsBinding):
-            pytest.skip(f"{type(self.session).__name__} has no bind")
-        call = self.session.bind(self.file_feeds(feeds))
-        return lambda: self._output(call())
-
-    def _output(self, outputs: Any) -> NDArray[Any]:  # noqa: ANN401 - what bind returns is an object
-        assert set(outputs) == {spec.name for spec in self.session.outputs}
-        (output,) = to_outputs(outputs, self.artifact, self.session.outputs).values()
-        return output
-
-    def __enter__(self) -> _Opened:
-        self.session.__enter__()
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.session.__exit__(*exc)
 
 
 def _copy(test: Callable[..., None]) -> Callable[..., None]:

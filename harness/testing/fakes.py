@@ -7,17 +7,19 @@ import signal
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn, Self
 
 import numpy as np
 
 from harness.core.artifact import Artifact, TensorSpec
-from harness.core.contracts import Availability, Session
+from harness.core.contracts import Availability, DeviceCall, Session
 from harness.core.errors import BackendError
 from harness.core.job import Options
 from harness.core.preprocess import Feeds, Outputs
 from harness.core.seam import check_feeds, confirm, install, opening, refusal
+from harness.core.target import CUDA
 
 PROVIDER = "numpy"
 
@@ -125,6 +127,61 @@ def _spec(value: Any) -> TensorSpec:  # noqa: ANN401 - onnx.ValueInfoProto; onnx
     kind = value.type.tensor_type
     shape = tuple(size.dim_value if size.HasField("dim_value") else None for size in kind.shape.dim)
     return TensorSpec(value.name, shape, tensor_dtype_to_np_dtype(kind.elem_type).name)
+
+
+class GpuSession:
+    """A GPU that is none: its memory is the host's, and it is numpy that computes."""
+
+    def __init__(self, inner: Session) -> None:
+        self._inner = inner
+        self.inputs, self.outputs = inner.inputs, inner.outputs
+        self.effective = {**inner.effective, "provider": CUDA, "device_id": "0"}
+
+    def run(self, feeds: Feeds) -> Outputs:
+        """Run once."""
+        return self._inner.run(feeds)
+
+    def bind_device(self, feeds: Feeds) -> DeviceCall:
+        """Copy to the GPU that is none."""
+        return _GpuCall(self._inner, feeds)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._inner.__exit__(*exc)
+
+
+class _GpuCall:
+    """See ``contracts.DeviceCall``."""
+
+    def __init__(self, session: Session, feeds: Feeds) -> None:
+        self._session = session
+        self._outputs = {name: np.zeros_like(array) for name, array in session.run(feeds).items()}
+        self._feeds = {name: array.copy() for name, array in feeds.items()}
+
+    def __call__(self) -> None:
+        for name, array in self._session.run(self._feeds).items():
+            self._outputs[name][...] = array
+
+    def fetch(self) -> Outputs:
+        return {name: array.copy() for name, array in self._outputs.items()}
+
+
+class GpuBackend(NumpyBackend):
+    """Says that it computes on CUDA, so that what a GPU needs can be tested without one."""
+
+    name = "gpu"
+
+    def probe(self) -> Availability:
+        """It can run wherever numpy can."""
+        return Availability(np.__version__, (CUDA,), device_memory=(CUDA,))
+
+    def open(self, artifact: Artifact, options: Options) -> Session:
+        """Open with numpy."""
+        session = GpuSession(super().open(artifact, replace(options, provider="")))
+        confirm(options, session.effective)
+        return session
 
 
 class FaultySession:

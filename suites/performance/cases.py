@@ -13,6 +13,7 @@ from harness.core.settings import Problems, freeze, is_whole, unknown_keys
 from harness.stats.latency import min_queries
 
 SINGLE_STREAM = "single_stream"
+DEVICE_BUFFERS = "device_buffers"
 OFFLINE = "offline"
 #: A process has this long to start and to open the model, on top of what it times.
 START_ALLOWANCE_S = 30.0
@@ -90,19 +91,24 @@ def read(table: Mapping[str, Any]) -> Settings:
 
 
 def cases(context: CaseContext) -> tuple[Case, ...]:
-    """Single-stream latency and offline throughput, both as shipped; none for the reference on the host."""
+    """Single-stream latency and offline throughput, as shipped; none for the reference on the host.
+
+    Where the device has memory of its own, ``single_stream`` copies to it and back with every request, as a
+    caller does, and ``device_buffers`` is the same with its buffers there.
+    """
     if context.reference:
         return ()
     settings = read(context.settings)
-    requests = math.ceil(min_queries(0.99) / settings.processes)
+    requests, here = math.ceil(min_queries(0.99) / settings.processes), {}
     if context.emulated:
         # The times will not count: just so much that sizes are told and every row says why it is INVALID.
         settings = replace(settings, **AS_LITTLE_AS_CAN_BE)
         requests = 1
+        here = {"index": 0}  # in the worker itself: a fresh process takes ten seconds to start there
     data = context.sets[0]
     rows = data.samples if context.max_samples is None else min(data.samples, context.max_samples)
     per_loop_s = settings.warm_up_seconds + settings.max_seconds
-    common = {"warm_up_seconds": settings.warm_up_seconds, "max_seconds": settings.max_seconds}
+    common = {"warm_up_seconds": settings.warm_up_seconds, "max_seconds": settings.max_seconds, **here}
     single_stream = Case(
         SINGLE_STREAM,
         data=data.name,
@@ -115,6 +121,7 @@ def cases(context: CaseContext) -> tuple[Case, ...]:
             "seconds": settings.seconds,
         },
     )
+    device_buffers = replace(single_stream, name=DEVICE_BUFFERS)
     sizes = (context.batch,) if context.batch else tuple(b for b in settings.batch_sizes if b <= rows)
     left_out = {
         str(size): f"the model has a fixed batch of {context.batch}"
@@ -136,4 +143,4 @@ def cases(context: CaseContext) -> tuple[Case, ...]:
             "left_out": left_out,
         },
     )
-    return single_stream, offline
+    return (single_stream, *[device_buffers] * context.device_memory, offline)

@@ -8,15 +8,17 @@ from __future__ import annotations
 import gc
 import math
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.core.contracts import Bench, Clock, Session, SupportsBinding
+from harness import gpu
+from harness.core.contracts import Bench, Clock, Session, SupportsBinding, SupportsDeviceBinding, Unsupported
 from harness.core.job import Case, Samples
 from harness.core.preprocess import Feeds, to_feeds
+from harness.core.target import DEVICE_ID
 from harness.environment import peak_memory_byte
 
 Call = Callable[[], object]
@@ -37,10 +39,12 @@ def measure(bench: Bench, case: Case) -> Iterator[Samples]:
     Samples
         Arrays, int64, one entry a process or, where it says so, a call in order of time. For
         ``single_stream``: ``latency_ns`` (calls), ``requests``, ``load_ns``, ``first_ns``,
-        ``memory_peak_byte``; for ``offline``: ``batch<size>_ns`` (calls), ``batch<size>_calls``.
+        ``memory_peak_byte``, on an NVIDIA GPU ``gpu_memory_peak_byte`` or the value ``gpu_memory_na``; for
+        ``device_buffers``: ``latency_ns`` (calls), ``requests``; for ``offline``: ``batch<size>_ns``
+        (calls), ``batch<size>_calls``.
     """
     if "index" in case.params:
-        yield {"single_stream": _single_stream, "offline": _offline}[case.name](bench, case)
+        yield MEASURES[case.name](bench, case)
         return
     processes = case.params["processes"]
     for index in range(processes):
@@ -61,6 +65,7 @@ def _single_stream(bench: Bench, case: Case) -> Samples:
         first_ns = clock() - start
         call = repeated_call(session, feeds)
         latency_ns = timed_loop(call, clock, case, case.params["requests"])
+        arrays, values = _gpu_memory(session)
     return Samples(
         {
             "latency_ns": latency_ns,
@@ -68,8 +73,39 @@ def _single_stream(bench: Bench, case: Case) -> Samples:
             "load_ns": _one(load_ns),
             "first_ns": _one(first_ns),
             "memory_peak_byte": _one(peak_memory_byte()),
+            **arrays,
         },
-        {"batch": size, "call": "bound" if isinstance(session, SupportsBinding) else "run"},
+        {"batch": size, "call": "bound" if isinstance(session, SupportsBinding) else "run", **values},
+    )
+
+
+def _device_buffers(bench: Bench, case: Case) -> Samples:
+    with bench.open() as session:
+        if not isinstance(session, SupportsDeviceBinding):
+            provider = session.effective["provider"]
+            raise Unsupported(f"{provider} has no memory of its own that buffers can be bound in")
+        size = fixed_batch(session) or 1
+        call = session.bind_device(rows(bench, case, session, case.params["index"] * size, size))
+        latency_ns = timed_loop(call, bench.clock, case, case.params["requests"])
+    return Samples(
+        {"latency_ns": latency_ns, "requests": _one(len(latency_ns))},
+        {"batch": size, "call": "device-bound"},
+    )
+
+
+def _gpu_memory(session: Session) -> tuple[dict[str, NDArray[np.int64]], dict[str, str]]:
+    """What this process holds of an NVIDIA GPU's memory, or the reason why it is not known.
+
+    After the last request that is the most that it held: a runtime's arena gives nothing back.
+    """
+    found = gpu.find(session.effective["provider"], session.effective.get(DEVICE_ID, "0"))
+    if found is None:
+        return {}, {}
+    held = found.process_memory_byte()
+    return (
+        ({"gpu_memory_peak_byte": _one(held)}, {})
+        if isinstance(held, int)
+        else ({}, {"gpu_memory_na": held["na"]})
     )
 
 
@@ -89,6 +125,13 @@ def _offline(bench: Bench, case: Case) -> Samples:
             elapsed_ns = timed_loop(call, bench.clock, case, 1)
             arrays |= {f"batch{size}_ns": elapsed_ns, f"batch{size}_calls": _one(len(elapsed_ns))}
     return Samples(arrays, {"batch_sizes": sizes, "left_out": left_out})
+
+
+MEASURES: Mapping[str, Callable[[Bench, Case], Samples]] = {
+    "single_stream": _single_stream,
+    "device_buffers": _device_buffers,
+    "offline": _offline,
+}
 
 
 def fixed_batch(session: Session) -> int | None:

@@ -35,14 +35,17 @@ class PerformanceSuite:
 
     def summarise(self, job: Job, result: JobResult, context: SummaryContext) -> list[Measurement]:
         """Make the rows of one case that was measured."""
-        if job.case.name == plan.SINGLE_STREAM:
-            return _single_stream(result.samples, context)
-        return _offline(result.samples, context)
+        untimely = EMULATED if context.emulated else context.disturbed
+        if job.case.name == plan.OFFLINE:
+            return _offline(result.samples, untimely)
+        latency = _latency(result.samples, untimely)
+        if job.case.name == plan.DEVICE_BUFFERS:
+            return latency
+        return latency + _process(result.samples, context, untimely)
 
 
-def _single_stream(samples: Samples, context: SummaryContext) -> list[Measurement]:
+def _latency(samples: Samples, untimely: str) -> list[Measurement]:
     a, values = samples.arrays, samples.values
-    untimely = EMULATED if context.emulated else context.disturbed
     note = f"{values['call']} call" + (f", a fixed batch of {values['batch']}" if values["batch"] > 1 else "")
     latency = latency_summary(_by_process(a["latency_ns"], a["requests"]))
     measurements = [
@@ -61,17 +64,30 @@ def _single_stream(samples: Samples, context: SummaryContext) -> list[Measuremen
             invalid=untimely or constant,
         )
     )
+    return measurements
+
+
+def _process(samples: Samples, context: SummaryContext, untimely: str) -> list[Measurement]:
+    """What a process that serves requests takes besides the time of each."""
+    a, measurements = samples.arrays, []
     for metric, unit, array, invalid in (
         ("load_time", "ns", a["load_ns"], untimely),
         ("first_inference", "ns", a["first_ns"], untimely),
         ("peak_memory", "byte", a["memory_peak_byte"], EMULATED_MEMORY if context.emulated else ""),
     ):
         measurements.append(_row(metric, unit, over_processes(array), invalid=invalid))
+    if "gpu_memory_na" in samples.values:
+        why = samples.values["gpu_memory_na"]
+        measurements.append(
+            Measurement("gpu_memory_peak", "byte", math.nan, status=Status.SKIPPED, reason=why)
+        )
+    elif "gpu_memory_peak_byte" in a:
+        measurements.append(_row("gpu_memory_peak", "byte", over_processes(a["gpu_memory_peak_byte"])))
     size = Interval(context.artifact.size_byte, math.nan, math.nan, len(context.artifact.files))
     return [*measurements, _row("model_bytes", "byte", size)]
 
 
-def _offline(samples: Samples, context: SummaryContext) -> list[Measurement]:
+def _offline(samples: Samples, untimely: str) -> list[Measurement]:
     measurements = []
     for size in samples.values["batch_sizes"]:
         rounds = _by_process(samples.arrays[f"batch{size}_ns"], samples.arrays[f"batch{size}_calls"])
@@ -82,7 +98,7 @@ def _offline(samples: Samples, context: SummaryContext) -> list[Measurement]:
                 "1/s",
                 over_processes(per_second),
                 n=size * sum(map(len, rounds)),
-                invalid=EMULATED if context.emulated else context.disturbed,
+                invalid=untimely,
                 case=f"{plan.OFFLINE}_b{size}",
             )
         )

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
 
 from harness.core.artifact import Artifact
-from harness.core.contracts import Session
+from harness.core.contracts import Availability, Session
 from harness.core.errors import BackendError
 from harness.core.job import Options
 from harness.core.preprocess import Feeds, Outputs
 from harness.testing.conformance import BackendConformance
 from harness.testing.fakes import (
     FallingBackBackend,
+    GpuBackend,
+    GpuSession,
     NumpyBackend,
     NumpySession,
     RaisingBackend,
@@ -208,6 +211,80 @@ class BindsOne(NumpyBackend):
 class TestBindsOne(Planted):
     backend = BindsOne
     found_by = frozenset({"test_two_bound_calls_do_not_meet"})
+
+
+def _device(kind: type) -> Callable[[], GpuBackend]:
+    """A backend whose calls on device buffers are of `kind`, made of the session and the feeds."""
+
+    class Planted(GpuSession):
+        def bind_device(self, feeds: Feeds) -> Any:
+            return kind(self, feeds)
+
+    class Backend(GpuBackend):
+        def open(self, artifact: Artifact, options: Options) -> Session:
+            session = super().open(artifact, options)
+            session.__class__ = Planted
+            return session
+
+    return Backend
+
+
+class _Early:
+    """Returns while the device computes: what a call asked for is there after the next one."""
+
+    def __init__(self, session: Session, feeds: Feeds) -> None:
+        self.session, self.feeds = session, {name: array.copy() for name, array in feeds.items()}
+        self.queue: list[Outputs] = []
+        self.outputs = {name: np.zeros_like(array) for name, array in session.run(feeds).items()}
+
+    def __call__(self) -> None:
+        self.queue.append(self.session.run(self.feeds))
+        if len(self.queue) > 1:
+            self.outputs = self.queue.pop(0)
+
+    def fetch(self) -> Outputs:
+        return {name: array.copy() for name, array in self.outputs.items()}
+
+
+class TestReturnsBeforeTheDeviceHasFinished(Planted):
+    backend = _device(_Early)
+    found_by = frozenset({"test_device_call_has_run_when_it_returns", "test_two_device_calls_do_not_meet"})
+
+
+class _Late(_Early):
+    """Reads the caller's own arrays, keeps its outputs, and looks at the feeds only when it is called."""
+
+    def __init__(self, session: Session, feeds: Feeds) -> None:
+        self.session, self.feeds = session, feeds
+
+    def __call__(self) -> None:
+        self.outputs = self.session.run(self.feeds)
+
+    def fetch(self) -> Outputs:
+        return self.outputs
+
+
+class TestBindsLateOnTheDevice(Planted):
+    backend = _device(_Late)
+    found_by = frozenset(
+        {
+            "test_device_call_has_run_when_it_returns",
+            "test_two_device_calls_do_not_meet",
+            "test_bind_device_refuses_what_run_refuses",
+        }
+    )
+
+
+class SaysNothingOfItsMemory(GpuBackend):
+    """Its sessions bind buffers on the device, and its probe does not say so."""
+
+    def probe(self) -> Availability:
+        return replace(super().probe(), device_memory=())
+
+
+class TestSaysNothingOfItsMemory(Planted):
+    backend = SaysNothingOfItsMemory
+    found_by = frozenset({"test_probe_knows_where_buffers_can_be_bound"})
 
 
 class OpensAnything(NumpyBackend):

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from backends.onnxruntime_ import OnnxRuntimeBackend
+from backends.onnxruntime_ import CPU, OnnxRuntimeBackend, OnnxRuntimeDeviceSession
 from backends.openvino_ import OpenVinoBackend
 from backends.tflite_ import TfliteBackend
 from harness.compression.export import export_tflite
 from harness.core.artifact import Artifact
+from harness.core.contracts import Availability, Session
 from harness.core.job import Options
 from harness.testing.conformance import BackendConformance
 from harness.testing.models import write_artifact
@@ -17,6 +19,23 @@ from harness.testing.models import write_artifact
 
 class TestOnnxRuntime(BackendConformance):
     backend = OnnxRuntimeBackend
+
+
+class _GpuSessionInHostMemory(OnnxRuntimeBackend):
+    """Everything of ONNX Runtime's that a session on a GPU calls, but for the memory."""
+
+    def probe(self) -> Availability:
+        return replace(super().probe(), device_memory=(CPU,))
+
+    def open(self, artifact: Artifact, options: Options) -> Session:
+        session = super().open(artifact, options)
+        session.__class__ = type("InHostMemory", (OnnxRuntimeDeviceSession,), {"memory": "cpu"})
+        session.effective = {**session.effective, "device_id": "0"}  # type: ignore[misc]
+        return session
+
+
+class TestOnnxRuntimeOnADevice(BackendConformance):
+    backend = _GpuSessionInHostMemory
 
 
 class TestOpenVino(BackendConformance):

@@ -12,13 +12,17 @@ from typing import ClassVar
 import pytest
 
 from harness.testing.conformance import BackendConformance
-from harness.testing.fakes import NumpyBackend
+from harness.testing.fakes import GpuBackend, NumpyBackend
 
 FAULTS = Path(__file__).with_name("planted_faults.py")
 
 
 class TestNumpyBackend(BackendConformance):
     backend = NumpyBackend
+
+
+class TestGpuBackend(BackendConformance):
+    backend = GpuBackend
 
 
 def test_kit_finds_each_planted_fault() -> None:

@@ -190,3 +190,58 @@ def test_cache_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HARNESS_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", "/b")
     assert config.cache_folder() == Path("/b/deployment-validation-harness")
+
+
+GATE: dict[str, Any] = {"name": "g", "suite": "s", "metric": "m"}
+
+
+def test_limits_against_a_baseline() -> None:
+    found = checked(
+        gate=[
+            {**GATE, "baseline": "accepted", "max_ratio": 1.1},
+            {**GATE, "baseline": "accepted", "min_change": "-1 %", "name": "h",
+             "override": [{"target": ["pi*", "tpu"], "min_change": "-2 %", "severity": "warn"}]},
+        ]
+    ).gates  # fmt: skip
+    assert [(g.of, g.baseline, g.maximum, g.minimum) for g in found] == [
+        ("ratio", "accepted", 1.1, None), ("change", "accepted", None, -0.01),
+    ]  # fmt: skip
+    assert (found[1].on("pi3").minimum, found[1].on("pi3").severity) == (-0.02, "warn")
+    assert (found[1].on("cpu").minimum, found[1].on("cpu").severity) == (-0.01, "block")
+
+
+@pytest.mark.parametrize(
+    ("keys", "says"),
+    [
+        ({}, "give max, min"),
+        ({"max_ratio": 1.1}, "baseline = "),
+        ({"max": 1, "baseline": "accepted"}, "limits the value"),
+        ({"max": 1, "max_ratio": 1.1, "baseline": "a"}, "the value and the ratio"),
+        ({"max_ratio": 1.1, "baseline": "a", "combine": "mean"}, "not of a ratio"),
+        ({"max": 1, "override": [{"target": "pi", "max_ratio": 2.0}]}, "an override the ratio"),
+        ({"max_ratio": 0.0, "baseline": "a"}, "greater than 0"),
+    ],
+)
+def test_a_gate_is_one_demand(keys: dict[str, Any], says: str) -> None:
+    assert says in " ".join(problems({**LEAST, "gate": [{**GATE, **keys}]}).values())
+
+
+def test_an_override_leaves_the_limit_that_it_does_not_name() -> None:
+    gate = checked(gate=[{**GATE, "max": 1, "min": 0, "override": [{"target": "pi", "max": 2}]}]).gates[0]
+    assert (gate.on("pi").maximum, gate.on("pi").minimum) == (2, 0)
+
+
+def test_waivers_have_a_date_an_owner_and_a_reason(tmp_path: Path) -> None:
+    text = 'schema = 1\nmodel = { name = "m", file = "m.onnx" }\ndata = { path = "d" }\n'
+    waiver = '[[waiver]]\ngate = "g"\nowner = "jane"\nreason = "HW-212"\nexpires = 2031-05-01\n'
+    (tmp_path / "validation.toml").write_text(text + waiver)
+    validation, _ = load_validation(tmp_path)
+    (found,) = validation.waivers
+    assert (found.owner, found.expires.isoformat(), found.targets) == ("jane", "2031-05-01", ("*",))
+    for wrong in ('owner = " "', 'reason = ""', 'expires = "soon"'):
+        key = wrong.partition(" ")[0]
+        lines = [wrong if line.startswith(key) else line for line in waiver.splitlines()]
+        (tmp_path / "validation.toml").write_text(text + "\n".join(lines))
+        with pytest.raises(ConfigurationError) as caught:
+            load_validation(tmp_path)
+        assert [problem.path for problem in caught.value.problems] == [f"waiver[0].{key}"]

@@ -15,7 +15,7 @@ from harness.config import Validation, check
 from harness.core.artifact import Artifact, File, TensorSpec
 from harness.core.contracts import Availability, CaseContext, SetInfo
 from harness.core.errors import TargetUnavailable, UsageError
-from harness.core.job import Case, DataRef, Job, JobResult, Status
+from harness.core.job import Case, DataRef, Job, JobResult, Options, Status
 from harness.core.preprocess import Preprocess
 from harness.core.target import Target
 from harness.data.datasets import Dataset
@@ -249,3 +249,18 @@ def test_outputs_beyond_the_cap_are_refused() -> None:
 def test_open_dimensions_count_as_one() -> None:
     specs = (TensorSpec("a", (None, None, 3), "float32"), TensorSpec("b", (None,), "float32"))
     assert output_byte(specs, 10) == 10 * (12 + 4)
+
+
+def test_a_suite_is_told_where_the_devices_memory_is_its_own() -> None:
+    gpu = replace(READY, devices=("CPU", "GPU"), device_memory=("GPU",))
+    suite = Suite()
+    targets = (
+        replace(target("gpu", "onnxruntime"), deploy=Options(provider="GPU")),
+        replace(target("same", "onnxruntime"), deploy=Options(provider="CPU")),
+        target("other", "onnxruntime"),
+    )
+    available = {(name, "onnxruntime"): gpu for name in (HOST, "gpu", "same", "other")}
+    make_plan(given(targets=targets, available=available, suites={"accuracy": suite}, asked=("int8",)))
+    told = [context.device_memory for context in suite.contexts if not context.reference]
+    assert told == [True, False, False]
+    assert not any(context.device_memory for context in suite.contexts if context.reference)

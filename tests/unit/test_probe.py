@@ -21,7 +21,9 @@ class Absent:
 class Ready:
     def probe(self):
         os.write(1, b"printed beneath Python"); print("printed")
-        return Availability("1.2", ("CPU", "GPU"))
+        return Availability(
+            "1.2", ("CPU", "GPU"), lacks={"NPU": ("no driver", "get it")}, device_memory=("GPU",)
+        )
 class Dies:
     def probe(self): os.kill(os.getpid(), signal.SIGSEGV)
 class Raises:
@@ -46,6 +48,8 @@ def test_each_backend_answers_for_itself() -> None:
         ("CPU", "GPU"),
         "",
     )
+    assert found["ready"].lacks == {"NPU": ("no driver", "get it")}
+    assert found["ready"].device_memory == ("GPU",)
     assert (found["absent"].reason, found["absent"].install) == ("not here", "get it")
     assert "SIGSEGV" in found["dies"].reason
     assert "planted fault" in found["raises"].reason

@@ -131,6 +131,19 @@ def test_a_job_that_others_kept_from_running_is_disturbed_and_its_neighbour_is_n
     ]  # fmt: skip
 
 
+def test_a_gpu_that_was_throttled_at_one_look_disturbs_its_batch_alone() -> None:
+    stored = facts(result(OWN, 0, 5.0), result(OWN, 1, 7.0), result(HOSTED, 0, 1.0))
+    looked = {"gpu_state": {"throttle_reasons": 0x8, "throttled_ns": {}}}
+    for target, suite in (("arm", "s"), ("arm", "other"), (HOST, "s")):
+        facts_of = {} if target == HOST else looked
+        stored.environments.append(EnvironmentRecord(target, "ort", "float32", suite, "during", facts_of))
+    told = Suite()
+    summarise.summarise(stored, {"s": told})
+    assert [context.disturbed for context in told.contexts] == [
+        "", *["the GPU was held below its clocks by a hardware slowdown"] * 2,
+    ]  # fmt: skip
+
+
 def test_errors_that_no_gate_looked_at() -> None:
     rows = summarise.summarise(
         facts(result(OWN, 0, 1.0, Status.ERROR, "x"), result(OWN, 1, 1.0, Status.ERROR, "y")), {"s": Suite()}

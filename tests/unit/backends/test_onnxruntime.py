@@ -1,15 +1,18 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnxruntime
 import pytest
 
-from backends import onnxruntime_
+from backends import nvidia
 from backends.onnxruntime_ import CPU, CUDA, OnnxRuntimeBackend
 from harness.core.errors import BackendError
 from harness.core.job import Options
+from harness.core.target import TENSORRT
+from tests.gpu.driver import NAMES, compiled, plant
 
 
 @pytest.fixture
@@ -40,8 +43,24 @@ def test_provider_that_leaves_nodes_to_the_cpu_is_refused(relu: Any) -> None:
 def test_cuda_without_a_device_is_no_device(monkeypatch: pytest.MonkeyPatch) -> None:
     # The GPU wheel says so wherever it is installed.
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CUDA, CPU])
-    expected = (CUDA, CPU) if onnxruntime_._nvidia_devices() else (CPU,)
+    expected = (CUDA, CPU) if nvidia.devices() else (CPU,)
     assert OnnxRuntimeBackend().probe().devices == expected
+
+
+def test_a_gpu_that_the_driver_shows_is_told_with_its_memory(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(nvidia, "DRIVERS", (str(compiled(tmp_path) / NAMES[0]),))
+    monkeypatch.setenv("FAKE_GPU", str(tmp_path / "gpu"))
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [TENSORRT, CUDA, CPU])
+    plant(tmp_path / "gpu")
+    found = OnnxRuntimeBackend().probe()
+    assert (found.devices, found.device_memory) == ((CUDA, CPU), (CUDA,))
+    assert "TensorRT" in found.lacks[TENSORRT][0]  # the wheel of the tests has no such provider
+    plant(tmp_path / "gpu", devices="0")
+    found = OnnxRuntimeBackend().probe()
+    assert (found.devices, found.device_memory) == ((CPU,), ())
+    assert found.lacks[CUDA][0] == "NVIDIA's driver shows no GPU"
 
 
 @pytest.mark.parametrize(

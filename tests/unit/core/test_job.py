@@ -101,3 +101,9 @@ def test_the_provider_that_ships_is_asserted_in_parity_too() -> None:
     options = target.options()
     assert options["deploy"] == target.deploy
     assert options["parity"] == Options(1, "f32", "XNNPACK")
+
+
+def test_parity_runs_on_the_gpu_that_ships_and_takes_nothing_else_of_it() -> None:
+    deploy = Options(threads=4, provider="CUDA", extra={"device_id": "1", "use_tf32": "1"})
+    parity = Target("t", "", ("onnxruntime",), deploy=deploy).options()["parity"]
+    assert parity == Options(threads=1, precision="f32", provider="CUDA", extra={"device_id": "1"})

@@ -49,6 +49,49 @@ def test_what_is_not_known_says_nothing(before: object, after: object) -> None:
     assert disturbance({}, {}) == ""
 
 
+def gpu(bits: object = 0, **ns: object) -> dict[str, object]:
+    policies = {"power": 7, "thermal": 0, "sync_boost": 0, "board_limit": 0}
+    return {"gpu_state": {"throttle_reasons": bits, "throttled_ns": {**policies, **ns}}}
+
+
+@pytest.mark.parametrize(
+    ("bits", "says"),
+    [
+        (0x1, ""),  # idle
+        (0x2 | 0x100, ""),  # settings
+        (0x400, ""),  # the reliability of its voltage: as fast as it can be
+        (0x4, "a power cap"),
+        (0x8 | 0x40, "a hardware slowdown, a thermal slowdown by hardware"),
+        (0x10, "the clocks of its sync boost group"),
+        (0x20 | 0x1, "a thermal slowdown by software"),
+        (0x80, "a power brake"),
+        (0x200, "a board limit"),
+    ],
+)
+def test_a_gpu_that_is_held_down_now(bits: int, says: str) -> None:
+    expected = f"the GPU was held below its clocks by {says}" if says else ""
+    assert disturbance(gpu(), gpu(bits)) == expected
+    assert disturbance(gpu(), gpu(), [gpu(), gpu(bits), gpu()]) == expected
+    assert disturbance(gpu(bits), gpu()) == ""  # it was before
+
+
+def test_a_gpu_that_was_held_down_between_two_looks() -> None:
+    assert disturbance(gpu(power=9), gpu(power=9)) == ""  # another day's
+    assert disturbance(gpu(), gpu(thermal=2_500_000)) == (
+        "the GPU was held below its clocks by thermal (2.5 ms)"
+    )
+    assert "by power (1e-06 ms), sync boost (3 ms)" in disturbance(gpu(), gpu(power=8, sync_boost=3_000_000))
+    assert disturbance(gpu(power=9), gpu(power=1)) == ""  # the driver was loaded anew
+
+
+@pytest.mark.parametrize("unknown", [{}, {"gpu_state": NA}, gpu(NA, power=NA, thermal=NA)])
+def test_a_gpu_of_which_nothing_is_known(unknown: dict[str, object]) -> None:
+    held = gpu(0x8, power=8, thermal=1)
+    assert disturbance(unknown, unknown, [unknown]) == ""
+    assert disturbance(held, unknown) == ""
+    assert "power (" not in disturbance(unknown, held)
+
+
 @pytest.mark.parametrize(("waited_ns", "says"), [(0, ""), (200, ""), (201, "67%"), (900, "90%")])
 def test_a_process_that_got_less_than_a_third_of_a_core(waited_ns: int, says: str) -> None:
     found = overload({"scheduling": {"ran_ns": 100, "waited_ns": waited_ns}})

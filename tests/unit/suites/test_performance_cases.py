@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -34,6 +35,12 @@ def test_default_asks_all_processes_together_for_what_early_stopping_needs() -> 
     assert offline.params["batch_sizes"] == [1, 8, 32]
     assert offline.params["left_out"] == {}
     assert offline.samples == 32
+
+
+def test_memory_of_the_devices_own_gives_a_second_latency() -> None:
+    single_stream, device_buffers, offline = plan.cases(context(device_memory=True))
+    assert (device_buffers.name, offline.name) == ("device_buffers", "offline")
+    assert replace(device_buffers, name="single_stream") == single_stream
 
 
 def test_batch_sizes_beyond_the_samples_are_left_out_with_the_reason() -> None:

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from harness import gpu
+from harness.core.contracts import Unsupported
 from harness.core.job import Case, Samples, merge
 from suites.performance.measure import MAX_CALLS, WARM_UP_CALLS, measure, time_calls, timed_loop, warm_up
 from tests.unit.suites.planted import ROWS, InProcessBench, PlantedSession, StepClock, batch, rows
@@ -157,6 +159,51 @@ def test_fixed_batch_is_timed_whole_and_said(tmp_path: Path, clock: StepClock) -
     samples, _ = run_here(tmp_path, case_of(SINGLE), clock, {"batch": "5"})
     assert samples.values["batch"] == 5
     assert set(samples.arrays["latency_ns"].tolist()) == {150}
+
+
+def test_device_buffers_time_the_call_on_the_device(tmp_path: Path, clock: StepClock) -> None:
+    samples, bench = run_here(tmp_path, case_of(SINGLE, "device_buffers"), clock, {"binds": "device"})
+    assert [case.params["index"] for case in bench.spawned] == [0, 1, 2]
+    assert set(samples.arrays) == {"latency_ns", "requests"}
+    assert samples.arrays["latency_ns"].tolist() == [110] * 600
+    assert samples.values == {"batch": 1, "call": "device-bound"}
+
+
+def test_a_session_without_device_memory_says_so(tmp_path: Path, clock: StepClock) -> None:
+    with pytest.raises(Unsupported, match="numpy has no memory of its own"):
+        run_here(tmp_path, case_of(SINGLE, "device_buffers"), clock)
+
+
+class HeldMemory:
+    """A GPU that tells of its memory by turns."""
+
+    def __init__(self, *told: int | dict[str, str]) -> None:
+        self.told = itertools.cycle(told)
+
+    def process_memory_byte(self) -> int | dict[str, str]:
+        return next(self.told)
+
+
+def test_what_each_process_held_of_a_gpu(
+    tmp_path: Path, clock: StepClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = HeldMemory(100, 300, 200)
+    asked = []
+    monkeypatch.setattr(gpu, "find", lambda *which: asked.append(which) or held)
+    samples, _ = run_here(tmp_path, case_of(SINGLE), clock)
+    assert samples.arrays["gpu_memory_peak_byte"].tolist() == [100, 300, 200]
+    assert "gpu_memory_na" not in samples.values
+    assert asked == [("numpy", "0")] * 3
+
+
+def test_a_look_at_the_gpu_that_failed_is_told_and_nothing_is_guessed(
+    tmp_path: Path, clock: StepClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = HeldMemory({"na": "a container"})
+    monkeypatch.setattr(gpu, "find", lambda provider, device_id: held)
+    samples, _ = run_here(tmp_path, case_of(SINGLE), clock)
+    assert "gpu_memory_peak_byte" not in samples.arrays
+    assert samples.values["gpu_memory_na"] == "a container"
 
 
 OFFLINE = {**LOOP, "processes": 3, "batch_sizes": [1, 8, 12], "left_out": {"32": "too few"}}

@@ -122,6 +122,33 @@ def test_a_disturbed_machine_makes_times_invalid_and_leaves_memory_and_size() ->
     assert [m.status for m in rows] == [Status.INVALID, Status.INVALID, Status.SKIPPED]
 
 
+def test_device_buffers_tell_of_latency_alone() -> None:
+    samples = single_stream([ramp(1), ramp(2)], call="device-bound")
+    kept = {name: samples.arrays[name] for name in ("latency_ns", "requests")}
+    found = by_metric(summarise("device_buffers", Samples(kept, samples.values)))
+    assert set(found) == {f"latency_{m}" for m in ("p50", "p90", "p99", "lag1_autocorrelation")}
+    assert found["latency_p50"].reason == "device-bound call"
+    assert found["latency_p50"].value == pytest.approx(500 * math.sqrt(2))
+    why = "the GPU was held below its clocks by a power cap"
+    rows = summarise("device_buffers", Samples(kept, samples.values), disturbed=why)
+    assert {(m.status, m.reason) for m in rows} == {(Status.INVALID, why)}
+
+
+def test_memory_of_a_gpu_or_why_it_is_not_known() -> None:
+    samples = single_stream([ramp(1), ramp(2)])
+    assert "gpu_memory_peak" not in by_metric(summarise("single_stream", samples))
+    peak = {"gpu_memory_peak_byte": np.array([4 * 2**20, 4 * 2**20])}
+    found = by_metric(summarise("single_stream", Samples({**samples.arrays, **peak}, samples.values)))
+    known = found["gpu_memory_peak"]
+    assert (known.value, known.unit, known.n, known.status) == (
+        pytest.approx(4 * 2**20), "byte", 2, Status.OK,
+    )  # fmt: skip
+    values = {**samples.values, "gpu_memory_na": "a container"}
+    unknown = by_metric(summarise("single_stream", Samples(samples.arrays, values)))["gpu_memory_peak"]
+    assert (unknown.status, unknown.reason) == (Status.SKIPPED, "a container")
+    assert math.isnan(unknown.value)
+
+
 def test_fixed_batch_is_named() -> None:
     found = by_metric(summarise("single_stream", single_stream([ramp(1), ramp(2)], batch=4, call="run")))
     assert found["latency_p50"].reason == "run call, a fixed batch of 4"

@@ -1,0 +1,79 @@
+"""Waivers: which answers are taken as they are, on whose word, and until when. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from datetime import date
+
+from harness.core.verdict import Gate, State, Verdict, Waiver
+
+
+def problems(
+    waivers: Iterable[Waiver],
+    gates: Sequence[Gate],
+    targets: Iterable[str],
+    variants: Sequence[str],
+    on: date,
+) -> list[tuple[int, str]]:
+    """Say which waivers are wrong: pairs of place and message.
+
+    Parameters
+    ----------
+    targets : iterable of str
+        Every target that is known, chosen or not.
+    on : date
+        The day of the run: a waiver counts until the end of its last day.
+    """
+    targets = tuple(targets)
+    found = []
+    for index, waiver in enumerate(waivers):
+        named = [gate for gate in gates if gate.name == waiver.gate]
+        speaks = any(
+            gate.speaks_of(target, variant) and waiver.covers(gate.name, target, variant)
+            for gate in named
+            for target in targets
+            for variant in variants
+        )
+        if not named:
+            names = ", ".join(repr(gate.name) for gate in gates)
+            found.append((index, f"there is no gate {waiver.gate!r}; there are {names or 'none'}"))
+        elif not speaks:
+            found.append((index, f"the gate {waiver.gate!r} speaks of no such target and variant"))
+        elif waiver.expires < on:
+            text = f"expired on {waiver.expires}; {waiver.owner} waived it: {waiver.reason}"
+            found.append((index, f"{text}. Take it out, or renew it"))
+    return found
+
+
+def apply(
+    verdicts: Iterable[Verdict], waivers: Sequence[Waiver]
+) -> tuple[tuple[Verdict, ...], tuple[str, ...]]:
+    """Mark the answers that are waived, and tell of waivers that nothing needs any more.
+
+    A waiver lifts what an answer blocks; the answer itself stays what it is.
+    """
+    marked = []
+    needed: dict[int, bool] = {}
+    for verdict in verdicts:
+        place = _first(waivers, verdict)
+        stands = verdict.state in (State.PASS, State.NOT_APPLICABLE)
+        if place is None or stands:
+            marked.append(verdict)
+        else:
+            waiver = waivers[place]
+            text = f"by {waiver.owner} until {waiver.expires}: {waiver.reason}"
+            marked.append(replace(verdict, waived=text))
+        if place is not None:
+            needed[place] = needed.get(place, False) or not stands
+    notes = tuple(
+        f"the waiver of {waivers[place].gate!r} ({waivers[place].owner}) is not needed: what it covers holds"
+        for place, is_needed in needed.items()
+        if not is_needed
+    )
+    return tuple(marked), notes
+
+
+def _first(waivers: Sequence[Waiver], verdict: Verdict) -> int | None:
+    of = (verdict.gate, verdict.target, verdict.variant)
+    return next((index for index, waiver in enumerate(waivers) if waiver.covers(*of)), None)

@@ -1,0 +1,102 @@
+"""What a session must do that binds buffers: the part of the conformance kit for optional Protocols."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from harness.core.contracts import Backend, SupportsDeviceBinding
+from harness.core.errors import BackendError
+from harness.testing.models import AFFINE
+from harness.testing.opened import MISTAKES, Opened
+
+
+class BindingConformance:
+    """A base of ``BackendConformance``; a test is skipped where the session lacks the ability."""
+
+    backend: ClassVar[Callable[[], Backend]]
+    tolerance: ClassVar[float]
+
+    def _agree(self, found: NDArray[Any], wanted: NDArray[Any]) -> None:
+        assert found.dtype == wanted.dtype
+        np.testing.assert_allclose(found, wanted, rtol=self.tolerance, atol=self.tolerance)
+
+    # SupportsBinding
+
+    def test_bound_call_equals_run(self, affine: Opened) -> None:
+        """Bit by bit, more than once."""
+        feeds = AFFINE.feeds(3)
+        wanted = affine.run(feeds).tobytes()
+        call = affine.bind(feeds)
+        assert [call().tobytes() for _ in range(3)] == [wanted] * 3
+
+    def test_bound_call_keeps_its_feeds(self, affine: Opened) -> None:
+        """What was bound is run, whatever the caller does to the arrays or to the session since."""
+        feeds, others = AFFINE.feeds(3), AFFINE.feeds(5, seed=1)
+        wanted = AFFINE.oracle(feeds)
+        call = affine.bind(feeds)
+        feeds["x"][...] = 9
+        self._agree(call(), wanted)
+        self._agree(affine.run(others), AFFINE.oracle(others))
+        self._agree(call(), wanted)
+        self._agree(affine.run(others), AFFINE.oracle(others))
+
+    def test_two_bound_calls_do_not_meet(self, affine: Opened) -> None:
+        """Each has its own feeds; the outputs are valid until the next call."""
+        feeds = [AFFINE.feeds(samples, seed=samples) for samples in (2, 6)]
+        calls = [affine.bind(each) for each in feeds]
+        for _ in range(2):
+            for call, each in zip(calls, feeds, strict=True):
+                self._agree(call(), AFFINE.oracle(each))
+
+    def test_bind_refuses_what_run_refuses(self, affine: Opened) -> None:
+        """At the time of binding, not at the first call."""
+        affine.bind(AFFINE.feeds(1))  # skips where it cannot
+        for mistake in MISTAKES.values():
+            with pytest.raises(BackendError):
+                affine.session.bind(mistake(affine.file_feeds(AFFINE.feeds(2))))  # type: ignore[attr-defined]
+
+    # SupportsDeviceBinding
+
+    def test_device_call_has_run_when_it_returns(self, affine: Opened) -> None:
+        """What is fetched after a call is that call's, whatever was done to arrays and session since."""
+        feeds, others = AFFINE.feeds(3), AFFINE.feeds(5, seed=1)
+        wanted = AFFINE.oracle(feeds)
+        call = affine.bind_device(feeds)
+        feeds["x"][...] = 9
+        for _ in range(2):
+            call()
+            self._agree(affine.fetched(call), wanted)
+            self._agree(affine.run(others), AFFINE.oracle(others))
+
+    def test_two_device_calls_do_not_meet(self, affine: Opened) -> None:
+        """Each has its own buffers, and what was fetched belongs to the caller."""
+        feeds = [AFFINE.feeds(samples, seed=samples) for samples in (3, 3, 6)]
+        calls = [affine.bind_device(each) for each in feeds]
+        for call in calls:
+            call()
+        found = [affine.fetched(call) for call in calls]
+        for call in calls:
+            call()
+        for array, call, each in zip(found, calls, feeds, strict=True):
+            self._agree(array, AFFINE.oracle(each))
+            affine.fetched(call)[...] = 9
+            self._agree(affine.fetched(call), AFFINE.oracle(each))
+
+    def test_bind_device_refuses_what_run_refuses(self, affine: Opened) -> None:
+        """At the time of binding, not at the first call."""
+        affine.bind_device(AFFINE.feeds(1))  # skips where it cannot
+        for mistake in MISTAKES.values():
+            with pytest.raises(BackendError):
+                affine.session.bind_device(  # type: ignore[attr-defined]
+                    mistake(affine.file_feeds(AFFINE.feeds(2)))
+                )
+
+    def test_probe_knows_where_buffers_can_be_bound(self, affine: Opened) -> None:
+        """The host plans by what the probe says; a session that cannot would become SKIPPED rows."""
+        said = affine.session.effective["provider"] in type(self).backend().probe().device_memory
+        assert said == isinstance(affine.session, SupportsDeviceBinding)
