@@ -7,11 +7,12 @@ choice narrowest-over-threshold (R. Baranowski, Y. Chen and P. Fryzlewicz, JRSS 
 of one run is found as well as a step that stays. Sides are compared by ``harness.stats.difference``.
 
 The list does not depend on the data, so Bonferroni over all its splits in all series bounds the chance of
-one false alarm anywhere by ``alpha`` (Holm's steps would gain nothing among thousands). A time's interval comes
-from few processes, and by luck some run's is far too narrow: there the spread is pooled over the interval
-that is searched, as in Student's test, unless that of the two sides is wider. Where the runs of a series scatter more than their intervals say, the intervals are widened by that factor (R. T. Birge, Physical
-Review 40 (1932); the scale factor of the Particle Data Group), taken from the median step between
-neighbouring runs, which a few changes do not move.
+one false alarm anywhere by ``alpha`` (Holm's steps would gain nothing among thousands). A time's interval
+comes from few processes, and by luck some run's is far too narrow: there the spread is pooled over what is
+searched, as in Student's test, unless that of the two sides is wider. Where the runs of a series scatter
+more than their intervals say, the intervals are widened by that factor (R. T. Birge, Physical Review 40
+(1932); the scale factor of the Particle Data Group), taken from the median step between neighbouring runs,
+which a few changes do not move.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -208,12 +210,14 @@ def _search(block: Sequence[_Scaled], df: float, level: float) -> Iterator[tuple
         size = np.abs(change) * np.sqrt(left_runs * right_runs)
         weight = size[rows, intervals, splits]
         best: dict[tuple[int, int], tuple[float, float, int]] = {}
-        for row, interval, split, chance, gain in zip(rows, intervals, splits, p, weight, strict=True):
+        for row, interval, split, chance, gain in zip(
+            *(each.tolist() for each in (rows, intervals, splits, p, weight)), strict=True
+        ):
             own = (chance, -gain, split)
             best[row, interval] = min(best.get((row, interval), own), own)
         for (row, interval), (chance, _, split) in best.items():
             start = int(starts[interval])
-            yield int(row), _Found(length, float(chance), start, start + int(left_runs[split]))
+            yield row, _Found(length, chance, start, start + split + 1)
 
 
 def _cumulative(part: Values) -> Values:
@@ -250,22 +254,22 @@ def _placed(value: Values, at: list[int]) -> list[int]:
 
 
 def _describe(series: Series, scaled: _Scaled, at: Sequence[int]) -> tuple[LevelChange, ...]:
-    edges = [0, *at, len(scaled.value)]
     levels = []
-    for start, end in zip(edges[:-1], edges[1:], strict=True):
+    for start, end in pairwise([0, *at, len(scaled.value)]):
         value, low, high = (part[start:end] for part in (scaled.value, scaled.low, scaled.high))
-        runs = end - start
         mean = float(value.mean())
-        sides = [math.sqrt(float((part**2).sum())) / runs for part in (value - low, high - value)]
-        levels.append((mean, mean - sides[0], mean + sides[1], runs))
+        below, above = (math.hypot(*part) / (end - start) for part in (value - low, high - value))
+        levels.append(Interval(mean, mean - below, mean + above, end - start))
     changes = []
-    for place, before, after in zip(at, levels[:-1], levels[1:], strict=True):
-        one, two = ([np.array([part]) for part in side[:3]] for side in (before, after))
-        change = [float(part[0]) for part in independent(one, two, ratio=False)]
-        ends = [_interval(*side, series.ratio) for side in (before, after)]
-        changes.append(LevelChange(place, *ends, _interval(*change, before[3] + after[3], series.ratio)))
+    for place, (before, after) in zip(at, pairwise(levels), strict=True):
+        sides = [[np.array([part]) for part in (side.value, side.low, side.high)] for side in (before, after)]
+        value, low, high = independent(*sides, ratio=False)
+        found = Interval(float(value[0]), float(low[0]), float(high[0]), before.n + after.n)
+        said = (before, after, found)
+        changes.append(LevelChange(place, *(_back(each, ratio=series.ratio) for each in said)))
     return tuple(changes)
 
 
-def _interval(value: float, low: float, high: float, n: int, ratio: bool) -> Interval:  # noqa: FBT001
-    return Interval(*(math.exp(each) if ratio else each for each in (value, low, high)), n)
+def _back(of: Interval, *, ratio: bool) -> Interval:
+    """From the scale of the comparison to that of the series."""
+    return Interval(math.exp(of.value), math.exp(of.low), math.exp(of.high), of.n) if ratio else of
