@@ -89,6 +89,7 @@ def make_parser() -> argparse.ArgumentParser:
     search.add_argument("-o", "--out", metavar="DIR", type=Path, required=True, help="a folder to write")
     search.set_defaults(command="search")
 
+    _add_archive(commands)
     _add_looks(commands)
     return parser
 
@@ -144,6 +145,26 @@ def _add_baseline(commands: Any) -> None:  # noqa: ANN401 - argparse's own
     for way in (save, listed, show, diff):
         _add_results(way)
         way.set_defaults(command="baseline")
+
+
+def _add_archive(commands: Any) -> None:  # noqa: ANN401 - argparse's own
+    """Commands that look at all runs of a results folder."""
+    history = _command(commands, "history", "say how metrics went from run to run, and where they changed")
+    history.add_argument("--metric", metavar="GLOB,…", default="",
+                         help="metrics (default: what the gates of the newest run look at)")  # fmt: skip
+    history.add_argument("--target", metavar="T,…", default="", help="only these targets")
+    history.add_argument("--variant", metavar="V,…", default="", help="only these variants")
+    history.add_argument("--case", metavar="C,…", default="", help="only these cases")
+    history.add_argument("--csv", metavar="FILE", type=Path, help="write every point")
+    history.add_argument("--json", action="store_true", help="print it as JSON")
+    _add_results(history)
+    history.set_defaults(command="history")
+
+    query = _command(commands, "query", "ask all runs in SQL: views measurements, verdicts, cards")
+    query.add_argument("sql", metavar="SQL", help="one SELECT, in DuckDB's dialect")
+    query.add_argument("--csv", metavar="FILE", type=Path, help="write the answer")
+    _add_results(query)
+    query.set_defaults(command="query")
 
 
 def _add_looks(commands: Any) -> None:  # noqa: ANN401 - argparse's own

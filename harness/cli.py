@@ -212,6 +212,35 @@ def _baseline(arguments: argparse.Namespace) -> int:
     return code
 
 
+def _history(arguments: argparse.Namespace) -> int:
+    from harness.report import history, history_text, tables
+
+    patterns = [getattr(arguments, name) for name in ("metric", "target", "variant", "case")]
+    asked = history.Asked(*(tuple(filter(None, each.split(","))) for each in patterns))
+    found = history.history(arguments.results, asked)
+    _tell_left_out(found.left_out)
+    print(history_text.as_json(found) if arguments.json else history_text.text(found))
+    if arguments.csv:
+        tables.write_frame(arguments.csv, history_text.points(found))
+    return 0
+
+
+def _query(arguments: argparse.Namespace) -> int:
+    from harness.report import query, tables
+
+    found = query.query(arguments.sql, arguments.results)
+    _tell_left_out(found.left_out)
+    if arguments.csv:
+        tables.write_frame(arguments.csv, found.frame)
+    print(query.text(found))
+    return 0
+
+
+def _tell_left_out(left_out: Sequence[object]) -> None:
+    for each in left_out:
+        print(f"note: {each}", file=sys.stderr)
+
+
 def _init(arguments: argparse.Namespace) -> int:
     from harness import init
 
@@ -315,6 +344,8 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "judge": _judge,
     "compare": _compare,
     "baseline": _baseline,
+    "history": _history,
+    "query": _query,
     "init": _init,
     "compress": _compress,
     "search": _search,

@@ -14,7 +14,7 @@ from harness.cache import write_atomically, writing
 from harness.compare import Change, Side
 from harness.compare import compare as compare_rows
 from harness.core.errors import UsageError
-from harness.core.measurement import KEY_COLUMNS
+from harness.report import tables
 from harness.report.gates import number_text
 from harness.report.sides import Read, read
 
@@ -260,17 +260,7 @@ def write(pairs: Sequence[Pair], csv: Path | None, summary: Path | None) -> None
     if csv is not None:
         frames = [pair.rows.assign(base_label=pair.base.label, new_label=pair.new.label) for pair in pairs]
         frame = pd.concat(frames, ignore_index=True)
-        with writing(csv):
-            write_atomically(csv, _inert(frame).to_csv(index=False, lineterminator="\n").encode())
+        tables.write_frame(csv, frame)
     if summary is not None:
         with writing(summary):
             write_atomically(summary, markdown(pairs).encode())
-
-
-def _inert(frame: pd.DataFrame) -> pd.DataFrame:
-    """Text that a spreadsheet would take for a formula gets an apostrophe."""
-    safe = frame.copy()
-    for column in (*KEY_COLUMNS, "why", "base_label", "new_label"):
-        if column in safe and safe[column].dtype.kind in "OTU":
-            safe[column] = safe[column].map(lambda v: f"'{v}" if str(v)[:1] in "=+-@\t" and str(v) else v)
-    return safe

@@ -15,7 +15,7 @@ from harness.cache import write_atomically, writing
 from harness.config import RESERVED
 from harness.core.errors import ResultsError
 from harness.core.job import EnvironmentRecord
-from harness.core.measurement import COLUMNS, Row
+from harness.core.measurement import COLUMNS, UNITS, Row
 from harness.core.verdict import Verdict
 
 if TYPE_CHECKING:  # slow to import
@@ -26,6 +26,8 @@ VERDICT_COLUMNS = tuple(field.name for field in fields(Verdict))
 CLASS_LOSS = "class_accuracy_loss"
 #: Columns of floating-point numbers, in both tables.
 NUMBERS = frozenset({"value", "ci_low", "ci_high", "limit"})
+#: Columns that are text even where they look like numbers (a variant ``8``, a version ``1.32``).
+_TEXT = dict.fromkeys(set(COLUMNS) - NUMBERS - {"severity", "n"}, "str")
 
 
 def write(
@@ -103,7 +105,7 @@ def read(path: Path) -> pd.DataFrame:
     import pandas as pd
 
     try:
-        frame = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
+        frame = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path, dtype=_TEXT)
     except (OSError, ValueError, ImportError) as error:
         cause = "it is empty" if isinstance(error, pd.errors.EmptyDataError) else ""
         raise ResultsError(f"the table cannot be read: {error}", where=str(path), cause=cause) from error
@@ -130,3 +132,51 @@ def read(path: Path) -> pd.DataFrame:
             next_step="copy it again, or write it anew: harness judge RUN",
         )  # fmt: skip
     return frame
+
+
+def clean(frame: pd.DataFrame, where: str) -> pd.DataFrame:
+    """Leave the reference's rows out, and put all numbers in the table's own units.
+
+    Raises
+    ------
+    ResultsError
+        A number is none.
+    """
+    import numpy as np
+
+    frame = frame[frame["target"] != RESERVED].reset_index(drop=True)
+    frame = frame.assign(**{name: frame[name].fillna("") for name in ("reference", "reason", "unit")})
+    try:
+        for column in ("value", "ci_low", "ci_high"):
+            frame[column] = frame[column].astype(np.float64)
+    except ValueError as error:
+        raise ResultsError(f"the column {column} holds what is no number: {error}", where=where) from error
+    for unit in frame["unit"].unique():
+        own, factor = UNITS.get(unit, (unit, 1.0))
+        if own == unit:
+            continue
+        rows = frame["unit"] == unit
+        for column in ("value", "ci_low", "ci_high"):
+            frame[column] = frame[column].where(~rows, frame[column] * factor)
+        frame["unit"] = frame["unit"].where(~rows, own)
+    return frame
+
+
+def write_frame(path: Path, frame: pd.DataFrame) -> None:
+    """Write a CSV whole or not at all; what a spreadsheet would take for a formula gets an apostrophe."""
+    safe = frame.copy()
+    safe.columns = [_inert(str(name)) for name in frame.columns]
+    for column in safe.columns[[dtype.kind in "OTU" for dtype in safe.dtypes]]:
+        known = {value: _inert(value) for value in safe[column].unique() if isinstance(value, str)}
+        safe[column] = safe[column].map(lambda value, known=known: known.get(value, value))
+    with writing(path):
+        write_atomically(path, safe.to_csv(index=False, lineterminator="\n").encode())
+
+
+def _inert(text: str) -> str:
+    return f"'{text}" if text[:1] and text[0] in "=+-@\t\r" else text
+
+
+def plain(text: object) -> str:
+    """Names come from strangers: on a terminal they must not move the cursor or ring."""
+    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in str(text))

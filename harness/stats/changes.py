@@ -125,10 +125,9 @@ def find(series: Sequence[Series], alpha: float = ALPHA) -> list[tuple[LevelChan
     found: list[list[_Found]] = [[] for _ in series]
     groups: dict[tuple[int, float], list[int]] = {}
     for index, each in enumerate(scaled):
-        groups.setdefault((len(each.value), each.df), []).append(index)
-    for (runs, df), members in groups.items():
-        if runs < 2:
-            continue
+        if len(each.value) > 1 and np.ptp(each.value):
+            groups.setdefault((len(each.value), each.df), []).append(index)
+    for (_, df), members in groups.items():
         for first in range(0, len(members), _BLOCK):
             block = members[first : first + _BLOCK]
             for row, split in _search([scaled[index] for index in block], df, alpha / family):
