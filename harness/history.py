@@ -130,8 +130,8 @@ def _rule(metric: str, numbers: Sequence[NDArray[np.float64]]) -> Rule:
 
 def _known(numbers: Sequence[NDArray[np.float64]], *, ratio: bool) -> NDArray[np.bool_]:
     """Points with an interval; that of one process is 0 to infinity and says nothing."""
-    finite = np.isfinite(np.stack(numbers))
-    known = finite[0] & finite[1] & finite[2]
+    value, low, high = (np.isfinite(part) for part in numbers)
+    known = value & low & high
     return known & (numbers[1] > 0) if ratio else known
 
 
