@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from harness import config, summarise
+from harness import config, rowjoin, summarise
 from harness.compare import Side
 from harness.core.errors import ResultsError, UsageError
 from harness.core.measurement import COLUMNS, KEY_COLUMNS
@@ -77,7 +77,7 @@ def read(name: str, results: Path) -> Read:
 
 
 def _table(path: Path) -> Read:
-    frame = tables.clean(tables.read(path), str(path))
+    frame = tables.clean(tables.read(path, compact=True), str(path))
     return Read(Side(str(path), frame))
 
 
@@ -140,9 +140,10 @@ def _part(found: Read, part: str) -> Read:
 
 
 def _refuse_duplicates(side: Side) -> None:
-    twice = side.frame.duplicated(list(KEY_COLUMNS), keep=False)
-    if not twice.any():
+    ids = rowjoin.numbered([side.frame[name] for name in KEY_COLUMNS])
+    if ids.max(initial=-1) + 1 == len(ids):
         return
+    twice = side.frame.duplicated(list(KEY_COLUMNS), keep=False)
     key = side.frame.loc[twice, list(KEY_COLUMNS)].iloc[0]
     raise ResultsError(
         f"{int(twice.sum())} rows share a key with another: "
