@@ -98,10 +98,13 @@ def _add_compare(commands: Any) -> None:  # noqa: ANN401 - argparse's own
     """``compare``: what is stored, or two versions side by side."""
     compare = _command(commands, "compare", "say what differs between runs, releases or devices")
     compare.add_argument("base", metavar="BASE", help=SIDE)
-    compare.add_argument("new", metavar="NEW", nargs="+", help="as BASE; each is compared with it")
+    compare.add_argument("new", metavar="NEW", nargs="*", help="as BASE; each is compared with it")
     compare.add_argument("--devices", action="store_true",
                          help="target and backend are what differs (implied where no target is common)",
     )  # fmt: skip
+    compare.add_argument("--matrix", metavar="METRIC,…", nargs="?", const="", default=None,
+                         help="model × device × variant of all sides, with best and worst "
+                              "(default: accuracy,latency_p50,model_bytes)")  # fmt: skip
     live = compare.add_argument_group("side by side")
     live.add_argument("--live", action="store_true",
                       help="time both now, interleaved in fresh processes; BASE and NEW are targets, "

@@ -145,6 +145,10 @@ def _compare(arguments: argparse.Namespace) -> int:
         return _compare_live(arguments)
     if given := [f"--{name.replace('_', '-')}" for name in LIVE if getattr(arguments, name) is not None]:
         raise UsageError(f"{', '.join(given)} belong to a comparison side by side", next_step="add --live")
+    if arguments.matrix is not None:
+        return _matrix(arguments)
+    if not arguments.new:
+        raise UsageError("there is nothing to compare with", next_step="harness compare BASE NEW")
     from harness.report import comparison
 
     found = comparison.compare(arguments.base, arguments.new, arguments.results, devices=arguments.devices)
@@ -153,12 +157,29 @@ def _compare(arguments: argparse.Namespace) -> int:
     return comparison.exit_code(found)
 
 
+def _matrix(arguments: argparse.Namespace) -> int:
+    from harness.report import matrix, tables
+
+    if given := [f"--{name}" for name in ("devices", "markdown") if getattr(arguments, name)]:
+        raise UsageError(f"of a matrix, {' and '.join(given)} mean nothing", next_step="--csv writes it")
+    metrics = tuple(filter(None, arguments.matrix.split(","))) or matrix.DEFAULT
+    found = matrix.matrix([arguments.base, *arguments.new], arguments.results, metrics)
+    if arguments.csv:
+        tables.write_frame(arguments.csv, found)
+    print(matrix.text(found))
+    return 0
+
+
 def _compare_live(arguments: argparse.Namespace) -> int:
     from harness import config, live
     from harness.prepare import parse_seconds
     from harness.report import live_text, progress
 
-    stored = [f"--{name}" for name in ("csv", "markdown", "devices") if getattr(arguments, name)]
+    stored = [
+        f"--{name}"
+        for name in ("csv", "markdown", "devices", "matrix")
+        if getattr(arguments, name) not in (None, False)
+    ]
     if stored or len(arguments.new) != 1:
         raise UsageError(
             f"side by side, {' and '.join(stored)} mean nothing"

@@ -1,4 +1,4 @@
-"""Outer join of two tables on the columns of a key, by whole columns: several times as fast as pandas' own."""
+"""Outer join of two tables on the columns of a key, by whole columns: faster than pandas' own."""
 
 from __future__ import annotations
 
