@@ -9,7 +9,7 @@ import importlib
 import sys
 import time
 
-NAMES = ("overhead", "throughput", "share", "ssh", "fleet", "compression")
+NAMES = ("overhead", "throughput", "share", "ssh", "fleet", "compression", "results")
 
 
 def main() -> None:

@@ -76,6 +76,14 @@ def make_parser() -> argparse.ArgumentParser:
     init.add_argument("--force", action="store_true", help="overwrite a validation.toml")
     init.set_defaults(command="init")
 
+    _add_compression(commands)
+    _add_archive(commands)
+    _add_looks(commands)
+    return parser
+
+
+def _add_compression(commands: Any) -> None:  # noqa: ANN401 - argparse's own
+    """Commands that make variants."""
     compress = _command(commands, "compress", "make one variant: its files and its card")
     compress.add_argument("model", metavar="MODEL", type=Path, nargs="?",
                           help="a folder, a validation.toml, or an ONNX file beside one (default: digits)",
@@ -102,18 +110,18 @@ def make_parser() -> argparse.ArgumentParser:
     search.add_argument("-o", "--out", metavar="DIR", type=Path, required=True, help="a folder to write")
     search.set_defaults(command="search")
 
-    _add_looks(commands)
-    return parser
-
 
 def _add_compare(commands: Any) -> None:  # noqa: ANN401 - argparse's own
     """``compare``: what is stored, or two versions side by side."""
     compare = _command(commands, "compare", "say what differs between runs, releases or devices")
     compare.add_argument("base", metavar="BASE", help=SIDE)
-    compare.add_argument("new", metavar="NEW", nargs="+", help="as BASE; each is compared with it")
+    compare.add_argument("new", metavar="NEW", nargs="*", help="as BASE; each is compared with it")
     compare.add_argument("--devices", action="store_true",
                          help="target and backend are what differs (implied where no target is common)",
     )  # fmt: skip
+    compare.add_argument("--matrix", metavar="METRIC,…", nargs="?", const="", default=None,
+                         help="model × device × variant of all sides, with best and worst "
+                              "(default: accuracy,latency_p50,model_bytes)")  # fmt: skip
     live = compare.add_argument_group("side by side")
     live.add_argument("--live", action="store_true",
                       help="time both now, interleaved in fresh processes; BASE and NEW are targets, "
@@ -157,6 +165,26 @@ def _add_baseline(commands: Any) -> None:  # noqa: ANN401 - argparse's own
     for way in (save, listed, show, diff):
         _add_results(way)
         way.set_defaults(command="baseline")
+
+
+def _add_archive(commands: Any) -> None:  # noqa: ANN401 - argparse's own
+    """Commands that look at all runs of a results folder."""
+    history = _command(commands, "history", "say how metrics went from run to run, and where they changed")
+    history.add_argument("--metric", metavar="GLOB,…", default="",
+                         help="metrics (default: what the gates of the newest run look at)")  # fmt: skip
+    history.add_argument("--target", metavar="T,…", default="", help="only these targets")
+    history.add_argument("--variant", metavar="V,…", default="", help="only these variants")
+    history.add_argument("--case", metavar="C,…", default="", help="only these cases")
+    history.add_argument("--csv", metavar="FILE", type=Path, help="write every point")
+    history.add_argument("--json", action="store_true", help="print it as JSON")
+    _add_results(history)
+    history.set_defaults(command="history")
+
+    query = _command(commands, "query", "ask all runs in SQL: views measurements, verdicts, cards")
+    query.add_argument("sql", metavar="SQL", help="one SELECT, in DuckDB's dialect")
+    query.add_argument("--csv", metavar="FILE", type=Path, help="write the answer")
+    _add_results(query)
+    query.set_defaults(command="query")
 
 
 def _add_looks(commands: Any) -> None:  # noqa: ANN401 - argparse's own

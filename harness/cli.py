@@ -150,6 +150,10 @@ def _compare(arguments: argparse.Namespace) -> int:
         return _compare_live(arguments)
     if given := [f"--{name.replace('_', '-')}" for name in LIVE if getattr(arguments, name) is not None]:
         raise UsageError(f"{', '.join(given)} belong to a comparison side by side", next_step="add --live")
+    if arguments.matrix is not None:
+        return _matrix(arguments)
+    if not arguments.new:
+        raise UsageError("there is nothing to compare with", next_step="harness compare BASE NEW")
     from harness.report import comparison
 
     found = comparison.compare(arguments.base, arguments.new, arguments.results, devices=arguments.devices)
@@ -158,12 +162,29 @@ def _compare(arguments: argparse.Namespace) -> int:
     return comparison.exit_code(found)
 
 
+def _matrix(arguments: argparse.Namespace) -> int:
+    from harness.report import matrix, tables
+
+    if given := [f"--{name}" for name in ("devices", "markdown") if getattr(arguments, name)]:
+        raise UsageError(f"of a matrix, {' and '.join(given)} mean nothing", next_step="--csv writes it")
+    metrics = tuple(filter(None, arguments.matrix.split(","))) or matrix.DEFAULT
+    found = matrix.matrix([arguments.base, *arguments.new], arguments.results, metrics)
+    if arguments.csv:
+        tables.write_frame(arguments.csv, found)
+    print(matrix.text(found))
+    return 0
+
+
 def _compare_live(arguments: argparse.Namespace) -> int:
     from harness import config, live
     from harness.prepare import parse_seconds
     from harness.report import live_text, progress
 
-    stored = [f"--{name}" for name in ("csv", "markdown", "devices") if getattr(arguments, name)]
+    stored = [
+        f"--{name}"
+        for name in ("csv", "markdown", "devices", "matrix")
+        if getattr(arguments, name) not in (None, False)
+    ]
     if stored or len(arguments.new) != 1:
         raise UsageError(
             f"side by side, {' and '.join(stored)} mean nothing"
@@ -223,6 +244,35 @@ def _baseline(arguments: argparse.Namespace) -> int:
             print(comparison.text(found))
             code = comparison.exit_code(found)
     return code
+
+
+def _history(arguments: argparse.Namespace) -> int:
+    from harness.report import history, history_text, tables
+
+    patterns = [getattr(arguments, name) for name in ("metric", "target", "variant", "case")]
+    asked = history.Asked(*(tuple(filter(None, each.split(","))) for each in patterns))
+    found = history.history(arguments.results, asked)
+    _tell_left_out(found.left_out)
+    print(history_text.as_json(found) if arguments.json else history_text.text(found))
+    if arguments.csv:
+        tables.write_frame(arguments.csv, history_text.points(found))
+    return 0
+
+
+def _query(arguments: argparse.Namespace) -> int:
+    from harness.report import query, tables
+
+    found = query.query(arguments.sql, arguments.results)
+    _tell_left_out(found.left_out)
+    if arguments.csv:
+        tables.write_frame(arguments.csv, found.frame)
+    print(query.text(found))
+    return 0
+
+
+def _tell_left_out(left_out: Sequence[object]) -> None:
+    for each in left_out:
+        print(f"note: {each}", file=sys.stderr)
 
 
 def _init(arguments: argparse.Namespace) -> int:
@@ -329,6 +379,8 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "compare": _compare,
     "report": _report,
     "baseline": _baseline,
+    "history": _history,
+    "query": _query,
     "init": _init,
     "compress": _compress,
     "search": _search,

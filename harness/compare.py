@@ -14,6 +14,7 @@ from fnmatch import fnmatchcase
 import numpy as np
 import pandas as pd
 
+from harness import rowjoin
 from harness.core.measurement import KEY_COLUMNS
 from harness.stats import difference
 from harness.stats.difference import NOISY_UNITS, RATIO_UNITS, Values
@@ -98,12 +99,9 @@ def compare(base: Side, new: Side, *, devices: bool = False) -> pd.DataFrame:
     """
     key = [column for column in KEY_COLUMNS if not (devices and column in DEVICE_COLUMNS)]
     extra = list(DEVICE_COLUMNS) if devices else []
-    columns = [*key, *extra, "unit", "value", "ci_low", "ci_high", "status", "reason", "model_sha256"]
-    joined = pd.merge(
-        base.frame[columns], new.frame[columns], on=key, how="outer", suffixes=("_base", "_new"),
-        sort=False, validate="one_to_one",
-    )  # fmt: skip
-    unit = joined["unit_new"].where(joined["unit_new"].notna(), joined["unit_base"]).fillna("")
+    columns = [*extra, "unit", "value", "ci_low", "ci_high", "status", "reason", "model_sha256"]
+    joined = rowjoin.outer(base.frame, new.frame, key, columns)
+    unit = joined["unit_new"].where(joined["unit_new"].notna(), joined["unit_base"])
     ratio = unit.isin(RATIO_UNITS).to_numpy()
     sides = [[joined[f"{name}_{side}"].to_numpy(np.float64) for name in BOUNDS] for side in ("base", "new")]
     change, low, high = np.full((3, len(joined)), np.nan)
@@ -180,15 +178,18 @@ def _classes(
         ((way == 0) | ~np.isfinite(change), Change.CHANGED, ""),
         (moved > 0, Change.BETTER, ""),
     ]
-    masks = [condition for condition, _, _ in conditions]
-    classes = np.select(masks, [str(change_) for _, change_, _ in conditions], str(Change.WORSE))
-    why = pd.Series(np.select(masks, [text or "" for _, _, text in conditions], ""), index=result.index)
+    chosen = np.select(
+        [condition for condition, _, _ in conditions], np.arange(len(conditions)), len(conditions)
+    )
+    classes = pd.array([*(str(change_) for _, change_, _ in conditions), str(Change.WORSE)], dtype="str")
+    texts = pd.array([*(text or "" for _, _, text in conditions), ""], dtype="str")
+    why = pd.Series(texts.take(chosen), index=result.index)
     for side, label in (("base", base.label), ("new", new.label)):
         other = absent["base"] | absent["new"]
         rows = bare[side] & ~other & ~(bare["base"] & bare["new"])
-        said = joined.loc[rows, f"status_{side}"] + ": " + joined.loc[rows, f"reason_{side}"].fillna("")
-        why[rows] = f"{label} is " + said.str.split("\n").str[0]
-    return pd.Series(classes, index=result.index), why
+        status, reason = (joined.loc[rows, f"{name}_{side}"].astype("str") for name in ("status", "reason"))
+        why[rows] = f"{label} is " + (status + ": " + reason.fillna("")).str.split("\n").str[0]
+    return pd.Series(classes.take(chosen), index=result.index), why
 
 
 def _unlike(result: pd.DataFrame, base: Side, new: Side) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:

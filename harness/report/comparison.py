@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from harness.cache import write_atomically, writing
 from harness.compare import Change, Side
 from harness.compare import compare as compare_rows
 from harness.core.errors import UsageError
-from harness.core.measurement import KEY_COLUMNS
+from harness.report import tables
 from harness.report.gates import number_text
 from harness.report.sides import Read, read
 
@@ -83,7 +84,7 @@ def against_baselines(folders: Sequence[Path], run: str, results: Path) -> tuple
 
 
 def _pair(base: Read, new: Read, devices: bool) -> Pair:
-    targets = [set(each.side.frame["target"]) for each in (base, new)]
+    targets = [set(each.side.frame["target"].unique()) for each in (base, new)]
     devices = devices or not targets[0] & targets[1]
     if devices:
         for each in (base, new):
@@ -93,7 +94,8 @@ def _pair(base: Read, new: Read, devices: bool) -> Pair:
 
 
 def _one_device(side: Side) -> None:
-    found = sorted({f"{t}/{b}" for t, b in zip(side.frame["target"], side.frame["backend"], strict=True)})
+    devices = side.frame[["target", "backend"]].drop_duplicates()
+    found = sorted(f"{t}/{b}" for t, b in devices.itertuples(index=False))
     if len(found) > 1:
         raise UsageError(
             f"{side.label} holds {len(found)} devices, and devices are compared one with one",
@@ -180,7 +182,7 @@ def _gate_lines(pair: Pair) -> list[str]:
 
 def ranked(rows: pd.DataFrame) -> pd.DataFrame:
     """Sort rows by how far they moved: ratios by their logarithm, differences within their unit."""
-    size = rows["change"].where(rows["kind"] != "ratio", rows["change"].abs().clip(1e-12).map(math.log)).abs()
+    size = rows["change"].where(rows["kind"] != "ratio", np.log(rows["change"].abs().clip(1e-12))).abs()
     share = rows["base"].abs().where(rows["base"].abs() > 0, 1.0)
     relative = size.where((rows["kind"] == "ratio") | rows["unit"].isin(["pt"]), size / share)
     # A point of accuracy counts as much as a percent of time.
@@ -260,17 +262,7 @@ def write(pairs: Sequence[Pair], csv: Path | None, summary: Path | None) -> None
     if csv is not None:
         frames = [pair.rows.assign(base_label=pair.base.label, new_label=pair.new.label) for pair in pairs]
         frame = pd.concat(frames, ignore_index=True)
-        with writing(csv):
-            write_atomically(csv, _inert(frame).to_csv(index=False, lineterminator="\n").encode())
+        tables.write_frame(csv, frame)
     if summary is not None:
         with writing(summary):
             write_atomically(summary, markdown(pairs).encode())
-
-
-def _inert(frame: pd.DataFrame) -> pd.DataFrame:
-    """Text that a spreadsheet would take for a formula gets an apostrophe."""
-    safe = frame.copy()
-    for column in (*KEY_COLUMNS, "why", "base_label", "new_label"):
-        if column in safe and safe[column].dtype.kind in "OTU":
-            safe[column] = safe[column].map(lambda v: f"'{v}" if str(v)[:1] in "=+-@\t" and str(v) else v)
-    return safe

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import fcntl
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from harness import config, summarise
+from harness import config, rowjoin, summarise
 from harness.compare import Side
 from harness.core.errors import ResultsError, UsageError
-from harness.core.measurement import COLUMNS, KEY_COLUMNS, UNITS
+from harness.core.measurement import COLUMNS, KEY_COLUMNS
 from harness.core.verdict import Gate
 from harness.plan import HOST
 from harness.prepare import load_suites
@@ -79,7 +77,7 @@ def read(name: str, results: Path) -> Read:
 
 
 def _table(path: Path) -> Read:
-    frame = _clean(tables.read(path), str(path))
+    frame = tables.clean(tables.read(path, compact=True), str(path))
     return Read(Side(str(path), frame))
 
 
@@ -88,7 +86,9 @@ def _run(folder: store.RunFolder) -> Read:
     facts = folder.facts()
     names = dict.fromkeys(batch.suite for batch in facts.plan.batches)
     rows = [row for row in summarise.summarise(facts, load_suites(tuple(names))) if row.key.target != HOST]
-    frame = _clean(pd.DataFrame([row.to_record() for row in rows], columns=list(COLUMNS)), str(folder.path))
+    frame = tables.clean(
+        pd.DataFrame([row.to_record() for row in rows], columns=list(COLUMNS)), str(folder.path)
+    )
     per_sample = {}
     for row in rows:
         if row.measurement.per_sample is not None:
@@ -113,34 +113,10 @@ def _verdicts(path: Path) -> pd.DataFrame:
 
 def refuse_unfinished(folder: store.RunFolder) -> None:
     """Refuse a run whose journal somebody holds open for writing."""
-    with (folder.path / "journal.jsonl").open("rb") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ResultsError(
-                "this run is being written", where=str(folder.path), next_step="wait for it to end"
-            ) from error
-
-
-def _clean(frame: pd.DataFrame, where: str) -> pd.DataFrame:
-    """Leave the reference's rows out, and put all numbers in the table's own units."""
-    frame = frame[frame["target"] != HOST].reset_index(drop=True)
-    frame = frame.assign(**{name: frame[name].fillna("") for name in ("reference", "reason", "unit")})
-    for unit in frame["unit"].unique():
-        own, factor = UNITS.get(unit, (unit, 1.0))
-        if own == unit:
-            continue
-        rows = frame["unit"] == unit
-        for column in ("value", "ci_low", "ci_high"):
-            numbers = frame[column].astype(np.float64)
-            frame[column] = numbers.where(~rows, numbers * factor)
-        frame["unit"] = frame["unit"].where(~rows, own)
-    try:
-        for column in ("value", "ci_low", "ci_high"):
-            frame[column] = frame[column].astype(np.float64)
-    except ValueError as error:
-        raise ResultsError(f"the column {column} holds what is no number: {error}", where=where) from error
-    return frame
+    if folder.being_written():
+        raise ResultsError(
+            "this run is being written", where=str(folder.path), next_step="wait for it to end"
+        )
 
 
 def _part(found: Read, part: str) -> Read:
@@ -165,9 +141,10 @@ def _part(found: Read, part: str) -> Read:
 
 
 def _refuse_duplicates(side: Side) -> None:
-    twice = side.frame.duplicated(list(KEY_COLUMNS), keep=False)
-    if not twice.any():
+    ids = rowjoin.numbered([side.frame[name] for name in KEY_COLUMNS])
+    if ids.max(initial=-1) + 1 == len(ids):
         return
+    twice = side.frame.duplicated(list(KEY_COLUMNS), keep=False)
     key = side.frame.loc[twice, list(KEY_COLUMNS)].iloc[0]
     raise ResultsError(
         f"{int(twice.sum())} rows share a key with another: "

@@ -153,6 +153,17 @@ class RunFolder:
                 environments.append(EnvironmentRecord(**of, phase=body["phase"], facts=body["facts"]))
         return Facts(run, plan, labels, results, environments, cards)
 
+    def being_written(self) -> bool:
+        """Whether a process holds the journal now."""
+        try:
+            with (self.path / "journal.jsonl").open("rb") as stream:
+                fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except FileNotFoundError:
+            return False
+        return False
+
     def journal(self) -> Journal:
         """Open the journal for writing; only one process may."""
         return Journal(self.path)

@@ -15,7 +15,7 @@ from harness.cache import write_atomically, writing
 from harness.config import RESERVED
 from harness.core.errors import ResultsError
 from harness.core.job import EnvironmentRecord
-from harness.core.measurement import COLUMNS, Row
+from harness.core.measurement import COLUMNS, KEY_COLUMNS, UNITS, Row
 from harness.core.verdict import Verdict
 
 if TYPE_CHECKING:  # slow to import
@@ -26,6 +26,12 @@ VERDICT_COLUMNS = tuple(field.name for field in fields(Verdict))
 CLASS_LOSS = "class_accuracy_loss"
 #: Columns of floating-point numbers, in both tables.
 NUMBERS = frozenset({"value", "ci_low", "ci_high", "limit"})
+#: Columns that a comparison looks at.
+COMPARED = (
+    *KEY_COLUMNS, "unit", "value", "ci_low", "ci_high", "status", "reason", "model", "model_sha256",
+)  # fmt: skip
+#: Columns that are text even where they look like numbers (a variant ``8``, a version ``1.32``).
+_TEXT = dict.fromkeys(set(COLUMNS) - NUMBERS - {"severity", "n"}, "str")
 
 
 def write(
@@ -92,8 +98,15 @@ def _cell(column: str, value: Any) -> object:  # noqa: ANN401 - whatever a recor
     return "" if math.isnan(value) else repr(float(value))
 
 
-def read(path: Path) -> pd.DataFrame:
+def read(path: Path, *, compact: bool = False) -> pd.DataFrame:
     """Read a table that a run wrote, CSV or Parquet.
+
+    Parameters
+    ----------
+    path : Path
+    compact : bool
+        Only what a comparison looks at, with texts as categories: for millions of rows. Small tables are
+        read faster without.
 
     Raises
     ------
@@ -103,18 +116,18 @@ def read(path: Path) -> pd.DataFrame:
     import pandas as pd
 
     try:
-        frame = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
+        names, frame = _compact(path) if compact else _whole(path)
     except (OSError, ValueError, ImportError) as error:
         cause = "it is empty" if isinstance(error, pd.errors.EmptyDataError) else ""
         raise ResultsError(f"the table cannot be read: {error}", where=str(path), cause=cause) from error
-    absent = [column for column in COLUMNS if column not in frame.columns]
+    absent = [column for column in COLUMNS if column not in names]
     if absent:
         raise ResultsError(
             f"the table lacks the columns {', '.join(absent)}",
             where=str(path),
             cause="it is another CSV, or one of another version",
         )
-    foreign = [str(column) for column in frame.columns if column not in COLUMNS]
+    foreign = [str(column) for column in names if column not in COLUMNS]
     if foreign:
         raise ResultsError(
             f"the table has columns that this version does not know: {', '.join(foreign)}",
@@ -130,3 +143,79 @@ def read(path: Path) -> pd.DataFrame:
             next_step="copy it again, or write it anew: harness judge RUN",
         )  # fmt: skip
     return frame
+
+
+def _whole(path: Path) -> tuple[Sequence[object], pd.DataFrame]:
+    import pandas as pd
+
+    frame = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path, dtype=_TEXT)
+    return list(frame.columns), frame
+
+
+def _compact(path: Path) -> tuple[Sequence[object], pd.DataFrame]:
+    import pandas as pd
+
+    texts = [column for column in COMPARED if column in _TEXT]
+    if path.suffix == ".parquet":
+        from pyarrow import parquet
+
+        names = parquet.read_schema(path).names
+        own = [column for column in COMPARED if column in names]
+        return names, pd.read_parquet(path, columns=own, read_dictionary=texts)
+    names = list(pd.read_csv(path, nrows=0).columns)
+    own = [column for column in COMPARED if column in names]
+    return names, pd.read_csv(path, usecols=own, dtype=dict.fromkeys(texts, "category"))
+
+
+def clean(frame: pd.DataFrame, where: str) -> pd.DataFrame:
+    """Leave the reference's rows out, and put all numbers in the table's own units.
+
+    Raises
+    ------
+    ResultsError
+        A number is none.
+    """
+    import numpy as np
+
+    frame = frame[frame["target"] != RESERVED].reset_index(drop=True)
+    frame = frame.assign(**{name: _filled(frame[name]) for name in ("reference", "reason", "unit")})
+    try:
+        for column in ("value", "ci_low", "ci_high"):
+            frame[column] = frame[column].astype(np.float64)
+    except ValueError as error:
+        raise ResultsError(f"the column {column} holds what is no number: {error}", where=where) from error
+    for unit in frame["unit"].unique():
+        own, factor = UNITS.get(unit, (unit, 1.0))
+        if own == unit:
+            continue
+        rows = frame["unit"] == unit
+        for column in ("value", "ci_low", "ci_high"):
+            frame[column] = frame[column].where(~rows, frame[column] * factor)
+        frame["unit"] = frame["unit"].astype("str").where(~rows, own)
+    return frame
+
+
+def _filled(column: pd.Series) -> pd.Series:
+    if column.dtype.name == "category" and "" not in column.cat.categories:
+        column = column.cat.add_categories("")
+    return column.fillna("")
+
+
+def write_frame(path: Path, frame: pd.DataFrame) -> None:
+    """Write a CSV whole or not at all; what a spreadsheet would take for a formula gets an apostrophe."""
+    safe = frame.copy()
+    safe.columns = [_inert(str(name)) for name in frame.columns]
+    for column in safe.columns[[dtype.kind in "OTU" for dtype in safe.dtypes]]:
+        known = {value: _inert(value) for value in safe[column].unique() if isinstance(value, str)}
+        safe[column] = safe[column].map(lambda value, known=known: known.get(value, value))
+    with writing(path):
+        write_atomically(path, safe.to_csv(index=False, lineterminator="\n").encode())
+
+
+def _inert(text: str) -> str:
+    return f"'{text}" if text[:1] and text[0] in "=+-@\t\r" else text
+
+
+def plain(text: object) -> str:
+    """Names come from strangers: on a terminal they must not move the cursor or ring."""
+    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in str(text))

@@ -1,0 +1,154 @@
+"""What stored results cost: compare of a million rows a side, history of a thousand runs; against pandas."""
+
+from __future__ import annotations
+
+import json
+import resource
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from benchmarks.paired import Figures, Goal, heading, in_fresh_process, line
+from harness.core.measurement import COLUMNS, KEY_COLUMNS
+from harness.report import comparison, history, history_text
+from harness.report.history import Asked
+from harness.stats.intervals import over_processes
+
+ROWS = 1_000_000
+RUNS = 1_000
+PROCESSES = 3
+METRICS = ("accuracy", "accuracy_loss", "latency_p99")
+UNITS = {"accuracy": "1", "accuracy_loss": "pt", "latency_p99": "ns", "sqnr": "dB", "model_bytes": "byte"}
+
+
+def report() -> None:
+    heading("Stored results: harness against the same work in plain pandas, each in a fresh process")
+    with tempfile.TemporaryDirectory() as folder:
+        for kind in ("parquet", "csv"):
+            in_fresh_process("benchmarks.results:plant_tables", {"folder": folder, "kind": kind})
+            _both(f"compare, {ROWS:,} rows a side, {kind}", "compare", {"folder": folder, "kind": kind}, 3.0)
+        in_fresh_process("benchmarks.results:plant_runs", {"folder": folder})
+        _both(f"history, {RUNS:,} runs", "history", {"folder": folder}, 5.0)
+
+
+def _both(name: str, task: str, request: dict[str, Any], seconds: float) -> None:
+    found: dict[str, list[Figures]] = {"harness": [], "pandas": []}
+    for index in range(PROCESSES):
+        for side in ("harness", "pandas") if index % 2 else ("pandas", "harness"):
+            found[side].append(in_fresh_process(f"benchmarks.results:{task}_{side}", request))
+    for figure, unit, limit in (("seconds", "s", seconds), ("gigabyte", "GB", 1.0)):
+        own, plain = (np.array([each[figure] for each in found[side]]) for side in ("harness", "pandas"))
+        line(f"{name}: {unit}", over_processes(own), Goal(limit), "{:.2f}")
+        line(f"{name}: {unit}, harness / pandas", over_processes(own / plain), None, "{:.2f}")
+
+
+def _measured(work: Callable[[], object]) -> Figures:
+    """Seconds of the work alone, and the largest resident memory of the whole process."""
+    start = time.perf_counter()
+    work()
+    seconds = time.perf_counter() - start
+    return {"seconds": seconds, "gigabyte": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9}
+
+
+def _keys(rows: int) -> pd.DataFrame:
+    """Rows with a key each, texts as long as those of a real run."""
+    index = np.arange(rows)
+    metrics = np.array(list(UNITS))
+    which = index // 8 % len(metrics)
+    frame = pd.DataFrame(dict.fromkeys(COLUMNS, ""), index=pd.RangeIndex(rows))
+    frame["target"] = np.array(["cpu", "openvino", "tflite", "raspberrypi"])[index % 4]
+    frame["backend"] = np.array(["onnxruntime", "openvino", "tflite", "tflite"])[index % 4]
+    frame["variant"] = np.array(["float32", "int8"])[index // 4 % 2]
+    frame["metric"], frame["unit"] = metrics[which], np.array(list(UNITS.values()))[which]
+    frame["severity"] = index // 40 % 5
+    frame["case"] = np.char.add("case_", (index // 200).astype(str))
+    frame["suite"], frame["setting"], frame["model"], frame["status"] = "accuracy", "deploy", "digits", "OK"
+    frame["model_sha256"], frame["artifact_sha256"] = "a" * 64, "b" * 64
+    frame["backend_version"], frame["started_utc"] = "1.32.0", "2026-11-25T18:00:29.013+00:00"
+    frame["n"] = 800
+    return frame
+
+
+def _valued(frame: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
+    value = 0.9 + rng.normal(0, 0.005, len(frame))
+    return frame.assign(value=value, ci_low=value - 0.01, ci_high=value + 0.01)
+
+
+def plant_tables(request: dict[str, Any]) -> Figures:
+    keys = _keys(ROWS)
+    for seed, name in enumerate(("base", "new")):
+        frame = _valued(keys, np.random.default_rng(seed))
+        path = Path(request["folder"]) / f"{name}.{request['kind']}"
+        if request["kind"] == "csv":
+            frame.to_csv(path, index=False)
+        else:
+            frame.to_parquet(path, index=False)
+    return {"rows": float(len(keys))}
+
+
+def plant_runs(request: dict[str, Any]) -> Figures:
+    """Runs of 1,600 rows, as one of ``models/digits`` on two targets has."""
+    keys = _keys(1_600)
+    rng = np.random.default_rng(0)
+    for run in range(RUNS):
+        folder = Path(request["folder"]) / "results" / f"run-{run:04}"
+        folder.mkdir(parents=True)
+        _valued(keys.assign(run_id=folder.name), rng).to_csv(folder / "measurements.csv", index=False)
+        told = {"schema_version": 1, "created_utc": f"2026-01-01T00:{run // 60:02}:{run % 60:02}+00:00"}
+        (folder / "run.json").write_text(json.dumps(told))
+    return {"runs": float(RUNS)}
+
+
+def compare_harness(request: dict[str, Any]) -> Figures:
+    base, new = (str(Path(request["folder"]) / f"{name}.{request['kind']}") for name in ("base", "new"))
+    return _measured(lambda: comparison.text(comparison.compare(base, [new], Path(request["folder"]))))
+
+
+def compare_pandas(request: dict[str, Any]) -> Figures:
+    read = pd.read_csv if request["kind"] == "csv" else pd.read_parquet
+
+    def work() -> pd.Series:
+        base, new = (read(Path(request["folder"]) / f"{name}.{request['kind']}") for name in ("base", "new"))
+        both = base.merge(new, on=list(KEY_COLUMNS), how="outer", suffixes=("_base", "_new"), indicator=True)
+        change = both["value_new"] - both["value_base"]
+        low = change - np.hypot(
+            both["value_new"] - both["ci_low_new"], both["ci_high_base"] - both["value_base"]
+        )
+        high = change + np.hypot(
+            both["ci_high_new"] - both["value_new"], both["value_base"] - both["ci_low_base"]
+        )
+        kinds = np.select(
+            [both["_merge"] != "both", both["status_base"] != both["status_new"], (low <= 0) & (high >= 0)],
+            ["not run", "invalid", "within noise"], "moved",
+        )  # fmt: skip
+        return pd.Series(kinds).value_counts()
+
+    return _measured(work)
+
+
+def history_harness(request: dict[str, Any]) -> Figures:
+    results = Path(request["folder"]) / "results"
+    return _measured(lambda: history_text.text(history.history(results, Asked(METRICS))))
+
+
+def history_pandas(request: dict[str, Any]) -> Figures:
+    """Read, sort and group; a change is three standard deviations from the run before."""
+
+    def work() -> pd.DataFrame:
+        frames = []
+        for path in (Path(request["folder"]) / "results").glob("*/run.json"):
+            created = json.loads(path.read_text())["created_utc"]
+            frame = pd.read_csv(path.with_name("measurements.csv"))
+            frames.append(frame[frame["metric"].isin(METRICS)].assign(created_utc=created))
+        points = pd.concat(frames, ignore_index=True).sort_values("created_utc")
+        keys = [name for name in KEY_COLUMNS if name != "reference"]
+        step = points.groupby(keys)["value"].diff()
+        spread = (points["ci_high"] - points["ci_low"]) / 3.29
+        return points[step.abs() > 3 * np.sqrt(2) * spread]
+
+    return _measured(work)

@@ -1,0 +1,187 @@
+"""The runs of a results folder, read into series: which, in which versions, and where they changed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from harness import config
+from harness.cache import key_of
+from harness.core.errors import HarnessError, UsageError
+from harness.core.measurement import KEY_COLUMNS
+from harness.core.verdict import Gate, matches
+from harness.history import SERIES_COLUMNS, Trend, trends
+from harness.report import tables
+from harness.report.runs import LeftOut, StoredRun, stored
+
+#: Metrics where neither the command line nor a gate names one.
+METRICS = ("accuracy", "accuracy_loss", "latency_p99")
+#: Facts of a target's machine that a change may come from.
+MACHINE = ("kernel", "cpu_model", "cpu_affinity", "governor", "libc", "python", "numpy")
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Shell patterns that a series must match one of each; empty for all (metrics: those of the gates)."""
+
+    metrics: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ()
+    variants: tuple[str, ...] = ()
+    cases: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """Runs, oldest first, and their series; ``frame`` has the rows that ``Trend.points`` counts."""
+
+    runs: tuple[StoredRun, ...]
+    left_out: tuple[LeftOut, ...]
+    frame: pd.DataFrame
+    trends: tuple[Trend, ...]
+
+
+def history(results: Path, asked: Asked) -> History:
+    """Read all runs of a folder and find where they changed.
+
+    Raises
+    ------
+    ResultsError
+        No run can be read.
+    UsageError
+        No series matches.
+    """
+    runs, left_out = stored(results)
+    wanted = _wanted(asked, runs[-1])
+    frames: list[pd.DataFrame] = []
+    kept: list[StoredRun] = []
+    known: set[str] = set()
+    for run in runs:
+        try:
+            table = tables.clean(tables.read(run.table), str(run.table))
+        except HarnessError as error:
+            left_out.append(LeftOut(run.run_id, "; ".join(filter(None, (error.what, error.cause)))))
+            continue
+        metrics = table["metric"].unique()
+        known.update(metrics)
+        chosen = table[table["metric"].isin([name for name in metrics if wanted.metric(name)])]
+        twice = chosen.duplicated(list(KEY_COLUMNS))
+        if twice.any():
+            key = chosen.loc[twice, list(KEY_COLUMNS)].iloc[0]
+            said = ", ".join(f"{name}={value}" for name, value in key.items() if value != "")
+            left_out.append(LeftOut(run.run_id, f"rows share the key {said}"))
+            continue
+        frames.append(chosen.assign(run=len(kept)))
+        kept.append(run)
+    frame = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=[*SERIES_COLUMNS, "run"])
+    keys = frame[list(SERIES_COLUMNS)].drop_duplicates()
+    keys = keys[[wanted.series(row) for row in keys.to_dict("records")]]
+    if keys.empty:
+        raise UsageError(
+            f"no series matches {wanted.said}",
+            where=str(results),
+            cause="; ".join(map(str, left_out[:3])),
+            next_step=f"metrics there are: {', '.join(map(tables.plain, sorted(known)))}" if known else "",
+        )
+    if len(keys) < len(frame):
+        frame = frame.merge(keys, on=list(SERIES_COLUMNS))
+    found = trends(frame, _Circumstances(kept))
+    return History(tuple(kept), tuple(left_out), frame, tuple(found))
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    metric: Callable[[str], bool]
+    series: Callable[[Mapping[Any, Any]], bool]
+    said: str
+
+
+def _wanted(asked: Asked, newest: StoredRun) -> _Wanted:
+    by_name = {
+        "metric": asked.metrics, "target": asked.targets, "variant": asked.variants, "case": asked.cases,
+    }  # fmt: skip
+    said = " ".join(f"--{name} {','.join(given)}" for name, given in by_name.items() if given)
+    gates: tuple[Gate, ...] = ()
+    if not asked.metrics:
+        where = str(newest.folder.path / "run.json")
+        gates = config.check(newest.run["validation"], config.Validation, where=where).gates
+    patterns = asked.metrics or tuple(gate.metric for gate in gates) or METRICS
+
+    def series(row: Mapping[Any, Any]) -> bool:
+        named = all(matches(str(row[name]), given) for name, given in by_name.items() if given)
+        return named and (not gates or any(_looks_at(gate, row) for gate in gates))
+
+    said = said or ("the gates of the newest run" if gates else ", ".join(METRICS))
+    return _Wanted(lambda name: matches(name, patterns), series, said)
+
+
+def _looks_at(gate: Gate, row: Mapping[Any, Any]) -> bool:
+    return (
+        gate.speaks_of(row["target"], row["variant"])
+        and (gate.suite, gate.setting) == (row["suite"], row["setting"])
+        and matches(row["case"], gate.cases)
+        and (not gate.severities or row["severity"] in gate.severities)
+        and fnmatchcase(row["metric"], gate.metric)
+        and fnmatchcase(row["reference"], gate.reference)
+    )
+
+
+class _Circumstances:
+    """Versions, data and machine of a run; the machine is read from the target's folder when asked."""
+
+    def __init__(self, runs: Sequence[StoredRun]) -> None:
+        self._runs = runs
+        self._known: dict[tuple[int, str], dict[str, str]] = {}
+
+    def __call__(self, run: int, target: str) -> Mapping[str, str]:
+        if (run, target) not in self._known:
+            of = self._runs[run]
+            versions = dict(of.run.get("versions", {}))
+            found = {"harness": str(versions.pop("deployment-validation-harness", ""))}
+            found["data"] = _data_digest(of.run.get("data", {}))
+            found |= {f"host {name}": str(value) for name, value in sorted(versions.items())}
+            self._known[run, target] = found | _machine(of.folder.path / target / "environment.json")
+        return self._known[run, target]
+
+
+def _data_digest(data: Mapping[str, Any]) -> str:
+    """What the data sets of a run were, in few letters; empty where there are none."""
+    digests = {name: sorted(each.get("inputs", {}).values()) for name, each in data.items()}
+    return key_of(digests) if digests else ""
+
+
+def _machine(path: Path) -> dict[str, str]:
+    try:
+        records = json.loads(path.read_text())
+        facts = next(each["facts"] for each in records if each["phase"] == "before")
+    except (OSError, ValueError, KeyError, TypeError, StopIteration):
+        return {}  # a run's table can be kept alone
+    return {name: str(facts[name]) for name in MACHINE if isinstance(facts.get(name), str | int)}
+
+
+def version_spans(trend: Trend, found: History) -> list[dict[str, Any]]:
+    """Runs in a row of one model, runtime and harness: ``first_run``, ``runs`` and the mean ``value``."""
+    rows = found.frame.iloc[trend.points]
+    harness = [harness_version(found.runs[run]) for run in rows["run"]]
+    columns = ["model_sha256", "artifact_sha256", "backend_version"]
+    texts = rows[columns].fillna("").astype(str).to_numpy().tolist()
+    versions = [(*row, own) for row, own in zip(texts, harness, strict=True)]
+    starts = [i for i, each in enumerate(versions) if not i or each != versions[i - 1]]
+    value, numbers = rows["value"].to_numpy(np.float64), rows["run"].to_numpy()
+    return [
+        dict(zip((*columns, "harness_version"), versions[start], strict=True))
+        | {"first_run": found.runs[numbers[start]].run_id, "runs": end - start,
+           "value": float(value[start:end].mean())}
+        for start, end in zip(starts, [*starts[1:], len(versions)], strict=True)
+    ]  # fmt: skip
+
+
+def harness_version(run: StoredRun) -> str:
+    """Version of the harness that wrote a run."""
+    return str(run.run.get("versions", {}).get("deployment-validation-harness", ""))

@@ -1,0 +1,113 @@
+"""Changes of level: false alarms at the stated rate, planted steps and bumps at their own run."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from harness.stats.changes import ALPHA, Series, find, seeded
+from harness.stats.intervals import wilson
+
+PROCESSES, SPREAD = 5, 0.03
+
+
+def times(rng: np.random.Generator, runs: int, *steps: tuple[int, float]) -> Series:
+    """Runs that differ as much as processes do; each step moves the logarithm from its run on."""
+    level = rng.normal(0, SPREAD, runs)
+    for at, size in steps:
+        level[at:] += size
+    logs = level[:, None] + rng.normal(0, SPREAD, (runs, PROCESSES))
+    mean = logs.mean(axis=1)
+    half = stats.t.ppf(0.95, PROCESSES - 1) * logs.std(axis=1, ddof=1) / math.sqrt(PROCESSES)
+    return Series(*(1e5 * np.exp(each) for each in (mean, mean - half, mean + half)), ratio=True, noisy=True)
+
+
+def shares(rng: np.random.Generator, runs: int, share: float, n: int = 800) -> Series:
+    found = [wilson(int(k), n) for k in rng.binomial(n, share, runs)]
+    return Series(*(np.array([getattr(each, name) for each in found]) for name in ("value", "low", "high")))
+
+
+@pytest.mark.parametrize("runs", [2, 3, 7, 20])
+def test_false_alarms_of_a_whole_history_keep_to_alpha(runs: int) -> None:
+    """Histories of eight series in which nothing changed; the bound is that of a binomial at 99.9 %."""
+    rng, histories = np.random.default_rng(runs), 300
+    alarms = 0
+    for _ in range(histories):
+        history = [times(rng, runs) for _ in range(4)] + [shares(rng, runs, 0.95) for _ in range(4)]
+        alarms += any(find(history))
+    assert alarms <= stats.binom.ppf(0.999, histories, ALPHA)
+
+
+def test_a_long_quiet_history_of_many_series_is_quiet() -> None:
+    rng = np.random.default_rng(0)
+    assert not any(find([times(rng, 400) for _ in range(100)]))
+
+
+@given(st.integers(0, 2**32), st.integers(4, 40), st.data())
+@settings(max_examples=50, deadline=None)
+def test_a_planted_step_is_found_at_its_run(seed: int, runs: int, data: st.DataObject) -> None:
+    rng = np.random.default_rng(seed)
+    at = data.draw(st.integers(1, runs - 1))
+    step = data.draw(st.sampled_from((-4.0, 4.0)))
+    (changes, *_) = find([times(rng, runs, (at, step)), times(rng, runs)])
+    assert at in [each.at for each in changes]
+    change = next(each.change for each in changes if each.at == at)
+    assert change.low < math.exp(step) * 1.2
+    assert change.high > math.exp(step) / 1.2
+
+
+def test_a_bump_of_one_run_is_two_changes() -> None:
+    found = find([times(np.random.default_rng(1), 60, (30, 1.0), (31, -1.0))])[0]
+    assert [each.at for each in found] == [30, 31]
+    assert found[0].before.n == 30
+    assert found[0].after.n == 1
+    assert found[0].after.value == pytest.approx(found[0].before.value * found[0].change.value)
+
+
+def test_moderate_steps_of_long_histories_are_nearly_always_placed() -> None:
+    rng, right = np.random.default_rng(2), 0
+    for _ in range(100):
+        found = find([times(rng, 40, (20, 0.2))])[0]
+        right += [each.at for each in found] == [20]
+    assert right >= 90
+
+
+def test_a_machine_that_scatters_more_than_its_intervals_say_widens_them() -> None:
+    """Five times the scatter: taken at their word, the intervals would call every history changed.
+
+    The factor is an estimate from few steps, so that alpha is kept only roughly here.
+    """
+    rng, runs, alarms = np.random.default_rng(3), 60, 0
+    for _ in range(100):
+        value = 100 + rng.normal(0, 5, runs)
+        alarms += bool(find([Series(value, value - 1.645, value + 1.645)])[0])
+    assert alarms <= 25
+
+
+@given(st.lists(st.integers(-3, 3), min_size=2, max_size=40))
+def test_without_noise_every_step_is_a_change(levels: list[int]) -> None:
+    value = np.array(levels, np.float64)
+    found = [each.at for each in find([Series(value, value, value)])[0]]
+    assert found == (np.flatnonzero(np.diff(value)) + 1).tolist()
+
+
+@given(st.integers(2, 300))
+def test_intervals_lie_within_the_runs_and_hold_every_pair_of_neighbours(runs: int) -> None:
+    layers = seeded(runs)
+    for length, starts in layers:
+        assert 2 <= length <= runs
+        assert starts.min() == 0
+        assert starts.max() == runs - length
+    assert layers[-1][0] == 2
+    assert layers[-1][1].tolist() == list(range(runs - 1))
+
+
+def test_less_than_two_runs_never_change() -> None:
+    none, one = np.zeros(0), np.ones(1)
+    assert find([Series(none, none, none), Series(one, one, one)]) == [(), ()]
+    assert find([]) == []
