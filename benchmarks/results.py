@@ -1,4 +1,4 @@
-"""What stored results cost: compare of a million rows a side, history of a thousand runs, against plain pandas."""
+"""Stored results: compare of a million rows a side and history of a thousand runs, against plain pandas."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def _keys(rows: int) -> pd.DataFrame:
     index = np.arange(rows)
     metrics = np.array(list(UNITS))
     which = index // 8 % len(metrics)
-    frame = pd.DataFrame({name: "" for name in COLUMNS}, index=pd.RangeIndex(rows))
+    frame = pd.DataFrame(dict.fromkeys(COLUMNS, ""), index=pd.RangeIndex(rows))
     frame["target"] = np.array(["cpu", "openvino", "tflite", "raspberrypi"])[index % 4]
     frame["backend"] = np.array(["onnxruntime", "openvino", "tflite", "tflite"])[index % 4]
     frame["variant"] = np.array(["float32", "int8"])[index // 4 % 2]
