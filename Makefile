@@ -16,7 +16,7 @@ SELECT   = $(if $(TARGET),--target $(TARGET)) $(if $(HOST),--host $(HOST)) $(if 
            $(if $(BUDGET),--budget $(BUDGET))
 
 .DEFAULT_GOAL := help
-.PHONY: help validate plan gate targets doctor test test-full lint format bench install clean
+.PHONY: help validate plan report screenshots gate targets doctor test test-full lint format bench install clean
 
 help:  ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,6 +29,20 @@ validate: $(VENV)/.all  ## Compress the model, run it on TARGET, and end with a 
 
 plan: $(VENV)/.all  ## Say what validate would run, how long it takes and what it can decide
 	@$(BIN)/harness plan $(SELECT) $(if $(SUITE),--suite $(SUITE))
+
+report: $(VENV)/.all  ## Write RUN (default: latest) as one HTML file, report.html
+	@$(BIN)/harness report $(or $(RUN),latest)
+
+CHROMIUM = chromium --headless=new --disable-gpu --hide-scrollbars --virtual-time-budget=5000 \
+           $(if $(filter 0,$(shell id -u)),--no-sandbox)
+
+screenshots: $(VENV)/.all  ## Write docs/images/report-*.png of RUN (needs chromium)
+	@command -v chromium > /dev/null || { echo "chromium is needed: apt-get install chromium"; exit 1; }
+	@mkdir -p docs/images && $(BIN)/harness report $(or $(RUN),latest) -o .report.html
+	@$(CHROMIUM) --window-size=1280,1100 --screenshot=docs/images/report-light.png file://$(CURDIR)/.report.html
+	@$(CHROMIUM) --window-size=1280,1100 --force-dark-mode --screenshot=docs/images/report-dark.png file://$(CURDIR)/.report.html
+	@$(CHROMIUM) --window-size=390,844 --screenshot=docs/images/report-phone.png file://$(CURDIR)/.report.html
+	@rm .report.html
 
 gate: $(VENV)/.all  ## The same gates as pytest items
 	@$(BIN)/python -m pytest suites $(SELECT)

@@ -1,4 +1,4 @@
-"""Stored results: compare of a million rows a side and history of a thousand runs, against plain pandas."""
+"""What stored results cost: compare of a million rows a side, history of a thousand runs; against pandas."""
 
 from __future__ import annotations
 

@@ -31,7 +31,10 @@ def make_parser() -> argparse.ArgumentParser:
                           help="queue so long for a board that somebody else holds: 90s, 3m, 1h")  # fmt: skip
     validate.add_argument("--release", action="store_true",
                           help="demand real hardware: what emulation cannot answer was not run")  # fmt: skip
-    validate.add_argument("--json", action="store_true", help="print the outcome as JSON")
+    as_json = validate.add_mutually_exclusive_group()
+    as_json.add_argument("--json", action="store_true", help="print the outcome as JSON")
+    as_json.add_argument("--json-lines", action="store_true",
+                         help="print what goes on, and the outcome, as one JSON object a line")  # fmt: skip
     validate.set_defaults(command="validate")
 
     plan = _command(commands, "plan", "say what would run, how long it takes, what it can decide")
@@ -49,6 +52,16 @@ def make_parser() -> argparse.ArgumentParser:
     judge.set_defaults(command="judge")
 
     _add_compare(commands)
+
+    report = _command(commands, "report", "write a run, or a comparison of several, as one HTML file")
+    report.add_argument("run", metavar="RUN", nargs="+",
+                        help="id, unique prefix, folder, or latest; of several the last is told of, and all "
+                             "are compared with the first")  # fmt: skip
+    report.add_argument("-o", "--out", metavar="FILE", type=Path, default=Path("report.html"),
+                        help="what to write (default: report.html)")  # fmt: skip
+    _add_results(report)
+    report.set_defaults(command="report")
+
     _add_baseline(commands)
 
     init = _command(commands, "init", "write a validation.toml for a model")
@@ -63,6 +76,14 @@ def make_parser() -> argparse.ArgumentParser:
     init.add_argument("--force", action="store_true", help="overwrite a validation.toml")
     init.set_defaults(command="init")
 
+    _add_compression(commands)
+    _add_archive(commands)
+    _add_looks(commands)
+    return parser
+
+
+def _add_compression(commands: Any) -> None:  # noqa: ANN401 - argparse's own
+    """Commands that make variants."""
     compress = _command(commands, "compress", "make one variant: its files and its card")
     compress.add_argument("model", metavar="MODEL", type=Path, nargs="?",
                           help="a folder, a validation.toml, or an ONNX file beside one (default: digits)",
@@ -88,10 +109,6 @@ def make_parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     search.add_argument("-o", "--out", metavar="DIR", type=Path, required=True, help="a folder to write")
     search.set_defaults(command="search")
-
-    _add_archive(commands)
-    _add_looks(commands)
-    return parser
 
 
 def _add_compare(commands: Any) -> None:  # noqa: ANN401 - argparse's own

@@ -87,12 +87,15 @@ def _validate(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
     from harness import run
-    from harness.report import progress, screen, store
+    from harness.report import json_lines, progress, screen, store
 
     started = time.monotonic()
     console = Console(stderr=True)
+    lines = json_lines.JsonLines(sys.stdout)
     live = console.is_terminal and not arguments.json
-    observer = progress.Live(console) if live else progress.Plain(sys.stderr)
+    observer = (
+        lines if arguments.json_lines else progress.Live(console) if live else progress.Plain(sys.stderr)
+    )
     with observer if isinstance(observer, progress.Live) else nullcontext():
         if arguments.resume:
             _refuse_another_selection(arguments)
@@ -101,7 +104,9 @@ def _validate(arguments: argparse.Namespace) -> int:
         else:
             outcome = run.validate(_request(arguments), observer)
     seconds = time.monotonic() - started
-    if arguments.json:
+    if arguments.json_lines:
+        lines.say("outcome", **screen.told(outcome, seconds=seconds))
+    elif arguments.json:
         print(screen.as_json(outcome, seconds=seconds))
     else:
         screen.show(outcome, _stdout(), seconds=seconds)
@@ -205,6 +210,14 @@ def _compare_live(arguments: argparse.Namespace) -> int:
     print(live_text.text(found))
     print(f"facts        {live_text.write(found, arguments.results)}")
     return live_text.EXIT_CODES[found.state]
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    from harness.report.html import page
+
+    page.write(arguments.out, page.read(arguments.run, arguments.results))
+    print(f"report  {arguments.out}")
+    return 0
 
 
 def _baseline(arguments: argparse.Namespace) -> int:
@@ -364,6 +377,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "plan": _plan,
     "judge": _judge,
     "compare": _compare,
+    "report": _report,
     "baseline": _baseline,
     "history": _history,
     "query": _query,

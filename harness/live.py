@@ -101,7 +101,8 @@ class Live:
         One array a process, in order of time.
     looks : list of Look
     disturbed : list of str
-        Why times are not to be believed; empty where nothing speaks against them.
+        Why processes were set aside and begun again: throttling, stolen time, no core. The machine says so,
+        not the times, so that no side loses its slow ones.
     """
 
     question: Question
@@ -113,9 +114,14 @@ class Live:
     seconds: float = 0.0
 
     @property
+    def hopeless(self) -> bool:
+        """More processes were disturbed than not: what is left cannot be called undisturbed."""
+        return len(self.disturbed) > max(FEWEST, sum(map(len, self.times_ns.values())))
+
+    @property
     def state(self) -> State:
-        """The last look's answer; INVALID where the machine was disturbed."""
-        return State.INVALID if self.disturbed else self.looks[-1].state
+        """The last look's answer; INVALID where the machine was disturbed too often."""
+        return State.INVALID if self.hopeless else self.looks[-1].state
 
     def figures(self, arm: str, metric: str) -> Values:
         """One percentile a process, in ns."""
@@ -136,7 +142,9 @@ def compare(question: Question, observer: Observer, told: Callable[[str], None])
     """
     if question.metric not in METRICS:
         raise plugins.unknown("metric", question.metric, METRICS)
-    opened: dict[tuple[str, ...], Prepared] = {}
+    opened: dict[str, Prepared] = {}
+    for text in (question.base, question.new):
+        _place(text, question)  # refuse the second side before the first is prepared
     try:
         arms = (
             _arm(question.base, question, opened, observer),
@@ -152,63 +160,102 @@ def _measure(live: Live, told: Callable[[str], None]) -> Live:
     began, rounds = time.monotonic(), 0
     while True:
         goal = FEWEST * 2 ** len(live.looks)
-        while len(live.times_ns["base"]) < goal:
+        while len(live.times_ns["base"]) < goal and not live.hopeless:
             turn = rounds % len(ARMS)
             order = ARMS[turn:] + ARMS[:turn]
             for arm in (*order, *reversed(order)):
-                _once(live, arm)
+                while not live.hopeless and not _once(live, arm):
+                    pass
             rounds += 1
         live.seconds = time.monotonic() - began
+        if live.hopeless:
+            return live
         parts = [live.figures(arm, live.question.metric) for arm in ("base", "control", "new")]
         look = side_by_side.judge(*parts, limit=live.question.limit, look=len(live.looks) + 1)
         live.looks.append(look)
         # Twice as many processes take as long again as all so far.
         spent = 2 * live.seconds > live.question.within_s
-        if look.state is not State.INCONCLUSIVE or live.disturbed or spent:
+        if look.state is not State.INCONCLUSIVE or spent:
             return live
         told(f"{goal} processes a side, undecided: {look.why}; {goal} more")
 
 
-def _once(live: Live, name: str) -> None:
+def _once(live: Live, name: str) -> bool:
+    """Measure in one fresh process; whether its times count."""
     arm = live.arms[name == "new"]
     before: Mapping[str, Any] = {}
+    reasons: list[str] = []
+    times: NDArray[np.int64] | None = None
     for event in arm.executor.run([arm.once(len(live.times_ns[name]))]):
         if isinstance(event, EnvironmentRecord):
             if event.phase == "before":
                 before = event.facts
             elif event.phase == "after" and (why := disturbance(before, event.facts)):
-                live.disturbed.append(f"{arm.label}: {why}")
+                reasons.append(why)
             if why := overload(event.facts):
-                live.disturbed.append(f"{arm.label}: {why}")
+                reasons.append(why)
         elif isinstance(event, JobResult):
             if event.status is not Status.OK:
                 raise WorkerError(f"{arm.label} cannot be timed: {event.reason}", where=str(event.key))
-            live.times_ns[name].append(event.samples.arrays["latency_ns"])
-            live.effective[name] = event.effective
+            times, live.effective[name] = event.samples.arrays["latency_ns"], event.effective
+    if times is None:
+        raise WorkerError(f"{arm.label} said nothing of its times", where=arm.batch.target)
+    if reasons:
+        live.disturbed.append(f"{arm.label}: {'; '.join(reasons)}")
+    else:
+        live.times_ns[name].append(times)
+    return not reasons
 
 
-def _arm(text: str, question: Question, opened: dict[tuple[str, ...], Prepared], observer: Observer) -> Arm:
-    """Find out what a side means."""
+def _place(text: str, question: Question) -> tuple[str, str, bool]:
+    """Target and backend on which a side is timed, and whether it names them itself; refuses what it can.
+
+    Before anything is prepared: an emulated target would be built first, and a missing file found last.
+    """
     target, _, backend = text.partition("/")
-    is_target = target in config.target_files()
-    if not is_target:
+    itself = target in config.target_files()
+    if not itself:
+        _check_subject(text, question)
         target, _, backend = question.target.partition("/")
-    key = (target, str(question.model), question.variant)
-    if key not in opened:
+    found = config.load_target(target)
+    if found.emulated:
+        raise UsageError(f"{found.name} is emulated: its times say nothing", where=text)
+    if backend and backend not in found.backends:
+        raise UsageError(
+            f"the target {target} has no backend {backend}", where=f"{target}/{backend}",
+            next_step=f"take one of {', '.join(found.backends)}",
+        )  # fmt: skip
+    return target, backend or found.backends[0], itself
+
+
+def _check_subject(text: str, question: Question) -> None:
+    path = Path(text)
+    if path.suffix in MODELS:
+        if not path.is_file():
+            raise UsageError("there is no such file", where=text)
+        return
+    try:
+        store.find_run(text, question.results)
+    except HarnessError as error:
+        raise UsageError(
+            f"{text!r} is no target, no model file and no run", next_step="harness targets; ls results"
+        ) from error
+
+
+def _arm(text: str, question: Question, opened: dict[str, Prepared], observer: Observer) -> Arm:
+    """Find out what a side means; what is prepared is put into `opened`, by target."""
+    target, backend, itself = _place(text, question)
+    if target not in opened:
         request = Request(
             targets=(target,), model=question.model, variants=(question.variant,), suites=("performance",),
             results=question.results,
         )  # fmt: skip
-        opened[key] = prepare(request, observer)
-    prepared = opened[key]
-    (found,) = prepared.targets
-    if found.emulated:
-        raise UsageError(f"{found.name} is emulated: its times say nothing", where=text)
-    backend = backend or found.backends[0]
-    batch = _batch(prepared, found.name, backend, question.variant)
-    if not is_target:
+        opened[target] = prepare(request, observer)
+    prepared = opened[target]
+    batch = _batch(prepared, target, backend, question.variant)
+    if not itself:
         batch = replace(batch, artifact=_artifact(text, batch, question, prepared.cache))
-    return Arm(text, prepared.executors[found.name], batch)
+    return Arm(text, prepared.executors[target], batch)
 
 
 def _batch(prepared: Prepared, target: str, backend: str, variant: str) -> Batch:
@@ -222,27 +269,20 @@ def _batch(prepared: Prepared, target: str, backend: str, variant: str) -> Batch
     ]
     if why:
         raise TargetUnavailable(f"{variant} cannot run on {target}/{backend}: {why[0]}")
-    raise UsageError(f"the target {target} has no backend {backend}", where=f"{target}/{backend}")
+    raise TargetUnavailable(f"nothing of {variant} is timed on {target}/{backend}", next_step="harness plan")
 
 
 def _artifact(text: str, batch: Batch, question: Question, cache: Cache) -> Artifact:
     """A model file, or what a run had in place of the batch's own artifact."""
     path = Path(text)
     if path.suffix in MODELS:
-        if not path.is_file():
-            raise UsageError("there is no such file", where=text)
         if path.suffix != f".{batch.artifact.format}":
             raise UsageError(
                 f"{batch.target}/{batch.backend} runs {batch.artifact.format} files here", where=text,
                 next_step="name a target for it: --target tflite",
             )  # fmt: skip
         return replace(batch.artifact, files=(describe_file(path),), folder=path.resolve().parent)
-    try:
-        folder = store.find_run(text, question.results)
-    except HarnessError as error:
-        raise UsageError(
-            f"{text!r} is no target, no model file and no run", next_step="harness targets; ls results"
-        ) from error
+    folder = store.find_run(text, question.results)
     for each in folder.facts().plan.batches:
         if (each.backend, each.variant) == (batch.backend, batch.variant):
             return _cached(each.artifact, cache, text)

@@ -17,7 +17,11 @@ SUITES = "harness.suites"
 MEASURES = "harness.measures"
 EXECUTORS = "harness.executors"
 PASSES = "harness.passes"
-SINGULAR = {BACKENDS: "backend", SUITES: "suite", MEASURES: "measure", EXECUTORS: "executor", PASSES: "pass"}
+SECTIONS = "harness.sections"
+SINGULAR = {
+    BACKENDS: "backend", SUITES: "suite", MEASURES: "measure", EXECUTORS: "executor", PASSES: "pass",
+    SECTIONS: "section",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

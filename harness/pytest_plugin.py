@@ -6,13 +6,18 @@ pytest, which is there already) only; the harness comes in when an item of ours 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
+    import pandas as pd
+
+    from harness.core.contracts import Session
+    from harness.core.target import Target
+    from harness.deployed import Deployed
     from harness.prepare import Request
     from harness.run import Outcome
 
@@ -84,6 +89,8 @@ def harness_outcome(request: pytest.FixtureRequest) -> Outcome:
 
     marks = (mark for item in request.session.items for mark in item.iter_markers(MARK))
     suites = tuple(dict.fromkeys(str(mark.args[0]) for mark in marks))
+    if any("measurements" in getattr(item, "fixturenames", ()) for item in request.session.items):
+        suites = ()  # a test of the user's own looks at whatever it likes
     try:
         return pytest_items.outcome(_request(request.config), suites, request.config.getoption("harness_run"))
     except HarnessError as error:
@@ -125,6 +132,39 @@ def harness_gate(
             pytest.xfail(text)  # it only warns
 
     return judge
+
+
+@pytest.fixture(scope="session")
+def measurements(harness_outcome: Outcome) -> pd.DataFrame:
+    """The table of the run, as in ``measurements.csv``: measured once a session, or the stored run's."""
+    from harness.report import tables
+
+    return tables.read(harness_outcome.folder.path / "measurements.csv")
+
+
+@pytest.fixture(scope="session")
+def deployed(request: pytest.FixtureRequest) -> Deployed:
+    """What the first target would run: its artifacts by variant, and ``open(variant)``."""
+    from harness.core.errors import HarnessError
+    from harness.deployed import deploy
+
+    try:
+        return deploy(_request(request.config))
+    except HarnessError as error:
+        pytest.fail(f"harness: {error}", pytrace=False)
+
+
+@pytest.fixture(scope="session")
+def target(deployed: Deployed) -> Target:
+    """The first target that was chosen."""
+    return deployed.target
+
+
+@pytest.fixture
+def session(deployed: Deployed) -> Iterator[Session]:
+    """The first chosen variant, open as it ships; closed after the test."""
+    with deployed.open(next(iter(deployed.artifacts))) as opened:
+        yield opened
 
 
 def _request(config: pytest.Config) -> Request:

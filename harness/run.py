@@ -147,6 +147,14 @@ def _lanes(prepared: Prepared, plan: Plan) -> list[list[tuple[Executor, list[Bat
 def finish(folder: RunFolder, facts: Facts | None = None) -> Outcome:
     """Summarise and judge from what is stored, and write the tables. ``harness judge`` is this alone."""
     facts = facts or folder.facts()
+    outcome = look(folder, facts)
+    tables.write(folder.path, outcome.rows, outcome.verdicts, facts.environments)
+    tables.write_cards(folder.path, facts.run, facts.cards, outcome.rows)
+    return outcome
+
+
+def look(folder: RunFolder, facts: Facts) -> Outcome:
+    """Summarise and judge from what is stored; nothing is written."""
     names = dict.fromkeys(batch.suite for batch in facts.plan.batches)
     suites = load_suites(tuple(names))
     rows = summarise.summarise(facts, suites)
@@ -172,8 +180,6 @@ def finish(folder: RunFolder, facts: Facts | None = None) -> Outcome:
     left_out = len(validation.gates) - len({verdict.gate for verdict in verdicts})
     uncovered = summarise.uncovered_errors(rows, judgement.covered)
     state, code = overall(verdicts, unmeasured=bool(missing or uncovered))
-    tables.write(folder.path, rows, verdicts, facts.environments)
-    tables.write_cards(folder.path, facts.run, facts.cards, rows)
     failed = Counter((row.key.suite, row.key.target, _told(row)) for row in uncovered)
     notes = [
         f"{count} {'case' if count == 1 else 'cases'} of {suite} on {target} ended in an error: {reason}"

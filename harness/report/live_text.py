@@ -23,6 +23,8 @@ EXIT_CODES = {State.PASS: 0, State.FAIL: 1, State.INVALID: 3, State.INCONCLUSIVE
 
 def text(live: Live) -> str:
     """Every percentile, what the machine makes of no difference, and the verdict's sentence."""
+    if live.hopeless:
+        return f"{live.state.value:<13}{sentence(live)}"
     question, look = live.question, live.looks[-1]
     n = len(live.times_ns["base"])
     lines = [
@@ -44,13 +46,19 @@ def text(live: Live) -> str:
 
 def sentence(live: Live) -> str:
     """The verdict in words."""
-    question, look = live.question, live.looks[-1]
+    question = live.question
+    if live.hopeless:
+        aside, kept = len(live.disturbed), sum(map(len, live.times_ns.values()))
+        return (
+            f"{question.metric} of {live.arms[1].label} against {live.arms[0].label} is not to be believed: "
+            f"{aside} processes were disturbed and {kept} were not; {live.disturbed[-1]}"
+        )
+    look = live.looks[-1]
     said = (
         f"{question.metric} of {live.arms[1].label} against {live.arms[0].label} is {_ratio(look.ratio)}, "
         f"limit {question.limit:g}x, {len(live.times_ns['base'])} processes a side"
     )
-    if live.disturbed:
-        return f"{said}; not to be believed: {live.disturbed[0]}"
+    said += f" ({len(live.disturbed)} disturbed ones set aside)" * bool(live.disturbed)
     if look.state is State.INCONCLUSIVE:
         return f"{said}: undecided, {look.why}; more time may decide it: --decide-within"
     return said

@@ -42,6 +42,8 @@ def show(outcome: Outcome, console: Console, *, seconds: float) -> None:
     counted = sum(v.state is not State.NOT_APPLICABLE for v in outcome.verdicts)
     share = f" ({outcome.plan.share:.0%} of the samples)" if outcome.plan.share < 1 else ""
     console.print(Text(f"{'results':<13}{short(outcome.folder.path)}"), soft_wrap=True)
+    report = f"harness report {short(outcome.folder.path)}"
+    console.print(Text(f"{'report':<13}{report}"), soft_wrap=True)
     console.print(Text(f"{'next':<13}{next_step(outcome)}"), soft_wrap=True)
     console.print()
     head = Text(f"{outcome.state.value:<13}", style=COLOURS[outcome.state])
@@ -57,6 +59,11 @@ def verdict_line(outcome: Outcome) -> str:
 
 def as_json(outcome: Outcome, *, seconds: float) -> str:
     """The same for machines."""
+    return json.dumps(told(outcome, seconds=seconds), indent=1)
+
+
+def told(outcome: Outcome, *, seconds: float) -> dict[str, Any]:
+    """What the outcome is, as values that fit JSON."""
     verdicts = [
         {
             "gate": v.gate, "target": v.target, "backend": v.backend, "variant": v.variant,
@@ -66,15 +73,12 @@ def as_json(outcome: Outcome, *, seconds: float) -> str:
         }
         for v in outcome.verdicts
     ]  # fmt: skip
-    return json.dumps(
-        {
+    return {
             "run_id": outcome.folder.run_id, "folder": str(outcome.folder.path),
             "verdict": outcome.state.value, "exit_code": outcome.exit_code, "verdicts": verdicts,
             "share": outcome.plan.share, "missing_jobs": outcome.missing, "notes": list(outcome.notes),
             "seconds": round(seconds, 3),
-        },
-        indent=1,
-    )  # fmt: skip
+    }  # fmt: skip
 
 
 def _finite(value: float) -> float | None:

@@ -82,7 +82,7 @@ def _table(path: Path) -> Read:
 
 
 def _run(folder: store.RunFolder) -> Read:
-    _refuse_unfinished(folder)
+    refuse_unfinished(folder)
     facts = folder.facts()
     names = dict.fromkeys(batch.suite for batch in facts.plan.batches)
     rows = [row for row in summarise.summarise(facts, load_suites(tuple(names))) if row.key.target != HOST]
@@ -111,7 +111,8 @@ def _verdicts(path: Path) -> pd.DataFrame:
     return frame.assign(waived=waived)
 
 
-def _refuse_unfinished(folder: store.RunFolder) -> None:
+def refuse_unfinished(folder: store.RunFolder) -> None:
+    """Refuse a run whose journal somebody holds open for writing."""
     if folder.being_written():
         raise ResultsError(
             "this run is being written", where=str(folder.path), next_step="wait for it to end"

@@ -13,7 +13,7 @@ import pytest
 import harness as api
 from harness.core.errors import ResultsError
 from harness.core.measurement import COLUMNS
-from tests.e2e.shell import Ended, Forge, MakeModel, Shell
+from tests.e2e.shell import ACCURACY, Ended, Forge, MakeModel, Shell
 
 ESCAPE = "\x1b"
 
@@ -197,3 +197,24 @@ def test_from_python(tiny: Path, tmp_path: Path, cache: Path, monkeypatch: pytes
     buffer = io.StringIO()
     table.to_csv(buffer, index=False)
     assert buffer.getvalue().count("\n") == len(outcome.rows) + 1
+
+
+def test_json_lines_tell_what_goes_on(harness: Shell, model: MakeModel) -> None:
+    ended = harness("validate", "--model", model(), "--target", "cpu", *ACCURACY, "--json-lines")
+    lines = [json.loads(line) for line in ended.out.splitlines()]
+    events = [line["event"] for line in lines]
+    assert ended.err == ""
+    assert events[0] == "stage"
+    assert events.count("begin") == 1
+    assert (
+        events.count("started")
+        == events.count("result")
+        == next(line["jobs"] for line in lines if line["event"] == "begin")
+    )
+    results = [line for line in lines if line["event"] == "result"]
+    assert {line["status"] for line in results} == {"OK"}
+    assert {line["suite"] for line in results} == {"accuracy"}
+    left = [line["seconds_left"] for line in results]
+    assert left[-1] == 0 == min(left)
+    assert lines[-1]["event"] == "outcome"
+    assert lines[-1]["exit_code"] == ended.code

@@ -43,6 +43,14 @@ def test_memory_of_the_devices_own_gives_a_second_latency() -> None:
     assert replace(device_buffers, name="single_stream") == single_stream
 
 
+def test_on_an_emulated_clock_as_little_as_can_be() -> None:
+    """One request, in the worker itself (it has an index): a fresh process takes ten seconds there."""
+    for case in plan.cases(context(emulated=True)):
+        assert (case.params["processes"], case.params["index"]) == (1, 0)
+        assert case.params["seconds"] < 0.01
+    assert all("index" not in case.params for case in plan.cases(context()))
+
+
 def test_batch_sizes_beyond_the_samples_are_left_out_with_the_reason() -> None:
     _, offline = plan.cases(context(max_samples=10))
     assert offline.params["batch_sizes"] == [1, 8]

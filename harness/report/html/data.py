@@ -1,0 +1,124 @@
+"""What a section is given, and what it gives."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from harness.core.measurement import Row
+from harness.core.verdict import State, Verdict
+from harness.plan import HOST
+from harness.report.comparison import Pair
+from harness.report.store import Facts
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table that the page makes sortable, filterable and downloadable.
+
+    Parameters
+    ----------
+    name : str
+        Name of the CSV file, without its ending; unique on the page.
+    caption : str
+    columns : tuple of str
+    rows : sequence of sequence
+        Text or numbers, one a column; NaN and None are shown as nothing.
+    """
+
+    name: str
+    caption: str
+    columns: tuple[str, ...]
+    rows: Sequence[Sequence[Any]]
+
+    def packed(self) -> dict[str, Any]:
+        """Columns as the page holds them: a dictionary and codes for text, six digits for numbers."""
+        return {
+            "name": self.name,
+            "columns": [_pack(title, [row[i] for row in self.rows]) for i, title in enumerate(self.columns)],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Plot:
+    """A figure for plotly, and the same in words for whom it is no picture.
+
+    Parameters
+    ----------
+    caption : str
+    text : str
+        What the picture shows, in a sentence.
+    traces : sequence of mapping
+        As plotly's JSON has them.
+    layout : mapping
+        Titles and axes; the page adds colours and size.
+    """
+
+    caption: str
+    text: str
+    traces: Sequence[Mapping[str, Any]]
+    layout: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """One part of the page; ``order`` says where it stands, small ones first."""
+
+    title: str
+    order: int
+    intro: str = ""
+    plots: tuple[Plot, ...] = ()
+    tables: tuple[Table, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ReportData:
+    """What the page is made of.
+
+    Parameters
+    ----------
+    facts : Facts
+        Of the newest run named: raw samples, environments, cards.
+    rows : tuple of Row
+    verdicts : tuple of Verdict
+    state : State
+    notes : tuple of str
+        What was not measured.
+    pairs : tuple of Pair
+        The first run named against each of the others; empty where one run was named.
+    """
+
+    facts: Facts
+    rows: tuple[Row, ...]
+    verdicts: tuple[Verdict, ...]
+    state: State
+    notes: tuple[str, ...] = ()
+    pairs: tuple[Pair, ...] = ()
+
+    @property
+    def device_rows(self) -> tuple[Row, ...]:
+        """Rows of devices: those of the host's reference are left out."""
+        return tuple(row for row in self.rows if row.key.target != HOST)
+
+
+#: What an entry point of ``harness.sections`` names; None where the run has nothing for it.
+SectionMaker = Callable[[ReportData], Section | None]
+
+
+def _number(value: Any) -> float | str | None:  # noqa: ANN401 - a cell
+    """Six digits; JSON has no infinity, so that one is a word."""
+    if not isinstance(value, int | float) or math.isnan(value):
+        return None
+    return float(f"{value:.6g}") if math.isfinite(value) else str(float(value))
+
+
+def _pack(title: str, values: list[Any]) -> dict[str, Any]:
+    present = [value for value in values if value is not None and value != ""]
+    if present and all(isinstance(v, int | float) and not isinstance(v, bool) for v in present):
+        numbers = [_number(v) for v in values]
+        return {"title": title, "numbers": numbers}
+    codes: dict[str, int] = {}
+    coded = [codes.setdefault("" if v is None else str(v), len(codes)) for v in values]
+    return {"title": title, "words": list(codes), "codes": coded}

@@ -1,0 +1,105 @@
+"""Sections → one file that opens from disk."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import importlib.util
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from harness import plugins
+from harness.cache import write_atomically, writing
+from harness.core.errors import UsageError
+from harness.core.verdict import State
+from harness.report import comparison, sides, store
+from harness.report.html.data import ReportData, Section
+from harness.run import look
+
+#: What the browser may load: nothing but what the file itself holds.
+POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
+
+
+def read(runs: Sequence[str], results: Path) -> ReportData:
+    """Read the runs; where there are several the last is told of, and each is compared with the first.
+
+    Raises
+    ------
+    ResultsError
+        One is missing, damaged, or being written.
+    """
+    folder = store.find_run(runs[-1], results)
+    sides.refuse_unfinished(folder)
+    facts = folder.facts()
+    found = look(folder, facts)
+    pairs = comparison.compare(runs[0], runs[1:], results) if len(runs) > 1 else ()
+    return ReportData(facts, found.rows, found.verdicts, found.state, found.notes, pairs)
+
+
+def sections(data: ReportData) -> list[Section]:
+    """What each plug-in of ``harness.sections`` has to say of the run, in the order of the page."""
+    made = [plugin.load()(data) for plugin in plugins.catalogue(plugins.SECTIONS).values()]
+    return sorted((s for s in made if s is not None), key=lambda s: (s.order, s.title))
+
+
+def html(data: ReportData) -> str:
+    """Make the page.
+
+    Raises
+    ------
+    UsageError
+        jinja2 or plotly is not installed.
+    """
+    _need_packages()
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from plotly.offline import get_plotlyjs
+
+    environment = Environment(
+        loader=PackageLoader("harness.report.html", "."), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    found = sections(data)
+    drawn = any(section.plots for section in found)
+    text = environment.get_template("page.html.j2").render(
+        run=data.facts.run, state=data.state.value, sentence=sentence(data), notes=data.notes,
+        sections=found, policy=POLICY, plotly=_squeezed(get_plotlyjs()) if drawn else "",
+        packed=lambda table: _squeezed(json.dumps(table.packed(), separators=(",", ":"))),
+    )  # fmt: skip
+    assert isinstance(text, str)
+    return text
+
+
+def sentence(data: ReportData) -> str:
+    """The verdict in a sentence."""
+    blocking = [verdict for verdict in data.verdicts if verdict.blocks]
+    counted = [verdict for verdict in data.verdicts if verdict.state is not State.NOT_APPLICABLE]
+    passed = sum(verdict.state is State.PASS for verdict in counted)
+    share = f"{passed} of {len(counted)} gates passed"
+    if not blocking:
+        what = "none keeps" if data.state is State.PASS else "what was not measured keeps"
+        return f"{share}; {what} the release back."
+    first = next((v for v in blocking if v.state is data.state), blocking[0])
+    return f"{share}; {len(blocking)} block the release, first: {first.sentence}."
+
+
+def write(path: Path, data: ReportData) -> None:
+    """Write the page, whole or not at all."""
+    content = html(data).encode()
+    with writing(path):
+        write_atomically(path, content)
+
+
+def _squeezed(text: str) -> str:
+    """What the page's ``unpack`` undoes; the same text gives the same bytes."""
+    return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
+
+
+def _need_packages() -> None:
+    absent: list[Any] = [name for name in ("jinja2", "plotly") if importlib.util.find_spec(name) is None]
+    if absent:
+        raise UsageError(
+            f"a report needs {' and '.join(absent)}",
+            next_step="pip install 'deployment-validation-harness[report]'",
+        )

@@ -1,0 +1,24 @@
+"""Every gate's answer: what keeps a release from passing stands first."""
+
+from __future__ import annotations
+
+from harness.core.verdict import Verdict
+from harness.report.html.data import ReportData, Section, Table
+
+COLUMNS = ("state", "why", "gate", "target", "backend", "variant", "value", "low", "high", "limit", "unit",
+           "n", "severity", "waived")  # fmt: skip
+
+
+def gates(data: ReportData) -> Section | None:
+    """One line a gate, target and variant."""
+    if not data.verdicts:
+        return None
+    ranked = sorted(data.verdicts, key=lambda verdict: not verdict.blocks)
+    blocking = sum(verdict.blocks for verdict in ranked)
+    table = Table("gates", "Gates", COLUMNS, [_row(verdict) for verdict in ranked])
+    return Section("Gates", 10, f"{blocking} of {len(ranked)} keep the release from passing.", (), (table,))
+
+
+def _row(v: Verdict) -> tuple[object, ...]:
+    return (v.state.value, v.sentence, v.gate, v.target, v.backend, v.variant, v.value, v.ci_low, v.ci_high,
+            v.limit, v.unit, v.n, v.severity, v.waived)  # fmt: skip

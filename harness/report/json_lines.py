@@ -1,0 +1,59 @@
+"""What goes on, as one JSON object a line, for machines."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, TextIO
+
+from harness.budget import Remaining
+from harness.core.job import Event, JobKey, JobResult, Started
+
+
+class JsonLines:
+    """Writes ``stage``, ``note``, ``begin``, ``started`` and ``result``, each as it happens.
+
+    Parameters
+    ----------
+    stream : TextIO
+        Flushed after each line.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def say(self, event: str, **told: Any) -> None:  # noqa: ANN401 - whatever fits JSON
+        """Write one line."""
+        print(json.dumps({"event": event, **told}), file=self._stream, flush=True)
+
+    def stage(self, text: str) -> None:
+        """Say what is being prepared."""
+        self.say("stage", text=text)
+
+    def note(self, text: str) -> None:
+        """Say something that the reader should not miss."""
+        self.say("note", text=text)
+
+    def begin(self, remaining: Remaining) -> None:
+        """Say how much there is to do."""
+        self._remaining = remaining
+        seconds = remaining.seconds()
+        self.say("begin", jobs=len(seconds), seconds_left=round(sum(seconds.values()), 3))
+
+    def event(self, event: Event) -> None:
+        """Say what began, and what became of it."""
+        if isinstance(event, Started):
+            self.say("started", **_job(event.key))
+        elif isinstance(event, JobResult):
+            self._remaining.end(event)
+            self.say(
+                "result", **_job(event.key), status=event.status.value, reason=event.reason,
+                duration_ns=event.duration_ns,
+                seconds_left=round(sum(self._remaining.seconds().values()), 3),
+            )  # fmt: skip
+
+    def end(self) -> None:
+        """The outcome is said by who has it."""
+
+
+def _job(key: JobKey) -> dict[str, Any]:
+    return key._asdict()

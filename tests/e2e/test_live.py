@@ -1,0 +1,80 @@
+"""``harness compare --live`` with real processes: a planted slowdown fails; the rest is refused in words."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import MakeModel
+from tests.e2e.shell import Ended, Shell, check
+
+ENTRY = "[harness.backends]\nslowed = harness.testing.slowed:SlowedBackend\n"
+
+
+@pytest.fixture
+def slowed(harness: Shell, model: MakeModel) -> Shell:
+    """A target five times as slow, from a plug-in that child processes find as an installed one.
+
+    So slow, and so wide a limit, because a call of the tiny model takes microseconds: beside other tests its
+    processes differ by a tenth, and then no smaller difference is told.
+    """
+    model()
+    info = harness.folder / "site" / "slowed-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: slowed\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(ENTRY)
+    (harness.folder / "targets").mkdir()
+    text = 'description = "slow"\nbackends = ["slowed"]\n[deploy]\nthreads = 1\n'
+    (harness.folder / "targets" / "slow.toml").write_text(text)
+    return harness
+
+
+def run(harness: Shell, *argv: str | Path) -> Ended:
+    """A process of its own: it has to find the plug-in, which the forge's children do not."""
+    env = {**harness.env, "HARNESS_TESTING_SLOWED": "4"}
+    env["PYTHONPATH"] = os.pathsep.join(filter(None, [str(harness.folder / "site"), env.get("PYTHONPATH")]))
+    done = subprocess.run(
+        [sys.executable, "-m", "harness.cli", *map(str, argv)],
+        cwd=harness.folder, env=env, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    return Ended(done.returncode, done.stdout, done.stderr)
+
+
+def test_a_planted_slowdown_fails(slowed: Shell) -> None:
+    ended = run(slowed, "compare", "--live", "cpu", "slow", "--model", "model", "--max-ratio", "2")
+    assert ended.code == 1, ended.err + ended.out
+    assert "FAIL         latency_p50 of slow against cpu is " in ended.out
+    folder = Path(ended.out.rpartition("facts        ")[2].strip())
+    told = json.loads((slowed.folder / folder / "live.json").read_text())
+    assert told["looks"][0]["processes"] == 8
+    assert told["sides"]["new"]["backend"] == "slowed"
+
+
+def test_what_cannot_be_timed(harness: Shell, model: MakeModel) -> None:
+    folder = model()
+    live = ("compare", "--live", "--model", folder)
+    for words, says in (
+        (("cpu", "nothing"), "is no target, no model file and no run"),
+        (("cpu", "raspberrypi4"), "its times say nothing"),
+        (("cpu", "cpu/tflite"), "has no backend tflite"),
+        (("cpu", "none.onnx"), "there is no such file"),
+        (("cpu", folder / "model.tflite"), "there is no such file"),
+        (("cpu", "cpu", "tflite"), "side by side are one and one"),
+        (("cpu", "cpu", "--metric", "latency"), "latency_p50"),
+        (("cpu", "cpu", "--max-ratio", "0.9"), "above 1"),
+        (("cpu", "cpu", "--decide-within", "3x"), "3x"),
+        (("cpu", "cpu", "--csv", "a.csv"), "mean nothing"),
+        (("cpu", "cpu", "--variant", "int9"), "did you mean"),
+    ):
+        ended = harness(*live, *words)
+        assert ended.code in (2, 3), ended.err
+        assert says in ended.err, ended.err
+        assert "Traceback" not in ended.err
+        assert ended.out == ""
+    assert not (harness.results / "live").exists()
+    check(harness("compare", "a", "b", "--variant", "int8"), 2, "belong to a comparison side by side")

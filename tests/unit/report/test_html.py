@@ -1,0 +1,193 @@
+"""The report on planted rows, and as a real browser shows it."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harness.core.errors import UsageError
+from harness.core.job import JobKey, JobResult, Samples, Status
+from harness.core.measurement import Measurement, Row
+from harness.core.verdict import State, Verdict
+from harness.plan import Plan
+from harness.report.html import page
+from harness.report.html.data import ReportData, Table
+from harness.report.store import Facts
+
+EVIL = "<script>document.title='taken'</script>"
+NAN = float("nan")
+
+
+def row(case: str, severity: int, m: Measurement, *, suite: str = "accuracy", target: str = "cpu") -> Row:
+    return Row(JobKey(target, "ort", "deploy", "int8", suite, case, severity), m)
+
+
+def verdict(state: State, gate: str = "loss") -> Verdict:
+    return Verdict(gate, "cpu", "ort", "int8", "accuracy", "accuracy_loss", state, "block", "block",
+                   f"the sentence of {gate}", 1.0, 0.5, 1.5, 0.5, "pt", 800)  # fmt: skip
+
+
+def report(rows: tuple[Row, ...], *verdicts: Verdict, state: State = State.FAIL) -> ReportData:
+    key = JobKey("cpu", "ort", "deploy", "int8", "performance", "single_stream", 0)
+    samples = Samples({"latency_ns": np.arange(1, 1001) * 1000}, {})
+    result = JobResult(key, Status.OK, "", samples, {}, "", 1)
+    facts = Facts({"run_id": "r1"}, Plan((), (), (), 1.0), None, {key: result})
+    return ReportData(facts, rows, verdicts, state)
+
+
+ACCURACY = tuple(row("fog", s, Measurement("accuracy", "1", 0.9 - s / 10, 0.8 - s / 10, NAN)) for s in (1, 2))
+MANY = tuple(row(f"case{i}", 0, Measurement("ece", "1", i / 7)) for i in range(150))
+
+
+def titles(data: ReportData) -> list[str]:
+    return [section.title for section in page.sections(data)]
+
+
+def test_each_section_is_there_only_where_the_run_has_its_data() -> None:
+    latency = row("single_stream", 0, Measurement("latency_p99", "ns", 2e6), suite="performance")
+    assert titles(report((latency,), verdict(State.FAIL))) == ["Gates", "Latency", "Measurements"]
+    assert "Accuracy under shift" in titles(report(ACCURACY))
+
+
+def test_a_run_of_errors_alone_is_shown_and_draws_no_accuracy() -> None:
+    failed = Measurement("accuracy", "1", NAN, status=Status.ERROR, reason="SIGILL")
+    data = report((row("fog", 1, failed),), state=State.NOT_RUN)
+    assert "Accuracy under shift" not in titles(data)
+    assert "NOT_RUN" in page.html(data)
+    assert page.sections(data)[-1].tables[0].packed()["columns"][-2]["words"] == ["SIGILL"]
+
+
+def test_the_sentence_is_that_of_a_gate_with_the_run_s_state() -> None:
+    data = report(ACCURACY, verdict(State.INVALID, "one"), verdict(State.FAIL, "two"))
+    assert page.sentence(data) == "0 of 2 gates passed; 2 block the release, first: the sentence of two."
+
+
+def test_times_that_are_not_to_be_believed_are_marked_in_the_plot() -> None:
+    noisy = Measurement("latency_p99", "ns", 2e6, status=Status.INVALID, reason="overloaded")
+    data = report((row("single_stream", 0, noisy, suite="performance"),))
+    (trace,) = page.sections(data)[0].plots[0].traces
+    assert trace["name"].endswith("(INVALID)")
+
+
+def test_packed_columns_give_every_value_back() -> None:
+    table = Table("t", "T", ("a", "b"), [("x", 1.25), ("y", NAN), ("x", float("inf"))])
+    words, numbers = table.packed()["columns"]
+    assert [words["words"][code] for code in words["codes"]] == ["x", "y", "x"]
+    assert numbers["numbers"] == [1.25, None, "inf"]
+
+
+def test_a_missing_plotly_is_said_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(page.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UsageError, match="plotly") as caught:
+        page.html(report(ACCURACY))
+    assert "[report]" in str(caught.value)
+
+
+def test_a_page_that_cannot_be_made_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(page.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UsageError):
+        page.write(tmp_path / "r.html", report(ACCURACY))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if chromium is None or driver is None:
+        pytest.skip("no chromium and chromedriver here: apt-get install chromium chromium-driver")
+    from selenium import webdriver
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for argument in ("--headless=new", "--disable-gpu", *(["--no-sandbox"] * (os.getuid() == 0))):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    downloads = tmp_path_factory.mktemp("downloads")
+    options.add_experimental_option("prefs", {"download.default_directory": str(downloads)})
+    with webdriver.Chrome(options=options, service=webdriver.ChromeService(driver)) as opened:
+        opened.downloads = downloads
+        yield opened
+
+
+@pytest.fixture
+def shown(browser: Any, tmp_path: Path) -> Any:
+    rows = (row(EVIL, 1, Measurement("accuracy", "1", 0.5)), *ACCURACY, *MANY,
+            row("=1+1", 0, Measurement("ece", "1", 99.0)))  # fmt: skip
+    page.write(tmp_path / "r.html", report(rows, verdict(State.FAIL, EVIL), verdict(State.PASS)))
+    for kind in ("browser", "performance"):
+        browser.get_log(kind)
+    browser.get((tmp_path / "r.html").as_uri())
+    wait(browser)
+    return browser
+
+
+def wait(browser: Any) -> None:
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    WebDriverWait(browser, 20).until(
+        lambda b: b.execute_script("return document.documentElement.dataset.ready")
+    )
+
+
+def table(browser: Any) -> Any:
+    return browser.find_elements("css selector", ".table")[-1]
+
+
+def count(browser: Any) -> str:
+    return str(table(browser).find_element("css selector", ".count").text)
+
+
+def test_a_browser_opens_it_without_an_error_a_request_or_foreign_script(shown: Any) -> None:
+    assert shown.title == "FAIL r1"
+    assert [entry for entry in shown.get_log("browser") if entry["level"] == "SEVERE"] == []
+    messages = [json.loads(entry["message"])["message"] for entry in shown.get_log("performance")]
+    asked = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
+    assert asked
+    assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []
+    assert shown.execute_script("return document.querySelectorAll('.plot svg').length") > 0
+
+
+def test_filter_sort_and_download_by_the_keyboard(shown: Any) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    assert count(shown) == "154 of 154 rows"
+    box = table(shown)
+    box.find_element("css selector", "input").send_keys("ece")
+    assert count(shown) == "151 of 154 rows"
+    head = next(th for th in box.find_elements("css selector", "th") if th.text.strip(" ▲▼") == "value")
+    for order in ("ascending", "descending"):
+        head.find_element("css selector", "button").send_keys(Keys.ENTER)
+        assert head.get_attribute("aria-sort") == order
+    assert "=1+1" in box.find_element("css selector", "tbody tr").text
+    box.find_element("css selector", ".csv").send_keys(Keys.ENTER)
+    path, end = shown.downloads / "measurements.csv", time.monotonic() + 10
+    while not path.is_file():
+        assert time.monotonic() < end, "no download"
+    with path.open(newline="") as stream:
+        records = list(csv.DictReader(stream))
+    assert len(records) == 151
+    assert records[0]["case"] == "'=1+1"
+
+
+def test_dark_changes_the_colours_and_a_phone_has_no_sideways_scroll(shown: Any) -> None:
+    colour = "return getComputedStyle(document.body).backgroundColor"
+    before = shown.execute_script(colour)
+    shown.find_element("id", "theme").click()
+    assert shown.execute_script(colour) != before
+    metrics = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
+    shown.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    shown.refresh()
+    wait(shown)
+    width = shown.execute_script("return [document.documentElement.scrollWidth, innerWidth]")
+    shown.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    assert width[0] <= 390
+    assert width[1] == 390

@@ -1,0 +1,85 @@
+"""The ratio over processes covers as it says, and looks spend what they may."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from harness.core.errors import DataError, UsageError
+from harness.core.verdict import State
+from harness.stats import side_by_side
+from harness.stats.side_by_side import FEWEST, judge, level, ratio
+
+Figures = NDArray[np.float64]
+
+
+def figures(rng: np.random.Generator, centre: float, spread: float, n: int = FEWEST) -> Figures:
+    return centre * np.exp(rng.normal(0, spread, n))
+
+
+@given(st.integers(1, 40))
+def test_all_looks_together_err_no_more_than_one(looks: int) -> None:
+    assert sum(level(look) for look in range(1, looks + 1)) < 0.05
+
+
+def test_looks_are_counted_from_one() -> None:
+    with pytest.raises(UsageError):
+        level(0)
+
+
+@given(st.lists(st.floats(1.0, 1e6), min_size=2, max_size=20), st.floats(0.5, 2.0))
+def test_a_scaled_side_scales_the_ratio(values: list[float], factor: float) -> None:
+    base = np.array(values)
+    found = ratio(base, factor * base)
+    assert found.value == pytest.approx(factor)
+    assert found.low <= found.value <= found.high
+    assert found.n == len(values)
+
+
+def test_equal_processes_leave_no_doubt() -> None:
+    found = ratio(np.full(8, 2.0), np.full(8, 3.0))
+    assert (found.low, found.value, found.high) == pytest.approx((1.5, 1.5, 1.5))
+
+
+@pytest.mark.parametrize("spoiled", [0.0, -1.0, np.nan, np.inf])
+def test_figures_that_are_none(spoiled: float) -> None:
+    with pytest.raises(DataError, match="above zero"):
+        ratio(np.array([1.0, spoiled]), np.array([1.0, 1.0]))
+    with pytest.raises(DataError, match="two of each"):
+        ratio(np.array([1.0]), np.array([1.0, 1.0]))
+
+
+@pytest.mark.parametrize("alpha", [0.05, 0.0125])
+def test_a_bound_misses_as_often_as_it_says(alpha: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 400 comparisons of equals, three standard errors more than alpha are a fault of the interval."""
+    monkeypatch.setattr(side_by_side, "RESAMPLES", 4000)
+    rng = np.random.default_rng(0)
+    found = [ratio(figures(rng, 1, 0.03), figures(rng, 1, 0.03), alpha=alpha) for _ in range(400)]
+    most = alpha + 3 * np.sqrt(alpha * (1 - alpha) / 400)
+    assert np.mean([interval.low > 1 for interval in found]) < most
+    assert np.mean([interval.high < 1 for interval in found]) < most
+
+
+@pytest.mark.parametrize(
+    ("factor", "state"),
+    [(1.0, State.PASS), (1.05, State.INCONCLUSIVE), (1.10, State.FAIL), (0.5, State.PASS)],
+)
+def test_answers(factor: float, state: State) -> None:
+    rng = np.random.default_rng(1)
+    base, control, new = (figures(rng, centre, 0.01) for centre in (1.0, 1.0, factor))
+    found = judge(base, control, new, limit=1.05, look=1)
+    assert found.state is state
+    assert bool(found.why) == (state is State.INCONCLUSIVE)
+
+
+@pytest.mark.parametrize("factor", [1.0, 1.5])
+def test_a_base_that_differs_from_itself_decides_nothing(factor: float) -> None:
+    """Not even against a version that is half as fast again: it is the machine that moves."""
+    rng = np.random.default_rng(2)
+    base, control, new = (figures(rng, centre, 0.01) for centre in (1.0, 1.2, factor))
+    found = judge(base, control, new, limit=1.05, look=1)
+    assert found.state is State.INCONCLUSIVE
+    assert "the base differs from itself by 1.2" in found.why
