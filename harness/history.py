@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from harness import rowjoin
 from harness.compare import BOUNDS, NOISY, Change, direction
 from harness.core.measurement import KEY_COLUMNS
 from harness.stats import changes
@@ -90,10 +91,11 @@ def trends(frame: pd.DataFrame, circumstances: Circumstances) -> list[Trend]:
     circumstances : callable
         Asked only where something changed.
     """
-    codes = frame.groupby(list(SERIES_COLUMNS), sort=False, dropna=False).ngroup().to_numpy()
+    codes = rowjoin.numbered([frame[name] for name in SERIES_COLUMNS])
     order = np.lexsort((frame["run"].to_numpy(), codes))
     edges = np.flatnonzero(np.diff(codes[order], prepend=-1, append=codes.max(initial=-1) + 1))
     believed = (frame["status"] == "OK").to_numpy() & np.isfinite(frame["value"].to_numpy())
+    doubted = (frame["status"] == "INVALID").to_numpy()
     numbers = [frame[name].to_numpy(np.float64) for name in BOUNDS]
     records = frame[list(SERIES_COLUMNS)].iloc[order[edges[:-1]]].to_dict("records")
     heads = [{str(name): value for name, value in record.items()} for record in records]
@@ -106,7 +108,7 @@ def trends(frame: pd.DataFrame, circumstances: Circumstances) -> list[Trend]:
             own = own[_known([part[own] for part in numbers], ratio=head["unit"] in RATIO_UNITS)]
         parts.append(own)
         rules.append(rule)
-        invalid.append(int((frame["status"].to_numpy()[rows] == "INVALID").sum()))
+        invalid.append(int(doubted[rows].sum()))
     tested = [index for index, rule in enumerate(rules) if rule is Rule.INTERVAL]
     given = [_series(str(heads[index]["unit"]), [part[parts[index]] for part in numbers]) for index in tested]
     found = dict(zip(tested, changes.find(given), strict=True))

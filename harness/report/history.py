@@ -12,17 +12,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from harness import config
+from harness import config, rowjoin
 from harness.cache import key_of
+from harness.compare import BOUNDS
 from harness.core.errors import HarnessError, UsageError
 from harness.core.measurement import KEY_COLUMNS
 from harness.core.verdict import Gate, matches
-from harness.history import SERIES_COLUMNS, Trend, trends
+from harness.history import SERIES_COLUMNS, VERSION_COLUMNS, Trend, trends
 from harness.report import tables
 from harness.report.runs import LeftOut, StoredRun, stored
 
 #: Metrics where neither the command line nor a gate names one.
 METRICS = ("accuracy", "accuracy_loss", "latency_p99")
+_KEPT = [*SERIES_COLUMNS, *BOUNDS, "n", "status", *VERSION_COLUMNS]
 #: Facts of a target's machine that a change may come from.
 MACHINE = ("kernel", "cpu_model", "cpu_affinity", "governor", "libc", "python", "numpy")
 
@@ -64,22 +66,20 @@ def history(results: Path, asked: Asked) -> History:
     known: set[str] = set()
     for run in runs:
         try:
-            table = tables.clean(tables.read(run.table), str(run.table))
+            table = tables.read(run.table, _KEPT)
+            metrics = table["metric"].unique()
+            chosen = table[table["metric"].isin([name for name in metrics if wanted.metric(name)])]
+            if any(chosen[name].dtype.kind not in "fi" for name in BOUNDS):
+                tables.clean(chosen, str(run.table))  # says which column holds what is no number
         except HarnessError as error:
             left_out.append(LeftOut(run.run_id, "; ".join(filter(None, (error.what, error.cause)))))
             continue
-        metrics = table["metric"].unique()
         known.update(metrics)
-        chosen = table[table["metric"].isin([name for name in metrics if wanted.metric(name)])]
-        twice = chosen.duplicated(list(KEY_COLUMNS))
-        if twice.any():
-            key = chosen.loc[twice, list(KEY_COLUMNS)].iloc[0]
-            said = ", ".join(f"{name}={value}" for name, value in key.items() if value != "")
-            left_out.append(LeftOut(run.run_id, f"rows share the key {said}"))
-            continue
-        frames.append(chosen.assign(run=len(kept)))
+        frames.append(chosen)
         kept.append(run)
-    frame = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=[*SERIES_COLUMNS, "run"])
+    whole = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=_KEPT)
+    whole["run"] = np.repeat(np.arange(len(kept)), [len(each) for each in frames])
+    frame = _without_repeats(tables.clean(whole, str(results)), kept, left_out)
     keys = frame[list(SERIES_COLUMNS)].drop_duplicates()
     keys = keys[[wanted.series(row) for row in keys.to_dict("records")]]
     if keys.empty:
@@ -93,6 +93,23 @@ def history(results: Path, asked: Asked) -> History:
         frame = frame.merge(keys, on=list(SERIES_COLUMNS))
     found = trends(frame, _Circumstances(kept))
     return History(tuple(kept), tuple(left_out), frame, tuple(found))
+
+
+def _without_repeats(frame: pd.DataFrame, runs: list[StoredRun], left_out: list[LeftOut]) -> pd.DataFrame:
+    """Leave runs out in which rows share a key; nobody knows which of them is meant."""
+    columns = [frame[name] for name in ("run", *KEY_COLUMNS)]
+    ids = rowjoin.numbered(columns)
+    if ids.max(initial=-1) + 1 == len(ids):
+        return frame
+    twice = frame[np.bincount(ids)[ids] > 1].drop_duplicates("run")
+    for row in twice.to_dict("records"):
+        said = ", ".join(f"{name}={row[name]}" for name in KEY_COLUMNS if row[name] != "")
+        left_out.append(LeftOut(runs[row["run"]].run_id, f"rows share the key {said}"))
+    bad = set(twice["run"])
+    numbers = {old: new for new, old in enumerate(run for run in range(len(runs)) if run not in bad)}
+    runs[:] = [run for number, run in enumerate(runs) if number not in bad]
+    frame = frame[~frame["run"].isin(list(bad))].reset_index(drop=True)
+    return frame.assign(run=frame["run"].map(numbers))
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,7 +77,7 @@ def read(name: str, results: Path) -> Read:
 
 
 def _table(path: Path) -> Read:
-    frame = tables.clean(tables.read(path, compact=True), str(path))
+    frame = tables.clean(tables.read(path, tables.COMPARED, compact=True), str(path))
     return Read(Side(str(path), frame))
 
 

@@ -31,7 +31,7 @@ COMPARED = (
     *KEY_COLUMNS, "unit", "value", "ci_low", "ci_high", "status", "reason", "model", "model_sha256",
 )  # fmt: skip
 #: Columns that are text even where they look like numbers (a variant ``8``, a version ``1.32``).
-_TEXT = dict.fromkeys(set(COLUMNS) - NUMBERS - {"severity", "n"}, "str")
+TEXTS = frozenset(COLUMNS) - NUMBERS - {"severity", "n"}
 
 
 def write(
@@ -98,15 +98,16 @@ def _cell(column: str, value: Any) -> object:  # noqa: ANN401 - whatever a recor
     return "" if math.isnan(value) else repr(float(value))
 
 
-def read(path: Path, *, compact: bool = False) -> pd.DataFrame:
+def read(path: Path, columns: Sequence[str] = COLUMNS, *, compact: bool = False) -> pd.DataFrame:
     """Read a table that a run wrote, CSV or Parquet.
 
     Parameters
     ----------
     path : Path
+    columns : sequence of str
+        Those to read, ``status`` among them; what the file must have is the same.
     compact : bool
-        Only what a comparison looks at, with texts as categories: for millions of rows. Small tables are
-        read faster without.
+        Texts become categories: for millions of rows. Small tables are read faster without.
 
     Raises
     ------
@@ -116,7 +117,7 @@ def read(path: Path, *, compact: bool = False) -> pd.DataFrame:
     import pandas as pd
 
     try:
-        names, frame = _compact(path) if compact else _whole(path)
+        names, frame = (_parquet if path.suffix == ".parquet" else _csv)(path, columns, compact)
     except (OSError, ValueError, ImportError) as error:
         cause = "it is empty" if isinstance(error, pd.errors.EmptyDataError) else ""
         raise ResultsError(f"the table cannot be read: {error}", where=str(path), cause=cause) from error
@@ -145,26 +146,25 @@ def read(path: Path, *, compact: bool = False) -> pd.DataFrame:
     return frame
 
 
-def _whole(path: Path) -> tuple[Sequence[object], pd.DataFrame]:
+def _parquet(path: Path, columns: Sequence[str], compact: bool) -> tuple[list[str], pd.DataFrame]:
+    import pandas as pd
+    from pyarrow import parquet
+
+    names = list(parquet.read_schema(path).names)
+    own = [name for name in columns if name in names]
+    texts = [name for name in own if name in TEXTS] if compact else None
+    return names, pd.read_parquet(path, columns=own, read_dictionary=texts)
+
+
+def _csv(path: Path, columns: Sequence[str], compact: bool) -> tuple[list[str], pd.DataFrame]:
     import pandas as pd
 
-    frame = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path, dtype=_TEXT)
-    return list(frame.columns), frame
-
-
-def _compact(path: Path) -> tuple[Sequence[object], pd.DataFrame]:
-    import pandas as pd
-
-    texts = [column for column in COMPARED if column in _TEXT]
-    if path.suffix == ".parquet":
-        from pyarrow import parquet
-
-        names = parquet.read_schema(path).names
-        own = [column for column in COMPARED if column in names]
-        return names, pd.read_parquet(path, columns=own, read_dictionary=texts)
-    names = list(pd.read_csv(path, nrows=0).columns)
-    own = [column for column in COMPARED if column in names]
-    return names, pd.read_csv(path, usecols=own, dtype=dict.fromkeys(texts, "category"))
+    with path.open(newline="", encoding="utf-8-sig") as stream:
+        names = next(csv.reader(stream), [])
+    own = [name for name in columns if name in names]
+    # As objects: pandas' own strings take twice as long to make.
+    texts = dict.fromkeys([name for name in own if name in TEXTS], "category" if compact else "object")
+    return names, pd.read_csv(path, usecols=own or None, dtype=texts)
 
 
 def clean(frame: pd.DataFrame, where: str) -> pd.DataFrame:
@@ -178,7 +178,8 @@ def clean(frame: pd.DataFrame, where: str) -> pd.DataFrame:
     import numpy as np
 
     frame = frame[frame["target"] != RESERVED].reset_index(drop=True)
-    frame = frame.assign(**{name: _filled(frame[name]) for name in ("reference", "reason", "unit")})
+    empty = [name for name in ("reference", "reason", "unit") if name in frame]
+    frame = frame.assign(**{name: _filled(frame[name]) for name in empty})
     try:
         for column in ("value", "ci_low", "ci_high"):
             frame[column] = frame[column].astype(np.float64)

@@ -83,3 +83,15 @@ def test_a_run_that_is_being_written(harness: Shell, runs: list[Path]) -> None:
         finally:
             assert holder.stdin is not None
             holder.stdin.close()
+
+
+def test_a_matrix_of_runs_and_tables(harness: Shell, runs: list[Path]) -> None:
+    table = runs[0] / "measurements.csv"
+    ended = harness("compare", table, runs[1].name, "--matrix", "accuracy", "--csv", "matrix.csv")
+    assert ended.code == 0, ended.err
+    assert ended.out.startswith("model tiny\ndevice")
+    assert set(pd.read_csv(harness.folder / "matrix.csv")["source"]) == {str(table), runs[1].name}
+    assert harness("compare", "latest", "--matrix", "accuracy").code == 0
+    check(harness("compare", "latest"), 2, "nothing to compare with")
+    check(harness("compare", "latest", "--matrix", "accuracy", "--devices"), 2, "--devices mean nothing")
+    check(harness("compare", "latest", "--matrix"), 2, "no side has latency_p50, model_bytes")
