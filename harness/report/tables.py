@@ -162,8 +162,7 @@ def _csv(path: Path, columns: Sequence[str], compact: bool) -> tuple[list[str], 
     with path.open(newline="", encoding="utf-8-sig") as stream:
         names = next(csv.reader(stream), [])
     own = [name for name in columns if name in names]
-    # As objects: pandas' own strings take twice as long to make.
-    texts = dict.fromkeys([name for name in own if name in TEXTS], "category" if compact else "object")
+    texts = dict.fromkeys([name for name in own if name in TEXTS], "category") if compact else None
     return names, pd.read_csv(path, usecols=own or None, dtype=texts)
 
 
