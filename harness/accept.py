@@ -20,6 +20,7 @@ from harness.cache import key_of, write_atomically, writing
 from harness.compare import Side
 from harness.core.errors import ResultsError, UsageError
 from harness.core.measurement import COLUMNS, KEY_COLUMNS
+from harness.fields import is_name
 from harness.report import sides, store, tables
 from harness.report.baselines import DESCRIPTION, FOLDER, ROWS, SAMPLES, SCHEMA_VERSION, Description
 
@@ -57,8 +58,10 @@ def accept(
     """
     if not reason.strip():
         raise UsageError("a baseline needs a reason", next_step='--reason "why this run is accepted"')
-    if not baseline or not set(baseline) <= _ALLOWED or not baseline[0].isalnum():
-        raise UsageError(f"{baseline!r} is no name", next_step="take letters, digits and _ . -")
+    try:
+        is_name(baseline)
+    except ValueError as error:
+        raise UsageError(str(error), where="--name") from error
     folder = store.find_run(name, results)
     side = sides.read(str(folder.path), results).side
     facts = folder.facts()
@@ -99,9 +102,6 @@ def accept(
         )  # fmt: skip
         _write(place, told, files)
     return list(folders.values())
-
-
-_ALLOWED = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-")
 
 
 def _records(rows: pd.DataFrame) -> list[dict[str, Any]]:

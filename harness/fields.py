@@ -12,7 +12,8 @@ from pydantic import AfterValidator, Field
 from harness.core.measurement import UNITS
 
 
-def _is_name(text: str) -> str:
+def is_name(text: str) -> str:
+    """Give back what may name a model, a variant or a baseline; ValueError says what else would."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}", text):
         raise ValueError(f"{text!r} is no name: letters, digits and _ . + -, a letter or a digit first")
     return text
@@ -88,7 +89,7 @@ def to_limit(value: float | str | None) -> float | None:
     return _parse_limit(value) if isinstance(value, str) else value
 
 
-Name = Annotated[str, AfterValidator(_is_name)]
+Name = Annotated[str, AfterValidator(is_name)]
 Sha256 = Annotated[str, AfterValidator(_is_sha256)]
 Format = Literal["onnx", "tflite", "openvino"]
 Ratio = Annotated[float, Field(gt=0, allow_inf_nan=False)]

@@ -111,6 +111,11 @@ def next_step(outcome: Outcome) -> str:
     return said
 
 
+def report_command(outcome: Outcome) -> str:
+    """How to look at the run."""
+    return f"{_command()} report {_run_name(outcome)}"
+
+
 def _worst_is_emulated(blocking: list[Verdict], run: Mapping[str, Any]) -> bool:
     return bool(blocking) and blocking[0].target in run["emulated"]
 

@@ -15,7 +15,7 @@ from harness.core.job import Case, Status
 from harness.core.measurement import Measurement, Row
 from harness.core.verdict import State, Verdict
 from harness.plan import HOST
-from harness.report.advice import ORDER, next_step, not_tested, problems, short
+from harness.report.advice import ORDER, next_step, not_tested, problems, report_command, short
 from harness.report.progress import duration
 from harness.run import Outcome
 
@@ -42,8 +42,7 @@ def show(outcome: Outcome, console: Console, *, seconds: float) -> None:
     counted = sum(v.state is not State.NOT_APPLICABLE for v in outcome.verdicts)
     share = f" ({outcome.plan.share:.0%} of the samples)" if outcome.plan.share < 1 else ""
     console.print(Text(f"{'results':<13}{short(outcome.folder.path)}"), soft_wrap=True)
-    report = f"harness report {short(outcome.folder.path)}"
-    console.print(Text(f"{'report':<13}{report}"), soft_wrap=True)
+    console.print(Text(f"{'report':<13}{report_command(outcome)}"), soft_wrap=True)
     console.print(Text(f"{'next':<13}{next_step(outcome)}"), soft_wrap=True)
     console.print()
     head = Text(f"{outcome.state.value:<13}", style=COLOURS[outcome.state])
