@@ -206,7 +206,7 @@ def _compare_live(arguments: argparse.Namespace) -> int:
         results=arguments.results, metric=asked["metric"], limit=asked["max_ratio"],
         within_s=parse_seconds(asked["decide_within"], "time"),
     )  # fmt: skip
-    found = live.compare(question, progress.Plain(sys.stderr), lambda text: print(text, file=sys.stderr))
+    found = live.compare(question, progress.Plain(sys.stderr), _tell)
     print(live_text.text(found))
     print(f"facts        {live_text.write(found, arguments.results)}")
     return live_text.EXIT_CODES[found.state]
@@ -246,13 +246,23 @@ def _baseline(arguments: argparse.Namespace) -> int:
     return code
 
 
+def _upgrade(arguments: argparse.Namespace) -> int:
+    from harness import upgrade
+    from harness.report import progress, upgrade_files, upgrade_text
+
+    asked = upgrade.read(**{key: value for key, value in vars(arguments).items() if key != "command"})
+    kept = upgrade_files.keep(asked, upgrade.upgrade(asked, progress.Plain(sys.stderr), _tell))
+    return upgrade_text.show(kept, asked, _stdout())
+
+
 def _history(arguments: argparse.Namespace) -> int:
     from harness.report import history, history_text, tables
 
     patterns = [getattr(arguments, name) for name in ("metric", "target", "variant", "case")]
     asked = history.Asked(*(tuple(filter(None, each.split(","))) for each in patterns))
     found = history.history(arguments.results, asked)
-    _tell_left_out(found.left_out)
+    for each in found.left_out:
+        _tell(f"note: {each}")
     print(history_text.as_json(found) if arguments.json else history_text.text(found))
     if arguments.csv:
         tables.write_frame(arguments.csv, history_text.points(found))
@@ -263,16 +273,16 @@ def _query(arguments: argparse.Namespace) -> int:
     from harness.report import query, tables
 
     found = query.query(arguments.sql, arguments.results)
-    _tell_left_out(found.left_out)
+    for each in found.left_out:
+        _tell(f"note: {each}")
     if arguments.csv:
         tables.write_frame(arguments.csv, found.frame)
     print(query.text(found))
     return 0
 
 
-def _tell_left_out(left_out: Sequence[object]) -> None:
-    for each in left_out:
-        print(f"note: {each}", file=sys.stderr)
+def _tell(text: str) -> None:
+    print(text, file=sys.stderr)
 
 
 def _init(arguments: argparse.Namespace) -> int:
@@ -290,17 +300,14 @@ def _compress(arguments: argparse.Namespace) -> int:
     from harness import compress, config
     from harness.report.card_text import card_text
 
-    def told(text: str) -> None:
-        print(text, file=sys.stderr)
-
     if arguments.card:
-        made = compress.rebuild(arguments.card, arguments.out, model=arguments.model, told=told)
+        made = compress.rebuild(arguments.card, arguments.out, model=arguments.model, told=_tell)
         print(f"the same bytes as in {arguments.card}")
     else:
         formats = tuple(filter(None, arguments.format.split(",")))
         made = compress.compress(
             arguments.model or config.shipped_folder("models") / "digits", arguments.recipe, arguments.out,
-            formats=formats, runtime=arguments.for_runtime, told=told,
+            formats=formats, runtime=arguments.for_runtime, told=_tell,
         )  # fmt: skip
     print(card_text(made.card, made.reference))
     print(f"  card     {made.folder / 'card.json'}")
@@ -313,10 +320,7 @@ def _search(arguments: argparse.Namespace) -> int:
     from harness.search import search
 
     search_files.refuse_filled(arguments.out)
-    found = search(
-        arguments.model or config.shipped_folder("models") / "digits",
-        lambda text: print(text, file=sys.stderr),
-    )
+    found = search(arguments.model or config.shipped_folder("models") / "digits", _tell)
     drawn = search_files.write(arguments.out, found)
     print(search_files.text(found))
     print(
@@ -379,6 +383,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "compare": _compare,
     "report": _report,
     "baseline": _baseline,
+    "upgrade": _upgrade,
     "history": _history,
     "query": _query,
     "init": _init,

@@ -1,0 +1,170 @@
+"""What an upgrade of a runtime means, for people: one line a target and variant, and the reasons below."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from harness.core.verdict import State
+from harness.pinned import NEW, OLD
+from harness.report.decision import Decision, Trouble, decide, overall
+from harness.report.gates import number_text
+from harness.report.upgrade_files import Kept
+from harness.stats import kernels, side_by_side
+from harness.stats.intervals import Interval
+from harness.stats.kernels import Slower
+from harness.versions import Asked, Comparison
+
+COLOURS = {
+    State.PASS: "green",
+    State.FAIL: "bold red",
+    State.INCONCLUSIVE: "yellow",
+    State.NOT_RUN: "magenta",
+}
+COLUMNS = ("target", "variant", "loads", "bit-equal", "flips", "loss pt [bound]", "p50 [interval]", "RSS")
+LEFT = ("target", "variant", "loads")
+NOTHING = "--"
+STAGES = {"import": "at import", "run": "with the model"}
+
+
+def show(kept: Kept, asked: Asked, console: Console) -> int:
+    """Print the table, the reasons and the answer; the exit code."""
+    found = kept.found
+    decided = [decide(each.findings, asked.margin_pt) for each in found]
+    console.print(
+        f"{asked.runtime} {asked.old} -> {asked.new}   "
+        f"margin {asked.margin_pt:g} pt, latency up to {asked.limit:g}x",
+        highlight=False, soft_wrap=True,
+    )  # fmt: skip
+    console.print(_table(found, [decision for decision, _ in decided]))
+    for text in details(found, decided):
+        console.print(Text(text), soft_wrap=True)
+    console.print(Text(f"{'facts':<13} {kept.folder}"), soft_wrap=True)
+    state, code = overall(decision for decision, _ in decided)
+    good = sum(decision in (Decision.SAME, Decision.WITHIN_MARGIN) for decision, _ in decided)
+    console.print()
+    head = Text(f"{state.value:<13}", style=COLOURS[state])
+    console.print(head.append(f"{good} of {len(found)} may be upgraded", style="default"), soft_wrap=True)
+    console.print(f"verdict: {state.value} ({code})", highlight=False)
+    return code
+
+
+def _table(found: Sequence[Comparison], decisions: Sequence[Decision]) -> Table:
+    grid = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for name in (*COLUMNS, "decision"):
+        left = name in (*LEFT, "decision")
+        grid.add_column(Text(name), justify="left" if left else "right", no_wrap=True)
+    for each, decision in zip(found, decisions, strict=True):
+        state, _ = overall([decision])
+        words = decision.value + culprit(each) * (decision is Decision.SLOWER)
+        grid.add_row(*map(Text, cells(each)), Text(words, style=COLOURS[state]))
+    return grid
+
+
+def cells(found: Comparison) -> tuple[str, ...]:
+    """What a line says, in the order of ``COLUMNS``."""
+    f = found.findings
+    memory = _memory(found)
+    looks = found.timed.looks if found.timed is not None else ()
+    return (
+        found.target,
+        found.variant,
+        loads(found),
+        share_text(f.bit_exact),
+        NOTHING if f.flips is None else str(f.flips),
+        NOTHING if f.loss_pt is None else f"{f.loss_pt.value:.2f} [{f.loss_pt.high:.2f}]",
+        ratio_text(looks[-1].ratio) if looks else NOTHING,
+        NOTHING if memory is None else f"{memory.value:.2f}x",
+    )
+
+
+def loads(found: Comparison) -> str:
+    """Whether both versions run the model; in a word or two, why not."""
+    troubles = found.findings.troubles
+    if NEW in troubles:
+        return short(troubles[NEW])
+    if OLD in troubles:
+        return f"old: {short(troubles[OLD])}"
+    return "ok" if found.samples else NOTHING
+
+
+def short(trouble: Trouble) -> str:
+    """A reason in a few words."""
+    if trouble.stage == "install":
+        return "no wheel" if "No matching distribution" in trouble.reason else "not installed"
+    killed = re.search(r"killed by (\w+)", trouble.reason)
+    hangs = "did not answer" in trouble.reason or "passed its deadline" in trouble.reason
+    what = killed[1] if killed else "hangs" if hangs else "error"
+    return f"{what} {STAGES[trouble.stage]}"
+
+
+def share_text(share: float) -> str:
+    """A share in percent that says 100 only where it is all."""
+    if math.isnan(share):
+        return NOTHING
+    return f"{100 * share:.0f} %" if share in (0.0, 1.0) else f"{min(99.9, max(0.1, 100 * share)):.1f} %"
+
+
+def ratio_text(ratio: Interval) -> str:
+    """A ratio with its interval."""
+    return f"{ratio.value:.2f}x [{ratio.low:.2f}, {ratio.high:.2f}]"
+
+
+def _memory(found: Comparison) -> Interval | None:
+    old, new = (np.array(found.memory_byte[side], np.float64) for side in (OLD, NEW))
+    return side_by_side.ratio(old, new) if min(len(old), len(new)) > 1 else None
+
+
+def culprit(found: Comparison) -> str:
+    """The operator that adds most time; empty where the profile does not show it."""
+    slow = _slower(found)
+    return f": {slow[0].operator}, {_nodes(slow[0].nodes)}" if slow else ""
+
+
+def _slower(found: Comparison) -> list[Slower]:
+    old, new = found.profiles[OLD], found.profiles[NEW]
+    return kernels.slower(old, new) if min(len(old), len(new)) > 1 else []
+
+
+def details(found: Sequence[Comparison], decided: Sequence[tuple[Decision, str]]) -> list[str]:
+    """Why, and by what, line by line; where the files came from."""
+    lines = []
+    for each, (decision, why) in zip(found, decided, strict=True):
+        name = f"{each.target} {each.variant}"
+        if why:
+            lines.append(f"{decision.value:<13} {name}: {'; '.join(filter(None, why.splitlines()))}")
+        if decision is Decision.SLOWER:
+            lines += [f"{'slower':<13} {name}: {_slower_text(slow)}" for slow in _slower(each)]
+            if not _slower(each):
+                lines.append(f"{'slower':<13} {name}: {each.no_profile or 'no single operator shows it'}")
+        if moved := _moved(each):
+            lines.append(f"{'kernels':<13} {name}: {moved}")
+    origins: dict[str, list[str]] = {}
+    for each in found:
+        if each.origin:
+            origins.setdefault(each.origin, []).append(f"{each.target} {each.variant}")
+    return lines + [f"{'artifacts':<13} {', '.join(names)}: {origin}" for origin, names in origins.items()]
+
+
+def _slower_text(slow: Slower) -> str:
+    added = f"{number_text(slow.added_ns, 'ns')} more a call"
+    how = "a kernel that the old version does not run" if slow.ratio is None else ratio_text(slow.ratio)
+    return f"{slow.operator}, {_nodes(slow.nodes)}: {how}, {added}"
+
+
+def _nodes(count: int) -> str:
+    return "1 node" if count == 1 else f"{count} nodes"
+
+
+def _moved(found: Comparison) -> str:
+    """Operators of which both versions run another number of nodes."""
+    if not (found.profiles[OLD] and found.profiles[NEW]):
+        return ""
+    moved = kernels.changed(found.profiles[OLD][0], found.profiles[NEW][0])
+    return ", ".join(f"{operator} {before} -> {after}" for operator, (before, after) in moved.items())
