@@ -128,9 +128,7 @@ def _pin(target: Target, runtime: str, version: str) -> Target:
     # architecture are unpacked one by one, so that all have to be named.
     foreign = target.executor.get("arch") in ARCHITECTURES
     listed = requirements(alone) if foreign else target.executor.get("requirements", ())
-    others = [
-        text for text in listed if (m := _REQUIREMENT.match(text)) and _normal(m[1]) != _normal(runtime)
-    ]
+    others = [text for text in listed if _name(text) != _normal(runtime)]
     extras = _named(alone)[_normal(runtime)]
     return replace(
         alone, name=f"{target.name}@{version}",
