@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from harness import live
 from harness.cache import Cache
 from harness.core.artifact import Artifact, File
 from harness.core.job import (
@@ -31,7 +30,7 @@ from harness.core.verdict import State
 from harness.pinned import NEW, OLD, SIDES, Pair
 from harness.plan import Plan
 from harness.prepare import Prepared
-from harness.report.decision import Decision, Trouble, decide
+from harness.report.decision import Decision, decide
 from harness.stats import paired
 from harness.versions import PROFILED, Asked, Comparison, compare
 
@@ -99,7 +98,6 @@ def compared(
     labels: NDArray[np.int64] | None,
     *,
     kind: str = "local",
-    within_s: float = 1e-9,
 ) -> Comparison:
     """What comes of it; the names are those that ``pinned`` gives."""
     names = {OLD: "cpu@1.0", NEW: "cpu@2.0"}
@@ -125,7 +123,7 @@ def compared(
     executors: Any = {names[OLD]: old, names[NEW]: new}
     prepared = Prepared(plan, run, labels, {}, (), executors, (), Cache(Path()), {}, 0.0)
     found = Comparison("cpu", "int8", artifact=ARTIFACT)
-    asked = Asked("toy", "1.0", "2.0", Path(), Path(), within_s=within_s)
+    asked = Asked("toy", "1.0", "2.0", Path(), Path(), within_s=1e-9)
     compare(found, asked, pair, prepared, lambda text: None)
     return found
 
@@ -229,8 +227,3 @@ def test_a_runtime_without_a_profile_says_so(scores: NDArray[np.float32]) -> Non
     found = compared(old, Planted(scores, p50_ns=1.2e5), None)
     assert found.no_profile == "the runtime tells no times of its kernels"
     assert decide(found.findings, 0.5)[0] is Decision.SLOWER
-
-
-def test_planted_troubles_are_told() -> None:
-    assert Trouble("run", "x").reason == "x"
-    assert live.ARMS == ("base", "new", "control")

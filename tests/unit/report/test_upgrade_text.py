@@ -1,0 +1,118 @@
+"""The lines of an upgrade, and what is kept of it."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from harness.core.artifact import Artifact, File
+from harness.core.job import Samples
+from harness.core.verdict import State
+from harness.pinned import NEW, OLD
+from harness.report import upgrade_files, upgrade_text
+from harness.report.decision import Findings, Trouble
+from harness.stats.intervals import Interval
+from harness.stats.kernels import Profile
+from harness.versions import Asked, Comparison
+
+ARTIFACT = Artifact("int8", "onnx", (File("m.onnx", "0" * 64, 1),), Path())
+
+
+def profile(conv_ns: int, seed: int, *more: str) -> Profile:
+    rng = np.random.default_rng(seed)
+    nodes = (("c", "Conv"), *((name, name) for name in more))
+    times = [(centre * rng.normal(1, 0.01, 100)).astype(np.int64) for centre in (conv_ns, 10_000)]
+    return Profile(100, nodes, tuple(times[: len(nodes)]))
+
+
+@pytest.fixture
+def found() -> list[Comparison]:
+    same = Findings(
+        bit_exact=1.0, samples=800, flips=0, loss_pt=Interval(0, -0.34, 0.34, 800), latency=State.PASS
+    )
+    slow = Findings(
+        bit_exact=0.9996, samples=800, flips=0, loss_pt=Interval(0, -0.34, 0.34, 800), latency=State.FAIL
+    )
+    origin = "made by the recipe"
+    samples = {side: Samples({"output:0": np.zeros((2, 3))}) for side in (OLD, NEW)}
+    return [
+        Comparison("cpu", "int8", same, ARTIFACT, origin, samples, memory_byte=memory),
+        Comparison(
+            "pi5", "int8", slow, ARTIFACT, origin, samples,
+            profiles={
+                OLD: [profile(50_000, seed, "Gemm") for seed in range(4)],
+                NEW: [profile(60_000, 9 + seed) for seed in range(4)],
+            },
+        ),
+        Comparison("pi4", "int8", crash),
+    ]  # fmt: skip
+
+
+def test_a_line_a_target_and_the_reasons_below(found: list[Comparison], tmp_path: Path) -> None:
+    asked = Asked("toy", "1.0", "2.0", Path(), tmp_path)
+    console = Console(width=200, no_color=True, record=True, file=io.StringIO())
+    assert upgrade_text.show(upgrade_files.keep(asked, found), asked, console) == 1
+    text = console.export_text()
+    lines = [" ".join(line.split()) for line in text.splitlines()]
+    assert "cpu int8 ok 100 % 0 0.00 [0.34] -- 1.50x same" in lines
+    assert "pi5 int8 ok 99.9 % 0 0.00 [0.34] -- -- slower: Conv, 1 node" in lines
+    assert "pi4 int8 SIGILL at import -- -- -- -- -- blocked" in lines
+    assert "blocked pi4 int8: the probe was killed by SIGILL; at x" in lines
+    assert any(line.startswith("slower pi5 int8: Conv, 1 node: 1.2") for line in lines)
+    assert "kernels pi5 int8: Gemm 1 -> 0" in lines
+    assert "artifacts cpu int8, pi5 int8: made by the recipe" in lines
+    assert lines[-2:] == ["FAIL 1 of 3 may be upgraded", "verdict: FAIL (1)"]
+
+
+@pytest.mark.parametrize(
+    ("stage", "reason", "says"),
+    [
+        ("install", "x==9 cannot be installed; ERROR: No matching distribution found for x==9", "no wheel"),
+        ("install", "x==9 cannot be installed; error: subprocess-exited-with-error", "not installed"),
+        ("import", "ImportError: libx.so.1: cannot open", "error at import"),
+        ("import", "the probe did not answer within 120 s", "hangs at import"),
+        ("run", "the worker was killed by SIGSEGV\nFatal", "SIGSEGV with the model"),
+        ("run", "the job passed its deadline of 9 s and was ended", "hangs with the model"),
+    ],
+)
+def test_a_reason_in_a_few_words(stage: str, reason: str, says: str) -> None:
+    assert upgrade_text.short(Trouble(stage, reason)) == says
+    old = Comparison("cpu", "int8", Findings({OLD: Trouble(stage, reason)}))
+    assert upgrade_text.loads(old) == f"old: {says}"
+
+
+def test_only_all_is_a_hundred_percent() -> None:
+    shares = [1.0, 0.99999, 0.961, 1e-9, 0.0, float("nan")]
+    assert [upgrade_text.share_text(share) for share in shares] == [
+        "100 %",
+        "99.9 %",
+        "96.1 %",
+        "0.1 %",
+        "0 %",
+        "--",
+    ]
+
+
+def test_the_facts_are_kept_one_after_the_other(found: list[Comparison], tmp_path: Path) -> None:
+    asked = Asked("toy", "1.0", "2.0", Path(), tmp_path)
+    seen = []
+
+    def coming() -> object:
+        for each in found:
+            yield each
+            (folder,) = (tmp_path / "upgrade").iterdir()
+            seen.append(len(json.loads((folder / "upgrade.json").read_text())["comparisons"]))
+
+    kept = upgrade_files.keep(asked, coming())  # type: ignore[arg-type]
+    assert seen == [1, 2, 3]
+    told = json.loads((kept.folder / "upgrade.json").read_text())
+    assert [each["decision"] for each in told["comparisons"]] == ["same", "slower", "blocked"]
+    assert told["comparisons"][2]["findings"]["bit_exact"] is None
+    with np.load(kept.folder / "pi5-int8.npz") as arrays:
+        assert arrays["new/output:0"].shape == (2, 3)
+        assert arrays["old/3/kernel1_ns"].shape == (100,)
