@@ -32,12 +32,11 @@ def profile(conv_ns: int, seed: int, *more: str) -> Profile:
 
 @pytest.fixture
 def found() -> list[Comparison]:
-    same = Findings(
-        bit_exact=1.0, samples=800, flips=0, loss_pt=Interval(0, -0.34, 0.34, 800), latency=State.PASS
-    )
-    slow = Findings(
-        bit_exact=0.9996, samples=800, flips=0, loss_pt=Interval(0, -0.34, 0.34, 800), latency=State.FAIL
-    )
+    loss = Interval(0, -0.34, 0.34, 800)
+    same = Findings(bit_exact=1.0, samples=800, flips=0, loss_pt=loss, latency=State.PASS)
+    slow = replace(same, bit_exact=0.9996, latency=State.FAIL)
+    crash = Findings({NEW: Trouble("import", "the probe was killed by SIGILL\nat x")})
+    memory = {OLD: [10, 10], NEW: [15, 15]}
     origin = "made by the recipe"
     samples = {side: Samples({"output:0": np.zeros((2, 3))}) for side in (OLD, NEW)}
     return [
