@@ -22,10 +22,6 @@ PROVENANCE = "provenance"
 #: Generous, because only a hang should meet it: an emulated device starts in 16 s and needs 1 s a sample.
 START_ALLOWANCE_S = 60.0
 DAMAGE_ALLOWANCE_S = 10.0
-#: What an emulated device tries where the table says nothing: a process takes seconds to start there.
-EMULATED: Mapping[str, int] = {
-    "repeats": 2, "sessions": 1, "processes": 1, "truncations": 3, "bit_flips": 8,
-}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +87,7 @@ def cases(context: CaseContext) -> tuple[Case, ...]:
     """All checks as shipped, provenance in both settings; none for the reference on the host."""
     if context.reference:
         return ()
-    settings = read({**(EMULATED if context.emulated else {}), **context.settings})
+    settings = read(context.settings)
     data = context.sets[0]
     rows = min(settings.rows, data.samples, context.max_samples or data.samples)
 
