@@ -50,6 +50,8 @@ class Request:
         How long to queue for a board that somebody else holds.
     release : bool
         What emulation cannot answer was not run, instead of not applicable.
+    decide_within_s : float, optional
+        How long to go on measuring what is undecided.
     """
 
     targets: tuple[str, ...] = ("cpu",)
@@ -61,6 +63,7 @@ class Request:
     budget_s: float | None = None
     wait_s: float = 0.0
     release: bool = False
+    decide_within_s: float | None = None
 
     @classmethod
     def of(
@@ -75,6 +78,7 @@ class Request:
         budget: str = "",
         wait: str = "",
         release: bool = False,
+        decide_within: str = "",
     ) -> Request:
         """Read the texts of a command line; an empty one takes the default.
 
@@ -93,6 +97,7 @@ class Request:
             budget_s=parse_seconds(budget, "budget") if budget else None,
             wait_s=parse_seconds(wait, "time to wait") if wait else 0.0,
             release=release,
+            decide_within_s=parse_seconds(decide_within, "time") if decide_within else None,
         )
 
 
@@ -236,6 +241,7 @@ def _prepare(
         "budget_s": request.budget_s,
         "emulated": [target.name for target in targets if target.emulated],
         "release": request.release,
+        "decide_within_s": request.decide_within_s,
         "model": {
             "name": validation.model.name,
             "task": validation.model.task,

@@ -247,6 +247,8 @@ class SummaryContext:
         The suite's own table of ``validation.toml``.
     disturbed : str
         Why times of this batch are not those of the device (throttling, an overloaded machine); else empty.
+    alpha : float
+        One-sided error of the intervals: below 5 % where the samples are looked at more than once.
     """
 
     artifact: Artifact
@@ -257,6 +259,7 @@ class SummaryContext:
     emulated: bool
     settings: Mapping[str, Any]
     disturbed: str = ""
+    alpha: float = 0.05
 
 
 class Suite(Protocol):
@@ -268,6 +271,21 @@ class Suite(Protocol):
     def summarise(self, job: Job, result: JobResult, context: SummaryContext) -> list[Measurement]: ...
     def check(self, settings: Mapping[str, Any]) -> list[tuple[str, str]]:
         """What is wrong with the suite's table: pairs of key and message."""
+        ...
+
+
+@runtime_checkable
+class SupportsRounds(Protocol):
+    """A suite of which more samples can be had, where a gate is undecided."""
+
+    def again(self, case: Case, looks: int) -> Case:
+        """The case that measures as much again as all before it.
+
+        Parameters
+        ----------
+        looks : int
+            How often the samples were looked at; each look but the first came after a round.
+        """
         ...
 
 
