@@ -328,13 +328,7 @@ def _search(arguments: argparse.Namespace) -> int:
     found = search(arguments.model or config.shipped_folder("models") / "digits", _tell)
     drawn = search_files.write(arguments.out, found)
     print(search_files.text(found))
-    print(
-        f"  files  {arguments.out}/pareto.csv, sensitivity.csv" + ", recipe.toml" * (found.best is not None)
-    )
-    if not drawn:
-        print("  note   no picture: pip install 'deployment-validation-harness[plot]' draws pareto.png")
-    if found.best is not None:
-        print(f"  next   harness compress --recipe {arguments.out / 'recipe.toml'} -o DIR")
+    print(search_files.written(arguments.out, found, drawn=drawn))
     return search_files.EXIT_CODES[found.state]
 
 

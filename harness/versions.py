@@ -13,7 +13,7 @@ from harness.core.errors import WorkerError
 from harness.core.job import DEPLOY, PARITY, Batch, EnvironmentRecord, Event, JobResult, Samples, Status
 from harness.core.measurement import Measurement
 from harness.core.verdict import State
-from harness.live import SINGLE_STREAM, Arm, Live, Question, _measure
+from harness.interleave import SINGLE_STREAM, Arm, Demand, Interleaved, interleave
 from harness.pinned import NEW, OLD, SIDES, Pair
 from harness.prepare import Prepared, load_suites
 from harness.report.decision import Findings, Trouble
@@ -90,7 +90,7 @@ class Comparison:
     samples : mapping of side to Samples
         Outputs on the clean set, as it ships.
     environments : mapping of side to facts
-    timed : Live, optional
+    timed : Interleaved, optional
     memory_byte : mapping of side to list of int
         Peak resident memory of each timed process.
     profiles : mapping of side to list of Profile
@@ -105,7 +105,7 @@ class Comparison:
     origin: str = ""
     samples: dict[str, Samples] = field(default_factory=dict)
     environments: dict[str, Mapping[str, Any]] = field(default_factory=dict)
-    timed: Live | None = None
+    timed: Interleaved | None = None
     memory_byte: dict[str, list[int]] = field(default_factory=_by_side)
     profiles: dict[str, list[Profile]] = field(default_factory=_by_side)
     no_profile: str = ""
@@ -265,12 +265,9 @@ def _time(
         Arm(asked.label(side), Weighed(executors[side], found.memory_byte[side]), batches[side])
         for side in SIDES
     )
-    question = Question(
-        asked.label(OLD), asked.label(NEW), found.target, asked.model, found.variant, asked.results,
-        limit=asked.limit, within_s=asked.within_s,
-    )  # fmt: skip
+    demand = Demand(limit=asked.limit, within_s=asked.within_s)
     try:
-        timed = _measure(Live(question, (arms[0], arms[1])), told)
+        timed = interleave(demand, (arms[0], arms[1]), told)
     except WorkerError as error:  # it gave outputs, and dies in the processes that are timed
         side = NEW if error.what.startswith(f"{asked.label(NEW)} ") else OLD
         found.findings = Findings({side: Trouble("run", str(error))})

@@ -8,13 +8,13 @@ from collections.abc import Sequence
 
 import numpy as np
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from harness.core.verdict import State
 from harness.pinned import NEW, OLD
 from harness.report.decision import Decision, Trouble, decide, overall
 from harness.report.gates import number_text
+from harness.report.grid import grid
 from harness.report.upgrade_files import Kept
 from harness.stats import kernels, side_by_side
 from harness.stats.intervals import Interval
@@ -28,7 +28,10 @@ COLOURS = {
     State.NOT_RUN: "magenta",
 }
 COLUMNS = ("target", "variant", "loads", "bit-equal", "flips", "loss pt [bound]", "p50 [interval]", "RSS")
-LEFT = ("target", "variant", "loads")
+DECISION = "decision"
+LEFT = ("target", "variant", "loads", DECISION)
+#: Left out, one after the other, on a terminal that is too narrow; the facts have them all.
+SPARE = ("loss pt [bound]", "RSS", "flips")
 NOTHING = "--"
 STAGES = {"import": "at import", "run": "with the model"}
 
@@ -42,7 +45,8 @@ def show(kept: Kept, asked: Asked, console: Console) -> int:
         f"margin {asked.margin_pt:g} pt, latency up to {asked.limit:g}x",
         highlight=False, soft_wrap=True,
     )  # fmt: skip
-    console.print(_table(found, [decision for decision, _ in decided]))
+    lines = [_line(each, decision) for each, (decision, _) in zip(found, decided, strict=True)]
+    console.print(grid(console, (*COLUMNS, DECISION), lines, LEFT, SPARE))
     for text in details(found, decided):
         console.print(Text(text), soft_wrap=True)
     console.print(Text(f"{'facts':<13} {kept.folder}"), soft_wrap=True)
@@ -55,16 +59,13 @@ def show(kept: Kept, asked: Asked, console: Console) -> int:
     return code
 
 
-def _table(found: Sequence[Comparison], decisions: Sequence[Decision]) -> Table:
-    grid = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for name in (*COLUMNS, "decision"):
-        left = name in (*LEFT, "decision")
-        grid.add_column(Text(name), justify="left" if left else "right", no_wrap=True)
-    for each, decision in zip(found, decisions, strict=True):
-        state, _ = overall([decision])
-        words = decision.value + culprit(each) * (decision is Decision.SLOWER)
-        grid.add_row(*map(Text, cells(each)), Text(words, style=COLOURS[state]))
-    return grid
+def _line(found: Comparison, decision: Decision) -> dict[str, str | Text]:
+    state, _ = overall([decision])
+    words = decision.value + culprit(found) * (decision is Decision.SLOWER)
+    return {
+        **dict(zip(COLUMNS, cells(found), strict=True)),
+        DECISION: Text(words, style=COLOURS[state]),
+    }
 
 
 def cells(found: Comparison) -> tuple[str, ...]:
