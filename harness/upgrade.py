@@ -9,18 +9,18 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from harness import checks, config
+from harness.abba import accepted
 from harness.cache import Cache
-from harness.core.artifact import Artifact, verify
-from harness.core.errors import HarnessError, TargetUnavailable, UsageError
+from harness.core.artifact import Artifact
+from harness.core.errors import TargetUnavailable, UsageError
 from harness.core.target import Target
 from harness.pinned import SIDES, Pair, pairs
 from harness.prepare import Observer, Prepared, Request, make_executor, parse_seconds, prepare, variant_names
-from harness.report import baselines, machine, store
+from harness.report import baselines, machine
 from harness.report.decision import Findings, Trouble
 from harness.schema import ShiftsTable
 from harness.versions import ACCURACY, PERFORMANCE, Asked, Comparison, Told, compare
@@ -158,24 +158,10 @@ def accepted_or_made(made: Artifact, asked: Asked, pair: Pair, prepared: Prepare
     wanted = told.artifacts.get(f"{pair.backend}/{made.variant}")
     if wanted is None:
         return made, f"made by the recipe (the baseline {asked.baseline} has no {made.variant})"
-    accepted = f"accepted with {told.run_id}"
+    origin = f"accepted with {told.run_id}"
     if wanted == made.sha256:
-        return made, accepted
-    kept = _kept(wanted, told.run_id, asked.results, prepared.cache)
+        return made, origin
+    kept = accepted(made, wanted, folder, prepared.cache)
     if kept is not None:
-        return kept, accepted
-    return made, f"made by the recipe (the one {accepted} is another, and cannot be had any more)"
-
-
-def _kept(sha256: str, run_id: str, results: Path, cache: Cache) -> Artifact | None:
-    """An artifact of a run, where both are still here."""
-    try:
-        batches = store.find_run(run_id, results).facts().plan.batches
-        for each in batches:
-            if each.artifact.sha256 == sha256:
-                found = replace(each.artifact, folder=cache.artifact_folder(sha256))
-                verify(found)
-                return found
-    except HarnessError:
-        return None
-    return None
+        return kept, origin
+    return made, f"made by the recipe (the one {origin} is another, and not on this machine any more)"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, replace
@@ -15,14 +16,12 @@ from harness.cache import Cache, key_of
 from harness.core.artifact import Artifact, describe_file
 from harness.core.contracts import Availability
 from harness.core.errors import ResultsError, TargetUnavailable, UsageError
-from harness.core.job import Batch, Case, Options
 from harness.core.target import Target
 from harness.pinned import NEW, OLD, Pair
 from harness.plan import Plan
 from harness.prepare import Prepared
-from harness.report.baselines import DESCRIPTION, FOLDER, SCHEMA_VERSION, Description
+from harness.report.baselines import ARTIFACTS, DESCRIPTION, FOLDER, SCHEMA_VERSION, Description
 from harness.report.decision import Trouble
-from harness.report.store import RunFolder
 from harness.versions import Asked
 
 
@@ -143,8 +142,6 @@ def test_without_a_baseline_the_recipes_file_is_taken(asked: Asked, cache: Cache
 
 def test_the_accepted_file_comes_from_the_cache(asked: Asked, cache: Cache, tmp_path: Path) -> None:
     old, new = (made(tmp_path, content, cache) for content in (b"old", b"new"))
-    batch = Batch("cpu", "toy", "int8", "s", old, {"deploy": Options()}, {}, {}, (Case("c"),))
-    RunFolder(asked.results / "20260101T000000-m-0000").create({}, Plan((batch,)), None)
     accept(asked, old.sha256)
     found, origin = chosen(asked, cache, new)
     assert (found.sha256, found.path.read_bytes()) == (old.sha256, b"old")
@@ -153,13 +150,26 @@ def test_the_accepted_file_comes_from_the_cache(asked: Asked, cache: Cache, tmp_
     (cache.artifact_folder(old.sha256) / "model.onnx").write_bytes(b"odd")  # damaged since
     found, origin = chosen(asked, cache, new)
     assert found is new
-    assert "the one accepted with 20260101T000000-m-0000 is another, and cannot be had any more" in origin
+    assert (
+        "the one accepted with 20260101T000000-m-0000 is another, and not on this machine any more" in origin
+    )
 
 
-def test_a_baseline_without_that_variant_or_run(asked: Asked, cache: Cache, tmp_path: Path) -> None:
+def test_a_file_that_was_kept_beside_the_baseline(asked: Asked, cache: Cache, tmp_path: Path) -> None:
+    new = made(tmp_path, b"new", cache)
+    sha256 = hashlib.sha256(b"old").hexdigest()
+    folder = accept(asked, sha256).parent / ARTIFACTS / sha256
+    folder.mkdir(parents=True)
+    (folder / "model.onnx").write_bytes(b"old")
+    found, origin = chosen(asked, cache, new)
+    assert (found.sha256, found.path) == (sha256, folder / "model.onnx")
+    assert origin == "accepted with 20260101T000000-m-0000"
+
+
+def test_a_baseline_without_that_variant_or_file(asked: Asked, cache: Cache, tmp_path: Path) -> None:
     artifact = made(tmp_path, b"new", cache)
     file = accept(asked, "0" * 64)
-    assert "cannot be had any more" in chosen(asked, cache, artifact)[1]  # its run is gone
+    assert "not on this machine any more" in chosen(asked, cache, artifact)[1]
     file.write_text(file.read_text().replace("it is good", "it is bad"))
     with pytest.raises(ResultsError, match="edited"):
         chosen(asked, cache, artifact)
