@@ -12,7 +12,10 @@ import pytest
 from tests.e2e import wheels
 from tests.e2e.shell import Ended, MakeModel, Shell, check
 
-FAULTS = {"50.0.0": "", "50.1.0": wheels.CRASH, "50.2.0": wheels.SLOW, "50.3.0": wheels.WRONG}
+FAULTS = {
+    "50.0.0": "", "50.1.0": wheels.CRASH, "50.2.0": wheels.SLOW, "50.3.0": wheels.WRONG,
+    "50.4.0": wheels.DIES,
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -56,6 +59,18 @@ def test_a_version_that_cannot_be_had_now_is_nothing_to_compare_with(
     assert lines(ended)[-1] == "verdict: NOT_RUN (3)"
 
 
+def test_a_crash_at_the_model_is_a_result(harness: Shell, model: MakeModel, planted: dict[str, str]) -> None:
+    argv = ("upgrade", "onnxruntime", "50.0.0", "50.4.0", "--variant", "int8", "--model", model())
+    ended = harness(*argv, env=planted)
+    assert ended.code == 1, ended.err
+    assert "cpu int8 SIGSEGV with the model -- -- -- -- -- blocked" in lines(ended)
+    assert any(line.startswith("artifacts cpu int8: made by the recipe") for line in lines(ended))
+    found = facts(harness)["int8"]
+    assert found["environments"]["old"]["backend_version"] == "50.0.0"
+    assert len(found["artifact_sha256"]) == 64
+
+
+@pytest.mark.full
 def test_a_wrong_version_is_worse(harness: Shell, model: MakeModel, planted: dict[str, str]) -> None:
     """An accuracy that is lost is known after one pass; its times are still told."""
     argv = ("upgrade", "onnxruntime", "50.0.0", "50.3.0", "--variant", "float32", "--model", model())

@@ -18,6 +18,13 @@ exec(compile((_Path(__path__[0]) / "__init__.py").read_text(), "onnxruntime", "e
 __version__ = {version!r}
 """
 CRASH = "import os, signal\nos.kill(os.getpid(), signal.SIGILL)\n"
+#: Imports, and dies when it opens a model.
+DIES = """
+import os, signal
+class InferenceSession(InferenceSession):
+    def __init__(self, *given, **named):
+        os.kill(os.getpid(), signal.SIGSEGV)
+"""
 #: Every call takes five times as long.
 SLOW = """
 import time
