@@ -54,7 +54,7 @@ def upgrade(asked: Asked, observer: Observer, told: Told) -> Iterator[Comparison
     Parameters
     ----------
     told : callable
-        Takes a text on how far a comparison is.
+        Takes a text on how far it is.
 
     Raises
     ------
@@ -70,7 +70,7 @@ def upgrade(asked: Asked, observer: Observer, told: Told) -> Iterator[Comparison
     for pair in found:
         troubles = {}
         for side in SIDES:
-            observer.stage(f"making {asked.label(side)} for {pair.name}")
+            told(f"making {asked.label(side)} for {pair.name}")
             if trouble := trouble_of(pair.targets[side], cache):
                 troubles[side] = trouble
         if troubles:
@@ -85,7 +85,7 @@ def upgrade(asked: Asked, observer: Observer, told: Told) -> Iterator[Comparison
         try:
             for pair in ready:
                 for variant in variants:
-                    observer.stage(f"comparing {variant} on {pair.name}")
+                    told(f"comparing {variant} on {pair.name}")
                     yield _compare(asked, pair, variant, prepared, told)
         finally:
             prepared.close()

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from harness.core.verdict import State
+from harness.interleave import figures
 from harness.pinned import NEW, OLD
 from harness.report.decision import Decision, Trouble, decide, overall
 from harness.report.gates import number_text
@@ -32,7 +33,10 @@ DECISION = "decision"
 LEFT = ("target", "variant", "loads", DECISION)
 #: Left out, one after the other, on a terminal that is too narrow; the facts have them all.
 SPARE = ("loss pt [bound]", "RSS", "flips")
+#: Operators that are named, of those that got slower.
+MOST_OPERATORS = 3
 NOTHING = "--"
+PIP = "ERROR: "
 STAGES = {"import": "at import", "run": "with the model"}
 
 
@@ -130,7 +134,11 @@ def culprit(found: Comparison) -> str:
 
 def _slower(found: Comparison) -> list[Slower]:
     old, new = found.profiles[OLD], found.profiles[NEW]
-    return kernels.slower(old, new) if min(len(old), len(new)) > 1 else []
+    if found.timed is None or min(len(old), len(new)) < 2:
+        return []
+    times = found.timed.times_ns
+    before, after = (float(figures(times, arm, "latency_p50").mean()) for arm in ("base", "new"))
+    return kernels.slower(old, new, after - before)[:MOST_OPERATORS]
 
 
 def details(found: Sequence[Comparison], decided: Sequence[tuple[Decision, str]]) -> list[str]:
@@ -139,7 +147,7 @@ def details(found: Sequence[Comparison], decided: Sequence[tuple[Decision, str]]
     for each, (decision, why) in zip(found, decided, strict=True):
         name = f"{each.target} {each.variant}"
         if why:
-            lines.append(f"{decision.value:<13} {name}: {'; '.join(filter(None, why.splitlines()))}")
+            lines.append(f"{decision.value:<13} {name}: {_brief(why)}")
         if decision is Decision.SLOWER:
             lines += [f"{'slower':<13} {name}: {_slower_text(slow)}" for slow in _slower(each)]
             if not _slower(each):
@@ -151,6 +159,14 @@ def details(found: Sequence[Comparison], decided: Sequence[tuple[Decision, str]]
         if each.origin:
             origins.setdefault(each.origin, []).append(f"{each.target} {each.variant}")
     return lines + [f"{'artifacts':<13} {', '.join(names)}: {origin}" for origin, names in origins.items()]
+
+
+def _brief(why: str) -> str:
+    """A reason in one line; of what pip says, the last error."""
+    what, _, said = why.partition("; ")
+    if PIP in said:
+        return f"{what}; {said.rpartition(PIP)[2]}"
+    return "; ".join(filter(None, map(str.strip, why.splitlines())))
 
 
 def _slower_text(slow: Slower) -> str:

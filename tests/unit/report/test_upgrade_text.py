@@ -6,17 +6,19 @@ import io
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from rich.console import Console
 
 from harness.core.artifact import Artifact, File
-from harness.core.job import Samples
+from harness.core.job import Batch, Samples
 from harness.core.verdict import State
+from harness.interleave import Arm, Demand, Interleaved
 from harness.pinned import NEW, OLD
 from harness.report import upgrade_files, upgrade_text
-from harness.report.decision import Findings, Trouble
+from harness.report.decision import Decision, Findings, Trouble
 from harness.stats.intervals import Interval
 from harness.stats.kernels import Profile
 from harness.versions import Asked, Comparison
@@ -38,13 +40,18 @@ def found() -> list[Comparison]:
     slow = replace(same, bit_exact=0.9996, latency=State.FAIL)
     crash = Findings({NEW: Trouble("import", "the probe was killed by SIGILL\nat x")})
     memory = {OLD: [10, 10], NEW: [15, 15]}
+    batch = Batch("t", "b", "int8", "performance", ARTIFACT, {}, {}, {}, ())
+    executor: Any = None
+    timed = Interleaved(Demand(), (Arm("old", executor, batch), Arm("new", executor, batch)))
+    for arm, p50_ns in (("base", 100_000), ("control", 100_000), ("new", 110_000)):
+        timed.times_ns[arm] = [np.full(9, p50_ns)] * 8
     origin = "made by the recipe"
     samples = {side: Samples({"output:0": np.zeros((2, 3))}) for side in (OLD, NEW)}
     return [
         Comparison("cpu", "int8", same, ARTIFACT, origin, samples, memory_byte=memory),
         Comparison(
             "pi5", "int8", slow, ARTIFACT, origin, samples,
-            profiles={
+            timed=timed, profiles={
                 OLD: [profile(50_000, seed, "Gemm") for seed in range(4)],
                 NEW: [profile(60_000, 9 + seed) for seed in range(4)],
             },
@@ -84,6 +91,13 @@ def test_a_reason_in_a_few_words(stage: str, reason: str, says: str) -> None:
     assert upgrade_text.short(Trouble(stage, reason)) == says
     old = Comparison("cpu", "int8", Findings({OLD: Trouble(stage, reason)}))
     assert upgrade_text.loads(old) == f"old: {says}"
+
+
+def test_of_what_pip_says_the_last_error_is_told() -> None:
+    said = "x==9 cannot be installed; ERROR: Ignored 1.0; 2.0; ERROR: No matching distribution found for x==9"
+    found = [Comparison("cpu", "int8", Findings({NEW: Trouble("install", said)}))]
+    (line,) = upgrade_text.details(found, [(Decision.BLOCKED, said)])
+    assert line.endswith(" cpu int8: x==9 cannot be installed; No matching distribution found for x==9")
 
 
 def test_only_all_is_a_hundred_percent() -> None:

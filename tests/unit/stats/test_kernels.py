@@ -38,13 +38,15 @@ def test_the_extremes_are_left_out(times: list[int]) -> None:
 
 
 def test_a_kernel_that_runs_twice_a_call_counts_twice() -> None:
-    assert Profile(10, (("n", "Op"),), (np.full(20, 7, np.int64),)).by_operator_ns() == {"Op": 14.0}
+    found = Profile(10, (("n", "Op"),), (np.full(20, 7, np.int64),))
+    assert found.by_operator_ns() == {"Op": 14.0}
+    assert found.runs() == {"Op": 2.0}
 
 
 def test_the_slower_operator_is_named() -> None:
     old = [profile(30, 50, 20, seed=seed) for seed in range(4)]
     new = [profile(30, 65, 20, seed=10 + seed) for seed in range(4)]
-    (found,) = slower(old, new)
+    (found,) = slower(old, new, 15_000)
     assert (found.operator, found.nodes) == ("Conv", 2)
     assert found.ratio is not None
     assert found.ratio.low > 1
@@ -54,15 +56,26 @@ def test_the_slower_operator_is_named() -> None:
 
 def test_no_operator_is_named_where_none_is_slower() -> None:
     old = [profile(30, 50, 20, seed=seed) for seed in range(4)]
-    assert slower(old, [profile(30, 50, 20, seed=10 + seed) for seed in range(4)]) == []
-    assert slower(old, [profile(25, 40, 10, seed=10 + seed) for seed in range(4)]) == []
+    assert slower(old, [profile(30, 50, 20, seed=10 + seed) for seed in range(4)], 0) == []
+    assert slower(old, [profile(25, 40, 10, seed=10 + seed) for seed in range(4)], 0) == []
+
+
+def test_what_the_profile_itself_costs_is_taken_off() -> None:
+    """Ten microseconds a kernel more, in the profile alone, and one that got slower by fifteen."""
+    old = [profile(30, 50, 20, seed=seed) for seed in range(4)]
+    alike = [profile(40, 60, 30, seed=10 + seed) for seed in range(4)]
+    assert [each.operator for each in slower(old, alike, 30_000)] == ["Conv", "Gemm"]
+    assert slower(old, alike, 0) == []
+    (found,) = slower(old, [profile(40, 75, 30, seed=10 + seed) for seed in range(4)], 15_000)
+    assert found.operator == "Conv"
+    assert found.added_ns == pytest.approx(15_000, rel=0.15)
 
 
 def test_a_kernel_that_came_new_is_named_by_what_it_adds() -> None:
     nodes = (("c1", "Conv"), ("t", "Transpose"), ("g", "Gemm"))
     old = [profile(30, 50, 20, seed=seed) for seed in range(4)]
     new = [profile(30, 8, 24, seed=10 + seed, nodes=nodes) for seed in range(4)]
-    first, second = slower(old, new)
+    first, second = slower(old, new, 1e6)
     assert (first.operator, first.ratio) == ("Transpose", None)
     assert second.operator == "Gemm"
     assert changed(old[0], new[0]) == {"Conv": (2, 1), "Transpose": (0, 1)}
@@ -72,4 +85,4 @@ def test_a_kernel_that_came_new_is_named_by_what_it_adds() -> None:
 def test_a_kernel_below_the_clocks_tick_is_not_judged() -> None:
     old = [profile(30, 50, 0.2, seed=seed) for seed in range(2)]
     new = [profile(30, 50, 9, seed=9 + seed) for seed in range(2)]
-    assert [each.operator for each in slower(old, new)] == []
+    assert [each.operator for each in slower(old, new, 1e6)] == []
