@@ -6,6 +6,7 @@ import getpass
 import hashlib
 import io
 import json
+import shutil
 from collections.abc import Collection
 from dataclasses import asdict
 from dataclasses import replace as with_changes
@@ -24,7 +25,7 @@ from harness.core.errors import ModelError, ResultsError, UsageError
 from harness.core.measurement import COLUMNS, KEY_COLUMNS
 from harness.fields import is_name
 from harness.plan import Plan
-from harness.report import sides, store, tables
+from harness.report import baselines, sides, store, tables
 from harness.report.baselines import (
     ARTIFACTS,
     DESCRIPTION,
@@ -78,18 +79,12 @@ def accept(
     folder = store.find_run(name, results)
     side = sides.read(str(folder.path), results).side
     facts = folder.facts()
-    outcome, machines = run.finish(folder, facts), summarise.machines(facts)
-    if outcome.missing:
-        raise ResultsError(
-            f"{outcome.missing} jobs of the run were not measured", where=str(folder.path),
-            next_step=f"harness validate --resume {folder.run_id}",
-        )  # fmt: skip
     found = list(dict.fromkeys(side.frame["target"]))
     if absent := [target for target in targets if target not in found]:
         raise UsageError(
             f"{side.label} has no rows of {', '.join(absent)}", next_step=f"take one of {', '.join(found)}"
         )
-    model = outcome.run["model"]["name"]
+    model = facts.run["model"]["name"]
     folders = {target: results / FOLDER / model / target / baseline for target in (targets or found)}
     for target, place in folders.items():
         if place.exists() and not replace:
@@ -97,6 +92,14 @@ def accept(
                 f"there is a baseline {baseline} of {target}", where=str(place),
                 next_step="--replace, or another --name",
             )  # fmt: skip
+        if place.exists():
+            _drop_damaged(place)
+    outcome, machines = run.finish(folder, facts), summarise.machines(facts)
+    if outcome.missing:
+        raise ResultsError(
+            f"{outcome.missing} jobs of the run were not measured", where=str(folder.path),
+            next_step=f"harness validate --resume {folder.run_id}",
+        )  # fmt: skip
     for target, place in folders.items():
         rows = side.frame[side.frame["target"] == target]
         files = {ROWS: tables.csv_bytes(COLUMNS, _records(rows)), SAMPLES: _pack(side, rows)}
@@ -117,6 +120,14 @@ def accept(
         )  # fmt: skip
         _write(place, told, files)
     return list(folders.values())
+
+
+def _drop_damaged(place: Path) -> None:
+    """What was edited cannot be compared with, and would keep the run itself from being judged."""
+    try:
+        baselines.read(place)
+    except ResultsError:
+        shutil.rmtree(place)
 
 
 def _records(rows: pd.DataFrame) -> list[dict[str, Any]]:

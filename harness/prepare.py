@@ -114,6 +114,7 @@ class Prepared:
     gates: tuple[Gate, ...]
     cache: Cache
     size: Mapping[str, int]
+    lanes: tuple[budget.Lane, ...]
     estimate_s: float
 
     def close(self) -> None:
@@ -224,14 +225,16 @@ def _prepare(
         for_runtime=for_runtime,
     )  # fmt: skip
     plan = make_plan(given)
-    seconds = budget.estimate(plan, cache).seconds
-    if request.budget_s is not None and sum(seconds.values()) > request.budget_s:
+    emulated = [target.name for target in targets if target.emulated]
+    lanes = _lanes(executors)
+    seconds = budget.estimate(plan, cache, emulated).seconds
+    if request.budget_s is not None and budget.wall_s(seconds, lanes) > request.budget_s:
         choice = budget.choose(plan, seconds, request.budget_s)
         whole = sizes(given, plan)["samples"]
         given = replace(given, data=data.restrict(choice.cells, choice.samples))
         plan = make_plan(given)
         plan = replace(plan, share=sizes(given, plan)["samples"] / whole if whole else 1.0)
-        seconds = budget.estimate(plan, cache).seconds
+        seconds = budget.estimate(plan, cache, emulated).seconds
     run = {
         "validation": json.loads(validation.model_dump_json(by_alias=True)),
         "validation_path": str(file),
@@ -239,7 +242,7 @@ def _prepare(
         "suites": list(suites),
         "variants": list(variants),
         "budget_s": request.budget_s,
-        "emulated": [target.name for target in targets if target.emulated],
+        "emulated": emulated,
         "release": request.release,
         "decide_within_s": request.decide_within_s,
         "model": {
@@ -262,8 +265,15 @@ def _prepare(
         validation.gates,
         cache,
         sizes(given, plan),
-        sum(seconds.values()),
+        lanes,
+        budget.wall_s(seconds, lanes),
     )
+
+
+def _lanes(executors: Mapping[str, Executor]) -> tuple[budget.Lane, ...]:
+    """What shares this machine runs one after the other, every other device beside it."""
+    here = {name: executor.beside for name, executor in executors.items() if executor.here}
+    return here, *({name: each.beside} for name, each in executors.items() if not each.here)
 
 
 def make_executor(target: Target, store: Path, wait_s: float = 0.0) -> Executor:

@@ -98,7 +98,13 @@ def _measure(folder: RunFolder, prepared: Prepared, plan: Plan, observer: Observ
     try:
         with folder.journal() as journal:  # first, so that nobody else writes between looking and measuring
             rest = _rest(plan, done=folder.facts().results)
-            observer.begin(budget.Remaining(rest, budget.estimate(rest, prepared.cache)))
+            observer.begin(
+                budget.Remaining(
+                    rest,
+                    budget.estimate(rest, prepared.cache, prepared.run["emulated"]),
+                    prepared.lanes,
+                )
+            )
             with closing(together(_lanes(prepared, rest))) as events:
                 for event in events:
                     if not isinstance(event, Started):
@@ -162,17 +168,15 @@ def _rest(plan: Plan, done: Collection[JobKey]) -> Plan:
 
 
 def _lanes(prepared: Prepared, plan: Plan) -> list[list[tuple[Executor, list[Batch]]]]:
-    """What shares this machine one after the other, every other device beside it."""
-    here: list[tuple[Executor, list[Batch]]] = []
-    lanes = [here]
-    for name in dict.fromkeys(batch.target for batch in plan.batches):
-        executor = prepared.executors[name]
-        work = (executor, [batch for batch in plan.batches if batch.target == name])
-        if executor.here:
-            here.append(work)
-        else:
-            lanes.append([work])
-    return lanes
+    """The work of each lane, by target in the plan's order."""
+    work = {
+        name: [batch for batch in plan.batches if batch.target == name]
+        for name in dict.fromkeys(batch.target for batch in plan.batches)
+    }
+    return [
+        [(prepared.executors[name], batches) for name, batches in work.items() if name in lane]
+        for lane in prepared.lanes
+    ]
 
 
 def finish(folder: RunFolder, facts: Facts | None = None) -> Outcome:

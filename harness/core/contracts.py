@@ -301,6 +301,11 @@ class Executor(Protocol):
         """It uses this machine's processors: nothing else may run beside it."""
         ...
 
+    @property
+    def beside(self) -> int:
+        """How many batches it runs at once."""
+        ...
+
     def probe(self, names: Iterable[str]) -> Mapping[str, Availability]:
         """Make the device ready and ask which backends run on it; raises ``TargetUnavailable``."""
         ...

@@ -300,7 +300,8 @@ def _undecided(
     ``best`` is the lower bound of a share when every sample is right.
     """
     if unit == "x":
-        text += ": undecided, two runs differ so much by themselves; measure side by side: compare --live"
+        text += ": undecided, two runs differ so much by themselves; "
+        text += 'measure side by side: design = "ABBA", or compare --live'
         return _Finding(State.INCONCLUSIVE, text, interval, limit, unit)
     reach = _REACH.get(unit) if paired else None
     few = subject.max_samples is not None and interval.n <= subject.max_samples

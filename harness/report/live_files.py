@@ -1,4 +1,4 @@
-"""A comparison side by side on disk: every time of every process, and how often it was looked at."""
+"""A comparison side by side on disk: every time of every process, and each look."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ import numpy as np
 
 from harness.cache import write_atomically, writing
 from harness.core.errors import ResultsError
-from harness.interleave import ARMS, Demand, Interleaved, look
+from harness.interleave import ARMS, Demand, Interleaved
+from harness.interleave import look as look_at
 from harness.report.side_by_side import Finding
 
 FACTS, SAMPLES = "live.json", "samples.npz"
@@ -34,7 +35,15 @@ def write(live: Interleaved, folder: Path, **more: Any) -> None:  # noqa: ANN401
         **more,
         "schema_version": SCHEMA_VERSION,
         "metric": live.demand.metric, "limit": live.demand.limit, "seconds": round(live.seconds, 3),
-        "looks": len(live.looks), "hopeless": live.hopeless, "disturbed": live.disturbed,
+        "hopeless": live.hopeless, "disturbed": live.disturbed,
+        "looks": [
+            {
+                "ratio": [look.ratio.value, look.ratio.low, look.ratio.high],
+                "control": [look.control.value, look.control.low, look.control.high],
+                "processes": look.ratio.n, "state": look.state.value, "why": look.why,
+            }
+            for look in live.looks
+        ],
         "state": live.state.value, "sentence": finding(live).sentence(),
         "sides": {
             name: {
@@ -75,7 +84,7 @@ def read(folder: Path) -> tuple[Mapping[str, Any], Finding]:
         last = (
             None
             if facts["hopeless"]
-            else look(times, Demand(facts["metric"], facts["limit"]), facts["looks"])
+            else look_at(times, Demand(facts["metric"], facts["limit"]), len(facts["looks"]))
         )
         sides = facts["sides"]
         found = Finding(

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from onnx import helper
 
+from harness.report import tables
 from tests.e2e.conftest import MakeModel
 from tests.e2e.shell import Shell, check, save_onnx
 from tests.e2e.test_release import in_pytest, sentence
@@ -72,7 +73,7 @@ def test_a_slower_artifact_fails_everywhere_with_one_sentence(accepted: Shell) -
         assert any(f"{state} " in ended.out for state in BUSY), ended.out
         return
     assert "limit 2x, 8 processes a side" in said
-    run = accepted.run()
+    run = (accepted.results / "latest").resolve()
     kept = json.loads((run / "side_by_side" / "000" / "live.json").read_text())
     assert kept["of"] == ["side by side", "cpu", "onnxruntime", "int8"]
     assert kept["sides"]["base"]["artifact_sha256"] != kept["sides"]["new"]["artifact_sha256"]
@@ -88,6 +89,7 @@ def test_a_slower_artifact_fails_everywhere_with_one_sentence(accepted: Shell) -
     check(accepted("judge", run.name), 2, "a comparison side by side is damaged")
 
 
+@pytest.mark.full
 def test_the_accepted_artifact_against_itself_does_not_fail(accepted: Shell) -> None:
     ended = accepted(*RUN)
     assert "FAIL" not in ended.out
@@ -116,16 +118,13 @@ def test_an_undecided_gate_is_measured_on(harness: Shell, model: MakeModel) -> N
     """Limits at the median of a first run: two processes leave it open, and rounds are measured."""
     folder = model()
     harness(*RUN)
-    p50 = next(
-        float(line.split(",")[14])
-        for line in (harness.run() / "measurements.csv").read_text().splitlines()
-        if ",latency_p50," in line
-    )
+    frame = tables.read(harness.run() / "measurements.csv")
+    p50 = frame.query("metric == 'latency_p50' and variant == 'int8'")["value"].item()
     gate = '[[gate]]\nname = "p50"\nsuite = "performance"\nmetric = "latency_p50"\ncase = "single_stream"\n'
     text = (folder / "validation.toml").read_text()
     (folder / "validation.toml").write_text(f'{text}{gate}max = "{p50:.0f} ns"\n')
     ended = harness(*RUN, "--decide-within", "20s")
-    run = harness.run()
+    run = (harness.results / "latest").resolve()
     told = json.loads((run / "run.json").read_text())
     assert told["decide_within_s"] == 20.0
     measured_on = "undecided, measured on: single_stream of int8 on cpu" in ended.err
