@@ -272,8 +272,10 @@ def _time(
         side = NEW if error.what.startswith(f"{asked.label(NEW)} ") else OLD
         found.findings = Findings({side: Trouble("run", str(error))})
         return
-    why = timed.looks[-1].why if timed.looks else ""
-    if timed.hopeless:
+    why = ""
+    if timed.state is State.INCONCLUSIVE:
+        why = f"{timed.looks[-1].why}; more time may decide it: --decide-within"
+    elif timed.hopeless:
         why = f"{len(timed.disturbed)} processes were disturbed, more than were not; {timed.disturbed[-1]}"
     found.timed = timed
     found.findings = replace(found.findings, latency=timed.state, latency_why=why)

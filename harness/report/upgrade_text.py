@@ -37,6 +37,7 @@ SPARE = ("loss pt [bound]", "RSS", "flips")
 MOST_OPERATORS = 3
 NOTHING = "--"
 PIP = "ERROR: "
+OUTSIDE = "no operator shows it: it lies outside the kernels, or below the tick of their clock"
 STAGES = {"import": "at import", "run": "with the model"}
 
 
@@ -151,7 +152,7 @@ def details(found: Sequence[Comparison], decided: Sequence[tuple[Decision, str]]
         if decision is Decision.SLOWER:
             lines += [f"{'slower':<13} {name}: {_slower_text(slow)}" for slow in _slower(each)]
             if not _slower(each):
-                lines.append(f"{'slower':<13} {name}: {each.no_profile or 'no single operator shows it'}")
+                lines.append(f"{'slower':<13} {name}: {each.no_profile or OUTSIDE}")
         if moved := _moved(each):
             lines.append(f"{'kernels':<13} {name}: {moved}")
     origins: dict[str, list[str]] = {}
