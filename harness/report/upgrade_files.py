@@ -51,9 +51,10 @@ def _write(folder: Path, asked: Asked, found: Sequence[Comparison]) -> None:
         "limit": asked.limit, "comparisons": [_told(each, asked) for each in found],
     }  # fmt: skip
     with writing(folder):
-        stream = io.BytesIO()
-        np.savez_compressed(stream, allow_pickle=False, **_arrays(found[-1]))
-        write_atomically(folder / _name(found[-1]), stream.getvalue())
+        if arrays := _arrays(found[-1]):
+            stream = io.BytesIO()
+            np.savez_compressed(stream, allow_pickle=False, **arrays)
+            write_atomically(folder / _name(found[-1]), stream.getvalue())
         write_atomically(folder / FACTS, json.dumps(facts, indent=1, sort_keys=True).encode())
 
 
@@ -95,7 +96,7 @@ def _told(found: Comparison, asked: Asked) -> dict[str, Any]:
             if found.profiles[side]
         },
         "no_profile": found.no_profile,
-        "arrays": _name(found),
+        "arrays": _name(found) if found.samples else "",
     }  # fmt: skip
 
 

@@ -144,22 +144,20 @@ def _slower(found: Comparison) -> list[Slower]:
 
 def details(found: Sequence[Comparison], decided: Sequence[tuple[Decision, str]]) -> list[str]:
     """Why, and by what, line by line; where the files came from."""
-    lines = []
+    of: dict[tuple[str, str], list[str]] = {}  # what is said, to the lines of which it is said
     for each, (decision, why) in zip(found, decided, strict=True):
-        name = f"{each.target} {each.variant}"
-        if why:
-            lines.append(f"{decision.value:<13} {name}: {_brief(why)}")
+        said = [(decision.value, _brief(why))] * bool(why)
         if decision is Decision.SLOWER:
-            lines += [f"{'slower':<13} {name}: {_slower_text(slow)}" for slow in _slower(each)]
-            if not _slower(each):
-                lines.append(f"{'slower':<13} {name}: {each.no_profile or OUTSIDE}")
+            slow = [("slower", _slower_text(slow)) for slow in _slower(each)]
+            said += slow or [("slower", each.no_profile or OUTSIDE)]
         if moved := _moved(each):
-            lines.append(f"{'kernels':<13} {name}: {moved}")
-    origins: dict[str, list[str]] = {}
+            said.append(("kernels", moved))
+        for text in said:
+            of.setdefault(text, []).append(f"{each.target} {each.variant}")
     for each in found:
         if each.origin:
-            origins.setdefault(each.origin, []).append(f"{each.target} {each.variant}")
-    return lines + [f"{'artifacts':<13} {', '.join(names)}: {origin}" for origin, names in origins.items()]
+            of.setdefault(("artifacts", each.origin), []).append(f"{each.target} {each.variant}")
+    return [f"{label:<13} {', '.join(names)}: {text}" for (label, text), names in of.items()]
 
 
 def _brief(why: str) -> str:

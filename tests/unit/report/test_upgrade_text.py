@@ -76,6 +76,15 @@ def test_a_line_a_target_and_the_reasons_below(found: list[Comparison], tmp_path
     assert lines[-2:] == ["FAIL 1 of 3 may be upgraded", "verdict: FAIL (1)"]
 
 
+def test_a_narrow_terminal_keeps_what_decides(found: list[Comparison], tmp_path: Path) -> None:
+    asked = Asked("toy", "1.0", "2.0", Path(), tmp_path)
+    console = Console(width=80, no_color=True, record=True, file=io.StringIO())
+    upgrade_text.show(upgrade_files.keep(asked, found), asked, console)
+    lines = [" ".join(line.split()) for line in console.export_text().splitlines()]
+    assert "pi4 int8 SIGILL at import -- -- blocked" in lines
+    assert "pi5 int8 ok 99.9 % -- slower: Conv, 1 node" in lines
+
+
 @pytest.mark.parametrize(
     ("stage", "reason", "says"),
     [
