@@ -47,7 +47,7 @@ def validate(request: Request, observer: Observer) -> Outcome:
     now = datetime.now(UTC)
     run_id = f"{now:%Y%m%dT%H%M%S}-{prepared.run['model']['name']}-{secrets.token_hex(2)}"
     folder = RunFolder(request.results.resolve() / run_id)
-    run = {**prepared.run, "run_id": run_id, "created_utc": now.isoformat(timespec="seconds")}
+    run = {**prepared.run, "run_id": run_id, "created_utc": now.isoformat(timespec="milliseconds")}
     folder.create(run, prepared.plan, prepared.labels, prepared.cards)
     point_latest(folder.path.parent, run_id)
     return _measure(folder, prepared, prepared.plan, observer)
