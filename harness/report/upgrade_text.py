@@ -28,11 +28,11 @@ COLOURS = {
     State.INCONCLUSIVE: "yellow",
     State.NOT_RUN: "magenta",
 }
-COLUMNS = ("target", "variant", "loads", "bit-equal", "flips", "loss pt [bound]", "p50 [interval]", "RSS")
+COLUMNS = ("target", "variant", "loads", "bit-equal", "flips", "loss pt [bound]", "p50", "[interval]", "RSS")
 DECISION = "decision"
 LEFT = ("target", "variant", "loads", DECISION)
 #: Left out, one after the other, on a terminal that is too narrow; the facts have them all.
-SPARE = ("loss pt [bound]", "RSS", "flips")
+SPARE = ("loss pt [bound]", "RSS", "[interval]", "flips")
 #: Operators that are named, of those that got slower.
 MOST_OPERATORS = 3
 NOTHING = "--"
@@ -85,7 +85,7 @@ def cells(found: Comparison) -> tuple[str, ...]:
         share_text(f.bit_exact),
         NOTHING if f.flips is None else str(f.flips),
         NOTHING if f.loss_pt is None else f"{f.loss_pt.value:.2f} [{f.loss_pt.high:.2f}]",
-        ratio_text(looks[-1].ratio) if looks else NOTHING,
+        *((ratio_text(looks[-1].ratio)).split(" ", 1) if looks else (NOTHING, "")),
         NOTHING if memory is None else f"{memory.value:.2f}x",
     )
 
