@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from harness.core.artifact import Artifact
-from harness.core.contracts import Availability, Executor, Suite, SummaryContext
+from harness.core.contracts import Executor, Suite, SummaryContext
 from harness.core.errors import WorkerError
-from harness.core.job import DEPLOY, PARITY, Batch, EnvironmentRecord, Event, JobResult, Samples, Status
+from harness.core.job import DEPLOY, PARITY, Batch, EnvironmentRecord, JobResult, Samples, Status
 from harness.core.measurement import Measurement
 from harness.core.verdict import State
 from harness.interleave import SINGLE_STREAM, Arm, Demand, Interleaved, interleave
@@ -91,8 +91,6 @@ class Comparison:
         Outputs on the clean set, as it ships.
     environments : mapping of side to facts
     timed : Interleaved, optional
-    memory_byte : mapping of side to list of int
-        Peak resident memory of each timed process.
     profiles : mapping of side to list of Profile
     no_profile : str
         Why there is none, where one was looked for.
@@ -106,41 +104,8 @@ class Comparison:
     samples: dict[str, Samples] = field(default_factory=dict)
     environments: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     timed: Interleaved | None = None
-    memory_byte: dict[str, list[int]] = field(default_factory=_by_side)
     profiles: dict[str, list[Profile]] = field(default_factory=_by_side)
     no_profile: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Weighed:
-    """An executor of which the peak memory of every process is noted."""
-
-    inner: Executor
-    peaks_byte: list[int]
-
-    @property
-    def here(self) -> bool:
-        """As the executor."""
-        return self.inner.here
-
-    def probe(self, names: Iterable[str]) -> Mapping[str, Availability]:
-        """As the executor."""
-        return self.inner.probe(names)
-
-    def run(self, batches: Iterable[Batch]) -> Generator[Event, None, None]:
-        """As the executor; what a process says of its memory is noted."""
-        for event in self.inner.run(batches):
-            if isinstance(event, JobResult) and "memory_peak_byte" in event.samples.arrays:
-                self.peaks_byte.extend(event.samples.arrays["memory_peak_byte"].tolist())
-            yield event
-
-    def stop(self) -> None:
-        """As the executor."""
-        self.inner.stop()
-
-    def close(self) -> None:
-        """As the executor."""
-        self.inner.close()
 
 
 def compare(found: Comparison, asked: Asked, pair: Pair, prepared: Prepared, told: Told) -> None:
@@ -261,10 +226,7 @@ def _time(
     told: Told,
 ) -> None:
     """Time both sides, interleaved, with the old one against itself."""
-    arms = tuple(
-        Arm(asked.label(side), Weighed(executors[side], found.memory_byte[side]), batches[side])
-        for side in SIDES
-    )
+    arms = tuple(Arm(asked.label(side), executors[side], batches[side]) for side in SIDES)
     demand = Demand(limit=asked.limit, within_s=asked.within_s)
     try:
         timed = interleave(demand, (arms[0], arms[1]), told)

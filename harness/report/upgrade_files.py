@@ -84,7 +84,7 @@ def _told(found: Comparison, asked: Asked) -> dict[str, Any]:
         "target": found.target, "variant": found.variant, "decision": decision.value, "why": why,
         "artifact_sha256": found.artifact.sha256 if found.artifact else "", "origin": found.origin,
         "findings": _finite(asdict(found.findings)),
-        "environments": dict(found.environments), "memory_byte": found.memory_byte,
+        "environments": dict(found.environments), "memory_byte": timed.memory_byte if timed else {},
         "looks": [
             {"ratio": _bounds(look.ratio), "control": _bounds(look.control), "state": look.state.value}
             for look in (timed.looks if timed else ())

@@ -123,7 +123,10 @@ def ratio_text(ratio: Interval) -> str:
 
 
 def _memory(found: Comparison) -> Interval | None:
-    old, new = (np.array(found.memory_byte[side], np.float64) for side in (OLD, NEW))
+    if found.timed is None:
+        return None
+    peaks = found.timed.memory_byte
+    old, new = (np.array(each, np.float64) for each in (peaks["base"] + peaks["control"], peaks["new"]))
     return side_by_side.ratio(old, new) if min(len(old), len(new)) > 1 else None
 
 

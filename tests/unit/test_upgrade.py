@@ -115,7 +115,7 @@ def cache(tmp_path: Path) -> Cache:
 
 def chosen(asked: Asked, cache: Cache, artifact: Artifact) -> tuple[Artifact, str]:
     run = {"model": {"name": "m"}}
-    prepared = Prepared(Plan(()), run, None, {}, (), {}, (), cache, {}, 0.0)
+    prepared = Prepared(Plan(()), run, None, {}, (), {}, (), cache, {}, (), 0.0)
     pair = Pair("cpu", "toy", {side: Target("t", "", ("toy",)) for side in (OLD, NEW)})
     return upgrade.accepted_or_made(artifact, asked, pair, prepared)
 

@@ -121,7 +121,7 @@ def compared(
     )
     run = {"model": {"task": "classification"}, "validation": {"suites": {}}}
     executors: Any = {names[OLD]: old, names[NEW]: new}
-    prepared = Prepared(plan, run, labels, {}, (), executors, (), Cache(Path()), {}, 0.0)
+    prepared = Prepared(plan, run, labels, {}, (), executors, (), Cache(Path()), {}, (), 0.0)
     found = Comparison("cpu", "int8", artifact=ARTIFACT)
     asked = Asked("toy", "1.0", "2.0", Path(), Path(), within_s=1e-9)
     compare(found, asked, pair, prepared, lambda text: None)
@@ -140,7 +140,10 @@ def test_equal_outputs_and_times_are_the_same(scores: NDArray[np.float32]) -> No
     assert (f.bit_exact, f.samples, f.flips, f.harmful, f.beneficial) == (1.0, N, 0, 0, 0)
     assert f.latency is State.PASS
     assert decide(f, 0.5)[0] is Decision.SAME
-    assert found.memory_byte == {OLD: [10**8] * 16, NEW: [2 * 10**8] * 8}
+    assert found.timed is not None
+    assert found.timed.memory_byte == {
+        "base": [10**8] * 8, "control": [10**8] * 8, "new": [2 * 10**8] * 8,
+    }  # fmt: skip
     assert found.environments[NEW] == {"numpy": "2.0"}
     assert "profile" not in old.log + new.log
 

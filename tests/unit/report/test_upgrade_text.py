@@ -39,16 +39,16 @@ def found() -> list[Comparison]:
     same = Findings(bit_exact=1.0, samples=800, flips=0, loss_pt=loss, latency=State.PASS)
     slow = replace(same, bit_exact=0.9996, latency=State.FAIL)
     crash = Findings({NEW: Trouble("import", "the probe was killed by SIGILL\nat x")})
-    memory = {OLD: [10, 10], NEW: [15, 15]}
     batch = Batch("t", "b", "int8", "performance", ARTIFACT, {}, {}, {}, ())
     executor: Any = None
     timed = Interleaved(Demand(), (Arm("old", executor, batch), Arm("new", executor, batch)))
     for arm, p50_ns in (("base", 100_000), ("control", 100_000), ("new", 110_000)):
         timed.times_ns[arm] = [np.full(9, p50_ns)] * 8
+        timed.memory_byte[arm] = [15 if arm == "new" else 10] * 8
     origin = "made by the recipe"
     samples = {side: Samples({"output:0": np.zeros((2, 3))}) for side in (OLD, NEW)}
     return [
-        Comparison("cpu", "int8", same, ARTIFACT, origin, samples, memory_byte=memory),
+        Comparison("cpu", "int8", same, ARTIFACT, origin, samples, timed=timed),
         Comparison(
             "pi5", "int8", slow, ARTIFACT, origin, samples,
             timed=timed, profiles={
@@ -67,7 +67,7 @@ def test_a_line_a_target_and_the_reasons_below(found: list[Comparison], tmp_path
     text = console.export_text()
     lines = [" ".join(line.split()) for line in text.splitlines()]
     assert "cpu int8 ok 100 % 0 0.00 [0.34] -- 1.50x same" in lines
-    assert "pi5 int8 ok 99.9 % 0 0.00 [0.34] -- -- slower: Conv, 1 node" in lines
+    assert "pi5 int8 ok 99.9 % 0 0.00 [0.34] -- 1.50x slower: Conv, 1 node" in lines
     assert "pi4 int8 SIGILL at import -- -- -- -- -- blocked" in lines
     assert lines[1] == "target variant loads bit-equal flips loss pt [bound] p50 [interval] RSS decision"
     assert "blocked pi4 int8: the probe was killed by SIGILL; at x" in lines
