@@ -15,7 +15,7 @@ import pandas as pd
 
 from benchmarks.paired import Figures, Goal, heading, in_fresh_process, line
 from harness.core.measurement import COLUMNS, KEY_COLUMNS
-from harness.report import comparison, history, history_text
+from harness.report import comparison, history, history_text, pairs
 from harness.report.history import Asked
 from harness.stats.intervals import over_processes
 
@@ -106,7 +106,7 @@ def plant_runs(request: dict[str, Any]) -> Figures:
 
 def compare_harness(request: dict[str, Any]) -> Figures:
     base, new = (str(Path(request["folder"]) / f"{name}.{request['kind']}") for name in ("base", "new"))
-    return _measured(lambda: comparison.text(comparison.compare(base, [new], Path(request["folder"]))))
+    return _measured(lambda: comparison.text(pairs.compare(base, [new], Path(request["folder"]))))
 
 
 def compare_pandas(request: dict[str, Any]) -> Figures:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -132,21 +131,10 @@ def _wanted(asked: Asked, newest: StoredRun) -> _Wanted:
 
     def series(row: Mapping[Any, Any]) -> bool:
         named = all(matches(str(row[name]), given) for name, given in by_name.items() if given)
-        return named and (not gates or any(_looks_at(gate, row) for gate in gates))
+        return named and (not gates or any(gate.looks_at(row) for gate in gates))
 
     said = said or ("the gates of the newest run" if gates else ", ".join(METRICS))
     return _Wanted(lambda name: matches(name, patterns), series, said)
-
-
-def _looks_at(gate: Gate, row: Mapping[Any, Any]) -> bool:
-    return (
-        gate.speaks_of(row["target"], row["variant"])
-        and (gate.suite, gate.setting) == (row["suite"], row["setting"])
-        and matches(row["case"], gate.cases)
-        and (not gate.severities or row["severity"] in gate.severities)
-        and fnmatchcase(row["metric"], gate.metric)
-        and fnmatchcase(row["reference"], gate.reference)
-    )
 
 
 class _Circumstances:

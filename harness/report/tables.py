@@ -28,7 +28,7 @@ CLASS_LOSS = "class_accuracy_loss"
 NUMBERS = frozenset({"value", "ci_low", "ci_high", "limit"})
 #: Columns that a comparison looks at.
 COMPARED = (
-    *KEY_COLUMNS, "unit", "value", "ci_low", "ci_high", "status", "reason", "model", "model_sha256",
+    *KEY_COLUMNS, "unit", "value", "ci_low", "ci_high", "n", "status", "reason", "model",
 )  # fmt: skip
 #: Columns that are text even where they look like numbers (a variant ``8``, a version ``1.32``).
 TEXTS = frozenset(COLUMNS) - NUMBERS - {"severity", "n"}

@@ -6,7 +6,6 @@ import base64
 import gzip
 import importlib.util
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,28 +13,10 @@ from harness import plugins
 from harness.cache import write_atomically, writing
 from harness.core.errors import UsageError
 from harness.core.verdict import State
-from harness.report import comparison, sides, store
 from harness.report.html.data import ReportData, Section
-from harness.run import look
 
 #: What the browser may load: nothing but what the file itself holds.
 POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
-
-
-def read(runs: Sequence[str], results: Path) -> ReportData:
-    """Read the runs; where there are several the last is told of, and each is compared with the first.
-
-    Raises
-    ------
-    ResultsError
-        One is missing, damaged, or being written.
-    """
-    folder = store.find_run(runs[-1], results)
-    sides.refuse_unfinished(folder)
-    facts = folder.facts()
-    found = look(folder, facts)
-    pairs = comparison.compare(runs[0], runs[1:], results) if len(runs) > 1 else ()
-    return ReportData(facts, found.rows, found.verdicts, found.state, found.notes, pairs)
 
 
 def sections(data: ReportData) -> list[Section]:
@@ -63,7 +44,7 @@ def html(data: ReportData) -> str:
     found = sections(data)
     drawn = any(section.plots for section in found)
     text = environment.get_template("page.html.j2").render(
-        run=data.facts.run, state=data.state.value, sentence=sentence(data), notes=data.notes,
+        runs=data.run_ids, state=data.state.value, sentence=sentence(data), notes=data.notes,
         sections=found, policy=POLICY, plotly=_squeezed(get_plotlyjs()) if drawn else "",
         packed=lambda table: _squeezed(json.dumps(table.packed(), separators=(",", ":"))),
     )  # fmt: skip

@@ -41,7 +41,7 @@ def report(rows: tuple[Row, ...], *verdicts: Verdict, state: State = State.FAIL)
     samples = Samples({"latency_ns": np.arange(1, 1001) * 1000}, {})
     result = JobResult(key, Status.OK, "", samples, {}, "", 1)
     facts = Facts({"run_id": "r1"}, Plan((), (), (), 1.0), None, {key: result})
-    return ReportData(facts, rows, verdicts, state)
+    return ReportData((facts,), rows, verdicts, state)
 
 
 ACCURACY = tuple(row("fog", s, Measurement("accuracy", "1", 0.9 - s / 10, 0.8 - s / 10, NAN)) for s in (1, 2))
