@@ -176,6 +176,7 @@ def _add_archive(commands: Any) -> None:  # noqa: ANN401 - argparse's own
     history.add_argument("--variant", metavar="V,…", default="", help="only these variants")
     history.add_argument("--case", metavar="C,…", default="", help="only these cases")
     history.add_argument("--csv", metavar="FILE", type=Path, help="write every point")
+    history.add_argument("--html", metavar="FILE", type=Path, help="write it as a page to look at")
     history.add_argument("--json", action="store_true", help="print it as JSON")
     _add_results(history)
     history.set_defaults(command="history")

@@ -217,7 +217,7 @@ def _compare_live(arguments: argparse.Namespace) -> int:
 def _report(arguments: argparse.Namespace) -> int:
     from harness.report.html import page, read
 
-    page.write(arguments.out, read.read(arguments.run, arguments.results))
+    page.write(arguments.out, page.report(read.read(arguments.run, arguments.results)))
     print(f"report  {arguments.out}")
     return 0
 
@@ -258,6 +258,10 @@ def _history(arguments: argparse.Namespace) -> int:
     print(history_text.as_json(found) if arguments.json else history_text.text(found))
     if arguments.csv:
         tables.write_frame(arguments.csv, history_text.points(found))
+    if arguments.html:
+        from harness.report.html import page, trends
+
+        page.write(arguments.html, trends.history(found))
     return 0
 
 

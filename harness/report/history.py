@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ from harness.report.runs import LeftOut, StoredRun, stored
 
 #: Metrics where neither the command line nor a gate names one.
 METRICS = ("accuracy", "accuracy_loss", "latency_p99")
+#: What makes a version of a series.
+SPAN_COLUMNS = ("model_sha256", "artifact_sha256", "backend_version", "harness_version")
 _KEPT = [*SERIES_COLUMNS, *BOUNDS, "n", "status", *VERSION_COLUMNS]
 #: Facts of a target's machine that a change may come from.
 MACHINE = ("kernel", "cpu_model", "cpu_affinity", "governor", "libc", "python", "numpy")
@@ -173,18 +176,22 @@ def _machine(path: Path) -> dict[str, str]:
 def version_spans(trend: Trend, found: History) -> list[dict[str, Any]]:
     """Runs in a row of one model, runtime and harness: ``first_run``, ``runs`` and the mean ``value``."""
     rows = found.frame.iloc[trend.points]
-    harness = [harness_version(found.runs[run]) for run in rows["run"]]
-    columns = ["model_sha256", "artifact_sha256", "backend_version"]
-    texts = rows[columns].fillna("").astype(str).to_numpy().tolist()
-    versions = [(*row, own) for row, own in zip(texts, harness, strict=True)]
+    versions = versions_of(trend, found)
     starts = [i for i, each in enumerate(versions) if not i or each != versions[i - 1]]
     value, numbers = rows["value"].to_numpy(np.float64), rows["run"].to_numpy()
     return [
-        dict(zip((*columns, "harness_version"), versions[start], strict=True))
+        dict(zip(SPAN_COLUMNS, versions[start], strict=True))
         | {"first_run": found.runs[numbers[start]].run_id, "runs": end - start,
            "value": float(value[start:end].mean())}
-        for start, end in zip(starts, [*starts[1:], len(versions)], strict=True)
+        for start, end in pairwise([*starts, len(versions)])
     ]  # fmt: skip
+
+
+def versions_of(trend: Trend, found: History) -> list[tuple[str, ...]]:
+    """What was measured at each point, by `SPAN_COLUMNS`."""
+    rows = found.frame.iloc[trend.points]
+    texts = rows[list(SPAN_COLUMNS[:-1])].fillna("").astype(str).to_numpy().tolist()
+    return [(*row, harness_version(found.runs[run])) for row, run in zip(texts, rows["run"], strict=True)]
 
 
 def harness_version(run: StoredRun) -> str:

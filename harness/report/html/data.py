@@ -63,6 +63,10 @@ class Plot:
     traces: Sequence[Mapping[str, Any]]
     layout: Mapping[str, Any] = field(default_factory=dict)
 
+    def packed(self) -> dict[str, Any]:
+        """As the page holds it."""
+        return {"traces": self.traces, "layout": self.layout}
+
 
 @dataclass(frozen=True, slots=True)
 class Section:

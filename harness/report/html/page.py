@@ -6,6 +6,8 @@ import base64
 import gzip
 import importlib.util
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,27 @@ def sections(data: ReportData) -> list[Section]:
     return sorted((s for s in made if s is not None), key=lambda s: (s.order, s.title))
 
 
-def html(data: ReportData) -> str:
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What stands above the sections.
+
+    Parameters
+    ----------
+    label : str
+        What the page is of.
+    sentence : str
+    state : str
+        In front of the sentence; empty where nothing was judged.
+    notes : tuple of str
+    """
+
+    label: str
+    sentence: str
+    state: str = ""
+    notes: tuple[str, ...] = ()
+
+
+def html(head: Head, found: Sequence[Section]) -> str:
     """Make the page.
 
     Raises
@@ -41,15 +63,19 @@ def html(data: ReportData) -> str:
         loader=PackageLoader("harness.report.html", "."), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    found = sections(data)
     drawn = any(section.plots for section in found)
     text = environment.get_template("page.html.j2").render(
-        runs=data.run_ids, state=data.state.value, sentence=sentence(data), notes=data.notes,
-        sections=found, policy=POLICY, plotly=_squeezed(get_plotlyjs()) if drawn else "",
-        packed=lambda table: _squeezed(json.dumps(table.packed(), separators=(",", ":"))),
+        head=head, sections=found, policy=POLICY, plotly=_squeezed(get_plotlyjs()) if drawn else "",
+        packed=lambda part: _squeezed(json.dumps(part.packed(), separators=(",", ":"))),
     )  # fmt: skip
     assert isinstance(text, str)
     return text
+
+
+def report(data: ReportData) -> str:
+    """Make the page of a report."""
+    head = Head(", ".join(data.run_ids), sentence(data), data.state.value, data.notes)
+    return html(head, sections(data))
 
 
 def sentence(data: ReportData) -> str:
@@ -65,11 +91,10 @@ def sentence(data: ReportData) -> str:
     return f"{share}; {len(blocking)} block the release, first: {first.sentence}."
 
 
-def write(path: Path, data: ReportData) -> None:
+def write(path: Path, content: str) -> None:
     """Write the page, whole or not at all."""
-    content = html(data).encode()
     with writing(path):
-        write_atomically(path, content)
+        write_atomically(path, content.encode())
 
 
 def _squeezed(text: str) -> str:
