@@ -32,8 +32,8 @@ def planted(*, runs: int = 8, cases: int = 1, variant: str = "int8") -> History:
         own = {
             **dict.fromkeys(COLUMNS, ""), "target": "cpu", "backend": "ort", "setting": "deploy",
             "model": "m", "model_sha256": model, "variant": variant, "suite": "accuracy", "severity": 0,
-            "metric": "accuracy", "unit": "1", "value": value, "ci_low": value - 0.02, "ci_high": value + 0.02, "n": 800,
-            "status": "OK", "run": run,
+            "metric": "accuracy", "unit": "1", "value": value, "ci_low": value - 0.02,
+            "ci_high": value + 0.02, "n": 800, "status": "OK", "run": run,
         }  # fmt: skip
         rows += [{**own, "case": f"case{number}"} for number in range(cases)]
         rows.append({**own, "metric": "latency_p50", "unit": "ns", "case": "single", "status": "INVALID"})
