@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # neither is imported at start
     from harness.prepare import Request
 
 HOST_PACKAGES = (
-    "flatbuffers", "onnx", "onnxruntime", "pandas", "PIL", "pydantic", "rich", "scipy", "sklearn",
+    "flatbuffers", "onnx", "onnxruntime", "pandas", "PIL", "pyarrow", "pydantic", "rich", "scipy", "sklearn",
 )  # fmt: skip
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -11,6 +13,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+from pyarrow import compute
 
 from harness import config, rowjoin
 from harness.cache import key_of
@@ -19,7 +23,7 @@ from harness.core.errors import HarnessError, UsageError
 from harness.core.measurement import KEY_COLUMNS
 from harness.core.verdict import Gate, matches
 from harness.history import SERIES_COLUMNS, VERSION_COLUMNS, Trend, trends
-from harness.report import tables
+from harness.report import bulk, tables
 from harness.report.runs import LeftOut, StoredRun, stored
 
 #: Metrics where neither the command line nor a gate names one.
@@ -63,24 +67,20 @@ def history(results: Path, asked: Asked) -> History:
     """
     runs, left_out = stored(results)
     wanted = _wanted(asked, runs[-1])
-    frames: list[pd.DataFrame] = []
+    parts: list[pa.Table] = []
     kept: list[StoredRun] = []
     known: set[str] = set()
-    for run in runs:
-        try:
-            table = tables.read(run.table, _KEPT)
-            metrics = table["metric"].unique()
-            chosen = table[table["metric"].isin([name for name in metrics if wanted.metric(name)])]
-            if any(chosen[name].dtype.kind not in "fi" for name in BOUNDS):
-                tables.clean(chosen, str(run.table))  # says which column holds what is no number
-        except HarnessError as error:
-            left_out.append(LeftOut(run.run_id, "; ".join(filter(None, (error.what, error.cause)))))
-            continue
-        known.update(metrics)
-        frames.append(chosen)
-        kept.append(run)
-    whole = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=_KEPT)
-    whole["run"] = np.repeat(np.arange(len(kept)), [len(each) for each in frames])
+    # Reading and parsing let go of Python's lock.
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for run, read in zip(runs, pool.map(lambda run: _read(run, wanted), runs), strict=True):
+            if isinstance(read, LeftOut):
+                left_out.append(read)
+                continue
+            known.update(read.metrics)
+            parts.append(read.rows)
+            kept.append(run)
+    whole = bulk.frame(parts) if parts else pd.DataFrame(columns=_KEPT)
+    whole["run"] = np.repeat(np.arange(len(kept)), [len(each) for each in parts])
     frame = _without_repeats(tables.clean(whole, str(results)), kept, left_out)
     keys = frame[list(SERIES_COLUMNS)].drop_duplicates()
     keys = keys[[wanted.series(row) for row in keys.to_dict("records")]]
@@ -95,6 +95,24 @@ def history(results: Path, asked: Asked) -> History:
         frame = frame.merge(keys, on=list(SERIES_COLUMNS))
     found = trends(frame, _Circumstances(kept))
     return History(tuple(kept), tuple(left_out), frame, tuple(found))
+
+
+@dataclass(frozen=True, slots=True)
+class _Chosen:
+    """Rows of the metrics that are asked for, and all metrics that there are."""
+
+    rows: pa.Table
+    metrics: frozenset[str]
+
+
+def _read(run: StoredRun, wanted: _Wanted) -> _Chosen | LeftOut:
+    try:
+        table = bulk.read(run.table, _KEPT)
+    except HarnessError as error:
+        return LeftOut(run.run_id, "; ".join(filter(None, (error.what, error.cause))))
+    metrics = frozenset(table["metric"].unique().to_pylist())
+    names = pa.array([name for name in metrics if wanted.metric(name)], pa.string())
+    return _Chosen(table.filter(compute.is_in(table["metric"].cast(pa.string()), names)), metrics)
 
 
 def _without_repeats(frame: pd.DataFrame, runs: list[StoredRun], left_out: list[LeftOut]) -> pd.DataFrame:

@@ -16,7 +16,7 @@ from harness.core.measurement import COLUMNS, KEY_COLUMNS, Row
 from harness.core.verdict import Gate
 from harness.plan import HOST
 from harness.prepare import load_suites
-from harness.report import baselines, store, tables
+from harness.report import baselines, bulk, store, tables
 
 TABLES = (".csv", ".parquet")
 
@@ -83,7 +83,7 @@ def read(name: str, results: Path) -> Read:
 
 
 def _table(path: Path) -> Read:
-    frame = tables.clean(tables.read(path, tables.COMPARED, compact=True), str(path))
+    frame = tables.clean(bulk.frame([bulk.read(path, tables.COMPARED)]), str(path))
     return Read(Side(str(path), frame))
 
 
