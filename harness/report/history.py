@@ -82,17 +82,19 @@ def history(results: Path, asked: Asked) -> History:
     whole = bulk.frame(parts) if parts else pd.DataFrame(columns=_KEPT)
     whole["run"] = np.repeat(np.arange(len(kept)), [len(each) for each in parts])
     frame = _without_repeats(tables.clean(whole, str(results)), kept, left_out)
-    keys = frame[list(SERIES_COLUMNS)].drop_duplicates()
-    keys = keys[[wanted.series(row) for row in keys.to_dict("records")]]
-    if keys.empty:
+    codes = rowjoin.numbered([frame[name] for name in SERIES_COLUMNS])
+    firsts = np.unique(codes, return_index=True)[1]
+    heads = frame[list(SERIES_COLUMNS)].iloc[firsts].to_dict("records")
+    asked_for = np.array([wanted.series(row) for row in heads], np.bool_)
+    if not asked_for.any():
         raise UsageError(
             f"no series matches {wanted.said}",
             where=str(results),
             cause="; ".join(map(str, left_out[:3])),
             next_step=f"metrics there are: {', '.join(map(tables.plain, sorted(known)))}" if known else "",
         )
-    if len(keys) < len(frame):
-        frame = frame.merge(keys, on=list(SERIES_COLUMNS))
+    if not asked_for.all():
+        frame = frame[asked_for[codes]].reset_index(drop=True)
     found = trends(frame, _Circumstances(kept))
     return History(tuple(kept), tuple(left_out), frame, tuple(found))
 
