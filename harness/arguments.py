@@ -55,10 +55,12 @@ def make_parser() -> argparse.ArgumentParser:
 
     report = _command(commands, "report", "write a run, or a comparison of several, as one HTML file")
     report.add_argument("run", metavar="RUN", nargs="+",
-                        help="id, unique prefix, folder, or latest; of several the last is told of, and all "
-                             "are compared with the first")  # fmt: skip
+                        help="id, unique prefix, folder, or latest; of several with one target the last is "
+                             "told of, and all are compared with the first")  # fmt: skip
     report.add_argument("-o", "--out", metavar="FILE", type=Path, default=Path("report.html"),
                         help="what to write (default: report.html)")  # fmt: skip
+    report.add_argument("--images", metavar="DIR", type=Path,
+                        help="write every plot there too, as PNG and SVG (needs a Chromium)")  # fmt: skip
     _add_results(report)
     report.set_defaults(command="report")
 

@@ -217,7 +217,13 @@ def _compare_live(arguments: argparse.Namespace) -> int:
 def _report(arguments: argparse.Namespace) -> int:
     from harness.report.html import page, read
 
-    page.write(arguments.out, page.report(read.read(arguments.run, arguments.results)))
+    data = read.read(arguments.run, arguments.results)
+    if arguments.images:
+        from harness.report.html import images
+
+        drawn = images.write(arguments.images, page.sections(data))
+        print(f"images  {len(drawn)} in {arguments.images}")
+    page.write(arguments.out, page.report(data))
     print(f"report  {arguments.out}")
     return 0
 
