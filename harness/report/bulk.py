@@ -24,7 +24,7 @@ from harness.report import tables
 WHOLE = ("severity", "n")
 
 
-def read(path: Path, columns: Sequence[str]) -> pa.Table:
+def read(path: Path, columns: Sequence[str], *, threads: bool = True) -> pa.Table:
     """Read some columns of a table that a run wrote, CSV or Parquet.
 
     Parameters
@@ -32,6 +32,8 @@ def read(path: Path, columns: Sequence[str]) -> pa.Table:
     path : Path
     columns : sequence of str
         ``status`` among them. What the file must have is the whole contract all the same.
+    threads : bool
+        Columns of a CSV are read side by side; of no use where files are.
 
     Returns
     -------
@@ -44,7 +46,7 @@ def read(path: Path, columns: Sequence[str]) -> pa.Table:
         It is missing, empty, cut, has other columns than those of the contract, or text for a number.
     """
     try:
-        found = (_parquet if path.suffix == ".parquet" else _csv)(path, columns)
+        found = _parquet(path, columns) if path.suffix == ".parquet" else _csv(path, columns, threads)
     except (OSError, ValueError) as error:  # pyarrow's own errors are ValueErrors
         raise _refusal(path, error) from error
     return found
@@ -69,7 +71,7 @@ def _types(columns: Sequence[str]) -> dict[str, pa.DataType]:
     return {name: pa.string() if name in tables.TEXTS else pa.float64() for name in columns}
 
 
-def _csv(path: Path, columns: Sequence[str]) -> pa.Table:
+def _csv(path: Path, columns: Sequence[str], threads: bool) -> pa.Table:
     with path.open(newline="", encoding="utf-8-sig") as stream:
         names = next(csv.reader(stream), [])
     if not names:
@@ -84,7 +86,7 @@ def _csv(path: Path, columns: Sequence[str]) -> pa.Table:
 
     try:
         found = arrow_csv.read_csv(
-            path, read_options=arrow_csv.ReadOptions(use_threads=False),
+            path, read_options=arrow_csv.ReadOptions(use_threads=threads),
             # A reason may have several lines.
             parse_options=arrow_csv.ParseOptions(newlines_in_values=True, invalid_row_handler=refuse),
             convert_options=arrow_csv.ConvertOptions(
@@ -93,6 +95,8 @@ def _csv(path: Path, columns: Sequence[str]) -> pa.Table:
             ),
         )  # fmt: skip
     except pa.ArrowInvalid as error:
+        if threads:  # which know no numbers of lines
+            return _csv(path, columns, threads=False)
         if short:
             raise tables.cut_off(path, short[0]) from error
         raise

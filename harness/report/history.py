@@ -109,7 +109,7 @@ class _Chosen:
 
 def _read(run: StoredRun, wanted: _Wanted) -> _Chosen | LeftOut:
     try:
-        table = bulk.read(run.table, _KEPT)
+        table = bulk.read(run.table, _KEPT, threads=False)
     except HarnessError as error:
         return LeftOut(run.run_id, "; ".join(filter(None, (error.what, error.cause))))
     metrics = frozenset(table["metric"].unique().to_pylist())

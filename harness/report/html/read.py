@@ -91,10 +91,12 @@ def _told(run_files: Sequence[Mapping[str, Any] | None]) -> list[int]:
 
 def _drawn(run_files: Sequence[Mapping[str, Any] | None], told: Collection[int]) -> list[int]:
     """Positions of the runs whose devices are compared each with each."""
+    once = {run.get("run_id", index): index for index, run in enumerate(run_files) if run is not None}
     sizes = {
         index: sum(len(target["backends"]) for target in run["targets"].values())
-        for index, run in enumerate(run_files) if run is not None
-    }  # fmt: skip
+        for index, run in enumerate(run_files)
+        if run is not None and index in once.values()
+    }
     if sum(sizes.values()) <= MOST_DEVICES:
         return list(sizes)
     return [index for index in sizes if not index or index in told]

@@ -59,7 +59,8 @@ def test_the_map_has_a_number_in_each_cell_and_the_reason_where_there_is_none() 
     }  # fmt: skip
     (trace,) = plot.traces
     assert trace["z"] == [[None, 0.999, None], [0.999, None, None], [None, None, None]]
-    assert "cpu/ort and npu/ov 99.90 %, 1.00 %" in plot.text
+    assert "cpu/ort and npu/ov: same class 99.90 %, same bits 1.00 %" in plot.text
+    assert "cpu/ort and pi/tflite: other data" in plot.text
     (table,) = found.tables
     assert [dict(zip(table.columns, line, strict=True))["why"] for line in table.rows] == [
         "",
@@ -163,6 +164,11 @@ def test_a_run_is_told_of_unless_a_later_one_has_a_target_of_it(runs: list[Any],
 def test_of_too_many_devices_those_of_runs_in_between_are_left_out() -> None:
     assert read._drawn([targets("cpu")] * 6, [5]) == [0, 1, 2, 3, 4, 5]
     assert read._drawn([targets("cpu")] * 7, [6]) == [0, 6]
+
+
+def test_a_run_that_is_named_twice_is_drawn_once() -> None:
+    run = {**targets("cpu"), "run_id": "r"}
+    assert read._drawn([run, run], [1]) == [1]
 
 
 def test_runs_are_called_by_the_end_of_their_ids_where_that_tells_them_apart() -> None:

@@ -12,8 +12,8 @@ from harness.report.html.data import Plot, ReportData, Section, Table
 CLEAN = "clean"
 COLUMNS = ("device", "other", "suite", "variant", "setting", "case", "severity", "what", "share", "low",
            "high", "n", "why")  # fmt: skip
-#: What is drawn, in the order of a cell's lines: the first that there is gives the colour.
-WHATS = ("top-1", "bits")
+#: What is drawn, in the order of a cell's lines, and in words: the first that there is gives the colour.
+WHATS = {"top-1": "same class", "bits": "same bits"}
 
 
 def agreement(data: ReportData) -> Section | None:
@@ -68,9 +68,7 @@ def _map(place: Place, names: Sequence[str], found: Sequence[Agreement]) -> Plot
         "colorscale": [[0, "#e8743b"], [0.5, "#f7c948"], [1, "#8fd3a8"]],
     }  # fmt: skip
     what = f"{place.variant}, {place.case}" + (f" ({place.suite})" if place.suite != "accuracy" else "")
-    said = "; ".join(
-        f"{each.one} and {each.other} {_text(each, False).replace('<br>', ', ')}" for each in found
-    )
+    said = "; ".join(f"{each.one} and {each.other}: {_words(each)}" for each in found)
     axes = {
         "xaxis": {"type": "category", "side": "top", "showgrid": False, "fixedrange": True},
         "yaxis": {"type": "category", "autorange": "reversed", "automargin": True, "showgrid": False,
@@ -97,6 +95,14 @@ def _text(cell: Agreement | None, own: bool) -> str:
     if not cell.shares:
         return cell.why.partition(":")[0].partition(" on ")[0]
     return "<br>".join(_percent(cell.shares[what].value) for what in WHATS if what in cell.shares)
+
+
+def _words(cell: Agreement) -> str:
+    """Say what a cell shows, for whom it is no picture."""
+    known = [
+        f"{said} {_percent(cell.shares[what].value)}" for what, said in WHATS.items() if what in cell.shares
+    ]
+    return ", ".join(known) or cell.why
 
 
 def _percent(share: float) -> str:
