@@ -107,11 +107,17 @@ function drawPlots() {
   const style = getComputedStyle(root), ink = style.getPropertyValue("--ink").trim();
   const line = style.getPropertyValue("--line").trim();
   for (const place of document.querySelectorAll(".plot")) {
-    const { traces, layout } = place.figure;
+    const { traces, layout } = place.figure, names = traces.map((trace) => trace.name).filter(Boolean);
+    // The legend stands below the axis and must not eat the plot; in a line are as many names as fit.
+    const widest = Math.max(0, ...names.map((name) => name.length)) * 6.5 + 50;
+    const inLine = Math.max(1, Math.floor((place.clientWidth - 65) / widest));
+    const legendHeight = names.length ? 19 * Math.ceil(names.length / inLine) + 15 : 0;
+    place.style.height = 300 + legendHeight + "px";
     const axis = { gridcolor: line, linecolor: line, zerolinecolor: line };
     Plotly.react(place, traces, {
       ...layout, autosize: true, paper_bgcolor: "transparent", plot_bgcolor: "transparent", font: { color: ink },
-      margin: { l: 55, r: 10, t: 10, b: 45 }, showlegend: true, legend: { orientation: "h", y: -0.25 },
+      margin: { l: 55, r: 10, t: 10, b: 50 + legendHeight }, showlegend: names.length > 0,
+      legend: { orientation: "h", yref: "container", y: 0, yanchor: "bottom" },
       xaxis: { ...axis, ...layout.xaxis }, yaxis: { ...axis, ...layout.yaxis },
     }, { responsive: true, displaylogo: false, displayModeBar: false });
   }

@@ -42,7 +42,8 @@ def between(one: str, other: str, same: int, bits: int, place: Place = CLEAN) ->
 def marks(plot: Plot) -> dict[tuple[int, str], str]:
     """Text of each cell by its column and the first line of its row's name."""
     return {
-        (int(mark["x"]), mark["y"].partition("<br>")[0]): mark["text"] for mark in plot.layout["annotations"]
+        (int(mark["x"][1:]), mark["y"][1:].partition("<br>")[0]): mark["text"]
+        for mark in plot.layout["annotations"]
     }
 
 

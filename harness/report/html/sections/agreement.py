@@ -13,6 +13,7 @@ CLEAN = "clean"
 COLUMNS = ("device", "other", "suite", "variant", "setting", "case", "severity", "what", "share", "low",
            "high", "n", "why")  # fmt: skip
 #: What is drawn, in the order of a cell's lines, and in words: the first that there is gives the colour.
+AXIS = {"type": "category", "automargin": True, "showgrid": False, "fixedrange": True}
 WHATS = {"top-1": "same class", "bits": "same bits"}
 
 
@@ -27,7 +28,7 @@ def agreement(data: ReportData) -> Section | None:
             drawn.setdefault(each.place, []).append(each)
     plots = tuple(
         _map(place, names, found)
-        for place, found in sorted(drawn.items())
+        for place, found in sorted(drawn.items(), key=_order)
         if any(each.shares for each in found)
     )
     rows = [line for each in data.agreements for line in _lines(each)]
@@ -36,6 +37,11 @@ def agreement(data: ReportData) -> Section | None:
         "(lower one), over the samples that both ran. Only answers to the same data are compared."
     )
     return Section("Agreement of devices", 45, said, plots, (Table("agreement", "Agreement", COLUMNS, rows),))
+
+
+def _order(drawn: tuple[Place, list[Agreement]]) -> tuple[object, ...]:
+    place, _ = drawn
+    return place.suite, place.variant, place.case == SHIFTS
 
 
 def _lines(each: Agreement) -> list[tuple[object, ...]]:
@@ -56,13 +62,13 @@ def _map(place: Place, names: Sequence[str], found: Sequence[Agreement]) -> Plot
     labels = [_label(number, name) for number, name in enumerate(names, 1)]
     # Written as annotations: a heat map writes nothing into cells without a value, and these say why.
     marks: list[Mapping[str, Any]] = [
-        {"x": str(column + 1), "y": labels[row], "text": _text(cells.get((one, other)), one == other),
+        {"x": f"#{column + 1}", "y": labels[row], "text": _text(cells.get((one, other)), one == other),
          "showarrow": False, "font": {} if values[row][column] is None else {"color": "#000"}}
         for row, one in enumerate(names)
         for column, other in enumerate(names)
     ]  # fmt: skip
     trace = {
-        "type": "heatmap", "z": values, "x": [str(i) for i in range(1, len(names) + 1)],
+        "type": "heatmap", "z": values, "x": [f"#{i}" for i in range(1, len(names) + 1)],
         "y": labels, "xgap": 2, "ygap": 2, "showscale": False,
         "zmin": min([*known, 0.9]), "zmax": 1, "hoverinfo": "skip",
         "colorscale": [[0, "#e8743b"], [0.5, "#f7c948"], [1, "#8fd3a8"]],
@@ -70,15 +76,13 @@ def _map(place: Place, names: Sequence[str], found: Sequence[Agreement]) -> Plot
     what = f"{place.variant}, {place.case}" + (f" ({place.suite})" if place.suite != "accuracy" else "")
     said = "; ".join(f"{each.one} and {each.other}: {_words(each)}" for each in found)
     axes = {
-        "xaxis": {"type": "category", "side": "top", "showgrid": False, "fixedrange": True},
-        "yaxis": {"type": "category", "autorange": "reversed", "automargin": True, "showgrid": False,
-                  "fixedrange": True},
+        "xaxis": {**AXIS, "side": "top"}, "yaxis": {**AXIS, "autorange": "reversed"},
     }  # fmt: skip
     return Plot(f"Same answers: {what}", said, [trace], {**axes, "annotations": marks})
 
 
 def _label(number: int, name: str) -> str:
-    return f"{number} {name.replace('/', '/<br>', 1)}"
+    return f"#{number} {name.replace('/', '/<br>', 1)}"
 
 
 def _value(cell: Agreement | None) -> float | None:
