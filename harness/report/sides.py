@@ -159,8 +159,7 @@ def devices_of(side: Read) -> list[Read]:
 
 
 def _refuse_duplicates(side: Side) -> None:
-    ids = rowjoin.numbered([side.frame[name] for name in KEY_COLUMNS])
-    if ids.max(initial=-1) + 1 == len(ids):
+    if pd.Index(rowjoin.coded([side.frame[name] for name in KEY_COLUMNS])).is_unique:
         return
     twice = side.frame.duplicated(list(KEY_COLUMNS), keep=False)
     key = side.frame.loc[twice, list(KEY_COLUMNS)].iloc[0]

@@ -12,8 +12,8 @@ from harness.report.html.data import Plot, ReportData, Section, Table
 CLEAN = "clean"
 COLUMNS = ("device", "other", "suite", "variant", "setting", "case", "severity", "what", "share", "low",
            "high", "n", "why")  # fmt: skip
-#: What is drawn, in the order of a cell's lines, and in words: the first that there is gives the colour.
 AXIS = {"type": "category", "automargin": True, "showgrid": False, "fixedrange": True}
+#: What is drawn, in the order of a cell's lines, and in words: the first that there is gives the colour.
 WHATS = {"top-1": "same class", "bits": "same bits"}
 
 
