@@ -35,16 +35,8 @@ plan: $(VENV)/.all  ## Say what validate would run, how long it takes and what i
 report: $(VENV)/.all  ## Write RUN (default: latest) as one HTML file, report.html
 	@$(BIN)/harness report $(or $(RUN),latest)
 
-CHROMIUM = chromium --headless=new --disable-gpu --hide-scrollbars --virtual-time-budget=5000 \
-           $(if $(filter 0,$(shell id -u)),--no-sandbox)
-
-screenshots: $(VENV)/.all  ## Write docs/images/report-*.png of RUN (needs chromium)
-	@command -v chromium > /dev/null || { echo "chromium is needed: apt-get install chromium"; exit 1; }
-	@mkdir -p docs/images && $(BIN)/harness report $(or $(RUN),latest) -o .report.html
-	@$(CHROMIUM) --window-size=1280,1100 --screenshot=docs/images/report-light.png file://$(CURDIR)/.report.html
-	@$(CHROMIUM) --window-size=1280,1100 --force-dark-mode --screenshot=docs/images/report-dark.png file://$(CURDIR)/.report.html
-	@$(CHROMIUM) --window-size=390,844 --screenshot=docs/images/report-phone.png file://$(CURDIR)/.report.html
-	@rm .report.html
+screenshots: $(VENV)/.test  ## Write docs/images/*.png of RUN (two devices or more; needs chromium and chromedriver)
+	@$(BIN)/python docs/screenshots.py $(or $(RUN),latest)
 
 gate: $(VENV)/.all  ## The same gates as pytest items
 	@$(BIN)/python -m pytest suites $(SELECT)

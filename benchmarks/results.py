@@ -7,20 +7,27 @@ import resource
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+import harness
 from benchmarks.paired import Figures, Goal, heading, in_fresh_process, line
+from harness.core.job import Samples
 from harness.core.measurement import COLUMNS, KEY_COLUMNS
-from harness.report import comparison, history, history_text
+from harness.plan import HOST
+from harness.report import comparison, history, history_text, pairs
 from harness.report.history import Asked
+from harness.report.html import page, read
+from harness.report.store import RunFolder
+from harness.run import finish
 from harness.stats.intervals import over_processes
 
 ROWS = 1_000_000
-RUNS = 1_000
+RUNS, REPORTED = 1_000, 100
 PROCESSES = 3
 METRICS = ("accuracy", "accuracy_loss", "latency_p99")
 UNITS = {"accuracy": "1", "accuracy_loss": "pt", "latency_p99": "ns", "sqnr": "dB", "model_bytes": "byte"}
@@ -34,16 +41,20 @@ def report() -> None:
             _both(f"compare, {ROWS:,} rows a side, {kind}", "compare", {"folder": folder, "kind": kind}, 3.0)
         in_fresh_process("benchmarks.results:plant_runs", {"folder": folder})
         _both(f"history, {RUNS:,} runs", "history", {"folder": folder}, 5.0)
+        in_fresh_process("benchmarks.results:plant_reported", {"folder": folder})
+        _both(f"report of {REPORTED} runs", "report", {"folder": folder}, 10.0, gigabytes=None)
 
 
-def _both(name: str, task: str, request: dict[str, Any], seconds: float) -> None:
+def _both(
+    name: str, task: str, request: dict[str, Any], seconds: float, *, gigabytes: float | None = 1.0
+) -> None:
     found: dict[str, list[Figures]] = {"harness": [], "pandas": []}
     for index in range(PROCESSES):
         for side in ("harness", "pandas") if index % 2 else ("pandas", "harness"):
             found[side].append(in_fresh_process(f"benchmarks.results:{task}_{side}", request))
-    for figure, unit, limit in (("seconds", "s", seconds), ("gigabyte", "GB", 1.0)):
+    for figure, unit, limit in (("seconds", "s", seconds), ("gigabyte", "GB", gigabytes)):
         own, plain = (np.array([each[figure] for each in found[side]]) for side in ("harness", "pandas"))
-        line(f"{name}: {unit}", over_processes(own), Goal(limit), "{:.2f}")
+        line(f"{name}: {unit}", over_processes(own), None if limit is None else Goal(limit), "{:.2f}")
         line(f"{name}: {unit}, harness / pandas", over_processes(own / plain), None, "{:.2f}")
 
 
@@ -104,9 +115,52 @@ def plant_runs(request: dict[str, Any]) -> Figures:
     return {"runs": float(RUNS)}
 
 
+def plant_reported(request: dict[str, Any]) -> Figures:
+    """A real run of the bundled model, and copies of it whose outputs differ by a little noise."""
+    results = Path(request["folder"]) / "reported"
+    outcome = harness.validate("cpu", suite="accuracy", results=results)
+    facts, rng = outcome.folder.facts(), np.random.default_rng(0)
+    for number in range(REPORTED):
+        folder = RunFolder(results / f"copy-{number:03}")
+        folder.create({**facts.run, "run_id": folder.run_id}, facts.plan, facts.labels, facts.cards)
+        with folder.journal() as journal:
+            for result in facts.results.values():
+                arrays = {
+                    name: values + rng.normal(0, 0.5, values.shape).astype(values.dtype)
+                    if name.startswith("output:") and result.key.target != HOST else values
+                    for name, values in result.samples.arrays.items()
+                }  # fmt: skip
+                journal.append(replace(result, samples=Samples(arrays, result.samples.values)))
+        finish(folder)
+    return {"runs": float(REPORTED)}
+
+
+def report_harness(request: dict[str, Any]) -> Figures:
+    results = Path(request["folder"]) / "reported"
+    names = [f"copy-{number:03}" for number in range(REPORTED)]
+    out = Path(request["folder"]) / "report.html"
+    return _measured(lambda: page.write(out, page.report(read.read(names, results))))
+
+
+def report_pandas(request: dict[str, Any]) -> Figures:
+    """Every table merged with the first, what moved beyond its intervals as one HTML table."""
+    results = Path(request["folder"]) / "reported"
+
+    def work() -> None:
+        base, *others = (pd.read_csv(path) for path in sorted(results.glob("copy-*/measurements.csv")))
+        moved = []
+        for new in others:
+            both = base.merge(new, on=list(KEY_COLUMNS), how="outer", suffixes=("_base", "_new"))
+            apart = (both["ci_low_new"] > both["ci_high_base"]) | (both["ci_high_new"] < both["ci_low_base"])
+            moved.append(both[apart])
+        (Path(request["folder"]) / "plain.html").write_text(pd.concat(moved).to_html())
+
+    return _measured(work)
+
+
 def compare_harness(request: dict[str, Any]) -> Figures:
     base, new = (str(Path(request["folder"]) / f"{name}.{request['kind']}") for name in ("base", "new"))
-    return _measured(lambda: comparison.text(comparison.compare(base, [new], Path(request["folder"]))))
+    return _measured(lambda: comparison.text(pairs.compare(base, [new], Path(request["folder"]))))
 
 
 def compare_pandas(request: dict[str, Any]) -> Figures:

@@ -57,10 +57,12 @@ def make_parser() -> argparse.ArgumentParser:
 
     report = _command(commands, "report", "write a run, or a comparison of several, as one HTML file")
     report.add_argument("run", metavar="RUN", nargs="+",
-                        help="id, unique prefix, folder, or latest; of several the last is told of, and all "
-                             "are compared with the first")  # fmt: skip
+                        help="id, unique prefix, folder, or latest; of several with one target the last is "
+                             "told of, and all are compared with the first")  # fmt: skip
     report.add_argument("-o", "--out", metavar="FILE", type=Path, default=Path("report.html"),
                         help="what to write (default: report.html)")  # fmt: skip
+    report.add_argument("--images", metavar="DIR", type=Path,
+                        help="write every plot there too, as PNG and SVG (needs a Chromium)")  # fmt: skip
     _add_results(report)
     report.set_defaults(command="report")
 
@@ -210,6 +212,7 @@ def _add_archive(commands: Any) -> None:  # noqa: ANN401 - argparse's own
     history.add_argument("--variant", metavar="V,…", default="", help="only these variants")
     history.add_argument("--case", metavar="C,…", default="", help="only these cases")
     history.add_argument("--csv", metavar="FILE", type=Path, help="write every point")
+    history.add_argument("--html", metavar="FILE", type=Path, help="write it as a page to look at")
     history.add_argument("--json", action="store_true", help="print it as JSON")
     _add_results(history)
     history.set_defaults(command="history")

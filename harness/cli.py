@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # neither is imported at start
     from harness.prepare import Request
 
 HOST_PACKAGES = (
-    "flatbuffers", "onnx", "onnxruntime", "pandas", "PIL", "pydantic", "rich", "scipy", "sklearn",
+    "flatbuffers", "onnx", "onnxruntime", "pandas", "PIL", "pyarrow", "pydantic", "rich", "scipy", "sklearn",
 )  # fmt: skip
 
 
@@ -154,11 +154,13 @@ def _compare(arguments: argparse.Namespace) -> int:
         raise UsageError(f"{', '.join(given)} belong to a comparison side by side", next_step="add --live")
     if arguments.matrix is not None:
         return _matrix(arguments)
-    if not arguments.new:
-        raise UsageError("there is nothing to compare with", next_step="harness compare BASE NEW")
-    from harness.report import comparison
+    if not arguments.new and not arguments.devices:
+        raise UsageError(
+            "there is nothing to compare with", next_step="harness compare BASE NEW, or RUN --devices"
+        )
+    from harness.report import comparison, pairs
 
-    found = comparison.compare(arguments.base, arguments.new, arguments.results, devices=arguments.devices)
+    found = pairs.compare(arguments.base, arguments.new, arguments.results, devices=arguments.devices)
     print(comparison.text(found))
     comparison.write(found, arguments.csv, arguments.markdown)
     return comparison.exit_code(found)
@@ -218,15 +220,21 @@ def _compare_live(arguments: argparse.Namespace) -> int:
 
 
 def _report(arguments: argparse.Namespace) -> int:
-    from harness.report.html import page
+    from harness.report.html import page, read
 
-    page.write(arguments.out, page.read(arguments.run, arguments.results))
+    data = read.read(arguments.run, arguments.results)
+    if arguments.images:
+        from harness.report.html import images
+
+        drawn = images.write(arguments.images, page.sections(data))
+        print(f"images  {len(drawn)} in {arguments.images}")
+    page.write(arguments.out, page.report(data))
     print(f"report  {arguments.out}")
     return 0
 
 
 def _baseline(arguments: argparse.Namespace) -> int:
-    from harness.report import baseline_text, comparison
+    from harness.report import baseline_text, comparison, pairs
 
     results, code = arguments.results, 0
     if arguments.way == "save":
@@ -245,7 +253,7 @@ def _baseline(arguments: argparse.Namespace) -> int:
         if arguments.way == "show":
             print(baseline_text.shown(folders))
         else:
-            found = comparison.against_baselines(folders, arguments.run, results)
+            found = pairs.against_baselines(folders, arguments.run, results)
             print(comparison.text(found))
             code = comparison.exit_code(found)
     return code
@@ -271,6 +279,10 @@ def _history(arguments: argparse.Namespace) -> int:
     print(history_text.as_json(found) if arguments.json else history_text.text(found))
     if arguments.csv:
         tables.write_frame(arguments.csv, history_text.points(found))
+    if arguments.html:
+        from harness.report.html import page, trends
+
+        page.write(arguments.html, trends.history(found))
     return 0
 
 

@@ -94,12 +94,13 @@ def compare(base: Side, new: Side, *, devices: bool = False) -> pd.DataFrame:
     DataFrame
         One row a key: the columns of the key, ``unit``, ``base``, ``new``, ``kind`` (``ratio`` or
         ``difference``, which are new / base and new - base), ``change`` with ``ci_low`` and ``ci_high`` at
-        one-sided 5 % each side, ``paired``, ``class`` (a `Change`) and ``why``. Devices have ``target_base``,
+        one-sided 5 % each side, ``paired``, ``n`` (where it is paired, the samples that both sides ran, which
+        values and change are over), ``class`` (a `Change`) and ``why``. Devices have ``target_base``,
         ``backend_base`` and so on.
     """
     key = [column for column in KEY_COLUMNS if not (devices and column in DEVICE_COLUMNS)]
     extra = list(DEVICE_COLUMNS) if devices else []
-    columns = [*extra, "unit", "value", "ci_low", "ci_high", "status", "reason", "model_sha256"]
+    columns = [*extra, "unit", "value", "ci_low", "ci_high", "n", "status", "reason"]
     joined = rowjoin.outer(base.frame, new.frame, key, columns)
     unit = joined["unit_new"].where(joined["unit_new"].notna(), joined["unit_base"])
     ratio = unit.isin(RATIO_UNITS).to_numpy()
@@ -116,29 +117,34 @@ def compare(base: Side, new: Side, *, devices: bool = False) -> pd.DataFrame:
     result["unit"], result["base"], result["new"] = unit, sides[0][0], sides[1][0]
     result["kind"] = np.where(ratio, "ratio", "difference")
     result["change"], result["ci_low"], result["ci_high"] = change, low, high
-    result["paired"] = False
-    _pair(result, joined, base, new, key, extra)
+    _pair(result, joined, base, new, extra)
     result["class"], result["why"] = _classes(result, joined, base, new)
     return result
 
 
-def _pair(
-    result: pd.DataFrame, joined: pd.DataFrame, base: Side, new: Side, key: list[str], extra: list[str]
-) -> None:
-    """Put paired intervals where both sides kept what each sample contributes."""
-    if not base.per_sample or not new.per_sample:
-        return
-    for position, row in zip(result.index, joined.to_dict("records"), strict=True):
-        keys = [
-            tuple(row[f"{c}_{side}"] if c in extra else row[c] for c in KEY_COLUMNS)
-            for side in ("base", "new")
-        ]
-        one, two = base.per_sample.get(keys[0]), new.per_sample.get(keys[1])
-        if one is None or two is None or result.at[position, "kind"] == "ratio":
-            continue
-        found = difference.paired(one, two)
-        columns = ["change", "ci_low", "ci_high", "paired"]
-        result.loc[position, columns] = [found.value, found.low, found.high, True]
+def _pair(result: pd.DataFrame, joined: pd.DataFrame, base: Side, new: Side, extra: list[str]) -> None:
+    """Put paired values and intervals where both sides kept what each sample contributes."""
+    names = ["base", "new", "change", "ci_low", "ci_high", "n"]
+    numbers = {name: result[name].to_numpy(np.float64, copy=True) for name in names[:-1]}
+    numbers["n"] = np.full(len(result), np.nan)
+    if base.per_sample and new.per_sample:
+        both = joined[[f"{c}_{side}" if c in extra else c for side in ("base", "new") for c in KEY_COLUMNS]]
+        whole = len(KEY_COLUMNS)
+        rows = zip(both.itertuples(index=False, name=None), result["kind"] == "ratio", strict=True)
+        for position, (keys, ratio) in enumerate(rows):
+            one, two = base.per_sample.get(keys[:whole]), new.per_sample.get(keys[whole:])
+            if one is None or two is None or ratio:
+                continue
+            found = difference.paired(one, two)
+            values = (numbers["base"][position], numbers["new"][position])
+            if len(one) != len(two):  # a target with max_samples ran the first of them
+                values = (float(one[: found.n].mean()), float(two[: found.n].mean()))
+            found_numbers = (*values, found.value, found.low, found.high, found.n)
+            for name, value in zip(names, found_numbers, strict=True):
+                numbers[name][position] = value
+    for name, column in numbers.items():
+        result[name] = column
+    result["paired"] = ~np.isnan(numbers["n"])
 
 
 def direction(metric: str) -> int:
@@ -163,6 +169,8 @@ def _classes(
     bare = {side: (joined[f"status_{side}"] != "OK").to_numpy() for side in ("base", "new")}
     absent = {side: joined[f"status_{side}"].isna().to_numpy() for side in ("base", "new")}
     unlike = _unlike(result, base, new)
+    counts = [joined[f"n_{side}"].fillna(0).to_numpy() for side in ("base", "new")]
+    uneven = (counts[0] != counts[1]) & ~known & (result["suite"] == "accuracy").to_numpy()
     units = (joined["unit_base"] != joined["unit_new"]).to_numpy() & ~absent["base"] & ~absent["new"]
     conditions = [
         (absent["base"], Change.NOT_RUN, f"no such row in {base.label}"),
@@ -174,6 +182,7 @@ def _classes(
         (unlike, Change.UNLIKE, "measured on other data"),
         (same, Change.SAME, ""),
         (known & (low <= neutral) & (neutral <= high), Change.NOISE, ""),
+        (uneven, Change.UNLIKE, "over other numbers of samples"),
         (noisy & ~known, Change.CHANGED, "no interval: it may be noise"),
         ((way == 0) | ~np.isfinite(change), Change.CHANGED, ""),
         (moved > 0, Change.BETTER, ""),

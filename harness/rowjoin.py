@@ -53,7 +53,12 @@ def _stacked(base: pd.Series, new: pd.Series) -> pd.Series:
 
 
 def numbered(columns: Sequence[pd.Series]) -> NDArray[np.intp]:
-    """Number rows by their key, in its order, NaN last; the parts of a key are the digits of one integer."""
+    """Number rows by their key, in its order, NaN last."""
+    return pd.factorize(coded(columns), sort=True)[0]
+
+
+def coded(columns: Sequence[pd.Series]) -> NDArray[np.int64]:
+    """Give each key an integer, in its order, NaN last; the parts of a key are its digits."""
     whole, size = np.zeros(len(columns[0]), np.int64), 1
     for column in columns:
         if column.dtype.name == "category":
@@ -66,4 +71,4 @@ def numbered(columns: Sequence[pd.Series]) -> NDArray[np.intp]:
             whole, size = pd.factorize(whole, sort=True)[0], len(whole)
         whole = whole * own + codes
         size *= own
-    return pd.factorize(whole, sort=True)[0]
+    return whole

@@ -188,11 +188,11 @@ def finish(folder: RunFolder, facts: Facts | None = None) -> Outcome:
     return outcome
 
 
-def look(folder: RunFolder, facts: Facts) -> Outcome:
-    """Summarise and judge from what is stored; nothing is written."""
-    names = dict.fromkeys(batch.suite for batch in facts.plan.batches)
-    suites = load_suites(tuple(names))
-    rows = summarise.summarise(facts, suites)
+def look(folder: RunFolder, facts: Facts, rows: Sequence[Row] | None = None) -> Outcome:
+    """Summarise, where the rows are not given, and judge from what is stored; nothing is written."""
+    if rows is None:
+        names = dict.fromkeys(batch.suite for batch in facts.plan.batches)
+        rows = summarise.summarise(facts, load_suites(tuple(names)))
     validation = config.check(facts.run["validation"], config.Validation, where=str(folder.path / "run.json"))
     unavailable = {(target, backend): reason for target, backend, reason in facts.plan.unavailable}
     subjects = [

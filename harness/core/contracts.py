@@ -289,6 +289,22 @@ class SupportsRounds(Protocol):
         ...
 
 
+@runtime_checkable
+class SupportsAgreement(Protocol):
+    """A suite whose answers can be compared between devices, sample by sample."""
+
+    def answers(self, samples: Samples) -> Any:
+        """Read the answers of a case once, for any number of `alike`."""
+        ...
+
+    def alike(self, one: Any, other: Any, task: str) -> Mapping[str, NDArray[Any]]:
+        """Say of each sample that both ran, shape (n,), bool, what is the same: ``top-1``, ``bits``.
+
+        Raises ``DataError`` where the two cannot be compared.
+        """
+        ...
+
+
 class Executor(Protocol):
     """Starts workers where the target is, and brings bytes there and results back.
 

@@ -91,6 +91,17 @@ class Gate:
         """Whether it is to be judged for that variant on that target."""
         return matches(target, self.targets) and matches(variant, self.variants)
 
+    def looks_at(self, row: Mapping[Any, Any]) -> bool:
+        """Whether it is judged by a row of the table, given by its columns."""
+        return (
+            self.speaks_of(row["target"], row["variant"])
+            and (self.suite, self.setting) == (row["suite"], row["setting"])
+            and matches(row["case"], self.cases)
+            and (not self.severities or row["severity"] in self.severities)
+            and fnmatchcase(row["metric"], self.metric)
+            and fnmatchcase(row["reference"], self.reference)
+        )
+
     def on(self, target: str) -> Gate:
         """The gate as it holds on one target."""
         fields = next((fields for patterns, fields in self.overrides if matches(target, patterns)), {})

@@ -312,7 +312,7 @@ def _read_parquet(path: Path) -> pd.DataFrame:
         raise DataError(
             f"{path.name} needs pyarrow, which is not installed",
             where=str(path),
-            next_step="pip install 'deployment-validation-harness[parquet]'",
+            next_step="pip install 'deployment-validation-harness[host]'",
         ) from error
     except (OSError, ValueError) as error:
         raise _unreadable(path, error) from error

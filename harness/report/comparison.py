@@ -4,123 +4,37 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from harness.cache import write_atomically, writing
-from harness.compare import Change, Side
-from harness.compare import compare as compare_rows
-from harness.core.errors import UsageError
+from harness.compare import Change
 from harness.report import tables
 from harness.report.gates import number_text
-from harness.report.sides import Read, read
+from harness.report.pairs import Pair
+from harness.report.weight import Standing, Weight, ranked, standings
 
 #: So many rows are shown of each class; the CSV has all.
 SHOWN = 12
+#: So many metrics are named where many rows have one reason.
+NAMED = 4
+#: Classes of rows of which no difference is known.
+UNTOLD = (Change.UNLIKE, Change.INVALID, Change.NOT_RUN)
 #: In this order they are shown.
 ORDER = (
     Change.WORSE, Change.UNLIKE, Change.INVALID, Change.NOT_RUN, Change.CHANGED, Change.BETTER, Change.NOISE,
     Change.SAME,
 )  # fmt: skip
+MATTERS = {
+    Weight.YES: "it matters",
+    Weight.NO: "it does not matter",
+    Weight.OPEN: "whether it matters is open",
+}
 #: Worst first: what a gate answers is worse than what it answered before where it stands further left.
 _SEVERITY = ("FAIL", "INVALID", "NOT_RUN", "INCONCLUSIVE", "NOT_APPLICABLE", "PASS")
 _EXIT = {"FAIL": 1, "INVALID": 3, "NOT_RUN": 3, "INCONCLUSIVE": 4}
-
-
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """BASE and one NEW.
-
-    Parameters
-    ----------
-    base, new : Side
-    rows : DataFrame
-        See ``harness.compare.compare``.
-    verdicts : DataFrame
-        Gates of the new side: ``state``, ``state_base`` (NaN where the base has no such gate), ``sentence``.
-    """
-
-    base: Side
-    new: Side
-    devices: bool
-    rows: pd.DataFrame
-    verdicts: pd.DataFrame
-
-
-def compare(base: str, new: Sequence[str], results: Path, *, devices: bool = False) -> tuple[Pair, ...]:
-    """Read all sides and compare each with the first.
-
-    Raises
-    ------
-    ResultsError, UsageError
-        See ``harness.report.sides.read``; where devices are compared a side must hold one.
-    """
-    one = read(base, results)
-    return tuple(_pair(one, read(name, results), devices) for name in new)
-
-
-def against_baselines(folders: Sequence[Path], run: str, results: Path) -> tuple[Pair, ...]:
-    """Compare a run with accepted ones, each with the same target of the run.
-
-    Raises
-    ------
-    ResultsError, UsageError
-        See `compare`; the run has none of the targets.
-    """
-    targets = set(read(run, results).side.frame["target"])
-    mine = [folder for folder in folders if folder.parts[-2] in targets]
-    if not mine:
-        raise UsageError(
-            f"{run} has none of the targets {', '.join(sorted({each.parts[-2] for each in folders}))}",
-            where=str(results),
-        )
-    return tuple(
-        pair for each in mine for pair in compare(str(each), [f"{run}:{each.parts[-2]}"], results)
-    )  # fmt: skip
-
-
-def _pair(base: Read, new: Read, devices: bool) -> Pair:
-    targets = [set(each.side.frame["target"].unique()) for each in (base, new)]
-    devices = devices or not targets[0] & targets[1]
-    if devices:
-        for each in (base, new):
-            _one_device(each.side)
-    rows = compare_rows(base.side, new.side, devices=devices)
-    return Pair(base.side, new.side, devices, rows, _verdicts(base, new, devices))
-
-
-def _one_device(side: Side) -> None:
-    devices = side.frame[["target", "backend"]].drop_duplicates()
-    found = sorted(f"{t}/{b}" for t, b in devices.itertuples(index=False))
-    if len(found) > 1:
-        raise UsageError(
-            f"{side.label} holds {len(found)} devices, and devices are compared one with one",
-            where=side.label,
-            next_step=f"name one: {side.label}:{found[0]}  (there are {', '.join(found)})",
-        )
-
-
-def _verdicts(base: Read, new: Read, devices: bool) -> pd.DataFrame:
-    keys = ["gate", "variant"] if devices else ["gate", "target", "backend", "variant"]
-    columns = [
-        *dict.fromkeys(["target", "backend", *keys]),
-        "state",
-        "severity",
-        "on_inconclusive",
-        "sentence",
-        "waived",
-    ]
-    if new.verdicts is None:
-        return pd.DataFrame(columns=[*columns, "state_base"])
-    mine = new.verdicts[columns]
-    if base.verdicts is None:
-        return mine.assign(state_base=math.nan)
-    theirs = base.verdicts[[*keys, "state"]].rename(columns={"state": "state_base"})
-    return mine.merge(theirs.drop_duplicates(keys), on=keys, how="left")
 
 
 def exit_code(pairs: Sequence[Pair]) -> int:
@@ -139,7 +53,22 @@ def exit_code(pairs: Sequence[Pair]) -> int:
 
 def text(pairs: Sequence[Pair]) -> str:
     """Everything for a terminal."""
-    return "\n\n".join("\n".join(_lines(pair)) for pair in pairs)
+    parts = ["\n".join(_lines(pair)) for pair in pairs]
+    moved = [each for each in standings(pairs) if Change.WORSE in each.counts]
+    if moved:
+        lines = (line for each in moved for line in standing(each))
+        parts.append("\n".join(["devices, worst first:", *lines]))
+    return "\n\n".join(parts)
+
+
+def standing(each: Standing) -> list[str]:
+    """Say in two lines how a device stands and what moved most."""
+    assert each.worst is not None
+    share = f"{each.counts[Change.WORSE]} of {sum(each.counts.values())} rows got worse"
+    return [
+        f"  {each.name}: {share}; {MATTERS[each.matters]}",
+        f"    {described(each.worst)}; {each.worst['because']}",
+    ]
 
 
 def _lines(pair: Pair) -> list[str]:
@@ -151,13 +80,14 @@ def _lines(pair: Pair) -> list[str]:
         f"new   {pair.new.label}" + ("   (as devices)" if pair.devices else ""),
         f"{len(rows)} rows: {said}",
     ]
-    for change in (Change.WORSE, Change.UNLIKE, Change.INVALID, Change.NOT_RUN, Change.BETTER):
+    for change in (Change.WORSE, *UNTOLD, Change.BETTER):
         own = ranked(rows[rows["class"] == change])
-        lines += ["", f"{change}:"] * bool(len(own))
-        lines += [f"  {_row(row, pair)}" for row in own[:SHOWN].to_dict("records")]
-        lines += [f"  … {len(own) - SHOWN} more"] * (len(own) > SHOWN)
-    worst = worst_device(pair)
-    lines += ["", f"worst device  {worst}"] * bool(worst)
+        every = _reasons(own) if change in UNTOLD else None
+        shown = every[:SHOWN] if every else [_row(row, pair) for row in own[:SHOWN].to_dict("records")]
+        lines += ["", f"{change}:"] * bool(shown)
+        lines += [f"  {line}" for line in shown]
+        left = len(own if every is None else every) - SHOWN
+        lines += [f"  … {left} more"] * (left > 0)
     return [*lines, "", *_gate_lines(pair)]
 
 
@@ -180,39 +110,27 @@ def _gate_lines(pair: Pair) -> list[str]:
     return [*lines, f"gates  {total}" + "; as before" * before]
 
 
-def ranked(rows: pd.DataFrame) -> pd.DataFrame:
-    """Sort rows by how far they moved: ratios by their logarithm, differences within their unit."""
-    size = rows["change"].where(rows["kind"] != "ratio", np.log(rows["change"].abs().clip(1e-12))).abs()
-    share = rows["base"].abs().where(rows["base"].abs() > 0, 1.0)
-    relative = size.where((rows["kind"] == "ratio") | rows["unit"].isin(["pt"]), size / share)
-    # A point of accuracy counts as much as a percent of time.
-    relative = relative.where(rows["unit"] != "pt", size / 100).where(rows["unit"] != "1", size)
-    return (
-        rows.assign(_size=relative.fillna(math.inf))
-        .sort_values("_size", ascending=False, kind="stable")
-        .drop(columns="_size")
-    )
-
-
-def worst_device(pair: Pair) -> str:
-    """Name the target with most rows that got worse; nothing where none did, and between devices."""
-    if pair.devices:
-        return ""
-    worse = pair.rows[pair.rows["class"] == Change.WORSE]
-    if worse.empty:
-        return ""
-    counts = worse.groupby(["target", "backend"]).size().sort_values(ascending=False)
-    (target, backend), count = counts.index[0], counts.iloc[0]
-    return f"{target}/{backend}: {count} of {len(worse)} rows that got worse"
+def _reasons(rows: pd.DataFrame) -> list[str]:
+    """One line a reason: of hundreds of rows that were not measured on an emulated device it is the same."""
+    lines = []
+    for why, own in rows.groupby("why", sort=False):
+        metrics = list(dict.fromkeys(own["metric"]))
+        named = ", ".join(map(str, metrics[:NAMED])) + ", …" * (len(metrics) > NAMED)
+        lines.append(f"{len(own)} rows ({named}): {why}")
+    return lines
 
 
 def _row(row: Mapping[Any, Any], pair: Pair) -> str:
-    device = "" if pair.devices else f"{row['target']}/{row['backend']} "
+    return ("" if pair.devices else f"{row['target']}/{row['backend']} ") + described(row)
+
+
+def described(row: Mapping[Any, Any]) -> str:
+    """Say what moved and by how much, without the device."""
     place = f"{row['case']} {row['severity']}" if row["severity"] else f"{row['case']}"
-    name = f"{device}{row['variant']} {row['metric']} in {place}"
+    name = f"{row['variant']} {row['metric']} in {place}"
     if row["setting"] != "deploy":
         name += f" ({row['setting']})"
-    if row["class"] in (Change.NOT_RUN, Change.INVALID, Change.UNLIKE):
+    if row["class"] in UNTOLD:
         return f"{name}: {row['why']}"
     return f"{name}: {_values(row)}"
 
@@ -225,7 +143,7 @@ def _values(row: Mapping[Any, Any]) -> str:
         said = [f"{each:.3g}" for each in numbers]
         return values + f", {said[0]}x" + ("" if math.isnan(low) else f" [{said[1]}, {said[2]}]")
     said = [number_text(each, unit) for each in numbers]
-    how = ", paired" if row["paired"] else ""
+    how = f", paired over {row['n']:.0f}" if row["paired"] else ""
     return values + ("" if math.isnan(low) else f", by {said[0]} [{said[1]}, {said[2]}]{how}")
 
 

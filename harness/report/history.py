@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+from pyarrow import compute
 
 from harness import config, rowjoin
 from harness.cache import key_of
@@ -19,11 +23,13 @@ from harness.core.errors import HarnessError, UsageError
 from harness.core.measurement import KEY_COLUMNS
 from harness.core.verdict import Gate, matches
 from harness.history import SERIES_COLUMNS, VERSION_COLUMNS, Trend, trends
-from harness.report import tables
+from harness.report import bulk, tables
 from harness.report.runs import LeftOut, StoredRun, stored
 
 #: Metrics where neither the command line nor a gate names one.
 METRICS = ("accuracy", "accuracy_loss", "latency_p99")
+#: What makes a version of a series.
+SPAN_COLUMNS = ("model_sha256", "artifact_sha256", "backend_version", "harness_version")
 _KEPT = [*SERIES_COLUMNS, *BOUNDS, "n", "status", *VERSION_COLUMNS]
 #: Facts of a target's machine that a change may come from.
 MACHINE = ("kernel", "cpu_model", "cpu_affinity", "governor", "libc", "python", "numpy")
@@ -61,38 +67,54 @@ def history(results: Path, asked: Asked) -> History:
     """
     runs, left_out = stored(results)
     wanted = _wanted(asked, runs[-1])
-    frames: list[pd.DataFrame] = []
+    parts: list[pa.Table] = []
     kept: list[StoredRun] = []
     known: set[str] = set()
-    for run in runs:
-        try:
-            table = tables.read(run.table, _KEPT)
-            metrics = table["metric"].unique()
-            chosen = table[table["metric"].isin([name for name in metrics if wanted.metric(name)])]
-            if any(chosen[name].dtype.kind not in "fi" for name in BOUNDS):
-                tables.clean(chosen, str(run.table))  # says which column holds what is no number
-        except HarnessError as error:
-            left_out.append(LeftOut(run.run_id, "; ".join(filter(None, (error.what, error.cause)))))
-            continue
-        known.update(metrics)
-        frames.append(chosen)
-        kept.append(run)
-    whole = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=_KEPT)
-    whole["run"] = np.repeat(np.arange(len(kept)), [len(each) for each in frames])
+    # Reading and parsing let go of Python's lock.
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for run, read in zip(runs, pool.map(lambda run: _read(run, wanted), runs), strict=True):
+            if isinstance(read, LeftOut):
+                left_out.append(read)
+                continue
+            known.update(read.metrics)
+            parts.append(read.rows)
+            kept.append(run)
+    whole = bulk.frame(parts) if parts else pd.DataFrame(columns=_KEPT)
+    whole["run"] = np.repeat(np.arange(len(kept)), [len(each) for each in parts])
     frame = _without_repeats(tables.clean(whole, str(results)), kept, left_out)
-    keys = frame[list(SERIES_COLUMNS)].drop_duplicates()
-    keys = keys[[wanted.series(row) for row in keys.to_dict("records")]]
-    if keys.empty:
+    codes = rowjoin.numbered([frame[name] for name in SERIES_COLUMNS])
+    firsts = np.unique(codes, return_index=True)[1]
+    heads = frame[list(SERIES_COLUMNS)].iloc[firsts].to_dict("records")
+    asked_for = np.array([wanted.series(row) for row in heads], np.bool_)
+    if not asked_for.any():
         raise UsageError(
             f"no series matches {wanted.said}",
             where=str(results),
             cause="; ".join(map(str, left_out[:3])),
             next_step=f"metrics there are: {', '.join(map(tables.plain, sorted(known)))}" if known else "",
         )
-    if len(keys) < len(frame):
-        frame = frame.merge(keys, on=list(SERIES_COLUMNS))
+    if not asked_for.all():
+        frame = frame[asked_for[codes]].reset_index(drop=True)
     found = trends(frame, _Circumstances(kept))
     return History(tuple(kept), tuple(left_out), frame, tuple(found))
+
+
+@dataclass(frozen=True, slots=True)
+class _Chosen:
+    """Rows of the metrics that are asked for, and all metrics that there are."""
+
+    rows: pa.Table
+    metrics: frozenset[str]
+
+
+def _read(run: StoredRun, wanted: _Wanted) -> _Chosen | LeftOut:
+    try:
+        table = bulk.read(run.table, _KEPT, threads=False)
+    except HarnessError as error:
+        return LeftOut(run.run_id, "; ".join(filter(None, (error.what, error.cause))))
+    metrics = frozenset(table["metric"].unique().to_pylist())
+    names = pa.array([name for name in metrics if wanted.metric(name)], pa.string())
+    return _Chosen(table.filter(compute.is_in(table["metric"].cast(pa.string()), names)), metrics)
 
 
 def _without_repeats(frame: pd.DataFrame, runs: list[StoredRun], left_out: list[LeftOut]) -> pd.DataFrame:
@@ -132,21 +154,10 @@ def _wanted(asked: Asked, newest: StoredRun) -> _Wanted:
 
     def series(row: Mapping[Any, Any]) -> bool:
         named = all(matches(str(row[name]), given) for name, given in by_name.items() if given)
-        return named and (not gates or any(_looks_at(gate, row) for gate in gates))
+        return named and (not gates or any(gate.looks_at(row) for gate in gates))
 
     said = said or ("the gates of the newest run" if gates else ", ".join(METRICS))
     return _Wanted(lambda name: matches(name, patterns), series, said)
-
-
-def _looks_at(gate: Gate, row: Mapping[Any, Any]) -> bool:
-    return (
-        gate.speaks_of(row["target"], row["variant"])
-        and (gate.suite, gate.setting) == (row["suite"], row["setting"])
-        and matches(row["case"], gate.cases)
-        and (not gate.severities or row["severity"] in gate.severities)
-        and fnmatchcase(row["metric"], gate.metric)
-        and fnmatchcase(row["reference"], gate.reference)
-    )
 
 
 class _Circumstances:
@@ -185,18 +196,22 @@ def _machine(path: Path) -> dict[str, str]:
 def version_spans(trend: Trend, found: History) -> list[dict[str, Any]]:
     """Runs in a row of one model, runtime and harness: ``first_run``, ``runs`` and the mean ``value``."""
     rows = found.frame.iloc[trend.points]
-    harness = [harness_version(found.runs[run]) for run in rows["run"]]
-    columns = ["model_sha256", "artifact_sha256", "backend_version"]
-    texts = rows[columns].fillna("").astype(str).to_numpy().tolist()
-    versions = [(*row, own) for row, own in zip(texts, harness, strict=True)]
+    versions = versions_of(trend, found)
     starts = [i for i, each in enumerate(versions) if not i or each != versions[i - 1]]
     value, numbers = rows["value"].to_numpy(np.float64), rows["run"].to_numpy()
     return [
-        dict(zip((*columns, "harness_version"), versions[start], strict=True))
+        dict(zip(SPAN_COLUMNS, versions[start], strict=True))
         | {"first_run": found.runs[numbers[start]].run_id, "runs": end - start,
            "value": float(value[start:end].mean())}
-        for start, end in zip(starts, [*starts[1:], len(versions)], strict=True)
+        for start, end in pairwise([*starts, len(versions)])
     ]  # fmt: skip
+
+
+def versions_of(trend: Trend, found: History) -> list[tuple[str, ...]]:
+    """What was measured at each point, by `SPAN_COLUMNS`."""
+    rows = found.frame.iloc[trend.points]
+    texts = rows[list(SPAN_COLUMNS[:-1])].fillna("").astype(str).to_numpy().tolist()
+    return [(*row, harness_version(found.runs[run])) for row, run in zip(texts, rows["run"], strict=True)]
 
 
 def harness_version(run: StoredRun) -> str:

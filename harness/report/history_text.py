@@ -25,18 +25,11 @@ SPARKS, SPARK_WIDTH = "▁▂▃▄▅▆▇█", 24
 
 def text(found: History) -> str:
     """Everything for a terminal."""
-    runs, first, last = len(found.runs), found.runs[0], found.runs[-1]
-    changed = [each for each in found.trends if each.turns]
+    changed = latest_first(found)
     unjudged = [each for each in found.trends if each.rule is Rule.NONE]
     steady = [each for each in found.trends if not each.turns and each.rule is not Rule.NONE]
     steady.sort(key=lambda each: each.rule is not Rule.INTERVAL)  # what never moves is told last
-    changed.sort(key=lambda each: -int(found.frame["run"].iloc[each.points[each.turns[-1].level.at]]))
-    span = first.created_utc[:16] + (f" … {last.created_utc[:16]}" if runs > 1 else "")
-    lines = [
-        f"{runs} run{'s' * (runs > 1)}, {tables.plain(span)}: {len(found.trends)} series"
-        + f", {len(changed)} changed"
-        + f", {len(found.left_out)} runs left out" * bool(found.left_out)
-    ]
+    lines = [headline(found)]
     models = len({each.key["model"] for each in found.trends}) > 1
     names = {id(each): _name(each.key, model=models) for each in found.trends}
     for title, group, most in (
@@ -49,11 +42,31 @@ def text(found: History) -> str:
             for turn in each.turns:
                 lines += [f"    {line}" for line in _turn_lines(turn, each, found)]
         lines += [f"  … {len(group) - most} more: --csv has them all"] * (len(group) > most)
-    if runs == 1:
+    if len(found.runs) == 1:
         lines += ["", "one run: nothing to compare it with yet"]
     else:
         lines += ["", f"chance of one false change among all of them: at most {ALPHA:.0%} (docs/history.md)"]
     return "\n".join(lines)
+
+
+def headline(found: History) -> str:
+    """How many runs, from when to when, and what came of them."""
+    runs, first, last = len(found.runs), found.runs[0], found.runs[-1]
+    span = first.created_utc[:16] + (f" … {last.created_utc[:16]}" if runs > 1 else "")
+    changed = sum(bool(each.turns) for each in found.trends)
+    return (
+        f"{runs} run{'s' * (runs > 1)}, {tables.plain(span)}: {len(found.trends)} series"
+        + f", {changed} changed"
+        + f", {len(found.left_out)} runs left out" * bool(found.left_out)
+    )
+
+
+def latest_first(found: History) -> list[Trend]:
+    """Series that changed, the latest change first."""
+    changed = [each for each in found.trends if each.turns]
+    return sorted(
+        changed, key=lambda each: -int(found.frame["run"].iloc[each.points[each.turns[-1].level.at]])
+    )
 
 
 def _name(key: Mapping[str, Any], *, model: bool) -> str:
@@ -92,12 +105,17 @@ def _turn_lines(turn: Turn, trend: Trend, found: History) -> list[str]:
     run = found.runs[int(found.frame["run"].iloc[trend.points[turn.level.at]])]
     unit = str(trend.key["unit"])
     before, after = (number_text(side.value, unit) for side in (turn.level.before, turn.level.after))
-    said = f"{tables.plain(run.run_id)}  {turn.change}  {before} -> {after}, {_size(turn, trend)}"
-    also = ", ".join(f"{name} {_short(one)} -> {_short(two)}" for name, (one, two) in turn.also.items())
-    return [said, f"  {tables.plain(also) or 'nothing else that is known of changed there'}"]
+    said = f"{tables.plain(run.run_id)}  {turn.change}  {before} -> {after}, {size(turn, trend)}"
+    return [said, f"  {tables.plain(also(turn)) or 'nothing else that is known of changed there'}"]
 
 
-def _size(turn: Turn, trend: Trend) -> str:
+def also(turn: Turn) -> str:
+    """What else is not as it was before."""
+    return ", ".join(f"{name} {_short(one)} -> {_short(two)}" for name, (one, two) in turn.also.items())
+
+
+def size(turn: Turn, trend: Trend) -> str:
+    """By how much, with the interval where there is one."""
     change, unit = turn.level.change, str(trend.key["unit"])
     exact = change.low == change.high
     if unit in RATIO_UNITS and turn.level.before.value > 0:

@@ -12,11 +12,11 @@ import pandas as pd
 from harness import config, rowjoin, summarise
 from harness.compare import Side
 from harness.core.errors import ResultsError, UsageError
-from harness.core.measurement import COLUMNS, KEY_COLUMNS
+from harness.core.measurement import COLUMNS, KEY_COLUMNS, Row
 from harness.core.verdict import Gate
 from harness.plan import HOST
 from harness.prepare import load_suites
-from harness.report import baselines, store, tables
+from harness.report import baselines, bulk, store, tables
 
 TABLES = (".csv", ".parquet")
 
@@ -32,12 +32,18 @@ class Read:
         Of the run's ``validation.toml``; none for a table alone.
     verdicts : DataFrame, optional
         As in ``verdicts.csv``.
+    run : mapping
+        ``run.json``.
+    facts, rows
+        Of a run that was taken as a whole.
     """
 
     side: Side
     gates: tuple[Gate, ...] = ()
     verdicts: pd.DataFrame | None = None
     run: Mapping[str, Any] = field(default_factory=dict)
+    facts: store.Facts | None = field(default=None, repr=False)
+    rows: tuple[Row, ...] = field(default=(), repr=False)
 
 
 def read(name: str, results: Path) -> Read:
@@ -67,7 +73,7 @@ def read(name: str, results: Path) -> Read:
     elif path.suffix in TABLES:
         found = _table(path)
     else:
-        found = _run(store.find_run(whole, results))
+        found = read_run(store.find_run(whole, results))
     if part:
         found = _part(found, part)
     _refuse_duplicates(found.side)
@@ -77,23 +83,34 @@ def read(name: str, results: Path) -> Read:
 
 
 def _table(path: Path) -> Read:
-    frame = tables.clean(tables.read(path, tables.COMPARED, compact=True), str(path))
+    frame = tables.clean(bulk.frame([bulk.read(path, tables.COMPARED)]), str(path))
     return Read(Side(str(path), frame))
 
 
-def _run(folder: store.RunFolder) -> Read:
-    refuse_unfinished(folder)
+def read_run(folder: store.RunFolder) -> Read:
+    """Read a run as a whole.
+
+    Raises
+    ------
+    ResultsError
+        It is damaged, or being written.
+    """
+    if folder.being_written():
+        raise ResultsError(
+            "this run is being written", where=str(folder.path), next_step="wait for it to end"
+        )
     facts = folder.facts()
     names = dict.fromkeys(batch.suite for batch in facts.plan.batches)
-    rows = [row for row in summarise.summarise(facts, load_suites(tuple(names))) if row.key.target != HOST]
+    every = summarise.summarise(facts, load_suites(tuple(names)))
+    told = [(row.to_record(), row.measurement.per_sample) for row in every if row.key.target != HOST]
     frame = tables.clean(
-        pd.DataFrame([row.to_record() for row in rows], columns=list(COLUMNS)), str(folder.path)
+        pd.DataFrame([record for record, _ in told], columns=list(COLUMNS)), str(folder.path)
     )
-    per_sample = {}
-    for row in rows:
-        if row.measurement.per_sample is not None:
-            record = row.to_record()
-            per_sample[tuple(record[column] for column in KEY_COLUMNS)] = row.measurement.per_sample
+    per_sample = {
+        tuple(record[column] for column in KEY_COLUMNS): values
+        for record, values in told
+        if values is not None
+    }
     validation = config.check(facts.run["validation"], config.Validation, where=str(folder.path / "run.json"))
     verdicts = folder.path / "verdicts.csv"
     return Read(
@@ -101,6 +118,8 @@ def _run(folder: store.RunFolder) -> Read:
         validation.gates,
         _verdicts(verdicts) if verdicts.is_file() else None,
         facts.run,
+        facts,
+        tuple(every),
     )
 
 
@@ -109,14 +128,6 @@ def _verdicts(path: Path) -> pd.DataFrame:
     # A run that was judged before there were waivers has no such column.
     waived = frame["waived"].fillna("") if "waived" in frame else ""
     return frame.assign(waived=waived)
-
-
-def refuse_unfinished(folder: store.RunFolder) -> None:
-    """Refuse a run whose journal somebody holds open for writing."""
-    if folder.being_written():
-        raise ResultsError(
-            "this run is being written", where=str(folder.path), next_step="wait for it to end"
-        )
 
 
 def _part(found: Read, part: str) -> Read:
@@ -137,12 +148,18 @@ def _part(found: Read, part: str) -> Read:
         verdicts = verdicts[verdicts["target"] == target]
         verdicts = verdicts[verdicts["backend"] == backend] if backend else verdicts
     side = replace(found.side, label=f"{found.side.label}:{part}", frame=frame[rows].reset_index(drop=True))
-    return replace(found, side=side, verdicts=verdicts)
+    return replace(found, side=side, verdicts=verdicts, facts=None, rows=())
+
+
+def devices_of(side: Read) -> list[Read]:
+    """Take a side apart, one part a target and backend in the table's order; one with one device as it is."""
+    names = side.side.frame[["target", "backend"]].drop_duplicates().itertuples(index=False, name=None)
+    parts = [_part(side, f"{target}/{backend}") for target, backend in names]
+    return parts if len(parts) > 1 else [side]
 
 
 def _refuse_duplicates(side: Side) -> None:
-    ids = rowjoin.numbered([side.frame[name] for name in KEY_COLUMNS])
-    if ids.max(initial=-1) + 1 == len(ids):
+    if pd.Index(rowjoin.coded([side.frame[name] for name in KEY_COLUMNS])).is_unique:
         return
     twice = side.frame.duplicated(list(KEY_COLUMNS), keep=False)
     key = side.frame.loc[twice, list(KEY_COLUMNS)].iloc[0]

@@ -28,7 +28,7 @@ CLASS_LOSS = "class_accuracy_loss"
 NUMBERS = frozenset({"value", "ci_low", "ci_high", "limit"})
 #: Columns that a comparison looks at.
 COMPARED = (
-    *KEY_COLUMNS, "unit", "value", "ci_low", "ci_high", "status", "reason", "model", "model_sha256",
+    *KEY_COLUMNS, "unit", "value", "ci_low", "ci_high", "n", "status", "reason", "model",
 )  # fmt: skip
 #: Columns that are text even where they look like numbers (a variant ``8``, a version ``1.32``).
 TEXTS = frozenset(COLUMNS) - NUMBERS - {"severity", "n"}
@@ -98,16 +98,8 @@ def _cell(column: str, value: Any) -> object:  # noqa: ANN401 - whatever a recor
     return "" if math.isnan(value) else repr(float(value))
 
 
-def read(path: Path, columns: Sequence[str] = COLUMNS, *, compact: bool = False) -> pd.DataFrame:
-    """Read a table that a run wrote, CSV or Parquet.
-
-    Parameters
-    ----------
-    path : Path
-    columns : sequence of str
-        Those to read, ``status`` among them; what the file must have is the same.
-    compact : bool
-        Texts become categories: for millions of rows. Small tables are read faster without.
+def read(path: Path) -> pd.DataFrame:
+    """Read a table that a run wrote, CSV or Parquet, as ``pandas.read_csv`` does.
 
     Raises
     ------
@@ -117,10 +109,19 @@ def read(path: Path, columns: Sequence[str] = COLUMNS, *, compact: bool = False)
     import pandas as pd
 
     try:
-        names, frame = (_parquet if path.suffix == ".parquet" else _csv)(path, columns, compact)
+        frame = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
     except (OSError, ValueError, ImportError) as error:
         cause = "it is empty" if isinstance(error, pd.errors.EmptyDataError) else ""
         raise ResultsError(f"the table cannot be read: {error}", where=str(path), cause=cause) from error
+    check_columns(list(frame.columns), path)
+    cut = frame["status"].isna()
+    if cut.any():
+        raise cut_off(path, int(frame.index[cut][0]) + 2)
+    return frame
+
+
+def check_columns(names: Sequence[str], path: Path) -> None:
+    """Refuse a table whose columns are not those of the contract."""
     absent = [column for column in COLUMNS if column not in names]
     if absent:
         raise ResultsError(
@@ -136,34 +137,14 @@ def read(path: Path, columns: Sequence[str] = COLUMNS, *, compact: bool = False)
             cause="a newer version wrote it, or another program added them",
             next_step="update the harness, or take the columns out",
         )
-    cut = frame["status"].isna()
-    if cut.any():
-        line = int(frame.index[cut][0]) + 2
-        raise ResultsError(
-            f"line {line} of the table is cut", where=str(path), cause="it was copied while it was written",
-            next_step="copy it again, or write it anew: harness judge RUN",
-        )  # fmt: skip
-    return frame
 
 
-def _parquet(path: Path, columns: Sequence[str], compact: bool) -> tuple[list[str], pd.DataFrame]:
-    import pandas as pd
-    from pyarrow import parquet
-
-    names = list(parquet.read_schema(path).names)
-    own = [name for name in columns if name in names]
-    texts = [name for name in own if name in TEXTS] if compact else None
-    return names, pd.read_parquet(path, columns=own, read_dictionary=texts)
-
-
-def _csv(path: Path, columns: Sequence[str], compact: bool) -> tuple[list[str], pd.DataFrame]:
-    import pandas as pd
-
-    with path.open(newline="", encoding="utf-8-sig") as stream:
-        names = next(csv.reader(stream), [])
-    own = [name for name in columns if name in names]
-    texts = dict.fromkeys([name for name in own if name in TEXTS], "category") if compact else None
-    return names, pd.read_csv(path, usecols=own or None, dtype=texts)
+def cut_off(path: Path, line: int) -> ResultsError:
+    """Say that a table ends in the middle of a line."""
+    return ResultsError(
+        f"line {line} of the table is cut", where=str(path), cause="it was copied while it was written",
+        next_step="copy it again, or write it anew: harness judge RUN",
+    )  # fmt: skip
 
 
 def clean(frame: pd.DataFrame, where: str) -> pd.DataFrame:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.stats.intervals import Interval, clustered_mean
-from harness.stats.paired import flips
+from harness.stats.paired import tango
 
 Values = NDArray[np.float64]
 #: Units of positive quantities: their ratio says more than their difference.
@@ -67,6 +67,8 @@ def noise_factor(processes: int = PROCESSES) -> float:
 def paired(base: Values, new: Values) -> Interval:
     """Mean of (new - base) over the same samples: Tango's interval for shares, else a bootstrap by sample.
 
+    A share is what one size makes of every sample that changed: 1 of an accuracy, 100 of a loss in points.
+
     Parameters
     ----------
     base, new : ndarray, shape (samples,)
@@ -74,7 +76,8 @@ def paired(base: Values, new: Values) -> Interval:
     """
     n = min(len(base), len(new))
     base, new = base[:n], new[:n]
-    if np.isin(base, (0.0, 1.0)).all() and np.isin(new, (0.0, 1.0)).all():
-        loss = flips(base.astype(bool), new.astype(bool)).loss
-        return Interval(0.0 - loss.value, 0.0 - loss.high, 0.0 - loss.low, n)  # never -0
-    return clustered_mean((new - base)[:, None])
+    change, size = new - base, float(max(np.abs(base).max(initial=0), np.abs(new).max(initial=0))) or 1.0
+    if all(np.isin(part, (-size, 0.0, size)).all() for part in (base, new, change)):
+        share = tango(int((change < 0).sum()), int((change > 0).sum()), n)
+        return Interval(share.value * size, share.low * size, share.high * size, n)
+    return clustered_mean(change[:, None])

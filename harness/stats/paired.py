@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -155,6 +156,7 @@ def paired_mean_difference(
     return clustered_mean(difference, alpha=alpha, reach=reach)
 
 
+@lru_cache(maxsize=4096)  # hundreds of cases of a run have the same few flips
 def _tango_high(b: int, c: int, n: int, z: float) -> float:
     """Where the score statistic falls to -z: above the estimate it decreases, and at 1 it is below."""
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from harness.core.errors import DataError
 from harness.core.job import Samples
 from harness.stats import accuracy
-from suites.accuracy.measure import reduce
+from suites.accuracy.measure import hash_rows, reduce_scores
 
 #: A quantized softmax has steps of 1/256, so its rows miss 1 by some of them.
 SUM_TOLERANCE = 0.02
@@ -34,7 +34,7 @@ class Answers:
         Empty where only `reduced` was kept.
     reduced : tuple of mapping
         What `measure.reduce` makes of each output. Every metric that can be had from it is made from it, so
-        that it does not depend on what was kept.
+        that it does not depend on what was kept. Hashes are made when they are asked for.
     """
 
     names: tuple[str, ...]
@@ -50,7 +50,7 @@ class Answers:
         outputs: tuple[NDArray[Any], ...] = ()
         if "output:0" in samples.arrays:
             outputs = tuple(samples.arrays[f"output:{i}"] for i in positions)
-            reduced = tuple(reduce(y) for y in outputs)
+            reduced = tuple(reduce_scores(y) for y in outputs)
         else:
             reduced = tuple(_only(samples.arrays, f":{i}") for i in positions)
         return cls(
@@ -61,7 +61,7 @@ class Answers:
         )
 
     def __len__(self) -> int:
-        return len(self.reduced[0]["row_hash"])
+        return len(self.reduced[0]["highest"])
 
     def head(self, n: int) -> Answers:
         """Give the first `n` rows."""
@@ -89,12 +89,21 @@ class Answers:
                 cause="the artifact has other outputs than the reference, or in another layout",
                 next_step="give the artifact's output layout, or leave the variant out",
             )
+        if order == sorted(order):
+            return self  # with what it has counted already
         return Answers(
             names=tuple(self.names[i] for i in order),
             shapes=shapes,
             outputs=tuple(self.outputs[i] for i in order) if self.outputs else (),
             reduced=tuple(self.reduced[i] for i in order),
         )
+
+    @cached_property
+    def hashes(self) -> tuple[NDArray[np.uint64], ...]:
+        """``row_hash`` of each output, shape (n,)."""
+        if self.outputs:
+            return tuple(hash_rows(y) for y in self.outputs)
+        return tuple(kept["row_hash"] for kept in self.reduced)
 
     @property
     def classes(self) -> int:

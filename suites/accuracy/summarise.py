@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from harness.core.artifact import Artifact
 from harness.core.contracts import CaseContext, SummaryContext
 from harness.core.errors import DataError
-from harness.core.job import DEPLOY, PARITY, Case, Job, JobResult, Status
+from harness.core.job import DEPLOY, PARITY, Case, Job, JobResult, Samples, Status
 from harness.core.measurement import Measurement
 from harness.stats import accuracy, intervals, paired
 from harness.stats.intervals import Interval
@@ -70,6 +70,31 @@ class AccuracySuite:
                 for row in rows
             ]
         return [*rows, _row("input_digest_equal", float(equal), n=case.samples)]
+
+    def answers(self, samples: Samples) -> Answers:
+        """Read a case's outputs once, for any number of `alike`."""
+        return Answers.read(samples)
+
+    def alike(self, one: Answers, other: Answers, task: str) -> Mapping[str, NDArray[np.bool_]]:
+        """Say of each sample that both ran whether the answer is the same.
+
+        Returns
+        -------
+        mapping
+            ``top-1``, of a classifier: the same class, which no answer at all is not; ``bits``.
+
+        Raises
+        ------
+        DataError
+            They have other outputs, or scores that are no classes.
+        """
+        other = other.ordered_like(one)
+        n = min(len(one), len(other))  # samples come in one order everywhere
+        same = {"bits": _same_bits(one, other, n)}
+        if task == "classification":
+            _ = one.classes  # refuses what is no classifier
+            same["top-1"] = (one.predicted[:n] == other.predicted[:n]) & (one.predicted[:n] >= 0)
+        return same
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,10 +270,15 @@ def _distance(facts: _Facts) -> Iterator[Measurement]:
 
 def _bit_exact(facts: _Facts) -> Iterator[Measurement]:
     """A sample is exact where all outputs are; its elements fail together, so samples are what is counted."""
-    pairs = zip(facts.base.reduced, facts.answers.reduced, strict=True)
-    exact = [accuracy.bit_exact_rows(base["row_hash"], own["row_hash"]) for base, own in pairs]
-    same = np.logical_and.reduce(exact)
+    same = _same_bits(facts.base, facts.answers, len(facts.answers))
     yield _row("bit_exact", _share(same), facts.reference, per_sample=same)
+
+
+def _same_bits(base: Answers, own: Answers, n: int) -> NDArray[np.bool_]:
+    pairs = zip(base.hashes, own.hashes, strict=True)
+    exact = [accuracy.bit_exact_rows(one[:n], other[:n]) for one, other in pairs]
+    same: NDArray[np.bool_] = np.logical_and.reduce(exact)
+    return same
 
 
 def _lsb(facts: _Facts) -> Iterator[Measurement]:

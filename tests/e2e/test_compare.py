@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import subprocess
 from pathlib import Path
 
@@ -95,3 +97,22 @@ def test_a_matrix_of_runs_and_tables(harness: Shell, runs: list[Path]) -> None:
     check(harness("compare", "latest"), 2, "nothing to compare with")
     check(harness("compare", "latest", "--matrix", "accuracy", "--devices"), 2, "--devices mean nothing")
     check(harness("compare", "latest", "--matrix"), 2, "no side has latency_p50, model_bytes")
+
+
+def test_runs_without_a_common_target_are_devices_of_one_report(harness: Shell, model: MakeModel) -> None:
+    folder = model()
+    for target in ("cpu", "openvino"):
+        ended = harness("validate", "--model", folder, "--target", target, *ACCURACY)
+        assert ended.code in (0, 1, 3, 4), ended.err
+    one, other = sorted(path for path in harness.results.iterdir() if not path.is_symlink())
+    runs = {
+        next(iter(json.loads((run / "run.json").read_text())["targets"])): run.name for run in (one, other)
+    }
+    ended = harness("compare", runs["cpu"], runs["openvino"])
+    assert f"new   {runs['openvino']}   (as devices)" in ended.out, ended.err
+    ended = harness("report", runs["cpu"], runs["openvino"], "-o", "both.html")
+    assert ended.code == 0, ended.err
+    page = (harness.folder / "both.html").read_text()
+    assert f"{runs['cpu']}, {runs['openvino']}</title>" in page
+    assert "Same answers: float32, clean" in page
+    assert re.search(r"cpu/onnxruntime and openvino/openvino: same class (\d+\.\d\d|100) %", page)

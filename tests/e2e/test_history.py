@@ -47,7 +47,7 @@ def runs(harness: Shell, measured: Path) -> list[Path]:
 
 
 def test_a_planted_change_is_told_at_its_run_with_what_else_changed(harness: Shell, runs: list[Path]) -> None:
-    ended = harness("history", "--case", "clean", "--csv", "points.csv")
+    ended = harness("history", "--case", "clean", "--csv", "points.csv", "--html", "history.html")
     assert ended.code == 0, ended.err
     assert ended.err == ""
     assert f"{RUNS} runs, 2026-01-01T00:00 … 2026-01-08T00:00" in ended.out
@@ -56,6 +56,7 @@ def test_a_planted_change_is_told_at_its_run_with_what_else_changed(harness: She
     assert changed[1].strip().startswith(f"{runs[CHANGED].name}  worse  ")
     assert "model " in changed[2]
     assert "-> ffffffff" in changed[2]
+    assert f"worse at {runs[CHANGED].name}" in (harness.folder / "history.html").read_text()
     points = pd.read_csv(harness.folder / "points.csv")
     own = points[(points["metric"] == "accuracy") & (points["setting"] == "deploy")]
     assert own["run_id"].tolist() == [folder.name for folder in runs]

@@ -7,10 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from harness.agreement import Agreement
+from harness.compare import Side
 from harness.core.measurement import Row
 from harness.core.verdict import State, Verdict
 from harness.plan import HOST
-from harness.report.comparison import Pair
+from harness.report.pairs import Pair
 from harness.report.store import Facts
 
 
@@ -61,6 +63,10 @@ class Plot:
     traces: Sequence[Mapping[str, Any]]
     layout: Mapping[str, Any] = field(default_factory=dict)
 
+    def packed(self) -> dict[str, Any]:
+        """As the page holds it."""
+        return {"traces": self.traces, "layout": self.layout}
+
 
 @dataclass(frozen=True, slots=True)
 class Section:
@@ -79,23 +85,36 @@ class ReportData:
 
     Parameters
     ----------
-    facts : Facts
-        Of the newest run named: raw samples, environments, cards.
-    rows : tuple of Row
-    verdicts : tuple of Verdict
+    facts : tuple of Facts
+        Of the runs that the page tells of, no two of which have a target in common: raw samples,
+        environments, cards.
+    rows, verdicts
+        Of these runs.
     state : State
+        The worst of theirs.
     notes : tuple of str
         What was not measured.
     pairs : tuple of Pair
         The first run named against each of the others; empty where one run was named.
+    agreements : tuple of Agreement
+        Between each two devices, in the order in which they were named.
+    base : Side, optional
+        The first run named, where the page does not tell of it.
     """
 
-    facts: Facts
+    facts: tuple[Facts, ...]
     rows: tuple[Row, ...]
     verdicts: tuple[Verdict, ...]
     state: State
     notes: tuple[str, ...] = ()
     pairs: tuple[Pair, ...] = ()
+    agreements: tuple[Agreement, ...] = ()
+    base: Side | None = None
+
+    @property
+    def run_ids(self) -> tuple[str, ...]:
+        """Names of the runs that the page tells of."""
+        return tuple(facts.run["run_id"] for facts in self.facts)
 
     @property
     def device_rows(self) -> tuple[Row, ...]:

@@ -1,6 +1,9 @@
 "use strict";
 const STEP = 100, root = document.documentElement;
 const stateColumns = new Set(["state", "status", "class"]);
+// Columns that get a drop-down beside the text filter, where they hold more than one word and not too many.
+const choiceColumns = new Set([...stateColumns, "target", "device", "variant", "suite", "matters", "run"]);
+const MOST_CHOICES = 60;
 
 const infinite = { inf: Infinity, "-inf": -Infinity };
 function value(column, i) { return column.numbers ? infinite[column.numbers[i]] ?? column.numbers[i] : column.words[column.codes[i]]; }
@@ -23,11 +26,25 @@ async function unpack(element) {
   return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
 }
 
+// A drop-down with the words of a column; its value is the place of the word, or nothing for all.
+function makeChoice(column, caption) {
+  const label = document.createElement("label"), select = document.createElement("select");
+  const words = column.words.map((word, code) => [word || "(none)", code]).sort((a, b) => compare(a[0], b[0]));
+  for (const [word, code] of [["all", ""], ...words]) select.append(new Option(word, code));
+  select.setAttribute("aria-label", `${column.title} in ${caption}`);
+  label.append(column.title + " ", select);
+  return { column, label, select };
+}
+
 async function makeTable(box) {
   const data = JSON.parse(await unpack(box.querySelector("script"))), columns = data.columns;
   const first = columns[0], size = (first.numbers || first.codes).length;
   const head = box.querySelector("thead tr"), body = box.querySelector("tbody");
   const input = box.querySelector("input"), more = box.querySelector(".more");
+  const choices = columns.filter((c) => c.words && choiceColumns.has(c.title)
+    && c.words.length > 1 && c.words.length <= MOST_CHOICES)
+    .map((column) => makeChoice(column, box.querySelector("caption").textContent));
+  box.querySelector(".csv").before(...choices.map((choice) => choice.label));
   let rows = Array.from({ length: size }, (_, i) => i), limit = STEP, sorted = rows;
   function draw() {
     body.replaceChildren(...rows.slice(0, limit).map((i) => {
@@ -47,7 +64,9 @@ async function makeTable(box) {
   }
   function filter() {
     const wanted = input.value.toLowerCase().split(/\s+/).filter(Boolean);
+    const chosen = choices.filter((choice) => choice.select.value !== "");
     rows = sorted.filter((i) => {
+      if (chosen.some(({ column, select }) => column.codes[i] !== Number(select.value))) return false;
       const text = columns.map((c) => shown(value(c, i))).join(" ").toLowerCase();
       return wanted.every((word) => text.includes(word));
     });
@@ -71,6 +90,7 @@ async function makeTable(box) {
     th.append(button); head.append(th);
   }
   input.addEventListener("input", filter);
+  for (const choice of choices) choice.select.addEventListener("change", filter);
   more.addEventListener("click", () => { limit += 10 * STEP; draw(); });
   box.querySelector(".csv").addEventListener("click", () => {
     const lines = [columns.map((c) => cell(c.title)), ...rows.map((i) => columns.map((c) => cell(value(c, i))))];
@@ -87,17 +107,24 @@ function drawPlots() {
   const style = getComputedStyle(root), ink = style.getPropertyValue("--ink").trim();
   const line = style.getPropertyValue("--line").trim();
   for (const place of document.querySelectorAll(".plot")) {
-    const { traces, layout } = JSON.parse(place.nextElementSibling.textContent);
+    const { traces, layout } = place.figure, names = traces.map((trace) => trace.name).filter(Boolean);
+    // The legend stands below the axis and must not eat the plot; in a line are as many names as fit.
+    const widest = Math.max(0, ...names.map((name) => name.length)) * 6.5 + 50;
+    const inLine = Math.max(1, Math.floor((place.clientWidth - 65) / widest));
+    const legendHeight = names.length ? 19 * Math.ceil(names.length / inLine) + 15 : 0;
+    place.style.height = 300 + legendHeight + "px";
     const axis = { gridcolor: line, linecolor: line, zerolinecolor: line };
     Plotly.react(place, traces, {
       ...layout, autosize: true, paper_bgcolor: "transparent", plot_bgcolor: "transparent", font: { color: ink },
-      margin: { l: 55, r: 10, t: 10, b: 45 }, showlegend: true, legend: { orientation: "h", y: -0.25 },
+      margin: { l: 55, r: 10, t: 10, b: 50 + legendHeight }, showlegend: names.length > 0,
+      legend: { orientation: "h", yref: "container", y: 0, yanchor: "bottom" },
       xaxis: { ...axis, ...layout.xaxis }, yaxis: { ...axis, ...layout.yaxis },
     }, { responsive: true, displaylogo: false, displayModeBar: false });
   }
 }
 
-function setTheme(name) { root.dataset.theme = name; if (window.Plotly) drawPlots(); }
+let plotsReady = false;
+function setTheme(name) { root.dataset.theme = name; if (plotsReady) drawPlots(); }
 document.getElementById("theme").addEventListener("click",
   () => setTheme(root.dataset.theme === "dark" ? "light" : "dark"));
 async function start() {
@@ -107,6 +134,10 @@ async function start() {
     const script = document.createElement("script");
     script.textContent = await unpack(library);
     document.head.append(script);
+    await Promise.all([...document.querySelectorAll(".plot")].map(async (place) => {
+      place.figure = JSON.parse(await unpack(place.nextElementSibling));
+    }));
+    plotsReady = true;
     drawPlots();
   }
   root.dataset.ready = "yes";

@@ -7,6 +7,7 @@ import gzip
 import importlib.util
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,28 +15,10 @@ from harness import plugins
 from harness.cache import write_atomically, writing
 from harness.core.errors import UsageError
 from harness.core.verdict import State
-from harness.report import comparison, sides, store
 from harness.report.html.data import ReportData, Section
-from harness.run import look
 
 #: What the browser may load: nothing but what the file itself holds.
 POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
-
-
-def read(runs: Sequence[str], results: Path) -> ReportData:
-    """Read the runs; where there are several the last is told of, and each is compared with the first.
-
-    Raises
-    ------
-    ResultsError
-        One is missing, damaged, or being written.
-    """
-    folder = store.find_run(runs[-1], results)
-    sides.refuse_unfinished(folder)
-    facts = folder.facts()
-    found = look(folder, facts)
-    pairs = comparison.compare(runs[0], runs[1:], results) if len(runs) > 1 else ()
-    return ReportData(facts, found.rows, found.verdicts, found.state, found.notes, pairs)
 
 
 def sections(data: ReportData) -> list[Section]:
@@ -44,7 +27,27 @@ def sections(data: ReportData) -> list[Section]:
     return sorted((s for s in made if s is not None), key=lambda s: (s.order, s.title))
 
 
-def html(data: ReportData) -> str:
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What stands above the sections.
+
+    Parameters
+    ----------
+    label : str
+        What the page is of.
+    sentence : str
+    state : str
+        In front of the sentence; empty where nothing was judged.
+    notes : tuple of str
+    """
+
+    label: str
+    sentence: str
+    state: str = ""
+    notes: tuple[str, ...] = ()
+
+
+def html(head: Head, found: Sequence[Section]) -> str:
     """Make the page.
 
     Raises
@@ -60,15 +63,19 @@ def html(data: ReportData) -> str:
         loader=PackageLoader("harness.report.html", "."), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    found = sections(data)
     drawn = any(section.plots for section in found)
     text = environment.get_template("page.html.j2").render(
-        run=data.facts.run, state=data.state.value, sentence=sentence(data), notes=data.notes,
-        sections=found, policy=POLICY, plotly=_squeezed(get_plotlyjs()) if drawn else "",
-        packed=lambda table: _squeezed(json.dumps(table.packed(), separators=(",", ":"))),
+        head=head, sections=found, policy=POLICY, plotly=_squeezed(get_plotlyjs()) if drawn else "",
+        packed=lambda part: _squeezed(json.dumps(part.packed(), separators=(",", ":"))),
     )  # fmt: skip
     assert isinstance(text, str)
     return text
+
+
+def report(data: ReportData) -> str:
+    """Make the page of a report."""
+    head = Head(", ".join(data.run_ids), sentence(data), data.state.value, data.notes)
+    return html(head, sections(data))
 
 
 def sentence(data: ReportData) -> str:
@@ -84,11 +91,10 @@ def sentence(data: ReportData) -> str:
     return f"{share}; {len(blocking)} block the release, first: {first.sentence}."
 
 
-def write(path: Path, data: ReportData) -> None:
+def write(path: Path, content: str) -> None:
     """Write the page, whole or not at all."""
-    content = html(data).encode()
     with writing(path):
-        write_atomically(path, content)
+        write_atomically(path, content.encode())
 
 
 def _squeezed(text: str) -> str:

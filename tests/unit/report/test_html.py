@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import csv
-import json
-import os
-import shutil
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +18,10 @@ from harness.plan import Plan
 from harness.report.html import page
 from harness.report.html.data import ReportData, Table
 from harness.report.store import Facts
+from tests.unit.report.pages import fits_a_phone, opened, quiet
 
 EVIL = "<script>document.title='taken'</script>"
+LONG = f"{EVIL} of a board with a name that is far wider than a telephone is"
 NAN = float("nan")
 
 
@@ -41,7 +39,7 @@ def report(rows: tuple[Row, ...], *verdicts: Verdict, state: State = State.FAIL)
     samples = Samples({"latency_ns": np.arange(1, 1001) * 1000}, {})
     result = JobResult(key, Status.OK, "", samples, {}, "", 1)
     facts = Facts({"run_id": "r1"}, Plan((), (), (), 1.0), None, {key: result})
-    return ReportData(facts, rows, verdicts, state)
+    return ReportData((facts,), rows, verdicts, state)
 
 
 ACCURACY = tuple(row("fog", s, Measurement("accuracy", "1", 0.9 - s / 10, 0.8 - s / 10, NAN)) for s in (1, 2))
@@ -62,7 +60,7 @@ def test_a_run_of_errors_alone_is_shown_and_draws_no_accuracy() -> None:
     failed = Measurement("accuracy", "1", NAN, status=Status.ERROR, reason="SIGILL")
     data = report((row("fog", 1, failed),), state=State.NOT_RUN)
     assert "Accuracy under shift" not in titles(data)
-    assert "NOT_RUN" in page.html(data)
+    assert "NOT_RUN" in page.report(data)
     assert page.sections(data)[-1].tables[0].packed()["columns"][-2]["words"] == ["SIGILL"]
 
 
@@ -88,54 +86,24 @@ def test_packed_columns_give_every_value_back() -> None:
 def test_a_missing_plotly_is_said_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(page.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UsageError, match="plotly") as caught:
-        page.html(report(ACCURACY))
+        page.report(report(ACCURACY))
     assert "[report]" in str(caught.value)
 
 
 def test_a_page_that_cannot_be_made_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(page.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UsageError):
-        page.write(tmp_path / "r.html", report(ACCURACY))
+        page.write(tmp_path / "r.html", page.report(report(ACCURACY)))
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if chromium is None or driver is None:
-        pytest.skip("no chromium and chromedriver here: apt-get install chromium chromium-driver")
-    from selenium import webdriver
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for argument in ("--headless=new", "--disable-gpu", *(["--no-sandbox"] * (os.getuid() == 0))):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    downloads = tmp_path_factory.mktemp("downloads")
-    options.add_experimental_option("prefs", {"download.default_directory": str(downloads)})
-    with webdriver.Chrome(options=options, service=webdriver.ChromeService(driver)) as opened:
-        opened.downloads = downloads
-        yield opened
 
 
 @pytest.fixture
 def shown(browser: Any, tmp_path: Path) -> Any:
-    rows = (row(EVIL, 1, Measurement("accuracy", "1", 0.5)), *ACCURACY, *MANY,
+    rows = (row(EVIL, 1, Measurement("accuracy", "1", 0.5), target=LONG), *ACCURACY, *MANY[1:],
+            row("case0", 0, Measurement("ece", "1", 0.0, status=Status.INVALID)),
             row("=1+1", 0, Measurement("ece", "1", 99.0)))  # fmt: skip
-    page.write(tmp_path / "r.html", report(rows, verdict(State.FAIL, EVIL), verdict(State.PASS)))
-    for kind in ("browser", "performance"):
-        browser.get_log(kind)
-    browser.get((tmp_path / "r.html").as_uri())
-    wait(browser)
-    return browser
-
-
-def wait(browser: Any) -> None:
-    from selenium.webdriver.support.ui import WebDriverWait
-
-    WebDriverWait(browser, 20).until(
-        lambda b: b.execute_script("return document.documentElement.dataset.ready")
-    )
+    page.write(tmp_path / "r.html", page.report(report(rows, verdict(State.FAIL, EVIL), verdict(State.PASS))))
+    return opened(browser, tmp_path / "r.html")
 
 
 def table(browser: Any) -> Any:
@@ -148,11 +116,7 @@ def count(browser: Any) -> str:
 
 def test_a_browser_opens_it_without_an_error_a_request_or_foreign_script(shown: Any) -> None:
     assert shown.title == "FAIL r1"
-    assert [entry for entry in shown.get_log("browser") if entry["level"] == "SEVERE"] == []
-    messages = [json.loads(entry["message"])["message"] for entry in shown.get_log("performance")]
-    asked = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
-    assert asked
-    assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []
+    quiet(shown)
     assert shown.execute_script("return document.querySelectorAll('.plot svg').length") > 0
 
 
@@ -179,16 +143,34 @@ def test_filter_sort_and_download_by_the_keyboard(shown: Any) -> None:
     assert records[0]["case"] == "'=1+1"
 
 
+def test_a_drop_down_leaves_the_rows_of_a_word_by_the_keyboard_with_the_text_filter(shown: Any) -> None:
+    from selenium.webdriver.common.keys import Keys
+    from selenium.webdriver.support.ui import Select
+
+    box = table(shown)
+    choices = {each.get_attribute("aria-label"): each for each in box.find_elements("css selector", "select")}
+    # Every row is of one variant and suite: nothing to choose there.
+    assert list(choices) == ["target in Measurements", "status in Measurements"]
+    choice = choices["target in Measurements"]
+    assert [option.text for option in Select(choice).options] == ["all", LONG, "cpu"]
+    choice.send_keys("c", Keys.ENTER)
+    assert count(shown) == "153 of 154 rows"
+    box.find_element("css selector", "input").send_keys("fog")
+    assert count(shown) == "2 of 154 rows"
+    Select(choice).select_by_visible_text(LONG)
+    assert count(shown) == "0 of 154 rows"
+    Select(choice).select_by_visible_text("all")
+    assert count(shown) == "2 of 154 rows"
+    box.find_element("css selector", "input").clear()
+    Select(choices["status in Measurements"]).select_by_visible_text("INVALID")
+    assert count(shown) == "1 of 154 rows"
+    assert choice.accessible_name == "target in Measurements"
+    assert box.find_element("css selector", ".count").get_attribute("role") == "status"
+
+
 def test_dark_changes_the_colours_and_a_phone_has_no_sideways_scroll(shown: Any) -> None:
     colour = "return getComputedStyle(document.body).backgroundColor"
     before = shown.execute_script(colour)
     shown.find_element("id", "theme").click()
     assert shown.execute_script(colour) != before
-    metrics = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
-    shown.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-    shown.refresh()
-    wait(shown)
-    width = shown.execute_script("return [document.documentElement.scrollWidth, innerWidth]")
-    shown.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
-    assert width[0] <= 390
-    assert width[1] == 390
+    fits_a_phone(shown)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from harness.core.artifact import Artifact, File, Quantization
 from harness.core.contracts import SummaryContext
+from harness.core.errors import DataError
 from harness.core.job import Case, Job, JobResult, Options, Samples, Status
 from harness.core.measurement import Measurement
 from harness.stats import accuracy, intervals, paired
@@ -336,3 +337,34 @@ def test_a_regression_without_error_or_spread_has_nothing_to_share() -> None:
     assert found["error_increase", FLOAT].status is Status.ERROR
     reduced = replace(samples(constant.astype(np.float32), keep="reduced"))
     assert rows(reduced, labels=constant, task="regression")["mae", ""].status is Status.SKIPPED
+
+
+@pytest.mark.parametrize("keep", ["outputs", "reduced"])
+def test_two_devices_agree_where_the_arrays_do_over_the_samples_that_both_ran(keep: str) -> None:
+    one = logits(LABELS)
+    other = one.copy()
+    other[:7] = np.roll(other[:7], 1, axis=1)  # another class
+    other[7:30, 0] -= SCALE  # another score, as low as before
+    other[30] = np.nan
+    suite, few = AccuracySuite(), N - 20
+    read = [suite.answers(samples(y, keep=keep)) for y in (one, other[:few])]
+    same = suite.alike(*read, "classification")
+    top = np.argmax(one[:few], axis=1) == np.argmax(np.nan_to_num(other[:few], nan=-1e9), axis=1)
+    top[30] = False
+    assert same["top-1"].tolist() == top.tolist()
+    assert same["bits"].tolist() == (one[:few] == other[:few]).all(axis=1).tolist()
+    assert "top-1" not in suite.alike(*read, "regression")
+
+
+def test_no_answer_agrees_with_no_answer_in_bits_alone() -> None:
+    suite = AccuracySuite()
+    read = suite.answers(samples(np.full((3, CLASSES), np.nan, np.float32)))
+    same = suite.alike(read, read, "classification")
+    assert (same["bits"].all(), same["top-1"].any()) == (True, False)
+
+
+def test_devices_whose_outputs_have_other_shapes_cannot_agree() -> None:
+    suite = AccuracySuite()
+    one, other = (suite.answers(samples(np.zeros((3, size), np.float32))) for size in (4, 5))
+    with pytest.raises(DataError, match="outputs of shapes"):
+        suite.alike(one, other, "classification")

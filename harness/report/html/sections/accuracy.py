@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from typing import Any
+from typing import Any, NamedTuple
 
-from harness.core.job import Status
-from harness.core.measurement import Row
 from harness.report.html.data import Plot, ReportData, Section, Table
 
 DRIFT = ("agreement", "accuracy_loss", "flips_harmful", "flips_beneficial", "sqnr", "max_abs_difference",
@@ -16,27 +14,46 @@ DRIFT_COLUMNS = ("target", "backend", "variant", "setting", "case", "severity", 
                  "low", "high", "n", "reference", "status", "reason")  # fmt: skip
 
 
+Record = dict[str, Any]
+
+
+class Who(NamedTuple):
+    """A line: whether it is the base's, and whose."""
+
+    base: bool
+    name: str
+
+
 def accuracy(data: ReportData) -> Section | None:
-    """One plot a family of shifts: accuracy against severity, a line a target and variant."""
-    lines: dict[str, dict[str, list[Row]]] = defaultdict(lambda: defaultdict(list))
-    clean = {}
-    for row in data.device_rows:
-        m = row.measurement
-        if m.metric != "accuracy" or row.key.setting != "deploy" or m.status is not Status.OK:
+    """One plot a family of shifts: accuracy against severity, a line a device and variant."""
+    records = [row.to_record() for row in data.device_rows]
+    own = len(records)
+    if data.base is not None:
+        records += [{str(k): v for k, v in each.items()} for each in data.base.frame.to_dict("records")]
+    lines: dict[str, dict[Who, list[Record]]] = defaultdict(lambda: defaultdict(list))
+    clean: dict[Who, Record] = {}
+    for number, row in enumerate(records):
+        if row["metric"] != "accuracy" or row["setting"] != "deploy" or row["status"] != "OK":
             continue
-        who = f"{row.key.target}/{row.key.backend} {row.key.variant}"
-        if row.case == "clean":
+        who = Who(number >= own, f"{row['target']}/{row['backend']} {row['variant']}")
+        if row["case"] == "clean":
             clean[who] = row
         else:
-            lines[row.case][who].append(row)
+            lines[row["case"]][who].append(row)
     if not lines:
         return None
+    samples = {row["n"] for cases in lines.values() for rows in cases.values() for row in rows}
     plots = tuple(
         Plot(
             f"Accuracy under {family}",
             f"Accuracy by severity of {family}, with intervals; the measurements have every number.",
             [
-                _line(who, [*([clean[who]] if who in clean else []), *rows])
+                _line(
+                    who,
+                    [*([clean[who]] if who in clean else []), *rows],
+                    data.base.label if data.base is not None else "",
+                    counted=len(samples) > 1,
+                )
                 for who, rows in sorted(subjects.items())
             ],
             {"xaxis": {"title": {"text": "severity"}, "dtick": 1}, "yaxis": {"title": {"text": "accuracy"}}},
@@ -46,16 +63,18 @@ def accuracy(data: ReportData) -> Section | None:
     return Section("Accuracy under shift", 30, "", plots)
 
 
-def _line(who: str, rows: list[Row]) -> dict[str, Any]:
-    rows = sorted(rows, key=lambda row: row.severity)
-    found = [row.measurement for row in rows]
+def _line(who: Who, rows: list[Record], base: str, *, counted: bool) -> dict[str, Any]:
+    """One line, dotted where it is the base's; the samples are told where devices ran other numbers."""
+    rows = sorted(rows, key=lambda row: int(row["severity"]))
+    name = who.name + f" of {base}" * who.base + f" ({rows[-1]['n']} samples)" * counted
     return {
-        "type": "scatter", "mode": "lines+markers", "name": who,
-        "x": [row.severity for row in rows], "y": [round(m.value, 6) for m in found],
+        "type": "scatter", "mode": "lines+markers", "name": name,
+        "line": {"dash": "dot" if who.base else "solid"},
+        "x": [int(row["severity"]) for row in rows], "y": [round(row["value"], 6) for row in rows],
         "error_y": {
             "type": "data", "symmetric": False, "thickness": 1,
-            "array": [_whisker(m.ci_high - m.value) for m in found],
-            "arrayminus": [_whisker(m.value - m.ci_low) for m in found],
+            "array": [_whisker(row["ci_high"] - row["value"]) for row in rows],
+            "arrayminus": [_whisker(row["value"] - row["ci_low"]) for row in rows],
         },
     }  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""Several runs: what differs, the largest regression first, and whether it matters."""
+"""Several runs: which device differs, what by, and whether it matters."""
 
 from __future__ import annotations
 
@@ -6,26 +6,57 @@ import pandas as pd
 
 from harness.compare import Change
 from harness.core.measurement import KEY_COLUMNS
-from harness.report.comparison import ORDER, ranked, worst_device
+from harness.report.comparison import MATTERS, ORDER, UNTOLD, described
 from harness.report.html.data import ReportData, Section, Table
+from harness.report.pairs import Pair
+from harness.report.weight import DEVICE, Standing, ranked, standings, weigh
 
-VALUES = ("unit", "base", "new", "kind", "change", "ci_low", "ci_high", "paired")
+VALUES = ("unit", "base", "new", "kind", "change", "ci_low", "ci_high", "paired", "n")
+DEVICES = ("matters", "device", "worse", "better", "within noise", "same", "not compared", "gates",
+           "got worse by most", "because", "against")  # fmt: skip
+#: A page of more rows would be too large: then those that did not change are left out.
+MOST_ROWS = 60_000
 
 
 def comparison(data: ReportData) -> Section | None:
-    """One table a pair of runs."""
+    """A line a device, the worst first, and a line a row of each pair."""
     if not data.pairs:
         return None
-    tables, said = [], []
-    for number, pair in enumerate(data.pairs, 1):
-        worse = pair.rows["class"] == Change.WORSE
-        rows = ranked(pair.rows)
-        rows = pd.concat([rows[rows["class"] == change] for change in ORDER])
-        keys = [name for name in (*KEY_COLUMNS, "target_base", "target_new") if name in rows]
-        columns = ("class", *keys, *VALUES, "why")
-        frame = rows[list(columns)].astype({"paired": str})
-        caption = f"{pair.new.label} against {pair.base.label}"
-        tables.append(Table(f"comparison-{number}", caption, columns, frame.to_numpy(object).tolist()))
-        worst = worst_device(pair)
-        said.append(f"{caption}: {worse.sum()} rows got worse{f'; {worst}' if worst else ''}.")
-    return Section("Comparison", 5, " ".join(said), (), tuple(tables))
+    found = standings(data.pairs)
+    first = found[0]
+    said = f"{len(found)} devices against {first.base}." if len({each.base for each in found}) == 1 else ""
+    if first.worst is None:
+        said += " No row got worse."
+    else:
+        said += (
+            f" Worst: {first.name}, {first.counts[Change.WORSE]} rows got worse, most of all "
+            f"{described(first.worst)}; {MATTERS[first.matters]}: {first.worst['because']}."
+        )
+    rows = pd.concat([_rows(pair) for pair in data.pairs], ignore_index=True)
+    if len(rows) > MOST_ROWS:
+        moved = ~rows["class"].isin([Change.SAME, Change.NOISE])
+        said += f" The {len(rows) - moved.sum():,} rows that are the same or within noise are left out."
+        rows = rows[moved]
+    rows = ranked(rows)
+    rows = pd.concat([rows[rows["class"] == change] for change in ORDER])
+    every = Table("comparison", "What differs", tuple(rows.columns), rows.to_numpy(object).tolist())
+    devices = Table("devices", "Devices, worst first", DEVICES, [_line(each) for each in found])
+    return Section("Comparison", 5, said.strip(), (), (devices, every))
+
+
+def _line(each: Standing) -> tuple[object, ...]:
+    count = each.counts
+    untold = sum(count.get(change, 0) for change in (*UNTOLD, Change.CHANGED))
+    gates = ", ".join(f"{number} {state}" for state, number in each.gates.items())
+    worst = described(each.worst) if each.worst is not None else ""
+    because = each.worst["because"] if each.worst is not None else ""
+    numbers = (count.get(change, 0) for change in (Change.WORSE, Change.BETTER, Change.NOISE, Change.SAME))
+    return (str(each.matters), each.name, *numbers, untold, gates, worst, because, each.base)
+
+
+def _rows(pair: Pair) -> pd.DataFrame:
+    rows = pair.rows.join(weigh(pair.rows, pair))
+    if pair.devices:
+        rows = rows.rename(columns={f"{name}_new": name for name in DEVICE})
+    rows = rows.assign(run=pair.new.label, against=pair.base.label).astype({"paired": str})
+    return rows[["matters", "class", *KEY_COLUMNS, *VALUES, "because", "run", "against"]]

@@ -29,7 +29,8 @@ def latency(data: ReportData) -> Section | None:
             "x": [float(f"{x:.5g}") for x in np.quantile(samples, SHARES) / NS_PER_MS],
             "y": [round(float(share), 4) for share in SHARES],
         }
-        for key, result in data.facts.results.items()
+        for facts in data.facts
+        for key, result in facts.results.items()
         if result.status is Status.OK and key.setting == "deploy"
         for samples in [result.samples.arrays.get(SAMPLES)]
         if samples is not None and samples.size

@@ -12,7 +12,7 @@ from harness.report.html.data import ReportData, Section, Table
 def environment(data: ReportData) -> Section | None:
     """Facts of each machine, once where they did not change between two looks."""
     seen: dict[tuple[str, str, str, str], list[str]] = {}
-    for record in data.facts.environments:
+    for record in (record for facts in data.facts for record in facts.environments):
         for name, value in sorted(record.facts.items()):
             key = (record.target, record.backend, name, _text(value))
             phases = seen.setdefault(key, [])
