@@ -257,6 +257,11 @@ def _command(commands: Any, name: str, does: str) -> argparse.ArgumentParser:  #
     return parser
 
 
+#: What only a comparison side by side asks for, and what it takes where nothing is said.
+LIVE = {
+    "target": "cpu", "model": "", "variant": "int8", "metric": "latency_p50", "max_ratio": 1.05,
+    "decide_within": "2m",
+}  # fmt: skip
 #: What a run is asked for; where an option is absent its environment variable counts, then the default.
 SELECTION = {
     "target": "HARNESS_TARGET",

@@ -7,10 +7,9 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.arguments import SELECTION, make_parser
+from harness.arguments import LIVE, SELECTION, make_parser
 from harness.core.errors import HarnessError, UsageError
 
 if TYPE_CHECKING:  # neither is imported at start
@@ -140,13 +139,6 @@ def _judge(arguments: argparse.Namespace) -> int:
     return outcome.exit_code
 
 
-#: What only a comparison side by side asks for, and what it takes where nothing is said.
-LIVE = {
-    "target": "cpu", "model": "", "variant": "int8", "metric": "latency_p50", "max_ratio": 1.05,
-    "decide_within": "2m",
-}  # fmt: skip
-
-
 def _compare(arguments: argparse.Namespace) -> int:
     if arguments.live:
         return _compare_live(arguments)
@@ -180,9 +172,7 @@ def _matrix(arguments: argparse.Namespace) -> int:
 
 
 def _compare_live(arguments: argparse.Namespace) -> int:
-    from harness import config, live
-    from harness.interleave import Demand
-    from harness.prepare import parse_seconds
+    from harness import live
     from harness.report import live_text, progress
 
     stored = [
@@ -201,18 +191,7 @@ def _compare_live(arguments: argparse.Namespace) -> int:
         name: default if getattr(arguments, name) is None else getattr(arguments, name)
         for name, default in LIVE.items()
     }
-    if not 1 < asked["max_ratio"] < 100:
-        raise UsageError(
-            f"a ratio above 1 is asked for, and {asked['max_ratio']:g} is none", where="--max-ratio"
-        )
-    question = live.Question(
-        arguments.base, arguments.new[0], target=asked["target"], variant=asked["variant"],
-        model=Path(asked["model"]) if asked["model"] else config.shipped_folder("models") / "digits",
-        results=arguments.results,
-        demand=Demand(
-            asked["metric"], asked["max_ratio"], parse_seconds(asked["decide_within"], "time")
-        ),
-    )  # fmt: skip
+    question = live.read(arguments.base, arguments.new[0], arguments.results, **asked)
     found = live.compare(question, progress.Plain(sys.stderr), _tell)
     print(live_text.text(found))
     print(f"facts        {live_text.write(found, arguments.results)}")

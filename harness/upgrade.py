@@ -18,8 +18,9 @@ from harness.cache import Cache
 from harness.core.artifact import Artifact
 from harness.core.errors import TargetUnavailable, UsageError
 from harness.core.target import Target
+from harness.live import demand
 from harness.pinned import SIDES, Pair, pairs
-from harness.prepare import Observer, Prepared, Request, make_executor, parse_seconds, prepare, variant_names
+from harness.prepare import Observer, Prepared, Request, make_executor, prepare, variant_names
 from harness.report import baselines, machine
 from harness.report.decision import Findings, Trouble
 from harness.schema import ShiftsTable
@@ -39,12 +40,10 @@ def read(
     """
     if not 0 < margin < 100:
         raise UsageError(f"a loss between 0 and 100 points is asked for, not {margin:g}", where="--margin")
-    if not 1 < max_ratio < 100:
-        raise UsageError(f"a ratio above 1 is asked for, and {max_ratio:g} is none", where="--max-ratio")
     request = Request.of(target=target, variant=variant, model=model, results=results)
     return Asked(
         runtime, old, new, request.model, results, request.targets if target else (), request.variants,
-        baseline, margin, max_ratio, parse_seconds(decide_within, "time"),
+        baseline, margin, demand("latency_p50", max_ratio, decide_within),
     )  # fmt: skip
 
 

@@ -48,10 +48,8 @@ class Asked:
         Name of the accepted runs whose artifacts are taken.
     margin_pt : float
         Largest loss of accuracy that is allowed.
-    limit : float
-        Largest allowed ratio of latencies, new / old.
-    within_s : float
-        No further rounds of timing one target and variant after so long.
+    demand : Demand
+        Of the latencies of one target and variant.
     """
 
     runtime: str
@@ -63,8 +61,7 @@ class Asked:
     variants: tuple[str, ...] = ()
     baseline: str = "accepted"
     margin_pt: float = 0.5
-    limit: float = 1.05
-    within_s: float = 120.0
+    demand: Demand = field(default_factory=Demand)
 
     def label(self, side: str) -> str:
         """What a side is called."""
@@ -227,9 +224,8 @@ def _time(
 ) -> None:
     """Time both sides, interleaved, with the old one against itself."""
     arms = tuple(Arm(asked.label(side), executors[side], batches[side]) for side in SIDES)
-    demand = Demand(limit=asked.limit, within_s=asked.within_s)
     try:
-        timed = interleave(demand, (arms[0], arms[1]), told)
+        timed = interleave(asked.demand, (arms[0], arms[1]), told)
     except WorkerError as error:  # it gave outputs, and dies in the processes that are timed
         side = NEW if error.what.startswith(f"{asked.label(NEW)} ") else OLD
         found.findings = Findings({side: Trouble("run", str(error))})

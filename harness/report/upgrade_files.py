@@ -48,7 +48,7 @@ def _write(folder: Path, asked: Asked, found: Sequence[Comparison]) -> None:
         "schema_version": SCHEMA_VERSION,
         "written_utc": datetime.now(UTC).isoformat(timespec="seconds"),
         "runtime": asked.runtime, "old": asked.old, "new": asked.new, "margin_pt": asked.margin_pt,
-        "limit": asked.limit, "comparisons": [_told(each, asked) for each in found],
+        "limit": asked.demand.limit, "comparisons": [_told(each, asked) for each in found],
     }  # fmt: skip
     with writing(folder):
         if arrays := _arrays(found[-1]):

@@ -47,7 +47,7 @@ def show(kept: Kept, asked: Asked, console: Console) -> int:
     decided = [decide(each.findings, asked.margin_pt) for each in found]
     console.print(
         f"{asked.runtime} {asked.old} -> {asked.new}   "
-        f"margin {asked.margin_pt:g} pt, latency up to {asked.limit:g}x",
+        f"margin {asked.margin_pt:g} pt, latency up to {asked.demand.limit:g}x",
         highlight=False, soft_wrap=True,
     )  # fmt: skip
     lines = [_line(each, decision) for each, (decision, _) in zip(found, decided, strict=True)]

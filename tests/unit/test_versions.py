@@ -27,6 +27,7 @@ from harness.core.job import (
 )
 from harness.core.target import Target
 from harness.core.verdict import State
+from harness.interleave import Demand
 from harness.pinned import NEW, OLD, SIDES, Pair
 from harness.plan import Plan
 from harness.prepare import Prepared
@@ -123,7 +124,7 @@ def compared(
     executors: Any = {names[OLD]: old, names[NEW]: new}
     prepared = Prepared(plan, run, labels, {}, (), executors, (), Cache(Path()), {}, (), 0.0)
     found = Comparison("cpu", "int8", artifact=ARTIFACT)
-    asked = Asked("toy", "1.0", "2.0", Path(), Path(), within_s=1e-9)
+    asked = Asked("toy", "1.0", "2.0", Path(), Path(), demand=Demand(within_s=1e-9))
     compare(found, asked, pair, prepared, lambda text: None)
     return found
 
