@@ -63,6 +63,8 @@ class Findings:
         Why the outputs cannot be compared, though both sides ran; else empty.
     bit_exact : float
         Share of samples whose outputs are equal to the last bit; NaN where nothing is known.
+    repeats : float
+        The same of the old version against itself in another process; NaN where it was not asked.
     samples : int
     flips : int, optional
         Samples whose class is another; None where the model gives none.
@@ -80,6 +82,7 @@ class Findings:
     troubles: Mapping[str, Trouble] = field(default_factory=dict)
     untrusted: str = ""
     bit_exact: float = math.nan
+    repeats: float = math.nan
     samples: int = 0
     flips: int | None = None
     loss_pt: Interval | None = None

@@ -153,6 +153,10 @@ def details(found: Sequence[Comparison], decided: Sequence[tuple[Decision, str]]
         if decision is Decision.SLOWER:
             slow = [("slower", _slower_text(slow)) for slow in _slower(each)]
             said += slow or [("slower", each.no_profile or OUTSIDE)]
+        if each.findings.repeats < 1:
+            said.append(
+                ("bits", f"the old version repeats itself in {share_text(each.findings.repeats)} only")
+            )
         if moved := _moved(each):
             said.append(("kernels", moved))
         for text in said:

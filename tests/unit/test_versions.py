@@ -50,6 +50,7 @@ class Planted:
     operators: tuple[str, ...] = ("Conv", "Gemm")
     fails: dict[str, str] = field(default_factory=dict)
     digest: str = "d"
+    jitter: int = 0  # so many samples are off by a bit, the first time
     log: list[str] = field(default_factory=list)
     here: bool = True
     rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
@@ -68,7 +69,10 @@ class Planted:
 
     def _clean(self) -> Samples:
         values = {"outputs": [["y", [self.outputs.shape[1]]]], "input_sha256": self.digest}
-        return Samples({"output:0": self.outputs, "run_ns": np.ones(3, np.int64)}, values)
+        outputs = self.outputs.copy()
+        if self.log.count("clean") == 1:
+            outputs[: self.jitter] = np.nextafter(outputs[: self.jitter], np.float32(9))
+        return Samples({"output:0": outputs, "run_ns": np.ones(3, np.int64)}, values)
 
     def _single_stream(self) -> Samples:
         times = np.full(100, int(self.p50_ns * np.exp(self.rng.normal(0, 0.003))), np.int64)
@@ -165,6 +169,13 @@ def test_what_differs_is_counted_as_numpy_counts_it(scores: NDArray[np.float32])
     assert found.loss_pt.high == pytest.approx(100 * flips.loss.high)
 
 
+def test_an_old_version_that_does_not_repeat_itself_is_told(scores: NDArray[np.float32]) -> None:
+    old = Planted(scores, jitter=30)
+    found = compared(old, Planted(scores), None, kind="emulated").findings
+    assert found.bit_exact == pytest.approx(1 - 30 / N)
+    assert found.repeats == pytest.approx(1 - 30 / N)
+
+
 def test_without_labels_every_flip_may_be_a_loss(scores: NDArray[np.float32]) -> None:
     other = scores.copy()
     other[:30] = -other[:30]
@@ -191,7 +202,8 @@ def test_an_emulated_clock_is_not_asked(scores: NDArray[np.float32]) -> None:
     old, new = Planted(scores), Planted(other, operators=("FusedConv",))
     found = compared(old, new, None, kind="emulated")
     assert found.findings.latency is None
-    assert (old.log, new.log) == (["clean", "profile"], ["clean", "profile"])
+    assert (old.log, new.log) == (["clean", "clean", "profile"], ["clean", "profile"])
+    assert (found.findings.bit_exact, found.findings.repeats) == (0.0, 1.0)
     assert found.profiles[NEW][0].nodes == (("n0", "FusedConv"),)
 
 

@@ -37,7 +37,7 @@ def profile(conv_ns: int, seed: int, *more: str) -> Profile:
 def found() -> list[Comparison]:
     loss = Interval(0, -0.34, 0.34, 800)
     same = Findings(bit_exact=1.0, samples=800, flips=0, loss_pt=loss, latency=State.PASS)
-    slow = replace(same, bit_exact=0.9996, latency=State.FAIL)
+    slow = replace(same, bit_exact=0.9996, repeats=0.97, latency=State.FAIL)
     crash = Findings({NEW: Trouble("import", "the probe was killed by SIGILL\nat x")})
     batch = Batch("t", "b", "int8", "performance", ARTIFACT, {}, {}, {}, ())
     executor: Any = None
@@ -73,6 +73,7 @@ def test_a_line_a_target_and_the_reasons_below(found: list[Comparison], tmp_path
     assert "blocked pi4 int8: the probe was killed by SIGILL; at x" in lines
     assert any(line.startswith("slower pi5 int8: Conv, 1 node: 1.2") for line in lines)
     assert "kernels pi5 int8: Gemm 1 -> 0" in lines
+    assert "bits pi5 int8: the old version itself repeats 97.0 % of its outputs" in lines
     assert "artifacts cpu int8, pi5 int8: made by the recipe" in lines
     assert lines[-2:] == ["FAIL 1 of 3 may be upgraded", "verdict: FAIL (1)"]
 
