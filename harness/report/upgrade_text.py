@@ -154,9 +154,8 @@ def details(found: Sequence[Comparison], decided: Sequence[tuple[Decision, str]]
             slow = [("slower", _slower_text(slow)) for slow in _slower(each)]
             said += slow or [("slower", each.no_profile or OUTSIDE)]
         if each.findings.repeats < 1:
-            said.append(
-                ("bits", f"the old version repeats itself in {share_text(each.findings.repeats)} only")
-            )
+            share = share_text(each.findings.repeats)
+            said.append(("bits", f"the old version itself repeats {share} of its outputs"))
         if moved := _moved(each):
             said.append(("kernels", moved))
         for text in said:
