@@ -123,5 +123,5 @@ def _whole(path: Path, found: pa.Table) -> pa.Table:
 
 def _refusal(path: Path, error: Exception) -> ResultsError:
     if isinstance(error, pa.ArrowInvalid) and (found := re.search(r"invalid value '(.*)'", str(error))):
-        return ResultsError(f"a number of the table is none: {found[1]!r}", where=str(path), cause=str(error))
+        return ResultsError(f"{found[1]!r} is no number", where=str(path), cause=str(error))
     return ResultsError(f"the table cannot be read: {error}", where=str(path))
