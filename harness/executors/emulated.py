@@ -14,6 +14,7 @@ from pathlib import Path
 from harness import worker
 from harness.core.contracts import Availability
 from harness.core.errors import ConfigurationError, Problem
+from harness.core.settings import unlisted_keys
 from harness.core.target import Target
 from harness.executors.bundle import bundle
 from harness.executors.device import DeviceExecutor
@@ -106,11 +107,7 @@ def check(target: Target) -> None:
         With every problem.
     """
     table = target.executor
-    problems = [
-        Problem(f"executor.{key}", f"unknown key; known: {', '.join(KEYS)}")
-        for key in table
-        if key not in KEYS
-    ]
+    problems = [Problem(f"executor.{key}", text) for key, text in unlisted_keys(table, KEYS)]
     known = (*ARCHITECTURES, "x86_64")
     if table.get("arch") not in known:
         problems.append(Problem("executor.arch", f"is one of {', '.join(known)}, not {table.get('arch')!r}"))
