@@ -31,12 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"harness: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt as stop:
-        run = stop.args[0] if stop.args else None
-        kept = (
-            f"what was measured is kept\n  next   harness validate --resume {run}"
-            if run
-            else "nothing is kept"
-        )
+        kept = stop.args[0] if stop.args else "nothing is kept"
         print(f"harness: interrupted; {kept}", file=sys.stderr)
         return 3
     except BrokenPipeError:

@@ -36,9 +36,14 @@ def keep(asked: Asked, coming: Iterable[Comparison]) -> Kept:
     """Write each comparison as it comes, so that a command that is cut keeps those before it."""
     folder = asked.results / "upgrade" / f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(2)}"
     found: list[Comparison] = []
-    for each in coming:
-        found.append(each)
-        _write(folder, asked, found)
+    try:
+        for each in coming:
+            found.append(each)
+            _write(folder, asked, found)
+    except KeyboardInterrupt as error:
+        if found:
+            raise KeyboardInterrupt(f"what is known of {len(found)} is kept in {folder}") from error
+        raise
     return Kept(folder, found)
 
 

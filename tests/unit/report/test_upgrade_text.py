@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -141,3 +142,15 @@ def test_the_facts_are_kept_one_after_the_other(found: list[Comparison], tmp_pat
     with np.load(kept.folder / "pi5-int8.npz") as arrays:
         assert arrays["new/output:0"].shape == (2, 3)
         assert arrays["old/3/kernel1_ns"].shape == (100,)
+
+
+def test_what_is_known_is_kept_where_it_is_interrupted(found: list[Comparison], tmp_path: Path) -> None:
+    def coming() -> Iterator[Comparison]:
+        yield found[0]
+        raise KeyboardInterrupt
+
+    asked = Asked("onnxruntime", "1.0", "2.0", tmp_path, tmp_path / "results")
+    with pytest.raises(KeyboardInterrupt, match=r"what is known of 1 is kept in .*upgrade"):
+        upgrade_files.keep(asked, coming())
+    (facts,) = (tmp_path / "results" / "upgrade").glob("*/upgrade.json")
+    assert len(json.loads(facts.read_text())["comparisons"]) == 1
