@@ -12,6 +12,7 @@ SUITE   ?=
 BUDGET  ?=
 WAIT    ?=
 RELEASE ?=
+DECIDE_WITHIN ?=
 SELECT   = $(if $(TARGET),--target $(TARGET)) $(if $(HOST),--host $(HOST)) $(if $(MODEL),--model $(MODEL)) $(if $(VARIANT),--variant $(VARIANT)) \
            $(if $(BUDGET),--budget $(BUDGET))
 
@@ -22,10 +23,11 @@ help:  ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo "  TARGET=cpu,openvino,tflite  MODEL=folder or validation.toml  VARIANT=int8  SUITE=accuracy  BUDGET=3m"
-	@echo "  HOST=user@board  WAIT=30m  (TARGET=raspberrypi)  RELEASE=1 (demand real hardware)"
+	@echo "  HOST=user@board  WAIT=30m  (TARGET=raspberrypi)  RELEASE=1 (demand real hardware)  DECIDE_WITHIN=10m"
 
 validate: $(VENV)/.all  ## Compress the model, run it on TARGET, and end with a verdict
-	@$(BIN)/harness validate $(SELECT) $(if $(SUITE),--suite $(SUITE)) $(if $(WAIT),--wait $(WAIT)) $(if $(RELEASE),--release)
+	@$(BIN)/harness validate $(SELECT) $(if $(SUITE),--suite $(SUITE)) $(if $(WAIT),--wait $(WAIT)) $(if $(RELEASE),--release) \
+	  $(if $(DECIDE_WITHIN),--decide-within $(DECIDE_WITHIN))
 
 plan: $(VENV)/.all  ## Say what validate would run, how long it takes and what it can decide
 	@$(BIN)/harness plan $(SELECT) $(if $(SUITE),--suite $(SUITE))

@@ -13,10 +13,12 @@ from collections import Counter
 from pathlib import Path
 
 from harness import config, live
+from harness.interleave import Demand
 from harness.report.progress import Quiet
+from harness.testing import slowed
 
 
-def report(same: int = 50, slowed: int = 20) -> None:
+def report(same: int = 50, planted: int = 20) -> None:
     """Run both series, and print what each came to."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -24,7 +26,7 @@ def report(same: int = 50, slowed: int = 20) -> None:
         os.chdir(folder)
         for label, new, count in (
             ("cpu against itself", "cpu", same),
-            ("cpu a tenth slower", "slowed", slowed),
+            ("cpu a tenth slower", "slowed", planted),
         ):
             states, ratios, processes = Counter[str](), [], 0
             for _ in range(count):
@@ -44,16 +46,12 @@ def report(same: int = 50, slowed: int = 20) -> None:
 
 def _question(new: str, folder: Path) -> live.Question:
     digits = config.shipped_folder("models") / "digits"
-    return live.Question("cpu", new, "cpu", digits, "int8", folder / "results", within_s=120.0)
+    return live.Question("cpu", new, "cpu", digits, "int8", folder / "results", Demand(within_s=120.0))
 
 
 def _install(folder: Path) -> None:
     """Make the slowed backend a plug-in of this process and of every child, and a target of its own."""
-    info = folder / "site" / "slowed-1.0.dist-info"
-    info.mkdir(parents=True)
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: slowed\nVersion: 1.0\n")
-    entry = "[harness.backends]\nslowed = harness.testing.slowed:SlowedBackend\n"
-    (info / "entry_points.txt").write_text(entry)
+    slowed.install(folder / "site")
     (folder / "targets").mkdir()
     target = 'description = "a tenth slower"\nbackends = ["slowed"]\n[deploy]\nthreads = 1\n'
     (folder / "targets" / "slowed.toml").write_text(target)

@@ -6,8 +6,10 @@ import getpass
 import hashlib
 import io
 import json
+import shutil
 from collections.abc import Collection
 from dataclasses import asdict
+from dataclasses import replace as with_changes
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,19 +17,29 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from harness import run, summarise
-from harness.cache import key_of, write_atomically, writing
+from harness import config, run, summarise
+from harness.cache import Cache, key_of, write_atomically, writing
 from harness.compare import Side
-from harness.core.errors import ResultsError, UsageError
+from harness.core.artifact import verify
+from harness.core.errors import ModelError, ResultsError, UsageError
 from harness.core.measurement import COLUMNS, KEY_COLUMNS
 from harness.fields import is_name
-from harness.report import sides, store, tables
-from harness.report.baselines import DESCRIPTION, FOLDER, ROWS, SAMPLES, SCHEMA_VERSION, Description
+from harness.plan import Plan
+from harness.report import baselines, sides, store, tables
+from harness.report.baselines import (
+    ARTIFACTS,
+    DESCRIPTION,
+    FOLDER,
+    ROWS,
+    SAMPLES,
+    SCHEMA_VERSION,
+    Description,
+)
 
 
 def accept(
     name: str, results: Path, baseline: str, *, reason: str, by: str = "", targets: Collection[str] = (),
-    replace: bool = False,
+    replace: bool = False, artifacts: bool = False,
 ) -> list[Path]:  # fmt: skip
     """Keep a run as a baseline, target by target.
 
@@ -43,6 +55,8 @@ def accept(
         Why it is accepted, and by whom: the user, where nobody is named.
     targets : collection of str
         Empty for all that the run has.
+    artifacts : bool
+        Keep what ran besides, for gates that time it beside a later run on another machine.
 
     Returns
     -------
@@ -54,7 +68,7 @@ def accept(
     UsageError
         The run has no such target, or the name is taken or no name; nobody said why.
     ResultsError
-        It is no run, is being written, or was cut.
+        It is no run, is being written, or was cut; an artifact is not in the cache any more.
     """
     if not reason.strip():
         raise UsageError("a baseline needs a reason", next_step='--reason "why this run is accepted"')
@@ -65,18 +79,12 @@ def accept(
     folder = store.find_run(name, results)
     side = sides.read(str(folder.path), results).side
     facts = folder.facts()
-    outcome, machines = run.finish(folder, facts), summarise.machines(facts)
-    if outcome.missing:
-        raise ResultsError(
-            f"{outcome.missing} jobs of the run were not measured", where=str(folder.path),
-            next_step=f"harness validate --resume {folder.run_id}",
-        )  # fmt: skip
     found = list(dict.fromkeys(side.frame["target"]))
     if absent := [target for target in targets if target not in found]:
         raise UsageError(
             f"{side.label} has no rows of {', '.join(absent)}", next_step=f"take one of {', '.join(found)}"
         )
-    model = outcome.run["model"]["name"]
+    model = facts.run["model"]["name"]
     folders = {target: results / FOLDER / model / target / baseline for target in (targets or found)}
     for target, place in folders.items():
         if place.exists() and not replace:
@@ -84,9 +92,19 @@ def accept(
                 f"there is a baseline {baseline} of {target}", where=str(place),
                 next_step="--replace, or another --name",
             )  # fmt: skip
+        if place.exists():
+            _drop_damaged(place)
+    outcome, machines = run.finish(folder, facts), summarise.machines(facts)
+    if outcome.missing:
+        raise ResultsError(
+            f"{outcome.missing} jobs of the run were not measured", where=str(folder.path),
+            next_step=f"harness validate --resume {folder.run_id}",
+        )  # fmt: skip
     for target, place in folders.items():
         rows = side.frame[side.frame["target"] == target]
         files = {ROWS: tables.csv_bytes(COLUMNS, _records(rows)), SAMPLES: _pack(side, rows)}
+        if artifacts:
+            files |= _artifacts(facts.plan, target)
         made = rows[rows["artifact_sha256"].notna() & (rows["artifact_sha256"] != "")]
         told = Description(
             name=baseline, model=model, target=target, run_id=folder.run_id, verdict=outcome.state.value,
@@ -104,6 +122,14 @@ def accept(
     return list(folders.values())
 
 
+def _drop_damaged(place: Path) -> None:
+    """What was edited cannot be compared with, and would keep the run itself from being judged."""
+    try:
+        baselines.read(place)
+    except ResultsError:
+        shutil.rmtree(place)
+
+
 def _records(rows: pd.DataFrame) -> list[dict[str, Any]]:
     return [{str(name): value for name, value in record.items()} for record in rows.to_dict("records")]
 
@@ -116,6 +142,25 @@ def _write(place: Path, told: Description, files: dict[str, bytes]) -> None:
         for name, content in files.items():
             write_atomically(place / name, content)
         write_atomically(place / DESCRIPTION, text.encode())
+
+
+def _artifacts(plan: Plan, target: str) -> dict[str, bytes]:
+    """What ran on the target, by the path that it is kept under."""
+    cache, files = Cache(config.cache_folder()), {}
+    for batch in plan.batches:
+        if batch.target == target:
+            artifact = batch.artifact
+            here = with_changes(artifact, folder=cache.artifact_folder(artifact.sha256))
+            try:
+                verify(here)
+            except ModelError as error:
+                raise ResultsError(
+                    f"the {artifact.variant} artifact of the run is not in the cache any more: {error.what}",
+                    where=str(here.folder), next_step="measure it again: harness validate",
+                ) from error  # fmt: skip
+            for file in artifact.files:
+                files[f"{ARTIFACTS}/{artifact.sha256}/{file.name}"] = (here.folder / file.name).read_bytes()
+    return files
 
 
 def _pack(side: Side, rows: pd.DataFrame) -> bytes:

@@ -31,6 +31,8 @@ def make_parser() -> argparse.ArgumentParser:
                           help="queue so long for a board that somebody else holds: 90s, 3m, 1h")  # fmt: skip
     validate.add_argument("--release", action="store_true",
                           help="demand real hardware: what emulation cannot answer was not run")  # fmt: skip
+    validate.add_argument("--decide-within", metavar="10m",
+                          help="go on measuring for so long while gates on times are undecided")  # fmt: skip
     as_json = validate.add_mutually_exclusive_group()
     as_json.add_argument("--json", action="store_true", help="print the outcome as JSON")
     as_json.add_argument("--json-lines", action="store_true",
@@ -152,6 +154,9 @@ def _add_baseline(commands: Any) -> None:  # noqa: ANN401 - argparse's own
     save.add_argument("--reason", metavar="TEXT", required=True, help="why it is accepted")
     save.add_argument("--by", metavar="WHO", default="", help="who accepts it (default: the user's name)")
     save.add_argument("--target", metavar="T,…", default="", help="targets of the run (default: all)")
+    save.add_argument("--artifacts", action="store_true",
+                      help="keep what ran, too, for gates that time it side by side",
+    )  # fmt: skip
     save.add_argument("--replace", action="store_true", help="in place of the one of that name")
 
     listed = _command(ways, "list", "say which there are, who accepted them and why")

@@ -63,16 +63,18 @@ def _request(arguments: argparse.Namespace) -> Request:
         for name, variable in SELECTION.items()
         for given in [getattr(arguments, name)]
     }
+    within = getattr(arguments, "decide_within", None)
+    within = os.environ.get("HARNESS_DECIDE_WITHIN", "") if within is None else within
     return Request.of(
         **asked, results=arguments.results, wait=getattr(arguments, "wait", ""),
-        release=getattr(arguments, "release", False),
+        release=getattr(arguments, "release", False), decide_within=within,
     )  # fmt: skip
 
 
 def _refuse_another_selection(arguments: argparse.Namespace) -> None:
     """A run that goes on keeps what it was asked for."""
     given = [f"--{name}" for name in SELECTION if getattr(arguments, name) is not None]
-    given += ["--release"] * arguments.release
+    given += ["--release"] * arguments.release + ["--decide-within"] * (arguments.decide_within is not None)
     if given:
         raise UsageError(
             f"--resume goes on with what the run was asked for; {', '.join(given)} would change it",
@@ -179,6 +181,7 @@ def _matrix(arguments: argparse.Namespace) -> int:
 
 def _compare_live(arguments: argparse.Namespace) -> int:
     from harness import config, live
+    from harness.interleave import Demand
     from harness.prepare import parse_seconds
     from harness.report import live_text, progress
 
@@ -205,8 +208,10 @@ def _compare_live(arguments: argparse.Namespace) -> int:
     question = live.Question(
         arguments.base, arguments.new[0], target=asked["target"], variant=asked["variant"],
         model=Path(asked["model"]) if asked["model"] else config.shipped_folder("models") / "digits",
-        results=arguments.results, metric=asked["metric"], limit=asked["max_ratio"],
-        within_s=parse_seconds(asked["decide_within"], "time"),
+        results=arguments.results,
+        demand=Demand(
+            asked["metric"], asked["max_ratio"], parse_seconds(asked["decide_within"], "time")
+        ),
     )  # fmt: skip
     found = live.compare(question, progress.Plain(sys.stderr), lambda text: print(text, file=sys.stderr))
     print(live_text.text(found))
@@ -238,7 +243,7 @@ def _baseline(arguments: argparse.Namespace) -> int:
         targets = tuple(filter(None, arguments.target.split(",")))
         folders = accept(
             arguments.run, results, arguments.name, reason=arguments.reason, by=arguments.by,
-            targets=targets, replace=arguments.replace,
+            targets=targets, replace=arguments.replace, artifacts=arguments.artifacts,
         )  # fmt: skip
         print("\n".join(f"saved  {folder}" for folder in folders))
     elif arguments.way == "list":

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from harness.core.verdict import Gate, Waiver
 from harness.fields import Limit, Name, Ratio, to_limit
+from harness.interleave import METRICS, SINGLE_STREAM
 from harness.schema import Table
 
 Patterns = str | tuple[str, ...]
@@ -79,6 +80,7 @@ class GateTable(LimitTable):
     setting: Literal["deploy", "parity"] = "deploy"
     reference: str = "*"
     baseline: Name | None = None
+    design: Literal["ABBA"] | None = None
     combine: Literal["all", "mean", "worst"] = "all"
     severity: Literal["block", "warn"] = "block"
     on_inconclusive: Literal["block", "warn"] = "block"
@@ -99,7 +101,22 @@ class GateTable(LimitTable):
         other = next((o.kind for o in self.override if o.kind not in ("", self.kind)), None)
         if other:
             raise ValueError(f"limits the {self.kind}, and an override the {other}")
+        if self.design:
+            self._is_timed_side_by_side()
         return self
+
+    def _is_timed_side_by_side(self) -> None:
+        if self.suite != "performance" or self.metric not in METRICS:
+            raise ValueError(f"side by side, {', '.join(METRICS)} of the suite performance can be timed")
+        if self.case not in ("*", SINGLE_STREAM) or self.setting != "deploy" or self.combine != "all":
+            raise ValueError(
+                f"side by side, {SINGLE_STREAM} is timed alone: leave case, setting and combine out"
+            )
+        largest = [table.max_ratio for table in (self, *self.override) if table.max_ratio is not None]
+        if self.kind != "ratio" or self.max_ratio is None or self.min_ratio is not None or min(largest) <= 1:
+            raise ValueError("side by side, a max_ratio above 1 is asked for, and nothing else")
+        if any(o.min_ratio is not None for o in self.override):
+            raise ValueError("side by side, an override limits max_ratio alone")
 
     def to_gate(self) -> Gate:
         """The gate in the units of the table."""
@@ -107,8 +124,9 @@ class GateTable(LimitTable):
             name=self.name, suite=self.suite, metric=self.metric, variants=several(self.variant),
             cases=several(self.case), targets=several(self.target), severities=self.severities,
             setting=self.setting, reference=self.reference, of=self.kind, baseline=self.baseline or "",
-            combine=self.combine, severity=self.severity, on_inconclusive=self.on_inconclusive,
-            required=self.required, overrides=tuple((several(o.target), o.fields()) for o in self.override),
+            design=self.design or "", combine=self.combine, severity=self.severity,
+            on_inconclusive=self.on_inconclusive, required=self.required,
+            overrides=tuple((several(o.target), o.fields()) for o in self.override),
             **self.limits(),
         )  # fmt: skip
 

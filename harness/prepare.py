@@ -50,6 +50,8 @@ class Request:
         How long to queue for a board that somebody else holds.
     release : bool
         What emulation cannot answer was not run, instead of not applicable.
+    decide_within_s : float, optional
+        How long to go on measuring what is undecided.
     """
 
     targets: tuple[str, ...] = ("cpu",)
@@ -61,6 +63,7 @@ class Request:
     budget_s: float | None = None
     wait_s: float = 0.0
     release: bool = False
+    decide_within_s: float | None = None
 
     @classmethod
     def of(
@@ -75,6 +78,7 @@ class Request:
         budget: str = "",
         wait: str = "",
         release: bool = False,
+        decide_within: str = "",
     ) -> Request:
         """Read the texts of a command line; an empty one takes the default.
 
@@ -93,6 +97,7 @@ class Request:
             budget_s=parse_seconds(budget, "budget") if budget else None,
             wait_s=parse_seconds(wait, "time to wait") if wait else 0.0,
             release=release,
+            decide_within_s=parse_seconds(decide_within, "time") if decide_within else None,
         )
 
 
@@ -109,6 +114,7 @@ class Prepared:
     gates: tuple[Gate, ...]
     cache: Cache
     size: Mapping[str, int]
+    lanes: tuple[budget.Lane, ...]
     estimate_s: float
 
     def close(self) -> None:
@@ -219,14 +225,16 @@ def _prepare(
         for_runtime=for_runtime,
     )  # fmt: skip
     plan = make_plan(given)
-    seconds = budget.estimate(plan, cache).seconds
-    if request.budget_s is not None and sum(seconds.values()) > request.budget_s:
+    emulated = [target.name for target in targets if target.emulated]
+    lanes = _lanes(executors)
+    seconds = budget.estimate(plan, cache, emulated).seconds
+    if request.budget_s is not None and budget.wall_s(seconds, lanes) > request.budget_s:
         choice = budget.choose(plan, seconds, request.budget_s)
         whole = sizes(given, plan)["samples"]
         given = replace(given, data=data.restrict(choice.cells, choice.samples))
         plan = make_plan(given)
         plan = replace(plan, share=sizes(given, plan)["samples"] / whole if whole else 1.0)
-        seconds = budget.estimate(plan, cache).seconds
+        seconds = budget.estimate(plan, cache, emulated).seconds
     run = {
         "validation": json.loads(validation.model_dump_json(by_alias=True)),
         "validation_path": str(file),
@@ -234,8 +242,9 @@ def _prepare(
         "suites": list(suites),
         "variants": list(variants),
         "budget_s": request.budget_s,
-        "emulated": [target.name for target in targets if target.emulated],
+        "emulated": emulated,
         "release": request.release,
+        "decide_within_s": request.decide_within_s,
         "model": {
             "name": validation.model.name,
             "task": validation.model.task,
@@ -256,8 +265,15 @@ def _prepare(
         validation.gates,
         cache,
         sizes(given, plan),
-        sum(seconds.values()),
+        lanes,
+        budget.wall_s(seconds, lanes),
     )
+
+
+def _lanes(executors: Mapping[str, Executor]) -> tuple[budget.Lane, ...]:
+    """What shares this machine runs one after the other, every other device beside it."""
+    here = {name: executor.beside for name, executor in executors.items() if executor.here}
+    return here, *({name: each.beside} for name, each in executors.items() if not each.here)
 
 
 def make_executor(target: Target, store: Path, wait_s: float = 0.0) -> Executor:

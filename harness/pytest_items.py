@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import re
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,9 +40,24 @@ def items(request: Request, suite: str) -> list[tuple[str, str, str, str, str]]:
     return found
 
 
-def outcome(request: Request, suites: tuple[str, ...], stored: str | None) -> run.Outcome:
-    """Measure those suites, or judge a stored run."""
+def outcome(request: Request, suites: tuple[str, ...], stored: str | None, session: str) -> run.Outcome:
+    """Measure those suites, or judge a stored run.
+
+    Of the workers of a `session` of pytest-xdist, which all collected the same items, one measures, and the
+    others wait for it.
+    """
     if stored:
         return run.finish(store.find_run(stored, Path(request.results)))
     known = plugins.catalogue(plugins.SUITES)
-    return run.validate(replace(request, suites=tuple(s for s in suites if s in known)), progress.Quiet())
+    asked = replace(request, suites=tuple(s for s in suites if s in known))
+    if not session:
+        return run.validate(asked, progress.Quiet())
+    with (Path(tempfile.gettempdir()) / f"harness-pytest-{session}").open("a+") as note:
+        fcntl.flock(note, fcntl.LOCK_EX)  # until the file is closed
+        note.seek(0)
+        if folder := note.read():
+            return run.finish(store.RunFolder(Path(folder)))
+        measured = run.validate(asked, progress.Quiet())
+        note.write(str(measured.folder.path))
+        note.flush()
+        return measured

@@ -92,7 +92,9 @@ def harness_outcome(request: pytest.FixtureRequest) -> Outcome:
     if any("measurements" in getattr(item, "fixturenames", ()) for item in request.session.items):
         suites = ()  # a test of the user's own looks at whatever it likes
     try:
-        return pytest_items.outcome(_request(request.config), suites, request.config.getoption("harness_run"))
+        worker = getattr(request.config, "workerinput", {})  # of pytest-xdist
+        stored, session = request.config.getoption("harness_run"), worker.get("testrunuid", "")
+        return pytest_items.outcome(_request(request.config), suites, stored, session)
     except HarnessError as error:
         pytest.fail(f"harness: {error}", pytrace=False)
 

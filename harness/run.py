@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import time
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import closing
@@ -10,10 +11,10 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from harness import budget, config, summarise
+from harness import budget, config, rounds, summarise
 from harness.core.contracts import Executor
 from harness.core.errors import ResultsError
-from harness.core.job import Batch, JobKey, Started
+from harness.core.job import Batch, JobKey, JobResult, Started
 from harness.core.measurement import Row
 from harness.core.verdict import Gate, State, Verdict, overall
 from harness.executors.together import together
@@ -22,7 +23,7 @@ from harness.prepare import Observer, Prepared, Request, load_suites, prepare
 from harness.report import tables, waivers
 from harness.report.gates import Subject, judge
 from harness.report.relative import Baselines
-from harness.report.store import Facts, RunFolder, point_latest
+from harness.report.store import Facts, Journal, RunFolder, point_latest
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ def validate(request: Request, observer: Observer) -> Outcome:
     now = datetime.now(UTC)
     run_id = f"{now:%Y%m%dT%H%M%S}-{prepared.run['model']['name']}-{secrets.token_hex(2)}"
     folder = RunFolder(request.results.resolve() / run_id)
-    run = {**prepared.run, "run_id": run_id, "created_utc": now.isoformat(timespec="seconds")}
+    run = {**prepared.run, "run_id": run_id, "created_utc": now.isoformat(timespec="milliseconds")}
     folder.create(run, prepared.plan, prepared.labels, prepared.cards)
     point_latest(folder.path.parent, run_id)
     return _measure(folder, prepared, prepared.plan, observer)
@@ -65,7 +66,7 @@ def resume(folder: RunFolder, observer: Observer, wait_s: float = 0.0) -> Outcom
     request = Request(
         targets=tuple(run["targets"]), variants=tuple(run["variants"]), suites=tuple(run["suites"]),
         results=folder.path.parent, budget_s=run["budget_s"], wait_s=wait_s,
-        release=run.get("release", False),
+        release=run.get("release", False), decide_within_s=run.get("decide_within_s"),
     )  # fmt: skip
     prepared = prepare(request, observer, stored=run)
     now = {_identity(batch): batch for batch in prepared.plan.batches}
@@ -97,12 +98,23 @@ def _measure(folder: RunFolder, prepared: Prepared, plan: Plan, observer: Observ
     try:
         with folder.journal() as journal:  # first, so that nobody else writes between looking and measuring
             rest = _rest(plan, done=folder.facts().results)
-            observer.begin(budget.Remaining(rest, budget.estimate(rest, prepared.cache)))
+            observer.begin(
+                budget.Remaining(
+                    rest,
+                    budget.estimate(rest, prepared.cache, prepared.run["emulated"]),
+                    prepared.lanes,
+                )
+            )
             with closing(together(_lanes(prepared, rest))) as events:
                 for event in events:
                     if not isinstance(event, Started):
                         journal.append(event)
                     observer.event(event)
+            _decide(folder, prepared, journal, observer)
+            if any(gate.design for gate in prepared.gates):
+                from harness import abba  # reads baselines by pandas, which takes a second to import
+
+                abba.measure(folder, prepared, observer)
     except KeyboardInterrupt as error:
         interrupted = error
     finally:
@@ -114,6 +126,31 @@ def _measure(folder: RunFolder, prepared: Prepared, plan: Plan, observer: Observ
     if interrupted is not None:
         raise KeyboardInterrupt(folder.path) from interrupted
     return outcome
+
+
+def _decide(folder: RunFolder, prepared: Prepared, journal: Journal, observer: Observer) -> None:
+    """Measure undecided gates on, round after round, until they are decided or the time is spent."""
+    within_s, began = prepared.run["decide_within_s"], time.monotonic()
+    while within_s is not None:
+        facts = folder.facts()
+        outcome = look(folder, facts)
+        suites = load_suites(tuple(dict.fromkeys(batch.suite for batch in facts.plan.batches)))
+        batches = rounds.undecided(
+            prepared.plan.batches, prepared.gates, outcome.verdicts, suites, facts.results
+        )
+        spent_s = time.monotonic() - began + rounds.seconds(batches, facts.results)
+        if outcome.missing or not batches or spent_s > within_s:
+            return
+        names = ", ".join(
+            f"{case.name} of {each.variant} on {each.target}" for each in batches for case in each.cases
+        )
+        observer.note(f"undecided, measured on: {names}")
+        with closing(together(_lanes(prepared, replace(prepared.plan, batches=tuple(batches))))) as events:
+            for event in events:
+                if isinstance(event, JobResult):
+                    journal.append(rounds.joined(facts.results[event.key], event))
+                elif not isinstance(event, Started):
+                    journal.append(event)
 
 
 def _told(row: Row) -> str:
@@ -131,17 +168,15 @@ def _rest(plan: Plan, done: Collection[JobKey]) -> Plan:
 
 
 def _lanes(prepared: Prepared, plan: Plan) -> list[list[tuple[Executor, list[Batch]]]]:
-    """What shares this machine one after the other, every other device beside it."""
-    here: list[tuple[Executor, list[Batch]]] = []
-    lanes = [here]
-    for name in dict.fromkeys(batch.target for batch in plan.batches):
-        executor = prepared.executors[name]
-        work = (executor, [batch for batch in plan.batches if batch.target == name])
-        if executor.here:
-            here.append(work)
-        else:
-            lanes.append([work])
-    return lanes
+    """The work of each lane, by target in the plan's order."""
+    work = {
+        name: [batch for batch in plan.batches if batch.target == name]
+        for name in dict.fromkeys(batch.target for batch in plan.batches)
+    }
+    return [
+        [(prepared.executors[name], batches) for name, batches in work.items() if name in lane]
+        for lane in prepared.lanes
+    ]
 
 
 def finish(folder: RunFolder, facts: Facts | None = None) -> Outcome:
@@ -207,8 +242,10 @@ def _baselines(folder: RunFolder, facts: Facts, gates: Sequence[Gate]) -> Baseli
     """What the gates compare with, from beside the run."""
     if not any(gate.baseline for gate in gates):
         return Baselines()  # reading one takes pandas, and a second
+    from harness import abba
     from harness.report import baselines
 
     results, model = folder.path.parent, facts.run["model"]["name"]
     accepted = baselines.for_gates(gates, facts.run["targets"], model, results)
-    return Baselines(accepted, summarise.set_digests(facts.run), summarise.machines(facts))
+    timed = abba.found(folder.path)
+    return Baselines(accepted, summarise.set_digests(facts.run), summarise.machines(facts), timed)

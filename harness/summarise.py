@@ -7,12 +7,13 @@ from dataclasses import replace
 from typing import Any
 
 from harness import card_rows
-from harness.core.contracts import Suite, SummaryContext
-from harness.core.job import PARITY, Batch, EnvironmentRecord, JobKey, JobResult, Samples, Status
+from harness.core.contracts import Suite, SummaryContext, SupportsRounds
+from harness.core.job import PARITY, Batch, EnvironmentRecord, JobKey, JobResult, Samples, Status, looks_of
 from harness.core.measurement import Measurement, Row
 from harness.plan import HOST
 from harness.report.store import Facts
 from harness.stats.disturbance import disturbance, overload
+from harness.stats.side_by_side import ALPHA, level
 
 #: The metric of a row that stands for a whole case: it was skipped, or ended in an error.
 WHOLE_CASE = "all"
@@ -62,7 +63,10 @@ def summarise(facts: Facts, suites: Mapping[str, Suite]) -> list[Row]:
             if result is None:
                 continue  # it was never measured: the gates say NOT_RUN
             untimely = "; ".join(filter(None, (disturbed, overloaded.get(job.key, ""))))
-            context = replace(_context(facts, batch, job.case.setting), disturbed=untimely)
+            context = replace(
+                _context(facts, batch, job.case.setting), disturbed=untimely,
+                alpha=_alpha(facts, suites[batch.suite], result),
+            )  # fmt: skip
             measurements = (
                 suites[batch.suite].summarise(job, result, context)
                 if result.status is Status.OK
@@ -75,6 +79,12 @@ def summarise(facts: Facts, suites: Mapping[str, Suite]) -> list[Row]:
         identity = {"run_id": facts.run["run_id"], "model": facts.run["model"]["name"]}
         rows.append(Row(result.key, _whole(result), identity))
     return rows
+
+
+def _alpha(facts: Facts, suite: Suite, result: JobResult) -> float:
+    """One-sided error of intervals; a run that measures on while it is undecided spends it look by look."""
+    rounds = facts.run.get("decide_within_s") is not None and isinstance(suite, SupportsRounds)
+    return level(looks_of(result.samples)) if rounds else ALPHA
 
 
 def _whole(result: JobResult) -> Measurement:

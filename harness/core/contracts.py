@@ -234,6 +234,8 @@ class SummaryContext:
         The suite's own table of ``validation.toml``.
     disturbed : str
         Why times of this batch are not those of the device (throttling, an overloaded machine); else empty.
+    alpha : float
+        One-sided error of the intervals: below 5 % where the samples are looked at more than once.
     """
 
     artifact: Artifact
@@ -244,6 +246,7 @@ class SummaryContext:
     emulated: bool
     settings: Mapping[str, Any]
     disturbed: str = ""
+    alpha: float = 0.05
 
 
 class Suite(Protocol):
@@ -255,6 +258,21 @@ class Suite(Protocol):
     def summarise(self, job: Job, result: JobResult, context: SummaryContext) -> list[Measurement]: ...
     def check(self, settings: Mapping[str, Any]) -> list[tuple[str, str]]:
         """What is wrong with the suite's table: pairs of key and message."""
+        ...
+
+
+@runtime_checkable
+class SupportsRounds(Protocol):
+    """A suite of which more samples can be had, where a gate is undecided."""
+
+    def again(self, case: Case, looks: int) -> Case:
+        """The case that measures as much again as all before it.
+
+        Parameters
+        ----------
+        looks : int
+            How often the samples were looked at; each look but the first came after a round.
+        """
         ...
 
 
@@ -284,6 +302,11 @@ class Executor(Protocol):
     @property
     def here(self) -> bool:
         """It uses this machine's processors: nothing else may run beside it."""
+        ...
+
+    @property
+    def beside(self) -> int:
+        """How many batches it runs at once."""
         ...
 
     def probe(self, names: Iterable[str]) -> Mapping[str, Availability]:

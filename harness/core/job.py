@@ -216,6 +216,15 @@ class Samples:
     values: Mapping[str, Any] = field(default_factory=dict)
 
 
+#: A value of samples that were measured in rounds.
+LOOKS = "looks"
+
+
+def looks_of(samples: Samples) -> int:
+    """How often samples are looked at: once a round."""
+    return int(samples.values.get(LOOKS, 1))
+
+
 def merge(parts: Iterable[Samples]) -> Samples:
     """Join the parts of one case: arrays of one name along the first axis, later values over earlier ones."""
     arrays: dict[str, list[NDArray[Any]]] = {}

@@ -52,6 +52,8 @@ class Gate:
         new - base.
     baseline : str
         Name under which the accepted run is kept, where ``of`` is not ``value``.
+    design : str
+        ``ABBA``: the accepted artifact and this one are timed side by side; empty for what the table says.
     combine : str
         ``all`` rows must hold; ``worst`` judges the worst one; ``mean`` the mean over the rows, with an
         interval clustered by sample.
@@ -78,6 +80,7 @@ class Gate:
     minimum: float | None = None
     of: str = "value"
     baseline: str = ""
+    design: str = ""
     combine: str = "all"
     severity: str = "block"
     on_inconclusive: str = "block"

@@ -50,6 +50,11 @@ class DeviceExecutor:
         """A device that sees the host's files is this machine."""
         return not self.link.ships
 
+    @property
+    def beside(self) -> int:
+        """One batch after the other."""
+        return 1
+
     def probe(self, names: Iterable[str]) -> dict[str, Availability]:
         """Ask the device which backends can run on it.
 

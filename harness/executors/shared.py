@@ -32,6 +32,11 @@ class SharedExecutor:
         """Whether the first, like the others, uses this machine's processors."""
         return self._devices[0].here
 
+    @property
+    def beside(self) -> int:
+        """One batch a device."""
+        return len(self._devices)
+
     def probe(self, names: Iterable[str]) -> Mapping[str, Availability]:
         """Make every device ready and ask which backends run; the devices must be alike.
 
@@ -113,7 +118,8 @@ class _Lane:
 
     def __init__(self, device: DeviceExecutor, work: _Work) -> None:
         self._device, self._work = device, work
-        self.here, self.probe, self.close = device.here, device.probe, device.close
+        self.here, self.beside = device.here, device.beside
+        self.probe, self.close = device.probe, device.close
 
     def run(self, batches: Iterable[Batch]) -> Generator[Event, None, None]:
         while not self._device.gone and (batch := self._work.take()) is not None:

@@ -2,7 +2,8 @@
 
 Each holds ``baseline.json`` (who accepted what, when and why, and the hashes of the rest), the target's rows
 as ``measurements.csv``, and ``samples.npz``: what each sample contributed, so that a later run is compared
-with it sample by sample. A file that was edited since is refused.
+with it sample by sample; where it was asked for, the artifacts under ``artifacts/<sha256>/``. A file that was
+edited since is refused.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from harness.stats.difference import Values
 FOLDER = "baselines"
 SCHEMA_VERSION = 1
 DESCRIPTION, ROWS, SAMPLES = "baseline.json", "measurements.csv", "samples.npz"
+ARTIFACTS = "artifacts"
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,9 @@ def sentences(gates: Iterable[Gate], plan: Plan, targets: Sequence[Target]) -> l
     lines = []
     for gate, where in _by_target(gates, targets):
         samples = _samples(gate, plan, where)
-        if not samples:
+        if gate.design:
+            lines.append(f"gate {gate.name}: timed beside {gate.baseline} after all jobs, besides that time")
+        elif not samples:
             lines.append(f"gate {gate.name}: nothing planned answers it")
         elif gate.of == "value" and gate.metric == "accuracy_loss" and gate.maximum is not None:
             least_pt = 100 * smallest_decidable_margin(min(samples))

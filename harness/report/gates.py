@@ -81,8 +81,9 @@ def judge(
             if not gate.speaks_of(subject.target, subject.variant):
                 continue
             here = gate.on(subject.target)
-            own = [row for row in rows if _concerns(row, here, subject)]
-            cut = sum(_awaits(key, here, subject) for key in missing)
+            # What is timed side by side looks at no row of the table.
+            own = [row for row in rows if not gate.design and _concerns(row, here, subject)]
+            cut = sum(not gate.design and looks_at(here, key) and _of(key, subject) for key in missing)
             verdicts.append(_verdict(here, subject, own, cut, baselines))
             covered += own
     return Judgement(tuple(verdicts), tuple(covered))
@@ -103,11 +104,14 @@ def _concerns(row: Row, gate: Gate, subject: Subject) -> bool:
     )
 
 
-def _awaits(key: JobKey, gate: Gate, subject: Subject) -> bool:
-    """Whether the gate would look at rows of that job; rows may be named after their job (``offline_b8``)."""
+def _of(key: JobKey, subject: Subject) -> bool:
+    return (key.target, key.backend, key.variant) == (subject.target, subject.backend, subject.variant)
+
+
+def looks_at(gate: Gate, key: JobKey) -> bool:
+    """Whether the gate looks at rows of that job; rows may be named after their job (``offline_b8``)."""
     return (
-        (key.target, key.backend, key.variant) == (subject.target, subject.backend, subject.variant)
-        and (key.suite, key.setting) == (gate.suite, gate.setting)
+        (key.suite, key.setting) == (gate.suite, gate.setting)
         and (matches(key.case, gate.cases) or any(case.startswith(f"{key.case}_") for case in gate.cases))
         and (not gate.severities or key.severity in gate.severities)
     )
@@ -125,7 +129,7 @@ class _Finding:
 
 
 def _verdict(gate: Gate, subject: Subject, rows: Sequence[Row], cut: int, baselines: Baselines) -> Verdict:
-    finding = _finding(gate, subject, rows, baselines)
+    finding = (_side_by_side if gate.design else _finding)(gate, subject, rows, baselines)
     if cut and not (finding.state is State.FAIL and gate.combine != "mean"):
         jobs = "1 job was" if cut == 1 else f"{cut} jobs were"
         finding = _Finding(State.NOT_RUN, f"{gate.metric} is not all there: {jobs} not measured")
@@ -187,6 +191,27 @@ def _finding(gate: Gate, subject: Subject, rows: Sequence[Row], baselines: Basel
             worst.unit,
         )
     return worst
+
+
+def _side_by_side(
+    gate: Gate, subject: Subject, _rows: Sequence[Row], baselines: Baselines
+) -> _Finding:  # fmt: skip
+    """What was timed beside the accepted artifact."""
+    if subject.unavailable:
+        return _Finding(State.NOT_RUN, f"{gate.metric} was not measured: {subject.unavailable}")
+    of = (gate.name, subject.target, subject.backend, subject.variant)
+    found = baselines.side_by_side.get(of)
+    if found is None:
+        return _Finding(State.NOT_RUN, f"{gate.metric} was not timed side by side")
+    if isinstance(found, Refusal):
+        text = f"{gate.metric} was not timed side by side: {found.text}"
+        return (
+            _inapplicable(subject, text)
+            if found.state is State.NOT_APPLICABLE
+            else _Finding(found.state, text)
+        )
+    interval = found.look.ratio if found.look is not None else None
+    return _Finding(found.state, found.sentence(), interval, found.limit, "x")
 
 
 _RANK = {
@@ -275,7 +300,8 @@ def _undecided(
     ``best`` is the lower bound of a share when every sample is right.
     """
     if unit == "x":
-        text += ": undecided, two runs differ so much by themselves; measure side by side: compare --live"
+        text += ": undecided, two runs differ so much by themselves; "
+        text += 'measure side by side: design = "ABBA", or compare --live'
         return _Finding(State.INCONCLUSIVE, text, interval, limit, unit)
     reach = _REACH.get(unit) if paired else None
     few = subject.max_samples is not None and interval.n <= subject.max_samples

@@ -36,8 +36,8 @@ class JsonLines:
     def begin(self, remaining: Remaining) -> None:
         """Say how much there is to do."""
         self._remaining = remaining
-        seconds = remaining.seconds()
-        self.say("begin", jobs=len(seconds), seconds_left=round(sum(seconds.values()), 3))
+        jobs = len(remaining.seconds())
+        self.say("begin", jobs=jobs, seconds_left=round(remaining.left_s(), 3))
 
     def event(self, event: Event) -> None:
         """Say what began, and what became of it."""
@@ -48,7 +48,7 @@ class JsonLines:
             self.say(
                 "result", **_job(event.key), status=event.status.value, reason=event.reason,
                 duration_ns=event.duration_ns,
-                seconds_left=round(sum(self._remaining.seconds().values()), 3),
+                seconds_left=round(self._remaining.left_s(), 3),
             )  # fmt: skip
 
     def end(self) -> None:

@@ -74,10 +74,10 @@ class Live:
     def event(self, event: Event) -> None:
         """Show what runs, and count what is done."""
         if isinstance(event, Started):
-            key, left_s = event.key, self._remaining.seconds()
+            key, left_s = event.key, self._remaining.left_s()
             where = f"{key.target} {key.variant} {key.suite} {key.case}"
-            job_s = left_s.get(key, 0.0)
-            rest_s = sum(left_s.values()) - job_s
+            job_s = min(left_s, self._remaining.seconds().get(key, 0.0))
+            rest_s = left_s - job_s
             self._progress.update(
                 self._task, description=f"{where:<46}", total=self._done_s + rest_s + job_s,
                 job_s=job_s, rest_s=rest_s, since_s=self._clock(),
@@ -109,8 +109,7 @@ class Plain:
     def begin(self, remaining: Remaining) -> None:
         """Say how much there is to do."""
         self._remaining = remaining
-        seconds = remaining.seconds()
-        self._say(f"{len(seconds)} jobs, about {duration(sum(seconds.values()))}")
+        self._say(f"{len(remaining.seconds())} jobs, about {duration(remaining.left_s())}")
 
     def event(self, event: Event) -> None:
         """Say when a batch begins, and which jobs fail; one after the other for one reason, the first."""
@@ -118,7 +117,7 @@ class Plain:
             batch = (event.key.target, event.key.backend, event.key.variant, event.key.suite)
             if batch not in self._batches:  # beside each other, batches take turns in saying something
                 self._batches.add(batch)
-                self._say(f"{' '.join(batch)}  ({duration(sum(self._remaining.seconds().values()))} left)")
+                self._say(f"{' '.join(batch)}  ({duration(self._remaining.left_s())} left)")
         elif isinstance(event, JobResult):
             self._remaining.end(event)
             told = (event.key.target, event.key.variant, event.key.suite, event.reason)

@@ -12,6 +12,7 @@ import numpy as np
 from harness.core.job import Status
 from harness.core.measurement import KEY_COLUMNS, Row
 from harness.core.verdict import State
+from harness.report.side_by_side import Finding
 from harness.stats import difference
 from harness.stats.difference import NOISY_UNITS, Values
 from harness.stats.intervals import Interval
@@ -43,6 +44,14 @@ class Accepted:
 
 
 @dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why something cannot be compared, and what that makes of the gate."""
+
+    state: State
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Baselines:
     """Every baseline that the gates name, by name and target; and of this run its data and its machines.
 
@@ -51,19 +60,14 @@ class Baselines:
     accepted : mapping of (name, target) to Accepted
     sets : mapping of name to digest
     machines : mapping of target to what its times belong to
+    side_by_side : mapping of (gate, target, backend, variant) to Finding or Refusal
+        Of gates with ``design = "ABBA"``.
     """
 
     accepted: Mapping[tuple[str, str], Accepted] = field(default_factory=dict)
     sets: Mapping[str, str] = field(default_factory=dict)
     machines: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """Why a row cannot be compared, and what that makes of the gate."""
-
-    state: State
-    text: str
+    side_by_side: Mapping[tuple[str, ...], Finding | Refusal] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

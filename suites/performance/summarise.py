@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from harness.core.job import Case, Job, JobResult, Samples, Status
 from harness.core.measurement import Measurement
 from harness.stats.intervals import Interval, over_processes
 from harness.stats.latency import latency_summary
+from harness.stats.side_by_side import ALPHA
 from suites.performance import cases as plan
 
 EMULATED = "emulated clock: a time measured there says nothing of the device"
@@ -33,21 +35,28 @@ class PerformanceSuite:
         """See `suites.performance.cases.check`."""
         return plan.check(settings)
 
+    def again(self, case: Case, looks: int) -> Case:
+        """As many processes again as all rounds before had."""
+        times = 2 ** (looks - 1)
+        params = {**case.params, "processes": times * case.params["processes"]}
+        return replace(case, params=params, deadline_s=times * case.deadline_s)
+
     def summarise(self, job: Job, result: JobResult, context: SummaryContext) -> list[Measurement]:
         """Make the rows of one case that was measured."""
         untimely = EMULATED if context.emulated else context.disturbed
         if job.case.name == plan.OFFLINE:
-            return _offline(result.samples, untimely)
-        latency = _latency(result.samples, untimely)
+            return _offline(result.samples, untimely, context.alpha)
+        latency = _latency(result.samples, untimely, context.alpha)
         if job.case.name == plan.DEVICE_BUFFERS:
             return latency
         return latency + _process(result.samples, context, untimely)
 
 
-def _latency(samples: Samples, untimely: str) -> list[Measurement]:
+def _latency(samples: Samples, untimely: str, alpha: float) -> list[Measurement]:
     a, values = samples.arrays, samples.values
     note = f"{values['call']} call" + (f", a fixed batch of {values['batch']}" if values["batch"] > 1 else "")
-    latency = latency_summary(_by_process(a["latency_ns"], a["requests"]))
+    note += f", interval at alpha {alpha:.3g}" * (alpha < ALPHA)
+    latency = latency_summary(_by_process(a["latency_ns"], a["requests"]), alpha=alpha)
     measurements = [
         _row(f"latency_p{p.p * 100:.0f}", "ns", p.latency_ns, n=p.n, invalid=untimely or p.reason, note=note)
         for p in latency.percentiles
@@ -75,19 +84,21 @@ def _process(samples: Samples, context: SummaryContext, untimely: str) -> list[M
         ("first_inference", "ns", a["first_ns"], untimely),
         ("peak_memory", "byte", a["memory_peak_byte"], EMULATED_MEMORY if context.emulated else ""),
     ):
-        measurements.append(_row(metric, unit, over_processes(array), invalid=invalid))
+        measurements.append(_row(metric, unit, over_processes(array, alpha=context.alpha), invalid=invalid))
     if "gpu_memory_na" in samples.values:
         why = samples.values["gpu_memory_na"]
         measurements.append(
             Measurement("gpu_memory_peak", "byte", math.nan, status=Status.SKIPPED, reason=why)
         )
     elif "gpu_memory_peak_byte" in a:
-        measurements.append(_row("gpu_memory_peak", "byte", over_processes(a["gpu_memory_peak_byte"])))
+        measurements.append(
+            _row("gpu_memory_peak", "byte", over_processes(a["gpu_memory_peak_byte"], alpha=context.alpha))
+        )
     size = Interval(context.artifact.size_byte, math.nan, math.nan, len(context.artifact.files))
     return [*measurements, _row("model_bytes", "byte", size)]
 
 
-def _offline(samples: Samples, untimely: str) -> list[Measurement]:
+def _offline(samples: Samples, untimely: str, alpha: float) -> list[Measurement]:
     measurements = []
     for size in samples.values["batch_sizes"]:
         rounds = _by_process(samples.arrays[f"batch{size}_ns"], samples.arrays[f"batch{size}_calls"])
@@ -96,7 +107,7 @@ def _offline(samples: Samples, untimely: str) -> list[Measurement]:
             _row(
                 "throughput",
                 "1/s",
-                over_processes(per_second),
+                over_processes(per_second, alpha=alpha),
                 n=size * sum(map(len, rounds)),
                 invalid=untimely,
                 case=f"{plan.OFFLINE}_b{size}",

@@ -10,10 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from harness.testing.slowed import install
 from tests.e2e.conftest import MakeModel
 from tests.e2e.shell import Ended, Shell, check
-
-ENTRY = "[harness.backends]\nslowed = harness.testing.slowed:SlowedBackend\n"
 
 
 @pytest.fixture
@@ -24,10 +23,7 @@ def slowed(harness: Shell, model: MakeModel) -> Shell:
     processes differ by a tenth, and then no smaller difference is told.
     """
     model()
-    info = harness.folder / "site" / "slowed-1.0.dist-info"
-    info.mkdir(parents=True)
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: slowed\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text(ENTRY)
+    install(harness.folder / "site")
     (harness.folder / "targets").mkdir()
     text = 'description = "slow"\nbackends = ["slowed"]\n[deploy]\nthreads = 1\n'
     (harness.folder / "targets" / "slow.toml").write_text(text)

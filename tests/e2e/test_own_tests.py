@@ -35,6 +35,17 @@ def pytest(harness: Shell, *argv: str | Path) -> subprocess.CompletedProcess[str
     )  # fmt: skip
 
 
+def test_of_several_workers_one_measures(harness: Shell, model: MakeModel) -> None:
+    folder = model()
+    (harness.folder / "own").mkdir()
+    text = "SUITE = 'accuracy'\ndef test_gate(harness_gate):\n    harness_gate()\n"
+    (harness.folder / "own" / "test_gates.py").write_text(text)
+    done = pytest(harness, "--harness-model", folder, "--harness-target", "cpu", "-n", "2", "-p", "xdist")
+    assert "2 passed" in done.stdout, done.stdout
+    runs = [path for path in harness.results.iterdir() if not path.is_symlink()]
+    assert len(runs) == 1
+
+
 def test_the_fixtures(harness: Shell, model: MakeModel) -> None:
     folder = model()
     (harness.folder / "own").mkdir()

@@ -114,6 +114,25 @@ def test_what_took_no_time_is_not_remembered(tmp_path: Path) -> None:
     assert budget.estimate(plan, cache).seconds[key] == before
 
 
+LANES: tuple[budget.Lane, ...] = ({"host": 1, "cpu": 1}, {"gpu": 1})
+
+
+def test_lanes_run_beside_each_other_and_a_target_may_run_several_batches_at_once() -> None:
+    seconds = {job.key: 1.0 for b in PLAN.batches for job in b.jobs}
+    count = {name: sum(key.target == name for key in seconds) for name in {key.target for key in seconds}}
+    assert set(count) == {"host", "cpu", "gpu"}
+    assert budget.wall_s(seconds, LANES) == count["host"] + count["cpu"]
+    assert budget.wall_s(seconds, [dict.fromkeys(count, 1)]) == len(seconds)
+    assert budget.wall_s(seconds, [{"cpu": 2}]) == count["cpu"] / 2
+    assert budget.wall_s({}, []) == 0.0
+
+
+def test_what_is_emulated_is_guessed_slower(tmp_path: Path) -> None:
+    plan, cache = Plan((batch(),)), Cache(tmp_path)
+    slow, fast = (budget.estimate(plan, cache, names).seconds for names in (["cpu"], ["pi"]))
+    assert all(slow[key] > 3 * fast[key] for key in list(slow)[1:])
+
+
 def ended(key: JobKey, took_s: float, status: Status = Status.OK) -> JobResult:
     return JobResult(key, status, duration_ns=round(took_s * 1e9))
 
@@ -124,7 +143,7 @@ def remaining(*known: Batch) -> budget.Remaining:
     heads = {b.jobs[0].key for b in PLAN.batches}
     remembered = {job.key for b in known for job in b.jobs}
     seconds = {key: 2.0 + budget.START_S * (key in heads) for key in keys}
-    return budget.Remaining(PLAN, budget.Estimates(seconds, frozenset(keys) - remembered))
+    return budget.Remaining(PLAN, budget.Estimates(seconds, frozenset(keys) - remembered), LANES)
 
 
 HOST_BATCH, CPU, CPU_INT8, SPEED, GPU = PLAN.batches

@@ -226,6 +226,36 @@ def test_a_gate_is_one_demand(keys: dict[str, Any], says: str) -> None:
     assert says in " ".join(problems({**LEAST, "gate": [{**GATE, **keys}]}).values())
 
 
+SIDE = {
+    "name": "g", "suite": "performance", "metric": "latency_p50", "baseline": "a", "design": "ABBA",
+    "max_ratio": 1.05,
+}  # fmt: skip
+
+
+def test_a_gate_side_by_side() -> None:
+    (gate,) = checked(gate=[{**SIDE, "override": [{"target": "pi", "max_ratio": 1.2}]}]).gates
+    assert (gate.design, gate.of, gate.maximum, gate.on("pi").maximum) == ("ABBA", "ratio", 1.05, 1.2)
+    assert gate.on("pi").design == "ABBA"
+
+
+@pytest.mark.parametrize(
+    ("keys", "says"),
+    [
+        ({"metric": "peak_memory"}, "latency_p50, latency_p90, latency_p99"),
+        ({"suite": "accuracy"}, "of the suite performance"),
+        ({"case": "offline_b8"}, "single_stream is timed alone"),
+        ({"combine": "worst"}, "single_stream is timed alone"),
+        ({"max_ratio": 1.0}, "a max_ratio above 1"),
+        ({"min_ratio": 0.5}, "a max_ratio above 1"),
+        ({"override": [{"target": "pi", "max_ratio": 0.9}]}, "a max_ratio above 1"),
+        ({"override": [{"target": "pi", "min_ratio": 0.9}]}, "an override limits max_ratio alone"),
+        ({"design": "AB"}, "ABBA"),
+    ],
+)
+def test_what_cannot_be_timed_side_by_side(keys: dict[str, Any], says: str) -> None:
+    assert says in " ".join(problems({**LEAST, "gate": [{**SIDE, **keys}]}).values())
+
+
 def test_an_override_leaves_the_limit_that_it_does_not_name() -> None:
     gate = checked(gate=[{**GATE, "max": 1, "min": 0, "override": [{"target": "pi", "max": 2}]}]).gates[0]
     assert (gate.on("pi").maximum, gate.on("pi").minimum) == (2, 0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,13 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness import live
 from harness.core.artifact import Artifact, File
 from harness.core.errors import WorkerError
 from harness.core.job import Batch, Case, EnvironmentRecord, Event, JobResult, Options, Samples, Status
 from harness.core.verdict import State
-from harness.live import Arm, Live, Question
-from harness.report import live_text
+from harness.interleave import Arm, Demand, Interleaved, interleave
+from harness.report import live_files, live_text
 
 
 @dataclass
@@ -55,20 +54,23 @@ class Timed:
         pass
 
 
-def comparison(base: Timed, new: Timed, *, within_s: float = 60.0) -> Live:
+def comparison(
+    base: Timed, new: Timed, told: Callable[[str], None], *, within_s: float = 60.0
+) -> Interleaved:
     artifact = Artifact("int8", "onnx", (File("m.onnx", "0" * 64, 1),), Path())
     case = Case("single_stream", params={"processes": 5, "seconds": 1.0, "requests": 133})
     batch = Batch(
         "cpu", "onnxruntime", "int8", "performance", artifact, {"deploy": Options()}, {}, {}, (case,)
     )
     arms = (Arm("old", base, batch), Arm("new", new, batch))
-    question = Question("old", "new", "cpu", Path(), "int8", Path(), within_s=within_s)
-    return Live(question, arms)
+    return interleave(Demand(within_s=within_s), arms, told)
 
 
-def measured(log: list[str], base: Timed, new: Timed, *, within_s: float = 60.0) -> tuple[Live, list[str]]:
+def measured(
+    log: list[str], base: Timed, new: Timed, *, within_s: float = 60.0
+) -> tuple[Interleaved, list[str]]:
     told: list[str] = []
-    return live._measure(comparison(base, new, within_s=within_s), told.append), told
+    return comparison(base, new, told.append, within_s=within_s), told
 
 
 def test_rounds_are_palindromes_that_begin_by_turns() -> None:
@@ -89,7 +91,7 @@ def test_a_slowdown_fails() -> None:
     log: list[str] = []
     found, _ = measured(log, Timed("base", log), Timed("new", log, 1.1e5))
     assert found.state is State.FAIL
-    assert "latency_p50 of new against old is 1.1" in live_text.sentence(found)
+    assert "latency_p50 of new against old is 1.1" in live_files.finding(found).sentence()
     assert live_text.EXIT_CODES[found.state] == 1
 
 
@@ -105,15 +107,15 @@ def test_it_goes_on_while_it_is_undecided_and_there_is_time() -> None:
     )
     assert (len(found.looks), told) == (1, [])
     assert found.state is State.INCONCLUSIVE
-    assert "--decide-within" in live_text.sentence(found)
+    assert "--decide-within" in live_files.finding(found).sentence()
 
 
 def test_times_of_a_disturbed_machine_are_not_believed(tmp_path: Path) -> None:
     log: list[str] = []
     found, _ = measured(log, Timed("base", log), Timed("new", log, 1.5e5, after={"throttled": 1 << 18}))
     assert found.state is State.INVALID
-    assert "9 processes were disturbed and " in live_text.text(found)
-    assert "new: the board reported throttling" in live_text.sentence(found)
+    assert "9 processes were disturbed, more than were not" in live_text.text(found)
+    assert "new: the board reported throttling" in live_files.finding(found).sentence()
     assert live_text.EXIT_CODES[found.state] == 3
     assert not found.times_ns["new"]
     assert live_text.write(found, tmp_path).is_dir()
@@ -126,7 +128,7 @@ def test_a_disturbed_process_is_set_aside_and_begun_again() -> None:
     found, _ = measured(log, base, new)
     assert found.state is State.FAIL
     assert len(found.disturbed) == 2
-    assert "8 processes a side (2 disturbed ones set aside)" in live_text.sentence(found)
+    assert "8 processes a side (2 disturbed ones set aside)" in live_files.finding(found).sentence()
     assert {len(times) for times in found.times_ns.values()} == {8}
     assert len(log) == 26
 
@@ -144,6 +146,7 @@ def test_the_facts_are_kept(tmp_path: Path) -> None:
     found, _ = measured(log, Timed("base", log), Timed("new", log, 1.1e5))
     folder = live_text.write(found, tmp_path)
     told = json.loads((folder / "live.json").read_text())
+    assert live_files.read(folder)[1] == live_files.finding(found)
     assert told["state"] == "FAIL"
     assert told["sides"]["new"]["artifact_sha256"] == "0" * 64
     with np.load(folder / "samples.npz") as arrays:

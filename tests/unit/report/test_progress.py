@@ -19,7 +19,7 @@ BATCH = Batch("cpu", "null", "float32", "accuracy", ARTIFACT, {"deploy": Options
 
 
 def remaining() -> Remaining:
-    return Remaining(Plan((BATCH,)), Estimates({job.key: 60.0 for job in BATCH.jobs}))
+    return Remaining(Plan((BATCH,)), Estimates({job.key: 60.0 for job in BATCH.jobs}), [{"cpu": 1}])
 
 
 def said(*results: tuple[Status, str]) -> list[str]:

@@ -1,0 +1,53 @@
+"""Holm's procedure against its definition, and how often it names what did not change."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from harness.stats.many import holm, one_sided_p
+
+P = st.lists(st.one_of(st.floats(0, 1), st.just(math.nan), st.sampled_from([0.05, 0.025, 0.01])), max_size=12)
+
+
+def by_definition(p: list[float], alpha: float) -> set[int]:
+    """One after the other, smallest first."""
+    left = sorted((value, place) for place, value in enumerate(p) if math.isfinite(value))
+    found: set[int] = set()
+    while left and left[0][0] <= alpha / len(left):
+        found.add(left.pop(0)[1])
+    return found
+
+
+@given(P, P)
+def test_each_group_by_itself(one: list[float], two: list[float]) -> None:
+    groups = np.array([3] * len(one) + [1] * len(two), np.int64)
+    mixed = np.random.default_rng(0).permutation(len(groups))
+    p = np.array(one + two, np.float64)
+    found = np.zeros(len(p), np.bool_)
+    found[mixed] = holm(p[mixed], groups[mixed])
+    assert set(np.flatnonzero(found[: len(one)])) == by_definition(one, 0.05)
+    assert set(np.flatnonzero(found[len(one) :])) == by_definition(two, 0.05)
+
+
+def test_of_ten_that_did_not_change_hardly_ever_one_is_named() -> None:
+    rng = np.random.default_rng(1)
+    p = rng.uniform(size=(4000, 10))
+    groups = np.repeat(np.arange(4000), 10)
+    named = holm(p.ravel(), groups).reshape(4000, 10).any(axis=1).mean()
+    assert (p < 0.05).any(axis=1).mean() > 0.35
+    assert named < 0.06
+
+
+def test_p_is_that_of_the_normal_distribution() -> None:
+    z = np.array([0.5, 1.6448536, -3.0])
+    half = 1.6448536269514722 * np.ones(3)
+    found = one_sided_p(z, z - half, z + half, np.zeros(3))
+    assert found == pytest.approx(stats.norm.sf(np.abs(z)), rel=1e-6)
+    exact = one_sided_p(np.array([1.0]), np.array([1.0]), np.array([1.0]), np.zeros(1))
+    assert exact.tolist() == [0.0]  # no interval to speak of: an exact count
