@@ -15,7 +15,8 @@ from pathlib import Path
 from harness import config, live
 from harness.interleave import Demand
 from harness.report.progress import Quiet
-from harness.testing import slowed
+from harness.testing.fakes import register
+from harness.testing.slowed import PLUGIN
 
 
 def report(same: int = 50, planted: int = 20) -> None:
@@ -51,7 +52,7 @@ def _question(new: str, folder: Path) -> live.Question:
 
 def _install(folder: Path) -> None:
     """Make the slowed backend a plug-in of this process and of every child, and a target of its own."""
-    slowed.install(folder / "site")
+    register(folder / "site", PLUGIN)
     (folder / "targets").mkdir()
     target = 'description = "a tenth slower"\nbackends = ["slowed"]\n[deploy]\nthreads = 1\n'
     (folder / "targets" / "slowed.toml").write_text(target)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.arguments import SELECTION, make_parser
+from harness.arguments import LIVE, SELECTION, make_parser
 from harness.core.errors import HarnessError, UsageError
 
 if TYPE_CHECKING:  # neither is imported at start
@@ -140,13 +140,6 @@ def _judge(arguments: argparse.Namespace) -> int:
     return outcome.exit_code
 
 
-#: What only a comparison side by side asks for, and what it takes where nothing is said.
-LIVE = {
-    "target": "cpu", "model": "", "variant": "int8", "metric": "latency_p50", "max_ratio": 1.05,
-    "decide_within": "2m",
-}  # fmt: skip
-
-
 def _compare(arguments: argparse.Namespace) -> int:
     if arguments.live:
         return _compare_live(arguments)
@@ -220,16 +213,10 @@ def _compare_live(arguments: argparse.Namespace) -> int:
 
 
 def _report(arguments: argparse.Namespace) -> int:
-    from harness.report.html import page, read
+    from harness.report.html import publish
 
-    data = read.read(arguments.run, arguments.results)
-    if arguments.images:
-        from harness.report.html import images
-
-        drawn = images.write(arguments.images, page.sections(data))
-        print(f"images  {len(drawn)} in {arguments.images}")
-    page.write(arguments.out, page.report(data))
-    print(f"report  {arguments.out}")
+    told = publish.report(arguments.run, arguments.results, arguments.out, arguments.images)
+    print("\n".join(told))
     return 0
 
 
@@ -270,9 +257,9 @@ def _history(arguments: argparse.Namespace) -> int:
     if arguments.csv:
         tables.write_frame(arguments.csv, history_text.points(found))
     if arguments.html:
-        from harness.report.html import page, trends
+        from harness.report.html import publish
 
-        page.write(arguments.html, trends.history(found))
+        publish.history(found, arguments.html)
     return 0
 
 

@@ -16,7 +16,7 @@ import pandas as pd
 
 from harness import rowjoin
 from harness.core.measurement import KEY_COLUMNS
-from harness.stats import difference
+from harness.stats import difference, many
 from harness.stats.difference import NOISY_UNITS, RATIO_UNITS, Values
 
 #: What differs between devices, and is no key then.
@@ -117,13 +117,21 @@ def compare(base: Side, new: Side, *, devices: bool = False) -> pd.DataFrame:
     result["unit"], result["base"], result["new"] = unit, sides[0][0], sides[1][0]
     result["kind"] = np.where(ratio, "ratio", "difference")
     result["change"], result["ci_low"], result["ci_high"] = change, low, high
-    _pair(result, joined, base, new, extra)
+    z = _pair(result, joined, base, new, extra)
     result["class"], result["why"] = _classes(result, joined, base, new)
+    _correct(result, z, key)
     return result
 
 
-def _pair(result: pd.DataFrame, joined: pd.DataFrame, base: Side, new: Side, extra: list[str]) -> None:
-    """Put paired values and intervals where both sides kept what each sample contributes."""
+def _pair(result: pd.DataFrame, joined: pd.DataFrame, base: Side, new: Side, extra: list[str]) -> Values:
+    """Put paired values and intervals where both sides kept what each sample contributes.
+
+    Returns
+    -------
+    ndarray, shape (rows,)
+        The score statistic of no change (McNemar's, of shares); NaN where rows are not paired.
+    """
+    z = np.full(len(result), np.nan)
     names = ["base", "new", "change", "ci_low", "ci_high", "n"]
     numbers = {name: result[name].to_numpy(np.float64, copy=True) for name in names[:-1]}
     numbers["n"] = np.full(len(result), np.nan)
@@ -136,6 +144,7 @@ def _pair(result: pd.DataFrame, joined: pd.DataFrame, base: Side, new: Side, ext
             if one is None or two is None or unit in RATIO_UNITS:
                 continue
             found = difference.paired(one, two, unit)
+            z[position] = difference.score(one, two)
             values = (numbers["base"][position], numbers["new"][position])
             if len(one) != len(two):  # a target with max_samples ran the first of them
                 values = (float(one[: found.n].mean()), float(two[: found.n].mean()))
@@ -145,6 +154,7 @@ def _pair(result: pd.DataFrame, joined: pd.DataFrame, base: Side, new: Side, ext
     for name, column in numbers.items():
         result[name] = column
     result["paired"] = ~np.isnan(numbers["n"])
+    return z
 
 
 def direction(metric: str) -> int:
@@ -199,6 +209,31 @@ def _classes(
         status, reason = (joined.loc[rows, f"{name}_{side}"].astype("str") for name in ("status", "reason"))
         why[rows] = f"{label} is " + (status + ": " + reason.fillna("")).str.split("\n").str[0]
     return pd.Series(classes.take(chosen), index=result.index), why
+
+
+def _correct(result: pd.DataFrame, z: Values, key: list[str]) -> None:
+    """Of the cases and severities of one metric, call those better or worse that stand Holm's procedure.
+
+    ``ci_low`` and ``ci_high`` stay those of the row by itself.
+    """
+    tested = result["class"].isin([Change.SAME, Change.NOISE, Change.BETTER, Change.WORSE]).to_numpy()
+    moved = {change: (result["class"] == change).to_numpy() for change in (Change.BETTER, Change.WORSE)}
+    if not any(rows.any() for rows in moved.values()):
+        return
+    numbers = [result[name].to_numpy(np.float64) for name in ("change", "ci_low", "ci_high")]
+    with np.errstate(divide="ignore", invalid="ignore"):  # where ratios are zero or none, nobody looks
+        ratio = (result["kind"] == "ratio").to_numpy()
+        change, low, high = (np.where(ratio, np.log(part), part) for part in numbers)
+    p = np.where(np.isnan(z), many.one_sided_p(change, low, high), many.upper_tail(np.abs(z)))
+    p[np.isnan(low)] = 0.0  # an exact count has no interval, and moved
+    of = [column for column in key if column not in ("case", "severity")]
+    groups = result.groupby(of, sort=False, observed=True, dropna=False).ngroup().to_numpy()
+    alone = np.bincount(groups, tested)[groups] == 1
+    for change_, rows in moved.items():
+        held = many.holm(np.where(tested, np.where(rows, p, 1.0), np.nan), groups)
+        fallen = rows & ~held & ~alone
+        result.loc[fallen, "class"] = str(Change.NOISE)
+        result.loc[fallen, "why"] = f"{change_} by itself, not among as many cases (Holm)"
 
 
 def _unlike(result: pd.DataFrame, base: Side, new: Side) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:

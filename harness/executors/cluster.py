@@ -197,7 +197,8 @@ class Cluster:
         """Let the scheduler go."""
         client, self._client = self._client, None
         if client is not None:
-            with contextlib.suppress(OSError, TimeoutError):
+            # ValueError: Tornado's, where a client that lost its scheduler was just connecting anew over TLS.
+            with contextlib.suppress(OSError, TimeoutError, ValueError):
                 client.close(timeout=CONNECT_S)
 
     def _asked(self, ask: Callable[[Client], Any]) -> Any:  # noqa: ANN401

@@ -66,6 +66,13 @@ def noise_factor(processes: int = PROCESSES) -> float:
     return math.sqrt(1 + processes)
 
 
+def score(base: Values, new: Values) -> float:
+    """Score statistic of no difference between pairs, Σd / √(Σd²); McNemar's where they are 0 or 1."""
+    n = min(len(base), len(new))
+    d = new[:n] - base[:n]
+    return float(d.sum() / np.sqrt((d * d).sum())) if d.any() else 0.0
+
+
 def paired(base: Values, new: Values, unit: str = "1") -> Interval:
     """Mean of (new - base) over the same samples: Tango's interval for shares, else a bootstrap by sample.
 

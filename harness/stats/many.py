@@ -9,6 +9,8 @@ alpha.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
@@ -19,14 +21,14 @@ Floats = NDArray[np.float64]
 ALPHA = 0.05
 
 
-def holm(p: Floats, groups: NDArray[np.int64], *, alpha: float = ALPHA) -> NDArray[np.bool_]:
+def holm(p: Floats, groups: NDArray[Any], *, alpha: float = ALPHA) -> NDArray[np.bool_]:
     """Which stand when each group is corrected for its own number.
 
     Parameters
     ----------
     p : ndarray, shape (rows,)
         One-sided; NaN where a row is no candidate, and does not count.
-    groups : ndarray, shape (rows,)
+    groups : ndarray, shape (rows,), int
     alpha : float
         For a whole group.
 
@@ -44,15 +46,20 @@ def holm(p: Floats, groups: NDArray[np.int64], *, alpha: float = ALPHA) -> NDArr
     return standing
 
 
-def one_sided_p(change: Floats, low: Floats, high: Floats, neutral: Floats) -> Floats:
+def one_sided_p(change: Floats, low: Floats, high: Floats) -> Floats:
     """Error of calling a change real, from its interval at one-sided 5 %: normal theory.
 
     Parameters
     ----------
-    change, low, high, neutral : ndarray, shape (rows,)
-        On a scale on which intervals are symmetric: logarithms of ratios.
+    change, low, high : ndarray, shape (rows,)
+        On a scale on which intervals are symmetric and no change is 0: logarithms of ratios.
     """
-    towards = np.where(change > neutral, change - low, high - change)
+    towards = np.where(change > 0, change - low, high - change)
     with np.errstate(divide="ignore", invalid="ignore"):
-        found: Floats = ndtr(-z_value(ALPHA) * np.abs(change - neutral) / towards)
+        return upper_tail(z_value(ALPHA) * np.abs(change) / towards)
+
+
+def upper_tail(z: Floats) -> Floats:
+    """Probability that a standard normal variable lies above `z`."""
+    found: Floats = ndtr(-z)
     return found

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, Self
 
 from harness import plugins
@@ -18,12 +17,8 @@ from harness.core.preprocess import Feeds, Outputs
 SHARE = "HARNESS_TESTING_SLOWED"
 
 
-def install(site: Path) -> None:
-    """Make the backend a plug-in of every Python that has the folder `site` on its path."""
-    info = site / "slowed-1.0.dist-info"
-    info.mkdir(parents=True)
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: slowed\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text(f"[{plugins.BACKENDS}]\nslowed = {__name__}:SlowedBackend\n")
+#: For `harness.testing.fakes.register`.
+PLUGIN = {plugins.BACKENDS: {"slowed": f"{__name__}:SlowedBackend"}}
 
 
 class SlowedSession:

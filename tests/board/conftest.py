@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from importlib.metadata import version
@@ -16,8 +15,8 @@ from harness.core.target import Target
 from harness.executors.device import DeviceExecutor
 from harness.executors.shared import SharedExecutor
 from harness.executors.ssh import SshLink, check
-from harness.testing.fakes import register
 from tests.board.board import Board, board, why_not
+from tests.site import planted_site
 
 HERE = Path(__file__).parent
 MakeBoard = Callable[[str], Board]
@@ -40,22 +39,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An installed distribution that brings the planted measure and a backend that does nothing."""
-    folder = register(
-        tmp_path_factory.mktemp("site"),
-        {
-            "harness.measures": {"planted": "planted_on_board:measure"},
-            "harness.backends": {"null": "harness.testing.fakes:NullBackend"},
-        },
-        distribution="planted",
-    )
-    shutil.copy(HERE / "planted.py", folder / "planted_on_board.py")
-    files = (
-        "planted_on_board.py",
-        "planted-1.0.dist-info/METADATA",
-        "planted-1.0.dist-info/entry_points.txt",
-    )
-    (folder / "planted-1.0.dist-info" / "RECORD").write_text("".join(f"{file},,\n" for file in files))
-    return folder
+    return planted_site(tmp_path_factory.mktemp("site"), HERE / "planted.py", "planted_on_board")
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.testing.slowed import install
+from harness.testing.fakes import register
+from harness.testing.slowed import PLUGIN
 from tests.e2e.conftest import MakeModel
 from tests.e2e.shell import Ended, Shell, check
 
@@ -23,7 +24,7 @@ def slowed(harness: Shell, model: MakeModel) -> Shell:
     processes differ by a tenth, and then no smaller difference is told.
     """
     model()
-    install(harness.folder / "site")
+    register(harness.folder / "site", PLUGIN)
     (harness.folder / "targets").mkdir()
     text = 'description = "slow"\nbackends = ["slowed"]\n[deploy]\nthreads = 1\n'
     (harness.folder / "targets" / "slow.toml").write_text(text)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,9 +12,9 @@ from harness.core.artifact import Artifact, describe_file
 from harness.core.job import Batch, Case, Options
 from harness.core.target import Target
 from harness.executors.dask_ import DaskExecutor
-from harness.testing.fakes import register
 from tests.e2e.conftest import cache, forge, harness, model, tiny  # noqa: F401 - fixtures
 from tests.fleet.cluster import DaskCluster, dask_cluster, why_not
+from tests.site import planted_site
 
 HERE = Path(__file__).parent
 Reach = Callable[..., DaskExecutor]
@@ -38,20 +37,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An installed distribution with the planted measure, which no worker has."""
-    folder = register(
-        tmp_path_factory.mktemp("site"),
-        {
-            "harness.measures": {"planted": "planted_on_fleet:measure"},
-            "harness.backends": {"null": "harness.testing.fakes:NullBackend"},
-        },
-        distribution="planted",
-    )
-    shutil.copy(HERE / "planted.py", folder / "planted_on_fleet.py")
-    files = ["planted_on_fleet.py"] + [
-        f"planted-1.0.dist-info/{name}" for name in ("METADATA", "entry_points.txt")
-    ]
-    (folder / "planted-1.0.dist-info" / "RECORD").write_text("".join(f"{file},,\n" for file in files))
-    return folder
+    return planted_site(tmp_path_factory.mktemp("site"), HERE / "planted.py", "planted_on_fleet")
 
 
 @pytest.fixture(autouse=True)

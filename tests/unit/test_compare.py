@@ -111,6 +111,38 @@ def test_pairs_decide_what_intervals_cannot() -> None:
     assert found["change"] == pytest.approx(-10 / 800)
 
 
+@pytest.mark.parametrize("paired", [False, True])
+def test_of_many_families_those_are_named_that_stand_holm(paired: bool) -> None:
+    """Ten families: one lost much, one lost what would stand by itself, the others nothing."""
+    rng = np.random.default_rng(0)
+    base = (rng.uniform(size=800) < 0.9).astype(float)
+    lost = {"fog": 60, "snow": 4}  # z = √60 and 2: p of snow is 0.023, and it is held against 0.05 / 9
+    rows: tuple[list[dict[str, Any]], ...] = ([], [])
+    samples: tuple[dict[Any, Any], ...] = ({}, {})
+    for family in ("fog", "snow", *"abcdefgh"):
+        new = base.copy()
+        new[np.flatnonzero(base)[: lost.get(family, 0)]] = 0
+        for part, known, each in zip(rows, samples, (base, new), strict=True):
+            # Bounds that give unpaired rows the same z.
+            half = 0.0 if family in "abcdefgh" else 1.645 * (lost[family] ** 0.5 / 800) / 2**0.5
+            row = record(case=family, severity=3, **at(each.mean(), each.mean() - half, each.mean() + half))
+            part.append(row)
+            known[tuple(row[column] for column in KEY_COLUMNS)] = each
+    one, two = (
+        side(*part, **({"per_sample": known} if paired else {}))
+        for part, known in zip(rows, samples, strict=True)
+    )
+    found = compare(one, two).set_index("case")
+    assert found.loc["fog", "class"] == Change.WORSE
+    assert (found.loc["snow", "class"], "Holm" in found.loc["snow", "why"]) == (Change.NOISE, True)
+    assert set(found.loc[list("abcdefgh"), "class"]) == {Change.SAME}
+    alone = [
+        side(part[1], **({"per_sample": known} if paired else {}))
+        for part, known in zip(rows, samples, strict=True)
+    ]
+    assert compare(*alone).iloc[0]["class"] == Change.WORSE
+
+
 def test_directions() -> None:
     assert direction("accuracy") == 1
     assert direction("accuracy_loss") == -1
