@@ -23,7 +23,7 @@ SHOTS = (
     ("report-phone", "report", 390, 844, "light"),
     ("history", "history", 1280, 1100, "light"),
 )
-PICTURES = {"same-answers-int8-all-shifts.png": "agreement.png"}
+PICTURES = {"same-class-and-below-it-same-bits-int8-all-shifts.png": "agreement.png"}
 
 
 def shoot(browser: Any, page: Path, name: str, width: int, height: int, colours: str) -> None:  # noqa: ANN401

@@ -11,6 +11,11 @@ from typing import Any
 DESCRIPTION = "Run one float model and its compressed variants on every target, and judge what came out."
 EPILOG = """exit codes: 0 every blocking gate passed · 1 one failed · 2 usage or configuration
             3 could not measure, or interrupted · 4 inconclusive"""
+#: What only a comparison side by side asks for, and what it takes where nothing is said.
+LIVE = {
+    "target": "cpu", "model": "", "variant": "int8", "metric": "latency_p50", "max_ratio": 1.05,
+    "decide_within": "2m",
+}  # fmt: skip
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -194,16 +194,10 @@ def _compare_live(arguments: argparse.Namespace) -> int:
 
 
 def _report(arguments: argparse.Namespace) -> int:
-    from harness.report.html import page, read
+    from harness.report.html import publish
 
-    data = read.read(arguments.run, arguments.results)
-    if arguments.images:
-        from harness.report.html import images
-
-        drawn = images.write(arguments.images, page.sections(data))
-        print(f"images  {len(drawn)} in {arguments.images}")
-    page.write(arguments.out, page.report(data))
-    print(f"report  {arguments.out}")
+    told = publish.report(arguments.run, arguments.results, arguments.out, arguments.images)
+    print("\n".join(told))
     return 0
 
 
@@ -254,9 +248,9 @@ def _history(arguments: argparse.Namespace) -> int:
     if arguments.csv:
         tables.write_frame(arguments.csv, history_text.points(found))
     if arguments.html:
-        from harness.report.html import page, trends
+        from harness.report.html import publish
 
-        page.write(arguments.html, trends.history(found))
+        publish.history(found, arguments.html)
     return 0
 
 

@@ -138,12 +138,12 @@ def _pair(result: pd.DataFrame, joined: pd.DataFrame, base: Side, new: Side, ext
     if base.per_sample and new.per_sample:
         both = joined[[f"{c}_{side}" if c in extra else c for side in ("base", "new") for c in KEY_COLUMNS]]
         whole = len(KEY_COLUMNS)
-        rows = zip(both.itertuples(index=False, name=None), result["kind"] == "ratio", strict=True)
-        for position, (keys, ratio) in enumerate(rows):
+        rows = zip(both.itertuples(index=False, name=None), result["unit"], strict=True)
+        for position, (keys, unit) in enumerate(rows):
             one, two = base.per_sample.get(keys[:whole]), new.per_sample.get(keys[whole:])
-            if one is None or two is None or ratio:
+            if one is None or two is None or unit in RATIO_UNITS:
                 continue
-            found = difference.paired(one, two)
+            found = difference.paired(one, two, unit)
             z[position] = difference.score(one, two)
             values = (numbers["base"][position], numbers["new"][position])
             if len(one) != len(two):  # a target with max_samples ran the first of them

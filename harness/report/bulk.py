@@ -46,10 +46,9 @@ def read(path: Path, columns: Sequence[str], *, threads: bool = True) -> pa.Tabl
         It is missing, empty, cut, has other columns than those of the contract, or text for a number.
     """
     try:
-        found = _parquet(path, columns) if path.suffix == ".parquet" else _csv(path, columns, threads)
+        return _parquet(path, columns) if path.suffix == ".parquet" else _csv(path, columns, threads)
     except (OSError, ValueError) as error:  # pyarrow's own errors are ValueErrors
-        raise _refusal(path, error) from error
-    return found
+        raise ResultsError(f"the table cannot be read: {error}", where=str(path)) from error
 
 
 def frame(parts: Sequence[pa.Table]) -> pd.DataFrame:
@@ -85,7 +84,7 @@ def _csv(path: Path, columns: Sequence[str], threads: bool) -> pa.Table:
         return "error"
 
     try:
-        found = arrow_csv.read_csv(
+        read = arrow_csv.read_csv(
             path, read_options=arrow_csv.ReadOptions(use_threads=threads),
             # A reason may have several lines.
             parse_options=arrow_csv.ParseOptions(newlines_in_values=True, invalid_row_handler=refuse),
@@ -99,9 +98,13 @@ def _csv(path: Path, columns: Sequence[str], threads: bool) -> pa.Table:
             return _csv(path, columns, threads=False)
         if short:
             raise tables.cut_off(path, short[0]) from error
+        if found := re.search(r"column #(\d+): .*invalid value '(.*)'", str(error)):
+            raise ResultsError(
+                f"the column {names[int(found[1])]} holds what is no number: {found[2]!r}", where=str(path)
+            ) from error
         raise
     texts = [name for name in columns if name in tables.TEXTS]
-    parts = [found[name].dictionary_encode() if name in texts else found[name] for name in columns]
+    parts = [read[name].dictionary_encode() if name in texts else read[name] for name in columns]
     return _whole(path, pa.table(parts, names=list(columns)))
 
 
@@ -119,9 +122,3 @@ def _whole(path: Path, found: pa.Table) -> pa.Table:
     if place >= 0:
         raise tables.cut_off(path, place + 2)
     return found
-
-
-def _refusal(path: Path, error: Exception) -> ResultsError:
-    if isinstance(error, pa.ArrowInvalid) and (found := re.search(r"invalid value '(.*)'", str(error))):
-        return ResultsError(f"{found[1]!r} is no number", where=str(path), cause=str(error))
-    return ResultsError(f"the table cannot be read: {error}", where=str(path))

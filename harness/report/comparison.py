@@ -14,7 +14,7 @@ from harness.compare import Change
 from harness.report import tables
 from harness.report.gates import number_text
 from harness.report.pairs import Pair
-from harness.report.weight import Standing, Weight, ranked, standings
+from harness.report.weight import Weight, ranked, standings
 
 #: So many rows are shown of each class; the CSV has all.
 SHOWN = 12
@@ -54,21 +54,20 @@ def exit_code(pairs: Sequence[Pair]) -> int:
 def text(pairs: Sequence[Pair]) -> str:
     """Everything for a terminal."""
     parts = ["\n".join(_lines(pair)) for pair in pairs]
-    moved = [each for each in standings(pairs) if Change.WORSE in each.counts]
+    moved = _moved(pairs)
     if moved:
-        lines = (line for each in moved for line in standing(each))
+        lines = (f"  {each}\n    {worst}" for each, worst in moved)
         parts.append("\n".join(["devices, worst first:", *lines]))
     return "\n\n".join(parts)
 
 
-def standing(each: Standing) -> list[str]:
-    """Say in two lines how a device stands and what moved most."""
-    assert each.worst is not None
-    share = f"{each.counts[Change.WORSE]} of {sum(each.counts.values())} rows got worse"
+def _moved(pairs: Sequence[Pair]) -> list[tuple[str, str]]:
+    """How each device stands of which a row got worse, and which did by most; the worst device first."""
     return [
-        f"  {each.name}: {share}; {MATTERS[each.matters]}",
-        f"    {described(each.worst)}; {each.worst['because']}",
-    ]
+        (f"{each.name}: {each.counts[Change.WORSE]} of {sum(each.counts.values())} rows got worse; "
+         f"{MATTERS[each.matters]}", f"{described(each.worst)}; {each.worst['because']}")
+        for each in standings(pairs) if each.worst is not None
+    ]  # fmt: skip
 
 
 def _lines(pair: Pair) -> list[str]:
@@ -166,6 +165,9 @@ def markdown(pairs: Sequence[Pair]) -> str:
             what = f"{row['variant']} {row['metric']} in {place}"
             lines.append("| " + " | ".join(map(_cell, (what, target, base, new, change))) + " |")
         parts.append("\n".join(lines))
+    if moved := _moved(pairs):
+        parts.append("### Devices, worst first\n")
+        parts[-1] += "".join(f"\n- {_cell(each)}: {_cell(worst)}" for each, worst in moved)
     return "\n\n".join(parts) + "\n"
 
 

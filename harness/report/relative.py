@@ -107,7 +107,7 @@ def against(row: Row, name: str, of: str, baselines: Baselines) -> Change | Refu
     mine, theirs = row.measurement.per_sample, accepted.per_sample.get(key)
     if of == "change" and mine is not None and theirs is not None:
         n = min(len(mine), len(theirs))
-        return Change(difference.paired(theirs, mine), True, mine[:n] - theirs[:n])
+        return Change(difference.paired(theirs, mine, unit), True, mine[:n] - theirs[:n])
     widen = difference.noise_factor() if unit in NOISY_UNITS else 1.0
     found = difference.independent(_bounds(base), _bounds(record), ratio=of == "ratio", widen=widen)
     value, low, high = (float(part[0]) for part in found)

@@ -26,6 +26,8 @@ RATIO_UNITS = frozenset({"ns", "byte", "1/s", "bit"})
 #: do, so that the variance of a side is s² (1/k + 1) in place of s²/k.
 PROCESSES = 5
 NOISY_UNITS = frozenset({"ns", "1/s"})
+#: What one sample counts in a share, where that is not 1.
+SAMPLE = {"pt": 100.0}
 
 
 def independent(
@@ -71,20 +73,19 @@ def score(base: Values, new: Values) -> float:
     return float(d.sum() / np.sqrt((d * d).sum())) if d.any() else 0.0
 
 
-def paired(base: Values, new: Values) -> Interval:
+def paired(base: Values, new: Values, unit: str = "1") -> Interval:
     """Mean of (new - base) over the same samples: Tango's interval for shares, else a bootstrap by sample.
-
-    A share is what one size makes of every sample that changed: 1 of an accuracy, 100 of a loss in points.
 
     Parameters
     ----------
     base, new : ndarray, shape (samples,)
         What each sample contributes; where one side has fewer, they are the first of the same order.
+    unit : str
+        A sample of a share counts 1, of one in points 100, or nothing.
     """
     n = min(len(base), len(new))
-    base, new = base[:n], new[:n]
-    change, size = new - base, float(max(np.abs(base).max(initial=0), np.abs(new).max(initial=0))) or 1.0
-    if all(np.isin(part, (-size, 0.0, size)).all() for part in (base, new, change)):
+    change, size = new[:n] - base[:n], SAMPLE.get(unit, 1.0)
+    if all(((part == 0) | (np.abs(part) == size)).all() for part in (base[:n], new[:n], change)):
         share = tango(int((change < 0).sum()), int((change > 0).sum()), n)
         return Interval(share.value * size, share.low * size, share.high * size, n)
     return clustered_mean(change[:, None])

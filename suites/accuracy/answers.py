@@ -34,7 +34,8 @@ class Answers:
         Empty where only `reduced` was kept.
     reduced : tuple of mapping
         What `measure.reduce` makes of each output. Every metric that can be had from it is made from it, so
-        that it does not depend on what was kept. Hashes are made when they are asked for.
+        that it does not depend on what was kept. Of whole outputs, what takes long (the order of scores and
+        the hashes) is made when it is asked for.
     """
 
     names: tuple[str, ...]
@@ -65,6 +66,8 @@ class Answers:
 
     def head(self, n: int) -> Answers:
         """Give the first `n` rows."""
+        if n >= len(self):
+            return self  # with what it has counted already
         return replace(
             self,
             outputs=tuple(y[:n] for y in self.outputs),
@@ -127,8 +130,11 @@ class Answers:
     def predicted(self) -> NDArray[np.int64]:
         """Class of the highest score, shape (n,); -1 where that is not a finite number."""
         kept = self.reduced[0]
-        known = np.isfinite(kept["highest"])
-        return np.where(known, kept["top_index"][:, 0], accuracy.NO_PREDICTION).astype(np.int64)
+        # Both take the first of equal scores.
+        top = (
+            self.outputs[0].reshape(len(self), -1).argmax(axis=1) if self.outputs else kept["top_index"][:, 0]
+        )
+        return np.where(np.isfinite(kept["highest"]), top, accuracy.NO_PREDICTION).astype(np.int64)
 
     @property
     def are_probabilities(self) -> bool:

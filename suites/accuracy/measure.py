@@ -106,7 +106,10 @@ def reduce(y: NDArray[Any]) -> dict[str, NDArray[Any]]:
         ``logsumexp``, ``lowest``, ``highest`` (NaN where any score is) and ``total``, float64, and
         ``row_hash``, uint64, of the bytes as they are, all of shape (n,).
     """
-    return {**reduce_scores(y), "row_hash": hash_rows(y)}
+    scores = y.reshape(len(y), -1).astype(np.float64)
+    top_index = np.argsort(-scores, axis=1, kind="stable")[:, :TOP]
+    top_value = np.take_along_axis(scores, top_index, axis=1)
+    return {"top_index": top_index, "top_value": top_value, **reduce_scores(y), "row_hash": hash_rows(y)}
 
 
 def hash_rows(y: NDArray[Any]) -> NDArray[np.uint64]:
@@ -119,17 +122,14 @@ def hash_rows(y: NDArray[Any]) -> NDArray[np.uint64]:
 
 
 def reduce_scores(y: NDArray[Any]) -> dict[str, NDArray[Any]]:
-    """Give what `reduce` says, without ``row_hash``."""
+    """Give what `reduce` says of single numbers a row, without its order and its hash."""
     scores = y.reshape(len(y), -1).astype(np.float64)
-    top_index = np.argsort(-scores, axis=1, kind="stable")[:, :TOP]
-    # A NaN sorts last, but makes the row's maximum NaN: so a row without an answer is known.
+    # A NaN makes the row's maximum NaN: so a row without an answer is known.
     highest = scores.max(axis=1)
     with np.errstate(all="ignore"):
         logsumexp = highest + np.log(np.exp(scores - highest[:, None]).sum(axis=1))
         total = scores.sum(axis=1)
     return {
-        "top_index": top_index,
-        "top_value": np.take_along_axis(scores, top_index, axis=1),
         "logsumexp": logsumexp,
         "lowest": scores.min(axis=1),
         "highest": highest,

@@ -114,5 +114,5 @@ def test_runs_without_a_common_target_are_devices_of_one_report(harness: Shell, 
     assert ended.code == 0, ended.err
     page = (harness.folder / "both.html").read_text()
     assert f"{runs['cpu']}, {runs['openvino']}</title>" in page
-    assert "Same answers: float32, clean" in page
+    assert "Same class, and below it same bits: float32, clean" in page
     assert re.search(r"cpu/onnxruntime and openvino/openvino: same class (\d+\.\d\d|100) %", page)

@@ -69,7 +69,10 @@ def test_a_count_that_is_missing_somewhere_is_no_integer(tmp_path: Path) -> None
         (lambda text: text.replace(",OK,", ",,", 1), "line 2 of the table is cut"),
         (lambda text: "", "it is empty"),
         (lambda text: text.replace("metric", "rating", 1), "lacks the columns metric"),
-        (lambda text: text.replace("-0.9060939428196817", "fast"), "'fast' is no number"),
+        (
+            lambda text: text.replace("-0.9060939428196817", "fast"),
+            "the column value holds what is no number: 'fast'",
+        ),
         (lambda text: text.replace(",OK,", ",OK,1,2,", 1), "the table cannot be read"),
     ],
 )

@@ -70,13 +70,29 @@ def test_the_map_has_a_number_in_each_cell_and_the_reason_where_there_is_none() 
     ]
 
 
+@pytest.mark.parametrize(
+    ("why", "brief"),
+    [
+        ("not run on pi/tflite", "not run"),
+        ("pi/tflite: ERROR: SIGILL", "ERROR"),
+        ("pi/tflite: INVALID: the device made other model inputs", "INVALID"),
+        ("other outputs: outputs of shapes [4]", "other outputs"),
+    ],
+)
+def test_a_cell_without_a_number_says_briefly_why(why: str, brief: str) -> None:
+    known = between("a/a", "b/b", 1, 1)
+    found = agreement(data(agreements=(known, Agreement("a/a", "pi/tflite", CLEAN, {}, why))))
+    assert found is not None
+    assert marks(found.plots[0])[3, "1 a/"] == brief
+
+
 def test_one_sample_of_many_that_differs_is_never_rounded_to_all() -> None:
     place = CLEAN._replace(case=SHIFTS)
     nearly = {"top-1": wilson(999_999, 1_000_000), "bits": wilson(5, 5)}
     found = agreement(data(agreements=(Agreement("a/a", "b/b", place, nearly),)))
     assert found is not None
     assert marks(found.plots[0])[2, "1 a/"] == "99.99 %<br>100 %"
-    assert found.plots[0].caption == "Same answers: int8, all shifts"
+    assert found.plots[0].caption == "Same class, and below it same bits: int8, all shifts"
 
 
 def test_parity_and_single_shifts_are_in_the_table_alone() -> None:

@@ -121,6 +121,11 @@ def test_the_worst_device_is_first_and_named_with_what_moved_most() -> None:
     assert said[0].strip() == "other:pi/b: 1 of 1 rows got worse; it matters"
     assert "0 pt -> 3 pt" in said[1]
     assert "FAIL loss" in said[1]
+    summary = comparison.markdown(pairs.between([base, new])).splitlines()
+    assert summary[-2].startswith(
+        "- other:pi/b: 1 of 1 rows got worse; it matters: int8 accuracy_loss in clean"
+    )
+    assert summary[-1].startswith("- run:openvino/b: 1 of 1 rows got worse; it does not matter")
 
 
 def test_the_page_says_which_device_differs_and_whether_it_matters() -> None:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.stats.difference import independent, noise_factor, paired
+from harness.stats.intervals import clustered_mean
 from harness.stats.paired import tango
 
 POSITIVE = st.floats(0.1, 1e6)
@@ -67,3 +68,20 @@ def test_the_shorter_side_is_the_first_of_the_longer() -> None:
     assert paired(base, new).value == pytest.approx(-0.4)
     errors = paired(np.array([0.5, 1.5, 2.5]), np.array([1.0, 2.0, 3.0]))
     assert errors.value == pytest.approx(0.5)
+
+
+@given(st.lists(st.tuples(st.booleans(), st.booleans(), st.booleans()), min_size=1, max_size=60))
+def test_a_loss_in_points_changes_as_the_accuracy_behind_it_does(
+    answers: list[tuple[bool, bool, bool]],
+) -> None:
+    """Both are relative to one reference: what is right there cancels, and a sample counts 100 points."""
+    reference, base, new = (np.array(column, np.float64) for column in zip(*answers, strict=True))
+    accuracy = paired(base, new)
+    loss = paired(100 * (reference - base), 100 * (reference - new), "pt")
+    assert loss.value == pytest.approx(-100 * accuracy.value)
+    assert (loss.low, loss.high) == pytest.approx((-100 * accuracy.high, -100 * accuracy.low))
+
+
+def test_where_a_sample_changes_by_two_sizes_it_is_no_share() -> None:
+    base, new = np.array([100.0, -100.0, 0.0, 0.0]), np.array([-100.0, -100.0, 0.0, 100.0])
+    assert paired(base, new, "pt") == clustered_mean((new - base)[:, None])

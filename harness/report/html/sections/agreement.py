@@ -16,6 +16,9 @@ AXIS = {"type": "category", "automargin": True, "showgrid": False, "fixedrange":
 #: What is drawn, in the order of a cell's lines, and in words: the first that there is gives the colour.
 WHATS = {"top-1": "same class", "bits": "same bits"}
 
+#: What a cell without a number says; the table says the whole.
+BRIEFLY = ("not run", "other data", "other task", "other outputs", "ERROR", "SKIPPED", "INVALID")
+
 
 def agreement(data: ReportData) -> Section | None:
     """One map a variant for clean data and one for all shifts together, as shipped; a table of all."""
@@ -74,11 +77,13 @@ def _map(place: Place, names: Sequence[str], found: Sequence[Agreement]) -> Plot
         "colorscale": [[0, "#e8743b"], [0.5, "#f7c948"], [1, "#8fd3a8"]],
     }  # fmt: skip
     what = f"{place.variant}, {place.case}" + (f" ({place.suite})" if place.suite != "accuracy" else "")
-    said = "; ".join(f"{each.one} and {each.other}: {_words(each)}" for each in found)
+    text = "; ".join(f"{each.one} and {each.other}: {_words(each)}" for each in found)
     axes = {
         "xaxis": {**AXIS, "side": "top"}, "yaxis": {**AXIS, "autorange": "reversed"},
     }  # fmt: skip
-    return Plot(f"Same answers: {what}", said, [trace], {**axes, "annotations": marks})
+    named = [said for name, said in WHATS.items() if any(name in each.shares for each in found)]
+    caption = f"{', and below it '.join(named).capitalize()}: {what}"
+    return Plot(caption, text, [trace], {**axes, "annotations": marks})
 
 
 def _label(number: int, name: str) -> str:
@@ -97,7 +102,7 @@ def _text(cell: Agreement | None, own: bool) -> str:
     if cell is None:
         return "not run"
     if not cell.shares:
-        return cell.why.partition(":")[0].partition(" on ")[0]
+        return next((word for word in BRIEFLY if word in cell.why), "not known")
     return "<br>".join(_percent(cell.shares[what].value) for what in WHATS if what in cell.shares)
 
 

@@ -32,11 +32,10 @@ def comparison(data: ReportData) -> Section | None:
             f" Worst: {first.name}, {first.counts[Change.WORSE]} rows got worse, most of all "
             f"{described(first.worst)}; {MATTERS[first.matters]}: {first.worst['because']}."
         )
-    rows = pd.concat([_rows(pair) for pair in data.pairs], ignore_index=True)
-    if len(rows) > MOST_ROWS:
-        moved = ~rows["class"].isin([Change.SAME, Change.NOISE])
-        said += f" The {len(rows) - moved.sum():,} rows that are the same or within noise are left out."
-        rows = rows[moved]
+    total = sum(len(pair.rows) for pair in data.pairs)
+    rows = pd.concat([_rows(pair, all_=total <= MOST_ROWS) for pair in data.pairs], ignore_index=True)
+    if total > MOST_ROWS:
+        said += f" The {total - len(rows):,} rows that are the same or within noise are left out."
     rows = ranked(rows)
     rows = pd.concat([rows[rows["class"] == change] for change in ORDER])
     every = Table("comparison", "What differs", tuple(rows.columns), rows.to_numpy(object).tolist())
@@ -54,8 +53,9 @@ def _line(each: Standing) -> tuple[object, ...]:
     return (str(each.matters), each.name, *numbers, untold, gates, worst, because, each.base)
 
 
-def _rows(pair: Pair) -> pd.DataFrame:
-    rows = pair.rows.join(weigh(pair.rows, pair))
+def _rows(pair: Pair, *, all_: bool) -> pd.DataFrame:
+    rows = pair.rows if all_ else pair.rows[~pair.rows["class"].isin([Change.SAME, Change.NOISE])]
+    rows = rows.join(weigh(rows, pair))
     if pair.devices:
         rows = rows.rename(columns={f"{name}_new": name for name in DEVICE})
     rows = rows.assign(run=pair.new.label, against=pair.base.label).astype({"paired": str})

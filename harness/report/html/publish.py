@@ -1,0 +1,31 @@
+"""Pages and pictures, from the runs to the files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness.report.history import History
+from harness.report.html import images, page, read, trends
+
+
+def report(runs: Sequence[str], results: Path, out: Path, pictures: Path | None) -> list[str]:
+    """Write the page of some runs, and before it its plots as pictures where a folder is given.
+
+    Returns
+    -------
+    list of str
+        What was written, a line each.
+    """
+    data = read.read(runs, results)
+    said = []
+    if pictures is not None:
+        drawn = images.write(pictures, page.sections(data))
+        said.append(f"images  {len(drawn)} in {pictures}")
+    page.write(out, page.report(data))
+    return [*said, f"report  {out}"]
+
+
+def history(found: History, out: Path) -> None:
+    """Write the page of a history."""
+    page.write(out, trends.history(found))
