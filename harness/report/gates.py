@@ -83,7 +83,7 @@ def judge(
             here = gate.on(subject.target)
             # What is timed side by side looks at no row of the table.
             own = [row for row in rows if not gate.design and _concerns(row, here, subject)]
-            cut = sum(not gate.design and looks_at(here, key) and _of(key, subject) for key in missing)
+            cut = sum(not gate.design and awaits(here, key) and _of(key, subject) for key in missing)
             verdicts.append(_verdict(here, subject, own, cut, baselines))
             covered += own
     return Judgement(tuple(verdicts), tuple(covered))
@@ -108,7 +108,7 @@ def _of(key: JobKey, subject: Subject) -> bool:
     return (key.target, key.backend, key.variant) == (subject.target, subject.backend, subject.variant)
 
 
-def looks_at(gate: Gate, key: JobKey) -> bool:
+def awaits(gate: Gate, key: JobKey) -> bool:
     """Whether the gate looks at rows of that job; rows may be named after their job (``offline_b8``)."""
     return (
         (key.suite, key.setting) == (gate.suite, gate.setting)
