@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import mmap
 import os
+import tempfile
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Self
 
+import numpy as np
+
 from backends.nvidia import BoundOnDevice, lack, preload_tensorrt
 from harness.core.artifact import Artifact, TensorSpec
-from harness.core.contracts import Availability, DeviceCall, Session
+from harness.core.contracts import Availability, DeviceCall, Profile, Session
 from harness.core.errors import BackendError
 from harness.core.job import Options
 from harness.core.preprocess import Feeds, Outputs
@@ -26,19 +30,25 @@ TF32_OVERRIDE = "NVIDIA_TF32_OVERRIDE"
 #: TensorRT's options that let it compute in less than float32, and how they say yes.
 LOWER = {"f16": "trt_fp16_enable", "bf16": "trt_bf16_enable"}
 ON = ("1", "True", "true")
+#: How the name of a kernel's event ends in a profile.
+KERNEL = "_kernel_time"
 #: ONNX Runtime's names that are not numpy's.
 DTYPES = {"float": "float32", "double": "float64", "string": STRING}
+
+
+Start = Callable[[str], Any]
+"""Opens an ``InferenceSession``; where a prefix is given, one that writes its profile to a file with it."""
 
 
 class OnnxRuntimeSession:
     """One ``InferenceSession``."""
 
-    def __init__(self, session: Any, effective: Mapping[str, str]) -> None:  # noqa: ANN401 - lazily imported
+    def __init__(self, session: Any, effective: Mapping[str, str], start: Start) -> None:  # noqa: ANN401 - lazily imported
         self.inputs = tuple(_spec(node) for node in session.get_inputs())
         self.outputs = tuple(_spec(node) for node in session.get_outputs())
         self.effective = effective
         self._names = [spec.name for spec in self.outputs]
-        self._session = session
+        self._session, self._start = session, start
 
     def run(self, feeds: Feeds) -> Outputs:
         """Run once; shapes are left to the runtime, which does not tell an unknown rank from a scalar."""
@@ -75,6 +85,21 @@ class OnnxRuntimeSession:
             return outputs
 
         return call
+
+    def profile(self, feeds: Feeds, calls: int) -> Profile:
+        """Times as ONNX Runtime's profile has them, which are whole microseconds."""
+        self.run(feeds)  # checks them, and refuses where the session is closed
+        with tempfile.TemporaryDirectory(prefix="harness-profile-") as folder:
+            session = self._start(str(Path(folder) / "profile"))
+            for _ in range(calls):
+                session.run(self._names, feeds)
+            events = json.loads(Path(session.end_profiling()).read_text())
+        times: dict[tuple[str, str], list[int]] = {}
+        for event in events:
+            name, what = event["name"].removesuffix(KERNEL), event.get("args", {})
+            if name != event["name"] and "op_name" in what:
+                times.setdefault((name, what["op_name"]), []).append(1000 * event["dur"])
+        return {node: np.array(each, np.int64) for node, each in times.items()}
 
     def __enter__(self) -> Self:
         return self
@@ -138,13 +163,20 @@ class OnnxRuntimeBackend:
             if provider == TENSORRT:
                 preload_tensorrt(_provider_library(onnxruntime))
             settings, provider_options = _settings(onnxruntime, provider, options)
-            session = onnxruntime.InferenceSession(
-                str(artifact.path),
-                settings,
-                providers=[(provider, provider_options)],
-                enable_fallback=0,  # otherwise Python retries on the CPU when a device fails
-            )
-            session.disable_fallback()
+
+            def start(profile: str = "") -> Any:  # noqa: ANN401 - lazily imported
+                if profile:
+                    settings.enable_profiling, settings.profile_file_prefix = True, profile
+                session = onnxruntime.InferenceSession(
+                    str(artifact.path),
+                    settings,
+                    providers=[(provider, provider_options)],
+                    enable_fallback=0,  # otherwise Python retries on the CPU when a device fails
+                )
+                session.disable_fallback()
+                return session
+
+            session = start()
             effective = {
                 "provider": session.get_providers()[0],
                 "precision": _precision(session, provider, options),
@@ -152,9 +184,9 @@ class OnnxRuntimeBackend:
             }
             confirm(options, effective)
             if provider not in NVIDIA:
-                return OnnxRuntimeSession(session, effective)
+                return OnnxRuntimeSession(session, effective, start)
             effective[DEVICE_ID] = session.get_provider_options()[provider].get(DEVICE_ID, "0")
-            return OnnxRuntimeDeviceSession(session, effective)
+            return OnnxRuntimeDeviceSession(session, effective, start)
 
 
 def _settings(onnxruntime: ModuleType, provider: str, options: Options) -> tuple[Any, dict[str, str]]:

@@ -106,7 +106,7 @@ def _arms(
     if sha256 is None:
         return Refusal(State.NOT_RUN, f"the baseline {gate.baseline} has no {variant} on {backend}")
     same = sha256 == batch.artifact.sha256
-    base = batch.artifact if same else _accepted(batch.artifact, sha256, kept, prepared.cache)
+    base = batch.artifact if same else accepted(batch.artifact, sha256, kept, prepared.cache)
     if base is None:
         text = (
             f"the {variant} artifact of the baseline {gate.baseline} is not on this machine any more; "
@@ -130,7 +130,7 @@ def _batch(prepared: Prepared, target: str, backend: str, variant: str) -> Batch
     return Refusal(State.NOT_RUN, f"{SINGLE_STREAM} is not planned")
 
 
-def _accepted(like: Artifact, sha256: str, kept: Path, cache: Cache) -> Artifact | None:
+def accepted(like: Artifact, sha256: str, kept: Path, cache: Cache) -> Artifact | None:
     """The accepted artifact, from beside the baseline's rows or from the cache, if it is there and whole."""
     for folder in (kept / baselines.ARTIFACTS / sha256, cache.artifact_folder(sha256)):
         # A runtime opens the first of several files, and the others go by the names that it has in mind.

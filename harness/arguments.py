@@ -72,6 +72,7 @@ def make_parser() -> argparse.ArgumentParser:
     report.set_defaults(command="report")
 
     _add_baseline(commands)
+    _add_upgrade(commands)
 
     init = _command(commands, "init", "write a validation.toml for a model")
     init.add_argument("model", metavar="MODEL", type=Path, help="an ONNX or TFLite file")
@@ -147,6 +148,34 @@ def _add_compare(commands: Any) -> None:  # noqa: ANN401 - argparse's own
     compare.add_argument("--markdown", metavar="FILE", type=Path, help="write a summary for a pull request")
     _add_results(compare)
     compare.set_defaults(command="compare")
+
+
+def _add_upgrade(commands: Any) -> None:  # noqa: ANN401 - argparse's own
+    """``upgrade``: one runtime in two versions."""
+    upgrade = _command(commands, "upgrade", "say what another version of a runtime changes, target by target")
+    upgrade.add_argument("runtime", metavar="RUNTIME", help="as pip calls it: onnxruntime, openvino, …")
+    upgrade.add_argument("old", metavar="OLD", help="the version that ships")
+    upgrade.add_argument("new", metavar="NEW", help="the one that may replace it")
+    upgrade.add_argument("--target", metavar="T,…", default="",
+                         help="local or emulated targets (default: every local one of that runtime)",
+    )  # fmt: skip
+    upgrade.add_argument(
+        "--model", metavar="PATH", default="", help="a folder or a validation.toml (default: digits)"
+    )
+    upgrade.add_argument("--variant", metavar="V,…|all", default="",
+                         help="variants, or all of them (default: those not set aside)")  # fmt: skip
+    upgrade.add_argument("--baseline", metavar="NAME", default="accepted",
+                         help="the accepted runs whose artifacts are taken (default: accepted)",
+    )  # fmt: skip
+    upgrade.add_argument("--margin", metavar="PT", type=float, default=0.5,
+                         help="largest loss of accuracy, in points (default: 0.5)")  # fmt: skip
+    upgrade.add_argument("--max-ratio", metavar="R", type=float, default=1.05,
+                         help="largest ratio of latencies NEW / OLD, above 1 (default: 1.05)",
+    )  # fmt: skip
+    upgrade.add_argument("--decide-within", metavar="3m", default="2m",
+                         help="go on timing each for so long while undecided (default: 2m)")  # fmt: skip
+    _add_results(upgrade)
+    upgrade.set_defaults(command="upgrade")
 
 
 def _add_baseline(commands: Any) -> None:  # noqa: ANN401 - argparse's own
@@ -233,6 +262,11 @@ def _command(commands: Any, name: str, does: str) -> argparse.ArgumentParser:  #
     return parser
 
 
+#: What only a comparison side by side asks for, and what it takes where nothing is said.
+LIVE = {
+    "target": "cpu", "model": "", "variant": "int8", "metric": "latency_p50", "max_ratio": 1.05,
+    "decide_within": "2m",
+}  # fmt: skip
 #: What a run is asked for; where an option is absent its environment variable counts, then the default.
 SELECTION = {
     "target": "HARNESS_TARGET",

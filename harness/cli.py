@@ -7,7 +7,6 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.arguments import LIVE, SELECTION, make_parser
@@ -32,12 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"harness: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt as stop:
-        run = stop.args[0] if stop.args else None
-        kept = (
-            f"what was measured is kept\n  next   harness validate --resume {run}"
-            if run
-            else "nothing is kept"
-        )
+        kept = stop.args[0] if stop.args else "nothing is kept"
         print(f"harness: interrupted; {kept}", file=sys.stderr)
         return 3
     except BrokenPipeError:
@@ -173,9 +167,7 @@ def _matrix(arguments: argparse.Namespace) -> int:
 
 
 def _compare_live(arguments: argparse.Namespace) -> int:
-    from harness import config, live
-    from harness.interleave import Demand
-    from harness.prepare import parse_seconds
+    from harness import live
     from harness.report import live_text, progress
 
     stored = [
@@ -194,19 +186,8 @@ def _compare_live(arguments: argparse.Namespace) -> int:
         name: default if getattr(arguments, name) is None else getattr(arguments, name)
         for name, default in LIVE.items()
     }
-    if not 1 < asked["max_ratio"] < 100:
-        raise UsageError(
-            f"a ratio above 1 is asked for, and {asked['max_ratio']:g} is none", where="--max-ratio"
-        )
-    question = live.Question(
-        arguments.base, arguments.new[0], target=asked["target"], variant=asked["variant"],
-        model=Path(asked["model"]) if asked["model"] else config.shipped_folder("models") / "digits",
-        results=arguments.results,
-        demand=Demand(
-            asked["metric"], asked["max_ratio"], parse_seconds(asked["decide_within"], "time")
-        ),
-    )  # fmt: skip
-    found = live.compare(question, progress.Plain(sys.stderr), lambda text: print(text, file=sys.stderr))
+    question = live.read(arguments.base, arguments.new[0], arguments.results, **asked)
+    found = live.compare(question, progress.Plain(sys.stderr), _tell)
     print(live_text.text(found))
     print(f"facts        {live_text.write(found, arguments.results)}")
     return live_text.EXIT_CODES[found.state]
@@ -246,13 +227,23 @@ def _baseline(arguments: argparse.Namespace) -> int:
     return code
 
 
+def _upgrade(arguments: argparse.Namespace) -> int:
+    from harness import upgrade
+    from harness.report import progress, upgrade_files, upgrade_text
+
+    asked = upgrade.read(**{key: value for key, value in vars(arguments).items() if key != "command"})
+    kept = upgrade_files.keep(asked, upgrade.upgrade(asked, progress.Plain(sys.stderr), _tell))
+    return upgrade_text.show(kept, asked, _stdout())
+
+
 def _history(arguments: argparse.Namespace) -> int:
     from harness.report import history, history_text, tables
 
     patterns = [getattr(arguments, name) for name in ("metric", "target", "variant", "case")]
     asked = history.Asked(*(tuple(filter(None, each.split(","))) for each in patterns))
     found = history.history(arguments.results, asked)
-    _tell_left_out(found.left_out)
+    for each in found.left_out:
+        _tell(f"note: {each}")
     print(history_text.as_json(found) if arguments.json else history_text.text(found))
     if arguments.csv:
         tables.write_frame(arguments.csv, history_text.points(found))
@@ -267,16 +258,16 @@ def _query(arguments: argparse.Namespace) -> int:
     from harness.report import query, tables
 
     found = query.query(arguments.sql, arguments.results)
-    _tell_left_out(found.left_out)
+    for each in found.left_out:
+        _tell(f"note: {each}")
     if arguments.csv:
         tables.write_frame(arguments.csv, found.frame)
     print(query.text(found))
     return 0
 
 
-def _tell_left_out(left_out: Sequence[object]) -> None:
-    for each in left_out:
-        print(f"note: {each}", file=sys.stderr)
+def _tell(text: str) -> None:
+    print(text, file=sys.stderr)
 
 
 def _init(arguments: argparse.Namespace) -> int:
@@ -294,17 +285,14 @@ def _compress(arguments: argparse.Namespace) -> int:
     from harness import compress, config
     from harness.report.card_text import card_text
 
-    def told(text: str) -> None:
-        print(text, file=sys.stderr)
-
     if arguments.card:
-        made = compress.rebuild(arguments.card, arguments.out, model=arguments.model, told=told)
+        made = compress.rebuild(arguments.card, arguments.out, model=arguments.model, told=_tell)
         print(f"the same bytes as in {arguments.card}")
     else:
         formats = tuple(filter(None, arguments.format.split(",")))
         made = compress.compress(
             arguments.model or config.shipped_folder("models") / "digits", arguments.recipe, arguments.out,
-            formats=formats, runtime=arguments.for_runtime, told=told,
+            formats=formats, runtime=arguments.for_runtime, told=_tell,
         )  # fmt: skip
     print(card_text(made.card, made.reference))
     print(f"  card     {made.folder / 'card.json'}")
@@ -317,19 +305,10 @@ def _search(arguments: argparse.Namespace) -> int:
     from harness.search import search
 
     search_files.refuse_filled(arguments.out)
-    found = search(
-        arguments.model or config.shipped_folder("models") / "digits",
-        lambda text: print(text, file=sys.stderr),
-    )
+    found = search(arguments.model or config.shipped_folder("models") / "digits", _tell)
     drawn = search_files.write(arguments.out, found)
     print(search_files.text(found))
-    print(
-        f"  files  {arguments.out}/pareto.csv, sensitivity.csv" + ", recipe.toml" * (found.best is not None)
-    )
-    if not drawn:
-        print("  note   no picture: pip install 'deployment-validation-harness[plot]' draws pareto.png")
-    if found.best is not None:
-        print(f"  next   harness compress --recipe {arguments.out / 'recipe.toml'} -o DIR")
+    print(search_files.written(arguments.out, found, drawn=drawn))
     return search_files.EXIT_CODES[found.state]
 
 
@@ -383,6 +362,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "compare": _compare,
     "report": _report,
     "baseline": _baseline,
+    "upgrade": _upgrade,
     "history": _history,
     "query": _query,
     "init": _init,

@@ -79,6 +79,8 @@ class Interleaved:
     ----------
     times_ns : mapping of arm to list of ndarray, shape (calls,), int64
         One array a process, in order of time.
+    memory_byte : mapping of arm to list of int
+        Peak resident memory of the same processes.
     looks : list of Look
     disturbed : list of str
         Why processes were set aside and begun again: throttling, stolen time, no core. The machine says so,
@@ -88,6 +90,7 @@ class Interleaved:
     demand: Demand
     arms: tuple[Arm, Arm]
     times_ns: dict[str, list[NDArray[np.int64]]] = field(default_factory=lambda: {arm: [] for arm in ARMS})
+    memory_byte: dict[str, list[int]] = field(default_factory=lambda: {arm: [] for arm in ARMS})
     looks: list[Look] = field(default_factory=list)
     disturbed: list[str] = field(default_factory=list)
     effective: dict[str, Mapping[str, str]] = field(default_factory=dict)
@@ -150,7 +153,7 @@ def _once(found: Interleaved, name: str) -> bool:
     arm = found.arms[name == "new"]
     before: Mapping[str, Any] = {}
     reasons: list[str] = []
-    times: NDArray[np.int64] | None = None
+    arrays: Mapping[str, NDArray[Any]] = {}
     for event in arm.executor.run([arm.once(len(found.times_ns[name]))]):
         if isinstance(event, EnvironmentRecord):
             if event.phase == "before":
@@ -162,11 +165,12 @@ def _once(found: Interleaved, name: str) -> bool:
         elif isinstance(event, JobResult):
             if event.status is not Status.OK:
                 raise WorkerError(f"{arm.label} cannot be timed: {event.reason}", where=str(event.key))
-            times, found.effective[name] = event.samples.arrays["latency_ns"], event.effective
-    if times is None:
+            arrays, found.effective[name] = event.samples.arrays, event.effective
+    if "latency_ns" not in arrays:
         raise WorkerError(f"{arm.label} said nothing of its times", where=arm.batch.target)
     if reasons:
         found.disturbed.append(f"{arm.label}: {'; '.join(reasons)}")
     else:
-        found.times_ns[name].append(times)
+        found.times_ns[name].append(arrays["latency_ns"])
+        found.memory_byte[name].append(int(arrays["memory_peak_byte"].max()))
     return not reasons

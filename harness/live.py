@@ -12,7 +12,7 @@ from harness.core.artifact import Artifact, describe_file, sha256_file
 from harness.core.errors import HarnessError, TargetUnavailable, UsageError
 from harness.core.job import Batch
 from harness.interleave import METRICS, Arm, Demand, Interleaved, interleave
-from harness.prepare import Observer, Prepared, Request, prepare
+from harness.prepare import Observer, Prepared, Request, parse_seconds, prepare
 from harness.report import store
 
 MODELS = (".onnx", ".tflite")
@@ -43,6 +43,30 @@ class Question:
     demand: Demand = field(default_factory=Demand)
 
 
+def read(
+    base: str, new: str, results: Path, *, target: str, model: str, variant: str, metric: str,
+    max_ratio: float, decide_within: str,
+) -> Question:  # fmt: skip
+    """Read what a command line says; an empty model is the bundled one.
+
+    Raises
+    ------
+    UsageError
+        A text cannot be read, or a number means nothing.
+    """
+    folder = Path(model) if model else config.shipped_folder("models") / "digits"
+    return Question(base, new, target, folder, variant, results, demand(metric, max_ratio, decide_within))
+
+
+def demand(metric: str, max_ratio: float, decide_within: str) -> Demand:
+    """Read what is to be decided; see ``read``."""
+    if metric not in METRICS:
+        raise plugins.unknown("metric", metric, METRICS)
+    if not 1 < max_ratio < 100:
+        raise UsageError(f"a ratio above 1 is asked for, and {max_ratio:g} is none", where="--max-ratio")
+    return Demand(metric, max_ratio, parse_seconds(decide_within, "time"))
+
+
 def compare(question: Question, observer: Observer, told: Callable[[str], None]) -> Interleaved:
     """Measure both sides until the metric is decided, or the time is spent.
 
@@ -55,8 +79,6 @@ def compare(question: Question, observer: Observer, told: Callable[[str], None])
     WorkerError
         A process ended in an error.
     """
-    if question.demand.metric not in METRICS:
-        raise plugins.unknown("metric", question.demand.metric, METRICS)
     opened: dict[str, Prepared] = {}
     for text in (question.base, question.new):
         _place(text, question)  # refuse the second side before the first is prepared

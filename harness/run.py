@@ -124,7 +124,8 @@ def _measure(folder: RunFolder, prepared: Prepared, plan: Plan, observer: Observ
     outcome = finish(folder, facts)
     budget.remember(facts, prepared.cache)
     if interrupted is not None:
-        raise KeyboardInterrupt(folder.path) from interrupted
+        what = f"what was measured is kept\n  next   harness validate --resume {folder.path}"
+        raise KeyboardInterrupt(what) from interrupted
     return outcome
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, TypeVar
 
@@ -17,7 +17,11 @@ Problems = list[tuple[str, str]]
 
 def unknown_keys(table: Mapping[str, Any], settings: type) -> Problems:
     """Keys that are no field of the dataclass, each with the nearest one that is."""
-    known = [field.name for field in fields(settings)]
+    return unlisted_keys(table, [field.name for field in fields(settings)])
+
+
+def unlisted_keys(table: Mapping[str, Any], known: Sequence[str]) -> Problems:
+    """Keys that are not among the known ones, each with the nearest one that is."""
     found = []
     for key in table:
         if key not in known:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 from harness.core.contracts import Availability
 from harness.core.errors import ConfigurationError, Problem, TargetUnavailable
 from harness.core.job import Batch, Event, JobResult
+from harness.core.settings import unlisted_keys
 from harness.core.target import Target
 from harness.executors import dask_side
 from harness.executors.cluster import Board, Cluster, address_problems, file_problems
@@ -251,11 +252,7 @@ def check(target: Target) -> None:
         With every problem.
     """
     table = target.executor
-    problems = [
-        Problem(f"executor.{key}", f"unknown key; known: {', '.join(KEYS)}")
-        for key in table
-        if key not in KEYS
-    ]
+    problems = [Problem(f"executor.{key}", text) for key, text in unlisted_keys(table, KEYS)]
     problems += address_problems(table.get("scheduler"), "executor.scheduler")
     problems += file_problems(table)
     resource = table.get("resource", target.name)

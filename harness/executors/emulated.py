@@ -14,12 +14,14 @@ from pathlib import Path
 from harness import worker
 from harness.core.contracts import Availability
 from harness.core.errors import ConfigurationError, Problem
+from harness.core.settings import unlisted_keys
 from harness.core.target import Target
 from harness.executors.bundle import bundle
 from harness.executors.device import DeviceExecutor
 from harness.executors.link import LocalLink, MadeLink
 from harness.executors.shared import SharedExecutor
 from harness.executors.userland import ARCHITECTURES, emulator, userland
+from harness.executors.venv import venv
 from harness.executors.wheels import requirements
 
 #: How much longer everything may take. The suites' deadlines leave room for small devices; int8 was measured
@@ -36,7 +38,8 @@ class EmulatedExecutor(SharedExecutor):
     ----------
     target : Target
         ``executor`` has ``arch`` (``aarch64``, ``armv7l``, ``x86_64``), ``cpu`` (QEMU's name), and may have
-        ``packages`` (Debian's) and ``requirements`` (wheels).
+        ``packages`` (Debian's) and ``requirements`` (wheels; of an older CPU of this machine's family, the
+        packages of a venv).
     store : Path
         Folder with ``data/<sha256>.npy``; the emulator and the userland are kept there too.
 
@@ -71,7 +74,10 @@ class EmulatedLink(MadeLink):
         ours = bundle(self._folder)
         qemu = [str(emulator(machine, self._folder)), "-cpu", cpu]
         if machine not in ARCHITECTURES:  # this machine's own programs, on an older CPU of its family
-            python, path = [*qemu, sys.executable], [ours]
+            own = sys.executable
+            if wanted := table.get("requirements", ()):
+                own = str(venv(own, wanted, self._folder))
+            python, path = [*qemu, own], [ours]
             libraries, compiled = [], {}
         else:
             wheels = requirements(self._target)
@@ -101,11 +107,7 @@ def check(target: Target) -> None:
         With every problem.
     """
     table = target.executor
-    problems = [
-        Problem(f"executor.{key}", f"unknown key; known: {', '.join(KEYS)}")
-        for key in table
-        if key not in KEYS
-    ]
+    problems = [Problem(f"executor.{key}", text) for key, text in unlisted_keys(table, KEYS)]
     known = (*ARCHITECTURES, "x86_64")
     if table.get("arch") not in known:
         problems.append(Problem("executor.arch", f"is one of {', '.join(known)}, not {table.get('arch')!r}"))

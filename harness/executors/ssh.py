@@ -15,6 +15,7 @@ from typing import Any
 
 from harness import worker
 from harness.core.errors import ConfigurationError, Problem
+from harness.core.settings import unlisted_keys
 from harness.core.target import Target
 from harness.executors import board_side
 from harness.executors.bundle import bundle_parcel
@@ -157,11 +158,7 @@ def check(target: Target) -> None:
         With every problem.
     """
     table = target.executor
-    problems = [
-        Problem(f"executor.{key}", f"unknown key; known: {', '.join(KEYS[:-1])}")
-        for key in table
-        if key not in KEYS
-    ]
+    problems = [Problem(f"executor.{key}", text) for key, text in unlisted_keys(table, KEYS)]
     hosts = table.get("hosts", ())
     if not hosts:
         problems.append(Problem("executor.hosts", 'name a board: hosts = ["user@board"], --host or HOST='))

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from harness.cache import key_of, writing
 from harness.core.errors import ConfigurationError, Problem, TargetUnavailable
+from harness.core.settings import unlisted_keys
 from harness.core.target import NVIDIA, Target
 from harness.executors.bundle import bundle
 from harness.executors.link import LocalLink, MadeLink
@@ -58,11 +59,7 @@ def check(target: Target) -> None:
         With every problem.
     """
     table = target.executor
-    problems = [
-        Problem(f"executor.{key}", f"unknown key; known: {', '.join(KEYS)}")
-        for key in table
-        if key not in KEYS
-    ]
+    problems = [Problem(f"executor.{key}", text) for key, text in unlisted_keys(table, KEYS)]
     if not isinstance(table.get("python", ""), str):
         problems.append(Problem("executor.python", "is the path of a Python"))
     wanted = table.get("requirements", [])

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from harness.core.job import Case, Status
@@ -16,6 +15,7 @@ from harness.core.measurement import Measurement, Row
 from harness.core.verdict import State, Verdict
 from harness.plan import HOST
 from harness.report.advice import ORDER, next_step, not_tested, problems, report_command, short
+from harness.report.grid import grid
 from harness.report.progress import duration
 from harness.run import Outcome
 
@@ -32,7 +32,7 @@ METRICS = {"accuracy": "accuracy %", "rmse": "rmse", "agreement": "agreement %"}
 
 def show(outcome: Outcome, console: Console, *, seconds: float) -> None:
     """Print the end of a run."""
-    console.print(_summary_table(outcome, console))
+    console.print(grid(console, *_lines(outcome), ("target", "variant", "verdict"), SPARE_COLUMNS))
     for state, text in problems(outcome):
         line = Text(f"{state.value:<13}", style=COLOURS[state])
         console.print(line.append(text, style="default"), soft_wrap=True)
@@ -82,23 +82,6 @@ def told(outcome: Outcome, *, seconds: float) -> dict[str, Any]:
 
 def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
-
-
-def _summary_table(outcome: Outcome, console: Console) -> Table:
-    """One line a target, backend and variant, as wide as the terminal allows."""
-    names, lines = _lines(outcome)
-    unbounded = console.options.update(max_width=10_000)
-    for spare in ("", *SPARE_COLUMNS):
-        names = [name for name in names if name != spare]
-        grid = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-        for name in names:
-            left = name in ("target", "variant", "verdict")
-            grid.add_column(Text(name), justify="left" if left else "right", no_wrap=True)
-        for line in lines:
-            grid.add_row(*(line[name] for name in names))
-        if console.measure(grid, options=unbounded).maximum <= console.width:
-            break
-    return grid
 
 
 def _lines(outcome: Outcome) -> tuple[list[str], list[dict[str, str | Text]]]:

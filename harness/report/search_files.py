@@ -130,6 +130,18 @@ def text(found: Found) -> str:
     return "\n".join(lines)
 
 
+def written(folder: Path, found: Found, *, drawn: bool) -> str:
+    """Say which files there are, and what can be done with them."""
+    lines = [f"  files  {folder}/pareto.csv, sensitivity.csv" + ", recipe.toml" * (found.best is not None)]
+    if not drawn:
+        lines.append(
+            "  note   no picture: pip install 'deployment-validation-harness[plot]' draws pareto.png"
+        )
+    if found.best is not None:
+        lines.append(f"  next   harness compress --recipe {folder / 'recipe.toml'} -o DIR")
+    return "\n".join(lines)
+
+
 def _record(trial: Trial, best: set[str]) -> dict[str, Any]:
     return {
         "name": trial.name, "front": int(trial.name in best), "accuracy": trial.accuracy,

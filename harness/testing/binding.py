@@ -1,4 +1,4 @@
-"""What a session must do that binds buffers: the part of the conformance kit for optional Protocols."""
+"""What a session must do that binds buffers or tells a profile: the kit's part for optional Protocols."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from harness.core.contracts import Backend, SupportsDeviceBinding
+from harness.core.contracts import Backend, SupportsDeviceBinding, SupportsProfile
 from harness.core.errors import BackendError
 from harness.testing.models import AFFINE
 from harness.testing.opened import MISTAKES, Opened
@@ -100,3 +100,22 @@ class BindingConformance:
         """The host plans by what the probe says; a session that cannot would become SKIPPED rows."""
         said = affine.session.effective["provider"] in type(self).backend().probe().device_memory
         assert said == isinstance(affine.session, SupportsDeviceBinding)
+
+    # SupportsProfile
+
+    def test_profile_tells_of_every_call(self, affine: Opened) -> None:
+        """Every kernel as often as it was called; the session itself is as before."""
+        if not isinstance(affine.session, SupportsProfile):
+            pytest.skip(f"{type(affine.session).__name__} has no profile")
+        feeds = AFFINE.feeds(2)
+        profile = affine.session.profile(affine.file_feeds(feeds), 7)
+        assert profile
+        for (_, operator), times_ns in profile.items():
+            assert operator
+            assert times_ns.dtype == np.int64
+            assert times_ns.shape == (7,)
+            assert (times_ns >= 0).all()
+        self._agree(affine.run(feeds), AFFINE.oracle(feeds))
+        for mistake in MISTAKES.values():
+            with pytest.raises(BackendError):
+                affine.session.profile(mistake(affine.file_feeds(feeds)), 1)

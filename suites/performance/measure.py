@@ -15,7 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness import gpu
-from harness.core.contracts import Bench, Clock, Session, SupportsBinding, SupportsDeviceBinding, Unsupported
+from harness.core.contracts import (
+    Bench,
+    Clock,
+    Session,
+    SupportsBinding,
+    SupportsDeviceBinding,
+    SupportsProfile,
+    Unsupported,
+)
 from harness.core.job import Case, Samples
 from harness.core.preprocess import Feeds, to_feeds
 from harness.core.target import DEVICE_ID
@@ -25,6 +33,8 @@ Call = Callable[[], object]
 
 #: The first calls of a loop are slow (caches, thread pools, lazy kernels) however short the warm-up is.
 WARM_UP_CALLS = 3
+#: Calls of a profile: it keeps one event a node and call, and most of what a call takes is writing it.
+PROFILED_CALLS = (10, 200)
 #: Keeps the raw samples of a trivial model small; the early-stopping rule needs 662.
 MAX_CALLS = 100_000
 
@@ -41,7 +51,9 @@ def measure(bench: Bench, case: Case) -> Iterator[Samples]:
         ``single_stream``: ``latency_ns`` (calls), ``requests``, ``load_ns``, ``first_ns``,
         ``memory_peak_byte``, on an NVIDIA GPU ``gpu_memory_peak_byte`` or the value ``gpu_memory_na``; for
         ``device_buffers``: ``latency_ns`` (calls), ``requests``; for ``offline``: ``batch<size>_ns``
-        (calls), ``batch<size>_calls``.
+        (calls), ``batch<size>_calls``. For ``profile``, which no run asks for by itself: ``kernel<i>_ns``
+        (one entry a time that the kernel ran) and the values ``calls`` and ``kernels``, the name and operator
+        of node i.
     """
     if "index" in case.params:
         yield MEASURES[case.name](bench, case)
@@ -127,10 +139,24 @@ def _offline(bench: Bench, case: Case) -> Samples:
     return Samples(arrays, {"batch_sizes": sizes, "left_out": left_out})
 
 
+def _profile(bench: Bench, case: Case) -> Samples:
+    with bench.open() as session:
+        if not isinstance(session, SupportsProfile):
+            raise Unsupported("the runtime tells no times of its kernels")
+        feeds = rows(bench, case, session, 0, fixed_batch(session) or 1)
+        typical_ns = warm_up(lambda: session.run(feeds), bench.clock, case.params["warm_up_seconds"])
+        least, most = PROFILED_CALLS
+        calls = max(least, min(most, int(case.params["seconds"] * 1e9 / typical_ns)))
+        profile = session.profile(feeds, calls)
+    arrays = {f"kernel{index}_ns": times for index, times in enumerate(profile.values())}
+    return Samples(arrays, {"calls": calls, "kernels": [list(node) for node in profile]})
+
+
 MEASURES: Mapping[str, Callable[[Bench, Case], Samples]] = {
     "single_stream": _single_stream,
     "device_buffers": _device_buffers,
     "offline": _offline,
+    "profile": _profile,
 }
 
 

@@ -183,7 +183,7 @@ def test_what_arrives_damaged_is_not_kept(make_board: MakeBoard, reach: Reach, s
         ({"hosts": ["a"], "ssh_config": "/nowhere"}, "executor.ssh_config: /nowhere cannot be read"),
         ({"hosts": ["a"], "retries": "3"}, "executor.retries: is no int"),
         ({"hosts": ["a"], "requirements": "numpy"}, "executor.requirements: is a list of names"),
-        ({"hosts": ["a"], "pyhton": "x"}, "executor.pyhton: unknown key; known: kind, hosts"),
+        ({"hosts": ["a"], "pyhton": "x"}, "executor.pyhton: unknown key; did you mean python?"),
     ],
 )
 def test_a_table_that_cannot_be_meant(table: dict[str, object], says: str) -> None:

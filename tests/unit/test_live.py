@@ -41,7 +41,7 @@ class Timed:
         centre = self.p50_ns * np.exp(self.rng.normal(0, self.spread))
         times = np.full(100, int(centre), np.int64)
         effective = {"provider": "p"}
-        samples = Samples({"latency_ns": times})
+        samples = Samples({"latency_ns": times, "memory_peak_byte": np.array([10**8])})
         yield JobResult(batch.jobs[0].key, self.status, "it broke", samples, effective)
         mine = sum(entry.startswith(self.name) for entry in self.log)
         after = {"throttled": (mine in self.disturbs) << 18, **self.after}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from importlib.metadata import version
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from harness import config
 from harness.core.errors import ConfigurationError, TargetUnavailable
 from harness.core.target import Target
-from harness.executors import userland
+from harness.executors import emulated, userland
 from harness.executors.emulated import EmulatedExecutor, requirements
 
 PI = {"kind": "emulated", "arch": "aarch64", "cpu": "cortex-a72"}
@@ -32,6 +33,28 @@ def test_wheels_are_those_of_the_host_unless_named() -> None:
     ]  # fmt: skip
     named = {**PI, "requirements": ["tflite-runtime==2.14.0"]}
     assert requirements(Target("pi", "", ("tflite",), named)) == ["tflite-runtime==2.14.0"]
+
+
+def test_an_older_cpu_of_this_family_takes_packages_of_a_venv(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def venv(python: str, requirements: list[str], store: Path) -> Path:
+        asked.append((python, requirements, store))
+        return tmp_path / "own" / "python"
+
+    monkeypatch.setattr(emulated, "venv", venv)
+    monkeypatch.setattr(emulated, "emulator", lambda machine, store: Path("qemu"))
+    monkeypatch.setattr(emulated, "bundle", lambda store: Path("ours"))
+    table = {"kind": "emulated", "arch": "x86_64", "cpu": "Haswell"}
+    link = emulated.EmulatedLink(Target("old", "", ("onnxruntime",), table), tmp_path)
+    assert link.make().python == ["qemu", "-cpu", "Haswell", sys.executable]
+    assert not asked
+    named = {**table, "requirements": ["onnxruntime==1.23.2"]}
+    link = emulated.EmulatedLink(Target("old", "", ("onnxruntime",), named), tmp_path)
+    assert link.make().python == ["qemu", "-cpu", "Haswell", str(tmp_path / "own" / "python")]
+    assert asked == [(sys.executable, ["onnxruntime==1.23.2"], tmp_path)]
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from typing import Any, Self
 import numpy as np
 
 from harness.core.artifact import Artifact, TensorSpec, describe_file, sha256_file
-from harness.core.contracts import Availability, DeviceCall
+from harness.core.contracts import Availability, DeviceCall, Profile
 from harness.core.errors import BackendError
 from harness.core.job import Batch, Case, DataRef, Job, Options, Samples, merge
 from harness.core.preprocess import Feeds, Outputs, Preprocess
@@ -89,6 +89,16 @@ class BindingSession(PlantedSession):
         return lambda: self.run(feeds)
 
 
+class ProfiledSession(PlantedSession):
+    """Two kernels: one runs once a call, the other three times."""
+
+    def profile(self, feeds: Feeds, calls: int) -> Profile:
+        return {
+            ("n0", "MatMul"): np.full(calls, 700, np.int64),
+            ("n1", "Loop"): np.full(3 * calls, len(feeds["x"]), np.int64),
+        }
+
+
 class DeviceSession(PlantedSession):
     """Buffers of its own: a call looks at the feeds that were bound, and costs nothing else."""
 
@@ -129,7 +139,7 @@ class PlantedBackend:
         if data[:4] != MAGIC or len(data) != artifact.files[0].size_byte:
             raise BackendError("not a planted model")
         weights = np.frombuffer(data[4:], np.float32).reshape(FEATURES, ANSWERS)
-        kinds = {"1": BindingSession, "device": DeviceSession}
+        kinds = {"1": BindingSession, "device": DeviceSession, "profile": ProfiledSession}
         kind = kinds.get(options.extra.get("binds", ""), PlantedSession)
         return kind(weights, options)
 

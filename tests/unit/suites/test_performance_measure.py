@@ -12,7 +12,15 @@ import pytest
 from harness import gpu
 from harness.core.contracts import Unsupported
 from harness.core.job import Case, Samples, merge
-from suites.performance.measure import MAX_CALLS, WARM_UP_CALLS, measure, time_calls, timed_loop, warm_up
+from suites.performance.measure import (
+    MAX_CALLS,
+    PROFILED_CALLS,
+    WARM_UP_CALLS,
+    measure,
+    time_calls,
+    timed_loop,
+    warm_up,
+)
 from tests.unit.suites.planted import ROWS, InProcessBench, PlantedSession, StepClock, batch, rows
 
 LOOP = {"warm_up_seconds": 1e-6, "seconds": 1e-5, "max_seconds": 1.0}
@@ -172,6 +180,26 @@ def test_device_buffers_time_the_call_on_the_device(tmp_path: Path, clock: StepC
 def test_a_session_without_device_memory_says_so(tmp_path: Path, clock: StepClock) -> None:
     with pytest.raises(Unsupported, match="numpy has no memory of its own"):
         run_here(tmp_path, case_of(SINGLE, "device_buffers"), clock)
+
+
+def test_a_profile_tells_of_each_kernel(tmp_path: Path, clock: StepClock) -> None:
+    params = {**LOOP, "index": 0, "seconds": 110 * 25 / 1e9}  # 110 ns a call
+    samples, bench = run_here(tmp_path, case_of(params, "profile"), clock, {"binds": "profile"})
+    assert bench.spawned == []
+    assert samples.values == {"calls": 25, "kernels": [["n0", "MatMul"], ["n1", "Loop"]]}
+    assert samples.arrays["kernel0_ns"].tolist() == [700] * 25
+    assert samples.arrays["kernel1_ns"].tolist() == [1] * 75
+    calls = []
+    for name, seconds in (("short", 1e-9), ("long", 10.0)):
+        (tmp_path / name).mkdir()
+        case = case_of({**params, "seconds": seconds}, "profile")
+        calls.append(run_here(tmp_path / name, case, clock, {"binds": "profile"})[0].values["calls"])
+    assert tuple(calls) == PROFILED_CALLS
+
+
+def test_a_session_without_a_profile_says_so(tmp_path: Path, clock: StepClock) -> None:
+    with pytest.raises(Unsupported, match="tells no times of its kernels"):
+        run_here(tmp_path, case_of({**LOOP, "index": 0}, "profile"), clock)
 
 
 class HeldMemory:

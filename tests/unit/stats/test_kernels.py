@@ -1,0 +1,88 @@
+"""Which kernels got slower: against plain numpy, and on planted profiles."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.stats.kernels import Profile, changed, slower
+
+NODES = (("c1", "Conv"), ("c2", "Conv"), ("g", "Gemm"))
+
+
+def profile(*means_us: float, seed: int = 0, nodes: tuple[tuple[str, str], ...] = NODES) -> Profile:
+    """200 calls, in whole microseconds as ONNX Runtime tells them, and one that was robbed of its core."""
+    rng = np.random.default_rng(seed)
+    times = [np.floor(mean * np.exp(rng.normal(0, 0.1, 200))).astype(np.int64) * 1000 for mean in means_us]
+    for each in times:
+        each[3] = 5_000_000
+    return Profile(200, nodes, tuple(times))
+
+
+def test_read_is_what_the_device_says() -> None:
+    arrays = {"kernel0_ns": np.array([1, 2]), "kernel1_ns": np.array([3, 4])}
+    found = Profile.read(arrays, {"calls": 2, "kernels": [["a", "Conv"], ["b", "Gemm"]]})
+    assert found.nodes == (("a", "Conv"), ("b", "Gemm"))
+    assert found.by_operator_ns() == {"Conv": 1.5, "Gemm": 3.5}
+    assert found.census() == {"Conv": 1, "Gemm": 1}
+
+
+@given(st.lists(st.integers(0, 10**6), min_size=20, max_size=60))
+def test_the_extremes_are_left_out(times: list[int]) -> None:
+    found = Profile(len(times), (("n", "Op"),), (np.array(times, np.int64),)).by_operator_ns()["Op"]
+    cut = len(times) // 10
+    kept = np.sort(times)[cut : len(times) - cut]
+    assert found == pytest.approx(kept.mean(), abs=1e-6)
+
+
+def test_a_kernel_that_runs_twice_a_call_counts_twice() -> None:
+    found = Profile(10, (("n", "Op"),), (np.full(20, 7, np.int64),))
+    assert found.by_operator_ns() == {"Op": 14.0}
+    assert found.runs() == {"Op": 2.0}
+
+
+def test_the_slower_operator_is_named() -> None:
+    old = [profile(30, 50, 20, seed=seed) for seed in range(4)]
+    new = [profile(30, 65, 20, seed=10 + seed) for seed in range(4)]
+    (found,) = slower(old, new, 15_000)
+    assert (found.operator, found.nodes) == ("Conv", 2)
+    assert found.ratio is not None
+    assert found.ratio.low > 1
+    assert found.ratio.value == pytest.approx(95 / 80, rel=0.03)
+    assert found.added_ns == pytest.approx(15_000, rel=0.15)
+
+
+def test_no_operator_is_named_where_none_is_slower() -> None:
+    old = [profile(30, 50, 20, seed=seed) for seed in range(4)]
+    assert slower(old, [profile(30, 50, 20, seed=10 + seed) for seed in range(4)], 0) == []
+    assert slower(old, [profile(25, 40, 10, seed=10 + seed) for seed in range(4)], 0) == []
+
+
+def test_what_the_profile_itself_costs_is_taken_off() -> None:
+    """Ten microseconds a kernel more, in the profile alone, and one that got slower by fifteen."""
+    old = [profile(30, 50, 20, seed=seed) for seed in range(4)]
+    alike = [profile(40, 60, 30, seed=10 + seed) for seed in range(4)]
+    assert [each.operator for each in slower(old, alike, 30_000)] == ["Conv", "Gemm"]
+    assert slower(old, alike, 0) == []
+    (found,) = slower(old, [profile(40, 75, 30, seed=10 + seed) for seed in range(4)], 15_000)
+    assert found.operator == "Conv"
+    assert found.added_ns == pytest.approx(15_000, rel=0.15)
+
+
+def test_a_kernel_that_came_new_is_named_by_what_it_adds() -> None:
+    nodes = (("c1", "Conv"), ("t", "Transpose"), ("g", "Gemm"))
+    old = [profile(30, 50, 20, seed=seed) for seed in range(4)]
+    new = [profile(30, 8, 24, seed=10 + seed, nodes=nodes) for seed in range(4)]
+    first, second = slower(old, new, 1e6)
+    assert (first.operator, first.ratio) == ("Transpose", None)
+    assert second.operator == "Gemm"
+    assert changed(old[0], new[0]) == {"Conv": (2, 1), "Transpose": (0, 1)}
+    assert changed(old[0], old[1]) == {}
+
+
+def test_a_kernel_below_the_clocks_tick_is_not_judged() -> None:
+    old = [profile(30, 50, 0.2, seed=seed) for seed in range(2)]
+    new = [profile(30, 50, 9, seed=9 + seed) for seed in range(2)]
+    assert [each.operator for each in slower(old, new, 1e6)] == []
