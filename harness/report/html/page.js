@@ -2,7 +2,7 @@
 const STEP = 100, root = document.documentElement;
 const stateColumns = new Set(["state", "status", "class"]);
 // Columns that get a drop-down beside the text filter, where they hold more than one word and not too many.
-const choiceColumns = new Set([...stateColumns, "target", "device", "variant", "suite", "matters", "run"]);
+const choiceColumns = new Set([...stateColumns, "target", "device", "other", "variant", "suite", "matters", "run"]);
 const MOST_CHOICES = 60;
 
 const infinite = { inf: Infinity, "-inf": -Infinity };
