@@ -139,18 +139,24 @@ def _pair(result: pd.DataFrame, joined: pd.DataFrame, base: Side, new: Side, ext
         both = joined[[f"{c}_{side}" if c in extra else c for side in ("base", "new") for c in KEY_COLUMNS]]
         whole = len(KEY_COLUMNS)
         rows = zip(both.itertuples(index=False, name=None), result["unit"], strict=True)
+        # By their numbers of samples and unit: places, and what the samples of each side contribute.
+        alike: dict[tuple[int, int, str], tuple[list[int], list[Values], list[Values]]] = {}
         for position, (keys, unit) in enumerate(rows):
             one, two = base.per_sample.get(keys[:whole]), new.per_sample.get(keys[whole:])
-            if one is None or two is None or unit in RATIO_UNITS:
-                continue
-            found = difference.paired(one, two, unit)
-            z[position] = difference.score(one, two)
-            values = (numbers["base"][position], numbers["new"][position])
-            if len(one) != len(two):  # a target with max_samples ran the first of them
-                values = (float(one[: found.n].mean()), float(two[: found.n].mean()))
-            found_numbers = (*values, found.value, found.low, found.high, found.n)
-            for name, value in zip(names, found_numbers, strict=True):
-                numbers[name][position] = value
+            if one is not None and two is not None and unit not in RATIO_UNITS:
+                places, ones, twos = alike.setdefault((len(one), len(two), unit), ([], [], []))
+                places.append(position)
+                ones.append(one)
+                twos.append(two)
+        for (one_n, two_n, unit), (places, *pair) in alike.items():
+            n = min(one_n, two_n)
+            first, second = (np.stack([part[:n] for part in side]) for side in pair)
+            intervals, z[places] = difference.paired_rows(first, second, unit)
+            if one_n != two_n:  # a target with max_samples ran the first of them
+                numbers["base"][places], numbers["new"][places] = first.mean(axis=1), second.mean(axis=1)
+            numbers["n"][places] = n
+            for name, part in (("change", "value"), ("ci_low", "low"), ("ci_high", "high")):
+                numbers[name][places] = [getattr(interval, part) for interval in intervals]
     for name, column in numbers.items():
         result[name] = column
     result["paired"] = ~np.isnan(numbers["n"])

@@ -35,7 +35,7 @@ def text(live: Interleaved) -> str:
         base = np.concatenate([by_arm["base"], by_arm["control"]])
         decides = metric == live.demand.metric
         ratio = look.ratio if decides else side_by_side.ratio(base, by_arm["new"])
-        mean = [number_text(float(np.exp(np.log(part).mean())), "ns") for part in (base, by_arm["new"])]
+        mean = [number_text(side_by_side.typical(part), "ns") for part in (base, by_arm["new"])]
         lines.append(f"{metric:<13}{mean[0]:>10}{mean[1]:>10}   {ratio_text(ratio)}" + "  decides" * decides)
     return "\n".join([*lines, "", f"the base against itself: {ratio_text(look.control)}", "", verdict])
 

@@ -66,13 +66,6 @@ def noise_factor(processes: int = PROCESSES) -> float:
     return math.sqrt(1 + processes)
 
 
-def score(base: Values, new: Values) -> float:
-    """Score statistic of no difference between pairs, Σd / √(Σd²); McNemar's where they are 0 or 1."""
-    n = min(len(base), len(new))
-    d = new[:n] - base[:n]
-    return float(d.sum() / np.sqrt((d * d).sum())) if d.any() else 0.0
-
-
 def paired(base: Values, new: Values, unit: str = "1") -> Interval:
     """Mean of (new - base) over the same samples: Tango's interval for shares, else a bootstrap by sample.
 
@@ -84,8 +77,33 @@ def paired(base: Values, new: Values, unit: str = "1") -> Interval:
         A sample of a share counts 1, of one in points 100, or nothing.
     """
     n = min(len(base), len(new))
-    change, size = new[:n] - base[:n], SAMPLE.get(unit, 1.0)
-    if all(((part == 0) | (np.abs(part) == size)).all() for part in (base[:n], new[:n], change)):
-        share = tango(int((change < 0).sum()), int((change > 0).sum()), n)
-        return Interval(share.value * size, share.low * size, share.high * size, n)
-    return clustered_mean(change[:, None])
+    (found,), _ = paired_rows(base[None, :n], new[None, :n], unit)
+    return found
+
+
+def paired_rows(base: Values, new: Values, unit: str) -> tuple[list[Interval], Values]:
+    """The same of many rows over equally many samples at once, and the score statistic of no difference.
+
+    Parameters
+    ----------
+    base, new : ndarray, shape (rows, samples)
+
+    Returns
+    -------
+    list of Interval
+        One a row.
+    ndarray, shape (rows,)
+        Σd / √(Σd²), which is McNemar's where samples are 0 or 1; 0 where nothing differs.
+    """
+    change, size, n = new - base, SAMPLE.get(unit, 1.0), base.shape[1]
+    whole = [((part == 0) | (np.abs(part) == size)).all(axis=1) for part in (base, new, change)]
+    less, more = (change < 0).sum(axis=1), (change > 0).sum(axis=1)
+    found = []
+    for row, is_share in enumerate(whole[0] & whole[1] & whole[2]):
+        if is_share:
+            share = tango(int(less[row]), int(more[row]), n)
+            found.append(Interval(share.value * size, share.low * size, share.high * size, n))
+        else:
+            found.append(clustered_mean(change[row][:, None]))
+    length = np.sqrt((change * change).sum(axis=1))
+    return found, change.sum(axis=1) / np.where(length > 0, length, 1.0)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.stats.difference import independent, noise_factor, paired
+from harness.stats.difference import independent, noise_factor, paired, paired_rows
 from harness.stats.intervals import clustered_mean
 from harness.stats.paired import tango
 
@@ -85,3 +85,16 @@ def test_a_loss_in_points_changes_as_the_accuracy_behind_it_does(
 def test_where_a_sample_changes_by_two_sizes_it_is_no_share() -> None:
     base, new = np.array([100.0, -100.0, 0.0, 0.0]), np.array([-100.0, -100.0, 0.0, 100.0])
     assert paired(base, new, "pt") == clustered_mean((new - base)[:, None])
+
+
+def test_rows_at_once_are_the_rows_by_themselves() -> None:
+    rng = np.random.default_rng(0)
+    base = (rng.uniform(size=(5, 60)) < 0.9).astype(float)
+    new = (rng.uniform(size=(5, 60)) < 0.8).astype(float)
+    new[1] = base[1]
+    base[4], new[4] = rng.normal(size=60), rng.normal(size=60)  # no share
+    found, z = paired_rows(base, new, "1")
+    assert found == [paired(one, two) for one, two in zip(base, new, strict=True)]
+    assert z[1] == 0.0
+    b, c = (base[0] > new[0]).sum(), (new[0] > base[0]).sum()
+    assert z[0] == pytest.approx((c - b) / np.sqrt(b + c))

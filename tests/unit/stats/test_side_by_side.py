@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from scipy import stats
 
 from harness.core.errors import DataError, UsageError
 from harness.core.verdict import State
@@ -83,3 +84,27 @@ def test_a_base_that_differs_from_itself_decides_nothing(factor: float) -> None:
     found = judge(base, control, new, limit=1.05, look=1)
     assert found.state is State.INCONCLUSIVE
     assert "the base differs from itself by 1.2" in found.why
+
+
+def test_the_ratio_is_that_of_trimmed_means() -> None:
+    rng = np.random.default_rng(0)
+    base, new = rng.lognormal(0, 0.1, 16), rng.lognormal(0.1, 0.1, 8)
+    expected = np.exp(stats.trim_mean(np.log(new), 0.2) - stats.trim_mean(np.log(base), 0.2))
+    found = ratio(base, new)
+    assert found.value == pytest.approx(expected)
+    assert side_by_side.typical(new) == pytest.approx(np.exp(stats.trim_mean(np.log(new), 0.2)))
+    assert found.n == 8
+
+
+def test_processes_that_a_neighbour_slowed_hide_no_slowdown() -> None:
+    """Two of 32. The mean of the same figures decides nothing: its interval is several times as wide."""
+    rng = np.random.default_rng(3)
+
+    def side(centre: float) -> Figures:
+        found = centre * rng.lognormal(0, 0.007, 32)
+        found[:2] *= 2.0
+        return np.asarray(found, np.float64)
+
+    found = judge(side(1), side(1), side(1.1), limit=1.05, look=3)
+    assert found.state is State.FAIL
+    assert found.ratio.value == pytest.approx(1.1, abs=0.01)
