@@ -89,6 +89,11 @@ def to_limit(value: float | str | None) -> float | None:
     return _parse_limit(value) if isinstance(value, str) else value
 
 
+def limit_unit(value: float | str | None) -> str:
+    """The table's unit of a limit that names one (``ns`` of ``"10 ms"``); empty of a bare number."""
+    return UNITS[value.strip().partition(" ")[2].strip()][0] if isinstance(value, str) else ""
+
+
 Name = Annotated[str, AfterValidator(is_name)]
 Sha256 = Annotated[str, AfterValidator(_is_sha256)]
 Format = Literal["onnx", "tflite", "openvino"]

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from harness.core.verdict import Gate, Waiver
-from harness.fields import Limit, Name, Ratio, to_limit
+from harness.fields import Limit, Name, Ratio, limit_unit, to_limit
 from harness.interleave import METRICS, SINGLE_STREAM
 from harness.schema import Table
 
@@ -45,11 +45,13 @@ class LimitTable(Table):
             raise ValueError(f"limits the {' and the '.join(kinds)}; a gate limits one of them")
         return kinds[0] if kinds else ""
 
-    def limits(self) -> dict[str, float | None]:
-        """Fields of a `Gate`: those limits that are given."""
+    def limits(self) -> dict[str, Any]:
+        """Fields of a `Gate`: those limits that are given, and the units that they name."""
         keys = dict(zip(("maximum", "minimum"), KINDS.get(self.kind, ()), strict=False))
-        given = {field: to_limit(getattr(self, key)) for field, key in keys.items()}
-        return {field: limit for field, limit in given.items() if limit is not None}
+        given = {field: getattr(self, key) for field, key in keys.items() if getattr(self, key) is not None}
+        return {field: to_limit(limit) for field, limit in given.items()} | {
+            f"{field}_unit": limit_unit(limit) for field, limit in given.items()
+        }
 
 
 class OverrideTable(LimitTable):

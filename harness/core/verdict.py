@@ -47,6 +47,8 @@ class Gate:
         Pattern for the reference of a relative metric.
     maximum, minimum : float, optional
         In the metric's unit of the table; of a ratio, without a unit.
+    maximum_unit, minimum_unit : str
+        The table's unit that the limit was given in; empty where it was a bare number.
     of : str
         What is limited: the ``value``, or, against a baseline, the ``ratio`` new / base or the ``change``
         new - base.
@@ -78,6 +80,8 @@ class Gate:
     reference: str = "*"
     maximum: float | None = None
     minimum: float | None = None
+    maximum_unit: str = ""
+    minimum_unit: str = ""
     of: str = "value"
     baseline: str = ""
     design: str = ""

@@ -11,6 +11,7 @@ import pandas as pd
 
 from harness.cache import write_atomically, writing
 from harness.compare import Change
+from harness.core.verdict import State
 from harness.report import tables
 from harness.report.gates import number_text
 from harness.report.pairs import Pair
@@ -103,9 +104,15 @@ def _gate_lines(pair: Pair) -> list[str]:
         f"gates  waived {row['waived']}  {row['gate']}: {row['sentence']}"
         for row in verdicts[verdicts["waived"] != ""].to_dict("records")
     ]
+    judged = verdicts["state_base"].notna()
+    fresh = verdicts[~judged & ~verdicts["state"].isin([State.PASS, State.NOT_APPLICABLE])]
+    lines += [
+        f"gates  {row['state']}, not asked in the base  {row['gate']}: {row['sentence']}"
+        for row in (fresh.to_dict("records") if judged.any() else ())
+    ]
     counts = verdicts["state"].value_counts()
     total = ", ".join(f"{counts[state]} {state}" for state in _SEVERITY if state in counts)
-    before = not len(changed) and bool(verdicts["state_base"].notna().any())
+    before = not len(changed) and bool(judged.all())
     return [*lines, f"gates  {total}" + "; as before" * before]
 
 

@@ -272,8 +272,14 @@ def _decide(
     gate: Gate, subject: Subject, interval: Interval, what: str, unit: str, *, paired: bool
 ) -> _Finding:
     answers = []
-    for limit, sign in ((gate.maximum, 1.0), (gate.minimum, -1.0)):
+    for limit, named, sign in (
+        (gate.maximum, gate.maximum_unit, 1.0), (gate.minimum, gate.minimum_unit, -1.0),
+    ):  # fmt: skip
         if limit is None:
+            continue
+        if named and named != unit:
+            wrong = f"{what} is measured in {unit or 'no unit'}, and its limit is given in {named}"
+            answers.append(_Finding(State.NOT_RUN, wrong, interval, math.nan, unit))
             continue
         far, near = (interval.high, interval.low) if sign > 0 else (interval.low, interval.high)
         text = f"{what} is {_text(interval, unit)}, limit {number_text(limit, unit)}"

@@ -363,3 +363,20 @@ def test_it_is_pure() -> None:
     rows = [row(NAN, unit="pt", case=c, per_sample=losses(100, 0.3, i)) for i, c in enumerate("ab")]
     first = judge(rows, [gate(combine="mean")], [SUBJECT]).verdicts
     assert judge(rows, [gate(combine="mean")], [SUBJECT]).verdicts == first
+
+
+@pytest.mark.parametrize(
+    ("unit", "named", "state"),
+    [
+        ("pt", "ns", State.NOT_RUN),
+        ("ns", "byte", State.NOT_RUN),
+        ("ns", "ns", State.PASS),
+        ("ns", "", State.PASS),
+    ],
+)  # fmt: skip
+def test_a_limit_in_another_unit_is_no_limit(unit: str, named: str, state: State) -> None:
+    """``max = "1 ms"`` of a loss in points would hold whatever is lost."""
+    found = answer([row(0.5, unit=unit)], maximum=1e6, maximum_unit=named)
+    assert found.state is state
+    if state is State.NOT_RUN:
+        assert f"measured in {unit}, and its limit is given in {named}" in found.sentence
