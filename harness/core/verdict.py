@@ -95,13 +95,19 @@ class Gate:
         """Whether it is to be judged for that variant on that target."""
         return matches(target, self.targets) and matches(variant, self.variants)
 
+    def covers(self, suite: str, setting: str, case: str, severity: int) -> bool:
+        """Whether that case is one of those that it asks about."""
+        return (
+            (self.suite, self.setting) == (suite, setting)
+            and matches(case, self.cases)
+            and (not self.severities or severity in self.severities)
+        )
+
     def looks_at(self, row: Mapping[Any, Any]) -> bool:
         """Whether it is judged by a row of the table, given by its columns."""
         return (
             self.speaks_of(row["target"], row["variant"])
-            and (self.suite, self.setting) == (row["suite"], row["setting"])
-            and matches(row["case"], self.cases)
-            and (not self.severities or row["severity"] in self.severities)
+            and self.covers(row["suite"], row["setting"], row["case"], row["severity"])
             and fnmatchcase(row["metric"], self.metric)
             and fnmatchcase(row["reference"], self.reference)
         )

@@ -95,10 +95,7 @@ def _concerns(row: Row, gate: Gate, subject: Subject) -> bool:
     return (
         (row.key.target, row.key.backend, row.key.variant)
         == (subject.target, subject.backend, subject.variant)
-        and row.key.suite == gate.suite
-        and row.key.setting == gate.setting
-        and matches(row.case, gate.cases)
-        and (not gate.severities or row.severity in gate.severities)
+        and gate.covers(row.key.suite, row.key.setting, row.case, row.severity)
         and (whole or fnmatchcase(row.measurement.metric, gate.metric))
         and (whole or fnmatchcase(row.measurement.reference, gate.reference))
     )
