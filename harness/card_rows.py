@@ -14,6 +14,13 @@ from harness.report.store import Facts
 
 #: The case of what is told of the whole model; of a layer it is the layer's name.
 WHOLE = "model"
+#: Every metric and its unit, as `harness.core.contracts.Suite` has them.
+METRICS = {
+    **dict.fromkeys(("file_byte", "gzip_byte"), "byte"),
+    **dict.fromkeys(("file_byte_ratio", "gzip_byte_ratio", "parameters", "sparsity", "unique_weights"), "1"),
+    "bits_per_weight": "bit",
+    **dict.fromkeys(("weight_sqnr", "output_sqnr"), "dB"),
+}
 
 
 def rows(facts: Facts) -> list[Row]:

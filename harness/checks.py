@@ -7,11 +7,12 @@ from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from harness import plugins
+from harness import card_rows, plugins
 from harness.compression.export.kinds import RUNTIMES
 from harness.config import CARD, Validation, target_files
 from harness.core.errors import ConfigurationError, Problem
 from harness.core.target import Target
+from harness.core.verdict import Gate
 from harness.data.corruptions import FEATURE_FAMILIES, IMAGE_FAMILIES
 from harness.report import waivers
 
@@ -65,14 +66,31 @@ def _suite_tables(validation: Validation) -> Iterable[Problem]:
 
 
 def _gates(validation: Validation) -> Iterable[Problem]:
-    suites = {**plugins.catalogue(plugins.SUITES), CARD: None}
+    suites = plugins.catalogue(plugins.SUITES)
     variants = validation.variant_names
+    metrics: dict[str, Mapping[str, str]] = {CARD: card_rows.METRICS}
     for index, gate in enumerate(validation.gates):
-        if gate.suite not in suites:
-            yield _unknown(f"gate[{index}].suite", "suite", gate.suite, suites)
+        path = f"gate[{index}]"
+        if gate.suite not in (*suites, CARD):
+            yield _unknown(f"{path}.suite", "suite", gate.suite, (*suites, CARD), gate.name)
+        else:
+            if gate.suite not in metrics:
+                metrics[gate.suite] = suites[gate.suite].load()().metrics
+            yield from _asked_of(gate, path, metrics[gate.suite])
         for pattern in gate.variants:
             if not any(fnmatchcase(variant, pattern) for variant in variants):
-                yield _unknown(f"gate[{index}].variant", "variant", pattern, variants)
+                yield _unknown(f"{path}.variant", "variant", pattern, variants, gate.name)
+
+
+def _asked_of(gate: Gate, path: str, metrics: Mapping[str, str]) -> Iterable[Problem]:
+    """Check that the suite makes such a metric, and that the limit is one of that quantity."""
+    units = {unit for metric, unit in metrics.items() if fnmatchcase(metric, gate.metric)}
+    if not units:
+        yield _unknown(f"{path}.metric", f"metric of {gate.suite}", gate.metric, metrics, gate.name)
+        return
+    for named in {gate.maximum_unit, gate.minimum_unit} - {"", *units}:
+        text = f"{gate.metric} is measured in {' or '.join(sorted(units))}, and its limit is given in {named}"
+        yield Problem(path, text, gate.name)
 
 
 def _recipes(validation: Validation) -> Iterable[Problem]:
@@ -99,9 +117,11 @@ def _waivers(validation: Validation) -> Iterable[Problem]:
     return [Problem(f"waiver[{index}]", message) for index, message in found]
 
 
-def _unknown(path: str, what: str, name: str, known: Mapping[str, object] | tuple[str, ...]) -> Problem:
+def _unknown(
+    path: str, what: str, name: str, known: Mapping[str, object] | tuple[str, ...], of: str = ""
+) -> Problem:
     error = plugins.unknown(what, name, known)
-    return Problem(path, f"{error.what} ({error.cause})")
+    return Problem(path, f"{error.what} ({error.cause})", of)
 
 
 def check_executors(targets: Iterable[Target]) -> None:

@@ -116,6 +116,8 @@ def _plan(arguments: argparse.Namespace) -> int:
     prepared = prepare(_request(arguments), progress.Quiet())
     prepared.close()
     answers = decidable.sentences(prepared.gates, prepared.plan, prepared.targets)
+    model = prepared.run["model"]["name"]
+    answers += decidable.warnings(prepared.gates, prepared.plan, model, arguments.results)
     print(screen.plan_text(prepared.plan, dict(prepared.size), prepared.estimate_s, answers))
     return 0
 
@@ -250,7 +252,7 @@ def _history(arguments: argparse.Namespace) -> int:
     if arguments.html:
         from harness.report.html import publish
 
-        publish.history(found, arguments.html)
+        _tell(publish.history(found, arguments.html))
     return 0
 
 

@@ -17,7 +17,7 @@ import pandas as pd
 from harness import rowjoin
 from harness.core.measurement import KEY_COLUMNS
 from harness.stats import difference, many
-from harness.stats.difference import NOISY_UNITS, RATIO_UNITS, Values
+from harness.stats.difference import OVER_PROCESSES, RATIO_UNITS, Values
 
 #: What differs between devices, and is no key then.
 DEVICE_COLUMNS = ("target", "backend")
@@ -106,7 +106,7 @@ def compare(base: Side, new: Side, *, devices: bool = False) -> pd.DataFrame:
     ratio = unit.isin(RATIO_UNITS).to_numpy()
     sides = [[joined[f"{name}_{side}"].to_numpy(np.float64) for name in BOUNDS] for side in ("base", "new")]
     change, low, high = np.full((3, len(joined)), np.nan)
-    noisy = unit.isin(NOISY_UNITS).to_numpy()
+    noisy = unit.isin(OVER_PROCESSES).to_numpy()
     for as_ratio, widen, rows in (
         (True, difference.noise_factor(), ratio & noisy), (True, 1.0, ratio & ~noisy), (False, 1.0, ~ratio),
     ):  # fmt: skip

@@ -92,7 +92,7 @@ class Validation(Table):
         for index, gate in enumerate(self.gate):
             if first.setdefault(gate.name, index) != index:
                 message = f"gate[{first[gate.name]}] has the same name, {gate.name!r}"
-                found.append(Problem(f"gate[{index}].name", message))
+                found.append(Problem(f"gate[{index}].name", message, gate.name))
         return found
 
     @property
@@ -173,7 +173,7 @@ def check(raw: Mapping[str, Any], schema: type[T], *, where: str) -> T:
         # Through JSON, where strict still lets an array be a tuple.
         return schema.model_validate_json(json.dumps(raw, default=str))
     except ValidationError as error:
-        problems = tuple(_problem(item, schema) for item in error.errors(include_url=False))
+        problems = tuple(_problem(item, schema, raw) for item in error.errors(include_url=False))
         raise ConfigurationError(where, problems) from error
 
 
@@ -199,7 +199,7 @@ def load_validation(path: Path) -> tuple[Validation, Path]:
     return read_toml(file, Validation), file.parent
 
 
-def _problem(item: Mapping[str, Any], schema: type[BaseModel]) -> Problem:
+def _problem(item: Mapping[str, Any], schema: type[BaseModel], raw: Mapping[str, Any]) -> Problem:
     path = ""
     for part in item["loc"]:
         path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else str(part)
@@ -214,7 +214,20 @@ def _problem(item: Mapping[str, Any], schema: type[BaseModel]) -> Problem:
         pass  # the checks of ours name what they found
     elif not isinstance(item["input"], (dict, list)):
         message += f", got {item['input']!r}"
-    return Problem(path or "the file", message)
+    return Problem(path or "the file", message, _name_at(item["loc"], raw))
+
+
+def _name_at(loc: tuple[Any, ...], raw: Mapping[str, Any]) -> str:
+    """What the table of an array that the place is in calls itself; empty where it does not."""
+    place: Any = raw
+    for part in loc:
+        if isinstance(part, str) and isinstance(place, Mapping):
+            place = place.get(part)
+        elif isinstance(part, int) and isinstance(place, list):
+            entry = place[part]
+            name = entry.get("name") if isinstance(entry, Mapping) else None
+            return name if isinstance(name, str) else ""
+    return ""
 
 
 def _keys(schema: type[BaseModel], loc: tuple[Any, ...]) -> list[str]:

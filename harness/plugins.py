@@ -113,9 +113,10 @@ def unknown(
 ) -> UsageError:
     """Build the error for a name that does not exist, with the nearest one that does."""
     names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    folded = {each.casefold(): each for each in names}
+    near = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.5)
     return UsageError(
-        f"unknown {what} {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""),
+        f"unknown {what} {name!r}" + (f"; did you mean {folded[near[0]]!r}?" if near else ""),
         where=where,
         cause=f"known: {', '.join(names) or 'none'}",
     )

@@ -368,9 +368,13 @@ def _inspect(
 
 
 def _names(text: str, what: str) -> tuple[str, ...]:
-    names = tuple(name.strip() for name in text.split(",") if name.strip())
-    if text.strip() and not names:
+    if not text.strip():
+        return ()
+    names = tuple(name.strip() for name in text.split(","))
+    if not any(names):
         raise UsageError(f"{text!r} names no {what}")
+    if not all(names):
+        raise UsageError(f"{text!r} has an empty name between commas", where=what)
     return names
 
 

@@ -20,7 +20,7 @@ from harness.core.verdict import Gate, State, Verdict, overall
 from harness.executors.together import together
 from harness.plan import Plan
 from harness.prepare import Observer, Prepared, Request, load_suites, prepare
-from harness.report import tables, waivers
+from harness.report import decidable, tables, waivers
 from harness.report.gates import Subject, judge
 from harness.report.relative import Baselines
 from harness.report.store import Facts, Journal, RunFolder, point_latest
@@ -44,8 +44,11 @@ class Outcome:
 def validate(request: Request, observer: Observer) -> Outcome:
     """Prepare, measure and judge a new run."""
     prepared = prepare(request, observer)
+    model = prepared.run["model"]["name"]
+    for warning in decidable.warnings(prepared.gates, prepared.plan, model, request.results):
+        observer.note(warning)
     now = datetime.now(UTC)
-    run_id = f"{now:%Y%m%dT%H%M%S}-{prepared.run['model']['name']}-{secrets.token_hex(2)}"
+    run_id = f"{now:%Y%m%dT%H%M%S}-{model}-{secrets.token_hex(2)}"
     folder = RunFolder(request.results.resolve() / run_id)
     run = {**prepared.run, "run_id": run_id, "created_utc": now.isoformat(timespec="milliseconds")}
     folder.create(run, prepared.plan, prepared.labels, prepared.cards)

@@ -263,9 +263,14 @@ class SummaryContext:
 
 
 class Suite(Protocol):
-    """The host's half of a suite; its constructor takes nothing and does nothing."""
+    """The host's half of a suite; its constructor takes nothing and does nothing.
+
+    ``metrics`` gives every metric that it can make and its unit: what a gate asks for is checked before
+    anything runs.
+    """
 
     name: str
+    metrics: Mapping[str, str]
 
     def cases(self, context: CaseContext) -> tuple[Case, ...]: ...
     def summarise(self, job: Job, result: JobResult, context: SummaryContext) -> list[Measurement]: ...

@@ -61,10 +61,17 @@ class UsageError(HarnessError):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong in a configuration, with its TOML path (``gate[2].max``)."""
+    """One thing that is wrong in a configuration, with its TOML path (``gate[2].max``).
+
+    ``name`` is what the table of an array there calls itself; nobody counts gates.
+    """
 
     path: str
     message: str
+    name: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.path}{f' ({self.name!r})' * bool(self.name)}: {self.message}"
 
 
 class ConfigurationError(UsageError):
@@ -72,7 +79,7 @@ class ConfigurationError(UsageError):
 
     def __init__(self, where: str, problems: tuple[Problem, ...], *, next_step: str = "") -> None:
         self.problems = problems
-        listed = "\n".join(f"  {problem.path}: {problem.message}" for problem in problems)
+        listed = "\n".join(f"  {problem}" for problem in problems)
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
         super().__init__(f"{count} in the configuration\n{listed}", where=where, next_step=next_step)
 

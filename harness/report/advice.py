@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 import shutil
 import sys
@@ -10,9 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from harness import config, plugins
+from harness.core.contracts import SupportsRounds
 from harness.core.errors import HarnessError
-from harness.core.verdict import State, Verdict
+from harness.core.verdict import Gate, State, Verdict
+from harness.gate_schema import GateTable
+from harness.prepare import load_suites
 from harness.report import machine
+from harness.report.gates import awaits
 from harness.run import Outcome
 
 #: The worst answer of several is told first; this is from bad to good.
@@ -86,21 +91,22 @@ def next_step(outcome: Outcome) -> str:
     command = _command()
     blocking = sorted((v for v in outcome.verdicts if v.blocks), key=lambda v: ORDER.index(v.state))
     targets = ",".join(run["targets"])
-    validation = short(Path(run["validation_path"]))
     if outcome.missing:
         said = f"{command} validate --resume {_run_name(outcome)}"
     elif outcome.state is State.PASS:
         said = _after_a_pass(outcome, run, command)
     elif not outcome.verdicts:
-        said = f"ask for something: a [[gate]] in {validation}"
+        said = f"ask for something: a [[gate]] in {short(Path(run['validation_path']))}"
     elif outcome.state is State.INCONCLUSIVE and outcome.plan.share < 1:
         said = f"{command} validate {_selection(outcome, run, targets)}   (all samples: no budget)"
     elif outcome.state is State.INCONCLUSIVE:
-        said = f'more test samples; or in {validation} another limit, or on_inconclusive = "warn"'
+        said = _after_undecided(outcome, run, command, blocking[0])
     elif outcome.state is State.NOT_RUN and outcome.plan.unavailable:
         said = f"{command} targets   (how to install what is missing)"
     elif outcome.state is State.NOT_RUN and run.get("release") and _worst_is_emulated(blocking, run):
         said = f"real hardware in place of {blocking[0].target}: --host USER@BOARD, or a target over ssh"
+    elif outcome.state is State.NOT_RUN and blocking and (lacks := _lacks(outcome, blocking[0])):
+        said = f"{command} {lacks}"
     elif blocking:
         worst = blocking[0]
         said = (
@@ -109,6 +115,49 @@ def next_step(outcome: Outcome) -> str:
     else:
         said = f"{command} doctor"
     return said
+
+
+def _after_undecided(outcome: Outcome, run: Mapping[str, Any], command: str, worst: Verdict) -> str:
+    """More time where time gives more samples; else more samples, or another question."""
+    gate, validation = _gate(run, worst), short(Path(run["validation_path"]))
+    other = f'in {validation} another limit, or on_inconclusive = "warn"'
+    if gate is not None and gate.of != "value" and not gate.design and worst.unit == "x":
+        return f'in {validation} design = "ABBA" for {worst.gate!r}: both are then timed side by side'
+    by_design = gate is not None and bool(gate.design)
+    if not by_design and not isinstance(load_suites((worst.suite,))[worst.suite], SupportsRounds):
+        return f"more test samples; or {other}"
+    within_s = run.get("decide_within_s")
+    within = 10 if within_s is None else math.ceil(2 * within_s / 60)
+    told = f"{command} validate {_selection(outcome, run, worst.target, worst)} --decide-within {within}m"
+    return f"{told}   (measures on while it is undecided)"
+
+
+def _lacks(outcome: Outcome, worst: Verdict) -> str:
+    """What to type where the gate has nothing to be judged by: no baseline, or no such case; else empty."""
+    run, gate = outcome.run, _gate(outcome.run, worst)
+    if gate is None:
+        return ""
+    if gate.baseline:
+        from harness.report.baselines import FOLDER
+
+        place = outcome.folder.path.parent / FOLDER / run["model"]["name"] / worst.target / gate.baseline
+        if not place.exists():
+            save = f"baseline save {_run_name(outcome)} --name {gate.baseline} --reason WHY"
+            return f"{save}   (or, instead of this run, the one that was released)"
+    jobs = [job.key for batch in outcome.plan.batches for job in batch.jobs]
+    asked = [key for key in jobs if (key.target, key.variant) == (worst.target, worst.variant)]
+    if gate.suite == config.CARD or gate.design or any(awaits(gate, key) for key in asked):
+        return ""
+    return f"plan {_selection(outcome, run, worst.target)}   (which cases there are)"
+
+
+def _gate(run: Mapping[str, Any], verdict: Verdict) -> Gate | None:
+    """The gate as it held there; None where the run does not tell."""
+    tables = run.get("validation", {}).get("gate", ())
+    table = next((table for table in tables if table["name"] == verdict.gate), None)
+    if table is None:
+        return None
+    return config.check(table, GateTable, where=run["validation_path"]).to_gate().on(verdict.target)
 
 
 def report_command(outcome: Outcome) -> str:

@@ -143,14 +143,26 @@ def described(row: Mapping[Any, Any]) -> str:
 
 def _values(row: Mapping[Any, Any]) -> str:
     unit, low = row["unit"], row["ci_low"]
-    values = f"{number_text(row['base'], unit)} -> {number_text(row['new'], unit)}"
+    values = " -> ".join(_apart(row["base"], row["new"], unit))
     numbers = [row["change"], low, row["ci_high"]]
     if row["kind"] == "ratio":
-        said = [f"{each:.3g}" for each in numbers]
+        # A ratio within a thousandth of 1 keeps the digits that tell it from 1.
+        near = abs(numbers[0] - 1)
+        digits = 3 if not 0 < near < 5e-3 else 2 - math.floor(math.log10(near))
+        said = [f"{each:.{digits}g}" for each in numbers]
         return values + f", {said[0]}x" + ("" if math.isnan(low) else f" [{said[1]}, {said[2]}]")
     said = [number_text(each, unit) for each in numbers]
     how = f", paired over {row['n']:.0f}" if row["paired"] else ""
     return values + ("" if math.isnan(low) else f", by {said[0]} [{said[1]}, {said[2]}]{how}")
+
+
+def _apart(base: float, new: float, unit: str) -> tuple[str, str]:
+    """Both values with as many digits as it takes to tell them apart."""
+    for more in range(6):
+        told = number_text(base, unit, more=more), number_text(new, unit, more=more)
+        if told[0] != told[1] or base == new:
+            break
+    return told
 
 
 def markdown(pairs: Sequence[Pair]) -> str:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
+from harness.config import CARD
 from harness.core.target import Target
-from harness.core.verdict import Gate, matches
-from harness.plan import Plan
+from harness.core.verdict import Gate
+from harness.plan import HOST, Plan
+from harness.report.gates import awaits
 from harness.stats.intervals import wilson
 from harness.stats.paired import smallest_decidable_margin
 
@@ -53,13 +57,63 @@ def _by_target(gates: Iterable[Gate], targets: Sequence[Target]) -> Iterable[tup
 def _samples(gate: Gate, plan: Plan, targets: set[str]) -> list[int]:
     """Samples of each planned case that the gate looks at (1 where a case reads no data set)."""
     return [
-        case.samples or 1
+        job.case.samples or 1
         for batch in plan.batches
-        if batch.target in targets
-        and batch.suite == gate.suite
-        and gate.speaks_of(batch.target, batch.variant)
-        for case in batch.cases
-        if case.setting == gate.setting
-        and matches(case.name, gate.cases)
-        and (not gate.severities or case.severity in gate.severities)
+        if batch.target in targets and gate.speaks_of(batch.target, batch.variant)
+        for job in batch.jobs
+        if awaits(gate, job.key)
     ]
+
+
+def warnings(gates: Iterable[Gate], plan: Plan, model: str, results: Path) -> list[str]:
+    """One line a gate that cannot be answered, whatever is measured: it names no case, or no baseline.
+
+    Parameters
+    ----------
+    gates : iterable of Gate
+    plan : Plan
+    model : str
+        Its name: baselines are kept by it.
+    results : Path
+        Where they are kept.
+    """
+    keys = [job.key for batch in plan.batches for job in batch.jobs if batch.target != HOST]
+    keys += [result.key for result in plan.skipped]
+    lines = []
+    for gate in gates:
+        asked = [
+            key for key in keys if gate.suite in (key.suite, CARD) and gate.speaks_of(key.target, key.variant)
+        ]
+        if not asked:  # its suite, target or variant was not chosen
+            continue
+        if not gate.design and gate.suite != CARD and not any(awaits(gate, key) for key in asked):
+            lines.append(f"gate {gate.name} will be NOT_RUN: {_no_case(gate, [key.case for key in asked])}")
+        lines += [
+            f"gate {gate.name} will be NOT_RUN: {absent}"
+            for target in dict.fromkeys(key.target for key in asked)
+            if (absent := _no_baseline(gate.on(target).baseline, target, model, results))
+        ]
+    return lines
+
+
+def _no_case(gate: Gate, cases: Sequence[str]) -> str:
+    known = dict.fromkeys(cases)
+    place = f"{', '.join(gate.cases)} in the setting {gate.setting}"
+    place += f", severity {' or '.join(map(str, gate.severities))}" * bool(gate.severities)
+    near = [each for case in gate.cases for each in difflib.get_close_matches(case, known, n=1)]
+    meant = f"; did you mean {near[0]}?" if near and near[0] not in gate.cases else ""
+    return f"no case of {gate.suite} is {place}{meant}"
+
+
+def _no_baseline(name: str, target: str, model: str, results: Path) -> str:
+    """Empty where it is there, or none is asked for."""
+    if not name:
+        return ""
+    from harness.report.baselines import FOLDER  # takes pandas, and a second
+
+    folder = results / FOLDER / model / target
+    if (folder / name).exists():
+        return ""
+    near = difflib.get_close_matches(name, [path.name for path in folder.glob("*")], n=1)
+    meant = f"; did you mean {near[0]}?" if near else f" (harness baseline save RUN --name {name})"
+    return f"there is no baseline {name} of {target}{meant}"

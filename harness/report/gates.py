@@ -106,10 +106,11 @@ def _of(key: JobKey, subject: Subject) -> bool:
 
 
 def awaits(gate: Gate, key: JobKey) -> bool:
-    """Whether the gate looks at rows of that job; rows may be named after their job (``offline_b8``)."""
+    """Whether the gate looks at rows of that job, or named after it (``offline_b8``, ``clean/3``)."""
+    parts = (f"{key.case}_", f"{key.case}/")
     return (
         (key.suite, key.setting) == (gate.suite, gate.setting)
-        and (matches(key.case, gate.cases) or any(case.startswith(f"{key.case}_") for case in gate.cases))
+        and (matches(key.case, gate.cases) or any(case.startswith(parts) for case in gate.cases))
         and (not gate.severities or key.severity in gate.severities)
     )
 
@@ -335,16 +336,17 @@ def _case_text(gate: Gate) -> str:
     return "" if gate.cases == ("*",) else f" in {', '.join(gate.cases)}"
 
 
-def number_text(value: float, unit: str) -> str:
-    """A number for people: time in the unit that reads best."""
+def number_text(value: float, unit: str, *, more: int = 0) -> str:
+    """A number for people: time in the unit that reads best; with `more` digits than they need."""
+    digits = 3 + more
     if unit == "ns":
         for size, name in ((1e9, "s"), (1e6, "ms"), (1e3, "µs")):
             if abs(value) >= size:
-                return f"{value / size:.3g} {name}"
-        return f"{value:.3g} ns"
+                return f"{value / size:.{digits}g} {name}"
+        return f"{value:.{digits}g} ns"
     if unit == "byte":
-        return f"{value / 1e6:.3g} MB"
-    return f"{value:.4g}" + ("x" if unit == "x" else f" {unit}" if unit not in ("", "1") else "")
+        return f"{value / 1e6:.{digits}g} MB"
+    return f"{value:.{digits + 1}g}" + ("x" if unit == "x" else f" {unit}" if unit not in ("", "1") else "")
 
 
 def _text(interval: Interval, unit: str) -> str:

@@ -27,13 +27,16 @@ def text(found: History) -> str:
     """Everything for a terminal."""
     changed = latest_first(found)
     unjudged = [each for each in found.trends if each.rule is Rule.NONE]
-    steady = [each for each in found.trends if not each.turns and each.rule is not Rule.NONE]
+    rest = [each for each in found.trends if not each.turns and each.rule is not Rule.NONE]
+    steady = [each for each in rest if len(each.points) > 1]
+    single = [each for each in rest if len(each.points) <= 1]
     steady.sort(key=lambda each: each.rule is not Rule.INTERVAL)  # what never moves is told last
     lines = [headline(found)]
     models = len({each.key["model"] for each in found.trends}) > 1
     names = {id(each): _name(each.key, model=models) for each in found.trends}
     for title, group, most in (
-        ("changed", changed, len(changed)), ("steady", steady, SHOWN), (str(Rule.NONE), unjudged, SHOWN),
+        ("changed", changed, len(changed)), ("steady", steady, SHOWN),
+        ("in one run or none", single, SHOWN), (str(Rule.NONE), unjudged, SHOWN),
     ):  # fmt: skip
         width = min(max((len(names[id(each)]) for each in group[:most]), default=0), 70)
         lines += ["", f"{title}:"] * bool(group)

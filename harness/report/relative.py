@@ -14,7 +14,7 @@ from harness.core.measurement import KEY_COLUMNS, Row
 from harness.core.verdict import State
 from harness.report.side_by_side import Finding
 from harness.stats import difference
-from harness.stats.difference import NOISY_UNITS, Values
+from harness.stats.difference import NOISY_UNITS, OVER_PROCESSES, Values
 from harness.stats.intervals import Interval
 
 
@@ -108,7 +108,7 @@ def against(row: Row, name: str, of: str, baselines: Baselines) -> Change | Refu
     if of == "change" and mine is not None and theirs is not None:
         n = min(len(mine), len(theirs))
         return Change(difference.paired(theirs, mine, unit), True, mine[:n] - theirs[:n])
-    widen = difference.noise_factor() if unit in NOISY_UNITS else 1.0
+    widen = difference.noise_factor() if unit in OVER_PROCESSES else 1.0
     found = difference.independent(_bounds(base), _bounds(record), ratio=of == "ratio", widen=widen)
     value, low, high = (float(part[0]) for part in found)
     return Change(Interval(value, low, high, row.measurement.n))

@@ -6,6 +6,7 @@ written before the line that names them, so a line that can be read tells of sam
 
 from __future__ import annotations
 
+import difflib
 import fcntl
 import io
 import json
@@ -271,8 +272,10 @@ def find_run(name: str, results: Path) -> RunFolder:
     if len(found) == 1:
         return RunFolder(found[0].resolve())
     several = ", ".join(path.name for path in found[:5])
+    near = difflib.get_close_matches(name, ["latest", *(path.name for path in known)], n=1)
+    meant = f"; did you mean {near[0]!r}?" if near and known else ""
     raise ResultsError(
-        f"{len(found)} runs begin with {name!r}: {several}" if found else f"there is no run {name!r}",
+        f"{len(found)} runs begin with {name!r}: {several}" if found else f"there is no run {name!r}{meant}",
         where=str(results),
         next_step="name a run id, a unique prefix of one, a folder, or latest",
     )

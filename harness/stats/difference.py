@@ -26,6 +26,8 @@ RATIO_UNITS = frozenset({"ns", "byte", "1/s", "bit"})
 #: do, so that the variance of a side is s² (1/k + 1) in place of s²/k.
 PROCESSES = 5
 NOISY_UNITS = frozenset({"ns", "1/s"})
+#: Memory is measured over the processes of a run, too, and its layout is another in the next.
+OVER_PROCESSES = NOISY_UNITS | {"byte"}
 #: What one sample counts in a share, where that is not 1.
 SAMPLE = {"pt": 100.0}
 

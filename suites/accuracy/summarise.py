@@ -37,6 +37,7 @@ class AccuracySuite:
     """The metric on clean and shifted data, and every distance to the reference on the host."""
 
     name = "accuracy"
+    metrics: Mapping[str, str] = UNIT
 
     def cases(self, context: CaseContext) -> tuple[Case, ...]:
         """List the cases of one variant."""

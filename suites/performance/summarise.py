@@ -26,6 +26,12 @@ class PerformanceSuite:
     """Latency, throughput, load time, memory and size."""
 
     name = "performance"
+    metrics: Mapping[str, str] = {
+        **dict.fromkeys(("latency_p50", "latency_p90", "latency_p99", "load_time", "first_inference"), "ns"),
+        **dict.fromkeys(("peak_memory", "gpu_memory_peak", "model_bytes"), "byte"),
+        "latency_lag1_autocorrelation": "1",
+        "throughput": "1/s",
+    }
 
     def cases(self, context: CaseContext) -> tuple[Case, ...]:
         """See `suites.performance.cases.cases`."""

@@ -16,11 +16,22 @@ from harness.core.measurement import Measurement
 from harness.stats.intervals import clopper_pearson
 from suites.reliability import cases as plan
 
+#: All of them are shares of tries, or differences.
+METRICS = (
+    "deterministic_repeat", "deterministic_session", "deterministic_process",
+    *(f"{what}_{how}" for what in ("batch", "thread")
+      for how in ("bit_equal", "max_difference", "max_relative_difference")),
+    "bad_input_refused", "recovered_after_bad_input", "nonfinite_hidden", "recovered_after_nonfinite_input",
+    "truncation_refused", "bit_flip_silent", "damage_crashed", "hash_catches_damage",
+    "recovered_after_damage", "provider_as_asked", "precision_as_asked", "artifact_hash_equal",
+)  # fmt: skip
+
 
 class ReliabilitySuite:
     """Determinism, invariance, refusal of what is wrong, recovery, provenance."""
 
     name = "reliability"
+    metrics: Mapping[str, str] = dict.fromkeys(METRICS, "1")
 
     def cases(self, context: CaseContext) -> tuple[Case, ...]:
         """See `suites.reliability.cases.cases`."""

@@ -57,8 +57,9 @@ def test_every_problem_of_the_schema_at_once(harness: Shell, model: MakeModel) -
         harness, folder, "12 problems", str(folder / "validation.toml"), "schema: ", "model.name: 'ti ny'",
         "model.taks: unknown key; did you mean task?", "data.calibration_samples: ",
         "data.sead: unknown key; did you mean seed?", "variants.int8.recipe[0]: does not name its pass",
-        "shifts.severities: 1 is named twice", "gate[0].min: '5 parsecs' is not a number with a unit",
-        "gate[0].maxx: unknown key; did you mean max?", "shapes.x[0]: ", "input.x.std: ", "input.x.dtype: ",
+        "shifts.severities: 1 is named twice", "input.x.std: ", "input.x.dtype: ", "shapes.x[0]: ",
+        "gate[0].min ('accuracy'): '5 parsecs' is not a number with a unit",
+        "gate[0].maxx ('accuracy'): unknown key; did you mean max?",
     )  # fmt: skip
 
 
@@ -74,9 +75,11 @@ def test_every_unknown_name_at_once(harness: Shell, model: MakeModel) -> None:
     )
     refused(
         harness, folder, "8 problems", "variants.int8.recipe[0].pass: ", "did you mean 'quantize'",
-        "gate[0].suite: ", "did you mean 'accuracy'", "gate[1].variant: ", "did you mean 'int8'",
+        "gate[0].suite ('accuracy'): ", "did you mean 'accuracy'", "gate[1].variant ('accuracy'): ",
+        "did you mean 'int8'",
         "shifts.families[0]: ", "did you mean 'gaussian_noise'", "suites.reliability.truncatoins: ",
-        "suites.perfomance: ", "did you mean 'performance'", "variants.empty: ", "gate[1].name: ",
+        "suites.perfomance: ", "did you mean 'performance'", "variants.empty: ",
+        "gate[1].name ('accuracy'): ",
     )  # fmt: skip
 
 
@@ -89,7 +92,9 @@ def test_every_unknown_name_at_once(harness: Shell, model: MakeModel) -> None:
         ("--target", "cpuu", "did you mean 'cpu'?"),
         ("--variant", "int88", "did you mean 'int8'?"),
         ("--suite", "perfomance", "did you mean 'performance'?"),
+        ("--target", "CPU", "did you mean 'cpu'?"),
         ("--target", ",", "names no target"),
+        ("--target", "cpu,,tflite", "has an empty name between commas"),
     ],
 )
 def test_unknown_name(harness: Shell, tiny: Path, option: str, name: str, nearest: str) -> None:
@@ -112,6 +117,13 @@ def test_unknown_option(harness: Shell) -> None:
 @pytest.mark.parametrize("command", [("validate", "--resume"), ("judge",)])
 def test_unknown_run(harness: Shell, command: tuple[str, ...]) -> None:
     check(harness(*command, "2031"), 2, "there is no run '2031'", "unique prefix")
+
+
+def test_a_run_that_is_misspelt(harness: Shell) -> None:
+    (harness.results / "20310101T000000-tiny-0000").mkdir(parents=True)
+    (harness.results / "20310101T000000-tiny-0000" / "run.json").write_text("{}")
+    check(harness("report", "latset"), 2, "there is no run 'latset'; did you mean 'latest'?")
+    check(harness("judge", "20310101T000000-tniy-0000"), 2, "did you mean '20310101T000000-tiny-0000'?")
 
 
 def test_run_of_a_newer_schema(harness: Shell) -> None:

@@ -11,11 +11,16 @@ import pandas as pd
 import pytest
 
 import harness as api
+from harness import card_rows
+from harness.config import CARD
 from harness.core.errors import ResultsError
 from harness.core.measurement import COLUMNS
+from harness.prepare import load_suites
+from harness.summarise import WHOLE_CASE
 from tests.e2e.shell import ACCURACY, Ended, Forge, MakeModel, Shell
 
 ESCAPE = "\x1b"
+SUITES = ("accuracy", "performance", "reliability")
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +64,12 @@ def test_pandas_reads_the_table_without_options(whole: tuple[Shell, Ended]) -> N
     assert believed["value"].notna().all()
     assert believed["unit"].notna().all()
     assert table[table["status"] != "OK"]["reason"].notna().all()
+    declared = {
+        (name, *each) for name, suite in load_suites(SUITES).items() for each in suite.metrics.items()
+    }
+    declared |= {(CARD, *each) for each in card_rows.METRICS.items()}
+    rows = table[table["metric"] != WHOLE_CASE]
+    assert set(zip(rows["suite"], rows["metric"], rows["unit"], strict=True)) <= declared
     own = pd.read_csv(shell.run() / "cpu" / "measurements.csv")
     pd.testing.assert_frame_equal(
         own, table[table["target"] == "cpu"].reset_index(drop=True), check_dtype=False

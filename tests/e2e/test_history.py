@@ -49,7 +49,7 @@ def runs(harness: Shell, measured: Path) -> list[Path]:
 def test_a_planted_change_is_told_at_its_run_with_what_else_changed(harness: Shell, runs: list[Path]) -> None:
     ended = harness("history", "--case", "clean", "--csv", "points.csv", "--html", "history.html")
     assert ended.code == 0, ended.err
-    assert ended.err == ""
+    assert ended.err == "page  history.html\n"
     assert f"{RUNS} runs, 2026-01-01T00:00 … 2026-01-08T00:00" in ended.out
     changed = ended.out.partition("changed:\n")[2].splitlines()
     assert changed[0].strip().startswith("cpu/onnxruntime float32 accuracy in clean  █████▁▁▁")

@@ -72,6 +72,17 @@ def test_every_problem_has_its_path() -> None:
     assert found["gate[1].metric"] == "is missing"
 
 
+def test_a_problem_in_an_array_tells_the_name_of_its_table() -> None:
+    gates = [{"name": "first"}, {"name": "p99 latency", "max": "5 parsecs"}, {"suite": "s"}, 3]
+    with pytest.raises(ConfigurationError) as caught:
+        config.check({**LEAST, "gate": gates}, Validation, where="here")
+    told = str(caught.value)
+    assert "  gate[1].max ('p99 latency'): '5 parsecs' is not" in told
+    assert "  gate[0].suite ('first'): is missing" in told
+    assert "  gate[2].name: is missing" in told
+    assert "  gate[3]: " in told
+
+
 @pytest.mark.parametrize(
     ("tables", "path"),
     [

@@ -88,7 +88,8 @@ def sentence(data: ReportData) -> str:
         what = "none keeps" if data.state is State.PASS else "what was not measured keeps"
         return f"{share}; {what} the release back."
     first = next((v for v in blocking if v.state is data.state), blocking[0])
-    return f"{share}; {len(blocking)} block the release, first: {first.sentence}."
+    told = "1 blocks the release" if len(blocking) == 1 else f"{len(blocking)} block the release, first"
+    return f"{share}; {told}: {first.sentence}."
 
 
 def write(path: Path, content: str) -> None:

@@ -26,6 +26,7 @@ def report(runs: Sequence[str], results: Path, out: Path, pictures: Path | None)
     return [*said, f"report  {out}"]
 
 
-def history(found: History, out: Path) -> None:
-    """Write the page of a history."""
+def history(found: History, out: Path) -> str:
+    """Write the page of a history; the line that says so."""
     page.write(out, trends.history(found))
+    return f"page  {out}"

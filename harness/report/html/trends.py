@@ -42,7 +42,7 @@ def history(found: History) -> str:
 def sections(found: History) -> list[Section]:
     """Give the runs at which something changed, the trends, and every series."""
     changed = latest_first(found)
-    steady = [each for each in found.trends if not each.turns and len(each.points)]
+    steady = [each for each in found.trends if not each.turns and len(each.points) > 1]
     steady.sort(key=lambda each: (each.rule is not Rule.INTERVAL, bool(each.key["severity"])))
     plots: dict[tuple[object, ...], list[Trend]] = {}
     for trend in (*changed, *steady):
@@ -50,6 +50,9 @@ def sections(found: History) -> list[Section]:
     drawn = list(plots.values())[:MOST_PLOTS]
     legend = "▼ worse, ▲ better, ◆ changed, □ the first run of another model, artifact, runtime or harness."
     left = f" {len(plots) - len(drawn)} more are in the table alone." * (len(plots) > len(drawn))
+    left += " What only one run measured is in the table alone." * any(
+        len(each.points) == 1 for each in found.trends
+    )
     chance = f"Chance of one false change among all of them: at most {ALPHA:.0%}."
     return [
         *([_changes(changed, found, chance)] if changed else []),

@@ -188,3 +188,43 @@ def test_failures_are_told_one_by_one_the_worst_first() -> None:
 )  # fmt: skip
 def test_what_to_type_next(states: list[State], more: dict[str, Any], wanted: str) -> None:
     assert following(outcome([verdict(state) for state in states], **more)).startswith(wanted)
+
+
+GATES = [
+    {"name": "g", "suite": "performance", "metric": "latency_p99", "max": "1 ms"},
+    {"name": "stored", "suite": "performance", "metric": "latency_p50", "baseline": "old", "max_ratio": 1.1},
+    {"name": "beside", "suite": "performance", "metric": "latency_p50", "baseline": "old", "max_ratio": 1.1,
+     "design": "ABBA"},
+    {"name": "lost", "suite": "accuracy", "metric": "accuracy_loss", "case": "claen", "max": 1.0},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("state", "gate", "run", "wanted"),
+    [
+        (State.INCONCLUSIVE, "g", {},
+         "harness validate --target cpu --variant int8 --suite performance --decide-within 10m"),
+        (State.INCONCLUSIVE, "g", {"decide_within_s": 600.0},
+         "harness validate --target cpu --variant int8 --suite performance --decide-within 20m"),
+        (State.INCONCLUSIVE, "beside", {},
+         "harness validate --target cpu --variant int8 --suite performance --decide-within 10m"),
+        (State.INCONCLUSIVE, "stored", {}, "in /v.toml design = \"ABBA\" for 'stored'"),
+        (State.INCONCLUSIVE, "lost", {}, "more test samples; or in /v.toml another limit"),
+        (State.NOT_RUN, "stored", {}, "harness baseline save r1 --name old --reason WHY"),
+        (State.NOT_RUN, "lost", {}, "harness plan --target cpu --model /v.toml   (which cases there are)"),
+        (State.NOT_RUN, "g", {}, "harness validate --target cpu --model /v.toml --variant int8"),
+    ],
+)  # fmt: skip
+def test_next_is_what_mends_the_cause(state: State, gate: str, run: dict[str, Any], wanted: str) -> None:
+    """An undecided time takes more time, an absent baseline a run that is saved: not the same once more."""
+    suite = next(table["suite"] for table in GATES if table["name"] == gate)
+    unit = "x" if gate in ("stored", "beside") else "ns"
+    told = replace(verdict(state, gate), suite=suite, unit=unit)
+    of = outcome([told])
+    case = "clean" if suite == "accuracy" else "single_stream"
+    batch = replace(of.plan.batches[0], variant="int8", suite=suite, cases=(Case(case),))
+    more = {"validation": {"gate": GATES}, "model": {"name": "m"}, "validation_path": "/v.toml", **run}
+    found = following(replace(of, run={**of.run, **more}, plan=replace(of.plan, batches=(batch,))))
+    assert found.replace(" --model /v.toml --variant", " --variant").startswith(
+        wanted.replace(" --model /v.toml --variant", " --variant")
+    )

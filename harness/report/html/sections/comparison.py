@@ -14,6 +14,8 @@ from harness.report.weight import DEVICE, Standing, ranked, standings, weigh
 VALUES = ("unit", "base", "new", "kind", "change", "ci_low", "ci_high", "paired", "n")
 DEVICES = ("matters", "device", "worse", "better", "within noise", "same", "not compared", "gates",
            "got worse by most", "because", "against")  # fmt: skip
+#: Rows in this order: first what is known to differ.
+CLASSES = (*(change for change in ORDER[:-2] if change not in UNTOLD), *UNTOLD, *ORDER[-2:])
 #: A page of more rows would be too large: then those that did not change are left out.
 MOST_ROWS = 60_000
 
@@ -24,7 +26,8 @@ def comparison(data: ReportData) -> Section | None:
         return None
     found = standings(data.pairs)
     first = found[0]
-    said = f"{len(found)} devices against {first.base}." if len({each.base for each in found}) == 1 else ""
+    count = "1 device" if len(found) == 1 else f"{len(found)} devices"
+    said = f"{count} against {first.base}." if len({each.base for each in found}) == 1 else ""
     if first.worst is None:
         said += " No row got worse."
     else:
@@ -37,7 +40,7 @@ def comparison(data: ReportData) -> Section | None:
     if total > MOST_ROWS:
         said += f" The {total - len(rows):,} rows that are the same or within noise are left out."
     rows = ranked(rows)
-    rows = pd.concat([rows[rows["class"] == change] for change in ORDER])
+    rows = pd.concat([rows[rows["class"] == change] for change in CLASSES])
     every = Table("comparison", "What differs", tuple(rows.columns), rows.to_numpy(object).tolist())
     devices = Table("devices", "Devices, worst first", DEVICES, [_line(each) for each in found])
     return Section("Comparison", 5, said.strip(), (), (devices, every))
