@@ -136,13 +136,15 @@ def _pair(result: pd.DataFrame, joined: pd.DataFrame, base: Side, new: Side, ext
     numbers = {name: result[name].to_numpy(np.float64, copy=True) for name in names[:-1]}
     numbers["n"] = np.full(len(result), np.nan)
     if base.per_sample and new.per_sample:
-        both = joined[[f"{c}_{side}" if c in extra else c for side in ("base", "new") for c in KEY_COLUMNS]]
-        whole = len(KEY_COLUMNS)
-        rows = zip(both.itertuples(index=False, name=None), result["unit"], strict=True)
+        names_ = [[f"{c}_{side}" if c in extra else c for c in KEY_COLUMNS] for side in ("base", "new")]
+        # By columns: a row at a time takes pandas as long as all the rest.
+        columns = {name: joined[name].to_numpy(object) for side in names_ for name in side}
+        keys = [zip(*(columns[name] for name in side), strict=True) for side in names_]
+        rows = zip(*keys, result["unit"].to_numpy(object), strict=True)
         # By their numbers of samples and unit: places, and what the samples of each side contribute.
         alike: dict[tuple[int, int, str], tuple[list[int], list[Values], list[Values]]] = {}
-        for position, (keys, unit) in enumerate(rows):
-            one, two = base.per_sample.get(keys[:whole]), new.per_sample.get(keys[whole:])
+        for position, (own, other, unit) in enumerate(rows):
+            one, two = base.per_sample.get(own), new.per_sample.get(other)
             if one is not None and two is not None and unit not in RATIO_UNITS:
                 places, ones, twos = alike.setdefault((len(one), len(two), unit), ([], [], []))
                 places.append(position)

@@ -22,6 +22,7 @@ reads it did not write this code.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 
 class HarnessError(Exception):
@@ -45,12 +46,23 @@ class HarnessError(Exception):
         self.what, self.where, self.cause, self.next_step = what, where, cause, next_step
         super().__init__(what)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Survive the way between processes, whatever a subclass is made from."""
+        return _again, (type(self), self.args, self.__dict__)
+
     def __str__(self) -> str:
         lines = [self.what]
         for label, text in (("where", self.where), ("cause", self.cause), ("next", self.next_step)):
             if text:
                 lines.append(f"  {label:<6} {text}")
         return "\n".join(lines)
+
+
+def _again(kind: type[HarnessError], args: tuple[object, ...], state: dict[str, object]) -> HarnessError:
+    error = kind.__new__(kind)
+    error.args = args
+    error.__dict__.update(state)
+    return error
 
 
 class UsageError(HarnessError):

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -14,6 +18,9 @@ from harness.compare import compare as compare_rows
 from harness.core.errors import UsageError
 from harness.core.verdict import Gate
 from harness.report.sides import Read, devices_of, read
+
+#: From so many named sides on, processes are worth their start; each takes some at a time.
+MANY, CHUNK = 16, 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,33 +50,80 @@ class Pair:
 
 
 def compare(base: str, new: Sequence[str], results: Path, *, devices: bool = False) -> tuple[Pair, ...]:
-    """Read all sides and compare each with the first.
+    """Read all sides and compare each with the first; see `between`.
 
     Raises
     ------
     ResultsError, UsageError
         See ``harness.report.sides.read``.
     """
-    return between((read(name, results) for name in (base, *new)), devices=devices)
+    return between([read(base, results), *new], results, devices=devices)
 
 
-def between(sides: Iterable[Read], *, devices: bool = False) -> tuple[Pair, ...]:
+def between(
+    sides: Sequence[Read | str], results: Path = Path(), *, devices: bool = False
+) -> tuple[Pair, ...]:  # fmt: skip
     """Compare each side with the first.
 
     Where a side has no target in common with the first, or `devices` says so, it is taken apart: each device
     of it, and each other device of the first side, is compared with the first device of the first side.
+
+    Parameters
+    ----------
+    sides : sequence of Read or str
+        The first is read; the name of another is read when its turn comes, many of them on every core.
+    results : Path
+        Where the named ones are kept.
+    devices : bool
     """
-    rest = iter(sides)
-    base = next(rest)
-    targets, pairs = set(base.side.frame["target"].unique()), []
-    own = devices_of(base) if devices else []
-    for new in rest:
-        if not devices and targets & set(new.side.frame["target"].unique()):
-            pairs.append(_pair(base, new, False))
-        else:
-            own = own or devices_of(base)
-            pairs += [_pair(own[0], part, True) for part in devices_of(new)]
+    base, *new = sides
+    assert isinstance(base, Read)
+    pairs = [pair for each in _against_each(base, new, results, devices) for pair in each]
+    own = devices_of(base) if devices or any(pair.devices for pair in pairs) else []
     return (*(_pair(own[0], other, True) for other in own[1:]), *pairs)
+
+
+def _against_each(
+    base: Read, new: Sequence[Read | str], results: Path, devices: bool
+) -> Iterator[list[Pair]]:  # fmt: skip
+    names = [each for each in new if isinstance(each, str)]
+    if len(names) < MANY:
+        yield from (_against(base, each, results, devices) for each in new)
+        return
+    # Spawned: this process may have threads by now, which a forked one would wait for in vain.
+    given = replace(base, facts=None, rows=()), results, devices
+    pool = ProcessPoolExecutor(_cores(), get_context("spawn"), _begin, given)
+    try:
+        found = pool.map(_against_named, names, chunksize=CHUNK)
+        for each in new:
+            yield next(found) if isinstance(each, str) else _against(base, each, results, devices)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+_given: tuple[Read, Path, bool]
+
+
+def _begin(*given: Any) -> None:  # noqa: ANN401 - what `_against_each` gives
+    """Keep in a worker what all its names are compared with."""
+    global _given  # noqa: PLW0603 - a worker has one base
+    _given = given
+
+
+def _against_named(name: str) -> list[Pair]:
+    base, results, devices = _given
+    return _against(base, name, results, devices)
+
+
+def _against(base: Read, other: Read | str, results: Path, devices: bool) -> list[Pair]:
+    new = read(other, results) if isinstance(other, str) else other
+    if not devices and set(base.side.frame["target"].unique()) & set(new.side.frame["target"].unique()):
+        return [_pair(base, new, False)]
+    return [_pair(devices_of(base)[0], part, True) for part in devices_of(new)]
 
 
 def against_baselines(folders: Sequence[Path], run: str, results: Path) -> tuple[Pair, ...]:

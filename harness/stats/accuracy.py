@@ -87,13 +87,7 @@ def are_probabilities(scores: Scores) -> bool:
 def expected_calibration_error(
     scores: Scores, labels: Labels, *, bins: int = 15, probabilities: bool | None = None
 ) -> float:
-    """Mean gap between confidence and accuracy over equal-width bins of confidence, as a fraction.
-
-    sum over bins of (size / n) |accuracy - mean confidence|, bins ((m-1)/M, m/M]. A row without a prediction
-    counts as one that was wholly sure and wrong: left out, a broken variant would look well calibrated.
-
-    Source: C. Guo, G. Pleiss, Y. Sun and K. Weinberger, "On calibration of modern neural networks", ICML
-    2017, eq. 3.
+    """`calibration_error` of the highest scores.
 
     Parameters
     ----------
@@ -102,8 +96,6 @@ def expected_calibration_error(
         of the reference once and say it here; otherwise it is asked of ``scores``.
     """
     right = right_answers(scores, labels)
-    if right.size == 0:
-        return math.nan
     known = _has_prediction(scores)
     confidence = np.ones(right.size)
     top = scores[known].astype(np.float64)
@@ -112,6 +104,34 @@ def expected_calibration_error(
         confidence[known] = 1 / np.exp(top - top.max(axis=1, keepdims=True)).sum(axis=1)
     else:
         confidence[known] = top.max(axis=1)
+    return calibration_error(confidence, right, bins=bins)
+
+
+def calibration_error(
+    confidence: npt.NDArray[np.float64], right: npt.NDArray[np.bool_], *, bins: int = 15
+) -> float:
+    """Mean gap between confidence and accuracy over equal-width bins of confidence, as a fraction.
+
+    sum over bins of (size / n) |accuracy - mean confidence|, bins ((m-1)/M, m/M]. A sample without a
+    prediction counts as one that was wholly sure and wrong: left out, a broken variant would look well
+    calibrated.
+
+    Source: C. Guo, G. Pleiss, Y. Sun and K. Weinberger, "On calibration of modern neural networks", ICML
+    2017, eq. 3.
+
+    Parameters
+    ----------
+    confidence : ndarray, shape (n,), float64
+        Probability of the class that is named; 1 where none is.
+    right : ndarray, shape (n,), bool
+
+    Returns
+    -------
+    float
+        NaN of no samples.
+    """
+    if right.size == 0:
+        return math.nan
     which = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
     gaps = np.bincount(which, weights=right - confidence, minlength=bins)
     return float(np.abs(gaps).sum() / right.size)

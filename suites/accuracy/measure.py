@@ -123,15 +123,16 @@ def hash_rows(y: NDArray[Any]) -> NDArray[np.uint64]:
 
 def reduce_scores(y: NDArray[Any]) -> dict[str, NDArray[Any]]:
     """Give what `reduce` says of single numbers a row, without its order and its hash."""
-    scores = y.reshape(len(y), -1).astype(np.float64)
-    # A NaN makes the row's maximum NaN: so a row without an answer is known.
-    highest = scores.max(axis=1)
+    # A class a row: numpy reduces many short rows several times faster along the samples.
+    scores = np.ascontiguousarray(y.reshape(len(y), -1).T, np.float64)
+    # A NaN makes the sample's maximum NaN: so one without an answer is known.
+    highest = scores.max(axis=0)
     with np.errstate(all="ignore"):
-        logsumexp = highest + np.log(np.exp(scores - highest[:, None]).sum(axis=1))
-        total = scores.sum(axis=1)
+        logsumexp = highest + np.log(np.exp(scores - highest).sum(axis=0))
+        total = scores.sum(axis=0)
     return {
         "logsumexp": logsumexp,
-        "lowest": scores.min(axis=1),
+        "lowest": scores.min(axis=0),
         "highest": highest,
         "total": total,
     }

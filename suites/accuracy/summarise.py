@@ -226,11 +226,8 @@ def _quality(facts: _Facts) -> Iterator[Measurement]:
         sure = (
             kept["highest"] if facts.base.are_probabilities else np.exp(kept["highest"] - kept["logsumexp"])
         )
-    # ECE looks at the highest probability and whether it is right: the rest is one class, never on top.
-    sure = np.where(answers.predicted >= 0, sure, math.nan)
-    against_rest = np.stack([sure, np.zeros_like(sure)], axis=1)
-    error = accuracy.expected_calibration_error(against_rest, (~right).astype(np.int64), probabilities=True)
-    yield _row("ece", error, n=right.size)
+    sure = np.where(answers.predicted >= 0, sure, 1.0)
+    yield _row("ece", accuracy.calibration_error(sure, right), n=right.size)
 
 
 def _loss(facts: _Facts) -> Iterator[Measurement]:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,15 +44,12 @@ def read(names: Sequence[str], results: Path) -> ReportData:
     told = _told(run_files)
     drawn = _drawn(run_files, told)
     kept: dict[int, Read] = {}
-
-    def read_all() -> Iterator[Read]:
-        for index, (name, folder) in enumerate(zip(names, folders, strict=True)):
-            found = sides.read(name, results) if len(names) > 1 or folder is None else sides.read_run(folder)
-            if index in {0, *told, *drawn}:
-                kept[index] = found
-            yield replace(found, facts=None, rows=())
-
-    compared = pairs.between(read_all())
+    for index in sorted({0, *told, *drawn}):
+        name, folder = names[index], folders[index]
+        kept[index] = (
+            sides.read(name, results) if len(names) > 1 or folder is None else sides.read_run(folder)
+        )
+    compared = pairs.between([kept.get(index, name) for index, name in enumerate(names)], results)
     outcomes = [_outcome(folders[index], kept[index]) for index in told]
     return ReportData(
         tuple(facts for index in told if (facts := kept[index].facts) is not None),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import pandas as pd
 import pytest
 
 from harness.compare import Change, Side
+from harness.core.errors import ResultsError
 from harness.core.measurement import COLUMNS, KEY_COLUMNS
 from harness.core.verdict import Gate, State
 from harness.report import comparison, pairs
@@ -167,3 +169,30 @@ def test_fewer_samples_are_paired_with_the_same_samples_of_the_other_side() -> N
     assert (found.loc["max_lsb", "class"], found.loc["max_lsb", "why"]) == (
         Change.UNLIKE, "over other numbers of samples",
     )  # fmt: skip
+
+
+def test_many_named_sides_are_read_in_processes_and_stay_in_order(tmp_path: Path) -> None:
+    names = [str(tmp_path / f"{index}.csv") for index in range(pairs.MANY)]
+    for index, name in enumerate(names):
+        table = [record(target, "b", "accuracy", 0.5 + index / 100) for target in ("cpu", "x")[index % 2 :]]
+        pd.DataFrame(table, columns=list(COLUMNS)).to_csv(name, index=False)
+    base, between = read("base", record("cpu", "b", "accuracy", 0.5)), read("mine", *losses(cpu=1))
+    found = pairs.between([base, *names[:3], between, *names[3:]], tmp_path)
+    alone = [pairs.between([base, side], tmp_path) for side in (*names[:3], between, *names[3:])]
+    wanted = [pair for (pair,) in alone]
+    assert labels(found) == labels(tuple(wanted))
+    assert [pair.devices for pair in found[:5]] == [False, True, False, False, True]
+    for pair, other in zip(found, wanted, strict=True):
+        pd.testing.assert_frame_equal(pair.rows, other.rows)
+
+
+def test_one_of_many_that_cannot_be_read_is_told_whole(tmp_path: Path) -> None:
+    names = [str(tmp_path / f"{index}.csv") for index in range(pairs.MANY)]
+    for name in names:
+        frame = pd.DataFrame([record("cpu", "b", "accuracy", 0.5)], columns=list(COLUMNS))
+        frame.to_csv(name, index=False)
+    frame.drop(columns="value").to_csv(names[5], index=False)
+    with pytest.raises(ResultsError) as caught:
+        pairs.between([read("base", *losses(cpu=0)), *names], tmp_path)
+    assert caught.value.where == names[5]
+    assert "value" in str(caught.value)
