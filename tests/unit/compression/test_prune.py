@@ -155,7 +155,8 @@ def test_patches_times_weights_are_the_convolution(attributes: dict[str, Any]) -
 
 def test_refit_restores_what_other_inputs_can_say() -> None:
     """Inputs 0..3 are repeated as 4..7: weights on the copies can be spared without loss."""
-    w = np.concatenate([normal(3, 4), 1e-3 * normal(3, 4)], axis=1)
+    large, small = (np.sign(normal(3, 4)) * (1 + np.abs(normal(3, 4))) for _ in range(2))
+    w = np.concatenate([large, 1e-3 * small], axis=1)  # every one of the copies is smaller than any other
     model = canonicalise(
         graph([node("Gemm", ["x", "w", "b"], ["y"], transB=1)], {"w": w, "b": normal(3)}, {"x": ["n", 8]})
     )

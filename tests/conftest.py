@@ -1,0 +1,16 @@
+"""What holds for every test."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+SEED = 0
+
+
+@pytest.fixture(autouse=True)
+def _the_same_numbers_in_any_order(request: pytest.FixtureRequest) -> None:
+    """Begin a module's generator anew: tests run in random order, and a draw must not depend on it."""
+    for generator in vars(request.module).values():
+        if isinstance(generator, np.random.Generator):
+            generator.bit_generator.state = np.random.default_rng(SEED).bit_generator.state
