@@ -157,8 +157,9 @@ def _add_upgrade(commands: Any) -> None:  # noqa: ANN401 - argparse's own
     upgrade.add_argument("old", metavar="OLD", help="the version that ships")
     upgrade.add_argument("new", metavar="NEW", help="the one that may replace it")
     upgrade.add_argument("--target", metavar="T,…", default="",
-                         help="local or emulated targets (default: every local one of that runtime)",
-    )  # fmt: skip
+                         help="targets (default: every local one of that runtime)")  # fmt: skip
+    upgrade.add_argument("--host", metavar="USER@BOARD", default="",
+                         help="the board of targets that are reached over ssh")  # fmt: skip
     upgrade.add_argument(
         "--model", metavar="PATH", default="", help="a folder or a validation.toml (default: digits)"
     )

@@ -14,8 +14,8 @@ from harness.executors.wheels import RUNTIMES, requirements
 
 OLD, NEW = "old", "new"
 SIDES = (OLD, NEW)
-#: Executors that make an environment on this machine.
-KINDS = ("local", "emulated")
+#: Executors that can hold two environments of one machine.
+KINDS = ("local", "emulated", "ssh")
 _REQUIREMENT = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)\s*(\[[^\]]*\])?")
 _VERSION = re.compile(r"[0-9][A-Za-z0-9.!+_-]*")
 
@@ -41,7 +41,9 @@ class Pair:
         return self.targets[OLD].emulated
 
 
-def pairs(runtime: str, old: str, new: str, names: Sequence[str] = ()) -> list[Pair]:
+def pairs(
+    runtime: str, old: str, new: str, names: Sequence[str] = (), hosts: tuple[str, ...] = ()
+) -> list[Pair]:  # fmt: skip
     """Pin a runtime on targets, to each version.
 
     Parameters
@@ -50,6 +52,8 @@ def pairs(runtime: str, old: str, new: str, names: Sequence[str] = ()) -> list[P
         A distribution, as pip calls it.
     names : sequence of str
         Targets; empty for every local one of that runtime.
+    hosts : tuple of str
+        The board of those that are reached over ssh.
 
     Raises
     ------
@@ -61,7 +65,7 @@ def pairs(runtime: str, old: str, new: str, names: Sequence[str] = ()) -> list[P
             raise UsageError(f"{version!r} is no version", next_step=f"pip index versions {runtime}")
     if old == new:
         raise UsageError(f"{old} and {new} are one version", next_step=f"pip index versions {runtime}")
-    known = config.load_targets(names or config.target_files())
+    known = config.load_targets(names or config.target_files(), hosts)
     if names:
         chosen = known
         for target in known:
@@ -89,8 +93,13 @@ def _refuse(target: Target, runtime: str) -> None:
     if target.executor["kind"] not in KINDS:
         raise UsageError(
             f"{target.name} is reached by {target.executor['kind']}, where two versions cannot take turns",
-            where="--target", cause="a board is locked by the one environment that uses it",
-            next_step="name local or emulated targets",
+            where="--target", cause="its scheduler chooses the board of each",
+            next_step="name local, emulated or ssh targets",
+        )  # fmt: skip
+    if len(boards := target.executor.get("hosts", ())) > 1:
+        raise UsageError(
+            f"{target.name} has {len(boards)} boards, and two versions are compared on one", where="--target",
+            next_step=f"name one: --host {boards[0]}",
         )  # fmt: skip
 
 
@@ -125,12 +134,16 @@ def _pin(target: Target, runtime: str, version: str) -> Target:
     """The target with that version, and no backend but the one that belongs to it."""
     alone = replace(target, backends=(_backend(target, runtime),))
     # On this machine pip follows requirements, and chooses a numpy that suits the version. Wheels for another
-    # architecture are unpacked one by one, so that all have to be named.
-    foreign = target.executor.get("arch") in ARCHITECTURES
+    # one are unpacked one by one, so that all have to be named.
+    is_board = target.executor["kind"] == "ssh"
+    foreign = is_board or target.executor.get("arch") in ARCHITECTURES
     listed = requirements(alone) if foreign else target.executor.get("requirements", ())
     others = [text for text in listed if _name(text) != _normal(runtime)]
     extras = _named(alone)[_normal(runtime)]
     return replace(
         alone, name=f"{target.name}@{version}",
-        executor={**target.executor, "requirements": [*others, f"{runtime}{extras}=={version}"]},
+        executor={
+            **target.executor, "requirements": [*others, f"{runtime}{extras}=={version}"],
+            **({"in_turns": target.name} if is_board else {}),
+        },
     )  # fmt: skip

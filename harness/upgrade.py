@@ -28,8 +28,9 @@ from harness.versions import ACCURACY, PERFORMANCE, Asked, Comparison, Told, com
 
 
 def read(
-    *, runtime: str, old: str, new: str, results: Path, target: str = "", variant: str = "", model: str = "",
-    baseline: str = "accepted", margin: float = 0.5, max_ratio: float = 1.05, decide_within: str = "2m",
+    *, runtime: str, old: str, new: str, results: Path, target: str = "", host: str = "", variant: str = "",
+    model: str = "", baseline: str = "accepted", margin: float = 0.5, max_ratio: float = 1.05,
+    decide_within: str = "2m",
 ) -> Asked:  # fmt: skip
     """Read what a command line says.
 
@@ -40,10 +41,10 @@ def read(
     """
     if not 0 < margin < 100:
         raise UsageError(f"a loss between 0 and 100 points is asked for, not {margin:g}", where="--margin")
-    request = Request.of(target=target, variant=variant, model=model, results=results)
+    request = Request.of(target=target, host=host, variant=variant, model=model, results=results)
     return Asked(
-        runtime, old, new, request.model, results, request.targets if target else (), request.variants,
-        baseline, margin, demand("latency_p50", max_ratio, decide_within),
+        runtime, old, new, request.model, results, request.targets if target else (), request.hosts,
+        request.variants, baseline, margin, demand("latency_p50", max_ratio, decide_within),
     )  # fmt: skip
 
 
@@ -60,7 +61,7 @@ def upgrade(asked: Asked, observer: Observer, told: Told) -> Iterator[Comparison
     UsageError
         Something that is named does not exist, or cannot be done.
     """
-    found = pairs(asked.runtime, asked.old, asked.new, asked.targets)
+    found = pairs(asked.runtime, asked.old, asked.new, asked.targets, asked.hosts)
     validation, _ = config.load_validation(asked.model)
     file = config.validation_file(asked.model)
     checks.check_validation(validation, file)

@@ -40,8 +40,12 @@ class Asked:
         A folder or a ``validation.toml``.
     results : Path
         Where runs and baselines are kept.
-    targets, variants : tuple of str
-        Empty for every local target of the runtime, and for the variants that are not set aside.
+    targets : tuple of str
+        Empty for every local one of the runtime.
+    hosts : tuple of str
+        The board of targets over ssh.
+    variants : tuple of str
+        Empty for those that are not set aside.
     baseline : str
         Name of the accepted runs whose artifacts are taken.
     margin_pt : float
@@ -56,6 +60,7 @@ class Asked:
     model: Path
     results: Path
     targets: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
     variants: tuple[str, ...] = ()
     baseline: str = "accepted"
     margin_pt: float = 0.5

@@ -36,6 +36,8 @@ class Cargo:
         See ``board_side.facts``.
     room_byte : int
         That the target grants there.
+    kept : sequence of str
+        What is needed there besides.
     """
 
     shell: SecureShell
@@ -43,6 +45,7 @@ class Cargo:
     token: str
     facts: Mapping[str, Any]
     room_byte: int
+    kept: Sequence[str] = ()
 
 
 def venv_parcel(host: str, facts: Mapping[str, Any], target: Target, store: Path) -> Parcel:
@@ -84,7 +87,8 @@ def ship(cargo: Cargo, wanted: Sequence[Parcel]) -> tuple[int, int]:
     """
     lacking = [each for each in wanted if each.name not in cargo.facts["has"]]
     unpacked = sum(each.unpacked_byte for each in lacking)
-    ready = cargo.guardian.ready([each.name for each in wanted], cargo.room_byte - unpacked)
+    keep = list(dict.fromkeys([*cargo.kept, *(each.name for each in wanted)]))
+    ready = cargo.guardian.ready(keep, cargo.room_byte - unpacked)
     held = ready["held_byte"] + unpacked
     if held + LEAST_ROOM_BYTE > cargo.room_byte:
         raise TargetUnavailable(

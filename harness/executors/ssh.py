@@ -6,10 +6,7 @@ A board needs sshd, sh and Python 3.11; everything else is shipped by hash, once
 from __future__ import annotations
 
 import os
-import secrets
-import sys
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +16,21 @@ from harness.core.settings import unlisted_keys
 from harness.core.target import Target
 from harness.executors import board_side
 from harness.executors.bundle import bundle_parcel
-from harness.executors.cargo import Cargo, ship, venv_parcel
+from harness.executors.cargo import venv_parcel
 from harness.executors.device import RETRIES, DeviceExecutor
-from harness.executors.guardian import PYTHONS, Guardian, holder
+from harness.executors.guardian import PYTHONS
+from harness.executors.hold import in_turns
 from harness.executors.link import CommandLink
-from harness.executors.secure_shell import SSH_FAILED, SecureShell
+from harness.executors.secure_shell import SSH_FAILED
 from harness.executors.shared import SharedExecutor
 
 #: A worker ends when its host has said nothing for so long, and the board is free again.
 SILENCE_S = 45.0
 #: On the board, beneath the user's home.
 FOLDER = "~/.cache/deployment-validation-harness"
-#: Keys of ``[executor]``; ``wait_s`` comes from the command line.
-KEYS = ("kind", "hosts", "ssh_config", "python", "requirements", "retries", "wait_s")
+#: Keys of ``[executor]``; ``wait_s`` comes from the command line, and ``in_turns`` from `harness.pinned`:
+#: targets of one such name share the lock of their board, and whoever gives it sees that they take turns.
+KEYS = ("kind", "hosts", "ssh_config", "python", "requirements", "retries", "wait_s", "in_turns")
 
 
 class SshExecutor(SharedExecutor):
@@ -80,40 +79,28 @@ class SshLink(CommandLink):
         self.room_byte: int | None = None
         self.facts: Mapping[str, Any] = {}
         self._target, self._folder = target, store
-        self._shell = SecureShell(host, target.executor.get("ssh_config", ""))
-        self._token = secrets.token_hex(8)
-        self._guardian: Guardian | None = None
+        table = target.executor
+        self._hold = in_turns(
+            table.get("in_turns", ""), host, table.get("ssh_config", ""), FOLDER, SILENCE_S
+        )  # fmt: skip
         self._has: tuple[str, ...] = ()
 
     def connect(self) -> None:
         """Reach the board, lock it, and ship what it lacks; anew where that was done before."""
-        self.close()
-        table = self._target.executor
+        table, host = self._target.executor, self._hold.shell.host
         pythons = [table["python"]] if "python" in table else PYTHONS
-        guardian = Guardian(self._shell, pythons, self._token, FOLDER, SILENCE_S)
-        self._guardian = guardian
-        now = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
         # A run whose link died does not queue: its pauses between tries are as good.
-        wait_s = 0.0 if self.facts else float(table.get("wait_s", 0.0))
-        found = guardian.begin(holder(), now, wait_s, self._say_busy)
-        wanted = (
-            venv_parcel(self._shell.host, found, self._target, self._folder),
-            bundle_parcel(self._folder),
-        )
-        cargo = Cargo(self._shell, guardian, self._token, found, self._target.disk_mb * 10**6)
-        shipped, self.room_byte = ship(cargo, wanted)
+        found = self._hold.enter(self, pythons, 0.0 if self.facts else float(table.get("wait_s", 0.0)))
+        wanted = venv_parcel(host, found, self._target, self._folder), bundle_parcel(self._folder)
+        shipped, self.room_byte = self._hold.bring(self, wanted, self._target.disk_mb * 10**6)
         self._has = tuple(each.name for each in wanted)
-        clock = round(found["clock_error_s"], 3)
         self.facts = {
-            "host": self._shell.host,
+            "host": host,
             "kind": f"{found['machine']} {found['cpu']} with Python {found['python']} and {found['libc']}",
-            "clock_error_s": clock,
+            "clock_error_s": round(found["clock_error_s"], 3),
             "shipped_byte": shipped,
             "free_byte": found["free_byte"],
         }
-
-    def _say_busy(self, by: str, since: str) -> None:
-        print(f"waiting for {self._shell.host}: {by} has held it since {since}", file=sys.stderr)
 
     def command(self, module: str, *arguments: str) -> Sequence[str]:
         """Start `module` in the board's venv; before a worker, end whatever the last one left.
@@ -123,30 +110,27 @@ class SshLink(CommandLink):
         TargetUnavailable
             The link is dead.
         """
-        assert self._guardian is not None, "connect() comes first"
+        assert self._has, "connect() comes first"
         venv, ours = (f"{FOLDER}/{name}" for name in self._has)
         if module == worker.MODULE:
-            self._guardian.ready(self._has, self._target.disk_mb * 10**6)
+            self._hold.ready(self._target.disk_mb * 10**6)
         # A shell that stays tells a signal as an exit status: ssh alone would call it an error of its own.
         script = (
-            f'cd; export PYTHONPATH="$HOME/{ours.removeprefix("~/")}" {board_side.TOKEN}={self._token}; '
+            f'cd; export PYTHONPATH="$HOME/{ours.removeprefix("~/")}" {board_side.TOKEN}={self._hold.token}; '
             f'python="$HOME/{venv.removeprefix("~/")}/bin/python"; "$python" "$@"; exit $?'
         )
         started = worker.command(["harness"], module, *arguments)
-        return self._shell.command(["sh", "-c", script, *started])
+        return self._hold.shell.command(["sh", "-c", script, *started])
 
     def lost(self, status: int) -> str:
         """Ssh says 255 for an error of its own; a client that was killed said nothing."""
         if status == SSH_FAILED or status < 0:
-            return f"the connection to {self._shell.host} died"
+            return f"the connection to {self._hold.shell.host} died"
         return ""
 
     def close(self) -> None:
         """Let the board go; what ran there ends."""
-        if self._guardian is not None:
-            self._guardian.close()
-            self._guardian = None
-        self._shell.close()
+        self._hold.leave(self)
 
 
 def check(target: Target) -> None:

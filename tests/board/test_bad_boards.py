@@ -167,7 +167,7 @@ def test_what_arrives_damaged_is_not_kept(make_board: MakeBoard, reach: Reach, s
     packed = store / "damaged.tar.gz"
     packed.write_bytes(next((store / "parcels").glob("bundles-*.tar.gz")).read_bytes())
     facts = {"has": (), "home": str(board.home / "there"), "executable": "python3"}
-    made = cargo.Cargo(link._shell, link._guardian, link._token, facts, 10**9)
+    made = cargo.Cargo(link._hold.shell, link._hold._held, link._hold.token, facts, 10**9)
     with pytest.raises(TargetUnavailable, match="could not take bundles") as caught:
         cargo._send(made, Parcel("bundles/x", packed, "0" * 64, 1))
     assert "it arrived damaged" in caught.value.cause

@@ -240,7 +240,7 @@ def test_a_board_is_locked_while_it_is_used(
     waiting = threading.Thread(target=queued.probe, args=(["null"],))
     said = threading.Event()
     for device in queued._devices:
-        device.link._say_busy = lambda by, since: said.set()
+        device.link._hold._say_busy = lambda by, since: said.set()
     waiting.start()
     assert said.wait(30)
     first.close()

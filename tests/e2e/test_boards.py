@@ -12,6 +12,7 @@ import pytest
 
 from tests.board.board import Board, board, why_not
 from tests.e2e.shell import ACCURACY, MakeModel, Shell, check
+from tests.e2e.wheels import DIES, SLOW, plant
 
 
 @pytest.fixture
@@ -52,6 +53,27 @@ def test_validate_over_ssh_gives_the_rows_of_this_machine(
     assert said.code == 3
     assert "wrong: board cannot be reached" in said.out
     assert "next   start sshd there" in said.out
+
+
+def test_two_versions_take_turns_on_a_board(
+    harness: Shell, model: MakeModel, pi: Board, tmp_path: Path
+) -> None:
+    """Of the same runtime under two numbers the answers are the same; of one that crashes it is told."""
+    file = tmp_path / "targets" / "pi.toml"
+    told = file.read_text().partition("requirements")[0]
+    file.write_text(f'{told}requirements = ["numpy", "onnxruntime"]\n')
+    env = plant(tmp_path / "wheels", {"50.0.0": "", "50.2.0": SLOW, "50.4.0": DIES})
+    argv = ("--target", "pi", "--host", "board", "--variant", "int8", "--model", model())
+    ended = harness("upgrade", "onnxruntime", "50.0.0", "50.2.0", *argv, env=env)
+    assert ended.code == 1, ended.err + ended.out
+    (line,) = (line.split() for line in ended.out.splitlines() if line.startswith("pi "))
+    assert line[:5] == ["pi", "int8", "ok", "100", "%"]
+    assert "slower" in line
+    assert not pi.running()
+    ended = harness("upgrade", "onnxruntime", "50.0.0", "50.4.0", *argv, env=env)
+    assert ended.code == 1, ended.err + ended.out
+    assert "SIGSEGV with the model" in ended.out
+    assert not pi.running()
 
 
 def test_a_board_that_cannot_be_reached_leaves_the_other_targets_alone(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness.core.errors import UsageError
-from harness.pinned import NEW, OLD, pairs
+from harness.pinned import NEW, OLD, SIDES, pairs
 
 OWN = """\
 description = "a runtime of its own"
@@ -82,11 +82,25 @@ def test_of_another_architecture_all_wheels_are_named() -> None:
         (("onnxruntime", "1.0,<2", "2.0"), "'1.0,<2' is no version"),
         (("onnxruntime", "1.0", "2.0", ["cpu", "openvino"]), "the target openvino does not run onnxruntime"),
         (("onnxruntime", "1.0", "2.0", ["cpi"]), "did you mean 'cpu'"),
-        (("onnxruntime", "1.0", "2.0", ["board"]), "board is reached by ssh"),
+        (("onnxruntime", "1.0", "2.0", ["shelf"]), "shelf is reached by dask"),
+        (("onnxruntime", "1.0", "2.0", ["boards"]), "boards has 2 boards, and two versions are compared on"),
     ],
 )
 def test_what_is_refused(folder: Path, argv: tuple[str, ...], says: str) -> None:
-    text = 'description = "b"\nbackends = ["onnxruntime"]\n[executor]\nkind = "ssh"\nhosts = ["pi@board"]\n'
-    (folder / "targets" / "board.toml").write_text(text)
+    text = 'description = "b"\nbackends = ["onnxruntime"]\n[executor]\nkind = '
+    (folder / "targets" / "boards.toml").write_text(f'{text}"ssh"\nhosts = ["pi@one", "pi@two"]\n')
+    (folder / "targets" / "shelf.toml").write_text(f'{text}"dask"\nscheduler = "tls://s:8786"\n')
     with pytest.raises(UsageError, match=says.replace("?", r"\?").replace("(", r"\(")):
         pairs(*argv)  # type: ignore[arg-type]
+
+
+def test_both_versions_on_a_board_share_its_lock(folder: Path) -> None:
+    text = 'description = "b"\nbackends = ["onnxruntime"]\n[executor]\nkind = "ssh"\n'
+    (folder / "targets" / "board.toml").write_text(text)
+    (pair,) = pairs("onnxruntime", "1.0", "2.0", ["board"], ("pi@board",))
+    tables = [pair.targets[side].executor for side in SIDES]
+    assert [table["hosts"] for table in tables] == [["pi@board"]] * 2
+    assert {table["in_turns"] for table in tables} == {"board"}
+    for table, wanted in zip(tables, ("1.0", "2.0"), strict=True):
+        assert f"onnxruntime=={wanted}" in table["requirements"]
+        assert any(each.startswith("numpy") for each in table["requirements"])  # a board has no pip
