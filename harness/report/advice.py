@@ -7,6 +7,7 @@ import shlex
 import shutil
 import sys
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -194,7 +195,7 @@ def _ready() -> list[str]:
 
 def _selection(outcome: Outcome, run: Mapping[str, Any], target: str, verdict: Verdict | None = None) -> str:
     """Arguments that ask for `target` again, or for what one verdict is about."""
-    options = [f"--target {target}"]
+    options = [f"--target {','.join(map(_asked_as, target.split(',')))}"]
     if not _is_bundled(run):
         file = Path(run["validation_path"])
         options.append(
@@ -207,6 +208,16 @@ def _selection(outcome: Outcome, run: Mapping[str, Any], target: str, verdict: V
     if outcome.folder.path.parent != Path("results").resolve():
         options.append(f"--results {shlex.quote(short(outcome.folder.path.parent))}")
     return " ".join(options)
+
+
+def _asked_as(name: str) -> str:
+    """What a target is called on the command line: one that stands in for a board has no file of its own."""
+    files = config.target_files()
+    for each in files if name not in files else ():
+        with suppress(HarnessError):  # `harness targets` says what is wrong with it
+            if config.load_target(each).name == name:
+                return each
+    return name
 
 
 def _is_bundled(run: Mapping[str, Any]) -> bool:

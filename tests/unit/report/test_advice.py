@@ -181,6 +181,8 @@ def test_failures_are_told_one_by_one_the_worst_first() -> None:
         ([State.INCONCLUSIVE], {"validation": "v.toml"}, "more test samples; or in v.toml another limit"),
         ([State.INVALID], {}, "harness validate --target cpu --variant int8 --suite accuracy"),
         ([State.NOT_RUN], {}, "harness validate --target cpu --variant int8 --suite accuracy"),
+        ([State.PASS], {"targets": ("raspberrypi4-emulated",)},
+         "harness validate --target raspberrypi,cpu,openvino,tflite"),
         ([State.FAIL], {"missing": 2}, "harness validate --resume r1"),
         ([], {"validation": "own/validation.toml"}, "ask for something: a [[gate]] in own/validation.toml"),
         ([State.NOT_APPLICABLE], {}, "harness doctor"),
