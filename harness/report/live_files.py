@@ -35,7 +35,7 @@ def write(live: Interleaved, folder: Path, **more: Any) -> None:  # noqa: ANN401
         **more,
         "schema_version": SCHEMA_VERSION,
         "metric": live.demand.metric, "limit": live.demand.limit, "seconds": round(live.seconds, 3),
-        "hopeless": live.hopeless, "disturbed": live.disturbed,
+        "hopeless": live.hopeless, "disturbed": live.disturbed, "memory_byte": live.memory_byte,
         "looks": [
             {
                 "ratio": [look.ratio.value, look.ratio.low, look.ratio.high],

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from onnx import helper
 
+from harness.interleave import ARMS
 from harness.report import tables
 from tests.e2e.conftest import MakeModel
 from tests.e2e.shell import Shell, check, save_onnx
@@ -76,6 +77,7 @@ def test_a_slower_artifact_fails_everywhere_with_one_sentence(accepted: Shell) -
     run = (accepted.results / "latest").resolve()
     kept = json.loads((run / "side_by_side" / "000" / "live.json").read_text())
     assert kept["of"] == ["side by side", "cpu", "onnxruntime", "int8"]
+    assert all(len(kept["memory_byte"][arm]) >= 8 and min(kept["memory_byte"][arm]) > 1e6 for arm in ARMS)
     assert kept["sides"]["base"]["artifact_sha256"] != kept["sides"]["new"]["artifact_sha256"]
     again = accepted("judge", run.name)
     assert (again.code, sentence(again.out, "side by side")) == (1, said)
