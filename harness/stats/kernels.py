@@ -17,6 +17,8 @@ from harness.stats.intervals import Interval
 #: Share of the longest and of the shortest times that are left out: a call during which something else had
 #: the core takes a thousand times as long as a kernel.
 TRIMMED = 0.1
+#: Of what a call takes longer, so much has to come from an operator that is named.
+LEAST_SHARE = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +107,8 @@ def slower(old: Sequence[Profile], new: Sequence[Profile], added_ns: float) -> l
     -------
     list of Slower
         Those whose ratio lies above 1 with its interval (one-sided 5 %, no correction for their number), and
-        those that the old version did not have.
+        those that the old version did not have; of both, those that add a tenth of `added_ns` or more: where
+        a call got slower outside its kernels, a kernel that takes two percent longer is not why.
     """
     census, runs = new[0].census(), new[0].runs()
     before, after = _matrix(old), _matrix(new)
@@ -122,7 +125,8 @@ def slower(old: Sequence[Profile], new: Sequence[Profile], added_ns: float) -> l
             if ratio.low > 1:
                 added = float(times.mean() - base.mean())
                 found.append(Slower(operator, census[operator], added, ratio))
-    return sorted(found, key=lambda each: -each.added_ns)
+    told = (each for each in found if each.added_ns >= LEAST_SHARE * added_ns)
+    return sorted(told, key=lambda each: -each.added_ns)
 
 
 def changed(old: Profile, new: Profile) -> dict[str, tuple[int, int]]:
