@@ -16,7 +16,7 @@ from harness.compare import BOUNDS, NOISY, Change, direction
 from harness.core.measurement import KEY_COLUMNS
 from harness.stats import changes
 from harness.stats.changes import LevelChange, Series
-from harness.stats.difference import NOISY_UNITS, RATIO_UNITS
+from harness.stats.difference import OVER_PROCESSES, RATIO_UNITS
 from harness.stats.intervals import Interval
 
 #: A series is one quantity of one model on one target; the same key means another thing for another model.
@@ -139,7 +139,7 @@ def _known(numbers: Sequence[NDArray[np.float64]], *, ratio: bool) -> NDArray[np
 
 def _series(unit: str, numbers: Sequence[NDArray[np.float64]]) -> Series:
     value, low, high = numbers
-    return Series(value, low, high, ratio=unit in RATIO_UNITS, noisy=unit in NOISY_UNITS)
+    return Series(value, low, high, ratio=unit in RATIO_UNITS, noisy=unit in OVER_PROCESSES)
 
 
 def _steps(value: NDArray[np.float64], *, ratio: bool) -> tuple[LevelChange, ...]:

@@ -16,7 +16,7 @@ from harness.report import tables
 from harness.report.gates import number_text
 from harness.report.sides import read
 from harness.stats import difference
-from harness.stats.difference import NOISY_UNITS, RATIO_UNITS
+from harness.stats.difference import OVER_PROCESSES, RATIO_UNITS
 
 #: What the columns are where nobody chose.
 DEFAULT = ("accuracy", "latency_p50", "model_bytes")
@@ -97,7 +97,7 @@ def _ranks(rows: pd.DataFrame, way: int) -> list[str]:
 def _alike(rows: pd.DataFrame, extreme: int) -> NDArray[np.bool_]:
     """Which rows do not differ from one of them; without an interval every difference is one."""
     unit = str(rows["unit"].iloc[0])
-    ratio, widen = unit in RATIO_UNITS, difference.noise_factor() if unit in NOISY_UNITS else 1.0
+    ratio, widen = unit in RATIO_UNITS, difference.noise_factor() if unit in OVER_PROCESSES else 1.0
     sides = [rows[name].to_numpy(np.float64) for name in BOUNDS]
     own = [np.full(len(rows), part[extreme]) for part in sides]
     _, low, high = difference.independent(own, sides, ratio=ratio, widen=widen)

@@ -54,6 +54,9 @@ LATENCY = {"suite": "performance", "metric": "latency_p50", "unit": "ns"}
         ({**LATENCY, **at(100, 99, 101)}, {**LATENCY, **at(103, 102, 104)}, Change.NOISE),
         ({**BYTES, **at(100)}, {**BYTES, **at(101)}, Change.WORSE),
         ({**MEMORY, **at(100)}, {**MEMORY, **at(101)}, Change.CHANGED),
+        # Memory of the processes of one run is narrower than from run to run.
+        ({**MEMORY, **at(70.60, 70.58, 70.62)}, {**MEMORY, **at(70.65, 70.63, 70.67)}, Change.NOISE),
+        ({**MEMORY, **at(70.60, 70.58, 70.62)}, {**MEMORY, **at(70.75, 70.73, 70.77)}, Change.WORSE),
         ({"metric": "strange", "value": 1}, {"metric": "strange", "value": 2}, Change.CHANGED),
         ({"status": "INVALID", "reason": "throttled\nmore"}, {}, Change.INVALID),
         ({"unit": "pt"}, {"unit": "1"}, Change.UNLIKE),
