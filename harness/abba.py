@@ -99,7 +99,7 @@ def _arms(
     batch = _batch(prepared, target.name, backend, variant)
     if isinstance(batch, Refusal):
         return batch
-    kept = results / baselines.FOLDER / prepared.run["model"]["name"] / target.name / gate.baseline
+    kept = baselines.place(results, prepared.run["model"]["name"], target.name, gate.baseline)
     if not kept.exists():
         return Refusal(State.NOT_RUN, f"there is no baseline {gate.baseline} of {target.name}")
     sha256 = baselines.describe(kept).artifacts.get(f"{backend}/{variant}")

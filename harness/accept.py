@@ -29,7 +29,6 @@ from harness.report import baselines, sides, store, tables
 from harness.report.baselines import (
     ARTIFACTS,
     DESCRIPTION,
-    FOLDER,
     ROWS,
     SAMPLES,
     SCHEMA_VERSION,
@@ -85,7 +84,7 @@ def accept(
             f"{side.label} has no rows of {', '.join(absent)}", next_step=f"take one of {', '.join(found)}"
         )
     model = facts.run["model"]["name"]
-    folders = {target: results / FOLDER / model / target / baseline for target in (targets or found)}
+    folders = {target: baselines.place(results, model, target, baseline) for target in (targets or found)}
     for target, place in folders.items():
         if place.exists() and not replace:
             raise UsageError(

@@ -136,10 +136,10 @@ def _pair(result: pd.DataFrame, joined: pd.DataFrame, base: Side, new: Side, ext
     numbers = {name: result[name].to_numpy(np.float64, copy=True) for name in names[:-1]}
     numbers["n"] = np.full(len(result), np.nan)
     if base.per_sample and new.per_sample:
-        names_ = [[f"{c}_{side}" if c in extra else c for c in KEY_COLUMNS] for side in ("base", "new")]
+        of_side = [[f"{c}_{side}" if c in extra else c for c in KEY_COLUMNS] for side in ("base", "new")]
         # By columns: a row at a time takes pandas as long as all the rest.
-        columns = {name: joined[name].to_numpy(object) for side in names_ for name in side}
-        keys = [zip(*(columns[name] for name in side), strict=True) for side in names_]
+        columns = {name: joined[name].to_numpy(object) for side in of_side for name in side}
+        keys = [zip(*(columns[name] for name in side), strict=True) for side in of_side]
         rows = zip(*keys, result["unit"].to_numpy(object), strict=True)
         # By their numbers of samples and unit: places, and what the samples of each side contribute.
         alike: dict[tuple[int, int, str], tuple[list[int], list[Values], list[Values]]] = {}

@@ -151,7 +151,7 @@ def accepted_or_made(made: Artifact, asked: Asked, pair: Pair, prepared: Prepare
         The baseline was edited.
     """
     model = prepared.run["model"]["name"]
-    folder = asked.results / baselines.FOLDER / model / pair.name / asked.baseline
+    folder = baselines.place(asked.results, model, pair.name, asked.baseline)
     if not folder.exists():
         return made, f"made by the recipe (there is no baseline {asked.baseline} of {pair.name})"
     told = baselines.describe(folder)

@@ -139,10 +139,10 @@ def _lacks(outcome: Outcome, worst: Verdict) -> str:
     if gate is None:
         return ""
     if gate.baseline:
-        from harness.report.baselines import FOLDER
+        from harness.report import baselines  # takes pandas, and a second
 
-        place = outcome.folder.path.parent / FOLDER / run["model"]["name"] / worst.target / gate.baseline
-        if not place.exists():
+        results, model = outcome.folder.path.parent, run["model"]["name"]
+        if not baselines.place(results, model, worst.target, gate.baseline).exists():
             save = f"baseline save {_run_name(outcome)} --name {gate.baseline} --reason WHY"
             return f"{save}   (or, instead of this run, the one that was released)"
     jobs = [job.key for batch in outcome.plan.batches for job in batch.jobs]

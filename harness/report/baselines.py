@@ -85,6 +85,11 @@ class Baseline:
         )  # fmt: skip
 
 
+def place(results: Path, model: str, target: str, name: str) -> Path:
+    """Folder of a baseline, whether or not it is there."""
+    return results / FOLDER / model / target / name
+
+
 def names(results: Path) -> list[Path]:
     """Folders of all baselines of a results folder, by model, target and name."""
     return sorted(path.parent for path in (results / FOLDER).glob(f"*/*/*/{DESCRIPTION}"))
@@ -146,7 +151,7 @@ def for_gates(
     return {
         (name, target): read(folder).accepted()
         for name, target in sorted(wanted)
-        if name and (folder := results / FOLDER / model / target / name).exists()
+        if name and (folder := place(results, model, target, name)).exists()
     }
 
 

@@ -109,11 +109,11 @@ def _no_baseline(name: str, target: str, model: str, results: Path) -> str:
     """Empty where it is there, or none is asked for."""
     if not name:
         return ""
-    from harness.report.baselines import FOLDER  # takes pandas, and a second
+    from harness.report import baselines  # takes pandas, and a second
 
-    folder = results / FOLDER / model / target
-    if (folder / name).exists():
+    folder = baselines.place(results, model, target, name)
+    if folder.exists():
         return ""
-    near = difflib.get_close_matches(name, [path.name for path in folder.glob("*")], n=1)
+    near = difflib.get_close_matches(name, [path.name for path in folder.parent.glob("*")], n=1)
     meant = f"; did you mean {near[0]}?" if near else f" (harness baseline save RUN --name {name})"
     return f"there is no baseline {name} of {target}{meant}"

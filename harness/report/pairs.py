@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
@@ -15,7 +16,7 @@ import pandas as pd
 
 from harness.compare import Side
 from harness.compare import compare as compare_rows
-from harness.core.errors import UsageError
+from harness.core.errors import UsageError, WorkerError
 from harness.core.verdict import Gate
 from harness.report.sides import Read, devices_of, read
 
@@ -97,6 +98,11 @@ def _against_each(
         found = pool.map(_against_named, names, chunksize=CHUNK)
         for each in new:
             yield next(found) if isinstance(each, str) else _against(base, each, results, devices)
+    except BrokenProcessPool as error:
+        raise WorkerError(
+            "a process that read runs died", cause="the system ended it, where memory is short",
+            next_step=f"compare fewer at once: below {MANY} no process is started",
+        ) from error  # fmt: skip
     finally:
         pool.shutdown(cancel_futures=True)
 

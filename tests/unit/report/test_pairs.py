@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pandas as pd
 import pytest
 
 from harness.compare import Change, Side
-from harness.core.errors import ResultsError
+from harness.core.errors import ResultsError, WorkerError
 from harness.core.measurement import COLUMNS, KEY_COLUMNS
 from harness.core.verdict import Gate, State
 from harness.report import comparison, pairs
@@ -209,3 +210,13 @@ def test_values_that_differ_are_told_apart() -> None:
     (row,) = pair.rows.to_dict("records")
     assert row["class"] == Change.WORSE
     assert comparison.described(row).endswith(": 70.6 MB -> 70.63 MB, 1.00042x [1.00023, 1.00062]")
+
+
+def test_a_reader_that_dies_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pairs, "_begin", _die)
+    with pytest.raises(WorkerError, match="a process that read runs died"):
+        pairs.between([read("base", *losses(cpu=0)), *["x.csv"] * pairs.MANY], tmp_path)
+
+
+def _die(*_: object) -> None:
+    os._exit(9)
