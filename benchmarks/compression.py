@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from benchmarks.paired import heading
-from harness.environment import peak_memory_byte
+from harness.device.environment import peak_memory_byte
 
 ROUNDS = 4
 #: 100 MB: 26 million weights.
@@ -79,10 +79,10 @@ def _child(*arguments: str) -> dict[str, Any]:
 
 
 def _digits() -> tuple[onnx.ModelProto, list[dict[str, NDArray[Any]]]]:
-    from harness import config
-    from harness.desk import find_validation, set_up
+    from harness.config.load import shipped_folder
+    from harness.variants.workspace import find_validation, set_up
 
-    desk = set_up(*find_validation(config.shipped_folder("models") / "digits"), {}, lambda text: None)
+    desk = set_up(*find_validation(shipped_folder("models") / "digits"), {}, lambda text: None)
     return desk.model, [dict(feed) for feed in desk.data.calibration_feeds()]
 
 
@@ -148,10 +148,10 @@ def _images(count: int) -> Iterator[dict[str, NDArray[np.float32]]]:
 
 def large(name: str) -> int:
     """Run a pass, and export what it made; the model's bytes."""
-    from harness import plugins
     from harness.compression.canonical import canonicalise
     from harness.compression.export import export_tflite
     from harness.compression.steps import checked
+    from harness.device import plugins
 
     rng = np.random.default_rng(0)
     values = {f"w{i}": rng.normal(size=(WIDE, WIDE)) / WIDE**0.5 for i in range(LAYERS)}

@@ -8,14 +8,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from harness import config, plugins, worker
+from harness.config.load import shipped_folder
 from harness.core.artifact import Artifact
 from harness.core.contracts import Backend
 from harness.core.job import Batch
 from harness.core.preprocess import Feeds
-from harness.depot import Depot
-from harness.prepare import Request, prepare
+from harness.device import plugins, worker
+from harness.device.files import Depot
 from harness.report.progress import Quiet
+from harness.run.prepare import Request, prepare
 
 TARGETS = ("cpu", "openvino", "tflite")
 Call = Callable[[], object]
@@ -23,7 +24,7 @@ Call = Callable[[], object]
 
 def requests(suite: str, case: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """What the workers of a suite are asked on each runtime, for one case as it ships; name and request."""
-    model = config.shipped_folder("models") / "digits"
+    model = shipped_folder("models") / "digits"
     prepared = prepare(Request(targets=TARGETS, model=model, suites=(suite,)), Quiet())
     for batch in prepared.plan.batches:
         if batch.target not in TARGETS:

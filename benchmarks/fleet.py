@@ -14,7 +14,7 @@ from benchmarks.paired import Goal, heading, line
 from harness.core.artifact import Artifact, describe_file
 from harness.core.job import Batch, Case, JobResult, Options, Status
 from harness.core.target import Target
-from harness.executors.dask_ import DaskExecutor
+from harness.executors.dask.executor import DaskExecutor
 from harness.stats.intervals import over_processes
 from harness.testing.fakes import register
 from tests.fleet import planted

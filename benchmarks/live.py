@@ -12,11 +12,12 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-from harness import config, live
-from harness.interleave import Demand
+from harness.compare import live
+from harness.config.load import shipped_folder
 from harness.report.progress import Quiet
 from harness.testing.fakes import register
 from harness.testing.slowed import PLUGIN
+from harness.timing.interleave import Demand
 
 
 def report(same: int = 50, planted: int = 20) -> None:
@@ -46,7 +47,7 @@ def report(same: int = 50, planted: int = 20) -> None:
 
 
 def _question(new: str, folder: Path) -> live.Question:
-    digits = config.shipped_folder("models") / "digits"
+    digits = shipped_folder("models") / "digits"
     return live.Question("cpu", new, "cpu", digits, "int8", folder / "results", Demand(within_s=120.0))
 
 

@@ -16,15 +16,15 @@ import pandas as pd
 
 import harness
 from benchmarks.paired import Figures, Goal, heading, in_fresh_process, line
+from harness.compare import compare_text, history, history_text, pairs
+from harness.compare.history import Asked
 from harness.core.job import Samples
 from harness.core.measurement import COLUMNS, KEY_COLUMNS
-from harness.plan import HOST
-from harness.report import comparison, history, history_text, pairs
-from harness.report.history import Asked
+from harness.core.plan import HOST
 from harness.report.html import page, read
-from harness.report.store import RunFolder
-from harness.run import finish
+from harness.run.stages import finish
 from harness.stats.intervals import over_processes
+from harness.store.run_folder import RunFolder
 
 ROWS = 1_000_000
 RUNS, REPORTED = 1_000, 100
@@ -160,7 +160,7 @@ def report_pandas(request: dict[str, Any]) -> Figures:
 
 def compare_harness(request: dict[str, Any]) -> Figures:
     base, new = (str(Path(request["folder"]) / f"{name}.{request['kind']}") for name in ("base", "new"))
-    return _measured(lambda: comparison.text(pairs.compare(base, [new], Path(request["folder"]))))
+    return _measured(lambda: compare_text.text(pairs.compare(base, [new], Path(request["folder"]))))
 
 
 def compare_pandas(request: dict[str, Any]) -> Figures:

@@ -36,7 +36,7 @@ def report() -> None:
 def _run(arguments: Sequence[str], environment: Mapping[str, str]) -> tuple[float, float]:
     """Seconds of wall and of CPU time, children included."""
     before, start = _children_s(), time.monotonic()
-    command = [sys.executable, "-m", "harness.cli", *arguments]
+    command = [sys.executable, "-m", "harness.cli.main", *arguments]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode not in (0, 1, 4):  # the verdict is not what is measured here
         sys.exit(f"harness {' '.join(arguments)} ended with {done.returncode}:\n{done.stderr}")

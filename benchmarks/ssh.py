@@ -11,15 +11,15 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.paired import Goal, heading, line
-from harness.cache import Cache
 from harness.core.artifact import Artifact, describe_file
 from harness.core.contracts import Executor
 from harness.core.job import Batch, Case, DataRef, JobResult, Options, Status
 from harness.core.preprocess import Preprocess
 from harness.core.target import Target
 from harness.executors.local import LocalExecutor
-from harness.executors.ssh import SshExecutor
+from harness.executors.ssh.executor import SshExecutor
 from harness.stats.intervals import over_processes
+from harness.store.cache import Cache
 from harness.testing.models import AFFINE
 from tests.board.board import board, why_not
 

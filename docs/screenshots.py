@@ -13,7 +13,7 @@ from typing import Any
 from selenium import webdriver
 from selenium.webdriver.support.ui import WebDriverWait
 
-from harness.cli import main
+from harness.cli.main import main
 
 IMAGES = Path(__file__).parent / "images"
 #: File, page, width, height, colours. A window has no 390 pixels: a telephone is emulated.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:  # a board imports this package and has neither
     import pandas as pd
 
-    from harness.run import Outcome
+    from harness.run.stages import Outcome
 
 __all__ = ["load", "validate"]
 
@@ -55,9 +55,9 @@ def validate(
     HarnessError
         See ``harness.core.errors``.
     """
-    from harness import run
-    from harness.prepare import Request
     from harness.report.progress import Quiet
+    from harness.run import stages
+    from harness.run.prepare import Request
 
     request = Request.of(
         target=_listed(target),
@@ -69,7 +69,7 @@ def validate(
         host=_listed(host),
         release=release,
     )
-    return run.validate(request, Quiet())
+    return stages.validate(request, Quiet())
 
 
 def load(run: str | Path, results: str | Path = "results") -> pd.DataFrame:
@@ -80,12 +80,12 @@ def load(run: str | Path, results: str | Path = "results") -> pd.DataFrame:
     ResultsError
         There is no such run, or the file is not such a table.
     """
-    from harness.report import store, tables
+    from harness.store import run_folder, tables
 
     path = Path(run)
     if path.suffix == ".csv":
         return tables.read(path)
-    return tables.read(store.find_run(str(run), Path(results)).path / "measurements.csv")
+    return tables.read(run_folder.find_run(str(run), Path(results)).path / "measurements.csv")
 
 
 def _listed(names: str | Sequence[str]) -> str:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from harness import plugins
 from harness.core.artifact import Artifact
 from harness.core.contracts import Session
 from harness.core.errors import TargetUnavailable, UsageError
 from harness.core.job import DEPLOY, Options
 from harness.core.target import Target
-from harness.prepare import Request, prepare
+from harness.device import plugins
 from harness.report.progress import Quiet
+from harness.run.prepare import Request, prepare
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,12 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from harness import config, plugins, run
-from harness.prepare import Request, variant_names
-from harness.report import progress, store
+from harness.config.load import load_targets, load_validation
+from harness.device import plugins
+from harness.report import progress
+from harness.run import stages
+from harness.run.prepare import Request, variant_names
+from harness.store import run_folder
 
 
 def items(request: Request, suite: str) -> list[tuple[str, str, str, str, str]]:
@@ -21,8 +24,8 @@ def items(request: Request, suite: str) -> list[tuple[str, str, str, str, str]]:
     HarnessError
         The configuration, a target or a variant cannot be read.
     """
-    validation, _ = config.load_validation(request.model)
-    targets = config.load_targets(request.targets, request.hosts)
+    validation, _ = load_validation(request.model)
+    targets = load_targets(request.targets, request.hosts)
     variants = variant_names(validation, request.variants)
     found = []
     for gate in validation.gates:
@@ -40,24 +43,24 @@ def items(request: Request, suite: str) -> list[tuple[str, str, str, str, str]]:
     return found
 
 
-def outcome(request: Request, suites: tuple[str, ...], stored: str | None, session: str) -> run.Outcome:
+def outcome(request: Request, suites: tuple[str, ...], stored: str | None, session: str) -> stages.Outcome:
     """Measure those suites, or judge a stored run.
 
     Of the workers of a `session` of pytest-xdist, which all collected the same items, one measures, and the
     others wait for it.
     """
     if stored:
-        return run.finish(store.find_run(stored, Path(request.results)))
+        return stages.finish(run_folder.find_run(stored, Path(request.results)))
     known = plugins.catalogue(plugins.SUITES)
     asked = replace(request, suites=tuple(s for s in suites if s in known))
     if not session:
-        return run.validate(asked, progress.Quiet())
+        return stages.validate(asked, progress.Quiet())
     with (Path(tempfile.gettempdir()) / f"harness-pytest-{session}").open("a+") as note:
         fcntl.flock(note, fcntl.LOCK_EX)  # until the file is closed
         note.seek(0)
         if folder := note.read():
-            return run.finish(store.RunFolder(Path(folder)))
-        measured = run.validate(asked, progress.Quiet())
+            return stages.finish(run_folder.RunFolder(Path(folder)))
+        measured = stages.validate(asked, progress.Quiet())
         note.write(str(measured.folder.path))
         note.flush()
         return measured

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from harness.core.contracts import Session
     from harness.core.target import Target
     from harness.deployed import Deployed
-    from harness.prepare import Request
-    from harness.run import Outcome
+    from harness.run.prepare import Request
+    from harness.run.stages import Outcome
 
 MARK = "harness_suite"
 #: Of a verdict; NaN where there is nothing to say.
@@ -139,7 +139,7 @@ def harness_gate(
 @pytest.fixture(scope="session")
 def measurements(harness_outcome: Outcome) -> pd.DataFrame:
     """The table of the run, as in ``measurements.csv``: measured once a session, or the stored run's."""
-    from harness.report import tables
+    from harness.store import tables
 
     return tables.read(harness_outcome.folder.path / "measurements.csv")
 
@@ -170,7 +170,7 @@ def session(deployed: Deployed) -> Iterator[Session]:
 
 
 def _request(config: pytest.Config) -> Request:
-    from harness.prepare import Request
+    from harness.run.prepare import Request
 
     chosen = {name: config.getoption(f"harness_{name}") or "" for name in OPTIONS if name != "run"}
     return Request.of(**chosen)  # type: ignore[arg-type]  # the flag is none of them

@@ -15,11 +15,11 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from harness.compression.agreement import agreed_steps
 from harness.compression.calibration import METHODS, Range, activation_ranges
 from harness.compression.canonical import Array, attribute, initializers
 from harness.compression.passes import Feeds, PassResult
 from harness.compression.saturation import LARGEST, overflowing, portable_bounds, sums_in_16_bits
+from harness.compression.shared_scales import agreed_steps
 from harness.compression.steps import refuse_unfit
 from harness.compression.storage import expand, lift, sizes
 from harness.compression.weights import flag_problems, output_axis, sqnr_db, tidy, weight_layers

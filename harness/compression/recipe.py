@@ -16,21 +16,21 @@ from typing import Any
 
 import onnx
 
-from harness import environment, plugins
-from harness.cache import Cache, code_sha256, key_of
 from harness.compression import card, model_file
+from harness.compression.artifact_store import Shelf
 from harness.compression.canonical import canonicalise
 from harness.compression.export import TfliteExport, export_tflite, float_layers
 from harness.compression.export.kinds import Runtime
 from harness.compression.foreign import LIBRARIES
 from harness.compression.optimize import removed
-from harness.compression.shelf import Shelf
 from harness.compression.steps import checked
-from harness.config import FLOAT32, Validation, VariantTable
+from harness.config.load import FLOAT32, Validation, VariantTable
 from harness.core import preprocess
 from harness.core.artifact import Artifact, Quantization, describe_file
 from harness.core.errors import DataError, HarnessError, ModelError, UnsupportedOperator
 from harness.data.sets import PreparedData
+from harness.device import environment, plugins
+from harness.store.cache import Cache, code_sha256, key_of
 
 TOOLS = (
     "onnx", "onnxruntime", "numpy", "scipy", "scikit-learn", "flatbuffers", "deployment-validation-harness",

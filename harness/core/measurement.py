@@ -60,6 +60,8 @@ UNITS: dict[str, tuple[str, float]] = {
     "LSB": ("LSB", 1.0),
     "bit": ("bit", 1.0),
 }
+#: The metric of a row that stands for a whole case: it was skipped, or ended in an error.
+WHOLE_CASE = "all"
 
 
 @dataclass(frozen=True, slots=True)

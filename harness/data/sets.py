@@ -11,8 +11,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.cache import Cache, code_sha256, key_of
-from harness.config import Validation
+from harness.config.load import Validation
+from harness.config.schema import DataTable, InputTable, ShiftsTable, SourceTable
 from harness.core import preprocess
 from harness.core.artifact import TensorSpec, sha256_file
 from harness.core.contracts import SetInfo
@@ -32,7 +32,7 @@ from harness.data.datasets import (
 )
 from harness.data.fit import check_fit
 from harness.data.images import ImageRecipe
-from harness.schema import DataTable, InputTable, ShiftsTable, SourceTable
+from harness.store.cache import Cache, code_sha256, key_of
 
 CHUNK = 256
 

@@ -10,10 +10,10 @@ from importlib.metadata import Distribution, distribution
 from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 
-from harness import plugins
-from harness.cache import writing
 from harness.core.errors import HarnessError
-from harness.executors.parcel import Parcel, parcel
+from harness.device import plugins
+from harness.executors.archive import Parcel, parcel
+from harness.store.cache import writing
 
 #: Left at home: a device has its own, or no use for them.
 LEFT_OUT = ("_shipped", "__pycache__")

@@ -15,8 +15,8 @@ from pathlib import Path
 from harness.core.contracts import Availability
 from harness.core.errors import TargetUnavailable
 from harness.core.job import Batch, Event, JobResult, Status
-from harness.executors.conversation import Conversation
-from harness.executors.link import Link
+from harness.executors.connection import Link
+from harness.executors.worker_session import Conversation
 
 #: Pauses between the tries to reach a device again: a Raspberry Pi reboots in about 40 s.
 PAUSES_S = (1.0, 3.0, 10.0, 30.0, 60.0)

@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 from harness.core.target import Target
+from harness.executors.connection import Link, LocalLink
 from harness.executors.device import DeviceExecutor
-from harness.executors.link import Link, LocalLink
 from harness.executors.venv import VenvLink
 
 

@@ -10,8 +10,8 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from typing import BinaryIO, Protocol, cast
 
-from harness import worker
 from harness.core.wire import Readable
+from harness.device import worker
 
 
 class Program(Protocol):

@@ -12,7 +12,7 @@ from harness.core.contracts import Availability
 from harness.core.errors import TargetUnavailable
 from harness.core.job import Batch, Event
 from harness.executors.device import DeviceExecutor, unmeasured
-from harness.executors.together import together
+from harness.executors.parallel import together
 
 
 class SharedExecutor:

@@ -14,12 +14,12 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.cache import key_of, writing
 from harness.core.errors import ConfigurationError, Problem, TargetUnavailable
 from harness.core.settings import unlisted_keys
 from harness.core.target import NVIDIA, Target
 from harness.executors.bundle import bundle
-from harness.executors.link import LocalLink, MadeLink
+from harness.executors.connection import LocalLink, MadeLink
+from harness.store.cache import key_of, writing
 
 #: Keys of ``[executor]``.
 KEYS = ("kind", "python", "requirements")

@@ -9,13 +9,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness import plugins
 from harness.compression.model_file import companions_of
-from harness.config import FLOAT32, Validation, check
+from harness.config.load import FLOAT32, Validation, check
 from harness.core.artifact import Artifact, TensorSpec
 from harness.core.contracts import Backend, Session
 from harness.core.errors import BackendError, ModelError, StoreError, TargetUnavailable, UsageError
 from harness.core.job import Options
+from harness.device import plugins
 from harness.init import data as init_data
 from harness.init import gates as init_gates
 from harness.init import toml as init_toml

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from harness.config.schema import DataTable, ImageTable
 from harness.core.artifact import TensorSpec
 from harness.core.errors import DataError
 from harness.data.datasets import DataSource, load
 from harness.data.images import IMAGE_SUFFIXES
-from harness.schema import DataTable, ImageTable
 
 Splitting = Literal["hash", "first", "none"]
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.config.schema import DataTable
 from harness.core.preprocess import Preprocess
 from harness.init.gates import Limit
-from harness.schema import DataTable
 
 #: Outputs of this size altogether are reduced on the device instead of kept.
 KEEP_MOST_BYTE = 300_000_000

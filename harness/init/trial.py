@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.config.schema import DataTable
 from harness.core import preprocess
 from harness.core.artifact import Artifact
 from harness.core.contracts import Session
@@ -20,7 +21,6 @@ from harness.data.datasets import Dataset, Split, check_labels, stratified_order
 from harness.data.sets import split_of
 from harness.init.data import Source
 from harness.init.preprocess import Fit, Guess, fit, guesses
-from harness.schema import DataTable
 from harness.stats import accuracy, intervals, paired
 
 SAMPLES = 64

@@ -11,15 +11,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from harness import config, plugins
+from harness.config.gates import GateTable
+from harness.config.load import CARD, check, load_target, shipped_folder, target_files, validation_file
 from harness.core.contracts import SupportsRounds
 from harness.core.errors import HarnessError
 from harness.core.verdict import Gate, State, Verdict
-from harness.gate_schema import GateTable
-from harness.prepare import load_suites
-from harness.report import machine
-from harness.report.gates import awaits
-from harness.run import Outcome
+from harness.device import plugins
+from harness.gates.judge import awaits
+from harness.run import availability
+from harness.run.prepare import load_suites
+from harness.run.stages import Outcome
 
 #: The worst answer of several is told first; this is from bad to good.
 ORDER = (
@@ -139,7 +140,7 @@ def _lacks(outcome: Outcome, worst: Verdict) -> str:
     if gate is None:
         return ""
     if gate.baseline:
-        from harness.report import baselines  # takes pandas, and a second
+        from harness.gates import baselines  # takes pandas, and a second
 
         results, model = outcome.folder.path.parent, run["model"]["name"]
         if not baselines.place(results, model, worst.target, gate.baseline).exists():
@@ -147,7 +148,7 @@ def _lacks(outcome: Outcome, worst: Verdict) -> str:
             return f"{save}   (or, instead of this run, the one that was released)"
     jobs = [job.key for batch in outcome.plan.batches for job in batch.jobs]
     asked = [key for key in jobs if (key.target, key.variant) == (worst.target, worst.variant)]
-    if gate.suite == config.CARD or gate.design or any(awaits(gate, key) for key in asked):
+    if gate.suite == CARD or gate.design or any(awaits(gate, key) for key in asked):
         return ""
     return f"plan {_selection(outcome, run, worst.target)}   (which cases there are)"
 
@@ -158,7 +159,7 @@ def _gate(run: Mapping[str, Any], verdict: Verdict) -> Gate | None:
     table = next((table for table in tables if table["name"] == verdict.gate), None)
     if table is None:
         return None
-    return config.check(table, GateTable, where=run["validation_path"]).to_gate().on(verdict.target)
+    return check(table, GateTable, where=run["validation_path"]).to_gate().on(verdict.target)
 
 
 def report_command(outcome: Outcome) -> str:
@@ -182,12 +183,12 @@ def _after_a_pass(outcome: Outcome, run: Mapping[str, Any], command: str) -> str
 def _ready() -> list[str]:
     """Targets that need no special hardware; whether their runtime loads is for a run to say."""
     names, known = [], plugins.catalogue(plugins.BACKENDS)
-    for name in config.target_files():
+    for name in target_files():
         try:
-            target = config.load_target(name)
+            target = load_target(name)
         except HarnessError:
             continue  # `harness targets` says what is wrong with it
-        local = target.shares_python and target.deploy.provider not in machine.INSTALL
+        local = target.shares_python and target.deploy.provider not in availability.INSTALL
         if local and all(backend in known for backend in target.backends):
             names.append(name)
     return names
@@ -212,17 +213,17 @@ def _selection(outcome: Outcome, run: Mapping[str, Any], target: str, verdict: V
 
 def _asked_as(name: str) -> str:
     """What a target is called on the command line: one that stands in for a board has no file of its own."""
-    files = config.target_files()
+    files = target_files()
     for each in files if name not in files else ():
         with suppress(HarnessError):  # `harness targets` says what is wrong with it
-            if config.load_target(each).name == name:
+            if load_target(each).name == name:
                 return each
     return name
 
 
 def _is_bundled(run: Mapping[str, Any]) -> bool:
-    digits = config.shipped_folder("models") / "digits"
-    return Path(run["validation_path"]) == config.validation_file(digits).resolve()
+    digits = shipped_folder("models") / "digits"
+    return Path(run["validation_path"]) == validation_file(digits).resolve()
 
 
 def _command() -> str:

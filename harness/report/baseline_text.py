@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness.core.errors import HarnessError, UsageError
-from harness.report import baselines
-from harness.report.baselines import Baseline
-from harness.report.gates import number_text
+from harness.gates import baselines
+from harness.gates.baselines import Baseline
+from harness.gates.judge import number_text
 
 #: What ``show`` tells of each variant: metric and case.
 SHOWN = (

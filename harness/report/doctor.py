@@ -9,15 +9,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from harness import config
-from harness.checks import check_executors, check_targets
+from harness.config.load import FLOAT32, cache_folder, load_targets
 from harness.core.contracts import Availability
 from harness.core.errors import HarnessError, TargetUnavailable
 from harness.core.job import Batch, EnvironmentRecord, Event, JobResult, Status
 from harness.core.target import Target
-from harness.prepare import Prepared, Request, make_executor, prepare
-from harness.report import machine
 from harness.report.progress import Quiet
+from harness.run import availability as machine
+from harness.run.prepare import Prepared, Request, make_executor, prepare
+from harness.run.references import check_executors, check_targets
 
 #: A smoke test, not a measurement.
 INFERENCES = 10
@@ -35,7 +35,7 @@ def target_text(name: str, hosts: tuple[str, ...]) -> tuple[str, bool]:
     UsageError
         There is no such target, or its file cannot be meant.
     """
-    (target,) = config.load_targets([name], hosts)
+    (target,) = load_targets([name], hosts)
     check_executors([target])
     check_targets([target])
     lines = [f"target    {target.name}: {target.description}"]
@@ -60,7 +60,7 @@ def target_text(name: str, hosts: tuple[str, ...]) -> tuple[str, bool]:
 
 
 def _reach(target: Target) -> Mapping[str, Availability]:
-    executor = make_executor(target, config.cache_folder())
+    executor = make_executor(target, cache_folder())
     try:
         return executor.probe(target.backends)
     finally:
@@ -71,7 +71,7 @@ def _smoke(name: str, hosts: tuple[str, ...], wrong: list[HarnessError]) -> Iter
     """Run the first inputs of the bundled model on every backend that is there."""
     with tempfile.TemporaryDirectory() as results:
         request = replace(
-            Request.of(target=name, suite="accuracy", variant=config.FLOAT32, results=Path(results)),
+            Request.of(target=name, suite="accuracy", variant=FLOAT32, results=Path(results)),
             hosts=hosts,
         )
         prepared = prepare(request, Quiet())

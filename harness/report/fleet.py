@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from harness import config
+from harness.config.load import load_target, target_files
 from harness.core.errors import ConfigurationError, HarnessError, TargetUnavailable, UsageError
 from harness.core.target import Target
-from harness.executors import dask_side
-from harness.executors.cluster import OURS, Board, Cluster, address_problems, cluster_of
-from harness.executors.dask_ import check
+from harness.executors.dask import worker_side
+from harness.executors.dask.cluster import OURS, Board, Cluster, address_problems, cluster_of
+from harness.executors.dask.executor import check
 from harness.report.progress import duration
 
 COLUMNS = ("worker", "address", "resources", "runs")
@@ -70,7 +70,7 @@ def text(fleet: Mapping[str, Any]) -> str:
 
 
 def _named(name: str) -> list[Target]:
-    target = config.load_target(name)
+    target = load_target(name)
     if target.executor["kind"] != "dask":
         raise UsageError(
             f"the target {name} is no fleet: its executor is {target.executor['kind']}",
@@ -82,9 +82,9 @@ def _named(name: str) -> list[Target]:
 
 def _all() -> list[Target]:
     found = []
-    for name in config.target_files():
+    for name in target_files():
         try:
-            target = config.load_target(name)
+            target = load_target(name)
             if target.executor["kind"] == "dask":
                 check(target)
                 found.append(target)
@@ -107,7 +107,7 @@ def _worker(cluster: Cluster, board: Board) -> dict[str, Any]:
     runs: list[dict[str, Any]] = []
     trouble = ""
     try:
-        runs = cluster.call(board, dask_side.running) if ours else []
+        runs = cluster.call(board, worker_side.running) if ours else []
     except TargetUnavailable as error:
         trouble = error.what
     return {

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any, TextIO
 
-from harness.budget import Remaining
 from harness.core.job import Event, JobKey, JobResult, Started
+from harness.run.budget import Remaining
 
 
 class JsonLines:

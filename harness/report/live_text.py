@@ -8,19 +8,20 @@ from pathlib import Path
 
 import numpy as np
 
+from harness.core.metric import TIMED
 from harness.core.verdict import State
-from harness.interleave import ARMS, METRICS, Interleaved, figures
-from harness.report import live_files
-from harness.report.gates import number_text
-from harness.report.side_by_side import ratio_text
+from harness.gates.judge import number_text
+from harness.gates.timed import ratio_text
 from harness.stats import side_by_side
+from harness.timing import timing_files
+from harness.timing.interleave import ARMS, Interleaved, figures
 
 EXIT_CODES = {State.PASS: 0, State.FAIL: 1, State.INVALID: 3, State.INCONCLUSIVE: 4}
 
 
 def text(live: Interleaved) -> str:
     """Every percentile, what the machine makes of no difference, and the verdict's sentence."""
-    verdict = f"{live.state.value:<13}{live_files.finding(live).sentence()}"
+    verdict = f"{live.state.value:<13}{timing_files.finding(live).sentence()}"
     if live.hopeless:
         return verdict
     look, n = live.looks[-1], len(live.times_ns["base"])
@@ -30,7 +31,7 @@ def text(live: Interleaved) -> str:
         "",
         f"{'':<13}{'base':>10}{'new':>10}   ratio",
     ]
-    for metric in METRICS:
+    for metric in TIMED:
         by_arm = {arm: figures(live.times_ns, arm, metric) for arm in ARMS}
         base = np.concatenate([by_arm["base"], by_arm["control"]])
         decides = metric == live.demand.metric
@@ -44,5 +45,5 @@ def write(live: Interleaved, results: Path) -> Path:
     """Keep the facts of a comparison of its own; the folder."""
     now = datetime.now(UTC)
     folder = results / "live" / f"{now:%Y%m%dT%H%M%S}-{secrets.token_hex(2)}"
-    live_files.write(live, folder, created_utc=now.isoformat(timespec="seconds"))
+    timing_files.write(live, folder, created_utc=now.isoformat(timespec="seconds"))
     return folder

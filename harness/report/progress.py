@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TaskID, TextColumn
 from rich.text import Text
 
-from harness.budget import Remaining
 from harness.core.job import Event, JobResult, Started, Status
+from harness.run.budget import Remaining
 
 
 def duration(seconds: float) -> str:

@@ -12,12 +12,12 @@ from rich.text import Text
 
 from harness.core.job import Case, Status
 from harness.core.measurement import Measurement, Row
+from harness.core.plan import HOST
 from harness.core.verdict import State, Verdict
-from harness.plan import HOST
 from harness.report.advice import ORDER, next_step, not_tested, problems, report_command, short
 from harness.report.grid import grid
 from harness.report.progress import duration
-from harness.run import Outcome
+from harness.run.stages import Outcome
 
 COLOURS = {
     State.PASS: "green", State.FAIL: "bold red", State.INCONCLUSIVE: "yellow", State.INVALID: "magenta",

@@ -7,11 +7,11 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Self
 
-from harness import plugins
 from harness.core.artifact import Artifact, TensorSpec
 from harness.core.contracts import Availability, Session, SupportsBinding
 from harness.core.job import Options
 from harness.core.preprocess import Feeds, Outputs
+from harness.device import plugins
 
 #: How much longer a call takes, as a share of what it takes.
 SHARE = "HARNESS_TESTING_SLOWED"

@@ -14,7 +14,6 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from harness import gpu
 from harness.core.contracts import (
     Bench,
     Clock,
@@ -27,7 +26,8 @@ from harness.core.contracts import (
 from harness.core.job import Case, Samples
 from harness.core.preprocess import Feeds, to_feeds
 from harness.core.target import DEVICE_ID
-from harness.environment import peak_memory_byte
+from harness.device import gpu
+from harness.device.environment import peak_memory_byte
 
 Call = Callable[[], object]
 

@@ -14,7 +14,7 @@ from harness.core.job import Batch, Case, Options
 from harness.core.target import Target
 from harness.executors.device import DeviceExecutor
 from harness.executors.shared import SharedExecutor
-from harness.executors.ssh import SshLink, check
+from harness.executors.ssh.executor import SshLink, check
 from tests.board.board import Board, board, why_not
 from tests.site import planted_site
 

@@ -12,9 +12,9 @@ import pytest
 
 from harness.core.errors import ConfigurationError, TargetUnavailable
 from harness.core.target import Target
-from harness.executors import cargo
-from harness.executors.parcel import Parcel
-from harness.executors.ssh import check
+from harness.executors.archive import Parcel
+from harness.executors.ssh import upload
+from harness.executors.ssh.executor import check
 from tests.board.board import Board
 from tests.board.conftest import MakeBoard, Reach
 
@@ -148,7 +148,7 @@ def test_a_wheel_that_does_not_exist(one_board: Board, reach: Reach) -> None:
 def test_an_architecture_without_wheels(tmp_path: Path, machine: str, libc: str, says: str) -> None:
     facts = {"machine": machine, "libc": libc, "python": "3.11.2"}
     with pytest.raises(TargetUnavailable, match=says):
-        cargo.venv_parcel("pi", facts, Target("pi", "", ("null",)), tmp_path)
+        upload.venv_parcel("pi", facts, Target("pi", "", ("null",)), tmp_path)
 
 
 def test_a_target_that_grants_too_little(one_board: Board, reach: Reach) -> None:
@@ -167,9 +167,9 @@ def test_what_arrives_damaged_is_not_kept(make_board: MakeBoard, reach: Reach, s
     packed = store / "damaged.tar.gz"
     packed.write_bytes(next((store / "parcels").glob("bundles-*.tar.gz")).read_bytes())
     facts = {"has": (), "home": str(board.home / "there"), "executable": "python3"}
-    made = cargo.Cargo(link._hold.shell, link._hold._held, link._hold.token, facts, 10**9)
+    made = upload.Cargo(link._hold.shell, link._hold._held, link._hold.token, facts, 10**9)
     with pytest.raises(TargetUnavailable, match="could not take bundles") as caught:
-        cargo._send(made, Parcel("bundles/x", packed, "0" * 64, 1))
+        upload._send(made, Parcel("bundles/x", packed, "0" * 64, 1))
     assert "it arrived damaged" in caught.value.cause
     assert not list((board.home / "there" / "bundles").iterdir())
 

@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.cache import Cache
 from harness.core.artifact import Artifact, describe_file
 from harness.core.errors import TargetUnavailable
 from harness.core.job import Batch, Case, DataRef, EnvironmentRecord, JobResult, Options, Status
 from harness.core.preprocess import Preprocess
 from harness.core.target import Target
-from harness.executors.emulated import EmulatedExecutor
-from harness.executors.userland import emulator, userland
+from harness.executors.emulated.executor import EmulatedExecutor
+from harness.executors.emulated.userland import emulator, userland
+from harness.store.cache import Cache
 from harness.testing.models import AFFINE
 from tests.board.board import Board, board, why_no_emulation
 from tests.board.conftest import MakeBatch, Reach, do

@@ -15,8 +15,10 @@ import pytest
 
 from harness.core.errors import TargetUnavailable
 from harness.core.job import Batch, EnvironmentRecord, Event, JobResult, Started, Status
-from harness.executors import board_side, guardian, ssh
-from harness.executors.ssh import SshExecutor
+from harness.executors import board_side
+from harness.executors.ssh import executor as ssh
+from harness.executors.ssh import lock
+from harness.executors.ssh.executor import SshExecutor
 from tests.board.board import Board
 from tests.board.conftest import MakeBatch, MakeBoard, Reach, do, pi
 from tests.processes import processes, wait_until_gone
@@ -167,8 +169,8 @@ def test_boards_that_differ_do_not_share_a_target(
 ) -> None:
     one, other = make_board("a"), make_board("b")
     executor = reach(one, other)
-    begin, cpus = guardian.Guardian.begin, iter(("Cortex-A72", "Cortex-A76"))
-    monkeypatch.setattr(guardian.Guardian, "begin", lambda *given: {**begin(*given), "cpu": next(cpus)})
+    begin, cpus = lock.Guardian.begin, iter(("Cortex-A72", "Cortex-A76"))
+    monkeypatch.setattr(lock.Guardian, "begin", lambda *given: {**begin(*given), "cpu": next(cpus)})
     with pytest.raises(TargetUnavailable, match="are not alike") as caught:
         executor.probe(["null"])
     assert "Cortex-A72 with Python" in caught.value.cause
@@ -200,7 +202,7 @@ from pathlib import Path
 from harness.core.artifact import Artifact
 from harness.core.job import Batch
 from harness.core.target import Target
-from harness.executors.ssh import SshExecutor
+from harness.executors.ssh.executor import SshExecutor
 
 target, value, folder, store = (json.loads(text) for text in sys.argv[1:])
 batch = Batch.from_json(value, Artifact.from_json(value["artifact"], Path(folder)))
@@ -233,7 +235,7 @@ def test_a_board_is_locked_while_it_is_used(
     first.probe(["null"])
     with pytest.raises(TargetUnavailable, match="one is in use") as caught:
         reach(one_board).probe(["null"])
-    assert guardian.holder() in caught.value.cause
+    assert lock.holder() in caught.value.cause
     assert "has held it since 20" in caught.value.cause
 
     queued = reach(one_board, wait_s=60)
@@ -271,9 +273,9 @@ def test_what_a_batch_reads_is_shipped_once(
 ) -> None:
     from dataclasses import replace
 
-    from harness.cache import Cache
     from harness.core.job import Case, DataRef
     from harness.core.preprocess import Preprocess
+    from harness.store.cache import Cache
 
     x = np.arange(12, dtype=np.float32).reshape(3, 4)
     digest = Cache(store).put_array(x)

@@ -16,11 +16,11 @@ import traceback
 from typing import Any
 
 import harness.compression.quantize
-import harness.report.decidable
 import harness.report.progress
 import harness.report.screen
-import harness.run  # noqa: F401 - imported for the children
-from harness import cli
+import harness.run.forecast
+import harness.run.stages  # noqa: F401 - imported for the children
+from harness.cli import main as cli
 
 
 def _child(request: dict[str, Any]) -> int:

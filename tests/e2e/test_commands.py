@@ -11,12 +11,11 @@ import pandas as pd
 import pytest
 
 import harness as api
-from harness import card_rows
-from harness.config import CARD
+from harness.config.load import CARD
 from harness.core.errors import ResultsError
-from harness.core.measurement import COLUMNS
-from harness.prepare import load_suites
-from harness.summarise import WHOLE_CASE
+from harness.core.measurement import COLUMNS, WHOLE_CASE
+from harness.run import card_rows
+from harness.run.prepare import load_suites
 from tests.e2e.shell import ACCURACY, Ended, Forge, MakeModel, Shell
 
 ESCAPE = "\x1b"
@@ -160,7 +159,7 @@ def test_budget_states_the_share_and_keeps_the_same_cells(harness: Shell, model:
     assert ended.code == 0, ended.err
     share = json.loads(ended.out)["share"]
     assert 0 < share < 1
-    table = pd.read_csv(harness.run() / "measurements.csv")
+    table = pd.read_csv(harness.run.stages() / "measurements.csv")
     table = table[
         (table["target"] == "cpu") & (table["setting"] == "deploy") & (table["metric"] == "accuracy")
     ]
@@ -183,7 +182,7 @@ def test_one_of_two_targets_cannot_run(harness: Shell, tiny: Path) -> None:
     states = {(v["target"], v["state"]) for v in json.loads(ended.out)["verdicts"]}
     assert {state for target, state in states if target == "cpu"} == {"PASS"}
     assert "PASS" not in {state for target, state in states if target == "gpu"}
-    table = pd.read_csv(harness.run() / "measurements.csv")
+    table = pd.read_csv(harness.run.stages() / "measurements.csv")
     assert set(table[table["target"] == "gpu"]["status"]) == {"SKIPPED"}
     assert table[table["target"] == "gpu"]["reason"].str.contains("CUDAExecutionProvider").all()
     assert set(table[table["target"] == "cpu"]["status"]) == {"OK"}

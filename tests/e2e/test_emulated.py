@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from harness import config
+from harness.config import load
 from harness.core.errors import TargetUnavailable
-from harness.executors.emulated import EmulatedExecutor
+from harness.executors.emulated.executor import EmulatedExecutor
 from tests.board.overflow import saturates, wraps
 
 Plant = Callable[[Path], Path]
@@ -32,14 +32,14 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def failing(plant: Plant, targets: str, cache: Path, tmp_path: Path) -> tuple[set[str], set[str]]:
     """Names of the targets on which the int8 gate fails, and of those on which it passes."""
     try:
-        for target in map(config.load_target, targets.split(",")):
+        for target in map(load.load_target, targets.split(",")):
             if target.emulated:
                 EmulatedExecutor(target, cache).probe(())
     except TargetUnavailable as error:
         pytest.skip(f"no emulation here: {error.what}: {error.cause}")
     folder = plant(tmp_path / "model")
     done = subprocess.run(
-        [sys.executable, "-m", "harness.cli", "validate", "--model", str(folder), "--target", targets,
+        [sys.executable, "-m", "harness.cli.main", "validate", "--model", str(folder), "--target", targets,
          "--results", str(tmp_path / "results"), "--json"],
         capture_output=True, text=True, check=False, env={**os.environ, "HARNESS_CACHE": str(cache)},
     )  # fmt: skip

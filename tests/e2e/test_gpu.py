@@ -19,7 +19,11 @@ from harness.testing.fakes import register
 from tests.e2e.shell import MakeModel, Shell, check
 from tests.gpu import driver, planted
 
-HARNESS = [sys.executable, "-c", "import sys; from harness.cli import main; sys.exit(main(sys.argv[1:]))"]
+HARNESS = [
+    sys.executable,
+    "-c",
+    "import sys; from harness.cli.main import main; sys.exit(main(sys.argv[1:]))",
+]
 PERFORMANCE = ("--suite", "performance", "--variant", "float32")
 
 
@@ -55,7 +59,7 @@ def call(
 
 
 def facts(harness: Shell, target: str) -> list[dict[str, Any]]:
-    found = json.loads((harness.run() / target / "environment.json").read_text())
+    found = json.loads((harness.run.stages() / target / "environment.json").read_text())
     return [record["facts"] for record in found]
 
 
@@ -71,7 +75,7 @@ def test_what_the_driver_tells_reaches_environment_and_table(
     assert before["gpu"]["name"] == "NVIDIA H100 80GB HBM3"
     assert before["gpu_state"]["temperature_celsius"] == after["gpu_state"]["temperature_celsius"] == 41
 
-    rows = pd.read_csv(harness.run() / "measurements.csv", keep_default_na=False)
+    rows = pd.read_csv(harness.run.stages() / "measurements.csv", keep_default_na=False)
     timed = rows[rows.metric.str.startswith(("latency_p", "throughput", "load", "first"))]
     cool, hot = (timed[timed.target == name] for name in ("gpu", "hot"))
     assert {"single_stream", "device_buffers", "offline_b1"} <= set(cool.case) == set(hot.case)
@@ -95,7 +99,7 @@ def test_doctor_tells_of_the_gpu(harness: Shell, site: Path) -> None:
 
 
 def test_the_target_cuda_where_there_is_no_gpu(harness: Shell, tiny: Path) -> None:
-    from harness.config import load_target
+    from harness.config.load import load_target
 
     if not lacking_gpu(load_target("cuda")):
         pytest.skip("there is a GPU here")

@@ -36,7 +36,7 @@ def run(harness: Shell, *argv: str | Path) -> Ended:
     env = {**harness.env, "HARNESS_TESTING_SLOWED": "4"}
     env["PYTHONPATH"] = os.pathsep.join(filter(None, [str(harness.folder / "site"), env.get("PYTHONPATH")]))
     done = subprocess.run(
-        [sys.executable, "-m", "harness.cli", *map(str, argv)],
+        [sys.executable, "-m", "harness.cli.main", *map(str, argv)],
         cwd=harness.folder, env=env, capture_output=True, text=True, check=False,
     )  # fmt: skip
     return Ended(done.returncode, done.stdout, done.stderr)

@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 
 from harness.core.measurement import KEY_COLUMNS
-from harness.report.store import RunFolder
+from harness.store.run_folder import RunFolder
 from tests.e2e.shell import Forge, MakeModel, Shell
 from tests.processes import processes, wait_until_gone
 
@@ -41,7 +41,7 @@ def kill_at_random(harness: Shell, tiny: Path, seed: int, *suites: str, seconds:
     marker = f"HARNESS_TEST={uuid.uuid4()}"
     name, _, value = marker.partition("=")
     process = subprocess.Popen(
-        [sys.executable, "-m", "harness.cli", "validate", "--model", str(tiny), *suites],
+        [sys.executable, "-m", "harness.cli.main", "validate", "--model", str(tiny), *suites],
         cwd=harness.folder, env={**harness.env, name: value},
         stderr=subprocess.PIPE, stdout=subprocess.DEVNULL,
     )  # fmt: skip
@@ -59,7 +59,7 @@ def kill_at_random(harness: Shell, tiny: Path, seed: int, *suites: str, seconds:
 def check_resumed(harness: Shell, undisturbed: Shell) -> None:
     ended = harness("validate", "--resume", "latest")
     assert ended.code == 0, ended.err
-    found, wanted = keys(harness.run()), keys(undisturbed.run())
+    found, wanted = keys(harness.run.stages()), keys(undisturbed.run())
     assert set(found) == set(wanted)
     assert set(found.values()) == {1}
     again = harness("validate", "--resume", "latest")  # now there is nothing to do
@@ -82,7 +82,7 @@ def test_interrupted_and_resumed(harness: Shell, undisturbed: Shell, tiny: Path)
     ended = started.wait()
     assert ended.code == 3
     assert "Traceback" not in ended.err
-    run = harness.run()
+    run = harness.run.stages()
     assert (
         f"harness: interrupted; what was measured is kept\n  next   harness validate --resume {run}"
         in ended.err

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from onnx import helper
 
-from harness.interleave import ARMS
-from harness.report import tables
+from harness.store import tables
+from harness.timing.interleave import ARMS
 from tests.e2e.conftest import MakeModel
 from tests.e2e.shell import Shell, check, save_onnx
 from tests.e2e.test_release import in_pytest, sentence
@@ -120,7 +120,7 @@ def test_an_undecided_gate_is_measured_on(harness: Shell, model: MakeModel) -> N
     """Limits at the median of a first run: two processes leave it open, and rounds are measured."""
     folder = model()
     harness(*RUN)
-    frame = tables.read(harness.run() / "measurements.csv")
+    frame = tables.read(harness.run.stages() / "measurements.csv")
     p50 = frame.query("metric == 'latency_p50' and variant == 'int8'")["value"].item()
     gate = '[[gate]]\nname = "p50"\nsuite = "performance"\nmetric = "latency_p50"\ncase = "single_stream"\n'
     text = (folder / "validation.toml").read_text()

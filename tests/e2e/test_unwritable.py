@@ -48,10 +48,11 @@ FULL_DISK = """
 set -e
 mount -t tmpfs -o size=$SIZE tmpfs results
 code=0
-"$PYTHON" -m harness.cli validate --model "$MODEL" --suite accuracy --variant float32 2>first.err || code=$?
+"$PYTHON" -m harness.cli.main validate --model "$MODEL" \
+  --suite accuracy --variant float32 2>first.err || code=$?
 echo $code >first.code
 mount -o remount,size=64m results
-"$PYTHON" -m harness.cli validate --resume latest
+"$PYTHON" -m harness.cli.main validate --resume latest
 """
 
 

@@ -11,7 +11,7 @@ import pytest
 from harness.core.artifact import Artifact, describe_file
 from harness.core.job import Batch, Case, Options
 from harness.core.target import Target
-from harness.executors.dask_ import DaskExecutor
+from harness.executors.dask.executor import DaskExecutor
 from tests.e2e.conftest import cache, forge, harness, model, tiny  # noqa: F401 - fixtures
 from tests.fleet.cluster import DaskCluster, dask_cluster, why_not
 from tests.site import planted_site

@@ -16,13 +16,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.cache import Cache
 from harness.core.errors import TargetUnavailable
 from harness.core.job import DataRef, EnvironmentRecord, Event, JobResult, Started, Status
 from harness.core.preprocess import Preprocess
-from harness.executors import dask_
-from harness.executors.cluster import Cluster
-from harness.executors.dask_ import DaskExecutor
+from harness.executors.dask import executor as dask_
+from harness.executors.dask.cluster import Cluster
+from harness.executors.dask.executor import DaskExecutor
+from harness.store.cache import Cache
 from tests.fleet.cluster import DaskCluster, dask_cluster
 from tests.fleet.conftest import MakeBatch, Reach, do, target
 from tests.processes import processes, wait_until_gone
@@ -35,7 +35,7 @@ from pathlib import Path
 from harness.core.artifact import Artifact, describe_file
 from harness.core.job import Batch, Case, Options, Started
 from harness.core.target import Target
-from harness.executors import dask_
+from harness.executors.dask import executor as dask_
 dask_.SILENCE_S = 4.0
 folder = Path(sys.argv[1])
 artifact = Artifact("float32", "onnx", (describe_file(folder / "model.onnx"),), folder)

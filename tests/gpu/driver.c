@@ -1,4 +1,4 @@
-/* NVIDIA's driver where there is none: the functions of libcuda and NVML that harness/gpu.py calls.
+/* NVIDIA's driver where there is none: the functions of libcuda and NVML that harness/device/gpu.py calls.
 
    Written from the signatures in nvml.h and cuda.h. What it says comes from the file that FAKE_GPU names, a line
    a fact ("temperature 71"); "temperature error 3" makes the function return that code. What is not planted is

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness import plugins
+from harness.device import plugins
 from harness.testing.conformance import BackendConformance
 
 

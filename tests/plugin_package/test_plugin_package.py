@@ -17,7 +17,7 @@ HERE = Path(__file__).parent
 
 LIST = """
 import json
-from harness import plugins
+from harness.device import plugins
 from harness.core.errors import HarnessError
 found = {}
 try:

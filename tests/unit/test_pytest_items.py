@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from harness import pytest_items
-from harness.prepare import Request
+from harness.run.prepare import Request
 
 
 def test_a_board_that_is_named_has_the_targets_own_name() -> None:

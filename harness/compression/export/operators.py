@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from harness.compression.export.convolution import average_pool, conv, conv_transpose, max_pool
-from harness.compression.export.elementwise import (
+from harness.compression.export.elementwise import (  # fmt: skip
     Handler,
     binary,
     cast,
@@ -27,12 +27,12 @@ from harness.compression.export.elementwise import (
     quantize,
     reciprocal,
     unary,
-)  # fmt: skip
+)
 from harness.compression.export.products import gemm, matmul
 from harness.compression.export.recurrent import gru, lstm
 from harness.compression.export.reductions import arg, layer_normalization, reduce, softmax
 from harness.compression.export.resizing import resize
-from harness.compression.export.shaping import (
+from harness.compression.export.shaping import (  # fmt: skip
     concat,
     depth_to_space,
     gather,
@@ -42,7 +42,7 @@ from harness.compression.export.shaping import (
     space_to_depth,
     split,
     transpose,
-)  # fmt: skip
+)
 
 HANDLERS: Mapping[str, Handler] = MappingProxyType({
     "Abs": unary("ABS"),

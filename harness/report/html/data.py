@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from harness.agreement import Agreement
-from harness.compare import Side
+from harness.compare.pairs import Pair
 from harness.core.measurement import Row
+from harness.core.plan import HOST
 from harness.core.verdict import State, Verdict
-from harness.plan import HOST
-from harness.report.pairs import Pair
-from harness.report.store import Facts
+from harness.stats.device_agreement import Agreement
+from harness.stats.table_changes import Side
+from harness.store.run_folder import Facts
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.cache import writing
 from harness.core.errors import UsageError
 from harness.report.html.data import Plot, Section
+from harness.store.cache import writing
 
 FORMATS = ("svg", "png")
 WIDTH, HEIGHT = 900, 500

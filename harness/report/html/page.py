@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness import plugins
-from harness.cache import write_atomically, writing
 from harness.core.errors import UsageError
 from harness.core.verdict import State
+from harness.device import plugins
 from harness.report.html.data import ReportData, Section
+from harness.store.cache import write_atomically, writing
 
 #: What the browser may load: nothing but what the file itself holds.
 POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"

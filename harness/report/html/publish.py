@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.report.history import History
+from harness.compare.history import History
 from harness.report.html import images, page, read, trends
 
 

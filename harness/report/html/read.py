@@ -7,17 +7,18 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness import summarise
-from harness.agreement import Agreement, Device, Place, agreements
+from harness.compare import pairs, sides
+from harness.compare.sides import Read
 from harness.core.contracts import SupportsAgreement
 from harness.core.job import Status
+from harness.core.plan import HOST
 from harness.core.verdict import State
-from harness.plan import HOST
-from harness.prepare import load_suites
-from harness.report import pairs, sides, store
 from harness.report.html.data import ReportData
-from harness.report.sides import Read
-from harness.run import Outcome, look
+from harness.run import summarise
+from harness.run.prepare import load_suites
+from harness.run.stages import Outcome, look
+from harness.stats.device_agreement import Agreement, Device, Place, agreements
+from harness.store import run_folder
 
 #: More devices than this fill no map that can be read: then those of runs in between are left out.
 MOST_DEVICES = 12
@@ -31,7 +32,7 @@ def read(names: Sequence[str], results: Path) -> ReportData:
     Parameters
     ----------
     names : sequence of str
-        Runs; all but the last may be any side that ``harness.report.sides.read`` takes.
+        Runs; all but the last may be any side that ``harness.compare.sides.read`` takes.
     results : Path
 
     Raises
@@ -39,7 +40,7 @@ def read(names: Sequence[str], results: Path) -> ReportData:
     ResultsError, UsageError
         One is missing, damaged, or being written.
     """
-    folders = [_folder(name, results) for name in names[:-1]] + [store.find_run(names[-1], results)]
+    folders = [_folder(name, results) for name in names[:-1]] + [run_folder.find_run(names[-1], results)]
     run_files = [None if folder is None else folder.read_run() for folder in folders]
     told = _told(run_files)
     drawn = _drawn(run_files, told)
@@ -66,11 +67,11 @@ def read(names: Sequence[str], results: Path) -> ReportData:
     )  # fmt: skip
 
 
-def _folder(name: str, results: Path) -> store.RunFolder | None:
+def _folder(name: str, results: Path) -> run_folder.RunFolder | None:
     """None where the name is that of a table, a baseline, or a part of a run."""
     is_path = Path(name).exists() and not (Path(name) / "run.json").is_file()
     is_part = ":" in name and not Path(name).exists()
-    return None if is_path or is_part else store.find_run(name, results)
+    return None if is_path or is_part else run_folder.find_run(name, results)
 
 
 def _told(run_files: Sequence[Mapping[str, Any] | None]) -> list[int]:
@@ -98,7 +99,7 @@ def _drawn(run_files: Sequence[Mapping[str, Any] | None], told: Collection[int])
     return [index for index in sizes if not index or index in told]
 
 
-def _outcome(folder: store.RunFolder | None, found: Read) -> Outcome:
+def _outcome(folder: run_folder.RunFolder | None, found: Read) -> Outcome:
     assert folder is not None
     assert found.facts is not None
     return look(folder, found.facts, found.rows)

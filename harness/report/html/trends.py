@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from harness.compare import Change
-from harness.history import Rule, Trend
-from harness.report.gates import number_text
-from harness.report.history import History, version_spans, versions_of
-from harness.report.history_text import also, headline, latest_first, size
+from harness.compare.history import History, version_spans, versions_of
+from harness.compare.history_text import also, headline, latest_first, size
+from harness.gates.judge import number_text
 from harness.report.html.data import Plot, Section, Table
 from harness.report.html.page import Head, html
 from harness.stats.changes import ALPHA
+from harness.stats.series import Rule, Trend
+from harness.stats.table_changes import Change
 
 #: So many plots are drawn, those of series that changed first; the table has every series.
 MOST_PLOTS = 24

@@ -9,12 +9,12 @@ import numpy as np
 import onnx
 import pytest
 
-from harness import compress
 from harness.compression import foreign
 from harness.compression.canonical import canonicalise
 from harness.compression.foreign import ai_edge_quantizer, nncf
 from harness.compression.quantize import quantize
 from harness.core.errors import DataError, TargetUnavailable, UnsupportedOperator, UsageError
+from harness.variants import compress
 
 from .graphs import Feeds, feeds_of, residual_cnn, run_onnx
 

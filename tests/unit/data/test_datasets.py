@@ -6,13 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.core.errors import DataError
-from harness.data.datasets import (
-    Dataset,
-    check_labels,
-    content_sha256,
-    split_by_hash,
-    stratified_order,
-)
+from harness.data.datasets import Dataset, check_labels, content_sha256, split_by_hash, stratified_order
 
 
 def dataset(values: list[int], labels: list[int] | None = None) -> Dataset:

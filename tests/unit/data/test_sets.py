@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.cache import Cache
 from harness.core.contracts import SetInfo
 from harness.core.job import DataRef
 from harness.data.sets import PreparedSet, head
+from harness.store.cache import Cache
 
 
 def test_the_first_rows_are_stored_once_and_again_when_lost(tmp_path: Path) -> None:

@@ -10,10 +10,10 @@ from harness.executors.bundle import bundle
 
 ASK = """
 import sys; sys.path[:0] = [sys.argv[1]]
-from harness import plugins
+from harness.device import plugins
 print(plugins.__file__)
 print(*plugins.catalogue(plugins.BACKENDS), *plugins.catalogue(plugins.MEASURES))
-import harness.worker, suites.accuracy.measure, backends.tflite_
+import harness.device.worker, suites.accuracy.measure, backends.tflite_
 """
 
 

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness import worker
 from harness.core.artifact import Artifact, describe_file, sha256_file
 from harness.core.job import Batch, Case, DataRef, EnvironmentRecord, JobResult, Started, Status
 from harness.core.preprocess import Preprocess
+from harness.device import worker
 from harness.testing.models import AFFINE
 from tests.processes import processes, wait_until_gone
 from tests.unit.executors.batches import OPTIONS, MakeBatch, do, results, run

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from harness import worker
 from harness.core.job import Status
-from harness.executors import conversation
+from harness.device import worker
+from harness.executors import worker_session
 from tests.unit.executors.batches import MakeBatch, do, results
 
 SPEAKER = """
@@ -83,7 +83,7 @@ def test_a_worker_that_closes_its_output_and_lives(
 def test_a_worker_that_never_starts_a_job(
     batch: MakeBatch, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(conversation, "START_DEADLINE_S", 0.1)
+    monkeypatch.setattr(worker_session, "START_DEADLINE_S", 0.1)
     speak(monkeypatch, tmp_path, "sys.stdin.read()")
     found = results(batch(do("a"), do("b")), tmp_path)
     assert [result.reason for result in found.values()] == ["the worker did not start within 0.1 s"] * 2

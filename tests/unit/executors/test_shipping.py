@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness import worker
 from harness.core.artifact import sha256_file
 from harness.core.errors import TargetUnavailable
 from harness.core.job import Batch, DataRef, EnvironmentRecord, JobResult, Started, Status
 from harness.core.preprocess import Preprocess
+from harness.device import worker
+from harness.executors.connection import CommandLink
 from harness.executors.device import DeviceExecutor
-from harness.executors.link import CommandLink
 from tests.processes import processes
 from tests.unit.executors.batches import MakeBatch, do
 

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from onnx import helper
 from PIL import Image
 
-from harness import cli
+from harness.cli import main
 from harness.compression.canonical import canonicalise
 from harness.compression.export import export_tflite
 from harness.compression.model_file import load_onnx
-from harness.config import Validation, load_validation
+from harness.config.load import Validation, load_validation
 from harness.core.errors import DataError, HarnessError, ModelError, UsageError
 from harness.init import init
 from harness.init.preprocess import IMAGENET_MEAN, IMAGENET_STD
@@ -120,7 +120,7 @@ def test_images_of_another_size_are_resized_and_the_file_runs_as_it_is(
 
     monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
     argv = ["validate", "--model", str(tmp_path / "validation.toml"), "--suite", "accuracy"]
-    assert cli.main([*argv, "--results", str(tmp_path / "results")]) == 0, capsys.readouterr().out
+    assert main.main([*argv, "--results", str(tmp_path / "results")]) == 0, capsys.readouterr().out
 
 
 def test_images_of_the_models_size_are_left_as_they_are(tmp_path: Path) -> None:

@@ -12,15 +12,15 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from harness import config
+from harness.config import load
 from harness.core.artifact import Artifact, File
 from harness.core.job import Batch, Case, JobKey, JobResult, Options, Status
 from harness.core.measurement import Measurement, Row
+from harness.core.plan import Plan
 from harness.core.verdict import State, Verdict, overall
-from harness.plan import Plan
 from harness.report import advice, screen
-from harness.report.store import RunFolder
-from harness.run import Outcome
+from harness.run.stages import Outcome
+from harness.store.run_folder import RunFolder
 
 VARIANTS = ("float32", "int8")
 
@@ -72,7 +72,7 @@ def outcome(
                   (Case("clean"),))  # fmt: skip
     plan = Plan((batch,), tuple(skipped), tuple(unavailable), share)
     folder = RunFolder(Path.cwd() / "results" / "r1")
-    bundled = config.validation_file(config.shipped_folder("models") / "digits").resolve()
+    bundled = load.validation_file(load.shipped_folder("models") / "digits").resolve()
     file = str(Path.cwd() / validation) if validation else str(bundled)
     run = {"run_id": "r1", "emulated": [], "targets": dict.fromkeys(targets), "validation_path": file}
     state, code = overall(verdicts, unmeasured=bool(missing))

@@ -13,11 +13,11 @@ import pytest
 from harness.core.errors import UsageError
 from harness.core.job import JobKey, JobResult, Samples, Status
 from harness.core.measurement import Measurement, Row
+from harness.core.plan import Plan
 from harness.core.verdict import State, Verdict
-from harness.plan import Plan
 from harness.report.html import page
 from harness.report.html.data import ReportData, Table
-from harness.report.store import Facts
+from harness.store.run_folder import Facts
 from tests.unit.report.pages import fits_a_phone, opened, quiet
 
 EVIL = "<script>document.title='taken'</script>"

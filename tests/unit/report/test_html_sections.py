@@ -7,20 +7,20 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from harness.agreement import SHIFTS, Agreement, Place
-from harness.compare import Side
 from harness.core.job import EnvironmentRecord, JobKey
 from harness.core.measurement import Measurement, Row
+from harness.core.plan import Plan
 from harness.core.verdict import State
-from harness.plan import Plan
 from harness.report.html import read
 from harness.report.html.data import Plot, ReportData
 from harness.report.html.sections.accuracy import accuracy
 from harness.report.html.sections.agreement import agreement
 from harness.report.html.sections.pareto import pareto
 from harness.report.html.sections.record import environment
-from harness.report.store import Facts
+from harness.stats.device_agreement import SHIFTS, Agreement, Place
 from harness.stats.intervals import wilson
+from harness.stats.table_changes import Side
+from harness.store.run_folder import Facts
 
 CLEAN = Place("accuracy", "int8", "deploy", "clean", 0)
 

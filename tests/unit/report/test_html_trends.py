@@ -10,14 +10,14 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from harness.compare import history_text
+from harness.compare.history import History
 from harness.core.measurement import COLUMNS
-from harness.history import trends
-from harness.report import history_text
-from harness.report.history import History
 from harness.report.html import page
 from harness.report.html import trends as shown_trends
-from harness.report.runs import LeftOut, StoredRun
-from harness.report.store import RunFolder
+from harness.stats.series import trends
+from harness.store.run_folder import RunFolder
+from harness.store.runs import LeftOut, StoredRun
 from tests.unit.report.pages import fits_a_phone, opened, quiet
 
 EVIL = "<script>document.title='taken'</script>"

@@ -13,11 +13,11 @@ from rich.console import Console
 from harness.core.artifact import Artifact, File
 from harness.core.job import Batch, Case, JobKey, JobResult, Options, Status
 from harness.core.measurement import Measurement, Row
+from harness.core.plan import Plan
 from harness.core.verdict import State, Verdict
-from harness.plan import Plan
 from harness.report import screen
-from harness.report.store import RunFolder
-from harness.run import Outcome
+from harness.run.stages import Outcome
+from harness.store.run_folder import RunFolder
 
 ARTIFACT = Artifact("int8", "onnx", (File("m", "0" * 64, 1),), Path())
 SKIPPED = JobResult(

@@ -19,8 +19,8 @@ from harness.core.contracts import Availability, DeviceCall, Profile
 from harness.core.errors import BackendError
 from harness.core.job import Batch, Case, DataRef, Job, Options, Samples, merge
 from harness.core.preprocess import Feeds, Outputs, Preprocess
-from harness.depot import Depot
-from harness.worker import DeviceBench, StoredData
+from harness.device.files import Depot
+from harness.device.worker import DeviceBench, StoredData
 
 MAGIC = b"PLNT"
 FEATURES, ANSWERS, ROWS = 4, 3, 12

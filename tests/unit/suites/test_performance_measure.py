@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness import gpu
 from harness.core.contracts import Unsupported
 from harness.core.job import Case, Samples, merge
+from harness.device import gpu
 from suites.performance.measure import (
     MAX_CALLS,
     PROFILED_CALLS,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from harness.agreement import SHIFTS, Agreement, Place
 from harness.core.job import DEPLOY
 from harness.report.html.data import Plot, ReportData, Section, Table
+from harness.stats.device_agreement import SHIFTS, Agreement, Place
 
 CLEAN = "clean"
 COLUMNS = ("device", "other", "suite", "variant", "setting", "case", "severity", "what", "share", "low",

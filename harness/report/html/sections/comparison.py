@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pandas as pd
 
-from harness.compare import Change
+from harness.compare.compare_text import MATTERS, ORDER, UNTOLD, described
+from harness.compare.materiality import DEVICE, Standing, ranked, standings, weigh
+from harness.compare.pairs import Pair
 from harness.core.measurement import KEY_COLUMNS
-from harness.report.comparison import MATTERS, ORDER, UNTOLD, described
 from harness.report.html.data import ReportData, Section, Table
-from harness.report.pairs import Pair
-from harness.report.weight import DEVICE, Standing, ranked, standings, weigh
+from harness.stats.table_changes import Change
 
 VALUES = ("unit", "base", "new", "kind", "change", "ci_low", "ci_high", "paired", "n")
 DEVICES = ("matters", "device", "worse", "better", "within noise", "same", "not compared", "gates",

@@ -1,0 +1,388 @@
+"""``harness``: parse, call, print, exit code. No logic; what is heavy is imported when it is called."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from harness.cli.arguments import LIVE, SELECTION, make_parser
+from harness.core.errors import HarnessError, UsageError
+
+if TYPE_CHECKING:  # neither is imported at start
+    from rich.console import Console
+
+    from harness.run.prepare import Request
+
+HOST_PACKAGES = (
+    "flatbuffers", "onnx", "onnxruntime", "pandas", "PIL", "pyarrow", "pydantic", "rich", "scipy", "sklearn",
+)  # fmt: skip
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code."""
+    arguments = make_parser().parse_args(argv)
+    try:
+        return COMMANDS[arguments.command](arguments)
+    except HarnessError as error:
+        print(f"harness: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt as stop:
+        kept = stop.args[0] if stop.args else "nothing is kept"
+        print(f"harness: interrupted; {kept}", file=sys.stderr)
+        return 3
+    except BrokenPipeError:
+        # The reader (head, less) is gone; silence Python's own complaint at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 3
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in HOST_PACKAGES:
+            raise
+        print(
+            f"harness: this needs {error.name}, which a host has and a board does not\n"
+            "  next   pip install 'deployment-validation-harness[host]'",
+            file=sys.stderr,
+        )
+        return 2
+
+
+def _request(arguments: argparse.Namespace) -> Request:
+    from harness.run.prepare import Request
+
+    asked = {
+        name: given if given is not None else os.environ.get(variable, "")
+        for name, variable in SELECTION.items()
+        for given in [getattr(arguments, name)]
+    }
+    within = getattr(arguments, "decide_within", None)
+    within = os.environ.get("HARNESS_DECIDE_WITHIN", "") if within is None else within
+    return Request.of(
+        **asked, results=arguments.results, wait=getattr(arguments, "wait", ""),
+        release=getattr(arguments, "release", False), decide_within=within,
+    )  # fmt: skip
+
+
+def _refuse_another_selection(arguments: argparse.Namespace) -> None:
+    """A run that goes on keeps what it was asked for."""
+    given = [f"--{name}" for name in SELECTION if getattr(arguments, name) is not None]
+    given += ["--release"] * arguments.release + ["--decide-within"] * (arguments.decide_within is not None)
+    if given:
+        raise UsageError(
+            f"--resume goes on with what the run was asked for; {', '.join(given)} would change it",
+            where=f"--resume {arguments.resume}",
+            next_step=f"leave {' and '.join(given)} out, or begin a new run without --resume",
+        )
+
+
+def _validate(arguments: argparse.Namespace) -> int:
+    from contextlib import nullcontext
+
+    from rich.console import Console
+
+    from harness.report import json_lines, progress, screen
+    from harness.run import stages
+    from harness.store import run_folder
+
+    started = time.monotonic()
+    console = Console(stderr=True)
+    lines = json_lines.JsonLines(sys.stdout)
+    live = console.is_terminal and not arguments.json
+    observer = (
+        lines if arguments.json_lines else progress.Live(console) if live else progress.Plain(sys.stderr)
+    )
+    with observer if isinstance(observer, progress.Live) else nullcontext():
+        if arguments.resume:
+            _refuse_another_selection(arguments)
+            found = run_folder.find_run(arguments.resume, arguments.results)
+            outcome = stages.resume(found, observer, _request(arguments).wait_s)
+        else:
+            outcome = stages.validate(_request(arguments), observer)
+    seconds = time.monotonic() - started
+    if arguments.json_lines:
+        lines.say("outcome", **screen.told(outcome, seconds=seconds))
+    elif arguments.json:
+        print(screen.as_json(outcome, seconds=seconds))
+    else:
+        screen.show(outcome, _stdout(), seconds=seconds)
+    return outcome.exit_code
+
+
+def _plan(arguments: argparse.Namespace) -> int:
+    from harness.report import progress, screen
+    from harness.run import forecast
+    from harness.run.prepare import prepare
+
+    prepared = prepare(_request(arguments), progress.Quiet())
+    prepared.close()
+    answers = forecast.sentences(prepared.gates, prepared.plan, prepared.targets)
+    model = prepared.run["model"]["name"]
+    answers += forecast.warnings(prepared.gates, prepared.plan, model, arguments.results)
+    print(screen.plan_text(prepared.plan, dict(prepared.size), prepared.estimate_s, answers))
+    return 0
+
+
+def _judge(arguments: argparse.Namespace) -> int:
+    from harness.report import screen
+    from harness.run import stages
+    from harness.store import run_folder
+
+    started = time.monotonic()
+    outcome = stages.finish(run_folder.find_run(arguments.run, arguments.results))
+    seconds = time.monotonic() - started
+    if arguments.json:
+        print(screen.as_json(outcome, seconds=seconds))
+    else:
+        screen.show(outcome, _stdout(), seconds=seconds)
+    return outcome.exit_code
+
+
+def _compare(arguments: argparse.Namespace) -> int:
+    if arguments.live:
+        return _compare_live(arguments)
+    if given := [f"--{name.replace('_', '-')}" for name in LIVE if getattr(arguments, name) is not None]:
+        raise UsageError(f"{', '.join(given)} belong to a comparison side by side", next_step="add --live")
+    if arguments.matrix is not None:
+        return _matrix(arguments)
+    if not arguments.new and not arguments.devices:
+        raise UsageError(
+            "there is nothing to compare with", next_step="harness compare BASE NEW, or RUN --devices"
+        )
+    from harness.compare import compare_text, pairs
+
+    found = pairs.compare(arguments.base, arguments.new, arguments.results, devices=arguments.devices)
+    print(compare_text.text(found))
+    compare_text.write(found, arguments.csv, arguments.markdown)
+    return compare_text.exit_code(found)
+
+
+def _matrix(arguments: argparse.Namespace) -> int:
+    from harness.compare import matrix
+    from harness.store import tables
+
+    if given := [f"--{name}" for name in ("devices", "markdown") if getattr(arguments, name)]:
+        raise UsageError(f"of a matrix, {' and '.join(given)} mean nothing", next_step="--csv writes it")
+    metrics = tuple(filter(None, arguments.matrix.split(","))) or matrix.DEFAULT
+    found = matrix.matrix([arguments.base, *arguments.new], arguments.results, metrics)
+    if arguments.csv:
+        tables.write_frame(arguments.csv, found)
+    print(matrix.text(found))
+    return 0
+
+
+def _compare_live(arguments: argparse.Namespace) -> int:
+    from harness.compare import live
+    from harness.report import live_text, progress
+
+    stored = [
+        f"--{name}"
+        for name in ("csv", "markdown", "devices", "matrix")
+        if getattr(arguments, name) not in (None, False)
+    ]
+    if stored or len(arguments.new) != 1:
+        raise UsageError(
+            f"side by side, {' and '.join(stored)} mean nothing"
+            if stored
+            else "side by side are one and one",
+            next_step="harness compare --live BASE NEW",
+        )
+    asked: dict[str, Any] = {
+        name: default if getattr(arguments, name) is None else getattr(arguments, name)
+        for name, default in LIVE.items()
+    }
+    question = live.read(arguments.base, arguments.new[0], arguments.results, **asked)
+    found = live.compare(question, progress.Plain(sys.stderr), _tell)
+    print(live_text.text(found))
+    print(f"facts        {live_text.write(found, arguments.results)}")
+    return live_text.EXIT_CODES[found.state]
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    from harness.report.html import publish
+
+    told = publish.report(arguments.run, arguments.results, arguments.out, arguments.images)
+    print("\n".join(told))
+    return 0
+
+
+def _baseline(arguments: argparse.Namespace) -> int:
+    from harness.compare import compare_text, pairs
+    from harness.report import baseline_text
+
+    results, code = arguments.results, 0
+    if arguments.way == "save":
+        from harness.compare.accept import accept
+
+        targets = tuple(filter(None, arguments.target.split(",")))
+        folders = accept(
+            arguments.run, results, arguments.name, reason=arguments.reason, by=arguments.by,
+            targets=targets, replace=arguments.replace, artifacts=arguments.artifacts,
+        )  # fmt: skip
+        print("\n".join(f"saved  {folder}" for folder in folders))
+    elif arguments.way == "list":
+        print(baseline_text.listed(results))
+    else:
+        folders = baseline_text.find(results, arguments.name, arguments.model, arguments.target)
+        if arguments.way == "show":
+            print(baseline_text.shown(folders))
+        else:
+            found = pairs.against_baselines(folders, arguments.run, results)
+            print(compare_text.text(found))
+            code = compare_text.exit_code(found)
+    return code
+
+
+def _upgrade(arguments: argparse.Namespace) -> int:
+    from harness.report import progress
+    from harness.upgrade import command, upgrade_files, upgrade_text
+
+    asked = command.read(**{key: value for key, value in vars(arguments).items() if key != "command"})
+    kept = upgrade_files.keep(asked, command.upgrade(asked, progress.Plain(sys.stderr), _tell))
+    return upgrade_text.show(kept, asked, _stdout())
+
+
+def _history(arguments: argparse.Namespace) -> int:
+    from harness.compare import history, history_text
+    from harness.store import tables
+
+    patterns = [getattr(arguments, name) for name in ("metric", "target", "variant", "case")]
+    asked = history.Asked(*(tuple(filter(None, each.split(","))) for each in patterns))
+    found = history.history(arguments.results, asked)
+    for each in found.left_out:
+        _tell(f"note: {each}")
+    print(history_text.as_json(found) if arguments.json else history_text.text(found))
+    if arguments.csv:
+        tables.write_frame(arguments.csv, history_text.points(found))
+    if arguments.html:
+        from harness.report.html import publish
+
+        _tell(publish.history(found, arguments.html))
+    return 0
+
+
+def _query(arguments: argparse.Namespace) -> int:
+    from harness.compare import query
+    from harness.store import tables
+
+    found = query.query(arguments.sql, arguments.results)
+    for each in found.left_out:
+        _tell(f"note: {each}")
+    if arguments.csv:
+        tables.write_frame(arguments.csv, found.frame)
+    print(query.text(found))
+    return 0
+
+
+def _tell(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+def _init(arguments: argparse.Namespace) -> int:
+    from harness import init
+
+    report = init.init(
+        arguments.model, arguments.data, arguments.labels,
+        out=arguments.out, force=arguments.force, split=arguments.split,
+    )  # fmt: skip
+    print(report.text())
+    return 0
+
+
+def _compress(arguments: argparse.Namespace) -> int:
+    from harness.config.load import shipped_folder
+    from harness.variants import compress
+    from harness.variants.card_text import card_text
+
+    if arguments.card:
+        made = compress.rebuild(arguments.card, arguments.out, model=arguments.model, told=_tell)
+        print(f"the same bytes as in {arguments.card}")
+    else:
+        formats = tuple(filter(None, arguments.format.split(",")))
+        made = compress.compress(
+            arguments.model or shipped_folder("models") / "digits", arguments.recipe, arguments.out,
+            formats=formats, runtime=arguments.for_runtime, told=_tell,
+        )  # fmt: skip
+    print(card_text(made.card, made.reference))
+    print(f"  card     {made.folder / 'card.json'}")
+    return 0
+
+
+def _search(arguments: argparse.Namespace) -> int:
+    from harness.config.load import shipped_folder
+    from harness.variants import search_files
+    from harness.variants.search import search
+
+    search_files.refuse_filled(arguments.out)
+    found = search(arguments.model or shipped_folder("models") / "digits", _tell)
+    drawn = search_files.write(arguments.out, found)
+    print(search_files.text(found))
+    print(search_files.written(arguments.out, found, drawn=drawn))
+    return search_files.EXIT_CODES[found.state]
+
+
+def _targets(arguments: argparse.Namespace) -> int:
+    from harness.run import availability
+
+    print(availability.targets_text())
+    return 0
+
+
+def _fleet(arguments: argparse.Namespace) -> int:
+    import json
+
+    from harness.report import fleet
+
+    found = [fleet.look(cluster) for cluster in fleet.clusters(arguments.target, arguments.scheduler)]
+    print(json.dumps(found, indent=2) if arguments.json else "\n\n".join(map(fleet.text, found)))
+    return 0
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    if arguments.target:
+        from harness.report import doctor
+        from harness.run.prepare import Request
+
+        host = os.environ.get("HARNESS_HOST", "") if arguments.host is None else arguments.host
+        text, healthy = doctor.target_text(arguments.target, Request.of(host=host).hosts)
+    elif arguments.host:
+        raise UsageError(
+            f"--host {arguments.host} belongs to a target", next_step="harness doctor --target T --host …"
+        )
+    else:
+        from harness.run import availability
+
+        text, healthy = availability.doctor_text(arguments.results)
+    print(text)
+    return 0 if healthy else 3
+
+
+def _stdout() -> Console:
+    from rich.console import Console
+
+    # Off a terminal, lines are not cut to a width that nobody chose.
+    return Console() if sys.stdout.isatty() else Console(width=200, no_color=True)
+
+
+COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "validate": _validate,
+    "plan": _plan,
+    "judge": _judge,
+    "compare": _compare,
+    "report": _report,
+    "baseline": _baseline,
+    "upgrade": _upgrade,
+    "history": _history,
+    "query": _query,
+    "init": _init,
+    "compress": _compress,
+    "search": _search,
+    "targets": _targets,
+    "fleet": _fleet,
+    "doctor": _doctor,
+}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Several stored runs: what differs between them, and whether it matters."""

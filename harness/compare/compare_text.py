@@ -1,0 +1,207 @@
+"""A comparison for people and for pull requests: what got worse first, the worst device, the verdicts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from harness.compare.materiality import Weight, ranked, standings
+from harness.compare.pairs import Pair
+from harness.core.verdict import State
+from harness.gates.judge import number_text
+from harness.stats.table_changes import Change
+from harness.store import tables
+from harness.store.cache import write_atomically, writing
+
+#: So many rows are shown of each class; the CSV has all.
+SHOWN = 12
+#: So many metrics are named where many rows have one reason.
+NAMED = 4
+#: Classes of rows of which no difference is known.
+UNTOLD = (Change.UNLIKE, Change.INVALID, Change.NOT_RUN)
+#: In this order they are shown.
+ORDER = (
+    Change.WORSE, Change.UNLIKE, Change.INVALID, Change.NOT_RUN, Change.CHANGED, Change.BETTER, Change.NOISE,
+    Change.SAME,
+)  # fmt: skip
+MATTERS = {
+    Weight.YES: "it matters",
+    Weight.NO: "it does not matter",
+    Weight.OPEN: "whether it matters is open",
+}
+#: Worst first: what a gate answers is worse than what it answered before where it stands further left.
+_SEVERITY = ("FAIL", "INVALID", "NOT_RUN", "INCONCLUSIVE", "NOT_APPLICABLE", "PASS")
+_EXIT = {"FAIL": 1, "INVALID": 3, "NOT_RUN": 3, "INCONCLUSIVE": 4}
+
+
+def exit_code(pairs: Sequence[Pair]) -> int:
+    """Code of the worst blocking gate of the new sides, in the order of the command line's codes."""
+    codes = [
+        _EXIT[row["state"]]
+        for pair in pairs
+        for row in pair.verdicts.to_dict("records")
+        if row["state"] in _EXIT
+        and row["severity"] == "block"
+        and not row["waived"]
+        and (row["state"] != "INCONCLUSIVE" or row["on_inconclusive"] == "block")
+    ]
+    return next((code for code in (1, 3, 4) if code in codes), 0)
+
+
+def text(pairs: Sequence[Pair]) -> str:
+    """Everything for a terminal."""
+    parts = ["\n".join(_lines(pair)) for pair in pairs]
+    moved = _moved(pairs)
+    if moved:
+        lines = (f"  {each}\n    {worst}" for each, worst in moved)
+        parts.append("\n".join(["devices, worst first:", *lines]))
+    return "\n\n".join(parts)
+
+
+def _moved(pairs: Sequence[Pair]) -> list[tuple[str, str]]:
+    """How each device stands of which a row got worse, and which did by most; the worst device first."""
+    return [
+        (f"{each.name}: {each.counts[Change.WORSE]} of {sum(each.counts.values())} rows got worse; "
+         f"{MATTERS[each.matters]}", f"{described(each.worst)}; {each.worst['because']}")
+        for each in standings(pairs) if each.worst is not None
+    ]  # fmt: skip
+
+
+def _lines(pair: Pair) -> list[str]:
+    rows = pair.rows
+    counts = rows["class"].value_counts()
+    said = ", ".join(f"{counts[change]} {change}" for change in ORDER if change in counts)
+    lines = [
+        f"base  {pair.base.label}",
+        f"new   {pair.new.label}" + ("   (as devices)" if pair.devices else ""),
+        f"{len(rows)} rows: {said}",
+    ]
+    for change in (Change.WORSE, *UNTOLD, Change.BETTER):
+        own = ranked(rows[rows["class"] == change])
+        every = _reasons(own) if change in UNTOLD else None
+        shown = every[:SHOWN] if every else [_row(row, pair) for row in own[:SHOWN].to_dict("records")]
+        lines += ["", f"{change}:"] * bool(shown)
+        lines += [f"  {line}" for line in shown]
+        left = len(own if every is None else every) - SHOWN
+        lines += [f"  … {left} more"] * (left > 0)
+    return [*lines, "", *_gate_lines(pair)]
+
+
+def _gate_lines(pair: Pair) -> list[str]:
+    verdicts = pair.verdicts
+    if verdicts.empty:
+        return ["gates  none: a table alone has no gates; give the run for its verdicts"]
+    changed = verdicts[verdicts["state_base"].notna() & (verdicts["state_base"] != verdicts["state"])]
+    lines = [
+        f"gates  {row['state_base']} -> {row['state']}  {row['gate']}: {row['sentence']}"
+        for row in changed.sort_values("state", key=lambda s: s.map(_SEVERITY.index)).to_dict("records")
+    ]
+    lines += [
+        f"gates  waived {row['waived']}  {row['gate']}: {row['sentence']}"
+        for row in verdicts[verdicts["waived"] != ""].to_dict("records")
+    ]
+    judged = verdicts["state_base"].notna()
+    fresh = verdicts[~judged & ~verdicts["state"].isin([State.PASS, State.NOT_APPLICABLE])]
+    lines += [
+        f"gates  {row['state']}, not asked in the base  {row['gate']}: {row['sentence']}"
+        for row in (fresh.to_dict("records") if judged.any() else ())
+    ]
+    counts = verdicts["state"].value_counts()
+    total = ", ".join(f"{counts[state]} {state}" for state in _SEVERITY if state in counts)
+    before = not len(changed) and bool(judged.all())
+    return [*lines, f"gates  {total}" + "; as before" * before]
+
+
+def _reasons(rows: pd.DataFrame) -> list[str]:
+    """One line a reason: of hundreds of rows that were not measured on an emulated device it is the same."""
+    lines = []
+    for why, own in rows.groupby("why", sort=False):
+        metrics = list(dict.fromkeys(own["metric"]))
+        named = ", ".join(map(str, metrics[:NAMED])) + ", …" * (len(metrics) > NAMED)
+        lines.append(f"{len(own)} rows ({named}): {why}")
+    return lines
+
+
+def _row(row: Mapping[Any, Any], pair: Pair) -> str:
+    return ("" if pair.devices else f"{row['target']}/{row['backend']} ") + described(row)
+
+
+def described(row: Mapping[Any, Any]) -> str:
+    """Say what moved and by how much, without the device."""
+    place = f"{row['case']} {row['severity']}" if row["severity"] else f"{row['case']}"
+    name = f"{row['variant']} {row['metric']} in {place}"
+    if row["setting"] != "deploy":
+        name += f" ({row['setting']})"
+    if row["class"] in UNTOLD:
+        return f"{name}: {row['why']}"
+    return f"{name}: {_values(row)}"
+
+
+def _values(row: Mapping[Any, Any]) -> str:
+    unit, low = row["unit"], row["ci_low"]
+    values = " -> ".join(_apart(row["base"], row["new"], unit))
+    numbers = [row["change"], low, row["ci_high"]]
+    if row["kind"] == "ratio":
+        # A ratio within a thousandth of 1 keeps the digits that tell it from 1.
+        near = abs(numbers[0] - 1)
+        digits = 3 if not 0 < near < 5e-3 else 2 - math.floor(math.log10(near))
+        said = [f"{each:.{digits}g}" for each in numbers]
+        return values + f", {said[0]}x" + ("" if math.isnan(low) else f" [{said[1]}, {said[2]}]")
+    said = [number_text(each, unit) for each in numbers]
+    how = f", paired over {row['n']:.0f}" if row["paired"] else ""
+    return values + ("" if math.isnan(low) else f", by {said[0]} [{said[1]}, {said[2]}]{how}")
+
+
+def _apart(base: float, new: float, unit: str) -> tuple[str, str]:
+    """Both values with as many digits as it takes to tell them apart."""
+    for more in range(6):
+        told = number_text(base, unit, more=more), number_text(new, unit, more=more)
+        if told[0] != told[1] or base == new:
+            break
+    return told
+
+
+def markdown(pairs: Sequence[Pair]) -> str:
+    """A summary for a pull request: gates that changed, then what got worse."""
+    parts = []
+    for pair in pairs:
+        lines = [f"### {_cell(pair.new.label)} against {_cell(pair.base.label)}", ""]
+        counts = pair.rows["class"].value_counts()
+        lines.append(", ".join(f"{counts[change]} {change}" for change in ORDER if change in counts))
+        lines += ["", *[f"- {_cell(line.removeprefix('gates').strip())}" for line in _gate_lines(pair)]]
+        worse = ranked(pair.rows[pair.rows["class"] == Change.WORSE])[:SHOWN]
+        if len(worse):
+            lines += ["", "| what | target | base | new | change [interval] |", "|---|---|---|---|---|"]
+        for row in worse.to_dict("records"):
+            target = pair.new.label if pair.devices else f"{row['target']}/{row['backend']}"
+            values, _, change = _values(row).partition(", ")
+            base, _, new = values.partition(" -> ")
+            place = f"{row['case']} {row['severity']}" if row["severity"] else row["case"]
+            what = f"{row['variant']} {row['metric']} in {place}"
+            lines.append("| " + " | ".join(map(_cell, (what, target, base, new, change))) + " |")
+        parts.append("\n".join(lines))
+    if moved := _moved(pairs):
+        parts.append("### Devices, worst first\n")
+        parts[-1] += "".join(f"\n- {_cell(each)}: {_cell(worst)}" for each, worst in moved)
+    return "\n\n".join(parts) + "\n"
+
+
+def _cell(text_: object) -> str:
+    """Names come from strangers: no HTML, no new column, no new line."""
+    safe = str(text_).replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")
+    return " ".join(safe.split())
+
+
+def write(pairs: Sequence[Pair], csv: Path | None, summary: Path | None) -> None:
+    """Write the files that were asked for, each whole or not at all."""
+    if csv is not None:
+        frames = [pair.rows.assign(base_label=pair.base.label, new_label=pair.new.label) for pair in pairs]
+        frame = pd.concat(frames, ignore_index=True)
+        tables.write_frame(csv, frame)
+    if summary is not None:
+        with writing(summary):
+            write_atomically(summary, markdown(pairs).encode())

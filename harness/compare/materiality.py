@@ -1,0 +1,156 @@
+"""Whether what differs matters: what got worse against the gates that look at it, and device by device."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from harness.compare.pairs import Pair
+from harness.core.verdict import State
+from harness.stats.table_changes import Change
+
+DEVICE = ["target", "backend"]
+
+
+class Weight(StrEnum):
+    """Whether a difference matters."""
+
+    YES = "yes"
+    OPEN = "open"
+    NO = "no"
+
+
+#: What classes that are no regression come to.
+_AS_IS = {
+    Change.SAME: Weight.NO, Change.NOISE: Weight.NO, Change.BETTER: Weight.NO, Change.CHANGED: Weight.OPEN,
+    Change.UNLIKE: Weight.OPEN, Change.INVALID: Weight.OPEN, Change.NOT_RUN: Weight.OPEN,
+}  # fmt: skip
+#: Worst first: of several gates that look at a row the worst answer counts.
+_ANSWERS = (State.FAIL, State.INVALID, State.NOT_RUN, State.INCONCLUSIVE, State.NOT_APPLICABLE, State.PASS)
+
+
+def weigh(rows: pd.DataFrame, pair: Pair) -> pd.DataFrame:
+    """Say of rows of a pair whether they matter.
+
+    A row that got worse matters where a gate of the new side that looks at it fails, and does not where all
+    that do pass: the gate's limit says how much is too much, and nobody else does.
+
+    Returns
+    -------
+    DataFrame
+        In the order of `rows`: ``matters`` (a `Weight`) and ``because``.
+    """
+    matters = rows["class"].map({**_AS_IS, Change.WORSE: Weight.OPEN}).astype("str")
+    because = rows["why"].where(rows["why"] != "", rows["class"])
+    worse = (rows["class"] == Change.WORSE).to_numpy()
+    because[worse] = "no gate looks at it"
+    if pair.gates and worse.any():
+        own = rows[worse]
+        if pair.devices:
+            own = own.rename(columns={f"{name}_new": name for name in DEVICE})
+        states = {
+            (row["gate"], row["target"], row["backend"], row["variant"]): row
+            for row in pair.verdicts.to_dict("records")
+        }
+        answers = [_answer(row, pair, states) for row in own.to_dict("records")]
+        matters.loc[worse] = pd.Series([str(weight) for weight, _ in answers], own.index)
+        because.loc[worse] = pd.Series([why for _, why in answers], own.index)
+    return pd.DataFrame({"matters": matters, "because": because})
+
+
+def _answer(
+    row: Mapping[Any, Any], pair: Pair, states: Mapping[tuple[Any, ...], Mapping[Any, Any]]
+) -> tuple[Weight, str]:
+    of = (row["target"], row["backend"], row["variant"])
+    keys = [(gate.name, *of) for gate in pair.gates if gate.looks_at(row)]
+    asked = [states[key] for key in keys if key in states]
+    if not asked:
+        return Weight.OPEN, "no gate looks at it"
+    worst = min(asked, key=lambda each: _ANSWERS.index(State(each["state"])))
+    said = f"{worst['state']} {worst['gate']}: {worst['sentence']}"
+    if worst["waived"]:
+        return Weight.NO, f"waived {worst['waived']}; {said}"
+    if worst["state"] == State.PASS:
+        return Weight.NO, said
+    return (Weight.YES if worst["state"] == State.FAIL else Weight.OPEN), said
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How one device of a new side stands against the base.
+
+    Parameters
+    ----------
+    device, new, base : str
+        ``target/backend``, and the labels of the sides.
+    counts : mapping of Change to int
+    matters : Weight
+        YES where a row that got worse does; OPEN where of one nobody knows; NO otherwise.
+    gates : mapping of state to int
+    worst : mapping, optional
+        The row that got worse by most, first of those that matter, with ``matters`` and ``because``.
+    """
+
+    device: str
+    new: str
+    base: str
+    counts: Mapping[str, int]
+    matters: Weight
+    gates: Mapping[str, int]
+    worst: Mapping[Any, Any] | None
+
+    @property
+    def name(self) -> str:
+        """The side, and the device where the side is not that alone."""
+        return self.new if self.new.endswith(f":{self.device}") else f"{self.new}:{self.device}"
+
+
+def standings(pairs: Sequence[Pair]) -> list[Standing]:
+    """Rank the devices of all new sides, the worst first: what matters, then how much got worse."""
+    found = [each for pair in pairs for each in _of_pair(pair)]
+    order = list(Weight)
+    return sorted(found, key=lambda each: (order.index(each.matters), -each.counts.get(Change.WORSE, 0)))
+
+
+def _of_pair(pair: Pair) -> list[Standing]:
+    names = [f"{name}_new" for name in DEVICE] if pair.devices else DEVICE
+    worse = ranked(pair.rows[pair.rows["class"] == Change.WORSE])
+    worse = worse.join(weigh(worse, pair))
+    counts: dict[tuple[str, str], dict[str, int]] = {}
+    sizes = pair.rows.groupby([*names, "class"], observed=True, sort=False).size()
+    for key, size in zip(sizes.index.to_flat_index(), sizes, strict=True):
+        counts.setdefault((str(key[0]), str(key[1])), {})[str(key[2])] = int(size)
+    found = []
+    for (target, backend), own_counts in counts.items():
+        own = worse[(worse[names[0]] == target) & (worse[names[1]] == backend)]
+        matters = next((weight for weight in Weight if (own["matters"] == weight).any()), Weight.NO)
+        worst = own[own["matters"] == matters][:1].to_dict("records")
+        gates = pair.verdicts[(pair.verdicts["target"] == target) & (pair.verdicts["backend"] == backend)]
+        found.append(
+            Standing(
+                f"{target}/{backend}", pair.new.label, pair.base.label, own_counts, matters,
+                Counter(map(str, gates["state"])), worst[0] if worst else None,
+            )
+        )  # fmt: skip
+    return found
+
+
+def ranked(rows: pd.DataFrame) -> pd.DataFrame:
+    """Sort rows by how far they moved: ratios by their logarithm, differences within their unit."""
+    size = rows["change"].where(rows["kind"] != "ratio", np.log(rows["change"].abs().clip(1e-12))).abs()
+    share = rows["base"].abs().where(rows["base"].abs() > 0, 1.0)
+    relative = size.where((rows["kind"] == "ratio") | rows["unit"].isin(["pt"]), size / share)
+    # A point of accuracy counts as much as a percent of time.
+    relative = relative.where(rows["unit"] != "pt", size / 100).where(rows["unit"] != "1", size)
+    return (
+        rows.assign(_size=relative.fillna(math.inf))
+        .sort_values("_size", ascending=False, kind="stable")
+        .drop(columns="_size")
+    )

@@ -1,0 +1,177 @@
+"""BASE and each NEW: which sides are compared row by row, and which device by device."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from harness.compare.sides import Read, devices_of, read
+from harness.core.errors import UsageError, WorkerError
+from harness.core.verdict import Gate
+from harness.stats.table_changes import Side
+from harness.stats.table_changes import compare as compare_rows
+
+#: From so many named sides on, processes are worth their start; each takes some at a time.
+MANY, CHUNK = 16, 4
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """BASE and one NEW.
+
+    Parameters
+    ----------
+    base, new : Side
+        Without what each sample contributed.
+    devices : bool
+        Target and backend are what differs.
+    rows : DataFrame
+        See ``harness.stats.table_changes.compare``.
+    verdicts : DataFrame
+        Gates of the new side: ``state``, ``state_base`` (NaN where the base has no such gate), ``sentence``.
+    gates : tuple of Gate
+        Those of the new side.
+    """
+
+    base: Side
+    new: Side
+    devices: bool
+    rows: pd.DataFrame
+    verdicts: pd.DataFrame
+    gates: tuple[Gate, ...] = ()
+
+
+def compare(base: str, new: Sequence[str], results: Path, *, devices: bool = False) -> tuple[Pair, ...]:
+    """Read all sides and compare each with the first; see `between`.
+
+    Raises
+    ------
+    ResultsError, UsageError
+        See ``harness.compare.sides.read``.
+    """
+    return between([read(base, results), *new], results, devices=devices)
+
+
+def between(
+    sides: Sequence[Read | str], results: Path = Path(), *, devices: bool = False
+) -> tuple[Pair, ...]:  # fmt: skip
+    """Compare each side with the first.
+
+    Where a side has no target in common with the first, or `devices` says so, it is taken apart: each device
+    of it, and each other device of the first side, is compared with the first device of the first side.
+
+    Parameters
+    ----------
+    sides : sequence of Read or str
+        The first is read; the name of another is read when its turn comes, many of them on every core.
+    results : Path
+        Where the named ones are kept.
+    devices : bool
+    """
+    base, *new = sides
+    assert isinstance(base, Read)
+    pairs = [pair for each in _against_each(base, new, results, devices) for pair in each]
+    own = devices_of(base) if devices or any(pair.devices for pair in pairs) else []
+    return (*(_pair(own[0], other, True) for other in own[1:]), *pairs)
+
+
+def _against_each(
+    base: Read, new: Sequence[Read | str], results: Path, devices: bool
+) -> Iterator[list[Pair]]:  # fmt: skip
+    names = [each for each in new if isinstance(each, str)]
+    if len(names) < MANY:
+        yield from (_against(base, each, results, devices) for each in new)
+        return
+    # Spawned: this process may have threads by now, which a forked one would wait for in vain.
+    given = replace(base, facts=None, rows=()), results, devices
+    pool = ProcessPoolExecutor(_cores(), get_context("spawn"), _begin, given)
+    try:
+        found = pool.map(_against_named, names, chunksize=CHUNK)
+        for each in new:
+            yield next(found) if isinstance(each, str) else _against(base, each, results, devices)
+    except BrokenProcessPool as error:
+        raise WorkerError(
+            "a process that read runs died", cause="the system ended it, where memory is short",
+            next_step=f"compare fewer at once: below {MANY} no process is started",
+        ) from error  # fmt: skip
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+_given: tuple[Read, Path, bool]
+
+
+def _begin(*given: Any) -> None:  # noqa: ANN401 - what `_against_each` gives
+    """Keep in a worker what all its names are compared with."""
+    global _given  # noqa: PLW0603 - a worker has one base
+    _given = given
+
+
+def _against_named(name: str) -> list[Pair]:
+    base, results, devices = _given
+    return _against(base, name, results, devices)
+
+
+def _against(base: Read, other: Read | str, results: Path, devices: bool) -> list[Pair]:
+    new = read(other, results) if isinstance(other, str) else other
+    if not devices and set(base.side.frame["target"].unique()) & set(new.side.frame["target"].unique()):
+        return [_pair(base, new, False)]
+    return [_pair(devices_of(base)[0], part, True) for part in devices_of(new)]
+
+
+def against_baselines(folders: Sequence[Path], run: str, results: Path) -> tuple[Pair, ...]:
+    """Compare a run with accepted ones, each with the same target of the run.
+
+    Raises
+    ------
+    ResultsError, UsageError
+        See `compare`; the run has none of the targets.
+    """
+    targets = set(read(run, results).side.frame["target"])
+    mine = [folder for folder in folders if folder.parts[-2] in targets]
+    if not mine:
+        raise UsageError(
+            f"{run} has none of the targets {', '.join(sorted({each.parts[-2] for each in folders}))}",
+            where=str(results),
+        )
+    return tuple(
+        pair for each in mine for pair in compare(str(each), [f"{run}:{each.parts[-2]}"], results)
+    )  # fmt: skip
+
+
+def _pair(base: Read, new: Read, devices: bool) -> Pair:
+    rows = compare_rows(base.side, new.side, devices=devices)
+    one, two = (replace(each.side, per_sample={}) for each in (base, new))
+    return Pair(one, two, devices, rows, _verdicts(base, new, devices), new.gates)
+
+
+def _verdicts(base: Read, new: Read, devices: bool) -> pd.DataFrame:
+    keys = ["gate", "variant"] if devices else ["gate", "target", "backend", "variant"]
+    columns = [
+        *dict.fromkeys(["target", "backend", *keys]),
+        "state",
+        "severity",
+        "on_inconclusive",
+        "sentence",
+        "waived",
+    ]
+    if new.verdicts is None:
+        return pd.DataFrame(columns=[*columns, "state_base"])
+    mine = new.verdicts[columns]
+    if base.verdicts is None:
+        return mine.assign(state_base=math.nan)
+    theirs = base.verdicts[[*keys, "state"]].rename(columns={"state": "state_base"})
+    return mine.merge(theirs.drop_duplicates(keys), on=keys, how="left")

@@ -1,0 +1,175 @@
+"""What is compared: a run, one target of it, or a table alone, read into one form."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from harness.config.load import Validation, check
+from harness.core.errors import ResultsError, UsageError
+from harness.core.measurement import COLUMNS, KEY_COLUMNS, Row
+from harness.core.plan import HOST
+from harness.core.verdict import Gate
+from harness.gates import baselines
+from harness.run import summarise
+from harness.run.prepare import load_suites
+from harness.stats import outer_join
+from harness.stats.table_changes import Side
+from harness.store import bulk, run_folder, tables
+
+TABLES = (".csv", ".parquet")
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """A side, and what its run knows besides.
+
+    Parameters
+    ----------
+    side : Side
+    gates : tuple of Gate
+        Of the run's ``validation.toml``; none for a table alone.
+    verdicts : DataFrame, optional
+        As in ``verdicts.csv``.
+    run : mapping
+        ``run.json``.
+    facts, rows
+        Of a run that was taken as a whole.
+    """
+
+    side: Side
+    gates: tuple[Gate, ...] = ()
+    verdicts: pd.DataFrame | None = None
+    run: Mapping[str, Any] = field(default_factory=dict)
+    facts: run_folder.Facts | None = field(default=None, repr=False)
+    rows: tuple[Row, ...] = field(default=(), repr=False)
+
+
+def read(name: str, results: Path) -> Read:
+    """Read one side.
+
+    Parameters
+    ----------
+    name : str
+        A run (id, unique prefix, folder, ``latest``), the folder of a baseline, or a table (``.csv``,
+        ``.parquet``); ``:TARGET`` or ``:TARGET/BACKEND`` behind it takes that part alone.
+    results : Path
+        Where runs are kept.
+
+    Raises
+    ------
+    ResultsError
+        It is missing, being written, or no such table; two rows have one key.
+    UsageError
+        It has no such target.
+    """
+    whole, part = name, ""
+    if not Path(name).exists() and ":" in name:
+        whole, _, part = name.rpartition(":")
+    path = Path(whole)
+    if (path / baselines.DESCRIPTION).is_file():
+        found = Read(baselines.read(path).side)
+    elif path.suffix in TABLES:
+        found = _table(path)
+    else:
+        found = read_run(run_folder.find_run(whole, results))
+    if part:
+        found = _part(found, part)
+    _refuse_duplicates(found.side)
+    if found.side.frame.empty:
+        raise ResultsError("the table holds no measurement", where=name)
+    return found
+
+
+def _table(path: Path) -> Read:
+    frame = tables.clean(bulk.frame([bulk.read(path, tables.COMPARED)]), str(path))
+    return Read(Side(str(path), frame))
+
+
+def read_run(folder: run_folder.RunFolder) -> Read:
+    """Read a run as a whole.
+
+    Raises
+    ------
+    ResultsError
+        It is damaged, or being written.
+    """
+    if folder.being_written():
+        raise ResultsError(
+            "this run is being written", where=str(folder.path), next_step="wait for it to end"
+        )
+    facts = folder.facts()
+    names = dict.fromkeys(batch.suite for batch in facts.plan.batches)
+    every = summarise.summarise(facts, load_suites(tuple(names)))
+    told = [(row.to_record(), row.measurement.per_sample) for row in every if row.key.target != HOST]
+    frame = tables.clean(
+        pd.DataFrame([record for record, _ in told], columns=list(COLUMNS)), str(folder.path)
+    )
+    per_sample = {
+        tuple(record[column] for column in KEY_COLUMNS): values
+        for record, values in told
+        if values is not None
+    }
+    validation = check(facts.run["validation"], Validation, where=str(folder.path / "run.json"))
+    verdicts = folder.path / "verdicts.csv"
+    return Read(
+        Side(folder.run_id, frame, summarise.set_digests(facts.run), per_sample),
+        validation.gates,
+        _verdicts(verdicts) if verdicts.is_file() else None,
+        facts.run,
+        facts,
+        tuple(every),
+    )
+
+
+def _verdicts(path: Path) -> pd.DataFrame:
+    frame = pd.read_csv(path)
+    # A run that was judged before there were waivers has no such column.
+    waived = frame["waived"].fillna("") if "waived" in frame else ""
+    return frame.assign(waived=waived)
+
+
+def _part(found: Read, part: str) -> Read:
+    target, _, backend = part.partition("/")
+    frame = found.side.frame
+    rows = frame["target"] == target
+    if backend:
+        rows &= frame["backend"] == backend
+    if not rows.any():
+        known = sorted({f"{t}/{b}" for t, b in zip(frame["target"], frame["backend"], strict=True)})
+        raise UsageError(
+            f"{found.side.label} has no rows of {part}",
+            where=f":{part}",
+            next_step=f"take one of {', '.join(known)}",
+        )
+    verdicts = found.verdicts
+    if verdicts is not None:
+        verdicts = verdicts[verdicts["target"] == target]
+        verdicts = verdicts[verdicts["backend"] == backend] if backend else verdicts
+    side = replace(found.side, label=f"{found.side.label}:{part}", frame=frame[rows].reset_index(drop=True))
+    return replace(found, side=side, verdicts=verdicts, facts=None, rows=())
+
+
+def devices_of(side: Read) -> list[Read]:
+    """Take a side apart, one part a target and backend in the table's order; one with one device as it is."""
+    names = side.side.frame[["target", "backend"]].drop_duplicates().itertuples(index=False, name=None)
+    parts = [_part(side, f"{target}/{backend}") for target, backend in names]
+    return parts if len(parts) > 1 else [side]
+
+
+def _refuse_duplicates(side: Side) -> None:
+    if pd.Index(outer_join.coded([side.frame[name] for name in KEY_COLUMNS])).is_unique:
+        return
+    twice = side.frame.duplicated(list(KEY_COLUMNS), keep=False)
+    key = side.frame.loc[twice, list(KEY_COLUMNS)].iloc[0]
+    raise ResultsError(
+        f"{int(twice.sum())} rows share a key with another: "
+        + ", ".join(f"{c}={v}" for c, v in key.items() if v != ""),
+        where=side.label,
+        cause="tables of several runs in one file",
+        next_step="compare them one by one",
+    )

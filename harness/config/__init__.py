@@ -1,0 +1,1 @@
+"""TOML files become frozen objects; every problem is reported at once."""

@@ -1,0 +1,155 @@
+"""The tables ``[[gate]]`` and ``[[waiver]]``: what must hold, where it is otherwise, and what is waived."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from harness.config.fields import Limit, Name, Ratio, limit_unit, to_limit
+from harness.config.schema import Table
+from harness.core.metric import SINGLE_STREAM, TIMED
+from harness.core.verdict import Gate, Waiver
+
+Patterns = str | tuple[str, ...]
+#: What is limited, and the keys that limit it.
+KINDS = {
+    "value": ("max", "min"), "ratio": ("max_ratio", "min_ratio"), "change": ("max_change", "min_change"),
+}  # fmt: skip
+#: A reason or an owner that says nothing is none.
+Text = Annotated[str, Field(pattern=r"\S")]
+
+
+class LimitTable(Table):
+    """Limits of one kind, as numbers in the metric's unit or text with one (``"10 ms"``)."""
+
+    max: Limit | None = None
+    min: Limit | None = None
+    max_ratio: Ratio | None = None
+    min_ratio: Ratio | None = None
+    max_change: Limit | None = None
+    min_change: Limit | None = None
+
+    @property
+    def kind(self) -> str:
+        """The one kind of limit that is given; empty without any.
+
+        Raises
+        ------
+        ValueError
+            There are two kinds.
+        """
+        kinds = [kind for kind, keys in KINDS.items() if any(getattr(self, key) is not None for key in keys)]
+        if len(kinds) > 1:
+            raise ValueError(f"limits the {' and the '.join(kinds)}; a gate limits one of them")
+        return kinds[0] if kinds else ""
+
+    def limits(self) -> dict[str, Any]:
+        """Fields of a `Gate`: those limits that are given, and the units that they name."""
+        keys = dict(zip(("maximum", "minimum"), KINDS.get(self.kind, ()), strict=False))
+        given = {field: getattr(self, key) for field, key in keys.items() if getattr(self, key) is not None}
+        return {field: to_limit(limit) for field, limit in given.items()} | {
+            f"{field}_unit": limit_unit(limit) for field, limit in given.items()
+        }
+
+
+class OverrideTable(LimitTable):
+    """``override = [{ target = "pi*", … }]`` of a gate: what is otherwise there."""
+
+    target: Patterns
+    baseline: Name | None = None
+    severity: Literal["block", "warn"] | None = None
+    on_inconclusive: Literal["block", "warn"] | None = None
+    required: bool | None = None
+
+    def fields(self) -> dict[str, Any]:
+        """Fields of a `Gate` that it replaces."""
+        plain = ("baseline", "severity", "on_inconclusive", "required")
+        return self.limits() | {k: getattr(self, k) for k in plain if getattr(self, k) is not None}
+
+
+class GateTable(LimitTable):
+    """``[[gate]]``: one demand."""
+
+    name: str
+    suite: str
+    metric: str
+    variant: Patterns = "*"
+    case: Patterns = "*"
+    target: Patterns = "*"
+    severities: tuple[int, ...] = ()
+    setting: Literal["deploy", "parity"] = "deploy"
+    reference: str = "*"
+    baseline: Name | None = None
+    design: Literal["ABBA"] | None = None
+    combine: Literal["all", "mean", "worst"] = "all"
+    severity: Literal["block", "warn"] = "block"
+    on_inconclusive: Literal["block", "warn"] = "block"
+    required: bool = False
+    override: tuple[OverrideTable, ...] = ()
+
+    @model_validator(mode="after")
+    def _is_one_demand(self) -> GateTable:
+        if not self.kind:
+            raise ValueError("give max, min, or both; against a baseline max_ratio, max_change and so on")
+        relative = self.kind != "value"
+        if relative and self.baseline is None:
+            raise ValueError(f'limits the {self.kind}: name what it is against, baseline = "accepted"')
+        if not relative and (self.baseline is not None or any(o.baseline for o in self.override)):
+            raise ValueError("names a baseline and limits the value: give max_ratio, max_change and so on")
+        if self.kind == "ratio" and self.combine == "mean":
+            raise ValueError("the mean over cases is of a value or a change, not of a ratio")
+        other = next((o.kind for o in self.override if o.kind not in ("", self.kind)), None)
+        if other:
+            raise ValueError(f"limits the {self.kind}, and an override the {other}")
+        if self.design:
+            self._is_timed_side_by_side()
+        return self
+
+    def _is_timed_side_by_side(self) -> None:
+        if self.suite != "performance" or self.metric not in TIMED:
+            raise ValueError(f"side by side, {', '.join(TIMED)} of the suite performance can be timed")
+        if self.case not in ("*", SINGLE_STREAM) or self.setting != "deploy" or self.combine != "all":
+            raise ValueError(
+                f"side by side, {SINGLE_STREAM} is timed alone: leave case, setting and combine out"
+            )
+        largest = [table.max_ratio for table in (self, *self.override) if table.max_ratio is not None]
+        if self.kind != "ratio" or self.max_ratio is None or self.min_ratio is not None or min(largest) <= 1:
+            raise ValueError("side by side, a max_ratio above 1 is asked for, and nothing else")
+        if any(o.min_ratio is not None for o in self.override):
+            raise ValueError("side by side, an override limits max_ratio alone")
+
+    def to_gate(self) -> Gate:
+        """The gate in the units of the table."""
+        return Gate(
+            name=self.name, suite=self.suite, metric=self.metric, variants=several(self.variant),
+            cases=several(self.case), targets=several(self.target), severities=self.severities,
+            setting=self.setting, reference=self.reference, of=self.kind, baseline=self.baseline or "",
+            design=self.design or "", combine=self.combine, severity=self.severity,
+            on_inconclusive=self.on_inconclusive, required=self.required,
+            overrides=tuple((several(o.target), o.fields()) for o in self.override),
+            **self.limits(),
+        )  # fmt: skip
+
+
+class WaiverTable(Table):
+    """``[[waiver]]``: a gate that need not hold for a while, on somebody's word."""
+
+    gate: str
+    target: Patterns = "*"
+    variant: Patterns = "*"
+    reason: Text
+    owner: Text
+    expires: date
+
+    def to_waiver(self) -> Waiver:
+        """The frozen waiver."""
+        return Waiver(
+            self.gate, several(self.target), several(self.variant), self.reason, self.owner, self.expires
+        )
+
+
+def several(value: Patterns) -> tuple[str, ...]:
+    """One pattern or many, as many."""
+    return (value,) if isinstance(value, str) else value

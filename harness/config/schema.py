@@ -1,0 +1,97 @@
+"""Tables of a ``validation.toml`` about data, and about what ``compress`` and ``search`` make of a model."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from harness.config.fields import Divisors, Dtype, Families, Limit, Means, Severities, Size, Step
+
+
+class Table(BaseModel):
+    """Strict types, unknown keys refused, frozen."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class ImageTable(Table):
+    """``[data.image]``: how files are decoded and resized on the host (see ``harness.data.images``)."""
+
+    size: tuple[Size, Size] | None = None
+    resize: Literal["none", "stretch", "cover", "contain"] = "none"
+    method: Literal["nearest", "bilinear", "bicubic", "lanczos", "box"] = "bilinear"
+    antialias: bool = True
+    crop: Annotated[float, Field(gt=0, le=1)] = 1.0
+    pad: Annotated[int, Field(ge=0, le=255)] = 0
+    colour: Literal["RGB", "BGR", "L"] = "RGB"
+
+
+class SourceTable(Table):
+    """Where samples come from."""
+
+    callable: str = ""
+    path: str = ""
+    labels: str = ""
+    format: Literal["auto", "npz", "npy", "idx", "image-folder", "image-csv", "csv", "parquet"] = "auto"
+    label_column: str | int | None = None
+    header: bool | None = None
+
+
+class DataTable(SourceTable):
+    """``[data]``: the test data, and how calibration data are set apart."""
+
+    calibration: SourceTable | None = None
+    split: Literal["hash", "first", "none"] = "hash"
+    calibration_samples: Annotated[int, Field(ge=1, le=100_000)] = 200
+    max_samples: Size | None = None
+    seed: int = 0
+    image: ImageTable | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> DataTable:
+        if bool(self.callable) == bool(self.path):
+            raise ValueError("give either callable or path")
+        return self
+
+
+class InputTable(Table):
+    """``[input.NAME]``: from the raw sample to the model's input, on every device."""
+
+    scale: float = 1.0
+    mean: Means = (0.0,)
+    std: Divisors = (1.0,)
+    reverse_channels: bool = False
+    layout: Literal["NCHW", "same"] = "same"
+    dtype: Dtype = "float32"
+    shape: tuple[Size, ...] = ()
+
+
+class ShiftsTable(Table):
+    """``[shifts]``: corruptions that the host makes of the test data."""
+
+    kind: Literal["image", "features", "none"] = "none"
+    families: Families = ()
+    severities: Severities = (1, 2, 3, 4, 5)
+    seed: int = 0
+
+
+class SearchTable(Table):
+    """``[search]``: what ``harness search`` may lose, and the steps that lower a layer, mild to bold."""
+
+    max_loss: Limit = "1 pt"
+    steps: Annotated[tuple[Step, ...], Field(min_length=1)] = (
+        {"pass": "weight_only", "bits": 8},
+        {"pass": "cluster", "k": 16},
+        {"pass": "cluster", "k": 8},
+        {"pass": "cluster", "k": 4},
+        {"pass": "cluster", "k": 2},
+    )
+    minimise: Literal["bytes", "gzip"] = "bytes"
+    holdout: Annotated[float, Field(gt=0, lt=1)] = 0.5
+
+
+class RecipeFile(Table):
+    """A TOML file with a recipe alone, as ``harness compress --recipe FILE`` takes it."""
+
+    recipe: Annotated[tuple[Step, ...], Field(min_length=1)]

@@ -1,0 +1,1 @@
+"""All that a device carries: the worker, its files, and what the machine says of itself."""

@@ -1,0 +1,365 @@
+"""``python -m harness.device.worker``: one batch in on standard input, frames out on standard output.
+
+Runs on the device with numpy and one runtime, nothing else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import numpy as np
+
+from harness.core import preprocess
+from harness.core.artifact import Artifact, verify
+from harness.core.contracts import Backend, Measure, Session, Unsupported
+from harness.core.errors import HarnessError, WorkerError
+from harness.core.job import DEPLOY, Batch, Case, Job, Options, Samples, Status, merge
+from harness.core.preprocess import Feeds
+from harness.core.target import DEVICE_ID
+from harness.core.wire import read_frame, write_frame
+from harness.device import environment, gpu, plugins
+from harness.device.files import Depot
+from harness.device.stdin import Inbox, Pipe
+
+#: A child that measures one case has this long beyond the case's own deadline to start and to end.
+SPAWN_GRACE_S = 60.0
+#: A process whose output ended has this long to end too, so that its own exit status is told.
+EXIT_GRACE_S = 5.0
+STDERR_TAIL_LINES = 8
+#: The state of the machine is taken between jobs, at most so often. Never beside one: a thread that looks at
+#: it would take a core, and Python's lock, from what is timed.
+LOOK_EVERY_S = 1.0
+MODULE = "harness.device.worker"
+#: Environment variable: the JSON list of arguments that starts this Python.
+PYTHON = "HARNESS_PYTHON"
+
+
+class StoredData:
+    """The data sets of a batch, read from the device's depot; every file's hash is checked once."""
+
+    def __init__(self, batch: Batch, depot: Depot) -> None:
+        self._batch, self.depot = batch, depot
+        self._open: dict[str, np.ndarray[Any, Any]] = {}
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._batch.data
+
+    def feeds(self, name: str, start: int, stop: int) -> Feeds:
+        """Canonical model inputs of the rows `start` to `stop`."""
+        return {
+            input_name: preprocess.apply(self._raw(digest)[start:stop], self._batch.preprocess[input_name])
+            for input_name, digest in self._batch.data[name].inputs.items()
+        }
+
+    def hold(self, name: str) -> None:
+        """Have the files of a set here, for a process that cannot ask the host."""
+        for digest in self._batch.data[name].inputs.values():
+            self._raw(digest)
+
+    def _raw(self, digest: str) -> np.ndarray[Any, Any]:
+        if digest not in self._open:
+            self._open[digest] = np.load(self.depot.data(digest), mmap_mode="r", allow_pickle=False)
+        return self._open[digest]
+
+
+class DeviceBench:
+    """What a measure may use: sessions, data, a clock, fresh processes, a scratch folder."""
+
+    def __init__(self, batch: Batch, job: Job, backend: Backend, data: StoredData) -> None:
+        self._batch, self._backend = batch, backend
+        self.job, self.data = job, data
+        self.clock: Callable[[], int] = time.perf_counter_ns
+        self.effective: dict[str, str] = {}
+        self.children: list[Mapping[str, Any]] = []
+        self._scratch: Path | None = None
+
+    @property
+    def artifact(self) -> Artifact:
+        """The model of the batch."""
+        return self._batch.artifact
+
+    def open(self, artifact: Artifact | None = None, *, setting: str = "", **options: Any) -> Session:  # noqa: ANN401
+        """Open a session; the first one's effective options are those of the job."""
+        wanted = replace(self._batch.options[setting or self.job.case.setting], **options)
+        session = self._backend.open(artifact or self.artifact, wanted)
+        if not self.effective:
+            self.effective = dict(session.effective)
+        return session
+
+    def spawn(self, case: Case) -> Samples:
+        """Measure `case` in a fresh process."""
+        if case.data:
+            self.data.hold(case.data)
+        samples, header = run_child(replace(self._batch, cases=(case,)), self.data.depot.folder)
+        self.children.append(header["scheduling"])
+        if not self.effective:
+            self.effective = header["effective"]
+        return samples
+
+    def scratch(self) -> Path:
+        """A folder that lives as long as the case."""
+        if self._scratch is None:
+            self._scratch = Path(tempfile.mkdtemp(prefix="harness-case-"))
+        return self._scratch
+
+    def close(self) -> None:
+        """Delete the scratch folder."""
+        if self._scratch is not None:
+            shutil.rmtree(self._scratch, ignore_errors=True)
+
+
+def command(python: Sequence[str], module: str = MODULE, *arguments: str) -> list[str]:
+    """How a module is started on a device; faulthandler names the line on which a runtime crashed."""
+    return [*python, "-X", "faulthandler", "-m", module, *arguments]
+
+
+def own_python() -> list[str]:
+    """How this very Python is started again: under an emulator its path alone would start another one."""
+    return json.loads(os.environ.get(PYTHON, "null")) or [sys.executable]
+
+
+def request(batch: Batch, store: Path | str, **more: Any) -> bytes:  # noqa: ANN401 - JSON
+    """What a worker reads first.
+
+    Parameters
+    ----------
+    batch : Batch
+    store : path
+        The depot's folder on the device; ``~`` is the user's home there.
+    **more
+        ``ships``: the device asks for the files that it lacks, instead of finding the artifact where it is
+        on the host. ``room_byte``: of the depot. ``silence_s``: the host counts as gone after it.
+    """
+    value = {"batch": batch.to_json(), "store": str(store), "artifact_folder": str(batch.artifact.folder)}
+    return json.dumps(value | more).encode() + b"\n"
+
+
+def run_child(batch: Batch, store: Path) -> tuple[Samples, dict[str, Any]]:
+    """Run a batch of one case in a fresh process and wait for it; its samples, and what else it said.
+
+    Raises
+    ------
+    WorkerError
+        The process died, hung beyond the case's deadline, or the case failed in it.
+    """
+    (case,) = batch.cases
+    with tempfile.TemporaryFile() as stderr:
+        child = subprocess.Popen(
+            command(own_python()), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr
+        )
+        stdin, stdout = cast(BinaryIO, child.stdin), cast(BinaryIO, child.stdout)
+        hung = threading.Event()
+
+        def end() -> None:
+            hung.set()
+            child.kill()
+
+        timer = threading.Timer(case.deadline_s + SPAWN_GRACE_S, end)
+        timer.start()
+        try:
+            result = _converse(stdin, stdout, batch, store)
+            if result is None:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    child.wait(EXIT_GRACE_S)
+        finally:
+            timer.cancel()
+            child.kill()
+            code = child.wait()
+            with contextlib.suppress(BrokenPipeError):  # what it never read is still in the buffer
+                stdin.close()
+            stdout.close()
+        if hung.is_set():
+            raise WorkerError(f"the fresh process of {case.name} hung and was ended", where=tail(stderr))
+        if result is None:
+            raise WorkerError(f"the fresh process of {case.name} {exit_text(code)}", where=tail(stderr))
+    header, samples = result
+    if header["status"] == Status.SKIPPED:
+        raise Unsupported(header["reason"])
+    if header["status"] != Status.OK:
+        raise WorkerError(header["reason"])
+    return samples, header
+
+
+def _converse(
+    stdin: BinaryIO, stdout: BinaryIO, batch: Batch, store: Path
+) -> tuple[dict[str, Any], Samples] | None:
+    try:
+        stdin.write(request(batch, store))
+        stdin.flush()
+        while (frame := read_frame(stdout)) is not None:
+            header, arrays = frame
+            if header["type"] == "result":
+                return header, Samples(arrays, header["values"])
+    except BrokenPipeError:
+        pass  # it died; the caller says how
+    return None
+
+
+def exit_text(code: int) -> str:
+    """Say how a process ended; a shell in between tells a signal as 128 more than it."""
+    if 128 < code <= 128 + 64:
+        code = 128 - code
+    if code >= 0:
+        return f"ended with exit status {code}"
+    import signal
+
+    name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
+    hint = " (out of memory?)" if name == "SIGKILL" else ""
+    return f"was killed by {name}{hint}"
+
+
+def tail(stream: Any) -> str:  # noqa: ANN401 - tempfile's own type
+    """The last lines of a binary file; of a crash, the head of faulthandler's stack (the last call first)."""
+    stream.seek(0)
+    lines = stream.read().decode(errors="replace").strip().splitlines()
+    crash = next((i for i, line in enumerate(lines) if line.startswith("Fatal Python error")), None)
+    if crash is not None:
+        stack = next((i for i, line in enumerate(lines) if line.startswith("Current thread")), crash + 1)
+        lines = [*lines[max(0, crash - 2) : crash + 1], *lines[stack : stack + STDERR_TAIL_LINES - 3]]
+    return "\n".join(lines[-STDERR_TAIL_LINES:])
+
+
+def run_case(bench: DeviceBench, measure: Measure) -> tuple[dict[str, Any], Samples]:
+    """Measure one case; an exception becomes an ERROR with its reason, never a result."""
+    started = datetime.now(UTC).isoformat(timespec="milliseconds")
+    t0, scheduled = time.perf_counter_ns(), environment.scheduling()
+    status, reason, samples = Status.OK, "", Samples()
+    try:
+        samples = merge(measure(bench, bench.job.case))
+    except Unsupported as lack:
+        status, reason = Status.SKIPPED, str(lack)
+    except HarnessError as error:
+        status, reason = Status.ERROR, str(error)
+    except Exception as error:  # noqa: BLE001 - whatever a runtime or a plug-in raises is an ERROR row
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        status = Status.ERROR
+        reason = f"{type(error).__name__}: {error} ({Path(last.filename).name}:{last.lineno})"
+    finally:
+        bench.close()
+    header = {
+        "type": "result",
+        "key": list(bench.job.key),
+        "status": status.value,
+        "reason": reason,
+        "values": dict(samples.values),
+        "effective": bench.effective,
+        "started_utc": started,
+        "duration_ns": time.perf_counter_ns() - t0,
+        "scheduling": _add(_since(scheduled), *bench.children),
+    }
+    return header, samples
+
+
+def _since(before: Mapping[str, Any]) -> Mapping[str, Any]:
+    now = environment.scheduling()
+    if "na" in before or "na" in now:
+        return before if "na" in before else now
+    return {name: max(0, now[name] - before[name]) for name in now}
+
+
+def _add(first: Mapping[str, Any], *others: Mapping[str, Any]) -> dict[str, Any]:
+    """Join the scheduling of several processes or jobs; what one does not know, nobody knows."""
+    for part in (first, *others):
+        if "na" in part:
+            return dict(part)
+    return {name: first[name] + sum(other[name] for other in others) for name in first}
+
+
+class _Watch:
+    """Looks at the machine, and at the GPU that a batch computes on, between jobs."""
+
+    def __init__(self, options: Options) -> None:
+        self._gpu = gpu.find(options.provider, options.extra.get(DEVICE_ID, "0"))
+        self._last_s = time.monotonic()
+        self._jobs: list[list[Any]] = []
+        self._parts: list[Mapping[str, Any]] = []
+
+    def ended(self, header: Mapping[str, Any]) -> bool:
+        """Take in a job; whether it is time to look."""
+        self._jobs.append(header["key"])
+        self._parts.append(header["scheduling"])
+        return time.monotonic() - self._last_s >= LOOK_EVERY_S
+
+    def static_facts(self) -> dict[str, Any]:
+        """What does not change."""
+        return environment.static_facts() | (self._gpu.static_facts() if self._gpu else {})
+
+    def facts(self) -> dict[str, Any]:
+        """The state now, and how the jobs since the last look were scheduled."""
+        found = environment.state_facts() | (self._gpu.state_facts() if self._gpu else {})
+        if self._jobs:
+            found |= {"jobs": self._jobs, "scheduling": _add(*self._parts)}
+        self._last_s, self._jobs, self._parts = time.monotonic(), [], []
+        return found
+
+
+def serve(inbox: Inbox, stdout: BinaryIO) -> None:
+    """Read one batch and answer with frames."""
+    value = inbox.request()
+
+    def fetch(kind: str, name: str) -> np.ndarray[Any, Any]:
+        write_frame(stdout, {"type": "need", "kind": kind, "name": name})
+        return inbox.file()
+
+    depot = Depot(
+        Path(value["store"]).expanduser(), fetch if value.get("ships") else None, value.get("room_byte")
+    )
+    artifact = depot.artifact(Artifact.from_json(value["batch"]["artifact"], Path(value["artifact_folder"])))
+    batch = Batch.from_json(value["batch"], artifact)
+
+    verify(artifact)
+    backend: Backend = plugins.choose(plugins.BACKENDS, batch.backend)()
+    measure: Measure = plugins.choose(plugins.MEASURES, batch.suite)
+    availability = backend.probe()
+    watch = _Watch(batch.options[DEPLOY])
+    facts = {
+        **watch.static_facts(),
+        **watch.facts(),
+        "backend_version": availability.version,
+        "backend_devices": list(availability.devices),
+    }
+    write_frame(stdout, {"type": "environment", "phase": "before", "facts": facts})
+    data = StoredData(batch, depot)
+    for job in batch.jobs:
+        write_frame(stdout, {"type": "start", "key": list(job.key)})
+        header, samples = run_case(DeviceBench(batch, job, backend, data), measure)
+        write_frame(stdout, header, samples.arrays)
+        if watch.ended(header):
+            write_frame(stdout, {"type": "environment", "phase": "during", "facts": watch.facts()})
+    write_frame(stdout, {"type": "environment", "phase": "after", "facts": watch.facts()})
+
+
+def main() -> int:
+    """Serve one batch on the standard streams."""
+    # The wire has the real standard output for itself: what a runtime prints goes to standard error.
+    with os.fdopen(os.dup(1), "wb") as stdout:
+        os.dup2(2, 1)
+        try:
+            serve(Inbox(Pipe(sys.stdin.fileno())), stdout)
+        except BrokenPipeError:
+            return 1  # the host is gone
+        except HarnessError as error:
+            print(error, file=sys.stderr)
+            return error.exit_code
+        # Skip the runtimes' own teardown: some crash in it after all results are safe.
+        stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Many boards on a Dask cluster."""

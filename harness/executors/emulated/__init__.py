@@ -1,0 +1,1 @@
+"""Another CPU on this machine, by user-mode QEMU."""

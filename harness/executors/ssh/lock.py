@@ -1,0 +1,215 @@
+"""The host's end of the process that holds a board: it locks it, and ends there what the host leaves behind.
+
+It is the first thing that runs on the board, and the connection that everything else shares is its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any, cast
+
+from harness.core.errors import TargetUnavailable
+from harness.device import worker
+from harness.executors import board_side
+from harness.executors.ssh.client import SSH_FAILED, SecureShell
+from harness.executors.worker_session import BEATS_A_SILENCE
+
+#: Pythons that are tried on the board, in order.
+PYTHONS = ("python3", "python3.14", "python3.13", "python3.12", "python3.11")
+NO_PYTHON = 72
+#: POSIX sh: find a Python that is new enough and give it the text in the first argument.
+PRELUDE = """\
+script=$1; shift
+n=$1; shift
+while [ "$n" -gt 0 ]; do
+  python=$1; shift; n=$((n - 1))
+  [ -n "$found" ] && continue
+  version=$("$python" -ISc 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null) || continue
+  case $version in
+    [0-2].*|3.[0-9]|3.10) seen="$seen $python is $version," ;;
+    *) found=$python ;;
+  esac
+done
+if [ -z "$found" ]; then echo "${seen:-none}" >&2; exit 72; fi
+exec "$found" -ISc "$script" "$@"
+"""
+#: A board that has not answered by then never will; a start under emulation takes seconds.
+ANSWER_S = 120.0
+
+Busy = Callable[[str, str], None]
+"""Who holds the board, and since when."""
+
+
+class Guardian:
+    """Holds a board from its start to ``close``.
+
+    Parameters
+    ----------
+    shell : SecureShell
+    pythons : sequence of str
+        Tried in order.
+    token : str
+        By it the board knows what this host started.
+    folder : str
+        Of ours on the board.
+    silence_s : float
+    """
+
+    def __init__(
+        self, shell: SecureShell, pythons: Sequence[str], token: str, folder: str, silence_s: float
+    ) -> None:
+        self._shell, self._pythons, self._token = shell, pythons, token
+        self._folder, self._silence_s = folder, silence_s
+        self._process: subprocess.Popen[bytes] | None = None
+        self._stderr: IO[bytes] | None = None
+        self._said: queue.Queue[bytes] = queue.Queue()
+        self._writing = threading.Lock()
+        self._ended = threading.Event()
+
+    def begin(self, by: str, since: str, wait_s: float, busy: Busy) -> Mapping[str, Any]:
+        """Reach the board and lock it; returns its facts (see ``board_side.facts``).
+
+        Raises
+        ------
+        TargetUnavailable
+            It cannot be reached, has no Python, or is held by somebody else.
+        """
+        self._shell.settings()
+        remote = on_board(
+            self._token, self._pythons, "hold", self._folder, by, since, str(wait_s), str(self._silence_s)
+        )
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - read when the process has ended
+        self._process = subprocess.Popen(
+            self._shell.command(remote, first=True), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            stderr=self._stderr, start_new_session=True,
+        )  # fmt: skip
+        threading.Thread(target=self._listen, args=(self._process.stdout,), daemon=True).start()
+        threading.Thread(target=self._say_alive, daemon=True).start()
+        asked = time.time()
+        found = self._answer("board", ANSWER_S)
+        # By so much its clock is certainly wrong: the answer was on its way for a while.
+        found["clock_error_s"] = min(0.0, found["time_s"] - asked) + max(0.0, found["time_s"] - time.time())
+        while (answer := self._answer("", ANSWER_S + wait_s))["type"] == "busy":
+            if answer["last"]:
+                raise TargetUnavailable(
+                    f"{self._shell.host} is in use",
+                    cause=f"{answer['by']} has held it since {answer['since']}",
+                    next_step="queue with --wait 30m",
+                )  # fmt: skip
+            busy(answer["by"], answer["since"])
+        return found
+
+    def ready(self, keep: Sequence[str], room_byte: int) -> Mapping[str, Any]:
+        """Have nothing of ours run there, and keep of what was shipped what fits and is needed.
+
+        Raises
+        ------
+        TargetUnavailable
+            The board does not answer any more.
+        """
+        self._write(json.dumps({"keep": list(keep), "room_byte": room_byte}))
+        return self._answer("ready", ANSWER_S)
+
+    def close(self) -> None:
+        """Let the board go: it ends what is left there of ours."""
+        self._ended.set()
+        if self._process is None:
+            return
+        with contextlib.suppress(OSError, ValueError), self._writing:
+            cast(IO[bytes], self._process.stdin).close()
+        try:
+            self._process.wait(worker.EXIT_GRACE_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        with contextlib.suppress(OSError):
+            cast(IO[bytes], self._process.stdout).close()
+        cast(IO[bytes], self._stderr).close()
+        self._process = None
+
+    def _listen(self, stdout: IO[bytes]) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            for line in stdout:
+                self._said.put(line)
+        self._said.put(b"")
+
+    def _say_alive(self) -> None:
+        while not self._ended.wait(self._silence_s / BEATS_A_SILENCE):
+            self._write("")
+
+    def _write(self, line: str) -> None:
+        if self._process is None:
+            return
+        stdin = cast(IO[bytes], self._process.stdin)
+        with contextlib.suppress(OSError, ValueError), self._writing:  # who reads sees the end
+            stdin.write(line.encode() + b"\n")
+            stdin.flush()
+
+    def _answer(self, kind: str, within_s: float) -> dict[str, Any]:
+        """Wait for an answer, of that kind or any."""
+        try:
+            line = self._said.get(timeout=within_s)
+        except queue.Empty:
+            raise TargetUnavailable(
+                f"{self._shell.host} said nothing for {within_s:g} s", next_step=f"ssh -v {self._shell.host}"
+            ) from None
+        if not line:
+            raise self._failure()
+        try:
+            answer = json.loads(line)
+        except ValueError:
+            answer = None
+        if not isinstance(answer, dict) or (kind and answer.get("type") != kind):
+            raise TargetUnavailable(
+                f"{self._shell.host} says {line.decode(errors='replace').strip()!r} before our program does",
+                cause="a start-up file of the shell there prints, also where nobody reads",
+                next_step="let it print in interactive shells only",
+            )
+        return answer
+
+    def _failure(self) -> TargetUnavailable:
+        assert self._process is not None
+        assert self._stderr is not None
+        status = self._process.wait()
+        self._stderr.seek(0)
+        said = self._stderr.read().decode(errors="replace")
+        host = self._shell.host
+        if status == SSH_FAILED or status < 0:
+            return self._shell.failure(said)
+        if status == NO_PYTHON:
+            seen = said.strip().splitlines()[-1]
+            return TargetUnavailable(
+                f"there is no Python 3.11 or newer on {host}",
+                cause="no python3 at all" if seen == "none" else seen.rstrip(","),
+                next_step="on the board: sudo apt install python3; or name one: python = PATH in [executor]",
+            )
+        lines = [line for line in said.splitlines() if line.strip()]
+        return TargetUnavailable(
+            f"{host} cannot be made ready", cause="; ".join(lines[-2:]) or worker.exit_text(status),
+            next_step=f"ssh {host} python3 --version",
+        )  # fmt: skip
+
+
+def on_board(token: str, pythons: Sequence[str], verb: str, *arguments: str) -> list[str]:
+    """Return what does `verb` of ``board_side`` on a board."""
+    script = Path(board_side.__file__).read_text()
+    count = str(len(pythons))
+    return ["env", f"{board_side.TOKEN}={token}", "sh", "-c", PRELUDE, "harness", script, count, *pythons,
+            verb, *arguments]  # fmt: skip
+
+
+def holder() -> str:
+    """Who this is, for whoever finds the board locked."""
+    import getpass
+    import platform
+
+    return f"{getpass.getuser()}@{platform.node()} (process {os.getpid()})"

@@ -1,0 +1,355 @@
+"""Rows + limits → verdicts. Pure, and the only place where a number becomes an opinion.
+
+A gate is judged for every target, backend and variant that it matches. A limit on an interval asks that
+the whole interval lies inside (``alpha`` is 5 %, one-sided); a metric without an interval is compared as it
+is. "All must pass" needs no correction for many rows: it is an intersection-union test.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+import numpy as np
+
+from harness.core.job import JobKey, Status
+from harness.core.measurement import WHOLE_CASE, Row
+from harness.core.verdict import Gate, State, Verdict, matches
+from harness.gates import relative
+from harness.gates.relative import Baselines, Refusal
+from harness.stats.intervals import Interval, clustered_mean, units_to_decide, wilson
+from harness.stats.paired import smallest_decidable_margin
+
+#: INVALID rows with this reason were known before the run not to count.
+EMULATED = "emulated clock"
+#: The largest loss or change that one sample can show, by unit.
+_REACH = {"pt": 100.0, "1": 1.0}
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What is judged: one variant on one backend of one target.
+
+    ``unavailable`` says why that backend could not run at all; it is empty where it could.
+    ``lacks_hardware``: a release demands real hardware, and this is emulated.
+    """
+
+    target: str
+    backend: str
+    variant: str
+    max_samples: int | None = None
+    unavailable: str = ""
+    lacks_hardware: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """All verdicts, and the rows that the gates looked at."""
+
+    verdicts: tuple[Verdict, ...]
+    covered: tuple[Row, ...]
+
+
+def judge(
+    rows: Sequence[Row],
+    gates: Iterable[Gate],
+    subjects: Iterable[Subject],
+    missing: Collection[JobKey] = (),
+    baselines: Baselines | None = None,
+) -> Judgement:
+    """Judge every gate for every subject that it speaks of.
+
+    Parameters
+    ----------
+    rows : sequence of Row
+    gates : iterable of Gate
+    subjects : iterable of Subject
+    missing : collection of JobKey
+        Planned and not measured: the run was cut. A gate that looks at one of them is NOT_RUN, unless a row
+        that was measured decides against it whatever the rest says.
+    baselines : Baselines, optional
+        What gates on a ratio or a change compare with.
+    """
+    subjects, baselines = tuple(subjects), baselines or Baselines()
+    verdicts: list[Verdict] = []
+    covered: list[Row] = []
+    for gate in gates:
+        for subject in subjects:
+            if not gate.speaks_of(subject.target, subject.variant):
+                continue
+            here = gate.on(subject.target)
+            # What is timed side by side looks at no row of the table.
+            own = [row for row in rows if not gate.design and _concerns(row, here, subject)]
+            cut = sum(not gate.design and awaits(here, key) and _of(key, subject) for key in missing)
+            verdicts.append(_verdict(here, subject, own, cut, baselines))
+            covered += own
+    return Judgement(tuple(verdicts), tuple(covered))
+
+
+def _concerns(row: Row, gate: Gate, subject: Subject) -> bool:
+    """Whether the gate looks at the row; a row that stands for a whole case matches every metric of it."""
+    whole = row.measurement.metric == WHOLE_CASE
+    return (
+        (row.key.target, row.key.backend, row.key.variant)
+        == (subject.target, subject.backend, subject.variant)
+        and gate.covers(row.key.suite, row.key.setting, row.case, row.severity)
+        and (whole or fnmatchcase(row.measurement.metric, gate.metric))
+        and (whole or fnmatchcase(row.measurement.reference, gate.reference))
+    )
+
+
+def _of(key: JobKey, subject: Subject) -> bool:
+    return (key.target, key.backend, key.variant) == (subject.target, subject.backend, subject.variant)
+
+
+def awaits(gate: Gate, key: JobKey) -> bool:
+    """Whether the gate looks at rows of that job, or named after it (``offline_b8``, ``clean/3``)."""
+    parts = (f"{key.case}_", f"{key.case}/")
+    return (
+        (key.suite, key.setting) == (gate.suite, gate.setting)
+        and (matches(key.case, gate.cases) or any(case.startswith(parts) for case in gate.cases))
+        and (not gate.severities or key.severity in gate.severities)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Finding:
+    """One answer about one row, or about several combined."""
+
+    state: State
+    what: str
+    interval: Interval | None = None
+    limit: float = math.nan
+    unit: str = ""
+
+
+def _verdict(gate: Gate, subject: Subject, rows: Sequence[Row], cut: int, baselines: Baselines) -> Verdict:
+    finding = (_side_by_side if gate.design else _finding)(gate, subject, rows, baselines)
+    if cut and not (finding.state is State.FAIL and gate.combine != "mean"):
+        jobs = "1 job was" if cut == 1 else f"{cut} jobs were"
+        finding = _Finding(State.NOT_RUN, f"{gate.metric} is not all there: {jobs} not measured")
+    if finding.state is State.NOT_APPLICABLE and gate.required:
+        finding = _Finding(State.NOT_RUN, finding.what + "; the gate is required")
+    interval = finding.interval or Interval(math.nan, math.nan, math.nan, 0)
+    return Verdict(
+        gate=gate.name,
+        target=subject.target,
+        backend=subject.backend,
+        variant=subject.variant,
+        suite=gate.suite,
+        metric=gate.metric,
+        state=finding.state,
+        severity=gate.severity,
+        on_inconclusive=gate.on_inconclusive,
+        sentence=f"{subject.variant} on {subject.target}: {finding.what}",
+        value=interval.value,
+        ci_low=interval.low,
+        ci_high=interval.high,
+        limit=finding.limit,
+        unit=finding.unit,
+        n=interval.n,
+    )
+
+
+def _finding(gate: Gate, subject: Subject, rows: Sequence[Row], baselines: Baselines) -> _Finding:
+    if subject.unavailable:
+        return _Finding(State.NOT_RUN, f"{gate.metric} was not measured: {subject.unavailable}")
+    told = [row for row in rows if row.measurement.metric != WHOLE_CASE]
+    unmeasured = [row for row in rows if row.measurement.status in (Status.ERROR, Status.SKIPPED)]
+    if unmeasured:
+        # A metric that a case could not give is no reason to overlook what others gave, nor the reverse.
+        errors = [row for row in unmeasured if row.measurement.status is Status.ERROR]
+        row = (errors or unmeasured)[0]
+        state = State.NOT_RUN if errors else State.NOT_APPLICABLE
+        reason = row.measurement.reason.partition("\n")[0]
+        if errors or len(unmeasured) == len(rows):
+            return _Finding(state, f"{gate.metric} was not measured in {_place(row)}: {reason}")
+    told = [row for row in told if row not in unmeasured]
+    if not told:
+        return _Finding(State.NOT_RUN, f"no row has the metric {gate.metric}" + _case_text(gate))
+    invalid = [row for row in told if row.measurement.status is Status.INVALID]
+    if invalid:
+        known = all(row.measurement.reason.startswith(EMULATED) for row in invalid)
+        reason = invalid[0].measurement.reason
+        text = f"{invalid[0].measurement.metric} in {_place(invalid[0])} is not to be believed: {reason}"
+        return _inapplicable(subject, text) if known else _Finding(State.INVALID, text)
+    if gate.combine == "mean":
+        return _mean(gate, subject, told, baselines)
+    findings = [_one(gate, subject, row, baselines) for row in told]
+    worst = max(findings, key=lambda finding: (_RANK[finding.state], _pressure(finding)))
+    if len(findings) > 1:
+        worst = _Finding(
+            worst.state,
+            f"{worst.what}; the worst of {len(findings)}",
+            worst.interval,
+            worst.limit,
+            worst.unit,
+        )
+    return worst
+
+
+def _side_by_side(
+    gate: Gate, subject: Subject, _rows: Sequence[Row], baselines: Baselines
+) -> _Finding:  # fmt: skip
+    """What was timed beside the accepted artifact."""
+    if subject.unavailable:
+        return _Finding(State.NOT_RUN, f"{gate.metric} was not measured: {subject.unavailable}")
+    of = (gate.name, subject.target, subject.backend, subject.variant)
+    found = baselines.side_by_side.get(of)
+    if found is None:
+        return _Finding(State.NOT_RUN, f"{gate.metric} was not timed side by side")
+    if isinstance(found, Refusal):
+        text = f"{gate.metric} was not timed side by side: {found.text}"
+        return (
+            _inapplicable(subject, text)
+            if found.state is State.NOT_APPLICABLE
+            else _Finding(found.state, text)
+        )
+    interval = found.look.ratio if found.look is not None else None
+    return _Finding(found.state, found.sentence(), interval, found.limit, "x")
+
+
+_RANK = {
+    State.PASS: 0, State.NOT_APPLICABLE: 1, State.INCONCLUSIVE: 2, State.NOT_RUN: 3, State.INVALID: 4,
+    State.FAIL: 5,
+}  # fmt: skip
+
+
+def _pressure(finding: _Finding) -> float:
+    """How near the interval's bound is to the limit, so that the worst of many can be named."""
+    if finding.interval is None or math.isnan(finding.limit):
+        return math.inf
+    bounds = (finding.interval.low, finding.interval.high)
+    return -min((abs(finding.limit - b) for b in bounds if not math.isnan(b)), default=-math.inf)
+
+
+def _one(gate: Gate, subject: Subject, row: Row, baselines: Baselines) -> _Finding:
+    m = row.measurement
+    what = f"{m.metric} in {_place(row)}"
+    if gate.of != "value":
+        found = relative.against(row, gate.baseline, gate.of, baselines)
+        if isinstance(found, Refusal):
+            return _Finding(found.state, f"{what} cannot be compared: {found.text}")
+        unit = "x" if gate.of == "ratio" else m.unit
+        what = f"the {gate.of} of {what} against {gate.baseline}"
+        return _decide(gate, subject, found.interval, what, unit, paired=found.paired)
+    known = not math.isnan(m.ci_low)
+    interval = (
+        Interval(m.value, m.ci_low, m.ci_high, m.n) if known else Interval(m.value, m.value, m.value, m.n)
+    )
+    paired = m.unit == "pt" and m.reference != ""
+    return _decide(gate, subject, interval, what, m.unit, paired=paired)
+
+
+def _mean(gate: Gate, subject: Subject, rows: Sequence[Row], baselines: Baselines) -> _Finding:
+    """Mean over rows with an interval that resamples samples, as the rows share them."""
+    columns = [row.measurement.per_sample for row in rows]
+    unit, what = rows[0].measurement.unit, f"mean {gate.metric} over {len(rows)} cases"
+    if gate.of == "change":
+        found = [relative.against(row, gate.baseline, gate.of, baselines) for row in rows]
+        refused = next((each for each in found if isinstance(each, Refusal)), None)
+        if refused is not None:
+            return _Finding(refused.state, f"{what} cannot be compared: {refused.text}")
+        columns = [each.per_sample for each in found if not isinstance(each, Refusal)]
+        what = f"the change of the {what} against {gate.baseline}"
+    if any(column is None for column in columns):
+        return _Finding(State.NOT_RUN, f"{gate.metric} has no values by sample, so no mean over cases")
+    n = min(len(column) for column in columns if column is not None)
+    values = np.stack([column[:n] for column in columns if column is not None], axis=1)
+    if not np.isfinite(values).all():
+        return _Finding(State.NOT_RUN, f"{gate.metric} has samples whose value is no number")
+    paired = gate.of == "change" or (unit == "pt" and rows[0].measurement.reference != "")
+    interval = clustered_mean(values, reach=_REACH.get(unit) if paired else None)
+    return _decide(gate, subject, interval, what, unit, paired=paired)
+
+
+def _decide(
+    gate: Gate, subject: Subject, interval: Interval, what: str, unit: str, *, paired: bool
+) -> _Finding:
+    answers = []
+    for limit, named, sign in (
+        (gate.maximum, gate.maximum_unit, 1.0), (gate.minimum, gate.minimum_unit, -1.0),
+    ):  # fmt: skip
+        if limit is None:
+            continue
+        if named and named != unit:
+            wrong = f"{what} is measured in {unit or 'no unit'}, and its limit is given in {named}"
+            answers.append(_Finding(State.NOT_RUN, wrong, interval, math.nan, unit))
+            continue
+        far, near = (interval.high, interval.low) if sign > 0 else (interval.low, interval.high)
+        text = f"{what} is {_text(interval, unit)}, limit {number_text(limit, unit)}"
+        text += f", {interval.n} samples" if interval.n else ""
+        text += " in pairs" * (paired and gate.of != "value")
+        if math.isnan(interval.value):
+            answers.append(_Finding(State.NOT_RUN, f"{what} has no value", interval, limit, unit))
+        elif sign * far <= sign * limit:
+            answers.append(_Finding(State.PASS, text, interval, limit, unit))
+        elif sign * near > sign * limit:
+            answers.append(_Finding(State.FAIL, text, interval, limit, unit))
+        else:
+            share = unit == "1" and gate.of == "value" and sign < 0 and interval.n
+            best = wilson(interval.n, interval.n).low if share else math.inf
+            answers.append(_undecided(subject, interval, limit, text, unit, paired=paired, best=best))
+    return max(answers, key=lambda finding: _RANK[finding.state])
+
+
+def _undecided(
+    subject: Subject, interval: Interval, limit: float, text: str, unit: str, *, paired: bool, best: float
+) -> _Finding:
+    """INCONCLUSIVE; or NOT_APPLICABLE where the target's few samples could not decide in any case.
+
+    ``best`` is the lower bound of a share when every sample is right.
+    """
+    if unit == "x":
+        text += ": undecided, two runs differ so much by themselves; "
+        text += 'measure side by side: design = "ABBA", or compare --live'
+        return _Finding(State.INCONCLUSIVE, text, interval, limit, unit)
+    reach = _REACH.get(unit) if paired else None
+    few = subject.max_samples is not None and interval.n <= subject.max_samples
+    least = smallest_decidable_margin(interval.n) * (reach or math.nan) if interval.n else math.nan
+    hopeless = best < limit or (paired and least >= abs(limit))
+    if few and hopeless:
+        never = f"{text}: so few samples can never decide this limit"
+        return _inapplicable(subject, never, interval, limit, unit)
+    needed = units_to_decide(interval, limit, reach=reach)
+    more = "no number of samples decides it" if needed is None else f"about {needed} would decide it"
+    return _Finding(State.INCONCLUSIVE, f"{text}: undecided, {more}", interval, limit, unit)
+
+
+def _inapplicable(
+    subject: Subject, text: str, interval: Interval | None = None, limit: float = math.nan, unit: str = ""
+) -> _Finding:
+    """What emulation or few samples cannot answer; a release asks for hardware that can."""
+    if subject.lacks_hardware:
+        return _Finding(State.NOT_RUN, f"{text}; a release demands real hardware", interval, limit, unit)
+    return _Finding(State.NOT_APPLICABLE, text, interval, limit, unit)
+
+
+def _place(row: Row) -> str:
+    return f"{row.case} {row.severity}" if row.severity else row.case
+
+
+def _case_text(gate: Gate) -> str:
+    return "" if gate.cases == ("*",) else f" in {', '.join(gate.cases)}"
+
+
+def number_text(value: float, unit: str, *, more: int = 0) -> str:
+    """A number for people: time in the unit that reads best; with `more` digits than they need."""
+    digits = 3 + more
+    if unit == "ns":
+        for size, name in ((1e9, "s"), (1e6, "ms"), (1e3, "µs")):
+            if abs(value) >= size:
+                return f"{value / size:.{digits}g} {name}"
+        return f"{value:.{digits}g} ns"
+    if unit == "byte":
+        return f"{value / 1e6:.{digits}g} MB"
+    return f"{value:.{digits + 1}g}" + ("x" if unit == "x" else f" {unit}" if unit not in ("", "1") else "")
+
+
+def _text(interval: Interval, unit: str) -> str:
+    if interval.low == interval.high:
+        return number_text(interval.value, unit)
+    value, low, high = (number_text(each, unit) for each in (interval.value, interval.low, interval.high))
+    return f"{value} [{low}, {high}]"

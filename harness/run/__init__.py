@@ -1,0 +1,1 @@
+"""The pipeline of one run: read, connect, build, plan, measure, summarise, judge."""

@@ -1,0 +1,157 @@
+"""``harness targets`` and ``harness doctor``: what can run here, what is wrong, how to mend it."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from harness.config.load import cache_folder, load_target, target_files, target_folders
+from harness.core.contracts import Availability
+from harness.core.errors import HarnessError
+from harness.core.target import CUDA, TENSORRT, Target
+from harness.device import environment, plugins
+from harness.device.probe import probe
+from harness.executors.venv import lacking_gpu
+from harness.executors.wheels import is_installed
+from harness.run.references import check_targets
+from harness.store.cache import writing
+
+#: Below this a default run does not fit.
+LEAST_FREE_BYTE = 500 * 10**6
+#: Distributions that overwrite each other's files.
+CLASHING = (("onnxruntime", "onnxruntime-gpu"),)
+
+
+def targets_text() -> str:
+    """One line a target and backend: ready, or why not and how to install it."""
+    table = [("target", "backend", "", "what it is")]
+    below: dict[int, list[str]] = {}
+    known = plugins.catalogue(plugins.BACKENDS)
+    targets, broken = _targets()
+    local = [target for target in targets.values() if target.shares_python]
+    found = probe([name for name in dict.fromkeys(b for t in local for b in t.backends) if name in known])
+    for name, target in targets.items():
+        for backend in target.backends:
+            state, said = _state(name, target, backend, found)
+            table.append((name, backend, state, target.description))
+            below[len(table) - 1] = [f"{'':<16}{label:<8}{text}" for label, text in said if text]
+    widths = [max(map(len, column)) + 2 for column in zip(*table, strict=True)]
+    lines = []
+    for index, row in enumerate(table):
+        cells = (f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True))
+        lines += ["".join(cells).rstrip(), *below.get(index, [])]
+    for name, error in broken.items():
+        lines.append(f"{name:<16}broken: {str(error).replace(chr(10), '; ')}")
+    lines.append(f"\ntargets are looked up in {', '.join(f'{folder}/' for folder in target_folders())}")
+    return "\n".join(lines)
+
+
+def doctor_text(results: Path) -> tuple[str, bool]:
+    """Check what a run needs, and say how to mend what is wrong."""
+    wrong: list[str] = []
+    lines = [f"python {sys.version.split()[0]}, {environment.static_facts()['cpu_model']}"]
+    for group in (plugins.BACKENDS, plugins.SUITES, plugins.EXECUTORS, plugins.PASSES):
+        for name, plugin in plugins.catalogue(group).items():
+            try:
+                plugin.load()
+            except HarnessError as error:
+                wrong.append(str(error))
+            else:
+                lines.append(f"{group.removeprefix('harness.'):<10}{name:<14}{plugin.distribution}")
+    for name, availability in probe(plugins.catalogue(plugins.BACKENDS)).items():
+        if availability.reason:
+            wrong.append(f"{name} cannot run: {availability.reason}\n  next   {availability.install}")
+        else:
+            lines.append(f"runtime   {name:<14}{availability.version}  {', '.join(availability.devices)}")
+    for one, other in CLASHING:
+        if is_installed(one) and is_installed(other):
+            wrong.append(
+                f"{one} and {other} are both installed and overwrite each other's files\n"
+                f"  next   pip uninstall {one} {other}, then install one of them"
+            )
+    for folder in (cache_folder(), results):
+        wrong += _folder_problems(folder)
+    lines += [f"\nwrong: {text}" for text in wrong] or ["\nnothing is wrong"]
+    return "\n".join(lines), not wrong
+
+
+def _targets() -> tuple[dict[str, Target], dict[str, HarnessError]]:
+    targets, broken = {}, {}
+    for name in target_files():
+        try:
+            targets[name] = load_target(name)
+        except HarnessError as error:
+            broken[name] = error
+    return targets, broken
+
+
+def _state(
+    name: str, target: Target, backend: str, found: Mapping[str, Availability]
+) -> tuple[str, list[tuple[str, str]]]:
+    """Word and explanations; a device that is not this machine is not asked here."""
+    ask = ("next", f"harness doctor --target {name}")
+    if target.name != name:
+        return "emulated", [("why", f"it has no host (--host USER@BOARD): {target.name} stands in"), ask]
+    if target.shares_python:
+        availability = _availability(target, backend, found)
+        state = "not here" if availability.reason else f"ready {availability.version}"
+        return state, [("why", availability.reason), ("next", availability.install)]
+    table = target.executor
+    if table["kind"] == "local" and (reason := lacking_gpu(target)):
+        return "not here", [("why", reason)]
+    hosts = ", ".join(table.get("hosts", ()))
+    if table["kind"] == "ssh" and not hosts:
+        return "no host", [("next", "--host USER@BOARD, or hosts = [...] in [executor]")]
+    words = {
+        "local": ("own Python", [ask]),
+        "ssh": ("ssh", [("host", hosts), ask]),
+        "dask": ("fleet", [("where", str(table.get("scheduler", ""))), ask]),
+    }
+    return words.get(table["kind"], (table["kind"], []))
+
+
+def _availability(target: Target, backend: str, found: Mapping[str, Availability]) -> Availability:
+    try:
+        check_targets([target])
+    except HarnessError as error:
+        return Availability(reason=error.what)
+    return for_target(target, found[backend])
+
+
+def for_target(target: Target, found: Availability) -> Availability:
+    """A runtime that is there but lacks the provider that the target ships with cannot run it."""
+    provider = target.deploy.provider
+    if found.reason or not provider or provider in found.devices:
+        return found
+    has = f"it has {', '.join(found.devices) or 'none'}"
+    why, mends = f"this runtime has no {provider} ({has})", INSTALL.get(provider, "")
+    if provider in found.lacks:
+        lack, mends = found.lacks[provider]
+        why = f"this runtime cannot use its {provider}: {lack} ({has})"
+    return replace(found, reason=why, install=mends)
+
+
+#: How to get a provider that the installed runtime was not built with.
+INSTALL = dict.fromkeys(
+    (CUDA, TENSORRT),
+    "a machine with an NVIDIA GPU, and in an environment of its own: "
+    "pip install 'deployment-validation-harness[cuda]'",
+)
+
+
+def _folder_problems(folder: Path) -> list[str]:
+    try:
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            probe_file = folder / ".writable"
+            probe_file.touch()
+            probe_file.unlink()
+    except HarnessError as error:
+        return [str(error)]
+    free = shutil.disk_usage(folder).free
+    if free < LEAST_FREE_BYTE:
+        return [f"{folder} has {free / 1e6:.0f} MB free\n  next   free some room, or name another folder"]
+    return []

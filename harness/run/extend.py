@@ -1,0 +1,70 @@
+"""Cases that are measured again, because a gate that looks at them is undecided.
+
+Every round measures as much again as all before it, and its samples join those that are there. Look k at them
+takes ``alpha / 2^k`` (`harness.stats.side_by_side.level`), so that all looks together err at most as often as
+one would.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from harness.core.contracts import Suite, SupportsRounds
+from harness.core.job import LOOKS, Batch, Job, JobKey, JobResult, Status, looks_of, merge
+from harness.core.verdict import Gate, State, Verdict
+from harness.gates.judge import awaits
+
+
+def undecided(
+    batches: Iterable[Batch],
+    gates: Sequence[Gate],
+    verdicts: Iterable[Verdict],
+    suites: Mapping[str, Suite],
+    results: Mapping[JobKey, JobResult],
+) -> list[Batch]:
+    """What would be measured again: batches with the cases whose gates are undecided.
+
+    Parameters
+    ----------
+    results : mapping of JobKey to JobResult
+        What there is; a case that did not end well is not measured again.
+    """
+    named = {gate.name: gate for gate in gates if not gate.design}
+    asking = [
+        (verdict, named[verdict.gate].on(verdict.target))
+        for verdict in verdicts
+        if verdict.state is State.INCONCLUSIVE and verdict.gate in named
+    ]
+    found = []
+    for batch in batches:
+        suite = suites[batch.suite]
+        of = (batch.target, batch.backend, batch.variant)
+        looking = [gate for told, gate in asking if (told.target, told.backend, told.variant) == of]
+        if isinstance(suite, SupportsRounds):
+            cases = [
+                suite.again(job.case, looks_of(results[job.key].samples))
+                for job in batch.jobs
+                if any(awaits(gate, job.key) for gate in looking)
+                and job.key in results
+                and results[job.key].status is Status.OK
+            ]
+            found += [replace(batch, cases=tuple(cases))] * bool(cases)
+    return found
+
+
+def joined(before: JobResult, more: JobResult) -> JobResult:
+    """Both results as one, due for one more look; a round that failed counts as it is."""
+    if more.status is not Status.OK:
+        return more
+    samples = merge([before.samples, more.samples])
+    values = {**samples.values, LOOKS: looks_of(before.samples) + 1}
+    return replace(
+        before, samples=replace(samples, values=values), duration_ns=before.duration_ns + more.duration_ns
+    )
+
+
+def seconds(batches: Iterable[Batch], results: Mapping[JobKey, JobResult]) -> float:
+    """How long the next round takes: as long as all before it."""
+    jobs: list[Job] = [job for batch in batches for job in batch.jobs]
+    return sum(results[job.key].duration_ns for job in jobs) / 1e9

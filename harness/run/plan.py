@@ -1,0 +1,248 @@
+"""Configuration and catalogue → jobs. Pure: nothing is measured, opened or imported here."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from harness.compression.recipe import Variant
+from harness.config.load import FLOAT32, Validation
+from harness.core.artifact import Artifact, TensorSpec
+from harness.core.contracts import Availability, CaseContext, Suite
+from harness.core.errors import TargetUnavailable, UsageError
+from harness.core.job import Batch, Case, JobResult, Status
+from harness.core.plan import HOST, Plan
+from harness.core.target import PARITY_OPTIONS, Target
+from harness.data.sets import PreparedData
+
+#: Raw outputs of a run are kept up to this size.
+KEEP_BYTE = 2 * 10**9
+
+
+@dataclass(frozen=True, slots=True)
+class Ingredients:
+    """All that a plan is made of.
+
+    Parameters
+    ----------
+    validation : Validation
+    targets : sequence of Target
+    variants : sequence of Variant
+        All that are made: float32, which the reference needs in any case, first.
+    asked : collection of str
+        The names of those that the targets run.
+    suites : mapping of name to Suite
+    formats : mapping of backend to formats
+        What each backend opens, best first.
+    available : mapping of (target, backend) to Availability
+        Only what could be probed from here; absent means that the device will say.
+    data : PreparedData
+    inputs, outputs : tuple of TensorSpec
+        Of the canonical model.
+    for_runtime : mapping of runtime to sequence of Variant
+        The same variants, with TFLite files for the targets that name another runtime than LiteRT.
+    """
+
+    validation: Validation
+    targets: Sequence[Target]
+    variants: Sequence[Variant]
+    asked: Collection[str]
+    suites: Mapping[str, Suite]
+    formats: Mapping[str, Sequence[str]]
+    available: Mapping[tuple[str, str], Availability]
+    data: PreparedData
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    for_runtime: Mapping[str, Sequence[Variant]] = field(default_factory=dict)
+
+
+def make_plan(given: Ingredients) -> Plan:
+    """Cross targets, backends, variants and suites.
+
+    Raises
+    ------
+    TargetUnavailable
+        Nothing that was asked for can run here.
+    UsageError
+        The raw outputs would not fit the cap.
+    """
+    batches: list[Batch] = []
+    skipped: list[JobResult] = []
+    reasons: dict[tuple[str, str], Availability] = {}
+    for target in given.targets:
+        made = given.for_runtime.get(target.for_runtime, given.variants)
+        for backend in target.backends:
+            availability = given.available.get((target.name, backend), Availability())
+            if availability.reason:
+                reasons[target.name, backend] = availability
+            for variant in (variant for variant in made if variant.name in given.asked):
+                artifact, refused = choose_artifact(variant, given.formats[backend])
+                lacks = availability.reason or refused
+                for name, suite in given.suites.items():
+                    cases = suite.cases(_context(given, name, variant, target, availability))
+                    if not cases:
+                        continue
+                    batch = _batch(given, target, backend, variant, name, cases, artifact)
+                    if lacks:
+                        skipped += [JobResult(job.key, Status.SKIPPED, lacks) for job in batch.jobs]
+                    else:
+                        batches.append(batch)
+    if not batches:
+        raise nothing_runs(reasons, skipped)
+    unavailable = tuple((target, backend, found.reason) for (target, backend), found in reasons.items())
+    plan = Plan((*_reference(given), *batches), tuple(skipped), unavailable)
+    _fits_cap(given, plan)
+    return plan
+
+
+def choose_artifact(variant: Variant, formats: Sequence[str]) -> tuple[Artifact | None, str]:
+    """Pick the best format that exists; else why there is none."""
+    for fmt in formats:
+        if fmt in variant.artifacts:
+            return variant.artifacts[fmt], ""
+    why = [variant.refused[fmt] for fmt in formats if fmt in variant.refused]
+    return None, why[0] if why else f"{variant.name} exists only as {', '.join(variant.artifacts)}"
+
+
+def nothing_runs(
+    reasons: Mapping[tuple[str, str], Availability], skipped: Sequence[JobResult]
+) -> TargetUnavailable:
+    """Build the error for a plan in which nothing can run."""
+    if reasons:
+        (target, backend), availability = next(iter(reasons.items()))
+        others = [f"{t}: {a.reason}" for (t, _), a in list(reasons.items())[1:]]
+        return TargetUnavailable(
+            f"the target {target} cannot run here: {availability.reason}",
+            where=f"backend {backend}" + "".join(f"; {other}" for other in others),
+            next_step=availability.install or "harness targets",
+        )
+    return TargetUnavailable(
+        "nothing can run",
+        cause=skipped[0].reason if skipped else "no suite has a case",
+        next_step="harness plan",
+    )
+
+
+def _reference(given: Ingredients) -> list[Batch]:
+    """The same variants on the host, pinned, for everything that is relative to it."""
+    batches = []
+    for variant in sorted(given.variants, key=lambda v: v.name != FLOAT32):
+        found = _reference_backend(given, variant)
+        if found is None:
+            continue
+        backend, artifact = found
+        most = _most_samples(given)
+        host = Target(HOST, "the reference", (backend,), deploy=PARITY_OPTIONS, max_samples=most)
+        for name, suite in given.suites.items():
+            cases = suite.cases(_context(given, name, variant, host, Availability(), reference=True))
+            if cases:
+                batches.append(_batch(given, host, backend, variant, name, cases, artifact))
+    return batches
+
+
+def _most_samples(given: Ingredients) -> int | None:
+    """The reference runs no more samples than some target does."""
+    limits = [target.max_samples for target in given.targets if target.max_samples is not None]
+    return max(limits) if len(limits) == len(given.targets) else None
+
+
+def _reference_backend(given: Ingredients, variant: Variant) -> tuple[str, Artifact] | None:
+    for backend in ("onnxruntime", "tflite", "openvino", *given.formats):
+        availability = given.available.get((HOST, backend))
+        artifact, _ = choose_artifact(variant, given.formats.get(backend, ()))
+        if availability is not None and not availability.reason and artifact is not None:
+            return backend, artifact
+    return None
+
+
+def _context(
+    given: Ingredients,
+    suite: str,
+    variant: Variant,
+    target: Target,
+    found: Availability,
+    *,
+    reference: bool = False,
+) -> CaseContext:
+    return CaseContext(
+        variant=variant.name,
+        reference=reference,
+        quantized=variant.quantized,
+        task=given.validation.model.task,
+        settings=given.validation.suites.get(suite, {}),
+        sets=tuple(prepared.info for prepared in given.data.sets),
+        batch=given.inputs[0].shape[0] if given.inputs and given.inputs[0].shape else 1,
+        inputs=given.inputs,
+        max_samples=target.max_samples,
+        emulated=target.emulated,
+        device_memory=target.deploy.provider in found.device_memory,
+    )
+
+
+def _batch(
+    given: Ingredients,
+    target: Target,
+    backend: str,
+    variant: Variant,
+    suite: str,
+    cases: tuple[Case, ...],
+    artifact: Artifact | None,
+) -> Batch:
+    used = {case.data for case in cases if case.data}
+    return Batch(
+        target=target.name,
+        backend=backend,
+        variant=variant.name,
+        suite=suite,
+        artifact=artifact or next(iter(variant.artifacts.values())),
+        options=target.options(),
+        preprocess=given.data.preprocess,
+        data={  # a device reads no more than it may: the rest need not be shipped, nor hashed on it
+            prepared.info.name: prepared.at_most(target.max_samples)
+            for prepared in given.data.sets
+            if prepared.info.name in used
+        },
+        cases=cases,
+    )
+
+
+def output_byte(outputs: Sequence[TensorSpec], samples: int) -> int:
+    """Bytes of the raw outputs of so many samples; an open dimension counts as 1."""
+    total = 0
+    for spec in outputs:
+        size = 4
+        for dim in spec.shape[1:]:
+            size *= dim or 1
+        total += size
+    return total * samples
+
+
+def sizes(given: Ingredients, plan: Plan) -> dict[str, int]:
+    """Samples and bytes of a plan: inputs to ship and raw outputs to keep."""
+    samples = sum(case.samples for batch in plan.batches for case in batch.cases if _keeps(case))
+    refs = {ref: None for batch in plan.batches for ref in map(_ref_key, batch.data.values())}
+    return {
+        "jobs": sum(len(batch.cases) for batch in plan.batches),
+        "samples": samples,
+        "input_byte": sum(size for _, size in refs),
+        "output_byte": output_byte(given.outputs, samples),
+    }
+
+
+def _ref_key(ref: Any) -> tuple[tuple[str, ...], int]:  # noqa: ANN401 - DataRef, whose dict is not hashable
+    return tuple(sorted(ref.inputs.values())), ref.size_byte
+
+
+def _keeps(case: Case) -> bool:
+    return case.params.get("keep") == "outputs"
+
+
+def _fits_cap(given: Ingredients, plan: Plan) -> None:
+    size = sizes(given, plan)["output_byte"]
+    if size > KEEP_BYTE:
+        raise UsageError(
+            f"the raw outputs would take {size / 1e9:.1f} GB, the cap is {KEEP_BYTE / 1e9:.0f} GB",
+            where="suites.accuracy",
+            next_step='set keep = "reduced" there, or data.max_samples',
+        )

@@ -1,0 +1,140 @@
+"""What the schema alone cannot know of a configuration: names of plug-ins, variants and families."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from harness.compression.export.kinds import RUNTIMES
+from harness.config.load import CARD, Validation, target_files
+from harness.core.errors import ConfigurationError, Problem
+from harness.core.target import Target
+from harness.core.verdict import Gate
+from harness.data.corruptions import FEATURE_FAMILIES, IMAGE_FAMILIES
+from harness.device import plugins
+from harness.gates import waivers
+from harness.run import card_rows
+
+
+def check_validation(validation: Validation, where: Path) -> None:
+    """Check every name, the suites' own tables, and that no waiver has expired today.
+
+    Raises
+    ------
+    ConfigurationError
+        With every problem.
+    """
+    problems = [
+        *validation.inconsistencies(),
+        *_suite_tables(validation),
+        *_gates(validation),
+        *_recipes(validation),
+        *_families(validation),
+        *_waivers(validation),
+    ]
+    if problems:
+        raise ConfigurationError(str(where), tuple(problems))
+
+
+def check_targets(targets: Iterable[Target]) -> None:
+    """Check that every backend, executor and runtime that a target names is known.
+
+    Raises
+    ------
+    UsageError
+        One is not; says the nearest.
+    """
+    for target in targets:
+        for backend in target.backends:
+            plugins.find(plugins.BACKENDS, backend, where=f"target {target.name}")
+        if target.for_runtime not in RUNTIMES:
+            raise plugins.unknown(
+                "runtime", target.for_runtime, RUNTIMES, where=f"target {target.name}, for_runtime"
+            )
+        plugins.find(plugins.EXECUTORS, target.executor["kind"], where=f"target {target.name}")
+
+
+def _suite_tables(validation: Validation) -> Iterable[Problem]:
+    known = plugins.catalogue(plugins.SUITES)
+    for name, settings in validation.suites.items():
+        if name not in known:
+            yield _unknown(f"suites.{name}", "suite", name, known)
+        else:
+            suite = known[name].load()()
+            yield from (Problem(f"suites.{name}.{key}", text) for key, text in suite.check(settings))
+
+
+def _gates(validation: Validation) -> Iterable[Problem]:
+    suites = plugins.catalogue(plugins.SUITES)
+    variants = validation.variant_names
+    metrics: dict[str, Mapping[str, str]] = {CARD: card_rows.METRICS}
+    for index, gate in enumerate(validation.gates):
+        path = f"gate[{index}]"
+        if gate.suite not in (*suites, CARD):
+            yield _unknown(f"{path}.suite", "suite", gate.suite, (*suites, CARD), gate.name)
+        else:
+            if gate.suite not in metrics:
+                metrics[gate.suite] = suites[gate.suite].load()().metrics
+            yield from _asked_of(gate, path, metrics[gate.suite])
+        for pattern in gate.variants:
+            if not any(fnmatchcase(variant, pattern) for variant in variants):
+                yield _unknown(f"{path}.variant", "variant", pattern, variants, gate.name)
+
+
+def _asked_of(gate: Gate, path: str, metrics: Mapping[str, str]) -> Iterable[Problem]:
+    """Check that the suite makes such a metric, and that the limit is one of that quantity."""
+    units = {unit for metric, unit in metrics.items() if fnmatchcase(metric, gate.metric)}
+    if not units:
+        yield _unknown(f"{path}.metric", f"metric of {gate.suite}", gate.metric, metrics, gate.name)
+        return
+    for named in {gate.maximum_unit, gate.minimum_unit} - {"", *units}:
+        text = f"{gate.metric} is measured in {' or '.join(sorted(units))}, and its limit is given in {named}"
+        yield Problem(path, text, gate.name)
+
+
+def _recipes(validation: Validation) -> Iterable[Problem]:
+    known = plugins.catalogue(plugins.PASSES)
+    for name, variant in validation.variants.items():
+        for index, step in enumerate(variant.recipe):
+            if step["pass"] not in known:
+                yield _unknown(f"variants.{name}.recipe[{index}].pass", "pass", step["pass"], known)
+
+
+def _families(validation: Validation) -> Iterable[Problem]:
+    by_kind = {"image": tuple(IMAGE_FAMILIES), "features": tuple(FEATURE_FAMILIES)}
+    known = by_kind.get(validation.shifts.kind, validation.shifts.families)
+    for index, family in enumerate(validation.shifts.families):
+        if family not in known:
+            yield _unknown(f"shifts.families[{index}]", "family", family, known)
+
+
+def _waivers(validation: Validation) -> Iterable[Problem]:
+    files = target_files()
+    targets = [*files, *(f"{name}-emulated" for name in files)]
+    today = datetime.now(UTC).date()
+    found = waivers.problems(validation.waivers, validation.gates, targets, validation.variant_names, today)
+    return [Problem(f"waiver[{index}]", message) for index, message in found]
+
+
+def _unknown(
+    path: str, what: str, name: str, known: Mapping[str, object] | tuple[str, ...], of: str = ""
+) -> Problem:
+    error = plugins.unknown(what, name, known)
+    return Problem(path, f"{error.what} ({error.cause})", of)
+
+
+def check_executors(targets: Iterable[Target]) -> None:
+    """Check that there is an executor of every kind that the targets name.
+
+    Raises
+    ------
+    UsageError
+        There is none of that name; says the nearest.
+    """
+    known = plugins.catalogue(plugins.EXECUTORS)
+    for target in targets:
+        kind = str(target.executor.get("kind", ""))
+        if kind not in known:
+            raise plugins.unknown("executor", kind, known, where=f"target {target.name}, executor.kind")

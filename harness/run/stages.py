@@ -1,0 +1,259 @@
+"""The one place that wires the stages together: prepare, measure, finish."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from harness.config.load import CARD, Validation, check
+from harness.core.contracts import Executor
+from harness.core.errors import ResultsError
+from harness.core.job import Batch, JobKey, JobResult, Started
+from harness.core.measurement import Row
+from harness.core.plan import Plan
+from harness.core.verdict import Gate, State, Verdict, overall
+from harness.executors.parallel import together
+from harness.gates import waivers
+from harness.gates.judge import Subject, judge
+from harness.gates.relative import Baselines
+from harness.run import budget, extend, forecast, summarise
+from harness.run.prepare import Observer, Prepared, Request, load_suites, prepare
+from harness.store import tables
+from harness.store.run_folder import Facts, Journal, RunFolder, point_latest
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a run came to; ``run`` is its ``run.json``."""
+
+    folder: RunFolder
+    run: Mapping[str, Any]
+    rows: tuple[Row, ...]
+    verdicts: tuple[Verdict, ...]
+    state: State
+    exit_code: int
+    plan: Plan
+    missing: int
+    notes: tuple[str, ...]
+
+
+def validate(request: Request, observer: Observer) -> Outcome:
+    """Prepare, measure and judge a new run."""
+    prepared = prepare(request, observer)
+    model = prepared.run["model"]["name"]
+    for warning in forecast.warnings(prepared.gates, prepared.plan, model, request.results):
+        observer.note(warning)
+    now = datetime.now(UTC)
+    run_id = f"{now:%Y%m%dT%H%M%S}-{model}-{secrets.token_hex(2)}"
+    folder = RunFolder(request.results.resolve() / run_id)
+    run = {**prepared.run, "run_id": run_id, "created_utc": now.isoformat(timespec="milliseconds")}
+    folder.create(run, prepared.plan, prepared.labels, prepared.cards)
+    point_latest(folder.path.parent, run_id)
+    return _measure(folder, prepared, prepared.plan, observer)
+
+
+def resume(folder: RunFolder, observer: Observer, wait_s: float = 0.0) -> Outcome:
+    """Go on with a run that was cut: only what has no result is measured.
+
+    Raises
+    ------
+    ResultsError
+        The model, the data or the harness changed since, so that the results would not belong together.
+    """
+    facts = folder.facts()
+    run = facts.run
+    request = Request(
+        targets=tuple(run["targets"]), variants=tuple(run["variants"]), suites=tuple(run["suites"]),
+        results=folder.path.parent, budget_s=run["budget_s"], wait_s=wait_s,
+        release=run.get("release", False), decide_within_s=run.get("decide_within_s"),
+    )  # fmt: skip
+    prepared = prepare(request, observer, stored=run)
+    now = {_identity(batch): batch for batch in prepared.plan.batches}
+    then = {_identity(batch): batch for batch in facts.plan.batches}
+    if any(key not in now or now[key].artifact.sha256 != then[key].artifact.sha256 for key in then) or (
+        prepared.run["data"] != run["data"]
+    ):
+        raise ResultsError(
+            "the model, the data or the installed runtimes changed since the run began",
+            where=str(folder.path),
+            next_step="begin a new run: harness validate",
+        )
+    plan = replace(
+        facts.plan,
+        batches=tuple(
+            replace(batch, artifact=now[_identity(batch)].artifact) for batch in facts.plan.batches
+        ),
+    )
+    return _measure(folder, prepared, plan, observer)
+
+
+def _identity(batch: Batch) -> tuple[str, ...]:
+    return batch.target, batch.backend, batch.variant, batch.suite
+
+
+def _measure(folder: RunFolder, prepared: Prepared, plan: Plan, observer: Observer) -> Outcome:
+    """Run what has no result yet, and finish also when interrupted, so that what was measured is valid."""
+    interrupted = None
+    try:
+        with folder.journal() as journal:  # first, so that nobody else writes between looking and measuring
+            rest = _rest(plan, done=folder.facts().results)
+            observer.begin(
+                budget.Remaining(
+                    rest,
+                    budget.estimate(rest, prepared.cache, prepared.run["emulated"]),
+                    prepared.lanes,
+                )
+            )
+            with closing(together(_lanes(prepared, rest))) as events:
+                for event in events:
+                    if not isinstance(event, Started):
+                        journal.append(event)
+                    observer.event(event)
+            _decide(folder, prepared, journal, observer)
+            if any(gate.design for gate in prepared.gates):
+                from harness.run import (
+                    side_by_side,  # reads baselines by pandas, which takes a second to import
+                )
+
+                side_by_side.measure(folder, prepared, observer)
+    except KeyboardInterrupt as error:
+        interrupted = error
+    finally:
+        observer.end()
+        prepared.close()
+    facts = folder.facts()
+    outcome = finish(folder, facts)
+    budget.remember(facts, prepared.cache)
+    if interrupted is not None:
+        what = f"what was measured is kept\n  next   harness validate --resume {folder.path}"
+        raise KeyboardInterrupt(what) from interrupted
+    return outcome
+
+
+def _decide(folder: RunFolder, prepared: Prepared, journal: Journal, observer: Observer) -> None:
+    """Measure undecided gates on, round after round, until they are decided or the time is spent."""
+    within_s, began = prepared.run["decide_within_s"], time.monotonic()
+    while within_s is not None:
+        facts = folder.facts()
+        outcome = look(folder, facts)
+        suites = load_suites(tuple(dict.fromkeys(batch.suite for batch in facts.plan.batches)))
+        batches = extend.undecided(
+            prepared.plan.batches, prepared.gates, outcome.verdicts, suites, facts.results
+        )
+        spent_s = time.monotonic() - began + extend.seconds(batches, facts.results)
+        if outcome.missing or not batches or spent_s > within_s:
+            return
+        names = ", ".join(
+            f"{case.name} of {each.variant} on {each.target}" for each in batches for case in each.cases
+        )
+        observer.note(f"undecided, measured on: {names}")
+        with closing(together(_lanes(prepared, replace(prepared.plan, batches=tuple(batches))))) as events:
+            for event in events:
+                if isinstance(event, JobResult):
+                    journal.append(extend.joined(facts.results[event.key], event))
+                elif not isinstance(event, Started):
+                    journal.append(event)
+
+
+def _told(row: Row) -> str:
+    """The first line of a reason, and of a dead worker also what it said."""
+    first, *said = row.measurement.reason.splitlines()
+    return "; ".join([first, *said[:1]])
+
+
+def _rest(plan: Plan, done: Collection[JobKey]) -> Plan:
+    todo = [
+        replace(batch, cases=tuple(job.case for job in batch.jobs if job.key not in done))
+        for batch in plan.batches
+    ]
+    return replace(plan, batches=tuple(batch for batch in todo if batch.cases))
+
+
+def _lanes(prepared: Prepared, plan: Plan) -> list[list[tuple[Executor, list[Batch]]]]:
+    """The work of each lane, by target in the plan's order."""
+    work = {
+        name: [batch for batch in plan.batches if batch.target == name]
+        for name in dict.fromkeys(batch.target for batch in plan.batches)
+    }
+    return [
+        [(prepared.executors[name], batches) for name, batches in work.items() if name in lane]
+        for lane in prepared.lanes
+    ]
+
+
+def finish(folder: RunFolder, facts: Facts | None = None) -> Outcome:
+    """Summarise and judge from what is stored, and write the tables. ``harness judge`` is this alone."""
+    facts = facts or folder.facts()
+    outcome = look(folder, facts)
+    tables.write(folder.path, outcome.rows, outcome.verdicts, facts.environments)
+    tables.write_cards(folder.path, facts.run, facts.cards, outcome.rows)
+    return outcome
+
+
+def look(folder: RunFolder, facts: Facts, rows: Sequence[Row] | None = None) -> Outcome:
+    """Summarise, where the rows are not given, and judge from what is stored; nothing is written."""
+    if rows is None:
+        names = dict.fromkeys(batch.suite for batch in facts.plan.batches)
+        rows = summarise.summarise(facts, load_suites(tuple(names)))
+    validation = check(facts.run["validation"], Validation, where=str(folder.path / "run.json"))
+    unavailable = {(target, backend): reason for target, backend, reason in facts.plan.unavailable}
+    subjects = [
+        Subject(
+            name,
+            backend,
+            variant,
+            table.get("max_samples"),
+            unavailable.get((name, backend), ""),
+            lacks_hardware=facts.run.get("release", False) and name in facts.run["emulated"],
+        )
+        for name, table in facts.run["targets"].items()
+        for backend in table["backends"]
+        for variant in facts.run["variants"]
+    ]
+    missing = summarise.missing(facts)
+    asked = [gate for gate in validation.gates if gate.suite in (*facts.run["suites"], CARD)]
+    judgement = judge(rows, asked, subjects, missing, _baselines(folder, facts, asked))
+    verdicts, unneeded = waivers.apply(judgement.verdicts, validation.waivers)
+    left_out = len(validation.gates) - len({verdict.gate for verdict in verdicts})
+    uncovered = summarise.uncovered_errors(rows, judgement.covered)
+    state, code = overall(verdicts, unmeasured=bool(missing or uncovered))
+    failed = Counter((row.key.suite, row.key.target, _told(row)) for row in uncovered)
+    notes = [
+        f"{count} {'case' if count == 1 else 'cases'} of {suite} on {target} ended in an error: {reason}"
+        for (suite, target, reason), count in failed.items()
+    ]
+    notes += [f"{len(missing)} jobs were not measured"] * bool(missing)
+    notes += [f"{left_out} gates were not asked: their suite, variant or target was not chosen"] * bool(
+        left_out
+    )
+    notes += unneeded
+    return Outcome(
+        folder,
+        facts.run,
+        tuple(rows),
+        verdicts,
+        state,
+        code,
+        facts.plan,
+        len(missing),
+        tuple(notes),
+    )
+
+
+def _baselines(folder: RunFolder, facts: Facts, gates: Sequence[Gate]) -> Baselines:
+    """What the gates compare with, from beside the run."""
+    if not any(gate.baseline for gate in gates):
+        return Baselines()  # reading one takes pandas, and a second
+    from harness.gates import baselines
+    from harness.run import side_by_side
+
+    results, model = folder.path.parent, facts.run["model"]["name"]
+    accepted = baselines.for_gates(gates, facts.run["targets"], model, results)
+    timed = side_by_side.found(folder.path)
+    return Baselines(accepted, summarise.set_digests(facts.run), summarise.machines(facts), timed)

@@ -1,0 +1,157 @@
+"""Raw samples → rows of the table. Everything comes from what the run stored: no model, no hardware."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from harness.core.contracts import Suite, SummaryContext, SupportsRounds
+from harness.core.job import PARITY, Batch, EnvironmentRecord, JobKey, JobResult, Samples, Status, looks_of
+from harness.core.measurement import WHOLE_CASE, Measurement, Row
+from harness.core.plan import HOST
+from harness.run import card_rows
+from harness.stats.disturbance import disturbance, overload
+from harness.stats.side_by_side import ALPHA, level
+from harness.store.run_folder import Facts
+
+
+def summarise(facts: Facts, suites: Mapping[str, Suite]) -> list[Row]:
+    """Make every row that the stored samples give, in the plan's order.
+
+    Parameters
+    ----------
+    facts : Facts
+    suites : mapping of name to Suite
+        At least those of the plan.
+    """
+    environments = {
+        (record.target, record.backend, record.variant, record.suite): record
+        for record in reversed(facts.environments)  # where a worker died there are several: the first start
+        if record.phase == "before"
+    }
+    ends = {
+        (record.target, record.backend, record.variant, record.suite): record
+        for record in facts.environments
+        if record.phase == "after"
+    }
+    between: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
+    for record in facts.environments:
+        if record.phase == "during":
+            of = (record.target, record.backend, record.variant, record.suite)
+            between.setdefault(of, []).append(record.facts)
+    overloaded = {
+        JobKey(*key): reason
+        for record in facts.environments
+        if (reason := overload(record.facts))
+        for key in record.facts["jobs"]
+    }
+    rows: list[Row] = []
+    for batch in facts.plan.batches:
+        of = (batch.target, batch.backend, batch.variant, batch.suite)
+        disturbed = (
+            disturbance(environments[of].facts, ends[of].facts, between.get(of, ()))
+            if of in environments and of in ends
+            else ""
+        )
+        environment = environments.get(of)
+        for job in batch.jobs:
+            result = facts.results.get(job.key)
+            if result is None:
+                continue  # it was never measured: the gates say NOT_RUN
+            untimely = "; ".join(filter(None, (disturbed, overloaded.get(job.key, ""))))
+            context = replace(
+                _context(facts, batch, job.case.setting), disturbed=untimely,
+                alpha=_alpha(facts, suites[batch.suite], result),
+            )  # fmt: skip
+            measurements = (
+                suites[batch.suite].summarise(job, result, context)
+                if result.status is Status.OK
+                else [_whole(result)]
+            )
+            identity = _identity(facts, batch, result, environment)
+            rows += [Row(job.key, measurement, identity) for measurement in measurements]
+    rows += card_rows.rows(facts)
+    for result in facts.plan.skipped:
+        identity = {"run_id": facts.run["run_id"], "model": facts.run["model"]["name"]}
+        rows.append(Row(result.key, _whole(result), identity))
+    return rows
+
+
+def _alpha(facts: Facts, suite: Suite, result: JobResult) -> float:
+    """One-sided error of intervals; a run that measures on while it is undecided spends it look by look."""
+    rounds = facts.run.get("decide_within_s") is not None and isinstance(suite, SupportsRounds)
+    return level(looks_of(result.samples)) if rounds else ALPHA
+
+
+def _whole(result: JobResult) -> Measurement:
+    return Measurement(WHOLE_CASE, "", float("nan"), status=result.status, reason=result.reason)
+
+
+def _reference(facts: Facts, suite: str) -> Callable[[str, str, int], Samples | None]:
+    """Find samples of the reference on the host by variant, case and severity."""
+
+    def reference(variant: str, case: str, severity: int) -> Samples | None:
+        for backend in {batch.backend for batch in facts.plan.batches if batch.target == HOST}:
+            result = facts.results.get(JobKey(HOST, backend, PARITY, variant, suite, case, severity))
+            if result is not None and result.status is Status.OK:
+                return result.samples
+        return None
+
+    return reference
+
+
+def _context(facts: Facts, batch: Batch, setting: str) -> SummaryContext:
+    return SummaryContext(
+        artifact=batch.artifact,
+        options=batch.options[setting],
+        task=facts.run["model"]["task"],
+        labels=facts.labels,
+        reference=_reference(facts, batch.suite),
+        emulated=batch.target in facts.run["emulated"],
+        settings=facts.run["validation"]["suites"].get(batch.suite, {}),
+    )
+
+
+def _identity(
+    facts: Facts, batch: Batch, result: JobResult, environment: EnvironmentRecord | None
+) -> dict[str, Any]:
+    known = environment.facts if environment is not None else {}
+    return {
+        "run_id": facts.run["run_id"],
+        "device": known.get("device", ""),
+        "arch": known.get("arch", ""),
+        "backend_version": known.get("backend_version", ""),
+        "provider": result.effective.get("provider", ""),
+        "precision": result.effective.get("precision", ""),
+        "model": facts.run["model"]["name"],
+        "model_sha256": facts.run["model"]["sha256"],
+        "artifact_sha256": batch.artifact.sha256,
+        "started_utc": result.started_utc,
+    }
+
+
+def set_digests(run: Mapping[str, Any]) -> dict[str, str]:
+    """Digest of each data set of a run (``clean``, ``fog_3``)."""
+    return {name: "".join(sorted(each["inputs"].values())) for name, each in run["data"].items()}
+
+
+def machines(facts: Facts) -> dict[str, str]:
+    """What the times of each target belong to: CPU model and cores, which a name of a host does not tell."""
+    found: dict[str, str] = {}
+    for record in facts.environments:
+        if record.phase == "before":
+            model, cores = record.facts.get("cpu_model", ""), record.facts.get("cpu_affinity", "")
+            found.setdefault(record.target, f"{model if isinstance(model, str) else '?'}, {cores} cores")
+    return found
+
+
+def missing(facts: Facts) -> set[JobKey]:
+    """Jobs of the plan that have no result."""
+    return {job.key for batch in facts.plan.batches for job in batch.jobs} - set(facts.results)
+
+
+def uncovered_errors(rows: Iterable[Row], covered: Iterable[Row]) -> list[Row]:
+    """ERROR rows that no gate looked at."""
+    seen = {id(row) for row in covered}
+    return [row for row in rows if row.measurement.status is Status.ERROR and id(row) not in seen]

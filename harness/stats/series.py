@@ -1,0 +1,185 @@
+"""Rows of many runs → series, and the runs at which each changed. Arithmetic only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from fnmatch import fnmatchcase
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from harness.core.measurement import KEY_COLUMNS
+from harness.stats import changes, outer_join
+from harness.stats.changes import LevelChange, Series
+from harness.stats.difference import OVER_PROCESSES, RATIO_UNITS
+from harness.stats.intervals import Interval
+from harness.stats.table_changes import BOUNDS, NOISY, Change, direction
+
+#: A series is one quantity of one model on one target; the same key means another thing for another model.
+SERIES_COLUMNS = ("model", *KEY_COLUMNS, "unit")
+#: Columns that tell which version was measured, and what they are called.
+VERSION_COLUMNS = {
+    "model_sha256": "model", "artifact_sha256": "artifact", "backend_version": "runtime",
+    "provider": "provider", "precision": "precision", "device": "device", "arch": "arch",
+}  # fmt: skip
+#: What a run and its machine know besides: of the run's number and the target, by name.
+Circumstances = Callable[[int, str], Mapping[str, str]]
+
+
+class Rule(StrEnum):
+    """How the changes of a series are told."""
+
+    INTERVAL = "interval"
+    EXACT = "exact"
+    NONE = "no interval: a change cannot be told from noise"
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A run at which a series changed.
+
+    Parameters
+    ----------
+    level : LevelChange
+        ``at`` counts the points of the series.
+    change : Change
+        BETTER, WORSE or CHANGED.
+    also : mapping of name to (before, after)
+        What else is not as it was in the run before.
+    """
+
+    level: LevelChange
+    change: Change
+    also: Mapping[str, tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Trend:
+    """One series.
+
+    Parameters
+    ----------
+    key : mapping
+        By `SERIES_COLUMNS`.
+    points : ndarray of int, shape (runs,)
+        Positions of its rows in the frame, oldest first; rows that are not OK are none.
+    rule : Rule
+    turns : tuple of Turn
+    invalid : int
+        Rows that were measured and are not to be believed.
+    """
+
+    key: Mapping[str, object]
+    points: NDArray[np.intp]
+    rule: Rule
+    turns: tuple[Turn, ...]
+    invalid: int
+
+
+def trends(frame: pd.DataFrame, circumstances: Circumstances) -> list[Trend]:
+    """Find the series of a frame and where they changed.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        Rows as in ``measurements.csv``, with the number of the run (0 is the oldest) as ``run``; no key
+        twice in a run.
+    circumstances : callable
+        Asked only where something changed.
+    """
+    codes = outer_join.numbered([frame[name] for name in SERIES_COLUMNS])
+    order = np.lexsort((frame["run"].to_numpy(), codes))
+    edges = np.flatnonzero(np.diff(codes[order], prepend=-1, append=codes.max(initial=-1) + 1))
+    believed = (frame["status"] == "OK").to_numpy() & np.isfinite(frame["value"].to_numpy())
+    doubted = (frame["status"] == "INVALID").to_numpy()
+    numbers = [frame[name].to_numpy(np.float64) for name in BOUNDS]
+    records = frame[list(SERIES_COLUMNS)].iloc[order[edges[:-1]]].to_dict("records")
+    heads = [{str(name): value for name, value in record.items()} for record in records]
+    parts, rules, invalid = [], [], []
+    for head, start, end in zip(heads, edges[:-1], edges[1:], strict=True):
+        rows = order[start:end]
+        own = rows[believed[rows]]
+        rule = _rule(str(head["metric"]), [part[own] for part in numbers])
+        if rule is Rule.INTERVAL:
+            own = own[_known([part[own] for part in numbers], ratio=head["unit"] in RATIO_UNITS)]
+        parts.append(own)
+        rules.append(rule)
+        invalid.append(int(doubted[rows].sum()))
+    tested = [index for index, rule in enumerate(rules) if rule is Rule.INTERVAL]
+    given = [_series(str(heads[index]["unit"]), [part[parts[index]] for part in numbers]) for index in tested]
+    found = dict(zip(tested, changes.find(given), strict=True))
+    for index, rule in enumerate(rules):
+        if rule is Rule.EXACT:
+            found[index] = _steps(numbers[0][parts[index]], ratio=heads[index]["unit"] in RATIO_UNITS)
+    return [
+        Trend(
+            head, rows, rule,
+            tuple(_turn(level, head, frame, rows, circumstances) for level in found.get(index, ())), bad,
+        )
+        for index, (head, rows, rule, bad) in enumerate(zip(heads, parts, rules, invalid, strict=True))
+    ]  # fmt: skip
+
+
+def _rule(metric: str, numbers: Sequence[NDArray[np.float64]]) -> Rule:
+    if np.isfinite(np.stack(numbers[1:])).all(axis=0).any():
+        return Rule.INTERVAL
+    return Rule.NONE if any(fnmatchcase(metric, pattern) for pattern in NOISY) else Rule.EXACT
+
+
+def _known(numbers: Sequence[NDArray[np.float64]], *, ratio: bool) -> NDArray[np.bool_]:
+    """Points with an interval; that of one process is 0 to infinity and says nothing."""
+    value, low, high = (np.isfinite(part) for part in numbers)
+    known = value & low & high
+    return known & (numbers[1] > 0) if ratio else known
+
+
+def _series(unit: str, numbers: Sequence[NDArray[np.float64]]) -> Series:
+    value, low, high = numbers
+    return Series(value, low, high, ratio=unit in RATIO_UNITS, noisy=unit in OVER_PROCESSES)
+
+
+def _steps(value: NDArray[np.float64], *, ratio: bool) -> tuple[LevelChange, ...]:
+    """Every other number, of a quantity that is exact."""
+    at = np.flatnonzero(np.diff(value)) + 1
+    edges = [0, *at.tolist(), len(value)]
+    return tuple(
+        LevelChange(
+            place,
+            _exact(before, place - edges[index]),
+            _exact(after, edges[index + 2] - place),
+            _exact(after / before if ratio and before else after - before, edges[index + 2] - edges[index]),
+        )
+        for index, place in enumerate(at.tolist())
+        for before, after in [(float(value[place - 1]), float(value[place]))]
+    )
+
+
+def _exact(value: float, n: int) -> Interval:
+    return Interval(value, value, value, n)
+
+
+def _turn(
+    level: LevelChange, head: Mapping[str, object], frame: pd.DataFrame, rows: NDArray[np.intp],
+    circumstances: Circumstances,
+) -> Turn:  # fmt: skip
+    before, after = (frame.iloc[rows[place]] for place in (level.at - 1, level.at))
+    sides = [
+        {name: _text(row[column]) for column, name in VERSION_COLUMNS.items()}
+        | dict(circumstances(int(row["run"]), str(head["target"])))
+        for row in (before, after)
+    ]
+    also = {
+        name: (sides[0].get(name, ""), sides[1].get(name, ""))
+        for name in dict.fromkeys((*sides[0], *sides[1]))
+        if sides[0].get(name, "") != sides[1].get(name, "")
+    }
+    way = direction(str(head["metric"])) * np.sign(level.after.value - level.before.value)
+    change = Change.CHANGED if not way else Change.BETTER if way > 0 else Change.WORSE
+    return Turn(level, change, also)
+
+
+def _text(value: object) -> str:
+    return "" if value is None or value != value else str(value)  # noqa: PLR0124 - NaN alone differs from itself

@@ -1,0 +1,254 @@
+"""Rows of two tables → what differs, and whether it is noise. Arithmetic only; nothing is run again.
+
+Rows are joined on the key of the table; a row of one side only is NOT_RUN on the other. Where devices are
+compared, target and backend are what differs and leave the key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from fnmatch import fnmatchcase
+
+import numpy as np
+import pandas as pd
+
+from harness.core.measurement import KEY_COLUMNS
+from harness.stats import difference, many, outer_join
+from harness.stats.difference import OVER_PROCESSES, RATIO_UNITS, Values
+
+#: What differs between devices, and is no key then.
+DEVICE_COLUMNS = ("target", "backend")
+BOUNDS = ("value", "ci_low", "ci_high")
+#: Metrics of which more is better; of those below less is. Others have no direction.
+HIGHER = (
+    "accuracy", "agreement", "throughput", "*sqnr", "bit_exact", "*_equal", "deterministic_*", "*_refused",
+    "recovered_after_*", "r2", "*_as_asked", "hash_catches_damage",
+)  # fmt: skip
+LOWER = (
+    "accuracy_loss", "class_accuracy_loss", "latency_p*", "load_time", "first_inference", "peak_memory",
+    "gpu_memory_peak", "ece", "model_bytes", "*_byte", "*_byte_ratio", "flips_harmful", "*max_abs_difference",
+    "*_max_difference", "max_lsb", "mean_lsb", "mae", "rmse", "error_increase", "bit_flip_silent",
+    "damage_crashed", "nonfinite_hidden",
+)  # fmt: skip
+#: Measured, but without an interval: nobody can say whether a difference is noise.
+NOISY = (
+    "peak_memory",
+    "gpu_memory_peak",
+    "*sqnr",
+    "*max_abs_difference",
+    "*_max_difference",
+    "mean_lsb",
+    "ece",
+)
+
+
+class Change(StrEnum):
+    """What became of a row."""
+
+    SAME = "same"
+    NOISE = "within noise"
+    BETTER = "better"
+    WORSE = "worse"
+    CHANGED = "changed"
+    UNLIKE = "unlike"
+    NOT_RUN = "not run"
+    INVALID = "invalid"
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One table to compare.
+
+    Parameters
+    ----------
+    label : str
+        How it is called on the screen.
+    frame : DataFrame
+        Rows as in ``measurements.csv``, without those of the host.
+    sets : mapping of name to str, optional
+        Digest of each data set (``clean``, ``fog_3``); None where the table does not know.
+    per_sample : mapping of key to ndarray
+        What each sample contributes, by the columns of the key; empty where only a CSV is left.
+    """
+
+    label: str
+    frame: pd.DataFrame
+    sets: Mapping[str, str] | None = None
+    per_sample: Mapping[tuple[object, ...], Values] = field(default_factory=dict, repr=False)
+
+
+def compare(base: Side, new: Side, *, devices: bool = False) -> pd.DataFrame:
+    """Compare two tables row by row.
+
+    Parameters
+    ----------
+    base, new : Side
+    devices : bool
+        Target and backend are what differs.
+
+    Returns
+    -------
+    DataFrame
+        One row a key: the columns of the key, ``unit``, ``base``, ``new``, ``kind`` (``ratio`` or
+        ``difference``, which are new / base and new - base), ``change`` with ``ci_low`` and ``ci_high`` at
+        one-sided 5 % each side, ``paired``, ``n`` (where it is paired, the samples that both sides ran, which
+        values and change are over), ``class`` (a `Change`) and ``why``. Devices have ``target_base``,
+        ``backend_base`` and so on.
+    """
+    key = [column for column in KEY_COLUMNS if not (devices and column in DEVICE_COLUMNS)]
+    extra = list(DEVICE_COLUMNS) if devices else []
+    columns = [*extra, "unit", "value", "ci_low", "ci_high", "n", "status", "reason"]
+    joined = outer_join.outer(base.frame, new.frame, key, columns)
+    unit = joined["unit_new"].where(joined["unit_new"].notna(), joined["unit_base"])
+    ratio = unit.isin(RATIO_UNITS).to_numpy()
+    sides = [[joined[f"{name}_{side}"].to_numpy(np.float64) for name in BOUNDS] for side in ("base", "new")]
+    change, low, high = np.full((3, len(joined)), np.nan)
+    noisy = unit.isin(OVER_PROCESSES).to_numpy()
+    for as_ratio, widen, rows in (
+        (True, difference.noise_factor(), ratio & noisy), (True, 1.0, ratio & ~noisy), (False, 1.0, ~ratio),
+    ):  # fmt: skip
+        one, two = ([part[rows] for part in side] for side in sides)
+        found = difference.independent(one, two, ratio=as_ratio, widen=widen)
+        change[rows], low[rows], high[rows] = found
+    result = joined[[*key, *(f"{name}_{side}" for name in extra for side in ("base", "new"))]].copy()
+    result["unit"], result["base"], result["new"] = unit, sides[0][0], sides[1][0]
+    result["kind"] = np.where(ratio, "ratio", "difference")
+    result["change"], result["ci_low"], result["ci_high"] = change, low, high
+    z = _pair(result, joined, base, new, extra)
+    result["class"], result["why"] = _classes(result, joined, base, new)
+    _correct(result, z, key)
+    return result
+
+
+def _pair(result: pd.DataFrame, joined: pd.DataFrame, base: Side, new: Side, extra: list[str]) -> Values:
+    """Put paired values and intervals where both sides kept what each sample contributes.
+
+    Returns
+    -------
+    ndarray, shape (rows,)
+        The score statistic of no change (McNemar's, of shares); NaN where rows are not paired.
+    """
+    z = np.full(len(result), np.nan)
+    names = ["base", "new", "change", "ci_low", "ci_high", "n"]
+    numbers = {name: result[name].to_numpy(np.float64, copy=True) for name in names[:-1]}
+    numbers["n"] = np.full(len(result), np.nan)
+    if base.per_sample and new.per_sample:
+        of_side = [[f"{c}_{side}" if c in extra else c for c in KEY_COLUMNS] for side in ("base", "new")]
+        # By columns: a row at a time takes pandas as long as all the rest.
+        columns = {name: joined[name].to_numpy(object) for side in of_side for name in side}
+        keys = [zip(*(columns[name] for name in side), strict=True) for side in of_side]
+        rows = zip(*keys, result["unit"].to_numpy(object), strict=True)
+        # By their numbers of samples and unit: places, and what the samples of each side contribute.
+        alike: dict[tuple[int, int, str], tuple[list[int], list[Values], list[Values]]] = {}
+        for position, (own, other, unit) in enumerate(rows):
+            one, two = base.per_sample.get(own), new.per_sample.get(other)
+            if one is not None and two is not None and unit not in RATIO_UNITS:
+                places, ones, twos = alike.setdefault((len(one), len(two), unit), ([], [], []))
+                places.append(position)
+                ones.append(one)
+                twos.append(two)
+        for (one_n, two_n, unit), (places, *pair) in alike.items():
+            n = min(one_n, two_n)
+            first, second = (np.stack([part[:n] for part in side]) for side in pair)
+            intervals, z[places] = difference.paired_rows(first, second, unit)
+            if one_n != two_n:  # a target with max_samples ran the first of them
+                numbers["base"][places], numbers["new"][places] = first.mean(axis=1), second.mean(axis=1)
+            numbers["n"][places] = n
+            for name, part in (("change", "value"), ("ci_low", "low"), ("ci_high", "high")):
+                numbers[name][places] = [getattr(interval, part) for interval in intervals]
+    for name, column in numbers.items():
+        result[name] = column
+    result["paired"] = ~np.isnan(numbers["n"])
+    return z
+
+
+def direction(metric: str) -> int:
+    """1 where more is better, -1 where less is, 0 where nobody said."""
+    if any(fnmatchcase(metric, pattern) for pattern in LOWER):
+        return -1
+    return int(any(fnmatchcase(metric, pattern) for pattern in HIGHER))
+
+
+def _classes(
+    result: pd.DataFrame, joined: pd.DataFrame, base: Side, new: Side
+) -> tuple[pd.Series, pd.Series]:
+    neutral = np.where(result["kind"] == "ratio", 1.0, 0.0)
+    ways = {metric: direction(metric) for metric in result["metric"].unique()}
+    way = result["metric"].map(ways).to_numpy(np.float64)
+    change, low, high = (result[name].to_numpy(np.float64) for name in ("change", "ci_low", "ci_high"))
+    same = (result["base"] == result["new"]).to_numpy()
+    known = np.isfinite(low) & np.isfinite(high)
+    moved = np.sign(np.where(np.isfinite(change), change - neutral, 0.0)) * way
+    loose = {metric: any(fnmatchcase(metric, pattern) for pattern in NOISY) for metric in ways}
+    noisy = result["metric"].map(loose).to_numpy(np.bool_)
+    bare = {side: (joined[f"status_{side}"] != "OK").to_numpy() for side in ("base", "new")}
+    absent = {side: joined[f"status_{side}"].isna().to_numpy() for side in ("base", "new")}
+    unlike = _unlike(result, base, new)
+    counts = [joined[f"n_{side}"].fillna(0).to_numpy() for side in ("base", "new")]
+    uneven = (counts[0] != counts[1]) & ~known & (result["suite"] == "accuracy").to_numpy()
+    units = (joined["unit_base"] != joined["unit_new"]).to_numpy() & ~absent["base"] & ~absent["new"]
+    conditions = [
+        (absent["base"], Change.NOT_RUN, f"no such row in {base.label}"),
+        (absent["new"], Change.NOT_RUN, f"no such row in {new.label}"),
+        (bare["base"] & bare["new"], Change.INVALID, "neither side is to be believed"),
+        (bare["base"], Change.INVALID, None),
+        (bare["new"], Change.INVALID, None),
+        (units, Change.UNLIKE, "other units"),
+        (unlike, Change.UNLIKE, "measured on other data"),
+        (same, Change.SAME, ""),
+        (known & (low <= neutral) & (neutral <= high), Change.NOISE, ""),
+        (uneven, Change.UNLIKE, "over other numbers of samples"),
+        (noisy & ~known, Change.CHANGED, "no interval: it may be noise"),
+        ((way == 0) | ~np.isfinite(change), Change.CHANGED, ""),
+        (moved > 0, Change.BETTER, ""),
+    ]
+    chosen = np.select(
+        [condition for condition, _, _ in conditions], np.arange(len(conditions)), len(conditions)
+    )
+    classes = pd.array([*(str(change_) for _, change_, _ in conditions), str(Change.WORSE)], dtype="str")
+    texts = pd.array([*(text or "" for _, _, text in conditions), ""], dtype="str")
+    why = pd.Series(texts.take(chosen), index=result.index)
+    for side, label in (("base", base.label), ("new", new.label)):
+        other = absent["base"] | absent["new"]
+        rows = bare[side] & ~other & ~(bare["base"] & bare["new"])
+        status, reason = (joined.loc[rows, f"{name}_{side}"].astype("str") for name in ("status", "reason"))
+        why[rows] = f"{label} is " + (status + ": " + reason.fillna("")).str.split("\n").str[0]
+    return pd.Series(classes.take(chosen), index=result.index), why
+
+
+def _correct(result: pd.DataFrame, z: Values, key: list[str]) -> None:
+    """Of the cases and severities of one metric, call those better or worse that stand Holm's procedure.
+
+    ``ci_low`` and ``ci_high`` stay those of the row by itself.
+    """
+    tested = result["class"].isin([Change.SAME, Change.NOISE, Change.BETTER, Change.WORSE]).to_numpy()
+    moved = {change: (result["class"] == change).to_numpy() for change in (Change.BETTER, Change.WORSE)}
+    if not any(rows.any() for rows in moved.values()):
+        return
+    numbers = [result[name].to_numpy(np.float64) for name in ("change", "ci_low", "ci_high")]
+    with np.errstate(divide="ignore", invalid="ignore"):  # where ratios are zero or none, nobody looks
+        ratio = (result["kind"] == "ratio").to_numpy()
+        change, low, high = (np.where(ratio, np.log(part), part) for part in numbers)
+    p = np.where(np.isnan(z), many.one_sided_p(change, low, high), many.upper_tail(np.abs(z)))
+    p[np.isnan(low)] = 0.0  # an exact count has no interval, and moved
+    of = [column for column in key if column not in ("case", "severity")]
+    groups = result.groupby(of, sort=False, observed=True, dropna=False).ngroup().to_numpy()
+    alone = np.bincount(groups, tested)[groups] == 1
+    for change_, rows in moved.items():
+        held = many.holm(np.where(tested, np.where(rows, p, 1.0), np.nan), groups)
+        fallen = rows & ~held & ~alone
+        result.loc[fallen, "class"] = str(Change.NOISE)
+        result.loc[fallen, "why"] = f"{change_} by itself, not among as many cases (Holm)"
+
+
+def _unlike(result: pd.DataFrame, base: Side, new: Side) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    """Rows of data sets whose digests differ; a table that does not know its digests is taken as it is."""
+    if base.sets is None or new.sets is None:
+        return np.zeros(len(result), np.bool_)
+    shared = set(base.sets) & set(new.sets)
+    other = {name for name in shared if base.sets[name] != new.sets[name]}
+    cases = result["case"].astype(str).str.split("/").str[0]
+    names = cases.where(result["severity"].fillna(0) == 0, cases + "_" + result["severity"].astype(str))
+    return names.isin(other).to_numpy() & (result["suite"] == "accuracy").to_numpy()

@@ -1,0 +1,1 @@
+"""Bytes on disk: the user's cache, a run's folder and its tables."""

@@ -1,0 +1,202 @@
+"""The files that a run leaves: one long table, the verdicts, and each target's own copy."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.core.errors import ResultsError
+from harness.core.job import EnvironmentRecord
+from harness.core.measurement import COLUMNS, KEY_COLUMNS, UNITS, Row
+from harness.core.plan import HOST
+from harness.core.verdict import Verdict
+from harness.store.cache import write_atomically, writing
+
+if TYPE_CHECKING:  # slow to import
+    import pandas as pd
+
+VERDICT_COLUMNS = tuple(field.name for field in fields(Verdict))
+#: The accuracy suite's loss of one class; its case ends in the label.
+CLASS_LOSS = "class_accuracy_loss"
+#: Columns of floating-point numbers, in both tables.
+NUMBERS = frozenset({"value", "ci_low", "ci_high", "limit"})
+#: Columns that a comparison looks at.
+COMPARED = (
+    *KEY_COLUMNS, "unit", "value", "ci_low", "ci_high", "n", "status", "reason", "model",
+)  # fmt: skip
+#: Columns that are text even where they look like numbers (a variant ``8``, a version ``1.32``).
+TEXTS = frozenset(COLUMNS) - NUMBERS - {"severity", "n"}
+
+
+def write(
+    folder: Path,
+    rows: Sequence[Row],
+    verdicts: Iterable[Verdict],
+    environments: Iterable[EnvironmentRecord],
+) -> None:
+    """Write all files of a run; the same facts give the same bytes."""
+    with writing(folder):
+        _write_csv(folder / "measurements.csv", COLUMNS, [row.to_record() for row in rows])
+        records = [{name: getattr(verdict, name) for name in VERDICT_COLUMNS} for verdict in verdicts]
+        _write_csv(folder / "verdicts.csv", VERDICT_COLUMNS, records)
+        for target in dict.fromkeys(row.key.target for row in rows):
+            own = [row.to_record() for row in rows if row.key.target == target]
+            _write_csv(folder / target / "measurements.csv", COLUMNS, own)
+        by_target: dict[str, list[object]] = {}
+        for record in environments:
+            of = {"backend": record.backend, "variant": record.variant, "suite": record.suite}
+            by_target.setdefault(record.target, []).append(
+                {**of, "phase": record.phase, "facts": dict(record.facts)}
+            )
+        for target, taken in by_target.items():
+            text = json.dumps(taken, indent=1, sort_keys=True)
+            write_atomically(folder / target / "environment.json", text.encode())
+
+
+def write_cards(folder: Path, run: Mapping[str, Any], cards: Mapping[str, Any], rows: Iterable[Row]) -> None:
+    """Write ``cards/<variant>.json``: what was known when it was made, and what it lost class by class."""
+    names = run["model"]["class_names"]
+    classes: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        m = row.measurement
+        if row.key.target == HOST and m.metric == CLASS_LOSS and "/" in row.case:
+            label = int(row.case.rpartition("/")[2])
+            entry = {"label": label, "name": names[label] if label < len(names) else str(label)}
+            lost = {"loss_pt": m.value, "ci_low": m.ci_low, "ci_high": m.ci_high, "n": m.n}
+            classes.setdefault(row.key.variant, []).append(entry | lost)
+    with writing(folder):
+        for variant, card in cards.items():
+            whole = {**card, "classes": classes.get(variant, []), "validation": run["validation_path"]}
+            text = json.dumps(whole, indent=1, sort_keys=True)
+            write_atomically(folder / "cards" / f"{variant}.json", text.encode())
+
+
+def _write_csv(path: Path, columns: Sequence[str], records: Iterable[Mapping[str, Any]]) -> None:
+    write_atomically(path, csv_bytes(columns, records))
+
+
+def csv_bytes(columns: Sequence[str], records: Iterable[Mapping[str, Any]]) -> bytes:
+    """Give what pandas would write, without the seconds that its import takes."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    for record in records:
+        writer.writerow([_cell(column, record[column]) for column in columns])
+    return text.getvalue().encode()
+
+
+def _cell(column: str, value: Any) -> object:  # noqa: ANN401 - whatever a record holds
+    """A measured number in the fewest digits that give it back, nothing where there is none."""
+    if column not in NUMBERS:
+        return value
+    return "" if math.isnan(value) else repr(float(value))
+
+
+def read(path: Path) -> pd.DataFrame:
+    """Read a table that a run wrote, CSV or Parquet, as ``pandas.read_csv`` does.
+
+    Raises
+    ------
+    ResultsError
+        It is missing, empty, cut, or has other columns than those of the contract.
+    """
+    import pandas as pd
+
+    try:
+        frame = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
+    except (OSError, ValueError, ImportError) as error:
+        cause = "it is empty" if isinstance(error, pd.errors.EmptyDataError) else ""
+        raise ResultsError(f"the table cannot be read: {error}", where=str(path), cause=cause) from error
+    check_columns(list(frame.columns), path)
+    cut = frame["status"].isna()
+    if cut.any():
+        raise cut_off(path, int(frame.index[cut][0]) + 2)
+    return frame
+
+
+def check_columns(names: Sequence[str], path: Path) -> None:
+    """Refuse a table whose columns are not those of the contract."""
+    absent = [column for column in COLUMNS if column not in names]
+    if absent:
+        raise ResultsError(
+            f"the table lacks the columns {', '.join(absent)}",
+            where=str(path),
+            cause="it is another CSV, or one of another version",
+        )
+    foreign = [str(column) for column in names if column not in COLUMNS]
+    if foreign:
+        raise ResultsError(
+            f"the table has columns that this version does not know: {', '.join(foreign)}",
+            where=str(path),
+            cause="a newer version wrote it, or another program added them",
+            next_step="update the harness, or take the columns out",
+        )
+
+
+def cut_off(path: Path, line: int) -> ResultsError:
+    """Say that a table ends in the middle of a line."""
+    return ResultsError(
+        f"line {line} of the table is cut", where=str(path), cause="it was copied while it was written",
+        next_step="copy it again, or write it anew: harness judge RUN",
+    )  # fmt: skip
+
+
+def clean(frame: pd.DataFrame, where: str) -> pd.DataFrame:
+    """Leave the reference's rows out, and put all numbers in the table's own units.
+
+    Raises
+    ------
+    ResultsError
+        A number is none.
+    """
+    import numpy as np
+
+    frame = frame[frame["target"] != HOST].reset_index(drop=True)
+    empty = [name for name in ("reference", "reason", "unit") if name in frame]
+    frame = frame.assign(**{name: _filled(frame[name]) for name in empty})
+    try:
+        for column in ("value", "ci_low", "ci_high"):
+            frame[column] = frame[column].astype(np.float64)
+    except ValueError as error:
+        raise ResultsError(f"the column {column} holds what is no number: {error}", where=where) from error
+    for unit in frame["unit"].unique():
+        own, factor = UNITS.get(unit, (unit, 1.0))
+        if own == unit:
+            continue
+        rows = frame["unit"] == unit
+        for column in ("value", "ci_low", "ci_high"):
+            frame[column] = frame[column].where(~rows, frame[column] * factor)
+        frame["unit"] = frame["unit"].astype("str").where(~rows, own)
+    return frame
+
+
+def _filled(column: pd.Series) -> pd.Series:
+    if column.dtype.name == "category" and "" not in column.cat.categories:
+        column = column.cat.add_categories("")
+    return column.fillna("")
+
+
+def write_frame(path: Path, frame: pd.DataFrame) -> None:
+    """Write a CSV whole or not at all; what a spreadsheet would take for a formula gets an apostrophe."""
+    safe = frame.copy()
+    safe.columns = [_inert(str(name)) for name in frame.columns]
+    for column in safe.columns[[dtype.kind in "OTU" for dtype in safe.dtypes]]:
+        known = {value: _inert(value) for value in safe[column].unique() if isinstance(value, str)}
+        safe[column] = safe[column].map(lambda value, known=known: known.get(value, value))
+    with writing(path):
+        write_atomically(path, safe.to_csv(index=False, lineterminator="\n").encode())
+
+
+def _inert(text: str) -> str:
+    return f"'{text}" if text[:1] and text[0] in "=+-@\t\r" else text
+
+
+def plain(text: object) -> str:
+    """Names come from strangers: on a terminal they must not move the cursor or ring."""
+    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in str(text))

@@ -1,0 +1,1 @@
+"""Interleaved A/B timing in fresh processes."""

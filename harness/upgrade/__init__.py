@@ -1,0 +1,1 @@
+"""What another version of a runtime changes, target by target."""

@@ -1,0 +1,161 @@
+"""May a runtime be upgraded: the answer for one target and variant, from what was found. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from harness.core.verdict import State
+from harness.stats import paired
+from harness.stats.intervals import Interval
+from harness.upgrade.targets import NEW, OLD
+
+
+class Decision(StrEnum):
+    """What an upgrade means for one target and variant."""
+
+    SAME = "same"
+    WITHIN_MARGIN = "same within margin"
+    SLOWER = "slower"
+    WORSE = "worse"
+    BLOCKED = "blocked"
+    NOT_COMPARED = "not compared"
+    UNDECIDED = "undecided"
+
+
+#: Of all decisions the first that occurs says how the command ends.
+EXITS = {
+    Decision.BLOCKED: (State.FAIL, 1),
+    Decision.WORSE: (State.FAIL, 1),
+    Decision.SLOWER: (State.FAIL, 1),
+    Decision.NOT_COMPARED: (State.NOT_RUN, 3),
+    Decision.UNDECIDED: (State.INCONCLUSIVE, 4),
+    Decision.WITHIN_MARGIN: (State.PASS, 0),
+    Decision.SAME: (State.PASS, 0),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Why a version does not run a model.
+
+    Parameters
+    ----------
+    stage : str
+        ``install``, ``import`` or ``run``.
+    reason : str
+    """
+
+    stage: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What is known of the new version against the old one, on the same samples.
+
+    Parameters
+    ----------
+    troubles : mapping of side to Trouble
+    untrusted : str
+        Why the outputs cannot be compared, though both sides ran; else empty.
+    bit_exact : float
+        Share of samples whose outputs are equal to the last bit; NaN where nothing is known.
+    repeats : float
+        The same of the old version against itself in another process; NaN where it was not asked.
+    samples : int
+    flips : int, optional
+        Samples whose class is another; None where the model gives none.
+    loss_pt : Interval, optional
+        Accuracy lost, in points. Without labels, the share of answers that changed, which bounds it; of a
+        regression, the increase of the absolute error, in percent.
+    harmful, beneficial : int, optional
+        Of the flips, with labels.
+    latency : State, optional
+        Of the comparison side by side; None where the clock says nothing.
+    latency_why : str
+        Of INCONCLUSIVE and INVALID.
+    """
+
+    troubles: Mapping[str, Trouble] = field(default_factory=dict)
+    untrusted: str = ""
+    bit_exact: float = math.nan
+    repeats: float = math.nan
+    samples: int = 0
+    flips: int | None = None
+    loss_pt: Interval | None = None
+    harmful: int | None = None
+    beneficial: int | None = None
+    latency: State | None = None
+    latency_why: str = ""
+
+
+def decide(found: Findings, margin_pt: float) -> tuple[Decision, str]:
+    """Answer, and why where that is not plain.
+
+    Parameters
+    ----------
+    found : Findings
+    margin_pt : float
+        Largest loss that is allowed, above 0. The whole interval has to lie within it; outputs that are equal
+        to the last bit lose nothing.
+    """
+    if refused := _refused(found):
+        return refused
+    equal = found.bit_exact == 1.0
+    lost = State.PASS if equal else _lost(found.loss_pt, margin_pt)
+    if lost is State.FAIL:
+        assert found.loss_pt is not None
+        return Decision.WORSE, f"{_loss_text(found.loss_pt)} pt lost, {margin_pt:g} pt are allowed"
+    if found.latency is State.FAIL:
+        return Decision.SLOWER, ""
+    if found.latency is State.INVALID:
+        return Decision.NOT_COMPARED, found.latency_why
+    undecided = [_more_samples(found, margin_pt)] * (lost is State.INCONCLUSIVE)
+    undecided += [found.latency_why] * (found.latency is State.INCONCLUSIVE)
+    if undecided:
+        return Decision.UNDECIDED, "; ".join(undecided)
+    return (Decision.SAME if equal else Decision.WITHIN_MARGIN), ""
+
+
+def _refused(found: Findings) -> tuple[Decision, str] | None:
+    """Answer where there is nothing to compare."""
+    if trouble := found.troubles.get(NEW):
+        return Decision.BLOCKED, trouble.reason
+    if trouble := found.troubles.get(OLD):
+        return Decision.NOT_COMPARED, f"the old version does not run: {trouble.reason}"
+    return (Decision.NOT_COMPARED, found.untrusted) if found.untrusted else None
+
+
+def overall(decisions: Iterable[Decision]) -> tuple[State, int]:
+    """The command's state and exit code: 1, 3, 4 in that order, and 0."""
+    given = set(decisions)
+    return next((end for decision, end in EXITS.items() if decision in given), (State.NOT_RUN, 3))
+
+
+def _lost(loss_pt: Interval | None, margin_pt: float) -> State:
+    if loss_pt is None:
+        return State.INCONCLUSIVE
+    if loss_pt.low > margin_pt:
+        return State.FAIL
+    return State.PASS if loss_pt.high <= margin_pt else State.INCONCLUSIVE
+
+
+def _more_samples(found: Findings, margin_pt: float) -> str:
+    """What is missing to decide on the loss."""
+    if found.loss_pt is None:
+        return "the outputs differ, and nothing tells how much that matters"
+    said = f"{_loss_text(found.loss_pt)} pt lost, {margin_pt:g} pt are allowed"
+    if found.flips is None:
+        return said
+    # Without labels every flip may be a harmful one.
+    harmful = found.flips if found.harmful is None else found.harmful
+    needed = paired.samples_to_decide(found.beneficial or 0, harmful, found.samples, margin_pt / 100)
+    more = "" if needed is None else f", about {needed} would decide"
+    return f"{said}: {found.samples} samples do not tell{more}"
+
+
+def _loss_text(loss_pt: Interval) -> str:
+    return f"{loss_pt.value:.2f} [{loss_pt.low:.2f}, {loss_pt.high:.2f}]"

@@ -1,0 +1,271 @@
+"""One file of a model in two versions of a runtime: what comes out, how fast, in how much memory, by what."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from harness.core.artifact import Artifact
+from harness.core.contracts import Executor, Suite, SummaryContext
+from harness.core.errors import WorkerError
+from harness.core.job import DEPLOY, PARITY, Batch, EnvironmentRecord, JobResult, Samples, Status
+from harness.core.measurement import Measurement
+from harness.core.metric import SINGLE_STREAM
+from harness.core.verdict import State
+from harness.run.prepare import Prepared, load_suites
+from harness.stats.intervals import Interval
+from harness.stats.kernels import Profile
+from harness.timing.interleave import Arm, Demand, Interleaved, interleave
+from harness.upgrade.decision import Findings, Trouble
+from harness.upgrade.targets import NEW, OLD, SIDES, Pair
+
+ACCURACY, PERFORMANCE, CLEAN, PROFILE = "accuracy", "performance", "clean", "profile"
+#: Processes a side whose kernels are timed, beside those that the latency comes from.
+PROFILED = 4
+PROFILE_SECONDS = 0.5
+PT = 100.0
+Told = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What ``harness upgrade`` is asked.
+
+    Parameters
+    ----------
+    runtime, old, new : str
+        A distribution and two of its versions.
+    model : Path
+        A folder or a ``validation.toml``.
+    results : Path
+        Where runs and baselines are kept.
+    targets : tuple of str
+        Empty for every local one of the runtime.
+    hosts : tuple of str
+        The board of targets over ssh.
+    variants : tuple of str
+        Empty for those that are not set aside.
+    baseline : str
+        Name of the accepted runs whose artifacts are taken.
+    margin_pt : float
+        Largest loss of accuracy that is allowed.
+    demand : Demand
+        Of the latencies of one target and variant.
+    """
+
+    runtime: str
+    old: str
+    new: str
+    model: Path
+    results: Path
+    targets: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
+    variants: tuple[str, ...] = ()
+    baseline: str = "accepted"
+    margin_pt: float = 0.5
+    demand: Demand = field(default_factory=Demand)
+
+    def label(self, side: str) -> str:
+        """What a side is called."""
+        return f"{self.runtime} {self.old if side == OLD else self.new}"
+
+
+def _by_side() -> dict[str, list[Any]]:
+    return {side: [] for side in SIDES}
+
+
+@dataclass(slots=True)
+class Comparison:
+    """What was found of one target and variant.
+
+    Parameters
+    ----------
+    findings : Findings
+        What the decision rests on.
+    artifact : Artifact, optional
+        The file that both versions ran.
+    origin : str
+        Where that comes from.
+    samples : mapping of side to Samples
+        Outputs on the clean set, as it ships.
+    environments : mapping of side to facts
+    timed : Interleaved, optional
+    profiles : mapping of side to list of Profile
+    no_profile : str
+        Why there is none, where one was looked for.
+    """
+
+    target: str
+    variant: str
+    findings: Findings = field(default_factory=Findings)
+    artifact: Artifact | None = None
+    origin: str = ""
+    samples: dict[str, Samples] = field(default_factory=dict)
+    environments: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    timed: Interleaved | None = None
+    profiles: dict[str, list[Profile]] = field(default_factory=_by_side)
+    no_profile: str = ""
+
+
+def compare(found: Comparison, asked: Asked, pair: Pair, prepared: Prepared, told: Told) -> None:
+    """Run `found.artifact` in both versions; what comes of it goes into `found`.
+
+    Parameters
+    ----------
+    prepared : Prepared
+        With both targets of the pair.
+    told : callable
+        Takes a text on how far it is.
+    """
+    executors = {side: prepared.executors[pair.targets[side].name] for side in SIDES}
+    batches = {
+        suite: {side: batch(prepared, pair, found, suite, side) for side in SIDES}
+        for suite in (ACCURACY, PERFORMANCE)
+    }
+    answered = {side: clean(batches[ACCURACY][side]) for side in SIDES}
+    results = _answer(found, answered, executors)
+    if found.findings.troubles:
+        return
+    found.findings = findings(results, answered, prepared)
+    if found.findings.untrusted:
+        return
+    if found.findings.bit_exact < 1:  # of threads that take turns, the old version may not repeat itself
+        again, _ = _run(executors[OLD], answered[OLD])
+        bits = findings({**results, NEW: again}, {**answered, NEW: answered[OLD]}, prepared).bit_exact
+        found.findings = replace(found.findings, repeats=bits)
+    if not pair.emulated:
+        _time(found, asked, batches[PERFORMANCE], executors, told)
+    f = found.findings
+    if not f.troubles and (f.latency not in (None, State.PASS) or f.bit_exact < 1):
+        _profile(found, batches[PERFORMANCE], executors, processes=1 if pair.emulated else PROFILED)
+
+
+def batch(prepared: Prepared, pair: Pair, found: Comparison, suite: str, side: str) -> Batch:
+    """The planned batch, with the artifact that is compared."""
+    of = (pair.targets[side].name, pair.backend, found.variant, suite)
+    (planned,) = (b for b in prepared.plan.batches if (b.target, b.backend, b.variant, b.suite) == of)
+    return planned if found.artifact is None else replace(planned, artifact=found.artifact)
+
+
+def clean(whole: Batch) -> Batch:
+    """Of the accuracy suite's cases, the one on clean data as it ships."""
+    cases = tuple(case for case in whole.cases if (case.name, case.setting) == (CLEAN, DEPLOY))
+    return replace(whole, cases=cases)
+
+
+def _answer(
+    found: Comparison, batches: Mapping[str, Batch], executors: Mapping[str, Executor]
+) -> dict[str, JobResult]:
+    """Outputs of both sides; a side that has none is in trouble."""
+    troubles, results = {}, {}
+    for side in SIDES:
+        results[side], found.environments[side] = _run(executors[side], batches[side])
+        found.samples[side] = results[side].samples
+        if results[side].status is not Status.OK:
+            troubles[side] = Trouble("run", results[side].reason)
+    found.findings = Findings(troubles)
+    return results
+
+
+def _run(executor: Executor, batch: Batch) -> tuple[JobResult, Mapping[str, Any]]:
+    """Run a batch of one case; its result, and the machine before it."""
+    facts: Mapping[str, Any] = {}
+    result: JobResult | None = None
+    for event in executor.run([batch]):
+        if isinstance(event, EnvironmentRecord) and event.phase == "before":
+            facts = event.facts
+        elif isinstance(event, JobResult):
+            result = event
+    if result is None:
+        raise WorkerError("a worker ended without a result", where=batch.target)
+    return result, facts
+
+
+def findings(results: Mapping[str, JobResult], batches: Mapping[str, Batch], prepared: Prepared) -> Findings:
+    """What the accuracy suite says of the new version where the old one is taken as the reference."""
+    suite = load_suites([ACCURACY])[ACCURACY]
+    base = results[OLD].samples
+    old, new = (_rows(suite, results[side], batches[side], base, prepared) for side in SIDES)
+    bits, agreement = new["bit_exact"], new.get("agreement")
+    untrusted = [row.reason for row in (*old.values(), *new.values()) if row.status is Status.INVALID]
+    if bits.status is not Status.OK:
+        untrusted.append(bits.reason)
+    flips = None
+    if agreement is not None and agreement.status is Status.OK:
+        flips = round((1 - agreement.value) * agreement.n)
+    harmful, beneficial = (_count(new.get(f"flips_{kind}")) for kind in ("harmful", "beneficial"))
+    return Findings(
+        untrusted=next(iter(untrusted), ""), bit_exact=bits.value, samples=bits.n, flips=flips,
+        loss_pt=_loss(new), harmful=harmful, beneficial=beneficial,
+    )  # fmt: skip
+
+
+def _rows(
+    suite: Suite, result: JobResult, batch: Batch, base: Samples, prepared: Prepared
+) -> dict[str, Measurement]:
+    (job,) = batch.jobs
+    context = SummaryContext(
+        artifact=batch.artifact, options=batch.options[DEPLOY], task=prepared.run["model"]["task"],
+        labels=prepared.labels, reference=lambda variant, case, severity: base, emulated=False,
+        settings=prepared.run["validation"]["suites"].get(ACCURACY, {}),
+    )  # fmt: skip
+    # The suite compares bits only where both sides are pinned; here both sides are set up alike as they ship.
+    alike = replace(job, case=replace(job.case, setting=PARITY))
+    return {row.metric: row for row in suite.summarise(alike, result, context)}
+
+
+def _count(share: Measurement | None) -> int | None:
+    return None if share is None or share.status is not Status.OK else round(share.value * share.n)
+
+
+def _loss(rows: Mapping[str, Measurement]) -> Interval | None:
+    """What was lost, in points; without labels the share of changed answers, which bounds it."""
+    for metric, factor in (("accuracy_loss", 1.0), ("error_increase", PT)):
+        if (row := rows.get(metric)) is not None and row.status is Status.OK:
+            return Interval(factor * row.value, factor * row.ci_low, factor * row.ci_high, row.n)
+    row = rows.get("agreement")
+    if row is None or row.status is not Status.OK:
+        return None
+    return Interval(PT * (1 - row.value), PT * (1 - row.ci_high), PT * (1 - row.ci_low), row.n)
+
+
+def _time(
+    found: Comparison,
+    asked: Asked,
+    batches: Mapping[str, Batch],
+    executors: Mapping[str, Executor],
+    told: Told,
+) -> None:
+    """Time both sides, interleaved, with the old one against itself."""
+    arms = tuple(Arm(asked.label(side), executors[side], batches[side]) for side in SIDES)
+    try:
+        timed = interleave(asked.demand, (arms[0], arms[1]), told)
+    except WorkerError as error:  # it gave outputs, and dies in the processes that are timed
+        side = NEW if error.what.startswith(f"{asked.label(NEW)} ") else OLD
+        found.findings = Findings({side: Trouble("run", str(error))})
+        return
+    why = ""
+    if timed.state is State.INCONCLUSIVE:
+        why = f"{timed.looks[-1].why}; more time may decide it: --decide-within"
+    elif timed.hopeless:
+        why = f"{len(timed.disturbed)} processes were disturbed, more than were not; {timed.disturbed[-1]}"
+    found.timed = timed
+    found.findings = replace(found.findings, latency=timed.state, latency_why=why)
+
+
+def _profile(
+    found: Comparison, batches: Mapping[str, Batch], executors: Mapping[str, Executor], *, processes: int
+) -> None:
+    """Which kernels both versions run, and for how long; in processes of its own, interleaved."""
+    for turn in range(processes):
+        for side in SIDES if turn % 2 == 0 else SIDES[::-1]:
+            (case,) = (case for case in batches[side].cases if case.name == SINGLE_STREAM)
+            params = {**case.params, "index": 0, "seconds": PROFILE_SECONDS}
+            alone = replace(batches[side], cases=(replace(case, name=PROFILE, params=params),))
+            result, _ = _run(executors[side], alone)
+            if result.status is not Status.OK:
+                found.no_profile = result.reason.partition("\n")[0]
+                return
+            found.profiles[side].append(Profile.read(result.samples.arrays, result.samples.values))

@@ -1,0 +1,150 @@
+"""Targets of a runtime, with its version pinned."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from harness.config.load import load_targets, target_files
+from harness.core.errors import UsageError
+from harness.core.target import Target
+from harness.device import plugins
+from harness.executors.emulated.userland import ARCHITECTURES
+from harness.executors.wheels import RUNTIMES, requirements
+
+OLD, NEW = "old", "new"
+SIDES = (OLD, NEW)
+#: Executors that can hold two environments of one machine.
+KINDS = ("local", "emulated", "ssh")
+_REQUIREMENT = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)\s*(\[[^\]]*\])?")
+_VERSION = re.compile(r"[0-9][A-Za-z0-9.!+_-]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A target in both versions.
+
+    Parameters
+    ----------
+    name, backend : str
+        Of the target, and its backend that belongs to the runtime.
+    targets : mapping of side to Target
+    """
+
+    name: str
+    backend: str
+    targets: Mapping[str, Target]
+
+    @property
+    def emulated(self) -> bool:
+        """Its clock says nothing."""
+        return self.targets[OLD].emulated
+
+
+def pairs(
+    runtime: str, old: str, new: str, names: Sequence[str] = (), hosts: tuple[str, ...] = ()
+) -> list[Pair]:  # fmt: skip
+    """Pin a runtime on targets, to each version.
+
+    Parameters
+    ----------
+    runtime : str
+        A distribution, as pip calls it.
+    names : sequence of str
+        Targets; empty for every local one of that runtime.
+    hosts : tuple of str
+        The board of those that are reached over ssh.
+
+    Raises
+    ------
+    UsageError
+        No target has that runtime, one that is named has not, or it is none that this can be done on.
+    """
+    for version in (old, new):
+        if not _VERSION.fullmatch(version):
+            raise UsageError(f"{version!r} is no version", next_step=f"pip index versions {runtime}")
+    if old == new:
+        raise UsageError(f"{old} and {new} are one version", next_step=f"pip index versions {runtime}")
+    known = load_targets(names or target_files(), hosts)
+    if names:
+        chosen = known
+        for target in known:
+            _refuse(target, runtime)
+    else:
+        chosen = tuple(t for t in known if _backend(t, runtime) and t.executor["kind"] == "local")
+    if not chosen:
+        raise plugins.unknown("runtime", runtime, {name: None for t in known for name in _named(t)})
+    return [
+        Pair(
+            target.name,
+            _backend(target, runtime),
+            {OLD: _pin(target, runtime, old), NEW: _pin(target, runtime, new)},
+        )
+        for target in chosen
+    ]
+
+
+def _refuse(target: Target, runtime: str) -> None:
+    if not _backend(target, runtime):
+        raise UsageError(
+            f"the target {target.name} does not run {runtime}", where="--target",
+            cause=f"it has {', '.join(_named(target))}",
+        )  # fmt: skip
+    if target.executor["kind"] not in KINDS:
+        raise UsageError(
+            f"{target.name} is reached by {target.executor['kind']}, where two versions cannot take turns",
+            where="--target", cause="its scheduler chooses the board of each",
+            next_step="name local, emulated or ssh targets",
+        )  # fmt: skip
+    if len(boards := target.executor.get("hosts", ())) > 1:
+        raise UsageError(
+            f"{target.name} has {len(boards)} boards, and two versions are compared on one", where="--target",
+            next_step=f"name one: --host {boards[0]}",
+        )  # fmt: skip
+
+
+def _named(target: Target) -> dict[str, str]:
+    """Distributions that a target's Python holds, and what they are asked for with (``[extra]``)."""
+    found = {}
+    for text in requirements(target):
+        if match := _REQUIREMENT.match(text):
+            found[_normal(match[1])] = match[2] or ""
+    return found
+
+
+def _name(requirement: str) -> str:
+    match = _REQUIREMENT.match(requirement)
+    return _normal(match[1]) if match else ""
+
+
+def _normal(name: str) -> str:
+    """One spelling of a distribution's name (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _backend(target: Target, runtime: str) -> str:
+    """The backend of a target that belongs to a runtime; empty where there is none."""
+    if _normal(runtime) not in _named(target):
+        return ""
+    own = [backend for backend in target.backends if RUNTIMES.get(backend) == _normal(runtime)]
+    return own[0] if own else target.backends[0]
+
+
+def _pin(target: Target, runtime: str, version: str) -> Target:
+    """The target with that version, and no backend but the one that belongs to it."""
+    alone = replace(target, backends=(_backend(target, runtime),))
+    # On this machine pip follows requirements, and chooses a numpy that suits the version. Wheels for another
+    # one are unpacked one by one, so that all have to be named.
+    is_board = target.executor["kind"] == "ssh"
+    foreign = is_board or target.executor.get("arch") in ARCHITECTURES
+    listed = requirements(alone) if foreign else target.executor.get("requirements", ())
+    others = [text for text in listed if _name(text) != _normal(runtime)]
+    extras = _named(alone)[_normal(runtime)]
+    return replace(
+        alone, name=f"{target.name}@{version}",
+        executor={
+            **target.executor, "requirements": [*others, f"{runtime}{extras}=={version}"],
+            **({"in_turns": target.name} if is_board else {}),
+        },
+    )  # fmt: skip

@@ -1,0 +1,1 @@
+"""Variants made outside a validation: ``compress`` and ``search``."""

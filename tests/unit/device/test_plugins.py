@@ -1,0 +1,83 @@
+"""The catalogue of plug-ins, with distributions on a path of the test's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness.core.errors import HarnessError, UsageError
+from harness.device import plugins
+from harness.testing.fakes import NullBackend, register
+
+NULL = "harness.testing.fakes:NullBackend"
+
+
+def test_our_own_come_through_entry_points() -> None:
+    assert set(plugins.catalogue(plugins.BACKENDS)) >= {"onnxruntime", "openvino", "tflite"}
+    assert set(plugins.catalogue(plugins.SUITES)) >= {"accuracy", "performance", "reliability"}
+    assert set(plugins.catalogue(plugins.MEASURES)) >= {"accuracy", "performance", "reliability"}
+    assert "local" in plugins.catalogue(plugins.EXECUTORS)
+    assert "quantize" in plugins.catalogue(plugins.PASSES)
+
+
+def test_a_strangers_plug_in_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(register(tmp_path, {plugins.BACKENDS: {"mine": NULL}}, distribution="theirs"))
+    plugin = plugins.catalogue(plugins.BACKENDS)["mine"]
+    assert plugin.distribution == "theirs"
+    assert plugin.load() is NullBackend
+    assert plugins.choose(plugins.BACKENDS, "mine") is NullBackend
+
+
+def test_a_broken_one_is_listed_and_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "broken_plugin.py").write_text("1 / 0\n")
+    entries = {"broken": "broken_plugin:X", "absent": "no_such_module:X", "gone": "json:no_such_name"}
+    monkeypatch.syspath_prepend(register(tmp_path, {plugins.BACKENDS: entries}, distribution="theirs"))
+    for name, cause in (
+        ("broken", "ZeroDivisionError"), ("absent", "ModuleNotFoundError"), ("gone", "AttributeError"),
+    ):  # fmt: skip
+        assert name in plugins.catalogue(plugins.BACKENDS)
+        with pytest.raises(HarnessError, match=f"the plug-in {name} of theirs cannot be loaded") as caught:
+            plugins.choose(plugins.BACKENDS, name)
+        assert caught.value.cause == cause
+        assert "theirs" in caught.value.next_step
+
+
+def test_two_distributions_of_one_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for distribution in ("one", "other"):
+        folder = register(
+            tmp_path / distribution, {plugins.BACKENDS: {"mine": NULL}}, distribution=distribution
+        )
+        monkeypatch.syspath_prepend(folder)
+    with pytest.raises(UsageError, match=r"two distributions .* mine") as caught:
+        plugins.catalogue(plugins.BACKENDS)
+    assert "one" in caught.value.what
+    assert "other" in caught.value.what
+    assert plugins.catalogue(plugins.SUITES)  # the other groups are whole
+
+
+def test_one_distribution_seen_twice_is_no_conflict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for copy in ("a", "b"):
+        monkeypatch.syspath_prepend(
+            register(tmp_path / copy, {plugins.BACKENDS: {"mine": NULL}}, distribution="theirs")
+        )
+    assert plugins.choose(plugins.BACKENDS, "mine") is NullBackend
+
+
+@pytest.mark.parametrize(
+    ("group", "what"),
+    [
+        (plugins.BACKENDS, "backend"), (plugins.SUITES, "suite"), (plugins.PASSES, "pass"),
+        (plugins.EXECUTORS, "executor"), (plugins.MEASURES, "measure"),
+    ],
+)  # fmt: skip
+def test_an_unknown_name(group: str, what: str) -> None:
+    with pytest.raises(UsageError, match=f"^unknown {what} 'zzzz'\n"):
+        plugins.choose(group, "zzzz")
+
+
+def test_the_nearest_name() -> None:
+    known = ("accuracy", "performance")
+    assert "did you mean 'accuracy'?" in plugins.unknown("suite", "acuracy", known).what
+    assert "did you mean" not in plugins.unknown("suite", "zzz", known).what
+    assert plugins.unknown("suite", "zzz", ()).cause == "known: none"

@@ -1,0 +1,147 @@
+"""Gates on a ratio or a change: what they compare with, what they refuse, and what each target overrides."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.core.job import Status
+from harness.core.measurement import KEY_COLUMNS, Row
+from harness.core.verdict import Gate, State, Verdict
+from harness.gates.judge import Subject, judge
+from harness.gates.relative import Accepted, Baselines
+from tests.unit.gates.test_judge import NAN, row
+
+SUBJECT = Subject("cpu", "onnxruntime", "int8")
+MACHINE = "a CPU, 2 cores"
+
+
+def accepted(*rows: Row, machine: str = MACHINE, sets: dict[str, str] | None = None) -> Accepted:
+    keyed = {tuple(each.to_record()[column] for column in KEY_COLUMNS): each for each in rows}
+    return Accepted(
+        "accepted", "run-1", machine, sets or {"clean": "d"},
+        {key: each.to_record() for key, each in keyed.items()},
+        {
+            key: each.measurement.per_sample
+            for key, each in keyed.items()
+            if each.measurement.per_sample is not None
+        },
+    )  # fmt: skip
+
+
+def answer(new: list[Row], base: list[Row], subject: Subject = SUBJECT, **more: Any) -> Verdict:
+    known: dict[str, Any] = {name: more.pop(name) for name in ("machine", "sets") if name in more}
+    gate = Gate(**{"name": "g", "suite": "accuracy", "metric": "m", "baseline": "accepted", **more})
+    baselines = Baselines({("accepted", "cpu"): accepted(*base, **known)}, {"clean": "d"}, {"cpu": MACHINE})
+    (verdict,) = judge(new, [gate], [subject], baselines=baselines).verdicts
+    return verdict
+
+
+@pytest.mark.parametrize(
+    ("new", "limits", "state"),
+    [
+        (110.0, {"maximum": 1.1}, State.PASS),
+        (110.1, {"maximum": 1.1}, State.FAIL),
+        (90.0, {"minimum": 0.9}, State.PASS),
+        (89.0, {"minimum": 0.9}, State.FAIL),
+    ],
+)
+def test_a_ratio_of_exact_numbers(new: float, limits: dict[str, float], state: State) -> None:
+    found = answer([row(new, unit="byte")], [row(100.0, unit="byte")], of="ratio", **limits)
+    assert found.state is state
+    assert found.value == pytest.approx(new / 100)
+    assert found.unit == "x"
+    assert "the ratio of m in clean against accepted" in found.sentence
+
+
+def test_times_of_two_runs_are_widened() -> None:
+    """The interval of one run (±1 %) would fail a limit of 2 % at 5 % more; two runs differ by more."""
+    base, new = row(100.0, 99.0, 101.0, unit="ns"), row(105.0, 104.0, 106.0, unit="ns")
+    found = answer([new], [base], of="ratio", maximum=1.02)
+    assert found.state is State.INCONCLUSIVE
+    assert found.ci_low < 1.02
+    assert found.ci_high > found.value == pytest.approx(1.05)
+    assert "compare --live" in found.sentence
+    assert answer([row(150.0, 149.0, 151.0, unit="ns")], [base], of="ratio", maximum=1.02).state is State.FAIL
+
+
+def right(n: int, wrong: int) -> list[float]:
+    return [0.0] * wrong + [1.0] * (n - wrong)
+
+
+def test_a_change_is_paired_sample_by_sample() -> None:
+    """Two points lost of 800 samples: pairs decide what two separate intervals could not."""
+    base = row(1.0, 0.995, 1.0, per_sample=right(800, 0))
+    new = row(0.98, 0.97, 0.987, per_sample=right(800, 16))
+    found = answer([new], [base], of="change", minimum=-0.01)
+    assert found.state is State.FAIL
+    assert found.value == pytest.approx(-0.02)
+    assert found.n == 800
+    assert "800 samples in pairs" in found.sentence
+    assert answer([base], [base], of="change", minimum=-0.01).state is State.PASS
+
+
+@given(st.lists(st.booleans(), min_size=5, max_size=60), st.lists(st.booleans(), min_size=5, max_size=60))
+def test_the_change_is_the_mean_of_the_differences(one: list[bool], two: list[bool]) -> None:
+    n = min(len(one), len(two))
+    base, new = (row(0.5, 0, 1, per_sample=[float(v) for v in values]) for values in (one, two))
+    found = answer([new], [base], of="change", minimum=-2.0)
+    assert found.value == pytest.approx(float(np.mean(np.subtract(two[:n], one[:n], dtype=float))))
+    assert found.ci_low <= found.value <= found.ci_high
+
+
+def test_the_mean_of_changes_resamples_samples() -> None:
+    rng = np.random.default_rng(0)
+    bases = [row(0.5, case=f"fog{i}", per_sample=rng.integers(0, 2, 200)) for i in range(3)]
+    found = answer(bases, bases, of="change", minimum=-0.05, combine="mean")
+    assert found.state is State.PASS
+    assert found.value == 0
+    assert "mean m over 3 cases" in found.sentence
+
+
+@pytest.mark.parametrize(
+    ("base", "more", "state", "says"),
+    [
+        ([], {}, State.NOT_RUN, "has no such row"),
+        ([row(NAN, status=Status.ERROR, reason="it broke")], {}, State.NOT_RUN, "as ERROR: it broke"),
+        ([row(1.0)], {"sets": {"clean": "other"}}, State.NOT_RUN, "measured other data"),
+        ([row(1.0, unit="ns")], {"machine": "another"}, State.INVALID, "timed another machine, another"),
+    ],
+)
+def test_what_cannot_be_compared(base: list[Row], more: dict[str, Any], state: State, says: str) -> None:
+    unit = base[0].measurement.unit if base else "1"
+    found = answer([row(1.0, unit=unit)], base, of="ratio", maximum=1.1, **more)
+    assert found.state is state
+    assert says in found.sentence
+    assert found.blocks
+
+
+def test_bytes_may_come_from_another_machine() -> None:
+    found = answer(
+        [row(1.0, unit="byte")], [row(1.0, unit="byte")], of="ratio", maximum=1.1, machine="another"
+    )
+    assert found.state is State.PASS
+
+
+def test_without_a_baseline() -> None:
+    gate = Gate("g", "accuracy", "m", of="ratio", baseline="accepted", maximum=1.1)
+    (verdict,) = judge([row(1.0)], [gate], [SUBJECT]).verdicts
+    assert verdict.state is State.NOT_RUN
+    assert "harness baseline save RUN --name accepted" in verdict.sentence
+
+
+def test_the_first_override_that_names_the_target_counts() -> None:
+    overrides = ((("pi3",), {"maximum": 3.0}), (("pi*",), {"maximum": 2.0, "severity": "warn"}))
+    gate = Gate("g", "accuracy", "m", maximum=1.0, overrides=overrides)
+    subjects = [Subject(name, "onnxruntime", "int8") for name in ("cpu", "pi3", "pi5")]
+    rows = [row(2.5, target=subject.target) for subject in subjects]
+    found = {v.target: v for v in judge(rows, [gate], subjects).verdicts}
+    assert {name: v.state for name, v in found.items()} == {
+        "cpu": State.FAIL, "pi3": State.PASS, "pi5": State.FAIL,
+    }  # fmt: skip
+    assert {name: v.limit for name, v in found.items()} == {"cpu": 1.0, "pi3": 3.0, "pi5": 2.0}
+    assert [v.target for v in found.values() if v.blocks] == ["cpu"]

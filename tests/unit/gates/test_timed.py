@@ -1,0 +1,82 @@
+"""Gates that are timed side by side: what was measured is what they say, and nothing else makes them pass."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from harness.core.job import JobKey
+from harness.core.verdict import Gate, State, Verdict
+from harness.gates.judge import Subject, judge
+from harness.gates.relative import Baselines, Refusal
+from harness.gates.timed import Finding
+from harness.stats import side_by_side
+from tests.unit.gates.test_judge import row
+
+SUBJECT = Subject("cpu", "onnxruntime", "int8")
+OF = ("g", "cpu", "onnxruntime", "int8")
+GATE = Gate(
+    "g", "performance", "latency_p50", of="ratio", baseline="accepted", design="ABBA", maximum=1.05,
+)  # fmt: skip
+
+
+def finding(ratio: float, *, spread: float = 0.002, control: float = 1.0) -> Finding:
+    rng = np.random.default_rng(0)
+    base, again, new = (c * np.exp(rng.normal(0, spread, 8)) for c in (1e5, 1e5 * control, 1e5 * ratio))
+    look = side_by_side.judge(base, again, new, limit=1.05, look=1)
+    return Finding("latency_p50", 1.05, "accepted", "this run", look, 8)
+
+
+def answer(found: Finding | Refusal | None, subject: Subject = SUBJECT, gate: Gate = GATE) -> Verdict:
+    known = {} if found is None else {OF: found}
+    # A row that would pass says nothing of it, and neither does one that is missing.
+    rows = [row(0.1, metric="latency_p50", suite="performance", case="single_stream")]
+    missing = [JobKey("cpu", "onnxruntime", "deploy", "int8", "performance", "offline", 0)]
+    (verdict,) = judge(rows, [gate], [subject], missing, Baselines(side_by_side=known)).verdicts
+    return verdict
+
+
+@pytest.mark.parametrize(
+    ("ratio", "spread", "state"),
+    [(1.0, 0.002, State.PASS), (1.2, 0.002, State.FAIL), (1.05, 0.005, State.INCONCLUSIVE)],
+)
+def test_the_last_look_decides(ratio: float, spread: float, state: State) -> None:
+    found = answer(finding(ratio, spread=spread))
+    assert found.state is state
+    assert found.value == pytest.approx(ratio, rel=0.01)
+    assert (found.limit, found.unit, found.n) == (1.05, "x", 8)
+    assert found.ci_low < found.value < found.ci_high
+    assert found.sentence.startswith("int8 on cpu: latency_p50 of this run against accepted is ")
+
+
+def test_a_machine_that_cannot_tell_the_base_from_itself_never_fails() -> None:
+    found = answer(finding(1.5, control=1.3))
+    assert found.state is State.INCONCLUSIVE
+    assert "the base differs from itself by 1.3x" in found.sentence
+
+
+def test_what_was_not_timed_did_not_run() -> None:
+    assert answer(None).state is State.NOT_RUN
+    found = answer(Refusal(State.NOT_RUN, "there is no baseline accepted of cpu"))
+    assert (found.state, found.blocks) == (State.NOT_RUN, True)
+    assert "latency_p50 was not timed side by side: there is no baseline" in found.sentence
+    found = answer(finding(1.0), replace(SUBJECT, unavailable="no such runtime"))
+    assert found.state is State.NOT_RUN
+
+
+def test_an_emulated_clock_cannot_answer() -> None:
+    refusal = Refusal(State.NOT_APPLICABLE, "an emulated clock says nothing")
+    assert answer(refusal).state is State.NOT_APPLICABLE
+    assert answer(refusal, gate=replace(GATE, required=True)).state is State.NOT_RUN
+    released = answer(refusal, replace(SUBJECT, lacks_hardware=True))
+    assert released.state is State.NOT_RUN
+    assert "a release demands real hardware" in released.sentence
+
+
+def test_a_disturbed_machine_is_not_believed() -> None:
+    found = answer(Finding("latency_p50", 1.05, "accepted", "this run", None, 3, ("it was throttled",) * 9))
+    assert found.state is State.INVALID
+    assert found.sentence.endswith("9 processes were disturbed, more than were not; it was throttled")
+    assert np.isnan(found.value)

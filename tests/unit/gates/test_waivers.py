@@ -1,0 +1,59 @@
+"""Waivers: what they lift, and when they are wrong."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+
+import pytest
+
+from harness.core.verdict import Gate, State, Waiver, overall
+from harness.gates import waivers
+from harness.gates.judge import Subject, judge
+from tests.unit.gates.test_judge import row
+
+TODAY = date(2031, 5, 1)
+GATES = (Gate("g", "accuracy", "m", maximum=1.0), Gate("h", "accuracy", "m", maximum=1.0, variants=("int8",)))
+
+
+def waiver(gate: str = "g", target: str = "*", variant: str = "*", expires: date = TODAY) -> Waiver:
+    return Waiver(gate, (target,), (variant,), "HW-212", "jane", expires)
+
+
+@pytest.mark.parametrize(
+    ("made", "says"),
+    [
+        (waiver(), ""),
+        (waiver(target="c*", variant="int8"), ""),
+        (waiver(expires=TODAY - timedelta(days=1)), "expired on 2031-04-30; jane waived it: HW-212"),
+        (waiver(gate="gg"), "there is no gate 'gg'; there are 'g', 'h'"),
+        (waiver(target="tpu"), "speaks of no such target"),
+        (waiver(gate="h", variant="float32"), "speaks of no such target and variant"),
+    ],
+)
+def test_what_is_wrong_with_one(made: Waiver, says: str) -> None:
+    found = waivers.problems([made], GATES, ["cpu", "pi3"], ["float32", "int8"], TODAY)
+    assert [index for index, _ in found] == [0] * bool(says)
+    assert says in "".join(text for _, text in found)
+
+
+def test_it_lifts_what_blocks_and_leaves_the_answer() -> None:
+    subjects = [Subject(target, "onnxruntime", "int8") for target in ("cpu", "pi3")]
+    rows = [row(2.0, target=subject.target) for subject in subjects]
+    verdicts = judge(rows, GATES[:1], subjects).verdicts
+    assert overall(verdicts, unmeasured=False) == (State.FAIL, 1)
+    marked, notes = waivers.apply(verdicts, [waiver(target="pi3")])
+    assert [(v.target, v.state, v.blocks) for v in marked] == [
+        ("cpu", State.FAIL, True), ("pi3", State.FAIL, False),
+    ]  # fmt: skip
+    assert marked[1].waived == "by jane until 2031-05-01: HW-212"
+    assert notes == ()
+    assert overall(marked, unmeasured=False) == (State.FAIL, 1)
+    marked, _ = waivers.apply(verdicts, [waiver(target="pi3"), waiver()])
+    assert overall(marked, unmeasured=False) == (State.PASS, 0)
+
+
+def test_one_that_nothing_needs_is_told_of() -> None:
+    verdicts = judge([row(0.5)], GATES[:1], [Subject("cpu", "onnxruntime", "int8")]).verdicts
+    marked, notes = waivers.apply(verdicts, [waiver(), waiver(target="pi3")])
+    assert marked == verdicts
+    assert notes == ("the waiver of 'g' (jane) is not needed: what it covers holds",)

@@ -1,0 +1,38 @@
+"""What a runtime lacks for a target is told with what mends it."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.core.contracts import Availability
+from harness.core.job import Options
+from harness.core.target import CUDA, TENSORRT, Target
+from harness.run.availability import for_target
+
+FOUND = Availability(
+    "1.31.1", ("CPU",), lacks={TENSORRT: ("libnvinfer.so.10 is missing", "pip install tensorrt")}
+)
+
+
+def on(provider: str) -> Target:
+    return Target("t", "", ("onnxruntime",), deploy=Options(provider=provider))
+
+
+def test_a_provider_that_is_there() -> None:
+    assert for_target(on("CPU"), FOUND) is FOUND
+    assert for_target(on(""), FOUND) is FOUND
+
+
+@pytest.mark.parametrize(
+    ("provider", "why", "mends"),
+    [
+        (TENSORRT, "cannot use its TensorrtExecutionProvider: libnvinfer.so.10 is", "pip install tensorrt"),
+        (CUDA, "has no CUDAExecutionProvider (it has CPU)", "[cuda]"),
+        ("Other", "has no Other (it has CPU)", ""),
+    ],
+)  # fmt: skip
+def test_a_provider_that_is_not(provider: str, why: str, mends: str) -> None:
+    found = for_target(on(provider), FOUND)
+    assert why in found.reason
+    assert mends in found.install
+    assert (found.version, found.devices) == ("1.31.1", ("CPU",))

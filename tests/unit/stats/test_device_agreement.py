@@ -1,0 +1,90 @@
+"""Shares of equal answers against numpy, and every reason for which two devices cannot be compared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from harness.core.errors import DataError
+from harness.core.job import Samples
+from harness.stats.device_agreement import SHIFTS, Agreement, Device, Place, agreements
+from harness.stats.intervals import wilson
+
+CLEAN = Place("accuracy", "int8", "deploy", "clean", 0)
+FOG = [Place("accuracy", "int8", "deploy", "fog", severity) for severity in (1, 2, 3)]
+SETS = {"clean": "c", "fog_1": "1", "fog_2": "2", "fog_3": "3"}
+
+
+class Suite:
+    """Answers are whole numbers; equal ones have the same top-1, and the same bits where both are even."""
+
+    def answers(self, samples: Samples) -> NDArray[Any]:
+        return samples.arrays["y"]
+
+    def alike(self, one: Any, other: Any, task: str) -> Mapping[str, NDArray[Any]]:
+        if one.ndim != other.ndim:
+            raise DataError("outputs of other shapes")
+        n = min(len(one), len(other))
+        same = one[:n] == other[:n]
+        return {"top-1": same, "bits": same & (one[:n] % 2 == 0)}
+
+
+def device(name: str, answers: Mapping[Place, Any], **more: Any) -> Device:
+    return Device(name, more.get("sets", SETS), more.get("task", "classification"), answers)
+
+
+def only(one: Device, other: Device, place: Place = CLEAN) -> Agreement:
+    (found,) = (each for each in agreements([one, other], {"accuracy": Suite()}) if each.place == place)
+    return found
+
+
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=40), st.lists(st.integers(0, 3), min_size=1))
+def test_shares_are_over_the_samples_that_both_ran(one: list[int], other: list[int]) -> None:
+    found = only(device("a", {CLEAN: np.array(one)}), device("b", {CLEAN: np.array(other)}))
+    n = min(len(one), len(other))
+    same = sum(x == y for x, y in zip(one, other, strict=False))
+    assert found.shares["top-1"] == wilson(same, n)
+    assert found.shares["bits"].value == sum(
+        x == y and x % 2 == 0 for x, y in zip(one, other, strict=False)
+    ) / n  # fmt: skip
+
+
+def test_all_shifts_count_every_answer_and_say_what_is_left_out() -> None:
+    one = device("a", {place: np.arange(4) for place in FOG})
+    answers = {FOG[0]: np.arange(4), FOG[1]: np.array([0, 1]), FOG[2]: np.arange(4)}
+    other = device("b", answers, sets={**SETS, "fog_3": "else"})
+    found = only(one, other, FOG[0]._replace(case=SHIFTS, severity=0))
+    assert (found.shares["top-1"].value, found.shares["top-1"].n) == (1.0, 6)
+    assert found.shares["bits"].value == pytest.approx(3 / 6)
+    assert found.why == "1 of 3 left out: other data"
+    assert only(one, other, FOG[2]).shares == {}
+
+
+@pytest.mark.parametrize(
+    ("other", "why"),
+    [
+        (device("b", {}), "not run on b"),
+        (device("b", {CLEAN: "ERROR: SIGILL"}), "b: ERROR: SIGILL"),
+        (device("b", {CLEAN: np.arange(3)}, sets={"clean": "d"}), "other data"),
+        (device("b", {CLEAN: np.arange(3)}, sets={}), "other data"),
+        (device("b", {CLEAN: np.arange(3)}, task="regression"), "other task"),
+        (device("b", {CLEAN: np.ones((3, 2))}), "other outputs: outputs of other shapes"),
+    ],
+)
+def test_what_cannot_be_compared_has_no_share_and_says_why(other: Device, why: str) -> None:
+    found = only(device("a", {CLEAN: np.arange(3)}), other)
+    assert found.shares == {}
+    assert found.why == why
+
+
+def test_each_two_devices_once_and_suites_that_cannot_tell_not_at_all() -> None:
+    three = [device(name, {CLEAN: np.arange(3)}) for name in "abc"]
+    found = agreements(three, {"accuracy": Suite()})
+    assert [(each.one, each.other) for each in found] == [("a", "b"), ("a", "c"), ("b", "c")]
+    assert agreements(three, {"accuracy": object()}) == []

@@ -1,0 +1,94 @@
+"""Series of a frame: what belongs together, by which rule it is judged, and what else changed there."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from harness.core.measurement import COLUMNS
+from harness.stats.series import Rule, Trend, trends
+from harness.stats.table_changes import Change
+
+NAN = math.nan
+
+
+def record(run: int, value: float, half: float = NAN, **more: Any) -> dict[str, Any]:
+    own = {
+        "target": "cpu", "backend": "onnxruntime", "setting": "deploy", "model": "m", "model_sha256": "a",
+        "variant": "int8", "suite": "accuracy", "case": "clean", "severity": 0, "metric": "accuracy",
+        "unit": "1", "value": value, "ci_low": value - half, "ci_high": value + half, "n": 100,
+        "reference": "", "status": "OK", "reason": "", "backend_version": "1.31", "run": run,
+    }  # fmt: skip
+    return {**dict.fromkeys(COLUMNS, ""), **own, **more}
+
+
+def find(*rows: dict[str, Any], circumstances: Mapping[int, Mapping[str, str]] | None = None) -> list[Trend]:
+    known = circumstances or {}
+    return trends(pd.DataFrame(list(rows)), lambda run, _: known.get(run, {}))
+
+
+def only(*rows: dict[str, Any], **more: Any) -> Trend:
+    (found,) = find(*rows, **more)
+    return found
+
+
+def test_a_step_is_found_in_whatever_order_the_rows_come_and_its_direction_is_known() -> None:
+    values = [0.9, 0.9, 0.9, 0.5, 0.5]
+    rows = [record(run, value, 0.01) for run, value in enumerate(values)]
+    found = only(*reversed(rows))
+    assert found.rule is Rule.INTERVAL
+    assert [(turn.level.at, turn.change) for turn in found.turns] == [(3, Change.WORSE)]
+    assert found.turns[0].level.change.value == pytest.approx(-0.4)
+    assert found.points.tolist() == [4, 3, 2, 1, 0]
+    loss = only(*(record(run, value, 0.01, metric="accuracy_loss") for run, value in enumerate(values)))
+    assert loss.turns[0].change is Change.BETTER
+    strange = only(*(record(run, value, 0.01, metric="strange") for run, value in enumerate(values)))
+    assert strange.turns[0].change is Change.CHANGED
+
+
+def test_what_else_changed_is_told_of_the_run_before_and_the_run_itself() -> None:
+    rows = [record(0, 0.9, 0.01), record(1, 0.5, 0.01, backend_version="1.32", model_sha256="b")]
+    circumstances = {0: {"kernel": "6.1", "harness": "1"}, 1: {"kernel": "6.18", "harness": "1"}}
+    (turn,) = only(*rows, circumstances=circumstances).turns
+    assert turn.also == {"model": ("a", "b"), "runtime": ("1.31", "1.32"), "kernel": ("6.1", "6.18")}
+
+
+def test_without_an_interval_a_number_is_exact_or_noise() -> None:
+    rows = [record(run, value) for run, value in enumerate([3.0, 3.0, 2.0, 2.0, 3.0])]
+    exact = only(*(row | {"metric": "model_bytes", "unit": "byte"} for row in rows))
+    assert exact.rule is Rule.EXACT
+    assert [turn.level.at for turn in exact.turns] == [2, 4]
+    assert [turn.change for turn in exact.turns] == [Change.BETTER, Change.WORSE]
+    assert exact.turns[0].level.change.value == pytest.approx(2 / 3)
+    assert [turn.level.before.n for turn in exact.turns] == [2, 2]
+    noise = only(*(row | {"metric": "peak_memory", "unit": "byte"} for row in rows))
+    assert (noise.rule, noise.turns) == (Rule.NONE, ())
+
+
+def test_rows_that_are_not_to_be_believed_are_counted_and_do_not_speak() -> None:
+    rows = [record(run, 0.9, 0.01) for run in range(4)]
+    rows[2] |= {"status": "INVALID", "value": 0.1, "ci_low": 0.09, "ci_high": 0.11}
+    rows[3] |= {"status": "SKIPPED", "value": NAN}
+    found = only(*rows)
+    assert found.turns == ()
+    assert found.invalid == 1
+    assert found.points.tolist() == [0, 1]
+
+
+def test_a_time_of_one_process_has_no_say() -> None:
+    rows = [record(run, 1e5, 1e3, metric="latency_p99", unit="ns") for run in range(3)]
+    rows[1] |= {"ci_low": 0.0, "ci_high": math.inf, "value": 9e5}
+    found = only(*rows)
+    assert found.points.tolist() == [0, 2]
+    assert found.turns == ()
+
+
+@pytest.mark.parametrize("column", ["model", "target", "backend", "setting", "case", "metric", "unit"])
+def test_another_key_is_another_series(column: str) -> None:
+    found = find(record(0, 0.9, 0.01), record(1, 0.5, 0.01, **{column: "other"}))
+    assert len(found) == 2
+    assert not any(each.turns for each in found)

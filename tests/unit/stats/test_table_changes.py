@@ -1,0 +1,154 @@
+"""Each class of a compared row is reached; what is one-sided, unlike or not to be believed is said."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from harness.core.measurement import COLUMNS, KEY_COLUMNS
+from harness.stats.table_changes import Change, Side, compare, direction
+
+NAN = math.nan
+
+
+def record(**more: Any) -> dict[str, Any]:
+    own = {
+        "run_id": "r", "target": "cpu", "backend": "onnxruntime", "setting": "deploy", "model": "m",
+        "model_sha256": "a", "variant": "int8", "suite": "accuracy", "case": "clean", "severity": 0,
+        "metric": "accuracy", "unit": "1", "value": 0.9, "ci_low": NAN, "ci_high": NAN, "n": 100,
+        "reference": "", "status": "OK", "reason": "",
+    }  # fmt: skip
+    return {**dict.fromkeys(COLUMNS, ""), **own, **more}
+
+
+def side(*rows: dict[str, Any], **more: Any) -> Side:
+    return Side(more.pop("label", "side"), pd.DataFrame(list(rows), columns=list(COLUMNS)), **more)
+
+
+def only(base: dict[str, Any], new: dict[str, Any], **more: Any) -> pd.Series:
+    ((_, row),) = compare(side(record(**base)), side(record(**new)), **more).iterrows()
+    return row
+
+
+def at(value: float, low: float = NAN, high: float = NAN) -> dict[str, Any]:
+    return {"value": value, "ci_low": low, "ci_high": high}
+
+
+BYTES = {"metric": "file_byte", "unit": "byte"}
+MEMORY = {"metric": "peak_memory", "unit": "byte"}
+LATENCY = {"suite": "performance", "metric": "latency_p50", "unit": "ns"}
+
+
+@pytest.mark.parametrize(
+    ("base", "new", "expected"),
+    [
+        ({}, {}, Change.SAME),
+        (at(0.9, 0.88, 0.92), at(0.91, 0.89, 0.93), Change.NOISE),
+        (at(0.9, 0.89, 0.91), at(0.8, 0.79, 0.81), Change.WORSE),
+        (at(0.8, 0.79, 0.81), at(0.9, 0.89, 0.91), Change.BETTER),
+        ({**LATENCY, **at(100, 99, 101)}, {**LATENCY, **at(120, 119, 121)}, Change.WORSE),
+        ({**LATENCY, **at(100, 99, 101)}, {**LATENCY, **at(103, 102, 104)}, Change.NOISE),
+        ({**BYTES, **at(100)}, {**BYTES, **at(101)}, Change.WORSE),
+        ({**MEMORY, **at(100)}, {**MEMORY, **at(101)}, Change.CHANGED),
+        # Memory of the processes of one run is narrower than from run to run.
+        ({**MEMORY, **at(70.60, 70.58, 70.62)}, {**MEMORY, **at(70.65, 70.63, 70.67)}, Change.NOISE),
+        ({**MEMORY, **at(70.60, 70.58, 70.62)}, {**MEMORY, **at(70.75, 70.73, 70.77)}, Change.WORSE),
+        ({"metric": "strange", "value": 1}, {"metric": "strange", "value": 2}, Change.CHANGED),
+        ({"status": "INVALID", "reason": "throttled\nmore"}, {}, Change.INVALID),
+        ({"unit": "pt"}, {"unit": "1"}, Change.UNLIKE),
+    ],
+)  # fmt: skip
+def test_classes(base: dict[str, Any], new: dict[str, Any], expected: Change) -> None:
+    row = only(base, new)
+    assert row["class"] == expected
+    if expected is Change.INVALID:
+        assert row["why"] == "side is INVALID: throttled"
+
+
+def test_one_sided_rows_are_not_run() -> None:
+    found = compare(
+        side(record(), record(variant="float32"), label="old"),
+        side(record(), record(case="fog", severity=2), label="new"),
+    ).set_index(["variant", "case"])
+    assert found.loc[("float32", "clean"), "class"] == Change.NOT_RUN
+    assert found.loc[("float32", "clean"), "why"] == "no such row in new"
+    assert found.loc[("int8", "fog"), "why"] == "no such row in old"
+    assert found.loc[("int8", "clean"), "class"] == Change.SAME
+
+
+def test_other_data_are_unlike_in_their_own_case_only() -> None:
+    rows = [record(), record(case="fog", severity=2)]
+    found = compare(
+        side(*rows, sets={"clean": "1", "fog_2": "2"}), side(*rows, sets={"clean": "1", "fog_2": "3"})
+    ).set_index("case")
+    assert found.loc["fog", "class"] == Change.UNLIKE
+    assert found.loc["clean", "class"] == Change.SAME
+
+
+def test_devices_leave_the_key() -> None:
+    found = compare(
+        side(record(target="cpu")), side(record(target="tflite", backend="tflite")), devices=True
+    ).iloc[0]
+    assert (found["target_base"], found["target_new"], found["class"]) == ("cpu", "tflite", Change.SAME)
+
+
+def test_pairs_decide_what_intervals_cannot() -> None:
+    """Ten of 800 samples lost: overlapping intervals, and no doubt on the same samples."""
+    right = np.ones(800)
+    right[:100] = 0
+    worse = right.copy()
+    worse[100:110] = 0
+    rows = [record(value=v.mean(), ci_low=v.mean() - 0.02, ci_high=v.mean() + 0.02) for v in (right, worse)]
+    keys = [tuple(row[column] for column in KEY_COLUMNS) for row in rows]
+    alone = compare(side(rows[0]), side(rows[1])).iloc[0]
+    assert alone["class"] == Change.NOISE
+    found = compare(
+        side(rows[0], per_sample={keys[0]: right}), side(rows[1], per_sample={keys[1]: worse})
+    ).iloc[0]
+    assert found["class"] == Change.WORSE
+    assert found["paired"]
+    assert found["change"] == pytest.approx(-10 / 800)
+
+
+@pytest.mark.parametrize("paired", [False, True])
+def test_of_many_families_those_are_named_that_stand_holm(paired: bool) -> None:
+    """Ten families: one lost much, one lost what would stand by itself, the others nothing."""
+    rng = np.random.default_rng(0)
+    base = (rng.uniform(size=800) < 0.9).astype(float)
+    lost = {"fog": 60, "snow": 4}  # z = √60 and 2: p of snow is 0.023, and it is held against 0.05 / 9
+    rows: tuple[list[dict[str, Any]], ...] = ([], [])
+    samples: tuple[dict[Any, Any], ...] = ({}, {})
+    for family in ("fog", "snow", *"abcdefgh"):
+        new = base.copy()
+        new[np.flatnonzero(base)[: lost.get(family, 0)]] = 0
+        for part, known, each in zip(rows, samples, (base, new), strict=True):
+            # Bounds that give unpaired rows the same z.
+            half = 0.0 if family in "abcdefgh" else 1.645 * (lost[family] ** 0.5 / 800) / 2**0.5
+            row = record(case=family, severity=3, **at(each.mean(), each.mean() - half, each.mean() + half))
+            part.append(row)
+            known[tuple(row[column] for column in KEY_COLUMNS)] = each
+    one, two = (
+        side(*part, **({"per_sample": known} if paired else {}))
+        for part, known in zip(rows, samples, strict=True)
+    )
+    found = compare(one, two).set_index("case")
+    assert found.loc["fog", "class"] == Change.WORSE
+    assert (found.loc["snow", "class"], "Holm" in found.loc["snow", "why"]) == (Change.NOISE, True)
+    assert set(found.loc[list("abcdefgh"), "class"]) == {Change.SAME}
+    alone = [
+        side(part[1], **({"per_sample": known} if paired else {}))
+        for part, known in zip(rows, samples, strict=True)
+    ]
+    assert compare(*alone).iloc[0]["class"] == Change.WORSE
+
+
+def test_directions() -> None:
+    assert direction("accuracy") == 1
+    assert direction("accuracy_loss") == -1
+    assert direction("latency_p99") == -1
+    assert direction("latency_lag1_autocorrelation") == 0
+    assert direction("throughput") == 1
