@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 from tests.e2e.conftest import MakeModel
 from tests.e2e.shell import Shell
@@ -44,6 +45,21 @@ def test_of_several_workers_one_measures(harness: Shell, model: MakeModel) -> No
     assert "2 passed" in done.stdout, done.stdout
     runs = [path for path in harness.results.iterdir() if not path.is_symlink()]
     assert len(runs) == 1
+
+
+def test_junit_in_a_project_that_turns_warnings_into_errors(harness: Shell, model: MakeModel) -> None:
+    folder = model()
+    (harness.folder / "own").mkdir()
+    text = "SUITE = 'accuracy'\ndef test_gate(harness_gate):\n    harness_gate()\n"
+    (harness.folder / "own" / "test_gates.py").write_text(text)
+    (harness.folder / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\n")
+    done = pytest(harness, "--harness-model", folder, "--junit-xml=junit.xml", "--harness-variant", "float32")
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    (case,) = ElementTree.parse(harness.folder / "junit.xml").iter("testcase")  # noqa: S314
+    properties = {item.attrib["name"]: item.attrib["value"] for item in case.iter("property")}
+    assert properties["state"] == "PASS"
+    assert properties["metric"] == "accuracy"
+    assert float(properties["value"]) >= 0.9
 
 
 def test_the_fixtures(harness: Shell, model: MakeModel) -> None:
