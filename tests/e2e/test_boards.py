@@ -35,7 +35,7 @@ def test_validate_over_ssh_gives_the_rows_of_this_machine(
 ) -> None:
     ended = harness("validate", "--target", "cpu,pi", "--host", "board", "--model", model(), *ACCURACY)
     assert ended.code == 0, ended.err + ended.out
-    rows = pd.read_csv(harness.run.stages() / "measurements.csv", keep_default_na=False)
+    rows = pd.read_csv(harness.run() / "measurements.csv", keep_default_na=False)
     here, there = (rows[rows.target == name].reset_index(drop=True) for name in ("cpu", "pi"))
     assert len(here) > 5
     pd.testing.assert_frame_equal(
@@ -84,7 +84,7 @@ def test_a_board_that_cannot_be_reached_leaves_the_other_targets_alone(
     assert ended.code == 3
     assert "Traceback" not in ended.err
     assert "nobody.invalid cannot be reached" in ended.out
-    rows = pd.read_csv(harness.run.stages() / "measurements.csv", keep_default_na=False)
+    rows = pd.read_csv(harness.run() / "measurements.csv", keep_default_na=False)
     assert set(rows[rows.target == "cpu"].status) == {"OK"}
     assert set(rows[rows.target == "raspberrypi"].status) == {"SKIPPED"}
 

@@ -159,7 +159,7 @@ def test_budget_states_the_share_and_keeps_the_same_cells(harness: Shell, model:
     assert ended.code == 0, ended.err
     share = json.loads(ended.out)["share"]
     assert 0 < share < 1
-    table = pd.read_csv(harness.run.stages() / "measurements.csv")
+    table = pd.read_csv(harness.run() / "measurements.csv")
     table = table[
         (table["target"] == "cpu") & (table["setting"] == "deploy") & (table["metric"] == "accuracy")
     ]
@@ -182,7 +182,7 @@ def test_one_of_two_targets_cannot_run(harness: Shell, tiny: Path) -> None:
     states = {(v["target"], v["state"]) for v in json.loads(ended.out)["verdicts"]}
     assert {state for target, state in states if target == "cpu"} == {"PASS"}
     assert "PASS" not in {state for target, state in states if target == "gpu"}
-    table = pd.read_csv(harness.run.stages() / "measurements.csv")
+    table = pd.read_csv(harness.run() / "measurements.csv")
     assert set(table[table["target"] == "gpu"]["status"]) == {"SKIPPED"}
     assert table[table["target"] == "gpu"]["reason"].str.contains("CUDAExecutionProvider").all()
     assert set(table[table["target"] == "cpu"]["status"]) == {"OK"}

@@ -59,7 +59,7 @@ def call(
 
 
 def facts(harness: Shell, target: str) -> list[dict[str, Any]]:
-    found = json.loads((harness.run.stages() / target / "environment.json").read_text())
+    found = json.loads((harness.run() / target / "environment.json").read_text())
     return [record["facts"] for record in found]
 
 
@@ -75,7 +75,7 @@ def test_what_the_driver_tells_reaches_environment_and_table(
     assert before["gpu"]["name"] == "NVIDIA H100 80GB HBM3"
     assert before["gpu_state"]["temperature_celsius"] == after["gpu_state"]["temperature_celsius"] == 41
 
-    rows = pd.read_csv(harness.run.stages() / "measurements.csv", keep_default_na=False)
+    rows = pd.read_csv(harness.run() / "measurements.csv", keep_default_na=False)
     timed = rows[rows.metric.str.startswith(("latency_p", "throughput", "load", "first"))]
     cool, hot = (timed[timed.target == name] for name in ("gpu", "hot"))
     assert {"single_stream", "device_buffers", "offline_b1"} <= set(cool.case) == set(hot.case)

@@ -22,7 +22,7 @@ def measured(forge: Forge, cache: Path, tiny: Path, tmp_path_factory: pytest.Tem
     harness = Shell(forge, tmp_path_factory.mktemp("measured"), cache)
     ended = harness("validate", "--model", tiny, "--target", "cpu", *ACCURACY)
     assert ended.code in (0, 1, 3, 4), ended.err
-    return harness.run.stages()
+    return harness.run()
 
 
 @pytest.fixture

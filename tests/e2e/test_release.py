@@ -47,7 +47,7 @@ def accepted(harness: Shell, model: MakeModel) -> Path:
     folder = model(("processes = 2\nrounds", "processes = 5\nrounds"), added=GATES)
     ended = harness("validate", "--model", folder, "--target", "cpu", "--variant", "int8")
     assert "there is no baseline accepted of cpu" in ended.out, ended.err
-    run = harness.run.stages()
+    run = harness.run()
     calm(run)
     plant(run, "performance", lambda arrays: timed(arrays, 1.0))
     ended = harness("baseline", "save", "latest", "--reason", "the first", "--by", "jane")

@@ -59,7 +59,7 @@ def kill_at_random(harness: Shell, tiny: Path, seed: int, *suites: str, seconds:
 def check_resumed(harness: Shell, undisturbed: Shell) -> None:
     ended = harness("validate", "--resume", "latest")
     assert ended.code == 0, ended.err
-    found, wanted = keys(harness.run.stages()), keys(undisturbed.run())
+    found, wanted = keys(harness.run()), keys(undisturbed.run())
     assert set(found) == set(wanted)
     assert set(found.values()) == {1}
     again = harness("validate", "--resume", "latest")  # now there is nothing to do
@@ -82,7 +82,7 @@ def test_interrupted_and_resumed(harness: Shell, undisturbed: Shell, tiny: Path)
     ended = started.wait()
     assert ended.code == 3
     assert "Traceback" not in ended.err
-    run = harness.run.stages()
+    run = harness.run()
     assert (
         f"harness: interrupted; what was measured is kept\n  next   harness validate --resume {run}"
         in ended.err

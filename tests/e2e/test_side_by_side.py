@@ -120,7 +120,7 @@ def test_an_undecided_gate_is_measured_on(harness: Shell, model: MakeModel) -> N
     """Limits at the median of a first run: two processes leave it open, and rounds are measured."""
     folder = model()
     harness(*RUN)
-    frame = tables.read(harness.run.stages() / "measurements.csv")
+    frame = tables.read(harness.run() / "measurements.csv")
     p50 = frame.query("metric == 'latency_p50' and variant == 'int8'")["value"].item()
     gate = '[[gate]]\nname = "p50"\nsuite = "performance"\nmetric = "latency_p50"\ncase = "single_stream"\n'
     text = (folder / "validation.toml").read_text()

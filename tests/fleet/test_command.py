@@ -35,7 +35,7 @@ def write(
 
 
 def measured(harness: Shell, target: str) -> pd.DataFrame:
-    rows = pd.read_csv(harness.run.stages() / "measurements.csv", keep_default_na=False)
+    rows = pd.read_csv(harness.run() / "measurements.csv", keep_default_na=False)
     return rows[rows.target == target].sort_values(COLUMNS).reset_index(drop=True)
 
 
@@ -121,7 +121,7 @@ def test_a_run_that_lost_a_board_has_the_rows_of_one_that_did_not(
     folder = model()
     assert harness("validate", "--target", "pis", "--model", folder).code == 0
     undisturbed = measured(harness, "pis")
-    harness.run.stages().rename(harness.folder / "undisturbed")
+    harness.run().rename(harness.folder / "undisturbed")
 
     started = harness.start("validate", "--target", "pis", "--model", folder)
     while "pis onnxruntime" not in started.err.readline():
