@@ -130,7 +130,7 @@ class OnnxRuntimeBackend:
     formats: tuple[str, ...] = ("onnx",)
 
     def probe(self) -> Availability:
-        """Version and providers; NVIDIA's are left out, with the reason, where they cannot run (trap 2)."""
+        """Version and providers; NVIDIA's are left out, with the reason, where they cannot run."""
         try:
             import onnxruntime
 

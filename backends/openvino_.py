@@ -171,7 +171,7 @@ def _settings(core: Any, device: str, options: Options) -> dict[str, str]:  # no
     if options.threads is not None:
         settings["INFERENCE_NUM_THREADS"] = str(options.threads)
     if options.precision:
-        # Without it a CPU with bf16 computes float32 models in bf16 (trap 1).
+        # Without it a CPU with bf16 computes float32 models in bf16.
         settings["INFERENCE_PRECISION_HINT"] = options.precision
         # Activations of layers with compressed weights would be quantized on the way.
         if "DYNAMIC_QUANTIZATION_GROUP_SIZE" in core.get_property(device, "SUPPORTED_PROPERTIES"):

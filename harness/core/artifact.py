@@ -140,7 +140,7 @@ def describe_file(path: Path) -> File:
 
 
 def verify(artifact: Artifact) -> None:
-    """Check that the files are those that the artifact names (trap 4: runtimes load flipped bits).
+    """Check that the files are those that the artifact names (runtimes load files with flipped bits).
 
     Raises
     ------

@@ -3,7 +3,7 @@
 The image families follow Hendrycks & Dietterich, "Benchmarking Neural Network Robustness to Common
 Corruptions and Perturbations" (ICLR 2019), rewritten for uint8 images of any size and channel count, with a
 random stream of its own for each sample: a subset of a set, or the set in another order, gets the very same
-pixels. Why not a library: docs/decisions/corruptions.md.
+pixels. Why not a library: docs/decisions/0006-corruptions-are-our-own-code.md.
 """
 
 from __future__ import annotations

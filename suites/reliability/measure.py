@@ -150,7 +150,7 @@ def mistakes(feeds: Feeds, specs: tuple[TensorSpec, ...]) -> Iterator[tuple[str,
 
 
 def nonfinite_input(bench: Bench, case: Case) -> Samples:
-    """Feed NaN and infinity (trap 3: int8 models answer with finite numbers)."""
+    """Feed NaN and infinity (int8 models answer with finite numbers)."""
     outcomes: dict[str, list[str]] = {}
     recovered = []
     with bench.open() as session:

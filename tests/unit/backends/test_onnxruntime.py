@@ -33,7 +33,7 @@ def test_provider_that_is_not_built_in_is_refused(relu: Any) -> None:
 
 
 def test_provider_that_leaves_nodes_to_the_cpu_is_refused(relu: Any) -> None:
-    # Azure's provider is in the CPU wheel, takes no node, and would leave all of them to the CPU (trap 2).
+    # Azure's provider is in the CPU wheel, takes no node, and would leave all of them to the CPU.
     if "AzureExecutionProvider" not in onnxruntime.get_available_providers():
         pytest.skip("this wheel has no Azure provider")
     with pytest.raises(BackendError, match="fallback"):

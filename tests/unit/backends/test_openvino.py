@@ -18,7 +18,7 @@ def relu(write: Any) -> Any:
 
 
 def test_precision_is_read_back(relu: Any) -> None:
-    # Trap 1: where the CPU has bf16, the hint is what keeps float32 models in float32.
+    # Where the CPU has bf16, the hint is what keeps float32 models in float32.
     with OpenVinoBackend().open(relu, Options(precision="f32")) as session:
         compiled = session._compiled  # type: ignore[attr-defined]
         assert session.effective["precision"] == "f32"

@@ -117,7 +117,7 @@ def test_what_has_no_logarithm_is_refused(bad: float) -> None:
 
 
 def test_over_processes_covers_where_pooled_requests_do_not() -> None:
-    # Requests of one process share its luck: trap 5. Five processes of 400 requests, 3 % between, 5 % within.
+    # Requests of one process are not independent. Five processes of 400 requests, 3 % between, 5 % within.
     rng = np.random.default_rng(1)
     between = rng.normal(0, 0.03, (600, 5, 1))
     times = np.exp(between + rng.normal(0, 0.05, (600, 5, 400)))

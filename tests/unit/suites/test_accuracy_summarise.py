@@ -132,7 +132,7 @@ def test_ece_takes_the_float_models_word_for_probabilities() -> None:
 
 
 def test_outputs_without_a_number_are_wrong_answers() -> None:
-    base = logits(np.zeros(N, np.int64))  # trap 3: argmax calls a row of NaN class 0
+    base = logits(np.zeros(N, np.int64))  # argmax calls a row of NaN class 0
     own = base.copy()
     own[:30] = np.nan
     own[30:40, 7] = np.nan

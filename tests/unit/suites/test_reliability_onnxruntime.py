@@ -35,13 +35,13 @@ def test_digits_are_reliable_but_for_flipped_bits(tmp_path: Path) -> None:
     ):
         assert found[metric] == 1, metric
     assert found["nonfinite_hidden"] == found["damage_crashed"] == 0
-    assert found["bit_flip_silent"] > 0.3  # trap 4
+    assert found["bit_flip_silent"] > 0.3  # the runtime loads damaged files without an error
     assert found["batch_max_relative_difference"] < 1e-5
     assert found["thread_max_relative_difference"] < 1e-5
 
 
 def test_quantized_model_hides_nan(tmp_path: Path) -> None:
-    """Trap 3, on the smallest model that has it: a quantizer and its inverse."""
+    """The smallest model that hides NaN: a quantizer and its inverse."""
     onnx = pytest.importorskip("onnx")
     from onnx import TensorProto, helper, numpy_helper
 
