@@ -79,7 +79,7 @@ def _child(*arguments: str) -> dict[str, Any]:
 
 
 def _digits() -> tuple[onnx.ModelProto, list[dict[str, NDArray[Any]]]]:
-    from harness.config.load import shipped_folder
+    from harness.config.folders import shipped_folder
     from harness.variants.workspace import find_validation, set_up
 
     desk = set_up(*find_validation(shipped_folder("models") / "digits"), {}, lambda text: None)

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from harness.config.load import shipped_folder
+from harness.config.folders import shipped_folder
 from harness.core.artifact import Artifact
 from harness.core.contracts import Backend
 from harness.core.job import Batch

@@ -13,7 +13,7 @@ from collections import Counter
 from pathlib import Path
 
 from harness.compare import live
-from harness.config.load import shipped_folder
+from harness.config.folders import shipped_folder
 from harness.report.progress import Quiet
 from harness.testing.fakes import register
 from harness.testing.slowed import PLUGIN

@@ -8,7 +8,8 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from harness.config.load import load_targets, load_validation
+from harness.config.load import load_validation
+from harness.config.targets import load_targets
 from harness.device import plugins
 from harness.report import progress
 from harness.run import stages

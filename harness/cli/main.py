@@ -291,7 +291,7 @@ def _init(arguments: argparse.Namespace) -> int:
 
 
 def _compress(arguments: argparse.Namespace) -> int:
-    from harness.config.load import shipped_folder
+    from harness.config.folders import shipped_folder
     from harness.variants import compress
     from harness.variants.card_text import card_text
 
@@ -310,7 +310,7 @@ def _compress(arguments: argparse.Namespace) -> int:
 
 
 def _search(arguments: argparse.Namespace) -> int:
-    from harness.config.load import shipped_folder
+    from harness.config.folders import shipped_folder
     from harness.variants import search_files
     from harness.variants.search import search
 

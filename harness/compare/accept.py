@@ -19,7 +19,7 @@ import pandas as pd
 
 from harness.compare import sides
 from harness.config.fields import is_name
-from harness.config.load import cache_folder
+from harness.config.folders import cache_folder
 from harness.core.artifact import verify
 from harness.core.errors import ModelError, ResultsError, UsageError
 from harness.core.measurement import COLUMNS, KEY_COLUMNS

@@ -16,7 +16,8 @@ import pandas as pd
 import pyarrow as pa
 from pyarrow import compute
 
-from harness.config.load import Validation, check
+from harness.config.load import check
+from harness.config.validation import Validation
 from harness.core.errors import HarnessError, UsageError
 from harness.core.measurement import KEY_COLUMNS
 from harness.core.verdict import Gate, matches

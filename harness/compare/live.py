@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from harness.config.load import load_target, shipped_folder, target_files
+from harness.config.folders import shipped_folder
+from harness.config.targets import load_target, target_files
 from harness.core.artifact import Artifact, describe_file, sha256_file
 from harness.core.errors import HarnessError, TargetUnavailable, UsageError
 from harness.core.job import Batch

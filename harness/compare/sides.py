@@ -9,7 +9,8 @@ from typing import Any
 
 import pandas as pd
 
-from harness.config.load import Validation, check
+from harness.config.load import check
+from harness.config.validation import Validation
 from harness.core.errors import ResultsError, UsageError
 from harness.core.measurement import COLUMNS, KEY_COLUMNS, Row
 from harness.core.plan import HOST

@@ -24,7 +24,7 @@ from harness.compression.export.kinds import Runtime
 from harness.compression.foreign import LIBRARIES
 from harness.compression.optimize import removed
 from harness.compression.steps import checked
-from harness.config.load import FLOAT32, Validation, VariantTable
+from harness.config.validation import FLOAT32, Validation, VariantTable
 from harness.core import preprocess
 from harness.core.artifact import Artifact, Quantization, describe_file
 from harness.core.errors import DataError, HarnessError, ModelError, UnsupportedOperator

@@ -1,138 +1,18 @@
-"""TOML → frozen configuration (validations and targets); every problem at once, with its TOML path."""
+"""Read TOML into frozen tables; every problem is reported at once, with its TOML path."""
 
 from __future__ import annotations
 
 import difflib
 import json
-import os
 import tomllib
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Any, TypeVar
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, ValidationError
 
-from harness.config.fields import Backends, Executor, Format, Name, Sha256, Size, Step
-from harness.config.gates import GateTable, WaiverTable
-from harness.config.schema import DataTable, InputTable, SearchTable, ShiftsTable, Table
+from harness.config.validation import Validation
 from harness.core.errors import ConfigurationError, Problem, UsageError
-from harness.core.job import Options
-from harness.core.plan import HOST
-from harness.core.target import Target
-from harness.core.verdict import Gate, Waiver
-
-SCHEMA = 1
-#: The variant that everything else is compared with.
-FLOAT32 = "float32"
-#: The suite of what a variant's card tells; nothing runs for it.
-CARD = "compression"
-
-
-class ModelTable(Table):
-    """``[model]``: the float model and what it is for."""
-
-    name: Name
-    file: str = ""
-    sha256: Sha256 | None = None
-    task: Literal["classification", "regression"] = "classification"
-
-
-class VariantTable(Table):
-    """``[variants.NAME]``: made by a recipe, or prebuilt files by format.
-
-    ``default = false`` leaves it out unless it is asked for by name, or with ``all``.
-    """
-
-    default: bool = True
-    recipe: tuple[Step, ...] = ()
-    files: dict[Format, str] = Field(default_factory=dict)
-    sha256: dict[Format, Sha256] = Field(default_factory=dict)
-
-
-class Validation(Table):
-    """A whole ``validation.toml``. ``folder`` is where its relative paths start."""
-
-    schema_: Annotated[Literal[1], Field(alias="schema")] = 1
-    model: ModelTable
-    shapes: dict[str, tuple[Size, ...]] = Field(default_factory=dict)
-    data: DataTable
-    input: dict[str, InputTable] = Field(default_factory=dict)
-    variants: dict[Name, VariantTable] = Field(default_factory=dict)
-    shifts: ShiftsTable = ShiftsTable()
-    suites: dict[str, dict[str, Any]] = Field(default_factory=dict)
-    search: SearchTable | None = None
-    gate: tuple[GateTable, ...] = ()
-    waiver: tuple[WaiverTable, ...] = ()
-
-    def inconsistencies(self) -> list[Problem]:
-        """What each table alone cannot know."""
-        found = []
-        if not self.model.file and not self.variants.get(FLOAT32, VariantTable()).files:
-            example = '[variants.float32] files = { tflite = "…" }'
-            found.append(Problem("model.file", f"give it, or prebuilt files: {example}"))
-        for name, variant in self.variants.items():
-            path = f"variants.{name}"
-            if variant.recipe and variant.files:
-                found.append(Problem(path, "has a recipe and files; a variant is made one way"))
-            if variant.recipe and not self.model.file:
-                found.append(Problem(f"{path}.recipe", "there is no model.file to start from"))
-            if not variant.recipe and not variant.files and name != FLOAT32:
-                found.append(Problem(path, "has neither a recipe nor files"))
-        first: dict[str, int] = {}
-        for index, gate in enumerate(self.gate):
-            if first.setdefault(gate.name, index) != index:
-                message = f"gate[{first[gate.name]}] has the same name, {gate.name!r}"
-                found.append(Problem(f"gate[{index}].name", message, gate.name))
-        return found
-
-    @property
-    def gates(self) -> tuple[Gate, ...]:
-        """The gates in the units of the table."""
-        return tuple(gate.to_gate() for gate in self.gate)
-
-    @property
-    def waivers(self) -> tuple[Waiver, ...]:
-        """What is waived, whether or not it has expired."""
-        return tuple(waiver.to_waiver() for waiver in self.waiver)
-
-    @property
-    def variant_names(self) -> tuple[str, ...]:
-        """All variants, the float reference first."""
-        return (FLOAT32, *(name for name in self.variants if name != FLOAT32))
-
-
-class DeployTable(Table):
-    """``[deploy]`` of a target: what is really shipped."""
-
-    threads: Size | None = None
-    precision: str = ""
-    provider: str = ""
-    extra: dict[str, str] = Field(default_factory=dict)
-
-
-class TargetTable(Table):
-    """One ``targets/T.toml``.
-
-    ``without_host`` names the target that stands in for one that is reached over ssh and has no host.
-    """
-
-    description: str
-    backends: Backends
-    executor: Executor = Field(default_factory=lambda: {"kind": "local"})
-    deploy: DeployTable = DeployTable()
-    max_samples: Size | None = None
-    disk_mb: Size = 2000
-    for_runtime: str = "litert"
-    without_host: str = ""
-
-    def to_target(self, name: str) -> Target:
-        """The frozen target."""
-        return Target(
-            name, self.description, self.backends, dict(self.executor),
-            Options(**self.deploy.model_dump()), self.max_samples, self.disk_mb, self.for_runtime,
-        )  # fmt: skip
-
 
 T = TypeVar("T", bound=BaseModel)
 
@@ -233,79 +113,3 @@ def _keys(schema: type[BaseModel], loc: tuple[Any, ...]) -> list[str]:
         inner = [field.annotation, *getattr(field.annotation, "__args__", ())]
         model = next((t for t in inner if isinstance(t, type) and issubclass(t, BaseModel)), model)
     return [field.alias or name for name, field in model.model_fields.items()]
-
-
-def cache_folder() -> Path:
-    """Where artifacts and data sets are kept: ``HARNESS_CACHE``, else the user's cache folder."""
-    if named := os.environ.get("HARNESS_CACHE"):
-        return Path(named)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "deployment-validation-harness"
-
-
-def shipped_folder(name: str) -> Path:
-    """``targets`` or ``models`` as shipped: inside an installed package, beside it in a checkout."""
-    inside = Path(__file__).parents[1] / "_shipped" / name
-    return inside if inside.is_dir() else Path(__file__).parents[2] / name
-
-
-def target_folders() -> tuple[Path, ...]:
-    """Where targets are looked up, in order."""
-    user = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
-    return Path("targets"), user / "deployment-validation-harness" / "targets", shipped_folder("targets")
-
-
-def target_files() -> dict[str, Path]:
-    """Every target by name; the first folder wins."""
-    found: dict[str, Path] = {}
-    for folder in target_folders():
-        for path in sorted(folder.glob("*.toml")):
-            found.setdefault(path.stem, path)
-    return found
-
-
-def load_targets(names: Iterable[str], hosts: tuple[str, ...] = ()) -> tuple[Target, ...]:
-    """Read targets by name, each once.
-
-    Raises
-    ------
-    UsageError
-        One is unknown, or there are hosts and none of the targets is reached over ssh.
-    """
-    found = tuple(load_target(name, hosts) for name in dict.fromkeys(names))
-    if hosts and not any(target.executor["kind"] == "ssh" for target in found):
-        raise UsageError(
-            f"no target takes the host {', '.join(hosts)}",
-            where="--host, HOST= or HARNESS_HOST",
-            cause=f"{', '.join(target.name for target in found)}: none of them is reached over ssh",
-            next_step="leave the host out, or name a target that is reached over ssh: --target raspberrypi",
-        )
-    return found
-
-
-def load_target(name: str, hosts: tuple[str, ...] = ()) -> Target:
-    """Read one target by name.
-
-    Parameters
-    ----------
-    name : str
-    hosts : tuple of str
-        Of a target that is reached over ssh, before those of its file. Without any, the target that its file
-        names stands in for it, and its rows say so by their target's name.
-    """
-    from harness.device.plugins import unknown
-
-    files = target_files()
-    if name not in files:
-        raise unknown("target", name, files)
-    if name == HOST:
-        raise UsageError(
-            f"no target may be called {HOST}: that is the reference", where=str(files[name]),
-            next_step="give the file another name",
-        )  # fmt: skip
-    table = read_toml(files[name], TargetTable)
-    if (target := table.to_target(name)).executor["kind"] != "ssh":
-        return target
-    hosts = hosts or tuple(target.executor.get("hosts", ()))
-    if hosts or not table.without_host:
-        return replace(target, executor={**target.executor, "hosts": list(hosts)})
-    return replace(load_target(table.without_host), name=f"{table.without_host}-emulated")

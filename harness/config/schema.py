@@ -1,4 +1,4 @@
-"""Tables of a ``validation.toml`` about data, and about what ``compress`` and ``search`` make of a model."""
+"""Tables of a ``validation.toml`` about data and shifts, the search table, and recipe files."""
 
 from __future__ import annotations
 

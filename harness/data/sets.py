@@ -11,8 +11,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.config.load import Validation
 from harness.config.schema import DataTable, InputTable, ShiftsTable, SourceTable
+from harness.config.validation import Validation
 from harness.core import preprocess
 from harness.core.artifact import TensorSpec, sha256_file
 from harness.core.contracts import SetInfo

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.compression.model_file import companions_of
-from harness.config.load import FLOAT32, Validation, check
+from harness.config.load import check
+from harness.config.validation import FLOAT32, Validation
 from harness.core.artifact import Artifact, TensorSpec
 from harness.core.contracts import Backend, Session
 from harness.core.errors import BackendError, ModelError, StoreError, TargetUnavailable, UsageError

@@ -11,8 +11,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from harness.config.folders import shipped_folder
 from harness.config.gates import GateTable
-from harness.config.load import CARD, check, load_target, shipped_folder, target_files, validation_file
+from harness.config.load import check, validation_file
+from harness.config.targets import load_target, target_files
+from harness.config.validation import CARD
 from harness.core.contracts import SupportsRounds
 from harness.core.errors import HarnessError
 from harness.core.verdict import Gate, State, Verdict

@@ -9,7 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from harness.config.load import FLOAT32, cache_folder, load_targets
+from harness.config.folders import cache_folder
+from harness.config.targets import load_targets
+from harness.config.validation import FLOAT32
 from harness.core.contracts import Availability
 from harness.core.errors import HarnessError, TargetUnavailable
 from harness.core.job import Batch, EnvironmentRecord, Event, JobResult, Status

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from harness.config.load import load_target, target_files
+from harness.config.targets import load_target, target_files
 from harness.core.errors import ConfigurationError, HarnessError, TargetUnavailable, UsageError
 from harness.core.target import Target
 from harness.executors.dask import worker_side

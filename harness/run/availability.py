@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from harness.config.load import cache_folder, load_target, target_files, target_folders
+from harness.config.folders import cache_folder
+from harness.config.targets import load_target, target_files, target_folders
 from harness.core.contracts import Availability
 from harness.core.errors import HarnessError
 from harness.core.target import CUDA, TENSORRT, Target

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from harness.config.load import CARD, FLOAT32
+from harness.config.validation import CARD, FLOAT32
 from harness.core.artifact import Artifact
 from harness.core.job import DEPLOY, Batch, JobKey
 from harness.core.measurement import Measurement, Row

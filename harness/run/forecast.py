@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from harness.config.load import CARD
+from harness.config.validation import CARD
 from harness.core.plan import HOST, Plan
 from harness.core.target import Target
 from harness.core.verdict import Gate

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from harness.compression.recipe import Variant
-from harness.config.load import FLOAT32, Validation
+from harness.config.validation import FLOAT32, Validation
 from harness.core.artifact import Artifact, TensorSpec
 from harness.core.contracts import Availability, CaseContext, Suite
 from harness.core.errors import TargetUnavailable, UsageError

@@ -13,17 +13,10 @@ from typing import Any, Protocol
 from harness.compression import model_file
 from harness.compression.export.kinds import RUNTIMES
 from harness.compression.recipe import Variant, Workshop
-from harness.config.load import (
-    FLOAT32,
-    TargetTable,
-    Validation,
-    cache_folder,
-    check,
-    load_targets,
-    load_validation,
-    shipped_folder,
-    validation_file,
-)
+from harness.config.folders import cache_folder, shipped_folder
+from harness.config.load import check, load_validation, validation_file
+from harness.config.targets import TargetTable, load_targets
+from harness.config.validation import FLOAT32, Validation
 from harness.core.contracts import Availability, Executor, Suite
 from harness.core.errors import ModelError, TargetUnavailable, UsageError
 from harness.core.job import Event
@@ -183,10 +176,8 @@ def _prepare(
         targets = load_targets(request.targets, request.hosts)
     else:
         file = Path(stored["validation_path"])
-        validation, folder = (
-            check(stored["validation"], Validation, where=str(file)),
-            file.parent,
-        )
+        validation = check(stored["validation"], Validation, where=str(file))
+        folder = file.parent
         targets = tuple(
             check(table, TargetTable, where=name).to_target(name) for name, table in stored["targets"].items()
         )

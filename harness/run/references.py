@@ -8,7 +8,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from harness.compression.export.kinds import RUNTIMES
-from harness.config.load import CARD, Validation, target_files
+from harness.config.targets import target_files
+from harness.config.validation import CARD, Validation
 from harness.core.errors import ConfigurationError, Problem
 from harness.core.target import Target
 from harness.core.verdict import Gate

@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from harness.config.load import CARD, Validation, check
+from harness.config.load import check
+from harness.config.validation import CARD, Validation
 from harness.core.contracts import Executor
 from harness.core.errors import ResultsError
 from harness.core.job import Batch, JobKey, JobResult, Started

@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from harness.compare.live import demand
-from harness.config.load import Validation, cache_folder, load_validation, validation_file
+from harness.config.folders import cache_folder
+from harness.config.load import load_validation, validation_file
 from harness.config.schema import ShiftsTable
+from harness.config.validation import Validation
 from harness.core.artifact import Artifact
 from harness.core.errors import TargetUnavailable, UsageError
 from harness.core.target import Target

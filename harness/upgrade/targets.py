@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from harness.config.load import load_targets, target_files
+from harness.config.targets import load_targets, target_files
 from harness.core.errors import UsageError
 from harness.core.target import Target
 from harness.device import plugins

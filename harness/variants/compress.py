@@ -16,8 +16,9 @@ import numpy as np
 from harness.compression import card, model_file
 from harness.compression.export.kinds import RUNTIMES, Runtime
 from harness.compression.recipe import Variant
-from harness.config.load import FLOAT32, Validation, VariantTable, read_toml
+from harness.config.load import read_toml
 from harness.config.schema import RecipeFile
+from harness.config.validation import FLOAT32, Validation, VariantTable
 from harness.core import preprocess
 from harness.core.errors import DataError, ModelError, UnsupportedOperator, UsageError
 from harness.data.sets import PreparedData

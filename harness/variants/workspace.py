@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 from harness.compression import model_file
 from harness.compression.export.kinds import Runtime
 from harness.compression.recipe import Workshop
-from harness.config.load import Validation, VariantTable, cache_folder, load_validation, validation_file
+from harness.config.folders import cache_folder
+from harness.config.load import load_validation, validation_file
 from harness.config.schema import ShiftsTable
+from harness.config.validation import Validation, VariantTable
 from harness.core import preprocess
 from harness.core.errors import ModelError, UsageError
 from harness.data import sets

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 import harness as api
-from harness.config.load import CARD
+from harness.config.validation import CARD
 from harness.core.errors import ResultsError
 from harness.core.measurement import COLUMNS, WHOLE_CASE
 from harness.run import card_rows

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.config import load
+from harness.config.targets import load_target
 from harness.core.errors import TargetUnavailable
 from harness.executors.emulated.executor import EmulatedExecutor
 from tests.board.overflow import saturates, wraps
@@ -32,7 +32,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def failing(plant: Plant, targets: str, cache: Path, tmp_path: Path) -> tuple[set[str], set[str]]:
     """Names of the targets on which the int8 gate fails, and of those on which it passes."""
     try:
-        for target in map(load.load_target, targets.split(",")):
+        for target in map(load_target, targets.split(",")):
             if target.emulated:
                 EmulatedExecutor(target, cache).probe(())
     except TargetUnavailable as error:

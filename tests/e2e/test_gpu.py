@@ -99,7 +99,7 @@ def test_doctor_tells_of_the_gpu(harness: Shell, site: Path) -> None:
 
 
 def test_the_target_cuda_where_there_is_no_gpu(harness: Shell, tiny: Path) -> None:
-    from harness.config.load import load_target
+    from harness.config.targets import load_target
 
     if not lacking_gpu(load_target("cuda")):
         pytest.skip("there is a GPU here")

@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.config import load
-from harness.config.load import TargetTable, Validation, load_validation, read_toml
+from harness.config.folders import cache_folder, shipped_folder
+from harness.config.load import check, load_validation, read_toml
+from harness.config.targets import TargetTable, load_target
+from harness.config.validation import Validation
 from harness.core.errors import ConfigurationError, UsageError
 from harness.core.measurement import UNITS
 from harness.run.prepare import variant_names
@@ -20,17 +22,17 @@ LEAST: dict[str, Any] = {"model": {"name": "m", "file": "m.onnx"}, "data": {"pat
 
 def problems(raw: dict[str, Any], schema: Any = Validation) -> dict[str, str]:
     with pytest.raises(ConfigurationError) as caught:
-        load.check(raw, schema, where="here")
+        check(raw, schema, where="here")
     assert caught.value.where == "here"
     return {problem.path: problem.message for problem in caught.value.problems}
 
 
 def checked(**tables: Any) -> Validation:
-    return load.check({**LEAST, **tables}, Validation, where="here")
+    return check({**LEAST, **tables}, Validation, where="here")
 
 
 def test_the_shipped_example_is_read() -> None:
-    validation, folder = load_validation(load.shipped_folder("models") / "digits")
+    validation, folder = load_validation(shipped_folder("models") / "digits")
     assert validation.model.name == "digits"
     assert folder.name == "digits"
     assert variant_names(validation, ()) == ("float32", "int8")
@@ -43,7 +45,7 @@ def test_the_shipped_example_is_read() -> None:
 
 def test_shipped_targets_are_read() -> None:
     for name in ("cpu", "openvino", "tflite", "cuda"):
-        assert load.load_target(name).name == name
+        assert load_target(name).name == name
 
 
 def test_every_problem_has_its_path() -> None:
@@ -75,7 +77,7 @@ def test_every_problem_has_its_path() -> None:
 def test_a_problem_in_an_array_tells_the_name_of_its_table() -> None:
     gates = [{"name": "first"}, {"name": "p99 latency", "max": "5 parsecs"}, {"suite": "s"}, 3]
     with pytest.raises(ConfigurationError) as caught:
-        load.check({**LEAST, "gate": gates}, Validation, where="here")
+        check({**LEAST, "gate": gates}, Validation, where="here")
     told = str(caught.value)
     assert "  gate[1].max ('p99 latency'): '5 parsecs' is not" in told
     assert "  gate[0].suite ('first'): is missing" in told
@@ -154,12 +156,12 @@ def test_one_or_several_patterns() -> None:
 def test_the_stored_configuration_reads_back_as_it_was() -> None:
     import json
 
-    validation, _ = load_validation(load.shipped_folder("models") / "digits")
+    validation, _ = load_validation(shipped_folder("models") / "digits")
     stored = json.loads(validation.model_dump_json(by_alias=True))
-    assert load.check(stored, Validation, where="run.json") == validation
-    target = load.load_target("cpu")
+    assert check(stored, Validation, where="run.json") == validation
+    target = load_target("cpu")
     table = json.loads(json.dumps(target.to_json()))
-    assert load.check(table, TargetTable, where="run.json").to_target("cpu") == target
+    assert check(table, TargetTable, where="run.json").to_target("cpu") == target
 
 
 @pytest.mark.parametrize(
@@ -188,19 +190,19 @@ def test_the_first_folder_of_targets_wins(tmp_path: Path, monkeypatch: pytest.Mo
         folder.mkdir(parents=True)
         (folder / "cpu.toml").write_text(f'description = "{text}"\nbackends = ["b"]\n')
         (folder / f"{text}.toml").write_text(f'description = "{text}"\nbackends = ["b"]\n')
-    assert load.load_target("cpu").description == "here"
-    assert load.load_target("user").description == "user"
-    assert load.load_target("tflite").backends == ("tflite",)
+    assert load_target("cpu").description == "here"
+    assert load_target("user").description == "user"
+    assert load_target("tflite").backends == ("tflite",)
     with pytest.raises(UsageError, match="did you mean 'tflite'"):
-        load.load_target("tflit")
+        load_target("tflit")
 
 
 def test_cache_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HARNESS_CACHE", "/a")
-    assert load.cache_folder() == Path("/a")
+    assert cache_folder() == Path("/a")
     monkeypatch.delenv("HARNESS_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", "/b")
-    assert load.cache_folder() == Path("/b/deployment-validation-harness")
+    assert cache_folder() == Path("/b/deployment-validation-harness")
 
 
 GATE: dict[str, Any] = {"name": "g", "suite": "s", "metric": "m"}

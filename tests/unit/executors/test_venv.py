@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.config.load import load_target
+from harness.config.targets import load_target
 from harness.core.errors import ConfigurationError, TargetUnavailable
 from harness.core.target import Target
 from harness.executors import venv

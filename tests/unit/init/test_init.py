@@ -14,7 +14,8 @@ from harness.cli import main
 from harness.compression.canonical import canonicalise
 from harness.compression.export import export_tflite
 from harness.compression.model_file import load_onnx
-from harness.config.load import Validation, load_validation
+from harness.config.load import load_validation
+from harness.config.validation import Validation
 from harness.core.errors import DataError, HarnessError, ModelError, UsageError
 from harness.init import init
 from harness.init.preprocess import IMAGENET_MEAN, IMAGENET_STD

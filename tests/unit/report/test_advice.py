@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from harness.config import load
+from harness.config.folders import shipped_folder
+from harness.config.load import validation_file
 from harness.core.artifact import Artifact, File
 from harness.core.job import Batch, Case, JobKey, JobResult, Options, Status
 from harness.core.measurement import Measurement, Row
@@ -72,7 +73,7 @@ def outcome(
                   (Case("clean"),))  # fmt: skip
     plan = Plan((batch,), tuple(skipped), tuple(unavailable), share)
     folder = RunFolder(Path.cwd() / "results" / "r1")
-    bundled = load.validation_file(load.shipped_folder("models") / "digits").resolve()
+    bundled = validation_file(shipped_folder("models") / "digits").resolve()
     file = str(Path.cwd() / validation) if validation else str(bundled)
     run = {"run_id": "r1", "emulated": [], "targets": dict.fromkeys(targets), "validation_path": file}
     state, code = overall(verdicts, unmeasured=bool(missing))

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from harness.compression.recipe import Variant
-from harness.config.load import Validation, check
+from harness.config.load import check
+from harness.config.validation import Validation
 from harness.core.artifact import Artifact, File, TensorSpec
 from harness.core.contracts import Availability, CaseContext, SetInfo
 from harness.core.errors import TargetUnavailable, UsageError

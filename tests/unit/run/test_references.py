@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from harness.config import load
-from harness.config.load import Validation, load_target, target_files
+from harness.config.load import check
+from harness.config.targets import load_target, target_files
+from harness.config.validation import Validation
 from harness.core.errors import ConfigurationError, UsageError
 from harness.core.target import Target
 from harness.run.references import check_targets, check_validation
@@ -28,7 +29,7 @@ def said(**gate: Any) -> str:
     table = {"name": "mine", "suite": "accuracy", "metric": "accuracy", "min": 0.5, **gate}
     tables = {"model": {"name": "m", "file": "m.onnx"}, "data": {"path": "d.npz"}, "gate": [table]}
     try:
-        check_validation(load.check(tables, Validation, where="here"), Path("validation.toml"))
+        check_validation(check(tables, Validation, where="here"), Path("validation.toml"))
     except ConfigurationError as error:
         return "\n".join(map(str, error.problems))
     return ""

@@ -9,7 +9,8 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from harness.config.load import load_validation, shipped_folder
+from harness.config.folders import shipped_folder
+from harness.config.load import load_validation
 from harness.core import preprocess
 from harness.core.artifact import Artifact, describe_file
 from harness.core.contracts import CaseContext, SetInfo, SummaryContext

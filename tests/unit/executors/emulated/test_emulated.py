@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.config import load
+from harness.config.targets import load_target
 from harness.core.errors import ConfigurationError, TargetUnavailable
 from harness.core.target import Target
 from harness.executors.emulated import executor, userland
@@ -91,8 +91,8 @@ def test_another_distribution_is_asked_for_a_mirror(tmp_path: Path, monkeypatch:
 
 
 def test_without_a_host_a_pi_is_emulated_and_says_so() -> None:
-    assert load.load_target("raspberrypi").name == "raspberrypi4-emulated"
-    assert load.load_target("raspberrypi").emulated
-    reached = load.load_target("raspberrypi", ("pi@board",))
+    assert load_target("raspberrypi").name == "raspberrypi4-emulated"
+    assert load_target("raspberrypi").emulated
+    reached = load_target("raspberrypi", ("pi@board",))
     assert (reached.name, reached.emulated) == ("raspberrypi", False)
     assert reached.executor["hosts"] == ["pi@board"]

@@ -1,0 +1,113 @@
+"""Targets: their files, where these are looked up, and how they are read."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+from pydantic import Field
+
+from harness.config.fields import Backends, Executor, Size
+from harness.config.folders import shipped_folder
+from harness.config.load import read_toml
+from harness.config.schema import Table
+from harness.core.errors import UsageError
+from harness.core.job import Options
+from harness.core.plan import HOST
+from harness.core.target import Target
+from harness.device.plugins import unknown
+
+
+class DeployTable(Table):
+    """``[deploy]`` of a target: what is really shipped."""
+
+    threads: Size | None = None
+    precision: str = ""
+    provider: str = ""
+    extra: dict[str, str] = Field(default_factory=dict)
+
+
+class TargetTable(Table):
+    """One ``targets/T.toml``.
+
+    ``without_host`` names the target that stands in for one that is reached over ssh and has no host.
+    """
+
+    description: str
+    backends: Backends
+    executor: Executor = Field(default_factory=lambda: {"kind": "local"})
+    deploy: DeployTable = DeployTable()
+    max_samples: Size | None = None
+    disk_mb: Size = 2000
+    for_runtime: str = "litert"
+    without_host: str = ""
+
+    def to_target(self, name: str) -> Target:
+        """The frozen target."""
+        return Target(
+            name, self.description, self.backends, dict(self.executor),
+            Options(**self.deploy.model_dump()), self.max_samples, self.disk_mb, self.for_runtime,
+        )  # fmt: skip
+
+
+def target_folders() -> tuple[Path, ...]:
+    """Where targets are looked up, in order."""
+    user = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    return Path("targets"), user / "deployment-validation-harness" / "targets", shipped_folder("targets")
+
+
+def target_files() -> dict[str, Path]:
+    """Every target by name; the first folder wins."""
+    found: dict[str, Path] = {}
+    for folder in target_folders():
+        for path in sorted(folder.glob("*.toml")):
+            found.setdefault(path.stem, path)
+    return found
+
+
+def load_targets(names: Iterable[str], hosts: tuple[str, ...] = ()) -> tuple[Target, ...]:
+    """Read targets by name, each once.
+
+    Raises
+    ------
+    UsageError
+        One is unknown, or there are hosts and none of the targets is reached over ssh.
+    """
+    found = tuple(load_target(name, hosts) for name in dict.fromkeys(names))
+    if hosts and not any(target.executor["kind"] == "ssh" for target in found):
+        raise UsageError(
+            f"no target takes the host {', '.join(hosts)}",
+            where="--host, HOST= or HARNESS_HOST",
+            cause=f"{', '.join(target.name for target in found)}: none of them is reached over ssh",
+            next_step="leave the host out, or name a target that is reached over ssh: --target raspberrypi",
+        )
+    return found
+
+
+def load_target(name: str, hosts: tuple[str, ...] = ()) -> Target:
+    """Read one target by name.
+
+    Parameters
+    ----------
+    name : str
+    hosts : tuple of str
+        Of a target that is reached over ssh, before those of its file. Without any, the target that its file
+        names stands in for it, and its rows say so by their target's name.
+    """
+    files = target_files()
+    if name not in files:
+        raise unknown("target", name, files)
+    if name == HOST:
+        raise UsageError(
+            f"no target may be called {HOST}: that is the reference", where=str(files[name]),
+            next_step="give the file another name",
+        )  # fmt: skip
+    table = read_toml(files[name], TargetTable)
+    if (target := table.to_target(name)).executor["kind"] != "ssh":
+        return target
+    hosts = hosts or tuple(target.executor.get("hosts", ()))
+    if hosts or not table.without_host:
+        return replace(target, executor={**target.executor, "hosts": list(hosts)})
+    return replace(load_target(table.without_host), name=f"{table.without_host}-emulated")
