@@ -16,7 +16,8 @@ from harness.core.preprocess import Feeds
 from harness.device import plugins, worker
 from harness.device.files import Depot
 from harness.report.progress import Quiet
-from harness.run.prepare import Request, prepare
+from harness.run.prepare import prepare
+from harness.run.request import Request
 
 TARGETS = ("cpu", "openvino", "tflite")
 Call = Callable[[], object]

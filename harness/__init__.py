@@ -57,9 +57,9 @@ def validate(
     """
     from harness.report.progress import Quiet
     from harness.run import stages
-    from harness.run.prepare import Request
+    from harness.run.request import Request
 
-    request = Request.of(
+    request = Request.parse(
         target=_listed(target),
         model=model or "",
         variant=_listed(variant),

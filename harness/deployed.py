@@ -12,7 +12,8 @@ from harness.core.job import DEPLOY, Options
 from harness.core.target import Target
 from harness.device import plugins
 from harness.report.progress import Quiet
-from harness.run.prepare import Request, prepare
+from harness.run.prepare import prepare
+from harness.run.request import Request
 
 
 @dataclass(frozen=True, slots=True)

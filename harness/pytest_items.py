@@ -13,7 +13,8 @@ from harness.config.targets import load_targets
 from harness.device import plugins
 from harness.report import progress
 from harness.run import stages
-from harness.run.prepare import Request, variant_names
+from harness.run.request import Request
+from harness.run.selection import variant_names
 from harness.store import run_folder
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from harness.core.contracts import Session
     from harness.core.target import Target
     from harness.deployed import Deployed
-    from harness.run.prepare import Request
+    from harness.run.request import Request
     from harness.run.stages import Outcome
 
 MARK = "harness_suite"
@@ -172,7 +172,7 @@ def session(deployed: Deployed) -> Iterator[Session]:
 
 
 def _request(config: pytest.Config) -> Request:
-    from harness.run.prepare import Request
+    from harness.run.request import Request
 
     chosen = {name: config.getoption(f"harness_{name}") or "" for name in OPTIONS if name != "run"}
-    return Request.of(**chosen)  # type: ignore[arg-type]  # the flag is none of them
+    return Request.parse(**chosen)  # type: ignore[arg-type]  # the flag is none of them

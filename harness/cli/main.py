@@ -15,7 +15,7 @@ from harness.core.errors import HarnessError, UsageError
 if TYPE_CHECKING:  # neither is imported at start
     from rich.console import Console
 
-    from harness.run.prepare import Request
+    from harness.run.request import Request
 
 HOST_PACKAGES = (
     "flatbuffers", "onnx", "onnxruntime", "pandas", "PIL", "pyarrow", "pydantic", "rich", "scipy", "sklearn",
@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _request(arguments: argparse.Namespace) -> Request:
-    from harness.run.prepare import Request
+    from harness.run.request import Request
 
     asked = {
         name: given if given is not None else os.environ.get(variable, "")
@@ -59,7 +59,7 @@ def _request(arguments: argparse.Namespace) -> Request:
     }
     within = getattr(arguments, "decide_within", None)
     within = os.environ.get("HARNESS_DECIDE_WITHIN", "") if within is None else within
-    return Request.of(
+    return Request.parse(
         **asked, results=arguments.results, wait=getattr(arguments, "wait", ""),
         release=getattr(arguments, "release", False), decide_within=within,
     )  # fmt: skip
@@ -342,10 +342,10 @@ def _fleet(arguments: argparse.Namespace) -> int:
 def _doctor(arguments: argparse.Namespace) -> int:
     if arguments.target:
         from harness.report import doctor
-        from harness.run.prepare import Request
+        from harness.run.request import Request
 
         host = os.environ.get("HARNESS_HOST", "") if arguments.host is None else arguments.host
-        text, healthy = doctor.target_text(arguments.target, Request.of(host=host).hosts)
+        text, healthy = doctor.target_text(arguments.target, Request.parse(host=host).hosts)
     elif arguments.host:
         raise UsageError(
             f"--host {arguments.host} belongs to a target", next_step="harness doctor --target T --host …"

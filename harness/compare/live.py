@@ -13,7 +13,9 @@ from harness.core.errors import HarnessError, TargetUnavailable, UsageError
 from harness.core.job import Batch
 from harness.core.metric import TIMED
 from harness.device import plugins
-from harness.run.prepare import Observer, Prepared, Request, parse_seconds, prepare
+from harness.run.observer import Observer
+from harness.run.prepare import Prepared, prepare
+from harness.run.request import Request, parse_seconds
 from harness.store import run_folder
 from harness.store.cache import Cache
 from harness.timing.interleave import Arm, Demand, Interleaved, interleave
@@ -67,7 +69,7 @@ def demand(metric: str, max_ratio: float, decide_within: str) -> Demand:
         raise plugins.unknown("metric", metric, TIMED)
     if not 1 < max_ratio < 100:
         raise UsageError(f"a ratio above 1 is asked for, and {max_ratio:g} is none", where="--max-ratio")
-    return Demand(metric, max_ratio, parse_seconds(decide_within, "time"))
+    return Demand(metric, max_ratio, parse_seconds(decide_within, "decide-within"))
 
 
 def compare(question: Question, observer: Observer, told: Callable[[str], None]) -> Interleaved:

@@ -17,7 +17,7 @@ from harness.core.plan import HOST
 from harness.core.verdict import Gate
 from harness.gates import baselines
 from harness.run import summarise
-from harness.run.prepare import load_suites
+from harness.run.selection import load_suites
 from harness.stats import outer_join
 from harness.stats.table_changes import Side
 from harness.store import bulk, run_folder, tables

@@ -22,7 +22,7 @@ from harness.core.verdict import Gate, State, Verdict
 from harness.device import plugins
 from harness.gates.judge import awaits
 from harness.run import availability
-from harness.run.prepare import load_suites
+from harness.run.selection import load_suites
 from harness.run.stages import Outcome
 
 #: The worst answer of several is told first; this is from bad to good.

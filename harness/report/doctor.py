@@ -18,8 +18,10 @@ from harness.core.job import Batch, EnvironmentRecord, Event, JobResult, Status
 from harness.core.target import Target
 from harness.report.progress import Quiet
 from harness.run import availability as machine
-from harness.run.prepare import Prepared, Request, make_executor, prepare
-from harness.run.references import check_executors, check_targets
+from harness.run.connection import make_executor
+from harness.run.name_checks import check_executors, check_targets
+from harness.run.prepare import Prepared, prepare
+from harness.run.request import Request
 
 #: A smoke test, not a measurement.
 INFERENCES = 10
@@ -73,7 +75,7 @@ def _smoke(name: str, hosts: tuple[str, ...], wrong: list[HarnessError]) -> Iter
     """Run the first inputs of the bundled model on every backend that is there."""
     with tempfile.TemporaryDirectory() as results:
         request = replace(
-            Request.of(target=name, suite="accuracy", variant=FLOAT32, results=Path(results)),
+            Request.parse(target=name, suite="accuracy", variant=FLOAT32, results=Path(results)),
             hosts=hosts,
         )
         prepared = prepare(request, Quiet())

@@ -6,7 +6,7 @@ import json
 from typing import Any, TextIO
 
 from harness.core.job import Event, JobKey, JobResult, Started
-from harness.run.budget import Remaining
+from harness.run.estimate import Remaining
 
 
 class JsonLines:

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Ta
 from rich.text import Text
 
 from harness.core.job import Event, JobResult, Started, Status
-from harness.run.budget import Remaining
+from harness.run.estimate import Remaining
 
 
 def duration(seconds: float) -> str:

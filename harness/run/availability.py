@@ -17,7 +17,7 @@ from harness.device import environment, plugins
 from harness.device.probe import probe
 from harness.executors.venv import lacking_gpu
 from harness.executors.wheels import is_installed
-from harness.run.references import check_targets
+from harness.run.name_checks import check_targets
 from harness.store.cache import writing
 
 #: Below this a default run does not fit.

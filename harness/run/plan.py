@@ -21,7 +21,7 @@ KEEP_BYTE = 2 * 10**9
 
 
 @dataclass(frozen=True, slots=True)
-class Ingredients:
+class PlanInputs:
     """All that a plan is made of.
 
     Parameters
@@ -30,7 +30,7 @@ class Ingredients:
     targets : sequence of Target
     variants : sequence of Variant
         All that are made: float32, which the reference needs in any case, first.
-    asked : collection of str
+    selected : collection of str
         The names of those that the targets run.
     suites : mapping of name to Suite
     formats : mapping of backend to formats
@@ -47,7 +47,7 @@ class Ingredients:
     validation: Validation
     targets: Sequence[Target]
     variants: Sequence[Variant]
-    asked: Collection[str]
+    selected: Collection[str]
     suites: Mapping[str, Suite]
     formats: Mapping[str, Sequence[str]]
     available: Mapping[tuple[str, str], Availability]
@@ -57,7 +57,7 @@ class Ingredients:
     for_runtime: Mapping[str, Sequence[Variant]] = field(default_factory=dict)
 
 
-def make_plan(given: Ingredients) -> Plan:
+def make_plan(inputs: PlanInputs) -> Plan:
     """Cross targets, backends, variants and suites.
 
     Raises
@@ -70,20 +70,20 @@ def make_plan(given: Ingredients) -> Plan:
     batches: list[Batch] = []
     skipped: list[JobResult] = []
     reasons: dict[tuple[str, str], Availability] = {}
-    for target in given.targets:
-        made = given.for_runtime.get(target.for_runtime, given.variants)
+    for target in inputs.targets:
+        made = inputs.for_runtime.get(target.for_runtime, inputs.variants)
         for backend in target.backends:
-            availability = given.available.get((target.name, backend), Availability())
+            availability = inputs.available.get((target.name, backend), Availability())
             if availability.reason:
                 reasons[target.name, backend] = availability
-            for variant in (variant for variant in made if variant.name in given.asked):
-                artifact, refused = choose_artifact(variant, given.formats[backend])
+            for variant in (variant for variant in made if variant.name in inputs.selected):
+                artifact, refused = choose_artifact(variant, inputs.formats[backend])
                 lacks = availability.reason or refused
-                for name, suite in given.suites.items():
-                    cases = suite.cases(_context(given, name, variant, target, availability))
+                for name, suite in inputs.suites.items():
+                    cases = suite.cases(_context(inputs, name, variant, target, availability))
                     if not cases:
                         continue
-                    batch = _batch(given, target, backend, variant, name, cases, artifact)
+                    batch = _batch(inputs, target, backend, variant, name, cases, artifact)
                     if lacks:
                         skipped += [JobResult(job.key, Status.SKIPPED, lacks) for job in batch.jobs]
                     else:
@@ -91,8 +91,8 @@ def make_plan(given: Ingredients) -> Plan:
     if not batches:
         raise nothing_runs(reasons, skipped)
     unavailable = tuple((target, backend, found.reason) for (target, backend), found in reasons.items())
-    plan = Plan((*_reference(given), *batches), tuple(skipped), unavailable)
-    _fits_cap(given, plan)
+    plan = Plan((*_reference(inputs), *batches), tuple(skipped), unavailable)
+    _fits_cap(inputs, plan)
     return plan
 
 
@@ -124,40 +124,40 @@ def nothing_runs(
     )
 
 
-def _reference(given: Ingredients) -> list[Batch]:
+def _reference(inputs: PlanInputs) -> list[Batch]:
     """The same variants on the host, pinned, for everything that is relative to it."""
     batches = []
-    for variant in sorted(given.variants, key=lambda v: v.name != FLOAT32):
-        found = _reference_backend(given, variant)
+    for variant in sorted(inputs.variants, key=lambda v: v.name != FLOAT32):
+        found = _reference_backend(inputs, variant)
         if found is None:
             continue
         backend, artifact = found
-        most = _most_samples(given)
+        most = _most_samples(inputs)
         host = Target(HOST, "the reference", (backend,), deploy=PARITY_OPTIONS, max_samples=most)
-        for name, suite in given.suites.items():
-            cases = suite.cases(_context(given, name, variant, host, Availability(), reference=True))
+        for name, suite in inputs.suites.items():
+            cases = suite.cases(_context(inputs, name, variant, host, Availability(), reference=True))
             if cases:
-                batches.append(_batch(given, host, backend, variant, name, cases, artifact))
+                batches.append(_batch(inputs, host, backend, variant, name, cases, artifact))
     return batches
 
 
-def _most_samples(given: Ingredients) -> int | None:
+def _most_samples(inputs: PlanInputs) -> int | None:
     """The reference runs no more samples than some target does."""
-    limits = [target.max_samples for target in given.targets if target.max_samples is not None]
-    return max(limits) if len(limits) == len(given.targets) else None
+    limits = [target.max_samples for target in inputs.targets if target.max_samples is not None]
+    return max(limits) if len(limits) == len(inputs.targets) else None
 
 
-def _reference_backend(given: Ingredients, variant: Variant) -> tuple[str, Artifact] | None:
-    for backend in ("onnxruntime", "tflite", "openvino", *given.formats):
-        availability = given.available.get((HOST, backend))
-        artifact, _ = choose_artifact(variant, given.formats.get(backend, ()))
+def _reference_backend(inputs: PlanInputs, variant: Variant) -> tuple[str, Artifact] | None:
+    for backend in ("onnxruntime", "tflite", "openvino", *inputs.formats):
+        availability = inputs.available.get((HOST, backend))
+        artifact, _ = choose_artifact(variant, inputs.formats.get(backend, ()))
         if availability is not None and not availability.reason and artifact is not None:
             return backend, artifact
     return None
 
 
 def _context(
-    given: Ingredients,
+    inputs: PlanInputs,
     suite: str,
     variant: Variant,
     target: Target,
@@ -169,11 +169,11 @@ def _context(
         variant=variant.name,
         reference=reference,
         quantized=variant.quantized,
-        task=given.validation.model.task,
-        settings=given.validation.suites.get(suite, {}),
-        sets=tuple(prepared.info for prepared in given.data.sets),
-        batch=given.inputs[0].shape[0] if given.inputs and given.inputs[0].shape else 1,
-        inputs=given.inputs,
+        task=inputs.validation.model.task,
+        settings=inputs.validation.suites.get(suite, {}),
+        sets=tuple(prepared.info for prepared in inputs.data.sets),
+        batch=inputs.inputs[0].shape[0] if inputs.inputs and inputs.inputs[0].shape else 1,
+        inputs=inputs.inputs,
         max_samples=target.max_samples,
         emulated=target.emulated,
         device_memory=target.deploy.provider in found.device_memory,
@@ -181,7 +181,7 @@ def _context(
 
 
 def _batch(
-    given: Ingredients,
+    inputs: PlanInputs,
     target: Target,
     backend: str,
     variant: Variant,
@@ -197,10 +197,10 @@ def _batch(
         suite=suite,
         artifact=artifact or next(iter(variant.artifacts.values())),
         options=target.options(),
-        preprocess=given.data.preprocess,
+        preprocess=inputs.data.preprocess,
         data={  # a device reads no more than it may: the rest need not be shipped, nor hashed on it
             prepared.info.name: prepared.at_most(target.max_samples)
-            for prepared in given.data.sets
+            for prepared in inputs.data.sets
             if prepared.info.name in used
         },
         cases=cases,
@@ -218,7 +218,7 @@ def output_byte(outputs: Sequence[TensorSpec], samples: int) -> int:
     return total * samples
 
 
-def sizes(given: Ingredients, plan: Plan) -> dict[str, int]:
+def sizes(inputs: PlanInputs, plan: Plan) -> dict[str, int]:
     """Samples and bytes of a plan: inputs to ship and raw outputs to keep."""
     samples = sum(case.samples for batch in plan.batches for case in batch.cases if _keeps(case))
     refs = {ref: None for batch in plan.batches for ref in map(_ref_key, batch.data.values())}
@@ -226,7 +226,7 @@ def sizes(given: Ingredients, plan: Plan) -> dict[str, int]:
         "jobs": sum(len(batch.cases) for batch in plan.batches),
         "samples": samples,
         "input_byte": sum(size for _, size in refs),
-        "output_byte": output_byte(given.outputs, samples),
+        "output_byte": output_byte(inputs.outputs, samples),
     }
 
 
@@ -238,8 +238,8 @@ def _keeps(case: Case) -> bool:
     return case.params.get("keep") == "outputs"
 
 
-def _fits_cap(given: Ingredients, plan: Plan) -> None:
-    size = sizes(given, plan)["output_byte"]
+def _fits_cap(inputs: PlanInputs, plan: Plan) -> None:
+    size = sizes(inputs, plan)["output_byte"]
     if size > KEEP_BYTE:
         raise UsageError(
             f"the raw outputs would take {size / 1e9:.1f} GB, the cap is {KEEP_BYTE / 1e9:.0f} GB",

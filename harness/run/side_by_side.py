@@ -20,7 +20,8 @@ from harness.core.verdict import Gate, State
 from harness.gates import baselines
 from harness.gates.relative import Refusal
 from harness.gates.timed import Finding
-from harness.run.prepare import Observer, Prepared
+from harness.run.observer import Observer
+from harness.run.prepare import Prepared
 from harness.store.cache import Cache, write_atomically, writing
 from harness.store.run_folder import RunFolder
 from harness.timing import timing_files

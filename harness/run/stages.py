@@ -23,8 +23,11 @@ from harness.executors.parallel import together
 from harness.gates import waivers
 from harness.gates.judge import Subject, judge
 from harness.gates.relative import Baselines
-from harness.run import budget, extend, forecast, summarise
-from harness.run.prepare import Observer, Prepared, Request, load_suites, prepare
+from harness.run import estimate, extend, forecast, summarise
+from harness.run.observer import Observer
+from harness.run.prepare import Prepared, prepare
+from harness.run.request import Request
+from harness.run.selection import load_suites
 from harness.store import tables
 from harness.store.run_folder import Facts, Journal, RunFolder, point_latest
 
@@ -105,9 +108,9 @@ def _measure(folder: RunFolder, prepared: Prepared, plan: Plan, observer: Observ
         with folder.journal() as journal:  # first, so that nobody else writes between looking and measuring
             rest = _rest(plan, done=folder.facts().results)
             observer.begin(
-                budget.Remaining(
+                estimate.Remaining(
                     rest,
-                    budget.estimate(rest, prepared.cache, prepared.run["emulated"]),
+                    estimate.estimate(rest, prepared.cache, prepared.run["emulated"]),
                     prepared.lanes,
                 )
             )
@@ -130,7 +133,7 @@ def _measure(folder: RunFolder, prepared: Prepared, plan: Plan, observer: Observ
         prepared.close()
     facts = folder.facts()
     outcome = finish(folder, facts)
-    budget.remember(facts, prepared.cache)
+    estimate.remember(facts, prepared.cache)
     if interrupted is not None:
         what = f"what was measured is kept\n  next   harness validate --resume {folder.path}"
         raise KeyboardInterrupt(what) from interrupted

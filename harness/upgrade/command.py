@@ -21,8 +21,12 @@ from harness.core.artifact import Artifact
 from harness.core.errors import TargetUnavailable, UsageError
 from harness.core.target import Target
 from harness.gates import baselines
-from harness.run import availability, references
-from harness.run.prepare import Observer, Prepared, Request, make_executor, prepare, variant_names
+from harness.run import availability, name_checks
+from harness.run.connection import make_executor
+from harness.run.observer import Observer
+from harness.run.prepare import Prepared, prepare
+from harness.run.request import Request
+from harness.run.selection import variant_names
 from harness.run.side_by_side import accepted
 from harness.store.cache import Cache
 from harness.upgrade.decision import Findings, Trouble
@@ -44,7 +48,7 @@ def read(
     """
     if not 0 < margin < 100:
         raise UsageError(f"a loss between 0 and 100 points is asked for, not {margin:g}", where="--margin")
-    request = Request.of(target=target, host=host, variant=variant, model=model, results=results)
+    request = Request.parse(target=target, host=host, variant=variant, model=model, results=results)
     return Asked(
         runtime, old, new, request.model, results, request.targets if target else (), request.hosts,
         request.variants, baseline, margin, demand("latency_p50", max_ratio, decide_within),
@@ -67,7 +71,7 @@ def upgrade(asked: Asked, observer: Observer, told: Told) -> Iterator[Comparison
     found = pairs(asked.runtime, asked.old, asked.new, asked.targets, asked.hosts)
     validation, _ = load_validation(asked.model)
     file = validation_file(asked.model)
-    references.check_validation(validation, file)
+    name_checks.check_validation(validation, file)
     variants = variant_names(validation, asked.variants)
     cache, ready = Cache(cache_folder()), []
     for pair in found:

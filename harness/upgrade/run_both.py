@@ -14,7 +14,8 @@ from harness.core.job import DEPLOY, PARITY, Batch, EnvironmentRecord, JobResult
 from harness.core.measurement import Measurement
 from harness.core.metric import SINGLE_STREAM
 from harness.core.verdict import State
-from harness.run.prepare import Prepared, load_suites
+from harness.run.prepare import Prepared
+from harness.run.selection import load_suites
 from harness.stats.intervals import Interval
 from harness.stats.kernels import Profile
 from harness.timing.interleave import Arm, Demand, Interleaved, interleave

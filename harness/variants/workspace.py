@@ -22,7 +22,7 @@ from harness.core import preprocess
 from harness.core.errors import ModelError, UsageError
 from harness.data import sets
 from harness.data.sets import PreparedData
-from harness.run import references
+from harness.run import name_checks
 from harness.store.cache import Cache
 
 Told = Callable[[str], None]
@@ -120,7 +120,7 @@ def set_up(
     alone = validation.model_copy(
         update={"variants": dict(variants), "shifts": ShiftsTable(), "gate": (), "search": None}
     )
-    references.check_validation(alone, file)
+    name_checks.check_validation(alone, file)
     cache = Cache(cache_folder())
     told("reading model and data")
     workshop = Workshop(alone, folder, cache, runtime=runtime, told=told)

@@ -104,7 +104,7 @@ def test_unknown_name(harness: Shell, tiny: Path, option: str, name: str, neares
 
 @pytest.mark.parametrize("budget", ["5", "3x", "0s", "nans", "infs", "-3m", "s", " "])
 def test_bad_budget(harness: Shell, tiny: Path, budget: str) -> None:
-    check(harness("plan", "--model", tiny, f"--budget={budget}"), 2, "is no budget", "90s, 3m, 1h")
+    check(harness("plan", "--model", tiny, f"--budget={budget}"), 2, "invalid duration", "use 90s, 3m or 1h")
 
 
 def test_unknown_option(harness: Shell) -> None:

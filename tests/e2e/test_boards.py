@@ -100,7 +100,7 @@ def test_a_host_that_no_target_takes_is_refused(harness: Shell, model: MakeModel
 
 
 def test_what_is_no_time_to_wait(harness: Shell, model: MakeModel) -> None:
-    check(harness("validate", "--model", model(), "--wait", "soon"), 2, "'soon' is no time to wait", "3m")
+    check(harness("validate", "--model", model(), "--wait", "soon"), 2, "invalid duration 'soon'", "3m")
 
 
 def test_targets_says_whether_a_board_is_named(harness: Shell) -> None:

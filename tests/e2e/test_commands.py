@@ -15,7 +15,7 @@ from harness.config.validation import CARD
 from harness.core.errors import ResultsError
 from harness.core.measurement import COLUMNS, WHOLE_CASE
 from harness.run import card_rows
-from harness.run.prepare import load_suites
+from harness.run.selection import load_suites
 from tests.e2e.shell import ACCURACY, Ended, Forge, MakeModel, Shell
 
 ESCAPE = "\x1b"

@@ -15,7 +15,7 @@ from harness.core.plan import HOST
 from harness.core.verdict import State
 from harness.report.html.data import ReportData
 from harness.run import summarise
-from harness.run.prepare import load_suites
+from harness.run.selection import load_suites
 from harness.run.stages import Outcome, look
 from harness.stats.device_agreement import Agreement, Device, Place, agreements
 from harness.store import run_folder

@@ -15,7 +15,7 @@ from harness.config.targets import TargetTable, load_target
 from harness.config.validation import Validation
 from harness.core.errors import ConfigurationError, UsageError
 from harness.core.measurement import UNITS
-from harness.run.prepare import variant_names
+from harness.run.selection import variant_names
 
 LEAST: dict[str, Any] = {"model": {"name": "m", "file": "m.onnx"}, "data": {"path": "d.npz"}}
 

@@ -11,7 +11,7 @@ from harness.core.artifact import Artifact, File
 from harness.core.job import Batch, Case, JobResult, Options, Started, Status
 from harness.core.plan import Plan
 from harness.report.progress import Live, Plain
-from harness.run.budget import Estimates, Remaining
+from harness.run.estimate import Estimates, Remaining
 
 CASES = tuple(Case(name) for name in ("clean", "fog", "snow"))
 ARTIFACT = Artifact("float32", "onnx", (File("m", "0" * 64, 1),), Path())

@@ -22,7 +22,7 @@ from harness.core.preprocess import Preprocess
 from harness.core.target import Target
 from harness.data.datasets import Dataset
 from harness.data.sets import PreparedData, PreparedSet
-from harness.run.plan import Ingredients, choose_artifact, make_plan, output_byte, sizes
+from harness.run.plan import PlanInputs, choose_artifact, make_plan, output_byte, sizes
 
 FORMATS = {"onnxruntime": ("onnx",), "openvino": ("openvino", "onnx"), "tflite": ("tflite",)}
 READY = Availability("1", ("CPU",))
@@ -86,14 +86,14 @@ def data(samples: int = 100) -> PreparedData:
     return PreparedData(sets, None, empty, {"x": Preprocess()}, ())
 
 
-def given(**more: Any) -> Ingredients:
+def given(**more: Any) -> PlanInputs:
     validation = check(
         {"model": {"name": "m", "file": "m.onnx"}, "data": {"path": "d"}}, Validation, where=""
     )
-    made = Ingredients(
+    made = PlanInputs(
         validation=validation, targets=(target("cpu", "onnxruntime"),),
         variants=(variant("float32", "onnx", "tflite"), variant("int8", "onnx", "tflite")),
-        asked=("float32", "int8"), suites={"accuracy": Suite()}, formats=FORMATS,
+        selected=("float32", "int8"), suites={"accuracy": Suite()}, formats=FORMATS,
         available={(place, name): READY for place in (HOST, "cpu") for name in FORMATS},
         data=data(), inputs=(TensorSpec("x", (None, 2), "float32"),),
         outputs=(TensorSpec("y", (None, 10), "float32"),),
@@ -120,7 +120,7 @@ def test_the_reference_comes_first_and_the_float_model_before_the_others() -> No
 
 def test_a_target_gets_no_more_rows_than_it_reads() -> None:
     targets = (target("cpu", "onnxruntime"), target("small", "onnxruntime", max_samples=64))
-    plan = make_plan(given(targets=targets, asked=("float32",)))
+    plan = make_plan(given(targets=targets, selected=("float32",)))
     shipped = {(b.target, name): ref.samples for b in plan.batches for name, ref in b.data.items()}
     assert shipped == {
         (HOST, "clean"): 100, ("cpu", "clean"): 100, ("cpu", "fog_2"): 100,
@@ -133,14 +133,16 @@ def test_a_target_gets_the_files_that_are_written_for_its_runtime() -> None:
     older = replace(variant("int8", "onnx", "tflite"), artifacts={"tflite": artifact("int8-older", "tflite")})
     old = replace(target("old", "tflite"), for_runtime="tflite-2.14")
     plan = make_plan(
-        given(targets=(target("new", "tflite"), old), asked=("int8",), for_runtime={"tflite-2.14": (older,)})
+        given(
+            targets=(target("new", "tflite"), old), selected=("int8",), for_runtime={"tflite-2.14": (older,)}
+        )
     )
     opened = {batch.target: batch.artifact.path.name for batch in plan.batches}
     assert opened == {HOST: "int8.onnx", "new": "int8.tflite", "old": "int8-older.tflite"}
 
 
 def test_the_float_model_is_the_reference_of_a_variant_that_is_asked_for_alone() -> None:
-    assert names(make_plan(given(asked=("int8",)))) == [
+    assert names(make_plan(given(selected=("int8",)))) == [
         (HOST, "onnxruntime", "float32", "onnx"), (HOST, "onnxruntime", "int8", "onnx"),
         ("cpu", "onnxruntime", "int8", "onnx"),
     ]  # fmt: skip
@@ -262,7 +264,7 @@ def test_a_suite_is_told_where_the_devices_memory_is_its_own() -> None:
         target("other", "onnxruntime"),
     )
     available = {(name, "onnxruntime"): gpu for name in (HOST, "gpu", "same", "other")}
-    make_plan(given(targets=targets, available=available, suites={"accuracy": suite}, asked=("int8",)))
+    make_plan(given(targets=targets, available=available, suites={"accuracy": suite}, selected=("int8",)))
     told = [context.device_memory for context in suite.contexts if not context.reference]
     assert told == [True, False, False]
     assert not any(context.device_memory for context in suite.contexts if context.reference)

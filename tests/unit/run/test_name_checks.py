@@ -12,7 +12,7 @@ from harness.config.targets import load_target, target_files
 from harness.config.validation import Validation
 from harness.core.errors import ConfigurationError, UsageError
 from harness.core.target import Target
-from harness.run.references import check_targets, check_validation
+from harness.run.name_checks import check_targets, check_validation
 
 
 def test_a_runtime_to_write_for_is_one_that_the_writer_knows() -> None:

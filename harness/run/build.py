@@ -1,0 +1,93 @@
+"""The fourth step of a run: model, recipes and data → artifacts and data sets. Writes only the cache."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from harness.compression import model_file
+from harness.compression.export.kinds import RUNTIMES
+from harness.compression.model_file import ModelInfo
+from harness.compression.recipe import Variant, Workshop
+from harness.config.validation import FLOAT32
+from harness.core.errors import ModelError
+from harness.core.plan import HOST
+from harness.data import sets
+from harness.data.sets import PreparedData
+from harness.device.probe import inspect
+from harness.run.connection import Connection
+from harness.run.observer import Observer
+from harness.run.selection import Selection
+from harness.store.cache import Cache
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """Everything that is shipped to the targets.
+
+    Parameters
+    ----------
+    variants : tuple of Variant
+        float32 first.
+    for_runtime : mapping of runtime to sequence of Variant
+        The same variants, with TFLite files for the targets that name another runtime than LiteRT.
+    model : ModelInfo
+        Inputs and outputs of the canonical model.
+    data : PreparedData
+    """
+
+    variants: tuple[Variant, ...]
+    for_runtime: Mapping[str, Sequence[Variant]]
+    model: ModelInfo
+    data: PreparedData
+
+
+def open_model(selection: Selection, cache: Cache, observer: Observer) -> Workshop:
+    """Read the float model; before any target is contacted, so that a damaged file is refused at once."""
+    observer.stage("reading the model")
+    return Workshop(selection.validation, selection.file.parent, cache, told=observer.stage)
+
+
+def build(
+    workshop: Workshop, selection: Selection, connection: Connection, cache: Cache, observer: Observer
+) -> Build:
+    """Prepare the data sets and make every variant in the formats that the targets open.
+
+    Raises
+    ------
+    HarnessError
+        The model cannot be inspected, the data is invalid, or a variant cannot be made.
+    """
+    model = _inspect(workshop, selection, connection)
+    observer.stage("preparing the data")
+    data = sets.prepare(selection.validation, selection.file.parent, cache, model.inputs, model.classes)
+    names = selection.built_variants
+    observer.stage(f"making {', '.join(names)}")
+    formats = [
+        fmt
+        for target in selection.targets
+        for backend in target.backends
+        for fmt in connection.formats[backend][:1]
+    ]
+    variants = workshop.build(names, formats, data)
+    for_runtime: dict[str, Sequence[Variant]] = {
+        runtime: workshop.writing_for(runtime).build(names, formats, data)
+        for runtime in RUNTIMES[1:]  # the first is what the workshop writes for
+        if any(target.for_runtime == runtime for target in selection.targets)
+    }
+    return Build(variants, for_runtime, model, data)
+
+
+def _inspect(workshop: Workshop, selection: Selection, connection: Connection) -> ModelInfo:
+    if workshop.model is not None:
+        return model_file.inspect_onnx(workshop.model)
+    artifacts = workshop.prebuilt(FLOAT32).artifacts
+    for backend, formats in connection.formats.items():
+        fmt = next((fmt for fmt in formats if fmt in artifacts), None)
+        if fmt is not None and not connection.available[HOST, backend].reason:
+            return ModelInfo(*inspect(backend, artifacts[fmt]))
+    raise ModelError(
+        f"no runtime on this machine opens {', '.join(artifacts)}",
+        where=str(selection.validation.variants[FLOAT32].files),
+        next_step="harness targets",
+    )
