@@ -25,7 +25,7 @@ def refused(harness: Shell, folder: Path, *says: str, code: int = 2) -> None:
     assert ended.err.startswith("harness: "), ended.err  # nothing was begun
     check(ended, code, *says)
     assert not harness.results.exists()
-    assert not list(harness.store.cache.rglob(".tmp-*"))
+    assert not list(harness.cache.rglob(".tmp-*"))
 
 
 # --- validation.toml -------------------------------------------------------------------------------------
