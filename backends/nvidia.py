@@ -8,9 +8,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from harness.core.commands import install
 from harness.core.errors import BackendError
 from harness.core.preprocess import Feeds, Outputs
-from harness.core.seam import install
 from harness.core.target import TENSORRT
 
 #: NVIDIA's driver, on Linux and on Windows; a test has its own.

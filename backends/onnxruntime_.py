@@ -16,11 +16,12 @@ import numpy as np
 
 from backends.nvidia import BoundOnDevice, lack, preload_tensorrt
 from harness.core.artifact import Artifact, TensorSpec
+from harness.core.commands import install
 from harness.core.contracts import Availability, DeviceCall, Profile, Session
 from harness.core.errors import BackendError
 from harness.core.job import Options
 from harness.core.preprocess import Feeds, Outputs
-from harness.core.seam import STRING, absent, check_feeds, confirm, install, opening, refusal
+from harness.core.seam import STRING, absent, check_feeds, confirm, opening, refusal
 from harness.core.target import CUDA, DEVICE_ID, NVIDIA, TENSORRT
 
 CPU = "CPUExecutionProvider"

@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.core.artifact import Artifact, TensorSpec
+from harness.core.commands import install
 from harness.core.contracts import Availability, Profile, Session
 from harness.core.job import Options
 from harness.core.preprocess import Feeds, Outputs
-from harness.core.seam import STRING, absent, check_feeds, confirm, install, opening, refusal
+from harness.core.seam import STRING, absent, check_feeds, confirm, opening, refusal
 
 
 class OpenVinoSession:

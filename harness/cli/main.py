@@ -41,9 +41,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in HOST_PACKAGES:
             raise
+        from harness.core.commands import install
+
         print(
             f"harness: this needs {error.name}, which a host has and a board does not\n"
-            "  next   pip install 'deployment-validation-harness[host]'",
+            f"  next   {install('host')}",
             file=sys.stderr,
         )
         return 2

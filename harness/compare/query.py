@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from harness.core.commands import install
 from harness.core.errors import HarnessError, ResultsError, UsageError
 from harness.core.measurement import COLUMNS
 from harness.store import tables
@@ -64,7 +65,7 @@ def query(sql: str, results: Path) -> Answer:
     except ModuleNotFoundError as error:
         raise UsageError(
             "harness query needs DuckDB, which is not installed",
-            next_step="pip install 'deployment-validation-harness[query]'",
+            next_step=install("query"),
         ) from error
     runs, left_out = stored(results)
     connection = duckdb.connect(":memory:")

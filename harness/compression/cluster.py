@@ -17,6 +17,7 @@ from harness.compression.passes import Feeds, PassResult
 from harness.compression.steps import refuse_unfit
 from harness.compression.storage import Packed
 from harness.compression.weights import Layer, coded, finish, flag_problems, stored, weight_layers
+from harness.core.commands import install
 from harness.core.errors import HarnessError, UsageError
 from harness.core.settings import Problems, freeze, is_whole, unknown_keys
 
@@ -137,7 +138,7 @@ def _kmeans(points: Array, counts: Array, k: int, seed: int) -> Array:
         raise HarnessError(
             "clustering needs scikit-learn, which is not installed",
             where="the pass cluster",
-            next_step="pip install 'deployment-validation-harness[host]'",
+            next_step=install("host"),
         ) from error
     means = KMeans(k, n_init=_STARTS, random_state=seed)
     with threadpool_limits(1):  # threads would add up the centres in any order

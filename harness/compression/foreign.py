@@ -29,6 +29,7 @@ from harness.compression.saturation import overflowing, sums_in_16_bits
 from harness.compression.steps import refuse_unfit
 from harness.compression.storage import expand, sizes
 from harness.compression.weights import output_axis
+from harness.core.commands import install
 from harness.core.errors import DataError, TargetUnavailable
 from harness.core.settings import Problems, freeze, unknown_keys
 
@@ -196,7 +197,7 @@ def _library(name: str) -> Any:  # noqa: ANN401 - an optional module without typ
             f"the pass {pass_name} needs {LIBRARIES[pass_name]}, which is not installed",
             where=name,
             cause=str(error),
-            next_step="pip install 'deployment-validation-harness[quantizers]'",
+            next_step=install("quantizers"),
         ) from error
 
 

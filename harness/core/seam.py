@@ -143,11 +143,6 @@ def confirm(options: Options, effective: Mapping[str, str]) -> None:
             )
 
 
-def install(extra: str) -> str:
-    """Return the command that installs an extra of ours; another distribution has a command of its own."""
-    return f"pip install 'deployment-validation-harness[{extra}]'"
-
-
 def absent(error: Exception, command: str) -> Availability:
     """Say why a runtime that could not be imported cannot be used; `command` installs it."""
     said = " ".join(str(error).split())

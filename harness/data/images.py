@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from harness.core.commands import install
 from harness.core.errors import DataError
 
 IMAGE_SUFFIXES = frozenset(
@@ -112,7 +113,7 @@ def decode(file: Path, colour: str) -> npt.NDArray[np.uint8]:
         raise DataError(
             "image files need Pillow, which is not installed",
             where=str(file),
-            next_step="pip install 'deployment-validation-harness[host]'",
+            next_step=install("host"),
         ) from error
     try:
         # A warning of Pillow (a bomb's size, corrupt EXIF) is about a file that cannot be trusted.

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
+from harness.core.commands import install
 from harness.core.errors import DataError
 from harness.data.images import IMAGE_SUFFIXES, ImageRecipe, read_images
 
@@ -312,7 +313,7 @@ def _read_parquet(path: Path) -> pd.DataFrame:
         raise DataError(
             f"{path.name} needs pyarrow, which is not installed",
             where=str(path),
-            next_step="pip install 'deployment-validation-harness[host]'",
+            next_step=install("host"),
         ) from error
     except (OSError, ValueError) as error:
         raise _unreadable(path, error) from error

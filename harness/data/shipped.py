@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from harness.core.commands import install
 from harness.core.errors import DataError
 from harness.data.datasets import Dataset, Split, content_sha256, stratified_order
 from harness.data.images import linear_weights
@@ -71,7 +72,7 @@ def _bundled_digits() -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
         raise DataError(
             "the bundled digits need scikit-learn, which is not installed",
             where="harness.data.shipped:digits",
-            next_step="pip install 'deployment-validation-harness[host]'",
+            next_step=install("host"),
         )
     path = Path(package.origin).with_name("datasets") / "data" / "digits.csv.gz"
     pixels, labels = _read(path)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 import shlex
-import shutil
-import sys
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +14,8 @@ from harness.config.gates import GateTable
 from harness.config.load import check, validation_file
 from harness.config.targets import load_target, target_files
 from harness.config.validation import CARD
+from harness.core import commands
+from harness.core.commands import short
 from harness.core.contracts import SupportsRounds
 from harness.core.errors import HarnessError
 from harness.core.verdict import Gate, State, Verdict
@@ -93,7 +93,7 @@ def _sentence(verdicts: list[Verdict]) -> str:
 def next_step(outcome: Outcome) -> str:
     """Say the command, or the change, that is of most use after this outcome."""
     run = outcome.run
-    command = _command()
+    command = commands.harness()
     blocking = sorted((v for v in outcome.verdicts if v.blocks), key=lambda v: ORDER.index(v.state))
     targets = ",".join(run["targets"])
     if outcome.missing:
@@ -167,7 +167,7 @@ def _gate(run: Mapping[str, Any], verdict: Verdict) -> Gate | None:
 
 def report_command(outcome: Outcome) -> str:
     """How to look at the run."""
-    return f"{_command()} report {_run_name(outcome)}"
+    return f"{commands.harness()} report {_run_name(outcome)}"
 
 
 def _worst_is_emulated(blocking: list[Verdict], run: Mapping[str, Any]) -> bool:
@@ -191,7 +191,7 @@ def _ready() -> list[str]:
             target = load_target(name)
         except HarnessError:
             continue  # `harness targets` says what is wrong with it
-        local = target.shares_python and target.deploy.provider not in availability.INSTALL
+        local = target.shares_python and target.deploy.provider not in availability.GPU_PROVIDERS
         if local and all(backend in known for backend in target.backends):
             names.append(name)
     return names
@@ -229,21 +229,7 @@ def _is_bundled(run: Mapping[str, Any]) -> bool:
     return Path(run["validation_path"]) == validation_file(digits).resolve()
 
 
-def _command() -> str:
-    """How this command is typed here: after `make`, its folder is not on PATH."""
-    beside = Path(sys.executable).parent / "harness"
-    return short(beside) if shutil.which("harness") is None and beside.is_file() else "harness"
-
-
 def _run_name(outcome: Outcome) -> str:
     """Its id is enough where runs are looked for by default."""
     path = outcome.folder.path
     return path.name if path.parent == Path("results").resolve() else short(path)
-
-
-def short(path: Path) -> str:
-    """Relative to the current folder where it lies in it."""
-    try:
-        return str(path.relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)

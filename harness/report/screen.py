@@ -10,11 +10,12 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from harness.core.commands import short
 from harness.core.job import Case, Status
 from harness.core.measurement import Measurement, Row
 from harness.core.plan import HOST
 from harness.core.verdict import State, Verdict
-from harness.report.advice import ORDER, next_step, not_tested, problems, report_command, short
+from harness.report.advice import ORDER, next_step, not_tested, problems, report_command
 from harness.report.grid import grid
 from harness.report.progress import duration
 from harness.run.stages import Outcome

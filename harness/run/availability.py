@@ -10,6 +10,7 @@ from pathlib import Path
 
 from harness.config.folders import cache_folder
 from harness.config.targets import load_target, target_files, target_folders
+from harness.core.commands import install_elsewhere
 from harness.core.contracts import Availability
 from harness.core.errors import HarnessError
 from harness.core.target import CUDA, TENSORRT, Target
@@ -128,19 +129,22 @@ def for_target(target: Target, found: Availability) -> Availability:
     if found.reason or not provider or provider in found.devices:
         return found
     has = f"it has {', '.join(found.devices) or 'none'}"
-    why, mends = f"this runtime has no {provider} ({has})", INSTALL.get(provider, "")
+    why, mends = f"this runtime has no {provider} ({has})", provider_install(provider)
     if provider in found.lacks:
         lack, mends = found.lacks[provider]
         why = f"this runtime cannot use its {provider}: {lack} ({has})"
     return replace(found, reason=why, install=mends)
 
 
-#: How to get a provider that the installed runtime was not built with.
-INSTALL = dict.fromkeys(
-    (CUDA, TENSORRT),
-    "a machine with an NVIDIA GPU, and in an environment of its own: "
-    "pip install 'deployment-validation-harness[cuda]'",
-)
+#: Providers that need an NVIDIA GPU and a runtime built for it.
+GPU_PROVIDERS = (CUDA, TENSORRT)
+
+
+def provider_install(provider: str) -> str:
+    """Say how to get a provider that the installed runtime was not built with; empty if that is unknown."""
+    if provider not in GPU_PROVIDERS:
+        return ""
+    return f"on a machine with an NVIDIA GPU, in another virtual environment: {install_elsewhere('cuda')}"
 
 
 def _folder_problems(folder: Path) -> list[str]:

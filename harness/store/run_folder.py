@@ -128,7 +128,7 @@ class RunFolder:
                 f"{SCHEMA_VERSION}",
                 where=str(self.path),
                 cause=f"it was written by version {wrote} of the harness",
-                next_step=f"pip install deployment-validation-harness=={wrote}, in an environment of its own",
+                next_step=f"read it with version {wrote} of the harness, in another virtual environment",
             )
         assert isinstance(run, dict)
         return run

@@ -14,11 +14,12 @@ from typing import Any, ClassVar, NoReturn, Self
 import numpy as np
 
 from harness.core.artifact import Artifact, TensorSpec
+from harness.core.commands import install
 from harness.core.contracts import Availability, DeviceCall, Session
 from harness.core.errors import BackendError
 from harness.core.job import Options
 from harness.core.preprocess import Feeds, Outputs
-from harness.core.seam import check_feeds, confirm, install, opening, refusal
+from harness.core.seam import check_feeds, confirm, opening, refusal
 from harness.core.target import CUDA
 
 PROVIDER = "numpy"

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
+from harness.core.commands import install
+
 #: A worker that is not connected by then will not be.
 START_S = 60.0
 
@@ -19,7 +21,7 @@ START_S = 60.0
 def why_not() -> str:
     """Why there can be no cluster here; empty where there can."""
     if find_spec("distributed") is None:
-        return "distributed is not installed: pip install 'deployment-validation-harness[dask]'"
+        return f"distributed is not installed: {install('dask')}"
     if shutil.which("openssl") is None:
         return "there is no openssl, which makes the certificates"
     return ""

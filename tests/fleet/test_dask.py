@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from harness.core.commands import install_elsewhere
 from harness.core.errors import TargetUnavailable
 from harness.core.job import DataRef, EnvironmentRecord, Event, JobResult, Started, Status
 from harness.core.preprocess import Preprocess
@@ -238,4 +239,4 @@ def test_a_python_without_the_harness(where: str, store: Path, tmp_path: Path) -
         finally:
             executor.close()
     assert "No module named harness" in caught.value.cause
-    assert "pip install 'deployment-validation-harness[dask]" in caught.value.next_step
+    assert install_elsewhere("dask") in caught.value.next_step

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from harness.core.commands import install
 from harness.core.errors import TargetUnavailable
 
 
@@ -19,7 +20,7 @@ def load_schema() -> ModuleType:
             "the TFLite writer needs the TFLite schema, which is not installed",
             where="ai_edge_litert.schema_py_generated",
             cause=str(error),
-            next_step="pip install 'deployment-validation-harness[host,tflite]'",
+            next_step=install("host,tflite"),
         ) from error
     return schema_py_generated  # type: ignore[no-any-return,unused-ignore]
 

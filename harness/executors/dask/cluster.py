@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
+from harness.core.commands import install, install_elsewhere
 from harness.core.errors import Problem, TargetUnavailable
 from harness.core.target import Target
 
@@ -89,7 +90,7 @@ class Cluster:
         except ModuleNotFoundError as error:
             raise TargetUnavailable(
                 f"a fleet is reached with Dask, and {error.name} is not installed here",
-                next_step="pip install 'deployment-validation-harness[dask]'",
+                next_step=install("dask"),
             ) from error
         logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what goes wrong, our messages say
         files = {key: str(Path(file).expanduser()) for key, file in self._files.items() if file}
@@ -272,5 +273,5 @@ def _another_version(who: str, error: BaseException) -> TargetUnavailable:
     return TargetUnavailable(
         f"{who} cannot run the harness's functions",
         cause=" ".join(f"{type(error).__name__}: {error}".split()),
-        next_step=f"in its Python: pip install 'deployment-validation-harness[dask]=={ours}'",
+        next_step=f"install version {ours} in that worker's Python: {install_elsewhere('dask')}",
     )

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from harness.core.commands import install
 from harness.core.errors import UsageError
 from harness.report.html.data import Plot, Section
 from harness.store.cache import writing
@@ -36,9 +37,7 @@ def write(folder: Path, sections: Sequence[Section]) -> list[Path]:
     if not plots:
         raise UsageError("the run has nothing that is drawn", next_step="leave --images out")
     if importlib.util.find_spec("kaleido") is None:
-        raise UsageError(
-            "pictures need kaleido", next_step="pip install 'deployment-validation-harness[report]'"
-        )
+        raise UsageError("pictures need kaleido", next_step=install("report"))
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         # Beside the pictures' place, so that each is moved there whole.

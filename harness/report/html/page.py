@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.core.commands import install
 from harness.core.errors import UsageError
 from harness.core.verdict import State
 from harness.device import plugins
@@ -108,5 +109,5 @@ def _need_packages() -> None:
     if absent:
         raise UsageError(
             f"a report needs {' and '.join(absent)}",
-            next_step="pip install 'deployment-validation-harness[report]'",
+            next_step=install("report"),
         )

@@ -58,7 +58,8 @@ def test_runtime_that_cannot_be_imported_is_unavailable(reference: str, error: s
     _, version, reason, install = _probe(reference, tmp_path)
     assert version == ""
     assert "libfoo.so.1" in reason
-    assert install == f"pip install 'deployment-validation-harness[{extra}]'"
+    assert " install " in install
+    assert f"[{extra}]" in install
 
 
 @pytest.mark.parametrize("reference", BACKENDS)

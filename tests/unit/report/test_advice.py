@@ -14,6 +14,7 @@ from rich.console import Console
 
 from harness.config.folders import shipped_folder
 from harness.config.load import validation_file
+from harness.core import commands
 from harness.core.artifact import Artifact, File
 from harness.core.job import Batch, Case, JobKey, JobResult, Options, Status
 from harness.core.measurement import Measurement, Row
@@ -60,7 +61,7 @@ def rows(target: str = "cpu") -> list[Row]:
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(advice, "_command", lambda: "harness")
+    monkeypatch.setattr(commands, "harness", lambda: "harness")
 
 
 def outcome(
