@@ -14,7 +14,7 @@ from harness.core.contracts import Backend
 from harness.core.job import Batch
 from harness.core.preprocess import Feeds
 from harness.device import plugins, worker
-from harness.device.files import Depot
+from harness.device.files import FileStore
 from harness.report.progress import Quiet
 from harness.run.prepare import prepare
 from harness.run.request import Request
@@ -41,7 +41,7 @@ def bench_of(request: dict[str, Any]) -> worker.DeviceBench:
     artifact = Artifact.from_json(request["batch"]["artifact"], Path(request["artifact_folder"]))
     batch = Batch.from_json(request["batch"], artifact)
     backend: Backend = plugins.choose(plugins.BACKENDS, batch.backend)()
-    return worker.DeviceBench(batch, batch.jobs[0], backend, worker.StoredData(batch, Depot(store)))
+    return worker.DeviceBench(batch, batch.jobs[0], backend, worker.StoredData(batch, FileStore(store)))
 
 
 class Bare(Protocol):

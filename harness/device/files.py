@@ -22,7 +22,7 @@ Fetch = Callable[[str, str], "NDArray[Any]"]
 """Kind (``data``, ``artifacts``) and name of a file, to its bytes: uint8, shape (n,)."""
 
 
-class Depot:
+class FileStore:
     """``data/<sha256>.npy`` and ``artifacts/<sha256>/`` under one folder.
 
     Parameters

@@ -61,7 +61,7 @@ class Pipe:
         return bool(data)
 
 
-class Inbox:
+class HostInput:
     """The host's side of the conversation, as the worker sees it.
 
     Parameters

@@ -32,8 +32,8 @@ from harness.core.preprocess import Feeds
 from harness.core.target import DEVICE_ID
 from harness.core.wire import read_frame, write_frame
 from harness.device import environment, gpu, plugins
-from harness.device.files import Depot
-from harness.device.stdin import Inbox, Pipe
+from harness.device.files import FileStore
+from harness.device.stdin import HostInput, Pipe
 
 #: A child that measures one case has this long beyond the case's own deadline to start and to end.
 SPAWN_GRACE_S = 60.0
@@ -51,8 +51,8 @@ PYTHON = "HARNESS_PYTHON"
 class StoredData:
     """The data sets of a batch, read from the device's depot; every file's hash is checked once."""
 
-    def __init__(self, batch: Batch, depot: Depot) -> None:
-        self._batch, self.depot = batch, depot
+    def __init__(self, batch: Batch, files: FileStore) -> None:
+        self._batch, self.files = batch, files
         self._open: dict[str, np.ndarray[Any, Any]] = {}
 
     def __contains__(self, name: str) -> bool:
@@ -72,7 +72,7 @@ class StoredData:
 
     def _raw(self, digest: str) -> np.ndarray[Any, Any]:
         if digest not in self._open:
-            self._open[digest] = np.load(self.depot.data(digest), mmap_mode="r", allow_pickle=False)
+            self._open[digest] = np.load(self.files.data(digest), mmap_mode="r", allow_pickle=False)
         return self._open[digest]
 
 
@@ -104,7 +104,7 @@ class DeviceBench:
         """Measure `case` in a fresh process."""
         if case.data:
             self.data.hold(case.data)
-        samples, header = run_child(replace(self._batch, cases=(case,)), self.data.depot.folder)
+        samples, header = run_child(replace(self._batch, cases=(case,)), self.data.files.folder)
         self.children.append(header["scheduling"])
         if not self.effective:
             self.effective = header["effective"]
@@ -307,18 +307,18 @@ class _Watch:
         return found
 
 
-def serve(inbox: Inbox, stdout: BinaryIO) -> None:
+def serve(host: HostInput, stdout: BinaryIO) -> None:
     """Read one batch and answer with frames."""
-    value = inbox.request()
+    value = host.request()
 
     def fetch(kind: str, name: str) -> np.ndarray[Any, Any]:
         write_frame(stdout, {"type": "need", "kind": kind, "name": name})
-        return inbox.file()
+        return host.file()
 
-    depot = Depot(
+    files = FileStore(
         Path(value["store"]).expanduser(), fetch if value.get("ships") else None, value.get("room_byte")
     )
-    artifact = depot.artifact(Artifact.from_json(value["batch"]["artifact"], Path(value["artifact_folder"])))
+    artifact = files.artifact(Artifact.from_json(value["batch"]["artifact"], Path(value["artifact_folder"])))
     batch = Batch.from_json(value["batch"], artifact)
 
     verify(artifact)
@@ -333,7 +333,7 @@ def serve(inbox: Inbox, stdout: BinaryIO) -> None:
         "backend_devices": list(availability.devices),
     }
     write_frame(stdout, {"type": "environment", "phase": "before", "facts": facts})
-    data = StoredData(batch, depot)
+    data = StoredData(batch, files)
     for job in batch.jobs:
         write_frame(stdout, {"type": "start", "key": list(job.key)})
         header, samples = run_case(DeviceBench(batch, job, backend, data), measure)
@@ -349,7 +349,7 @@ def main() -> int:
     with os.fdopen(os.dup(1), "wb") as stdout:
         os.dup2(2, 1)
         try:
-            serve(Inbox(Pipe(sys.stdin.fileno())), stdout)
+            serve(HostInput(Pipe(sys.stdin.fileno())), stdout)
         except BrokenPipeError:
             return 1  # the host is gone
         except HarnessError as error:

@@ -19,7 +19,7 @@ EFFORT = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Parcel:
+class Archive:
     """One tar.gz.
 
     Parameters
@@ -38,7 +38,7 @@ class Parcel:
     unpacked_byte: int
 
 
-def parcel(name: str, store: Path, fill: Callable[[Path], None]) -> Parcel:
+def make_archive(name: str, store: Path, fill: Callable[[Path], None]) -> Archive:
     """Return the parcel of that name; where there is none yet, `fill` puts into a folder what it holds.
 
     Parameters
@@ -48,7 +48,7 @@ def parcel(name: str, store: Path, fill: Callable[[Path], None]) -> Parcel:
     store : Path
     fill : callable
     """
-    path = store / "parcels" / f"{name.replace('/', '-')}.tar.gz"
+    path = store / "archives" / f"{name.replace('/', '-')}.tar.gz"
     note = path.with_suffix(".json")
     known = _read(note)
     if not path.is_file() or sha256_file(path) != known.get("sha256"):
@@ -68,7 +68,7 @@ def parcel(name: str, store: Path, fill: Callable[[Path], None]) -> Parcel:
                 (folder / "note").replace(note)
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
-    return Parcel(name, path, known["sha256"], known["unpacked_byte"])
+    return Archive(name, path, known["sha256"], known["unpacked_byte"])
 
 
 def _read(note: Path) -> Mapping[str, Any]:

@@ -172,12 +172,12 @@ def _lock(host: Host, by: str, since: str, wait_s: float) -> int | None:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            holder = os.pread(lock, 1 << 12, 0).decode(errors="replace")
+            owner = os.pread(lock, 1 << 12, 0).decode(errors="replace")
             last = time.monotonic() >= end
-            if holder != told or last:
+            if owner != told or last:
                 with contextlib.suppress(ValueError):
-                    say(type="busy", last=last, **json.loads(holder))
-                    told = holder
+                    say(type="busy", last=last, **json.loads(owner))
+                    told = owner
             if last and told:
                 return None
             host.line(LOOK_AGAIN_S)

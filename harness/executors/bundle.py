@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from harness.core.errors import HarnessError
 from harness.device import plugins
-from harness.executors.archive import Parcel, parcel
+from harness.executors.archive import Archive, make_archive
 from harness.store.cache import writing
 
 #: Left at home: a device has its own, or no use for them.
@@ -48,10 +48,10 @@ def bundle(store: Path) -> Path:
     return folder
 
 
-def bundle_parcel(store: Path) -> Parcel:
+def bundle_archive(store: Path) -> Archive:
     """Return the bundle as it is shipped."""
     ours = bundle(store)
-    return parcel(f"bundles/{ours.name}", store, lambda into: _copy(ours, into))
+    return make_archive(f"bundles/{ours.name}", store, lambda into: _copy(ours, into))
 
 
 def _copy(folder: Path, into: Path) -> None:

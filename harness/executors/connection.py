@@ -16,7 +16,7 @@ from harness.device.probe import probe
 from harness.executors.program import Child, Program
 
 
-class Link(Protocol):
+class Connection(Protocol):
     """What executors differ in. Its constructor does no I/O.
 
     Attributes
@@ -75,7 +75,7 @@ class Link(Protocol):
         ...
 
 
-class CommandLink(ABC):
+class CommandConnection(ABC):
     """A device on which programs are started by a command on this machine."""
 
     slowdown: float = 1.0
@@ -104,7 +104,7 @@ class CommandLink(ABC):
 
 
 @dataclass(frozen=True)
-class LocalLink(CommandLink):
+class LocalConnection(CommandConnection):
     """Programs as children of this process, with its own Python or another.
 
     Parameters
@@ -144,7 +144,7 @@ class LocalLink(CommandLink):
         """There is nothing to let go."""
 
 
-class MadeLink(CommandLink):
+class PreparedConnection(CommandConnection):
     """A Python on this machine that has to be made before programs start in it."""
 
     ships = False
@@ -154,10 +154,10 @@ class MadeLink(CommandLink):
 
     def __init__(self, store: Path) -> None:
         self.store = str(store)
-        self._made: LocalLink | None = None
+        self._made: LocalConnection | None = None
 
     @abstractmethod
-    def make(self) -> LocalLink:
+    def make(self) -> LocalConnection:
         """Make it, where it is not in the cache; raises ``TargetUnavailable`` where it cannot be."""
 
     def connect(self) -> None:
@@ -165,17 +165,17 @@ class MadeLink(CommandLink):
         self._made = self.make()
 
     @property
-    def _link(self) -> LocalLink:
+    def _connection(self) -> LocalConnection:
         assert self._made is not None, "connect() comes first"
         return self._made
 
     def command(self, module: str, *arguments: str) -> Sequence[str]:
         """Start `module` in that Python."""
-        return self._link.command(module, *arguments)
+        return self._connection.command(module, *arguments)
 
     def environment(self) -> Mapping[str, str]:
         """Return the variables that lead to its packages."""
-        return self._link.environment()
+        return self._connection.environment()
 
     def lost(self, status: int) -> str:
         """A child of this process cannot be lost."""

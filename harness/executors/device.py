@@ -15,8 +15,8 @@ from pathlib import Path
 from harness.core.contracts import Availability
 from harness.core.errors import TargetUnavailable
 from harness.core.job import Batch, Event, JobResult, Status
-from harness.executors.connection import Link
-from harness.executors.worker_session import Conversation
+from harness.executors.connection import Connection
+from harness.executors.worker_session import WorkerSession
 
 #: Pauses between the tries to reach a device again: a Raspberry Pi reboots in about 40 s.
 PAUSES_S = (1.0, 3.0, 10.0, 30.0, 60.0)
@@ -39,16 +39,20 @@ class DeviceExecutor:
     """
 
     def __init__(
-        self, link: Link, store: Path, pauses_s: tuple[float, ...] = PAUSES_S, retries: int = RETRIES
+        self,
+        connection: Connection,
+        store: Path,
+        pauses_s: tuple[float, ...] = PAUSES_S,
+        retries: int = RETRIES,
     ) -> None:
-        self.link, self._store, self._pauses_s, self._retries = link, store, pauses_s, retries
+        self.connection, self._store, self._pauses_s, self._retries = connection, store, pauses_s, retries
         self._stopped = threading.Event()
         self.gone = ""
 
     @property
     def here(self) -> bool:
         """A device that sees the host's files is this machine."""
-        return not self.link.ships
+        return not self.connection.ships
 
     @property
     def beside(self) -> int:
@@ -63,8 +67,8 @@ class DeviceExecutor:
         TargetUnavailable
             It cannot be reached or made ready.
         """
-        self.link.connect()
-        return self.link.probe(names)
+        self.connection.connect()
+        return self.connection.probe(names)
 
     def run(self, batches: Iterable[Batch]) -> Generator[Event, None, None]:
         """Run batches in order; every case of every batch gets exactly one result."""
@@ -77,7 +81,7 @@ class DeviceExecutor:
         rest, cuts = batch, 0
         while rest.cases and not self.gone and not self._stopped.is_set():
             answered = 0
-            talk = Conversation(rest, self.link, self._store, self._stopped)
+            talk = WorkerSession(rest, self.connection, self._store, self._stopped)
             with closing(talk.events()) as events:
                 for event in events:
                     answered += isinstance(event, JobResult)
@@ -98,7 +102,7 @@ class DeviceExecutor:
             if self._stopped.wait(pause_s):
                 return ""
             try:
-                self.link.connect()
+                self.connection.connect()
             except TargetUnavailable as error:
                 said = "; ".join(filter(None, (error.what, error.cause)))
                 lost = f"{said} (try {count} after the link died)"
@@ -112,7 +116,7 @@ class DeviceExecutor:
 
     def close(self) -> None:
         """Let the device go."""
-        self.link.close()
+        self.connection.close()
 
 
 def unmeasured(batch: Batch, gone: str) -> Generator[Event, None, None]:

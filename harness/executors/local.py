@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 
 from harness.core.target import Target
-from harness.executors.connection import Link, LocalLink
+from harness.executors.connection import Connection, LocalConnection
 from harness.executors.device import DeviceExecutor
-from harness.executors.venv import VenvLink
+from harness.executors.venv import VenvConnection
 
 
 class LocalExecutor(DeviceExecutor):
@@ -23,7 +23,7 @@ class LocalExecutor(DeviceExecutor):
     """
 
     def __init__(self, target: Target, store: Path) -> None:
-        link: Link = LocalLink(str(store), [sys.executable])
+        connection: Connection = LocalConnection(str(store), [sys.executable])
         if not target.shares_python:
-            link = VenvLink(target, store)
-        super().__init__(link, store)
+            connection = VenvConnection(target, store)
+        super().__init__(connection, store)

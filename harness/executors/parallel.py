@@ -14,7 +14,7 @@ Lane = Sequence[tuple[Executor, Sequence[Batch]]]
 """What has to run one after the other, because it shares a machine."""
 
 
-def together(lanes: Sequence[Lane]) -> Generator[Event, None, None]:
+def run_parallel(lanes: Sequence[Lane]) -> Generator[Event, None, None]:
     """Run the lanes beside each other and yield what they say, as it comes.
 
     An exception of one lane stops all. When the caller stops listening, what runs is ended at once.

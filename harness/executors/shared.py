@@ -12,7 +12,7 @@ from harness.core.contracts import Availability
 from harness.core.errors import TargetUnavailable
 from harness.core.job import Batch, Event
 from harness.executors.device import DeviceExecutor, unmeasured
-from harness.executors.parallel import together
+from harness.executors.parallel import run_parallel
 
 
 class SharedExecutor:
@@ -53,14 +53,14 @@ class SharedExecutor:
             except BaseException:  # Ctrl-C, too, while one queues for a board
                 self.close()
                 raise
-        kinds = [device.link.facts.get("kind", "") for device in self._devices]
+        kinds = [device.connection.facts.get("kind", "") for device in self._devices]
         refuse_unlike("hosts", list(zip(kinds, [first, *others], strict=True)))
         return first
 
     def run(self, batches: Iterable[Batch]) -> Generator[Event, None, None]:
         """Run batches, each on the device that is free; every case gets exactly one result."""
         self._work = work = _Work(batches)
-        with closing(together([[(_Lane(device, work), ())] for device in self._devices])) as events:
+        with closing(run_parallel([[(_Lane(device, work), ())] for device in self._devices])) as events:
             yield from events
         gone = "\n".join(dict.fromkeys(device.gone for device in self._devices))
         for batch in work.left():

@@ -18,7 +18,7 @@ from harness.core.errors import ConfigurationError, Problem, TargetUnavailable
 from harness.core.settings import unlisted_keys
 from harness.core.target import NVIDIA, Target
 from harness.executors.bundle import bundle
-from harness.executors.connection import LocalLink, MadeLink
+from harness.executors.connection import LocalConnection, PreparedConnection
 from harness.store.cache import key_of, writing
 
 #: Keys of ``[executor]``.
@@ -30,7 +30,7 @@ LEAST_PYTHON = (3, 11)
 DEVICES = Path("/dev")
 
 
-class VenvLink(MadeLink):
+class VenvConnection(PreparedConnection):
     """See the module; ``target.executor`` has ``python``, a path, or ``requirements``, or both."""
 
     def __init__(self, target: Target, store: Path) -> None:
@@ -38,7 +38,7 @@ class VenvLink(MadeLink):
         super().__init__(store)
         self._target, self._folder = target, store
 
-    def make(self) -> LocalLink:
+    def make(self) -> LocalConnection:
         """Make the venv, where it is not in the cache."""
         if reason := lacking_gpu(self._target):  # before gigabytes are fetched for nothing
             raise TargetUnavailable(reason, next_step="run it on a machine with an NVIDIA GPU")
@@ -47,7 +47,7 @@ class VenvLink(MadeLink):
         _refuse_old(python, self._target.name)
         if wanted := table.get("requirements", ()):
             python = str(venv(python, wanted, self._folder))
-        return LocalLink(self.store, [python], {"PYTHONPATH": str(bundle(self._folder))})
+        return LocalConnection(self.store, [python], {"PYTHONPATH": str(bundle(self._folder))})
 
 
 def check(target: Target) -> None:

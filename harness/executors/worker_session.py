@@ -16,7 +16,7 @@ from harness.core.errors import StreamEnded, TargetUnavailable, WorkerError
 from harness.core.job import Batch, EnvironmentRecord, Event, Job, JobKey, JobResult, Samples, Started, Status
 from harness.core.wire import Readable, read_frame, write_frame
 from harness.device import worker
-from harness.executors.connection import Link
+from harness.executors.connection import Connection
 from harness.executors.program import Program
 
 #: A worker that has not begun its first job by then has a runtime that hangs at import.
@@ -27,7 +27,7 @@ STOP_WITHIN_S = 0.5
 BEATS_A_SILENCE = 6
 
 
-class Conversation:
+class WorkerSession:
     """Ends in a result for every case begun; in at least one, unless the link died or it was stopped.
 
     Parameters
@@ -45,8 +45,8 @@ class Conversation:
         Why the link counts as dead; the job that ran has no result then.
     """
 
-    def __init__(self, batch: Batch, link: Link, store: Path, stopped: threading.Event) -> None:
-        self._batch, self._link, self._store, self._stopped = batch, link, store, stopped
+    def __init__(self, batch: Batch, connection: Connection, store: Path, stopped: threading.Event) -> None:
+        self._batch, self._connection, self._store, self._stopped = batch, connection, store, stopped
         self._frames: queue.Queue[tuple[dict[str, Any], dict[str, Any]] | WorkerError | None] = queue.Queue()
         self._writing = threading.Lock()
         self._running: Job | None = None
@@ -56,7 +56,7 @@ class Conversation:
     def events(self) -> Generator[Event, None, None]:
         """Start the worker and yield what it says; closing the generator ends the worker."""
         try:
-            program = self._link.start(self._batch, self._stopped)
+            program = self._connection.start(self._batch, self._stopped)
         except TargetUnavailable as error:  # the link died since the last batch
             self.lost = "; ".join(filter(None, (error.what, error.cause)))
             return
@@ -67,12 +67,12 @@ class Conversation:
             with contextlib.suppress(BrokenPipeError):  # it died at once; its end of file says so below
                 program.stdin.write(
                     worker.request(
-                        self._batch, self._link.store, ships=self._link.ships,
-                        room_byte=self._link.room_byte, silence_s=self._link.silence_s,
+                        self._batch, self._connection.store, ships=self._connection.ships,
+                        room_byte=self._connection.room_byte, silence_s=self._connection.silence_s,
                     )
                 )  # fmt: skip
                 program.stdin.flush()
-            if self._link.silence_s is not None:
+            if self._connection.silence_s is not None:
                 threading.Thread(target=self._say_alive, args=(program.stdin, ended), daemon=True).start()
             yield from self._follow(program)
         finally:
@@ -90,8 +90,8 @@ class Conversation:
             self._frames.put(error)
 
     def _say_alive(self, stdin: BinaryIO, ended: threading.Event) -> None:
-        assert self._link.silence_s is not None
-        while not ended.wait(self._link.silence_s / BEATS_A_SILENCE):
+        assert self._connection.silence_s is not None
+        while not ended.wait(self._connection.silence_s / BEATS_A_SILENCE):
             with contextlib.suppress(OSError, ValueError), self._writing:  # closed: the end is seen elsewhere
                 write_frame(stdin, {"type": "alive"})
 
@@ -127,9 +127,11 @@ class Conversation:
                     raise
 
     def _follow(self, program: Program) -> Iterator[Event]:
-        start_s = START_DEADLINE_S * self._link.slowdown
+        start_s = START_DEADLINE_S * self._connection.slowdown
         while True:
-            deadline_s = self._running.case.deadline_s * self._link.slowdown if self._running else start_s
+            deadline_s = (
+                self._running.case.deadline_s * self._connection.slowdown if self._running else start_s
+            )
             try:
                 frame = self._next(deadline_s)
             except queue.Empty:
@@ -140,7 +142,7 @@ class Conversation:
             if frame is None or isinstance(frame, StreamEnded):
                 if self._done < len(self._batch.cases):
                     status = program.status()
-                    self.lost = self._link.lost(status)
+                    self.lost = self._connection.lost(status)
                     if self.lost:
                         self.lost = "\n".join(filter(None, (self.lost, program.said())))
                     else:
@@ -166,7 +168,7 @@ class Conversation:
             case "environment":
                 b = self._batch
                 of = (b.target, b.backend, b.variant, b.suite)
-                return EnvironmentRecord(*of, header["phase"], {**header["facts"], **self._link.facts})
+                return EnvironmentRecord(*of, header["phase"], {**header["facts"], **self._connection.facts})
             case "need":
                 self._send(program.stdin, header["kind"], header["name"])
                 return None

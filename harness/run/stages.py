@@ -19,7 +19,7 @@ from harness.core.job import Batch, JobKey, JobResult, Started
 from harness.core.measurement import Row
 from harness.core.plan import Plan
 from harness.core.verdict import Gate, State, Verdict, overall
-from harness.executors.parallel import together
+from harness.executors.parallel import run_parallel
 from harness.gates import waivers
 from harness.gates.judge import Subject, judge
 from harness.gates.relative import Baselines
@@ -114,7 +114,7 @@ def _measure(folder: RunFolder, prepared: Prepared, plan: Plan, observer: Observ
                     prepared.lanes,
                 )
             )
-            with closing(together(_lanes(prepared, rest))) as events:
+            with closing(run_parallel(_lanes(prepared, rest))) as events:
                 for event in events:
                     if not isinstance(event, Started):
                         journal.append(event)
@@ -157,7 +157,9 @@ def _decide(folder: RunFolder, prepared: Prepared, journal: Journal, observer: O
             f"{case.name} of {each.variant} on {each.target}" for each in batches for case in each.cases
         )
         observer.note(f"undecided, measured on: {names}")
-        with closing(together(_lanes(prepared, replace(prepared.plan, batches=tuple(batches))))) as events:
+        with closing(
+            run_parallel(_lanes(prepared, replace(prepared.plan, batches=tuple(batches))))
+        ) as events:
             for event in events:
                 if isinstance(event, JobResult):
                     journal.append(extend.joined(facts.results[event.key], event))

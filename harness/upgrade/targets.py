@@ -145,6 +145,6 @@ def _pin(target: Target, runtime: str, version: str) -> Target:
         alone, name=f"{target.name}@{version}",
         executor={
             **target.executor, "requirements": [*others, f"{runtime}{extras}=={version}"],
-            **({"in_turns": target.name} if is_board else {}),
+            **({"lock_name": target.name} if is_board else {}),
         },
     )  # fmt: skip

@@ -14,7 +14,7 @@ from harness.core.job import Batch, Case, Options
 from harness.core.target import Target
 from harness.executors.device import DeviceExecutor
 from harness.executors.shared import SharedExecutor
-from harness.executors.ssh.executor import SshLink, check
+from harness.executors.ssh.executor import SshConnection, check
 from tests.board.board import Board, board, why_not
 from tests.site import planted_site
 
@@ -81,8 +81,8 @@ def reach(store: Path) -> Iterator[Reach]:
     def make(*boards: Board, pauses_s: tuple[float, ...] = (0.1,) * 50, **more: object) -> SharedExecutor:
         target = pi(*boards, **more)
         check(target)
-        links = [SshLink(host, target, store) for host in target.executor["hosts"]]
-        made.append(SharedExecutor([DeviceExecutor(link, store, pauses_s) for link in links]))
+        links = [SshConnection(host, target, store) for host in target.executor["hosts"]]
+        made.append(SharedExecutor([DeviceExecutor(connection, store, pauses_s) for connection in links]))
         return made[-1]
 
     yield make

@@ -12,7 +12,7 @@ import pytest
 
 from harness.core.errors import ConfigurationError, TargetUnavailable
 from harness.core.target import Target
-from harness.executors.archive import Parcel
+from harness.executors.archive import Archive
 from harness.executors.ssh import upload
 from harness.executors.ssh.executor import check
 from tests.board.board import Board
@@ -127,7 +127,7 @@ def test_a_host_that_nobody_knows(one_board: Board, reach: Reach) -> None:
 
 def test_a_host_whose_key_would_not_be_verified(one_board: Board, reach: Reach) -> None:
     executor = reach(one_board)
-    config = Path(executor._devices[0].link._target.executor["ssh_config"])
+    config = Path(executor._devices[0].connection._target.executor["ssh_config"])
     config.write_text(config.read_text() + "  StrictHostKeyChecking no\n")
     assert "its host key would not be verified" in refused(executor).what
 
@@ -148,13 +148,13 @@ def test_a_wheel_that_does_not_exist(one_board: Board, reach: Reach) -> None:
 def test_an_architecture_without_wheels(tmp_path: Path, machine: str, libc: str, says: str) -> None:
     facts = {"machine": machine, "libc": libc, "python": "3.11.2"}
     with pytest.raises(TargetUnavailable, match=says):
-        upload.venv_parcel("pi", facts, Target("pi", "", ("null",)), tmp_path)
+        upload.venv_archive("pi", facts, Target("pi", "", ("null",)), tmp_path)
 
 
 def test_a_target_that_grants_too_little(one_board: Board, reach: Reach) -> None:
     executor = reach(one_board)
-    link = executor._devices[0].link
-    link._target = replace(link._target, disk_mb=10)
+    connection = executor._devices[0].connection
+    connection._target = replace(connection._target, disk_mb=10)
     assert "one is granted 10 MB, and the runtimes alone take" in refused(executor).what
 
 
@@ -163,13 +163,15 @@ def test_what_arrives_damaged_is_not_kept(make_board: MakeBoard, reach: Reach, s
     board = make_board("damaged")
     executor = reach(board)
     executor.probe(["null"])
-    link = executor._devices[0].link
+    connection = executor._devices[0].connection
     packed = store / "damaged.tar.gz"
-    packed.write_bytes(next((store / "parcels").glob("bundles-*.tar.gz")).read_bytes())
+    packed.write_bytes(next((store / "archives").glob("bundles-*.tar.gz")).read_bytes())
     facts = {"has": (), "home": str(board.home / "there"), "executable": "python3"}
-    made = upload.Cargo(link._hold.shell, link._hold._held, link._hold.token, facts, 10**9)
+    made = upload.Upload(
+        connection._board.client, connection._board._held, connection._board.token, facts, 10**9
+    )
     with pytest.raises(TargetUnavailable, match="could not take bundles") as caught:
-        upload._send(made, Parcel("bundles/x", packed, "0" * 64, 1))
+        upload._send(made, Archive("bundles/x", packed, "0" * 64, 1))
     assert "it arrived damaged" in caught.value.cause
     assert not list((board.home / "there" / "bundles").iterdir())
 

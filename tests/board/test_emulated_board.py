@@ -67,9 +67,11 @@ def test_the_same_numbers_as_under_emulation_alone(
     emulated = EmulatedExecutor(Target("pi", "", ("onnxruntime",), table), store)
     over_ssh = reach(arm_board)
     for device in over_ssh._devices:
-        whole = {**device.link._target.executor}
+        whole = {**device.connection._target.executor}
         del whole["requirements"]
-        device.link._target = replace(device.link._target, backends=("onnxruntime",), executor=whole)
+        device.connection._target = replace(
+            device.connection._target, backends=("onnxruntime",), executor=whole
+        )
     outputs = []
     for executor in (over_ssh, emulated):
         assert not executor.probe(["onnxruntime"])["onnxruntime"].reason

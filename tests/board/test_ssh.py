@@ -169,8 +169,8 @@ def test_boards_that_differ_do_not_share_a_target(
 ) -> None:
     one, other = make_board("a"), make_board("b")
     executor = reach(one, other)
-    begin, cpus = lock.Guardian.begin, iter(("Cortex-A72", "Cortex-A76"))
-    monkeypatch.setattr(lock.Guardian, "begin", lambda *given: {**begin(*given), "cpu": next(cpus)})
+    begin, cpus = lock.BoardLock.begin, iter(("Cortex-A72", "Cortex-A76"))
+    monkeypatch.setattr(lock.BoardLock, "begin", lambda *given: {**begin(*given), "cpu": next(cpus)})
     with pytest.raises(TargetUnavailable, match="are not alike") as caught:
         executor.probe(["null"])
     assert "Cortex-A72 with Python" in caught.value.cause
@@ -235,20 +235,20 @@ def test_a_board_is_locked_while_it_is_used(
     first.probe(["null"])
     with pytest.raises(TargetUnavailable, match="one is in use") as caught:
         reach(one_board).probe(["null"])
-    assert lock.holder() in caught.value.cause
+    assert lock.lock_owner() in caught.value.cause
     assert "has held it since 20" in caught.value.cause
 
     queued = reach(one_board, wait_s=60)
     waiting = threading.Thread(target=queued.probe, args=(["null"],))
     said = threading.Event()
     for device in queued._devices:
-        device.link._hold._say_busy = lambda by, since: said.set()
+        device.connection._board._say_busy = lambda by, since: said.set()
     waiting.start()
     assert said.wait(30)
     first.close()
     waiting.join(30)
     assert not waiting.is_alive()
-    assert queued._devices[0].link.facts
+    assert queued._devices[0].connection.facts
 
 
 @pytest.mark.full

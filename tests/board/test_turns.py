@@ -19,8 +19,8 @@ NUMPY = f"numpy=={version('numpy')}"
 
 @pytest.fixture
 def turns(one_board: Board, reach: Reach) -> tuple[SharedExecutor, SharedExecutor]:
-    first = reach(one_board, in_turns="pair")
-    second = reach(one_board, in_turns="pair", requirements=[NUMPY, "psutil"])
+    first = reach(one_board, lock_name="pair")
+    second = reach(one_board, lock_name="pair", requirements=[NUMPY, "psutil"])
     for executor in (first, second):
         executor.probe(["null"])
     return first, second
@@ -36,7 +36,7 @@ def test_both_run_and_nobody_else_may(
     for executor in (*turns, *turns):
         assert states(executor, batch) == [Status.OK]
     with pytest.raises(TargetUnavailable, match="one is in use"):
-        reach(one_board, in_turns="another pair").probe(["null"])
+        reach(one_board, lock_name="another pair").probe(["null"])
     turns[0].close()
     assert states(turns[1], batch) == [Status.OK]
     with pytest.raises(TargetUnavailable, match="one is in use"):
@@ -57,16 +57,16 @@ def test_a_link_that_died_is_mended_by_whoever_comes_next(
 def test_what_one_needs_is_kept_when_the_other_is_shipped(make_board: MakeBoard, reach: Reach) -> None:
     """With room for one environment, the second is refused; the first, which is held, does not give way."""
     board = make_board("small")
-    first = reach(board, in_turns="pair")
+    first = reach(board, lock_name="pair")
     first.probe(["null"])
-    link = first._devices[0].link
+    connection = first._devices[0].connection
     folder = board.home / ".cache" / "deployment-validation-harness"
     (mine,) = folder.glob("venvs/*")
-    second = reach(board, in_turns="pair", requirements=[NUMPY, "psutil"])
-    other = second._devices[0].link
+    second = reach(board, lock_name="pair", requirements=[NUMPY, "psutil"])
+    other = second._devices[0].connection
     used_mb = sum(path.lstat().st_size for path in folder.rglob("*")) // 10**6
     other._target = replace(other._target, disk_mb=used_mb + 25)
     with pytest.raises(TargetUnavailable, match="the runtimes alone take"):
         second.probe(["null"])
     assert mine.is_dir()
-    assert link._has[0].endswith(mine.name)
+    assert connection._has[0].endswith(mine.name)

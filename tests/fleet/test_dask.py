@@ -134,7 +134,7 @@ def test_nothing_is_left_when_the_caller_stops_listening(
         assert any(isinstance(event, Started) for event in events)
         assert board_processes(cluster) > idle
     assert board_processes(cluster) == idle
-    assert not any(board.tasks for board in executor._fleet.connect())
+    assert not any(board.tasks for board in executor._pool.connect())
 
 
 def board_processes(cluster: DaskCluster) -> set[int]:

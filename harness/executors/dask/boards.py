@@ -16,8 +16,8 @@ from typing import Any
 from harness.core.contracts import Availability
 from harness.core.errors import TargetUnavailable
 from harness.core.target import Target
-from harness.executors.archive import Parcel
-from harness.executors.bundle import bundle_parcel
+from harness.executors.archive import Archive
+from harness.executors.bundle import bundle_archive
 from harness.executors.dask import worker_side
 from harness.executors.dask.cluster import Board, cluster_of
 from harness.executors.shared import refuse_unlike
@@ -51,7 +51,7 @@ class Ready:
     room_byte: int
 
 
-class Fleet:
+class BoardPool:
     """All boards of one target; many lanes ask it at once.
 
     Parameters
@@ -65,7 +65,7 @@ class Fleet:
         self.resource = str(target.executor.get("resource", target.name))
         self._target, self._store = target, store
         self._names: list[str] = []
-        self._parcel = Parcel("", Path(), "", 0)
+        self._parcel = Archive("", Path(), "", 0)
         self._ready: dict[str, Ready] = {}
         self._refused: set[str] = set()
         self._taken: set[str] = set()
@@ -104,7 +104,7 @@ class Fleet:
         TargetUnavailable
             One cannot be made ready, or is not like the others.
         """
-        self._names, self._parcel = list(names), bundle_parcel(self._store)
+        self._names, self._parcel = list(names), bundle_archive(self._store)
         boards = self.connect()
         busy = [board.name for board in boards if board.tasks]
         if busy:

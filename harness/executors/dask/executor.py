@@ -21,11 +21,11 @@ from harness.core.job import Batch, Event, JobResult
 from harness.core.settings import unlisted_keys
 from harness.core.target import Target
 from harness.executors.dask import worker_side
-from harness.executors.dask.boards import Fleet
+from harness.executors.dask.boards import BoardPool
 from harness.executors.dask.cluster import Board, Cluster, address_problems, file_problems
 from harness.executors.device import RETRIES, DeviceExecutor
 from harness.executors.shared import SharedExecutor
-from harness.executors.ssh.lock import holder
+from harness.executors.ssh.lock import lock_owner
 
 if TYPE_CHECKING:
     from distributed import Future
@@ -55,18 +55,18 @@ class DaskExecutor(SharedExecutor):
 
     def __init__(self, target: Target, store: Path) -> None:
         check(target)
-        self._fleet, self._store = Fleet(target, store), store
+        self._pool, self._store = BoardPool(target, store), store
         self._retries: int = target.executor.get("retries", RETRIES)
-        self._links: list[DaskLink] = []
+        self._links: list[DaskConnection] = []
         super().__init__([self._lane()])
 
     def _lane(self) -> DeviceExecutor:
-        self._links.append(DaskLink(self._fleet))
+        self._links.append(DaskConnection(self._pool))
         return DeviceExecutor(self._links[-1], self._store, retries=self._retries)
 
     def probe(self, names: Iterable[str]) -> Mapping[str, Availability]:
         """Make every board ready and ask which backends run; the boards must be alike."""
-        ready = self._fleet.probe(names)
+        ready = self._pool.probe(names)
         self._devices = [*self._devices, *(self._lane() for _ in ready[len(self._devices) :])]
         return ready[0].runs
 
@@ -74,17 +74,17 @@ class DaskExecutor(SharedExecutor):
         """Run batches, each on the board that is free; every case gets exactly one result."""
         for event in super().run(batches):
             if isinstance(event, JobResult):
-                for link in self._links:
-                    link.note(event)
+                for connection in self._links:
+                    connection.note(event)
             yield event
 
     def close(self) -> None:
         """Let the cluster go."""
         super().close()
-        self._fleet.cluster.close()
+        self._pool.cluster.close()
 
 
-class DaskLink:
+class DaskConnection:
     """The way to whichever board is free.
 
     Parameters
@@ -96,36 +96,36 @@ class DaskLink:
     silence_s = None  # the board itself ends a batch whose host has gone
     slowdown = 1.0
 
-    def __init__(self, fleet: Fleet) -> None:
+    def __init__(self, fleet: BoardPool) -> None:
         self.store = ""
         self.room_byte: int | None = None
         self.facts: Mapping[str, Any] = {}
         self.done = 0
-        self._fleet = fleet
+        self._pool = fleet
         self._batch: Batch | None = None
         self._program: DaskProgram | None = None
 
     def connect(self) -> None:
         """Reach the scheduler; raises ``TargetUnavailable`` while it knows no board with the resource."""
-        self._fleet.connect()
+        self._pool.connect()
 
     def probe(self, names: Iterable[str]) -> dict[str, Availability]:
         """Ask all boards."""
-        return dict(self._fleet.probe(names)[0].runs)
+        return dict(self._pool.probe(names)[0].runs)
 
     def start(self, batch: Batch, stopped: threading.Event) -> DaskProgram:
         """Take a board as soon as one is free, and start a worker on it."""
-        cluster = self._fleet.cluster
+        cluster = self._pool.cluster
         with ExitStack() as stack:
-            board, ready = stack.enter_context(self._fleet.taken(stopped))
+            board, ready = stack.enter_context(self._pool.taken(stopped))
             self.facts, self.store, self.room_byte = ready.facts, ready.home, ready.room_byte
             self._batch, self.done = batch, 0
             token = secrets.token_hex(8)
             what = f"{batch.target} {batch.backend} {batch.variant} {batch.suite}"
-            about = {"what": what, "by": holder(), "done": 0, "of": len(batch.cases)}
+            about = {"what": what, "by": lock_owner(), "done": 0, "of": len(batch.cases)}
             task = cluster.submit(
-                board, self._fleet.resource, f"{what} {token}",
-                worker_side.hold, token, self._fleet.ours, about, SILENCE_S,
+                board, self._pool.resource, f"{what} {token}",
+                worker_side.hold, token, self._pool.ours, about, SILENCE_S,
             )  # fmt: skip
             self._program = program = DaskProgram(self, cluster, board, token, task)
             stack.callback(program.forget)
@@ -155,11 +155,19 @@ class DaskLink:
 class DaskProgram:
     """A worker process on a board, at the other end of calls to the Dask worker that holds it."""
 
-    def __init__(self, link: DaskLink, cluster: Cluster, board: Board, token: str, task: Future) -> None:
+    def __init__(
+        self, connection: DaskConnection, cluster: Cluster, board: Board, token: str, task: Future
+    ) -> None:
         self.lost = ""
         self.held = ExitStack()
         self._over = False
-        self._link, self._cluster, self._board, self._token, self._task = link, cluster, board, token, task
+        self._connection, self._cluster, self._board, self._token, self._task = (
+            connection,
+            cluster,
+            board,
+            token,
+            task,
+        )
         self._ended: Mapping[str, Any] = {"status": 0, "said": ""}
         self.stdin = cast(BinaryIO, io.BufferedWriter(_Say(self), worker_side.CHUNK_BYTE))
         self.stdout = cast(BinaryIO, io.BufferedReader(_Hear(self), worker_side.CHUNK_BYTE))
@@ -173,7 +181,7 @@ class DaskProgram:
     def hear(self) -> bytes:
         """Return what the process said; nothing at its end."""
         while True:
-            answer = self._call(worker_side.hear, self._link.done)
+            answer = self._call(worker_side.hear, self._connection.done)
             if answer is None:
                 return b""
             if "status" in answer:

@@ -17,7 +17,7 @@ from harness.core.settings import unlisted_keys
 from harness.core.target import Target
 from harness.device import worker
 from harness.executors.bundle import bundle
-from harness.executors.connection import LocalLink, MadeLink
+from harness.executors.connection import LocalConnection, PreparedConnection
 from harness.executors.device import DeviceExecutor
 from harness.executors.emulated.userland import ARCHITECTURES, emulator, userland
 from harness.executors.shared import SharedExecutor
@@ -49,15 +49,15 @@ class EmulatedExecutor(SharedExecutor):
     """
 
     def __init__(self, target: Target, store: Path) -> None:
-        link = EmulatedLink(target, store)
-        super().__init__([DeviceExecutor(link, store) for _ in range(os.cpu_count() or 1)])
+        connection = EmulatedConnection(target, store)
+        super().__init__([DeviceExecutor(connection, store) for _ in range(os.cpu_count() or 1)])
 
     def probe(self, names: Iterable[str]) -> Mapping[str, Availability]:
         """Make emulator and userland, once, and ask which backends run in them."""
         return self._devices[0].probe(names)
 
 
-class EmulatedLink(MadeLink):
+class EmulatedConnection(PreparedConnection):
     """See ``EmulatedExecutor``."""
 
     slowdown = SLOWDOWN
@@ -67,7 +67,7 @@ class EmulatedLink(MadeLink):
         super().__init__(store)
         self._target, self._folder = target, store
 
-    def make(self) -> LocalLink:
+    def make(self) -> LocalConnection:
         """Make emulator and userland, where they are not in the cache."""
         table = self._target.executor
         machine, cpu = table["arch"], table["cpu"]
@@ -95,7 +95,7 @@ class EmulatedLink(MadeLink):
             "LD_LIBRARY_PATH": os.pathsep.join(map(str, libraries)),
             worker.PYTHON: json.dumps(python),
         }
-        return LocalLink(self.store, python, variables)
+        return LocalConnection(self.store, python, variables)
 
 
 def check(target: Target) -> None:

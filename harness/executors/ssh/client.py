@@ -45,7 +45,7 @@ CAUSES = (
 )  # fmt: skip
 
 
-class SecureShell:
+class SshClient:
     """One host; every command shares the connection of the first.
 
     Parameters

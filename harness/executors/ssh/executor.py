@@ -15,22 +15,22 @@ from harness.core.settings import unlisted_keys
 from harness.core.target import Target
 from harness.device import worker
 from harness.executors import board_side
-from harness.executors.bundle import bundle_parcel
-from harness.executors.connection import CommandLink
+from harness.executors.bundle import bundle_archive
+from harness.executors.connection import CommandConnection
 from harness.executors.device import RETRIES, DeviceExecutor
 from harness.executors.shared import SharedExecutor
 from harness.executors.ssh.client import SSH_FAILED
 from harness.executors.ssh.lock import PYTHONS
-from harness.executors.ssh.locked_board import in_turns
-from harness.executors.ssh.upload import venv_parcel
+from harness.executors.ssh.locked_board import shared_board
+from harness.executors.ssh.upload import venv_archive
 
 #: A worker ends when its host has said nothing for so long, and the board is free again.
 SILENCE_S = 45.0
 #: On the board, beneath the user's home.
 FOLDER = "~/.cache/deployment-validation-harness"
-#: Keys of ``[executor]``; ``wait_s`` comes from the command line, ``in_turns`` from `upgrade.targets`:
+#: Keys of ``[executor]``; ``wait_s`` comes from the command line, ``lock_name`` from `upgrade.targets`:
 #: targets of one such name share the lock of their board, and whoever gives it sees that they take turns.
-KEYS = ("kind", "hosts", "ssh_config", "python", "requirements", "retries", "wait_s", "in_turns")
+KEYS = ("kind", "hosts", "ssh_config", "python", "requirements", "retries", "wait_s", "lock_name")
 
 
 class SshExecutor(SharedExecutor):
@@ -55,13 +55,13 @@ class SshExecutor(SharedExecutor):
         retries = target.executor.get("retries", RETRIES)
         super().__init__(
             [
-                DeviceExecutor(SshLink(host, target, store), store, retries=retries)
+                DeviceExecutor(SshConnection(host, target, store), store, retries=retries)
                 for host in target.executor["hosts"]
             ]
         )
 
 
-class SshLink(CommandLink):
+class SshConnection(CommandConnection):
     """One board.
 
     Parameters
@@ -80,19 +80,19 @@ class SshLink(CommandLink):
         self.facts: Mapping[str, Any] = {}
         self._target, self._folder = target, store
         table = target.executor
-        self._hold = in_turns(
-            table.get("in_turns", ""), host, table.get("ssh_config", ""), FOLDER, SILENCE_S
+        self._board = shared_board(
+            table.get("lock_name", ""), host, table.get("ssh_config", ""), FOLDER, SILENCE_S
         )  # fmt: skip
         self._has: tuple[str, ...] = ()
 
     def connect(self) -> None:
         """Reach the board, lock it, and ship what it lacks; anew where that was done before."""
-        table, host = self._target.executor, self._hold.shell.host
+        table, host = self._target.executor, self._board.client.host
         pythons = [table["python"]] if "python" in table else PYTHONS
         # A run whose link died does not queue: its pauses between tries are as good.
-        found = self._hold.enter(self, pythons, 0.0 if self.facts else float(table.get("wait_s", 0.0)))
-        wanted = venv_parcel(host, found, self._target, self._folder), bundle_parcel(self._folder)
-        shipped, self.room_byte = self._hold.bring(self, wanted, self._target.disk_mb * 10**6)
+        found = self._board.enter(self, pythons, 0.0 if self.facts else float(table.get("wait_s", 0.0)))
+        wanted = venv_archive(host, found, self._target, self._folder), bundle_archive(self._folder)
+        shipped, self.room_byte = self._board.bring(self, wanted, self._target.disk_mb * 10**6)
         self._has = tuple(each.name for each in wanted)
         self.facts = {
             "host": host,
@@ -113,24 +113,25 @@ class SshLink(CommandLink):
         assert self._has, "connect() comes first"
         venv, ours = (f"{FOLDER}/{name}" for name in self._has)
         if module == worker.MODULE:
-            self._hold.ready(self._target.disk_mb * 10**6)
+            self._board.ready(self._target.disk_mb * 10**6)
         # A shell that stays tells a signal as an exit status: ssh alone would call it an error of its own.
         script = (
-            f'cd; export PYTHONPATH="$HOME/{ours.removeprefix("~/")}" {board_side.TOKEN}={self._hold.token}; '
+            f'cd; export PYTHONPATH="$HOME/{ours.removeprefix("~/")}"; '
+            f"export {board_side.TOKEN}={self._board.token}; "
             f'python="$HOME/{venv.removeprefix("~/")}/bin/python"; "$python" "$@"; exit $?'
         )
         started = worker.command(["harness"], module, *arguments)
-        return self._hold.shell.command(["sh", "-c", script, *started])
+        return self._board.client.command(["sh", "-c", script, *started])
 
     def lost(self, status: int) -> str:
         """Ssh says 255 for an error of its own; a client that was killed said nothing."""
         if status == SSH_FAILED or status < 0:
-            return f"the connection to {self._hold.shell.host} died"
+            return f"the connection to {self._board.client.host} died"
         return ""
 
     def close(self) -> None:
         """Let the board go; what ran there ends."""
-        self._hold.leave(self)
+        self._board.leave(self)
 
 
 def check(target: Target) -> None:

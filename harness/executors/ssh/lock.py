@@ -20,7 +20,7 @@ from typing import IO, Any, cast
 from harness.core.errors import TargetUnavailable
 from harness.device import worker
 from harness.executors import board_side
-from harness.executors.ssh.client import SSH_FAILED, SecureShell
+from harness.executors.ssh.client import SSH_FAILED, SshClient
 from harness.executors.worker_session import BEATS_A_SILENCE
 
 #: Pythons that are tried on the board, in order.
@@ -49,12 +49,12 @@ Busy = Callable[[str, str], None]
 """Who holds the board, and since when."""
 
 
-class Guardian:
+class BoardLock:
     """Holds a board from its start to ``close``.
 
     Parameters
     ----------
-    shell : SecureShell
+    client : SshClient
     pythons : sequence of str
         Tried in order.
     token : str
@@ -65,9 +65,9 @@ class Guardian:
     """
 
     def __init__(
-        self, shell: SecureShell, pythons: Sequence[str], token: str, folder: str, silence_s: float
+        self, client: SshClient, pythons: Sequence[str], token: str, folder: str, silence_s: float
     ) -> None:
-        self._shell, self._pythons, self._token = shell, pythons, token
+        self._client, self._pythons, self._token = client, pythons, token
         self._folder, self._silence_s = folder, silence_s
         self._process: subprocess.Popen[bytes] | None = None
         self._stderr: IO[bytes] | None = None
@@ -83,13 +83,13 @@ class Guardian:
         TargetUnavailable
             It cannot be reached, has no Python, or is held by somebody else.
         """
-        self._shell.settings()
+        self._client.settings()
         remote = on_board(
             self._token, self._pythons, "hold", self._folder, by, since, str(wait_s), str(self._silence_s)
         )
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - read when the process has ended
         self._process = subprocess.Popen(
-            self._shell.command(remote, first=True), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            self._client.command(remote, first=True), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             stderr=self._stderr, start_new_session=True,
         )  # fmt: skip
         threading.Thread(target=self._listen, args=(self._process.stdout,), daemon=True).start()
@@ -101,7 +101,7 @@ class Guardian:
         while (answer := self._answer("", ANSWER_S + wait_s))["type"] == "busy":
             if answer["last"]:
                 raise TargetUnavailable(
-                    f"{self._shell.host} is in use",
+                    f"{self._client.host} is in use",
                     cause=f"{answer['by']} has held it since {answer['since']}",
                     next_step="queue with --wait 30m",
                 )  # fmt: skip
@@ -160,7 +160,8 @@ class Guardian:
             line = self._said.get(timeout=within_s)
         except queue.Empty:
             raise TargetUnavailable(
-                f"{self._shell.host} said nothing for {within_s:g} s", next_step=f"ssh -v {self._shell.host}"
+                f"{self._client.host} said nothing for {within_s:g} s",
+                next_step=f"ssh -v {self._client.host}",
             ) from None
         if not line:
             raise self._failure()
@@ -170,7 +171,7 @@ class Guardian:
             answer = None
         if not isinstance(answer, dict) or (kind and answer.get("type") != kind):
             raise TargetUnavailable(
-                f"{self._shell.host} says {line.decode(errors='replace').strip()!r} before our program does",
+                f"{self._client.host} says {line.decode(errors='replace').strip()!r} before our program does",
                 cause="a start-up file of the shell there prints, also where nobody reads",
                 next_step="let it print in interactive shells only",
             )
@@ -182,9 +183,9 @@ class Guardian:
         status = self._process.wait()
         self._stderr.seek(0)
         said = self._stderr.read().decode(errors="replace")
-        host = self._shell.host
+        host = self._client.host
         if status == SSH_FAILED or status < 0:
-            return self._shell.failure(said)
+            return self._client.failure(said)
         if status == NO_PYTHON:
             seen = said.strip().splitlines()[-1]
             return TargetUnavailable(
@@ -207,7 +208,7 @@ def on_board(token: str, pythons: Sequence[str], verb: str, *arguments: str) -> 
             verb, *arguments]  # fmt: skip
 
 
-def holder() -> str:
+def lock_owner() -> str:
     """Who this is, for whoever finds the board locked."""
     import getpass
     import platform

@@ -9,27 +9,27 @@ from datetime import UTC, datetime
 from typing import Any
 from weakref import WeakValueDictionary
 
-from harness.executors.archive import Parcel
-from harness.executors.ssh.client import SecureShell
-from harness.executors.ssh.lock import Guardian, holder
-from harness.executors.ssh.upload import Cargo, ship
+from harness.executors.archive import Archive
+from harness.executors.ssh.client import SshClient
+from harness.executors.ssh.lock import BoardLock, lock_owner
+from harness.executors.ssh.upload import Upload, ship
 
 
-class Hold:
+class LockedBoard:
     """One connection to a board, and the lock there; whoever enters last lets it go.
 
     Parameters
     ----------
-    shell : SecureShell
+    client : SshClient
     folder : str
         Of ours on the board.
     silence_s : float
     """
 
-    def __init__(self, shell: SecureShell, folder: str, silence_s: float) -> None:
-        self.shell, self.token = shell, secrets.token_hex(8)
+    def __init__(self, client: SshClient, folder: str, silence_s: float) -> None:
+        self.client, self.token = client, secrets.token_hex(8)
         self._folder, self._silence_s = folder, silence_s
-        self._guardian: Guardian | None = None
+        self._lock: BoardLock | None = None
         self._facts: dict[str, Any] = {}
         #: What each environment that is held here needs on the board.
         self._needed: dict[int, tuple[str, ...]] = {}
@@ -46,23 +46,23 @@ class Hold:
         ------
         TargetUnavailable
         """
-        if id(who) in self._needed or self._guardian is None:
+        if id(who) in self._needed or self._lock is None:
             self._end()
-            self._guardian = Guardian(self.shell, pythons, self.token, self._folder, self._silence_s)
+            self._lock = BoardLock(self.client, pythons, self.token, self._folder, self._silence_s)
             now = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
             try:
-                self._facts = dict(self._guardian.begin(holder(), now, wait_s, self._say_busy))
+                self._facts = dict(self._lock.begin(lock_owner(), now, wait_s, self._say_busy))
             except BaseException:
                 self._end()  # nobody may take it for held
                 raise
         self._needed.setdefault(id(who), ())
         return self._facts
 
-    def bring(self, who: object, wanted: Sequence[Parcel], room_byte: int) -> tuple[int, int]:
+    def bring(self, who: object, wanted: Sequence[Archive], room_byte: int) -> tuple[int, int]:
         """Ship what the board lacks, and keep there what any environment needs; see ``cargo.ship``."""
         self._needed[id(who)] = tuple(each.name for each in wanted)
-        cargo = Cargo(self.shell, self._held, self.token, self._facts, room_byte, self._kept)
-        found = ship(cargo, wanted)
+        upload = Upload(self.client, self._held, self.token, self._facts, room_byte, self._kept)
+        found = ship(upload, wanted)
         self._facts["has"] = list({*self._facts["has"], *self._needed[id(who)]})
         return found
 
@@ -77,32 +77,32 @@ class Hold:
             self._end()
 
     @property
-    def _held(self) -> Guardian:
-        assert self._guardian is not None, "enter() comes first"
-        return self._guardian
+    def _held(self) -> BoardLock:
+        assert self._lock is not None, "enter() comes first"
+        return self._lock
 
     @property
     def _kept(self) -> list[str]:
         return list(dict.fromkeys(name for names in self._needed.values() for name in names))
 
     def _end(self) -> None:
-        if self._guardian is not None:
-            self._guardian.close()
-            self._guardian = None
-        self.shell.close()
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+        self.client.close()
 
     def _say_busy(self, by: str, since: str) -> None:
-        print(f"waiting for {self.shell.host}: {by} has held it since {since}", file=sys.stderr)
+        print(f"waiting for {self.client.host}: {by} has held it since {since}", file=sys.stderr)
 
 
-_in_turns: WeakValueDictionary[tuple[str, ...], Hold] = WeakValueDictionary()
+_shared: WeakValueDictionary[tuple[str, ...], LockedBoard] = WeakValueDictionary()
 
 
-def in_turns(name: str, host: str, config: str, folder: str, silence_s: float) -> Hold:
+def shared_board(name: str, host: str, config: str, folder: str, silence_s: float) -> LockedBoard:
     """Give the hold of a board that all of one `name` share; an empty name shares with nobody."""
-    found = _in_turns.get((name, host, config)) if name else None
+    found = _shared.get((name, host, config)) if name else None
     if found is None:
-        found = Hold(SecureShell(host, config), folder, silence_s)
+        found = LockedBoard(SshClient(host, config), folder, silence_s)
         if name:
-            _in_turns[name, host, config] = found
+            _shared[name, host, config] = found
     return found

@@ -11,9 +11,9 @@ from typing import Any
 
 from harness.core.errors import TargetUnavailable
 from harness.core.target import Target
-from harness.executors.archive import Parcel, parcel
-from harness.executors.ssh.client import SSH_FAILED, SecureShell
-from harness.executors.ssh.lock import Guardian, on_board
+from harness.executors.archive import Archive, make_archive
+from harness.executors.ssh.client import SSH_FAILED, SshClient
+from harness.executors.ssh.lock import BoardLock, on_board
 from harness.executors.wheels import install_wheels, requirements
 from harness.store.cache import key_of
 
@@ -24,13 +24,13 @@ LEAST_ROOM_BYTE = 20 * 10**6
 
 
 @dataclass(frozen=True, slots=True)
-class Cargo:
+class Upload:
     """The board that something is brought to.
 
     Parameters
     ----------
-    shell : SecureShell
-    guardian : Guardian
+    client : SshClient
+    lock : BoardLock
     token : str
     facts : mapping
         See ``board_side.facts``.
@@ -40,15 +40,15 @@ class Cargo:
         What is needed there besides.
     """
 
-    shell: SecureShell
-    guardian: Guardian
+    client: SshClient
+    lock: BoardLock
     token: str
     facts: Mapping[str, Any]
     room_byte: int
     kept: Sequence[str] = ()
 
 
-def venv_parcel(host: str, facts: Mapping[str, Any], target: Target, store: Path) -> Parcel:
+def venv_archive(host: str, facts: Mapping[str, Any], target: Target, store: Path) -> Archive:
     """Return the wheels for a board as they lie in its venv.
 
     Raises
@@ -74,10 +74,10 @@ def venv_parcel(host: str, facts: Mapping[str, Any], target: Target, store: Path
             f"name wheels that exist for it: requirements = [...] in [executor] of {target.name}",
         )  # fmt: skip
 
-    return parcel(f"venvs/{key[:32]}", store, fill)
+    return make_archive(f"venvs/{key[:32]}", store, fill)
 
 
-def ship(cargo: Cargo, wanted: Sequence[Parcel]) -> tuple[int, int]:
+def ship(upload: Upload, wanted: Sequence[Archive]) -> tuple[int, int]:
     """Bring there what is not there; returns the bytes sent, and those that are left for data.
 
     Raises
@@ -85,37 +85,37 @@ def ship(cargo: Cargo, wanted: Sequence[Parcel]) -> tuple[int, int]:
     TargetUnavailable
         There is no room, or the link died.
     """
-    lacking = [each for each in wanted if each.name not in cargo.facts["has"]]
+    lacking = [each for each in wanted if each.name not in upload.facts["has"]]
     unpacked = sum(each.unpacked_byte for each in lacking)
-    keep = list(dict.fromkeys([*cargo.kept, *(each.name for each in wanted)]))
-    ready = cargo.guardian.ready(keep, cargo.room_byte - unpacked)
+    keep = list(dict.fromkeys([*upload.kept, *(each.name for each in wanted)]))
+    ready = upload.lock.ready(keep, upload.room_byte - unpacked)
     held = ready["held_byte"] + unpacked
-    if held + LEAST_ROOM_BYTE > cargo.room_byte:
+    if held + LEAST_ROOM_BYTE > upload.room_byte:
         raise TargetUnavailable(
-            f"{cargo.shell.host} is granted {cargo.room_byte / 1e6:.0f} MB, and the runtimes alone take "
+            f"{upload.client.host} is granted {upload.room_byte / 1e6:.0f} MB, and the runtimes alone take "
             f"{held / 1e6:.0f} MB",
             next_step="raise disk_mb of the target",
         )
     if ready["free_byte"] < unpacked:
-        raise _full(cargo, unpacked, f"{ready['free_byte'] / 1e6:.0f} MB are free")
+        raise _full(upload, unpacked, f"{ready['free_byte'] / 1e6:.0f} MB are free")
     for each in lacking:
-        _send(cargo, each)
-    return sum(each.path.stat().st_size for each in lacking), cargo.room_byte - held
+        _send(upload, each)
+    return sum(each.path.stat().st_size for each in lacking), upload.room_byte - held
 
 
-def _send(cargo: Cargo, what: Parcel) -> None:
-    python = [cargo.facts["executable"]]
-    remote = on_board(cargo.token, python, "receive", cargo.facts["home"], what.name, what.sha256)
+def _send(upload: Upload, what: Archive) -> None:
+    python = [upload.facts["executable"]]
+    remote = on_board(upload.token, python, "receive", upload.facts["home"], what.name, what.sha256)
     with what.path.open("rb") as stream:
         done = subprocess.run(
-            cargo.shell.command(remote),
+            upload.client.command(remote),
             stdin=stream,
             capture_output=True,
             check=False,
             start_new_session=True,
         )
     if done.returncode == SSH_FAILED or done.returncode < 0:
-        raise cargo.shell.failure(done.stderr.decode(errors="replace"))
+        raise upload.client.failure(done.stderr.decode(errors="replace"))
     try:
         answer = json.loads(done.stdout)
     except ValueError:
@@ -123,15 +123,15 @@ def _send(cargo: Cargo, what: Parcel) -> None:
     if answer["type"] == "received":
         return
     if answer["full"]:
-        raise _full(cargo, what.unpacked_byte, answer["error"])
+        raise _full(upload, what.unpacked_byte, answer["error"])
     raise TargetUnavailable(
-        f"{cargo.shell.host} could not take {what.name.partition('/')[0]}", where=cargo.facts["home"],
-        cause=answer["error"], next_step=f"ssh {cargo.shell.host} ls -la {cargo.facts['home']}",
+        f"{upload.client.host} could not take {what.name.partition('/')[0]}", where=upload.facts["home"],
+        cause=answer["error"], next_step=f"ssh {upload.client.host} ls -la {upload.facts['home']}",
     )  # fmt: skip
 
 
-def _full(cargo: Cargo, needed_byte: int, cause: str) -> TargetUnavailable:
+def _full(upload: Upload, needed_byte: int, cause: str) -> TargetUnavailable:
     return TargetUnavailable(
-        f"the disk of {cargo.shell.host} is full: {needed_byte / 1e6:.0f} MB are needed",
-        where=cargo.facts["home"], cause=cause, next_step=f"free some room: ssh {cargo.shell.host} df -h",
+        f"the disk of {upload.client.host} is full: {needed_byte / 1e6:.0f} MB are needed",
+        where=upload.facts["home"], cause=cause, next_step=f"free some room: ssh {upload.client.host} df -h",
     )  # fmt: skip

@@ -11,7 +11,7 @@ import pytest
 
 from harness.core.artifact import Artifact, File
 from harness.core.errors import DataError, WorkerError
-from harness.device.files import Depot
+from harness.device.files import FileStore
 
 
 class Host:
@@ -38,57 +38,59 @@ def age(path: Path, seconds: float) -> None:
 def test_a_file_is_asked_for_once(tmp_path: Path) -> None:
     host = Host(b"rows")
     for _ in range(2):
-        assert Depot(tmp_path, host).data(sha(b"rows")).read_bytes() == b"rows"
+        assert FileStore(tmp_path, host).data(sha(b"rows")).read_bytes() == b"rows"
     assert host.asked == [f"data/{sha(b'rows')}.npy"]
 
 
 def test_a_damaged_file_is_asked_for_again(tmp_path: Path) -> None:
     host = Host(b"rows")
-    Depot(tmp_path, host).data(sha(b"rows")).write_bytes(b"r0ws")
-    assert Depot(tmp_path, host).data(sha(b"rows")).read_bytes() == b"rows"
+    FileStore(tmp_path, host).data(sha(b"rows")).write_bytes(b"r0ws")
+    assert FileStore(tmp_path, host).data(sha(b"rows")).read_bytes() == b"rows"
     assert len(host.asked) == 2
 
 
 def test_what_arrives_damaged_is_not_kept(tmp_path: Path) -> None:
     wanted = sha(b"rows")
     with pytest.raises(WorkerError, match="arrived damaged"):
-        Depot(tmp_path, lambda kind, name: np.frombuffer(b"r0ws", np.uint8)).data(wanted)
+        FileStore(tmp_path, lambda kind, name: np.frombuffer(b"r0ws", np.uint8)).data(wanted)
     assert not list((tmp_path / "data").iterdir())
 
 
 def test_without_a_host_what_is_missing_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="missing or damaged"):
-        Depot(tmp_path).data("0" * 64)
+        FileStore(tmp_path).data("0" * 64)
 
 
 def test_an_artifact_stays_where_it_is_where_the_device_sees_it(tmp_path: Path) -> None:
     artifact = Artifact("float32", "onnx", (File("m.onnx", sha(b"m"), 1),), tmp_path / "there")
-    assert Depot(tmp_path).artifact(artifact) is artifact
+    assert FileStore(tmp_path).artifact(artifact) is artifact
 
 
 def test_all_files_of_an_artifact_are_brought(tmp_path: Path) -> None:
     contents = (b"model", b"weights")
     files = tuple(File(sha(content), sha(content), len(content)) for content in contents)
-    artifact = Depot(tmp_path, Host(*contents)).artifact(Artifact("v", "openvino", files, Path("elsewhere")))
+    artifact = FileStore(tmp_path, Host(*contents)).artifact(
+        Artifact("v", "openvino", files, Path("elsewhere"))
+    )
     assert [(artifact.folder / file.name).read_bytes() for file in files] == [b"model", b"weights"]
 
 
 def test_the_file_used_longest_ago_gives_way(tmp_path: Path) -> None:
     contents = [bytes([i]) * 100 for i in range(3)]
     host = Host(*contents)
-    old, kept = (Depot(tmp_path, host).data(sha(content)) for content in contents[:2])
+    old, kept = (FileStore(tmp_path, host).data(sha(content)) for content in contents[:2])
     age(kept, 50)
     age(old, 100)
-    Depot(tmp_path, host, room_byte=250).data(sha(contents[0]))  # used again: now the other one is older
-    Depot(tmp_path, host, room_byte=250).data(sha(contents[2]))
+    FileStore(tmp_path, host, room_byte=250).data(sha(contents[0]))  # used again: now the other one is older
+    FileStore(tmp_path, host, room_byte=250).data(sha(contents[2]))
     assert old.exists()
     assert not kept.exists()
 
 
 def test_what_this_worker_uses_never_gives_way(tmp_path: Path) -> None:
     contents = [bytes([i]) * 100 for i in range(3)]
-    depot = Depot(tmp_path, Host(*contents), room_byte=250)
-    held = [depot.data(sha(content)) for content in contents[:2]]
+    files = FileStore(tmp_path, Host(*contents), room_byte=250)
+    held = [files.data(sha(content)) for content in contents[:2]]
     with pytest.raises(WorkerError, match="raise disk_mb"):
-        depot.data(sha(contents[2]))
+        files.data(sha(contents[2]))
     assert all(path.exists() for path in held)

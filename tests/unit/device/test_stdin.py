@@ -19,8 +19,8 @@ from harness.device.stdin import Pipe
 
 LISTENER = """
 import sys
-from harness.device.stdin import Inbox, Pipe
-inbox = Inbox(Pipe(0))
+from harness.device.stdin import HostInput, Pipe
+inbox = HostInput(Pipe(0))
 print(inbox.request()["word"], flush=True)
 print(bytes(inbox.file()).decode(), flush=True)
 inbox.file()

@@ -16,7 +16,7 @@ from harness.core.errors import DataError
 from harness.core.job import Batch, Case, DataRef, Options, Samples
 from harness.core.preprocess import Preprocess
 from harness.device import worker
-from harness.device.files import Depot
+from harness.device.files import FileStore
 from harness.testing.fakes import NumpyBackend
 from harness.testing.models import AFFINE
 
@@ -39,11 +39,13 @@ def batch(tmp_path: Path) -> Batch:
 
 
 def bench(batch: Batch, store: Path) -> worker.DeviceBench:
-    return worker.DeviceBench(batch, batch.jobs[0], NumpyBackend(), worker.StoredData(batch, Depot(store)))
+    return worker.DeviceBench(
+        batch, batch.jobs[0], NumpyBackend(), worker.StoredData(batch, FileStore(store))
+    )
 
 
 def test_feeds_are_canonical(batch: Batch, tmp_path: Path) -> None:
-    data = worker.StoredData(batch, Depot(tmp_path))
+    data = worker.StoredData(batch, FileStore(tmp_path))
     assert "clean" in data
     assert "fog" not in data
     np.testing.assert_array_equal(data.feeds("clean", 1, 3)["x"], X[1:3] * 0.5 - 1)
@@ -54,7 +56,7 @@ def test_damaged_data_are_never_read(batch: Batch, tmp_path: Path, damage: str) 
     (file,) = (tmp_path / "data").iterdir()
     file.unlink() if damage == "missing" else file.write_bytes(file.read_bytes()[:-1] + b"\xff")
     with pytest.raises(DataError, match="missing or damaged"):
-        worker.StoredData(batch, Depot(tmp_path)).feeds("clean", 0, 1)
+        worker.StoredData(batch, FileStore(tmp_path)).feeds("clean", 0, 1)
 
 
 def test_the_first_session_tells_what_was_in_use(batch: Batch, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from contextlib import closing
 import pytest
 
 from harness.core.job import Batch, Event, JobKey, Started
-from harness.executors.parallel import together
+from harness.executors.parallel import run_parallel
 
 
 def started(name: str) -> Started:
@@ -37,7 +37,7 @@ class Scripted:
 
 
 def names(*lanes: list[Scripted]) -> list[str]:
-    said = together([[(executor, []) for executor in lane] for lane in lanes])  # type: ignore[misc]
+    said = run_parallel([[(executor, []) for executor in lane] for lane in lanes])  # type: ignore[misc]
     return [event.key.case for event in said if isinstance(event, Started)]
 
 
@@ -70,6 +70,6 @@ def test_a_fault_of_one_ends_all() -> None:
 def test_all_end_when_the_caller_stops_listening() -> None:
     waiting = Scripted()
     waiting._script = ("a", lambda: waiting.stopped.wait(30), "b")
-    with closing(together([[(waiting, [])]])) as said:  # type: ignore[list-item]
+    with closing(run_parallel([[(waiting, [])]])) as said:  # type: ignore[list-item]
         assert isinstance(next(said), Started)
     assert waiting.stopped.is_set()

@@ -19,7 +19,7 @@ from tests.unit.executors.test_shipping import FarLink
 
 
 def shared(*links: FarLink, store: Path) -> SharedExecutor:
-    return SharedExecutor([DeviceExecutor(link, store, pauses_s=(0.0,)) for link in links])
+    return SharedExecutor([DeviceExecutor(connection, store, pauses_s=(0.0,)) for connection in links])
 
 
 @pytest.fixture
@@ -66,8 +66,8 @@ def test_nothing_is_left_when_the_caller_stops_listening(batch: MakeBatch, marke
 def test_one_that_cannot_be_reached_lets_the_others_go(store: Path) -> None:
     links = [FarLink(store / "a"), FarLink(store / "b", away=9)]
     closed: list[FarLink] = []
-    for link in links:
-        link.close = lambda link=link: closed.append(link)  # type: ignore[method-assign,misc]
+    for connection in links:
+        connection.close = lambda connection=connection: closed.append(connection)  # type: ignore[method-assign,misc]
     with pytest.raises(TargetUnavailable, match="no route"):
         shared(*links, store=store).probe([])
     assert closed == links

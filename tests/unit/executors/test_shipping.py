@@ -15,7 +15,7 @@ from harness.core.errors import TargetUnavailable
 from harness.core.job import Batch, DataRef, EnvironmentRecord, JobResult, Started, Status
 from harness.core.preprocess import Preprocess
 from harness.device import worker
-from harness.executors.connection import CommandLink
+from harness.executors.connection import CommandConnection
 from harness.executors.device import DeviceExecutor
 from tests.processes import processes
 from tests.unit.executors.batches import MakeBatch, do
@@ -23,7 +23,7 @@ from tests.unit.executors.batches import MakeBatch, do
 X = np.arange(20, dtype=np.uint8).reshape(5, 4)
 
 
-class FarLink(CommandLink):
+class FarLink(CommandConnection):
     """This machine's Python, but files are shipped, and its worker's death counts as the link's.
 
     ``away``: so many tries to connect fail.
@@ -65,8 +65,8 @@ def far(batch: MakeBatch, marker: str, tmp_path: Path) -> Batch:
     )
 
 
-def run(batch: Batch, link: FarLink, tmp_path: Path, **more: object) -> list[JobResult]:
-    executor = DeviceExecutor(link, tmp_path / "host", **more)  # type: ignore[arg-type]
+def run(batch: Batch, connection: FarLink, tmp_path: Path, **more: object) -> list[JobResult]:
+    executor = DeviceExecutor(connection, tmp_path / "host", **more)  # type: ignore[arg-type]
     return [event for event in executor.run([batch]) if isinstance(event, JobResult)]
 
 
@@ -93,20 +93,20 @@ def test_no_room(far: Batch, tmp_path: Path) -> None:
 def test_a_cut_job_is_begun_again_when_the_link_is_back(
     batch: MakeBatch, marker: str, tmp_path: Path
 ) -> None:
-    link = FarLink(tmp_path / "device", lost="the board went away", away=1)
+    connection = FarLink(tmp_path / "device", lost="the board went away", away=1)
     cut = batch(do("a"), do("b", "killed once", flag=str(tmp_path / "flag")), do("c"))
-    found = run(cut, link, tmp_path, pauses_s=(0.0, 0.0))
+    found = run(cut, connection, tmp_path, pauses_s=(0.0, 0.0))
     assert [(result.key.case, result.status) for result in found] == [
         ("a", Status.OK), ("b", Status.OK), ("c", Status.OK),
     ]  # fmt: skip
-    assert link.tries == 2
+    assert connection.tries == 2
 
 
 def test_a_job_that_takes_its_device_down_each_time_is_given_up(
     batch: MakeBatch, marker: str, tmp_path: Path
 ) -> None:
-    link = FarLink(tmp_path / "device", lost="the board went away")
-    found = run(batch(do("a", "killed"), do("b")), link, tmp_path, pauses_s=(0.0,), retries=1)
+    connection = FarLink(tmp_path / "device", lost="the board went away")
+    found = run(batch(do("a", "killed"), do("b")), connection, tmp_path, pauses_s=(0.0,), retries=1)
     assert [result.status for result in found] == [Status.ERROR, Status.OK]
     assert found[0].reason.startswith("the link died 2 times under this job\nthe board went away")
 
@@ -123,8 +123,8 @@ def test_the_environment_says_what_the_host_knows_of_the_device(
 
 
 def test_a_device_that_stays_away(batch: MakeBatch, marker: str, tmp_path: Path) -> None:
-    link = FarLink(tmp_path / "device", lost="the board went away", away=9)
-    found = run(batch(do("a"), do("b", "killed"), do("c")), link, tmp_path, pauses_s=(0.0, 0.0))
+    connection = FarLink(tmp_path / "device", lost="the board went away", away=9)
+    found = run(batch(do("a"), do("b", "killed"), do("c")), connection, tmp_path, pauses_s=(0.0, 0.0))
     assert [result.status for result in found] == [Status.OK, Status.ERROR, Status.ERROR]
     assert "no route to the board (try 2 after the link died)" in found[1].reason
 

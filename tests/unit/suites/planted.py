@@ -19,7 +19,7 @@ from harness.core.contracts import Availability, DeviceCall, Profile
 from harness.core.errors import BackendError
 from harness.core.job import Batch, Case, DataRef, Job, Options, Samples, merge
 from harness.core.preprocess import Feeds, Outputs, Preprocess
-from harness.device.files import Depot
+from harness.device.files import FileStore
 from harness.device.worker import DeviceBench, StoredData
 
 MAGIC = b"PLNT"
@@ -187,7 +187,7 @@ class InProcessBench(DeviceBench):
 
     def __init__(self, batch: Batch, case: Case, folder: Path, measure: Any = None) -> None:
         job = Job(batch.target, batch.backend, batch.variant, batch.suite, case)
-        super().__init__(batch, job, PlantedBackend(), StoredData(batch, Depot(folder)))
+        super().__init__(batch, job, PlantedBackend(), StoredData(batch, FileStore(folder)))
         self.spawned: list[Case] = []
         self._measure = measure
 

@@ -100,7 +100,7 @@ def test_both_versions_on_a_board_share_its_lock(folder: Path) -> None:
     (pair,) = pairs("onnxruntime", "1.0", "2.0", ["board"], ("pi@board",))
     tables = [pair.targets[side].executor for side in SIDES]
     assert [table["hosts"] for table in tables] == [["pi@board"]] * 2
-    assert {table["in_turns"] for table in tables} == {"board"}
+    assert {table["lock_name"] for table in tables} == {"board"}
     for table, wanted in zip(tables, ("1.0", "2.0"), strict=True):
         assert f"onnxruntime=={wanted}" in table["requirements"]
         assert any(each.startswith("numpy") for each in table["requirements"])  # a board has no pip

@@ -13,7 +13,7 @@ from harness.core.contracts import Availability
 from harness.core.errors import TargetUnavailable
 from harness.core.target import Target
 from harness.executors.dask import boards as fleet
-from harness.executors.dask.boards import Fleet, Ready
+from harness.executors.dask.boards import BoardPool, Ready
 from harness.executors.dask.cluster import Board
 
 KIND = "aarch64"
@@ -41,19 +41,19 @@ class TellTale:
 @pytest.fixture(autouse=True)
 def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fleet, "LOOK_AGAIN_S", 0.0)
-    monkeypatch.setattr(fleet, "bundle_parcel", lambda store: None)
-    monkeypatch.setattr(Fleet, "_made_ready", made_ready)
+    monkeypatch.setattr(fleet, "bundle_archive", lambda store: None)
+    monkeypatch.setattr(BoardPool, "_made_ready", made_ready)
 
 
-def made_ready(self: Fleet, board: Board) -> Ready:
+def made_ready(self: BoardPool, board: Board) -> Ready:
     if board.name.startswith("broken"):
         raise TargetUnavailable("it could not take the harness")
     kind = "armv7l" if board.name.startswith("other") else KIND
     return Ready(kind, {"null": Availability("1")}, {"host": board.name}, "/", 0)
 
 
-def started(*told: list[Board]) -> Fleet:
-    made = Fleet(Target("pis", "", ("null",), {"scheduler": "tls://a:1", "resource": "pi"}), Path())
+def started(*told: list[Board]) -> BoardPool:
+    made = BoardPool(Target("pis", "", ("null",), {"scheduler": "tls://a:1", "resource": "pi"}), Path())
     made.cluster = TellTale(*told)  # type: ignore[assignment]
     made.probe(["null"])
     return made

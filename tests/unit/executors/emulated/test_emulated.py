@@ -48,12 +48,12 @@ def test_an_older_cpu_of_this_family_takes_packages_of_a_venv(
     monkeypatch.setattr(executor, "emulator", lambda machine, store: Path("qemu"))
     monkeypatch.setattr(executor, "bundle", lambda store: Path("ours"))
     table = {"kind": "emulated", "arch": "x86_64", "cpu": "Haswell"}
-    link = executor.EmulatedLink(Target("old", "", ("onnxruntime",), table), tmp_path)
-    assert link.make().python == ["qemu", "-cpu", "Haswell", sys.executable]
+    connection = executor.EmulatedConnection(Target("old", "", ("onnxruntime",), table), tmp_path)
+    assert connection.make().python == ["qemu", "-cpu", "Haswell", sys.executable]
     assert not asked
     named = {**table, "requirements": ["onnxruntime==1.23.2"]}
-    link = executor.EmulatedLink(Target("old", "", ("onnxruntime",), named), tmp_path)
-    assert link.make().python == ["qemu", "-cpu", "Haswell", str(tmp_path / "own" / "python")]
+    connection = executor.EmulatedConnection(Target("old", "", ("onnxruntime",), named), tmp_path)
+    assert connection.make().python == ["qemu", "-cpu", "Haswell", str(tmp_path / "own" / "python")]
     assert asked == [(sys.executable, ["onnxruntime==1.23.2"], tmp_path)]
 
 
