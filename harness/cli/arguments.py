@@ -11,8 +11,8 @@ from typing import Any
 DESCRIPTION = "Run one float model and its compressed variants on every target, and judge what came out."
 EPILOG = """exit codes: 0 every blocking gate passed · 1 one failed · 2 usage or configuration
             3 could not measure, or interrupted · 4 inconclusive"""
-#: What only a comparison side by side asks for, and what it takes where nothing is said.
-LIVE = {
+#: Options of a side-by-side comparison alone, and their defaults.
+SIDE_BY_SIDE = {
     "target": "cpu", "model": "", "variant": "int8", "metric": "latency_p50", "max_ratio": 1.05,
     "decide_within": "2m",
 }  # fmt: skip
@@ -132,18 +132,20 @@ def _add_compare(commands: Any) -> None:  # noqa: ANN401 - argparse's own
     compare.add_argument("--matrix", metavar="METRIC,…", nargs="?", const="", default=None,
                          help="model × device × variant of all sides, with best and worst "
                               "(default: accuracy,latency_p50,model_bytes)")  # fmt: skip
-    live = compare.add_argument_group("side by side")
-    live.add_argument("--live", action="store_true",
-                      help="time both now, interleaved in fresh processes; BASE and NEW are targets, "
-                           "TARGET/BACKEND, model files, or runs whose artifacts the cache has")  # fmt: skip
-    live.add_argument("--target", metavar="T", help="where files and runs are timed (default: cpu)")
-    live.add_argument("--model", metavar="PATH", help="a folder or a validation.toml (default: digits)")
-    live.add_argument("--variant", metavar="V", help="which variant (default: int8)")
-    live.add_argument("--metric", metavar="M", help="latency_p50 (default), latency_p90 or latency_p99")
-    live.add_argument("--max-ratio", metavar="R", type=float,
-                      help="largest allowed ratio NEW / BASE, above 1 (default: 1.05)")  # fmt: skip
-    live.add_argument("--decide-within", metavar="3m",
-                      help="go on measuring for so long while it is undecided (default: 2m)")  # fmt: skip
+    timed = compare.add_argument_group("side by side")
+    timed.add_argument("--side-by-side", action="store_true",
+                       help="time one BASE and one NEW now, interleaved in fresh processes; each is a "
+                            "target, TARGET/BACKEND, a model file, or a run whose artifact is in the cache",
+    )  # fmt: skip
+    timed.add_argument("--live", action="store_true", help=argparse.SUPPRESS)  # refused: its old name
+    timed.add_argument("--target", metavar="T", help="where files and runs are timed (default: cpu)")
+    timed.add_argument("--model", metavar="PATH", help="a folder or a validation.toml (default: digits)")
+    timed.add_argument("--variant", metavar="V", help="which variant (default: int8)")
+    timed.add_argument("--metric", metavar="M", help="latency_p50 (default), latency_p90 or latency_p99")
+    timed.add_argument("--max-ratio", metavar="R", type=float,
+                       help="largest allowed ratio NEW / BASE, above 1 (default: 1.05)")  # fmt: skip
+    timed.add_argument("--decide-within", metavar="3m",
+                       help="longest time to measure while it is undecided (default: 2m)")  # fmt: skip
     compare.add_argument("--csv", metavar="FILE", type=Path, help="write every compared row")
     compare.add_argument("--markdown", metavar="FILE", type=Path, help="write a summary for a pull request")
     _add_results(compare)
@@ -263,11 +265,6 @@ def _command(commands: Any, name: str, does: str) -> argparse.ArgumentParser:  #
     return parser
 
 
-#: What only a comparison side by side asks for, and what it takes where nothing is said.
-LIVE = {
-    "target": "cpu", "model": "", "variant": "int8", "metric": "latency_p50", "max_ratio": 1.05,
-    "decide_within": "2m",
-}  # fmt: skip
 #: What a run is asked for; where an option is absent its environment variable counts, then the default.
 SELECTION = {
     "target": "HARNESS_TARGET",

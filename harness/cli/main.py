@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from harness.cli.arguments import LIVE, SELECTION, make_parser
+from harness.cli.arguments import SELECTION, SIDE_BY_SIDE, make_parser
 from harness.core.errors import HarnessError, UsageError
 
 if TYPE_CHECKING:  # neither is imported at start
@@ -143,9 +143,18 @@ def _judge(arguments: argparse.Namespace) -> int:
 
 def _compare(arguments: argparse.Namespace) -> int:
     if arguments.live:
-        return _compare_live(arguments)
-    if given := [f"--{name.replace('_', '-')}" for name in LIVE if getattr(arguments, name) is not None]:
-        raise UsageError(f"{', '.join(given)} belong to a comparison side by side", next_step="add --live")
+        raise UsageError(
+            "compare --live is now compare --side-by-side",
+            next_step=f"harness compare --side-by-side {arguments.base} {' '.join(arguments.new)}".rstrip(),
+        )
+    if arguments.side_by_side:
+        return _compare_side_by_side(arguments)
+    given = [f"--{name.replace('_', '-')}" for name in SIDE_BY_SIDE if getattr(arguments, name) is not None]
+    if given:
+        raise UsageError(
+            f"{', '.join(given)} can only be used with --side-by-side",
+            next_step="harness compare --side-by-side BASE NEW",
+        )
     if arguments.matrix is not None:
         return _matrix(arguments)
     if not arguments.new and not arguments.devices:
@@ -174,31 +183,30 @@ def _matrix(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _compare_live(arguments: argparse.Namespace) -> int:
-    from harness.compare import live
-    from harness.report import live_text, progress
+def _compare_side_by_side(arguments: argparse.Namespace) -> int:
+    from harness.compare import side_by_side
+    from harness.report import progress, side_by_side_text
+    from harness.timing import records
 
+    next_step = "harness compare --side-by-side BASE NEW"
     stored = [
         f"--{name}"
         for name in ("csv", "markdown", "devices", "matrix")
         if getattr(arguments, name) not in (None, False)
     ]
-    if stored or len(arguments.new) != 1:
-        raise UsageError(
-            f"side by side, {' and '.join(stored)} mean nothing"
-            if stored
-            else "side by side are one and one",
-            next_step="harness compare --live BASE NEW",
-        )
-    asked: dict[str, Any] = {
+    if stored:
+        raise UsageError(f"{', '.join(stored)} cannot be used with --side-by-side", next_step=next_step)
+    if len(arguments.new) != 1:
+        raise UsageError("--side-by-side takes exactly one BASE and one NEW", next_step=next_step)
+    options: dict[str, Any] = {
         name: default if getattr(arguments, name) is None else getattr(arguments, name)
-        for name, default in LIVE.items()
+        for name, default in SIDE_BY_SIDE.items()
     }
-    question = live.read(arguments.base, arguments.new[0], arguments.results, **asked)
-    found = live.compare(question, progress.Plain(sys.stderr), _tell)
-    print(live_text.text(found))
-    print(f"facts        {live_text.write(found, arguments.results)}")
-    return live_text.EXIT_CODES[found.state]
+    request = side_by_side.parse(arguments.base, arguments.new[0], arguments.results, **options)
+    timing = side_by_side.compare(request, progress.Plain(sys.stderr), _tell)
+    print(side_by_side_text.text(timing))
+    print(f"facts        {records.write_new(timing, arguments.results)}")
+    return side_by_side_text.EXIT_CODES[timing.state]
 
 
 def _report(arguments: argparse.Namespace) -> int:

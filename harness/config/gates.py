@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from harness.config.fields import Limit, Name, Ratio, limit_unit, to_limit
 from harness.config.schema import Table
@@ -19,6 +19,14 @@ KINDS = {
 }  # fmt: skip
 #: A reason or an owner that says nothing is none.
 Text = Annotated[str, Field(pattern=r"\S")]
+
+
+def _present_name(design: object) -> object:
+    """Files and stored runs from before the rename say ``ABBA``; both names mean the same."""
+    return "side-by-side" if design == "ABBA" else design
+
+
+Design = Annotated[Literal["side-by-side"], BeforeValidator(_present_name)]
 
 
 class LimitTable(Table):
@@ -82,7 +90,7 @@ class GateTable(LimitTable):
     setting: Literal["deploy", "parity"] = "deploy"
     reference: str = "*"
     baseline: Name | None = None
-    design: Literal["ABBA"] | None = None
+    design: Design | None = None
     combine: Literal["all", "mean", "worst"] = "all"
     severity: Literal["block", "warn"] = "block"
     on_inconclusive: Literal["block", "warn"] = "block"

@@ -55,7 +55,7 @@ class Gate:
     baseline : str
         Name under which the accepted run is kept, where ``of`` is not ``value``.
     design : str
-        ``ABBA``: the accepted artifact and this one are timed side by side; empty for what the table says.
+        ``side-by-side``: the accepted artifact and this one are timed interleaved; empty: rows are judged.
     combine : str
         ``all`` rows must hold; ``worst`` judges the worst one; ``mean`` the mean over the rows, with an
         interval clustered by sample.

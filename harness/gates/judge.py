@@ -304,7 +304,7 @@ def _undecided(
     """
     if unit == "x":
         text += ": undecided, two runs differ so much by themselves; "
-        text += 'measure side by side: design = "ABBA", or compare --live'
+        text += 'measure side by side: design = "side-by-side", or harness compare --side-by-side'
         return _Finding(State.INCONCLUSIVE, text, interval, limit, unit)
     reach = _REACH.get(unit) if paired else None
     few = subject.max_samples is not None and interval.n <= subject.max_samples

@@ -12,7 +12,7 @@ import numpy as np
 from harness.core.job import Status
 from harness.core.measurement import KEY_COLUMNS, Row
 from harness.core.verdict import State
-from harness.gates.timed import Finding
+from harness.gates.timed import TimingSummary
 from harness.stats import difference
 from harness.stats.difference import NOISY_UNITS, OVER_PROCESSES, Values
 from harness.stats.intervals import Interval
@@ -60,14 +60,14 @@ class Baselines:
     accepted : mapping of (name, target) to Accepted
     sets : mapping of name to digest
     machines : mapping of target to what its times belong to
-    side_by_side : mapping of (gate, target, backend, variant) to Finding or Refusal
-        Of gates with ``design = "ABBA"``.
+    side_by_side : mapping of (gate, target, backend, variant) to TimingSummary or Refusal
+        Of gates with ``design = "side-by-side"``.
     """
 
     accepted: Mapping[tuple[str, str], Accepted] = field(default_factory=dict)
     sets: Mapping[str, str] = field(default_factory=dict)
     machines: Mapping[str, str] = field(default_factory=dict)
-    side_by_side: Mapping[tuple[str, ...], Finding | Refusal] = field(default_factory=dict)
+    side_by_side: Mapping[tuple[str, ...], TimingSummary | Refusal] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What a comparison side by side came to, in words. Pure."""
+"""What a side-by-side timing came to, as text. Pure."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from harness.stats.side_by_side import Look
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
-    """One comparison, as it was measured or as it was read back.
+class TimingSummary:
+    """One side-by-side timing, just measured or read back.
 
     Parameters
     ----------
@@ -19,13 +19,13 @@ class Finding:
     limit : float
         Largest allowed ratio new / base.
     base, new : str
-        What the sides are called.
+        Names of the sides.
     look : Look, optional
-        The last one; None where the machine was disturbed too often.
+        The last one; None where more processes were disturbed than not.
     processes : int
-        A side.
-    disturbed : tuple of str
-        Why processes were set aside.
+        Per side.
+    disturbances : tuple of str
+        Why processes were discarded and repeated.
     """
 
     metric: str
@@ -34,28 +34,29 @@ class Finding:
     new: str
     look: Look | None
     processes: int
-    disturbed: tuple[str, ...] = ()
+    disturbances: tuple[str, ...] = ()
 
     @property
     def state(self) -> State:
-        """The look's answer; INVALID without one."""
+        """State of the last look; INVALID without one."""
         return State.INVALID if self.look is None else self.look.state
 
     def sentence(self) -> str:
-        """The verdict in words."""
+        """The verdict in one sentence."""
         what = f"{self.metric} of {self.new} against {self.base}"
-        aside = len(self.disturbed)
+        count = len(self.disturbances)
         if self.look is None:
             return (
-                f"{what} is not to be believed: {aside} processes were disturbed, more than were not; "
-                f"{self.disturbed[-1]}"
+                f"{what} is invalid: {count} processes were disturbed, more than were not; "
+                f"{self.disturbances[-1]}"
             )
-        said = f"{what} is {ratio_text(self.look.ratio)}, limit {self.limit:g}x, "
-        said += f"{self.processes} processes a side"
-        said += f" ({aside} disturbed ones set aside)" * bool(aside)
+        text = f"{what} is {ratio_text(self.look.ratio)}, limit {self.limit:g}x, "
+        text += f"{self.processes} processes a side"
+        if count:
+            text += f" ({count} disturbed ones repeated)"
         if self.state is State.INCONCLUSIVE:
-            return f"{said}: undecided, {self.look.why}; more time may decide it: --decide-within"
-        return said
+            return f"{text}: undecided, {self.look.why}; more time may decide it: --decide-within"
+        return text
 
 
 def ratio_text(interval: Interval) -> str:

@@ -127,7 +127,7 @@ def _after_undecided(outcome: Outcome, run: Mapping[str, Any], command: str, wor
     gate, validation = _gate(run, worst), short(Path(run["validation_path"]))
     other = f'in {validation} another limit, or on_inconclusive = "warn"'
     if gate is not None and gate.of != "value" and not gate.design and worst.unit == "x":
-        return f'in {validation} design = "ABBA" for {worst.gate!r}: both are then timed side by side'
+        return f'in {validation} design = "side-by-side" for {worst.gate!r}: both are then timed side by side'
     by_design = gate is not None and bool(gate.design)
     if not by_design and not isinstance(load_suites((worst.suite,))[worst.suite], SupportsRounds):
         return f"more test samples; or {other}"

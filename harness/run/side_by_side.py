@@ -1,7 +1,8 @@
-"""Gates with ``design = "ABBA"``: the accepted artifact and this run's, side by side, after the run's jobs.
+"""Gates with ``design = "side-by-side"``: the accepted artifact and this run's, timed after the run's jobs.
 
-Each leaves a folder of the run: the times, or why there are none. Verdicts come from these folders alone, so
-``harness judge`` repeats them, and a run that goes on measures what has no folder yet.
+Each gate, target, backend and variant gets a folder in the run: its times, or why there are none. Verdicts
+are made from these folders alone, so that ``harness judge`` repeats them. A resumed run times what has no
+folder.
 """
 
 from __future__ import annotations
@@ -19,126 +20,147 @@ from harness.core.target import Target
 from harness.core.verdict import Gate, State
 from harness.gates import baselines
 from harness.gates.relative import Refusal
-from harness.gates.timed import Finding
+from harness.gates.timed import TimingSummary
 from harness.run.observer import Observer
 from harness.run.prepare import Prepared
 from harness.store.cache import Cache, write_atomically, writing
 from harness.store.run_folder import RunFolder
-from harness.timing import timing_files
-from harness.timing.interleave import Arm, Demand, interleave
+from harness.timing import records
+from harness.timing.interleave import Criterion, TimedSide, interleave
 
-FOLDER = "side_by_side"
+#: Why a gate was not timed.
 REFUSED = "refused.json"
-#: A gate that is undecided is measured for so long, where nothing else is said.
+#: How long one gate is timed at most, without ``--decide-within``.
 WITHIN_S = 120.0
 
 
 def measure(folder: RunFolder, prepared: Prepared, observer: Observer) -> None:
-    """Time what each gate asks for and has no folder yet; what cannot be timed is noted with its reason."""
-    place = folder.path / FOLDER
-    done = {of for of, told in found(folder.path).items() if told.state is not State.NOT_RUN}
+    """Time every gate that has no times yet; where it cannot be timed, the reason is stored."""
+    timings = folder.path / records.FOLDER
+    # What could not be timed is tried again.
+    done = {key for key, timing in read(folder.path).items() if timing.state is not State.NOT_RUN}
     within_s = prepared.run["decide_within_s"] or WITHIN_S
-    for gate, target, backend, variant in _asked(prepared):
-        of = (gate.name, target.name, backend, variant)
-        if of in done:  # what could not be timed is tried again
+    for gate, target, backend, variant in _gates_to_time(prepared):
+        key = (gate.name, target.name, backend, variant)
+        if key in done:
             continue
         observer.note(f"side by side: {gate.name}, {variant} on {target.name}/{backend}")
-        own = place / f"{len(list(place.glob('*'))):03d}"
-        arms = _arms(gate, target, backend, variant, prepared, folder.path.parent)
-        if not isinstance(arms, Refusal):
+        place = timings / f"{len(list(timings.glob('*'))):03d}"
+        sides = _sides(gate, target, backend, variant, prepared, folder.path.parent)
+        if not isinstance(sides, Refusal):
             limit = gate.maximum
             assert limit is not None
             try:
-                live = interleave(Demand(gate.metric, limit, within_s), arms, observer.note)
+                timing = interleave(Criterion(gate.metric, limit, within_s), sides, observer.note)
             except HarnessError as error:
-                arms = Refusal(State.NOT_RUN, error.what)
+                sides = Refusal(State.NOT_RUN, error.what)
             else:
-                timing_files.write(live, own, of=of, baseline=gate.baseline)
+                records.write(timing, place, of=key, baseline=gate.baseline)
                 continue
-        with writing(own):
-            own.mkdir(parents=True)
-            text = json.dumps({"of": of, "state": arms.state.value, "reason": arms.text}, indent=1)
-            write_atomically(own / REFUSED, text.encode())
+        with writing(place):
+            place.mkdir(parents=True)
+            text = json.dumps({"of": key, "state": sides.state.value, "reason": sides.text}, indent=1)
+            write_atomically(place / REFUSED, text.encode())
 
 
-def found(run: Path) -> dict[tuple[str, ...], Finding | Refusal]:
-    """What there is, by gate, target, backend and variant.
+def read(run: Path) -> dict[tuple[str, ...], TimingSummary | Refusal]:
+    """The timings of a run by gate, target, backend and variant.
 
     Raises
     ------
     ResultsError
         A folder is damaged.
     """
-    results: dict[tuple[str, ...], Finding | Refusal] = {}
-    for own in sorted((run / FOLDER).glob("*")):
-        if (own / timing_files.FACTS).is_file():
-            facts, told = timing_files.read(own)
-            results[tuple(facts["of"])] = told
-        elif (own / REFUSED).is_file():
+    timings: dict[tuple[str, ...], TimingSummary | Refusal] = {}
+    for place in sorted((run / records.FOLDER).glob("*")):
+        if records.facts_file(place).is_file():
+            facts, timing = records.read(place)
+            timings[tuple(facts["of"])] = timing
+        elif (place / REFUSED).is_file():
             try:
-                noted = json.loads((own / REFUSED).read_text())
-                results[tuple(noted["of"])] = Refusal(State(noted["state"]), noted["reason"])
+                refused = json.loads((place / REFUSED).read_text())
+                timings[tuple(refused["of"])] = Refusal(State(refused["state"]), refused["reason"])
             except (ValueError, KeyError, TypeError) as error:
-                raise ResultsError("a note is damaged", where=str(own / REFUSED)) from error
-    return results
+                raise ResultsError(f"{REFUSED} is damaged", where=str(place / REFUSED)) from error
+    return timings
 
 
-def _asked(prepared: Prepared) -> Iterator[tuple[Gate, Target, str, str]]:
-    suites, unavailable = prepared.run["suites"], {(t, b) for t, b, _ in prepared.plan.unavailable}
+def _gates_to_time(prepared: Prepared) -> Iterator[tuple[Gate, Target, str, str]]:
+    """Every gate of this design, target, backend and variant that can run here."""
+    unavailable = {(target, backend) for target, backend, _ in prepared.plan.unavailable}
     for gate in prepared.gates:
+        if not gate.design or gate.suite not in prepared.run["suites"]:
+            continue
         for target in prepared.targets:
             for backend in target.backends:
                 for variant in prepared.run["variants"]:
-                    asked = gate.design and gate.suite in suites and gate.speaks_of(target.name, variant)
-                    if asked and (target.name, backend) not in unavailable:
+                    if gate.speaks_of(target.name, variant) and (target.name, backend) not in unavailable:
                         yield gate.on(target.name), target, backend, variant
 
 
-def _arms(
+def _sides(
     gate: Gate, target: Target, backend: str, variant: str, prepared: Prepared, results: Path
-) -> tuple[Arm, Arm] | Refusal:
+) -> tuple[TimedSide, TimedSide] | Refusal:
     if target.emulated:
         return Refusal(State.NOT_APPLICABLE, "an emulated clock says nothing")
     batch = _batch(prepared, target.name, backend, variant)
     if isinstance(batch, Refusal):
         return batch
-    kept = baselines.place(results, prepared.run["model"]["name"], target.name, gate.baseline)
-    if not kept.exists():
+    folder = baselines.place(results, prepared.run["model"]["name"], target.name, gate.baseline)
+    if not folder.exists():
         return Refusal(State.NOT_RUN, f"there is no baseline {gate.baseline} of {target.name}")
-    sha256 = baselines.describe(kept).artifacts.get(f"{backend}/{variant}")
+    sha256 = baselines.describe(folder).artifacts.get(f"{backend}/{variant}")
     if sha256 is None:
         return Refusal(State.NOT_RUN, f"the baseline {gate.baseline} has no {variant} on {backend}")
-    same = sha256 == batch.artifact.sha256
-    base = batch.artifact if same else accepted(batch.artifact, sha256, kept, prepared.cache)
-    if base is None:
-        text = (
-            f"the {variant} artifact of the baseline {gate.baseline} is not on this machine any more; "
-            "harness baseline save --artifacts keeps it beside the rows"
-        )
-        return Refusal(State.NOT_RUN, text)
+    label, base = gate.baseline, batch.artifact
+    if sha256 == batch.artifact.sha256:
+        label += " (the same file)"
+    else:
+        stored = find_accepted(batch.artifact, sha256, folder, prepared.cache)
+        if stored is None:
+            text = (
+                f"the {variant} artifact of the baseline {gate.baseline} is no longer on this machine; "
+                "harness baseline save --artifacts stores it with the rows"
+            )
+            return Refusal(State.NOT_RUN, text)
+        base = stored
     executor = prepared.executors[target.name]
-    label = gate.baseline + " (the same file)" * same
-    return Arm(label, executor, replace(batch, artifact=base)), Arm("this run", executor, batch)
+    return TimedSide(label, executor, replace(batch, artifact=base)), TimedSide("this run", executor, batch)
 
 
 def _batch(prepared: Prepared, target: str, backend: str, variant: str) -> Batch | Refusal:
-    of = (target, backend, variant)
+    place = (target, backend, variant)
     for batch in prepared.plan.batches:
         timed = any(case.name == SINGLE_STREAM for case in batch.cases)
-        if timed and (batch.target, batch.backend, batch.variant) == of:
+        if timed and (batch.target, batch.backend, batch.variant) == place:
             return batch
     for result in prepared.plan.skipped:
-        if (result.key.target, result.key.backend, result.key.variant) == of:
+        if (result.key.target, result.key.backend, result.key.variant) == place:
             return Refusal(State.NOT_APPLICABLE, result.reason)
     return Refusal(State.NOT_RUN, f"{SINGLE_STREAM} is not planned")
 
 
-def accepted(like: Artifact, sha256: str, kept: Path, cache: Cache) -> Artifact | None:
-    """The accepted artifact, from beside the baseline's rows or from the cache, if it is there and whole."""
-    for folder in (kept / baselines.ARTIFACTS / sha256, cache.artifact_folder(sha256)):
-        # A runtime opens the first of several files, and the others go by the names that it has in mind.
+def find_accepted(like: Artifact, sha256: str, baseline: Path, cache: Cache) -> Artifact | None:
+    """Find an accepted artifact in the folder of its baseline or in the cache.
+
+    Parameters
+    ----------
+    like : Artifact
+        Of the same format; the accepted artifact has files of the same names.
+    sha256 : str
+        Of the accepted artifact.
+    baseline : Path
+    cache : Cache
+
+    Returns
+    -------
+    Artifact or None
+        None where no place has all of its files undamaged.
+    """
+    for folder in (baseline / baselines.ARTIFACTS / sha256, cache.artifact_folder(sha256)):
+        # A runtime opens the first of several files, which refers to the others by name.
         names = [file.name for file in like.files if (folder / file.name).is_file()]
-        found = replace(like, files=tuple(describe_file(folder / name) for name in names), folder=folder)
-        if names and found.sha256 == sha256:
-            return found
+        stored = replace(like, files=tuple(describe_file(folder / name) for name in names), folder=folder)
+        if names and stored.sha256 == sha256:
+            return stored
     return None

@@ -261,5 +261,5 @@ def _baselines(folder: RunFolder, facts: Facts, gates: Sequence[Gate]) -> Baseli
 
     results, model = folder.path.parent, facts.run["model"]["name"]
     accepted = baselines.for_gates(gates, facts.run["targets"], model, results)
-    timed = side_by_side.found(folder.path)
+    timed = side_by_side.read(folder.path)
     return Baselines(accepted, summarise.set_digests(facts.run), summarise.machines(facts), timed)

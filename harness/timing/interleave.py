@@ -1,8 +1,8 @@
-"""Two versions interleaved in fresh processes, until the ratio is decided or the time is spent.
+"""Two sides timed in fresh processes, interleaved, until their ratio is decided or the time is used up.
 
-A round is the palindrome base, new, control, control, new, base (the three begin by turns), so that whatever
-rises or falls in time, heat or a neighbour, meets all three alike. The control is the base once more: what
-differs there is the machine.
+A round is the palindrome base, new, control, control, new, base (the three take turns to be first), so that a
+drift over time (heat, other programs) affects all three alike. The control is the base once more: a
+difference between base and control is an effect of the machine.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ from harness.stats.disturbance import disturbance, overload
 from harness.stats.latency import min_queries, percentile
 from harness.stats.side_by_side import FEWEST, Look
 
-ARMS = ("base", "new", "control")
-#: Each process is timed for so long; five are, in a run.
+#: The three series of processes.
+SERIES = ("base", "new", "control")
+#: How long one process is timed; in a run it is five times as long.
 SECONDS = 0.2
 
 Values = NDArray[np.float64]
@@ -34,7 +35,7 @@ Times = Mapping[str, list[NDArray[np.int64]]]
 
 
 @dataclass(frozen=True, slots=True)
-class Demand:
+class Criterion:
     """What is to be decided.
 
     Parameters
@@ -44,7 +45,7 @@ class Demand:
     limit : float
         Largest allowed ratio new / base, above 1.
     within_s : float
-        No further rounds after so long.
+        No further rounds after this time.
     """
 
     metric: str = "latency_p50"
@@ -53,15 +54,15 @@ class Demand:
 
 
 @dataclass(frozen=True, slots=True)
-class Arm:
-    """One side: where it runs and what."""
+class TimedSide:
+    """One side: its name, where it runs, and what."""
 
     label: str
     executor: Executor
     batch: Batch
 
-    def once(self, index: int) -> Batch:
-        """The batch of one fresh process, which measures in itself."""
+    def process_batch(self, index: int) -> Batch:
+        """The batch of process number `index`: its worker measures by itself and starts no other process."""
         (case,) = (case for case in self.batch.cases if case.name == SINGLE_STREAM)
         params = {
             **case.params, "index": index, "processes": 1, "seconds": SECONDS,
@@ -71,89 +72,108 @@ class Arm:
 
 
 @dataclass(slots=True)
-class Interleaved:
-    """What was measured, and each look at it.
+class InterleavedTiming:
+    """The measured times of both sides, and every look at them.
 
     Parameters
     ----------
-    times_ns : mapping of arm to list of ndarray, shape (calls,), int64
-        One array a process, in order of time.
-    memory_byte : mapping of arm to list of int
+    criterion : Criterion
+    sides : tuple of TimedSide
+        Base, new.
+    times_ns : mapping of series to list of ndarray, shape (calls,), int64
+        One array per process, in order of time.
+    memory_byte : mapping of series to list of int
         Peak resident memory of the same processes.
     looks : list of Look
-    disturbed : list of str
-        Why processes were set aside and begun again: throttling, stolen time, no core. The machine says so,
-        not the times, so that no side loses its slow ones.
+    disturbances : list of str
+        Why processes were discarded and repeated: throttling, CPU steal, overload. The machine reports it,
+        not the times, so that no side loses its slow processes.
+    effective : mapping of series to mapping
+        Provider, precision and threads in use.
+    seconds : float
+        How long all of it took.
     """
 
-    demand: Demand
-    arms: tuple[Arm, Arm]
-    times_ns: dict[str, list[NDArray[np.int64]]] = field(default_factory=lambda: {arm: [] for arm in ARMS})
-    memory_byte: dict[str, list[int]] = field(default_factory=lambda: {arm: [] for arm in ARMS})
+    criterion: Criterion
+    sides: tuple[TimedSide, TimedSide]
+    times_ns: dict[str, list[NDArray[np.int64]]] = field(
+        default_factory=lambda: {series: [] for series in SERIES}
+    )
+    memory_byte: dict[str, list[int]] = field(default_factory=lambda: {series: [] for series in SERIES})
     looks: list[Look] = field(default_factory=list)
-    disturbed: list[str] = field(default_factory=list)
+    disturbances: list[str] = field(default_factory=list)
     effective: dict[str, Mapping[str, str]] = field(default_factory=dict)
     seconds: float = 0.0
 
     @property
-    def hopeless(self) -> bool:
-        """More processes were disturbed than not: what is left cannot be called undisturbed."""
-        return len(self.disturbed) > max(FEWEST, sum(map(len, self.times_ns.values())))
+    def mostly_disturbed(self) -> bool:
+        """More processes were disturbed than not, so that the others cannot be called undisturbed."""
+        return len(self.disturbances) > max(FEWEST, sum(map(len, self.times_ns.values())))
 
     @property
     def state(self) -> State:
-        """The last look's answer; INVALID where the machine was disturbed too often."""
-        return State.INVALID if self.hopeless else self.looks[-1].state
+        """State of the last look; INVALID where the machine was mostly disturbed."""
+        return State.INVALID if self.mostly_disturbed else self.looks[-1].state
 
 
-def figures(times_ns: Times, arm: str, metric: str) -> Values:
-    """One percentile a process, in ns."""
-    return np.array([percentile(times, TIMED[metric]) for times in times_ns[arm]], np.float64)
+def percentiles(times_ns: Times, series: str, metric: str) -> Values:
+    """One percentile per process, shape (processes,), ns."""
+    return np.array([percentile(times, TIMED[metric]) for times in times_ns[series]], np.float64)
 
 
-def look(times_ns: Times, demand: Demand, number: int) -> Look:
-    """Look number `number`, counted from 1, at what was measured so far."""
-    parts = [figures(times_ns, arm, demand.metric) for arm in ("base", "control", "new")]
-    return side_by_side.judge(*parts, limit=demand.limit, look=number)
+def look(times_ns: Times, criterion: Criterion, number: int) -> Look:
+    """Judge the times so far; `number` counts the looks from 1."""
+    parts = [percentiles(times_ns, series, criterion.metric) for series in ("base", "control", "new")]
+    return side_by_side.judge(*parts, limit=criterion.limit, look=number)
 
 
-def interleave(demand: Demand, arms: tuple[Arm, Arm], told: Callable[[str], None]) -> Interleaved:
-    """Measure both sides until the metric is decided, or the time is spent.
+def interleave(
+    criterion: Criterion, sides: tuple[TimedSide, TimedSide], notify: Callable[[str], None]
+) -> InterleavedTiming:
+    """Measure both sides until the criterion is decided or its time is used up.
+
+    Parameters
+    ----------
+    criterion : Criterion
+    sides : tuple of TimedSide
+        Base, new.
+    notify : callable
+        Receives a line of progress after each look that decides nothing.
 
     Raises
     ------
     WorkerError
         A process ended in an error.
     """
-    found = Interleaved(demand, arms)
-    began, rounds = time.monotonic(), 0
+    timing = InterleavedTiming(criterion, sides)
+    began_s, rounds = time.monotonic(), 0
     while True:
-        goal = FEWEST * 2 ** len(found.looks)
-        while len(found.times_ns["base"]) < goal and not found.hopeless:
-            turn = rounds % len(ARMS)
-            order = ARMS[turn:] + ARMS[:turn]
-            for arm in (*order, *reversed(order)):
-                while not found.hopeless and not _once(found, arm):
+        goal = FEWEST * 2 ** len(timing.looks)
+        while len(timing.times_ns["base"]) < goal and not timing.mostly_disturbed:
+            first = rounds % len(SERIES)
+            order = SERIES[first:] + SERIES[:first]
+            for series in (*order, *reversed(order)):
+                while not timing.mostly_disturbed and not _time_process(timing, series):
                     pass
             rounds += 1
-        found.seconds = time.monotonic() - began
-        if found.hopeless:
-            return found
-        found.looks.append(look(found.times_ns, demand, len(found.looks) + 1))
-        # Twice as many processes take as long again as all so far.
-        spent = 2 * found.seconds > demand.within_s
-        if found.state is not State.INCONCLUSIVE or spent:
-            return found
-        told(f"{goal} processes a side, undecided: {found.looks[-1].why}; {goal} more")
+        timing.seconds = time.monotonic() - began_s
+        if timing.mostly_disturbed:
+            return timing
+        timing.looks.append(look(timing.times_ns, criterion, len(timing.looks) + 1))
+        # The next look needs as many processes again, which take as long as all so far.
+        used_up = 2 * timing.seconds > criterion.within_s
+        if timing.state is not State.INCONCLUSIVE or used_up:
+            return timing
+        notify(f"undecided after {goal} processes a side: {timing.looks[-1].why}; measuring {goal} more")
 
 
-def _once(found: Interleaved, name: str) -> bool:
-    """Measure in one fresh process; whether its times count."""
-    arm = found.arms[name == "new"]
+def _time_process(timing: InterleavedTiming, series: str) -> bool:
+    """Time one fresh process; False if it was disturbed and has to be repeated."""
+    side = timing.sides[series == "new"]
     before: Mapping[str, Any] = {}
     reasons: list[str] = []
     arrays: Mapping[str, NDArray[Any]] = {}
-    for event in arm.executor.run([arm.once(len(found.times_ns[name]))]):
+    for event in side.executor.run([side.process_batch(len(timing.times_ns[series]))]):
         if isinstance(event, EnvironmentRecord):
             if event.phase == "before":
                 before = event.facts
@@ -163,13 +183,13 @@ def _once(found: Interleaved, name: str) -> bool:
                 reasons.append(why)
         elif isinstance(event, JobResult):
             if event.status is not Status.OK:
-                raise WorkerError(f"{arm.label} cannot be timed: {event.reason}", where=str(event.key))
-            arrays, found.effective[name] = event.samples.arrays, event.effective
+                raise WorkerError(f"{side.label} cannot be timed: {event.reason}", where=str(event.key))
+            arrays, timing.effective[series] = event.samples.arrays, event.effective
     if "latency_ns" not in arrays:
-        raise WorkerError(f"{arm.label} said nothing of its times", where=arm.batch.target)
+        raise WorkerError(f"{side.label} cannot be timed: it returned no times", where=side.batch.target)
     if reasons:
-        found.disturbed.append(f"{arm.label}: {'; '.join(reasons)}")
+        timing.disturbances.append(f"{side.label}: {'; '.join(reasons)}")
     else:
-        found.times_ns[name].append(arrays["latency_ns"])
-        found.memory_byte[name].append(int(arrays["memory_peak_byte"].max()))
+        timing.times_ns[series].append(arrays["latency_ns"])
+        timing.memory_byte[series].append(int(arrays["memory_peak_byte"].max()))
     return not reasons

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.compare.live import demand
+from harness.compare.side_by_side import parse_criterion
 from harness.config.folders import cache_folder
 from harness.config.load import load_validation, validation_file
 from harness.config.schema import ShiftsTable
@@ -27,7 +27,7 @@ from harness.run.observer import Observer
 from harness.run.prepare import Prepared, prepare
 from harness.run.request import Request
 from harness.run.selection import variant_names
-from harness.run.side_by_side import accepted
+from harness.run.side_by_side import find_accepted
 from harness.store.cache import Cache
 from harness.upgrade.decision import Findings, Trouble
 from harness.upgrade.run_both import ACCURACY, PERFORMANCE, Asked, Comparison, Told, compare
@@ -51,7 +51,7 @@ def read(
     request = Request.parse(target=target, host=host, variant=variant, model=model, results=results)
     return Asked(
         runtime, old, new, request.model, results, request.targets if target else (), request.hosts,
-        request.variants, baseline, margin, demand("latency_p50", max_ratio, decide_within),
+        request.variants, baseline, margin, parse_criterion("latency_p50", max_ratio, decide_within),
     )  # fmt: skip
 
 
@@ -168,7 +168,7 @@ def accepted_or_made(made: Artifact, asked: Asked, pair: Pair, prepared: Prepare
     origin = f"accepted with {told.run_id}"
     if wanted == made.sha256:
         return made, origin
-    kept = accepted(made, wanted, folder, prepared.cache)
+    kept = find_accepted(made, wanted, folder, prepared.cache)
     if kept is not None:
         return kept, origin
     return made, f"made by the recipe (the one {origin} is another, and not on this machine any more)"

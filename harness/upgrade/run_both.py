@@ -18,7 +18,7 @@ from harness.run.prepare import Prepared
 from harness.run.selection import load_suites
 from harness.stats.intervals import Interval
 from harness.stats.kernels import Profile
-from harness.timing.interleave import Arm, Demand, Interleaved, interleave
+from harness.timing.interleave import Criterion, InterleavedTiming, TimedSide, interleave
 from harness.upgrade.decision import Findings, Trouble
 from harness.upgrade.targets import NEW, OLD, SIDES, Pair
 
@@ -52,7 +52,7 @@ class Asked:
         Name of the accepted runs whose artifacts are taken.
     margin_pt : float
         Largest loss of accuracy that is allowed.
-    demand : Demand
+    criterion : Criterion
         Of the latencies of one target and variant.
     """
 
@@ -66,7 +66,7 @@ class Asked:
     variants: tuple[str, ...] = ()
     baseline: str = "accepted"
     margin_pt: float = 0.5
-    demand: Demand = field(default_factory=Demand)
+    criterion: Criterion = field(default_factory=Criterion)
 
     def label(self, side: str) -> str:
         """What a side is called."""
@@ -92,7 +92,7 @@ class Comparison:
     samples : mapping of side to Samples
         Outputs on the clean set, as it ships.
     environments : mapping of side to facts
-    timed : Interleaved, optional
+    timed : InterleavedTiming, optional
     profiles : mapping of side to list of Profile
     no_profile : str
         Why there is none, where one was looked for.
@@ -105,7 +105,7 @@ class Comparison:
     origin: str = ""
     samples: dict[str, Samples] = field(default_factory=dict)
     environments: dict[str, Mapping[str, Any]] = field(default_factory=dict)
-    timed: Interleaved | None = None
+    timed: InterleavedTiming | None = None
     profiles: dict[str, list[Profile]] = field(default_factory=_by_side)
     no_profile: str = ""
 
@@ -240,9 +240,9 @@ def _time(
     told: Told,
 ) -> None:
     """Time both sides, interleaved, with the old one against itself."""
-    arms = tuple(Arm(asked.label(side), executors[side], batches[side]) for side in SIDES)
+    sides = tuple(TimedSide(asked.label(side), executors[side], batches[side]) for side in SIDES)
     try:
-        timed = interleave(asked.demand, (arms[0], arms[1]), told)
+        timed = interleave(asked.criterion, (sides[0], sides[1]), told)
     except WorkerError as error:  # it gave outputs, and dies in the processes that are timed
         side = NEW if error.what.startswith(f"{asked.label(NEW)} ") else OLD
         found.findings = Findings({side: Trouble("run", str(error))})
@@ -250,8 +250,9 @@ def _time(
     why = ""
     if timed.state is State.INCONCLUSIVE:
         why = f"{timed.looks[-1].why}; more time may decide it: --decide-within"
-    elif timed.hopeless:
-        why = f"{len(timed.disturbed)} processes were disturbed, more than were not; {timed.disturbed[-1]}"
+    elif timed.mostly_disturbed:
+        count, last = len(timed.disturbances), timed.disturbances[-1]
+        why = f"{count} processes were disturbed, more than were not; {last}"
     found.timed = timed
     found.findings = replace(found.findings, latency=timed.state, latency_why=why)
 

@@ -53,7 +53,7 @@ def _write(folder: Path, asked: Asked, found: Sequence[Comparison]) -> None:
         "schema_version": SCHEMA_VERSION,
         "written_utc": datetime.now(UTC).isoformat(timespec="seconds"),
         "runtime": asked.runtime, "old": asked.old, "new": asked.new, "margin_pt": asked.margin_pt,
-        "limit": asked.demand.limit, "comparisons": [_told(each, asked) for each in found],
+        "limit": asked.criterion.limit, "comparisons": [_told(each, asked) for each in found],
     }  # fmt: skip
     with writing(folder):
         if arrays := _arrays(found[-1]):
@@ -94,7 +94,7 @@ def _told(found: Comparison, asked: Asked) -> dict[str, Any]:
             {"ratio": _bounds(look.ratio), "control": _bounds(look.control), "state": look.state.value}
             for look in (timed.looks if timed else ())
         ],
-        "disturbed": timed.disturbed if timed else [],
+        "disturbed": timed.disturbances if timed else [],
         "kernels": {
             side: [list(node) for node in found.profiles[side][0].nodes]
             for side in SIDES

@@ -16,7 +16,7 @@ from harness.report.grid import grid
 from harness.stats import kernels, side_by_side
 from harness.stats.intervals import Interval
 from harness.stats.kernels import Slower
-from harness.timing.interleave import figures
+from harness.timing.interleave import percentiles
 from harness.upgrade.decision import Decision, Trouble, decide, overall
 from harness.upgrade.run_both import Asked, Comparison
 from harness.upgrade.targets import NEW, OLD
@@ -47,7 +47,7 @@ def show(kept: Kept, asked: Asked, console: Console) -> int:
     decided = [decide(each.findings, asked.margin_pt) for each in found]
     console.print(
         f"{asked.runtime} {asked.old} -> {asked.new}   "
-        f"margin {asked.margin_pt:g} pt, latency up to {asked.demand.limit:g}x",
+        f"margin {asked.margin_pt:g} pt, latency up to {asked.criterion.limit:g}x",
         highlight=False, soft_wrap=True,
     )  # fmt: skip
     lines = [_line(each, decision) for each, (decision, _) in zip(found, decided, strict=True)]
@@ -141,7 +141,7 @@ def _slower(found: Comparison) -> list[Slower]:
     if found.timed is None or min(len(old), len(new)) < 2:
         return []
     times = found.timed.times_ns
-    before, after = (float(figures(times, arm, "latency_p50").mean()) for arm in ("base", "new"))
+    before, after = (float(percentiles(times, arm, "latency_p50").mean()) for arm in ("base", "new"))
     return kernels.slower(old, new, after - before)[:MOST_OPERATORS]
 
 

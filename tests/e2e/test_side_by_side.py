@@ -1,4 +1,4 @@
-"""Gates with ``design = "ABBA"``: the accepted artifact and this run's, timed by turns in real processes."""
+"""Gates with ``design = "side-by-side"``: the accepted artifact and this run's, timed in real processes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from onnx import helper
 
 from harness.store import tables
-from harness.timing.interleave import ARMS
+from harness.timing.interleave import SERIES
 from tests.e2e.conftest import MakeModel
 from tests.e2e.shell import Shell, check, save_onnx
 from tests.e2e.test_release import in_pytest, sentence
@@ -24,7 +24,7 @@ suite = "performance"
 metric = "latency_p50"
 variant = "int8"
 baseline = "accepted"
-design = "ABBA"
+design = "side-by-side"
 max_ratio = 2.0
 """
 RUN = ("validate", "--model", "model", "--variant", "int8", "--suite", "performance")
@@ -75,9 +75,11 @@ def test_a_slower_artifact_fails_everywhere_with_one_sentence(accepted: Shell) -
         return
     assert "limit 2x, 8 processes a side" in said
     run = (accepted.results / "latest").resolve()
-    kept = json.loads((run / "side_by_side" / "000" / "live.json").read_text())
+    kept = json.loads((run / "side_by_side" / "000" / "side_by_side.json").read_text())
     assert kept["of"] == ["side by side", "cpu", "onnxruntime", "int8"]
-    assert all(len(kept["memory_byte"][arm]) >= 8 and min(kept["memory_byte"][arm]) > 1e6 for arm in ARMS)
+    assert all(
+        len(kept["memory_byte"][series]) >= 8 and min(kept["memory_byte"][series]) > 1e6 for series in SERIES
+    )
     assert kept["sides"]["base"]["artifact_sha256"] != kept["sides"]["new"]["artifact_sha256"]
     again = accepted("judge", run.name)
     assert (again.code, sentence(again.out, "side by side")) == (1, said)
@@ -88,7 +90,7 @@ def test_a_slower_artifact_fails_everywhere_with_one_sentence(accepted: Shell) -
     assert f"FAIL side by side: {said}" in failure.attrib["message"]
     # Times that are not there any more are no verdict.
     (run / "side_by_side" / "000" / "samples.npz").write_bytes(b"PK")
-    check(accepted("judge", run.name), 2, "a comparison side by side is damaged")
+    check(accepted("judge", run.name), 2, "a side-by-side timing is damaged")
 
 
 @pytest.mark.full
@@ -113,7 +115,7 @@ def test_without_the_accepted_artifact_it_did_not_run(accepted: Shell) -> None:
     assert accepted("baseline", "save", "latest", "--reason", "b", "--replace").code == 0
     ended = accepted(*RUN)
     assert ended.code == 3, ended.out
-    assert "not on this machine any more; harness baseline save --artifacts keeps it" in ended.out
+    assert "no longer on this machine; harness baseline save --artifacts stores it" in ended.out
 
 
 def test_an_undecided_gate_is_measured_on(harness: Shell, model: MakeModel) -> None:

@@ -240,15 +240,21 @@ def test_a_gate_is_one_demand(keys: dict[str, Any], says: str) -> None:
 
 
 SIDE = {
-    "name": "g", "suite": "performance", "metric": "latency_p50", "baseline": "a", "design": "ABBA",
+    "name": "g", "suite": "performance", "metric": "latency_p50", "baseline": "a", "design": "side-by-side",
     "max_ratio": 1.05,
 }  # fmt: skip
 
 
 def test_a_gate_side_by_side() -> None:
     (gate,) = checked(gate=[{**SIDE, "override": [{"target": "pi", "max_ratio": 1.2}]}]).gates
-    assert (gate.design, gate.of, gate.maximum, gate.on("pi").maximum) == ("ABBA", "ratio", 1.05, 1.2)
-    assert gate.on("pi").design == "ABBA"
+    assert (gate.design, gate.of, gate.maximum, gate.on("pi").maximum) == ("side-by-side", "ratio", 1.05, 1.2)
+    assert gate.on("pi").design == "side-by-side"
+
+
+def test_the_old_name_of_the_design_means_the_same() -> None:
+    old, new = (checked(gate=[{**SIDE, "design": name}]) for name in ("ABBA", "side-by-side"))
+    assert old == new
+    assert old.gates == new.gates
 
 
 @pytest.mark.parametrize(
@@ -262,7 +268,7 @@ def test_a_gate_side_by_side() -> None:
         ({"min_ratio": 0.5}, "a max_ratio above 1"),
         ({"override": [{"target": "pi", "max_ratio": 0.9}]}, "a max_ratio above 1"),
         ({"override": [{"target": "pi", "min_ratio": 0.9}]}, "an override limits max_ratio alone"),
-        ({"design": "AB"}, "ABBA"),
+        ({"design": "AB"}, "side-by-side"),
     ],
 )
 def test_what_cannot_be_timed_side_by_side(keys: dict[str, Any], says: str) -> None:

@@ -11,25 +11,25 @@ from harness.core.job import JobKey
 from harness.core.verdict import Gate, State, Verdict
 from harness.gates.judge import Subject, judge
 from harness.gates.relative import Baselines, Refusal
-from harness.gates.timed import Finding
+from harness.gates.timed import TimingSummary
 from harness.stats import side_by_side
 from tests.unit.gates.test_judge import row
 
 SUBJECT = Subject("cpu", "onnxruntime", "int8")
 OF = ("g", "cpu", "onnxruntime", "int8")
 GATE = Gate(
-    "g", "performance", "latency_p50", of="ratio", baseline="accepted", design="ABBA", maximum=1.05,
+    "g", "performance", "latency_p50", of="ratio", baseline="accepted", design="side-by-side", maximum=1.05,
 )  # fmt: skip
 
 
-def finding(ratio: float, *, spread: float = 0.002, control: float = 1.0) -> Finding:
+def finding(ratio: float, *, spread: float = 0.002, control: float = 1.0) -> TimingSummary:
     rng = np.random.default_rng(0)
     base, again, new = (c * np.exp(rng.normal(0, spread, 8)) for c in (1e5, 1e5 * control, 1e5 * ratio))
     look = side_by_side.judge(base, again, new, limit=1.05, look=1)
-    return Finding("latency_p50", 1.05, "accepted", "this run", look, 8)
+    return TimingSummary("latency_p50", 1.05, "accepted", "this run", look, 8)
 
 
-def answer(found: Finding | Refusal | None, subject: Subject = SUBJECT, gate: Gate = GATE) -> Verdict:
+def answer(found: TimingSummary | Refusal | None, subject: Subject = SUBJECT, gate: Gate = GATE) -> Verdict:
     known = {} if found is None else {OF: found}
     # A row that would pass says nothing of it, and neither does one that is missing.
     rows = [row(0.1, metric="latency_p50", suite="performance", case="single_stream")]
@@ -76,7 +76,9 @@ def test_an_emulated_clock_cannot_answer() -> None:
 
 
 def test_a_disturbed_machine_is_not_believed() -> None:
-    found = answer(Finding("latency_p50", 1.05, "accepted", "this run", None, 3, ("it was throttled",) * 9))
+    found = answer(
+        TimingSummary("latency_p50", 1.05, "accepted", "this run", None, 3, ("it was throttled",) * 9)
+    )
     assert found.state is State.INVALID
     assert found.sentence.endswith("9 processes were disturbed, more than were not; it was throttled")
     assert np.isnan(found.value)

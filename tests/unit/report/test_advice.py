@@ -198,7 +198,7 @@ GATES = [
     {"name": "g", "suite": "performance", "metric": "latency_p99", "max": "1 ms"},
     {"name": "stored", "suite": "performance", "metric": "latency_p50", "baseline": "old", "max_ratio": 1.1},
     {"name": "beside", "suite": "performance", "metric": "latency_p50", "baseline": "old", "max_ratio": 1.1,
-     "design": "ABBA"},
+     "design": "side-by-side"},
     {"name": "lost", "suite": "accuracy", "metric": "accuracy_loss", "case": "claen", "max": 1.0},
 ]  # fmt: skip
 
@@ -212,7 +212,7 @@ GATES = [
          "harness validate --target cpu --variant int8 --suite performance --decide-within 20m"),
         (State.INCONCLUSIVE, "beside", {},
          "harness validate --target cpu --variant int8 --suite performance --decide-within 10m"),
-        (State.INCONCLUSIVE, "stored", {}, "in /v.toml design = \"ABBA\" for 'stored'"),
+        (State.INCONCLUSIVE, "stored", {}, "in /v.toml design = \"side-by-side\" for 'stored'"),
         (State.INCONCLUSIVE, "lost", {}, "more test samples; or in /v.toml another limit"),
         (State.NOT_RUN, "stored", {}, "harness baseline save r1 --name old --reason WHY"),
         (State.NOT_RUN, "lost", {}, "harness plan --target cpu --model /v.toml   (which cases there are)"),

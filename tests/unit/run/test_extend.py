@@ -30,7 +30,7 @@ BATCH = Batch(
 )  # fmt: skip
 P99 = Gate("p99", "performance", "latency_p99", cases=("single_stream",), maximum=1.0)
 THROUGHPUT = Gate("rate", "performance", "throughput", cases=("offline_b8",), minimum=1.0)
-SIDE = Gate("side", "performance", "latency_p50", of="ratio", design="ABBA", maximum=1.1)
+SIDE = Gate("side", "performance", "latency_p50", of="ratio", design="side-by-side", maximum=1.1)
 
 
 def verdict(gate: Gate, state: State, *, target: str = "cpu", variant: str = "int8") -> Verdict:

@@ -77,7 +77,7 @@ def test_an_environment_that_cannot_be_had_is_an_answer(
     [
         ({"margin": 0.0}, "between 0 and 100 points"),
         ({"margin": float("nan")}, "between 0 and 100 points"),
-        ({"max_ratio": 1.0}, "a ratio above 1"),
+        ({"max_ratio": 1.0}, "use a number above 1"),
         ({"decide_within": "3x"}, "3x"),
         ({"target": ","}, "names no target"),
     ],

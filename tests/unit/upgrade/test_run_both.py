@@ -30,7 +30,7 @@ from harness.core.verdict import State
 from harness.run.prepare import Prepared
 from harness.stats import paired
 from harness.store.cache import Cache
-from harness.timing.interleave import Demand
+from harness.timing.interleave import Criterion
 from harness.upgrade.decision import Decision, decide
 from harness.upgrade.run_both import PROFILED, Asked, Comparison, compare
 from harness.upgrade.targets import NEW, OLD, SIDES, Pair
@@ -128,7 +128,7 @@ def compared(
     executors: Any = {names[OLD]: old, names[NEW]: new}
     prepared = Prepared(plan, run, labels, {}, (), executors, (), Cache(Path()), {}, (), 0.0)
     found = Comparison("cpu", "int8", artifact=ARTIFACT)
-    asked = Asked("toy", "1.0", "2.0", Path(), Path(), demand=Demand(within_s=1e-9))
+    asked = Asked("toy", "1.0", "2.0", Path(), Path(), criterion=Criterion(within_s=1e-9))
     compare(found, asked, pair, prepared, lambda text: None)
     return found
 

@@ -18,7 +18,7 @@ from harness.core.job import Batch, Samples
 from harness.core.verdict import State
 from harness.stats.intervals import Interval
 from harness.stats.kernels import Profile
-from harness.timing.interleave import Arm, Demand, Interleaved
+from harness.timing.interleave import Criterion, InterleavedTiming, TimedSide
 from harness.upgrade import upgrade_files, upgrade_text
 from harness.upgrade.decision import Decision, Findings, Trouble
 from harness.upgrade.run_both import Asked, Comparison
@@ -42,7 +42,9 @@ def found() -> list[Comparison]:
     crash = Findings({NEW: Trouble("import", "the probe was killed by SIGILL\nat x")})
     batch = Batch("t", "b", "int8", "performance", ARTIFACT, {}, {}, {}, ())
     executor: Any = None
-    timed = Interleaved(Demand(), (Arm("old", executor, batch), Arm("new", executor, batch)))
+    timed = InterleavedTiming(
+        Criterion(), (TimedSide("old", executor, batch), TimedSide("new", executor, batch))
+    )
     for arm, p50_ns in (("base", 100_000), ("control", 100_000), ("new", 110_000)):
         timed.times_ns[arm] = [np.full(9, p50_ns)] * 8
         timed.memory_byte[arm] = [15 if arm == "new" else 10] * 8

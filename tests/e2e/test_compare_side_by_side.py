@@ -1,4 +1,4 @@
-"""``harness compare --live`` with real processes: a planted slowdown fails; the rest is refused in words."""
+"""``harness compare --side-by-side`` with real processes: a planted slowdown fails; the rest is refused."""
 
 from __future__ import annotations
 
@@ -43,38 +43,42 @@ def run(harness: Shell, *argv: str | Path) -> Ended:
 
 
 def test_a_planted_slowdown_fails(slowed: Shell) -> None:
-    ended = run(slowed, "compare", "--live", "cpu", "slow", "--model", "model", "--max-ratio", "2")
+    ended = run(slowed, "compare", "--side-by-side", "cpu", "slow", "--model", "model", "--max-ratio", "2")
     if ended.code == 3:  # the other tests kept the processes from running, and it says so
         assert "processes were disturbed" in ended.out, ended.err + ended.out
         return
     assert ended.code == 1, ended.err + ended.out
     assert "FAIL         latency_p50 of slow against cpu is " in ended.out
     folder = Path(ended.out.rpartition("facts        ")[2].strip())
-    told = json.loads((slowed.folder / folder / "live.json").read_text())
+    told = json.loads((slowed.folder / folder / "side_by_side.json").read_text())
     assert told["looks"][0]["processes"] == 8
     assert told["sides"]["new"]["backend"] == "slowed"
 
 
 def test_what_cannot_be_timed(harness: Shell, model: MakeModel) -> None:
     folder = model()
-    live = ("compare", "--live", "--model", folder)
+    command = ("compare", "--side-by-side", "--model", folder)
     for words, says in (
         (("cpu", "nothing"), "is no target, no model file and no run"),
         (("cpu", "raspberrypi4"), "its times say nothing"),
         (("cpu", "cpu/tflite"), "has no backend tflite"),
         (("cpu", "none.onnx"), "there is no such file"),
         (("cpu", folder / "model.tflite"), "there is no such file"),
-        (("cpu", "cpu", "tflite"), "side by side are one and one"),
+        (("cpu", "cpu", "tflite"), "takes exactly one BASE and one NEW"),
         (("cpu", "cpu", "--metric", "latency"), "latency_p50"),
         (("cpu", "cpu", "--max-ratio", "0.9"), "above 1"),
         (("cpu", "cpu", "--decide-within", "3x"), "3x"),
-        (("cpu", "cpu", "--csv", "a.csv"), "mean nothing"),
+        (("cpu", "cpu", "--csv", "a.csv"), "cannot be used with --side-by-side"),
         (("cpu", "cpu", "--variant", "int9"), "did you mean"),
     ):
-        ended = harness(*live, *words)
+        ended = harness(*command, *words)
         assert ended.code in (2, 3), ended.err
         assert says in ended.err, ended.err
         assert "Traceback" not in ended.err
         assert ended.out == ""
-    assert not (harness.results / "live").exists()
-    check(harness("compare", "a", "b", "--variant", "int8"), 2, "belong to a comparison side by side")
+    assert not (harness.results / "side_by_side").exists()
+    check(harness("compare", "a", "b", "--variant", "int8"), 2, "can only be used with --side-by-side")
+    check(
+        harness("compare", "--live", "cpu", "cpu/tflite"), 2, "compare --live is now compare --side-by-side",
+        "harness compare --side-by-side cpu cpu/tflite",
+    )  # fmt: skip

@@ -1,7 +1,7 @@
 """Comparison side by side: how often no difference fails, and how often a tenth slower does.
 
 Fifty comparisons of cpu with itself and twenty with a backend that is a tenth slower take 15 to 20 minutes,
-so this one is not among ``python -m benchmarks``: ``python -m benchmarks.live [SAME SLOWED]``.
+so this one is not among ``python -m benchmarks``: ``python -m benchmarks.side_by_side [SAME SLOWED]``.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-from harness.compare import live
+from harness.compare import side_by_side
 from harness.config.folders import shipped_folder
 from harness.report.progress import Quiet
 from harness.testing.fakes import register
 from harness.testing.slowed import PLUGIN
-from harness.timing.interleave import Demand
+from harness.timing.interleave import Criterion
 
 
 def report(same: int = 50, planted: int = 20) -> None:
@@ -32,7 +32,7 @@ def report(same: int = 50, planted: int = 20) -> None:
         ):
             states, ratios, processes = Counter[str](), [], 0
             for _ in range(count):
-                found = live.compare(_question(new, folder), Quiet(), lambda text: None)
+                found = side_by_side.compare(_request(new, folder), Quiet(), lambda text: None)
                 states[found.state.value] += 1
                 ratios.append(found.looks[-1].ratio)
                 processes += len(found.times_ns["base"])
@@ -46,9 +46,11 @@ def report(same: int = 50, planted: int = 20) -> None:
             )
 
 
-def _question(new: str, folder: Path) -> live.Question:
+def _request(new: str, folder: Path) -> side_by_side.TimingRequest:
     digits = shipped_folder("models") / "digits"
-    return live.Question("cpu", new, "cpu", digits, "int8", folder / "results", Demand(within_s=120.0))
+    return side_by_side.TimingRequest(
+        "cpu", new, "cpu", digits, "int8", folder / "results", Criterion(within_s=120.0)
+    )
 
 
 def _install(folder: Path) -> None:
