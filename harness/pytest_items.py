@@ -5,12 +5,16 @@ from __future__ import annotations
 import fcntl
 import re
 import tempfile
-from dataclasses import replace
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from harness.config.load import load_validation
+from harness.config.load import check, load_validation
 from harness.config.targets import load_targets
+from harness.config.validation import Validation
+from harness.core.errors import ResultsError
 from harness.device import plugins
+from harness.gates import scope
 from harness.report import progress
 from harness.run import stages
 from harness.run.request import Request
@@ -18,41 +22,89 @@ from harness.run.selection import variant_names
 from harness.store import run_folder
 
 
-def items(request: Request, suite: str) -> list[tuple[str, str, str, str, str]]:
+@dataclass(frozen=True, slots=True)
+class StoredRun:
+    """A run that is judged instead of measured.
+
+    Parameters
+    ----------
+    name : str
+        Id, prefix, folder or ``latest``.
+    targets, variants : tuple of str
+        Those to judge; empty for all of the run.
+    """
+
+    name: str
+    targets: tuple[str, ...] = ()
+    variants: tuple[str, ...] = ()
+
+
+def items(
+    request: Request, suite: str, stored: StoredRun | None = None
+) -> list[tuple[str, str, str, str, str]]:
     """Tuples of id, gate, target, backend, variant for a suite's gates, known before anything runs.
+
+    Of a stored run these are the gates that the command line judges for it: a run of one suite has no verdict
+    of another.
 
     Raises
     ------
     HarnessError
-        The configuration, a target or a variant cannot be read.
+        The configuration, a target, a variant or the stored run cannot be read.
     """
-    validation, _ = load_validation(request.model)
-    targets = load_targets(request.targets, request.hosts)
-    variants = variant_names(validation, request.variants)
+    if stored is not None:
+        folder = run_folder.find_run(stored.name, Path(request.results))
+        run = folder.read_run()
+        validation = check(run["validation"], Validation, where=str(folder.path / "run.json"))
+        suites = run["suites"]
+        variants = _narrowed(run["variants"], stored.variants, "variant", folder)
+        targets = _narrowed(run["targets"], stored.targets, "target", folder)
+        backends = {name: tuple(run["targets"][name]["backends"]) for name in targets}
+    else:
+        validation, _ = load_validation(request.model)
+        suites = [suite]
+        variants = variant_names(validation, request.variants)
+        backends = {target.name: target.backends for target in load_targets(request.targets, request.hosts)}
+    several_targets = len(backends) > 1
     found = []
-    for gate in validation.gates:
+    for gate, target, backend, variant in scope.asked(validation.gates, suites, backends, variants):
         if gate.suite != suite:
             continue
-        for target in targets:
-            for backend in target.backends:
-                for variant in variants:
-                    if not gate.speaks_of(target.name, variant):
-                        continue
-                    parts = [validation.model.name, variant, re.sub(r"\W+", "_", gate.name).strip("_")]
-                    if len(targets) > 1 or len(target.backends) > 1:
-                        parts[1:1] = [target.name] + [backend] * (len(target.backends) > 1)
-                    found.append(("-".join(parts), gate.name, target.name, backend, variant))
+        parts = [validation.model.name]
+        if several_targets or len(backends[target]) > 1:
+            parts.append(target)
+        if len(backends[target]) > 1:
+            parts.append(backend)
+        parts += [variant, re.sub(r"\W+", "_", gate.name).strip("_")]
+        found.append(("-".join(parts), gate.name, target, backend, variant))
     return found
 
 
-def outcome(request: Request, suites: tuple[str, ...], stored: str | None, session: str) -> stages.Outcome:
+def _narrowed(
+    measured: Iterable[str], wanted: tuple[str, ...], kind: str, folder: run_folder.RunFolder
+) -> tuple[str, ...]:
+    """The names of a run that are wanted; a name that the run does not have is an error, never a pass."""
+    measured = tuple(measured)
+    if not wanted or "all" in wanted:
+        return measured
+    if absent := [name for name in wanted if name not in measured]:
+        raise ResultsError(
+            f"the run has no {kind} {', '.join(absent)}; it has {', '.join(measured)}",
+            where=str(folder.path),
+        )
+    return tuple(name for name in measured if name in wanted)
+
+
+def outcome(
+    request: Request, suites: tuple[str, ...], stored: StoredRun | None, session: str
+) -> stages.Outcome:
     """Measure those suites, or judge a stored run.
 
     Of the workers of a `session` of pytest-xdist, which all collected the same items, one measures, and the
     others wait for it.
     """
-    if stored:
-        return stages.finish(run_folder.find_run(stored, Path(request.results)))
+    if stored is not None:
+        return stages.finish(run_folder.find_run(stored.name, Path(request.results)))
     known = plugins.catalogue(plugins.SUITES)
     asked = replace(request, suites=tuple(s for s in suites if s in known))
     if not session:

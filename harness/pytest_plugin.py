@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from harness.core.contracts import Session
     from harness.core.target import Target
     from harness.deployed import Deployed
+    from harness.pytest_items import StoredRun
     from harness.run.request import Request
     from harness.run.stages import Outcome
 
@@ -68,7 +69,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
     suite = metafunc.module.SUITE
     try:
-        items = pytest_items.items(_request(metafunc.config), suite)
+        items = pytest_items.items(_request(metafunc.config), suite, _stored(metafunc.config))
     except HarnessError as error:
         raise pytest.UsageError(f"harness: {error}") from error
     metafunc.parametrize(
@@ -93,8 +94,8 @@ def harness_outcome(request: pytest.FixtureRequest) -> Outcome:
         suites = ()  # a test of the user's own looks at whatever it likes
     try:
         worker = getattr(request.config, "workerinput", {})  # of pytest-xdist
-        stored, session = request.config.getoption("harness_run"), worker.get("testrunuid", "")
-        return pytest_items.outcome(_request(request.config), suites, stored, session)
+        session = worker.get("testrunuid", "")
+        return pytest_items.outcome(_request(request.config), suites, _stored(request.config), session)
     except HarnessError as error:
         pytest.fail(f"harness: {error}", pytrace=False)
 
@@ -176,3 +177,16 @@ def _request(config: pytest.Config) -> Request:
 
     chosen = {name: config.getoption(f"harness_{name}") or "" for name in OPTIONS if name != "run"}
     return Request.parse(**chosen)  # type: ignore[arg-type]  # the flag is none of them
+
+
+def _stored(config: pytest.Config) -> StoredRun | None:
+    from harness.pytest_items import StoredRun
+
+    name = config.getoption("harness_run")
+    if not name:
+        return None
+    targets, variants = (
+        tuple(filter(None, (config.getoption(f"harness_{option}") or "").split(",")))
+        for option in ("target", "variant")
+    )
+    return StoredRun(name, targets, variants)

@@ -206,7 +206,7 @@ def _compare_side_by_side(arguments: argparse.Namespace) -> int:
     timing = side_by_side.compare(request, progress.Plain(sys.stderr), _tell)
     print(side_by_side_text.text(timing))
     print(f"facts        {records.write_new(timing, arguments.results)}")
-    return side_by_side_text.EXIT_CODES[timing.state]
+    return timing.state.exit_code
 
 
 def _report(arguments: argparse.Namespace) -> int:
@@ -329,7 +329,7 @@ def _search(arguments: argparse.Namespace) -> int:
     drawn = search_files.write(arguments.out, found)
     print(search_files.text(found))
     print(search_files.written(arguments.out, found, drawn=drawn))
-    return search_files.EXIT_CODES[found.state]
+    return found.state.exit_code
 
 
 def _targets(arguments: argparse.Namespace) -> int:

@@ -11,7 +11,8 @@ import pandas as pd
 
 from harness.compare.materiality import Weight, ranked, standings
 from harness.compare.pairs import Pair
-from harness.core.verdict import State
+from harness.core.exit_code import ExitCode, first_of
+from harness.core.verdict import State, blocks
 from harness.gates.judge import number_text
 from harness.stats.table_changes import Change
 from harness.store import tables
@@ -33,23 +34,16 @@ MATTERS = {
     Weight.NO: "it does not matter",
     Weight.OPEN: "whether it matters is open",
 }
-#: Worst first: what a gate answers is worse than what it answered before where it stands further left.
-_SEVERITY = ("FAIL", "INVALID", "NOT_RUN", "INCONCLUSIVE", "NOT_APPLICABLE", "PASS")
-_EXIT = {"FAIL": 1, "INVALID": 3, "NOT_RUN": 3, "INCONCLUSIVE": 4}
 
 
-def exit_code(pairs: Sequence[Pair]) -> int:
+def exit_code(pairs: Sequence[Pair]) -> ExitCode:
     """Code of the worst blocking gate of the new sides, in the order of the command line's codes."""
-    codes = [
-        _EXIT[row["state"]]
+    return first_of(
+        State(row["state"]).exit_code
         for pair in pairs
         for row in pair.verdicts.to_dict("records")
-        if row["state"] in _EXIT
-        and row["severity"] == "block"
-        and not row["waived"]
-        and (row["state"] != "INCONCLUSIVE" or row["on_inconclusive"] == "block")
-    ]
-    return next((code for code in (1, 3, 4) if code in codes), 0)
+        if blocks(State(row["state"]), row["severity"], row["on_inconclusive"], row["waived"])
+    )
 
 
 def text(pairs: Sequence[Pair]) -> str:
@@ -98,7 +92,9 @@ def _gate_lines(pair: Pair) -> list[str]:
     changed = verdicts[verdicts["state_base"].notna() & (verdicts["state_base"] != verdicts["state"])]
     lines = [
         f"gates  {row['state_base']} -> {row['state']}  {row['gate']}: {row['sentence']}"
-        for row in changed.sort_values("state", key=lambda s: s.map(_SEVERITY.index)).to_dict("records")
+        for row in changed.sort_values(
+            "state", key=lambda states: states.map(lambda state: State(state).rank)
+        ).to_dict("records")
     ]
     lines += [
         f"gates  waived {row['waived']}  {row['gate']}: {row['sentence']}"
@@ -111,9 +107,15 @@ def _gate_lines(pair: Pair) -> list[str]:
         for row in (fresh.to_dict("records") if judged.any() else ())
     ]
     counts = verdicts["state"].value_counts()
-    total = ", ".join(f"{counts[state]} {state}" for state in _SEVERITY if state in counts)
+    total = ", ".join(
+        f"{counts[state]} {state}" for state in sorted(State, key=lambda state: state.rank) if state in counts
+    )
     before = not len(changed) and bool(judged.all())
     return [*lines, f"gates  {total}" + "; as before" * before]
+
+
+def _ranks(states: pd.Series) -> pd.Series:
+    return states.map(lambda state: State(state).rank)
 
 
 def _reasons(rows: pd.DataFrame) -> list[str]:

@@ -156,7 +156,7 @@ def _wanted(asked: Asked, newest: StoredRun) -> _Wanted:
 
     def series(row: Mapping[Any, Any]) -> bool:
         named = all(matches(str(row[name]), given) for name, given in by_name.items() if given)
-        return named and (not gates or any(gate.looks_at(row) for gate in gates))
+        return named and (not gates or any(gate.looks_at_record(row) for gate in gates))
 
     said = said or ("the gates of the newest run" if gates else ", ".join(METRICS))
     return _Wanted(lambda name: matches(name, patterns), series, said)

@@ -32,8 +32,6 @@ _AS_IS = {
     Change.SAME: Weight.NO, Change.NOISE: Weight.NO, Change.BETTER: Weight.NO, Change.CHANGED: Weight.OPEN,
     Change.UNLIKE: Weight.OPEN, Change.INVALID: Weight.OPEN, Change.NOT_RUN: Weight.OPEN,
 }  # fmt: skip
-#: Worst first: of several gates that look at a row the worst answer counts.
-_ANSWERS = (State.FAIL, State.INVALID, State.NOT_RUN, State.INCONCLUSIVE, State.NOT_APPLICABLE, State.PASS)
 
 
 def weigh(rows: pd.DataFrame, pair: Pair) -> pd.DataFrame:
@@ -69,11 +67,11 @@ def _answer(
     row: Mapping[Any, Any], pair: Pair, states: Mapping[tuple[Any, ...], Mapping[Any, Any]]
 ) -> tuple[Weight, str]:
     of = (row["target"], row["backend"], row["variant"])
-    keys = [(gate.name, *of) for gate in pair.gates if gate.looks_at(row)]
+    keys = [(gate.name, *of) for gate in pair.gates if gate.looks_at_record(row)]
     asked = [states[key] for key in keys if key in states]
     if not asked:
         return Weight.OPEN, "no gate looks at it"
-    worst = min(asked, key=lambda each: _ANSWERS.index(State(each["state"])))
+    worst = min(asked, key=lambda verdict: State(verdict["state"]).rank)
     said = f"{worst['state']} {worst['gate']}: {worst['sentence']}"
     if worst["waived"]:
         return Weight.NO, f"waived {worst['waived']}; {said}"

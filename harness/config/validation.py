@@ -14,8 +14,6 @@ from harness.core.verdict import Gate, Waiver
 
 #: The float reference: the variant that all others are compared with.
 FLOAT32 = "float32"
-#: The suite name of rows that come from a variant's card; nothing runs for it.
-CARD = "compression"
 
 
 class ModelTable(Table):

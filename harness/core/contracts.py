@@ -10,6 +10,7 @@ from typing import Any, Protocol, Self, runtime_checkable
 from numpy.typing import NDArray
 
 from harness.core.artifact import Artifact, TensorSpec
+from harness.core.cause import Reason
 from harness.core.job import Batch, Case, Event, Job, JobResult, Options, Samples
 from harness.core.measurement import Measurement
 from harness.core.preprocess import Feeds, Outputs
@@ -245,8 +246,8 @@ class SummaryContext:
         The clock means nothing.
     settings : mapping
         The suite's own table of ``validation.toml``.
-    disturbed : str
-        Why times of this batch are not those of the device (throttling, an overloaded machine); else empty.
+    disturbed : Reason, optional
+        Why times of this batch are invalid (throttling, CPU steal, overload).
     alpha : float
         One-sided error of the intervals: below 5 % where the samples are looked at more than once.
     """
@@ -258,7 +259,7 @@ class SummaryContext:
     reference: Callable[[str, str, int], Samples | None]
     emulated: bool
     settings: Mapping[str, Any]
-    disturbed: str = ""
+    disturbed: Reason | None = None
     alpha: float = 0.05
 
 

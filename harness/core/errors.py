@@ -24,6 +24,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from harness.core.exit_code import ExitCode
+
 
 class HarnessError(Exception):
     """Base of every error that the harness raises on purpose.
@@ -40,7 +42,7 @@ class HarnessError(Exception):
         The command or the change that mends it.
     """
 
-    exit_code = 3
+    exit_code = ExitCode.NOT_MEASURED
 
     def __init__(self, what: str, *, where: str = "", cause: str = "", next_step: str = "") -> None:
         self.what, self.where, self.cause, self.next_step = what, where, cause, next_step
@@ -68,7 +70,7 @@ def _again(kind: type[HarnessError], args: tuple[object, ...], state: dict[str, 
 class UsageError(HarnessError):
     """What was asked for cannot be meant: an unknown name, a bad argument."""
 
-    exit_code = 2
+    exit_code = ExitCode.USAGE
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +123,19 @@ class TargetUnavailable(HarnessError):
 
 
 class BackendError(HarnessError):
-    """A runtime refused a model or an input, or failed while it ran."""
+    """A runtime refused a model or an input, or failed while it ran.
+
+    Parameters
+    ----------
+    raw : str, optional
+        What the runtime said in full, where the message has only the gist.
+    """
+
+    def __init__(
+        self, what: str, *, where: str = "", cause: str = "", next_step: str = "", raw: str = ""
+    ) -> None:
+        self.raw = raw
+        super().__init__(what, where=where, cause=cause, next_step=next_step)
 
 
 class WorkerError(HarnessError):

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.core.artifact import Artifact
+from harness.core.cause import Cause
 from harness.core.preprocess import Preprocess
 
 PARITY = "parity"
@@ -250,6 +251,10 @@ class JobResult:
         OK, SKIPPED (the device lacks an ability) or ERROR.
     reason : str
         Why it is not OK.
+    cause : Cause
+        The same as a type.
+    raw : str
+        What the runtime said in full, where `reason` has only the gist; empty elsewhere.
     samples : Samples
     effective : mapping of str to str
         Provider, precision and threads that were really in use.
@@ -265,6 +270,8 @@ class JobResult:
     effective: Mapping[str, str] = field(default_factory=dict)
     started_utc: str = ""
     duration_ns: int = 0
+    cause: Cause = Cause.UNSPECIFIED
+    raw: str = ""
 
 
 @dataclass(frozen=True, slots=True)

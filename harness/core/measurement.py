@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.core.cause import Cause
 from harness.core.job import JobKey, Status
 
 COLUMNS = (
@@ -82,6 +83,8 @@ class Measurement:
         What a relative metric is relative to (``float32@host``); empty for an absolute one.
     status : Status
     reason : str
+    cause : Cause
+        Of a row that is not OK: what gates decide by. It is no column of the table.
     case, severity
         Only where they differ from the job's (a job that tells of several batch sizes).
     per_sample : ndarray, shape (n,), optional
@@ -100,6 +103,7 @@ class Measurement:
     reason: str = ""
     case: str = ""
     severity: int | None = None
+    cause: Cause = Cause.UNSPECIFIED
     per_sample: NDArray[np.float64] | None = field(default=None, compare=False, repr=False)
 
 

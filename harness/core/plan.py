@@ -8,6 +8,8 @@ from harness.core.job import Batch, JobResult
 
 #: The target under whose name the reference runs; no target may be called so.
 HOST = "host"
+#: The suite of the rows about the artifacts themselves; it needs no measurement and is part of every run.
+CARD = "compression"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What a gate asks, and what the answer can be."""
+"""What a gate demands, which rows it looks at, what the answer can be, and how answers are joined."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ from datetime import date
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from typing import Any
+
+from harness.core.exit_code import ExitCode
+from harness.core.job import JobKey
+from harness.core.measurement import WHOLE_CASE, Row
 
 
 class State(StrEnum):
@@ -22,6 +26,45 @@ class State(StrEnum):
 
     def __bool__(self) -> bool:
         raise TypeError("a verdict has six states and no truth value; compare it with one of them")
+
+    @property
+    def rank(self) -> int:
+        """0 for the worst state; the order of ``State`` in every list, table and summary."""
+        return _WORST_FIRST.index(self)
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """The exit code of a command that ends in this state."""
+        return _EXIT_CODES[self]
+
+
+_WORST_FIRST = (
+    State.FAIL, State.INVALID, State.NOT_RUN, State.INCONCLUSIVE, State.NOT_APPLICABLE, State.PASS,
+)  # fmt: skip
+_EXIT_CODES = {
+    State.PASS: ExitCode.PASSED,
+    State.FAIL: ExitCode.FAILED,
+    State.INVALID: ExitCode.NOT_MEASURED,
+    State.NOT_RUN: ExitCode.NOT_MEASURED,
+    State.NOT_APPLICABLE: ExitCode.NOT_MEASURED,
+    State.INCONCLUSIVE: ExitCode.INCONCLUSIVE,
+}
+
+
+def worst(states: Iterable[State]) -> State | None:
+    """The worst of several answers; None of none."""
+    return min(states, key=lambda state: state.rank, default=None)
+
+
+def summary(states: Iterable[State]) -> State | None:
+    """The state of a target or variant: the worst of what applies to it; None where no gate judges it."""
+    states = tuple(states)
+    applying = [state for state in states if state is not State.NOT_APPLICABLE]
+    return worst(applying if applying else states)
+
+
+#: Columns of the table that decide whether a gate looks at a row.
+_LOOKED_AT = ("target", "setting", "variant", "suite", "case", "severity", "metric", "reference")
 
 
 def matches(name: str, patterns: Iterable[str]) -> bool:
@@ -91,25 +134,50 @@ class Gate:
     required: bool = False
     overrides: tuple[tuple[tuple[str, ...], Mapping[str, Any]], ...] = ()
 
-    def speaks_of(self, target: str, variant: str) -> bool:
-        """Whether it is to be judged for that variant on that target."""
+    def judges(self, target: str, variant: str) -> bool:
+        """Whether the gate is judged for that variant on that target."""
         return matches(target, self.targets) and matches(variant, self.variants)
 
-    def covers(self, suite: str, setting: str, case: str, severity: int) -> bool:
-        """Whether that case is one of those that it asks about."""
+    def looks_at(self, row: Row) -> bool:
+        """Whether the gate is judged by that row."""
+        key, measurement = row.key, row.measurement
+        return self._looks_at(
+            key.target, key.setting, key.variant, key.suite,
+            row.case, row.severity, measurement.metric, measurement.reference,
+        )  # fmt: skip
+
+    def looks_at_record(self, record: Mapping[Any, Any]) -> bool:
+        """Whether the gate is judged by that row of the table, given by its columns."""
+        return self._looks_at(*(record[column] for column in _LOOKED_AT))
+
+    def looks_at_job(self, key: JobKey) -> bool:
+        """Whether the gate is judged by rows of that job: by its case, or one named after it.
+
+        A job ``offline`` makes rows of the cases ``offline_b8``, a job ``clean`` some of ``clean/3``.
+        """
+        beginnings = (f"{key.case}_", f"{key.case}/")
         return (
-            (self.suite, self.setting) == (suite, setting)
-            and matches(case, self.cases)
-            and (not self.severities or severity in self.severities)
+            self.judges(key.target, key.variant)
+            and (key.suite, key.setting) == (self.suite, self.setting)
+            and (
+                matches(key.case, self.cases) or any(pattern.startswith(beginnings) for pattern in self.cases)
+            )
+            and (not self.severities or key.severity in self.severities)
         )
 
-    def looks_at(self, row: Mapping[Any, Any]) -> bool:
-        """Whether it is judged by a row of the table, given by its columns."""
+    def _looks_at(
+        self, target: str, setting: str, variant: str, suite: str,
+        case: str, severity: int, metric: str, reference: str,
+    ) -> bool:  # fmt: skip
+        # A row that stands for a whole case stands for every metric of it.
+        whole_case = metric == WHOLE_CASE
         return (
-            self.speaks_of(row["target"], row["variant"])
-            and self.covers(row["suite"], row["setting"], row["case"], row["severity"])
-            and fnmatchcase(row["metric"], self.metric)
-            and fnmatchcase(row["reference"], self.reference)
+            (self.suite, self.setting) == (suite, setting)
+            and (whole_case or fnmatchcase(metric, self.metric))
+            and (not self.severities or severity in self.severities)
+            and self.judges(target, variant)
+            and matches(case, self.cases)
+            and (whole_case or fnmatchcase(reference, self.reference))
         )
 
     def on(self, target: str) -> Gate:
@@ -174,34 +242,45 @@ class Verdict:
     @property
     def blocks(self) -> bool:
         """Whether this answer keeps a release from passing."""
-        if self.waived or self.severity != "block" or self.state in (State.PASS, State.NOT_APPLICABLE):
-            return False
-        return self.state is not State.INCONCLUSIVE or self.on_inconclusive == "block"
+        return blocks(self.state, self.severity, self.on_inconclusive, self.waived)
 
 
-def overall(verdicts: Iterable[Verdict], *, unmeasured: bool) -> tuple[State, int]:
-    """Join the answers into one state and the exit code (2, 1, 3, 4 in that order; 2 never gets here).
+def blocks(state: State, severity: str, on_inconclusive: str, waived: str) -> bool:
+    """Whether a gate's answer keeps a release from passing.
+
+    Parameters
+    ----------
+    state : State
+    severity, on_inconclusive : str
+        ``block`` or ``warn``.
+    waived : str
+        Who accepted the answer, why and until when; empty where nobody did.
+    """
+    if waived or severity != "block" or state in (State.PASS, State.NOT_APPLICABLE):
+        return False
+    return state is not State.INCONCLUSIVE or on_inconclusive == "block"
+
+
+def overall(verdicts: Iterable[Verdict], *, unmeasured: bool) -> tuple[State, ExitCode]:
+    """Join the answers into one state and the exit code.
 
     Parameters
     ----------
     verdicts : iterable of Verdict
     unmeasured : bool
-        There is an ERROR row that no gate covers, or a target of which nothing was measured.
+        There is an ERROR row that no gate looks at, or a job that was not measured.
     """
     verdicts = tuple(verdicts)
-    blocking = {verdict.state for verdict in verdicts if verdict.blocks}
-    if State.FAIL in blocking:
-        return State.FAIL, 1
-    if State.INVALID in blocking:
-        return State.INVALID, 3
-    if State.NOT_RUN in blocking or unmeasured:
-        return State.NOT_RUN, 3
-    if State.INCONCLUSIVE in blocking:
-        return State.INCONCLUSIVE, 4
-    # A target for which every gate is NOT_APPLICABLE has not passed; nor has a run without a gate.
-    by_target: dict[str, set[State]] = {}
-    for verdict in verdicts:
-        by_target.setdefault(verdict.target, set()).add(verdict.state)
-    if not by_target or any(states == {State.NOT_APPLICABLE} for states in by_target.values()):
-        return State.NOT_RUN, 3
-    return State.PASS, 0
+    states = {verdict.state for verdict in verdicts if verdict.blocks}
+    if unmeasured:
+        states.add(State.NOT_RUN)
+    if not states:
+        # A target for which every gate is NOT_APPLICABLE has not passed; nor has a run without a gate.
+        by_target: dict[str, set[State]] = {}
+        for verdict in verdicts:
+            by_target.setdefault(verdict.target, set()).add(verdict.state)
+        applied = by_target and all(found != {State.NOT_APPLICABLE} for found in by_target.values())
+        states.add(State.PASS if applied else State.NOT_RUN)
+    state = worst(states)
+    assert state is not None
+    return state, state.exit_code

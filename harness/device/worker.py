@@ -25,8 +25,9 @@ import numpy as np
 
 from harness.core import preprocess
 from harness.core.artifact import Artifact, verify
+from harness.core.cause import Cause
 from harness.core.contracts import Backend, Measure, Session, Unsupported
-from harness.core.errors import HarnessError, WorkerError
+from harness.core.errors import BackendError, HarnessError, WorkerError
 from harness.core.job import DEPLOY, Batch, Case, Job, Options, Samples, Status, merge
 from harness.core.preprocess import Feeds
 from harness.core.target import DEVICE_ID
@@ -238,15 +239,20 @@ def run_case(bench: DeviceBench, measure: Measure) -> tuple[dict[str, Any], Samp
     started = datetime.now(UTC).isoformat(timespec="milliseconds")
     t0, scheduled = time.perf_counter_ns(), environment.scheduling()
     status, reason, samples = Status.OK, "", Samples()
+    cause, raw = Cause.UNSPECIFIED, ""
     try:
         samples = merge(measure(bench, bench.job.case))
     except Unsupported as lack:
-        status, reason = Status.SKIPPED, str(lack)
+        status, reason, cause = Status.SKIPPED, str(lack), Cause.MISSING_ABILITY
     except HarnessError as error:
         status, reason = Status.ERROR, str(error)
+        if isinstance(error, BackendError):
+            cause, raw = Cause.RUNTIME_REFUSED, error.raw
+        elif isinstance(error, WorkerError):
+            cause = Cause.WORKER_FAILED
     except Exception as error:  # noqa: BLE001 - whatever a runtime or a plug-in raises is an ERROR row
         last = traceback.extract_tb(error.__traceback__)[-1]
-        status = Status.ERROR
+        status, cause = Status.ERROR, Cause.UNEXPECTED
         reason = f"{type(error).__name__}: {error} ({Path(last.filename).name}:{last.lineno})"
     finally:
         bench.close()
@@ -255,6 +261,8 @@ def run_case(bench: DeviceBench, measure: Measure) -> tuple[dict[str, Any], Samp
         "key": list(bench.job.key),
         "status": status.value,
         "reason": reason,
+        "cause": cause.value,
+        "raw": raw,
         "values": dict(samples.values),
         "effective": bench.effective,
         "started_utc": started,

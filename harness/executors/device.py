@@ -12,6 +12,7 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
+from harness.core.cause import Cause
 from harness.core.contracts import Availability
 from harness.core.errors import TargetUnavailable
 from harness.core.job import Batch, Event, JobResult, Status
@@ -92,7 +93,7 @@ class DeviceExecutor:
                 self.gone = self._reach_again(talk.lost)
                 if cuts > self._retries and not self.gone and rest.cases:
                     reason = f"the link died {cuts} times under this job\n{talk.lost}"
-                    yield JobResult(rest.jobs[0].key, Status.ERROR, reason)
+                    yield JobResult(rest.jobs[0].key, Status.ERROR, reason, cause=Cause.WORKER_FAILED)
                     rest, cuts = replace(rest, cases=rest.cases[1:]), 0
         return rest
 
@@ -122,4 +123,4 @@ class DeviceExecutor:
 def unmeasured(batch: Batch, gone: str) -> Generator[Event, None, None]:
     """Say ERROR of every case, where the device is gone."""
     if gone:
-        yield from (JobResult(job.key, Status.ERROR, gone) for job in batch.jobs)
+        yield from (JobResult(job.key, Status.ERROR, gone, cause=Cause.WORKER_FAILED) for job in batch.jobs)

@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from harness.core.cause import Cause
 from harness.core.errors import StreamEnded, TargetUnavailable, WorkerError
 from harness.core.job import Batch, EnvironmentRecord, Event, Job, JobKey, JobResult, Samples, Started, Status
 from harness.core.wire import Readable, read_frame, write_frame
@@ -185,6 +186,8 @@ class WorkerSession:
                     effective=header["effective"],
                     started_utc=header["started_utc"],
                     duration_ns=header["duration_ns"],
+                    cause=Cause.read(header.get("cause")),
+                    raw=str(header.get("raw", "")),
                 )
             case kind:
                 return WorkerError(f"the worker sent a {kind!r}")
@@ -200,4 +203,4 @@ class WorkerSession:
         text = f"{reason}\n{said}" if said else reason
         unstarted = self._batch.jobs[self._done :]
         for job in unstarted[:1] if self._running is not None or self._done else unstarted:
-            yield JobResult(job.key, Status.ERROR, text)
+            yield JobResult(job.key, Status.ERROR, text, cause=Cause.WORKER_FAILED)

@@ -10,20 +10,17 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 
 import numpy as np
 
 from harness.core.job import JobKey, Status
 from harness.core.measurement import WHOLE_CASE, Row
-from harness.core.verdict import Gate, State, Verdict, matches
+from harness.core.verdict import Gate, State, Verdict
 from harness.gates import relative
 from harness.gates.relative import Baselines, Refusal
 from harness.stats.intervals import Interval, clustered_mean, units_to_decide, wilson
 from harness.stats.paired import smallest_decidable_margin
 
-#: INVALID rows with this reason were known before the run not to count.
-EMULATED = "emulated clock"
 #: The largest loss or change that one sample can show, by unit.
 _REACH = {"pt": 100.0, "1": 1.0}
 
@@ -77,41 +74,21 @@ def judge(
     covered: list[Row] = []
     for gate in gates:
         for subject in subjects:
-            if not gate.speaks_of(subject.target, subject.variant):
+            if not gate.judges(subject.target, subject.variant):
                 continue
             here = gate.on(subject.target)
-            # What is timed side by side looks at no row of the table.
-            own = [row for row in rows if not gate.design and _concerns(row, here, subject)]
-            cut = sum(not gate.design and awaits(here, key) and _of(key, subject) for key in missing)
-            verdicts.append(_verdict(here, subject, own, cut, baselines))
-            covered += own
+            looked_at: list[Row] = []
+            unmeasured = 0
+            if not gate.design:  # what is timed side by side has no row in the table
+                looked_at = [row for row in rows if _is_of(row.key, subject) and here.looks_at(row)]
+                unmeasured = sum(_is_of(key, subject) and here.looks_at_job(key) for key in missing)
+            verdicts.append(_verdict(here, subject, looked_at, unmeasured, baselines))
+            covered += looked_at
     return Judgement(tuple(verdicts), tuple(covered))
 
 
-def _concerns(row: Row, gate: Gate, subject: Subject) -> bool:
-    """Whether the gate looks at the row; a row that stands for a whole case matches every metric of it."""
-    whole = row.measurement.metric == WHOLE_CASE
-    return (
-        (row.key.target, row.key.backend, row.key.variant)
-        == (subject.target, subject.backend, subject.variant)
-        and gate.covers(row.key.suite, row.key.setting, row.case, row.severity)
-        and (whole or fnmatchcase(row.measurement.metric, gate.metric))
-        and (whole or fnmatchcase(row.measurement.reference, gate.reference))
-    )
-
-
-def _of(key: JobKey, subject: Subject) -> bool:
+def _is_of(key: JobKey, subject: Subject) -> bool:
     return (key.target, key.backend, key.variant) == (subject.target, subject.backend, subject.variant)
-
-
-def awaits(gate: Gate, key: JobKey) -> bool:
-    """Whether the gate looks at rows of that job, or named after it (``offline_b8``, ``clean/3``)."""
-    parts = (f"{key.case}_", f"{key.case}/")
-    return (
-        (key.suite, key.setting) == (gate.suite, gate.setting)
-        and (matches(key.case, gate.cases) or any(case.startswith(parts) for case in gate.cases))
-        and (not gate.severities or key.severity in gate.severities)
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +133,6 @@ def _verdict(gate: Gate, subject: Subject, rows: Sequence[Row], cut: int, baseli
 def _finding(gate: Gate, subject: Subject, rows: Sequence[Row], baselines: Baselines) -> _Finding:
     if subject.unavailable:
         return _Finding(State.NOT_RUN, f"{gate.metric} was not measured: {subject.unavailable}")
-    told = [row for row in rows if row.measurement.metric != WHOLE_CASE]
     unmeasured = [row for row in rows if row.measurement.status in (Status.ERROR, Status.SKIPPED)]
     if unmeasured:
         # A metric that a case could not give is no reason to overlook what others gave, nor the reverse.
@@ -166,19 +142,16 @@ def _finding(gate: Gate, subject: Subject, rows: Sequence[Row], baselines: Basel
         reason = row.measurement.reason.partition("\n")[0]
         if errors or len(unmeasured) == len(rows):
             return _Finding(state, f"{gate.metric} was not measured in {_place(row)}: {reason}")
-    told = [row for row in told if row not in unmeasured]
-    if not told:
+    measured = [row for row in rows if row not in unmeasured and row.measurement.metric != WHOLE_CASE]
+    if not measured:
         return _Finding(State.NOT_RUN, f"no row has the metric {gate.metric}" + _case_text(gate))
-    invalid = [row for row in told if row.measurement.status is Status.INVALID]
+    invalid = [row for row in measured if row.measurement.status is Status.INVALID]
     if invalid:
-        known = all(row.measurement.reason.startswith(EMULATED) for row in invalid)
-        reason = invalid[0].measurement.reason
-        text = f"{invalid[0].measurement.metric} in {_place(invalid[0])} is not to be believed: {reason}"
-        return _inapplicable(subject, text) if known else _Finding(State.INVALID, text)
+        return _invalid(subject, invalid)
     if gate.combine == "mean":
-        return _mean(gate, subject, told, baselines)
-    findings = [_one(gate, subject, row, baselines) for row in told]
-    worst = max(findings, key=lambda finding: (_RANK[finding.state], _pressure(finding)))
+        return _mean(gate, subject, measured, baselines)
+    findings = [_one(gate, subject, row, baselines) for row in measured]
+    worst = max(findings, key=lambda finding: (-finding.state.rank, _pressure(finding)))
     if len(findings) > 1:
         worst = _Finding(
             worst.state,
@@ -188,6 +161,15 @@ def _finding(gate: Gate, subject: Subject, rows: Sequence[Row], baselines: Basel
             worst.unit,
         )
     return worst
+
+
+def _invalid(subject: Subject, rows: Sequence[Row]) -> _Finding:
+    # A fault of the run counts before what emulation can never measure.
+    row = next((row for row in rows if not row.measurement.cause.is_of_emulation), rows[0])
+    text = f"{row.measurement.metric} in {_place(row)} is invalid: {row.measurement.reason}"
+    if row.measurement.cause.is_of_emulation:
+        return _inapplicable(subject, text)
+    return _Finding(State.INVALID, text)
 
 
 def _side_by_side(
@@ -209,12 +191,6 @@ def _side_by_side(
         )
     interval = found.look.ratio if found.look is not None else None
     return _Finding(found.state, found.sentence(), interval, found.limit, "x")
-
-
-_RANK = {
-    State.PASS: 0, State.NOT_APPLICABLE: 1, State.INCONCLUSIVE: 2, State.NOT_RUN: 3, State.INVALID: 4,
-    State.FAIL: 5,
-}  # fmt: skip
 
 
 def _pressure(finding: _Finding) -> float:
@@ -292,7 +268,7 @@ def _decide(
             share = unit == "1" and gate.of == "value" and sign < 0 and interval.n
             best = wilson(interval.n, interval.n).low if share else math.inf
             answers.append(_undecided(subject, interval, limit, text, unit, paired=paired, best=best))
-    return max(answers, key=lambda finding: _RANK[finding.state])
+    return min(answers, key=lambda finding: finding.state.rank)
 
 
 def _undecided(

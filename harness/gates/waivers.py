@@ -30,7 +30,7 @@ def problems(
     for index, waiver in enumerate(waivers):
         named = [gate for gate in gates if gate.name == waiver.gate]
         speaks = any(
-            gate.speaks_of(target, variant) and waiver.covers(gate.name, target, variant)
+            gate.judges(target, variant) and waiver.covers(gate.name, target, variant)
             for gate in named
             for target in targets
             for variant in variants

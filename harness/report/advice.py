@@ -13,29 +13,23 @@ from harness.config.folders import shipped_folder
 from harness.config.gates import GateTable
 from harness.config.load import check, validation_file
 from harness.config.targets import load_target, target_files
-from harness.config.validation import CARD
 from harness.core import commands
 from harness.core.commands import short
 from harness.core.contracts import SupportsRounds
 from harness.core.errors import HarnessError
+from harness.core.plan import CARD
 from harness.core.verdict import Gate, State, Verdict
 from harness.device import plugins
-from harness.gates.judge import awaits
 from harness.run import availability
 from harness.run.selection import load_suites
 from harness.run.stages import Outcome
-
-#: The worst answer of several is told first; this is from bad to good.
-ORDER = (
-    State.FAIL, State.INVALID, State.NOT_RUN, State.INCONCLUSIVE, State.PASS, State.NOT_APPLICABLE,
-)  # fmt: skip
 
 
 def problems(outcome: Outcome) -> list[tuple[State, str]]:
     """One line a gate that did not pass; gates that one cause kept from running share a line."""
     told = [v for v in outcome.verdicts if v.state not in (State.PASS, State.NOT_APPLICABLE)]
     lines = []
-    for verdicts in _folded(sorted(told, key=lambda v: ORDER.index(v.state)), State.NOT_RUN):
+    for verdicts in _folded(sorted(told, key=lambda v: v.state.rank), State.NOT_RUN):
         waived = verdicts[0].waived
         mark = "" if verdicts[0].blocks else f" (waived {waived})" if waived else " (does not block)"
         lines.append((verdicts[0].state, _sentence(verdicts) + mark))
@@ -94,7 +88,7 @@ def next_step(outcome: Outcome) -> str:
     """Say the command, or the change, that is of most use after this outcome."""
     run = outcome.run
     command = commands.harness()
-    blocking = sorted((v for v in outcome.verdicts if v.blocks), key=lambda v: ORDER.index(v.state))
+    blocking = sorted((v for v in outcome.verdicts if v.blocks), key=lambda v: v.state.rank)
     targets = ",".join(run["targets"])
     if outcome.missing:
         said = f"{command} validate --resume {_run_name(outcome)}"
@@ -151,7 +145,7 @@ def _lacks(outcome: Outcome, worst: Verdict) -> str:
             return f"{save}   (or, instead of this run, the one that was released)"
     jobs = [job.key for batch in outcome.plan.batches for job in batch.jobs]
     asked = [key for key in jobs if (key.target, key.variant) == (worst.target, worst.variant)]
-    if gate.suite == CARD or gate.design or any(awaits(gate, key) for key in asked):
+    if gate.suite == CARD or gate.design or any(gate.looks_at_job(key) for key in asked):
         return ""
     return f"plan {_selection(outcome, run, worst.target)}   (which cases there are)"
 

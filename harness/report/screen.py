@@ -14,8 +14,8 @@ from harness.core.commands import short
 from harness.core.job import Case, Status
 from harness.core.measurement import Measurement, Row
 from harness.core.plan import HOST
-from harness.core.verdict import State, Verdict
-from harness.report.advice import ORDER, next_step, not_tested, problems, report_command
+from harness.core.verdict import State, summary
+from harness.report.advice import next_step, not_tested, problems, report_command
 from harness.report.grid import grid
 from harness.report.progress import duration
 from harness.run.stages import Outcome
@@ -100,7 +100,7 @@ def _lines(outcome: Outcome) -> tuple[list[str], list[dict[str, str | Text]]]:
     lines: list[dict[str, str | Text]] = []
     for (target, backend, variant), rows in by_subject.items():
         own = [v for v in outcome.verdicts if (v.target, v.backend, v.variant) == (target, backend, variant)]
-        state = _worst(own) if own else None
+        state = summary(verdict.state for verdict in own)
         lines.append(
             {
                 "target": f"{target}/{backend}" if several else target,
@@ -116,11 +116,6 @@ def _lines(outcome: Outcome) -> tuple[list[str], list[dict[str, str | Text]]]:
         )
     told = [name for name in lines[0] if any(str(line[name]) != "--" for line in lines)] if lines else []
     return told or ["target", "variant", "verdict"], lines
-
-
-def _worst(verdicts: Iterable[Verdict]) -> State:
-    states = {verdict.state for verdict in verdicts}
-    return next((state for state in ORDER if state in states), State.NOT_RUN)
 
 
 def _pick(rows: Sequence[Row], metric: str, case: str = "", setting: str = "deploy") -> Measurement | None:

@@ -5,14 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from harness.core.metric import TIMED
-from harness.core.verdict import State
 from harness.gates.judge import number_text
 from harness.gates.timed import ratio_text
 from harness.stats import side_by_side
 from harness.timing import records
 from harness.timing.interleave import SERIES, InterleavedTiming, percentiles
-
-EXIT_CODES = {State.PASS: 0, State.FAIL: 1, State.INVALID: 3, State.INCONCLUSIVE: 4}
 
 
 def text(timing: InterleavedTiming) -> str:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from harness.config.validation import CARD, FLOAT32
+from harness.config.validation import FLOAT32
 from harness.core.artifact import Artifact
 from harness.core.job import DEPLOY, Batch, JobKey
 from harness.core.measurement import Measurement, Row
-from harness.core.plan import HOST
+from harness.core.plan import CARD, HOST
 from harness.store.run_folder import Facts
 
 #: The case of what is told of the whole model; of a layer it is the layer's name.

@@ -13,7 +13,6 @@ from dataclasses import replace
 from harness.core.contracts import Suite, SupportsRounds
 from harness.core.job import LOOKS, Batch, Job, JobKey, JobResult, Status, looks_of, merge
 from harness.core.verdict import Gate, State, Verdict
-from harness.gates.judge import awaits
 
 
 def undecided(
@@ -45,7 +44,7 @@ def undecided(
             cases = [
                 suite.again(job.case, looks_of(results[job.key].samples))
                 for job in batch.jobs
-                if any(awaits(gate, job.key) for gate in looking)
+                if any(gate.looks_at_job(job.key) for gate in looking)
                 and job.key in results
                 and results[job.key].status is Status.OK
             ]

@@ -6,11 +6,9 @@ import difflib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from harness.config.validation import CARD
-from harness.core.plan import HOST, Plan
+from harness.core.plan import CARD, HOST, Plan
 from harness.core.target import Target
 from harness.core.verdict import Gate
-from harness.gates.judge import awaits
 from harness.stats.intervals import wilson
 from harness.stats.paired import smallest_decidable_margin
 
@@ -59,9 +57,9 @@ def _samples(gate: Gate, plan: Plan, targets: set[str]) -> list[int]:
     return [
         job.case.samples or 1
         for batch in plan.batches
-        if batch.target in targets and gate.speaks_of(batch.target, batch.variant)
+        if batch.target in targets
         for job in batch.jobs
-        if awaits(gate, job.key)
+        if gate.looks_at_job(job.key)
     ]
 
 
@@ -82,11 +80,11 @@ def warnings(gates: Iterable[Gate], plan: Plan, model: str, results: Path) -> li
     lines = []
     for gate in gates:
         asked = [
-            key for key in keys if gate.suite in (key.suite, CARD) and gate.speaks_of(key.target, key.variant)
+            key for key in keys if gate.suite in (key.suite, CARD) and gate.judges(key.target, key.variant)
         ]
         if not asked:  # its suite, target or variant was not chosen
             continue
-        if not gate.design and gate.suite != CARD and not any(awaits(gate, key) for key in asked):
+        if not gate.design and gate.suite != CARD and not any(gate.looks_at_job(key) for key in asked):
             lines.append(f"gate {gate.name} will be NOT_RUN: {_no_case(gate, [key.case for key in asked])}")
         lines += [
             f"gate {gate.name} will be NOT_RUN: {absent}"

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from harness.compression.export.kinds import RUNTIMES
 from harness.config.targets import target_files
-from harness.config.validation import CARD, Validation
+from harness.config.validation import Validation
 from harness.core.errors import ConfigurationError, Problem
+from harness.core.plan import CARD
 from harness.core.target import Target
 from harness.core.verdict import Gate
 from harness.data.corruptions import FEATURE_FAMILIES, IMAGE_FAMILIES

@@ -18,7 +18,7 @@ from harness.core.job import Batch
 from harness.core.metric import SINGLE_STREAM
 from harness.core.target import Target
 from harness.core.verdict import Gate, State
-from harness.gates import baselines
+from harness.gates import baselines, scope
 from harness.gates.relative import Refusal
 from harness.gates.timed import TimingSummary
 from harness.run.observer import Observer
@@ -88,14 +88,13 @@ def read(run: Path) -> dict[tuple[str, ...], TimingSummary | Refusal]:
 def _gates_to_time(prepared: Prepared) -> Iterator[tuple[Gate, Target, str, str]]:
     """Every gate of this design, target, backend and variant that can run here."""
     unavailable = {(target, backend) for target, backend, _ in prepared.plan.unavailable}
-    for gate in prepared.gates:
-        if not gate.design or gate.suite not in prepared.run["suites"]:
-            continue
-        for target in prepared.targets:
-            for backend in target.backends:
-                for variant in prepared.run["variants"]:
-                    if gate.speaks_of(target.name, variant) and (target.name, backend) not in unavailable:
-                        yield gate.on(target.name), target, backend, variant
+    targets = {target.name: target for target in prepared.targets}
+    backends = {name: target.backends for name, target in targets.items()}
+    gates = [gate for gate in prepared.gates if gate.design]
+    run = prepared.run
+    for gate, target, backend, variant in scope.asked(gates, run["suites"], backends, run["variants"]):
+        if (target, backend) not in unavailable:
+            yield gate.on(target), targets[target], backend, variant
 
 
 def _sides(

@@ -12,15 +12,16 @@ from datetime import UTC, datetime
 from typing import Any
 
 from harness.config.load import check
-from harness.config.validation import CARD, Validation
+from harness.config.validation import Validation
 from harness.core.contracts import Executor
 from harness.core.errors import ResultsError
+from harness.core.exit_code import ExitCode
 from harness.core.job import Batch, JobKey, JobResult, Started
 from harness.core.measurement import Row
 from harness.core.plan import Plan
 from harness.core.verdict import Gate, State, Verdict, overall
 from harness.executors.parallel import run_parallel
-from harness.gates import waivers
+from harness.gates import scope, waivers
 from harness.gates.judge import Subject, judge
 from harness.gates.relative import Baselines
 from harness.run import estimate, extend, forecast, summarise
@@ -41,7 +42,7 @@ class Outcome:
     rows: tuple[Row, ...]
     verdicts: tuple[Verdict, ...]
     state: State
-    exit_code: int
+    exit_code: ExitCode
     plan: Plan
     missing: int
     notes: tuple[str, ...]
@@ -223,7 +224,7 @@ def look(folder: RunFolder, facts: Facts, rows: Sequence[Row] | None = None) -> 
         for variant in facts.run["variants"]
     ]
     missing = summarise.missing(facts)
-    asked = [gate for gate in validation.gates if gate.suite in (*facts.run["suites"], CARD)]
+    asked = [gate for gate in validation.gates if scope.is_chosen(gate, facts.run["suites"])]
     judgement = judge(rows, asked, subjects, missing, _baselines(folder, facts, asked))
     verdicts, unneeded = waivers.apply(judgement.verdicts, validation.waivers)
     left_out = len(validation.gates) - len({verdict.gate for verdict in verdicts})

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from harness.core.cause import join
 from harness.core.contracts import Suite, SummaryContext, SupportsRounds
 from harness.core.job import PARITY, Batch, EnvironmentRecord, JobKey, JobResult, Samples, Status, looks_of
 from harness.core.measurement import WHOLE_CASE, Measurement, Row
@@ -52,16 +53,17 @@ def summarise(facts: Facts, suites: Mapping[str, Suite]) -> list[Row]:
         disturbed = (
             disturbance(environments[of].facts, ends[of].facts, between.get(of, ()))
             if of in environments and of in ends
-            else ""
+            else ()
         )
         environment = environments.get(of)
         for job in batch.jobs:
             result = facts.results.get(job.key)
             if result is None:
                 continue  # it was never measured: the gates say NOT_RUN
-            untimely = "; ".join(filter(None, (disturbed, overloaded.get(job.key, ""))))
+            overload_reason = overloaded.get(job.key)
+            reasons = (*disturbed, overload_reason) if overload_reason is not None else disturbed
             context = replace(
-                _context(facts, batch, job.case.setting), disturbed=untimely,
+                _context(facts, batch, job.case.setting), disturbed=join(reasons),
                 alpha=_alpha(facts, suites[batch.suite], result),
             )  # fmt: skip
             measurements = (
@@ -85,7 +87,9 @@ def _alpha(facts: Facts, suite: Suite, result: JobResult) -> float:
 
 
 def _whole(result: JobResult) -> Measurement:
-    return Measurement(WHOLE_CASE, "", float("nan"), status=result.status, reason=result.reason)
+    return Measurement(
+        WHOLE_CASE, "", float("nan"), status=result.status, reason=result.reason, cause=result.cause
+    )
 
 
 def _reference(facts: Facts, suite: str) -> Callable[[str, str, int], Samples | None]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from harness.core.cause import Cause, Reason
+
 #: Bits of ``vcgencmd get_throttled`` by what they mean now; 16 bits higher: since boot.
 THROTTLED = {0: "under-voltage", 1: "a capped frequency", 2: "throttling", 3: "the soft temperature limit"}
 SINCE_BOOT = 16
@@ -29,8 +31,8 @@ MOST_WAITING = 2 / 3
 
 def disturbance(
     before: Mapping[str, Any], after: Mapping[str, Any], during: Iterable[Mapping[str, Any]] = ()
-) -> str:
-    """Say why times measured in between are not those of the device; empty where nothing speaks against them.
+) -> tuple[Reason, ...]:
+    """Say why times measured in between are invalid; empty where nothing speaks against them.
 
     Parameters
     ----------
@@ -40,7 +42,7 @@ def disturbance(
     during : iterable of mapping
         The same in between, for what is told of a moment only.
     """
-    reasons = []
+    reasons: list[Reason] = []
     bits, bits_before = after.get("throttled"), before.get("throttled")
     if isinstance(bits, int) and isinstance(bits_before, int):
         seen = [
@@ -49,16 +51,18 @@ def disturbance(
             if bits >> bit & 1 or (bits & ~bits_before) >> (bit + SINCE_BOOT) & 1
         ]
         if seen:
-            reasons.append(f"the board reported {', '.join(seen)}")
+            reasons.append(Reason(Cause.THROTTLING, f"the board reported {', '.join(seen)}"))
     ticks, ticks_before = after.get("cpu_time"), before.get("cpu_time")
     if isinstance(ticks, Mapping) and isinstance(ticks_before, Mapping) and "steal" in ticks:
         spent = {name: ticks[name] - ticks_before.get(name, 0) for name in ticks}
         total = sum(spent.values())
         if total > 0 and spent["steal"] > MOST_STEAL * total:
-            reasons.append(f"other guests took {spent['steal'] / total:.0%} of this machine's time")
+            text = f"other guests took {spent['steal'] / total:.0%} of this machine's time"
+            reasons.append(Reason(Cause.CPU_STEAL, text))
     if held := _gpu_throttling(before, after, during):
-        reasons.append(f"the GPU was held below its clocks by {', '.join(held)}")
-    return "; ".join(reasons)
+        text = f"the GPU was held below its clocks by {', '.join(held)}"
+        reasons.append(Reason(Cause.THROTTLING, text))
+    return tuple(reasons)
 
 
 def _gpu_throttling(
@@ -75,8 +79,8 @@ def _gpu_throttling(
     return held
 
 
-def overload(during: Mapping[str, Any]) -> str:
-    """Say that other processes kept those jobs from running; empty where they did not, or nobody knows.
+def overload(during: Mapping[str, Any]) -> Reason | None:
+    """Say that other processes kept those jobs from running; None where they did not, or it is unknown.
 
     Parameters
     ----------
@@ -86,6 +90,7 @@ def overload(during: Mapping[str, Any]) -> str:
     spent = during.get("scheduling", {})
     ran_ns, waited_ns = spent.get("ran_ns", 0), spent.get("waited_ns", 0)
     if waited_ns <= MOST_WAITING * (ran_ns + waited_ns):
-        return ""
+        return None
     share = waited_ns / (ran_ns + waited_ns)
-    return f"the machine was overloaded: {share:.0%} of its time the job waited for a core"
+    text = f"the machine was overloaded: {share:.0%} of its time the job waited for a core"
+    return Reason(Cause.OVERLOAD, text)

@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.core.artifact import Artifact, sha256_file
+from harness.core.cause import Cause
 from harness.core.errors import ResultsError
 from harness.core.job import Batch, EnvironmentRecord, JobKey, JobResult, Samples, Status
 from harness.core.plan import Plan
@@ -198,6 +199,7 @@ class RunFolder:
         return JobResult(
             key, Status(body["status"]), body["reason"], Samples(arrays, body["values"]), body["effective"],
             body["started_utc"], body["duration_ns"],
+            Cause.read(body.get("cause")), body.get("raw", ""),
         )  # fmt: skip
 
 
@@ -235,7 +237,8 @@ class Journal:
                 arrays = {name: self._store(event.key.target, a) for name, a in event.samples.arrays.items()}
                 body: dict[str, Any] = {
                     "type": "result", "key": list(event.key), "status": event.status.value,
-                    "reason": event.reason, "values": dict(event.samples.values), "arrays": arrays,
+                    "reason": event.reason, "cause": event.cause.value, "raw": event.raw,
+                    "values": dict(event.samples.values), "arrays": arrays,
                     "effective": dict(event.effective), "started_utc": event.started_utc,
                     "duration_ns": event.duration_ns,
                 }  # fmt: skip
@@ -342,7 +345,9 @@ def _cut_torn_line(stream: io.FileIO) -> None:
 def _plan_to_json(plan: Plan) -> dict[str, Any]:
     return {
         "batches": [batch.to_json() for batch in plan.batches],
-        "skipped": [[list(result.key), result.reason] for result in plan.skipped],
+        "skipped": [
+            [list(result.key), result.reason, result.cause.value, result.raw] for result in plan.skipped
+        ],
         "unavailable": [list(entry) for entry in plan.unavailable],
         "share": plan.share,
     }
@@ -354,7 +359,12 @@ def _plan_from_json(value: Mapping[str, Any]) -> Plan:
             Batch.from_json(batch, Artifact.from_json(batch["artifact"], Path()))
             for batch in value["batches"]
         ),
-        skipped=tuple(JobResult(JobKey(*key), Status.SKIPPED, reason) for key, reason in value["skipped"]),
+        skipped=tuple(_skipped(*entry) for entry in value["skipped"]),
         unavailable=tuple((target, backend, reason) for target, backend, reason in value["unavailable"]),
         share=value["share"],
     )
+
+
+def _skipped(key: list[Any], reason: str, cause: str = "", raw: str = "") -> JobResult:
+    """A skipped job of ``plan.json``; runs before 0.12 stored neither cause nor raw text."""
+    return JobResult(JobKey(*key), Status.SKIPPED, reason, cause=Cause.read(cause), raw=raw)

@@ -177,10 +177,10 @@ def _time_process(timing: InterleavedTiming, series: str) -> bool:
         if isinstance(event, EnvironmentRecord):
             if event.phase == "before":
                 before = event.facts
-            elif event.phase == "after" and (why := disturbance(before, event.facts)):
-                reasons.append(why)
-            if why := overload(event.facts):
-                reasons.append(why)
+            elif event.phase == "after":
+                reasons += [reason.text for reason in disturbance(before, event.facts)]
+            if (overloaded := overload(event.facts)) is not None:
+                reasons.append(overloaded.text)
         elif isinstance(event, JobResult):
             if event.status is not Status.OK:
                 raise WorkerError(f"{side.label} cannot be timed: {event.reason}", where=str(event.key))

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from harness.core.verdict import State
+from harness.core.exit_code import ExitCode
+from harness.core.verdict import State, worst
 from harness.stats import paired
 from harness.stats.intervals import Interval
 from harness.upgrade.targets import NEW, OLD
@@ -25,15 +26,15 @@ class Decision(StrEnum):
     UNDECIDED = "undecided"
 
 
-#: Of all decisions the first that occurs says how the command ends.
-EXITS = {
-    Decision.BLOCKED: (State.FAIL, 1),
-    Decision.WORSE: (State.FAIL, 1),
-    Decision.SLOWER: (State.FAIL, 1),
-    Decision.NOT_COMPARED: (State.NOT_RUN, 3),
-    Decision.UNDECIDED: (State.INCONCLUSIVE, 4),
-    Decision.WITHIN_MARGIN: (State.PASS, 0),
-    Decision.SAME: (State.PASS, 0),
+#: What each decision means for the command; the worst state decides how it ends.
+STATES = {
+    Decision.BLOCKED: State.FAIL,
+    Decision.WORSE: State.FAIL,
+    Decision.SLOWER: State.FAIL,
+    Decision.NOT_COMPARED: State.NOT_RUN,
+    Decision.UNDECIDED: State.INCONCLUSIVE,
+    Decision.WITHIN_MARGIN: State.PASS,
+    Decision.SAME: State.PASS,
 }
 
 
@@ -129,10 +130,12 @@ def _refused(found: Findings) -> tuple[Decision, str] | None:
     return (Decision.NOT_COMPARED, found.untrusted) if found.untrusted else None
 
 
-def overall(decisions: Iterable[Decision]) -> tuple[State, int]:
-    """The command's state and exit code: 1, 3, 4 in that order, and 0."""
-    given = set(decisions)
-    return next((end for decision, end in EXITS.items() if decision in given), (State.NOT_RUN, 3))
+def overall(decisions: Iterable[Decision]) -> tuple[State, ExitCode]:
+    """The command's state and exit code; NOT_RUN where nothing was compared."""
+    state = worst(STATES[decision] for decision in decisions)
+    if state is None:
+        state = State.NOT_RUN
+    return state, state.exit_code
 
 
 def _lost(loss_pt: Interval | None, margin_pt: float) -> State:

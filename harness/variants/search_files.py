@@ -22,7 +22,6 @@ COLUMNS = (
 )  # fmt: skip
 #: What a search writes.
 FILES = ("recipe.toml", "pareto.csv", "pareto.png", "sensitivity.csv")
-EXIT_CODES = {State.PASS: 0, State.FAIL: 1, State.INCONCLUSIVE: 4}
 
 
 def front(trials: Sequence[Trial]) -> set[str]:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.core.artifact import Artifact
+from harness.core.cause import Cause
 from harness.core.contracts import CaseContext, SummaryContext
 from harness.core.errors import DataError
 from harness.core.job import DEPLOY, PARITY, Case, Job, JobResult, Samples, Status
@@ -67,7 +68,9 @@ class AccuracySuite:
         if not equal:
             reason = "the device made other model inputs of the data than the host"
             rows = [
-                replace(row, status=Status.INVALID, reason=reason) if row.status is Status.OK else row
+                replace(row, status=Status.INVALID, reason=reason, cause=Cause.OTHER_INPUTS)
+                if row.status is Status.OK
+                else row
                 for row in rows
             ]
         return [*rows, _row("input_digest_equal", float(equal), n=case.samples)]
@@ -150,9 +153,9 @@ def _rows(
 ) -> list[Measurement]:
     reference = f"{group.variant}@host" if group.variant else ""
 
-    def without(status: Status, reason: str) -> list[Measurement]:
+    def without(status: Status, reason: str, cause: Cause = Cause.MISSING_DATA) -> list[Measurement]:
         return [
-            replace(_row(metric, math.nan, reference), status=status, reason=reason)
+            replace(_row(metric, math.nan, reference), status=status, reason=reason, cause=cause)
             for metric in group.metrics
         ]
 
@@ -175,7 +178,7 @@ def _rows(
         labels = np.empty(0) if context.labels is None else context.labels[: len(answers)]
         return list(group.make(_Facts(answers, base, reference, labels, context.artifact)))
     except DataError as error:
-        return without(Status.ERROR, error.what)
+        return without(Status.ERROR, error.what, Cause.UNSPECIFIED)
 
 
 def _row(
@@ -323,7 +326,12 @@ def _errors(facts: _Facts) -> Iterator[Measurement]:
     low, high = max(0.0, mean_square.low), mean_square.high
     yield _row("rmse", Interval(known.rmse, math.sqrt(low), math.sqrt(high), known.n))
     if math.isnan(known.r2):
-        yield replace(_row("r2", math.nan), status=Status.SKIPPED, reason="the targets do not vary")
+        yield replace(
+            _row("r2", math.nan),
+            status=Status.SKIPPED,
+            reason="the targets do not vary",
+            cause=Cause.MISSING_DATA,
+        )
     else:
         # The variance of the targets is taken as known: they are the same for all that is compared.
         variance = float(np.square(targets - targets.mean(axis=0)).mean())

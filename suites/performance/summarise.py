@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.core.cause import Cause, Reason
 from harness.core.contracts import CaseContext, SummaryContext
 from harness.core.job import Case, Job, JobResult, Samples, Status
 from harness.core.measurement import Measurement
@@ -18,8 +19,11 @@ from harness.stats.latency import latency_summary
 from harness.stats.side_by_side import ALPHA
 from suites.performance import cases as plan
 
-EMULATED = "emulated clock: a time measured there says nothing of the device"
-EMULATED_MEMORY = "emulated: the emulator's own memory is in the figure"
+EMULATED_CLOCK = Reason(
+    Cause.EMULATED_CLOCK, "emulated clock: a time measured there says nothing of the device"
+)
+EMULATED_MEMORY = Reason(Cause.EMULATED_MEMORY, "emulated memory: the emulator's own memory is in the figure")
+CONSTANT = Reason(Cause.COARSE_CLOCK, "no process's latency varies: the clock is too coarse")
 
 
 class PerformanceSuite:
@@ -49,7 +53,7 @@ class PerformanceSuite:
 
     def summarise(self, job: Job, result: JobResult, context: SummaryContext) -> list[Measurement]:
         """Make the rows of one case that was measured."""
-        untimely = EMULATED if context.emulated else context.disturbed
+        untimely = EMULATED_CLOCK if context.emulated else context.disturbed
         if job.case.name == plan.OFFLINE:
             return _offline(result.samples, untimely, context.alpha)
         latency = _latency(result.samples, untimely, context.alpha)
@@ -58,43 +62,56 @@ class PerformanceSuite:
         return latency + _process(result.samples, context, untimely)
 
 
-def _latency(samples: Samples, untimely: str, alpha: float) -> list[Measurement]:
+def _latency(samples: Samples, untimely: Reason | None, alpha: float) -> list[Measurement]:
     a, values = samples.arrays, samples.values
     note = f"{values['call']} call" + (f", a fixed batch of {values['batch']}" if values["batch"] > 1 else "")
     note += f", interval at alpha {alpha:.3g}" * (alpha < ALPHA)
     latency = latency_summary(_by_process(a["latency_ns"], a["requests"]), alpha=alpha)
     measurements = [
-        _row(f"latency_p{p.p * 100:.0f}", "ns", p.latency_ns, n=p.n, invalid=untimely or p.reason, note=note)
+        _row(
+            f"latency_p{p.p * 100:.0f}",
+            "ns",
+            p.latency_ns,
+            n=p.n,
+            invalid=untimely or (Reason(Cause.TOO_FEW_SAMPLES, p.reason) if p.reason else None),
+            note=note,
+        )
         for p in latency.percentiles
     ]
     # Near 0, neighbours are independent; near 1, p99 rests on far fewer than its n requests.
     dependence = latency.autocorrelation
-    constant = "" if math.isfinite(dependence) else "no process's latency varies: the clock is too coarse"
     measurements.append(
         _row(
             "latency_lag1_autocorrelation",
             "1",
             Interval(dependence, math.nan, math.nan, latency.n),
             n=latency.n,
-            invalid=untimely or constant,
+            invalid=untimely or (None if math.isfinite(dependence) else CONSTANT),
         )
     )
     return measurements
 
 
-def _process(samples: Samples, context: SummaryContext, untimely: str) -> list[Measurement]:
+def _process(samples: Samples, context: SummaryContext, untimely: Reason | None) -> list[Measurement]:
     """What a process that serves requests takes besides the time of each."""
     a, measurements = samples.arrays, []
     for metric, unit, array, invalid in (
         ("load_time", "ns", a["load_ns"], untimely),
         ("first_inference", "ns", a["first_ns"], untimely),
-        ("peak_memory", "byte", a["memory_peak_byte"], EMULATED_MEMORY if context.emulated else ""),
+        ("peak_memory", "byte", a["memory_peak_byte"], EMULATED_MEMORY if context.emulated else None),
     ):
         measurements.append(_row(metric, unit, over_processes(array, alpha=context.alpha), invalid=invalid))
     if "gpu_memory_na" in samples.values:
         why = samples.values["gpu_memory_na"]
         measurements.append(
-            Measurement("gpu_memory_peak", "byte", math.nan, status=Status.SKIPPED, reason=why)
+            Measurement(
+                "gpu_memory_peak",
+                "byte",
+                math.nan,
+                status=Status.SKIPPED,
+                reason=why,
+                cause=Cause.MISSING_ABILITY,
+            )
         )
     elif "gpu_memory_peak_byte" in a:
         measurements.append(
@@ -104,7 +121,7 @@ def _process(samples: Samples, context: SummaryContext, untimely: str) -> list[M
     return [*measurements, _row("model_bytes", "byte", size)]
 
 
-def _offline(samples: Samples, untimely: str, alpha: float) -> list[Measurement]:
+def _offline(samples: Samples, untimely: Reason | None, alpha: float) -> list[Measurement]:
     measurements = []
     for size in samples.values["batch_sizes"]:
         rounds = _by_process(samples.arrays[f"batch{size}_ns"], samples.arrays[f"batch{size}_calls"])
@@ -127,6 +144,7 @@ def _offline(samples: Samples, untimely: str, alpha: float) -> list[Measurement]
                 math.nan,
                 status=Status.SKIPPED,
                 reason=reason,
+                cause=Cause.MISSING_ABILITY,
                 case=f"{plan.OFFLINE}_b{size}",
             )
         )
@@ -144,7 +162,7 @@ def _row(
     interval: Interval,
     *,
     n: int | None = None,
-    invalid: str = "",
+    invalid: Reason | None = None,
     note: str = "",
     case: str = "",
 ) -> Measurement:
@@ -157,6 +175,7 @@ def _row(
         interval.high,
         interval.n if n is None else n,
         status=Status.INVALID if invalid else Status.OK,
-        reason=invalid or note,
+        reason=invalid.text if invalid else note,
+        cause=invalid.cause if invalid else Cause.UNSPECIFIED,
         case=case,
     )

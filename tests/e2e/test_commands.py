@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 
 import harness as api
-from harness.config.validation import CARD
 from harness.core.errors import ResultsError
 from harness.core.measurement import COLUMNS, WHOLE_CASE
+from harness.core.plan import CARD
 from harness.run import card_rows
 from harness.run.selection import load_suites
 from tests.e2e.shell import ACCURACY, Ended, Forge, MakeModel, Shell

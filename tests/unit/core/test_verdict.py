@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.core.verdict import State, Verdict, overall
+from harness.core.exit_code import ExitCode, first_of
+from harness.core.job import JobKey
+from harness.core.measurement import WHOLE_CASE, Measurement, Row
+from harness.core.verdict import Gate, State, Verdict, overall, summary, worst
 
 PASS = Verdict(
     "g", "cpu", "b", "v", "s", "m", State.PASS, "block", "block", "",
@@ -101,3 +105,50 @@ def test_a_gate_that_only_warns_never_blocks() -> None:
 def test_no_truth_value() -> None:
     with pytest.raises(TypeError, match="no truth value"):
         bool(State.PASS)
+
+
+def test_states_have_one_order_and_each_an_exit_code() -> None:
+    assert [state.value for state in sorted(State, key=lambda state: state.rank)] == [
+        "FAIL", "INVALID", "NOT_RUN", "INCONCLUSIVE", "NOT_APPLICABLE", "PASS",
+    ]  # fmt: skip
+    codes = {state.value: int(state.exit_code) for state in State}
+    assert codes == {
+        "PASS": 0, "FAIL": 1, "INVALID": 3, "NOT_RUN": 3, "NOT_APPLICABLE": 3, "INCONCLUSIVE": 4,
+    }  # fmt: skip
+    assert first_of(ExitCode) is ExitCode.USAGE
+    assert first_of([ExitCode.INCONCLUSIVE, ExitCode.NOT_MEASURED, ExitCode.FAILED]) is ExitCode.FAILED
+    assert first_of([]) is ExitCode.PASSED
+
+
+def test_what_does_not_apply_is_left_out_of_a_summary() -> None:
+    assert summary([State.NOT_APPLICABLE, State.PASS]) is State.PASS
+    assert summary([State.NOT_APPLICABLE]) is State.NOT_APPLICABLE
+    assert summary([]) is None
+    assert worst([State.NOT_APPLICABLE, State.PASS]) is State.NOT_APPLICABLE
+
+
+def test_the_three_ways_to_ask_whether_a_gate_looks_at_something_agree() -> None:
+    gate = Gate("g", "s", "m*", variants=("int8",), cases=("offline_b8",), severities=(0,))
+    key = JobKey("cpu", "ort", "deploy", "int8", "s", "offline", 0)
+    row = Row(key, Measurement("m1", "1", 0.5, case="offline_b8"))
+    whole = Row(replace_key(key, case="offline_b8"), Measurement(WHOLE_CASE, "", math.nan))
+    assert gate.looks_at_job(key)
+    for seen in (row, whole):
+        assert gate.looks_at(seen)
+        assert gate.looks_at_record(seen.to_record())
+    for other in (
+        Row(replace_key(key, variant="float32"), row.measurement),
+        Row(replace_key(key, suite="t"), row.measurement),
+        Row(replace_key(key, setting="parity"), row.measurement),
+        Row(replace_key(key, severity=1), row.measurement),
+        Row(key, Measurement("other", "1", 0.5, case="offline_b8")),
+        Row(key, Measurement("m1", "1", 0.5, case="offline_b1")),
+    ):
+        assert not gate.looks_at(other)
+        assert not gate.looks_at_record(other.to_record())
+    assert not gate.looks_at_job(replace_key(key, variant="float32"))
+    assert not gate.looks_at_job(replace_key(key, case="single_stream"))
+
+
+def replace_key(key: JobKey, **fields: Any) -> JobKey:
+    return key._replace(**fields)

@@ -12,10 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.core.cause import Cause
 from harness.core.job import JobKey, Status
 from harness.core.measurement import WHOLE_CASE, Measurement, Row
 from harness.core.verdict import Gate, State, Verdict
-from harness.gates.judge import EMULATED, Subject, judge
+from harness.gates.judge import Subject, judge
 
 SUBJECT = Subject("cpu", "onnxruntime", "int8")
 NAN = math.nan
@@ -26,13 +27,14 @@ def row(
     metric: str = "m", unit: str = "1", n: int = 100, status: Status = Status.OK, reason: str = "",
     reference: str = "", per_sample: Sequence[float] | None = None, setting: str = "deploy",
     variant: str = "int8", target: str = "cpu", suite: str = "accuracy",
+    cause: Cause = Cause.UNSPECIFIED,
 ) -> Row:  # fmt: skip
     key = JobKey(target, "onnxruntime", setting, variant, suite, case, severity)
     values = None if per_sample is None else np.asarray(per_sample, np.float64)
     return Row(
         key,
         Measurement(
-            metric, unit, value, low, high, n, reference, status, reason, per_sample=values
+            metric, unit, value, low, high, n, reference, status, reason, cause=cause, per_sample=values
         ),
     )  # fmt: skip
 
@@ -251,7 +253,7 @@ def test_invalid_is_believed_in_neither_direction() -> None:
 
 def test_a_release_demands_hardware_where_emulation_cannot_answer() -> None:
     real, emulated = (replace(SUBJECT, max_samples=64, lacks_hardware=lacks) for lacks in (False, True))
-    late = [row(status=Status.INVALID, reason=f"{EMULATED}: nothing")]
+    late = [row(status=Status.INVALID, reason="emulated", cause=Cause.EMULATED_CLOCK)]
     few = [row(0.0, -4.0, 4.0, n=64, unit="pt", reference="float32@host")]
     for rows in (late, few):
         assert answer(rows, real).state is State.NOT_APPLICABLE
@@ -263,11 +265,20 @@ def test_a_release_demands_hardware_where_emulation_cannot_answer() -> None:
     assert answer([row(0.5)], emulated).state is State.PASS
 
 
-def test_an_emulated_clock_was_known_before() -> None:
-    rows = [row(5.0, status=Status.INVALID, reason=f"{EMULATED}: latency means nothing there")]
+@pytest.mark.parametrize("cause", [Cause.EMULATED_CLOCK, Cause.EMULATED_MEMORY])
+def test_what_emulation_cannot_measure_is_not_applicable(cause: Cause) -> None:
+    rows = [row(5.0, status=Status.INVALID, reason="emulated", cause=cause)]
     assert answer(rows).state is State.NOT_APPLICABLE
     assert answer(rows, required=True).state is State.NOT_RUN
-    assert answer([*rows, row(status=Status.INVALID, reason="noisy")]).state is State.INVALID
+    noisy = row(status=Status.INVALID, reason="noisy", cause=Cause.OVERLOAD)
+    found = answer([*rows, noisy])
+    assert found.state is State.INVALID
+    assert "noisy" in found.sentence  # not the cause that does not block
+
+
+def test_the_wording_of_a_reason_decides_nothing() -> None:
+    rows = [row(5.0, status=Status.INVALID, reason="emulated clock: a plug-in without a cause")]
+    assert answer(rows).state is State.INVALID
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.core.artifact import Artifact, File
+from harness.core.cause import Cause, Reason
 from harness.core.contracts import CaseContext, SummaryContext
 from harness.core.job import Batch, Case, EnvironmentRecord, Job, JobKey, JobResult, Options, Samples, Status
 from harness.core.measurement import WHOLE_CASE, Measurement
@@ -116,8 +117,8 @@ def test_a_job_that_others_kept_from_running_is_disturbed_and_its_neighbour_is_n
     stored.environments.append(EnvironmentRecord("arm", "ort", "float32", "s", "during", looked))
     suite = Suite()
     summarise.summarise(stored, {"s": suite})
-    assert [context.disturbed.partition(":")[0] for context in suite.contexts] == [
-        "", "the machine was overloaded",
+    assert [context.disturbed and context.disturbed.cause for context in suite.contexts] == [
+        None, Cause.OVERLOAD,
     ]  # fmt: skip
 
 
@@ -129,9 +130,8 @@ def test_a_gpu_that_was_throttled_at_one_look_disturbs_its_batch_alone() -> None
         stored.environments.append(EnvironmentRecord(target, "ort", "float32", suite, "during", facts_of))
     told = Suite()
     summarise.summarise(stored, {"s": told})
-    assert [context.disturbed for context in told.contexts] == [
-        "", *["the GPU was held below its clocks by a hardware slowdown"] * 2,
-    ]  # fmt: skip
+    slow = Reason(Cause.THROTTLING, "the GPU was held below its clocks by a hardware slowdown")
+    assert [context.disturbed for context in told.contexts] == [None, slow, slow]
 
 
 def test_errors_that_no_gate_looked_at() -> None:

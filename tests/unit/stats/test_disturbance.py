@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from harness.core.cause import Cause, Reason
 from harness.stats.disturbance import disturbance, overload
 
 NA = {"na": "no sensor"}
@@ -22,7 +23,7 @@ NA = {"na": "no sensor"}
 )
 def test_new_throttling(before: int, after: int, says: str) -> None:
     found = disturbance({"throttled": before}, {"throttled": after})
-    assert found == (f"the board reported {says}" if says else "")
+    assert found == ((Reason(Cause.THROTTLING, f"the board reported {says}"),) if says else ())
 
 
 @pytest.mark.parametrize(("steal", "disturbed"), [(0, False), (5, False), (6, True), (50, True)])
@@ -32,21 +33,23 @@ def test_time_that_other_guests_took(steal: int, disturbed: bool) -> None:
     found = disturbance(before, after)
     assert bool(found) is disturbed
     if disturbed:
-        assert f"other guests took {steal}%" in found.replace(" %", "%")
+        assert found[0].cause is Cause.CPU_STEAL
+        assert f"other guests took {steal}%" in found[0].text
 
 
 def test_both_are_told() -> None:
     before = {"throttled": 0, "cpu_time": {"busy": 0, "idle": 0, "steal": 0}}
     after = {"throttled": 1, "cpu_time": {"busy": 1, "idle": 0, "steal": 1}}
     assert disturbance(before, after) == (
-        "the board reported under-voltage; other guests took 50% of this machine's time"
+        Reason(Cause.THROTTLING, "the board reported under-voltage"),
+        Reason(Cause.CPU_STEAL, "other guests took 50% of this machine's time"),
     )
 
 
 @pytest.mark.parametrize(("before", "after"), [(NA, 5), (5, NA), (NA, NA)])
 def test_what_is_not_known_says_nothing(before: object, after: object) -> None:
-    assert disturbance({"throttled": before, "cpu_time": NA}, {"throttled": after, "cpu_time": NA}) == ""
-    assert disturbance({}, {}) == ""
+    assert disturbance({"throttled": before, "cpu_time": NA}, {"throttled": after, "cpu_time": NA}) == ()
+    assert disturbance({}, {}) == ()
 
 
 def gpu(bits: object = 0, **ns: object) -> dict[str, object]:
@@ -69,36 +72,40 @@ def gpu(bits: object = 0, **ns: object) -> dict[str, object]:
     ],
 )
 def test_a_gpu_that_is_held_down_now(bits: int, says: str) -> None:
-    expected = f"the GPU was held below its clocks by {says}" if says else ""
+    text = f"the GPU was held below its clocks by {says}"
+    expected = (Reason(Cause.THROTTLING, text),) if says else ()
     assert disturbance(gpu(), gpu(bits)) == expected
     assert disturbance(gpu(), gpu(), [gpu(), gpu(bits), gpu()]) == expected
-    assert disturbance(gpu(bits), gpu()) == ""  # it was before
+    assert disturbance(gpu(bits), gpu()) == ()  # it was before
 
 
 def test_a_gpu_that_was_held_down_between_two_looks() -> None:
-    assert disturbance(gpu(power=9), gpu(power=9)) == ""  # another day's
+    assert disturbance(gpu(power=9), gpu(power=9)) == ()  # another day's
     assert disturbance(gpu(), gpu(thermal=2_500_000)) == (
-        "the GPU was held below its clocks by thermal (2.5 ms)"
+        Reason(Cause.THROTTLING, "the GPU was held below its clocks by thermal (2.5 ms)"),
     )
-    assert "by power (1e-06 ms), sync boost (3 ms)" in disturbance(gpu(), gpu(power=8, sync_boost=3_000_000))
-    assert disturbance(gpu(power=9), gpu(power=1)) == ""  # the driver was loaded anew
+    (found,) = disturbance(gpu(), gpu(power=8, sync_boost=3_000_000))
+    assert "by power (1e-06 ms), sync boost (3 ms)" in found.text
+    assert disturbance(gpu(power=9), gpu(power=1)) == ()  # the driver was loaded anew
 
 
 @pytest.mark.parametrize("unknown", [{}, {"gpu_state": NA}, gpu(NA, power=NA, thermal=NA)])
 def test_a_gpu_of_which_nothing_is_known(unknown: dict[str, object]) -> None:
     held = gpu(0x8, power=8, thermal=1)
-    assert disturbance(unknown, unknown, [unknown]) == ""
-    assert disturbance(held, unknown) == ""
-    assert "power (" not in disturbance(unknown, held)
+    assert disturbance(unknown, unknown, [unknown]) == ()
+    assert disturbance(held, unknown) == ()
+    assert all("power (" not in reason.text for reason in disturbance(unknown, held))
 
 
 @pytest.mark.parametrize(("waited_ns", "says"), [(0, ""), (200, ""), (201, "67%"), (900, "90%")])
 def test_a_process_that_got_less_than_a_third_of_a_core(waited_ns: int, says: str) -> None:
     found = overload({"scheduling": {"ran_ns": 100, "waited_ns": waited_ns}})
-    assert bool(found) is bool(says)
-    assert says in found
+    assert (found is not None) is bool(says)
+    if found is not None:
+        assert found.cause is Cause.OVERLOAD
+        assert says in found.text
 
 
 @pytest.mark.parametrize("facts", [{}, {"scheduling": NA}, {"scheduling": {"ran_ns": 0, "waited_ns": 0}}])
 def test_a_kernel_that_counts_no_waiting_says_nothing(facts: dict[str, object]) -> None:
-    assert overload(facts) == ""
+    assert overload(facts) is None

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from harness.core.artifact import Artifact, File
+from harness.core.cause import Cause, Reason
 from harness.core.contracts import SummaryContext
 from harness.core.job import Case, Job, JobResult, Options, Samples, Status
 from harness.core.measurement import Measurement
@@ -101,6 +102,7 @@ def test_too_few_requests_for_a_percentile_is_invalid_and_says_how_many(
     assert (found["latency_p90"].status, found["latency_p99"].status) == (p90, p99)
     if p99 is Status.INVALID:
         assert found["latency_p99"].reason == "too few samples: needs 662, has 660"
+        assert found["latency_p99"].cause is Cause.TOO_FEW_SAMPLES
         assert math.isfinite(found["latency_p99"].value)
 
 
@@ -108,16 +110,18 @@ def test_emulated_clock_makes_every_time_invalid_and_leaves_the_size() -> None:
     found = by_metric(summarise("single_stream", single_stream([ramp(1), ramp(2)]), emulated=True))
     assert found.pop("model_bytes").status is Status.OK
     assert {m.status for m in found.values()} == {Status.INVALID}
-    assert all("emulat" in m.reason for m in found.values())
+    memory = found.pop("peak_memory")
+    assert (memory.cause, memory.reason[:15]) == (Cause.EMULATED_MEMORY, "emulated memory")
+    assert {m.cause for m in found.values()} == {Cause.EMULATED_CLOCK}
     rows = summarise("offline", offline(), emulated=True)
     assert [m.status for m in rows] == [Status.INVALID, Status.INVALID, Status.SKIPPED]
 
 
 def test_a_disturbed_machine_makes_times_invalid_and_leaves_memory_and_size() -> None:
-    why = "the board reported throttling"
+    why = Reason(Cause.THROTTLING, "the board reported throttling")
     found = by_metric(summarise("single_stream", single_stream([ramp(1), ramp(2)]), disturbed=why))
     assert found.pop("model_bytes").status is found.pop("peak_memory").status is Status.OK
-    assert {(m.status, m.reason) for m in found.values()} == {(Status.INVALID, why)}
+    assert {(m.status, m.reason, m.cause) for m in found.values()} == {(Status.INVALID, why.text, why.cause)}
     rows = summarise("offline", offline(), disturbed=why)
     assert [m.status for m in rows] == [Status.INVALID, Status.INVALID, Status.SKIPPED]
 
@@ -129,9 +133,9 @@ def test_device_buffers_tell_of_latency_alone() -> None:
     assert set(found) == {f"latency_{m}" for m in ("p50", "p90", "p99", "lag1_autocorrelation")}
     assert found["latency_p50"].reason == "device-bound call"
     assert found["latency_p50"].value == pytest.approx(500 * math.sqrt(2))
-    why = "the GPU was held below its clocks by a power cap"
+    why = Reason(Cause.THROTTLING, "the GPU was held below its clocks by a power cap")
     rows = summarise("device_buffers", Samples(kept, samples.values), disturbed=why)
-    assert {(m.status, m.reason) for m in rows} == {(Status.INVALID, why)}
+    assert {(m.status, m.reason, m.cause) for m in rows} == {(Status.INVALID, why.text, why.cause)}
 
 
 def test_memory_of_a_gpu_or_why_it_is_not_known() -> None:
