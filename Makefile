@@ -13,11 +13,12 @@ BUDGET  ?=
 WAIT    ?=
 RELEASE ?=
 DECIDE_WITHIN ?=
+ONLY    ?=
 SELECT   = $(if $(TARGET),--target $(TARGET)) $(if $(HOST),--host $(HOST)) $(if $(MODEL),--model $(MODEL)) $(if $(VARIANT),--variant $(VARIANT)) \
            $(if $(BUDGET),--budget $(BUDGET))
 
 .DEFAULT_GOAL := help
-.PHONY: help validate plan report screenshots gate targets doctor test test-full lint format bench install clean
+.PHONY: help validate plan report screenshots gate targets doctor test test-full lint format bench mutate install clean
 
 help:  ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -66,10 +67,13 @@ format: $(VENV)/.lint  ## Let ruff mend what it can
 bench: $(VENV)/.test  ## Measure what the harness itself costs, as ratios in one run (under 10 minutes)
 	$(BIN)/python -m benchmarks
 
+mutate: $(VENV)/.mutate  ## Do the tests notice changed lines? (hours; ONLY=harness/stats for a part)
+	$(BIN)/python -m tests.mutation $(ONLY)
+
 install: $(VENV)/.all  ## Make .venv with the CPU runtimes and pytest
 
 clean:  ## Delete .venv and the caches of the tools; results stay
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .mutants
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

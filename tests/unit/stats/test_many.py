@@ -51,3 +51,15 @@ def test_p_is_that_of_the_normal_distribution() -> None:
     assert found == pytest.approx(stats.norm.sf(np.abs(z)), rel=1e-6)
     exact = one_sided_p(np.array([1.0]), np.array([1.0]), np.array([1.0]))
     assert exact.tolist() == [0.0]  # no interval to speak of: an exact count
+
+
+@pytest.mark.parametrize("change", [0.5, 2.0, -0.5, -2.0])
+def test_p_uses_the_bound_towards_no_change(change: float) -> None:
+    low, high = change - 0.3, change + 0.7
+    towards = 0.3 if change > 0 else 0.7
+    found = one_sided_p(np.array([change]), np.array([low]), np.array([high]))
+    assert found == pytest.approx(stats.norm.sf(stats.norm.isf(0.05) * abs(change) / towards))
+
+
+def test_p_of_no_change_without_an_interval_is_not_a_number() -> None:
+    assert np.isnan(one_sided_p(np.zeros(1), np.zeros(1), np.zeros(1))).all()
