@@ -1,4 +1,4 @@
-"""``make mutate``: run mutmut, one module at a time with the tests of that module, and print what they notice.
+"""``make mutate``: run mutmut, one module at a time with that module's tests, and print a table of scores.
 
 Each module has a folder of its own under ``.mutants/`` with the mutants, mutmut's cache and
 ``survivors.diff``. mutmut forks one process per mutant, with the tests that reach the changed function.
