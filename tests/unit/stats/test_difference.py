@@ -98,3 +98,29 @@ def test_rows_at_once_are_the_rows_by_themselves() -> None:
     assert z[1] == 0.0
     b, c = (base[0] > new[0]).sum(), (new[0] > base[0]).sum()
     assert z[0] == pytest.approx((c - b) / np.sqrt(b + c))
+
+
+@pytest.mark.parametrize("widen", [1.0, 3.0])
+def test_each_bound_takes_the_distances_that_face_it(widen: float) -> None:
+    """MOVER by hand, on intervals whose two halves are not equally long."""
+    base, new = [np.array([part]) for part in (2.0, 1.0, 5.0)], [np.array([part]) for part in (7.0, 6.5, 9.0)]
+    value, low, high = (float(part[0]) for part in independent(base, new, ratio=False, widen=widen))
+    assert value == 5.0
+    assert low == pytest.approx(5 - widen * math.hypot(7 - 6.5, 5 - 2))
+    assert high == pytest.approx(5 + widen * math.hypot(9 - 7, 2 - 1))
+    value, low, high = (float(part[0]) for part in independent(base, new, ratio=True, widen=widen))
+    assert value == 3.5
+    assert low == pytest.approx(3.5 * math.exp(-widen * math.hypot(math.log(7 / 6.5), math.log(5 / 2))))
+    assert high == pytest.approx(3.5 * math.exp(widen * math.hypot(math.log(9 / 7), math.log(2 / 1))))
+
+
+def test_a_ratio_to_nothing_is_no_number_but_for_two_zeros() -> None:
+    exact = np.array([0.0, 0.0, 4.0])
+    value, _, _ = independent([exact] * 3, [exact[[0, 2, 1]]] * 3, ratio=True)
+    assert value.tolist() == [1.0, math.inf, 0.0]
+
+
+def test_noise_of_a_run_is_that_of_one_more_process() -> None:
+    """Variance s² (1/k + 1) in place of s²/k."""
+    assert noise_factor(4) == pytest.approx(math.sqrt((1 / 4 + 1) / (1 / 4)))
+    assert noise_factor() == noise_factor(5)
