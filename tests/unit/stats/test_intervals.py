@@ -240,3 +240,44 @@ def test_units_to_decide_without_flips_is_the_least_that_can_pass() -> None:
     assert needed is not None
     assert clustered_mean(np.zeros(needed), reach=1.0).high < 0.01
     assert clustered_mean(np.zeros(needed - 1), reach=1.0).high >= 0.01
+
+
+def test_units_to_decide_takes_the_half_that_faces_the_limit() -> None:
+    """(1 + z_power / z_alpha) half widths, by hand, for limits on both sides of a lopsided interval."""
+    interval = Interval(1.0, 0.8, 1.6, 50)
+    for limit, half in ((1.2, 0.6), (0.9, 0.2)):
+        for alpha, power in ((0.05, 0.8), (0.01, 0.9)):
+            widths = 1 + stats.norm.ppf(power) / stats.norm.isf(alpha)
+            expected = math.ceil(50 * (widths * half / abs(limit - 1.0)) ** 2)
+            assert units_to_decide(interval, limit, alpha=alpha, power=power) == expected
+
+
+def test_a_limit_of_just_a_bound_is_not_decided() -> None:
+    interval = Interval(1.0, 0.5, 1.5, 50)
+    for limit in (0.5, 1.5):
+        needed = units_to_decide(interval, limit)
+        assert needed is not None
+        assert needed > 50
+
+
+def test_units_to_decide_with_reach_needs_room_for_both_widths() -> None:
+    rows = np.random.default_rng(7).integers(0, 2, 60).astype(float)
+    interval = clustered_mean(rows, reach=1.0)
+    limit = interval.value + 0.02
+    wide, plain = units_to_decide(interval, limit, reach=1.0), units_to_decide(interval, limit)
+    assert wide == plain  # the bootstrap's width decides, and is larger than the least one
+    far = units_to_decide(interval, limit, reach=200.0)
+    # The least width, 200 z² / (n + z²), must fit in between.
+    assert far == pytest.approx(z_value(0.05) ** 2 * (200.0 / (limit - interval.value) - 1), abs=1.5)
+
+
+def test_reach_widens_only_what_is_narrower() -> None:
+    rows = np.zeros(200)
+    rows[:2] = 1.0
+    plain, least = clustered_mean(rows), 5.0 * 2.7055434540954 / (200 + 2.7055434540954)
+    got = clustered_mean(rows, reach=5.0)
+    assert got.high == pytest.approx(max(plain.high, plain.value + least))
+    assert got.low == pytest.approx(min(plain.low, plain.value - least))
+    with pytest.raises(UsageError, match="reach"):
+        clustered_mean(-rows * 6, reach=5.0)
+    assert clustered_mean(np.full(3, -5.0), reach=5.0).low == -5.0

@@ -150,3 +150,39 @@ def test_one_process_and_none() -> None:
             latency_summary(runs)
     with pytest.raises(DataError, match="no latency"):
         percentile(np.array([], dtype=np.int64), 0.5)
+
+
+@pytest.mark.parametrize("alpha", [0.01, 0.2])
+def test_alpha_and_percentiles_reach_the_summary(alpha: float) -> None:
+    runs = [np.random.default_rng(seed).integers(1000, 2000, 50) for seed in range(4)]
+    got = latency_summary(runs, percentiles=[0.25, 0.9], alpha=alpha)
+    assert [row.p for row in got.percentiles] == [0.25, 0.9]
+    for row in got.percentiles:
+        each = np.array([percentile(run, row.p) for run in runs])
+        assert row.latency_ns == over_processes(each, alpha=alpha)
+        assert row.early_stopping_ns == early_stopping_estimate(np.concatenate(runs), row.p)
+        assert row.n_needed == min_queries(row.p)
+
+
+def test_exactly_enough_requests_are_enough() -> None:
+    (row,) = latency_summary([np.arange(1, 65)], percentiles=[0.9]).percentiles
+    assert (row.n, row.n_needed, row.reason) == (64, 64, "")
+    (row,) = latency_summary([np.arange(1, 64)], percentiles=[0.9]).percentiles
+    assert row.reason == "too few samples: needs 64, has 63"
+
+
+def test_confidence_is_that_of_the_rule() -> None:
+    assert min_queries(0.9, 0, confidence=0.95) == math.ceil(math.log(0.05) / math.log(0.9))
+    t = max_overlatency(500, 0.9, confidence=0.95)
+    assert stats.binom.cdf(t, 500, 0.1) < 0.05 <= stats.binom.cdf(t + 1, 500, 0.1)
+    slowest_first = np.arange(500)[::-1]
+    assert early_stopping_estimate(slowest_first, 0.9, confidence=0.95) == 500 - t
+
+
+def test_autocorrelation_by_hand_and_its_median() -> None:
+    # Deviations -2, -1, 1, 2: (2 - 1 + 2) / (4 + 1 + 1 + 4).
+    assert lag1_autocorrelation(np.array([1, 2, 4, 5])) == pytest.approx(0.3)
+    assert lag1_autocorrelation(np.array([1, 3])) == pytest.approx(-0.5)
+    runs = [np.array([1, 2, 4, 5]), np.array([1, 3]), np.array([7, 7]), np.array([4, 2, 1, 5])]
+    known = [lag1_autocorrelation(run) for run in runs if len(set(run.tolist())) > 1]
+    assert latency_summary(runs).autocorrelation == pytest.approx(np.median(known))

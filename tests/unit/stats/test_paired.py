@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
+from scipy import stats
 from scipy.optimize import minimize_scalar
 from statsmodels.stats.contingency_tables import mcnemar
 
@@ -245,3 +246,53 @@ def test_paired_difference_sees_through_what_samples_share() -> None:
 def test_unsigned_losses_do_not_wrap_round() -> None:
     got = paired_mean_difference(np.array([3], np.uint8), np.array([1], np.uint8))
     assert got == Interval(-2.0, -math.inf, math.inf, 1)
+
+
+@quick
+@given(tables(2000), st.sampled_from([0.001, 0.025, 0.2]))
+def test_alpha_reaches_every_interval_of_flips(table: tuple[int, int, int], alpha: float) -> None:
+    b, c, n = table
+    reference, variant = np.ones(n, bool), np.ones(n, bool)
+    reference[:b], variant[n - c :] = False, False
+    got = flips(reference, variant, alpha=alpha)
+    assert got.loss == tango(b, c, n, alpha=alpha)
+    assert got.harmful == wilson(c, n, alpha=alpha)
+    assert got.beneficial == wilson(b, n, alpha=alpha)
+
+
+def test_alpha_and_reach_reach_the_mean_difference() -> None:
+    reference, variant = np.zeros(30), np.random.default_rng(11).integers(-1, 2, 30).astype(float)
+    for options in ({"alpha": 0.01}, {"reach": 8.0}):
+        got = paired_mean_difference(reference, variant, **options)
+        assert got == clustered_mean(variant, **options)
+        assert got != clustered_mean(variant)
+
+
+@pytest.mark.parametrize("alpha", [0.001, 0.05, 0.2])
+def test_a_margin_of_just_the_bound_cannot_pass(alpha: float) -> None:
+    bound = smallest_decidable_margin(100, alpha=alpha)
+    assert bound == pytest.approx(tango(0, 0, 100, alpha=alpha).high, abs=1e-15)
+    assert not can_ever_pass(100, bound, alpha=alpha)
+    assert can_ever_pass(100, np.nextafter(bound, 1), alpha=alpha)
+
+
+def test_alpha_and_power_reach_the_number_of_samples() -> None:
+    # 0.2 - 0.04 is the variance of one flip in five, all harmful; the margin lies 0.05 above the loss.
+    for alpha, power in ((0.05, 0.9), (0.01, 0.8)):
+        z = stats.norm.isf(alpha) + stats.norm.ppf(power)
+        needed = samples_to_decide(0, 20, 100, 0.25, alpha=alpha, power=power)
+        assert needed == math.ceil(z * z * 0.16 / 0.05**2)
+    least = samples_to_decide(0, 0, 0, 0.005, alpha=0.01)
+    assert least is not None
+    assert can_ever_pass(least, 0.005, alpha=0.01)
+    assert not can_ever_pass(least - 1, 0.005, alpha=0.01)
+
+
+def test_a_margin_below_zero_needs_what_one_above_does() -> None:
+    needed = samples_to_decide(4, 4, 800, -0.005)
+    assert needed == samples_to_decide(4, 4, 800, 0.005)
+
+
+def test_answers_of_several_columns_are_refused() -> None:
+    with pytest.raises(DataError, match="shapes"):
+        flips(np.ones((3, 1), bool), np.ones((3, 1), bool))

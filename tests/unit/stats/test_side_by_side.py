@@ -108,3 +108,53 @@ def test_processes_that_a_neighbour_slowed_hide_no_slowdown() -> None:
     found = judge(side(1), side(1), side(1.1), limit=1.05, look=3)
     assert found.state is State.FAIL
     assert found.ratio.value == pytest.approx(1.1, abs=0.01)
+
+
+def test_each_look_spends_half_of_what_the_last_did() -> None:
+    assert [level(look) for look in (1, 2, 3)] == [0.025, 0.0125, 0.00625]
+
+
+@pytest.mark.parametrize("alpha", [0.05, 0.01])
+def test_the_interval_is_about_yuens(alpha: float) -> None:
+    """Yuen's test of trimmed means has an interval of normal theory; so many processes are near it."""
+    rng = np.random.default_rng(4)
+    base, new = rng.lognormal(0, 0.05, 60), rng.lognormal(0.1, 0.05, 80)
+    found = ratio(base, new, alpha=alpha)
+    test = stats.ttest_ind(np.log(new), np.log(base), equal_var=False, trim=0.2)
+    low, high = test.confidence_interval(1 - 2 * alpha)
+    assert np.log(found.value / found.low) == pytest.approx(np.log(found.value) - low, rel=0.1)
+    assert np.log(found.high / found.value) == pytest.approx(high - np.log(found.value), rel=0.1)
+
+
+def test_few_processes_widen_the_interval_as_students_t_does() -> None:
+    """The expanded level: the same figures eight times over are judged with more degrees of freedom."""
+    base, new = np.linspace(1, 1.2, 5), np.linspace(1.1, 1.3, 5)
+    few, many = ratio(base, new), ratio(np.repeat(base, 8), np.repeat(new, 8))
+    shrunk = np.log(few.high / few.low) / np.log(many.high / many.low)
+    left, most = 3, 24
+    t = stats.t.isf(0.05, left - 1) * np.sqrt(left / (left - 1))
+    assert shrunk > np.sqrt(8) * 1.1
+    assert shrunk < np.sqrt(8) * t / stats.norm.isf(0.05) * np.sqrt(most / (most - 1))
+
+
+def test_a_look_has_the_ratio_of_both_halves_at_its_level_and_the_control() -> None:
+    rng = np.random.default_rng(5)
+    base, control, new = (figures(rng, centre, 0.02) for centre in (1.0, 1.01, 1.02))
+    found = judge(base, control, new, limit=1.05, look=3)
+    assert found.ratio == ratio(np.concatenate([base, control]), new, alpha=level(3))
+    assert found.control == ratio(base, control)
+
+
+@pytest.mark.parametrize("centre", [1 / 1.2, 1.2])
+def test_a_base_that_became_faster_decides_nothing_either(centre: float) -> None:
+    rng = np.random.default_rng(6)
+    base, control, new = (figures(rng, middle, 0.01) for middle in (1.0, centre, 1.0))
+    assert judge(base, control, new, limit=1.05, look=1).state is State.INCONCLUSIVE
+
+
+def test_a_ratio_of_just_the_limit_is_allowed() -> None:
+    one, two = np.full(8, 1.0), np.full(8, 2.0)
+    assert judge(one, one, two, limit=2.0, look=1).state is State.PASS
+    assert judge(one, one, two, limit=np.nextafter(2.0, 1), look=1).state is State.FAIL
+    assert judge(one, two, two, limit=2.0, look=1).state is State.PASS  # the control is just at the limit
+    assert judge(two, one, one, limit=2.0, look=1).state is State.PASS
