@@ -103,6 +103,17 @@ def prepare(module: str) -> Path:
     return folder
 
 
+def forget_survivors(module: str, folder: Path) -> None:
+    """Make mutmut run the survivors of the last run again: the tests may have changed."""
+    path = folder / "mutants" / f"{module}.meta"
+    if path.exists():
+        meta = json.loads(path.read_text())
+        results = meta["exit_code_by_key"]
+        noticed = {name for name, code in results.items() if status_by_exit_code[code] in NOTICED}
+        meta["exit_code_by_key"] = {name: results[name] if name in noticed else None for name in results}
+        path.write_text(json.dumps(meta))
+
+
 class _Wordless(ast.NodeTransformer):
     """Removes what only people read: texts with a space, and the arguments of a raised error."""
 
@@ -162,6 +173,7 @@ def main() -> int:
     for module in modules(asked.paths):
         folder = prepare(module)
         if not asked.scores:
+            forget_survivors(module, folder)
             command = [sys.executable, "-m", "mutmut", "run", "--max-children", str(asked.processes)]
             with (folder / "log").open("w") as log:
                 code = subprocess.run(command, cwd=folder, stdout=log, stderr=log, check=False).returncode

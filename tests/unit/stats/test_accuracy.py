@@ -242,3 +242,44 @@ def test_regression_at_its_edges() -> None:
     assert math.isnan(accuracy.regression_metrics(np.empty(0), np.empty(0)).mae)
     with pytest.raises(DataError, match="target"):
         accuracy.regression_metrics(np.array([NAN]), np.array([1.0]))
+
+
+@pytest.mark.parametrize("alpha", [0.01, 0.2])
+def test_alpha_reaches_the_intervals_of_shares(alpha: float) -> None:
+    scores, labels = random_scores(7, n=50)
+    right = int(accuracy.right_answers(scores, labels, k=3).sum())
+    assert accuracy.top_k_accuracy(scores, labels, k=3, alpha=alpha) == wilson(right, 50, alpha=alpha)
+    ones, other = np.ones((10, 2)), np.ones((10, 2))
+    other[:3] = 2
+    assert accuracy.bit_exact_share(ones, other, alpha=alpha) == wilson(7, 10, alpha=alpha)
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ([0.519, 0.5], True),  # misses 1 by less than 0.02, as a quantized softmax may
+        ([0.521, 0.5], False),
+        ([0.481, 0.5], True),
+        ([0.479, 0.5], False),
+        ([1.0, 0.0], True),
+        ([1.01, 0.0], False),  # above 1
+        ([1.0, -0.01], False),  # below 0
+    ],
+)
+def test_what_is_a_probability(row: list[float], expected: bool) -> None:
+    assert accuracy.are_probabilities(np.array([[0.5, 0.5], row])) is expected
+
+
+@pytest.mark.parametrize("bins", [1, 4, 20])
+def test_ece_in_so_many_bins(bins: int) -> None:
+    logits, labels = random_scores(8)
+    labels[:150] = logits[:150].argmax(axis=1)
+    p = softmax(logits.astype(np.float64), axis=1)
+    expected = naive_ece(p, labels, bins)
+    assert accuracy.expected_calibration_error(p, labels, bins=bins) == pytest.approx(expected, abs=1e-12)
+
+
+def test_calibration_error_of_the_lowest_and_the_highest_confidence() -> None:
+    # Confidence 0 belongs to the first bin, 1 to the last; each is judged apart from the other.
+    confidence, right = np.array([0.0, 0.0, 1.0, 1.0]), np.array([True, False, True, False])
+    assert accuracy.calibration_error(confidence, right, bins=2) == pytest.approx((1 + 1) / 4)
