@@ -17,7 +17,6 @@ from harness.config.folders import shipped_folder
 from harness.report.progress import Quiet
 from harness.testing.fakes import register
 from harness.testing.slowed import PLUGIN
-from harness.timing.interleave import Criterion
 
 
 def report(same: int = 50, planted: int = 20) -> None:
@@ -49,7 +48,7 @@ def report(same: int = 50, planted: int = 20) -> None:
 def _request(new: str, folder: Path) -> side_by_side.TimingRequest:
     digits = shipped_folder("models") / "digits"
     return side_by_side.TimingRequest(
-        "cpu", new, "cpu", digits, "int8", folder / "results", Criterion(within_s=120.0)
+        "cpu", new, "cpu", digits, "int8", folder / "results", side_by_side.parse_criterion("", 1.05, "2m")
     )
 
 

@@ -13,7 +13,7 @@ EPILOG = """exit codes: 0 every blocking gate passed · 1 one failed · 2 usage 
             3 could not measure, or interrupted · 4 inconclusive"""
 #: Options of a side-by-side comparison alone, and their defaults.
 SIDE_BY_SIDE = {
-    "target": "cpu", "model": "", "variant": "int8", "metric": "latency_p50", "max_ratio": 1.05,
+    "target": "cpu", "model": "", "variant": "int8", "metric": "", "max_ratio": 1.05,
     "decide_within": "2m",
 }  # fmt: skip
 
@@ -131,7 +131,7 @@ def _add_compare(commands: Any) -> None:  # noqa: ANN401 - argparse's own
     )  # fmt: skip
     compare.add_argument("--matrix", metavar="METRIC,…", nargs="?", const="", default=None,
                          help="model × device × variant of all sides, with best and worst "
-                              "(default: accuracy,latency_p50,model_bytes)")  # fmt: skip
+                              "(default: the main result, the latency and the size)")  # fmt: skip
     timed = compare.add_argument_group("side by side")
     timed.add_argument("--side-by-side", action="store_true",
                        help="time one BASE and one NEW now, interleaved in fresh processes; each is a "
@@ -141,7 +141,8 @@ def _add_compare(commands: Any) -> None:  # noqa: ANN401 - argparse's own
     timed.add_argument("--target", metavar="T", help="where files and runs are timed (default: cpu)")
     timed.add_argument("--model", metavar="PATH", help="a folder or a validation.toml (default: digits)")
     timed.add_argument("--variant", metavar="V", help="which variant (default: int8)")
-    timed.add_argument("--metric", metavar="M", help="latency_p50 (default), latency_p90 or latency_p99")
+    timed.add_argument("--metric", metavar="M",
+                       help="a percentile of the times of single calls (default: the median)")  # fmt: skip
     timed.add_argument("--max-ratio", metavar="R", type=float,
                        help="largest allowed ratio NEW / BASE, above 1 (default: 1.05)")  # fmt: skip
     timed.add_argument("--decide-within", metavar="3m",

@@ -175,7 +175,7 @@ def _matrix(arguments: argparse.Namespace) -> int:
 
     if given := [f"--{name}" for name in ("devices", "markdown") if getattr(arguments, name)]:
         raise UsageError(f"of a matrix, {' and '.join(given)} mean nothing", next_step="--csv writes it")
-    metrics = tuple(filter(None, arguments.matrix.split(","))) or matrix.DEFAULT
+    metrics = tuple(filter(None, arguments.matrix.split(",")))
     found = matrix.matrix([arguments.base, *arguments.new], arguments.results, metrics)
     if arguments.csv:
         tables.write_frame(arguments.csv, found)

@@ -20,7 +20,9 @@ from harness.config.load import check
 from harness.config.validation import Validation
 from harness.core.errors import HarnessError, UsageError
 from harness.core.measurement import KEY_COLUMNS
+from harness.core.metric import Declared, Role
 from harness.core.verdict import Gate, matches
+from harness.run import declared
 from harness.stats import outer_join
 from harness.stats.series import SERIES_COLUMNS, VERSION_COLUMNS, Trend, trends
 from harness.stats.table_changes import BOUNDS
@@ -28,8 +30,8 @@ from harness.store import bulk, tables
 from harness.store.cache import key_of
 from harness.store.runs import LeftOut, StoredRun, stored
 
-#: Metrics where neither the command line nor a gate names one.
-METRICS = ("accuracy", "accuracy_loss", "latency_p99")
+#: Roles of the metrics that are shown where neither the command line nor a gate names one.
+ROLES = (Role.RESULT, Role.LOSS, Role.TAIL)
 #: What makes a version of a series.
 SPAN_COLUMNS = ("model_sha256", "artifact_sha256", "backend_version", "harness_version")
 _KEPT = [*SERIES_COLUMNS, *BOUNDS, "n", "status", *VERSION_COLUMNS]
@@ -68,7 +70,8 @@ def history(results: Path, asked: Asked) -> History:
         No series matches.
     """
     runs, left_out = stored(results)
-    wanted = _wanted(asked, runs[-1])
+    metrics = declared.of_run(runs[-1].run)
+    wanted = _wanted(asked, runs[-1], metrics)
     parts: list[pa.Table] = []
     kept: list[StoredRun] = []
     known: set[str] = set()
@@ -97,7 +100,7 @@ def history(results: Path, asked: Asked) -> History:
         )
     if not asked_for.all():
         frame = frame[asked_for[codes]].reset_index(drop=True)
-    found = trends(frame, _Circumstances(kept))
+    found = trends(frame, _Circumstances(kept), metrics)
     return History(tuple(kept), tuple(left_out), frame, tuple(found))
 
 
@@ -143,7 +146,7 @@ class _Wanted:
     said: str
 
 
-def _wanted(asked: Asked, newest: StoredRun) -> _Wanted:
+def _wanted(asked: Asked, newest: StoredRun, metrics: Declared) -> _Wanted:
     by_name = {
         "metric": asked.metrics, "target": asked.targets, "variant": asked.variants, "case": asked.cases,
     }  # fmt: skip
@@ -152,13 +155,14 @@ def _wanted(asked: Asked, newest: StoredRun) -> _Wanted:
     if not asked.metrics:
         where = str(newest.folder.path / "run.json")
         gates = check(newest.run["validation"], Validation, where=where).gates
-    patterns = asked.metrics or tuple(gate.metric for gate in gates) or METRICS
+    usual = tuple(name for _, name, _ in metrics.with_role(*ROLES))
+    patterns = asked.metrics or tuple(gate.metric for gate in gates) or usual
 
     def series(row: Mapping[Any, Any]) -> bool:
         named = all(matches(str(row[name]), given) for name, given in by_name.items() if given)
         return named and (not gates or any(gate.looks_at_record(row) for gate in gates))
 
-    said = said or ("the gates of the newest run" if gates else ", ".join(METRICS))
+    said = said or ("the gates of the newest run" if gates else ", ".join(usual))
     return _Wanted(lambda name: matches(name, patterns), series, said)
 
 

@@ -12,20 +12,19 @@ from numpy.typing import NDArray
 
 from harness.compare.sides import read
 from harness.core.errors import UsageError
+from harness.core.metric import Declared, Metric, Role
 from harness.gates.judge import number_text
 from harness.stats import difference
-from harness.stats.difference import OVER_PROCESSES, RATIO_UNITS
-from harness.stats.table_changes import BOUNDS, direction
+from harness.stats.difference import RATIO_UNITS
+from harness.stats.table_changes import BOUNDS, NO_DIRECTION
 from harness.store import tables
 
-#: What the columns are where nobody chose.
-DEFAULT = ("accuracy", "latency_p50", "model_bytes")
-#: Cases that stand for a variant as a whole.
-CASES = ("clean", "single_stream")
+#: What the columns are where nobody chose: of each role the first metric that a side has.
+ROLES = (Role.RESULT, Role.LATENCY, Role.SIZE)
 ENTRY = ("model", "target", "backend", "variant", "source")
 
 
-def matrix(names: Sequence[str], results: Path, metrics: Sequence[str] = DEFAULT) -> pd.DataFrame:
+def matrix(names: Sequence[str], results: Path, metrics: Sequence[str] = ()) -> pd.DataFrame:
     """Read all sides and rank their entries.
 
     Parameters
@@ -33,6 +32,7 @@ def matrix(names: Sequence[str], results: Path, metrics: Sequence[str] = DEFAULT
     names : sequence of str
         Sides, as ``harness.compare.sides.read`` takes them.
     metrics : sequence of str
+        Empty for those of `ROLES`.
 
     Returns
     -------
@@ -45,46 +45,82 @@ def matrix(names: Sequence[str], results: Path, metrics: Sequence[str] = DEFAULT
     Raises
     ------
     ResultsError, UsageError
-        A side cannot be read; none has such a metric, or it has no better and worse.
+        A side cannot be read; none has such a metric, or it has no direction, or no case that stands for a
+        variant as a whole.
     """
-    for metric in metrics:
-        if not direction(metric):
-            raise UsageError(
-                f"of {metric} nobody knows whether more is better", where="--matrix",
-                next_step=f"take such as {', '.join(DEFAULT)}",
-            )  # fmt: skip
-    frames = []
-    for name in dict.fromkeys(names):
-        side = read(name, results).side
+    frames, declared = [], Declared()
+    for source in dict.fromkeys(names):
+        side = read(source, results).side
+        declared = declared.or_else(side.metrics)
         texts = {column: "str" for column in side.frame if side.frame[column].dtype.name == "category"}
         chosen = side.frame[
-            side.frame["metric"].isin(list(metrics)) & side.frame["case"].isin(list(CASES))
-            & (side.frame["setting"] == "deploy") & (side.frame["severity"] == 0)
+            (side.frame["setting"] == "deploy") & (side.frame["severity"] == 0)
+            # A loss is to the float model; to the same variant elsewhere it says another thing.
+            & side.frame["reference"].isin(["", "float32@host"])
         ].astype(texts)  # fmt: skip
-        # A loss is to the float model; to the same variant elsewhere it says another thing.
-        chosen = chosen[chosen["reference"].isin(["", "float32@host"])]
         frames.append(chosen.assign(source=side.label))
-    frame = pd.concat(frames, ignore_index=True)
-    absent = [metric for metric in metrics if not (frame["metric"] == metric).any()]
-    if absent:
-        raise UsageError(
-            f"no side has {', '.join(absent)} of a variant as a whole", where=", ".join(names),
-            cause=f"looked at the cases {' and '.join(CASES)} in the setting deploy",
-            next_step=f"take such as {', '.join(DEFAULT)}",
-        )  # fmt: skip
+    whole = pd.concat(frames, ignore_index=True)
+    metrics = metrics or _usual(whole, declared)
+    parts, found = [], {}
+    for metric in metrics:
+        part, found[metric] = _of_metric(whole, metric, declared, names)
+        parts.append(part)
+    frame = pd.concat(parts, ignore_index=True)
     frame["rank"] = ""
-    for (_, of), rows in frame[frame["status"] == "OK"].groupby(["model", "metric"], sort=False):
-        frame.loc[rows.index, "rank"] = _ranks(rows, direction(str(of)))
+    for (_, name), rows in frame[frame["status"] == "OK"].groupby(["model", "metric"], sort=False):
+        frame.loc[rows.index, "rank"] = _ranks(rows, found[str(name)])
     frame["metric"] = pd.Categorical(frame["metric"], list(metrics), ordered=True)
     frame = frame.sort_values([*ENTRY, "metric"], kind="stable", ignore_index=True)
     return frame[[*ENTRY, "metric", "unit", *BOUNDS, "status", "reason", "rank"]]
 
 
-def _ranks(rows: pd.DataFrame, way: int) -> list[str]:
+def _usual(frame: pd.DataFrame, declared: Declared) -> list[str]:
+    """Of each role the first metric that there is, and where there is none, the first."""
+    there = set(frame["metric"].unique())
+    usual = []
+    for role in ROLES:
+        names = [name for _, name, _ in declared.with_role(role)]
+        usual += [name for name in names if name in there][:1] or names[:1]
+    return usual
+
+
+def _of_metric(
+    frame: pd.DataFrame, name: str, declared: Declared, sides: Sequence[str]
+) -> tuple[pd.DataFrame, Metric]:
+    """The rows of a metric in the case that stands for a variant as a whole, and its declaration."""
+    next_step = f"take such as {', '.join(_usual(frame, declared))}"
+    rows = frame[frame["metric"] == name]
+    suites = list(rows["suite"].unique()) or [
+        suite for suite, metric, _ in declared.every() if metric == name
+    ]
+    if len(suites) > 1:
+        raise UsageError(
+            f"{name} is a metric of the suites {' and '.join(suites)}", where="--matrix", next_step=next_step
+        )
+    metric = declared.find(suites[0], name) if suites else None
+    if suites and (metric is None or metric.better is None):
+        raise UsageError(f"metric {name} {NO_DIRECTION}", where="--matrix", next_step=next_step)
+    cases = list(rows["case"].unique())
+    case = metric.case if metric is not None and metric.case else cases[0] if len(cases) == 1 else ""
+    if len(cases) > 1 and not case:
+        raise UsageError(
+            f"{name} has no case that stands for a variant as a whole", where="--matrix",
+            cause=f"its suite declares none, and there are {', '.join(cases)}", next_step=next_step,
+        )  # fmt: skip
+    rows = rows[rows["case"] == case]
+    if metric is None or rows.empty:
+        raise UsageError(
+            f"no side has {name} of a variant as a whole", where=", ".join(sides),
+            cause=f"looked at the case {case or 'of each metric'} in the setting deploy", next_step=next_step,
+        )  # fmt: skip
+    return rows, metric
+
+
+def _ranks(rows: pd.DataFrame, metric: Metric) -> list[str]:
     """Name the best, the worst, and what differs from them by no more than noise."""
-    value = rows["value"].to_numpy(np.float64)
-    best, worst = int(np.argmax(way * value)), int(np.argmin(way * value))
-    like_best, like_worst = _alike(rows, best), _alike(rows, worst)
+    value = metric.goodness(rows["value"].to_numpy(np.float64))
+    best, worst = int(np.argmax(value)), int(np.argmin(value))
+    like_best, like_worst = _alike(rows, best, metric), _alike(rows, worst, metric)
     if value[best] == value[worst] or like_best[worst]:
         return [""] * len(rows)
     return [
@@ -94,10 +130,11 @@ def _ranks(rows: pd.DataFrame, way: int) -> list[str]:
     ]  # fmt: skip
 
 
-def _alike(rows: pd.DataFrame, extreme: int) -> NDArray[np.bool_]:
+def _alike(rows: pd.DataFrame, extreme: int, metric: Metric) -> NDArray[np.bool_]:
     """Which rows do not differ from one of them; without an interval every difference is one."""
     unit = str(rows["unit"].iloc[0])
-    ratio, widen = unit in RATIO_UNITS, difference.noise_factor() if unit in OVER_PROCESSES else 1.0
+    ratio = unit in RATIO_UNITS
+    widen = difference.noise_factor() if difference.varies_between_runs(metric, unit) else 1.0
     sides = [rows[name].to_numpy(np.float64) for name in BOUNDS]
     own = [np.full(len(rows), part[extreme]) for part in sides]
     _, low, high = difference.independent(own, sides, ratio=ratio, widen=widen)

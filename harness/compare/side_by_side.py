@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.config.folders import shipped_folder
@@ -11,8 +11,8 @@ from harness.config.targets import load_target, target_files
 from harness.core.artifact import Artifact, describe_file, sha256_file
 from harness.core.errors import HarnessError, TargetUnavailable, UsageError
 from harness.core.job import Batch
-from harness.core.metric import TIMED
 from harness.device import plugins
+from harness.run import declared
 from harness.run.observer import Observer
 from harness.run.prepare import Prepared, prepare
 from harness.run.request import Request, parse_seconds
@@ -46,7 +46,7 @@ class TimingRequest:
     model: Path
     variant: str
     results: Path
-    criterion: Criterion = field(default_factory=Criterion)
+    criterion: Criterion
 
 
 def parse(
@@ -66,14 +66,18 @@ def parse(
 
 
 def parse_criterion(metric: str, max_ratio: float, decide_within: str) -> Criterion:
-    """Read what is to be decided; see ``parse``."""
-    if metric not in TIMED:
-        raise plugins.unknown("metric", metric, TIMED)
+    """Read what is to be decided; see ``parse``. An empty metric is the first that a suite declares."""
+    able = {timed.name: timed for timed in declared.installed().timed()}
+    if not able:
+        raise UsageError("no installed suite has a metric that can be timed side by side")
+    if metric and metric not in able:
+        raise plugins.unknown("metric", metric, able)
+    timed = able[metric] if metric else next(iter(able.values()))
     if not 1 < max_ratio < 100:
         raise UsageError(
             f"invalid ratio {max_ratio:g}; use a number above 1 and below 100", where="--max-ratio"
         )
-    return Criterion(metric, max_ratio, parse_seconds(decide_within, "decide-within"))
+    return Criterion(timed, max_ratio, parse_seconds(decide_within, "decide-within"))
 
 
 def compare(request: TimingRequest, observer: Observer, notify: Callable[[str], None]) -> InterleavedTiming:
@@ -142,8 +146,8 @@ def _side(text: str, request: TimingRequest, prepared: dict[str, Prepared], obse
     target, backend, is_target = _place(text, request)
     if target not in prepared:
         run_request = Request(
-            targets=(target,), model=request.model, variants=(request.variant,), suites=("performance",),
-            results=request.results,
+            targets=(target,), model=request.model, variants=(request.variant,),
+            suites=(request.criterion.metric.suite,), results=request.results,
         )  # fmt: skip
         prepared[target] = prepare(run_request, observer)
     ready = prepared[target]

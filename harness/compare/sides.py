@@ -16,7 +16,7 @@ from harness.core.measurement import COLUMNS, KEY_COLUMNS, Row
 from harness.core.plan import HOST
 from harness.core.verdict import Gate
 from harness.gates import baselines
-from harness.run import summarise
+from harness.run import declared, summarise
 from harness.run.selection import load_suites
 from harness.stats import outer_join
 from harness.stats.table_changes import Side
@@ -73,7 +73,7 @@ def read(name: str, results: Path) -> Read:
         whole, _, part = name.rpartition(":")
     path = Path(whole)
     if (path / baselines.DESCRIPTION).is_file():
-        found = Read(baselines.read(path).side)
+        found = Read(replace(baselines.read(path).side, metrics=declared.installed()))
     elif path.suffix in TABLES:
         found = _table(path)
     else:
@@ -88,7 +88,7 @@ def read(name: str, results: Path) -> Read:
 
 def _table(path: Path) -> Read:
     frame = tables.clean(bulk.frame([bulk.read(path, tables.COMPARED)]), str(path))
-    return Read(Side(str(path), frame))
+    return Read(Side(str(path), frame, metrics=declared.installed()))
 
 
 def read_run(folder: run_folder.RunFolder) -> Read:
@@ -118,7 +118,7 @@ def read_run(folder: run_folder.RunFolder) -> Read:
     validation = check(facts.run["validation"], Validation, where=str(folder.path / "run.json"))
     verdicts = folder.path / "verdicts.csv"
     return Read(
-        Side(folder.run_id, frame, summarise.set_digests(facts.run), per_sample),
+        Side(folder.run_id, frame, summarise.set_digests(facts.run), per_sample, declared.of_run(facts.run)),
         validation.gates,
         _verdicts(verdicts) if verdicts.is_file() else None,
         facts.run,

@@ -9,7 +9,6 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from harness.config.fields import Limit, Name, Ratio, limit_unit, to_limit
 from harness.config.schema import Table
-from harness.core.metric import SINGLE_STREAM, TIMED
 from harness.core.verdict import Gate, Waiver
 
 Patterns = str | tuple[str, ...]
@@ -116,12 +115,9 @@ class GateTable(LimitTable):
         return self
 
     def _is_timed_side_by_side(self) -> None:
-        if self.suite != "performance" or self.metric not in TIMED:
-            raise ValueError(f"side by side, {', '.join(TIMED)} of the suite performance can be timed")
-        if self.case not in ("*", SINGLE_STREAM) or self.setting != "deploy" or self.combine != "all":
-            raise ValueError(
-                f"side by side, {SINGLE_STREAM} is timed alone: leave case, setting and combine out"
-            )
+        # Whether the metric can be timed, and in which case, is checked with the suites' declarations.
+        if self.setting != "deploy" or self.combine != "all":
+            raise ValueError("side by side, one case is timed as it ships: leave setting and combine out")
         largest = [table.max_ratio for table in (self, *self.override) if table.max_ratio is not None]
         if self.kind != "ratio" or self.max_ratio is None or self.min_ratio is not None or min(largest) <= 1:
             raise ValueError("side by side, a max_ratio above 1 is asked for, and nothing else")

@@ -13,6 +13,7 @@ from harness.core.artifact import Artifact, TensorSpec
 from harness.core.cause import Reason
 from harness.core.job import Batch, Case, Event, Job, JobResult, Options, Samples
 from harness.core.measurement import Measurement
+from harness.core.metric import Metric
 from harness.core.preprocess import Feeds, Outputs
 
 Clock = Callable[[], int]
@@ -266,12 +267,13 @@ class SummaryContext:
 class Suite(Protocol):
     """The host's half of a suite; its constructor takes nothing and does nothing.
 
-    ``metrics`` gives every metric that it can make and its unit: what a gate asks for is checked before
-    anything runs.
+    ``metrics`` declares every metric that the suite makes, by name or by a shell pattern for a family of
+    them. Gates are checked against it before anything runs, and comparisons, the history, the report and the
+    screen read it.
     """
 
     name: str
-    metrics: Mapping[str, str]
+    metrics: Mapping[str, Metric]
 
     def cases(self, context: CaseContext) -> tuple[Case, ...]: ...
     def summarise(self, job: Job, result: JobResult, context: SummaryContext) -> list[Measurement]: ...

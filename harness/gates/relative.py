@@ -11,10 +11,11 @@ import numpy as np
 
 from harness.core.job import Status
 from harness.core.measurement import KEY_COLUMNS, Row
+from harness.core.metric import Declared
 from harness.core.verdict import State
 from harness.gates.timed import TimingSummary
 from harness.stats import difference
-from harness.stats.difference import NOISY_UNITS, OVER_PROCESSES, Values
+from harness.stats.difference import TIME_UNITS, Values, varies_between_runs
 from harness.stats.intervals import Interval
 
 
@@ -62,12 +63,15 @@ class Baselines:
     machines : mapping of target to what its times belong to
     side_by_side : mapping of (gate, target, backend, variant) to TimingSummary or Refusal
         Of gates with ``design = "side-by-side"``.
+    metrics : Declared
+        What the suites declare of the metrics.
     """
 
     accepted: Mapping[tuple[str, str], Accepted] = field(default_factory=dict)
     sets: Mapping[str, str] = field(default_factory=dict)
     machines: Mapping[str, str] = field(default_factory=dict)
     side_by_side: Mapping[tuple[str, ...], TimingSummary | Refusal] = field(default_factory=dict)
+    metrics: Declared = field(default_factory=Declared)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,14 +105,15 @@ def against(row: Row, name: str, of: str, baselines: Baselines) -> Change | Refu
         return Refusal(State.NOT_RUN, f"{accepted.run_id} (baseline {name}) measured other data")
     unit = row.measurement.unit
     here = baselines.machines.get(row.key.target, "")
-    if unit in NOISY_UNITS and accepted.machine != here:
+    if unit in TIME_UNITS and accepted.machine != here:
         text = f"{accepted.run_id} (baseline {name}) timed another machine, {accepted.machine or 'unknown'}"
         return Refusal(State.INVALID, f"{text}, and this is {here or 'unknown'}")
     mine, theirs = row.measurement.per_sample, accepted.per_sample.get(key)
     if of == "change" and mine is not None and theirs is not None:
         n = min(len(mine), len(theirs))
         return Change(difference.paired(theirs, mine, unit), True, mine[:n] - theirs[:n])
-    widen = difference.noise_factor() if unit in OVER_PROCESSES else 1.0
+    varies = varies_between_runs(baselines.metrics.find(row.key.suite, row.measurement.metric), unit)
+    widen = difference.noise_factor() if varies else 1.0
     found = difference.independent(_bounds(base), _bounds(record), ratio=of == "ratio", widen=widen)
     value, low, high = (float(part[0]) for part in found)
     return Change(Interval(value, low, high, row.measurement.n))

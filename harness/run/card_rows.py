@@ -9,17 +9,20 @@ from harness.config.validation import FLOAT32
 from harness.core.artifact import Artifact
 from harness.core.job import DEPLOY, Batch, JobKey
 from harness.core.measurement import Measurement, Row
+from harness.core.metric import Metric, Noise
 from harness.core.plan import CARD, HOST
 from harness.store.run_folder import Facts
 
 #: The case of what is told of the whole model; of a layer it is the layer's name.
 WHOLE = "model"
-#: Every metric and its unit, as `harness.core.contracts.Suite` has them.
-METRICS = {
-    **dict.fromkeys(("file_byte", "gzip_byte"), "byte"),
-    **dict.fromkeys(("file_byte_ratio", "gzip_byte_ratio", "parameters", "sparsity", "unique_weights"), "1"),
-    "bits_per_weight": "bit",
-    **dict.fromkeys(("weight_sqnr", "output_sqnr"), "dB"),
+#: Declared as a suite declares its metrics.
+METRICS: Mapping[str, Metric] = {
+    **{name: Metric("byte", "lower", case=WHOLE) for name in ("file_byte", "gzip_byte")},
+    **{name: Metric("1", "lower", case=WHOLE) for name in ("file_byte_ratio", "gzip_byte_ratio")},
+    **{name: Metric("1", case=WHOLE) for name in ("parameters", "sparsity")},
+    "unique_weights": Metric("1"),
+    "bits_per_weight": Metric("bit", case=WHOLE),
+    **{name: Metric("dB", "higher", Noise.SAMPLE) for name in ("weight_sqnr", "output_sqnr")},
 }
 
 

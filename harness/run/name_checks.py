@@ -11,13 +11,14 @@ from harness.compression.export.kinds import RUNTIMES
 from harness.config.targets import target_files
 from harness.config.validation import Validation
 from harness.core.errors import ConfigurationError, Problem
+from harness.core.metric import Declared, Metric
 from harness.core.plan import CARD
 from harness.core.target import Target
 from harness.core.verdict import Gate
 from harness.data.corruptions import FEATURE_FAMILIES, IMAGE_FAMILIES
 from harness.device import plugins
 from harness.gates import waivers
-from harness.run import card_rows
+from harness.run import card_rows, declared
 
 
 def check_validation(validation: Validation, where: Path) -> None:
@@ -71,29 +72,47 @@ def _suite_tables(validation: Validation) -> Iterable[Problem]:
 def _gates(validation: Validation) -> Iterable[Problem]:
     suites = plugins.catalogue(plugins.SUITES)
     variants = validation.variant_names
-    metrics: dict[str, Mapping[str, str]] = {CARD: card_rows.METRICS}
+    metrics: dict[str, Mapping[str, Metric]] = {CARD: card_rows.METRICS}
     for index, gate in enumerate(validation.gates):
         path = f"gate[{index}]"
         if gate.suite not in (*suites, CARD):
             yield _unknown(f"{path}.suite", "suite", gate.suite, (*suites, CARD), gate.name)
         else:
             if gate.suite not in metrics:
-                metrics[gate.suite] = suites[gate.suite].load()().metrics
+                metrics[gate.suite] = declared.of_suite(gate.suite, suites[gate.suite].load()())
             yield from _asked_of(gate, path, metrics[gate.suite])
         for pattern in gate.variants:
             if not any(fnmatchcase(variant, pattern) for variant in variants):
                 yield _unknown(f"{path}.variant", "variant", pattern, variants, gate.name)
 
 
-def _asked_of(gate: Gate, path: str, metrics: Mapping[str, str]) -> Iterable[Problem]:
+def _asked_of(gate: Gate, path: str, metrics: Mapping[str, Metric]) -> Iterable[Problem]:
     """Check that the suite makes such a metric, and that the limit is one of that quantity."""
-    units = {unit for metric, unit in metrics.items() if fnmatchcase(metric, gate.metric)}
+    # Either may be a pattern: the gate's of several metrics, the suite's of a family.
+    units = {
+        metric.unit
+        for name, metric in metrics.items()
+        if fnmatchcase(name, gate.metric) or fnmatchcase(gate.metric, name)
+    }
     if not units:
         yield _unknown(f"{path}.metric", f"metric of {gate.suite}", gate.metric, metrics, gate.name)
         return
+    if gate.design:
+        yield from _timed(gate, path, metrics)
     for named in {gate.maximum_unit, gate.minimum_unit} - {"", *units}:
         text = f"{gate.metric} is measured in {' or '.join(sorted(units))}, and its limit is given in {named}"
         yield Problem(path, text, gate.name)
+
+
+def _timed(gate: Gate, path: str, metrics: Mapping[str, Metric]) -> Iterable[Problem]:
+    """Check that the metric of a gate can be timed side by side, and that the gate leaves the case to it."""
+    able = {timed.name: timed for timed in Declared({gate.suite: metrics}).timed()}
+    if gate.metric not in able:
+        text = f"{gate.metric} of the suite {gate.suite} cannot be timed side by side"
+        yield Problem(f"{path}.metric", f"{text}; it has {', '.join(able) or 'no such metric'}", gate.name)
+    elif gate.cases not in (("*",), (able[gate.metric].case,)):
+        text = f"side by side, {able[gate.metric].case} is timed alone: leave case out"
+        yield Problem(f"{path}.case", text, gate.name)
 
 
 def _recipes(validation: Validation) -> Iterable[Problem]:

@@ -14,7 +14,7 @@ from harness.core.contracts import Executor
 from harness.core.plan import Plan
 from harness.core.target import Target
 from harness.core.verdict import Gate
-from harness.run import budget, estimate
+from harness.run import budget, declared, estimate
 from harness.run.build import Build, build, open_model
 from harness.run.connection import Connection, connect
 from harness.run.estimate import Lane
@@ -142,6 +142,7 @@ def _record(request: Request, selection: Selection, built: Build) -> dict[str, A
         "validation_path": str(selection.file),
         "targets": {target.name: target.to_json() for target in selection.targets},
         "suites": list(selection.suites),
+        declared.KEY: declared.of_suites(selection.suites).to_json(),
         "variants": list(selection.variants),
         "budget_s": request.budget_s,
         "emulated": list(selection.emulated),

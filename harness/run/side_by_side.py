@@ -13,14 +13,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from harness.core.artifact import Artifact, describe_file
-from harness.core.errors import HarnessError, ResultsError
+from harness.core.errors import ConfigurationError, HarnessError, Problem, ResultsError
 from harness.core.job import Batch
-from harness.core.metric import SINGLE_STREAM
+from harness.core.metric import Timed
 from harness.core.target import Target
 from harness.core.verdict import Gate, State
 from harness.gates import baselines, scope
 from harness.gates.relative import Refusal
 from harness.gates.timed import TimingSummary
+from harness.run import declared
 from harness.run.observer import Observer
 from harness.run.prepare import Prepared
 from harness.store.cache import Cache, write_atomically, writing
@@ -46,12 +47,13 @@ def measure(folder: RunFolder, prepared: Prepared, observer: Observer) -> None:
             continue
         observer.note(f"side by side: {gate.name}, {variant} on {target.name}/{backend}")
         place = timings / f"{len(list(timings.glob('*'))):03d}"
-        sides = _sides(gate, target, backend, variant, prepared, folder.path.parent)
+        timed = timed_metric(gate, prepared)
+        sides = _sides(gate, timed, target, backend, variant, prepared, folder.path.parent)
         if not isinstance(sides, Refusal):
             limit = gate.maximum
             assert limit is not None
             try:
-                timing = interleave(Criterion(gate.metric, limit, within_s), sides, observer.note)
+                timing = interleave(Criterion(timed, limit, within_s), sides, observer.note)
             except HarnessError as error:
                 sides = Refusal(State.NOT_RUN, error.what)
             else:
@@ -97,12 +99,27 @@ def _gates_to_time(prepared: Prepared) -> Iterator[tuple[Gate, Target, str, str]
             yield gate.on(target), targets[target], backend, variant
 
 
+def timed_metric(gate: Gate, prepared: Prepared) -> Timed:
+    """What the gate's metric is timed as.
+
+    Raises
+    ------
+    ConfigurationError
+        No suite declares that it can be timed.
+    """
+    for timed in declared.of_run(prepared.run).timed():
+        if (timed.suite, timed.name) == (gate.suite, gate.metric):
+            return timed
+    text = f"{gate.metric} of the suite {gate.suite} cannot be timed side by side"
+    raise ConfigurationError("validation.toml", (Problem("gate.metric", text, gate.name),))
+
+
 def _sides(
-    gate: Gate, target: Target, backend: str, variant: str, prepared: Prepared, results: Path
+    gate: Gate, timed: Timed, target: Target, backend: str, variant: str, prepared: Prepared, results: Path
 ) -> tuple[TimedSide, TimedSide] | Refusal:
     if target.emulated:
         return Refusal(State.NOT_APPLICABLE, "an emulated clock says nothing")
-    batch = _batch(prepared, target.name, backend, variant)
+    batch = _batch(timed, prepared, target.name, backend, variant)
     if isinstance(batch, Refusal):
         return batch
     folder = baselines.place(results, prepared.run["model"]["name"], target.name, gate.baseline)
@@ -127,16 +144,16 @@ def _sides(
     return TimedSide(label, executor, replace(batch, artifact=base)), TimedSide("this run", executor, batch)
 
 
-def _batch(prepared: Prepared, target: str, backend: str, variant: str) -> Batch | Refusal:
+def _batch(timed: Timed, prepared: Prepared, target: str, backend: str, variant: str) -> Batch | Refusal:
     place = (target, backend, variant)
     for batch in prepared.plan.batches:
-        timed = any(case.name == SINGLE_STREAM for case in batch.cases)
-        if timed and (batch.target, batch.backend, batch.variant) == place:
+        planned = batch.suite == timed.suite and any(case.name == timed.case for case in batch.cases)
+        if planned and (batch.target, batch.backend, batch.variant) == place:
             return batch
     for result in prepared.plan.skipped:
         if (result.key.target, result.key.backend, result.key.variant) == place:
             return Refusal(State.NOT_APPLICABLE, result.reason)
-    return Refusal(State.NOT_RUN, f"{SINGLE_STREAM} is not planned")
+    return Refusal(State.NOT_RUN, f"{timed.case} is not planned")
 
 
 def find_accepted(like: Artifact, sha256: str, baseline: Path, cache: Cache) -> Artifact | None:

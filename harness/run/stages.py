@@ -24,7 +24,7 @@ from harness.executors.parallel import run_parallel
 from harness.gates import scope, waivers
 from harness.gates.judge import Subject, judge
 from harness.gates.relative import Baselines
-from harness.run import estimate, extend, forecast, summarise
+from harness.run import declared, estimate, extend, forecast, summarise
 from harness.run.observer import Observer
 from harness.run.prepare import Prepared, prepare
 from harness.run.request import Request
@@ -263,4 +263,7 @@ def _baselines(folder: RunFolder, facts: Facts, gates: Sequence[Gate]) -> Baseli
     results, model = folder.path.parent, facts.run["model"]["name"]
     accepted = baselines.for_gates(gates, facts.run["targets"], model, results)
     timed = side_by_side.read(folder.path)
-    return Baselines(accepted, summarise.set_digests(facts.run), summarise.machines(facts), timed)
+    return Baselines(
+        accepted, summarise.set_digests(facts.run), summarise.machines(facts), timed,
+        declared.of_run(facts.run),
+    )  # fmt: skip

@@ -15,19 +15,21 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.core.metric import Metric, Noise
 from harness.stats.intervals import Interval, clustered_mean
 from harness.stats.paired import tango
 
 Values = NDArray[np.float64]
 #: Units of positive quantities: their ratio says more than their difference.
 RATIO_UNITS = frozenset({"ns", "byte", "1/s", "bit"})
-#: The interval of a time is over the processes of one run (five, by default), and two runs on one machine
-#: differ by more than that: heat, neighbours, memory layout. Runs are taken to differ as much as processes
-#: do, so that the variance of a side is s² (1/k + 1) in place of s²/k.
+#: The interval of a time or of memory is over the processes of one run (five, by default), and two runs on
+#: one machine differ by more than that: heat, neighbours, memory layout. Runs are taken to differ as much as
+#: processes do, so that the variance of a side is s² (1/k + 1) in place of s²/k.
 PROCESSES = 5
-NOISY_UNITS = frozenset({"ns", "1/s"})
-#: Memory is measured over the processes of a run, too, and its layout is another in the next.
-OVER_PROCESSES = NOISY_UNITS | {"byte"}
+#: Units of what is measured with a clock: such values belong to one machine.
+TIME_UNITS = frozenset({"ns", "1/s"})
+#: Units that are taken to vary between runs where nobody declares the metric.
+VARYING_UNITS = TIME_UNITS | {"byte"}
 #: What one sample counts in a share, where that is not 1.
 SAMPLE = {"pt": 100.0}
 
@@ -66,6 +68,11 @@ def independent(
 def noise_factor(processes: int = PROCESSES) -> float:
     """Widening of a time's interval where whole runs are compared: √(1 + k)."""
     return math.sqrt(1 + processes)
+
+
+def varies_between_runs(metric: Metric | None, unit: str) -> bool:
+    """Whether two runs differ by more than the interval of each says."""
+    return unit in VARYING_UNITS if metric is None else metric.noise is Noise.RUNS
 
 
 def paired(base: Values, new: Values, unit: str = "1") -> Interval:

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from fnmatch import fnmatchcase
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from harness.core.measurement import KEY_COLUMNS
+from harness.core.metric import Declared, Metric, Noise
 from harness.stats import changes, outer_join
 from harness.stats.changes import LevelChange, Series
-from harness.stats.difference import OVER_PROCESSES, RATIO_UNITS
+from harness.stats.difference import RATIO_UNITS, varies_between_runs
 from harness.stats.intervals import Interval
-from harness.stats.table_changes import BOUNDS, NOISY, Change, direction
+from harness.stats.table_changes import BOUNDS, Change
 
 #: A series is one quantity of one model on one target; the same key means another thing for another model.
 SERIES_COLUMNS = ("model", *KEY_COLUMNS, "unit")
@@ -79,7 +79,7 @@ class Trend:
     invalid: int
 
 
-def trends(frame: pd.DataFrame, circumstances: Circumstances) -> list[Trend]:
+def trends(frame: pd.DataFrame, circumstances: Circumstances, metrics: Declared) -> list[Trend]:
     """Find the series of a frame and where they changed.
 
     Parameters
@@ -89,6 +89,8 @@ def trends(frame: pd.DataFrame, circumstances: Circumstances) -> list[Trend]:
         twice in a run.
     circumstances : callable
         Asked only where something changed.
+    metrics : Declared
+        What the suites declare of the metrics.
     """
     codes = outer_join.numbered([frame[name] for name in SERIES_COLUMNS])
     order = np.lexsort((frame["run"].to_numpy(), codes))
@@ -98,18 +100,22 @@ def trends(frame: pd.DataFrame, circumstances: Circumstances) -> list[Trend]:
     numbers = [frame[name].to_numpy(np.float64) for name in BOUNDS]
     records = frame[list(SERIES_COLUMNS)].iloc[order[edges[:-1]]].to_dict("records")
     heads = [{str(name): value for name, value in record.items()} for record in records]
+    known = [metrics.find(str(head["suite"]), str(head["metric"])) for head in heads]
     parts, rules, invalid = [], [], []
-    for head, start, end in zip(heads, edges[:-1], edges[1:], strict=True):
+    for head, metric, start, end in zip(heads, known, edges[:-1], edges[1:], strict=True):
         rows = order[start:end]
         own = rows[believed[rows]]
-        rule = _rule(str(head["metric"]), [part[own] for part in numbers])
+        rule = _rule(metric, [part[own] for part in numbers])
         if rule is Rule.INTERVAL:
             own = own[_known([part[own] for part in numbers], ratio=head["unit"] in RATIO_UNITS)]
         parts.append(own)
         rules.append(rule)
         invalid.append(int(doubted[rows].sum()))
     tested = [index for index, rule in enumerate(rules) if rule is Rule.INTERVAL]
-    given = [_series(str(heads[index]["unit"]), [part[parts[index]] for part in numbers]) for index in tested]
+    given = [
+        _series(known[index], str(heads[index]["unit"]), [part[parts[index]] for part in numbers])
+        for index in tested
+    ]
     found = dict(zip(tested, changes.find(given), strict=True))
     for index, rule in enumerate(rules):
         if rule is Rule.EXACT:
@@ -117,16 +123,19 @@ def trends(frame: pd.DataFrame, circumstances: Circumstances) -> list[Trend]:
     return [
         Trend(
             head, rows, rule,
-            tuple(_turn(level, head, frame, rows, circumstances) for level in found.get(index, ())), bad,
+            tuple(
+                _turn(level, known[index], head, frame, rows, circumstances) for level in found.get(index, ())
+            ),
+            bad,
         )
         for index, (head, rows, rule, bad) in enumerate(zip(heads, parts, rules, invalid, strict=True))
     ]  # fmt: skip
 
 
-def _rule(metric: str, numbers: Sequence[NDArray[np.float64]]) -> Rule:
+def _rule(metric: Metric | None, numbers: Sequence[NDArray[np.float64]]) -> Rule:
     if np.isfinite(np.stack(numbers[1:])).all(axis=0).any():
         return Rule.INTERVAL
-    return Rule.NONE if any(fnmatchcase(metric, pattern) for pattern in NOISY) else Rule.EXACT
+    return Rule.NONE if metric is not None and metric.noise is not Noise.NONE else Rule.EXACT
 
 
 def _known(numbers: Sequence[NDArray[np.float64]], *, ratio: bool) -> NDArray[np.bool_]:
@@ -136,9 +145,9 @@ def _known(numbers: Sequence[NDArray[np.float64]], *, ratio: bool) -> NDArray[np
     return known & (numbers[1] > 0) if ratio else known
 
 
-def _series(unit: str, numbers: Sequence[NDArray[np.float64]]) -> Series:
+def _series(metric: Metric | None, unit: str, numbers: Sequence[NDArray[np.float64]]) -> Series:
     value, low, high = numbers
-    return Series(value, low, high, ratio=unit in RATIO_UNITS, noisy=unit in OVER_PROCESSES)
+    return Series(value, low, high, ratio=unit in RATIO_UNITS, noisy=varies_between_runs(metric, unit))
 
 
 def _steps(value: NDArray[np.float64], *, ratio: bool) -> tuple[LevelChange, ...]:
@@ -162,8 +171,8 @@ def _exact(value: float, n: int) -> Interval:
 
 
 def _turn(
-    level: LevelChange, head: Mapping[str, object], frame: pd.DataFrame, rows: NDArray[np.intp],
-    circumstances: Circumstances,
+    level: LevelChange, metric: Metric | None, head: Mapping[str, object], frame: pd.DataFrame,
+    rows: NDArray[np.intp], circumstances: Circumstances,
 ) -> Turn:  # fmt: skip
     before, after = (frame.iloc[rows[place]] for place in (level.at - 1, level.at))
     sides = [
@@ -176,9 +185,17 @@ def _turn(
         for name in dict.fromkeys((*sides[0], *sides[1]))
         if sides[0].get(name, "") != sides[1].get(name, "")
     }
-    way = direction(str(head["metric"])) * np.sign(level.after.value - level.before.value)
-    change = Change.CHANGED if not way else Change.BETTER if way > 0 else Change.WORSE
-    return Turn(level, change, also)
+    return Turn(level, _change(metric, level.before.value, level.after.value), also)
+
+
+def _change(metric: Metric | None, before: float, after: float) -> Change:
+    """BETTER or WORSE where the metric has a direction."""
+    if metric is None or metric.better is None:
+        return Change.CHANGED
+    good = metric.goodness([before, after])
+    if good[0] == good[1]:  # as far from the target value as before
+        return Change.CHANGED
+    return Change.BETTER if good[1] > good[0] else Change.WORSE
 
 
 def _text(value: object) -> str:

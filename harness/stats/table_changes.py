@@ -6,42 +6,23 @@ compared, target and backend are what differs and leave the key.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from fnmatch import fnmatchcase
 
 import numpy as np
 import pandas as pd
 
 from harness.core.measurement import KEY_COLUMNS
+from harness.core.metric import Declared, Metric, Noise
 from harness.stats import difference, many, outer_join
-from harness.stats.difference import OVER_PROCESSES, RATIO_UNITS, Values
+from harness.stats.difference import RATIO_UNITS, Values
 
 #: What differs between devices, and is no key then.
 DEVICE_COLUMNS = ("target", "backend")
 BOUNDS = ("value", "ci_low", "ci_high")
-#: Metrics of which more is better; of those below less is. Others have no direction.
-HIGHER = (
-    "accuracy", "agreement", "throughput", "*sqnr", "bit_exact", "*_equal", "deterministic_*", "*_refused",
-    "recovered_after_*", "r2", "*_as_asked", "hash_catches_damage",
-)  # fmt: skip
-LOWER = (
-    "accuracy_loss", "class_accuracy_loss", "latency_p*", "load_time", "first_inference", "peak_memory",
-    "gpu_memory_peak", "ece", "model_bytes", "*_byte", "*_byte_ratio", "flips_harmful", "*max_abs_difference",
-    "*_max_difference", "max_lsb", "mean_lsb", "mae", "rmse", "error_increase", "bit_flip_silent",
-    "damage_crashed", "nonfinite_hidden",
-)  # fmt: skip
-#: Measured, but without an interval: nobody can say whether a difference is noise.
-NOISY = (
-    "peak_memory",
-    "gpu_memory_peak",
-    "*sqnr",
-    "*max_abs_difference",
-    "*_max_difference",
-    "mean_lsb",
-    "ece",
-)
+NO_DIRECTION = "has no declared direction"
+Flags = np.ndarray[tuple[int], np.dtype[np.bool_]]
 
 
 class Change(StrEnum):
@@ -71,12 +52,15 @@ class Side:
         Digest of each data set (``clean``, ``fog_3``); None where the table does not know.
     per_sample : mapping of key to ndarray
         What each sample contributes, by the columns of the key; empty where only a CSV is left.
+    metrics : Declared
+        What the suites declare of the metrics.
     """
 
     label: str
     frame: pd.DataFrame
     sets: Mapping[str, str] | None = None
     per_sample: Mapping[tuple[object, ...], Values] = field(default_factory=dict, repr=False)
+    metrics: Declared = field(default_factory=Declared, repr=False)
 
 
 def compare(base: Side, new: Side, *, devices: bool = False) -> pd.DataFrame:
@@ -105,7 +89,9 @@ def compare(base: Side, new: Side, *, devices: bool = False) -> pd.DataFrame:
     ratio = unit.isin(RATIO_UNITS).to_numpy()
     sides = [[joined[f"{name}_{side}"].to_numpy(np.float64) for name in BOUNDS] for side in ("base", "new")]
     change, low, high = np.full((3, len(joined)), np.nan)
-    noisy = unit.isin(OVER_PROCESSES).to_numpy()
+    metrics = _Declarations(new.metrics.or_else(base.metrics), joined)
+    units = unit.to_numpy(object)
+    noisy = metrics.map(lambda metric, row: difference.varies_between_runs(metric, str(units[row])))
     for as_ratio, widen, rows in (
         (True, difference.noise_factor(), ratio & noisy), (True, 1.0, ratio & ~noisy), (False, 1.0, ~ratio),
     ):  # fmt: skip
@@ -117,7 +103,7 @@ def compare(base: Side, new: Side, *, devices: bool = False) -> pd.DataFrame:
     result["kind"] = np.where(ratio, "ratio", "difference")
     result["change"], result["ci_low"], result["ci_high"] = change, low, high
     z = _pair(result, joined, base, new, extra)
-    result["class"], result["why"] = _classes(result, joined, base, new)
+    result["class"], result["why"] = _classes(result, joined, base, new, metrics)
     _correct(result, z, key)
     return result
 
@@ -164,30 +150,60 @@ def _pair(result: pd.DataFrame, joined: pd.DataFrame, base: Side, new: Side, ext
     return z
 
 
-def direction(metric: str) -> int:
-    """1 where more is better, -1 where less is, 0 where nobody said."""
-    if any(fnmatchcase(metric, pattern) for pattern in LOWER):
-        return -1
-    return int(any(fnmatchcase(metric, pattern) for pattern in HIGHER))
+class _Declarations:
+    """The declarations of a table's rows, looked up once for each suite, metric and unit."""
+
+    def __init__(self, declared: Declared, rows: pd.DataFrame) -> None:
+        self._codes = outer_join.numbered(
+            [rows["suite"], rows["metric"], rows["unit_base"], rows["unit_new"]]
+        )
+        self._firsts = np.unique(self._codes, return_index=True)[1]
+        suites, names = (rows[column].to_numpy(object)[self._firsts] for column in ("suite", "metric"))
+        self._metrics = [declared.find(str(s), str(m)) for s, m in zip(suites, names, strict=True)]
+
+    def map(self, fact: Callable[[Metric | None, int], bool]) -> Flags:
+        """Look up a fact of every row.
+
+        Parameters
+        ----------
+        fact : callable
+            Takes a declaration, and the position of a row that has it.
+
+        Returns
+        -------
+        ndarray, shape (rows,), bool
+        """
+        facts = [fact(m, row) for m, row in zip(self._metrics, self._firsts.tolist(), strict=True)]
+        return np.array(facts, np.bool_)[self._codes] if facts else np.zeros(0, np.bool_)
+
+    def goodness(self, values: Values) -> Values:
+        """See `Metric.goodness`; zeros where a metric is not declared."""
+        good = np.zeros_like(values)
+        for code, metric in enumerate(self._metrics):
+            if metric is not None:
+                rows = self._codes == code
+                good[rows] = metric.goodness(values[rows])
+        return good
 
 
 def _classes(
-    result: pd.DataFrame, joined: pd.DataFrame, base: Side, new: Side
+    result: pd.DataFrame, joined: pd.DataFrame, base: Side, new: Side, metrics: _Declarations
 ) -> tuple[pd.Series, pd.Series]:
     neutral = np.where(result["kind"] == "ratio", 1.0, 0.0)
-    ways = {metric: direction(metric) for metric in result["metric"].unique()}
-    way = result["metric"].map(ways).to_numpy(np.float64)
     change, low, high = (result[name].to_numpy(np.float64) for name in ("change", "ci_low", "ci_high"))
     same = (result["base"] == result["new"]).to_numpy()
     known = np.isfinite(low) & np.isfinite(high)
-    moved = np.sign(np.where(np.isfinite(change), change - neutral, 0.0)) * way
-    loose = {metric: any(fnmatchcase(metric, pattern) for pattern in NOISY) for metric in ways}
-    noisy = result["metric"].map(loose).to_numpy(np.bool_)
+    good = [metrics.goodness(result[name].to_numpy(np.float64)) for name in ("base", "new")]
+    with np.errstate(invalid="ignore"):
+        moved = np.where(np.isfinite(change), np.sign(good[1] - good[0]), 0.0)
+    undeclared = metrics.map(lambda metric, _: metric is None or metric.better is None)
+    noisy = metrics.map(lambda metric, _: metric is not None and metric.noise is not Noise.NONE)
+    per_set = metrics.map(lambda metric, _: metric is not None and metric.per_data_set)
     bare = {side: (joined[f"status_{side}"] != "OK").to_numpy() for side in ("base", "new")}
     absent = {side: joined[f"status_{side}"].isna().to_numpy() for side in ("base", "new")}
     unlike = _unlike(result, base, new)
     counts = [joined[f"n_{side}"].fillna(0).to_numpy() for side in ("base", "new")]
-    uneven = (counts[0] != counts[1]) & ~known & (result["suite"] == "accuracy").to_numpy()
+    uneven = (counts[0] != counts[1]) & ~known & per_set
     units = (joined["unit_base"] != joined["unit_new"]).to_numpy() & ~absent["base"] & ~absent["new"]
     conditions = [
         (absent["base"], Change.NOT_RUN, f"no such row in {base.label}"),
@@ -201,7 +217,8 @@ def _classes(
         (known & (low <= neutral) & (neutral <= high), Change.NOISE, ""),
         (uneven, Change.UNLIKE, "over other numbers of samples"),
         (noisy & ~known, Change.CHANGED, "no interval: it may be noise"),
-        ((way == 0) | ~np.isfinite(change), Change.CHANGED, ""),
+        (undeclared, Change.CHANGED, NO_DIRECTION),
+        (moved == 0, Change.CHANGED, ""),
         (moved > 0, Change.BETTER, ""),
     ]
     chosen = np.select(
@@ -210,6 +227,8 @@ def _classes(
     classes = pd.array([*(str(change_) for _, change_, _ in conditions), str(Change.WORSE)], dtype="str")
     texts = pd.array([*(text or "" for _, _, text in conditions), ""], dtype="str")
     why = pd.Series(texts.take(chosen), index=result.index)
+    named = why == NO_DIRECTION
+    why[named] = "metric " + result.loc[named, "metric"].astype("str") + f" {NO_DIRECTION}"
     for side, label in (("base", base.label), ("new", new.label)):
         other = absent["base"] | absent["new"]
         rows = bare[side] & ~other & ~(bare["base"] & bare["new"])
@@ -243,7 +262,7 @@ def _correct(result: pd.DataFrame, z: Values, key: list[str]) -> None:
         result.loc[fallen, "why"] = f"{change_} by itself, not among as many cases (Holm)"
 
 
-def _unlike(result: pd.DataFrame, base: Side, new: Side) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+def _unlike(result: pd.DataFrame, base: Side, new: Side) -> Flags:
     """Rows of data sets whose digests differ; a table that does not know its digests is taken as it is."""
     if base.sets is None or new.sets is None:
         return np.zeros(len(result), np.bool_)
@@ -251,4 +270,4 @@ def _unlike(result: pd.DataFrame, base: Side, new: Side) -> np.ndarray[tuple[int
     other = {name for name in shared if base.sets[name] != new.sets[name]}
     cases = result["case"].astype(str).str.split("/").str[0]
     names = cases.where(result["severity"].fillna(0) == 0, cases + "_" + result["severity"].astype(str))
-    return names.isin(other).to_numpy() & (result["suite"] == "accuracy").to_numpy()
+    return names.isin(other).to_numpy()

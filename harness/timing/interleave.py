@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from harness.core.contracts import Executor
 from harness.core.errors import WorkerError
 from harness.core.job import Batch, EnvironmentRecord, JobResult, Status
-from harness.core.metric import SINGLE_STREAM, TIMED
+from harness.core.metric import Timed
 from harness.core.verdict import State
 from harness.stats import side_by_side
 from harness.stats.disturbance import disturbance, overload
@@ -40,15 +40,14 @@ class Criterion:
 
     Parameters
     ----------
-    metric : str
-        One of ``harness.core.metric.TIMED``.
+    metric : Timed
     limit : float
         Largest allowed ratio new / base, above 1.
     within_s : float
         No further rounds after this time.
     """
 
-    metric: str = "latency_p50"
+    metric: Timed
     limit: float = 1.05
     within_s: float = 120.0
 
@@ -61,9 +60,9 @@ class TimedSide:
     executor: Executor
     batch: Batch
 
-    def process_batch(self, index: int) -> Batch:
+    def process_batch(self, case_name: str, index: int) -> Batch:
         """The batch of process number `index`: its worker measures by itself and starts no other process."""
-        (case,) = (case for case in self.batch.cases if case.name == SINGLE_STREAM)
+        (case,) = (case for case in self.batch.cases if case.name == case_name)
         params = {
             **case.params, "index": index, "processes": 1, "seconds": SECONDS,
             "requests": -(-min_queries(0.99) // FEWEST),
@@ -116,14 +115,16 @@ class InterleavedTiming:
         return State.INVALID if self.mostly_disturbed else self.looks[-1].state
 
 
-def percentiles(times_ns: Times, series: str, metric: str) -> Values:
-    """One percentile per process, shape (processes,), ns."""
-    return np.array([percentile(times, TIMED[metric]) for times in times_ns[series]], np.float64)
+def percentiles(times_ns: Times, series: str, share: float) -> Values:
+    """The percentile `share`, in (0, 1), of each process: shape (processes,), ns."""
+    return np.array([percentile(times, share) for times in times_ns[series]], np.float64)
 
 
 def look(times_ns: Times, criterion: Criterion, number: int) -> Look:
     """Judge the times so far; `number` counts the looks from 1."""
-    parts = [percentiles(times_ns, series, criterion.metric) for series in ("base", "control", "new")]
+    parts = [
+        percentiles(times_ns, series, criterion.metric.percentile) for series in ("base", "control", "new")
+    ]
     return side_by_side.judge(*parts, limit=criterion.limit, look=number)
 
 
@@ -173,7 +174,9 @@ def _time_process(timing: InterleavedTiming, series: str) -> bool:
     before: Mapping[str, Any] = {}
     reasons: list[str] = []
     arrays: Mapping[str, NDArray[Any]] = {}
-    for event in side.executor.run([side.process_batch(len(timing.times_ns[series]))]):
+    for event in side.executor.run(
+        [side.process_batch(timing.criterion.metric.case, len(timing.times_ns[series]))]
+    ):
         if isinstance(event, EnvironmentRecord):
             if event.phase == "before":
                 before = event.facts

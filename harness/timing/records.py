@@ -7,6 +7,7 @@ import json
 import secrets
 import zipfile
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from harness.core.errors import ResultsError
+from harness.core.metric import Timed
 from harness.gates.timed import TimingSummary
 from harness.store.cache import write_atomically, writing
 from harness.timing.interleave import SERIES, Criterion, InterleavedTiming
@@ -30,7 +32,7 @@ SCHEMA_VERSION = 1
 def summary(timing: InterleavedTiming) -> TimingSummary:
     """What was just measured, as it is reported."""
     return TimingSummary(
-        timing.criterion.metric, timing.criterion.limit, timing.sides[0].label, timing.sides[1].label,
+        timing.criterion.metric.name, timing.criterion.limit, timing.sides[0].label, timing.sides[1].label,
         None if timing.mostly_disturbed else timing.looks[-1], len(timing.times_ns["base"]),
         tuple(timing.disturbances),
     )  # fmt: skip
@@ -55,7 +57,8 @@ def write(timing: InterleavedTiming, folder: Path, **more: Any) -> None:  # noqa
     facts: dict[str, Any] = {
         **more,
         "schema_version": SCHEMA_VERSION,
-        "metric": timing.criterion.metric, "limit": timing.criterion.limit,
+        "metric": timing.criterion.metric.name, "timed": asdict(timing.criterion.metric),
+        "limit": timing.criterion.limit,
         "seconds": round(timing.seconds, 3), "hopeless": timing.mostly_disturbed,
         "disturbed": timing.disturbances, "memory_byte": timing.memory_byte,
         "looks": [
@@ -123,7 +126,7 @@ def read(folder: Path) -> tuple[Mapping[str, Any], TimingSummary]:
             }
         last = None
         if not facts["hopeless"]:
-            last = look_at(times_ns, Criterion(facts["metric"], facts["limit"]), len(facts["looks"]))
+            last = look_at(times_ns, Criterion(_timed(facts), facts["limit"]), len(facts["looks"]))
         sides = facts["sides"]
         timing = TimingSummary(
             facts["metric"], facts["limit"], sides["base"]["label"], sides["new"]["label"], last,
@@ -132,3 +135,11 @@ def read(folder: Path) -> tuple[Mapping[str, Any], TimingSummary]:
     except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise ResultsError("a side-by-side timing is damaged", where=str(folder), cause=str(error)) from error
     return facts, timing
+
+
+def _timed(facts: Mapping[str, Any]) -> Timed:
+    """The metric; files of earlier versions have its name alone, which ends in the percentile (``p50``)."""
+    if "timed" in facts:
+        return Timed(**facts["timed"])
+    name = str(facts["metric"])
+    return Timed("", name, "", int(name.rpartition("p")[2]) / 100)

@@ -30,7 +30,7 @@ from harness.run.selection import variant_names
 from harness.run.side_by_side import find_accepted
 from harness.store.cache import Cache
 from harness.upgrade.decision import Findings, Trouble
-from harness.upgrade.run_both import ACCURACY, PERFORMANCE, Asked, Comparison, Told, compare
+from harness.upgrade.run_both import Asked, Comparison, Told, compare, suites
 from harness.upgrade.targets import SIDES, Pair, pairs
 
 
@@ -51,7 +51,7 @@ def read(
     request = Request.parse(target=target, host=host, variant=variant, model=model, results=results)
     return Asked(
         runtime, old, new, request.model, results, request.targets if target else (), request.hosts,
-        request.variants, baseline, margin, parse_criterion("latency_p50", max_ratio, decide_within),
+        request.variants, baseline, margin, criterion=parse_criterion("", max_ratio, decide_within),
     )  # fmt: skip
 
 
@@ -85,9 +85,7 @@ def upgrade(asked: Asked, observer: Observer, told: Told) -> Iterator[Comparison
         else:
             ready.append(pair)
     if ready:
-        request = Request(
-            model=asked.model, variants=variants, suites=(ACCURACY, PERFORMANCE), results=asked.results
-        )
+        request = Request(model=asked.model, variants=variants, suites=suites(asked), results=asked.results)
         prepared = prepare(request, observer, stored=_as_stored(validation, file, ready))
         try:
             for pair in ready:

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from harness.core.artifact import Artifact
-from harness.core.contracts import Executor, Suite, SummaryContext
-from harness.core.errors import WorkerError
+from harness.core.contracts import Executor, SummaryContext
+from harness.core.errors import UsageError, WorkerError
 from harness.core.job import DEPLOY, PARITY, Batch, EnvironmentRecord, JobResult, Samples, Status
 from harness.core.measurement import Measurement
-from harness.core.metric import SINGLE_STREAM
+from harness.core.metric import Role
 from harness.core.verdict import State
+from harness.run import declared
 from harness.run.prepare import Prepared
 from harness.run.selection import load_suites
 from harness.stats.intervals import Interval
@@ -22,7 +23,8 @@ from harness.timing.interleave import Criterion, InterleavedTiming, TimedSide, i
 from harness.upgrade.decision import Findings, Trouble
 from harness.upgrade.targets import NEW, OLD, SIDES, Pair
 
-ACCURACY, PERFORMANCE, CLEAN, PROFILE = "accuracy", "performance", "clean", "profile"
+#: The case in which a suite that is timed measures kernels; no run plans it.
+PROFILE = "profile"
 #: Processes a side whose kernels are timed, beside those that the latency comes from.
 PROFILED = 4
 PROFILE_SECONDS = 0.5
@@ -66,7 +68,7 @@ class Asked:
     variants: tuple[str, ...] = ()
     baseline: str = "accepted"
     margin_pt: float = 0.5
-    criterion: Criterion = field(default_factory=Criterion)
+    criterion: Criterion = field(kw_only=True)
 
     def label(self, side: str) -> str:
         """What a side is called."""
@@ -110,6 +112,19 @@ class Comparison:
     no_profile: str = ""
 
 
+def suites(asked: Asked) -> tuple[str, str]:
+    """The suite whose outputs are compared, and the one that is timed.
+
+    Raises
+    ------
+    UsageError
+        No installed suite judges outputs.
+    """
+    for suite, _, _ in declared.installed().with_role(Role.RESULT):
+        return suite, asked.criterion.metric.suite
+    raise UsageError("no installed suite judges outputs: none declares a metric with the role result")
+
+
 def compare(found: Comparison, asked: Asked, pair: Pair, prepared: Prepared, told: Told) -> None:
     """Run `found.artifact` in both versions; what comes of it goes into `found`.
 
@@ -121,11 +136,9 @@ def compare(found: Comparison, asked: Asked, pair: Pair, prepared: Prepared, tol
         Takes a text on how far it is.
     """
     executors = {side: prepared.executors[pair.targets[side].name] for side in SIDES}
-    batches = {
-        suite: {side: batch(prepared, pair, found, suite, side) for side in SIDES}
-        for suite in (ACCURACY, PERFORMANCE)
-    }
-    answered = {side: clean(batches[ACCURACY][side]) for side in SIDES}
+    judging, timed = suites(asked)
+    batches = {side: batch(prepared, pair, found, timed, side) for side in SIDES}
+    answered = {side: clean(batch(prepared, pair, found, judging, side)) for side in SIDES}
     results = _answer(found, answered, executors)
     if found.findings.troubles:
         return
@@ -137,10 +150,10 @@ def compare(found: Comparison, asked: Asked, pair: Pair, prepared: Prepared, tol
         bits = findings({**results, NEW: again}, {**answered, NEW: answered[OLD]}, prepared).bit_exact
         found.findings = replace(found.findings, repeats=bits)
     if not pair.emulated:
-        _time(found, asked, batches[PERFORMANCE], executors, told)
+        _time(found, asked, batches, executors, told)
     f = found.findings
     if not f.troubles and (f.latency not in (None, State.PASS) or f.bit_exact < 1):
-        _profile(found, batches[PERFORMANCE], executors, processes=1 if pair.emulated else PROFILED)
+        _profile(found, asked, batches, executors, processes=1 if pair.emulated else PROFILED)
 
 
 def batch(prepared: Prepared, pair: Pair, found: Comparison, suite: str, side: str) -> Batch:
@@ -151,8 +164,10 @@ def batch(prepared: Prepared, pair: Pair, found: Comparison, suite: str, side: s
 
 
 def clean(whole: Batch) -> Batch:
-    """Of the accuracy suite's cases, the one on clean data as it ships."""
-    cases = tuple(case for case in whole.cases if (case.name, case.setting) == (CLEAN, DEPLOY))
+    """Of the cases that judge outputs, the one on unshifted data as it ships."""
+    metrics = declared.installed().suites[whole.suite].values()
+    names = {metric.case for metric in metrics if metric.role is Role.RESULT}
+    cases = tuple(case for case in whole.cases if case.name in names and case.setting == DEPLOY)
     return replace(whole, cases=cases)
 
 
@@ -185,18 +200,17 @@ def _run(executor: Executor, batch: Batch) -> tuple[JobResult, Mapping[str, Any]
 
 
 def findings(results: Mapping[str, JobResult], batches: Mapping[str, Batch], prepared: Prepared) -> Findings:
-    """What the accuracy suite says of the new version where the old one is taken as the reference."""
-    suite = load_suites([ACCURACY])[ACCURACY]
+    """What the suite that judges outputs says of the new version, with the old one as the reference."""
     base = results[OLD].samples
-    old, new = (_rows(suite, results[side], batches[side], base, prepared) for side in SIDES)
-    bits, agreement = new["bit_exact"], new.get("agreement")
+    old, new = (_rows(results[side], batches[side], base, prepared) for side in SIDES)
+    bits, agreement = new[Role.BIT_EXACT], new.get(Role.AGREEMENT)
     untrusted = [row.reason for row in (*old.values(), *new.values()) if row.status is Status.INVALID]
     if bits.status is not Status.OK:
         untrusted.append(bits.reason)
     flips = None
     if agreement is not None and agreement.status is Status.OK:
         flips = round((1 - agreement.value) * agreement.n)
-    harmful, beneficial = (_count(new.get(f"flips_{kind}")) for kind in ("harmful", "beneficial"))
+    harmful, beneficial = (_count(new.get(role)) for role in (Role.HARMFUL, Role.BENEFICIAL))
     return Findings(
         untrusted=next(iter(untrusted), ""), bit_exact=bits.value, samples=bits.n, flips=flips,
         loss_pt=_loss(new), harmful=harmful, beneficial=beneficial,
@@ -204,29 +218,36 @@ def findings(results: Mapping[str, JobResult], batches: Mapping[str, Batch], pre
 
 
 def _rows(
-    suite: Suite, result: JobResult, batch: Batch, base: Samples, prepared: Prepared
-) -> dict[str, Measurement]:
+    result: JobResult, batch: Batch, base: Samples, prepared: Prepared
+) -> dict[Role | str, Measurement]:
+    """The rows by their role, and by their name where they have none."""
+    suite = load_suites([batch.suite])[batch.suite]
+    metrics = declared.of_suites({batch.suite: suite})
     (job,) = batch.jobs
     context = SummaryContext(
         artifact=batch.artifact, options=batch.options[DEPLOY], task=prepared.run["model"]["task"],
         labels=prepared.labels, reference=lambda variant, case, severity: base, emulated=False,
-        settings=prepared.run["validation"]["suites"].get(ACCURACY, {}),
+        settings=prepared.run["validation"]["suites"].get(batch.suite, {}),
     )  # fmt: skip
     # The suite compares bits only where both sides are pinned; here both sides are set up alike as they ship.
     alike = replace(job, case=replace(job.case, setting=PARITY))
-    return {row.metric: row for row in suite.summarise(alike, result, context)}
+    rows: dict[Role | str, Measurement] = {}
+    for row in suite.summarise(alike, result, context):
+        metric = metrics.find(batch.suite, row.metric)
+        rows[row.metric if metric is None or metric.role is None else metric.role] = row
+    return rows
 
 
 def _count(share: Measurement | None) -> int | None:
     return None if share is None or share.status is not Status.OK else round(share.value * share.n)
 
 
-def _loss(rows: Mapping[str, Measurement]) -> Interval | None:
+def _loss(rows: Mapping[Role | str, Measurement]) -> Interval | None:
     """What was lost, in points; without labels the share of changed answers, which bounds it."""
-    for metric, factor in (("accuracy_loss", 1.0), ("error_increase", PT)):
-        if (row := rows.get(metric)) is not None and row.status is Status.OK:
-            return Interval(factor * row.value, factor * row.ci_low, factor * row.ci_high, row.n)
-    row = rows.get("agreement")
+    if (row := rows.get(Role.LOSS)) is not None and row.status is Status.OK:
+        factor = 1.0 if row.unit == "pt" else PT
+        return Interval(factor * row.value, factor * row.ci_low, factor * row.ci_high, row.n)
+    row = rows.get(Role.AGREEMENT)
     if row is None or row.status is not Status.OK:
         return None
     return Interval(PT * (1 - row.value), PT * (1 - row.ci_high), PT * (1 - row.ci_low), row.n)
@@ -258,12 +279,13 @@ def _time(
 
 
 def _profile(
-    found: Comparison, batches: Mapping[str, Batch], executors: Mapping[str, Executor], *, processes: int
-) -> None:
+    found: Comparison, asked: Asked, batches: Mapping[str, Batch], executors: Mapping[str, Executor], *,
+    processes: int,
+) -> None:  # fmt: skip
     """Which kernels both versions run, and for how long; in processes of its own, interleaved."""
     for turn in range(processes):
         for side in SIDES if turn % 2 == 0 else SIDES[::-1]:
-            (case,) = (case for case in batches[side].cases if case.name == SINGLE_STREAM)
+            (case,) = (case for case in batches[side].cases if case.name == asked.criterion.metric.case)
             params = {**case.params, "index": 0, "seconds": PROFILE_SECONDS}
             alone = replace(batches[side], cases=(replace(case, name=PROFILE, params=params),))
             result, _ = _run(executors[side], alone)

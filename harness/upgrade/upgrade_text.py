@@ -140,8 +140,8 @@ def _slower(found: Comparison) -> list[Slower]:
     old, new = found.profiles[OLD], found.profiles[NEW]
     if found.timed is None or min(len(old), len(new)) < 2:
         return []
-    times = found.timed.times_ns
-    before, after = (float(percentiles(times, arm, "latency_p50").mean()) for arm in ("base", "new"))
+    times, share = found.timed.times_ns, found.timed.criterion.metric.percentile
+    before, after = (float(percentiles(times, arm, share).mean()) for arm in ("base", "new"))
     return kernels.slower(old, new, after - before)[:MOST_OPERATORS]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -17,19 +17,41 @@ from harness.core.contracts import CaseContext, SummaryContext
 from harness.core.errors import DataError
 from harness.core.job import DEPLOY, PARITY, Case, Job, JobResult, Samples, Status
 from harness.core.measurement import Measurement
+from harness.core.metric import Column, Metric, Noise, Role
 from harness.stats import accuracy, intervals, paired
 from harness.stats.intervals import Interval
 from suites.accuracy import cases as plan
 from suites.accuracy.answers import Answers
 
-UNIT = {
-    **dict.fromkeys(("accuracy", "ece", "agreement", "flips_harmful", "flips_beneficial"), "1"),
-    **dict.fromkeys(("mae", "rmse", "r2", "error_increase", "bit_exact", "input_digest_equal"), "1"),
-    **dict.fromkeys(("max_lsb", "mean_lsb"), "LSB"),
-    **dict.fromkeys(("accuracy_loss", "class_accuracy_loss"), "pt"),
-    "sqnr": "dB",
-    "max_abs_difference": "1",
-}
+_clean = partial(Metric, case=plan.CLEAN, per_data_set=True)
+METRICS: Mapping[str, Metric] = {
+    "accuracy": _clean(
+        "1", "higher", role=Role.RESULT, share="simple", column=Column("accuracy %", 100, ".2f"),
+        shift_column=Column("worst shift pt", 100, "+.0f", spare=3),
+    ),
+    "ece": _clean("1", "lower", Noise.SAMPLE),
+    "mae": _clean("1", "lower"),
+    "rmse": _clean("1", "lower", role=Role.RESULT, column=Column("rmse")),
+    "r2": _clean("1", "higher"),
+    "agreement": _clean(
+        "1", "higher", role=Role.AGREEMENT, share="simple", column=Column("agreement %", 100, ".2f"),
+        drift=True,
+    ),
+    "accuracy_loss": _clean(
+        "pt", "lower", role=Role.LOSS, share="paired",
+        column=Column("loss pt [bound]", 1, ".2f", bound=True), drift=True,
+    ),
+    "class_accuracy_loss": Metric("pt", "lower", role=Role.CLASS_LOSS, per_data_set=True),
+    "error_increase": _clean("1", "lower", role=Role.LOSS),
+    "flips_harmful": _clean("1", "lower", role=Role.HARMFUL, drift=True),
+    "flips_beneficial": _clean("1", role=Role.BENEFICIAL, drift=True),
+    "sqnr": _clean("dB", "higher", Noise.SAMPLE, drift=True),
+    "max_abs_difference": _clean("1", "lower", Noise.SAMPLE, drift=True),
+    "bit_exact": _clean("1", "higher", role=Role.BIT_EXACT, drift=True),
+    "max_lsb": _clean("LSB", "lower"),
+    "mean_lsb": _clean("LSB", "lower", Noise.SAMPLE),
+    "input_digest_equal": _clean("1", "higher"),
+}  # fmt: skip
 #: Points in a share of 1.
 PT = 100.0
 
@@ -38,7 +60,7 @@ class AccuracySuite:
     """The metric on clean and shifted data, and every distance to the reference on the host."""
 
     name = "accuracy"
-    metrics: Mapping[str, str] = UNIT
+    metrics = METRICS
 
     def cases(self, context: CaseContext) -> tuple[Case, ...]:
         """List the cases of one variant."""
@@ -194,7 +216,7 @@ def _row(
         value = Interval(value, math.nan, math.nan, n)
     return Measurement(
         metric=metric,
-        unit=UNIT[metric],
+        unit=METRICS[metric].unit,
         value=value.value * factor,
         ci_low=value.low * factor,
         ci_high=value.high * factor,

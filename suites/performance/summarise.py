@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from harness.core.cause import Cause, Reason
 from harness.core.contracts import CaseContext, SummaryContext
 from harness.core.job import Case, Job, JobResult, Samples, Status
 from harness.core.measurement import Measurement
+from harness.core.metric import Column, Metric, Noise, Role
 from harness.stats.intervals import Interval, over_processes
 from harness.stats.latency import latency_summary
 from harness.stats.side_by_side import ALPHA
@@ -25,17 +27,29 @@ EMULATED_CLOCK = Reason(
 EMULATED_MEMORY = Reason(Cause.EMULATED_MEMORY, "emulated memory: the emulator's own memory is in the figure")
 CONSTANT = Reason(Cause.COARSE_CLOCK, "no process's latency varies: the clock is too coarse")
 
+_time = partial(Metric, "ns", "lower", Noise.RUNS, plan.SINGLE_STREAM)
+_memory = partial(Metric, "byte", "lower", Noise.RUNS, plan.SINGLE_STREAM)
+METRICS: Mapping[str, Metric] = {
+    "latency_p50": _time(role=Role.LATENCY, percentile=0.5, column=Column("p50 ms", 1e-6, ".3f", spare=2)),
+    "latency_p90": _time(percentile=0.9),
+    "latency_p99": _time(role=Role.TAIL, percentile=0.99, column=Column("p99 ms", 1e-6, ".3f", spare=4)),
+    "latency_lag1_autocorrelation": Metric("1", case=plan.SINGLE_STREAM),
+    "load_time": _time(),
+    "first_inference": _time(),
+    "peak_memory": _memory(role=Role.MEMORY),
+    "gpu_memory_peak": _memory(),
+    "model_bytes": Metric(
+        "byte", "lower", case=plan.SINGLE_STREAM, role=Role.SIZE, column=Column("MB", 1e-6, ".2f", spare=1)
+    ),
+    "throughput": Metric("1/s", "higher", Noise.RUNS),
+}
+
 
 class PerformanceSuite:
     """Latency, throughput, load time, memory and size."""
 
     name = "performance"
-    metrics: Mapping[str, str] = {
-        **dict.fromkeys(("latency_p50", "latency_p90", "latency_p99", "load_time", "first_inference"), "ns"),
-        **dict.fromkeys(("peak_memory", "gpu_memory_peak", "model_bytes"), "byte"),
-        "latency_lag1_autocorrelation": "1",
-        "throughput": "1/s",
-    }
+    metrics = METRICS
 
     def cases(self, context: CaseContext) -> tuple[Case, ...]:
         """See `suites.performance.cases.cases`."""

@@ -13,25 +13,35 @@ from numpy.typing import NDArray
 from harness.core.contracts import CaseContext, SummaryContext
 from harness.core.job import Case, Job, JobResult, Samples
 from harness.core.measurement import Measurement
+from harness.core.metric import Metric, Noise
 from harness.stats.intervals import clopper_pearson
 from suites.reliability import cases as plan
 
 #: All of them are shares of tries, or differences.
-METRICS = (
-    "deterministic_repeat", "deterministic_session", "deterministic_process",
-    *(f"{what}_{how}" for what in ("batch", "thread")
-      for how in ("bit_equal", "max_difference", "max_relative_difference")),
-    "bad_input_refused", "recovered_after_bad_input", "nonfinite_hidden", "recovered_after_nonfinite_input",
-    "truncation_refused", "bit_flip_silent", "damage_crashed", "hash_catches_damage",
-    "recovered_after_damage", "provider_as_asked", "precision_as_asked", "artifact_hash_equal",
-)  # fmt: skip
+METRICS: Mapping[str, Metric] = {
+    **{
+        name: Metric("1", "higher")
+        for name in (
+            "deterministic_repeat", "deterministic_session", "deterministic_process", "batch_bit_equal",
+            "thread_bit_equal", "bad_input_refused", "recovered_after_bad_input",
+            "recovered_after_nonfinite_input", "truncation_refused", "hash_catches_damage",
+            "recovered_after_damage", "provider_as_asked", "precision_as_asked", "artifact_hash_equal",
+        )
+    },
+    **{name: Metric("1", "lower") for name in ("nonfinite_hidden", "bit_flip_silent", "damage_crashed")},
+    **{
+        f"{what}_max_{difference}": Metric("1", "lower", Noise.SAMPLE)
+        for what in ("batch", "thread")
+        for difference in ("difference", "relative_difference")
+    },
+}  # fmt: skip
 
 
 class ReliabilitySuite:
     """Determinism, invariance, refusal of what is wrong, recovery, provenance."""
 
     name = "reliability"
-    metrics: Mapping[str, str] = dict.fromkeys(METRICS, "1")
+    metrics = METRICS
 
     def cases(self, context: CaseContext) -> tuple[Case, ...]:
         """See `suites.reliability.cases.cases`."""

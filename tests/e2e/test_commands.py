@@ -13,8 +13,7 @@ import pytest
 import harness as api
 from harness.core.errors import ResultsError
 from harness.core.measurement import COLUMNS, WHOLE_CASE
-from harness.core.plan import CARD
-from harness.run import card_rows
+from harness.run.declared import of_suites
 from harness.run.selection import load_suites
 from tests.e2e.shell import ACCURACY, Ended, Forge, MakeModel, Shell
 
@@ -63,10 +62,7 @@ def test_pandas_reads_the_table_without_options(whole: tuple[Shell, Ended]) -> N
     assert believed["value"].notna().all()
     assert believed["unit"].notna().all()
     assert table[table["status"] != "OK"]["reason"].notna().all()
-    declared = {
-        (name, *each) for name, suite in load_suites(SUITES).items() for each in suite.metrics.items()
-    }
-    declared |= {(CARD, *each) for each in card_rows.METRICS.items()}
+    declared = {(suite, name, metric.unit) for suite, name, metric in of_suites(load_suites(SUITES)).every()}
     rows = table[table["metric"] != WHOLE_CASE]
     assert set(zip(rows["suite"], rows["metric"], rows["unit"], strict=True)) <= declared
     own = pd.read_csv(shell.run() / "cpu" / "measurements.csv")

@@ -84,5 +84,6 @@ def test_metrics_that_are_not_there_or_have_no_direction(tmp_path: Path) -> None
     name = table(tmp_path, "a.csv", *ROWS)
     with pytest.raises(UsageError, match="no side has throughput"):
         matrix([name], tmp_path, ["accuracy", "throughput"])
-    with pytest.raises(UsageError, match="nobody knows whether more is better"):
-        matrix([name], tmp_path, ["strange"])
+    strange = table(tmp_path, "b.csv", record("cpu", "int8", "strange", 1.0, 0.1))
+    with pytest.raises(UsageError, match="metric strange has no declared direction"):
+        matrix([strange], tmp_path, ["strange"])

@@ -19,6 +19,7 @@ from harness.core.measurement import COLUMNS, KEY_COLUMNS
 from harness.core.verdict import Gate, State
 from harness.report.html.data import ReportData
 from harness.report.html.sections.comparison import comparison as section
+from harness.run.declared import installed
 from harness.stats.table_changes import Change, Side
 
 GATE = Gate("loss", "accuracy", "accuracy_loss", cases=("clean",), maximum=1.0)
@@ -52,7 +53,7 @@ def read(label: str, *rows: dict[str, Any], states: dict[str, str] | None = None
         for device, state in (states or {}).items()
     ]  # fmt: skip
     frame = pd.DataFrame(list(rows), columns=list(COLUMNS))
-    return Read(Side(label, frame), (GATE,), pd.DataFrame(told, columns=list(VERDICT)))
+    return Read(Side(label, frame, metrics=installed()), (GATE,), pd.DataFrame(told, columns=list(VERDICT)))
 
 
 def losses(**by_target: float) -> list[dict[str, Any]]:
@@ -162,7 +163,7 @@ def test_fewer_samples_are_paired_with_the_same_samples_of_the_other_side() -> N
         )
         key = tuple(row[column] for column in KEY_COLUMNS)
         frame = pd.DataFrame([row, exact], columns=list(COLUMNS))
-        sides.append(Read(Side(name, frame, per_sample={key: values})))
+        sides.append(Read(Side(name, frame, per_sample={key: values}, metrics=installed())))
     (pair,) = pairs.between(sides)
     found = pair.rows.set_index("metric")
     paired = found.loc["accuracy"]

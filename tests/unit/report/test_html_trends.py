@@ -15,6 +15,7 @@ from harness.compare.history import History
 from harness.core.measurement import COLUMNS
 from harness.report.html import page
 from harness.report.html import trends as shown_trends
+from harness.run.declared import installed
 from harness.stats.series import trends
 from harness.store.run_folder import RunFolder
 from harness.store.runs import LeftOut, StoredRun
@@ -43,7 +44,7 @@ def planted(*, runs: int = 8, cases: int = 1, variant: str = "int8") -> History:
         for i in range(runs)
     )
     left_out = (LeftOut("cut", "it is being written"),)
-    return History(stored, left_out, frame, tuple(trends(frame, lambda run, target: {})))
+    return History(stored, left_out, frame, tuple(trends(frame, lambda run, target: {}, installed())))
 
 
 def test_the_run_at_which_it_changed_is_marked_in_the_line_and_told_in_words() -> None:
@@ -69,7 +70,7 @@ def test_the_run_at_which_it_changed_is_marked_in_the_line_and_told_in_words() -
 def test_another_version_without_a_change_is_marked_as_such() -> None:
     frame = planted().frame.assign(value=0.9, ci_low=0.88, ci_high=0.92)
     found = planted()
-    same = History(found.runs, (), frame, tuple(trends(frame, lambda run, target: {})))
+    same = History(found.runs, (), frame, tuple(trends(frame, lambda run, target: {}, installed())))
     drawn, _ = shown_trends.sections(same)
     (trace,) = drawn.plots[0].traces
     assert [i for i, symbol in enumerate(trace["marker"]["symbol"]) if symbol == "square-open"] == [CHANGED]
@@ -96,7 +97,7 @@ def test_a_page_of_a_thousand_runs_is_small_enough() -> None:
         [found.frame.assign(run=found.frame["run"] + 28 * i) for i in range(36)], ignore_index=True
     )
     frame["value"] += [math.sin(i) / 1e4 for i in range(len(frame))]
-    many = History(found.runs * 36, (), frame, tuple(trends(frame, lambda run, target: {})))
+    many = History(found.runs * 36, (), frame, tuple(trends(frame, lambda run, target: {}, installed())))
     assert len(shown_trends.history(many)) < 6e6
 
 

@@ -61,6 +61,29 @@ def test_a_gate_asks_for_what_its_suite_makes(gate: dict[str, Any], wrong: str) 
     assert wrong in found if wrong else not found
 
 
+SIDE_BY_SIDE = {
+    "suite": "performance", "metric": "latency_p50", "min": None, "baseline": "a", "design": "side-by-side",
+    "max_ratio": 1.05,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("gate", "wrong"),
+    [
+        ({}, ""),
+        ({"case": "single_stream"}, ""),
+        ({"metric": "peak_memory"}, "peak_memory of the suite performance cannot be timed side by side; "
+                                    "it has latency_p50, latency_p90, latency_p99"),
+        ({"suite": "accuracy", "metric": "accuracy"}, "of the suite accuracy cannot be timed side by side; "
+                                                      "it has no such metric"),
+        ({"case": "offline_b8"}, "gate[0].case ('mine'): side by side, single_stream is timed alone"),
+    ],
+)  # fmt: skip
+def test_side_by_side_what_its_suite_declares_can_be_timed(gate: dict[str, Any], wrong: str) -> None:
+    found = said(**{**SIDE_BY_SIDE, **gate})
+    assert wrong in found if wrong else not found
+
+
 def test_names_differ_by_more_than_their_case() -> None:
     with pytest.raises(UsageError, match="unknown target 'CPU'; did you mean 'cpu'"):
         load_target("CPU")

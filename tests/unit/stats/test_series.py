@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from harness.core.measurement import COLUMNS
+from harness.run.declared import installed
 from harness.stats.series import Rule, Trend, trends
 from harness.stats.table_changes import Change
 
@@ -28,7 +29,7 @@ def record(run: int, value: float, half: float = NAN, **more: Any) -> dict[str, 
 
 def find(*rows: dict[str, Any], circumstances: Mapping[int, Mapping[str, str]] | None = None) -> list[Trend]:
     known = circumstances or {}
-    return trends(pd.DataFrame(list(rows)), lambda run, _: known.get(run, {}))
+    return trends(pd.DataFrame(list(rows)), lambda run, _: known.get(run, {}), installed())
 
 
 def only(*rows: dict[str, Any], **more: Any) -> Trend:
@@ -59,13 +60,13 @@ def test_what_else_changed_is_told_of_the_run_before_and_the_run_itself() -> Non
 
 def test_without_an_interval_a_number_is_exact_or_noise() -> None:
     rows = [record(run, value) for run, value in enumerate([3.0, 3.0, 2.0, 2.0, 3.0])]
-    exact = only(*(row | {"metric": "model_bytes", "unit": "byte"} for row in rows))
+    exact = only(*(row | {"suite": "performance", "metric": "model_bytes", "unit": "byte"} for row in rows))
     assert exact.rule is Rule.EXACT
     assert [turn.level.at for turn in exact.turns] == [2, 4]
     assert [turn.change for turn in exact.turns] == [Change.BETTER, Change.WORSE]
     assert exact.turns[0].level.change.value == pytest.approx(2 / 3)
     assert [turn.level.before.n for turn in exact.turns] == [2, 2]
-    noise = only(*(row | {"metric": "peak_memory", "unit": "byte"} for row in rows))
+    noise = only(*(row | {"suite": "performance", "metric": "peak_memory", "unit": "byte"} for row in rows))
     assert (noise.rule, noise.turns) == (Rule.NONE, ())
 
 

@@ -10,7 +10,9 @@ import pandas as pd
 import pytest
 
 from harness.core.measurement import COLUMNS, KEY_COLUMNS
-from harness.stats.table_changes import Change, Side, compare, direction
+from harness.core.metric import Better, Declared, Metric, Noise
+from harness.run.declared import installed
+from harness.stats.table_changes import Change, Side, compare
 
 NAN = math.nan
 
@@ -26,7 +28,8 @@ def record(**more: Any) -> dict[str, Any]:
 
 
 def side(*rows: dict[str, Any], **more: Any) -> Side:
-    return Side(more.pop("label", "side"), pd.DataFrame(list(rows), columns=list(COLUMNS)), **more)
+    frame = pd.DataFrame(list(rows), columns=list(COLUMNS))
+    return Side(more.pop("label", "side"), frame, **{"metrics": installed(), **more})
 
 
 def only(base: dict[str, Any], new: dict[str, Any], **more: Any) -> pd.Series:
@@ -38,8 +41,8 @@ def at(value: float, low: float = NAN, high: float = NAN) -> dict[str, Any]:
     return {"value": value, "ci_low": low, "ci_high": high}
 
 
-BYTES = {"metric": "file_byte", "unit": "byte"}
-MEMORY = {"metric": "peak_memory", "unit": "byte"}
+BYTES = {"suite": "compression", "metric": "file_byte", "unit": "byte"}
+MEMORY = {"suite": "performance", "metric": "peak_memory", "unit": "byte"}
 LATENCY = {"suite": "performance", "metric": "latency_p50", "unit": "ns"}
 
 
@@ -146,9 +149,62 @@ def test_of_many_families_those_are_named_that_stand_holm(paired: bool) -> None:
     assert compare(*alone).iloc[0]["class"] == Change.WORSE
 
 
-def test_directions() -> None:
-    assert direction("accuracy") == 1
-    assert direction("accuracy_loss") == -1
-    assert direction("latency_p99") == -1
-    assert direction("latency_lag1_autocorrelation") == 0
-    assert direction("throughput") == 1
+def test_a_metric_that_nobody_declares_is_not_judged_and_the_row_says_so() -> None:
+    one, two = {"metric": "strange", "value": 1.0}, {"metric": "strange", "value": 2.0}
+    row = only(one, two)
+    assert (row["class"], row["why"]) == (Change.CHANGED, "metric strange has no declared direction")
+    # A metric of the same name in a suite that is not installed is not taken for the one that is known.
+    row = only({**at(0.9), "suite": "absent"}, {**at(0.5), "suite": "absent"})
+    assert (row["class"], row["why"]) == (Change.CHANGED, "metric accuracy has no declared direction")
+
+
+@pytest.mark.parametrize(
+    ("better", "base", "new", "expected"),
+    [
+        ("higher", 1.0, 0.5, Change.WORSE),
+        ("lower", 1.0, 0.5, Change.BETTER),
+        (None, 1.0, 0.5, Change.CHANGED),
+        (0.0, -0.2, 0.1, Change.BETTER),
+        (0.0, -0.1, 0.2, Change.WORSE),
+        (0.0, -0.2, 0.2, Change.CHANGED),  # as far from the target value as before
+    ],
+)
+def test_a_declared_direction_decides(better: Better, base: float, new: float, expected: Change) -> None:
+    metrics = Declared({"theirs": {"bias_*": Metric("1", better)}})
+    sides = [
+        side(record(suite="theirs", metric="bias_x", value=value), metrics=metrics) for value in (base, new)
+    ]
+    assert compare(*sides).iloc[0]["class"] == expected
+
+
+@pytest.mark.parametrize(
+    ("noise", "expected"),
+    [(Noise.NONE, Change.WORSE), (Noise.SAMPLE, Change.CHANGED), (Noise.RUNS, Change.CHANGED)],
+)
+def test_without_an_interval_a_noisy_metric_is_not_judged(noise: Noise, expected: Change) -> None:
+    metrics = Declared({"theirs": {"m": Metric("1", "higher", noise)}})
+    sides = [side(record(suite="theirs", metric="m", value=value), metrics=metrics) for value in (1.0, 0.5)]
+    assert compare(*sides).iloc[0]["class"] == expected
+
+
+def test_what_varies_between_runs_is_widened_by_its_declaration_and_not_by_its_unit() -> None:
+    declared = {noise: Declared({"theirs": {"m": Metric("ns", "lower", noise)}}) for noise in Noise}
+    classes = {}
+    for noise, metrics in declared.items():
+        rows = [
+            record(suite="theirs", metric="m", unit="ns", **at(value, value - 1, value + 1))
+            for value in (100.0, 102.0)
+        ]
+        sides = [side(row, metrics=metrics) for row in rows]
+        classes[noise] = compare(*sides).iloc[0]["class"]
+    assert classes == {Noise.NONE: Change.WORSE, Noise.SAMPLE: Change.WORSE, Noise.RUNS: Change.NOISE}
+
+
+def test_over_other_numbers_of_samples_only_what_is_computed_per_data_set_is_unlike() -> None:
+    for per_data_set, expected in ((True, Change.UNLIKE), (False, Change.WORSE)):
+        metrics = Declared({"theirs": {"m": Metric("1", "higher", per_data_set=per_data_set)}})
+        sides = [
+            side(record(suite="theirs", metric="m", value=value, n=n), metrics=metrics)
+            for value, n in ((1.0, 100), (0.5, 50))
+        ]
+        assert compare(*sides).iloc[0]["class"] == expected

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from harness.core import metric
 from harness.core.artifact import Artifact, File
 from harness.core.errors import WorkerError
 from harness.core.job import Batch, Case, EnvironmentRecord, Event, JobResult, Options, Samples, Status
@@ -18,6 +19,8 @@ from harness.core.verdict import State
 from harness.report import side_by_side_text
 from harness.timing import records
 from harness.timing.interleave import Criterion, InterleavedTiming, TimedSide, interleave
+
+MEDIAN = metric.Timed("performance", "latency_p50", "single_stream", 0.5)
 
 
 @dataclass
@@ -65,7 +68,7 @@ def comparison(
         "cpu", "onnxruntime", "int8", "performance", artifact, {"deploy": Options()}, {}, {}, (case,)
     )
     sides = (TimedSide("old", base, batch), TimedSide("new", new, batch))
-    return interleave(Criterion(within_s=within_s), sides, notify)
+    return interleave(Criterion(MEDIAN, within_s=within_s), sides, notify)
 
 
 def measured(

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from harness.compare.side_by_side import parse_criterion
 from harness.core.artifact import Artifact, describe_file
 from harness.core.contracts import Availability
 from harness.core.errors import ResultsError, TargetUnavailable, UsageError
@@ -105,7 +106,7 @@ def made(folder: Path, content: bytes, cache: Cache) -> Artifact:
 
 @pytest.fixture
 def asked(tmp_path: Path) -> Asked:
-    return Asked("toy", "1.0", "2.0", Path(), tmp_path / "results")
+    return Asked("toy", "1.0", "2.0", Path(), tmp_path / "results", criterion=parse_criterion("", 1.05, "2m"))
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from harness.core import metric
 from harness.core.artifact import Artifact, File
 from harness.core.job import (
     DEPLOY,
@@ -34,6 +35,8 @@ from harness.timing.interleave import Criterion
 from harness.upgrade.decision import Decision, decide
 from harness.upgrade.run_both import PROFILED, Asked, Comparison, compare
 from harness.upgrade.targets import NEW, OLD, SIDES, Pair
+
+MEDIAN = metric.Timed("performance", "latency_p50", "single_stream", 0.5)
 
 ARTIFACT = Artifact("int8", "onnx", (File("m.onnx", "0" * 64, 1),), Path())
 N = 300
@@ -128,7 +131,7 @@ def compared(
     executors: Any = {names[OLD]: old, names[NEW]: new}
     prepared = Prepared(plan, run, labels, {}, (), executors, (), Cache(Path()), {}, (), 0.0)
     found = Comparison("cpu", "int8", artifact=ARTIFACT)
-    asked = Asked("toy", "1.0", "2.0", Path(), Path(), criterion=Criterion(within_s=1e-9))
+    asked = Asked("toy", "1.0", "2.0", Path(), Path(), criterion=Criterion(MEDIAN, within_s=1e-9))
     compare(found, asked, pair, prepared, lambda text: None)
     return found
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from harness.core import metric
 from harness.core.artifact import Artifact, File
 from harness.core.job import Batch, Samples
 from harness.core.verdict import State
@@ -23,6 +24,8 @@ from harness.upgrade import upgrade_files, upgrade_text
 from harness.upgrade.decision import Decision, Findings, Trouble
 from harness.upgrade.run_both import Asked, Comparison
 from harness.upgrade.targets import NEW, OLD
+
+MEDIAN = metric.Timed("performance", "latency_p50", "single_stream", 0.5)
 
 ARTIFACT = Artifact("int8", "onnx", (File("m.onnx", "0" * 64, 1),), Path())
 
@@ -43,7 +46,7 @@ def found() -> list[Comparison]:
     batch = Batch("t", "b", "int8", "performance", ARTIFACT, {}, {}, {}, ())
     executor: Any = None
     timed = InterleavedTiming(
-        Criterion(), (TimedSide("old", executor, batch), TimedSide("new", executor, batch))
+        Criterion(MEDIAN), (TimedSide("old", executor, batch), TimedSide("new", executor, batch))
     )
     for arm, p50_ns in (("base", 100_000), ("control", 100_000), ("new", 110_000)):
         timed.times_ns[arm] = [np.full(9, p50_ns)] * 8
@@ -64,7 +67,7 @@ def found() -> list[Comparison]:
 
 
 def test_a_line_a_target_and_the_reasons_below(found: list[Comparison], tmp_path: Path) -> None:
-    asked = Asked("toy", "1.0", "2.0", Path(), tmp_path)
+    asked = Asked("toy", "1.0", "2.0", Path(), tmp_path, criterion=Criterion(MEDIAN))
     console = Console(width=200, no_color=True, record=True, file=io.StringIO())
     assert upgrade_text.show(upgrade_files.keep(asked, found), asked, console) == 1
     text = console.export_text()
@@ -82,7 +85,7 @@ def test_a_line_a_target_and_the_reasons_below(found: list[Comparison], tmp_path
 
 
 def test_a_narrow_terminal_keeps_what_decides(found: list[Comparison], tmp_path: Path) -> None:
-    asked = Asked("toy", "1.0", "2.0", Path(), tmp_path)
+    asked = Asked("toy", "1.0", "2.0", Path(), tmp_path, criterion=Criterion(MEDIAN))
     console = Console(width=80, no_color=True, record=True, file=io.StringIO())
     upgrade_text.show(upgrade_files.keep(asked, found), asked, console)
     lines = [" ".join(line.split()) for line in console.export_text().splitlines()]
@@ -127,7 +130,7 @@ def test_only_all_is_a_hundred_percent() -> None:
 
 
 def test_the_facts_are_kept_one_after_the_other(found: list[Comparison], tmp_path: Path) -> None:
-    asked = Asked("toy", "1.0", "2.0", Path(), tmp_path)
+    asked = Asked("toy", "1.0", "2.0", Path(), tmp_path, criterion=Criterion(MEDIAN))
     seen = []
 
     def coming() -> object:
@@ -151,7 +154,7 @@ def test_what_is_known_is_kept_where_it_is_interrupted(found: list[Comparison], 
         yield found[0]
         raise KeyboardInterrupt
 
-    asked = Asked("onnxruntime", "1.0", "2.0", tmp_path, tmp_path / "results")
+    asked = Asked("onnxruntime", "1.0", "2.0", tmp_path, tmp_path / "results", criterion=Criterion(MEDIAN))
     with pytest.raises(KeyboardInterrupt, match=r"what is known of 1 is kept in .*upgrade"):
         upgrade_files.keep(asked, coming())
     (facts,) = (tmp_path / "results" / "upgrade").glob("*/upgrade.json")
