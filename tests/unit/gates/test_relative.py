@@ -14,6 +14,7 @@ from harness.core.measurement import KEY_COLUMNS, Row
 from harness.core.verdict import Gate, State, Verdict
 from harness.gates.judge import Subject, judge
 from harness.gates.relative import Accepted, Baselines
+from harness.stats.intervals import clustered_mean
 from tests.unit.gates.test_judge import NAN, row
 
 SUBJECT = Subject("cpu", "onnxruntime", "int8")
@@ -145,3 +146,70 @@ def test_the_first_override_that_names_the_target_counts() -> None:
     }  # fmt: skip
     assert {name: v.limit for name, v in found.items()} == {"cpu": 1.0, "pi3": 3.0, "pi5": 2.0}
     assert [v.target for v in found.values() if v.blocks] == ["cpu"]
+
+
+@pytest.mark.parametrize(("unit", "widened"), [("ns", True), ("1/s", True), ("byte", True), ("bit", False)])
+def test_what_differs_between_runs_is_widened_and_nothing_else(unit: str, widened: bool) -> None:
+    """MOVER on logarithms, by hand, with halves of unequal length."""
+    base, new = row(2.0, 1.0, 5.0, unit=unit), row(7.0, 6.5, 9.0, unit=unit)
+    found = answer([new], [base], of="ratio", maximum=100.0)
+    widen = np.sqrt(6) if widened else 1.0
+    assert found.value == pytest.approx(3.5)
+    assert found.ci_low == pytest.approx(3.5 * np.exp(-widen * np.hypot(np.log(7 / 6.5), np.log(5 / 2))))
+    assert found.ci_high == pytest.approx(3.5 * np.exp(widen * np.hypot(np.log(9 / 7), np.log(2))))
+    assert found.n == 100
+
+
+def test_a_change_without_samples_is_that_of_two_intervals() -> None:
+    base, new = row(2.0, 1.0, 5.0, unit="pt"), row(7.0, 6.5, 9.0, unit="pt")
+    found = answer([new], [base], of="change", maximum=100.0)
+    assert (found.value, found.unit) == (5.0, "pt")
+    assert found.ci_low == pytest.approx(5 - np.hypot(0.5, 3.0))
+    assert found.ci_high == pytest.approx(5 + np.hypot(2.0, 1.0))
+    assert "in pairs" not in found.sentence
+
+
+def test_a_side_without_an_interval_is_compared_as_it_is() -> None:
+    found = answer([row(7.0, unit="pt")], [row(2.0, 1.0, 5.0, unit="pt")], of="change", maximum=100.0)
+    assert (found.value, found.ci_low, found.ci_high) == pytest.approx((5.0, 2.0, 6.0))
+
+
+def test_a_ratio_is_never_paired() -> None:
+    values = right(40, 4)
+    found = answer(
+        [row(0.9, 0.8, 0.95, per_sample=values)], [row(0.9, 0.8, 0.95, per_sample=values)],
+        of="ratio", minimum=0.5,
+    )  # fmt: skip
+    assert found.ci_low == pytest.approx(np.exp(-np.hypot(np.log(0.9 / 0.8), np.log(0.95 / 0.9))))
+
+
+def test_data_of_a_severity_are_looked_up_by_it() -> None:
+    """fog_2 is other data and fog_3 is not."""
+    rows = [row(1.0, case="fog", severity=severity) for severity in (2, 3)]
+    gate = Gate("g", "accuracy", "m", of="change", baseline="accepted", minimum=-1.0)
+    base = accepted(*rows, sets={"fog_2": "then", "fog_3": "same"})
+    for severity, state in ((2, State.NOT_RUN), (3, State.PASS)):
+        known = Baselines({("accepted", "cpu"): base}, {"fog_2": "now", "fog_3": "same"}, {"cpu": MACHINE})
+        (found,) = judge([rows[severity - 2]], [gate], [SUBJECT], baselines=known).verdicts
+        assert found.state is state
+
+
+def test_the_mean_of_changes_has_the_bootstrap_of_its_pairs() -> None:
+    rng = np.random.default_rng(3)
+    bases = [row(0.5, case=f"fog{i}", per_sample=rng.integers(0, 2, 100)) for i in range(2)]
+    news = [row(0.5, case=f"fog{i}", per_sample=rng.integers(0, 2, 80)) for i in range(2)]
+    found = answer(news, bases, of="change", minimum=-2.0, combine="mean")
+    columns = [
+        new.measurement.per_sample - base.measurement.per_sample[:80]  # type: ignore[index, operator]
+        for base, new in zip(bases, news, strict=True)
+    ]
+    expected = clustered_mean(np.stack(columns, axis=1), reach=1.0)
+    assert (found.value, found.ci_low, found.ci_high) == (expected.value, expected.low, expected.high)
+    assert found.n == 80
+
+
+def test_a_mean_of_which_one_case_cannot_be_compared() -> None:
+    rows = [row(0.5, case=f"fog{i}", per_sample=[0.0, 1.0]) for i in range(2)]
+    found = answer(rows, rows[:1], of="change", minimum=-2.0, combine="mean")
+    assert found.state is State.NOT_RUN
+    assert "has no such row" in found.sentence
