@@ -80,10 +80,10 @@ def _child(*arguments: str) -> dict[str, Any]:
 
 def _digits() -> tuple[onnx.ModelProto, list[dict[str, NDArray[Any]]]]:
     from harness.config.folders import shipped_folder
-    from harness.variants.workspace import find_validation, set_up
+    from harness.variants.workspace import find_validation, open_workspace
 
-    desk = set_up(*find_validation(shipped_folder("models") / "digits"), {}, lambda text: None)
-    return desk.model, [dict(feed) for feed in desk.data.calibration_feeds()]
+    workspace = open_workspace(*find_validation(shipped_folder("models") / "digits"), {}, lambda text: None)
+    return workspace.model, [dict(feed) for feed in workspace.data.calibration_feeds()]
 
 
 def alone() -> float:

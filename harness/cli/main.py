@@ -301,18 +301,17 @@ def _init(arguments: argparse.Namespace) -> int:
 
 
 def _compress(arguments: argparse.Namespace) -> int:
-    from harness.config.folders import shipped_folder
     from harness.variants import compress
     from harness.variants.card_text import card_text
 
     if arguments.card:
-        made = compress.rebuild(arguments.card, arguments.out, model=arguments.model, told=_tell)
+        made = compress.rebuild(arguments.card, arguments.out, model=arguments.model, progress=_tell)
         print(f"the same bytes as in {arguments.card}")
     else:
         formats = tuple(filter(None, arguments.format.split(",")))
         made = compress.compress(
-            arguments.model or shipped_folder("models") / "digits", arguments.recipe, arguments.out,
-            formats=formats, runtime=arguments.for_runtime, told=_tell,
+            arguments.model, arguments.recipe, arguments.out,
+            formats=formats, runtime=arguments.for_runtime, progress=_tell,
         )  # fmt: skip
     print(card_text(made.card, made.reference))
     print(f"  card     {made.folder / 'card.json'}")
@@ -320,16 +319,17 @@ def _compress(arguments: argparse.Namespace) -> int:
 
 
 def _search(arguments: argparse.Namespace) -> int:
-    from harness.config.folders import shipped_folder
     from harness.variants import search_files
     from harness.variants.search import search
+    from harness.variants.workspace import bundled_model
 
-    search_files.refuse_filled(arguments.out)
-    found = search(arguments.model or shipped_folder("models") / "digits", _tell)
-    drawn = search_files.write(arguments.out, found)
-    print(search_files.text(found))
-    print(search_files.written(arguments.out, found, drawn=drawn))
-    return found.state.exit_code
+    search_files.check_folder(arguments.out)
+    model = arguments.model or bundled_model(_tell)
+    result = search(model, _tell)
+    drawn = search_files.write(arguments.out, result)
+    print(search_files.text(result))
+    print(search_files.written(arguments.out, result, model, drawn=drawn))
+    return result.state.exit_code
 
 
 def _targets(arguments: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""Artifacts in the cache: kept with their lineage and what was learned on the way, recalled by lineage."""
+"""Artifacts in the cache, stored and looked up by their lineage."""
 
 from __future__ import annotations
 
@@ -14,53 +14,58 @@ from harness.core.artifact import Artifact, File, describe_file, verify
 from harness.core.errors import ModelError
 from harness.store.cache import Cache, key_of
 
-#: Beside the files of an artifact.
-NOTE = "lineage.json"
+#: Lineage and facts, beside the files of an artifact.
+METADATA = "lineage.json"
 
 
-class Shelf:
-    """The artifacts of one cache."""
+class ArtifactStore:
+    """The artifacts of one cache.
+
+    Parameters
+    ----------
+    cache : Cache
+    """
 
     def __init__(self, cache: Cache) -> None:
         self._cache = cache
 
-    def file(self, artifact: Artifact) -> dict[str, Any]:
-        """Return name, hash and bytes of its main file, plain and after gzip; JSON."""
+    def describe(self, artifact: Artifact) -> dict[str, Any]:
+        """Return name, hash, size and gzip size of an artifact's main file, as JSON."""
         key = key_of({"what": "gzip", "of": artifact.sha256})
-        known = self._cache.recall(key)
-        if known is None:
-            sizes = [card.gzip_byte((artifact.folder / file.name).read_bytes()) for file in artifact.files]
-            known = {"gzip_byte": sum(sizes)}
-            self._cache.note(key, known)
+        sizes = self._cache.recall(key)
+        if sizes is None:
+            contents = ((artifact.folder / file.name).read_bytes() for file in artifact.files)
+            sizes = {"gzip_byte": sum(map(card.gzip_byte, contents))}
+            self._cache.note(key, sizes)
         return {
-            "name": artifact.path.name, "sha256": artifact.sha256, "size_byte": artifact.size_byte, **known,
+            "name": artifact.path.name, "sha256": artifact.sha256, "size_byte": artifact.size_byte, **sizes,
         }  # fmt: skip
 
-    def noted(self, artifact: Artifact) -> dict[str, Any]:
-        """Return its lineage and the facts that were kept with it."""
-        found: dict[str, Any] = json.loads((artifact.folder / NOTE).read_text())
-        return found
+    def metadata(self, artifact: Artifact) -> dict[str, Any]:
+        """Return the lineage of an artifact and the facts that were stored with it."""
+        metadata: dict[str, Any] = json.loads((artifact.folder / METADATA).read_text())
+        return metadata
 
-    def recall(self, name: str, lineage: Mapping[str, Any]) -> Artifact | None:
-        """Return what was made with that lineage; None where there is nothing, or nothing whole."""
-        known = self._cache.recall(key_of(lineage))
-        if known is None:
+    def find(self, name: str, lineage: Mapping[str, Any]) -> Artifact | None:
+        """Return the artifact of that lineage; None if there is none or it is damaged."""
+        record = self._cache.recall(key_of(lineage))
+        if record is None:
             return None
-        artifact = Artifact.from_json(known, Path())
+        artifact = Artifact.from_json(record, Path())
         artifact = replace(artifact, variant=name, folder=self._cache.artifact_folder(artifact.sha256))
         try:
             verify(artifact)
         except ModelError:
-            self._cache.drop_artifact(artifact.sha256)  # damaged since: it is made again
+            self._cache.drop_artifact(artifact.sha256)  # damaged: it has to be made again
             return None
         return artifact
 
     def drop(self, artifact: Artifact, lineage: Mapping[str, Any]) -> None:
-        """Forget what was kept with that lineage."""
+        """Delete an artifact and its record."""
         self._cache.forget(key_of(lineage))
         self._cache.drop_artifact(artifact.sha256)
 
-    def keep(
+    def put(
         self,
         name: str,
         fmt: str,
@@ -69,7 +74,25 @@ class Shelf:
         facts: Mapping[str, Any] | None = None,
         **layout: Any,  # noqa: ANN401 - fields of Artifact
     ) -> Artifact:
-        """Store the files with their lineage and what was learned on the way; the artifact in the cache."""
+        """Store files with their lineage and facts.
+
+        Parameters
+        ----------
+        name : str
+            The variant.
+        fmt : str
+        lineage : mapping
+        content : mapping of file name to bytes or the path of a file
+        facts : mapping, optional
+            JSON that is stored with the lineage.
+        **layout
+            Further fields of the `Artifact`.
+
+        Returns
+        -------
+        Artifact
+            As it lies in the cache.
+        """
         files = []
         for file_name, data in content.items():
             if isinstance(data, Path):
@@ -78,7 +101,7 @@ class Shelf:
             else:
                 files.append(File(file_name, hashlib.sha256(data).hexdigest(), len(data)))
         artifact = Artifact(name, fmt, tuple(files), Path(), **layout)
-        note = json.dumps({"lineage": lineage, **(facts or {})}, sort_keys=True, indent=1).encode()
-        folder = self._cache.put_artifact(artifact.sha256, {**content, NOTE: note})
+        metadata = json.dumps({"lineage": lineage, **(facts or {})}, sort_keys=True, indent=1).encode()
+        folder = self._cache.put_artifact(artifact.sha256, {**content, METADATA: metadata})
         self._cache.note(key_of(lineage), artifact.to_json())
         return replace(artifact, folder=folder)

@@ -1,7 +1,7 @@
-"""From the float model to every variant in every format that a target needs, each addressed by its content.
+"""Build every variant of a float model in every format that a target needs.
 
-What made an artifact (model, recipe, calibration data, versions) is its lineage; an artifact is made again
-only when its lineage changed.
+The lineage of an artifact is everything it was made from: model, recipe, calibration data, versions. An
+artifact is addressed by its content and is made again only if its lineage changes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 import onnx
 
 from harness.compression import card, model_file
-from harness.compression.artifact_store import Shelf
+from harness.compression.artifact_store import ArtifactStore
 from harness.compression.canonical import canonicalise
 from harness.compression.export import TfliteExport, export_tflite, float_layers
 from harness.compression.export.kinds import Runtime
@@ -36,6 +36,9 @@ TOOLS = (
     "onnx", "onnxruntime", "numpy", "scipy", "scikit-learn", "flatbuffers", "deployment-validation-harness",
 )  # fmt: skip
 
+#: Key of the facts about a TFLite file in its metadata; caches of earlier versions have it, too.
+TFLITE_FACTS = "held"
+
 
 @dataclass(frozen=True, slots=True)
 class Variant:
@@ -46,11 +49,11 @@ class Variant:
     name : str
     artifacts : mapping of format to Artifact
     refused : mapping of format to str
-        Why there is no artifact of that format.
+        Reason why there is no artifact of that format.
     quantized : bool
-        It was made by a recipe that quantizes, or is a prebuilt one that is not the float model.
+        Made by a recipe that quantizes, or prebuilt and not the float model.
     card : mapping
-        What it is (see ``harness.compression.card``); JSON.
+        Description of the variant as JSON, see ``harness.compression.card``.
     """
 
     name: str
@@ -60,19 +63,19 @@ class Variant:
     card: Mapping[str, Any] = field(default_factory=dict)
 
 
-class Workshop:
-    """Makes the variants of one validation.
+class VariantBuilder:
+    """Builds the variants of one validation.
 
     Parameters
     ----------
     validation : Validation
     folder : Path
-        Where its relative paths start.
+        Folder that relative paths start from.
     cache : Cache
     runtime : {"litert", "tflite-2.14"}
         The oldest runtime that must open the TFLite files.
-    told : callable
-        Is told which step is made.
+    progress : callable
+        Called with a line of text before each step.
     """
 
     def __init__(
@@ -82,46 +85,46 @@ class Workshop:
         cache: Cache,
         *,
         runtime: Runtime = "litert",
-        told: Callable[[str], None] = lambda text: None,
+        progress: Callable[[str], None] = lambda text: None,
     ) -> None:
         self._validation, self._folder, self._cache = validation, folder, cache
-        self._shelf = Shelf(cache)
-        self._runtime, self._told = runtime, told
-        self._written: dict[str, TfliteExport] = {}  # by variant: what a pass wrote itself
+        self._store = ArtifactStore(cache)
+        self._runtime, self._progress = runtime, progress
+        self._tflite_of_pass: dict[str, TfliteExport] = {}  # by variant
         self._model: onnx.ModelProto | None = None
         if validation.model.file:
             path = folder / validation.model.file
             self._model = model_file.load_onnx(path)
-            found = describe_file(path).sha256
+            sha256 = describe_file(path).sha256
             recorded = validation.model.sha256
-            if recorded is not None and recorded != found:
+            if recorded is not None and recorded != sha256:
                 raise ModelError(
-                    f"{path.name} has the hash {found[:12]}…, {recorded[:12]}… is recorded",
+                    f"{path.name} has the hash {sha256[:12]}…, {recorded[:12]}… is recorded",
                     where=str(path),
                     cause="the model changed since validation.toml was written",
-                    next_step=f'put the old model back, or set model.sha256 = "{found}"',
+                    next_step=f'put the old model back, or set model.sha256 = "{sha256}"',
                 )
             if validation.shapes:
                 self._model = model_file.fix_shapes(self._model, validation.shapes)
 
     @property
     def model(self) -> onnx.ModelProto | None:
-        """The float model with its shapes fixed; None where there are only prebuilt files."""
+        """The float model with its shapes fixed; None if there are only prebuilt files."""
         return self._model
 
-    def writing_for(self, runtime: Runtime) -> Workshop:
-        """Return the same workshop, but for the runtime that must open its TFLite files."""
+    def for_runtime(self, runtime: Runtime) -> VariantBuilder:
+        """Return a copy that writes TFLite files for another runtime."""
         other = copy(self)
         other._runtime = runtime
         return other
 
     def build(self, names: Iterable[str], formats: Sequence[str], data: PreparedData) -> tuple[Variant, ...]:
-        """Make or recall the variants in those formats.
+        """Build the variants in those formats, or take them from the cache.
 
         Raises
         ------
         ModelError
-            A variant cannot be made at all.
+            A variant cannot be made in any format.
         """
         return tuple(self._variant(name, formats, data) for name in names)
 
@@ -133,10 +136,10 @@ class Workshop:
         artifacts: dict[str, Artifact] = {}
         refused: dict[str, str] = {}
         lineage = self._lineage(table, data)
-        source = self._shelf.recall(name, {**lineage, "format": "onnx"}) or self._make_onnx(
+        source = self._store.find(name, {**lineage, "format": "onnx"}) or self._make_onnx(
             name, table, lineage, data
         )
-        if writer := self._shelf.noted(source).get("writes_tflite"):
+        if writer := self._store.metadata(source).get("writes_tflite"):
             refused["onnx"] = f"the pass {writer} makes a TFLite file only"
         else:
             artifacts["onnx"] = source
@@ -146,14 +149,14 @@ class Workshop:
                 **lineage, "format": "tflite", "runtime": self._runtime, "name": self._validation.model.name,
             }  # fmt: skip
             try:
-                artifacts["tflite"] = self._shelf.recall(name, written) or self._make_tflite(
+                artifacts["tflite"] = self._store.find(name, written) or self._make_tflite(
                     name, lineage, written, source, data
                 )
             except UnsupportedOperator as error:
                 refused["tflite"] = str(error)
         quantized = bool(source.output_quantization)
-        made = self._card(name, lineage, source, artifacts, refused, data)
-        return Variant(name, artifacts, refused, quantized, made)
+        described = self._card(name, lineage, source, artifacts, refused, data)
+        return Variant(name, artifacts, refused, quantized, described)
 
     def _card(
         self,
@@ -164,28 +167,31 @@ class Workshop:
         refused: Mapping[str, str],
         data: PreparedData,
     ) -> dict[str, Any]:
-        """Put together what is known of a variant; what takes time is made once and kept."""
+        """Describe a variant; the facts that take time to compute are cached."""
         assert self._model is not None
         key = key_of({**lineage, "what": "card", "of": source.sha256})
-        # A file of another's making is not looked into.
+        # A file that a library wrote is not analysed.
         facts = self._cache.recall(key) if "onnx" in artifacts else {}
         if facts is None:
-            self._told(f"{name}: card")
+            self._progress(f"{name}: card")
             variant = model_file.load_onnx(source.path)
             variant = variant if lineage["recipe"] else canonicalise(variant)
             facts = card.describe(variant, canonicalise(self._model), data.calibration_feeds())
             self._cache.note(key, facts)
-        found = {
+        tflite = {}
+        if "tflite" in artifacts:
+            tflite = self._store.metadata(artifacts["tflite"]).get(TFLITE_FACTS, {})
+        described = {
             "schema": card.SCHEMA,
             "variant": name,
-            "files": {fmt: self._shelf.file(artifact) for fmt, artifact in artifacts.items()},
+            "files": {fmt: self._store.describe(artifact) for fmt, artifact in artifacts.items()},
             "refused": dict(refused),
             **facts,
-            "steps": self._shelf.noted(source).get("report", []),
-            "tflite": self._shelf.noted(artifacts["tflite"]).get("held", {}) if "tflite" in artifacts else {},
+            "steps": self._store.metadata(source).get("report", []),
+            "tflite": tflite,
             "lineage": {**lineage, "runtime": self._runtime, "name": self._validation.model.name},
         }
-        return {**found, "notes": card.notes(found)}
+        return {**described, "notes": card.notes(described)}
 
     def _lineage(self, table: VariantTable, data: PreparedData) -> dict[str, Any]:
         assert self._model is not None
@@ -210,7 +216,7 @@ class Workshop:
             files: dict[str, bytes | Path] = {
                 file.name: path.parent / file.name for file in model_file.onnx_files(path)
             }
-            return self._shelf.keep(name, "onnx", {**lineage, "format": "onnx"}, files)
+            return self._store.put(name, "onnx", {**lineage, "format": "onnx"}, files)
         model: onnx.ModelProto = self._model
         facts: dict[str, Any] = {"report": []}
         if table.recipe:
@@ -218,23 +224,23 @@ class Workshop:
                 raise DataError(
                     f"there are no calibration samples for the variant {name}",
                     where=f"variants.{name}.recipe",
-                    cause='data.split = "none" sets none apart',
+                    cause='data.split = "none" reserves no calibration samples',
                     next_step='set data.split = "hash", or give [data.calibration]',
                 )
             model, facts["report"] = self._run(name, lineage, data)
-        if name in self._written:
+        if name in self._tflite_of_pass:
             facts["writes_tflite"] = table.recipe[-1]["pass"]
         steps = {
             output: step
-            for each in facts["report"]
-            for output, step in each.get("output_quantization", {}).items()
+            for entry in facts["report"]
+            for output, step in entry.get("output_quantization", {}).items()
         }
         quantization = {
             output: Quantization(float(step["scale"]), int(step["zero_point"]))
             for output, step in steps.items()
         }
         content: dict[str, bytes | Path] = {f"{name}.onnx": model.SerializeToString(deterministic=True)}
-        return self._shelf.keep(
+        return self._store.put(
             name,
             "onnx",
             {**lineage, "format": "onnx"},
@@ -246,14 +252,14 @@ class Workshop:
     def _run(
         self, name: str, lineage: Mapping[str, Any], data: PreparedData
     ) -> tuple[onnx.ModelProto, list[dict[str, Any]]]:
-        """Run the steps of a recipe; a step that was made before, in this recipe or another, is recalled."""
+        """Run the steps of a recipe; steps that are in the cache, from any recipe, are not run again."""
         assert self._model is not None
-        kept: list[tuple[Artifact, Mapping[str, Any]]] = []
+        new: list[tuple[Artifact, Mapping[str, Any]]] = []
         try:
-            return self._steps(name, lineage, data, kept)
-        except HarnessError:  # one that was cut goes on from its steps; a refused one leaves nothing
-            for artifact, made in kept:
-                self._shelf.drop(artifact, made)
+            return self._steps(name, lineage, data, new)
+        except HarnessError:  # an interrupted recipe resumes from its steps; a refused one leaves none
+            for artifact, step_lineage in new:
+                self._store.drop(artifact, step_lineage)
             raise
 
     def _steps(
@@ -268,34 +274,33 @@ class Workshop:
         report: list[dict[str, Any]] = [{"pass": "canonicalise", **removed(self._model, model)}]
         recipe = lineage["recipe"]
         for count, step in enumerate(recipe, 1):
-            made = {**lineage, "recipe": recipe[:count], "what": "step"}
-            kept = self._shelf.recall(name, made) if count < len(recipe) else None
-            if kept is not None:
-                model, report = onnx.load(kept.path), self._shelf.noted(kept)["report"]
+            step_lineage = {**lineage, "recipe": recipe[:count], "what": "step"}
+            cached = self._store.find(name, step_lineage) if count < len(recipe) else None
+            if cached is not None:
+                model, report = onnx.load(cached.path), self._store.metadata(cached)["report"]
                 continue
-            self._told(f"{name}: {step['pass']}")
+            self._progress(f"{name}: {step['pass']}")
             options = {key: value for key, value in step.items() if key != "pass"}
             pass_ = plugins.choose(plugins.PASSES, step["pass"])
             result = checked(f"{name}: {step['pass']}", pass_, model, data.calibration_feeds(), options)
             model = result.model
             report = [*report, {"pass": step["pass"], **result.report}]
             if result.tflite is not None:
-                self._written[name] = self._last(name, step["pass"], result.tflite, count == len(recipe))
+                if count < len(recipe):
+                    raise ModelError(
+                        f"the step {step['pass']} of {name} writes a TFLite file,"
+                        " which no later step can read",
+                        where=f"variants.{name}.recipe",
+                        next_step="make it the last step",
+                    )
+                self._tflite_of_pass[name] = result.tflite
             if count < len(recipe):
                 content = model.SerializeToString(deterministic=True)
-                step_file = self._shelf.keep(name, "onnx", made, {"step.onnx": content}, {"report": report})
-                new.append((step_file, made))
+                artifact = self._store.put(
+                    name, "onnx", step_lineage, {"step.onnx": content}, {"report": report}
+                )
+                new.append((artifact, step_lineage))
         return model, report
-
-    @staticmethod
-    def _last(name: str, step: str, written: TfliteExport, is_last: bool) -> TfliteExport:
-        if is_last:
-            return written
-        raise ModelError(
-            f"the step {step} of {name} makes a TFLite file, which no other step can read",
-            where=f"variants.{name}.recipe",
-            next_step="make it the last step",
-        )
 
     def _make_tflite(
         self,
@@ -305,47 +310,47 @@ class Workshop:
         source: Artifact,
         data: PreparedData,
     ) -> Artifact:
-        self._told(f"{name}: tflite")
+        self._progress(f"{name}: tflite")
         model = model_file.load_onnx(source.path)
-        if writer := self._shelf.noted(source).get("writes_tflite"):
-            export = self._written_by(writer, name, lineage, data)
+        if writer := self._store.metadata(source).get("writes_tflite"):
+            export = self._tflite_from(writer, name, lineage, data)
         else:
             export = export_tflite(
                 model if lineage["recipe"] else canonicalise(model),
                 name=self._validation.model.name,
                 runtime=self._runtime,
             )
-        held = Counter(f"{operator.kind} {operator.dtype}" for operator in export.operators)
-        quantizes = "writes_tflite" in self._shelf.noted(source) or any(
+        counts = Counter(f"{operator.kind} {operator.dtype}" for operator in export.operators)
+        quantizes = "writes_tflite" in self._store.metadata(source) or any(
             node.op_type == "QuantizeLinear" for node in model.graph.node
         )
         in_float = float_layers(export) if quantizes else ()
-        return self._shelf.keep(
+        return self._store.put(
             name,
             "tflite",
             written,
             {f"{name}.tflite": export.data},
-            {"held": {"operators": dict(sorted(held.items())), "float_layers": list(in_float)}},
+            {TFLITE_FACTS: {"operators": dict(sorted(counts.items())), "float_layers": list(in_float)}},
             input_permutation=export.input_permutation,
             output_permutation=export.output_permutation,
             output_quantization=source.output_quantization,
         )
 
-    def _written_by(
+    def _tflite_from(
         self, writer: str, name: str, lineage: Mapping[str, Any], data: PreparedData
     ) -> TfliteExport:
         if self._runtime != "litert":
             raise UnsupportedOperator(
                 f"the pass {writer} writes for LiteRT, not for {self._runtime}",
                 where=f"variant {name}",
-                next_step="take a recipe that ends in quantize",
+                next_step="use a recipe that ends in quantize",
             )
-        if name not in self._written:  # the ONNX file was recalled, the TFLite file was not
+        if name not in self._tflite_of_pass:  # the ONNX file is in the cache, the TFLite file is not
             self._run(name, lineage, data)
-        return self._written[name]
+        return self._tflite_of_pass[name]
 
     def prebuilt(self, name: str) -> Variant:
-        """Take in the files that ``variants.NAME.files`` names."""
+        """Store the files that ``variants.NAME.files`` names."""
         table = self._validation.variants[name]
         artifacts: dict[str, Artifact] = {}
         for fmt, relative in table.files.items():
@@ -364,31 +369,31 @@ class Workshop:
                 "files": [[file.name, file.sha256] for file in parts],
                 "format": fmt,
             }
-            artifacts[fmt] = self._shelf.keep(name, fmt, lineage, content)
-        files = {fmt: self._shelf.file(artifact) for fmt, artifact in artifacts.items()}
-        known: dict[str, Any] = {
+            artifacts[fmt] = self._store.put(name, fmt, lineage, content)
+        files = {fmt: self._store.describe(artifact) for fmt, artifact in artifacts.items()}
+        described: dict[str, Any] = {
             "schema": card.SCHEMA,
             "variant": name,
             "files": files,
-            "notes": ["prebuilt: not made here"],
+            "notes": ["prebuilt: not made by the harness"],
         }
-        return Variant(name, artifacts, quantized=name != FLOAT32, card=known)
+        return Variant(name, artifacts, quantized=name != FLOAT32, card=described)
 
 
 def processor() -> str:
-    """Say which kind of processor this is: float sums, and so calibrated ranges, differ in the last bits."""
+    """Return the kind of processor: float sums, and so calibrated ranges, differ in the last bits."""
     facts = environment.static_facts()
     return " ".join([facts["arch"], *facts["isa"]])
 
 
 def _tools(recipe: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """Versions of what brings the passes: plug-ins of others, and libraries behind ours."""
-    found = {}
+    """Versions of the distributions that the passes come from, and of the libraries that they call."""
+    versions = {}
     for step in recipe:
-        brought = plugins.find(plugins.PASSES, step["pass"]).distribution
-        for tool in (brought, LIBRARIES.get(step["pass"], brought)):
+        source = plugins.find(plugins.PASSES, step["pass"]).distribution
+        for tool in (source, LIBRARIES.get(step["pass"], source)):
             try:
-                found[tool] = version(tool)
+                versions[tool] = version(tool)
             except PackageNotFoundError:
-                found[tool] = "not installed"  # the pass will say so
-    return found
+                versions[tool] = "not installed"  # the pass raises the error
+    return versions

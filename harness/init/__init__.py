@@ -1,4 +1,4 @@
-"""``harness init``: look at a model and its data, and write a ``validation.toml`` that runs as it is."""
+"""``harness init``: inspect a model and its data and write a ``validation.toml`` that can be run."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 from harness.compression.model_file import companions_of
 from harness.config.load import check
 from harness.config.validation import FLOAT32, Validation
+from harness.core import commands
 from harness.core.artifact import Artifact, TensorSpec
 from harness.core.contracts import Backend, Session
 from harness.core.errors import BackendError, ModelError, StoreError, TargetUnavailable, UsageError
@@ -23,25 +24,25 @@ from harness.init import toml as init_toml
 from harness.init.preprocess import Guess
 from harness.init.trial import Findings, Trial, explore
 
-#: Formats and runtimes by suffix.
+#: Format and runtime by file suffix.
 RUNTIMES = {".onnx": ("onnx", "onnxruntime"), ".tflite": ("tflite", "tflite")}
 
 
 @dataclass(frozen=True, slots=True)
 class InitReport:
-    """What was found and written.
+    """The result of ``harness init``.
 
     Parameters
     ----------
     path : Path
-        The file that was written.
+        The file that was written, as it was named.
     headline : str
         Model, shapes, samples.
     findings : Findings
     gates : tuple of str
-        Limits and where they come from.
+        Limits and the reasons for them.
     notes : tuple of str
-        What a person should look at.
+        What the user should check.
     """
 
     path: Path
@@ -52,33 +53,36 @@ class InitReport:
 
     @property
     def guess(self) -> Guess:
-        """The preprocessing that was taken."""
+        """The preprocessing that was chosen."""
         return self.findings.trials[0].guess
 
     def text(self) -> str:
-        """Say it on a screen."""
+        """Return the report as text; its last line is the next command."""
         split = self.findings.split
         lines = [self.headline, f"preprocessing guessed: {self.guess.text}"]
         if self.findings.trials[0].per_sample.size:
             lines.append(f"  {self._scores()}")
-        how = "split" if self.findings.table.callable else f"split by {self.findings.table.split}"
-        lines.append(f"{how}: {len(split.calibration):,} calibration | {len(split.test):,} test")
+        rule = "split" if self.findings.table.callable else f"split by {self.findings.table.split}"
+        lines.append(f"{rule}: {len(split.calibration):,} calibration | {len(split.test):,} test")
         lines += [f"gate: {gate}" for gate in self.gates]
         lines += [f"note: {note}" for note in self.notes]
-        return "\n".join([*lines, f"wrote {self.path}", f"next: harness validate --model {self.path}"])
+        lines.append(f"wrote {self.path}")
+        lines.append(f"next: {commands.harness()} validate --model {commands.quoted(self.path)}")
+        return "\n".join(lines)
 
     def _scores(self) -> str:
         classes = self.findings.task == "classification"
 
-        def say(trial: Trial) -> str:
+        def formatted(trial: Trial) -> str:
             return f"{100 * trial.score:.1f} %" if classes else f"{-trial.score:.4g}"
 
         best, *others = self.findings.trials
-        beside = [f"next guess {say(trial)}: {trial.guess.text}" for trial in others[:1]]
-        beside += [f"chance {100 * self.findings.chance:.1f} %"] * classes
-        what = "top-1" if classes else "mean absolute error"
-        text = f"{what} {say(best)} on {best.per_sample.size} samples"
-        return f"{text}   ({'; '.join(beside)})" if beside else text
+        remarks = [f"next guess {formatted(trial)}: {trial.guess.text}" for trial in others[:1]]
+        if classes:
+            remarks.append(f"chance {100 * self.findings.chance:.1f} %")
+        score = "top-1" if classes else "mean absolute error"
+        text = f"{score} {formatted(best)} on {best.per_sample.size} samples"
+        return f"{text}   ({'; '.join(remarks)})" if remarks else text
 
 
 def init(
@@ -90,7 +94,7 @@ def init(
     force: bool = False,
     split: init_data.Splitting = "hash",
 ) -> InitReport:
-    """Inspect, split, guess the preprocessing, choose gates, write.
+    """Inspect model and data, guess the preprocessing, choose gates, and write ``validation.toml``.
 
     Parameters
     ----------
@@ -99,18 +103,18 @@ def init(
     data : str
         A file, a folder, or ``package.module:function``.
     labels : Path, optional
-        Where they are elsewhere.
+        If they are not beside the data.
     out : Path, optional
-        The file to write, or its folder; beside the model by default.
+        The file to write, or its folder. Default: beside the model.
     force : bool
-        Overwrite it.
+        Overwrite an existing file.
     split : str
-        ``hash``, ``first`` or ``none``: how calibration samples are set apart.
+        ``hash``, ``first`` or ``none``: how calibration samples are chosen.
 
     Raises
     ------
     UsageError
-        The file exists, or model or data are not what they should be.
+        The file exists, or the model or the data are invalid.
     TargetUnavailable
         The runtime that opens the model is not installed.
     StoreError
@@ -141,14 +145,14 @@ def init(
             output_byte=4 * values * len(test),
         )
     )  # fmt: skip
-    # The schema that will read it has read it once before anything is written.
+    # Nothing is written that the schema would refuse.
     check(tomllib.loads(text), Validation, where=str(destination))
     _write(destination, text)
     notes = [*source.notes, *findings.notes]
     if fmt == "onnx" and not quantizes:
-        notes.append("no int8 variant: nothing was set apart to calibrate with")
+        notes.append("no int8 variant: there are no calibration samples")
     if quantizes and not any(gate["variant"] == "int8" for gate, _ in limits.values()):
-        notes.append(f"{len(test):,} test samples can decide no margin of int8: there is no gate on it")
+        notes.append(f"no gate on int8: {len(test):,} test samples are too few to decide any margin")
     count = len(test) + len(findings.split.calibration)
     return InitReport(
         path=destination,
@@ -184,37 +188,42 @@ def _destination(model: Path, out: Path | None, *, force: bool) -> Path:
     path = path / "validation.toml" if path.is_dir() else path
     if path.exists() and not force:
         raise UsageError(
-            f"{path.name} exists and is not overwritten",
+            f"{path.name} already exists",
             where=str(path),
             next_step="name another file with --out, or overwrite it with --force",
         )
     if not path.parent.is_dir():
-        raise UsageError(f"there is no folder {path.parent}", where=str(path), next_step="make it")
+        raise UsageError(
+            f"there is no folder {path.parent}",
+            where=str(path),
+            next_step=f"mkdir -p {commands.quoted(path.parent)}",
+        )
     return path
 
 
 @contextmanager
 def _session(runtime: str, artifact: Artifact) -> Iterator[Session]:
     backend: Backend = plugins.choose(plugins.BACKENDS, runtime)()
-    able = backend.probe()
-    if able.reason:
+    availability = backend.probe()
+    if availability.reason:
         raise TargetUnavailable(
-            f"{artifact.path.name} needs {runtime}: {able.reason}",
+            f"{artifact.path.name} needs {runtime}: {availability.reason}",
             where=str(artifact.path),
-            next_step=able.install,
+            next_step=availability.install,
         )
     try:
         session = backend.open(artifact, Options())
     except BackendError as error:
-        # It is the user's file that is at fault here, not a runtime.
-        known = {"where": error.where, "cause": error.cause, "next_step": error.next_step}
-        raise ModelError(error.what, **known) from error
+        # The user's file is at fault here, not the runtime.
+        raise ModelError(
+            error.what, where=error.where, cause=error.cause, next_step=error.next_step
+        ) from error
     with session:
         yield session
 
 
 def _write(path: Path, text: str) -> None:
-    """Whole or not at all."""
+    """Write the whole file or nothing."""
     part = path.with_name(f".{path.name}.part")
     try:
         part.write_text(text, encoding="utf-8")
@@ -224,5 +233,5 @@ def _write(path: Path, text: str) -> None:
         raise StoreError(
             f"{path.name} cannot be written: {error.strerror}",
             where=str(path),
-            next_step="name another place with --out",
+            next_step="name another file with --out",
         ) from error

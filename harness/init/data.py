@@ -1,4 +1,4 @@
-"""How the data of a model have to be read: its label column, and the size and colour of its images."""
+"""How to read the data of a model: the label column, and the size and colour of images."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ Splitting = Literal["hash", "first", "none"]
 
 LABEL_NAMES = ("label", "labels", "class", "target", "y", "category")
 TABLES = (".csv", ".tsv", ".parquet")
-#: For a model that takes images of any size and images that differ in it.
+#: Side of the images in pixels if neither the model nor the files fix it.
 OPEN_SIZE = 224
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One table ``[data]``, or several that differ in how images are resized, the likeliest first."""
+    """One table ``[data]``, or several that resize images in different ways, the most likely first."""
 
     tables: tuple[DataTable, ...]
     notes: tuple[str, ...] = ()
@@ -34,21 +34,21 @@ class Source:
 def find(
     data: str, labels: Path | None, inputs: Sequence[TensorSpec], *, split: Splitting, channels_first: bool
 ) -> Source:
-    """Say how to read the data.
+    """Find out how to read the data.
 
     Raises
     ------
     DataError
-        There is nothing there, or no label column can be told.
+        There are no data, or the label column cannot be determined.
     """
     if ":" in data and not Path(data).exists():
         return Source((DataTable(callable=data, split=split),))
-    path = Path(data).resolve()
-    table = DataTable(path=str(path), labels=str(labels.resolve()) if labels else "", split=split)
+    path = Path(data)
+    table = DataTable(path=data, labels=str(labels) if labels else "", split=split)
     if not path.exists():
         raise DataError(
             f"{data} does not exist",
-            where=str(path),
+            where="--data",
             next_step="name a file, a folder, or package.module:function",
         )
     if path.is_dir():
@@ -61,14 +61,14 @@ def find(
 
 
 def _column_notes(column: str | int | None) -> tuple[str, ...]:
-    return () if column is None else (f"labels are taken from column {column!r}",)
+    return () if column is None else (f"labels come from the column {column!r}",)
 
 
 def _label_column(path: Path, inputs: Sequence[TensorSpec]) -> str | int | None:
-    """The column that is one too many for the model: by its name, else the first or the last."""
+    """Return the label column, by name, else the first or the last; None if all columns are features."""
     names = _columns(path)
-    wanted = [size or 0 for size in inputs[0].shape[1:]]
-    features = math.prod(wanted) if wanted and all(wanted) else None
+    shape = [size or 0 for size in inputs[0].shape[1:]]
+    features = math.prod(shape) if shape and all(shape) else None
     if features == len(names):
         return None
     for name in names:
@@ -78,19 +78,19 @@ def _label_column(path: Path, inputs: Sequence[TensorSpec]) -> str | int | None:
         raise DataError(
             f"{path.name} has {len(names)} columns, the model takes {features or 'any number of'} features",
             where=str(path),
-            cause="which column is the label cannot be told",
-            next_step="name a column label in the first line, or give labels a file of their own: --labels",
+            cause="the label column cannot be determined",
+            next_step="name a column label in the first line, or give a file of labels: --labels FILE",
         )
     first, last = (_is_class_column(path, column) for column in (0, len(names) - 1))
     return 0 if first or not last else len(names) - 1
 
 
 def _is_class_column(path: Path, column: int) -> bool:
-    """Whether a column looks like classes: whole numbers from 0, or text, each class more than once."""
+    """Whether a column looks like classes: text, or whole numbers from 0; each class more than once."""
     try:
         labels = load(DataSource(path=path, label_column=column)).labels
     except DataError:
-        return False  # without it, what is left are no features
+        return False  # the other columns are not features
     if labels is None or labels.dtype.kind not in "iu":
         return False
     return bool(labels.min() >= 0) and 2 * len(set(labels.tolist())) <= len(labels)
@@ -108,13 +108,13 @@ def _columns(path: Path) -> list[str]:
 def _images(
     folder: Path, inputs: Sequence[TensorSpec], *, channels_first: bool
 ) -> tuple[list[ImageTable], tuple[str, ...]]:
-    """Ways to bring images to the model's size: crop the middle, fill the frame, or stretch."""
+    """Return the ways to resize images to the model's size: crop the centre, cover, or stretch."""
     files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES)
     if not files:
         raise DataError(
-            f"{folder.name} holds no images",
+            f"{folder.name} contains no images",
             where=str(folder),
-            next_step=f"known suffixes: {' '.join(sorted(IMAGE_SUFFIXES))}",
+            next_step=f"use files with one of the suffixes {' '.join(sorted(IMAGE_SUFFIXES))}",
         )
     shape = inputs[0].shape[1:]
     if len(inputs) != 1 or len(shape) != 3:
@@ -126,14 +126,14 @@ def _images(
     first = shape[0] in (1, 3) and (channels_first or shape[2] not in (1, 3))
     channels, *size = (shape[0], *shape[1:]) if first else (shape[2], *shape[:2])
     colour: Literal["L", "RGB"] = "L" if channels == 1 else "RGB"
-    found = _sizes(files)
+    sizes = _sizes(files)
     notes: tuple[str, ...] = ()
-    if None in size and len(found) == 1:
+    if None in size and len(sizes) == 1:
         return [ImageTable(colour=colour)], notes
     height, width = (OPEN_SIZE if side is None else side for side in size)
     if None in size:
-        notes = (f"the model leaves the image size open: {height}x{width} taken, see [data.image] size",)
-    if found == {(height, width)}:
+        notes = (f"the model does not fix the image size: {height}x{width} is used, see [data.image] size",)
+    if sizes == {(height, width)}:
         return [ImageTable(colour=colour)], notes
     ways = [ImageTable(size=(height, width), resize="cover", crop=0.875, colour=colour)]
     ways.append(ImageTable(size=(height, width), resize="cover", colour=colour))
@@ -142,19 +142,19 @@ def _images(
 
 
 def _sizes(files: Sequence[Path]) -> set[tuple[int, int]]:
-    """Heights and widths as the files' headers tell them; nothing is decoded."""
+    """Return heights and widths from the headers of the files; no image is decoded."""
     from PIL import Image, UnidentifiedImageError
 
-    found = set()
+    sizes = set()
     for file in files:
         try:
             with Image.open(file) as image:
-                found.add((image.height, image.width))
+                sizes.add((image.height, image.width))
         except (UnidentifiedImageError, OSError) as error:
             raise DataError(
                 f"{file.name} cannot be read as an image: {error}",
                 where=str(file),
-                cause="damaged, or not an image",
-                next_step="mend or remove it",
+                cause="the file is damaged or not an image",
+                next_step="repair or remove the file",
             ) from error
-    return found
+    return sizes

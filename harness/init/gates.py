@@ -1,4 +1,4 @@
-"""Gates that so many samples can decide, and why their limits are what they are."""
+"""Gates that a number of samples can decide, and the reasons for their limits."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from typing import Any
 
 from harness.stats import intervals, paired
 
-#: Margins that are offered, in points, the strictest first.
+#: Margins to choose from, in percentage points, the strictest first.
 MARGINS_PT = (0.5, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0)
-#: Share of samples on which a good int8 model answers otherwise than its float model.
+#: Expected share of samples on which a good int8 model and its float model disagree.
 DISAGREEMENT = 0.01
 ALPHA, POWER = 0.05, 0.8
-#: The floor of the float model's accuracy lies this surely below what the trial samples showed.
+#: Significance level of the floor of the float model's accuracy.
 FLOOR_ALPHA = 0.001
 
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """One gate's limit and the sentence that says where it comes from."""
+    """The limit of a gate and the reason for it."""
 
     value: float
     why: str
 
 
 def samples_for(margin_pt: float) -> int:
-    """How many pairs decide a margin if one in a hundred disagrees and nothing is lost on the whole.
+    """Return how many pairs decide a margin if one in a hundred disagrees and the mean loss is zero.
 
-    ``((z_alpha + z_power) / margin)² f`` as in `paired.samples_to_decide`, and never fewer than a variant
+    ``((z_alpha + z_power) / margin)² f`` as in `paired.samples_to_decide`, and at least as many as a variant
     without any disagreement needs.
     """
     margin = margin_pt / 100
@@ -40,10 +40,10 @@ def samples_for(margin_pt: float) -> int:
 
 
 def loss_margin(samples: int) -> Limit | None:
-    """The strictest margin of the accuracy loss, in points, that `samples` pairs decide; None without one."""
+    """Return the strictest margin of the accuracy loss, in points, that `samples` pairs decide, or None."""
     for index, margin in enumerate(MARGINS_PT):
         if samples_for(margin) <= samples:
-            why = f"what {samples:,} samples can decide"
+            why = f"the strictest that {samples:,} samples can decide"
             if index:
                 stricter = MARGINS_PT[index - 1]
                 why += f" ({stricter:g} pt needs about {samples_for(stricter):,})"
@@ -52,31 +52,31 @@ def loss_margin(samples: int) -> Limit | None:
 
 
 def agreement_floor(samples: int) -> Limit | None:
-    """The highest share of equal answers that `samples` prove where twice the usual share disagrees."""
+    """Return the highest agreement that `samples` prove if twice the expected share disagrees, or None."""
     low = intervals.wilson(samples - math.ceil(2 * DISAGREEMENT * samples), samples).low
     for margin in MARGINS_PT:
         if 1 - margin / 100 < low:
-            return Limit(1 - margin / 100, f"what {samples:,} samples can prove")
+            return Limit(1 - margin / 100, f"the highest that {samples:,} samples can prove")
     return None
 
 
 def accuracy_floor(right: int, tried: int, samples: int, chance: float) -> Limit | None:
-    """A floor that only a broken model, preprocessing or data set falls below; None if nothing can be said.
+    """Return a floor below which model, preprocessing or data must be broken; None if it cannot be proved.
 
     Parameters
     ----------
     right, tried : int
         Right answers among the trial samples.
     samples : int
-        Test samples, which have to prove it.
+        Test samples, which the gate will be judged by.
     chance : float
-        Accuracy of always giving the commonest label.
+        Accuracy of always answering with the most common label.
     """
     floor = math.floor(100 * intervals.wilson(right, tried, alpha=FLOOR_ALPHA).low) / 100
     expected = intervals.wilson(math.floor(samples * right / tried), samples)
     if floor <= chance or floor >= expected.low:
         return None
-    return Limit(floor, f"{right} of {tried} trial samples were right; below this something is broken")
+    return Limit(floor, f"{right} of {tried} trial samples were right; less means a broken model or data")
 
 
 def choose(
@@ -90,7 +90,7 @@ def choose(
     tried: int,
     chance: float,
 ) -> dict[str, tuple[dict[str, Any], Limit]]:
-    """The gates whose limits depend on the samples, by name: table and limit.
+    """Choose the gates whose limits depend on the samples; table and limit by name.
 
     Parameters
     ----------
@@ -101,11 +101,11 @@ def choose(
     right, tried, chance
         See `accuracy_floor`.
     """
-    found: dict[str, tuple[dict[str, Any], Limit]] = {}
+    gates: dict[str, tuple[dict[str, Any], Limit]] = {}
 
     def add(name: str, limit: Limit | None, key: str, text: Any, **table: Any) -> None:  # noqa: ANN401
         if limit is not None:
-            found[name] = ({"suite": "accuracy", **table, key: text}, limit)
+            gates[name] = ({"suite": "accuracy", **table, key: text}, limit)
 
     int8 = {"variant": "int8", "reference": "float32@host"}
     if task == "classification" and labelled:
@@ -123,7 +123,7 @@ def choose(
         add("int8 agreement, clean", share, "min", share and share.value,
             metric="agreement", case="clean", **int8)  # fmt: skip
     elif labelled and quantizes:
-        limit = Limit(5.0, "of the float model's error; how many samples decide it shows only when it is run")
+        limit = Limit(5.0, "of the float model's error; the number of samples needed is known after a run")
         add("int8 error, clean", limit, "max", "5 %",
             metric="error_increase", case="clean", on_inconclusive="warn", **int8)  # fmt: skip
-    return found
+    return gates

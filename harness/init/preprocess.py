@@ -1,4 +1,4 @@
-"""The usual preprocessings that fit a model and its data, the simplest first."""
+"""Common preprocessings that fit a model and its data, the simplest first."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from harness.core.preprocess import Preprocess
 from harness.data.datasets import Dataset
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-#: The simplest first: it is taken where others do no better.
+#: The simplest first: of several with the same score the first is chosen.
 RANGES = {
     "0-255": Preprocess(),
     "0-1": Preprocess(scale=1 / 255),
@@ -27,7 +27,7 @@ RANGES = {
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """How the raw samples of one input fit the model, before anything is known of their values.
+    """How the raw samples of one input fit the model, apart from their values.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ class Fit:
     step : Preprocess
         Layout, shape and dtype.
     channels : int
-        On the last axis of a raw image; 0 where there is no such axis.
+        Size of the last axis of a raw image; 0 without such an axis.
     """
 
     kind: str
@@ -46,7 +46,7 @@ class Fit:
 
 @dataclass(frozen=True, slots=True)
 class Guess:
-    """One preprocessing of all inputs, in words and as it is configured."""
+    """One preprocessing of all inputs, as text and as configured."""
 
     text: str
     steps: Mapping[str, Preprocess]
@@ -59,38 +59,38 @@ def fit(name: str, raw: NDArray[np.generic], spec: TensorSpec, *, channels_first
     ----------
     raw : ndarray, shape (n, …)
     channels_first : bool
-        Preferred where an image fits either way.
+        Preferred if an image fits both ways.
 
     Raises
     ------
     DataError
-        They fit in none.
+        They fit in no layout.
     """
     sample, wanted = raw.shape[1:], spec.shape[1:]
     dtype = "float32" if spec.quantization is not None else spec.dtype
     pixels = raw.dtype == np.uint8
-    # Real numbers are what a preprocessing is for; a model that takes integers takes them as they are.
+    # Only real numbers are preprocessed; a model that takes integers gets them unchanged.
     kind = "image" if pixels else "features"
     if not np.issubdtype(np.dtype(dtype), np.floating):
         kind = "codes"
     channels = sample[-1] if pixels and len(sample) == 3 and sample[-1] in (1, 3, 4) else 0
-    known = Preprocess(dtype=dtype)
+    same = Preprocess(dtype=dtype)
     if channels:
-        first = replace(known, layout="NCHW")
-        ways = [(first, (sample[2], *sample[:2])), (known, sample)]
+        first = replace(same, layout="NCHW")
+        ways = [(first, (sample[2], *sample[:2])), (same, sample)]
         for step, shape in ways if channels_first else reversed(ways):
             if not spec.shape or _is(shape, wanted):
                 return Fit(kind, step, channels)
     if not spec.shape or _is(sample, wanted):
-        return Fit(kind, known, channels)
+        return Fit(kind, same, channels)
     fixed = [size for size in wanted if size is not None]
     if len(fixed) == len(wanted) and math.prod(fixed) == math.prod(sample):
-        return Fit(kind, replace(known, shape=tuple(fixed)), channels)
+        return Fit(kind, replace(same, shape=tuple(fixed)), channels)
     takes = "[" + ", ".join("?" if size is None else str(size) for size in wanted) + "]"
     raise DataError(
         f"samples of shape {list(sample)} do not fit the input {name}, which takes {takes}",
-        cause="other data than the model's, or a label column among the features",
-        next_step="give data of the model's shape (image files are resized, arrays are not)",
+        cause="the data belong to another model, or the features contain a label column",
+        next_step="use data of the model's shape (image files are resized, arrays are not)",
     )
 
 
@@ -99,15 +99,15 @@ def _is(shape: Sequence[int], wanted: Sequence[int | None]) -> bool:
 
 
 def guesses(fits: Mapping[str, Fit], calibration: Dataset) -> list[Guess]:
-    """The usual preprocessings of such inputs, the simplest first; all inputs of a kind are treated alike.
+    """Return the common preprocessings of these inputs, the simplest first, the same for inputs of a kind.
 
     Parameters
     ----------
     calibration : Dataset
-        Where the statistics of features come from.
+        Source of the statistics of features.
     """
-    kinds = {found.kind for found in fits.values()}
-    channels = min((found.channels for found in fits.values() if found.kind == "image"), default=0)
+    kinds = {input_fit.kind for input_fit in fits.values()}
+    channels = min((way.channels for way in fits.values() if way.kind == "image"), default=0)
     colours = ("RGB", "BGR") if channels == 3 else ("",)
     ranges, tables = [""], [""]
     if "image" in kinds:
@@ -116,24 +116,24 @@ def guesses(fits: Mapping[str, Fit], calibration: Dataset) -> list[Guess]:
         tables = ["as is"]
     if "features" in kinds and len(calibration) > 1:
         tables = ["as is", "standardised"]
-    found = []
+    candidates = []
     for table, colour, values in itertools.product(tables, colours, ranges):
         steps = {}
-        for name, how in fits.items():
-            steps[name] = how.step
-            if how.kind == "image":
-                known = RANGES[values]
+        for name, input_fit in fits.items():
+            steps[name] = input_fit.step
+            if input_fit.kind == "image":
+                usual = RANGES[values]
                 steps[name] = replace(
-                    how.step,
-                    scale=known.scale,
-                    mean=known.mean[::-1] if colour == "BGR" else known.mean,
-                    std=known.std[::-1] if colour == "BGR" else known.std,
+                    input_fit.step,
+                    scale=usual.scale,
+                    mean=usual.mean[::-1] if colour == "BGR" else usual.mean,
+                    std=usual.std[::-1] if colour == "BGR" else usual.std,
                     reverse_channels=colour == "BGR",
                 )
-            elif how.kind == "features" and table == "standardised":
-                steps[name] = _standardised(how.step, calibration.inputs[name])
-        found.append(Guess(", ".join(text for text in (colour, values, table) if text), steps))
-    return found
+            elif input_fit.kind == "features" and table == "standardised":
+                steps[name] = _standardised(input_fit.step, calibration.inputs[name])
+        candidates.append(Guess(", ".join(text for text in (colour, values, table) if text), steps))
+    return candidates
 
 
 def _standardised(step: Preprocess, raw: NDArray[np.generic]) -> Preprocess:

@@ -1,19 +1,21 @@
-"""Writes a ``validation.toml`` with the reasons beside the values."""
+"""Write a ``validation.toml`` with the reasons beside the values."""
 
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.config.fields import is_name
 from harness.config.schema import DataTable
 from harness.core.preprocess import Preprocess
 from harness.init.gates import Limit
 
-#: Outputs of this size altogether are reduced on the device instead of kept.
+#: Outputs larger than this in total are reduced on the device instead of stored.
 KEEP_MOST_BYTE = 300_000_000
 FAMILIES = {
     "image": ("gaussian_noise", "impulse_noise", "gaussian_blur", "brightness", "contrast", "pixelate"),
@@ -21,7 +23,7 @@ FAMILIES = {
 }
 SEVERITIES = (1, 3, 5)
 HEAD = """\
-# Written by harness init; it runs as it is. models/digits/validation.toml documents every setting.
+# Written by harness init. models/digits/validation.toml documents every setting.
 schema = 1
 """
 ASSUMED = (
@@ -31,7 +33,7 @@ ASSUMED = (
     ("precision as asked", "reliability", "precision_as_asked"),
 )
 LATENCY = """\
-# [[gate]]                       # say what is fast enough, and take the # away
+# [[gate]]                       # to gate the latency, set a limit and remove the leading #
 # name = "latency p99"
 # suite = "performance"
 # metric = "latency_p99"
@@ -41,25 +43,25 @@ LATENCY = """\
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """All that the file says.
+    """The contents of the file.
 
     Parameters
     ----------
     model, folder : Path
-        The model, and the folder of the file; paths beneath it are written relative to it.
+        The model as given, and the folder of the file to write.
     fmt : str
     task : str
     data : DataTable
-        With absolute paths.
+        With paths as given.
     steps : mapping of input name to Preprocess
     shapes : mapping of input name to shape
     shift_kind : str
     quantizes : bool
-        There is an int8 variant to make.
+        There is an int8 variant.
     limits : mapping of gate name to (table, Limit)
-        The gates whose limits the sample decides.
+        The gates whose limits depend on the samples.
     output_byte : int
-        Of one case, all samples.
+        Size of the outputs of all samples of one case.
     """
 
     model: Path
@@ -76,7 +78,7 @@ class Contents:
 
 
 def write(contents: Contents) -> str:
-    """Compose the text."""
+    """Return the text of the file."""
     blocks = [HEAD, _model(contents), _shapes(contents), _data(contents)]
     blocks += [_input(name, step) for name, step in contents.steps.items()]
     blocks += [_variants(contents), _shifts(contents), _suites(contents)]
@@ -109,13 +111,29 @@ def _value(value: Any) -> str:  # noqa: ANN401 - whatever TOML holds
 
 
 def _path(path: str | Path, folder: Path) -> str:
-    """Relative where it lies beneath the file's folder, so that the folder can be moved."""
-    resolved, root = Path(path).resolve(), folder.resolve()
-    return resolved.relative_to(root).as_posix() if resolved.is_relative_to(root) else str(resolved)
+    """Return a path as the file in `folder` has to name it; links are kept as they were given.
+
+    A path in `folder` is relative to it, so that the folder can be moved. Another one stays as it was given:
+    absolute, or relative to `folder` instead of to the working folder.
+    """
+    # Unlike Path.resolve, abspath keeps links.
+    absolute, root = (Path(os.path.abspath(place)) for place in (path, folder))  # noqa: PTH100
+    if absolute.is_relative_to(root):
+        return absolute.relative_to(root).as_posix()
+    if not Path(path).is_absolute():
+        relative = os.path.relpath(absolute, root)
+        # The system follows links before "..", so from a linked folder this could be another place.
+        if (root / relative).exists() and (root / relative).samefile(absolute):
+            return Path(relative).as_posix()
+    return str(absolute)
 
 
 def _model(contents: Contents) -> str:
     name = re.sub(r"[^A-Za-z0-9_.+-]", "-", contents.model.stem).lstrip("_.+-")[:64] or "model"
+    try:
+        is_name(name)
+    except ValueError:
+        name = f"model-{name}"[:64]  # such as 007, which a reader of the tables would take for a number
     table: dict[str, Any] = {"name": name}
     if contents.fmt == "onnx":
         table["file"] = _path(contents.model, contents.folder)
@@ -123,13 +141,13 @@ def _model(contents: Contents) -> str:
 
 
 def _shapes(contents: Contents) -> str:
-    open_ones = {name: shape for name, shape in contents.shapes.items() if None in shape[1:]}
-    if not open_ones or contents.fmt != "onnx":
+    open_shapes = {name: shape for name, shape in contents.shapes.items() if None in shape[1:]}
+    if not open_shapes or contents.fmt != "onnx":
         return ""
-    lines = ["# [shapes]                       # fixes what the model leaves open; TFLite may need it"]
+    lines = ["# [shapes]                       # fixes open dimensions; TFLite may need it"]
     lines += [
         f"# {_key(name)} = {_value(['?' if size is None else size for size in shape])}"
-        for name, shape in open_ones.items()
+        for name, shape in open_shapes.items()
     ]
     return "\n".join(lines) + "\n"
 
@@ -143,19 +161,19 @@ def _data(contents: Contents) -> str:
         "label_column": data.label_column,
         "split": data.split,
     }
-    why = {"split": "how calibration samples are set apart: hash, first, none"}
+    why = {"split": "how calibration samples are chosen: hash, first, none"}
     text = _table("[data]", {key: value for key, value in table.items() if value not in ("", None)}, why)
     if data.image is not None:
-        known = data.image.model_dump(exclude_defaults=True)
-        text += "\n" + _table("[data.image]", known or {"resize": data.image.resize})
+        image = data.image.model_dump(exclude_defaults=True)
+        text += "\n" + _table("[data.image]", image or {"resize": data.image.resize})
     return text
 
 
 def _input(name: str, step: Preprocess) -> str:
-    plain = Preprocess()
-    known = {key: value for key, value in step.to_json().items() if value != getattr(plain, key)}
-    why = {"scale": "x = (raw * scale - mean) / std", "layout": "channels to the front"}
-    return _table(f"[input.{_key(name)}]", known, why)
+    default = Preprocess()
+    changed = {key: value for key, value in step.to_json().items() if value != getattr(default, key)}
+    why = {"scale": "x = (raw * scale - mean) / std", "layout": "channels first"}
+    return _table(f"[input.{_key(name)}]", changed, why)
 
 
 def _variants(contents: Contents) -> str:
@@ -179,9 +197,9 @@ def _shifts(contents: Contents) -> str:
 
 def _suites(contents: Contents) -> str:
     cells = len(FAMILIES.get(contents.shift_kind, ())) * len(SEVERITIES)
-    # The reference and, of each target, two variants; `clean` once more in the pinned setting.
-    altogether = contents.output_byte * (cells + 2) * 3
+    # The reference and two variants of a target; `clean` a second time in the parity setting.
+    total_byte = contents.output_byte * (cells + 2) * 3
     text = "[suites.performance]\n[suites.accuracy]\n"
-    if altogether > KEEP_MOST_BYTE:
-        text += f'keep = "reduced"                 # the outputs would take {altogether / 1e9:.1f} GB\n'
+    if total_byte > KEEP_MOST_BYTE:
+        text += f'keep = "reduced"                 # all outputs would take {total_byte / 1e9:.1f} GB\n'
     return text + "[suites.reliability]\n"

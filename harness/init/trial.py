@@ -1,4 +1,4 @@
-"""Run a model on a few samples with each usual preprocessing, and keep the one that answers best."""
+"""Run a model on a few samples with each common preprocessing and choose the one with the best score."""
 
 from __future__ import annotations
 
@@ -25,25 +25,24 @@ from harness.stats import accuracy, intervals, paired
 
 SAMPLES = 64
 BATCH = 32
-#: More images than this are not decoded again to compare ways of resizing.
+#: Ways of resizing are not compared if there are more images: each way decodes all of them.
 RESIZE_MOST = 2000
-#: Answers that differ with a larger p may as well come from preprocessings of equal worth.
+#: Two preprocessings whose answers differ with a larger p are not told apart.
 APART_P = 0.1
-#: Taken where there are no labels to score with.
+#: The preprocessing that is chosen without labels.
 UNSCORED = "0-1"
 SMALLEST_SIDE = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """A guess and how good each answer was with it.
+    """A preprocessing and its score on every sample.
 
     Parameters
     ----------
     guess : Guess
     per_sample : ndarray, shape (n,)
-        1 or 0 where the answer is right or wrong; minus the absolute error in a regression; empty without
-        labels.
+        1 or 0 for a right or wrong answer; minus the absolute error in a regression; empty without labels.
     """
 
     guess: Guess
@@ -57,7 +56,7 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """What the trials showed.
+    """The result of the trials.
 
     Parameters
     ----------
@@ -67,11 +66,12 @@ class Findings:
         The chosen one, then the others by score.
     task : str
     chance : float
-        Accuracy of always giving the commonest label of the trial samples; NaN where that has no meaning.
+        Accuracy of always answering with the most common label of the trial samples; NaN in a regression
+        or without labels.
     shift_kind : str
-        What can be corrupted: ``image``, ``features``, ``none``.
+        Kind of corruptions that apply: ``image``, ``features``, ``none``.
     notes : list of str
-        What a person should look at.
+        What the user should check.
     """
 
     table: DataTable
@@ -84,7 +84,7 @@ class Findings:
 
 
 def explore(session: Session, artifact: Artifact, source: Source, *, channels_first: bool) -> Findings:
-    """Try every guess on the trial samples, then the ways of resizing with the best of them.
+    """Try every preprocessing on the trial samples, then the ways of resizing with the best one.
 
     Raises
     ------
@@ -94,49 +94,57 @@ def explore(session: Session, artifact: Artifact, source: Source, *, channels_fi
     specs = {spec.name: spec for spec in session.inputs}
     table = source.tables[0]
     split = split_of(table, Path(), tuple(specs))
-    chosen = _choose(split)
-    raw = chosen.inputs
+    samples = _trial_samples(split)
+    raw = samples.inputs
     fits = {name: fit(name, x, specs[name], channels_first=channels_first) for name, x in raw.items()}
     tried = guesses(fits, split.calibration)
-    values = [answers(session, artifact, chosen, guess.steps) for guess in tried]
+    values = [answers(session, artifact, samples, guess.steps) for guess in tried]
     width = values[0].shape[1]
     task = _task(split.test.labels, width)
     if task == "classification":
         for part in (split.calibration, split.test):
             check_labels(part, width, where=table.path or table.callable)
-    trials = [Trial(guess, score(y, chosen.labels, task)) for guess, y in zip(tried, values, strict=True)]
-    if chosen.labels is None:
+    trials = [Trial(guess, score(y, samples.labels, task)) for guess, y in zip(tried, values, strict=True)]
+    if samples.labels is None:
         trials.sort(key=lambda trial: UNSCORED not in trial.guess.text)
-        notes = ["no labels, so no guess could be scored: check [input], which is what most models are fed"]
+        notes = [
+            "without labels no preprocessing can be scored: check [input], which has the most common one"
+        ]
         return Findings(table, split, tuple(trials), task, math.nan, _shifts(fits, split), notes)
-    trials.sort(key=lambda trial: -trial.score)  # stable: of equals the simplest stays first
-    findings = Findings(table, split, tuple(trials), task, _chance(chosen, task), _shifts(fits, split))
+    trials.sort(key=lambda trial: -trial.score)  # stable: of equal scores the simplest stays first
+    findings = Findings(table, split, tuple(trials), task, _chance(samples, task), _shifts(fits, split))
     if task == "classification":
-        findings.notes.extend(_doubts(findings, width))
-    return _resize(findings, session, artifact, source, chosen.ids)
+        findings.notes.extend(_warnings(findings, width))
+    return _resize(findings, session, artifact, source, samples.ids)
 
 
 def answers(
     session: Session, artifact: Artifact, data: Dataset, steps: Mapping[str, Preprocess]
 ) -> NDArray[np.float64]:
-    """Run the model; its first output, shape (n, values)."""
+    """Run the model on samples.
+
+    Returns
+    -------
+    ndarray, shape (n, values), float64
+        Its first output.
+    """
     canonical = {name: preprocess.apply(raw, steps[name]) for name, raw in data.inputs.items()}
     feeds = preprocess.to_feeds(canonical, artifact, session.inputs)
     fixed = next((spec.shape[0] for spec in session.inputs if spec.shape and spec.shape[0]), None)
     batch = fixed or BATCH
-    found = []
+    batches = []
     for start in range(0, len(data), batch):
         piece: Feeds = {name: x[start : start + batch] for name, x in feeds.items()}
-        if fixed:  # a last batch that is not full repeats its last sample
-            filled = np.minimum(np.arange(batch), len(data) - start - 1)
-            piece = {name: x[filled] for name, x in piece.items()}
+        if fixed:  # the last batch is padded with its last sample
+            padded = np.minimum(np.arange(batch), len(data) - start - 1)
+            piece = {name: x[padded] for name, x in piece.items()}
         outputs = preprocess.to_outputs(session.run(piece), artifact, session.outputs)
-        found.append(outputs[session.outputs[0].name])
-    return np.concatenate(found)[: len(data)].reshape(len(data), -1).astype(np.float64)
+        batches.append(outputs[session.outputs[0].name])
+    return np.concatenate(batches)[: len(data)].reshape(len(data), -1).astype(np.float64)
 
 
 def score(values: NDArray[np.float64], labels: NDArray[np.generic] | None, task: str) -> NDArray[np.float64]:
-    """Say of each sample how good its answer is; see `Trial`."""
+    """Score the answer to every sample, see `Trial`."""
     if labels is None:
         return np.empty(0)
     if task == "classification":
@@ -145,13 +153,13 @@ def score(values: NDArray[np.float64], labels: NDArray[np.generic] | None, task:
     return np.where(np.isfinite(errors), -errors, -np.inf)
 
 
-def _choose(split: Split) -> Dataset:
-    """Trial samples: calibration samples, so that no test sample has a say, then test samples for lack."""
+def _trial_samples(split: Split) -> Dataset:
+    """Choose the trial samples: calibration samples first, test samples only if those are too few."""
     parts = []
-    wanted = SAMPLES
+    missing = SAMPLES
     for part in (split.calibration, split.test):
-        parts.append(part.take(stratified_order(part.labels, part.ids, seed=0)[:wanted]))
-        wanted -= len(parts[-1])
+        parts.append(part.take(stratified_order(part.labels, part.ids, seed=0)[:missing]))
+        missing -= len(parts[-1])
     first, second = parts
     if not len(first):
         return second
@@ -167,7 +175,7 @@ def _choose(split: Split) -> Dataset:
 
 
 def _task(labels: NDArray[np.generic] | None, width: int) -> str:
-    """Whole numbers are classes where the model gives several scores; anything else is a regression."""
+    """Return the task: labels are classes if they are whole numbers and the model gives several scores."""
     if labels is None:
         return "classification" if width > 1 else "regression"
     if labels.ndim == 1 and labels.dtype.kind in "iu" and width > 1:
@@ -175,31 +183,31 @@ def _task(labels: NDArray[np.generic] | None, width: int) -> str:
     targets = math.prod(labels.shape[1:])
     if targets != width:
         raise DataError(
-            f"the model gives {width} values a sample, and the labels are {targets} of {labels.dtype}",
-            cause="classes have to be whole numbers from 0; targets of a regression one for each output",
-            next_step="mend the labels, or give others: --labels PATH",
+            f"the model gives {width} values per sample, the labels have {targets} of {labels.dtype}",
+            cause="classes must be whole numbers from 0; a regression needs one target for each output",
+            next_step="fix the labels, or give others: --labels PATH",
         )
     return "regression"
 
 
-def _chance(chosen: Dataset, task: str) -> float:
-    if task != "classification" or chosen.labels is None:
+def _chance(samples: Dataset, task: str) -> float:
+    if task != "classification" or samples.labels is None:
         return math.nan
-    return max(Counter(chosen.labels.tolist()).values()) / len(chosen)
+    return max(Counter(samples.labels.tolist()).values()) / len(samples)
 
 
 def _shifts(fits: Mapping[str, Fit], split: Split) -> str:
-    """What the harness can corrupt: all inputs have to be of one kind."""
-    kinds = {found.kind for found in fits.values()}
+    """Return the kind of corruptions that apply; all inputs must be of one kind."""
+    kinds = {input_fit.kind for input_fit in fits.values()}
     raws = split.test.inputs.values()
-    if kinds == {"image"} and all(found.channels for found in fits.values()):
+    if kinds == {"image"} and all(input_fit.channels for input_fit in fits.values()):
         return "image" if all(min(raw.shape[1:3]) >= SMALLEST_SIDE for raw in raws) else "none"
     # Strengths are relative to the spread of the calibration samples.
     return "features" if kinds == {"features"} and len(split.calibration) > 1 else "none"
 
 
-def _doubts(findings: Findings, width: int) -> list[str]:
-    """What makes the guess or the labels doubtful."""
+def _warnings(findings: Findings, width: int) -> list[str]:
+    """Return what speaks against the chosen preprocessing or the labels."""
     best, *others = findings.trials
     right = int(best.per_sample.sum())
     notes = []
@@ -207,20 +215,20 @@ def _doubts(findings: Findings, width: int) -> list[str]:
     if names and len(names) < width:
         notes.append(
             f"the model has {width} outputs and the data {len(names)} classes: "
-            f"{names[0]!r}, the first by name, is taken as output 0, and so on"
+            f"classes are assigned to outputs in the order of their names, {names[0]!r} to output 0"
         )
-    # The best of several guesses is better than chance by chance: the error is shared among them.
+    # The best of several guesses may beat chance by luck: Bonferroni correction.
     alpha = 0.05 / len(findings.trials)
     if intervals.wilson(right, best.per_sample.size, alpha=alpha).low <= findings.chance:
-        notes.append("no usual preprocessing does better than chance: check labels, their order, and [input]")
+        notes.append("no common preprocessing is better than chance: check labels, their order, and [input]")
         return notes
     for other in others[:1]:
         flips = paired.flips(best.per_sample > 0, other.per_sample > 0)
         if other.score == best.score:
-            notes.append(f"{other.guess.text!r} scores the same: the simpler was taken")
+            notes.append(f"{other.guess.text!r} has the same score: the simpler one was chosen")
         elif flips.mcnemar_p > APART_P:
             notes.append(
-                f"{flips.n} samples do not tell it from {other.guess.text!r}: see how it was trained"
+                f"{flips.n} samples are too few to rule out {other.guess.text!r}: check the model's training"
             )
     return notes
 
@@ -233,36 +241,36 @@ def _resize(
     if len(source.tables) == 1:
         return findings
     if size > RESIZE_MOST:
-        findings.notes.append(f"resizing was not compared, there are {size:,} images: check [data.image]")
+        findings.notes.append(f"ways of resizing were not compared for {size:,} images: check [data.image]")
         return findings
     best, *others = findings.trials
-    kept, said = findings, f"{_way(findings.table)} {best.score:.3f}"
+    chosen, scores = findings, [f"{_resizing(findings.table)} {best.score:.3f}"]
     for table in source.tables[1:]:
         split = split_of(table, Path(), tuple(findings.split.test.inputs))
         again = _by_id(split, ids)
         values = answers(session, artifact, again, best.guess.steps)
         trial = Trial(best.guess, score(values, again.labels, findings.task))
-        said += f", {_way(table)} {trial.score:.3f}"
-        if trial.score > kept.trials[0].score:
-            kept = replace(findings, table=table, split=split, trials=(trial, *others))
-    findings.notes.append(f"resizing: {said}; {_way(kept.table)} taken")
-    return kept
+        scores.append(f"{_resizing(table)} {trial.score:.3f}")
+        if trial.score > chosen.trials[0].score:
+            chosen = replace(findings, table=table, split=split, trials=(trial, *others))
+    findings.notes.append(f"resizing: {', '.join(scores)}; {_resizing(chosen.table)} was chosen")
+    return chosen
 
 
-def _way(table: DataTable) -> str:
+def _resizing(table: DataTable) -> str:
     image = table.image
     if image is None or image.size is None:
-        return "as it is"
+        return "unchanged"
     return f"{image.resize} {image.crop:g}" if image.resize == "cover" else image.resize
 
 
 def _by_id(split: Split, ids: NDArray[np.int64]) -> Dataset:
-    """The same samples of another reading, in the same order."""
+    """Return the samples with those ids, in that order."""
     rows = {int(i): (part, row) for part in (split.calibration, split.test) for row, i in enumerate(part.ids)}
     taken = [part.take(np.array([row])) for part, row in (rows[int(i)] for i in ids)]
-    labels = [one.labels for one in taken if one.labels is not None]
+    labels = [part.labels for part in taken if part.labels is not None]
     return Dataset(
-        {name: np.concatenate([one.inputs[name] for one in taken]) for name in split.test.inputs},
+        {name: np.concatenate([part.inputs[name] for part in taken]) for name in split.test.inputs},
         np.concatenate(labels) if labels else None,
         ids,
         split.test.class_names,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from harness.compression import model_file
 from harness.compression.export.kinds import RUNTIMES
 from harness.compression.model_file import ModelInfo
-from harness.compression.recipe import Variant, Workshop
+from harness.compression.recipe import Variant, VariantBuilder
 from harness.config.validation import FLOAT32
 from harness.core.errors import ModelError
 from harness.core.plan import HOST
@@ -42,14 +42,14 @@ class Build:
     data: PreparedData
 
 
-def open_model(selection: Selection, cache: Cache, observer: Observer) -> Workshop:
+def open_model(selection: Selection, cache: Cache, observer: Observer) -> VariantBuilder:
     """Read the float model; before any target is contacted, so that a damaged file is refused at once."""
     observer.stage("reading the model")
-    return Workshop(selection.validation, selection.file.parent, cache, told=observer.stage)
+    return VariantBuilder(selection.validation, selection.file.parent, cache, progress=observer.stage)
 
 
 def build(
-    workshop: Workshop, selection: Selection, connection: Connection, cache: Cache, observer: Observer
+    builder: VariantBuilder, selection: Selection, connection: Connection, cache: Cache, observer: Observer
 ) -> Build:
     """Prepare the data sets and make every variant in the formats that the targets open.
 
@@ -58,7 +58,7 @@ def build(
     HarnessError
         The model cannot be inspected, the data is invalid, or a variant cannot be made.
     """
-    model = _inspect(workshop, selection, connection)
+    model = _inspect(builder, selection, connection)
     observer.stage("preparing the data")
     data = sets.prepare(selection.validation, selection.file.parent, cache, model.inputs, model.classes)
     names = selection.built_variants
@@ -69,19 +69,19 @@ def build(
         for backend in target.backends
         for fmt in connection.formats[backend][:1]
     ]
-    variants = workshop.build(names, formats, data)
+    variants = builder.build(names, formats, data)
     for_runtime: dict[str, Sequence[Variant]] = {
-        runtime: workshop.writing_for(runtime).build(names, formats, data)
-        for runtime in RUNTIMES[1:]  # the first is what the workshop writes for
+        runtime: builder.for_runtime(runtime).build(names, formats, data)
+        for runtime in RUNTIMES[1:]  # the builder writes for the first
         if any(target.for_runtime == runtime for target in selection.targets)
     }
     return Build(variants, for_runtime, model, data)
 
 
-def _inspect(workshop: Workshop, selection: Selection, connection: Connection) -> ModelInfo:
-    if workshop.model is not None:
-        return model_file.inspect_onnx(workshop.model)
-    artifacts = workshop.prebuilt(FLOAT32).artifacts
+def _inspect(builder: VariantBuilder, selection: Selection, connection: Connection) -> ModelInfo:
+    if builder.model is not None:
+        return model_file.inspect_onnx(builder.model)
+    artifacts = builder.prebuilt(FLOAT32).artifacts
     for backend, formats in connection.formats.items():
         fmt = next((fmt for fmt in formats if fmt in artifacts), None)
         if fmt is not None and not connection.available[HOST, backend].reason:

@@ -86,11 +86,11 @@ def prepare(request: Request, observer: Observer, stored: Mapping[str, Any] | No
     observer.stage("reading the configuration")
     selection = select(request, stored)
     cache = Cache(cache_folder())
-    workshop = open_model(selection, cache, observer)
+    builder = open_model(selection, cache, observer)
     _note_emulated(selection, request, observer)
     connection = connect(selection, cache.folder, request.wait_s, observer)
     try:
-        built = build(workshop, selection, connection, cache, observer)
+        built = build(builder, selection, connection, cache, observer)
         return _plan(request, selection, connection, built, cache)
     except BaseException:  # nothing will be measured
         connection.close()

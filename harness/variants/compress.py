@@ -1,12 +1,13 @@
-"""``harness compress``: a recipe made into files and a card, without a validation."""
+"""``harness compress``: run a recipe and write the files and the card of the variant."""
 
 from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,15 +20,15 @@ from harness.compression.recipe import Variant
 from harness.config.load import read_toml
 from harness.config.schema import RecipeFile
 from harness.config.validation import FLOAT32, Validation, VariantTable
-from harness.core import preprocess
+from harness.core import commands, preprocess
 from harness.core.errors import DataError, ModelError, UnsupportedOperator, UsageError
 from harness.data.sets import PreparedData
 from harness.device import plugins
 from harness.stats import paired
 from harness.store.cache import write_atomically, writing
-from harness.variants.workspace import Desk, find_validation, set_up
+from harness.variants.workspace import Progress, Workspace, bundled_model, find_validation, open_workspace
 
-#: Recipes for which no validation.toml has to name a variant.
+#: Recipes that need no variant in validation.toml.
 RECIPES: dict[str, tuple[dict[str, Any], ...]] = {
     "int8": ({"pass": "quantize"},),
     "int8-dynamic": ({"pass": "dynamic"},),
@@ -38,8 +39,17 @@ FORMATS = ("onnx", "tflite")
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
-    """What lies in ``folder`` now; ``card`` as in ``card.json``, ``reference`` that of the float model."""
+class CompressResult:
+    """A variant that was written.
+
+    Parameters
+    ----------
+    folder : Path
+    card : mapping
+        Content of ``card.json``.
+    reference : mapping
+        Card of the float model.
+    """
 
     folder: Path
     card: Mapping[str, Any]
@@ -47,42 +57,51 @@ class Made:
 
 
 def compress(
-    model: Path,
+    model: Path | None,
     recipe: str,
     out: Path,
     *,
     formats: Sequence[str] = (),
     runtime: str = "litert",
-    told: Callable[[str], None] = lambda text: None,
-) -> Made:
+    progress: Progress = lambda text: None,
+) -> CompressResult:
     """Make one variant.
 
     Parameters
     ----------
     model : Path
-        A folder or a ``validation.toml``, or an ONNX file that has one beside it.
+        A folder or a ``validation.toml``, or an ONNX file that has one beside it. None: the bundled model,
+        which only a shipped recipe can be meant for.
     recipe : str
         A variant of the ``validation.toml``, one of ``RECIPES``, or a TOML file with ``recipe = […]``.
     out : Path
-        Folder to write; it must not hold anything yet.
+        Folder to write; it must be empty or not exist.
     formats : sequence of str
-        ``onnx``, ``tflite``. Empty: both, or what can be had of them; one that is named must be had.
+        ``onnx``, ``tflite``; raises if one cannot be written. Empty: those of both that can be written.
     runtime : str
         The oldest TFLite runtime that must open the file.
-    told : callable
-        Is told what is being done.
+    progress : callable
+        Called with a line of text about what is being done.
 
     Raises
     ------
     UsageError
-        A name is unknown, or `out` holds something.
+        A name is unknown, or `out` is not empty.
     ModelError, DataError
-        The recipe cannot be run on this model and these data; nothing is written then.
+        The recipe cannot be run on this model and these data; nothing is written.
     """
-    _refuse_filled(out)
+    _require_empty(out)
+    if model is None:
+        if recipe not in RECIPES:
+            raise UsageError(
+                f"the recipe {recipe} needs the model it was made for", where="MODEL",
+                next_step=f"{commands.harness()} compress MODEL --recipe {shlex.quote(recipe)}"
+                f" -o {commands.quoted(out)}",
+            )  # fmt: skip
+        model = bundled_model(progress)
     validation, folder, file = find_validation(model)
     name, steps = _recipe(recipe, validation)
-    return _make(validation, folder, file, name, steps, out, formats, runtime, told)
+    return _make(validation, folder, file, name, steps, out, formats, runtime, progress)
 
 
 def rebuild(
@@ -90,9 +109,9 @@ def rebuild(
     out: Path,
     *,
     model: Path | None = None,
-    told: Callable[[str], None] = lambda text: None,
-) -> Made:
-    """Make again what a card tells of, bit for bit.
+    progress: Progress = lambda text: None,
+) -> CompressResult:
+    """Make the variant of a card again, bit for bit.
 
     Parameters
     ----------
@@ -100,55 +119,58 @@ def rebuild(
         The ``card.json``.
     out : Path
     model : Path, optional
-        Where model and data lie now; the card knows where they lay.
+        Where model and data are now, if they are no longer where the card says.
 
     Raises
     ------
     UsageError
-        This is no card.
+        The file is not a card.
     ModelError, DataError
-        The model or the calibration data are others, or what was made has another hash.
+        The model, the calibration data, or the files that were made have another hash.
     """
-    _refuse_filled(out)
+    _require_empty(out)
     try:
-        known = json.loads(path.read_text())
-        lineage, name, runtime = known["lineage"], known["variant"], known["lineage"]["runtime"]
-        where, recipe, formats = Path(known["validation"]), tuple(lineage["recipe"]), tuple(known["files"])
-        written_as = lineage["name"]
+        card_before = json.loads(path.read_text())
+        lineage, name = card_before["lineage"], card_before["variant"]
+        validation_path, formats = Path(card_before["validation"]), tuple(card_before["files"])
+        recipe, runtime, model_name = tuple(lineage["recipe"]), lineage["runtime"], lineage["name"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(
-            "this is no card of a variant", where=str(path), cause=f"{type(error).__name__}: {error}",
+            "the file is not the card of a variant", where=str(path),
+            cause=f"{type(error).__name__}: {error}",
             next_step="give the card.json that harness compress wrote, or cards/VARIANT.json of a run",
         ) from error  # fmt: skip
-    validation, folder, file = find_validation(model or where)
+    validation, folder, file = find_validation(model or validation_path)
     now = [[f.name, f.sha256] for f in model_file.onnx_files(folder / validation.model.file)]
     if now != lineage["model"]:
         raise ModelError(
-            f"the model has the hash {now[0][1][:12]}…, the card's was {lineage['model'][0][1][:12]}…",
-            where=str(folder / validation.model.file), next_step="put the old model back",
+            f"the model has the hash {now[0][1][:12]}…, the card has {lineage['model'][0][1][:12]}…",
+            where=str(folder / validation.model.file), next_step="restore the old model",
         )  # fmt: skip
-    # The TFLite file holds the name under which it was made.
-    named = validation.model.model_copy(update={"name": written_as})
-    validation = validation.model_copy(update={"model": named})
-    return _make(validation, folder, file, name, recipe, out, formats, runtime, told, before=known)
+    # A TFLite file contains the model's name at the time it was made.
+    renamed = validation.model.model_copy(update={"name": model_name})
+    validation = validation.model_copy(update={"model": renamed})
+    return _make(validation, folder, file, name, recipe, out, formats, runtime, progress, before=card_before)
 
 
 def _make(
     validation: Validation, folder: Path, file: Path, name: str, steps: tuple[dict[str, Any], ...], out: Path,
-    formats: Sequence[str], runtime: str, told: Callable[[str], None],
+    formats: Sequence[str], runtime: str, progress: Progress,
     before: Mapping[str, Any] | None = None,
-) -> Made:  # fmt: skip
+) -> CompressResult:  # fmt: skip
     for fmt in formats:
         if fmt not in FORMATS:
             raise plugins.unknown("format", fmt, FORMATS)
     if runtime not in RUNTIMES:
         raise plugins.unknown("runtime", runtime, RUNTIMES)
-    chosen: Runtime = next(known for known in RUNTIMES if known == runtime)
+    chosen: Runtime = next(supported for supported in RUNTIMES if supported == runtime)
     variants = {} if name == FLOAT32 else {name: VariantTable(recipe=steps)}
-    desk = set_up(validation, folder, file, variants, told, chosen)
-    _same_calibration(desk.data, steps, before)
-    float32, *rest = desk.workshop.build(dict.fromkeys((FLOAT32, name)), formats or FORMATS, desk.data)
-    variant = rest[0] if rest else float32
+    workspace = open_workspace(validation, folder, file, variants, progress, chosen)
+    _check_calibration(workspace.data, steps, before)
+    float32, *others = workspace.builder.build(
+        dict.fromkeys((FLOAT32, name)), formats or FORMATS, workspace.data
+    )
+    variant = others[0] if others else float32
     for fmt in formats:
         if fmt in variant.refused:
             raise UnsupportedOperator(variant.refused[fmt])
@@ -156,30 +178,30 @@ def _make(
     if before is not None:
         hashes = {fmt: artifact.sha256 for fmt, artifact in wanted.items()}
         card.check_rebuilt(before, hashes, variant.card["lineage"])
-    told("comparing class by class")
+    progress("comparing class by class")
     whole = {
         **variant.card,
         "files": {fmt: variant.card["files"][fmt] for fmt in wanted},
-        "classes": _classes(float32, variant, desk),
+        "classes": _class_losses(float32, variant, workspace),
         "validation": str(file),
     }
     _write(out, wanted.values(), whole)
-    return Made(out, whole, float32.card)
+    return CompressResult(out, whole, float32.card)
 
 
 def _recipe(text: str, validation: Validation) -> tuple[str, tuple[dict[str, Any], ...]]:
-    """Name and steps of a recipe."""
+    """Return name and steps of a recipe."""
     path = Path(text)
     if path.suffix == ".toml" or path.is_file():
         return path.stem, read_toml(path, RecipeFile).recipe
     named = {name: table.recipe for name, table in validation.variants.items() if table.recipe}
-    known = {FLOAT32: (), **RECIPES, **named}
-    if text not in known:
-        raise plugins.unknown("recipe", text, tuple(known))
-    return text, tuple(known[text])
+    recipes = {FLOAT32: (), **RECIPES, **named}
+    if text not in recipes:
+        raise plugins.unknown("recipe", text, tuple(recipes))
+    return text, tuple(recipes[text])
 
 
-def _same_calibration(
+def _check_calibration(
     data: PreparedData, steps: Sequence[Mapping[str, Any]], before: Mapping[str, Any] | None
 ) -> None:
     if before is None or not steps:
@@ -187,43 +209,45 @@ def _same_calibration(
     now, then = preprocess.digest(data.calibration_feeds()), before["lineage"]["calibration"]
     if now != then:
         raise DataError(
-            f"the calibration data have the digest {now[:12]}…, the card was made from {then[:12]}…",
-            where="data", cause="other samples, another split, or other preprocessing",
-            next_step="put the old data and validation.toml back",
+            f"the calibration data have the digest {now[:12]}…, the card has {then[:12]}…",
+            where="data", cause="samples, split or preprocessing changed",
+            next_step="restore the old data and validation.toml",
         )  # fmt: skip
 
 
-def _classes(float32: Variant, variant: Variant, desk: Desk) -> list[dict[str, Any]]:
-    """Loss of each class on clean test data, as ONNX Runtime has it; none without labels or ONNX file."""
-    data = desk.data
-    runs = all("onnx" in each.artifacts for each in (float32, variant))
-    if data.labels is None or desk.validation.model.task != "classification" or not runs:
+def _class_losses(float32: Variant, variant: Variant, workspace: Workspace) -> list[dict[str, Any]]:
+    """Return the accuracy loss of each class on clean test data with ONNX Runtime.
+
+    Empty without labels or without an ONNX file.
+    """
+    data = workspace.data
+    runs = all("onnx" in compared.artifacts for compared in (float32, variant))
+    if data.labels is None or workspace.validation.model.task != "classification" or not runs:
         return []
-    labels, rows = np.asarray(data.labels), desk.test_rows()
+    labels, rows = np.asarray(data.labels), workspace.test_rows()
     base, right = (
-        desk.predict(str(each.artifacts["onnx"].path), rows) == labels for each in (float32, variant)
+        workspace.predict(str(compared.artifacts["onnx"].path), rows) == labels
+        for compared in (float32, variant)
     )
-    found = []
+    losses = []
     for label in np.unique(labels).tolist():
-        own = labels == label
-        loss = paired.flips(base[own], right[own]).loss
+        in_class = labels == label
+        loss = paired.flips(base[in_class], right[in_class]).loss
         name = data.class_names[label] if label < len(data.class_names) else str(label)
-        entry = {"label": label, "name": name, "n": int(own.sum())}
-        found.append(
+        entry = {"label": label, "name": name, "n": int(in_class.sum())}
+        losses.append(
             {**entry, "loss_pt": 100 * loss.value, "ci_low": 100 * loss.low, "ci_high": 100 * loss.high}
         )
-    return found
+    return losses
 
 
-def _refuse_filled(out: Path) -> None:
+def _require_empty(out: Path) -> None:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UsageError(
-            f"{out} holds something already", where=str(out), next_step="name another folder with -o"
-        )
+        raise UsageError(f"{out} is not empty", where=str(out), next_step="name another folder with -o")
 
 
 def _write(out: Path, artifacts: Any, whole: Mapping[str, Any]) -> None:  # noqa: ANN401 - values of a dict
-    """Write the folder whole or not at all."""
+    """Write the whole folder or nothing."""
     with writing(out):
         out.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=".tmp-", dir=out.parent))

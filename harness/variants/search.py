@@ -1,10 +1,10 @@
-"""``harness search``: the smallest model within an accuracy budget, layer by layer. Ends in a frozen recipe.
+"""``harness search``: find the smallest model within an accuracy budget, layer by layer; write its recipe.
 
-Which layer is lowered next is decided on calibration data (the noise that it adds at the output for each byte
-that it saves); where to stop, on a held-out part of them. Test data only verify, as a fixed sequence of
-hypotheses: the candidates of the path are tested from the mildest to the boldest, each at one-sided 5 %,
-until one does not pass, and the last that passed is the answer. The order is fixed before any test sample is
-seen, so the chance that the answer exceeds the budget is still at most 5 %, without a correction (W. Maurer,
+Calibration data decide which layer is compressed next (the noise it adds at the output for each byte it
+saves); a held-out part of them decides where to stop. Test data only verify, as a fixed sequence of
+hypotheses: the candidates are tested from the mildest to the most aggressive, each at one-sided 5 %, until
+one does not pass; the last that passed is the result. The order is fixed before any test sample is used, so
+the chance that the result exceeds the budget is at most 5 % without a correction (W. Maurer,
 L. Hothorn and W. Lehmacher, "Multiple comparisons in drug clinical trials and preclinical assays: a-priori
 ordered hypotheses", 1995).
 """
@@ -20,32 +20,33 @@ import numpy as np
 
 from harness.config.fields import to_limit
 from harness.config.schema import SearchTable
+from harness.core import commands
 from harness.core.errors import ModelError, UsageError
 from harness.core.verdict import State
-from harness.variants.trials import PT, Lab, Recipe, Trial
-from harness.variants.workspace import Told, find_validation, set_up
+from harness.variants.trials import PT, Recipe, Trial, Trials
+from harness.variants.workspace import Progress, find_validation, open_workspace
 
-#: Candidates that are verified: as many, evenly spread along the path.
+#: At most so many candidates are verified, evenly spread along the path.
 VERIFIED = 24
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """What a search came to.
+class SearchResult:
+    """The result of a search.
 
     Parameters
     ----------
     state : State
-        PASS: ``best`` is within the budget; FAIL: the mildest candidate is beyond it; INCONCLUSIVE: these
-        test samples cannot tell.
+        PASS: ``best`` is within the budget; FAIL: the mildest candidate exceeds it; INCONCLUSIVE: there are
+        too few test samples to decide.
     best : Trial, optional
     budget_pt : float
     path : tuple of Trial
-        Verified candidates, mild to bold, up to the first that did not pass.
+        Verified candidates from mild to aggressive, up to the first that did not pass.
     plain : tuple of Trial
-        float32, int8, and each step on all layers alone.
+        float32, int8, and each step applied to all layers.
     sensitivity : mapping of (layer, step index) to Trial
-        Of that layer alone.
+        Trials of one step on one layer.
     """
 
     state: State
@@ -57,58 +58,61 @@ class Found:
     table: SearchTable
 
 
-def search(model: Path, told: Told = lambda text: None) -> Found:
-    """Search the smallest model within the budget of ``[search]``.
+def search(model: Path, progress: Progress = lambda text: None) -> SearchResult:
+    """Search for the smallest model within the budget of ``[search]``.
 
     Parameters
     ----------
     model : Path
         A folder or a ``validation.toml``, or an ONNX file that has one beside it.
-    told : callable
-        Is told how far it is.
+    progress : callable
+        Called with a line of text about what is being done.
 
     Raises
     ------
     UsageError, ModelError, DataError
-        There is nothing to search in, or nothing to decide on.
+        The model has no layers to compress, or there are no data to decide on.
     """
     validation, folder, file = find_validation(model)
     table = validation.search or SearchTable()
-    desk = set_up(validation, folder, file, {}, told)
+    workspace = open_workspace(validation, folder, file, {}, progress)
     if validation.model.task != "classification":
-        raise UsageError("search decides on classes, and the task is regression", where=f"{file}: model.task")
-    lab = Lab(desk, table)
+        raise UsageError(
+            "search supports classification only, and the task is regression", where=f"{file}: model.task"
+        )
+    trials = Trials(workspace, table)
     budget_pt = to_limit(table.max_loss)
     assert budget_pt is not None
     if any(_quantizes(step) for step in table.steps):
-        table = _calibrated(table, lab.calibration(told))
-        lab = Lab(desk, table)
-    told(f"sensitivity of {len(lab.layers)} layers")
-    sensitivity = lab.sensitivity(told)
-    plain = [lab.tested("float32", ()), lab.tested("int8", ({"pass": "quantize"},))]
-    plain += [lab.tested(f"all {words(step)}", (dict(step),)) for step in table.steps]
-    kept: list[Trial] = []
-    alone = {key: (trial.sqnr_db, lab.size(trial)) for key, trial in sensitivity.items()}
-    for levels in path_of(alone, lab.layers, len(table.steps), lab.size(plain[0])):
-        trial = lab.tried(f"mixed-{len(kept) + 1}", _recipe(levels, table))
+        table = _calibrated(table, trials.calibration(progress))
+        trials = Trials(workspace, table)
+    progress(f"sensitivity of {len(trials.layers)} layers")
+    sensitivity = trials.sensitivity(progress)
+    plain = [trials.tested("float32", ()), trials.tested("int8", ({"pass": "quantize"},))]
+    plain += [trials.tested(f"all {words(step)}", (dict(step),)) for step in table.steps]
+    candidates: list[Trial] = []
+    alone = {key: (trial.sqnr_db, trials.size(trial)) for key, trial in sensitivity.items()}
+    for levels in path_of(alone, trials.layers, len(table.steps), trials.size(plain[0])):
+        trial = trials.tried(f"mixed-{len(candidates) + 1}", _recipe(levels, table))
         changed_pt = PT * trial.changed
-        told(
-            f"candidate {len(kept) + 1}: {lab.size(trial)} bytes, {changed_pt:.1f} % of the hold-out changed"
+        progress(
+            f"candidate {len(candidates) + 1}: {trials.size(trial)} bytes,"
+            f" {changed_pt:.1f} % of the held-out samples changed"
         )
-        if changed_pt > budget_pt and kept:
+        if changed_pt > budget_pt and candidates:
             break
-        kept.append(trial)
-    if not kept:
+        candidates.append(trial)
+    if not candidates:
         raise ModelError(
             "none of the steps makes this model smaller", where=f"{file}: search.steps",
-            cause="its layers are so small that a codebook weighs more than what it saves",
-            next_step="give other steps, or compress it whole: harness compress --recipe int8",
+            cause="its layers are so small that a codebook is larger than what it saves",
+            next_step=f"{commands.harness()} compress {commands.quoted(model)} --recipe int8 -o int8",
         )  # fmt: skip
-    spread = sorted({round(i) for i in np.linspace(0, len(kept) - 1, min(VERIFIED, len(kept)))})
+    spread = sorted({round(i) for i in np.linspace(0, len(candidates) - 1, min(VERIFIED, len(candidates)))})
     state, path = State.INCONCLUSIVE, []
     for index in spread:
-        trial = lab.tested(kept[index].name, kept[index].recipe)
-        told(f"verified {trial.name}: loss {trial.loss_pt.value:.2f} pt [{trial.loss_pt.high:.2f}]")
+        trial = trials.tested(candidates[index].name, candidates[index].recipe)
+        progress(f"verified {trial.name}: loss {trial.loss_pt.value:.2f} pt [{trial.loss_pt.high:.2f}]")
         path.append(trial)
         if trial.loss_pt.high > budget_pt:
             break
@@ -117,19 +121,19 @@ def search(model: Path, told: Told = lambda text: None) -> Found:
         state = State.PASS
     elif path and path[0].loss_pt.low > budget_pt:
         state = State.FAIL
-    best = min(passed, key=lab.size) if passed else None
-    return Found(state, best, budget_pt, tuple(path), tuple(plain), sensitivity, table)
+    best = min(passed, key=trials.size) if passed else None
+    return SearchResult(state, best, budget_pt, tuple(path), tuple(plain), sensitivity, table)
 
 
 def words(step: Mapping[str, Any]) -> str:
     """Name a step: ``cluster k=4``."""
-    said = [step["pass"]]
+    parts = [step["pass"]]
     for key, value in step.items():
         if key == "calibration_by_tensor":
-            said.append("calibrated")
+            parts.append("calibrated")
         elif key != "pass":
-            said.append(f"{key}={value}")
-    return " ".join(said)
+            parts.append(f"{key}={value}")
+    return " ".join(parts)
 
 
 def _quantizes(step: Mapping[str, Any]) -> bool:
@@ -137,7 +141,7 @@ def _quantizes(step: Mapping[str, Any]) -> bool:
 
 
 def _calibrated(table: SearchTable, methods: Mapping[str, str]) -> SearchTable:
-    """Give each step that quantizes the methods that were found, where it does not bring its own."""
+    """Add the chosen calibration methods to each step that quantizes, unless it names its own."""
     steps = tuple(
         {**step, "calibration_by_tensor": dict(methods)}
         if methods and _quantizes(step) and not {"calibration", "calibration_by_tensor"} & set(step)
@@ -148,9 +152,12 @@ def _calibrated(table: SearchTable, methods: Mapping[str, str]) -> SearchTable:
 
 
 def _recipe(levels: Mapping[str, int], table: SearchTable) -> Recipe:
-    """One step for each level, with its layers; level -1 leaves a layer as it is. Integers come last."""
+    """Return one step for each level with its layers; level -1 leaves a layer unchanged.
+
+    Quantization comes last: no other pass can read a quantized model.
+    """
     steps = [
-        {**step, "layers": [layer for layer, own in levels.items() if own == level]}
+        {**step, "layers": [layer for layer, chosen in levels.items() if chosen == level]}
         for level, step in enumerate(table.steps)
         if level in levels.values()
     ]
@@ -160,37 +167,37 @@ def _recipe(levels: Mapping[str, int], table: SearchTable) -> Recipe:
 def path_of(
     alone: Mapping[tuple[str, int], tuple[float, int]], layers: Sequence[str], steps: int, size: int
 ) -> Iterator[dict[str, int]]:
-    """Lower one layer at a time: the one, and as far, that adds the least noise for each byte it saves.
+    """Lower one layer at a time: the layer and level that add the least noise for each byte saved.
 
-    Noise powers of layers are taken to add up, as errors that are small and know nothing of each other do.
+    The noise powers of layers are assumed to add up, as those of small independent errors do.
 
     Parameters
     ----------
     alone : mapping of (layer, level) to (dB, bytes)
-        Signal-to-noise ratio at the output, and bytes of the file, where that layer alone is lowered.
+        Signal-to-noise ratio at the output and size of the file if that layer alone is lowered.
     layers : sequence of str
     steps : int
     size : int
-        Bytes where none is.
+        Size in bytes if no layer is lowered.
 
     Yields
     ------
     dict
-        Layer to level; -1 leaves it as it is.
+        Layer to level; -1 leaves it unchanged.
     """
     levels = dict.fromkeys(layers, -1)
 
     def noise(layer: str, level: int) -> float:
         return 0.0 if level < 0 else float(10 ** (-alone[layer, level][0] / 10))
 
-    def held(layer: str, level: int) -> int:
+    def size_at(layer: str, level: int) -> int:
         return size if level < 0 else alone[layer, level][1]
 
     while True:
         moves = []
         for layer, level in levels.items():
             for lower in range(level + 1, steps):
-                saved = held(layer, level) - held(layer, lower)
+                saved = size_at(layer, level) - size_at(layer, lower)
                 if saved > 0:
                     added = max(0.0, noise(layer, lower) - noise(layer, level))
                     moves.append((added / saved, layer, lower))
@@ -201,7 +208,7 @@ def path_of(
         yield dict(levels)
 
 
-def blame(found: Found) -> list[tuple[str, float]]:
-    """Return the layers whose mildest step alone costs most, worst first, with their SQNR in dB."""
-    mildest = [(layer, trial.sqnr_db) for (layer, level), trial in found.sensitivity.items() if level == 0]
+def most_sensitive(result: SearchResult) -> list[tuple[str, float]]:
+    """Return the three layers whose mildest step costs most, worst first, with their SQNR in dB."""
+    mildest = [(layer, trial.sqnr_db) for (layer, level), trial in result.sensitivity.items() if level == 0]
     return sorted(mildest, key=lambda pair: pair[1])[:3]

@@ -1,4 +1,4 @@
-"""What a search leaves: the frozen recipe, the Pareto front as CSV and picture, each layer's sensitivity."""
+"""The files and the text of a search: recipe, Pareto front as CSV and plot, sensitivity of each layer."""
 
 from __future__ import annotations
 
@@ -10,97 +10,105 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from harness.core import commands
 from harness.core.errors import UsageError
 from harness.core.verdict import State
 from harness.store.cache import write_atomically, writing
-from harness.variants.search import Found, blame, words
+from harness.variants.search import SearchResult, most_sensitive, words
 from harness.variants.trials import Trial
 
 COLUMNS = (
     "name", "front", "accuracy", "loss_pt", "loss_ci_low", "loss_ci_high", "n", "size_byte", "gzip_byte",
     "speed_up", "speed_ci_low", "speed_ci_high", "sqnr_db", "holdout_changed", "recipe",
 )  # fmt: skip
-#: What a search writes.
+#: Files that a search writes.
 FILES = ("recipe.toml", "pareto.csv", "pareto.png", "sensitivity.csv")
 
 
 def front(trials: Sequence[Trial]) -> set[str]:
-    """Names of those that no other one beats in accuracy, gzip bytes and speed together.
+    """Return the names of the Pareto front of accuracy, gzip bytes and speed.
 
-    A speed counts as better only where the intervals part: the rest is the machine.
+    A speed counts as better only if the intervals do not overlap; smaller differences are noise.
     """
-    return {one.name for one in trials if not any(_beats(other, one) for other in trials)}
+    return {trial.name for trial in trials if not any(_dominates(other, trial) for other in trials)}
 
 
-def _beats(other: Trial, one: Trial) -> bool:
+def _dominates(other: Trial, trial: Trial) -> bool:
     low, high = _speed(other)
-    own_low, own_high = _speed(one)
-    no_worse = other.accuracy >= one.accuracy and other.gzip_byte <= one.gzip_byte and high >= own_low
-    return no_worse and (other.accuracy > one.accuracy or other.gzip_byte < one.gzip_byte or low > own_high)
+    low_here, high_here = _speed(trial)
+    if other.accuracy < trial.accuracy or other.gzip_byte > trial.gzip_byte or high < low_here:
+        return False
+    return other.accuracy > trial.accuracy or other.gzip_byte < trial.gzip_byte or low > high_here
 
 
 def _speed(trial: Trial) -> tuple[float, float]:
-    """Interval of the ratio; that of the float model to itself is 1."""
+    """Interval of the speed ratio; 1 for the float model itself."""
     return trial.speed.get("ci_low", 1.0), trial.speed.get("ci_high", 1.0)
 
 
-def refuse_filled(folder: Path) -> None:
-    """Raise where a folder holds something that a search did not write."""
-    held = [path.name for path in folder.iterdir()] if folder.is_dir() else []
-    others = sorted(set(held) - set(FILES))
+def check_folder(folder: Path) -> None:
+    """Raise if a folder contains files that no search wrote."""
+    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    others = sorted(set(names) - set(FILES))
     if others or (folder.exists() and not folder.is_dir()):
         raise UsageError(
-            f"{folder} holds something else already", where=", ".join(others[:3]),
+            f"{folder} contains other files", where=", ".join(others[:3]),
             next_step="name another folder with -o",
         )  # fmt: skip
 
 
-def write(folder: Path, found: Found) -> bool:
-    """Write all files; whether the picture could be drawn.
+def write(folder: Path, result: SearchResult) -> bool:
+    """Write all files.
 
     Parameters
     ----------
     folder : Path
-    found : Found
+    result : SearchResult
+
+    Returns
+    -------
+    bool
+        Whether the plot was written, which needs matplotlib.
     """
-    trials = (*found.plain, *found.path)
+    trials = (*result.plain, *result.path)
     best = front(trials)
     with writing(folder):
         _write_csv(folder / "pareto.csv", COLUMNS, [_record(trial, best) for trial in trials])
         records = [
-            {"layer": layer, "step": words(found.table.steps[level]), "sqnr_db": trial.sqnr_db,
+            {"layer": layer, "step": words(result.table.steps[level]), "sqnr_db": trial.sqnr_db,
              "size_byte": trial.size_byte, "gzip_byte": trial.gzip_byte}
-            for (layer, level), trial in found.sensitivity.items()
+            for (layer, level), trial in result.sensitivity.items()
         ]  # fmt: skip
         _write_csv(
             folder / "sensitivity.csv", ("layer", "step", "sqnr_db", "size_byte", "gzip_byte"), records
         )
-        if found.best is not None:
-            write_atomically(folder / "recipe.toml", recipe_toml(found).encode())
+        if result.best is not None:
+            write_atomically(folder / "recipe.toml", recipe_toml(result).encode())
         if importlib.util.find_spec("matplotlib") is None:
             return False
-        write_atomically(folder / "pareto.png", _picture(trials, best, found))
+        write_atomically(folder / "pareto.png", _picture(trials, best, result))
     return True
 
 
-def recipe_toml(found: Found) -> str:
-    """Freeze the best recipe, as ``harness compress --recipe FILE`` and ``[variants.NAME]`` take it."""
-    assert found.best is not None
+def recipe_toml(result: SearchResult) -> str:
+    """Return the best recipe as TOML, for ``harness compress --recipe FILE`` and ``[variants.NAME]``."""
+    best = result.best
+    assert best is not None
     lines = [
-        f"# {found.best.name} of harness search: loss {found.best.loss_pt.value:.2f} pt, at most "
-        f"{found.best.loss_pt.high:.2f} pt; {found.best.size_byte} bytes, {found.best.gzip_byte} with gzip",
+        f"# {best.name} of harness search: loss {best.loss_pt.value:.2f} pt, at most "
+        f"{best.loss_pt.high:.2f} pt; {best.size_byte} bytes, {best.gzip_byte} with gzip",
         "recipe = [",
     ]
     lines += [
         "  { " + ", ".join(f"{key} = {_toml(value)}" for key, value in step.items()) + " },"
-        for step in found.best.recipe
+        for step in best.recipe
     ]
     return "\n".join([*lines, "]", ""])
 
 
-def text(found: Found) -> str:
-    """The front, one line a model, and the answer."""
-    trials = (*found.plain, *found.path)
+def text(result: SearchResult) -> str:
+    """Return a table with one line per model, and the verdict."""
+    trials = (*result.plain, *result.path)
     best = front(trials)
     lines = [
         f"{'':2}{'model':<24}{'accuracy %':>10}{'loss pt [bound]':>18}{'kB':>8}{'gzip kB':>9}{'speed':>7}"
@@ -112,32 +120,50 @@ def text(found: Found) -> str:
             f"{'* ' if trial.name in best else '  '}{trial.name:<24}{100 * trial.accuracy:>10.2f}{loss:>18}"
             f"{trial.size_byte / 1e3:>8.1f}{trial.gzip_byte / 1e3:>9.1f}{speed:>7}"
         )
-    lines += ["* no other model is better in accuracy, gzip bytes and speed together", ""]
-    if found.best is not None:
+    lines += ["* Pareto front: no other model is better in accuracy, gzip bytes and speed together", ""]
+    if result.best is not None:
         lines.append(
-            f"PASS   {found.best.name}: loss at most {found.best.loss_pt.high:.2f} pt, the budget is "
-            f"{found.budget_pt:g} pt, {found.best.loss_pt.n} samples"
+            f"PASS   {result.best.name}: loss at most {result.best.loss_pt.high:.2f} pt, the budget is "
+            f"{result.budget_pt:g} pt, {result.best.loss_pt.n} samples"
         )
     else:
-        worst = ", ".join(f"{layer} {value:.1f} dB" for layer, value in blame(found))
-        said = "none of the candidates" if found.state is State.FAIL else "these samples cannot show that any"
+        worst = ", ".join(f"{layer} {value:.1f} dB" for layer, value in most_sensitive(result))
+        failed = result.state is State.FAIL
+        which = "none of the candidates" if failed else "too few samples to show that a candidate"
         lines += [
-            f"{found.state.value}   {said} is within {found.budget_pt:g} pt",
-            f"  cause  the layers that cost most by their mildest step alone: {worst}",
-            "  next   raise search.max_loss, give milder search.steps, or more test samples",
+            f"{result.state.value}   {which} is within {result.budget_pt:g} pt",
+            f"  cause  the layers that lose most by their mildest step: {worst}",
+            "  next   raise search.max_loss, use milder search.steps, or add test samples",
         ]
     return "\n".join(lines)
 
 
-def written(folder: Path, found: Found, *, drawn: bool) -> str:
-    """Say which files there are, and what can be done with them."""
-    lines = [f"  files  {folder}/pareto.csv, sensitivity.csv" + ", recipe.toml" * (found.best is not None)]
+def written(folder: Path, result: SearchResult, model: Path, *, drawn: bool) -> str:
+    """Return the names of the files, and the command that makes the best variant.
+
+    Parameters
+    ----------
+    folder : Path
+    result : SearchResult
+    model : Path
+        As it was given to the search.
+    drawn : bool
+        The plot was written.
+    """
+    names = ["pareto.csv", "sensitivity.csv"]
+    if drawn:
+        names.append("pareto.png")
+    if result.best is not None:
+        names.append("recipe.toml")
+    lines = [f"  files  {', '.join(str(folder / name) for name in names)}"]
     if not drawn:
+        lines.append(f"  note   no plot, which needs matplotlib: {commands.install('plot')}")
+    if result.best is not None:
+        recipe = commands.quoted(folder / "recipe.toml")
+        variant = commands.quoted(folder.with_name(f"{folder.name}-variant"))
         lines.append(
-            "  note   no picture: pip install 'deployment-validation-harness[plot]' draws pareto.png"
+            f"  next   {commands.harness()} compress {commands.quoted(model)} --recipe {recipe} -o {variant}"
         )
-    if found.best is not None:
-        lines.append(f"  next   harness compress --recipe {folder / 'recipe.toml'} -o DIR")
     return "\n".join(lines)
 
 
@@ -161,14 +187,14 @@ def _write_csv(path: Path, columns: Sequence[str], records: Sequence[Mapping[str
 
 
 def _toml(value: Any) -> str:  # noqa: ANN401 - what a recipe holds
-    """A value of a recipe; JSON's strings, numbers, booleans and lists are TOML's, too."""
+    """Return a value of a recipe as TOML; JSON writes strings, numbers, booleans and lists the same way."""
     if isinstance(value, Mapping):
-        return "{ " + ", ".join(f"{json.dumps(key)} = {_toml(each)}" for key, each in value.items()) + " }"
+        return "{ " + ", ".join(f"{json.dumps(key)} = {_toml(item)}" for key, item in value.items()) + " }"
     return json.dumps(value, ensure_ascii=False)
 
 
-def _picture(trials: Sequence[Trial], best: set[str], found: Found) -> bytes:
-    """Accuracy loss against gzip bytes, intervals and budget drawn in; colour is speed."""
+def _picture(trials: Sequence[Trial], best: set[str], result: SearchResult) -> bytes:
+    """Plot accuracy loss against gzip size with intervals and budget; colour is speed."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -187,17 +213,18 @@ def _picture(trials: Sequence[Trial], best: set[str], found: Found) -> bytes:
         edgecolors=["black" if trial.name in best else "none" for trial in trials],
     )  # fmt: skip
     figure.colorbar(drawn, label="speed, float32 = 1 (ONNX Runtime, one thread)")
-    axes.axhline(found.budget_pt, linestyle="--", color="tab:red", label=f"budget {found.budget_pt:g} pt")
+    axes.axhline(result.budget_pt, linestyle="--", color="tab:red", label=f"budget {result.budget_pt:g} pt")
     for trial in trials:
-        named = trial in found.plain or trial is found.best or trial.name == (found.best and found.best.name)
-        if named and trial.loss_pt.value < 2.5 * found.budget_pt:
+        is_best = result.best is not None and trial.name == result.best.name
+        labelled = trial in result.plain or is_best
+        if labelled and trial.loss_pt.value < 2.5 * result.budget_pt:
             axes.annotate(
                 trial.name, (trial.gzip_byte / 1e3, trial.loss_pt.value), xytext=(4, 6),
                 textcoords="offset points", fontsize=8,
             )  # fmt: skip
     axes.set(
         xscale="log", xlabel="gzip kB", ylabel="accuracy loss, pt (90 % interval)",
-        ylim=(min(trial.loss_pt.low for trial in trials) - 0.2, 2.5 * found.budget_pt),
+        ylim=(min(trial.loss_pt.low for trial in trials) - 0.2, 2.5 * result.budget_pt),
         title="Candidates of the search; black rim: the Pareto front",
     )  # fmt: skip
     axes.xaxis.set_major_formatter(ticker.ScalarFormatter())

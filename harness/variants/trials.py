@@ -1,4 +1,4 @@
-"""Recipes tried on calibration data and on test data; what was tried is kept in the cache."""
+"""Trials of recipes on calibration data and on test data; results are kept in the cache."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from harness.device import plugins
 from harness.stats import paired
 from harness.stats.intervals import Interval
 from harness.store.cache import code_sha256, key_of
-from harness.variants.workspace import Desk, Rows, Told
+from harness.variants.workspace import Progress, Rows, Workspace
 
 Recipe = tuple[dict[str, Any], ...]
 PT = 100.0
@@ -35,7 +35,7 @@ PT = 100.0
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What is known of one recipe.
+    """The results of one recipe.
 
     Parameters
     ----------
@@ -44,15 +44,15 @@ class Trial:
     size_byte, gzip_byte : int
         Of the ONNX file.
     sqnr_db : float
-        At the output, on the searched part of the calibration data; infinite where nothing was lost.
+        At the output, on the search part of the calibration data; infinite if nothing was lost.
     changed : float
-        Share of the held-out samples whose answer is another than the float model's.
+        Share of the held-out samples whose class differs from the float model's.
     accuracy : float
         On test data; without labels, agreement with the float model.
     loss_pt : Interval
-        Points lost on test data against the float model, Tango's interval.
+        Accuracy loss against the float model on test data, in percentage points, with Tango's interval.
     speed : mapping
-        Paired ratio to the float model on ONNX Runtime; empty where it was not measured.
+        Paired ratio to the float model on ONNX Runtime; empty if it was not measured.
     """
 
     name: str
@@ -66,127 +66,129 @@ class Trial:
     speed: Mapping[str, Any] = field(default_factory=dict)
 
 
-class Lab:
-    """Makes and tries recipes; what was tried is kept in the cache, so that a search that was cut goes on."""
+class Trials:
+    """Makes and tries recipes; results are cached, so that an interrupted search can be resumed."""
 
-    def __init__(self, desk: Desk, table: SearchTable) -> None:
-        self._desk, self._table = desk, table
-        calibration = desk.data.calibration
+    def __init__(self, workspace: Workspace, table: SearchTable) -> None:
+        self._workspace, self._table = workspace, table
+        calibration = workspace.data.calibration
         count = len(calibration)
-        held = round(count * table.holdout)
-        if not held or held == count:
+        holdout = round(count * table.holdout)
+        if not holdout or holdout == count:
             raise DataError(
-                f"{count} calibration samples cannot be parted into a searched and a held-out part",
+                f"{count} calibration samples cannot be split into a search part and a held-out part",
                 where="data.calibration_samples",
-                cause='data.split = "none" sets none apart' if not count else "there are too few",
+                cause="there are too few" if count else 'data.split = "none" reserves no calibration samples',
                 next_step='set data.split = "hash", or give [data.calibration]',
             )
-        self._searched: Rows = {name: raw[:-held] for name, raw in calibration.inputs.items()}
-        self._held: Rows = {name: raw[-held:] for name, raw in calibration.inputs.items()}
-        self._float = canonical.canonicalise(desk.model)
-        found = weight_layers(self._float, where="search")
-        self.layers = list(dict.fromkeys(layer.node.name for layer in found))
-        path = desk.folder / desk.validation.model.file
+        self._search_rows: Rows = {name: raw[:-holdout] for name, raw in calibration.inputs.items()}
+        self._held_out_rows: Rows = {name: raw[-holdout:] for name, raw in calibration.inputs.items()}
+        self._float = canonical.canonicalise(workspace.model)
+        layers = weight_layers(self._float, where="search")
+        self.layers = list(dict.fromkeys(layer.node.name for layer in layers))
+        path = workspace.folder / workspace.validation.model.file
         self._lineage = {
             "what": "trial",
             "code": code_sha256(Path(canonical.__file__).parent),
             "model": [[file.name, file.sha256] for file in model_file.onnx_files(path)],
-            "shapes": {name: list(shape) for name, shape in desk.validation.shapes.items()},
-            "calibration": preprocess.digest(desk.data.calibration_feeds()),
+            "shapes": {name: list(shape) for name, shape in workspace.validation.shapes.items()},
+            "calibration": preprocess.digest(workspace.data.calibration_feeds()),
             "holdout": table.holdout,
-            "test": sorted(desk.data.sets[0].ref.inputs.values()),
+            "test": sorted(workspace.data.sets[0].ref.inputs.values()),
             "tools": {tool: version(tool) for tool in TOOLS},
         }
         self._reference: dict[str, Any] = {}
 
     def size(self, trial: Trial) -> int:
-        """Return what is minimised."""
+        """Return the size that the search minimises, in bytes."""
         return trial.gzip_byte if self._table.minimise == "gzip" else trial.size_byte
 
-    def calibration(self, told: Told) -> dict[str, str]:
-        """Choose a method for each activation: in turn, the one that leaves least noise at the output.
+    def calibration(self, progress: Progress) -> dict[str, str]:
+        """Choose a calibration method for one activation after another: the one with the least output noise.
 
         Returns
         -------
         dict
-            Only of those for which another is better than ``minmax``.
+            Activation to method, only where another method is better than ``minmax``.
         """
         chosen: dict[str, str] = {}
         best = self.tried("int8", ({"pass": "quantize"},))
         for tensor in activations(self._float, QUANTIZED_OPERATORS):
-            for method in (each for each in METHODS if each != "minmax"):
+            for method in (method for method in METHODS if method != "minmax"):
                 methods = {**chosen, tensor: method}
                 trial = self.tried("int8", ({"pass": "quantize", "calibration_by_tensor": methods},))
                 if trial.sqnr_db > best.sqnr_db:
                     chosen, best = methods, trial
-        told(
+        progress(
             f"calibration: {len(chosen)} activations by another method than minmax, {best.sqnr_db:.1f} dB"
             + "".join(f"\n  {tensor}: {method}" for tensor, method in chosen.items())
         )
         return chosen
 
-    def sensitivity(self, told: Told) -> dict[tuple[str, int], Trial]:
-        """Each layer alone at each step, on the searched part."""
-        found = {}
+    def sensitivity(self, progress: Progress) -> dict[tuple[str, int], Trial]:
+        """Try each step on each layer alone, on the search part of the calibration data."""
+        trials = {}
         for layer in self.layers:
             for level, step in enumerate(self._table.steps):
-                found[layer, level] = self.tried(layer, ({**step, "layers": [layer]},))
-            told(
+                trials[layer, level] = self.tried(layer, ({**step, "layers": [layer]},))
+            progress(
                 f"  {layer}: "
-                + ", ".join(f"{found[layer, level].sqnr_db:.1f}" for level in range(len(self._table.steps)))
+                + ", ".join(f"{trials[layer, level].sqnr_db:.1f}" for level in range(len(self._table.steps)))
                 + " dB"
             )
-        return found
+        return trials
 
     def tried(self, name: str, recipe: Recipe) -> Trial:
-        """Make a recipe and try it on calibration data; recalled where it was tried before."""
+        """Make a recipe and try it on calibration data, unless the cache has the result."""
         key = key_of({**self._lineage, "recipe": list(recipe)})
-        known = self._desk.cache.recall(key)
-        if known is None:
-            known = self._try(recipe)
-            self._desk.cache.note(key, known)
-        sqnr_db = math.inf if known["sqnr_db"] is None else float(known["sqnr_db"])
-        return Trial(name, recipe, known["size_byte"], known["gzip_byte"], sqnr_db, known["changed"])
+        result = self._workspace.cache.recall(key)
+        if result is None:
+            result = self._try(recipe)
+            self._workspace.cache.note(key, result)
+        sqnr_db = math.inf if result["sqnr_db"] is None else float(result["sqnr_db"])
+        return Trial(name, recipe, result["size_byte"], result["gzip_byte"], sqnr_db, result["changed"])
 
     def tested(self, name: str, recipe: Recipe) -> Trial:
-        """Try a recipe on test data, too, and measure its speed."""
+        """Also try a recipe on test data and measure its speed, unless the cache has the result."""
         trial = self.tried(name, recipe)
         key = key_of({**self._lineage, "recipe": list(recipe), "what": "test"})
-        known = self._desk.cache.recall(key)
-        if known is None:
+        result = self._workspace.cache.recall(key)
+        if result is None:
             model = self._make(recipe)
             content = model.SerializeToString(deterministic=True)
             feed = {
-                each: preprocess.apply(raw[:1], self._desk.data.preprocess[each])
-                for each, raw in self._searched.items()
+                name: preprocess.apply(raw[:1], self._workspace.data.preprocess[name])
+                for name, raw in self._search_rows.items()
             }
-            known = {
-                "predicted": self._desk.predict(content, self._desk.test_rows()).tolist(),
+            result = {
+                "predicted": self._workspace.predict(content, self._workspace.test_rows()).tolist(),
                 "speed": measure_speed_up(self._float, model, feed) if recipe else {},
             }
-            self._desk.cache.note(key, known)
-        base = self._answers("test", self._desk.test_rows())
-        predicted = np.asarray(known["predicted"])
-        labels = self._desk.data.labels
+            self._workspace.cache.note(key, result)
+        base = self._float_classes("test", self._workspace.test_rows())
+        predicted = np.asarray(result["predicted"])
+        labels = self._workspace.data.labels
         truth = base if labels is None else np.asarray(labels)
         right = predicted == truth
         loss = paired.flips(base == truth, right).loss
         return Trial(
             name, recipe, trial.size_byte, trial.gzip_byte, trial.sqnr_db, trial.changed, float(right.mean()),
-            Interval(PT * loss.value, PT * loss.low, PT * loss.high, loss.n), known["speed"],
+            Interval(PT * loss.value, PT * loss.low, PT * loss.high, loss.n), result["speed"],
         )  # fmt: skip
 
     def _try(self, recipe: Recipe) -> dict[str, Any]:
         model = self._make(recipe)
         content = model.SerializeToString(deterministic=True)
         outputs = [value.name for value in self._float.graph.output]
-        found = card.output_sqnr_db(self._float, model, list(self._feeds(self._searched)))
-        lost = [found[name] for name in outputs if found.get(name) is not None]
-        changed = self._answers("held", self._held) != self._desk.predict(content, self._held)
+        sqnr_db = card.output_sqnr_db(self._float, model, list(self._feeds(self._search_rows)))
+        values = [sqnr_db[name] for name in outputs if sqnr_db.get(name) is not None]
+        changed = self._float_classes("held out", self._held_out_rows) != self._workspace.predict(
+            content, self._held_out_rows
+        )
         return {
             "size_byte": len(content),
             "gzip_byte": card.gzip_byte(content),
-            "sqnr_db": min((value for value in lost if value is not None), default=None),
+            "sqnr_db": min((value for value in values if value is not None), default=None),
             "changed": float(changed.mean()),
         }
 
@@ -196,21 +198,21 @@ class Lab:
             options = {key: value for key, value in step.items() if key != "pass"}
             pass_ = plugins.choose(plugins.PASSES, step["pass"])
             model = checked(
-                f"search: {step['pass']}", pass_, model, self._feeds(self._searched), options
+                f"search: {step['pass']}", pass_, model, self._feeds(self._search_rows), options
             ).model
         return model
 
-    def _answers(self, name: str, rows: Rows) -> NDArray[np.int64]:
-        """The float model's classes."""
+    def _float_classes(self, name: str, rows: Rows) -> NDArray[np.int64]:
+        """Return the classes that the float model gives."""
         if name not in self._reference:
-            self._reference[name] = self._desk.predict(self._float.SerializeToString(), rows)
-        found: NDArray[np.int64] = self._reference[name]
-        return found
+            self._reference[name] = self._workspace.predict(self._float.SerializeToString(), rows)
+        classes: NDArray[np.int64] = self._reference[name]
+        return classes
 
     def _feeds(self, rows: Rows) -> Iterator[dict[str, NDArray[Any]]]:
         count = len(next(iter(rows.values())))
         for row in range(count):
             yield {
-                name: preprocess.apply(raw[row : row + 1], self._desk.data.preprocess[name])
+                name: preprocess.apply(raw[row : row + 1], self._workspace.data.preprocess[name])
                 for name, raw in rows.items()
             }

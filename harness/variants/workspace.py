@@ -1,4 +1,4 @@
-"""What ``compress`` and ``search`` work at: a float model with its data, in this process."""
+"""The workspace of ``compress`` and ``search``: a float model with its data, in this process."""
 
 from __future__ import annotations
 
@@ -13,27 +13,28 @@ from numpy.typing import NDArray
 
 from harness.compression import model_file
 from harness.compression.export.kinds import Runtime
-from harness.compression.recipe import Workshop
-from harness.config.folders import cache_folder
+from harness.compression.recipe import VariantBuilder
+from harness.config.folders import cache_folder, shipped_folder
 from harness.config.load import load_validation, validation_file
 from harness.config.schema import ShiftsTable
 from harness.config.validation import Validation, VariantTable
-from harness.core import preprocess
+from harness.core import commands, preprocess
 from harness.core.errors import ModelError, UsageError
 from harness.data import sets
 from harness.data.sets import PreparedData
 from harness.run import name_checks
 from harness.store.cache import Cache
 
-Told = Callable[[str], None]
+#: Called with a line of text about what is being done.
+Progress = Callable[[str], None]
 Rows = Mapping[str, NDArray[Any]]
 """Input name to raw samples, shape (n, …)."""
-#: Samples a call, where the model leaves it open.
+#: Samples a call if the model does not fix its batch.
 BATCH = 32
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
+class Workspace:
     """A float model, its clean test data and its calibration data.
 
     Parameters
@@ -42,37 +43,38 @@ class Desk:
     file : Path
         The ``validation.toml``.
     folder : Path
-        Where its relative paths start.
+        Folder that its relative paths start from.
     cache : Cache
-    workshop : Workshop
+    builder : VariantBuilder
     model : onnx.ModelProto
-        As given, with its shapes fixed.
+        The given model with its shapes fixed.
     data : PreparedData
-        Without shifts.
+        Clean and calibration data; no shifts.
     """
 
     validation: Validation
     file: Path
     folder: Path
     cache: Cache
-    workshop: Workshop
+    builder: VariantBuilder
     model: onnx.ModelProto
     data: PreparedData
 
     def test_rows(self) -> Rows:
-        """Raw samples of the clean test set, in the run's order."""
+        """Return the raw samples of the clean test set, in the order of a run."""
         return {
             name: np.load(self.cache.array_path(digest), mmap_mode="r", allow_pickle=False)
             for name, digest in self.data.sets[0].ref.inputs.items()
         }
 
     def predict(self, model: bytes | str, rows: Rows) -> NDArray[np.int64]:
-        """Class of every sample as ONNX Runtime computes it here, on one thread.
+        """Compute the class of every sample with ONNX Runtime on one thread of this machine.
 
         Parameters
         ----------
         model : bytes or str
-            An ONNX file, or its path. Where its batch is fixed, the last one is filled up with its last row.
+            Content of an ONNX file, or its path. If its batch is fixed, the last batch is
+            padded with the last row.
         rows : mapping
             Raw samples.
 
@@ -100,55 +102,63 @@ class Desk:
         return np.concatenate(classes)
 
 
-def set_up(
+def open_workspace(
     validation: Validation,
     folder: Path,
     file: Path,
     variants: Mapping[str, VariantTable],
-    told: Told,
+    progress: Progress,
     runtime: Runtime = "litert",
-) -> Desk:
-    """Read model and data, and check what is to be made of them.
+) -> Workspace:
+    """Read model and data, and check the variants that are to be made.
 
     Raises
     ------
     ConfigurationError
         A name in `variants` is unknown.
     ModelError, DataError
-        There is no ONNX model, or something is wrong with it or with the data.
+        There is no ONNX model, or the model or the data are invalid.
     """
     alone = validation.model_copy(
         update={"variants": dict(variants), "shifts": ShiftsTable(), "gate": (), "search": None}
     )
     name_checks.check_validation(alone, file)
     cache = Cache(cache_folder())
-    told("reading model and data")
-    workshop = Workshop(alone, folder, cache, runtime=runtime, told=told)
-    if workshop.model is None:
+    progress("reading model and data")
+    builder = VariantBuilder(alone, folder, cache, runtime=runtime, progress=progress)
+    if builder.model is None:
         raise ModelError(
-            "there is no ONNX model to begin with", where=f"{file}: model.file",
-            cause="only prebuilt files are named", next_step="name the trained ONNX model in model.file",
+            "there is no ONNX model to compress", where=f"{file}: model.file",
+            cause="only prebuilt files are given", next_step="name the trained ONNX model in model.file",
         )  # fmt: skip
-    info = model_file.inspect_onnx(workshop.model)
+    info = model_file.inspect_onnx(builder.model)
     data = sets.prepare(alone, folder, cache, info.inputs, info.classes)
-    return Desk(alone, file, folder, cache, workshop, workshop.model, data)
+    return Workspace(alone, file, folder, cache, builder, builder.model, data)
+
+
+def bundled_model(progress: Progress) -> Path:
+    """Return the folder of the bundled model, for a command that was given none; says so."""
+    folder = shipped_folder("models") / "digits"
+    progress(f"no MODEL given: using the bundled model, {commands.short(folder)}")
+    return folder
 
 
 def find_validation(model: Path) -> tuple[Validation, Path, Path]:
-    """Read the ``validation.toml`` that is meant by its folder, itself, or the ONNX file beside it.
+    """Read a ``validation.toml``, given by its path, its folder, or the ONNX file beside it.
 
     Returns
     -------
     tuple
-        It, its folder, and its path.
+        The validation, its folder, and its path.
     """
     beside = model.parent / "validation.toml"
     if model.suffix == ".onnx" and beside.is_file():
         validation, folder = load_validation(beside)
         if (folder / validation.model.file).resolve() != model.resolve():
             raise UsageError(
-                f"{beside} is about {validation.model.file}, not {model.name}",
-                next_step=f"harness init {model} --data PATH --out {model.stem}.toml",
+                f"{beside} describes {validation.model.file}, not {model.name}",
+                next_step=f"{commands.harness()} init {commands.quoted(model)} --data PATH"
+                f" --out {commands.quoted(model.with_suffix('.toml'))}",
             )
         return validation, folder, beside.resolve()
     validation, folder = load_validation(model)

@@ -106,7 +106,7 @@ def check_words(ended: object, *says: str) -> None:
         (("--recipe", "int8", "--for-runtime", "tflite-3"), "did you mean 'tflite-2.14'?"),
         (("--recipe", "int8-dynamic", "--format", "tflite"), "cannot hold DynamicQuantizeLinear"),
         (("--recipe", "absent.toml"), "there is no such file"),
-        (("--from", "absent.json"), "this is no card"),
+        (("--from", "absent.json"), "not the card of a variant"),
     ],
 )
 def test_what_cannot_be_leaves_nothing(
@@ -135,7 +135,7 @@ def test_bad_steps(harness: Shell, tiny: Path, step: str, says: str) -> None:
 def test_a_folder_that_holds_something_is_left_alone(harness: Shell, tiny: Path) -> None:
     (harness.folder / "made").mkdir()
     (harness.folder / "made" / "thesis.txt").write_text("mine")
-    check(harness("compress", tiny, "--recipe", "int8", "-o", "made"), 2, "holds something already")
+    check(harness("compress", tiny, "--recipe", "int8", "-o", "made"), 2, "is not empty")
     assert [path.name for path in (harness.folder / "made").iterdir()] == ["thesis.txt"]
 
 

@@ -78,7 +78,7 @@ def test_a_budget_that_cannot_be_met(harness: Shell, wide: Path) -> None:
     )
     ended = harness("search", wide, "-o", "found")
     assert ended.code in (1, 4), ended.err
-    assert "the layers that cost most" in ended.out
+    assert "the layers that lose most" in ended.out
     assert not (harness.folder / "found" / "recipe.toml").exists()
 
 
@@ -88,7 +88,7 @@ def test_a_folder_that_holds_something_else(harness: Shell, wide: Path) -> None:
     (harness.folder / "found" / "thesis.txt").write_text("mine")
     ended = harness("search", wide, "-o", "found")
     assert ended.code == 2
-    assert "holds something else already" in ended.err
+    assert "contains other files" in ended.err
 
 
 def test_without_calibration_data(harness: Shell, wide: Path) -> None:
@@ -96,7 +96,7 @@ def test_without_calibration_data(harness: Shell, wide: Path) -> None:
     (wide / "validation.toml").write_text(text)
     ended = harness("search", wide, "-o", "found")
     assert ended.code == 2, ended.err
-    assert "cannot be parted" in ended.err
+    assert "cannot be split" in ended.err
     assert not (harness.folder / "found").exists()
 
 

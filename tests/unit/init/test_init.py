@@ -96,7 +96,7 @@ def test_of_guesses_with_the_same_score_the_simplest_is_taken_and_the_other_name
     model = save(nodes, {"w": weights}, {"x": ("n", 1, 4, 4)}, {"y": ("n", 3)}, tmp_path / "m.onnx")
     report = init(model, str(tmp_path / "data.npz"))
     assert report.guess.text == "0-255"
-    assert any("'0-1' scores the same" in note for note in report.notes)
+    assert any("'0-1' has the same score" in note for note in report.notes)
 
 
 def test_images_of_another_size_are_resized_and_the_file_runs_as_it_is(
@@ -189,7 +189,7 @@ def test_without_labels_there_are_gates_on_agreement_and_a_warning(folder: Path)
     metrics = {gate.metric for gate in written(folder).gate}
     assert "agreement" in metrics
     assert not metrics & {"accuracy", "accuracy_loss"}
-    assert any("no labels" in note for note in report.notes)
+    assert any("without labels" in note for note in report.notes)
     assert "top-1" not in report.text()
 
 
@@ -265,7 +265,7 @@ def test_nothing_is_overwritten_unless_forced(folder: Path) -> None:
         template(PLANTED["0-1"], colour="RGB", first=True), folder / "m.onnx", ("n", 3, SIDE, SIDE)
     )
     (folder / "validation.toml").write_text("mine")
-    with pytest.raises(UsageError, match="not overwritten"):
+    with pytest.raises(UsageError, match="already exists"):
         init(model, str(folder / "data.npz"))
     assert (folder / "validation.toml").read_text() == "mine"
     other = folder / "other.toml"
@@ -307,3 +307,57 @@ def test_what_cannot_be_is_said_and_leaves_nothing_behind(
     assert found.value.exit_code == 2
     assert found.value.next_step
     assert sorted(folder.iterdir()) == before
+
+
+@pytest.fixture
+def linked(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder whose model and data are links to files elsewhere."""
+    nearest(template(PLANTED["0-1"], colour="RGB", first=True), folder / "m.onnx", ("n", 3, SIDE, SIDE))
+    work = folder / "work"
+    (work / "sub").mkdir(parents=True)
+    (work / "release.onnx").symlink_to(folder / "m.onnx")
+    (work / "today.npz").symlink_to(folder / "data.npz")
+    monkeypatch.chdir(work)
+    return work
+
+
+def test_links_are_named_as_they_were_given(linked: Path) -> None:
+    report = init(Path("release.onnx"), "today.npz")
+    assert report.path == Path("validation.toml")
+    validation = written(linked)
+    assert (validation.model.name, validation.model.file) == ("release", "release.onnx")
+    assert validation.data.path == "today.npz"
+
+
+def test_paths_are_relative_to_the_file_that_is_written(linked: Path) -> None:
+    init(Path("release.onnx"), "today.npz", out=Path("sub"))
+    validation = written(linked / "sub")
+    assert (validation.model.file, validation.data.path) == ("../release.onnx", "../today.npz")
+    init(Path("release.onnx"), str(linked / "today.npz"), out=linked.parent / "above.toml")
+    validation = written(linked.parent / "above.toml")
+    assert (validation.model.file, validation.data.path) == ("work/release.onnx", "work/today.npz")
+
+
+def test_an_absolute_path_outside_the_folder_stays_absolute(linked: Path) -> None:
+    init(Path("release.onnx"), str(linked.parent / "data.npz"), labels=None)
+    assert written(linked).data.path == str(linked.parent / "data.npz")
+
+
+def test_a_relative_path_that_a_linked_folder_would_break_is_absolute(
+    linked: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    (linked / "away").symlink_to(tmp_path_factory.mktemp("away"))
+    init(Path("release.onnx"), "today.npz", out=Path("away"))
+    validation = written(linked / "away")
+    assert (validation.model.file, validation.data.path) == (
+        str(linked / "release.onnx"), str(linked / "today.npz"),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("stem", "name"), [("fruit", "fruit"), ("_x y", "x-y")])
+def test_a_model_whose_file_name_is_no_name_gets_one(folder: Path, stem: str, name: str) -> None:
+    model = nearest(
+        template(PLANTED["0-1"], colour="RGB", first=True), folder / f"{stem}.onnx", ("n", 3, SIDE, SIDE)
+    )
+    init(model, str(folder / "data.npz"))
+    assert written(folder).model.name == name

@@ -10,7 +10,7 @@ def test_four_hundred_samples_decide_one_and_a_half_points() -> None:
     limit = init_gates.loss_margin(400)
     assert limit is not None
     assert limit.value == 1.5
-    assert limit.why == "what 400 samples can decide (1 pt needs about 619)"
+    assert limit.why == "the strictest that 400 samples can decide (1 pt needs about 619)"
 
 
 @pytest.mark.parametrize("samples", [10, 40, 60, 200, 620, 1000, 2500, 9800])

@@ -1,4 +1,4 @@
-"""The path of a search, what it verifies, and what it leaves; the arithmetic is pure."""
+"""The path of a search, what it verifies, and the files it writes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from harness.config.schema import RecipeFile, SearchTable
 from harness.core.verdict import State
 from harness.stats.intervals import Interval
 from harness.variants import search_files
-from harness.variants.search import Found, blame, path_of
+from harness.variants.search import SearchResult, most_sensitive, path_of
 from harness.variants.trials import Trial
 
 LEVELS = 3
@@ -38,8 +38,8 @@ def test_the_path_lowers_one_layer_at_a_time_and_never_back(
         assert len(changed) == 1
         (layer,) = changed
         assert levels[layer] > before[layer]
-        held = 1000 if before[layer] < 0 else alone[layer, before[layer]][1]
-        assert alone[layer, levels[layer]][1] < held  # a move that saves nothing is none
+        size_before = 1000 if before[layer] < 0 else alone[layer, before[layer]][1]
+        assert alone[layer, levels[layer]][1] < size_before  # a move that saves nothing is not one
         before = levels
 
 
@@ -61,7 +61,7 @@ def trial(name: str, accuracy: float, gzip_byte: int, speed: tuple[float, float]
     )  # fmt: skip
 
 
-def test_the_front_is_what_nothing_beats() -> None:
+def test_front_holds_what_no_other_trial_dominates() -> None:
     trials = [
         trial("float32", 0.99, 400), trial("worse", 0.98, 400), trial("small", 0.98, 50),
         trial("fast", 0.98, 100, (1.3, 1.5)), trial("as fast by chance", 0.98, 60, (0.99, 1.05)),
@@ -69,33 +69,33 @@ def test_the_front_is_what_nothing_beats() -> None:
     assert search_files.front(trials) == {"float32", "small", "fast"}
 
 
-def found(state: State, best: Trial | None) -> Found:
+def result(state: State, best: Trial | None) -> SearchResult:
     sensitivity = {
         (layer, level): Trial("", (), 1, 1, 40.0 - 10 * level - 5 * i, 0.0)
         for i, layer in enumerate(LAYERS)
         for level in range(2)
     }
     path = (best,) if best else (trial("mixed-1", 0.9, 300),)
-    return Found(state, best, 1.0, path, (trial("float32", 0.99, 400),), sensitivity, SearchTable())
+    return SearchResult(state, best, 1.0, path, (trial("float32", 0.99, 400),), sensitivity, SearchTable())
 
 
-def test_the_frozen_recipe_is_read_back() -> None:
+def test_recipe_file_is_read_back() -> None:
     recipe = (
         {"pass": "cluster", "k": 4, "layers": ["/a/Conv", 'b "quoted" é']},
         {"pass": "weight_only", "bits": 8, "layers": ["c"]},
     )
     best = Trial("mixed-7", recipe, 10, 5, 20.0, 0.0, 0.99, Interval(0.1, -0.2, 0.5, 800), {})
-    text = search_files.recipe_toml(found(State.PASS, best))
+    text = search_files.recipe_toml(result(State.PASS, best))
     assert RecipeFile.model_validate(tomllib.loads(text), strict=False).recipe == recipe
 
 
-def test_without_a_candidate_the_worst_layers_are_blamed() -> None:
-    none = found(State.FAIL, None)
-    assert [layer for layer, _ in blame(none)] == ["c", "b", "a"]
-    said = search_files.text(none)
-    assert "FAIL   none of the candidates is within 1 pt" in said
-    assert "c 30.0 dB, b 35.0 dB" in said
-    assert "these samples cannot show" in search_files.text(found(State.INCONCLUSIVE, None))
+def test_without_a_candidate_the_most_sensitive_layers_are_named() -> None:
+    none = result(State.FAIL, None)
+    assert [layer for layer, _ in most_sensitive(none)] == ["c", "b", "a"]
+    text = search_files.text(none)
+    assert "FAIL   none of the candidates is within 1 pt" in text
+    assert "c 30.0 dB, b 35.0 dB" in text
+    assert "too few samples to show" in search_files.text(result(State.INCONCLUSIVE, None))
 
 
 def test_infinite_signal_is_no_noise() -> None:
