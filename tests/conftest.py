@@ -1,11 +1,15 @@
-"""What holds for every test."""
+"""Settings of all tests."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 
 SEED = 0
+# No test may fail because the machine is busy.
+settings.register_profile("no wall times", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("no wall times")
 
 
 @pytest.fixture(autouse=True)

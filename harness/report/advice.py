@@ -97,11 +97,11 @@ def next_step(outcome: Outcome) -> str:
     elif not outcome.verdicts:
         said = f"ask for something: a [[gate]] in {short(Path(run['validation_path']))}"
     elif outcome.state is State.INCONCLUSIVE and outcome.plan.share < 1:
-        said = f"{command} validate {_selection(outcome, run, targets)}   (all samples: no budget)"
+        said = f"{command} validate {_selection(outcome, run, targets)}   # all samples: no budget"
     elif outcome.state is State.INCONCLUSIVE:
         said = _after_undecided(outcome, run, command, blocking[0])
     elif outcome.state is State.NOT_RUN and outcome.plan.unavailable:
-        said = f"{command} targets   (how to install what is missing)"
+        said = f"{command} targets   # how to install what is missing"
     elif outcome.state is State.NOT_RUN and run.get("release") and _worst_is_emulated(blocking, run):
         said = f"real hardware in place of {blocking[0].target}: --host USER@BOARD, or a target over ssh"
     elif outcome.state is State.NOT_RUN and blocking and (lacks := _lacks(outcome, blocking[0])):
@@ -109,7 +109,7 @@ def next_step(outcome: Outcome) -> str:
     elif blocking:
         worst = blocking[0]
         said = (
-            f"{command} validate {_selection(outcome, run, worst.target, worst)}   (that gate's suite alone)"
+            f"{command} validate {_selection(outcome, run, worst.target, worst)}   # that gate's suite alone"
         )
     else:
         said = f"{command} doctor"
@@ -128,7 +128,7 @@ def _after_undecided(outcome: Outcome, run: Mapping[str, Any], command: str, wor
     within_s = run.get("decide_within_s")
     within = 10 if within_s is None else math.ceil(2 * within_s / 60)
     told = f"{command} validate {_selection(outcome, run, worst.target, worst)} --decide-within {within}m"
-    return f"{told}   (measures on while it is undecided)"
+    return f"{told}   # measures on while it is undecided"
 
 
 def _lacks(outcome: Outcome, worst: Verdict) -> str:
@@ -142,12 +142,12 @@ def _lacks(outcome: Outcome, worst: Verdict) -> str:
         results, model = outcome.folder.path.parent, run["model"]["name"]
         if not baselines.place(results, model, worst.target, gate.baseline).exists():
             save = f"baseline save {_run_name(outcome)} --name {gate.baseline} --reason WHY"
-            return f"{save}   (or, instead of this run, the one that was released)"
+            return f"{save}   # or, instead of this run, the one that was released"
     jobs = [job.key for batch in outcome.plan.batches for job in batch.jobs]
     asked = [key for key in jobs if (key.target, key.variant) == (worst.target, worst.variant)]
     if gate.suite == CARD or gate.design or any(gate.looks_at_job(key) for key in asked):
         return ""
-    return f"plan {_selection(outcome, run, worst.target)}   (which cases there are)"
+    return f"plan {_selection(outcome, run, worst.target)}   # which cases there are"
 
 
 def _gate(run: Mapping[str, Any], verdict: Verdict) -> Gate | None:
@@ -173,7 +173,7 @@ def _after_a_pass(outcome: Outcome, run: Mapping[str, Any], command: str) -> str
     if others:
         return f"{command} validate {_selection(outcome, run, ','.join([*run['targets'], *others]))}"
     if _is_bundled(run):
-        return f"{command} init MODEL.onnx --data FOLDER   (a model of your own)"
+        return f"{command} init MODEL.onnx --data FOLDER   # a model of your own"
     return f"python -c \"import harness; print(harness.load('{_run_name(outcome)}'))\""
 
 

@@ -179,7 +179,7 @@ def test_failures_are_told_one_by_one_the_worst_first() -> None:
          "python -c \"import harness; print(harness.load('r1'))\""),
         ([State.FAIL], {"validation": "a b/other.toml"},
          "harness validate --target cpu --model 'a b/other.toml' --variant int8 --suite accuracy"),
-        ([State.INCONCLUSIVE], {"share": 0.5}, "harness validate --target cpu   (all samples"),
+        ([State.INCONCLUSIVE], {"share": 0.5}, "harness validate --target cpu   # all samples"),
         ([State.INCONCLUSIVE], {"validation": "v.toml"}, "more test samples; or in v.toml another limit"),
         ([State.INVALID], {}, "harness validate --target cpu --variant int8 --suite accuracy"),
         ([State.NOT_RUN], {}, "harness validate --target cpu --variant int8 --suite accuracy"),
@@ -215,7 +215,7 @@ GATES = [
         (State.INCONCLUSIVE, "stored", {}, "in /v.toml design = \"side-by-side\" for 'stored'"),
         (State.INCONCLUSIVE, "lost", {}, "more test samples; or in /v.toml another limit"),
         (State.NOT_RUN, "stored", {}, "harness baseline save r1 --name old --reason WHY"),
-        (State.NOT_RUN, "lost", {}, "harness plan --target cpu --model /v.toml   (which cases there are)"),
+        (State.NOT_RUN, "lost", {}, "harness plan --target cpu --model /v.toml   # which cases there are"),
         (State.NOT_RUN, "g", {}, "harness validate --target cpu --model /v.toml --variant int8"),
     ],
 )  # fmt: skip
