@@ -18,8 +18,12 @@ ELSEWHERE = re.compile(
 )
 #: Paths that a reader makes, not we: example, page. One that no page names any more has to go.
 EXAMPLES = {
-    "targets/NAME.toml", "targets/T.toml", "targets/ort-1.23.toml", "targets/mine.toml", "targets/boards.toml",
-}  # fmt: skip
+    "targets/NAME.toml",
+    "targets/T.toml",
+    "targets/ort-1.23.toml",
+    "targets/mine.toml",
+    "targets/boards.toml",
+}
 
 
 def tracked(*patterns: str) -> list[Path]:
