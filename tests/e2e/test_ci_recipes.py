@@ -120,6 +120,6 @@ def test_the_job_on_a_hosted_machine(job: str, repository: Path, machine: dict[s
     cases = [case for case in cases if "mymodel" in case.attrib["name"]]
     assert len(cases) == 6  # two gates on three targets
     assert all(case.find("properties") is not None for case in cases)
-    assert "accuracy" in (repository / "summary.md").read_text()
+    assert "against baseline accepted" in (repository / "summary.md").read_text()
     if job == "github":
         assert (repository / "step-summary.md").read_text() == (repository / "summary.md").read_text()

@@ -1,1 +1,1 @@
-"""One self-contained HTML file of a run: read from facts and rows, no statistics of its own."""
+"""One self-contained HTML file of a run, made from facts and rows; it computes no statistics."""

@@ -1,4 +1,4 @@
-"""What a section is given, and what it gives."""
+"""Input and output of a section of the report."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from harness.store.run_folder import Facts
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table that the page makes sortable, filterable and downloadable.
+    """A table; the page makes it sortable, filterable and downloadable.
 
     Parameters
     ----------
     name : str
-        Name of the CSV file, without its ending; unique on the page.
+        Name of the CSV file without its suffix; unique on the page.
     caption : str
     columns : tuple of str
     rows : sequence of sequence
-        Text or numbers, one a column; NaN and None are shown as nothing.
+        Text or numbers, one per column; NaN and None are empty cells.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Table:
     rows: Sequence[Sequence[Any]]
 
     def packed(self) -> dict[str, Any]:
-        """Columns as the page holds them: a dictionary and codes for text, six digits for numbers."""
+        """Columns as JSON: a dictionary and codes for text, six digits for numbers."""
         return {
             "name": self.name,
             "columns": [_pack(title, [row[i] for row in self.rows]) for i, title in enumerate(self.columns)],
@@ -45,15 +45,15 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """A figure for plotly, and the same in words for whom it is no picture.
+    """A figure for plotly, with a text alternative.
 
     Parameters
     ----------
     caption : str
     text : str
-        What the picture shows, in a sentence.
+        What the figure shows, in a sentence.
     traces : sequence of mapping
-        As plotly's JSON has them.
+        In plotly's JSON format.
     layout : mapping
         Titles and axes; the page adds colours and size.
     """
@@ -64,13 +64,13 @@ class Plot:
     layout: Mapping[str, Any] = field(default_factory=dict)
 
     def packed(self) -> dict[str, Any]:
-        """As the page holds it."""
+        """The figure as JSON."""
         return {"traces": self.traces, "layout": self.layout}
 
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """One part of the page; ``order`` says where it stands, small ones first."""
+    """One part of the page; sections are sorted by ``order``."""
 
     title: str
     order: int
@@ -81,17 +81,16 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class ReportData:
-    """What the page is made of.
+    """Everything that the sections read.
 
     Parameters
     ----------
     facts : tuple of Facts
-        Of the runs that the page tells of, no two of which have a target in common: raw samples,
-        environments, cards.
+        Raw samples, environments and cards of the runs on the page; no two of them share a target.
     rows, verdicts
-        Of these runs.
+        Those of these runs.
     state : State
-        The worst of theirs.
+        The worst of their states.
     notes : tuple of str
         What was not measured.
     pairs : tuple of Pair
@@ -99,7 +98,7 @@ class ReportData:
     agreements : tuple of Agreement
         Between each two devices, in the order in which they were named.
     base : Side, optional
-        The first run named, where the page does not tell of it.
+        The first run named, where it is not on the page itself.
     """
 
     facts: tuple[Facts, ...]
@@ -113,21 +112,21 @@ class ReportData:
 
     @property
     def run_ids(self) -> tuple[str, ...]:
-        """Names of the runs that the page tells of."""
+        """Ids of the runs on the page."""
         return tuple(facts.run["run_id"] for facts in self.facts)
 
     @property
     def device_rows(self) -> tuple[Row, ...]:
-        """Rows of devices: those of the host's reference are left out."""
+        """Rows without those of the reference on the host."""
         return tuple(row for row in self.rows if row.key.target != HOST)
 
 
-#: What an entry point of ``harness.sections`` names; None where the run has nothing for it.
+#: Type of an entry point of ``harness.sections``; it returns None where the run has nothing to show.
 SectionMaker = Callable[[ReportData], Section | None]
 
 
 def _number(value: Any) -> float | str | None:  # noqa: ANN401 - a cell
-    """Six digits; JSON has no infinity, so that one is a word."""
+    """Round to six digits; infinity becomes a string, because JSON has none."""
     if not isinstance(value, int | float) or math.isnan(value):
         return None
     return float(f"{value:.6g}") if math.isfinite(value) else str(float(value))

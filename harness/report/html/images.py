@@ -1,4 +1,4 @@
-"""The plots of a page as PNG and SVG, drawn by the browser that is here."""
+"""Write the plots of a page as PNG and SVG, drawn by the installed browser."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from harness.store.cache import writing
 
 FORMATS = ("svg", "png")
 WIDTH, HEIGHT = 900, 500
-#: Pixels of a PNG for one of the picture: sharp in print.
+#: PNG pixels per layout pixel: sharp in print.
 SCALE = 2
 
 
@@ -26,7 +26,7 @@ def write(folder: Path, sections: Sequence[Section]) -> list[Path]:
     Returns
     -------
     list of Path
-        ``accuracy-under-fog.svg`` and ``.png``, one pair a plot, named after its caption.
+        ``accuracy-under-fog.svg`` and ``.png``: one pair per plot, named after its caption.
 
     Raises
     ------
@@ -35,12 +35,12 @@ def write(folder: Path, sections: Sequence[Section]) -> list[Path]:
     """
     plots = [plot for section in sections for plot in section.plots]
     if not plots:
-        raise UsageError("the run has nothing that is drawn", next_step="leave --images out")
+        raise UsageError("the run has no plots", next_step="leave out --images")
     if importlib.util.find_spec("kaleido") is None:
         raise UsageError("pictures need kaleido", next_step=install("report"))
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        # Beside the pictures' place, so that each is moved there whole.
+        # In the same file system, so that each file is moved atomically.
         with tempfile.TemporaryDirectory(dir=folder, prefix=".") as drawn:
             named = [(f"{name}.{kind}", kind, plot) for name, plot in _named(plots) for kind in FORMATS]
             _draw([_request(Path(drawn) / name, kind, plot) for name, kind, plot in named])
@@ -48,7 +48,7 @@ def write(folder: Path, sections: Sequence[Section]) -> list[Path]:
 
 
 def _named(plots: Sequence[Plot]) -> Iterator[tuple[str, Plot]]:
-    """A file name a plot; captions come from strangers."""
+    """Make a unique file name for each plot; captions are untrusted input."""
     seen: dict[str, int] = {}
     for plot in plots:
         name = re.sub(r"[^a-z0-9]+", "-", plot.caption.lower()).strip("-")[:80] or "plot"
@@ -79,15 +79,15 @@ def _draw(requests: list[dict[str, Any]]) -> None:
     from kaleido.errors import BrowserClosedError, BrowserFailedError, ChromeNotFoundError
 
     try:
-        # Without mathjax, which it would fetch from the network.
+        # Without MathJax, which kaleido would fetch from the network.
         kaleido.write_fig_from_object_sync(requests, cancel_on_error=True, kopts={"n": 1, "mathjax": False})
     except ChromeNotFoundError as error:
         raise UsageError(
-            "pictures are drawn by Chromium or Chrome, and none is here",
-            next_step="apt-get install chromium, or set BROWSER_PATH to one; the page itself needs none",
+            "pictures need Chromium or Chrome, and neither is installed",
+            next_step="apt-get install chromium, or set BROWSER_PATH; the page itself needs no browser",
         ) from error
     except (BrowserFailedError, BrowserClosedError) as error:
         raise UsageError(
-            f"the browser that draws pictures does not run: {error}",
+            f"the browser that draws the pictures cannot start: {error}",
             next_step="try it: chromium --headless --no-sandbox about:blank; BROWSER_PATH names another",
         ) from error

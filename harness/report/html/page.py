@@ -1,4 +1,4 @@
-"""Sections → one file that opens from disk."""
+"""Render the sections as one HTML file that opens from disk."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from harness.device import plugins
 from harness.report.html.data import ReportData, Section
 from harness.store.cache import write_atomically, writing
 
-#: What the browser may load: nothing but what the file itself holds.
+#: The browser may load nothing from outside the file.
 POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
 
 
@@ -30,15 +30,15 @@ def sections(data: ReportData) -> list[Section]:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """What stands above the sections.
+    """The header of the page.
 
     Parameters
     ----------
     label : str
-        What the page is of.
+        Title: the run ids, or ``History``.
     sentence : str
     state : str
-        In front of the sentence; empty where nothing was judged.
+        Shown before the sentence; empty where nothing was judged.
     notes : tuple of str
     """
 
@@ -48,7 +48,7 @@ class Head:
     notes: tuple[str, ...] = ()
 
 
-def html(head: Head, found: Sequence[Section]) -> str:
+def html(head: Head, parts: Sequence[Section]) -> str:
     """Make the page.
 
     Raises
@@ -64,10 +64,10 @@ def html(head: Head, found: Sequence[Section]) -> str:
         loader=PackageLoader("harness.report.html", "."), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    drawn = any(section.plots for section in found)
+    drawn = any(section.plots for section in parts)
     text = environment.get_template("page.html.j2").render(
-        head=head, sections=found, policy=POLICY, plotly=_squeezed(get_plotlyjs()) if drawn else "",
-        packed=lambda part: _squeezed(json.dumps(part.packed(), separators=(",", ":"))),
+        head=head, sections=parts, policy=POLICY, plotly=_compressed(get_plotlyjs()) if drawn else "",
+        packed=lambda part: _compressed(json.dumps(part.packed(), separators=(",", ":"))),
     )  # fmt: skip
     assert isinstance(text, str)
     return text
@@ -86,21 +86,21 @@ def sentence(data: ReportData) -> str:
     passed = sum(verdict.state is State.PASS for verdict in counted)
     share = f"{passed} of {len(counted)} gates passed"
     if not blocking:
-        what = "none keeps" if data.state is State.PASS else "what was not measured keeps"
-        return f"{share}; {what} the release back."
+        what = "nothing blocks" if data.state is State.PASS else "what was not measured blocks"
+        return f"{share}; {what} the release."
     first = next((v for v in blocking if v.state is data.state), blocking[0])
-    told = "1 blocks the release" if len(blocking) == 1 else f"{len(blocking)} block the release, first"
-    return f"{share}; {told}: {first.sentence}."
+    count = "1 blocks the release" if len(blocking) == 1 else f"{len(blocking)} block the release, first"
+    return f"{share}; {count}: {first.sentence}."
 
 
 def write(path: Path, content: str) -> None:
-    """Write the page, whole or not at all."""
+    """Write the page atomically."""
     with writing(path):
         write_atomically(path, content.encode())
 
 
-def _squeezed(text: str) -> str:
-    """What the page's ``unpack`` undoes; the same text gives the same bytes."""
+def _compressed(text: str) -> str:
+    """Compress for the page's ``unpack``; the same text gives the same bytes."""
     return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
 
 

@@ -1,4 +1,4 @@
-"""Pages and pictures, from the runs to the files."""
+"""Write the files of ``harness report`` and of ``harness history --html``."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from harness.report.html import images, page, read, trends
 
 
 def report(runs: Sequence[str], results: Path, out: Path, pictures: Path | None) -> list[str]:
-    """Write the page of some runs, and before it its plots as pictures where a folder is given.
+    """Write the page of some runs; with a folder for `pictures`, its plots too.
 
     Returns
     -------
     list of str
-        What was written, a line each.
+        One line per thing written.
     """
     data = read.read(runs, results)
-    said = []
+    lines = []
     if pictures is not None:
         drawn = images.write(pictures, page.sections(data))
-        said.append(f"images  {len(drawn)} in {pictures}")
+        lines.append(f"images  {len(drawn)} in {pictures}")
     page.write(out, page.report(data))
-    return [*said, f"report  {out}"]
+    return [*lines, f"report  {out}"]
 
 
-def history(found: History, out: Path) -> str:
-    """Write the page of a history; the line that says so."""
-    page.write(out, trends.history(found))
+def history(shown: History, out: Path) -> str:
+    """Write the page of a history and return a line that says so."""
+    page.write(out, trends.history(shown))
     return f"page  {out}"

@@ -1,4 +1,4 @@
-"""Runs → what the page is made of."""
+"""Read runs for the report."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from harness.run.stages import Outcome, look
 from harness.stats.device_agreement import Agreement, Device, Place, agreements
 from harness.store import run_folder
 
-#: More devices than this fill no map that can be read: then those of runs in between are left out.
+#: A heat map of more devices is unreadable: then those of the runs in between are left out.
 MOST_DEVICES = 12
-#: Of several runs the worst state counts.
+#: From worst to best: the worst state of several runs counts.
 _WORST = (State.FAIL, State.INVALID, State.NOT_RUN, State.INCONCLUSIVE, State.PASS)
 
 
 def read(names: Sequence[str], results: Path) -> ReportData:
-    """Read the runs, and tell of each that no later one has a target of; compare each with the first.
+    """Read the runs; show each that shares no target with a later one; compare each with the first.
 
     Parameters
     ----------
@@ -42,18 +42,18 @@ def read(names: Sequence[str], results: Path) -> ReportData:
     """
     folders = [_folder(name, results) for name in names[:-1]] + [run_folder.find_run(names[-1], results)]
     run_files = [None if folder is None else folder.read_run() for folder in folders]
-    told = _told(run_files)
-    drawn = _drawn(run_files, told)
-    kept: dict[int, Read] = {}
-    for index in sorted({0, *told, *drawn}):
+    shown = _shown(run_files)
+    drawn = _drawn(run_files, shown)
+    reads: dict[int, Read] = {}
+    for index in sorted({0, *shown, *drawn}):
         name, folder = names[index], folders[index]
-        kept[index] = (
+        reads[index] = (
             sides.read(name, results) if len(names) > 1 or folder is None else sides.read_run(folder)
         )
-    compared = pairs.between([kept.get(index, name) for index, name in enumerate(names)], results)
-    outcomes = [_outcome(folders[index], kept[index]) for index in told]
+    compared = pairs.between([reads.get(index, name) for index, name in enumerate(names)], results)
+    outcomes = [_outcome(folders[index], reads[index]) for index in shown]
     return ReportData(
-        tuple(facts for index in told if (facts := kept[index].facts) is not None),
+        tuple(facts for index in shown if (facts := reads[index].facts) is not None),
         tuple(row for outcome in outcomes for row in outcome.rows),
         tuple(verdict for outcome in outcomes for verdict in outcome.verdicts),
         min((outcome.state for outcome in outcomes), key=_WORST.index),
@@ -62,8 +62,8 @@ def read(names: Sequence[str], results: Path) -> ReportData:
             for outcome in outcomes for note in outcome.notes
         ),
         compared,
-        _agreements([kept[index] for index in drawn]),
-        None if 0 in told else kept[0].side,
+        _agreements([reads[index] for index in drawn]),
+        None if 0 in shown else reads[0].side,
     )  # fmt: skip
 
 
@@ -74,35 +74,35 @@ def _folder(name: str, results: Path) -> run_folder.RunFolder | None:
     return None if is_path or is_part else run_folder.find_run(name, results)
 
 
-def _told(run_files: Sequence[Mapping[str, Any] | None]) -> list[int]:
-    """Positions of the runs that no later one has a target in common with."""
-    found: list[int] = []
+def _shown(run_files: Sequence[Mapping[str, Any] | None]) -> list[int]:
+    """Positions of the runs that share no target with a later one."""
+    positions: list[int] = []
     later: set[str] = set()
     for index in reversed(range(len(run_files))):
         run = run_files[index]
         if run is not None and not later & set(run["targets"]):
-            found.insert(0, index)
+            positions.insert(0, index)
             later |= set(run["targets"])
-    return found
+    return positions
 
 
-def _drawn(run_files: Sequence[Mapping[str, Any] | None], told: Collection[int]) -> list[int]:
-    """Positions of the runs whose devices are compared each with each."""
-    once = {run.get("run_id", index): index for index, run in enumerate(run_files) if run is not None}
+def _drawn(run_files: Sequence[Mapping[str, Any] | None], shown: Collection[int]) -> list[int]:
+    """Positions of the runs whose devices are compared with each other."""
+    positions = {run.get("run_id", index): index for index, run in enumerate(run_files) if run is not None}
     sizes = {
         index: sum(len(target["backends"]) for target in run["targets"].values())
         for index, run in enumerate(run_files)
-        if run is not None and index in once.values()
+        if run is not None and index in positions.values()
     }
     if sum(sizes.values()) <= MOST_DEVICES:
         return list(sizes)
-    return [index for index in sizes if not index or index in told]
+    return [index for index in sizes if not index or index in shown]
 
 
-def _outcome(folder: run_folder.RunFolder | None, found: Read) -> Outcome:
+def _outcome(folder: run_folder.RunFolder | None, run: Read) -> Outcome:
     assert folder is not None
-    assert found.facts is not None
-    return look(folder, found.facts, found.rows)
+    assert run.facts is not None
+    return look(folder, run.facts, run.rows)
 
 
 def _agreements(runs: Sequence[Read]) -> tuple[Agreement, ...]:
@@ -110,8 +110,8 @@ def _agreements(runs: Sequence[Read]) -> tuple[Agreement, ...]:
     wholes = [(read.facts, read) for read in runs if read.facts is not None]
     short = _short([facts.run["run_id"] for facts, _ in wholes])
     plain = [
-        (f"{target}/{backend}", facts, found)
-        for facts, found in wholes
+        (f"{target}/{backend}", facts, run)
+        for facts, run in wholes
         for target, table in facts.run["targets"].items()
         for backend in table["backends"]
     ]
@@ -121,8 +121,8 @@ def _agreements(runs: Sequence[Read]) -> tuple[Agreement, ...]:
     suites = load_suites(tuple({batch.suite for facts, _ in wholes for batch in facts.plan.batches}))
     able = {name: suite for name, suite in suites.items() if isinstance(suite, SupportsAgreement)}
     devices = []
-    for name, facts, found in plain:
-        answers = _answers(found, name, able)
+    for name, facts, run in plain:
+        answers = _answers(run, name, able)
         if answers:
             whole = f"{name} {short[facts.run['run_id']]}" if often[name] > 1 else name
             devices.append(
@@ -131,26 +131,26 @@ def _agreements(runs: Sequence[Read]) -> tuple[Agreement, ...]:
     return tuple(agreements(devices, able))
 
 
-def _answers(found: Read, name: str, suites: Mapping[str, SupportsAgreement]) -> dict[Place, Any]:
-    doubted = {
+def _answers(run: Read, name: str, suites: Mapping[str, SupportsAgreement]) -> dict[Place, Any]:
+    invalid = {
         row.key: f"INVALID: {row.measurement.reason}"
-        for row in found.rows
+        for row in run.rows
         if row.measurement.status is Status.INVALID
     }
-    assert found.facts is not None
+    assert run.facts is not None
     answers: dict[Place, Any] = {}
-    for key, result in found.facts.results.items():
+    for key, result in run.facts.results.items():
         if f"{key.target}/{key.backend}" != name or key.target == HOST or key.suite not in suites:
             continue
         if result.status is not Status.OK:
             answer: Any = f"{result.status}: {result.reason.partition(chr(10))[0]}"
         else:
-            answer = doubted.get(key) or suites[key.suite].answers(result.samples)
+            answer = invalid.get(key) or suites[key.suite].answers(result.samples)
         answers[Place(key.suite, key.variant, key.setting, key.case, key.severity)] = answer
     return answers
 
 
 def _short(run_ids: Sequence[str]) -> dict[str, str]:
-    """The last part of each run's id, where that tells them apart; else the whole."""
+    """The last part of each run id if it is unique, otherwise the whole id."""
     ends = {run_id: run_id.rpartition("-")[2] for run_id in run_ids}
     return ends if len(set(ends.values())) == len(ends) else {run_id: run_id for run_id in run_ids}

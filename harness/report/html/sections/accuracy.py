@@ -1,4 +1,4 @@
-"""Accuracy as a shift grows, and how far a variant moved from its float reference."""
+"""Accuracy by severity of each shift, and the drift of a variant from its float reference."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ Record = dict[str, Any]
 
 
 class Who(NamedTuple):
-    """A line: whether it is the base's, and whose."""
+    """A line of a plot: whether it belongs to the base, and its name."""
 
     base: bool
     name: str
 
 
 def accuracy(data: ReportData) -> Section | None:
-    """One plot a family of shifts: accuracy against severity, a line a device and variant."""
+    """One plot per family of shifts: accuracy against severity, one line per device and variant."""
     records = [row.to_record() for row in data.device_rows]
-    own = len(records)
+    shown = len(records)
     if data.base is not None:
-        records += [{str(k): v for k, v in each.items()} for each in data.base.frame.to_dict("records")]
+        records += [{str(k): v for k, v in record.items()} for record in data.base.frame.to_dict("records")]
     lines: dict[str, dict[Who, list[Record]]] = defaultdict(lambda: defaultdict(list))
     clean: dict[Who, Record] = {}
     for number, row in enumerate(records):
         if row["metric"] != "accuracy" or row["setting"] != "deploy" or row["status"] != "OK":
             continue
-        who = Who(number >= own, f"{row['target']}/{row['backend']} {row['variant']}")
+        who = Who(number >= shown, f"{row['target']}/{row['backend']} {row['variant']}")
         if row["case"] == "clean":
             clean[who] = row
         else:
@@ -64,9 +64,11 @@ def accuracy(data: ReportData) -> Section | None:
 
 
 def _line(who: Who, rows: list[Record], base: str, *, counted: bool) -> dict[str, Any]:
-    """One line, dotted where it is the base's; the samples are told where devices ran other numbers."""
+    """One line, dotted for the base; with the number of samples where devices ran different numbers."""
     rows = sorted(rows, key=lambda row: int(row["severity"]))
-    name = who.name + f" of {base}" * who.base + f" ({rows[-1]['n']} samples)" * counted
+    name = f"{who.name} of {base}" if who.base else who.name
+    if counted:
+        name += f" ({rows[-1]['n']} samples)"
     return {
         "type": "scatter", "mode": "lines+markers", "name": name,
         "line": {"dash": "dot" if who.base else "solid"},
@@ -84,7 +86,7 @@ def _whisker(length: float) -> float | None:
 
 
 def drift(data: ReportData) -> Section | None:
-    """Agreement, flips and distance of each variant from its reference."""
+    """Agreement, flips and distance of each variant to its reference."""
     rows = [
         (r.key.target, r.key.backend, r.key.variant, r.key.setting, r.case, r.severity, m.metric, m.unit,
          m.value, m.ci_low, m.ci_high, m.n, m.reference, m.status.value, m.reason)

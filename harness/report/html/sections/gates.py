@@ -1,4 +1,4 @@
-"""Every gate's answer: what keeps a release from passing stands first."""
+"""Every verdict; those that block the release first."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ COLUMNS = ("state", "why", "gate", "target", "backend", "variant", "value", "low
 
 
 def gates(data: ReportData) -> Section | None:
-    """One line a gate, target and variant."""
+    """One line per gate, target and variant."""
     if not data.verdicts:
         return None
     ranked = sorted(data.verdicts, key=lambda verdict: not verdict.blocks)
     blocking = sum(verdict.blocks for verdict in ranked)
     table = Table("gates", "Gates", COLUMNS, [_row(verdict) for verdict in ranked])
-    return Section("Gates", 10, f"{blocking} of {len(ranked)} keep the release from passing.", (), (table,))
+    return Section("Gates", 10, f"{blocking} of {len(ranked)} block the release.", (), (table,))
 
 
 def _row(v: Verdict) -> tuple[object, ...]:

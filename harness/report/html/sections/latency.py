@@ -1,4 +1,4 @@
-"""Latency: the distribution of the stored samples, target by target, with its tail."""
+"""Latency: distribution of the stored samples of each target, with its tail."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ import numpy as np
 from harness.core.job import Status
 from harness.report.html.data import Plot, ReportData, Section, Table
 
-#: Shares at which a distribution is drawn: even through the body, finer into the tail.
+#: Quantiles at which a distribution is drawn: evenly spaced, finer in the tail.
 SHARES = np.concatenate([np.linspace(0, 0.9, 91), np.linspace(0.905, 0.99, 18), np.linspace(0.991, 1, 10)])
 SAMPLES = "latency_ns"
 NS_PER_MS = 1e6
 
 
 def latency(data: ReportData) -> Section | None:
-    """Cumulative distributions, and the percentiles that the suite made of them."""
-    # The suite says which measured times are not to be believed; they are drawn, and marked.
-    doubted = {
+    """Cumulative distributions, and the percentiles that the suite computed from them."""
+    # Invalid times are drawn too, and marked.
+    invalid = {
         row.key
         for row in data.rows
         if row.measurement.metric.startswith("latency_p") and row.measurement.status is Status.INVALID
@@ -24,8 +24,9 @@ def latency(data: ReportData) -> Section | None:
     traces = [
         {
             "type": "scatter", "mode": "lines",
-            "name": f"{key.target}/{key.backend} {key.variant} {key.case}{' (INVALID)' * (key in doubted)}",
-            "line": {"dash": "dot" if key in doubted else "solid"},
+            "name": f"{key.target}/{key.backend} {key.variant} {key.case}"
+            + (" (INVALID)" if key in invalid else ""),
+            "line": {"dash": "dot" if key in invalid else "solid"},
             "x": [float(f"{x:.5g}") for x in np.quantile(samples, SHARES) / NS_PER_MS],
             "y": [round(float(share), 4) for share in SHARES],
         }
@@ -47,7 +48,7 @@ def latency(data: ReportData) -> Section | None:
     columns = ("target", "backend", "variant", "setting", "case", "percentile", "ms", "low", "high", "n",
                "status", "reason")  # fmt: skip
     plot = Plot(
-        "Share of requests that were answered within a time",
+        "Share of requests answered within a time",
         f"{len(traces)} cumulative distributions; the table below has their percentiles.",
         traces,
         {"xaxis": {"title": {"text": "ms"}, "type": "log"}, "yaxis": {"title": {"text": "share"}}},

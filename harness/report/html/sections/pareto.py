@@ -7,7 +7,7 @@ from harness.report.html.data import Plot, ReportData, Section
 
 
 def pareto(data: ReportData) -> Section | None:
-    """One point a target, backend and variant of which size and accuracy are both known."""
+    """One point per target, backend and variant whose size and accuracy are both measured."""
     sizes, accuracies = {}, {}
     for row in data.device_rows:
         m = row.measurement

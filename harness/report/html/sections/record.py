@@ -1,4 +1,4 @@
-"""The record: the machines as they were, and every measurement."""
+"""The environment of each machine, and every measurement."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from harness.report.html.data import ReportData, Section, Table
 
 
 def environment(data: ReportData) -> Section | None:
-    """Facts of each machine, once where they did not change between two looks."""
+    """Facts of each machine; a fact that did not change between two readings is listed once."""
     seen: dict[tuple[str, str, str, str], list[str]] = {}
     for record in (record for facts in data.facts for record in facts.environments):
         for name, value in sorted(record.facts.items()):
@@ -26,7 +26,7 @@ def environment(data: ReportData) -> Section | None:
 
 
 def measurements(data: ReportData) -> Section | None:
-    """The table of the run, as in ``measurements.csv``."""
+    """All rows, as in ``measurements.csv``."""
     records = [row.to_record() for row in data.rows]
     if not records:
         return None
