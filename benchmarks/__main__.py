@@ -1,6 +1,6 @@
 """``python -m benchmarks [NAME …]``: what the harness itself costs.
 
-Figures are ratios measured side by side in one run; none is a test, because a machine's moods are no fault.
+Figures are ratios measured side by side in one run. They are not tests: times vary with the machine's load.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def main() -> None:
         began = time.monotonic()
         importlib.import_module(f"benchmarks.{name}").report()
         print(f"  {time.monotonic() - began:.0f} s for {name}", flush=True)
-    print(f"\n{time.monotonic() - start:.0f} s in all")
+    print(f"\n{time.monotonic() - start:.0f} s in total")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""What compression costs: time beside ``quantize_static`` alone, memory by images and by model size.
+"""Cost of compression: time against ``quantize_static`` alone, memory by images and by model size.
 
-Every figure comes from a fresh process, as a user's would; the two sides of a ratio take turns.
+Every figure comes from a fresh process; the two sides of a ratio take turns.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ SIDE = 32
 
 
 def report() -> None:
-    """Print all three."""
-    heading("Compression: time beside quantize_static alone, memory")
+    """Print the three results."""
+    heading("Compression: time against quantize_static alone, memory")
     pipeline()
     calibration_memory()
     large_model()
@@ -53,29 +53,30 @@ def calibration_memory() -> None:
     counts = (200, 800, 3200)
     peaks = [_child("calibrate", str(count))["peak_byte"] / 1e6 for count in counts]
     per_image_kb = 1e3 * (peaks[-1] - peaks[0]) / (counts[-1] - counts[0])
-    said = ", ".join(f"{count}: {peak:.0f} MB" for count, peak in zip(counts, peaks, strict=True))
+    text = ", ".join(f"{count}: {peak:.0f} MB" for count, peak in zip(counts, peaks, strict=True))
     met = "met" if peaks[-1] <= 1.05 * peaks[0] else "missed"
-    print(f"  calibration images {said}; {per_image_kb:.2f} kB an image, goal flat (within 5 %): {met}")
+    print(f"  calibration images {text}; {per_image_kb:.2f} kB an image, goal flat (within 5 %): {met}")
 
 
 def large_model() -> None:
     """A 100-MB model through prune, cluster, quantize and export."""
     for name in ("prune", "cluster", "quantize"):
-        found = _child("large", name)
-        met = "met" if found["peak_byte"] <= 3e9 else "missed"
-        print(f"  {found['model_byte'] / 1e6:.0f}-MB model, {name}: peak {found['peak_byte'] / 1e9:.2f} GB, "
-              f"{found['seconds']:.1f} s; goal <= 3 GB: {met}")  # fmt: skip
+        figures = _child("large", name)
+        met = "met" if figures["peak_byte"] <= 3e9 else "missed"
+        size_mb, peak_gb = figures["model_byte"] / 1e6, figures["peak_byte"] / 1e9
+        print(f"  {size_mb:.0f}-MB model, {name}: peak {peak_gb:.2f} GB, "
+              f"{figures['seconds']:.1f} s; goal <= 3 GB: {met}")  # fmt: skip
 
 
 def _child(*arguments: str) -> dict[str, Any]:
     command = [sys.executable, "-m", "benchmarks.compression", *arguments]
-    found = json.loads(
+    figures = json.loads(
         subprocess.run(
             command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
         ).stdout
     )
-    assert isinstance(found, dict)
-    return found
+    assert isinstance(figures, dict)
+    return figures
 
 
 def _digits() -> tuple[onnx.ModelProto, list[dict[str, NDArray[Any]]]]:
@@ -110,7 +111,7 @@ def alone() -> float:
 
 
 def whole() -> float:
-    """Seconds of ours: canonical form, calibration, quantization, every check, and the TFLite file."""
+    """Seconds of the whole pipeline: canonical form, calibration, quantization, checks, TFLite file."""
     from harness.compression.canonical import canonicalise
     from harness.compression.export import export_tflite
     from harness.compression.quantize import quantize
@@ -124,7 +125,7 @@ def whole() -> float:
 
 
 def calibrate(count: int) -> None:
-    """Quantize a small convolutional model on so many images, made one by one."""
+    """Quantize a small convolutional model on `count` images, generated one by one."""
     from harness.compression.canonical import canonicalise
     from harness.compression.quantize import quantize
 
@@ -147,7 +148,7 @@ def _images(count: int) -> Iterator[dict[str, NDArray[np.float32]]]:
 
 
 def large(name: str) -> int:
-    """Run a pass, and export what it made; the model's bytes."""
+    """Run a pass, export its result, and return the model's size in bytes."""
     from harness.compression.canonical import canonicalise
     from harness.compression.export import export_tflite
     from harness.compression.steps import checked
@@ -182,14 +183,14 @@ def _model(
 
 def _main(what: str, *rest: str) -> None:
     start = time.perf_counter()
-    found: dict[str, Any] = {}
+    figures: dict[str, Any] = {}
     if what in ("alone", "whole"):
-        found["seconds"] = {"alone": alone, "whole": whole}[what]()
+        figures["seconds"] = {"alone": alone, "whole": whole}[what]()
     elif what == "calibrate":
         calibrate(int(rest[0]))
     else:
-        found["model_byte"] = large(rest[0])
-    print(json.dumps({"seconds": time.perf_counter() - start, "peak_byte": peak_memory_byte(), **found}))
+        figures["model_byte"] = large(rest[0])
+    print(json.dumps({"seconds": time.perf_counter() - start, "peak_byte": peak_memory_byte(), **figures}))
 
 
 if __name__ == "__main__":

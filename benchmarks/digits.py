@@ -1,4 +1,4 @@
-"""The bundled model on each runtime: what a worker would be asked, and the runtime's own calls."""
+"""The bundled model on each runtime: the requests of the workers, and the bare calls of the runtime."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Call = Callable[[], object]
 
 
 def requests(suite: str, case: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """What the workers of a suite are asked on each runtime, for one case as it ships; name and request."""
+    """Name and request of a suite's worker on each runtime, for one case with the deploy setting."""
     model = shipped_folder("models") / "digits"
     prepared = prepare(Request(targets=TARGETS, model=model, suites=(suite,)), Quiet())
     for batch in prepared.plan.batches:
@@ -36,7 +36,7 @@ def requests(suite: str, case: str) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def bench_of(request: dict[str, Any]) -> worker.DeviceBench:
-    """The worker's own bench, in this process."""
+    """The bench of the worker, in this process."""
     store = Path(request["store"])
     artifact = Artifact.from_json(request["batch"]["artifact"], Path(request["artifact_folder"]))
     batch = Batch.from_json(request["batch"], artifact)
@@ -45,10 +45,10 @@ def bench_of(request: dict[str, Any]) -> worker.DeviceBench:
 
 
 class Bare(Protocol):
-    """A runtime used as its documentation says, with nothing of ours: one thread, the whole model.
+    """A runtime used as its documentation says, without the harness: one thread, the whole model.
 
     ``repeated`` is the fastest safe call on fixed feeds, ``batch`` a call on feeds that change, whose outputs
-    the caller may keep.
+    the caller owns.
     """
 
     def repeated(self, feeds: Feeds) -> Call: ...
@@ -92,8 +92,8 @@ class BareOpenVino(Bare):
         import openvino
 
         request = self._compiled.create_infer_request()
-        self._kept = list(feeds.values())  # a shared tensor does not keep its array alive
-        for index, array in enumerate(self._kept):
+        self._arrays = list(feeds.values())  # a shared tensor does not keep its array alive
+        for index, array in enumerate(self._arrays):
             request.set_input_tensor(index, openvino.Tensor(array, shared_memory=True))
         return partial(request.infer, share_outputs=True)
 

@@ -1,4 +1,4 @@
-"""What eight boards of a fleet get done beside one, on jobs that sleep."""
+"""Throughput of eight boards of a fleet against one, on jobs that sleep."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def report() -> None:
     with tempfile.TemporaryDirectory() as name, dask_cluster(Path(name) / "dask") as cluster:
         folder = Path(name)
         _plant(folder / "site")
-        # Every board of the fleet is one of eight; the first of another resource stands alone.
+        # Eight boards share one resource; one board has a resource of its own.
         cluster.start(*(f"board-{i}" for i in range(BOARDS)))
         cluster.start("alone", resource="one")
         executors = {
@@ -71,7 +71,7 @@ def _target(cluster: DaskCluster, resource: str) -> Target:
 
 
 def _plant(site: Path) -> None:
-    """The measure that sleeps, as a distribution that is shipped."""
+    """Install the sleeping measure as a distribution, so that it is shipped to the boards."""
     register(
         site,
         {

@@ -17,27 +17,27 @@ from harness.testing import fakes
 from suites.performance import measure
 
 PROCESSES = 10
-#: Calls of one turn: enough to be the suite's loop, few enough that a burst of the machine meets both sides.
+#: Calls of one turn: enough to be the suite's loop, few enough that a disturbance affects both sides.
 CALLS = 50
 #: Calls of each side in one process; a p99 of 6,000 lies on 60 calls.
 TOTAL_CALLS = 6_000
-#: Turns of about a millisecond: most of them are not interrupted, so that the median is of none.
+#: Turns of about a millisecond: most are not interrupted, so the median is of an undisturbed one.
 NULL_CALLS, NULL_ROUNDS = 1_000, 150
 
 
 def report() -> None:
     heading("Cost that the harness adds to one inference")
     for kind in ("bound", "checked"):
-        found = in_processes("benchmarks.overhead:null", {"kind": kind}, PROCESSES)
-        line(f"null backend, {kind} call: added, µs", found["added_us"], Goal(1.0), "{:.3f}")
+        intervals = in_processes("benchmarks.overhead:null", {"kind": kind}, PROCESSES)
+        line(f"null backend, {kind} call: added, µs", intervals["added_us"], Goal(1.0), "{:.3f}")
     for name, request in digits.requests("performance", "single_stream"):
-        found = in_processes("benchmarks.overhead:runtime", request, PROCESSES)
-        line(f"{name}: p50, harness / bare", found["p50"], Goal(1.01))
-        line(f"{name}: p99, harness / bare", found["p99"], Goal(1.05))
+        intervals = in_processes("benchmarks.overhead:runtime", request, PROCESSES)
+        line(f"{name}: p50, harness / bare", intervals["p50"], Goal(1.01))
+        line(f"{name}: p99, harness / bare", intervals["p99"], Goal(1.05))
 
 
 class CheckedNullSession:
-    """A session that binds nothing and, like every real one, checks the feeds of each run."""
+    """A session without binding that checks the feeds of each run, like every real one."""
 
     inputs, outputs = fakes.NullSession.inputs, fakes.NullSession.outputs
 
@@ -57,7 +57,7 @@ class CheckedNullSession:
 
 
 def null(request: dict[str, Any]) -> Figures:
-    """Time a call in the suite's loop, less the time of a call of nothing in a bare, untimed loop."""
+    """Time a call in the suite's loop minus an empty call in a bare loop."""
     session: Session = fakes.NullSession() if request["kind"] == "bound" else CheckedNullSession()
     call = measure.repeated_call(session, {"x": np.zeros((1, 4), np.float32)})
     returned: Outputs = {"y": np.zeros((1, 3), np.float32)}
@@ -84,15 +84,15 @@ def null(request: dict[str, Any]) -> Figures:
 
 
 def runtime(request: dict[str, Any]) -> Figures:
-    """Time one input in the suite's loop and in one with nothing of ours, each on its own session."""
+    """Time one input in the suite's loop and in a bare loop, each on its own session."""
     bench, swap = digits.bench_of(request), request["index"] % 2 == 1
     case, clock = bench.job.case, bench.clock
-    # Who opens first gets the better memory; that changes from process to process, too.
-    own = digits.bare_of(bench) if swap else None
+    # The session that is opened first gets the better memory; the order changes from process to process.
+    bare_session = digits.bare_of(bench) if swap else None
     session = bench.open()
-    own = own or digits.bare_of(bench)
+    bare_session = bare_session or digits.bare_of(bench)
     feeds = measure.rows(bench, case, session, 0, 1)
-    call, bare_call = measure.repeated_call(session, feeds), own.repeated(feeds)
+    call, bare_call = measure.repeated_call(session, feeds), bare_session.repeated(feeds)
     times: dict[str, list[NDArray[np.int64]]] = {"harness": [], "bare": []}
 
     def harness() -> None:
@@ -106,8 +106,8 @@ def runtime(request: dict[str, Any]) -> Figures:
             taken[i] = time.perf_counter_ns() - start
         times["bare"].append(taken)
 
-    for each in (call, bare_call):
-        measure.warm_up(each, clock, 0.1)
+    for warmed in (call, bare_call):
+        measure.warm_up(warmed, clock, 0.1)
     take_turns(harness, bare, TOTAL_CALLS // CALLS // 2, swap=swap)
     ours, theirs = np.concatenate(times["harness"]), np.concatenate(times["bare"])
     return {f"p{q}": float(np.percentile(ours, q) / np.percentile(theirs, q)) for q in (50, 99)}

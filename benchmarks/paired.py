@@ -1,7 +1,7 @@
-"""Side by side in one run: pairs of things in fresh processes, and intervals of their ratio.
+"""Measure pairs side by side in fresh processes, with an interval of their ratio.
 
-Within a process the two take turns in ABBA order, so that a drift of the machine favours neither; which of
-them is A changes from process to process. The process is the unit: one ratio each, the interval over them.
+Within a process the two sides take turns in ABBA order, so that a drift of the machine favours neither; which
+side is A changes from process to process. The unit is the process: one ratio each, the interval over them.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Side = Callable[[], None]
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """What a figure should keep to.
+    """The limit of a figure.
 
     Parameters
     ----------
@@ -51,10 +51,10 @@ class Goal:
         return f"{'>=' if self.least else '<='} {self.limit:g}"
 
 
-def take_turns(harness: Side, bare: Side, rounds: int, *, swap: bool) -> None:
-    """Run both `2 * rounds` times, in the order ABBA; `swap` begins with the bare one."""
+def take_turns(harness: Side, bare: Side, turns: int, *, swap: bool) -> None:
+    """Run both `2 * turns` times in ABBA order; `swap` begins with the bare one."""
     first, second = (bare, harness) if swap else (harness, bare)
-    for _ in range(rounds):
+    for _ in range(turns):
         first()
         second()
         second()
@@ -69,8 +69,8 @@ def in_processes(sample: str, request: Mapping[str, Any], processes: int) -> dic
     sample : str
         Takes `request` with the process's ``index`` added, and returns positive figures by name.
     """
-    found = [in_fresh_process(sample, {**request, "index": index}) for index in range(processes)]
-    return {name: over_processes(np.array([figures[name] for figures in found])) for name in found[0]}
+    runs = [in_fresh_process(sample, {**request, "index": index}) for index in range(processes)]
+    return {name: over_processes(np.array([figures[name] for figures in runs])) for name in runs[0]}
 
 
 def in_fresh_process(sample: str, request: Mapping[str, Any]) -> Figures:

@@ -1,4 +1,4 @@
-"""What stored results cost: compare of a million rows a side, history of a thousand runs; against pandas."""
+"""Cost of reading results, against pandas: compare of a million rows, history of a thousand runs."""
 
 from __future__ import annotations
 
@@ -48,18 +48,18 @@ def report() -> None:
 def _both(
     name: str, task: str, request: dict[str, Any], seconds: float, *, gigabytes: float | None = 1.0
 ) -> None:
-    found: dict[str, list[Figures]] = {"harness": [], "pandas": []}
+    figures: dict[str, list[Figures]] = {"harness": [], "pandas": []}
     for index in range(PROCESSES):
         for side in ("harness", "pandas") if index % 2 else ("pandas", "harness"):
-            found[side].append(in_fresh_process(f"benchmarks.results:{task}_{side}", request))
+            figures[side].append(in_fresh_process(f"benchmarks.results:{task}_{side}", request))
     for figure, unit, limit in (("seconds", "s", seconds), ("gigabyte", "GB", gigabytes)):
-        own, plain = (np.array([each[figure] for each in found[side]]) for side in ("harness", "pandas"))
-        line(f"{name}: {unit}", over_processes(own), None if limit is None else Goal(limit), "{:.2f}")
-        line(f"{name}: {unit}, harness / pandas", over_processes(own / plain), None, "{:.2f}")
+        ours, plain = (np.array([run[figure] for run in figures[side]]) for side in ("harness", "pandas"))
+        line(f"{name}: {unit}", over_processes(ours), None if limit is None else Goal(limit), "{:.2f}")
+        line(f"{name}: {unit}, harness / pandas", over_processes(ours / plain), None, "{:.2f}")
 
 
 def _measured(work: Callable[[], object]) -> Figures:
-    """Seconds of the work alone, and the largest resident memory of the whole process."""
+    """Seconds of the work, and peak resident memory of the process."""
     start = time.perf_counter()
     work()
     seconds = time.perf_counter() - start
@@ -67,7 +67,7 @@ def _measured(work: Callable[[], object]) -> Figures:
 
 
 def _keys(rows: int) -> pd.DataFrame:
-    """Rows with a key each, texts as long as those of a real run."""
+    """Rows with distinct keys, and texts as long as those of a real run."""
     index = np.arange(rows)
     metrics = np.array(list(UNITS))
     which = index // 8 % len(metrics)
@@ -110,8 +110,8 @@ def plant_runs(request: dict[str, Any]) -> Figures:
         folder = Path(request["folder"]) / "results" / f"run-{run:04}"
         folder.mkdir(parents=True)
         _valued(keys.assign(run_id=folder.name), rng).to_csv(folder / "measurements.csv", index=False)
-        told = {"schema_version": 1, "created_utc": f"2026-01-01T00:{run // 60:02}:{run % 60:02}+00:00"}
-        (folder / "run.json").write_text(json.dumps(told))
+        run_json = {"schema_version": 1, "created_utc": f"2026-01-01T00:{run // 60:02}:{run % 60:02}+00:00"}
+        (folder / "run.json").write_text(json.dumps(run_json))
     return {"runs": float(RUNS)}
 
 

@@ -1,4 +1,4 @@
-"""What of ``harness validate`` is not measurement, and how long ``--help`` takes."""
+"""Share of ``harness validate`` that is not measurement, and the time of ``--help``."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ RUNS, HELPS = 3, 10
 
 
 def report() -> None:
-    heading("harness validate, the default, with a warm cache")
-    # Compiled Python is part of a warm start; some machines are told not to keep it.
+    heading("harness validate with default options and a warm cache")
+    # A warm start includes compiled Python; some machines are configured not to store it.
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     with tempfile.TemporaryDirectory() as folder:
         command = ["validate", "--results", folder]

@@ -1,4 +1,4 @@
-"""Comparison side by side: how often no difference fails, and how often a tenth slower does.
+"""Side-by-side comparison: how often it fails without a difference, and with one of a tenth.
 
 Fifty comparisons of cpu with itself and twenty with a backend that is a tenth slower take 15 to 20 minutes,
 so this one is not among ``python -m benchmarks``: ``python -m benchmarks.side_by_side [SAME SLOWED]``.
@@ -20,7 +20,7 @@ from harness.testing.slowed import PLUGIN
 
 
 def report(same: int = 50, planted: int = 20) -> None:
-    """Run both series, and print what each came to."""
+    """Run both series and print their results."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         _install(folder)
@@ -31,15 +31,15 @@ def report(same: int = 50, planted: int = 20) -> None:
         ):
             states, ratios, processes = Counter[str](), [], 0
             for _ in range(count):
-                found = side_by_side.compare(_request(new, folder), Quiet(), lambda text: None)
-                states[found.state.value] += 1
-                ratios.append(found.looks[-1].ratio)
-                processes += len(found.times_ns["base"])
-                print(f"    {found.state.value} {ratios[-1]}", flush=True)
-            told = ", ".join(f"{states[state]} {state}" for state in sorted(states))
+                outcome = side_by_side.compare(_request(new, folder), Quiet(), lambda text: None)
+                states[outcome.state.value] += 1
+                ratios.append(outcome.looks[-1].ratio)
+                processes += len(outcome.times_ns["base"])
+                print(f"    {outcome.state.value} {ratios[-1]}", flush=True)
+            counts = ", ".join(f"{states[state]} {state}" for state in sorted(states))
             values = sorted(ratio.value for ratio in ratios)
             print(
-                f"  {label}: {told} of {count}; ratio {values[0]:.3f} to {values[-1]:.3f}, "
+                f"  {label}: {counts} of {count}; ratio {values[0]:.3f} to {values[-1]:.3f}, "
                 f"{processes / count:.0f} processes a side",
                 flush=True,
             )
@@ -53,12 +53,12 @@ def _request(new: str, folder: Path) -> side_by_side.TimingRequest:
 
 
 def _install(folder: Path) -> None:
-    """Make the slowed backend a plug-in of this process and of every child, and a target of its own."""
+    """Install the slowed backend as a plug-in for this process and its children, with a target."""
     register(folder / "site", PLUGIN)
     (folder / "targets").mkdir()
     target = 'description = "a tenth slower"\nbackends = ["slowed"]\n[deploy]\nthreads = 1\n'
     (folder / "targets" / "slowed.toml").write_text(target)
-    cpu = 'description = "as it is"\nbackends = ["onnxruntime"]\n[deploy]\nthreads = 1\n'
+    cpu = 'description = "unchanged"\nbackends = ["onnxruntime"]\n[deploy]\nthreads = 1\n'
     (folder / "targets" / "cpu.toml").write_text(cpu)
     paths = [str(folder / "site"), os.environ.get("PYTHONPATH", "")]
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))

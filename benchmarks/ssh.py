@@ -1,4 +1,4 @@
-"""What a batch costs more over ssh to the loopback address than as a child of this process."""
+"""Extra cost of a batch over ssh to the loopback address, against a child of this process."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ROUNDS = 8
 
 
 def report() -> None:
-    heading("A batch of one case over ssh, everything it reads there already")
+    heading("A batch of one case over ssh, with all of its files on the board")
     if reason := why_not():
         print(f"  not measured: {reason}")
         return

@@ -22,19 +22,19 @@ ROUNDS = 5
 def report() -> None:
     heading("Accuracy evaluation: rows a second, harness / bare runtime, 800 rows in batches of 32")
     for name, request in digits.requests("accuracy", "clean"):
-        found = in_processes("benchmarks.throughput:sample", request, PROCESSES)
-        line(name, found["wall"], Goal(0.95, least=True))
-        line("  of CPU time, as on a single core", found["cpu"])
+        intervals = in_processes("benchmarks.throughput:sample", request, PROCESSES)
+        line(name, intervals["wall"], Goal(0.95, least=True))
+        line("  of CPU time, as on a single core", intervals["cpu"])
 
 
-class Kept:
-    """A session that outlives its ``with``, so that a case can be run again without opening the model."""
+class LastingSession:
+    """A session that survives its ``with`` block, so that a case can run again without opening the model."""
 
     def __init__(self, session: Session) -> None:
         self.inputs, self.outputs, self.effective = session.inputs, session.outputs, session.effective
         self.run = session.run
 
-    def __enter__(self) -> Kept:
+    def __enter__(self) -> LastingSession:
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -42,22 +42,22 @@ class Kept:
 
 
 def sample(request: dict[str, Any]) -> Figures:
-    """Run a case whole (read, preprocess, hash, infer, keep), and its batches alone, made ready before.
+    """Time a whole case (read, preprocess, hash, infer, store) and the inference of its batches alone.
 
-    Both sessions are open all the time: opening is the performance suite's ``load``, not throughput.
+    Both sessions stay open: opening is the performance suite's ``load_time``, not throughput.
     """
     bench, swap = digits.bench_of(request), request["index"] % 2 == 1
     case = bench.job.case
     size = case.params["batch"]
-    own = digits.bare_of(bench) if swap else None
+    runtime = digits.bare_of(bench) if swap else None
     session = bench.open()
-    own = own or digits.bare_of(bench)
+    runtime = runtime or digits.bare_of(bench)
     batches = [
         to_feeds(bench.data.feeds(case.data, i, min(i + size, case.samples)), bench.artifact, session.inputs)
         for i in range(0, case.samples, size)
     ]
-    bench.open = lambda *_, **__: Kept(session)  # type: ignore[method-assign]
-    run = own.batch
+    bench.open = lambda *_, **__: LastingSession(session)  # type: ignore[method-assign]
+    run = runtime.batch
 
     def bare() -> None:
         for feeds in batches:
@@ -67,7 +67,7 @@ def sample(request: dict[str, Any]) -> Figures:
 
 
 def _shares(harness: Callable[[], object], bare: Callable[[], None], swap: bool) -> Figures:
-    """Bare time over the harness's for the same rows, by the wall's clock and by that of all threads."""
+    """Ratio of the bare time to the harness's for the same rows: wall time and CPU time of all threads."""
     took: dict[str, list[tuple[int, int]]] = {"harness": [], "bare": []}
 
     def timed(name: str, side: Callable[[], object]) -> Callable[[], None]:

@@ -16,7 +16,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 from harness.cli.main import main
 
 IMAGES = Path(__file__).parent / "images"
-#: File, page, width, height, colours. A window has no 390 pixels: a telephone is emulated.
+#: File, page, width, height, colours. No window is 390 pixels wide, so a phone is emulated.
 SHOTS = (
     ("report-light", "report", 1280, 1100, "light"),
     ("report-dark", "report", 1280, 1100, "dark"),

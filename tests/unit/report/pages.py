@@ -1,4 +1,4 @@
-"""What is asked of every page in a browser."""
+"""Checks of every page in a browser."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def quiet(shown: Any) -> None:
     """No error on the console, and no request beyond the file itself."""
     assert [entry for entry in shown.get_log("browser") if entry["level"] == "SEVERE"] == []
     messages = [json.loads(entry["message"])["message"] for entry in shown.get_log("performance")]
-    asked = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
-    assert asked
-    assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []
+    urls = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
+    assert urls
+    assert [url for url in urls if not url.startswith(("file:", "data:", "blob:"))] == []
 
 
 def fits_a_phone(shown: Any) -> None:

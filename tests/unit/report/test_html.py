@@ -69,7 +69,7 @@ def test_the_sentence_is_that_of_a_gate_with_the_run_s_state() -> None:
     assert page.sentence(data) == "0 of 2 gates passed; 2 block the release, first: the sentence of two."
 
 
-def test_times_that_are_not_to_be_believed_are_marked_in_the_plot() -> None:
+def test_invalid_times_are_marked_in_the_plot() -> None:
     noisy = Measurement("latency_p99", "ns", 2e6, status=Status.INVALID, reason="overloaded")
     data = report((row("single_stream", 0, noisy, suite="performance"),))
     (trace,) = page.sections(data)[0].plots[0].traces
@@ -83,7 +83,7 @@ def test_packed_columns_give_every_value_back() -> None:
     assert numbers["numbers"] == [1.25, None, "inf"]
 
 
-def test_a_missing_plotly_is_said_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_plotly_is_reported_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(page.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UsageError, match="plotly") as caught:
         page.report(report(ACCURACY))
@@ -148,7 +148,9 @@ def test_a_drop_down_leaves_the_rows_of_a_word_by_the_keyboard_with_the_text_fil
     from selenium.webdriver.support.ui import Select
 
     box = table(shown)
-    choices = {each.get_attribute("aria-label"): each for each in box.find_elements("css selector", "select")}
+    choices = {
+        choice.get_attribute("aria-label"): choice for choice in box.find_elements("css selector", "select")
+    }
     # Every row is of one variant and suite: nothing to choose there.
     assert list(choices) == ["target in Measurements", "status in Measurements"]
     choice = choices["target in Measurements"]

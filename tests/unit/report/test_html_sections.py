@@ -1,4 +1,4 @@
-"""Sections of the page on planted rows: what each draws, what it says, and when it is absent."""
+"""Sections of the page on planted rows: plots, texts, and when a section is absent."""
 
 from __future__ import annotations
 
@@ -49,9 +49,9 @@ def marks(plot: Plot) -> dict[tuple[int, str], str]:
 
 def test_the_map_has_a_number_in_each_cell_and_the_reason_where_there_is_none() -> None:
     other = Agreement("cpu/ort", "pi/tflite", CLEAN, {}, "other data")
-    found = agreement(data(agreements=(between("cpu/ort", "npu/ov", 999, 10), other)))
-    assert found is not None
-    (plot,) = found.plots
+    section = agreement(data(agreements=(between("cpu/ort", "npu/ov", 999, 10), other)))
+    assert section is not None
+    (plot,) = section.plots
     assert marks(plot) == {
         (1, "1 cpu/"): "—", (2, "2 npu/"): "—", (3, "3 pi/"): "—",
         (2, "1 cpu/"): "99.90 %<br>1.00 %", (1, "2 npu/"): "99.90 %<br>1.00 %",
@@ -62,7 +62,7 @@ def test_the_map_has_a_number_in_each_cell_and_the_reason_where_there_is_none() 
     assert trace["z"] == [[None, 0.999, None], [0.999, None, None], [None, None, None]]
     assert "cpu/ort and npu/ov: same class 99.90 %, same bits 1.00 %" in plot.text
     assert "cpu/ort and pi/tflite: other data" in plot.text
-    (table,) = found.tables
+    (table,) = section.tables
     assert [dict(zip(table.columns, line, strict=True))["why"] for line in table.rows] == [
         "",
         "",
@@ -79,38 +79,38 @@ def test_the_map_has_a_number_in_each_cell_and_the_reason_where_there_is_none() 
         ("other outputs: outputs of shapes [4]", "other outputs"),
     ],
 )
-def test_a_cell_without_a_number_says_briefly_why(why: str, brief: str) -> None:
-    known = between("a/a", "b/b", 1, 1)
-    found = agreement(data(agreements=(known, Agreement("a/a", "pi/tflite", CLEAN, {}, why))))
-    assert found is not None
-    assert marks(found.plots[0])[3, "1 a/"] == brief
+def test_a_cell_without_a_number_has_a_short_reason(why: str, brief: str) -> None:
+    equal = between("a/a", "b/b", 1, 1)
+    section = agreement(data(agreements=(equal, Agreement("a/a", "pi/tflite", CLEAN, {}, why))))
+    assert section is not None
+    assert marks(section.plots[0])[3, "1 a/"] == brief
 
 
 def test_one_sample_of_many_that_differs_is_never_rounded_to_all() -> None:
     place = CLEAN._replace(case=SHIFTS)
     nearly = {"top-1": wilson(999_999, 1_000_000), "bits": wilson(5, 5)}
-    found = agreement(data(agreements=(Agreement("a/a", "b/b", place, nearly),)))
-    assert found is not None
-    assert marks(found.plots[0])[2, "1 a/"] == "99.99 %<br>100 %"
-    assert found.plots[0].caption == "Same class, and below it same bits: int8, all shifts"
+    section = agreement(data(agreements=(Agreement("a/a", "b/b", place, nearly),)))
+    assert section is not None
+    assert marks(section.plots[0])[2, "1 a/"] == "99.99 %<br>100 %"
+    assert section.plots[0].caption == "Same class, and below it same bits: int8, all shifts"
 
 
-def test_parity_and_single_shifts_are_in_the_table_alone() -> None:
+def test_parity_and_single_shifts_are_only_in_the_table() -> None:
     places = (CLEAN._replace(setting="parity"), CLEAN._replace(case="fog", severity=1))
-    found = agreement(data(agreements=tuple(between("a/a", "b/b", 1, 1, place) for place in places)))
-    assert found is not None
-    assert found.plots == ()
-    assert len(found.tables[0].rows) == 4
+    section = agreement(data(agreements=tuple(between("a/a", "b/b", 1, 1, place) for place in places)))
+    assert section is not None
+    assert section.plots == ()
+    assert len(section.tables[0].rows) == 4
     assert agreement(data()) is None
 
 
-def test_lines_of_the_base_are_dotted_and_other_numbers_of_samples_told() -> None:
-    own = [row("accuracy", 0.9), row("accuracy", 0.8, "fog", 1), row("accuracy", 0.7, "fog", 2)]
+def test_lines_of_the_base_are_dotted_and_different_numbers_of_samples_shown() -> None:
+    rows = [row("accuracy", 0.9), row("accuracy", 0.8, "fog", 1), row("accuracy", 0.7, "fog", 2)]
     few = [row("accuracy", 0.85, "fog", 1, target="pi", n=64)]
-    base = pd.DataFrame([each.to_record() for each in own]).assign(value=0.5, ci_low=0.4, ci_high=0.6)
-    found = accuracy(data(*own, *few, base=Side("old", base)))
-    assert found is not None
-    first, second, third = found.plots[0].traces
+    base = pd.DataFrame([row.to_record() for row in rows]).assign(value=0.5, ci_low=0.4, ci_high=0.6)
+    section = accuracy(data(*rows, *few, base=Side("old", base)))
+    assert section is not None
+    first, second, third = section.plots[0].traces
     assert (first["name"], first["line"]["dash"]) == ("cpu/ort int8 (800 samples)", "solid")
     assert (first["x"], first["y"]) == ([0, 1, 2], [0.9, 0.8, 0.7])
     assert first["error_y"]["array"] == pytest.approx([0.05] * 3)
@@ -120,22 +120,22 @@ def test_lines_of_the_base_are_dotted_and_other_numbers_of_samples_told() -> Non
 
 
 def test_without_a_base_and_with_equal_samples_a_line_is_named_by_its_device() -> None:
-    found = accuracy(data(row("accuracy", 0.8, "fog", 1)))
-    assert found is not None
-    assert [trace["name"] for trace in found.plots[0].traces] == ["cpu/ort int8"]
+    section = accuracy(data(row("accuracy", 0.8, "fog", 1)))
+    assert section is not None
+    assert [trace["name"] for trace in section.plots[0].traces] == ["cpu/ort int8"]
 
 
 def test_a_point_of_the_front_needs_both_numbers() -> None:
     size = row("model_bytes", 5000.0, "single_stream", suite="performance")
     assert pareto(data(size)) is None
-    found = pareto(data(size, row("accuracy", 0.9), row("accuracy", 0.3, target="pi")))
-    assert found is not None
-    (trace,) = found.plots[0].traces
+    section = pareto(data(size, row("accuracy", 0.9), row("accuracy", 0.3, target="pi")))
+    assert section is not None
+    (trace,) = section.plots[0].traces
     assert (trace["name"], trace["text"], trace["x"], trace["y"]) == ("cpu/ort", ["int8"], [5000.0], [0.9])
-    assert found.plots[0].text == "cpu/ort int8: 5000 bytes, accuracy 0.9000"
+    assert section.plots[0].text == "cpu/ort int8: 5000 bytes, accuracy 0.9000"
 
 
-def test_a_fact_of_a_machine_is_told_once_with_the_looks_that_saw_it() -> None:
+def test_a_fact_of_a_machine_is_listed_once_with_its_readings() -> None:
     looks = [
         EnvironmentRecord(
             "cpu", "ort", "int8", "accuracy", phase, {"load": load, "libc": "2.36", "cores": [0, 1]}
@@ -149,9 +149,9 @@ def test_a_fact_of_a_machine_is_told_once_with_the_looks_that_saw_it() -> None:
             ("r2", [EnvironmentRecord("pi", "t", "int8", "a", "before", {"x": 1})]),
         )
     )
-    found = environment(data(facts=facts))
-    assert found is not None
-    assert list(found.tables[0].rows) == [
+    section = environment(data(facts=facts))
+    assert section is not None
+    assert list(section.tables[0].rows) == [
         ("cpu", "ort", "cores", "[0, 1]", "before, after, during"),
         ("cpu", "ort", "libc", "2.36", "before, after, during"),
         ("cpu", "ort", "load", "1", "before, after"),
@@ -166,7 +166,7 @@ def targets(*names: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("runs", "told"),
+    ("runs", "shown"),
     [
         ([targets("cpu"), targets("cpu")], [1]),
         ([targets("cpu", "openvino"), targets("pi")], [0, 1]),
@@ -174,8 +174,8 @@ def targets(*names: str) -> dict[str, Any]:
         ([None, targets("cpu")], [1]),
     ],
 )
-def test_a_run_is_told_of_unless_a_later_one_has_a_target_of_it(runs: list[Any], told: list[int]) -> None:
-    assert read._told(runs) == told
+def test_a_run_is_shown_unless_a_later_one_shares_a_target(runs: list[Any], shown: list[int]) -> None:
+    assert read._shown(runs) == shown
 
 
 def test_of_too_many_devices_those_of_runs_in_between_are_left_out() -> None:
@@ -188,6 +188,6 @@ def test_a_run_that_is_named_twice_is_drawn_once() -> None:
     assert read._drawn([run, run], [1]) == [1]
 
 
-def test_runs_are_called_by_the_end_of_their_ids_where_that_tells_them_apart() -> None:
+def test_runs_are_named_by_the_end_of_their_ids_where_it_is_unique() -> None:
     assert read._short(["x-aa", "y-bb"]) == {"x-aa": "aa", "y-bb": "bb"}
     assert read._short(["x-aa", "y-aa"]) == {"x-aa": "x-aa", "y-aa": "y-aa"}

@@ -26,18 +26,18 @@ CHANGED = 5
 
 
 def planted(*, runs: int = 8, cases: int = 1, variant: str = "int8") -> History:
-    """Accuracy falls at one run, with another model; a latency of which no value is to be believed."""
+    """Accuracy falls at one run, with another model; a latency without a valid value."""
     rows = []
     for run in range(runs):
         value, model = (0.9, "a" * 64) if run < CHANGED else (0.5, "b" * 64)
-        own = {
+        record = {
             **dict.fromkeys(COLUMNS, ""), "target": "cpu", "backend": "ort", "setting": "deploy",
             "model": "m", "model_sha256": model, "variant": variant, "suite": "accuracy", "severity": 0,
             "metric": "accuracy", "unit": "1", "value": value, "ci_low": value - 0.02,
             "ci_high": value + 0.02, "n": 800, "status": "OK", "run": run,
         }  # fmt: skip
-        rows += [{**own, "case": f"case{number}"} for number in range(cases)]
-        rows.append({**own, "metric": "latency_p50", "unit": "ns", "case": "single", "status": "INVALID"})
+        rows += [{**record, "case": f"case{number}"} for number in range(cases)]
+        rows.append({**record, "metric": "latency_p50", "unit": "ns", "case": "single", "status": "INVALID"})
     frame = pd.DataFrame(rows)
     stored = tuple(
         StoredRun(RunFolder(Path(f"run-{i}")), {"created_utc": f"2026-01-{i + 1:02}T00:00:00+00:00"}, Path())
@@ -47,7 +47,7 @@ def planted(*, runs: int = 8, cases: int = 1, variant: str = "int8") -> History:
     return History(stored, left_out, frame, tuple(trends(frame, lambda run, target: {}, installed())))
 
 
-def test_the_run_at_which_it_changed_is_marked_in_the_line_and_told_in_words() -> None:
+def test_the_run_at_which_it_changed_is_marked_in_the_line_and_named_in_the_text() -> None:
     changes, drawn, series = shown_trends.sections(planted())
     (plot,) = drawn.plots
     (trace,) = plot.traces
@@ -58,8 +58,13 @@ def test_the_run_at_which_it_changed_is_marked_in_the_line_and_told_in_words() -
     assert trace["error_y"]["array"] == pytest.approx([0.02] * 8)
     assert "model aaaaaaaa -> bbbbbbbb" in trace["text"][CHANGED]
     (row,) = changes.tables[0].rows
-    told = dict(zip(changes.tables[0].columns, row, strict=True))
-    assert (told["run"], told["class"], told["before"], told["after"]) == ("run-5", "worse", "0.9", "0.5")
+    change = dict(zip(changes.tables[0].columns, row, strict=True))
+    assert (change["run"], change["class"], change["before"], change["after"]) == (
+        "run-5",
+        "worse",
+        "0.9",
+        "0.5",
+    )
     by_metric = {
         line[3]: dict(zip(series.tables[0].columns, line, strict=True)) for line in series.tables[0].rows
     }
@@ -69,8 +74,8 @@ def test_the_run_at_which_it_changed_is_marked_in_the_line_and_told_in_words() -
 
 def test_another_version_without_a_change_is_marked_as_such() -> None:
     frame = planted().frame.assign(value=0.9, ci_low=0.88, ci_high=0.92)
-    found = planted()
-    same = History(found.runs, (), frame, tuple(trends(frame, lambda run, target: {}, installed())))
+    history = planted()
+    same = History(history.runs, (), frame, tuple(trends(frame, lambda run, target: {}, installed())))
     drawn, _ = shown_trends.sections(same)
     (trace,) = drawn.plots[0].traces
     assert [i for i, symbol in enumerate(trace["marker"]["symbol"]) if symbol == "square-open"] == [CHANGED]
@@ -78,26 +83,26 @@ def test_another_version_without_a_change_is_marked_as_such() -> None:
 
 
 def test_of_very_many_series_some_are_drawn_and_all_are_in_the_table() -> None:
-    found = planted(cases=shown_trends.MOST_PLOTS + 3)
-    _, drawn, series = shown_trends.sections(found)
+    history = planted(cases=shown_trends.MOST_PLOTS + 3)
+    _, drawn, series = shown_trends.sections(history)
     assert len(drawn.plots) == shown_trends.MOST_PLOTS
-    assert "3 more are in the table alone" in drawn.intro
+    assert "3 more are only in the table" in drawn.intro
     assert len(series.tables[0].rows) == shown_trends.MOST_PLOTS + 4
 
 
-def test_a_series_of_which_nothing_is_to_be_believed_is_told_to_machines_too() -> None:
-    told = json.loads(history_text.as_json(planted()))["series"]
-    (latency,) = (each for each in told if each["metric"] == "latency_p50")
+def test_a_series_without_a_valid_value_is_in_the_json_too() -> None:
+    series = json.loads(history_text.as_json(planted()))["series"]
+    (latency,) = (entry for entry in series if entry["metric"] == "latency_p50")
     assert (latency["values"], latency["versions"], latency["invalid"]) == ([], [], 8)
 
 
 def test_a_page_of_a_thousand_runs_is_small_enough() -> None:
-    found = planted(runs=28)
+    history = planted(runs=28)
     frame = pd.concat(
-        [found.frame.assign(run=found.frame["run"] + 28 * i) for i in range(36)], ignore_index=True
+        [history.frame.assign(run=history.frame["run"] + 28 * i) for i in range(36)], ignore_index=True
     )
     frame["value"] += [math.sin(i) / 1e4 for i in range(len(frame))]
-    many = History(found.runs * 36, (), frame, tuple(trends(frame, lambda run, target: {}, installed())))
+    many = History(history.runs * 36, (), frame, tuple(trends(frame, lambda run, target: {}, installed())))
     assert len(shown_trends.history(many)) < 6e6
 
 

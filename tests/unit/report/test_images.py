@@ -35,7 +35,7 @@ def test_every_plot_is_a_png_and_an_svg_named_after_it(tmp_path: Path) -> None:
     assert "Accuracy under fog" in written[0].read_text()
 
 
-def test_without_a_browser_the_way_to_one_is_said_and_nothing_is_left(
+def test_without_a_browser_the_error_says_how_to_get_one_and_nothing_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("BROWSER_PATH", str(tmp_path / "nowhere"))
@@ -46,7 +46,7 @@ def test_without_a_browser_the_way_to_one_is_said_and_nothing_is_left(
 
 
 def test_without_a_plot_or_kaleido_it_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UsageError, match="nothing that is drawn"):
+    with pytest.raises(UsageError, match="the run has no plots"):
         images.write(tmp_path / "out", [Section("S", 1)])
     monkeypatch.setattr(images.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UsageError, match="kaleido"):
