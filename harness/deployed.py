@@ -11,6 +11,7 @@ from harness.core.errors import TargetUnavailable, UsageError
 from harness.core.job import DEPLOY, Options
 from harness.core.target import Target
 from harness.device import plugins
+from harness.executors.abilities import abilities_of
 from harness.report.progress import Quiet
 from harness.run.prepare import prepare
 from harness.run.request import Request
@@ -63,7 +64,7 @@ def deploy(request: Request) -> Deployed:
     prepared = prepare(request, Quiet())
     prepared.close()
     target = prepared.targets[0]
-    if not target.shares_python:
+    if not abilities_of(target).shares_python:
         raise UsageError(
             f"the target {target.name} does not run in this Python, so no session of it can be opened",
             next_step="test on the table instead: the fixture measurements",

@@ -344,7 +344,7 @@ def _fleet(arguments: argparse.Namespace) -> int:
 
     from harness.report import fleet
 
-    found = [fleet.look(cluster) for cluster in fleet.clusters(arguments.target, arguments.scheduler)]
+    found = [executor.fleet() for executor in fleet.schedulers(arguments.target, arguments.scheduler)]
     print(json.dumps(found, indent=2) if arguments.json else "\n\n".join(map(fleet.text, found)))
     return 0
 

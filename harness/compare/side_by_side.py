@@ -12,6 +12,7 @@ from harness.core.artifact import Artifact, describe_file, sha256_file
 from harness.core.errors import HarnessError, TargetUnavailable, UsageError
 from harness.core.job import Batch
 from harness.device import plugins
+from harness.executors.abilities import abilities_of
 from harness.run import declared
 from harness.run.observer import Observer
 from harness.run.prepare import Prepared, prepare
@@ -117,7 +118,7 @@ def _place(text: str, request: TimingRequest) -> tuple[str, str, bool]:
         _check_subject(text, request)
         target, _, backend = request.target.partition("/")
     table = load_target(target)
-    if table.emulated:
+    if abilities_of(table).emulated:
         raise UsageError(f"{table.name} is emulated: its times say nothing", where=text)
     if backend and backend not in table.backends:
         raise UsageError(

@@ -18,6 +18,7 @@ from harness.core.job import Options
 from harness.core.plan import HOST
 from harness.core.target import Target
 from harness.device.plugins import unknown
+from harness.executors.abilities import abilities_of
 
 
 class DeployTable(Table):
@@ -32,7 +33,7 @@ class DeployTable(Table):
 class TargetTable(Table):
     """One ``targets/T.toml``.
 
-    ``without_host`` names the target that stands in for one that is reached over ssh and has no host.
+    ``without_host`` names the target that stands in for one that takes hosts and has none.
     """
 
     description: str
@@ -73,15 +74,15 @@ def load_targets(names: Iterable[str], hosts: tuple[str, ...] = ()) -> tuple[Tar
     Raises
     ------
     UsageError
-        One is unknown, or there are hosts and none of the targets is reached over ssh.
+        One is unknown, or there are hosts and none of the targets takes any.
     """
     found = tuple(load_target(name, hosts) for name in dict.fromkeys(names))
-    if hosts and not any(target.executor["kind"] == "ssh" for target in found):
+    if hosts and not any(abilities_of(target).takes_hosts for target in found):
         raise UsageError(
             f"no target takes the host {', '.join(hosts)}",
             where="--host, HOST= or HARNESS_HOST",
-            cause=f"{', '.join(target.name for target in found)}: none of them is reached over ssh",
-            next_step="leave the host out, or name a target that is reached over ssh: --target raspberrypi",
+            cause=f"{', '.join(target.name for target in found)}: the executor of none of them takes hosts",
+            next_step="leave the host out, or name a target with hosts: --target raspberrypi",
         )
     return found
 
@@ -93,8 +94,8 @@ def load_target(name: str, hosts: tuple[str, ...] = ()) -> Target:
     ----------
     name : str
     hosts : tuple of str
-        Of a target that is reached over ssh, before those of its file. Without any, the target that its file
-        names stands in for it, and its rows say so by their target's name.
+        Of a target that takes hosts; they replace those of its file. Without any, the target that its file
+        names stands in for it, and its rows have the name of that target.
     """
     files = target_files()
     if name not in files:
@@ -105,7 +106,9 @@ def load_target(name: str, hosts: tuple[str, ...] = ()) -> Target:
             next_step="give the file another name",
         )  # fmt: skip
     table = read_toml(files[name], TargetTable)
-    if (target := table.to_target(name)).executor["kind"] != "ssh":
+    target = table.to_target(name)
+    with_hosts = hosts or table.without_host or "hosts" in target.executor
+    if not with_hosts or not abilities_of(target).takes_hosts:
         return target
     hosts = hosts or tuple(target.executor.get("hosts", ()))
     if hosts or not table.without_host:

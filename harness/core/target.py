@@ -29,7 +29,7 @@ class Target:
     backends : tuple of str
         The first is the headline.
     executor : mapping
-        ``kind`` and what that executor needs.
+        ``kind``, the name of an executor, and its settings; see ``harness.executors.abilities``.
     deploy : Options
         What is really shipped.
     max_samples : int, optional
@@ -48,16 +48,6 @@ class Target:
     max_samples: int | None = None
     disk_mb: int = 2000
     for_runtime: str = "litert"
-
-    @property
-    def emulated(self) -> bool:
-        """Its clock means nothing."""
-        return bool(self.executor["kind"] == "emulated")
-
-    @property
-    def shares_python(self) -> bool:
-        """Its workers run in the very Python that the harness runs in."""
-        return set(self.executor) == {"kind"} and self.executor["kind"] == "local"
 
     def options(self) -> dict[str, Options]:
         """Both settings; the provider that is shipped, and which of several GPUs, is the same in both."""

@@ -1,7 +1,7 @@
-"""Files by hash on the device: what is here, what has to be asked for, what gives way to it.
+"""The file store of a device: files by hash, fetched from the host and evicted when there is no room.
 
-A device that sees the host's own files asks for nothing. Any other asks the host for each file when a case
-needs it, keeps it for the next run, and lets the file that was used longest ago go when there is no room.
+A device that sees the host's files fetches nothing. Any other asks the host for each file when a case needs
+it, keeps it for the next run, and deletes the file that was used longest ago when there is no room.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class FileStore:
     fetch : callable, optional
         Asks the host; None where the device sees the host's files.
     room_byte : int, optional
-        Of everything in the folder together.
+        Of all files in the folder.
     """
 
     def __init__(self, folder: Path, fetch: Fetch | None = None, room_byte: int | None = None) -> None:
@@ -39,29 +39,29 @@ class FileStore:
         self._used: set[Path] = set()
 
     def data(self, sha256: str) -> Path:
-        """Return the array file of that hash, whole.
+        """Return the array file of that hash, complete.
 
         Raises
         ------
         DataError
-            It is missing or damaged, and there is nobody to ask.
+            It is missing or damaged, and there is no host to ask.
         """
-        return self._whole("data", f"{sha256}.npy", sha256)
+        return self._complete("data", f"{sha256}.npy", sha256)
 
     def artifact(self, artifact: Artifact) -> Artifact:
         """Return the artifact with its files on this device; the worker verifies their hashes."""
         if self._fetch is None:
             return artifact
         for file in artifact.files:
-            self._whole("artifacts", f"{artifact.sha256}/{file.name}", file.sha256)
+            self._complete("artifacts", f"{artifact.sha256}/{file.name}", file.sha256)
         return replace(artifact, folder=self.folder / "artifacts" / artifact.sha256)
 
-    def _whole(self, kind: str, name: str, sha256: str) -> Path:
+    def _complete(self, kind: str, name: str, sha256: str) -> Path:
         path = self.folder / kind / name
         self._used.add(path)
         if path.is_file() and sha256_file(path) == sha256:
             with contextlib.suppress(OSError):
-                os.utime(path)  # used now: others go first
+                os.utime(path)  # used now: others are evicted first
             return path
         if self._fetch is None:
             raise DataError(
@@ -71,7 +71,7 @@ class FileStore:
         if sha256_file(path) != sha256:
             path.unlink()
             raise WorkerError(
-                f"{name} arrived damaged", where=str(path), cause="a broken link, or a failing disk"
+                f"{name} arrived damaged", where=str(path), cause="a broken connection, or a failing disk"
             )
         return path
 
@@ -87,34 +87,34 @@ class FileStore:
             raise WorkerError(
                 f"cannot store {path.name} on the device: {error.strerror}",
                 where=str(path.parent),
-                next_step="free some room there, or lower disk_mb of the target",
+                next_step="free some space there, or lower disk_mb of the target",
             ) from error
         finally:
             temporary.unlink(missing_ok=True)
 
-    def _make_room(self, wanted_byte: int) -> None:
+    def _make_room(self, needed_byte: int) -> None:
         if self._room_byte is None:
             return
         files = sorted(self._files(), key=lambda file: file[0])
-        held = sum(size for _, size, _ in files)
+        used_byte = sum(size for _, size, _ in files)
         for _, size, path in files:
-            if held + wanted_byte <= self._room_byte:
+            if used_byte + needed_byte <= self._room_byte:
                 return
             if path not in self._used:
                 path.unlink(missing_ok=True)
-                held -= size
-        if held + wanted_byte > self._room_byte:
+                used_byte -= size
+        if used_byte + needed_byte > self._room_byte:
             raise WorkerError(
-                f"{(held + wanted_byte) / 1e6:.1f} MB are needed at once, the device grants "
+                f"{(used_byte + needed_byte) / 1e6:.1f} MB are needed at the same time, the device grants "
                 f"{self._room_byte / 1e6:.0f} MB",
                 where=str(self.folder),
                 next_step="raise disk_mb of the target, or lower its max_samples",
             )
 
     def _files(self) -> Iterator[tuple[float, int, Path]]:
-        """Time of last use, bytes, path."""
+        """Yield time of last use, bytes, path."""
         for kind in ("data", "artifacts"):
             for path in (self.folder / kind).rglob("*"):
                 if path.is_file():
-                    found = path.stat()
-                    yield found.st_mtime, found.st_size, path
+                    stat = path.stat()
+                    yield stat.st_mtime, stat.st_size, path

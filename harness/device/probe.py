@@ -1,7 +1,7 @@
 """``python -m harness.device.probe``: what can run here, and the inputs and outputs of a file. Prints JSON.
 
-A process of its own, so that a runtime that crashes at import takes nothing else with it, and so that no
-runtime is ever loaded beside another.
+A separate process, so that a runtime that crashes at import affects nothing else, and so that two runtimes
+are never loaded in one process.
 """
 
 from __future__ import annotations
@@ -19,49 +19,49 @@ from harness.core.artifact import Artifact, Quantization, TensorSpec
 from harness.core.contracts import Availability, Backend
 from harness.core.errors import HarnessError, WorkerError
 from harness.core.job import Options
-from harness.device import plugins
+from harness.device import plugins, worker
 
 TIMEOUT_S = 120.0
 
 
 Command = Callable[..., Sequence[str]]
-"""A module and its arguments, to the arguments that start it."""
+"""Gets a module and its arguments, and returns the command that starts it."""
 
 
-def _here(module: str, *arguments: str) -> Sequence[str]:
-    return [sys.executable, "-X", "faulthandler", "-m", module, *arguments]
+def _local_command(module: str, *arguments: str) -> Sequence[str]:
+    return worker.command(worker.own_python(), module, *arguments)
 
 
 def probe(
     names: Iterable[str],
-    command: Command = _here,
+    command: Command = _local_command,
     environment: Mapping[str, str] | None = None,
     slowdown: float = 1.0,
 ) -> dict[str, Availability]:
-    """Probe backends, each in a process of its own, all at once.
+    """Probe backends in parallel, each in a process of its own.
 
     Parameters
     ----------
     names : iterable of str
     command : callable
-        How a module is started on the device.
+        Starts a module on the device.
     environment : mapping, optional
-        What it finds in its environment besides this one's.
+        Added to the environment of this process.
     slowdown : float
         How much longer it may take than on real hardware.
     """
     running = {name: _start({"probe": name}, command, environment) for name in names}
-    found = {}
+    availability = {}
     for name, process in running.items():
         try:
-            found[name] = Availability.from_json(_answer(process, TIMEOUT_S * slowdown))
+            availability[name] = Availability.from_json(_answer(process, TIMEOUT_S * slowdown))
         except HarnessError as error:
-            found[name] = Availability(reason=str(error).replace("\n", "; "))
-    return found
+            availability[name] = Availability(reason=str(error).replace("\n", "; "))
+    return availability
 
 
 def inspect(backend: str, artifact: Artifact) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
-    """Inputs and outputs of a file, as its runtime on this machine sees them.
+    """Return inputs and outputs of a file, as its runtime on this machine reports them.
 
     Raises
     ------
@@ -69,7 +69,7 @@ def inspect(backend: str, artifact: Artifact) -> tuple[tuple[TensorSpec, ...], t
         The runtime cannot open it.
     """
     request = {"inspect": backend, "artifact": artifact.to_json(), "folder": str(artifact.folder)}
-    answer = _answer(_start(request, _here, None), TIMEOUT_S)
+    answer = _answer(_start(request, _local_command, None), TIMEOUT_S)
     return _specs(answer["inputs"]), _specs(answer["outputs"])
 
 
@@ -84,8 +84,6 @@ def _start(
 
 
 def _answer(process: subprocess.Popen[str], timeout_s: float) -> dict[str, Any]:
-    from harness.device.worker import exit_text
-
     try:
         out, err = process.communicate(timeout=timeout_s)
     except subprocess.TimeoutExpired as error:
@@ -96,7 +94,7 @@ def _answer(process: subprocess.Popen[str], timeout_s: float) -> dict[str, Any]:
         answer = json.loads(out)
     except ValueError as error:
         last = err.strip().splitlines()[-1:] or ["nothing on standard error"]
-        raise WorkerError(f"the probe {exit_text(process.returncode)}", cause=last[0]) from error
+        raise WorkerError(f"the probe {worker.exit_text(process.returncode)}", cause=last[0]) from error
     if "error" in answer:
         raise WorkerError(answer["error"])
     assert isinstance(answer, dict)
@@ -123,7 +121,7 @@ def main() -> int:
             answer = {"error": str(error)}
         stdout.write(json.dumps(answer))
         stdout.flush()
-        os._exit(0)  # skip the runtimes' own teardown
+        os._exit(0)  # skip the teardown of the runtimes
 
 
 def _serve(request: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,8 +1,8 @@
-"""What the host says to a worker, and the end of the worker when the host says nothing any more.
+"""Standard input of a worker: messages of the host, and the end of the worker when the host is gone.
 
-The host holds standard input open. When it ends, the host is gone and so is the worker, whatever it is
-doing. Where a link can die without an end (a pulled cable), the host says every few seconds that it is
-alive, and silence counts as the end.
+The host keeps standard input open. When it closes, the worker exits, whatever it is doing. If a connection
+can break without a notice (a pulled cable), the host sends a message every few seconds, and silence counts
+as the end.
 """
 
 from __future__ import annotations
@@ -24,45 +24,45 @@ from harness.core.wire import read_frame
 class Pipe:
     """Reads a descriptor through a buffer of its own.
 
-    A thread that waits in one of Python's buffered readers holds its lock, and a process that a runtime
-    forks would wait for that lock for ever.
+    A thread that waits in one of Python's buffered readers has its lock, and a process that a runtime forks
+    would wait for that lock for ever.
     """
 
     def __init__(self, descriptor: int) -> None:
         self.silence_s: float | None = None
         self._descriptor = descriptor
-        self._held = bytearray()
+        self._buffer = bytearray()
 
     def readline(self, limit: int) -> bytes:
-        """Read up to and with the next line feed; what there is at the end."""
-        looked_at = 0
-        while (end := self._held.find(b"\n", looked_at)) < 0 and len(self._held) < limit:
-            looked_at = len(self._held)
+        """Read up to and with the next line feed, or to the end of the stream."""
+        searched = 0
+        while (end := self._buffer.find(b"\n", searched)) < 0 and len(self._buffer) < limit:
+            searched = len(self._buffer)
             if not self._more():
                 break
-        return self._take(end + 1 if end >= 0 else len(self._held))
+        return self._take(end + 1 if end >= 0 else len(self._buffer))
 
     def read(self, size: int) -> bytes:
-        """Read exactly `size` bytes; fewer at the end."""
-        while len(self._held) < size and self._more():
+        """Read exactly `size` bytes; fewer at the end of the stream."""
+        while len(self._buffer) < size and self._more():
             pass
         return self._take(size)
 
     def _take(self, size: int) -> bytes:
-        taken = bytes(self._held[:size])
-        del self._held[:size]
-        return taken
+        data = bytes(self._buffer[:size])
+        del self._buffer[:size]
+        return data
 
     def _more(self) -> bool:
         if self.silence_s is not None and not select.select([self._descriptor], [], [], self.silence_s)[0]:
             return False
         data = os.read(self._descriptor, 1 << 20)
-        self._held += data
+        self._buffer += data
         return bool(data)
 
 
 class HostInput:
-    """The host's side of the conversation, as the worker sees it.
+    """The messages of the host to a worker.
 
     Parameters
     ----------
@@ -74,14 +74,14 @@ class HostInput:
         self._frames: queue.Queue[tuple[dict[str, Any], dict[str, NDArray[Any]]]] = queue.Queue()
 
     def request(self) -> dict[str, Any]:
-        """Read what the worker has to do, and watch the host from then on."""
+        """Read the request, and exit from then on when the host is gone."""
         value: dict[str, Any] = json.loads(self._pipe.readline(1 << 30))
         self._pipe.silence_s = value.get("silence_s")
         threading.Thread(target=self._listen, daemon=True).start()
         return value
 
     def file(self) -> NDArray[np.uint8]:
-        """Wait for the file that was asked for: uint8, shape (n,).
+        """Wait for the requested file: uint8, shape (n,).
 
         Raises
         ------
@@ -99,5 +99,5 @@ class HostInput:
                 if frame[0]["type"] != "alive":
                     self._frames.put(frame)
         except WorkerError:
-            pass  # cut off in the middle of a frame: gone all the same
+            pass  # the stream ended in the middle of a frame: the host is gone too
         os._exit(0)

@@ -36,21 +36,21 @@ from harness.device import environment, gpu, plugins
 from harness.device.files import FileStore
 from harness.device.stdin import HostInput, Pipe
 
-#: A child that measures one case has this long beyond the case's own deadline to start and to end.
+#: Time for a child that measures one case to start and to end, beyond the case's deadline.
 SPAWN_GRACE_S = 60.0
-#: A process whose output ended has this long to end too, so that its own exit status is told.
+#: Time for a process whose output ended to exit too, so that its own exit status is reported.
 EXIT_GRACE_S = 5.0
 STDERR_TAIL_LINES = 8
-#: The state of the machine is taken between jobs, at most so often. Never beside one: a thread that looks at
-#: it would take a core, and Python's lock, from what is timed.
-LOOK_EVERY_S = 1.0
+#: The state of the machine is read between jobs, at most so often, and never during one: a thread that reads
+#: it would take a core, and Python's lock, from the timed code.
+STATE_EVERY_S = 1.0
 MODULE = "harness.device.worker"
 #: Environment variable: the JSON list of arguments that starts this Python.
 PYTHON = "HARNESS_PYTHON"
 
 
 class StoredData:
-    """The data sets of a batch, read from the device's depot; every file's hash is checked once."""
+    """The data sets of a batch, read from the device's file store; every file's hash is checked once."""
 
     def __init__(self, batch: Batch, files: FileStore) -> None:
         self._batch, self.files = batch, files
@@ -66,8 +66,8 @@ class StoredData:
             for input_name, digest in self._batch.data[name].inputs.items()
         }
 
-    def hold(self, name: str) -> None:
-        """Have the files of a set here, for a process that cannot ask the host."""
+    def fetch(self, name: str) -> None:
+        """Fetch the files of a set for a process that cannot ask the host."""
         for digest in self._batch.data[name].inputs.values():
             self._raw(digest)
 
@@ -95,8 +95,8 @@ class DeviceBench:
 
     def open(self, artifact: Artifact | None = None, *, setting: str = "", **options: Any) -> Session:  # noqa: ANN401
         """Open a session; the first one's effective options are those of the job."""
-        wanted = replace(self._batch.options[setting or self.job.case.setting], **options)
-        session = self._backend.open(artifact or self.artifact, wanted)
+        requested = replace(self._batch.options[setting or self.job.case.setting], **options)
+        session = self._backend.open(artifact or self.artifact, requested)
         if not self.effective:
             self.effective = dict(session.effective)
         return session
@@ -104,7 +104,7 @@ class DeviceBench:
     def spawn(self, case: Case) -> Samples:
         """Measure `case` in a fresh process."""
         if case.data:
-            self.data.hold(case.data)
+            self.data.fetch(case.data)
         samples, header = run_child(replace(self._batch, cases=(case,)), self.data.files.folder)
         self.children.append(header["scheduling"])
         if not self.effective:
@@ -112,7 +112,7 @@ class DeviceBench:
         return samples
 
     def scratch(self) -> Path:
-        """A folder that lives as long as the case."""
+        """A folder that is deleted after the case."""
         if self._scratch is None:
             self._scratch = Path(tempfile.mkdtemp(prefix="harness-case-"))
         return self._scratch
@@ -124,38 +124,43 @@ class DeviceBench:
 
 
 def command(python: Sequence[str], module: str = MODULE, *arguments: str) -> list[str]:
-    """How a module is started on a device; faulthandler names the line on which a runtime crashed."""
-    return [*python, "-X", "faulthandler", "-m", module, *arguments]
+    """Return the command that starts a module on a device.
+
+    ``-P`` keeps the working folder off the path of modules: otherwise a folder of the user's with a
+    ``harness/``, ``backends/`` or ``onnxruntime.py`` would be imported instead of the installed packages.
+    faulthandler names the line on which a runtime crashed.
+    """
+    return [*python, "-P", "-X", "faulthandler", "-m", module, *arguments]
 
 
 def own_python() -> list[str]:
-    """How this very Python is started again: under an emulator its path alone would start another one."""
+    """Return the command that starts this Python again; under an emulator its path alone is not enough."""
     return json.loads(os.environ.get(PYTHON, "null")) or [sys.executable]
 
 
 def request(batch: Batch, store: Path | str, **more: Any) -> bytes:  # noqa: ANN401 - JSON
-    """What a worker reads first.
+    """Return what a worker reads first.
 
     Parameters
     ----------
     batch : Batch
     store : path
-        The depot's folder on the device; ``~`` is the user's home there.
+        Folder of the file store on the device; ``~`` is the user's home there.
     **more
-        ``ships``: the device asks for the files that it lacks, instead of finding the artifact where it is
-        on the host. ``room_byte``: of the depot. ``silence_s``: the host counts as gone after it.
+        ``ships``: the device asks for files that it does not have, instead of using the host's paths.
+        ``room_byte``: size of the file store. ``silence_s``: the host counts as gone after it.
     """
     value = {"batch": batch.to_json(), "store": str(store), "artifact_folder": str(batch.artifact.folder)}
     return json.dumps(value | more).encode() + b"\n"
 
 
 def run_child(batch: Batch, store: Path) -> tuple[Samples, dict[str, Any]]:
-    """Run a batch of one case in a fresh process and wait for it; its samples, and what else it said.
+    """Run a batch of one case in a fresh process; returns its samples and the header of its result.
 
     Raises
     ------
     WorkerError
-        The process died, hung beyond the case's deadline, or the case failed in it.
+        The process died or passed the case's deadline, or the case failed.
     """
     (case,) = batch.cases
     with tempfile.TemporaryFile() as stderr:
@@ -172,7 +177,7 @@ def run_child(batch: Batch, store: Path) -> tuple[Samples, dict[str, Any]]:
         timer = threading.Timer(case.deadline_s + SPAWN_GRACE_S, end)
         timer.start()
         try:
-            result = _converse(stdin, stdout, batch, store)
+            result = _request_result(stdin, stdout, batch, store)
             if result is None:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     child.wait(EXIT_GRACE_S)
@@ -180,7 +185,7 @@ def run_child(batch: Batch, store: Path) -> tuple[Samples, dict[str, Any]]:
             timer.cancel()
             child.kill()
             code = child.wait()
-            with contextlib.suppress(BrokenPipeError):  # what it never read is still in the buffer
+            with contextlib.suppress(BrokenPipeError):  # the buffer may hold what it never read
                 stdin.close()
             stdout.close()
         if hung.is_set():
@@ -195,7 +200,7 @@ def run_child(batch: Batch, store: Path) -> tuple[Samples, dict[str, Any]]:
     return samples, header
 
 
-def _converse(
+def _request_result(
     stdin: BinaryIO, stdout: BinaryIO, batch: Batch, store: Path
 ) -> tuple[dict[str, Any], Samples] | None:
     try:
@@ -206,12 +211,12 @@ def _converse(
             if header["type"] == "result":
                 return header, Samples(arrays, header["values"])
     except BrokenPipeError:
-        pass  # it died; the caller says how
+        pass  # it died; the caller reports how
     return None
 
 
 def exit_text(code: int) -> str:
-    """Say how a process ended; a shell in between tells a signal as 128 more than it."""
+    """Say how a process ended; a shell reports a signal as 128 plus its number."""
     if 128 < code <= 128 + 64:
         code = 128 - code
     if code >= 0:
@@ -224,7 +229,7 @@ def exit_text(code: int) -> str:
 
 
 def tail(stream: Any) -> str:  # noqa: ANN401 - tempfile's own type
-    """The last lines of a binary file; of a crash, the head of faulthandler's stack (the last call first)."""
+    """Return the last lines of a binary file; after a crash, the head of faulthandler's stack."""
     stream.seek(0)
     lines = stream.read().decode(errors="replace").strip().splitlines()
     crash = next((i for i, line in enumerate(lines) if line.startswith("Fatal Python error")), None)
@@ -242,8 +247,8 @@ def run_case(bench: DeviceBench, measure: Measure) -> tuple[dict[str, Any], Samp
     cause, raw = Cause.UNSPECIFIED, ""
     try:
         samples = merge(measure(bench, bench.job.case))
-    except Unsupported as lack:
-        status, reason, cause = Status.SKIPPED, str(lack), Cause.MISSING_ABILITY
+    except Unsupported as error:
+        status, reason, cause = Status.SKIPPED, str(error), Cause.MISSING_ABILITY
     except HarnessError as error:
         status, reason = Status.ERROR, str(error)
         if isinstance(error, BackendError):
@@ -280,15 +285,15 @@ def _since(before: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _add(first: Mapping[str, Any], *others: Mapping[str, Any]) -> dict[str, Any]:
-    """Join the scheduling of several processes or jobs; what one does not know, nobody knows."""
+    """Add the scheduling of several processes or jobs; if one has none, neither has the sum."""
     for part in (first, *others):
         if "na" in part:
             return dict(part)
     return {name: first[name] + sum(other[name] for other in others) for name in first}
 
 
-class _Watch:
-    """Looks at the machine, and at the GPU that a batch computes on, between jobs."""
+class _Monitor:
+    """Reads the state of the machine, and of the GPU that a batch computes on, between jobs."""
 
     def __init__(self, options: Options) -> None:
         self._gpu = gpu.find(options.provider, options.extra.get(DEVICE_ID, "0"))
@@ -297,22 +302,22 @@ class _Watch:
         self._parts: list[Mapping[str, Any]] = []
 
     def ended(self, header: Mapping[str, Any]) -> bool:
-        """Take in a job; whether it is time to look."""
+        """Add a job; returns whether the state is due."""
         self._jobs.append(header["key"])
         self._parts.append(header["scheduling"])
-        return time.monotonic() - self._last_s >= LOOK_EVERY_S
+        return time.monotonic() - self._last_s >= STATE_EVERY_S
 
     def static_facts(self) -> dict[str, Any]:
         """What does not change."""
         return environment.static_facts() | (self._gpu.static_facts() if self._gpu else {})
 
     def facts(self) -> dict[str, Any]:
-        """The state now, and how the jobs since the last look were scheduled."""
-        found = environment.state_facts() | (self._gpu.state_facts() if self._gpu else {})
+        """The state now, and how the jobs since the last call were scheduled."""
+        facts = environment.state_facts() | (self._gpu.state_facts() if self._gpu else {})
         if self._jobs:
-            found |= {"jobs": self._jobs, "scheduling": _add(*self._parts)}
+            facts |= {"jobs": self._jobs, "scheduling": _add(*self._parts)}
         self._last_s, self._jobs, self._parts = time.monotonic(), [], []
-        return found
+        return facts
 
 
 def serve(host: HostInput, stdout: BinaryIO) -> None:
@@ -333,10 +338,10 @@ def serve(host: HostInput, stdout: BinaryIO) -> None:
     backend: Backend = plugins.choose(plugins.BACKENDS, batch.backend)()
     measure: Measure = plugins.choose(plugins.MEASURES, batch.suite)
     availability = backend.probe()
-    watch = _Watch(batch.options[DEPLOY])
+    monitor = _Monitor(batch.options[DEPLOY])
     facts = {
-        **watch.static_facts(),
-        **watch.facts(),
+        **monitor.static_facts(),
+        **monitor.facts(),
         "backend_version": availability.version,
         "backend_devices": list(availability.devices),
     }
@@ -346,14 +351,14 @@ def serve(host: HostInput, stdout: BinaryIO) -> None:
         write_frame(stdout, {"type": "start", "key": list(job.key)})
         header, samples = run_case(DeviceBench(batch, job, backend, data), measure)
         write_frame(stdout, header, samples.arrays)
-        if watch.ended(header):
-            write_frame(stdout, {"type": "environment", "phase": "during", "facts": watch.facts()})
-    write_frame(stdout, {"type": "environment", "phase": "after", "facts": watch.facts()})
+        if monitor.ended(header):
+            write_frame(stdout, {"type": "environment", "phase": "during", "facts": monitor.facts()})
+    write_frame(stdout, {"type": "environment", "phase": "after", "facts": monitor.facts()})
 
 
 def main() -> int:
     """Serve one batch on the standard streams."""
-    # The wire has the real standard output for itself: what a runtime prints goes to standard error.
+    # Frames alone go to the real standard output; what a runtime prints goes to standard error.
     with os.fdopen(os.dup(1), "wb") as stdout:
         os.dup2(2, 1)
         try:
@@ -363,7 +368,7 @@ def main() -> int:
         except HarnessError as error:
             print(error, file=sys.stderr)
             return error.exit_code
-        # Skip the runtimes' own teardown: some crash in it after all results are safe.
+        # Skip the teardown of the runtimes: some crash in it, after all results are written.
         stdout.flush()
         sys.stderr.flush()
         os._exit(0)

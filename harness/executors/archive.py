@@ -1,4 +1,4 @@
-"""What is shipped to a board: a folder as one tar.gz by name, made once and kept in the host's cache."""
+"""Archives for boards: a folder as one tar.gz, made once and kept in the host's cache."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from typing import Any
 from harness.core.artifact import sha256_file
 from harness.store.cache import writing
 
-#: Wheels are mostly machine code: more effort saves little.
-EFFORT = 3
+#: Wheels are mostly machine code: a higher level saves little.
+COMPRESSION_LEVEL = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,41 +39,43 @@ class Archive:
 
 
 def make_archive(name: str, store: Path, fill: Callable[[Path], None]) -> Archive:
-    """Return the parcel of that name; where there is none yet, `fill` puts into a folder what it holds.
+    """Return the archive of that name from the cache, or make it.
 
     Parameters
     ----------
     name : str
         ``KIND/NAME``; the same name always stands for the same content.
     store : Path
+        The host's cache.
     fill : callable
+        Writes the content into a folder.
     """
     path = store / "archives" / f"{name.replace('/', '-')}.tar.gz"
-    note = path.with_suffix(".json")
-    known = _read(note)
-    if not path.is_file() or sha256_file(path) != known.get("sha256"):
+    facts_file = path.with_suffix(".json")
+    facts = _read(facts_file)
+    if not path.is_file() or sha256_file(path) != facts.get("sha256"):
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             folder = Path(tempfile.mkdtemp(prefix=".tmp-", dir=path.parent))
             try:
-                inside, packed = folder / "inside", folder / "packed"
-                inside.mkdir()
-                fill(inside)
-                with tarfile.open(packed, "w:gz", compresslevel=EFFORT) as tar:
-                    tar.add(inside, ".")
-                unpacked = sum(file.stat().st_size for file in inside.rglob("*") if file.is_file())
-                known = {"sha256": sha256_file(packed), "unpacked_byte": unpacked}
-                (folder / "note").write_text(json.dumps(known))
+                content, packed = folder / "content", folder / "packed"
+                content.mkdir()
+                fill(content)
+                with tarfile.open(packed, "w:gz", compresslevel=COMPRESSION_LEVEL) as tar:
+                    tar.add(content, ".")
+                unpacked = sum(file.stat().st_size for file in content.rglob("*") if file.is_file())
+                facts = {"sha256": sha256_file(packed), "unpacked_byte": unpacked}
+                (folder / "facts").write_text(json.dumps(facts))
                 packed.replace(path)
-                (folder / "note").replace(note)
+                (folder / "facts").replace(facts_file)
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
-    return Archive(name, path, known["sha256"], known["unpacked_byte"])
+    return Archive(name, path, facts["sha256"], facts["unpacked_byte"])
 
 
-def _read(note: Path) -> Mapping[str, Any]:
+def _read(file: Path) -> Mapping[str, Any]:
     try:
-        value = json.loads(note.read_text())
+        value = json.loads(file.read_text())
     except (OSError, ValueError):
         return {}
     return value if isinstance(value, dict) else {}

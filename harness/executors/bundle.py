@@ -1,4 +1,4 @@
-"""What a device needs of us, as one folder by hash: the harness, and who brings backends and measures."""
+"""The bundle: the harness and all distributions with backends and measures, as one folder by hash."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from harness.device import plugins
 from harness.executors.archive import Archive, make_archive
 from harness.store.cache import writing
 
-#: Left at home: a device has its own, or no use for them.
+#: Not in the bundle: a device has no use for them.
 LEFT_OUT = ("_shipped", "__pycache__")
 
 
 def bundle(store: Path) -> Path:
-    """Make the folder, which goes on ``PYTHONPATH`` as it is; recalled by its content's hash.
+    """Return the folder, which is put on ``PYTHONPATH``; made once for each content.
 
     Parameters
     ----------
@@ -42,16 +42,16 @@ def bundle(store: Path) -> Path:
             try:
                 temporary.rename(folder)
             except OSError:
-                if not folder.is_dir():  # another process was faster
+                if not folder.is_dir():  # else another process was faster
                     raise
                 shutil.rmtree(temporary, ignore_errors=True)
     return folder
 
 
 def bundle_archive(store: Path) -> Archive:
-    """Return the bundle as it is shipped."""
-    ours = bundle(store)
-    return make_archive(f"bundles/{ours.name}", store, lambda into: _copy(ours, into))
+    """Return the bundle as an archive for a board."""
+    folder = bundle(store)
+    return make_archive(f"bundles/{folder.name}", store, lambda into: _copy(folder, into))
 
 
 def _copy(folder: Path, into: Path) -> None:
@@ -59,41 +59,41 @@ def _copy(folder: Path, into: Path) -> None:
 
 
 def _files() -> Iterator[tuple[str, Path]]:
-    """Name in the folder and place on this machine."""
-    found: dict[str, set[str]] = {}
+    """Yield names in the folder and paths on this machine."""
+    distributions: dict[str, set[str]] = {}
     for group in (plugins.BACKENDS, plugins.MEASURES):
         for plugin in plugins.catalogue(group).values():
-            packages = found.setdefault(plugin.distribution, set())
+            packages = distributions.setdefault(plugin.distribution, set())
             packages.add(plugin.entry.module.partition(".")[0])
-    found.setdefault("deployment-validation-harness", set()).add("harness")
-    for name, packages in found.items():
-        of = distribution(name)
-        yield from _metadata(of, name)
-        yield from (_sources(packages) if _is_editable(of) else _recorded(of))
+    distributions.setdefault("deployment-validation-harness", set()).add("harness")
+    for name, packages in distributions.items():
+        installed = distribution(name)
+        yield from _metadata(installed, name)
+        yield from (_sources(packages) if _is_editable(installed) else _recorded(installed))
 
 
-def _is_editable(of: Distribution) -> bool:
-    origin = json.loads(of.read_text("direct_url.json") or "{}")
+def _is_editable(installed: Distribution) -> bool:
+    origin = json.loads(installed.read_text("direct_url.json") or "{}")
     return bool(origin.get("dir_info", {}).get("editable"))
 
 
-def _metadata(of: Distribution, name: str) -> Iterator[tuple[str, Path]]:
-    folder = f"{name.replace('-', '_')}-{of.version}.dist-info"
-    for file in of.files or ():
+def _metadata(installed: Distribution, name: str) -> Iterator[tuple[str, Path]]:
+    folder = f"{name.replace('-', '_')}-{installed.version}.dist-info"
+    for file in installed.files or ():
         if file.name in ("METADATA", "entry_points.txt") and file.parent.name.endswith(".dist-info"):
-            yield f"{folder}/{file.name}", Path(str(of.locate_file(file)))
+            yield f"{folder}/{file.name}", Path(str(installed.locate_file(file)))
 
 
-def _recorded(of: Distribution) -> Iterator[tuple[str, Path]]:
-    """What the wheel brought, without scripts."""
-    for file in of.files or ():
+def _recorded(installed: Distribution) -> Iterator[tuple[str, Path]]:
+    """Yield the files of an installed wheel, without scripts."""
+    for file in installed.files or ():
         wanted = not file.parent.name.endswith(".dist-info") and ".." not in file.parts
         if wanted and not set(file.parts) & set(LEFT_OUT):
-            yield file.as_posix(), Path(str(of.locate_file(file)))
+            yield file.as_posix(), Path(str(installed.locate_file(file)))
 
 
 def _sources(packages: set[str]) -> Iterator[tuple[str, Path]]:
-    """What stands in the source tree of an editable installation: the packages that bring plug-ins."""
+    """Yield the files of the plug-in packages in the source tree of an editable installation."""
     for package in sorted(packages):
         spec = find_spec(package)
         if spec is None or spec.origin is None:

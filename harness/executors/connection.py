@@ -1,4 +1,4 @@
-"""The way to a device: how a program is started there, and whether it sees the host's files."""
+"""The connection to a device: how a program is started there, and whether it sees the host's files."""
 
 from __future__ import annotations
 
@@ -22,15 +22,16 @@ class Connection(Protocol):
     Attributes
     ----------
     store : str
-        The depot's folder as the device sees it.
+        Folder of the device's file store, as the device sees it.
     ships : bool
-        The device does not see the host's files and asks for those that it lacks.
+        The device does not see the host's files and asks for those that it does not have.
     silence_s : float, optional
-        The worker ends when the host has said nothing for so long; None where a link cannot die in silence.
+        The worker ends if the host has sent nothing for this long; None if a lost connection is always
+        noticed.
     slowdown : float
         How much longer everything may take there than on real hardware.
     room_byte : int, optional
-        Of the depot on a device that files are shipped to; known once it is connected.
+        Size of the file store on a device that files are sent to; known once it is connected.
     facts : mapping
         What the host knows of the device, for the environment of every batch.
     """
@@ -49,29 +50,29 @@ class Connection(Protocol):
     def facts(self) -> Mapping[str, Any]: ...  # noqa: D102
 
     def connect(self) -> None:
-        """Make the device ready, once; raises ``TargetUnavailable`` where it cannot be."""
+        """Prepare the device; raises ``TargetUnavailable`` if it cannot be prepared."""
         ...
 
     def probe(self, names: Iterable[str]) -> dict[str, Availability]:
-        """Ask the device, once it is ready, which backends can run on it."""
+        """Ask the device, once it is prepared, which backends can run on it."""
         ...
 
     def start(self, batch: Batch, stopped: threading.Event) -> Program:
-        """Start a worker for a batch; where the device is not free, wait until it is or `stopped` is set.
+        """Start a worker for a batch. Waits until the device is free or `stopped` is set.
 
         Raises
         ------
         TargetUnavailable
-            The link is dead.
+            The connection is lost.
         """
         ...
 
-    def lost(self, status: int) -> str:
-        """Why the exit status of a program means that the link, not the program, died; else empty."""
+    def why_lost(self, status: int) -> str:
+        """Why the exit status of a program means that the connection was lost; empty if it does not."""
         ...
 
     def close(self) -> None:
-        """Let the device go."""
+        """Release the device."""
         ...
 
 
@@ -82,16 +83,16 @@ class CommandConnection(ABC):
 
     @abstractmethod
     def command(self, module: str, *arguments: str) -> Sequence[str]:
-        """Return what starts `module` in the device's Python, as arguments for this machine.
+        """Return the command on this machine that starts `module` in the device's Python.
 
         Raises
         ------
         TargetUnavailable
-            The link is dead.
+            The connection is lost.
         """
 
     def environment(self) -> Mapping[str, str]:
-        """Return what the started program finds in its environment besides this one's."""
+        """Return the variables that are added to the environment of the started program."""
         return {}
 
     def probe(self, names: Iterable[str]) -> dict[str, Availability]:
@@ -105,14 +106,15 @@ class CommandConnection(ABC):
 
 @dataclass(frozen=True)
 class LocalConnection(CommandConnection):
-    """Programs as children of this process, with its own Python or another.
+    """Programs as children of this process, in its own Python or another.
 
     Parameters
     ----------
     store : str
     python : sequence of str
-        What starts the Python that workers run in.
+        The command that starts the Python of the workers.
     variables : mapping
+        Added to the environment of the programs.
     slowdown : float
     """
 
@@ -126,7 +128,7 @@ class LocalConnection(CommandConnection):
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     def connect(self) -> None:
-        """It is here."""
+        """Do nothing: this machine is always connected."""
 
     def command(self, module: str, *arguments: str) -> Sequence[str]:
         """Start `module` as a child of this process."""
@@ -136,16 +138,16 @@ class LocalConnection(CommandConnection):
         """Return the variables."""
         return self.variables
 
-    def lost(self, status: int) -> str:
+    def why_lost(self, status: int) -> str:
         """A child of this process cannot be lost."""
         return ""
 
     def close(self) -> None:
-        """There is nothing to let go."""
+        """There is nothing to release."""
 
 
 class PreparedConnection(CommandConnection):
-    """A Python on this machine that has to be made before programs start in it."""
+    """A Python on this machine that is made before programs start in it."""
 
     ships = False
     silence_s = None
@@ -154,20 +156,20 @@ class PreparedConnection(CommandConnection):
 
     def __init__(self, store: Path) -> None:
         self.store = str(store)
-        self._made: LocalConnection | None = None
+        self._prepared: LocalConnection | None = None
 
     @abstractmethod
-    def make(self) -> LocalConnection:
-        """Make it, where it is not in the cache; raises ``TargetUnavailable`` where it cannot be."""
+    def prepare(self) -> LocalConnection:
+        """Make the Python, unless it is in the cache; raises ``TargetUnavailable`` if it cannot be made."""
 
     def connect(self) -> None:
-        """Make it."""
-        self._made = self.make()
+        """Make the Python."""
+        self._prepared = self.prepare()
 
     @property
     def _connection(self) -> LocalConnection:
-        assert self._made is not None, "connect() comes first"
-        return self._made
+        assert self._prepared is not None, "connect() comes first"
+        return self._prepared
 
     def command(self, module: str, *arguments: str) -> Sequence[str]:
         """Start `module` in that Python."""
@@ -177,9 +179,9 @@ class PreparedConnection(CommandConnection):
         """Return the variables that lead to its packages."""
         return self._connection.environment()
 
-    def lost(self, status: int) -> str:
+    def why_lost(self, status: int) -> str:
         """A child of this process cannot be lost."""
         return ""
 
     def close(self) -> None:
-        """There is nothing to let go."""
+        """There is nothing to release."""

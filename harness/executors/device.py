@@ -1,7 +1,7 @@
-"""Batches on one device, over its link, one worker at a time.
+"""Batches on one device, over its connection, one worker at a time.
 
-A worker that dies or hangs costs the job that it was running; the rest goes on in a new one. A link that
-dies costs nothing but time: the job that was cut is begun again when the device is back.
+A worker that dies or hangs costs the job that it was running; the other jobs run in a new worker. A lost
+connection costs only time: the interrupted job is started again when the device is back.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from harness.core.job import Batch, Event, JobResult, Status
 from harness.executors.connection import Connection
 from harness.executors.worker_session import WorkerSession
 
-#: Pauses between the tries to reach a device again: a Raspberry Pi reboots in about 40 s.
+#: Pauses between attempts to reach a device again: a Raspberry Pi reboots in about 40 s.
 PAUSES_S = (1.0, 3.0, 10.0, 30.0, 60.0)
-#: How often a job is begun again whose link died; perhaps it takes the device down itself.
+#: How often a job is started again after a lost connection; the job may be what takes the device down.
 RETRIES = 2
 
 
@@ -30,13 +30,13 @@ class DeviceExecutor:
 
     Parameters
     ----------
-    link : Link
+    connection : Connection
     store : Path
         The host's folder with ``data/<sha256>.npy``.
     pauses_s : tuple of float
-        As many as there are tries to reach the device again after its link died.
+        Pauses before each attempt to reach the device again.
     retries : int
-        How often a job is begun again whose link died.
+        How often a job is started again after a lost connection.
     """
 
     def __init__(
@@ -51,12 +51,7 @@ class DeviceExecutor:
         self.gone = ""
 
     @property
-    def here(self) -> bool:
-        """A device that sees the host's files is this machine."""
-        return not self.connection.ships
-
-    @property
-    def beside(self) -> int:
+    def parallel_batches(self) -> int:
         """One batch after the other."""
         return 1
 
@@ -66,7 +61,7 @@ class DeviceExecutor:
         Raises
         ------
         TargetUnavailable
-            It cannot be reached or made ready.
+            It cannot be reached or prepared.
         """
         self.connection.connect()
         return self.connection.probe(names)
@@ -78,49 +73,49 @@ class DeviceExecutor:
             yield from unmeasured(rest, self.gone)
 
     def attempt(self, batch: Batch) -> Generator[Event, None, Batch]:
-        """Run one batch; returns what has no result, because the device is ``gone`` or it was stopped."""
-        rest, cuts = batch, 0
+        """Run one batch; returns what has no result because the device is ``gone`` or was stopped."""
+        rest, losses = batch, 0
         while rest.cases and not self.gone and not self._stopped.is_set():
-            answered = 0
-            talk = WorkerSession(rest, self.connection, self._store, self._stopped)
-            with closing(talk.events()) as events:
+            results = 0
+            session = WorkerSession(rest, self.connection, self._store, self._stopped)
+            with closing(session.events()) as events:
                 for event in events:
-                    answered += isinstance(event, JobResult)
+                    results += isinstance(event, JobResult)
                     yield event
-            rest = replace(rest, cases=rest.cases[answered:])
-            if talk.lost:
-                cuts = 1 if answered else cuts + 1
-                self.gone = self._reach_again(talk.lost)
-                if cuts > self._retries and not self.gone and rest.cases:
-                    reason = f"the link died {cuts} times under this job\n{talk.lost}"
+            rest = replace(rest, cases=rest.cases[results:])
+            if session.lost:
+                losses = 1 if results else losses + 1
+                self.gone = self._reconnect(session.lost)
+                if losses > self._retries and not self.gone and rest.cases:
+                    reason = f"the connection was lost {losses} times during this job\n{session.lost}"
                     yield JobResult(rest.jobs[0].key, Status.ERROR, reason, cause=Cause.WORKER_FAILED)
-                    rest, cuts = replace(rest, cases=rest.cases[1:]), 0
+                    rest, losses = replace(rest, cases=rest.cases[1:]), 0
         return rest
 
-    def _reach_again(self, lost: str) -> str:
-        """Try until the device is back; why it counts as gone, or nothing."""
+    def _reconnect(self, reason: str) -> str:
+        """Try until the device is back; returns why it counts as gone, or nothing."""
         for count, pause_s in enumerate(self._pauses_s, 1):
             if self._stopped.wait(pause_s):
                 return ""
             try:
                 self.connection.connect()
             except TargetUnavailable as error:
-                said = "; ".join(filter(None, (error.what, error.cause)))
-                lost = f"{said} (try {count} after the link died)"
+                text = "; ".join(filter(None, (error.what, error.cause)))
+                reason = f"{text} (attempt {count} after the connection was lost)"
             else:
                 return ""
-        return lost
+        return reason
 
     def stop(self) -> None:
-        """Let ``run`` end soon, from another thread; what runs is ended without a result."""
+        """End ``run`` soon, from another thread; the running job ends without a result."""
         self._stopped.set()
 
     def close(self) -> None:
-        """Let the device go."""
+        """Release the device."""
         self.connection.close()
 
 
 def unmeasured(batch: Batch, gone: str) -> Generator[Event, None, None]:
-    """Say ERROR of every case, where the device is gone."""
+    """Make an ERROR of every case if the device is gone."""
     if gone:
         yield from (JobResult(job.key, Status.ERROR, gone, cause=Cause.WORKER_FAILED) for job in batch.jobs)

@@ -1,4 +1,4 @@
-"""Executors beside each other: a run takes as long as its slowest device, not the sum."""
+"""Executors in parallel: a run takes as long as its slowest device, not the sum of all."""
 
 from __future__ import annotations
 
@@ -11,48 +11,48 @@ from harness.core.contracts import Executor
 from harness.core.job import Batch, Event
 
 Lane = Sequence[tuple[Executor, Sequence[Batch]]]
-"""What has to run one after the other, because it shares a machine."""
+"""What runs one after the other because it shares a machine."""
 
 
 def run_parallel(lanes: Sequence[Lane]) -> Generator[Event, None, None]:
-    """Run the lanes beside each other and yield what they say, as it comes.
+    """Run the lanes in parallel and yield their events as they arrive.
 
-    An exception of one lane stops all. When the caller stops listening, what runs is ended at once.
+    An exception in one lane stops all. When the caller closes the generator, running jobs are ended at once.
     """
-    said: queue.Queue[Event | BaseException | None] = queue.Queue()
+    events: queue.Queue[Event | BaseException | None] = queue.Queue()
     stopped = threading.Event()
 
-    def follow(lane: Lane) -> None:
+    def run_lane(lane: Lane) -> None:
         try:
             for executor, batches in lane:
                 if stopped.is_set():
                     return
-                with closing(executor.run(batches)) as events:
-                    for event in events:
-                        said.put(event)
+                with closing(executor.run(batches)) as lane_events:
+                    for event in lane_events:
+                        events.put(event)
                         if stopped.is_set():
                             return
-        except BaseException as error:  # noqa: BLE001 - raised again where the caller listens
-            said.put(error)
+        except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
+            events.put(error)
         finally:
-            said.put(None)
+            events.put(None)
 
-    threads = [threading.Thread(target=follow, args=(lane,)) for lane in lanes]
+    threads = [threading.Thread(target=run_lane, args=(lane,)) for lane in lanes]
     for thread in threads:
         thread.start()
-    left = len(threads)
+    running = len(threads)
     try:
-        while left:
-            event = said.get()
+        while running:
+            event = events.get()
             if event is None:
-                left -= 1
+                running -= 1
             elif isinstance(event, BaseException):
                 raise event
             else:
                 yield event
     finally:
         stopped.set()
-        if left:  # who has ended by itself may run again
+        if running:  # an executor that ended by itself may run again
             for lane in lanes:
                 for executor, _ in lane:
                     executor.stop()

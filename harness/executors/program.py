@@ -1,4 +1,4 @@
-"""A worker that was started somewhere, as the host holds it: two streams, an exit status, an end."""
+"""A worker process as the host sees it: two streams, an exit status, an end."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from harness.device import worker
 
 
 class Program(Protocol):
-    """What a link starts.
+    """What a connection starts.
 
     Attributes
     ----------
     stdin : binary stream
-        Raises ``BrokenPipeError`` where nobody reads it any more.
+        Raises ``BrokenPipeError`` if nothing reads it any more.
     stdout : readable
-        Ends with the program, or with the way to it.
+        Ends when the program ends or the connection is lost.
     """
 
     @property
@@ -31,32 +31,32 @@ class Program(Protocol):
     def stdout(self) -> Readable: ...  # noqa: D102
 
     def status(self) -> int:
-        """Exit status of a program whose output ended; one that lives on regardless is ended."""
+        """Exit status of a program whose output ended; it is killed if it does not exit soon."""
         ...
 
-    def said(self) -> str:
+    def stderr_tail(self) -> str:
         """Return the last lines of its standard error."""
         ...
 
     def end(self) -> None:
-        """End it and whatever it spawned, from any thread."""
+        """Kill it and its children; from any thread."""
         ...
 
     def close(self) -> None:
-        """Let its streams go, after its end."""
+        """Close its streams, after its end."""
         ...
 
 
 class Child:
     """A child process of this one, in a session of its own.
 
-    Ctrl-C then reaches the harness only, and ending the session ends the program's children too.
+    Ctrl-C then reaches the harness only, and killing the session kills the program's children too.
 
     Parameters
     ----------
     command : sequence of str
     environment : mapping
-        What it finds in its environment besides this process's.
+        Added to the environment of this process.
     """
 
     def __init__(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
@@ -73,26 +73,26 @@ class Child:
         self.stdout = cast(BinaryIO, self._process.stdout)
 
     def status(self) -> int:
-        """Exit status of a program whose output ended; one that lives on regardless is ended."""
+        """Exit status of a program whose output ended; it is killed if it does not exit soon."""
         try:
             return self._process.wait(worker.EXIT_GRACE_S)
         except subprocess.TimeoutExpired:
             self.end()
             return self._process.wait()
 
-    def said(self) -> str:
+    def stderr_tail(self) -> str:
         """Return the last lines of its standard error."""
         return worker.tail(self._stderr)
 
     def end(self) -> None:
-        """End it and whatever it spawned."""
+        """Kill it and its children."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
 
     def close(self) -> None:
-        """Let its streams go."""
-        with contextlib.suppress(BrokenPipeError):  # what it never read is still in the buffer
+        """Close its streams."""
+        with contextlib.suppress(BrokenPipeError):  # the buffer may hold what the program never read
             self.stdin.close()
         self.stdout.close()
         self._stderr.close()

@@ -16,7 +16,7 @@ from harness.executors.parallel import run_parallel
 
 
 class SharedExecutor:
-    """Each device takes the next batch when it is free; one that is gone leaves its work to the others.
+    """Each device takes the next batch when it is free; the others finish the work of one that is gone.
 
     Parameters
     ----------
@@ -28,29 +28,24 @@ class SharedExecutor:
         self._work = _Work(())
 
     @property
-    def here(self) -> bool:
-        """Whether the first, like the others, uses this machine's processors."""
-        return self._devices[0].here
-
-    @property
-    def beside(self) -> int:
+    def parallel_batches(self) -> int:
         """One batch a device."""
         return len(self._devices)
 
     def probe(self, names: Iterable[str]) -> Mapping[str, Availability]:
-        """Make every device ready and ask which backends run; the devices must be alike.
+        """Prepare every device and ask which backends run; the devices must be alike.
 
         Raises
         ------
         TargetUnavailable
-            One cannot be reached or made ready, or runs something else than the first.
+            One cannot be reached or prepared, or runs something else than the first.
         """
         names = list(names)
         with ThreadPoolExecutor(len(self._devices)) as pool:
             answers = [pool.submit(device.probe, names) for device in self._devices]
             try:
                 first, *others = [answer.result() for answer in answers]
-            except BaseException:  # Ctrl-C, too, while one queues for a board
+            except BaseException:  # also Ctrl-C while waiting for a board
                 self.close()
                 raise
         kinds = [device.connection.facts.get("kind", "") for device in self._devices]
@@ -58,7 +53,7 @@ class SharedExecutor:
         return first
 
     def run(self, batches: Iterable[Batch]) -> Generator[Event, None, None]:
-        """Run batches, each on the device that is free; every case gets exactly one result."""
+        """Run batches, each on a device that is free; every case gets exactly one result."""
         self._work = work = _Work(batches)
         with closing(run_parallel([[(_Lane(device, work), ())] for device in self._devices])) as events:
             yield from events
@@ -67,26 +62,26 @@ class SharedExecutor:
             yield from unmeasured(batch, gone)
 
     def stop(self) -> None:
-        """Let ``run`` end soon, from another thread; what runs is ended without a result."""
+        """End ``run`` soon, from another thread; running jobs end without a result."""
         self._work.stop()
         for device in self._devices:
             device.stop()
 
     def close(self) -> None:
-        """Let the devices go."""
+        """Release the devices."""
         for device in self._devices:
             device.close()
 
 
 class _Work:
-    """Batches that wait, and how many are being run: what fails on one device comes back for the others."""
+    """Batches that wait, and how many are running: what fails on one device comes back for the others."""
 
     def __init__(self, batches: Iterable[Batch]) -> None:
         self._waiting, self._running, self._stopped = deque(batches), 0, False
         self._changed = threading.Condition()
 
     def take(self) -> Batch | None:
-        """Return the next batch; None where there will be none any more."""
+        """Return the next batch; None once there will be no more."""
         with self._changed:
             while not self._waiting and self._running and not self._stopped:
                 self._changed.wait()
@@ -96,7 +91,7 @@ class _Work:
             return self._waiting.popleft()
 
     def put_back(self, rest: Batch) -> None:
-        """Say that a batch is not being run any more, and what of it was not measured."""
+        """Say that a batch does not run any more, and return the part that was not measured."""
         with self._changed:
             self._running -= 1
             if rest.cases:
@@ -104,7 +99,7 @@ class _Work:
             self._changed.notify_all()
 
     def stop(self) -> None:
-        """Let nobody take anything any more."""
+        """Give out no more batches."""
         with self._changed:
             self._stopped = True
             self._changed.notify_all()
@@ -114,11 +109,11 @@ class _Work:
 
 
 class _Lane:
-    """One device at the common work."""
+    """One device that takes batches from the common work."""
 
     def __init__(self, device: DeviceExecutor, work: _Work) -> None:
         self._device, self._work = device, work
-        self.here, self.beside = device.here, device.beside
+        self.parallel_batches = device.parallel_batches
         self.probe, self.close = device.probe, device.close
 
     def run(self, batches: Iterable[Batch]) -> Generator[Event, None, None]:
@@ -142,20 +137,21 @@ def refuse_unlike(what: str, devices: Sequence[tuple[str, Mapping[str, Availabil
     Raises
     ------
     TargetUnavailable
-        One is not like the first.
+        One differs from the first.
     """
     (kind, runs), *others = devices
-    for other, found in others:
-        if (found, other) != (runs, kind):
+    for other_kind, other_runs in others:
+        if (other_runs, other_kind) != (runs, kind):
             raise TargetUnavailable(
-                f"the {what} of this target are not alike, so that their numbers would not belong together",
-                cause=f"one is {_told(kind, runs)}, another {_told(other, found)}",
+                f"the {what} of this target are not alike, so their numbers cannot be combined",
+                cause=f"one is {_description(kind, runs)}, another {_description(other_kind, other_runs)}",
                 next_step="write a target file for each kind",
             )
 
 
-def _told(kind: str, found: Mapping[str, Availability]) -> str:
-    runs = (
-        f"{name} {one.reason.splitlines()[0] if one.reason else one.version}" for name, one in found.items()
+def _description(kind: str, runs: Mapping[str, Availability]) -> str:
+    backends = (
+        f"{name} {backend.reason.splitlines()[0] if backend.reason else backend.version}"
+        for name, backend in runs.items()
     )
-    return f"{kind} with {', '.join(runs)}"
+    return f"{kind} with {', '.join(backends)}"

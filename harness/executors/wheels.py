@@ -13,22 +13,22 @@ from harness.core.target import Target
 
 #: The distribution of each backend's runtime.
 RUNTIMES = {"onnxruntime": "onnxruntime", "tflite": "ai-edge-litert", "openvino": "openvino"}
-#: Versions of glibc (2.x) that wheels were ever built for, the newest first.
+#: Versions of glibc (2.x) that wheels are built for, the newest first.
 GLIBC_MINORS = range(50, 16, -1)
-#: A pip that does not answer is ended after this.
+#: A pip that runs longer is ended.
 TIMEOUT_S = 600.0
 
 
 def requirements(target: Target) -> list[str]:
-    """Return the wheels of the target: those that it names, else what its backends need, as installed here.
+    """Return the wheels of the target: those that it names, or what its backends need.
 
-    The host's own version is asked for, so that a difference between two devices is not one of versions.
+    The version is the one that is installed on the host, so that two devices do not differ in versions.
     """
-    named = target.executor.get("requirements")
-    if named is not None:
-        return list(named)
-    wanted = ["numpy", *(RUNTIMES.get(backend, "") for backend in target.backends)]
-    return [f"{name}=={version(name)}" if is_installed(name) else name for name in wanted if name]
+    requirements = target.executor.get("requirements")
+    if requirements is not None:
+        return list(requirements)
+    names = ["numpy", *(RUNTIMES.get(backend, "") for backend in target.backends)]
+    return [f"{name}=={version(name)}" if is_installed(name) else name for name in names if name]
 
 
 def is_installed(name: str) -> bool:
@@ -43,12 +43,12 @@ def is_installed(name: str) -> bool:
 def install_wheels(
     machine: str, python: str, glibc_minor: int, requirements: Sequence[str], into: Path, next_step: str = ""
 ) -> None:
-    """Unpack wheels of another machine with this machine's pip; their own requirements are not followed.
+    """Unpack wheels of another machine with this machine's pip; what they require is not installed.
 
     Parameters
     ----------
     machine : str
-        As ``uname -m`` says.
+        As ``uname -m`` prints it.
     python : str
         ``3.11``.
     glibc_minor : int
@@ -57,7 +57,7 @@ def install_wheels(
         As pip takes them.
     into : Path
     next_step : str, optional
-        Of the error.
+        The next step of the error.
 
     Raises
     ------
@@ -69,7 +69,7 @@ def install_wheels(
         return
     platforms = [f"manylinux_2_{minor}_{machine}" for minor in GLIBC_MINORS if minor <= glibc_minor]
     command = [
-        sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps",
+        sys.executable, "-P", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps",
         "--no-compile", "--only-binary=:all:", "--python-version", python, "--implementation", "cp",
         "--target", str(into),
         *(f"--platform={platform}" for platform in (*platforms, f"manylinux2014_{machine}")), *requirements,
@@ -84,5 +84,10 @@ def install_wheels(
     except subprocess.TimeoutExpired as error:
         raise TargetUnavailable(what, cause=f"pip did not end within {TIMEOUT_S:g} s") from error
     if done.returncode:
-        said = [line for line in done.stderr.splitlines() if line and not line.startswith("WARNING: ")]
-        raise TargetUnavailable(what, cause="; ".join(said[-3:]), next_step=next_step)
+        raise TargetUnavailable(what, cause=error_lines(done.stderr), next_step=next_step)
+
+
+def error_lines(stderr: str) -> str:
+    """Return the last lines of what pip or apt wrote on standard error, without warnings."""
+    lines = [line for line in stderr.splitlines() if line and not line.startswith("WARNING: ")]
+    return "; ".join(lines[-3:])

@@ -1,4 +1,4 @@
-"""One worker on a device, from its start to its end: it is asked, answered and followed."""
+"""One worker on a device, from its start to its end: the request, its answers, its deadlines."""
 
 from __future__ import annotations
 
@@ -24,26 +24,28 @@ from harness.executors.program import Program
 START_DEADLINE_S = 120.0
 #: A stop is noticed within this time.
 STOP_WITHIN_S = 0.5
-#: How often the host says that it is alive before a worker takes it for gone.
-BEATS_A_SILENCE = 6
+#: How many messages the host sends in the time after which a worker takes it for gone.
+KEEPALIVES_PER_SILENCE = 6
 
 
 class WorkerSession:
-    """Ends in a result for every case begun; in at least one, unless the link died or it was stopped.
+    """Yields a result for every case that began, and for at least one.
+
+    A lost connection or a stop ends it earlier.
 
     Parameters
     ----------
     batch : Batch
-    link : Link
+    connection : Connection
     store : Path
         The host's folder with ``data/<sha256>.npy``.
     stopped : threading.Event
-        Set by whoever wants the end.
+        Set to end the session.
 
     Attributes
     ----------
     lost : str
-        Why the link counts as dead; the job that ran has no result then.
+        Why the connection counts as lost; the job that ran has no result then.
     """
 
     def __init__(self, batch: Batch, connection: Connection, store: Path, stopped: threading.Event) -> None:
@@ -55,26 +57,29 @@ class WorkerSession:
         self.lost = ""
 
     def events(self) -> Generator[Event, None, None]:
-        """Start the worker and yield what it says; closing the generator ends the worker."""
+        """Start the worker and yield its events; closing the generator ends the worker."""
+        connection = self._connection
         try:
-            program = self._connection.start(self._batch, self._stopped)
-        except TargetUnavailable as error:  # the link died since the last batch
+            program = connection.start(self._batch, self._stopped)
+        except TargetUnavailable as error:  # lost since the last batch
             self.lost = "; ".join(filter(None, (error.what, error.cause)))
             return
         reader = threading.Thread(target=self._read, args=(program.stdout,), daemon=True)
         reader.start()
         ended = threading.Event()
         try:
-            with contextlib.suppress(BrokenPipeError):  # it died at once; its end of file says so below
+            with contextlib.suppress(BrokenPipeError):  # it died at once; the end of its output says so below
                 program.stdin.write(
                     worker.request(
-                        self._batch, self._connection.store, ships=self._connection.ships,
-                        room_byte=self._connection.room_byte, silence_s=self._connection.silence_s,
+                        self._batch, connection.store, ships=connection.ships,
+                        room_byte=connection.room_byte, silence_s=connection.silence_s,
                     )
                 )  # fmt: skip
                 program.stdin.flush()
-            if self._connection.silence_s is not None:
-                threading.Thread(target=self._say_alive, args=(program.stdin, ended), daemon=True).start()
+            if connection.silence_s is not None:
+                interval_s = connection.silence_s / KEEPALIVES_PER_SILENCE
+                arguments = (program.stdin, interval_s, ended)
+                threading.Thread(target=self._keep_alive, args=arguments, daemon=True).start()
             yield from self._follow(program)
         finally:
             ended.set()
@@ -90,20 +95,19 @@ class WorkerSession:
         except WorkerError as error:
             self._frames.put(error)
 
-    def _say_alive(self, stdin: BinaryIO, ended: threading.Event) -> None:
-        assert self._connection.silence_s is not None
-        while not ended.wait(self._connection.silence_s / BEATS_A_SILENCE):
+    def _keep_alive(self, stdin: BinaryIO, interval_s: float, ended: threading.Event) -> None:
+        while not ended.wait(interval_s):
             with contextlib.suppress(OSError, ValueError), self._writing:  # closed: the end is seen elsewhere
                 write_frame(stdin, {"type": "alive"})
 
     def _send(self, stdin: BinaryIO, kind: str, name: str) -> None:
-        """Send one file of the batch, or say that it is none of it: a device gets nothing else."""
+        """Send one file of the batch; any other file is refused."""
         artifact = self._batch.artifact
-        known = {
+        paths = {
             ("artifacts", f"{artifact.sha256}/{file.name}"): artifact.folder / file.name
             for file in artifact.files
         }
-        known |= {
+        paths |= {
             ("data", f"{digest}.npy"): self._store / "data" / f"{digest}.npy"
             for ref in self._batch.data.values()
             for digest in ref.inputs.values()
@@ -111,7 +115,7 @@ class WorkerSession:
         header: dict[str, Any] = {"type": "file"}
         content = {}
         try:
-            content = {"content": np.fromfile(known[kind, name], np.uint8)}
+            content = {"content": np.fromfile(paths[kind, name], np.uint8)}
         except (KeyError, OSError) as error:
             header = {"type": "refused", "reason": f"the host does not have {kind}/{name}: {error}"}
         with contextlib.suppress(BrokenPipeError), self._writing:
@@ -128,29 +132,28 @@ class WorkerSession:
                     raise
 
     def _follow(self, program: Program) -> Iterator[Event]:
-        start_s = START_DEADLINE_S * self._connection.slowdown
+        slowdown = self._connection.slowdown
         while True:
-            deadline_s = (
-                self._running.case.deadline_s * self._connection.slowdown if self._running else start_s
-            )
+            deadline_s = self._running.case.deadline_s if self._running else START_DEADLINE_S
+            deadline_s *= slowdown
             try:
                 frame = self._next(deadline_s)
             except queue.Empty:
                 program.end()
                 if not self._stopped.is_set():
-                    yield from self._failed(self._late(deadline_s), program)
+                    yield from self._failed(self._deadline_reason(deadline_s), program)
                 return
             if frame is None or isinstance(frame, StreamEnded):
                 if self._done < len(self._batch.cases):
                     status = program.status()
-                    self.lost = self._connection.lost(status)
+                    self.lost = self._connection.why_lost(status)
                     if self.lost:
-                        self.lost = "\n".join(filter(None, (self.lost, program.said())))
+                        self.lost = "\n".join(filter(None, (self.lost, program.stderr_tail())))
                     else:
-                        ended = str(frame or f"the worker {worker.exit_text(status)}")
-                        yield from self._failed(ended, program)
+                        reason = str(frame or f"the worker {worker.exit_text(status)}")
+                        yield from self._failed(reason, program)
                 return
-            event = frame if isinstance(frame, WorkerError) else self._understand(program, *frame)
+            event = frame if isinstance(frame, WorkerError) else self._read_event(program, *frame)
             if isinstance(event, WorkerError):
                 program.end()
                 if self._done < len(self._batch.cases):
@@ -159,17 +162,19 @@ class WorkerSession:
             if event is not None:
                 yield event
             if isinstance(event, EnvironmentRecord) and event.phase == "after":
-                return  # all is said; whatever the runtime still does ends with its group
+                return  # nothing follows; whatever the runtime still does ends with its process group
 
-    def _understand(
+    def _read_event(
         self, program: Program, header: dict[str, Any], arrays: dict[str, Any]
     ) -> Event | WorkerError | None:
-        """Turn a frame into an event; a request for a file is answered, and is none."""
+        """Turn a frame into an event; a request for a file is answered and gives None."""
         match header.get("type"):
             case "environment":
-                b = self._batch
-                of = (b.target, b.backend, b.variant, b.suite)
-                return EnvironmentRecord(*of, header["phase"], {**header["facts"], **self._connection.facts})
+                batch = self._batch
+                facts = {**header["facts"], **self._connection.facts}
+                return EnvironmentRecord(
+                    batch.target, batch.backend, batch.variant, batch.suite, header["phase"], facts
+                )
             case "need":
                 self._send(program.stdin, header["kind"], header["name"])
                 return None
@@ -192,15 +197,15 @@ class WorkerSession:
             case kind:
                 return WorkerError(f"the worker sent a {kind!r}")
 
-    def _late(self, deadline_s: float) -> str:
+    def _deadline_reason(self, deadline_s: float) -> str:
         if self._running is None:
             return f"the worker did not start within {deadline_s:g} s"
         return f"the job passed its deadline of {deadline_s:g} s and was ended"
 
     def _failed(self, reason: str, program: Program) -> Iterator[JobResult]:
-        """ERROR for the job that ran; if none had begun, a new worker would fare no better: for all."""
-        said = program.said()
-        text = f"{reason}\n{said}" if said else reason
-        unstarted = self._batch.jobs[self._done :]
-        for job in unstarted[:1] if self._running is not None or self._done else unstarted:
+        """Make an ERROR of the job that ran; of every job if none had begun: a new worker would fail too."""
+        stderr = program.stderr_tail()
+        text = f"{reason}\n{stderr}" if stderr else reason
+        unfinished = self._batch.jobs[self._done :]
+        for job in unfinished[:1] if self._running is not None or self._done else unfinished:
             yield JobResult(job.key, Status.ERROR, text, cause=Cause.WORKER_FAILED)

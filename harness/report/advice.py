@@ -20,6 +20,7 @@ from harness.core.errors import HarnessError
 from harness.core.plan import CARD
 from harness.core.verdict import Gate, State, Verdict
 from harness.device import plugins
+from harness.executors.abilities import abilities_of
 from harness.run import availability
 from harness.run.selection import load_suites
 from harness.run.stages import Outcome
@@ -183,9 +184,10 @@ def _ready() -> list[str]:
     for name in target_files():
         try:
             target = load_target(name)
+            shares_python = abilities_of(target).shares_python
         except HarnessError:
             continue  # `harness targets` says what is wrong with it
-        local = target.shares_python and target.deploy.provider not in availability.GPU_PROVIDERS
+        local = shares_python and target.deploy.provider not in availability.GPU_PROVIDERS
         if local and all(backend in known for backend in target.backends):
             names.append(name)
     return names

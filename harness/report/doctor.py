@@ -16,9 +16,9 @@ from harness.core.contracts import Availability
 from harness.core.errors import HarnessError, TargetUnavailable
 from harness.core.job import Batch, EnvironmentRecord, Event, JobResult, Status
 from harness.core.target import Target
+from harness.executors.abilities import make_executor
 from harness.report.progress import Quiet
 from harness.run import availability as machine
-from harness.run.connection import make_executor
 from harness.run.name_checks import check_executors, check_targets
 from harness.run.prepare import Prepared, prepare
 from harness.run.request import Request

@@ -1,59 +1,49 @@
-"""``harness fleet``: who is connected to a scheduler, with what resources, what each runs, how far it is."""
+"""``harness fleet``: the workers of a scheduler, their resources, what each runs and how far it is."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from harness.config.folders import cache_folder
 from harness.config.targets import load_target, target_files
-from harness.core.errors import ConfigurationError, HarnessError, TargetUnavailable, UsageError
+from harness.core.contracts import SupportsFleet
+from harness.core.errors import ConfigurationError, HarnessError, UsageError
 from harness.core.target import Target
-from harness.executors.dask import worker_side
-from harness.executors.dask.cluster import OURS, Board, Cluster, address_problems, cluster_of
-from harness.executors.dask.executor import check
+from harness.executors.abilities import make_executor
 from harness.report.progress import duration
 
 COLUMNS = ("worker", "address", "resources", "runs")
+#: The executor of a scheduler that is named by its address alone.
+DEFAULT_EXECUTOR = "dask"
 
 
-def clusters(target: str, scheduler: str) -> list[Cluster]:
-    """Return what was asked for: a target's, that at an address, else those of all target files.
+def schedulers(target: str, address: str) -> list[SupportsFleet]:
+    """Return the scheduler of a target, that at an address, or those of all target files.
 
     Raises
     ------
     UsageError
         There is none.
     """
-    if scheduler:
-        if problems := address_problems(scheduler, "--scheduler"):
-            raise ConfigurationError("--scheduler", tuple(problems))
-        return [Cluster(scheduler)]
-    named = _named(target) if target else _all()
-    return list({_key(each): cluster_of(each) for each in named}.values())
-
-
-def look(cluster: Cluster) -> dict[str, Any]:
-    """Ask a scheduler and what is connected to it; as JSON.
-
-    Raises
-    ------
-    TargetUnavailable
-        It cannot be reached.
-    """
-    cluster.connect()
-    try:
-        return {"scheduler": cluster.address, "workers": [_worker(cluster, one) for one in cluster.boards()]}
-    finally:
-        cluster.close()
+    if address:
+        table = {"kind": DEFAULT_EXECUTOR, "scheduler": address}
+        try:
+            named = [_executor(Target("", "", (), executor=table))]
+        except ConfigurationError as error:
+            raise ConfigurationError("--scheduler", error.problems) from error
+        return [executor for executor in named if executor is not None]
+    executors = [_of_target(target)] if target else list(_of_all_targets())
+    return list({executor.scheduler: executor for executor in executors}.values())
 
 
 def text(fleet: Mapping[str, Any]) -> str:
-    """The same for people."""
+    """Return a table of what a scheduler reported; see ``contracts.SupportsFleet``."""
     rows = [COLUMNS]
     for worker in fleet["workers"]:
         resources = " ".join(f"{name}={count:g}" for name, count in worker["resources"].items())
-        runs = [_run(each) for each in worker["runs"]]
+        runs = [_run(run) for run in worker["runs"]]
         if worker["trouble"]:
             runs.append(f"does not answer: {worker['trouble']}")
         elif worker["waiting"]:
@@ -65,56 +55,41 @@ def text(fleet: Mapping[str, Any]) -> str:
     lines = ["".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
              for row in rows]  # fmt: skip
     if not fleet["workers"]:
-        lines = ["nobody is connected\n  next   dask worker … --resources NAME=1: docs/fleet.md"]
+        lines = ["no worker is connected\n  next   dask worker … --resources NAME=1: docs/fleet.md"]
     return "\n".join([f"scheduler {fleet['scheduler']}", *lines])
 
 
-def _named(name: str) -> list[Target]:
+def _executor(target: Target) -> SupportsFleet | None:
+    executor = make_executor(target, cache_folder())
+    return executor if isinstance(executor, SupportsFleet) else None
+
+
+def _of_target(name: str) -> SupportsFleet:
     target = load_target(name)
-    if target.executor["kind"] != "dask":
+    executor = _executor(target)
+    if executor is None:
         raise UsageError(
-            f"the target {name} is no fleet: its executor is {target.executor['kind']}",
+            f"the target {name} is not a fleet: its executor is {target.executor['kind']}",
             next_step='a target with [executor] kind = "dask", or --scheduler ADDRESS: docs/fleet.md',
         )
-    check(target)
-    return [target]
+    return executor
 
 
-def _all() -> list[Target]:
-    found = []
+def _of_all_targets() -> Iterable[SupportsFleet]:
+    executors = []
     for name in target_files():
         try:
-            target = load_target(name)
-            if target.executor["kind"] == "dask":
-                check(target)
-                found.append(target)
+            executor = _executor(load_target(name))
         except HarnessError:
-            continue  # harness targets says what is wrong with it
-    if not found:
+            continue  # harness targets reports it
+        if executor is not None:
+            executors.append(executor)
+    if not executors:
         raise UsageError(
             "no target file names a scheduler",
             next_step='write one with [executor] kind = "dask", or give --scheduler ADDRESS: docs/fleet.md',
         )
-    return found
-
-
-def _key(target: Target) -> tuple[str, ...]:
-    return tuple(str(target.executor.get(key, "")) for key in ("scheduler", "ca", "cert", "key"))
-
-
-def _worker(cluster: Cluster, board: Board) -> dict[str, Any]:
-    ours = sum(task.startswith(f"{OURS} ") for task in board.tasks)
-    runs: list[dict[str, Any]] = []
-    trouble = ""
-    try:
-        runs = cluster.call(board, worker_side.running) if ours else []
-    except TargetUnavailable as error:
-        trouble = error.what
-    return {
-        "name": board.name, "address": board.address, "resources": dict(board.resources), "runs": runs,
-        "trouble": trouble,
-        "waiting": max(0, ours - len(runs)), "others": len(board.tasks) - ours,
-    }  # fmt: skip
+    return executors
 
 
 def _run(run: Mapping[str, Any]) -> str:

@@ -16,9 +16,10 @@ from harness.core.errors import HarnessError
 from harness.core.target import CUDA, TENSORRT, Target
 from harness.device import environment, plugins
 from harness.device.probe import probe
-from harness.executors.venv import lacking_gpu
+from harness.executors.abilities import abilities_of
+from harness.executors.venv import missing_gpu
 from harness.executors.wheels import is_installed
-from harness.run.name_checks import check_targets
+from harness.run.name_checks import check_executors, check_targets
 from harness.store.cache import writing
 
 #: Below this a default run does not fit.
@@ -33,7 +34,7 @@ def targets_text() -> str:
     below: dict[int, list[str]] = {}
     known = plugins.catalogue(plugins.BACKENDS)
     targets, broken = _targets()
-    local = [target for target in targets.values() if target.shares_python]
+    local = [target for target in targets.values() if abilities_of(target).shares_python]
     found = probe([name for name in dict.fromkeys(b for t in local for b in t.backends) if name in known])
     for name, target in targets.items():
         for backend in target.backends:
@@ -84,7 +85,9 @@ def _targets() -> tuple[dict[str, Target], dict[str, HarnessError]]:
     targets, broken = {}, {}
     for name in target_files():
         try:
-            targets[name] = load_target(name)
+            target = load_target(name)
+            check_executors([target])
+            targets[name] = target
         except HarnessError as error:
             broken[name] = error
     return targets, broken
@@ -97,22 +100,19 @@ def _state(
     ask = ("next", f"harness doctor --target {name}")
     if target.name != name:
         return "emulated", [("why", f"it has no host (--host USER@BOARD): {target.name} stands in"), ask]
-    if target.shares_python:
+    abilities = abilities_of(target)
+    if abilities.shares_python:
         availability = _availability(target, backend, found)
         state = "not here" if availability.reason else f"ready {availability.version}"
         return state, [("why", availability.reason), ("next", availability.install)]
-    table = target.executor
-    if table["kind"] == "local" and (reason := lacking_gpu(target)):
+    on_this_machine = abilities.uses_this_machine and not abilities.emulated
+    if on_this_machine and (reason := missing_gpu(target)):
         return "not here", [("why", reason)]
-    hosts = ", ".join(table.get("hosts", ()))
-    if table["kind"] == "ssh" and not hosts:
+    hosts = ", ".join(target.executor.get("hosts", ()))
+    if abilities.takes_hosts and not hosts:
         return "no host", [("next", "--host USER@BOARD, or hosts = [...] in [executor]")]
-    words = {
-        "local": ("own Python", [ask]),
-        "ssh": ("ssh", [("host", hosts), ask]),
-        "dask": ("fleet", [("where", str(table.get("scheduler", ""))), ask]),
-    }
-    return words.get(table["kind"], (table["kind"], []))
+    lines = [] if abilities.emulated else [("host", hosts), ("where", abilities.where), ask]
+    return abilities.label or target.executor["kind"], lines
 
 
 def _availability(target: Target, backend: str, found: Mapping[str, Availability]) -> Availability:

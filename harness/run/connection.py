@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from harness.core.contracts import Availability, Executor
@@ -12,6 +12,7 @@ from harness.core.plan import HOST
 from harness.core.target import Target
 from harness.device import plugins
 from harness.device.probe import probe
+from harness.executors.abilities import abilities_of, make_executor
 from harness.run import availability
 from harness.run.observer import Observer
 from harness.run.selection import Selection
@@ -71,14 +72,6 @@ def connect(selection: Selection, store: Path, wait_s: float, observer: Observer
     return Connection(executors, formats, available)
 
 
-def make_executor(target: Target, store: Path, wait_s: float = 0.0) -> Executor:
-    """Make the executor of a target; over ssh it waits up to `wait_s` for a board that is in use."""
-    if target.executor["kind"] == "ssh":
-        target = replace(target, executor={**target.executor, "wait_s": wait_s})
-    executor: Executor = plugins.choose(plugins.EXECUTORS, target.executor["kind"])(target, store)
-    return executor
-
-
 def _close(executors: Mapping[str, Executor]) -> None:
     for executor in executors.values():
         executor.close()
@@ -105,7 +98,7 @@ def _probe_all(
     available = {(HOST, name): local[name] for name in local}
     for target in selection.targets:
         remote: Mapping[str, Availability] = local
-        if not target.shares_python:
+        if not abilities_of(target).shares_python:
             observer.stage(f"connecting to {target.name}")
             remote = _probe_device(target, executors[target.name])
         available.update(

@@ -15,6 +15,7 @@ from harness.core.job import Batch, Case, JobResult, Status
 from harness.core.plan import HOST, Plan
 from harness.core.target import PARITY_OPTIONS, Target
 from harness.data.sets import PreparedData
+from harness.executors.abilities import abilities_of
 
 #: Raw outputs of a run are kept up to this size.
 KEEP_BYTE = 2 * 10**9
@@ -175,7 +176,7 @@ def _context(
         batch=inputs.inputs[0].shape[0] if inputs.inputs and inputs.inputs[0].shape else 1,
         inputs=inputs.inputs,
         max_samples=target.max_samples,
-        emulated=target.emulated,
+        emulated=abilities_of(target).emulated,
         device_memory=target.deploy.provider in found.device_memory,
     )
 

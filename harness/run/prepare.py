@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Any
 
 from harness.config.folders import cache_folder
 from harness.core.contracts import Executor
-from harness.core.plan import Plan
+from harness.core.plan import HOST, Plan
 from harness.core.target import Target
 from harness.core.verdict import Gate
+from harness.executors.abilities import abilities_of
 from harness.run import budget, declared, estimate
 from harness.run.build import Build, build, open_model
 from harness.run.connection import Connection, connect
@@ -99,7 +100,7 @@ def prepare(request: Request, observer: Observer, stored: Mapping[str, Any] | No
 
 def _note_emulated(selection: Selection, request: Request, observer: Observer) -> None:
     for target in selection.targets:
-        if target.emulated:
+        if abilities_of(target).emulated:
             text = f"{target.name} is emulated here ({target.description}): its times say nothing"
             if request.release:
                 text += ", and a release demands real hardware"
@@ -117,7 +118,7 @@ def _plan(
         outputs=built.model.outputs, for_runtime=built.for_runtime,
     )  # fmt: skip
     plan = make_plan(inputs)
-    lanes = make_lanes(connection.executors)
+    lanes = make_lanes(selection.targets, connection.executors)
     seconds = estimate.estimate(plan, cache, selection.emulated).seconds
     if request.budget_s is not None and estimate.wall_s(seconds, lanes) > request.budget_s:
         choice = budget.choose(plan, seconds, request.budget_s)
@@ -160,8 +161,9 @@ def _record(request: Request, selection: Selection, built: Build) -> dict[str, A
     }
 
 
-def make_lanes(executors: Mapping[str, Executor]) -> tuple[Lane, ...]:
+def make_lanes(targets: Iterable[Target], executors: Mapping[str, Executor]) -> tuple[Lane, ...]:
     """Group the targets that share this machine into one lane; every other target is a lane by itself."""
-    local = {name: executor.beside for name, executor in executors.items() if executor.here}
-    remote = {name: executor.beside for name, executor in executors.items() if not executor.here}
-    return local, *({name: parallel} for name, parallel in remote.items())
+    local = {target.name for target in targets if abilities_of(target).uses_this_machine} | {HOST}
+    parallel = {name: executor.parallel_batches for name, executor in executors.items()}
+    shared = {name: count for name, count in parallel.items() if name in local}
+    return shared, *({name: count} for name, count in parallel.items() if name not in local)

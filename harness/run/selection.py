@@ -13,6 +13,7 @@ from harness.config.validation import FLOAT32, Validation
 from harness.core.contracts import Suite
 from harness.core.target import Target
 from harness.device import plugins
+from harness.executors.abilities import abilities_of
 from harness.run import name_checks
 from harness.run.request import Request
 
@@ -46,7 +47,7 @@ class Selection:
     @property
     def emulated(self) -> tuple[str, ...]:
         """Names of the targets that are emulated."""
-        return tuple(target.name for target in self.targets if target.emulated)
+        return tuple(target.name for target in self.targets if abilities_of(target).emulated)
 
 
 def select(request: Request, stored: Mapping[str, Any] | None = None) -> Selection:

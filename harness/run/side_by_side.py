@@ -18,6 +18,7 @@ from harness.core.job import Batch
 from harness.core.metric import Timed
 from harness.core.target import Target
 from harness.core.verdict import Gate, State
+from harness.executors.abilities import abilities_of
 from harness.gates import baselines, scope
 from harness.gates.relative import Refusal
 from harness.gates.timed import TimingSummary
@@ -117,7 +118,7 @@ def timed_metric(gate: Gate, prepared: Prepared) -> Timed:
 def _sides(
     gate: Gate, timed: Timed, target: Target, backend: str, variant: str, prepared: Prepared, results: Path
 ) -> tuple[TimedSide, TimedSide] | Refusal:
-    if target.emulated:
+    if abilities_of(target).emulated:
         return Refusal(State.NOT_APPLICABLE, "an emulated clock says nothing")
     batch = _batch(timed, prepared, target.name, backend, variant)
     if isinstance(batch, Refusal):

@@ -20,9 +20,9 @@ from harness.config.validation import Validation
 from harness.core.artifact import Artifact
 from harness.core.errors import TargetUnavailable, UsageError
 from harness.core.target import Target
+from harness.executors.abilities import make_executor
 from harness.gates import baselines
 from harness.run import availability, name_checks
-from harness.run.connection import make_executor
 from harness.run.observer import Observer
 from harness.run.prepare import Prepared, prepare
 from harness.run.request import Request

@@ -10,13 +10,11 @@ from harness.config.targets import load_targets, target_files
 from harness.core.errors import UsageError
 from harness.core.target import Target
 from harness.device import plugins
-from harness.executors.emulated.userland import ARCHITECTURES
+from harness.executors.abilities import abilities_of
 from harness.executors.wheels import RUNTIMES, requirements
 
 OLD, NEW = "old", "new"
 SIDES = (OLD, NEW)
-#: Executors that can hold two environments of one machine.
-KINDS = ("local", "emulated", "ssh")
 _REQUIREMENT = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)\s*(\[[^\]]*\])?")
 _VERSION = re.compile(r"[0-9][A-Za-z0-9.!+_-]*")
 
@@ -39,7 +37,7 @@ class Pair:
     @property
     def emulated(self) -> bool:
         """Its clock says nothing."""
-        return self.targets[OLD].emulated
+        return abilities_of(self.targets[OLD]).emulated
 
 
 def pairs(
@@ -72,7 +70,7 @@ def pairs(
         for target in known:
             _refuse(target, runtime)
     else:
-        chosen = tuple(t for t in known if _backend(t, runtime) and t.executor["kind"] == "local")
+        chosen = tuple(t for t in known if _backend(t, runtime) and _is_default(t))
     if not chosen:
         raise plugins.unknown("runtime", runtime, {name: None for t in known for name in _named(t)})
     return [
@@ -91,10 +89,10 @@ def _refuse(target: Target, runtime: str) -> None:
             f"the target {target.name} does not run {runtime}", where="--target",
             cause=f"it has {', '.join(_named(target))}",
         )  # fmt: skip
-    if target.executor["kind"] not in KINDS:
+    if not abilities_of(target).alternates:
         raise UsageError(
-            f"{target.name} is reached by {target.executor['kind']}, where two versions cannot take turns",
-            where="--target", cause="its scheduler chooses the board of each",
+            f"two versions cannot take turns on {target.name}", where="--target",
+            cause=f"its executor {target.executor['kind']} cannot give both the same device",
             next_step="name local, emulated or ssh targets",
         )  # fmt: skip
     if len(boards := target.executor.get("hosts", ())) > 1:
@@ -102,6 +100,12 @@ def _refuse(target: Target, runtime: str) -> None:
             f"{target.name} has {len(boards)} boards, and two versions are compared on one", where="--target",
             next_step=f"name one: --host {boards[0]}",
         )  # fmt: skip
+
+
+def _is_default(target: Target) -> bool:
+    """Whether a target is used if none is named: both versions can take turns on this machine's processor."""
+    abilities = abilities_of(target)
+    return abilities.alternates and abilities.uses_this_machine and not abilities.emulated
 
 
 def _named(target: Target) -> dict[str, str]:
@@ -136,15 +140,14 @@ def _pin(target: Target, runtime: str, version: str) -> Target:
     alone = replace(target, backends=(_backend(target, runtime),))
     # On this machine pip follows requirements, and chooses a numpy that suits the version. Wheels for another
     # one are unpacked one by one, so that all have to be named.
-    is_board = target.executor["kind"] == "ssh"
-    foreign = is_board or target.executor.get("arch") in ARCHITECTURES
-    listed = requirements(alone) if foreign else target.executor.get("requirements", ())
+    abilities = abilities_of(target)
+    listed = requirements(alone) if abilities.lists_wheels else target.executor.get("requirements", ())
     others = [text for text in listed if _name(text) != _normal(runtime)]
     extras = _named(alone)[_normal(runtime)]
     return replace(
         alone, name=f"{target.name}@{version}",
         executor={
             **target.executor, "requirements": [*others, f"{runtime}{extras}=={version}"],
-            **({"lock_name": target.name} if is_board else {}),
+            **({"lock_name": target.name} if abilities.locks else {}),
         },
     )  # fmt: skip

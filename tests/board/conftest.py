@@ -12,9 +12,10 @@ import pytest
 from harness.core.artifact import Artifact, describe_file
 from harness.core.job import Batch, Case, Options
 from harness.core.target import Target
+from harness.executors import settings
 from harness.executors.device import DeviceExecutor
 from harness.executors.shared import SharedExecutor
-from harness.executors.ssh.executor import SshConnection, check
+from harness.executors.ssh.executor import SETTINGS, SshConnection
 from tests.board.board import Board, board, why_not
 from tests.site import planted_site
 
@@ -56,18 +57,17 @@ def one_board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Board]:
 
 @pytest.fixture
 def make_board(tmp_path: Path) -> Iterator[MakeBoard]:
-    """Make boards of the test's own, that are on."""
+    """Make boards for one test; they are switched on."""
     with ExitStack() as stack:
         yield lambda name: stack.enter_context(board(tmp_path / name))
 
 
 def pi(*boards: Board, **more: object) -> Target:
     """A target on these boards, with numpy alone."""
-    first = boards[0]
-    both = first.config.with_name("all_ssh_config")
-    both.write_text("".join(each.config.read_text() for each in boards))
+    config = boards[0].config.with_name("all_ssh_config")
+    config.write_text("".join(board.config.read_text() for board in boards))
     table = {
-        "kind": "ssh", "hosts": [each.name for each in boards], "ssh_config": str(both),
+        "kind": "ssh", "hosts": [board.name for board in boards], "ssh_config": str(config),
         "requirements": [f"numpy=={version('numpy')}"], **more,
     }  # fmt: skip
     return Target("pi", "", ("null",), table)
@@ -75,14 +75,15 @@ def pi(*boards: Board, **more: object) -> Target:
 
 @pytest.fixture
 def reach(store: Path) -> Iterator[Reach]:
-    """Make executors; let their boards go in the end."""
+    """Make executors; release their boards in the end."""
     made: list[SharedExecutor] = []
 
     def make(*boards: Board, pauses_s: tuple[float, ...] = (0.1,) * 50, **more: object) -> SharedExecutor:
         target = pi(*boards, **more)
-        check(target)
-        links = [SshConnection(host, target, store) for host in target.executor["hosts"]]
-        made.append(SharedExecutor([DeviceExecutor(connection, store, pauses_s) for connection in links]))
+        settings.check(target, SETTINGS)
+        connections = [SshConnection(host, target, store) for host in target.executor["hosts"]]
+        devices = [DeviceExecutor(connection, store, pauses_s) for connection in connections]
+        made.append(SharedExecutor(devices))
         return made[-1]
 
     yield make

@@ -14,7 +14,7 @@ from harness.core.errors import ConfigurationError, TargetUnavailable
 from harness.core.target import Target
 from harness.executors.archive import Archive
 from harness.executors.ssh import upload
-from harness.executors.ssh.executor import check
+from harness.executors.ssh.executor import SshExecutor
 from tests.board.board import Board
 from tests.board.conftest import MakeBoard, Reach
 
@@ -26,7 +26,7 @@ def refused(executor: object) -> TargetUnavailable:
 
 
 def tools(board: Board, *names: str) -> Path:
-    """Leave these programs alone on the board's path."""
+    """Put only these programs on the board's path."""
     folder = board.folder / "few"
     folder.mkdir()
     for name in names:
@@ -84,18 +84,21 @@ def read_only_home(board: Board) -> None:
 
 FAULTS: list[tuple[Callable[[Board], None], tuple[str, str, str]]] = [
     (off, ("bad cannot be reached", "nothing listens there", "start sshd there")),
-    (unknown_key, ("bad cannot be reached", "host key is not known yet", "ssh bad once")),
+    (unknown_key, ("bad cannot be reached", "host key is not in known_hosts yet", "ssh bad once")),
     (
         changed_key,
-        ("bad cannot be reached", "host key is not the one that is known", "ssh-keygen -R '[127.0"),
+        ("bad cannot be reached", "host key has changed", "ssh-keygen -R '[127.0"),
     ),
     (wrong_key, ("bad cannot be reached", "accepts none of this user's keys", "ssh-copy-id bad")),
-    (no_python, ("no Python 3.11 or newer on bad", "no python3 at all", "apt install python3")),
+    (no_python, ("no Python 3.11 or newer on bad", "there is no python3", "apt install python3")),
     (old_python, ("no Python 3.11 or newer on bad", "python3 is 3.9", "apt install python3")),
-    (chatty_shell, ("bad says 'Welcome!'", "a start-up file", "interactive shells only")),
+    (
+        chatty_shell,
+        ("bad sent 'Welcome!' instead of an answer", "a start-up file", "only in interactive shells"),
+    ),
     (small_disk, ("the disk of bad is full", "MB are free", "df -h")),
     (short_files, ("the disk of bad is full", "File too large", "df -h")),
-    (read_only_home, ("bad could not take venvs", "Not a directory", "ls -la")),
+    (read_only_home, ("the upload of venvs to bad failed", "Not a directory", "ls -la")),
 ]
 
 
@@ -114,15 +117,15 @@ def test_one_clear_message(
     assert "Traceback" not in str(error)
     if fault is not off:
         assert not board.running()
-    left = list(board.home.glob(".cache/*/*/.tmp-*"))
-    assert not left
+    leftovers = list(board.home.glob(".cache/*/*/.tmp-*"))
+    assert not leftovers
 
 
-def test_a_host_that_nobody_knows(one_board: Board, reach: Reach) -> None:
+def test_a_host_whose_name_cannot_be_resolved(one_board: Board, reach: Reach) -> None:
     executor = reach(one_board, hosts=["nobody.invalid"])
     error = refused(executor)
     assert "nobody.invalid cannot be reached" in error.what
-    assert "no such host is known" in error.cause
+    assert "the name cannot be resolved" in error.cause
 
 
 def test_a_host_whose_key_would_not_be_verified(one_board: Board, reach: Reach) -> None:
@@ -159,7 +162,7 @@ def test_a_target_that_grants_too_little(one_board: Board, reach: Reach) -> None
 
 
 @pytest.mark.full
-def test_what_arrives_damaged_is_not_kept(make_board: MakeBoard, reach: Reach, store: Path) -> None:
+def test_a_damaged_upload_is_not_kept(make_board: MakeBoard, reach: Reach, store: Path) -> None:
     board = make_board("damaged")
     executor = reach(board)
     executor.probe(["null"])
@@ -167,11 +170,11 @@ def test_what_arrives_damaged_is_not_kept(make_board: MakeBoard, reach: Reach, s
     packed = store / "damaged.tar.gz"
     packed.write_bytes(next((store / "archives").glob("bundles-*.tar.gz")).read_bytes())
     facts = {"has": (), "home": str(board.home / "there"), "executable": "python3"}
-    made = upload.Upload(
-        connection._board.client, connection._board._held, connection._board.token, facts, 10**9
+    board_upload = upload.Upload(
+        connection.board.client, connection.board.lock, connection.board.token, facts, 10**9
     )
-    with pytest.raises(TargetUnavailable, match="could not take bundles") as caught:
-        upload._send(made, Archive("bundles/x", packed, "0" * 64, 1))
+    with pytest.raises(TargetUnavailable, match="the upload of bundles to damaged failed") as caught:
+        upload._send(board_upload, Archive("bundles/x", packed, "0" * 64, 1))
     assert "it arrived damaged" in caught.value.cause
     assert not list((board.home / "there" / "bundles").iterdir())
 
@@ -180,15 +183,15 @@ def test_what_arrives_damaged_is_not_kept(make_board: MakeBoard, reach: Reach, s
     ("table", "says"),
     [
         ({"hosts": []}, "executor.hosts: name a board"),
-        ({"hosts": ["-oProxyCommand=x"]}, "executor.hosts: '-oProxyCommand=x' is no host"),
-        ({"hosts": ["a", "a"]}, "executor.hosts: names one board twice"),
+        ({"hosts": ["-oProxyCommand=x"]}, "executor.hosts: '-oProxyCommand=x' is not a host"),
+        ({"hosts": ["a", "a"]}, "executor.hosts: names a board twice"),
         ({"hosts": ["a"], "ssh_config": "/nowhere"}, "executor.ssh_config: /nowhere cannot be read"),
-        ({"hosts": ["a"], "retries": "3"}, "executor.retries: is no int"),
+        ({"hosts": ["a"], "retries": "3"}, "executor.retries: is an integer"),
         ({"hosts": ["a"], "requirements": "numpy"}, "executor.requirements: is a list of names"),
         ({"hosts": ["a"], "pyhton": "x"}, "executor.pyhton: unknown key; did you mean python?"),
     ],
 )
-def test_a_table_that_cannot_be_meant(table: dict[str, object], says: str) -> None:
+def test_an_invalid_table(table: dict[str, object], says: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
-        check(Target("pi", "", ("null",), {"kind": "ssh", **table}))
+        SshExecutor(Target("pi", "", ("null",), {"kind": "ssh", **table}), Path())
     assert says in str(caught.value)

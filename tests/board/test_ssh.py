@@ -1,4 +1,4 @@
-"""A real sshd on the loopback address: contact, cut links, reboots, dead hosts, the lock."""
+"""A real sshd on the loopback address: contact, lost connections, reboots, dead hosts, the lock."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from tests.processes import processes, wait_until_gone
 
 def by_case(events: Iterable[Event]) -> dict[str, JobResult]:
     """Results by case; every case has one at most."""
-    found = [event for event in events if isinstance(event, JobResult)]
-    assert len({result.key for result in found}) == len(found)
-    return {result.key.case: result for result in found}
+    results = [event for event in events if isinstance(event, JobResult)]
+    assert len({result.key for result in results}) == len(results)
+    return {result.key.case: result for result in results}
 
 
 @pytest.fixture
@@ -46,10 +46,10 @@ def test_first_and_second_contact(make_board: MakeBoard, reach: Reach, batch: Ma
     assert before.facts["host"] == "fresh"
     assert before.facts["shipped_byte"] > 1e6
     assert abs(before.facts["clock_error_s"]) < 5
-    found = by_case(events)
-    assert [result.status for result in found.values()] == [Status.OK] * 2
-    assert found["a"].samples.values["home"] == str(board.home)
-    np.testing.assert_array_equal(found["a"].samples.arrays["x"], np.arange(5))
+    results = by_case(events)
+    assert [result.status for result in results.values()] == [Status.OK] * 2
+    assert results["a"].samples.values["home"] == str(board.home)
+    np.testing.assert_array_equal(results["a"].samples.arrays["x"], np.arange(5))
     executor.close()
     assert not board.running()
 
@@ -67,16 +67,16 @@ def test_first_and_second_contact(make_board: MakeBoard, reach: Reach, batch: Ma
     assert {path: path.stat().st_ino for path in written} == written
 
 
-def test_a_worker_that_is_killed_is_no_dead_link(one_board: Board, reach: Reach, batch: MakeBatch) -> None:
+def test_a_killed_worker_is_not_a_lost_connection(one_board: Board, reach: Reach, batch: MakeBatch) -> None:
     executor = reach(one_board)
     executor.probe(["null"])
-    found = by_case(executor.run([batch(do("a", "killed"), do("b"))]))
-    assert "was killed by SIGKILL" in found["a"].reason
-    assert found["b"].status is Status.OK
+    results = by_case(executor.run([batch(do("a", "killed"), do("b"))]))
+    assert "was killed by SIGKILL" in results["a"].reason
+    assert results["b"].status is Status.OK
 
 
 @pytest.mark.parametrize("fault", ["cut", "reboot"])
-def test_the_job_that_was_cut_is_begun_again(
+def test_an_interrupted_job_is_started_again(
     one_board: Board, reach: Reach, batch: MakeBatch, fifo: Path, fault: str
 ) -> None:
     executor = reach(one_board)
@@ -101,7 +101,7 @@ def test_the_job_that_was_cut_is_begun_again(
     assert not set(first) & set(one_board.running())
 
 
-def test_a_link_that_dies_between_batches(one_board: Board, reach: Reach, batch: MakeBatch) -> None:
+def test_a_connection_that_is_lost_between_batches(one_board: Board, reach: Reach, batch: MakeBatch) -> None:
     executor = reach(one_board)
     executor.probe(["null"])
     for _ in range(2):
@@ -123,20 +123,22 @@ def test_a_board_that_stays_away_gives_errors(
         if isinstance(event, Started):
             fifo.read_text()
             board.off()
-    found = by_case(results)
-    assert list(found) == ["a", "b", "c"]
-    for result in found.values():
+    results = by_case(results)
+    assert list(results) == ["a", "b", "c"]
+    for result in results.values():
         assert result.status is Status.ERROR
-        assert "dies cannot be reached; nothing listens there (try 2" in result.reason
+        assert "dies cannot be reached; nothing listens there (attempt 2" in result.reason
 
 
 @pytest.mark.full
-def test_a_job_that_takes_the_link_down_is_given_up(one_board: Board, reach: Reach, batch: MakeBatch) -> None:
+def test_a_job_that_breaks_the_connection_each_time_is_an_error(
+    one_board: Board, reach: Reach, batch: MakeBatch
+) -> None:
     executor = reach(one_board)
     executor.probe(["null"])
-    found = by_case(executor.run([batch(do("poison", "cut the link"), do("good"))]))
-    assert "the link died 3 times under this job" in found["poison"].reason
-    assert found["good"].status is Status.OK
+    results = by_case(executor.run([batch(do("poison", "cut the link"), do("good"))]))
+    assert "the connection was lost 3 times during this job" in results["poison"].reason
+    assert results["good"].status is Status.OK
 
 
 @pytest.mark.full
@@ -157,10 +159,10 @@ def test_boards_share_the_work_and_a_dead_ones_share_goes_to_the_others(
             fifo.read_text()
             (dead,) = set(boards) - {event.samples.values["home"]}
             boards[dead].off()
-    found = by_case(results)
-    assert {result.status for result in found.values()} == {Status.OK}
-    assert set(found) == {"waits", "next", "more 0", "more 1", "more 2"}
-    assert dead not in {found[name].samples.values["home"] for name in ("waits", "next")}
+    results = by_case(results)
+    assert {result.status for result in results.values()} == {Status.OK}
+    assert set(results) == {"waits", "next", "more 0", "more 1", "more 2"}
+    assert dead not in {results[name].samples.values["home"] for name in ("waits", "next")}
 
 
 @pytest.mark.full
@@ -169,15 +171,15 @@ def test_boards_that_differ_do_not_share_a_target(
 ) -> None:
     one, other = make_board("a"), make_board("b")
     executor = reach(one, other)
-    begin, cpus = lock.BoardLock.begin, iter(("Cortex-A72", "Cortex-A76"))
-    monkeypatch.setattr(lock.BoardLock, "begin", lambda *given: {**begin(*given), "cpu": next(cpus)})
+    acquire, cpus = lock.BoardLock.acquire, iter(("Cortex-A72", "Cortex-A76"))
+    monkeypatch.setattr(lock.BoardLock, "acquire", lambda *given: {**acquire(*given), "cpu": next(cpus)})
     with pytest.raises(TargetUnavailable, match="are not alike") as caught:
         executor.probe(["null"])
     assert "Cortex-A72 with Python" in caught.value.cause
     assert "Cortex-A76 with Python" in caught.value.cause
 
 
-def test_a_link_that_dies_in_silence_leaves_nothing_on_the_board(
+def test_a_connection_that_breaks_silently_leaves_nothing_on_the_board(
     one_board: Board, reach: Reach, batch: MakeBatch, fifo: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ssh, "SILENCE_S", 2.0)
@@ -189,7 +191,7 @@ def test_a_link_that_dies_in_silence_leaves_nothing_on_the_board(
             fifo.read_text()
             break
     alive = one_board.running()
-    assert len(alive) == 2  # who holds the board, and the worker
+    assert len(alive) == 2  # the process with the lock, and the worker
     one_board.freeze()
     wait_until_gone(alive)
     one_board.cut()
@@ -236,15 +238,15 @@ def test_a_board_is_locked_while_it_is_used(
     with pytest.raises(TargetUnavailable, match="one is in use") as caught:
         reach(one_board).probe(["null"])
     assert lock.lock_owner() in caught.value.cause
-    assert "has held it since 20" in caught.value.cause
+    assert "has locked it since 20" in caught.value.cause
 
     queued = reach(one_board, wait_s=60)
     waiting = threading.Thread(target=queued.probe, args=(["null"],))
-    said = threading.Event()
+    reported = threading.Event()
     for device in queued._devices:
-        device.connection._board._say_busy = lambda by, since: said.set()
+        device.connection.board._report_busy = lambda by, since: reported.set()
     waiting.start()
-    assert said.wait(30)
+    assert reported.wait(30)
     first.close()
     waiting.join(30)
     assert not waiting.is_alive()
@@ -252,15 +254,13 @@ def test_a_board_is_locked_while_it_is_used(
 
 
 @pytest.mark.full
-def test_bundles_and_venvs_that_are_not_used_give_way(
-    make_board: MakeBoard, reach: Reach, batch: MakeBatch
-) -> None:
+def test_unused_bundles_and_venvs_are_deleted(make_board: MakeBoard, reach: Reach, batch: MakeBatch) -> None:
     board = make_board("small")
     folder = board.home / ".cache" / "deployment-validation-harness"
     for name, age in (("venvs/old", 1), ("venvs/newer", 2)):
         (folder / name).mkdir(parents=True)
-        (folder / name / board_side.NOTE).write_text(json.dumps({"byte": 60_000_000_000 * (3 - age)}))
-        os.utime(folder / name / board_side.NOTE, (age, age))
+        (folder / name / board_side.SIZE_FILE).write_text(json.dumps({"byte": 60_000_000_000 * (3 - age)}))
+        os.utime(folder / name / board_side.SIZE_FILE, (age, age))
     executor = reach(board)
     executor.probe(["null"])  # the target grants 2 GB
     assert not (folder / "venvs" / "old").exists()
@@ -285,22 +285,22 @@ def test_what_a_batch_reads_is_shipped_once(
     )
     executor = reach(one_board)
     executor.probe(["null"])
-    place = one_board.home / ".cache" / "deployment-validation-harness" / "data" / f"{digest}.npy"
+    path = one_board.home / ".cache" / "deployment-validation-harness" / "data" / f"{digest}.npy"
     for _ in range(2):
         result = by_case(executor.run([made]))["read"]
         np.testing.assert_array_equal(result.samples.arrays["sum"], x.sum(axis=1))
-        seen = place.stat().st_ino
-    assert place.stat().st_ino == seen
+        inode = path.stat().st_ino
+    assert path.stat().st_ino == inode
 
 
 def test_the_plug_in_makes_one_device_a_host(one_board: Board, store: Path) -> None:
     executor = SshExecutor(pi(one_board), store)
-    assert not executor.here
+    assert executor.parallel_batches == 1
     executor.close()
 
 
-@pytest.mark.full  # ssh takes 15 s to give a silent link up
-def test_a_link_that_dies_in_silence_is_given_up_and_the_job_begun_again(
+@pytest.mark.full  # ssh takes 15 s to give up a silent connection
+def test_a_job_is_started_again_when_ssh_gives_up_a_silent_connection(
     make_board: MakeBoard, reach: Reach, batch: MakeBatch, fifo: Path
 ) -> None:
     board = make_board("silent")

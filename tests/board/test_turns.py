@@ -30,7 +30,7 @@ def states(executor: SharedExecutor, batch: MakeBatch) -> list[Status]:
     return [event.status for event in executor.run([batch(do("a"))]) if isinstance(event, JobResult)]
 
 
-def test_both_run_and_nobody_else_may(
+def test_both_run_and_no_other_process_may(
     turns: tuple[SharedExecutor, SharedExecutor], one_board: Board, reach: Reach, batch: MakeBatch
 ) -> None:
     for executor in (*turns, *turns):
@@ -46,7 +46,7 @@ def test_both_run_and_nobody_else_may(
     reach(one_board).probe(["null"])
 
 
-def test_a_link_that_died_is_mended_by_whoever_comes_next(
+def test_the_next_user_connects_again_after_a_lost_connection(
     turns: tuple[SharedExecutor, SharedExecutor], one_board: Board, batch: MakeBatch
 ) -> None:
     one_board.cut()
@@ -54,19 +54,19 @@ def test_a_link_that_died_is_mended_by_whoever_comes_next(
     assert states(turns[0], batch) == [Status.OK]
 
 
-def test_what_one_needs_is_kept_when_the_other_is_shipped(make_board: MakeBoard, reach: Reach) -> None:
-    """With room for one environment, the second is refused; the first, which is held, does not give way."""
+def test_an_upload_for_one_user_keeps_what_the_other_needs(make_board: MakeBoard, reach: Reach) -> None:
+    """With room for one environment, the second is refused; the first stays while it is in use."""
     board = make_board("small")
     first = reach(board, lock_name="pair")
     first.probe(["null"])
     connection = first._devices[0].connection
     folder = board.home / ".cache" / "deployment-validation-harness"
-    (mine,) = folder.glob("venvs/*")
+    (first_venv,) = folder.glob("venvs/*")
     second = reach(board, lock_name="pair", requirements=[NUMPY, "psutil"])
     other = second._devices[0].connection
     used_mb = sum(path.lstat().st_size for path in folder.rglob("*")) // 10**6
     other._target = replace(other._target, disk_mb=used_mb + 25)
     with pytest.raises(TargetUnavailable, match="the runtimes alone take"):
         second.probe(["null"])
-    assert mine.is_dir()
-    assert connection._has[0].endswith(mine.name)
+    assert first_venv.is_dir()
+    assert connection._archives[0].endswith(first_venv.name)

@@ -16,6 +16,7 @@ import pytest
 
 from harness.config.targets import load_target
 from harness.core.errors import TargetUnavailable
+from harness.executors.abilities import abilities_of
 from harness.executors.emulated.executor import EmulatedExecutor
 from tests.board.overflow import saturates, wraps
 
@@ -33,7 +34,7 @@ def failing(plant: Plant, targets: str, cache: Path, tmp_path: Path) -> tuple[se
     """Names of the targets on which the int8 gate fails, and of those on which it passes."""
     try:
         for target in map(load_target, targets.split(",")):
-            if target.emulated:
+            if abilities_of(target).emulated:
                 EmulatedExecutor(target, cache).probe(())
     except TargetUnavailable as error:
         pytest.skip(f"no emulation here: {error.what}: {error.cause}")

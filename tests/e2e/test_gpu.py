@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from harness.core.target import CUDA
-from harness.executors.venv import lacking_gpu
+from harness.executors.venv import missing_gpu
 from harness.testing.fakes import register
 from tests.e2e.shell import MakeModel, Shell, check
 from tests.gpu import driver, planted
@@ -101,7 +101,7 @@ def test_doctor_tells_of_the_gpu(harness: Shell, site: Path) -> None:
 def test_the_target_cuda_where_there_is_no_gpu(harness: Shell, tiny: Path) -> None:
     from harness.config.targets import load_target
 
-    if not lacking_gpu(load_target("cuda")):
+    if not missing_gpu(load_target("cuda")):
         pytest.skip("there is a GPU here")
     env = {"HARNESS_CACHE": str(harness.folder / "cache")}
     ended = harness("validate", "--model", tiny, "--target", "cuda", env=env)

@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 
 from harness.core.job import Started
+from harness.executors.dask import status
 from harness.executors.dask.cluster import Cluster
-from harness.report import fleet
 from tests.e2e.shell import ACCURACY, MakeModel, Shell, check
 from tests.fleet.cluster import DaskCluster, certificates
 from tests.fleet.conftest import MakeBatch, Reach, do
@@ -42,33 +42,36 @@ def measured(harness: Shell, target: str) -> pd.DataFrame:
 def busy(cluster: DaskCluster) -> str:
     """Name of a worker that runs a batch now."""
     while True:
-        found = fleet.look(Cluster(cluster.address, *map(str, cluster.files.values())))
-        for worker in found["workers"]:
+        fleet = status.fleet(Cluster(cluster.address, *map(str, cluster.files.values())))
+        for worker in fleet["workers"]:
             if worker["runs"]:
                 return str(worker["name"])
 
 
-def test_validate_gives_the_rows_of_this_machine_and_leaves_alone_who_is_not_there(
+def test_validate_gives_the_rows_of_this_machine_and_skips_missing_fleets(
     harness: Shell, cluster: DaskCluster, model: MakeModel
 ) -> None:
     write(harness, cluster, "pis")
     write(harness, cluster, "jetsons", "jetson")
     certificates(harness.folder)
-    write(harness, cluster, "strangers", files=harness.folder)
-    ended = harness("validate", "--target", "cpu,pis,jetsons,strangers", "--model", model(), *ACCURACY)
+    write(harness, cluster, "outsiders", files=harness.folder)
+    ended = harness("validate", "--target", "cpu,pis,jetsons,outsiders", "--model", model(), *ACCURACY)
     assert ended.code == 3, ended.err
     assert "Traceback" not in ended.err
     assert "connected are one (board=1), three (board=1), two (board=1)" in ended.out
-    here, there = (measured(harness, name) for name in ("cpu", "pis"))
-    assert len(here) > 5
-    pd.testing.assert_frame_equal(*(part[[*COLUMNS, "value", "status"]] for part in (here, there)))
-    for name, says in (("jetsons", "has the resource jetson"), ("strangers", "no scheduler can be reached")):
+    local, remote = (measured(harness, name) for name in ("cpu", "pis"))
+    assert len(local) > 5
+    pd.testing.assert_frame_equal(*(rows[[*COLUMNS, "value", "status"]] for rows in (local, remote)))
+    for name, message in (
+        ("jetsons", "has the resource jetson"),
+        ("outsiders", "no scheduler can be reached"),
+    ):
         rows = measured(harness, name)
         assert set(rows.status) == {"SKIPPED"}
-        assert all(says in reason for reason in rows.reason)
+        assert all(message in reason for reason in rows.reason)
 
 
-def test_fleet_tells_what_runs_and_how_far_it_is(
+def test_fleet_shows_what_runs_and_how_far_it_is(
     harness: Shell, cluster: DaskCluster, reach: Reach, batch: MakeBatch, model: MakeModel
 ) -> None:
     write(harness, cluster, "pis")
@@ -84,17 +87,17 @@ def test_fleet_tells_what_runs_and_how_far_it_is(
     executor.probe(["null"])
     events = executor.run([batch(do("a"), do("b", "hang"))])
     assert any(isinstance(event, Started) and event.key.case == "b" for event in events)
-    while True:  # the board learns from the host's next question that a job is done
+    while True:  # the board is told in the host's next call that a job is done
         ended = harness("fleet", "--target", "pis", "--json")
         assert ended.code == 0, ended.err
-        (found,) = json.loads(ended.out)
-        (run,) = [run for worker in found["workers"] for run in worker["runs"]]
+        (fleet,) = json.loads(ended.out)
+        (run,) = [run for worker in fleet["workers"] for run in worker["runs"]]
         if run["done"]:
             break
     assert (run["what"], run["done"], run["of"]) == ("pis null float32 planted", 1, 2)
     assert "pis null float32 planted: 1 of 2 jobs in" in harness("fleet").out
 
-    # Who finds a board busy waits for it, and may lose patience.
+    # A run that finds a board busy waits for it, until it is interrupted.
     started = harness.start("validate", "--target", "pis", "--model", model(), *ACCURACY)
     while not started.err.readline().startswith("waiting for "):
         pass
@@ -105,9 +108,9 @@ def test_fleet_tells_what_runs_and_how_far_it_is(
     events.close()
 
 
-def test_fleet_of_what_is_none(harness: Shell, cluster: DaskCluster) -> None:
+def test_fleet_without_a_scheduler(harness: Shell, cluster: DaskCluster) -> None:
     check(harness("fleet"), 2, "no target file names a scheduler", "docs/fleet.md")
-    check(harness("fleet", "--target", "cpu"), 2, "cpu is no fleet: its executor is local")
+    check(harness("fleet", "--target", "cpu"), 2, "cpu is not a fleet: its executor is local")
     check(harness("fleet", "--scheduler", "nowhere"), 2, "is an address like tls://")
     check(harness("fleet", "--scheduler", "tcp://192.0.2.1:1"), 3, "not reached over TLS")
     check(harness("fleet", "--scheduler", cluster.address), 3, "no certificates are named")

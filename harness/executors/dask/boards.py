@@ -1,4 +1,4 @@
-"""The equal boards of one target on a Dask cluster: made ready, compared, and taken one at a time."""
+"""The equal boards of one target on a Dask cluster: prepared, compared, and taken one at a time."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from harness.executors.dask import worker_side
 from harness.executors.dask.cluster import Board, cluster_of
 from harness.executors.shared import refuse_unlike
 
-#: A board that has not looked around on its disk, or unpacked the harness, by then will not.
-READY_S = 120.0
-#: How often a lane looks whether a board is free again.
-LOOK_AGAIN_S = 0.2
+#: How long a board may take to look at its disk, or to unpack the bundle.
+PREPARE_S = 120.0
+#: How often a lane looks whether a board is free.
+POLL_S = 0.2
 
 
 @dataclass(frozen=True, slots=True)
-class Ready:
-    """A board that has the host's code and was asked what it runs.
+class PreparedBoard:
+    """A board that has the bundle, and what runs on it.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ class Ready:
 
 
 class BoardPool:
-    """All boards of one target; many lanes ask it at once.
+    """All boards of one target; several lanes use it at the same time.
 
     Parameters
     ----------
@@ -65,130 +65,132 @@ class BoardPool:
         self.resource = str(target.executor.get("resource", target.name))
         self._target, self._store = target, store
         self._names: list[str] = []
-        self._parcel = Archive("", Path(), "", 0)
-        self._ready: dict[str, Ready] = {}
+        self._bundle = Archive("", Path(), "", 0)
+        self._prepared: dict[str, PreparedBoard] = {}
         self._refused: set[str] = set()
         self._taken: set[str] = set()
         self._lock = threading.Lock()
 
     @property
-    def ours(self) -> str:
+    def bundle_name(self) -> str:
         """Name of the bundle that every board has."""
-        return self._parcel.name
+        return self._bundle.name
 
     def connect(self) -> list[Board]:
-        """Reach the scheduler; returns the boards that have the resource.
+        """Reach the scheduler and return the boards that have the resource.
 
         Raises
         ------
         TargetUnavailable
-            There is no scheduler, or it knows no such board.
+            There is no scheduler, or no such board is connected to it.
         """
         self.cluster.connect()
         connected = self.cluster.boards()
         boards = [board for board in connected if board.resources.get(self.resource, 0) >= 1]
         if not boards:
-            has = ", ".join(f"{board.name} ({_resources(board) or 'no resource'})" for board in connected)
+            listed = ", ".join(f"{board.name} ({_resources(board) or 'no resource'})" for board in connected)
             raise TargetUnavailable(
                 f"no worker of {self.cluster.address} has the resource {self.resource}",
-                cause=f"connected are {has}" if has else "nobody is connected",
+                cause=f"connected are {listed}" if listed else "no worker is connected",
                 next_step=f"dask worker … --resources {self.resource}=1: docs/fleet.md",
             )
         return boards
 
-    def probe(self, names: Iterable[str]) -> list[Ready]:
-        """Make every board ready and ask what it runs; they must be alike.
+    def probe(self, names: Iterable[str]) -> list[PreparedBoard]:
+        """Prepare every board and ask which backends run on it; all must be alike.
 
         Raises
         ------
         TargetUnavailable
-            One cannot be made ready, or is not like the others.
+            One cannot be prepared, or differs from the others.
         """
-        self._names, self._parcel = list(names), bundle_archive(self._store)
+        self._names, self._bundle = list(names), bundle_archive(self._store)
         boards = self.connect()
         busy = [board.name for board in boards if board.tasks]
         if busy:
-            print(f"waiting for {', '.join(busy)}: harness fleet says what runs there", file=sys.stderr)
+            print(f"waiting for {', '.join(busy)}; to see what runs there: harness fleet", file=sys.stderr)
         with ThreadPoolExecutor(len(boards)) as pool:
             try:
-                answers = list(pool.map(self._made_ready, boards))
-            except BaseException:  # Ctrl-C, too, while a busy board is waited for
+                prepared = list(pool.map(self._prepare, boards))
+            except BaseException:  # also Ctrl-C while waiting for a busy board
                 self.cluster.close()
                 raise
-        refuse_unlike("boards", [(ready.kind, ready.runs) for ready in answers])
-        self._ready = dict(zip((board.address for board in boards), answers, strict=True))
-        return answers
+        refuse_unlike("boards", [(board.kind, board.runs) for board in prepared])
+        self._prepared = dict(zip((board.address for board in boards), prepared, strict=True))
+        return prepared
 
     @contextmanager
-    def taken(self, stopped: threading.Event) -> Iterator[tuple[Board, Ready]]:
-        """Take a board that is free, as soon as there is one, and give it back."""
-        board, ready = self._take(stopped)
+    def taken(self, stopped: threading.Event) -> Iterator[tuple[Board, PreparedBoard]]:
+        """Take a board as soon as one is free, and return it to the pool in the end."""
+        board, prepared = self._take(stopped)
         try:
-            yield board, ready
+            yield board, prepared
         finally:
             with self._lock:
                 self._taken.discard(board.address)
 
-    def _take(self, stopped: threading.Event) -> tuple[Board, Ready]:
+    def _take(self, stopped: threading.Event) -> tuple[Board, PreparedBoard]:
         while True:
             with self._lock:
                 for board in self.connect():
                     if board.address in self._taken or board.tasks or not self._admitted(board):
                         continue
                     self._taken.add(board.address)
-                    return board, self._ready[board.address]
-            if stopped.wait(LOOK_AGAIN_S):
-                raise TargetUnavailable("nothing is measured any more")
+                    return board, self._prepared[board.address]
+            if stopped.wait(POLL_S):
+                raise TargetUnavailable("the run was stopped")
 
     def _admitted(self, board: Board) -> bool:
-        """Whether a board is like those that the run began with; one that came later is asked now."""
-        if board.address not in self._ready and board.address not in self._refused:
-            first = next(iter(self._ready.values()))
+        """Whether a board is like those that the run began with; a new one is prepared and compared now."""
+        if board.address not in self._prepared and board.address not in self._refused:
+            first = next(iter(self._prepared.values()))
             try:
-                found = self._made_ready(board)
-                refuse_unlike("boards", [(first.kind, first.runs), (found.kind, found.runs)])
+                prepared = self._prepare(board)
+                refuse_unlike("boards", [(first.kind, first.runs), (prepared.kind, prepared.runs)])
             except TargetUnavailable as error:
                 self._refused.add(board.address)
-                print(f"{board.name} came and is not used: {error}", file=sys.stderr)
+                print(f"{board.name} was connected during the run and is not used: {error}", file=sys.stderr)
             else:
-                self._ready[board.address] = found
-        return board.address in self._ready
+                self._prepared[board.address] = prepared
+        return board.address in self._prepared
 
-    def _made_ready(self, board: Board) -> Ready:
-        """Ship what the board lacks, and ask which backends run on it."""
-        ours = self._parcel
-        granted = self._target.disk_mb * 10**6
-        before = time.time()
-        found = self.cluster.call(
-            board, worker_side.ready, ours.name, granted - ours.unpacked_byte, within_s=READY_S
+    def _prepare(self, board: Board) -> PreparedBoard:
+        """Send the bundle, unless the board has it, and ask which backends run."""
+        bundle = self._bundle
+        granted_byte = self._target.disk_mb * 10**6
+        before_s = time.time()
+        facts = self.cluster.call(
+            board, worker_side.ready, bundle.name, granted_byte - bundle.unpacked_byte, within_s=PREPARE_S
         )
-        clock = found["time_s"] - (before + time.time()) / 2
-        shipped = 0
-        if ours.name not in found["has"]:
-            content = ours.path.read_bytes()
+        clock_error_s = facts["time_s"] - (before_s + time.time()) / 2
+        sent_byte = 0
+        if bundle.name not in facts["has"]:
+            content = bundle.path.read_bytes()
             answer = self.cluster.call(
-                board, worker_side.receive, ours.name, ours.sha256, content, within_s=READY_S
+                board, worker_side.receive, bundle.name, bundle.sha256, content, within_s=PREPARE_S
             )
             if answer["type"] != "received":
                 raise TargetUnavailable(
-                    f"{board.name} could not take the harness", where=found["home"], cause=answer["error"],
-                    next_step="free some room there",
+                    f"the upload of the harness to {board.name} failed", where=facts["home"],
+                    cause=answer["error"], next_step="free some space there",
                 )  # fmt: skip
-            shipped = len(content)
+            sent_byte = len(content)
         key = f"probe {secrets.token_hex(8)}"
-        task = self.cluster.submit(board, self.resource, key, worker_side.look, self._names, ours.name)
+        task = self.cluster.submit(
+            board, self.resource, key, worker_side.probe_backends, self._names, bundle.name
+        )
         try:
-            told = self.cluster.result(board, task)
+            answers = self.cluster.result(board, task)
         finally:
             self.cluster.drop(task, ends=False)
-        runs = {name: Availability.from_json(each) for name, each in told.items()}
-        kind = f"{found['machine']} {found['cpu']} with Python {found['python']} and {found['libc']}"
-        facts = {
-            "host": board.name, "kind": kind, "clock_error_s": round(clock, 3), "shipped_byte": shipped,
-            "free_byte": found["free_byte"],
+        runs = {name: Availability.from_json(answer) for name, answer in answers.items()}
+        kind = f"{facts['machine']} {facts['cpu']} with Python {facts['python']} and {facts['libc']}"
+        environment = {
+            "host": board.name, "kind": kind, "clock_error_s": round(clock_error_s, 3),
+            "shipped_byte": sent_byte, "free_byte": facts["free_byte"],
         }  # fmt: skip
-        held = found["held_byte"] + (ours.unpacked_byte if shipped else 0)
-        return Ready(kind, runs, facts, found["home"], max(0, granted - held))
+        used_byte = facts["kept_byte"] + (bundle.unpacked_byte if sent_byte else 0)
+        return PreparedBoard(kind, runs, environment, facts["home"], max(0, granted_byte - used_byte))
 
 
 def _resources(board: Board) -> str:

@@ -1,7 +1,7 @@
-"""Many boards at once on a Dask cluster: Dask says who is there and who is busy, and carries the bytes.
+"""Many boards in parallel on a Dask cluster: Dask lists the boards and their tasks, and carries the bytes.
 
-A batch is one task that takes the resource of its board, so that nothing else of ours runs beside it. What
-the batch and the host say to each other are calls beside that task: texts, numbers and bytes.
+A batch is one task that takes the resource of its board, so that no other batch runs there. The streams of
+the batch go through calls that Dask runs during that task: texts, numbers and bytes.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
-from harness.core.contracts import Availability
-from harness.core.errors import ConfigurationError, Problem, TargetUnavailable
+from harness.core.contracts import Abilities, Availability
+from harness.core.errors import TargetUnavailable
 from harness.core.job import Batch, Event, JobResult
-from harness.core.settings import unlisted_keys
 from harness.core.target import Target
-from harness.executors.dask import worker_side
+from harness.executors import settings
+from harness.executors.dask import status, worker_side
 from harness.executors.dask.boards import BoardPool
-from harness.executors.dask.cluster import Board, Cluster, address_problems, file_problems
+from harness.executors.dask.cluster import Board, Cluster, address_problems
 from harness.executors.device import RETRIES, DeviceExecutor
 from harness.executors.shared import SharedExecutor
 from harness.executors.ssh.lock import lock_owner
@@ -30,10 +30,15 @@ from harness.executors.ssh.lock import lock_owner
 if TYPE_CHECKING:
     from distributed import Future
 
-#: A board ends its batch when the host has not asked for so long.
+#: A board ends its batch if the host has not called for so long.
 SILENCE_S = 20.0
 #: Keys of ``[executor]``.
-KEYS = ("kind", "scheduler", "resource", "ca", "cert", "key", "retries")
+SETTINGS = {
+    "scheduler": address_problems,
+    "resource": settings.text("the name of a resource that workers were started with"),
+    **dict.fromkeys(("ca", "cert", "key"), settings.readable_file("the path of a PEM file")),
+    "retries": settings.integer,
+}
 
 
 class DaskExecutor(SharedExecutor):
@@ -43,8 +48,8 @@ class DaskExecutor(SharedExecutor):
     ----------
     target : Target
         ``executor`` has ``scheduler`` (its address), and may have ``resource`` (that its workers were started
-        with; else the target's name), ``ca``, ``cert``, ``key`` (PEM files), and ``retries`` (how often a job
-        is begun again whose board was lost).
+        with; by default the target's name), ``ca``, ``cert``, ``key`` (PEM files), and ``retries`` (how often
+        a job is started again whose board was lost).
     store : Path
         Folder with ``data/<sha256>.npy``.
 
@@ -54,59 +59,70 @@ class DaskExecutor(SharedExecutor):
     """
 
     def __init__(self, target: Target, store: Path) -> None:
-        check(target)
+        settings.check(target, SETTINGS, required=("scheduler",))
         self._pool, self._store = BoardPool(target, store), store
-        self._retries: int = target.executor.get("retries", RETRIES)
-        self._links: list[DaskConnection] = []
+        table = target.executor
+        self.scheduler = tuple(str(table.get(key, "")) for key in ("scheduler", "ca", "cert", "key"))
+        self._retries: int = table.get("retries", RETRIES)
+        self._connections: list[DaskConnection] = []
         super().__init__([self._lane()])
 
     def _lane(self) -> DeviceExecutor:
-        self._links.append(DaskConnection(self._pool))
-        return DeviceExecutor(self._links[-1], self._store, retries=self._retries)
+        self._connections.append(DaskConnection(self._pool))
+        return DeviceExecutor(self._connections[-1], self._store, retries=self._retries)
+
+    @staticmethod
+    def abilities(table: Mapping[str, Any]) -> Abilities:
+        """Dask chooses the board of a batch, so two versions cannot take turns on one."""
+        return Abilities(label="fleet", where=str(table.get("scheduler", "")))
+
+    def fleet(self) -> Mapping[str, Any]:
+        """Ask the scheduler which workers are connected and what they run."""
+        return status.fleet(self._pool.cluster)
 
     def probe(self, names: Iterable[str]) -> Mapping[str, Availability]:
-        """Make every board ready and ask which backends run; the boards must be alike."""
-        ready = self._pool.probe(names)
-        self._devices = [*self._devices, *(self._lane() for _ in ready[len(self._devices) :])]
-        return ready[0].runs
+        """Prepare every board and ask which backends run; the boards must be alike."""
+        boards = self._pool.probe(names)
+        self._devices = [*self._devices, *(self._lane() for _ in boards[len(self._devices) :])]
+        return boards[0].runs
 
     def run(self, batches: Iterable[Batch]) -> Generator[Event, None, None]:
-        """Run batches, each on the board that is free; every case gets exactly one result."""
+        """Run batches, each on a board that is free; every case gets exactly one result."""
         for event in super().run(batches):
             if isinstance(event, JobResult):
-                for connection in self._links:
-                    connection.note(event)
+                for connection in self._connections:
+                    connection.count(event)
             yield event
 
     def close(self) -> None:
-        """Let the cluster go."""
+        """Release the boards and close the connection to the scheduler."""
         super().close()
         self._pool.cluster.close()
 
 
 class DaskConnection:
-    """The way to whichever board is free.
+    """A connection to a board that is free when a batch starts.
 
     Parameters
     ----------
-    fleet : Fleet
+    pool : BoardPool
     """
 
     ships = True
-    silence_s = None  # the board itself ends a batch whose host has gone
+    silence_s = None  # the Dask worker ends a batch whose host is gone
     slowdown = 1.0
 
-    def __init__(self, fleet: BoardPool) -> None:
+    def __init__(self, pool: BoardPool) -> None:
         self.store = ""
         self.room_byte: int | None = None
         self.facts: Mapping[str, Any] = {}
         self.done = 0
-        self._pool = fleet
+        self._pool = pool
         self._batch: Batch | None = None
         self._program: DaskProgram | None = None
 
     def connect(self) -> None:
-        """Reach the scheduler; raises ``TargetUnavailable`` while it knows no board with the resource."""
+        """Reach the scheduler; raises ``TargetUnavailable`` if no board with the resource is connected."""
         self._pool.connect()
 
     def probe(self, names: Iterable[str]) -> dict[str, Availability]:
@@ -117,26 +133,26 @@ class DaskConnection:
         """Take a board as soon as one is free, and start a worker on it."""
         cluster = self._pool.cluster
         with ExitStack() as stack:
-            board, ready = stack.enter_context(self._pool.taken(stopped))
-            self.facts, self.store, self.room_byte = ready.facts, ready.home, ready.room_byte
+            board, prepared = stack.enter_context(self._pool.taken(stopped))
+            self.facts, self.store, self.room_byte = prepared.facts, prepared.home, prepared.room_byte
             self._batch, self.done = batch, 0
             token = secrets.token_hex(8)
             what = f"{batch.target} {batch.backend} {batch.variant} {batch.suite}"
             about = {"what": what, "by": lock_owner(), "done": 0, "of": len(batch.cases)}
             task = cluster.submit(
                 board, self._pool.resource, f"{what} {token}",
-                worker_side.hold, token, self._pool.ours, about, SILENCE_S,
+                worker_side.run_batch, token, self._pool.bundle_name, about, SILENCE_S,
             )  # fmt: skip
             self._program = program = DaskProgram(self, cluster, board, token, task)
-            stack.callback(program.forget)
-            while not cluster.call(board, worker_side.begun, token):
-                cluster.failed(board, task)
+            stack.callback(program.drop)
+            while not cluster.call(board, worker_side.has_begun, token):
+                cluster.check_running(board, task)
                 if stopped.is_set():
-                    raise TargetUnavailable("nothing is measured any more")
-            program.held = stack.pop_all()
+                    raise TargetUnavailable("the run was stopped")
+            program.resources = stack.pop_all()
         return program
 
-    def note(self, result: JobResult) -> None:
+    def count(self, result: JobResult) -> None:
         """Count a result of the batch that runs, for ``harness fleet``."""
         key, batch = result.key, self._batch
         if batch is not None and (key.backend, key.variant, key.suite) == (
@@ -144,23 +160,23 @@ class DaskConnection:
         ):  # fmt: skip
             self.done += 1
 
-    def lost(self, status: int) -> str:
-        """Why the way to the board died; the status says nothing of it."""
+    def why_lost(self, status: int) -> str:
+        """Why the board was lost; the exit status does not show it."""
         return self._program.lost if self._program is not None else ""
 
     def close(self) -> None:
-        """There is nothing to let go: the fleet holds the cluster."""
+        """There is nothing to release: the pool has the connection."""
 
 
 class DaskProgram:
-    """A worker process on a board, at the other end of calls to the Dask worker that holds it."""
+    """A worker process on a board, reached by calls to the Dask worker that started it."""
 
     def __init__(
         self, connection: DaskConnection, cluster: Cluster, board: Board, token: str, task: Future
     ) -> None:
         self.lost = ""
-        self.held = ExitStack()
-        self._over = False
+        self.resources = ExitStack()
+        self._ending = False
         self._connection, self._cluster, self._board, self._token, self._task = (
             connection,
             cluster,
@@ -168,20 +184,20 @@ class DaskProgram:
             token,
             task,
         )
-        self._ended: Mapping[str, Any] = {"status": 0, "said": ""}
-        self.stdin = cast(BinaryIO, io.BufferedWriter(_Say(self), worker_side.CHUNK_BYTE))
-        self.stdout = cast(BinaryIO, io.BufferedReader(_Hear(self), worker_side.CHUNK_BYTE))
+        self._ended: Mapping[str, Any] = {"status": 0, "stderr": ""}
+        self.stdin = cast(BinaryIO, io.BufferedWriter(_Stdin(self), worker_side.CHUNK_BYTE))
+        self.stdout = cast(BinaryIO, io.BufferedReader(_Stdout(self), worker_side.CHUNK_BYTE))
 
-    def say(self, data: bytes) -> None:
-        """Let the process hear; raises ``BrokenPipeError`` where it does not."""
+    def write(self, data: bytes) -> None:
+        """Write to the process; raises ``BrokenPipeError`` if it does not read any more."""
         # No limit: a process that is still starting does not read yet.
-        if not self._call(worker_side.say, data, within_s=None):
+        if not self._call(worker_side.write_stdin, data, within_s=None):
             raise BrokenPipeError
 
-    def hear(self) -> bytes:
-        """Return what the process said; nothing at its end."""
+    def read(self) -> bytes:
+        """Return output of the process; nothing after its end."""
         while True:
-            answer = self._call(worker_side.hear, self._connection.done)
+            answer = self._call(worker_side.read_stdout, self._connection.done)
             if answer is None:
                 return b""
             if "status" in answer:
@@ -195,7 +211,7 @@ class DaskProgram:
             try:
                 return self._cluster.call(self._board, function, self._token, *arguments, **limit)
             except TargetUnavailable as error:
-                if not self._over:  # else it is gone because it was to end
+                if not self._ending:  # else it is gone because it was ended
                     self.lost = f"the board {self._board.name} was lost: {error.what}; {error.cause}"
         return None
 
@@ -203,27 +219,27 @@ class DaskProgram:
         """Exit status of the process, whose output ended."""
         return int(self._ended["status"])
 
-    def said(self) -> str:
+    def stderr_tail(self) -> str:
         """Return the last lines of its standard error."""
-        return str(self._ended["said"])
+        return str(self._ended["stderr"])
 
     def end(self) -> None:
         """End the process and its task."""
-        self._over = True
+        self._ending = True
         self._call(worker_side.end)
 
-    def forget(self) -> None:
-        """Drop the task; unless its board is lost, wait until it counts as free."""
+    def drop(self) -> None:
+        """Cancel the task; unless its board is lost, wait until it counts as free."""
         self._cluster.drop(self._task, ends=not self.lost)
 
     def close(self) -> None:
-        """Give the board back."""
-        with contextlib.suppress(BrokenPipeError):  # what it never read is still in the buffer
+        """Return the board to the pool."""
+        with contextlib.suppress(BrokenPipeError):  # the buffer may hold what the program never read
             self.stdin.close()
-        self.held.close()
+        self.resources.close()
 
 
-class _Say(io.RawIOBase):
+class _Stdin(io.RawIOBase):
     def __init__(self, program: DaskProgram) -> None:
         self._program = program
 
@@ -232,41 +248,20 @@ class _Say(io.RawIOBase):
 
     def write(self, data: Any) -> int:  # noqa: ANN401 - Buffer, from Python 3.12 on
         piece = bytes(memoryview(data)[: worker_side.CHUNK_BYTE])
-        self._program.say(piece)
+        self._program.write(piece)
         return len(piece)
 
 
-class _Hear(io.RawIOBase):
+class _Stdout(io.RawIOBase):
     def __init__(self, program: DaskProgram) -> None:
-        self._program, self._left = program, b""
+        self._program, self._buffer = program, b""
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:  # noqa: ANN401 - Buffer
         into = memoryview(buffer)
-        data = self._left or self._program.hear()
-        taken = min(len(into), len(data))
-        into[:taken], self._left = data[:taken], data[taken:]
-        return taken
-
-
-def check(target: Target) -> None:
-    """Check the table ``[executor]``.
-
-    Raises
-    ------
-    ConfigurationError
-        With every problem.
-    """
-    table = target.executor
-    problems = [Problem(f"executor.{key}", text) for key, text in unlisted_keys(table, KEYS)]
-    problems += address_problems(table.get("scheduler"), "executor.scheduler")
-    problems += file_problems(table)
-    resource = table.get("resource", target.name)
-    if not isinstance(resource, str) or not resource:
-        problems.append(Problem("executor.resource", "is the name that workers were started with"))
-    if not isinstance(table.get("retries", 0), int):
-        problems.append(Problem("executor.retries", "is no int"))
-    if problems:
-        raise ConfigurationError(f"target {target.name}", tuple(problems))
+        data = self._buffer or self._program.read()
+        count = min(len(into), len(data))
+        into[:count], self._buffer = data[:count], data[count:]
+        return count

@@ -1,7 +1,7 @@
-"""What runs inside a Dask worker: a batch as a task, and the bytes that its worker process says and hears.
+"""What runs inside a Dask worker: a batch as a task, and the streams of its worker process.
 
 Plain functions that take and return texts, numbers and bytes. The batch itself runs in a fresh child process
-with the host's own code; the Dask worker only holds its streams, and ends it when the host is gone.
+with the host's code; the Dask worker only passes its streams on, and ends it when the host is gone.
 """
 
 from __future__ import annotations
@@ -28,42 +28,42 @@ from harness.device import worker
 from harness.device.probe import probe
 from harness.executors import board_side
 
-#: Data and bundles are kept here, or where ``HARNESS_CACHE`` says: under the user's home, as over ssh.
+#: Folder for data and bundles, unless ``HARNESS_CACHE`` names another.
 FOLDER = "~/.cache/deployment-validation-harness"
-#: One message over the wire at most.
+#: Size of one message at most.
 CHUNK_BYTE = 2**20
-#: A worker that says nothing is asked again after it.
+#: How long to wait for output of a worker before the answer is empty.
 POLL_S = 2.0
-#: What follows so soon goes into the same message.
+#: Output within this time goes into the same message.
 GATHER_S = 0.005
-#: How often a task looks whether it has begun, or should end.
-LOOK_S = 0.02
+#: How often a task checks whether it has begun, or should end.
+CHECK_S = 0.02
 
 
-class Held:
-    """A worker process, between its start and the host's ``end``."""
+class RunningBatch:
+    """A worker process, from its start until the host calls ``end``."""
 
-    def __init__(self, ours: str, about: dict[str, Any]) -> None:
-        self.about, self.heard_s = about, time.monotonic()
+    def __init__(self, bundle: str, about: dict[str, Any]) -> None:
+        self.about, self.called_s = about, time.monotonic()
         self.since_utc = datetime.now(UTC).isoformat(timespec="seconds")
         self.finished = threading.Event()
         self._reading, self._writing, self._closed = threading.Lock(), threading.Lock(), False
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
         self._process = subprocess.Popen(
-            worker.command(_python()),
+            worker.command(worker.own_python()),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._stderr,
             start_new_session=True,
             cwd=folder(),
-            env={**os.environ, **_environment(ours)},
+            env={**os.environ, **_environment(bundle)},
         )
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._in, self._out = self._process.stdin.fileno(), self._process.stdout.fileno()
 
     def write(self, data: bytes) -> bool:
-        """Hand bytes on; False where nobody reads them any more."""
+        """Write bytes to the process; False if it does not read any more."""
         view = memoryview(data)
         with self._writing:
             try:
@@ -74,7 +74,7 @@ class Held:
             return not self._closed
 
     def read(self) -> dict[str, Any]:
-        """Return what was said, soon; its ``status`` and last words where it will say no more."""
+        """Return the output so far; after its end the exit ``status`` and the ``stderr`` tail too."""
         data, timeout_s = bytearray(), POLL_S
         with self._reading:
             while len(data) < CHUNK_BYTE and not self._closed:
@@ -82,7 +82,7 @@ class Held:
                     return {"data": bytes(data)}
                 piece = os.read(self._out, CHUNK_BYTE)
                 if not piece and not data:
-                    return {"data": b"", "status": self._status(), "said": worker.tail(self._stderr)}
+                    return {"data": b"", "status": self._status(), "stderr": worker.tail(self._stderr)}
                 if not piece:
                     break
                 data += piece
@@ -97,13 +97,13 @@ class Held:
             return self._process.wait()
 
     def end(self) -> None:
-        """End the process and what it spawned."""
+        """Kill the process and its children."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
 
     def close(self) -> None:
-        """End the process; let its streams go when nobody is at them any more."""
+        """Kill the process, and close its streams once no thread uses them."""
         self.end()
         with self._reading, self._writing:
             self._closed = True
@@ -112,116 +112,108 @@ class Held:
 
 
 #: What this Dask worker runs, by token.
-HELD: dict[str, Held] = {}
+RUNNING: dict[str, RunningBatch] = {}
 
 
-def hold(token: str, ours: str, about: dict[str, Any], silence_s: float) -> None:
-    """Run one batch: the task, which has the device's resource as long as it lasts.
+def run_batch(token: str, bundle: str, about: dict[str, Any], silence_s: float) -> None:
+    """Run one batch: a task that takes the device's resource while it runs.
 
     Parameters
     ----------
     token : str
-        By it the host reaches what runs.
-    ours : str
+        Identifies the batch in the calls of the host.
+    bundle : str
         Name of the bundle, received before.
     about : mapping
         For ``harness fleet``.
     silence_s : float
-        A host that has not asked for so long is gone.
+        The host counts as gone if it has not called for so long.
     """
-    held = Held(ours, about)
-    HELD[token] = held
+    batch = RunningBatch(bundle, about)
+    RUNNING[token] = batch
     try:
-        while not held.finished.wait(LOOK_S) and time.monotonic() - held.heard_s < silence_s:
+        while not batch.finished.wait(CHECK_S) and time.monotonic() - batch.called_s < silence_s:
             pass
     finally:
-        held.close()
-        del HELD[token]
+        batch.close()
+        del RUNNING[token]
 
 
-async def begun(token: str) -> bool:
-    """Whether the task runs, as soon as it does."""
+async def has_begun(token: str) -> bool:
+    """Whether the task runs; returns as soon as it does."""
     end_s = time.monotonic() + POLL_S
-    while token not in HELD and time.monotonic() < end_s:
-        await asyncio.sleep(LOOK_S)
-    return token in HELD
+    while token not in RUNNING and time.monotonic() < end_s:
+        await asyncio.sleep(CHECK_S)
+    return token in RUNNING
 
 
-async def say(token: str, data: bytes) -> bool:
-    """Let the worker process hear; False where it hears nothing any more."""
-    held = HELD[token]
-    held.heard_s = time.monotonic()
-    return await asyncio.to_thread(held.write, data)
+async def write_stdin(token: str, data: bytes) -> bool:
+    """Write to the worker process; False if it does not read any more."""
+    batch = RUNNING[token]
+    batch.called_s = time.monotonic()
+    return await asyncio.to_thread(batch.write, data)
 
 
-async def hear(token: str, done: int) -> dict[str, Any]:
-    """Return what the worker process said; the host tells how many jobs are done."""
-    held = HELD[token]
-    held.heard_s, held.about["done"] = time.monotonic(), done
-    return await asyncio.to_thread(held.read)
+async def read_stdout(token: str, done: int) -> dict[str, Any]:
+    """Return the output of the worker process; `done` is the number of jobs that the host has results of."""
+    batch = RUNNING[token]
+    batch.called_s, batch.about["done"] = time.monotonic(), done
+    return await asyncio.to_thread(batch.read)
 
 
 async def end(token: str) -> None:
     """End the task and its process."""
-    if token in HELD:
-        await asyncio.to_thread(HELD[token].end)
-        HELD[token].finished.set()
+    if token in RUNNING:
+        await asyncio.to_thread(RUNNING[token].end)
+        RUNNING[token].finished.set()
 
 
 async def running() -> list[dict[str, Any]]:
     """What runs here, for ``harness fleet``."""
-    return [{**held.about, "since_utc": held.since_utc} for held in HELD.values()]
+    return [{**batch.about, "since_utc": batch.since_utc} for batch in RUNNING.values()]
 
 
 async def ready(keep: str, room_byte: int) -> dict[str, Any]:
-    """Say what this device is; make room, and say whether the bundle that is wanted is here."""
-    logging.getLogger("distributed.worker").addFilter(_not_each_call)
+    """Make room, and return the facts of this device and the bundles that it has."""
+    logging.getLogger("distributed.worker").addFilter(_without_calls)
 
-    def look() -> dict[str, Any]:
-        with _alone() as home:
+    def prepare() -> dict[str, Any]:
+        with _locked_folder() as home:
             return {**board_side.facts(home), **board_side.make_room(home, [keep], room_byte)}
 
-    return await asyncio.to_thread(look)
+    return await asyncio.to_thread(prepare)
 
 
 async def receive(name: str, sha256: str, content: bytes) -> dict[str, Any]:
     """Unpack a bundle."""
 
     def unpack() -> dict[str, Any]:
-        with _alone() as home:
-            if (home / name / board_side.NOTE).is_file():  # by another worker of this machine
+        with _locked_folder() as home:
+            if (home / name / board_side.SIZE_FILE).is_file():  # another worker of this machine received it
                 return {"type": "received"}
             return board_side.receive(home, name, sha256, io.BytesIO(content))
 
     return await asyncio.to_thread(unpack)
 
 
-def look(names: list[str], ours: str) -> dict[str, Any]:
-    """Probe backends: a task, too, so that nothing is measured beside it."""
-
-    def command(module: str, *arguments: str) -> list[str]:
-        return worker.command(_python(), module, *arguments)
-
-    return {name: asdict(found) for name, found in probe(names, command, _environment(ours)).items()}
+def probe_backends(names: list[str], bundle: str) -> dict[str, Any]:
+    """Probe backends; also a task, so that nothing is measured at the same time."""
+    answers = probe(names, environment=_environment(bundle))
+    return {name: asdict(availability) for name, availability in answers.items()}
 
 
 def folder() -> Path:
-    """Where this device keeps what it was sent."""
+    """Return the folder for what this device received."""
     return Path(os.environ.get("HARNESS_CACHE") or FOLDER).expanduser()
 
 
-def _environment(ours: str) -> dict[str, str]:
-    return {"PYTHONPATH": str(folder() / ours)}
-
-
-def _python() -> list[str]:
-    """Start this Python; -P keeps a checkout that the Dask worker stands in from being imported."""
-    return [*worker.own_python(), "-P"]
+def _environment(bundle: str) -> dict[str, str]:
+    return {"PYTHONPATH": str(folder() / bundle)}
 
 
 @contextlib.contextmanager
-def _alone() -> Iterator[Path]:
-    """Several Dask workers of one machine share the folder."""
+def _locked_folder() -> Iterator[Path]:
+    """Lock the folder, which all Dask workers of a machine share."""
     home = folder()
     home.mkdir(parents=True, exist_ok=True)
     with (home / ".lock").open("w") as lock:
@@ -229,6 +221,6 @@ def _alone() -> Iterator[Path]:
         yield home
 
 
-def _not_each_call(record: logging.LogRecord) -> bool:
-    """A line of the log for each message would bury all others."""
+def _without_calls(record: logging.LogRecord) -> bool:
+    """Filter the log lines that Dask writes for every call of the host."""
     return not str(record.msg).startswith("Run out-of-band function")

@@ -1,6 +1,6 @@
 """Workers under user-mode QEMU: another CPU on this machine, without root, containers or a board.
 
-The numbers are those of the real wheels on the real instruction set; the clock means nothing.
+The results are those of the real wheels on the real instruction set; the clock means nothing.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ import os
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
-from harness.core.contracts import Availability
-from harness.core.errors import ConfigurationError, Problem
-from harness.core.settings import unlisted_keys
+from harness.core.contracts import Abilities, Availability
 from harness.core.target import Target
 from harness.device import worker
+from harness.executors import settings
 from harness.executors.bundle import bundle
 from harness.executors.connection import LocalConnection, PreparedConnection
 from harness.executors.device import DeviceExecutor
@@ -28,11 +28,16 @@ from harness.executors.wheels import requirements
 #: at 70 to 90 times this machine's time, float at 450 to 700, a start at 3 to 16 s.
 SLOWDOWN = 10.0
 #: Keys of ``[executor]``.
-KEYS = ("kind", "arch", "cpu", "packages", "requirements")
+SETTINGS = {
+    "arch": settings.one_of(*ARCHITECTURES, "x86_64"),
+    "cpu": settings.text("the name of the CPU that QEMU emulates, such as cortex-a72"),
+    "packages": settings.texts("names"),
+    "requirements": settings.texts("names"),
+}
 
 
 class EmulatedExecutor(SharedExecutor):
-    """Run batches under QEMU, beside each other, one a core: their times will not count.
+    """Run batches under QEMU, one a core in parallel: their times do not count.
 
     Parameters
     ----------
@@ -52,8 +57,16 @@ class EmulatedExecutor(SharedExecutor):
         connection = EmulatedConnection(target, store)
         super().__init__([DeviceExecutor(connection, store) for _ in range(os.cpu_count() or 1)])
 
+    @staticmethod
+    def abilities(table: Mapping[str, Any]) -> Abilities:
+        """A foreign userland has only the wheels that are listed."""
+        return Abilities(
+            uses_this_machine=True, emulated=True, alternates=True, label="emulated",
+            lists_wheels=table.get("arch") in ARCHITECTURES,
+        )  # fmt: skip
+
     def probe(self, names: Iterable[str]) -> Mapping[str, Availability]:
-        """Make emulator and userland, once, and ask which backends run in them."""
+        """Make the emulator and the userland, once, and ask which backends run in them."""
         return self._devices[0].probe(names)
 
 
@@ -63,60 +76,36 @@ class EmulatedConnection(PreparedConnection):
     slowdown = SLOWDOWN
 
     def __init__(self, target: Target, store: Path) -> None:
-        check(target)
+        settings.check(target, SETTINGS, required=("arch", "cpu"))
         super().__init__(store)
         self._target, self._folder = target, store
 
-    def make(self) -> LocalConnection:
-        """Make emulator and userland, where they are not in the cache."""
+    def prepare(self) -> LocalConnection:
+        """Make the emulator and the userland, unless they are in the cache."""
         table = self._target.executor
         machine, cpu = table["arch"], table["cpu"]
-        ours = bundle(self._folder)
+        code = bundle(self._folder)
         qemu = [str(emulator(machine, self._folder)), "-cpu", cpu]
         if machine not in ARCHITECTURES:  # this machine's own programs, on an older CPU of its family
-            own = sys.executable
-            if wanted := table.get("requirements", ()):
-                own = str(venv(own, wanted, self._folder))
-            python, path = [*qemu, own], [ours]
-            libraries, compiled = [], {}
+            host_python = sys.executable
+            if pinned := table.get("requirements", ()):
+                host_python = str(venv(host_python, pinned, self._folder))
+            python, path = [*qemu, host_python], [code]
+            libraries, bytecode = [], {}
         else:
             wheels = requirements(self._target)
             root = userland(machine, table.get("packages", ()), wheels, self._folder)
             python = [*qemu, "-L", str(root), str(root / "usr" / "bin" / "python3.11")]
-            path = [ours, root / "wheels", root / "usr" / "lib" / "python3" / "dist-packages"]
+            path = [code, root / "wheels", root / "usr" / "lib" / "python3" / "dist-packages"]
             folder = root / "usr" / "lib" / ARCHITECTURES[machine].libraries
             libraries = [folder / "blas", folder / "lapack"]
-            # Compiled modules belong into our cache, whatever the user likes: without them each start takes
+            # Compiled modules are cached, whatever the user's environment says: without them each start takes
             # four times as long, and a run starts about 150 processes.
-            compiled = {"PYTHONDONTWRITEBYTECODE": ""}
+            bytecode = {"PYTHONDONTWRITEBYTECODE": ""}
         variables = {
-            **compiled,
+            **bytecode,
             "PYTHONPATH": os.pathsep.join(map(str, path)),
             "LD_LIBRARY_PATH": os.pathsep.join(map(str, libraries)),
             worker.PYTHON: json.dumps(python),
         }
         return LocalConnection(self.store, python, variables)
-
-
-def check(target: Target) -> None:
-    """Check the table ``[executor]``.
-
-    Raises
-    ------
-    ConfigurationError
-        With every problem.
-    """
-    table = target.executor
-    problems = [Problem(f"executor.{key}", text) for key, text in unlisted_keys(table, KEYS)]
-    known = (*ARCHITECTURES, "x86_64")
-    if table.get("arch") not in known:
-        problems.append(Problem("executor.arch", f"is one of {', '.join(known)}, not {table.get('arch')!r}"))
-    if not isinstance(table.get("cpu"), str):
-        problems.append(Problem("executor.cpu", "names the CPU that QEMU is to be, such as cortex-a72"))
-    problems += [
-        Problem(f"executor.{key}", "is a list of names")
-        for key in ("packages", "requirements")
-        if not all(isinstance(item, str) for item in table.get(key, ()))
-    ]
-    if problems:
-        raise ConfigurationError(f"target {target.name}", tuple(problems))

@@ -1,7 +1,7 @@
-"""A foreign userland on this machine without root: Debian's own packages, ARM wheels, and QEMU to run them.
+"""A foreign userland on this machine without root: Debian's packages, ARM wheels, and QEMU to run them.
 
-Nothing on the machine is changed: packages are fetched by the host's apt with a state folder of its own and
-unpacked, never installed. Everything lies in the cache and can be deleted at any time.
+Nothing on the machine is changed: the host's apt fetches packages with a separate state folder, and they are
+unpacked, never installed. Everything is in the cache and can be deleted at any time.
 
 QEMU must be 10 or newer: 7.2 crashes onnxruntime's import and computes garbage where a CPU has SME.
 """
@@ -18,12 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.core.errors import TargetUnavailable
-from harness.executors.wheels import install_wheels
+from harness.executors.wheels import error_lines, install_wheels
 from harness.store.cache import key_of, writing
 
-#: Of Debian: the userland, and where its newer QEMU is.
+#: Debian suites: of the userland, and of a newer QEMU.
 SUITE, QEMU_SUITE = "bookworm", "bookworm-backports"
-#: What Python and the runtimes' wheels link to.
+#: Packages that Python and the runtimes' wheels need.
 PACKAGES = (
     "python3.11-minimal",
     "libpython3.11-stdlib",
@@ -38,9 +38,9 @@ GLIBC_MINOR = 36
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 #: Environment variable: a Debian mirror, for hosts whose own apt has none.
 MIRROR = "HARNESS_DEBIAN_MIRROR"
-#: An apt or pip that does not answer is ended after this.
+#: An apt or pip that runs longer is ended.
 TIMEOUT_S = 600.0
-WAYS_OUT = "name a real board instead: --host USER@BOARD; or set up emulation on a Debian machine"
+ALTERNATIVES = "name a real board instead: --host USER@BOARD; or set up emulation on a Debian machine"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +50,9 @@ class Architecture:
     Parameters
     ----------
     machine : str
-        As ``uname -m`` says.
+        As ``uname -m`` prints it.
     debian : str
-        As apt says.
+        The name in apt.
     libraries : str
         Folder beneath ``/usr/lib``.
     """
@@ -63,13 +63,13 @@ class Architecture:
 
 
 ARCHITECTURES = {
-    one.machine: one
-    for one in (
+    architecture.machine: architecture
+    for architecture in (
         Architecture("aarch64", "arm64", "aarch64-linux-gnu"),
         Architecture("armv7l", "armhf", "arm-linux-gnueabihf"),
     )
 }
-#: QEMU's name of a machine, where it differs.
+#: QEMU's name of a machine, if it differs.
 QEMU_NAMES = {"armv7l": "arm"}
 
 
@@ -79,23 +79,23 @@ def emulator(machine: str, store: Path) -> Path:
     Raises
     ------
     TargetUnavailable
-        It cannot be had here.
+        It cannot be fetched here.
     """
     program = f"qemu-{QEMU_NAMES.get(machine, machine)}"
-    made = store / "emulators" / program
-    if not made.is_file():
-        with _building(made) as folder:
+    path = store / "emulators" / program
+    if not path.is_file():
+        with _building(path) as folder:
             _apt(folder, QEMU_SUITE, _host_architecture(), "update")
             _apt(folder, QEMU_SUITE, _host_architecture(), "download", "qemu-user")
             (package,) = folder.glob("qemu-user_*.deb")
             _unpack(package, folder / "unpacked")
             (folder / "unpacked" / "usr" / "bin" / program).rename(folder / program)
-            (folder / program).replace(made)
-    return made
+            (folder / program).replace(path)
+    return path
 
 
 def userland(machine: str, packages: Sequence[str], requirements: Sequence[str], store: Path) -> Path:
-    """Return a root folder with Python and wheels for a machine, made once for what is in it.
+    """Return a root folder with Python and wheels for a machine, made once for each content.
 
     Parameters
     ----------
@@ -104,30 +104,30 @@ def userland(machine: str, packages: Sequence[str], requirements: Sequence[str],
     packages : sequence of str
         Debian packages besides those that Python needs.
     requirements : sequence of str
-        Wheels, as pip takes them; their own requirements are not followed.
+        Wheels, as pip takes them; what these require is not installed.
     store : Path
 
     Raises
     ------
     TargetUnavailable
-        It cannot be made here; says what is missing.
+        it cannot be made here; names what is missing.
     """
     architecture = ARCHITECTURES[machine]
-    wanted = (*PACKAGES, *packages)
-    key = key_of({"what": "userland", "of": [machine, SUITE, wanted, list(requirements)]})
-    made = store / "userlands" / f"{machine}-{key[:16]}"
-    if not made.is_dir():
-        with _building(made) as folder:
+    all_packages = (*PACKAGES, *packages)
+    key = key_of({"what": "userland", "of": [machine, SUITE, all_packages, list(requirements)]})
+    path = store / "userlands" / f"{machine}-{key[:16]}"
+    if not path.is_dir():
+        with _building(path) as folder:
             _apt(folder, SUITE, architecture.debian, "update")
-            _apt(folder, SUITE, architecture.debian, "-d", "install", *wanted)
+            _apt(folder, SUITE, architecture.debian, "-d", "install", *all_packages)
             root = folder / "root"
             for package in sorted((folder / "archives").glob("*.deb")):
                 _unpack(package, root)
             for name in ("doc", "man", "locale"):
                 shutil.rmtree(root / "usr" / "share" / name, ignore_errors=True)
-            install_wheels(machine, PYTHON, GLIBC_MINOR, requirements, root / "wheels", WAYS_OUT)
-            root.rename(made)
-    return made
+            install_wheels(machine, PYTHON, GLIBC_MINOR, requirements, root / "wheels", ALTERNATIVES)
+            root.rename(path)
+    return path
 
 
 def _host_architecture() -> str:
@@ -135,7 +135,7 @@ def _host_architecture() -> str:
 
 
 def _apt(folder: Path, suite: str, architecture: str, *arguments: str) -> None:
-    """Run apt-get on one suite of one architecture, with all its state in `folder`."""
+    """Run apt-get for one suite and architecture, with all its state in `folder`."""
     if not KEYRING.is_file():
         raise TargetUnavailable(
             "Debian's packages cannot be verified on this machine", where=str(KEYRING),
@@ -160,17 +160,17 @@ def _apt(folder: Path, suite: str, architecture: str, *arguments: str) -> None:
 
 
 def _mirror() -> str:
-    """Return the host's own mirror of Debian."""
-    if named := os.environ.get(MIRROR):
-        return named
+    """Return the Debian mirror that the host uses."""
+    if mirror := os.environ.get(MIRROR):
+        return mirror
     listed = _run(
         ["apt-get", "indextargets", "--format", "$(REPO_URI)", f"Codename: {SUITE}"],
         "this machine has no apt",
     )
     if not listed.strip():
         raise TargetUnavailable(
-            f"this machine's apt knows no mirror of Debian {SUITE}", cause="it is another distribution",
-            next_step=f"set {MIRROR} to the address of a mirror; or {WAYS_OUT}",
+            f"this machine's apt has no mirror of Debian {SUITE}", cause="it is another distribution",
+            next_step=f"set {MIRROR} to the address of a mirror; or {ALTERNATIVES}",
         )  # fmt: skip
     return listed.split()[0]
 
@@ -181,11 +181,11 @@ def _unpack(package: Path, into: Path) -> None:
 
 
 @contextmanager
-def _building(made: Path) -> Iterator[Path]:
-    """Give a folder beside what is made, deleted in the end."""
-    with writing(made.parent):
-        made.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=".tmp-", dir=made.parent))
+def _building(path: Path) -> Iterator[Path]:
+    """Give a temporary folder beside `path`."""
+    with writing(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=".tmp-", dir=path.parent))
     try:
         yield folder
     finally:
@@ -193,12 +193,12 @@ def _building(made: Path) -> Iterator[Path]:
 
 
 def _run(command: Sequence[str], what: str, cwd: Path | None = None) -> str:
-    """Run a program of the host; its output.
+    """Run a program of the host and return its output.
 
     Raises
     ------
     TargetUnavailable
-        It is not there, failed, or did not end.
+        It is missing, failed, or did not end.
     """
     try:
         done = subprocess.run(
@@ -207,13 +207,10 @@ def _run(command: Sequence[str], what: str, cwd: Path | None = None) -> str:
         )  # fmt: skip
     except FileNotFoundError as error:
         raise TargetUnavailable(
-            what, cause=f"there is no {command[0]} on this machine", next_step=WAYS_OUT
+            what, cause=f"there is no {command[0]} on this machine", next_step=ALTERNATIVES
         ) from error
     except subprocess.TimeoutExpired as error:
         raise TargetUnavailable(what, cause=f"{command[0]} did not end within {TIMEOUT_S:g} s") from error
     if done.returncode:
-        said = [
-            line for line in done.stderr.splitlines() if line and not line.startswith("WARNING: Location")
-        ]
-        raise TargetUnavailable(what, cause="; ".join(said[-3:]), next_step=WAYS_OUT)
+        raise TargetUnavailable(what, cause=error_lines(done.stderr), next_step=ALTERNATIVES)
     return done.stdout

@@ -1,4 +1,4 @@
-"""The program ``ssh`` with the user's own configuration; what it says becomes one clear message."""
+"""The program ``ssh`` with the user's configuration; its errors become one clear message."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from harness.core.errors import TargetUnavailable
 
 #: Exit status of ``ssh`` for an error of its own.
 SSH_FAILED = 255
-#: What has to hold whatever the user's configuration says; of host keys see ``settings``.
+#: These hold whatever the user's configuration says; for host keys see ``settings``.
 OPTIONS = {
     "BatchMode": "yes",
     "ConnectTimeout": "10",
@@ -27,31 +27,32 @@ OPTIONS = {
     "RemoteCommand": "none",
     "RequestTTY": "no",
 }
-#: What ssh says in lower case, to the cause and what mends it; the first that fits counts.
+#: Text in lower case on the standard error of ssh, the cause, the next step; the first match counts.
 CAUSES = (
-    ("could not resolve hostname", "no such host is known", "check the name, or add it to ~/.ssh/config"),
+    ("could not resolve hostname", "the name cannot be resolved",
+     "check the name, or add it to ~/.ssh/config"),
     ("remote host identification has changed",
-     "its host key is not the one that is known: another machine answers there, or it was set up anew",
-     "where that is meant: ssh-keygen -R {known}, then ssh {host} once"),
-    ("host key verification failed", "its host key is not known yet",
-     "ssh {host} once, compare the fingerprint, say yes"),
+     "its host key has changed: another machine answers there, or it was installed again",
+     "if that is intended: ssh-keygen -R {key_name}, then ssh {host} once"),
+    ("host key verification failed", "its host key is not in known_hosts yet",
+     "ssh {host} once, compare the fingerprint, answer yes"),
     ("permission denied", "it accepts none of this user's keys", "ssh-copy-id {host}"),
     ("connection refused", "nothing listens there", "start sshd there, or check Port in ~/.ssh/config"),
     ("timed out", "it does not answer", "is it switched on, and on this network?"),
     ("no route to host", "it does not answer", "is it switched on, and on this network?"),
     ("network is unreachable", "this machine has no way there", "check this machine's network"),
     ("can't open user config file", "there is no such ssh_config", "check ssh_config in [executor]"),
-    ("bad configuration option", "the ssh_config cannot be read", "ssh -G {host} says where"),
+    ("bad configuration option", "the ssh_config cannot be read", "ssh -G {host} names the line"),
 )  # fmt: skip
 
 
 class SshClient:
-    """One host; every command shares the connection of the first.
+    """One host; all commands share the connection of the first.
 
     Parameters
     ----------
     host : str
-        As for ``ssh``.
+        As ``ssh`` takes it.
     config : str, optional
         A file instead of the user's ``ssh_config``.
     """
@@ -59,12 +60,12 @@ class SshClient:
     def __init__(self, host: str, config: str = "") -> None:
         self.host, self._config = host, str(Path(config).expanduser()) if config else ""
         self._folder: Path | None = None
-        self._known: Mapping[str, str] = {}
+        self._settings: Mapping[str, str] = {}
 
     def command(self, remote: Sequence[str], *, first: bool = False) -> list[str]:
-        """Return what runs `remote` on the host; the first command carries the connection of the others."""
+        """Return what runs `remote` on the host; the first command opens the connection for the others."""
         if self._folder is None:
-            # Short: the name of a socket has 104 characters at most.
+            # A short path: the name of a socket has 104 characters at most.
             self._folder = Path(tempfile.mkdtemp(prefix="harness-"))
         control = {
             "ControlMaster": "yes" if first else "no",
@@ -77,14 +78,14 @@ class SshClient:
         return ["ssh", *(["-F", self._config] if self._config else [])]
 
     def settings(self) -> Mapping[str, str]:
-        """Return what ssh makes of its configuration for this host; refuses one that verifies no host keys.
+        """Return ssh's settings for this host; refuses settings that do not verify host keys.
 
         Raises
         ------
         TargetUnavailable
         """
-        if self._known:
-            return self._known
+        if self._settings:
+            return self._settings
         try:
             done = subprocess.run(
                 [*self._program(), "-G", "--", self.host], capture_output=True, text=True, check=False,
@@ -97,31 +98,30 @@ class SshClient:
             ) from error  # fmt: skip
         if done.returncode:
             raise self.failure(done.stderr)
-        found = dict(line.partition(" ")[::2] for line in done.stdout.splitlines())
-        if found.get("stricthostkeychecking") in ("false", "no", "off"):
+        settings = dict(line.partition(" ")[::2] for line in done.stdout.splitlines())
+        if settings.get("stricthostkeychecking") in ("false", "no", "off"):
             raise TargetUnavailable(
-                f"{self.host} is not asked: its host key would not be verified", where="ssh_config",
+                f"{self.host} is not used: its host key would not be verified", where="ssh_config",
                 cause="StrictHostKeyChecking is no",
-                next_step="remove that line, or say accept-new",
+                next_step="remove that line, or set it to accept-new",
             )  # fmt: skip
-        self._known = found
-        return found
+        self._settings = settings
+        return settings
 
-    def failure(self, said: str) -> TargetUnavailable:
-        """What ssh said on standard error, as one clear message."""
-        hostname, port = self._known.get("hostname", self.host), self._known.get("port", "22")
-        where = f"{hostname} port {port}" if self._known else ""
-        known = hostname if port == "22" else f"'[{hostname}]:{port}'"
-        low = said.lower()
-        for words, cause, next_step in CAUSES:
-            if words in low:
+    def failure(self, stderr: str) -> TargetUnavailable:
+        """Turn what ssh wrote on standard error into one clear message."""
+        hostname, port = self._settings.get("hostname", self.host), self._settings.get("port", "22")
+        where = f"{hostname} port {port}" if self._settings else ""
+        key_name = hostname if port == "22" else f"'[{hostname}]:{port}'"
+        for text, cause, next_step in CAUSES:
+            if text in stderr.lower():
                 return TargetUnavailable(
                     f"{self.host} cannot be reached", where=where, cause=cause,
-                    next_step=next_step.format(host=self.host, known=known),
+                    next_step=next_step.format(host=self.host, key_name=key_name),
                 )  # fmt: skip
-        lines = [line.strip() for line in said.splitlines() if line.strip()]
+        lines = [line.strip() for line in stderr.splitlines() if line.strip()]
         return TargetUnavailable(
-            f"{self.host} cannot be reached", where=where, cause="; ".join(lines[-2:]) or "ssh said nothing",
+            f"{self.host} cannot be reached", where=where, cause="; ".join(lines[-2:]) or "it wrote no error",
             next_step=f"ssh -v {self.host}",
         )  # fmt: skip
 

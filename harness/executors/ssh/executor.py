@@ -1,20 +1,18 @@
-"""Workers on boards that are reached over ssh: what is needed there, how it gets there, how it is started.
+"""Workers on boards over ssh: what they need, how it is uploaded, how they are started.
 
-A board needs sshd, sh and Python 3.11; everything else is shipped by hash, once.
+A board needs sshd, sh and Python 3.11; everything else is uploaded by hash, once.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.core.errors import ConfigurationError, Problem
-from harness.core.settings import unlisted_keys
+from harness.core.contracts import Abilities
 from harness.core.target import Target
 from harness.device import worker
-from harness.executors import board_side
+from harness.executors import board_side, settings
 from harness.executors.bundle import bundle_archive
 from harness.executors.connection import CommandConnection
 from harness.executors.device import RETRIES, DeviceExecutor
@@ -24,13 +22,36 @@ from harness.executors.ssh.lock import PYTHONS
 from harness.executors.ssh.locked_board import shared_board
 from harness.executors.ssh.upload import venv_archive
 
-#: A worker ends when its host has said nothing for so long, and the board is free again.
+#: A worker ends when its host has sent nothing for so long, and the board is free again.
 SILENCE_S = 45.0
 #: On the board, beneath the user's home.
 FOLDER = "~/.cache/deployment-validation-harness"
-#: Keys of ``[executor]``; ``wait_s`` comes from the command line, ``lock_name`` from `upgrade.targets`:
-#: targets of one such name share the lock of their board, and whoever gives it sees that they take turns.
-KEYS = ("kind", "hosts", "ssh_config", "python", "requirements", "retries", "wait_s", "lock_name")
+
+
+def _hosts(hosts: Any) -> list[str]:  # noqa: ANN401 - a value of a TOML table
+    """Check the names of the boards."""
+    if not hosts:
+        return ['name a board: hosts = ["user@board"], --host or HOST=']
+    problems = [
+        f"{host!r} is not a host"
+        for host in hosts  # ssh would take a name that begins with - for an option
+        if not isinstance(host, str) or host.startswith("-") or host.split() != [host]
+    ]
+    if len(set(map(str, hosts))) < len(hosts):
+        problems.append("names a board twice")
+    return problems
+
+
+#: Keys of ``[executor]``; ``wait_s`` comes from the command line, ``lock_name`` from ``harness upgrade``.
+SETTINGS = {
+    "hosts": _hosts,
+    "ssh_config": settings.readable_file("the path of an ssh_config"),
+    "python": settings.text("the path of a Python on the board"),
+    "requirements": settings.texts("names"),
+    "retries": settings.integer,
+    "wait_s": settings.number,
+    "lock_name": settings.text("a name"),
+}
 
 
 class SshExecutor(SharedExecutor):
@@ -39,11 +60,11 @@ class SshExecutor(SharedExecutor):
     Parameters
     ----------
     target : Target
-        ``executor`` has ``hosts`` (as for ``ssh``), and may have ``ssh_config`` (a file instead of the
+        ``executor`` has ``hosts`` (as ``ssh`` takes them), and may have ``ssh_config`` (a file instead of the
         user's), ``python`` (a path on the board), ``requirements`` (wheels), and ``retries`` (how often a
-        job is begun again whose link died).
+        job is started again after a lost connection).
     store : Path
-        Folder with ``data/<sha256>.npy``; what is shipped is made and kept there too.
+        Folder with ``data/<sha256>.npy``; archives are made and kept there too.
 
     Raises
     ------
@@ -51,14 +72,16 @@ class SshExecutor(SharedExecutor):
     """
 
     def __init__(self, target: Target, store: Path) -> None:
-        check(target)
+        settings.check(target, SETTINGS, required=("hosts",))
         retries = target.executor.get("retries", RETRIES)
-        super().__init__(
-            [
-                DeviceExecutor(SshConnection(host, target, store), store, retries=retries)
-                for host in target.executor["hosts"]
-            ]
-        )
+        hosts = target.executor["hosts"]
+        connections = [SshConnection(host, target, store) for host in hosts]
+        super().__init__([DeviceExecutor(item, store, retries=retries) for item in connections])
+
+    @staticmethod
+    def abilities(table: Mapping[str, Any]) -> Abilities:
+        """A board is locked, and its venv has only the wheels that are listed."""
+        return Abilities(takes_hosts=True, locks=True, alternates=True, lists_wheels=True, label="ssh")
 
 
 class SshConnection(CommandConnection):
@@ -80,88 +103,55 @@ class SshConnection(CommandConnection):
         self.facts: Mapping[str, Any] = {}
         self._target, self._folder = target, store
         table = target.executor
-        self._board = shared_board(
+        self.board = shared_board(
             table.get("lock_name", ""), host, table.get("ssh_config", ""), FOLDER, SILENCE_S
-        )  # fmt: skip
-        self._has: tuple[str, ...] = ()
+        )
+        self._archives: tuple[str, ...] = ()
 
     def connect(self) -> None:
-        """Reach the board, lock it, and ship what it lacks; anew where that was done before."""
-        table, host = self._target.executor, self._board.client.host
+        """Reach the board, lock it, and upload what it does not have; again if that was done before."""
+        table, host = self._target.executor, self.board.client.host
         pythons = [table["python"]] if "python" in table else PYTHONS
-        # A run whose link died does not queue: its pauses between tries are as good.
-        found = self._board.enter(self, pythons, 0.0 if self.facts else float(table.get("wait_s", 0.0)))
-        wanted = venv_archive(host, found, self._target, self._folder), bundle_archive(self._folder)
-        shipped, self.room_byte = self._board.bring(self, wanted, self._target.disk_mb * 10**6)
-        self._has = tuple(each.name for each in wanted)
+        # After a lost connection there is no waiting for the lock: the attempts have pauses anyway.
+        wait_s = 0.0 if self.facts else float(table.get("wait_s", 0.0))
+        facts = self.board.enter(self, pythons, wait_s)
+        archives = venv_archive(host, facts, self._target, self._folder), bundle_archive(self._folder)
+        sent_byte, self.room_byte = self.board.upload(self, archives, self._target.disk_mb * 10**6)
+        self._archives = tuple(archive.name for archive in archives)
         self.facts = {
             "host": host,
-            "kind": f"{found['machine']} {found['cpu']} with Python {found['python']} and {found['libc']}",
-            "clock_error_s": round(found["clock_error_s"], 3),
-            "shipped_byte": shipped,
-            "free_byte": found["free_byte"],
+            "kind": f"{facts['machine']} {facts['cpu']} with Python {facts['python']} and {facts['libc']}",
+            "clock_error_s": round(facts["clock_error_s"], 3),
+            "shipped_byte": sent_byte,
+            "free_byte": facts["free_byte"],
         }
 
     def command(self, module: str, *arguments: str) -> Sequence[str]:
-        """Start `module` in the board's venv; before a worker, end whatever the last one left.
+        """Start `module` in the board's venv; before a worker, end the processes that the last one left.
 
         Raises
         ------
         TargetUnavailable
-            The link is dead.
+            The connection is lost.
         """
-        assert self._has, "connect() comes first"
-        venv, ours = (f"{FOLDER}/{name}" for name in self._has)
+        assert self._archives, "connect() comes first"
+        venv, bundle = (f"$HOME/{FOLDER.removeprefix('~/')}/{name}" for name in self._archives)
         if module == worker.MODULE:
-            self._board.ready(self._target.disk_mb * 10**6)
-        # A shell that stays tells a signal as an exit status: ssh alone would call it an error of its own.
+            self.board.ready(self._target.disk_mb * 10**6)
+        # The shell stays, so that a signal becomes an exit status: ssh alone would report its own error.
         script = (
-            f'cd; export PYTHONPATH="$HOME/{ours.removeprefix("~/")}"; '
-            f"export {board_side.TOKEN}={self._board.token}; "
-            f'python="$HOME/{venv.removeprefix("~/")}/bin/python"; "$python" "$@"; exit $?'
+            f'cd; export PYTHONPATH="{bundle}" {board_side.TOKEN}={self.board.token}; '
+            f'python="{venv}/bin/python"; "$python" "$@"; exit $?'
         )
         started = worker.command(["harness"], module, *arguments)
-        return self._board.client.command(["sh", "-c", script, *started])
+        return self.board.client.command(["sh", "-c", script, *started])
 
-    def lost(self, status: int) -> str:
-        """Ssh says 255 for an error of its own; a client that was killed said nothing."""
+    def why_lost(self, status: int) -> str:
+        """Ssh exits with 255 for its own errors; a client that was killed has a negative status."""
         if status == SSH_FAILED or status < 0:
-            return f"the connection to {self._board.client.host} died"
+            return f"the connection to {self.board.client.host} was lost"
         return ""
 
     def close(self) -> None:
-        """Let the board go; what ran there ends."""
-        self._board.leave(self)
-
-
-def check(target: Target) -> None:
-    """Check the table ``[executor]``.
-
-    Raises
-    ------
-    ConfigurationError
-        With every problem.
-    """
-    table = target.executor
-    problems = [Problem(f"executor.{key}", text) for key, text in unlisted_keys(table, KEYS)]
-    hosts = table.get("hosts", ())
-    if not hosts:
-        problems.append(Problem("executor.hosts", 'name a board: hosts = ["user@board"], --host or HOST='))
-    problems += [
-        Problem("executor.hosts", f"{host!r} is no host")
-        for host in hosts  # ssh would take a name that begins with - for an option
-        if not isinstance(host, str) or host.startswith("-") or host.split() != [host]
-    ]
-    if len(set(map(str, hosts))) < len(hosts):
-        problems.append(Problem("executor.hosts", "names one board twice"))
-    for key, kind in (("ssh_config", str), ("python", str), ("retries", int)):
-        if not isinstance(table.get(key, kind()), kind):
-            problems.append(Problem(f"executor.{key}", f"is no {kind.__name__}"))
-    config = table.get("ssh_config", "")
-    if isinstance(config, str) and config and not os.access(Path(config).expanduser(), os.R_OK):
-        problems.append(Problem("executor.ssh_config", f"{config} cannot be read"))
-    named = table.get("requirements", [])
-    if not isinstance(named, list) or not all(isinstance(item, str) for item in named):
-        problems.append(Problem("executor.requirements", "is a list of names"))
-    if problems:
-        raise ConfigurationError(f"target {target.name}", tuple(problems))
+        """Release the board; what runs there ends."""
+        self.board.leave(self)

@@ -1,6 +1,6 @@
-"""The host's end of the process that holds a board: it locks it, and ends there what the host leaves behind.
+"""The lock of a board: a process there that holds it, and kills leftover processes when the host is gone.
 
-It is the first thing that runs on the board, and the connection that everything else shares is its own.
+It is the first program that runs on the board, and its ssh connection carries all others.
 """
 
 from __future__ import annotations
@@ -21,36 +21,36 @@ from harness.core.errors import TargetUnavailable
 from harness.device import worker
 from harness.executors import board_side
 from harness.executors.ssh.client import SSH_FAILED, SshClient
-from harness.executors.worker_session import BEATS_A_SILENCE
+from harness.executors.worker_session import KEEPALIVES_PER_SILENCE
 
 #: Pythons that are tried on the board, in order.
 PYTHONS = ("python3", "python3.14", "python3.13", "python3.12", "python3.11")
 NO_PYTHON = 72
-#: POSIX sh: find a Python that is new enough and give it the text in the first argument.
+#: POSIX sh: find a Python that is new enough and run the text in the first argument with it.
 PRELUDE = """\
 script=$1; shift
 n=$1; shift
 while [ "$n" -gt 0 ]; do
   python=$1; shift; n=$((n - 1))
-  [ -n "$found" ] && continue
+  [ -n "$chosen" ] && continue
   version=$("$python" -ISc 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null) || continue
   case $version in
     [0-2].*|3.[0-9]|3.10) seen="$seen $python is $version," ;;
-    *) found=$python ;;
+    *) chosen=$python ;;
   esac
 done
-if [ -z "$found" ]; then echo "${seen:-none}" >&2; exit 72; fi
-exec "$found" -ISc "$script" "$@"
+if [ -z "$chosen" ]; then echo "${seen:-none}" >&2; exit 72; fi
+exec "$chosen" -ISc "$script" "$@"
 """
-#: A board that has not answered by then never will; a start under emulation takes seconds.
+#: How long to wait for an answer; a start under emulation takes seconds.
 ANSWER_S = 120.0
 
-Busy = Callable[[str, str], None]
-"""Who holds the board, and since when."""
+ReportBusy = Callable[[str, str], None]
+"""Gets who has locked the board, and since when."""
 
 
 class BoardLock:
-    """Holds a board from its start to ``close``.
+    """Locks a board from ``acquire`` to ``close``.
 
     Parameters
     ----------
@@ -58,9 +58,9 @@ class BoardLock:
     pythons : sequence of str
         Tried in order.
     token : str
-        By it the board knows what this host started.
+        Identifies the processes that this host started there.
     folder : str
-        Of ours on the board.
+        The harness's folder on the board.
     silence_s : float
     """
 
@@ -71,21 +71,21 @@ class BoardLock:
         self._folder, self._silence_s = folder, silence_s
         self._process: subprocess.Popen[bytes] | None = None
         self._stderr: IO[bytes] | None = None
-        self._said: queue.Queue[bytes] = queue.Queue()
+        self._lines: queue.Queue[bytes] = queue.Queue()
         self._writing = threading.Lock()
         self._ended = threading.Event()
 
-    def begin(self, by: str, since: str, wait_s: float, busy: Busy) -> Mapping[str, Any]:
+    def acquire(self, by: str, since: str, wait_s: float, report_busy: ReportBusy) -> Mapping[str, Any]:
         """Reach the board and lock it; returns its facts (see ``board_side.facts``).
 
         Raises
         ------
         TargetUnavailable
-            It cannot be reached, has no Python, or is held by somebody else.
+            It cannot be reached, has no Python, or is locked by another process.
         """
         self._client.settings()
         remote = on_board(
-            self._token, self._pythons, "hold", self._folder, by, since, str(wait_s), str(self._silence_s)
+            self._token, self._pythons, "lock", self._folder, by, since, str(wait_s), str(self._silence_s)
         )
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - read when the process has ended
         self._process = subprocess.Popen(
@@ -93,34 +93,35 @@ class BoardLock:
             stderr=self._stderr, start_new_session=True,
         )  # fmt: skip
         threading.Thread(target=self._listen, args=(self._process.stdout,), daemon=True).start()
-        threading.Thread(target=self._say_alive, daemon=True).start()
-        asked = time.time()
-        found = self._answer("board", ANSWER_S)
-        # By so much its clock is certainly wrong: the answer was on its way for a while.
-        found["clock_error_s"] = min(0.0, found["time_s"] - asked) + max(0.0, found["time_s"] - time.time())
+        threading.Thread(target=self._keep_alive, daemon=True).start()
+        before_s = time.time()
+        facts = self._answer("board", ANSWER_S)
+        # A lower bound of the clock's error: the answer took a while to arrive.
+        board_s = facts["time_s"]
+        facts["clock_error_s"] = min(0.0, board_s - before_s) + max(0.0, board_s - time.time())
         while (answer := self._answer("", ANSWER_S + wait_s))["type"] == "busy":
             if answer["last"]:
                 raise TargetUnavailable(
                     f"{self._client.host} is in use",
-                    cause=f"{answer['by']} has held it since {answer['since']}",
-                    next_step="queue with --wait 30m",
+                    cause=f"{answer['by']} has locked it since {answer['since']}",
+                    next_step="wait for it: --wait 30m",
                 )  # fmt: skip
-            busy(answer["by"], answer["since"])
-        return found
+            report_busy(answer["by"], answer["since"])
+        return facts
 
     def ready(self, keep: Sequence[str], room_byte: int) -> Mapping[str, Any]:
-        """Have nothing of ours run there, and keep of what was shipped what fits and is needed.
+        """End all processes of the harness there, and delete uploads until those in `keep` fit.
 
         Raises
         ------
         TargetUnavailable
-            The board does not answer any more.
+            The board does not answer.
         """
         self._write(json.dumps({"keep": list(keep), "room_byte": room_byte}))
         return self._answer("ready", ANSWER_S)
 
     def close(self) -> None:
-        """Let the board go: it ends what is left there of ours."""
+        """Release the board; it ends the leftover processes of this host."""
         self._ended.set()
         if self._process is None:
             return
@@ -139,28 +140,28 @@ class BoardLock:
     def _listen(self, stdout: IO[bytes]) -> None:
         with contextlib.suppress(OSError, ValueError):
             for line in stdout:
-                self._said.put(line)
-        self._said.put(b"")
+                self._lines.put(line)
+        self._lines.put(b"")
 
-    def _say_alive(self) -> None:
-        while not self._ended.wait(self._silence_s / BEATS_A_SILENCE):
+    def _keep_alive(self) -> None:
+        while not self._ended.wait(self._silence_s / KEEPALIVES_PER_SILENCE):
             self._write("")
 
     def _write(self, line: str) -> None:
         if self._process is None:
             return
         stdin = cast(IO[bytes], self._process.stdin)
-        with contextlib.suppress(OSError, ValueError), self._writing:  # who reads sees the end
+        with contextlib.suppress(OSError, ValueError), self._writing:  # the reader sees the end
             stdin.write(line.encode() + b"\n")
             stdin.flush()
 
     def _answer(self, kind: str, within_s: float) -> dict[str, Any]:
-        """Wait for an answer, of that kind or any."""
+        """Wait for an answer of a kind; of any kind if it is empty."""
         try:
-            line = self._said.get(timeout=within_s)
+            line = self._lines.get(timeout=within_s)
         except queue.Empty:
             raise TargetUnavailable(
-                f"{self._client.host} said nothing for {within_s:g} s",
+                f"{self._client.host} sent nothing for {within_s:g} s",
                 next_step=f"ssh -v {self._client.host}",
             ) from None
         if not line:
@@ -170,10 +171,11 @@ class BoardLock:
         except ValueError:
             answer = None
         if not isinstance(answer, dict) or (kind and answer.get("type") != kind):
+            text = line.decode(errors="replace").strip()
             raise TargetUnavailable(
-                f"{self._client.host} says {line.decode(errors='replace').strip()!r} before our program does",
-                cause="a start-up file of the shell there prints, also where nobody reads",
-                next_step="let it print in interactive shells only",
+                f"{self._client.host} sent {text!r} instead of an answer",
+                cause="a start-up file of the shell there prints in shells that are not interactive",
+                next_step="print only in interactive shells",
             )
         return answer
 
@@ -182,26 +184,26 @@ class BoardLock:
         assert self._stderr is not None
         status = self._process.wait()
         self._stderr.seek(0)
-        said = self._stderr.read().decode(errors="replace")
+        stderr = self._stderr.read().decode(errors="replace")
         host = self._client.host
         if status == SSH_FAILED or status < 0:
-            return self._client.failure(said)
+            return self._client.failure(stderr)
         if status == NO_PYTHON:
-            seen = said.strip().splitlines()[-1]
+            pythons = stderr.strip().splitlines()[-1]
             return TargetUnavailable(
                 f"there is no Python 3.11 or newer on {host}",
-                cause="no python3 at all" if seen == "none" else seen.rstrip(","),
+                cause="there is no python3" if pythons == "none" else pythons.rstrip(","),
                 next_step="on the board: sudo apt install python3; or name one: python = PATH in [executor]",
             )
-        lines = [line for line in said.splitlines() if line.strip()]
+        lines = [line for line in stderr.splitlines() if line.strip()]
         return TargetUnavailable(
-            f"{host} cannot be made ready", cause="; ".join(lines[-2:]) or worker.exit_text(status),
+            f"{host} cannot be prepared", cause="; ".join(lines[-2:]) or worker.exit_text(status),
             next_step=f"ssh {host} python3 --version",
         )  # fmt: skip
 
 
 def on_board(token: str, pythons: Sequence[str], verb: str, *arguments: str) -> list[str]:
-    """Return what does `verb` of ``board_side`` on a board."""
+    """Return the command that runs `verb` of ``board_side`` on a board."""
     script = Path(board_side.__file__).read_text()
     count = str(len(pythons))
     return ["env", f"{board_side.TOKEN}={token}", "sh", "-c", PRELUDE, "harness", script, count, *pythons,
@@ -209,7 +211,7 @@ def on_board(token: str, pythons: Sequence[str], verb: str, *arguments: str) -> 
 
 
 def lock_owner() -> str:
-    """Who this is, for whoever finds the board locked."""
+    """Name this process for others that find the board locked."""
     import getpass
     import platform
 

@@ -15,11 +15,11 @@ from harness.executors.device import DeviceExecutor
 from harness.executors.shared import SharedExecutor
 from tests.processes import processes
 from tests.unit.executors.batches import MakeBatch, do
-from tests.unit.executors.test_shipping import FarLink
+from tests.unit.executors.test_shipping import RemoteConnection
 
 
-def shared(*links: FarLink, store: Path) -> SharedExecutor:
-    return SharedExecutor([DeviceExecutor(connection, store, pauses_s=(0.0,)) for connection in links])
+def shared(*connections: RemoteConnection, store: Path) -> SharedExecutor:
+    return SharedExecutor([DeviceExecutor(connection, store, pauses_s=(0.0,)) for connection in connections])
 
 
 @pytest.fixture
@@ -28,53 +28,59 @@ def store(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_every_batch_runs_once_and_an_executor_runs_again(batch: MakeBatch, marker: str, store: Path) -> None:
-    executor = shared(FarLink(store / "a"), FarLink(store / "b"), store=store)
+    executor = shared(RemoteConnection(store / "a"), RemoteConnection(store / "b"), store=store)
     for _ in range(2):
-        found = [event for event in executor.run([batch(do(name)) for name in "abcd"])
+        results = [event for event in executor.run([batch(do(name)) for name in "abcd"])
                  if isinstance(event, JobResult)]  # fmt: skip
-        assert sorted(result.key.case for result in found) == ["a", "b", "c", "d"]
-        assert {result.status for result in found} == {Status.OK}
+        assert sorted(result.key.case for result in results) == ["a", "b", "c", "d"]
+        assert {result.status for result in results} == {Status.OK}
 
 
-def test_what_a_gone_device_leaves_is_done_by_another(batch: MakeBatch, marker: str, store: Path) -> None:
-    goes = FarLink(store / "a", lost="gone", away=9)
+def test_another_device_finishes_the_work_of_one_that_is_gone(
+    batch: MakeBatch, marker: str, store: Path
+) -> None:
+    gone = RemoteConnection(store / "a", lost="gone", away=9)
     batches = [batch(do("killed", "killed once", flag=str(store.parent / "flag")), do("next"))]
     batches += [batch(do(name)) for name in "abc"]
     # The other one has the same fault, and comes back.
-    other = FarLink(store / "b", lost="cut")
-    found = [event for event in shared(goes, other, store=store).run(batches) if isinstance(event, JobResult)]
-    assert sorted(result.key.case for result in found) == ["a", "b", "c", "killed", "next"]
-    assert {result.status for result in found} == {Status.OK}
+    other = RemoteConnection(store / "b", lost="cut")
+    results = [
+        event for event in shared(gone, other, store=store).run(batches) if isinstance(event, JobResult)
+    ]
+    assert sorted(result.key.case for result in results) == ["a", "b", "c", "killed", "next"]
+    assert {result.status for result in results} == {Status.OK}
 
 
 def test_when_all_are_gone_the_rest_are_errors(batch: MakeBatch, marker: str, store: Path) -> None:
-    links = [FarLink(store / name, lost="gone", away=9) for name in "ab"]
+    connections = [RemoteConnection(store / name, lost="gone", away=9) for name in "ab"]
     batches = [batch(do(f"{name}1", "killed"), do(f"{name}2")) for name in "abc"]
-    found = [event for event in shared(*links, store=store).run(batches) if isinstance(event, JobResult)]
-    assert sorted(result.key.case for result in found) == ["a1", "a2", "b1", "b2", "c1", "c2"]
-    assert all("no route to the board" in result.reason for result in found)
+    results = [
+        event for event in shared(*connections, store=store).run(batches) if isinstance(event, JobResult)
+    ]
+    assert sorted(result.key.case for result in results) == ["a1", "a2", "b1", "b2", "c1", "c2"]
+    assert all("no route to the board" in result.reason for result in results)
 
 
-def test_nothing_is_left_when_the_caller_stops_listening(batch: MakeBatch, marker: str, store: Path) -> None:
-    executor = shared(FarLink(store / "a"), FarLink(store / "b"), store=store)
+def test_closing_the_events_leaves_no_process(batch: MakeBatch, marker: str, store: Path) -> None:
+    executor = shared(RemoteConnection(store / "a"), RemoteConnection(store / "b"), store=store)
     with closing(executor.run([batch(do(name, "hang")) for name in "abc"])) as events:
         assert any(isinstance(event, Started) for event in events)
         assert processes(marker)
     assert not processes(marker)
 
 
-def test_one_that_cannot_be_reached_lets_the_others_go(store: Path) -> None:
-    links = [FarLink(store / "a"), FarLink(store / "b", away=9)]
-    closed: list[FarLink] = []
-    for connection in links:
+def test_one_that_cannot_be_reached_releases_the_others(store: Path) -> None:
+    connections = [RemoteConnection(store / "a"), RemoteConnection(store / "b", away=9)]
+    closed: list[RemoteConnection] = []
+    for connection in connections:
         connection.close = lambda connection=connection: closed.append(connection)  # type: ignore[method-assign,misc]
     with pytest.raises(TargetUnavailable, match="no route"):
-        shared(*links, store=store).probe([])
-    assert closed == links
+        shared(*connections, store=store).probe([])
+    assert closed == connections
 
 
 def test_devices_that_differ_are_refused(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    executor = shared(FarLink(store / "a"), FarLink(store / "b"), store=store)
+    executor = shared(RemoteConnection(store / "a"), RemoteConnection(store / "b"), store=store)
     answers = iter((Availability("1"), Availability("2")))
     monkeypatch.setattr(DeviceExecutor, "probe", lambda self, names: {"null": next(answers)})
     with pytest.raises(TargetUnavailable, match="are not alike") as caught:

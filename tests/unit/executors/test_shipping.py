@@ -23,28 +23,28 @@ from tests.unit.executors.batches import MakeBatch, do
 X = np.arange(20, dtype=np.uint8).reshape(5, 4)
 
 
-class FarLink(CommandConnection):
-    """This machine's Python, but files are shipped, and its worker's death counts as the link's.
+class RemoteConnection(CommandConnection):
+    """This machine's Python, but files are sent, and a dead worker counts as a lost connection.
 
-    ``away``: so many tries to connect fail.
+    ``away``: how many attempts to connect fail.
     """
 
     ships, silence_s, slowdown = True, 30.0, 1.0
 
     def __init__(self, store: Path, *, lost: str = "", away: int = 0, room_byte: int | None = None) -> None:
-        self.store, self.room_byte, self.tries = str(store), room_byte, 0
+        self.store, self.room_byte, self.attempts = str(store), room_byte, 0
         self.facts = {"host": "far"}
         self._lost, self._away = lost, away
 
     def connect(self) -> None:
-        self.tries += 1
-        if self.tries <= self._away:
+        self.attempts += 1
+        if self.attempts <= self._away:
             raise TargetUnavailable("no route to the board")
 
     def command(self, module: str, *arguments: str) -> list[str]:
         return worker.command([sys.executable], module, *arguments)
 
-    def lost(self, status: int) -> str:
+    def why_lost(self, status: int) -> str:
         return self._lost
 
     def close(self) -> None:
@@ -65,56 +65,58 @@ def far(batch: MakeBatch, marker: str, tmp_path: Path) -> Batch:
     )
 
 
-def run(batch: Batch, connection: FarLink, tmp_path: Path, **more: object) -> list[JobResult]:
+def run(batch: Batch, connection: RemoteConnection, tmp_path: Path, **more: object) -> list[JobResult]:
     executor = DeviceExecutor(connection, tmp_path / "host", **more)  # type: ignore[arg-type]
     return [event for event in executor.run([batch]) if isinstance(event, JobResult)]
 
 
-def test_files_are_brought_by_hash(far: Batch, tmp_path: Path) -> None:
-    for result in run(far, FarLink(tmp_path / "device"), tmp_path):
+def test_files_are_sent_by_hash(far: Batch, tmp_path: Path) -> None:
+    for result in run(far, RemoteConnection(tmp_path / "device"), tmp_path):
         assert result.status is Status.OK, result.reason
         np.testing.assert_array_equal(result.samples.arrays["rows"], X[1:3] * 0.5)
-    brought = sorted(path.name for path in (tmp_path / "device").rglob("*") if path.is_file())
-    assert brought == sorted([f"{far.data['clean'].inputs['x']}.npy", "model.onnx"])
+    sent = sorted(path.name for path in (tmp_path / "device").rglob("*") if path.is_file())
+    assert sent == sorted([f"{far.data['clean'].inputs['x']}.npy", "model.onnx"])
 
 
 def test_a_device_gets_nothing_that_its_batch_does_not_name(far: Batch, tmp_path: Path) -> None:
     other = replace(far, data={"clean": DataRef({"x": "../../../etc/passwd"}, 5, 0)})
-    result = run(other, FarLink(tmp_path / "device"), tmp_path)[0]
+    result = run(other, RemoteConnection(tmp_path / "device"), tmp_path)[0]
     assert result.status is Status.ERROR
 
 
 def test_no_room(far: Batch, tmp_path: Path) -> None:
-    result = run(far, FarLink(tmp_path / "device", room_byte=100), tmp_path)[0]
+    result = run(far, RemoteConnection(tmp_path / "device", room_byte=100), tmp_path)[0]
     assert result.status is Status.ERROR
     assert "raise disk_mb" in result.reason
 
 
-def test_a_cut_job_is_begun_again_when_the_link_is_back(
+def test_an_interrupted_job_is_started_again_after_a_reconnect(
     batch: MakeBatch, marker: str, tmp_path: Path
 ) -> None:
-    connection = FarLink(tmp_path / "device", lost="the board went away", away=1)
+    connection = RemoteConnection(tmp_path / "device", lost="the board went away", away=1)
     cut = batch(do("a"), do("b", "killed once", flag=str(tmp_path / "flag")), do("c"))
-    found = run(cut, connection, tmp_path, pauses_s=(0.0, 0.0))
-    assert [(result.key.case, result.status) for result in found] == [
+    results = run(cut, connection, tmp_path, pauses_s=(0.0, 0.0))
+    assert [(result.key.case, result.status) for result in results] == [
         ("a", Status.OK), ("b", Status.OK), ("c", Status.OK),
     ]  # fmt: skip
-    assert connection.tries == 2
+    assert connection.attempts == 2
 
 
-def test_a_job_that_takes_its_device_down_each_time_is_given_up(
+def test_a_job_that_takes_its_device_down_each_time_is_an_error(
     batch: MakeBatch, marker: str, tmp_path: Path
 ) -> None:
-    connection = FarLink(tmp_path / "device", lost="the board went away")
-    found = run(batch(do("a", "killed"), do("b")), connection, tmp_path, pauses_s=(0.0,), retries=1)
-    assert [result.status for result in found] == [Status.ERROR, Status.OK]
-    assert found[0].reason.startswith("the link died 2 times under this job\nthe board went away")
+    connection = RemoteConnection(tmp_path / "device", lost="the board went away")
+    results = run(batch(do("a", "killed"), do("b")), connection, tmp_path, pauses_s=(0.0,), retries=1)
+    assert [result.status for result in results] == [Status.ERROR, Status.OK]
+    assert results[0].reason.startswith(
+        "the connection was lost 2 times during this job\nthe board went away"
+    )
 
 
-def test_the_environment_says_what_the_host_knows_of_the_device(
+def test_the_environment_has_the_host_s_facts_of_the_device(
     batch: MakeBatch, marker: str, tmp_path: Path
 ) -> None:
-    executor = DeviceExecutor(FarLink(tmp_path / "device"), tmp_path)
+    executor = DeviceExecutor(RemoteConnection(tmp_path / "device"), tmp_path)
     records = [event for event in executor.run([batch(do("a"))]) if isinstance(event, EnvironmentRecord)]
     assert [(record.phase, record.facts["host"]) for record in records] == [
         ("before", "far"),
@@ -123,14 +125,14 @@ def test_the_environment_says_what_the_host_knows_of_the_device(
 
 
 def test_a_device_that_stays_away(batch: MakeBatch, marker: str, tmp_path: Path) -> None:
-    connection = FarLink(tmp_path / "device", lost="the board went away", away=9)
-    found = run(batch(do("a"), do("b", "killed"), do("c")), connection, tmp_path, pauses_s=(0.0, 0.0))
-    assert [result.status for result in found] == [Status.OK, Status.ERROR, Status.ERROR]
-    assert "no route to the board (try 2 after the link died)" in found[1].reason
+    connection = RemoteConnection(tmp_path / "device", lost="the board went away", away=9)
+    results = run(batch(do("a"), do("b", "killed"), do("c")), connection, tmp_path, pauses_s=(0.0, 0.0))
+    assert [result.status for result in results] == [Status.OK, Status.ERROR, Status.ERROR]
+    assert "no route to the board (attempt 2 after the connection was lost)" in results[1].reason
 
 
 def test_stop_from_another_thread(batch: MakeBatch, marker: str, tmp_path: Path) -> None:
-    executor = DeviceExecutor(FarLink(tmp_path / "device"), tmp_path / "host")
+    executor = DeviceExecutor(RemoteConnection(tmp_path / "device"), tmp_path / "host")
     said = []
     for event in executor.run([batch(do("a"), do("b", "hang"), do("c"))]):
         said.append(event)

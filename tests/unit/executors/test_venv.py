@@ -41,9 +41,9 @@ def test_another_python_finds_the_bundle(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "says"),
-    [("echo 3 9", "is 3.9, the oldest to do is 3.11"), ("exit 1", "no Python that starts")],
+    [("echo 3 9", "is 3.9; 3.11 or newer is required"), ("exit 1", "not a Python that starts")],
 )
-def test_a_python_that_will_not_do(tmp_path: Path, text: str, says: str) -> None:
+def test_a_python_that_cannot_be_used(tmp_path: Path, text: str, says: str) -> None:
     with pytest.raises(TargetUnavailable, match=says):
         executor(tmp_path, python=program(tmp_path, text)).probe(["onnxruntime"])
 
@@ -69,10 +69,10 @@ def test_nothing_is_made_for_a_gpu_that_is_not_there(tmp_path: Path, monkeypatch
     assert not (tmp_path / "store").exists()
     (tmp_path / "dev").mkdir()
     (tmp_path / "dev" / "nvidiactl").touch()
-    assert venv.lacking_gpu(cuda)
+    assert venv.missing_gpu(cuda)
     (tmp_path / "dev" / "nvidia0").touch()
-    assert venv.lacking_gpu(cuda) == ""
-    assert venv.lacking_gpu(load_target("cpu")) == ""
+    assert venv.missing_gpu(cuda) == ""
+    assert venv.missing_gpu(load_target("cpu")) == ""
 
 
 @pytest.mark.full

@@ -82,14 +82,14 @@ def test_of_another_architecture_all_wheels_are_named() -> None:
         (("onnxruntime", "1.0,<2", "2.0"), "'1.0,<2' is no version"),
         (("onnxruntime", "1.0", "2.0", ["cpu", "openvino"]), "the target openvino does not run onnxruntime"),
         (("onnxruntime", "1.0", "2.0", ["cpi"]), "did you mean 'cpu'"),
-        (("onnxruntime", "1.0", "2.0", ["shelf"]), "shelf is reached by dask"),
+        (("onnxruntime", "1.0", "2.0", ["fleet"]), "two versions cannot take turns on fleet"),
         (("onnxruntime", "1.0", "2.0", ["boards"]), "boards has 2 boards, and two versions are compared on"),
     ],
 )
 def test_what_is_refused(folder: Path, argv: tuple[str, ...], says: str) -> None:
     text = 'description = "b"\nbackends = ["onnxruntime"]\n[executor]\nkind = '
     (folder / "targets" / "boards.toml").write_text(f'{text}"ssh"\nhosts = ["pi@one", "pi@two"]\n')
-    (folder / "targets" / "shelf.toml").write_text(f'{text}"dask"\nscheduler = "tls://s:8786"\n')
+    (folder / "targets" / "fleet.toml").write_text(f'{text}"dask"\nscheduler = "tls://s:8786"\n')
     with pytest.raises(UsageError, match=says.replace("?", r"\?").replace("(", r"\(")):
         pairs(*argv)  # type: ignore[arg-type]
 

@@ -1,4 +1,4 @@
-"""A cluster that cannot be meant, or not be reached: one clear message each, without any cluster."""
+"""An invalid or unreachable cluster: one clear message each, without any cluster."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from harness.executors.dask.executor import DaskExecutor
 
 
 @pytest.mark.parametrize(
-    ("table", "says"),
+    ("table", "message"),
     [
         ({}, "executor.scheduler: is an address like tls://scheduler.local:8786, not None"),
         ({"scheduler": "scheduler.local:8786"}, "executor.scheduler"),
@@ -30,19 +30,19 @@ from harness.executors.dask.executor import DaskExecutor
         ({"scheduler": "tls://a:1", "hosts": []}, "executor.hosts: unknown key; known: kind, scheduler"),
     ],
 )
-def test_what_cannot_be_meant(table: dict[str, object], says: str) -> None:
+def test_invalid_tables(table: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         DaskExecutor(Target("pis", "", ("null",), {"kind": "dask", **table}), Path())
-    assert says in str(caught.value)
+    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize(
     "address", ["tcp://scheduler.local:8786", "tcp://192.0.2.1:8786", "tcp://[2001:db8::1]:1"]
 )
-def test_other_machines_are_reached_over_tls_alone(address: str) -> None:
+def test_other_machines_are_reached_over_tls_only(address: str) -> None:
     with pytest.raises(TargetUnavailable, match="not reached over TLS") as caught:
         Cluster(address).connect()
-    assert "can run anything" in caught.value.cause
+    assert "can run any code" in caught.value.cause
     assert "docs/fleet.md" in caught.value.next_step
 
 
@@ -60,7 +60,7 @@ def test_tls_needs_certificates() -> None:
         Cluster("tls://127.0.0.1:1").connect()
 
 
-def test_nobody_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_scheduler_listens(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("distributed")
     monkeypatch.setattr(cluster, "CONNECT_S", 0.2)
     with socket.socket() as free:

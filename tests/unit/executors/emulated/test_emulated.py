@@ -1,4 +1,4 @@
-"""What an emulated target may say, and which wheels it gets; the emulation itself is in tests/e2e."""
+"""The table of an emulated target, and which wheels it gets; the emulation itself is in tests/e2e."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 from harness.config.targets import load_target
 from harness.core.errors import ConfigurationError, TargetUnavailable
 from harness.core.target import Target
+from harness.executors.abilities import abilities_of
 from harness.executors.emulated import executor, userland
 from harness.executors.emulated.executor import EmulatedExecutor, requirements
 
@@ -38,30 +39,30 @@ def test_wheels_are_those_of_the_host_unless_named() -> None:
 def test_an_older_cpu_of_this_family_takes_packages_of_a_venv(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = []
+    calls = []
 
     def venv(python: str, requirements: list[str], store: Path) -> Path:
-        asked.append((python, requirements, store))
+        calls.append((python, requirements, store))
         return tmp_path / "own" / "python"
 
     monkeypatch.setattr(executor, "venv", venv)
     monkeypatch.setattr(executor, "emulator", lambda machine, store: Path("qemu"))
-    monkeypatch.setattr(executor, "bundle", lambda store: Path("ours"))
+    monkeypatch.setattr(executor, "bundle", lambda store: Path("bundle"))
     table = {"kind": "emulated", "arch": "x86_64", "cpu": "Haswell"}
     connection = executor.EmulatedConnection(Target("old", "", ("onnxruntime",), table), tmp_path)
-    assert connection.make().python == ["qemu", "-cpu", "Haswell", sys.executable]
-    assert not asked
+    assert connection.prepare().python == ["qemu", "-cpu", "Haswell", sys.executable]
+    assert not calls
     named = {**table, "requirements": ["onnxruntime==1.23.2"]}
     connection = executor.EmulatedConnection(Target("old", "", ("onnxruntime",), named), tmp_path)
-    assert connection.make().python == ["qemu", "-cpu", "Haswell", str(tmp_path / "own" / "python")]
-    assert asked == [(sys.executable, ["onnxruntime==1.23.2"], tmp_path)]
+    assert connection.prepare().python == ["qemu", "-cpu", "Haswell", str(tmp_path / "own" / "python")]
+    assert calls == [(sys.executable, ["onnxruntime==1.23.2"], tmp_path)]
 
 
 @pytest.mark.parametrize(
-    ("program", "says"), [("apt-get", "there is no apt-get"), ("dpkg", "there is no dpkg")]
+    ("program", "message"), [("apt-get", "there is no apt-get"), ("dpkg", "there is no dpkg")]
 )
-def test_a_machine_without_debians_tools_says_the_ways_out(
-    program: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_machine_without_debians_tools_names_the_alternatives(
+    program: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     programs = tmp_path / "bin"
     programs.mkdir()
@@ -72,7 +73,7 @@ def test_a_machine_without_debians_tools_says_the_ways_out(
     monkeypatch.setattr(userland, "KEYRING", Path(__file__))
     with pytest.raises(TargetUnavailable) as caught:
         userland.emulator("aarch64", tmp_path / "store")
-    assert says in caught.value.cause
+    assert message in caught.value.cause
     assert "--host" in caught.value.next_step
     assert not list((tmp_path / "store").rglob("*.deb"))
 
@@ -90,9 +91,9 @@ def test_another_distribution_is_asked_for_a_mirror(tmp_path: Path, monkeypatch:
     assert userland.MIRROR in caught.value.next_step
 
 
-def test_without_a_host_a_pi_is_emulated_and_says_so() -> None:
+def test_without_a_host_a_pi_is_emulated_under_another_name() -> None:
     assert load_target("raspberrypi").name == "raspberrypi4-emulated"
-    assert load_target("raspberrypi").emulated
-    reached = load_target("raspberrypi", ("pi@board",))
-    assert (reached.name, reached.emulated) == ("raspberrypi", False)
-    assert reached.executor["hosts"] == ["pi@board"]
+    assert abilities_of(load_target("raspberrypi")).emulated
+    board = load_target("raspberrypi", ("pi@board",))
+    assert (board.name, abilities_of(board).emulated) == ("raspberrypi", False)
+    assert board.executor["hosts"] == ["pi@board"]
