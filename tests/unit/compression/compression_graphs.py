@@ -149,7 +149,7 @@ def check_int8(pattern: Pattern, model: onnx.ModelProto, seed: int) -> None:
     feeds = feeds_on_grid(result.model, np.random.default_rng([seed, 2]), batch=3)
     expected, written = run_onnx(result.model, feeds), export_tflite(result.model, name="pattern")
     steps = result.report["output_quantization"]
-    operators = {each.name: each.op_type for each in result.model.graph.node}
+    operators = {operator.name: operator.op_type for operator in result.model.graph.node}
     in_float = {operators[layer] for layer in float_layers(written)}
     assert in_float == pattern.in_float, in_float
     for actual, lsb in (

@@ -139,7 +139,7 @@ def test_folding_that_changes_the_outputs_is_refused(monkeypatch: pytest.MonkeyP
         canonicalise(model)
 
 
-def test_dynamic_axis_that_the_model_restricts_is_told() -> None:
+def test_dynamic_axis_that_the_model_restricts_is_reported() -> None:
     model = graph([node("Reshape", ["x", "s"], ["y"])], {"s": np.array([3, 7])}, {"x": ["n", "m"]})
     with pytest.raises(ModelError, match=r"(?s)does not run.*\[shapes\]"):
         canonicalise(model)

@@ -30,7 +30,7 @@ def feeds(model: onnx.ModelProto) -> list[Feeds]:
 
 
 def values_of(model: onnx.ModelProto) -> dict[str, np.ndarray]:
-    return {name: each.values for name, each in card.weights_of(model).items()}
+    return {name: layer.values for name, layer in card.weights_of(model).items()}
 
 
 def ratio_db(exact: np.ndarray, actual: np.ndarray) -> float:
@@ -40,13 +40,13 @@ def ratio_db(exact: np.ndarray, actual: np.ndarray) -> float:
 
 def test_sparsity_and_unique_weights_are_counted(model: onnx.ModelProto, feeds: list[Feeds]) -> None:
     pruned = prune(model, feeds, {"sparsity": 0.5, "refit": False}).model
-    found = card.describe(pruned, model, feeds)
-    held = values_of(pruned)
-    assert found["weights"] == sum(values.size for values in held.values())
-    zeros = sum(int((values == 0).sum()) for values in held.values())
-    assert found["sparsity"] == pytest.approx(zeros / found["weights"])
-    for layer in found["layers"]:
-        values = held[layer["layer"]]
+    described = card.describe(pruned, model, feeds)
+    weights = values_of(pruned)
+    assert described["weights"] == sum(values.size for values in weights.values())
+    zeros = sum(int((values == 0).sum()) for values in weights.values())
+    assert described["sparsity"] == pytest.approx(zeros / described["weights"])
+    for layer in described["layers"]:
+        values = weights[layer["layer"]]
         assert layer["unique_weights"] == len(set(values.ravel().tolist()))
         assert layer["sparsity"] == pytest.approx((values == 0).mean())
 
@@ -55,17 +55,16 @@ def test_packed_weights_are_unpacked_before_they_are_looked_at() -> None:
     model = canonicalise(residual_cnn(0, channels=32))  # smaller ones are not worth packing
     feeds = [feeds_of(model, np.random.default_rng(0), 1)]
     packed = cluster(model, feeds, {"k": 4}).model
-    found = card.describe(packed, model, feeds)
-    assert found["bits_per_weight"] < 16
-    assert {layer["layer"] for layer in found["layers"]} == set(card.weights_of(model))
-    assert all(layer["unique_weights"] <= 4 for layer in found["layers"] if layer["weights"] > 64)
+    described = card.describe(packed, model, feeds)
+    assert described["bits_per_weight"] < 16
+    assert {layer["layer"] for layer in described["layers"]} == set(card.weights_of(model))
+    assert all(layer["unique_weights"] <= 4 for layer in described["layers"] if layer["weights"] > 64)
 
 
 def test_quantized_weights_are_those_that_are_multiplied(model: onnx.ModelProto, feeds: list[Feeds]) -> None:
     int8 = quantize(model, feeds, {}).model
     exact, rounded = (
-        {name: each.values for name, each in card.weights_of(each_model).items()}
-        for each_model in (model, int8)
+        {name: layer.values for name, layer in card.weights_of(version).items()} for version in (model, int8)
     )
     assert set(exact) == set(rounded)
     for name, values in exact.items():
@@ -76,12 +75,12 @@ def test_quantized_weights_are_those_that_are_multiplied(model: onnx.ModelProto,
 
 def test_noise_of_the_output_is_that_of_the_runs(model: onnx.ModelProto, feeds: list[Feeds]) -> None:
     int8 = quantize(model, feeds, {}).model
-    found = card.output_sqnr_db(model, int8, feeds)
+    sqnr = card.output_sqnr_db(model, int8, feeds)
     (output,) = (value.name for value in model.graph.output)
     exact, actual = (np.concatenate([run_onnx(m, feed)[output] for feed in feeds]) for m in (model, int8))
     # The runtime fuses what the card runs unfused: a bit of rounding apart.
-    assert found[output] == pytest.approx(ratio_db(exact, actual), abs=1.0)
-    assert all(value is None or value > 10 for value in found.values())
+    assert sqnr[output] == pytest.approx(ratio_db(exact, actual), abs=1.0)
+    assert all(value is None or value > 10 for value in sqnr.values())
 
 
 def test_a_relu_within_the_rounding_is_compared_with_the_relu(feeds: list[Feeds]) -> None:
@@ -101,16 +100,16 @@ def test_a_relu_within_the_rounding_is_compared_with_the_relu(feeds: list[Feeds]
         graph(nodes, {name: value.astype(np.float32) for name, value in constants.items()}, {"x": ["n", 8]})
     )
     given = [feeds_of(model, np.random.default_rng(seed), 4) for seed in range(8)]
-    found = card.output_sqnr_db(model, quantize(model, given, {}).model, given)
-    assert found["r"] is not None
-    assert found["r"] > 25
+    sqnr = card.output_sqnr_db(model, quantize(model, given, {}).model, given)
+    assert sqnr["r"] is not None
+    assert sqnr["r"] > 25
 
 
 def test_float_against_itself_lost_nothing(model: onnx.ModelProto, feeds: list[Feeds]) -> None:
-    found = card.describe(model, model, feeds)
-    assert all(layer["weight_sqnr_db"] is None for layer in found["layers"])
-    assert all(layer["output_sqnr_db"] is None for layer in found["layers"])
-    assert found["parameters"] == sum(value.size for value in initializers(model).values())
+    described = card.describe(model, model, feeds)
+    assert all(layer["weight_sqnr_db"] is None for layer in described["layers"])
+    assert all(layer["output_sqnr_db"] is None for layer in described["layers"])
+    assert described["parameters"] == sum(value.size for value in initializers(model).values())
 
 
 def test_notes_say_what_is_easily_overlooked() -> None:
@@ -126,27 +125,27 @@ def test_notes_say_what_is_easily_overlooked() -> None:
         **base, "speed": {}, "tflite": {"float_layers": ["erf"]}, "steps": [{"overflow": ["fc"]}],
         "refused": {"tflite": "no handler\nmore"},
     }  # fmt: skip
-    told = card.notes(other)
-    assert [any(word in note for note in told) for word in ("erf", "fc", "no tflite file: no handler")] == [
+    notes = card.notes(other)
+    assert [any(word in note for note in notes) for word in ("erf", "fc", "no tflite file: no handler")] == [
         True, True, True,
     ]  # fmt: skip
-    assert not any("more" in note for note in told)
+    assert not any("more" in note for note in notes)
 
 
-def test_dynamic_int8_is_told_to_be_slower(model: onnx.ModelProto, feeds: list[Feeds]) -> None:
-    found = card.describe(dynamic(model, feeds, {}).model, model, feeds)
-    assert {layer["operator"] for layer in found["layers"]} <= {"ConvInteger", "MatMulInteger"}
-    assert found["speed"]["ci_low"] <= found["speed"]["speed_up"] <= found["speed"]["ci_high"]
+def test_dynamic_int8_has_a_measured_speed(model: onnx.ModelProto, feeds: list[Feeds]) -> None:
+    described = card.describe(dynamic(model, feeds, {}).model, model, feeds)
+    assert {layer["operator"] for layer in described["layers"]} <= {"ConvInteger", "MatMulInteger"}
+    assert described["speed"]["ci_low"] <= described["speed"]["speed_up"] <= described["speed"]["ci_high"]
 
 
 @pytest.mark.parametrize("pass_", [quantize, dynamic])
 def test_integers_are_the_same_parameters_in_the_same_layers(pass_, model: onnx.ModelProto, feeds) -> None:  # noqa: ANN001
     made = pass_(model, feeds, {}).model
-    found, plain = card.describe(made, model, feeds), card.describe(model, model, feeds)
+    described, plain = card.describe(made, model, feeds), card.describe(model, model, feeds)
     # Scales and zero points are no parameters.
-    assert found["parameters"] == plain["parameters"] == sum(v.size for v in initializers(model).values())
+    assert described["parameters"] == plain["parameters"] == sum(v.size for v in initializers(model).values())
     float_layers = {layer["layer"]: layer for layer in plain["layers"]}
-    for layer in found["layers"]:
+    for layer in described["layers"]:
         assert layer["layer"] in float_layers
         assert layer["unique_weights"] <= 256
         assert layer["weight_sqnr_db"] > 20

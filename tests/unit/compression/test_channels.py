@@ -85,7 +85,7 @@ def chain(
         "h.b": normal(3), **{f"{w}.b": normal(C) for w in ("w1", "w2", "w12", "dw")}, "dw2.b": normal(2 * C),
     }  # fmt: skip
     every = [STEM, *nodes, *(head or [*HEAD, GEMM])]
-    used = {name for each in every for name in each.input}
+    used = {name for operator in every for name in operator.input}
     model = graph(every, {k: v for k, v in constants.items() if k in used}, {"x": ["n", 2, 8, 8]})
     return canonicalise(model)
 
@@ -99,16 +99,16 @@ def silence(model: onnx.ModelProto, share: float = 0.5) -> int:
             planted |= {
                 int(label) for label in RANDOM.permutation(group.labels)[: int(share * len(group.labels))]
             }
-    for each in model.graph.node:
-        for axis, labels in coupling.axes.get((each.output[0], 1), {}).items():
-            if each.op_type not in ("Conv", "Gemm", "MatMul"):
+    for operator in model.graph.node:
+        for axis, labels in coupling.axes.get((operator.output[0], 1), {}).items():
+            if operator.op_type not in ("Conv", "Gemm", "MatMul"):
                 continue
             gone = np.isin(labels, list(planted))
-            factor = np.where(gone, 1e-3 if axis == coupling.filters[each.output[0]] else 0, 1).astype(
+            factor = np.where(gone, 1e-3 if axis == coupling.filters[operator.output[0]] else 0, 1).astype(
                 np.float32
             )
-            value = constants[each.input[1]]
-            constants[each.input[1]] = value * factor.reshape(
+            value = constants[operator.input[1]]
+            constants[operator.input[1]] = value * factor.reshape(
                 [-1 if a == axis else 1 for a in range(value.ndim)]
             )
     for tensor in model.graph.initializer:
@@ -180,8 +180,8 @@ def test_least_important_channels_go_whatever_the_scale_of_their_layer() -> None
             value[[1, 2]] *= 0.1
         tensor.CopyFrom(numpy_helper.from_array(value, tensor.name))
     result = prune_channels(model, [], {"round_to": 1, "fraction": 0.3, "refit": False})
-    kept = [i for i in range(C) if i not in (1, 2)]
-    np.testing.assert_array_equal(initializers(result.model)["w1"], initializers(model)["w1"][kept])
+    remaining = [i for i in range(C) if i not in (1, 2)]
+    np.testing.assert_array_equal(initializers(result.model)["w1"], initializers(model)["w1"][remaining])
 
 
 def test_refit_makes_up_for_a_channel_that_repeats_another() -> None:
@@ -235,11 +235,11 @@ def test_channels_that_cannot_be_followed_stay_with_a_reason(
         "h": normal(3, C), "h.b": normal(3), **{f"{w}.b": normal(C) for w in ("w1", "w2", "grouped")},
     }  # fmt: skip
     every = [STEM, *nodes, *HEAD, GEMM]
-    used = {name for each in every for name in each.input}
+    used = {name for operator in every for name in operator.input}
     inputs: dict[str, Any] = {"x": ["n", 2, 8, 8]} | ({"side": ["n", C, 8, 8]} if "side" in used else {})
     model = canonicalise(graph(every, {k: v for k, v in constants.items() if k in used}, inputs))
-    held = {group.layers[0]: group.held for group in couple(model).groups}
-    assert reason in held["a"]
+    reasons = {group.layers[0]: group.held for group in couple(model).groups}
+    assert reason in reasons["a"]
     for group in couple(model).groups:
         assert group.layers != ("head",) or "output of the model" in group.held
 
@@ -256,10 +256,10 @@ def test_nothing_to_remove_is_an_error_that_says_why() -> None:
 
 def test_speed_is_measured_with_an_interval() -> None:
     model = canonicalise(residual_cnn(1, channels=16))
-    found = prune_channels(model, [], {"refit": False, "fraction": 0.5}).report["speed"]
-    assert found["ci_low"] <= found["speed_up"] <= found["ci_high"]
-    assert min(found["before_ns"], found["after_ns"]) > 0
-    assert (found["n"], found["threads"], found["batch"]) == (5, 1, 1)
+    speed = prune_channels(model, [], {"refit": False, "fraction": 0.5}).report["speed"]
+    assert speed["ci_low"] <= speed["speed_up"] <= speed["ci_high"]
+    assert min(speed["before_ns"], speed["after_ns"]) > 0
+    assert (speed["n"], speed["threads"], speed["batch"]) == (5, 1, 1)
 
 
 @pytest.mark.parametrize(

@@ -130,7 +130,7 @@ def test_similar_layers_share_a_codebook(cnn: onnx.ModelProto) -> None:
     for value in values.values():
         by_shape.setdefault(value.shape[2:], set()).update(np.unique(value).tolist())
     # 1×1, head, and 3×3, which is two kinds where the stem is not depthwise
-    assert {shape: len(found) for shape, found in by_shape.items()} == {(1, 1): 8, (): 8, (3, 3): 16}
+    assert {shape: len(levels) for shape, levels in by_shape.items()} == {(1, 1): 8, (): 8, (3, 3): 16}
 
 
 def test_quantization_after_it_keeps_the_levels(cnn: onnx.ModelProto) -> None:

@@ -37,7 +37,7 @@ def test_dynamic_is_close_to_float_and_small(cnn: onnx.ModelProto) -> None:
     assert dynamic(cnn, [], {}).model.SerializeToString() == result.model.SerializeToString()
 
 
-def test_what_cannot_be_done_is_said(cnn: onnx.ModelProto) -> None:
+def test_unsupported_options_are_refused_with_the_reason(cnn: onnx.ModelProto) -> None:
     with pytest.raises(ModelError, match="no layer that dynamic"):
         dynamic(graph([node("Relu", ["x"], ["y"])], {}, {"x": ["n", 2]}), [], {})
     with pytest.raises(ModelError, match="quantized already"):

@@ -136,14 +136,14 @@ def test_constants_are_aligned_to_16_bytes(int8: PassResult) -> None:
     start = np.frombuffer(data, np.uint8).ctypes.data
     filled = [model.Buffers(i).DataAsNumpy() for i in range(1, model.BuffersLength())]
     assert filled
-    assert all((each.ctypes.data - start) % 16 == 0 for each in filled)
+    assert all((buffer.ctypes.data - start) % 16 == 0 for buffer in filled)
 
 
 def test_same_model_gives_same_bytes(int8: PassResult) -> None:
     assert export_tflite(int8.model, name="cnn").data == export_tflite(int8.model, name="cnn").data
 
 
-def test_image_output_is_told_to_be_channels_last() -> None:
+def test_image_output_is_reported_as_channels_last() -> None:
     conv = node("Conv", ["x", "w"], ["y"])
     export = export_tflite(canonicalise(graph([conv], {"w": WEIGHTS}, {"x": [1, 1, 5, 5]})), name="conv")
     assert export.output_permutation == {"y": (0, 2, 3, 1)}
@@ -155,7 +155,7 @@ def test_image_that_no_convolution_reads_keeps_its_order() -> None:
     assert (export.input_permutation, export.output_permutation) == ({}, {})
 
 
-def test_float_operator_between_integer_ones_is_told() -> None:
+def test_float_operator_between_integer_ones_is_reported() -> None:
     """A model of another quantizer that left a Softmax in float: its neighbours stay integer."""
     nodes = [node("Gemm", ["x", "w"], ["g"], transB=1), node("Softmax", ["g"], ["y"])]
     weights = np.eye(4, dtype=np.float32)
@@ -196,7 +196,7 @@ def test_float_operator_between_integer_ones_is_told() -> None:
     ],
     ids=["unknown", "padding", "dilated-pool", "computed-weights"],
 )
-def test_what_cannot_be_held_is_named_with_the_ways_out(
+def test_unsupported_operator_is_named_with_the_alternatives(
     nodes: list[onnx.NodeProto], words: list[str]
 ) -> None:
     model = graph(nodes, {}, {"x": [1, 1, 8, 8]})

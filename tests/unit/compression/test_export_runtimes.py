@@ -1,4 +1,4 @@
-"""What the file tells of itself, what the writer refuses, and the form for tflite-runtime 2.14."""
+"""What the file says of itself, what the writer refuses, and the form for tflite-runtime 2.14."""
 
 from __future__ import annotations
 
@@ -174,7 +174,7 @@ WEIGHTS = {"w": np.ones((1, 8, 2), np.float32), "r": np.ones((1, 8, 2), np.float
         ),
     ],
 )  # fmt: skip
-def test_what_tflite_cannot_hold_is_refused_with_its_reason(
+def test_operator_without_a_tflite_form_is_refused_with_the_reason(
     made: onnx.NodeProto,
     constants: dict[str, np.ndarray],
     inputs: dict[str, list[int | str]],

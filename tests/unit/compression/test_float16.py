@@ -20,10 +20,10 @@ def test_weights_are_rounded_as_numpy_does_it() -> None:
     result = float16(cnn, [], {})
     after = initializers(expand(result.model))
     for name, values in initializers(cnn).items():
-        kept = result.report["weights"].get(name, {}).get("stored") != "half"
+        unchanged = result.report["weights"].get(name, {}).get("stored") != "half"
         expected = values if values.ndim < 2 else values.astype(np.float16).astype(np.float32)
         np.testing.assert_array_equal(after[name], expected)
-        assert kept or values.ndim > 1
+        assert unchanged or values.ndim > 1
     assert result.report["weights"]["head.w"]["stored"] == "half"
     assert [value.type.tensor_type.elem_type for value in result.model.graph.input] == [
         onnx.TensorProto.FLOAT

@@ -91,7 +91,7 @@ def test_bad_input_is_refused(pass_, model: onnx.ModelProto, feeds: list[Feeds])
         pass_(quantize(model, feeds, {}).model, feeds, {})
 
 
-def test_what_is_not_installed_is_said_with_the_command(
+def test_missing_package_is_named_with_the_command(
     model: onnx.ModelProto, feeds: list[Feeds], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def missing(name: str) -> None:

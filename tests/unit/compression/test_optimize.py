@@ -28,7 +28,7 @@ def normal(*shape: int) -> np.ndarray:
 
 
 def kinds(model: onnx.ModelProto) -> list[str]:
-    return [each.op_type for each in model.graph.node]
+    return [operator.op_type for operator in model.graph.node]
 
 
 BATCH_NORM = {name: np.abs(normal(6)) + 0.5 for name in ("gamma", "beta", "mean", "variance")}
@@ -111,11 +111,11 @@ def test_two_processes_make_the_same_bytes(tmp_path: Path) -> None:
         "made = optimize(onnx.load(sys.argv[1]), [], {}).model.SerializeToString(deterministic=True)\n"
         "print(hashlib.sha256(made).hexdigest())"
     )
-    said = {
+    digests = {
         subprocess.run(
             [sys.executable, "-c", text, str(tmp_path / "m.onnx")],
             check=True, capture_output=True, text=True, env={"PYTHONHASHSEED": seed, "PATH": ""},
         ).stdout
         for seed in ("1", "2")
     }  # fmt: skip
-    assert len(said) == 1
+    assert len(digests) == 1

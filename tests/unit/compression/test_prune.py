@@ -63,9 +63,9 @@ def test_exactly_the_smallest_are_zero_ties_by_index(seed: int, sparsity: float,
         flat = part.ravel().astype(np.float32)
         flat[np.argsort(np.abs(flat), kind="stable")[: round(sparsity * flat.size)]] = 0
         expected.append(flat)
-    found = weights(result.model)
+    pruned = weights(result.model)
     np.testing.assert_array_equal(
-        np.concatenate([found["first"].ravel(), found["second"].ravel()]), np.concatenate(expected)
+        np.concatenate([pruned["first"].ravel(), pruned["second"].ravel()]), np.concatenate(expected)
     )
     assert result.report["zeros_after"] == sum(int((part == 0).sum()) for part in expected)
 
@@ -74,13 +74,13 @@ def test_report_and_model_say_the_same(cnn: onnx.ModelProto) -> None:
     before = cnn.SerializeToString()
     result = prune(cnn, [{"x": normal(4, 1, 16, 16)}], {"sparsity": 0.6})
     assert cnn.SerializeToString() == before
-    report, found = result.report, weights(result.model)
+    report, pruned = result.report, weights(result.model)
     assert report["bytes_after"] == report["bytes_before"] == result.model.ByteSize()
-    assert report["sparsity_by_layer"] == {name: float((w == 0).mean()) for name, w in found.items()}
-    assert report["zeros_after"] == sum(round(0.6 * w.size) for w in found.values())
+    assert report["sparsity_by_layer"] == {name: float((w == 0).mean()) for name, w in pruned.items()}
+    assert report["zeros_after"] == sum(round(0.6 * w.size) for w in pruned.values())
     assert report["sparsity"] == report["zeros_after"] / report["weights"]
     assert report["zeros_before"] == 0
-    assert report["refit"]["layers"] == list(found)
+    assert report["refit"]["layers"] == list(pruned)
 
 
 @pytest.mark.parametrize(("n", "m"), [(2, 4), (1, 4), (4, 8)])
@@ -120,19 +120,19 @@ def test_refit_solves_the_ridge_regression_of_every_row(seed: int) -> None:
     random = np.random.default_rng(seed)
     inputs = random.standard_normal((50, 9)) @ random.standard_normal((9, 9))
     matrix = inputs.T @ inputs / 50
-    w, kept = random.standard_normal((5, 9)), random.random((5, 9)) < 0.6
-    found = refit_module.refit(w[None], kept[None], matrix[None])[0]
+    w, mask_matrix = random.standard_normal((5, 9)), random.random((5, 9)) < 0.6
+    refitted = refit_module.refit(w[None], mask_matrix[None], matrix[None])[0]
     ridge = refit_module._RIDGE * np.trace(matrix) / 9
-    for row, mask, have in zip(w, kept, found, strict=True):
+    for row, mask, have in zip(w, mask_matrix, refitted, strict=True):
         # Least squares with rows that pull towards the old weights, by numpy's SVD.
         left = np.concatenate([inputs[:, mask] / np.sqrt(50), np.sqrt(ridge) * np.eye(mask.sum())])
         right = np.concatenate([inputs @ row / np.sqrt(50), np.sqrt(ridge) * row[mask]])
-        best, start, own = (
+        best, start, loss = (
             float(np.square(left @ values - right).sum())
             for values in (np.linalg.lstsq(left, right)[0], row[mask], have[mask])
         )
         # By the loss: along directions that the inputs hardly have, weights may differ and lose nothing.
-        assert own - best <= 1e-2 * (start - best) + 1e-12
+        assert loss - best <= 1e-2 * (start - best) + 1e-12
         assert not have[~mask].any()
 
 

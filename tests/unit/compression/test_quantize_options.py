@@ -35,10 +35,10 @@ def zero_points(model: onnx.ModelProto) -> dict[str, np.ndarray[Any, Any]]:
 @pytest.mark.parametrize("activations", ["uint8", "int8", "uint16", "int16"])
 def test_activations_have_the_type_that_was_asked_for(cnn: onnx.ModelProto, activations: str) -> None:
     result = quantize(cnn, FEEDS, {"activations": activations})
-    found = zero_points(result.model)
-    assert {value.dtype for value in found.values()} == {np.dtype(activations)}
+    zeros = zero_points(result.model)
+    assert {value.dtype for value in zeros.values()} == {np.dtype(activations)}
     assert result.report["output_quantization"]["y"]["dtype"] == activations
-    assert activations != "int16" or not any(value.any() for value in found.values())
+    assert activations != "int16" or not any(value.any() for value in zeros.values())
     ratio = sqnr_db(run_onnx(cnn, FEEDS[0])["y"], run_onnx(result.model, FEEDS[0])["y"])
     assert ratio is not None
     assert ratio > 25

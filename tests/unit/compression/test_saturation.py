@@ -31,13 +31,13 @@ def integers(weights: Array, bounds: Array) -> Array:
 @given(hnp.arrays(np.int8, st.tuples(st.integers(1, 3), st.integers(1, 6)), elements=st.integers(-127, 127)))
 def test_overflow_against_the_instruction(weights: Array) -> None:
     """``vpmaddubsw`` on every two weights of a filter, with every activation at its largest or at zero."""
-    for filter_, found in zip(weights.astype(int), overflowing(weights, 0), strict=True):
+    for filter_, overflows in zip(weights.astype(int), overflowing(weights, 0), strict=True):
         sums = [
             a * x + b * y
             for x, y in itertools.combinations([*filter_, 0], 2)
             for a, b in itertools.product((0, 255), repeat=2)
         ]
-        assert found == (max(sums) > 32767 or min(sums) < -32768)
+        assert overflows == (max(sums) > 32767 or min(sums) < -32768)
 
 
 @settings(max_examples=100, deadline=None)

@@ -1,4 +1,4 @@
-"""Samples that do not fit the model are told apart before anything runs, with what to change."""
+"""Samples that do not fit the model are refused before anything runs, with what to change."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ def test_the_split_never_changes() -> None:
     assert pixels == "9cbdc207f77eb6b9f706c322c90ffaa61f4032f35c9d585820351ff50f715212"
 
 
-def test_both_parts_hold_every_class_alike_and_share_no_image() -> None:
+def test_both_parts_have_the_same_classes_and_no_common_image() -> None:
     split = digits()
     for part, n in ((split.calibration, 200), (split.test, 800)):
         assert part.inputs["image"].shape == (n, 32, 32, 1)

@@ -288,7 +288,7 @@ def test_nothing_is_overwritten_unless_forced(folder: Path) -> None:
         ("m.onnx", "broken", DataError, "cannot be read as an image"),
     ],
 )
-def test_what_cannot_be_is_said_and_leaves_nothing_behind(
+def test_bad_input_is_refused_and_writes_nothing(
     folder: Path, model: str, data: str, error: type[HarnessError], text: str
 ) -> None:
     raw, labels = images(60)
@@ -302,10 +302,10 @@ def test_what_cannot_be_is_said_and_leaves_nothing_behind(
     (folder / "broken" / "a").mkdir(parents=True)
     (folder / "broken" / "a" / "1.png").write_bytes(b"\x89PNG and nothing more")
     before = sorted(folder.iterdir())
-    with pytest.raises(error, match=text) as found:
+    with pytest.raises(error, match=text) as caught:
         init(folder / model, str(folder / data))
-    assert found.value.exit_code == 2
-    assert found.value.next_step
+    assert caught.value.exit_code == 2
+    assert caught.value.next_step
     assert sorted(folder.iterdir()) == before
 
 

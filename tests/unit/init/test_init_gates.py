@@ -47,11 +47,11 @@ def test_agreement_is_asked_for_as_far_as_it_can_be_proved() -> None:
 
 
 def choose(**changed: object) -> dict[str, object]:
-    known = {
+    arguments = {
         "task": "classification", "labelled": True, "quantizes": True, "shifted": True,
         "samples": 400, "right": 62, "tried": 64, "chance": 0.1,
     }  # fmt: skip
-    return dict(init_gates.choose(**(known | changed)))  # type: ignore[arg-type]
+    return dict(init_gates.choose(**(arguments | changed)))  # type: ignore[arg-type]
 
 
 def test_only_gates_that_the_sample_can_decide_are_put_in() -> None:
