@@ -94,7 +94,7 @@ def csv_bytes(columns: Sequence[str], records: Iterable[Mapping[str, Any]]) -> b
 def _cell(column: str, value: Any) -> object:  # noqa: ANN401 - whatever a record holds
     """A measured number in the fewest digits that give it back, nothing where there is none."""
     if column not in NUMBERS:
-        return value
+        return _whole_line(value) if isinstance(value, str) else value
     return "" if math.isnan(value) else repr(float(value))
 
 
@@ -194,7 +194,12 @@ def write_frame(path: Path, frame: pd.DataFrame) -> None:
 
 
 def _inert(text: str) -> str:
-    return f"'{text}" if text[:1] and text[0] in "=+-@\t\r" else text
+    return _whole_line(f"'{text}" if text[:1] and text[0] in "=+-@\t\r" else text)
+
+
+def _whole_line(text: str) -> str:
+    """Replace carriage returns, which the csv module does not quote and readers take for the end of a line."""
+    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
 
 
 def plain(text: object) -> str:

@@ -1,17 +1,22 @@
 from __future__ import annotations
 
+import json
 import math
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 
-from harness.core.job import JobKey, Status
-from harness.core.measurement import COLUMNS, Measurement, Row
+from harness.core.errors import ResultsError
+from harness.core.job import EnvironmentRecord, JobKey, Status
+from harness.core.measurement import COLUMNS, UNITS, Measurement, Row
+from harness.core.plan import HOST
 from harness.core.verdict import State, Verdict
-from harness.store import tables
+from harness.store import bulk, tables
 
 KEY = JobKey("cpu", "onnxruntime", "deploy", "int8", "accuracy", "fog", 3)
 VALUES = (1, 0.1, np.float64(1 / 3), 1e-7, 1e22, -0.0, math.inf, -math.inf, math.nan, 443205)
@@ -55,3 +60,125 @@ def test_numbers_come_back_bit_by_bit(tmp_path: Path) -> None:
 def test_a_run_is_judged_without_pandas() -> None:
     code = "import sys; sys.modules['pandas'] = None; import harness.run.stages, harness.report.screen"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def frame(*records: dict[str, object]) -> pd.DataFrame:
+    own = dict.fromkeys(COLUMNS, "") | {"target": "cpu", "status": "OK", "severity": 0, "n": 1}
+    numbers = {"value": 1.0, "ci_low": math.nan, "ci_high": math.nan}
+    return pd.DataFrame([own | numbers | record for record in records], columns=list(COLUMNS))
+
+
+@pytest.mark.parametrize("unit", sorted(UNITS))
+@pytest.mark.parametrize("categories", [False, True])
+def test_numbers_come_in_the_units_of_the_table(unit: str, categories: bool) -> None:
+    table = frame({"unit": unit, "value": 2.0, "ci_low": 1.0, "ci_high": 3.0}, {"unit": "ns", "value": 7.0})
+    if categories:
+        table = table.astype({"unit": "category"})
+    cleaned = tables.clean(table, "here")
+    own, factor = UNITS[unit]
+    assert cleaned["unit"].tolist() == [own, "ns"]
+    assert cleaned.loc[0, ["value", "ci_low", "ci_high"]].tolist() == [2 * factor, factor, 3 * factor]
+    assert cleaned.loc[1, "value"] == 7.0
+
+
+def test_rows_of_the_host_are_left_out_and_missing_texts_are_empty() -> None:
+    table = frame({"target": HOST}, {"reference": None, "reason": None, "unit": "furlong", "value": 3})
+    for cleaned in (tables.clean(table, "here"), tables.clean(table.astype({"reason": "category"}), "here")):
+        assert cleaned.index.tolist() == [0]
+        assert cleaned.loc[0, ["reference", "reason", "unit"]].tolist() == ["", "", "furlong"]
+        assert cleaned.loc[0, "value"] == 3.0
+
+
+def test_a_number_that_is_none_names_its_column_and_file() -> None:
+    with pytest.raises(ResultsError, match="ci_low") as caught:
+        tables.clean(frame({"ci_low": "fast"}), "table.csv")
+    assert caught.value.where == "table.csv"
+
+
+@pytest.mark.parametrize(
+    ("names", "says"),
+    [
+        ([*COLUMNS], ""),
+        ([name for name in COLUMNS if name not in ("unit", "n")], "lacks the columns unit, n"),
+        ([*COLUMNS, "rating"], "rating"),
+    ],
+)
+def test_columns_are_those_of_the_contract(tmp_path: Path, names: list[str], says: str) -> None:
+    if not says:
+        tables.check_columns(names, tmp_path)
+        return
+    with pytest.raises(ResultsError, match=says):
+        tables.check_columns(names, tmp_path)
+
+
+def test_the_line_where_a_table_is_cut_is_told(tmp_path: Path) -> None:
+    table = frame({}, {}, {"status": None}, {"status": None})
+    table.to_csv(tmp_path / "t.csv", index=False)
+    with pytest.raises(ResultsError, match="line 4 of the table"):  # the header is line 1
+        tables.read(tmp_path / "t.csv")
+
+
+def test_cards_have_the_losses_of_the_host_by_class(tmp_path: Path) -> None:
+    def loss(target: str, case: str, value: float, metric: str = tables.CLASS_LOSS) -> Row:
+        key = KEY._replace(target=target, case=case)
+        return Row(key, Measurement(metric, "pt", value, value - 1, value + 1, 9))
+
+    rows = [
+        loss(HOST, "clean/0", 1.5), loss(HOST, "clean/2", 2.5), loss("cpu", "clean/1", 3.5),
+        loss(HOST, "clean/1", 4.5, "accuracy_loss"), loss(HOST, "clean", 5.5),
+    ]  # fmt: skip
+    run = {"model": {"class_names": ["cat", "dog"]}, "validation_path": "model/validation.toml"}
+    tables.write_cards(tmp_path, run, {"int8": {"passes": 1}, "float32": {}}, rows)
+    card = json.loads((tmp_path / "cards" / "int8.json").read_text())
+    assert card == {
+        "passes": 1,
+        "validation": "model/validation.toml",
+        "classes": [
+            {"label": 0, "name": "cat", "loss_pt": 1.5, "ci_low": 0.5, "ci_high": 2.5, "n": 9},
+            {"label": 2, "name": "2", "loss_pt": 2.5, "ci_low": 1.5, "ci_high": 3.5, "n": 9},
+        ],
+    }
+    assert json.loads((tmp_path / "cards" / "float32.json").read_text())["classes"] == []
+
+
+def test_environments_are_written_by_target(tmp_path: Path) -> None:
+    records = [
+        EnvironmentRecord(target, "onnxruntime", "int8", "accuracy", phase, {"load_1min": load})
+        for target, phase, load in (("cpu", "before", 1), ("pi", "before", 2), ("cpu", "after", 3))
+    ]
+    tables.write(tmp_path, rows(), [], records)
+    of = {"backend": "onnxruntime", "variant": "int8", "suite": "accuracy"}
+    assert json.loads((tmp_path / "cpu" / "environment.json").read_text()) == [
+        {**of, "phase": "before", "facts": {"load_1min": 1}},
+        {**of, "phase": "after", "facts": {"load_1min": 3}},
+    ]  # fmt: skip
+    assert len(json.loads((tmp_path / "pi" / "environment.json").read_text())) == 1
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
+def test_what_a_spreadsheet_takes_for_a_formula_is_made_inert(tmp_path: Path, start: str) -> None:
+    table = pd.DataFrame({"text": [f"{start}1", "a=1", "", None], f"{start}head": [1, 2, 3, -4]})
+    tables.write_frame(tmp_path / "t.csv", table)
+    read = pd.read_csv(tmp_path / "t.csv", keep_default_na=False)
+    shown = start.replace("\r", "\n")
+    assert list(read.columns) == ["text", f"'{shown}head"]
+    assert read["text"].tolist() == [f"'{shown}1", "a=1", "", ""]
+    assert read[f"'{shown}head"].tolist() == [1, 2, 3, -4]
+    assert table.columns[0] == "text"  # the table itself is as it was
+
+
+def test_what_would_move_the_cursor_is_replaced() -> None:
+    assert tables.plain("a\x1b[2Jb\x07\n") == "a\ufffd[2Jb\ufffd\ufffd"
+    assert tables.plain("größe 8 µs") == "größe 8 µs"
+    assert tables.plain(8) == "8"
+
+
+@pytest.mark.parametrize("reason", ["50 %\r100 %", "one\r\ntwo", "\rthree"])
+def test_a_carriage_return_in_a_message_does_not_cut_the_table(tmp_path: Path, reason: str) -> None:
+    """Runtimes print progress with it; a reader would take it for the end of a line."""
+    (made,) = rows()[:1]
+    tables.write(tmp_path, [replace(made, measurement=replace(made.measurement, reason=reason))], [], [])
+    path = tmp_path / "measurements.csv"
+    expected = reason.replace("\r\n", "\n").replace("\r", "\n")
+    assert tables.read(path)["reason"].tolist() == [expected]
+    assert bulk.frame([bulk.read(path, ("status", "reason"))])["reason"].tolist() == [expected]
