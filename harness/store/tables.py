@@ -198,7 +198,7 @@ def _inert(text: str) -> str:
 
 
 def _whole_line(text: str) -> str:
-    """Replace carriage returns, which the csv module does not quote and readers take for the end of a line."""
+    """Replace carriage returns: the csv module does not quote them, and readers end a line there."""
     return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
 
 

@@ -296,3 +296,19 @@ def test_a_margin_below_zero_needs_what_one_above_does() -> None:
 def test_answers_of_several_columns_are_refused() -> None:
     with pytest.raises(DataError, match="shapes"):
         flips(np.ones((3, 1), bool), np.ones((3, 1), bool))
+
+
+@quick
+@given(tables(300), st.sampled_from([0.01, 0.05]))
+def test_a_margin_of_just_a_bound_is_undecided(table: tuple[int, int, int], alpha: float) -> None:
+    b, c, n = table
+    interval = tango(b, c, n, alpha=alpha)
+    assert interval.n == n
+    for bound, beyond in ((interval.high, 2.0), (interval.low, -2.0)):
+        assert samples_to_decide(b, c, n, bound, alpha=alpha) != n
+        assert samples_to_decide(b, c, n, np.nextafter(bound, beyond), alpha=alpha) == n
+
+
+def test_without_samples_the_widest_margin_needs_one() -> None:
+    assert tango(0, 0, 0).n == 0
+    assert samples_to_decide(0, 0, 0, 1.0) == 1
