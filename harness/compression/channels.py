@@ -17,13 +17,21 @@ from onnx import helper, numpy_helper, shape_inference
 
 from harness.compression.canonical import Array, check, initializers, random_feeds, sort_fields
 from harness.compression.channel_groups import Coupling, Group, Slot, couple
+from harness.compression.options import (
+    choice,
+    flag,
+    node_names,
+    option,
+    read_options,
+    share,
+    whole,
+)
 from harness.compression.passes import Feeds, PassResult
-from harness.compression.prune import common_problems, is_share, refuse_unknown_layers
+from harness.compression.prune import refuse_unknown_layers
 from harness.compression.refit import mask_weights
 from harness.compression.speed import measure_speed_up
-from harness.compression.steps import count_weights, refuse_unfit
+from harness.compression.steps import count_weights
 from harness.core.errors import ModelError
-from harness.core.settings import Problems, freeze, is_whole, unknown_keys
 
 _NORMS: Mapping[str, int] = {"l1": 1, "l2": 2}
 
@@ -48,12 +56,12 @@ class ChannelOptions:
         Let the weights that read the other channels make up, by least squares on the calibration data.
     """
 
-    fraction: float = 0.3
-    importance: str = "l2"
-    min_channels: int = 1
-    round_to: int = 8
-    exclude: tuple[str, ...] = ()
-    refit: bool = True
+    fraction: float = option(0.3, share)
+    importance: str = option("l2", choice(*_NORMS))
+    min_channels: int = option(1, whole(1))
+    round_to: int = option(8, whole(1))
+    exclude: tuple[str, ...] = option((), node_names)
+    refit: bool = option(True, flag)
 
 
 def prune_channels(
@@ -84,8 +92,7 @@ def prune_channels(
     ModelError
         The model is quantized already, has weights that are not finite, or no channel that can go.
     """
-    settings = freeze(options, ChannelOptions, _problems, "prune_channels")
-    refuse_unfit(model, "prune_channels")
+    settings = read_options("prune_channels", model, options, ChannelOptions)
     coupling = couple(model)
     refuse_unknown_layers(
         "prune_channels", settings.exclude, dict.fromkeys(n for g in coupling.groups for n in g.layers)
@@ -186,18 +193,6 @@ def remove(model: onnx.ModelProto, coupling: Coupling, removed: set[int]) -> onn
         ) from error
     check(result, "the model without the pruned channels")
     return result
-
-
-def _problems(table: Mapping[str, Any]) -> Problems:
-    found = unknown_keys(table, ChannelOptions)
-    if not is_share(table.get("fraction", 0.3)):
-        found.append(("fraction", f"{table['fraction']!r} is no number in [0, 1)"))
-    if (importance := table.get("importance", "l2")) not in _NORMS:
-        found.append(("importance", f"{importance!r} is not one of {', '.join(_NORMS)}"))
-    for key in ("min_channels", "round_to"):
-        if not is_whole(table.get(key, 1), 1):
-            found.append((key, f"{table[key]!r} is no whole number of at least 1"))
-    return found + common_problems(table)
 
 
 def _importance(model: onnx.ModelProto, coupling: Coupling, order: int) -> dict[int, float]:

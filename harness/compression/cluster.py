@@ -13,13 +13,12 @@ import numpy as np
 import onnx
 
 from harness.compression.canonical import Array
+from harness.compression.options import choice, flag, node_names, option, read_options, whole
 from harness.compression.passes import Feeds, PassResult
-from harness.compression.steps import refuse_unfit
 from harness.compression.storage import Packed
-from harness.compression.weights import Layer, coded, finish, flag_problems, stored, weight_layers
+from harness.compression.weights import Layer, coded, finish, stored, weight_layers
 from harness.core.commands import install
 from harness.core.errors import HarnessError, UsageError
-from harness.core.settings import Problems, freeze, is_whole, unknown_keys
 
 _BINS = 1 << 12  # k-means on a histogram so fine takes the same time for any number of weights
 _STARTS = 8
@@ -29,12 +28,12 @@ _STARTS = 8
 class ClusterOptions:
     """Options of ``cluster``."""
 
-    k: int = 16
-    codebooks: str = "layer"
-    keep_zeros: bool = True
-    expand: bool = False
-    seed: int = 0
-    layers: tuple[str, ...] = ()
+    k: int = option(16, whole(1))
+    codebooks: str = option("layer", choice("layer", "kind"))
+    keep_zeros: bool = option(True, flag)
+    expand: bool = option(False, flag)
+    seed: int = option(0, whole(0))
+    layers: tuple[str, ...] = option((), node_names)
 
 
 def cluster(model: onnx.ModelProto, calibration: Iterable[Feeds], options: Mapping[str, Any]) -> PassResult:
@@ -59,8 +58,7 @@ def cluster(model: onnx.ModelProto, calibration: Iterable[Feeds], options: Mappi
         The report holds the sizes and for each weight ``k`` (values in use), ``sqnr_db``, ``bytes`` and
         ``stored`` (``codebook``, or ``dense`` where a codebook would not be smaller).
     """
-    settings = freeze(options, ClusterOptions, _problems, "cluster")
-    refuse_unfit(model, "cluster")
+    settings = read_options("cluster", model, options, ClusterOptions)
     groups: dict[str, list[Layer]] = {}
     for layer in weight_layers(model, settings.layers, where="cluster.layers"):
         groups.setdefault(layer.weight if settings.codebooks == "layer" else layer.kind, []).append(layer)
@@ -144,14 +142,3 @@ def _kmeans(points: Array, counts: Array, k: int, seed: int) -> Array:
     with threadpool_limits(1):  # threads would add up the centres in any order
         means.fit(points[:, np.newaxis], sample_weight=counts)
     return np.asarray(means.cluster_centers_[:, 0])
-
-
-def _problems(table: Mapping[str, Any]) -> Problems:
-    found = unknown_keys(table, ClusterOptions) + flag_problems(table, "keep_zeros", "expand")
-    if not is_whole(table.get("k", 1), 1):
-        found.append(("k", f"is {table['k']!r}; weights share at least 1 value: k is a whole number from 1"))
-    if table.get("codebooks", "layer") not in ("layer", "kind"):
-        found.append(("codebooks", f'is {table["codebooks"]!r}; use "layer" or "kind"'))
-    if not is_whole(table.get("seed", 0), 0):
-        found.append(("seed", "is a whole number from 0"))
-    return found

@@ -13,12 +13,11 @@ from typing import Any
 
 import onnx
 
+from harness.compression.options import flag, option, read_options
 from harness.compression.passes import Feeds, PassResult
-from harness.compression.steps import refuse_unfit
 from harness.compression.storage import expand, sizes
-from harness.compression.weights import flag_problems, tidy
+from harness.compression.weights import tidy
 from harness.core.errors import ModelError
-from harness.core.settings import Problems, freeze, unknown_keys
 
 # What becomes of which operator; a Gemm is written as MatMul and Add first.
 _MADE = {"ConvInteger": "Conv", "MatMulInteger": "MatMul"}
@@ -28,7 +27,7 @@ _MADE = {"ConvInteger": "Conv", "MatMulInteger": "MatMul"}
 class DynamicOptions:
     """Options of ``dynamic``."""
 
-    per_channel: bool = False
+    per_channel: bool = option(False, flag)
 
 
 def dynamic(model: onnx.ModelProto, calibration: Iterable[Feeds], options: Mapping[str, Any]) -> PassResult:
@@ -60,8 +59,7 @@ def dynamic(model: onnx.ModelProto, calibration: Iterable[Feeds], options: Mappi
     from onnxruntime.quantization.onnx_quantizer import ONNXQuantizer
     from onnxruntime.quantization.quant_utils import QuantizationMode
 
-    settings = freeze(options, DynamicOptions, _problems, "dynamic")
-    refuse_unfit(model, "dynamic")
+    settings = read_options("dynamic", model, options, DynamicOptions)
     copy = onnx.ModelProto()
     copy.CopyFrom(expand(model))
     quantizer = ONNXQuantizer(
@@ -103,7 +101,3 @@ def _keep_names(before: onnx.ModelProto, after: onnx.ModelProto) -> None:
             name = node.name.removesuffix("_quant")
             gemm = name.removesuffix("_MatMul")
             node.name = gemm if gemm in gemms else name
-
-
-def _problems(table: Mapping[str, Any]) -> Problems:
-    return unknown_keys(table, DynamicOptions) + flag_problems(table, "per_channel")

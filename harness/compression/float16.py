@@ -15,19 +15,18 @@ import numpy as np
 import onnx
 
 from harness.compression.canonical import Array
+from harness.compression.options import node_names, option, read_options
 from harness.compression.passes import Feeds, PassResult
-from harness.compression.steps import refuse_unfit
 from harness.compression.storage import Packed, from_half
-from harness.compression.weights import finish, flag_problems, smaller, stored, weight_layers
+from harness.compression.weights import finish, smaller, stored, weight_layers
 from harness.core.errors import ModelError
-from harness.core.settings import Problems, freeze, unknown_keys
 
 
 @dataclass(frozen=True, slots=True)
 class Float16Options:
     """Options of ``float16``."""
 
-    layers: tuple[str, ...] = ()
+    layers: tuple[str, ...] = option((), node_names)
 
 
 def float16(model: onnx.ModelProto, calibration: Iterable[Feeds], options: Mapping[str, Any]) -> PassResult:
@@ -53,8 +52,7 @@ def float16(model: onnx.ModelProto, calibration: Iterable[Feeds], options: Mappi
     ModelError
         A weight is too large for float16.
     """
-    settings = freeze(options, Float16Options, _problems, "float16")
-    refuse_unfit(model, "float16")
+    settings = read_options("float16", model, options, Float16Options)
     weights: dict[str, Packed | Array] = {}
     report: dict[str, dict[str, Any]] = {}
     for layer in weight_layers(model, settings.layers, where="float16.layers"):
@@ -69,7 +67,3 @@ def float16(model: onnx.ModelProto, calibration: Iterable[Feeds], options: Mappi
         form = weights[layer.weight] = smaller(from_half(layer.weight, layer.values), half)
         report[layer.weight] = {"layer": layer.node.name, **stored(layer, half, form, "half")}
     return finish(model, weights, asdict(settings), report)
-
-
-def _problems(table: Mapping[str, Any]) -> Problems:
-    return unknown_keys(table, Float16Options) + flag_problems(table)

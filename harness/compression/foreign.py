@@ -23,20 +23,17 @@ import onnx
 from harness.compression.canonical import initializers
 from harness.compression.export import TfliteExport, export_tflite, read_operators
 from harness.compression.export.schema import load_schema
+from harness.compression.options import choice, option, read_options
 from harness.compression.passes import Feeds, PassResult
 from harness.compression.quantize import count_operators, output_quantization
 from harness.compression.saturation import overflowing, sums_in_16_bits
-from harness.compression.steps import refuse_unfit
 from harness.compression.storage import expand, sizes
 from harness.compression.weights import output_axis
 from harness.core.commands import install
 from harness.core.errors import DataError, TargetUnavailable
-from harness.core.settings import Problems, freeze, unknown_keys
 
 #: The distribution behind each pass.
 LIBRARIES = {"ai_edge_quantizer": "ai-edge-quantizer", "nncf": "nncf"}
-PRESETS = ("performance", "mixed")
-BIAS_CORRECTIONS = ("fast", "accurate")
 #: Names of ai-edge-quantizer's own recipes: bits of weights (wi) and of activations (ai, afp).
 RECIPES = (
     "static_wi8_ai8", "static_wi8_ai16", "dynamic_wi8_afp32",
@@ -48,15 +45,15 @@ RECIPES = (
 class NncfOptions:
     """Options of ``nncf``."""
 
-    preset: str = "performance"
-    bias_correction: str = "fast"
+    preset: str = option("performance", choice("performance", "mixed"))
+    bias_correction: str = option("fast", choice("fast", "accurate"))
 
 
 @dataclass(frozen=True, slots=True)
 class AiEdgeOptions:
     """Options of ``ai_edge_quantizer``."""
 
-    recipe: str = "static_wi8_ai8"
+    recipe: str = option("static_wi8_ai8", choice(*RECIPES))
 
 
 def nncf(model: onnx.ModelProto, calibration: Iterable[Feeds], options: Mapping[str, Any]) -> PassResult:
@@ -85,8 +82,7 @@ def nncf(model: onnx.ModelProto, calibration: Iterable[Feeds], options: Mapping[
     DataError
         There is no calibration sample.
     """
-    settings = freeze(options, NncfOptions, _nncf_problems, "nncf")
-    refuse_unfit(model, "nncf")
+    settings = read_options("nncf", model, options, NncfOptions)
     # None: as if not installed. It forks a process that phones home.
     sys.modules.setdefault("openvino_telemetry", cast(ModuleType, None))
     library = _library("nncf")
@@ -143,8 +139,7 @@ def ai_edge_quantizer(
     DataError
         There is no calibration sample.
     """
-    settings = freeze(options, AiEdgeOptions, _ai_edge_problems, "ai_edge_quantizer")
-    refuse_unfit(model, "ai_edge_quantizer")
+    settings = read_options("ai_edge_quantizer", model, options, AiEdgeOptions)
     recipes, quantizers = _library("ai_edge_quantizer.recipe"), _library("ai_edge_quantizer.quantizer")
     plain = export_tflite(model, name="model")
     axes = plain.input_permutation
@@ -169,23 +164,6 @@ def ai_edge_quantizer(
         "output_quantization": _tflite_output_quantization(schema, data),
     }
     return PassResult(model, report, export)
-
-
-def _nncf_problems(table: Mapping[str, Any]) -> Problems:
-    known = {"preset": PRESETS, "bias_correction": BIAS_CORRECTIONS}
-    return unknown_keys(table, NncfOptions) + _choices(table, known)
-
-
-def _ai_edge_problems(table: Mapping[str, Any]) -> Problems:
-    return unknown_keys(table, AiEdgeOptions) + _choices(table, {"recipe": RECIPES})
-
-
-def _choices(table: Mapping[str, Any], known: Mapping[str, tuple[str, ...]]) -> Problems:
-    return [
-        (key, f"is {table[key]!r}; use one of {', '.join(values)}")
-        for key, values in known.items()
-        if key in table and table[key] not in values
-    ]
 
 
 def _library(name: str) -> Any:  # noqa: ANN401 - an optional module without types

@@ -15,10 +15,9 @@ from typing import Any
 import onnx
 
 from harness.compression.canonical import canonicalise
+from harness.compression.options import read_options
 from harness.compression.passes import Feeds, PassResult
-from harness.compression.steps import refuse_unfit
 from harness.compression.storage import sizes
-from harness.core.settings import freeze, unknown_keys
 
 #: Of the largest value of an output: folding a scale into weights rounds them anew.
 MAX_RELATIVE = 2e-5
@@ -47,8 +46,7 @@ def optimize(model: onnx.ModelProto, calibration: Iterable[Feeds], options: Mapp
         The report holds the sizes and what went (see ``removed``). Where the optimized file would be larger,
         as when packed weights would be unpacked, the model is left as it is, and ``left`` says so.
     """
-    freeze(options, OptimizeOptions, lambda table: unknown_keys(table, OptimizeOptions), "optimize")
-    refuse_unfit(model, "optimize")
+    read_options("optimize", model, options, OptimizeOptions)
     result = canonicalise(model)
     report: dict[str, Any] = {"promise": {"max_relative": MAX_RELATIVE}}
     if result.ByteSize() > model.ByteSize():

@@ -15,14 +15,21 @@ import numpy as np
 import onnx
 
 from harness.compression.canonical import Array, attribute, initializers
+from harness.compression.options import choice, flag, node_names, option, read_options, share
 from harness.compression.passes import Feeds, PassResult
 from harness.compression.refit import LAYERS, mask_weights
-from harness.compression.steps import refuse_unfit
 from harness.core.errors import ModelError
-from harness.core.settings import Problems, freeze, unknown_keys
+from harness.core.settings import Problems
 
-_SCOPES = ("global", "layer")
 _PATTERN = re.compile(r"([1-9]\d*):([1-9]\d*)")
+
+
+def _pattern(value: object) -> str:
+    """Accept ``unstructured``, or ``n:m`` with n < m."""
+    match = _PATTERN.fullmatch(value) if isinstance(value, str) else None
+    if value == "unstructured" or (match and int(match[1]) < int(match[2])):
+        return ""
+    return '"unstructured", or "n:m" with n < m, such as "2:4"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +51,11 @@ class PruneOptions:
         Let the kept weights make up for the others, by least squares on the calibration data.
     """
 
-    sparsity: float | None = None
-    scope: str = "layer"
-    pattern: str = "unstructured"
-    exclude: tuple[str, ...] = ()
-    refit: bool = True
+    sparsity: float | None = option(None, share)
+    scope: str = option("layer", choice("global", "layer"))
+    pattern: str = option("unstructured", _pattern)
+    exclude: tuple[str, ...] = option((), node_names)
+    refit: bool = option(True, flag)
 
 
 def prune(model: onnx.ModelProto, calibration: Iterable[Feeds], options: Mapping[str, Any]) -> PassResult:
@@ -81,8 +88,7 @@ def prune(model: onnx.ModelProto, calibration: Iterable[Feeds], options: Mapping
     ModelError
         The model is quantized already, has weights that are not finite, or nothing to prune.
     """
-    settings = freeze(options, PruneOptions, _problems, "prune")
-    refuse_unfit(model, "prune")
+    settings = read_options("prune", model, options, PruneOptions, _implied_sparsity)
     constants = initializers(model)
     layers = {n.name: n for n in model.graph.node if n.op_type in LAYERS and n.input[1] in constants}
     refuse_unknown_layers("prune", settings.exclude, layers)
@@ -159,37 +165,15 @@ def refuse_unknown_layers(pass_name: str, exclude: Iterable[str], known: Iterabl
             )
 
 
-def _problems(table: Mapping[str, Any]) -> Problems:
-    found = unknown_keys(table, PruneOptions)
-    sparsity, pattern = table.get("sparsity"), table.get("pattern", "unstructured")
-    if sparsity is not None and not is_share(sparsity):
-        found.append(("sparsity", f"{sparsity!r} is no number in [0, 1)"))
-    if (scope := table.get("scope", "layer")) not in _SCOPES:
-        found.append(("scope", f"{scope!r} is not one of {', '.join(_SCOPES)}"))
-    match = _PATTERN.fullmatch(pattern) if isinstance(pattern, str) else None
-    if pattern != "unstructured" and (match is None or int(match[1]) >= int(match[2])):
-        found.append(("pattern", f"{pattern!r} is neither unstructured nor n:m with n < m, such as 2:4"))
-    elif match and sparsity is not None and sparsity != 1 - int(match[1]) / int(match[2]):
-        found.append(
-            ("sparsity", f"pattern {pattern} implies {1 - int(match[1]) / int(match[2]):g}; leave it out")
-        )
-    return found + common_problems(table)
-
-
-def is_share(value: object) -> bool:
-    """Whether it is a number (no bool) in [0, 1)."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1
-
-
-def common_problems(table: Mapping[str, Any]) -> Problems:
-    """Check the options that both pruning passes have."""
-    found: Problems = []
-    exclude = table.get("exclude", ())
-    if not isinstance(exclude, list | tuple) or not all(isinstance(name, str) for name in exclude):
-        found.append(("exclude", "is a list of node names"))
-    if not isinstance(table.get("refit", True), bool):
-        found.append(("refit", "is true or false"))
-    return found
+def _implied_sparsity(table: Mapping[str, Any]) -> Problems:
+    """Refuse a sparsity that contradicts the pattern."""
+    match = _PATTERN.fullmatch(table.get("pattern", ""))
+    if match is None or "sparsity" not in table:
+        return []
+    implied = 1 - int(match[1]) / int(match[2])
+    if table["sparsity"] == implied:
+        return []
+    return [("sparsity", f"the pattern {match[0]} implies {implied:g}; leave sparsity out")]
 
 
 def _input_axis(node: onnx.NodeProto) -> int:

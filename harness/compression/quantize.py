@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,14 +17,14 @@ from onnx import numpy_helper
 
 from harness.compression.calibration import METHODS, Range, activation_ranges
 from harness.compression.canonical import Array, attribute, initializers
+from harness.compression.options import choice, flag, node_names, option, read_options
 from harness.compression.passes import Feeds, PassResult
 from harness.compression.saturation import LARGEST, overflowing, portable_bounds, sums_in_16_bits
 from harness.compression.shared_scales import agreed_steps
-from harness.compression.steps import refuse_unfit
 from harness.compression.storage import expand, lift, sizes
-from harness.compression.weights import flag_problems, output_axis, sqnr_db, tidy, weight_layers
+from harness.compression.weights import output_axis, sqnr_db, tidy, weight_layers
 from harness.core.errors import UnsupportedOperator
-from harness.core.settings import Problems, freeze, unknown_keys
+from harness.core.settings import Problems
 
 if TYPE_CHECKING:
     from onnxruntime.quantization import TensorsData
@@ -39,16 +39,22 @@ _WEIGHTED = frozenset({"Conv", "Gemm", "MatMul"})
 _ACTIVATIONS = {"uint8": "QUInt8", "int8": "QInt8", "uint16": "QUInt16", "int16": "QInt16"}
 
 
+def _methods_by_tensor(value: object) -> str:
+    """Accept a table of tensor name to calibration method."""
+    is_table = isinstance(value, Mapping) and set(value.values()) <= set(METHODS)
+    return "" if is_table else f"a table of tensor to one of {', '.join(METHODS)}"
+
+
 @dataclass(frozen=True, slots=True)
 class QuantizeOptions:
     """Options of ``quantize``."""
 
-    activations: str = "uint8"
-    calibration: str = "minmax"
-    calibration_by_tensor: Mapping[str, str] = field(default_factory=dict)
-    layers: tuple[str, ...] = ()
-    per_channel: bool = True
-    portable: bool = True
+    activations: str = option("uint8", choice(*_ACTIVATIONS))
+    calibration: str = option("minmax", choice(*METHODS))
+    calibration_by_tensor: Mapping[str, str] = option({}, _methods_by_tensor)
+    layers: tuple[str, ...] = option((), node_names)
+    per_channel: bool = option(True, flag)
+    portable: bool = option(True, flag)
 
 
 def quantize(model: onnx.ModelProto, calibration: Iterable[Feeds], options: Mapping[str, Any]) -> PassResult:
@@ -80,8 +86,7 @@ def quantize(model: onnx.ModelProto, calibration: Iterable[Feeds], options: Mapp
     """
     from onnxruntime.quantization import QDQQuantizer, QuantType
 
-    settings = freeze(options, QuantizeOptions, _problems, "quantize")
-    refuse_unfit(model, "quantize")
+    settings = read_options("quantize", model, options, QuantizeOptions, _methods_of_16_bits)
     dense = expand(model)
     _refuse_clips(dense)
     left = _left_in_float(dense, settings.layers)
@@ -150,19 +155,17 @@ def output_quantization(model: onnx.ModelProto) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _problems(table: Mapping[str, Any]) -> Problems:
-    found = unknown_keys(table, QuantizeOptions) + flag_problems(table, "per_channel", "portable")
-    for key, known in (("activations", _ACTIVATIONS), ("calibration", METHODS)):
-        if key in table and table[key] not in known:
-            found.append((key, f"is {table[key]!r}; use one of {', '.join(known)}"))
-    by_tensor = table.get("calibration_by_tensor", {})
-    if not isinstance(by_tensor, Mapping) or not set(by_tensor.values()) <= set(METHODS):
-        found.append(("calibration_by_tensor", f"is a table of tensor to one of {', '.join(METHODS)}"))
-    elif "16" in str(table.get("activations")) and {"entropy", "mse"} & set(by_tensor.values()):
-        found.append(("calibration_by_tensor", "entropy and mse weigh 256 levels; use minmax with 16 bits"))
-    if "16" in str(table.get("activations")) and table.get("calibration") in ("entropy", "mse"):
-        found.append(("calibration", f"{table['calibration']} weighs 256 levels; use minmax with 16 bits"))
-    return found
+def _methods_of_16_bits(table: Mapping[str, Any]) -> Problems:
+    """Refuse calibration methods that count 256 levels together with 16-bit activations."""
+    if "16" not in table.get("activations", ""):
+        return []
+    problems: Problems = []
+    why = "count 256 levels; use minmax or percentile with 16-bit activations"
+    if table.get("calibration") in ("entropy", "mse"):
+        problems.append(("calibration", f"entropy and mse {why}"))
+    if {"entropy", "mse"} & set(table.get("calibration_by_tensor", {}).values()):
+        problems.append(("calibration_by_tensor", f"entropy and mse {why}"))
+    return problems
 
 
 def _left_in_float(model: onnx.ModelProto, layers: Sequence[str]) -> set[str]:

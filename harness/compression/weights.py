@@ -17,11 +17,10 @@ import onnx
 from onnx import shape_inference
 
 from harness.compression.canonical import Array, attribute, check, initializers, sort_fields
+from harness.compression.options import choice, flag, node_names, option, read_options, whole
 from harness.compression.passes import Feeds, PassResult
-from harness.compression.steps import refuse_unfit
 from harness.compression.storage import Packed, from_blocks, from_codebook, sizes, store
 from harness.core.errors import ModelError, UsageError
-from harness.core.settings import Problems, freeze, is_whole, unknown_keys
 
 # Positions of the weights among the inputs. Biases are few and precious: they stay in float.
 _WEIGHT_INPUTS: Mapping[str, tuple[int, ...]] = {
@@ -156,10 +155,10 @@ def smaller(packed: Packed, dense: Array) -> Packed | Array:
 class SymbolsOptions:
     """Options of ``symbols``."""
 
-    n: int = 16
-    symmetric: bool = False
-    expand: bool = False
-    layers: tuple[str, ...] = ()
+    n: int = option(16, whole(2))
+    symmetric: bool = option(False, flag)
+    expand: bool = option(False, flag)
+    layers: tuple[str, ...] = option((), node_names)
 
 
 def symbols(model: onnx.ModelProto, calibration: Iterable[Feeds], options: Mapping[str, Any]) -> PassResult:
@@ -184,8 +183,7 @@ def symbols(model: onnx.ModelProto, calibration: Iterable[Feeds], options: Mappi
         The report holds the sizes and for each weight ``step``, ``levels`` (those in use), ``sqnr_db``,
         ``bytes`` and ``stored`` (``codebook``, or ``dense`` where a codebook would not be smaller).
     """
-    settings = freeze(options, SymbolsOptions, _symbols_problems, "symbols")
-    refuse_unfit(model, "symbols")
+    settings = read_options("symbols", model, options, SymbolsOptions)
     weights: dict[str, Packed | Array] = {}
     report: dict[str, dict[str, Any]] = {}
     for layer in weight_layers(model, settings.layers, where="symbols.layers"):
@@ -227,29 +225,13 @@ def stored(layer: Layer, values: Array, form: Packed | Array, name: str) -> dict
     }
 
 
-def flag_problems(table: Mapping[str, Any], *names: str) -> Problems:
-    """Check options that are true or false, and the list of layers."""
-    found = [(name, "is true or false") for name in names if not isinstance(table.get(name, False), bool)]
-    layers = table.get("layers", ())
-    if not isinstance(layers, list | tuple) or not all(isinstance(name, str) for name in layers):
-        found.append(("layers", "is a list of node names"))
-    return found
-
-
-def _symbols_problems(table: Mapping[str, Any]) -> Problems:
-    found = unknown_keys(table, SymbolsOptions) + flag_problems(table, "symmetric", "expand")
-    if not is_whole(table.get("n", 2), 2):
-        found.append(("n", f"is {table['n']!r}; a range has at least 2 levels: n is a whole number from 2"))
-    return found
-
-
 @dataclass(frozen=True, slots=True)
 class WeightOnlyOptions:
     """Options of ``weight_only``."""
 
-    bits: int = 4
-    block: int = 32
-    layers: tuple[str, ...] = ()
+    bits: int = option(4, choice(4, 8))
+    block: int = option(32, whole(0))
+    layers: tuple[str, ...] = option((), node_names)
 
 
 def weight_only(
@@ -276,8 +258,7 @@ def weight_only(
         The report holds the sizes, and for each weight ``sqnr_db``, ``bytes``, ``bits_per_weight`` with its
         scales, and ``stored`` (``blocks``, or ``dense`` where that is not smaller).
     """
-    settings = freeze(options, WeightOnlyOptions, _weight_only_problems, "weight_only")
-    refuse_unfit(model, "weight_only")
+    settings = read_options("weight_only", model, options, WeightOnlyOptions)
     largest = 2 ** (settings.bits - 1) - 1
     weights: dict[str, Packed | Array] = {}
     report: dict[str, dict[str, Any]] = {}
@@ -299,12 +280,3 @@ def weight_only(
         bits = round(8 * facts["bytes"] / layer.values.size, 2)
         report[layer.weight] = {"layer": layer.node.name, **facts, "bits_per_weight": bits}
     return finish(model, weights, asdict(settings), report)
-
-
-def _weight_only_problems(table: Mapping[str, Any]) -> Problems:
-    found = unknown_keys(table, WeightOnlyOptions) + flag_problems(table)
-    if table.get("bits", 4) not in (4, 8) or isinstance(table.get("bits", 4), bool):
-        found.append(("bits", f"is {table['bits']!r}; 4 and 8 are known"))
-    if not is_whole(table.get("block", 0), 0):
-        found.append(("block", "is a whole number: 0 for one scale a filter, or the weights that share one"))
-    return found

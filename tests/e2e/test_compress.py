@@ -119,8 +119,8 @@ def test_what_cannot_be_leaves_nothing(
 @pytest.mark.parametrize(
     ("step", "says"),
     [
-        ('{ pass = "prune", sparsity = 1.0 }', "is no number in [0, 1)"),
-        ('{ pass = "cluster", k = 0 }', "k is a whole number from 1"),
+        ('{ pass = "prune", sparsity = 1.0 }', "must be a number in [0, 1)"),
+        ('{ pass = "cluster", k = 0 }', "must be a whole number of at least 1"),
         ('{ pass = "symbols", n = 1 }', "n"),
         ('{ pass = "squeeze" }', "unknown pass 'squeeze'"),
         ('{ pass = "quantize" }, { pass = "prune" }', "the model is quantized already"),

@@ -156,8 +156,8 @@ def test_many_weights_are_clustered_through_a_histogram() -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"k": 0}, "k is a whole number from 1"),
-        ({"k": 2.0}, "k is a whole number"),
+        ({"k": 0}, "k: is 0; must be a whole number of at least 1"),
+        ({"k": 2.0}, "must be a whole number"),
         ({"kk": 3}, "did you mean k"),
         ({"codebooks": "all"}, "kind"),
         ({"keep_zeros": 1}, "true or false"),

@@ -85,7 +85,7 @@ def test_bad_input_is_refused(pass_, model: onnx.ModelProto, feeds: list[Feeds])
         pass_(model, [], {})
     with pytest.raises(UsageError, match="unknown key"):
         pass_(model, feeds, {"bits": 4})
-    with pytest.raises(UsageError, match="use one of"):
+    with pytest.raises(UsageError, match="must be one of"):
         pass_(model, feeds, {"preset" if pass_ is nncf else "recipe": "best"})
     with pytest.raises(Exception, match="quantized already"):
         pass_(quantize(model, feeds, {}).model, feeds, {})

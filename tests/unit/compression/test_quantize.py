@@ -70,6 +70,28 @@ def test_weights_are_per_channel_and_biases_in_steps_of_the_product(cnn: onnx.Mo
         np.testing.assert_allclose(constants[bias.input[1]], constants[source.input[1]] * scale, rtol=1e-6)
 
 
+@pytest.mark.parametrize("options", [{}, {"per_channel": False}, {"portable": False}])
+def test_reported_noise_of_weights_is_that_of_the_stored_integers(
+    cnn: onnx.ModelProto, options: dict[str, Any]
+) -> None:
+    """Oracle: numpy, from the float weights and the integers and scales that the model has."""
+    result = quantize(cnn, feeds(), options)
+    before, after = initializers(cnn), initializers(result.model)
+    by_layer = {entry["layer"]: entry for entry in result.report["weights"].values()}
+    compared = 0
+    for layer, (_, weights, _) in weights_and_biases(result.model):
+        exact = before[next(n.input[1] for n in cnn.graph.node if n.name == layer.name)].astype(np.float64)
+        integers = after[weights.input[0]].astype(np.float64)
+        scale = after[weights.input[1]].astype(np.float64)
+        scale = scale.reshape(-1, *[1] * (exact.ndim - 1)) if scale.ndim else scale
+        np.testing.assert_array_less(np.abs(exact / scale - integers), 0.5 + 1e-4)  # rounded to the nearest
+        noise = np.square(exact - integers * scale).sum()
+        expected = 10 * np.log10(np.square(exact).sum() / noise)
+        assert by_layer[layer.name]["sqnr_db"] == pytest.approx(expected, abs=0.02)
+        compared += 1
+    assert compared == len(by_layer) == 8
+
+
 def test_int8_is_close_to_float(cnn: onnx.ModelProto) -> None:
     result = quantize(cnn, feeds(32), {})
     feed = {"x": normal(16, 1, 16, 16)}

@@ -156,13 +156,13 @@ def test_layers_in_the_order_of_the_graph(cnn: onnx.ModelProto) -> None:
 @pytest.mark.parametrize(
     ("run", "options", "words"),
     [
-        (symbols, {"n": 1}, "at least 2 levels"),
+        (symbols, {"n": 1}, "whole number of at least 2"),
         (symbols, {"n": 4.0}, "whole number"),
         (symbols, {"levels": 4}, "known: n, symmetric"),
         (symbols, {"symetric": True}, "did you mean symmetric"),
         (symbols, {"expand": "no"}, "true or false"),
-        (weight_only, {"bits": 5}, "4 and 8 are known"),
-        (weight_only, {"bits": True}, "4 and 8 are known"),
+        (weight_only, {"bits": 5}, "must be one of 4, 8"),
+        (weight_only, {"bits": True}, "must be one of 4, 8"),
         (weight_only, {"block": -1}, "whole number"),
         (weight_only, {"layers": ["Gem"]}, "layer"),
     ],
