@@ -9,46 +9,28 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from harness.cli import failures
 from harness.cli.arguments import SELECTION, SIDE_BY_SIDE, make_parser
-from harness.core.errors import HarnessError, UsageError
+from harness.core.errors import UsageError
 
 if TYPE_CHECKING:  # neither is imported at start
     from rich.console import Console
 
     from harness.run.request import Request
 
-HOST_PACKAGES = (
-    "flatbuffers", "onnx", "onnxruntime", "pandas", "PIL", "pyarrow", "pydantic", "rich", "scipy", "sklearn",
-)  # fmt: skip
-
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; the exit code."""
-    arguments = make_parser().parse_args(argv)
-    try:
-        return COMMANDS[arguments.command](arguments)
-    except HarnessError as error:
-        print(f"harness: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt as stop:
-        kept = stop.args[0] if stop.args else "nothing is kept"
-        print(f"harness: interrupted; {kept}", file=sys.stderr)
-        return 3
-    except BrokenPipeError:
-        # The reader (head, less) is gone; silence Python's own complaint at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 3
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in HOST_PACKAGES:
-            raise
-        from harness.core.commands import install
+    """Run one command and return its exit code.
 
-        print(
-            f"harness: this needs {error.name}, which a host has and a board does not\n"
-            f"  next   {install('host')}",
-            file=sys.stderr,
-        )
-        return 2
+    Nothing but a blocking gate gives 1: Python's own code for an exception never leaves this function.
+    """
+    command = "harness"
+    try:
+        arguments = make_parser().parse_args(argv)
+        command = arguments.command
+        return COMMANDS[command](arguments)
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - whatever it is, it is no failed gate
+        return failures.end(error, command)
 
 
 def _request(arguments: argparse.Namespace) -> Request:

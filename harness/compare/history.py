@@ -18,7 +18,7 @@ from pyarrow import compute
 
 from harness.config.load import check
 from harness.config.validation import Validation
-from harness.core.errors import HarnessError, UsageError
+from harness.core.errors import UsageError
 from harness.core.measurement import KEY_COLUMNS
 from harness.core.metric import Declared, Role
 from harness.core.verdict import Gate, matches
@@ -115,8 +115,8 @@ class _Chosen:
 def _read(run: StoredRun, wanted: _Wanted) -> _Chosen | LeftOut:
     try:
         table = bulk.read(run.table, _KEPT, threads=False)
-    except HarnessError as error:
-        return LeftOut(run.run_id, "; ".join(filter(None, (error.what, error.cause))))
+    except Exception as error:  # noqa: BLE001 - one run that cannot be read does not hide the others
+        return LeftOut.because(run.run_id, error)
     metrics = frozenset(table["metric"].unique().to_pylist())
     names = pa.array([name for name in metrics if wanted.metric(name)], pa.string())
     return _Chosen(table.filter(compute.is_in(table["metric"].cast(pa.string()), names)), metrics)

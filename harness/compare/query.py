@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from harness.core.commands import install
-from harness.core.errors import HarnessError, ResultsError, UsageError
+from harness.core.errors import ResultsError, UsageError
 from harness.core.measurement import COLUMNS
 from harness.store import tables
 from harness.store.runs import LeftOut, StoredRun, stored
@@ -90,8 +90,8 @@ def _load(connection: duckdb.DuckDBPyConnection, runs: Sequence[StoredRun]) -> l
     for run in runs:
         try:
             _load_run(connection, run)
-        except HarnessError as error:
-            left_out.append(LeftOut(run.run_id, "; ".join(filter(None, (error.what, error.cause)))))
+        except Exception as error:  # noqa: BLE001 - one run that cannot be read does not hide the others
+            left_out.append(LeftOut.because(run.run_id, error))
     connection.unregister("loaded")
     return left_out
 

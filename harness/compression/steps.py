@@ -21,7 +21,7 @@ from harness.compression.canonical import Array, check, initializers
 from harness.compression.model_file import inspect_onnx
 from harness.compression.passes import Feeds, Pass, PassResult
 from harness.compression.refit import runner
-from harness.core.errors import HarnessError, ModelError, UnsupportedOperator
+from harness.core.errors import HarnessError, ModelError, PassFailed, UnsupportedOperator
 
 _SAMPLE_FEEDS = 4
 _SAME_BYTES = 0.01
@@ -121,8 +121,8 @@ def count_weights(model: onnx.ModelProto) -> tuple[int, int]:
     return sum(int(value.size) for value in values), zeros
 
 
-def _failed(step_name: str, what: str, cause: str = "") -> ModelError:
-    return ModelError(
+def _failed(step_name: str, what: str, cause: str = "") -> PassFailed:
+    return PassFailed(
         f"step {step_name!r} {what}",
         where=f"recipe step {step_name!r}",
         cause=cause,

@@ -6,7 +6,8 @@
     ├── UsageError                    exit code 2: what was asked for cannot be meant
     │   ├── ConfigurationError        a TOML file; carries every problem at once
     │   ├── ModelError                a model or an artifact that is not what it should be
-    │   │   └── UnsupportedOperator   an operator that a format or a pass cannot hold
+    │   │   ├── UnsupportedOperator   an operator that a format or a pass cannot hold
+    │   │   └── PassFailed    a pass has a fault: exit code 3
     │   ├── DataError                 a data set that is not what it should be
     │   └── ResultsError              a results folder, journal or table that cannot be read
     ├── StoreError                    results cannot be written (disk full, read-only)
@@ -104,6 +105,12 @@ class ModelError(UsageError):
 
 class UnsupportedOperator(ModelError):
     """An operator that a format or a pass cannot hold."""
+
+
+class PassFailed(ModelError):
+    """A compression pass raised an exception or broke its promise: a fault of the pass, not of the usage."""
+
+    exit_code = ExitCode.NOT_MEASURED
 
 
 class DataError(UsageError):

@@ -21,7 +21,8 @@ class Plan:
     batches : tuple of Batch
         The reference on the host first.
     skipped : tuple of JobResult
-        One SKIPPED result for every case that cannot run, with its reason.
+        One SKIPPED result for every case that cannot run, with its reason; one ERROR result for every suite
+        that raised when it was asked for its cases, and for every suite of a variant that could not be built.
     unavailable : tuple of (target, backend, reason)
         Asked for, and cannot run here: its gates are NOT_RUN, unlike those of a variant that a runtime
         cannot hold.

@@ -20,6 +20,7 @@ from harness.core.contracts import Availability
 from harness.core.errors import BackendError
 from harness.core.job import Options
 from harness.core.preprocess import Feeds
+from harness.core.refusal import condense
 
 #: The name of strings in ``TensorSpec.dtype``: numpy's arrays of Python objects.
 STRING = "object"
@@ -90,15 +91,16 @@ def _text(shape: tuple[int | None, ...]) -> str:
 
 
 def refusal(error: Exception, what: str, where: str = "", next_step: str = "") -> BackendError:
-    """Put a runtime's exception into our words; raise the result ``from`` it."""
+    """Condense a runtime's exception, with its full text as ``raw``; raise the result ``from`` it."""
     if isinstance(error, BackendError):
         return error
-    said = " ".join(str(error).split())
+    kind, raw = type(error).__name__, str(error).strip()
     return BackendError(
-        f"{what}: {said[:1000]}",
+        f"{what}: {condense(raw, kind)}",
         where=where,
-        cause=f"{type(error).__name__} of the runtime",
+        cause=f"{kind} of the runtime",
         next_step=next_step,
+        raw=raw,
     )
 
 

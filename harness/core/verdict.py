@@ -169,14 +169,22 @@ class Gate:
         self, target: str, setting: str, variant: str, suite: str,
         case: str, severity: int, metric: str, reference: str,
     ) -> bool:  # fmt: skip
-        # A row that stands for a whole case stands for every metric of it.
+        # A row that stands for a whole case stands for every metric of it, one that stands for a whole suite
+        # also for every case.
         whole_case = metric == WHOLE_CASE
+        whole_suite = whole_case and case == WHOLE_CASE
         return (
-            (self.suite, self.setting) == (suite, setting)
+            self.suite == suite
             and (whole_case or fnmatchcase(metric, self.metric))
-            and (not self.severities or severity in self.severities)
             and self.judges(target, variant)
-            and matches(case, self.cases)
+            and (
+                whole_suite
+                or (
+                    self.setting == setting
+                    and (not self.severities or severity in self.severities)
+                    and matches(case, self.cases)
+                )
+            )
             and (whole_case or fnmatchcase(reference, self.reference))
         )
 

@@ -14,7 +14,6 @@ import sys
 import tempfile
 import threading
 import time
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -23,7 +22,7 @@ from typing import Any, BinaryIO, cast
 
 import numpy as np
 
-from harness.core import preprocess
+from harness.core import preprocess, unexpected
 from harness.core.artifact import Artifact, verify
 from harness.core.cause import Cause
 from harness.core.contracts import Backend, Measure, Session, Unsupported
@@ -256,9 +255,8 @@ def run_case(bench: DeviceBench, measure: Measure) -> tuple[dict[str, Any], Samp
         elif isinstance(error, WorkerError):
             cause = Cause.WORKER_FAILED
     except Exception as error:  # noqa: BLE001 - whatever a runtime or a plug-in raises is an ERROR row
-        last = traceback.extract_tb(error.__traceback__)[-1]
         status, cause = Status.ERROR, Cause.UNEXPECTED
-        reason = f"{type(error).__name__}: {error} ({Path(last.filename).name}:{last.lineno})"
+        reason, raw = unexpected.one_line(error), unexpected.full_text(error)
     finally:
         bench.close()
     header = {

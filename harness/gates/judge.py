@@ -141,7 +141,8 @@ def _finding(gate: Gate, subject: Subject, rows: Sequence[Row], baselines: Basel
         state = State.NOT_RUN if errors else State.NOT_APPLICABLE
         reason = row.measurement.reason.partition("\n")[0]
         if errors or len(unmeasured) == len(rows):
-            return _Finding(state, f"{gate.metric} was not measured in {_place(row)}: {reason}")
+            place = "" if row.case == WHOLE_CASE else f" in {_place(row)}"
+            return _Finding(state, f"{gate.metric} was not measured{place}: {reason}")
     measured = [row for row in rows if row not in unmeasured and row.measurement.metric != WHOLE_CASE]
     if not measured:
         return _Finding(State.NOT_RUN, f"no row has the metric {gate.metric}" + _case_text(gate))

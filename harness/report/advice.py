@@ -71,7 +71,7 @@ def _folded(verdicts: Iterable[Verdict], state: State) -> list[list[Verdict]]:
     """Those in `state` joined by target and cause (the end of their sentence); the others one by one."""
     groups: dict[Any, list[Verdict]] = {}
     for index, verdict in enumerate(verdicts):
-        cause = verdict.sentence.rpartition(": ")[2]
+        cause = _cause(verdict)
         key = (verdict.target, verdict.blocks, verdict.waived, cause) if verdict.state is state else index
         groups.setdefault(key, []).append(verdict)
     return list(groups.values())
@@ -82,7 +82,15 @@ def _sentence(verdicts: list[Verdict]) -> str:
     if len(verdicts) == 1:
         return f"{first.gate}: {first.sentence}"
     variants = ", ".join(dict.fromkeys(verdict.variant for verdict in verdicts))
-    return f"{len(verdicts)} gates of {variants} on {first.target}: {first.sentence.rpartition(': ')[2]}"
+    return f"{len(verdicts)} gates of {variants} on {first.target}: {_cause(first)}"
+
+
+def _cause(verdict: Verdict) -> str:
+    """The end of a sentence: after the variant and target, and after what was not measured.
+
+    What a runtime says may have colons of its own, a web address among them.
+    """
+    return verdict.sentence.split(": ", 2)[-1]
 
 
 def next_step(outcome: Outcome) -> str:

@@ -10,7 +10,7 @@ from harness.compression.export.kinds import RUNTIMES
 from harness.compression.model_file import ModelInfo
 from harness.compression.recipe import Variant, VariantBuilder
 from harness.config.validation import FLOAT32
-from harness.core.errors import ModelError
+from harness.core.errors import ModelError, PassFailed, StoreError, UsageError
 from harness.core.plan import HOST
 from harness.data import sets
 from harness.data.sets import PreparedData
@@ -31,6 +31,8 @@ class Build:
         float32 first.
     for_runtime : mapping of runtime to sequence of Variant
         The same variants, with TFLite files for the targets that name another runtime than LiteRT.
+    failed : mapping of variant to Exception
+        Variants that could not be built, because a pass has a fault.
     model : ModelInfo
         Inputs and outputs of the canonical model.
     data : PreparedData
@@ -40,6 +42,7 @@ class Build:
     for_runtime: Mapping[str, Sequence[Variant]]
     model: ModelInfo
     data: PreparedData
+    failed: Mapping[str, Exception]
 
 
 def open_model(selection: Selection, cache: Cache, observer: Observer) -> VariantBuilder:
@@ -69,13 +72,39 @@ def build(
         for backend in target.backends
         for fmt in connection.formats[backend][:1]
     ]
-    variants = builder.build(names, formats, data)
+    failed: dict[str, Exception] = {}
+    variants = _variants(builder, names, formats, data, failed)
     for_runtime: dict[str, Sequence[Variant]] = {
-        runtime: builder.for_runtime(runtime).build(names, formats, data)
+        runtime: _variants(builder.for_runtime(runtime), names, formats, data, failed)
         for runtime in RUNTIMES[1:]  # the builder writes for the first
         if any(target.for_runtime == runtime for target in selection.targets)
     }
-    return Build(variants, for_runtime, model, data)
+    return Build(variants, for_runtime, model, data, failed)
+
+
+def _variants(
+    builder: VariantBuilder,
+    names: Sequence[str],
+    formats: Sequence[str],
+    data: PreparedData,
+    failed: dict[str, Exception],
+) -> tuple[Variant, ...]:
+    """Make the variants; one whose pass has a fault is left out and noted in `failed`.
+
+    Without float32 there is nothing to compare with, so its exception is raised.
+    """
+    variants: list[Variant] = []
+    for name in names:
+        if name in failed:
+            continue
+        try:
+            variants += builder.build([name], formats, data)
+        except Exception as error:
+            expected = isinstance(error, UsageError | StoreError) and not isinstance(error, PassFailed)
+            if name == FLOAT32 or expected:
+                raise
+            failed[name] = error
+    return tuple(variants)
 
 
 def _inspect(builder: VariantBuilder, selection: Selection, connection: Connection) -> ModelInfo:

@@ -8,12 +8,14 @@ from typing import Any
 
 from harness.compression.recipe import Variant
 from harness.config.validation import FLOAT32, Validation
+from harness.core import unexpected
 from harness.core.artifact import Artifact, TensorSpec
 from harness.core.contracts import Availability, CaseContext, Suite
 from harness.core.errors import TargetUnavailable, UsageError
-from harness.core.job import Batch, Case, JobResult, Status
+from harness.core.job import DEPLOY, PARITY, Batch, Case, JobKey, JobResult, Status
 from harness.core.plan import HOST, Plan
 from harness.core.target import PARITY_OPTIONS, Target
+from harness.core.unexpected import suite_key
 from harness.data.sets import PreparedData
 from harness.executors.abilities import abilities_of
 
@@ -43,6 +45,8 @@ class PlanInputs:
         Of the canonical model.
     for_runtime : mapping of runtime to sequence of Variant
         The same variants, with TFLite files for the targets that name another runtime than LiteRT.
+    failed : mapping of variant to Exception
+        Variants that could not be built, because a pass has a fault.
     """
 
     validation: Validation
@@ -56,6 +60,7 @@ class PlanInputs:
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     for_runtime: Mapping[str, Sequence[Variant]] = field(default_factory=dict)
+    failed: Mapping[str, Exception] = field(default_factory=dict)
 
 
 def make_plan(inputs: PlanInputs) -> Plan:
@@ -81,7 +86,9 @@ def make_plan(inputs: PlanInputs) -> Plan:
                 artifact, refused = choose_artifact(variant, inputs.formats[backend])
                 lacks = availability.reason or refused
                 for name, suite in inputs.suites.items():
-                    cases = suite.cases(_context(inputs, name, variant, target, availability))
+                    context = _context(inputs, name, variant, target, availability)
+                    key = suite_key(target.name, backend, DEPLOY, variant.name, name)
+                    cases = _cases(suite, context, key, skipped)
                     if not cases:
                         continue
                     batch = _batch(inputs, target, backend, variant, name, cases, artifact)
@@ -89,10 +96,19 @@ def make_plan(inputs: PlanInputs) -> Plan:
                         skipped += [JobResult(job.key, Status.SKIPPED, lacks) for job in batch.jobs]
                     else:
                         batches.append(batch)
+            for variant_name, error in inputs.failed.items():
+                skipped += [
+                    unexpected.result(
+                        suite_key(target.name, backend, DEPLOY, variant_name, name),
+                        f"{variant_name} could not be built",
+                        error,
+                    )
+                    for name in inputs.suites
+                ]
     if not batches:
         raise nothing_runs(reasons, skipped)
     unavailable = tuple((target, backend, found.reason) for (target, backend), found in reasons.items())
-    plan = Plan((*_reference(inputs), *batches), tuple(skipped), unavailable)
+    plan = Plan((*_reference(inputs, skipped), *batches), tuple(skipped), unavailable)
     _fits_cap(inputs, plan)
     return plan
 
@@ -125,7 +141,18 @@ def nothing_runs(
     )
 
 
-def _reference(inputs: PlanInputs) -> list[Batch]:
+def _cases(suite: Suite, context: CaseContext, key: JobKey, skipped: list[JobResult]) -> tuple[Case, ...]:
+    """The cases of a suite; none, and an ERROR result in `skipped`, where it raises an exception."""
+    try:
+        return tuple(suite.cases(context))
+    except UsageError:
+        raise  # the configuration, in the suite's words
+    except Exception as error:  # noqa: BLE001 - a suite may be a third-party plug-in
+        skipped.append(unexpected.result(key, f"{key.suite} could not say its cases", error))
+        return ()
+
+
+def _reference(inputs: PlanInputs, skipped: list[JobResult]) -> list[Batch]:
     """The same variants on the host, pinned, for everything that is relative to it."""
     batches = []
     for variant in sorted(inputs.variants, key=lambda v: v.name != FLOAT32):
@@ -136,7 +163,8 @@ def _reference(inputs: PlanInputs) -> list[Batch]:
         most = _most_samples(inputs)
         host = Target(HOST, "the reference", (backend,), deploy=PARITY_OPTIONS, max_samples=most)
         for name, suite in inputs.suites.items():
-            cases = suite.cases(_context(inputs, name, variant, host, Availability(), reference=True))
+            context = _context(inputs, name, variant, host, Availability(), reference=True)
+            cases = _cases(suite, context, suite_key(HOST, backend, PARITY, variant.name, name), skipped)
             if cases:
                 batches.append(_batch(inputs, host, backend, variant, name, cases, artifact))
     return batches

@@ -115,7 +115,7 @@ def _plan(
         validation=selection.validation, targets=selection.targets, variants=built.variants,
         selected=selection.variants, suites=selection.suites, formats=connection.formats,
         available=connection.available, data=built.data, inputs=built.model.inputs,
-        outputs=built.model.outputs, for_runtime=built.for_runtime,
+        outputs=built.model.outputs, for_runtime=built.for_runtime, failed=built.failed,
     )  # fmt: skip
     plan = make_plan(inputs)
     lanes = make_lanes(selection.targets, connection.executors)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -24,12 +23,12 @@ from harness.executors.parallel import run_parallel
 from harness.gates import scope, waivers
 from harness.gates.judge import Subject, judge
 from harness.gates.relative import Baselines
-from harness.run import declared, estimate, extend, forecast, summarise
+from harness.run import declared, estimate, extend, forecast, notes, summarise
 from harness.run.observer import Observer
 from harness.run.prepare import Prepared, prepare
 from harness.run.request import Request
 from harness.run.selection import load_suites
-from harness.store import tables
+from harness.store import messages, tables
 from harness.store.run_folder import Facts, Journal, RunFolder, point_latest
 
 
@@ -168,12 +167,6 @@ def _decide(folder: RunFolder, prepared: Prepared, journal: Journal, observer: O
                     journal.append(event)
 
 
-def _told(row: Row) -> str:
-    """The first line of a reason, and of a dead worker also what it said."""
-    first, *said = row.measurement.reason.splitlines()
-    return "; ".join([first, *said[:1]])
-
-
 def _rest(plan: Plan, done: Collection[JobKey]) -> Plan:
     todo = [
         replace(batch, cases=tuple(job.case for job in batch.jobs if job.key not in done))
@@ -197,17 +190,27 @@ def _lanes(prepared: Prepared, plan: Plan) -> list[list[tuple[Executor, list[Bat
 def finish(folder: RunFolder, facts: Facts | None = None) -> Outcome:
     """Summarise and judge from what is stored, and write the tables. ``harness judge`` is this alone."""
     facts = facts or folder.facts()
-    outcome = look(folder, facts)
+    failed: list[JobResult] = []
+    outcome = look(folder, facts, failed=failed)
     tables.write(folder.path, outcome.rows, outcome.verdicts, facts.environments)
     tables.write_cards(folder.path, facts.run, facts.cards, outcome.rows)
-    return outcome
+    files = messages.write(folder.path, (*facts.results.values(), *failed))
+    return replace(outcome, notes=(*outcome.notes, *notes.messages(files)))
 
 
-def look(folder: RunFolder, facts: Facts, rows: Sequence[Row] | None = None) -> Outcome:
-    """Summarise, where the rows are not given, and judge from what is stored; nothing is written."""
+def look(
+    folder: RunFolder,
+    facts: Facts,
+    rows: Sequence[Row] | None = None,
+    failed: list[JobResult] | None = None,
+) -> Outcome:
+    """Summarise, where the rows are not given, and judge from what is stored; nothing is written.
+
+    `failed` gets a result for every job whose suite raised an exception.
+    """
     if rows is None:
         names = dict.fromkeys(batch.suite for batch in facts.plan.batches)
-        rows = summarise.summarise(facts, load_suites(tuple(names)))
+        rows = summarise.summarise(facts, load_suites(tuple(names)), failed)
     validation = check(facts.run["validation"], Validation, where=str(folder.path / "run.json"))
     unavailable = {(target, backend): reason for target, backend, reason in facts.plan.unavailable}
     subjects = [
@@ -230,16 +233,7 @@ def look(folder: RunFolder, facts: Facts, rows: Sequence[Row] | None = None) -> 
     left_out = len(validation.gates) - len({verdict.gate for verdict in verdicts})
     uncovered = summarise.uncovered_errors(rows, judgement.covered)
     state, code = overall(verdicts, unmeasured=bool(missing or uncovered))
-    failed = Counter((row.key.suite, row.key.target, _told(row)) for row in uncovered)
-    notes = [
-        f"{count} {'case' if count == 1 else 'cases'} of {suite} on {target} ended in an error: {reason}"
-        for (suite, target, reason), count in failed.items()
-    ]
-    notes += [f"{len(missing)} jobs were not measured"] * bool(missing)
-    notes += [f"{left_out} gates were not asked: their suite, variant or target was not chosen"] * bool(
-        left_out
-    )
-    notes += unneeded
+    lines = notes.errors(uncovered, verdicts) + notes.unmeasured(len(missing), left_out) + list(unneeded)
     return Outcome(
         folder,
         facts.run,
@@ -249,7 +243,7 @@ def look(folder: RunFolder, facts: Facts, rows: Sequence[Row] | None = None) -> 
         code,
         facts.plan,
         len(missing),
-        tuple(notes),
+        tuple(lines),
     )
 
 

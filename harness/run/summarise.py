@@ -6,9 +6,20 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from harness.core import unexpected
 from harness.core.cause import join
 from harness.core.contracts import Suite, SummaryContext, SupportsRounds
-from harness.core.job import PARITY, Batch, EnvironmentRecord, JobKey, JobResult, Samples, Status, looks_of
+from harness.core.job import (
+    PARITY,
+    Batch,
+    EnvironmentRecord,
+    Job,
+    JobKey,
+    JobResult,
+    Samples,
+    Status,
+    looks_of,
+)
 from harness.core.measurement import WHOLE_CASE, Measurement, Row
 from harness.core.plan import HOST
 from harness.run import card_rows
@@ -17,7 +28,7 @@ from harness.stats.side_by_side import ALPHA, level
 from harness.store.run_folder import Facts
 
 
-def summarise(facts: Facts, suites: Mapping[str, Suite]) -> list[Row]:
+def summarise(facts: Facts, suites: Mapping[str, Suite], failed: list[JobResult] | None = None) -> list[Row]:
     """Make every row that the stored samples give, in the plan's order.
 
     Parameters
@@ -25,6 +36,9 @@ def summarise(facts: Facts, suites: Mapping[str, Suite]) -> list[Row]:
     facts : Facts
     suites : mapping of name to Suite
         At least those of the plan.
+    failed : list of JobResult, optional
+        Gets an ERROR result, with the traceback, for every job whose suite raised an exception; its row is an
+        ERROR row, and all other rows are made.
     """
     environments = {
         (record.target, record.backend, record.variant, record.suite): record
@@ -66,11 +80,10 @@ def summarise(facts: Facts, suites: Mapping[str, Suite]) -> list[Row]:
                 _context(facts, batch, job.case.setting), disturbed=join(reasons),
                 alpha=_alpha(facts, suites[batch.suite], result),
             )  # fmt: skip
-            measurements = (
-                suites[batch.suite].summarise(job, result, context)
-                if result.status is Status.OK
-                else [_whole(result)]
-            )
+            if result.status is Status.OK:
+                measurements = _measurements(suites[batch.suite], job, result, context, failed)
+            else:
+                measurements = [_whole(result)]
             identity = _identity(facts, batch, result, environment)
             rows += [Row(job.key, measurement, identity) for measurement in measurements]
     rows += card_rows.rows(facts)
@@ -78,6 +91,23 @@ def summarise(facts: Facts, suites: Mapping[str, Suite]) -> list[Row]:
         identity = {"run_id": facts.run["run_id"], "model": facts.run["model"]["name"]}
         rows.append(Row(result.key, _whole(result), identity))
     return rows
+
+
+def _measurements(
+    suite: Suite, job: Job, result: JobResult, context: SummaryContext, failed: list[JobResult] | None
+) -> list[Measurement]:
+    """What the suite makes of a job, or the row of its exception."""
+    try:
+        measurements = list(suite.summarise(job, result, context))
+        foreign = next((each for each in measurements if not isinstance(each, Measurement)), None)
+        if foreign is not None:
+            raise TypeError(f"summarise gave a {type(foreign).__name__}, not a Measurement")
+    except Exception as error:  # noqa: BLE001 - a suite may be a third-party plug-in
+        error_result = unexpected.result(job.key, f"{suite.name} could not be summarised", error)
+        if failed is not None:
+            failed.append(error_result)
+        return [_whole(error_result)]
+    return measurements
 
 
 def _alpha(facts: Facts, suite: Suite, result: JobResult) -> float:

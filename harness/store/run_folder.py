@@ -346,7 +346,8 @@ def _plan_to_json(plan: Plan) -> dict[str, Any]:
     return {
         "batches": [batch.to_json() for batch in plan.batches],
         "skipped": [
-            [list(result.key), result.reason, result.cause.value, result.raw] for result in plan.skipped
+            [list(result.key), result.reason, result.cause.value, result.raw, result.status.value]
+            for result in plan.skipped
         ],
         "unavailable": [list(entry) for entry in plan.unavailable],
         "share": plan.share,
@@ -365,6 +366,8 @@ def _plan_from_json(value: Mapping[str, Any]) -> Plan:
     )
 
 
-def _skipped(key: list[Any], reason: str, cause: str = "", raw: str = "") -> JobResult:
-    """A skipped job of ``plan.json``; runs before 0.12 stored neither cause nor raw text."""
-    return JobResult(JobKey(*key), Status.SKIPPED, reason, cause=Cause.read(cause), raw=raw)
+def _skipped(
+    key: list[Any], reason: str, cause: str = "", raw: str = "", status: str = Status.SKIPPED
+) -> JobResult:
+    """A job of ``plan.json`` that cannot run; earlier runs stored the key and the reason alone."""
+    return JobResult(JobKey(*key), Status(status), reason, cause=Cause.read(cause), raw=raw)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.core.errors import HarnessError, ResultsError
+from harness.core.unexpected import one_line
 from harness.store.run_folder import RunFolder
 
 #: Folders beside the runs that are none.
@@ -51,6 +52,13 @@ class LeftOut:
     run_id: str
     why: str
 
+    @classmethod
+    def because(cls, run_id: str, error: Exception) -> LeftOut:
+        """Leave a run out because of an error of the harness, or an exception that nobody expected."""
+        if isinstance(error, HarnessError):
+            return cls(run_id, "; ".join(filter(None, (error.what, error.cause))))
+        return cls(run_id, f"it cannot be read: {one_line(error)}")
+
     def __str__(self) -> str:
         return f"{self.run_id} is left out: {self.why}"
 
@@ -69,7 +77,7 @@ def stored(results: Path) -> tuple[list[StoredRun], list[LeftOut]]:
             next_step="harness validate makes it; --results DIR names another",
         )  # fmt: skip
     runs: list[StoredRun] = []
-    left_out: list[LeftOut] = []
+    unread: list[LeftOut] = []
     for path in sorted(results.iterdir()):
         if (
             path.is_symlink()
@@ -82,15 +90,15 @@ def stored(results: Path) -> tuple[list[StoredRun], list[LeftOut]]:
         if isinstance(found, StoredRun):
             runs.append(found)
         else:
-            left_out.append(found)
+            unread.append(found)
     if not runs:
         raise ResultsError(
-            "no run of this folder can be read" if left_out else "the results folder holds no run",
-            where=str(results), cause="; ".join(map(str, left_out[:3])),
+            "no run of this folder can be read" if unread else "the results folder holds no run",
+            where=str(results), cause="; ".join(map(str, unread[:3])),
             next_step="harness validate makes one; --results DIR names another folder",
         )  # fmt: skip
     runs.sort(key=lambda each: (each.created_utc, each.run_id))
-    return runs, left_out
+    return runs, unread
 
 
 def _look(path: Path) -> StoredRun | LeftOut:
@@ -101,8 +109,8 @@ def _look(path: Path) -> StoredRun | LeftOut:
         return LeftOut(path.name, "it is being written")
     try:
         run = folder.read_run()
-    except HarnessError as error:
-        return LeftOut(path.name, "; ".join(filter(None, (error.what, error.cause))))
+    except Exception as error:  # noqa: BLE001 - one run that cannot be read does not hide the others
+        return LeftOut.because(path.name, error)
     for name in ("measurements.csv", "measurements.parquet"):
         if (path / name).is_file():
             return StoredRun(folder, run, path / name)

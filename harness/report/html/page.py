@@ -11,21 +11,46 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.core.commands import install
+from harness.core.commands import DISTRIBUTION, install
 from harness.core.errors import UsageError
+from harness.core.unexpected import full_text, one_line
 from harness.core.verdict import State
 from harness.device import plugins
-from harness.report.html.data import ReportData, Section
+from harness.report.html.data import Plot, ReportData, Section, Table
 from harness.store.cache import write_atomically, writing
 
+#: Sections that are missing come last.
+GAP_ORDER = 1_000_000
+#: End of the title of a section that is missing.
+MISSING = " (missing)"
 #: The browser may load nothing from outside the file.
 POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
 
 
 def sections(data: ReportData) -> list[Section]:
     """What each plug-in of ``harness.sections`` has to say of the run, in the order of the page."""
-    made = [plugin.load()(data) for plugin in plugins.catalogue(plugins.SECTIONS).values()]
+    made = [_section(plugin, data) for plugin in plugins.catalogue(plugins.SECTIONS).values()]
     return sorted((s for s in made if s is not None), key=lambda s: (s.order, s.title))
+
+
+def _section(plugin: plugins.Plugin, data: ReportData) -> Section | None:
+    """A plug-in's section; one that raises leaves a named gap, and all others are written."""
+    try:
+        section: Section | None = plugin.load()(data)
+        if section is not None and not isinstance(section, Section):
+            raise TypeError(f"it gave a {type(section).__name__}, not a Section")
+        if section is not None and plugin.distribution != DISTRIBUTION:
+            parts: list[Plot | Table] = [*section.plots, *section.tables]
+            for part in parts:
+                json.dumps(part.packed())  # here, so that a part that cannot be drawn is a gap as well
+    except UsageError:
+        raise  # a package that the report needs is not installed
+    except Exception as error:  # noqa: BLE001 - a section may be a third-party plug-in
+        gap = f"The section {plugin.name} of {plugin.distribution} is missing: {one_line(error)}"
+        rows = tuple((line,) for line in full_text(error).splitlines())
+        table = Table(f"traceback_{plugin.name}", "Traceback", ("line",), rows)
+        return Section(f"{plugin.name}{MISSING}", GAP_ORDER, gap, tables=(table,))
+    return section
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +100,13 @@ def html(head: Head, parts: Sequence[Section]) -> str:
 
 def report(data: ReportData) -> str:
     """Make the page of a report."""
+    return with_sections(data, sections(data))
+
+
+def with_sections(data: ReportData, made: Sequence[Section]) -> str:
+    """Make the page of a report of sections that were made already."""
     head = Head(", ".join(data.run_ids), sentence(data), data.state.value, data.notes)
-    return html(head, sections(data))
+    return html(head, made)
 
 
 def sentence(data: ReportData) -> str:

@@ -18,12 +18,14 @@ def report(runs: Sequence[str], results: Path, out: Path, pictures: Path | None)
         One line per thing written.
     """
     data = read.read(runs, results)
+    sections = page.sections(data)
     lines = []
     if pictures is not None:
-        drawn = images.write(pictures, page.sections(data))
+        drawn = images.write(pictures, sections)
         lines.append(f"images  {len(drawn)} in {pictures}")
-    page.write(out, page.report(data))
-    return [*lines, f"report  {out}"]
+    page.write(out, page.with_sections(data, sections))
+    gaps = [f"missing  {section.intro}" for section in sections if section.title.endswith(page.MISSING)]
+    return [*lines, *gaps, f"report  {out}"]
 
 
 def history(shown: History, out: Path) -> str:

@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.core.errors import UsageError
+from harness.core.errors import HarnessError, UsageError
 from harness.core.job import JobKey, JobResult, Samples, Status
 from harness.core.measurement import Measurement, Row
 from harness.core.plan import Plan
 from harness.core.verdict import State, Verdict
+from harness.device import plugins
 from harness.report.html import page
-from harness.report.html.data import ReportData, Table
+from harness.report.html.data import Plot, ReportData, Section, Table
 from harness.store.run_folder import Facts
 from tests.unit.report.pages import fits_a_phone, opened, quiet
 
@@ -62,6 +63,39 @@ def test_a_run_of_errors_alone_is_shown_and_draws_no_accuracy() -> None:
     assert "Accuracy under shift" not in titles(data)
     assert "NOT_RUN" in page.report(data)
     assert page.sections(data)[-1].tables[0].packed()["columns"][-2]["words"] == ["SIGILL"]
+
+
+def test_a_section_that_raises_leaves_a_named_gap(monkeypatch: pytest.MonkeyPatch) -> None:
+    catalogue = dict(plugins.catalogue(plugins.SECTIONS))
+
+    class Undrawable:
+        def __call__(self, data: ReportData) -> Section:
+            return Section("Odd", 3, plots=(Plot("odd", "", [{"x": object()}]),))
+
+    class Planted:
+        distribution = "third-party"
+
+        def __init__(self, name: str, made: Any) -> None:
+            self.name, self._made = name, made
+
+        def load(self) -> Any:
+            if isinstance(self._made, Exception):
+                raise self._made
+            return self._made
+
+    def raising(data: ReportData) -> Section:
+        raise ZeroDivisionError("planted")
+
+    for name, made in (("a", raising), ("b", HarnessError("cannot be loaded")), ("c", Undrawable())):
+        catalogue[name] = Planted(name, made)  # type: ignore[assignment]
+    monkeypatch.setattr(plugins, "catalogue", lambda group: catalogue)
+    data = report(ACCURACY, verdict(State.FAIL))
+    found = titles(data)
+    assert {"Gates", "Accuracy under shift"} < set(found)
+    assert found[-3:] == ["a (missing)", "b (missing)", "c (missing)"]
+    gaps = {section.title: section.intro for section in page.sections(data)}
+    assert "The section a of third-party is missing: ZeroDivisionError: planted" in gaps["a (missing)"]
+    assert "ZeroDivisionError" in page.report(data)
 
 
 def test_the_sentence_is_that_of_a_gate_with_the_run_s_state() -> None:

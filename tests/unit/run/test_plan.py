@@ -14,12 +14,15 @@ from harness.compression.recipe import Variant
 from harness.config.load import check
 from harness.config.validation import Validation
 from harness.core.artifact import Artifact, File, TensorSpec
+from harness.core.cause import Cause
 from harness.core.contracts import Availability, CaseContext, SetInfo
-from harness.core.errors import TargetUnavailable, UsageError
+from harness.core.errors import PassFailed, TargetUnavailable, UsageError
 from harness.core.job import Case, DataRef, Job, JobResult, Options, Status
+from harness.core.measurement import WHOLE_CASE, Measurement, Row
 from harness.core.plan import HOST
 from harness.core.preprocess import Preprocess
 from harness.core.target import Target
+from harness.core.verdict import Gate
 from harness.data.datasets import Dataset
 from harness.data.sets import PreparedData, PreparedSet
 from harness.run.plan import PlanInputs, choose_artifact, make_plan, output_byte, sizes
@@ -268,3 +271,29 @@ def test_a_suite_is_told_where_the_devices_memory_is_its_own() -> None:
     told = [context.device_memory for context in suite.contexts if not context.reference]
     assert told == [True, False, False]
     assert not any(context.device_memory for context in suite.contexts if context.reference)
+
+
+class Raises(Suite):
+    def cases(self, context: CaseContext) -> tuple[Case, ...]:
+        raise KeyError("planted")
+
+
+def test_a_suite_that_raises_is_an_error_row_and_the_others_are_planned() -> None:
+    plan = make_plan(given(suites={"accuracy": Suite(), "broken": Raises()}, selected=("int8",)))
+    assert {batch.suite for batch in plan.batches} == {"accuracy"}
+    errors = [result for result in plan.skipped if result.status is Status.ERROR]
+    assert {(r.key.target, r.key.suite, r.key.case, r.cause) for r in errors} == {
+        (HOST, "broken", WHOLE_CASE, Cause.UNEXPECTED), ("cpu", "broken", WHOLE_CASE, Cause.UNEXPECTED),
+    }  # fmt: skip
+    assert "broken could not say its cases: KeyError: 'planted' (test_plan.py:" in errors[0].reason
+
+
+def test_a_variant_whose_pass_failed_is_an_error_row_of_every_suite() -> None:
+    plan = make_plan(given(variants=(variant("float32", "onnx"),), failed={"int8": PassFailed("it broke")}))
+    assert {batch.variant for batch in plan.batches} == {"float32"}
+    (error,) = plan.skipped
+    assert (error.status, error.key.variant, error.reason) == (
+        Status.ERROR, "int8", "int8 could not be built: it broke",
+    )  # fmt: skip
+    gate = Gate("g", "accuracy", "accuracy", cases=("clean",), severities=(0,), setting="parity")
+    assert gate.looks_at(Row(error.key, Measurement(WHOLE_CASE, "", float("nan"), status=error.status)))

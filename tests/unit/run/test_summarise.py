@@ -141,3 +141,31 @@ def test_errors_that_no_gate_looked_at() -> None:
     errors = [row for row in rows if row.measurement.status is Status.ERROR]
     assert summarise.uncovered_errors(rows, errors[:1]) == errors[1:]
     assert summarise.uncovered_errors(rows, errors) == []
+
+
+def test_an_exception_in_summarise_is_an_error_row_and_the_other_rows_are_made() -> None:
+    class Planted(Suite):
+        def summarise(self, job: Job, result: JobResult, context: SummaryContext) -> list[Measurement]:
+            if job.case.name == "a":
+                raise ZeroDivisionError("planted")
+            return super().summarise(job, result, context)
+
+    stored = facts(result(OWN, 0, 5.0), result(OWN, 1, 7.0))
+    failed: list[JobResult] = []
+    rows = summarise.summarise(stored, {"s": Planted()}, failed)
+    error, made = rows[:2]
+    assert (error.measurement.status, error.measurement.cause) == (Status.ERROR, Cause.UNEXPECTED)
+    assert error.measurement.reason.startswith("s could not be summarised: ZeroDivisionError: planted (test_")
+    assert made.measurement.status is Status.OK
+    assert [each.key for each in failed] == [OWN.jobs[0].key]
+    assert "Traceback (most recent call last)" in failed[0].raw
+
+
+def test_a_suite_that_gives_something_else_than_measurements_is_an_error_row() -> None:
+    class Planted(Suite):
+        def summarise(self, job: Job, result: JobResult, context: SummaryContext) -> Any:
+            return [3.0]
+
+    (row, _) = summarise.summarise(facts(result(OWN, 0, 5.0)), {"s": Planted()})
+    assert row.measurement.status is Status.ERROR
+    assert "summarise gave a float, not a Measurement" in row.measurement.reason
