@@ -30,7 +30,6 @@ ALSO = {
         "tests/unit/report/test_html_sections.py",
     ],
     "harness/store/runs.py": ["tests/unit/store", "tests/unit/report/test_html_trends.py"],
-    "suites/reliability/summarise.py": ["tests/unit/suites/test_reliability_rows.py"],
 }
 NOTICED = ("killed", "timeout", "segfault", "suspicious", "caught by type check")
 

@@ -12,17 +12,23 @@ from harness.core.cause import Cause, Reason
 from harness.core.contracts import SummaryContext
 from harness.core.job import Case, Job, JobResult, Options, Samples, Status
 from harness.core.measurement import Measurement
+from harness.stats.intervals import over_processes
 from suites.performance.summarise import PerformanceSuite
 
 ARTIFACT = Artifact("int8", "openvino", (File("m.xml", "a", 1000), File("m.bin", "b", 234)), Path())
 
 
 def summarise(
-    name: str, samples: Samples, *, emulated: bool = False, disturbed: str = ""
+    name: str,
+    samples: Samples,
+    *,
+    emulated: bool = False,
+    disturbed: Reason | None = None,
+    alpha: float = 0.05,
 ) -> list[Measurement]:
     job = Job("cpu", "onnxruntime", "int8", "performance", Case(name))
     context = SummaryContext(
-        ARTIFACT, Options(), "classification", None, lambda *_: None, emulated, {}, disturbed
+        ARTIFACT, Options(), "classification", None, lambda *_: None, emulated, {}, disturbed, alpha
     )
     result = JobResult(job.key, Status.OK, samples=samples)
     return PerformanceSuite().summarise(job, result, context)
@@ -181,3 +187,78 @@ def test_throughput_is_samples_per_second_by_batch_size() -> None:
     assert (skipped.case, skipped.status) == ("offline_b32", Status.SKIPPED)
     assert skipped.reason == "there are only 10 samples"
     assert math.isnan(skipped.value)
+
+
+ROWS = {
+    "single_stream": [
+        "latency_p50", "latency_p90", "latency_p99", "latency_lag1_autocorrelation", "load_time",
+        "first_inference", "peak_memory", "gpu_memory_peak", "model_bytes",
+    ],
+    "offline": ["throughput"],
+}  # fmt: skip
+
+
+def test_each_case_has_all_its_rows_in_their_order_and_every_metric_is_declared() -> None:
+    samples = single_stream([ramp(1), ramp(2)])
+    arrays = {**samples.arrays, "gpu_memory_peak_byte": np.array([1, 1])}
+    found = [row.metric for row in summarise("single_stream", Samples(arrays, samples.values))]
+    assert found == ROWS["single_stream"]
+    assert [row.metric for row in summarise("offline", offline())] == ROWS["offline"] * 3
+    assert set(PerformanceSuite.metrics) == {metric for metrics in ROWS.values() for metric in metrics}
+
+
+@pytest.mark.parametrize("alpha", [0.05, 0.025, 0.0125])
+def test_alpha_reaches_every_interval_and_is_noted(alpha: float) -> None:
+    spread = single_stream([ramp(1), ramp(2), ramp(3)])
+    factors = np.array([1.0, 1.5, 2.0])
+    extra = {
+        "load_ns": 1000 * factors, "first_ns": 100 * factors, "memory_peak_byte": 10 * factors,
+        "gpu_memory_peak_byte": 20 * factors,
+    }  # fmt: skip
+    found = by_metric(
+        summarise("single_stream", Samples({**spread.arrays, **extra}, spread.values), alpha=alpha)
+    )
+    note = "bound call" if alpha == 0.05 else f"bound call, interval at alpha {alpha}"
+    for metric, factor in (("latency_p50", 500), ("latency_p90", 900), ("latency_p99", 990)):
+        expected = over_processes(np.array([1, 2, 3]) * factor, alpha=alpha)
+        row = found[metric]
+        assert (row.value, row.ci_low, row.ci_high) == (expected.value, expected.low, expected.high)
+        assert row.reason == note
+    for metric, name in (
+        ("load_time", "load_ns"), ("first_inference", "first_ns"), ("peak_memory", "memory_peak_byte"),
+        ("gpu_memory_peak", "gpu_memory_peak_byte"),
+    ):  # fmt: skip
+        expected = over_processes(extra[name], alpha=alpha)
+        row = found[metric]
+        assert (row.value, row.ci_low, row.ci_high, row.n) == (
+            expected.value, expected.low, expected.high, 3,
+        )  # fmt: skip
+        assert row.reason == ""
+    one, _, _ = summarise("offline", offline(), alpha=alpha)
+    expected = over_processes(np.array([1e6, 1e6, 0.5e6]), alpha=alpha)
+    assert (one.ci_low, one.ci_high) == pytest.approx((expected.low, expected.high))
+
+
+def test_rows_without_an_interval_have_none() -> None:
+    found = by_metric(summarise("single_stream", single_stream([ramp(1), ramp(2)])))
+    for metric in ("model_bytes", "latency_lag1_autocorrelation"):
+        assert math.isnan(found[metric].ci_low)
+        assert math.isnan(found[metric].ci_high)
+    assert found["latency_lag1_autocorrelation"].n == 2000
+    assert found["latency_lag1_autocorrelation"].unit == "1"
+
+
+def test_what_a_device_cannot_do_is_skipped_for_that_reason() -> None:
+    skipped = summarise("offline", offline())[-1]
+    assert (skipped.metric, skipped.unit, skipped.cause) == ("throughput", "1/s", Cause.MISSING_ABILITY)
+    samples = single_stream([ramp(1), ramp(2)], gpu_memory_na="a container")
+    unknown = by_metric(summarise("single_stream", samples))["gpu_memory_peak"]
+    assert (unknown.unit, unknown.cause) == ("byte", Cause.MISSING_ABILITY)
+
+
+@pytest.mark.parametrize(("looks", "times"), [(1, 1), (2, 2), (4, 8)])
+def test_each_round_has_as_many_processes_as_all_before(looks: int, times: int) -> None:
+    case = Case("single_stream", deadline_s=10.0, params={"processes": 3, "rounds": 2})
+    again = PerformanceSuite().again(case, looks)
+    assert again.params == {"processes": 3 * times, "rounds": 2}
+    assert again.deadline_s == 10.0 * times

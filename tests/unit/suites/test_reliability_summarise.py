@@ -1,0 +1,152 @@
+"""Every row of every case, by hand: values, counts and notes from samples that were written down."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harness.core.artifact import Artifact, File
+from harness.core.contracts import SummaryContext
+from harness.core.job import Case, Job, JobResult, Options, Samples, Status
+from harness.core.measurement import Measurement
+from harness.stats.intervals import clopper_pearson
+from suites.reliability import summarise
+from suites.reliability.summarise import METRICS, ReliabilitySuite
+
+ARTIFACT = Artifact("int8", "onnx", (File("a", "1" * 64, 5), File("b", "2" * 64, 6)), Path())
+
+
+def rows(name: str, samples: Samples, options: Options | None = None) -> list[Measurement]:
+    job = Job("cpu", "onnxruntime", "int8", "reliability", Case(name, samples=8))
+    context = SummaryContext(
+        ARTIFACT, options or Options(), "classification", None, lambda *_: None, False, {}
+    )
+    return ReliabilitySuite().summarise(job, JobResult(job.key, Status.OK, samples=samples), context)
+
+
+def told(found: list[Measurement]) -> list[tuple[str, float, int, str]]:
+    for row in found:
+        assert (row.status, row.unit, row.reference, row.case) == (Status.OK, "1", "", "")
+        assert row.metric in METRICS
+    return [(row.metric, row.value, row.n, row.reason) for row in found]
+
+
+def test_determinism_counts_each_repeat_of_each_answer() -> None:
+    first = np.array([[1, 2], [3, 4]])
+    again = np.stack([first, first, [[1, 2], [3, 5]]])
+    arrays = {"first": first, "repeat": again, "session": first, "process": again[2]}
+    assert told(rows("determinism", Samples(arrays, {}))) == [
+        ("deterministic_repeat", pytest.approx(5 / 6), 6, ""),
+        ("deterministic_session", 1.0, 2, ""),
+        ("deterministic_process", 0.5, 2, ""),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "what", "values", "note"),
+    [
+        ("batch_invariance", "batch", {}, "batch 1 against batch 8"),
+        (
+            "thread_invariance",
+            "thread",
+            {"first": 1, "threads": [2, 4], "left_out": {"8": "two cores", "16": "two, too"}},
+            "threads 2, 4 against 1; not 8: two cores; not 16: two, too",
+        ),
+        ("thread_invariance", "thread", {"first": 1, "threads": [2], "left_out": {}}, "threads 2 against 1"),
+    ],
+)
+def test_invariance_has_the_share_and_the_largest_differences(
+    name: str, what: str, values: dict[str, Any], note: str
+) -> None:
+    arrays = {
+        "bit_equal": np.array([True, False, True, True]),
+        "difference": np.array([0.0, 0.5, 0.25, 0.0]),
+        "relative_difference": np.array([0.0, 0.125, math.inf, 0.0]),
+    }
+    assert told(rows(name, Samples(arrays, values))) == [
+        (f"{what}_bit_equal", 0.75, 4, note),
+        (f"{what}_max_difference", 0.5, 4, note),
+        (f"{what}_max_relative_difference", math.inf, 4, f"finite on one side only; {note}"),
+    ]
+
+
+def test_bad_input_names_what_slipped_through() -> None:
+    outcomes = {"empty": "refused", "text": "answered", "wide": "crashed", "none": "refused"}
+    samples = Samples({"recovered": np.array([True, True, False])}, {"outcomes": outcomes})
+    assert told(rows("bad_input", samples)) == [
+        ("bad_input_refused", 0.5, 4, "text: answered; wide: crashed"),
+        ("recovered_after_bad_input", pytest.approx(2 / 3), 3, ""),
+    ]
+
+
+def test_nonfinite_input_counts_what_was_hidden_by_kind() -> None:
+    outcomes = {"nan": ["finite", "nan", "finite"], "inf": ["inf"], "-inf": ["finite"]}
+    samples = Samples({"recovered": np.array([True])}, {"outcomes": outcomes})
+    assert told(rows("nonfinite_input", samples)) == [
+        ("nonfinite_hidden", 0.6, 5, "nan 2/3, -inf 1/1"),
+        ("recovered_after_nonfinite_input", 1.0, 1, ""),
+    ]
+
+
+DAMAGE = ["refused", "crashed", "hung", "loaded_different", "refused", "loaded_same", "refused", "refused"]
+COUNTS = "crashed 1, hung 1, loaded_different 1, loaded_same 1, refused 4"
+AFTER = [
+    ("damage_crashed", 0.25, 8, ""),  # hung counts as crashed
+    ("hash_catches_damage", 0.75, 4, ""),
+    ("recovered_after_damage", 0.5, 2, ""),
+]
+
+
+def damaged() -> Samples:
+    arrays = {"caught": np.array([True, True, False, True]), "recovered": np.array([True, False])}
+    return Samples(arrays, {"outcomes": DAMAGE})
+
+
+def test_truncated_files() -> None:
+    assert told(rows("truncated_file", damaged())) == [("truncation_refused", 0.5, 8, COUNTS), *AFTER]
+
+
+def test_bit_flips_are_a_sample_and_have_an_exact_interval() -> None:
+    silent, *after = rows("bit_flips", damaged())
+    assert told([silent, *after]) == [("bit_flip_silent", 0.125, 8, COUNTS), *AFTER]
+    expected = clopper_pearson(1, 8)
+    assert (silent.ci_low, silent.ci_high) == (expected.low, expected.high)
+    assert all(math.isnan(row.ci_low) and math.isnan(row.ci_high) for row in after)
+
+
+@pytest.mark.parametrize(
+    ("asked", "used", "held", "note"),
+    [
+        ("", "GPU", 1.0, "left to the runtime, which uses GPU"),
+        ("", "", 1.0, "left to the runtime, which does not say"),
+        ("GPU", "", 0.0, "asked for GPU, the runtime does not say"),
+        ("GPU", "gpu", 1.0, "asked for GPU, the runtime uses gpu"),
+        ("gpu", "GPU.1", 1.0, "asked for gpu, the runtime uses GPU.1"),
+        ("GPU", "GPUX", 0.0, "asked for GPU, the runtime uses GPUX"),
+        ("GPU", "CPU", 0.0, "asked for GPU, the runtime uses CPU"),
+    ],
+)
+@pytest.mark.parametrize("what", ["provider", "precision"])
+def test_provenance_compares_what_was_asked_with_what_is_used(
+    what: str, asked: str, used: str, held: float, note: str
+) -> None:
+    values = {"effective": {what: used} if used else {}, "sha256": {"a": "1" * 64, "b": "3" * 64}}
+    found = rows("provenance", Samples({}, values), Options(**{what: asked}))
+    assert [row.metric for row in found] == ["provider_as_asked", "precision_as_asked", "artifact_hash_equal"]
+    row = found[("provider", "precision").index(what)]
+    assert (row.value, row.n, row.reason) == (held, 1, note)
+    other = found[("precision", "provider").index(what)]
+    assert (other.value, other.reason) == (1.0, "left to the runtime, which does not say")
+    assert (found[2].value, found[2].n) == (0.5, 2)  # one of two files is another
+
+
+def test_every_metric_is_made_by_some_case() -> None:
+    assert set(summarise.CASES) == {
+        "determinism", "batch_invariance", "thread_invariance", "bad_input", "nonfinite_input",
+        "truncated_file", "bit_flips", "provenance",
+    }  # fmt: skip
+    assert len(METRICS) == 3 + 6 + 2 + 2 + 1 + 1 + 3 + 3
