@@ -96,12 +96,14 @@ def _validate(arguments: argparse.Namespace) -> int:
 
 def _plan(arguments: argparse.Namespace) -> int:
     from harness.report import progress, screen
-    from harness.run import forecast
+    from harness.run import declared, forecast
     from harness.run.prepare import prepare
 
     prepared = prepare(_request(arguments), progress.Quiet())
     prepared.close()
-    answers = forecast.sentences(prepared.gates, prepared.plan, prepared.targets)
+    answers = forecast.sentences(
+        prepared.gates, prepared.plan, prepared.targets, declared.of_run(prepared.run)
+    )
     model = prepared.run["model"]["name"]
     answers += forecast.warnings(prepared.gates, prepared.plan, model, arguments.results)
     print(screen.plan_text(prepared.plan, dict(prepared.size), prepared.estimate_s, answers))

@@ -173,6 +173,10 @@ class Unsupported(Exception):
     """Raised by a measure where the session lacks an ability: the job becomes a SKIPPED row."""
 
 
+#: Family of the data set as it is, without a corruption.
+CLEAN = "clean"
+
+
 @dataclass(frozen=True, slots=True)
 class SetInfo:
     """A data set as the planner knows it.

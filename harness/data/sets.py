@@ -15,7 +15,7 @@ from harness.config.schema import DataTable, InputTable, ShiftsTable, SourceTabl
 from harness.config.validation import Validation
 from harness.core import preprocess
 from harness.core.artifact import TensorSpec, sha256_file
-from harness.core.contracts import SetInfo
+from harness.core.contracts import CLEAN, SetInfo
 from harness.core.errors import DataError
 from harness.core.job import DataRef
 from harness.core.preprocess import Feeds, Preprocess
@@ -121,7 +121,7 @@ def prepare(
     test = test.take(order[: validation.data.max_samples])
     steps = {name: steps.get(name, Preprocess()) for name in test.inputs}
     sets = []
-    for family, severity in [("clean", 0), *_cells(validation.shifts)]:
+    for family, severity in [(CLEAN, 0), *_cells(validation.shifts)]:
         arrays = {
             name: _stored(cache, raw, test.ids, family, severity, validation.shifts, split.calibration, name)
             for name, raw in test.inputs.items()
@@ -203,7 +203,7 @@ def _stored(
     name: str,
 ) -> str:
     """Hash of the stored array; made only where the index does not know it or the file is gone."""
-    if family == "clean":
+    if family == CLEAN:
         return cache.put_array(raw)
     kind: Literal["image", "features"] = "image" if shifts.kind == "image" else "features"
     reference = calibration.inputs.get(name) if kind == "features" else None

@@ -6,15 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness.core.errors import HarnessError, UsageError
+from harness.core.metric import Role
 from harness.gates import baselines
 from harness.gates.baselines import Baseline
 from harness.gates.judge import number_text
+from harness.run import declared
 
-#: What ``show`` tells of each variant: metric and case.
-SHOWN = (
-    ("accuracy", "clean"), ("accuracy_loss", "clean"), ("latency_p50", "single_stream"),
-    ("latency_p99", "single_stream"), ("peak_memory", "single_stream"), ("model_bytes", "single_stream"),
-)  # fmt: skip
+#: Roles of the metrics that ``show`` gives of each variant.
+SHOWN = (Role.RESULT, Role.LOSS, Role.LATENCY, Role.TAIL, Role.MEMORY, Role.SIZE)
 NONE = "no baseline yet: harness baseline save RUN --name accepted --reason WHY"
 
 
@@ -75,9 +74,11 @@ def _one(baseline: Baseline) -> str:
     own = frame[(frame["setting"] == "deploy") & (frame["status"] == "OK")]
     for (backend, variant), rows in own.groupby(["backend", "variant"], sort=False):
         figures = [
-            f"{metric} {number_text(row['value'], row['unit'])}"
-            for metric, case in SHOWN
-            for row in rows[(rows["metric"] == metric) & (rows["case"] == case)][:1].to_dict("records")
+            f"{name} {number_text(row['value'], row['unit'])}"
+            for suite, name, metric in declared.installed().with_role(*SHOWN)
+            for row in rows[
+                (rows["suite"] == suite) & (rows["metric"] == name) & (rows["case"] == metric.case)
+            ][:1].to_dict("records")
         ]
         lines += [f"  {backend}/{variant}: {', '.join(figures)}"] * bool(figures)
     return "\n".join(lines)

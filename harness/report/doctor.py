@@ -15,10 +15,12 @@ from harness.config.validation import FLOAT32
 from harness.core.contracts import Availability
 from harness.core.errors import HarnessError, TargetUnavailable
 from harness.core.job import Batch, EnvironmentRecord, Event, JobResult, Status
+from harness.core.metric import Role
 from harness.core.target import Target
 from harness.executors.abilities import make_executor
 from harness.report.progress import Quiet
 from harness.run import availability as machine
+from harness.run import declared
 from harness.run.name_checks import check_executors, check_targets
 from harness.run.prepare import Prepared, prepare
 from harness.run.request import Request
@@ -75,7 +77,7 @@ def _smoke(name: str, hosts: tuple[str, ...], wrong: list[HarnessError]) -> Iter
     """Run the first inputs of the bundled model on every backend that is there."""
     with tempfile.TemporaryDirectory() as results:
         request = replace(
-            Request.parse(target=name, suite="accuracy", variant=FLOAT32, results=Path(results)),
+            Request.parse(target=name, suite=_judging(), variant=FLOAT32, results=Path(results)),
             hosts=hosts,
         )
         prepared = prepare(request, Quiet())
@@ -85,6 +87,11 @@ def _smoke(name: str, hosts: tuple[str, ...], wrong: list[HarnessError]) -> Iter
                 yield from _told(events, wrong)
         finally:
             prepared.close()
+
+
+def _judging() -> str:
+    """The suite that judges outputs; empty, for all suites, where none does."""
+    return next((suite for suite, _, _ in declared.installed().with_role(Role.RESULT)), "")
 
 
 def _batches(prepared: Prepared, target: Target) -> Iterator[Batch]:

@@ -11,29 +11,27 @@ from rich.console import Console
 from rich.text import Text
 
 from harness.core.commands import short
-from harness.core.job import Case, Status
-from harness.core.measurement import Measurement, Row
+from harness.core.job import Case
+from harness.core.measurement import Row
 from harness.core.plan import HOST
 from harness.core.verdict import State, summary
 from harness.report.advice import next_step, not_tested, problems, report_command
+from harness.report.columns import columns
 from harness.report.grid import grid
 from harness.report.progress import duration
+from harness.run import declared
 from harness.run.stages import Outcome
 
 COLOURS = {
     State.PASS: "green", State.FAIL: "bold red", State.INCONCLUSIVE: "yellow", State.INVALID: "magenta",
     State.NOT_RUN: "magenta", State.NOT_APPLICABLE: "dim",
 }  # fmt: skip
-#: Left out, one after the other, on a terminal that is too narrow; the CSV has them all.
-SPARE_COLUMNS = ("MB", "p50 ms", "worst shift pt", "p99 ms")
-
-#: What the table shows of a model, and the title of the column: the first that there is.
-METRICS = {"accuracy": "accuracy %", "rmse": "rmse", "agreement": "agreement %"}
 
 
 def show(outcome: Outcome, console: Console, *, seconds: float) -> None:
     """Print the end of a run."""
-    console.print(grid(console, *_lines(outcome), ("target", "variant", "verdict"), SPARE_COLUMNS))
+    titles, lines, spare = _lines(outcome)
+    console.print(grid(console, titles, lines, ("target", "variant", "verdict"), spare))
     for state, text in problems(outcome):
         line = Text(f"{state.value:<13}", style=COLOURS[state])
         console.print(line.append(text, style="default"), soft_wrap=True)
@@ -85,8 +83,16 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _lines(outcome: Outcome) -> tuple[list[str], list[dict[str, str | Text]]]:
-    """Titles of the columns in which something was measured, and what each line says, by column."""
+def _lines(outcome: Outcome) -> tuple[list[str], list[dict[str, str | Text]], list[str]]:
+    """Lay out the table of targets and variants.
+
+    Returns
+    -------
+    titles : list of str
+    lines : list of mapping of title to text
+    spare : list of str
+        Titles of the columns to leave out on a narrow terminal, in this order; the CSV has them all.
+    """
     several = len({(row.key.target, row.key.backend) for row in outcome.rows}) > len(
         {row.key.target for row in outcome.rows}
     )
@@ -94,9 +100,7 @@ def _lines(outcome: Outcome) -> tuple[list[str], list[dict[str, str | Text]]]:
     for row in outcome.rows:
         if row.key.target != HOST:
             by_subject.setdefault((row.key.target, row.key.backend, row.key.variant), []).append(row)
-    metric = next(
-        (m for m in METRICS if any(_pick(rows, m, "clean") for rows in by_subject.values())), "accuracy"
-    )
+    chosen = columns(declared.of_run(outcome.run), by_subject.values())
     lines: list[dict[str, str | Text]] = []
     for (target, backend, variant), rows in by_subject.items():
         own = [v for v in outcome.verdicts if (v.target, v.backend, v.variant) == (target, backend, variant)]
@@ -105,65 +109,13 @@ def _lines(outcome: Outcome) -> tuple[list[str], list[dict[str, str | Text]]]:
             {
                 "target": f"{target}/{backend}" if several else target,
                 "variant": variant,
-                METRICS[metric]: _metric(rows, metric),
-                "loss pt [bound]": _loss(rows),
-                "worst shift pt": _worst_shift(rows),
-                "p50 ms": _time(rows, "latency_p50"),
-                "p99 ms": _time(rows, "latency_p99"),
-                "MB": _size(rows),
+                **{column.title: column.cell(rows) for column in chosen},
                 "verdict": "no gate" if state is None else Text(state.value, style=COLOURS[state]),
             }
         )
-    told = [name for name in lines[0] if any(str(line[name]) != "--" for line in lines)] if lines else []
-    return told or ["target", "variant", "verdict"], lines
-
-
-def _pick(rows: Sequence[Row], metric: str, case: str = "", setting: str = "deploy") -> Measurement | None:
-    for row in rows:
-        m = row.measurement
-        if m.metric == metric and row.key.setting == setting and (not case or row.case == case):
-            return m if m.status in (Status.OK, Status.INVALID) and not math.isnan(m.value) else None
-    return None
-
-
-def _metric(rows: Sequence[Row], metric: str) -> str:
-    found = _pick(rows, metric, "clean")
-    if found is None:
-        return "--"
-    return f"{found.value:.4g}" if metric == "rmse" else f"{100 * found.value:.2f}"
-
-
-def _loss(rows: Sequence[Row]) -> str:
-    found = _pick(rows, "accuracy_loss", "clean")
-    return "--" if found is None else f"{found.value:.2f} [{found.ci_high:.2f}]"
-
-
-def _worst_shift(rows: Sequence[Row]) -> str:
-    shifted = [
-        (row.measurement.value, row.case, row.severity)
-        for row in rows
-        if row.severity
-        and row.key.setting == "deploy"
-        and row.measurement.metric == "accuracy"
-        and not math.isnan(row.measurement.value)
-    ]
-    clean = _pick(rows, "accuracy", "clean")
-    if not shifted or clean is None:
-        return "--"
-    value, case, severity = min(shifted)
-    return f"{case} {severity} {100 * (value - clean.value):+.0f}"
-
-
-def _time(rows: Sequence[Row], metric: str) -> str:
-    found = _pick(rows, metric)
-    if found is None:
-        return "--"
-    return f"{found.value / 1e6:.3f}" + ("?" if found.status is Status.INVALID else "")
-
-
-def _size(rows: Sequence[Row]) -> str:
-    found = _pick(rows, "model_bytes")
-    return "--" if found is None else f"{found.value / 1e6:.2f}"
+    spare = sorted((column for column in chosen if column.spare), key=lambda column: column.spare)
+    titles = ["target", "variant", *(column.title for column in chosen), "verdict"]
+    return titles, lines, [column.title for column in spare]
 
 
 def plan_text(plan: Any, size: dict[str, int], estimate_s: float, verdicts: Iterable[str]) -> str:  # noqa: ANN401

@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from harness.core.metric import Declared
 from harness.core.plan import CARD, HOST, Plan
 from harness.core.target import Target
 from harness.core.verdict import Gate
@@ -13,16 +14,20 @@ from harness.stats.intervals import wilson
 from harness.stats.paired import smallest_decidable_margin
 
 
-def sentences(gates: Iterable[Gate], plan: Plan, targets: Sequence[Target]) -> list[str]:
+def sentences(
+    gates: Iterable[Gate], plan: Plan, targets: Sequence[Target], metrics: Declared
+) -> list[str]:  # fmt: skip
     """One line a gate: whether the planned samples can decide it, and if not, how many would."""
     lines = []
     for gate, where in _by_target(gates, targets):
         samples = _samples(gate, plan, where)
+        metric = metrics.find(gate.suite, gate.metric)
+        share = metric.share if metric is not None and gate.of == "value" else None
         if gate.design:
             lines.append(f"gate {gate.name}: timed beside {gate.baseline} after all jobs, besides that time")
         elif not samples:
             lines.append(f"gate {gate.name}: nothing planned answers it")
-        elif gate.of == "value" and gate.metric == "accuracy_loss" and gate.maximum is not None:
+        elif share == "paired" and gate.maximum is not None:
             least_pt = 100 * smallest_decidable_margin(min(samples))
             able = least_pt < gate.maximum
             needed = int(270.6 / gate.maximum - 2.7) + 1 if gate.maximum > 0 else 0
@@ -31,7 +36,7 @@ def sentences(gates: Iterable[Gate], plan: Plan, targets: Sequence[Target]) -> l
                 f"the limit is {gate.maximum:g} pt"
                 + ("" if able else f": it can never pass, it needs at least {needed} samples")
             )
-        elif gate.of == "value" and gate.metric == "accuracy" and gate.minimum is not None:
+        elif share == "simple" and gate.minimum is not None:
             best = wilson(min(samples), min(samples)).low
             able = best >= gate.minimum
             lines.append(

@@ -193,7 +193,7 @@ def finish(folder: RunFolder, facts: Facts | None = None) -> Outcome:
     failed: list[JobResult] = []
     outcome = look(folder, facts, failed=failed)
     tables.write(folder.path, outcome.rows, outcome.verdicts, facts.environments)
-    tables.write_cards(folder.path, facts.run, facts.cards, outcome.rows)
+    tables.write_cards(folder.path, facts.run, facts.cards, outcome.rows, declared.of_run(facts.run))
     files = messages.write(folder.path, (*facts.results.values(), *failed))
     return replace(outcome, notes=(*outcome.notes, *notes.messages(files)))
 

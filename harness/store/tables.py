@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from harness.core.errors import ResultsError
 from harness.core.job import EnvironmentRecord
 from harness.core.measurement import COLUMNS, KEY_COLUMNS, UNITS, Row
+from harness.core.metric import Declared, Role
 from harness.core.plan import HOST
 from harness.core.verdict import Verdict
 from harness.store.cache import write_atomically, writing
@@ -22,8 +23,6 @@ if TYPE_CHECKING:  # slow to import
     import pandas as pd
 
 VERDICT_COLUMNS = tuple(field.name for field in fields(Verdict))
-#: The accuracy suite's loss of one class; its case ends in the label.
-CLASS_LOSS = "class_accuracy_loss"
 #: Columns of floating-point numbers, in both tables.
 NUMBERS = frozenset({"value", "ci_low", "ci_high", "limit"})
 #: Columns that a comparison looks at.
@@ -59,13 +58,16 @@ def write(
             write_atomically(folder / target / "environment.json", text.encode())
 
 
-def write_cards(folder: Path, run: Mapping[str, Any], cards: Mapping[str, Any], rows: Iterable[Row]) -> None:
+def write_cards(
+    folder: Path, run: Mapping[str, Any], cards: Mapping[str, Any], rows: Iterable[Row], metrics: Declared
+) -> None:  # fmt: skip
     """Write ``cards/<variant>.json``: what was known when it was made, and what it lost class by class."""
     names = run["model"]["class_names"]
+    losses = {(suite, name) for suite, name, _ in metrics.with_role(Role.CLASS_LOSS)}
     classes: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
         m = row.measurement
-        if row.key.target == HOST and m.metric == CLASS_LOSS and "/" in row.case:
+        if row.key.target == HOST and (row.key.suite, m.metric) in losses and "/" in row.case:
             label = int(row.case.rpartition("/")[2])
             entry = {"label": label, "name": names[label] if label < len(names) else str(label)}
             lost = {"loss_pt": m.value, "ci_low": m.ci_low, "ci_high": m.ci_high, "n": m.n}

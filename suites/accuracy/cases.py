@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from harness.core.contracts import CaseContext, SetInfo
+from harness.core.contracts import CLEAN, CaseContext, SetInfo
 from harness.core.job import DEPLOY, PARITY, Case
 from harness.core.settings import Problems, freeze, is_whole, unknown_keys
 
 FLOAT = "float32"
-CLEAN = "clean"
 KEEPS = ("outputs", "reduced")
 
 #: Generous, because only a hang should meet it: emulated and small devices need up to a second a sample.

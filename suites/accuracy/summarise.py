@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from harness.core.artifact import Artifact
 from harness.core.cause import Cause
-from harness.core.contracts import CaseContext, SummaryContext
+from harness.core.contracts import CLEAN, CaseContext, SummaryContext
 from harness.core.errors import DataError
 from harness.core.job import DEPLOY, PARITY, Case, Job, JobResult, Samples, Status
 from harness.core.measurement import Measurement
@@ -23,7 +23,7 @@ from harness.stats.intervals import Interval
 from suites.accuracy import cases as plan
 from suites.accuracy.answers import Answers
 
-_clean = partial(Metric, case=plan.CLEAN, per_data_set=True)
+_clean = partial(Metric, case=CLEAN, per_data_set=True)
 METRICS: Mapping[str, Metric] = {
     "accuracy": _clean(
         "1", "higher", role=Role.RESULT, share="simple", column=Column("accuracy %", 100, ".2f"),
@@ -156,7 +156,7 @@ def _groups(job: Job, context: SummaryContext) -> Iterator[_Group]:
         if float32:
             yield _Group(("accuracy_loss", "flips_harmful", "flips_beneficial"), _loss, float32, labels=True)
             yield _Group(("agreement",), _agreement, float32)
-            if job.case.name == plan.CLEAN and (job.case.setting == DEPLOY or job.case.params["reference"]):
+            if job.case.name == CLEAN and (job.case.setting == DEPLOY or job.case.params["reference"]):
                 yield _Group(("class_accuracy_loss",), _class_loss, float32, labels=True)
     else:
         yield _Group(("mae", "rmse", "r2"), _errors, labels=True, outputs=True)
@@ -164,7 +164,7 @@ def _groups(job: Job, context: SummaryContext) -> Iterator[_Group]:
             yield _Group(("error_increase",), _error_increase, float32, labels=True, outputs=True)
     if float32:
         yield _Group(("sqnr", "max_abs_difference"), _distance, float32, outputs=True)
-    if job.case.setting == PARITY and job.case.name == plan.CLEAN and not job.case.params["reference"]:
+    if job.case.setting == PARITY and job.case.name == CLEAN and not job.case.params["reference"]:
         yield _Group(("bit_exact",), _bit_exact, job.variant)
         if context.artifact.output_quantization:
             yield _Group(("max_lsb", "mean_lsb"), _lsb, job.variant, outputs=True)
@@ -270,7 +270,7 @@ def _class_loss(facts: _Facts) -> Iterator[Measurement]:
     for label in np.unique(facts.labels):
         own = facts.labels == label
         loss = paired.flips(base[own], right[own]).loss
-        case = f"{plan.CLEAN}/{label}"
+        case = f"{CLEAN}/{label}"
         yield replace(_row("class_accuracy_loss", loss, facts.reference, factor=PT), case=case)
 
 

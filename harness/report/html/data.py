@@ -9,8 +9,10 @@ from typing import Any
 
 from harness.compare.pairs import Pair
 from harness.core.measurement import Row
+from harness.core.metric import Declared
 from harness.core.plan import HOST
 from harness.core.verdict import State, Verdict
+from harness.run import declared
 from harness.stats.device_agreement import Agreement
 from harness.stats.table_changes import Side
 from harness.store.run_folder import Facts
@@ -99,6 +101,8 @@ class ReportData:
         Between each two devices, in the order in which they were named.
     base : Side, optional
         The first run named, where it is not on the page itself.
+    metrics : Declared
+        What the suites declare of the metrics.
     """
 
     facts: tuple[Facts, ...]
@@ -109,6 +113,7 @@ class ReportData:
     pairs: tuple[Pair, ...] = ()
     agreements: tuple[Agreement, ...] = ()
     base: Side | None = None
+    metrics: Declared = field(default_factory=declared.installed)
 
     @property
     def run_ids(self) -> tuple[str, ...]:

@@ -11,10 +11,11 @@ from harness.compare import pairs, sides
 from harness.compare.sides import Read
 from harness.core.contracts import SupportsAgreement
 from harness.core.job import Status
+from harness.core.metric import Declared
 from harness.core.plan import HOST
 from harness.core.verdict import State
 from harness.report.html.data import ReportData
-from harness.run import summarise
+from harness.run import declared, summarise
 from harness.run.selection import load_suites
 from harness.run.stages import Outcome, look
 from harness.stats.device_agreement import Agreement, Device, Place, agreements
@@ -64,7 +65,16 @@ def read(names: Sequence[str], results: Path) -> ReportData:
         compared,
         _agreements([reads[index] for index in drawn]),
         None if 0 in shown else reads[0].side,
+        _declared([outcome.run for outcome in outcomes]),
     )  # fmt: skip
+
+
+def _declared(runs: Sequence[Mapping[str, Any]]) -> Declared:
+    """What the installed suites declare, and for others what the runs say, the last one first."""
+    metrics = declared.installed()
+    for run in reversed(runs):
+        metrics = metrics.or_else(declared.of_run(run))
+    return metrics
 
 
 def _folder(name: str, results: Path) -> run_folder.RunFolder | None:

@@ -13,9 +13,12 @@ from rich.console import Console
 from harness.core.artifact import Artifact, File
 from harness.core.job import Batch, Case, JobKey, JobResult, Options, Status
 from harness.core.measurement import Measurement, Row
+from harness.core.metric import Column, Declared, Metric
 from harness.core.plan import Plan
 from harness.core.verdict import State, Verdict
 from harness.report import screen
+from harness.report.columns import columns
+from harness.run.declared import installed
 from harness.run.stages import Outcome
 from harness.store.run_folder import RunFolder
 
@@ -88,6 +91,42 @@ def test_no_number_is_cut_short_at_any_width(tmp_path: Path, width: int) -> None
     found = {word for word in everything if word in cells}
     assert {"98.75", "0.13 [0.77]"} <= found
     assert found == everything or width < 100, "columns are left out on narrow terminals only"
+
+
+def line(*rows: Row) -> dict[str, str]:
+    """Titles and cells of the only line."""
+    return {column.title: column.cell(rows) for column in columns(installed(), [rows])}
+
+
+def test_the_worst_shift_is_the_lowest_result_and_not_the_first_or_the_last() -> None:
+    shifts = [
+        row("accuracy", case, severity, Measurement("accuracy", "1", value))
+        for case, severity, value in (("fog", 1, 0.9), ("snow", 3, 0.6), ("blur", 5, 0.8))
+    ]
+    assert line(ROWS[0], *shifts)["worst shift pt"] == "snow 3 -39"
+
+
+def test_without_labels_agreement_stands_in_for_the_result_and_with_them_it_does_not() -> None:
+    agreement = row("accuracy", "clean", 0, Measurement("agreement", "1", 0.5, reference="float32@host"))
+    assert line(agreement) == {"agreement %": "50.00"}
+    assert line(ROWS[0], agreement) == {"accuracy %": "98.75"}
+
+
+def test_a_column_that_a_third_party_declares_is_shown_where_it_was_measured() -> None:
+    mine = {"worst": Metric("1", "lower", case="all", column=Column("worst mm", 1000, ".1f"))}
+    metrics = Declared({**installed().suites, "theirs": mine})
+    value = row("theirs", "all", 0, Measurement("worst", "1", 0.0123))
+    other = row("theirs", "some", 0, Measurement("worst", "1", 9.0))
+    found = {column.title: column.cell([other, value]) for column in columns(metrics, [[other, value]])}
+    assert found == {"worst mm": "12.3"}
+    assert columns(metrics, [[other]]) == []
+
+
+def test_two_columns_of_one_title_are_told_apart() -> None:
+    mine = {"p50": Metric("ns", "lower", case="all", column=Column("p50 ms", 1e-6, ".0f"))}
+    rows = [ROWS[3], row("theirs", "all", 0, Measurement("p50", "ns", 5e6))]
+    found = columns(Declared({**installed().suites, "theirs": mine}), [rows])
+    assert {column.title: column.cell(rows) for column in found} == {"p50 ms": "1.234", "theirs p50 ms": "5"}
 
 
 def test_what_was_not_tested(tmp_path: Path) -> None:

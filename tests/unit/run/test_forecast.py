@@ -13,6 +13,7 @@ from harness.core.plan import Plan
 from harness.core.target import Target
 from harness.core.verdict import Gate
 from harness.run import forecast
+from harness.run.declared import installed
 
 ARTIFACT = Artifact("int8", "onnx", (File("m", "0" * 64, 1),), Path())
 CASES = {"accuracy": (Case("clean", samples=400), Case("fog", severity=3, samples=400)),
@@ -80,6 +81,6 @@ def test_a_baseline_that_is_not_there(tmp_path: Path) -> None:
 def test_a_row_named_after_its_job_is_planned() -> None:
     said = forecast.sentences(
         [gate(suite="performance", metric="throughput", cases=("offline_b8",), minimum=1.0)],
-        planned("performance"), [Target("cpu", "", ("onnxruntime",))],
+        planned("performance"), [Target("cpu", "", ("onnxruntime",))], installed(),
     )  # fmt: skip
     assert said == ["gate g: planned"]

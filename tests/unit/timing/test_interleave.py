@@ -101,7 +101,7 @@ def test_a_slowdown_fails() -> None:
     timing, _ = measured(log, Timed("base", log), Timed("new", log, 1.1e5))
     assert timing.state is State.FAIL
     assert "latency_p50 of new against old is 1.1" in records.summary(timing).sentence()
-    assert side_by_side_text.EXIT_CODES[timing.state] == 1
+    assert timing.state.exit_code == 1
 
 
 def test_more_is_measured_while_it_is_undecided_and_there_is_time() -> None:
@@ -125,7 +125,7 @@ def test_times_of_a_disturbed_machine_are_invalid(tmp_path: Path) -> None:
     assert timing.state is State.INVALID
     assert "9 processes were disturbed, more than were not" in side_by_side_text.text(timing)
     assert "new: the board reported throttling" in records.summary(timing).sentence()
-    assert side_by_side_text.EXIT_CODES[timing.state] == 3
+    assert timing.state.exit_code == 3
     assert not timing.times_ns["new"]
     assert records.write_new(timing, tmp_path).is_dir()
 

@@ -6,10 +6,9 @@ import math
 from collections import defaultdict
 from typing import Any, NamedTuple
 
+from harness.core.metric import Metric, Role
 from harness.report.html.data import Plot, ReportData, Section, Table
 
-DRIFT = ("agreement", "accuracy_loss", "flips_harmful", "flips_beneficial", "sqnr", "max_abs_difference",
-         "bit_exact")  # fmt: skip
 DRIFT_COLUMNS = ("target", "backend", "variant", "setting", "case", "severity", "metric", "unit", "value",
                  "low", "high", "n", "reference", "status", "reason")  # fmt: skip
 
@@ -25,42 +24,58 @@ class Who(NamedTuple):
 
 
 def accuracy(data: ReportData) -> Section | None:
-    """One plot per family of shifts: accuracy against severity, one line per device and variant."""
-    records = [row.to_record() for row in data.device_rows]
+    """One plot per family of shifts: the main result against severity, one line per device and variant."""
+    records: list[Record] = [row.to_record() for row in data.device_rows]
     shown = len(records)
     if data.base is not None:
         records += [{str(k): v for k, v in record.items()} for record in data.base.frame.to_dict("records")]
+    marked = [(number >= shown, record) for number, record in enumerate(records)]
+    drawn = [
+        (name, _plots(data, name, metric, _of_metric(marked, suite, name)))
+        for suite, name, metric in data.metrics.with_role(Role.RESULT)
+    ]
+    titles = [name for name, plots in drawn if plots]
+    plots = tuple(plot for _, part in drawn for plot in part)
+    return Section(f"{' and '.join(titles).capitalize()} under shift", 30, "", plots) if plots else None
+
+
+def _of_metric(records: list[tuple[bool, Record]], suite: str, name: str) -> list[tuple[bool, Record]]:
+    return [
+        (base, row)
+        for base, row in records
+        if (row["suite"], row["metric"], row["setting"], row["status"]) == (suite, name, "deploy", "OK")
+    ]
+
+
+def _plots(
+    data: ReportData, name: str, metric: Metric, records: list[tuple[bool, Record]]
+) -> tuple[Plot, ...]:  # fmt: skip
     lines: dict[str, dict[Who, list[Record]]] = defaultdict(lambda: defaultdict(list))
-    clean: dict[Who, Record] = {}
-    for number, row in enumerate(records):
-        if row["metric"] != "accuracy" or row["setting"] != "deploy" or row["status"] != "OK":
-            continue
-        who = Who(number >= shown, f"{row['target']}/{row['backend']} {row['variant']}")
-        if row["case"] == "clean":
-            clean[who] = row
+    unshifted: dict[Who, Record] = {}
+    for base, row in records:
+        who = Who(base, f"{row['target']}/{row['backend']} {row['variant']}")
+        if row["case"] == metric.case:
+            unshifted[who] = row
         else:
             lines[row["case"]][who].append(row)
-    if not lines:
-        return None
     samples = {row["n"] for cases in lines.values() for rows in cases.values() for row in rows}
-    plots = tuple(
+    return tuple(
         Plot(
-            f"Accuracy under {family}",
-            f"Accuracy by severity of {family}, with intervals; the measurements have every number.",
+            f"{name.capitalize()} under {family}",
+            f"{name.capitalize()} by severity of {family}; the table of measurements has every number.",
             [
                 _line(
                     who,
-                    [*([clean[who]] if who in clean else []), *rows],
+                    [*([unshifted[who]] if who in unshifted else []), *rows],
                     data.base.label if data.base is not None else "",
                     counted=len(samples) > 1,
                 )
                 for who, rows in sorted(subjects.items())
             ],
-            {"xaxis": {"title": {"text": "severity"}, "dtick": 1}, "yaxis": {"title": {"text": "accuracy"}}},
+            {"xaxis": {"title": {"text": "severity"}, "dtick": 1}, "yaxis": {"title": {"text": name}}},
         )
         for family, subjects in sorted(lines.items())
     )
-    return Section("Accuracy under shift", 30, "", plots)
 
 
 def _line(who: Who, rows: list[Record], base: str, *, counted: bool) -> dict[str, Any]:
@@ -92,7 +107,7 @@ def drift(data: ReportData) -> Section | None:
          m.value, m.ci_low, m.ci_high, m.n, m.reference, m.status.value, m.reason)
         for r in data.device_rows
         for m in [r.measurement]
-        if r.key.suite == "accuracy" and m.reference and m.metric in DRIFT
+        if m.reference and (metric := data.metrics.find(r.key.suite, m.metric)) is not None and metric.drift
     ]  # fmt: skip
     if not rows:
         return None

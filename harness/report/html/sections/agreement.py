@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from harness.core.contracts import CLEAN
 from harness.core.job import DEPLOY
 from harness.report.html.data import Plot, ReportData, Section, Table
 from harness.stats.device_agreement import SHIFTS, Agreement, Place
 
-CLEAN = "clean"
 COLUMNS = ("device", "other", "suite", "variant", "setting", "case", "severity", "what", "share", "low",
            "high", "n", "why")  # fmt: skip
 AXIS = {"type": "category", "automargin": True, "showgrid": False, "fixedrange": True}
@@ -28,8 +28,9 @@ def agreement(data: ReportData) -> Section | None:
     for pair in data.agreements:
         if pair.place.setting == DEPLOY and pair.place.case in (CLEAN, SHIFTS):
             drawn.setdefault(pair.place, []).append(pair)
+    several = len({pair.place.suite for pair in data.agreements}) > 1
     plots = tuple(
-        _map(place, names, pairs)
+        _map(place, names, pairs, named=several)
         for place, pairs in sorted(drawn.items(), key=_order)
         if any(pair.shares for pair in pairs)
     )
@@ -56,7 +57,7 @@ def _lines(pair: Agreement) -> list[tuple[object, ...]]:
     ]
 
 
-def _map(place: Place, names: Sequence[str], pairs: Sequence[Agreement]) -> Plot:
+def _map(place: Place, names: Sequence[str], pairs: Sequence[Agreement], *, named: bool) -> Plot:
     cells: dict[tuple[str, str], Agreement] = {}
     for pair in pairs:
         cells[pair.one, pair.other] = cells[pair.other, pair.one] = pair
@@ -77,7 +78,7 @@ def _map(place: Place, names: Sequence[str], pairs: Sequence[Agreement]) -> Plot
         "colorscale": [[0, "#e8743b"], [0.5, "#f7c948"], [1, "#8fd3a8"]],
     }  # fmt: skip
     title = f"{place.variant}, {place.case}"
-    if place.suite != "accuracy":
+    if named:
         title += f" ({place.suite})"
     text = "; ".join(f"{pair.one} and {pair.other}: {_words(pair)}" for pair in pairs)
     axes = {

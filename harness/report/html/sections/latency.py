@@ -16,10 +16,11 @@ NS_PER_MS = 1e6
 def latency(data: ReportData) -> Section | None:
     """Cumulative distributions, and the percentiles that the suite computed from them."""
     # Invalid times are drawn too, and marked.
+    percentiles = {(timed.suite, timed.name) for timed in data.metrics.timed()}
     invalid = {
         row.key
         for row in data.rows
-        if row.measurement.metric.startswith("latency_p") and row.measurement.status is Status.INVALID
+        if (row.key.suite, row.measurement.metric) in percentiles and row.measurement.status is Status.INVALID
     }
     traces = [
         {
@@ -41,7 +42,7 @@ def latency(data: ReportData) -> Section | None:
          r.measurement.value / NS_PER_MS, r.measurement.ci_low / NS_PER_MS, r.measurement.ci_high / NS_PER_MS,
          r.measurement.n, r.measurement.status.value, r.measurement.reason)
         for r in data.device_rows
-        if r.measurement.metric.startswith("latency_p") and r.measurement.unit == "ns"
+        if (r.key.suite, r.measurement.metric) in percentiles and r.measurement.unit == "ns"
     ]  # fmt: skip
     if not rows and not traces:
         return None
