@@ -18,18 +18,18 @@ SETS = (info("clean", "clean", 0), info("fog_1", "fog", 1), info("fog_5", "fog",
 
 
 def cases(**changed: Any) -> tuple[Case, ...]:
-    known: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "variant": "int8", "reference": False, "quantized": True, "task": "classification", "settings": {},
         "sets": SETS, "batch": None, "inputs": (),
     }  # fmt: skip
-    return AccuracySuite().cases(CaseContext(**(known | changed)))
+    return AccuracySuite().cases(CaseContext(**(fields | changed)))
 
 
-def named(found: tuple[Case, ...]) -> list[tuple[str, int, str, str]]:
-    return [(case.name, case.severity, case.setting, case.data) for case in found]
+def named(cases_: tuple[Case, ...]) -> list[tuple[str, int, str, str]]:
+    return [(case.name, case.severity, case.setting, case.data) for case in cases_]
 
 
-def test_what_ships_runs_on_every_set_and_the_clean_one_also_pinned() -> None:
+def test_deploy_runs_on_every_set_and_parity_on_the_clean_one() -> None:
     assert named(cases()) == [
         ("clean", 0, "deploy", "clean"),
         ("fog", 1, "deploy", "fog_1"),
@@ -38,9 +38,9 @@ def test_what_ships_runs_on_every_set_and_the_clean_one_also_pinned() -> None:
     ]
 
 
-def test_the_float_reference_runs_pinned_on_every_set() -> None:
-    found = cases(variant="float32", reference=True)
-    assert named(found) == [
+def test_the_float_reference_runs_in_parity_on_every_set() -> None:
+    planned = cases(variant="float32", reference=True)
+    assert named(planned) == [
         ("clean", 0, "parity", "clean"),
         ("fog", 1, "parity", "fog_1"),
         ("fog", 5, "parity", "fog_5"),
@@ -52,9 +52,9 @@ def test_another_variant_is_a_reference_on_the_clean_set_only() -> None:
 
 
 def test_fewer_samples_on_a_target_change_the_expected_digest_too() -> None:
-    found = cases(max_samples=64)
-    assert {case.samples for case in found} == {64}
-    assert found[1].params["input_sha256"] == "fog_1:64"
+    planned = cases(max_samples=64)
+    assert {case.samples for case in planned} == {64}
+    assert planned[1].params["input_sha256"] == "fog_1:64"
     assert {case.samples for case in cases(max_samples=10_000)} == {800}
 
 
@@ -81,8 +81,8 @@ def test_a_wrong_setting_is_named(settings: dict[str, Any], key: str) -> None:
         cases(settings=settings)
 
 
-def test_every_problem_is_said_at_once_with_the_nearest_name() -> None:
-    found = AccuracySuite().check({"bach": 3, "batch": "4", "keep": 1})
-    assert [key for key, _ in found] == ["bach", "batch", "keep"]
-    assert "did you mean batch?" in found[0][1]
+def test_every_problem_is_reported_with_the_nearest_name() -> None:
+    problems = AccuracySuite().check({"bach": 3, "batch": "4", "keep": 1})
+    assert [key for key, _ in problems] == ["bach", "batch", "keep"]
+    assert "did you mean batch?" in problems[0][1]
     assert AccuracySuite().check({"batch": 4, "keep": "reduced"}) == []

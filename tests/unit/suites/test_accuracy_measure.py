@@ -85,8 +85,8 @@ class NumpyBench:
         raise AssertionError("accuracy writes nothing")
 
 
-def artifact(**known: Any) -> Artifact:
-    return Artifact("float32", "onnx", (File("m.onnx", "0", 0),), Path(), **known)
+def artifact(**fields: Any) -> Artifact:
+    return Artifact("float32", "onnx", (File("m.onnx", "0", 0),), Path(), **fields)
 
 
 def bench(batch: int | None = None) -> NumpyBench:
@@ -105,46 +105,46 @@ def run(on: NumpyBench, *, samples: int = 101, batch: int = 32, keep: str = "out
 @pytest.mark.parametrize("batch", [1, 7, 32, 200])
 def test_outputs_are_those_of_the_rows_in_order_whatever_the_batch(batch: int) -> None:
     on = bench()
-    kept = run(on, batch=batch)
-    np.testing.assert_array_equal(kept.arrays["output:0"], scores(RAW))
+    result = run(on, batch=batch)
+    np.testing.assert_array_equal(result.arrays["output:0"], scores(RAW))
     assert sum(on.session.batches) == 101
     assert set(on.session.batches[:-1]) <= {batch}
-    assert kept.values["input_sha256"] == preprocess.digest([{"image": RAW}])
-    assert kept.values["outputs"] == [["scores", (10,)]]
+    assert result.values["input_sha256"] == preprocess.digest([{"image": RAW}])
+    assert result.values["outputs"] == [["scores", (10,)]]
 
 
 def test_only_the_rows_that_were_asked_for_are_run_and_hashed() -> None:
-    kept = run(bench(), samples=40)
-    np.testing.assert_array_equal(kept.arrays["output:0"], scores(RAW[:40]))
-    assert kept.values["input_sha256"] == preprocess.digest([{"image": RAW[:40]}])
+    result = run(bench(), samples=40)
+    np.testing.assert_array_equal(result.arrays["output:0"], scores(RAW[:40]))
+    assert result.values["input_sha256"] == preprocess.digest([{"image": RAW[:40]}])
 
 
 @pytest.mark.parametrize("batch", [1, 8, 64])
 def test_a_fixed_batch_is_filled_up_and_what_filled_it_dropped(batch: int) -> None:
     on = bench(batch)
-    kept = run(on, batch=32)
+    result = run(on, batch=32)
     assert set(on.session.batches) == {batch}
-    np.testing.assert_array_equal(kept.arrays["output:0"], scores(RAW))
+    np.testing.assert_array_equal(result.arrays["output:0"], scores(RAW))
     # Repeated rows are no input of the data set.
-    assert kept.values["input_sha256"] == preprocess.digest([{"image": RAW}])
+    assert result.values["input_sha256"] == preprocess.digest([{"image": RAW}])
 
 
 @dataclass
 class Watched(NumpyBench):
-    """Says how many of its blocks are held, and has a damaged row."""
+    """Says how many of its blocks are in memory, and has a damaged row."""
 
     damaged: int | None = None
-    held: list[weakref.ref[NDArray[Any]]] = field(default_factory=list)
+    blocks: list[weakref.ref[NDArray[Any]]] = field(default_factory=list)
 
     def feeds(self, name: str, start: int, stop: int) -> Feeds:
         if self.damaged is not None and start <= self.damaged < stop and stop > start + 1:
             raise DataError("a data file is missing or damaged")
         block = RAW[start:stop].copy()
-        self.held.append(weakref.ref(block))
+        self.blocks.append(weakref.ref(block))
         return {"image": block}
 
     def alive(self) -> int:
-        return sum(block() is not None for block in self.held)
+        return sum(block() is not None for block in self.blocks)
 
 
 def watched(damaged: int | None = None) -> Watched:
@@ -152,7 +152,7 @@ def watched(damaged: int | None = None) -> Watched:
     return Watched(on.session, on.artifact, damaged=damaged)
 
 
-def test_of_many_blocks_two_are_held_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_blocks_at_most_are_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(measure_module, "BLOCK_BYTE", 1)
     on, alive = watched(), list[int]()
 
@@ -161,11 +161,11 @@ def test_of_many_blocks_two_are_held_at_once(monkeypatch: pytest.MonkeyPatch) ->
         return {"scores": scores(feeds["image"])}
 
     on.session.model = model
-    kept = run(on, batch=4)
+    result = run(on, batch=4)
     assert len(alive) == 26
     assert max(alive) <= 2
-    np.testing.assert_array_equal(kept.arrays["output:0"], scores(RAW))
-    assert kept.values["input_sha256"] == preprocess.digest([{"image": RAW}])
+    np.testing.assert_array_equal(result.arrays["output:0"], scores(RAW))
+    assert result.values["input_sha256"] == preprocess.digest([{"image": RAW}])
 
 
 @pytest.mark.parametrize("side", ["data", "model"])
@@ -187,9 +187,9 @@ def test_an_error_on_either_side_is_the_case_s_and_leaves_no_thread(
 
 
 def test_each_inference_is_timed_alone() -> None:
-    kept = run(bench(), batch=50)
-    np.testing.assert_array_equal(kept.arrays["run_ns"], [1000, 1000, 1000])
-    assert kept.arrays["run_ns"].dtype == np.int64
+    result = run(bench(), batch=50)
+    np.testing.assert_array_equal(result.arrays["run_ns"], [1000, 1000, 1000])
+    assert result.arrays["run_ns"].dtype == np.int64
 
 
 def test_a_file_with_another_layout_and_integer_tensors_gives_canonical_outputs() -> None:
@@ -206,20 +206,22 @@ def test_a_file_with_another_layout_and_integer_tensors_gives_canonical_outputs(
         (TensorSpec("second", (None, 4, 4, 2), "int8", step), TensorSpec("first", (None, 3), "int32")),
         model,
     )
-    known = artifact(input_permutation={"image": (0, 2, 3, 1)}, output_permutation={"second": (0, 2, 3, 1)})
-    kept = run(NumpyBench(session, known))
+    permuted = artifact(
+        input_permutation={"image": (0, 2, 3, 1)}, output_permutation={"second": (0, 2, 3, 1)}
+    )
+    result = run(NumpyBench(session, permuted))
     q = np.clip(np.rint(RAW / np.float32(0.05)) + 3, -128, 127)
     np.testing.assert_array_equal(
-        kept.arrays["output:0"], (q[:, :2].astype(np.float32) - 3) * np.float32(0.05)
+        result.arrays["output:0"], (q[:, :2].astype(np.float32) - 3) * np.float32(0.05)
     )
-    np.testing.assert_array_equal(kept.arrays["output:1"], q.sum(axis=(2, 3)))
-    assert kept.values["outputs"] == [["second", (2, 4, 4)], ["first", (3,)]]
+    np.testing.assert_array_equal(result.arrays["output:1"], q.sum(axis=(2, 3)))
+    assert result.values["outputs"] == [["second", (2, 4, 4)], ["first", (3,)]]
 
 
 def test_reduced_is_what_reduce_makes_of_the_outputs() -> None:
-    reduced, kept = run(bench(), keep="reduced"), run(bench())
+    reduced, result = run(bench(), keep="reduced"), run(bench())
     assert "output:0" not in reduced.arrays
-    for name, array in reduce(kept.arrays["output:0"]).items():
+    for name, array in reduce(result.arrays["output:0"]).items():
         np.testing.assert_array_equal(reduced.arrays[f"{name}:0"], array)
 
 
@@ -246,7 +248,7 @@ def test_the_hash_of_a_row_is_that_of_its_bytes() -> None:
 
 def test_of_equal_scores_the_first_five_are_kept_in_order() -> None:
     y = np.array([[0, 7, 7, 1, 7, 2, 1]], np.float32)
-    kept = reduce(y)
-    np.testing.assert_array_equal(kept["top_index"], [[1, 2, 4, 5, 3]])
-    np.testing.assert_array_equal(kept["top_value"], [[7, 7, 7, 2, 1]])
-    assert kept["logsumexp"][0] == pytest.approx(np.log(np.exp(y.astype(np.float64)).sum()))
+    result = reduce(y)
+    np.testing.assert_array_equal(result["top_index"], [[1, 2, 4, 5, 3]])
+    np.testing.assert_array_equal(result["top_value"], [[7, 7, 7, 2, 1]])
+    assert result["logsumexp"][0] == pytest.approx(np.log(np.exp(y.astype(np.float64)).sum()))

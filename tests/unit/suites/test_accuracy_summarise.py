@@ -37,14 +37,14 @@ def samples(
 ) -> Samples:
     arrays: dict[str, NDArray[Any]] = {}
     for i, y in enumerate(outputs):
-        kept = {"output": y} if keep == "outputs" else reduce(y)
-        arrays |= {f"{name}:{i}": array for name, array in kept.items()}
+        stored = {"output": y} if keep == "outputs" else reduce(y)
+        arrays |= {f"{name}:{i}": array for name, array in stored.items()}
     named = [[names[i] if names else f"y{i}", list(y.shape[1:])] for i, y in enumerate(outputs)]
     return Samples(arrays, {"outputs": named, "input_sha256": sha})
 
 
 def rows(
-    own: Samples,
+    measured: Samples,
     host: dict[str, Samples] | None = None,
     *,
     labels: NDArray[Any] | None = LABELS,
@@ -68,9 +68,9 @@ def rows(
         emulated=False,
         settings={},
     )
-    found = AccuracySuite().summarise(job, JobResult(job.key, Status.OK, samples=own), context)
-    by_key = {(row.metric, row.reference, row.case): row for row in found}
-    assert len(by_key) == len(found), "a row's key is its own"
+    metrics = AccuracySuite().summarise(job, JobResult(job.key, Status.OK, samples=measured), context)
+    by_key = {(row.metric, row.reference, row.case): row for row in metrics}
+    assert len(by_key) == len(metrics), "a row's key is its own"
     return {
         (metric + case.removeprefix("clean"), reference): row
         for (metric, reference, case), row in by_key.items()
@@ -88,135 +88,135 @@ def planted(harmful: int, beneficial: int, wrong: int = 20) -> tuple[NDArray[Any
 
 
 def test_planted_flips_are_the_loss() -> None:
-    base, own = planted(harmful=9, beneficial=4)
-    found = rows(samples(own), {"float32": samples(base)})
-    known = paired.tango(4, 9, N)
-    loss = found["accuracy_loss", FLOAT]
-    assert (loss.value, loss.ci_low, loss.ci_high) == (2.5, 100 * known.low, 100 * known.high)
+    base, scores = planted(harmful=9, beneficial=4)
+    metrics = rows(samples(scores), {"float32": samples(base)})
+    expected = paired.tango(4, 9, N)
+    loss = metrics["accuracy_loss", FLOAT]
+    assert (loss.value, loss.ci_low, loss.ci_high) == (2.5, 100 * expected.low, 100 * expected.high)
     assert (loss.unit, loss.n, loss.status) == ("pt", N, Status.OK)
     assert loss.per_sample is not None
     np.testing.assert_array_equal(loss.per_sample, [-100] * 4 + [0] * 16 + [100] * 9 + [0] * 171)
-    assert found["flips_harmful", FLOAT].value == 9 / N
-    assert found["flips_beneficial", FLOAT].value == 4 / N
-    share = found["accuracy", ""]
+    assert metrics["flips_harmful", FLOAT].value == 9 / N
+    assert metrics["flips_beneficial", FLOAT].value == 4 / N
+    share = metrics["accuracy", ""]
     wilson = intervals.wilson(175, N)
     assert (share.value, share.ci_low, share.ci_high) == (wilson.value, wilson.low, wilson.high)
-    assert found["agreement", FLOAT].value == (N - 13) / N
-    assert found["input_digest_equal", ""].value == 1
+    assert metrics["agreement", FLOAT].value == (N - 13) / N
+    assert metrics["input_digest_equal", ""].value == 1
 
 
 def test_the_loss_of_one_class_is_not_hidden_by_the_others() -> None:
     base = logits(LABELS.copy())
-    own = base.copy()
+    scores = base.copy()
     lost = np.flatnonzero(LABELS == 3)
-    own[lost] = logits(np.full(N, 5))[lost]
-    found = rows(samples(own), {"float32": samples(base)})
-    assert found["class_accuracy_loss/3", FLOAT].value == 100
-    known = paired.tango(0, len(lost), len(lost))
-    assert found["class_accuracy_loss/3", FLOAT].ci_low == 100 * known.low
-    assert found["class_accuracy_loss/3", FLOAT].n == len(lost)
-    others = [row.value for (metric, _), row in found.items() if metric.startswith("class_accuracy_loss")]
+    scores[lost] = logits(np.full(N, 5))[lost]
+    metrics = rows(samples(scores), {"float32": samples(base)})
+    assert metrics["class_accuracy_loss/3", FLOAT].value == 100
+    expected = paired.tango(0, len(lost), len(lost))
+    assert metrics["class_accuracy_loss/3", FLOAT].ci_low == 100 * expected.low
+    assert metrics["class_accuracy_loss/3", FLOAT].n == len(lost)
+    others = [row.value for (metric, _), row in metrics.items() if metric.startswith("class_accuracy_loss")]
     assert sorted(others) == [0] * (CLASSES - 1) + [100]
 
 
 def test_distances_are_those_of_the_outputs() -> None:
-    base, own = planted(harmful=9, beneficial=4)
-    found = rows(samples(own), {"float32": samples(base)})
-    assert found["sqnr", FLOAT].value == accuracy.sqnr_db(base, own)
-    assert found["max_abs_difference", FLOAT].value == np.abs(base - own).max()
-    assert found["ece", ""].value == pytest.approx(accuracy.expected_calibration_error(own, LABELS))
+    base, scores = planted(harmful=9, beneficial=4)
+    metrics = rows(samples(scores), {"float32": samples(base)})
+    assert metrics["sqnr", FLOAT].value == accuracy.sqnr_db(base, scores)
+    assert metrics["max_abs_difference", FLOAT].value == np.abs(base - scores).max()
+    assert metrics["ece", ""].value == pytest.approx(accuracy.expected_calibration_error(scores, LABELS))
 
 
 def test_ece_takes_the_float_models_word_for_probabilities() -> None:
-    base, own = (np.exp(y) / np.exp(y).sum(axis=1, keepdims=True) for y in planted(9, 4))
-    known = accuracy.expected_calibration_error(own * 0.9, LABELS, probabilities=True)
-    found = rows(samples(own * 0.9), {"float32": samples(base)})
-    assert found["ece", ""].value == pytest.approx(known)
+    base, scores = (np.exp(y) / np.exp(y).sum(axis=1, keepdims=True) for y in planted(9, 4))
+    expected = accuracy.expected_calibration_error(scores * 0.9, LABELS, probabilities=True)
+    metrics = rows(samples(scores * 0.9), {"float32": samples(base)})
+    assert metrics["ece", ""].value == pytest.approx(expected)
 
 
 def test_outputs_without_a_number_are_wrong_answers() -> None:
     base = logits(np.zeros(N, np.int64))  # argmax calls a row of NaN class 0
-    own = base.copy()
-    own[:30] = np.nan
-    own[30:40, 7] = np.nan
-    found = rows(samples(own), {"float32": samples(base)}, labels=np.zeros(N, np.int64))
-    assert found["accuracy", ""].value == 0.8
-    assert found["accuracy_loss", FLOAT].value == 20
-    assert found["agreement", FLOAT].value == 0.8
-    assert found["sqnr", FLOAT].value == -math.inf
-    assert found["max_abs_difference", FLOAT].value == math.inf
-    assert found["ece", ""].value == pytest.approx(
-        accuracy.expected_calibration_error(own, np.zeros(N, np.int64))
+    scores = base.copy()
+    scores[:30] = np.nan
+    scores[30:40, 7] = np.nan
+    metrics = rows(samples(scores), {"float32": samples(base)}, labels=np.zeros(N, np.int64))
+    assert metrics["accuracy", ""].value == 0.8
+    assert metrics["accuracy_loss", FLOAT].value == 20
+    assert metrics["agreement", FLOAT].value == 0.8
+    assert metrics["sqnr", FLOAT].value == -math.inf
+    assert metrics["max_abs_difference", FLOAT].value == math.inf
+    assert metrics["ece", ""].value == pytest.approx(
+        accuracy.expected_calibration_error(scores, np.zeros(N, np.int64))
     )
     # Two that fail on the same sample do not agree on an answer.
-    assert rows(samples(own), {"float32": samples(own)})["agreement", FLOAT].value == 0.8
+    assert rows(samples(scores), {"float32": samples(scores)})["agreement", FLOAT].value == 0.8
 
 
 def test_planted_offsets_are_counted_in_steps_of_the_quantizer() -> None:
     base = logits(LABELS)
-    own = base.copy()
-    own[:10, 2] += 3 * np.float32(SCALE)
-    own[50:60, 5] -= 1 * np.float32(SCALE)
+    scores = base.copy()
+    scores[:10, 2] += 3 * np.float32(SCALE)
+    scores[50:60, 5] -= 1 * np.float32(SCALE)
     host = {"float32": samples(base), "int8": samples(base)}
-    found = rows(samples(own), host, setting="parity", steps={"y0": Quantization(SCALE, 0)})
-    exact = found["bit_exact", OWN]
+    metrics = rows(samples(scores), host, setting="parity", steps={"y0": Quantization(SCALE, 0)})
+    exact = metrics["bit_exact", OWN]
     assert exact.value == 0.9
     assert exact.ci_low == intervals.wilson(180, N).low
-    assert (found["max_lsb", OWN].value, found["max_lsb", OWN].unit) == (3, "LSB")
-    assert found["mean_lsb", OWN].value == pytest.approx((30 + 10) / (N * CLASSES))
+    assert (metrics["max_lsb", OWN].value, metrics["max_lsb", OWN].unit) == (3, "LSB")
+    assert metrics["mean_lsb", OWN].value == pytest.approx((30 + 10) / (N * CLASSES))
 
 
 def test_steps_are_found_by_name_and_where_outputs_were_renamed_by_position() -> None:
     base, other = logits(LABELS), logits(LABELS)
     pair = samples(base, other)
     steps = {"y1": Quantization(SCALE / 2, 0), "y0": Quantization(SCALE, 0)}
-    own = samples(base, other + np.float32(SCALE))
-    found = rows(own, {"float32": pair, "int8": pair}, setting="parity", steps=steps)
-    assert found["max_lsb", OWN].value == 2
+    scores = samples(base, other + np.float32(SCALE))
+    metrics = rows(scores, {"float32": pair, "int8": pair}, setting="parity", steps=steps)
+    assert metrics["max_lsb", OWN].value == 2
     renamed = samples(base, other + np.float32(SCALE), names=("a", "b"))
-    found = rows(
+    metrics = rows(
         renamed, {"float32": pair, "int8": pair}, setting="parity", steps=dict(reversed(steps.items()))
     )
-    assert found["max_lsb", OWN].value == 2
-    found = rows(
+    assert metrics["max_lsb", OWN].value == 2
+    metrics = rows(
         renamed, {"float32": pair, "int8": pair}, setting="parity", steps={"y": Quantization(SCALE, 0)}
     )
-    assert found["max_lsb", OWN].status is Status.ERROR
+    assert metrics["max_lsb", OWN].status is Status.ERROR
 
 
 def test_outputs_in_another_order_are_paired_by_name() -> None:
-    base, own = planted(9, 4)
+    base, scores = planted(9, 4)
     other = RNG.normal(size=(N, 3)).astype(np.float32)
     host = {"float32": samples(base, other, names=("scores", "features"))}
-    found = rows(samples(other, own, names=("features", "scores")), host)
-    assert found["accuracy", ""].value == 175 / N
-    assert found["accuracy_loss", FLOAT].value == 2.5
-    assert found["sqnr", FLOAT].value == accuracy.sqnr_db(base, own), "the worst output counts"
+    metrics = rows(samples(other, scores, names=("features", "scores")), host)
+    assert metrics["accuracy", ""].value == 175 / N
+    assert metrics["accuracy_loss", FLOAT].value == 2.5
+    assert metrics["sqnr", FLOAT].value == accuracy.sqnr_db(base, scores), "the worst output counts"
 
 
 def test_fewer_samples_are_compared_on_the_common_prefix() -> None:
-    base, own = planted(harmful=9, beneficial=4)
-    found = rows(samples(own[:25]), {"float32": samples(base)})
-    loss = found["accuracy_loss", FLOAT]
-    known = paired.tango(4, 5, 25)
-    assert (loss.n, loss.value, loss.ci_high) == (25, 4.0, 100 * known.high)
-    assert found["sqnr", FLOAT].value == accuracy.sqnr_db(base[:25], own[:25])
+    base, scores = planted(harmful=9, beneficial=4)
+    metrics = rows(samples(scores[:25]), {"float32": samples(base)})
+    loss = metrics["accuracy_loss", FLOAT]
+    expected = paired.tango(4, 5, 25)
+    assert (loss.n, loss.value, loss.ci_high) == (25, 4.0, 100 * expected.high)
+    assert metrics["sqnr", FLOAT].value == accuracy.sqnr_db(base[:25], scores[:25])
     # The reference may be the shorter one; the absolute figure then still is over all that was run.
-    found = rows(samples(own), {"float32": samples(base[:25])})
-    assert (found["accuracy_loss", FLOAT].n, found["accuracy", ""].n) == (25, N)
+    metrics = rows(samples(scores), {"float32": samples(base[:25])})
+    assert (metrics["accuracy_loss", FLOAT].n, metrics["accuracy", ""].n) == (25, N)
 
 
-@pytest.mark.parametrize("kept", [("reduced", "reduced"), ("outputs", "reduced"), ("reduced", "outputs")])
-def test_reduced_gives_the_same_figures_where_it_gives_any(kept: tuple[str, str]) -> None:
-    base, own = planted(harmful=9, beneficial=4)
-    own[150] = np.nan
+@pytest.mark.parametrize("keep", [("reduced", "reduced"), ("outputs", "reduced"), ("reduced", "outputs")])
+def test_reduced_gives_the_same_figures_where_it_gives_any(keep: tuple[str, str]) -> None:
+    base, scores = planted(harmful=9, beneficial=4)
+    scores[150] = np.nan
     steps = {"y0": Quantization(SCALE, 0)}
 
     def all_rows(own_keep: str, base_keep: str) -> dict[tuple[str, str], Measurement]:
         host = {"float32": samples(base, keep=base_keep), "int8": samples(base, keep=base_keep)}
-        return rows(samples(own, keep=own_keep), host, setting="parity", steps=steps)
+        return rows(samples(scores, keep=own_keep), host, setting="parity", steps=steps)
 
-    whole, reduced = all_rows("outputs", "outputs"), all_rows(*kept)
+    whole, reduced = all_rows("outputs", "outputs"), all_rows(*keep)
     assert whole.keys() == reduced.keys()
     lost = {"sqnr", "max_abs_difference", "max_lsb", "mean_lsb"}
     for key, row in reduced.items():
@@ -227,54 +227,54 @@ def test_reduced_gives_the_same_figures_where_it_gives_any(kept: tuple[str, str]
             assert repr(row) == repr(whole[key]), "NaN is unequal to itself, but is written the same"
 
 
-def test_bit_exact_rows_are_told_for_pinned_clean_outputs_only() -> None:
-    base, own = planted(1, 1)
-    host = {"float32": samples(base), "int8": samples(own)}
-    assert rows(samples(own), host, setting="parity")["bit_exact", OWN].value == 1
-    assert ("bit_exact", OWN) not in rows(samples(own), host)
-    as_reference = rows(samples(own), host, setting="parity", reference=True)
+def test_bit_exact_rows_exist_for_clean_parity_outputs_only() -> None:
+    base, scores = planted(1, 1)
+    host = {"float32": samples(base), "int8": samples(scores)}
+    assert rows(samples(scores), host, setting="parity")["bit_exact", OWN].value == 1
+    assert ("bit_exact", OWN) not in rows(samples(scores), host)
+    as_reference = rows(samples(scores), host, setting="parity", reference=True)
     assert ("bit_exact", OWN) not in as_reference, "it would be compared with itself"
     assert ("accuracy_loss", FLOAT) in as_reference
 
 
 def test_the_float_reference_is_not_compared_with_itself() -> None:
     base, _ = planted(1, 1)
-    found = rows(
+    metrics = rows(
         samples(base), {"float32": samples(base)}, setting="parity", variant="float32", reference=True
     )
-    assert {metric for metric, _ in found} == {"accuracy", "ece", "input_digest_equal"}
+    assert {metric for metric, _ in metrics} == {"accuracy", "ece", "input_digest_equal"}
 
 
 def test_without_labels_there_is_agreement_and_the_reason() -> None:
-    base, own = planted(9, 4)
-    found = rows(samples(own), {"float32": samples(base)}, labels=None)
-    assert found["agreement", FLOAT].value == (N - 13) / N
-    assert found["sqnr", FLOAT].status is Status.OK
+    base, scores = planted(9, 4)
+    metrics = rows(samples(scores), {"float32": samples(base)}, labels=None)
+    assert metrics["agreement", FLOAT].value == (N - 13) / N
+    assert metrics["sqnr", FLOAT].status is Status.OK
     for key in [("accuracy", ""), ("accuracy_loss", FLOAT), ("flips_harmful", FLOAT)]:
-        assert found[key].status is Status.SKIPPED
-        assert "no labels" in found[key].reason
-        assert math.isnan(found[key].value)
+        assert metrics[key].status is Status.SKIPPED
+        assert "no labels" in metrics[key].reason
+        assert math.isnan(metrics[key].value)
 
 
 def test_without_a_reference_the_relative_rows_say_so() -> None:
-    _, own = planted(9, 4)
-    found = rows(samples(own), setting="parity")
-    assert found["accuracy", ""].value == 175 / N
+    _, scores = planted(9, 4)
+    metrics = rows(samples(scores), setting="parity")
+    assert metrics["accuracy", ""].value == 175 / N
     for key in [("accuracy_loss", FLOAT), ("agreement", FLOAT), ("sqnr", FLOAT), ("bit_exact", OWN)]:
-        assert found[key].status is Status.SKIPPED
-        assert key[1] in found[key].reason
+        assert metrics[key].status is Status.SKIPPED
+        assert key[1] in metrics[key].reason
 
 
 def test_other_inputs_than_the_hosts_make_every_figure_unbelievable() -> None:
-    base, own = planted(9, 4)
-    found = rows(samples(own, sha="other"), {"float32": samples(base)})
-    digest = found.pop(("input_digest_equal", ""))
+    base, scores = planted(9, 4)
+    metrics = rows(samples(scores, sha="other"), {"float32": samples(base)})
+    digest = metrics.pop(("input_digest_equal", ""))
     assert (digest.value, digest.status) == (0, Status.OK)
-    assert {row.status for row in found.values()} == {Status.INVALID}
+    assert {row.status for row in metrics.values()} == {Status.INVALID}
 
 
 @pytest.mark.parametrize(
-    ("own", "labels", "metric", "text"),
+    ("scores", "labels", "metric", "text"),
     [
         (np.zeros((N, 4, 4), np.float32), LABELS, ("accuracy_loss", FLOAT), "shape"),
         (np.zeros((N, CLASSES), np.float32), LABELS + 1, ("accuracy", ""), "labels run from"),
@@ -283,9 +283,9 @@ def test_other_inputs_than_the_hosts_make_every_figure_unbelievable() -> None:
     ],
 )
 def test_what_does_not_fit_is_an_error_and_not_a_figure(
-    own: NDArray[Any], labels: NDArray[Any], metric: tuple[str, str], text: str
+    scores: NDArray[Any], labels: NDArray[Any], metric: tuple[str, str], text: str
 ) -> None:
-    row = rows(samples(own), {"float32": samples(logits(LABELS))}, labels=labels)[metric]
+    row = rows(samples(scores), {"float32": samples(logits(LABELS))}, labels=labels)[metric]
     assert row.status is Status.ERROR
     assert text in row.reason
     assert math.isnan(row.value)
@@ -293,10 +293,10 @@ def test_what_does_not_fit_is_an_error_and_not_a_figure(
 
 def test_a_model_without_classes_has_no_accuracy() -> None:
     y = RNG.normal(size=(N, 1)).astype(np.float32)
-    found = rows(samples(y), {"float32": samples(y)}, labels=np.zeros(N, np.int64))
-    assert found["accuracy", ""].status is Status.ERROR
-    assert found["agreement", FLOAT].status is Status.ERROR
-    assert found["sqnr", FLOAT].value == math.inf
+    metrics = rows(samples(y), {"float32": samples(y)}, labels=np.zeros(N, np.int64))
+    assert metrics["accuracy", ""].status is Status.ERROR
+    assert metrics["agreement", FLOAT].status is Status.ERROR
+    assert metrics["sqnr", FLOAT].value == math.inf
 
 
 TARGETS = RNG.normal(size=(N, 2))
@@ -304,40 +304,40 @@ TARGETS = RNG.normal(size=(N, 2))
 
 def test_regression_figures_are_numpys() -> None:
     base = (TARGETS + RNG.normal(size=TARGETS.shape) * 0.1).astype(np.float32)
-    own = (base + RNG.normal(size=TARGETS.shape) * 0.05).astype(np.float32)
-    found = rows(samples(own), {"float32": samples(base)}, labels=TARGETS, task="regression")
-    error = own.astype(np.float64) - TARGETS
-    assert found["mae", ""].value == pytest.approx(np.abs(error).mean())
-    assert found["rmse", ""].value == pytest.approx(math.sqrt(np.square(error).mean()))
+    scores = (base + RNG.normal(size=TARGETS.shape) * 0.05).astype(np.float32)
+    metrics = rows(samples(scores), {"float32": samples(base)}, labels=TARGETS, task="regression")
+    error = scores.astype(np.float64) - TARGETS
+    assert metrics["mae", ""].value == pytest.approx(np.abs(error).mean())
+    assert metrics["rmse", ""].value == pytest.approx(math.sqrt(np.square(error).mean()))
     spread = np.square(TARGETS - TARGETS.mean(axis=0)).mean()
-    assert found["r2", ""].value == pytest.approx(1 - np.square(error).mean() / spread)
+    assert metrics["r2", ""].value == pytest.approx(1 - np.square(error).mean() / spread)
     reference = np.abs(base.astype(np.float64) - TARGETS).mean()
-    increase = found["error_increase", FLOAT]
+    increase = metrics["error_increase", FLOAT]
     assert increase.value == pytest.approx(np.abs(error).mean() / reference - 1)
     for key in [("mae", ""), ("rmse", ""), ("r2", ""), ("error_increase", FLOAT)]:
-        assert found[key].ci_low < found[key].value < found[key].ci_high
+        assert metrics[key].ci_low < metrics[key].value < metrics[key].ci_high
     assert increase.per_sample is not None
     assert increase.per_sample.mean() == pytest.approx(increase.value)
-    assert ("agreement", FLOAT) not in found
+    assert ("agreement", FLOAT) not in metrics
 
 
 def test_a_regression_that_gives_no_number_has_no_bound() -> None:
     base = (TARGETS + 0.1).astype(np.float32)
-    own = base.copy()
-    own[3, 1] = np.nan
-    found = rows(samples(own), {"float32": samples(base)}, labels=TARGETS, task="regression")
+    scores = base.copy()
+    scores[3, 1] = np.nan
+    metrics = rows(samples(scores), {"float32": samples(base)}, labels=TARGETS, task="regression")
     for key in [("mae", ""), ("rmse", ""), ("error_increase", FLOAT)]:
-        assert found[key].ci_low == found[key].value == math.inf
-    assert found["r2", ""].value == -math.inf
+        assert metrics[key].ci_low == metrics[key].value == math.inf
+    assert metrics["r2", ""].value == -math.inf
 
 
 def test_a_regression_without_error_or_spread_has_nothing_to_share() -> None:
     constant = np.full((N, 2), 2.0)
     exact = samples(constant.astype(np.float32))
-    found = rows(exact, {"float32": exact}, labels=constant, task="regression")
-    assert found["mae", ""].value == 0
-    assert found["r2", ""].status is Status.SKIPPED
-    assert found["error_increase", FLOAT].status is Status.ERROR
+    metrics = rows(exact, {"float32": exact}, labels=constant, task="regression")
+    assert metrics["mae", ""].value == 0
+    assert metrics["r2", ""].status is Status.SKIPPED
+    assert metrics["error_increase", FLOAT].status is Status.ERROR
     reduced = replace(samples(constant.astype(np.float32), keep="reduced"))
     assert rows(reduced, labels=constant, task="regression")["mae", ""].status is Status.SKIPPED
 

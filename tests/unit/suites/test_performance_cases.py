@@ -25,7 +25,7 @@ def context(settings: dict[str, Any] | None = None, **changed: Any) -> CaseConte
     return CaseContext(**(values | changed))
 
 
-def test_default_asks_all_processes_together_for_what_early_stopping_needs() -> None:
+def test_default_requests_over_all_processes_satisfy_early_stopping() -> None:
     single_stream, offline = plan.cases(context())
     assert (single_stream.name, offline.name) == ("single_stream", "offline")
     assert {single_stream.setting, offline.setting} == {"deploy"}
@@ -95,8 +95,8 @@ def test_deadlines_outlast_what_is_timed() -> None:
     ],
 )
 def test_check_names_the_key_and_what_it_must_be(table: dict[str, Any], key: str, says: str) -> None:
-    ((found, message),) = plan.check(table)
-    assert found == key
+    ((wrong_key, message),) = plan.check(table)
+    assert wrong_key == key
     assert says in message
 
 

@@ -163,7 +163,7 @@ def test_each_process_times_another_row(
     assert np.array_equal(distinct, np.unique(rows()[:3], axis=0))
 
 
-def test_fixed_batch_is_timed_whole_and_said(tmp_path: Path, clock: StepClock) -> None:
+def test_fixed_batch_is_timed_whole_and_noted(tmp_path: Path, clock: StepClock) -> None:
     samples, _ = run_here(tmp_path, case_of(SINGLE), clock, {"batch": "5"})
     assert samples.values["batch"] == 5
     assert set(samples.arrays["latency_ns"].tolist()) == {150}
@@ -203,32 +203,32 @@ def test_a_session_without_a_profile_says_so(tmp_path: Path, clock: StepClock) -
 
 
 class HeldMemory:
-    """A GPU that tells of its memory by turns."""
+    """A GPU whose memory readings are given one after the other."""
 
-    def __init__(self, *told: int | dict[str, str]) -> None:
-        self.told = itertools.cycle(told)
+    def __init__(self, *readings: int | dict[str, str]) -> None:
+        self.told = itertools.cycle(readings)
 
     def process_memory_byte(self) -> int | dict[str, str]:
         return next(self.told)
 
 
-def test_what_each_process_held_of_a_gpu(
+def test_gpu_memory_of_each_process(
     tmp_path: Path, clock: StepClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    held = HeldMemory(100, 300, 200)
-    asked = []
-    monkeypatch.setattr(gpu, "find", lambda *which: asked.append(which) or held)
+    memory = HeldMemory(100, 300, 200)
+    pids = []
+    monkeypatch.setattr(gpu, "find", lambda *which: pids.append(which) or memory)
     samples, _ = run_here(tmp_path, case_of(SINGLE), clock)
     assert samples.arrays["gpu_memory_peak_byte"].tolist() == [100, 300, 200]
     assert "gpu_memory_na" not in samples.values
-    assert asked == [("numpy", "0")] * 3
+    assert pids == [("numpy", "0")] * 3
 
 
-def test_a_look_at_the_gpu_that_failed_is_told_and_nothing_is_guessed(
+def test_failed_reading_of_the_gpu_is_noted_with_the_reason(
     tmp_path: Path, clock: StepClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    held = HeldMemory({"na": "a container"})
-    monkeypatch.setattr(gpu, "find", lambda provider, device_id: held)
+    memory = HeldMemory({"na": "a container"})
+    monkeypatch.setattr(gpu, "find", lambda provider, device_id: memory)
     samples, _ = run_here(tmp_path, case_of(SINGLE), clock)
     assert "gpu_memory_peak_byte" not in samples.arrays
     assert samples.values["gpu_memory_na"] == "a container"

@@ -63,11 +63,11 @@ def test_percentiles_are_the_processes_and_the_interval_is_over_them() -> None:
     scales = [100, 110, 120, 130, 145]
     per_process = [ramp(scale) for scale in scales]
     per_process[1] = np.concatenate([per_process[1]] * 3)
-    found = by_metric(summarise("single_stream", single_stream(per_process)))
+    metrics = by_metric(summarise("single_stream", single_stream(per_process)))
     logs = np.log(scales)
     half = 2.1318467863 * logs.std(ddof=1) / math.sqrt(5)  # t(4) at one-sided 5 %
     for metric, factor in (("latency_p50", 500), ("latency_p90", 900), ("latency_p99", 990)):
-        m = found[metric]
+        m = metrics[metric]
         assert (m.unit, m.n, m.status, m.reason) == ("ns", 7000, Status.OK, "bound call")
         assert m.value == pytest.approx(factor * math.exp(logs.mean()), rel=1e-12)
         assert m.ci_low == pytest.approx(factor * math.exp(logs.mean() - half), rel=1e-9)
@@ -75,72 +75,74 @@ def test_percentiles_are_the_processes_and_the_interval_is_over_them() -> None:
 
 
 def test_the_other_rows_of_single_stream() -> None:
-    found = by_metric(summarise("single_stream", single_stream([ramp(1), ramp(2)])))
-    assert (found["load_time"].value, found["load_time"].unit) == (pytest.approx(5e6), "ns")
-    assert (found["first_inference"].value, found["first_inference"].n) == (pytest.approx(7e5), 2)
-    assert (found["peak_memory"].value, found["peak_memory"].unit) == (pytest.approx(60 * 2**20), "byte")
-    assert (found["model_bytes"].value, found["model_bytes"].unit, found["model_bytes"].n) == (
+    metrics = by_metric(summarise("single_stream", single_stream([ramp(1), ramp(2)])))
+    assert (metrics["load_time"].value, metrics["load_time"].unit) == (pytest.approx(5e6), "ns")
+    assert (metrics["first_inference"].value, metrics["first_inference"].n) == (pytest.approx(7e5), 2)
+    assert (metrics["peak_memory"].value, metrics["peak_memory"].unit) == (pytest.approx(60 * 2**20), "byte")
+    assert (metrics["model_bytes"].value, metrics["model_bytes"].unit, metrics["model_bytes"].n) == (
         1234,
         "byte",
         2,
     )
-    assert abs(found["latency_lag1_autocorrelation"].value) < 0.1
-    assert all(m.n and m.unit for m in found.values())
+    assert abs(metrics["latency_lag1_autocorrelation"].value) < 0.1
+    assert all(m.n and m.unit for m in metrics.values())
 
 
 def test_dependent_requests_show_in_the_autocorrelation() -> None:
     slow_then_fast = np.repeat([200, 100], 500)
-    found = by_metric(summarise("single_stream", single_stream([slow_then_fast, slow_then_fast])))
-    assert found["latency_lag1_autocorrelation"].value > 0.9
+    metrics = by_metric(summarise("single_stream", single_stream([slow_then_fast, slow_then_fast])))
+    assert metrics["latency_lag1_autocorrelation"].value > 0.9
 
 
 def test_clock_too_coarse_to_vary_is_invalid() -> None:
-    found = by_metric(summarise("single_stream", single_stream([np.full(400, 64)] * 2)))
-    assert found["latency_lag1_autocorrelation"].status is Status.INVALID
-    assert found["latency_p50"].value == pytest.approx(64)
+    metrics = by_metric(summarise("single_stream", single_stream([np.full(400, 64)] * 2)))
+    assert metrics["latency_lag1_autocorrelation"].status is Status.INVALID
+    assert metrics["latency_p50"].value == pytest.approx(64)
 
 
 @pytest.mark.parametrize(("n", "p90", "p99"), [(330, Status.OK, Status.INVALID), (331, Status.OK, Status.OK)])
 def test_too_few_requests_for_a_percentile_is_invalid_and_says_how_many(
     n: int, p90: Status, p99: Status
 ) -> None:
-    found = by_metric(summarise("single_stream", single_stream([ramp(1)[:n], ramp(2)[:n]])))
-    assert (found["latency_p90"].status, found["latency_p99"].status) == (p90, p99)
+    metrics = by_metric(summarise("single_stream", single_stream([ramp(1)[:n], ramp(2)[:n]])))
+    assert (metrics["latency_p90"].status, metrics["latency_p99"].status) == (p90, p99)
     if p99 is Status.INVALID:
-        assert found["latency_p99"].reason == "too few samples: needs 662, has 660"
-        assert found["latency_p99"].cause is Cause.TOO_FEW_SAMPLES
-        assert math.isfinite(found["latency_p99"].value)
+        assert metrics["latency_p99"].reason == "too few samples: needs 662, has 660"
+        assert metrics["latency_p99"].cause is Cause.TOO_FEW_SAMPLES
+        assert math.isfinite(metrics["latency_p99"].value)
 
 
 def test_emulated_clock_makes_every_time_invalid_and_leaves_the_size() -> None:
-    found = by_metric(summarise("single_stream", single_stream([ramp(1), ramp(2)]), emulated=True))
-    assert found.pop("model_bytes").status is Status.OK
-    assert {m.status for m in found.values()} == {Status.INVALID}
-    memory = found.pop("peak_memory")
+    metrics = by_metric(summarise("single_stream", single_stream([ramp(1), ramp(2)]), emulated=True))
+    assert metrics.pop("model_bytes").status is Status.OK
+    assert {m.status for m in metrics.values()} == {Status.INVALID}
+    memory = metrics.pop("peak_memory")
     assert (memory.cause, memory.reason[:15]) == (Cause.EMULATED_MEMORY, "emulated memory")
-    assert {m.cause for m in found.values()} == {Cause.EMULATED_CLOCK}
+    assert {m.cause for m in metrics.values()} == {Cause.EMULATED_CLOCK}
     rows = summarise("offline", offline(), emulated=True)
     assert [m.status for m in rows] == [Status.INVALID, Status.INVALID, Status.SKIPPED]
 
 
 def test_a_disturbed_machine_makes_times_invalid_and_leaves_memory_and_size() -> None:
     why = Reason(Cause.THROTTLING, "the board reported throttling")
-    found = by_metric(summarise("single_stream", single_stream([ramp(1), ramp(2)]), disturbed=why))
-    assert found.pop("model_bytes").status is found.pop("peak_memory").status is Status.OK
-    assert {(m.status, m.reason, m.cause) for m in found.values()} == {(Status.INVALID, why.text, why.cause)}
+    metrics = by_metric(summarise("single_stream", single_stream([ramp(1), ramp(2)]), disturbed=why))
+    assert metrics.pop("model_bytes").status is metrics.pop("peak_memory").status is Status.OK
+    assert {(m.status, m.reason, m.cause) for m in metrics.values()} == {
+        (Status.INVALID, why.text, why.cause)
+    }
     rows = summarise("offline", offline(), disturbed=why)
     assert [m.status for m in rows] == [Status.INVALID, Status.INVALID, Status.SKIPPED]
 
 
 def test_device_buffers_tell_of_latency_alone() -> None:
     samples = single_stream([ramp(1), ramp(2)], call="device-bound")
-    kept = {name: samples.arrays[name] for name in ("latency_ns", "requests")}
-    found = by_metric(summarise("device_buffers", Samples(kept, samples.values)))
-    assert set(found) == {f"latency_{m}" for m in ("p50", "p90", "p99", "lag1_autocorrelation")}
-    assert found["latency_p50"].reason == "device-bound call"
-    assert found["latency_p50"].value == pytest.approx(500 * math.sqrt(2))
+    arrays = {name: samples.arrays[name] for name in ("latency_ns", "requests")}
+    metrics = by_metric(summarise("device_buffers", Samples(arrays, samples.values)))
+    assert set(metrics) == {f"latency_{m}" for m in ("p50", "p90", "p99", "lag1_autocorrelation")}
+    assert metrics["latency_p50"].reason == "device-bound call"
+    assert metrics["latency_p50"].value == pytest.approx(500 * math.sqrt(2))
     why = Reason(Cause.THROTTLING, "the GPU was held below its clocks by a power cap")
-    rows = summarise("device_buffers", Samples(kept, samples.values), disturbed=why)
+    rows = summarise("device_buffers", Samples(arrays, samples.values), disturbed=why)
     assert {(m.status, m.reason, m.cause) for m in rows} == {(Status.INVALID, why.text, why.cause)}
 
 
@@ -148,9 +150,9 @@ def test_memory_of_a_gpu_or_why_it_is_not_known() -> None:
     samples = single_stream([ramp(1), ramp(2)])
     assert "gpu_memory_peak" not in by_metric(summarise("single_stream", samples))
     peak = {"gpu_memory_peak_byte": np.array([4 * 2**20, 4 * 2**20])}
-    found = by_metric(summarise("single_stream", Samples({**samples.arrays, **peak}, samples.values)))
-    known = found["gpu_memory_peak"]
-    assert (known.value, known.unit, known.n, known.status) == (
+    metrics = by_metric(summarise("single_stream", Samples({**samples.arrays, **peak}, samples.values)))
+    peak_row = metrics["gpu_memory_peak"]
+    assert (peak_row.value, peak_row.unit, peak_row.n, peak_row.status) == (
         pytest.approx(4 * 2**20), "byte", 2, Status.OK,
     )  # fmt: skip
     values = {**samples.values, "gpu_memory_na": "a container"}
@@ -160,8 +162,8 @@ def test_memory_of_a_gpu_or_why_it_is_not_known() -> None:
 
 
 def test_fixed_batch_is_named() -> None:
-    found = by_metric(summarise("single_stream", single_stream([ramp(1), ramp(2)], batch=4, call="run")))
-    assert found["latency_p50"].reason == "run call, a fixed batch of 4"
+    metrics = by_metric(summarise("single_stream", single_stream([ramp(1), ramp(2)], batch=4, call="run")))
+    assert metrics["latency_p50"].reason == "run call, a fixed batch of 4"
 
 
 def offline() -> Samples:

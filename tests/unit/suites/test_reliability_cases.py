@@ -72,8 +72,8 @@ def test_more_damage_has_more_time() -> None:
     ],
 )
 def test_check_names_the_key_and_what_it_must_be(table: dict[str, Any], key: str, says: str) -> None:
-    ((found, message),) = plan.check(table)
-    assert found == key
+    ((wrong_key, message),) = plan.check(table)
+    assert wrong_key == key
     assert says in message
 
 

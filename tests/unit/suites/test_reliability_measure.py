@@ -48,7 +48,7 @@ def rows_of(bench: InProcessBench, samples: Samples) -> dict[str, Measurement]:
     return {row.metric: row for row in rows}
 
 
-def found(folder: Path, case: Case, fault: str = "", **extra: str) -> dict[str, Measurement]:
+def measured(folder: Path, case: Case, fault: str = "", **extra: str) -> dict[str, Measurement]:
     bench = bench_of(folder, case, fault, **extra)
     try:
         return rows_of(bench, merge(measure(bench, case)))
@@ -65,7 +65,7 @@ def values(rows: dict[str, Measurement]) -> dict[str, float]:
     [("", 1, 1, 1), ("each_run", 0, 1, 1), ("each_session", 1, 0, 0)],
 )
 def test_determinism(tmp_path: Path, fault: str, repeat: float, session: float, process: float) -> None:
-    rows = found(tmp_path, case_named("determinism"), fault)
+    rows = measured(tmp_path, case_named("determinism"), fault)
     assert values(rows) == {
         "deterministic_repeat": repeat,
         "deterministic_session": session,
@@ -87,7 +87,7 @@ def test_another_answer_in_another_process(tmp_path: Path, installed_planted: No
 
 @pytest.mark.parametrize(("fault", "equal", "largest"), [("", 1, 0), ("batch", 0, 7 * 2.0**-10)])
 def test_batch_invariance(tmp_path: Path, fault: str, equal: float, largest: float) -> None:
-    rows = found(tmp_path, case_named("batch_invariance"), fault)
+    rows = measured(tmp_path, case_named("batch_invariance"), fault)
     assert rows["batch_bit_equal"].value == equal
     assert rows["batch_max_difference"].value == pytest.approx(largest, rel=1e-3)
     assert (rows["batch_max_relative_difference"].value > 0) == (equal == 0)
@@ -97,13 +97,13 @@ def test_batch_invariance(tmp_path: Path, fault: str, equal: float, largest: flo
 
 def test_batch_invariance_of_a_fixed_batch_is_unsupported(tmp_path: Path) -> None:
     with pytest.raises(Unsupported, match="fixed batch of 4"):
-        found(tmp_path, case_named("batch_invariance"), batch="4")
+        measured(tmp_path, case_named("batch_invariance"), batch="4")
 
 
 @pytest.mark.parametrize(("fault", "equal", "largest"), [("", 1, 0), ("threads", 0, 2.0**-10)])
 @pytest.mark.parametrize("fixed", ["", "3"])
 def test_thread_invariance(tmp_path: Path, fault: str, equal: float, largest: float, fixed: str) -> None:
-    rows = found(tmp_path, case_named("thread_invariance", threads=[1, 2, 10_000]), fault, batch=fixed)
+    rows = measured(tmp_path, case_named("thread_invariance", threads=[1, 2, 10_000]), fault, batch=fixed)
     assert rows["thread_bit_equal"].value == equal
     assert rows["thread_max_difference"].value == pytest.approx(largest, rel=1e-3)
     assert rows["thread_bit_equal"].n == (9 if fixed else 8)  # three batches of three
@@ -112,7 +112,7 @@ def test_thread_invariance(tmp_path: Path, fault: str, equal: float, largest: fl
 
 def test_no_other_number_of_threads_is_unsupported(tmp_path: Path) -> None:
     with pytest.raises(Unsupported, match="2 threads cannot be had"):
-        found(tmp_path, case_named("thread_invariance", threads=[1, 2]), not_threads="2")
+        measured(tmp_path, case_named("thread_invariance", threads=[1, 2]), not_threads="2")
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_no_other_number_of_threads_is_unsupported(tmp_path: Path) -> None:
     ],
 )
 def test_bad_input(tmp_path: Path, fault: str, refused: float, recovered: float, says: str) -> None:
-    rows = found(tmp_path, case_named("bad_input"), fault)
+    rows = measured(tmp_path, case_named("bad_input"), fault)
     assert values(rows) == {"bad_input_refused": refused, "recovered_after_bad_input": recovered}
     assert says in rows["bad_input_refused"].reason
     assert {row.n for row in rows.values()} == {7}
@@ -148,7 +148,7 @@ def test_mistakes_are_made_with_every_input_and_are_mistakes() -> None:
 
 @pytest.mark.parametrize(("fault", "hidden"), [("", 0), ("hides", 1)])
 def test_nonfinite_input(tmp_path: Path, fault: str, hidden: float) -> None:
-    rows = found(tmp_path, case_named("nonfinite_input"), fault)
+    rows = measured(tmp_path, case_named("nonfinite_input"), fault)
     assert values(rows) == {"nonfinite_hidden": hidden, "recovered_after_nonfinite_input": 1}
     assert rows["nonfinite_hidden"].n == 4 * 8
     assert ("one_minus_inf 8/8" in rows["nonfinite_hidden"].reason) == bool(hidden)
@@ -158,7 +158,7 @@ def test_every_row_of_a_fixed_batch_is_poisoned(tmp_path: Path, monkeypatch: pyt
     seen = []
     honest = PlantedSession.run
     monkeypatch.setattr(PlantedSession, "run", lambda self, f: seen.append(f["x"].copy()) or honest(self, f))
-    found(tmp_path, case_named("nonfinite_input"), batch="2")
+    measured(tmp_path, case_named("nonfinite_input"), batch="2")
     poisoned = [x for x in seen if not np.isfinite(x).all()]
     counts = {tuple((~np.isfinite(x)).sum(axis=1)) for x in poisoned}
     assert counts == {(1, 1), (FEATURES, FEATURES)}
@@ -186,7 +186,7 @@ def test_truncated_file(
     if fault in ("crash", "hang"):
         name, sign = {"crash": ("crashed", "SIGSEGV"), "hang": ("hung", "SIGALRM")}[fault]
         assert result.samples.values["outcomes"] == [name] * 2
-        assert all(sign in said for said in result.samples.values["said"])
+        assert all(sign in line for line in result.samples.values["said"])
         assert rows["truncation_refused"].reason == f"{name} 2"
 
 
@@ -205,7 +205,7 @@ def test_bit_flips_of_a_runtime_that_checks_are_not_silent(tmp_path: Path) -> No
     assert rows["bit_flip_silent"].reason == "refused 10"
 
 
-def test_damage_that_the_hash_would_miss_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_damage_that_the_hash_would_miss_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("suites.reliability.damage.verify", lambda artifact: None)
     rows = found_in_process(tmp_path, case_named("bit_flips", bit_flips=3))
     assert rows["hash_catches_damage"].value == 0
@@ -269,7 +269,7 @@ def test_damaged_copy_changes_one_bit_or_the_end_of_one_file(tmp_path: Path) -> 
     ("fault", "provider", "precision"), [("", 1, 1), ("provider", 0, 1), ("precision", 1, 0)]
 )
 def test_provenance(tmp_path: Path, fault: str, provider: float, precision: float) -> None:
-    rows = found(tmp_path, case_named("provenance"), fault)
+    rows = measured(tmp_path, case_named("provenance"), fault)
     assert values(rows) == {
         "provider_as_asked": provider,
         "precision_as_asked": precision,
@@ -290,18 +290,18 @@ def test_provenance_hashes_the_files_that_lie_there(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "used", "held"),
+    ("requested", "used", "expected"),
     [("f32", "F32", 1), ("GPU", "GPU.0", 1), ("GPU", "GPUX", 0), ("", "bf16", 1), ("f32", "", 0)],
 )
-def test_as_asked(asked: str, used: str, held: float, tmp_path: Path) -> None:
+def test_as_asked(requested: str, used: str, expected: float, tmp_path: Path) -> None:
     case = case_named("provenance")
     facts = batch(tmp_path, "reliability", (case,))
-    options = replace(facts.options["deploy"], precision=asked)
+    options = replace(facts.options["deploy"], precision=requested)
     bench = InProcessBench(replace(facts, options={"deploy": options}), case, tmp_path)
     samples = Samples(values={"effective": {"precision": used, "provider": "numpy"}, "sha256": {}})
     row = rows_of(bench, samples)["precision_as_asked"]
-    assert row.value == held
-    assert ("left to the runtime" in row.reason) == (not asked)
+    assert row.value == expected
+    assert ("left to the runtime" in row.reason) == (not requested)
 
 
 def results(facts: Any, store: Path) -> list[JobResult]:

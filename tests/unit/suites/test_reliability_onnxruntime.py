@@ -18,7 +18,7 @@ def test_digits_are_reliable_but_for_flipped_bits(tmp_path: Path) -> None:
     spec = TensorSpec("image", (None, 1, 32, 32), "float32")
     results, rows = run_suite(ReliabilitySuite(), DIGITS, spec, tmp_path, SETTINGS)
     assert len(results) == 9
-    found = {row.metric: row.value for row in rows}
+    values = {row.metric: row.value for row in rows}
     for metric in (
         "deterministic_repeat",
         "deterministic_session",
@@ -33,11 +33,11 @@ def test_digits_are_reliable_but_for_flipped_bits(tmp_path: Path) -> None:
         "precision_as_asked",
         "artifact_hash_equal",
     ):
-        assert found[metric] == 1, metric
-    assert found["nonfinite_hidden"] == found["damage_crashed"] == 0
-    assert found["bit_flip_silent"] > 0.3  # the runtime loads damaged files without an error
-    assert found["batch_max_relative_difference"] < 1e-5
-    assert found["thread_max_relative_difference"] < 1e-5
+        assert values[metric] == 1, metric
+    assert values["nonfinite_hidden"] == values["damage_crashed"] == 0
+    assert values["bit_flip_silent"] > 0.3  # the runtime loads damaged files without an error
+    assert values["batch_max_relative_difference"] < 1e-5
+    assert values["thread_max_relative_difference"] < 1e-5
 
 
 def test_quantized_model_hides_nan(tmp_path: Path) -> None:

@@ -32,30 +32,32 @@ floats = arrays(np.float32, (5, 2), elements=st.floats(-100, 100, width=32))
 
 @given(floats, floats)
 def test_differences_are_those_of_numpy(a: np.ndarray, b: np.ndarray) -> None:
-    found = against(a, b)
+    metrics = against(a, b)
     gap = np.abs(a.astype(float) - b.astype(float)).max(axis=1)
-    assert np.array_equal(found["difference"], gap)
-    assert np.array_equal(found["bit_equal"], [x.tobytes() == y.tobytes() for x, y in zip(a, b, strict=True)])
-    for ratio, distance, row in zip(found["relative_difference"], gap, a, strict=True):
+    assert np.array_equal(metrics["difference"], gap)
+    assert np.array_equal(
+        metrics["bit_equal"], [x.tobytes() == y.tobytes() for x, y in zip(a, b, strict=True)]
+    )
+    for ratio, distance, row in zip(metrics["relative_difference"], gap, a, strict=True):
         scale = float(np.abs(row).max())
         assert ratio == (distance / scale if scale else (np.inf if distance else 0))
 
 
 @given(floats)
 def test_equal_rows_have_no_difference(a: np.ndarray) -> None:
-    found = against(a, a.copy())
-    assert found["bit_equal"].all()
-    assert not found["difference"].any()
-    assert not found["relative_difference"].any()
+    metrics = against(a, a.copy())
+    assert metrics["bit_equal"].all()
+    assert not metrics["difference"].any()
+    assert not metrics["relative_difference"].any()
 
 
 def test_one_ulp_is_not_bit_equal() -> None:
     a = np.ones((2, 2), np.float32)
     b = a.copy()
     b[1, 0] = np.nextafter(np.float32(1), np.float32(2))
-    found = against(a, b)
-    assert found["bit_equal"].tolist() == [True, False]
-    assert found["difference"].tolist() == [0.0, 2.0**-23]
+    metrics = against(a, b)
+    assert metrics["bit_equal"].tolist() == [True, False]
+    assert metrics["difference"].tolist() == [0.0, 2.0**-23]
 
 
 def test_nan_equals_nan_and_differs_infinitely_from_a_number() -> None:
@@ -66,16 +68,16 @@ def test_nan_equals_nan_and_differs_infinitely_from_a_number() -> None:
 
 def test_integers_are_compared_as_the_real_numbers_that_they_stand_for() -> None:
     spec = TensorSpec("y", (None, 2), "int8", Quantization(0.5, 3))
-    found = against(np.array([[3, 7]], np.int8), np.array([[3, 9]], np.int8), spec)
-    assert found["difference"].tolist() == [1.0]
-    assert found["relative_difference"].tolist() == [0.5]
+    metrics = against(np.array([[3, 7]], np.int8), np.array([[3, 9]], np.int8), spec)
+    assert metrics["difference"].tolist() == [1.0]
+    assert metrics["relative_difference"].tolist() == [0.5]
 
 
 def test_strings_are_equal_or_not() -> None:
     labels = np.array([["cat", "a"], ["dog", "b"]], dtype=object)
     other = np.array([["cat", "a"], ["cow", "b"]], dtype=object)
-    found = against(labels, other, TensorSpec("y", (None, 2), "object"))
-    assert found["bit_equal"].tolist() == [True, False]
+    metrics = against(labels, other, TensorSpec("y", (None, 2), "object"))
+    assert metrics["bit_equal"].tolist() == [True, False]
     assert digest({"y": labels}) == digest({"y": labels.copy()}) != digest({"y": other})
 
 

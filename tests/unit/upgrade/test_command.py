@@ -88,9 +88,9 @@ def test_what_means_nothing_is_refused(given: dict[str, Any], says: str) -> None
         command.read(runtime="x", old="1", new="2", results=Path(), **given)
 
 
-def test_nothing_said_takes_every_local_target_and_default_variant() -> None:
-    found = command.read(runtime="x", old="1", new="2", results=Path("r"))
-    assert (found.targets, found.variants, found.results) == ((), (), Path("r"))
+def test_default_is_every_local_target_and_default_variant() -> None:
+    order = command.read(runtime="x", old="1", new="2", results=Path("r"))
+    assert (order.targets, order.variants, order.results) == ((), (), Path("r"))
     assert command.read(runtime="x", old="1", new="2", results=Path(), target="a,b").targets == ("a", "b")
 
 
@@ -100,12 +100,12 @@ def test_nothing_said_takes_every_local_target_and_default_variant() -> None:
 def made(folder: Path, content: bytes, cache: Cache) -> Artifact:
     path = folder / "model.onnx"
     path.write_bytes(content)
-    found = Artifact("int8", "onnx", (describe_file(path),), folder)
-    return replace(found, folder=cache.put_artifact(found.sha256, {"model.onnx": content}))
+    artifact = Artifact("int8", "onnx", (describe_file(path),), folder)
+    return replace(artifact, folder=cache.put_artifact(artifact.sha256, {"model.onnx": content}))
 
 
 @pytest.fixture
-def asked(tmp_path: Path) -> Asked:
+def order(tmp_path: Path) -> Asked:
     return Asked("toy", "1.0", "2.0", Path(), tmp_path / "results", criterion=parse_criterion("", 1.05, "2m"))
 
 
@@ -114,67 +114,67 @@ def cache(tmp_path: Path) -> Cache:
     return Cache(tmp_path / "cache")
 
 
-def chosen(asked: Asked, cache: Cache, artifact: Artifact) -> tuple[Artifact, str]:
+def chosen(order: Asked, cache: Cache, artifact: Artifact) -> tuple[Artifact, str]:
     run = {"model": {"name": "m"}}
     prepared = Prepared(Plan(()), run, None, {}, (), {}, (), cache, {}, (), 0.0)
     pair = Pair("cpu", "toy", {side: Target("t", "", ("toy",)) for side in (OLD, NEW)})
-    return command.accepted_or_made(artifact, asked, pair, prepared)
+    return command.accepted_or_made(artifact, order, pair, prepared)
 
 
-def accept(asked: Asked, sha256: str, variant: str = "int8") -> Path:
+def accept(order: Asked, sha256: str, variant: str = "int8") -> Path:
     """A baseline of a run in which that artifact ran."""
-    folder = asked.results / FOLDER / "m" / "cpu" / asked.baseline
+    folder = order.results / FOLDER / "m" / "cpu" / order.baseline
     folder.mkdir(parents=True)
-    told = Description(
+    description = Description(
         "accepted", "m", "cpu", "20260101T000000-m-0000", "PASS", "me", "2026-01-01", "it is good", "cpu",
         {}, {f"toy/{variant}": sha256}, {},
     )  # fmt: skip
-    body = {"schema_version": SCHEMA_VERSION, **asdict(told)}
+    body = {"schema_version": SCHEMA_VERSION, **asdict(description)}
     (folder / DESCRIPTION).write_text(json.dumps({**body, "sha256": key_of(body)}))
     return folder / DESCRIPTION
 
 
-def test_without_a_baseline_the_recipes_file_is_taken(asked: Asked, cache: Cache, tmp_path: Path) -> None:
+def test_without_a_baseline_the_recipes_file_is_taken(order: Asked, cache: Cache, tmp_path: Path) -> None:
     artifact = made(tmp_path, b"new", cache)
-    found, origin = chosen(asked, cache, artifact)
-    assert found is artifact
+    file, origin = chosen(order, cache, artifact)
+    assert file is artifact
     assert origin == "made by the recipe (there is no baseline accepted of cpu)"
 
 
-def test_the_accepted_file_comes_from_the_cache(asked: Asked, cache: Cache, tmp_path: Path) -> None:
+def test_the_accepted_file_comes_from_the_cache(order: Asked, cache: Cache, tmp_path: Path) -> None:
     old, new = (made(tmp_path, content, cache) for content in (b"old", b"new"))
-    accept(asked, old.sha256)
-    found, origin = chosen(asked, cache, new)
-    assert (found.sha256, found.path.read_bytes()) == (old.sha256, b"old")
+    accept(order, old.sha256)
+    file, origin = chosen(order, cache, new)
+    assert (file.sha256, file.path.read_bytes()) == (old.sha256, b"old")
     assert origin == "accepted with 20260101T000000-m-0000"
-    assert chosen(asked, cache, old) == (old, origin)  # the recipe still makes it
+    assert chosen(order, cache, old) == (old, origin)  # the recipe still makes it
     (cache.artifact_folder(old.sha256) / "model.onnx").write_bytes(b"odd")  # damaged since
-    found, origin = chosen(asked, cache, new)
-    assert found is new
+    file, origin = chosen(order, cache, new)
+    assert file is new
     assert (
         "the one accepted with 20260101T000000-m-0000 is another, and not on this machine any more" in origin
     )
 
 
-def test_a_file_that_was_kept_beside_the_baseline(asked: Asked, cache: Cache, tmp_path: Path) -> None:
+def test_a_file_that_was_kept_beside_the_baseline(order: Asked, cache: Cache, tmp_path: Path) -> None:
     new = made(tmp_path, b"new", cache)
     sha256 = hashlib.sha256(b"old").hexdigest()
-    folder = accept(asked, sha256).parent / ARTIFACTS / sha256
+    folder = accept(order, sha256).parent / ARTIFACTS / sha256
     folder.mkdir(parents=True)
     (folder / "model.onnx").write_bytes(b"old")
-    found, origin = chosen(asked, cache, new)
-    assert (found.sha256, found.path) == (sha256, folder / "model.onnx")
+    file, origin = chosen(order, cache, new)
+    assert (file.sha256, file.path) == (sha256, folder / "model.onnx")
     assert origin == "accepted with 20260101T000000-m-0000"
 
 
-def test_a_baseline_without_that_variant_or_file(asked: Asked, cache: Cache, tmp_path: Path) -> None:
+def test_a_baseline_without_that_variant_or_file(order: Asked, cache: Cache, tmp_path: Path) -> None:
     artifact = made(tmp_path, b"new", cache)
-    file = accept(asked, "0" * 64)
-    assert "not on this machine any more" in chosen(asked, cache, artifact)[1]
+    file = accept(order, "0" * 64)
+    assert "not on this machine any more" in chosen(order, cache, artifact)[1]
     file.write_text(file.read_text().replace("it is good", "it is bad"))
     with pytest.raises(ResultsError, match="edited"):
-        chosen(asked, cache, artifact)
+        chosen(order, cache, artifact)
     file.unlink()
     file.parent.rmdir()
-    accept(asked, "0" * 64, variant="float32")
-    assert chosen(asked, cache, artifact)[1] == "made by the recipe (the baseline accepted has no int8)"
+    accept(order, "0" * 64, variant="float32")
+    assert chosen(order, cache, artifact)[1] == "made by the recipe (the baseline accepted has no int8)"

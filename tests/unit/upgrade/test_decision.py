@@ -22,10 +22,10 @@ STATES = st.sampled_from([None, State.PASS, State.FAIL, State.INCONCLUSIVE, Stat
 def compared(old_right: list[bool], new_right: list[bool], latency: State | None = State.PASS) -> Findings:
     """Findings as the accuracy suite would make them of right and wrong answers."""
     old, new = np.array(old_right), np.array(new_right)
-    found = paired.flips(old, new)
-    loss = Interval(100 * found.loss.value, 100 * found.loss.low, 100 * found.loss.high, found.n)
+    flips = paired.flips(old, new)
+    loss = Interval(100 * flips.loss.value, 100 * flips.loss.low, 100 * flips.loss.high, flips.n)
     return Findings(
-        bit_exact=0.9, samples=found.n, flips=int((old != new).sum()), loss_pt=loss,
+        bit_exact=0.9, samples=flips.n, flips=int((old != new).sum()), loss_pt=loss,
         harmful=int((old & ~new).sum()), beneficial=int((~old & new).sum()), latency=latency,
         latency_why="the interval straddles the limit",
     )  # fmt: skip
@@ -50,9 +50,9 @@ def test_equal_to_the_last_bit_is_the_same() -> None:
         (800, 16, Decision.WORSE),  # 2 pt
     ],
 )
-def test_the_margin_holds_for_the_whole_interval(n: int, wrong: int, decision: Decision) -> None:
-    found, why = decide(compared(right(n), right(n, *range(wrong))), 0.5)
-    assert found is decision
+def test_the_margin_applies_to_the_whole_interval(n: int, wrong: int, decision: Decision) -> None:
+    decided, why = decide(compared(right(n), right(n, *range(wrong))), 0.5)
+    assert decided is decision
     assert bool(why) == (decision is not Decision.WITHIN_MARGIN)
 
 
@@ -65,8 +65,8 @@ def test_undecided_says_how_many_samples_would_do() -> None:
 
 
 def test_what_no_loss_is_known_of_is_undecided() -> None:
-    found = Findings(bit_exact=0.5, samples=10, latency=State.PASS)
-    assert decide(found, 0.5)[0] is Decision.UNDECIDED
+    findings = Findings(bit_exact=0.5, samples=10, latency=State.PASS)
+    assert decide(findings, 0.5)[0] is Decision.UNDECIDED
 
 
 def test_slower_and_undecided_times() -> None:
@@ -82,11 +82,14 @@ def test_slower_and_undecided_times() -> None:
 
 @given(STATES, st.floats(0, 1), st.integers(1, 50))
 def test_what_does_not_run_is_never_a_pass(latency: State | None, bit_exact: float, wrong: int) -> None:
-    found = replace(compared(right(50), right(50, *range(wrong)), latency), bit_exact=bit_exact)
-    assert decide(replace(found, troubles={NEW: CRASH, OLD: CRASH}), 0.5) == (Decision.BLOCKED, CRASH.reason)
-    assert decide(replace(found, troubles={NEW: CRASH}), 0.5)[0] is Decision.BLOCKED
-    assert decide(replace(found, troubles={OLD: CRASH}), 0.5)[0] is Decision.NOT_COMPARED
-    assert decide(replace(found, untrusted="other inputs"), 0.5) == (Decision.NOT_COMPARED, "other inputs")
+    findings = replace(compared(right(50), right(50, *range(wrong)), latency), bit_exact=bit_exact)
+    assert decide(replace(findings, troubles={NEW: CRASH, OLD: CRASH}), 0.5) == (
+        Decision.BLOCKED,
+        CRASH.reason,
+    )
+    assert decide(replace(findings, troubles={NEW: CRASH}), 0.5)[0] is Decision.BLOCKED
+    assert decide(replace(findings, troubles={OLD: CRASH}), 0.5)[0] is Decision.NOT_COMPARED
+    assert decide(replace(findings, untrusted="other inputs"), 0.5) == (Decision.NOT_COMPARED, "other inputs")
 
 
 @given(
@@ -97,8 +100,8 @@ def test_a_wider_margin_is_never_stricter(
     pairs: list[tuple[bool, bool]], latency: State | None, margin: float, factor: float
 ) -> None:
     old, new = (list(side) for side in zip(*pairs, strict=True))
-    found = compared(old, new, latency)
-    first, wider = decide(found, margin)[0], decide(found, factor * margin)[0]
+    findings = compared(old, new, latency)
+    first, wider = decide(findings, margin)[0], decide(findings, factor * margin)[0]
     if first is Decision.WITHIN_MARGIN:
         assert wider is Decision.WITHIN_MARGIN
     if wider is Decision.WORSE:

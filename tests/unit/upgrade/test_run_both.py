@@ -63,12 +63,12 @@ class Planted:
         (case,) = batch.cases
         assert batch.artifact.sha256 == ARTIFACT.sha256
         self.log.append(case.name)
-        of = (batch.target, batch.backend, batch.variant, batch.suite)
-        yield EnvironmentRecord(*of, phase="before", facts={"numpy": "2.0"})
+        place = (batch.target, batch.backend, batch.variant, batch.suite)
+        yield EnvironmentRecord(*place, phase="before", facts={"numpy": "2.0"})
         status = Status.ERROR if case.name in self.fails else Status.OK
         samples = getattr(self, f"_{case.name}")() if status is Status.OK else Samples()
         yield JobResult(batch.jobs[0].key, status, self.fails.get(case.name, ""), samples, {"provider": "p"})
-        yield EnvironmentRecord(*of, phase="after", facts={})
+        yield EnvironmentRecord(*place, phase="after", facts={})
 
     def _clean(self) -> Samples:
         values = {"outputs": [["y", [self.outputs.shape[1]]]], "input_sha256": self.digest}
@@ -130,10 +130,10 @@ def compared(
     run = {"model": {"task": "classification"}, "validation": {"suites": {}}}
     executors: Any = {names[OLD]: old, names[NEW]: new}
     prepared = Prepared(plan, run, labels, {}, (), executors, (), Cache(Path()), {}, (), 0.0)
-    found = Comparison("cpu", "int8", artifact=ARTIFACT)
-    asked = Asked("toy", "1.0", "2.0", Path(), Path(), criterion=Criterion(MEDIAN, within_s=1e-9))
-    compare(found, asked, pair, prepared, lambda text: None)
-    return found
+    comparison = Comparison("cpu", "int8", artifact=ARTIFACT)
+    request = Asked("toy", "1.0", "2.0", Path(), Path(), criterion=Criterion(MEDIAN, within_s=1e-9))
+    compare(comparison, request, pair, prepared, lambda text: None)
+    return comparison
 
 
 @pytest.fixture
@@ -143,16 +143,16 @@ def scores() -> NDArray[np.float32]:
 
 def test_equal_outputs_and_times_are_the_same(scores: NDArray[np.float32]) -> None:
     old, new = Planted(scores), Planted(scores.copy(), memory_byte=2 * 10**8)
-    found = compared(old, new, scores.argmax(axis=1))
-    f = found.findings
+    comparison = compared(old, new, scores.argmax(axis=1))
+    f = comparison.findings
     assert (f.bit_exact, f.samples, f.flips, f.harmful, f.beneficial) == (1.0, N, 0, 0, 0)
     assert f.latency is State.PASS
     assert decide(f, 0.5)[0] is Decision.SAME
-    assert found.timed is not None
-    assert found.timed.memory_byte == {
+    assert comparison.timed is not None
+    assert comparison.timed.memory_byte == {
         "base": [10**8] * 8, "control": [10**8] * 8, "new": [2 * 10**8] * 8,
     }  # fmt: skip
-    assert found.environments[NEW] == {"numpy": "2.0"}
+    assert comparison.environments[NEW] == {"numpy": "2.0"}
     assert "profile" not in old.log + new.log
 
 
@@ -162,52 +162,52 @@ def test_what_differs_is_counted_as_numpy_counts_it(scores: NDArray[np.float32])
     other = scores.copy()
     other[:40, 0] += 0.5
     other[40, 2] = np.nextafter(other[40, 2], np.float32(9))  # one bit
-    found = compared(Planted(scores), Planted(other), labels).findings
+    findings = compared(Planted(scores), Planted(other), labels).findings
     before, after = scores.argmax(axis=1), other.argmax(axis=1)
-    assert found.bit_exact == pytest.approx((scores == other).all(axis=1).mean())
-    assert found.flips == int((before != after).sum()) > 0
+    assert findings.bit_exact == pytest.approx((scores == other).all(axis=1).mean())
+    assert findings.flips == int((before != after).sum()) > 0
     flips = paired.flips(before == labels, after == labels)
-    assert (found.harmful, found.beneficial) == (flips.c, flips.b)
-    assert found.loss_pt is not None
-    assert found.loss_pt.high == pytest.approx(100 * flips.loss.high)
+    assert (findings.harmful, findings.beneficial) == (flips.c, flips.b)
+    assert findings.loss_pt is not None
+    assert findings.loss_pt.high == pytest.approx(100 * flips.loss.high)
 
 
-def test_an_old_version_that_does_not_repeat_itself_is_told(scores: NDArray[np.float32]) -> None:
+def test_an_old_version_that_does_not_repeat_itself_is_reported(scores: NDArray[np.float32]) -> None:
     old = Planted(scores, jitter=30)
-    found = compared(old, Planted(scores), None, kind="emulated").findings
-    assert found.bit_exact == pytest.approx(1 - 30 / N)
-    assert found.repeats == pytest.approx(1 - 30 / N)
+    findings = compared(old, Planted(scores), None, kind="emulated").findings
+    assert findings.bit_exact == pytest.approx(1 - 30 / N)
+    assert findings.repeats == pytest.approx(1 - 30 / N)
 
 
 def test_without_labels_every_flip_may_be_a_loss(scores: NDArray[np.float32]) -> None:
     other = scores.copy()
     other[:30] = -other[:30]
-    found = compared(Planted(scores), Planted(other), None).findings
+    findings = compared(Planted(scores), Planted(other), None).findings
     changed = (scores.argmax(axis=1) != other.argmax(axis=1)).sum()
-    assert found.flips == changed
-    assert found.harmful is None
-    assert found.loss_pt is not None
-    assert found.loss_pt.value == pytest.approx(100 * changed / N)
-    assert decide(found, 0.5)[0] is Decision.WORSE
+    assert findings.flips == changed
+    assert findings.harmful is None
+    assert findings.loss_pt is not None
+    assert findings.loss_pt.value == pytest.approx(100 * changed / N)
+    assert decide(findings, 0.5)[0] is Decision.WORSE
 
 
 def test_a_slower_version_is_profiled(scores: NDArray[np.float32]) -> None:
     old, new = Planted(scores), Planted(scores, p50_ns=1.2e5, kernel_ns=60_000)
-    found = compared(old, new, None)
-    assert found.findings.latency is State.FAIL
-    assert decide(found.findings, 0.5)[0] is Decision.SLOWER
-    assert {side: len(found.profiles[side]) for side in SIDES} == {OLD: PROFILED, NEW: PROFILED}
+    comparison = compared(old, new, None)
+    assert comparison.findings.latency is State.FAIL
+    assert decide(comparison.findings, 0.5)[0] is Decision.SLOWER
+    assert {side: len(comparison.profiles[side]) for side in SIDES} == {OLD: PROFILED, NEW: PROFILED}
     assert old.log.count("single_stream") == 2 * new.log.count("single_stream") == 16
 
 
 def test_an_emulated_clock_is_not_asked(scores: NDArray[np.float32]) -> None:
     other = scores + np.float32(1e-6)
     old, new = Planted(scores), Planted(other, operators=("FusedConv",))
-    found = compared(old, new, None, kind="emulated")
-    assert found.findings.latency is None
+    comparison = compared(old, new, None, kind="emulated")
+    assert comparison.findings.latency is None
     assert (old.log, new.log) == (["clean", "clean", "profile"], ["clean", "profile"])
-    assert (found.findings.bit_exact, found.findings.repeats) == (0.0, 1.0)
-    assert found.profiles[NEW][0].nodes == (("n0", "FusedConv"),)
+    assert (comparison.findings.bit_exact, comparison.findings.repeats) == (0.0, 1.0)
+    assert comparison.profiles[NEW][0].nodes == (("n0", "FusedConv"),)
 
 
 @pytest.mark.parametrize("side", SIDES)
@@ -215,13 +215,13 @@ def test_an_emulated_clock_is_not_asked(scores: NDArray[np.float32]) -> None:
 def test_a_crash_belongs_to_its_side(scores: NDArray[np.float32], side: str, case: str) -> None:
     old, new = Planted(scores), Planted(scores)
     {OLD: old, NEW: new}[side].fails = {case: "the worker was killed by SIGSEGV"}
-    found = compared(old, new, None)
-    (trouble,) = found.findings.troubles.values()
-    assert list(found.findings.troubles) == [side]
+    comparison = compared(old, new, None)
+    (trouble,) = comparison.findings.troubles.values()
+    assert list(comparison.findings.troubles) == [side]
     assert trouble.stage == "run"
     assert "killed by SIGSEGV" in trouble.reason
     wanted = Decision.BLOCKED if side == NEW else Decision.NOT_COMPARED
-    assert decide(found.findings, 0.5)[0] is wanted
+    assert decide(comparison.findings, 0.5)[0] is wanted
 
 
 def test_other_inputs_are_not_compared(scores: NDArray[np.float32]) -> None:
@@ -243,6 +243,6 @@ def test_outputs_that_do_not_fit_are_not_compared(scores: NDArray[np.float32]) -
 
 def test_a_runtime_without_a_profile_says_so(scores: NDArray[np.float32]) -> None:
     old = Planted(scores, fails={"profile": "the runtime tells no times of its kernels"})
-    found = compared(old, Planted(scores, p50_ns=1.2e5), None)
-    assert found.no_profile == "the runtime tells no times of its kernels"
-    assert decide(found.findings, 0.5)[0] is Decision.SLOWER
+    comparison = compared(old, Planted(scores, p50_ns=1.2e5), None)
+    assert comparison.no_profile == "the runtime tells no times of its kernels"
+    assert decide(comparison.findings, 0.5)[0] is Decision.SLOWER

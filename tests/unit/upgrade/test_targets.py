@@ -38,17 +38,17 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ],
 )
 def test_every_local_target_of_a_runtime(runtime: str, target: str, backend: str) -> None:
-    (found,) = pairs(runtime, "1.0", "2.0")
-    assert (found.name, found.backend, found.emulated) == (target, backend, False)
-    assert [found.targets[side].name for side in (OLD, NEW)] == [f"{target}@1.0", f"{target}@2.0"]
-    assert found.targets[NEW].executor == {"kind": "local", "requirements": [f"{runtime}==2.0"]}
-    assert found.targets[NEW].backends == (backend,)
+    (pair,) = pairs(runtime, "1.0", "2.0")
+    assert (pair.name, pair.backend, pair.emulated) == (target, backend, False)
+    assert [pair.targets[side].name for side in (OLD, NEW)] == [f"{target}@1.0", f"{target}@2.0"]
+    assert pair.targets[NEW].executor == {"kind": "local", "requirements": [f"{runtime}==2.0"]}
+    assert pair.targets[NEW].backends == (backend,)
 
 
 def test_what_a_target_names_stays() -> None:
-    (found,) = pairs("own-runtime", "1.0", "2.0")
-    assert found.backend == "tflite"  # whose runtime is none that we know: the headline
-    assert found.targets[OLD].executor["requirements"] == [
+    (pair,) = pairs("own-runtime", "1.0", "2.0")
+    assert pair.backend == "tflite"  # whose runtime is none that we know: the headline
+    assert pair.targets[OLD].executor["requirements"] == [
         "numpy<2",
         "./somewhere/else.whl",
         "own-runtime[fast]==1.0",
@@ -56,21 +56,21 @@ def test_what_a_target_names_stays() -> None:
 
 
 def test_the_cuda_wheel_is_a_runtime_of_its_own() -> None:
-    (found,) = pairs("onnxruntime-gpu", "1.31.0", "1.31.1")
-    assert found.name == "cuda"
-    assert found.targets[NEW].executor["requirements"] == ["onnxruntime-gpu[cuda,cudnn]==1.31.1"]
+    (pair,) = pairs("onnxruntime-gpu", "1.31.0", "1.31.1")
+    assert pair.name == "cuda"
+    assert pair.targets[NEW].executor["requirements"] == ["onnxruntime-gpu[cuda,cudnn]==1.31.1"]
 
 
 def test_of_another_architecture_all_wheels_are_named() -> None:
-    (found,) = pairs("onnxruntime", "1.31.0", "1.31.1", ["raspberrypi4"])
-    assert found.emulated
-    assert found.backend == "onnxruntime"  # the second of that target
-    assert found.targets[NEW].backends == ("onnxruntime",)
-    assert found.targets[NEW].executor["requirements"] == [
+    (pair,) = pairs("onnxruntime", "1.31.0", "1.31.1", ["raspberrypi4"])
+    assert pair.emulated
+    assert pair.backend == "onnxruntime"  # the second of that target
+    assert pair.targets[NEW].backends == ("onnxruntime",)
+    assert pair.targets[NEW].executor["requirements"] == [
         f"numpy=={version('numpy')}", "onnxruntime==1.31.1",
     ]  # fmt: skip
-    (found,) = pairs("onnxruntime", "1.31.0", "1.31.1", ["haswell"])
-    assert found.targets[NEW].executor["requirements"] == ["onnxruntime==1.31.1"]
+    (pair,) = pairs("onnxruntime", "1.31.0", "1.31.1", ["haswell"])
+    assert pair.targets[NEW].executor["requirements"] == ["onnxruntime==1.31.1"]
 
 
 @pytest.mark.parametrize(
@@ -103,4 +103,6 @@ def test_both_versions_on_a_board_share_its_lock(folder: Path) -> None:
     assert {table["lock_name"] for table in tables} == {"board"}
     for table, wanted in zip(tables, ("1.0", "2.0"), strict=True):
         assert f"onnxruntime=={wanted}" in table["requirements"]
-        assert any(each.startswith("numpy") for each in table["requirements"])  # a board has no pip
+        assert any(
+            requirement.startswith("numpy") for requirement in table["requirements"]
+        )  # a board has no pip

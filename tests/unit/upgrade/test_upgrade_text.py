@@ -38,7 +38,7 @@ def profile(conv_ns: int, seed: int, *more: str) -> Profile:
 
 
 @pytest.fixture
-def found() -> list[Comparison]:
+def comparisons() -> list[Comparison]:
     loss = Interval(0, -0.34, 0.34, 800)
     same = Findings(bit_exact=1.0, samples=800, flips=0, loss_pt=loss, latency=State.PASS)
     slow = replace(same, bit_exact=0.9996, repeats=0.97, latency=State.FAIL)
@@ -66,10 +66,10 @@ def found() -> list[Comparison]:
     ]  # fmt: skip
 
 
-def test_a_line_a_target_and_the_reasons_below(found: list[Comparison], tmp_path: Path) -> None:
-    asked = Asked("toy", "1.0", "2.0", Path(), tmp_path, criterion=Criterion(MEDIAN))
+def test_a_line_a_target_and_the_reasons_below(comparisons: list[Comparison], tmp_path: Path) -> None:
+    request = Asked("toy", "1.0", "2.0", Path(), tmp_path, criterion=Criterion(MEDIAN))
     console = Console(width=200, no_color=True, record=True, file=io.StringIO())
-    assert upgrade_text.show(upgrade_files.keep(asked, found), asked, console) == 1
+    assert upgrade_text.show(upgrade_files.keep(request, comparisons), request, console) == 1
     text = console.export_text()
     lines = [" ".join(line.split()) for line in text.splitlines()]
     assert "cpu int8 ok 100 % 0 0.00 [0.34] -- 1.50x same" in lines
@@ -84,10 +84,10 @@ def test_a_line_a_target_and_the_reasons_below(found: list[Comparison], tmp_path
     assert lines[-2:] == ["FAIL 1 of 3 may be upgraded", "verdict: FAIL (1)"]
 
 
-def test_a_narrow_terminal_keeps_what_decides(found: list[Comparison], tmp_path: Path) -> None:
-    asked = Asked("toy", "1.0", "2.0", Path(), tmp_path, criterion=Criterion(MEDIAN))
+def test_a_narrow_terminal_keeps_what_decides(comparisons: list[Comparison], tmp_path: Path) -> None:
+    request = Asked("toy", "1.0", "2.0", Path(), tmp_path, criterion=Criterion(MEDIAN))
     console = Console(width=80, no_color=True, record=True, file=io.StringIO())
-    upgrade_text.show(upgrade_files.keep(asked, found), asked, console)
+    upgrade_text.show(upgrade_files.keep(request, comparisons), request, console)
     lines = [" ".join(line.split()) for line in console.export_text().splitlines()]
     assert "pi4 int8 SIGILL at import -- -- -- blocked" in lines
     assert "pi5 int8 ok 99.9 % 0 -- slower: Conv, 1 node" in lines
@@ -110,10 +110,12 @@ def test_a_reason_in_a_few_words(stage: str, reason: str, says: str) -> None:
     assert upgrade_text.loads(old) == f"old: {says}"
 
 
-def test_of_what_pip_says_the_last_error_is_told() -> None:
-    said = "x==9 cannot be installed; ERROR: Ignored 1.0; 2.0; ERROR: No matching distribution found for x==9"
-    found = [Comparison("cpu", "int8", Findings({NEW: Trouble("install", said)}))]
-    (line,) = upgrade_text.details(found, [(Decision.BLOCKED, said)])
+def test_the_last_error_of_pip_is_shown() -> None:
+    output = (
+        "x==9 cannot be installed; ERROR: Ignored 1.0; 2.0; ERROR: No matching distribution found for x==9"
+    )
+    comparisons = [Comparison("cpu", "int8", Findings({NEW: Trouble("install", output)}))]
+    (line,) = upgrade_text.details(comparisons, [(Decision.BLOCKED, output)])
     assert line.endswith(" cpu int8: x==9 cannot be installed; No matching distribution found for x==9")
 
 
@@ -129,33 +131,33 @@ def test_only_all_is_a_hundred_percent() -> None:
     ]
 
 
-def test_the_facts_are_kept_one_after_the_other(found: list[Comparison], tmp_path: Path) -> None:
-    asked = Asked("toy", "1.0", "2.0", Path(), tmp_path, criterion=Criterion(MEDIAN))
+def test_facts_are_stored_one_after_the_other(comparisons: list[Comparison], tmp_path: Path) -> None:
+    request = Asked("toy", "1.0", "2.0", Path(), tmp_path, criterion=Criterion(MEDIAN))
     seen = []
 
     def coming() -> object:
-        for each in found:
-            yield each
+        for comparison in comparisons:
+            yield comparison
             (folder,) = (tmp_path / "upgrade").iterdir()
             seen.append(len(json.loads((folder / "upgrade.json").read_text())["comparisons"]))
 
-    kept = upgrade_files.keep(asked, coming())  # type: ignore[arg-type]
+    stored = upgrade_files.keep(request, coming())  # type: ignore[arg-type]
     assert seen == [1, 2, 3]
-    told = json.loads((kept.folder / "upgrade.json").read_text())
-    assert [each["decision"] for each in told["comparisons"]] == ["same", "slower", "blocked"]
-    assert told["comparisons"][2]["findings"]["bit_exact"] is None
-    with np.load(kept.folder / "pi5-int8.npz") as arrays:
+    facts = json.loads((stored.folder / "upgrade.json").read_text())
+    assert [comparison["decision"] for comparison in facts["comparisons"]] == ["same", "slower", "blocked"]
+    assert facts["comparisons"][2]["findings"]["bit_exact"] is None
+    with np.load(stored.folder / "pi5-int8.npz") as arrays:
         assert arrays["new/output:0"].shape == (2, 3)
         assert arrays["old/3/kernel1_ns"].shape == (100,)
 
 
-def test_what_is_known_is_kept_where_it_is_interrupted(found: list[Comparison], tmp_path: Path) -> None:
+def test_facts_are_stored_when_it_is_interrupted(comparisons: list[Comparison], tmp_path: Path) -> None:
     def coming() -> Iterator[Comparison]:
-        yield found[0]
+        yield comparisons[0]
         raise KeyboardInterrupt
 
-    asked = Asked("onnxruntime", "1.0", "2.0", tmp_path, tmp_path / "results", criterion=Criterion(MEDIAN))
+    request = Asked("onnxruntime", "1.0", "2.0", tmp_path, tmp_path / "results", criterion=Criterion(MEDIAN))
     with pytest.raises(KeyboardInterrupt, match=r"what is known of 1 is kept in .*upgrade"):
-        upgrade_files.keep(asked, coming())
+        upgrade_files.keep(request, coming())
     (facts,) = (tmp_path / "results" / "upgrade").glob("*/upgrade.json")
     assert len(json.loads(facts.read_text())["comparisons"]) == 1
