@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.stats.difference import independent, noise_factor, paired, paired_rows
+from harness.core.metric import Metric, Noise
+from harness.stats.difference import independent, noise_factor, paired, paired_rows, varies_between_runs
 from harness.stats.intervals import clustered_mean
 from harness.stats.paired import tango
 
@@ -124,3 +125,24 @@ def test_noise_of_a_run_is_that_of_one_more_process() -> None:
     """Variance s² (1/k + 1) in place of s²/k."""
     assert noise_factor(4) == pytest.approx(math.sqrt((1 / 4 + 1) / (1 / 4)))
     assert noise_factor() == noise_factor(5)
+
+
+@pytest.mark.parametrize(
+    ("base", "new"), [([2.0, 0.0, 1.0], [1.0, 0.0, 1.0]), ([1.0, 0.0, 1.0], [2.0, 0.0, 1.0])]
+)
+def test_a_side_with_a_sample_of_two_is_no_share_though_it_changes_by_one(
+    base: list[float], new: list[float]
+) -> None:
+    one, two = np.array(base), np.array(new)
+    assert paired(one, two) == clustered_mean((two - one)[:, None])
+
+
+@pytest.mark.parametrize(
+    ("unit", "varies"),
+    [("ns", True), ("1/s", True), ("byte", True), ("1", False), ("pt", False), ("bit", False)],
+)
+def test_what_varies_between_runs_is_declared_or_told_by_the_unit(unit: str, varies: bool) -> None:
+    assert varies_between_runs(None, unit) is varies
+    assert varies_between_runs(Metric(unit, "lower", Noise.RUNS), unit)
+    assert not varies_between_runs(Metric(unit, "lower"), unit)
+    assert not varies_between_runs(Metric(unit, "lower", Noise.SAMPLE), unit)
