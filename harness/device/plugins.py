@@ -1,4 +1,4 @@
-"""Entry points → catalogue. Nothing is imported until it is chosen."""
+"""The catalogue of plug-ins, from entry points. Nothing is imported until it is chosen."""
 
 from __future__ import annotations
 
@@ -7,11 +7,17 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, entry_points, packages_distributions
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from harness.core.errors import HarnessError, UsageError
 
+#: The distribution of the harness.
+HARNESS = "deployment-validation-harness"
+#: Its packages; the last two have names that another distribution may have too.
+PACKAGES = ("harness", "backends", "suites")
 BACKENDS = "harness.backends"
 SUITES = "harness.suites"
 MEASURES = "harness.measures"
@@ -26,7 +32,7 @@ SINGULAR = {
 
 @dataclass(frozen=True, slots=True)
 class Plugin:
-    """One entry point and the distribution that brings it."""
+    """One entry point and its distribution."""
 
     name: str
     group: str
@@ -39,8 +45,15 @@ class Plugin:
         Raises
         ------
         HarnessError
-            Whatever the plug-in's import raised, wrapped.
+            Another module has the name of one of the harness, or the import raised an exception, which is
+            wrapped.
         """
+        if self.distribution == HARNESS and (file := _foreign_file(self.entry.module)):
+            raise HarnessError(
+                f"{self.name} cannot be loaded: another module has the name {_top_level(self.entry.module)}",
+                where=file, cause="it is found before the module of the harness",
+                next_step="rename it, or remove its folder from PYTHONPATH (or from the working folder)",
+            )  # fmt: skip
         try:
             return self.entry.load()
         except Exception as error:
@@ -48,39 +61,64 @@ class Plugin:
                 f"the plug-in {self.name} of {self.distribution} cannot be loaded: {error}",
                 where=f"{self.group}: {self.entry.value}",
                 cause=type(error).__name__,
-                next_step=f"mend or uninstall {self.distribution}",
+                next_step=f"fix or uninstall {self.distribution}",
             ) from error
+
+
+def _foreign_file(module: str) -> str:
+    """Return the file of a module that hides one of the harness; empty if none does.
+
+    Modules of the harness are beside the package ``harness``: in a checkout, in site-packages, in a bundle.
+    """
+    top_level = sys.modules.get(_top_level(module))
+    spec = top_level.__spec__ if top_level is not None else find_spec(_top_level(module))
+    if spec is None:
+        return ""
+    files = [spec.origin] if spec.origin else list(spec.submodule_search_locations or ())
+    root = Path(__file__).resolve().parents[2]
+    return next((str(file) for file in files if not Path(file).resolve().is_relative_to(root)), "")
+
+
+def same_names() -> dict[str, tuple[str, ...]]:
+    """Return the packages of the harness that other installed distributions have too, with these."""
+    installed = packages_distributions()
+    others = {name: tuple(sorted({*installed.get(name, ())} - {HARNESS})) for name in PACKAGES}
+    return {name: distributions for name, distributions in others.items() if distributions}
+
+
+def _top_level(module: str) -> str:
+    return module.partition(".")[0]
 
 
 @cache
 def _installed(path: tuple[str, ...]) -> Any:  # noqa: ANN401 - Python 3.11 and 3.12 differ in the type
-    """All entry points of the distributions on `path`; each look reads a file of every one of them."""
+    """Return all entry points of the distributions on `path`; cached, because it reads a file of each."""
     return entry_points()
 
 
 def catalogue(group: str) -> Mapping[str, Plugin]:
-    """All plug-ins of a group by name, in the order of their names.
+    """Return all plug-ins of a group by name, sorted by name.
 
     Raises
     ------
     UsageError
-        Two distributions bring the same name.
+        Two distributions have a plug-in of the same name.
     """
-    found: dict[str, Plugin] = {}
+    catalogued: dict[str, Plugin] = {}
     for entry in _installed(tuple(sys.path)).select(group=group):
         distribution = entry.dist.name if entry.dist is not None else "unknown"
         plugin = Plugin(entry.name, group, distribution, entry)
-        other = found.get(entry.name)
+        other = catalogued.get(entry.name)
         # One distribution can be seen twice (an editable install beside its source tree).
         if other is not None and (other.distribution, other.entry.value) != (distribution, entry.value):
             raise UsageError(
-                f"two distributions bring the {group} plug-in {entry.name}: "
+                f"two distributions have a {group} plug-in {entry.name}: "
                 f"{other.distribution} and {distribution}",
                 cause="both are installed in this environment",
                 next_step=f"uninstall one of them: pip uninstall {distribution}",
             )
-        found[entry.name] = plugin
-    return dict(sorted(found.items()))
+        catalogued[entry.name] = plugin
+    return dict(sorted(catalogued.items()))
 
 
 def choose(group: str, name: str) -> Any:  # noqa: ANN401 - each group has its own Protocol
@@ -89,7 +127,7 @@ def choose(group: str, name: str) -> Any:  # noqa: ANN401 - each group has its o
     Raises
     ------
     UsageError
-        There is none of that name; says the nearest.
+        There is none of that name; names the nearest.
     """
     return find(group, name).load()
 
@@ -100,7 +138,7 @@ def find(group: str, name: str, *, where: str = "") -> Plugin:
     Raises
     ------
     UsageError
-        There is none of that name; says the nearest.
+        There is none of that name; names the nearest.
     """
     plugins = catalogue(group)
     if name not in plugins:
@@ -109,11 +147,11 @@ def find(group: str, name: str, *, where: str = "") -> Plugin:
 
 
 def unknown(
-    what: str, name: str, known: Mapping[str, object] | tuple[str, ...], *, where: str = ""
+    what: str, name: str, existing: Mapping[str, object] | tuple[str, ...], *, where: str = ""
 ) -> UsageError:
     """Build the error for a name that does not exist, with the nearest one that does."""
-    names = sorted(known)
-    folded = {each.casefold(): each for each in names}
+    names = sorted(existing)
+    folded = {candidate.casefold(): candidate for candidate in names}
     near = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.5)
     return UsageError(
         f"unknown {what} {name!r}" + (f"; did you mean {folded[near[0]]!r}?" if near else ""),

@@ -75,6 +75,11 @@ def doctor_text(results: Path) -> tuple[str, bool]:
                 f"{one} and {other} are both installed and overwrite each other's files\n"
                 f"  next   pip uninstall {one} {other}, then install one of them"
             )
+    for package, others in plugins.same_names().items():
+        wrong.append(
+            f"the package {package} of the harness is also installed by {', '.join(others)}\n"
+            "  next   install the harness in a virtual environment of its own"
+        )
     for folder in (cache_folder(), results):
         wrong += _folder_problems(folder)
     lines += [f"\nwrong: {text}" for text in wrong] or ["\nnothing is wrong"]

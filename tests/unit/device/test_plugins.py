@@ -1,7 +1,10 @@
-"""The catalogue of plug-ins, with distributions on a path of the test's own."""
+"""The catalogue of plug-ins, with distributions in temporary folders."""
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,7 +16,7 @@ from harness.testing.fakes import NullBackend, register
 NULL = "harness.testing.fakes:NullBackend"
 
 
-def test_our_own_come_through_entry_points() -> None:
+def test_built_in_plug_ins_come_through_entry_points() -> None:
     assert set(plugins.catalogue(plugins.BACKENDS)) >= {"onnxruntime", "openvino", "tflite"}
     assert set(plugins.catalogue(plugins.SUITES)) >= {"accuracy", "performance", "reliability"}
     assert set(plugins.catalogue(plugins.MEASURES)) >= {"accuracy", "performance", "reliability"}
@@ -21,7 +24,7 @@ def test_our_own_come_through_entry_points() -> None:
     assert "quantize" in plugins.catalogue(plugins.PASSES)
 
 
-def test_a_strangers_plug_in_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_third_party_plug_in_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(register(tmp_path, {plugins.BACKENDS: {"mine": NULL}}, distribution="theirs"))
     plugin = plugins.catalogue(plugins.BACKENDS)["mine"]
     assert plugin.distribution == "theirs"
@@ -29,7 +32,7 @@ def test_a_strangers_plug_in_is_found(tmp_path: Path, monkeypatch: pytest.Monkey
     assert plugins.choose(plugins.BACKENDS, "mine") is NullBackend
 
 
-def test_a_broken_one_is_listed_and_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_broken_plug_in_is_listed_with_its_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "broken_plugin.py").write_text("1 / 0\n")
     entries = {"broken": "broken_plugin:X", "absent": "no_such_module:X", "gone": "json:no_such_name"}
     monkeypatch.syspath_prepend(register(tmp_path, {plugins.BACKENDS: entries}, distribution="theirs"))
@@ -43,6 +46,33 @@ def test_a_broken_one_is_listed_and_says_why(tmp_path: Path, monkeypatch: pytest
         assert "theirs" in caught.value.next_step
 
 
+@pytest.mark.parametrize("package", ["backends", "suites"])
+def test_a_module_that_hides_one_of_the_harness_is_named_with_its_file(tmp_path: Path, package: str) -> None:
+    (tmp_path / package).mkdir()
+    file = tmp_path / package / "__init__.py"
+    file.write_text("")
+    code = f"from harness.device import plugins\nplugins.choose('harness.{package}', sys.argv[1])"
+    name = {"backends": "onnxruntime", "suites": "accuracy"}[package]
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", f"import sys\n{code}", name],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+    )
+    assert f"{name} cannot be loaded: another module has the name {package}" in done.stderr
+    assert f"where  {file}" in done.stderr
+
+
+def test_distributions_with_a_package_of_the_same_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert plugins.same_names() == {}
+    monkeypatch.syspath_prepend(register(tmp_path, {}, distribution="theirs"))
+    (tmp_path / "theirs-1.0.dist-info" / "top_level.txt").write_text("backends\n")
+    assert plugins.same_names() == {"backends": ("theirs",)}
+
+
 def test_two_distributions_of_one_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for distribution in ("one", "other"):
         folder = register(
@@ -53,10 +83,12 @@ def test_two_distributions_of_one_name(tmp_path: Path, monkeypatch: pytest.Monke
         plugins.catalogue(plugins.BACKENDS)
     assert "one" in caught.value.what
     assert "other" in caught.value.what
-    assert plugins.catalogue(plugins.SUITES)  # the other groups are whole
+    assert plugins.catalogue(plugins.SUITES)  # the other groups still work
 
 
-def test_one_distribution_seen_twice_is_no_conflict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_distribution_that_is_found_twice_is_not_a_conflict(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for copy in ("a", "b"):
         monkeypatch.syspath_prepend(
             register(tmp_path / copy, {plugins.BACKENDS: {"mine": NULL}}, distribution="theirs")
