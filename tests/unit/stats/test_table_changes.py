@@ -12,6 +12,7 @@ import pytest
 from harness.core.measurement import COLUMNS, KEY_COLUMNS
 from harness.core.metric import Better, Declared, Metric, Noise
 from harness.run.declared import installed
+from harness.stats.difference import Values, paired
 from harness.stats.table_changes import Change, Side, compare
 
 NAN = math.nan
@@ -208,3 +209,113 @@ def test_over_other_numbers_of_samples_only_what_is_computed_per_data_set_is_unl
             for value, n in ((1.0, 100), (0.5, 50))
         ]
         assert compare(*sides).iloc[0]["class"] == expected
+
+
+def test_the_numbers_of_a_row_by_hand() -> None:
+    """A ratio is widened where runs vary; a difference is not, and has the bounds that face it."""
+    row = only({**LATENCY, **at(2.0, 1.0, 5.0)}, {**LATENCY, **at(7.0, 6.5, 9.0)})
+    widen = math.sqrt(6)
+    assert (row["kind"], row["unit"], row["base"], row["new"]) == ("ratio", "ns", 2.0, 7.0)
+    assert row["change"] == pytest.approx(3.5)
+    assert row["ci_low"] == pytest.approx(
+        3.5 * math.exp(-widen * math.hypot(math.log(7 / 6.5), math.log(2.5)))
+    )
+    assert row["ci_high"] == pytest.approx(3.5 * math.exp(widen * math.hypot(math.log(9 / 7), math.log(2))))
+    row = only(at(0.2, 0.1, 0.5), at(0.7, 0.65, 0.9))
+    assert (row["kind"], row["unit"], row["paired"]) == ("difference", "1", False)
+    assert row["change"] == pytest.approx(0.5)
+    assert row["ci_low"] == pytest.approx(0.5 - math.hypot(0.05, 0.3))
+    assert row["ci_high"] == pytest.approx(0.5 + math.hypot(0.2, 0.1))
+    assert math.isnan(row["n"])
+
+
+@pytest.mark.parametrize(
+    ("base", "new", "expected", "why"),
+    [
+        ({"status": "INVALID"}, {"status": "ERROR"}, Change.INVALID, ""),
+        ({"status": "INVALID", "unit": "pt"}, {}, Change.INVALID, "side is INVALID: "),
+        ({}, {"status": "ERROR", "reason": "a\nb", "unit": "pt"}, Change.INVALID, "side is ERROR: a"),
+        ({"unit": "pt"}, {"unit": "1"}, Change.UNLIKE, "other units"),
+        (at(0.9, 0.88, 0.92), at(0.9, 0.7, 0.95), Change.SAME, ""),
+        (at(0.9, 0.88, 0.92), at(0.94, 0.9, 0.95), Change.NOISE, ""),
+    ],
+)  # fmt: skip
+def test_what_a_row_is_called_first(
+    base: dict[str, Any], new: dict[str, Any], expected: Change, why: str
+) -> None:
+    row = only(base, new)
+    assert row["class"] == expected
+    assert row["why"].startswith(why)
+    if why.startswith("side"):
+        assert row["why"] == why
+
+
+@pytest.mark.parametrize(("low", "expected"), [(0.0, Change.NOISE), (0.001, Change.BETTER)])
+def test_an_interval_that_touches_no_change_is_noise(low: float, expected: Change) -> None:
+    """The base is exact, so the bounds of the change are those of the new value."""
+    row = only(at(0.5, 0.5, 0.5), at(0.75, 0.5 + low, 0.9))
+    assert row["class"] == expected
+    row = only(at(0.5, 0.5, 0.5), at(0.25, 0.1, 0.5 - low))
+    assert row["class"] == (Change.WORSE if expected is Change.BETTER else expected)
+
+
+def samples_of(*rows: tuple[dict[str, Any], Values]) -> Side:
+    keyed = {tuple(row[column] for column in KEY_COLUMNS): values for row, values in rows}
+    return side(*(row for row, _ in rows), per_sample=keyed)
+
+
+def test_pairs_are_over_the_samples_that_both_ran() -> None:
+    rng = np.random.default_rng(1)
+    one, two = (rng.integers(0, 2, n).astype(float) for n in (60, 40))
+    base, new = record(value=one.mean()), record(value=two.mean(), target="pi", backend="tflite")
+    row = compare(samples_of((base, one)), samples_of((new, two)), devices=True).iloc[0]
+    expected = paired(one[:40], two)
+    assert (row["n"], row["paired"]) == (40, True)
+    assert (row["base"], row["new"]) == pytest.approx((one[:40].mean(), two.mean()))
+    assert (row["change"], row["ci_low"], row["ci_high"]) == pytest.approx(
+        (expected.value, expected.low, expected.high)
+    )
+
+
+def test_rows_of_several_units_and_lengths_are_paired_each_by_itself() -> None:
+    rng = np.random.default_rng(2)
+    kinds = [("accuracy", "1", 50), ("accuracy_loss", "pt", 50), ("agreement", "1", 30)]
+    bases, news = (
+        [
+            (
+                record(metric=metric, unit=unit),
+                (100.0 if unit == "pt" else 1.0) * rng.integers(0, 2, n).astype(float),
+            )
+            for metric, unit, n in kinds
+        ]
+        for _ in range(2)
+    )
+    timed = (record(metric="latency_p50", unit="ns"), np.ones(50))
+    found = compare(samples_of(*bases, timed), samples_of(*news, timed)).set_index("metric")
+    for (metric, unit, n), (_, one), (_, two) in zip(kinds, bases, news, strict=True):
+        expected = paired(one, two, unit)
+        row = found.loc[metric]
+        assert (row["n"], row["paired"]) == (n, True)
+        assert (row["change"], row["ci_low"], row["ci_high"]) == pytest.approx(
+            (expected.value, expected.low, expected.high)
+        )
+    assert not found.loc["latency_p50", "paired"]  # a ratio is never paired
+
+
+@pytest.mark.parametrize(
+    ("known", "expected"),
+    [
+        (({"clean": "1"}, {"clean": "2"}), Change.UNLIKE),
+        (({"clean": "1"}, {"clean": "1"}), Change.SAME),
+        (({"clean": "1"}, None), Change.SAME),
+        ((None, {"clean": "1"}), Change.SAME),
+        (({"clean": "1"}, {"fog_1": "2"}), Change.SAME),
+    ],
+)
+def test_digests_that_only_one_side_knows_say_nothing(
+    known: tuple[dict[str, str] | None, dict[str, str] | None], expected: Change
+) -> None:
+    one, two = (side(record(), record(case="clean/3"), sets=sets) for sets in known)
+    assert set(compare(one, two)["class"]) == {expected}
+    timed = [side(record(suite="performance", case="single_stream"), sets=sets) for sets in known]
+    assert compare(*timed).iloc[0]["class"] == Change.SAME  # its rows read no data set
