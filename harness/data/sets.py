@@ -15,10 +15,10 @@ from harness.config.schema import DataTable, InputTable, ShiftsTable, SourceTabl
 from harness.config.validation import Validation
 from harness.core import preprocess
 from harness.core.artifact import TensorSpec, sha256_file
-from harness.core.contracts import CLEAN, SetInfo
 from harness.core.errors import DataError
 from harness.core.job import DataRef
 from harness.core.preprocess import Feeds, Preprocess
+from harness.core.suite import CLEAN, SetInfo
 from harness.data import corruptions
 from harness.data.datasets import (
     Dataset,

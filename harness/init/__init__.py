@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from harness.compression.model_file import companions_of
 from harness.config.load import check
@@ -17,6 +18,7 @@ from harness.core.artifact import Artifact, TensorSpec
 from harness.core.contracts import Backend, Session
 from harness.core.errors import BackendError, ModelError, StoreError, TargetUnavailable, UsageError
 from harness.core.job import Options
+from harness.core.suite import ProposalContext
 from harness.device import plugins
 from harness.init import data as init_data
 from harness.init import gates as init_gates
@@ -131,17 +133,19 @@ def init(
     test = findings.split.test
     quantizes = fmt == "onnx" and len(findings.split.calibration) > 0
     best = findings.trials[0]
-    limits = init_gates.choose(
+    context = ProposalContext(
         task=findings.task, labelled=test.labels is not None, quantizes=quantizes,
         shifted=findings.shift_kind != "none", samples=len(test), right=int(max(0, best.per_sample.sum())),
         tried=best.per_sample.size, chance=findings.chance,
     )  # fmt: skip
+    gates = init_gates.propose(context)
+    limited = [gate for gate in gates if gate.why and not gate.commented]
     values = sum(math.prod(size or 1 for size in spec.shape[1:]) for spec in outputs)
     text = init_toml.write(
         init_toml.Contents(
             model=model, folder=destination.parent, fmt=fmt, task=findings.task, data=findings.table,
             steps=best.guess.steps, shapes={spec.name: spec.shape for spec in inputs},
-            shift_kind=findings.shift_kind, quantizes=quantizes, limits=limits,
+            shift_kind=findings.shift_kind, quantizes=quantizes, gates=gates,
             output_byte=4 * values * len(test),
         )
     )  # fmt: skip
@@ -151,19 +155,19 @@ def init(
     notes = [*source.notes, *findings.notes]
     if fmt == "onnx" and not quantizes:
         notes.append("no int8 variant: there are no calibration samples")
-    if quantizes and not any(gate["variant"] == "int8" for gate, _ in limits.values()):
+    if quantizes and not any(gate.table.get("variant") == "int8" for gate in gates):
         notes.append(f"no gate on int8: {len(test):,} test samples are too few to decide any margin")
     count = len(test) + len(findings.split.calibration)
     return InitReport(
         path=destination,
         headline=f"{model.name}  {_shapes(inputs)} -> {_shapes(outputs)}   {count:,} samples",
         findings=findings,
-        gates=tuple(f"{name}: {_limit(table)}, {limit.why}" for name, (table, limit) in limits.items()),
+        gates=tuple(f"{gate.name}: {_limit(gate.table)}, {gate.why}" for gate in limited),
         notes=tuple(notes),
     )
 
 
-def _limit(table: dict[str, object]) -> str:
+def _limit(table: Mapping[str, Any]) -> str:
     return f"at most {table['max']}" if "max" in table else f"at least {table['min']}"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 from harness.config.fields import is_name
 from harness.config.schema import DataTable
 from harness.core.preprocess import Preprocess
-from harness.init.gates import Limit
+from harness.core.suite import ProposedGate
 
 #: Outputs larger than this in total are reduced on the device instead of stored.
 KEEP_MOST_BYTE = 300_000_000
@@ -25,19 +25,6 @@ SEVERITIES = (1, 3, 5)
 HEAD = """\
 # Written by harness init. models/digits/validation.toml documents every setting.
 schema = 1
-"""
-ASSUMED = (
-    ("same inputs as the host", "accuracy", "input_digest_equal"),
-    ("deterministic", "reliability", "deterministic_*"),
-    ("provider as asked", "reliability", "provider_as_asked"),
-    ("precision as asked", "reliability", "precision_as_asked"),
-)
-LATENCY = """\
-# [[gate]]                       # to gate the latency, set a limit and remove the leading #
-# name = "latency p99"
-# suite = "performance"
-# metric = "latency_p99"
-# max = "10 ms"
 """
 
 
@@ -58,8 +45,7 @@ class Contents:
     shift_kind : str
     quantizes : bool
         There is an int8 variant.
-    limits : mapping of gate name to (table, Limit)
-        The gates whose limits depend on the samples.
+    gates : sequence of ProposedGate
     output_byte : int
         Size of the outputs of all samples of one case.
     """
@@ -73,7 +59,7 @@ class Contents:
     shapes: Mapping[str, tuple[int | None, ...]]
     shift_kind: str
     quantizes: bool
-    limits: Mapping[str, tuple[Mapping[str, Any], Limit]]
+    gates: Sequence[ProposedGate]
     output_byte: int
 
 
@@ -82,11 +68,16 @@ def write(contents: Contents) -> str:
     blocks = [HEAD, _model(contents), _shapes(contents), _data(contents)]
     blocks += [_input(name, step) for name, step in contents.steps.items()]
     blocks += [_variants(contents), _shifts(contents), _suites(contents)]
-    for name, (gate, limit) in contents.limits.items():
-        blocks.append(_table("[[gate]]", {"name": name, **gate}, {"max": limit.why, "min": limit.why}))
-    for name, suite, metric in ASSUMED:
-        blocks.append(_table("[[gate]]", {"name": name, "suite": suite, "metric": metric, "min": 1}))
-    return "\n".join([*(block for block in blocks if block), LATENCY])
+    blocks += [_gate(gate) for gate in contents.gates]
+    return "\n".join(block for block in blocks if block)
+
+
+def _gate(gate: ProposedGate) -> str:
+    values = {"name": gate.name, **gate.table}
+    if not gate.commented:
+        return _table("[[gate]]", values, {"max": gate.why, "min": gate.why} if gate.why else None)
+    first, *lines = _table("[[gate]]", values).splitlines()
+    return "\n".join([f"{f'# {first}':<32} # {gate.why}", *(f"# {line}" for line in lines)]) + "\n"
 
 
 def _table(head: str, values: Mapping[str, Any], why: Mapping[str, str] | None = None) -> str:

@@ -15,9 +15,9 @@ from harness.config.load import check, validation_file
 from harness.config.targets import load_target, target_files
 from harness.core import commands
 from harness.core.commands import short
-from harness.core.contracts import SupportsRounds
 from harness.core.errors import HarnessError
 from harness.core.plan import CARD
+from harness.core.suite import SupportsRounds
 from harness.core.verdict import Gate, State, Verdict
 from harness.device import plugins
 from harness.executors.abilities import abilities_of

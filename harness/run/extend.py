@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from harness.core.contracts import Suite, SupportsRounds
 from harness.core.job import LOOKS, Batch, Job, JobKey, JobResult, Status, looks_of, merge
+from harness.core.suite import Suite, SupportsRounds
 from harness.core.verdict import Gate, State, Verdict
 
 

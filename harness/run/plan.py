@@ -10,10 +10,11 @@ from harness.compression.recipe import Variant
 from harness.config.validation import FLOAT32, Validation
 from harness.core import unexpected
 from harness.core.artifact import Artifact, TensorSpec
-from harness.core.contracts import Availability, CaseContext, Suite
+from harness.core.contracts import Availability
 from harness.core.errors import TargetUnavailable, UsageError
 from harness.core.job import DEPLOY, PARITY, Batch, Case, JobKey, JobResult, Status
 from harness.core.plan import HOST, Plan
+from harness.core.suite import CaseContext, Suite
 from harness.core.target import PARITY_OPTIONS, Target
 from harness.core.unexpected import suite_key
 from harness.data.sets import PreparedData

@@ -10,7 +10,7 @@ from typing import Any
 from harness.config.load import check, load_validation, validation_file
 from harness.config.targets import TargetTable, load_targets
 from harness.config.validation import FLOAT32, Validation
-from harness.core.contracts import Suite
+from harness.core.suite import Suite
 from harness.core.target import Target
 from harness.device import plugins
 from harness.executors.abilities import abilities_of

@@ -8,7 +8,6 @@ from typing import Any
 
 from harness.core import unexpected
 from harness.core.cause import join
-from harness.core.contracts import Suite, SummaryContext, SupportsRounds
 from harness.core.job import (
     PARITY,
     Batch,
@@ -22,6 +21,7 @@ from harness.core.job import (
 )
 from harness.core.measurement import WHOLE_CASE, Measurement, Row
 from harness.core.plan import HOST
+from harness.core.suite import Suite, SummaryContext, SupportsRounds
 from harness.run import card_rows
 from harness.stats.disturbance import disturbance, overload
 from harness.stats.side_by_side import ALPHA, level

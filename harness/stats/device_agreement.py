@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.core.contracts import SupportsAgreement
 from harness.core.errors import DataError
+from harness.core.suite import SupportsAgreement
 from harness.stats.intervals import Interval, wilson
 
 #: All shifts of a variant and setting together, as if they were one case.

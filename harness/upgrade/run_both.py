@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from harness.core.artifact import Artifact
-from harness.core.contracts import Executor, SummaryContext
+from harness.core.contracts import Executor
 from harness.core.errors import UsageError, WorkerError
 from harness.core.job import DEPLOY, PARITY, Batch, EnvironmentRecord, JobResult, Samples, Status
 from harness.core.measurement import Measurement
 from harness.core.metric import Role
+from harness.core.suite import SummaryContext
 from harness.core.verdict import State
 from harness.run import declared
 from harness.run.prepare import Prepared

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from harness.core.contracts import CLEAN, CaseContext, SetInfo
 from harness.core.job import DEPLOY, PARITY, Case
 from harness.core.settings import Problems, freeze, is_whole, unknown_keys
+from harness.core.suite import CLEAN, CaseContext, SetInfo
 
 FLOAT = "float32"
 KEEPS = ("outputs", "reduced")

@@ -13,15 +13,16 @@ from numpy.typing import NDArray
 
 from harness.core.artifact import Artifact
 from harness.core.cause import Cause
-from harness.core.contracts import CLEAN, CaseContext, SummaryContext
 from harness.core.errors import DataError
 from harness.core.job import DEPLOY, PARITY, Case, Job, JobResult, Samples, Status
 from harness.core.measurement import Measurement
 from harness.core.metric import Column, Metric, Noise, Role
+from harness.core.suite import CLEAN, CaseContext, ProposalContext, ProposedGate, SummaryContext
 from harness.stats import accuracy, intervals, paired
 from harness.stats.intervals import Interval
 from suites.accuracy import cases as plan
 from suites.accuracy.answers import Answers
+from suites.accuracy.propose import propose
 
 _clean = partial(Metric, case=CLEAN, per_data_set=True)
 METRICS: Mapping[str, Metric] = {
@@ -96,6 +97,10 @@ class AccuracySuite:
                 for row in rows
             ]
         return [*rows, _row("input_digest_equal", float(equal), n=case.samples)]
+
+    def propose(self, context: ProposalContext) -> list[ProposedGate]:
+        """See `suites.accuracy.propose.propose`."""
+        return propose(context)
 
     def answers(self, samples: Samples) -> Answers:
         """Read a case's outputs once, for any number of `alike`."""

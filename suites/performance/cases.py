@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from harness.core.contracts import CaseContext
 from harness.core.job import Case
 from harness.core.settings import Problems, freeze, is_whole, unknown_keys
+from harness.core.suite import CaseContext
 from harness.stats.latency import min_queries
 
 SINGLE_STREAM = "single_stream"

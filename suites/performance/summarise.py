@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.core.cause import Cause, Reason
-from harness.core.contracts import CaseContext, SummaryContext
 from harness.core.job import Case, Job, JobResult, Samples, Status
 from harness.core.measurement import Measurement
 from harness.core.metric import Column, Metric, Noise, Role
+from harness.core.suite import CaseContext, ProposalContext, ProposedGate, SummaryContext
 from harness.stats.intervals import Interval, over_processes
 from harness.stats.latency import latency_summary
 from harness.stats.side_by_side import ALPHA
@@ -64,6 +64,12 @@ class PerformanceSuite:
         times = 2 ** (looks - 1)
         params = {**case.params, "processes": times * case.params["processes"]}
         return replace(case, params=params, deadline_s=times * case.deadline_s)
+
+    def propose(self, context: ProposalContext) -> list[ProposedGate]:
+        """Propose a limit on the latency as a comment: only the user knows what is fast enough."""
+        why = "to gate the latency, set a limit and remove the leading #"
+        table = {"metric": "latency_p99", "max": "10 ms"}
+        return [ProposedGate("latency p99", table, why, commented=True)]
 
     def summarise(self, job: Job, result: JobResult, context: SummaryContext) -> list[Measurement]:
         """Make the rows of one case that was measured."""

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from harness.core.contracts import CaseContext
 from harness.core.job import DEPLOY, PARITY, Case
 from harness.core.settings import Problems, freeze, is_whole, unknown_keys
+from harness.core.suite import CaseContext
 
 DETERMINISM = "determinism"
 BATCH_INVARIANCE = "batch_invariance"

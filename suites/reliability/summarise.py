@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.core.contracts import CaseContext, SummaryContext
 from harness.core.job import Case, Job, JobResult, Samples
 from harness.core.measurement import Measurement
 from harness.core.metric import Metric, Noise
+from harness.core.suite import CaseContext, ProposalContext, ProposedGate, SummaryContext
 from harness.stats.intervals import clopper_pearson
 from suites.reliability import cases as plan
 
@@ -50,6 +50,14 @@ class ReliabilitySuite:
     def check(self, settings: Mapping[str, Any]) -> list[tuple[str, str]]:
         """See `suites.reliability.cases.check`."""
         return plan.check(settings)
+
+    def propose(self, context: ProposalContext) -> list[ProposedGate]:
+        """Propose what every deployment should hold."""
+        return [
+            ProposedGate("deterministic", {"metric": "deterministic_*", "min": 1}),
+            ProposedGate("provider as asked", {"metric": "provider_as_asked", "min": 1}),
+            ProposedGate("precision as asked", {"metric": "precision_as_asked", "min": 1}),
+        ]
 
     def summarise(self, job: Job, result: JobResult, context: SummaryContext) -> list[Measurement]:
         """Make the rows of one case that was measured."""

@@ -9,10 +9,10 @@ from typing import Any
 
 from harness.compare import pairs, sides
 from harness.compare.sides import Read
-from harness.core.contracts import SupportsAgreement
 from harness.core.job import Status
 from harness.core.metric import Declared
 from harness.core.plan import HOST
+from harness.core.suite import SupportsAgreement
 from harness.core.verdict import State
 from harness.report.html.data import ReportData
 from harness.run import declared, summarise

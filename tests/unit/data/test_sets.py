@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.core.contracts import SetInfo
 from harness.core.job import DataRef
+from harness.core.suite import SetInfo
 from harness.data.sets import PreparedSet, head
 from harness.store.cache import Cache
 

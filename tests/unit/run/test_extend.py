@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from harness.core.artifact import Artifact, File
-from harness.core.contracts import SupportsRounds
 from harness.core.job import Batch, Case, JobResult, Options, Samples, Status, looks_of
+from harness.core.suite import SupportsRounds
 from harness.core.verdict import Gate, State, Verdict
 from harness.run import extend
 from harness.stats.intervals import over_processes

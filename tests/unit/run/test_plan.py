@@ -15,12 +15,13 @@ from harness.config.load import check
 from harness.config.validation import Validation
 from harness.core.artifact import Artifact, File, TensorSpec
 from harness.core.cause import Cause
-from harness.core.contracts import Availability, CaseContext, SetInfo
+from harness.core.contracts import Availability
 from harness.core.errors import PassFailed, TargetUnavailable, UsageError
 from harness.core.job import Case, DataRef, Job, JobResult, Options, Status
 from harness.core.measurement import WHOLE_CASE, Measurement, Row
 from harness.core.plan import HOST
 from harness.core.preprocess import Preprocess
+from harness.core.suite import CaseContext, SetInfo
 from harness.core.target import Target
 from harness.core.verdict import Gate
 from harness.data.datasets import Dataset

@@ -9,10 +9,10 @@ from typing import Any
 
 from harness.core.artifact import Artifact, File
 from harness.core.cause import Cause, Reason
-from harness.core.contracts import CaseContext, SummaryContext
 from harness.core.job import Batch, Case, EnvironmentRecord, Job, JobKey, JobResult, Options, Samples, Status
 from harness.core.measurement import WHOLE_CASE, Measurement
 from harness.core.plan import HOST, Plan
+from harness.core.suite import CaseContext, SummaryContext
 from harness.run import summarise
 from harness.store.run_folder import Facts
 

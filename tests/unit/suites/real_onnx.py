@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from harness.core.artifact import Artifact, TensorSpec, describe_file, sha256_file
-from harness.core.contracts import CaseContext, SetInfo, SummaryContext
 from harness.core.job import Batch, DataRef, JobResult, Options, Status
 from harness.core.measurement import Measurement
 from harness.core.preprocess import Preprocess
+from harness.core.suite import CaseContext, SetInfo, SummaryContext
 from harness.core.target import Target
 from harness.executors.local import LocalExecutor
 

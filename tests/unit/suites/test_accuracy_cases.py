@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from harness.core.contracts import CaseContext, SetInfo
 from harness.core.errors import ConfigurationError
 from harness.core.job import Case
+from harness.core.suite import CaseContext, SetInfo
 from suites.accuracy.summarise import AccuracySuite
 
 

@@ -13,10 +13,10 @@ from harness.config.folders import shipped_folder
 from harness.config.load import load_validation
 from harness.core import preprocess
 from harness.core.artifact import Artifact, describe_file
-from harness.core.contracts import CaseContext, SetInfo, SummaryContext
 from harness.core.job import Batch, DataRef, JobResult, Status
 from harness.core.measurement import Measurement
 from harness.core.preprocess import Preprocess
+from harness.core.suite import CaseContext, SetInfo, SummaryContext
 from harness.core.target import Target
 from harness.data.shipped import digits
 from harness.executors.local import LocalExecutor

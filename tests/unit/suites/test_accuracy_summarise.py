@@ -10,10 +10,10 @@ import pytest
 from numpy.typing import NDArray
 
 from harness.core.artifact import Artifact, File, Quantization
-from harness.core.contracts import SummaryContext
 from harness.core.errors import DataError
 from harness.core.job import Case, Job, JobResult, Options, Samples, Status
 from harness.core.measurement import Measurement
+from harness.core.suite import SummaryContext
 from harness.stats import accuracy, intervals, paired
 from suites.accuracy.measure import reduce
 from suites.accuracy.summarise import AccuracySuite

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from harness.core.artifact import TensorSpec
-from harness.core.contracts import CaseContext, SetInfo
 from harness.core.errors import ConfigurationError
+from harness.core.suite import CaseContext, SetInfo
 from suites.performance import cases as plan
 
 

@@ -9,9 +9,9 @@ import pytest
 
 from harness.core.artifact import Artifact, File
 from harness.core.cause import Cause, Reason
-from harness.core.contracts import SummaryContext
 from harness.core.job import Case, Job, JobResult, Options, Samples, Status
 from harness.core.measurement import Measurement
+from harness.core.suite import SummaryContext
 from harness.stats.intervals import over_processes
 from suites.performance.summarise import PerformanceSuite
 

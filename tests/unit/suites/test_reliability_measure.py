@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from harness.core.artifact import TensorSpec
-from harness.core.contracts import CaseContext, SetInfo, SummaryContext, Unsupported
+from harness.core.contracts import Unsupported
 from harness.core.errors import WorkerError
 from harness.core.job import Case, JobResult, Samples, Status, merge
 from harness.core.measurement import Measurement
+from harness.core.suite import CaseContext, SetInfo, SummaryContext
 from harness.core.target import Target
 from harness.executors.local import LocalExecutor
 from suites.reliability import cases as plan

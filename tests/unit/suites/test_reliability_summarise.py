@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from harness.core.artifact import Artifact, File
-from harness.core.contracts import SummaryContext
 from harness.core.job import Case, Job, JobResult, Options, Samples, Status
 from harness.core.measurement import Measurement
+from harness.core.suite import SummaryContext
 from harness.stats.intervals import clopper_pearson
 from suites.reliability import summarise
 from suites.reliability.summarise import METRICS, ReliabilitySuite

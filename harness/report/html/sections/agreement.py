@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from harness.core.contracts import CLEAN
 from harness.core.job import DEPLOY
+from harness.core.suite import CLEAN
 from harness.report.html.data import Plot, ReportData, Section, Table
 from harness.stats.device_agreement import SHIFTS, Agreement, Place
 

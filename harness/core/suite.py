@@ -1,0 +1,214 @@
+"""The host's half of a suite, what it is given, and its optional abilities."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+from numpy.typing import NDArray
+
+from harness.core.artifact import Artifact, TensorSpec
+from harness.core.cause import Reason
+from harness.core.job import Case, Job, JobResult, Options, Samples
+from harness.core.measurement import Measurement
+from harness.core.metric import Metric
+
+#: Family of the data set as it is, without a corruption.
+CLEAN = "clean"
+
+
+@dataclass(frozen=True, slots=True)
+class SetInfo:
+    """A data set, before it is sent to a device.
+
+    ``family`` is ``clean`` or the corruption's name; ``input_sha256`` gives, for a number of leading rows,
+    the digest of the canonical model input.
+    """
+
+    name: str
+    family: str
+    severity: int
+    samples: int
+    input_sha256: Callable[[int], str] = field(compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class CaseContext:
+    """What a suite is given to list its cases.
+
+    Parameters
+    ----------
+    variant : str
+    reference : bool
+        These are the cases of the reference on the host.
+    quantized : bool
+    task : str
+        ``classification`` or ``regression``.
+    settings : mapping
+        The suite's own table of ``validation.toml``.
+    sets : tuple of SetInfo
+        ``clean`` first.
+    batch : int, optional
+        The model's fixed batch size; None where it is dynamic.
+    inputs : tuple of TensorSpec
+        Canonical inputs.
+    max_samples : int, optional
+        Of the target.
+    emulated : bool
+        Times measured on the target are invalid.
+    device_memory : bool
+        Sessions there are ``SupportsDeviceBinding``.
+    """
+
+    variant: str
+    reference: bool
+    quantized: bool
+    task: str
+    settings: Mapping[str, Any]
+    sets: tuple[SetInfo, ...]
+    batch: int | None
+    inputs: tuple[TensorSpec, ...]
+    max_samples: int | None = None
+    emulated: bool = False
+    device_memory: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SummaryContext:
+    """What a suite is given to summarise the samples of a case.
+
+    Parameters
+    ----------
+    artifact : Artifact
+    options : Options
+        Options of the session, as requested.
+    task : str
+    labels : ndarray, shape (n,), optional
+        In the run's sample order.
+    reference : callable
+        ``(variant, case, severity)`` to the samples of the reference on the host, or None.
+    emulated : bool
+        Times measured on the target are invalid.
+    settings : mapping
+        The suite's own table of ``validation.toml``.
+    disturbed : Reason, optional
+        Why times of this batch are invalid (throttling, CPU steal, overload).
+    alpha : float
+        One-sided error of the intervals; below 5 % where the samples are judged more than once.
+    """
+
+    artifact: Artifact
+    options: Options
+    task: str
+    labels: NDArray[Any] | None
+    reference: Callable[[str, str, int], Samples | None]
+    emulated: bool
+    settings: Mapping[str, Any]
+    disturbed: Reason | None = None
+    alpha: float = 0.05
+
+
+class Suite(Protocol):
+    """The host's half of a suite. Its constructor takes no argument and does no work.
+
+    ``metrics`` declares every metric that the suite makes, by name or by a shell pattern for a family of
+    them. Gates are checked against it before anything runs, and comparisons, the history, the report and the
+    screen read it.
+    """
+
+    name: str
+    metrics: Mapping[str, Metric]
+
+    def cases(self, context: CaseContext) -> tuple[Case, ...]: ...
+    def summarise(self, job: Job, result: JobResult, context: SummaryContext) -> list[Measurement]: ...
+    def check(self, settings: Mapping[str, Any]) -> list[tuple[str, str]]:
+        """Return the problems of the suite's table, as pairs of key and message."""
+        ...
+
+
+@runtime_checkable
+class SupportsRounds(Protocol):
+    """A suite that can measure more samples where a gate is undecided."""
+
+    def again(self, case: Case, looks: int) -> Case:
+        """Return the case that measures as many samples again as all rounds before it.
+
+        Parameters
+        ----------
+        looks : int
+            How often the samples were judged: once, and once more after each further round.
+        """
+        ...
+
+
+@runtime_checkable
+class SupportsAgreement(Protocol):
+    """A suite whose answers can be compared between devices, sample by sample."""
+
+    def answers(self, samples: Samples) -> Any:
+        """Read the answers of a case; `alike` takes them any number of times."""
+        ...
+
+    def alike(self, one: Any, other: Any, task: str) -> Mapping[str, NDArray[Any]]:
+        """Compare the samples that both devices ran: ``top-1`` and ``bits``, each of shape (n,), bool.
+
+        Raises ``DataError`` where the two cannot be compared.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ProposalContext:
+    """What ``harness init`` gives a suite to propose gates.
+
+    Parameters
+    ----------
+    task : str
+        ``classification`` or ``regression``.
+    labelled, quantizes, shifted : bool
+        The test samples have labels; there is a quantized variant, called ``int8``; there are corruptions.
+    samples : int
+        Test samples.
+    right, tried : int
+        Correct answers of the float model among the trial samples, and how many trial samples there were.
+    chance : float
+        Accuracy of always giving the commonest label.
+    """
+
+    task: str
+    labelled: bool
+    quantizes: bool
+    shifted: bool
+    samples: int
+    right: int
+    tried: int
+    chance: float
+
+
+@dataclass(frozen=True, slots=True)
+class ProposedGate:
+    """A gate that a suite proposes.
+
+    Parameters
+    ----------
+    name : str
+    table : mapping
+        Keys of ``[[gate]]`` other than ``name`` and ``suite``.
+    why : str
+        Where the limit comes from; empty where it needs no reason.
+    commented : bool
+        Write it as a comment: the user has to choose the limit.
+    """
+
+    name: str
+    table: Mapping[str, Any]
+    why: str = ""
+    commented: bool = False
+
+
+@runtime_checkable
+class SupportsProposals(Protocol):
+    """A suite that proposes gates for the ``validation.toml`` of a new model."""
+
+    def propose(self, context: ProposalContext) -> list[ProposedGate]: ...

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import pytest
+
+from harness.core.suite import ProposalContext
+from harness.stats import intervals, paired
+from suites.accuracy import propose
+
+
+def test_four_hundred_samples_decide_one_and_a_half_points() -> None:
+    limit = propose.loss_margin(400)
+    assert limit is not None
+    assert limit.value == 1.5
+    assert limit.why == "the strictest that 400 samples can decide (1 pt needs about 619)"
+
+
+@pytest.mark.parametrize("samples", [10, 40, 60, 200, 620, 1000, 2500, 9800])
+def test_a_margin_that_is_offered_can_be_passed(samples: int) -> None:
+    limit = propose.loss_margin(samples)
+    if limit is None:
+        assert not paired.can_ever_pass(samples, max(propose.MARGINS_PT) / 100)
+        return
+    # As many flips one way as the other, one in a hundred samples in all.
+    flips = int(samples * propose.DISAGREEMENT / 2)
+    assert paired.tango(flips, flips, samples).high < limit.value / 100
+
+
+def test_more_samples_never_loosen_a_margin() -> None:
+    margins = [limit.value for n in range(30, 3000, 10) if (limit := propose.loss_margin(n))]
+    assert margins == sorted(margins, reverse=True)
+    assert margins[-1] == 0.5
+
+
+def test_the_floor_is_proved_by_what_the_trial_promises_and_is_above_chance() -> None:
+    limit = propose.accuracy_floor(62, 64, 400, chance=0.1)
+    assert limit is not None
+    assert 0.1 < limit.value < 62 / 64
+    assert intervals.wilson(387, 400).low > limit.value
+    assert propose.accuracy_floor(8, 64, 400, chance=0.1) is None
+    assert propose.accuracy_floor(60, 64, 5, chance=0.1) is None, "five samples prove nothing"
+
+
+def test_agreement_is_asked_for_as_far_as_it_can_be_proved() -> None:
+    limit = propose.agreement_floor(400)
+    assert limit is not None
+    assert intervals.wilson(392, 400).low > limit.value == 0.95
+    assert propose.agreement_floor(10) is None
+
+
+def names(**changed: object) -> list[str]:
+    """Names of the proposed gates after the one that every model gets."""
+    facts = {
+        "task": "classification", "labelled": True, "quantizes": True, "shifted": True,
+        "samples": 400, "right": 62, "tried": 64, "chance": 0.1,
+    }  # fmt: skip
+    gates = propose.propose(ProposalContext(**(facts | changed)))  # type: ignore[arg-type]
+    assert gates[0].name == "same inputs as the host"
+    assert all(gate.why for gate in gates[1:])
+    return [gate.name for gate in gates[1:]]
+
+
+def test_only_gates_that_the_sample_can_decide_are_put_in() -> None:
+    assert names() == ["float32 accuracy", "int8 accuracy, clean", "int8 accuracy, mean over shifts"]
+    assert names(shifted=False) == ["float32 accuracy", "int8 accuracy, clean"]
+    assert names(quantizes=False) == ["float32 accuracy"]
+    assert names(samples=10) == []
+    assert names(labelled=False, tried=0) == ["int8 agreement, clean"]
+    assert names(task="regression") == ["int8 error, clean"]

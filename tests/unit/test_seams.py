@@ -1,0 +1,71 @@
+"""``harness`` names no metric and no case of a suite: what it must know, the suites declare."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from harness.core.suite import CLEAN
+from harness.run.declared import installed
+
+ROOT = Path(__file__).parents[2]
+SUITES = ("accuracy", "performance", "reliability")
+#: Where such a name stands nevertheless, and why. An entry that matches nothing fails.
+EXCEPTIONS = {
+    ("harness/core/metric.py", "agreement"): "the name of a role",
+    ("harness/core/suite.py", "clean"): "the family of the data set without a corruption; the one definition",
+    ("harness/report/html/sections/agreement.py", "agreement"): "the name of a table of the report",
+    ("harness/run/estimate.py", "accuracy"): "the name of a suite: how long its cases take before any ran",
+    ("harness/variants/search_files.py", "accuracy"): "a column of the files of a search, not of the table",
+}
+#: The variant that is the reference has its name from the harness.
+REFERENCE = "float32"
+
+
+def cases() -> set[str]:
+    """Names of the cases that our suites plan: the constants of their ``cases.py``."""
+    names = {CLEAN}
+    for suite in SUITES:
+        module = importlib.import_module(f"suites.{suite}.cases")
+        tree = ast.parse(Path(str(module.__file__)).read_text(encoding="utf-8"))
+        for node in tree.body:
+            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant):
+                (target,) = node.targets
+                if isinstance(target, ast.Name) and isinstance(node.value.value, str):
+                    names.add(node.value.value)
+    return names - {REFERENCE}
+
+
+def metrics() -> set[str]:
+    return {name for suite, name, _ in installed().every() if suite in SUITES}
+
+
+def literals(path: Path) -> Iterator[tuple[str, int]]:
+    """Every text of a module that is no docstring, and its line."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    docs = {
+        id(node.body[0].value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+        and node.body
+        and isinstance(node.body[0], ast.Expr)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docs:
+            yield node.value, node.lineno
+
+
+def test_harness_names_no_metric_and_no_case_of_a_suite() -> None:
+    names = metrics() | cases()
+    assert {"accuracy_loss", "latency_p99", "deterministic_repeat", "single_stream"} <= names
+    found = {
+        (str(path.relative_to(ROOT)), text): line
+        for path in sorted((ROOT / "harness").rglob("*.py"))
+        for text, line in literals(path)
+        if text in names
+    }
+    for k in sorted(found):
+        print(k, found[k])
+    assert set(found) == set(EXCEPTIONS)
