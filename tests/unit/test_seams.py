@@ -66,6 +66,14 @@ def test_harness_names_no_metric_and_no_case_of_a_suite() -> None:
         for text, line in literals(path)
         if text in names
     }
-    for k in sorted(found):
-        print(k, found[k])
-    assert set(found) == set(EXCEPTIONS)
+    new = [f"{path}:{line}: {text}" for (path, text), line in found.items() if (path, text) not in EXCEPTIONS]
+    assert not new, "let the suite declare it: harness/core/metric.py"
+    assert not set(EXCEPTIONS) - set(found), "no such text any more: take the exception out"
+
+
+def test_a_planted_name_is_found_and_a_docstring_is_none(tmp_path: Path) -> None:
+    module = tmp_path / "planted.py"
+    module.write_text(
+        '"""latency_p99"""\n\n\ndef f(row):\n    """ece"""\n    return row["metric"] == "accuracy_loss"\n'
+    )
+    assert {text for text, _ in literals(module)} & metrics() == {"accuracy_loss"}
