@@ -6,11 +6,13 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from harness.core.measurement import COLUMNS
 from harness.run.declared import installed
+from harness.stats.intervals import Interval
 from harness.stats.series import Rule, Trend, trends
 from harness.stats.table_changes import Change
 
@@ -93,3 +95,54 @@ def test_another_key_is_another_series(column: str) -> None:
     found = find(record(0, 0.9, 0.01), record(1, 0.5, 0.01, **{column: "other"}))
     assert len(found) == 2
     assert not any(each.turns for each in found)
+
+
+def test_steps_of_an_exact_series_count_the_runs_on_both_sides() -> None:
+    values = [0.0, 0.0, 5.0, 5.0, 5.0, 2.0]
+    found = only(
+        *(record(run, value, suite="performance", metric="model_bytes", unit="byte") for run, value in
+          enumerate(values))
+    )  # fmt: skip
+    first, second = (turn.level for turn in found.turns)
+    assert (first.at, first.before, first.after) == (2, Interval(0, 0, 0, 2), Interval(5, 5, 5, 3))
+    assert first.change == Interval(5, 5, 5, 5)  # no ratio to zero: the difference
+    assert (second.at, second.before, second.after) == (5, Interval(5, 5, 5, 3), Interval(2, 2, 2, 1))
+    assert second.change == Interval(0.4, 0.4, 0.4, 4)
+    share = only(*(record(run, value) for run, value in enumerate([0.5, 0.75])))
+    assert share.turns[0].level.change == Interval(0.25, 0.25, 0.25, 2)
+
+
+def test_series_of_several_keys_come_apart_whatever_their_order() -> None:
+    rows = [
+        record(run, value + run, 0.01, target=target, variant=variant)
+        for run in range(3)
+        for target, variant, value in (("cpu", "int8", 0.1), ("cpu", "float32", 0.2), ("pi", "int8", 0.3))
+    ]
+    order = np.random.default_rng(0).permutation(len(rows))
+    mixed = [rows[place] for place in order]
+    found = find(*mixed)
+    assert [(trend.key["target"], trend.key["variant"]) for trend in found] == [
+        ("cpu", "float32"), ("cpu", "int8"), ("pi", "int8"),
+    ]  # fmt: skip
+    for trend in found:
+        assert [mixed[place]["run"] for place in trend.points] == [0, 1, 2]
+        assert {mixed[place]["target"] for place in trend.points} == {trend.key["target"]}
+
+
+def test_an_interval_of_an_unbounded_side_leaves_its_point_out() -> None:
+    rows = [record(run, 0.9, 0.01) for run in range(3)]
+    rows[0] |= {"ci_low": -math.inf}
+    rows[1] |= {"ci_high": math.inf}
+    assert only(*rows).points.tolist() == [2]
+    timed = [record(run, 100.0, suite="performance", metric="latency_p50", unit="ns") for run in range(2)]
+    timed[0] |= {"ci_low": 0.0, "ci_high": 200.0}
+    timed[1] |= {"ci_low": 90.0, "ci_high": 110.0}
+    assert only(*timed).points.tolist() == [1]  # a ratio to a bound of zero is none
+    shares = [record(0, 0.1) | {"ci_low": 0.0, "ci_high": 0.2}, record(1, 0.1, 0.05)]
+    assert only(*shares).points.tolist() == [0, 1]
+
+
+def test_what_only_one_side_knows_is_told_as_a_change_from_or_to_nothing() -> None:
+    rows = [record(0, 0.9, 0.01, provider=math.nan), record(1, 0.5, 0.01, provider="CPU")]
+    (turn,) = only(*rows, circumstances={0: {"kernel": "6.1"}, 1: {"driver": "1"}}).turns
+    assert turn.also == {"provider": ("", "CPU"), "kernel": ("6.1", ""), "driver": ("", "1")}
