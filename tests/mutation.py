@@ -41,8 +41,9 @@ class Score:
     Parameters
     ----------
     module : str
-    mutants, noticed, untested : int
-        All; those that made a test fail or hang; those of functions that no test calls.
+    mutants, tested, noticed, untested : int
+        All; those that were run so far; those that made a test fail or hang; those of functions that no test
+        calls.
     text : int
         Survivors that only change the words of a message (see `only_text`).
     survivors : mapping of mutant to its diff
@@ -51,6 +52,7 @@ class Score:
 
     module: str
     mutants: int = 0
+    tested: int = 0
     noticed: int = 0
     untested: int = 0
     text: int = 0
@@ -59,7 +61,7 @@ class Score:
     @property
     def share(self) -> float:
         """Noticed, of those that change more than words."""
-        counted = self.mutants - self.text
+        counted = self.tested - self.text
         return self.noticed / counted if counted else 1.0
 
 
@@ -139,6 +141,9 @@ def score(module: str, folder: Path) -> Score:
     summary = Score(module, len(results))
     for name, code in results.items():
         status = status_by_exit_code[code]
+        if status not in (*NOTICED, "survived", "no tests"):
+            continue  # mutmut was stopped before it
+        summary.tested += 1
         function = name.rpartition(".")[2]
         stem = function.rpartition("__mutmut_")[0]
         before, after = (
@@ -165,9 +170,8 @@ def main() -> int:
     parser.add_argument("--processes", type=int, default=1, help="mutants tested at a time (default: 1)")
     parser.add_argument("--scores", action="store_true", help="only print what earlier runs came to")
     asked = parser.parse_args()
-    print(
-        f"{'module':<34}{'mutants':>8}{'noticed':>8}{'text':>6}{'untested':>9}{'survived':>9}{'score %':>8}"
-    )
+    heads = "".join(f"{head:>9}" for head in ("mutants", "tested", "noticed", "text", "untested", "survived"))
+    print(f"{'module':<34}{heads}{'score %':>9}")
     failed = 0
     for module in modules(asked.paths):
         folder = prepare(module)
@@ -184,11 +188,10 @@ def main() -> int:
             continue
         found = score(module, folder)
         (folder / "survivors.diff").write_text("\n\n".join(found.survivors.values()) + "\n")
-        print(
-            f"{module:<34}{found.mutants:>8}{found.noticed:>8}{found.text:>6}{found.untested:>9}"
-            f"{len(found.survivors) - found.untested:>9}{100 * found.share:>8.1f}",
-            flush=True,
-        )
+        survived = len(found.survivors) - found.untested
+        counts = (found.mutants, found.tested, found.noticed, found.text, found.untested, survived)
+        numbers = "".join(f"{count:>9}" for count in counts)
+        print(f"{module:<34}{numbers}{100 * found.share:>9.1f}", flush=True)
     return failed
 
 

@@ -213,3 +213,26 @@ def test_a_mean_of_which_one_case_cannot_be_compared() -> None:
     found = answer(rows, rows[:1], of="change", minimum=-2.0, combine="mean")
     assert found.state is State.NOT_RUN
     assert "has no such row" in found.sentence
+
+
+def test_a_baseline_that_is_missing_is_named_with_its_target() -> None:
+    gate = Gate("g", "accuracy", "m", of="change", baseline="accepted", minimum=-1.0)
+    (found,) = judge([row(1.0)], [gate], [SUBJECT]).verdicts
+    assert "there is no baseline accepted of cpu" in found.sentence
+
+
+def test_times_of_machines_of_which_nothing_is_known_are_compared() -> None:
+    """As those of a known machine are with that machine; a known one with an unknown one is not."""
+    timed = row(1.0, unit="ns")
+    gate = Gate("g", "accuracy", "m", of="ratio", baseline="accepted", maximum=1.1)
+    for then, state in (("", State.PASS), (MACHINE, State.INVALID)):
+        known = Baselines({("accepted", "cpu"): accepted(timed, machine=then)}, {"clean": "d"}, {})
+        (found,) = judge([timed], [gate], [SUBJECT], baselines=known).verdicts
+        assert found.state is state
+
+
+def test_a_part_of_a_case_reads_the_data_of_the_case() -> None:
+    found = answer([row(1.0, case="clean/3")], [row(1.0, case="clean/3")], of="change", minimum=-1.0,
+                   sets={"clean": "other"})  # fmt: skip
+    assert found.state is State.NOT_RUN
+    assert "measured other data" in found.sentence
