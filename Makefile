@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-# Passed on to harness; empty means its own default.
+# Passed to harness; empty means the default of harness.
 TARGET  ?=
 HOST    ?=
 MODEL   ?=
@@ -26,11 +26,11 @@ help:  ## Show this help
 	@echo "  TARGET=cpu,openvino,tflite  MODEL=folder or validation.toml  VARIANT=int8  SUITE=accuracy  BUDGET=3m"
 	@echo "  HOST=user@board  WAIT=30m  (TARGET=raspberrypi)  RELEASE=1 (demand real hardware)  DECIDE_WITHIN=10m"
 
-validate: $(VENV)/.all  ## Compress the model, run it on TARGET, and end with a verdict
+validate: $(VENV)/.all  ## Compress the model, run it on TARGET, end with a verdict
 	@$(BIN)/harness validate $(SELECT) $(if $(SUITE),--suite $(SUITE)) $(if $(WAIT),--wait $(WAIT)) $(if $(RELEASE),--release) \
 	  $(if $(DECIDE_WITHIN),--decide-within $(DECIDE_WITHIN))
 
-plan: $(VENV)/.all  ## Say what validate would run, how long it takes and what it can decide
+plan: $(VENV)/.all  ## Show what validate would run, how long it takes and what it can decide
 	@$(BIN)/harness plan $(SELECT) $(if $(SUITE),--suite $(SUITE))
 
 report: $(VENV)/.all  ## Write RUN (default: latest) as one HTML file, report.html
@@ -39,13 +39,13 @@ report: $(VENV)/.all  ## Write RUN (default: latest) as one HTML file, report.ht
 screenshots: $(VENV)/.test  ## Write docs/images/*.png of RUN (two devices or more; needs chromium and chromedriver)
 	@$(BIN)/python docs/screenshots.py $(or $(RUN),latest)
 
-gate: $(VENV)/.all  ## The same gates as pytest items
+gate: $(VENV)/.all  ## Run the same gates as pytest items
 	@$(BIN)/python -m pytest suites $(SELECT)
 
-targets: $(VENV)/.all  ## Say what can run here, and if not, why and how to install it
+targets: $(VENV)/.all  ## Show what can run here, and if not, why and how to install it
 	@$(BIN)/harness targets
 
-doctor: $(VENV)/.all  ## Find what is wrong with this machine
+doctor: $(VENV)/.all  ## Find what is wrong with this machine, or with TARGET
 	@$(BIN)/harness doctor $(if $(TARGET),--target $(TARGET)) $(if $(HOST),--host $(HOST))
 
 test: $(VENV)/.test  ## Run every test (under 10 minutes on two cores)
@@ -54,17 +54,17 @@ test: $(VENV)/.test  ## Run every test (under 10 minutes on two cores)
 test-full: $(VENV)/.test  ## Run the tests with their full counts
 	$(BIN)/python -m pytest -n 2 -q -rs -m "full or not full"
 
-lint: $(VENV)/.lint  ## ruff, mypy and the import contracts
+lint: $(VENV)/.lint  ## Run ruff, mypy and the import contracts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-format: $(VENV)/.lint  ## Let ruff mend what it can
+format: $(VENV)/.lint  ## Let ruff fix what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/.test  ## Measure what the harness itself costs, as ratios in one run (under 10 minutes)
+bench: $(VENV)/.test  ## Measure the overhead of the harness, as ratios in one run (under 10 minutes)
 	$(BIN)/python -m benchmarks
 
 mutate: $(VENV)/.mutate  ## Do the tests notice changed lines? (hours; ONLY=harness/stats for a part)
@@ -80,7 +80,7 @@ $(BIN)/python:
 	  || { echo "harness needs Python 3.11 or newer: make PYTHON=python3.12 ..."; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
-# One stamp an extra: it is installed again when what it installs changed.
+# One stamp per extra: it is installed again when its requirements changed.
 $(VENV)/.%: pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$*]'
 	@touch $@
