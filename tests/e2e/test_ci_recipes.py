@@ -95,7 +95,10 @@ def machine(repository: Path, harness: Shell) -> dict[str, str]:
     packages = made / "lib" / version / "site-packages"
     here = Path(yaml.__file__).parents[1]
     for entry in here.iterdir():
-        if not re.search(r"deployment_validation_harness|\.pth$|^__pycache__$", entry.name):
+        # Not this project's: pip would write through the links into the environment of the tests.
+        if not re.search(
+            r"deployment_validation_harness|\.pth$|^(__pycache__|harness|suites|backends)$", entry.name
+        ):
             (packages / entry.name).symlink_to(entry)
     scripts = {"PATH": f"{made / 'bin'}:{os.environ['PATH']}", "VIRTUAL_ENV": str(made)}
     # What pip would fetch is here already; it builds and installs the harness alone.

@@ -1,0 +1,157 @@
+"""Every command in a console block of the README and the docs is pasted here.
+
+The folder stands for the reader's: its model is the tiny one, and commands that measure get options that keep
+them quick. What cannot run here is listed with its reason; commands of ``harness`` are parsed all the same.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from harness.cli.arguments import make_parser
+from harness.store import tables
+from tests.e2e.shell import VALIDATION, Shell
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+#: Regular expression of a whole command → why it is not run. One that matches no command has to go.
+NOT_RUN = {
+    r"make .*": "builds an environment and measures for minutes; make -n shows that the target exists",
+    r"pre-commit install .*|pre-commit install": "changes the repository's hooks",
+    r".*raspberrypi\.local.*": "needs a Raspberry Pi; tests/e2e/test_boards.py",
+    r".*--target (cpu,)?boards.*": "needs a fleet; tests/fleet/test_command.py",
+    r".*--target cuda": "needs a GPU; tests/e2e/test_gpu.py",
+    r".*pip install.*": "installs from the network; tests/e2e/test_ci_recipes.py installs offline",
+    r"venv/bin/dask .*": "starts a cluster; tests/fleet/cluster.py",
+    r"harness upgrade .*": "installs two runtimes from an index; tests/e2e/test_upgrade.py",
+    r"harness compare --side-by-side .*": "times for half a minute; tests/e2e/test_side_by_side.py",
+    r"harness search .*": "searches for minutes; tests/e2e/test_search.py",
+    r"harness compress .* --recipe found/recipe\.toml .*": "needs the search's recipe; tests/e2e/test_search.py",
+    r"harness validate --target cpu,openvino,tflite": "all suites on three runtimes; tests/e2e/test_ci_recipes.py",
+    r"harness report .*--images.*": "starts a browser; tests/unit/report/test_images.py",
+    r"harness init .*|harness validate --model \.": "needs a folder of images; tests/unit/init/test_init.py",
+}
+SHORT = {"validate": ("--model", "models/digits", "--suite", "accuracy", "--variant", "int8")}
+#: Names of runs and files that a page invents.
+INVENTED = {
+    "20261125T183756": "FIRST",
+    "BASE": "FIRST",
+    "NEW": "latest",
+    "RUN_CPU": "FIRST",
+    "RUN_PI": "latest",
+}
+
+
+def commands(page: Path) -> Iterator[str]:
+    """Commands of the console blocks of a page, without prompt, comment and the folder of the venv."""
+    for block in re.findall(r"```console\n(.*?)```", page.read_text(), re.DOTALL):
+        for line in re.sub(r"\\\n\s*", "", block).splitlines():
+            if line.startswith("$ "):
+                yield re.sub(r"\s+# .*", "", line[2:]).replace(".venv/bin/", "")
+
+
+ALL = [(page, command) for page in PAGES for command in commands(page)]
+
+
+def reason(command: str) -> str:
+    return next((why for pattern, why in NOT_RUN.items() if re.fullmatch(pattern, command)), "")
+
+
+def test_every_reason_still_has_a_command_and_a_test() -> None:
+    for pattern, why in NOT_RUN.items():
+        assert any(re.fullmatch(pattern, command) for _, command in ALL), pattern
+        for path in re.findall(r"tests/\S+\.py", why):
+            assert (ROOT / path).is_file(), path
+
+
+def test_what_is_not_run_is_parsed() -> None:
+    parsed = 0
+    for page, command in ALL:
+        words = shlex.split(command)
+        if words[0] == "harness":
+            assert make_parser().parse_args(words[1:]), f"{page.name}: {command}"
+            parsed += 1
+        elif words[0] == "make":
+            done = subprocess.run(
+                ["make", "-n", *words[1:]], cwd=ROOT, capture_output=True, text=True, check=False
+            )
+            assert done.returncode == 0, f"{page.name}: {command}\n{done.stderr}"
+    assert parsed > 20
+
+
+@pytest.fixture
+def reader(harness: Shell, tiny: Path) -> Shell:
+    """A folder with a model, two runs and a table, as the pages take them to be."""
+    folder = harness.folder / "models" / "digits"
+    shutil.copytree(tiny, folder)
+    text = VALIDATION.replace('name = "loss"', 'name = "int8 accuracy, clean"')
+    variant = '[variants.pruned-clustered-int8]\ndefault = false\nrecipe = [{ pass = "quantize" }]\n[shifts]'
+    (folder / "validation.toml").write_text(text.replace("[shifts]", variant))
+    shutil.copytree(ROOT / "suites", harness.folder / "suites", ignore=shutil.ignore_patterns("__pycache__"))
+    ended = harness("validate", "--model", folder, "--suite", "accuracy,performance", "--variant", "int8")
+    assert ended.code == 0, ended.out + ended.err
+    first = (harness.results / "latest").resolve()
+    ended = harness("validate", "--model", folder, "--target", "cpu,openvino,tflite", *SHORT["validate"][2:])
+    assert ended.code == 0, ended.out + ended.err
+    tables.read(first / "measurements.csv").to_parquet(harness.folder / "new.parquet")
+    INVENTED_RUNS["FIRST"] = first.name
+    return harness
+
+
+INVENTED_RUNS: dict[str, str] = {}
+
+
+def run(reader: Shell, command: str) -> tuple[int, str]:
+    """Exit code and everything it printed."""
+    words = [INVENTED.get(word, word) for word in shlex.split(command)]
+    if "--matrix" in words:  # needs a run with latencies
+        words = ["FIRST" if word == "latest" else word for word in words]
+    words = [INVENTED_RUNS.get(word, word) for word in words]
+    if words[0] == "harness":
+        ended = reader(*words[1:], *SHORT.get(words[1], ()))
+        return ended.code, ended.out + ended.err
+    if words[:3] == ["python", "-m", "pytest"]:
+        options = ["-p", "no:randomly", "-p", "no:cacheprovider"]
+        names = ("--model", "--variant") if "suites" in words else ("--harness-model", "--harness-variant")
+        options += [names[0], "models/digits", names[1], "int8"]
+        argv = [sys.executable, *words[1:], *options]
+    else:
+        argv = ["bash", "-ec", command]
+    done = subprocess.run(
+        argv, cwd=reader.folder, env={**reader.env, "HOME": str(reader.folder)}, capture_output=True,
+        text=True, check=False,
+    )  # fmt: skip
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_every_other_command_ends_well(reader: Shell) -> None:
+    (own,) = (b for b in re.findall(r"```python\n(.*?)```", (ROOT / "docs/ci.md").read_text(), re.DOTALL))
+    (reader.folder / "test_deployed.py").write_text(own)
+    failed = []
+    for page, command in ALL:
+        if reason(command):
+            continue
+        code, text = run(reader, command)
+        if code:
+            failed.append(f"{page.name}: {command}\n  ended with {code}: {text[-1500:]}")
+    assert not failed, "\n".join(failed)
+
+
+def test_python_blocks_run(reader: Shell) -> None:
+    """Those of the README and of the table; the others are plug-ins, which have tests of their own."""
+    for page in (ROOT / "README.md", ROOT / "docs" / "table.md"):
+        (block,) = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+        block = block.replace('"cpu", suite=', '"cpu", "models/digits", variant="int8", suite=')
+        done = subprocess.run(
+            [sys.executable, "-c", block], cwd=reader.folder, env=reader.env, capture_output=True, text=True,
+            check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
