@@ -99,7 +99,7 @@ def test_nothing_measured_is_no_accuracy() -> None:
     assert not accuracy.are_probabilities(empty)
 
 
-def test_probabilities_are_told_from_logits() -> None:
+def test_probabilities_are_distinguished_from_logits() -> None:
     logits, _ = random_scores(2)
     p = softmax(logits, axis=1)
     assert accuracy.are_probabilities(p)
@@ -123,7 +123,7 @@ def test_ece_agrees_with_its_definition() -> None:
     assert forced != pytest.approx(expected, abs=0.01)
 
 
-def test_a_bin_of_ece_holds_its_upper_edge() -> None:
+def test_a_bin_of_ece_includes_its_upper_edge() -> None:
     p = np.array([[0.6, 0.4], [0.59, 0.41]])  # 0.6 is 9/15: both lie in (8/15, 9/15]
     got = accuracy.expected_calibration_error(p, np.array([0, 1]))
     assert got == pytest.approx(abs(1 - 0.6 - 0.59) / 2)

@@ -24,12 +24,19 @@ def times(rng: np.random.Generator, runs: int, *steps: tuple[int, float]) -> Ser
     logs = level[:, None] + rng.normal(0, SPREAD, (runs, PROCESSES))
     mean = logs.mean(axis=1)
     half = stats.t.ppf(0.95, PROCESSES - 1) * logs.std(axis=1, ddof=1) / math.sqrt(PROCESSES)
-    return Series(*(1e5 * np.exp(each) for each in (mean, mean - half, mean + half)), ratio=True, noisy=True)
+    return Series(
+        *(1e5 * np.exp(figures) for figures in (mean, mean - half, mean + half)), ratio=True, noisy=True
+    )
 
 
 def shares(rng: np.random.Generator, runs: int, share: float, n: int = 800) -> Series:
-    found = [wilson(int(k), n) for k in rng.binomial(n, share, runs)]
-    return Series(*(np.array([getattr(each, name) for each in found]) for name in ("value", "low", "high")))
+    wilson_intervals = [wilson(int(k), n) for k in rng.binomial(n, share, runs)]
+    return Series(
+        *(
+            np.array([getattr(interval, name) for interval in wilson_intervals])
+            for name in ("value", "low", "high")
+        )
+    )
 
 
 @pytest.mark.parametrize("runs", [2, 3, 7, 20])
@@ -55,25 +62,25 @@ def test_a_planted_step_is_found_at_its_run(seed: int, runs: int, data: st.DataO
     at = data.draw(st.integers(1, runs - 1))
     step = data.draw(st.sampled_from((-4.0, 4.0)))
     (changes, *_) = find([times(rng, runs, (at, step)), times(rng, runs)])
-    assert at in [each.at for each in changes]
-    change = next(each.change for each in changes if each.at == at)
+    assert at in [change.at for change in changes]
+    change = next(item.change for item in changes if item.at == at)
     assert change.low < math.exp(step) * 1.2
     assert change.high > math.exp(step) / 1.2
 
 
 def test_a_bump_of_one_run_is_two_changes() -> None:
-    found = find([times(np.random.default_rng(1), 60, (30, 1.0), (31, -1.0))])[0]
-    assert [each.at for each in found] == [30, 31]
-    assert found[0].before.n == 30
-    assert found[0].after.n == 1
-    assert found[0].after.value == pytest.approx(found[0].before.value * found[0].change.value)
+    changes = find([times(np.random.default_rng(1), 60, (30, 1.0), (31, -1.0))])[0]
+    assert [change.at for change in changes] == [30, 31]
+    assert changes[0].before.n == 30
+    assert changes[0].after.n == 1
+    assert changes[0].after.value == pytest.approx(changes[0].before.value * changes[0].change.value)
 
 
 def test_moderate_steps_of_long_histories_are_nearly_always_placed() -> None:
     rng, right = np.random.default_rng(2), 0
     for _ in range(100):
-        found = find([times(rng, 40, (20, 0.2))])[0]
-        right += [each.at for each in found] == [20]
+        changes = find([times(rng, 40, (20, 0.2))])[0]
+        right += [change.at for change in changes] == [20]
     assert right >= 90
 
 
@@ -92,12 +99,12 @@ def test_a_machine_that_scatters_more_than_its_intervals_say_widens_them() -> No
 @given(st.lists(st.integers(-3, 3), min_size=2, max_size=40))
 def test_without_noise_every_step_is_a_change(levels: list[int]) -> None:
     value = np.array(levels, np.float64)
-    found = [each.at for each in find([Series(value, value, value)])[0]]
-    assert found == (np.flatnonzero(np.diff(value)) + 1).tolist()
+    changes = [change.at for change in find([Series(value, value, value)])[0]]
+    assert changes == (np.flatnonzero(np.diff(value)) + 1).tolist()
 
 
 @given(st.integers(2, 300))
-def test_intervals_lie_within_the_runs_and_hold_every_pair_of_neighbours(runs: int) -> None:
+def test_intervals_lie_within_the_runs_and_cover_every_pair_of_neighbours(runs: int) -> None:
     layers = seeded(runs)
     for length, starts in layers:
         assert 2 <= length <= runs

@@ -40,17 +40,19 @@ def device(name: str, answers: Mapping[Place, Any], **more: Any) -> Device:
 
 
 def only(one: Device, other: Device, place: Place = CLEAN) -> Agreement:
-    (found,) = (each for each in agreements([one, other], {"accuracy": Suite()}) if each.place == place)
-    return found
+    (agreement,) = (
+        candidate for candidate in agreements([one, other], {"accuracy": Suite()}) if candidate.place == place
+    )
+    return agreement
 
 
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=40), st.lists(st.integers(0, 3), min_size=1))
 def test_shares_are_over_the_samples_that_both_ran(one: list[int], other: list[int]) -> None:
-    found = only(device("a", {CLEAN: np.array(one)}), device("b", {CLEAN: np.array(other)}))
+    agreement = only(device("a", {CLEAN: np.array(one)}), device("b", {CLEAN: np.array(other)}))
     n = min(len(one), len(other))
     same = sum(x == y for x, y in zip(one, other, strict=False))
-    assert found.shares["top-1"] == wilson(same, n)
-    assert found.shares["bits"].value == sum(
+    assert agreement.shares["top-1"] == wilson(same, n)
+    assert agreement.shares["bits"].value == sum(
         x == y and x % 2 == 0 for x, y in zip(one, other, strict=False)
     ) / n  # fmt: skip
 
@@ -59,10 +61,10 @@ def test_all_shifts_count_every_answer_and_say_what_is_left_out() -> None:
     one = device("a", {place: np.arange(4) for place in FOG})
     answers = {FOG[0]: np.arange(4), FOG[1]: np.array([0, 1]), FOG[2]: np.arange(4)}
     other = device("b", answers, sets={**SETS, "fog_3": "else"})
-    found = only(one, other, FOG[0]._replace(case=SHIFTS, severity=0))
-    assert (found.shares["top-1"].value, found.shares["top-1"].n) == (1.0, 6)
-    assert found.shares["bits"].value == pytest.approx(3 / 6)
-    assert found.why == "1 of 3 left out: other data"
+    agreement = only(one, other, FOG[0]._replace(case=SHIFTS, severity=0))
+    assert (agreement.shares["top-1"].value, agreement.shares["top-1"].n) == (1.0, 6)
+    assert agreement.shares["bits"].value == pytest.approx(3 / 6)
+    assert agreement.why == "1 of 3 left out: other data"
     assert only(one, other, FOG[2]).shares == {}
 
 
@@ -78,13 +80,13 @@ def test_all_shifts_count_every_answer_and_say_what_is_left_out() -> None:
     ],
 )
 def test_what_cannot_be_compared_has_no_share_and_says_why(other: Device, why: str) -> None:
-    found = only(device("a", {CLEAN: np.arange(3)}), other)
-    assert found.shares == {}
-    assert found.why == why
+    agreement = only(device("a", {CLEAN: np.arange(3)}), other)
+    assert agreement.shares == {}
+    assert agreement.why == why
 
 
 def test_each_two_devices_once_and_suites_that_cannot_tell_not_at_all() -> None:
     three = [device(name, {CLEAN: np.arange(3)}) for name in "abc"]
-    found = agreements(three, {"accuracy": Suite()})
-    assert [(each.one, each.other) for each in found] == [("a", "b"), ("a", "c"), ("b", "c")]
+    all_pairs = agreements(three, {"accuracy": Suite()})
+    assert [(pair.one, pair.other) for pair in all_pairs] == [("a", "b"), ("a", "c"), ("b", "c")]
     assert agreements(three, {"accuracy": object()}) == []

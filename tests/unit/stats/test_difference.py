@@ -22,11 +22,11 @@ WIDTH = st.floats(0.001, 0.5)
 def test_a_ratio_is_a_difference_of_logarithms(b: float, wb: float, n: float, wn: float) -> None:
     base = [np.array([b]), np.array([b * math.exp(-wb)]), np.array([b * math.exp(wb)])]
     new = [np.array([n]), np.array([n * math.exp(-wn)]), np.array([n * math.exp(wn)])]
-    value, low, high = (float(each[0]) for each in independent(base, new, ratio=True))
+    value, low, high = (float(bound[0]) for bound in independent(base, new, ratio=True))
     assert value == pytest.approx(n / b)
     assert low == pytest.approx(n / b * math.exp(-math.hypot(wb, wn)))
     assert high == pytest.approx(n / b * math.exp(math.hypot(wb, wn)))
-    back = [float(each[0]) for each in independent(new, base, ratio=True)]
+    back = [float(bound[0]) for bound in independent(new, base, ratio=True)]
     assert back == pytest.approx([1 / value, 1 / high, 1 / low])
 
 
@@ -57,10 +57,10 @@ def test_runs_that_differ_as_processes_do_are_rarely_called_different() -> None:
 def test_shares_on_the_same_samples_have_tangos_interval(n: int, data: st.DataObject) -> None:
     base = np.array(data.draw(st.lists(st.booleans(), min_size=n, max_size=n)), np.float64)
     new = np.array(data.draw(st.lists(st.booleans(), min_size=n, max_size=n)), np.float64)
-    found = paired(base, new)
+    result = paired(base, new)
     c, b = int(((base == 1) & (new == 0)).sum()), int(((base == 0) & (new == 1)).sum())
     loss = tango(b, c, n)
-    assert (found.value, found.low, found.high) == (-loss.value, -loss.high, -loss.low)
+    assert (result.value, result.low, result.high) == (-loss.value, -loss.high, -loss.low)
 
 
 def test_the_shorter_side_is_the_first_of_the_longer() -> None:
@@ -94,8 +94,8 @@ def test_rows_at_once_are_the_rows_by_themselves() -> None:
     new = (rng.uniform(size=(5, 60)) < 0.8).astype(float)
     new[1] = base[1]
     base[4], new[4] = rng.normal(size=60), rng.normal(size=60)  # no share
-    found, z = paired_rows(base, new, "1")
-    assert found == [paired(one, two) for one, two in zip(base, new, strict=True)]
+    result, z = paired_rows(base, new, "1")
+    assert result == [paired(one, two) for one, two in zip(base, new, strict=True)]
     assert z[1] == 0.0
     b, c = (base[0] > new[0]).sum(), (new[0] > base[0]).sum()
     assert z[0] == pytest.approx((c - b) / np.sqrt(b + c))

@@ -22,22 +22,22 @@ NA = {"na": "no sensor"}
     ],
 )
 def test_new_throttling(before: int, after: int, says: str) -> None:
-    found = disturbance({"throttled": before}, {"throttled": after})
-    assert found == ((Reason(Cause.THROTTLING, f"the board reported {says}"),) if says else ())
+    disturbed = disturbance({"throttled": before}, {"throttled": after})
+    assert disturbed == ((Reason(Cause.THROTTLING, f"the board reported {says}"),) if says else ())
 
 
 @pytest.mark.parametrize(("steal", "disturbed"), [(0, False), (5, False), (6, True), (50, True)])
 def test_time_that_other_guests_took(steal: int, disturbed: bool) -> None:
     before = {"cpu_time": {"busy": 1000, "idle": 1000, "steal": 700}}
     after = {"cpu_time": {"busy": 1060 - steal, "idle": 1040, "steal": 700 + steal}}
-    found = disturbance(before, after)
-    assert bool(found) is disturbed
-    if disturbed:
-        assert found[0].cause is Cause.CPU_STEAL
-        assert f"other guests took {steal}%" in found[0].text
+    reasons = disturbance(before, after)
+    assert bool(reasons) is disturbed
+    if reasons:
+        assert reasons[0].cause is Cause.CPU_STEAL
+        assert f"other guests took {steal}%" in reasons[0].text
 
 
-def test_both_are_told() -> None:
+def test_both_are_reported() -> None:
     before = {"throttled": 0, "cpu_time": {"busy": 0, "idle": 0, "steal": 0}}
     after = {"throttled": 1, "cpu_time": {"busy": 1, "idle": 0, "steal": 1}}
     assert disturbance(before, after) == (
@@ -71,7 +71,7 @@ def gpu(bits: object = 0, **ns: object) -> dict[str, object]:
         (0x200, "a board limit"),
     ],
 )
-def test_a_gpu_that_is_held_down_now(bits: int, says: str) -> None:
+def test_a_gpu_that_is_throttled_now(bits: int, says: str) -> None:
     text = f"the GPU was held below its clocks by {says}"
     expected = (Reason(Cause.THROTTLING, text),) if says else ()
     assert disturbance(gpu(), gpu(bits)) == expected
@@ -79,31 +79,31 @@ def test_a_gpu_that_is_held_down_now(bits: int, says: str) -> None:
     assert disturbance(gpu(bits), gpu()) == ()  # it was before
 
 
-def test_a_gpu_that_was_held_down_between_two_looks() -> None:
+def test_a_gpu_that_was_throttled_between_two_readings() -> None:
     assert disturbance(gpu(power=9), gpu(power=9)) == ()  # another day's
     assert disturbance(gpu(), gpu(thermal=2_500_000)) == (
         Reason(Cause.THROTTLING, "the GPU was held below its clocks by thermal (2.5 ms)"),
     )
-    (found,) = disturbance(gpu(), gpu(power=8, sync_boost=3_000_000))
-    assert "by power (1e-06 ms), sync boost (3 ms)" in found.text
+    (disturbed,) = disturbance(gpu(), gpu(power=8, sync_boost=3_000_000))
+    assert "by power (1e-06 ms), sync boost (3 ms)" in disturbed.text
     assert disturbance(gpu(power=9), gpu(power=1)) == ()  # the driver was loaded anew
 
 
 @pytest.mark.parametrize("unknown", [{}, {"gpu_state": NA}, gpu(NA, power=NA, thermal=NA)])
 def test_a_gpu_of_which_nothing_is_known(unknown: dict[str, object]) -> None:
-    held = gpu(0x8, power=8, thermal=1)
+    throttled = gpu(0x8, power=8, thermal=1)
     assert disturbance(unknown, unknown, [unknown]) == ()
-    assert disturbance(held, unknown) == ()
-    assert all("power (" not in reason.text for reason in disturbance(unknown, held))
+    assert disturbance(throttled, unknown) == ()
+    assert all("power (" not in reason.text for reason in disturbance(unknown, throttled))
 
 
 @pytest.mark.parametrize(("waited_ns", "says"), [(0, ""), (200, ""), (201, "67%"), (900, "90%")])
 def test_a_process_that_got_less_than_a_third_of_a_core(waited_ns: int, says: str) -> None:
-    found = overload({"scheduling": {"ran_ns": 100, "waited_ns": waited_ns}})
-    assert (found is not None) is bool(says)
-    if found is not None:
-        assert found.cause is Cause.OVERLOAD
-        assert says in found.text
+    overloaded = overload({"scheduling": {"ran_ns": 100, "waited_ns": waited_ns}})
+    assert (overloaded is not None) is bool(says)
+    if overloaded is not None:
+        assert overloaded.cause is Cause.OVERLOAD
+        assert says in overloaded.text
 
 
 @pytest.mark.parametrize("facts", [{}, {"scheduling": NA}, {"scheduling": {"ran_ns": 0, "waited_ns": 0}}])

@@ -121,8 +121,8 @@ def test_over_processes_covers_where_pooled_requests_do_not() -> None:
     rng = np.random.default_rng(1)
     between = rng.normal(0, 0.03, (600, 5, 1))
     times = np.exp(between + rng.normal(0, 0.05, (600, 5, 400)))
-    each = np.exp(np.log(times).mean(axis=2))
-    intervals = [over_processes(row) for row in each]
+    means = np.exp(np.log(times).mean(axis=2))
+    intervals = [over_processes(row) for row in means]
     covered = np.mean([i.low <= 1 <= i.high for i in intervals])
     pooled = np.log(times).reshape(600, -1)
     naive = np.mean(np.abs(pooled.mean(axis=1)) <= 1.645 * pooled.std(axis=1) / math.sqrt(2000))

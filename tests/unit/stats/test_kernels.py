@@ -13,45 +13,45 @@ NODES = (("c1", "Conv"), ("c2", "Conv"), ("g", "Gemm"))
 
 
 def profile(*means_us: float, seed: int = 0, nodes: tuple[tuple[str, str], ...] = NODES) -> Profile:
-    """200 calls, in whole microseconds as ONNX Runtime tells them, and one that was robbed of its core."""
+    """200 calls, in whole microseconds as ONNX Runtime reports them; one lost its core to another process."""
     rng = np.random.default_rng(seed)
     times = [np.floor(mean * np.exp(rng.normal(0, 0.1, 200))).astype(np.int64) * 1000 for mean in means_us]
-    for each in times:
-        each[3] = 5_000_000
+    for call in times:
+        call[3] = 5_000_000
     return Profile(200, nodes, tuple(times))
 
 
 def test_read_is_what_the_device_says() -> None:
     arrays = {"kernel0_ns": np.array([1, 2]), "kernel1_ns": np.array([3, 4])}
-    found = Profile.read(arrays, {"calls": 2, "kernels": [["a", "Conv"], ["b", "Gemm"]]})
-    assert found.nodes == (("a", "Conv"), ("b", "Gemm"))
-    assert found.by_operator_ns() == {"Conv": 1.5, "Gemm": 3.5}
-    assert found.census() == {"Conv": 1, "Gemm": 1}
+    loaded = Profile.read(arrays, {"calls": 2, "kernels": [["a", "Conv"], ["b", "Gemm"]]})
+    assert loaded.nodes == (("a", "Conv"), ("b", "Gemm"))
+    assert loaded.by_operator_ns() == {"Conv": 1.5, "Gemm": 3.5}
+    assert loaded.census() == {"Conv": 1, "Gemm": 1}
 
 
 @given(st.lists(st.integers(0, 10**6), min_size=20, max_size=60))
 def test_the_extremes_are_left_out(times: list[int]) -> None:
-    found = Profile(len(times), (("n", "Op"),), (np.array(times, np.int64),)).by_operator_ns()["Op"]
+    mean_ns = Profile(len(times), (("n", "Op"),), (np.array(times, np.int64),)).by_operator_ns()["Op"]
     cut = len(times) // 10
-    kept = np.sort(times)[cut : len(times) - cut]
-    assert found == pytest.approx(kept.mean(), abs=1e-6)
+    trimmed = np.sort(times)[cut : len(times) - cut]
+    assert mean_ns == pytest.approx(trimmed.mean(), abs=1e-6)
 
 
 def test_a_kernel_that_runs_twice_a_call_counts_twice() -> None:
-    found = Profile(10, (("n", "Op"),), (np.full(20, 7, np.int64),))
-    assert found.by_operator_ns() == {"Op": 14.0}
-    assert found.runs() == {"Op": 2.0}
+    constant = Profile(10, (("n", "Op"),), (np.full(20, 7, np.int64),))
+    assert constant.by_operator_ns() == {"Op": 14.0}
+    assert constant.runs() == {"Op": 2.0}
 
 
 def test_the_slower_operator_is_named() -> None:
     old = [profile(30, 50, 20, seed=seed) for seed in range(4)]
     new = [profile(30, 65, 20, seed=10 + seed) for seed in range(4)]
-    (found,) = slower(old, new, 15_000)
-    assert (found.operator, found.nodes) == ("Conv", 2)
-    assert found.ratio is not None
-    assert found.ratio.low > 1
-    assert found.ratio.value == pytest.approx(95 / 80, rel=0.03)
-    assert found.added_ns == pytest.approx(15_000, rel=0.15)
+    (slowdown,) = slower(old, new, 15_000)
+    assert (slowdown.operator, slowdown.nodes) == ("Conv", 2)
+    assert slowdown.ratio is not None
+    assert slowdown.ratio.low > 1
+    assert slowdown.ratio.value == pytest.approx(95 / 80, rel=0.03)
+    assert slowdown.added_ns == pytest.approx(15_000, rel=0.15)
 
 
 def test_no_operator_is_named_where_none_is_slower() -> None:
@@ -64,11 +64,11 @@ def test_what_the_profile_itself_costs_is_taken_off() -> None:
     """Ten microseconds a kernel more, in the profile alone, and one that got slower by fifteen."""
     old = [profile(30, 50, 20, seed=seed) for seed in range(4)]
     alike = [profile(40, 60, 30, seed=10 + seed) for seed in range(4)]
-    assert [each.operator for each in slower(old, alike, 30_000)] == ["Conv", "Gemm"]
+    assert [kernel.operator for kernel in slower(old, alike, 30_000)] == ["Conv", "Gemm"]
     assert slower(old, alike, 0) == []
-    (found,) = slower(old, [profile(40, 75, 30, seed=10 + seed) for seed in range(4)], 15_000)
-    assert found.operator == "Conv"
-    assert found.added_ns == pytest.approx(15_000, rel=0.15)
+    (slowdown,) = slower(old, [profile(40, 75, 30, seed=10 + seed) for seed in range(4)], 15_000)
+    assert slowdown.operator == "Conv"
+    assert slowdown.added_ns == pytest.approx(15_000, rel=0.15)
 
 
 def test_a_kernel_that_came_new_is_named_by_what_it_adds() -> None:
@@ -85,12 +85,12 @@ def test_a_kernel_that_came_new_is_named_by_what_it_adds() -> None:
 def test_a_kernel_below_the_clocks_tick_is_not_judged() -> None:
     old = [profile(30, 50, 0.2, seed=seed) for seed in range(2)]
     new = [profile(30, 50, 9, seed=9 + seed) for seed in range(2)]
-    assert [each.operator for each in slower(old, new, 9_000)] == []
+    assert [kernel.operator for kernel in slower(old, new, 9_000)] == []
 
 
 def test_what_adds_next_to_nothing_of_the_slowdown_is_not_why() -> None:
     """A call that takes a millisecond longer, outside its kernels."""
     old = [profile(30, 50, 20, seed=seed) for seed in range(4)]
     new = [profile(30, 52, 20, seed=10 + seed) for seed in range(4)]
-    assert [each.operator for each in slower(old, new, 2_000)] == ["Conv"]
+    assert [kernel.operator for kernel in slower(old, new, 2_000)] == ["Conv"]
     assert slower(old, new, 1e6) == []

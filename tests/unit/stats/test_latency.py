@@ -115,15 +115,15 @@ def test_summary_is_over_processes() -> None:
     assert (got.n, got.n_processes) == (1000, 5)
     assert [row.p for row in got.percentiles] == [0.5, 0.9, 0.99]
     for row in got.percentiles:
-        each = np.array([np.quantile(run, row.p, method="inverted_cdf") for run in runs])
-        assert row.latency_ns == over_processes(each)
+        per_process = np.array([np.quantile(run, row.p, method="inverted_cdf") for run in runs])
+        assert row.latency_ns == over_processes(per_process)
         assert row.reason == ""
         assert row.early_stopping_ns is not None
         assert row.early_stopping_ns >= np.quantile(np.concatenate(runs), row.p, method="inverted_cdf")
     assert abs(got.autocorrelation) < 0.2
 
 
-def test_too_few_requests_are_said_to_be_too_few() -> None:
+def test_too_few_requests_are_refused() -> None:
     runs = [np.arange(1, 101) + k for k in range(5)]
     p50, p90, p99 = latency_summary(runs).percentiles
     assert p50.reason == p90.reason == ""
@@ -158,8 +158,8 @@ def test_alpha_and_percentiles_reach_the_summary(alpha: float) -> None:
     got = latency_summary(runs, percentiles=[0.25, 0.9], alpha=alpha)
     assert [row.p for row in got.percentiles] == [0.25, 0.9]
     for row in got.percentiles:
-        each = np.array([percentile(run, row.p) for run in runs])
-        assert row.latency_ns == over_processes(each, alpha=alpha)
+        per_process = np.array([percentile(run, row.p) for run in runs])
+        assert row.latency_ns == over_processes(per_process, alpha=alpha)
         assert row.early_stopping_ns == early_stopping_estimate(np.concatenate(runs), row.p)
         assert row.n_needed == min_queries(row.p)
 
@@ -184,5 +184,5 @@ def test_autocorrelation_by_hand_and_its_median() -> None:
     assert lag1_autocorrelation(np.array([1, 2, 4, 5])) == pytest.approx(0.3)
     assert lag1_autocorrelation(np.array([1, 3])) == pytest.approx(-0.5)
     runs = [np.array([1, 2, 4, 5]), np.array([1, 3]), np.array([7, 7]), np.array([4, 2, 1, 5])]
-    known = [lag1_autocorrelation(run) for run in runs if len(set(run.tolist())) > 1]
-    assert latency_summary(runs).autocorrelation == pytest.approx(np.median(known))
+    correlations = [lag1_autocorrelation(run) for run in runs if len(set(run.tolist())) > 1]
+    assert latency_summary(runs).autocorrelation == pytest.approx(np.median(correlations))

@@ -18,10 +18,10 @@ P = st.lists(st.one_of(st.floats(0, 1), st.just(math.nan), st.sampled_from([0.05
 def by_definition(p: list[float], alpha: float) -> set[int]:
     """One after the other, smallest first."""
     left = sorted((value, place) for place, value in enumerate(p) if math.isfinite(value))
-    found: set[int] = set()
+    rejected: set[int] = set()
     while left and left[0][0] <= alpha / len(left):
-        found.add(left.pop(0)[1])
-    return found
+        rejected.add(left.pop(0)[1])
+    return rejected
 
 
 @given(P, P)
@@ -29,10 +29,10 @@ def test_each_group_by_itself(one: list[float], two: list[float]) -> None:
     groups = np.array([3] * len(one) + [1] * len(two), np.int64)
     mixed = np.random.default_rng(0).permutation(len(groups))
     p = np.array(one + two, np.float64)
-    found = np.zeros(len(p), np.bool_)
-    found[mixed] = holm(p[mixed], groups[mixed])
-    assert set(np.flatnonzero(found[: len(one)])) == by_definition(one, 0.05)
-    assert set(np.flatnonzero(found[len(one) :])) == by_definition(two, 0.05)
+    rejected = np.zeros(len(p), np.bool_)
+    rejected[mixed] = holm(p[mixed], groups[mixed])
+    assert set(np.flatnonzero(rejected[: len(one)])) == by_definition(one, 0.05)
+    assert set(np.flatnonzero(rejected[len(one) :])) == by_definition(two, 0.05)
 
 
 def test_of_ten_that_did_not_change_hardly_ever_one_is_named() -> None:
@@ -47,8 +47,8 @@ def test_of_ten_that_did_not_change_hardly_ever_one_is_named() -> None:
 def test_p_is_that_of_the_normal_distribution() -> None:
     z = np.array([0.5, 1.6448536, -3.0])
     half = 1.6448536269514722 * np.ones(3)
-    found = one_sided_p(z, z - half, z + half)
-    assert found == pytest.approx(stats.norm.sf(np.abs(z)), rel=1e-6)
+    p_values = one_sided_p(z, z - half, z + half)
+    assert p_values == pytest.approx(stats.norm.sf(np.abs(z)), rel=1e-6)
     exact = one_sided_p(np.array([1.0]), np.array([1.0]), np.array([1.0]))
     assert exact.tolist() == [0.0]  # no interval to speak of: an exact count
 
@@ -57,8 +57,8 @@ def test_p_is_that_of_the_normal_distribution() -> None:
 def test_p_uses_the_bound_towards_no_change(change: float) -> None:
     low, high = change - 0.3, change + 0.7
     towards = 0.3 if change > 0 else 0.7
-    found = one_sided_p(np.array([change]), np.array([low]), np.array([high]))
-    assert found == pytest.approx(stats.norm.sf(stats.norm.isf(0.05) * abs(change) / towards))
+    p_values = one_sided_p(np.array([change]), np.array([low]), np.array([high]))
+    assert p_values == pytest.approx(stats.norm.sf(stats.norm.isf(0.05) * abs(change) / towards))
 
 
 def test_p_of_no_change_without_an_interval_is_not_a_number() -> None:

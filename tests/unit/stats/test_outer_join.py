@@ -31,10 +31,10 @@ def test_rows_and_order_are_those_of_a_merge(
     expected = pd.merge(base, new, on=KEY, how="outer", suffixes=("_base", "_new"))
     if categories:
         base, new = (side.astype({"a": "category", "status": "category"}) for side in (base, new))
-    found = outer_join.outer(base, new, KEY, ["value", "status"])
+    joined = outer_join.outer(base, new, KEY, ["value", "status"])
     texts = dict.fromkeys(("a", "status_base", "status_new"), "str")
     pd.testing.assert_frame_equal(
-        found.astype(texts)[list(expected.columns)], expected.astype(texts), check_dtype=False
+        joined.astype(texts)[list(expected.columns)], expected.astype(texts), check_dtype=False
     )
 
 
@@ -48,6 +48,6 @@ def test_keys_of_more_parts_than_one_integer_has_digits_for() -> None:
     rng = np.random.default_rng(0)
     names = [f"k{i}" for i in range(12)]
     base = pd.DataFrame({name: rng.permutation(1000) for name in names}).assign(value=np.arange(1000.0))
-    found = outer_join.outer(base, base[::-1].reset_index(drop=True), names, ["value"])
-    assert len(found) == 1000
-    assert (found["value_base"] == found["value_new"]).all()
+    joined = outer_join.outer(base, base[::-1].reset_index(drop=True), names, ["value"])
+    assert len(joined) == 1000
+    assert (joined["value_base"] == joined["value_new"]).all()

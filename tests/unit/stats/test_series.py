@@ -20,40 +20,40 @@ NAN = math.nan
 
 
 def record(run: int, value: float, half: float = NAN, **more: Any) -> dict[str, Any]:
-    own = {
+    fields = {
         "target": "cpu", "backend": "onnxruntime", "setting": "deploy", "model": "m", "model_sha256": "a",
         "variant": "int8", "suite": "accuracy", "case": "clean", "severity": 0, "metric": "accuracy",
         "unit": "1", "value": value, "ci_low": value - half, "ci_high": value + half, "n": 100,
         "reference": "", "status": "OK", "reason": "", "backend_version": "1.31", "run": run,
     }  # fmt: skip
-    return {**dict.fromkeys(COLUMNS, ""), **own, **more}
+    return {**dict.fromkeys(COLUMNS, ""), **fields, **more}
 
 
 def find(*rows: dict[str, Any], circumstances: Mapping[int, Mapping[str, str]] | None = None) -> list[Trend]:
-    known = circumstances or {}
-    return trends(pd.DataFrame(list(rows)), lambda run, _: known.get(run, {}), installed())
+    by_run = circumstances or {}
+    return trends(pd.DataFrame(list(rows)), lambda run, _: by_run.get(run, {}), installed())
 
 
 def only(*rows: dict[str, Any], **more: Any) -> Trend:
-    (found,) = find(*rows, **more)
-    return found
+    (result,) = find(*rows, **more)
+    return result
 
 
 def test_a_step_is_found_in_whatever_order_the_rows_come_and_its_direction_is_known() -> None:
     values = [0.9, 0.9, 0.9, 0.5, 0.5]
     rows = [record(run, value, 0.01) for run, value in enumerate(values)]
-    found = only(*reversed(rows))
-    assert found.rule is Rule.INTERVAL
-    assert [(turn.level.at, turn.change) for turn in found.turns] == [(3, Change.WORSE)]
-    assert found.turns[0].level.change.value == pytest.approx(-0.4)
-    assert found.points.tolist() == [4, 3, 2, 1, 0]
+    result = only(*reversed(rows))
+    assert result.rule is Rule.INTERVAL
+    assert [(turn.level.at, turn.change) for turn in result.turns] == [(3, Change.WORSE)]
+    assert result.turns[0].level.change.value == pytest.approx(-0.4)
+    assert result.points.tolist() == [4, 3, 2, 1, 0]
     loss = only(*(record(run, value, 0.01, metric="accuracy_loss") for run, value in enumerate(values)))
     assert loss.turns[0].change is Change.BETTER
     strange = only(*(record(run, value, 0.01, metric="strange") for run, value in enumerate(values)))
     assert strange.turns[0].change is Change.CHANGED
 
 
-def test_what_else_changed_is_told_of_the_run_before_and_the_run_itself() -> None:
+def test_what_else_changed_is_reported_for_a_run_and_the_one_before() -> None:
     rows = [record(0, 0.9, 0.01), record(1, 0.5, 0.01, backend_version="1.32", model_sha256="b")]
     circumstances = {0: {"kernel": "6.1", "harness": "1"}, 1: {"kernel": "6.18", "harness": "1"}}
     (turn,) = only(*rows, circumstances=circumstances).turns
@@ -72,38 +72,38 @@ def test_without_an_interval_a_number_is_exact_or_noise() -> None:
     assert (noise.rule, noise.turns) == (Rule.NONE, ())
 
 
-def test_rows_that_are_not_to_be_believed_are_counted_and_do_not_speak() -> None:
+def test_invalid_rows_are_counted_and_have_no_effect() -> None:
     rows = [record(run, 0.9, 0.01) for run in range(4)]
     rows[2] |= {"status": "INVALID", "value": 0.1, "ci_low": 0.09, "ci_high": 0.11}
     rows[3] |= {"status": "SKIPPED", "value": NAN}
-    found = only(*rows)
-    assert found.turns == ()
-    assert found.invalid == 1
-    assert found.points.tolist() == [0, 1]
+    result = only(*rows)
+    assert result.turns == ()
+    assert result.invalid == 1
+    assert result.points.tolist() == [0, 1]
 
 
 def test_a_time_of_one_process_has_no_say() -> None:
     rows = [record(run, 1e5, 1e3, metric="latency_p99", unit="ns") for run in range(3)]
     rows[1] |= {"ci_low": 0.0, "ci_high": math.inf, "value": 9e5}
-    found = only(*rows)
-    assert found.points.tolist() == [0, 2]
-    assert found.turns == ()
+    result = only(*rows)
+    assert result.points.tolist() == [0, 2]
+    assert result.turns == ()
 
 
 @pytest.mark.parametrize("column", ["model", "target", "backend", "setting", "case", "metric", "unit"])
 def test_another_key_is_another_series(column: str) -> None:
-    found = find(record(0, 0.9, 0.01), record(1, 0.5, 0.01, **{column: "other"}))
-    assert len(found) == 2
-    assert not any(each.turns for each in found)
+    every = find(record(0, 0.9, 0.01), record(1, 0.5, 0.01, **{column: "other"}))
+    assert len(every) == 2
+    assert not any(item.turns for item in every)
 
 
 def test_steps_of_an_exact_series_count_the_runs_on_both_sides() -> None:
     values = [0.0, 0.0, 5.0, 5.0, 5.0, 2.0]
-    found = only(
+    result = only(
         *(record(run, value, suite="performance", metric="model_bytes", unit="byte") for run, value in
           enumerate(values))
     )  # fmt: skip
-    first, second = (turn.level for turn in found.turns)
+    first, second = (turn.level for turn in result.turns)
     assert (first.at, first.before, first.after) == (2, Interval(0, 0, 0, 2), Interval(5, 5, 5, 3))
     assert first.change == Interval(5, 5, 5, 5)  # no ratio to zero: the difference
     assert (second.at, second.before, second.after) == (5, Interval(5, 5, 5, 3), Interval(2, 2, 2, 1))
@@ -120,11 +120,11 @@ def test_series_of_several_keys_come_apart_whatever_their_order() -> None:
     ]
     order = np.random.default_rng(0).permutation(len(rows))
     mixed = [rows[place] for place in order]
-    found = find(*mixed)
-    assert [(trend.key["target"], trend.key["variant"]) for trend in found] == [
+    every = find(*mixed)
+    assert [(trend.key["target"], trend.key["variant"]) for trend in every] == [
         ("cpu", "float32"), ("cpu", "int8"), ("pi", "int8"),
     ]  # fmt: skip
-    for trend in found:
+    for trend in every:
         assert [mixed[place]["run"] for place in trend.points] == [0, 1, 2]
         assert {mixed[place]["target"] for place in trend.points} == {trend.key["target"]}
 
@@ -142,7 +142,7 @@ def test_an_interval_of_an_unbounded_side_leaves_its_point_out() -> None:
     assert only(*shares).points.tolist() == [0, 1]
 
 
-def test_what_only_one_side_knows_is_told_as_a_change_from_or_to_nothing() -> None:
+def test_what_one_side_lacks_is_reported_as_a_change_from_or_to_nothing() -> None:
     rows = [record(0, 0.9, 0.01, provider=math.nan), record(1, 0.5, 0.01, provider="CPU")]
     (turn,) = only(*rows, circumstances={0: {"kernel": "6.1"}, 1: {"driver": "1"}}).turns
     assert turn.also == {"provider": ("", "CPU"), "kernel": ("6.1", ""), "driver": ("", "1")}

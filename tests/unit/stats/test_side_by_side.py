@@ -22,7 +22,7 @@ def figures(rng: np.random.Generator, centre: float, spread: float, n: int = FEW
 
 
 @given(st.integers(1, 40))
-def test_all_looks_together_err_no_more_than_one(looks: int) -> None:
+def test_error_over_all_looks_is_that_of_one_look(looks: int) -> None:
     assert sum(level(look) for look in range(1, looks + 1)) < 0.05
 
 
@@ -34,15 +34,15 @@ def test_looks_are_counted_from_one() -> None:
 @given(st.lists(st.floats(1.0, 1e6), min_size=2, max_size=20), st.floats(0.5, 2.0))
 def test_a_scaled_side_scales_the_ratio(values: list[float], factor: float) -> None:
     base = np.array(values)
-    found = ratio(base, factor * base)
-    assert found.value == pytest.approx(factor)
-    assert found.low <= found.value <= found.high
-    assert found.n == len(values)
+    result = ratio(base, factor * base)
+    assert result.value == pytest.approx(factor)
+    assert result.low <= result.value <= result.high
+    assert result.n == len(values)
 
 
 def test_equal_processes_leave_no_doubt() -> None:
-    found = ratio(np.full(8, 2.0), np.full(8, 3.0))
-    assert (found.low, found.value, found.high) == pytest.approx((1.5, 1.5, 1.5))
+    result = ratio(np.full(8, 2.0), np.full(8, 3.0))
+    assert (result.low, result.value, result.high) == pytest.approx((1.5, 1.5, 1.5))
 
 
 @pytest.mark.parametrize("spoiled", [0.0, -1.0, np.nan, np.inf])
@@ -58,10 +58,10 @@ def test_a_bound_misses_as_often_as_it_says(alpha: float, monkeypatch: pytest.Mo
     """Of 400 comparisons of equals, three standard errors more than alpha are a fault of the interval."""
     monkeypatch.setattr(side_by_side, "RESAMPLES", 4000)
     rng = np.random.default_rng(0)
-    found = [ratio(figures(rng, 1, 0.03), figures(rng, 1, 0.03), alpha=alpha) for _ in range(400)]
+    ratios = [ratio(figures(rng, 1, 0.03), figures(rng, 1, 0.03), alpha=alpha) for _ in range(400)]
     most = alpha + 3 * np.sqrt(alpha * (1 - alpha) / 400)
-    assert np.mean([interval.low > 1 for interval in found]) < most
-    assert np.mean([interval.high < 1 for interval in found]) < most
+    assert np.mean([interval.low > 1 for interval in ratios]) < most
+    assert np.mean([interval.high < 1 for interval in ratios]) < most
 
 
 @pytest.mark.parametrize(
@@ -71,9 +71,9 @@ def test_a_bound_misses_as_often_as_it_says(alpha: float, monkeypatch: pytest.Mo
 def test_answers(factor: float, state: State) -> None:
     rng = np.random.default_rng(1)
     base, control, new = (figures(rng, centre, 0.01) for centre in (1.0, 1.0, factor))
-    found = judge(base, control, new, limit=1.05, look=1)
-    assert found.state is state
-    assert bool(found.why) == (state is State.INCONCLUSIVE)
+    result = judge(base, control, new, limit=1.05, look=1)
+    assert result.state is state
+    assert bool(result.why) == (state is State.INCONCLUSIVE)
 
 
 @pytest.mark.parametrize("factor", [1.0, 1.5])
@@ -81,19 +81,19 @@ def test_a_base_that_differs_from_itself_decides_nothing(factor: float) -> None:
     """Not even against a version that is half as fast again: it is the machine that moves."""
     rng = np.random.default_rng(2)
     base, control, new = (figures(rng, centre, 0.01) for centre in (1.0, 1.2, factor))
-    found = judge(base, control, new, limit=1.05, look=1)
-    assert found.state is State.INCONCLUSIVE
-    assert "the base differs from itself by 1.2" in found.why
+    result = judge(base, control, new, limit=1.05, look=1)
+    assert result.state is State.INCONCLUSIVE
+    assert "the base differs from itself by 1.2" in result.why
 
 
 def test_the_ratio_is_that_of_trimmed_means() -> None:
     rng = np.random.default_rng(0)
     base, new = rng.lognormal(0, 0.1, 16), rng.lognormal(0.1, 0.1, 8)
     expected = np.exp(stats.trim_mean(np.log(new), 0.2) - stats.trim_mean(np.log(base), 0.2))
-    found = ratio(base, new)
-    assert found.value == pytest.approx(expected)
+    result = ratio(base, new)
+    assert result.value == pytest.approx(expected)
     assert side_by_side.typical(new) == pytest.approx(np.exp(stats.trim_mean(np.log(new), 0.2)))
-    assert found.n == 8
+    assert result.n == 8
 
 
 def test_processes_that_a_neighbour_slowed_hide_no_slowdown() -> None:
@@ -101,13 +101,13 @@ def test_processes_that_a_neighbour_slowed_hide_no_slowdown() -> None:
     rng = np.random.default_rng(3)
 
     def side(centre: float) -> Figures:
-        found = centre * rng.lognormal(0, 0.007, 32)
-        found[:2] *= 2.0
-        return np.asarray(found, np.float64)
+        times = centre * rng.lognormal(0, 0.007, 32)
+        times[:2] *= 2.0
+        return np.asarray(times, np.float64)
 
-    found = judge(side(1), side(1), side(1.1), limit=1.05, look=3)
-    assert found.state is State.FAIL
-    assert found.ratio.value == pytest.approx(1.1, abs=0.01)
+    result = judge(side(1), side(1), side(1.1), limit=1.05, look=3)
+    assert result.state is State.FAIL
+    assert result.ratio.value == pytest.approx(1.1, abs=0.01)
 
 
 def test_each_look_spends_half_of_what_the_last_did() -> None:
@@ -119,11 +119,11 @@ def test_the_interval_is_about_yuens(alpha: float) -> None:
     """Yuen's test of trimmed means has an interval of normal theory; so many processes are near it."""
     rng = np.random.default_rng(4)
     base, new = rng.lognormal(0, 0.05, 60), rng.lognormal(0.1, 0.05, 80)
-    found = ratio(base, new, alpha=alpha)
+    result = ratio(base, new, alpha=alpha)
     test = stats.ttest_ind(np.log(new), np.log(base), equal_var=False, trim=0.2)
     low, high = test.confidence_interval(1 - 2 * alpha)
-    assert np.log(found.value / found.low) == pytest.approx(np.log(found.value) - low, rel=0.1)
-    assert np.log(found.high / found.value) == pytest.approx(high - np.log(found.value), rel=0.1)
+    assert np.log(result.value / result.low) == pytest.approx(np.log(result.value) - low, rel=0.1)
+    assert np.log(result.high / result.value) == pytest.approx(high - np.log(result.value), rel=0.1)
 
 
 def test_few_processes_widen_the_interval_as_students_t_does() -> None:
@@ -140,9 +140,9 @@ def test_few_processes_widen_the_interval_as_students_t_does() -> None:
 def test_a_look_has_the_ratio_of_both_halves_at_its_level_and_the_control() -> None:
     rng = np.random.default_rng(5)
     base, control, new = (figures(rng, centre, 0.02) for centre in (1.0, 1.01, 1.02))
-    found = judge(base, control, new, limit=1.05, look=3)
-    assert found.ratio == ratio(np.concatenate([base, control]), new, alpha=level(3))
-    assert found.control == ratio(base, control)
+    result = judge(base, control, new, limit=1.05, look=3)
+    assert result.ratio == ratio(np.concatenate([base, control]), new, alpha=level(3))
+    assert result.control == ratio(base, control)
 
 
 @pytest.mark.parametrize("centre", [1 / 1.2, 1.2])

@@ -1,4 +1,4 @@
-"""Each class of a compared row is reached; what is one-sided, unlike or not to be believed is said."""
+"""Each class of a compared row is reached; what is on one side only, unlike or invalid is reported."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ NAN = math.nan
 
 
 def record(**more: Any) -> dict[str, Any]:
-    own = {
+    fields = {
         "run_id": "r", "target": "cpu", "backend": "onnxruntime", "setting": "deploy", "model": "m",
         "model_sha256": "a", "variant": "int8", "suite": "accuracy", "case": "clean", "severity": 0,
         "metric": "accuracy", "unit": "1", "value": 0.9, "ci_low": NAN, "ci_high": NAN, "n": 100,
         "reference": "", "status": "OK", "reason": "",
     }  # fmt: skip
-    return {**dict.fromkeys(COLUMNS, ""), **own, **more}
+    return {**dict.fromkeys(COLUMNS, ""), **fields, **more}
 
 
 def side(*rows: dict[str, Any], **more: Any) -> Side:
@@ -74,30 +74,34 @@ def test_classes(base: dict[str, Any], new: dict[str, Any], expected: Change) ->
 
 
 def test_one_sided_rows_are_not_run() -> None:
-    found = compare(
+    compared = compare(
         side(record(), record(variant="float32"), label="old"),
         side(record(), record(case="fog", severity=2), label="new"),
     ).set_index(["variant", "case"])
-    assert found.loc[("float32", "clean"), "class"] == Change.NOT_RUN
-    assert found.loc[("float32", "clean"), "why"] == "no such row in new"
-    assert found.loc[("int8", "fog"), "why"] == "no such row in old"
-    assert found.loc[("int8", "clean"), "class"] == Change.SAME
+    assert compared.loc[("float32", "clean"), "class"] == Change.NOT_RUN
+    assert compared.loc[("float32", "clean"), "why"] == "no such row in new"
+    assert compared.loc[("int8", "fog"), "why"] == "no such row in old"
+    assert compared.loc[("int8", "clean"), "class"] == Change.SAME
 
 
 def test_other_data_are_unlike_in_their_own_case_only() -> None:
     rows = [record(), record(case="fog", severity=2)]
-    found = compare(
+    compared = compare(
         side(*rows, sets={"clean": "1", "fog_2": "2"}), side(*rows, sets={"clean": "1", "fog_2": "3"})
     ).set_index("case")
-    assert found.loc["fog", "class"] == Change.UNLIKE
-    assert found.loc["clean", "class"] == Change.SAME
+    assert compared.loc["fog", "class"] == Change.UNLIKE
+    assert compared.loc["clean", "class"] == Change.SAME
 
 
 def test_devices_leave_the_key() -> None:
-    found = compare(
+    compared = compare(
         side(record(target="cpu")), side(record(target="tflite", backend="tflite")), devices=True
     ).iloc[0]
-    assert (found["target_base"], found["target_new"], found["class"]) == ("cpu", "tflite", Change.SAME)
+    assert (compared["target_base"], compared["target_new"], compared["class"]) == (
+        "cpu",
+        "tflite",
+        Change.SAME,
+    )
 
 
 def test_pairs_decide_what_intervals_cannot() -> None:
@@ -110,12 +114,12 @@ def test_pairs_decide_what_intervals_cannot() -> None:
     keys = [tuple(row[column] for column in KEY_COLUMNS) for row in rows]
     alone = compare(side(rows[0]), side(rows[1])).iloc[0]
     assert alone["class"] == Change.NOISE
-    found = compare(
+    compared = compare(
         side(rows[0], per_sample={keys[0]: right}), side(rows[1], per_sample={keys[1]: worse})
     ).iloc[0]
-    assert found["class"] == Change.WORSE
-    assert found["paired"]
-    assert found["change"] == pytest.approx(-10 / 800)
+    assert compared["class"] == Change.WORSE
+    assert compared["paired"]
+    assert compared["change"] == pytest.approx(-10 / 800)
 
 
 @pytest.mark.parametrize("paired", [False, True])
@@ -129,23 +133,25 @@ def test_of_many_families_those_are_named_that_stand_holm(paired: bool) -> None:
     for family in ("fog", "snow", *"abcdefgh"):
         new = base.copy()
         new[np.flatnonzero(base)[: lost.get(family, 0)]] = 0
-        for part, known, each in zip(rows, samples, (base, new), strict=True):
+        for part, values, answers in zip(rows, samples, (base, new), strict=True):
             # Bounds that give unpaired rows the same z.
             half = 0.0 if family in "abcdefgh" else 1.645 * (lost[family] ** 0.5 / 800) / 2**0.5
-            row = record(case=family, severity=3, **at(each.mean(), each.mean() - half, each.mean() + half))
+            row = record(
+                case=family, severity=3, **at(answers.mean(), answers.mean() - half, answers.mean() + half)
+            )
             part.append(row)
-            known[tuple(row[column] for column in KEY_COLUMNS)] = each
+            values[tuple(row[column] for column in KEY_COLUMNS)] = answers
     one, two = (
-        side(*part, **({"per_sample": known} if paired else {}))
-        for part, known in zip(rows, samples, strict=True)
+        side(*part, **({"per_sample": values} if paired else {}))
+        for part, values in zip(rows, samples, strict=True)
     )
-    found = compare(one, two).set_index("case")
-    assert found.loc["fog", "class"] == Change.WORSE
-    assert (found.loc["snow", "class"], "Holm" in found.loc["snow", "why"]) == (Change.NOISE, True)
-    assert set(found.loc[list("abcdefgh"), "class"]) == {Change.SAME}
+    compared = compare(one, two).set_index("case")
+    assert compared.loc["fog", "class"] == Change.WORSE
+    assert (compared.loc["snow", "class"], "Holm" in compared.loc["snow", "why"]) == (Change.NOISE, True)
+    assert set(compared.loc[list("abcdefgh"), "class"]) == {Change.SAME}
     alone = [
-        side(part[1], **({"per_sample": known} if paired else {}))
-        for part, known in zip(rows, samples, strict=True)
+        side(part[1], **({"per_sample": values} if paired else {}))
+        for part, values in zip(rows, samples, strict=True)
     ]
     assert compare(*alone).iloc[0]["class"] == Change.WORSE
 
