@@ -109,3 +109,25 @@ def test_a_process_that_got_less_than_a_third_of_a_core(waited_ns: int, says: st
 @pytest.mark.parametrize("facts", [{}, {"scheduling": NA}, {"scheduling": {"ran_ns": 0, "waited_ns": 0}}])
 def test_a_kernel_that_counts_no_waiting_says_nothing(facts: dict[str, object]) -> None:
     assert overload(facts) is None
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "disturbed"),
+    [
+        ({"busy": 0, "idle": 0}, {"busy": 90, "idle": 0, "steal": 10}, True),  # counted from 0
+        ({"busy": 5, "idle": 5, "steal": 10}, {"busy": 5, "idle": 5, "steal": 10}, False),  # no time went by
+        ({"busy": 0, "idle": 0, "steal": 0}, {"busy": 90, "idle": 10}, False),  # the kernel does not say
+        ({"busy": 9, "idle": 9, "steal": 9}, {"busy": 0, "idle": 0, "steal": 0}, False),  # it was restarted
+    ],
+)
+def test_ticks_that_are_missing_or_stand_still(
+    before: dict[str, int], after: dict[str, int], disturbed: bool
+) -> None:
+    assert bool(disturbance({"cpu_time": before}, {"cpu_time": after})) is disturbed
+
+
+def test_two_counters_of_a_gpu_are_told_with_their_times() -> None:
+    (found,) = disturbance(gpu(), gpu(0x4 | 0x20, power=1_500_007, thermal=250_000))
+    assert found.text.endswith(
+        "by a power cap, a thermal slowdown by software, power (1.5 ms), thermal (0.25 ms)"
+    )

@@ -94,3 +94,47 @@ def test_what_adds_next_to_nothing_of_the_slowdown_is_not_why() -> None:
     new = [profile(30, 52, 20, seed=10 + seed) for seed in range(4)]
     assert [kernel.operator for kernel in slower(old, new, 2_000)] == ["Conv"]
     assert slower(old, new, 1e6) == []
+
+
+def exact(*times_ns: float, nodes: tuple[tuple[str, str], ...] = NODES) -> Profile:
+    """One call a process, whose kernels take just these times."""
+    return Profile(1, nodes, tuple(np.array([time]) for time in times_ns))
+
+
+def test_what_is_taken_off_each_kernel_by_hand() -> None:
+    """Three kernels take 200 more in all, of which a call accounts for 80: the profile costs 40 a kernel."""
+    old = [exact(1000, 2000, 3000)] * 2
+    new = [exact(1050, 2060, 3090)] * 2
+    first, second = slower(old, new, 80)
+    assert (first.operator, first.nodes, first.added_ns) == ("Gemm", 1, pytest.approx(90 - 40))
+    assert (second.operator, second.nodes, second.added_ns) == ("Conv", 2, pytest.approx(110 - 80))
+    assert first.ratio is not None
+    assert first.ratio.value == pytest.approx(3050 / 3000)
+
+
+def test_nothing_is_taken_off_where_kernels_account_for_less_than_the_call() -> None:
+    (found,) = slower([exact(1000, 2000, 3000)] * 2, [exact(1000, 2000, 3500)] * 2, 600)
+    assert (found.operator, found.added_ns) == ("Gemm", pytest.approx(500))
+
+
+def test_a_tenth_of_the_slowdown_is_enough_and_as_fast_as_before_is_not() -> None:
+    old = [exact(1000, 2000, 3000)] * 2
+    assert [one.operator for one in slower(old, [exact(1000, 2000, 3100)] * 2, 1000)] == ["Gemm"]
+    assert slower(old, [exact(1000, 2000, 3099)] * 2, 1000) == []
+    assert slower(old, old, 0) == []
+
+
+def test_a_new_kernel_is_told_with_its_nodes() -> None:
+    nodes = (("c1", "Conv"), ("t", "Transpose"), ("u", "Transpose"))
+    (found,) = slower([exact(1000, 2000, 0)] * 2, [exact(3000, 400, 300, nodes=nodes)] * 2, 700)
+    assert (found.operator, found.nodes, found.added_ns, found.ratio) == ("Transpose", 2, 700.0, None)
+
+
+def test_a_kernel_that_one_process_did_not_have_is_not_judged() -> None:
+    nodes = (*NODES, ("t", "Transpose"))
+    with_it, without = exact(1000, 2000, 3000, 900, nodes=nodes), exact(1000, 2000, 3000)
+    assert slower([with_it, without], [exact(1000, 2000, 3000, 9000, nodes=nodes)] * 2, 100) == []
+
+
+def test_a_kernel_whose_time_fell_to_nothing_is_not_judged() -> None:
+    assert slower([exact(1000, 2000, 3000)] * 2, [exact(1000, 2000, 0)] * 2, 0) == []
