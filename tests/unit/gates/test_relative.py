@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 
 from harness.core.job import Status
 from harness.core.measurement import KEY_COLUMNS, Row
+from harness.core.metric import Declared, Metric, Noise
 from harness.core.verdict import Gate, State, Verdict
 from harness.gates.judge import Subject, judge
 from harness.gates.relative import Accepted, Baselines
 from harness.stats.intervals import clustered_mean
+from harness.stats.paired import tango
 from tests.unit.gates.test_judge import NAN, row
 
 SUBJECT = Subject("cpu", "onnxruntime", "int8")
@@ -236,3 +238,30 @@ def test_a_part_of_a_case_reads_the_data_of_the_case() -> None:
                    sets={"clean": "other"})  # fmt: skip
     assert found.state is State.NOT_RUN
     assert "measured other data" in found.sentence
+
+
+def test_losses_in_points_have_tangos_interval_in_points() -> None:
+    base = row(0.0, -1, 1, unit="pt", per_sample=[0.0] * 50)
+    new = row(6.0, 1, 9, unit="pt", per_sample=[100.0] * 3 + [0.0] * 47)
+    found = answer([new], [base], of="change", maximum=50.0)
+    expected = tango(0, 3, 50)
+    assert (found.value, found.ci_low, found.ci_high) == pytest.approx(
+        (6.0, 100 * expected.low, 100 * expected.high)
+    )
+
+
+@pytest.mark.parametrize(("noise", "widened"), [(Noise.RUNS, True), (Noise.NONE, False)])
+def test_what_a_suite_declares_of_a_metric_decides_whether_it_varies(noise: Noise, widened: bool) -> None:
+    new = row(105.0, 104.0, 106.0, unit="ns")
+    declared = Declared({"accuracy": {"m": Metric("ns", "lower", noise)}})
+    gate = Gate("g", "accuracy", "m", of="ratio", baseline="accepted", maximum=1.02)
+    base = accepted(row(100.0, 99.0, 101.0, unit="ns"))
+    known = Baselines({("accepted", "cpu"): base}, {"clean": "d"}, {"cpu": MACHINE}, metrics=declared)
+    (found,) = judge([new], [gate], [SUBJECT], baselines=known).verdicts
+    assert found.state is (State.INCONCLUSIVE if widened else State.FAIL)
+
+
+def test_both_machines_are_named() -> None:
+    timed = row(1.0, unit="ns")
+    found = answer([timed], [timed], of="ratio", maximum=1.1, machine="another")
+    assert f"timed another machine, another, and this is {MACHINE}" in found.sentence
