@@ -28,12 +28,15 @@ class Plan:
         cannot hold.
     share : float
         Of all planned samples, those that fit the budget (1 without one).
+    stopped : str
+        Why the jobs without a result were not measured, where the budget ended the run; else empty.
     """
 
     batches: tuple[Batch, ...]
     skipped: tuple[JobResult, ...] = ()
     unavailable: tuple[tuple[str, str, str], ...] = ()
     share: float = 1.0
+    stopped: str = ""
 
     @property
     def targets(self) -> tuple[str, ...]:

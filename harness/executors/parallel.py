@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 
 from harness.core.contracts import Executor
@@ -14,10 +14,18 @@ Lane = Sequence[tuple[Executor, Sequence[Batch]]]
 """What runs one after the other because it shares a machine."""
 
 
-def run_parallel(lanes: Sequence[Lane]) -> Generator[Event, None, None]:
+def run_parallel(
+    lanes: Sequence[Lane], limit_s: Callable[[], float] | None = None
+) -> Generator[Event, None, None]:
     """Run the lanes in parallel and yield their events as they arrive.
 
     An exception in one lane stops all. When the caller closes the generator, running jobs are ended at once.
+
+    Parameters
+    ----------
+    lanes : sequence of Lane
+    limit_s : callable, optional
+        Seconds after which running jobs are ended, as if the caller had closed the generator.
     """
     events: queue.Queue[Event | BaseException | None] = queue.Queue()
     stopped = threading.Event()
@@ -43,7 +51,10 @@ def run_parallel(lanes: Sequence[Lane]) -> Generator[Event, None, None]:
     running = len(threads)
     try:
         while running:
-            event = events.get()
+            try:
+                event = events.get(timeout=limit_s() if limit_s is not None else None)
+            except queue.Empty:
+                return
             if event is None:
                 running -= 1
             elif isinstance(event, BaseException):

@@ -55,6 +55,8 @@ def judge(
     subjects: Iterable[Subject],
     missing: Collection[JobKey] = (),
     baselines: Baselines | None = None,
+    *,
+    stopped: str = "",
 ) -> Judgement:
     """Judge every gate for every subject that it speaks of.
 
@@ -68,6 +70,8 @@ def judge(
         that was measured decides against it whatever the rest says.
     baselines : Baselines, optional
         What gates on a ratio or a change compare with.
+    stopped : str
+        Why the missing jobs were not measured, where that is known.
     """
     subjects, baselines = tuple(subjects), baselines or Baselines()
     verdicts: list[Verdict] = []
@@ -78,13 +82,21 @@ def judge(
                 continue
             here = gate.on(subject.target)
             looked_at: list[Row] = []
-            unmeasured = 0
+            unmeasured = ""
             if not gate.design:  # what is timed side by side has no row in the table
                 looked_at = [row for row in rows if _is_of(row.key, subject) and here.looks_at(row)]
-                unmeasured = sum(_is_of(key, subject) and here.looks_at_job(key) for key in missing)
+                jobs = sum(_is_of(key, subject) and here.looks_at_job(key) for key in missing)
+                unmeasured = _unmeasured(jobs, stopped)
             verdicts.append(_verdict(here, subject, looked_at, unmeasured, baselines))
             covered += looked_at
     return Judgement(tuple(verdicts), tuple(covered))
+
+
+def _unmeasured(jobs: int, stopped: str) -> str:
+    if not jobs:
+        return ""
+    text = f"{'1 job was' if jobs == 1 else f'{jobs} jobs were'} not measured"
+    return f"{text}: {stopped}" if stopped else text
 
 
 def _is_of(key: JobKey, subject: Subject) -> bool:
@@ -102,11 +114,12 @@ class _Finding:
     unit: str = ""
 
 
-def _verdict(gate: Gate, subject: Subject, rows: Sequence[Row], cut: int, baselines: Baselines) -> Verdict:
+def _verdict(
+    gate: Gate, subject: Subject, rows: Sequence[Row], unmeasured: str, baselines: Baselines
+) -> Verdict:
     finding = (_side_by_side if gate.design else _finding)(gate, subject, rows, baselines)
-    if cut and not (finding.state is State.FAIL and gate.combine != "mean"):
-        jobs = "1 job was" if cut == 1 else f"{cut} jobs were"
-        finding = _Finding(State.NOT_RUN, f"{gate.metric} is not all there: {jobs} not measured")
+    if unmeasured and not (finding.state is State.FAIL and gate.combine != "mean"):
+        finding = _Finding(State.NOT_RUN, f"{gate.metric} is not all there: {unmeasured}")
     if finding.state is State.NOT_APPLICABLE and gate.required:
         finding = _Finding(State.NOT_RUN, finding.what + "; the gate is required")
     interval = finding.interval or Interval(math.nan, math.nan, math.nan, 0)

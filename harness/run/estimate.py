@@ -1,12 +1,14 @@
 """How long the jobs of a plan take.
 
-Estimates come from what the same jobs took before on this machine, kept in the cache; a job that was never
-run is guessed from its suite.
+Estimates come from what the same jobs took before on this machine, stored in the cache. A job that never ran
+is guessed from its suite. Both are corrected while jobs end.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+import math
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.core.job import Batch, Case, JobKey, JobResult, Status
@@ -14,108 +16,206 @@ from harness.core.plan import HOST, Plan
 from harness.store.cache import Cache, key_of
 from harness.store.run_folder import Facts
 
-#: Seconds of a case that was never run: a constant and a part for each sample.
+#: Seconds of a case that never ran: a constant, and a part per sample.
 GUESS_S = {"performance": (3.4, 0.0), "accuracy": (0.02, 1e-4), "reliability": (0.25, 0.0)}
 OTHER_GUESS_S = (1.0, 0.0)
-#: The same of the bundled model on an emulated Pi 4 (facts: 4 m 20 s in all, two batches at once).
+#: The same of the bundled model on an emulated Pi 4.
 EMULATED_GUESS_S = {"performance": (1.0, 0.0), "accuracy": (0.2, 0.02), "reliability": (5.0, 0.0)}
-#: A batch starts a process and loads a runtime.
+#: Starting the worker of a batch: a process and a runtime.
 START_S = 0.6
+EMULATED_START_S = 6.0
+#: The estimate of the whole duration changes by at most this factor when a job ends.
+LARGEST_STEP = 1.5
+#: Weight of the wider kind of jobs against measured jobs of the nearer kind: variants differ by a factor of
+#: three, and one job from the next of its kind by a few tenths.
+PRIOR_JOBS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class Estimates:
-    """Seconds each job will take, starts included, and which of them were never measured here."""
+    """Seconds that each job will take.
+
+    Parameters
+    ----------
+    seconds : mapping of JobKey to float
+        Without the start of the worker.
+    starts_s : mapping of JobKey to float
+        The start of the worker, of the first job of each batch.
+    guessed : frozenset of JobKey
+        Jobs that never ran on this machine.
+    """
 
     seconds: Mapping[JobKey, float]
+    starts_s: Mapping[JobKey, float]
     guessed: frozenset[JobKey] = frozenset()
 
+    def with_starts(self) -> dict[JobKey, float]:
+        """Seconds of each job, with the start of its worker."""
+        return {key: s + self.starts_s.get(key, 0.0) for key, s in self.seconds.items()}
 
-#: What runs one after the other: by target, how many of its batches run at once.
+
+#: What runs one after the other: targets, and how many batches of each run at once.
 Lane = Mapping[str, int]
 
 
 def wall_s(seconds: Mapping[JobKey, float], lanes: Iterable[Lane]) -> float:
-    """How long jobs take that need so many seconds each: lanes run beside each other."""
-    by_target: dict[str, float] = {}
-    for key, each in seconds.items():
-        by_target[key.target] = by_target.get(key.target, 0.0) + each
-    return max((sum(by_target.get(name, 0.0) / n for name, n in lane.items()) for lane in lanes), default=0.0)
+    """How long jobs take of which each needs so many seconds, when all lanes run in parallel.
+
+    A target that runs several batches at once takes as long as the longest of them at least.
+    """
+    batches_s: dict[str, dict[tuple[str, ...], float]] = {}
+    for key, job_s in seconds.items():
+        batches = batches_s.setdefault(key.target, {})
+        batch = (key.backend, key.variant, key.suite)
+        batches[batch] = batches.get(batch, 0.0) + job_s
+
+    def target_s(name: str, at_once: int) -> float:
+        batches = batches_s.get(name, {}).values()
+        return max(sum(batches) / at_once, max(batches, default=0.0))
+
+    return max((sum(target_s(name, n) for name, n in lane.items()) for lane in lanes), default=0.0)
 
 
 def estimate(plan: Plan, cache: Cache, emulated: Collection[str] = ()) -> Estimates:
-    """Look up what the jobs took, and guess the others; on targets that are emulated they take longer."""
+    """Look up what the jobs took before, and guess the others.
+
+    Parameters
+    ----------
+    plan : Plan
+    cache : Cache
+    emulated : collection of str
+        Targets that are emulated, where everything takes longer.
+    """
     seconds: dict[JobKey, float] = {}
+    starts_s: dict[JobKey, float] = {}
     guessed = set()
     for batch in plan.batches:
-        known = cache.recall(_key(batch)) or {}
+        is_emulated = batch.target in emulated
+        guesses = EMULATED_GUESS_S if is_emulated else GUESS_S
+        previous = cache.recall(_key(batch)) or {}
         for index, job in enumerate(batch.jobs):
-            took = known.get(_name(job.case))
+            took = previous.get(_name(job.case))
             if took is not None:
-                cost = took["s"] * (job.case.samples / took["samples"] if took["samples"] else 1.0)
+                cost_s = took["s"] * (job.case.samples / took["samples"] if took["samples"] else 1.0)
             else:
-                guesses = EMULATED_GUESS_S if batch.target in emulated else GUESS_S
-                constant, each = guesses.get(batch.suite, OTHER_GUESS_S)
-                cost = constant + each * job.case.samples
+                constant_s, sample_s = guesses.get(batch.suite, OTHER_GUESS_S)
+                cost_s = constant_s + sample_s * job.case.samples
                 guessed.add(job.key)
-            seconds[job.key] = cost + (START_S if index == 0 else 0.0)
-    return Estimates(seconds, frozenset(guessed))
+            seconds[job.key] = cost_s
+            if index == 0:
+                starts_s[job.key] = EMULATED_START_S if is_emulated else START_S
+    return Estimates(seconds, starts_s, frozenset(guessed))
 
 
 class Remaining:
-    """The seconds that are left of a run, corrected by what its jobs have taken so far.
+    """The jobs that are left of a run, and how long they take.
 
-    Guesses of one suite and variant on one target are wrong by the same factor, and so is what was remembered
-    of it (the machine is busier than it was), but not by that of the guesses: they learn apart. Under
-    emulation float takes several times as long as int8. Before the first job of its kind has ended, a guess
-    takes the factor of the other variants there, then that of its suite on the targets that were before.
+    The estimates of one suite, variant and target are wrong by a common factor: the model is larger than the
+    bundled one, the machine is busier than it was. The factor of a job is learned from the jobs that ended,
+    of three kinds: the same suite on any target of the same sort (emulated or not), on the same target, and
+    of the same variant. Each kind starts from the factor of the wider one, which counts as ``PRIOR_JOBS``
+    measured jobs (a geometric mean). However wrong the first estimates were, the estimate of the whole
+    duration moves by ``LARGEST_STEP`` at most from one job to the next.
 
     Parameters
     ----------
     plan : Plan
     estimates : Estimates
     lanes : sequence of Lane
-        What runs beside each other.
+    emulated : collection of str
+    limit_s : float, optional
+        The run is stopped after this time: no estimate exceeds it.
+    clock : callable
+        Seconds.
     """
 
-    def __init__(self, plan: Plan, estimates: Estimates, lanes: Sequence[Lane]) -> None:
-        self._lanes = lanes
-        starts = {batch.jobs[0].key for batch in plan.batches if batch.cases}
-        self._start_s = {key: START_S if key in starts else 0.0 for key in estimates.seconds}
-        self._expected_s = {key: s - self._start_s[key] for key, s in estimates.seconds.items()}
-        self._guessed = estimates.guessed
-        self._took: dict[tuple[object, ...], tuple[float, float]] = {}
+    def __init__(
+        self,
+        plan: Plan,
+        estimates: Estimates,
+        lanes: Sequence[Lane],
+        *,
+        emulated: Collection[str] = (),
+        limit_s: float | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._lanes, self._emulated, self._clock = lanes, frozenset(emulated), clock
+        self._limit_s, self.began_s = limit_s, clock()
+        self._measured: dict[tuple[object, ...], tuple[float, float, int]] = {}  # took_s, expected_s, jobs
+        self.replace(plan, estimates, is_first=True)
+
+    def replace(self, plan: Plan, estimates: Estimates, *, is_first: bool = False) -> None:
+        """Take another plan for the jobs that are left; what was learned stays.
+
+        The estimate of the whole duration follows with the jobs that end, unless it is the first one shown.
+        """
+        keys = {job.key for batch in plan.batches for job in batch.jobs}
+        self._expected_s = {key: s for key, s in estimates.seconds.items() if key in keys}
+        self._left = estimates
+        if is_first:
+            self._total_s = self._whole_s()
 
     def end(self, result: JobResult) -> None:
-        """Strike out a job that has ended; only one that was measured says how long others take."""
+        """Remove a job that ended; one that was measured corrects the estimates of the others."""
         expected_s = self._expected_s.pop(result.key, 0.0)
-        if result.status is not Status.OK or expected_s <= 0:
+        if result.status is Status.OK:
+            self.learn(self._left, result.key, expected_s, result.duration_ns / 1e9)
+        low_s, high_s = self._total_s / LARGEST_STEP, self._total_s * LARGEST_STEP
+        self._total_s = min(max(self._whole_s(), low_s), high_s)
+
+    def learn(self, estimates: Estimates, key: JobKey, expected_s: float, took_s: float) -> None:
+        """Correct the estimates of the jobs that are like one that was measured."""
+        if expected_s <= 0 or took_s <= 0:
             return
-        for kind in self._kinds(result.key):
-            took_s, of_s = self._took.get(kind, (0.0, 0.0))
-            self._took[kind] = took_s + result.duration_ns / 1e9, of_s + expected_s
+        for kind in self._kinds(key, estimates):
+            took, expected, jobs = self._measured.get(kind, (0.0, 0.0, 0))
+            self._measured[kind] = took + took_s, expected + expected_s, jobs + 1
 
     def seconds(self) -> dict[JobKey, float]:
-        """Of each job that has not ended, its start included."""
-        return {key: self._start_s[key] + s * self._factor(key) for key, s in self._expected_s.items()}
+        """Of each job that has not ended, the start of its worker included."""
+        return {key: s for key, s in self.corrected(self._left).items() if key in self._expected_s}
+
+    def corrected(self, estimates: Estimates) -> dict[JobKey, float]:
+        """Seconds of each job of other estimates, with the learned factors and the starts of the workers."""
+        return {
+            key: s * self._factor(key, estimates) + estimates.starts_s.get(key, 0.0)
+            for key, s in estimates.seconds.items()
+        }
 
     def left_s(self) -> float:
         """How long the run still takes."""
-        return wall_s(self.seconds(), self._lanes)
+        if not self._expected_s:
+            return 0.0
+        elapsed_s = self._elapsed_s()
+        left_s = max(0.0, self._total_s - elapsed_s)
+        return left_s if self._limit_s is None else min(left_s, max(0.0, self._limit_s - elapsed_s))
 
-    def _factor(self, key: JobKey) -> float:
-        took_s, of_s = next((self._took[kind] for kind in self._kinds(key) if kind in self._took), (1.0, 1.0))
-        return took_s / of_s
+    def _factor(self, key: JobKey, estimates: Estimates) -> float:
+        """By how much a job takes longer than estimated, from the jobs that ended."""
+        log_factor = 0.0
+        for kind in self._kinds(key, estimates):
+            took_s, expected_s, jobs = self._measured.get(kind, (1.0, 1.0, 0))
+            log_factor = (PRIOR_JOBS * log_factor + jobs * math.log(took_s / expected_s)) / (
+                PRIOR_JOBS + jobs
+            )
+        return math.exp(log_factor)
 
-    def _kinds(self, key: JobKey) -> tuple[tuple[object, ...], ...]:
-        """What jobs the factor of `key` is shared with: the nearest first."""
-        whole = (key.suite, key in self._guessed)
-        here = (key.target, key.backend, *whole)
-        return (key.variant, *here), here, whole
+    def _kinds(self, key: JobKey, estimates: Estimates) -> tuple[tuple[object, ...], ...]:
+        """The kinds of jobs that share a factor with `key`, the widest first."""
+        suite = (key.suite, key in estimates.guessed)
+        sort = (*suite, key.target in self._emulated)
+        target = (*sort, key.target, key.backend)
+        return sort, target, (*target, key.variant)
+
+    def _whole_s(self) -> float:
+        return self._elapsed_s() + wall_s(self.seconds(), self._lanes)
+
+    def _elapsed_s(self) -> float:
+        return self._clock() - self.began_s
 
 
 def remember(facts: Facts, cache: Cache) -> None:
-    """Keep what the jobs of a run took."""
+    """Store what the jobs of a run took."""
     for batch in facts.plan.batches:
         took = dict(cache.recall(_key(batch)) or {})
         for job in batch.jobs:
@@ -127,8 +227,7 @@ def remember(facts: Facts, cache: Cache) -> None:
 
 def _key(batch: Batch) -> str:
     where = "reference" if batch.target == HOST else batch.target
-    of = [where, batch.backend, batch.suite, batch.artifact.sha256]
-    return key_of({"what": "cost", "of": of})
+    return key_of({"what": "cost", "of": [where, batch.backend, batch.suite, batch.artifact.sha256]})
 
 
 def _name(case: Case) -> str:

@@ -32,8 +32,8 @@ def errors(rows: Iterable[Row], verdicts: Sequence[Verdict]) -> list[str]:
     return lines
 
 
-def unmeasured(jobs: int, gates: int) -> list[str]:
-    """What was planned and not measured, and what was not asked.
+def unmeasured(jobs: int, gates: int, stopped: str = "") -> list[str]:
+    """What was planned and not measured, and which gates were not judged.
 
     Parameters
     ----------
@@ -41,12 +41,16 @@ def unmeasured(jobs: int, gates: int) -> list[str]:
         Jobs of the plan without a result.
     gates : int
         Gates of the validation that the run does not judge.
+    stopped : str
+        Why the jobs were not measured, where that is known.
     """
     lines = []
     if jobs:
-        lines.append(f"{jobs} jobs were not measured")
+        lines.append(
+            f"{jobs} jobs were not measured: {stopped}" if stopped else f"{jobs} jobs were not measured"
+        )
     if gates:
-        lines.append(f"{gates} gates were not asked: their suite, variant or target was not chosen")
+        lines.append(f"{gates} gates were not judged: their suite, variant or target was not selected")
     return lines
 
 

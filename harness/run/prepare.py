@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
 from harness.config.folders import cache_folder
 from harness.core.contracts import Executor
+from harness.core.errors import HarnessError
 from harness.core.plan import HOST, Plan
 from harness.core.target import Target
 from harness.core.verdict import Gate
 from harness.executors.abilities import abilities_of
 from harness.run import budget, declared, estimate
+from harness.run.budget import Deadline
 from harness.run.build import Build, build, open_model
 from harness.run.connection import Connection, connect
 from harness.run.estimate import Lane
@@ -49,6 +51,10 @@ class Prepared:
     lanes : tuple of Lane
     estimate_s : float
         How long the plan is expected to take.
+    inputs : PlanInputs, optional
+        What the plan was made from, before anything was left out for a budget.
+    deadline : Deadline, optional
+        The end of the budget.
     """
 
     plan: Plan
@@ -62,6 +68,8 @@ class Prepared:
     size: Mapping[str, int]
     lanes: tuple[Lane, ...]
     estimate_s: float
+    inputs: PlanInputs | None = None
+    deadline: Deadline | None = None
 
     def close(self) -> None:
         """Release the devices."""
@@ -84,6 +92,9 @@ def prepare(request: Request, observer: Observer, stored: Mapping[str, Any] | No
     Prepared
         The caller closes it.
     """
+    deadline = None
+    if request.budget_s is not None and stored is None:  # a resumed run measures all of the rest
+        deadline = Deadline.start(request.budget_s)
     observer.stage("reading the configuration")
     selection = select(request, stored)
     cache = Cache(cache_folder())
@@ -92,7 +103,7 @@ def prepare(request: Request, observer: Observer, stored: Mapping[str, Any] | No
     connection = connect(selection, cache.folder, request.wait_s, observer)
     try:
         built = build(builder, selection, connection, cache, observer)
-        return _plan(request, selection, connection, built, cache)
+        return _plan(request, selection, connection, built, cache, deadline)
     except BaseException:  # nothing will be measured
         connection.close()
         raise
@@ -108,7 +119,12 @@ def _note_emulated(selection: Selection, request: Request, observer: Observer) -
 
 
 def _plan(
-    request: Request, selection: Selection, connection: Connection, built: Build, cache: Cache
+    request: Request,
+    selection: Selection,
+    connection: Connection,
+    built: Build,
+    cache: Cache,
+    deadline: Deadline | None,
 ) -> Prepared:
     """The fifth step: the jobs, and what part of them fits the budget."""
     inputs = PlanInputs(
@@ -119,20 +135,28 @@ def _plan(
     )  # fmt: skip
     plan = make_plan(inputs)
     lanes = make_lanes(selection.targets, connection.executors)
-    seconds = estimate.estimate(plan, cache, selection.emulated).seconds
-    if request.budget_s is not None and estimate.wall_s(seconds, lanes) > request.budget_s:
-        choice = budget.choose(plan, seconds, request.budget_s)
-        samples = sizes(inputs, plan)["samples"]
-        inputs = replace(inputs, data=built.data.restrict(choice.cells, choice.samples))
-        plan = make_plan(inputs)
-        plan = replace(plan, share=sizes(inputs, plan)["samples"] / samples if samples else 1.0)
-        seconds = estimate.estimate(plan, cache, selection.emulated).seconds
+    seconds = estimate.estimate(plan, cache, selection.emulated).with_starts()
+    if deadline is not None:
+        _check_left(deadline)
+        left_s = budget.PLANNED_SHARE * deadline.left_s()
+        plan = budget.restrict(inputs, plan, budget.choose(plan, seconds, lanes, left_s))
+        seconds = estimate.estimate(plan, cache, selection.emulated).with_starts()
     return Prepared(
         plan=plan, run=_record(request, selection, built), labels=built.data.labels,
         cards={variant.name: variant.card for variant in built.variants}, targets=selection.targets,
         executors=connection.executors, gates=selection.validation.gates, cache=cache,
-        size=sizes(inputs, plan), lanes=lanes, estimate_s=estimate.wall_s(seconds, lanes),
+        size=sizes(inputs, plan), lanes=lanes, estimate_s=estimate.wall_s(seconds, lanes), inputs=inputs,
+        deadline=deadline,
     )  # fmt: skip
+
+
+def _check_left(deadline: Deadline) -> None:
+    if deadline.used_up:
+        raise HarnessError(
+            f"the preparation took longer than the budget of {deadline.budget_s:g} s",
+            where="--budget",
+            next_step="run again, now that what was prepared is in the cache; or give a larger --budget",
+        )
 
 
 def _record(request: Request, selection: Selection, built: Build) -> dict[str, Any]:

@@ -41,7 +41,7 @@ def measure(folder: RunFolder, prepared: Prepared, observer: Observer) -> None:
     timings = folder.path / records.FOLDER
     # What could not be timed is tried again.
     done = {key for key, timing in read(folder.path).items() if timing.state is not State.NOT_RUN}
-    within_s = prepared.run["decide_within_s"] or WITHIN_S
+    deadline = prepared.deadline
     for gate, target, backend, variant in _gates_to_time(prepared):
         key = (gate.name, target.name, backend, variant)
         if key in done:
@@ -49,7 +49,14 @@ def measure(folder: RunFolder, prepared: Prepared, observer: Observer) -> None:
         observer.note(f"side by side: {gate.name}, {variant} on {target.name}/{backend}")
         place = timings / f"{len(list(timings.glob('*'))):03d}"
         timed = timed_metric(gate, prepared)
-        sides = _sides(gate, timed, target, backend, variant, prepared, folder.path.parent)
+        within_s = prepared.run["decide_within_s"] or WITHIN_S
+        if deadline is not None:
+            within_s = min(within_s, deadline.left_s())
+        sides: tuple[TimedSide, TimedSide] | Refusal
+        if deadline is not None and deadline.used_up:
+            sides = Refusal(State.NOT_RUN, f"the budget of {deadline.budget_s:g} s was used up")
+        else:
+            sides = _sides(gate, timed, target, backend, variant, prepared, folder.path.parent)
         if not isinstance(sides, Refusal):
             limit = gate.maximum
             assert limit is not None

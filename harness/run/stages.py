@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -12,10 +12,9 @@ from typing import Any
 
 from harness.config.load import check
 from harness.config.validation import Validation
-from harness.core.contracts import Executor
 from harness.core.errors import ResultsError
 from harness.core.exit_code import ExitCode
-from harness.core.job import Batch, JobKey, JobResult, Started
+from harness.core.job import Batch, JobResult, Started
 from harness.core.measurement import Row
 from harness.core.plan import Plan
 from harness.core.verdict import Gate, State, Verdict, overall
@@ -24,12 +23,13 @@ from harness.gates import scope, waivers
 from harness.gates.judge import Subject, judge
 from harness.gates.relative import Baselines
 from harness.run import declared, estimate, extend, forecast, notes, summarise
+from harness.run.measurement import Measurement
 from harness.run.observer import Observer
 from harness.run.prepare import Prepared, prepare
 from harness.run.request import Request
 from harness.run.selection import load_suites
 from harness.store import messages, tables
-from harness.store.run_folder import Facts, Journal, RunFolder, point_latest
+from harness.store.run_folder import Facts, RunFolder, point_latest
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,24 +106,11 @@ def _measure(folder: RunFolder, prepared: Prepared, plan: Plan, observer: Observ
     interrupted = None
     try:
         with folder.journal() as journal:  # first, so that nobody else writes between looking and measuring
-            rest = _rest(plan, done=folder.facts().results)
-            observer.begin(
-                estimate.Remaining(
-                    rest,
-                    estimate.estimate(rest, prepared.cache, prepared.run["emulated"]),
-                    prepared.lanes,
-                )
-            )
-            with closing(run_parallel(_lanes(prepared, rest))) as events:
-                for event in events:
-                    if not isinstance(event, Started):
-                        journal.append(event)
-                    observer.event(event)
-            _decide(folder, prepared, journal, observer)
+            measurement = Measurement(folder, prepared, journal, observer)
+            measured = measurement.measure(plan)
+            _decide(measurement, measured)
             if any(gate.design for gate in prepared.gates):
-                from harness.run import (
-                    side_by_side,  # reads baselines by pandas, which takes a second to import
-                )
+                from harness.run import side_by_side  # imports pandas, which takes a second
 
                 side_by_side.measure(folder, prepared, observer)
     except KeyboardInterrupt as error:
@@ -140,51 +127,29 @@ def _measure(folder: RunFolder, prepared: Prepared, plan: Plan, observer: Observ
     return outcome
 
 
-def _decide(folder: RunFolder, prepared: Prepared, journal: Journal, observer: Observer) -> None:
-    """Measure undecided gates on, round after round, until they are decided or the time is spent."""
-    within_s, began = prepared.run["decide_within_s"], time.monotonic()
+def _decide(measurement: Measurement, plan: Plan) -> None:
+    """Measure undecided gates in further rounds until they are decided or their time is used up."""
+    folder, prepared = measurement.folder, measurement.prepared
+    within_s, began_s = prepared.run["decide_within_s"], time.monotonic()
+    if prepared.deadline is not None and within_s is not None:
+        within_s = min(within_s, prepared.deadline.left_s())
     while within_s is not None:
         facts = folder.facts()
         outcome = look(folder, facts)
         suites = load_suites(tuple(dict.fromkeys(batch.suite for batch in facts.plan.batches)))
-        batches = extend.undecided(
-            prepared.plan.batches, prepared.gates, outcome.verdicts, suites, facts.results
-        )
-        spent_s = time.monotonic() - began + extend.seconds(batches, facts.results)
+        batches = extend.undecided(plan.batches, prepared.gates, outcome.verdicts, suites, facts.results)
+        spent_s = time.monotonic() - began_s + extend.seconds(batches, facts.results)
         if outcome.missing or not batches or spent_s > within_s:
             return
-        names = ", ".join(
-            f"{case.name} of {each.variant} on {each.target}" for each in batches for case in each.cases
-        )
-        observer.note(f"undecided, measured on: {names}")
-        with closing(
-            run_parallel(_lanes(prepared, replace(prepared.plan, batches=tuple(batches))))
-        ) as events:
+        cases = [f"{case.name} of {b.variant} on {b.target}" for b in batches for case in b.cases]
+        measurement.observer.note(f"undecided, measured further: {', '.join(cases)}")
+        lanes = measurement.lanes(replace(plan, batches=tuple(batches)))
+        with closing(run_parallel(lanes)) as events:
             for event in events:
                 if isinstance(event, JobResult):
-                    journal.append(extend.joined(facts.results[event.key], event))
+                    measurement.journal.append(extend.joined(facts.results[event.key], event))
                 elif not isinstance(event, Started):
-                    journal.append(event)
-
-
-def _rest(plan: Plan, done: Collection[JobKey]) -> Plan:
-    todo = [
-        replace(batch, cases=tuple(job.case for job in batch.jobs if job.key not in done))
-        for batch in plan.batches
-    ]
-    return replace(plan, batches=tuple(batch for batch in todo if batch.cases))
-
-
-def _lanes(prepared: Prepared, plan: Plan) -> list[list[tuple[Executor, list[Batch]]]]:
-    """The work of each lane, by target in the plan's order."""
-    work = {
-        name: [batch for batch in plan.batches if batch.target == name]
-        for name in dict.fromkeys(batch.target for batch in plan.batches)
-    }
-    return [
-        [(prepared.executors[name], batches) for name, batches in work.items() if name in lane]
-        for lane in prepared.lanes
-    ]
+                    measurement.journal.append(event)
 
 
 def finish(folder: RunFolder, facts: Facts | None = None) -> Outcome:
@@ -228,12 +193,18 @@ def look(
     ]
     missing = summarise.missing(facts)
     asked = [gate for gate in validation.gates if scope.is_chosen(gate, facts.run["suites"])]
-    judgement = judge(rows, asked, subjects, missing, _baselines(folder, facts, asked))
+    judgement = judge(
+        rows, asked, subjects, missing, _baselines(folder, facts, asked), stopped=facts.plan.stopped
+    )
     verdicts, unneeded = waivers.apply(judgement.verdicts, validation.waivers)
     left_out = len(validation.gates) - len({verdict.gate for verdict in verdicts})
     uncovered = summarise.uncovered_errors(rows, judgement.covered)
     state, code = overall(verdicts, unmeasured=bool(missing or uncovered))
-    lines = notes.errors(uncovered, verdicts) + notes.unmeasured(len(missing), left_out) + list(unneeded)
+    lines = [
+        *notes.errors(uncovered, verdicts),
+        *notes.unmeasured(len(missing), left_out, facts.plan.stopped),
+        *unneeded,
+    ]
     return Outcome(
         folder,
         facts.run,

@@ -104,6 +104,11 @@ class RunFolder:
             text = json.dumps({"schema_version": SCHEMA_VERSION, **run}, indent=1, sort_keys=True)
             write_atomically(self.path / "run.json", text.encode())
 
+    def replace_plan(self, plan: Plan) -> None:
+        """Store a plan in place of the first one."""
+        with writing(self.path):
+            write_atomically(self.path / "plan.json", json.dumps(_plan_to_json(plan)).encode())
+
     def read_run(self) -> dict[str, Any]:
         """``run.json``.
 
@@ -351,6 +356,7 @@ def _plan_to_json(plan: Plan) -> dict[str, Any]:
         ],
         "unavailable": [list(entry) for entry in plan.unavailable],
         "share": plan.share,
+        "stopped": plan.stopped,
     }
 
 
@@ -363,6 +369,7 @@ def _plan_from_json(value: Mapping[str, Any]) -> Plan:
         skipped=tuple(_skipped(*entry) for entry in value["skipped"]),
         unavailable=tuple((target, backend, reason) for target, backend, reason in value["unavailable"]),
         share=value["share"],
+        stopped=value.get("stopped", ""),  # runs before budgets ended a run have none
     )
 
 

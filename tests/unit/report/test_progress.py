@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Console
@@ -18,8 +19,9 @@ ARTIFACT = Artifact("float32", "onnx", (File("m", "0" * 64, 1),), Path())
 BATCH = Batch("cpu", "null", "float32", "accuracy", ARTIFACT, {"deploy": Options()}, {}, {}, CASES)
 
 
-def remaining() -> Remaining:
-    return Remaining(Plan((BATCH,)), Estimates({job.key: 60.0 for job in BATCH.jobs}), [{"cpu": 1}])
+def remaining(clock: Callable[[], float] = lambda: 0.0) -> Remaining:
+    estimates = Estimates({job.key: 60.0 for job in BATCH.jobs}, {})
+    return Remaining(Plan((BATCH,)), estimates, [{"cpu": 1}], clock=clock)
 
 
 def said(*results: tuple[Status, str]) -> list[str]:
@@ -58,7 +60,7 @@ def test_on_a_terminal_the_time_left_runs_down_and_learns() -> None:
         return screen.getvalue().splitlines()[-1]
 
     assert "left" not in left()
-    live.begin(remaining())
+    live.begin(remaining(lambda: now_s))
     first, second, _ = (job.key for job in BATCH.jobs)
     live.event(Started(first))
     assert "clean" in left()
@@ -69,4 +71,5 @@ def test_on_a_terminal_the_time_left_runs_down_and_learns() -> None:
     assert "2 m 00 s left" in left()
     live.event(JobResult(first, Status.OK, duration_ns=118_800_000_000))
     live.event(Started(second))
-    assert "4 m 00 s left" in left()
+    # The estimate of the whole, 3 m, has grown by a half, and 2 m 10 s of it are over.
+    assert "2 m 20 s left" in left()

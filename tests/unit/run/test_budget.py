@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,6 +12,7 @@ from harness.core.artifact import Artifact, File
 from harness.core.job import Batch, Case, JobKey, Options
 from harness.core.plan import HOST, Plan
 from harness.run import budget
+from harness.run.estimate import Lane
 
 FAMILIES = ("fog", "blur", "noise")
 
@@ -29,6 +31,8 @@ def batch(
 PLAN = Plan((
     batch(HOST), batch(), batch(variant="int8"), batch(suite="performance"), batch("gpu"),
 ))  # fmt: skip
+#: All targets take turns.
+LANES: tuple[Lane, ...] = ({HOST: 1, "cpu": 1, "gpu": 1},)
 CELLS = {(family, severity) for family in FAMILIES for severity in (1, 2)}
 
 
@@ -45,7 +49,7 @@ def cost(plan: Plan, seconds: dict[JobKey, float], choice: budget.Choice) -> flo
 @given(st.floats(1, 200), st.floats(0.1, 5))
 def test_what_is_kept_fits_and_nothing_more_would(budget_s: float, each_s: float) -> None:
     seconds = {job.key: each_s for b in PLAN.batches for job in b.jobs}
-    choice = budget.choose(PLAN, seconds, budget_s)
+    choice = budget.choose(PLAN, seconds, LANES, budget_s)
     whole = cost(PLAN, seconds, budget.Choice(frozenset(CELLS), 1000))
     least = cost(PLAN, seconds, budget.Choice(frozenset(), 1000))
     a_cell = (whole - least) / len(CELLS)
@@ -63,7 +67,7 @@ def test_what_is_kept_fits_and_nothing_more_would(budget_s: float, each_s: float
 @given(st.floats(5, 100), st.floats(5, 100))
 def test_a_larger_budget_keeps_what_a_smaller_one_does(one: float, other: float) -> None:
     seconds = {job.key: 1.0 for b in PLAN.batches for job in b.jobs}
-    small, large = (budget.choose(PLAN, seconds, s) for s in sorted((one, other)))
+    small, large = (budget.choose(PLAN, seconds, LANES, s) for s in sorted((one, other)))
     assert small.cells <= large.cells
     assert small.samples <= large.samples
 
@@ -72,6 +76,31 @@ def test_the_order_is_one_of_hashes() -> None:
     seconds = {job.key: 1.0 for b in PLAN.batches for job in b.jobs}
     turned = Plan(tuple(reversed(PLAN.batches)))
     for budget_s in (12.0, 20.0, 28.0):
-        assert budget.choose(turned, dict(reversed(seconds.items())), budget_s) == budget.choose(
-            PLAN, seconds, budget_s
+        assert budget.choose(turned, dict(reversed(seconds.items())), LANES, budget_s) == budget.choose(
+            PLAN, seconds, LANES, budget_s
         )
+
+
+def test_lanes_in_parallel_have_more_time() -> None:
+    seconds = {job.key: 1.0 for b in PLAN.batches for job in b.jobs}
+    one = budget.choose(PLAN, seconds, LANES, 16.0)
+    two = budget.choose(PLAN, seconds, ({HOST: 1, "cpu": 1}, {"gpu": 1}), 16.0)
+    assert one.cells < two.cells
+
+
+def test_samples_that_were_measured_stay() -> None:
+    seconds = {job.key: 100.0 for b in PLAN.batches for job in b.jobs}
+    done = {job.key for b in PLAN.batches for job in b.jobs if not job.key.severity}
+    assert budget.choose(PLAN, seconds, LANES, 10.0).samples == budget.LEAST_SAMPLES
+    assert budget.choose(PLAN, seconds, LANES, 10.0, done=done).samples == 1000
+
+
+def test_a_deadline_counts_on_its_clock() -> None:
+    now_s = 100.0
+    deadline = budget.Deadline.start(60.0, lambda: now_s)
+    now_s = 130.0
+    assert (deadline.left_s(), deadline.used_up) == (30.0, False)
+    now_s = 160.0
+    assert (deadline.left_s(), deadline.used_up, deadline.kill_s()) == (0.0, True, pytest.approx(3.0))
+    now_s = 200.0
+    assert deadline.kill_s() == 0.0

@@ -1,0 +1,201 @@
+"""The last step before the verdict: jobs → results in the journal; within a budget, as many as fit.
+
+Within a budget the jobs run in two passes. The first has what every suite needs to say anything at all, suite
+by suite on all targets, so that no target is left without. It shows how long the jobs really take, and the
+cells (corruption and severity) of the second pass are chosen by that. Large cases that never ran on this
+machine are tried with few samples before the first pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Generator, Iterator
+from contextlib import closing
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from harness.core.contracts import Executor
+from harness.core.job import Batch, Event, Job, JobKey, JobResult, Started, Status
+from harness.core.plan import Plan
+from harness.executors.parallel import run_parallel
+from harness.run import budget
+from harness.run.budget import Choice, Deadline
+from harness.run.estimate import Estimates, Remaining, estimate
+from harness.run.observer import Observer
+from harness.run.plan import PlanInputs, make_plan
+from harness.run.prepare import Prepared
+from harness.store.run_folder import Journal, RunFolder
+
+Lanes = list[list[tuple[Executor, list[Batch]]]]
+
+
+class Execute(Protocol):
+    """Runs lanes in parallel and ends them after a time (``harness.executors.parallel.run_parallel``)."""
+
+    def __call__(
+        self, lanes: Lanes, limit_s: Callable[[], float] | None = None
+    ) -> Generator[Event, None, None]:
+        """Yield the events of all lanes as they come."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """Measures the jobs of a run.
+
+    Parameters
+    ----------
+    folder : RunFolder
+    prepared : Prepared
+    journal : Journal
+        Open.
+    observer : Observer
+    execute : callable
+        Runs the lanes.
+    """
+
+    folder: RunFolder
+    prepared: Prepared
+    journal: Journal
+    observer: Observer
+    execute: Execute = run_parallel
+
+    def measure(self, plan: Plan) -> Plan:
+        """Run every job of the plan that has no result.
+
+        Returns
+        -------
+        Plan
+            Within a budget, fitted to the real durations; ``stopped`` says why the rest was not measured. It
+            is stored in the folder where it differs from `plan`.
+        """
+        deadline, inputs = self.prepared.deadline, self.prepared.inputs
+        if deadline is not None and inputs is not None:
+            measured = self._measure_within(deadline, plan, inputs)
+        else:
+            todo = without(plan, self.folder.facts().results)
+            remaining = Remaining(
+                todo, self._estimate(todo), self.prepared.lanes, emulated=self.prepared.run["emulated"]
+            )
+            self.observer.begin(remaining)
+            self._run(todo)
+            measured = replace(plan, stopped="")
+        if measured != plan:
+            self.folder.replace_plan(measured)
+        return measured
+
+    def lanes(self, plan: Plan, *, by_suite: bool = False) -> Lanes:
+        """The work of each lane, target by target in the plan's order; or suite by suite, then by target."""
+        work: dict[tuple[str, str], list[Batch]] = {}
+        for batch in plan.batches:
+            work.setdefault((batch.suite if by_suite else "", batch.target), []).append(batch)
+        suites = dict.fromkeys(suite for suite, _ in work)
+        ordered = sorted(work, key=lambda group: list(suites).index(group[0]))  # stable: targets keep theirs
+        return [
+            [(self.prepared.executors[target], work[suite, target]) for suite, target in ordered
+             if target in lane]
+            for lane in self.prepared.lanes
+        ]  # fmt: skip
+
+    def _measure_within(self, deadline: Deadline, plan: Plan, inputs: PlanInputs) -> Plan:
+        full = make_plan(inputs)
+        remaining = Remaining(
+            plan, self._estimate(plan), self.prepared.lanes, emulated=self.prepared.run["emulated"],
+            limit_s=deadline.left_s(), clock=deadline.clock,
+        )  # fmt: skip
+        if self._try_large_cases(inputs, full, remaining):
+            plan = budget.restrict(inputs, full, self._choose(full, remaining, deadline))
+            remaining.replace(plan, self._estimate(plan), is_first=True)
+        self.observer.begin(remaining)
+        done = self._run(_part(plan, lambda job: not job.key.severity), by_suite=True)
+        if not deadline.used_up:
+            plan = self._choose_cells(inputs, full, plan, remaining, deadline, done)
+            todo = without(plan, done)
+            remaining.replace(todo, self._estimate(todo))
+            done |= self._run(todo)
+        left = sum(len(batch.cases) for batch in without(plan, done).batches)
+        if left:
+            stopped = f"the budget of {deadline.budget_s:g} s was used up"
+            self.observer.note(f"{stopped}: {left} jobs are not measured")
+            return replace(plan, stopped=stopped)
+        return plan
+
+    def _try_large_cases(self, inputs: PlanInputs, full: Plan, remaining: Remaining) -> bool:
+        """Run large cases that never ran with few samples, whose results are not stored; whether any is."""
+        estimates = self._estimate(full)
+        samples = {job.key: job.case.samples for batch in full.batches for job in batch.jobs}
+        large = {key for key in estimates.guessed if samples[key] >= budget.TRIAL_FROM_SAMPLES}
+        small = make_plan(replace(inputs, data=inputs.data.restrict((), budget.LEAST_SAMPLES)))
+        trial = _first_jobs(_part(small, lambda job: bool(job.case.data) and job.key in large))
+        if not trial.batches:
+            return False
+        self.observer.stage(f"trying {len(trial.batches)} large cases with {budget.LEAST_SAMPLES} samples")
+        for event in self._events(trial):
+            if isinstance(event, JobResult) and event.status is Status.OK:
+                part = budget.LEAST_SAMPLES / samples[event.key]
+                expected_s = estimates.seconds[event.key] * part
+                remaining.learn(estimates, event.key, expected_s, event.duration_ns / 1e9)
+        return True
+
+    def _choose(
+        self, plan: Plan, remaining: Remaining, deadline: Deadline, done: Collection[JobKey] = ()
+    ) -> Choice:
+        seconds = remaining.corrected(self._estimate(plan))
+        left_s = budget.PLANNED_SHARE * deadline.left_s()
+        return budget.choose(plan, seconds, self.prepared.lanes, left_s, done=done)
+
+    def _choose_cells(
+        self, inputs: PlanInputs, full: Plan, plan: Plan, remaining: Remaining, deadline: Deadline,
+        done: Collection[JobKey],
+    ) -> Plan:  # fmt: skip
+        """Fit the cells to the time that is left; the samples stay as they were measured."""
+        cells = frozenset((job.key.case, job.key.severity) for job in _jobs(full) if job.key.severity)
+        samples = max((job.case.samples for job in _jobs(plan) if job.case.data), default=0)
+        every = budget.restrict(inputs, full, Choice(cells, samples))
+        choice = self._choose(every, remaining, deadline, done)
+        if len(choice.cells) < len(cells):
+            self.observer.note(f"the budget has time for {len(choice.cells)} of {len(cells)} shifts")
+        return budget.restrict(inputs, full, choice)
+
+    def _run(self, plan: Plan, *, by_suite: bool = False) -> set[JobKey]:
+        """Run the jobs of a plan and store their results; the keys of those that ended."""
+        done = set()
+        for event in self._events(plan, by_suite=by_suite):
+            if not isinstance(event, Started):
+                self.journal.append(event)
+            if isinstance(event, JobResult):
+                done.add(event.key)
+            self.observer.event(event)
+        return done
+
+    def _events(self, plan: Plan, *, by_suite: bool = False) -> Iterator[Event]:
+        """Run a plan until it ends, or until the budget is used up."""
+        deadline = self.prepared.deadline
+        limit_s = None if deadline is None else deadline.kill_s
+        with closing(self.execute(self.lanes(plan, by_suite=by_suite), limit_s)) as events:
+            for event in events:
+                yield event
+                if deadline is not None and deadline.used_up:
+                    return
+
+    def _estimate(self, plan: Plan) -> Estimates:
+        return estimate(plan, self.prepared.cache, self.prepared.run["emulated"])
+
+
+def without(plan: Plan, done: Collection[JobKey]) -> Plan:
+    """The plan without the jobs that have a result."""
+    return _part(plan, lambda job: job.key not in done)
+
+
+def _part(plan: Plan, belongs: Callable[[Job], bool]) -> Plan:
+    batches = [
+        replace(batch, cases=tuple(job.case for job in batch.jobs if belongs(job))) for batch in plan.batches
+    ]
+    return replace(plan, batches=tuple(batch for batch in batches if batch.cases))
+
+
+def _first_jobs(plan: Plan) -> Plan:
+    return replace(plan, batches=tuple(replace(batch, cases=batch.cases[:1]) for batch in plan.batches))
+
+
+def _jobs(plan: Plan) -> Iterator[Job]:
+    return (job for batch in plan.batches for job in batch.jobs)
