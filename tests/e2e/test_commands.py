@@ -148,27 +148,6 @@ def test_plan_writes_nothing(harness: Shell, tiny: Path) -> None:
         assert text in ended.out
 
 
-def test_budget_states_the_share_and_keeps_the_same_cells(harness: Shell, model: MakeModel) -> None:
-    folder = model(("severities = [1, 3]", "severities = [1, 2, 3, 4, 5]"))
-    env = {"HARNESS_CACHE": str(harness.folder / "cache")}  # nothing is known there of what jobs take
-    ended = harness("validate", "--model", folder, "--suite", "accuracy", "--budget", "3s", "--json", env=env)
-    assert ended.code == 0, ended.err
-    share = json.loads(ended.out)["share"]
-    assert 0 < share < 1
-    table = pd.read_csv(harness.run() / "measurements.csv")
-    table = table[
-        (table["target"] == "cpu") & (table["setting"] == "deploy") & (table["metric"] == "accuracy")
-    ]
-    cells = {
-        variant: sorted(zip(rows["case"], rows["severity"], rows["n"], strict=True))
-        for variant, rows in table.groupby("variant")
-    }
-    assert cells["float32"] == cells["int8"]
-    assert ("clean", 0, 250) in cells["int8"]
-    assert 1 < len(cells["int8"]) < 6
-    assert f"({share:.0%} of the samples)" in harness("judge", "latest", env=env).out
-
-
 def test_one_of_two_targets_cannot_run(harness: Shell, tiny: Path) -> None:
     (harness.folder / "targets").mkdir()
     text = 'description = "a GPU"\nbackends = ["onnxruntime"]\n[deploy]\nprovider = "CUDAExecutionProvider"\n'
