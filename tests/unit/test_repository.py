@@ -1,4 +1,4 @@
-"""Habits of the house that a linter does not know."""
+"""Rules of this repository that no linter checks."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def sources() -> list[Path]:
     return [ROOT / name for name in listed if (ROOT / name).exists()]
 
 
-def test_no_file_outgrows_its_room() -> None:
+def test_files_stay_short() -> None:
     lengths = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in sources()}
     long = {name: lines for name, lines in lengths.items() if lines > MOST_LINES}
     assert not long, "split by idea"
