@@ -14,7 +14,7 @@ from harness.compare.pairs import Pair
 from harness.core.exit_code import ExitCode, first_of
 from harness.core.verdict import State, blocks
 from harness.gates.judge import number_text
-from harness.stats.table_changes import Change
+from harness.stats.table_changes import NO_DIRECTION, Change
 from harness.store import tables
 from harness.store.cache import write_atomically, writing
 
@@ -73,6 +73,7 @@ def _lines(pair: Pair) -> list[str]:
         f"base  {pair.base.label}",
         f"new   {pair.new.label}" + ("   (as devices)" if pair.devices else ""),
         f"{len(rows)} rows: {said}",
+        *_undeclared(pair),
     ]
     for change in (Change.WORSE, *UNTOLD, Change.BETTER):
         own = ranked(rows[rows["class"] == change])
@@ -83,6 +84,12 @@ def _lines(pair: Pair) -> list[str]:
         left = len(own if every is None else every) - SHOWN
         lines += [f"  … {left} more"] * (left > 0)
     return [*lines, "", *_gate_lines(pair)]
+
+
+def _undeclared(pair: Pair) -> list[str]:
+    """One line per metric that changed and that no suite declares."""
+    rows = pair.rows[pair.rows["why"].str.endswith(NO_DIRECTION)]
+    return [f"{why} ({len(group)} rows changed)" for why, group in rows.groupby("why", sort=False)]
 
 
 def _gate_lines(pair: Pair) -> list[str]:
@@ -174,6 +181,7 @@ def markdown(pairs: Sequence[Pair]) -> str:
         lines = [f"### {_cell(pair.new.label)} against {_cell(pair.base.label)}", ""]
         counts = pair.rows["class"].value_counts()
         lines.append(", ".join(f"{counts[change]} {change}" for change in ORDER if change in counts))
+        lines += [f"- {_cell(line)}" for line in _undeclared(pair)]
         lines += ["", *[f"- {_cell(line.removeprefix('gates').strip())}" for line in _gate_lines(pair)]]
         worse = ranked(pair.rows[pair.rows["class"] == Change.WORSE])[:SHOWN]
         if len(worse):

@@ -109,6 +109,8 @@ def _turn_lines(turn: Turn, trend: Trend, found: History) -> list[str]:
     unit = str(trend.key["unit"])
     before, after = (number_text(side.value, unit) for side in (turn.level.before, turn.level.after))
     said = f"{tables.plain(run.run_id)}  {turn.change}  {before} -> {after}, {size(turn, trend)}"
+    if turn.why:
+        said += f"; {tables.plain(turn.why)}"
     return [said, f"  {tables.plain(also(turn)) or 'nothing else that is known of changed there'}"]
 
 

@@ -15,6 +15,7 @@ from harness.core.errors import ResultsError, UsageError
 from harness.core.measurement import COLUMNS, KEY_COLUMNS, Row
 from harness.core.plan import HOST
 from harness.core.verdict import Gate
+from harness.device import plugins
 from harness.gates import baselines
 from harness.run import declared, summarise
 from harness.run.selection import load_suites
@@ -105,6 +106,8 @@ def read_run(folder: run_folder.RunFolder) -> Read:
         )
     facts = folder.facts()
     names = dict.fromkeys(batch.suite for batch in facts.plan.batches)
+    if not set(names) <= set(plugins.catalogue(plugins.SUITES)):
+        return _as_written(folder, facts.run)
     every = summarise.summarise(facts, load_suites(tuple(names)))
     told = [(row.to_record(), row.measurement.per_sample) for row in every if row.key.target != HOST]
     frame = tables.clean(
@@ -125,6 +128,16 @@ def read_run(folder: run_folder.RunFolder) -> Read:
         facts,
         tuple(every),
     )
+
+
+def _as_written(folder: run_folder.RunFolder, run: Mapping[str, Any]) -> Read:
+    """Take the rows of a run from its table: a suite that would make them of the samples is not installed."""
+    path = folder.path / "measurements.csv"
+    frame = tables.clean(bulk.frame([bulk.read(path, tables.COMPARED)]), str(path))
+    side = Side(folder.run_id, frame, summarise.set_digests(run), metrics=declared.of_run(run))
+    validation = check(run["validation"], Validation, where=str(folder.path / "run.json"))
+    verdicts = folder.path / "verdicts.csv"
+    return Read(side, validation.gates, _verdicts(verdicts) if verdicts.is_file() else None, run)
 
 
 def _verdicts(path: Path) -> pd.DataFrame:

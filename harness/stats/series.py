@@ -16,7 +16,7 @@ from harness.stats import changes, outer_join
 from harness.stats.changes import LevelChange, Series
 from harness.stats.difference import RATIO_UNITS, varies_between_runs
 from harness.stats.intervals import Interval
-from harness.stats.table_changes import BOUNDS, Change
+from harness.stats.table_changes import BOUNDS, NO_DIRECTION, Change
 
 #: A series is one quantity of one model on one target; the same key means another thing for another model.
 SERIES_COLUMNS = ("model", *KEY_COLUMNS, "unit")
@@ -49,11 +49,14 @@ class Turn:
         BETTER, WORSE or CHANGED.
     also : mapping of name to (before, after)
         What else is not as it was in the run before.
+    why : str
+        Why the change is neither better nor worse; empty where it is, or where it is no nearer to a target.
     """
 
     level: LevelChange
     change: Change
     also: Mapping[str, tuple[str, str]]
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +188,8 @@ def _turn(
         for name in dict.fromkeys((*sides[0], *sides[1]))
         if sides[0].get(name, "") != sides[1].get(name, "")
     }
-    return Turn(level, _change(metric, level.before.value, level.after.value), also)
+    why = f"metric {head['metric']} {NO_DIRECTION}" if metric is None else ""
+    return Turn(level, _change(metric, level.before.value, level.after.value), also, why)
 
 
 def _change(metric: Metric | None, before: float, after: float) -> Change:

@@ -196,7 +196,7 @@ def _classes(
     good = [metrics.goodness(result[name].to_numpy(np.float64)) for name in ("base", "new")]
     with np.errstate(invalid="ignore"):
         moved = np.where(np.isfinite(change), np.sign(good[1] - good[0]), 0.0)
-    undeclared = metrics.map(lambda metric, _: metric is None or metric.better is None)
+    undeclared = metrics.map(lambda metric, _: metric is None)
     noisy = metrics.map(lambda metric, _: metric is not None and metric.noise is not Noise.NONE)
     per_set = metrics.map(lambda metric, _: metric is not None and metric.per_data_set)
     bare = {side: (joined[f"status_{side}"] != "OK").to_numpy() for side in ("base", "new")}
