@@ -118,3 +118,32 @@ def test_less_than_two_runs_never_change() -> None:
     none, one = np.zeros(0), np.ones(1)
     assert find([Series(none, none, none), Series(one, one, one)]) == [(), ()]
     assert find([]) == []
+
+
+@pytest.mark.parametrize("ratio", [False, True])
+def test_levels_and_their_change_by_hand(ratio: bool) -> None:
+    """MOVER over runs whose halves are not equally long; on logarithms where levels are ratios."""
+    value = np.array([0.0, 0.0, 10.0, 10.0])
+    low, high = value - 1, value + 2
+    parts = [np.exp(part) if ratio else part for part in (value, low, high)]
+    ((found,),) = find([Series(*parts, ratio=ratio)])
+    below, above = math.sqrt(2) / 2, math.sqrt(8) / 2
+    expected = {
+        "before": (0, -below, above, 2),
+        "after": (10, 10 - below, 10 + above, 2),
+        "change": (10, 10 - math.hypot(below, above), 10 + math.hypot(above, below), 4),
+    }
+    assert found.at == 2
+    for name, (*numbers, n) in expected.items():
+        level = getattr(found, name)
+        got = [level.value, level.low, level.high]
+        assert ([math.log(number) for number in got] if ratio else got) == pytest.approx(numbers)
+        assert level.n == n
+
+
+def test_a_noisy_series_has_the_width_of_runs() -> None:
+    value = np.array([0.0, 0.0, 10.0, 10.0])
+    ((found,),) = find([Series(value, value - 0.1, value + 0.2, noisy=True)])
+    widen = math.sqrt(6)
+    assert found.before.low == pytest.approx(-widen * math.hypot(0.1, 0.1) / 2)
+    assert found.before.high == pytest.approx(widen * math.hypot(0.2, 0.2) / 2)

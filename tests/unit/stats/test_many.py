@@ -63,3 +63,10 @@ def test_p_uses_the_bound_towards_no_change(change: float) -> None:
 
 def test_p_of_no_change_without_an_interval_is_not_a_number() -> None:
     assert np.isnan(one_sided_p(np.zeros(1), np.zeros(1), np.zeros(1))).all()
+
+
+def test_standing_is_a_mask() -> None:
+    standing = holm(np.array([0.001, np.nan, 0.9]), np.zeros(3, np.int64))
+    assert (standing.dtype, standing.tolist()) == (np.bool_, [True, False, False])
+    assert holm(np.array([0.02, 0.03]), np.zeros(2, np.int64), alpha=0.01).tolist() == [False, False]
+    assert holm(np.array([0.05, 0.05]), np.zeros(2, np.int64), alpha=0.1).tolist() == [True, True]
