@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from harness.core.artifact import Artifact, File
+from harness.core.cause import Cause
 from harness.core.errors import ResultsError, StoreError
 from harness.core.job import Batch, Case, EnvironmentRecord, JobKey, JobResult, Options, Samples, Status
 from harness.core.plan import Plan
@@ -240,3 +241,70 @@ def test_find_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     point_latest(results, "2032-a")
     assert find_run("latest", results).run_id == "2032-a"
     assert not list(results.glob(".*"))
+
+
+def test_cause_and_raw_text_of_a_result_come_back(folder: RunFolder) -> None:
+    result = JobResult(KEY, Status.ERROR, "it refused", cause=Cause.RUNTIME_REFUSED, raw="line 1\nline 2")
+    with folder.journal() as journal:
+        journal.append(result)
+    assert folder.facts().results[KEY] == result
+
+
+def test_cards_and_a_plan_with_causes_come_back(tmp_path: Path) -> None:
+    skipped = JobResult(KEY, Status.SKIPPED, "no operator", cause=Cause.MISSING_ABILITY, raw="raw")
+    plan = Plan((BATCH,), (skipped,), (), 1.0)
+    folder = RunFolder(tmp_path / "run")
+    folder.create({"run_id": "run"}, plan, None, {"int8": {"passes": [1, 2]}})
+    facts = folder.facts()
+    assert facts.plan == plan
+    assert facts.results == {KEY: skipped}
+    assert facts.cards == {"int8": {"passes": [1, 2]}}
+    assert facts.labels is None
+
+
+def test_a_plan_without_causes_is_read(folder: RunFolder) -> None:
+    """As runs before 0.12 stored it."""
+    path = folder.path / "plan.json"
+    plan = json.loads(path.read_text())
+    plan["skipped"] = [entry[:2] for entry in plan["skipped"]]
+    path.write_text(json.dumps(plan))
+    assert folder.facts().plan == PLAN
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_arrays_come_back_in_shape_and_may_be_written_to(folder: RunFolder, order: Any) -> None:
+    array = np.asarray(np.arange(24, dtype=np.float32).reshape(2, 3, 4), order=order)
+    with folder.journal() as journal:
+        journal.append(JobResult(KEY, Status.OK, samples=Samples({"x": array}, {})))
+    found = folder.facts().results[KEY].samples.arrays["x"]
+    np.testing.assert_array_equal(found, array)
+    assert found.dtype == array.dtype
+    found[0, 0, 0] = 7
+
+
+def test_whether_a_run_is_being_written(folder: RunFolder) -> None:
+    assert not folder.being_written()  # no journal yet
+    with folder.journal():
+        assert folder.being_written()
+    assert not folder.being_written()
+
+
+def test_a_run_of_another_version_names_the_one_that_reads_it(folder: RunFolder) -> None:
+    path = folder.path / "run.json"
+    facts = json.loads(path.read_text())
+    versions = {"deployment-validation-harness": "9.1"}
+    path.write_text(json.dumps({**facts, "schema_version": 2, "versions": versions}))
+    with pytest.raises(ResultsError, match="schema version 2") as caught:
+        folder.read_run()
+    assert "version 9.1" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "says"), [("lates", "did you mean 'latest'"), ("2031-x", "did you mean '2031-a'"), ("qqq", "")]
+)
+def test_a_name_that_is_nearly_right_is_suggested(tmp_path: Path, name: str, says: str) -> None:
+    RunFolder(tmp_path / "2031-a").create({"run_id": "2031-a"}, PLAN, None)
+    with pytest.raises(ResultsError, match="there is no run") as caught:
+        find_run(name, tmp_path)
+    assert says in str(caught.value)
+    assert ("did you mean" in str(caught.value)) is bool(says)
