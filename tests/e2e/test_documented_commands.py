@@ -133,8 +133,8 @@ def run(reader: Shell, command: str) -> tuple[int, str]:
 
 
 def test_every_other_command_ends_well(reader: Shell) -> None:
-    (own,) = (b for b in re.findall(r"```python\n(.*?)```", (ROOT / "docs/ci.md").read_text(), re.DOTALL))
-    (reader.folder / "test_deployed.py").write_text(own)
+    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/ci.md").read_text(), re.DOTALL)
+    (reader.folder / "test_deployed.py").write_text(block)
     failed = []
     for page, command in ALL:
         if reason(command):

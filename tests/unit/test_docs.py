@@ -68,8 +68,8 @@ def test_nothing_sends_a_reader_elsewhere() -> None:
 
 def names(page: Path) -> set[str]:
     """Dotted names of our packages; ``[suites.mine]`` is a table in a TOML file."""
-    found = re.findall(r"(?<!\[)\b(?:harness|backends|suites)(?:\.[A-Za-z_]\w*)+", page.read_text())
-    return {name for name in found if not re.search(r"\.(py|toml|md|yml|html|json)$", name)}
+    matches = re.findall(r"(?<!\[)\b(?:harness|backends|suites)(?:\.[A-Za-z_]\w*)+", page.read_text())
+    return {name for name in matches if not re.search(r"\.(py|toml|md|yml|html|json)$", name)}
 
 
 #: Entry-point groups are no modules.
@@ -87,12 +87,12 @@ def importable(name: str) -> bool:
     parts = name.split(".")
     for cut in range(len(parts), 0, -1):
         try:
-            found: object = importlib.import_module(".".join(parts[:cut]))
+            value: object = importlib.import_module(".".join(parts[:cut]))
         except ModuleNotFoundError:
             continue
         for part in parts[cut:]:
-            found = getattr(found, part, None)
-        return found is not None
+            value = getattr(value, part, None)
+        return value is not None
     return False
 
 
