@@ -230,11 +230,11 @@ def _baseline(arguments: argparse.Namespace) -> int:
 
 def _upgrade(arguments: argparse.Namespace) -> int:
     from harness.report import progress
-    from harness.upgrade import command, upgrade_files, upgrade_text
+    from harness.upgrade import command, files, text
 
     asked = command.read(**{key: value for key, value in vars(arguments).items() if key != "command"})
-    kept = upgrade_files.keep(asked, command.upgrade(asked, progress.Plain(sys.stderr), _tell))
-    return upgrade_text.show(kept, asked, _stdout())
+    stored = files.store(asked, command.upgrade(asked, progress.Plain(sys.stderr), _tell))
+    return text.show(stored, asked, _stdout())
 
 
 def _history(arguments: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""May a runtime be upgraded: the answer for one target and variant, from what was found. Pure."""
+"""May a runtime be upgraded: the answer for one target and variant. Pure."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ STATES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Trouble:
+class Failure:
     """Why a version does not run a model.
 
     Parameters
@@ -55,17 +55,17 @@ class Trouble:
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """What is known of the new version against the old one, on the same samples.
+    """The new version compared with the old one on the same samples.
 
     Parameters
     ----------
-    troubles : mapping of side to Trouble
-    untrusted : str
+    failures : mapping of side to Failure
+    incomparable : str
         Why the outputs cannot be compared, though both sides ran; else empty.
     bit_exact : float
-        Share of samples whose outputs are equal to the last bit; NaN where nothing is known.
+        Share of samples whose outputs are equal to the last bit; NaN where they were not compared.
     repeats : float
-        The same of the old version against itself in another process; NaN where it was not asked.
+        The same of the old version against itself in another process; NaN where that was not measured.
     samples : int
     flips : int, optional
         Samples whose class is another; None where the model gives none.
@@ -80,8 +80,8 @@ class Findings:
         Of INCONCLUSIVE and INVALID.
     """
 
-    troubles: Mapping[str, Trouble] = field(default_factory=dict)
-    untrusted: str = ""
+    failures: Mapping[str, Failure] = field(default_factory=dict)
+    incomparable: str = ""
     bit_exact: float = math.nan
     repeats: float = math.nan
     samples: int = 0
@@ -93,41 +93,44 @@ class Findings:
     latency_why: str = ""
 
 
-def decide(found: Findings, margin_pt: float) -> tuple[Decision, str]:
-    """Answer, and why where that is not plain.
+def decide(findings: Findings, margin_pt: float) -> tuple[Decision, str]:
+    """Decide, and give the reason where it is not obvious.
 
     Parameters
     ----------
-    found : Findings
+    findings : Findings
     margin_pt : float
         Largest loss that is allowed, above 0. The whole interval has to lie within it; outputs that are equal
         to the last bit lose nothing.
     """
-    if refused := _refused(found):
+    if refused := _refused(findings):
         return refused
-    equal = found.bit_exact == 1.0
-    lost = State.PASS if equal else _lost(found.loss_pt, margin_pt)
+    equal = findings.bit_exact == 1.0
+    lost = State.PASS if equal else _lost(findings.loss_pt, margin_pt)
     if lost is State.FAIL:
-        assert found.loss_pt is not None
-        return Decision.WORSE, f"{_loss_text(found.loss_pt)} pt lost, {margin_pt:g} pt are allowed"
-    if found.latency is State.FAIL:
+        assert findings.loss_pt is not None
+        return Decision.WORSE, f"{_loss_text(findings.loss_pt)} pt lost, {margin_pt:g} pt are allowed"
+    if findings.latency is State.FAIL:
         return Decision.SLOWER, ""
-    if found.latency is State.INVALID:
-        return Decision.NOT_COMPARED, found.latency_why
-    undecided = [_more_samples(found, margin_pt)] * (lost is State.INCONCLUSIVE)
-    undecided += [found.latency_why] * (found.latency is State.INCONCLUSIVE)
+    if findings.latency is State.INVALID:
+        return Decision.NOT_COMPARED, findings.latency_why
+    undecided = []
+    if lost is State.INCONCLUSIVE:
+        undecided.append(_more_samples(findings, margin_pt))
+    if findings.latency is State.INCONCLUSIVE:
+        undecided.append(findings.latency_why)
     if undecided:
         return Decision.UNDECIDED, "; ".join(undecided)
     return (Decision.SAME if equal else Decision.WITHIN_MARGIN), ""
 
 
-def _refused(found: Findings) -> tuple[Decision, str] | None:
-    """Answer where there is nothing to compare."""
-    if trouble := found.troubles.get(NEW):
-        return Decision.BLOCKED, trouble.reason
-    if trouble := found.troubles.get(OLD):
-        return Decision.NOT_COMPARED, f"the old version does not run: {trouble.reason}"
-    return (Decision.NOT_COMPARED, found.untrusted) if found.untrusted else None
+def _refused(findings: Findings) -> tuple[Decision, str] | None:
+    """The decision where there is nothing to compare."""
+    if failure := findings.failures.get(NEW):
+        return Decision.BLOCKED, failure.reason
+    if failure := findings.failures.get(OLD):
+        return Decision.NOT_COMPARED, f"the old version does not run: {failure.reason}"
+    return (Decision.NOT_COMPARED, findings.incomparable) if findings.incomparable else None
 
 
 def overall(decisions: Iterable[Decision]) -> tuple[State, ExitCode]:
@@ -146,18 +149,18 @@ def _lost(loss_pt: Interval | None, margin_pt: float) -> State:
     return State.PASS if loss_pt.high <= margin_pt else State.INCONCLUSIVE
 
 
-def _more_samples(found: Findings, margin_pt: float) -> str:
+def _more_samples(findings: Findings, margin_pt: float) -> str:
     """What is missing to decide on the loss."""
-    if found.loss_pt is None:
-        return "the outputs differ, and nothing tells how much that matters"
-    said = f"{_loss_text(found.loss_pt)} pt lost, {margin_pt:g} pt are allowed"
-    if found.flips is None:
-        return said
+    if findings.loss_pt is None:
+        return "the outputs differ, and no metric shows how much that matters"
+    text = f"{_loss_text(findings.loss_pt)} pt lost, {margin_pt:g} pt are allowed"
+    if findings.flips is None:
+        return text
     # Without labels every flip may be a harmful one.
-    harmful = found.flips if found.harmful is None else found.harmful
-    needed = paired.samples_to_decide(found.beneficial or 0, harmful, found.samples, margin_pt / 100)
+    harmful = findings.flips if findings.harmful is None else findings.harmful
+    needed = paired.samples_to_decide(findings.beneficial or 0, harmful, findings.samples, margin_pt / 100)
     more = "" if needed is None else f", about {needed} would decide"
-    return f"{said}: {found.samples} samples do not tell{more}"
+    return f"{text}: {findings.samples} samples do not decide{more}"
 
 
 def _loss_text(loss_pt: Interval) -> str:

@@ -21,8 +21,8 @@ from harness.run.selection import load_suites
 from harness.stats.intervals import Interval
 from harness.stats.kernels import Profile
 from harness.timing.interleave import Criterion, InterleavedTiming, TimedSide, interleave
-from harness.upgrade.decision import Findings, Trouble
-from harness.upgrade.targets import NEW, OLD, SIDES, Pair
+from harness.upgrade.decision import Failure, Findings
+from harness.upgrade.targets import NEW, OLD, SIDES, TargetPair
 
 #: The case in which a suite that is timed measures kernels; no run plans it.
 PROFILE = "profile"
@@ -30,12 +30,12 @@ PROFILE = "profile"
 PROFILED = 4
 PROFILE_SECONDS = 0.5
 PT = 100.0
-Told = Callable[[str], None]
+Notify = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """What ``harness upgrade`` is asked.
+class UpgradeRequest:
+    """The options of ``harness upgrade``.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ class Asked:
     model : Path
         A folder or a ``validation.toml``.
     results : Path
-        Where runs and baselines are kept.
+        Where runs and baselines are stored.
     targets : tuple of str
         Empty for every local one of the runtime.
     hosts : tuple of str
@@ -82,7 +82,7 @@ def _by_side() -> dict[str, list[Any]]:
 
 @dataclass(slots=True)
 class Comparison:
-    """What was found of one target and variant.
+    """One target and variant in both versions.
 
     Parameters
     ----------
@@ -113,7 +113,7 @@ class Comparison:
     no_profile: str = ""
 
 
-def suites(asked: Asked) -> tuple[str, str]:
+def suites(request: UpgradeRequest) -> tuple[str, str]:
     """The suite whose outputs are compared, and the one that is timed.
 
     Raises
@@ -122,46 +122,48 @@ def suites(asked: Asked) -> tuple[str, str]:
         No installed suite judges outputs.
     """
     for suite, _, _ in declared.installed().with_role(Role.RESULT):
-        return suite, asked.criterion.metric.suite
+        return suite, request.criterion.metric.suite
     raise UsageError("no installed suite judges outputs: none declares a metric with the role result")
 
 
-def compare(found: Comparison, asked: Asked, pair: Pair, prepared: Prepared, told: Told) -> None:
-    """Run `found.artifact` in both versions; what comes of it goes into `found`.
+def compare(
+    comparison: Comparison, request: UpgradeRequest, pair: TargetPair, prepared: Prepared, notify: Notify
+) -> None:
+    """Run `comparison.artifact` in both versions; the results are stored in `comparison`.
 
     Parameters
     ----------
     prepared : Prepared
         With both targets of the pair.
-    told : callable
-        Takes a text on how far it is.
+    notify : callable
+        Receives a line of progress.
     """
     executors = {side: prepared.executors[pair.targets[side].name] for side in SIDES}
-    judging, timed = suites(asked)
-    batches = {side: batch(prepared, pair, found, timed, side) for side in SIDES}
-    answered = {side: clean(batch(prepared, pair, found, judging, side)) for side in SIDES}
-    results = _answer(found, answered, executors)
-    if found.findings.troubles:
+    judging, timed = suites(request)
+    batches = {side: batch(prepared, pair, comparison, timed, side) for side in SIDES}
+    answered = {side: clean(batch(prepared, pair, comparison, judging, side)) for side in SIDES}
+    results = _answer(comparison, answered, executors)
+    if comparison.findings.failures:
         return
-    found.findings = findings(results, answered, prepared)
-    if found.findings.untrusted:
+    comparison.findings = findings(results, answered, prepared)
+    if comparison.findings.incomparable:
         return
-    if found.findings.bit_exact < 1:  # of threads that take turns, the old version may not repeat itself
+    if comparison.findings.bit_exact < 1:  # of threads that take turns, the old version may not repeat itself
         again, _ = _run(executors[OLD], answered[OLD])
         bits = findings({**results, NEW: again}, {**answered, NEW: answered[OLD]}, prepared).bit_exact
-        found.findings = replace(found.findings, repeats=bits)
+        comparison.findings = replace(comparison.findings, repeats=bits)
     if not pair.emulated:
-        _time(found, asked, batches, executors, told)
-    f = found.findings
-    if not f.troubles and (f.latency not in (None, State.PASS) or f.bit_exact < 1):
-        _profile(found, asked, batches, executors, processes=1 if pair.emulated else PROFILED)
+        _time(comparison, request, batches, executors, notify)
+    f = comparison.findings
+    if not f.failures and (f.latency not in (None, State.PASS) or f.bit_exact < 1):
+        _profile(comparison, request, batches, executors, processes=1 if pair.emulated else PROFILED)
 
 
-def batch(prepared: Prepared, pair: Pair, found: Comparison, suite: str, side: str) -> Batch:
+def batch(prepared: Prepared, pair: TargetPair, comparison: Comparison, suite: str, side: str) -> Batch:
     """The planned batch, with the artifact that is compared."""
-    of = (pair.targets[side].name, pair.backend, found.variant, suite)
-    (planned,) = (b for b in prepared.plan.batches if (b.target, b.backend, b.variant, b.suite) == of)
-    return planned if found.artifact is None else replace(planned, artifact=found.artifact)
+    key = (pair.targets[side].name, pair.backend, comparison.variant, suite)
+    (planned,) = (b for b in prepared.plan.batches if (b.target, b.backend, b.variant, b.suite) == key)
+    return planned if comparison.artifact is None else replace(planned, artifact=comparison.artifact)
 
 
 def clean(whole: Batch) -> Batch:
@@ -173,16 +175,16 @@ def clean(whole: Batch) -> Batch:
 
 
 def _answer(
-    found: Comparison, batches: Mapping[str, Batch], executors: Mapping[str, Executor]
+    comparison: Comparison, batches: Mapping[str, Batch], executors: Mapping[str, Executor]
 ) -> dict[str, JobResult]:
-    """Outputs of both sides; a side that has none is in trouble."""
-    troubles, results = {}, {}
+    """Outputs of both sides; a side that has none is in failure."""
+    failures, results = {}, {}
     for side in SIDES:
-        results[side], found.environments[side] = _run(executors[side], batches[side])
-        found.samples[side] = results[side].samples
+        results[side], comparison.environments[side] = _run(executors[side], batches[side])
+        comparison.samples[side] = results[side].samples
         if results[side].status is not Status.OK:
-            troubles[side] = Trouble("run", results[side].reason)
-    found.findings = Findings(troubles)
+            failures[side] = Failure("run", results[side].reason)
+    comparison.findings = Findings(failures)
     return results
 
 
@@ -205,15 +207,15 @@ def findings(results: Mapping[str, JobResult], batches: Mapping[str, Batch], pre
     base = results[OLD].samples
     old, new = (_rows(results[side], batches[side], base, prepared) for side in SIDES)
     bits, agreement = new[Role.BIT_EXACT], new.get(Role.AGREEMENT)
-    untrusted = [row.reason for row in (*old.values(), *new.values()) if row.status is Status.INVALID]
+    incomparable = [row.reason for row in (*old.values(), *new.values()) if row.status is Status.INVALID]
     if bits.status is not Status.OK:
-        untrusted.append(bits.reason)
+        incomparable.append(bits.reason)
     flips = None
     if agreement is not None and agreement.status is Status.OK:
         flips = round((1 - agreement.value) * agreement.n)
     harmful, beneficial = (_count(new.get(role)) for role in (Role.HARMFUL, Role.BENEFICIAL))
     return Findings(
-        untrusted=next(iter(untrusted), ""), bit_exact=bits.value, samples=bits.n, flips=flips,
+        incomparable=next(iter(incomparable), ""), bit_exact=bits.value, samples=bits.n, flips=flips,
         loss_pt=_loss(new), harmful=harmful, beneficial=beneficial,
     )  # fmt: skip
 
@@ -255,19 +257,19 @@ def _loss(rows: Mapping[Role | str, Measurement]) -> Interval | None:
 
 
 def _time(
-    found: Comparison,
-    asked: Asked,
+    comparison: Comparison,
+    request: UpgradeRequest,
     batches: Mapping[str, Batch],
     executors: Mapping[str, Executor],
-    told: Told,
+    notify: Notify,
 ) -> None:
     """Time both sides, interleaved, with the old one against itself."""
-    sides = tuple(TimedSide(asked.label(side), executors[side], batches[side]) for side in SIDES)
+    sides = tuple(TimedSide(request.label(side), executors[side], batches[side]) for side in SIDES)
     try:
-        timed = interleave(asked.criterion, (sides[0], sides[1]), told)
+        timed = interleave(request.criterion, (sides[0], sides[1]), notify)
     except WorkerError as error:  # it gave outputs, and dies in the processes that are timed
-        side = NEW if error.what.startswith(f"{asked.label(NEW)} ") else OLD
-        found.findings = Findings({side: Trouble("run", str(error))})
+        side = NEW if error.what.startswith(f"{request.label(NEW)} ") else OLD
+        comparison.findings = Findings({side: Failure("run", str(error))})
         return
     why = ""
     if timed.state is State.INCONCLUSIVE:
@@ -275,22 +277,22 @@ def _time(
     elif timed.mostly_disturbed:
         count, last = len(timed.disturbances), timed.disturbances[-1]
         why = f"{count} processes were disturbed, more than were not; {last}"
-    found.timed = timed
-    found.findings = replace(found.findings, latency=timed.state, latency_why=why)
+    comparison.timed = timed
+    comparison.findings = replace(comparison.findings, latency=timed.state, latency_why=why)
 
 
 def _profile(
-    found: Comparison, asked: Asked, batches: Mapping[str, Batch], executors: Mapping[str, Executor], *,
-    processes: int,
+    comparison: Comparison, request: UpgradeRequest, batches: Mapping[str, Batch],
+    executors: Mapping[str, Executor], *, processes: int,
 ) -> None:  # fmt: skip
     """Which kernels both versions run, and for how long; in processes of its own, interleaved."""
     for turn in range(processes):
         for side in SIDES if turn % 2 == 0 else SIDES[::-1]:
-            (case,) = (case for case in batches[side].cases if case.name == asked.criterion.metric.case)
+            (case,) = (case for case in batches[side].cases if case.name == request.criterion.metric.case)
             params = {**case.params, "index": 0, "seconds": PROFILE_SECONDS}
             alone = replace(batches[side], cases=(replace(case, name=PROFILE, params=params),))
             result, _ = _run(executors[side], alone)
             if result.status is not Status.OK:
-                found.no_profile = result.reason.partition("\n")[0]
+                comparison.no_profile = result.reason.partition("\n")[0]
                 return
-            found.profiles[side].append(Profile.read(result.samples.arrays, result.samples.values))
+            comparison.profiles[side].append(Profile.read(result.samples.arrays, result.samples.values))

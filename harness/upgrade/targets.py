@@ -20,7 +20,7 @@ _VERSION = re.compile(r"[0-9][A-Za-z0-9.!+_-]*")
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class TargetPair:
     """A target in both versions.
 
     Parameters
@@ -42,7 +42,7 @@ class Pair:
 
 def pairs(
     runtime: str, old: str, new: str, names: Sequence[str] = (), hosts: tuple[str, ...] = ()
-) -> list[Pair]:  # fmt: skip
+) -> list[TargetPair]:  # fmt: skip
     """Pin a runtime on targets, to each version.
 
     Parameters
@@ -61,20 +61,20 @@ def pairs(
     """
     for version in (old, new):
         if not _VERSION.fullmatch(version):
-            raise UsageError(f"{version!r} is no version", next_step=f"pip index versions {runtime}")
+            raise UsageError(f"{version!r} is not a version", next_step=f"pip index versions {runtime}")
     if old == new:
         raise UsageError(f"{old} and {new} are one version", next_step=f"pip index versions {runtime}")
-    known = load_targets(names or target_files(), hosts)
+    loaded = load_targets(names or target_files(), hosts)
     if names:
-        chosen = known
-        for target in known:
+        chosen = loaded
+        for target in loaded:
             _refuse(target, runtime)
     else:
-        chosen = tuple(t for t in known if _backend(t, runtime) and _is_default(t))
+        chosen = tuple(t for t in loaded if _backend(t, runtime) and _is_default(t))
     if not chosen:
-        raise plugins.unknown("runtime", runtime, {name: None for t in known for name in _named(t)})
+        raise plugins.unknown("runtime", runtime, {name: None for t in loaded for name in _named(t)})
     return [
-        Pair(
+        TargetPair(
             target.name,
             _backend(target, runtime),
             {OLD: _pin(target, runtime, old), NEW: _pin(target, runtime, new)},
@@ -109,12 +109,12 @@ def _is_default(target: Target) -> bool:
 
 
 def _named(target: Target) -> dict[str, str]:
-    """Distributions that a target's Python holds, and what they are asked for with (``[extra]``)."""
-    found = {}
+    """Distributions that a target's Python holds, and their extras (``[extra]``)."""
+    extras = {}
     for text in requirements(target):
         if match := _REQUIREMENT.match(text):
-            found[_normal(match[1])] = match[2] or ""
-    return found
+            extras[_normal(match[1])] = match[2] or ""
+    return extras
 
 
 def _name(requirement: str) -> str:
@@ -131,8 +131,8 @@ def _backend(target: Target, runtime: str) -> str:
     """The backend of a target that belongs to a runtime; empty where there is none."""
     if _normal(runtime) not in _named(target):
         return ""
-    own = [backend for backend in target.backends if RUNTIMES.get(backend) == _normal(runtime)]
-    return own[0] if own else target.backends[0]
+    matching = [backend for backend in target.backends if RUNTIMES.get(backend) == _normal(runtime)]
+    return matching[0] if matching else target.backends[0]
 
 
 def _pin(target: Target, runtime: str, version: str) -> Target:

@@ -21,9 +21,9 @@ from harness.gates.baselines import ARTIFACTS, DESCRIPTION, FOLDER, SCHEMA_VERSI
 from harness.run.prepare import Prepared
 from harness.store.cache import Cache, key_of
 from harness.upgrade import command
-from harness.upgrade.decision import Trouble
-from harness.upgrade.run_both import Asked
-from harness.upgrade.targets import NEW, OLD, Pair
+from harness.upgrade.decision import Failure
+from harness.upgrade.run_both import UpgradeRequest
+from harness.upgrade.targets import NEW, OLD, TargetPair
 
 
 class Probed:
@@ -42,42 +42,42 @@ class Probed:
 
 
 @pytest.mark.parametrize(
-    ("answer", "trouble"),
+    ("answer", "failure"),
     [
         (Availability("1.32.0", ("CPU",)), None),
         (
             TargetUnavailable("x==1.32 cannot be installed", cause="No matching distribution found"),
-            Trouble("install", "x==1.32 cannot be installed; No matching distribution found"),
+            Failure("install", "x==1.32 cannot be installed; No matching distribution found"),
         ),
         (
             Availability(reason="the probe was killed by SIGILL"),
-            Trouble("import", "the probe was killed by SIGILL"),
+            Failure("import", "the probe was killed by SIGILL"),
         ),
         (
             Availability("1.31.1", ("CPU",)),
-            Trouble("import", "1.32 was installed, and 1.31.1 answers"),
+            Failure("import", "1.32 was installed, and 1.31.1 answers"),
         ),
         (
             Availability("1.32.1", ("CPU",)),
-            Trouble("import", "1.32 was installed, and 1.32.1 answers"),
+            Failure("import", "1.32 was installed, and 1.32.1 answers"),
         ),
     ],
     ids=["fine", "no wheel", "crash", "another", "a later patch"],
 )
 def test_an_environment_that_cannot_be_had_is_an_answer(
-    answer: Availability | Exception, trouble: Trouble | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    answer: Availability | Exception, failure: Failure | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     executor = Probed(answer)
     monkeypatch.setattr(command, "make_executor", lambda target, store: executor)
-    assert command.trouble_of(Target("cpu@1.32", "", ("x",)), Cache(tmp_path)) == trouble
+    assert command.find_failure(Target("cpu@1.32", "", ("x",)), Cache(tmp_path)) == failure
     assert executor.closed
 
 
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        ({"margin": 0.0}, "between 0 and 100 points"),
-        ({"margin": float("nan")}, "between 0 and 100 points"),
+        ({"margin": 0.0}, "use points above 0 and below 100"),
+        ({"margin": float("nan")}, "use points above 0 and below 100"),
         ({"max_ratio": 1.0}, "use a number above 1"),
         ({"decide_within": "3x"}, "3x"),
         ({"target": ","}, "names no target"),
@@ -105,8 +105,10 @@ def made(folder: Path, content: bytes, cache: Cache) -> Artifact:
 
 
 @pytest.fixture
-def order(tmp_path: Path) -> Asked:
-    return Asked("toy", "1.0", "2.0", Path(), tmp_path / "results", criterion=parse_criterion("", 1.05, "2m"))
+def order(tmp_path: Path) -> UpgradeRequest:
+    return UpgradeRequest(
+        "toy", "1.0", "2.0", Path(), tmp_path / "results", criterion=parse_criterion("", 1.05, "2m")
+    )
 
 
 @pytest.fixture
@@ -114,14 +116,14 @@ def cache(tmp_path: Path) -> Cache:
     return Cache(tmp_path / "cache")
 
 
-def chosen(order: Asked, cache: Cache, artifact: Artifact) -> tuple[Artifact, str]:
+def chosen(order: UpgradeRequest, cache: Cache, artifact: Artifact) -> tuple[Artifact, str]:
     run = {"model": {"name": "m"}}
     prepared = Prepared(Plan(()), run, None, {}, (), {}, (), cache, {}, (), 0.0)
-    pair = Pair("cpu", "toy", {side: Target("t", "", ("toy",)) for side in (OLD, NEW)})
+    pair = TargetPair("cpu", "toy", {side: Target("t", "", ("toy",)) for side in (OLD, NEW)})
     return command.accepted_or_made(artifact, order, pair, prepared)
 
 
-def accept(order: Asked, sha256: str, variant: str = "int8") -> Path:
+def accept(order: UpgradeRequest, sha256: str, variant: str = "int8") -> Path:
     """A baseline of a run in which that artifact ran."""
     folder = order.results / FOLDER / "m" / "cpu" / order.baseline
     folder.mkdir(parents=True)
@@ -134,14 +136,16 @@ def accept(order: Asked, sha256: str, variant: str = "int8") -> Path:
     return folder / DESCRIPTION
 
 
-def test_without_a_baseline_the_recipes_file_is_taken(order: Asked, cache: Cache, tmp_path: Path) -> None:
+def test_without_a_baseline_the_recipes_file_is_taken(
+    order: UpgradeRequest, cache: Cache, tmp_path: Path
+) -> None:
     artifact = made(tmp_path, b"new", cache)
     file, origin = chosen(order, cache, artifact)
     assert file is artifact
     assert origin == "made by the recipe (there is no baseline accepted of cpu)"
 
 
-def test_the_accepted_file_comes_from_the_cache(order: Asked, cache: Cache, tmp_path: Path) -> None:
+def test_the_accepted_file_comes_from_the_cache(order: UpgradeRequest, cache: Cache, tmp_path: Path) -> None:
     old, new = (made(tmp_path, content, cache) for content in (b"old", b"new"))
     accept(order, old.sha256)
     file, origin = chosen(order, cache, new)
@@ -152,11 +156,13 @@ def test_the_accepted_file_comes_from_the_cache(order: Asked, cache: Cache, tmp_
     file, origin = chosen(order, cache, new)
     assert file is new
     assert (
-        "the one accepted with 20260101T000000-m-0000 is another, and not on this machine any more" in origin
+        "the one accepted with 20260101T000000-m-0000 differs and is no longer on this machine" in origin
     )
 
 
-def test_a_file_that_was_kept_beside_the_baseline(order: Asked, cache: Cache, tmp_path: Path) -> None:
+def test_a_file_that_was_kept_beside_the_baseline(
+    order: UpgradeRequest, cache: Cache, tmp_path: Path
+) -> None:
     new = made(tmp_path, b"new", cache)
     sha256 = hashlib.sha256(b"old").hexdigest()
     folder = accept(order, sha256).parent / ARTIFACTS / sha256
@@ -167,10 +173,10 @@ def test_a_file_that_was_kept_beside_the_baseline(order: Asked, cache: Cache, tm
     assert origin == "accepted with 20260101T000000-m-0000"
 
 
-def test_a_baseline_without_that_variant_or_file(order: Asked, cache: Cache, tmp_path: Path) -> None:
+def test_a_baseline_without_that_variant_or_file(order: UpgradeRequest, cache: Cache, tmp_path: Path) -> None:
     artifact = made(tmp_path, b"new", cache)
     file = accept(order, "0" * 64)
-    assert "not on this machine any more" in chosen(order, cache, artifact)[1]
+    assert "no longer on this machine" in chosen(order, cache, artifact)[1]
     file.write_text(file.read_text().replace("it is good", "it is bad"))
     with pytest.raises(ResultsError, match="edited"):
         chosen(order, cache, artifact)

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from harness.core.verdict import State
 from harness.stats import paired
 from harness.stats.intervals import Interval
-from harness.upgrade.decision import Decision, Findings, Trouble, decide, overall
+from harness.upgrade.decision import Decision, Failure, Findings, decide, overall
 from harness.upgrade.targets import NEW, OLD
 
-CRASH = Trouble("import", "the probe was killed by SIGILL")
+CRASH = Failure("import", "the probe was killed by SIGILL")
 STATES = st.sampled_from([None, State.PASS, State.FAIL, State.INCONCLUSIVE, State.INVALID])
 
 
@@ -60,7 +60,7 @@ def test_undecided_says_how_many_samples_would_do() -> None:
     _, why = decide(compared(right(64), right(64)), 0.5)
     assert (
         why
-        == "0.00 [-4.06, 4.06] pt lost, 0.5 pt are allowed: 64 samples do not tell, about 539 would decide"
+        == "0.00 [-4.06, 4.06] pt lost, 0.5 pt are allowed: 64 samples do not decide, about 539 would decide"
     )
 
 
@@ -83,13 +83,16 @@ def test_slower_and_undecided_times() -> None:
 @given(STATES, st.floats(0, 1), st.integers(1, 50))
 def test_what_does_not_run_is_never_a_pass(latency: State | None, bit_exact: float, wrong: int) -> None:
     findings = replace(compared(right(50), right(50, *range(wrong)), latency), bit_exact=bit_exact)
-    assert decide(replace(findings, troubles={NEW: CRASH, OLD: CRASH}), 0.5) == (
+    assert decide(replace(findings, failures={NEW: CRASH, OLD: CRASH}), 0.5) == (
         Decision.BLOCKED,
         CRASH.reason,
     )
-    assert decide(replace(findings, troubles={NEW: CRASH}), 0.5)[0] is Decision.BLOCKED
-    assert decide(replace(findings, troubles={OLD: CRASH}), 0.5)[0] is Decision.NOT_COMPARED
-    assert decide(replace(findings, untrusted="other inputs"), 0.5) == (Decision.NOT_COMPARED, "other inputs")
+    assert decide(replace(findings, failures={NEW: CRASH}), 0.5)[0] is Decision.BLOCKED
+    assert decide(replace(findings, failures={OLD: CRASH}), 0.5)[0] is Decision.NOT_COMPARED
+    assert decide(replace(findings, incomparable="other inputs"), 0.5) == (
+        Decision.NOT_COMPARED,
+        "other inputs",
+    )
 
 
 @given(

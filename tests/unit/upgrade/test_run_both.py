@@ -33,8 +33,8 @@ from harness.stats import paired
 from harness.store.cache import Cache
 from harness.timing.interleave import Criterion
 from harness.upgrade.decision import Decision, decide
-from harness.upgrade.run_both import PROFILED, Asked, Comparison, compare
-from harness.upgrade.targets import NEW, OLD, SIDES, Pair
+from harness.upgrade.run_both import PROFILED, Comparison, UpgradeRequest, compare
+from harness.upgrade.targets import NEW, OLD, SIDES, TargetPair
 
 MEDIAN = metric.Timed("performance", "latency_p50", "single_stream", 0.5)
 
@@ -110,7 +110,7 @@ def compared(
     """What comes of it; the names are those that ``pinned`` gives."""
     names = {OLD: "cpu@1.0", NEW: "cpu@2.0"}
     executor = {"kind": kind}
-    pair = Pair("cpu", "toy", {side: Target(names[side], "", ("toy",), executor) for side in SIDES})
+    pair = TargetPair("cpu", "toy", {side: Target(names[side], "", ("toy",), executor) for side in SIDES})
     clean = {"batch": 8, "keep": "outputs", "reference": False, "input_sha256": "d"}
     cases = {
         "accuracy": (
@@ -131,7 +131,7 @@ def compared(
     executors: Any = {names[OLD]: old, names[NEW]: new}
     prepared = Prepared(plan, run, labels, {}, (), executors, (), Cache(Path()), {}, (), 0.0)
     comparison = Comparison("cpu", "int8", artifact=ARTIFACT)
-    request = Asked("toy", "1.0", "2.0", Path(), Path(), criterion=Criterion(MEDIAN, within_s=1e-9))
+    request = UpgradeRequest("toy", "1.0", "2.0", Path(), Path(), criterion=Criterion(MEDIAN, within_s=1e-9))
     compare(comparison, request, pair, prepared, lambda text: None)
     return comparison
 
@@ -216,10 +216,10 @@ def test_a_crash_belongs_to_its_side(scores: NDArray[np.float32], side: str, cas
     old, new = Planted(scores), Planted(scores)
     {OLD: old, NEW: new}[side].fails = {case: "the worker was killed by SIGSEGV"}
     comparison = compared(old, new, None)
-    (trouble,) = comparison.findings.troubles.values()
-    assert list(comparison.findings.troubles) == [side]
-    assert trouble.stage == "run"
-    assert "killed by SIGSEGV" in trouble.reason
+    (failure,) = comparison.findings.failures.values()
+    assert list(comparison.findings.failures) == [side]
+    assert failure.stage == "run"
+    assert "killed by SIGSEGV" in failure.reason
     wanted = Decision.BLOCKED if side == NEW else Decision.NOT_COMPARED
     assert decide(comparison.findings, 0.5)[0] is wanted
 

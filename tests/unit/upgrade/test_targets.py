@@ -1,4 +1,4 @@
-"""Which targets have a runtime, and what they are asked for when its version is pinned."""
+"""Which targets have a runtime, and what they are request for when its version is pinned."""
 
 from __future__ import annotations
 
@@ -78,8 +78,8 @@ def test_of_another_architecture_all_wheels_are_named() -> None:
     [
         (("onnxrt", "1.0", "2.0"), "unknown runtime 'onnxrt'; did you mean 'onnxruntime'?"),
         (("onnxruntime", "1.0", "1.0"), "are one version"),
-        (("onnxruntime", "1.0", "../2.0"), "'../2.0' is no version"),
-        (("onnxruntime", "1.0,<2", "2.0"), "'1.0,<2' is no version"),
+        (("onnxruntime", "1.0", "../2.0"), "'../2.0' is not a version"),
+        (("onnxruntime", "1.0,<2", "2.0"), "'1.0,<2' is not a version"),
         (("onnxruntime", "1.0", "2.0", ["cpu", "openvino"]), "the target openvino does not run onnxruntime"),
         (("onnxruntime", "1.0", "2.0", ["cpi"]), "did you mean 'cpu'"),
         (("onnxruntime", "1.0", "2.0", ["fleet"]), "two versions cannot take turns on fleet"),

@@ -20,9 +20,9 @@ from harness.core.verdict import State
 from harness.stats.intervals import Interval
 from harness.stats.kernels import Profile
 from harness.timing.interleave import Criterion, InterleavedTiming, TimedSide
-from harness.upgrade import upgrade_files, upgrade_text
-from harness.upgrade.decision import Decision, Findings, Trouble
-from harness.upgrade.run_both import Asked, Comparison
+from harness.upgrade import files, text
+from harness.upgrade.decision import Decision, Failure, Findings
+from harness.upgrade.run_both import Comparison, UpgradeRequest
 from harness.upgrade.targets import NEW, OLD
 
 MEDIAN = metric.Timed("performance", "latency_p50", "single_stream", 0.5)
@@ -42,7 +42,7 @@ def comparisons() -> list[Comparison]:
     loss = Interval(0, -0.34, 0.34, 800)
     same = Findings(bit_exact=1.0, samples=800, flips=0, loss_pt=loss, latency=State.PASS)
     slow = replace(same, bit_exact=0.9996, repeats=0.97, latency=State.FAIL)
-    crash = Findings({NEW: Trouble("import", "the probe was killed by SIGILL\nat x")})
+    crash = Findings({NEW: Failure("import", "the probe was killed by SIGILL\nat x")})
     batch = Batch("t", "b", "int8", "performance", ARTIFACT, {}, {}, {}, ())
     executor: Any = None
     timed = InterleavedTiming(
@@ -67,11 +67,11 @@ def comparisons() -> list[Comparison]:
 
 
 def test_a_line_a_target_and_the_reasons_below(comparisons: list[Comparison], tmp_path: Path) -> None:
-    request = Asked("toy", "1.0", "2.0", Path(), tmp_path, criterion=Criterion(MEDIAN))
+    request = UpgradeRequest("toy", "1.0", "2.0", Path(), tmp_path, criterion=Criterion(MEDIAN))
     console = Console(width=200, no_color=True, record=True, file=io.StringIO())
-    assert upgrade_text.show(upgrade_files.keep(request, comparisons), request, console) == 1
-    text = console.export_text()
-    lines = [" ".join(line.split()) for line in text.splitlines()]
+    assert text.show(files.store(request, comparisons), request, console) == 1
+    output = console.export_text()
+    lines = [" ".join(line.split()) for line in output.splitlines()]
     assert "cpu int8 ok 100 % 0 0.00 [0.34] -- 1.50x same" in lines
     assert "pi5 int8 ok 99.9 % 0 0.00 [0.34] -- 1.50x slower: Conv, 1 node" in lines
     assert "pi4 int8 SIGILL at import -- -- -- -- -- blocked" in lines
@@ -85,9 +85,9 @@ def test_a_line_a_target_and_the_reasons_below(comparisons: list[Comparison], tm
 
 
 def test_a_narrow_terminal_keeps_what_decides(comparisons: list[Comparison], tmp_path: Path) -> None:
-    request = Asked("toy", "1.0", "2.0", Path(), tmp_path, criterion=Criterion(MEDIAN))
+    request = UpgradeRequest("toy", "1.0", "2.0", Path(), tmp_path, criterion=Criterion(MEDIAN))
     console = Console(width=80, no_color=True, record=True, file=io.StringIO())
-    upgrade_text.show(upgrade_files.keep(request, comparisons), request, console)
+    text.show(files.store(request, comparisons), request, console)
     lines = [" ".join(line.split()) for line in console.export_text().splitlines()]
     assert "pi4 int8 SIGILL at import -- -- -- blocked" in lines
     assert "pi5 int8 ok 99.9 % 0 -- slower: Conv, 1 node" in lines
@@ -105,23 +105,23 @@ def test_a_narrow_terminal_keeps_what_decides(comparisons: list[Comparison], tmp
     ],
 )
 def test_a_reason_in_a_few_words(stage: str, reason: str, says: str) -> None:
-    assert upgrade_text.short(Trouble(stage, reason)) == says
-    old = Comparison("cpu", "int8", Findings({OLD: Trouble(stage, reason)}))
-    assert upgrade_text.loads(old) == f"old: {says}"
+    assert text.short(Failure(stage, reason)) == says
+    old = Comparison("cpu", "int8", Findings({OLD: Failure(stage, reason)}))
+    assert text.loads(old) == f"old: {says}"
 
 
 def test_the_last_error_of_pip_is_shown() -> None:
     output = (
         "x==9 cannot be installed; ERROR: Ignored 1.0; 2.0; ERROR: No matching distribution found for x==9"
     )
-    comparisons = [Comparison("cpu", "int8", Findings({NEW: Trouble("install", output)}))]
-    (line,) = upgrade_text.details(comparisons, [(Decision.BLOCKED, output)])
+    comparisons = [Comparison("cpu", "int8", Findings({NEW: Failure("install", output)}))]
+    (line,) = text.details(comparisons, [(Decision.BLOCKED, output)])
     assert line.endswith(" cpu int8: x==9 cannot be installed; No matching distribution found for x==9")
 
 
 def test_only_all_is_a_hundred_percent() -> None:
     shares = [1.0, 0.99999, 0.961, 1e-9, 0.0, float("nan")]
-    assert [upgrade_text.share_text(share) for share in shares] == [
+    assert [text.share_text(share) for share in shares] == [
         "100 %",
         "99.9 %",
         "96.1 %",
@@ -132,7 +132,7 @@ def test_only_all_is_a_hundred_percent() -> None:
 
 
 def test_facts_are_stored_one_after_the_other(comparisons: list[Comparison], tmp_path: Path) -> None:
-    request = Asked("toy", "1.0", "2.0", Path(), tmp_path, criterion=Criterion(MEDIAN))
+    request = UpgradeRequest("toy", "1.0", "2.0", Path(), tmp_path, criterion=Criterion(MEDIAN))
     seen = []
 
     def coming() -> object:
@@ -141,7 +141,7 @@ def test_facts_are_stored_one_after_the_other(comparisons: list[Comparison], tmp
             (folder,) = (tmp_path / "upgrade").iterdir()
             seen.append(len(json.loads((folder / "upgrade.json").read_text())["comparisons"]))
 
-    stored = upgrade_files.keep(request, coming())  # type: ignore[arg-type]
+    stored = files.store(request, coming())  # type: ignore[arg-type]
     assert seen == [1, 2, 3]
     facts = json.loads((stored.folder / "upgrade.json").read_text())
     assert [comparison["decision"] for comparison in facts["comparisons"]] == ["same", "slower", "blocked"]
@@ -156,8 +156,10 @@ def test_facts_are_stored_when_it_is_interrupted(comparisons: list[Comparison], 
         yield comparisons[0]
         raise KeyboardInterrupt
 
-    request = Asked("onnxruntime", "1.0", "2.0", tmp_path, tmp_path / "results", criterion=Criterion(MEDIAN))
-    with pytest.raises(KeyboardInterrupt, match=r"what is known of 1 is kept in .*upgrade"):
-        upgrade_files.keep(request, coming())
+    request = UpgradeRequest(
+        "onnxruntime", "1.0", "2.0", tmp_path, tmp_path / "results", criterion=Criterion(MEDIAN)
+    )
+    with pytest.raises(KeyboardInterrupt, match=r"what was compared is stored in .*upgrade"):
+        files.store(request, coming())
     (facts,) = (tmp_path / "results" / "upgrade").glob("*/upgrade.json")
     assert len(json.loads(facts.read_text())["comparisons"]) == 1
