@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:  # a board imports this package and has neither
     import pandas as pd
 
-    from harness.run.stages import Outcome
+    from harness.run.outcome import Outcome
 
 __all__ = ["load", "validate"]
 

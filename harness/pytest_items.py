@@ -17,6 +17,7 @@ from harness.device import plugins
 from harness.gates import scope
 from harness.report import progress
 from harness.run import stages
+from harness.run.outcome import Outcome
 from harness.run.request import Request
 from harness.run.selection import variant_names
 from harness.store import run_folder
@@ -95,9 +96,7 @@ def _narrowed(
     return tuple(name for name in measured if name in wanted)
 
 
-def outcome(
-    request: Request, suites: tuple[str, ...], stored: StoredRun | None, session: str
-) -> stages.Outcome:
+def outcome(request: Request, suites: tuple[str, ...], stored: StoredRun | None, session: str) -> Outcome:
     """Measure those suites, or judge a stored run.
 
     Of the workers of a `session` of pytest-xdist, which all collected the same items, one measures, and the

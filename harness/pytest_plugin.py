@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from harness.core.target import Target
     from harness.deployed import Deployed
     from harness.pytest_items import StoredRun
+    from harness.run.outcome import Outcome
     from harness.run.request import Request
-    from harness.run.stages import Outcome
 
 MARK = "harness_suite"
 #: Of a verdict; NaN where there is nothing to say.

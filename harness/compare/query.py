@@ -103,7 +103,7 @@ def _load_run(connection: duckdb.DuckDBPyConnection, run: StoredRun) -> None:
     frame = tables.read(run.table)
     verdicts = run.folder.path / "verdicts.csv"
     try:
-        told = pd.read_csv(verdicts, dtype="str") if verdicts.is_file() else None
+        told = tables.read_verdicts(verdicts) if verdicts.is_file() else None
         cards = [
             [run.run_id, path.stem, json.dumps(json.loads(path.read_text()))]
             for path in sorted((run.folder.path / "cards").glob("*.json"))
@@ -131,7 +131,8 @@ def _insert(
     cast = ", ".join(f'CAST("{name}" AS {columns[name]})' for name in own)
     # As objects: the engine reads NaN of a text column as the text nan.
     objects = frame[own].astype(object)
-    connection.register("loaded", objects.where(objects.notna(), None))
+    present = objects.notna() & (objects != "")
+    connection.register("loaded", objects.where(present, None))
     connection.execute(f"INSERT INTO {view} ({listed}) SELECT {cast} FROM loaded")  # noqa: S608 - our own names
 
 

@@ -123,7 +123,7 @@ def read_run(folder: run_folder.RunFolder) -> Read:
     return Read(
         Side(folder.run_id, frame, summarise.set_digests(facts.run), per_sample, declared.of_run(facts.run)),
         validation.gates,
-        _verdicts(verdicts) if verdicts.is_file() else None,
+        tables.readtables.read_verdicts(verdicts) if verdicts.is_file() else None,
         facts.run,
         facts,
         tuple(every),
@@ -137,14 +137,7 @@ def _as_written(folder: run_folder.RunFolder, run: Mapping[str, Any]) -> Read:
     side = Side(folder.run_id, frame, summarise.set_digests(run), metrics=declared.of_run(run))
     validation = check(run["validation"], Validation, where=str(folder.path / "run.json"))
     verdicts = folder.path / "verdicts.csv"
-    return Read(side, validation.gates, _verdicts(verdicts) if verdicts.is_file() else None, run)
-
-
-def _verdicts(path: Path) -> pd.DataFrame:
-    frame = pd.read_csv(path)
-    # A run that was judged before there were waivers has no such column.
-    waived = frame["waived"].fillna("") if "waived" in frame else ""
-    return frame.assign(waived=waived)
+    return Read(side, validation.gates, tables.read_verdicts(verdicts) if verdicts.is_file() else None, run)
 
 
 def _part(found: Read, part: str) -> Read:

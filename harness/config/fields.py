@@ -16,7 +16,43 @@ def is_name(text: str) -> str:
     """Give back what may name a model, a variant or a baseline; ValueError says what else would."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}", text):
         raise ValueError(f"{text!r} is no name: letters, digits and _ . + -, a letter or a digit first")
-    return text
+    return is_read_as_text(text)
+
+
+#: Words that pandas reads as a missing value, and those that it reads as true or false.
+_MISSING = frozenset((
+    "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A",
+    "NA", "NULL", "NaN", "None", "n/a", "nan", "null",
+))  # fmt: skip
+_BOOLEAN = frozenset(("true", "false"))
+
+
+def is_read_as_text(text: str) -> str:
+    """Give back a name that every reader of a CSV takes for text; ValueError says what it would become.
+
+    The table names models, targets, variants and gates. ``pandas.read_csv`` without options reads ``NA`` as
+    missing, ``007`` and ``1e5`` as numbers and ``True`` as a truth value.
+    """
+    if text in _MISSING:
+        kind = "a missing value"
+    elif text.casefold() in _BOOLEAN:
+        kind = "true or false"
+    elif _is_number(text):
+        kind = "a number"
+    else:
+        return text
+    raise ValueError(f"{text!r} is read as {kind} by programs that read the table; add a letter or a word")
+
+
+def _is_number(text: str) -> bool:
+    """Whether pandas would read it as a number; infinity and hexadecimal digits included."""
+    if re.fullmatch(r"[+-]?0[xX][0-9a-fA-F]+", text):
+        return True
+    try:
+        float(text.replace("_", "x"))  # Python allows 1_000, which pandas reads as text
+    except ValueError:
+        return False
+    return True
 
 
 def _is_sha256(text: str) -> str:
@@ -95,6 +131,7 @@ def limit_unit(value: float | str | None) -> str:
 
 
 Name = Annotated[str, AfterValidator(is_name)]
+TextName = Annotated[str, AfterValidator(is_read_as_text)]
 Sha256 = Annotated[str, AfterValidator(_is_sha256)]
 Format = Literal["onnx", "tflite", "openvino"]
 Ratio = Annotated[float, Field(gt=0, allow_inf_nan=False)]

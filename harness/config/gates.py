@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from harness.config.fields import Limit, Name, Ratio, limit_unit, to_limit
+from harness.config.fields import Limit, Name, Ratio, TextName, limit_unit, to_limit
 from harness.config.schema import Table
 from harness.core.verdict import Gate, Waiver
 
@@ -79,7 +79,7 @@ class OverrideTable(LimitTable):
 class GateTable(LimitTable):
     """``[[gate]]``: one demand."""
 
-    name: str
+    name: TextName
     suite: str
     metric: str
     variant: Patterns = "*"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from harness.config.fields import Backends, Executor, Size
+from harness.config.fields import Backends, Executor, Size, is_read_as_text
 from harness.config.folders import shipped_folder
 from harness.config.load import read_toml
 from harness.config.schema import Table
@@ -105,6 +105,13 @@ def load_target(name: str, hosts: tuple[str, ...] = ()) -> Target:
             f"no target may be called {HOST}: that is the reference", where=str(files[name]),
             next_step="give the file another name",
         )  # fmt: skip
+    try:
+        is_read_as_text(name)
+    except ValueError as error:
+        raise UsageError(
+            f"no target may be called so: {error}", where=str(files[name]),
+            next_step="give the file another name",
+        ) from error  # fmt: skip
     table = read_toml(files[name], TargetTable)
     target = table.to_target(name)
     with_hosts = hosts or table.without_host or "hosts" in target.executor

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from harness.core.job import JobKey, Status
 from harness.core.measurement import WHOLE_CASE, Row
 from harness.core.verdict import Gate, State, Verdict
 from harness.gates import relative
+from harness.gates.absent import absent
 from harness.gates.relative import Baselines, Refusal
 from harness.stats.intervals import Interval, clustered_mean, units_to_decide, wilson
 from harness.stats.paired import smallest_decidable_margin
@@ -87,7 +88,11 @@ def judge(
                 looked_at = [row for row in rows if _is_of(row.key, subject) and here.looks_at(row)]
                 jobs = sum(_is_of(key, subject) and here.looks_at_job(key) for key in missing)
                 unmeasured = _unmeasured(jobs, stopped)
-            verdicts.append(_verdict(here, subject, looked_at, unmeasured, baselines))
+            verdict = _verdict(here, subject, looked_at, unmeasured, baselines)
+            if not looked_at and not unmeasured and not gate.design and not subject.unavailable:
+                reason = absent(here, [row for row in rows if _is_of(row.key, subject)])
+                verdict = replace(verdict, sentence=f"{subject.variant} on {subject.target}: {reason}")
+            verdicts.append(verdict)
             covered += looked_at
     return Judgement(tuple(verdicts), tuple(covered))
 

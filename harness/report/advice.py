@@ -13,17 +13,23 @@ from harness.config.folders import shipped_folder
 from harness.config.gates import GateTable
 from harness.config.load import check, validation_file
 from harness.config.targets import load_target, target_files
+from harness.config.validation import FLOAT32
 from harness.core import commands
 from harness.core.commands import short
 from harness.core.errors import HarnessError
+from harness.core.exit_code import ExitCode
+from harness.core.job import Status
 from harness.core.plan import CARD
 from harness.core.suite import SupportsRounds
 from harness.core.verdict import Gate, State, Verdict
 from harness.device import plugins
 from harness.executors.abilities import abilities_of
 from harness.run import availability
+from harness.run.outcome import Outcome
 from harness.run.selection import load_suites
-from harness.run.stages import Outcome
+
+#: So many gates are named where several keep a run from passing.
+NAMED_GATES = 4
 
 
 def problems(outcome: Outcome) -> list[tuple[State, str]]:
@@ -115,14 +121,86 @@ def next_step(outcome: Outcome) -> str:
         said = f"real hardware in place of {blocking[0].target}: --host USER@BOARD, or a target over ssh"
     elif outcome.state is State.NOT_RUN and blocking and (lacks := _lacks(outcome, blocking[0])):
         said = f"{command} {lacks}"
+    elif outcome.state is State.FAIL:
+        said = _after_a_failure(outcome, run, command, blocking[0])
     elif blocking:
         worst = blocking[0]
-        said = (
-            f"{command} validate {_selection(outcome, run, worst.target, worst)}   # that gate's suite alone"
-        )
+        said = f"{command} validate {_selection(outcome, run, worst.target, worst)}   # measures it again"
     else:
-        said = f"{command} doctor"
+        said = _after_nothing_applied(outcome, run, command)
     return said
+
+
+def _after_a_failure(outcome: Outcome, run: Mapping[str, Any], command: str, worst: Verdict) -> str:
+    """A command that shows where the gate's rows went wrong, or that finds a variant that holds."""
+    gate, name = _gate(run, worst), _run_name(outcome)
+    if gate is not None and gate.baseline:
+        options = f"{name} --name {gate.baseline} --target {worst.target}{_results_option(outcome)}"
+        return f"{command} baseline diff {options}   # every row against the accepted run"
+    others = [
+        v.target
+        for v in outcome.verdicts
+        if (v.gate, v.variant) == (worst.gate, worst.variant) and v.state is State.PASS
+    ]
+    if others and len(run["targets"]) > 1:
+        passing = f"the gate passes on {', '.join(dict.fromkeys(others))}"
+        return f"{command} compare {name} --devices{_results_option(outcome)}   # {passing}"
+    recipe = run.get("validation", {}).get("variants", {}).get(worst.variant, {}).get("recipe")
+    if gate is not None and recipe and _is_lost_in_compression(outcome, gate, worst):
+        model = "" if _is_bundled(run) else f"{_model_argument(run)} "
+        return f"{command} search {model}-o search   # finds the layers that lose it, and a recipe"
+    return f"{report_command(outcome)}   # every row of the gate, with its interval"
+
+
+def _is_lost_in_compression(outcome: Outcome, gate: Gate, worst: Verdict) -> bool:
+    """Whether the gate limits a difference from the float model."""
+    return any(
+        row.measurement.reference.startswith(f"{FLOAT32}@") and gate.looks_at(row)
+        for row in outcome.rows
+        if (row.key.target, row.key.variant) == (worst.target, worst.variant)
+    )
+
+
+def _after_nothing_applied(outcome: Outcome, run: Mapping[str, Any], command: str) -> str:
+    """What to do for a target to which no gate applies, or after an error that no gate looks at."""
+    targets = _without_applying_gate(outcome)
+    if not targets:
+        return f"{report_command(outcome)}   # the rows with an error"
+    if all(target in run["emulated"] for target in targets):
+        return f"real hardware in place of {', '.join(targets)}: --host USER@BOARD, or a target over ssh"
+    return (
+        f"{command} plan {_selection(outcome, run, ','.join(targets))}   # which gates can be decided there"
+    )
+
+
+def _without_applying_gate(outcome: Outcome) -> list[str]:
+    """Targets for which every gate is NOT_APPLICABLE."""
+    states: dict[str, set[State]] = {}
+    for verdict in outcome.verdicts:
+        states.setdefault(verdict.target, set()).add(verdict.state)
+    return [target for target, found in states.items() if found == {State.NOT_APPLICABLE}]
+
+
+def why_not_measured(outcome: Outcome) -> str:
+    """Why a run ends with exit code 3, in one sentence; empty for every other code."""
+    if outcome.exit_code is not ExitCode.NOT_MEASURED:
+        return ""
+    blocking = sorted((v for v in outcome.verdicts if v.blocks), key=lambda v: v.state.rank)
+    if blocking:
+        gates = list(dict.fromkeys(verdict.gate for verdict in blocking))
+        more = ", …" if len(gates) > NAMED_GATES else ""
+        states = " or ".join(dict.fromkeys(verdict.state.value for verdict in blocking))
+        return f"gates that block are {states}: {', '.join(gates[:NAMED_GATES])}{more}"
+    if outcome.missing:
+        jobs = "1 job was" if outcome.missing == 1 else f"{outcome.missing} jobs were"
+        return f"{jobs} not measured"
+    if any(row.measurement.status is Status.ERROR for row in outcome.rows):
+        return "a case ended in an error, and no gate looks at it"
+    if not outcome.verdicts:
+        return "no gate was judged, so nothing has passed"
+    targets = ", ".join(_without_applying_gate(outcome))
+    cause = _cause(next(v for v in outcome.verdicts if v.state is State.NOT_APPLICABLE))
+    return f"no gate applies to {targets}, so it has not passed: {cause}"
 
 
 def _after_undecided(outcome: Outcome, run: Mapping[str, Any], command: str, worst: Verdict) -> str:
@@ -205,17 +283,22 @@ def _selection(outcome: Outcome, run: Mapping[str, Any], target: str, verdict: V
     """Arguments that ask for `target` again, or for what one verdict is about."""
     options = [f"--target {','.join(map(_asked_as, target.split(',')))}"]
     if not _is_bundled(run):
-        file = Path(run["validation_path"])
-        options.append(
-            f"--model {shlex.quote(short(file.parent if file.name == 'validation.toml' else file))}"
-        )
+        options.append(f"--model {_model_argument(run)}")
     if verdict is not None:
         options += [f"--variant {verdict.variant}", f"--suite {verdict.suite}"]
     if run.get("release"):
         options.append("--release")
-    if outcome.folder.path.parent != Path("results").resolve():
-        options.append(f"--results {shlex.quote(short(outcome.folder.path.parent))}")
-    return " ".join(options)
+    return " ".join(options) + _results_option(outcome)
+
+
+def _model_argument(run: Mapping[str, Any]) -> str:
+    file = Path(run["validation_path"])
+    return shlex.quote(short(file.parent if file.name == "validation.toml" else file))
+
+
+def _results_option(outcome: Outcome) -> str:
+    folder = outcome.folder.path.parent
+    return "" if folder == Path("results").resolve() else f" --results {shlex.quote(short(folder))}"
 
 
 def _asked_as(name: str) -> str:

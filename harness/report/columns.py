@@ -19,11 +19,15 @@ NOTHING = "--"
 
 @dataclass(frozen=True, slots=True)
 class TableColumn:
-    """One column: its title, when it is left out, and what it shows of the rows of one variant."""
+    """One column: its title, when it is left out, and what it shows of the rows of one variant.
+
+    ``invalid`` gives the reason where the value of a variant is shown with a question mark, else None.
+    """
 
     title: str
     spare: int
     cell: Callable[[Sequence[Row]], str]
+    invalid: Callable[[Sequence[Row]], str | None] = lambda rows: None
 
 
 def columns(metrics: Declared, variants: Collection[Sequence[Row]]) -> list[TableColumn]:
@@ -51,7 +55,7 @@ def columns(metrics: Declared, variants: Collection[Sequence[Row]]) -> list[Tabl
             continue
         has_result |= metric.role is Role.RESULT
         title = plain(column.title if column.title not in chosen else f"{suite} {column.title}")
-        chosen[title] = TableColumn(title, column.spare, column.cell)
+        chosen[title] = TableColumn(title, column.spare, column.cell, column.invalid)
         if metric.shift_column is not None:
             results.append(_shift_column(suite, name, metric, metric.shift_column))
     return _with_shifts(list(chosen.values()), results, variants)
@@ -76,7 +80,11 @@ def _value_column(suite: str, name: str, metric: Metric, column: Column) -> Tabl
             text += f" [{column.text(found.ci_high)}]"
         return f"{text}?" if found.status is Status.INVALID else text
 
-    return TableColumn(column.title, column.spare, cell)
+    def invalid(rows: Sequence[Row]) -> str | None:
+        found = _measured(rows, suite, name, metric.case)
+        return found.reason if found is not None and found.status is Status.INVALID else None
+
+    return TableColumn(column.title, column.spare, cell, invalid)
 
 
 def _shift_column(suite: str, name: str, metric: Metric, column: Column) -> TableColumn:

@@ -12,6 +12,7 @@ from typing import Any
 from harness.config.folders import cache_folder
 from harness.config.targets import load_targets
 from harness.config.validation import FLOAT32
+from harness.core.columns import aligned
 from harness.core.contracts import Availability
 from harness.core.errors import HarnessError, TargetUnavailable
 from harness.core.job import Batch, EnvironmentRecord, Event, JobResult, Status
@@ -29,24 +30,27 @@ from harness.run.request import Request
 INFERENCES = 10
 #: From here on the times of day in the rows mislead.
 CLOCK_ERROR_S = 60.0
-#: What is told of a device, by the names in its environment.
-TOLD = ("host", "device", "arch", "cpu_model", "isa", "kernel", "libc", "python", "numpy", "governor", "gpu")
+#: Facts of a device that are shown, by their names in its environment.
+SHOWN_FACTS = (
+    "host", "device", "arch", "cpu_model", "isa", "kernel", "libc", "python", "numpy", "governor", "gpu",
+)  # fmt: skip
 
 
 def target_text(name: str, hosts: tuple[str, ...]) -> tuple[str, bool]:
-    """Go through one target; a text that ends in what is wrong and the command that mends it.
+    """Check one target; the text ends with what is wrong and the command that fixes it.
 
     Raises
     ------
     UsageError
-        There is no such target, or its file cannot be meant.
+        There is no such target, or its file has an error.
     """
     (target,) = load_targets([name], hosts)
     check_executors([target])
     check_targets([target])
-    lines = [f"target    {target.name}: {target.description}"]
+    head = [f"target  {target.name}: {target.description}"]
     if target.name != name:
-        lines.append(f"          {name} has no host (--host USER@BOARD): {target.name} stands in")
+        head.append(f"        {name} has no host (--host USER@BOARD): {target.name} stands in")
+    rows: list[tuple[str, str, str]] = []
     wrong: list[HarnessError] = []
     try:
         found = _reach(target)
@@ -55,14 +59,13 @@ def target_text(name: str, hosts: tuple[str, ...]) -> tuple[str, bool]:
     else:
         for backend, availability in found.items():
             fit = machine.for_target(target, availability)
-            said = fit.reason or f"{fit.version}  {', '.join(fit.devices)}"
-            lines.append(f"runtime   {backend:<14}{said}")
+            rows.append(("runtime", backend, fit.reason or f"{fit.version}  {', '.join(fit.devices)}"))
             if fit.reason:
                 wrong.append(TargetUnavailable(f"{backend} cannot run: {fit.reason}", next_step=fit.install))
         if any(not machine.for_target(target, each).reason for each in found.values()):
-            lines += _smoke(name, hosts, wrong)
-    lines += [f"\nwrong: {error}" for error in wrong] or ["\nnothing is wrong"]
-    return "\n".join(lines), not wrong
+            rows += _smoke(name, hosts, wrong)
+    ending = [f"\nwrong: {error}" for error in wrong] or ["\nnothing is wrong"]
+    return "\n".join([*head, *aligned(rows), *ending]), not wrong
 
 
 def _reach(target: Target) -> Mapping[str, Availability]:
@@ -73,7 +76,7 @@ def _reach(target: Target) -> Mapping[str, Availability]:
         executor.close()
 
 
-def _smoke(name: str, hosts: tuple[str, ...], wrong: list[HarnessError]) -> Iterator[str]:
+def _smoke(name: str, hosts: tuple[str, ...], wrong: list[HarnessError]) -> Iterator[tuple[str, str, str]]:
     """Run the first inputs of the bundled model on every backend that is there."""
     with tempfile.TemporaryDirectory() as results:
         request = replace(
@@ -84,7 +87,7 @@ def _smoke(name: str, hosts: tuple[str, ...], wrong: list[HarnessError]) -> Iter
         try:
             (target,) = prepared.targets
             with closing(prepared.executors[target.name].run(_batches(prepared, target))) as events:
-                yield from _told(events, wrong)
+                yield from _rows(events, wrong)
         finally:
             prepared.close()
 
@@ -101,7 +104,7 @@ def _batches(prepared: Prepared, target: Target) -> Iterator[Batch]:
             yield replace(batch, cases=(replace(first, samples=min(INFERENCES, first.samples)),))
 
 
-def _told(events: Iterator[Event], wrong: list[HarnessError]) -> Iterator[str]:
+def _rows(events: Iterator[Event], wrong: list[HarnessError]) -> Iterator[tuple[str, str, str]]:
     seen: set[str] = set()
     for event in events:
         if isinstance(event, EnvironmentRecord) and event.phase == "before":
@@ -112,7 +115,7 @@ def _told(events: Iterator[Event], wrong: list[HarnessError]) -> Iterator[str]:
         elif isinstance(event, JobResult):
             effective = ", ".join(f"{key} {value}" for key, value in event.effective.items())
             if event.status is Status.OK:
-                yield f"smoke     {event.key.backend:<14}{INFERENCES} inferences ran: {effective}"
+                yield "smoke", event.key.backend, f"{INFERENCES} inferences ran: {effective}"
             else:
                 wrong.append(
                     TargetUnavailable(
@@ -122,14 +125,14 @@ def _told(events: Iterator[Event], wrong: list[HarnessError]) -> Iterator[str]:
                 )
 
 
-def _device(facts: Mapping[str, Any], wrong: list[HarnessError]) -> Iterator[str]:
-    for key in TOLD:
-        value = facts.get(key)
+def _device(facts: Mapping[str, Any], wrong: list[HarnessError]) -> Iterator[tuple[str, str, str]]:
+    for fact in SHOWN_FACTS:
+        value = facts.get(fact)
         if value is not None:
-            yield f"          {key:<14}{_text(value)}"
+            yield "device", fact, _text(value)
     free, clock = facts.get("free_byte"), facts.get("clock_error_s")
     if free is not None:
-        yield f"disk      {free / 1e9:.1f} GB free"
+        yield "disk", f"{free / 1e9:.1f} GB free", ""
         if free < machine.LEAST_FREE_BYTE:
             wrong.append(
                 TargetUnavailable(
@@ -138,12 +141,12 @@ def _device(facts: Mapping[str, Any], wrong: list[HarnessError]) -> Iterator[str
                 )
             )
     if clock is not None:
-        yield f"clock     {abs(clock):.1f} s off"
+        yield "clock", f"{abs(clock):.1f} s off", ""
         if abs(clock) > CLOCK_ERROR_S:
             wrong.append(
                 TargetUnavailable(
                     f"the clock of {facts['host']} is {abs(clock):.0f} s {'fast' if clock > 0 else 'slow'}",
-                    cause="a Raspberry Pi has none of its own until it has met a time server",
+                    cause="a Raspberry Pi has no clock that runs while it is off; a time server sets it",
                     next_step=f"ssh {facts['host']} sudo timedatectl set-ntp true",
                 )
             )

@@ -10,17 +10,18 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from harness.core.columns import aligned
 from harness.core.commands import short
-from harness.core.job import Case
+from harness.core.job import Case, Status
 from harness.core.measurement import Row
 from harness.core.plan import HOST
 from harness.core.verdict import State, summary
-from harness.report.advice import next_step, not_tested, problems, report_command
+from harness.report.advice import next_step, not_tested, problems, report_command, why_not_measured
 from harness.report.columns import columns
 from harness.report.grid import grid
 from harness.report.progress import duration
 from harness.run import declared
-from harness.run.stages import Outcome
+from harness.run.outcome import Outcome
 
 COLOURS = {
     State.PASS: "green", State.FAIL: "bold red", State.INCONCLUSIVE: "yellow", State.INVALID: "magenta",
@@ -30,23 +31,28 @@ COLOURS = {
 
 def show(outcome: Outcome, console: Console, *, seconds: float) -> None:
     """Print the end of a run."""
-    titles, lines, spare = _lines(outcome)
+    titles, lines, spare, marks = _lines(outcome)
     console.print(grid(console, titles, lines, ("target", "variant", "verdict"), spare))
+    for reason, places in marks.items():
+        text = f"{', '.join(places)}: invalid, {reason or 'without a reason'}"
+        console.print(Text(f"{'?':<13}{text}", style="dim"), soft_wrap=True)
     for state, text in problems(outcome):
         line = Text(f"{state.value:<13}", style=COLOURS[state])
         console.print(line.append(text, style="default"), soft_wrap=True)
+    for text in unjudged(outcome):
+        console.print(Text(f"{'no gate':<13}{text}", style="yellow"), soft_wrap=True)
     for text in not_tested(outcome):
         console.print(Text(f"{'not tested':<13}{text}", style="dim"), soft_wrap=True)
-    passed = sum(v.state is State.PASS for v in outcome.verdicts)
-    counted = sum(v.state is not State.NOT_APPLICABLE for v in outcome.verdicts)
     share = f" ({outcome.plan.share:.0%} of the samples)" if outcome.plan.share < 1 else ""
     console.print(Text(f"{'results':<13}{short(outcome.folder.path)}"), soft_wrap=True)
     console.print(Text(f"{'report':<13}{report_command(outcome)}"), soft_wrap=True)
     console.print(Text(f"{'next':<13}{next_step(outcome)}"), soft_wrap=True)
     console.print()
     head = Text(f"{outcome.state.value:<13}", style=COLOURS[outcome.state])
-    head.append(f"{passed} of {counted} gates in {duration(seconds)}{share}", style="default")
+    head.append(f"{outcome.gates} in {duration(seconds)}{share}", style="default")
     console.print(head, soft_wrap=True)
+    if why := why_not_measured(outcome):
+        console.print(Text(f"{'why':<13}{why}"), soft_wrap=True)
     console.print(verdict_line(outcome), soft_wrap=True, highlight=False)
 
 
@@ -74,6 +80,7 @@ def told(outcome: Outcome, *, seconds: float) -> dict[str, Any]:
     return {
             "run_id": outcome.folder.run_id, "folder": str(outcome.folder.path),
             "verdict": outcome.state.value, "exit_code": outcome.exit_code, "verdicts": verdicts,
+            "unjudged": unjudged(outcome), "why": why_not_measured(outcome),
             "share": outcome.plan.share, "missing_jobs": outcome.missing, "notes": list(outcome.notes),
             "seconds": round(seconds, 3),
     }  # fmt: skip
@@ -83,7 +90,9 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _lines(outcome: Outcome) -> tuple[list[str], list[dict[str, str | Text]], list[str]]:
+def _lines(
+    outcome: Outcome,
+) -> tuple[list[str], list[dict[str, str | Text]], list[str], dict[str, list[str]]]:
     """Lay out the table of targets and variants.
 
     Returns
@@ -92,6 +101,8 @@ def _lines(outcome: Outcome) -> tuple[list[str], list[dict[str, str | Text]], li
     lines : list of mapping of title to text
     spare : list of str
         Titles of the columns to leave out on a narrow terminal, in this order; the CSV has them all.
+    marks : mapping of reason to list of str
+        Why cells have a question mark, and which: ``p99 ms of int8 on cpu``.
     """
     several = len({(row.key.target, row.key.backend) for row in outcome.rows}) > len(
         {row.key.target for row in outcome.rows}
@@ -102,7 +113,13 @@ def _lines(outcome: Outcome) -> tuple[list[str], list[dict[str, str | Text]], li
             by_subject.setdefault((row.key.target, row.key.backend, row.key.variant), []).append(row)
     chosen = columns(declared.of_run(outcome.run), by_subject.values())
     lines: list[dict[str, str | Text]] = []
+    marks: dict[str, list[str]] = {}
     for (target, backend, variant), rows in by_subject.items():
+        for column in chosen:
+            invalid = column.invalid(rows)
+            if invalid is not None:
+                place = f"{column.title} of {variant} on {target}"
+                marks.setdefault(invalid.partition("\n")[0], []).append(place)
         own = [v for v in outcome.verdicts if (v.target, v.backend, v.variant) == (target, backend, variant)]
         state = summary(verdict.state for verdict in own)
         lines.append(
@@ -115,22 +132,42 @@ def _lines(outcome: Outcome) -> tuple[list[str], list[dict[str, str | Text]], li
         )
     spare = sorted((column for column in chosen if column.spare), key=lambda column: column.spare)
     titles = ["target", "variant", *(column.title for column in chosen), "verdict"]
-    return titles, lines, [column.title for column in spare]
+    return titles, lines, [column.title for column in spare], marks
+
+
+def unjudged(outcome: Outcome) -> list[str]:
+    """The variants that were measured and that no gate judges: nothing keeps them from shipping."""
+    judged = {(v.target, v.backend, v.variant) for v in outcome.verdicts}
+    measured = dict.fromkeys(
+        (row.key.target, row.key.backend, row.key.variant) for row in outcome.rows if row.key.target != HOST
+    )
+    variants: dict[str, dict[str, None]] = {}
+    for target, backend, variant in measured:
+        if (target, backend, variant) not in judged:
+            variants.setdefault(variant, {})[target] = None
+    return [
+        f"{variant} on {', '.join(targets)}: no gate of the run judges it"
+        for variant, targets in variants.items()
+    ]
 
 
 def plan_text(plan: Any, size: dict[str, int], estimate_s: float, verdicts: Iterable[str]) -> str:  # noqa: ANN401
     """What ``harness plan`` prints."""
-    lines = []
-    for batch in plan.batches:
-        name, jobs = f"{batch.target}/{batch.backend}", _count(len(batch.cases), "job")
-        lines.append(f"{name:<24} {batch.variant:<12} {batch.suite:<12} {jobs:>8}  {_cases(batch.cases)}")
+    rows: list[tuple[str, ...]] = [
+        (
+            f"{batch.target}/{batch.backend}", batch.variant, batch.suite,
+            _count(len(batch.cases), "job"), _cases(batch.cases),
+        )
+        for batch in plan.batches
+    ]  # fmt: skip
     skipped: dict[tuple[str, ...], int] = {}
     for result in plan.skipped:
-        k, reason = result.key, result.reason.partition("\n")[0]
-        place = (f"{k.target}/{k.backend}", k.variant, k.suite, reason)
+        key, reason = result.key, result.reason.partition("\n")[0]
+        what = "error" if result.status is Status.ERROR else "skipped"
+        place = (f"{key.target}/{key.backend}", key.variant, key.suite, f"{what}: {reason}")
         skipped[place] = skipped.get(place, 0) + 1
-    for (name, variant, suite, reason), count in skipped.items():
-        lines.append(f"{name:<24} {variant:<12} {suite:<12} {_count(count, 'job'):>8}  skipped: {reason}")
+    rows += [(*place[:3], _count(count, "job"), place[3]) for place, count in skipped.items()]
+    lines = aligned(rows, right=(3,))
     lines += ["", *verdicts]
     lines.append(
         f"{size['jobs']} jobs, {size['samples']} samples, {size['input_byte'] / 1e6:.1f} MB in, "
@@ -141,7 +178,7 @@ def plan_text(plan: Any, size: dict[str, int], estimate_s: float, verdicts: Iter
 
 
 def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" + "s" * (number != 1)
+    return f"1 {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _cases(cases: Sequence[Case]) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from harness.config.folders import cache_folder
 from harness.config.targets import load_target, target_files, target_folders
+from harness.core.columns import aligned
 from harness.core.commands import install_elsewhere
 from harness.core.contracts import Availability
 from harness.core.errors import HarnessError
@@ -55,7 +56,8 @@ def targets_text() -> str:
 def doctor_text(results: Path) -> tuple[str, bool]:
     """Check what a run needs, and say how to mend what is wrong."""
     wrong: list[str] = []
-    lines = [f"python {sys.version.split()[0]}, {environment.static_facts()['cpu_model']}"]
+    head = f"python {sys.version.split()[0]}, {environment.static_facts()['cpu_model']}"
+    rows: list[tuple[str, str, str]] = []
     for group in (plugins.BACKENDS, plugins.SUITES, plugins.EXECUTORS, plugins.PASSES):
         for name, plugin in plugins.catalogue(group).items():
             try:
@@ -63,12 +65,12 @@ def doctor_text(results: Path) -> tuple[str, bool]:
             except HarnessError as error:
                 wrong.append(str(error))
             else:
-                lines.append(f"{group.removeprefix('harness.'):<10}{name:<14}{plugin.distribution}")
+                rows.append((group.removeprefix("harness."), name, plugin.distribution))
     for name, availability in probe(plugins.catalogue(plugins.BACKENDS)).items():
         if availability.reason:
             wrong.append(f"{name} cannot run: {availability.reason}\n  next   {availability.install}")
         else:
-            lines.append(f"runtime   {name:<14}{availability.version}  {', '.join(availability.devices)}")
+            rows.append(("runtime", name, f"{availability.version}  {', '.join(availability.devices)}"))
     for one, other in CLASHING:
         if is_installed(one) and is_installed(other):
             wrong.append(
@@ -82,8 +84,8 @@ def doctor_text(results: Path) -> tuple[str, bool]:
         )
     for folder in (cache_folder(), results):
         wrong += _folder_problems(folder)
-    lines += [f"\nwrong: {text}" for text in wrong] or ["\nnothing is wrong"]
-    return "\n".join(lines), not wrong
+    ending = [f"\nwrong: {text}" for text in wrong] or ["\nnothing is wrong"]
+    return "\n".join([head, *aligned(rows), *ending]), not wrong
 
 
 def _targets() -> tuple[dict[str, Target], dict[str, HarnessError]]:

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
 
 from harness.config.load import check
 from harness.config.validation import Validation
 from harness.core.errors import ResultsError
-from harness.core.exit_code import ExitCode
 from harness.core.job import Batch, JobResult, Started
 from harness.core.measurement import Row
 from harness.core.plan import Plan
-from harness.core.verdict import Gate, State, Verdict, overall
+from harness.core.verdict import Gate, overall
 from harness.executors.parallel import run_parallel
 from harness.gates import scope, waivers
 from harness.gates.judge import Subject, judge
@@ -25,26 +23,12 @@ from harness.gates.relative import Baselines
 from harness.run import declared, estimate, extend, forecast, notes, summarise
 from harness.run.measurement import Measurement
 from harness.run.observer import Observer
+from harness.run.outcome import Outcome
 from harness.run.prepare import Prepared, prepare
 from harness.run.request import Request
 from harness.run.selection import load_suites
 from harness.store import messages, tables
 from harness.store.run_folder import Facts, RunFolder, point_latest
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What a run came to; ``run`` is its ``run.json``."""
-
-    folder: RunFolder
-    run: Mapping[str, Any]
-    rows: tuple[Row, ...]
-    verdicts: tuple[Verdict, ...]
-    state: State
-    exit_code: ExitCode
-    plan: Plan
-    missing: int
-    notes: tuple[str, ...]
 
 
 def validate(request: Request, observer: Observer) -> Outcome:

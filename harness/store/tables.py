@@ -101,7 +101,10 @@ def _cell(column: str, value: Any) -> object:  # noqa: ANN401 - whatever a recor
 
 
 def read(path: Path) -> pd.DataFrame:
-    """Read a table that a run wrote, CSV or Parquet, as ``pandas.read_csv`` does.
+    """Read a table that a run wrote, CSV or Parquet.
+
+    Texts are texts whatever they look like (a variant ``NA``, a version ``1.10``), and empty where there is
+    none; numbers are NaN where there is none.
 
     Raises
     ------
@@ -111,14 +114,33 @@ def read(path: Path) -> pd.DataFrame:
     import pandas as pd
 
     try:
-        frame = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
+        frame = pd.read_parquet(path) if path.suffix == ".parquet" else _read_csv(path)
     except (OSError, ValueError, ImportError) as error:
         cause = "it is empty" if isinstance(error, pd.errors.EmptyDataError) else ""
         raise ResultsError(f"the table cannot be read: {error}", where=str(path), cause=cause) from error
     check_columns(list(frame.columns), path)
-    cut = frame["status"].isna()
+    cut = frame["status"].isna() | (frame["status"] == "")
     if cut.any():
         raise cut_off(path, int(frame.index[cut][0]) + 2)
+    return frame
+
+
+def read_verdicts(path: Path) -> pd.DataFrame:
+    """Read ``verdicts.csv`` with texts as texts; a run from before there were waivers has none."""
+    frame = _read_csv(path)
+    return frame if "waived" in frame else frame.assign(waived="")
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    import pandas as pd
+
+    numbers = NUMBERS | {"severity", "n"}
+    frame = pd.read_csv(path, dtype="str", keep_default_na=False)
+    # ``severity`` is a number of measurements.csv and the word block or warn in verdicts.csv.
+    is_verdicts = "on_inconclusive" in frame
+    for name in numbers & set(frame.columns) - ({"severity"} if is_verdicts else set()):
+        column = pd.to_numeric(frame[name].where(frame[name] != ""))
+        frame[name] = column.astype("float64") if name in NUMBERS else column
     return frame
 
 

@@ -16,8 +16,9 @@ from harness.core.suite import SupportsAgreement
 from harness.core.verdict import State
 from harness.report.html.data import ReportData
 from harness.run import declared, summarise
+from harness.run.outcome import Outcome
 from harness.run.selection import load_suites
-from harness.run.stages import Outcome, look
+from harness.run.stages import look
 from harness.stats.device_agreement import Agreement, Device, Place, agreements
 from harness.store import run_folder
 

@@ -242,7 +242,29 @@ def test_a_run_that_was_cut(
 def test_nothing_matches() -> None:
     found = answer([], cases=("clean",))
     assert found.state is State.NOT_RUN
-    assert "no row has the metric m in clean" in found.sentence
+    assert found.sentence == "int8 on cpu: no row of the suite accuracy has the metric m"
+
+
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        ({"metric": "top5"}, "no row of the suite accuracy has the metric top5; there is m"),
+        ({"suite": "other"}, "no row of the suite other has the metric m"),
+        ({"setting": "parity"}, "no row of m has the setting parity; there is deploy"),
+        ({"cases": ("fgo", "x")}, "no row of m has the case fgo or x; there is clean, fog"),
+        (
+            {"cases": ("fog",), "severities": (4, 2)},
+            "no row of m in fog has the severity 4 or 2; there is 1, 3",
+        ),
+        ({"severities": (5,)}, "no row of m has the severity 5; there is 0, 1, 3"),
+        ({"reference": "float32@host"}, "no row of m has the reference float32@host; there is none"),
+    ],
+)
+def test_what_no_row_has_is_named(asked: dict[str, Any], says: str) -> None:
+    rows = [row(), row(case="fog", severity=1), row(case="fog", severity=3)]
+    found = answer(rows, **asked)
+    assert found.state is State.NOT_RUN
+    assert found.sentence == f"int8 on cpu: {says}"
 
 
 def test_invalid_is_believed_in_neither_direction() -> None:

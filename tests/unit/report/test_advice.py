@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from harness.core.measurement import Measurement, Row
 from harness.core.plan import Plan
 from harness.core.verdict import State, Verdict, overall
 from harness.report import advice, screen
-from harness.run.stages import Outcome
+from harness.run.outcome import Outcome
 from harness.store.run_folder import RunFolder
 
 VARIANTS = ("float32", "int8")
@@ -39,7 +39,10 @@ def verdict(
 
 def row(metric: str, value: float, high: float = math.nan, *, case: str = "clean", severity: int = 0,
         target: str = "cpu", variant: str = "int8") -> Row:  # fmt: skip
-    key = JobKey(target, "onnxruntime", "deploy", variant, "accuracy", case, severity)
+    suite = "accuracy"
+    if metric.startswith(("latency", "model")):
+        suite, case = "performance", "single_stream"
+    key = JobKey(target, "onnxruntime", "deploy", variant, suite, case, severity)
     return Row(key, Measurement(metric, "1", value, math.nan, high, 100))
 
 
@@ -177,7 +180,8 @@ def test_failures_are_told_one_by_one_the_worst_first() -> None:
         ([State.PASS], {"targets": ("cpu", "openvino", "tflite")}, "harness init MODEL.onnx --data FOLDER"),
         ([State.PASS], {"targets": ("cpu", "openvino", "tflite"), "validation": "own/validation.toml"},
          "python -c \"import harness; print(harness.load('r1'))\""),
-        ([State.FAIL], {"validation": "a b/other.toml"},
+        ([State.FAIL], {"validation": "a b/other.toml"}, "harness report r1   # every row of the gate"),
+        ([State.INVALID], {"validation": "a b/other.toml"},
          "harness validate --target cpu --model 'a b/other.toml' --variant int8 --suite accuracy"),
         ([State.INCONCLUSIVE], {"share": 0.5}, "harness validate --target cpu   # all samples"),
         ([State.INCONCLUSIVE], {"validation": "v.toml"}, "more test samples; or in v.toml another limit"),
@@ -187,11 +191,83 @@ def test_failures_are_told_one_by_one_the_worst_first() -> None:
          "harness validate --target raspberrypi,cpu,openvino,tflite"),
         ([State.FAIL], {"missing": 2}, "harness validate --resume r1"),
         ([], {"validation": "own/validation.toml"}, "ask for something: a [[gate]] in own/validation.toml"),
-        ([State.NOT_APPLICABLE], {}, "harness doctor"),
+        ([State.NOT_APPLICABLE], {}, "harness plan --target cpu   # which gates can be decided there"),
     ],
 )  # fmt: skip
 def test_what_to_type_next(states: list[State], more: dict[str, Any], wanted: str) -> None:
     assert following(outcome([verdict(state) for state in states], **more)).startswith(wanted)
+
+
+def test_a_failure_on_one_target_of_two_compares_them() -> None:
+    failed = [verdict(State.FAIL), verdict(State.PASS, target="pi")]
+    wanted = "harness compare r1 --devices   # the gate passes on pi"
+    assert following(outcome(failed, targets=("cpu", "pi"))) == wanted
+
+
+@pytest.mark.parametrize(
+    ("validation", "wanted"),
+    [("", "harness search -o search"), ("own/validation.toml", "harness search own -o")],
+)
+def test_a_loss_against_the_float_model_searches_for_a_recipe(validation: str, wanted: str) -> None:
+    gate = {"name": "g", "suite": "accuracy", "metric": "lost", "max": 1.0}
+    lost = row("lost", 3.0)
+    lost = replace(lost, measurement=replace(lost.measurement, reference="float32@host"))
+    of = outcome([verdict(State.FAIL)], measured=[lost], validation=validation)
+    variants = {"int8": {"recipe": [{"pass": "quantize"}]}}
+    of = replace(of, run={**of.run, "validation": {"gate": [gate], "variants": variants}})
+    assert following(of).startswith(wanted)
+    assert following(replace(of, rows=())).startswith("harness report r1")
+
+
+@pytest.mark.parametrize(
+    ("of", "why"),
+    [
+        (lambda: outcome([verdict(State.NOT_APPLICABLE, target="pi", said="m in clean: emulated clock: no"),
+                          verdict(State.PASS)]),
+         "no gate applies to pi, so it has not passed: emulated clock: no"),
+        (lambda: outcome([verdict(State.NOT_RUN, "a"), verdict(State.INVALID, "b"), verdict(State.PASS)]),
+         "gates that block are INVALID or NOT_RUN: b, a"),
+        (lambda: outcome([verdict(State.PASS)], missing=2), "2 jobs were not measured"),
+        (lambda: outcome([]), "no gate was judged, so nothing has passed"),
+    ],
+)  # fmt: skip
+def test_exit_code_3_says_why_in_its_last_lines(of: Callable[[], Outcome], why: str) -> None:
+    lines = shown(of())
+    assert lines[-2:] == [f"why          {why}", "verdict: " + lines[-1].removeprefix("verdict: ")]
+    assert lines[-1].endswith("(3)")
+
+
+def test_other_exit_codes_need_no_reason() -> None:
+    for state in (State.PASS, State.FAIL, State.INCONCLUSIVE):
+        assert not any(line.startswith("why") for line in shown(outcome([verdict(state)])))
+
+
+def test_a_variant_that_no_gate_judges_is_told_at_the_end() -> None:
+    lines = shown(outcome([verdict(State.PASS, variant="float32")], measured=rows()))
+    assert lines[2].split()[-2:] == ["no", "gate"]
+    assert "no gate      int8 on cpu: no gate of the run judges it" in lines
+
+
+def test_a_refusal_with_colons_and_an_address_is_told_once_and_whole() -> None:
+    reason = "onnxruntime cannot open m.onnx: Conv (c): C: 3 kernel channels: 5, see https://a.b: no"
+    refused = [
+        verdict(State.NOT_RUN, gate, variant=variant, said=f"m was not measured in clean: {reason}")
+        for gate in ("a", "b")
+        for variant in VARIANTS
+    ]
+    lines = [line for line in shown(outcome(refused), 400) if "kernel channels" in line]
+    assert lines == [f"NOT_RUN      4 gates of float32, int8 on cpu: {reason}"]
+
+
+def test_a_question_mark_is_explained_below_the_table() -> None:
+    reason = "too few samples: needs 662, has 60"
+    late = row("latency_p99", 4_301_000)
+    late = replace(late, measurement=replace(late.measurement, status=Status.INVALID, reason=reason))
+    measured = [*rows()[:6], *[r for r in rows()[6:] if r.measurement.metric != "latency_p99"], late]
+    lines = shown(outcome([verdict(State.PASS)], measured=measured))
+    assert "4.301?" in lines[2]
+    assert lines[3] == f"?            p99 ms of int8 on cpu: invalid, {reason}"
+    assert not any(line.startswith("?") for line in shown(outcome([verdict(State.PASS)], measured=rows())))
 
 
 GATES = [
@@ -214,6 +290,7 @@ GATES = [
          "harness validate --target cpu --variant int8 --suite performance --decide-within 10m"),
         (State.INCONCLUSIVE, "stored", {}, "in /v.toml design = \"side-by-side\" for 'stored'"),
         (State.INCONCLUSIVE, "lost", {}, "more test samples; or in /v.toml another limit"),
+        (State.FAIL, "stored", {}, "harness baseline diff r1 --name old --target cpu"),
         (State.NOT_RUN, "stored", {}, "harness baseline save r1 --name old --reason WHY"),
         (State.NOT_RUN, "lost", {}, "harness plan --target cpu --model /v.toml   # which cases there are"),
         (State.NOT_RUN, "g", {}, "harness validate --target cpu --model /v.toml --variant int8"),

@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from harness.core.artifact import Artifact, File
+from harness.core.exit_code import ExitCode
 from harness.core.job import Batch, Case, JobKey, JobResult, Options, Status
 from harness.core.measurement import Measurement, Row
 from harness.core.metric import Column, Declared, Metric
@@ -19,7 +21,7 @@ from harness.core.verdict import State, Verdict
 from harness.report import screen
 from harness.report.columns import columns
 from harness.run.declared import installed
-from harness.run.stages import Outcome
+from harness.run.outcome import Outcome
 from harness.store.run_folder import RunFolder
 
 ARTIFACT = Artifact("int8", "onnx", (File("m", "0" * 64, 1),), Path())
@@ -69,7 +71,8 @@ def outcome(
         "validation_path": str(tmp_path / "model" / "validation.toml"),
     }
     return Outcome(
-        RunFolder(tmp_path / "results" / "run"), run, ROWS, verdicts or (verdict(State.PASS),), state, code,
+        RunFolder(tmp_path / "results" / "run"), run, ROWS, verdicts or (verdict(State.PASS),), state,
+        ExitCode(code),
         plan, missing, ("a note",),
     )  # fmt: skip
 
@@ -154,7 +157,18 @@ def test_the_next_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.chdir(tmp_path)
     assert "validate --resume run\n" in shown(outcome(tmp_path, State.NOT_RUN, 3, missing=2))
     failed = shown(outcome(tmp_path, State.FAIL, 1, verdict(State.FAIL)))
-    assert "--target raspberrypi --model model --variant int8 --suite accuracy" in failed
+    assert "report run   # every row of the gate, with its interval" in failed
+    noisy = shown(outcome(tmp_path, State.INVALID, 3, verdict(State.INVALID)))
+    assert "--target raspberrypi --model model --variant int8 --suite accuracy" in noisy
+
+
+def test_the_column_names_the_worst_shift(tmp_path: Path) -> None:
+    """Not the best one, whatever their order and names."""
+    shifts = [("blur", 1, 0.9), ("fog", 5, 0.55), ("snow", 3, 0.7), ("zoom", 2, 0.95)]
+    for order in (shifts, shifts[::-1]):
+        rows = [row("accuracy", case, s, Measurement("accuracy", "1", value)) for case, s, value in order]
+        of = replace(outcome(tmp_path), rows=(ROWS[0], *rows))
+        assert "fog 5 -44" in shown(of)
 
 
 def test_a_share_is_stated(tmp_path: Path) -> None:

@@ -88,6 +88,18 @@ def test_a_file_that_is_none_is_refused_with_the_reason(tmp_path: Path, spoil, s
         bulk.read(tmp_path / "absent.csv", NAMED)
 
 
-def test_a_table_for_users_is_read_as_pandas_does(tmp_path: Path) -> None:
-    planted().to_csv(tmp_path / "t.csv", index=False)
-    pd.testing.assert_frame_equal(tables.read(tmp_path / "t.csv"), pd.read_csv(tmp_path / "t.csv"))
+def test_a_table_for_users_has_texts_as_texts_and_numbers_as_numbers(tmp_path: Path) -> None:
+    names = ["NA", "null", "nan", "007", "1e5", "True", "None", "1.10", "int8"]
+    frame = planted()
+    frame = frame.assign(
+        variant=[names[i % len(names)] for i in range(len(frame))], target="NA", model="007",
+        backend_version="1.10",
+    )  # fmt: skip
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    found = tables.read(tmp_path / "t.csv")
+    assert found["variant"].tolist() == frame["variant"].tolist()
+    assert {*found["target"], *found["model"], *found["backend_version"]} == {"NA", "007", "1.10"}
+    plain = pd.read_csv(tmp_path / "t.csv")
+    for name in ("value", "ci_low", "n", "severity"):
+        pd.testing.assert_series_equal(found[name], plain[name])
+    assert not found["reason"].isna().any()
