@@ -14,6 +14,7 @@ import pytest
 from harness.core.errors import ResultsError
 from harness.core.job import EnvironmentRecord, JobKey, Status
 from harness.core.measurement import COLUMNS, UNITS, Measurement, Row
+from harness.core.metric import Declared, Metric, Role
 from harness.core.plan import HOST
 from harness.core.verdict import State, Verdict
 from harness.store import bulk, tables
@@ -119,7 +120,7 @@ def test_the_line_where_a_table_is_cut_is_told(tmp_path: Path) -> None:
 
 
 def test_cards_have_the_losses_of_the_host_by_class(tmp_path: Path) -> None:
-    def loss(target: str, case: str, value: float, metric: str = tables.CLASS_LOSS) -> Row:
+    def loss(target: str, case: str, value: float, metric: str = "lost") -> Row:
         key = KEY._replace(target=target, case=case)
         return Row(key, Measurement(metric, "pt", value, value - 1, value + 1, 9))
 
@@ -128,7 +129,8 @@ def test_cards_have_the_losses_of_the_host_by_class(tmp_path: Path) -> None:
         loss(HOST, "clean/1", 4.5, "accuracy_loss"), loss(HOST, "clean", 5.5),
     ]  # fmt: skip
     run = {"model": {"class_names": ["cat", "dog"]}, "validation_path": "model/validation.toml"}
-    tables.write_cards(tmp_path, run, {"int8": {"passes": 1}, "float32": {}}, rows)
+    metrics = Declared({KEY.suite: {"lost": Metric("pt", "lower", role=Role.CLASS_LOSS)}})
+    tables.write_cards(tmp_path, run, {"int8": {"passes": 1}, "float32": {}}, rows, metrics)
     card = json.loads((tmp_path / "cards" / "int8.json").read_text())
     assert card == {
         "passes": 1,
