@@ -123,7 +123,7 @@ def read_run(folder: run_folder.RunFolder) -> Read:
     return Read(
         Side(folder.run_id, frame, summarise.set_digests(facts.run), per_sample, declared.of_run(facts.run)),
         validation.gates,
-        tables.readtables.read_verdicts(verdicts) if verdicts.is_file() else None,
+        tables.read_verdicts(verdicts) if verdicts.is_file() else None,
         facts.run,
         facts,
         tuple(every),
