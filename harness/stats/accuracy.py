@@ -62,8 +62,8 @@ def right_answers(scores: Scores, labels: Labels, *, k: int = 1) -> npt.NDArray[
     """
     _check_labels(scores, labels)
     column = labels.astype(np.int64)[:, None]
-    own, earlier = np.take_along_axis(scores, column, axis=1), np.arange(scores.shape[1]) < column
-    ahead = (scores > own) | ((scores == own) & earlier)
+    of_label, earlier = np.take_along_axis(scores, column, axis=1), np.arange(scores.shape[1]) < column
+    ahead = (scores > of_label) | ((scores == of_label) & earlier)
     right: npt.NDArray[np.bool_] = (np.count_nonzero(ahead, axis=1) < k) & _has_prediction(scores)
     return right
 
@@ -92,18 +92,18 @@ def expected_calibration_error(
     Parameters
     ----------
     probabilities : bool, optional
-        Whether ``scores`` are probabilities or logits. Where variants are compared, ask `are_probabilities`
-        of the reference once and say it here; otherwise it is asked of ``scores``.
+        Whether ``scores`` are probabilities or logits. To compare variants, pass what `are_probabilities`
+        returns for the reference; by default it is applied to ``scores``.
     """
     right = right_answers(scores, labels)
-    known = _has_prediction(scores)
+    predicted = _has_prediction(scores)
     confidence = np.ones(right.size)
-    top = scores[known].astype(np.float64)
+    top = scores[predicted].astype(np.float64)
     if not (are_probabilities(scores) if probabilities is None else probabilities):
         # The softmax of the highest score.
-        confidence[known] = 1 / np.exp(top - top.max(axis=1, keepdims=True)).sum(axis=1)
+        confidence[predicted] = 1 / np.exp(top - top.max(axis=1, keepdims=True)).sum(axis=1)
     else:
-        confidence[known] = top.max(axis=1)
+        confidence[predicted] = top.max(axis=1)
     return calibration_error(confidence, right, bins=bins)
 
 

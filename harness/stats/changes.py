@@ -1,15 +1,15 @@
 """At which run the level of a series changed, from the intervals of its runs.
 
-Every interval of a fixed list is searched for a split whose two sides differ, the narrowest that hold one
-are believed first, and each change is then placed where the two levels around it differ most. The list is
-that of seeded binary segmentation (S. Kovács, P. Bühlmann, H. Li and A. Munk, Biometrika 110 (2023)), the
+Every interval of a fixed list is searched for a split whose two sides differ. The narrowest intervals with
+such a split count first, and each change is then placed where the two levels around it differ most. The
+list is that of seeded binary segmentation (S. Kovács, P. Bühlmann, H. Li and A. Munk, Biometrika 110 (2023)), the
 choice narrowest-over-threshold (R. Baranowski, Y. Chen and P. Fryzlewicz, JRSS B 81 (2019)), so that a bump
 of one run is found as well as a step that stays. Sides are compared by ``harness.stats.difference``.
 
 The list does not depend on the data, so Bonferroni over all its splits in all series bounds the chance of
-one false alarm anywhere by ``alpha`` (Holm's steps would gain nothing among thousands). A time's interval
-comes from few processes, and by luck some run's is far too narrow: there the spread is pooled over what is
-searched, as in Student's test, unless that of the two sides is wider. Where the runs of a series scatter
+one false alarm anywhere by ``alpha`` (Holm's steps would gain nothing among thousands). The interval of a
+time comes from few processes, and that of some runs is by chance far too narrow: the spread is pooled over
+the searched runs, as in Student's test, unless that of the two sides is wider. Where the runs of a series scatter
 more than their intervals say, the intervals are widened by that factor (R. T. Birge, Physical Review 40
 (1932); the scale factor of the Particle Data Group), taken from the median step between neighbouring runs,
 which a few changes do not move.
@@ -95,7 +95,7 @@ class _Scaled:
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
+class _Split:
     """A split whose two sides differ, in an interval of the list."""
 
     length: int
@@ -118,23 +118,23 @@ def find(series: Sequence[Series], alpha: float = ALPHA) -> list[tuple[LevelChan
     list of tuple of LevelChange
         Of each series, oldest first.
     """
-    family = sum(_tests(len(each.value)) for each in series)
+    family = sum(_tests(len(one.value)) for one in series)
     if not family:
         return [()] * len(series)
-    scaled = [_scale(each) for each in series]
-    found: list[list[_Found]] = [[] for _ in series]
+    scaled = [_scale(one) for one in series]
+    splits_of: list[list[_Split]] = [[] for _ in series]
     groups: dict[tuple[int, float], list[int]] = {}
-    for index, each in enumerate(scaled):
-        if len(each.value) > 1 and np.ptp(each.value):
-            groups.setdefault((len(each.value), each.df), []).append(index)
+    for index, one in enumerate(scaled):
+        if len(one.value) > 1 and np.ptp(one.value):
+            groups.setdefault((len(one.value), one.df), []).append(index)
     for (_, df), members in groups.items():
         for first in range(0, len(members), _BLOCK):
             block = members[first : first + _BLOCK]
             for row, split in _search([scaled[index] for index in block], df, alpha / family):
-                found[block[row]].append(split)
+                splits_of[block[row]].append(split)
     return [
-        _describe(one, of, _placed(of.value, _narrowest(splits)))
-        for one, of, splits in zip(series, scaled, found, strict=True)
+        _describe(one, on_scale, _placed(on_scale.value, _narrowest(splits)))
+        for one, on_scale, splits in zip(series, scaled, splits_of, strict=True)
     ]
 
 
@@ -179,11 +179,11 @@ def _scale(series: Series) -> _Scaled:
     return _Scaled(value, value - widen * (value - low), value + widen * (high - value), df)
 
 
-def _search(block: Sequence[_Scaled], df: float, level: float) -> Iterator[tuple[int, _Found]]:
+def _search(block: Sequence[_Scaled], df: float, level: float) -> Iterator[tuple[int, _Split]]:
     """Yield the best split of every interval that holds a difference at two-sided `level`."""
-    value = np.stack([each.value for each in block])
-    below, above = (np.stack([each.value - each.low for each in block]),
-                    np.stack([each.high - each.value for each in block]))  # fmt: skip
+    value = np.stack([one.value for one in block])
+    below, above = (np.stack([one.value - one.low for one in block]),
+                    np.stack([one.high - one.value for one in block]))  # fmt: skip
     variance = (below**2 + above**2) / 2
     sums = [_cumulative(part) for part in (value, below**2, above**2, variance)]
     quantile = block[0].quantile
@@ -199,7 +199,7 @@ def _search(block: Sequence[_Scaled], df: float, level: float) -> Iterator[tuple
         if not math.isinf(df):
             pooled = (left[3] + right[3]) / length * (1 / left_runs + 1 / right_runs)
             distance = np.maximum(distance, np.sqrt(np.maximum(pooled, 0)))
-        # What cumulative sums lose of tiny numbers beside large ones is no change.
+        # The rounding error of cumulative sums is no change.
         change[np.abs(change) <= 1e-12 * np.abs(value).max()] = 0.0
         with np.errstate(divide="ignore", invalid="ignore"):
             t = np.abs(change) / distance * quantile
@@ -210,13 +210,13 @@ def _search(block: Sequence[_Scaled], df: float, level: float) -> Iterator[tuple
         weight = size[rows, intervals, splits]
         best: dict[tuple[int, int], tuple[float, float, int]] = {}
         for row, interval, split, chance, gain in zip(
-            *(each.tolist() for each in (rows, intervals, splits, p, weight)), strict=True
+            *(part.tolist() for part in (rows, intervals, splits, p, weight)), strict=True
         ):
-            own = (chance, -gain, split)
-            best[row, interval] = min(best.get((row, interval), own), own)
+            candidate = (chance, -gain, split)
+            best[row, interval] = min(best.get((row, interval), candidate), candidate)
         for (row, interval), (chance, _, split) in best.items():
             start = int(starts[interval])
-            yield row, _Found(length, chance, start, start + split + 1)
+            yield row, _Split(length, chance, start, start + split + 1)
 
 
 def _cumulative(part: Values) -> Values:
@@ -230,10 +230,10 @@ def _level(sums: Sequence[Values], runs: NDArray[np.int_]) -> tuple[Values, Valu
     return mean, mean - low, mean + high
 
 
-def _narrowest(found: Sequence[_Found]) -> list[int]:
-    """Take splits from the narrowest interval on; one that holds a change already says nothing new."""
+def _narrowest(splits: Sequence[_Split]) -> list[int]:
+    """Take splits from the narrowest interval on; skip intervals that contain a change already."""
     taken: list[int] = []
-    for split in sorted(found, key=lambda each: (each.length, each.p, each.start)):
+    for split in sorted(splits, key=lambda split: (split.length, split.p, split.start)):
         if not any(split.start < at < split.start + split.length for at in taken):
             taken.append(split.at)
     return sorted(taken)
@@ -263,12 +263,14 @@ def _describe(series: Series, scaled: _Scaled, at: Sequence[int]) -> tuple[Level
     for place, (before, after) in zip(at, pairwise(levels), strict=True):
         sides = [[np.array([part]) for part in (side.value, side.low, side.high)] for side in (before, after)]
         value, low, high = independent(*sides, ratio=False)
-        found = Interval(float(value[0]), float(low[0]), float(high[0]), before.n + after.n)
-        said = (before, after, found)
-        changes.append(LevelChange(place, *(_back(each, ratio=series.ratio) for each in said)))
+        change = Interval(float(value[0]), float(low[0]), float(high[0]), before.n + after.n)
+        parts = (before, after, change)
+        changes.append(LevelChange(place, *(_back(part, ratio=series.ratio) for part in parts)))
     return tuple(changes)
 
 
-def _back(of: Interval, *, ratio: bool) -> Interval:
-    """From the scale of the comparison to that of the series."""
-    return Interval(math.exp(of.value), math.exp(of.low), math.exp(of.high), of.n) if ratio else of
+def _back(scaled: Interval, *, ratio: bool) -> Interval:
+    """Convert from the scale of the comparison to that of the series."""
+    if not ratio:
+        return scaled
+    return Interval(math.exp(scaled.value), math.exp(scaled.low), math.exp(scaled.high), scaled.n)

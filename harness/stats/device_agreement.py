@@ -68,14 +68,16 @@ class Agreement:
 
 
 def agreements(devices: Sequence[Device], suites: Mapping[str, object]) -> list[Agreement]:
-    """Compare each two devices wherever one of them answered, on the samples that both ran.
+    """Compare every two devices in every place, on the samples that both ran.
 
     Only answers to the same data are compared: those of sets with the same digest. Samples come in one order
     everywhere, so that a device which ran fewer ran the first of them.
     """
     able = {name: suite for name, suite in suites.items() if isinstance(suite, SupportsAgreement)}
     return [
-        found for one, other in combinations(devices, 2) for found in _between(one, other, able)
+        agreement
+        for one, other in combinations(devices, 2)
+        for agreement in _between(one, other, able)
     ]  # fmt: skip
 
 
@@ -85,15 +87,17 @@ def _between(one: Device, other: Device, suites: Mapping[str, SupportsAgreement]
         if place.suite not in suites:
             continue
         same, why = _alike(one, other, place, suites[place.suite])
-        shares = {what: wilson(int(np.count_nonzero(each)), each.size) for what, each in same.items()}
+        shares = {what: wilson(int(np.count_nonzero(equal)), equal.size) for what, equal in same.items()}
         yield Agreement(one.name, other.name, place, shares, why)
         if place.severity:
             shifts[place._replace(case=SHIFTS, severity=0)].append((same, why))
-    for place, found in shifts.items():
-        known = [same for same, _ in found if same]
-        reasons = [why for _, why in found if why]
-        shares = {what: _together([same[what] for same in known if what in same]) for what in _names(known)}
-        why = f"{len(reasons)} of {len(found)} left out: {reasons[0]}" if reasons and known else ""
+    for place, cases in shifts.items():
+        compared = [same for same, _ in cases if same]
+        reasons = [why for _, why in cases if why]
+        shares = {
+            what: _pooled([same[what] for same in compared if what in same]) for what in _names(compared)
+        }
+        why = f"{len(reasons)} of {len(cases)} left out: {reasons[0]}" if reasons and compared else ""
         yield Agreement(one.name, other.name, place, shares, why or (reasons[0] if reasons else ""))
 
 
@@ -113,19 +117,19 @@ def _apart(one: Device, other: Device, place: Place) -> str:
     for device in (one, other):
         if place not in device.answers:
             return f"not run on {device.name}"
-        if isinstance(found := device.answers[place], str):
-            return f"{device.name}: {found}"
+        if isinstance(answer := device.answers[place], str):
+            return f"{device.name}: {answer}"
     if one.task != other.task:
         return "other task"
     name = f"{place.case}_{place.severity}" if place.severity else place.case
     return "" if one.sets.get(name, "") == other.sets.get(name, "") else "other data"
 
 
-def _names(found: Sequence[Mapping[str, object]]) -> list[str]:
-    return list(dict.fromkeys(name for each in found for name in each))
+def _names(compared: Sequence[Mapping[str, object]]) -> list[str]:
+    return list(dict.fromkeys(name for same in compared for name in same))
 
 
-def _together(columns: Sequence[NDArray[np.bool_]]) -> Interval:
+def _pooled(columns: Sequence[NDArray[np.bool_]]) -> Interval:
     """Mean over all answers; without an interval, since one image under many shifts is one image."""
     every = np.concatenate(columns)
     return Interval(float(every.mean()) if every.size else math.nan, math.nan, math.nan, every.size)

@@ -81,17 +81,17 @@ def paired(base: Values, new: Values, unit: str = "1") -> Interval:
     Parameters
     ----------
     base, new : ndarray, shape (samples,)
-        What each sample contributes; where one side has fewer, they are the first of the same order.
+        What each sample contributes; a side with fewer has the first samples of the same order.
     unit : str
-        A sample of a share counts 1, of one in points 100, or nothing.
+        One sample of a share counts 1 or 0; of a share in points 100 or 0.
     """
     n = min(len(base), len(new))
-    (found,), _ = paired_rows(base[None, :n], new[None, :n], unit)
-    return found
+    (interval,), _ = paired_rows(base[None, :n], new[None, :n], unit)
+    return interval
 
 
 def paired_rows(base: Values, new: Values, unit: str) -> tuple[list[Interval], Values]:
-    """The same of many rows over equally many samples at once, and the score statistic of no difference.
+    """`paired` for many rows of equally many samples at once, and the score statistic of no difference.
 
     Parameters
     ----------
@@ -107,12 +107,12 @@ def paired_rows(base: Values, new: Values, unit: str) -> tuple[list[Interval], V
     change, size, n = new - base, SAMPLE.get(unit, 1.0), base.shape[1]
     whole = [((part == 0) | (np.abs(part) == size)).all(axis=1) for part in (base, new, change)]
     less, more = (change < 0).sum(axis=1), (change > 0).sum(axis=1)
-    found = []
+    intervals = []
     for row, is_share in enumerate(whole[0] & whole[1] & whole[2]):
         if is_share:
             share = tango(int(less[row]), int(more[row]), n)
-            found.append(Interval(share.value * size, share.low * size, share.high * size, n))
+            intervals.append(Interval(share.value * size, share.low * size, share.high * size, n))
         else:
-            found.append(clustered_mean(change[row][:, None]))
+            intervals.append(clustered_mean(change[row][:, None]))
     length = np.sqrt((change * change).sum(axis=1))
-    return found, change.sum(axis=1) / np.where(length > 0, length, 1.0)
+    return intervals, change.sum(axis=1) / np.where(length > 0, length, 1.0)

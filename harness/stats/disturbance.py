@@ -1,4 +1,4 @@
-"""Whether a machine was disturbed while it measured: what it said before, during and after, compared."""
+"""Whether a machine was disturbed while it measured: its facts before, during and after, compared."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ MOST_WAITING = 2 / 3
 def disturbance(
     before: Mapping[str, Any], after: Mapping[str, Any], during: Iterable[Mapping[str, Any]] = ()
 ) -> tuple[Reason, ...]:
-    """Say why times measured in between are invalid; empty where nothing speaks against them.
+    """Return why times measured in between are invalid; empty where they are valid.
 
     Parameters
     ----------
     before, after : mapping
         ``environment.state_facts()``, and on a GPU ``Gpu.state_facts()``, of the first worker's start and
-        the last one's end. A fact that is missing on this machine says nothing.
+        the last one's end. A fact that this machine does not report is ignored.
     during : iterable of mapping
-        The same in between, for what is told of a moment only.
+        The same in between, for facts that hold only at one moment.
     """
     reasons: list[Reason] = []
     bits, bits_before = after.get("throttled"), before.get("throttled")
@@ -59,8 +59,8 @@ def disturbance(
         if total > 0 and spent["steal"] > MOST_STEAL * total:
             text = f"other guests took {spent['steal'] / total:.0%} of this machine's time"
             reasons.append(Reason(Cause.CPU_STEAL, text))
-    if held := _gpu_throttling(before, after, during):
-        text = f"the GPU was held below its clocks by {', '.join(held)}"
+    if causes := _gpu_throttling(before, after, during):
+        text = f"the GPU was held below its clocks by {', '.join(causes)}"
         reasons.append(Reason(Cause.THROTTLING, text))
     return tuple(reasons)
 
@@ -68,24 +68,24 @@ def disturbance(
 def _gpu_throttling(
     before: Mapping[str, Any], after: Mapping[str, Any], during: Iterable[Mapping[str, Any]]
 ) -> list[str]:
-    """What held a GPU down: bits of a moment, when it may be idle again; and counters, which miss nothing."""
+    """What slowed a GPU: bits, which show one moment, and counters, which miss nothing."""
     moments = [facts.get("gpu_state", {}) for facts in (*during, after)]
     bits = [state["throttle_reasons"] for state in moments if isinstance(state.get("throttle_reasons"), int)]
-    held = [what for bit, what in GPU_THROTTLED.items() if any(now >> bit & 1 for now in bits)]
+    causes = [what for bit, what in GPU_THROTTLED.items() if any(now >> bit & 1 for now in bits)]
     old, new = (facts.get("gpu_state", {}).get("throttled_ns", {}) for facts in (before, after))
     for policy, ns in new.items():
         if isinstance(ns, int) and isinstance(old.get(policy), int) and ns > old[policy]:
-            held.append(f"{policy.replace('_', ' ')} ({(ns - old[policy]) / 1e6:.3g} ms)")
-    return held
+            causes.append(f"{policy.replace('_', ' ')} ({(ns - old[policy]) / 1e6:.3g} ms)")
+    return causes
 
 
 def overload(during: Mapping[str, Any]) -> Reason | None:
-    """Say that other processes kept those jobs from running; None where they did not, or it is unknown.
+    """Return that other processes kept the jobs from running; None where they did not, or it is unknown.
 
     Parameters
     ----------
     during : mapping
-        Has ``scheduling`` as ``environment.scheduling()`` gives it, of the jobs since the last look.
+        Has ``scheduling`` as ``environment.scheduling()`` gives it, of the jobs since the previous record.
     """
     spent = during.get("scheduling", {})
     ran_ns, waited_ns = spent.get("ran_ns", 0), spent.get("waited_ns", 0)

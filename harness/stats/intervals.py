@@ -170,7 +170,7 @@ def units_to_decide(
 ) -> int | None:
     """How many units (of ``interval.n``'s kind) in all would put the interval on one side of ``limit``.
 
-    The half width that faces the limit shrinks with the square root of n, and a repetition decides with
+    The half width on the side of the limit shrinks with the square root of n, and a repetition decides with
     probability ``power`` where the limit is 1 + z_power / z_alpha half widths away (normal theory, as in S.
     Julious, "Sample sizes for clinical trials with Normal data", Statistics in Medicine 23 (2004)). With
     ``reach``, as given to `clustered_mean`, its least width ``reach * z²/(n + z²)`` must fit in too. For

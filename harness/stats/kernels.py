@@ -1,4 +1,4 @@
-"""What a profile says of two versions of a runtime: which kernels they chose, and which got slower."""
+"""Profiles of two versions of a runtime: which kernels they run, and which became slower."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from scipy.stats import trim_mean
 from harness.stats import side_by_side
 from harness.stats.intervals import Interval
 
-#: Share of the longest and of the shortest times that are left out: a call during which something else had
-#: the core takes a thousand times as long as a kernel.
+#: Share of the longest and of the shortest times that are left out: a call that was preempted takes a
+#: thousand times as long as a kernel.
 TRIMMED = 0.1
-#: Of what a call takes longer, so much has to come from an operator that is named.
+#: An operator is named if it adds at least this share of what a call takes longer.
 LEAST_SHARE = 0.1
 
 
@@ -40,7 +40,7 @@ class Profile:
 
     @classmethod
     def read(cls, arrays: Mapping[str, NDArray[Any]], values: Mapping[str, Any]) -> Profile:
-        """Read what the performance suite's case ``profile`` yielded."""
+        """Read the samples of a case ``profile``."""
         nodes = tuple((name, operator) for name, operator in values["kernels"])
         return cls(values["calls"], nodes, tuple(arrays[f"kernel{i}_ns"] for i in range(len(nodes))))
 
@@ -50,10 +50,10 @@ class Profile:
 
     def runs(self) -> dict[str, float]:
         """How often kernels of an operator run in one call of the model."""
-        found: dict[str, float] = {}
+        counts: dict[str, float] = {}
         for (_, operator), times in zip(self.nodes, self.times_ns, strict=True):
-            found[operator] = found.get(operator, 0.0) + len(times) / self.calls
-        return found
+            counts[operator] = counts.get(operator, 0.0) + len(times) / self.calls
+        return counts
 
     def by_operator_ns(self) -> dict[str, float]:
         """Time of all kernels of an operator in one call of the model.
@@ -61,16 +61,16 @@ class Profile:
         Of each kernel the mean without the extreme tenths, and not the median, because a runtime's clock
         may tick in whole microseconds.
         """
-        found: dict[str, float] = {}
+        totals_ns: dict[str, float] = {}
         for (_, operator), times in zip(self.nodes, self.times_ns, strict=True):
-            each = float(trim_mean(times, TRIMMED)) * len(times) / self.calls
-            found[operator] = found.get(operator, 0.0) + each
-        return found
+            kernel_ns = float(trim_mean(times, TRIMMED)) * len(times) / self.calls
+            totals_ns[operator] = totals_ns.get(operator, 0.0) + kernel_ns
+        return totals_ns
 
 
 @dataclass(frozen=True, slots=True)
 class Slower:
-    """An operator that takes longer than before.
+    """An operator that became slower.
 
     Parameters
     ----------
@@ -108,25 +108,25 @@ def slower(old: Sequence[Profile], new: Sequence[Profile], added_ns: float) -> l
     list of Slower
         Those whose ratio lies above 1 with its interval (one-sided 5 %, no correction for their number), and
         those that the old version did not have; of both, those that add a tenth of `added_ns` or more: where
-        a call got slower outside its kernels, a kernel that takes two percent longer is not why.
+        a call became slower outside its kernels, a kernel that takes two percent longer is not the cause.
     """
     census, runs = new[0].census(), new[0].runs()
     before, after = _matrix(old), _matrix(new)
     total = sum(float(times.mean()) for times in after.values())
     excess_ns = total - sum(float(times.mean()) for times in before.values()) - added_ns
-    each_ns = max(0.0, excess_ns) / sum(runs.values())
-    found = []
+    overhead_ns = max(0.0, excess_ns) / sum(runs.values())
+    slower = []
     for operator, profiled in after.items():
-        base, times = before.get(operator), profiled - each_ns * runs[operator]
+        base, times = before.get(operator), profiled - overhead_ns * runs[operator]
         if base is None:
-            found.append(Slower(operator, census[operator], float(times.mean()), None))
+            slower.append(Slower(operator, census[operator], float(times.mean()), None))
         elif (base > 0).all() and (times > 0).all():
             ratio = side_by_side.ratio(base, times)
             if ratio.low > 1:
                 added = float(times.mean() - base.mean())
-                found.append(Slower(operator, census[operator], added, ratio))
-    told = (each for each in found if each.added_ns >= LEAST_SHARE * added_ns)
-    return sorted(told, key=lambda each: -each.added_ns)
+                slower.append(Slower(operator, census[operator], added, ratio))
+    named = (item for item in slower if item.added_ns >= LEAST_SHARE * added_ns)
+    return sorted(named, key=lambda item: -item.added_ns)
 
 
 def changed(old: Profile, new: Profile) -> dict[str, tuple[int, int]]:
@@ -141,6 +141,6 @@ def changed(old: Profile, new: Profile) -> dict[str, tuple[int, int]]:
 
 def _matrix(profiles: Sequence[Profile]) -> dict[str, NDArray[np.float64]]:
     """Time by operator, one entry a process; 0 where a process did not have it."""
-    each = [profile.by_operator_ns() for profile in profiles]
-    operators = dict.fromkeys(operator for times in each for operator in times)
-    return {name: np.array([times.get(name, 0.0) for times in each]) for name in operators}
+    by_process = [profile.by_operator_ns() for profile in profiles]
+    operators = dict.fromkeys(operator for times in by_process for operator in times)
+    return {name: np.array([times.get(name, 0.0) for times in by_process]) for name in operators}

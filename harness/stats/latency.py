@@ -46,7 +46,7 @@ class PercentileSummary:
     n, n_needed : int
         Requests measured in all, and the fewest that the early-stopping rule accepts.
     reason : str
-        Empty, or why the figure is not to be believed.
+        Empty, or why the value is invalid.
     """
 
     p: float
@@ -152,15 +152,15 @@ def latency_summary(
     pooled = np.concatenate(per_process)
     summaries = []
     for p in percentiles:
-        each = np.array([percentile(samples, p) for samples in per_process])
+        values_ns = np.array([percentile(samples, p) for samples in per_process])
         needed = min_queries(p)
         reason = "" if pooled.size >= needed else f"too few samples: needs {needed}, has {pooled.size}"
-        latency_ns = over_processes(each, alpha=alpha)
+        latency_ns = over_processes(values_ns, alpha=alpha)
         estimate_ns = early_stopping_estimate(pooled, p)
         summaries.append(PercentileSummary(p, latency_ns, estimate_ns, pooled.size, needed, reason))
     correlations = np.array([lag1_autocorrelation(samples) for samples in per_process])
-    known = correlations[~np.isnan(correlations)]
-    autocorrelation = float(np.median(known)) if known.size else math.nan
+    defined = correlations[~np.isnan(correlations)]
+    autocorrelation = float(np.median(defined)) if defined.size else math.nan
     return LatencySummary(tuple(summaries), autocorrelation, pooled.size, len(per_process))
 
 
@@ -171,4 +171,4 @@ def _proves(n: int, t: int, p: float, confidence: float) -> bool:
 
 def _check_share(p: float) -> None:
     if not 0.0 < p < 1.0:
-        raise UsageError(f"a percentile is a share between 0 and 1, and is {p}")
+        raise UsageError(f"invalid percentile {p}; use a share between 0 and 1")

@@ -1,10 +1,9 @@
-"""Which of many regressed: Holm's step-down procedure.
+"""Which of many changes are significant: Holm's step-down procedure.
 
 Among ten families of shifts that did not change, two sided 5 % calls one "worse" in every third comparison.
 S. Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics 6
-(1979): the smallest p of m is held against alpha / m, the next against alpha / (m - 1), and so on to the
-first that does not hold. Whatever depends on what, the chance that any at all is named wrongly is at most
-alpha.
+(1979): the smallest p of m is compared with alpha / m, the next with alpha / (m - 1), and so on to the first
+that is larger. Whatever the dependence, the probability of any false positive is at most alpha.
 """
 
 from __future__ import annotations
@@ -22,12 +21,12 @@ ALPHA = 0.05
 
 
 def holm(p: Floats, groups: NDArray[Any], *, alpha: float = ALPHA) -> NDArray[np.bool_]:
-    """Which stand when each group is corrected for its own number.
+    """Return which rows are significant, each group corrected for its number of rows.
 
     Parameters
     ----------
     p : ndarray, shape (rows,)
-        One-sided; NaN where a row is no candidate, and does not count.
+        One-sided; NaN where a row is no candidate and is not counted.
     groups : ndarray, shape (rows,), int
     alpha : float
         For a whole group.
@@ -37,17 +36,17 @@ def holm(p: Floats, groups: NDArray[Any], *, alpha: float = ALPHA) -> NDArray[np
     ndarray, shape (rows,)
         False where `p` is NaN.
     """
-    standing = np.zeros(len(p), np.bool_)
+    significant = np.zeros(len(p), np.bool_)
     order = np.lexsort((p, groups))  # NaN last in each group
     for rows in np.split(order, np.flatnonzero(np.diff(groups[order])) + 1):
-        known = rows[np.isfinite(p[rows])]
-        holds = p[known] <= alpha / (len(known) - np.arange(len(known)))
-        standing[known[: len(known) if holds.all() else int(np.argmin(holds))]] = True
-    return standing
+        candidates = rows[np.isfinite(p[rows])]
+        passes = p[candidates] <= alpha / (len(candidates) - np.arange(len(candidates)))
+        significant[candidates[: len(candidates) if passes.all() else int(np.argmin(passes))]] = True
+    return significant
 
 
 def one_sided_p(change: Floats, low: Floats, high: Floats) -> Floats:
-    """Error of calling a change real, from its interval at one-sided 5 %: normal theory.
+    """One-sided p-value of a change, from its interval at one-sided 5 %: normal theory.
 
     Parameters
     ----------
@@ -61,5 +60,5 @@ def one_sided_p(change: Floats, low: Floats, high: Floats) -> Floats:
 
 def upper_tail(z: Floats) -> Floats:
     """Probability that a standard normal variable lies above `z`."""
-    found: Floats = ndtr(-z)
-    return found
+    tail: Floats = ndtr(-z)
+    return tail

@@ -53,22 +53,22 @@ def _stacked(base: pd.Series, new: pd.Series) -> pd.Series:
 
 
 def numbered(columns: Sequence[pd.Series]) -> NDArray[np.intp]:
-    """Number rows by their key, in its order, NaN last."""
+    """Number the rows by their key, in its sort order, NaN last."""
     return pd.factorize(coded(columns), sort=True)[0]
 
 
 def coded(columns: Sequence[pd.Series]) -> NDArray[np.int64]:
-    """Give each key an integer, in its order, NaN last; the parts of a key are its digits."""
+    """Encode each key as an integer, in its sort order, NaN last; the parts of a key are its digits."""
     whole, size = np.zeros(len(columns[0]), np.int64), 1
     for column in columns:
         if column.dtype.name == "category":
             ranks = np.append(np.argsort(np.argsort(column.cat.categories)), len(column.cat.categories))
-            codes, own = ranks[column.cat.codes.to_numpy()], len(ranks)  # -1, which is NaN, is the last one
+            codes, radix = ranks[column.cat.codes.to_numpy()], len(ranks)  # -1, which is NaN, is the last one
         else:
             codes, uniques = pd.factorize(column, sort=True)
-            codes, own = np.where(codes < 0, len(uniques), codes), len(uniques) + 1
-        if size > np.iinfo(np.int64).max // own:
+            codes, radix = np.where(codes < 0, len(uniques), codes), len(uniques) + 1
+        if size > np.iinfo(np.int64).max // radix:
             whole, size = pd.factorize(whole, sort=True)[0], len(whole)
-        whole = whole * own + codes
-        size *= own
+        whole = whole * radix + codes
+        size *= radix
     return whole

@@ -20,21 +20,21 @@ from harness.stats.table_changes import BOUNDS, NO_DIRECTION, Change
 
 #: A series is one quantity of one model on one target; the same key means another thing for another model.
 SERIES_COLUMNS = ("model", *KEY_COLUMNS, "unit")
-#: Columns that tell which version was measured, and what they are called.
+#: Columns that identify the version that was measured, and their names on the screen.
 VERSION_COLUMNS = {
     "model_sha256": "model", "artifact_sha256": "artifact", "backend_version": "runtime",
     "provider": "provider", "precision": "precision", "device": "device", "arch": "arch",
 }  # fmt: skip
-#: What a run and its machine know besides: of the run's number and the target, by name.
+#: Further facts of a run and its machine, by name; takes the number of the run and the target.
 Circumstances = Callable[[int, str], Mapping[str, str]]
 
 
 class Rule(StrEnum):
-    """How the changes of a series are told."""
+    """How the changes of a series are found."""
 
     INTERVAL = "interval"
     EXACT = "exact"
-    NONE = "no interval: a change cannot be told from noise"
+    NONE = "no interval: a change cannot be separated from noise"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Turn:
     change : Change
         BETTER, WORSE or CHANGED.
     also : mapping of name to (before, after)
-        What else is not as it was in the run before.
+        What else differs from the previous run.
     why : str
         Why the change is neither better nor worse; empty where it is, or where it is no nearer to a target.
     """
@@ -72,7 +72,7 @@ class Trend:
     rule : Rule
     turns : tuple of Turn
     invalid : int
-        Rows that were measured and are not to be believed.
+        Rows that were measured and are INVALID.
     """
 
     key: Mapping[str, object]
@@ -91,43 +91,46 @@ def trends(frame: pd.DataFrame, circumstances: Circumstances, metrics: Declared)
         Rows as in ``measurements.csv``, with the number of the run (0 is the oldest) as ``run``; no key
         twice in a run.
     circumstances : callable
-        Asked only where something changed.
+        Called only where something changed.
     metrics : Declared
         What the suites declare of the metrics.
     """
     codes = outer_join.numbered([frame[name] for name in SERIES_COLUMNS])
     order = np.lexsort((frame["run"].to_numpy(), codes))
     edges = np.flatnonzero(np.diff(codes[order], prepend=-1, append=codes.max(initial=-1) + 1))
-    believed = (frame["status"] == "OK").to_numpy() & np.isfinite(frame["value"].to_numpy())
-    doubted = (frame["status"] == "INVALID").to_numpy()
+    valid = (frame["status"] == "OK").to_numpy() & np.isfinite(frame["value"].to_numpy())
+    not_valid = (frame["status"] == "INVALID").to_numpy()
     numbers = [frame[name].to_numpy(np.float64) for name in BOUNDS]
     records = frame[list(SERIES_COLUMNS)].iloc[order[edges[:-1]]].to_dict("records")
     heads = [{str(name): value for name, value in record.items()} for record in records]
-    known = [metrics.find(str(head["suite"]), str(head["metric"])) for head in heads]
+    declared = [metrics.find(str(head["suite"]), str(head["metric"])) for head in heads]
     parts, rules, invalid = [], [], []
-    for head, metric, start, end in zip(heads, known, edges[:-1], edges[1:], strict=True):
+    for head, metric, start, end in zip(heads, declared, edges[:-1], edges[1:], strict=True):
         rows = order[start:end]
-        own = rows[believed[rows]]
-        rule = _rule(metric, [part[own] for part in numbers])
+        points = rows[valid[rows]]
+        rule = _rule(metric, [part[points] for part in numbers])
         if rule is Rule.INTERVAL:
-            own = own[_known([part[own] for part in numbers], ratio=head["unit"] in RATIO_UNITS)]
-        parts.append(own)
+            points = points[
+                _with_interval([part[points] for part in numbers], ratio=head["unit"] in RATIO_UNITS)
+            ]
+        parts.append(points)
         rules.append(rule)
-        invalid.append(int(doubted[rows].sum()))
+        invalid.append(int(not_valid[rows].sum()))
     tested = [index for index, rule in enumerate(rules) if rule is Rule.INTERVAL]
     given = [
-        _series(known[index], str(heads[index]["unit"]), [part[parts[index]] for part in numbers])
+        _series(declared[index], str(heads[index]["unit"]), [part[parts[index]] for part in numbers])
         for index in tested
     ]
-    found = dict(zip(tested, changes.find(given), strict=True))
+    levels = dict(zip(tested, changes.find(given), strict=True))
     for index, rule in enumerate(rules):
         if rule is Rule.EXACT:
-            found[index] = _steps(numbers[0][parts[index]], ratio=heads[index]["unit"] in RATIO_UNITS)
+            levels[index] = _steps(numbers[0][parts[index]], ratio=heads[index]["unit"] in RATIO_UNITS)
     return [
         Trend(
             head, rows, rule,
             tuple(
-                _turn(level, known[index], head, frame, rows, circumstances) for level in found.get(index, ())
+                _turn(level, declared[index], head, frame, rows, circumstances)
+                for level in levels.get(index, ())
             ),
             bad,
         )
@@ -141,11 +144,11 @@ def _rule(metric: Metric | None, numbers: Sequence[NDArray[np.float64]]) -> Rule
     return Rule.NONE if metric is not None and metric.noise is not Noise.NONE else Rule.EXACT
 
 
-def _known(numbers: Sequence[NDArray[np.float64]], *, ratio: bool) -> NDArray[np.bool_]:
-    """Points with an interval; that of one process is 0 to infinity and says nothing."""
+def _with_interval(numbers: Sequence[NDArray[np.float64]], *, ratio: bool) -> NDArray[np.bool_]:
+    """Points with an interval; that of a single process is 0 to infinity and is ignored."""
     value, low, high = (np.isfinite(part) for part in numbers)
-    known = value & low & high
-    return known & (numbers[1] > 0) if ratio else known
+    bounded = value & low & high
+    return bounded & (numbers[1] > 0) if ratio else bounded
 
 
 def _series(metric: Metric | None, unit: str, numbers: Sequence[NDArray[np.float64]]) -> Series:
@@ -154,7 +157,7 @@ def _series(metric: Metric | None, unit: str, numbers: Sequence[NDArray[np.float
 
 
 def _steps(value: NDArray[np.float64], *, ratio: bool) -> tuple[LevelChange, ...]:
-    """Every other number, of a quantity that is exact."""
+    """Every change of a quantity that is exact."""
     at = np.flatnonzero(np.diff(value)) + 1
     edges = [0, *at.tolist(), len(value)]
     return tuple(

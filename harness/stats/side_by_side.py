@@ -1,15 +1,15 @@
-"""Two versions measured side by side: the ratio over fresh processes, and how often one may look at it.
+"""Two versions timed side by side: the ratio over fresh processes, and repeated looks at it.
 
 The unit of analysis is the process, and what is compared is the trimmed geometric mean over processes: the
-fastest and the slowest fifth of each side are left out, because a machine that others use makes one process
-in ten half as slow again, and a mean then tells no difference of a tenth apart (20 %: R. Wilcox,
+fastest and the slowest fifth of each side are left out, because on a shared machine one process in ten is
+half as slow again, and a mean then cannot detect a difference of a tenth (20 %: R. Wilcox,
 "Introduction to Robust Estimation and Hypothesis Testing", 4th ed. (2017), section 3.3). The interval comes
 from a bootstrap over processes, each side by itself, with the levels that make a percentile interval of few
 units cover as Student's t does, by as many as are left (T. Hesterberg, "What teachers should know about the
 bootstrap", The American Statistician 69 (2015), section 5.3.2, "expanded percentile interval").
 
-A comparison that goes on until it is decided looks several times; look k spends alpha / 2^k, so that all
-looks together err at most with probability alpha, however many there are (the union bound; spending
+A comparison that continues until it is decided looks several times. Look k spends alpha / 2^k, so that the
+error of all looks is at most alpha, whatever their number (the union bound; spending
 functions: K. Lan and D. DeMets, Biometrika 70 (1983)).
 """
 
@@ -45,7 +45,7 @@ class Look:
     ratio : Interval
         New / base, the base's two halves together.
     control : Interval
-        The base's second half / its first: what the machine makes of no difference at all.
+        The base's second half / its first: the ratio measured where there is no difference.
     state : State
         PASS, FAIL or INCONCLUSIVE.
     why : str
@@ -61,7 +61,7 @@ class Look:
 def level(look: int) -> float:
     """One-sided error that look `look`, counted from 1, may spend."""
     if look < 1:
-        raise UsageError(f"looks are counted from 1, and this is {look}")
+        raise UsageError(f"invalid look {look}; looks are counted from 1")
     return ALPHA / 2.0**look
 
 
@@ -77,9 +77,9 @@ def ratio(base: NDArray[np.float64], new: NDArray[np.float64], *, alpha: float =
         One-sided.
     """
     if min(len(base), len(new)) < 2:
-        raise DataError("a ratio over processes needs two of each side")
+        raise DataError("a ratio needs at least two processes a side")
     if not (np.isfinite(base).all() and np.isfinite(new).all() and (base > 0).all() and (new > 0).all()):
-        raise DataError("a figure per process is not a finite number above zero")
+        raise DataError("a value of a process is not a finite number above zero")
     one, two = np.log(base), np.log(new)
     rng = np.random.Generator(np.random.PCG64(_SEED))
     value = float(_trimmed(two) - _trimmed(one))
@@ -101,7 +101,7 @@ def judge(
     limit: float,
     look: int,
 ) -> Look:
-    """Look at what was measured so far.
+    """Judge the values measured so far.
 
     Parameters
     ----------
@@ -110,29 +110,29 @@ def judge(
     limit : float
         Largest ratio that is allowed, above 1.
     look : int
-        How many looks this makes, counted from 1.
+        Number of this look, counted from 1.
     """
-    found = ratio(np.concatenate([base, control]), new, alpha=level(look))
+    measured = ratio(np.concatenate([base, control]), new, alpha=level(look))
     itself = ratio(base, control)
     if itself.high > limit or itself.low < 1 / limit:
         why = f"the base differs from itself by {itself.value:.3g}x [{itself.low:.3g}x, {itself.high:.3g}x]"
-        return Look(found, itself, State.INCONCLUSIVE, f"{why}: this machine cannot tell {limit:g}x")
-    if found.low > limit:
-        return Look(found, itself, State.FAIL)
-    if found.high <= limit:
-        return Look(found, itself, State.PASS)
-    return Look(found, itself, State.INCONCLUSIVE, "the interval straddles the limit")
+        return Look(measured, itself, State.INCONCLUSIVE, f"{why}: this machine cannot resolve {limit:g}x")
+    if measured.low > limit:
+        return Look(measured, itself, State.FAIL)
+    if measured.high <= limit:
+        return Look(measured, itself, State.PASS)
+    return Look(measured, itself, State.INCONCLUSIVE, "the interval straddles the limit")
 
 
 def typical(values: NDArray[np.float64]) -> float:
-    """Trimmed geometric mean of figures above zero, shape (processes,): what a side is told as."""
+    """Trimmed geometric mean of values above zero, shape (processes,): the value reported of a side."""
     return math.exp(_trimmed(np.log(values)))
 
 
 def _trimmed(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Mean along the last axis without a fifth at each end."""
-    cut, kept = int(TRIMMED * values.shape[-1]), np.sort(values, axis=-1)
-    mean: NDArray[np.float64] = kept[..., cut : kept.shape[-1] - cut].mean(axis=-1)
+    cut, ordered = int(TRIMMED * values.shape[-1]), np.sort(values, axis=-1)
+    mean: NDArray[np.float64] = ordered[..., cut : ordered.shape[-1] - cut].mean(axis=-1)
     return mean
 
 

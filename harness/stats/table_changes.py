@@ -1,7 +1,7 @@
-"""Rows of two tables → what differs, and whether it is noise. Arithmetic only; nothing is run again.
+"""Differences between the rows of two tables, and which of them are noise. Pure arithmetic.
 
-Rows are joined on the key of the table; a row of one side only is NOT_RUN on the other. Where devices are
-compared, target and backend are what differs and leave the key.
+Rows are joined on the key of the table; a row that only one side has is NOT_RUN on the other. Where devices
+are compared, target and backend differ and are no part of the key.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from harness.core.metric import Declared, Metric, Noise
 from harness.stats import difference, many, outer_join
 from harness.stats.difference import RATIO_UNITS, Values
 
-#: What differs between devices, and is no key then.
+#: Columns that are no part of the key where devices are compared.
 DEVICE_COLUMNS = ("target", "backend")
 BOUNDS = ("value", "ci_low", "ci_high")
 NO_DIRECTION = "has no declared direction"
@@ -26,7 +26,7 @@ Flags = np.ndarray[tuple[int], np.dtype[np.bool_]]
 
 
 class Change(StrEnum):
-    """What became of a row."""
+    """How a row differs between the two tables."""
 
     SAME = "same"
     NOISE = "within noise"
@@ -45,13 +45,13 @@ class Side:
     Parameters
     ----------
     label : str
-        How it is called on the screen.
+        Its name on the screen.
     frame : DataFrame
         Rows as in ``measurements.csv``, without those of the host.
     sets : mapping of name to str, optional
-        Digest of each data set (``clean``, ``fog_3``); None where the table does not know.
+        Digest of each data set (``clean``, ``fog_3``); None where they are not known.
     per_sample : mapping of key to ndarray
-        What each sample contributes, by the columns of the key; empty where only a CSV is left.
+        What each sample contributes to the value, by the columns of the key; empty for a CSV alone.
     metrics : Declared
         What the suites declare of the metrics.
     """
@@ -70,7 +70,7 @@ def compare(base: Side, new: Side, *, devices: bool = False) -> pd.DataFrame:
     ----------
     base, new : Side
     devices : bool
-        Target and backend are what differs.
+        Compare devices: target and backend differ.
 
     Returns
     -------
@@ -96,8 +96,7 @@ def compare(base: Side, new: Side, *, devices: bool = False) -> pd.DataFrame:
         (True, difference.noise_factor(), ratio & noisy), (True, 1.0, ratio & ~noisy), (False, 1.0, ~ratio),
     ):  # fmt: skip
         one, two = ([part[rows] for part in side] for side in sides)
-        found = difference.independent(one, two, ratio=as_ratio, widen=widen)
-        change[rows], low[rows], high[rows] = found
+        change[rows], low[rows], high[rows] = difference.independent(one, two, ratio=as_ratio, widen=widen)
     result = joined[[*key, *(f"{name}_{side}" for name in extra for side in ("base", "new"))]].copy()
     result["unit"], result["base"], result["new"] = unit, sides[0][0], sides[1][0]
     result["kind"] = np.where(ratio, "ratio", "difference")
@@ -109,7 +108,7 @@ def compare(base: Side, new: Side, *, devices: bool = False) -> pd.DataFrame:
 
 
 def _pair(result: pd.DataFrame, joined: pd.DataFrame, base: Side, new: Side, extra: list[str]) -> Values:
-    """Put paired values and intervals where both sides kept what each sample contributes.
+    """Fill in paired values and intervals where both sides have per-sample values.
 
     Returns
     -------
@@ -121,15 +120,15 @@ def _pair(result: pd.DataFrame, joined: pd.DataFrame, base: Side, new: Side, ext
     numbers = {name: result[name].to_numpy(np.float64, copy=True) for name in names[:-1]}
     numbers["n"] = np.full(len(result), np.nan)
     if base.per_sample and new.per_sample:
-        of_side = [[f"{c}_{side}" if c in extra else c for c in KEY_COLUMNS] for side in ("base", "new")]
-        # By columns: a row at a time takes pandas as long as all the rest.
-        columns = {name: joined[name].to_numpy(object) for side in of_side for name in side}
-        keys = [zip(*(columns[name] for name in side), strict=True) for side in of_side]
+        side_columns = [[f"{c}_{side}" if c in extra else c for c in KEY_COLUMNS] for side in ("base", "new")]
+        # By columns: row by row, pandas takes as long as all the rest.
+        columns = {name: joined[name].to_numpy(object) for side in side_columns for name in side}
+        keys = [zip(*(columns[name] for name in side), strict=True) for side in side_columns]
         rows = zip(*keys, result["unit"].to_numpy(object), strict=True)
-        # By their numbers of samples and unit: places, and what the samples of each side contribute.
+        # By the numbers of samples and the unit: positions of the rows, and per-sample values of each side.
         alike: dict[tuple[int, int, str], tuple[list[int], list[Values], list[Values]]] = {}
-        for position, (own, other, unit) in enumerate(rows):
-            one, two = base.per_sample.get(own), new.per_sample.get(other)
+        for position, (base_key, new_key, unit) in enumerate(rows):
+            one, two = base.per_sample.get(base_key), new.per_sample.get(new_key)
             if one is not None and two is not None and unit not in RATIO_UNITS:
                 places, ones, twos = alike.setdefault((len(one), len(two), unit), ([], [], []))
                 places.append(position)
@@ -192,7 +191,7 @@ def _classes(
     neutral = np.where(result["kind"] == "ratio", 1.0, 0.0)
     change, low, high = (result[name].to_numpy(np.float64) for name in ("change", "ci_low", "ci_high"))
     same = (result["base"] == result["new"]).to_numpy()
-    known = np.isfinite(low) & np.isfinite(high)
+    bounded = np.isfinite(low) & np.isfinite(high)
     good = [metrics.goodness(result[name].to_numpy(np.float64)) for name in ("base", "new")]
     with np.errstate(invalid="ignore"):
         moved = np.where(np.isfinite(change), np.sign(good[1] - good[0]), 0.0)
@@ -203,20 +202,20 @@ def _classes(
     absent = {side: joined[f"status_{side}"].isna().to_numpy() for side in ("base", "new")}
     unlike = _unlike(result, base, new)
     counts = [joined[f"n_{side}"].fillna(0).to_numpy() for side in ("base", "new")]
-    uneven = (counts[0] != counts[1]) & ~known & per_set
+    uneven = (counts[0] != counts[1]) & ~bounded & per_set
     units = (joined["unit_base"] != joined["unit_new"]).to_numpy() & ~absent["base"] & ~absent["new"]
     conditions = [
         (absent["base"], Change.NOT_RUN, f"no such row in {base.label}"),
         (absent["new"], Change.NOT_RUN, f"no such row in {new.label}"),
-        (bare["base"] & bare["new"], Change.INVALID, "neither side is to be believed"),
+        (bare["base"] & bare["new"], Change.INVALID, "both sides are invalid"),
         (bare["base"], Change.INVALID, None),
         (bare["new"], Change.INVALID, None),
-        (units, Change.UNLIKE, "other units"),
-        (unlike, Change.UNLIKE, "measured on other data"),
+        (units, Change.UNLIKE, "the units differ"),
+        (unlike, Change.UNLIKE, "the data sets differ"),
         (same, Change.SAME, ""),
-        (known & (low <= neutral) & (neutral <= high), Change.NOISE, ""),
-        (uneven, Change.UNLIKE, "over other numbers of samples"),
-        (noisy & ~known, Change.CHANGED, "no interval: it may be noise"),
+        (bounded & (low <= neutral) & (neutral <= high), Change.NOISE, ""),
+        (uneven, Change.UNLIKE, "the numbers of samples differ"),
+        (noisy & ~bounded, Change.CHANGED, "no interval: it may be noise"),
         (undeclared, Change.CHANGED, NO_DIRECTION),
         (moved == 0, Change.CHANGED, ""),
         (moved > 0, Change.BETTER, ""),
@@ -238,32 +237,32 @@ def _classes(
 
 
 def _correct(result: pd.DataFrame, z: Values, key: list[str]) -> None:
-    """Of the cases and severities of one metric, call those better or worse that stand Holm's procedure.
+    """Among the cases and severities of one metric, keep those better or worse that pass Holm's procedure.
 
-    ``ci_low`` and ``ci_high`` stay those of the row by itself.
+    ``ci_low`` and ``ci_high`` are not corrected.
     """
     tested = result["class"].isin([Change.SAME, Change.NOISE, Change.BETTER, Change.WORSE]).to_numpy()
     moved = {change: (result["class"] == change).to_numpy() for change in (Change.BETTER, Change.WORSE)}
     if not any(rows.any() for rows in moved.values()):
         return
     numbers = [result[name].to_numpy(np.float64) for name in ("change", "ci_low", "ci_high")]
-    with np.errstate(divide="ignore", invalid="ignore"):  # where ratios are zero or none, nobody looks
+    with np.errstate(divide="ignore", invalid="ignore"):  # rows with such ratios are not used
         ratio = (result["kind"] == "ratio").to_numpy()
         change, low, high = (np.where(ratio, np.log(part), part) for part in numbers)
     p = np.where(np.isnan(z), many.one_sided_p(change, low, high), many.upper_tail(np.abs(z)))
     p[np.isnan(low)] = 0.0  # an exact count has no interval, and moved
-    of = [column for column in key if column not in ("case", "severity")]
-    groups = result.groupby(of, sort=False, observed=True, dropna=False).ngroup().to_numpy()
+    family = [column for column in key if column not in ("case", "severity")]
+    groups = result.groupby(family, sort=False, observed=True, dropna=False).ngroup().to_numpy()
     alone = np.bincount(groups, tested)[groups] == 1
     for change_, rows in moved.items():
-        held = many.holm(np.where(tested, np.where(rows, p, 1.0), np.nan), groups)
-        fallen = rows & ~held & ~alone
+        significant = many.holm(np.where(tested, np.where(rows, p, 1.0), np.nan), groups)
+        fallen = rows & ~significant & ~alone
         result.loc[fallen, "class"] = str(Change.NOISE)
-        result.loc[fallen, "why"] = f"{change_} by itself, not among as many cases (Holm)"
+        result.loc[fallen, "why"] = f"{change_} by itself, but not significant among so many cases (Holm)"
 
 
 def _unlike(result: pd.DataFrame, base: Side, new: Side) -> Flags:
-    """Rows of data sets whose digests differ; a table that does not know its digests is taken as it is."""
+    """Rows of data sets whose digests differ; none where a table has no digests."""
     if base.sets is None or new.sets is None:
         return np.zeros(len(result), np.bool_)
     shared = set(base.sets) & set(new.sets)

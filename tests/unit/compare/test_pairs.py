@@ -169,7 +169,7 @@ def test_fewer_samples_are_paired_with_the_same_samples_of_the_other_side() -> N
     paired = found.loc["accuracy"]
     assert (paired["base"], paired["new"], paired["change"], paired["n"]) == (1.0, 0.75, -0.25, 4)
     assert (found.loc["max_lsb", "class"], found.loc["max_lsb", "why"]) == (
-        Change.UNLIKE, "over other numbers of samples",
+        Change.UNLIKE, "the numbers of samples differ",
     )  # fmt: skip
 
 

@@ -49,7 +49,7 @@ def test_equal_processes_leave_no_doubt() -> None:
 def test_figures_that_are_none(spoiled: float) -> None:
     with pytest.raises(DataError, match="above zero"):
         ratio(np.array([1.0, spoiled]), np.array([1.0, 1.0]))
-    with pytest.raises(DataError, match="two of each"):
+    with pytest.raises(DataError, match="at least two processes"):
         ratio(np.array([1.0]), np.array([1.0, 1.0]))
 
 

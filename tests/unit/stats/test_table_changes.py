@@ -241,7 +241,7 @@ def test_the_numbers_of_a_row_by_hand() -> None:
         ({"status": "INVALID"}, {"status": "ERROR"}, Change.INVALID, ""),
         ({"status": "INVALID", "unit": "pt"}, {}, Change.INVALID, "side is INVALID: "),
         ({}, {"status": "ERROR", "reason": "a\nb", "unit": "pt"}, Change.INVALID, "side is ERROR: a"),
-        ({"unit": "pt"}, {"unit": "1"}, Change.UNLIKE, "other units"),
+        ({"unit": "pt"}, {"unit": "1"}, Change.UNLIKE, "the units differ"),
         (at(0.9, 0.88, 0.92), at(0.9, 0.7, 0.95), Change.SAME, ""),
         (at(0.9, 0.88, 0.92), at(0.94, 0.9, 0.95), Change.NOISE, ""),
     ],
