@@ -2,17 +2,18 @@
 
 Every interval of a fixed list is searched for a split whose two sides differ. The narrowest intervals with
 such a split count first, and each change is then placed where the two levels around it differ most. The
-list is that of seeded binary segmentation (S. Kovács, P. Bühlmann, H. Li and A. Munk, Biometrika 110 (2023)), the
-choice narrowest-over-threshold (R. Baranowski, Y. Chen and P. Fryzlewicz, JRSS B 81 (2019)), so that a bump
-of one run is found as well as a step that stays. Sides are compared by ``harness.stats.difference``.
+list is that of seeded binary segmentation (S. Kovács, P. Bühlmann, H. Li and A. Munk, Biometrika 110
+(2023)), the choice narrowest-over-threshold (R. Baranowski, Y. Chen and P. Fryzlewicz, JRSS B 81 (2019)),
+so that a bump of one run is found as well as a step that stays. Sides are compared by
+``harness.stats.difference``.
 
 The list does not depend on the data, so Bonferroni over all its splits in all series bounds the chance of
 one false alarm anywhere by ``alpha`` (Holm's steps would gain nothing among thousands). The interval of a
 time comes from few processes, and that of some runs is by chance far too narrow: the spread is pooled over
-the searched runs, as in Student's test, unless that of the two sides is wider. Where the runs of a series scatter
-more than their intervals say, the intervals are widened by that factor (R. T. Birge, Physical Review 40
-(1932); the scale factor of the Particle Data Group), taken from the median step between neighbouring runs,
-which a few changes do not move.
+the searched runs, as in Student's test, unless that of the two sides is wider. Where the runs of a series
+scatter more than their intervals say, the intervals are widened by that factor (R. T. Birge, Physical
+Review 40 (1932); the scale factor of the Particle Data Group), taken from the median step between
+neighbouring runs, which a few changes do not move.
 """
 
 from __future__ import annotations
