@@ -1,4 +1,4 @@
-"""What is NVIDIA's in ONNX Runtime: is there a GPU, is there TensorRT, and buffers in the GPU's memory."""
+"""NVIDIA's part of ONNX Runtime: finding the GPU and TensorRT, and buffers in the GPU's memory."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from harness.core.errors import BackendError
 from harness.core.preprocess import Feeds, Outputs
 from harness.core.target import TENSORRT
 
-#: NVIDIA's driver, on Linux and on Windows; a test has its own.
+#: NVIDIA's driver, on Linux and on Windows; tests replace it.
 DRIVERS = ("libcuda.so.1", "nvcuda.dll")
 #: TensorRT's libraries that the provider needs, in the order in which they need each other.
 LIBRARIES = ("nvinfer", "nvinfer_plugin", "nvonnxparser")
@@ -44,14 +44,14 @@ class BoundOnDevice:
         }
         for name, value in self._outputs.items():
             self._binding.bind_ortvalue_output(name, value)
-        self._binding.synchronize_inputs()  # the copies are there before the first call
+        self._binding.synchronize_inputs()  # copied before the first call
 
     def __call__(self) -> None:
         """Run once and wait for the device.
 
         A run ends by waiting for its stream (``OnRunEnd``, ``DeviceStreamCollection::CleanUp``), unless a run
-        option says otherwise. To wait for the device besides costs microseconds; to rely on it could cost
-        the figure.
+        option says otherwise. Waiting for the device too costs microseconds; without it, a time could be
+        wrong.
         """
         self._run(self._binding)
         self._binding.synchronize_outputs()
@@ -61,8 +61,8 @@ class BoundOnDevice:
         return {name: value.numpy().copy() for name, value in self._outputs.items()}
 
 
-def lack(provider: str, linked: Path) -> tuple[str, str] | None:
-    """Why a provider of NVIDIA's that is built in cannot run here, and what mends it; None where it may."""
+def unusable(provider: str, linked: Path) -> tuple[str, str] | None:
+    """Return why a provider of NVIDIA's cannot run here and how to fix it; None if it may run."""
     if not devices():
         return "NVIDIA's driver shows no GPU", "run it on a machine with an NVIDIA GPU and its driver"
     if provider == TENSORRT:
@@ -76,41 +76,40 @@ def lack(provider: str, linked: Path) -> tuple[str, str] | None:
 def preload_tensorrt(linked: Path) -> None:
     """Load TensorRT in the version that the provider was linked with, from the system or from its wheel.
 
-    What is loaded is found by its name when ONNX Runtime loads the provider, which would otherwise leave
-    everything to the CPU with a line in its log.
+    A loaded library is found by its name when ONNX Runtime loads the provider. If it is not found, ONNX
+    Runtime runs everything on the CPU and writes a line to its log.
 
     Raises
     ------
     BackendError
-        It is not here, or in another version only.
+        It is not installed, or only in another version.
     """
     content = linked.read_bytes() if linked.is_file() else b""
     versions = [re.search(rb"lib%s\.so\.(\d+)" % name, content) for name in (b"nvinfer", b"cudart")]
     if None in versions:
         raise BackendError("this ONNX Runtime has no TensorRT provider", cause=f"there is no {linked.name}",
                            next_step=install("cuda"))  # fmt: skip
-    tensorrt, cuda = (int(found[1]) for found in versions if found)
+    tensorrt, cuda = (int(match[1]) for match in versions if match)
     wheel = find_spec("tensorrt_libs")
-    places = ["", *(f"{folder}/" for folder in (wheel and wheel.submodule_search_locations) or ())]
+    folders = ["", *(f"{folder}/" for folder in (wheel and wheel.submodule_search_locations) or ())]
     for name in LIBRARIES:
-        library, said = f"lib{name}.so.{tensorrt}", ""
-        for place in places:
+        library, cause = f"lib{name}.so.{tensorrt}", ""
+        for folder in folders:
             try:
-                ctypes.CDLL(f"{place}{library}")
+                ctypes.CDLL(f"{folder}{library}")
                 break
             except OSError as error:
-                said = str(error)
+                cause = str(error)
         else:
             raise BackendError(
                 f"TensorRT {tensorrt}, with which this ONNX Runtime was built, cannot be loaded",
-                cause=said,
-                next_step=f"pip install 'tensorrt-cu{cuda}=={tensorrt}.*' beside it: in the target's "
-                "[executor] requirements",
+                cause=cause,
+                next_step=f"add 'tensorrt-cu{cuda}=={tensorrt}.*' to [executor] requirements of the target",
             )
 
 
 def devices() -> int:
-    """Ask NVIDIA's driver, because ONNX Runtime lists CUDA wherever it was built in."""
+    """Return the number of GPUs; ONNX Runtime lists CUDA even without one."""
     count = ctypes.c_int(0)
     for library in DRIVERS:
         try:

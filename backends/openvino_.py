@@ -41,7 +41,7 @@ class OpenVinoSession:
         self._request = compiled.create_infer_request()
 
     def run(self, feeds: Feeds) -> Outputs:
-        """Run once and copy the outputs; the inputs are read where they lie."""
+        """Run once and copy the outputs; the inputs are not copied."""
         check_feeds(feeds, self.inputs)
         try:
             self._fill(self._request, feeds)
@@ -56,7 +56,7 @@ class OpenVinoSession:
         """Set a copy of `feeds` once, on a request of its own; the outputs are views of its memory."""
         self.run(feeds)  # checks them
         feeds = {name: array.copy() for name, array in feeds.items()}
-        if self._strings:  # the runtime cannot share those
+        if self._strings:  # the runtime cannot share the memory of strings
             return partial(self.run, feeds)
         request = self._compiled.create_infer_request()
         self._fill(request, feeds)
@@ -69,27 +69,27 @@ class OpenVinoSession:
         return call
 
     def profile(self, feeds: Feeds, calls: int) -> Profile:
-        """Times as OpenVINO counts them; the kind of kernel that a device chose belongs to the operator."""
-        self.run(feeds)  # checks them, and refuses where the session is closed
+        """Return the times that OpenVINO counts, by node, operator and kind of kernel."""
+        self.run(feeds)  # checks them, and fails if the session is closed
         request = self._compile_with(PERF_COUNT="YES").create_infer_request()
         self._fill(request, feeds)
         times: dict[tuple[str, str], list[int]] = {}
         for _ in range(calls):
             request.infer()
-            for each in request.profiling_info:
-                node = each.node_name, f"{each.node_type} ({each.exec_type})"
-                times.setdefault(node, []).append(round(each.real_time.total_seconds() * 1e9))
-        # What was fused away never takes time; a kernel below a microsecond does so now and then.
-        return {node: np.array(found, np.int64) for node, found in times.items() if any(found)}
+            for kernel in request.profiling_info:
+                node = kernel.node_name, f"{kernel.node_type} ({kernel.exec_type})"
+                times.setdefault(node, []).append(round(kernel.real_time.total_seconds() * 1e9))
+        # A node that was fused always takes 0; a kernel below a microsecond only sometimes.
+        return {node: np.array(durations, np.int64) for node, durations in times.items() if any(durations)}
 
     def _fill(self, request: Any, feeds: Feeds) -> None:  # noqa: ANN401 - lazily imported
-        """Set the inputs by position: compiling can give a tensor other names than it has in the file."""
+        """Set the inputs by position: a compiled model can have other names than the file."""
         for index, spec in enumerate(self.inputs):
             array = feeds[spec.name]
             if array.dtype.kind == "O":
                 tensor = self._tensor(array.astype(np.str_))
             else:
-                # What is not aligned, contiguous and writeable can only be copied.
+                # Only an aligned, contiguous and writeable array can be shared.
                 tensor = self._tensor(array, shared_memory=array.flags.carray)
             request.set_input_tensor(index, tensor)
 
@@ -101,7 +101,7 @@ class OpenVinoSession:
 
 
 class _Latest(Mapping[str, NDArray[Any]]):
-    """Outputs of the latest call, named where they are read: a dict each call costs 2 % of a small model."""
+    """Outputs of the latest call, named when they are read: a dict each call costs 2 % of a small model."""
 
     def __init__(self, names: tuple[str, ...]) -> None:
         self._names = names
@@ -125,12 +125,12 @@ class OpenVinoBackend:
     formats: tuple[str, ...] = ("openvino", "onnx", "tflite")
 
     def probe(self) -> Availability:
-        """Version and devices."""
+        """Return version and devices."""
         try:
             openvino = _import()
             version = openvino.get_version().partition("-")[0]  # without the build's number
             return Availability(version, tuple(openvino.Core().available_devices))
-        except Exception as error:  # noqa: BLE001 - whatever it raises, it cannot be used, and we say why
+        except Exception as error:  # noqa: BLE001 - whatever it raises is the reason why it cannot be used
             return absent(error, install("openvino"))
 
     def open(self, artifact: Artifact, options: Options) -> Session:
@@ -156,10 +156,10 @@ class OpenVinoBackend:
 
 
 def _source(artifact: Artifact) -> bytes | str:
-    """Bytes of an ONNX file that stands alone, else the path.
+    """Return the bytes of an ONNX model without external data, else the path.
 
-    OpenVINO 2026.4 reads ONNX from a path with another reader than from memory: it drops inputs that have no
-    effect, and lacks some operators' attributes (31 of the ONNX backend tests). Only it finds external data.
+    OpenVINO 2026.4 reads ONNX from a path with another reader than from memory. That reader drops inputs
+    without effect and ignores some attributes (31 of the ONNX backend tests); only it reads external data.
     """
     if artifact.format == "onnx" and len(artifact.files) == 1:
         return artifact.path.read_bytes()
@@ -167,21 +167,21 @@ def _source(artifact: Artifact) -> bytes | str:
 
 
 def _settings(core: Any, device: str, options: Options) -> dict[str, str]:  # noqa: ANN401 - lazily imported
-    """Properties of the compiled model; OpenVINO refuses those that it does not know."""
+    """Return the properties of the compiled model; OpenVINO refuses unknown ones."""
     settings = {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": "1"}
     if options.threads is not None:
         settings["INFERENCE_NUM_THREADS"] = str(options.threads)
     if options.precision:
         # Without it a CPU with bf16 computes float32 models in bf16.
         settings["INFERENCE_PRECISION_HINT"] = options.precision
-        # Activations of layers with compressed weights would be quantized on the way.
+        # Otherwise activations of layers with compressed weights would be quantized.
         if "DYNAMIC_QUANTIZATION_GROUP_SIZE" in core.get_property(device, "SUPPORTED_PROPERTIES"):
             settings["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = "0"
     return {**settings, **options.extra}
 
 
 def _property(compiled: Any, name: str) -> str:  # noqa: ANN401 - lazily imported
-    """Read back what is in use; not every device has a word for it."""
+    """Return the value in use; not every device has the property."""
     if name not in compiled.get_property("SUPPORTED_PROPERTIES"):
         return "default"
     value = compiled.get_property(name)
@@ -191,7 +191,7 @@ def _property(compiled: Any, name: str) -> str:  # noqa: ANN401 - lazily importe
 def _spec(port: Any) -> TensorSpec:  # noqa: ANN401 - lazily imported
     """Describe one input or output of the model as it was read."""
     node_name = port.get_node().get_friendly_name().removesuffix("/sink_port_0")
-    # A tensor can have several names; the file's own is then the node's.
+    # A tensor can have several names; the one in the file is then that of the node.
     name = node_name if node_name in port.names or not port.names else min(port.names)
     kind = port.get_element_type()
     return TensorSpec(
@@ -202,7 +202,7 @@ def _spec(port: Any) -> TensorSpec:  # noqa: ANN401 - lazily imported
 
 
 def _import() -> ModuleType:
-    """Import OpenVINO without its telemetry, which forks a process that phones home while we measure."""
+    """Import OpenVINO without its telemetry, which starts a process that sends data during measurements."""
     sys.modules.setdefault("openvino_telemetry", cast(ModuleType, None))  # None: as if not installed
     import openvino
 

@@ -1,4 +1,4 @@
-"""TFLite files: ai-edge-litert, or tflite-runtime where that has no wheel (armv7l)."""
+"""TFLite files: ai-edge-litert, or tflite-runtime on armv7l, for which it has no wheel."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Shapes = tuple[tuple[int, ...], ...]
 
 
 class TfliteSession:
-    """One interpreter; its tensors have the shape of the last run."""
+    """One interpreter; its tensors have the shapes of the last run."""
 
     def __init__(self, interpreter: Any, effective: Mapping[str, str]) -> None:  # noqa: ANN401 - lazily imported
         inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
@@ -40,7 +40,7 @@ class TfliteSession:
         self._interpreter = interpreter
 
     def run(self, feeds: Feeds) -> Outputs:
-        """Run once; tensors are allocated anew only where a shape changed."""
+        """Run once; tensors are allocated again only if a shape changed."""
         check_feeds(feeds, self.inputs)
         interpreter = self._interpreter
         try:
@@ -66,7 +66,7 @@ class TfliteSession:
         self.run(feeds)
         shapes = self._shapes
         pairs = [(index, np.array(feeds[name], order="C")) for name, index in self._into]
-        wanted = self._from
+        results = self._from
         set_tensor, get_tensor = self._interpreter.set_tensor, self._interpreter.get_tensor
         invoke = self._interpreter.invoke
         outputs: Outputs = {}  # one dict for all calls: a new one costs 1 % of a small model
@@ -77,7 +77,7 @@ class TfliteSession:
             for index, array in pairs:
                 set_tensor(index, array)
             invoke()
-            for name, index in wanted:
+            for name, index in results:
                 outputs[name] = get_tensor(index)
             return outputs
 
@@ -97,15 +97,15 @@ class TfliteBackend:
     formats: tuple[str, ...] = ("tflite",)
 
     def probe(self) -> Availability:
-        """Version of the package that was found; it has one device, the CPU."""
+        """Return the version of the installed package; it has one device, the CPU."""
         try:
             package, _ = _runtime()
             return Availability(version(package), (XNNPACK, REFERENCE))
-        except Exception as error:  # noqa: BLE001 - whatever it raises, it cannot be used, and we say why
+        except Exception as error:  # noqa: BLE001 - whatever it raises is the reason why it cannot be used
             return absent(error, install("tflite"))
 
     def open(self, artifact: Artifact, options: Options) -> Session:
-        """Open with XNNPACK, which has to take at least one operator, or on the reference kernels."""
+        """Open with XNNPACK, which has to run at least one operator, or with the reference kernels."""
         with opening("TFLite", install("tflite"), artifact, self.formats):
             _, module = _runtime()
             provider = options.provider or XNNPACK
@@ -126,7 +126,7 @@ class TfliteBackend:
             delegated = any(step["op_name"] == "DELEGATE" for step in interpreter._get_ops_details())
             effective = {
                 "provider": XNNPACK if delegated else REFERENCE,
-                "precision": "f32",  # float16 arithmetic is only ever asked for through a delegate's options
+                "precision": "f32",  # float16 arithmetic needs an option of a delegate
                 "threads": str(threads),
             }
             confirm(Options(options.threads, options.precision, provider), effective)
@@ -134,7 +134,7 @@ class TfliteBackend:
 
 
 def _runtime() -> tuple[str, ModuleType]:
-    """Import the interpreter's module; returns it behind its distribution's name."""
+    """Import the interpreter; returns the name of its distribution and its module."""
     try:
         from ai_edge_litert import interpreter
     except ImportError as missing:

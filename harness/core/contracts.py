@@ -26,13 +26,13 @@ class Availability:
     version : str
         Of the runtime; empty where it is not installed.
     devices : tuple of str
-        What the runtime sees (providers, devices).
+        That the runtime can use (providers, devices).
     reason : str
-        Why it cannot run; empty where it can.
+        Why it cannot run; empty if it can.
     install : str
-        The command that mends it.
-    lacks : mapping of str to (str, str)
-        Devices that the runtime was built for and cannot use here: why, and what mends it.
+        The command that installs it.
+    unusable : mapping of str to (str, str)
+        Devices that the runtime was built for and cannot use here: the reason, and how to fix it.
     device_memory : tuple of str
         Those of `devices` whose sessions are ``SupportsDeviceBinding``.
     """
@@ -41,7 +41,7 @@ class Availability:
     devices: tuple[str, ...] = ()
     reason: str = ""
     install: str = ""
-    lacks: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    unusable: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     device_memory: tuple[str, ...] = ()
 
     @classmethod
@@ -52,7 +52,7 @@ class Availability:
             tuple(value["devices"]),
             value["reason"],
             value["install"],
-            {name: (why, mends) for name, (why, mends) in value["lacks"].items()},
+            {name: (reason, fix) for name, (reason, fix) in value["unusable"].items()},
             tuple(value["device_memory"]),
         )
 

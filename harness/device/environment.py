@@ -1,6 +1,6 @@
-"""What machine this is and what state it is in: versions, instruction sets, clocks, heat, load.
+"""Facts of the machine and its state: versions, instruction sets, clocks, heat, load.
 
-A sensor that is missing is ``{"na": reason}``, never a guess.
+A missing sensor is ``{"na": reason}``, never a guess.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from typing import Any
 
 import numpy as np
 
-#: Flags that decide which integer kernels run.
+#: CPU flags that decide which integer kernels run.
 ISA_FLAGS = (
     "sse4_1", "avx", "avx2", "f16c", "fma", "avx512f", "avx512bw", "avx512_vnni", "avx_vnni", "avx512_bf16",
     "amx_int8", "amx_bf16", "asimd", "asimddp", "asimdhp", "i8mm", "bf16", "sve", "neon",
 )  # fmt: skip
-#: Where /proc and /sys are found; a test has its own.
+#: Where /proc and /sys are; tests replace it.
 ROOT = Path("/")
 
 
 def static_facts() -> dict[str, Any]:
-    """What does not change while a batch runs."""
+    """Return what does not change while a batch runs."""
     cpuinfo = _read(ROOT / "proc/cpuinfo") or ""
     flags = set(_cpuinfo_field(cpuinfo, "flags", "Features").split())
     return {
@@ -52,22 +52,22 @@ def static_facts() -> dict[str, Any]:
 
 
 def state_facts() -> dict[str, Any]:
-    """What can change: taken before, during and after every batch."""
+    """Return what can change: read before, during and after every batch."""
     return {
         "load_1min": _or_na(lambda: os.getloadavg()[0], "no load average"),
         "memory_available_byte": _memory("MemAvailable"),
         "cpu_time": _cpu_time(),
-        "governor": _each("sys/devices/system/cpu", "cpu*/cpufreq/scaling_governor"),
-        "frequency_khz": _each("sys/devices/system/cpu", "cpu*/cpufreq/scaling_cur_freq"),
-        "temperature_millicelsius": _each("sys/class/thermal", "thermal_zone*/temp"),
+        "governor": _sensors("sys/devices/system/cpu", "cpu*/cpufreq/scaling_governor"),
+        "frequency_khz": _sensors("sys/devices/system/cpu", "cpu*/cpufreq/scaling_cur_freq"),
+        "temperature_millicelsius": _sensors("sys/class/thermal", "thermal_zone*/temp"),
         "throttled": _throttled(),
     }
 
 
 def scheduling() -> dict[str, int] | dict[str, str]:
-    """How long the threads of this process ran so far, and were ready to run but had to wait for a core.
+    """Return how long the threads of this process ran so far, and how long they waited for a core.
 
-    The kernel counts it (``/proc/PID/task/*/schedstat``); threads that ended are no longer told of.
+    The kernel counts both, in ns (``/proc/PID/task/*/schedstat``); threads that ended are not included.
     """
     ran_ns = waited_ns = 0
     for path in (ROOT / "proc/self/task").glob("*/schedstat"):
@@ -75,14 +75,14 @@ def scheduling() -> dict[str, int] | dict[str, str]:
         if len(words) >= 2:
             ran_ns, waited_ns = ran_ns + int(words[0]), waited_ns + int(words[1])
     if not ran_ns:
-        return _na("the kernel tells of no time that a thread waited (CONFIG_SCHED_INFO)")
+        return _na("the kernel does not count how long a thread waited (CONFIG_SCHED_INFO)")
     return {"ran_ns": ran_ns, "waited_ns": waited_ns}
 
 
 def peak_memory_byte() -> int:
-    """Peak resident memory of this process.
+    """Return the peak resident memory of this process.
 
-    ``VmHWM`` starts anew at exec; ``ru_maxrss`` would carry over the parent's peak on Linux.
+    ``VmHWM`` is reset at exec; on Linux ``ru_maxrss`` would include the parent's peak.
     """
     status = _read(ROOT / "proc/self/status") or ""
     for line in status.splitlines():
@@ -103,31 +103,31 @@ def _read(path: Path) -> str | None:
         return None
 
 
-def _each(folder: str, pattern: str) -> dict[str, str]:
-    """What every sensor of a kind says, by the folder that it lies in (``cpu0``, ``thermal_zone0``)."""
-    found = {}
+def _sensors(folder: str, pattern: str) -> dict[str, str]:
+    """Return the value of every sensor of a kind, by its folder (``cpu0``, ``thermal_zone0``)."""
+    values = {}
     for path in sorted((ROOT / folder).glob(pattern)):
         text = _read(path)
         if text is not None:
-            found[path.relative_to(ROOT / folder).parts[0]] = text.strip()
-    return found or _na(f"/{folder} has no {pattern} that can be read")
+            values[path.relative_to(ROOT / folder).parts[0]] = text.strip()
+    return values or _na(f"/{folder} has no {pattern} that can be read")
 
 
 def _throttled() -> int | dict[str, str]:
-    """Bits of a Raspberry Pi's firmware: 0 to 3 are now, 16 to 19 the same since boot."""
+    """Return the bits of a Raspberry Pi's firmware: 0 to 3 for now, 16 to 19 for the time since boot."""
     try:
-        said = subprocess.run(
+        output = subprocess.run(
             ["vcgencmd", "get_throttled"], capture_output=True, text=True, timeout=5, check=True
         ).stdout
-        return int(said.strip().partition("=")[2], 16)
+        return int(output.strip().partition("=")[2], 16)
     except FileNotFoundError:
-        return _na("there is no vcgencmd: no Raspberry Pi, or not its own system")
+        return _na("there is no vcgencmd: not a Raspberry Pi, or not its own system")
     except (OSError, ValueError, subprocess.SubprocessError) as error:
         return _na(f"vcgencmd get_throttled: {type(error).__name__}")
 
 
 def _cpu_quota() -> float | dict[str, str]:
-    """Processors that a container may use, as cgroup v2 or v1 says."""
+    """Return the number of processors that a container may use, from cgroup v2 or v1."""
     text = _read(ROOT / "sys/fs/cgroup/cpu.max")
     if text is None:
         parts = [_read(ROOT / f"sys/fs/cgroup/cpu/cpu.cfs_{name}_us") for name in ("quota", "period")]
@@ -162,7 +162,7 @@ def _memory(field: str) -> int | dict[str, str]:
 
 
 def _cpu_time() -> dict[str, int] | dict[str, str]:
-    """Ticks since boot; ``steal`` is what another guest took from this one."""
+    """Return ticks since boot; ``steal`` is the CPU steal, time that the hypervisor gave to other guests."""
     line = (_read(ROOT / "proc/stat") or "").partition("\n")[0].split()
     if len(line) < 9:
         return _na("/proc/stat cannot be read")

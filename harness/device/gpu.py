@@ -1,8 +1,8 @@
-"""What NVIDIA's driver tells of the GPU that a batch computes on: NVML, by ``ctypes``.
+"""Facts of the GPU that a batch computes on, from NVIDIA's driver: NVML, by ``ctypes``.
 
-Nothing is loaded where no provider of NVIDIA's was asked for. Names, structures and constants are those of
-``nvml.h``, as ``pynvml.py`` of nvidia-ml-py 13.615 has them. What the driver does not tell is
-``{"na": reason}``, never a guess.
+Nothing is loaded unless a provider of NVIDIA's is used. Names, structures and constants are those of
+``nvml.h``, as in ``pynvml.py`` of nvidia-ml-py 13.615. What the driver does not report is ``{"na": reason}``,
+never a guess.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from typing import Any
 
 from harness.core.target import NVIDIA
 
-#: The driver's two libraries; a test has its own.
+#: The driver's two libraries; tests replace them.
 NVML, DRIVER = "libnvidia-ml.so.1", "libcuda.so.1"
 
 CLOCK_SM, CLOCK_MEMORY = 1, 2
 TEMPERATURE_GPU = 0
-#: ``nvmlPerfPolicyType_t``: what holds a GPU below its clocks, each with a counter of time since the driver
-#: was loaded. Left out: low utilization, which is idleness, and the reliability of the voltage, which is what
-#: limits a healthy GPU at its highest clock.
+#: ``nvmlPerfPolicyType_t``: reasons for lower clocks; each has a counter of time since the driver was loaded.
+#: Without low utilization, which is idleness, and without the reliability of the voltage, which limits a
+#: healthy GPU at its highest clock.
 POLICIES = {"power": 0, "thermal": 1, "sync_boost": 2, "board_limit": 3}
 INSUFFICIENT_SIZE = 7
 NOT_AVAILABLE = 2**64 - 1
@@ -31,8 +31,8 @@ NOT_AVAILABLE = 2**64 - 1
 Na = dict[str, str]
 
 
-class _Untold(Exception):
-    """The driver does not tell, for this reason."""
+class _NotReported(Exception):
+    """The driver does not report a fact, for this reason."""
 
 
 class _Memory(ctypes.Structure):
@@ -58,7 +58,7 @@ class _Process(ctypes.Structure):
 
 @dataclass(frozen=True)
 class Gpu:
-    """One GPU, or the reason why nothing can be told of it."""
+    """One GPU, or the reason why it has no facts."""
 
     reason: str = ""
     bus_id: str = ""
@@ -66,7 +66,7 @@ class Gpu:
     _handle: c_void_p = field(default_factory=c_void_p)
 
     def static_facts(self) -> dict[str, Any]:
-        """What does not change: the name, the driver, where it is."""
+        """Return what does not change: the name, the driver, the bus."""
         if self.reason:
             return {"gpu": {"na": self.reason}}
         facts = {
@@ -78,10 +78,10 @@ class Gpu:
         return {"gpu": {"bus_id": self.bus_id, **facts}}
 
     def state_facts(self) -> dict[str, Any]:
-        """What can change: clocks, heat, power, load, memory, and what holds the clocks down.
+        """Return what can change: clocks, heat, power, load, memory, and reasons for lower clocks.
 
-        ``throttle_reasons`` are the bits of this moment, ``throttled_ns`` the time that each policy has held
-        the clocks down since the driver was loaded.
+        ``throttle_reasons`` are the bits now, ``throttled_ns`` the time that each policy has lowered the
+        clocks since the driver was loaded.
         """
         if self.reason:
             return {"gpu_state": {"na": self.reason}}
@@ -102,55 +102,53 @@ class Gpu:
         return {"gpu_state": facts}
 
     def process_memory_byte(self) -> int | Na:
-        """Memory of the GPU that this process holds now, its CUDA context included."""
+        """Return the memory of the GPU that this process uses now, with its CUDA context."""
         return {"na": self.reason} if self.reason else _or_na(self._process_memory_byte)
 
     def _process_memory_byte(self) -> int:
         name, count = "nvmlDeviceGetComputeRunningProcesses_v3", c_uint(0)
-        _call(self._nvml, name, self._handle, byref(count), None, may=INSUFFICIENT_SIZE)  # says how many
-        count.value += 64  # others may begin meanwhile
+        _call(self._nvml, name, self._handle, byref(count), None, may=INSUFFICIENT_SIZE)  # counts them
+        count.value += 64  # more may begin in between
         processes = (_Process * count.value)()
         _call(self._nvml, name, self._handle, byref(count), processes)
-        own = [process.used_byte for process in processes[: count.value] if process.pid == os.getpid()]
-        if not own:
-            raise _Untold(
-                "NVML tells of no process with this number: in a container it knows others than this"
-            )
-        if NOT_AVAILABLE in own:
-            raise _Untold("the driver does not count memory by process (Windows)")
-        return sum(own)
+        used_byte = [process.used_byte for process in processes[: count.value] if process.pid == os.getpid()]
+        if not used_byte:
+            raise _NotReported("NVML lists no process with this number: in a container it has other numbers")
+        if NOT_AVAILABLE in used_byte:
+            raise _NotReported("the driver does not count memory by process (Windows)")
+        return sum(used_byte)
 
     def _throttled_ns(self, policy: int) -> int | Na:
-        found: int | Na = _or_na(
+        throttled_ns: int | Na = _or_na(
             lambda: self._fill("nvmlDeviceGetViolationStatus", _Violation(), policy).violation_ns
         )
-        return found
+        return throttled_ns
 
     def _memory(self) -> _Memory:
-        found: _Memory = self._fill("nvmlDeviceGetMemoryInfo", _Memory())
-        return found
+        memory: _Memory = self._fill("nvmlDeviceGetMemoryInfo", _Memory())
+        return memory
 
     def _number(self, name: str, *which: int) -> int:
         return int(self._fill(name, c_uint(), *which).value)
 
-    def _fill(self, name: str, place: Any, *which: int) -> Any:  # noqa: ANN401 - one of ctypes' own types
-        _call(self._nvml, name, self._handle, *which, byref(place))
-        return place
+    def _fill(self, name: str, structure: Any, *which: int) -> Any:  # noqa: ANN401 - one of ctypes' own types
+        _call(self._nvml, name, self._handle, *which, byref(structure))
+        return structure
 
-    def _text(self, name: str, *of: Any) -> str:  # noqa: ANN401 - a handle, or nothing
+    def _text(self, name: str, *handle: Any) -> str:  # noqa: ANN401 - a handle, or nothing
         text = create_string_buffer(96)  # NVML_DEVICE_UUID_V2_BUFFER_SIZE, the longest of them
-        _call(self._nvml, name, *of, text, c_uint(len(text)))
+        _call(self._nvml, name, *handle, text, c_uint(len(text)))
         return text.value.decode(errors="replace")
 
 
 def find(provider: str, device_id: str = "0") -> Gpu | None:
-    """Find the GPU that an execution provider computes on; None where the provider needs none of NVIDIA's.
+    """Find the GPU that an execution provider computes on; None if the provider uses none of NVIDIA's.
 
     Parameters
     ----------
     provider : str
     device_id : str
-        CUDA's number of it: CUDA orders GPUs by speed and leaves hidden ones out, NVML does neither.
+        CUDA's number: CUDA orders GPUs by speed and leaves out hidden ones, NVML does neither.
     """
     if provider not in NVIDIA:
         return None
@@ -158,15 +156,15 @@ def find(provider: str, device_id: str = "0") -> Gpu | None:
         bus_id, nvml, handle = _bus_id(device_id), _load(NVML), c_void_p()
         _call(nvml, "nvmlInit_v2")
         _call(nvml, "nvmlDeviceGetHandleByPciBusId_v2", bus_id, byref(handle))
-    except _Untold as lack:
-        return Gpu(str(lack))
+    except _NotReported as error:
+        return Gpu(str(error))
     return Gpu("", bus_id.decode(), nvml, handle)
 
 
 def _bus_id(device_id: str) -> bytes:
-    """Ask CUDA's driver; this makes no context on the GPU."""
+    """Ask CUDA's driver for the bus; this makes no context on the GPU."""
     if not device_id.isdecimal():
-        raise _Untold(f"device_id {device_id!r} is no number")
+        raise _NotReported(f"device_id {device_id!r} is not a number")
     driver, device, text = _load(DRIVER), ctypes.c_int(), create_string_buffer(32)
     _call(driver, "cuInit", 0)
     _call(driver, "cuDeviceGet", byref(device), int(device_id))
@@ -178,18 +176,18 @@ def _load(library: str) -> ctypes.CDLL:
     try:
         return ctypes.CDLL(library)
     except OSError as error:
-        raise _Untold(f"NVIDIA's driver is not here: {error}") from error
+        raise _NotReported(f"NVIDIA's driver is not here: {error}") from error
 
 
 def _call(library: Any, name: str, *arguments: Any, may: int = 0) -> int:  # noqa: ANN401 - of a C library
-    """Call a function that returns 0 where it succeeds; the code `may` is no failure either."""
+    """Call a function that returns 0 on success; the code `may` is not a failure either."""
     try:
         function = getattr(library, name)
     except AttributeError as error:
-        raise _Untold(f"this driver has no {name}") from error
+        raise _NotReported(f"this driver has no {name}") from error
     code = int(function(*arguments))
     if code not in (0, may):
-        raise _Untold(f"{name}: {_error_text(library, name, code)}")
+        raise _NotReported(f"{name}: {_error_text(library, name, code)}")
     return code
 
 
@@ -203,5 +201,5 @@ def _error_text(library: Any, name: str, code: int) -> str:  # noqa: ANN401 - of
 def _or_na(call: Callable[[], Any]) -> Any:  # noqa: ANN401 - a fact of any JSON type
     try:
         return call()
-    except _Untold as lack:
-        return {"na": str(lack)}
+    except _NotReported as error:
+        return {"na": str(error)}

@@ -137,8 +137,8 @@ def for_target(target: Target, found: Availability) -> Availability:
         return found
     has = f"it has {', '.join(found.devices) or 'none'}"
     why, mends = f"this runtime has no {provider} ({has})", provider_install(provider)
-    if provider in found.lacks:
-        lack, mends = found.lacks[provider]
+    if provider in found.unusable:
+        lack, mends = found.unusable[provider]
         why = f"this runtime cannot use its {provider}: {lack} ({has})"
     return replace(found, reason=why, install=mends)
 

@@ -1,4 +1,4 @@
-"""The runtimes without the harness, as ``onnx.backend.test`` calls them: what our layer is compared with."""
+"""The runtimes without the harness, for ``onnx.backend.test``: our layer is compared with them."""
 
 from __future__ import annotations
 

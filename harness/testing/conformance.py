@@ -1,13 +1,13 @@
-"""What every backend must do, as a class to subclass.
+"""The conformance kit: what every backend must do, as a class to subclass.
 
 ::
 
     class TestMine(BackendConformance):
         backend = MyBackend
 
-        def artifact_for(self, model, folder): ...   # where it does not open ONNX
+        def artifact_for(self, model, folder): ...   # if it does not open ONNX
 
-Expected outputs come from numpy. A known failure carries its reason in ``expected_failures``; one that
+Expected outputs come from numpy. A known failure is listed in ``expected_failures`` with its reason; one that
 passes, and a name that no test has, are errors.
 """
 
@@ -39,7 +39,7 @@ class BackendConformance(BindingConformance):
     backend : type
         The backend, or a callable that makes one.
     options : Options
-        For pinned numbers: one thread, float32.
+        One thread, float32.
     tolerance : float
         Absolute and relative, of results near 1.
     expected_failures : mapping of test name to reason
@@ -55,7 +55,7 @@ class BackendConformance(BindingConformance):
         for name, reason in cls.expected_failures.items():
             test = getattr(cls, name, None)
             if not name.startswith("test_") or not callable(test):
-                raise TypeError(f"{cls.__name__}.expected_failures names {name}, which is no test of the kit")
+                raise TypeError(f"{cls.__name__}.expected_failures names {name}, not a test of the kit")
             setattr(cls, name, pytest.mark.xfail(reason=reason, strict=True)(_copy(test)))
 
     def artifact_for(self, model: Any, folder: Path) -> Artifact:  # noqa: ANN401 - onnx.ModelProto
@@ -64,14 +64,14 @@ class BackendConformance(BindingConformance):
 
     # Helpers
 
-    def _artifact(self, known: KnownModel, folder: Path) -> Artifact:
-        place = folder / known.name
-        place.mkdir(exist_ok=True)
-        return self.artifact_for(known.to_onnx(), place)
+    def _artifact(self, model: KnownModel, folder: Path) -> Artifact:
+        subfolder = folder / model.name
+        subfolder.mkdir(exist_ok=True)
+        return self.artifact_for(model.to_onnx(), subfolder)
 
-    def _open(self, known: KnownModel, folder: Path, options: Options | None = None) -> Opened:
-        artifact = self._artifact(known, folder)
-        return Opened(known, artifact, type(self).backend().open(artifact, options or self.options))
+    def _open(self, model: KnownModel, folder: Path, options: Options | None = None) -> Opened:
+        artifact = self._artifact(model, folder)
+        return Opened(model, artifact, type(self).backend().open(artifact, options or self.options))
 
     @pytest.fixture
     def affine(self, tmp_path: Path) -> Iterator[Opened]:
@@ -79,14 +79,14 @@ class BackendConformance(BindingConformance):
         with self._open(AFFINE, tmp_path) as opened:
             yield opened
 
-    # What it says of itself
+    # Its description
 
     def test_probe_says_version_and_devices(self) -> None:
         """It can run here, or the kit would not be run."""
-        found = type(self).backend().probe()
-        assert found.version
-        assert found.devices
-        assert not found.reason
+        availability = type(self).backend().probe()
+        assert availability.version
+        assert availability.devices
+        assert not availability.reason
 
     def test_specs_describe_the_model(self, tmp_path: Path) -> None:
         """Names, dtypes and shapes, with None for the batch."""
@@ -105,19 +105,19 @@ class BackendConformance(BindingConformance):
         assert effective["threads"] == "1"
 
     def test_default_options_open(self, tmp_path: Path) -> None:
-        """The runtime's own choice is named too."""
+        """The runtime's default choice is reported too."""
         with self._open(AFFINE, tmp_path, Options()) as opened:
             assert all(opened.session.effective[key] for key in ("provider", "precision", "threads"))
 
     # Numbers
 
-    @pytest.mark.parametrize("known", KNOWN_MODELS, ids=lambda known: known.name)
+    @pytest.mark.parametrize("model", KNOWN_MODELS, ids=lambda model: model.name)
     @pytest.mark.parametrize("samples", [1, 7])
-    def test_results_agree_with_numpy(self, known: KnownModel, samples: int, tmp_path: Path) -> None:
+    def test_results_agree_with_numpy(self, model: KnownModel, samples: int, tmp_path: Path) -> None:
         """One sample and several."""
-        feeds = known.feeds(samples)
-        with self._open(known, tmp_path) as opened:
-            self._agree(opened.run(feeds), known.oracle(feeds))
+        feeds = model.feeds(samples)
+        with self._open(model, tmp_path) as opened:
+            self._agree(opened.run(feeds), model.oracle(feeds))
 
     def test_batch_may_change(self, affine: Opened) -> None:
         """Up, down and back."""
@@ -158,41 +158,41 @@ class BackendConformance(BindingConformance):
         feeds = AFFINE.feeds(3)
         clean = AFFINE.oracle(feeds)
         feeds["x"][1, 0] = value
-        found = affine.run(feeds)
-        assert not np.isfinite(found[1]).any()  # no weight of x[0] is zero
-        self._agree(found[[0, 2]], clean[[0, 2]])
+        output = affine.run(feeds)
+        assert not np.isfinite(output[1]).any()  # no weight of x[0] is zero
+        self._agree(output[[0, 2]], clean[[0, 2]])
 
-    # Who owns what
+    # Ownership of arrays
 
-    @pytest.mark.parametrize("known", [AFFINE, FLATTEN], ids=lambda known: known.name)
-    def test_outputs_belong_to_the_caller(self, known: KnownModel, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("model", [AFFINE, FLATTEN], ids=lambda model: model.name)
+    def test_outputs_belong_to_the_caller(self, model: KnownModel, tmp_path: Path) -> None:
         """The next run does not overwrite them, and they can be written to."""
-        first, second = known.feeds(2, seed=1), known.feeds(2, seed=2)
-        with self._open(known, tmp_path) as opened:
-            found = opened.run(first)
-            self._agree(opened.run(second), known.oracle(second))
-            self._agree(found, known.oracle(first))
-            found[...] = 0
-            self._agree(opened.run(first), known.oracle(first))
-        assert not found.any()
+        first, second = model.feeds(2, seed=1), model.feeds(2, seed=2)
+        with self._open(model, tmp_path) as opened:
+            output = opened.run(first)
+            self._agree(opened.run(second), model.oracle(second))
+            self._agree(output, model.oracle(first))
+            output[...] = 0
+            self._agree(opened.run(first), model.oracle(first))
+        assert not output.any()
 
-    @pytest.mark.parametrize("known", [AFFINE, FLATTEN, RELU], ids=lambda known: known.name)
-    def test_inputs_belong_to_the_caller(self, known: KnownModel, tmp_path: Path) -> None:
-        """They are not written to, and what becomes of them later does not reach the outputs."""
-        feeds = known.feeds(2)
-        wanted, before = known.oracle(feeds), {name: array.copy() for name, array in feeds.items()}
-        with self._open(known, tmp_path) as opened:
-            found = opened.run(feeds)
+    @pytest.mark.parametrize("model", [AFFINE, FLATTEN, RELU], ids=lambda model: model.name)
+    def test_inputs_belong_to_the_caller(self, model: KnownModel, tmp_path: Path) -> None:
+        """They are not written to, and later changes of them do not reach the outputs."""
+        feeds = model.feeds(2)
+        expected, before = model.oracle(feeds), {name: array.copy() for name, array in feeds.items()}
+        with self._open(model, tmp_path) as opened:
+            output = opened.run(feeds)
             for name, array in feeds.items():
                 np.testing.assert_array_equal(array, before[name])
                 array[...] = 9
-            self._agree(found, wanted)
+            self._agree(output, expected)
 
     @pytest.mark.parametrize("layout", ["fortran", "strided", "reversed", "read_only"])
     def test_any_layout_in_memory(self, affine: Opened, layout: str) -> None:
-        """Arrays that are not contiguous, or that must not be written to, are read right."""
+        """Arrays that are not contiguous, or are read-only, are read correctly."""
         x = AFFINE.feeds(4)["x"]
-        wanted = AFFINE.oracle({"x": x})
+        expected = AFFINE.oracle({"x": x})
         if layout == "fortran":
             x = np.asfortranarray(x)
         elif layout == "strided":
@@ -201,26 +201,26 @@ class BackendConformance(BindingConformance):
             x = x[::-1].copy()[::-1]
         else:
             x.flags.writeable = False
-        self._agree(affine.run({"x": x}), wanted)
+        self._agree(affine.run({"x": x}), expected)
 
     # Refusals
 
     @pytest.mark.parametrize("mistake", MISTAKES)
-    @pytest.mark.parametrize("known", [AFFINE, TWO_INPUTS], ids=lambda known: known.name)
+    @pytest.mark.parametrize("model", [AFFINE, TWO_INPUTS], ids=lambda model: model.name)
     def test_mistake_is_refused_and_harms_nothing(
-        self, known: KnownModel, mistake: str, tmp_path: Path
+        self, model: KnownModel, mistake: str, tmp_path: Path
     ) -> None:
         """Wrong names, shapes and dtypes raise BackendError; a correct call afterwards works."""
-        feeds = known.feeds(2)
-        with self._open(known, tmp_path) as opened:
+        feeds = model.feeds(2)
+        with self._open(model, tmp_path) as opened:
             for _ in range(2):  # before the first run, and after one
                 with pytest.raises(BackendError):
                     opened.session.run(MISTAKES[mistake](opened.file_feeds(feeds)))
-                self._agree(opened.run(feeds), known.oracle(feeds))
+                self._agree(opened.run(feeds), model.oracle(feeds))
 
     @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9])
     def test_truncated_file_is_refused(self, share: float, tmp_path: Path) -> None:
-        """At open, with nothing but BackendError."""
+        """At open, with a BackendError."""
         artifact = self._artifact(AFFINE, tmp_path)
         data = artifact.path.read_bytes()
         artifact.path.write_bytes(data[: int(len(data) * share)])
@@ -233,11 +233,11 @@ class BackendConformance(BindingConformance):
         self._refused(artifact, self.options)
 
     def test_other_format_is_refused(self, tmp_path: Path) -> None:
-        """A file that says that it is something else is not tried."""
+        """A file of another format is not opened."""
         self._refused(replace(self._artifact(AFFINE, tmp_path), format="unheard-of"), self.options)
 
     @pytest.mark.parametrize(
-        "asked",
+        "requested",
         [
             {"provider": "NoSuchProvider"},
             {"precision": "f7"},
@@ -246,9 +246,9 @@ class BackendConformance(BindingConformance):
         ],
         ids=["provider", "precision", "option", "dotted_option"],
     )
-    def test_what_cannot_be_had_is_refused(self, asked: dict[str, Any], tmp_path: Path) -> None:
-        """Nothing else is opened in its place, and no option is ignored."""
-        self._refused(self._artifact(AFFINE, tmp_path), replace(self.options, **asked))
+    def test_what_cannot_be_had_is_refused(self, requested: dict[str, Any], tmp_path: Path) -> None:
+        """Nothing else is opened instead, and no option is ignored."""
+        self._refused(self._artifact(AFFINE, tmp_path), replace(self.options, **requested))
 
     def _refused(self, artifact: Artifact, options: Options) -> None:
         with pytest.raises(BackendError):
@@ -263,7 +263,7 @@ class BackendConformance(BindingConformance):
 
 
 def _copy(test: Callable[..., None]) -> Callable[..., None]:
-    """Make a function of its own, so that a mark on it does not reach the base class."""
+    """Copy a test, so that a mark on it does not reach the base class."""
 
     @functools.wraps(test)
     def copied(*arguments: Any, **named: Any) -> None:  # noqa: ANN401 - passed on

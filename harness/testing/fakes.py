@@ -1,4 +1,4 @@
-"""Backends for tests of the harness: one that does nothing, one in numpy, and planted faults."""
+"""Backends for tests of the harness: one that does nothing, one in numpy, and several with faults."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PROVIDER = "numpy"
 
 
 class NullSession:
-    """Computes nothing: what a loop around it costs is the harness's own."""
+    """Computes nothing: the time of a loop around it is the harness's overhead."""
 
     inputs = (TensorSpec("x", (None, 4), "float32"),)
     outputs = (TensorSpec("y", (None, 3), "float32"),)
@@ -86,7 +86,7 @@ class NumpySession:
         """Run once."""
         check_feeds(feeds, self.inputs)
         try:
-            with np.errstate(all="ignore"):  # NaN is the model's business
+            with np.errstate(all="ignore"):  # NaN is a valid result
                 results = self._evaluator.run(None, {name: array.copy() for name, array in feeds.items()})
         except Exception as error:
             raise refusal(error, "the reference evaluator failed to run the model") from error
@@ -104,7 +104,7 @@ class NumpyBackend:
 
     name = "numpy"
     formats: tuple[str, ...] = ("onnx",)
-    #: Options of ours that ``extra`` may hold.
+    #: Options that ``extra`` may have.
     extra: ClassVar[tuple[str, ...]] = ()
 
     def probe(self) -> Availability:
@@ -131,7 +131,7 @@ def _spec(value: Any) -> TensorSpec:  # noqa: ANN401 - onnx.ValueInfoProto; onnx
 
 
 class GpuSession:
-    """A GPU that is none: its memory is the host's, and it is numpy that computes."""
+    """A simulated GPU: its memory is the host's, and numpy computes."""
 
     def __init__(self, inner: Session) -> None:
         self._inner = inner
@@ -143,7 +143,7 @@ class GpuSession:
         return self._inner.run(feeds)
 
     def bind_device(self, feeds: Feeds) -> DeviceCall:
-        """Copy to the GPU that is none."""
+        """Copy to the simulated GPU."""
         return _GpuCall(self._inner, feeds)
 
     def __enter__(self) -> Self:
@@ -170,7 +170,7 @@ class _GpuCall:
 
 
 class GpuBackend(NumpyBackend):
-    """Says that it computes on CUDA, so that what a GPU needs can be tested without one."""
+    """Reports CUDA as its provider, so that GPU code can be tested without one."""
 
     name = "gpu"
 
@@ -186,14 +186,14 @@ class GpuBackend(NumpyBackend):
 
 
 class FaultySession:
-    """Runs well ``after`` times; then the fault strikes at each run."""
+    """Runs correctly ``after`` times; then every run has the fault."""
 
     def __init__(self, inner: Session, strike: Callable[[Outputs], Outputs], after: int) -> None:
         self._inner, self._strike, self._after = inner, strike, after
         self.inputs, self.outputs, self.effective = inner.inputs, inner.outputs, inner.effective
 
     def run(self, feeds: Feeds) -> Outputs:
-        """Run once, well or not."""
+        """Run once, with the fault or without."""
         outputs = self._inner.run(feeds)
         if self._after > 0:
             self._after -= 1
@@ -213,35 +213,35 @@ class FaultyBackend(NumpyBackend, ABC):
     extra = ("after",)
 
     def open(self, artifact: Artifact, options: Options) -> Session:
-        """Open well: the fault is in ``run``."""
+        """Open without a fault: it is in ``run``."""
         after = int(options.extra.get("after", "0"))
         return FaultySession(super().open(artifact, options), self.strike, after)
 
     @staticmethod
     @abstractmethod
     def strike(outputs: Outputs) -> Outputs:
-        """Do harm; a subclass says which."""
+        """Make the fault; each subclass has its own."""
 
 
 class SegfaultBackend(FaultyBackend):
-    """Dies by SIGSEGV, as a runtime with a bug does."""
+    """Is killed by SIGSEGV, like a runtime with a bug."""
 
     name = "segfault"
 
     @staticmethod
     def strike(outputs: Outputs) -> Outputs:
-        """Die."""
+        """Kill this process."""
         _die(signal.SIGSEGV)
 
 
 class KilledBackend(FaultyBackend):
-    """Dies by SIGKILL, as under the kernel's out-of-memory killer."""
+    """Is killed by SIGKILL, as by the kernel's out-of-memory killer."""
 
     name = "killed"
 
     @staticmethod
     def strike(outputs: Outputs) -> Outputs:
-        """Die."""
+        """Kill this process."""
         _die(signal.SIGKILL)
 
 
@@ -252,13 +252,13 @@ class HangingBackend(FaultyBackend):
 
     @staticmethod
     def strike(outputs: Outputs) -> Outputs:
-        """Wait for what nobody sends."""
+        """Wait for ever."""
         threading.Event().wait()
         raise AssertionError("unreachable")
 
 
 class RaisingBackend(FaultyBackend):
-    """Raises what is no ``BackendError``."""
+    """Raises an exception that is not a ``BackendError``."""
 
     name = "raising"
 
@@ -269,7 +269,7 @@ class RaisingBackend(FaultyBackend):
 
 
 class WrongNumbersBackend(FaultyBackend):
-    """Is off by one thousandth in each number."""
+    """Adds one thousandth to each number."""
 
     name = "wrong_numbers"
 
@@ -280,7 +280,7 @@ class WrongNumbersBackend(FaultyBackend):
 
 
 class FallingBackBackend(NumpyBackend):
-    """Opens on its one provider whatever was asked for, and says so only in ``effective``."""
+    """Opens on its one provider whatever was requested, and reports it only in ``effective``."""
 
     name = "falling_back"
 
@@ -296,7 +296,7 @@ def _die(number: signal.Signals) -> NoReturn:
 
 
 def register(folder: Path, plugins: Mapping[str, Mapping[str, str]], *, distribution: str = "fakes") -> Path:
-    """Write an installed distribution without code: entry points, seen by whoever has `folder` on its path.
+    """Write an installed distribution without code: entry points for processes with `folder` on their path.
 
     Parameters
     ----------

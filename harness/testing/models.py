@@ -1,4 +1,4 @@
-"""Models so small that numpy says in one line what they compute."""
+"""Models so small that one line of numpy computes them."""
 
 from __future__ import annotations
 

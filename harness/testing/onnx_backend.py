@@ -4,7 +4,7 @@
 
 takes backends of the harness and onnx's own adapters, and prints one JSON line before and one after each
 case. Loading the cases takes ten seconds and a runtime can crash on one of them, so they run in a fork, and
-what is left after a crash in another one (POSIX only).
+the rest after a crash in another one (POSIX only).
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ class Adapter(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one case (``passed``, ``failed``, ``error``, ``skipped``, ``crashed``), and why."""
+    """Outcome of one case (``passed``, ``failed``, ``error``, ``skipped``, ``crashed``), and why."""
 
     state: str
-    said: str = ""
+    message: str = ""
 
 
 class _Prepared:
@@ -76,7 +76,7 @@ def adapter(backend: Callable[[], Backend], options: Options | None = None) -> t
     backend : callable
         Its class, or anything that makes one.
     options : Options, optional
-        One thread and float32 unless told.
+        By default one thread and float32.
     """
 
     class HarnessAdapter:
@@ -101,7 +101,7 @@ def adapter(backend: Callable[[], Backend], options: Options | None = None) -> t
 
 
 def as_array(value: Any) -> Any:  # noqa: ANN401 - lists and None stay what they are
-    """Make an array of the numpy scalars that some cases hold for tensors without dimensions."""
+    """Make an array of a numpy scalar, which some cases have for a tensor without dimensions."""
     return np.asarray(value) if isinstance(value, np.generic) else value
 
 
@@ -113,7 +113,7 @@ def outcomes(*references: str, share: int = 1) -> list[dict[str, Outcome]]:
     *references : str
         ``module:name`` of ``Backend`` or ``Adapter`` classes.
     share : int
-        One case in so many, chosen by the hash of its name.
+        Every n-th case on average, chosen by the hash of its name.
 
     Returns
     -------
@@ -121,7 +121,7 @@ def outcomes(*references: str, share: int = 1) -> list[dict[str, Outcome]]:
         One mapping a reference.
     """
     child = subprocess.run(
-        [sys.executable, "-W", "ignore", "-m", "harness.testing.onnx_backend", str(share), *references],
+        [sys.executable, "-P", "-W", "ignore", "-m", "harness.testing.onnx_backend", str(share), *references],
         capture_output=True,
         text=True,
         check=False,
@@ -130,12 +130,12 @@ def outcomes(*references: str, share: int = 1) -> list[dict[str, Outcome]]:
         raise WorkerError(
             f"the ONNX cases did not run to their end: {child.stderr[-2000:]}", where=", ".join(references)
         )
-    found: dict[str, dict[str, Outcome]] = {reference: {} for reference in references}
+    by_reference: dict[str, dict[str, Outcome]] = {reference: {} for reference in references}
     for text in child.stdout.splitlines():
         line = json.loads(text)
         if "state" in line:
-            found[line["reference"]][line["name"]] = Outcome(line["state"], line["said"])
-    return list(found.values())
+            by_reference[line["reference"]][line["name"]] = Outcome(line["state"], line["message"])
+    return list(by_reference.values())
 
 
 def _cases(backend: type[Adapter], share: int) -> list[unittest.TestCase]:
@@ -152,29 +152,29 @@ def _cases(backend: type[Adapter], share: int) -> list[unittest.TestCase]:
 
 
 class _Lines(unittest.TestResult):
-    """Says what happens while it happens, so that a crash leaves the name of its case."""
+    """Prints each event at once, so that the last line names the case that crashed."""
 
     def __init__(self, stream: TextIO) -> None:
         super().__init__()
         self._stream = stream
 
-    def _say(self, test: unittest.TestCase, **facts: str) -> None:
+    def _print(self, test: unittest.TestCase, **facts: str) -> None:
         print(json.dumps({"name": _name(test), **facts}), file=self._stream, flush=True)
 
     def startTest(self, test: unittest.TestCase) -> None:  # noqa: N802 - unittest's name
-        self._say(test)
+        self._print(test)
 
     def addSuccess(self, test: unittest.TestCase) -> None:  # noqa: N802 - unittest's name
-        self._say(test, state="passed", said="")
+        self._print(test, state="passed", message="")
 
     def addSkip(self, test: unittest.TestCase, reason: str) -> None:  # noqa: N802 - unittest's name
-        self._say(test, state="skipped", said=reason)
+        self._print(test, state="skipped", message=reason)
 
     def addFailure(self, test: unittest.TestCase, err: Any) -> None:  # noqa: N802, ANN401 - unittest's name
-        self._say(test, state="failed", said=_text(err))
+        self._print(test, state="failed", message=_text(err))
 
     def addError(self, test: unittest.TestCase, err: Any) -> None:  # noqa: N802, ANN401 - unittest's name
-        self._say(test, state="error", said=_text(err))
+        self._print(test, state="error", message=_text(err))
 
 
 def _text(err: Any) -> str:  # noqa: ANN401 - exc_info
@@ -191,12 +191,12 @@ def _fork(cases: list[unittest.TestCase]) -> Iterator[dict[str, str]]:
     pid = os.fork()
     if pid == 0:
         os.close(reader)
-        os.dup2(2, 1)  # a runtime that prints must not write between our lines
+        os.dup2(2, 1)  # output of a runtime must not come between the lines
         with os.fdopen(writer, "w") as stream:
             result = _Lines(stream)
             for case in cases:
                 case.run(result)
-        os._exit(0)  # a runtime that crashes on its way out has answered all the same
+        os._exit(0)  # some runtimes crash in their teardown
     os.close(writer)
     line: dict[str, str] = {"state": ""}
     with os.fdopen(reader) as lines:
@@ -205,25 +205,25 @@ def _fork(cases: list[unittest.TestCase]) -> Iterator[dict[str, str]]:
             yield line
     _, status = os.waitpid(pid, 0)
     if "state" not in line:
-        yield {**line, "state": "crashed", "said": f"exit code {os.waitstatus_to_exitcode(status)}"}
+        yield {**line, "state": "crashed", "message": f"exit code {os.waitstatus_to_exitcode(status)}"}
 
 
 def main() -> None:
-    """Run every case and print what became of it."""
+    """Run every case and print its outcome."""
     share, references = int(sys.argv[1]), sys.argv[2:]
     for reference in references:
         module, _, name = reference.partition(":")
         kind = getattr(importlib.import_module(module), name)
         cases = _cases(kind if hasattr(kind, "prepare") else adapter(kind), share)
         while cases:
-            answered = set()
+            completed = set()
             for line in _fork(cases):
                 print(json.dumps({"reference": reference, **line}), flush=True)
                 if "state" in line:
-                    answered.add(line["name"])
-            if not answered:
+                    completed.add(line["name"])
+            if not completed:
                 raise WorkerError("the fork ended before its first case", where=reference)
-            cases = [case for case in cases if _name(case) not in answered]
+            cases = [case for case in cases if _name(case) not in completed]
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the conformance kit opens, and the mistakes that it makes with it."""
+"""An open session of the conformance kit, and mistakes in its feeds."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Mistake = Callable[[Feeds], dict[str, Any]]
 
 
 def _changed(change: Callable[[NDArray[Any]], Any]) -> Mistake:
-    """Make a mistake in the first input."""
+    """Return a mistake in the first input."""
 
     def apply(feeds: Feeds) -> dict[str, Any]:
         name = next(iter(feeds))
@@ -51,11 +51,11 @@ MISTAKES: Mapping[str, Mistake] = {
 class Opened:
     """An open session that takes canonical feeds and gives the one canonical output."""
 
-    def __init__(self, known: KnownModel, artifact: Artifact, session: Session) -> None:
-        self.known, self.artifact, self.session = known, artifact, session
+    def __init__(self, model: KnownModel, artifact: Artifact, session: Session) -> None:
+        self.model, self.artifact, self.session = model, artifact, session
 
     def file_feeds(self, feeds: Feeds) -> Feeds:
-        """Feeds as the file takes them."""
+        """Convert feeds to those of the file."""
         return to_feeds(feeds, self.artifact, self.session.inputs)
 
     def run(self, feeds: Feeds) -> NDArray[Any]:

@@ -1,4 +1,4 @@
-"""A planted slowdown: a real backend whose every call takes a tenth longer."""
+"""A planted slowdown: a real backend with calls that take a tenth longer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from harness.core.job import Options
 from harness.core.preprocess import Feeds, Outputs
 from harness.device import plugins
 
-#: How much longer a call takes, as a share of what it takes.
+#: Environment variable: how much longer a call takes, as a share of its time.
 SHARE = "HARNESS_TESTING_SLOWED"
 
 
@@ -22,7 +22,7 @@ PLUGIN = {plugins.BACKENDS: {"slowed": f"{__name__}:SlowedBackend"}}
 
 
 class SlowedSession:
-    """Waits actively after each call, so long as the call took times `share`."""
+    """Waits actively after each call, for its duration times `share`."""
 
     def __init__(self, session: Session, share: float) -> None:
         self._session, self._share = session, share
@@ -39,7 +39,7 @@ class SlowedSession:
 
     @property
     def effective(self) -> Mapping[str, str]:
-        """What the real session says."""
+        """That of the real session."""
         return self._session.effective
 
     def run(self, feeds: Feeds) -> Outputs:
@@ -76,15 +76,15 @@ class SlowedSession:
 
 
 class SlowedBackend:
-    """ONNX Runtime, slowed by the share that the environment variable ``SHARE`` says."""
+    """ONNX Runtime, slowed by the share in the environment variable ``SHARE``."""
 
     name = "slowed"
     formats: tuple[str, ...] = ("onnx",)
 
     def probe(self) -> Availability:
-        """What the real backend says."""
-        found: Availability = plugins.choose(plugins.BACKENDS, "onnxruntime")().probe()
-        return found
+        """Probe the real backend."""
+        availability: Availability = plugins.choose(plugins.BACKENDS, "onnxruntime")().probe()
+        return availability
 
     def open(self, artifact: Artifact, options: Options) -> Session:
         """Open with the real backend."""

@@ -1,4 +1,4 @@
-"""A board for tests: a real sshd on the loopback address, whose logins land in a system of their own.
+"""A board for tests: a real sshd on the loopback address, with a root folder of its own.
 
 Either the emulated ARM userland, or this machine's own programs with another home: what is tested then is the
 same, without the time that emulation takes.
@@ -67,13 +67,13 @@ class Board:
         self.enter(f'exec env -i {variables} /bin/sh -c "$SSH_ORIGINAL_COMMAND"')
 
     def enter(self, script: str) -> None:
-        """Say what happens to every command that comes over ssh (it is in ``SSH_ORIGINAL_COMMAND``)."""
+        """Set the script that runs every command over ssh (it is in ``SSH_ORIGINAL_COMMAND``)."""
         path = self.folder / "enter"
         path.write_text(f"#!/bin/sh\ncd {self.home}\n{script}\n")
         path.chmod(0o755)
 
     def emulate(self, root: Path, qemu: Path, cpu: str) -> None:
-        """Let logins land in an ARM userland; the root folder is this board's own from now on."""
+        """Run commands in an ARM userland; the root folder belongs to this board from now on."""
         for name in ("proc", "sys", "dev", "tmp", "root"):
             (root / name).mkdir(exist_ok=True)
         python = root / "usr" / "bin" / "python3"
@@ -93,7 +93,7 @@ class Board:
         self.enter(f"exec unshare -Urm /bin/sh -c {shlex.quote(inside)}")
 
     def on(self) -> None:
-        """Start sshd, on the port that it had."""
+        """Start sshd, on the same port as before."""
         if os.geteuid() == 0:
             Path("/run/sshd").mkdir(exist_ok=True)
         self.port = self.port or _free_port()
@@ -120,25 +120,25 @@ class Board:
         )
 
     def know(self, key: str) -> None:
-        """Let the client know this host key, or none."""
+        """Write this host key to the client's known_hosts, or none."""
         (self.folder / "known_hosts").write_text(f"[127.0.0.1]:{self.port} {key}" if key else "")
 
     def cut(self) -> None:
-        """Kill the connections; sshd goes on."""
+        """Kill the connections; sshd keeps running."""
         for process in self._sessions():
             with suppress(psutil.NoSuchProcess):
                 if process.name().startswith("sshd"):
                     process.kill()
 
     def freeze(self) -> None:
-        """Let the link die without an end: nothing that comes over it is answered."""
+        """Break the connection silently: nothing is answered, and it is not closed."""
         for process in self._sessions():
             with suppress(psutil.NoSuchProcess):
                 if process.name().startswith("sshd"):
                     process.suspend()
 
     def off(self) -> None:
-        """Pull the plug: sshd and everything that runs on the board dies."""
+        """Switch the board off: sshd and everything that runs on it is killed."""
         if self._sshd is None:
             return
         everything = [*self._sessions(), *(psutil.Process(pid) for pid in self.running())]
@@ -161,7 +161,7 @@ class Board:
 
 @contextmanager
 def board(folder: Path) -> Iterator[Board]:
-    """Give a board that is on; switched off in the end."""
+    """Make a board that is switched on, and switch it off in the end."""
     made = Board(folder)
     made.on()
     try:

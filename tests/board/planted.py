@@ -1,4 +1,4 @@
-"""A measure that does what its case says, on a board; it uses the standard library and numpy alone."""
+"""A measure with the fault that its case names, on a board; it needs the standard library and numpy."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from harness.core.job import Case, Samples
 
 
 def measure(bench: Bench, case: Case) -> Iterator[Samples]:
-    """Yield one part, do what ``case.params["do"]`` says, yield another."""
+    """Yield one part, do what ``case.params["do"]`` names, yield another."""
     yield Samples({"x": np.arange(3)}, {"pid": os.getpid(), "home": str(Path.home())})
     match case.params.get("do"):
         case "killed":
@@ -39,7 +39,7 @@ def measure(bench: Bench, case: Case) -> Iterator[Samples]:
 
 
 def _server() -> int:
-    """The sshd that this process is a child of."""
+    """The sshd that is the parent of this process."""
     pid = os.getpid()
     while "sshd" not in Path(f"/proc/{pid}/comm").read_text():
         pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])

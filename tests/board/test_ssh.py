@@ -113,7 +113,7 @@ def test_a_connection_that_is_lost_between_batches(one_board: Board, reach: Reac
 def test_a_board_that_stays_away_gives_errors(
     make_board: MakeBoard, reach: Reach, batch: MakeBatch, fifo: Path
 ) -> None:
-    board = make_board("dies")
+    board = make_board("away")
     executor = reach(board, pauses_s=(0.01, 0.01))
     executor.probe(["null"])
     events = executor.run([batch(do("a", "say and hang", fifo=str(fifo)), do("b")), batch(do("c"))])
@@ -127,7 +127,7 @@ def test_a_board_that_stays_away_gives_errors(
     assert list(results) == ["a", "b", "c"]
     for result in results.values():
         assert result.status is Status.ERROR
-        assert "dies cannot be reached; nothing listens there (attempt 2" in result.reason
+        assert "away cannot be reached; nothing listens there (attempt 2" in result.reason
 
 
 @pytest.mark.full

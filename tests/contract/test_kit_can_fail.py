@@ -39,8 +39,8 @@ def test_kit_finds_each_planted_fault() -> None:
         text=True,
         check=False,
     )
-    found = set(re.findall(r"^FAILED .*?::(\w+)::(\w+)", run.stdout, re.MULTILINE))
-    assert planted - found == set(), run.stdout
+    outcomes = set(re.findall(r"^FAILED .*?::(\w+)::(\w+)", run.stdout, re.MULTILINE))
+    assert planted - outcomes == set(), run.stdout
 
 
 def test_known_failure_has_to_name_a_test() -> None:

@@ -19,7 +19,7 @@ START_S = 60.0
 
 
 def why_not() -> str:
-    """Why there can be no cluster here; empty where there can."""
+    """Why there can be no cluster here; empty if there can."""
     if find_spec("distributed") is None:
         return f"distributed is not installed: {install('dask')}"
     if shutil.which("openssl") is None:
@@ -28,7 +28,7 @@ def why_not() -> str:
 
 
 class Process:
-    """A scheduler or worker of Dask's; its log is kept for whoever looks into a failure."""
+    """A scheduler or worker of Dask; its log is kept for the analysis of failures."""
 
     def __init__(self, what: str, arguments: list[str], log: Path, env: Mapping[str, str]) -> None:
         with log.open("wb") as stream:
@@ -69,7 +69,7 @@ class DaskCluster:
         self._scheduler = Process("scheduler", options, folder / "scheduler.log", env)
 
     def start(self, *names: str, resource: str = "board", path: str = "") -> None:
-        """Start workers and wait until the scheduler knows them."""
+        """Start workers and wait until they are connected to the scheduler."""
         from distributed import Client
         from distributed.security import Security
 

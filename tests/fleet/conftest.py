@@ -19,7 +19,7 @@ from tests.site import planted_site
 HERE = Path(__file__).parent
 Reach = Callable[..., DaskExecutor]
 MakeBatch = Callable[..., Batch]
-#: By it the processes of these tests are found.
+#: Identifies the processes of these tests.
 WORD = str(uuid.uuid4())
 
 
@@ -47,7 +47,7 @@ def _planted(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaskCluster]:
-    """Three boards that the tests use one after the other; who kills one starts another."""
+    """Three boards that the tests use one after the other; a test that kills one starts another."""
     with dask_cluster(tmp_path_factory.mktemp("dask") / "cluster", {"HARNESS_TEST": WORD}) as made:
         made.start("one", "two", "three")
         yield made
@@ -61,7 +61,7 @@ def target(cluster: DaskCluster, **more: object) -> Target:
 
 @pytest.fixture
 def reach(cluster: DaskCluster, store: Path) -> Iterator[Reach]:
-    """Make executors; let the cluster go in the end."""
+    """Make executors; close the connection to the cluster in the end."""
     made: list[DaskExecutor] = []
 
     def make(**more: object) -> DaskExecutor:

@@ -1,4 +1,4 @@
-"""A measure that does what its case says, on a board of a fleet."""
+"""A measure with the fault that its case names, on a board of a fleet."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from harness.core.job import Case, Samples
 
 
 def measure(bench: Bench, case: Case) -> Iterator[Samples]:
-    """Yield one part, do what ``case.params["do"]`` says, yield another."""
+    """Yield one part, do what ``case.params["do"]`` names, yield another."""
     yield Samples({"x": np.arange(3)}, {"pid": os.getpid(), "home": os.environ["HARNESS_CACHE"]})
     match case.params.get("do"):
         case "meet":
-            # All of them have to be here at once, or nobody goes on.
+            # All have to be here at the same time, or all wait.
             folder = Path(case.params["folder"])
             (folder / case.name).touch()
             while len(list(folder.iterdir())) < case.params["count"]:

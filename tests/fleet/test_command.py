@@ -87,7 +87,7 @@ def test_fleet_shows_what_runs_and_how_far_it_is(
     executor.probe(["null"])
     events = executor.run([batch(do("a"), do("b", "hang"))])
     assert any(isinstance(event, Started) and event.key.case == "b" for event in events)
-    while True:  # the board is told in the host's next call that a job is done
+    while True:  # the board learns in the host's next call that a job is done
         ended = harness("fleet", "--target", "pis", "--json")
         assert ended.code == 0, ended.err
         (fleet,) = json.loads(ended.out)

@@ -55,9 +55,9 @@ X = np.arange(20, dtype=np.uint8).reshape(5, 4)
 
 def by_case(events: Iterable[Event]) -> dict[str, JobResult]:
     """Results by case; every case has one at most."""
-    found = [event for event in events if isinstance(event, JobResult)]
-    assert len({result.key for result in found}) == len(found)
-    return {result.key.case: result for result in found}
+    results = [event for event in events if isinstance(event, JobResult)]
+    assert len({result.key for result in results}) == len(results)
+    return {result.key.case: result for result in results}
 
 
 def hosts(events: Iterable[Event]) -> list[str]:
@@ -78,17 +78,17 @@ def test_equal_boards_share_the_work(
         data={"clean": DataRef({"x": Cache(store).put_array(X)}, 5, X.nbytes)},
     )
     events = list(executor.run([*meet, read, batch(do("killed", "killed"), do("next"), variant="d")]))
-    found = by_case(events)
-    assert {name: result.status for name, result in found.items() if name != "killed"} == dict.fromkeys(
+    by_name = by_case(events)
+    assert {name: result.status for name, result in by_name.items() if name != "killed"} == dict.fromkeys(
         ("a", "b", "c", "read", "large", "next"), Status.OK
-    ), found
-    # Each waited for the two others, and no board runs two at once.
+    ), by_name
+    # Each waited for the two others, and no board runs two at the same time.
     homes = {str(cluster.folder / name) for name in cluster.workers}
-    assert {found[name].samples.values["home"] for name in "abc"} == homes
+    assert {by_name[name].samples.values["home"] for name in "abc"} == homes
     assert sorted(hosts(events)[:3]) == ["one", "three", "two"]
-    assert "was killed by SIGKILL" in found["killed"].reason
-    np.testing.assert_array_equal(found["read"].samples.arrays["sum"], X.sum(axis=1) * 0.5)
-    np.testing.assert_array_equal(found["large"].samples.arrays["large"], np.arange(3_000_000))
+    assert "was killed by SIGKILL" in by_name["killed"].reason
+    np.testing.assert_array_equal(by_name["read"].samples.arrays["sum"], X.sum(axis=1) * 0.5)
+    np.testing.assert_array_equal(by_name["large"].samples.arrays["large"], np.arange(3_000_000))
 
     again = reach()
     again.probe(["null"])
@@ -97,7 +97,7 @@ def test_equal_boards_share_the_work(
     assert before.facts["shipped_byte"] == 0
 
 
-def test_what_a_lost_board_ran_ends_on_another(
+def test_another_board_finishes_the_work_of_a_lost_one(
     cluster: DaskCluster, reach: Reach, batch: MakeBatch, tmp_path: Path
 ) -> None:
     executor = reach()
@@ -115,18 +115,16 @@ def test_what_a_lost_board_ran_ends_on_another(
             left = processes(word)
             cluster.kill(lost)
             wait_until_gone(left)
-    found = by_case(events)
-    assert {result.status for result in found.values()} == {Status.OK}, found
-    assert {result.key for result in found.values()} == {job.key for one in batches for job in one.jobs}
+    by_name = by_case(events)
+    assert {result.status for result in by_name.values()} == {Status.OK}, by_name
+    assert {result.key for result in by_name.values()} == {job.key for one in batches for job in one.jobs}
     first, second = hosts(event for event in events
                           if isinstance(event, EnvironmentRecord) and event.variant == "x")  # fmt: skip
     assert (first, second != lost) == (lost, True)
     cluster.start(lost)
 
 
-def test_nothing_is_left_when_the_caller_stops_listening(
-    cluster: DaskCluster, reach: Reach, batch: MakeBatch
-) -> None:
+def test_closing_the_events_leaves_no_process(cluster: DaskCluster, reach: Reach, batch: MakeBatch) -> None:
     executor = reach()
     executor.probe(["null"])
     idle = {process.pid for process in cluster.workers.values()}
@@ -178,12 +176,14 @@ def test_a_run_waits_for_a_board_when_all_are_lost(
                 cluster.kill(name)
             back.start()
     back.join()
-    found = by_case(events)
-    assert {name: result.status for name, result in found.items()} == dict.fromkeys("abc", Status.OK), found
+    by_name = by_case(events)
+    assert {name: result.status for name, result in by_name.items()} == dict.fromkeys("abc", Status.OK), (
+        by_name
+    )
 
 
 @pytest.mark.full
-def test_a_board_that_is_silent_is_given_up(
+def test_a_silent_board_counts_as_lost(
     cluster: DaskCluster, reach: Reach, batch: MakeBatch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Cluster.call, "__kwdefaults__", {"within_s": 4.0})
@@ -196,8 +196,10 @@ def test_a_board_that_is_silent_is_given_up(
         if isinstance(event, Started) and event.key.case == "b" and not silent:
             (silent,) = hosts(events)
             os.kill(cluster.workers[silent].pid, signal.SIGSTOP)
-    found = by_case(events)
-    assert {name: result.status for name, result in found.items()} == dict.fromkeys("abc", Status.OK), found
+    by_name = by_case(events)
+    assert {name: result.status for name, result in by_name.items()} == dict.fromkeys("abc", Status.OK), (
+        by_name
+    )
     assert hosts(events)[-1] != silent
     left = board_processes(cluster) - {process.pid for process in cluster.workers.values()}
     assert left
@@ -206,7 +208,7 @@ def test_a_board_that_is_silent_is_given_up(
 
 
 @pytest.mark.full
-def test_a_scheduler_that_died(batch: MakeBatch, store: Path, tmp_path: Path) -> None:
+def test_a_lost_scheduler(batch: MakeBatch, store: Path, tmp_path: Path) -> None:
     with dask_cluster(tmp_path / "dask") as other:
         other.start("alone")
         executor = DaskExecutor(target(other), store)
@@ -219,9 +221,9 @@ def test_a_scheduler_that_died(batch: MakeBatch, store: Path, tmp_path: Path) ->
             if isinstance(event, Started) and event.key.case == "b":
                 other.end()
         executor.close()
-    found = by_case(events)
-    assert [result.status for result in found.values()] == [Status.OK, Status.ERROR, Status.ERROR]
-    assert "no scheduler can be reached" in found["c"].reason
+    by_name = by_case(events)
+    assert [result.status for result in by_name.values()] == [Status.OK, Status.ERROR, Status.ERROR]
+    assert "no scheduler can be reached" in by_name["c"].reason
 
 
 @pytest.mark.full

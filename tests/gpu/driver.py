@@ -1,4 +1,4 @@
-"""NVIDIA's driver where there is none: ``driver.c``, compiled, and what it says of its GPU."""
+"""A simulated NVIDIA driver: ``driver.c``, compiled, and the facts of its GPU."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ PLANTED = {
 
 
 def compiled(folder: Path, *flags: str) -> Path:
-    """Compile the driver under both its names into `folder`; goes on ``LD_LIBRARY_PATH``."""
+    """Compile the driver under both its names into `folder`, for ``LD_LIBRARY_PATH``."""
     compiler = shutil.which("cc") or shutil.which("gcc")
     if compiler is None:
         pytest.skip("no C compiler here, with which the driver that is none is made")
@@ -45,6 +45,6 @@ def compiled(folder: Path, *flags: str) -> Path:
 
 
 def plant(file: Path, **changed: str | None) -> None:
-    """Write what it says; None takes a fact away."""
+    """Write the facts that it reports; None removes one."""
     facts = {**PLANTED, **changed}
     file.write_text("".join(f"{key} {value}\n" for key, value in facts.items() if value is not None))

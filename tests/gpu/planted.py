@@ -22,7 +22,7 @@ class _HotSession(GpuSession):
 
 
 class HotBackend(GpuBackend):
-    """Says so in the driver's counter, and nothing of it in the bits of the moment."""
+    """Shows it in the driver's counter only, not in the bits of the present state."""
 
     name = "hot"
 

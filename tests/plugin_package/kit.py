@@ -1,4 +1,4 @@
-"""The conformance kit as this stranger runs it; test_plugin_package.py does so where the toy is installed."""
+"""The conformance kit as a third party runs it; test_plugin_package.py runs it after installing the toy."""
 
 from __future__ import annotations
 

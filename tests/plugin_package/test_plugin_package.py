@@ -1,4 +1,4 @@
-"""A third party's distribution is installed and found, and what is wrong with one is said."""
+"""A third party's distribution is installed and found; a broken one is reported."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ print(json.dumps(found))
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder into which pip installed the toy."""
+    """The folder into which pip installed the toy."""
     folder = tmp_path_factory.mktemp("site")
     source = tmp_path_factory.mktemp("source")
     for name in ("pyproject.toml", "toy_backend.py"):
@@ -67,12 +67,12 @@ def _python(arguments: list[str], *folders: Path) -> subprocess.CompletedProcess
 def _backends(*folders: Path) -> Mapping[str, list[str]]:
     run = _python(["-c", LIST], *folders)
     assert run.returncode == 0, run.stderr
-    found: dict[str, list[str]] = json.loads(run.stdout)
-    return found
+    backends: dict[str, list[str]] = json.loads(run.stdout)
+    return backends
 
 
 def test_installed_backend_is_found(installed: Path) -> None:
-    before = _backends()  # who works here may have plug-ins of their own
+    before = _backends()  # a developer's environment may have other plug-ins
     assert "toy" not in before
     assert _backends(installed) == {**before, "toy": ["toy-backend", ""]}
 
@@ -101,9 +101,9 @@ def test_installed_backend_passes_the_kit(installed: Path) -> None:
 def test_broken_backend_is_listed_with_its_reason(installed: Path, tmp_path: Path) -> None:
     (tmp_path / "broken_backend.py").write_text("raise OSError('libmissing.so: cannot open')\n")
     register(tmp_path, {"harness.backends": {"broken": "broken_backend:Backend"}}, distribution="broken-dist")
-    found = _backends(installed, tmp_path)
-    assert found["toy"] == ["toy-backend", ""]
-    distribution, reason = found["broken"]
+    backends = _backends(installed, tmp_path)
+    assert backends["toy"] == ["toy-backend", ""]
+    distribution, reason = backends["broken"]
     assert distribution == "broken-dist"
     assert "libmissing.so" in reason
     assert "uninstall broken-dist" in reason

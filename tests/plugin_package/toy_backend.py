@@ -1,7 +1,6 @@
-"""A backend of a stranger: runs ONNX models of four operators in numpy.
+"""A third-party backend: runs ONNX models of four operators in numpy.
 
-It stands beside the harness as any third party's would: it imports ``harness.core`` and is found by its
-entry point.
+It imports only ``harness.core``, and the harness finds it by its entry point.
 """
 
 from __future__ import annotations

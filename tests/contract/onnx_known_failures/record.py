@@ -1,4 +1,4 @@
-"""Write the lists beside this file anew, after an upgrade of onnx or of a runtime; then read the difference.
+"""Write the lists beside this file again, after an upgrade of onnx or of a runtime; then read the difference.
 
 python tests/contract/onnx_known_failures/record.py
 """
@@ -20,10 +20,10 @@ RUNTIMES = {
     "openvino": ("harness.testing.bare_runtimes:BareOpenVino", "backends.openvino_:OpenVinoBackend"),
 }
 
-#: The first pattern that is found in what was said gives the reason.
+#: The first pattern that the message matches gives the reason.
 REASONS = (
     (
-        r"only tensors can be carried",
+        r"only tensors are supported",
         "a sequence or an optional goes in or out, and a Session carries tensors",
     ),
     (
@@ -52,9 +52,9 @@ REASONS = (
 
 
 def reason(outcome: Outcome) -> str:
-    """Say in our words why a case does not pass."""
+    """Return why a case does not pass, in our words."""
     for pattern, words in REASONS:
-        if re.search(pattern, outcome.said):
+        if re.search(pattern, outcome.message):
             return words
     return "crashes" if outcome.state == "crashed" else "the runtime refuses the model"
 

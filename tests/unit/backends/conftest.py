@@ -29,8 +29,8 @@ def write(tmp_path: Path) -> Write:
                 for kind, taken, given, *attributes in nodes
             ],
             "model",
-            [value(*each) for each in inputs],
-            [value(*each) for each in outputs],
+            [value(*tensor) for tensor in inputs],
+            [value(*tensor) for tensor in outputs],
         )
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
         return write_artifact(model.SerializeToString(), tmp_path, "model.onnx")

@@ -1,4 +1,4 @@
-"""TensorRT is loaded in the version that ONNX Runtime was linked with, or the reason is told."""
+"""TensorRT is loaded in the version that ONNX Runtime was linked with; else the reason is given."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import onnxruntime
 import pytest
 
-from backends import nvidia, onnxruntime_
+from backends import nvidia, onnxruntime_, onnxruntime_options
 from backends.nvidia import LIBRARIES, preload_tensorrt
 from backends.onnxruntime_ import OnnxRuntimeBackend
 from harness.core.errors import BackendError
@@ -22,7 +22,7 @@ from harness.core.target import TENSORRT
 
 @pytest.fixture
 def linked(tmp_path: Path) -> Path:
-    """What names of libraries a provider's file holds; those of onnxruntime-gpu 1.31.1."""
+    """A provider's file with names of libraries, those of onnxruntime-gpu 1.31.1."""
     path = tmp_path / "libonnxruntime_providers_tensorrt.so"
     path.write_bytes(b"\x7fELF\0libcudart.so.13\0libnvinfer.so.10\0libnvonnxparser.so.10\0")
     return path
@@ -46,7 +46,7 @@ def test_a_missing_library_is_named_with_the_wheel_that_has_it(linked: Path) -> 
     with pytest.raises(BackendError, match="TensorRT 10, with which this ONNX Runtime was built") as caught:
         preload_tensorrt(linked)
     assert "libnvinfer.so.10: cannot open shared object file" in caught.value.cause
-    assert "pip install 'tensorrt-cu13==10.*'" in caught.value.next_step
+    assert "add 'tensorrt-cu13==10.*' to [executor] requirements" in caught.value.next_step
 
 
 @pytest.mark.parametrize(("version", "says"), [(10, "loaded"), (11, "TensorRT 10")])
@@ -119,4 +119,4 @@ def test_precision_that_tensorrt_may_use(
     monkeypatch.delenv("NVIDIA_TF32_OVERRIDE", raising=False)
     if override is not None:
         monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", override)
-    assert onnxruntime_._precision(_Said(TENSORRT, **options), TENSORRT, Options()) == precision
+    assert onnxruntime_options.precision_in_use(_Said(TENSORRT, **options), TENSORRT, Options()) == precision

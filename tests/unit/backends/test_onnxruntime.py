@@ -8,10 +8,10 @@ import onnxruntime
 import pytest
 
 from backends import nvidia
-from backends.onnxruntime_ import CPU, CUDA, OnnxRuntimeBackend
+from backends.onnxruntime_ import CPU, OnnxRuntimeBackend
 from harness.core.errors import BackendError
 from harness.core.job import Options
-from harness.core.target import TENSORRT
+from harness.core.target import CUDA, TENSORRT
 from tests.gpu.driver import NAMES, compiled, plant
 
 
@@ -47,20 +47,20 @@ def test_cuda_without_a_device_is_no_device(monkeypatch: pytest.MonkeyPatch) -> 
     assert OnnxRuntimeBackend().probe().devices == expected
 
 
-def test_a_gpu_that_the_driver_shows_is_told_with_its_memory(
+def test_a_gpu_that_the_driver_lists_has_device_memory(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(nvidia, "DRIVERS", (str(compiled(tmp_path) / NAMES[0]),))
     monkeypatch.setenv("FAKE_GPU", str(tmp_path / "gpu"))
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [TENSORRT, CUDA, CPU])
     plant(tmp_path / "gpu")
-    found = OnnxRuntimeBackend().probe()
-    assert (found.devices, found.device_memory) == ((CUDA, CPU), (CUDA,))
-    assert "TensorRT" in found.lacks[TENSORRT][0]  # the wheel of the tests has no such provider
+    availability = OnnxRuntimeBackend().probe()
+    assert (availability.devices, availability.device_memory) == ((CUDA, CPU), (CUDA,))
+    assert "TensorRT" in availability.unusable[TENSORRT][0]  # the wheel of the tests has no such provider
     plant(tmp_path / "gpu", devices="0")
-    found = OnnxRuntimeBackend().probe()
-    assert (found.devices, found.device_memory) == ((CPU,), ())
-    assert found.lacks[CUDA][0] == "NVIDIA's driver shows no GPU"
+    availability = OnnxRuntimeBackend().probe()
+    assert (availability.devices, availability.device_memory) == ((CPU,), ())
+    assert availability.unusable[CUDA][0] == "NVIDIA's driver shows no GPU"
 
 
 @pytest.mark.parametrize(
@@ -76,14 +76,14 @@ def test_a_gpu_that_the_driver_shows_is_told_with_its_memory(
 def test_option_of_the_runtime_is_passed_on(relu: Any, key: str, value: str) -> None:
     with OnnxRuntimeBackend().open(relu, Options(extra={key: value})) as session:
         settings = session._session.get_session_options()  # type: ignore[attr-defined]
-        found = settings.get_session_config_entry(key) if "." in key else getattr(settings, key)
-    assert str(getattr(found, "name", int(found) if isinstance(found, bool) else found)) == value
+        current = settings.get_session_config_entry(key) if "." in key else getattr(settings, key)
+    assert str(getattr(current, "name", int(current) if isinstance(current, bool) else current)) == value
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "said"),
+    ("key", "value", "message"),
     [
-        ("session.disable_quant_qdqs", "1", "does not know"),
+        ("session.disable_quant_qdqs", "1", "no session option"),
         ("graph_optimization_levels", "ORT_DISABLE_ALL", "no option"),
         ("graph_optimization_level", "ORT_DISABLE", "ORT_DISABLE_ALL"),
         ("enable_cpu_mem_arena", "yes", "0, 1"),
@@ -91,8 +91,8 @@ def test_option_of_the_runtime_is_passed_on(relu: Any, key: str, value: str) -> 
         ("add_session_config_entry", "1", "no option"),
     ],
 )
-def test_option_that_would_be_ignored_is_refused(relu: Any, key: str, value: str, said: str) -> None:
-    with pytest.raises(BackendError, match=said):
+def test_option_that_would_be_ignored_is_refused(relu: Any, key: str, value: str, message: str) -> None:
+    with pytest.raises(BackendError, match=message):
         OnnxRuntimeBackend().open(relu, Options(extra={key: value}))
 
 

@@ -1,4 +1,4 @@
-"""Facts of the machine are facts, or say that they are not to be had."""
+"""Facts of the machine, or the reason why there is none."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_state_facts() -> None:
     json.dumps(facts)
 
 
-def test_what_is_missing_is_named_and_never_guessed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_facts_have_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Path, "read_text", lambda *_, **__: (_ for _ in ()).throw(OSError("no /proc")))
     for facts in (environment.static_facts(), environment.state_facts()):
         for name in ("memory_byte", "memory_available_byte", "cpu_model", "cpu_time", "governor"):
@@ -81,7 +81,7 @@ def test_a_boards_sensors(board: Path) -> None:
     ("script", "says"),
     [(None, "there is no vcgencmd"), ("exit 1", "CalledProcessError"), ("echo nonsense", "ValueError")],
 )
-def test_a_board_whose_firmware_says_nothing(board: Path, script: str | None, says: str) -> None:
+def test_a_board_without_an_answer_of_the_firmware(board: Path, script: str | None, says: str) -> None:
     program = board / "bin/vcgencmd"
     program.unlink()
     if script is not None:
@@ -102,12 +102,12 @@ def test_a_board_whose_firmware_says_nothing(board: Path, script: str | None, sa
 def test_a_containers_quota(board: Path, files: dict[str, str], quota: float | str) -> None:
     for name, text in files.items():
         put(board, f"sys/fs/cgroup/{name}", text)
-    found = environment.static_facts()["cpu_quota"]
-    assert found == (quota if isinstance(quota, float) else {"na": quota})
+    cpu_quota = environment.static_facts()["cpu_quota"]
+    assert cpu_quota == (quota if isinstance(quota, float) else {"na": quota})
 
 
 def test_peak_memory_grows_with_what_is_touched() -> None:
-    # In a process of its own: this one may have had more once.
+    # In a fresh process: the peak of this one may be higher already.
     script = """
 import numpy as np
 from harness.device.environment import peak_memory_byte

@@ -1,4 +1,4 @@
-"""What a device keeps, asks for and lets go."""
+"""The file store of a device: what it keeps, fetches and evicts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from harness.device.files import FileStore
 
 
 class Host:
-    """Has files of given contents, and notes what it is asked for."""
+    """Has files of given contents, and records what is fetched."""
 
     def __init__(self, *contents: bytes) -> None:
         self.by_sha = {hashlib.sha256(content).hexdigest(): content for content in contents}
@@ -35,38 +35,38 @@ def age(path: Path, seconds: float) -> None:
     os.utime(path, (path.stat().st_atime - seconds, path.stat().st_mtime - seconds))
 
 
-def test_a_file_is_asked_for_once(tmp_path: Path) -> None:
+def test_a_file_is_fetched_once(tmp_path: Path) -> None:
     host = Host(b"rows")
     for _ in range(2):
         assert FileStore(tmp_path, host).data(sha(b"rows")).read_bytes() == b"rows"
     assert host.asked == [f"data/{sha(b'rows')}.npy"]
 
 
-def test_a_damaged_file_is_asked_for_again(tmp_path: Path) -> None:
+def test_a_damaged_file_is_fetched_again(tmp_path: Path) -> None:
     host = Host(b"rows")
     FileStore(tmp_path, host).data(sha(b"rows")).write_bytes(b"r0ws")
     assert FileStore(tmp_path, host).data(sha(b"rows")).read_bytes() == b"rows"
     assert len(host.asked) == 2
 
 
-def test_what_arrives_damaged_is_not_kept(tmp_path: Path) -> None:
+def test_a_file_that_arrives_damaged_is_not_kept(tmp_path: Path) -> None:
     wanted = sha(b"rows")
     with pytest.raises(WorkerError, match="arrived damaged"):
         FileStore(tmp_path, lambda kind, name: np.frombuffer(b"r0ws", np.uint8)).data(wanted)
     assert not list((tmp_path / "data").iterdir())
 
 
-def test_without_a_host_what_is_missing_is_an_error(tmp_path: Path) -> None:
+def test_a_missing_file_without_a_host_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="missing or damaged"):
         FileStore(tmp_path).data("0" * 64)
 
 
-def test_an_artifact_stays_where_it_is_where_the_device_sees_it(tmp_path: Path) -> None:
+def test_an_artifact_that_the_device_sees_is_not_copied(tmp_path: Path) -> None:
     artifact = Artifact("float32", "onnx", (File("m.onnx", sha(b"m"), 1),), tmp_path / "there")
     assert FileStore(tmp_path).artifact(artifact) is artifact
 
 
-def test_all_files_of_an_artifact_are_brought(tmp_path: Path) -> None:
+def test_all_files_of_an_artifact_are_fetched(tmp_path: Path) -> None:
     contents = (b"model", b"weights")
     files = tuple(File(sha(content), sha(content), len(content)) for content in contents)
     artifact = FileStore(tmp_path, Host(*contents)).artifact(
@@ -75,22 +75,22 @@ def test_all_files_of_an_artifact_are_brought(tmp_path: Path) -> None:
     assert [(artifact.folder / file.name).read_bytes() for file in files] == [b"model", b"weights"]
 
 
-def test_the_file_used_longest_ago_gives_way(tmp_path: Path) -> None:
+def test_the_file_used_longest_ago_is_evicted(tmp_path: Path) -> None:
     contents = [bytes([i]) * 100 for i in range(3)]
     host = Host(*contents)
-    old, kept = (FileStore(tmp_path, host).data(sha(content)) for content in contents[:2])
-    age(kept, 50)
+    old, recent = (FileStore(tmp_path, host).data(sha(content)) for content in contents[:2])
+    age(recent, 50)
     age(old, 100)
     FileStore(tmp_path, host, room_byte=250).data(sha(contents[0]))  # used again: now the other one is older
     FileStore(tmp_path, host, room_byte=250).data(sha(contents[2]))
     assert old.exists()
-    assert not kept.exists()
+    assert not recent.exists()
 
 
-def test_what_this_worker_uses_never_gives_way(tmp_path: Path) -> None:
+def test_files_in_use_are_not_evicted(tmp_path: Path) -> None:
     contents = [bytes([i]) * 100 for i in range(3)]
     files = FileStore(tmp_path, Host(*contents), room_byte=250)
-    held = [files.data(sha(content)) for content in contents[:2]]
+    paths = [files.data(sha(content)) for content in contents[:2]]
     with pytest.raises(WorkerError, match="raise disk_mb"):
         files.data(sha(contents[2]))
-    assert all(path.exists() for path in held)
+    assert all(path.exists() for path in paths)

@@ -1,4 +1,4 @@
-"""What NVIDIA's driver tells, asked of one that is compiled here."""
+"""Facts from NVIDIA's driver, here one that is compiled for the test."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def use(monkeypatch: pytest.MonkeyPatch, driver: Path) -> None:
 
 @pytest.fixture
 def planted(driver: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The file of facts of a GPU that is here."""
+    """The file with the facts of a simulated GPU."""
     use(monkeypatch, driver)
     monkeypatch.setenv("FAKE_GPU", str(tmp_path / "gpu"))
     plant(tmp_path / "gpu")
@@ -38,17 +38,17 @@ def planted(driver: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
 
 
 def state(provider: str = CUDA, device_id: str = "0") -> dict[str, Any]:
-    found = gpu.find(provider, device_id)
-    assert found is not None
-    facts = found.state_facts()
+    card = gpu.find(provider, device_id)
+    assert card is not None
+    facts = card.state_facts()
     json.dumps(facts)
     return facts["gpu_state"]
 
 
 def static(device_id: str = "0") -> dict[str, Any]:
-    found = gpu.find(CUDA, device_id)
-    assert found is not None
-    facts = found.static_facts()
+    card = gpu.find(CUDA, device_id)
+    assert card is not None
+    facts = card.static_facts()
     json.dumps(facts)
     return facts["gpu"]
 
@@ -63,7 +63,7 @@ def test_nothing_is_loaded_for_a_provider_that_needs_no_gpu(
 
 @pytest.mark.usefixtures("planted")
 @pytest.mark.parametrize("provider", NVIDIA)
-def test_what_the_driver_says(provider: str) -> None:
+def test_facts_of_the_driver(provider: str) -> None:
     assert static() == {
         "bus_id": "0000:21:00.0", "name": "NVIDIA H100 80GB HBM3", "driver": "580.65.06",
         "uuid": "GPU-2c2b0b1a-0000-0000-0000-000000000000", "memory_byte": 80 * 2**30,
@@ -77,48 +77,48 @@ def test_what_the_driver_says(provider: str) -> None:
 
 @pytest.mark.usefixtures("planted")
 def test_cudas_number_is_followed_to_the_card() -> None:
-    # NVML orders by bus, and CUDA by speed: to ask NVML for number 0 would tell of the other card.
+    # NVML orders by bus, and CUDA by speed: NVML's number 0 is the other card.
     assert static("0")["name"] == "NVIDIA H100 80GB HBM3"
     assert static("1")["name"] == "NVIDIA T4"
 
 
-@pytest.mark.parametrize(("device_id", "says"), [("2", "error 101"), ("first", "'first' is no number")])
+@pytest.mark.parametrize(("device_id", "says"), [("2", "error 101"), ("first", "'first' is not a number")])
 @pytest.mark.usefixtures("planted")
 def test_a_card_that_cuda_does_not_have(device_id: str, says: str) -> None:
     assert says in static(device_id)["na"]
     assert says in state(device_id=device_id)["na"]
 
 
-def test_a_sensor_that_is_missing_is_named_and_the_others_are_told(planted: Path) -> None:
+def test_a_missing_sensor_has_a_reason_and_the_others_have_values(planted: Path) -> None:
     plant(planted, power=None, temperature="error 999", memory_used=None, policy1=None)
-    said = state()
-    assert said["power_milliwatt"] == {"na": "nvmlDeviceGetPowerUsage: Not Supported"}
-    assert said["temperature_celsius"] == {"na": "nvmlDeviceGetTemperature: Unknown Error"}
-    assert said["memory_used_byte"] == {"na": "nvmlDeviceGetMemoryInfo: Not Supported"}
-    assert said["throttled_ns"]["thermal"] == {"na": "nvmlDeviceGetViolationStatus: Not Supported"}
-    assert said["throttled_ns"]["power"] == 5_000_000
-    assert said["clock_sm_mhz"] == 1980
+    facts = state()
+    assert facts["power_milliwatt"] == {"na": "nvmlDeviceGetPowerUsage: Not Supported"}
+    assert facts["temperature_celsius"] == {"na": "nvmlDeviceGetTemperature: Unknown Error"}
+    assert facts["memory_used_byte"] == {"na": "nvmlDeviceGetMemoryInfo: Not Supported"}
+    assert facts["throttled_ns"]["thermal"] == {"na": "nvmlDeviceGetViolationStatus: Not Supported"}
+    assert facts["throttled_ns"]["power"] == 5_000_000
+    assert facts["clock_sm_mhz"] == 1980
 
 
-def test_an_older_driver_lacks_a_function(
+def test_an_older_driver_without_a_function(
     planted: Path, old_driver: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use(monkeypatch, old_driver)
-    said = state()
-    assert said["throttle_reasons"] == {"na": "this driver has no nvmlDeviceGetCurrentClocksEventReasons"}
-    assert said["throttled_ns"]["power"] == 5_000_000
+    facts = state()
+    assert facts["throttle_reasons"] == {"na": "this driver has no nvmlDeviceGetCurrentClocksEventReasons"}
+    assert facts["throttled_ns"]["power"] == 5_000_000
 
 
 def test_no_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     use(monkeypatch, tmp_path)
-    found = gpu.find(CUDA)
-    assert found is not None
-    told = [static(), state(), found.process_memory_byte()]
-    for said in told:
-        assert isinstance(said, dict)
-        assert set(said) == {"na"}
-        assert "NVIDIA's driver is not here" in said["na"]
-        assert "libcuda.so.1" in said["na"]
+    card = gpu.find(CUDA)
+    assert card is not None
+    memory_byte = [static(), state(), card.process_memory_byte()]
+    for facts in memory_byte:
+        assert isinstance(facts, dict)
+        assert set(facts) == {"na"}
+        assert "NVIDIA's driver is not here" in facts["na"]
+        assert "libcuda.so.1" in facts["na"]
 
 
 @pytest.mark.parametrize(
@@ -131,14 +131,14 @@ def test_a_driver_that_does_not_start(planted: Path, changed: dict[str, str], sa
 
 
 def test_memory_of_this_process_alone(planted: Path) -> None:
-    found = gpu.find(CUDA)
-    assert found is not None
-    assert found.process_memory_byte() == 600 * 2**20
+    card = gpu.find(CUDA)
+    assert card is not None
+    assert card.process_memory_byte() == 600 * 2**20
     plant(planted, process=None)
-    said = found.process_memory_byte()
-    assert isinstance(said, dict)
-    assert "container" in said["na"]
+    facts = card.process_memory_byte()
+    assert isinstance(facts, dict)
+    assert "container" in facts["na"]
     plant(planted, process=str(2**64 - 1))
-    said = found.process_memory_byte()
-    assert isinstance(said, dict)
-    assert "Windows" in said["na"]
+    facts = card.process_memory_byte()
+    assert isinstance(facts, dict)
+    assert "Windows" in facts["na"]

@@ -109,7 +109,7 @@ def test_an_unknown_name(group: str, what: str) -> None:
 
 
 def test_the_nearest_name() -> None:
-    known = ("accuracy", "performance")
-    assert "did you mean 'accuracy'?" in plugins.unknown("suite", "acuracy", known).what
-    assert "did you mean" not in plugins.unknown("suite", "zzz", known).what
+    names = ("accuracy", "performance")
+    assert "did you mean 'accuracy'?" in plugins.unknown("suite", "acuracy", names).what
+    assert "did you mean" not in plugins.unknown("suite", "zzz", names).what
     assert plugins.unknown("suite", "zzz", ()).cause == "known: none"

@@ -1,4 +1,4 @@
-"""Probes run in processes of their own; whatever happens in one is a reason, never a crash of the host."""
+"""Probes run in separate processes; a fault in one is a reason, never a crash of the host."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class Ready:
     def probe(self):
         os.write(1, b"printed beneath Python"); print("printed")
         return Availability(
-            "1.2", ("CPU", "GPU"), lacks={"NPU": ("no driver", "get it")}, device_memory=("GPU",)
+            "1.2", ("CPU", "GPU"), unusable={"NPU": ("no driver", "get it")}, device_memory=("GPU",)
         )
-class Dies:
+class Crashing:
     def probe(self): os.kill(os.getpid(), signal.SIGSEGV)
 class Raises:
     def probe(self): raise RuntimeError("planted fault")
@@ -33,29 +33,36 @@ class Raises:
 
 @pytest.fixture(autouse=True)
 def _backends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    names = {"absent": "Absent", "ready": "Ready", "dies": "Dies", "raises": "Raises", "gone": "Gone"}
+    names = {"absent": "Absent", "ready": "Ready", "crashing": "Crashing", "raises": "Raises", "gone": "Gone"}
     entries = {name: f"planted_backends:{kind}" for name, kind in names.items()}
     folder = register(tmp_path / "site", {"harness.backends": entries})
     (folder / "planted_backends.py").write_text(BACKENDS)
     monkeypatch.setenv("PYTHONPATH", str(folder))
 
 
-def test_each_backend_answers_for_itself() -> None:
-    found = probe.probe(["ready", "absent", "dies", "raises", "gone", "unknown"])
-    assert list(found) == ["ready", "absent", "dies", "raises", "gone", "unknown"]
-    assert (found["ready"].version, found["ready"].devices, found["ready"].reason) == (
+def test_each_backend_has_its_own_answer() -> None:
+    answers = probe.probe(["ready", "absent", "crashing", "raises", "gone", "unknown"])
+    assert list(answers) == ["ready", "absent", "crashing", "raises", "gone", "unknown"]
+    assert (
+        answers["ready"].version,
+        answers["ready"].devices,
+        answers["ready"].reason,
+    ) == (
         "1.2",
         ("CPU", "GPU"),
         "",
     )
-    assert found["ready"].lacks == {"NPU": ("no driver", "get it")}
-    assert found["ready"].device_memory == ("GPU",)
-    assert (found["absent"].reason, found["absent"].install) == ("not here", "get it")
-    assert "SIGSEGV" in found["dies"].reason
-    assert "planted fault" in found["raises"].reason
-    assert "the plug-in gone of fakes cannot be loaded" in found["gone"].reason
-    assert "unknown backend 'unknown'" in found["unknown"].reason
-    assert all("\n" not in availability.reason for availability in found.values())
+    assert answers["ready"].unusable == {"NPU": ("no driver", "get it")}
+    assert answers["ready"].device_memory == ("GPU",)
+    assert (answers["absent"].reason, answers["absent"].install) == (
+        "not here",
+        "get it",
+    )
+    assert "SIGSEGV" in answers["crashing"].reason
+    assert "planted fault" in answers["raises"].reason
+    assert "the plug-in gone of fakes cannot be loaded" in answers["gone"].reason
+    assert "unknown backend 'unknown'" in answers["unknown"].reason
+    assert all("\n" not in availability.reason for availability in answers.values())
 
 
 def test_a_probe_that_hangs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The worker's ear: frames through a pipe in pieces, and the end of the process with the end of the host."""
+"""Standard input of a worker: frames in pieces, and the end of the process with the end of the host."""
 
 from __future__ import annotations
 
@@ -20,35 +20,35 @@ from harness.device.stdin import Pipe
 LISTENER = """
 import sys
 from harness.device.stdin import HostInput, Pipe
-inbox = HostInput(Pipe(0))
-print(inbox.request()["word"], flush=True)
-print(bytes(inbox.file()).decode(), flush=True)
-inbox.file()
+host = HostInput(Pipe(0))
+print(host.request()["word"], flush=True)
+print(bytes(host.file()).decode(), flush=True)
+host.file()
 """
 
 
 @given(lines=st.lists(st.binary(max_size=50), max_size=5), cuts=st.lists(st.integers(0, 250), max_size=6))
-def test_lines_and_bytes_come_whole_however_they_were_cut(lines: list[bytes], cuts: list[int]) -> None:
+def test_lines_and_bytes_arrive_complete_in_any_pieces(lines: list[bytes], cuts: list[int]) -> None:
     text = b"".join(b"%d\n%s" % (len(line), line) for line in lines)
-    places = sorted({min(cut, len(text)) for cut in cuts} | {0, len(text)})
+    bounds = sorted({min(cut, len(text)) for cut in cuts} | {0, len(text)})
     read, write = os.pipe()
 
-    def speak() -> None:
-        for start, stop in pairwise(places):
+    def send() -> None:
+        for start, stop in pairwise(bounds):
             os.write(write, text[start:stop])
         os.close(write)
 
-    speaker = threading.Thread(target=speak)
-    speaker.start()
+    sender = threading.Thread(target=send)
+    sender.start()
     try:
         pipe = Pipe(read)
-        found = []
+        received = []
         while head := pipe.readline(100):
-            found.append(pipe.read(int(head)))
-        assert found == lines
+            received.append(pipe.read(int(head)))
+        assert received == lines
         assert pipe.read(1) == b""
     finally:
-        speaker.join()
+        sender.join()
         os.close(read)
 
 

@@ -1,4 +1,4 @@
-"""What a worker gives a measure: data whose hash was checked, sessions, a scratch folder of its own."""
+"""What a worker gives a measure: data with a checked hash, sessions, a scratch folder."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_damaged_data_are_never_read(batch: Batch, tmp_path: Path, damage: str) 
         worker.StoredData(batch, FileStore(tmp_path)).feeds("clean", 0, 1)
 
 
-def test_the_first_session_tells_what_was_in_use(batch: Batch, tmp_path: Path) -> None:
+def test_the_effective_options_are_those_of_the_first_session(batch: Batch, tmp_path: Path) -> None:
     opened = bench(batch, tmp_path)
     with opened.open() as session:
         np.testing.assert_array_equal(
@@ -69,7 +69,7 @@ def test_the_first_session_tells_what_was_in_use(batch: Batch, tmp_path: Path) -
     assert opened.effective == {"provider": "numpy", "precision": "f32", "threads": "1"}
 
 
-def test_scratch_lives_as_long_as_the_case(batch: Batch, tmp_path: Path) -> None:
+def test_the_scratch_folder_is_deleted_after_the_case(batch: Batch, tmp_path: Path) -> None:
     places: list[Path] = []
 
     def measure(bench: Bench, case: Case) -> Iterator[Samples]:
@@ -111,14 +111,14 @@ def test_tail_of_a_crash_begins_with_the_call_that_crashed() -> None:
          "Thread 0x1 (most recent call first):", "  File other",
          "Current thread 0x2 (most recent call first):", *stack, "Extension modules: numpy"]
     )  # fmt: skip
-    told = worker.tail(io.BytesIO(text.encode())).splitlines()
-    assert told[:2] == ["earlier", "before"]
-    assert told[2:4] == [
+    lines = worker.tail(io.BytesIO(text.encode())).splitlines()
+    assert lines[:2] == ["earlier", "before"]
+    assert lines[2:4] == [
         "Fatal Python error: Segmentation fault",
         "Current thread 0x2 (most recent call first):",
     ]
-    assert told[4] == stack[0]
-    assert len(told) == worker.STDERR_TAIL_LINES
+    assert lines[4] == stack[0]
+    assert len(lines) == worker.STDERR_TAIL_LINES
 
 
 def test_a_request_is_one_line(batch: Batch, tmp_path: Path) -> None:

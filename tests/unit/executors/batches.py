@@ -24,6 +24,6 @@ def run(batch: Batch, tmp_path: Path) -> Iterator[Event]:
 
 def results(batch: Batch, tmp_path: Path) -> dict[str, JobResult]:
     """Results by case; every case has exactly one."""
-    found = [event for event in run(batch, tmp_path) if isinstance(event, JobResult)]
-    assert [result.key for result in found] == [job.key for job in batch.jobs]
-    return {result.key.case: result for result in found}
+    events = [event for event in run(batch, tmp_path) if isinstance(event, JobResult)]
+    assert [result.key for result in events] == [job.key for job in batch.jobs]
+    return {result.key.case: result for result in events}

@@ -18,7 +18,7 @@ HERE = Path(__file__).parent
 
 @pytest.fixture
 def marker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
-    """The environment of workers: the planted measure, and a word by which they are found."""
+    """The environment of workers: the planted measure, and a word that identifies their processes."""
     plugins = register(
         tmp_path / "site",
         {

@@ -1,4 +1,4 @@
-"""A measure that does what its case says; seen by workers through entry points on ``PYTHONPATH``."""
+"""A measure with the fault that its case names; workers find it by entry points on ``PYTHONPATH``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from harness.core.job import Case, Samples
 
 
 def measure(bench: Bench, case: Case) -> Iterator[Samples]:  # noqa: PLR0912 - a list of faults
-    """Yield one part, do what ``case.params["do"]`` says, yield another."""
+    """Yield one part, do what ``case.params["do"]`` names, yield another."""
     yield Samples({"x": np.arange(3)}, {"pid": os.getpid()})
     print("on standard output", flush=True)
     os.write(1, b"beneath Python\n")
@@ -37,7 +37,7 @@ def measure(bench: Bench, case: Case) -> Iterator[Samples]:  # noqa: PLR0912 - a
         case "raise":
             raise RuntimeError("planted fault")
         case "refuse":
-            raise BackendError("planted refusal", next_step="mend it")
+            raise BackendError("planted refusal", next_step="fix it")
         case "unsupported":
             raise Unsupported("the session cannot do this")
         case "no json":

@@ -86,7 +86,7 @@ def test_a_declaration_that_fails_names_the_plug_in() -> None:
         abilities_of(target(kind="locale"))
 
 
-def test_only_an_executor_that_locks_is_told_how_long_to_wait(tmp_path: Path) -> None:
+def test_only_an_executor_that_locks_gets_the_time_to_wait(tmp_path: Path) -> None:
     assert make_executor(target(kind="declared"), tmp_path, 90.0).table["wait_s"] == 90  # type: ignore[attr-defined]
     assert "wait_s" not in make_executor(target(kind="plain"), tmp_path, 90.0).table  # type: ignore[attr-defined]
 

@@ -1,4 +1,4 @@
-"""What goes to a device: our packages and those of plug-ins, found there by a bare Python."""
+"""The bundle for a device: the harness and plug-ins, found by a Python without other packages."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import harness.device.worker, suites.accuracy.measure, backends.tflite_
 
 def test_a_bare_python_finds_everything_in_it(tmp_path: Path) -> None:
     folder = bundle(tmp_path)
-    # -S: nothing of this environment but numpy's own folder.
+    # -S: only numpy's folder of this environment.
     import numpy
 
     site = tmp_path / "site"
@@ -28,13 +28,13 @@ def test_a_bare_python_finds_everything_in_it(tmp_path: Path) -> None:
         source = Path(numpy.__file__).parent.with_name(name)
         if source.exists():
             (site / name).symlink_to(source)
-    said = subprocess.run(
+    lines = subprocess.run(
         [sys.executable, "-I", "-S", "-c", f"import sys; sys.path.append({str(site)!r}){ASK}", str(folder)],
         check=True, capture_output=True, text=True,
     ).stdout.splitlines()  # fmt: skip
-    assert said[0].startswith(str(folder))
+    assert lines[0].startswith(str(folder))
     assert {"onnxruntime", "openvino", "tflite", "accuracy", "performance", "reliability"} <= set(
-        said[1].split()
+        lines[1].split()
     )
 
 

@@ -1,4 +1,4 @@
-"""The local executor with real workers that crash, hang and lie."""
+"""The local executor with real workers that crash, hang and send invalid data."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def test_events_come_in_order(batch: MakeBatch, marker: str, tmp_path: Path) -> 
     assert not processes(marker)
 
 
-def test_each_fault_costs_its_own_job(batch: MakeBatch, marker: str, tmp_path: Path) -> None:
-    found = results(
+def test_each_fault_affects_only_its_own_job(batch: MakeBatch, marker: str, tmp_path: Path) -> None:
+    by_name = results(
         batch(
             do("good 1"), do("s", "segfault"), do("good 2"), do("k", "killed"), do("e", "exit"),
             do("h", "hang", deadline_s=0.5), do("good 3"), do("r", "raise"), do("f", "refuse"),
@@ -44,25 +44,25 @@ def test_each_fault_costs_its_own_job(batch: MakeBatch, marker: str, tmp_path: P
         tmp_path,
     )  # fmt: skip
     for name in ("good 1", "good 2", "good 3", "good 4"):
-        assert found[name].status is Status.OK, found[name].reason
+        assert by_name[name].status is Status.OK, by_name[name].reason
     says = {
         "s": ("was killed by SIGSEGV", "planted.py"),  # faulthandler names the line
         "k": ("was killed by SIGKILL (out of memory?)", "before k"),
         "e": ("ended with exit status 7", "before e"),
         "h": ("passed its deadline of 0.5 s", "before h"),
         "r": ("RuntimeError: planted fault (planted.py:",),
-        "f": ("planted refusal", "mend it"),
+        "f": ("planted refusal", "fix it"),
         "j": ("not JSON serializable",),
         "x": ("ended with exit status 5",),
     }
     for name, texts in says.items():
-        assert found[name].status is Status.ERROR, name
+        assert by_name[name].status is Status.ERROR, name
         for text in texts:
-            assert text in found[name].reason, (name, found[name].reason)
-    assert found["u"].status is Status.SKIPPED
-    assert found["u"].reason == "the session cannot do this"
-    # A worker goes on after an exception; only a death costs a new one.
-    assert found["good 3"].samples.values["pid"] != found["good 2"].samples.values["pid"]
+            assert text in by_name[name].reason, (name, by_name[name].reason)
+    assert by_name["u"].status is Status.SKIPPED
+    assert by_name["u"].reason == "the session cannot do this"
+    # A worker continues after an exception; only a crash needs a new one.
+    assert by_name["good 3"].samples.values["pid"] != by_name["good 2"].samples.values["pid"]
     assert not processes(marker)
 
 
@@ -78,8 +78,8 @@ def test_each_fault_costs_its_own_job(batch: MakeBatch, marker: str, tmp_path: P
 def test_a_worker_that_never_begins_fails_every_job_once(
     batch: MakeBatch, marker: str, tmp_path: Path, suite: str, backend: str, says: tuple[str, ...]
 ) -> None:
-    found = results(batch(do("a"), do("b"), suite=suite, backend=backend), tmp_path)
-    for result in found.values():
+    by_name = results(batch(do("a"), do("b"), suite=suite, backend=backend), tmp_path)
+    for result in by_name.values():
         assert result.status is Status.ERROR
         for text in says:
             assert text in result.reason
@@ -103,25 +103,23 @@ def test_a_changed_artifact_is_never_opened(batch: MakeBatch, marker: str, tmp_p
 def test_a_spawned_process_that_dies(
     batch: MakeBatch, marker: str, tmp_path: Path, inner: str, says: str
 ) -> None:
-    found = results(batch(do("outer", "spawn", inner=inner), do("good")), tmp_path)
-    assert found["outer"].status is Status.ERROR
-    assert says in found["outer"].reason
-    assert found["good"].status is Status.OK
+    by_name = results(batch(do("outer", "spawn", inner=inner), do("good")), tmp_path)
+    assert by_name["outer"].status is Status.ERROR
+    assert says in by_name["outer"].reason
+    assert by_name["good"].status is Status.OK
     assert not processes(marker)
 
 
 def test_a_spawned_process_that_hangs_ends_with_its_worker(
     batch: MakeBatch, marker: str, tmp_path: Path
 ) -> None:
-    found = results(batch(do("outer", "spawn", inner="hang", deadline_s=2.0), do("good")), tmp_path)
-    assert "passed its deadline of 2 s" in found["outer"].reason
-    assert found["good"].status is Status.OK
+    by_name = results(batch(do("outer", "spawn", inner="hang", deadline_s=2.0), do("good")), tmp_path)
+    assert "passed its deadline of 2 s" in by_name["outer"].reason
+    assert by_name["good"].status is Status.OK
     assert not processes(marker)
 
 
-def test_nothing_is_left_when_the_caller_stops_listening(
-    batch: MakeBatch, marker: str, tmp_path: Path
-) -> None:
+def test_closing_the_events_leaves_no_process(batch: MakeBatch, marker: str, tmp_path: Path) -> None:
     events = run(batch(do("a", "spawn", inner="hang"), do("b")), tmp_path)
     for event in events:
         if isinstance(event, Started):
@@ -164,10 +162,10 @@ def test_exit_text_names_signals() -> None:
     assert worker.exit_text(-40) == "was killed by signal 40"
 
 
-def test_a_worker_needs_numpy_and_one_runtime_alone(
+def test_a_worker_needs_only_numpy_and_one_runtime(
     artifact: Artifact, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Accuracy on ONNX Runtime with everything that only the host has blocked."""
+    """Accuracy on ONNX Runtime; every package that only the host has is blocked."""
 
     for name in ("pandas", "scipy", "pydantic", "onnx", "rich", "sklearn", "PIL", "flatbuffers", "psutil"):
         (tmp_path / "stubs" / name).mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Executors beside each other: order within a lane, none waits for another, one fault ends all."""
+"""Executors in parallel: order within a lane, no lane waits for another, one exception ends all."""
 
 from __future__ import annotations
 
@@ -17,9 +17,7 @@ def started(name: str) -> Started:
 
 
 class Scripted:
-    """Says names, and calls what stands between them."""
-
-    here = True
+    """Yields a started job for each name, and calls each function in between."""
 
     def __init__(self, *script: str | Callable[[], object]) -> None:
         self._script = script
@@ -37,8 +35,8 @@ class Scripted:
 
 
 def names(*lanes: list[Scripted]) -> list[str]:
-    said = run_parallel([[(executor, []) for executor in lane] for lane in lanes])  # type: ignore[misc]
-    return [event.key.case for event in said if isinstance(event, Started)]
+    events = run_parallel([[(executor, []) for executor in lane] for lane in lanes])  # type: ignore[misc]
+    return [event.key.case for event in events if isinstance(event, Started)]
 
 
 def test_a_lane_keeps_its_order() -> None:
@@ -46,17 +44,17 @@ def test_a_lane_keeps_its_order() -> None:
 
 
 def test_lanes_do_not_wait_for_each_other() -> None:
-    # Each waits for the other: one after the other, neither would ever go on.
+    # Each waits for the other: one after the other, both would hang.
     first, second = threading.Event(), threading.Event()
     one = Scripted("a", first.set, lambda: second.wait(30), "b")
     other = Scripted("c", second.set, lambda: first.wait(30), "d")
-    said = names([one], [other])
-    assert sorted(said) == ["a", "b", "c", "d"]
+    events = names([one], [other])
+    assert sorted(events) == ["a", "b", "c", "d"]
     assert first.is_set()
     assert second.is_set()
 
 
-def test_a_fault_of_one_ends_all() -> None:
+def test_an_exception_in_one_ends_all() -> None:
     def fault() -> None:
         raise RuntimeError("planted")
 
@@ -67,9 +65,9 @@ def test_a_fault_of_one_ends_all() -> None:
     assert other.stopped.is_set()
 
 
-def test_all_end_when_the_caller_stops_listening() -> None:
+def test_all_end_when_the_caller_closes_the_events() -> None:
     waiting = Scripted()
     waiting._script = ("a", lambda: waiting.stopped.wait(30), "b")
-    with closing(run_parallel([[(waiting, [])]])) as said:  # type: ignore[list-item]
-        assert isinstance(next(said), Started)
+    with closing(run_parallel([[(waiting, [])]])) as events:  # type: ignore[list-item]
+        assert isinstance(next(events), Started)
     assert waiting.stopped.is_set()

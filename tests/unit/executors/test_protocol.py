@@ -1,4 +1,4 @@
-"""The local executor with workers that do not speak the wire format, or not to the end."""
+"""The local executor with workers that break the wire format, or end early."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def result(case):
 
 
 def speak(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str) -> None:
-    """Let workers be a script that says `text`; ``sys.argv[1]`` counts them."""
+    """Make workers a script that runs `text`; ``sys.argv[1]`` counts them."""
     script = tmp_path / "speaker.py"
     script.write_text(SPEAKER + text)
     started = iter(range(100))
@@ -41,11 +41,11 @@ for name in names:
 print("between", file=sys.stderr)
 os._exit(3) if sys.argv[1] == "0" else say(type="environment", phase="after", facts={})
 """)  # fmt: skip
-    found = results(batch(do("a"), do("b"), do("c")), tmp_path)
-    assert found["a"].status is Status.OK
-    assert found["b"].status is Status.ERROR
-    assert found["b"].reason == "the worker ended with exit status 3\nbetween"
-    assert found["c"].status is Status.OK
+    by_name = results(batch(do("a"), do("b"), do("c")), tmp_path)
+    assert by_name["a"].status is Status.OK
+    assert by_name["b"].status is Status.ERROR
+    assert by_name["b"].reason == "the worker ended with exit status 3\nbetween"
+    assert by_name["c"].status is Status.OK
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ os._exit(3) if sys.argv[1] == "0" else say(type="environment", phase="after", fa
         ("os._exit(4)", "exit status 4"),  # without reading its request
     ],
 )
-def test_a_worker_that_talks_nonsense(
+def test_a_worker_that_breaks_the_wire_format(
     batch: MakeBatch, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str, says: str
 ) -> None:
     speak(monkeypatch, tmp_path, text)
@@ -85,5 +85,5 @@ def test_a_worker_that_never_starts_a_job(
 ) -> None:
     monkeypatch.setattr(worker_session, "START_DEADLINE_S", 0.1)
     speak(monkeypatch, tmp_path, "sys.stdin.read()")
-    found = results(batch(do("a"), do("b")), tmp_path)
-    assert [result.reason for result in found.values()] == ["the worker did not start within 0.1 s"] * 2
+    by_name = results(batch(do("a"), do("b")), tmp_path)
+    assert [result.reason for result in by_name.values()] == ["the worker did not start within 0.1 s"] * 2

@@ -133,10 +133,10 @@ def test_a_device_that_stays_away(batch: MakeBatch, marker: str, tmp_path: Path)
 
 def test_stop_from_another_thread(batch: MakeBatch, marker: str, tmp_path: Path) -> None:
     executor = DeviceExecutor(RemoteConnection(tmp_path / "device"), tmp_path / "host")
-    said = []
+    events = []
     for event in executor.run([batch(do("a"), do("b", "hang"), do("c"))]):
-        said.append(event)
+        events.append(event)
         if isinstance(event, Started) and event.key.case == "b":
             threading.Thread(target=executor.stop).start()
-    assert [event.key.case for event in said if isinstance(event, JobResult)] == ["a"]
+    assert [event.key.case for event in events if isinstance(event, JobResult)] == ["a"]
     assert not processes(marker)

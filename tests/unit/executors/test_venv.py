@@ -1,4 +1,4 @@
-"""Local targets with a Python of their own: what they may say, and what comes of it."""
+"""Local targets with their own Python: the table, and the environment that is made."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def test_every_problem_at_once(tmp_path: Path) -> None:
 
 
 def test_another_python_finds_the_bundle(tmp_path: Path) -> None:
-    found = executor(tmp_path, python=sys.executable).probe(["onnxruntime"])
-    assert found["onnxruntime"].reason == ""
+    availability = executor(tmp_path, python=sys.executable).probe(["onnxruntime"])
+    assert availability["onnxruntime"].reason == ""
     assert (tmp_path / "store" / "bundles").is_dir()
 
 
@@ -48,20 +48,20 @@ def test_a_python_that_cannot_be_used(tmp_path: Path, text: str, says: str) -> N
         executor(tmp_path, python=program(tmp_path, text)).probe(["onnxruntime"])
 
 
-def test_a_python_that_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_python(tmp_path: Path) -> None:
     with pytest.raises(TargetUnavailable) as caught:
         executor(tmp_path, python=str(tmp_path / "absent")).probe(["onnxruntime"])
     assert caught.value.cause == "No such file or directory"
 
 
-def test_what_cannot_be_installed_leaves_nothing(tmp_path: Path) -> None:
+def test_a_failed_installation_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(TargetUnavailable) as caught:
         executor(tmp_path, requirements=[str(tmp_path / "absent.whl")]).probe(["onnxruntime"])
     assert "absent.whl" in caught.value.cause
     assert not list((tmp_path / "store" / "venvs").iterdir())
 
 
-def test_nothing_is_made_for_a_gpu_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_made_for_a_missing_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(venv, "DEVICES", tmp_path / "dev")
     cuda = load_target("cuda")
     with pytest.raises(TargetUnavailable, match="there is no NVIDIA GPU here"):
@@ -76,7 +76,7 @@ def test_nothing_is_made_for_a_gpu_that_is_not_there(tmp_path: Path, monkeypatch
 
 
 @pytest.mark.full
-def test_an_older_runtime_stands_beside_this_one(tmp_path: Path) -> None:
+def test_an_older_runtime_in_its_own_venv(tmp_path: Path) -> None:
     other = executor(tmp_path, requirements=["onnxruntime==1.23.2"])
     assert other.probe(["onnxruntime"])["onnxruntime"].version == "1.23.2"
     made = list((tmp_path / "store" / "venvs").iterdir())

@@ -10,7 +10,7 @@ from harness.core.target import CUDA, TENSORRT, Target
 from harness.run.availability import for_target
 
 FOUND = Availability(
-    "1.31.1", ("CPU",), lacks={TENSORRT: ("libnvinfer.so.10 is missing", "pip install tensorrt")}
+    "1.31.1", ("CPU",), unusable={TENSORRT: ("libnvinfer.so.10 is missing", "pip install tensorrt")}
 )
 
 
