@@ -155,9 +155,7 @@ def test_the_accepted_file_comes_from_the_cache(order: UpgradeRequest, cache: Ca
     (cache.artifact_folder(old.sha256) / "model.onnx").write_bytes(b"odd")  # damaged since
     file, origin = chosen(order, cache, new)
     assert file is new
-    assert (
-        "the one accepted with 20260101T000000-m-0000 differs and is no longer on this machine" in origin
-    )
+    assert "the one accepted with 20260101T000000-m-0000 differs and is no longer on this machine" in origin
 
 
 def test_a_file_that_was_kept_beside_the_baseline(
