@@ -24,6 +24,7 @@ ALL = ("harness/gates", "harness/stats", "harness/store", "suites")
 LINKED = ("harness", "suites", "backends", "models", "targets", "tests")
 #: Tests that reach a module beside those that bear its name.
 ALSO = {
+    "harness/gates/judge.py": ["tests/unit/gates"],
     "harness/gates/baselines.py": [
         "tests/unit/gates",
         "tests/unit/compare",

@@ -17,7 +17,7 @@ from harness.core.job import JobKey, Status
 from harness.core.measurement import WHOLE_CASE, Measurement, Row
 from harness.core.verdict import Gate, State, Verdict
 from harness.gates.judge import Subject, judge, number_text
-from harness.stats.intervals import Interval, clustered_mean, units_to_decide
+from harness.stats.intervals import Interval, clustered_mean, units_to_decide, wilson
 
 SUBJECT = Subject("cpu", "onnxruntime", "int8")
 NAN = math.nan
@@ -426,8 +426,8 @@ def test_the_number_of_samples_is_that_of_the_statistics(
     unit: str, reference: str, reach: float | None
 ) -> None:
     """Only a loss against a reference is paired, so only it has a largest value a sample can show."""
-    found = answer([row(0.5, 0.1, 1.5, unit=unit, reference=reference, n=60)])
-    needed = units_to_decide(Interval(0.5, 0.1, 1.5, 60), 1.0, reach=reach)
+    found = answer([row(0.5, 0.1, 1.2, unit=unit, reference=reference, n=60)])
+    needed = units_to_decide(Interval(0.5, 0.1, 1.2, 60), 1.0, reach=reach)
     assert found.state is State.INCONCLUSIVE
     assert f"60 samples: undecided, about {needed} would decide it" in found.sentence
 
@@ -452,6 +452,7 @@ def test_a_paired_loss_and_a_mean_of_losses_use_the_reach_of_a_sample() -> None:
     [
         (0.9, 25, State.INCONCLUSIVE),  # Wilson's bound of 25 of 25 is 0.9023: one more right would do
         (0.91, 25, State.NOT_APPLICABLE),
+        (wilson(25, 25).low, 25, State.INCONCLUSIVE),
     ],
 )
 def test_a_share_that_all_samples_could_still_show(limit: float, n: int, state: State) -> None:
@@ -523,3 +524,19 @@ def test_more_digits_where_they_are_asked_for() -> None:
     assert number_text(1_234_567.0, "ns", more=2) == "1.2346 ms"
     assert number_text(1_234_567.0, "byte", more=2) == "1.2346 MB"
     assert number_text(0.987654321, "1", more=2) == "0.987654"
+
+
+@pytest.mark.parametrize("lacks_hardware", [False, True])
+def test_an_answer_that_few_samples_cannot_give_has_its_numbers(lacks_hardware: bool) -> None:
+    subject = replace(SUBJECT, max_samples=64, lacks_hardware=lacks_hardware)
+    found = answer([row(0.0, -4.0, 4.0, n=64, unit="pt", reference="float32@host")], subject)
+    assert found.state is (State.NOT_RUN if lacks_hardware else State.NOT_APPLICABLE)
+    assert (found.value, found.ci_low, found.ci_high, found.limit, found.unit, found.n) == (
+        0.0, -4.0, 4.0, 1.0, "pt", 64,
+    )  # fmt: skip
+
+
+def test_an_answer_without_a_number_has_none() -> None:
+    found = answer([])
+    assert all(math.isnan(number) for number in (found.value, found.ci_low, found.ci_high, found.limit))
+    assert (found.n, found.unit) == (0, "")

@@ -68,6 +68,8 @@ def test_times_of_two_runs_are_widened() -> None:
     assert found.state is State.INCONCLUSIVE
     assert found.ci_low < 1.02
     assert found.ci_high > found.value == pytest.approx(1.05)
+    assert (found.limit, found.unit, found.n) == (1.02, "x", 100)
+    assert "the ratio of m in clean against accepted is 1.05x" in found.sentence
     assert "compare --side-by-side" in found.sentence
     assert answer([row(150.0, 149.0, 151.0, unit="ns")], [base], of="ratio", maximum=1.02).state is State.FAIL
 
