@@ -16,6 +16,8 @@ from harness.run.plan import PlanInputs, make_plan, sizes
 LEAST_SAMPLES = 64
 #: A case of this many samples that never ran is tried with ``LEAST_SAMPLES`` first.
 TRIAL_FROM_SAMPLES = 8 * LEAST_SAMPLES
+#: Samples are left out only where that saves a tenth of the time.
+LEAST_SAVING = 1.1
 #: Part of the time that is left which is planned; estimates are wrong both ways.
 PLANNED_SHARE = 0.9
 #: A job that runs at the end of the budget gets so much more of it to end.
@@ -113,13 +115,18 @@ def choose(
     most = max(samples.values(), default=0)
     if count or (not cells and needed_s(()) <= left_s) or done or most <= LEAST_SAMPLES:
         return Choice(frozenset(cells[: max(count, 1)]), most)
+
     # Not even one cell fits: one cell, and fewer samples of everything that reads them (a prefix of the
     # run's order, which is a hash order, is a fair sample).
+    def needed_with_s(limit: int) -> float:
+        return needed_s(cells[:1], {key: min(1.0, limit / n) for key, n in samples.items() if n})
+
+    # Samples that cost next to nothing stay, even where the rest does not fit.
+    enough_s = max(left_s, LEAST_SAVING * needed_with_s(LEAST_SAMPLES))
     low, high = LEAST_SAMPLES, most
     while low < high:
         middle = (low + high + 1) // 2
-        scale = {key: min(1.0, middle / n) for key, n in samples.items() if n}
-        if needed_s(cells[:1], scale) <= left_s:
+        if needed_with_s(middle) <= enough_s:
             low = middle
         else:
             high = middle - 1

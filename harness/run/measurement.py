@@ -1,25 +1,25 @@
 """The last step before the verdict: jobs → results in the journal; within a budget, as many as fit.
 
-Within a budget the jobs run in two passes. The first has what every suite needs to say anything at all, suite
-by suite on all targets, so that no target is left without. It shows how long the jobs really take, and the
-cells (corruption and severity) of the second pass are chosen by that. Large cases that never ran on this
+Within a budget the jobs run in two passes. The first has what every suite needs to say anything at all, the
+shortest suites and targets first. It shows how long the jobs really take, and the cells (corruption and
+severity) of the second pass are chosen by that. Large cases that never ran on this
 machine are tried with few samples before the first pass.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Generator, Iterator
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 from harness.core.contracts import Executor
 from harness.core.job import Batch, Event, Job, JobKey, JobResult, Started, Status
-from harness.core.plan import Plan
+from harness.core.plan import HOST, Plan
 from harness.executors.parallel import run_parallel
 from harness.run import budget
 from harness.run.budget import Choice, Deadline
-from harness.run.estimate import Estimates, Remaining, estimate
+from harness.run.estimate import Estimates, Lane, Remaining, estimate, wall_s
 from harness.run.observer import Observer
 from harness.run.plan import PlanInputs, make_plan
 from harness.run.prepare import Prepared
@@ -83,18 +83,24 @@ class Measurement:
             self.folder.replace_plan(measured)
         return measured
 
-    def lanes(self, plan: Plan, *, by_suite: bool = False) -> Lanes:
-        """The work of each lane, target by target in the plan's order; or suite by suite, then by target."""
+    def lanes(self, plan: Plan, seconds: Mapping[JobKey, float] | None = None) -> Lanes:
+        """The work of each lane, target by target in the plan's order.
+
+        With the `seconds` of each job it is the reference, then every suite on every target, the shortest
+        first: a run that is stopped has then measured as much as it could.
+        """
         work: dict[tuple[str, str], list[Batch]] = {}
         for batch in plan.batches:
-            work.setdefault((batch.suite if by_suite else "", batch.target), []).append(batch)
-        suites = dict.fromkeys(suite for suite, _ in work)
-        ordered = sorted(work, key=lambda group: list(suites).index(group[0]))  # stable: targets keep theirs
+            work.setdefault((batch.target, batch.suite if seconds is not None else ""), []).append(batch)
+        groups = list(work)
+        if seconds is not None:
+            groups.sort(
+                key=lambda group: (group[0] != HOST, _wall_s(work[group], seconds, self.prepared.lanes))
+            )
         return [
-            [(self.prepared.executors[target], work[suite, target]) for suite, target in ordered
-             if target in lane]
+            [(self.prepared.executors[group[0]], work[group]) for group in groups if group[0] in lane]
             for lane in self.prepared.lanes
-        ]  # fmt: skip
+        ]
 
     def _measure_within(self, deadline: Deadline, plan: Plan, inputs: PlanInputs) -> Plan:
         full = make_plan(inputs)
@@ -106,7 +112,8 @@ class Measurement:
             plan = budget.restrict(inputs, full, self._choose(full, remaining, deadline))
             remaining.replace(plan, self._estimate(plan), is_first=True)
         self.observer.begin(remaining)
-        done = self._run(_part(plan, lambda job: not job.key.severity), by_suite=True)
+        first = _part(plan, lambda job: not job.key.severity)
+        done = self._run(first, remaining.seconds())
         if not deadline.used_up:
             plan = self._choose_cells(inputs, full, plan, remaining, deadline, done)
             todo = without(plan, done)
@@ -156,10 +163,10 @@ class Measurement:
             self.observer.note(f"the budget has time for {len(choice.cells)} of {len(cells)} shifts")
         return budget.restrict(inputs, full, choice)
 
-    def _run(self, plan: Plan, *, by_suite: bool = False) -> set[JobKey]:
+    def _run(self, plan: Plan, seconds: Mapping[JobKey, float] | None = None) -> set[JobKey]:
         """Run the jobs of a plan and store their results; the keys of those that ended."""
         done = set()
-        for event in self._events(plan, by_suite=by_suite):
+        for event in self._events(plan, seconds):
             if not isinstance(event, Started):
                 self.journal.append(event)
             if isinstance(event, JobResult):
@@ -167,11 +174,11 @@ class Measurement:
             self.observer.event(event)
         return done
 
-    def _events(self, plan: Plan, *, by_suite: bool = False) -> Iterator[Event]:
+    def _events(self, plan: Plan, seconds: Mapping[JobKey, float] | None = None) -> Iterator[Event]:
         """Run a plan until it ends, or until the budget is used up."""
         deadline = self.prepared.deadline
         limit_s = None if deadline is None else deadline.kill_s
-        with closing(self.execute(self.lanes(plan, by_suite=by_suite), limit_s)) as events:
+        with closing(self.execute(self.lanes(plan, seconds), limit_s)) as events:
             for event in events:
                 yield event
                 if deadline is not None and deadline.used_up:
@@ -195,6 +202,10 @@ def _part(plan: Plan, belongs: Callable[[Job], bool]) -> Plan:
 
 def _first_jobs(plan: Plan) -> Plan:
     return replace(plan, batches=tuple(replace(batch, cases=batch.cases[:1]) for batch in plan.batches))
+
+
+def _wall_s(batches: Sequence[Batch], seconds: Mapping[JobKey, float], lanes: Sequence[Lane]) -> float:
+    return wall_s({job.key: seconds[job.key] for batch in batches for job in batch.jobs}, lanes)
 
 
 def _jobs(plan: Plan) -> Iterator[Job]:

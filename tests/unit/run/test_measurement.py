@@ -5,16 +5,16 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
+from itertools import groupby, pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
-from harness.core.contracts import CaseContext, SetInfo
 from harness.core.job import Case, DataRef, Event, JobKey, JobResult, Started, Status
 from harness.core.plan import HOST, Plan
+from harness.core.suite import CaseContext, SetInfo
 from harness.data.sets import PreparedSet
 from harness.run.budget import Deadline
 from harness.run.estimate import LARGEST_STEP, Lane, Remaining
@@ -266,15 +266,15 @@ def test_what_every_suite_needs_comes_first_on_all_targets(tmp_path: Path) -> No
     assert not any(not key.severity for key in measured.done[first_cell:])
     assert {key.target for key in measured.done[:first_cell]} == {HOST, "cpu", "board", *EMULATED}
     shared = [key for key in measured.done if key.target in EMULATED and not key.severity]
-    suites = [key.suite for key in shared]
-    assert suites == sorted(suites, key=["accuracy", "performance", "reliability"].index)
+    groups = [(key.target, key.suite) for key in shared]
+    assert len(list(groupby(groups))) == len(set(groups)) == 9
 
 
 def test_a_budget_that_is_far_too_short_ends_in_time_with_something_of_every_target(tmp_path: Path) -> None:
     measured = measure(tmp_path, 60, durations(slower=5, emulated=700))
     assert 60 <= measured.seconds <= 72
     assert measured.plan.stopped == "the budget of 60 s was used up"
-    assert {key.target for key in measured.done} >= {HOST, "cpu", "board", "pi3"}
+    assert {key.target for key in measured.done} == {HOST, "cpu", "board", *EMULATED}
 
 
 def test_large_cases_that_never_ran_are_tried_first(tmp_path: Path) -> None:
