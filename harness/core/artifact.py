@@ -156,10 +156,10 @@ def verify(artifact: Artifact) -> None:
                 cause="it was moved or deleted",
                 next_step="run again: artifacts that are missing are rebuilt",
             )
-        found = sha256_file(path)
-        if found != file.sha256:
+        sha256 = sha256_file(path)
+        if sha256 != file.sha256:
             raise ModelError(
-                f"{file.name} has the hash {found[:12]}…, {file.sha256[:12]}… was recorded",
+                f"{file.name} has the hash {sha256[:12]}…, {file.sha256[:12]}… was recorded",
                 where=str(path),
                 cause="the file was changed or damaged since it was recorded",
                 next_step="restore it, or record the new hash in validation.toml if the change was meant",

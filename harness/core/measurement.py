@@ -131,7 +131,7 @@ class Row:
     def to_record(self) -> dict[str, Any]:
         """One value a column, in the order of ``COLUMNS``."""
         m = self.measurement
-        known = {
+        values = {
             **self.identity,
             "target": self.key.target,
             "backend": self.key.backend,
@@ -150,4 +150,4 @@ class Row:
             "status": m.status.value,
             "reason": m.reason,
         }
-        return {column: known.get(column, "") for column in COLUMNS}
+        return {column: values.get(column, "") for column in COLUMNS}

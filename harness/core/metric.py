@@ -153,8 +153,8 @@ class Metric:
         TypeError, ValueError
             It is something else.
         """
-        known = {item.name for item in fields(cls)}
-        given = {name: item for name, item in value.items() if name in known}
+        names = {item.name for item in fields(cls)}
+        given = {name: item for name, item in value.items() if name in names}
         given |= {name: Column(**given[name]) for name in ("column", "shift_column") if name in given}
         if "noise" in given:
             given["noise"] = Noise(given["noise"])
@@ -190,10 +190,10 @@ class Declared:
 
     def find(self, suite: str, metric: str) -> Metric | None:
         """The declaration of a metric, or None; a plain name counts before a pattern."""
-        known = self.suites.get(suite, {})
-        if metric in known:
-            return known[metric]
-        return next((known[pattern] for pattern in known if fnmatchcase(metric, pattern)), None)
+        metrics = self.suites.get(suite, {})
+        if metric in metrics:
+            return metrics[metric]
+        return next((metrics[pattern] for pattern in metrics if fnmatchcase(metric, pattern)), None)
 
     def every(self) -> Iterator[tuple[str, str, Metric]]:
         """Suite, name and declaration of each metric, in the order in which they are declared."""

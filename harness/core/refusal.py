@@ -57,7 +57,7 @@ def condense(text: str, kind: str = "") -> str:
     str
         At most ``LONGEST`` characters, without a web address.
     """
-    match = next((found for pattern in _PLACES if (found := pattern.search(text))), None)
+    match = next((hit for pattern in _PLACES if (hit := pattern.search(text))), None)
     lines = [line for line in text.splitlines() if line.strip() and not _NOISE_LINES.fullmatch(line)]
     if "Traceback (most recent call last)" in text:
         lines = lines[-1:]  # the frames come before what was raised

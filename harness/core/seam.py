@@ -48,8 +48,8 @@ def check_feeds(feeds: Feeds, specs: tuple[TensorSpec, ...], *, shapes: bool = T
             raise _misnamed(feeds, specs)
         array = feeds[spec.name]
         if not isinstance(array, np.ndarray) or not _same_dtype(array.dtype, spec.dtype):
-            found = getattr(array, "dtype", type(array).__name__)
-            raise BackendError(f"the input {spec.name} takes {spec.dtype}, not {found}")
+            given = getattr(array, "dtype", type(array).__name__)
+            raise BackendError(f"the input {spec.name} takes {spec.dtype}, not {given}")
         if shapes and not _fits(array.shape, spec.shape):
             raise BackendError(
                 f"the input {spec.name} takes the shape {_text(spec.shape)}, not {_text(array.shape)}"
@@ -129,23 +129,23 @@ def confirm(options: Options, effective: Mapping[str, str]) -> None:
     BackendError
         Another provider, precision or number of threads is in use.
     """
-    asked = {
+    requested = {
         "provider": options.provider,
         "precision": options.precision,
         "threads": str(options.threads or ""),
     }
-    for key, value in asked.items():
-        found = effective[key]
+    for key, value in requested.items():
+        used = effective[key]
         # OpenVINO answers GPU.0 where GPU was asked for.
-        if value and found != value and not found.startswith(f"{value}."):
+        if value and used != value and not used.startswith(f"{value}."):
             raise BackendError(
-                f"{key} {value} was asked for, the runtime uses {found}",
+                f"{key} {value} was asked for, the runtime uses {used}",
                 cause="this machine or this runtime cannot do what was asked for",
-                next_step=f"ask for {key} {found}, or run where {value} can be had",
+                next_step=f"ask for {key} {used}, or run where {value} can be had",
             )
 
 
 def absent(error: Exception, command: str) -> Availability:
     """Say why a runtime that could not be imported cannot be used; `command` installs it."""
-    said = " ".join(str(error).split())
-    return Availability(reason=f"{type(error).__name__}: {said[:500]}", install=command)
+    message = " ".join(str(error).split())
+    return Availability(reason=f"{type(error).__name__}: {message[:500]}", install=command)

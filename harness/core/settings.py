@@ -22,13 +22,13 @@ def unknown_keys(table: Mapping[str, Any], settings: type) -> Problems:
 
 def unlisted_keys(table: Mapping[str, Any], known: Sequence[str]) -> Problems:
     """Keys that are not among the known ones, each with the nearest one that is."""
-    found = []
+    problems = []
     for key in table:
         if key not in known:
             near = difflib.get_close_matches(key, known, n=1)
             hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
-            found.append((key, f"unknown key; {hint}"))
-    return found
+            problems.append((key, f"unknown key; {hint}"))
+    return problems
 
 
 def is_whole(value: object, least: int) -> bool:

@@ -287,7 +287,7 @@ def overall(verdicts: Iterable[Verdict], *, unmeasured: bool) -> tuple[State, Ex
         by_target: dict[str, set[State]] = {}
         for verdict in verdicts:
             by_target.setdefault(verdict.target, set()).add(verdict.state)
-        applied = by_target and all(found != {State.NOT_APPLICABLE} for found in by_target.values())
+        applied = by_target and all(of_target != {State.NOT_APPLICABLE} for of_target in by_target.values())
         states.add(State.PASS if applied else State.NOT_RUN)
     state = worst(states)
     assert state is not None

@@ -71,7 +71,7 @@ class Answers:
         return replace(
             self,
             outputs=tuple(y[:n] for y in self.outputs),
-            reduced=tuple({name: array[:n] for name, array in kept.items()} for kept in self.reduced),
+            reduced=tuple({name: array[:n] for name, array in part.items()} for part in self.reduced),
         )
 
     def ordered_like(self, other: Answers) -> Answers:
@@ -106,7 +106,7 @@ class Answers:
         """``row_hash`` of each output, shape (n,)."""
         if self.outputs:
             return tuple(hash_rows(y) for y in self.outputs)
-        return tuple(kept["row_hash"] for kept in self.reduced)
+        return tuple(reductions["row_hash"] for reductions in self.reduced)
 
     @property
     def classes(self) -> int:
@@ -129,20 +129,22 @@ class Answers:
     @cached_property
     def predicted(self) -> NDArray[np.int64]:
         """Class of the highest score, shape (n,); -1 where that is not a finite number."""
-        kept = self.reduced[0]
+        reductions = self.reduced[0]
         # Both take the first of equal scores.
         top = (
-            self.outputs[0].reshape(len(self), -1).argmax(axis=1) if self.outputs else kept["top_index"][:, 0]
+            self.outputs[0].reshape(len(self), -1).argmax(axis=1)
+            if self.outputs
+            else reductions["top_index"][:, 0]
         )
-        return np.where(np.isfinite(kept["highest"]), top, accuracy.NO_PREDICTION).astype(np.int64)
+        return np.where(np.isfinite(reductions["highest"]), top, accuracy.NO_PREDICTION).astype(np.int64)
 
     @property
     def are_probabilities(self) -> bool:
-        """What `accuracy.are_probabilities` says of the first output, from what is kept of it."""
-        known = self.predicted >= 0
-        lowest, highest, total = (self.reduced[0][name][known] for name in ("lowest", "highest", "total"))
+        """`accuracy.are_probabilities` of the first output, from its reductions."""
+        predicted = self.predicted >= 0
+        lowest, highest, total = (self.reduced[0][name][predicted] for name in ("lowest", "highest", "total"))
         sums_to_one = np.abs(total - 1) <= SUM_TOLERANCE
-        return bool(known.any() and (lowest >= 0).all() and (highest <= 1).all() and sums_to_one.all())
+        return bool(predicted.any() and (lowest >= 0).all() and (highest <= 1).all() and sums_to_one.all())
 
 
 def _only(arrays: Mapping[str, NDArray[Any]], suffix: str) -> dict[str, NDArray[Any]]:

@@ -34,14 +34,14 @@ class Settings:
 
 
 def check(settings: Mapping[str, Any]) -> Problems:
-    """Say what is wrong with the table: pairs of key and message."""
-    found = unknown_keys(settings, Settings)
+    """Return the problems of the table, as pairs of key and message."""
+    problems = unknown_keys(settings, Settings)
     batch, keep = settings.get("batch", 1), settings.get("keep", KEEPS[0])
     if not is_whole(batch, 1):
-        found.append(("batch", f"must be a whole number of at least 1, and is {batch!r}"))
+        problems.append(("batch", f"must be a whole number of at least 1, and is {batch!r}"))
     if keep not in KEEPS:
-        found.append(("keep", f"must be one of {', '.join(KEEPS)}, and is {keep!r}"))
-    return found
+        problems.append(("keep", f"must be one of {', '.join(KEEPS)}, and is {keep!r}"))
+    return problems
 
 
 def read(settings: Mapping[str, Any]) -> Settings:

@@ -1,4 +1,4 @@
-"""Run a data set through the model and keep what it says: on the device, with numpy alone."""
+"""Run a data set through the model and keep its outputs. Runs on the device, with numpy alone."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def _blocks(
 def _ahead(blocks: Iterator[Feeds]) -> Generator[Feeds]:
     """Make the next block in one other thread while the caller uses this one: two are held, never more.
 
-    Numpy, hashing and the runtimes all let go of Python's lock, so that a second core hides the work; a
+    Numpy, hashing and the runtimes all release Python's lock, so that a second core hides the work; a
     single one does the same in turns.
     """
     with ThreadPoolExecutor(1) as other:

@@ -1,4 +1,4 @@
-"""What a model's outputs mean: against the labels, the float reference, and the same variant on the host."""
+"""Outputs → rows: against the labels, the float reference, and the same variant on the host."""
 
 from __future__ import annotations
 
@@ -68,15 +68,16 @@ class AccuracySuite:
         return plan.cases(context)
 
     def check(self, settings: Mapping[str, Any]) -> list[tuple[str, str]]:
-        """Say what is wrong with the suite's table: pairs of key and message."""
+        """Return the problems of the suite's table, as pairs of key and message."""
         return plan.check(settings)
 
     def summarise(self, job: Job, result: JobResult, context: SummaryContext) -> list[Measurement]:
         """Make the rows of one case that was measured.
 
-        A metric that cannot be had is a SKIPPED row with the reason (no labels, no reference, outputs kept
+        A metric that cannot be computed is a SKIPPED row with the reason (no labels, no reference, outputs
+        kept
         reduced), one whose outputs do not fit is an ERROR row.
-        Where the device fed other inputs than the host made, nothing else is to be believed: INVALID.
+        Where the device fed other inputs than the host computed, all other rows are INVALID.
         """
         case = job.case
         own = Answers.read(result.samples)
@@ -89,7 +90,7 @@ class AccuracySuite:
         rows = [row for group in _groups(job, context) for row in _rows(group, own, on_host, context)]
         equal = result.samples.values["input_sha256"] == case.params["input_sha256"]
         if not equal:
-            reason = "the device made other model inputs of the data than the host"
+            reason = "the model inputs on the device differ from those of the host"
             rows = [
                 replace(row, status=Status.INVALID, reason=reason, cause=Cause.OTHER_INPUTS)
                 if row.status is Status.OK
@@ -103,11 +104,11 @@ class AccuracySuite:
         return propose(context)
 
     def answers(self, samples: Samples) -> Answers:
-        """Read a case's outputs once, for any number of `alike`."""
+        """Read the outputs of a case; `alike` takes them any number of times."""
         return Answers.read(samples)
 
     def alike(self, one: Answers, other: Answers, task: str) -> Mapping[str, NDArray[np.bool_]]:
-        """Say of each sample that both ran whether the answer is the same.
+        """Compare the samples that both devices ran.
 
         Returns
         -------
@@ -123,7 +124,7 @@ class AccuracySuite:
         n = min(len(one), len(other))  # samples come in one order everywhere
         same = {"bits": _same_bits(one, other, n)}
         if task == "classification":
-            _ = one.classes  # refuses what is no classifier
+            _ = one.classes  # raises for a model that is no classifier
             same["top-1"] = (one.predicted[:n] == other.predicted[:n]) & (one.predicted[:n] >= 0)
         return same
 
@@ -145,7 +146,7 @@ class _Facts:
 
 @dataclass(frozen=True, slots=True)
 class _Group:
-    """Metrics that need the same things and come or fail together; ``variant`` is that of the host's run."""
+    """Metrics with the same requirements; ``variant`` is the one that the host ran."""
 
     metrics: tuple[str, ...]
     make: Callable[[_Facts], Iterator[Measurement]]
@@ -186,16 +187,16 @@ def _rows(
             for metric in group.metrics
         ]
 
-    # Absolute metrics, too, take the float model's order of outputs and its word on what are probabilities.
+    # Absolute metrics, too, use the float model's order of outputs and its kind of scores.
     base = on_host(group.variant or plan.FLOAT)
     if base is None:
         if reference:
-            return without(Status.SKIPPED, f"{reference} gave no outputs of this case")
+            return without(Status.SKIPPED, f"there are no outputs of {reference} for this case")
         base = own
     if group.labels and context.labels is None:
         return without(Status.SKIPPED, "the data have no labels")
     if group.outputs and not (own.outputs and base.outputs):
-        return without(Status.SKIPPED, 'needs the outputs as they are, and keep = "reduced" kept less')
+        return without(Status.SKIPPED, 'needs the raw outputs, and keep = "reduced" stores reductions only')
     try:
         answers = own.ordered_like(base)
         if reference:
@@ -232,10 +233,10 @@ def _row(
 
 
 def _right(answers: Answers, labels: NDArray[Any]) -> NDArray[np.bool_]:
-    """Whether each answer is the label; where there is no prediction it never is."""
+    """Whether each answer is the label; False where there is no prediction."""
     classes = answers.classes
     if labels.shape != (len(answers),):
-        raise DataError(f"{len(answers)} answers, and labels of shape {labels.shape}")
+        raise DataError(f"{len(answers)} answers do not fit labels of shape {labels.shape}")
     if labels.size and (labels.min() < 0 or labels.max() >= classes):
         raise DataError(
             f"labels run from {labels.min()} to {labels.max()}, and the model has {classes} classes"
@@ -270,7 +271,7 @@ def _loss(facts: _Facts) -> Iterator[Measurement]:
 
 
 def _class_loss(facts: _Facts) -> Iterator[Measurement]:
-    """Class by class, in the case ``clean/<label>``: a mean hides the one class that was lost."""
+    """Class by class, in the case ``clean/<label>``: a mean hides a single class that is lost."""
     base, right = _right(facts.base, facts.labels), _right(facts.answers, facts.labels)
     for label in np.unique(facts.labels):
         own = facts.labels == label
@@ -280,14 +281,14 @@ def _class_loss(facts: _Facts) -> Iterator[Measurement]:
 
 
 def _agreement(facts: _Facts) -> Iterator[Measurement]:
-    _ = facts.answers.classes  # refuses what is no classifier
+    _ = facts.answers.classes  # raises for a model that is no classifier
     predicted = facts.answers.predicted
     same = (predicted == facts.base.predicted) & (predicted >= 0)
     yield _row("agreement", _share(same), facts.reference, per_sample=same)
 
 
 def _distance(facts: _Facts) -> Iterator[Measurement]:
-    """Of several outputs the worst."""
+    """The worst of several outputs."""
     pairs = list(zip(facts.base.outputs, facts.answers.outputs, strict=True))
     n = len(facts.answers)
     yield _row("sqnr", min(accuracy.sqnr_db(*pair) for pair in pairs), facts.reference, n=n)
@@ -297,7 +298,7 @@ def _distance(facts: _Facts) -> Iterator[Measurement]:
 
 
 def _bit_exact(facts: _Facts) -> Iterator[Measurement]:
-    """A sample is exact where all outputs are; its elements fail together, so samples are what is counted."""
+    """A sample is exact where all outputs are. Samples are counted: elements of one are not independent."""
     same = _same_bits(facts.base, facts.answers, len(facts.answers))
     yield _row("bit_exact", _share(same), facts.reference, per_sample=same)
 
@@ -310,7 +311,7 @@ def _same_bits(base: Answers, own: Answers, n: int) -> NDArray[np.bool_]:
 
 
 def _lsb(facts: _Facts) -> Iterator[Measurement]:
-    """Over all outputs that come from an integer tensor, each in steps of its own."""
+    """Over all outputs of integer tensors, each in its own quantization step."""
     answers, steps = facts.answers, facts.artifact.output_quantization
     if not any(name in steps for name in answers.names) and len(steps) == len(answers.names):
         # The runtime renamed the outputs; the artifact lists them in the order of the file.
@@ -322,7 +323,7 @@ def _lsb(facts: _Facts) -> Iterator[Measurement]:
         if name in steps
     ]
     if not distances:
-        raise DataError(f"the outputs {', '.join(answers.names)} are not those whose steps are known")
+        raise DataError(f"no quantization step is known for the outputs {', '.join(answers.names)}")
     every = np.concatenate(distances)
     yield _row("max_lsb", float(every.max(initial=0.0)), facts.reference, n=len(answers))
     yield _row("mean_lsb", float(every.mean()), facts.reference, n=len(answers))
@@ -333,7 +334,7 @@ def _targets_and_predictions(answers: Answers, labels: NDArray[Any]) -> tuple[ND
     predicted = answers.outputs[0].reshape(len(answers), -1).astype(np.float64)
     targets = labels.reshape(len(labels), -1).astype(np.float64)
     if predicted.shape != targets.shape:
-        raise DataError(f"predictions of shape {predicted.shape}, and targets of shape {targets.shape}")
+        raise DataError(f"predictions of shape {predicted.shape} do not fit targets of shape {targets.shape}")
     return targets, predicted
 
 
@@ -344,7 +345,7 @@ def _errors(facts: _Facts) -> Iterator[Measurement]:
         errors = np.abs(targets - predicted).mean(axis=1)
         squares = np.square(targets - predicted).mean(axis=1)
     if not np.isfinite(squares).all():
-        # One prediction that is no number makes every mean infinite, and certainly so.
+        # One prediction that is not finite makes every mean infinite.
         for metric, value in (("mae", math.inf), ("rmse", math.inf), ("r2", -math.inf)):
             yield _row(metric, Interval(value, value, value, known.n))
         return
@@ -360,7 +361,7 @@ def _errors(facts: _Facts) -> Iterator[Measurement]:
             cause=Cause.MISSING_DATA,
         )
     else:
-        # The variance of the targets is taken as known: they are the same for all that is compared.
+        # The variance of the targets is a constant: all sides have the same targets.
         variance = float(np.square(targets - targets.mean(axis=0)).mean())
         yield _row("r2", Interval(known.r2, 1 - high / variance, 1 - low / variance, known.n))
 
@@ -373,7 +374,7 @@ def _error_increase(facts: _Facts) -> Iterator[Measurement]:
         own, base = (np.abs(targets - y).mean(axis=1) for y in (predicted, expected))
     scale = float(base.mean())
     if not 0 < scale < math.inf:
-        raise DataError(f"the reference's mean absolute error is {scale:g}, which nothing can be a share of")
+        raise DataError(f"the reference's mean absolute error is {scale:g}; no share of it is defined")
     if not np.isfinite(own).all():
         yield _row("error_increase", Interval(math.inf, math.inf, math.inf, own.size), facts.reference)
         return

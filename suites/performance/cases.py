@@ -57,23 +57,23 @@ class Settings:
 
 
 def check(table: Mapping[str, Any]) -> Problems:
-    """Say what is wrong with the table: pairs of key and message."""
-    known = {field.name: field.default for field in fields(Settings)}
+    """Return the problems of the table, as pairs of key and message."""
+    defaults = {field.name: field.default for field in fields(Settings)}
     problems = unknown_keys(table, Settings)
     for key, value in table.items():
-        if key not in known:
+        if key not in defaults:
             continue
-        if isinstance(known[key], tuple):
+        if isinstance(defaults[key], tuple):
             if not isinstance(value, list) or not value or not all(is_whole(item, 1) for item in value):
                 problems.append((key, f"must be a list of whole numbers above 0, and is {value!r}"))
-        elif isinstance(known[key], int):
+        elif isinstance(defaults[key], int):
             # One process has no interval: the process is the unit of analysis.
             if not is_whole(value, 2):
                 problems.append((key, f"must be a whole number of at least 2, and is {value!r}"))
         elif isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
             problems.append((key, f"must be a number of seconds above 0, and is {value!r}"))
     if not problems:
-        seconds, most = (table.get(key, known[key]) for key in ("seconds", "max_seconds"))
+        seconds, most = (table.get(key, defaults[key]) for key in ("seconds", "max_seconds"))
         if seconds > most:
             problems.append(("seconds", f"is more than max_seconds, {most:g}"))
     return problems
@@ -101,7 +101,7 @@ def cases(context: CaseContext) -> tuple[Case, ...]:
     settings = read(context.settings)
     requests, here = math.ceil(min_queries(0.99) / settings.processes), {}
     if context.emulated:
-        # The times will not count: just so much that sizes are told and every row says why it is INVALID.
+        # The times are invalid: measure just enough for sizes, and for a reason in every row.
         settings = replace(settings, **AS_LITTLE_AS_CAN_BE)
         requests = 1
         here = {"index": 0}  # in the worker itself: a fresh process takes ten seconds to start there

@@ -110,14 +110,14 @@ def _gpu_memory(session: Session) -> tuple[dict[str, NDArray[np.int64]], dict[st
 
     After the last request that is the most that it held: a runtime's arena gives nothing back.
     """
-    found = gpu.find(session.effective["provider"], session.effective.get(DEVICE_ID, "0"))
-    if found is None:
+    device = gpu.find(session.effective["provider"], session.effective.get(DEVICE_ID, "0"))
+    if device is None:
         return {}, {}
-    held = found.process_memory_byte()
+    memory_byte = device.process_memory_byte()
     return (
-        ({"gpu_memory_peak_byte": _one(held)}, {})
-        if isinstance(held, int)
-        else ({}, {"gpu_memory_na": held["na"]})
+        ({"gpu_memory_peak_byte": _one(memory_byte)}, {})
+        if isinstance(memory_byte, int)
+        else ({}, {"gpu_memory_na": memory_byte["na"]})
     )
 
 

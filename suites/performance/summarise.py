@@ -1,4 +1,4 @@
-"""What the times mean. The unit of analysis is the process: requests within one are not independent."""
+"""Times → rows. The unit of analysis is the process: requests within one are not independent."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class PerformanceSuite:
         return plan.check(settings)
 
     def again(self, case: Case, looks: int) -> Case:
-        """As many processes again as all rounds before had."""
+        """Return a case with as many processes as all rounds before it."""
         times = 2 ** (looks - 1)
         params = {**case.params, "processes": times * case.params["processes"]}
         return replace(case, params=params, deadline_s=times * case.deadline_s)
@@ -113,7 +113,7 @@ def _latency(samples: Samples, untimely: Reason | None, alpha: float) -> list[Me
 
 
 def _process(samples: Samples, context: SummaryContext, untimely: Reason | None) -> list[Measurement]:
-    """What a process that serves requests takes besides the time of each."""
+    """Load time, first inference, memory and size."""
     a, measurements = samples.arrays, []
     for metric, unit, array, invalid in (
         ("load_time", "ns", a["load_ns"], untimely),
@@ -144,14 +144,14 @@ def _process(samples: Samples, context: SummaryContext, untimely: Reason | None)
 def _offline(samples: Samples, untimely: Reason | None, alpha: float) -> list[Measurement]:
     measurements = []
     for size in samples.values["batch_sizes"]:
-        rounds = _by_process(samples.arrays[f"batch{size}_ns"], samples.arrays[f"batch{size}_calls"])
-        per_second = np.array([size * len(times) * 1e9 / times.sum() for times in rounds])
+        by_process = _by_process(samples.arrays[f"batch{size}_ns"], samples.arrays[f"batch{size}_calls"])
+        per_second = np.array([size * len(times) * 1e9 / times.sum() for times in by_process])
         measurements.append(
             _row(
                 "throughput",
                 "1/s",
                 over_processes(per_second, alpha=alpha),
-                n=size * sum(map(len, rounds)),
+                n=size * sum(map(len, by_process)),
                 invalid=untimely,
                 case=f"{plan.OFFLINE}_b{size}",
             )
@@ -172,7 +172,7 @@ def _offline(samples: Samples, untimely: Reason | None, alpha: float) -> list[Me
 
 
 def _by_process(pooled: NDArray[np.int64], counts: NDArray[np.int64]) -> Sequence[NDArray[np.int64]]:
-    """Cut what all processes measured into one array a process."""
+    """Split the values of all processes into one array per process."""
     return np.split(pooled, np.cumsum(counts)[:-1])
 
 
@@ -186,7 +186,7 @@ def _row(
     note: str = "",
     case: str = "",
 ) -> Measurement:
-    """INVALID with its reason, else OK with a note on how it was measured."""
+    """Make a row: INVALID with its reason, else OK with a note on how it was measured."""
     return Measurement(
         metric,
         unit,

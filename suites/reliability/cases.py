@@ -54,12 +54,12 @@ class Settings:
 
 
 def check(table: Mapping[str, Any]) -> Problems:
-    """Say what is wrong with the table: pairs of key and message."""
-    known = {field.name: field.default for field in fields(Settings)}
+    """Return the problems of the table, as pairs of key and message."""
+    defaults = {field.name: field.default for field in fields(Settings)}
     problems = unknown_keys(table, Settings)
     for key, value in table.items():
         least = 0 if key == "seed" else 1
-        if key not in known:
+        if key not in defaults:
             continue
         if key == "threads":
             distinct = (

@@ -1,7 +1,7 @@
 """Opens damaged copies of the model file, in a fresh process, because a runtime may crash or hang on them.
 
-The child writes a line before and after each copy; when it dies, the last line says on which, and a new
-child goes on behind it.
+The child writes a line before and after each copy. When it dies, the last line identifies the copy, and a new
+child continues after it.
 """
 
 from __future__ import annotations
@@ -63,34 +63,34 @@ def _damaged(bench: Bench, case: Case, damages: list[Damage]) -> Samples:
         return Samples()
     journal = bench.scratch() / "journal.jsonl"
     journal.touch()
-    found: list[dict[str, Any]] = []
-    while len(found) < len(damages):
-        child = replace(case, params={**case.params, "journal": str(journal), "start": len(found)})
+    entries_read: list[dict[str, Any]] = []
+    while len(entries_read) < len(damages):
+        child = replace(case, params={**case.params, "journal": str(journal), "start": len(entries_read)})
         try:
             bench.spawn(child)
         except WorkerError as death:
             entries = _read(journal)
-            if len(entries) == len(found) or "outcome" in entries[-1]:
-                raise  # it did not die of a copy
+            if len(entries) == len(entries_read) or "outcome" in entries[-1]:
+                raise  # no copy was the cause
             # The harness's own alarm ended it.
             outcome = HUNG if "SIGALRM" in death.what else CRASHED
             _write(journal, {"outcome": outcome, "said": str(death)})
-        found = _read(journal)
+        entries_read = _read(journal)
     with bench.open() as session:
         answers = digests(session, singles(bench, case, session)[:ROWS]).tobytes().hex()
-    for entry in found:
-        # Where the process did not live on, the next one must give the same answers.
+    for entry in entries_read:
+        # Where the process ended, the next one must give the same answers.
         entry.setdefault("recovered", entry["expected"] == answers)
     return Samples(
         {
             "offset": np.array([damage.offset for damage in damages], np.int64),
             "bit": np.array([damage.bit for damage in damages], np.int64),
-            "caught": np.array([entry["caught"] for entry in found]),
-            "recovered": np.array([entry["recovered"] for entry in found]),
+            "caught": np.array([entry["caught"] for entry in entries_read]),
+            "recovered": np.array([entry["recovered"] for entry in entries_read]),
         },
         {
-            "outcomes": [entry["outcome"] for entry in found],
-            "said": [entry["said"] for entry in found],
+            "outcomes": [entry["outcome"] for entry in entries_read],
+            "said": [entry["said"] for entry in entries_read],
         },
     )
 
@@ -109,9 +109,11 @@ def _try_each(bench: Bench, case: Case, damages: list[Damage]) -> None:
             _write(journal, {"caught": _caught(copy), "expected": expected.hex()})
             # The default action ends the process, whatever the runtime is doing.
             signal.setitimer(signal.ITIMER_REAL, limit_s)
-            outcome, said = _outcome(bench, copy, feeds, expected)
+            outcome, message = _outcome(bench, copy, feeds, expected)
             signal.setitimer(signal.ITIMER_REAL, 0)
-            _write(journal, {"outcome": outcome, "said": said, "recovered": _alive(session, feeds, expected)})
+            _write(
+                journal, {"outcome": outcome, "said": message, "recovered": _alive(session, feeds, expected)}
+            )
             shutil.rmtree(copy.folder)
 
 

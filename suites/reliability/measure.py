@@ -25,9 +25,9 @@ from suites.reliability.rows import (
     digests,
     every_way,
     fixed_batch,
+    one_batch,
     singles,
     stacked,
-    together,
 )
 
 #: Poison of float inputs: name, value, whether the whole input or its middle element only.
@@ -77,7 +77,7 @@ def batch_invariance(bench: Bench, case: Case) -> Samples:
         if fixed is not None:
             raise Unsupported(f"the file has a fixed batch of {fixed}")
         alone = stacked([session.run(feeds) for feeds in singles(bench, case, session)])
-        joint = session.run(together(bench, case, session))
+        joint = session.run(one_batch(bench, case, session))
         return Samples(compare(alone, joint, bench.artifact, session, case.samples))
 
 
@@ -88,9 +88,9 @@ def thread_invariance(bench: Bench, case: Case) -> Samples:
     used, left_out = [], {}
     with bench.open(threads=first) as session:
         # The largest batch: small work is not shared out among threads.
-        feeds = singles(bench, case, session) if fixed_batch(session) else [together(bench, case, session)]
-        rows = sum(len(next(iter(each.values()))) for each in feeds)
-        base = stacked([session.run(each) for each in feeds])
+        feeds = singles(bench, case, session) if fixed_batch(session) else [one_batch(bench, case, session)]
+        rows = sum(len(next(iter(batch.values()))) for batch in feeds)
+        base = stacked([session.run(batch) for batch in feeds])
         for threads in others:
             if threads > max(2, _cpus()):
                 left_out[str(threads)] = f"there are {_cpus()} CPUs"
@@ -101,7 +101,7 @@ def thread_invariance(bench: Bench, case: Case) -> Samples:
                 left_out[str(threads)] = error.what
                 continue
             with other:
-                answers = stacked([other.run(each) for each in feeds])
+                answers = stacked([other.run(batch) for batch in feeds])
             used.append(threads)
             for name, array in compare(base, answers, bench.artifact, session, rows).items():
                 arrays.setdefault(name, []).append(array)

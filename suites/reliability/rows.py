@@ -26,7 +26,7 @@ def singles(bench: Bench, case: Case, session: Session) -> list[Feeds]:
     return [_feeds(bench, case, session, start, size) for start in range(0, case.samples, size)]
 
 
-def together(bench: Bench, case: Case, session: Session) -> Feeds:
+def one_batch(bench: Bench, case: Case, session: Session) -> Feeds:
     """All rows in one batch; only for a file whose batch the caller chooses."""
     return _feeds(bench, case, session, 0, case.samples)
 
@@ -34,7 +34,7 @@ def together(bench: Bench, case: Case, session: Session) -> Feeds:
 def every_way(bench: Bench, case: Case, session: Session) -> list[Feeds]:
     """The rows one by one, then all at once where the file can."""
     alone = singles(bench, case, session)
-    return alone if fixed_batch(session) else [*alone, together(bench, case, session)]
+    return alone if fixed_batch(session) else [*alone, one_batch(bench, case, session)]
 
 
 def _feeds(bench: Bench, case: Case, session: Session, start: int, size: int) -> Feeds:
@@ -60,7 +60,7 @@ def digests(session: Session, feeds: Sequence[Feeds]) -> NDArray[np.uint8]:
     -------
     ndarray, shape (len(feeds), 32), uint8
     """
-    joined = b"".join(digest(session.run(each)) for each in feeds)
+    joined = b"".join(digest(session.run(batch)) for batch in feeds)
     return np.frombuffer(joined, np.uint8).reshape(len(feeds), -1)
 
 
@@ -116,7 +116,7 @@ def stacked(answers: Sequence[Outputs]) -> Outputs:
     for name, y in answers[0].items():
         if y.ndim == 0:
             raise Unsupported(f"the output {name} is a scalar and has no batch axis")
-    return {name: np.concatenate([each[name] for each in answers]) for name in answers[0]}
+    return {name: np.concatenate([outputs[name] for outputs in answers]) for name in answers[0]}
 
 
 def _plain(y: NDArray[np.generic]) -> NDArray[np.generic]:

@@ -1,4 +1,4 @@
-"""What the tries mean: shares of answers that held, each with its count and what did not."""
+"""Samples → rows: the share of tries that succeeded, with their number and a note on those that did not."""
 
 from __future__ import annotations
 
@@ -104,11 +104,11 @@ def _bad_input(case: Case, samples: Samples, context: SummaryContext) -> list[Me
 
 def _nonfinite_input(case: Case, samples: Samples, context: SummaryContext) -> list[Measurement]:
     outcomes: Mapping[str, list[str]] = samples.values["outcomes"]
-    found = [outcome for each in outcomes.values() for outcome in each]
-    hidden = {kind: each.count("finite") for kind, each in outcomes.items()}
+    all_outcomes = [outcome for of_kind in outcomes.values() for outcome in of_kind]
+    hidden = {kind: of_kind.count("finite") for kind, of_kind in outcomes.items()}
     note = ", ".join(f"{kind} {count}/{len(outcomes[kind])}" for kind, count in hidden.items() if count)
     return [
-        _share("nonfinite_hidden", [outcome == "finite" for outcome in found], note),
+        _share("nonfinite_hidden", [outcome == "finite" for outcome in all_outcomes], note),
         _share("recovered_after_nonfinite_input", samples.arrays["recovered"]),
     ]
 
@@ -133,9 +133,9 @@ def _bit_flips(case: Case, samples: Samples, context: SummaryContext) -> list[Me
 
 
 def _after_damage(samples: Samples) -> list[Measurement]:
-    died = [outcome in ("crashed", "hung") for outcome in samples.values["outcomes"]]
+    failed = [outcome in ("crashed", "hung") for outcome in samples.values["outcomes"]]
     return [
-        _share("damage_crashed", died),
+        _share("damage_crashed", failed),
         _share("hash_catches_damage", samples.arrays["caught"]),
         _share("recovered_after_damage", samples.arrays["recovered"]),
     ]
@@ -156,19 +156,19 @@ def _provenance(case: Case, samples: Samples, context: SummaryContext) -> list[M
     ]
 
 
-def _as_asked(what: str, asked: str, found: str) -> Measurement:
-    used_text = f"uses {found}" if found else "does not say"
-    if not asked:
+def _as_asked(what: str, requested: str, used: str) -> Measurement:
+    used_text = f"uses {used}" if used else "does not report it"
+    if not requested:
         return _share(f"{what}_as_asked", [True], f"left to the runtime, which {used_text}")
-    wanted, used = asked.casefold(), found.casefold()
+    wanted, actual = requested.casefold(), used.casefold()
     # A device may answer with its number: GPU.0 where GPU was asked for.
-    equal = used == wanted or used.startswith(f"{wanted}.")
-    return _share(f"{what}_as_asked", [equal], f"asked for {asked}, the runtime {used_text}")
+    equal = actual == wanted or actual.startswith(f"{wanted}.")
+    return _share(f"{what}_as_asked", [equal], f"asked for {requested}, the runtime {used_text}")
 
 
-def _share(metric: str, held: Iterable[bool] | NDArray[np.bool_], note: str = "") -> Measurement:
-    """Share of tries for which it held. All tries are known, not a sample of more: there is no interval."""
-    tries = np.asarray(held, bool).reshape(-1)
+def _share(metric: str, outcomes: Iterable[bool] | NDArray[np.bool_], note: str = "") -> Measurement:
+    """Share of successful tries. They are all tries, not a sample of more, so there is no interval."""
+    tries = np.asarray(outcomes, bool).reshape(-1)
     return Measurement(metric, "1", float(tries.mean()), n=tries.size, reason=note)
 
 

@@ -122,8 +122,8 @@ def test_bit_flips_are_a_sample_and_have_an_exact_interval() -> None:
     ("asked", "used", "held", "note"),
     [
         ("", "GPU", 1.0, "left to the runtime, which uses GPU"),
-        ("", "", 1.0, "left to the runtime, which does not say"),
-        ("GPU", "", 0.0, "asked for GPU, the runtime does not say"),
+        ("", "", 1.0, "left to the runtime, which does not report it"),
+        ("GPU", "", 0.0, "asked for GPU, the runtime does not report it"),
         ("GPU", "gpu", 1.0, "asked for GPU, the runtime uses gpu"),
         ("gpu", "GPU.1", 1.0, "asked for gpu, the runtime uses GPU.1"),
         ("GPU", "GPUX", 0.0, "asked for GPU, the runtime uses GPUX"),
@@ -140,7 +140,7 @@ def test_provenance_compares_what_was_asked_with_what_is_used(
     row = found[("provider", "precision").index(what)]
     assert (row.value, row.n, row.reason) == (held, 1, note)
     other = found[("precision", "provider").index(what)]
-    assert (other.value, other.reason) == (1.0, "left to the runtime, which does not say")
+    assert (other.value, other.reason) == (1.0, "left to the runtime, which does not report it")
     assert (found[2].value, found[2].n) == (0.5, 2)  # one of two files is another
 
 
