@@ -25,12 +25,10 @@ LINKED = ("harness", "suites", "backends", "models", "targets", "tests")
 #: Tests that reach a module beside those that bear its name.
 ALSO = {
     "harness/gates/judge.py": ["tests/unit/gates"],
-    "harness/gates/baselines.py": [
-        "tests/unit/gates",
-        "tests/unit/compare",
-        "tests/unit/report/test_html_sections.py",
+    "suites/accuracy/summarise.py": [
+        "tests/unit/suites/test_accuracy_summarise.py",
+        "tests/unit/suites/test_accuracy_rows.py",
     ],
-    "harness/store/runs.py": ["tests/unit/store", "tests/unit/report/test_html_trends.py"],
 }
 NOTICED = ("killed", "timeout", "segfault", "suspicious", "caught by type check")
 
