@@ -18,7 +18,7 @@ import pytest
 
 from harness.cli.arguments import make_parser
 from harness.store import tables
-from tests.e2e.shell import VALIDATION, Shell
+from tests.e2e.shell import VALIDATION, Forge, Shell
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -87,9 +87,10 @@ def test_what_is_not_run_is_parsed() -> None:
     assert parsed > 20
 
 
-@pytest.fixture
-def reader(harness: Shell, tiny: Path) -> Shell:
+@pytest.fixture(scope="module")
+def reader(forge: Forge, cache: Path, tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Shell:
     """A folder with a model, two runs and a table, as the pages take them to be."""
+    harness = Shell(forge, tmp_path_factory.mktemp("reader"), cache)
     folder = harness.folder / "models" / "digits"
     shutil.copytree(tiny, folder)
     text = VALIDATION.replace('name = "loss"', 'name = "int8 accuracy, clean"')
@@ -102,11 +103,7 @@ def reader(harness: Shell, tiny: Path) -> Shell:
     ended = harness("validate", "--model", folder, "--target", "cpu,openvino,tflite", *SHORT["validate"][2:])
     assert ended.code == 0, ended.out + ended.err
     tables.read(first / "measurements.csv").to_parquet(harness.folder / "new.parquet")
-    INVENTED_RUNS["FIRST"] = first.name
     return harness
-
-
-INVENTED_RUNS: dict[str, str] = {}
 
 
 def run(reader: Shell, command: str) -> tuple[int, str]:
@@ -114,7 +111,8 @@ def run(reader: Shell, command: str) -> tuple[int, str]:
     words = [INVENTED.get(word, word) for word in shlex.split(command)]
     if "--matrix" in words:  # needs a run with latencies
         words = ["FIRST" if word == "latest" else word for word in words]
-    words = [INVENTED_RUNS.get(word, word) for word in words]
+    first = min(path.name for path in reader.results.glob("2*"))
+    words = [first if word == "FIRST" else word for word in words]
     if words[0] == "harness":
         ended = reader(*words[1:], *SHORT.get(words[1], ()))
         return ended.code, ended.out + ended.err
