@@ -71,7 +71,7 @@ def deploy(request: Request) -> Deployed:
         )
     backend = target.backends[0]
     batches = [
-        each for each in prepared.plan.batches if (each.target, each.backend) == (target.name, backend)
+        batch for batch in prepared.plan.batches if (batch.target, batch.backend) == (target.name, backend)
     ]
     if not batches:
         raise TargetUnavailable(f"nothing can run on {target.name}/{backend}", next_step="harness targets")

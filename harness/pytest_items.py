@@ -67,7 +67,7 @@ def items(
         variants = variant_names(validation, request.variants)
         backends = {target.name: target.backends for target in load_targets(request.targets, request.hosts)}
     several_targets = len(backends) > 1
-    found = []
+    rows = []
     for gate, target, backend, variant in scope.asked(validation.gates, suites, backends, variants):
         if gate.suite != suite:
             continue
@@ -77,8 +77,8 @@ def items(
         if len(backends[target]) > 1:
             parts.append(backend)
         parts += [variant, re.sub(r"\W+", "_", gate.name).strip("_")]
-        found.append(("-".join(parts), gate.name, target, backend, variant))
-    return found
+        rows.append(("-".join(parts), gate.name, target, backend, variant))
+    return rows
 
 
 def _narrowed(
@@ -104,16 +104,16 @@ def outcome(request: Request, suites: tuple[str, ...], stored: StoredRun | None,
     """
     if stored is not None:
         return stages.finish(run_folder.find_run(stored.name, Path(request.results)))
-    known = plugins.catalogue(plugins.SUITES)
-    asked = replace(request, suites=tuple(s for s in suites if s in known))
+    installed = plugins.catalogue(plugins.SUITES)
+    narrowed = replace(request, suites=tuple(suite for suite in suites if suite in installed))
     if not session:
-        return stages.validate(asked, progress.Quiet())
+        return stages.validate(narrowed, progress.Quiet())
     with (Path(tempfile.gettempdir()) / f"harness-pytest-{session}").open("a+") as note:
         fcntl.flock(note, fcntl.LOCK_EX)  # until the file is closed
         note.seek(0)
         if folder := note.read():
             return stages.finish(run_folder.RunFolder(Path(folder)))
-        measured = stages.validate(asked, progress.Quiet())
+        measured = stages.validate(narrowed, progress.Quiet())
         note.write(str(measured.folder.path))
         note.flush()
         return measured

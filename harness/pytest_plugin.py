@@ -1,4 +1,4 @@
-"""The pytest face: one item a gate and variant, with the verdict's sentence as the failure's text.
+"""The pytest plug-in: one item for each gate and variant; the verdict's sentence is the failure's text.
 
 This module is loaded into every pytest run of the environment, so it imports the standard library (and
 pytest, which is there already) only; the harness comes in when an item of ours is collected.
@@ -115,9 +115,9 @@ def harness_gate(
     properties = request.node.user_properties
 
     def judge() -> None:
-        asked = (item.gate, item.target, item.backend, item.variant)
+        key = (item.gate, item.target, item.backend, item.variant)
         verdict = next(
-            (v for v in harness_outcome.verdicts if (v.gate, v.target, v.backend, v.variant) == asked), None
+            (v for v in harness_outcome.verdicts if (v.gate, v.target, v.backend, v.variant) == key), None
         )
         if verdict is None:
             pytest.fail(

@@ -1,4 +1,4 @@
-"""What can be said on the command line: commands, options, and where an option takes its default from."""
+"""The command line: commands, options, and where an option takes its default from."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-DESCRIPTION = "Run one float model and its compressed variants on every target, and judge what came out."
+DESCRIPTION = "Run one float model and its compressed variants on every target, and judge the results."
 EPILOG = """exit codes: 0 every blocking gate passed · 1 one failed · 2 usage or configuration
             3 could not measure, or interrupted · 4 inconclusive"""
 #: Options of a side-by-side comparison alone, and their defaults.
@@ -19,7 +19,7 @@ SIDE_BY_SIDE = {
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """Make the parser; ``command`` in what it gives is the name of the command."""
+    """Make the parser; the arguments have the name of the command as ``command``."""
     parser = argparse.ArgumentParser(
         prog="harness",
         description=DESCRIPTION,
@@ -31,27 +31,27 @@ def make_parser() -> argparse.ArgumentParser:
 
     validate = _command(commands, "validate", "measure and judge")
     _add_selection(validate)
-    validate.add_argument("--resume", metavar="RUN", help="go on with a run that was cut")
+    validate.add_argument("--resume", metavar="RUN", help="continue an interrupted run")
     validate.add_argument("--wait", metavar="30m", default=os.environ.get("HARNESS_WAIT", ""),
-                          help="queue so long for a board that somebody else holds: 90s, 3m, 1h")  # fmt: skip
+                          help="longest time to wait for a locked board: 90s, 3m, 1h")  # fmt: skip
     validate.add_argument("--release", action="store_true",
-                          help="demand real hardware: what emulation cannot answer was not run")  # fmt: skip
+                          help="require real hardware: what emulation cannot measure is NOT_RUN")  # fmt: skip
     validate.add_argument("--decide-within", metavar="10m",
-                          help="go on measuring for so long while gates on times are undecided")  # fmt: skip
+                          help="longest time to measure on while gates on times are undecided")  # fmt: skip
     as_json = validate.add_mutually_exclusive_group()
     as_json.add_argument("--json", action="store_true", help="print the outcome as JSON")
     as_json.add_argument("--json-lines", action="store_true",
-                         help="print what goes on, and the outcome, as one JSON object a line")  # fmt: skip
+                         help="print progress and outcome as JSON, one object a line")  # fmt: skip
     validate.set_defaults(command="validate")
 
-    plan = _command(commands, "plan", "say what would run, how long it takes, what it can decide")
+    plan = _command(commands, "plan", "show what would run, how long it takes and what it can decide")
     _add_selection(plan)
     plan.set_defaults(command="plan")
 
     judge = commands.add_parser(
         "judge",
-        help="repeat summary and verdict",
-        description="Repeat summary and verdict from what is stored.",
+        help="repeat summary and verdicts of a stored run",
+        description="Repeat summary and verdicts of a stored run; nothing is measured.",
     )
     judge.add_argument("run", metavar="RUN", help="id, unique prefix, folder, or latest")
     _add_results(judge)
@@ -62,8 +62,8 @@ def make_parser() -> argparse.ArgumentParser:
 
     report = _command(commands, "report", "write a run, or a comparison of several, as one HTML file")
     report.add_argument("run", metavar="RUN", nargs="+",
-                        help="id, unique prefix, folder, or latest; of several with one target the last is "
-                             "told of, and all are compared with the first")  # fmt: skip
+                        help="id, unique prefix, folder, or latest; of several runs of a "
+                             "target the last is shown, and all are compared with the first")  # fmt: skip
     report.add_argument("-o", "--out", metavar="FILE", type=Path, default=Path("report.html"),
                         help="what to write (default: report.html)")  # fmt: skip
     report.add_argument("--images", metavar="DIR", type=Path,
@@ -79,7 +79,7 @@ def make_parser() -> argparse.ArgumentParser:
     init.add_argument(
         "--data", metavar="PATH", required=True, help="a file, a folder, or package.module:function"
     )
-    init.add_argument("--labels", metavar="PATH", type=Path, help="labels, where they are elsewhere")
+    init.add_argument("--labels", metavar="PATH", type=Path, help="labels, if they are in another file")
     init.add_argument("--out", metavar="FILE", type=Path, help="where to write (default: beside the model)")
     init.add_argument("--split", choices=("hash", "first", "none"), default="hash",
                       help="how calibration samples are set apart (default: hash)")  # fmt: skip
@@ -103,10 +103,10 @@ def _add_compression(commands: Any) -> None:  # noqa: ANN401 - argparse's own
         "--recipe", metavar="NAME|FILE", help="a variant's name, a shipped recipe, or a TOML file"
     )
     source.add_argument("--from", metavar="CARD", dest="card", type=Path,
-                        help="rebuild what a card.json tells of, bit for bit")  # fmt: skip
+                        help="rebuild the variant of a card.json, bit for bit")  # fmt: skip
     compress.add_argument("-o", "--out", metavar="DIR", type=Path, required=True, help="a folder to write")
     compress.add_argument(
-        "--format", metavar="F,…", default="", help="onnx, tflite (default: what can be had)"
+        "--format", metavar="F,…", default="", help="onnx, tflite (default: every possible one)"
     )
     compress.add_argument("--for-runtime", metavar="R", default="litert",
                           help="the oldest runtime that must open the TFLite file: litert, tflite-2.14",
@@ -122,12 +122,12 @@ def _add_compression(commands: Any) -> None:  # noqa: ANN401 - argparse's own
 
 
 def _add_compare(commands: Any) -> None:  # noqa: ANN401 - argparse's own
-    """``compare``: what is stored, or two versions side by side."""
-    compare = _command(commands, "compare", "say what differs between runs, releases or devices")
+    """``compare``: stored runs, or two versions side by side."""
+    compare = _command(commands, "compare", "show what differs between runs, releases or devices")
     compare.add_argument("base", metavar="BASE", help=SIDE)
-    compare.add_argument("new", metavar="NEW", nargs="*", help="as BASE; each is compared with it")
+    compare.add_argument("new", metavar="NEW", nargs="*", help="as BASE; compared with it")
     compare.add_argument("--devices", action="store_true",
-                         help="target and backend are what differs (implied where no target is common)",
+                         help="compare across targets and backends (default if no target is common)",
     )  # fmt: skip
     compare.add_argument("--matrix", metavar="METRIC,…", nargs="?", const="", default=None,
                          help="model × device × variant of all sides, with best and worst "
@@ -146,7 +146,7 @@ def _add_compare(commands: Any) -> None:  # noqa: ANN401 - argparse's own
     timed.add_argument("--max-ratio", metavar="R", type=float,
                        help="largest allowed ratio NEW / BASE, above 1 (default: 1.05)")  # fmt: skip
     timed.add_argument("--decide-within", metavar="3m",
-                       help="longest time to measure while it is undecided (default: 2m)")  # fmt: skip
+                       help="longest time to measure while undecided (default: 2m)")  # fmt: skip
     compare.add_argument("--csv", metavar="FILE", type=Path, help="write every compared row")
     compare.add_argument("--markdown", metavar="FILE", type=Path, help="write a summary for a pull request")
     _add_results(compare)
@@ -155,10 +155,10 @@ def _add_compare(commands: Any) -> None:  # noqa: ANN401 - argparse's own
 
 def _add_upgrade(commands: Any) -> None:  # noqa: ANN401 - argparse's own
     """``upgrade``: one runtime in two versions."""
-    upgrade = _command(commands, "upgrade", "say what another version of a runtime changes, target by target")
-    upgrade.add_argument("runtime", metavar="RUNTIME", help="as pip calls it: onnxruntime, openvino, …")
-    upgrade.add_argument("old", metavar="OLD", help="the version that ships")
-    upgrade.add_argument("new", metavar="NEW", help="the one that may replace it")
+    upgrade = _command(commands, "upgrade", "show what another version of a runtime changes on each target")
+    upgrade.add_argument("runtime", metavar="RUNTIME", help="its name for pip: onnxruntime, openvino, …")
+    upgrade.add_argument("old", metavar="OLD", help="the released version")
+    upgrade.add_argument("new", metavar="NEW", help="the version that may replace it")
     upgrade.add_argument("--target", metavar="T,…", default="",
                          help="targets (default: every local one of that runtime)")  # fmt: skip
     upgrade.add_argument("--host", metavar="USER@BOARD", default="",
@@ -167,7 +167,7 @@ def _add_upgrade(commands: Any) -> None:  # noqa: ANN401 - argparse's own
         "--model", metavar="PATH", default="", help="a folder or a validation.toml (default: digits)"
     )
     upgrade.add_argument("--variant", metavar="V,…|all", default="",
-                         help="variants, or all of them (default: those not set aside)")  # fmt: skip
+                         help="variants, or all of them (default: all but default = false)")  # fmt: skip
     upgrade.add_argument("--baseline", metavar="NAME", default="accepted",
                          help="the accepted runs whose artifacts are taken (default: accepted)",
     )  # fmt: skip
@@ -177,34 +177,34 @@ def _add_upgrade(commands: Any) -> None:  # noqa: ANN401 - argparse's own
                          help="largest ratio of latencies NEW / OLD, above 1 (default: 1.05)",
     )  # fmt: skip
     upgrade.add_argument("--decide-within", metavar="3m", default="2m",
-                         help="go on timing each for so long while undecided (default: 2m)")  # fmt: skip
+                         help="longest time to measure a target while undecided (default: 2m)")  # fmt: skip
     _add_results(upgrade)
     upgrade.set_defaults(command="upgrade")
 
 
 def _add_baseline(commands: Any) -> None:  # noqa: ANN401 - argparse's own
-    """``baseline`` and what can be done with one."""
-    parser = _command(commands, "baseline", "keep runs that were accepted, and compare with them")
+    """``baseline`` and its subcommands."""
+    parser = _command(commands, "baseline", "save accepted runs, and compare with them")
     ways = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, dest="way")
 
-    save = _command(ways, "save", "keep a run under a name that gates can compare with")
+    save = _command(ways, "save", "save a run under a name that gates can compare with")
     save.add_argument("run", metavar="RUN", help="id, unique prefix, folder, or latest")
     save.add_argument("--reason", metavar="TEXT", required=True, help="why it is accepted")
     save.add_argument("--by", metavar="WHO", default="", help="who accepts it (default: the user's name)")
     save.add_argument("--target", metavar="T,…", default="", help="targets of the run (default: all)")
     save.add_argument("--artifacts", action="store_true",
-                      help="keep what ran, too, for gates that time it side by side",
+                      help="save the artifacts too, for gates that time them side by side",
     )  # fmt: skip
-    save.add_argument("--replace", action="store_true", help="in place of the one of that name")
+    save.add_argument("--replace", action="store_true", help="replace the baseline of that name")
 
-    listed = _command(ways, "list", "say which there are, who accepted them and why")
-    show = _command(ways, "show", "say what one holds")
-    diff = _command(ways, "diff", "compare a run with one, target by target")
+    listed = _command(ways, "list", "list the baselines, who accepted them and why")
+    show = _command(ways, "show", "show one baseline")
+    diff = _command(ways, "diff", "compare a run with a baseline, target by target")
     diff.add_argument("run", metavar="RUN", nargs="?", default="latest",
                       help="id, unique prefix, folder, or latest (default)")  # fmt: skip
     for way in (show, diff):
-        way.add_argument("--model", metavar="NAME", default="", help="of that model alone")
-        way.add_argument("--target", metavar="T", default="", help="of that target alone")
+        way.add_argument("--model", metavar="NAME", default="", help="only of that model")
+        way.add_argument("--target", metavar="T", default="", help="only of that target")
     for way in (save, show, diff):
         way.add_argument("--name", metavar="NAME", default="accepted", help="its name (default: accepted)")
     for way in (save, listed, show, diff):
@@ -213,20 +213,20 @@ def _add_baseline(commands: Any) -> None:  # noqa: ANN401 - argparse's own
 
 
 def _add_archive(commands: Any) -> None:  # noqa: ANN401 - argparse's own
-    """Commands that look at all runs of a results folder."""
-    history = _command(commands, "history", "say how metrics went from run to run, and where they changed")
+    """Commands that read all runs of a results folder."""
+    history = _command(commands, "history", "show metrics from run to run, and where they changed")
     history.add_argument("--metric", metavar="GLOB,…", default="",
                          help="metrics (default: what the gates of the newest run look at)")  # fmt: skip
     history.add_argument("--target", metavar="T,…", default="", help="only these targets")
     history.add_argument("--variant", metavar="V,…", default="", help="only these variants")
     history.add_argument("--case", metavar="C,…", default="", help="only these cases")
     history.add_argument("--csv", metavar="FILE", type=Path, help="write every point")
-    history.add_argument("--html", metavar="FILE", type=Path, help="write it as a page to look at")
+    history.add_argument("--html", metavar="FILE", type=Path, help="write it as an HTML page")
     history.add_argument("--json", action="store_true", help="print it as JSON")
     _add_results(history)
     history.set_defaults(command="history")
 
-    query = _command(commands, "query", "ask all runs in SQL: views measurements, verdicts, cards")
+    query = _command(commands, "query", "query all runs in SQL: views measurements, verdicts, cards")
     query.add_argument("sql", metavar="SQL", help="one SELECT, in DuckDB's dialect")
     query.add_argument("--csv", metavar="FILE", type=Path, help="write the answer")
     _add_results(query)
@@ -234,14 +234,14 @@ def _add_archive(commands: Any) -> None:  # noqa: ANN401 - argparse's own
 
 
 def _add_looks(commands: Any) -> None:  # noqa: ANN401 - argparse's own
-    """Commands that look and measure nothing."""
-    targets = _command(commands, "targets", "say what can run here, and if not, why")
+    """Commands that measure nothing."""
+    targets = _command(commands, "targets", "list what can run here, or why it cannot")
     targets.set_defaults(command="targets")
 
-    fleet = _command(commands, "fleet", "say who is connected to a scheduler, and what each runs")
-    asked = fleet.add_mutually_exclusive_group()
-    asked.add_argument("--target", metavar="T", default="", help="the fleet of a target, by name")
-    asked.add_argument("--scheduler", metavar="ADDRESS", default="",
+    fleet = _command(commands, "fleet", "list the workers of a scheduler, and what each runs")
+    source = fleet.add_mutually_exclusive_group()
+    source.add_argument("--target", metavar="T", default="", help="the fleet of a target, by name")
+    source.add_argument("--scheduler", metavar="ADDRESS", default="",
                        help="a fleet by its address; certificates are those of Dask's configuration",
     )  # fmt: skip
     fleet.add_argument("--json", action="store_true", help="print it as JSON")
@@ -249,12 +249,12 @@ def _add_looks(commands: Any) -> None:  # noqa: ANN401 - argparse's own
 
     doctor = commands.add_parser(
         "doctor",
-        help="find what is wrong with this machine, or with a target",
-        description="Find what is wrong with this machine, or with a target.",
+        help="check this machine, or a target",
+        description="Check this machine, or a target, and say how to fix what is wrong.",
     )
     doctor.add_argument("--target", metavar="T", default="", help="a target, by name")
     doctor.add_argument("--host", metavar="USER@BOARD,…",
-                        help="its boards, where it is reached over ssh")  # fmt: skip
+                        help="its boards, if it is reached over ssh")  # fmt: skip
     _add_results(doctor)
     doctor.set_defaults(command="doctor")
 
@@ -266,7 +266,7 @@ def _command(commands: Any, name: str, does: str) -> argparse.ArgumentParser:  #
     return parser
 
 
-#: What a run is asked for; where an option is absent its environment variable counts, then the default.
+#: Options that select a run; without an option its environment variable counts, then the default.
 SELECTION = {
     "target": "HARNESS_TARGET",
     "host": "HARNESS_HOST",
@@ -279,7 +279,7 @@ SELECTION = {
 
 SIDE = (
     "a run (id, prefix, folder, latest), the folder of a baseline, a CSV or a Parquet; "
-    ":TARGET or :TARGET/BACKEND takes a part of it"
+    ":TARGET or :TARGET/BACKEND selects a part"
 )
 
 
@@ -290,10 +290,10 @@ def _add_selection(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", metavar="PATH",
                         help="a folder or a validation.toml (default: the bundled digits)")  # fmt: skip
     parser.add_argument("--variant", metavar="V,…|all",
-                        help="variants, or all of them (default: those not set aside)")  # fmt: skip
+                        help="variants, or all of them (default: those without default = false)")  # fmt: skip
     parser.add_argument("--suite", metavar="S,…", help="suites (default: all)")
     parser.add_argument("--budget", metavar="3m",
-                        help="leave out shifts and samples until it fits: 90s, 3m, 1h")  # fmt: skip
+                        help="leave out shifts and samples to fit this time: 90s, 3m, 1h")  # fmt: skip
     _add_results(parser)
 
 

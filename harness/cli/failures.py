@@ -34,8 +34,8 @@ def end(error: BaseException, command: str) -> ExitCode:
             _print(f"  full   {save(error.raw, command)}")
         return error.exit_code
     if isinstance(error, KeyboardInterrupt):
-        kept = error.args[0] if error.args else "nothing is kept"
-        _print(f"harness: interrupted; {kept}")
+        text = error.args[0] if error.args else "nothing was stored"
+        _print(f"harness: interrupted; {text}")
         return ExitCode.NOT_MEASURED
     if isinstance(error, BrokenPipeError):
         # The reader (head, less) has closed the pipe; prevent Python's own message at exit.

@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _request(arguments: argparse.Namespace) -> Request:
     from harness.run.request import Request
 
-    asked = {
+    selection = {
         name: given if given is not None else os.environ.get(variable, "")
         for name, variable in SELECTION.items()
         for given in [getattr(arguments, name)]
@@ -44,20 +44,23 @@ def _request(arguments: argparse.Namespace) -> Request:
     within = getattr(arguments, "decide_within", None)
     within = os.environ.get("HARNESS_DECIDE_WITHIN", "") if within is None else within
     return Request.parse(
-        **asked, results=arguments.results, wait=getattr(arguments, "wait", ""),
+        **selection, results=arguments.results, wait=getattr(arguments, "wait", ""),
         release=getattr(arguments, "release", False), decide_within=within,
     )  # fmt: skip
 
 
 def _refuse_another_selection(arguments: argparse.Namespace) -> None:
-    """A run that goes on keeps what it was asked for."""
+    """A resumed run keeps its selection."""
     given = [f"--{name}" for name in SELECTION if getattr(arguments, name) is not None]
-    given += ["--release"] * arguments.release + ["--decide-within"] * (arguments.decide_within is not None)
+    if arguments.release:
+        given.append("--release")
+    if arguments.decide_within is not None:
+        given.append("--decide-within")
     if given:
         raise UsageError(
-            f"--resume goes on with what the run was asked for; {', '.join(given)} would change it",
+            f"--resume keeps the selection of the run; {', '.join(given)} would change it",
             where=f"--resume {arguments.resume}",
-            next_step=f"leave {' and '.join(given)} out, or begin a new run without --resume",
+            next_step=f"leave out {' and '.join(given)}, or start a new run without --resume",
         )
 
 
@@ -80,13 +83,13 @@ def _validate(arguments: argparse.Namespace) -> int:
     with observer if isinstance(observer, progress.Live) else nullcontext():
         if arguments.resume:
             _refuse_another_selection(arguments)
-            found = run_folder.find_run(arguments.resume, arguments.results)
-            outcome = stages.resume(found, observer, _request(arguments).wait_s)
+            folder = run_folder.find_run(arguments.resume, arguments.results)
+            outcome = stages.resume(folder, observer, _request(arguments).wait_s)
         else:
             outcome = stages.validate(_request(arguments), observer)
     seconds = time.monotonic() - started
     if arguments.json_lines:
-        lines.say("outcome", **screen.told(outcome, seconds=seconds))
+        lines.say("outcome", **screen.as_values(outcome, seconds=seconds))
     elif arguments.json:
         print(screen.as_json(outcome, seconds=seconds))
     else:
@@ -147,10 +150,10 @@ def _compare(arguments: argparse.Namespace) -> int:
         )
     from harness.compare import compare_text, pairs
 
-    found = pairs.compare(arguments.base, arguments.new, arguments.results, devices=arguments.devices)
-    print(compare_text.text(found))
-    compare_text.write(found, arguments.csv, arguments.markdown)
-    return compare_text.exit_code(found)
+    comparisons = pairs.compare(arguments.base, arguments.new, arguments.results, devices=arguments.devices)
+    print(compare_text.text(comparisons))
+    compare_text.write(comparisons, arguments.csv, arguments.markdown)
+    return compare_text.exit_code(comparisons)
 
 
 def _matrix(arguments: argparse.Namespace) -> int:
@@ -158,12 +161,14 @@ def _matrix(arguments: argparse.Namespace) -> int:
     from harness.store import tables
 
     if given := [f"--{name}" for name in ("devices", "markdown") if getattr(arguments, name)]:
-        raise UsageError(f"of a matrix, {' and '.join(given)} mean nothing", next_step="--csv writes it")
+        raise UsageError(
+            f"{', '.join(given)} cannot be used with --matrix", next_step="--csv FILE writes the matrix"
+        )
     metrics = tuple(filter(None, arguments.matrix.split(",")))
-    found = matrix.matrix([arguments.base, *arguments.new], arguments.results, metrics)
+    frame = matrix.matrix([arguments.base, *arguments.new], arguments.results, metrics)
     if arguments.csv:
-        tables.write_frame(arguments.csv, found)
-    print(matrix.text(found))
+        tables.write_frame(arguments.csv, frame)
+    print(matrix.text(frame))
     return 0
 
 
@@ -222,9 +227,9 @@ def _baseline(arguments: argparse.Namespace) -> int:
         if arguments.way == "show":
             print(baseline_text.shown(folders))
         else:
-            found = pairs.against_baselines(folders, arguments.run, results)
-            print(compare_text.text(found))
-            code = compare_text.exit_code(found)
+            comparisons = pairs.against_baselines(folders, arguments.run, results)
+            print(compare_text.text(comparisons))
+            code = compare_text.exit_code(comparisons)
     return code
 
 
@@ -232,9 +237,9 @@ def _upgrade(arguments: argparse.Namespace) -> int:
     from harness.report import progress
     from harness.upgrade import command, files, text
 
-    asked = command.read(**{key: value for key, value in vars(arguments).items() if key != "command"})
-    stored = files.store(asked, command.upgrade(asked, progress.Plain(sys.stderr), _tell))
-    return text.show(stored, asked, _stdout())
+    request = command.read(**{key: value for key, value in vars(arguments).items() if key != "command"})
+    stored = files.store(request, command.upgrade(request, progress.Plain(sys.stderr), _tell))
+    return text.show(stored, request, _stdout())
 
 
 def _history(arguments: argparse.Namespace) -> int:
@@ -242,17 +247,17 @@ def _history(arguments: argparse.Namespace) -> int:
     from harness.store import tables
 
     patterns = [getattr(arguments, name) for name in ("metric", "target", "variant", "case")]
-    asked = history.Asked(*(tuple(filter(None, each.split(","))) for each in patterns))
-    found = history.history(arguments.results, asked)
-    for each in found.left_out:
-        _tell(f"note: {each}")
-    print(history_text.as_json(found) if arguments.json else history_text.text(found))
+    selection = history.Asked(*(tuple(filter(None, pattern.split(","))) for pattern in patterns))
+    runs = history.history(arguments.results, selection)
+    for run in runs.left_out:
+        _tell(f"note: {run}")
+    print(history_text.as_json(runs) if arguments.json else history_text.text(runs))
     if arguments.csv:
-        tables.write_frame(arguments.csv, history_text.points(found))
+        tables.write_frame(arguments.csv, history_text.points(runs))
     if arguments.html:
         from harness.report.html import publish
 
-        _tell(publish.history(found, arguments.html))
+        _tell(publish.history(runs, arguments.html))
     return 0
 
 
@@ -260,12 +265,12 @@ def _query(arguments: argparse.Namespace) -> int:
     from harness.compare import query
     from harness.store import tables
 
-    found = query.query(arguments.sql, arguments.results)
-    for each in found.left_out:
-        _tell(f"note: {each}")
+    answer = query.query(arguments.sql, arguments.results)
+    for run in answer.left_out:
+        _tell(f"note: {run}")
     if arguments.csv:
-        tables.write_frame(arguments.csv, found.frame)
-    print(query.text(found))
+        tables.write_frame(arguments.csv, answer.frame)
+    print(query.text(answer))
     return 0
 
 
@@ -328,8 +333,8 @@ def _fleet(arguments: argparse.Namespace) -> int:
 
     from harness.report import fleet
 
-    found = [executor.fleet() for executor in fleet.schedulers(arguments.target, arguments.scheduler)]
-    print(json.dumps(found, indent=2) if arguments.json else "\n\n".join(map(fleet.text, found)))
+    fleets = [executor.fleet() for executor in fleet.schedulers(arguments.target, arguments.scheduler)]
+    print(json.dumps(fleets, indent=2) if arguments.json else "\n\n".join(map(fleet.text, fleets)))
     return 0
 
 

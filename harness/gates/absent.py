@@ -51,9 +51,9 @@ def absent(gate: Gate, rows: Sequence[Row]) -> str:
         left = [row for row in rows if fits(row)]
         if not left:
             present = sorted({str(value(row)) or "none" for row in rows})
-            known = f"; there is {', '.join(present[:NAMED])}" if present else ""
+            there_is = f"; there is {', '.join(present[:NAMED])}" if present else ""
             more = ", …" if len(present) > NAMED else ""
-            return f"{what} has the {name} {wanted}{known}{more}"
+            return f"{what} has the {name} {wanted}{there_is}{more}"
         rows, what = left, f"no row of {gate.metric}" if name == "metric" else what
         if name == "case" and gate.cases != ("*",):
             what += f" in {', '.join(gate.cases)}"

@@ -70,7 +70,7 @@ class Baseline:
     """One accepted run of one target, read back and whole."""
 
     folder: Path
-    told: Description
+    description: Description
     side: Side
 
     def accepted(self) -> Accepted:
@@ -80,7 +80,8 @@ class Baseline:
             for record in self.side.frame.to_dict("records")
         }
         return Accepted(
-            self.told.name, self.told.run_id, self.told.machine, self.told.sets, records,
+            self.description.name, self.description.run_id, self.description.machine,
+            self.description.sets, records,
             self.side.per_sample,
         )  # fmt: skip
 
@@ -127,19 +128,21 @@ def read(folder: Path) -> Baseline:
     ResultsError
         A file of it is missing or was edited since it was accepted.
     """
-    told = describe(folder)
-    for each, digest in told.files.items():
+    description = describe(folder)
+    for name, digest in description.files.items():
         try:
-            content = (folder / each).read_bytes()
+            content = (folder / name).read_bytes()
         except OSError as error:
-            raise ResultsError(f"the baseline lacks {each}", where=str(folder)) from error
+            raise ResultsError(f"the baseline lacks {name}", where=str(folder)) from error
         if hashlib.sha256(content).hexdigest() != digest:
-            raise _edited(folder / each)
+            raise _edited(folder / name)
     text = ("reference", "reason", "unit", "artifact_sha256", "device", "provider", "precision")
     frame = tables.read(folder / ROWS)
     frame = frame.assign(**{name: frame[name].fillna("") for name in text})
-    side = Side(f"baseline {told.name}", frame, dict(told.sets), _unpack(folder / SAMPLES, frame))
-    return Baseline(folder, told, side)
+    side = Side(
+        f"baseline {description.name}", frame, dict(description.sets), _unpack(folder / SAMPLES, frame)
+    )
+    return Baseline(folder, description, side)
 
 
 def for_gates(

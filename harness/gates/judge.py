@@ -1,4 +1,4 @@
-"""Rows + limits → verdicts. Pure, and the only place where a number becomes an opinion.
+"""Rows and limits → verdicts. Pure, and the only place where a number becomes a verdict.
 
 A gate is judged for every target, backend and variant that it matches. A limit on an interval asks that
 the whole interval lies inside (``alpha`` is 5 %, one-sided); a metric without an interval is compared as it
@@ -59,7 +59,7 @@ def judge(
     *,
     stopped: str = "",
 ) -> Judgement:
-    """Judge every gate for every subject that it speaks of.
+    """Judge every gate for every subject that it applies to.
 
     Parameters
     ----------
@@ -67,8 +67,8 @@ def judge(
     gates : iterable of Gate
     subjects : iterable of Subject
     missing : collection of JobKey
-        Planned and not measured: the run was cut. A gate that looks at one of them is NOT_RUN, unless a row
-        that was measured decides against it whatever the rest says.
+        Planned and not measured, because the run was interrupted. A gate that looks at one of them is
+        NOT_RUN, unless a measured row alone makes it FAIL.
     baselines : Baselines, optional
         What gates on a ratio or a change compare with.
     stopped : str
@@ -197,19 +197,19 @@ def _side_by_side(
     """What was timed beside the accepted artifact."""
     if subject.unavailable:
         return _Finding(State.NOT_RUN, f"{gate.metric} was not measured: {subject.unavailable}")
-    of = (gate.name, subject.target, subject.backend, subject.variant)
-    found = baselines.side_by_side.get(of)
-    if found is None:
+    key = (gate.name, subject.target, subject.backend, subject.variant)
+    timing = baselines.side_by_side.get(key)
+    if timing is None:
         return _Finding(State.NOT_RUN, f"{gate.metric} was not timed side by side")
-    if isinstance(found, Refusal):
-        text = f"{gate.metric} was not timed side by side: {found.text}"
+    if isinstance(timing, Refusal):
+        text = f"{gate.metric} was not timed side by side: {timing.text}"
         return (
             _inapplicable(subject, text)
-            if found.state is State.NOT_APPLICABLE
-            else _Finding(found.state, text)
+            if timing.state is State.NOT_APPLICABLE
+            else _Finding(timing.state, text)
         )
-    interval = found.look.ratio if found.look is not None else None
-    return _Finding(found.state, found.sentence(), interval, found.limit, "x")
+    interval = timing.look.ratio if timing.look is not None else None
+    return _Finding(timing.state, timing.sentence(), interval, timing.limit, "x")
 
 
 def _pressure(finding: _Finding) -> float:
@@ -217,23 +217,21 @@ def _pressure(finding: _Finding) -> float:
     if finding.interval is None or math.isnan(finding.limit):
         return math.inf
     bounds = (finding.interval.low, finding.interval.high)
-    return -min((abs(finding.limit - b) for b in bounds if not math.isnan(b)), default=-math.inf)
+    return -min((abs(finding.limit - bound) for bound in bounds if not math.isnan(bound)), default=-math.inf)
 
 
 def _one(gate: Gate, subject: Subject, row: Row, baselines: Baselines) -> _Finding:
     m = row.measurement
     what = f"{m.metric} in {_place(row)}"
     if gate.of != "value":
-        found = relative.against(row, gate.baseline, gate.of, baselines)
-        if isinstance(found, Refusal):
-            return _Finding(found.state, f"{what} cannot be compared: {found.text}")
+        change = relative.against(row, gate.baseline, gate.of, baselines)
+        if isinstance(change, Refusal):
+            return _Finding(change.state, f"{what} cannot be compared: {change.text}")
         unit = "x" if gate.of == "ratio" else m.unit
         what = f"the {gate.of} of {what} against {gate.baseline}"
-        return _decide(gate, subject, found.interval, what, unit, paired=found.paired)
-    known = not math.isnan(m.ci_low)
-    interval = (
-        Interval(m.value, m.ci_low, m.ci_high, m.n) if known else Interval(m.value, m.value, m.value, m.n)
-    )
+        return _decide(gate, subject, change.interval, what, unit, paired=change.paired)
+    low, high = (m.value, m.value) if math.isnan(m.ci_low) else (m.ci_low, m.ci_high)
+    interval = Interval(m.value, low, high, m.n)
     paired = m.unit == "pt" and m.reference != ""
     return _decide(gate, subject, interval, what, m.unit, paired=paired)
 
@@ -243,18 +241,18 @@ def _mean(gate: Gate, subject: Subject, rows: Sequence[Row], baselines: Baseline
     columns = [row.measurement.per_sample for row in rows]
     unit, what = rows[0].measurement.unit, f"mean {gate.metric} over {len(rows)} cases"
     if gate.of == "change":
-        found = [relative.against(row, gate.baseline, gate.of, baselines) for row in rows]
-        refused = next((each for each in found if isinstance(each, Refusal)), None)
+        changes = [relative.against(row, gate.baseline, gate.of, baselines) for row in rows]
+        refused = next((change for change in changes if isinstance(change, Refusal)), None)
         if refused is not None:
             return _Finding(refused.state, f"{what} cannot be compared: {refused.text}")
-        columns = [each.per_sample for each in found if not isinstance(each, Refusal)]
+        columns = [change.per_sample for change in changes if not isinstance(change, Refusal)]
         what = f"the change of the {what} against {gate.baseline}"
     if any(column is None for column in columns):
         return _Finding(State.NOT_RUN, f"{gate.metric} has no values by sample, so no mean over cases")
     n = min(len(column) for column in columns if column is not None)
     values = np.stack([column[:n] for column in columns if column is not None], axis=1)
     if not np.isfinite(values).all():
-        return _Finding(State.NOT_RUN, f"{gate.metric} has samples whose value is no number")
+        return _Finding(State.NOT_RUN, f"{gate.metric} has samples whose value is not a number")
     paired = gate.of == "change" or (unit == "pt" and rows[0].measurement.reference != "")
     interval = clustered_mean(values, reach=_REACH.get(unit) if paired else None)
     return _decide(gate, subject, interval, what, unit, paired=paired)
@@ -346,5 +344,5 @@ def number_text(value: float, unit: str, *, more: int = 0) -> str:
 def _text(interval: Interval, unit: str) -> str:
     if interval.low == interval.high:
         return number_text(interval.value, unit)
-    value, low, high = (number_text(each, unit) for each in (interval.value, interval.low, interval.high))
+    value, low, high = (number_text(number, unit) for number in (interval.value, interval.low, interval.high))
     return f"{value} [{low}, {high}]"

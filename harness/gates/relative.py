@@ -114,8 +114,8 @@ def against(row: Row, name: str, of: str, baselines: Baselines) -> Change | Refu
         return Change(difference.paired(theirs, mine, unit), True, mine[:n] - theirs[:n])
     varies = varies_between_runs(baselines.metrics.find(row.key.suite, row.measurement.metric), unit)
     widen = difference.noise_factor() if varies else 1.0
-    found = difference.independent(_bounds(base), _bounds(record), ratio=of == "ratio", widen=widen)
-    value, low, high = (float(part[0]) for part in found)
+    interval = difference.independent(_bounds(base), _bounds(record), ratio=of == "ratio", widen=widen)
+    value, low, high = (float(part[0]) for part in interval)
     return Change(Interval(value, low, high, row.measurement.n))
 
 

@@ -1,4 +1,4 @@
-"""Waivers: which answers are taken as they are, on whose word, and until when. Pure."""
+"""Waivers: which answers of gates are accepted, by whom, and until when. Pure."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ def problems(
     Parameters
     ----------
     targets : iterable of str
-        Every target that is known, chosen or not.
+        Every target that has a file, selected or not.
     on : date
         The day of the run: a waiver counts until the end of its last day.
     """
     targets = tuple(targets)
-    found = []
+    problems = []
     for index, waiver in enumerate(waivers):
         named = [gate for gate in gates if gate.name == waiver.gate]
-        speaks = any(
+        applies = any(
             gate.judges(target, variant) and waiver.covers(gate.name, target, variant)
             for gate in named
             for target in targets
@@ -37,21 +37,21 @@ def problems(
         )
         if not named:
             names = ", ".join(repr(gate.name) for gate in gates)
-            found.append((index, f"there is no gate {waiver.gate!r}; there are {names or 'none'}"))
-        elif not speaks:
-            found.append((index, f"the gate {waiver.gate!r} speaks of no such target and variant"))
+            problems.append((index, f"there is no gate {waiver.gate!r}; there are {names or 'none'}"))
+        elif not applies:
+            problems.append((index, f"the gate {waiver.gate!r} is not judged for such a target and variant"))
         elif waiver.expires < on:
             text = f"expired on {waiver.expires}; {waiver.owner} waived it: {waiver.reason}"
-            found.append((index, f"{text}. Take it out, or renew it"))
-    return found
+            problems.append((index, f"{text}. Remove it, or renew it"))
+    return problems
 
 
 def apply(
     verdicts: Iterable[Verdict], waivers: Sequence[Waiver]
 ) -> tuple[tuple[Verdict, ...], tuple[str, ...]]:
-    """Mark the answers that are waived, and tell of waivers that nothing needs any more.
+    """Mark the answers that are waived, and list the waivers that are not needed any more.
 
-    A waiver lifts what an answer blocks; the answer itself stays what it is.
+    A waived answer does not block; its state stays as it is.
     """
     marked = []
     needed: dict[int, bool] = {}
@@ -67,7 +67,7 @@ def apply(
         if place is not None:
             needed[place] = needed.get(place, False) or not stands
     notes = tuple(
-        f"the waiver of {waivers[place].gate!r} ({waivers[place].owner}) is not needed: what it covers holds"
+        f"the waiver of {waivers[place].gate!r} ({waivers[place].owner}) is not needed: what it covers passes"
         for place, is_needed in needed.items()
         if not is_needed
     )
@@ -75,5 +75,5 @@ def apply(
 
 
 def _first(waivers: Sequence[Waiver], verdict: Verdict) -> int | None:
-    of = (verdict.gate, verdict.target, verdict.variant)
-    return next((index for index, waiver in enumerate(waivers) if waiver.covers(*of)), None)
+    key = (verdict.gate, verdict.target, verdict.variant)
+    return next((index for index, waiver in enumerate(waivers) if waiver.covers(*key)), None)

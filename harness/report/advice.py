@@ -1,4 +1,4 @@
-"""What the end of a run tells besides numbers: what went wrong, what was not tested, what to type next."""
+"""The end of a run besides its numbers: what did not pass, what was not tested, the next command."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ NAMED_GATES = 4
 
 
 def problems(outcome: Outcome) -> list[tuple[State, str]]:
-    """One line a gate that did not pass; gates that one cause kept from running share a line."""
-    told = [v for v in outcome.verdicts if v.state not in (State.PASS, State.NOT_APPLICABLE)]
+    """One line for each gate that did not pass; gates with one cause share a line."""
+    not_passed = [v for v in outcome.verdicts if v.state not in (State.PASS, State.NOT_APPLICABLE)]
     lines = []
-    for verdicts in _folded(sorted(told, key=lambda v: v.state.rank), State.NOT_RUN):
+    for verdicts in _folded(sorted(not_passed, key=lambda v: v.state.rank), State.NOT_RUN):
         waived = verdicts[0].waived
         mark = "" if verdicts[0].blocks else f" (waived {waived})" if waived else " (does not block)"
         lines.append((verdicts[0].state, _sentence(verdicts) + mark))
@@ -44,14 +44,15 @@ def problems(outcome: Outcome) -> list[tuple[State, str]]:
 
 
 def not_tested(outcome: Outcome) -> list[str]:
-    """What the reader might think was tested and was not."""
+    """What was not tested, although the reader may expect it."""
     lines = list(outcome.notes)
     unavailable = {(target, backend) for target, backend, _ in outcome.plan.unavailable}  # a problem
     reasons: dict[str, dict[str, None]] = {}
     skipped = set()
     for result in outcome.plan.skipped:
         key = result.key
-        if (key.target, key.backend) not in unavailable:
+        is_a_problem = result.status is Status.ERROR or (key.target, key.backend) in unavailable
+        if not is_a_problem:
             skipped.add((key.target, key.backend, key.variant))
             where = reasons.setdefault(result.reason.partition("\n")[0], {})
             where[f"{key.variant} on {key.target}"] = None
@@ -67,10 +68,9 @@ def not_tested(outcome: Outcome) -> list[str]:
         absent.append("ARM")
     if not any("CUDA" in str(row.identity.get("provider", "")) for row in outcome.rows):
         absent.append("GPU")
-    emulated = [f"real hardware: {', '.join(outcome.run['emulated'])} emulated"] * bool(
-        outcome.run["emulated"]
-    )
-    return [*emulated, *lines, ", ".join([*absent, "heat", "sustained load"])]
+    if outcome.run["emulated"]:
+        lines.insert(0, f"real hardware: {', '.join(outcome.run['emulated'])} emulated")
+    return [*lines, ", ".join([*absent, "heat", "sustained load"])]
 
 
 def _folded(verdicts: Iterable[Verdict], state: State) -> list[list[Verdict]]:
@@ -100,35 +100,35 @@ def _cause(verdict: Verdict) -> str:
 
 
 def next_step(outcome: Outcome) -> str:
-    """Say the command, or the change, that is of most use after this outcome."""
+    """The command, or the change, that helps most after this outcome."""
     run = outcome.run
     command = commands.harness()
     blocking = sorted((v for v in outcome.verdicts if v.blocks), key=lambda v: v.state.rank)
     targets = ",".join(run["targets"])
     if outcome.missing:
-        said = f"{command} validate --resume {_run_name(outcome)}"
+        text = f"{command} validate --resume {_run_name(outcome)}"
     elif outcome.state is State.PASS:
-        said = _after_a_pass(outcome, run, command)
+        text = _after_a_pass(outcome, run, command)
     elif not outcome.verdicts:
-        said = f"ask for something: a [[gate]] in {short(Path(run['validation_path']))}"
+        text = f"add a [[gate]] to {short(Path(run['validation_path']))}"
     elif outcome.state is State.INCONCLUSIVE and outcome.plan.share < 1:
-        said = f"{command} validate {_selection(outcome, run, targets)}   # all samples: no budget"
+        text = f"{command} validate {_selection(outcome, run, targets)}   # all samples: no budget"
     elif outcome.state is State.INCONCLUSIVE:
-        said = _after_undecided(outcome, run, command, blocking[0])
+        text = _after_undecided(outcome, run, command, blocking[0])
     elif outcome.state is State.NOT_RUN and outcome.plan.unavailable:
-        said = f"{command} targets   # how to install what is missing"
+        text = f"{command} targets   # how to install what is missing"
     elif outcome.state is State.NOT_RUN and run.get("release") and _worst_is_emulated(blocking, run):
-        said = f"real hardware in place of {blocking[0].target}: --host USER@BOARD, or a target over ssh"
-    elif outcome.state is State.NOT_RUN and blocking and (lacks := _lacks(outcome, blocking[0])):
-        said = f"{command} {lacks}"
+        text = f"real hardware in place of {blocking[0].target}: --host USER@BOARD, or a target over ssh"
+    elif outcome.state is State.NOT_RUN and blocking and (missing := _what_is_missing(outcome, blocking[0])):
+        text = f"{command} {missing}"
     elif outcome.state is State.FAIL:
-        said = _after_a_failure(outcome, run, command, blocking[0])
+        text = _after_a_failure(outcome, run, command, blocking[0])
     elif blocking:
         worst = blocking[0]
-        said = f"{command} validate {_selection(outcome, run, worst.target, worst)}   # measures it again"
+        text = f"{command} validate {_selection(outcome, run, worst.target, worst)}   # measures it again"
     else:
-        said = _after_nothing_applied(outcome, run, command)
-    return said
+        text = _after_nothing_applied(outcome, run, command)
+    return text
 
 
 def _after_a_failure(outcome: Outcome, run: Mapping[str, Any], command: str, worst: Verdict) -> str:
@@ -178,7 +178,7 @@ def _without_applying_gate(outcome: Outcome) -> list[str]:
     states: dict[str, set[State]] = {}
     for verdict in outcome.verdicts:
         states.setdefault(verdict.target, set()).add(verdict.state)
-    return [target for target, found in states.items() if found == {State.NOT_APPLICABLE}]
+    return [target for target, its_states in states.items() if its_states == {State.NOT_APPLICABLE}]
 
 
 def why_not_measured(outcome: Outcome) -> str:
@@ -214,11 +214,11 @@ def _after_undecided(outcome: Outcome, run: Mapping[str, Any], command: str, wor
         return f"more test samples; or {other}"
     within_s = run.get("decide_within_s")
     within = 10 if within_s is None else math.ceil(2 * within_s / 60)
-    told = f"{command} validate {_selection(outcome, run, worst.target, worst)} --decide-within {within}m"
-    return f"{told}   # measures on while it is undecided"
+    selection = _selection(outcome, run, worst.target, worst)
+    return f"{command} validate {selection} --decide-within {within}m   # measures until it is decided"
 
 
-def _lacks(outcome: Outcome, worst: Verdict) -> str:
+def _what_is_missing(outcome: Outcome, worst: Verdict) -> str:
     """What to type where the gate has nothing to be judged by: no baseline, or no such case; else empty."""
     run, gate = outcome.run, _gate(outcome.run, worst)
     if gate is None:
@@ -231,8 +231,8 @@ def _lacks(outcome: Outcome, worst: Verdict) -> str:
             save = f"baseline save {_run_name(outcome)} --name {gate.baseline} --reason WHY"
             return f"{save}   # or, instead of this run, the one that was released"
     jobs = [job.key for batch in outcome.plan.batches for job in batch.jobs]
-    asked = [key for key in jobs if (key.target, key.variant) == (worst.target, worst.variant)]
-    if gate.suite == CARD or gate.design or any(gate.looks_at_job(key) for key in asked):
+    of_variant = [key for key in jobs if (key.target, key.variant) == (worst.target, worst.variant)]
+    if gate.suite == CARD or gate.design or any(gate.looks_at_job(key) for key in of_variant):
         return ""
     return f"plan {_selection(outcome, run, worst.target)}   # which cases there are"
 
@@ -247,7 +247,7 @@ def _gate(run: Mapping[str, Any], verdict: Verdict) -> Gate | None:
 
 
 def report_command(outcome: Outcome) -> str:
-    """How to look at the run."""
+    """The command that writes the run as a page."""
     return f"{commands.harness()} report {_run_name(outcome)}"
 
 
@@ -266,7 +266,7 @@ def _after_a_pass(outcome: Outcome, run: Mapping[str, Any], command: str) -> str
 
 def _ready() -> list[str]:
     """Targets that need no special hardware; whether their runtime loads is for a run to say."""
-    names, known = [], plugins.catalogue(plugins.BACKENDS)
+    names, backends = [], plugins.catalogue(plugins.BACKENDS)
     for name in target_files():
         try:
             target = load_target(name)
@@ -274,13 +274,13 @@ def _ready() -> list[str]:
         except HarnessError:
             continue  # `harness targets` says what is wrong with it
         local = shares_python and target.deploy.provider not in availability.GPU_PROVIDERS
-        if local and all(backend in known for backend in target.backends):
+        if local and all(backend in backends for backend in target.backends):
             names.append(name)
     return names
 
 
 def _selection(outcome: Outcome, run: Mapping[str, Any], target: str, verdict: Verdict | None = None) -> str:
-    """Arguments that ask for `target` again, or for what one verdict is about."""
+    """Options that select `target` again, or what one verdict is about."""
     options = [f"--target {','.join(map(_asked_as, target.split(',')))}"]
     if not _is_bundled(run):
         options.append(f"--model {_model_argument(run)}")
@@ -304,10 +304,10 @@ def _results_option(outcome: Outcome) -> str:
 def _asked_as(name: str) -> str:
     """What a target is called on the command line: one that stands in for a board has no file of its own."""
     files = target_files()
-    for each in files if name not in files else ():
+    for file in files if name not in files else ():
         with suppress(HarnessError):  # `harness targets` says what is wrong with it
-            if load_target(each).name == name:
-                return each
+            if load_target(file).name == name:
+                return file
     return name
 
 

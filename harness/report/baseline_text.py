@@ -1,4 +1,4 @@
-"""Accepted runs for people: which there are, and what one of them holds."""
+"""Baselines as text: which there are, and what one holds."""
 
 from __future__ import annotations
 
@@ -26,34 +26,36 @@ def find(results: Path, name: str, model: str = "", target: str = "") -> list[Pa
         There is none.
     """
     every = baselines.names(results)
-    found = [
+    folders = [
         folder
         for folder in every
         if folder.name == name and model in ("", folder.parts[-3]) and target in ("", folder.parts[-2])
     ]
-    if not found:
-        known = ", ".join("/".join(folder.parts[-3:]) for folder in every)
+    if not folders:
+        names = ", ".join("/".join(folder.parts[-3:]) for folder in every)
         raise UsageError(
             f"there is no baseline {'/'.join(filter(None, (model, target, name)))}",
             where=str(results / baselines.FOLDER),
-            cause=f"there are {known}" if known else "",
-            next_step="" if known else NONE.partition(": ")[2],
+            cause=f"there are {names}" if names else "",
+            next_step="" if names else NONE.partition(": ")[2],
         )
-    return found
+    return folders
 
 
 def listed(results: Path) -> str:
-    """One line a baseline; one that was edited says so."""
+    """One line for each baseline; for one that was edited, its error."""
     lines = []
     for folder in baselines.names(results):
         place = "/".join(folder.parts[-3:])
         try:
-            told = baselines.read(folder).told
+            description = baselines.read(folder).description
         except HarnessError as error:
             lines.append(f"{place:<40}  {error.what}")
             continue
-        who = f"{told.accepted_by}, {told.accepted_utc[:10]}"
-        lines.append(f"{place:<40}  {told.verdict:<12}  {told.run_id}  {who}: {told.reason}")
+        who = f"{description.accepted_by}, {description.accepted_utc[:10]}"
+        lines.append(
+            f"{place:<40}  {description.verdict:<12}  {description.run_id}  {who}: {description.reason}"
+        )
     return "\n".join(lines) or NONE
 
 
@@ -63,16 +65,16 @@ def shown(folders: Sequence[Path]) -> str:
 
 
 def _one(baseline: Baseline) -> str:
-    told, frame = baseline.told, baseline.side.frame
+    description, frame = baseline.description, baseline.side.frame
     lines = [
-        f"{told.model}/{told.target}/{told.name}",
-        f"  accepted  {told.accepted_utc} by {told.accepted_by}: {told.reason}",
-        f"  run       {told.run_id}, {told.verdict}",
-        f"  machine   {told.machine}",
+        f"{description.model}/{description.target}/{description.name}",
+        f"  accepted  {description.accepted_utc} by {description.accepted_by}: {description.reason}",
+        f"  run       {description.run_id}, {description.verdict}",
+        f"  machine   {description.machine}",
         f"  rows      {len(frame)}, {len(baseline.side.per_sample)} of them sample by sample",
     ]
-    own = frame[(frame["setting"] == "deploy") & (frame["status"] == "OK")]
-    for (backend, variant), rows in own.groupby(["backend", "variant"], sort=False):
+    measured = frame[(frame["setting"] == "deploy") & (frame["status"] == "OK")]
+    for (backend, variant), rows in measured.groupby(["backend", "variant"], sort=False):
         figures = [
             f"{name} {number_text(row['value'], row['unit'])}"
             for suite, name, metric in declared.installed().with_role(*SHOWN)
@@ -80,5 +82,6 @@ def _one(baseline: Baseline) -> str:
                 (rows["suite"] == suite) & (rows["metric"] == name) & (rows["case"] == metric.case)
             ][:1].to_dict("records")
         ]
-        lines += [f"  {backend}/{variant}: {', '.join(figures)}"] * bool(figures)
+        if figures:
+            lines.append(f"  {backend}/{variant}: {', '.join(figures)}")
     return "\n".join(lines)

@@ -72,17 +72,18 @@ def _with_shifts(
 
 def _value_column(suite: str, name: str, metric: Metric, column: Column) -> TableColumn:
     def cell(rows: Sequence[Row]) -> str:
-        found = _measured(rows, suite, name, metric.case)
-        if found is None:
+        measurement = _measured(rows, suite, name, metric.case)
+        if measurement is None:
             return NOTHING
-        text = column.text(found.value)
+        text = column.text(measurement.value)
         if column.bound:
-            text += f" [{column.text(found.ci_high)}]"
-        return f"{text}?" if found.status is Status.INVALID else text
+            text += f" [{column.text(measurement.ci_high)}]"
+        return f"{text}?" if measurement.status is Status.INVALID else text
 
     def invalid(rows: Sequence[Row]) -> str | None:
-        found = _measured(rows, suite, name, metric.case)
-        return found.reason if found is not None and found.status is Status.INVALID else None
+        measurement = _measured(rows, suite, name, metric.case)
+        is_invalid = measurement is not None and measurement.status is Status.INVALID
+        return measurement.reason if measurement is not None and is_invalid else None
 
     return TableColumn(column.title, column.spare, cell, invalid)
 

@@ -1,4 +1,4 @@
-"""``harness doctor --target T``: reach it, look at what it is, run ten inferences, say what is wrong."""
+"""``harness doctor --target T``: connect, list its facts, run ten inferences, report what is wrong."""
 
 from __future__ import annotations
 
@@ -53,16 +53,16 @@ def target_text(name: str, hosts: tuple[str, ...]) -> tuple[str, bool]:
     rows: list[tuple[str, str, str]] = []
     wrong: list[HarnessError] = []
     try:
-        found = _reach(target)
+        available = _reach(target)
     except TargetUnavailable as error:
         wrong.append(error)
     else:
-        for backend, availability in found.items():
+        for backend, availability in available.items():
             fit = machine.for_target(target, availability)
             rows.append(("runtime", backend, fit.reason or f"{fit.version}  {', '.join(fit.devices)}"))
             if fit.reason:
                 wrong.append(TargetUnavailable(f"{backend} cannot run: {fit.reason}", next_step=fit.install))
-        if any(not machine.for_target(target, each).reason for each in found.values()):
+        if any(not machine.for_target(target, entry).reason for entry in available.values()):
             rows += _smoke(name, hosts, wrong)
     ending = [f"\nwrong: {error}" for error in wrong] or ["\nnothing is wrong"]
     return "\n".join([*head, *aligned(rows), *ending]), not wrong

@@ -30,11 +30,11 @@ def grid(
     unbounded = console.options.update(max_width=10_000)
     for without in ("", *spare):
         names = [name for name in names if name != without]
-        found = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+        table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
         for name in names:
-            found.add_column(Text(name), justify="left" if name in left else "right", no_wrap=True)
+            table.add_column(Text(name), justify="left" if name in left else "right", no_wrap=True)
         for line in lines:
-            found.add_row(*(line[name] for name in names))
-        if console.measure(found, options=unbounded).maximum <= console.width:
+            table.add_row(*(line[name] for name in names))
+        if console.measure(table, options=unbounded).maximum <= console.width:
             break
-    return found
+    return table

@@ -1,4 +1,4 @@
-"""What goes on, as one JSON object a line, for machines."""
+"""Progress as one JSON object a line, for programs."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class JsonLines:
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
-    def say(self, event: str, **told: Any) -> None:  # noqa: ANN401 - whatever fits JSON
+    def say(self, event: str, **values: Any) -> None:  # noqa: ANN401 - whatever fits JSON
         """Write one line."""
-        print(json.dumps({"event": event, **told}), file=self._stream, flush=True)
+        print(json.dumps({"event": event, **values}), file=self._stream, flush=True)
 
     def stage(self, text: str) -> None:
         """Say what is being prepared."""
@@ -40,7 +40,7 @@ class JsonLines:
         self.say("begin", jobs=jobs, seconds_left=round(remaining.left_s(), 3))
 
     def event(self, event: Event) -> None:
-        """Say what began, and what became of it."""
+        """Report the start of a job, and its result."""
         if isinstance(event, Started):
             self.say("started", **_job(event.key))
         elif isinstance(event, JobResult):
@@ -52,7 +52,7 @@ class JsonLines:
             )  # fmt: skip
 
     def end(self) -> None:
-        """The outcome is said by who has it."""
+        """Nothing; the command prints the outcome."""
 
 
 def _job(key: JobKey) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on: what runs now, how far it is, how long is left."""
+"""Progress of a run on a terminal or in a log: what runs, how far it is, the time left."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ class Plain:
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._batches: set[tuple[str, ...]] = set()
-        self._told: tuple[object, ...] = ()
+        self._last_result: tuple[object, ...] = ()
 
     def stage(self, text: str) -> None:
         """Preparation is short; nothing is said."""
@@ -112,19 +112,19 @@ class Plain:
         self._say(f"{len(remaining.seconds())} jobs, about {duration(remaining.left_s())}")
 
     def event(self, event: Event) -> None:
-        """Say when a batch begins, and which jobs fail; one after the other for one reason, the first."""
+        """Print the start of each batch, and failed jobs; of several in a row with one reason, the first."""
         if isinstance(event, Started):
             batch = (event.key.target, event.key.backend, event.key.variant, event.key.suite)
-            if batch not in self._batches:  # beside each other, batches take turns in saying something
+            if batch not in self._batches:  # parallel batches alternate
                 self._batches.add(batch)
                 self._say(f"{' '.join(batch)}  ({duration(self._remaining.left_s())} left)")
         elif isinstance(event, JobResult):
             self._remaining.end(event)
-            told = (event.key.target, event.key.variant, event.key.suite, event.reason)
-            if event.status is Status.ERROR and told != self._told:
+            result = (event.key.target, event.key.variant, event.key.suite, event.reason)
+            if event.status is Status.ERROR and result != self._last_result:
                 reason = "; ".join(event.reason.splitlines()[:2])
                 self._say(f"ERROR {' '.join(map(str, event.key))}: {reason}")
-            self._told = told
+            self._last_result = result
 
     def end(self) -> None:
         """Nothing is left to say."""

@@ -1,4 +1,4 @@
-"""What a person sees at the end of a run: the verdict, one line a target and variant, what was not tested."""
+"""The end of a run as text: a table of targets and variants, what did not pass, the verdict."""
 
 from __future__ import annotations
 
@@ -63,11 +63,11 @@ def verdict_line(outcome: Outcome) -> str:
 
 def as_json(outcome: Outcome, *, seconds: float) -> str:
     """The same for machines."""
-    return json.dumps(told(outcome, seconds=seconds), indent=1)
+    return json.dumps(as_values(outcome, seconds=seconds), indent=1)
 
 
-def told(outcome: Outcome, *, seconds: float) -> dict[str, Any]:
-    """What the outcome is, as values that fit JSON."""
+def as_values(outcome: Outcome, *, seconds: float) -> dict[str, Any]:
+    """The outcome as values that fit JSON."""
     verdicts = [
         {
             "gate": v.gate, "target": v.target, "backend": v.backend, "variant": v.variant,
@@ -120,8 +120,8 @@ def _lines(
             if invalid is not None:
                 place = f"{column.title} of {variant} on {target}"
                 marks.setdefault(invalid.partition("\n")[0], []).append(place)
-        own = [v for v in outcome.verdicts if (v.target, v.backend, v.variant) == (target, backend, variant)]
-        state = summary(verdict.state for verdict in own)
+        of_line = (target, backend, variant)
+        state = summary(v.state for v in outcome.verdicts if (v.target, v.backend, v.variant) == of_line)
         lines.append(
             {
                 "target": f"{target}/{backend}" if several else target,

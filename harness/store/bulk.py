@@ -98,9 +98,10 @@ def _csv(path: Path, columns: Sequence[str], threads: bool) -> pa.Table:
             return _csv(path, columns, threads=False)
         if short:
             raise tables.cut_off(path, short[0]) from error
-        if found := re.search(r"column #(\d+): .*invalid value '(.*)'", str(error)):
+        if match := re.search(r"column #(\d+): .*invalid value '(.*)'", str(error)):
             raise ResultsError(
-                f"the column {names[int(found[1])]} holds what is no number: {found[2]!r}", where=str(path)
+                f"the column {names[int(match[1])]} has a value that is not a number: {match[2]!r}",
+                where=str(path),
             ) from error
         raise
     texts = [name for name in columns if name in tables.TEXTS]
@@ -111,14 +112,14 @@ def _csv(path: Path, columns: Sequence[str], threads: bool) -> pa.Table:
 def _parquet(path: Path, columns: Sequence[str]) -> pa.Table:
     tables.check_columns(list(parquet.read_schema(path).names), path)
     texts = [name for name in columns if name in tables.TEXTS]
-    found = parquet.read_table(path, columns=list(columns), read_dictionary=texts)
-    parts = [found[name] if name in texts else found[name].cast(pa.float64()) for name in columns]
+    table = parquet.read_table(path, columns=list(columns), read_dictionary=texts)
+    parts = [table[name] if name in texts else table[name].cast(pa.float64()) for name in columns]
     return _whole(path, pa.table(parts, names=list(columns)))
 
 
-def _whole(path: Path, found: pa.Table) -> pa.Table:
-    """Refuse a table in which a row has no status: the line was cut before it."""
-    place = found["status"].cast(pa.string()).fill_null("").index("").as_py()
+def _whole(path: Path, table: pa.Table) -> pa.Table:
+    """Refuse a table in which a row has no status: the file ends within the line."""
+    place = table["status"].cast(pa.string()).fill_null("").index("").as_py()
     if place >= 0:
         raise tables.cut_off(path, place + 2)
-    return found
+    return table

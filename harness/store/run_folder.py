@@ -1,7 +1,7 @@
 """The run's folder: what was asked, what is planned, and a journal of what was measured.
 
 The journal is JSON lines with a checksum each. Arrays lie beside it as ``.npy`` files by hash and are
-written before the line that names them, so a line that can be read tells of samples that exist.
+written before the line that names them, so a line that can be read names samples that exist.
 """
 
 from __future__ import annotations
@@ -159,8 +159,8 @@ class RunFolder:
                 if result is not None:
                     results[result.key] = result
             else:
-                of = dict(zip(("target", "backend", "variant", "suite"), body["of"], strict=True))
-                environments.append(EnvironmentRecord(**of, phase=body["phase"], facts=body["facts"]))
+                batch = dict(zip(("target", "backend", "variant", "suite"), body["of"], strict=True))
+                environments.append(EnvironmentRecord(**batch, phase=body["phase"], facts=body["facts"]))
         return Facts(run, plan, labels, results, environments, cards)
 
     def being_written(self) -> bool:
@@ -248,8 +248,8 @@ class Journal:
                     "duration_ns": event.duration_ns,
                 }  # fmt: skip
             else:
-                of = [event.target, event.backend, event.variant, event.suite]
-                body = {"type": "environment", "of": of, "phase": event.phase, "facts": dict(event.facts)}
+                batch = [event.target, event.backend, event.variant, event.suite]
+                body = {"type": "environment", "of": batch, "phase": event.phase, "facts": dict(event.facts)}
             assert self._stream is not None
             line = memoryview(_line(body))
             while line:  # unbuffered: what a full disk refuses is not tried again at close
@@ -260,7 +260,7 @@ class Journal:
         content = _npy(array)
         digest = sha256(content).hexdigest()
         path = self._folder / target / "samples" / f"{digest}.npy"
-        if not path.is_file() or sha256_file(path) != digest:  # a damaged one is mended
+        if not path.is_file() or sha256_file(path) != digest:  # a damaged file is replaced
             write_atomically(path, content)
         return digest
 
@@ -271,7 +271,7 @@ def find_run(name: str, results: Path) -> RunFolder:
     Raises
     ------
     ResultsError
-        There is none, or several begin like this.
+        There is none, or several ids begin with the name.
     """
     direct = Path(name)
     if (direct / "run.json").is_file():
@@ -279,22 +279,24 @@ def find_run(name: str, results: Path) -> RunFolder:
     exact = results / name
     if (exact / "run.json").is_file():
         return RunFolder(exact.resolve())
-    known = sorted(path.parent for path in results.glob("*/run.json") if not path.parent.is_symlink())
-    found = [path for path in known if path.name.startswith(name)]
-    if len(found) == 1:
-        return RunFolder(found[0].resolve())
-    several = ", ".join(path.name for path in found[:5])
-    near = difflib.get_close_matches(name, ["latest", *(path.name for path in known)], n=1)
-    meant = f"; did you mean {near[0]!r}?" if near and known else ""
+    folders = sorted(path.parent for path in results.glob("*/run.json") if not path.parent.is_symlink())
+    matches = [path for path in folders if path.name.startswith(name)]
+    if len(matches) == 1:
+        return RunFolder(matches[0].resolve())
+    several = ", ".join(path.name for path in matches[:5])
+    near = difflib.get_close_matches(name, ["latest", *(path.name for path in folders)], n=1)
+    meant = f"; did you mean {near[0]!r}?" if near and folders else ""
     raise ResultsError(
-        f"{len(found)} runs begin with {name!r}: {several}" if found else f"there is no run {name!r}{meant}",
+        f"{len(matches)} runs begin with {name!r}: {several}"
+        if matches
+        else f"there is no run {name!r}{meant}",
         where=str(results),
         next_step="name a run id, a unique prefix of one, a folder, or latest",
     )
 
 
 def point_latest(results: Path, run_id: str) -> None:
-    """Let ``results/latest`` lead to a run."""
+    """Make ``results/latest`` a link to a run."""
     with writing(results):
         temporary = results / f".latest-{os.getpid()}"
         temporary.unlink(missing_ok=True)
@@ -330,10 +332,10 @@ def _line(body: Mapping[str, Any]) -> bytes:
 
 
 def _checked(line: bytes) -> dict[str, Any] | None:
-    found = _LINE.fullmatch(line)
-    if found is None or f"{zlib.crc32(found['body']):08x}".encode() != found["crc32"]:
+    match = _LINE.fullmatch(line)
+    if match is None or f"{zlib.crc32(match['body']):08x}".encode() != match["crc32"]:
         return None
-    body = json.loads(found["body"])
+    body = json.loads(match["body"])
     return body if isinstance(body, dict) else None
 
 

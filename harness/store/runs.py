@@ -1,4 +1,4 @@
-"""All runs of a results folder, oldest first; those that cannot be read are named, never passed over."""
+"""All runs of a results folder, oldest first; those that cannot be read are named."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MARKS = ("run.json", "plan.json", "journal.jsonl", "measurements.csv", "measure
 
 @dataclass(frozen=True, slots=True)
 class StoredRun:
-    """One run that ended.
+    """One run with its table.
 
     Parameters
     ----------
@@ -86,25 +86,25 @@ def stored(results: Path) -> tuple[list[StoredRun], list[LeftOut]]:
             or not any((path / mark).is_file() for mark in _MARKS)
         ):
             continue
-        found = _look(path)
-        if isinstance(found, StoredRun):
-            runs.append(found)
+        run = _read(path)
+        if isinstance(run, StoredRun):
+            runs.append(run)
         else:
-            unread.append(found)
+            unread.append(run)
     if not runs:
         raise ResultsError(
             "no run of this folder can be read" if unread else "the results folder holds no run",
             where=str(results), cause="; ".join(map(str, unread[:3])),
             next_step="harness validate makes one; --results DIR names another folder",
         )  # fmt: skip
-    runs.sort(key=lambda each: (each.created_utc, each.run_id))
+    runs.sort(key=lambda run: (run.created_utc, run.run_id))
     return runs, unread
 
 
-def _look(path: Path) -> StoredRun | LeftOut:
+def _read(path: Path) -> StoredRun | LeftOut:
     folder = RunFolder(path)
     if not (path / "run.json").is_file():
-        return LeftOut(path.name, "it has no run.json: it was cut as it began")
+        return LeftOut(path.name, "it has no run.json: it was interrupted at its start")
     if folder.being_written():
         return LeftOut(path.name, "it is being written")
     try:
@@ -114,4 +114,6 @@ def _look(path: Path) -> StoredRun | LeftOut:
     for name in ("measurements.csv", "measurements.parquet"):
         if (path / name).is_file():
             return StoredRun(folder, run, path / name)
-    return LeftOut(path.name, f"it was cut before its table was written: harness judge {path.name} makes it")
+    return LeftOut(
+        path.name, f"it was interrupted before its table was written: harness judge {path.name} writes it"
+    )

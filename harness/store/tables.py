@@ -45,13 +45,13 @@ def write(
         records = [{name: getattr(verdict, name) for name in VERDICT_COLUMNS} for verdict in verdicts]
         _write_csv(folder / "verdicts.csv", VERDICT_COLUMNS, records)
         for target in dict.fromkeys(row.key.target for row in rows):
-            own = [row.to_record() for row in rows if row.key.target == target]
-            _write_csv(folder / target / "measurements.csv", COLUMNS, own)
+            of_target = [row.to_record() for row in rows if row.key.target == target]
+            _write_csv(folder / target / "measurements.csv", COLUMNS, of_target)
         by_target: dict[str, list[object]] = {}
         for record in environments:
-            of = {"backend": record.backend, "variant": record.variant, "suite": record.suite}
+            batch = {"backend": record.backend, "variant": record.variant, "suite": record.suite}
             by_target.setdefault(record.target, []).append(
-                {**of, "phase": record.phase, "facts": dict(record.facts)}
+                {**batch, "phase": record.phase, "facts": dict(record.facts)}
             )
         for target, taken in by_target.items():
             text = json.dumps(taken, indent=1, sort_keys=True)
@@ -61,7 +61,7 @@ def write(
 def write_cards(
     folder: Path, run: Mapping[str, Any], cards: Mapping[str, Any], rows: Iterable[Row], metrics: Declared
 ) -> None:  # fmt: skip
-    """Write ``cards/<variant>.json``: what was known when it was made, and what it lost class by class."""
+    """Write ``cards/<variant>.json``: facts from when it was made, and its loss by class."""
     names = run["model"]["class_names"]
     losses = {(suite, name) for suite, name, _ in metrics.with_role(Role.CLASS_LOSS)}
     classes: dict[str, list[dict[str, Any]]] = {}
@@ -177,7 +177,7 @@ def clean(frame: pd.DataFrame, where: str) -> pd.DataFrame:
     Raises
     ------
     ResultsError
-        A number is none.
+        A number cannot be read.
     """
     import numpy as np
 
@@ -188,15 +188,17 @@ def clean(frame: pd.DataFrame, where: str) -> pd.DataFrame:
         for column in ("value", "ci_low", "ci_high"):
             frame[column] = frame[column].astype(np.float64)
     except ValueError as error:
-        raise ResultsError(f"the column {column} holds what is no number: {error}", where=where) from error
+        raise ResultsError(
+            f"the column {column} has a value that is not a number: {error}", where=where
+        ) from error
     for unit in frame["unit"].unique():
-        own, factor = UNITS.get(unit, (unit, 1.0))
-        if own == unit:
+        table_unit, factor = UNITS.get(unit, (unit, 1.0))
+        if table_unit == unit:
             continue
         rows = frame["unit"] == unit
         for column in ("value", "ci_low", "ci_high"):
             frame[column] = frame[column].where(~rows, frame[column] * factor)
-        frame["unit"] = frame["unit"].astype("str").where(~rows, own)
+        frame["unit"] = frame["unit"].astype("str").where(~rows, table_unit)
     return frame
 
 
@@ -211,8 +213,8 @@ def write_frame(path: Path, frame: pd.DataFrame) -> None:
     safe = frame.copy()
     safe.columns = [_inert(str(name)) for name in frame.columns]
     for column in safe.columns[[dtype.kind in "OTU" for dtype in safe.dtypes]]:
-        known = {value: _inert(value) for value in safe[column].unique() if isinstance(value, str)}
-        safe[column] = safe[column].map(lambda value, known=known: known.get(value, value))
+        inert = {value: _inert(value) for value in safe[column].unique() if isinstance(value, str)}
+        safe[column] = safe[column].map(lambda value, inert=inert: inert.get(value, value))
     with writing(path):
         write_atomically(path, safe.to_csv(index=False, lineterminator="\n").encode())
 
@@ -227,5 +229,5 @@ def _whole_line(text: str) -> str:
 
 
 def plain(text: object) -> str:
-    """Names come from strangers: on a terminal they must not move the cursor or ring."""
-    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in str(text))
+    """Make untrusted text safe for a terminal: control characters are replaced."""
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in str(text))

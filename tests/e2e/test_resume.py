@@ -104,7 +104,7 @@ def test_interrupted_before_anything_was_measured(harness: Shell, model: MakeMod
     os.kill(started.pid, signal.SIGINT)
     ended = started.wait()
     assert ended.code == 3
-    assert ended.err == "harness: interrupted; nothing is kept\n"
+    assert ended.err == "harness: interrupted; nothing was stored\n"
     assert not harness.results.exists()
 
 

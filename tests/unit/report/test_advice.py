@@ -190,7 +190,7 @@ def test_failures_are_told_one_by_one_the_worst_first() -> None:
         ([State.PASS], {"targets": ("raspberrypi4-emulated",)},
          "harness validate --target raspberrypi,cpu,openvino,tflite"),
         ([State.FAIL], {"missing": 2}, "harness validate --resume r1"),
-        ([], {"validation": "own/validation.toml"}, "ask for something: a [[gate]] in own/validation.toml"),
+        ([], {"validation": "own/validation.toml"}, "add a [[gate]] to own/validation.toml"),
         ([State.NOT_APPLICABLE], {}, "harness plan --target cpu   # which gates can be decided there"),
     ],
 )  # fmt: skip

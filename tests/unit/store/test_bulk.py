@@ -71,7 +71,7 @@ def test_a_count_that_is_missing_somewhere_is_no_integer(tmp_path: Path) -> None
         (lambda text: text.replace("metric", "rating", 1), "lacks the columns metric"),
         (
             lambda text: text.replace("-0.9060939428196817", "fast"),
-            "the column value holds what is no number: 'fast'",
+            "the column value has a value that is not a number: 'fast'",
         ),
         (lambda text: text.replace(",OK,", ",OK,1,2,", 1), "the table cannot be read"),
     ],
