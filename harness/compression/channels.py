@@ -17,21 +17,14 @@ from onnx import helper, numpy_helper, shape_inference
 
 from harness.compression.canonical import Array, check, initializers, random_feeds, sort_fields
 from harness.compression.channel_groups import Coupling, Group, Slot, couple
-from harness.compression.options import (
-    choice,
-    flag,
-    node_names,
-    option,
-    read_options,
-    share,
-    whole,
-)
+from harness.compression.options import node_names, read_options
 from harness.compression.passes import Feeds, PassResult
 from harness.compression.prune import refuse_unknown_layers
 from harness.compression.refit import mask_weights
 from harness.compression.speed import measure_speed_up
 from harness.compression.steps import count_weights
 from harness.core.errors import ModelError
+from harness.core.settings import choice, flag, option, share, whole
 
 _NORMS: Mapping[str, int] = {"l1": 1, "l2": 2}
 

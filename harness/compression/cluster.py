@@ -13,12 +13,13 @@ import numpy as np
 import onnx
 
 from harness.compression.canonical import Array
-from harness.compression.options import choice, flag, node_names, option, read_options, whole
+from harness.compression.options import node_names, read_options
 from harness.compression.passes import Feeds, PassResult
 from harness.compression.storage import Packed
 from harness.compression.weights import Layer, coded, finish, stored, weight_layers
 from harness.core.commands import install
 from harness.core.errors import HarnessError, UsageError
+from harness.core.settings import choice, flag, option, whole
 
 _BINS = 1 << 12  # k-means on a histogram so fine takes the same time for any number of weights
 _STARTS = 8

@@ -13,11 +13,12 @@ from typing import Any
 
 import onnx
 
-from harness.compression.options import flag, option, read_options
+from harness.compression.options import read_options
 from harness.compression.passes import Feeds, PassResult
 from harness.compression.storage import expand, sizes
 from harness.compression.weights import tidy
 from harness.core.errors import ModelError
+from harness.core.settings import flag, option
 
 # What becomes of which operator; a Gemm is written as MatMul and Add first.
 _MADE = {"ConvInteger": "Conv", "MatMulInteger": "MatMul"}

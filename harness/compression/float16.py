@@ -15,11 +15,12 @@ import numpy as np
 import onnx
 
 from harness.compression.canonical import Array
-from harness.compression.options import node_names, option, read_options
+from harness.compression.options import node_names, read_options
 from harness.compression.passes import Feeds, PassResult
 from harness.compression.storage import Packed, from_half
 from harness.compression.weights import finish, smaller, stored, weight_layers
 from harness.core.errors import ModelError
+from harness.core.settings import option
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ import onnx
 from harness.compression.canonical import initializers
 from harness.compression.export import TfliteExport, export_tflite, read_operators
 from harness.compression.export.schema import load_schema
-from harness.compression.options import choice, option, read_options
+from harness.compression.options import read_options
 from harness.compression.passes import Feeds, PassResult
 from harness.compression.quantize import count_operators, output_quantization
 from harness.compression.saturation import overflowing, sums_in_16_bits
@@ -31,6 +31,7 @@ from harness.compression.storage import expand, sizes
 from harness.compression.weights import output_axis
 from harness.core.commands import install
 from harness.core.errors import DataError, TargetUnavailable
+from harness.core.settings import choice, option
 
 #: The distribution behind each pass.
 LIBRARIES = {"ai_edge_quantizer": "ai-edge-quantizer", "nncf": "nncf"}

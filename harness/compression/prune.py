@@ -15,11 +15,11 @@ import numpy as np
 import onnx
 
 from harness.compression.canonical import Array, attribute, initializers
-from harness.compression.options import choice, flag, node_names, option, read_options, share
+from harness.compression.options import node_names, read_options
 from harness.compression.passes import Feeds, PassResult
 from harness.compression.refit import LAYERS, mask_weights
 from harness.core.errors import ModelError
-from harness.core.settings import Problems
+from harness.core.settings import Problems, choice, flag, option, share
 
 _PATTERN = re.compile(r"([1-9]\d*):([1-9]\d*)")
 

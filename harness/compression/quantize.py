@@ -17,14 +17,14 @@ from onnx import numpy_helper
 
 from harness.compression.calibration import METHODS, Range, activation_ranges
 from harness.compression.canonical import Array, attribute, initializers
-from harness.compression.options import choice, flag, node_names, option, read_options
+from harness.compression.options import node_names, read_options
 from harness.compression.passes import Feeds, PassResult
 from harness.compression.saturation import LARGEST, overflowing, portable_bounds, sums_in_16_bits
 from harness.compression.shared_scales import agreed_steps
 from harness.compression.storage import expand, lift, sizes
 from harness.compression.weights import output_axis, sqnr_db, tidy, weight_layers
 from harness.core.errors import UnsupportedOperator
-from harness.core.settings import Problems
+from harness.core.settings import Problems, choice, flag, option
 
 if TYPE_CHECKING:
     from onnxruntime.quantization import TensorsData

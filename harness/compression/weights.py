@@ -17,10 +17,11 @@ import onnx
 from onnx import shape_inference
 
 from harness.compression.canonical import Array, attribute, check, initializers, sort_fields
-from harness.compression.options import choice, flag, node_names, option, read_options, whole
+from harness.compression.options import node_names, read_options
 from harness.compression.passes import Feeds, PassResult
 from harness.compression.storage import Packed, from_blocks, from_codebook, sizes, store
 from harness.core.errors import ModelError, UsageError
+from harness.core.settings import choice, flag, option, whole
 
 # Positions of the weights among the inputs. Biases are few and precious: they stay in float.
 _WEIGHT_INPUTS: Mapping[str, tuple[int, ...]] = {

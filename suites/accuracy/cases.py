@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from harness.core import settings as tables
 from harness.core.job import DEPLOY, PARITY, Case
-from harness.core.settings import Problems, freeze, is_whole, unknown_keys
+from harness.core.settings import Problems, choice, option, whole
 from harness.core.suite import CLEAN, CaseContext, SetInfo
 
 FLOAT = "float32"
@@ -29,30 +30,18 @@ class Settings:
         ``outputs`` stores the outputs as they are, ``reduced`` only what `measure.reduce` makes of them.
     """
 
-    batch: int = 32
-    keep: str = "outputs"
+    batch: int = option(32, whole(1))
+    keep: str = option("outputs", choice(*KEEPS))
 
 
 def check(settings: Mapping[str, Any]) -> Problems:
-    """Return the problems of the table, as pairs of key and message."""
-    problems = unknown_keys(settings, Settings)
-    batch, keep = settings.get("batch", 1), settings.get("keep", KEEPS[0])
-    if not is_whole(batch, 1):
-        problems.append(("batch", f"must be a whole number of at least 1, and is {batch!r}"))
-    if keep not in KEEPS:
-        problems.append(("keep", f"must be one of {', '.join(KEEPS)}, and is {keep!r}"))
-    return problems
+    """List what is wrong with the table: pairs of key and message."""
+    return tables.check(settings, Settings)
 
 
 def read(settings: Mapping[str, Any]) -> Settings:
-    """Freeze the table.
-
-    Raises
-    ------
-    ConfigurationError
-        With every problem that `check` finds.
-    """
-    return freeze(settings, Settings, check, "suites.accuracy")
+    """Freeze the table; raises ``ConfigurationError`` with every problem."""
+    return tables.read(settings, Settings, "suites.accuracy")
 
 
 def cases(context: CaseContext) -> tuple[Case, ...]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
+from harness.core import settings as tables
 from harness.core.job import Case
-from harness.core.settings import Problems, freeze, is_whole, unknown_keys
+from harness.core.settings import Problems, duration_s, option, whole, whole_numbers
 from harness.core.suite import CaseContext
 from harness.stats.latency import min_queries
 
@@ -47,47 +48,30 @@ class Settings:
         Timed for each batch size in each round.
     """
 
-    processes: int = 5
-    seconds: float = 0.4
-    max_seconds: float = 20.0
-    warm_up_seconds: float = 0.05
-    batch_sizes: tuple[int, ...] = (1, 8, 32)
-    rounds: int = 3
-    offline_seconds: float = 0.1
+    # One process has no interval: the process is the unit of analysis.
+    processes: int = option(5, whole(2))
+    seconds: float = option(0.4, duration_s)
+    max_seconds: float = option(20.0, duration_s)
+    warm_up_seconds: float = option(0.05, duration_s)
+    batch_sizes: tuple[int, ...] = option((1, 8, 32), whole_numbers(1))
+    rounds: int = option(3, whole(2))
+    offline_seconds: float = option(0.1, duration_s)
 
 
 def check(table: Mapping[str, Any]) -> Problems:
-    """Return the problems of the table, as pairs of key and message."""
-    defaults = {field.name: field.default for field in fields(Settings)}
-    problems = unknown_keys(table, Settings)
-    for key, value in table.items():
-        if key not in defaults:
-            continue
-        if isinstance(defaults[key], tuple):
-            if not isinstance(value, list) or not value or not all(is_whole(item, 1) for item in value):
-                problems.append((key, f"must be a list of whole numbers above 0, and is {value!r}"))
-        elif isinstance(defaults[key], int):
-            # One process has no interval: the process is the unit of analysis.
-            if not is_whole(value, 2):
-                problems.append((key, f"must be a whole number of at least 2, and is {value!r}"))
-        elif isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
-            problems.append((key, f"must be a number of seconds above 0, and is {value!r}"))
-    if not problems:
-        seconds, most = (table.get(key, defaults[key]) for key in ("seconds", "max_seconds"))
-        if seconds > most:
-            problems.append(("seconds", f"is more than max_seconds, {most:g}"))
-    return problems
+    """List what is wrong with the table: pairs of key and message."""
+    return tables.check(table, Settings, _combined)
 
 
 def read(table: Mapping[str, Any]) -> Settings:
-    """Freeze the table.
+    """Freeze the table; raises ``ConfigurationError`` with every problem."""
+    return tables.read(table, Settings, "suites.performance", _combined)
 
-    Raises
-    ------
-    ConfigurationError
-        With every problem that `check` finds.
-    """
-    return freeze(table, Settings, check, "suites.performance")
+
+def _combined(table: Mapping[str, Any]) -> Problems:
+    default = Settings()
+    shortest, longest = (table.get(key, getattr(default, key)) for key in ("seconds", "max_seconds"))
+    return [("seconds", f"is more than max_seconds, {longest:g}")] if shortest > longest else []
 
 
 def cases(context: CaseContext) -> tuple[Case, ...]:

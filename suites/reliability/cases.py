@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
+from harness.core import settings as tables
 from harness.core.job import DEPLOY, PARITY, Case
-from harness.core.settings import Problems, freeze, is_whole, unknown_keys
+from harness.core.settings import Problems, option, whole, whole_numbers
 from harness.core.suite import CaseContext
 
 DETERMINISM = "determinism"
@@ -43,44 +44,24 @@ class Settings:
         Of the places where the file is damaged.
     """
 
-    rows: int = 8
-    repeats: int = 5
-    sessions: int = 2
-    processes: int = 2
-    threads: tuple[int, ...] = (1, 2, 4)
-    truncations: int = 6
-    bit_flips: int = 24
-    seed: int = 0
+    rows: int = option(8, whole(1))
+    repeats: int = option(5, whole(1))
+    sessions: int = option(2, whole(1))
+    processes: int = option(2, whole(1))
+    threads: tuple[int, ...] = option((1, 2, 4), whole_numbers(1, fewest=2))
+    truncations: int = option(6, whole(1))
+    bit_flips: int = option(24, whole(1))
+    seed: int = option(0, whole(0))
 
 
 def check(table: Mapping[str, Any]) -> Problems:
-    """Return the problems of the table, as pairs of key and message."""
-    defaults = {field.name: field.default for field in fields(Settings)}
-    problems = unknown_keys(table, Settings)
-    for key, value in table.items():
-        least = 0 if key == "seed" else 1
-        if key not in defaults:
-            continue
-        if key == "threads":
-            distinct = (
-                isinstance(value, list) and all(is_whole(item, 1) for item in value) and len(set(value))
-            )
-            if not distinct or distinct != len(value) or distinct < 2:
-                problems.append((key, f"must be a list of two or more different counts, and is {value!r}"))
-        elif not is_whole(value, least):
-            problems.append((key, f"must be a whole number of at least {least}, and is {value!r}"))
-    return problems
+    """List what is wrong with the table: pairs of key and message."""
+    return tables.check(table, Settings)
 
 
 def read(table: Mapping[str, Any]) -> Settings:
-    """Freeze the table.
-
-    Raises
-    ------
-    ConfigurationError
-        With every problem that `check` finds.
-    """
-    return freeze(table, Settings, check, "suites.reliability")
+    """Freeze the table; raises ``ConfigurationError`` with every problem."""
+    return tables.read(table, Settings, "suites.reliability")
 
 
 def cases(context: CaseContext) -> tuple[Case, ...]:

@@ -9,9 +9,9 @@ import onnx
 import pytest
 
 from harness.compression.canonical import canonicalise
-from harness.compression.options import choice, flag, node_names, option, read_options, share, whole
+from harness.compression.options import node_names, read_options
 from harness.core.errors import ConfigurationError, ModelError
-from harness.core.settings import Problems
+from harness.core.settings import Problems, choice, flag, option, share, whole
 from harness.device import plugins
 
 from .graphs import residual_cnn

@@ -65,9 +65,9 @@ def test_more_damage_has_more_time() -> None:
         ({"rows": 2.5}, "rows", "whole number"),
         ({"repeats": True}, "repeats", "whole number"),
         ({"seed": -1}, "seed", "at least 0"),
-        ({"threads": [1]}, "threads", "two or more"),
+        ({"threads": [1]}, "threads", "2 or more different"),
         ({"threads": [2, 2]}, "threads", "different"),
-        ({"threads": [0, 1]}, "threads", "counts"),
+        ({"threads": [0, 1]}, "threads", "at least 1"),
         ({"threads": 4}, "threads", "list"),
     ],
 )
