@@ -81,3 +81,8 @@ def readable_file(what: str) -> Rule:
         return []
 
     return problems
+
+
+def boolean(value: object) -> list[str]:
+    """True or false."""
+    return [] if isinstance(value, bool) else ["is true or false"]

@@ -1,9 +1,10 @@
-"""A third party's executor takes hosts, waits for a lock and is emulated, by what it declares."""
+"""The executor of docs/adding-an-executor.md takes hosts, waits for a lock and is emulated."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,36 +15,13 @@ import pytest
 from harness.testing.fakes import register
 from tests.e2e.shell import MakeModel, Shell
 
-EXECUTOR = """
-import json
-import os
-import sys
-from pathlib import Path
-
-from harness.core.contracts import Abilities
-from harness.executors import settings
-from harness.executors.connection import LocalConnection
-from harness.executors.device import DeviceExecutor
-
-SETTINGS = {
-    "hosts": settings.texts("hosts"),
-    "simulated": lambda value: [],
-    "wait_s": settings.number,
-}
-
-
-class BenchExecutor(DeviceExecutor):
+PAGE = (Path(__file__).parents[2] / "docs" / "adding-an-executor.md").read_text()
+RECORDING = """
+class RecordingExecutor(BenchExecutor):
     def __init__(self, target, store):
-        settings.check(target, SETTINGS)
+        import json, os
         Path(os.environ["BENCH_TABLE"]).write_text(json.dumps(dict(target.executor)))
-        super().__init__(LocalConnection(str(store), [sys.executable]), store)
-
-    @staticmethod
-    def abilities(table):
-        return Abilities(
-            uses_this_machine=True, emulated=table.get("simulated", False), takes_hosts=True, locks=True,
-            label="bench",
-        )
+        super().__init__(target, store)
 """
 TARGET = """\
 description = "a bench"
@@ -68,10 +46,11 @@ def command(harness: Shell, tmp_path: Path) -> list[str]:
     """Environment assignments and the start of a command, with the executor installed."""
     site = register(
         tmp_path / "site",
-        {"harness.executors": {"bench": "bench_executor:BenchExecutor"}},
+        {"harness.executors": {"bench": "bench_executor:RecordingExecutor"}},
         distribution="bench-executor",
     )
-    (site / "bench_executor.py").write_text(EXECUTOR)
+    (code,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    (site / "bench_executor.py").write_text(code + RECORDING)
     (harness.folder / "targets").mkdir()
     (harness.folder / "targets" / "bench.toml").write_text(TARGET)
     path = os.pathsep.join(filter(None, [str(site), os.environ.get("PYTHONPATH", "")]))

@@ -88,8 +88,8 @@ class EmulatedConnection(PreparedConnection):
         qemu = [str(emulator(machine, self._folder)), "-cpu", cpu]
         if machine not in ARCHITECTURES:  # this machine's own programs, on an older CPU of its family
             host_python = sys.executable
-            if pinned := table.get("requirements", ()):
-                host_python = str(venv(host_python, pinned, self._folder))
+            if packages := table.get("requirements", ()):
+                host_python = str(venv(host_python, packages, self._folder))
             python, path = [*qemu, host_python], [code]
             libraries, bytecode = [], {}
         else:

@@ -125,3 +125,9 @@ def test_a_request_is_one_line(batch: Batch, tmp_path: Path) -> None:
     text = worker.request(replace(batch, variant="a\nb"), tmp_path)
     assert text.count(b"\n") == 1
     assert text.endswith(b"\n")
+
+
+def test_a_child_does_not_have_the_working_folder_on_its_path() -> None:
+    command = worker.command(["python"], "harness.device.probe", "{}")
+    assert command[:2] == ["python", "-P"]
+    assert command[-3:] == ["-m", "harness.device.probe", "{}"]

@@ -82,7 +82,7 @@ class Simulation:
     def _lane(self, lane: Any) -> Iterator[tuple[float, int, Event]]:
         at_s = self.clock.now_s
         for executor, batches in lane:
-            free = [at_s] * executor.beside
+            free = [at_s] * executor.parallel_batches
             for batch in batches:
                 slot = free.index(min(free))
                 now_s = free[slot] + self.start_s(batch.target)
@@ -180,7 +180,7 @@ def measure(
     made = inputs(samples)
     plan = make_plan(made)
     parallel = {name: n for lane in LANES for name, n in lane.items()}
-    executors = {name: SimpleNamespace(beside=n) for name, n in parallel.items()}
+    executors = {name: SimpleNamespace(parallel_batches=n) for name, n in parallel.items()}
     prepared = Prepared(
         plan, {"emulated": list(EMULATED)}, None, {}, (), cast("Any", executors), (), Cache(tmp_path), {},
         LANES, 0.0, made, Deadline.start(budget_s, clock),
@@ -299,7 +299,7 @@ def test_without_a_budget_everything_runs_in_one_pass(tmp_path: Path) -> None:
     clock = Clock()
     made = inputs()
     plan = make_plan(made)
-    executors = {name: SimpleNamespace(beside=n) for lane in LANES for name, n in lane.items()}
+    executors = {name: SimpleNamespace(parallel_batches=n) for lane in LANES for name, n in lane.items()}
     prepared = Prepared(
         plan, {"emulated": []}, None, {}, (), cast("Any", executors), (), Cache(tmp_path), {}, LANES, 0.0
     )
@@ -314,7 +314,7 @@ def test_without_a_budget_everything_runs_in_one_pass(tmp_path: Path) -> None:
 def test_a_resumed_run_is_no_longer_stopped(tmp_path: Path) -> None:
     made = inputs()
     plan = replace(make_plan(made), stopped="the budget of 60 s was used up")
-    executors = {name: SimpleNamespace(beside=n) for lane in LANES for name, n in lane.items()}
+    executors = {name: SimpleNamespace(parallel_batches=n) for lane in LANES for name, n in lane.items()}
     prepared = Prepared(
         plan, {"emulated": []}, None, {}, (), cast("Any", executors), (), Cache(tmp_path), {}, LANES, 0.0
     )
