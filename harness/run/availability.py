@@ -1,4 +1,4 @@
-"""``harness targets`` and ``harness doctor``: what can run here, what is wrong, how to mend it."""
+"""``harness targets`` and ``harness doctor``: what can run here, what is wrong, how to fix it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from harness.executors.wheels import is_installed
 from harness.run.name_checks import check_executors, check_targets
 from harness.store.cache import writing
 
-#: Below this a default run does not fit.
+#: A default run needs about as much.
 LEAST_FREE_BYTE = 500 * 10**6
 #: Distributions that overwrite each other's files.
 CLASHING = (("onnxruntime", "onnxruntime-gpu"),)
@@ -33,15 +33,16 @@ def targets_text() -> str:
     """One line a target and backend: ready, or why not and how to install it."""
     table = [("target", "backend", "", "what it is")]
     below: dict[int, list[str]] = {}
-    known = plugins.catalogue(plugins.BACKENDS)
+    backends = plugins.catalogue(plugins.BACKENDS)
     targets, broken = _targets()
     local = [target for target in targets.values() if abilities_of(target).shares_python]
-    found = probe([name for name in dict.fromkeys(b for t in local for b in t.backends) if name in known])
+    named = dict.fromkeys(backend for target in local for backend in target.backends)
+    available = probe([name for name in named if name in backends])
     for name, target in targets.items():
         for backend in target.backends:
-            state, said = _state(name, target, backend, found)
+            state, details = _state(name, target, backend, available)
             table.append((name, backend, state, target.description))
-            below[len(table) - 1] = [f"{'':<16}{label:<8}{text}" for label, text in said if text]
+            below[len(table) - 1] = [f"{'':<16}{label:<8}{text}" for label, text in details if text]
     widths = [max(map(len, column)) + 2 for column in zip(*table, strict=True)]
     lines = []
     for index, row in enumerate(table):
@@ -54,7 +55,7 @@ def targets_text() -> str:
 
 
 def doctor_text(results: Path) -> tuple[str, bool]:
-    """Check what a run needs, and say how to mend what is wrong."""
+    """Check what a run needs, and say how to fix what is wrong."""
     wrong: list[str] = []
     head = f"python {sys.version.split()[0]}, {environment.static_facts()['cpu_model']}"
     rows: list[tuple[str, str, str]] = []
@@ -101,15 +102,15 @@ def _targets() -> tuple[dict[str, Target], dict[str, HarnessError]]:
 
 
 def _state(
-    name: str, target: Target, backend: str, found: Mapping[str, Availability]
+    name: str, target: Target, backend: str, available: Mapping[str, Availability]
 ) -> tuple[str, list[tuple[str, str]]]:
-    """Word and explanations; a device that is not this machine is not asked here."""
+    """State and explanations; a device other than this machine is not probed here."""
     ask = ("next", f"harness doctor --target {name}")
     if target.name != name:
         return "emulated", [("why", f"it has no host (--host USER@BOARD): {target.name} stands in"), ask]
     abilities = abilities_of(target)
     if abilities.shares_python:
-        availability = _availability(target, backend, found)
+        availability = _availability(target, backend, available)
         state = "not here" if availability.reason else f"ready {availability.version}"
         return state, [("why", availability.reason), ("next", availability.install)]
     on_this_machine = abilities.uses_this_machine and not abilities.emulated
@@ -122,25 +123,25 @@ def _state(
     return abilities.label or target.executor["kind"], lines
 
 
-def _availability(target: Target, backend: str, found: Mapping[str, Availability]) -> Availability:
+def _availability(target: Target, backend: str, available: Mapping[str, Availability]) -> Availability:
     try:
         check_targets([target])
     except HarnessError as error:
         return Availability(reason=error.what)
-    return for_target(target, found[backend])
+    return for_target(target, available[backend])
 
 
-def for_target(target: Target, found: Availability) -> Availability:
-    """A runtime that is there but lacks the provider that the target ships with cannot run it."""
+def for_target(target: Target, availability: Availability) -> Availability:
+    """Availability of a runtime for a target: it cannot run there without the provider of the target."""
     provider = target.deploy.provider
-    if found.reason or not provider or provider in found.devices:
-        return found
-    has = f"it has {', '.join(found.devices) or 'none'}"
-    why, mends = f"this runtime has no {provider} ({has})", provider_install(provider)
-    if provider in found.unusable:
-        lack, mends = found.unusable[provider]
-        why = f"this runtime cannot use its {provider}: {lack} ({has})"
-    return replace(found, reason=why, install=mends)
+    if availability.reason or not provider or provider in availability.devices:
+        return availability
+    has = f"it has {', '.join(availability.devices) or 'none'}"
+    reason, install = f"this runtime has no {provider} ({has})", provider_install(provider)
+    if provider in availability.unusable:
+        cause, install = availability.unusable[provider]
+        reason = f"this runtime cannot use its {provider}: {cause} ({has})"
+    return replace(availability, reason=reason, install=install)
 
 
 #: Providers that need an NVIDIA GPU and a runtime built for it.

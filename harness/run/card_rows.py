@@ -1,4 +1,4 @@
-"""Cards → rows: what a variant is, beside what it does. The group is the suite ``compression``."""
+"""Cards → rows: the properties of a variant as metrics. The group is the suite ``compression``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from harness.core.metric import Metric, Noise
 from harness.core.plan import CARD, HOST
 from harness.store.run_folder import Facts
 
-#: The case of what is told of the whole model; of a layer it is the layer's name.
+#: The case of a metric of the whole model; a metric of a layer has the layer's name as its case.
 WHOLE = "model"
 #: Declared as a suite declares its metrics.
 METRICS: Mapping[str, Metric] = {
@@ -28,12 +28,12 @@ METRICS: Mapping[str, Metric] = {
 
 def rows(facts: Facts) -> list[Row]:
     """Make the row group of every variant on every target and backend, for the file that runs there."""
-    found: dict[tuple[str, str, str], Batch] = {}
+    first: dict[tuple[str, str, str], Batch] = {}
     for batch in facts.plan.batches:
         if batch.target != HOST and batch.variant in facts.cards:
-            found.setdefault((batch.target, batch.backend, batch.variant), batch)
+            first.setdefault((batch.target, batch.backend, batch.variant), batch)
     made = []
-    for (target, backend, variant), batch in found.items():
+    for (target, backend, variant), batch in first.items():
         identity = {
             "run_id": facts.run["run_id"],
             "model": facts.run["model"]["name"],
@@ -41,8 +41,8 @@ def rows(facts: Facts) -> list[Row]:
             "artifact_sha256": batch.artifact.sha256,
         }
         key = JobKey(target, backend, DEPLOY, variant, CARD, WHOLE, 0)
-        told = _measurements(facts.cards[variant], facts.cards.get(FLOAT32, {}), batch.artifact)
-        made += [Row(key, measurement, identity) for measurement in told]
+        measurements = _measurements(facts.cards[variant], facts.cards.get(FLOAT32, {}), batch.artifact)
+        made += [Row(key, measurement, identity) for measurement in measurements]
     return made
 
 
@@ -62,9 +62,9 @@ def _measurements(
         if key in card:
             yield Measurement(key, unit, card[key], n=1)
     for layer in card.get("layers", ()):
-        of = {"n": layer["weights"], "case": layer["layer"]}
-        yield Measurement("sparsity", "1", layer["sparsity"], **of)
-        yield Measurement("unique_weights", "1", layer["unique_weights"], **of)
+        layer_fields = {"n": layer["weights"], "case": layer["layer"]}
+        yield Measurement("sparsity", "1", layer["sparsity"], **layer_fields)
+        yield Measurement("unique_weights", "1", layer["unique_weights"], **layer_fields)
         for key, metric in (("weight_sqnr_db", "weight_sqnr"), ("output_sqnr_db", "output_sqnr")):
             if layer.get(key) is not None:  # absent: not comparable; null: nothing was lost
-                yield Measurement(metric, "dB", layer[key], reference=f"{FLOAT32}@{HOST}", **of)
+                yield Measurement(metric, "dB", layer[key], reference=f"{FLOAT32}@{HOST}", **layer_fields)

@@ -55,13 +55,13 @@ def installed() -> Declared:
 
 @cache
 def _installed(suites: tuple[plugins.Plugin, ...]) -> Declared:
-    found = {}
+    metrics = {}
     for plugin in suites:
         try:
-            found[plugin.name] = of_suite(plugin.name, plugin.load()())
+            metrics[plugin.name] = of_suite(plugin.name, plugin.load()())
         except Exception:  # noqa: BLE001, S112 - a broken suite must not keep the others' results unreadable
             continue
-    return Declared({**found, CARD: card_rows.METRICS})
+    return Declared({**metrics, CARD: card_rows.METRICS})
 
 
 def of_run(run: Mapping[str, Any]) -> Declared:

@@ -27,19 +27,19 @@ def undecided(
     Parameters
     ----------
     results : mapping of JobKey to JobResult
-        What there is; a case that did not end well is not measured again.
+        The results so far; a case that did not end with OK is not measured again.
     """
-    named = {gate.name: gate for gate in gates if not gate.design}
-    asking = [
-        (verdict, named[verdict.gate].on(verdict.target))
+    gates_by_name = {gate.name: gate for gate in gates if not gate.design}
+    open_gates = [
+        (verdict, gates_by_name[verdict.gate].on(verdict.target))
         for verdict in verdicts
-        if verdict.state is State.INCONCLUSIVE and verdict.gate in named
+        if verdict.state is State.INCONCLUSIVE and verdict.gate in gates_by_name
     ]
-    found = []
+    extended = []
     for batch in batches:
         suite = suites[batch.suite]
-        of = (batch.target, batch.backend, batch.variant)
-        looking = [gate for told, gate in asking if (told.target, told.backend, told.variant) == of]
+        subject = (batch.target, batch.backend, batch.variant)
+        looking = [gate for v, gate in open_gates if (v.target, v.backend, v.variant) == subject]
         if isinstance(suite, SupportsRounds):
             cases = [
                 suite.again(job.case, looks_of(results[job.key].samples))
@@ -48,12 +48,13 @@ def undecided(
                 and job.key in results
                 and results[job.key].status is Status.OK
             ]
-            found += [replace(batch, cases=tuple(cases))] * bool(cases)
-    return found
+            if cases:
+                extended.append(replace(batch, cases=tuple(cases)))
+    return extended
 
 
 def joined(before: JobResult, more: JobResult) -> JobResult:
-    """Both results as one, due for one more look; a round that failed counts as it is."""
+    """Join two results of a case for one more look; a round that failed is the result."""
     if more.status is not Status.OK:
         return more
     samples = merge([before.samples, more.samples])

@@ -24,9 +24,9 @@ def sentences(
         metric = metrics.find(gate.suite, gate.metric)
         share = metric.share if metric is not None and gate.of == "value" else None
         if gate.design:
-            lines.append(f"gate {gate.name}: timed beside {gate.baseline} after all jobs, besides that time")
+            lines.append(f"gate {gate.name}: timed side by side with {gate.baseline}, after all jobs")
         elif not samples:
-            lines.append(f"gate {gate.name}: nothing planned answers it")
+            lines.append(f"gate {gate.name}: no planned case answers it")
         elif share == "paired" and gate.maximum is not None:
             least_pt = 100 * smallest_decidable_margin(min(samples))
             able = least_pt < gate.maximum
@@ -49,12 +49,12 @@ def sentences(
 
 
 def _by_target(gates: Iterable[Gate], targets: Sequence[Target]) -> Iterable[tuple[Gate, set[str]]]:
-    """Each gate as it holds, with the targets on which it holds so."""
+    """Every gate with its overrides applied, and the targets that share the result."""
     for gate in gates:
-        held: dict[Gate, set[str]] = {}
+        targets_of: dict[Gate, set[str]] = {}
         for target in targets:
-            held.setdefault(gate.on(target.name), set()).add(target.name)
-        yield from held.items()
+            targets_of.setdefault(gate.on(target.name), set()).add(target.name)
+        yield from targets_of.items()
 
 
 def _samples(gate: Gate, plan: Plan, targets: set[str]) -> list[int]:
@@ -69,50 +69,51 @@ def _samples(gate: Gate, plan: Plan, targets: set[str]) -> list[int]:
 
 
 def warnings(gates: Iterable[Gate], plan: Plan, model: str, results: Path) -> list[str]:
-    """One line a gate that cannot be answered, whatever is measured: it names no case, or no baseline.
+    """One line a gate that no measurement can answer: its case or its baseline does not exist.
 
     Parameters
     ----------
     gates : iterable of Gate
     plan : Plan
     model : str
-        Its name: baselines are kept by it.
+        Its name: baselines are stored under it.
     results : Path
-        Where they are kept.
+        Where baselines are stored.
     """
     keys = [job.key for batch in plan.batches for job in batch.jobs if batch.target != HOST]
     keys += [result.key for result in plan.skipped]
     lines = []
     for gate in gates:
-        asked = [
+        covered = [
             key for key in keys if gate.suite in (key.suite, CARD) and gate.judges(key.target, key.variant)
         ]
-        if not asked:  # its suite, target or variant was not chosen
+        if not covered:  # its suite, target or variant was not selected
             continue
-        if not gate.design and gate.suite != CARD and not any(gate.looks_at_job(key) for key in asked):
-            lines.append(f"gate {gate.name} will be NOT_RUN: {_no_case(gate, [key.case for key in asked])}")
+        if not gate.design and gate.suite != CARD and not any(gate.looks_at_job(key) for key in covered):
+            lines.append(f"gate {gate.name} will be NOT_RUN: {_no_case(gate, [key.case for key in covered])}")
         lines += [
             f"gate {gate.name} will be NOT_RUN: {absent}"
-            for target in dict.fromkeys(key.target for key in asked)
+            for target in dict.fromkeys(key.target for key in covered)
             if (absent := _no_baseline(gate.on(target).baseline, target, model, results))
         ]
     return lines
 
 
 def _no_case(gate: Gate, cases: Sequence[str]) -> str:
-    known = dict.fromkeys(cases)
     place = f"{', '.join(gate.cases)} in the setting {gate.setting}"
-    place += f", severity {' or '.join(map(str, gate.severities))}" * bool(gate.severities)
-    near = [each for case in gate.cases for each in difflib.get_close_matches(case, known, n=1)]
+    if gate.severities:
+        place += f", severity {' or '.join(map(str, gate.severities))}"
+    names = dict.fromkeys(cases)
+    near = [match for case in gate.cases for match in difflib.get_close_matches(case, names, n=1)]
     meant = f"; did you mean {near[0]}?" if near and near[0] not in gate.cases else ""
     return f"no case of {gate.suite} is {place}{meant}"
 
 
 def _no_baseline(name: str, target: str, model: str, results: Path) -> str:
-    """Empty where it is there, or none is asked for."""
+    """Empty where the baseline exists, or where none is named."""
     if not name:
         return ""
-    from harness.gates import baselines  # takes pandas, and a second
+    from harness.gates import baselines  # imports pandas, which takes a second
 
     folder = baselines.place(results, model, target, name)
     if folder.exists():

@@ -1,4 +1,4 @@
-"""What the schema alone cannot know of a configuration: names of plug-ins, variants and families."""
+"""Checks that the schema of a configuration cannot make: names of plug-ins, variants and families."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def check_targets(targets: Iterable[Target]) -> None:
     Raises
     ------
     UsageError
-        One is not; says the nearest.
+        A name is unknown; the message has the nearest one.
     """
     for target in targets:
         for backend in target.backends:
@@ -60,12 +60,12 @@ def check_targets(targets: Iterable[Target]) -> None:
 
 
 def _suite_tables(validation: Validation) -> Iterable[Problem]:
-    known = plugins.catalogue(plugins.SUITES)
+    suites = plugins.catalogue(plugins.SUITES)
     for name, settings in validation.suites.items():
-        if name not in known:
-            yield _unknown(f"suites.{name}", "suite", name, known)
+        if name not in suites:
+            yield _unknown(f"suites.{name}", "suite", name, suites)
         else:
-            suite = known[name].load()()
+            suite = suites[name].load()()
             yield from (Problem(f"suites.{name}.{key}", text) for key, text in suite.check(settings))
 
 
@@ -80,13 +80,13 @@ def _gates(validation: Validation) -> Iterable[Problem]:
         else:
             if gate.suite not in metrics:
                 metrics[gate.suite] = declared.of_suite(gate.suite, suites[gate.suite].load()())
-            yield from _asked_of(gate, path, metrics[gate.suite])
+            yield from _metric(gate, path, metrics[gate.suite])
         for pattern in gate.variants:
             if not any(fnmatchcase(variant, pattern) for variant in variants):
                 yield _unknown(f"{path}.variant", "variant", pattern, variants, gate.name)
 
 
-def _asked_of(gate: Gate, path: str, metrics: Mapping[str, Metric]) -> Iterable[Problem]:
+def _metric(gate: Gate, path: str, metrics: Mapping[str, Metric]) -> Iterable[Problem]:
     """Check that the suite makes such a metric, and that the limit is one of that quantity."""
     # Either may be a pattern: the gate's of several metrics, the suite's of a family.
     units = {
@@ -116,34 +116,36 @@ def _timed(gate: Gate, path: str, metrics: Mapping[str, Metric]) -> Iterable[Pro
 
 
 def _recipes(validation: Validation) -> Iterable[Problem]:
-    known = plugins.catalogue(plugins.PASSES)
+    passes = plugins.catalogue(plugins.PASSES)
     for name, variant in validation.variants.items():
         for index, step in enumerate(variant.recipe):
-            if step["pass"] not in known:
-                yield _unknown(f"variants.{name}.recipe[{index}].pass", "pass", step["pass"], known)
+            if step["pass"] not in passes:
+                yield _unknown(f"variants.{name}.recipe[{index}].pass", "pass", step["pass"], passes)
 
 
 def _families(validation: Validation) -> Iterable[Problem]:
     by_kind = {"image": tuple(IMAGE_FAMILIES), "features": tuple(FEATURE_FAMILIES)}
-    known = by_kind.get(validation.shifts.kind, validation.shifts.families)
+    families = by_kind.get(validation.shifts.kind, validation.shifts.families)
     for index, family in enumerate(validation.shifts.families):
-        if family not in known:
-            yield _unknown(f"shifts.families[{index}]", "family", family, known)
+        if family not in families:
+            yield _unknown(f"shifts.families[{index}]", "family", family, families)
 
 
 def _waivers(validation: Validation) -> Iterable[Problem]:
     files = target_files()
     targets = [*files, *(f"{name}-emulated" for name in files)]
     today = datetime.now(UTC).date()
-    found = waivers.problems(validation.waivers, validation.gates, targets, validation.variant_names, today)
-    return [Problem(f"waiver[{index}]", message) for index, message in found]
+    problems = waivers.problems(
+        validation.waivers, validation.gates, targets, validation.variant_names, today
+    )
+    return [Problem(f"waiver[{index}]", message) for index, message in problems]
 
 
 def _unknown(
-    path: str, what: str, name: str, known: Mapping[str, object] | tuple[str, ...], of: str = ""
+    path: str, what: str, name: str, names: Mapping[str, object] | tuple[str, ...], gate: str = ""
 ) -> Problem:
-    error = plugins.unknown(what, name, known)
-    return Problem(path, f"{error.what} ({error.cause})", of)
+    error = plugins.unknown(what, name, names)
+    return Problem(path, f"{error.what} ({error.cause})", gate)
 
 
 def check_executors(targets: Iterable[Target]) -> None:
@@ -152,10 +154,10 @@ def check_executors(targets: Iterable[Target]) -> None:
     Raises
     ------
     UsageError
-        There is none of that name; says the nearest.
+        A kind is unknown; the message has the nearest one.
     """
-    known = plugins.catalogue(plugins.EXECUTORS)
+    executors = plugins.catalogue(plugins.EXECUTORS)
     for target in targets:
         kind = str(target.executor.get("kind", ""))
-        if kind not in known:
-            raise plugins.unknown("executor", kind, known, where=f"target {target.name}, executor.kind")
+        if kind not in executors:
+            raise plugins.unknown("executor", kind, executors, where=f"target {target.name}, executor.kind")

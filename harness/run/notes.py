@@ -1,4 +1,4 @@
-"""What a run tells besides rows and verdicts, one line each."""
+"""The notes of a run, one line each: what its rows and verdicts do not show."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def errors(rows: Iterable[Row], verdicts: Sequence[Verdict]) -> list[str]:
     for (target, text), names in suites.items():
         gate = next((v.gate for v in verdicts if v.target == target and v.sentence.endswith(text)), "")
         cases = "1 case" if len(names) == 1 else f"{len(names)} cases"
-        of = f"{cases} of {', '.join(dict.fromkeys(names))} on {target} ended in"
-        lines.append(f"{of} the error of the gate {gate!r}" if gate else f"{of} an error: {text}")
+        ended = f"{cases} of {', '.join(dict.fromkeys(names))} on {target} ended in"
+        lines.append(f"{ended} the error of the gate {gate!r}" if gate else f"{ended} an error: {text}")
     return lines
 
 

@@ -70,7 +70,7 @@ def make_plan(inputs: PlanInputs) -> Plan:
     Raises
     ------
     TargetUnavailable
-        Nothing that was asked for can run here.
+        Nothing of the selection can run here.
     UsageError
         The raw outputs would not fit the cap.
     """
@@ -85,7 +85,7 @@ def make_plan(inputs: PlanInputs) -> Plan:
                 reasons[target.name, backend] = availability
             for variant in (variant for variant in made if variant.name in inputs.selected):
                 artifact, refused = choose_artifact(variant, inputs.formats[backend])
-                lacks = availability.reason or refused
+                reason = availability.reason or refused
                 for name, suite in inputs.suites.items():
                     context = _context(inputs, name, variant, target, availability)
                     key = suite_key(target.name, backend, DEPLOY, variant.name, name)
@@ -93,8 +93,8 @@ def make_plan(inputs: PlanInputs) -> Plan:
                     if not cases:
                         continue
                     batch = _batch(inputs, target, backend, variant, name, cases, artifact)
-                    if lacks:
-                        skipped += [JobResult(job.key, Status.SKIPPED, lacks) for job in batch.jobs]
+                    if reason:
+                        skipped += [JobResult(job.key, Status.SKIPPED, reason) for job in batch.jobs]
                     else:
                         batches.append(batch)
             for variant_name, error in inputs.failed.items():
@@ -108,7 +108,7 @@ def make_plan(inputs: PlanInputs) -> Plan:
                 ]
     if not batches:
         raise nothing_runs(reasons, skipped)
-    unavailable = tuple((target, backend, found.reason) for (target, backend), found in reasons.items())
+    unavailable = tuple((target, backend, a.reason) for (target, backend), a in reasons.items())
     plan = Plan((*_reference(inputs, skipped), *batches), tuple(skipped), unavailable)
     _fits_cap(inputs, plan)
     return plan
@@ -157,10 +157,10 @@ def _reference(inputs: PlanInputs, skipped: list[JobResult]) -> list[Batch]:
     """The same variants on the host, pinned, for everything that is relative to it."""
     batches = []
     for variant in sorted(inputs.variants, key=lambda v: v.name != FLOAT32):
-        found = _reference_backend(inputs, variant)
-        if found is None:
+        choice = _reference_backend(inputs, variant)
+        if choice is None:
             continue
-        backend, artifact = found
+        backend, artifact = choice
         most = _most_samples(inputs)
         host = Target(HOST, "the reference", (backend,), deploy=PARITY_OPTIONS, max_samples=most)
         for name, suite in inputs.suites.items():
@@ -191,7 +191,7 @@ def _context(
     suite: str,
     variant: Variant,
     target: Target,
-    found: Availability,
+    availability: Availability,
     *,
     reference: bool = False,
 ) -> CaseContext:
@@ -206,7 +206,7 @@ def _context(
         inputs=inputs.inputs,
         max_samples=target.max_samples,
         emulated=abilities_of(target).emulated,
-        device_memory=target.deploy.provider in found.device_memory,
+        device_memory=target.deploy.provider in availability.device_memory,
     )
 
 

@@ -47,7 +47,7 @@ def validate(request: Request, observer: Observer) -> Outcome:
 
 
 def resume(folder: RunFolder, observer: Observer, wait_s: float = 0.0) -> Outcome:
-    """Go on with a run that was cut: only what has no result is measured.
+    """Complete an interrupted run: only the jobs without a result are measured.
 
     Raises
     ------
@@ -176,9 +176,9 @@ def look(
         for variant in facts.run["variants"]
     ]
     missing = summarise.missing(facts)
-    asked = [gate for gate in validation.gates if scope.is_chosen(gate, facts.run["suites"])]
+    judged = [gate for gate in validation.gates if scope.is_chosen(gate, facts.run["suites"])]
     judgement = judge(
-        rows, asked, subjects, missing, _baselines(folder, facts, asked), stopped=facts.plan.stopped
+        rows, judged, subjects, missing, _baselines(folder, facts, judged), stopped=facts.plan.stopped
     )
     verdicts, unneeded = waivers.apply(judgement.verdicts, validation.waivers)
     left_out = len(validation.gates) - len({verdict.gate for verdict in verdicts})

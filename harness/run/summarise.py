@@ -42,7 +42,7 @@ def summarise(facts: Facts, suites: Mapping[str, Suite], failed: list[JobResult]
     """
     environments = {
         (record.target, record.backend, record.variant, record.suite): record
-        for record in reversed(facts.environments)  # where a worker died there are several: the first start
+        for record in reversed(facts.environments)  # the first start, where a worker crashed
         if record.phase == "before"
     }
     ends = {
@@ -53,8 +53,8 @@ def summarise(facts: Facts, suites: Mapping[str, Suite], failed: list[JobResult]
     between: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
     for record in facts.environments:
         if record.phase == "during":
-            of = (record.target, record.backend, record.variant, record.suite)
-            between.setdefault(of, []).append(record.facts)
+            batch_key = (record.target, record.backend, record.variant, record.suite)
+            between.setdefault(batch_key, []).append(record.facts)
     overloaded = {
         JobKey(*key): reason
         for record in facts.environments
@@ -63,13 +63,13 @@ def summarise(facts: Facts, suites: Mapping[str, Suite], failed: list[JobResult]
     }
     rows: list[Row] = []
     for batch in facts.plan.batches:
-        of = (batch.target, batch.backend, batch.variant, batch.suite)
+        batch_key = (batch.target, batch.backend, batch.variant, batch.suite)
         disturbed = (
-            disturbance(environments[of].facts, ends[of].facts, between.get(of, ()))
-            if of in environments and of in ends
+            disturbance(environments[batch_key].facts, ends[batch_key].facts, between.get(batch_key, ()))
+            if batch_key in environments and batch_key in ends
             else ()
         )
-        environment = environments.get(of)
+        environment = environments.get(batch_key)
         for job in batch.jobs:
             result = facts.results.get(job.key)
             if result is None:
@@ -99,7 +99,7 @@ def _measurements(
     """What the suite makes of a job, or the row of its exception."""
     try:
         measurements = list(suite.summarise(job, result, context))
-        foreign = next((each for each in measurements if not isinstance(each, Measurement)), None)
+        foreign = next((item for item in measurements if not isinstance(item, Measurement)), None)
         if foreign is not None:
             raise TypeError(f"summarise gave a {type(foreign).__name__}, not a Measurement")
     except Exception as error:  # noqa: BLE001 - a suite may be a third-party plug-in
@@ -111,9 +111,9 @@ def _measurements(
 
 
 def _alpha(facts: Facts, suite: Suite, result: JobResult) -> float:
-    """One-sided error of intervals; a run that measures on while it is undecided spends it look by look."""
-    rounds = facts.run.get("decide_within_s") is not None and isinstance(suite, SupportsRounds)
-    return level(looks_of(result.samples)) if rounds else ALPHA
+    """One-sided error of intervals; a run with ``--decide-within`` spends it look by look."""
+    has_looks = facts.run.get("decide_within_s") is not None and isinstance(suite, SupportsRounds)
+    return level(looks_of(result.samples)) if has_looks else ALPHA
 
 
 def _whole(result: JobResult) -> Measurement:
@@ -150,12 +150,12 @@ def _context(facts: Facts, batch: Batch, setting: str) -> SummaryContext:
 def _identity(
     facts: Facts, batch: Batch, result: JobResult, environment: EnvironmentRecord | None
 ) -> dict[str, Any]:
-    known = environment.facts if environment is not None else {}
+    device = environment.facts if environment is not None else {}
     return {
         "run_id": facts.run["run_id"],
-        "device": known.get("device", ""),
-        "arch": known.get("arch", ""),
-        "backend_version": known.get("backend_version", ""),
+        "device": device.get("device", ""),
+        "arch": device.get("arch", ""),
+        "backend_version": device.get("backend_version", ""),
         "provider": result.effective.get("provider", ""),
         "precision": result.effective.get("precision", ""),
         "model": facts.run["model"]["name"],
@@ -167,17 +167,17 @@ def _identity(
 
 def set_digests(run: Mapping[str, Any]) -> dict[str, str]:
     """Digest of each data set of a run (``clean``, ``fog_3``)."""
-    return {name: "".join(sorted(each["inputs"].values())) for name, each in run["data"].items()}
+    return {name: "".join(sorted(table["inputs"].values())) for name, table in run["data"].items()}
 
 
 def machines(facts: Facts) -> dict[str, str]:
-    """What the times of each target belong to: CPU model and cores, which a name of a host does not tell."""
-    found: dict[str, str] = {}
+    """The machine that the times of each target belong to: CPU model and cores."""
+    by_target: dict[str, str] = {}
     for record in facts.environments:
         if record.phase == "before":
             model, cores = record.facts.get("cpu_model", ""), record.facts.get("cpu_affinity", "")
-            found.setdefault(record.target, f"{model if isinstance(model, str) else '?'}, {cores} cores")
-    return found
+            by_target.setdefault(record.target, f"{model if isinstance(model, str) else '?'}, {cores} cores")
+    return by_target
 
 
 def missing(facts: Facts) -> set[JobKey]:

@@ -147,16 +147,16 @@ def interleave(
         A process ended in an error.
     """
     timing = InterleavedTiming(criterion, sides)
-    began_s, rounds = time.monotonic(), 0
+    began_s, round_number = time.monotonic(), 0
     while True:
         goal = FEWEST * 2 ** len(timing.looks)
         while len(timing.times_ns["base"]) < goal and not timing.mostly_disturbed:
-            first = rounds % len(SERIES)
+            first = round_number % len(SERIES)
             order = SERIES[first:] + SERIES[:first]
             for series in (*order, *reversed(order)):
                 while not timing.mostly_disturbed and not _time_process(timing, series):
                     pass
-            rounds += 1
+            round_number += 1
         timing.seconds = time.monotonic() - began_s
         if timing.mostly_disturbed:
             return timing

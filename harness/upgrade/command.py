@@ -1,7 +1,7 @@
 """``harness upgrade``: the accepted artifacts in two versions of a runtime, on every target that has it.
 
-It makes both environments and gives both the same files and the same samples. A version that cannot be
-installed, or that crashes, is a result and not an error.
+It makes both environments and gives both the same files and the same samples. A version that pip
+cannot install, or that crashes, is a result and not an error.
 """
 
 from __future__ import annotations

@@ -267,7 +267,7 @@ def _time(
     sides = tuple(TimedSide(request.label(side), executors[side], batches[side]) for side in SIDES)
     try:
         timed = interleave(request.criterion, (sides[0], sides[1]), notify)
-    except WorkerError as error:  # it gave outputs, and dies in the processes that are timed
+    except WorkerError as error:  # it gave outputs, and crashes in the timed processes
         side = NEW if error.what.startswith(f"{request.label(NEW)} ") else OLD
         comparison.findings = Findings({side: Failure("run", str(error))})
         return

@@ -1,4 +1,4 @@
-"""What a runtime lacks for a target is told with what mends it."""
+"""What a runtime lacks for a target comes with the command that fixes it."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ def test_a_provider_that_is_there() -> None:
 
 
 @pytest.mark.parametrize(
-    ("provider", "why", "mends"),
+    ("provider", "why", "fix"),
     [
         (TENSORRT, "cannot use its TensorrtExecutionProvider: libnvinfer.so.10 is", "pip install tensorrt"),
         (CUDA, "has no CUDAExecutionProvider (it has CPU)", "[cuda]"),
         ("Other", "has no Other (it has CPU)", ""),
     ],
 )  # fmt: skip
-def test_a_provider_that_is_not(provider: str, why: str, mends: str) -> None:
-    found = for_target(on(provider), FOUND)
-    assert why in found.reason
-    assert mends in found.install
-    assert (found.version, found.devices) == ("1.31.1", ("CPU",))
+def test_a_provider_that_is_not(provider: str, why: str, fix: str) -> None:
+    availability = for_target(on(provider), FOUND)
+    assert why in availability.reason
+    assert fix in availability.install
+    assert (availability.version, availability.devices) == ("1.31.1", ("CPU",))

@@ -54,11 +54,11 @@ def test_what_is_kept_fits_and_nothing_more_would(budget_s: float, each_s: float
     least = cost(PLAN, seconds, budget.Choice(frozenset(), 1000))
     a_cell = (whole - least) / len(CELLS)
     if least + a_cell <= budget_s:
-        kept = cost(PLAN, seconds, choice)
-        assert kept <= budget_s + 1e-9
+        kept_s = cost(PLAN, seconds, choice)
+        assert kept_s <= budget_s + 1e-9
         assert choice.samples == 1000
         if len(choice.cells) < len(CELLS):
-            assert kept + a_cell > budget_s - 1e-9
+            assert kept_s + a_cell > budget_s - 1e-9
     else:
         assert len(choice.cells) == 1
         assert budget.LEAST_SAMPLES <= choice.samples <= 1000

@@ -101,8 +101,8 @@ def remaining(*measured_before: Batch, **more: Any) -> estimate.Remaining:
     """Each job of `PLAN` is estimated at 2 s, and the start of each worker at 0.6 s."""
     keys = [job.key for b in PLAN.batches for job in b.jobs]
     starts_s = {b.jobs[0].key: estimate.START_S for b in PLAN.batches}
-    known = {job.key for b in measured_before for job in b.jobs}
-    estimates = estimate.Estimates(dict.fromkeys(keys, 2.0), starts_s, frozenset(keys) - known)
+    measured = {job.key for b in measured_before for job in b.jobs}
+    estimates = estimate.Estimates(dict.fromkeys(keys, 2.0), starts_s, frozenset(keys) - measured)
     return estimate.Remaining(PLAN, estimates, LANES, **{"clock": Clock(), **more})
 
 

@@ -46,59 +46,59 @@ def results(batch: Batch = BATCH, status: Status = Status.OK, looks: int = 1) ->
 
 
 def again(*verdicts: Verdict, batch: Batch = BATCH, **more: object) -> list[Batch]:
-    known = results(batch, **more)  # type: ignore[arg-type]
-    return extend.undecided([batch], [P99, THROUGHPUT, SIDE], verdicts, SUITES, known)  # type: ignore[arg-type]
+    stored = results(batch, **more)  # type: ignore[arg-type]
+    return extend.undecided([batch], [P99, THROUGHPUT, SIDE], verdicts, SUITES, stored)  # type: ignore[arg-type]
 
 
 def test_only_what_an_undecided_gate_looks_at_is_measured_again() -> None:
-    (found,) = again(verdict(P99, State.INCONCLUSIVE), verdict(THROUGHPUT, State.PASS))
-    assert [case.name for case in found.cases] == ["single_stream"]
-    (found,) = again(verdict(THROUGHPUT, State.INCONCLUSIVE))  # its rows are named after their job
-    assert [case.name for case in found.cases] == ["offline"]
-    assert extend.seconds([found], results()) == 2.0  # type: ignore[arg-type]
+    (extended,) = again(verdict(P99, State.INCONCLUSIVE), verdict(THROUGHPUT, State.PASS))
+    assert [case.name for case in extended.cases] == ["single_stream"]
+    (extended,) = again(verdict(THROUGHPUT, State.INCONCLUSIVE))  # its rows are named after their job
+    assert [case.name for case in extended.cases] == ["offline"]
+    assert extend.seconds([extended], results()) == 2.0  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
-    "told",
+    "inconclusive",
     [
         verdict(P99, State.PASS), verdict(P99, State.FAIL), verdict(P99, State.INVALID),
         verdict(SIDE, State.INCONCLUSIVE),  # it has rounds of its own
         verdict(P99, State.INCONCLUSIVE, target="pi"), verdict(P99, State.INCONCLUSIVE, variant="float32"),
     ],
 )  # fmt: skip
-def test_what_more_of_this_would_not_decide_is_left(told: Verdict) -> None:
-    assert not again(told)
+def test_what_more_of_this_would_not_decide_is_left(inconclusive: Verdict) -> None:
+    assert not again(inconclusive)
 
 
 def test_what_ended_badly_and_what_has_all_its_samples_is_left() -> None:
     assert not again(verdict(P99, State.INCONCLUSIVE), status=Status.ERROR)
     gate = replace(P99, name="a", suite="accuracy", metric="accuracy", cases=("*",))
     batch = replace(BATCH, suite="accuracy")
-    told = [verdict(gate, State.INCONCLUSIVE)]
+    inconclusive = [verdict(gate, State.INCONCLUSIVE)]
     assert not isinstance(SUITES["accuracy"], SupportsRounds)
-    assert not extend.undecided([batch], [gate], told, SUITES, results(batch))  # type: ignore[arg-type]
+    assert not extend.undecided([batch], [gate], inconclusive, SUITES, results(batch))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("looks", "processes"), [(1, 5), (2, 10), (3, 20)])
 def test_a_round_measures_as_much_as_all_before_it(looks: int, processes: int) -> None:
-    (found,) = again(verdict(P99, State.INCONCLUSIVE), looks=looks)
-    (case,) = found.cases
+    (extended,) = again(verdict(P99, State.INCONCLUSIVE), looks=looks)
+    (case,) = extended.cases
     assert case.params["processes"] == processes
     assert case.deadline_s == 10.0 * processes / 5
 
 
-def test_rounds_join_and_a_bad_one_counts() -> None:
+def test_results_are_joined_and_a_failed_one_counts() -> None:
     first, *_ = results().values()
     more = replace(first, samples=Samples({"latency_ns": np.arange(4, 8)}), duration_ns=10**9)
     both = extend.joined(first, more)
     assert both.samples.arrays["latency_ns"].tolist() == list(range(8))
     assert (looks_of(first.samples), looks_of(both.samples), both.duration_ns) == (1, 2, 3 * 10**9)
     assert looks_of(extend.joined(both, more).samples) == 3
-    dead = replace(more, status=Status.ERROR, reason="it died")
+    dead = replace(more, status=Status.ERROR, reason="it crashed")
     assert extend.joined(first, dead) is dead
 
 
-def test_looks_together_err_no_more_than_one() -> None:
+def test_all_looks_err_no_more_than_one() -> None:
     assert sum(level(look) for look in range(1, 60)) == pytest.approx(0.05)
     values = np.random.default_rng(0).lognormal(0, 0.1, 10)
     widths = [np.ptp([i.low, i.high]) for i in (over_processes(values, alpha=level(k)) for k in (1, 2, 3))]

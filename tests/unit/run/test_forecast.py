@@ -30,29 +30,32 @@ def gate(**more: Any) -> Gate:
     return Gate(**{"name": "g", "suite": "accuracy", "metric": "accuracy", "minimum": 0.9, **more})
 
 
-def warned(asked: Gate, results: Path = Path("none"), plan: Plan | None = None) -> list[str]:
-    return forecast.warnings([asked], plan or planned("accuracy", "performance"), "m", results)
+def warned(gate: Gate, results: Path = Path("none"), plan: Plan | None = None) -> list[str]:
+    return forecast.warnings([gate], plan or planned("accuracy", "performance"), "m", results)
 
 
 @pytest.mark.parametrize(
-    "asked",
+    "fields",
     [
         {},
         {"cases": ("fog",), "severities": (3,)},
         {"suite": "performance", "cases": ("offline_b8",)},
         {"cases": ("clean/3",), "metric": "class_accuracy_loss"},
-        {"targets": ("pi",), "cases": ("nothing",)},  # of a target that was not chosen nothing is asked
+        {
+            "targets": ("pi",),
+            "cases": ("nothing",),
+        },  # a gate of a target that was not selected is not checked
         {"variants": ("int4",), "cases": ("nothing",)},
         {"suite": "reliability", "cases": ("nothing",)},
         {"suite": "compression", "metric": "file_byte", "cases": ("a layer",)},
     ],
 )
-def test_gates_that_something_answers(asked: dict[str, Any]) -> None:
-    assert warned(gate(**asked)) == []
+def test_gates_that_something_answers(fields: dict[str, Any]) -> None:
+    assert warned(gate(**fields)) == []
 
 
 @pytest.mark.parametrize(
-    ("asked", "said"),
+    ("fields", "lines"),
     [
         ({"cases": ("claen",)}, "no case of accuracy is claen in the setting deploy; did you mean clean?"),
         ({"cases": ("fog",), "severities": (4, 5)},
@@ -60,27 +63,27 @@ def test_gates_that_something_answers(asked: dict[str, Any]) -> None:
         ({"setting": "parity"}, "no case of accuracy is * in the setting parity"),
     ],
 )  # fmt: skip
-def test_a_case_that_nothing_is_called(asked: dict[str, Any], said: str) -> None:
-    assert warned(gate(**asked)) == [f"gate g will be NOT_RUN: {said}"]
+def test_a_case_that_nothing_is_called(fields: dict[str, Any], lines: str) -> None:
+    assert warned(gate(**fields)) == [f"gate g will be NOT_RUN: {lines}"]
 
 
 def test_a_baseline_that_is_not_there(tmp_path: Path) -> None:
-    asked = gate(of="change", baseline="accpted", minimum=None, maximum=1.0)
-    assert warned(asked, tmp_path) == [
+    relative = gate(of="change", baseline="accpted", minimum=None, maximum=1.0)
+    assert warned(relative, tmp_path) == [
         "gate g will be NOT_RUN: there is no baseline accpted of cpu "
         "(harness baseline save RUN --name accpted)"
     ]
     (tmp_path / "baselines" / "m" / "cpu" / "accepted").mkdir(parents=True)
-    assert warned(asked, tmp_path) == [
+    assert warned(relative, tmp_path) == [
         "gate g will be NOT_RUN: there is no baseline accpted of cpu; did you mean accepted?"
     ]
     (tmp_path / "baselines" / "m" / "cpu" / "accpted").mkdir()
-    assert warned(asked, tmp_path) == []
+    assert warned(relative, tmp_path) == []
 
 
 def test_a_row_named_after_its_job_is_planned() -> None:
-    said = forecast.sentences(
+    lines = forecast.sentences(
         [gate(suite="performance", metric="throughput", cases=("offline_b8",), minimum=1.0)],
         planned("performance"), [Target("cpu", "", ("onnxruntime",))], installed(),
     )  # fmt: skip
-    assert said == ["gate g: planned"]
+    assert lines == ["gate g: planned"]

@@ -24,7 +24,7 @@ def test_every_shipped_target_can_be_meant() -> None:
     check_targets(map(load_target, target_files()))
 
 
-def said(**gate: Any) -> str:
+def problems_of(**gate: Any) -> str:
     """What is wrong with a gate; empty where nothing is."""
     table = {"name": "mine", "suite": "accuracy", "metric": "accuracy", "min": 0.5, **gate}
     tables = {"model": {"name": "m", "file": "m.onnx"}, "data": {"path": "d.npz"}, "gate": [table]}
@@ -57,8 +57,8 @@ def said(**gate: Any) -> str:
     ],
 )  # fmt: skip
 def test_a_gate_asks_for_what_its_suite_makes(gate: dict[str, Any], wrong: str) -> None:
-    found = said(**gate)
-    assert wrong in found if wrong else not found
+    problems = problems_of(**gate)
+    assert wrong in problems if wrong else not problems
 
 
 SIDE_BY_SIDE = {
@@ -80,8 +80,8 @@ SIDE_BY_SIDE = {
     ],
 )  # fmt: skip
 def test_side_by_side_what_its_suite_declares_can_be_timed(gate: dict[str, Any], wrong: str) -> None:
-    found = said(**{**SIDE_BY_SIDE, **gate})
-    assert wrong in found if wrong else not found
+    problems = problems_of(**{**SIDE_BY_SIDE, **gate})
+    assert wrong in problems if wrong else not problems
 
 
 def test_names_differ_by_more_than_their_case() -> None:

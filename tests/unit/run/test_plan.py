@@ -34,7 +34,7 @@ ABSENT = Availability(reason="not installed", install="pip install it")
 
 
 class Suite:
-    """Every set as it ships; the reference runs the clean one. Remembers what it was told."""
+    """Every set as it ships; the reference runs the clean one. Remembers every context."""
 
     name = "accuracy"
 
@@ -152,7 +152,7 @@ def test_the_float_model_is_the_reference_of_a_variant_that_is_asked_for_alone()
     ]  # fmt: skip
 
 
-def test_the_reference_is_pinned() -> None:
+def test_the_reference_runs_in_the_parity_setting() -> None:
     batch = make_plan(given()).batches[0]
     assert batch.options["deploy"].precision == "f32"
     assert batch.options["deploy"].threads == 1
@@ -170,7 +170,7 @@ def test_each_backend_opens_the_format_that_it_likes_best() -> None:
     ]  # fmt: skip
 
 
-def test_a_variant_that_a_backend_cannot_hold_is_skipped_with_its_reason() -> None:
+def test_a_variant_that_a_backend_cannot_open_is_skipped_with_its_reason() -> None:
     made = given(
         targets=(target("cpu", "tflite"),),
         variants=(variant("float32", "onnx", "tflite"), variant("int8", "onnx", tflite="no operator Foo")),
@@ -226,7 +226,7 @@ def test_the_reference_runs_no_more_than_some_target(limits: tuple[int | None, .
         assert {c.samples for b in plan.batches if b.target == one.name for c in b.cases} == {wanted}
 
 
-def test_what_a_suite_is_told() -> None:
+def test_the_context_of_a_suite() -> None:
     suite = Suite()
     make_plan(given(suites={"accuracy": suite}, inputs=(TensorSpec("x", (4, 2), "float32"),)))
     on_target = [context for context in suite.contexts if not context.reference]
@@ -259,7 +259,7 @@ def test_open_dimensions_count_as_one() -> None:
     assert output_byte(specs, 10) == 10 * (12 + 4)
 
 
-def test_a_suite_is_told_where_the_devices_memory_is_its_own() -> None:
+def test_a_suite_sees_whether_a_device_has_its_own_memory() -> None:
     gpu = replace(READY, devices=("CPU", "GPU"), device_memory=("GPU",))
     suite = Suite()
     targets = (
@@ -269,8 +269,8 @@ def test_a_suite_is_told_where_the_devices_memory_is_its_own() -> None:
     )
     available = {(name, "onnxruntime"): gpu for name in (HOST, "gpu", "same", "other")}
     make_plan(given(targets=targets, available=available, suites={"accuracy": suite}, selected=("int8",)))
-    told = [context.device_memory for context in suite.contexts if not context.reference]
-    assert told == [True, False, False]
+    contexts = [context.device_memory for context in suite.contexts if not context.reference]
+    assert contexts == [True, False, False]
     assert not any(context.device_memory for context in suite.contexts if context.reference)
 
 

@@ -1,4 +1,4 @@
-"""Rows come from what is stored alone, in the plan's order, each with where it came from."""
+"""Rows come from what is stored alone, in the plan's order, each with its origin."""
 
 from __future__ import annotations
 
@@ -58,14 +58,14 @@ def facts(*results: JobResult) -> Facts:
         "arm", "ort", "float32", "s", "before", {"device": "board", "arch": "aarch64", "backend_version": "9"}
     )
     after = EnvironmentRecord("arm", "ort", "float32", "s", "after", {"device": "another"})
-    found = {result.key: result for result in (*results, SKIPPED)}
-    return Facts(RUN, Plan((HOSTED, OWN), (SKIPPED,)), None, found, [record, after])
+    results_by_key = {result.key: result for result in (*results, SKIPPED)}
+    return Facts(RUN, Plan((HOSTED, OWN), (SKIPPED,)), None, results_by_key, [record, after])
 
 
-def result(of: Batch, index: int, value: float, status: Status = Status.OK, reason: str = "") -> JobResult:
+def result(batch: Batch, index: int, value: float, status: Status = Status.OK, reason: str = "") -> JobResult:
     effective = {"provider": "P", "precision": "f32", "threads": "2"}
     return JobResult(
-        of.jobs[index].key, status, reason, Samples(values={"v": value}), effective, "2031-01-01", 5
+        batch.jobs[index].key, status, reason, Samples(values={"v": value}), effective, "2031-01-01", 5
     )
 
 
@@ -105,8 +105,8 @@ def test_what_is_no_result_is_never_summarised() -> None:
         ("arm", "a"): "crashed", (HOST, "b"): "crashed too",
     }  # fmt: skip
     assert all(m.metric == WHOLE_CASE and math.isnan(m.value) for m in failed.values())
-    (told,) = (row for row in rows if row.measurement.metric == "difference")
-    assert math.isnan(told.measurement.value)  # there was no reference for it
+    (row,) = (row for row in rows if row.measurement.metric == "difference")
+    assert math.isnan(row.measurement.value)  # there was no reference for it
     assert summarise.missing(stored) == {HOSTED.jobs[0].key}
 
 
@@ -128,10 +128,10 @@ def test_a_gpu_that_was_throttled_at_one_look_disturbs_its_batch_alone() -> None
     for target, suite in (("arm", "s"), ("arm", "other"), (HOST, "s")):
         facts_of = {} if target == HOST else looked
         stored.environments.append(EnvironmentRecord(target, "ort", "float32", suite, "during", facts_of))
-    told = Suite()
-    summarise.summarise(stored, {"s": told})
+    suite = Suite()
+    summarise.summarise(stored, {"s": suite})
     slow = Reason(Cause.THROTTLING, "the GPU was held below its clocks by a hardware slowdown")
-    assert [context.disturbed for context in told.contexts] == [None, slow, slow]
+    assert [context.disturbed for context in suite.contexts] == [None, slow, slow]
 
 
 def test_errors_that_no_gate_looked_at() -> None:
@@ -157,7 +157,7 @@ def test_an_exception_in_summarise_is_an_error_row_and_the_other_rows_are_made()
     assert (error.measurement.status, error.measurement.cause) == (Status.ERROR, Cause.UNEXPECTED)
     assert error.measurement.reason.startswith("s could not be summarised: ZeroDivisionError: planted (test_")
     assert made.measurement.status is Status.OK
-    assert [each.key for each in failed] == [OWN.jobs[0].key]
+    assert [item.key for item in failed] == [OWN.jobs[0].key]
     assert "Traceback (most recent call last)" in failed[0].raw
 
 

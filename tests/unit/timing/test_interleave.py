@@ -41,8 +41,8 @@ class Timed:
         (batch,) = batches
         (case,) = batch.cases
         self.log.append(f"{self.name} {case.params['index']}")
-        of = (batch.target, batch.backend, batch.variant, batch.suite)
-        yield EnvironmentRecord(*of, phase="before", facts={"throttled": 0})
+        key = (batch.target, batch.backend, batch.variant, batch.suite)
+        yield EnvironmentRecord(*key, phase="before", facts={"throttled": 0})
         centre = self.p50_ns * np.exp(self.rng.normal(0, self.spread))
         times = np.full(100, int(centre), np.int64)
         effective = {"provider": "p"}
@@ -50,7 +50,7 @@ class Timed:
         yield JobResult(batch.jobs[0].key, self.status, "it broke", samples, effective)
         processes = sum(entry.startswith(self.name) for entry in self.log)
         after = {"throttled": (processes in self.disturbs) << 18, **self.after}
-        yield EnvironmentRecord(*of, phase="after", facts=after)
+        yield EnvironmentRecord(*key, phase="after", facts=after)
 
     def probe(self, backends: Any) -> Any:
         raise AssertionError("probed again; that was done when the side was prepared")
@@ -78,7 +78,7 @@ def measured(
     return comparison(base, new, notes.append, within_s=within_s), notes
 
 
-def test_rounds_are_palindromes_that_begin_by_turns() -> None:
+def test_a_round_is_a_palindrome_and_the_series_take_turns() -> None:
     log: list[str] = []
     timing, notes = measured(log, Timed("base", log), Timed("new", log))
     assert timing.state is State.PASS
