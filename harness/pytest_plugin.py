@@ -50,7 +50,7 @@ OPTIONS = {
     "model": "a folder or a validation.toml (default: the bundled digits)",
     "variant": "variants, or all of them (default: those not set aside)",
     "results": "where the run is kept (default: results)",
-    "budget": "leave out shifts and samples until it fits: 90s, 3m, 1h",
+    "budget": "end within this time: 90s, 3m, 1h; fewer shifts and samples",
     "run": "judge a stored run instead of measuring: id, prefix, folder or latest",
 }
 

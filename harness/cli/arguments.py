@@ -293,7 +293,7 @@ def _add_selection(parser: argparse.ArgumentParser) -> None:
                         help="variants, or all of them (default: those without default = false)")  # fmt: skip
     parser.add_argument("--suite", metavar="S,…", help="suites (default: all)")
     parser.add_argument("--budget", metavar="3m",
-                        help="leave out shifts and samples to fit this time: 90s, 3m, 1h")  # fmt: skip
+                        help="end within this time: 90s, 3m, 1h; fewer shifts and samples")  # fmt: skip
     _add_results(parser)
 
 

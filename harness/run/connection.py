@@ -99,7 +99,7 @@ def _probe_all(
     for target in selection.targets:
         remote: Mapping[str, Availability] = local
         if not abilities_of(target).shares_python:
-            observer.stage(f"connecting to {target.name}")
+            observer.stage(f"preparing {target.name}")
             remote = _probe_device(target, executors[target.name])
         available.update(
             {(target.name, name): availability.for_target(target, remote[name]) for name in target.backends}

@@ -44,7 +44,7 @@ def warned(gate: Gate, results: Path = Path("none"), plan: Plan | None = None) -
         {
             "targets": ("pi",),
             "cases": ("nothing",),
-        },  # a gate of a target that was not selected is not checked
+        },  # a target that was not selected
         {"variants": ("int4",), "cases": ("nothing",)},
         {"suite": "reliability", "cases": ("nothing",)},
         {"suite": "compression", "metric": "file_byte", "cases": ("a layer",)},
