@@ -17,7 +17,7 @@ import pandas as pd
 import harness
 from benchmarks.paired import Figures, Goal, heading, in_fresh_process, line
 from harness.compare import compare_text, history, history_text, pairs
-from harness.compare.history import Asked
+from harness.compare.history import HistoryFilter
 from harness.core.job import Samples
 from harness.core.measurement import COLUMNS, KEY_COLUMNS
 from harness.core.plan import HOST
@@ -187,7 +187,7 @@ def compare_pandas(request: dict[str, Any]) -> Figures:
 
 def history_harness(request: dict[str, Any]) -> Figures:
     results = Path(request["folder"]) / "results"
-    return _measured(lambda: history_text.text(history.history(results, Asked(METRICS))))
+    return _measured(lambda: history_text.text(history.history(results, HistoryFilter(METRICS))))
 
 
 def history_pandas(request: dict[str, Any]) -> Figures:

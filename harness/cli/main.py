@@ -247,7 +247,7 @@ def _history(arguments: argparse.Namespace) -> int:
     from harness.store import tables
 
     patterns = [getattr(arguments, name) for name in ("metric", "target", "variant", "case")]
-    selection = history.Asked(*(tuple(filter(None, pattern.split(","))) for pattern in patterns))
+    selection = history.HistoryFilter(*(tuple(filter(None, pattern.split(","))) for pattern in patterns))
     runs = history.history(arguments.results, selection)
     for run in runs.left_out:
         _tell(f"note: {run}")

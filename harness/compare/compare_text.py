@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from harness.compare.materiality import Weight, ranked, standings
+from harness.compare.materiality import Materiality, ranked, standings
 from harness.compare.pairs import Pair
 from harness.core.exit_code import ExitCode, first_of
 from harness.core.verdict import State, blocks
@@ -18,11 +18,11 @@ from harness.stats.table_changes import NO_DIRECTION, Change
 from harness.store import tables
 from harness.store.cache import write_atomically, writing
 
-#: So many rows are shown of each class; the CSV has all.
+#: Most rows to show of a class; the CSV has all.
 SHOWN = 12
-#: So many metrics are named where many rows have one reason.
+#: Most metrics to name where many rows have one reason.
 NAMED = 4
-#: Classes of rows of which no difference is known.
+#: Classes of rows whose difference is not known.
 UNTOLD = (Change.UNLIKE, Change.INVALID, Change.NOT_RUN)
 #: In this order they are shown.
 ORDER = (
@@ -30,9 +30,9 @@ ORDER = (
     Change.SAME,
 )  # fmt: skip
 MATTERS = {
-    Weight.YES: "it matters",
-    Weight.NO: "it does not matter",
-    Weight.OPEN: "whether it matters is open",
+    Materiality.YES: "it matters",
+    Materiality.NO: "it does not matter",
+    Materiality.OPEN: "whether it matters is open",
 }
 
 
@@ -57,7 +57,7 @@ def text(pairs: Sequence[Pair]) -> str:
 
 
 def _moved(pairs: Sequence[Pair]) -> list[tuple[str, str]]:
-    """How each device stands of which a row got worse, and which did by most; the worst device first."""
+    """Devices with regressions, and the largest regression of each; the worst device first."""
     return [
         (f"{each.name}: {each.counts[Change.WORSE]} of {sum(each.counts.values())} rows got worse; "
          f"{MATTERS[each.matters]}", f"{described(each.worst)}; {each.worst['because']}")
@@ -126,7 +126,7 @@ def _ranks(states: pd.Series) -> pd.Series:
 
 
 def _reasons(rows: pd.DataFrame) -> list[str]:
-    """One line a reason: of hundreds of rows that were not measured on an emulated device it is the same."""
+    """One line per reason: hundreds of rows of an emulated device may have the same one."""
     lines = []
     for why, own in rows.groupby("why", sort=False):
         metrics = list(dict.fromkeys(own["metric"]))
@@ -140,7 +140,7 @@ def _row(row: Mapping[Any, Any], pair: Pair) -> str:
 
 
 def described(row: Mapping[Any, Any]) -> str:
-    """Say what moved and by how much, without the device."""
+    """Describe what changed and by how much, without the device."""
     place = f"{row['case']} {row['severity']}" if row["severity"] else f"{row['case']}"
     name = f"{row['variant']} {row['metric']} in {place}"
     if row["setting"] != "deploy":
@@ -155,7 +155,7 @@ def _values(row: Mapping[Any, Any]) -> str:
     values = " -> ".join(_apart(row["base"], row["new"], unit))
     numbers = [row["change"], low, row["ci_high"]]
     if row["kind"] == "ratio":
-        # A ratio within a thousandth of 1 keeps the digits that tell it from 1.
+        # A ratio close to 1 gets enough digits to differ from 1.
         near = abs(numbers[0] - 1)
         digits = 3 if not 0 < near < 5e-3 else 2 - math.floor(math.log10(near))
         said = [f"{each:.{digits}g}" for each in numbers]
@@ -166,7 +166,7 @@ def _values(row: Mapping[Any, Any]) -> str:
 
 
 def _apart(base: float, new: float, unit: str) -> tuple[str, str]:
-    """Both values with as many digits as it takes to tell them apart."""
+    """Format both values with enough digits to differ."""
     for more in range(6):
         told = number_text(base, unit, more=more), number_text(new, unit, more=more)
         if told[0] != told[1] or base == new:
@@ -201,13 +201,13 @@ def markdown(pairs: Sequence[Pair]) -> str:
 
 
 def _cell(text_: object) -> str:
-    """Names come from strangers: no HTML, no new column, no new line."""
+    """Escape untrusted text for a Markdown table: no HTML, no new column, no new line."""
     safe = str(text_).replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")
     return " ".join(safe.split())
 
 
 def write(pairs: Sequence[Pair], csv: Path | None, summary: Path | None) -> None:
-    """Write the files that were asked for, each whole or not at all."""
+    """Write the requested files atomically."""
     if csv is not None:
         frames = [pair.rows.assign(base_label=pair.base.label, new_label=pair.new.label) for pair in pairs]
         frame = pd.concat(frames, ignore_index=True)

@@ -1,4 +1,4 @@
-"""The runs of a results folder, read into series: which, in which versions, and where they changed."""
+"""The runs of a results folder as series: their versions, and the runs at which they changed."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ from harness.store.runs import LeftOut, StoredRun, stored
 
 #: Roles of the metrics that are shown where neither the command line nor a gate names one.
 ROLES = (Role.RESULT, Role.LOSS, Role.TAIL)
-#: What makes a version of a series.
+#: Columns that define a version of a series.
 SPAN_COLUMNS = ("model_sha256", "artifact_sha256", "backend_version", "harness_version")
-_KEPT = [*SERIES_COLUMNS, *BOUNDS, "n", "status", *VERSION_COLUMNS]
-#: Facts of a target's machine that a change may come from.
+_COLUMNS = [*SERIES_COLUMNS, *BOUNDS, "n", "status", *VERSION_COLUMNS]
+#: Facts of a target's machine that may cause a change.
 MACHINE = ("kernel", "cpu_model", "cpu_affinity", "governor", "libc", "python", "numpy")
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """Shell patterns that a series must match one of each; empty for all (metrics: those of the gates)."""
+class HistoryFilter:
+    """Shell patterns; a series must match one of each kind. Empty for all (metrics: those of the gates)."""
 
     metrics: tuple[str, ...] = ()
     targets: tuple[str, ...] = ()
@@ -59,7 +59,7 @@ class History:
     trends: tuple[Trend, ...]
 
 
-def history(results: Path, asked: Asked) -> History:
+def history(results: Path, only: HistoryFilter) -> History:
     """Read all runs of a folder and find where they changed.
 
     Raises
@@ -71,67 +71,69 @@ def history(results: Path, asked: Asked) -> History:
     """
     runs, left_out = stored(results)
     metrics = declared.of_run(runs[-1].run)
-    wanted = _wanted(asked, runs[-1], metrics)
+    selection = _select(only, runs[-1], metrics)
     parts: list[pa.Table] = []
-    kept: list[StoredRun] = []
-    known: set[str] = set()
-    # Reading and parsing let go of Python's lock.
+    readable: list[StoredRun] = []
+    metric_names: set[str] = set()
+    # Reading and parsing release the GIL.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for run, read in zip(runs, pool.map(lambda run: _read(run, wanted), runs), strict=True):
+        for run, read in zip(runs, pool.map(lambda run: _read(run, selection), runs), strict=True):
             if isinstance(read, LeftOut):
                 left_out.append(read)
                 continue
-            known.update(read.metrics)
+            metric_names.update(read.metrics)
             parts.append(read.rows)
-            kept.append(run)
-    whole = bulk.frame(parts) if parts else pd.DataFrame(columns=_KEPT)
-    whole["run"] = np.repeat(np.arange(len(kept)), [len(each) for each in parts])
-    frame = _without_repeats(tables.clean(whole, str(results)), kept, left_out)
+            readable.append(run)
+    whole = bulk.frame(parts) if parts else pd.DataFrame(columns=_COLUMNS)
+    whole["run"] = np.repeat(np.arange(len(readable)), [len(part) for part in parts])
+    frame = _without_repeats(tables.clean(whole, str(results)), readable, left_out)
     codes = outer_join.numbered([frame[name] for name in SERIES_COLUMNS])
     firsts = np.unique(codes, return_index=True)[1]
     heads = frame[list(SERIES_COLUMNS)].iloc[firsts].to_dict("records")
-    asked_for = np.array([wanted.series(row) for row in heads], np.bool_)
-    if not asked_for.any():
+    selected = np.array([selection.series(row) for row in heads], np.bool_)
+    if not selected.any():
         raise UsageError(
-            f"no series matches {wanted.said}",
+            f"no series matches {selection.text}",
             where=str(results),
             cause="; ".join(map(str, left_out[:3])),
-            next_step=f"metrics there are: {', '.join(map(tables.plain, sorted(known)))}" if known else "",
+            next_step=f"available metrics: {', '.join(map(tables.plain, sorted(metric_names)))}"
+            if metric_names
+            else "",
         )
-    if not asked_for.all():
-        frame = frame[asked_for[codes]].reset_index(drop=True)
-    found = trends(frame, _Circumstances(kept), metrics)
-    return History(tuple(kept), tuple(left_out), frame, tuple(found))
+    if not selected.all():
+        frame = frame[selected[codes]].reset_index(drop=True)
+    series = trends(frame, _Circumstances(readable), metrics)
+    return History(tuple(readable), tuple(left_out), frame, tuple(series))
 
 
 @dataclass(frozen=True, slots=True)
 class _Chosen:
-    """Rows of the metrics that are asked for, and all metrics that there are."""
+    """Rows of the selected metrics, and the names of all metrics."""
 
     rows: pa.Table
     metrics: frozenset[str]
 
 
-def _read(run: StoredRun, wanted: _Wanted) -> _Chosen | LeftOut:
+def _read(run: StoredRun, selection: _Selection) -> _Chosen | LeftOut:
     try:
-        table = bulk.read(run.table, _KEPT, threads=False)
+        table = bulk.read(run.table, _COLUMNS, threads=False)
     except Exception as error:  # noqa: BLE001 - one run that cannot be read does not hide the others
         return LeftOut.because(run.run_id, error)
     metrics = frozenset(table["metric"].unique().to_pylist())
-    names = pa.array([name for name in metrics if wanted.metric(name)], pa.string())
+    names = pa.array([name for name in metrics if selection.metric(name)], pa.string())
     return _Chosen(table.filter(compute.is_in(table["metric"].cast(pa.string()), names)), metrics)
 
 
 def _without_repeats(frame: pd.DataFrame, runs: list[StoredRun], left_out: list[LeftOut]) -> pd.DataFrame:
-    """Leave runs out in which rows share a key; nobody knows which of them is meant."""
+    """Leave out runs in which rows share a key: it is not known which row counts."""
     columns = [frame[name] for name in ("run", *KEY_COLUMNS)]
     ids = outer_join.numbered(columns)
     if ids.max(initial=-1) + 1 == len(ids):
         return frame
     twice = frame[np.bincount(ids)[ids] > 1].drop_duplicates("run")
     for row in twice.to_dict("records"):
-        said = ", ".join(f"{name}={row[name]}" for name in KEY_COLUMNS if row[name] != "")
-        left_out.append(LeftOut(runs[row["run"]].run_id, f"rows share the key {said}"))
+        key = ", ".join(f"{name}={row[name]}" for name in KEY_COLUMNS if row[name] != "")
+        left_out.append(LeftOut(runs[row["run"]].run_id, f"rows share the key {key}"))
     bad = set(twice["run"])
     numbers = {old: new for new, old in enumerate(run for run in range(len(runs)) if run not in bad)}
     runs[:] = [run for number, run in enumerate(runs) if number not in bad]
@@ -140,84 +142,84 @@ def _without_repeats(frame: pd.DataFrame, runs: list[StoredRun], left_out: list[
 
 
 @dataclass(frozen=True, slots=True)
-class _Wanted:
+class _Selection:
     metric: Callable[[str], bool]
     series: Callable[[Mapping[Any, Any]], bool]
-    said: str
+    text: str
 
 
-def _wanted(asked: Asked, newest: StoredRun, metrics: Declared) -> _Wanted:
+def _select(only: HistoryFilter, newest: StoredRun, metrics: Declared) -> _Selection:
     by_name = {
-        "metric": asked.metrics, "target": asked.targets, "variant": asked.variants, "case": asked.cases,
+        "metric": only.metrics, "target": only.targets, "variant": only.variants, "case": only.cases,
     }  # fmt: skip
-    said = " ".join(f"--{name} {','.join(given)}" for name, given in by_name.items() if given)
+    text = " ".join(f"--{name} {','.join(given)}" for name, given in by_name.items() if given)
     gates: tuple[Gate, ...] = ()
-    if not asked.metrics:
+    if not only.metrics:
         where = str(newest.folder.path / "run.json")
         gates = check(newest.run["validation"], Validation, where=where).gates
     usual = tuple(name for _, name, _ in metrics.with_role(*ROLES))
-    patterns = asked.metrics or tuple(gate.metric for gate in gates) or usual
+    patterns = only.metrics or tuple(gate.metric for gate in gates) or usual
 
     def series(row: Mapping[Any, Any]) -> bool:
         named = all(matches(str(row[name]), given) for name, given in by_name.items() if given)
         return named and (not gates or any(gate.looks_at_record(row) for gate in gates))
 
-    said = said or ("the gates of the newest run" if gates else ", ".join(usual))
-    return _Wanted(lambda name: matches(name, patterns), series, said)
+    text = text or ("the gates of the newest run" if gates else ", ".join(usual))
+    return _Selection(lambda name: matches(name, patterns), series, text)
 
 
 class _Circumstances:
-    """Versions, data and machine of a run; the machine is read from the target's folder when asked."""
+    """Versions, data and machine of a run; the machine is read from the target's folder on demand."""
 
     def __init__(self, runs: Sequence[StoredRun]) -> None:
         self._runs = runs
-        self._known: dict[tuple[int, str], dict[str, str]] = {}
+        self._cached: dict[tuple[int, str], dict[str, str]] = {}
 
     def __call__(self, run: int, target: str) -> Mapping[str, str]:
-        if (run, target) not in self._known:
-            of = self._runs[run]
-            versions = dict(of.run.get("versions", {}))
-            found = {"harness": str(versions.pop("deployment-validation-harness", ""))}
-            found["data"] = _data_digest(of.run.get("data", {}))
-            found |= {f"host {name}": str(value) for name, value in sorted(versions.items())}
-            self._known[run, target] = found | _machine(of.folder.path / target / "environment.json")
-        return self._known[run, target]
+        if (run, target) not in self._cached:
+            stored_run = self._runs[run]
+            versions = dict(stored_run.run.get("versions", {}))
+            facts = {"harness": str(versions.pop("deployment-validation-harness", ""))}
+            facts["data"] = _data_digest(stored_run.run.get("data", {}))
+            facts |= {f"host {name}": str(value) for name, value in sorted(versions.items())}
+            self._cached[run, target] = facts | _machine(stored_run.folder.path / target / "environment.json")
+        return self._cached[run, target]
 
 
 def _data_digest(data: Mapping[str, Any]) -> str:
-    """What the data sets of a run were, in few letters; empty where there are none."""
-    digests = {name: sorted(each.get("inputs", {}).values()) for name, each in data.items()}
+    """A short digest of the data sets of a run; empty where there are none."""
+    digests = {name: sorted(record.get("inputs", {}).values()) for name, record in data.items()}
     return key_of(digests) if digests else ""
 
 
 def _machine(path: Path) -> dict[str, str]:
     try:
         records = json.loads(path.read_text())
-        facts = next(each["facts"] for each in records if each["phase"] == "before")
+        facts = next(record["facts"] for record in records if record["phase"] == "before")
     except (OSError, ValueError, KeyError, TypeError, StopIteration):
-        return {}  # a run's table can be kept alone
+        return {}  # a run's table may be stored without its folders
     return {name: str(facts[name]) for name in MACHINE if isinstance(facts.get(name), str | int)}
 
 
-def version_spans(trend: Trend, found: History) -> list[dict[str, Any]]:
+def version_spans(trend: Trend, source: History) -> list[dict[str, Any]]:
     """Runs in a row of one model, runtime and harness: ``first_run``, ``runs`` and the mean ``value``."""
-    rows = found.frame.iloc[trend.points]
-    versions = versions_of(trend, found)
-    starts = [i for i, each in enumerate(versions) if not i or each != versions[i - 1]]
+    rows = source.frame.iloc[trend.points]
+    versions = versions_of(trend, source)
+    starts = [i for i, version in enumerate(versions) if not i or version != versions[i - 1]]
     value, numbers = rows["value"].to_numpy(np.float64), rows["run"].to_numpy()
     return [
         dict(zip(SPAN_COLUMNS, versions[start], strict=True))
-        | {"first_run": found.runs[numbers[start]].run_id, "runs": end - start,
+        | {"first_run": source.runs[numbers[start]].run_id, "runs": end - start,
            "value": float(value[start:end].mean())}
         for start, end in pairwise([*starts, len(versions)])
     ]  # fmt: skip
 
 
-def versions_of(trend: Trend, found: History) -> list[tuple[str, ...]]:
-    """What was measured at each point, by `SPAN_COLUMNS`."""
-    rows = found.frame.iloc[trend.points]
+def versions_of(trend: Trend, source: History) -> list[tuple[str, ...]]:
+    """The versions that were measured at each point, by `SPAN_COLUMNS`."""
+    rows = source.frame.iloc[trend.points]
     texts = rows[list(SPAN_COLUMNS[:-1])].fillna("").astype(str).to_numpy().tolist()
-    return [(*row, harness_version(found.runs[run])) for row, run in zip(texts, rows["run"], strict=True)]
+    return [(*row, harness_version(source.runs[run])) for row, run in zip(texts, rows["run"], strict=True)]
 
 
 def harness_version(run: StoredRun) -> str:

@@ -30,7 +30,7 @@ def text(found: History) -> str:
     rest = [each for each in found.trends if not each.turns and each.rule is not Rule.NONE]
     steady = [each for each in rest if len(each.points) > 1]
     single = [each for each in rest if len(each.points) <= 1]
-    steady.sort(key=lambda each: each.rule is not Rule.INTERVAL)  # what never moves is told last
+    steady.sort(key=lambda each: each.rule is not Rule.INTERVAL)  # exact values last
     lines = [headline(found)]
     models = len({each.key["model"] for each in found.trends}) > 1
     names = {id(each): _name(each.key, model=models) for each in found.trends}
@@ -111,7 +111,7 @@ def _turn_lines(turn: Turn, trend: Trend, found: History) -> list[str]:
     said = f"{tables.plain(run.run_id)}  {turn.change}  {before} -> {after}, {size(turn, trend)}"
     if turn.why:
         said += f"; {tables.plain(turn.why)}"
-    return [said, f"  {tables.plain(also(turn)) or 'nothing else that is known of changed there'}"]
+    return [said, f"  {tables.plain(also(turn)) or 'no other known fact changed'}"]
 
 
 def also(turn: Turn) -> str:

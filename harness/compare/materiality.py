@@ -1,4 +1,4 @@
-"""Whether what differs matters: what got worse against the gates that look at it, and device by device."""
+"""Whether a regression matters: each row that got worse against its gates, and a ranking of devices."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from harness.stats.table_changes import Change
 DEVICE = ["target", "backend"]
 
 
-class Weight(StrEnum):
+class Materiality(StrEnum):
     """Whether a difference matters."""
 
     YES = "yes"
@@ -27,57 +27,57 @@ class Weight(StrEnum):
     NO = "no"
 
 
-#: What classes that are no regression come to.
+#: Materiality of the classes that are no regression.
 _AS_IS = {
-    Change.SAME: Weight.NO, Change.NOISE: Weight.NO, Change.BETTER: Weight.NO, Change.CHANGED: Weight.OPEN,
-    Change.UNLIKE: Weight.OPEN, Change.INVALID: Weight.OPEN, Change.NOT_RUN: Weight.OPEN,
-}  # fmt: skip
+    **dict.fromkeys((Change.SAME, Change.NOISE, Change.BETTER), Materiality.NO),
+    **dict.fromkeys((Change.CHANGED, Change.UNLIKE, Change.INVALID, Change.NOT_RUN), Materiality.OPEN),
+}
 
 
-def weigh(rows: pd.DataFrame, pair: Pair) -> pd.DataFrame:
-    """Say of rows of a pair whether they matter.
+def assess(rows: pd.DataFrame, pair: Pair) -> pd.DataFrame:
+    """Return whether the rows of a pair matter.
 
-    A row that got worse matters where a gate of the new side that looks at it fails, and does not where all
-    that do pass: the gate's limit says how much is too much, and nobody else does.
+    A row that got worse matters where a gate of the new side that applies to it fails, and does not where all
+    such gates pass: only the limit of a gate defines how much is too much.
 
     Returns
     -------
     DataFrame
-        In the order of `rows`: ``matters`` (a `Weight`) and ``because``.
+        In the order of `rows`: ``matters`` (a `Materiality`) and ``because``.
     """
-    matters = rows["class"].map({**_AS_IS, Change.WORSE: Weight.OPEN}).astype("str")
+    matters = rows["class"].map({**_AS_IS, Change.WORSE: Materiality.OPEN}).astype("str")
     because = rows["why"].where(rows["why"] != "", rows["class"])
     worse = (rows["class"] == Change.WORSE).to_numpy()
-    because[worse] = "no gate looks at it"
+    because[worse] = "no gate applies to it"
     if pair.gates and worse.any():
-        own = rows[worse]
+        regressions = rows[worse]
         if pair.devices:
-            own = own.rename(columns={f"{name}_new": name for name in DEVICE})
+            regressions = regressions.rename(columns={f"{name}_new": name for name in DEVICE})
         states = {
             (row["gate"], row["target"], row["backend"], row["variant"]): row
             for row in pair.verdicts.to_dict("records")
         }
-        answers = [_answer(row, pair, states) for row in own.to_dict("records")]
-        matters.loc[worse] = pd.Series([str(weight) for weight, _ in answers], own.index)
-        because.loc[worse] = pd.Series([why for _, why in answers], own.index)
+        answers = [_answer(row, pair, states) for row in regressions.to_dict("records")]
+        matters.loc[worse] = pd.Series([str(weight) for weight, _ in answers], regressions.index)
+        because.loc[worse] = pd.Series([why for _, why in answers], regressions.index)
     return pd.DataFrame({"matters": matters, "because": because})
 
 
 def _answer(
     row: Mapping[Any, Any], pair: Pair, states: Mapping[tuple[Any, ...], Mapping[Any, Any]]
-) -> tuple[Weight, str]:
-    of = (row["target"], row["backend"], row["variant"])
-    keys = [(gate.name, *of) for gate in pair.gates if gate.looks_at_record(row)]
-    asked = [states[key] for key in keys if key in states]
-    if not asked:
-        return Weight.OPEN, "no gate looks at it"
-    worst = min(asked, key=lambda verdict: State(verdict["state"]).rank)
-    said = f"{worst['state']} {worst['gate']}: {worst['sentence']}"
+) -> tuple[Materiality, str]:
+    place = (row["target"], row["backend"], row["variant"])
+    keys = [(gate.name, *place) for gate in pair.gates if gate.looks_at_record(row)]
+    verdicts = [states[key] for key in keys if key in states]
+    if not verdicts:
+        return Materiality.OPEN, "no gate applies to it"
+    worst = min(verdicts, key=lambda verdict: State(verdict["state"]).rank)
+    sentence = f"{worst['state']} {worst['gate']}: {worst['sentence']}"
     if worst["waived"]:
-        return Weight.NO, f"waived {worst['waived']}; {said}"
+        return Materiality.NO, f"waived {worst['waived']}; {sentence}"
     if worst["state"] == State.PASS:
-        return Weight.NO, said
-    return (Weight.YES if worst["state"] == State.FAIL else Weight.OPEN), said
+        return Materiality.NO, sentence
+    return (Materiality.YES if worst["state"] == State.FAIL else Materiality.OPEN), sentence
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +89,8 @@ class Standing:
     device, new, base : str
         ``target/backend``, and the labels of the sides.
     counts : mapping of Change to int
-    matters : Weight
-        YES where a row that got worse does; OPEN where of one nobody knows; NO otherwise.
+    matters : Materiality
+        YES where a regression matters; OPEN where it is not known of one; NO otherwise.
     gates : mapping of state to int
     worst : mapping, optional
         The row that got worse by most, first of those that matter, with ``matters`` and ``because``.
@@ -100,7 +100,7 @@ class Standing:
     new: str
     base: str
     counts: Mapping[str, int]
-    matters: Weight
+    matters: Materiality
     gates: Mapping[str, int]
     worst: Mapping[Any, Any] | None
 
@@ -112,32 +112,36 @@ class Standing:
 
 def standings(pairs: Sequence[Pair]) -> list[Standing]:
     """Rank the devices of all new sides, the worst first: what matters, then how much got worse."""
-    found = [each for pair in pairs for each in _of_pair(pair)]
-    order = list(Weight)
-    return sorted(found, key=lambda each: (order.index(each.matters), -each.counts.get(Change.WORSE, 0)))
+    devices = [standing for pair in pairs for standing in _of_pair(pair)]
+    order = list(Materiality)
+    return sorted(
+        devices, key=lambda standing: (order.index(standing.matters), -standing.counts.get(Change.WORSE, 0))
+    )
 
 
 def _of_pair(pair: Pair) -> list[Standing]:
     names = [f"{name}_new" for name in DEVICE] if pair.devices else DEVICE
     worse = ranked(pair.rows[pair.rows["class"] == Change.WORSE])
-    worse = worse.join(weigh(worse, pair))
+    worse = worse.join(assess(worse, pair))
     counts: dict[tuple[str, str], dict[str, int]] = {}
     sizes = pair.rows.groupby([*names, "class"], observed=True, sort=False).size()
     for key, size in zip(sizes.index.to_flat_index(), sizes, strict=True):
         counts.setdefault((str(key[0]), str(key[1])), {})[str(key[2])] = int(size)
-    found = []
-    for (target, backend), own_counts in counts.items():
-        own = worse[(worse[names[0]] == target) & (worse[names[1]] == backend)]
-        matters = next((weight for weight in Weight if (own["matters"] == weight).any()), Weight.NO)
-        worst = own[own["matters"] == matters][:1].to_dict("records")
+    ranking = []
+    for (target, backend), device_counts in counts.items():
+        of_device = worse[(worse[names[0]] == target) & (worse[names[1]] == backend)]
+        matters = next(
+            (weight for weight in Materiality if (of_device["matters"] == weight).any()), Materiality.NO
+        )
+        worst = of_device[of_device["matters"] == matters][:1].to_dict("records")
         gates = pair.verdicts[(pair.verdicts["target"] == target) & (pair.verdicts["backend"] == backend)]
-        found.append(
+        ranking.append(
             Standing(
-                f"{target}/{backend}", pair.new.label, pair.base.label, own_counts, matters,
+                f"{target}/{backend}", pair.new.label, pair.base.label, device_counts, matters,
                 Counter(map(str, gates["state"])), worst[0] if worst else None,
             )
         )  # fmt: skip
-    return found
+    return ranking
 
 
 def ranked(rows: pd.DataFrame) -> pd.DataFrame:

@@ -19,7 +19,7 @@ from harness.stats.difference import RATIO_UNITS
 from harness.stats.table_changes import BOUNDS, NO_DIRECTION
 from harness.store import tables
 
-#: What the columns are where nobody chose: of each role the first metric that a side has.
+#: Default columns: of each role the first metric that a side has.
 ROLES = (Role.RESULT, Role.LATENCY, Role.SIZE)
 ENTRY = ("model", "target", "backend", "variant", "source")
 
@@ -55,27 +55,27 @@ def matrix(names: Sequence[str], results: Path, metrics: Sequence[str] = ()) -> 
         texts = {column: "str" for column in side.frame if side.frame[column].dtype.name == "category"}
         chosen = side.frame[
             (side.frame["setting"] == "deploy") & (side.frame["severity"] == 0)
-            # A loss is to the float model; to the same variant elsewhere it says another thing.
+            # Only losses to the float model; a loss to the same variant on the host is another quantity.
             & side.frame["reference"].isin(["", "float32@host"])
         ].astype(texts)  # fmt: skip
         frames.append(chosen.assign(source=side.label))
     whole = pd.concat(frames, ignore_index=True)
     metrics = metrics or _usual(whole, declared)
-    parts, found = [], {}
+    parts, metric_of = [], {}
     for metric in metrics:
-        part, found[metric] = _of_metric(whole, metric, declared, names)
+        part, metric_of[metric] = _of_metric(whole, metric, declared, names)
         parts.append(part)
     frame = pd.concat(parts, ignore_index=True)
     frame["rank"] = ""
     for (_, name), rows in frame[frame["status"] == "OK"].groupby(["model", "metric"], sort=False):
-        frame.loc[rows.index, "rank"] = _ranks(rows, found[str(name)])
+        frame.loc[rows.index, "rank"] = _ranks(rows, metric_of[str(name)])
     frame["metric"] = pd.Categorical(frame["metric"], list(metrics), ordered=True)
     frame = frame.sort_values([*ENTRY, "metric"], kind="stable", ignore_index=True)
     return frame[[*ENTRY, "metric", "unit", *BOUNDS, "status", "reason", "rank"]]
 
 
 def _usual(frame: pd.DataFrame, declared: Declared) -> list[str]:
-    """Of each role the first metric that there is, and where there is none, the first."""
+    """Of each role the first metric that was measured, else the first declared."""
     there = set(frame["metric"].unique())
     usual = []
     for role in ROLES:
@@ -88,7 +88,7 @@ def _of_metric(
     frame: pd.DataFrame, name: str, declared: Declared, sides: Sequence[str]
 ) -> tuple[pd.DataFrame, Metric]:
     """The rows of a metric in the case that stands for a variant as a whole, and its declaration."""
-    next_step = f"take such as {', '.join(_usual(frame, declared))}"
+    next_step = f"name metrics such as {', '.join(_usual(frame, declared))}"
     rows = frame[frame["metric"] == name]
     suites = list(rows["suite"].unique()) or [
         suite for suite, metric, _ in declared.every() if metric == name
@@ -131,13 +131,13 @@ def _ranks(rows: pd.DataFrame, metric: Metric) -> list[str]:
 
 
 def _alike(rows: pd.DataFrame, extreme: int, metric: Metric) -> NDArray[np.bool_]:
-    """Which rows do not differ from one of them; without an interval every difference is one."""
+    """Rows within noise of the row `extreme`; without an interval every difference counts."""
     unit = str(rows["unit"].iloc[0])
     ratio = unit in RATIO_UNITS
     widen = difference.noise_factor() if difference.varies_between_runs(metric, unit) else 1.0
     sides = [rows[name].to_numpy(np.float64) for name in BOUNDS]
-    own = [np.full(len(rows), part[extreme]) for part in sides]
-    _, low, high = difference.independent(own, sides, ratio=ratio, widen=widen)
+    reference = [np.full(len(rows), part[extreme]) for part in sides]
+    _, low, high = difference.independent(reference, sides, ratio=ratio, widen=widen)
     neutral = 1.0 if ratio else 0.0
     return np.asarray((low <= neutral) & (neutral <= high))
 
@@ -148,16 +148,18 @@ def text(frame: pd.DataFrame) -> str:
     entry = [*ENTRY[1:4], *(["source"] * several)]
     metrics = list(frame["metric"].cat.categories)
     lines: list[str] = []
-    for model, own in frame.groupby("model", sort=False):
+    for model, rows_of in frame.groupby("model", sort=False):
         table = [["device", "variant", *(["source"] * several), *metrics]]
-        for key, cells in own.groupby(entry, sort=False):
+        for key, cells in rows_of.groupby(entry, sort=False):
             target, backend, variant, *source = map(tables.plain, key if isinstance(key, tuple) else (key,))
-            said = {str(cell["metric"]): _cell(cell) for cell in cells.to_dict("records")}
+            values = {str(cell["metric"]): _cell(cell) for cell in cells.to_dict("records")}
             table.append(
-                [f"{target}/{backend}", variant, *source, *(said.get(name, "-") for name in metrics)]
+                [f"{target}/{backend}", variant, *source, *(values.get(name, "-") for name in metrics)]
             )
         widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-        lines += [""] * bool(lines) + [f"model {tables.plain(model)}"]
+        if lines:
+            lines.append("")
+        lines.append(f"model {tables.plain(model)}")
         lines += ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in table]
     return "\n".join(lines)
 

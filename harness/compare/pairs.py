@@ -20,7 +20,7 @@ from harness.core.verdict import Gate
 from harness.stats.table_changes import Side
 from harness.stats.table_changes import compare as compare_rows
 
-#: From so many named sides on, processes are worth their start; each takes some at a time.
+#: From this many named sides on, reading in processes pays off; each process takes a chunk at a time.
 MANY, CHUNK = 16, 4
 
 
@@ -33,7 +33,7 @@ class Pair:
     base, new : Side
         Without what each sample contributed.
     devices : bool
-        Target and backend are what differs.
+        Compare devices: target and backend differ.
     rows : DataFrame
         See ``harness.stats.table_changes.compare``.
     verdicts : DataFrame
@@ -77,31 +77,32 @@ def between(
         Where the named ones are kept.
     devices : bool
     """
-    base, *new = sides
+    base, *others = sides
     assert isinstance(base, Read)
-    pairs = [pair for each in _against_each(base, new, results, devices) for pair in each]
-    own = devices_of(base) if devices or any(pair.devices for pair in pairs) else []
-    return (*(_pair(own[0], other, True) for other in own[1:]), *pairs)
+    pairs = [pair for side in _against_each(base, others, results, devices) for pair in side]
+    base_devices = devices_of(base) if devices or any(pair.devices for pair in pairs) else []
+    return (*(_pair(base_devices[0], other, True) for other in base_devices[1:]), *pairs)
 
 
 def _against_each(
     base: Read, new: Sequence[Read | str], results: Path, devices: bool
 ) -> Iterator[list[Pair]]:  # fmt: skip
-    names = [each for each in new if isinstance(each, str)]
+    names = [side for side in new if isinstance(side, str)]
     if len(names) < MANY:
-        yield from (_against(base, each, results, devices) for each in new)
+        yield from (_against(base, side, results, devices) for side in new)
         return
-    # Spawned: this process may have threads by now, which a forked one would wait for in vain.
+    # Spawned: this process may have threads, and a forked child would wait for their locks forever.
     given = replace(base, facts=None, rows=()), results, devices
     pool = ProcessPoolExecutor(_cores(), get_context("spawn"), _begin, given)
     try:
-        found = pool.map(_against_named, names, chunksize=CHUNK)
-        for each in new:
-            yield next(found) if isinstance(each, str) else _against(base, each, results, devices)
+        read_pairs = pool.map(_against_named, names, chunksize=CHUNK)
+        for side in new:
+            yield next(read_pairs) if isinstance(side, str) else _against(base, side, results, devices)
     except BrokenProcessPool as error:
         raise WorkerError(
-            "a process that read runs died", cause="the system ended it, where memory is short",
-            next_step=f"compare fewer at once: below {MANY} no process is started",
+            "a process that read runs ended unexpectedly",
+            cause="the system may have ended it because memory ran out",
+            next_step=f"compare fewer than {MANY} sides at once; then no process is started",
         ) from error  # fmt: skip
     finally:
         pool.shutdown(cancel_futures=True)
@@ -115,7 +116,7 @@ _given: tuple[Read, Path, bool]
 
 
 def _begin(*given: Any) -> None:  # noqa: ANN401 - what `_against_each` gives
-    """Keep in a worker what all its names are compared with."""
+    """Store in a worker process the base that all its sides are compared with."""
     global _given  # noqa: PLW0603 - a worker has one base
     _given = given
 
@@ -144,17 +145,17 @@ def against_baselines(folders: Sequence[Path], run: str, results: Path) -> tuple
     mine = [folder for folder in folders if folder.parts[-2] in targets]
     if not mine:
         raise UsageError(
-            f"{run} has none of the targets {', '.join(sorted({each.parts[-2] for each in folders}))}",
+            f"{run} has none of the targets {', '.join(sorted({folder.parts[-2] for folder in folders}))}",
             where=str(results),
         )
     return tuple(
-        pair for each in mine for pair in compare(str(each), [f"{run}:{each.parts[-2]}"], results)
+        pair for folder in mine for pair in compare(str(folder), [f"{run}:{folder.parts[-2]}"], results)
     )  # fmt: skip
 
 
 def _pair(base: Read, new: Read, devices: bool) -> Pair:
     rows = compare_rows(base.side, new.side, devices=devices)
-    one, two = (replace(each.side, per_sample={}) for each in (base, new))
+    one, two = (replace(side.side, per_sample={}) for side in (base, new))
     return Pair(one, two, devices, rows, _verdicts(base, new, devices), new.gates)
 
 

@@ -1,7 +1,7 @@
 """SQL over all runs of a results folder, by DuckDB in this process.
 
 The tables are loaded first; then the engine is locked off files, network and extensions, because what is
-asked may have been copied from somewhere and the files come from strangers.
+asked may have been copied from somewhere, and the files are untrusted input.
 """
 
 from __future__ import annotations
@@ -126,11 +126,11 @@ def _load_run(connection: duckdb.DuckDBPyConnection, run: StoredRun) -> None:
 def _insert(
     connection: duckdb.DuckDBPyConnection, view: str, columns: Mapping[str, str], frame: pd.DataFrame
 ) -> None:
-    own = [name for name in columns if name in frame]
-    listed = ", ".join(f'"{name}"' for name in own)
-    cast = ", ".join(f'CAST("{name}" AS {columns[name]})' for name in own)
+    run_columns = [name for name in columns if name in frame]
+    listed = ", ".join(f'"{name}"' for name in run_columns)
+    cast = ", ".join(f'CAST("{name}" AS {columns[name]})' for name in run_columns)
     # As objects: the engine reads NaN of a text column as the text nan.
-    objects = frame[own].astype(object)
+    objects = frame[run_columns].astype(object)
     present = objects.notna() & (objects != "")
     connection.register("loaded", objects.where(present, None))
     connection.execute(f"INSERT INTO {view} ({listed}) SELECT {cast} FROM loaded")  # noqa: S608 - our own names

@@ -1,4 +1,4 @@
-"""What is compared: a run, one target of it, or a table alone, read into one form."""
+"""A side of a comparison: a run, one target of it, a baseline or a table, read into one form."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ TABLES = (".csv", ".parquet")
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """A side, and what its run knows besides.
+    """A side, and the other facts of its run.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ def read(name: str, results: Path) -> Read:
     Raises
     ------
     ResultsError
-        It is missing, being written, or no such table; two rows have one key.
+        It is missing, being written, or not such a table; or two rows have the same key.
     UsageError
         It has no such target.
     """
@@ -74,17 +74,17 @@ def read(name: str, results: Path) -> Read:
         whole, _, part = name.rpartition(":")
     path = Path(whole)
     if (path / baselines.DESCRIPTION).is_file():
-        found = Read(replace(baselines.read(path).side, metrics=declared.installed()))
+        side = Read(replace(baselines.read(path).side, metrics=declared.installed()))
     elif path.suffix in TABLES:
-        found = _table(path)
+        side = _table(path)
     else:
-        found = read_run(run_folder.find_run(whole, results))
+        side = read_run(run_folder.find_run(whole, results))
     if part:
-        found = _part(found, part)
-    _refuse_duplicates(found.side)
-    if found.side.frame.empty:
+        side = _part(side, part)
+    _refuse_duplicates(side.side)
+    if side.side.frame.empty:
         raise ResultsError("the table holds no measurement", where=name)
-    return found
+    return side
 
 
 def _table(path: Path) -> Read:
@@ -108,14 +108,14 @@ def read_run(folder: run_folder.RunFolder) -> Read:
     names = dict.fromkeys(batch.suite for batch in facts.plan.batches)
     if not set(names) <= set(plugins.catalogue(plugins.SUITES)):
         return _as_written(folder, facts.run)
-    every = summarise.summarise(facts, load_suites(tuple(names)))
-    told = [(row.to_record(), row.measurement.per_sample) for row in every if row.key.target != HOST]
+    rows = summarise.summarise(facts, load_suites(tuple(names)))
+    records = [(row.to_record(), row.measurement.per_sample) for row in rows if row.key.target != HOST]
     frame = tables.clean(
-        pd.DataFrame([record for record, _ in told], columns=list(COLUMNS)), str(folder.path)
+        pd.DataFrame([record for record, _ in records], columns=list(COLUMNS)), str(folder.path)
     )
     per_sample = {
         tuple(record[column] for column in KEY_COLUMNS): values
-        for record, values in told
+        for record, values in records
         if values is not None
     }
     validation = check(facts.run["validation"], Validation, where=str(folder.path / "run.json"))
@@ -126,7 +126,7 @@ def read_run(folder: run_folder.RunFolder) -> Read:
         tables.read_verdicts(verdicts) if verdicts.is_file() else None,
         facts.run,
         facts,
-        tuple(every),
+        tuple(rows),
     )
 
 
@@ -140,29 +140,29 @@ def _as_written(folder: run_folder.RunFolder, run: Mapping[str, Any]) -> Read:
     return Read(side, validation.gates, tables.read_verdicts(verdicts) if verdicts.is_file() else None, run)
 
 
-def _part(found: Read, part: str) -> Read:
+def _part(whole: Read, part: str) -> Read:
     target, _, backend = part.partition("/")
-    frame = found.side.frame
+    frame = whole.side.frame
     rows = frame["target"] == target
     if backend:
         rows &= frame["backend"] == backend
     if not rows.any():
-        known = sorted({f"{t}/{b}" for t, b in zip(frame["target"], frame["backend"], strict=True)})
+        devices = sorted({f"{t}/{b}" for t, b in zip(frame["target"], frame["backend"], strict=True)})
         raise UsageError(
-            f"{found.side.label} has no rows of {part}",
+            f"{whole.side.label} has no rows of {part}",
             where=f":{part}",
-            next_step=f"take one of {', '.join(known)}",
+            next_step=f"take one of {', '.join(devices)}",
         )
-    verdicts = found.verdicts
+    verdicts = whole.verdicts
     if verdicts is not None:
         verdicts = verdicts[verdicts["target"] == target]
         verdicts = verdicts[verdicts["backend"] == backend] if backend else verdicts
-    side = replace(found.side, label=f"{found.side.label}:{part}", frame=frame[rows].reset_index(drop=True))
-    return replace(found, side=side, verdicts=verdicts, facts=None, rows=())
+    side = replace(whole.side, label=f"{whole.side.label}:{part}", frame=frame[rows].reset_index(drop=True))
+    return replace(whole, side=side, verdicts=verdicts, facts=None, rows=())
 
 
 def devices_of(side: Read) -> list[Read]:
-    """Take a side apart, one part a target and backend in the table's order; one with one device as it is."""
+    """Split a side into its devices (target and backend), in the table's order."""
     names = side.side.frame[["target", "backend"]].drop_duplicates().itertuples(index=False, name=None)
     parts = [_part(side, f"{target}/{backend}") for target, backend in names]
     return parts if len(parts) > 1 else [side]
@@ -177,6 +177,6 @@ def _refuse_duplicates(side: Side) -> None:
         f"{int(twice.sum())} rows share a key with another: "
         + ", ".join(f"{c}={v}" for c, v in key.items() if v != ""),
         where=side.label,
-        cause="tables of several runs in one file",
+        cause="the file may hold the tables of several runs",
         next_step="compare them one by one",
     )

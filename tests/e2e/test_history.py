@@ -120,7 +120,7 @@ def test_a_folder_without_runs_and_a_metric_that_nobody_measured(harness: Shell,
     check(harness("history", "--results", "empty"), 2, "holds no run")
     check(harness("query", "SELECT 1", "--results", "empty"), 2, "holds no run")
     ended = harness("history", "--metric", "speed", "--csv", "points.csv")
-    check(ended, 2, "no series matches --metric speed", "metrics there are: accuracy")
+    check(ended, 2, "no series matches --metric speed", "available metrics: accuracy")
     assert not (harness.folder / "points.csv").exists()
     for folder in runs:
         (folder / "measurements.csv").write_text("")

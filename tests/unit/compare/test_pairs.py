@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from harness.compare import compare_text, pairs
-from harness.compare.materiality import Weight, standings, weigh
+from harness.compare.materiality import Materiality, assess, standings
 from harness.compare.sides import Read
 from harness.core.errors import ResultsError, WorkerError
 from harness.core.measurement import COLUMNS, KEY_COLUMNS
@@ -89,19 +89,19 @@ def test_devices_of_one_run_are_compared_where_asked() -> None:
 @pytest.mark.parametrize(
     ("state", "waived", "weight", "because"),
     [
-        ("PASS", "", Weight.NO, "PASS loss: loss is PASS"),
-        ("FAIL", "", Weight.YES, "FAIL loss: loss is FAIL"),
-        ("FAIL", "by me", Weight.NO, "waived by me; FAIL loss: loss is FAIL"),
-        ("INCONCLUSIVE", "", Weight.OPEN, "INCONCLUSIVE loss: loss is INCONCLUSIVE"),
-        ("NOT_APPLICABLE", "", Weight.OPEN, "NOT_APPLICABLE loss: loss is NOT_APPLICABLE"),
+        ("PASS", "", Materiality.NO, "PASS loss: loss is PASS"),
+        ("FAIL", "", Materiality.YES, "FAIL loss: loss is FAIL"),
+        ("FAIL", "by me", Materiality.NO, "waived by me; FAIL loss: loss is FAIL"),
+        ("INCONCLUSIVE", "", Materiality.OPEN, "INCONCLUSIVE loss: loss is INCONCLUSIVE"),
+        ("NOT_APPLICABLE", "", Materiality.OPEN, "NOT_APPLICABLE loss: loss is NOT_APPLICABLE"),
     ],
 )
 def test_what_got_worse_matters_where_its_gate_says_so(
-    state: str, waived: str, weight: Weight, because: str
+    state: str, waived: str, weight: Materiality, because: str
 ) -> None:
     new = read("new", *losses(pi=2.0), states={"pi/b": state}, waived=waived)
     (pair,) = pairs.between([read("old", *losses(cpu=0.5)), new])
-    row = weigh(pair.rows, pair).iloc[0]
+    row = assess(pair.rows, pair).iloc[0]
     assert (row["matters"], row["because"]) == (weight, because)
 
 
@@ -109,9 +109,9 @@ def test_what_no_gate_looks_at_is_open_and_noise_matters_not() -> None:
     base = [record("cpu", "b", "accuracy", 0.9), record("cpu", "b", "ece", 0.1, case="fog", severity=1)]
     new = [record("cpu", "b", "accuracy", 0.8), record("cpu", "b", "ece", 0.105, case="fog", severity=1)]
     (pair,) = pairs.between([read("old", *base), read("new", *new)])
-    found = weigh(pair.rows, pair).assign(metric=pair.rows["metric"]).set_index("metric")
-    assert tuple(found.loc["accuracy"]) == (Weight.OPEN, "no gate looks at it")
-    assert tuple(found.loc["ece"]) == (Weight.NO, Change.NOISE)
+    found = assess(pair.rows, pair).assign(metric=pair.rows["metric"]).set_index("metric")
+    assert tuple(found.loc["accuracy"]) == (Materiality.OPEN, "no gate applies to it")
+    assert tuple(found.loc["ece"]) == (Materiality.NO, Change.NOISE)
 
 
 def test_the_worst_device_is_first_and_named_with_what_moved_most() -> None:
@@ -119,7 +119,7 @@ def test_the_worst_device_is_first_and_named_with_what_moved_most() -> None:
     new = read("other", *losses(pi=3.0), states={"pi/b": "FAIL"})
     found = standings(pairs.between([base, new]))
     assert [(each.name, each.matters) for each in found] == [
-        ("other:pi/b", Weight.YES), ("run:openvino/b", Weight.NO),
+        ("other:pi/b", Materiality.YES), ("run:openvino/b", Materiality.NO),
     ]  # fmt: skip
     said = compare_text.text(pairs.between([base, new])).partition("devices, worst first:\n")[2].splitlines()
     assert said[0].strip() == "other:pi/b: 1 of 1 rows got worse; it matters"
@@ -215,7 +215,7 @@ def test_values_that_differ_are_told_apart() -> None:
 
 def test_a_reader_that_dies_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pairs, "_begin", _die)
-    with pytest.raises(WorkerError, match="a process that read runs died"):
+    with pytest.raises(WorkerError, match="a process that read runs ended unexpectedly"):
         pairs.between([read("base", *losses(cpu=0)), *["x.csv"] * pairs.MANY], tmp_path)
 
 

@@ -16,7 +16,7 @@ def test_without_duckdb_the_way_to_get_it_is_told(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setitem(sys.modules, "duckdb", None)
     with pytest.raises(UsageError, match="needs DuckDB") as caught:
         query("SELECT 1", tmp_path)
-    assert "deployment-validation-harness[query]" in caught.value.next_step
+    assert "[query]" in caught.value.next_step
 
 
 def test_a_table_is_aligned_cut_and_counted() -> None:

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from harness.compare import compare_text, history, history_text, matrix, pairs
-from harness.compare.history import Asked
+from harness.compare.history import HistoryFilter
 from harness.core.measurement import COLUMNS
 from harness.core.metric import Declared, Metric
 from harness.core.verdict import State
@@ -127,7 +127,7 @@ def turns(found: history.History) -> set[tuple[str, str]]:
 
 @pytest.mark.usefixtures("installed")
 def test_history_and_its_page_call_it_worse(tmp_path: Path) -> None:
-    found = history.history(runs(tmp_path / "results"), Asked(metrics=("accuracy_top5",)))
+    found = history.history(runs(tmp_path / "results"), HistoryFilter(metrics=("accuracy_top5",)))
     assert len(found.trends) == len(CASES)
     assert turns(found) == {("run-3", "worse")}
     assert "worse  1 -> 0.5" in history_text.text(found)
@@ -140,8 +140,8 @@ def test_history_and_its_page_call_it_worse(tmp_path: Path) -> None:
 def test_what_a_run_stored_counts_where_its_suite_is_not_installed(tmp_path: Path) -> None:
     stored = Declared({"theirs": {"accuracy_top5": Metric("1", "higher")}}).to_json()
     results = runs(tmp_path / "stored", stored)
-    assert turns(history.history(results, Asked(metrics=("accuracy_top5",)))) == {("run-3", "worse")}
+    assert turns(history.history(results, HistoryFilter(metrics=("accuracy_top5",)))) == {("run-3", "worse")}
     # Runs of before have no declarations.
-    found = history.history(runs(tmp_path / "bare"), Asked(metrics=("accuracy_top5",)))
+    found = history.history(runs(tmp_path / "bare"), HistoryFilter(metrics=("accuracy_top5",)))
     assert turns(found) == {("run-3", "changed")}
     assert UNDECLARED in history_text.text(found)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from harness.compare.compare_text import MATTERS, ORDER, UNTOLD, described
-from harness.compare.materiality import DEVICE, Standing, ranked, standings, weigh
+from harness.compare.materiality import DEVICE, Standing, assess, ranked, standings
 from harness.compare.pairs import Pair
 from harness.core.measurement import KEY_COLUMNS
 from harness.report.html.data import ReportData, Section, Table
@@ -60,7 +60,7 @@ def _line(device: Standing) -> tuple[object, ...]:
 
 def _rows(pair: Pair, *, all_: bool) -> pd.DataFrame:
     rows = pair.rows if all_ else pair.rows[~pair.rows["class"].isin([Change.SAME, Change.NOISE])]
-    rows = rows.join(weigh(rows, pair))
+    rows = rows.join(assess(rows, pair))
     if pair.devices:
         rows = rows.rename(columns={f"{name}_new": name for name in DEVICE})
     rows = rows.assign(run=pair.new.label, against=pair.base.label).astype({"paired": str})
