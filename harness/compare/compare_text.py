@@ -51,7 +51,7 @@ def text(pairs: Sequence[Pair]) -> str:
     parts = ["\n".join(_lines(pair)) for pair in pairs]
     moved = _moved(pairs)
     if moved:
-        lines = (f"  {each}\n    {worst}" for each, worst in moved)
+        lines = (f"  {device}\n    {worst}" for device, worst in moved)
         parts.append("\n".join(["devices, worst first:", *lines]))
     return "\n\n".join(parts)
 
@@ -59,29 +59,29 @@ def text(pairs: Sequence[Pair]) -> str:
 def _moved(pairs: Sequence[Pair]) -> list[tuple[str, str]]:
     """Devices with regressions, and the largest regression of each; the worst device first."""
     return [
-        (f"{each.name}: {each.counts[Change.WORSE]} of {sum(each.counts.values())} rows got worse; "
-         f"{MATTERS[each.matters]}", f"{described(each.worst)}; {each.worst['because']}")
-        for each in standings(pairs) if each.worst is not None
+        (f"{device.name}: {device.counts[Change.WORSE]} of {sum(device.counts.values())} rows got worse; "
+         f"{MATTERS[device.matters]}", f"{described(device.worst)}; {device.worst['because']}")
+        for device in standings(pairs) if device.worst is not None
     ]  # fmt: skip
 
 
 def _lines(pair: Pair) -> list[str]:
     rows = pair.rows
     counts = rows["class"].value_counts()
-    said = ", ".join(f"{counts[change]} {change}" for change in ORDER if change in counts)
+    total = ", ".join(f"{counts[change]} {change}" for change in ORDER if change in counts)
     lines = [
         f"base  {pair.base.label}",
         f"new   {pair.new.label}" + ("   (as devices)" if pair.devices else ""),
-        f"{len(rows)} rows: {said}",
+        f"{len(rows)} rows: {total}",
         *_undeclared(pair),
     ]
     for change in (Change.WORSE, *UNTOLD, Change.BETTER):
-        own = ranked(rows[rows["class"] == change])
-        every = _reasons(own) if change in UNTOLD else None
-        shown = every[:SHOWN] if every else [_row(row, pair) for row in own[:SHOWN].to_dict("records")]
+        of_class = ranked(rows[rows["class"] == change])
+        every = _reasons(of_class) if change in UNTOLD else None
+        shown = every[:SHOWN] if every else [_row(row, pair) for row in of_class[:SHOWN].to_dict("records")]
         lines += ["", f"{change}:"] * bool(shown)
         lines += [f"  {line}" for line in shown]
-        left = len(own if every is None else every) - SHOWN
+        left = len(of_class if every is None else every) - SHOWN
         lines += [f"  … {left} more"] * (left > 0)
     return [*lines, "", *_gate_lines(pair)]
 
@@ -128,10 +128,10 @@ def _ranks(states: pd.Series) -> pd.Series:
 def _reasons(rows: pd.DataFrame) -> list[str]:
     """One line per reason: hundreds of rows of an emulated device may have the same one."""
     lines = []
-    for why, own in rows.groupby("why", sort=False):
-        metrics = list(dict.fromkeys(own["metric"]))
+    for why, group in rows.groupby("why", sort=False):
+        metrics = list(dict.fromkeys(group["metric"]))
         named = ", ".join(map(str, metrics[:NAMED])) + ", …" * (len(metrics) > NAMED)
-        lines.append(f"{len(own)} rows ({named}): {why}")
+        lines.append(f"{len(group)} rows ({named}): {why}")
     return lines
 
 
@@ -158,20 +158,20 @@ def _values(row: Mapping[Any, Any]) -> str:
         # A ratio close to 1 gets enough digits to differ from 1.
         near = abs(numbers[0] - 1)
         digits = 3 if not 0 < near < 5e-3 else 2 - math.floor(math.log10(near))
-        said = [f"{each:.{digits}g}" for each in numbers]
-        return values + f", {said[0]}x" + ("" if math.isnan(low) else f" [{said[1]}, {said[2]}]")
-    said = [number_text(each, unit) for each in numbers]
+        texts = [f"{number:.{digits}g}" for number in numbers]
+        return values + f", {texts[0]}x" + ("" if math.isnan(low) else f" [{texts[1]}, {texts[2]}]")
+    texts = [number_text(number, unit) for number in numbers]
     how = f", paired over {row['n']:.0f}" if row["paired"] else ""
-    return values + ("" if math.isnan(low) else f", by {said[0]} [{said[1]}, {said[2]}]{how}")
+    return values + ("" if math.isnan(low) else f", by {texts[0]} [{texts[1]}, {texts[2]}]{how}")
 
 
 def _apart(base: float, new: float, unit: str) -> tuple[str, str]:
     """Format both values with enough digits to differ."""
     for more in range(6):
-        told = number_text(base, unit, more=more), number_text(new, unit, more=more)
-        if told[0] != told[1] or base == new:
+        texts = number_text(base, unit, more=more), number_text(new, unit, more=more)
+        if texts[0] != texts[1] or base == new:
             break
-    return told
+    return texts
 
 
 def markdown(pairs: Sequence[Pair]) -> str:
@@ -196,7 +196,7 @@ def markdown(pairs: Sequence[Pair]) -> str:
         parts.append("\n".join(lines))
     if moved := _moved(pairs):
         parts.append("### Devices, worst first\n")
-        parts[-1] += "".join(f"\n- {_cell(each)}: {_cell(worst)}" for each, worst in moved)
+        parts[-1] += "".join(f"\n- {_cell(device)}: {_cell(worst)}" for device, worst in moved)
     return "\n\n".join(parts) + "\n"
 
 

@@ -103,7 +103,7 @@ def _load_run(connection: duckdb.DuckDBPyConnection, run: StoredRun) -> None:
     frame = tables.read(run.table)
     verdicts = run.folder.path / "verdicts.csv"
     try:
-        told = tables.read_verdicts(verdicts) if verdicts.is_file() else None
+        verdict_rows = tables.read_verdicts(verdicts) if verdicts.is_file() else None
         cards = [
             [run.run_id, path.stem, json.dumps(json.loads(path.read_text()))]
             for path in sorted((run.folder.path / "cards").glob("*.json"))
@@ -113,8 +113,8 @@ def _load_run(connection: duckdb.DuckDBPyConnection, run: StoredRun) -> None:
     connection.execute("BEGIN")
     try:
         _insert(connection, "measurements", MEASUREMENTS, frame)
-        if told is not None:
-            _insert(connection, "verdicts", VERDICTS, told.assign(run_id=run.run_id))
+        if verdict_rows is not None:
+            _insert(connection, "verdicts", VERDICTS, verdict_rows.assign(run_id=run.run_id))
         if cards:
             connection.executemany("INSERT INTO cards VALUES (?, ?, ?)", cards)
     except duckdb.Error as error:
@@ -167,7 +167,7 @@ def _ask(connection: duckdb.DuckDBPyConnection, sql: str) -> pd.DataFrame:
 
 
 def _kinds(statements: Sequence[Any]) -> str:
-    return ", ".join(each.type.name for each in statements) or "nothing"
+    return ", ".join(statement.type.name for statement in statements) or "nothing"
 
 
 def _distinct(names: Sequence[str]) -> list[str]:
@@ -185,8 +185,10 @@ def text(answer: Answer) -> str:
     columns = []
     for name in frame.columns:
         values = shown[name].tolist()
-        numbers = all(isinstance(each, int | float) for each in values if each is not None) and bool(values)
-        cells = [tables.plain(name), *("" if each is None else _cell(each) for each in values)]
+        numbers = all(isinstance(value, int | float) for value in values if value is not None) and bool(
+            values
+        )
+        cells = [tables.plain(name), *("" if value is None else _cell(value) for value in values)]
         width = max(map(len, cells))
         columns.append([cell.rjust(width) if numbers else cell.ljust(width) for cell in cells])
     lines = ["  ".join(cells).rstrip() for cells in zip(*columns, strict=True)]
@@ -197,5 +199,5 @@ def text(answer: Answer) -> str:
 
 
 def _cell(value: object) -> str:
-    said = tables.plain(value)
-    return said if len(said) <= WIDEST else f"{said[: WIDEST - 1]}…"
+    cell = tables.plain(value)
+    return cell if len(cell) <= WIDEST else f"{cell[: WIDEST - 1]}…"

@@ -24,7 +24,7 @@ def short(path: Path) -> str:
 
 
 def quoted(path: Path) -> str:
-    """Return a path as one word of a shell command, relative to the working folder if it lies in it."""
+    """Return a path quoted for a shell command, relative to the working folder if it lies in it."""
     return shlex.quote(short(path))
 
 

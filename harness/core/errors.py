@@ -13,11 +13,10 @@
     ├── StoreError                    results cannot be written (disk full, read-only)
     ├── TargetUnavailable             a target that cannot be reached or lacks its runtime
     ├── BackendError                  a runtime refused or failed; wraps the runtime's own exception
-    └── WorkerError                   a worker died, hung or spoke nonsense
-        └── StreamEnded               in the middle of what it said
+    └── WorkerError                   a worker died, hung or sent invalid data
+        └── StreamEnded               within a message
 
-Every error says what happened, where, the likely cause and the next command, because the person who
-reads it did not write this code.
+Every error gives what happened, where, the likely cause and the next command.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ class HarnessError(Exception):
     cause : str, optional
         The likely cause, if one is known.
     next_step : str, optional
-        The command or the change that mends it.
+        The command or the change that fixes it.
     """
 
     exit_code = ExitCode.NOT_MEASURED
@@ -146,8 +145,8 @@ class BackendError(HarnessError):
 
 
 class WorkerError(HarnessError):
-    """A worker died, hung, or spoke something that is not the wire format."""
+    """A worker died, hung, or sent what is not the wire format."""
 
 
 class StreamEnded(WorkerError):
-    """A worker, or the way to it, died in the middle of what it said."""
+    """A worker, or the way to it, died within a message."""

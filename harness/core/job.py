@@ -19,7 +19,7 @@ DEPLOY = "deploy"
 
 
 class Status(StrEnum):
-    """Whether a measurement exists and may be believed."""
+    """Whether a measurement exists and is valid."""
 
     OK = "OK"
     INVALID = "INVALID"

@@ -86,7 +86,7 @@ class Measurement:
     cause : Cause
         Of a row that is not OK: what gates decide by. It is no column of the table.
     case, severity
-        Only where they differ from the job's (a job that tells of several batch sizes).
+        Only where they differ from the job's (one job measures several batch sizes).
     per_sample : ndarray, shape (n,), optional
         What each sample contributes to the value (its mean), in the run's sample order, so that a gate
         can combine cases by sample.
@@ -120,12 +120,12 @@ class Row:
 
     @property
     def case(self) -> str:
-        """The case that the row tells of."""
+        """The case of the row."""
         return self.measurement.case or self.key.case
 
     @property
     def severity(self) -> int:
-        """The severity that the row tells of."""
+        """The severity of the row."""
         return self.key.severity if self.measurement.severity is None else self.measurement.severity
 
     def to_record(self) -> dict[str, Any]:

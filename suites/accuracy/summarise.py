@@ -80,14 +80,14 @@ class AccuracySuite:
         Where the device fed other inputs than the host computed, all other rows are INVALID.
         """
         case = job.case
-        own = Answers.read(result.samples)
+        on_device = Answers.read(result.samples)
 
         @cache
         def on_host(variant: str) -> Answers | None:
             samples = context.reference(variant, case.name, case.severity)
             return None if samples is None else Answers.read(samples)
 
-        rows = [row for group in _groups(job, context) for row in _rows(group, own, on_host, context)]
+        rows = [row for group in _groups(job, context) for row in _rows(group, on_device, on_host, context)]
         equal = result.samples.values["input_sha256"] == case.params["input_sha256"]
         if not equal:
             reason = "the model inputs on the device differ from those of the host"
@@ -177,7 +177,7 @@ def _groups(job: Job, context: SummaryContext) -> Iterator[_Group]:
 
 
 def _rows(
-    group: _Group, own: Answers, on_host: Callable[[str], Answers | None], context: SummaryContext
+    group: _Group, answers: Answers, on_host: Callable[[str], Answers | None], context: SummaryContext
 ) -> list[Measurement]:
     reference = f"{group.variant}@host" if group.variant else ""
 
@@ -192,13 +192,13 @@ def _rows(
     if base is None:
         if reference:
             return without(Status.SKIPPED, f"there are no outputs of {reference} for this case")
-        base = own
+        base = answers
     if group.labels and context.labels is None:
         return without(Status.SKIPPED, "the data have no labels")
-    if group.outputs and not (own.outputs and base.outputs):
+    if group.outputs and not (answers.outputs and base.outputs):
         return without(Status.SKIPPED, 'needs the raw outputs, and keep = "reduced" stores reductions only')
     try:
-        answers = own.ordered_like(base)
+        answers = answers.ordered_like(base)
         if reference:
             # Samples come in one order everywhere: a target that ran fewer ran the first of them.
             n = min(len(answers), len(base))
@@ -252,10 +252,12 @@ def _share(hits: NDArray[np.bool_]) -> Interval:
 def _quality(facts: _Facts) -> Iterator[Measurement]:
     answers, right = facts.answers, _right(facts.answers, facts.labels)
     yield _row("accuracy", _share(right), per_sample=right)
-    kept = answers.reduced[0]
+    reductions = answers.reduced[0]
     with np.errstate(all="ignore"):
         sure = (
-            kept["highest"] if facts.base.are_probabilities else np.exp(kept["highest"] - kept["logsumexp"])
+            reductions["highest"]
+            if facts.base.are_probabilities
+            else np.exp(reductions["highest"] - reductions["logsumexp"])
         )
     sure = np.where(answers.predicted >= 0, sure, 1.0)
     yield _row("ece", accuracy.calibration_error(sure, right), n=right.size)
@@ -274,8 +276,8 @@ def _class_loss(facts: _Facts) -> Iterator[Measurement]:
     """Class by class, in the case ``clean/<label>``: a mean hides a single class that is lost."""
     base, right = _right(facts.base, facts.labels), _right(facts.answers, facts.labels)
     for label in np.unique(facts.labels):
-        own = facts.labels == label
-        loss = paired.flips(base[own], right[own]).loss
+        of_class = facts.labels == label
+        loss = paired.flips(base[of_class], right[of_class]).loss
         case = f"{CLEAN}/{label}"
         yield replace(_row("class_accuracy_loss", loss, facts.reference, factor=PT), case=case)
 
@@ -303,8 +305,8 @@ def _bit_exact(facts: _Facts) -> Iterator[Measurement]:
     yield _row("bit_exact", _share(same), facts.reference, per_sample=same)
 
 
-def _same_bits(base: Answers, own: Answers, n: int) -> NDArray[np.bool_]:
-    pairs = zip(base.hashes, own.hashes, strict=True)
+def _same_bits(base: Answers, answers: Answers, n: int) -> NDArray[np.bool_]:
+    pairs = zip(base.hashes, answers.hashes, strict=True)
     exact = [accuracy.bit_exact_rows(one[:n], other[:n]) for one, other in pairs]
     same: NDArray[np.bool_] = np.logical_and.reduce(exact)
     return same
@@ -318,8 +320,8 @@ def _lsb(facts: _Facts) -> Iterator[Measurement]:
         steps = dict(zip(answers.names, steps.values(), strict=True))
     pairs = zip(answers.names, facts.base.outputs, answers.outputs, strict=True)
     distances = [
-        accuracy.lsb_distance(base, own, steps[name].scale).ravel()
-        for name, base, own in pairs
+        accuracy.lsb_distance(base, output, steps[name].scale).ravel()
+        for name, base, output in pairs
         if name in steps
     ]
     if not distances:
@@ -340,20 +342,20 @@ def _targets_and_predictions(answers: Answers, labels: NDArray[Any]) -> tuple[ND
 
 def _errors(facts: _Facts) -> Iterator[Measurement]:
     targets, predicted = _targets_and_predictions(facts.answers, facts.labels)
-    known = accuracy.regression_metrics(targets, predicted)
+    measured = accuracy.regression_metrics(targets, predicted)
     with np.errstate(all="ignore"):
         errors = np.abs(targets - predicted).mean(axis=1)
         squares = np.square(targets - predicted).mean(axis=1)
     if not np.isfinite(squares).all():
         # One prediction that is not finite makes every mean infinite.
         for metric, value in (("mae", math.inf), ("rmse", math.inf), ("r2", -math.inf)):
-            yield _row(metric, Interval(value, value, value, known.n))
+            yield _row(metric, Interval(value, value, value, measured.n))
         return
     yield _row("mae", intervals.clustered_mean(errors), per_sample=errors)
     mean_square = intervals.clustered_mean(squares)
     low, high = max(0.0, mean_square.low), mean_square.high
-    yield _row("rmse", Interval(known.rmse, math.sqrt(low), math.sqrt(high), known.n))
-    if math.isnan(known.r2):
+    yield _row("rmse", Interval(measured.rmse, math.sqrt(low), math.sqrt(high), measured.n))
+    if math.isnan(measured.r2):
         yield replace(
             _row("r2", math.nan),
             status=Status.SKIPPED,
@@ -363,7 +365,7 @@ def _errors(facts: _Facts) -> Iterator[Measurement]:
     else:
         # The variance of the targets is a constant: all sides have the same targets.
         variance = float(np.square(targets - targets.mean(axis=0)).mean())
-        yield _row("r2", Interval(known.r2, 1 - high / variance, 1 - low / variance, known.n))
+        yield _row("r2", Interval(measured.r2, 1 - high / variance, 1 - low / variance, measured.n))
 
 
 def _error_increase(facts: _Facts) -> Iterator[Measurement]:
@@ -371,12 +373,12 @@ def _error_increase(facts: _Facts) -> Iterator[Measurement]:
     targets, predicted = _targets_and_predictions(facts.answers, facts.labels)
     _, expected = _targets_and_predictions(facts.base, facts.labels)
     with np.errstate(all="ignore"):
-        own, base = (np.abs(targets - y).mean(axis=1) for y in (predicted, expected))
+        errors, base = (np.abs(targets - y).mean(axis=1) for y in (predicted, expected))
     scale = float(base.mean())
     if not 0 < scale < math.inf:
         raise DataError(f"the reference's mean absolute error is {scale:g}; no share of it is defined")
-    if not np.isfinite(own).all():
-        yield _row("error_increase", Interval(math.inf, math.inf, math.inf, own.size), facts.reference)
+    if not np.isfinite(errors).all():
+        yield _row("error_increase", Interval(math.inf, math.inf, math.inf, errors.size), facts.reference)
         return
-    increase = paired.paired_mean_difference(base / scale, own / scale)
-    yield _row("error_increase", increase, facts.reference, per_sample=(own - base) / scale)
+    increase = paired.paired_mean_difference(base / scale, errors / scale)
+    yield _row("error_increase", increase, facts.reference, per_sample=(errors - base) / scale)
