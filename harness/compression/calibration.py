@@ -1,7 +1,7 @@
-"""The range of every activation, from calibration data that are read once and never kept.
+"""The range of every activation, from calibration data that are read once and not stored.
 
-``onnxruntime.quantization`` has calibrators too, but its histogram methods keep every activation of every
-feed; fed in portions, they add bins without bound where a later feed reaches further than the first.
+``onnxruntime.quantization`` has calibrators too, but its histogram methods store every activation of every
+feed. Given feeds one by one, they add bins without bound when a later feed has a wider range.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ from harness.core.errors import DataError, ModelError
 
 Range = tuple[float, float]
 
-_BINS = 1 << 14  # over [-reach, reach]: fine enough beside an outlier a thousand times the rest
+_BINS = 1 << 14  # over [-reach, reach]: fine enough with an outlier a thousand times larger than the rest
 _LEVELS = 256
 _CANDIDATES = 128
-_MOST_CUT = 0.01  # of the values: with most of them in its last bin a range loses nothing on paper
-_LEAST_SHARE = 1 / 16  # of the values' reach that is worth a try
+_MOST_CUT = 0.01  # of the values: beyond it, most values lie in the last bin and the divergence means nothing
+_LEAST_SHARE = 1 / 16  # of the largest value: smaller ranges are not tried
 _SMOOTHING = 1e-4  # counts in an empty bin
-_PERCENTILE = 99.999  # of the values lie within the range
+_PERCENTILE = 99.999  # percent of the values lie within the range
 
 
 class Histogram:
-    """Counts of one tensor in a fixed number of bins over [-reach, reach]; the reach doubles when it must."""
+    """Counts of one tensor in a fixed number of bins over [-reach, reach]; the reach doubles if needed."""
 
     def __init__(self) -> None:
         self.low, self.high, self.reach = np.inf, -np.inf, 0.0
         self.counts, self.zeros = np.zeros(_BINS, np.int64), 0
 
     def add(self, values: Array, *, count: bool) -> None:
-        """Take up values; with ``count`` false only their extremes."""
+        """Add values; with ``count`` false only their extremes."""
         low, high = float(values.min()), float(values.max())
         self.low, self.high = min(self.low, low), max(self.high, high)
         furthest = max(abs(low), abs(high))
@@ -45,28 +45,28 @@ class Histogram:
             return
         if self.reach == 0.0:
             self.reach = furthest
-        while self.reach < furthest:  # neighbours merge, and what was the whole becomes the middle half
+        while self.reach < furthest:  # neighbouring bins merge, and the old range becomes the middle half
             self.reach *= 2
             merged = self.counts.reshape(-1, 2).sum(axis=1)
             self.counts = np.pad(merged, _BINS // 4)
-        # As numpy.histogram in an eighth of its time.
-        # Zeros must fall on the edge of the middle bin, so nothing is added before the division.
+        # Like numpy.histogram in an eighth of its time. Zeros must fall on the edge of the middle bin, so
+        # nothing is added before the division.
         bins = np.floor(values.reshape(-1) * (_BINS / 2 / self.reach)).astype(np.int32) + _BINS // 2
         self.counts += np.bincount(np.clip(bins, 0, _BINS - 1), minlength=_BINS)
         self.zeros += int(values.size - np.count_nonzero(values))
 
     def within(self, low: float, high: float) -> Range:
-        """Cut a range at what was really seen."""
+        """Limit a range to the smallest and largest value that occurred."""
         return max(low, self.low), min(high, self.high)
 
 
 def minmax(histogram: Histogram) -> Range:
-    """Everything that was seen."""
+    """The range of all values."""
     return histogram.low, histogram.high
 
 
 def percentile(histogram: Histogram) -> Range:
-    """The middle 99.999 % of the values."""
+    """The range of the middle 99.999 % of the values."""
     total = histogram.counts.sum()
     if not total:
         return minmax(histogram)
@@ -79,12 +79,12 @@ def percentile(histogram: Histogram) -> Range:
 
 
 def entropy(histogram: Histogram) -> Range:
-    """The range whose 256 levels lose the least information about the values (Kullback–Leibler).
+    """The range whose 256 levels have the smallest Kullback–Leibler divergence from the values.
 
-    S. Migacz, "8-bit inference with TensorRT", GTC 2017: the values beyond a candidate range count in its
-    last bins; each level spreads its count evenly over those of its bins that are not empty. Empty bins are
-    smoothed as MXNet and ONNX Runtime do it. Zeros do not count: every range holds zero exactly, and those
-    behind a Relu would drown the rest.
+    S. Migacz, "8-bit inference with TensorRT", GTC 2017: values beyond a candidate range count in its last
+    bins; each level spreads its count evenly over its non-empty bins. Empty bins are smoothed as in MXNet and
+    ONNX Runtime. Zeros are not counted: every range represents zero exactly, and the many zeros after a Relu
+    would dominate.
     """
     counts, half = histogram.counts.copy(), _BINS // 2
     counts[half] -= histogram.zeros
@@ -112,26 +112,26 @@ def entropy(histogram: Histogram) -> Range:
 
 
 def mse(histogram: Histogram) -> Range:
-    """The range whose 256 levels lose the least squared error: rounding within, clamping beyond."""
+    """The range whose 256 levels have the least squared error of rounding and clamping."""
     if not histogram.counts.any():
         return minmax(histogram)
     half = _BINS // 2
-    first = half if histogram.low >= 0 else 0  # behind a Relu one half is empty
+    first = half if histogram.low >= 0 else 0  # after a Relu one half is empty
     counts = histogram.counts[first:]
     centres = (np.arange(first, _BINS) - half + 0.5) * (histogram.reach / half)
     best, least = minmax(histogram), np.inf
     for reach in np.geomspace(_LEAST_SHARE, 1, _CANDIDATES // 2) * histogram.reach:
         low, high = histogram.within(-reach, reach)
         step = (max(high, 0.0) - min(low, 0.0)) / (_LEVELS - 1)
-        kept = np.clip(np.rint(centres / step) * step, min(low, 0.0), max(high, 0.0))
-        error = float(counts @ np.square(centres - kept))
+        quantized = np.clip(np.rint(centres / step) * step, min(low, 0.0), max(high, 0.0))
+        error = float(counts @ np.square(centres - quantized))
         if error < least:
             best, least = (low, high), error
     return best
 
 
 def _smoothed(counts: Array) -> Array:
-    """Return a distribution without zeros: each empty bin takes a little from all others."""
+    """Return a distribution without zeros: every empty bin gets a small count, taken from all others."""
     empty = counts == 0
     taken = _SMOOTHING * empty.sum() / max((~empty).sum(), 1)
     smooth = np.where(empty, _SMOOTHING, np.maximum(counts - taken, _SMOOTHING))
@@ -153,7 +153,7 @@ def activation_ranges(
     operators: Iterable[str],
     by_tensor: Mapping[str, str] = MappingProxyType({}),
 ) -> tuple[dict[str, Range], int]:
-    """Run the float model on calibration data.
+    """Run the float model on calibration data and return the ranges of its activations.
 
     Parameters
     ----------
@@ -164,9 +164,9 @@ def activation_ranges(
     method : str
         A key of ``METHODS``.
     operators : iterable of str
-        The tensors around these operators are wanted.
+        Inputs and outputs of these operators are calibrated.
     by_tensor : mapping
-        Of tensors that have a method of their own.
+        Tensor to method, for tensors that do not use `method`.
 
     Returns
     -------
@@ -178,15 +178,15 @@ def activation_ranges(
     Raises
     ------
     DataError
-        There are no feeds, one does not fit the model, or all values of all feeds are the same.
+        There are no feeds, a feed does not fit the model, or all values of all feeds are equal.
     ModelError
-        An activation is not finite, or `by_tensor` names none.
+        An activation is not finite, or a name in `by_tensor` is unknown.
     """
     names = activations(model, operators)
     for name in sorted(set(by_tensor) - set(names)):
         near = difflib.get_close_matches(name, names, n=1)
         raise ModelError(
-            f"there is no activation {name!r} to calibrate",
+            f"the model has no activation {name!r} to calibrate",
             where="quantize.calibration_by_tensor",
             next_step=f"did you mean {near[0]!r}?" if near else f"activations: {', '.join(names)}",
         )
@@ -195,33 +195,33 @@ def activation_ranges(
     probe.CopyFrom(model)
     del probe.graph.output[:]
     inputs = {value.name for value in model.graph.input}
-    made = [name for name in names if name not in inputs]
-    probe.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in made)
+    computed = [name for name in names if name not in inputs]
+    probe.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in computed)
     session = open_session(probe, "the model with its activations as outputs")
     histograms = {name: Histogram() for name in {*names, *inputs}}
     count = 0
     for feed in _checked(model, calibration):
         count += 1
-        values = {**feed, **dict(zip(made, session.run(None, feed), strict=True))}
+        values = {**feed, **dict(zip(computed, session.run(None, feed), strict=True))}
         for name, value in values.items():
             if not np.isfinite(value).all():
                 raise ModelError(
                     f"activation {name!r} is not finite on calibration feed {count - 1}",
                     where=f"tensor {name!r}",
-                    cause="values far beyond those that the model was trained on",
+                    cause="the values are far beyond those that the model was trained on",
                     next_step="check the preprocessing of the calibration data",
                 )
             histograms[name].add(value, count=methods.get(name, method) != "minmax")
-    _refuse_nothing(count, [histograms[name] for name in inputs])
+    _refuse_constant(count, [histograms[name] for name in inputs])
     return {name: METHODS[methods[name]](histograms[name]) for name in names}, count
 
 
 def activations(model: onnx.ModelProto, operators: Iterable[str]) -> list[str]:
-    """Name the computed float tensors around the operators, in the order of the graph."""
-    graph, wanted = model.graph, frozenset(operators)
+    """Return the computed float tensors at the operators, in the order of the graph."""
+    graph, kinds_of_node = model.graph, frozenset(operators)
     kinds = {v.name: v.type.tensor_type.elem_type for v in [*graph.value_info, *graph.input, *graph.output]}
     constants = {tensor.name for tensor in graph.initializer}
-    around = (n for node in graph.node if node.op_type in wanted for n in [*node.input, *node.output])
+    around = (n for node in graph.node if node.op_type in kinds_of_node for n in [*node.input, *node.output])
     return list(
         dict.fromkeys(n for n in around if n not in constants and kinds.get(n) == onnx.TensorProto.FLOAT)
     )
@@ -233,31 +233,33 @@ def _checked(model: onnx.ModelProto, calibration: Iterable[Feeds]) -> Iterator[d
         where = f"calibration feed {index}"
         feed = {name: np.asarray(value) for name, value in given.items()}
         if set(feed) != set(inputs):
-            raise DataError(f"it has inputs {sorted(feed)}, the model {sorted(inputs)}", where=where)
+            raise DataError(
+                f"the feed has the inputs {sorted(feed)}, the model {sorted(inputs)}", where=where
+            )
         for name, value in feed.items():
-            want = [d.dim_value if d.HasField("dim_value") else None for d in inputs[name].shape.dim]
-            fits = len(want) == value.ndim and all(
-                w in (None, n) for w, n in zip(want, value.shape, strict=True)
+            shape = [d.dim_value if d.HasField("dim_value") else None for d in inputs[name].shape.dim]
+            fits = len(shape) == value.ndim and all(
+                w in (None, n) for w, n in zip(shape, value.shape, strict=True)
             )
             dtype = helper.tensor_dtype_to_np_dtype(inputs[name].elem_type)
             if not fits or value.dtype != dtype or not value.size:
                 raise DataError(
-                    f"input {name!r} is {value.dtype} {value.shape}, the model takes {dtype} {tuple(want)}",
+                    f"input {name!r} is {value.dtype} {value.shape}, the model takes {dtype} {tuple(shape)}",
                     where=where,
-                    next_step="mend the preprocessing of the calibration data",
+                    next_step="fix the preprocessing of the calibration data",
                 )
             if not np.isfinite(value).all():
-                raise DataError(f"input {name!r} holds NaN or infinity", where=where)
+                raise DataError(f"input {name!r} contains NaN or infinity", where=where)
         yield feed
 
 
-def _refuse_nothing(count: int, inputs: list[Histogram]) -> None:
-    """Raise where the data are empty, or all values of them the same: no range can be taken from that."""
+def _refuse_constant(count: int, inputs: list[Histogram]) -> None:
+    """Raise if there are no data or all values are equal: they have no range."""
     if count and any(histogram.low < histogram.high for histogram in inputs):
         return
     raise DataError(
-        "every value of the calibration data is the same" if count else "the calibration set is empty",
+        "all values of the calibration data are equal" if count else "the calibration set is empty",
         where="calibration",
-        cause="a blank file, or a preprocessing that scales everything to zero" if count else "",
-        next_step="calibrate with 100 to 200 samples like those that the model will meet",
+        cause="a blank file, or preprocessing that scales everything to zero" if count else "",
+        next_step="calibrate with 100 to 200 samples that are typical for the model",
     )

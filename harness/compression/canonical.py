@@ -1,8 +1,8 @@
-"""The canonical form of a float model: what every pass and every exporter may rely on.
+"""The canonical form of a float model, which passes and exporters rely on.
 
-Standard ONNX operators of opset 17 or later, no initializer among the inputs, constants and
-BatchNormalization folded, every node named, every Gemm as ``x @ w.T + b`` with a bias of one axis, shapes
-inferred, and the same bytes for the same input.
+Standard ONNX operators of opset 17 or later, no initializers among the inputs, constants and
+BatchNormalization folded, a name for every node, every Gemm as ``x @ w.T + b`` with a bias of one axis,
+inferred shapes, and the same bytes for the same input.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ OPSET = 17
 IR_VERSION = 8
 RELATIVE_TOLERANCE = 2e-5
 _STANDARD_DOMAINS = ("", "ai.onnx")
-# Extents that stand for a dynamic axis when the result is checked; the second is for models that fix a batch
-# of 1 in a Reshape although they declare it dynamic.
+# Extents of dynamic axes when the result is checked; the second is for models that declare a dynamic batch
+# but have a batch of 1 in a Reshape.
 _TRIAL_EXTENTS = (2, 1)
 
 Array = np.ndarray[Any, Any]
@@ -34,22 +34,22 @@ T = TypeVar("T")
 
 
 def canonicalise(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Make a float model fit for quantization and export.
+    """Convert a float model to its canonical form.
 
     Parameters
     ----------
     model : onnx.ModelProto
-        With its external data loaded; it is not changed.
+        With external data loaded; it is not changed.
 
     Returns
     -------
     onnx.ModelProto
-        In canonical form, with outputs within 2e-5 of the largest output of the original on random input.
+        On random input its outputs differ by at most 2e-5 of the largest output.
 
     Raises
     ------
     ModelError
-        The model does not check, or does not run.
+        The model is invalid or does not run.
     """
     original = onnx.ModelProto()
     original.CopyFrom(model)
@@ -74,7 +74,7 @@ def initializers(model: onnx.ModelProto) -> dict[str, Array]:
 
 
 def attribute(node: onnx.NodeProto, name: str, default: T) -> T:
-    """Return an attribute of a node, or the default of the standard where it is absent."""
+    """Return an attribute of a node, or `default` if it is absent."""
     return cast("T", next((helper.get_attribute_value(a) for a in node.attribute if a.name == name), default))
 
 
@@ -86,17 +86,17 @@ def check(model: onnx.ModelProto, what: str) -> None:
         raise ModelError(
             f"{what} is not valid ONNX: {str(error).strip().splitlines()[0]}",
             where=f"graph {model.graph.name!r}",
-            cause="a truncated file, or an exporter that wrote what the standard does not allow",
-            next_step="export the model again, then: python -m onnx.checker MODEL",
+            cause="a truncated file, or an exporter that violates the standard",
+            next_step="export the model again",
         ) from error
 
 
 def _drop_initializer_inputs(model: onnx.ModelProto) -> None:
-    """Make weights constants: before IR 4 they were listed among the inputs, which forbids folding them."""
+    """Remove initializers from the inputs: before IR 4 they were listed there, which prevents folding."""
     names = {tensor.name for tensor in model.graph.initializer}
-    real = [value for value in model.graph.input if value.name not in names]
+    inputs = [value for value in model.graph.input if value.name not in names]
     del model.graph.input[:]
-    model.graph.input.extend(real)
+    model.graph.input.extend(inputs)
     model.ir_version = max(model.ir_version, IR_VERSION)
 
 
@@ -108,7 +108,7 @@ def _lift_opset(model: onnx.ModelProto) -> onnx.ModelProto:
         return version_converter.convert_version(model, OPSET)
     except (RuntimeError, version_converter.ConvertError) as error:
         raise ModelError(
-            f"the model cannot be lifted from opset {version} to {OPSET}: {error}",
+            f"the model cannot be converted from opset {version} to {OPSET}: {error}",
             where=f"graph {model.graph.name!r}",
             cause="the ONNX version converter has no rule for one of its operators",
             next_step=f"export the model again with opset {OPSET} or later",
@@ -116,7 +116,7 @@ def _lift_opset(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def open_session(model: onnx.ModelProto, what: str, optimised_path: str = "") -> ort.InferenceSession:
-    """Open a model in ONNX Runtime on one thread; with a path, write the basic optimization of it there."""
+    """Open a model in ONNX Runtime on one thread; if a path is given, write the optimized model there."""
     import onnxruntime as ort
 
     options = ort.SessionOptions()
@@ -129,11 +129,11 @@ def open_session(model: onnx.ModelProto, what: str, optimised_path: str = "") ->
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
         return ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # ONNX Runtime's exceptions share no base of their own
+    except Exception as error:  # ONNX Runtime's exceptions have no common base
         raise ModelError(
             f"ONNX Runtime cannot open {what}: {error}",
             where=f"graph {model.graph.name!r}",
-            cause="an operator or a type that ONNX Runtime lacks on the CPU",
+            cause="an operator or a type that ONNX Runtime does not support on the CPU",
             next_step="export the model with standard ONNX operators only",
         ) from error
 
@@ -141,7 +141,7 @@ def open_session(model: onnx.ModelProto, what: str, optimised_path: str = "") ->
 def _optimise(model: onnx.ModelProto) -> onnx.ModelProto:
     """Fold constants, BatchNormalization and bias adds with ONNX Runtime's basic offline optimization.
 
-    The basic level only uses standard operators; the levels above fuse into Microsoft's own.
+    The basic level uses standard operators only; higher levels use Microsoft's own operators.
     """
     with tempfile.TemporaryDirectory(prefix="harness-canonical-") as folder:
         path = Path(folder) / "optimised.onnx"
@@ -158,7 +158,7 @@ def _optimise(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _strip(model: onnx.ModelProto) -> None:
-    """Drop what ONNX Runtime adds to a file it writes, and name the nodes that have no name."""
+    """Remove the metadata that ONNX Runtime adds, and give a name to nodes without one."""
     standard = [o for o in model.opset_import if o.domain in _STANDARD_DOMAINS]
     del model.opset_import[:]
     model.opset_import.extend(standard)
@@ -174,13 +174,15 @@ def _strip(model: onnx.ModelProto) -> None:
 
 
 def _lower_batch_normalization(model: onnx.ModelProto) -> None:
-    """Write a BatchNormalization that no convolution takes up as Mul and Add, which can be quantized."""
+    """Replace a BatchNormalization that was not folded by Mul and Add, which can be quantized."""
     constants = initializers(model)
     ranks = {v.name: len(v.type.tensor_type.shape.dim) for v in [*model.graph.value_info, *model.graph.input]}
     nodes: list[onnx.NodeProto] = []
     for node in model.graph.node:
-        known = all(name in constants for name in node.input[1:]) and node.input and node.input[0] in ranks
-        if node.op_type != "BatchNormalization" or not known or len(node.output) > 1:
+        is_constant = (
+            all(name in constants for name in node.input[1:]) and node.input and node.input[0] in ranks
+        )
+        if node.op_type != "BatchNormalization" or not is_constant or len(node.output) > 1:
             nodes.append(node)
             continue
         gamma, beta, mean, variance = (constants[name].astype(np.float64) for name in node.input[1:])
@@ -197,7 +199,7 @@ def _lower_batch_normalization(model: onnx.ModelProto) -> None:
 
 
 def _normalise_gemm(model: onnx.ModelProto) -> None:
-    """Write every Gemm with constant weights as ``x @ w.T + b``: weights (out, in), bias (out,)."""
+    """Rewrite every Gemm with constant weights as ``x @ w.T + b``: weights (out, in), bias (out,)."""
     constants = initializers(model)
     for node in model.graph.node:
         if node.op_type != "Gemm" or node.input[1] not in constants or attribute(node, "transA", 0):
@@ -214,9 +216,9 @@ def _normalise_gemm(model: onnx.ModelProto) -> None:
             factor = np.float32(attribute(node, "beta", 1.0))
             parts.append(np.broadcast_to(bias.reshape(-1) * factor, (len(weights),)))
         names: list[str] = []
-        for given, value in zip(node.input[1:], parts, strict=False):
-            name = given
-            if not np.array_equal(constants[given], value):
+        for old_name, value in zip(node.input[1:], parts, strict=False):
+            name = old_name
+            if not np.array_equal(constants[old_name], value):
                 name = _unused(f"{node.name}/{'bias' if names else 'weights'}", constants)
                 constants[name] = np.ascontiguousarray(value)
                 model.graph.initializer.append(numpy_helper.from_array(constants[name], name))
@@ -228,32 +230,32 @@ def _normalise_gemm(model: onnx.ModelProto) -> None:
 
 
 def _unused(name: str, taken: Container[str]) -> str:
-    """Return a name that is not taken yet."""
+    """Return `name`, changed if it is taken."""
     while name in taken:
         name += "_"
     return name
 
 
 def _drop_dead(model: onnx.ModelProto) -> None:
-    """Drop nodes whose outputs nobody reads, which ONNX Runtime's optimizer keeps."""
-    wanted = {value.name for value in model.graph.output}
-    kept: list[onnx.NodeProto] = []
-    for node in reversed(model.graph.node):  # in topological order, readers come after what they read
-        if wanted.intersection(node.output):
-            kept.append(node)
+    """Remove nodes whose outputs are not used; ONNX Runtime's optimizer keeps some."""
+    used = {value.name for value in model.graph.output}
+    live: list[onnx.NodeProto] = []
+    for node in reversed(model.graph.node):  # in topological order: readers come last
+        if used.intersection(node.output):
+            live.append(node)
             inner = [a.g for a in node.attribute if a.type == onnx.AttributeProto.GRAPH]
-            wanted.update(node.input, *(each.input for graph in inner for each in _nodes(graph)))
-            wanted.update(value.name for graph in inner for value in graph.output)
+            used.update(node.input, *(nested.input for graph in inner for nested in _nodes(graph)))
+            used.update(value.name for graph in inner for value in graph.output)
     del model.graph.node[:]
-    model.graph.node.extend(reversed(kept))
+    model.graph.node.extend(reversed(live))
 
 
 def _drop_unused(model: onnx.ModelProto) -> None:
     used = {name for node in _nodes(model.graph) for name in node.input}
     used |= {value.name for value in model.graph.output}
-    kept = [tensor for tensor in model.graph.initializer if tensor.name in used]
+    live = [tensor for tensor in model.graph.initializer if tensor.name in used]
     del model.graph.initializer[:]
-    model.graph.initializer.extend(kept)
+    model.graph.initializer.extend(live)
 
 
 def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
@@ -264,7 +266,7 @@ def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
 
 
 def sort_fields(model: onnx.ModelProto) -> None:
-    """Sort what ONNX Runtime writes in the order of its hash tables: the same input gives the same bytes."""
+    """Sort what ONNX Runtime writes in the order of a hash table, so that equal inputs give equal bytes."""
     for field in (model.graph.initializer, model.graph.value_info):
         ordered = sorted(field, key=lambda item: item.name)
         del field[:]
@@ -276,9 +278,9 @@ def sort_fields(model: onnx.ModelProto) -> None:
 
 
 def random_feeds(model: onnx.ModelProto, extent: int, seed: int = 0) -> dict[str, Array]:
-    """Return random inputs of a model, with ``extent`` in place of every dynamic axis.
+    """Return random inputs of a model, with ``extent`` for every dynamic axis.
 
-    Floats are standard normal; integers are 0 or 1, which any table of at least two rows can be asked for.
+    Floats are standard normal; integers are 0 or 1, which are valid indices of any table of two rows.
     """
     random = np.random.default_rng(seed)
     feeds: dict[str, Array] = {}
@@ -298,7 +300,7 @@ def _verify(original: onnx.ModelProto, result: onnx.ModelProto) -> None:
         feeds = random_feeds(original, extent)
         try:
             expected = before.run(None, feeds)
-        except Exception as error:  # noqa: BLE001 - ONNX Runtime's exceptions share no base
+        except Exception as error:  # noqa: BLE001 - ONNX Runtime's exceptions have no common base
             failure = error
             continue
         _compare([value.name for value in original.graph.output], expected, after.run(None, feeds))
@@ -306,22 +308,23 @@ def _verify(original: onnx.ModelProto, result: onnx.ModelProto) -> None:
     raise ModelError(
         f"the model does not run on random input: {failure}",
         where=f"graph {original.graph.name!r}",
-        cause="a dynamic axis whose extent the model restricts",
+        cause="the model allows only some extents of a dynamic axis",
         next_step="fix the axis under [shapes] in validation.toml",
     ) from failure
 
 
 def _compare(names: Sequence[str], expected: Sequence[Array], actual: Sequence[Array]) -> None:
-    for name, want, have in zip(names, expected, actual, strict=True):
-        if want.shape == have.shape:
-            difference = np.abs(want.astype(np.float64) - have.astype(np.float64))
-            largest = np.max(np.abs(want), initial=0.0, where=np.isfinite(want)) if want.size else 0.0
-            same = np.array_equal(np.isfinite(want), np.isfinite(have))
-            if same and np.all(difference[np.isfinite(want)] <= RELATIVE_TOLERANCE * largest):
+    for name, reference, value in zip(names, expected, actual, strict=True):
+        if reference.shape == value.shape:
+            difference = np.abs(reference.astype(np.float64) - value.astype(np.float64))
+            finite = np.isfinite(reference)
+            largest = np.max(np.abs(reference), initial=0.0, where=finite) if reference.size else 0.0
+            same = np.array_equal(finite, np.isfinite(value))
+            if same and np.all(difference[finite] <= RELATIVE_TOLERANCE * largest):
                 continue
         raise ModelError(
             f"folding changed output {name!r} by more than {RELATIVE_TOLERANCE:g} of its largest value",
             where=f"output {name!r}",
             cause="the model draws random numbers, or a BatchNormalization with a variance near zero",
-            next_step="export the model for inference, with its BatchNormalization folded",
+            next_step="export the model for inference, with BatchNormalization folded",
         )

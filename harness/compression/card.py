@@ -1,4 +1,4 @@
-"""The card of a variant: what its weights became, what it lost layer by layer, how fast it is. Facts only."""
+"""The card of a variant: its weights, the loss of each layer, and its speed. Facts only."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from harness.compression.storage import expand
 from harness.compression.weights import sqnr_db
 from harness.core.errors import ModelError
 
-#: Version of the card's layout.
+#: Version of the card's format.
 SCHEMA = 1
 #: Operators whose second input is a weight.
 WEIGHTED = frozenset({
@@ -34,9 +34,9 @@ class Weights:
     Parameters
     ----------
     values : ndarray
-        What the layer multiplies: unpacked and dequantized.
+        The weights that the layer multiplies, unpacked and dequantized.
     stored : ndarray
-        The integers behind them; without any, ``values``.
+        The stored integers; if there are none, ``values``.
     """
 
     values: Array
@@ -46,26 +46,26 @@ class Weights:
 def describe(
     variant: onnx.ModelProto, reference: onnx.ModelProto, calibration: Iterable[Feeds]
 ) -> dict[str, Any]:
-    """Describe what a recipe made of a float model.
+    """Describe the result of a recipe.
 
     Parameters
     ----------
     variant, reference : onnx.ModelProto
-        What the recipe made, and the canonical float model that it began with.
+        The result of the recipe, and the canonical float model.
     calibration : iterable of mapping
         Input name to array; read once, one feed at a time.
 
     Returns
     -------
     dict
-        ``parameters`` (weights and biases, unpacked; no scales and zero points), ``sparsity`` (share of
-        zeros among the weights), ``bits_per_weight`` (bits of all constants in the file for each weight that
-        the model multiplies), ``layers`` (see ``_layers``), ``operators`` (kind to count), ``speed`` (a
-        paired ratio to the float model on this machine, with its interval).
+        ``parameters`` (number of weights and biases, without scales and zero points), ``sparsity`` (share of
+        zeros among the weights), ``bits_per_weight`` (bits of all constants in the file per weight),
+        ``layers`` (see ``_layers``), ``operators`` (operator to count), ``speed`` (paired ratio to the float
+        model on this machine, with its interval).
     """
     before, after = weights_of(reference), weights_of(variant)
-    zeros = sum(int(each.values.size - np.count_nonzero(each.values)) for each in after.values())
-    count = sum(each.values.size for each in after.values())
+    zeros = sum(int(layer.values.size - np.count_nonzero(layer.values)) for layer in after.values())
+    count = sum(layer.values.size for layer in after.values())
     names = {node.name: node.output[0] for node in reference.graph.node}
     stored = sum(_byte(tensor) for tensor in variant.graph.initializer)
     feeds = iter(calibration)
@@ -89,13 +89,13 @@ def _layers(
     outputs: Mapping[str, float | None],
     names: Mapping[str, str],
 ) -> list[dict[str, Any]]:
-    """One entry a weighted layer, in the order of the graph.
+    """Return one entry per layer with weights, in the order of the graph.
 
-    ``weights``, ``sparsity`` are of the weights that the layer multiplies, unpacked; ``unique_weights`` of
-    the integers where it has some; ``weight_sqnr_db`` compares them with the float model's (absent where the
-    shape changed), ``output_sqnr_db`` the layer's output on calibration data (null: nothing was lost).
+    ``weights`` and ``sparsity`` count the unpacked weights, ``unique_weights`` the stored integers if there
+    are any. ``weight_sqnr_db`` compares the weights with the float model's (absent if the shape changed),
+    ``output_sqnr_db`` the layer's output on calibration data (null without noise).
     """
-    found = []
+    entries = []
     for node in variant.graph.node:
         if node.op_type not in WEIGHTED or node.name not in after:
             continue
@@ -113,39 +113,41 @@ def _layers(
             exact = exact.T  # a Gemm that became a MatMul
         if exact is not None and exact.shape == values.shape:
             entry["weight_sqnr_db"] = sqnr_db(exact, values)
-        # The node's own output where it has a Relu in its rounding; else that of the float layer.
-        made = [name for name in (node.output[0], names.get(node.name, "")) if name in outputs]
-        if made:
-            entry["output_sqnr_db"] = outputs[made[0]]
-        found.append(entry)
-    return found
+        # The node's own output if a Relu is part of its rounding, else the output of the float layer.
+        compared = [name for name in (node.output[0], names.get(node.name, "")) if name in outputs]
+        if compared:
+            entry["output_sqnr_db"] = outputs[compared[0]]
+        entries.append(entry)
+    return entries
 
 
 def weights_of(model: onnx.ModelProto) -> dict[str, Weights]:
-    """Weights of each layer, by the layer's name."""
+    """Return the weights of each layer by its name."""
     dense = expand(model)
     constants = initializers(dense)
-    makers = {name: node for node in dense.graph.node for name in node.output}
-    found: dict[str, Weights] = {}
+    producers = {name: node for node in dense.graph.node for name in node.output}
+    layers: dict[str, Weights] = {}
     for node in dense.graph.node:
         if node.op_type not in WEIGHTED:
             continue
         name = node.input[1]
-        maker = makers.get(name)
+        producer = producers.get(name)
         if name in constants and node.op_type.endswith("Integer"):
             zero = constants[node.input[3]] if len(node.input) > 3 else np.zeros((), np.uint8)
             steps = constants[name].astype(np.int32) - zero.astype(np.int32)
-            # The pass ``dynamic`` multiplies by the scale behind the sum.
-            found[node.name] = Weights(steps * constants[_dynamic_scale(name)], constants[name])
+            # The pass ``dynamic`` multiplies by the scale after the sum.
+            layers[node.name] = Weights(steps * constants[_dynamic_scale(name)], constants[name])
         elif name in constants:
-            found[node.name] = Weights(constants[name], constants[name])
-        elif maker is not None and maker.op_type == "DequantizeLinear" and maker.input[0] in constants:
-            found[node.name] = Weights(_dequantized(maker, constants), constants[maker.input[0]])
-    return found
+            layers[node.name] = Weights(constants[name], constants[name])
+        elif (
+            producer is not None and producer.op_type == "DequantizeLinear" and producer.input[0] in constants
+        ):
+            layers[node.name] = Weights(_dequantized(producer, constants), constants[producer.input[0]])
+    return layers
 
 
 def count_parameters(model: onnx.ModelProto) -> int:
-    """Count weights and biases, unpacked; scales, zero points and shapes do not count."""
+    """Count weights and biases, unpacked, without scales, zero points and shapes."""
     dense = expand(model)
     steps: set[str] = set()
     for node in dense.graph.node:
@@ -161,7 +163,7 @@ def count_parameters(model: onnx.ModelProto) -> int:
 
 
 def _dynamic_scale(weight: str) -> str:
-    """Name of the scale of an integer weight, as ONNX Runtime's quantizer gives it."""
+    """Return the name that ONNX Runtime's quantizer gives to the scale of an integer weight."""
     return weight.removesuffix("_quantized") + "_scale"
 
 
@@ -178,17 +180,17 @@ def _dequantized(node: onnx.NodeProto, constants: Mapping[str, Array]) -> Array:
 def output_sqnr_db(
     reference: onnx.ModelProto, variant: onnx.ModelProto, feeds: Sequence[Feeds]
 ) -> dict[str, float | None]:
-    """Signal-to-noise ratio of every float tensor that both models compute, over all feeds together.
+    """Return the signal-to-noise ratio over all feeds of every float tensor that both models compute.
 
     Returns
     -------
     dict
-        Tensor name to 10 log10(Σx² / Σ(x - y)²) in dB; None where nothing was lost.
+        Tensor name to 10 log10(Σx² / Σ(x - y)²) in dB; None without noise.
     """
     signal: defaultdict[str, float] = defaultdict(float)
     noise: defaultdict[str, float] = defaultdict(float)
-    made = {name for node in variant.graph.node for name in node.output}
-    names = [name for node in reference.graph.node for name in node.output if name in made]
+    computed = {name for node in variant.graph.node for name in node.output}
+    names = [name for node in reference.graph.node for name in node.output if name in computed]
     rounded = _rounded(variant)
     runs = [_probing(reference, names), _probing(variant, [rounded.get(name, name) for name in names])]
     for feed in feeds:
@@ -205,7 +207,7 @@ def output_sqnr_db(
 
 
 def _rounded(model: onnx.ModelProto) -> dict[str, str]:
-    """Where a tensor is quantized: its name to that of what is left of it (a Relu may be in the rounding)."""
+    """Return for each quantized tensor the name of its dequantized form, which may include a Relu."""
     integers = {n.output[0]: n.input[0] for n in model.graph.node if n.op_type == "QuantizeLinear"}
     return {
         integers[node.input[0]]: node.output[0]
@@ -215,7 +217,7 @@ def _rounded(model: onnx.ModelProto) -> dict[str, str]:
 
 
 def _probing(model: onnx.ModelProto, names: Sequence[str]) -> Any:  # noqa: ANN401 - a session's method
-    """Open a model whose outputs are tensors from its middle."""
+    """Open a model with the given tensors as its outputs; return its run method."""
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     del copy.graph.output[:]
@@ -228,36 +230,37 @@ def _byte(tensor: onnx.TensorProto) -> int:
 
 
 def notes(card: Mapping[str, Any]) -> list[str]:
-    """Say in words what a reader of the card should not overlook."""
-    said = []
+    """Return warnings for the reader of a card."""
+    warnings = []
     speed = card.get("speed", {})
     if speed and speed["ci_high"] < 1:
-        said.append(
+        warnings.append(
             f"slower than float32 on ONNX Runtime: {speed['speed_up']:.2f} times its speed "
             f"[{speed['ci_low']:.2f}, {speed['ci_high']:.2f}]"
         )
     if layers := card["tflite"].get("float_layers"):
-        said.append(f"computed in float in the TFLite file: {', '.join(layers)}")
+        warnings.append(f"computed in float in the TFLite file: {', '.join(layers)}")
     overflow = [layer for step in card["steps"] for layer in step.get("overflow", ())]
     if overflow:
-        said.append(f"can overflow 16 bits on CPUs without VNNI or dotprod: {', '.join(overflow)}")
-    return said + [f"no {fmt} file: {why.splitlines()[0]}" for fmt, why in card["refused"].items()]
+        warnings.append(f"can overflow 16 bits on CPUs without VNNI or dotprod: {', '.join(overflow)}")
+    refused = card["refused"].items()
+    return warnings + [f"no {fmt} file: {reason.splitlines()[0]}" for fmt, reason in refused]
 
 
 def gzip_byte(data: bytes) -> int:
-    """Bytes of a file after ``gzip -9``: what a download takes, and what weight sharing saves."""
+    """Return the size of a file after ``gzip -9`` in bytes, as for a download."""
     return len(gzip.compress(data, 9, mtime=0))
 
 
-def check_rebuilt(card: Mapping[str, Any], made: Mapping[str, str], lineage: Mapping[str, Any]) -> None:
-    """Check that what was made from a card's lineage has the hashes that the card tells.
+def check_rebuilt(card: Mapping[str, Any], rebuilt: Mapping[str, str], lineage: Mapping[str, Any]) -> None:
+    """Check that rebuilt files have the hashes of the card.
 
     Parameters
     ----------
     card : mapping
-    made : mapping of format to sha256
+    rebuilt : mapping of format to sha256
     lineage : mapping
-        Of what was made now.
+        Lineage of the rebuilt files.
 
     Raises
     ------
@@ -265,18 +268,20 @@ def check_rebuilt(card: Mapping[str, Any], made: Mapping[str, str], lineage: Map
         A file differs.
     """
     for fmt, file in card["files"].items():
-        if fmt in made and made[fmt] != file["sha256"]:
+        if fmt in rebuilt and rebuilt[fmt] != file["sha256"]:
             raise ModelError(
-                f"the {fmt} file has the hash {made[fmt][:12]}…, the card tells {file['sha256'][:12]}…",
+                f"the {fmt} file has the hash {rebuilt[fmt][:12]}…, the card has {file['sha256'][:12]}…",
                 where=card["variant"],
-                cause=_difference(card["lineage"], lineage) or "nothing that the lineage knows of differs",
-                next_step="install those versions, or rebuild it on such a processor",
+                cause=_difference(card["lineage"], lineage) or "the lineage has no difference",
+                next_step="install those versions, or rebuild on the same kind of processor",
             )
 
 
 def _difference(then: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """Say what of two lineages can make other bytes."""
-    old, new = ({**each.get("tools", {}), "processor": each.get("processor")} for each in (then, now))
+    """Return the differences of two lineages that can change the bytes."""
+    old, new = (
+        {**lineage.get("tools", {}), "processor": lineage.get("processor")} for lineage in (then, now)
+    )
     return "; ".join(
         f"{key} was {old.get(key)}, is {new.get(key)}"
         for key in sorted({*old, *new})

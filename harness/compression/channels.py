@@ -1,7 +1,7 @@
-"""The prune_channels pass: whole channels go, with every weight that makes or reads them.
+"""The prune_channels pass: remove whole channels with all weights that compute or read them.
 
-Tensors really shrink, so every runtime computes less. Which channels stand or fall together is found by
-:mod:`harness.compression.channel_groups`.
+Tensors become smaller, so every runtime computes less. :mod:`harness.compression.channel_groups` determines
+which channels can only be removed together.
 """
 
 from __future__ import annotations
@@ -31,22 +31,22 @@ _NORMS: Mapping[str, int] = {"l1": 1, "l2": 2}
 
 @dataclass(frozen=True, slots=True)
 class ChannelOptions:
-    """What the pass can be asked for.
+    """Options of ``prune_channels``.
 
     Parameters
     ----------
     fraction : float
-        Share of the channels of each group that goes, in [0, 1), as near as ``round_to`` allows.
+        Share of the channels of each group to remove, in [0, 1), as closely as ``round_to`` allows.
     importance : str
         ``"l2"`` or ``"l1"``: norm of a channel's filter by its layer's mean, summed over tied layers.
     min_channels : int
-        So many stay in each group.
+        At least so many stay in each group.
     round_to : int
-        The number that stays is a multiple of it: kernels work on 8 or 16 channels at once.
+        The remaining number is a multiple of it: kernels process 8 or 16 channels at once.
     exclude : tuple of str
-        Nodes that keep their output channels, and so all that are tied to them.
+        Nodes that keep their output channels, together with all nodes tied to them.
     refit : bool
-        Let the weights that read the other channels make up, by least squares on the calibration data.
+        Adjust the weights that read the remaining channels by least squares on the calibration data.
     """
 
     fraction: float = option(0.3, share)
@@ -65,25 +65,25 @@ def prune_channels(
     Parameters
     ----------
     model : onnx.ModelProto
-        As :func:`harness.compression.canonical.canonicalise` returns it; it is not changed.
+        Canonical (see :func:`harness.compression.canonical.canonicalise`); it is not changed.
     calibration : iterable of mapping
         Input name to array; read once. Without ``refit`` only the first is used, to time the models.
     options : mapping
-        As :class:`ChannelOptions` says.
+        See :class:`ChannelOptions`.
 
     Returns
     -------
     PassResult
-        The report holds ``options``, ``groups`` (layers, channels before and after), ``left`` (layers and why
-        they keep their channels), ``refit``, ``parameters_before``, ``parameters_after``, ``bytes_before``,
+        The report has ``options``, ``groups`` (layers, channels before and after), ``left`` (other layers and
+        the reason), ``refit``, ``parameters_before``, ``parameters_after``, ``bytes_before``,
         ``bytes_after``, the measured ``speed`` and ``promise``.
 
     Raises
     ------
     ConfigurationError
-        An option is unknown or has no meaning.
+        An option is unknown or invalid.
     ModelError
-        The model is quantized already, has weights that are not finite, or no channel that can go.
+        The model is already quantized, has weights that are not finite, or no channel can be removed.
     """
     settings = read_options("prune_channels", model, options, ChannelOptions)
     coupling = couple(model)
@@ -95,26 +95,26 @@ def prune_channels(
     shrunk: list[dict[str, Any]] = []
     left: list[dict[str, Any]] = []
     for group in coupling.groups:
-        reason, going = _choose(group, scores, settings)
+        reason, chosen = _choose(group, scores, settings)
         if reason:
             left.append({"layers": list(group.layers), "channels": len(group.labels), "reason": reason})
             continue
-        removed |= going
-        counts = {"before": len(group.labels), "after": len(group.labels) - len(going)}
+        removed |= chosen
+        counts = {"before": len(group.labels), "after": len(group.labels) - len(chosen)}
         shrunk.append({"layers": list(group.layers), **counts})
     if not removed and settings.fraction > 0:
         raise ModelError(
             "no channel can be removed",
             where=f"graph {model.graph.name!r}",
             cause="; ".join(f"{entry['layers'][0]}: {entry['reason']}" for entry in left)
-            or "the model has no layers with channels of their own",
-            next_step="raise fraction, or lower round_to and min_channels; else leave the variant out",
+            or "the model has no layers with channels",
+            next_step="raise fraction, lower round_to and min_channels, or remove the variant",
         )
     feeds = iter(calibration)
     first = next(feeds, None)
-    given = [first] if first is not None else []
-    kept = _kept_inputs(model, coupling, removed)
-    masked, refitted = mask_weights(model, kept, chain(given, feeds) if settings.refit and kept else None)
+    head = [first] if first is not None else []
+    masks = _input_masks(model, coupling, removed)
+    masked, refitted = mask_weights(model, masks, chain(head, feeds) if settings.refit and masks else None)
     result = remove(masked, coupling, removed)
     report = {
         "options": asdict(settings),
@@ -125,61 +125,61 @@ def prune_channels(
         "parameters_after": count_weights(result)[0],
         "bytes_before": model.ByteSize(),
         "bytes_after": result.ByteSize(),
-        "speed": measure_speed_up(model, result, given[0] if given else random_feeds(model, 1)),
+        "speed": measure_speed_up(model, result, head[0] if head else random_feeds(model, 1)),
         "promise": {"bytes": "smaller", "parameters": "fewer"} if removed else {"max_relative": 1e-5},
     }
     return PassResult(result, report)
 
 
 def remove(model: onnx.ModelProto, coupling: Coupling, removed: set[int]) -> onnx.ModelProto:
-    """Cut the labels out of every constant along whose axes they lie.
+    """Remove channels from every constant that has them along an axis.
 
     Parameters
     ----------
     model : onnx.ModelProto
-        That ``coupling`` was made of; it is not changed.
+        The model of `coupling`; it is not changed.
     coupling : Coupling
     removed : set of int
-        Labels.
+        Labels of the channels.
 
     Raises
     ------
     ModelError
-        An output would have another shape.
+        The remaining channels do not fit together.
     """
     result = onnx.ModelProto()
     result.CopyFrom(model)
     constants = initializers(model)
-    made: dict[tuple[str, tuple[int, ...], bytes], str] = {}
-    taken: dict[str, Array] = {}
+    copies: dict[tuple[str, tuple[int, ...], bytes], str] = {}
+    used: dict[str, Array] = {}
     for node in result.graph.node:
         for position, name in enumerate(node.input):
             if name not in constants:
                 continue
             value = _cut(constants[name], (node.output[0], position), coupling, removed)
             key = name, value.shape, value.tobytes() if value is not constants[name] else b""
-            if key not in made:
-                # A constant in several places may lose other channels in each.
-                made[key] = name if name not in taken else f"{node.name}/{position}/{name}"
-                taken[made[key]] = value
-            node.input[position] = made[key]
+            if key not in copies:
+                # A constant that is used several times may lose other channels in each place.
+                copies[key] = name if name not in used else f"{node.name}/{position}/{name}"
+                used[copies[key]] = value
+            node.input[position] = copies[key]
         if node.output[0] in coupling.depthwise:
             count = int(_stays(coupling.depthwise[node.output[0]], removed).sum())
-            others = [each for each in node.attribute if each.name != "group"]
+            others = [other for other in node.attribute if other.name != "group"]
             del node.attribute[:]
             node.attribute.extend([*others, helper.make_attribute("group", count)])
     outputs = {value.name for value in model.graph.output}
-    taken |= {name: constants[name] for name in outputs if name in constants}
+    used |= {name: constants[name] for name in outputs if name in constants}
     del result.graph.initializer[:], result.graph.value_info[:]
     result.graph.initializer.extend(
-        numpy_helper.from_array(np.ascontiguousarray(value), name) for name, value in taken.items()
+        numpy_helper.from_array(np.ascontiguousarray(value), name) for name, value in used.items()
     )
     sort_fields(result)
     try:
         result = shape_inference.infer_shapes(result, strict_mode=True, data_prop=True)
     except shape_inference.InferenceError as error:
         raise ModelError(
-            f"the pruned channels do not fit together: {str(error).strip().splitlines()[0]}",
+            f"the remaining channels do not fit together: {str(error).strip().splitlines()[0]}",
             where=f"graph {model.graph.name!r}",
             cause="an operator that computes shapes from channels",
             next_step="exclude the layers before it",
@@ -189,7 +189,7 @@ def remove(model: onnx.ModelProto, coupling: Coupling, removed: set[int]) -> onn
 
 
 def _importance(model: onnx.ModelProto, coupling: Coupling, order: int) -> dict[int, float]:
-    """Score each label: norms of its filters, each by the mean of its layer, summed."""
+    """Score each label by the sum of the norms of its filters, relative to the mean of their layer."""
     constants = initializers(model)
     scores: dict[int, float] = {}
     for node in model.graph.node:
@@ -205,16 +205,19 @@ def _importance(model: onnx.ModelProto, coupling: Coupling, order: int) -> dict[
 
 
 def _choose(group: Group, scores: Mapping[int, float], settings: ChannelOptions) -> tuple[str, set[int]]:
-    """Return why a group is left, or the labels that go: of equal scores the first."""
+    """Return why a group is not pruned, or the labels to remove: of equal scores the first."""
     count, multiple = len(group.labels), settings.round_to
-    if group.held:
-        return group.held, set()
+    if group.fixed_because:
+        return group.fixed_because, set()
     if excluded := [name for name in group.layers if name in settings.exclude]:
         return f"{excluded[0]} is excluded", set()
     least = -(-settings.min_channels // multiple) * multiple
     after = max(int((1 - settings.fraction) * count / multiple + 0.5) * multiple, least)
     if after >= count:
-        return f"{count} channels cannot lose {settings.fraction:g} and stay a multiple of {multiple}", set()
+        return (
+            f"{count} channels cannot lose {settings.fraction:g} and remain a multiple of {multiple}",
+            set(),
+        )
     order = np.argsort([scores[int(label)] for label in group.labels], kind="stable")
     return "", {int(label) for label in group.labels[order[: count - after]]}
 
@@ -223,8 +226,8 @@ def _stays(labels: Array, removed: set[int]) -> Array:
     return ~np.isin(labels, list(removed))
 
 
-def _kept_inputs(model: onnx.ModelProto, coupling: Coupling, removed: set[int]) -> dict[str, Array]:
-    """Masks of the weights that read removed channels, false where they do."""
+def _input_masks(model: onnx.ModelProto, coupling: Coupling, removed: set[int]) -> dict[str, Array]:
+    """Return masks of the weights that read removed channels, false where they do."""
     constants = initializers(model)
     masks: dict[str, Array] = {}
     for node in model.graph.node:

@@ -1,6 +1,6 @@
-"""Weight sharing: the weights of a layer take k values, found by k-means.
+"""Weight sharing: the weights of a layer take k values, chosen by k-means.
 
-S. Han, H. Mao, W. Dally, "Deep Compression", ICLR 2016, without the retraining.
+S. Han, H. Mao, W. Dally, "Deep Compression", ICLR 2016, without retraining.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from harness.core.commands import install
 from harness.core.errors import HarnessError, UsageError
 from harness.core.settings import choice, flag, option, whole
 
-_BINS = 1 << 12  # k-means on a histogram so fine takes the same time for any number of weights
+_BINS = 1 << 12  # k-means on a histogram: the time does not depend on the number of weights
 _STARTS = 8
 
 
@@ -38,7 +38,7 @@ class ClusterOptions:
 
 
 def cluster(model: onnx.ModelProto, calibration: Iterable[Feeds], options: Mapping[str, Any]) -> PassResult:
-    """Let the weights of each layer share k values: ``w' = codebook[index]``.
+    """Replace the weights of each layer by k shared values: ``w' = codebook[index]``.
 
     Parameters
     ----------
@@ -48,16 +48,16 @@ def cluster(model: onnx.ModelProto, calibration: Iterable[Feeds], options: Mappi
         Not read.
     options : mapping
         ``k`` (default 16): values in a codebook; up to 16 an index takes 4 bits, up to 256 it takes 8.
-        ``codebooks``: ``"layer"`` (default), or ``"kind"``: layers with the same operator and kernel share
-        one. ``keep_zeros`` (default true): weights that are zero stay zero, which takes one of the k values
-        where there are any. ``expand`` (default false): store dense float32. ``seed`` (default 0): of the
-        starting points. ``layers``: names of nodes; left out, all.
+        ``codebooks``: ``"layer"`` (default), or ``"kind"``: one codebook for all layers with the same
+        operator and kernel. ``keep_zeros`` (default true): zero weights stay zero, which takes one of the k
+        values. ``expand`` (default false): store dense float32. ``seed`` (default 0): for the starting
+        points. ``layers``: names of nodes (default: all).
 
     Returns
     -------
     PassResult
-        The report holds the sizes and for each weight ``k`` (values in use), ``sqnr_db``, ``bytes`` and
-        ``stored`` (``codebook``, or ``dense`` where a codebook would not be smaller).
+        The report has the sizes and per weight ``k`` (values in use), ``sqnr_db``, ``bytes`` and ``stored``
+        (``codebook``, or ``dense`` if a codebook would not be smaller).
     """
     settings = read_options("cluster", model, options, ClusterOptions)
     groups: dict[str, list[Layer]] = {}
@@ -82,15 +82,15 @@ def cluster(model: onnx.ModelProto, calibration: Iterable[Feeds], options: Mappi
 
 
 def codebook_of(values: Array, k: int, *, keep_zeros: bool, seed: int) -> Array:
-    """Find at most k values near which all others lie, by k-means in one dimension.
+    """Choose at most k values by k-means in one dimension.
 
     Parameters
     ----------
     values : ndarray, shape (n,), float32
     k : int
-        Clusters, the one of the zeros included.
+        Number of values, zero included.
     keep_zeros : bool
-        Whether zeros, where there are any, are a cluster of their own.
+        Whether zeros are a cluster of their own.
     seed : int
 
     Returns
@@ -103,7 +103,7 @@ def codebook_of(values: Array, k: int, *, keep_zeros: bool, seed: int) -> Array:
     k -= len(zeros)
     if k == 0 and len(rest):
         raise UsageError(
-            "k = 1 leaves no value for the weights that are not zero",
+            "k = 1 leaves no value for the non-zero weights",
             where="cluster.k",
             next_step="use k = 2 or more, or keep_zeros = false",
         )
@@ -113,13 +113,13 @@ def codebook_of(values: Array, k: int, *, keep_zeros: bool, seed: int) -> Array:
 
 
 def nearest(codebook: Array, values: Array) -> Array:
-    """Return the position of the nearest value of an ascending codebook; the lower one at equal distance."""
+    """Return the index of the nearest value of an ascending codebook; the lower one at equal distance."""
     book = codebook.astype(np.float64)
     return np.searchsorted((book[1:] + book[:-1]) / 2, values.astype(np.float64))
 
 
 def _points(values: Array) -> tuple[Array, Array]:
-    """Return distinct values and how often each occurs; many of them as the means of narrow bins."""
+    """Return distinct values and their counts; if there are many, the means of narrow bins instead."""
     points, counts = np.unique(values.astype(np.float64), return_counts=True)
     if len(points) <= _BINS:
         return points, counts
@@ -140,6 +140,6 @@ def _kmeans(points: Array, counts: Array, k: int, seed: int) -> Array:
             next_step=install("host"),
         ) from error
     means = KMeans(k, n_init=_STARTS, random_state=seed)
-    with threadpool_limits(1):  # threads would add up the centres in any order
+    with threadpool_limits(1):  # with several threads the order of the sums would vary
         means.fit(points[:, np.newaxis], sample_weight=counts)
     return np.asarray(means.cluster_centers_[:, 0])

@@ -1,8 +1,8 @@
-"""Weights stored in float16 and widened when the model is loaded; all else stays float32.
+"""Store weights in float16; they are converted when the model is loaded, and all arithmetic stays float32.
 
-Converting the arithmetic too (``onnxruntime.transformers.float16``) gives a file as large, and on CPUs
-without float16 convolutions nothing else: ONNX Runtime puts Casts around every operator and computes in
-float32, so the same time was measured (374 against 379 µs on digits) with every activation rounded as well.
+Converting the arithmetic too (``onnxruntime.transformers.float16``) makes the file no smaller, and nothing
+faster on CPUs without float16 convolutions: ONNX Runtime puts Casts around every operator and computes in
+float32. The measured time was the same (374 and 379 µs on digits), with every activation rounded as well.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ def float16(model: onnx.ModelProto, calibration: Iterable[Feeds], options: Mappi
     calibration : iterable of mapping
         Not read.
     options : mapping
-        ``layers``: names of nodes; left out, all.
+        ``layers``: names of nodes (default: all).
 
     Returns
     -------
     PassResult
-        The report holds the sizes and for each weight ``sqnr_db``, ``bytes`` and ``stored`` (``half``, or
-        ``dense`` where that is not smaller).
+        The report has the sizes and per weight ``sqnr_db``, ``bytes`` and ``stored`` (``half``, or ``dense``
+        if that is not larger).
 
     Raises
     ------
@@ -60,9 +60,10 @@ def float16(model: onnx.ModelProto, calibration: Iterable[Feeds], options: Mappi
         largest = np.abs(layer.values).max(initial=0.0)
         if largest > np.finfo(np.float16).max:
             raise ModelError(
-                f"weight {layer.weight!r} reaches {largest:g}, float16 only {np.finfo(np.float16).max:g}",
+                f"weight {layer.weight!r} has the value {largest:g}, beyond float16's"
+                f" {np.finfo(np.float16).max:g}",
                 where=f"node {layer.node.name!r}",
-                next_step="name the other layers in float16.layers",
+                next_step="list only the other layers in float16.layers",
             )
         half = layer.values.astype(np.float16).astype(np.float32)
         form = weights[layer.weight] = smaller(from_half(layer.weight, layer.values), half)

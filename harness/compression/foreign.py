@@ -1,8 +1,8 @@
-"""Quantizers of others behind the pass interface, so that one table compares them with ours.
+"""Third-party quantizers behind the pass interface, to compare them with the harness's own passes.
 
-NNCF (Intel's, for OpenVINO) makes a QDQ ONNX of its own form: biases stay float, so LiteRT and ONNX Runtime
-compute some of its layers in float. ai-edge-quantizer (Google's, for LiteRT) reads and writes TFLite files;
-its pass has no ONNX model to give. Neither heeds CPUs whose int8 kernels overflow: the card names the layers.
+NNCF (Intel, for OpenVINO) writes a QDQ model with float biases, so LiteRT and ONNX Runtime compute some of
+its layers in float. ai-edge-quantizer (Google, for LiteRT) reads and writes TFLite files; its pass makes no
+ONNX model. Neither considers CPUs whose int8 kernels overflow: the card lists those layers.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ from harness.core.commands import install
 from harness.core.errors import DataError, TargetUnavailable
 from harness.core.settings import choice, option
 
-#: The distribution behind each pass.
+#: Distribution that each pass needs.
 LIBRARIES = {"ai_edge_quantizer": "ai-edge-quantizer", "nncf": "nncf"}
-#: Names of ai-edge-quantizer's own recipes: bits of weights (wi) and of activations (ai, afp).
+#: Recipes of ai-edge-quantizer: bits of weights (wi) and of activations (ai, afp).
 RECIPES = (
     "static_wi8_ai8", "static_wi8_ai16", "dynamic_wi8_afp32",
     "weight_only_wi8_afp32", "weight_only_wi4_afp32",
@@ -73,40 +73,39 @@ def nncf(model: onnx.ModelProto, calibration: Iterable[Feeds], options: Mapping[
     Returns
     -------
     PassResult
-        The report holds the sizes, ``calibration_feeds``, the nodes by operator that are ``quantized`` and
-        those left in ``float``, ``overflow`` and ``output_quantization``, as that of ``quantize``.
+        The report has the same entries as that of ``quantize``, without ``weights``.
 
     Raises
     ------
     TargetUnavailable
         NNCF is not installed.
     DataError
-        There is no calibration sample.
+        There are no calibration samples.
     """
     settings = read_options("nncf", model, options, NncfOptions)
-    # None: as if not installed. It forks a process that phones home.
+    # None stands for not installed. The package starts a process that sends usage data.
     sys.modules.setdefault("openvino_telemetry", cast(ModuleType, None))
     library = _library("nncf")
-    dense, feeds = expand(model), _listed(calibration, "nncf")
+    dense, feeds = expand(model), _as_list(calibration, "nncf")
     with _quiet():
-        made: onnx.ModelProto = library.quantize(
+        result: onnx.ModelProto = library.quantize(
             dense,
             library.Dataset(feeds),
             preset=library.QuantizationPreset(settings.preset),
             fast_bias_correction=settings.bias_correction == "fast",
             subset_size=len(feeds),
         )
-    quantized, in_float = count_operators(made)
+    quantized, in_float = count_operators(result)
     report = {
-        **sizes(model, made),
+        **sizes(model, result),
         "calibration_feeds": len(feeds),
         "options": asdict(settings),
         "quantized": quantized,
         "float": in_float,
-        "overflow": _overflow(made),
-        "output_quantization": output_quantization(made),
+        "overflow": _overflow(result),
+        "output_quantization": output_quantization(result),
     }
-    return PassResult(made, report)
+    return PassResult(result, report)
 
 
 def ai_edge_quantizer(
@@ -114,7 +113,7 @@ def ai_edge_quantizer(
 ) -> PassResult:
     """Write the model as TFLite and quantize that file with one of ai-edge-quantizer's own recipes.
 
-    Inputs and outputs stay float, as in every file of ours.
+    Inputs and outputs stay float, as in all TFLite files of the harness.
 
     Parameters
     ----------
@@ -123,12 +122,12 @@ def ai_edge_quantizer(
     calibration : iterable of mapping
         Input name to array.
     options : mapping
-        ``recipe``: one of ``RECIPES``; left out, ``"static_wi8_ai8"``.
+        ``recipe``: one of ``RECIPES``, ``"static_wi8_ai8"`` by default.
 
     Returns
     -------
     PassResult
-        The model as it was, and the file. The report holds ``calibration_feeds``, ``bytes_before`` and
+        The given model, and the file. The report has ``calibration_feeds``, ``bytes_before`` and
         ``bytes_after`` of the TFLite file, and ``output_quantization``.
 
     Raises
@@ -136,9 +135,9 @@ def ai_edge_quantizer(
     TargetUnavailable
         ai-edge-quantizer is not installed.
     UnsupportedOperator
-        The model has an operator that the TFLite writer lacks.
+        The TFLite writer does not support an operator of the model.
     DataError
-        There is no calibration sample.
+        There are no calibration samples.
     """
     settings = read_options("ai_edge_quantizer", model, options, AiEdgeOptions)
     recipes, quantizers = _library("ai_edge_quantizer.recipe"), _library("ai_edge_quantizer.quantizer")
@@ -146,7 +145,7 @@ def ai_edge_quantizer(
     axes = plain.input_permutation
     feeds = [
         {name: np.transpose(array, axes[name]) if name in axes else array for name, array in feed.items()}
-        for feed in _listed(calibration, "ai_edge_quantizer")
+        for feed in _as_list(calibration, "ai_edge_quantizer")
     ]
     with _quiet():
         quantizer = quantizers.Quantizer(plain.data)
@@ -180,12 +179,12 @@ def _library(name: str) -> Any:  # noqa: ANN401 - an optional module without typ
         ) from error
 
 
-def _listed(calibration: Iterable[Feeds], pass_name: str) -> list[dict[str, Any]]:
-    """Hold all feeds: both libraries ask how many there are."""
+def _as_list(calibration: Iterable[Feeds], pass_name: str) -> list[dict[str, Any]]:
+    """Return all feeds as a list: both libraries need their number."""
     feeds = [dict(feed) for feed in calibration]
     if not feeds:
         raise DataError(
-            f"{pass_name} needs calibration samples, and there are none",
+            f"{pass_name} needs calibration samples; there are none",
             where=pass_name,
             next_step='set data.split = "hash", or give [data.calibration]',
         )
@@ -194,14 +193,14 @@ def _listed(calibration: Iterable[Feeds], pass_name: str) -> list[dict[str, Any]
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep progress bars, summaries and warnings of the libraries off the screen; what they raise comes."""
+    """Suppress progress bars, summaries and warnings of the libraries; exceptions pass."""
     with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
 
 
 def _overflow(model: onnx.ModelProto) -> list[str]:
-    """Name the layers whose integer weights can overflow 16 bits on some CPU."""
+    """Return the layers whose integer weights can overflow 16 bits on some CPU."""
     constants = initializers(model)
     integers = {
         node.output[0]: constants[node.input[0]]
@@ -219,22 +218,22 @@ def _overflow(model: onnx.ModelProto) -> list[str]:
 
 
 def _tflite_output_quantization(schema: ModuleType, data: bytes) -> dict[str, dict[str, Any]]:
-    """Read the integers behind each float output: those of the tensor that its DEQUANTIZE reads."""
+    """Return the quantization of each float output: that of the tensor that its DEQUANTIZE reads."""
     model = schema.Model.GetRootAs(data)
     graph, signature = model.Subgraphs(0), model.SignatureDefs(0)
-    read = {
+    inputs = {
         graph.Operators(i).Outputs(0): graph.Tensors(graph.Operators(i).Inputs(0))
         for i in range(graph.OperatorsLength())
     }
     types = {number: name.lower() for name, number in vars(schema.TensorType).items()}
-    found = {}
+    quantization = {}
     for output in (signature.Outputs(i) for i in range(signature.OutputsLength())):
-        source = read.get(output.TensorIndex())
+        source = inputs.get(output.TensorIndex())
         if source is None or (steps := source.Quantization()) is None or steps.ScaleLength() != 1:
             continue
-        found[output.Name().decode()] = {
+        quantization[output.Name().decode()] = {
             "scale": float(steps.Scale(0)),
             "zero_point": int(steps.ZeroPoint(0)),
             "dtype": types[source.Type()],
         }
-    return found
+    return quantization

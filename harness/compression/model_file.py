@@ -1,4 +1,4 @@
-"""Reading a model file with clear words where it is not one, and saying what goes in and out of it."""
+"""Read and check model files, and return their inputs and outputs."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from harness.core.errors import ModelError
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """What goes in and out of a model.
+    """Inputs and outputs of a model.
 
     Parameters
     ----------
     inputs, outputs : tuple of TensorSpec
-        Canonical: as the ONNX file says.
+        As in the ONNX file.
     """
 
     inputs: tuple[TensorSpec, ...]
@@ -28,22 +28,22 @@ class ModelInfo:
 
     @property
     def batch(self) -> int | None:
-        """The fixed batch size, or None where the caller chooses it."""
+        """The fixed batch size, or None if the caller chooses it."""
         return self.inputs[0].shape[0] if self.inputs and self.inputs[0].shape else 1
 
     @property
     def classes(self) -> int | None:
-        """Last dimension of the first output, where it is fixed."""
+        """Last dimension of the first output; None if it is dynamic."""
         return self.outputs[0].shape[-1] if self.outputs and self.outputs[0].shape else None
 
 
 def load_onnx(path: Path) -> onnx.ModelProto:
-    """Read an ONNX file with the external data beneath its folder.
+    """Read an ONNX file and its external data.
 
     Raises
     ------
     ModelError
-        It is missing, not ONNX, truncated, or refers to data outside its folder.
+        The file is missing, not ONNX, truncated, or refers to data outside its folder.
     """
     if not path.is_file():
         raise ModelError("there is no such model file", where=str(path), next_step="name it in model.file")
@@ -51,17 +51,17 @@ def load_onnx(path: Path) -> onnx.ModelProto:
         model = onnx.load(path, load_external_data=False)
     except (DecodeError, ValueError) as error:
         raise ModelError(
-            f"{path.name} is not an ONNX model, or is cut off",
+            f"{path.name} is not an ONNX model, or is truncated",
             where=str(path),
-            cause=f"{path.stat().st_size} bytes that do not decode: {error}",
-            next_step="export or copy it again",
+            cause=f"{path.stat().st_size} bytes that cannot be decoded: {error}",
+            next_step="export or copy the file again",
         ) from error
     if not model.graph.node or not model.opset_import:
         raise ModelError(
-            f"{path.name} holds no graph",
+            f"{path.name} contains no graph",
             where=str(path),
-            cause="the file is empty, cut off, or not ONNX",
-            next_step="export or copy it again",
+            cause="the file is empty, truncated, or not ONNX",
+            next_step="export or copy the file again",
         )
     external_files(model, path)
     try:
@@ -72,21 +72,21 @@ def load_onnx(path: Path) -> onnx.ModelProto:
         raise ModelError(
             f"{path.name} is not a valid ONNX model: {first}",
             where=str(path),
-            next_step="export it again, and run onnx.checker on it",
+            next_step="export the model again",
         ) from error
     return model
 
 
 def external_files(model: onnx.ModelProto, path: Path) -> tuple[Path, ...]:
-    """Files beneath the model's folder that hold its external data.
+    """Return the files in the model's folder that contain its external data.
 
     Raises
     ------
     ModelError
-        One lies outside the folder (files come from strangers), or is missing.
+        A file is outside the folder, which untrusted input must not reach, or is missing.
     """
     root = path.parent.resolve()
-    found: dict[str, Path] = {}
+    files: dict[str, Path] = {}
     for tensor in _tensors(model):
         if tensor.data_location != onnx.TensorProto.EXTERNAL:
             continue
@@ -96,8 +96,8 @@ def external_files(model: onnx.ModelProto, path: Path) -> tuple[Path, ...]:
             raise ModelError(
                 f"the tensor {tensor.name} keeps its data outside the model's folder: {location}",
                 where=str(path),
-                cause="such a file could be any file of this machine",
-                next_step="save the model with its data in one file or beneath its own folder",
+                cause="the path could name any file of this machine",
+                next_step="save the model with its data in one file or in its own folder",
             )
         if not file.is_file():
             raise ModelError(
@@ -105,12 +105,12 @@ def external_files(model: onnx.ModelProto, path: Path) -> tuple[Path, ...]:
                 where=str(path),
                 next_step="copy them beside the model",
             )
-        found[location] = file
-    return tuple(found.values())
+        files[location] = file
+    return tuple(files.values())
 
 
 def _tensors(message: Message) -> Iterator[onnx.TensorProto]:
-    """Every tensor of a model, wherever it stands: initializers, attributes, subgraphs, functions."""
+    """Yield every tensor of a model: in initializers, attributes, subgraphs and functions."""
     if isinstance(message, onnx.TensorProto):
         yield message
         return
@@ -121,7 +121,7 @@ def _tensors(message: Message) -> Iterator[onnx.TensorProto]:
 
 
 def onnx_files(path: Path) -> tuple[File, ...]:
-    """The files of an ONNX model, itself first, named relative to its folder."""
+    """Return the files of an ONNX model relative to its folder, the model first."""
     model = onnx.load(path, load_external_data=False)
     root = path.parent.resolve()
     companions = [
@@ -131,7 +131,7 @@ def onnx_files(path: Path) -> tuple[File, ...]:
 
 
 def companions_of(path: Path, fmt: str) -> tuple[File, ...]:
-    """The files of a prebuilt artifact of any format, the one to open first."""
+    """Return the files of a prebuilt artifact of any format, first the one to open."""
     if not path.is_file():
         raise ModelError(
             "there is no such artifact", where=str(path), next_step="name it in variants.NAME.files"
@@ -148,7 +148,7 @@ def companions_of(path: Path, fmt: str) -> tuple[File, ...]:
 
 
 def inspect_onnx(model: onnx.ModelProto) -> ModelInfo:
-    """Inputs (less the weights that old files list there) and outputs."""
+    """Return inputs, without the weights that old files list there, and outputs."""
     weights = {tensor.name for tensor in model.graph.initializer}
     return ModelInfo(
         inputs=_specs(value for value in model.graph.input if value.name not in weights),
@@ -157,12 +157,12 @@ def inspect_onnx(model: onnx.ModelProto) -> ModelInfo:
 
 
 def fix_shapes(model: onnx.ModelProto, shapes: Mapping[str, Sequence[int]]) -> onnx.ModelProto:
-    """A copy with the shapes of the named inputs fixed.
+    """Return a copy of a model with fixed shapes of some inputs.
 
     Raises
     ------
     ModelError
-        There is no input of that name, or it has another rank or another fixed size.
+        An input does not exist, or has another rank or another fixed size.
     """
     fixed = onnx.ModelProto()
     fixed.CopyFrom(model)
@@ -170,14 +170,18 @@ def fix_shapes(model: onnx.ModelProto, shapes: Mapping[str, Sequence[int]]) -> o
     for name, shape in shapes.items():
         if name not in by_name:
             raise ModelError(
-                f"there is no input {name!r}", where=f"shapes.{name}", cause=f"inputs: {', '.join(by_name)}"
+                f"the model has no input {name!r}",
+                where=f"shapes.{name}",
+                cause=f"inputs: {', '.join(by_name)}",
             )
         dims = by_name[name].type.tensor_type.shape.dim
-        known = [dim.dim_value if dim.HasField("dim_value") else None for dim in dims]
-        if len(known) != len(shape) or any(
-            k not in (None, size) for k, size in zip(known, shape, strict=False)
+        declared = [dim.dim_value if dim.HasField("dim_value") else None for dim in dims]
+        if len(declared) != len(shape) or any(
+            k not in (None, size) for k, size in zip(declared, shape, strict=False)
         ):
-            raise ModelError(f"{list(shape)} does not fit the input's shape {known}", where=f"shapes.{name}")
+            raise ModelError(
+                f"{list(shape)} does not fit the input's shape {declared}", where=f"shapes.{name}"
+            )
         for dim, size in zip(dims, shape, strict=True):
             dim.dim_value = size
     return fixed

@@ -1,8 +1,8 @@
-"""Fewer nodes for the same numbers, by ONNX Runtime's own graph optimizer at its basic level.
+"""Remove nodes that are not needed, by ONNX Runtime's graph optimizer at its basic level.
 
-Constants and BatchNormalization are folded; dead nodes, identities, dropouts and transposes that cancel go.
-Every recipe begins with that (:mod:`~harness.compression.canonical`); as a pass of its own it tidies up after
-passes that leave something behind, and its report says what went.
+Constants and BatchNormalization are folded; unused nodes, identities, dropouts and transposes that cancel are
+removed. Every recipe begins with this (:mod:`~harness.compression.canonical`); as a pass it cleans up after
+other passes, and its report lists the removed nodes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from harness.compression.options import read_options
 from harness.compression.passes import Feeds, PassResult
 from harness.compression.storage import sizes
 
-#: Of the largest value of an output: folding a scale into weights rounds them anew.
+#: Difference relative to the largest value of an output: folding a scale into weights rounds them again.
 MAX_RELATIVE = 2e-5
 
 
@@ -43,8 +43,8 @@ def optimize(model: onnx.ModelProto, calibration: Iterable[Feeds], options: Mapp
     Returns
     -------
     PassResult
-        The report holds the sizes and what went (see ``removed``). Where the optimized file would be larger,
-        as when packed weights would be unpacked, the model is left as it is, and ``left`` says so.
+        The report has the sizes and the removed nodes (see ``removed``). If the optimized file would be
+        larger, because packed weights would be unpacked, the model is unchanged and ``left`` is the reason.
     """
     read_options("optimize", model, options, OptimizeOptions)
     result = canonicalise(model)
@@ -57,7 +57,7 @@ def optimize(model: onnx.ModelProto, calibration: Iterable[Feeds], options: Mapp
 
 
 def removed(before: onnx.ModelProto, after: onnx.ModelProto) -> dict[str, Any]:
-    """Count nodes before and after, and by kind those that went (negative: those that came)."""
+    """Count nodes before and after, and the removed ones by operator (negative: added)."""
     old, new = (Counter(node.op_type for node in model.graph.node) for model in (before, after))
-    gone = {kind: old[kind] - new[kind] for kind in sorted({*old, *new}) if old[kind] != new[kind]}
-    return {"nodes_before": old.total(), "nodes_after": new.total(), "removed": gone}
+    fewer = {kind: old[kind] - new[kind] for kind in sorted({*old, *new}) if old[kind] != new[kind]}
+    return {"nodes_before": old.total(), "nodes_after": new.total(), "removed": fewer}

@@ -1,4 +1,4 @@
-"""What every compression pass is: an ONNX model and calibration data in, an ONNX model and a report out."""
+"""The interface of a compression pass: a model and calibration data in, a model and a report out."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ Feeds = Mapping[str, "np.ndarray[Any, Any]"]
 
 @dataclass(frozen=True, slots=True)
 class PassResult:
-    """What a pass made.
+    """The result of a pass.
 
     Parameters
     ----------
     model : onnx.ModelProto
-        A new model; the one that was given is left as it was.
+        A new model; the given one is not changed.
     report : mapping
-        Plain facts that JSON can hold: bytes, counts, scales.
+        Facts as JSON: bytes, counts, scales.
     tflite : TfliteExport, optional
-        The file, where the pass writes it itself. Then ``model`` is only what it was made from, no runtime of
-        ONNX files gets it, and the pass is the last of its recipe.
+        The file, if the pass writes it itself. Then ``model`` is only the model it was made from, there is no
+        ONNX artifact, and the pass must be the last of its recipe.
     """
 
     model: onnx.ModelProto

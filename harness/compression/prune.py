@@ -1,7 +1,7 @@
 """The prune pass: weights of small magnitude become zero, the shapes stay.
 
-Zeros make a file smaller once it is zipped, and faster only on a runtime that knows the pattern; only
-:mod:`harness.compression.channels` removes what was pruned.
+Zeros make a zipped file smaller, and a model faster only on a runtime that supports the pattern.
+:mod:`harness.compression.channels` removes whole channels instead.
 """
 
 from __future__ import annotations
@@ -34,21 +34,21 @@ def _pattern(value: object) -> str:
 
 @dataclass(frozen=True, slots=True)
 class PruneOptions:
-    """What the pass can be asked for.
+    """Options of ``prune``.
 
     Parameters
     ----------
     sparsity : float, optional
-        Share of the weights that is zero afterwards, in [0, 1); 0.5 where nothing is said, 1 - n/m with
+        Share of the weights that is zero afterwards, in [0, 1). Default: 0.5, or 1 - n/m with
         ``pattern = "n:m"``.
     scope : str
-        ``"layer"``: that share of each layer. ``"global"``: of all together, the smallest anywhere.
+        ``"layer"``: this share of each layer. ``"global"``: of all layers together.
     pattern : str
-        ``"unstructured"``, or ``"n:m"`` such as ``"2:4"``: n of m neighbours along the input channels.
+        ``"unstructured"``, or ``"n:m"`` such as ``"2:4"``: n of m neighbours along the input channels stay.
     exclude : tuple of str
-        Nodes whose weights stay.
+        Nodes that are not pruned.
     refit : bool
-        Let the kept weights make up for the others, by least squares on the calibration data.
+        Adjust the remaining weights by least squares on the calibration data.
     """
 
     sparsity: float | None = option(None, share)
@@ -62,31 +62,31 @@ def prune(model: onnx.ModelProto, calibration: Iterable[Feeds], options: Mapping
     """Set the smallest weights of a canonical float model to zero: W' = W ⊙ mask.
 
     Weights of Conv, ConvTranspose, Gemm and MatMul are pruned; biases are not. Exactly
-    ``round(sparsity * weights)`` of them are zero, unless more were so before; of equal magnitudes that with
-    the lower index goes first.
+    ``round(sparsity * weights)`` of them are zero, unless more were zero before; of equal magnitudes the one
+    with the lower index is pruned first.
 
     Parameters
     ----------
     model : onnx.ModelProto
-        As :func:`harness.compression.canonical.canonicalise` returns it; it is not changed.
+        Canonical (see :func:`harness.compression.canonical.canonicalise`); it is not changed.
     calibration : iterable of mapping
         Input name to array; read once, and only with ``refit``.
     options : mapping
-        As :class:`PruneOptions` says.
+        See :class:`PruneOptions`.
 
     Returns
     -------
     PassResult
-        The report holds ``options``, ``mask_rule``, ``weights``, ``zeros_before`` and ``zeros_after`` (of the
+        The report has ``options``, ``mask_rule``, ``weights``, ``zeros_before`` and ``zeros_after`` (of the
         layers that can be pruned), ``sparsity`` (overall), ``sparsity_by_layer``, ``left`` (node to reason),
         ``refit``, ``bytes_before``, ``bytes_after`` and ``promise``.
 
     Raises
     ------
     ConfigurationError
-        An option is unknown or has no meaning.
+        An option is unknown or invalid.
     ModelError
-        The model is quantized already, has weights that are not finite, or nothing to prune.
+        The model is already quantized, has weights that are not finite, or has nothing to prune.
     """
     settings = read_options("prune", model, options, PruneOptions, _implied_sparsity)
     constants = initializers(model)
@@ -98,28 +98,28 @@ def prune(model: onnx.ModelProto, calibration: Iterable[Feeds], options: Mapping
         users.setdefault(node.input[1], []).append(node)
     chosen = {name: nodes for name, nodes in users.items() if not any(n.name in left for n in nodes)}
     if match := _PATTERN.fullmatch(settings.pattern):
-        n, m = (int(each) for each in match.groups())
+        n, m = map(int, match.groups())
         rule = f"the {n} largest |w| of {m} neighbours along the input channels are kept"
         masks = {}
         for name, nodes in chosen.items():
             weights, axis = constants[name], _input_axis(nodes[0])
             if weights.shape[axis] % m:
-                reason = f"{weights.shape[axis]} inputs are no multiple of {m}"
+                reason = f"{weights.shape[axis]} inputs are not a multiple of {m}"
                 left |= {node.name: reason for node in nodes}
             else:
                 masks[name] = _n_of_m(weights, n, m, axis)
     else:
         sparsity = 0.5 if settings.sparsity is None else settings.sparsity
-        whole = "of all layers together" if settings.scope == "global" else "of each layer"
-        rule = f"the {sparsity:g} smallest |w| {whole} are zero"
+        scope = "of all layers together" if settings.scope == "global" else "of each layer"
+        rule = f"the {sparsity:g} smallest |w| {scope} are zero"
         masks = _smallest({name: constants[name] for name in chosen}, sparsity, settings.scope)
     if not masks:
         raise ModelError(
-            "there is no layer to prune",
+            "the model has no layer to prune",
             where=f"graph {model.graph.name!r}",
             cause="; ".join(f"{node}: {reason}" for node, reason in left.items())
             or "no Conv, Gemm or MatMul has constant weights",
-            next_step="leave the variant out, or change exclude and pattern",
+            next_step="remove the variant, or change exclude and pattern",
         )
     result, refitted = mask_weights(model, masks, calibration if settings.refit else None)
     after = initializers(result)
@@ -148,20 +148,20 @@ def prune(model: onnx.ModelProto, calibration: Iterable[Feeds], options: Mapping
     return PassResult(result, report)
 
 
-def refuse_unknown_layers(pass_name: str, exclude: Iterable[str], known: Iterable[str]) -> None:
-    """Raise UsageError, with the nearest name, for an excluded layer that there is not."""
+def refuse_unknown_layers(pass_name: str, exclude: Iterable[str], layers: Iterable[str]) -> None:
+    """Raise UsageError with the nearest name if an excluded layer does not exist."""
     import difflib
 
     from harness.core.errors import UsageError
 
-    known = list(known)
+    names = list(layers)
     for name in exclude:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
+        if name not in names:
+            near = difflib.get_close_matches(name, names, n=1)
             raise UsageError(
                 f"there is no layer {name!r} with weights",
                 where=f"{pass_name}.exclude",
-                next_step=f"did you mean {near[0]!r}?" if near else f"name some of: {', '.join(known)}",
+                next_step=f"did you mean {near[0]!r}?" if near else f"use some of {', '.join(names)}",
             )
 
 
@@ -187,35 +187,35 @@ def _input_axis(node: onnx.NodeProto) -> int:
 
 
 def _smallest(weights: Mapping[str, Array], sparsity: float, scope: str) -> dict[str, Array]:
-    """Keep all but the smallest magnitudes, of each array or of all together."""
+    """Return masks without the smallest magnitudes, of each array or of all together."""
     if scope == "layer":
         return {name: _all_but_smallest(value.reshape(-1), sparsity).reshape(value.shape)
                 for name, value in weights.items()}  # fmt: skip
     if not weights:
         return {}
-    kept = _all_but_smallest(np.concatenate([value.reshape(-1) for value in weights.values()]), sparsity)
+    mask = _all_but_smallest(np.concatenate([value.reshape(-1) for value in weights.values()]), sparsity)
     ends = np.cumsum([value.size for value in weights.values()])[:-1]
-    parts = np.split(kept, ends)
+    parts = np.split(mask, ends)
     return {name: part.reshape(weights[name].shape) for name, part in zip(weights, parts, strict=True)}
 
 
 def _all_but_smallest(values: Array, sparsity: float) -> Array:
     count = round(sparsity * values.size)
-    kept = np.ones(values.size, bool)
+    mask = np.ones(values.size, bool)
     if count:
         magnitudes = np.abs(values)
         bound = np.partition(magnitudes, count - 1)[count - 1]
-        kept = magnitudes >= bound
+        mask = magnitudes >= bound
         ties = np.flatnonzero(magnitudes == bound)
-        kept[ties[: count - int((~kept).sum())]] = False
-    return kept
+        mask[ties[: count - int((~mask).sum())]] = False
+    return mask
 
 
 def _n_of_m(weights: Array, n: int, m: int, axis: int) -> Array:
-    """Keep the n largest magnitudes of each m neighbours along an axis; of equal ones the later."""
+    """Return a mask of the n largest of every m neighbours along an axis; of equal magnitudes the later."""
     rows = np.moveaxis(np.abs(weights), axis, -1)
     blocks = rows.reshape(*rows.shape[:-1], -1, m)
     order = np.argsort(blocks, axis=-1, kind="stable")
-    kept = np.ones(blocks.shape, bool)
-    np.put_along_axis(kept, order[..., : m - n], values=False, axis=-1)
-    return np.moveaxis(kept.reshape(rows.shape), -1, axis)
+    mask = np.ones(blocks.shape, bool)
+    np.put_along_axis(mask, order[..., : m - n], values=False, axis=-1)
+    return np.moveaxis(mask.reshape(rows.shape), -1, axis)

@@ -1,7 +1,7 @@
 """The int8 pass: static quantization into Quantize/Dequantize pairs (QDQ) from calibration data.
 
-By default activations are unsigned, weights signed, symmetric and per channel, biases int32: the form that
-ONNX Runtime runs fastest on x86 and that LiteRT holds with the same integers.
+By default activations are unsigned, weights signed, symmetric and per channel, biases int32: the fastest form
+in ONNX Runtime on x86, and one that LiteRT represents with the same integers.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from harness.compression.canonical import Array, attribute, initializers
 from harness.compression.options import node_names, read_options
 from harness.compression.passes import Feeds, PassResult
 from harness.compression.saturation import LARGEST, overflowing, portable_bounds, sums_in_16_bits
-from harness.compression.shared_scales import agreed_steps
+from harness.compression.shared_scales import shared_steps
 from harness.compression.storage import expand, lift, sizes
 from harness.compression.weights import output_axis, sqnr_db, tidy, weight_layers
 from harness.core.errors import UnsupportedOperator
@@ -29,7 +29,7 @@ from harness.core.settings import Problems, choice, flag, option
 if TYPE_CHECKING:
     from onnxruntime.quantization import TensorsData
 
-# Operators that ONNX Runtime and LiteRT both compute in integers; every other stays in float.
+# Operators that both ONNX Runtime and LiteRT compute in integers; all others stay in float.
 QUANTIZED_OPERATORS = (
     "Add", "AveragePool", "Clip", "Concat", "Conv", "DepthToSpace", "Flatten", "Gemm", "GlobalAveragePool",
     "LeakyRelu", "MatMul", "MaxPool", "Mul", "Pad", "ReduceMean", "Relu", "Reshape", "Resize", "Sigmoid",
@@ -63,24 +63,23 @@ def quantize(model: onnx.ModelProto, calibration: Iterable[Feeds], options: Mapp
     Parameters
     ----------
     model : onnx.ModelProto
-        As :func:`harness.compression.canonical.canonicalise` returns it; it is not changed.
+        Canonical (see :func:`harness.compression.canonical.canonicalise`); it is not changed.
     calibration : iterable of mapping
         Input name to array; read once, one feed at a time.
     options : mapping
         ``activations``: ``"uint8"`` (default), ``"int8"``, ``"uint16"``, or ``"int16"`` (symmetric).
         ``calibration``: ``"minmax"`` (default), ``"entropy"``, ``"percentile"`` or ``"mse"``;
         ``calibration_by_tensor``: the method of single activations, by name. ``layers``: names of the nodes
-        with weights that are quantized; left out, all. What lies between two layers follows the one before.
-        ``per_channel`` (default true): a scale for each output; false: one for the layer. ``portable``
-        (default true): where two weights of a filter could overflow 16 bits on some CPU
-        (:mod:`~harness.compression.saturation`), its scale is widened until they cannot; false lets such
-        a CPU compute wrong numbers.
+        with weights to quantize (default: all); nodes between two layers are treated like the layer before.
+        ``per_channel`` (default true): one scale per output; false: one per layer. ``portable`` (default
+        true): the scale of a filter is widened if two of its weights could overflow 16 bits on some CPU
+        (:mod:`~harness.compression.saturation`); with false, such a CPU computes wrong numbers.
 
     Returns
     -------
     PassResult
-        The report holds the sizes, ``calibration_feeds``, the nodes by operator that are ``quantized`` and
-        those left in ``float``; ``weights``: for each layer ``sqnr_db``, and where the scale was widened
+        The report has the sizes, ``calibration_feeds``, the numbers of nodes by operator that are
+        ``quantized`` and ``float``; ``weights``: per layer ``sqnr_db``, and if scales were widened
         ``widened_filters`` and ``sqnr_db_before``; ``overflow``: the layers that can still overflow; and
         ``output_quantization``: scale, zero point and dtype of each output (one LSB is its scale).
     """
@@ -89,7 +88,7 @@ def quantize(model: onnx.ModelProto, calibration: Iterable[Feeds], options: Mapp
     settings = read_options("quantize", model, options, QuantizeOptions, _methods_of_16_bits)
     dense = expand(model)
     _refuse_clips(dense)
-    left = _left_in_float(dense, settings.layers)
+    float_nodes = _float_nodes(dense, settings.layers)
     ranges, count = activation_ranges(
         dense, calibration, settings.calibration, QUANTIZED_OPERATORS, settings.calibration_by_tensor
     )
@@ -98,7 +97,7 @@ def quantize(model: onnx.ModelProto, calibration: Iterable[Feeds], options: Mapp
     _unshare(copy)
     overrides, weights, overflow = _weight_ranges(copy, settings)
     if "16" not in settings.activations:
-        steps = agreed_steps(copy, ranges)
+        steps = shared_steps(copy, ranges)
         overrides |= {name: step.override(settings.activations) for name, step in steps.items()}
     quantizer = QDQQuantizer(
         copy,
@@ -108,17 +107,17 @@ def quantize(model: onnx.ModelProto, calibration: Iterable[Feeds], options: Mapp
         activation_qType=getattr(QuantType, _ACTIVATIONS[settings.activations]),
         tensors_range=_tensors_data(ranges),
         nodes_to_quantize=[],
-        # In integers it would be rounded down by one runtime and to the nearest by another.
+        # Runtimes differ in rounding: one rounds down, another to the nearest integer.
         nodes_to_exclude=[
             n.name
             for n in copy.graph.node
-            if n.name in left or (n.op_type == "Resize" and attribute(n, "mode", b"") == b"linear")
+            if n.name in float_nodes or (n.op_type == "Resize" and attribute(n, "mode", b"") == b"linear")
         ],
         op_types_to_quantize=list(QUANTIZED_OPERATORS),
         extra_options={
             "ForceQuantizeNoInputCheck": True,
             "TensorQuantOverrides": overrides,
-            "ActivationSymmetric": settings.activations == "int16",  # TFLite knows no other
+            "ActivationSymmetric": settings.activations == "int16",  # TFLite supports no other
         },
     )
     quantizer.quantize_model()
@@ -139,20 +138,20 @@ def quantize(model: onnx.ModelProto, calibration: Iterable[Feeds], options: Mapp
 
 
 def output_quantization(model: onnx.ModelProto) -> dict[str, dict[str, Any]]:
-    """Read scale, zero point and dtype of each output from the DequantizeLinear that makes it."""
+    """Return scale, zero point and dtype of each output from its DequantizeLinear."""
     constants = initializers(model)
-    makers = {name: node for node in model.graph.node for name in node.output}
-    found: dict[str, dict[str, Any]] = {}
+    producers = {name: node for node in model.graph.node for name in node.output}
+    quantization: dict[str, dict[str, Any]] = {}
     for value in model.graph.output:
-        node = makers.get(value.name)
+        node = producers.get(value.name)
         if node is not None and node.op_type == "DequantizeLinear":
             scale, zero_point = constants[node.input[1]], constants[node.input[2]]
-            found[value.name] = {
+            quantization[value.name] = {
                 "scale": float(scale),
                 "zero_point": int(zero_point),
                 "dtype": str(zero_point.dtype),
             }
-    return found
+    return quantization
 
 
 def _methods_of_16_bits(table: Mapping[str, Any]) -> Problems:
@@ -168,43 +167,44 @@ def _methods_of_16_bits(table: Mapping[str, Any]) -> Problems:
     return problems
 
 
-def _left_in_float(model: onnx.ModelProto, layers: Sequence[str]) -> set[str]:
-    """Name the nodes that stay float where only some layers are quantized.
+def _float_nodes(model: onnx.ModelProto, layers: Sequence[str]) -> set[str]:
+    """Return the names of the nodes that stay float if only some layers are quantized.
 
-    A node without weights follows the layers before it; where there are none, those behind it.
+    A node without weights is treated like the layers before it, or if there are none, the layers after it.
     """
     if not layers:
         return set()
-    known = {layer.node.name for layer in weight_layers(model, layers, where="quantize.layers")}
+    chosen = {layer.node.name for layer in weight_layers(model, layers, where="quantize.layers")}
     constants = initializers(model)
     float_layers = {
         node.name
         for node in model.graph.node
-        if node.op_type in _WEIGHTED and node.input[1] in constants and node.name not in known
+        if node.op_type in _WEIGHTED and node.input[1] in constants and node.name not in chosen
     }
     nodes = list(model.graph.node)
-    before = _nearest(nodes, "input", "output", float_layers | known)
-    behind = _nearest(nodes[::-1], "output", "input", float_layers | known)
+    before = _nearest(nodes, "input", "output", float_layers | chosen)
+    after = _nearest(nodes[::-1], "output", "input", float_layers | chosen)
     return float_layers | {
         node.name
         for node in nodes
-        if node.name not in known and (before[node.name] or behind[node.name]) & float_layers
+        if node.name not in chosen and (before[node.name] or after[node.name]) & float_layers
     }
 
 
 def _nearest(nodes: Sequence[onnx.NodeProto], from_: str, to: str, layers: set[str]) -> dict[str, set[str]]:
-    """Name for each node the layers next to it in one direction, with no other layer between."""
-    near: dict[str, set[str]] = {}  # by tensor
-    found: dict[str, set[str]] = {}
+    """Return for each node the layers next to it in one direction, with no other layer between."""
+    by_tensor: dict[str, set[str]] = {}
+    by_node: dict[str, set[str]] = {}
     for node in nodes:
-        found[node.name] = {layer for name in getattr(node, from_) for layer in near.get(name, ())}
+        by_node[node.name] = {layer for name in getattr(node, from_) for layer in by_tensor.get(name, ())}
         for name in getattr(node, to):
-            near.setdefault(name, set()).update({node.name} if node.name in layers else found[node.name])
-    return found
+            reached = {node.name} if node.name in layers else by_node[node.name]
+            by_tensor.setdefault(name, set()).update(reached)
+    return by_node
 
 
 def _refuse_clips(model: onnx.ModelProto) -> None:
-    """Raise for a Clip whose bounds static quantization would lose."""
+    """Raise for a Clip whose bounds static quantization cannot represent."""
     constants = initializers(model)
     for node in model.graph.node:
         if node.op_type != "Clip":
@@ -215,13 +215,13 @@ def _refuse_clips(model: onnx.ModelProto) -> None:
             raise UnsupportedOperator(
                 f"Clip to [{low}, {high}] cannot be quantized",
                 where=f"node {node.name!r}",
-                cause="the range of a quantized tensor always holds zero, so the bound would be lost",
-                next_step="write the bound as Add after a Clip that starts at zero",
+                cause="the range of a quantized tensor always contains zero, so the bound would be lost",
+                next_step="replace it by a Clip from zero, followed by an Add",
             )
 
 
 def _unshare(model: onnx.ModelProto) -> None:
-    """Give a constant a copy for each way in which it is to be quantized: equal ones were merged before."""
+    """Copy a constant for every way it is quantized in; canonicalisation merged equal constants."""
     constants = initializers(model)
     copies: dict[tuple[str, object], str] = {}
     for node in model.graph.node:
@@ -232,7 +232,7 @@ def _unshare(model: onnx.ModelProto) -> None:
             if node.op_type in _WEIGHTED and position:
                 role = node.name if position == 2 else output_axis(node, constants[name])
             if (name, role) not in copies:
-                first = not any(known == name for known, _ in copies)
+                first = not any(copied == name for copied, _ in copies)
                 copies[name, role] = name if first else f"{node.name}/{position}/{name}"
                 if not first:
                     tensor = numpy_helper.from_array(constants[name], copies[name, role])
@@ -250,7 +250,7 @@ def _weight_ranges(
     dict
         Weight to its ``TensorQuantOverrides``.
     dict
-        Weight to what the report says of it.
+        Weight to its entry in the report.
     list
         Nodes whose weights can overflow 16 bits.
     """
@@ -264,7 +264,7 @@ def _weight_ranges(
         name, weights = node.input[1], constants[node.input[1]]
         axis = output_axis(node, weights)
         largest = np.abs(weights).max(axis=tuple(a for a in range(weights.ndim) if a != axis))
-        # A channel of zeros would get the scale 1, and its bias a step of the whole input scale.
+        # A channel of zeros would get the scale 1, and its bias could not be represented.
         largest[largest == 0] = largest.max() or 1.0
         plain = bounds = largest if settings.per_channel else np.full_like(largest, largest.max())
         paired = sums_in_16_bits(node, weights)
@@ -286,7 +286,20 @@ def _weight_ranges(
 
 
 def _rounded(weights: Array, bounds: Array, axis: int) -> tuple[Array, Array]:
-    """Return weights as integers for which 127 stands for the bound of their filter, and as reals again."""
+    """Quantize weights to integers, 127 for the bound of their filter, and dequantize them.
+
+    Parameters
+    ----------
+    weights : ndarray, float32
+    bounds : ndarray, shape (filters,)
+    axis : int
+        Axis of the filters.
+
+    Returns
+    -------
+    integers, rounded : ndarray, float64
+        Both of the shape of `weights`.
+    """
     scale = (bounds.astype(np.float64) / LARGEST).reshape(
         [-1 if a == axis else 1 for a in range(weights.ndim)]
     )
@@ -302,8 +315,8 @@ def _tensors_data(ranges: Mapping[str, Range]) -> TensorsData:
 
 
 def count_operators(model: onnx.ModelProto) -> tuple[dict[str, int], dict[str, int]]:
-    """Count the nodes by operator between a DequantizeLinear and a QuantizeLinear, and those that are not."""
-    makers = {name: node.op_type for node in model.graph.node for name in node.output}
+    """Count the nodes by operator, those between DequantizeLinear and QuantizeLinear and all others."""
+    producers = {name: node.op_type for node in model.graph.node for name in node.output}
     users = {name: node.op_type for node in model.graph.node for name in node.input}
     quantized: Counter[str] = Counter()
     in_float: Counter[str] = Counter()
@@ -311,7 +324,8 @@ def count_operators(model: onnx.ModelProto) -> tuple[dict[str, int], dict[str, i
         if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
             continue
         inside = (
-            makers.get(node.input[0]) == "DequantizeLinear" and users.get(node.output[0]) == "QuantizeLinear"
+            producers.get(node.input[0]) == "DequantizeLinear"
+            and users.get(node.output[0]) == "QuantizeLinear"
         )
         (quantized if inside else in_float)[node.op_type] += 1
     return dict(sorted(quantized.items())), dict(sorted(in_float.items()))

@@ -1,11 +1,11 @@
-"""What is checked around every step of a recipe.
+"""Checks before and after every step of a recipe.
 
-A pass may state in its report what it meant to do, under ``promise``; each entry is checked on the model:
+A pass may state properties of its result in its report under ``promise``; they are checked on the model:
 
-- ``max_relative``: outputs differ by at most that much of the largest output;
+- ``max_relative``: outputs differ by at most this fraction of the largest output;
 - ``bytes``: ``"smaller"``, or ``"same"`` (within 1 %);
 - ``parameters``: ``"fewer"``, or ``"same"``;
-- ``zeros``: at least so many weights are zero.
+- ``zeros``: at least this many weights are zero.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def checked(
     calibration: Iterable[Feeds],
     options: Mapping[str, Any],
 ) -> PassResult:
-    """Run a pass and check what it made.
+    """Run a pass and check its result.
 
     Parameters
     ----------
@@ -45,48 +45,48 @@ def checked(
         Names the step in errors.
     pass_ : Pass
     model : onnx.ModelProto
-        Canonical float model, or what the step before made of it.
+        Canonical float model, or the result of the previous step.
     calibration : iterable of mapping
-        Read once; its first four feeds are kept to compare outputs on.
+        Read once; outputs are compared on its first four feeds.
     options : mapping
 
     Raises
     ------
     ModelError
-        The pass failed in a way of its own, or made a model that is not valid, has other inputs or outputs,
-        computes what is not finite where the model before did not, or breaks its promise.
+        The pass raised an unexpected exception, or its model is invalid, has other inputs or outputs, has
+        an output that is no longer finite, or breaks a promise.
     HarnessError
-        As the pass raised it.
+        Raised by the pass.
     """
     feeds = iter(calibration)
     sample = list(islice(feeds, _SAMPLE_FEEDS))
     try:
         result = pass_(model, chain(sample, feeds), options)
     except HarnessError:
-        raise  # it says what is wrong and where
+        raise
     except Exception as error:
         raise _failed(
-            step_name, f"stopped with {type(error).__name__}: {error}", "a bug of the pass"
+            step_name, f"stopped with {type(error).__name__}: {error}", "a bug in the pass"
         ) from error
-    check(result.model, f"what step {step_name!r} made")
+    check(result.model, f"the result of step {step_name!r}")
     _compare_signatures(step_name, model, result.model)
     promise = dict(result.report.get("promise", {}))
     if unknown := sorted(set(promise) - _PROMISES):
-        raise _failed(step_name, f"promises {unknown[0]!r}, which nothing checks", "a bug of the pass")
+        raise _failed(step_name, f"promises {unknown[0]!r}, which is no known promise", "a bug in the pass")
     _compare_outputs(step_name, model, result.model, sample, promise.get("max_relative"))
     _compare_weights(step_name, model, result.model, promise)
     return result
 
 
 def refuse_unfit(model: onnx.ModelProto, pass_name: str) -> None:
-    """Raise for a model that a pass on float weights would spoil.
+    """Raise for a model that a pass on float weights cannot handle.
 
     Raises
     ------
     ModelError
-        It is quantized already, or a weight is not finite.
+        The model is already quantized, or a weight is not finite.
     UnsupportedOperator
-        It has control flow or custom operators.
+        The model has control flow or custom operators.
     """
     for node in model.graph.node:
         where = f"node {node.name!r}"
@@ -94,27 +94,27 @@ def refuse_unfit(model: onnx.ModelProto, pass_name: str) -> None:
             raise ModelError(
                 f"the model is quantized already: it has {node.op_type}",
                 where=where,
-                next_step="give the float model; a recipe quantizes in its last step",
+                next_step="start from the float model; quantization is the last step of a recipe",
             )
         if node.op_type in _CONTROL_FLOW or node.domain not in ("", "ai.onnx"):
             raise UnsupportedOperator(
-                f"{pass_name} cannot follow {node.op_type}",
+                f"{pass_name} does not support {node.op_type}",
                 where=where,
-                cause="control flow and custom operators hide what they compute",
-                next_step=f"export the model without it, or leave {pass_name} out",
+                cause="control flow and custom operators cannot be analysed",
+                next_step=f"export the model without it, or remove {pass_name} from the recipe",
             )
     for name, value in initializers(model).items():
         if np.issubdtype(value.dtype, np.floating) and not np.isfinite(value).all():
             raise ModelError(
-                f"weight {name!r} holds NaN or infinity",
+                f"weight {name!r} contains NaN or infinity",
                 where=f"initializer {name!r}",
-                cause="training diverged, or a step before this one divided by zero",
+                cause="training diverged, or an earlier step divided by zero",
                 next_step="train or export the model again",
             )
 
 
 def count_weights(model: onnx.ModelProto) -> tuple[int, int]:
-    """Count the elements of all constants, and how many of those that are floats are zero."""
+    """Return the number of elements of all constants, and the number of zeros among the floats."""
     values = initializers(model).values()
     floats = [value for value in values if np.issubdtype(value.dtype, np.floating)]
     zeros = sum(int(value.size - np.count_nonzero(value)) for value in floats)
@@ -126,16 +126,22 @@ def _failed(step_name: str, what: str, cause: str = "") -> PassFailed:
         f"step {step_name!r} {what}",
         where=f"recipe step {step_name!r}",
         cause=cause,
-        next_step="leave the step out, or change its options",
+        next_step="remove the step, or change its options",
     )
 
 
 def _compare_signatures(step_name: str, before: onnx.ModelProto, after: onnx.ModelProto) -> None:
     old, new = inspect_onnx(before), inspect_onnx(after)
-    for kind, had, has in (("inputs", old.inputs, new.inputs), ("outputs", old.outputs, new.outputs)):
-        if had != has:
-            lists = [", ".join(f"{t.name} {t.dtype} {t.shape}" for t in specs) for specs in (had, has)]
-            raise _failed(step_name, f"changed the {kind} from {lists[0]} to {lists[1]}", "a bug of the pass")
+    for kind, before_specs, after_specs in (
+        ("inputs", old.inputs, new.inputs),
+        ("outputs", old.outputs, new.outputs),
+    ):
+        if before_specs != after_specs:
+            lists = [
+                ", ".join(f"{t.name} {t.dtype} {t.shape}" for t in specs)
+                for specs in (before_specs, after_specs)
+            ]
+            raise _failed(step_name, f"changed the {kind} from {lists[0]} to {lists[1]}", "a bug in the pass")
 
 
 def _compare_outputs(
@@ -149,22 +155,26 @@ def _compare_outputs(
     for index, feed in enumerate(sample):
         where = f"calibration feed {index}"
         expected, actual = run_before(feed, where), run_after(feed, where)
-        for name, want in expected.items():
-            have = actual[name]
-            if want.shape != have.shape:
-                raise _failed(step_name, f"changed the shape of {name!r} from {want.shape} to {have.shape}")
-            if np.isfinite(want).all() and not np.isfinite(have).all():
-                raise _failed(step_name, f"made a model whose output {name!r} is not finite on {where}")
-            if max_relative is not None and _relative(want, have) > max_relative:
-                share = f"{_relative(want, have):.3g} of its largest value"
-                what = f"changed output {name!r} by {share} on {where}; it promised at most {max_relative:g}"
-                raise _failed(step_name, what)
+        for name, reference in expected.items():
+            value = actual[name]
+            if reference.shape != value.shape:
+                raise _failed(
+                    step_name, f"changed the shape of {name!r} from {reference.shape} to {value.shape}"
+                )
+            if np.isfinite(reference).all() and not np.isfinite(value).all():
+                raise _failed(step_name, f"produced a model whose output {name!r} is not finite on {where}")
+            if max_relative is not None and _relative(reference, value) > max_relative:
+                share = f"{_relative(reference, value):.3g} of its largest value"
+                raise _failed(
+                    step_name,
+                    f"changed output {name!r} by {share} on {where}; it promised at most {max_relative:g}",
+                )
 
 
-def _relative(want: Array, have: Array) -> float:
-    """Return the largest difference as a share of the largest value."""
-    difference = np.abs(want.astype(np.float64) - have.astype(np.float64)).max(initial=0.0)
-    largest = np.abs(want.astype(np.float64)).max(initial=0.0)
+def _relative(reference: Array, value: Array) -> float:
+    """Return the largest difference relative to the largest value."""
+    difference = np.abs(reference.astype(np.float64) - value.astype(np.float64)).max(initial=0.0)
+    largest = np.abs(reference.astype(np.float64)).max(initial=0.0)
     return float(difference / largest) if largest else (float("inf") if difference else 0.0)
 
 
@@ -172,23 +182,23 @@ def _compare_weights(
     step_name: str, before: onnx.ModelProto, after: onnx.ModelProto, promise: Mapping[str, Any]
 ) -> None:
     old_bytes, new_bytes = before.ByteSize(), after.ByteSize()
-    kept = {
+    bytes_promises = {
         "smaller": new_bytes < old_bytes,
         "same": abs(new_bytes - old_bytes) <= _SAME_BYTES * old_bytes,
         None: True,
     }
-    if not kept.get(promise.get("bytes"), False):
+    if not bytes_promises.get(promise.get("bytes"), False):
         raise _failed(
             step_name,
             f"promised {promise['bytes']!r} bytes and went from {old_bytes} to {new_bytes}",
-            "weights that nothing uses were left in the file",
+            "the file still contains unused weights",
         )
     (old_count, _), (new_count, zeros) = count_weights(before), count_weights(after)
-    kept = {"fewer": new_count < old_count, "same": new_count == old_count, None: True}
-    if not kept.get(promise.get("parameters"), False):
+    count_promises = {"fewer": new_count < old_count, "same": new_count == old_count, None: True}
+    if not count_promises.get(promise.get("parameters"), False):
         raise _failed(
             step_name,
             f"promised {promise['parameters']!r} parameters and went from {old_count} to {new_count}",
         )
     if zeros < promise.get("zeros", 0):
-        raise _failed(step_name, f"promised {promise['zeros']} zeros, and the model has {zeros}")
+        raise _failed(step_name, f"promised {promise['zeros']} zeros; the model has {zeros}")

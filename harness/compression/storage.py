@@ -1,9 +1,9 @@
-"""Weights stored in fewer bits than they compute in.
+"""Weights stored in fewer bits than they are computed in.
 
-ONNX Runtime and OpenVINO fold operators on constants when they load a model, ``DequantizeLinear`` excepted:
-a model whose weights are unpacked by Cast, Gather, Mul and the like is small on disk and as fast as a dense
-one. The same weights behind an int4 or int8 ``DequantizeLinear`` are unpacked at every inference by ONNX
-Runtime (digits: 1,214 µs and 930 µs against 375 µs).
+When ONNX Runtime and OpenVINO load a model, they fold all operators on constants except ``DequantizeLinear``.
+So a model whose weights are unpacked by Cast, Gather and Mul is small on disk and as fast as a dense one.
+ONNX Runtime unpacks the same weights behind an int4 or int8 ``DequantizeLinear`` at every inference
+(digits: 1,214 µs and 930 µs instead of 375 µs).
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ from harness.core.errors import ModelError
 
 _PACKED_OPSET = 21  # the first with 4-bit integers in Cast
 _PACKED_IR_VERSION = 10
-# Folding these would undo what a quantizer meant.
-_KEPT = frozenset({"QuantizeLinear", "DequantizeLinear"})
+# Folding these would undo the quantization.
+_NOT_FOLDED = frozenset({"QuantizeLinear", "DequantizeLinear"})
 _INDEX_TYPES = ((16, TensorProto.UINT4), (1 << 8, TensorProto.UINT8), (1 << 16, TensorProto.UINT16))
 
-_GROUPS = ((2, 4), (4, 2))  # of so many values, so many weights share an index of four bits
+_GROUPS = ((2, 4), (4, 2))  # (size of the codebook at most, weights that share an index of four bits)
 
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """A weight in its packed form: constants, and the nodes that make the weight of them."""
+    """A packed weight: constants, and the nodes that compute the weight from them."""
 
     constants: tuple[onnx.TensorProto, ...]
     nodes: tuple[onnx.NodeProto, ...]
 
     @property
     def byte_size(self) -> int:
-        """Bytes that it takes in the file."""
+        """Size in the file."""
         return sum(part.ByteSize() for part in (*self.constants, *self.nodes))
 
 
@@ -48,61 +48,61 @@ def from_codebook(name: str, codebook: Array, indices: Array, shared_as: str = "
     Parameters
     ----------
     name : str
-        Of the weight.
+        Name of the weight.
     codebook : ndarray, shape (k,), float32
     indices : ndarray of the weight's shape, integers in 0..k-1
-        Packed into 1, 2, 4, 8 or 16 bits, the fewest that hold k.
+        Packed into 1, 2, 4, 8, 16 or 32 bits, the fewest that fit k.
     shared_as : str
-        Name of the codebook where several weights share one.
+        Name of the codebook if several weights share one.
     """
     packed, unpacked = f"{name}/indices", f"{name}/positions"
     book = shared_as or f"{name}/codebook"
-    shape, group = indices.shape, next((g for most, g in _GROUPS if len(codebook) <= most), 1)
+    shape, group = indices.shape, next((g for limit, g in _GROUPS if len(codebook) <= limit), 1)
     if group > 1:
-        # ONNX has no integers below four bits: one index stands for a pair of weights, or for four.
+        # ONNX has no integers of fewer than four bits: one index stands for two or four weights.
         base = len(codebook) ** np.arange(group)[::-1]
         flat = np.pad(indices.reshape(-1), (0, -indices.size % group)).reshape(-1, group)
         indices, book = flat @ base, f"{book}/by{group}"
         codebook = codebook[np.arange(len(codebook) ** group)[:, None] // base % len(codebook)]
-    kind = next((t for most, t in _INDEX_TYPES if len(codebook) <= most), TensorProto.INT32)
+    kind = next((t for limit, t in _INDEX_TYPES if len(codebook) <= limit), TensorProto.INT32)
     constants = [_integers(packed, kind, indices), numpy_helper.from_array(codebook, book)]
-    made = f"{name}/groups" if group > 1 else name
+    gathered = f"{name}/groups" if group > 1 else name
     nodes = [
         helper.make_node("Cast", [packed], [unpacked], f"{name}/Cast", to=TensorProto.INT32),
-        helper.make_node("Gather", [book, unpacked], [made], f"{name}/Gather", axis=0),
+        helper.make_node("Gather", [book, unpacked], [gathered], f"{name}/Gather", axis=0),
     ]
     if group > 1:
-        rest = [("Reshape", {"flat": [-1]}), ("Reshape", {"shape": shape})]
+        operators = [("Reshape", {"flat": [-1]}), ("Reshape", {"shape": shape})]
         if int(np.prod(shape)) % group:
-            rest.insert(1, ("Slice", {"start": [0], "end": [int(np.prod(shape))]}))
-        for count, (op, inputs) in enumerate(rest, 1):
+            operators.insert(1, ("Slice", {"start": [0], "end": [int(np.prod(shape))]}))
+        for count, (op, inputs) in enumerate(operators, 1):
             names = [f"{name}/{label}" for label in inputs]
             constants += [
                 numpy_helper.from_array(np.array(value, np.int64), label)
                 for label, value in zip(names, inputs.values(), strict=True)
             ]
-            output = name if count == len(rest) else f"{name}/{op}{count}/out"
-            nodes.append(helper.make_node(op, [made, *names], [output], f"{name}/{op}{count}"))
-            made = output
+            output = name if count == len(operators) else f"{name}/{op}{count}/out"
+            nodes.append(helper.make_node(op, [gathered, *names], [output], f"{name}/{op}{count}"))
+            gathered = output
     return Packed(tuple(constants), tuple(nodes))
 
 
 def from_blocks(
     name: str, integers: Array, scales: Array, shape: Sequence[int], axis: int, bits: int
 ) -> Packed:
-    """Store a weight as integers with a scale for each block of a filter.
+    """Store a weight as integers with one scale per block of a filter.
 
     Parameters
     ----------
     name : str
-        Of the weight.
+        Name of the weight.
     integers : ndarray, shape (filters, blocks, block)
-        The filters' values in order, filled up with zeros to whole blocks.
+        Values of the filters, padded with zeros to whole blocks.
     scales : ndarray, shape (filters, blocks, 1), float32
     shape : sequence of int
-        Of the weight.
+        Shape of the weight.
     axis : int
-        Of the filters in that shape.
+        Axis of the filters in that shape.
     bits : int
         4 or 8.
     """
@@ -112,28 +112,28 @@ def from_blocks(
         numpy_helper.from_array(scales, f"{name}/scales"),
     ]
     nodes: list[onnx.NodeProto] = []
-    latest = f"{name}/integers"
+    last = f"{name}/integers"
 
-    def then(op: str, more: Sequence[tuple[str, Sequence[int]]] = (), **attributes: object) -> None:
-        nonlocal latest
+    def append(op: str, more: Sequence[tuple[str, Sequence[int]]] = (), **attributes: object) -> None:
+        nonlocal last
         for label, value in more:
             constants.append(numpy_helper.from_array(np.array(value, np.int64), f"{name}/{label}"))
         names = [f"{name}/scales"] if op == "Mul" else [f"{name}/{label}" for label, _ in more]
         step = f"{name}/{op}{len(nodes)}"
-        nodes.append(helper.make_node(op, [latest, *names], [f"{step}/out"], step, **attributes))
-        latest = f"{step}/out"
+        nodes.append(helper.make_node(op, [last, *names], [f"{step}/out"], step, **attributes))
+        last = f"{step}/out"
 
-    then("Cast", to=TensorProto.FLOAT)
-    then("Mul")
+    append("Cast", to=TensorProto.FLOAT)
+    append("Mul")
     moved = (shape[axis], *(extent for position, extent in enumerate(shape) if position != axis))
     length = int(np.prod(moved[1:]))
     if integers[0].size != length:
-        then("Reshape", [("filters", (shape[axis], integers[0].size))])
-        then("Slice", [("starts", (0,)), ("ends", (length,)), ("axes", (1,))])
-    then("Reshape", [("shape", moved)])
+        append("Reshape", [("filters", (shape[axis], integers[0].size))])
+        append("Slice", [("starts", (0,)), ("ends", (length,)), ("axes", (1,))])
+    append("Reshape", [("shape", moved)])
     if axis:
         order = [*range(1, axis + 1), 0, *range(axis + 1, len(shape))]
-        then("Transpose", perm=order)
+        append("Transpose", perm=order)
     nodes[-1].output[0] = name
     return Packed(tuple(constants), tuple(nodes))
 
@@ -146,7 +146,7 @@ def from_half(name: str, values: Array) -> Packed:
 
 def _integers(name: str, kind: int, values: Array) -> onnx.TensorProto:
     flat = values.reshape(-1)
-    if kind in (TensorProto.UINT4, TensorProto.INT4):  # two to a byte, the first in the low half
+    if kind in (TensorProto.UINT4, TensorProto.INT4):  # two per byte, the first in the low half
         pairs = np.append(flat, np.zeros(flat.size % 2, flat.dtype)).astype(np.uint8).reshape(-1, 2) & 15
         data = (pairs[:, 0] | pairs[:, 1] << 4).astype(np.uint8)
     else:
@@ -155,13 +155,13 @@ def _integers(name: str, kind: int, values: Array) -> onnx.TensorProto:
 
 
 def store(model: onnx.ModelProto, weights: Mapping[str, Packed | Array]) -> onnx.ModelProto:
-    """Return a copy of a model with other weights, packed or dense (float32) as they are given."""
+    """Return a copy of a model with the given weights, packed or dense (float32)."""
     result = onnx.ModelProto()
     result.CopyFrom(model)
     packed = [weight for weight in weights.values() if isinstance(weight, Packed)]
     if packed:
         result = lift(result)
-    kept = [tensor for tensor in result.graph.initializer if tensor.name not in weights]
+    unchanged = [tensor for tensor in result.graph.initializer if tensor.name not in weights]
     new = {tensor.name: tensor for weight in packed for tensor in weight.constants}
     dense = [
         numpy_helper.from_array(weight, name)
@@ -169,7 +169,7 @@ def store(model: onnx.ModelProto, weights: Mapping[str, Packed | Array]) -> onnx
         if not isinstance(weight, Packed)
     ]
     del result.graph.initializer[:]
-    result.graph.initializer.extend([*kept, *dense, *new.values()])
+    result.graph.initializer.extend([*unchanged, *dense, *new.values()])
     nodes = [*(node for weight in packed for node in weight.nodes), *result.graph.node]
     del result.graph.node[:]
     result.graph.node.extend(nodes)
@@ -178,14 +178,14 @@ def store(model: onnx.ModelProto, weights: Mapping[str, Packed | Array]) -> onnx
 
 
 def lift(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return a model in an opset that has 4-bit and 16-bit integers."""
+    """Convert a model to an opset with 4-bit and 16-bit integers."""
     if next(o.version for o in model.opset_import if o.domain in ("", "ai.onnx")) >= _PACKED_OPSET:
         return model
     try:
         result = version_converter.convert_version(model, _PACKED_OPSET)
     except (RuntimeError, version_converter.ConvertError) as error:
         raise ModelError(
-            f"the model cannot be lifted to opset {_PACKED_OPSET}, which packed weights need: {error}",
+            f"the model cannot be converted to opset {_PACKED_OPSET}, which packed weights need: {error}",
             where=f"graph {model.graph.name!r}",
             cause="the ONNX version converter has no rule for one of its operators",
             next_step=f"export the model again with opset {_PACKED_OPSET} or later",
@@ -195,38 +195,42 @@ def lift(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def expand(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return a model whose packed weights are dense again, as a runtime folds them; itself where none is."""
-    known = {tensor.name for tensor in model.graph.initializer}
+    """Return the model with its weights unpacked, as a runtime folds them; unchanged if none is packed."""
+    constants = {tensor.name for tensor in model.graph.initializer}
     folded: list[onnx.NodeProto] = []
-    rest: list[onnx.NodeProto] = []
+    others: list[onnx.NodeProto] = []
     for node in model.graph.node:
-        fold = bool(node.input) and node.op_type not in _KEPT and all(not n or n in known for n in node.input)
-        (folded if fold else rest).append(node)
-        known.update(node.output if fold else ())
+        fold = (
+            bool(node.input)
+            and node.op_type not in _NOT_FOLDED
+            and all(not n or n in constants for n in node.input)
+        )
+        (folded if fold else others).append(node)
+        constants.update(node.output if fold else ())
     if not folded:
         return model
-    made = {name for node in folded for name in node.output}
-    used = {name for node in rest for name in node.input} | {value.name for value in model.graph.output}
-    wanted = sorted(made & used)
+    computed = {name for node in folded for name in node.output}
+    used = {name for node in others for name in node.input} | {value.name for value in model.graph.output}
+    weights = sorted(computed & used)
     part = onnx.ModelProto(ir_version=model.ir_version, opset_import=model.opset_import)
     part.graph.name = "packed weights"
     part.graph.node.extend(folded)
-    read = {name for node in folded for name in node.input}
-    part.graph.initializer.extend(tensor for tensor in model.graph.initializer if tensor.name in read)
-    part.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in wanted)
+    sources = {name for node in folded for name in node.input}
+    part.graph.initializer.extend(tensor for tensor in model.graph.initializer if tensor.name in sources)
+    part.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in weights)
     dense = open_session(part, "the packed weights").run(None, {})
     result = onnx.ModelProto()
     result.CopyFrom(model)
     del result.graph.node[:], result.graph.initializer[:]
-    result.graph.node.extend(rest)
+    result.graph.node.extend(others)
     result.graph.initializer.extend(tensor for tensor in model.graph.initializer if tensor.name in used)
-    result.graph.initializer.extend(map(numpy_helper.from_array, dense, wanted))
+    result.graph.initializer.extend(map(numpy_helper.from_array, dense, weights))
     sort_fields(result)
     return result
 
 
 def sizes(before: onnx.ModelProto, after: onnx.ModelProto) -> dict[str, Any]:
-    """Bytes of two models as files, plain and compressed by gzip."""
+    """Return the sizes of two models as files, plain and with gzip, in bytes."""
     files = [model.SerializeToString(deterministic=True) for model in (before, after)]
     zipped = [len(gzip.compress(file, mtime=0)) for file in files]
     return {

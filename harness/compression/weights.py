@@ -1,7 +1,7 @@
-"""The weights of a model: which they are, and the passes that store them in fewer bits but compute in float.
+"""The weights of a model, and passes that store them in fewer bits but compute in float.
 
-``symbols`` rounds them to n equally spaced levels over their range, ``weight_only`` to int4 or int8 with a
-scale for each block of a filter. No calibration data is read.
+``symbols`` rounds weights to n equally spaced levels, ``weight_only`` to int4 or int8 with a scale for each
+block of a filter. Neither reads calibration data.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from harness.compression.storage import Packed, from_blocks, from_codebook, size
 from harness.core.errors import ModelError, UsageError
 from harness.core.settings import choice, flag, option, whole
 
-# Positions of the weights among the inputs. Biases are few and precious: they stay in float.
+# Positions of the weights among the inputs. Biases are few and matter much: they stay in float.
 _WEIGHT_INPUTS: Mapping[str, tuple[int, ...]] = {
     "Conv": (1,), "ConvTranspose": (1,), "Gemm": (1,), "MatMul": (0, 1), "Gather": (0,),
     "LSTM": (1, 2), "GRU": (1, 2), "RNN": (1, 2),
@@ -32,7 +32,7 @@ _WEIGHT_INPUTS: Mapping[str, tuple[int, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """A constant weight and the operator that first reads it."""
+    """A constant weight and the first operator that reads it."""
 
     weight: str
     values: Array
@@ -40,42 +40,42 @@ class Layer:
 
     @property
     def kind(self) -> str:
-        """Operator and kernel, ``Conv 3x3``, with a word for depthwise: what similar layers share."""
+        """Operator and kernel, such as ``Conv 3x3`` or ``Conv 3x3 depthwise``."""
         if not self.node.op_type.startswith("Conv"):
             return str(self.node.op_type)
         depthwise = self.values.shape[1] == 1 < attribute(self.node, "group", 1)
-        kernel = "x".join(map(str, self.values.shape[2:]))
-        return f"{self.node.op_type} {kernel}{' depthwise' if depthwise else ''}"
+        kind = f"{self.node.op_type} {'x'.join(map(str, self.values.shape[2:]))}"
+        return f"{kind} depthwise" if depthwise else kind
 
 
 def output_axis(node: onnx.NodeProto, weights: Array) -> int:
-    """Return the axis of the outputs in the weights of an operator."""
+    """Return the axis of an operator's weights that runs over its outputs."""
     if node.op_type == "MatMul" or (node.op_type == "Gemm" and not attribute(node, "transB", 0)):
         return weights.ndim - 1
     return 1 if node.op_type in ("ConvTranspose", "LSTM", "GRU", "RNN") else 0
 
 
 def weight_layers(model: onnx.ModelProto, names: Iterable[str] = (), *, where: str) -> list[Layer]:
-    """List the dense float weights of at least two axes in the order of the graph.
+    """Return the dense float weights with at least two axes, in the order of the graph.
 
     Parameters
     ----------
     model : onnx.ModelProto
-        Canonical; weights that are packed already are passed over.
+        Canonical; packed weights are skipped.
     names : iterable of str
-        Nodes whose weights are wanted; none: all.
+        Nodes to choose; empty: all.
     where : str
-        The option that named them.
+        The option that has the names.
 
     Raises
     ------
     UsageError
-        A name is no node with such a weight.
+        There is no such weight at a node of that name.
     ModelError
-        There is no such weight at all.
+        The model has no such weight.
     """
     constants = initializers(model)
-    found: dict[str, Layer] = {}
+    layers: dict[str, Layer] = {}
     by_node: dict[str, list[str]] = {}
     for node in model.graph.node:
         for position in _WEIGHT_INPUTS.get(node.op_type, ()):
@@ -83,30 +83,30 @@ def weight_layers(model: onnx.ModelProto, names: Iterable[str] = (), *, where: s
             values = constants.get(name)
             if values is None or values.dtype != np.float32 or values.ndim < 2:
                 continue
-            found.setdefault(name, Layer(name, values, node))
+            layers.setdefault(name, Layer(name, values, node))
             by_node.setdefault(node.name, []).append(name)
-    if not found:
+    if not layers:
         raise ModelError(
             "the model has no dense float32 weights",
             where=f"graph {model.graph.name!r}",
-            cause="they are packed already by a step before this one, or the model has no layer with weights",
-            next_step="leave one of the steps out of the recipe",
+            cause="an earlier step packed them, or the model has no layer with weights",
+            next_step="remove one of the steps from the recipe",
         )
-    wanted: set[str] = set()
+    chosen: set[str] = set()
     for node_name in names:
         if node_name not in by_node:
             near = difflib.get_close_matches(node_name, by_node, n=1)
             raise UsageError(
-                f"there is no layer {node_name!r} with dense weights",
+                f"the model has no layer {node_name!r} with dense weights",
                 where=where,
                 next_step=f"did you mean {near[0]!r}?" if near else f"layers: {', '.join(by_node)}",
             )
-        wanted.update(by_node[node_name])
-    return [layer for name, layer in found.items() if not wanted or name in wanted]
+        chosen.update(by_node[node_name])
+    return [layer for name, layer in layers.items() if not chosen or name in chosen]
 
 
 def sqnr_db(exact: Array, approximate: Array) -> float | None:
-    """Signal-to-quantization-noise ratio in dB, 10 log10(Σx² / Σ(x - y)²); None where nothing was lost."""
+    """Signal-to-quantization-noise ratio in dB, 10 log10(Σx² / Σ(x - y)²); None without noise."""
     noise = float(np.square(exact.astype(np.float64) - approximate).sum())
     signal = float(np.square(exact.astype(np.float64)).sum())
     return round(10 * math.log10(signal / noise), 2) if noise and signal else None
@@ -118,7 +118,7 @@ def finish(
     options: Mapping[str, Any],
     report: Mapping[str, Mapping[str, Any]],
 ) -> PassResult:
-    """Write the weights into a copy of the model, check it, and add the sizes to the report."""
+    """Return a copy of the model with other weights, checked, and the report with its sizes."""
     result = store(model, weights)
     check(result, "the compressed model")
     packed = any(isinstance(weight, Packed) for weight in weights.values())
@@ -134,7 +134,7 @@ def finish(
 
 
 def tidy(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Drop what a quantizer of ONNX Runtime leaves behind, infer the shapes again, and check."""
+    """Remove the metadata that ONNX Runtime's quantizers add, infer the shapes again, and check the model."""
     del model.metadata_props[:]
     standard = [o for o in model.opset_import if o.domain in ("", "ai.onnx")]
     del model.opset_import[:]
@@ -148,7 +148,7 @@ def tidy(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def smaller(packed: Packed, dense: Array) -> Packed | Array:
-    """Return the packed form, or the dense one where packing does not pay."""
+    """Return the packed form, or the dense one if that is not larger."""
     return packed if packed.byte_size < dense.nbytes else dense
 
 
@@ -175,14 +175,14 @@ def symbols(model: onnx.ModelProto, calibration: Iterable[Feeds], options: Mappi
         Not read.
     options : mapping
         ``n`` (default 16): levels, at least 2. ``symmetric`` (default false): the range is
-        [-max |w|, max |w|]; zero is a level where n is odd. ``expand`` (default false): store dense
-        float32. ``layers``: names of nodes; left out, all.
+        [-max |w|, max |w|]; zero is a level if n is odd. ``expand`` (default false): store dense float32.
+        ``layers``: names of nodes (default: all).
 
     Returns
     -------
     PassResult
-        The report holds the sizes and for each weight ``step``, ``levels`` (those in use), ``sqnr_db``,
-        ``bytes`` and ``stored`` (``codebook``, or ``dense`` where a codebook would not be smaller).
+        The report has the sizes and per weight ``step``, ``levels`` (those in use), ``sqnr_db``, ``bytes``
+        and ``stored`` (``codebook``, or ``dense`` if a codebook would not be smaller).
     """
     settings = read_options("symbols", model, options, SymbolsOptions)
     weights: dict[str, Packed | Array] = {}
@@ -209,7 +209,7 @@ def symbols(model: onnx.ModelProto, calibration: Iterable[Feeds], options: Mappi
 def coded(
     layer: Layer, codebook: Array, indices: Array, *, expand: bool, shared_as: str = ""
 ) -> Packed | Array:
-    """Return ``codebook[indices]`` in the form that it is stored in."""
+    """Return ``codebook[indices]`` as a codebook, or dense if that is not larger."""
     dense = codebook[indices]
     if expand:
         return dense
@@ -217,7 +217,7 @@ def coded(
 
 
 def stored(layer: Layer, values: Array, form: Packed | Array, name: str) -> dict[str, Any]:
-    """Report what was lost and how a weight is stored; ``name`` is that of the packed form."""
+    """Return the report of a weight: loss, size and form; ``name`` is that of the packed form."""
     packed = isinstance(form, Packed)
     return {
         "sqnr_db": sqnr_db(layer.values, values),
@@ -238,10 +238,10 @@ class WeightOnlyOptions:
 def weight_only(
     model: onnx.ModelProto, calibration: Iterable[Feeds], options: Mapping[str, Any]
 ) -> PassResult:
-    """Store weights as int4 or int8 with a scale for each block; activations and arithmetic stay float.
+    """Store weights as int4 or int8 with one scale per block; activations and arithmetic stay float.
 
-    The integers are symmetric, within ±7 or ±127. They are unpacked by Cast and Mul, not by
-    DequantizeLinear, because runtimes fold the former when they load the model.
+    The integers are symmetric, within ±7 or ±127. They are unpacked by Cast and Mul, which runtimes fold when
+    they load the model, and not by DequantizeLinear, which they do not fold.
 
     Parameters
     ----------
@@ -250,14 +250,14 @@ def weight_only(
     calibration : iterable of mapping
         Not read.
     options : mapping
-        ``bits``: 4 (default) or 8. ``block`` (default 32): so many weights of a filter share a scale; 0: all
-        of them. ``layers``: names of nodes; left out, all.
+        ``bits``: 4 (default) or 8. ``block`` (default 32): number of weights of a filter that share a scale;
+        0: all of them. ``layers``: names of nodes (default: all).
 
     Returns
     -------
     PassResult
-        The report holds the sizes, and for each weight ``sqnr_db``, ``bytes``, ``bits_per_weight`` with its
-        scales, and ``stored`` (``blocks``, or ``dense`` where that is not smaller).
+        The report has the sizes and per weight ``sqnr_db``, ``bytes``, ``bits_per_weight`` including
+        scales, and ``stored`` (``blocks``, or ``dense`` if that is not larger).
     """
     settings = read_options("weight_only", model, options, WeightOnlyOptions)
     largest = 2 ** (settings.bits - 1) - 1
@@ -273,9 +273,9 @@ def weight_only(
         scales[scales < np.finfo(np.float32).tiny] = 1.0
         integers = np.clip(np.rint(blocks / scales), -largest, largest).astype(np.int8)
         packed = from_blocks(layer.weight, integers, scales, shape, axis, settings.bits)
-        back = (integers * scales).reshape(shape[axis], -1)[:, :length]
+        dequantized = (integers * scales).reshape(shape[axis], -1)[:, :length]
         moved = (shape[axis], *(extent for position, extent in enumerate(shape) if position != axis))
-        values = np.ascontiguousarray(np.moveaxis(back.reshape(moved), 0, axis))
+        values = np.ascontiguousarray(np.moveaxis(dequantized.reshape(moved), 0, axis))
         form = weights[layer.weight] = smaller(packed, values)
         facts = stored(layer, values, form, "blocks")
         bits = round(8 * facts["bytes"] / layer.values.size, 2)

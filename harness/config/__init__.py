@@ -1,1 +1,1 @@
-"""TOML files become frozen objects; every problem is reported at once."""
+"""Configuration: TOML files become frozen objects, and all problems are reported at once."""

@@ -1,4 +1,4 @@
-"""What a value of a configuration may be, beyond its type; each check says in words what would be right."""
+"""Checks of configuration values beyond their type; the message of each says what is valid."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def _is_number(text: str) -> bool:
 
 def _is_sha256(text: str) -> str:
     if not re.fullmatch(r"[0-9a-f]{64}", text):
-        raise ValueError(f"{text!r} is no SHA-256: 64 hexadecimal digits in lower case")
+        raise ValueError(f"{text!r} is not a SHA-256; use 64 hexadecimal digits in lower case")
     return text
 
 
@@ -67,13 +67,13 @@ def _is_numeric_dtype(text: str) -> str:
             return text
     except TypeError:
         pass
-    raise ValueError(f"{text!r} is none of numpy's numeric types: float32, float16, int8, uint8, int64 …")
+    raise ValueError(f"{text!r} is not a numeric NumPy type; use float32, float16, int8, uint8, int64 …")
 
 
 def _all_different(values: tuple[Any, ...]) -> tuple[Any, ...]:
     twice = next((value for index, value in enumerate(values) if value in values[:index]), None)
     if twice is not None:
-        raise ValueError(f"{twice!r} is named twice")
+        raise ValueError(f"{twice!r} appears twice")
     return values
 
 
@@ -85,19 +85,19 @@ def _not_empty(values: tuple[Any, ...]) -> tuple[Any, ...]:
 
 def _none_zero(values: tuple[float, ...]) -> tuple[float, ...]:
     if 0.0 in values:
-        raise ValueError("holds a 0, by which nothing can be divided")
+        raise ValueError("contains a 0, which would divide by zero")
     return values
 
 
 def _names_a_pass(step: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(step.get("pass"), str):
-        raise ValueError('does not name its pass: { pass = "quantize" }')
+        raise ValueError('has no pass; write { pass = "quantize" }')
     return step
 
 
 def _has_a_kind(executor: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(executor.get("kind"), str):
-        raise ValueError('does not say which executor: { kind = "local" }')
+        raise ValueError('has no kind; write { kind = "local" }')
     return executor
 
 
@@ -110,7 +110,7 @@ def _is_limit(limit: float | str) -> float | str:
 def _parse_limit(text: str) -> float:
     number, _, unit = text.strip().partition(" ")
     if unit.strip() not in UNITS:
-        raise ValueError(f"{text!r} is not a number with a unit ({', '.join(UNITS)}), such as '10 ms'")
+        raise ValueError(f"{text!r} is not a number with a unit ({', '.join(UNITS)}); write '10 ms'")
     try:
         limit = float(number) * UNITS[unit.strip()][1]
     except ValueError:
@@ -121,12 +121,12 @@ def _parse_limit(text: str) -> float:
 
 
 def to_limit(value: float | str | None) -> float | None:
-    """Give a limit in the unit that the table uses for its quantity."""
+    """Return a limit in the unit of the results table for its quantity."""
     return _parse_limit(value) if isinstance(value, str) else value
 
 
 def limit_unit(value: float | str | None) -> str:
-    """The table's unit of a limit that names one (``ns`` of ``"10 ms"``); empty of a bare number."""
+    """Return the results table's unit of a limit with a unit (``ns`` for ``"10 ms"``); empty without one."""
     return UNITS[value.strip().partition(" ")[2].strip()][0] if isinstance(value, str) else ""
 
 

@@ -1,4 +1,4 @@
-"""The tables ``[[gate]]`` and ``[[waiver]]``: what must hold, where it is otherwise, and what is waived."""
+"""The tables ``[[gate]]`` and ``[[waiver]]``: limits, overrides by target, and waivers."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from harness.config.schema import Table
 from harness.core.verdict import Gate, Waiver
 
 Patterns = str | tuple[str, ...]
-#: What is limited, and the keys that limit it.
+#: What a gate limits, and the keys of the limits.
 KINDS = {
     "value": ("max", "min"), "ratio": ("max_ratio", "min_ratio"), "change": ("max_change", "min_change"),
 }  # fmt: skip
-#: A reason or an owner that says nothing is none.
+#: Text that is not blank.
 Text = Annotated[str, Field(pattern=r"\S")]
 
 
@@ -29,7 +29,7 @@ Design = Annotated[Literal["side-by-side"], BeforeValidator(_present_name)]
 
 
 class LimitTable(Table):
-    """Limits of one kind, as numbers in the metric's unit or text with one (``"10 ms"``)."""
+    """Limits of one kind, as numbers in the metric's unit or as text with a unit (``"10 ms"``)."""
 
     max: Limit | None = None
     min: Limit | None = None
@@ -40,12 +40,12 @@ class LimitTable(Table):
 
     @property
     def kind(self) -> str:
-        """The one kind of limit that is given; empty without any.
+        """The kind of the given limits; empty if there are none.
 
         Raises
         ------
         ValueError
-            There are two kinds.
+            There are limits of two kinds.
         """
         kinds = [kind for kind, keys in KINDS.items() if any(getattr(self, key) is not None for key in keys)]
         if len(kinds) > 1:
@@ -53,7 +53,7 @@ class LimitTable(Table):
         return kinds[0] if kinds else ""
 
     def limits(self) -> dict[str, Any]:
-        """Fields of a `Gate`: those limits that are given, and the units that they name."""
+        """Return the fields of a `Gate` for the given limits and their units."""
         keys = dict(zip(("maximum", "minimum"), KINDS.get(self.kind, ()), strict=False))
         given = {field: getattr(self, key) for field, key in keys.items() if getattr(self, key) is not None}
         return {field: to_limit(limit) for field, limit in given.items()} | {
@@ -62,7 +62,7 @@ class LimitTable(Table):
 
 
 class OverrideTable(LimitTable):
-    """``override = [{ target = "pi*", … }]`` of a gate: what is otherwise there."""
+    """``override = [{ target = "pi*", … }]`` of a gate: other values for some targets."""
 
     target: Patterns
     baseline: Name | None = None
@@ -71,13 +71,13 @@ class OverrideTable(LimitTable):
     required: bool | None = None
 
     def fields(self) -> dict[str, Any]:
-        """Fields of a `Gate` that it replaces."""
+        """Return the fields of a `Gate` that the override replaces."""
         plain = ("baseline", "severity", "on_inconclusive", "required")
         return self.limits() | {k: getattr(self, k) for k in plain if getattr(self, k) is not None}
 
 
 class GateTable(LimitTable):
-    """``[[gate]]``: one demand."""
+    """``[[gate]]``: one requirement."""
 
     name: TextName
     suite: str
@@ -97,7 +97,7 @@ class GateTable(LimitTable):
     override: tuple[OverrideTable, ...] = ()
 
     @model_validator(mode="after")
-    def _is_one_demand(self) -> GateTable:
+    def _is_one_requirement(self) -> GateTable:
         if not self.kind:
             raise ValueError("give max, min, or both; against a baseline max_ratio, max_change and so on")
         relative = self.kind != "value"
@@ -125,7 +125,7 @@ class GateTable(LimitTable):
             raise ValueError("side by side, an override limits max_ratio alone")
 
     def to_gate(self) -> Gate:
-        """The gate in the units of the table."""
+        """Return the gate, with limits in the units of the metric."""
         return Gate(
             name=self.name, suite=self.suite, metric=self.metric, variants=several(self.variant),
             cases=several(self.case), targets=several(self.target), severities=self.severities,
@@ -138,7 +138,7 @@ class GateTable(LimitTable):
 
 
 class WaiverTable(Table):
-    """``[[waiver]]``: a gate that need not hold for a while, on somebody's word."""
+    """``[[waiver]]``: a gate that is not enforced until a date, with a reason and an owner."""
 
     gate: str
     target: Patterns = "*"
@@ -148,12 +148,12 @@ class WaiverTable(Table):
     expires: date
 
     def to_waiver(self) -> Waiver:
-        """The frozen waiver."""
+        """Return the frozen waiver."""
         return Waiver(
             self.gate, several(self.target), several(self.variant), self.reason, self.owner, self.expires
         )
 
 
 def several(value: Patterns) -> tuple[str, ...]:
-    """One pattern or many, as many."""
+    """Return one or several patterns as a tuple."""
     return (value,) if isinstance(value, str) else value

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from harness.config.validation import Validation
+from harness.core import commands
 from harness.core.errors import ConfigurationError, Problem, UsageError
 
 T = TypeVar("T", bound=BaseModel)
@@ -23,9 +24,9 @@ def read_toml(path: Path, schema: type[T]) -> T:
     Raises
     ------
     UsageError
-        There is no such file, or it cannot be read.
+        The file does not exist or cannot be read.
     ConfigurationError
-        It is not TOML, or does not fit `schema`; has every problem.
+        The file is not TOML or does not fit `schema`; has every problem.
     """
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -39,9 +40,9 @@ def read_toml(path: Path, schema: type[T]) -> T:
 
 
 def check(raw: Mapping[str, Any], schema: type[T], *, where: str) -> T:
-    """Check a table against its schema; see ``read_toml``."""
+    """Check a table against a schema; see ``read_toml``."""
     try:
-        # Through JSON, where strict still lets an array be a tuple.
+        # Through JSON, because strict mode accepts arrays for tuples there.
         return schema.model_validate_json(json.dumps(raw, default=str))
     except ValidationError as error:
         problems = tuple(_problem(item, schema, raw) for item in error.errors(include_url=False))
@@ -49,23 +50,23 @@ def check(raw: Mapping[str, Any], schema: type[T], *, where: str) -> T:
 
 
 def validation_file(path: Path) -> Path:
-    """The ``validation.toml`` that is meant by itself or by its folder."""
+    """Return the path of a ``validation.toml``, given itself or its folder."""
     return path / "validation.toml" if path.is_dir() else path
 
 
 def load_validation(path: Path) -> tuple[Validation, Path]:
-    """Read a ``validation.toml``, given itself or its folder; returns it and its folder."""
+    """Read a ``validation.toml``, given itself or its folder; return it and its folder."""
     file = validation_file(path)
     if file.suffix in (".onnx", ".tflite", ".xml"):
         raise UsageError(
-            f"{file.name} is a model; validate takes a folder or a validation.toml",
+            f"{file.name} is a model; a folder or a validation.toml is needed",
             where=str(file),
-            next_step=f"harness init {file} --data PATH",
+            next_step=f"{commands.harness()} init {commands.quoted(file)} --data PATH",
         )
     if not file.is_file():
         raise UsageError(
             f"there is no {file}",
-            next_step="harness init MODEL --data PATH writes one beside a model",
+            next_step=f"{commands.harness()} init MODEL --data PATH   # writes one beside a model",
         )
     return read_toml(file, Validation), file.parent
 
@@ -82,14 +83,14 @@ def _problem(item: Mapping[str, Any], schema: type[BaseModel], raw: Mapping[str,
     elif item["type"] == "missing":
         message = "is missing"
     elif item["type"] == "value_error":
-        pass  # the checks of ours name what they found
+        pass  # our own checks have complete messages
     elif not isinstance(item["input"], (dict, list)):
         message += f", got {item['input']!r}"
     return Problem(path or "the file", message, _name_at(item["loc"], raw))
 
 
 def _name_at(loc: tuple[Any, ...], raw: Mapping[str, Any]) -> str:
-    """What the table of an array that the place is in calls itself; empty where it does not."""
+    """Return the name of the table of an array that contains a place; empty if it has none."""
     place: Any = raw
     for part in loc:
         if isinstance(part, str) and isinstance(place, Mapping):
@@ -102,7 +103,7 @@ def _name_at(loc: tuple[Any, ...], raw: Mapping[str, Any]) -> str:
 
 
 def _keys(schema: type[BaseModel], loc: tuple[Any, ...]) -> list[str]:
-    """Names that would have been right at a place of the schema."""
+    """Return the keys that the schema allows at a place."""
     model: Any = schema
     for part in loc:
         if isinstance(part, int) or not (isinstance(model, type) and issubclass(model, BaseModel)):

@@ -10,7 +10,7 @@ from harness.config.fields import Divisors, Dtype, Families, Limit, Means, Sever
 
 
 class Table(BaseModel):
-    """Strict types, unknown keys refused, frozen."""
+    """A frozen table with strict types that refuses unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
@@ -28,7 +28,7 @@ class ImageTable(Table):
 
 
 class SourceTable(Table):
-    """Where samples come from."""
+    """The source of samples."""
 
     callable: str = ""
     path: str = ""
@@ -39,7 +39,7 @@ class SourceTable(Table):
 
 
 class DataTable(SourceTable):
-    """``[data]``: the test data, and how calibration data are set apart."""
+    """``[data]``: the test data, and how calibration samples are chosen."""
 
     calibration: SourceTable | None = None
     split: Literal["hash", "first", "none"] = "hash"
@@ -56,7 +56,7 @@ class DataTable(SourceTable):
 
 
 class InputTable(Table):
-    """``[input.NAME]``: from the raw sample to the model's input, on every device."""
+    """``[input.NAME]``: preprocessing from raw samples to a model input, on every device."""
 
     scale: float = 1.0
     mean: Means = (0.0,)
@@ -68,7 +68,7 @@ class InputTable(Table):
 
 
 class ShiftsTable(Table):
-    """``[shifts]``: corruptions that the host makes of the test data."""
+    """``[shifts]``: corrupted copies of the test data."""
 
     kind: Literal["image", "features", "none"] = "none"
     families: Families = ()
@@ -77,7 +77,7 @@ class ShiftsTable(Table):
 
 
 class SearchTable(Table):
-    """``[search]``: what ``harness search`` may lose, and the steps that lower a layer, mild to bold."""
+    """``[search]``: the accuracy budget of ``harness search`` and its steps, mild to aggressive."""
 
     max_loss: Limit = "1 pt"
     steps: Annotated[tuple[Step, ...], Field(min_length=1)] = (
@@ -92,6 +92,6 @@ class SearchTable(Table):
 
 
 class RecipeFile(Table):
-    """A TOML file with a recipe alone, as ``harness compress --recipe FILE`` takes it."""
+    """A TOML file with only a recipe, for ``harness compress --recipe FILE``."""
 
     recipe: Annotated[tuple[Step, ...], Field(min_length=1)]

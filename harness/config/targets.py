@@ -22,7 +22,7 @@ from harness.executors.abilities import abilities_of
 
 
 class DeployTable(Table):
-    """``[deploy]`` of a target: what is really shipped."""
+    """``[deploy]`` of a target: the options of the shipped product."""
 
     threads: Size | None = None
     precision: str = ""
@@ -46,7 +46,7 @@ class TargetTable(Table):
     without_host: str = ""
 
     def to_target(self, name: str) -> Target:
-        """The frozen target."""
+        """Return the frozen target."""
         return Target(
             name, self.description, self.backends, dict(self.executor),
             Options(**self.deploy.model_dump()), self.max_samples, self.disk_mb, self.for_runtime,
@@ -54,18 +54,18 @@ class TargetTable(Table):
 
 
 def target_folders() -> tuple[Path, ...]:
-    """Where targets are looked up, in order."""
+    """Return the folders in which targets are looked up, in order."""
     user = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
     return Path("targets"), user / "deployment-validation-harness" / "targets", shipped_folder("targets")
 
 
 def target_files() -> dict[str, Path]:
-    """Every target by name; the first folder wins."""
-    found: dict[str, Path] = {}
+    """Return the file of every target by name; the first folder has priority."""
+    files: dict[str, Path] = {}
     for folder in target_folders():
         for path in sorted(folder.glob("*.toml")):
-            found.setdefault(path.stem, path)
-    return found
+            files.setdefault(path.stem, path)
+    return files
 
 
 def load_targets(names: Iterable[str], hosts: tuple[str, ...] = ()) -> tuple[Target, ...]:
@@ -76,15 +76,15 @@ def load_targets(names: Iterable[str], hosts: tuple[str, ...] = ()) -> tuple[Tar
     UsageError
         One is unknown, or there are hosts and none of the targets takes any.
     """
-    found = tuple(load_target(name, hosts) for name in dict.fromkeys(names))
-    if hosts and not any(abilities_of(target).takes_hosts for target in found):
+    targets = tuple(load_target(name, hosts) for name in dict.fromkeys(names))
+    if hosts and not any(abilities_of(target).takes_hosts for target in targets):
         raise UsageError(
-            f"no target takes the host {', '.join(hosts)}",
+            f"no target uses the host {', '.join(hosts)}",
             where="--host, HOST= or HARNESS_HOST",
-            cause=f"{', '.join(target.name for target in found)}: the executor of none of them takes hosts",
+            cause=f"{', '.join(target.name for target in targets)}: the executor of none of them takes hosts",
             next_step="leave the host out, or name a target with hosts: --target raspberrypi",
         )
-    return found
+    return targets
 
 
 def load_target(name: str, hosts: tuple[str, ...] = ()) -> Target:
@@ -102,8 +102,8 @@ def load_target(name: str, hosts: tuple[str, ...] = ()) -> Target:
         raise unknown("target", name, files)
     if name == HOST:
         raise UsageError(
-            f"no target may be called {HOST}: that is the reference", where=str(files[name]),
-            next_step="give the file another name",
+            f"a target must not be called {HOST}, which is the name of the reference", where=str(files[name]),
+            next_step="rename the file",
         )  # fmt: skip
     try:
         is_read_as_text(name)

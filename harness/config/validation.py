@@ -17,7 +17,7 @@ FLOAT32 = "float32"
 
 
 class ModelTable(Table):
-    """``[model]``: the float model and what it is for."""
+    """``[model]``: the float model and its task."""
 
     name: Name
     file: str = ""
@@ -26,9 +26,9 @@ class ModelTable(Table):
 
 
 class VariantTable(Table):
-    """``[variants.NAME]``: made by a recipe, or prebuilt files by format.
+    """``[variants.NAME]``: a recipe, or prebuilt files by format.
 
-    ``default = false`` leaves it out unless it is asked for by name, or with ``all``.
+    With ``default = false`` it is used only if it is requested by name, or with ``all``.
     """
 
     default: bool = True
@@ -38,7 +38,7 @@ class VariantTable(Table):
 
 
 class Validation(Table):
-    """A whole ``validation.toml``. ``folder`` is where its relative paths start."""
+    """A whole ``validation.toml``."""
 
     schema_: Annotated[Literal[1], Field(alias="schema")] = 1
     model: ModelTable
@@ -53,34 +53,34 @@ class Validation(Table):
     waiver: tuple[WaiverTable, ...] = ()
 
     def inconsistencies(self) -> list[Problem]:
-        """What each table alone cannot know."""
-        found = []
+        """Return the problems of several tables together."""
+        problems = []
         if not self.model.file and not self.variants.get(FLOAT32, VariantTable()).files:
             example = '[variants.float32] files = { tflite = "…" }'
-            found.append(Problem("model.file", f"give it, or prebuilt files: {example}"))
+            problems.append(Problem("model.file", f"missing; set it, or prebuilt files: {example}"))
         for name, variant in self.variants.items():
             path = f"variants.{name}"
             if variant.recipe and variant.files:
-                found.append(Problem(path, "has a recipe and files; a variant is made one way"))
+                problems.append(Problem(path, "has a recipe and files; use one of them"))
             if variant.recipe and not self.model.file:
-                found.append(Problem(f"{path}.recipe", "there is no model.file to start from"))
+                problems.append(Problem(f"{path}.recipe", "needs model.file, which is missing"))
             if not variant.recipe and not variant.files and name != FLOAT32:
-                found.append(Problem(path, "has neither a recipe nor files"))
+                problems.append(Problem(path, "has neither a recipe nor files"))
         first: dict[str, int] = {}
         for index, gate in enumerate(self.gate):
             if first.setdefault(gate.name, index) != index:
-                message = f"gate[{first[gate.name]}] has the same name, {gate.name!r}"
-                found.append(Problem(f"gate[{index}].name", message, gate.name))
-        return found
+                message = f"the name {gate.name!r} is already used by gate[{first[gate.name]}]"
+                problems.append(Problem(f"gate[{index}].name", message, gate.name))
+        return problems
 
     @property
     def gates(self) -> tuple[Gate, ...]:
-        """The gates in the units of the table."""
+        """The gates, with limits in the units of the metrics."""
         return tuple(gate.to_gate() for gate in self.gate)
 
     @property
     def waivers(self) -> tuple[Waiver, ...]:
-        """What is waived, whether or not it has expired."""
+        """The waivers, including expired ones."""
         return tuple(waiver.to_waiver() for waiver in self.waiver)
 
     @property

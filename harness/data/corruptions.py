@@ -1,9 +1,9 @@
-"""Shifted copies of a data set: families of corruption in five severities.
+"""Corrupted copies of a data set: families of corruptions in five severities.
 
 The image families follow Hendrycks & Dietterich, "Benchmarking Neural Network Robustness to Common
-Corruptions and Perturbations" (ICLR 2019), rewritten for uint8 images of any size and channel count, with a
-random stream of its own for each sample: a subset of a set, or the set in another order, gets the very same
-pixels. Why not a library: docs/decisions/0006-corruptions-are-our-own-code.md.
+Corruptions and Perturbations" (ICLR 2019), rewritten for uint8 images of any size and number of channels.
+Each sample has its own random stream, so that a subset of a set, or the set in another order, gets the same
+pixels. The reason for not using a library is in docs/decisions/0006-corruptions-are-our-own-code.md.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ __all__ = ["FEATURE_FAMILIES", "IMAGE_FAMILIES", "SEVERITIES", "corrupt"]
 
 SEVERITIES = (1, 2, 3, 4, 5)
 SMALLEST_SIDE = 8
-_CHUNK_BYTE = 1 << 26  # of float64 at once, so that a set of photos fits into memory
+_CHUNK_BYTE = 1 << 26  # of float64 at a time, so that a set of photos fits into memory
 
 Family = Callable[[Values, int, Streams], Values]
 
@@ -43,7 +43,7 @@ def corrupt(
     kind: Literal["image", "features"],
     reference: npt.NDArray[np.generic] | None = None,
 ) -> npt.NDArray[np.generic]:
-    """Give a corrupted copy of the samples.
+    """Return a corrupted copy of the samples.
 
     Parameters
     ----------
@@ -51,17 +51,17 @@ def corrupt(
         Images: uint8, (n, h, w, c) or (n, h, w), sides of at least 8 pixels. Features: integers or
         floating point.
     ids : ndarray, shape (n,), int64
-        Each sample's stable number; its randomness comes from (seed, family, severity, id) alone.
+        Fixed number of each sample; its random stream depends on (seed, family, severity, id) only.
     family : str
         A name in ``IMAGE_FAMILIES`` or ``FEATURE_FAMILIES``.
     severity : int
         1 (mild) to 5.
     seed : int
-        Of the whole run.
+        Seed of the run.
     kind : {"image", "features"}
-        What the numbers are.
+        Kind of the values.
     reference : ndarray, shape (m, ...), optional
-        Calibration samples, from which the spread of each feature comes; features need it.
+        Calibration samples, which give the spread of each feature; required for features.
 
     Returns
     -------
@@ -72,11 +72,11 @@ def corrupt(
     if family not in families:
         close = difflib.get_close_matches(family, families, n=1, cutoff=0.0)[0]
         raise UsageError(
-            f"no corruption family {family!r} for {kind}",
+            f"there is no corruption family {family!r} for {kind}",
             next_step=f"did you mean {close!r}? known: {', '.join(families)}",
         )
     if severity not in SEVERITIES:
-        raise UsageError(f"severity {severity} of {family!r} does not exist", next_step="use 1, 2, 3, 4 or 5")
+        raise UsageError(f"{family!r} has no severity {severity}", next_step="use 1, 2, 3, 4 or 5")
     if len(ids) != len(raw):
         raise DataError(f"{len(raw)} samples but {len(ids)} ids", where=f"corruption {family!r}")
     if kind == "image" and raw.ndim == 3:
@@ -99,9 +99,9 @@ def _image_chunks(raw: npt.NDArray[np.generic], family: str) -> Family:
     if raw.dtype != np.uint8 or raw.ndim != 4 or min(raw.shape[1:3]) < SMALLEST_SIDE:
         raise DataError(
             f"image corruptions need uint8 images (n, h, w, c) of at least {SMALLEST_SIDE} pixels a side, "
-            f"and got {raw.dtype} of shape {raw.shape}",
+            f"not {raw.dtype} of shape {raw.shape}",
             where=f"corruption {family!r}",
-            next_step='give raw uint8 pixels in NHWC, or use the corruptions of kind "features"',
+            next_step='use raw uint8 pixels in NHWC, or the corruptions of kind "features"',
         )
     return IMAGE_FAMILIES[family]
 
@@ -114,34 +114,34 @@ def _feature_chunks(
     if reference is None or reference.shape[1:] != raw.shape[1:] or not len(reference):
         given = "none" if reference is None else f"an array of shape {reference.shape}"
         raise DataError(
-            f"feature corruptions need calibration samples of shape {raw.shape[1:]}, and got {given}",
+            f"feature corruptions need calibration samples of shape {raw.shape[1:]}, not {given}",
             where=f"corruption {family!r}",
-            next_step="give a calibration set with samples of the shape of the test set's",
+            next_step="use calibration samples with the shape of the test samples",
         )
     return partial(FEATURE_FAMILIES[family], spread_of(reference))
 
 
 def _cast(values: Values, dtype: np.dtype[Any]) -> npt.NDArray[np.generic]:
-    """Give the nearest values that the dtype can hold."""
+    """Return the nearest values of the dtype."""
     if dtype.kind == "f":
         limits = np.finfo(dtype)
         return np.clip(values, float(limits.min), float(limits.max)).astype(dtype)
     bounds = np.iinfo(dtype)
-    # The largest 64-bit integers round up in float64, past what the cast can hold.
+    # The largest 64-bit integers round up in float64, beyond the range of the cast.
     highest = float(bounds.max) if bounds.bits < 64 else np.nextafter(float(bounds.max), 0)
     return np.clip(np.rint(values), float(bounds.min), highest).astype(dtype)
 
 
 def _streams(ids: npt.NDArray[np.int64], family: str, severity: int, seed: int) -> Streams:
-    """Give each sample's generator in turn; a family that draws nothing takes none."""
+    """Yield the generator of each sample; a family without randomness uses none."""
     for sample in ids.tolist():
         digest = hashlib.blake2b(f"{seed}/{family}/{severity}/{sample}".encode(), digest_size=16).digest()
         yield np.random.Generator(np.random.PCG64(int.from_bytes(digest, "little")))
 
 
 # The families. `x` is float64 of shape (n, h, w, c) in 0..255 and may be overwritten; `s` is severity − 1.
-# Where nothing else is said the constants are those of ImageNet-C, which are stronger than those of
-# CIFAR-10-C, and lengths grow with the image.
+# Unless noted, the constants are those of ImageNet-C, which are stronger than those of CIFAR-10-C, and
+# lengths scale with the image.
 
 
 def _gaussian_noise(x: Values, s: int, streams: Streams) -> Values:
@@ -168,7 +168,7 @@ def _impulse_noise(x: Values, s: int, streams: Streams) -> Values:
 
 
 def _gaussian_blur(x: Values, s: int, streams: Streams) -> Values:
-    from scipy import ndimage  # the host's, slow to import
+    from scipy import ndimage  # slow to import, and not on a board
 
     # CIFAR-10-C's widths at 32 pixels, near ImageNet-C's at 224: σ grows with the shorter side from there.
     sigma = (0.4, 0.6, 0.7, 0.8, 1.0)[s] * max(min(x.shape[1:3]) / 32, 1.0)
@@ -185,7 +185,7 @@ def _brightness(x: Values, s: int, streams: Streams) -> Values:
 
 
 def _contrast(x: Values, s: int, streams: Streams) -> Values:
-    # Whole numbers sum exactly in any order, so that the mean does not depend on how many images there are.
+    # Whole numbers sum exactly in any order, so the mean does not depend on the number of images.
     mean = x.sum(axis=(1, 2), keepdims=True) / (x.shape[1] * x.shape[2])
     flatter: Values = (x - mean) * (0.4, 0.3, 0.2, 0.1, 0.05)[s] + mean
     return flatter
@@ -200,7 +200,7 @@ def _pixelate(x: Values, s: int, streams: Streams) -> Values:
 
 
 def _fog(x: Values, s: int, streams: Streams) -> Values:
-    # The paper's plasma fractal, as octaves of interpolated noise whose amplitude falls by `decay` each.
+    # The paper's plasma fractal: octaves of interpolated noise whose amplitude decreases by `decay`.
     # CIFAR-10-C's constants: with ImageNet-C's, severity 4 changes the pixels less than severity 3.
     strength, decay = ((0.2, 3.0), (0.5, 3.0), (0.75, 2.5), (1.0, 2.0), (1.5, 1.75))[s]
     height, width = x.shape[1:3]

@@ -1,7 +1,7 @@
-"""Corruptions of tables and sequences: what goes wrong with a sensor rather than with a camera.
+"""Corruptions of tables and sequences: faults of sensors.
 
-Strengths are relative to each feature's spread in the calibration samples, so that one set of constants
-serves features of any unit. The last axis holds the features; the axes between are time or place.
+Strengths are relative to the spread of each feature in the calibration samples, so that the constants fit
+features of any unit. The last axis has the features; axes between the first and the last are time or space.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ FeatureFamily = Callable[[Values, Values, int, Streams], Values]
 
 
 def spread_of(samples: npt.NDArray[np.generic]) -> Values:
-    """Give each feature's standard deviation over the samples and all axes but the last.
+    """Return the standard deviation of each feature over the samples and all axes but the last.
 
     Returns
     -------
-    ndarray, shape of the last axis, or () where a sample is one number; float64
+    ndarray, shape of the last axis, or () if a sample is one number; float64
     """
     values = samples.astype(np.float64)
     spread: Values = values.std(axis=tuple(range(max(1, values.ndim - 1))))
@@ -41,7 +41,7 @@ def _gaussian_noise(spread: Values, x: Values, s: int, streams: Streams) -> Valu
 
 
 def _dropout(spread: Values, x: Values, s: int, streams: Streams) -> Values:
-    # A reading that is lost arrives as zero.
+    # A lost reading becomes zero.
     share = (0.02, 0.05, 0.1, 0.2, 0.3)[s]
     for i, stream in enumerate(streams):
         x[i] = np.where(stream.random(x.shape[1:]) < share, 0.0, x[i])
@@ -49,7 +49,7 @@ def _dropout(spread: Values, x: Values, s: int, streams: Streams) -> Values:
 
 
 def _gain(spread: Values, x: Values, s: int, streams: Streams) -> Values:
-    # A badly calibrated sensor: one wrong factor for each feature of a sample.
+    # A badly calibrated sensor: one wrong factor per feature of a sample.
     error = (0.02, 0.05, 0.1, 0.2, 0.3)[s]
     for i, stream in enumerate(streams):
         x[i] *= 1 + error * _signs(stream, spread.shape)
@@ -57,7 +57,7 @@ def _gain(spread: Values, x: Values, s: int, streams: Streams) -> Values:
 
 
 def _offset(spread: Values, x: Values, s: int, streams: Streams) -> Values:
-    # A drifted zero: one wrong summand for each feature of a sample.
+    # A drifted zero point: one wrong offset per feature of a sample.
     error = (0.1, 0.2, 0.4, 0.7, 1.0)[s] * spread
     for i, stream in enumerate(streams):
         x[i] += error * _signs(stream, spread.shape)
@@ -74,7 +74,7 @@ def _spikes(spread: Values, x: Values, s: int, streams: Streams) -> Values:
 
 
 def _resolution(spread: Values, x: Values, s: int, streams: Streams) -> Values:
-    # A coarser converter: steps of a part of the spread.
+    # A coarser converter: steps relative to the spread.
     step = (0.1, 0.25, 0.5, 1.0, 1.5)[s] * spread
     coarse: Values = np.where(step > 0, np.rint(x / np.where(step > 0, step, 1.0)) * step, x)
     return coarse

@@ -1,7 +1,7 @@
-"""Data sets: what a sample is, where it comes from, and which samples calibrate and which test.
+"""Data sets: samples, their sources, and the split into calibration and test samples.
 
-Everything that is chosen here is chosen by hash, never by a random generator's stream, so that a choice
-stays the same on every machine, for every NumPy, and in whatever order the samples come.
+Samples are chosen by hash and not by a random generator, so that the choice is the same on every machine,
+with every NumPy version, and for every order of the samples.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ class Dataset:
     inputs : Mapping[str, ndarray]
         Input name → array, shape (n, ...); images are uint8 NHWC.
     labels : ndarray or None, shape (n,) or (n, k)
-        int64 class indices or float64 values; None where there are none.
+        int64 class indices or float64 values; None without labels.
     ids : ndarray, shape (n,), int64
-        A stable number of each sample, from which its random seeds derive.
+        A fixed number of each sample, from which its random seeds are derived.
     class_names : tuple of str
-        The names of the classes by index; empty where they are unknown.
+        Names of the classes by index; empty if unknown.
     """
 
     inputs: Mapping[str, npt.NDArray[np.generic]]
@@ -49,7 +49,7 @@ class Dataset:
         return len(self.ids)
 
     def take(self, positions: npt.NDArray[np.int64]) -> Dataset:
-        """Give the samples at ``positions``, in that order; each keeps its id."""
+        """Return the samples at ``positions``, in that order, with their ids."""
         return Dataset(
             inputs={name: array[positions] for name, array in self.inputs.items()},
             labels=None if self.labels is None else self.labels[positions],
@@ -60,7 +60,7 @@ class Dataset:
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """What calibrates a compression, and what tests it; no sample is in both."""
+    """Calibration samples and test samples; no sample is in both."""
 
     calibration: Dataset
     test: Dataset
@@ -73,21 +73,21 @@ class DataSource:
     Parameters
     ----------
     path : Path or None
-        A file, or the folder of images.
+        A file, or a folder of images.
     labels : Path or None
-        Labels of their own: .npy, idx or one-column text; for ``image-csv`` the table of files and labels.
+        File of labels: .npy, idx or one-column text; for ``image-csv`` the table of files and labels.
     format : str
-        One of ``FORMATS``; ``auto`` tells by folder, suffix and first bytes.
+        One of ``FORMATS``; ``auto`` decides by folder and suffix.
     callable : str
-        ``package.module:function``: takes nothing, gives a Dataset or a Split.
+        ``package.module:function`` without parameters, returns a Dataset or a Split.
     label_column : str or int or None
-        The label's column of a table, by name or index; None where the table has no label.
+        The label column of a table, by name or index; None if the table has no labels.
     header : bool or None
-        Whether a table's first line names its columns; None looks.
+        Whether the first line of a table has the column names; None: decide by its content.
     input_names : tuple of str
-        The model's inputs; a format that holds one unnamed input takes the one name given here.
+        The model's inputs; the input of a format without names gets the one name.
     image : ImageRecipe or None
-        How image files are resized; None keeps them as they are.
+        How image files are resized; None: not at all.
     """
 
     path: Path | None = None
@@ -101,13 +101,13 @@ class DataSource:
 
 
 def load(source: DataSource) -> Dataset:
-    """Read and check a data set; of a callable that gives a Split, the test part."""
+    """Read and check a data set; if a callable returns a Split, its test part."""
     loaded = load_either(source)
     return loaded.test if isinstance(loaded, Split) else loaded
 
 
 def load_split(source: DataSource, *, calibration_max: int = 200, calibration_share: float = 0.2) -> Split:
-    """Read and check a data set, and split it by hash unless its callable has split it already."""
+    """Read and check a data set, and split it by hash unless its callable returns a Split."""
     loaded = load_either(source)
     if isinstance(loaded, Split):
         return loaded
@@ -115,70 +115,72 @@ def load_split(source: DataSource, *, calibration_max: int = 200, calibration_sh
 
 
 def check_labels(dataset: Dataset, n_classes: int, *, where: str) -> None:
-    """Refuse labels that are no class of a model with ``n_classes`` outputs."""
+    """Refuse labels that are not classes of a model with ``n_classes`` outputs."""
     if dataset.labels is None:
         return
     labels = np.asarray(dataset.labels)
     if labels.ndim != 1 or labels.dtype.kind not in "iu":
         raise DataError(
-            f"labels of a classification are whole numbers, one a sample, and these are {labels.dtype} of "
+            f"a classification needs one whole number per sample as label; these are {labels.dtype} of "
             f"shape {labels.shape}",
             where=where,
-            next_step='give class indices from 0, or set task = "regression"',
+            next_step='use class indices from 0, or set task = "regression"',
         )
     wrong = np.flatnonzero((labels < 0) | (labels >= n_classes))
     if len(wrong):
         position = int(wrong[0])
+        cause = f"the model has {n_classes} outputs"
+        if labels.min() == 1:
+            cause += "; classes counted from 1?"
         raise DataError(
             f"{len(wrong)} of {len(labels)} labels are outside 0..{n_classes - 1}: sample {position} "
             f"(from 0) has {labels[position]}",
             where=where,
-            cause=f"the model has {n_classes} outputs"
-            + "; classes counted from 1?" * bool(labels.min() == 1),
-            next_step="give class indices from 0, or choose another label_column",
+            cause=cause,
+            next_step="use class indices from 0, or set another label_column",
         )
 
 
 def split_by_hash(dataset: Dataset, *, calibration_max: int = 200, calibration_share: float = 0.2) -> Split:
-    """Split by the blake2b of each sample's bytes.
+    """Split by the blake2b hash of each sample's bytes.
 
-    The samples with the smallest hashes calibrate. The order of the samples does not matter, and equal
-    samples fall on the same side, so that no test sample was seen in calibration.
+    The samples with the smallest hashes are calibration samples. The order of the samples does not matter,
+    and equal samples are on the same side, so that no test sample is used for calibration.
 
     Parameters
     ----------
     calibration_max : int
-        Most samples that calibrate.
+        Maximum number of calibration samples.
     calibration_share : float
-        Largest share of all samples that calibrate, in (0, 1).
+        Maximum share of calibration samples, in (0, 1).
     """
     positions_of: dict[bytes, list[int]] = {}
     for position, digest in enumerate(_sample_digests(dataset)):
         positions_of.setdefault(digest, []).append(position)
     budget = max(1, min(calibration_max, int(len(dataset) * calibration_share)))
     chosen: list[int] = []
-    for digest in sorted(positions_of)[: len(positions_of) - 1]:  # at least one distinct sample tests
+    for digest in sorted(positions_of)[: len(positions_of) - 1]:
         if len(chosen) + len(positions_of[digest]) <= budget:
             chosen += positions_of[digest]
     if not chosen:
         raise DataError(
             f"{len(dataset)} samples cannot be split into calibration and test",
-            cause=f"only {len(positions_of)} of them differ",
-            next_step="give more samples, or a calibration set of its own",
+            cause=f"only {len(positions_of)} of them are different",
+            next_step="use more samples, or a separate calibration set",
         )
-    calibrates = np.zeros(len(dataset), dtype=bool)
-    calibrates[chosen] = True
-    return Split(dataset.take(np.flatnonzero(calibrates)), dataset.take(np.flatnonzero(~calibrates)))
+    is_calibration = np.zeros(len(dataset), dtype=bool)
+    is_calibration[chosen] = True
+    return Split(dataset.take(np.flatnonzero(is_calibration)), dataset.take(np.flatnonzero(~is_calibration)))
 
 
 def stratified_order(
     labels: npt.NDArray[np.generic] | None, ids: npt.NDArray[np.int64], *, seed: int
 ) -> npt.NDArray[np.int64]:
-    """Order samples so that every prefix holds the classes in nearly the proportions of the whole.
+    """Order samples so that every prefix has nearly the class proportions of the whole set.
 
-    Within a class the order is that of a hash of (seed, id); the j-th of a class of m samples stands at
-    (j + ½)/m of the whole. Without labels, or with labels that are no classes (floating point, or several
-    a sample), it is the order of the hash alone. The sequence of ids does not depend on the order given.
+    Within a class, samples are ordered by a hash of (seed, id); the j-th of m samples of a class has the
+    position (j + ½)/m. Without labels, or with labels that are not classes (floating point, or several per
+    sample), the order is that of the hash. The sequence of ids does not depend on the given order.
 
     Returns
     -------
@@ -198,12 +200,12 @@ def stratified_order(
         label = labels[position].item()
         place[position] = (seen[label] + 0.5) / size[label]
         seen[label] += 1
-    # Stable, so that classes of equal size, which tie at each step, follow the hash.
+    # A stable sort: classes of equal size, which tie at each step, follow the hash.
     return np.asarray(sorted(hash_order, key=place.__getitem__), dtype=np.int64)
 
 
 def content_sha256(array: npt.NDArray[np.generic]) -> str:
-    """Hash an array's dtype, shape and bytes; the same on machines of either byte order.
+    """Hash an array's dtype, shape and bytes, independent of the machine's byte order.
 
     Returns
     -------
@@ -217,7 +219,7 @@ def content_sha256(array: npt.NDArray[np.generic]) -> str:
 
 
 def load_either(source: DataSource) -> Dataset | Split:
-    """Read and check a data set; a callable may give it split already."""
+    """Read and check a data set; a callable may return a Split."""
     if source.format not in FORMATS:
         raise DataError(
             f"unknown data format {source.format!r}", next_step=f"use one of {', '.join(FORMATS)}"
@@ -226,7 +228,7 @@ def load_either(source: DataSource) -> Dataset | Split:
         return _call(source)
     path = source.path
     if path is None:
-        raise DataError("no data: neither a path nor a callable is given", next_step="set path or callable")
+        raise DataError("data have neither a path nor a callable", next_step="set path or callable")
     for file in (path, source.labels):
         if file is not None and not file.exists():
             raise DataError(f"{file.name} does not exist", where=str(file), next_step="check the path")
@@ -236,13 +238,13 @@ def load_either(source: DataSource) -> Dataset | Split:
     if source.labels is not None and format_ != "image-csv":
         if labels is not None:
             raise DataError(
-                f"labels twice: in {path.name} and in {source.labels.name}",
+                f"labels are in {path.name} and in {source.labels.name}",
                 where=where,
-                next_step="take one of them away (labels, label_column, or the array in the archive)",
+                next_step="remove one of them (labels, label_column, or the array in the archive)",
             )
         where = f"{path}, labels {source.labels}"
-        own = readers.read_labels(source.labels)
-        labels, names = own.labels, own.class_names
+        label_contents = readers.read_labels(source.labels)
+        labels, names = label_contents.labels, label_contents.class_names
     inputs = _named(contents.inputs, source.input_names, where)
     n = len(next(iter(inputs.values()))) if next(iter(inputs.values())).ndim else 0
     dataset = Dataset(inputs, _as_labels(labels), np.arange(n, dtype=np.int64), names)
@@ -264,7 +266,9 @@ def _read(path: Path, format_: str, source: DataSource) -> readers.Contents:
         case "image-csv":
             if source.labels is None:
                 raise DataError(
-                    "a folder of images with a table needs the table", where=str(path), next_step="set labels"
+                    "the format image-csv needs a table of files and labels",
+                    where=str(path),
+                    next_step="set labels",
                 )
             return readers.read_image_csv(path, source.labels, image, header=source.header)
         case _:
@@ -280,8 +284,10 @@ def _format_of(path: Path, labels: Path | None) -> str:
     if path.suffix in by_suffix:
         return by_suffix[path.suffix]
     if path.suffix.lower() in IMAGE_SUFFIXES:
-        raise DataError(f"{path.name} is one image", where=str(path), next_step="name the folder of images")
-    return "idx"  # has no suffix of its own; its reader says so where it is not
+        raise DataError(
+            f"{path.name} is a single image", where=str(path), next_step="name the folder of images"
+        )
+    return "idx"  # has no suffix of its own; its reader raises if the file is something else
 
 
 def _call(source: DataSource) -> Dataset | Split:
@@ -289,12 +295,12 @@ def _call(source: DataSource) -> Dataset | Split:
     module, _, function = source.callable.partition(":")
     try:
         loader = getattr(importlib.import_module(module), function)
-    except Exception as error:  # a stranger's module may raise anything
+    except Exception as error:  # a third-party module may raise anything
         raise DataError(
-            f"no callable {source.callable!r}: {error}",
+            f"{source.callable!r} cannot be loaded: {error}",
             where=where,
             cause=type(error).__name__,
-            next_step="write package.module:function, and install the package where harness runs",
+            next_step="use package.module:function, and install the package in this environment",
         ) from error
     try:
         loaded = loader()
@@ -305,13 +311,13 @@ def _call(source: DataSource) -> Dataset | Split:
         raise DataError(
             f"the loader failed: {type(error).__name__}: {error}",
             where=f"{where}, at {last.filename}:{last.lineno}",
-            next_step="call it from Python without arguments, as the harness does",
+            next_step="call the function in Python without arguments",
         ) from error
     parts = (loaded.calibration, loaded.test) if isinstance(loaded, Split) else (loaded,)
     for part in parts:
         if not isinstance(part, Dataset):
             raise DataError(
-                f"the loader gave {type(part).__name__}",
+                f"the loader returned {type(part).__name__}",
                 where=where,
                 next_step="return a harness.data.datasets.Dataset or Split",
             )
@@ -322,7 +328,7 @@ def _call(source: DataSource) -> Dataset | Split:
 def _named(
     inputs: Mapping[str, npt.NDArray[np.generic]], names: tuple[str, ...], where: str
 ) -> Mapping[str, npt.NDArray[np.generic]]:
-    """Give the arrays under the names of the model's inputs, which are all of them if any are given."""
+    """Return the arrays by the names of the model's inputs; all arrays if there are no names."""
     if tuple(inputs) == ("",):
         if len(names) > 1:
             raise DataError(
@@ -332,26 +338,28 @@ def _named(
             )
         return {names[0] if names else DEFAULT_INPUT: inputs[""]}
     if not inputs:
-        raise DataError("no input arrays", where=where, next_step="save an array for each input of the model")
+        raise DataError(
+            "there are no input arrays", where=where, next_step="save an array for each input of the model"
+        )
     if missing := [name for name in names if name not in inputs]:
         raise DataError(
-            f"no array for input {missing[0]!r}",
+            f"there is no array for the input {missing[0]!r}",
             where=where,
             cause=f"the arrays are {', '.join(inputs)}",
-            next_step="name the arrays as the model names its inputs",
+            next_step="give the arrays the names of the model's inputs",
         )
     return {name: inputs[name] for name in names or inputs}
 
 
 def _as_labels(labels: npt.NDArray[np.generic] | None) -> npt.NDArray[np.generic] | None:
-    """Give labels as int64 or float64; what is neither stays, for `_check` to name it."""
+    """Convert labels to int64 or float64; other dtypes are left for `_check` to refuse."""
     if labels is None or labels.dtype.kind not in "iubf":
         return labels
     return labels.astype(np.float64 if labels.dtype.kind == "f" else np.int64)
 
 
 def _check(dataset: Dataset, where: str) -> None:
-    """Refuse a set that is empty, of unequal lengths, or not made of finite numbers."""
+    """Refuse a set that is empty, has different lengths, or values that are not finite numbers."""
     n = len(dataset.ids)
     arrays = {f"input {name!r}": array for name, array in dataset.inputs.items()}
     if dataset.labels is not None:
@@ -359,7 +367,8 @@ def _check(dataset: Dataset, where: str) -> None:
     for name, array in arrays.items():
         if array.ndim == 0 or array.dtype.kind not in "iubf":
             raise DataError(
-                f"{name} has dtype {array.dtype} and shape {array.shape}, and must be numbers, samples first",
+                f"{name} has dtype {array.dtype} and shape {array.shape}; it must be numeric, with samples on"
+                " the first axis",
                 where=where,
             )
         if array.dtype.kind == "f" and not np.isfinite(array).all():
@@ -370,18 +379,18 @@ def _check(dataset: Dataset, where: str) -> None:
         raise DataError("the data set is empty", where=where)
     if set(lengths.values()) != {n}:
         raise DataError(
-            f"{', '.join(f'{name} has {length}' for name, length in lengths.items())} samples; ids {n}",
+            f"{', '.join(f'{name} has {length}' for name, length in lengths.items())} samples; {n} ids",
             where=where,
-            cause="inputs and labels of different sets, or an array without the axis of samples",
+            cause="inputs and labels belong to different sets, or an array has no sample axis",
         )
     if len(np.unique(dataset.ids)) != n:
-        raise DataError("the ids of the samples are not all different", where=where)
+        raise DataError("the ids of the samples are not unique", where=where)
     if dataset.class_names and dataset.labels is not None:
         check_labels(dataset, len(dataset.class_names), where=where)
 
 
 def _sample_digests(dataset: Dataset) -> list[bytes]:
-    """Hash each sample's bytes over all inputs, in the order of the inputs' names."""
+    """Return a hash of each sample's bytes over all inputs in the order of their names."""
     arrays = [np.ascontiguousarray(dataset.inputs[name]) for name in sorted(dataset.inputs)]
     digests = []
     for position in range(len(dataset)):

@@ -1,4 +1,4 @@
-"""Whether samples fit the model: found out on the host, before anything is measured, with what to change."""
+"""Check on the host, before anything is measured, that samples fit the model."""
 
 from __future__ import annotations
 
@@ -16,52 +16,52 @@ Raw = Mapping[str, NDArray[np.generic]]
 
 
 def check_fit(raw: Raw, steps: Mapping[str, Preprocess], specs: Sequence[TensorSpec], *, where: str) -> None:
-    """Check that the samples, preprocessed, are what the model takes.
+    """Check that the preprocessed samples fit the inputs of the model.
 
     Parameters
     ----------
     raw : mapping of input name to ndarray, shape (n, …)
     steps : mapping of input name to Preprocess
-        Those of ``[input.NAME]``; an input without one is taken as float32.
+        From ``[input.NAME]``; an input without one is float32.
     specs : sequence of TensorSpec
-        The model's canonical inputs; an empty shape is one that the file does not tell.
+        The model's canonical inputs; an empty shape is unknown.
     where : str
-        Where the samples come from.
+        Source of the samples, for errors.
 
     Raises
     ------
     DataError
         Names, shapes or values do not fit.
     ConfigurationError
-        A table of preprocessing does not fit the samples or the model; has every problem.
+        The preprocessing does not fit the samples or the model; has every problem.
     """
-    wanted = {spec.name: spec for spec in specs}
-    if set(raw) != set(wanted):
+    inputs = {spec.name: spec for spec in specs}
+    if set(raw) != set(inputs):
         raise DataError(
-            f"the data have the inputs {', '.join(sorted(raw))}, the model has {', '.join(sorted(wanted))}",
+            f"the data have the inputs {', '.join(sorted(raw))}, the model has {', '.join(sorted(inputs))}",
             where=where,
-            next_step="name the arrays as the model names its inputs",
+            next_step="give the arrays the names of the model's inputs",
         )
-    problems = [Problem(f"input.{name}", _no_input(wanted)) for name in steps if name not in wanted]
-    for name, spec in wanted.items():
+    problems = [Problem(f"input.{name}", _no_input(inputs)) for name in steps if name not in inputs]
+    for name, spec in inputs.items():
         problems += _step_problems(name, raw[name], steps.get(name, Preprocess()), spec)
     if problems:
         raise ConfigurationError(f"validation.toml, for the data of {where}", tuple(problems))
-    for name, spec in wanted.items():
+    for name, spec in inputs.items():
         step = steps.get(name, Preprocess())
-        found, takes = apply(raw[name][:1], step).shape[1:], spec.shape[1:]
-        if spec.shape and not _same(found, takes):
+        shape, expected = apply(raw[name][:1], step).shape[1:], spec.shape[1:]
+        if spec.shape and not _matches(shape, expected):
             raise DataError(
-                f"the model's input {name} takes samples of shape {_text(takes)}, and preprocessing makes "
-                f"{_text(found)} of them",
+                f"the model's input {name} needs samples of shape {_text(expected)}; they have {_text(shape)}"
+                " after preprocessing",
                 where=where,
-                cause=f"a sample is {_text(raw[name].shape[1:])} as it comes, layout = {step.layout!r}",
-                next_step=_advice(name, raw[name].shape[1:], step, takes),
+                cause=f"they have {_text(raw[name].shape[1:])} before, and layout = {step.layout!r}",
+                next_step=_advice(name, raw[name].shape[1:], step, expected),
             )
 
 
-def _no_input(wanted: Iterable[str]) -> str:
-    return f"the model has no such input (it has {', '.join(wanted)})"
+def _no_input(inputs: Iterable[str]) -> str:
+    return f"the model has no such input (it has {', '.join(inputs)})"
 
 
 def _step_problems(
@@ -69,7 +69,7 @@ def _step_problems(
 ) -> Iterable[Problem]:
     path, dtype = f"input.{name}", np.dtype(step.dtype)
     floating = dtype.kind == "f"
-    # Real numbers for an integer input are quantized on the device by the file's own step.
+    # Real numbers for an integer input are quantized on the device with the scale in the file.
     if step.dtype != spec.dtype and not (floating and spec.quantization is not None):
         yield Problem(f"{path}.dtype", f'the model takes {spec.dtype}: set dtype = "{spec.dtype}"')
     channels = raw.shape[-1] if raw.ndim > 1 else 1
@@ -79,15 +79,15 @@ def _step_problems(
             yield Problem(f"{path}.{key}", f"has {len(values)} values, {last}: give 1 or {channels}")
     affine = step.scale != 1.0 or any(step.mean) or any(value != 1.0 for value in step.std)
     if not floating and affine:
-        yield Problem(path, f"scale, mean and std work on floating-point inputs, and dtype is {step.dtype}")
-    if dtype.kind in "iu" and not _holds(dtype, raw):
-        yield Problem(f"{path}.dtype", f"the samples have values that {step.dtype} cannot hold")
+        yield Problem(path, f"scale, mean and std need a floating-point dtype, not {step.dtype}")
+    if dtype.kind in "iu" and not _can_represent(dtype, raw):
+        yield Problem(f"{path}.dtype", f"the samples have values that {step.dtype} cannot represent")
     size = math.prod(raw.shape[1:])
     if step.shape and math.prod(step.shape) != size:
-        yield Problem(f"{path}.shape", f"{list(step.shape)} does not hold the {size} values of a sample")
+        yield Problem(f"{path}.shape", f"{list(step.shape)} does not fit the {size} values of a sample")
 
 
-def _holds(dtype: np.dtype[np.generic], raw: NDArray[np.generic]) -> bool:
+def _can_represent(dtype: np.dtype[np.generic], raw: NDArray[np.generic]) -> bool:
     limits = np.iinfo(dtype.name)
     values = np.asarray(raw, np.float64) if raw.dtype.kind == "f" else np.asarray(raw)
     if values.size == 0:
@@ -96,29 +96,31 @@ def _holds(dtype: np.dtype[np.generic], raw: NDArray[np.generic]) -> bool:
     return whole and int(values.min()) >= limits.min and int(values.max()) <= limits.max
 
 
-def _same(found: tuple[int, ...], takes: tuple[int | None, ...]) -> bool:
-    return len(found) == len(takes) and all(
-        size in (None, got) for got, size in zip(found, takes, strict=True)
+def _matches(shape: tuple[int, ...], expected: tuple[int | None, ...]) -> bool:
+    return len(shape) == len(expected) and all(
+        fixed in (None, size) for size, fixed in zip(shape, expected, strict=True)
     )
 
 
-def _advice(name: str, raw: tuple[int, ...], step: Preprocess, takes: tuple[int | None, ...]) -> str:
-    """Say what to change, where one change mends it."""
-    if step.layout == "same" and len(raw) == 3 and _same((raw[2], *raw[:2]), takes):
+def _advice(name: str, raw: tuple[int, ...], step: Preprocess, expected: tuple[int | None, ...]) -> str:
+    """Return the one change that fixes the shape, if there is one."""
+    if step.layout == "same" and len(raw) == 3 and _matches((raw[2], *raw[:2]), expected):
         return f'set [input.{name}] layout = "NCHW"'
-    if step.layout == "NCHW" and _same(raw, takes):
+    if step.layout == "NCHW" and _matches(raw, expected):
         return f'set [input.{name}] layout = "same"'
-    if len(raw) == 3 and len(takes) == 3:
-        wanted = takes if step.layout == "same" else (*takes[1:], takes[0])
-        if wanted[2] not in (None, raw[2]):
-            colour = {1: "L", 3: "RGB"}.get(wanted[2] or 0)
-            how = f' (image files: [data.image] colour = "{colour}")' if colour else ""
-            return f"give samples with {wanted[2]} channels, last axis{how}"
-        if None not in wanted[:2]:
-            return f"give samples of that size (image files: [data.image] size = {list(wanted[:2])})"
-    if None not in takes and math.prod(size or 0 for size in takes) == math.prod(raw):
-        return f"set [input.{name}] shape = {list(takes)}"
-    return "give samples of that shape, or another model"
+    if len(raw) == 3 and len(expected) == 3:
+        height_width_channels = expected if step.layout == "same" else (*expected[1:], expected[0])
+        channels = height_width_channels[2]
+        if channels not in (None, raw[2]):
+            colour = {1: "L", 3: "RGB"}.get(channels or 0)
+            hint = f' (image files: [data.image] colour = "{colour}")' if colour else ""
+            return f"use samples with {channels} channels on the last axis{hint}"
+        if None not in height_width_channels[:2]:
+            size = list(height_width_channels[:2])
+            return f"use samples of that size (image files: [data.image] size = {size})"
+    if None not in expected and math.prod(size or 0 for size in expected) == math.prod(raw):
+        return f"set [input.{name}] shape = {list(expected)}"
+    return "use samples of that shape, or another model"
 
 
 def _text(shape: tuple[int | None, ...]) -> str:

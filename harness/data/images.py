@@ -1,8 +1,8 @@
-"""Image files → uint8 NHWC: decoding, resizing, cropping and padding, on the host.
+"""Decode, resize, crop and pad image files on the host; the result is uint8 NHWC.
 
-Resizing without antialiasing, and what the corruptions and the bundled digits need, is integer arithmetic
-of our own: no version of a library can change a pixel. What Pillow does (decoding, antialiased resizing) is
-deterministic for one version of it, and sets are addressed by their content.
+Resizing without antialiasing, also for corruptions and the bundled digits, is integer arithmetic in this
+module, so that no library version changes a pixel. Pillow's decoding and antialiased resizing are
+deterministic for one version of Pillow, and sets are addressed by their content.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ COLOURS = ("RGB", "BGR", "L")
 
 @dataclass(frozen=True, slots=True)
 class ImageRecipe:
-    """How an image file becomes the pixels that a model's preprocessing starts from.
+    """How an image file becomes the raw pixels of a sample.
 
     Parameters
     ----------
     size : (int, int) or None
-        Height and width of the result, in pixels; None (with ``resize="none"``) keeps the files' own.
+        Height and width of the result in pixels; None (with ``resize="none"``) keeps the files' size.
     resize : {"none", "stretch", "cover", "contain"}
-        ``stretch`` ignores the aspect ratio, ``cover`` fills the frame and crops the middle, ``contain``
-        fits into the frame and pads evenly (letterbox), ``none`` only crops the middle or pads.
+        ``stretch`` ignores the aspect ratio, ``cover`` fills the frame and crops the centre, ``contain``
+        fits into the frame and pads evenly (letterbox), ``none`` only crops the centre or pads.
     method : {"nearest", "bilinear", "bicubic", "lanczos", "box"}
         Interpolation.
     antialias : bool
         Widen the filter when shrinking, as Pillow does. False, for nearest and bilinear only, samples at
         half-pixel centres, as TensorFlow, PyTorch and OpenCV do by default.
     crop : float
-        With ``cover``: the share of the resized image's side that is kept, in (0, 1]; 0.875 is the usual
+        With ``cover``: the share of the resized image's side that remains, in (0, 1]; 0.875 is the common
         "resize to 256, crop 224".
     pad : int
         Grey level of padding, 0..255.
@@ -60,53 +60,53 @@ class ImageRecipe:
     colour: str = "RGB"
 
     def problems(self) -> tuple[str, ...]:
-        """Say everything that is wrong with the recipe; empty when it can be followed."""
-        found = []
-        for name, value, known in (
+        """Return all problems of the recipe; empty if it is valid."""
+        problems = []
+        for name, value, choices in (
             ("resize", self.resize, RESIZES),
             ("method", self.method, METHODS),
             ("colour", self.colour, COLOURS),
         ):
-            if value not in known:
-                found.append(f"{name} = {value!r}: must be one of {', '.join(known)}")
+            if value not in choices:
+                problems.append(f"{name} = {value!r}: must be one of {', '.join(choices)}")
         if self.size is None and self.resize != "none":
-            found.append(f'resize = "{self.resize}" needs a size')
+            problems.append(f'resize = "{self.resize}" needs a size')
         if self.size is not None and min(self.size) < 1:
-            found.append(f"size = {list(self.size)}: height and width must be at least 1")
+            problems.append(f"size = {list(self.size)}: height and width must be at least 1")
         if not self.antialias and self.method not in ("nearest", "bilinear"):
-            found.append(f"method = {self.method!r} exists only with antialias = true")
+            problems.append(f"method = {self.method!r} needs antialias = true")
         if not 0 < self.crop <= 1:
-            found.append(f"crop = {self.crop}: must be above 0 and at most 1")
+            problems.append(f"crop = {self.crop}: must be above 0 and at most 1")
         if not 0 <= self.pad <= 255:
-            found.append(f"pad = {self.pad}: must be in 0..255")
-        return tuple(found)
+            problems.append(f"pad = {self.pad}: must be in 0..255")
+        return tuple(problems)
 
 
 def read_images(files: Sequence[Path], recipe: ImageRecipe) -> npt.NDArray[np.uint8]:
-    """Decode files and bring them to one shape.
+    """Decode files and apply the recipe.
 
     Returns
     -------
     ndarray, shape (n, h, w, c), uint8
     """
     if problems := recipe.problems():
-        raise DataError("the image recipe cannot be followed: " + "; ".join(problems), where="[data] image")
+        raise DataError("the image recipe is invalid: " + "; ".join(problems), where="[data] image")
     images: list[npt.NDArray[np.uint8]] = []
     for file in files:
-        image = follow(recipe, decode(file, recipe.colour))
+        image = apply_recipe(recipe, decode(file, recipe.colour))
         if images and image.shape != images[0].shape:
             raise DataError(
                 f"{file.name} is an image of {image.shape[0]}×{image.shape[1]} pixels among images of "
                 f"{images[0].shape[0]}×{images[0].shape[1]}",
                 where=str(file),
-                next_step='give a size and resize = "stretch", "cover" or "contain"',
+                next_step='set a size and resize = "stretch", "cover" or "contain"',
             )
         images.append(image)
     return np.stack(images)
 
 
 def decode(file: Path, colour: str) -> npt.NDArray[np.uint8]:
-    """Decode one file, turned upright by its EXIF orientation, to shape (h, w, c), uint8."""
+    """Decode one file to shape (h, w, c), uint8, rotated by its EXIF orientation."""
     try:
         from PIL import Image, ImageOps
     except ImportError as error:
@@ -116,7 +116,7 @@ def decode(file: Path, colour: str) -> npt.NDArray[np.uint8]:
             next_step=install("host"),
         ) from error
     try:
-        # A warning of Pillow (a bomb's size, corrupt EXIF) is about a file that cannot be trusted.
+        # Pillow warns about untrusted input: decompression bombs, corrupt EXIF.
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             with Image.open(file) as image:
@@ -127,13 +127,13 @@ def decode(file: Path, colour: str) -> npt.NDArray[np.uint8]:
         raise DataError(
             f"{file.name} cannot be decoded as an image: {error}",
             where=str(file),
-            cause="damaged, or not an image",
+            cause="the file is damaged or not an image",
         ) from error
     if mode not in ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "LAB", "HSV"):
         raise DataError(
-            f"{file.name} holds {mode} pixels, and only 8-bit images are read",
+            f"{file.name} has {mode} pixels; only 8-bit images are supported",
             where=str(file),
-            next_step="convert the images to 8 bits, or give the pixels as .npz in the dtype of the model",
+            next_step="convert the images to 8 bits, or save the pixels as .npz in the dtype of the model",
         )
     pixels = np.asarray(converted)
     if colour == "L":
@@ -141,8 +141,8 @@ def decode(file: Path, colour: str) -> npt.NDArray[np.uint8]:
     return np.ascontiguousarray(pixels[..., ::-1]) if colour == "BGR" else pixels
 
 
-def follow(recipe: ImageRecipe, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """Resize, crop and pad one image of shape (h, w, c) as the recipe says."""
+def apply_recipe(recipe: ImageRecipe, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Resize, crop and pad one image of shape (h, w, c)."""
     if recipe.size is None:
         return pixels
     height, width = pixels.shape[:2]
@@ -152,7 +152,7 @@ def follow(recipe: ImageRecipe, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np
     if recipe.resize != "none":
         ratios = (target_h / height, target_w / width)
         if recipe.resize == "cover":
-            # The longer side is cut off, not rounded, as torchvision does; 1e-6 is for 223.99999999999997.
+            # The longer side is truncated and not rounded, as in torchvision; 1e-6 is for 223.99999999999997.
             ratio = max(ratios) / recipe.crop
             scaled = (int(height * ratio + 1e-6), int(width * ratio + 1e-6))
         else:
@@ -162,14 +162,14 @@ def follow(recipe: ImageRecipe, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np
 
 
 def centre(pixels: npt.NDArray[np.uint8], size: tuple[int, int], *, pad: int) -> npt.NDArray[np.uint8]:
-    """Cut the middle out along an axis that is too long, pad evenly along one that is too short."""
+    """Crop the centre of an axis that is too long, and pad an axis that is too short evenly."""
     framed = np.full((*size, pixels.shape[2]), pad, dtype=np.uint8)
     source, target = [], []
-    for have, want in zip(pixels.shape[:2], size, strict=True):
-        kept = min(have, want)
-        first = round((have - kept) / 2)  # half to even, as torchvision crops
-        source.append(slice(first, first + kept))
-        target.append(slice((want - kept) // 2, (want - kept) // 2 + kept))
+    for length, new_length in zip(pixels.shape[:2], size, strict=True):
+        common = min(length, new_length)
+        first = round((length - common) / 2)  # half to even, as in torchvision
+        source.append(slice(first, first + common))
+        target.append(slice((new_length - common) // 2, (new_length - common) // 2 + common))
     framed[tuple(target)] = pixels[tuple(source)]
     return framed
 
@@ -181,7 +181,7 @@ def resize(
     if pixels.shape[:2] == size:
         return pixels
     if method == "nearest":
-        rows, columns = (nearest(have, want) for have, want in zip(pixels.shape[:2], size, strict=True))
+        rows, columns = (nearest(old, new) for old, new in zip(pixels.shape[:2], size, strict=True))
         picked: npt.NDArray[np.uint8] = pixels[rows][:, columns]
         return picked
     if not antialias:
@@ -203,12 +203,12 @@ def resize(
 
 
 def nearest(source: int, target: int) -> npt.NDArray[np.int64]:
-    """Give the source index of each target pixel, by half-pixel centres."""
+    """Return the source index of each target pixel, with half-pixel centres."""
     return (2 * np.arange(target) + 1) * source // (2 * target)
 
 
 def linear_weights(source: int, target: int) -> npt.NDArray[np.int64]:
-    """Give bilinear weights by half-pixel centres: shape (target, source), each row sums to 2·target."""
+    """Return bilinear weights with half-pixel centres: shape (target, source), each row sums to 2·target."""
     weights = np.zeros((target, source), dtype=np.int64)
     for row in range(target):
         below, fraction = divmod((2 * row + 1) * source - target, 2 * target)
@@ -218,7 +218,7 @@ def linear_weights(source: int, target: int) -> npt.NDArray[np.int64]:
 
 
 def area_weights(source: int, target: int) -> npt.NDArray[np.int64]:
-    """Give the overlap of each target pixel with each source pixel: each row sums to ``source``."""
+    """Return the overlap of each target pixel with each source pixel; each row sums to ``source``."""
     edges = np.arange(target + 1)[:, np.newaxis] * source
     low, high = edges[:-1], edges[1:]
     start = np.arange(source) * target
@@ -233,8 +233,8 @@ def resample(
 ) -> npt.NDArray[np.uint8]:
     """Resample images of shape (n, h, w, c) with whole-number weights, rounded half up.
 
-    The sums are whole numbers below 2⁵³, which float64 holds exactly: the result does not depend on the
-    order in which a BLAS adds.
+    The sums are whole numbers below 2⁵³, which are exact in float64, so the result does not depend on the
+    order of additions in a BLAS.
     """
     rows = weights(images.shape[1], size[0]).astype(np.float64)
     columns = weights(images.shape[2], size[1]).astype(np.float64)

@@ -1,6 +1,6 @@
-"""Files → arrays: one function a format, each of which says what is wrong with a file and how to mend it.
+"""Read files into arrays, with one function per format.
 
-Nothing here runs code from a file: ``allow_pickle=False`` everywhere.
+No code from a file is run: ``allow_pickle=False`` everywhere.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ if TYPE_CHECKING:
 Array = npt.NDArray[np.generic]
 
 LABEL_KEYS = ("labels", "y")
-# What NumPy and zlib raise on bytes that are not what their header says.
+# Exceptions of NumPy and zlib for damaged files.
 _DAMAGE = (ValueError, OSError, EOFError, MemoryError, zlib.error, zipfile.BadZipFile)
 _IDX_DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What a file held. The key "" in ``inputs`` is the one input of a format that names none."""
+    """The contents of a file. The key "" in ``inputs`` is the input of a format without names."""
 
     inputs: Mapping[str, Array]
     labels: Array | None = None
@@ -51,23 +51,25 @@ def read_npz(path: Path) -> Contents:
         archive = _load(file, path)
         if not isinstance(archive, np.lib.npyio.NpzFile):
             raise DataError(
-                f"{path.name} is one array, not an .npz archive", where=str(path), next_step="name it .npy"
+                f"{path.name} is one array and not an .npz archive",
+                where=str(path),
+                next_step="rename the file to .npy",
             )
         for name in archive.files:
             try:
                 arrays[name] = archive[name]
-                if not isinstance(arrays[name], np.ndarray):  # NumPy gives a foreign member as bytes
-                    raise ValueError("no NumPy array")
+                if not isinstance(arrays[name], np.ndarray):  # NumPy returns other members as bytes
+                    raise ValueError("not a NumPy array")
             except _DAMAGE as error:
                 raise _unreadable(path, error, f"array {name!r} ") from error
-    found = [key for key in LABEL_KEYS if key in arrays]
-    if len(found) == 2:
+    keys = [key for key in LABEL_KEYS if key in arrays]
+    if len(keys) == 2:
         raise DataError(
-            f"{path.name} holds both 'labels' and 'y'",
+            f"{path.name} contains both 'labels' and 'y'",
             where=str(path),
-            next_step="keep one of them, or name labels apart",
+            next_step="remove one of them, or set labels to another file",
         )
-    labels = arrays.pop(found[0]) if found else None
+    labels = arrays.pop(keys[0]) if keys else None
     return Contents(arrays, labels)
 
 
@@ -83,14 +85,14 @@ def read_idx(path: Path) -> Contents:
 
 
 def read_labels(path: Path) -> Contents:
-    """Read labels alone: .npy, idx, or text with one label a line."""
+    """Read labels from a file of their own: .npy, idx, or text with one label per line."""
     if path.suffix == ".npy":
         return Contents({}, _load_npy(path))
     if path.suffix in (".csv", ".tsv", ".txt"):
         table = _read_csv(path, header=False)
         if table.shape[1] != 1:
             raise DataError(
-                f"{path.name} has {table.shape[1]} columns, and labels are one",
+                f"{path.name} has {table.shape[1]} columns; a file of labels has one",
                 where=str(path),
                 next_step="keep one column",
             )
@@ -116,35 +118,35 @@ def idx_array(path: Path) -> Array:
                 f"{path.name} cannot be decompressed: {error}",
                 where=str(path),
                 cause="truncated or damaged download",
-                next_step="fetch the file again",
+                next_step="download the file again",
             ) from error
     if len(data) < 4 or data[:2] != b"\0\0" or data[2] not in _IDX_DTYPES:
         raise DataError(
             f"{path.name} is not an idx file",
             where=str(path),
             cause=f"it starts with {data[:4].hex(' ')}" if data else "it is empty",
-            next_step="if it has another format, set format",
+            next_step="set format if the file has another one",
         )
     dtype, rank = np.dtype(_IDX_DTYPES[data[2]]), data[3]
     start = 4 + 4 * rank
     if len(data) < start:
         raise DataError(f"{path.name} ends within its header", where=str(path), cause="truncated")
     shape = struct.unpack(f">{rank}I", data[4:start])
-    wanted = math.prod(shape) * dtype.itemsize
-    if len(data) - start != wanted:
+    expected = math.prod(shape) * dtype.itemsize
+    if len(data) - start != expected:
         raise DataError(
-            f"{path.name} holds {len(data) - start} bytes of values, and its header says {wanted}: {shape}",
+            f"{path.name} has {len(data) - start} bytes of values; its header says {expected} for {shape}",
             where=str(path),
             cause="truncated or damaged download",
-            next_step="fetch the file again",
+            next_step="download the file again",
         )
     return np.frombuffer(data, dtype, offset=start).reshape(shape).astype(dtype.newbyteorder("="))
 
 
 def read_image_folder(path: Path, recipe: ImageRecipe) -> Contents:
-    """Read a folder per class; the classes are the folders' names in alphabetical order, as everywhere.
+    """Read a folder of one folder per class; classes are the names of the folders in alphabetical order.
 
-    A folder that holds images and no folders has no labels.
+    A folder of images without subfolders has no labels.
     """
     folders = sorted(p for p in _entries(path) if p.is_dir())
     if not folders:
@@ -156,27 +158,27 @@ def read_image_folder(path: Path, recipe: ImageRecipe) -> Contents:
 
 
 def read_image_csv(path: Path, table_path: Path, recipe: ImageRecipe, *, header: bool | None) -> Contents:
-    """Read the images that a table names: first column the file, relative to the folder; second the label."""
+    """Read the images of a table: the first column has files relative to the folder, the second labels."""
     if header is None:
-        # The first line is a header when it names no file.
+        # The first line is a header if it does not name a file.
         first = _first_row(table_path)
         header = not (first and (path / first[0]).is_file())
     table = _read_csv(table_path, header=header)
     if table.shape[1] < 2:
         raise DataError(
-            f"{table_path.name} has one column, and needs the file name and the label",
+            f"{table_path.name} has one column; it needs file names and labels",
             where=str(table_path),
-            cause="another separator?",
+            cause="the file may have another separator",
         )
     files = [path / str(name) for name in table.iloc[:, 0]]
     missing = [file for file in files if not file.is_file()]
     if missing:
         raise DataError(
-            f"{len(missing)} of {len(files)} files that {table_path.name} names do not exist, "
-            f"first {missing[0].name!r}",
+            f"{len(missing)} of {len(files)} files in {table_path.name} do not exist, the first is "
+            f"{missing[0].name!r}",
             where=str(table_path),
             cause=f"file names are relative to {path}",
-            next_step="mend the names; set header = true or false if the first line is misread",
+            next_step="fix the names, or set header = true or false if the first line is misread",
         )
     if not files:
         raise DataError(f"{table_path.name} names no images", where=str(table_path))
@@ -185,9 +187,9 @@ def read_image_csv(path: Path, table_path: Path, recipe: ImageRecipe, *, header:
 
 
 def read_table(path: Path, *, label_column: str | int | None, header: bool | None, parquet: bool) -> Contents:
-    """Read a table: one column the label, the others the features, in their order.
+    """Read a table with at most one label column; the other columns are features.
 
-    Features are int64 where every value is a whole number written as one, and float32 otherwise.
+    Features are int64 if every value is written as a whole number, and float32 otherwise.
     """
     table = (
         _read_parquet(path) if parquet else _read_csv(path, header=_has_header(path, label_column, header))
@@ -203,7 +205,7 @@ def read_table(path: Path, *, label_column: str | int | None, header: bool | Non
         label_column = list(table.columns).index(label_column)
     elif label_column is not None and not -table.shape[1] <= label_column < table.shape[1]:
         raise DataError(
-            f"{path.name} has {table.shape[1]} columns, and no column {label_column}",
+            f"{path.name} has {table.shape[1]} columns, but no column {label_column}",
             where=str(path),
             next_step="label_column counts from 0",
         )
@@ -217,7 +219,7 @@ def read_table(path: Path, *, label_column: str | int | None, header: bool | Non
 
 
 def classes_of(column: pd.Series[Any], where: str) -> tuple[Array, tuple[str, ...]]:
-    """Give a column as labels: numbers as they are; text as the index into its sorted distinct values."""
+    """Convert a column to labels: numbers unchanged, text to the index of its sorted distinct values."""
     if column.isna().any():
         row = int(np.flatnonzero(column.isna())[0])
         raise DataError(f"row {row} (from 0) has no label", where=where, next_step="fill or remove the row")
@@ -232,14 +234,14 @@ def classes_of(column: pd.Series[Any], where: str) -> tuple[Array, tuple[str, ..
 
 def _features(table: pd.DataFrame, path: Path) -> Array:
     if table.empty:
-        raise DataError(f"{path.name} has no rows, or no columns of features: it is empty", where=str(path))
+        raise DataError(f"{path.name} has no rows or no feature columns: it is empty", where=str(path))
     for name in table.columns:
         column = table[name]
         if column.dtype.kind not in "iubf":
             raise DataError(
-                f"column {name!r} holds {column.iloc[0]!r}, which is no number",
+                f"column {name!r} contains {column.iloc[0]!r}, which is not a number",
                 where=str(path),
-                next_step="name it as label_column, encode it as numbers, or set header = true or false",
+                next_step="set it as label_column, encode it as numbers, or set header = true or false",
             )
         if not np.isfinite(column).all():
             row = int(np.flatnonzero(~np.isfinite(column))[0])
@@ -253,7 +255,7 @@ def _features(table: pd.DataFrame, path: Path) -> Array:
 
 
 def _has_header(path: Path, label_column: str | int | None, header: bool | None) -> bool:
-    """Tell whether the first line names the columns: it does when a feature in it is no number."""
+    """Whether the first line has the column names: true if one of its features is not a number."""
     if header is not None or isinstance(label_column, str):
         return header is not False
     first = _first_row(path)
@@ -287,7 +289,7 @@ def _read_csv(path: Path, *, header: bool) -> pd.DataFrame:
 
     try:
         with warnings.catch_warnings():
-            # Of rows that are longer than the header pandas would drop the surplus cells.
+            # Pandas drops the surplus cells of rows that are longer than the header, with a warning.
             warnings.simplefilter("error", pd.errors.ParserWarning)
             return pd.read_csv(
                 path,
@@ -324,13 +326,15 @@ def _load_npy(path: Path) -> Array:
         array = _load(file, path)
     if not isinstance(array, np.ndarray):
         raise DataError(
-            f"{path.name} is an archive, not one array", where=str(path), next_step="name it .npz"
+            f"{path.name} is an archive and not one array",
+            where=str(path),
+            next_step="rename the file to .npz",
         )
     return array
 
 
 def _load(file: BinaryIO, path: Path) -> Array | np.lib.npyio.NpzFile:
-    # An open file, because NumPy leaves one that it opened itself open when an archive is damaged.
+    # An open file: NumPy does not close a file that it opened itself if an archive is damaged.
     try:
         loaded: Array | np.lib.npyio.NpzFile = np.load(file, allow_pickle=False)
     except _DAMAGE as error:
@@ -348,17 +352,17 @@ def _open(path: Path) -> BinaryIO:
 def _unreadable(path: Path, error: Exception, what: str = "") -> DataError:
     if "pickle" in str(error):
         return DataError(
-            f"{path.name}: {what}holds pickled Python objects, which could run code and are never loaded",
+            f"{path.name}: {what}contains pickled Python objects, which could run code and are not loaded",
             where=str(path),
-            cause="an array of dtype object, or a file that is no NumPy file",
+            cause="an array of dtype object, or not a NumPy file",
             next_step="save plain numeric arrays: np.savez(path, image=images_uint8, labels=labels)",
         )
     return DataError(
         f"{path.name}: {what}cannot be read: {error}",
         where=str(path),
-        cause="no permission"
+        cause="permission denied"
         if isinstance(error, PermissionError)
-        else "damaged, truncated or of another format",
+        else "the file is damaged, truncated or has another format",
     )
 
 
@@ -370,12 +374,12 @@ def _entries(path: Path) -> list[Path]:
 
 
 def _images_in(folder: Path, *, deep: bool = False) -> Sequence[Path]:
-    found = folder.rglob("*") if deep else folder.iterdir()
-    files = sorted(file for file in found if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file())
+    entries = folder.rglob("*") if deep else folder.iterdir()
+    files = sorted(file for file in entries if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file())
     if not files:
         raise DataError(
-            f"{folder.name} holds no images",
+            f"{folder.name} contains no images",
             where=str(folder),
-            next_step=f"known suffixes: {' '.join(sorted(IMAGE_SUFFIXES))}",
+            next_step=f"use files with one of the suffixes {' '.join(sorted(IMAGE_SUFFIXES))}",
         )
     return files

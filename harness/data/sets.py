@@ -1,4 +1,4 @@
-"""The clean set and its corruptions, as files by hash: every device reads the same bytes."""
+"""The clean test set and its corruptions as files by hash, so that every device reads the same bytes."""
 
 from __future__ import annotations
 
@@ -39,27 +39,37 @@ CHUNK = 256
 
 @dataclass(frozen=True, slots=True)
 class PreparedSet:
-    """A set as the planner and as a device know it; ``head`` stores its first rows as files of their own."""
+    """A set for the planner and for devices.
+
+    Parameters
+    ----------
+    info : SetInfo
+        For the planner.
+    ref : DataRef
+        For devices.
+    head : callable
+        Stores the first rows as separate files.
+    """
 
     info: SetInfo
     ref: DataRef
     head: Callable[[int], DataRef] = field(compare=False)
 
     def at_most(self, rows: int | None) -> DataRef:
-        """The whole set, or its first `rows` where it has more."""
+        """Return the whole set, or its first `rows` if it has more."""
         return self.ref if rows is None or rows >= self.ref.samples else self.head(rows)
 
 
 @dataclass(frozen=True, slots=True)
 class PreparedData:
-    """All sets of a validation, ``clean`` first, rows in the run's order.
+    """All sets of a validation, ``clean`` first, with rows in the order of the run.
 
     Parameters
     ----------
     sets : tuple of PreparedSet
     labels : ndarray, shape (n,), optional
     calibration : Dataset
-        Raw; empty where nothing was set apart.
+        Raw; empty without calibration samples.
     preprocess : mapping of input name to Preprocess
     class_names : tuple of str
     """
@@ -71,13 +81,13 @@ class PreparedData:
     class_names: tuple[str, ...]
 
     def restrict(self, cells: Collection[tuple[str, int]], samples: int) -> PreparedData:
-        """The clean set and those cells of family and severity, each with its first samples."""
-        kept = [s for s in self.sets if not s.info.severity or (s.info.family, s.info.severity) in cells]
-        cut = (replace(s, info=replace(s.info, samples=min(s.info.samples, samples))) for s in kept)
-        return replace(self, sets=tuple(cut))
+        """Return the clean set and some pairs of family and severity, limited to the first samples."""
+        chosen = [s for s in self.sets if not s.info.severity or (s.info.family, s.info.severity) in cells]
+        limited = (replace(s, info=replace(s.info, samples=min(s.info.samples, samples))) for s in chosen)
+        return replace(self, sets=tuple(limited))
 
     def calibration_feeds(self) -> Iterator[Feeds]:
-        """Canonical inputs of the calibration samples, one by one."""
+        """Yield the canonical inputs of the calibration samples one by one."""
         for row in range(len(self.calibration)):
             yield {
                 name: preprocess.apply(raw[row : row + 1], self.preprocess[name])
@@ -97,9 +107,9 @@ def prepare(
     Parameters
     ----------
     inputs : sequence of TensorSpec
-        The model's inputs; a data set with one unnamed input takes the first.
+        The model's inputs; the input of a data set without names gets the name of the first.
     classes : int, optional
-        How many classes the model tells apart; labels must be below.
+        Number of classes of the model; labels must be smaller.
 
     Raises
     ------
@@ -109,7 +119,7 @@ def prepare(
     split = split_of(validation.data, folder, tuple(spec.name for spec in inputs))
     test = split.test
     if not len(test):
-        raise DataError("there is no test sample", where="data", next_step="name data that are not empty")
+        raise DataError("there are no test samples", where="data", next_step="use data that are not empty")
     where = validation.data.path or validation.data.callable
     steps = {name: _step(table) for name, table in validation.input.items()}
     for part in (test, split.calibration):
@@ -123,7 +133,7 @@ def prepare(
     sets = []
     for family, severity in [(CLEAN, 0), *_cells(validation.shifts)]:
         arrays = {
-            name: _stored(cache, raw, test.ids, family, severity, validation.shifts, split.calibration, name)
+            name: _put(cache, raw, test.ids, family, severity, validation.shifts, split.calibration, name)
             for name, raw in test.inputs.items()
         }
         ref = _ref(cache, arrays, len(test))
@@ -135,16 +145,16 @@ def prepare(
 
 
 def head(cache: Cache, ref: DataRef, rows: int) -> DataRef:
-    """Store the first rows of a set as files of their own, for a device that reads no more of it."""
+    """Store the first rows of a set as separate files, for a device that needs no more."""
     arrays = {}
     for name, sha256 in ref.inputs.items():
         key = key_of({"what": "head", "of": sha256, "rows": rows})
-        known = cache.recall(key)
-        if known is None or not cache.has_array(known["sha256"]):
+        stored = cache.recall(key)
+        if stored is None or not cache.has_array(stored["sha256"]):
             whole = np.load(cache.array_path(sha256), mmap_mode="r", allow_pickle=False)
-            known = {"sha256": cache.put_array(whole[:rows])}
-            cache.note(key, known)
-        arrays[name] = str(known["sha256"])
+            stored = {"sha256": cache.put_array(whole[:rows])}
+            cache.note(key, stored)
+        arrays[name] = str(stored["sha256"])
     return _ref(cache, arrays, rows)
 
 
@@ -153,9 +163,9 @@ def _ref(cache: Cache, arrays: Mapping[str, str], rows: int) -> DataRef:
 
 
 def input_digest(cache: Cache, ref: DataRef, steps: Mapping[str, Preprocess], samples: int) -> str:
-    """Digest of the first rows of the canonical model input, as a device should find it.
+    """Return the digest of the first rows of the canonical model input, which a device must also compute.
 
-    It is remembered: hashing every set for every variant would take longer than all other preparation.
+    It is cached: hashing every set for every variant would take longer than the rest of the preparation.
     """
     key = key_of(
         {
@@ -163,11 +173,11 @@ def input_digest(cache: Cache, ref: DataRef, steps: Mapping[str, Preprocess], sa
             "inputs": dict(ref.inputs), "steps": {name: step.to_json() for name, step in steps.items()},
         }
     )  # fmt: skip
-    known = cache.recall(key)
-    if known is None:
-        known = {"sha256": _input_digest(cache, ref, steps, samples)}
-        cache.note(key, known)
-    return str(known["sha256"])
+    stored = cache.recall(key)
+    if stored is None:
+        stored = {"sha256": _input_digest(cache, ref, steps, samples)}
+        cache.note(key, stored)
+    return str(stored["sha256"])
 
 
 def _input_digest(cache: Cache, ref: DataRef, steps: Mapping[str, Preprocess], samples: int) -> str:
@@ -187,12 +197,12 @@ def _input_digest(cache: Cache, ref: DataRef, steps: Mapping[str, Preprocess], s
 def _cells(shifts: ShiftsTable) -> list[tuple[str, int]]:
     if shifts.kind == "none":
         return []
-    known = corruptions.IMAGE_FAMILIES if shifts.kind == "image" else corruptions.FEATURE_FAMILIES
-    families = shifts.families or tuple(known)
+    supported = corruptions.IMAGE_FAMILIES if shifts.kind == "image" else corruptions.FEATURE_FAMILIES
+    families = shifts.families or tuple(supported)
     return [(family, severity) for family in families for severity in shifts.severities]
 
 
-def _stored(
+def _put(
     cache: Cache,
     raw: NDArray[Any],
     ids: NDArray[np.int64],
@@ -202,7 +212,7 @@ def _stored(
     calibration: Dataset,
     name: str,
 ) -> str:
-    """Hash of the stored array; made only where the index does not know it or the file is gone."""
+    """Return the hash of the stored array, which is computed only if the cache does not have it."""
     if family == CLEAN:
         return cache.put_array(raw)
     kind: Literal["image", "features"] = "image" if shifts.kind == "image" else "features"
@@ -215,9 +225,9 @@ def _stored(
             "reference": "" if reference is None else content_sha256(reference),
         }
     )  # fmt: skip
-    known = cache.recall(key)
-    if known is not None and cache.has_array(known["sha256"]):
-        return str(known["sha256"])
+    stored = cache.recall(key)
+    if stored is not None and cache.has_array(stored["sha256"]):
+        return str(stored["sha256"])
     changed = corruptions.corrupt(
         raw, ids, family, severity, seed=shifts.seed, kind=kind, reference=reference
     )
@@ -227,29 +237,30 @@ def _stored(
 
 
 def split_of(table: DataTable, folder: Path, inputs: tuple[str, ...]) -> Split:
-    """Read the data and set the calibration samples apart, as the table says.
+    """Read the data and split them into calibration and test samples as configured.
 
     Raises
     ------
     DataError
-        The data cannot be read, or not be split.
+        The data cannot be read or split.
     """
     loaded = _load(table, table, folder, inputs)
     if isinstance(loaded, Split):
         return loaded
     if table.calibration is not None:
-        apart = _load(table.calibration, table, folder, inputs)
-        if isinstance(apart, Split):
-            apart = apart.calibration
+        calibration = _load(table.calibration, table, folder, inputs)
+        if isinstance(calibration, Split):
+            calibration = calibration.calibration
         return Split(
-            calibration=apart.take(np.arange(min(len(apart), table.calibration_samples))), test=loaded
+            calibration=calibration.take(np.arange(min(len(calibration), table.calibration_samples))),
+            test=loaded,
         )
-    everything = np.arange(len(loaded))
+    rows = np.arange(len(loaded))
     if table.split == "none":
-        return Split(calibration=loaded.take(everything[:0]), test=loaded)
+        return Split(calibration=loaded.take(rows[:0]), test=loaded)
     if table.split == "first":
         count = table.calibration_samples
-        return Split(calibration=loaded.take(everything[:count]), test=loaded.take(everything[count:]))
+        return Split(calibration=loaded.take(rows[:count]), test=loaded.take(rows[count:]))
     return split_by_hash(loaded, calibration_max=table.calibration_samples)
 
 

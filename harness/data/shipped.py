@@ -1,7 +1,6 @@
-"""The data set that the embedded model is tested on: scikit-learn's bundled digits.
+"""The data set of the bundled model: the digits that come with scikit-learn.
 
-1,797 handwritten digits of 8×8 pixels (UCI "Optical Recognition of Handwritten Digits", CC BY 4.0), which
-come with scikit-learn and need no download.
+1,797 handwritten digits of 8×8 pixels (UCI "Optical Recognition of Handwritten Digits", CC BY 4.0).
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from harness.core.commands import install
+from harness.core.commands import install, pip
 from harness.core.errors import DataError
 from harness.data.datasets import Dataset, Split, content_sha256, stratified_order
 from harness.data.images import linear_weights
@@ -26,7 +25,7 @@ _SHA256_LABELS = "5383ddd907a091bb4b1156307896bd921e17fad0edc1f88f7e53bb6ed7dd61
 
 
 def digits() -> Split:
-    """Give 200 training images to calibrate with, and the 800 test images that training never sees.
+    """Return 200 training images for calibration and the 800 test images that are not in the training set.
 
     Returns
     -------
@@ -38,7 +37,7 @@ def digits() -> Split:
 
 
 def digits_training_and_test() -> tuple[Dataset, Dataset]:
-    """Give the 997 training images, in stratified order, and the 800 test images, in the order of ids."""
+    """Return the 997 training images in stratified order and the 800 test images in the order of ids."""
     pixels, labels = _bundled_digits()
     ids = np.arange(len(labels), dtype=np.int64)
     everything = Dataset({"image": upsample(pixels)}, labels, ids, tuple("0123456789"))
@@ -49,7 +48,7 @@ def digits_training_and_test() -> tuple[Dataset, Dataset]:
 def upsample(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     """Enlarge 8×8 images of 0..16 to 32×32 images of 0..255, bilinearly with half-pixel centres.
 
-    Integers alone, so that no library version and no machine gives another pixel.
+    Only with integers, so that all library versions and machines give the same pixels.
 
     Parameters
     ----------
@@ -61,12 +60,12 @@ def upsample(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     """
     weights = linear_weights(8, 32)
     sums = weights @ pixels.astype(np.int64) @ weights.T * 255
-    whole = 16 * (2 * 32) ** 2  # what the sums of an image of 16s would be, but for the 255
+    whole = 16 * (2 * 32) ** 2  # the sums of an image of 16s, without the factor 255
     return ((2 * sums + whole) // (2 * whole)).astype(np.uint8)[..., np.newaxis]
 
 
 def _bundled_digits() -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
-    """Read the file that scikit-learn brings, without importing it: that alone would take seconds."""
+    """Read the file in scikit-learn without importing it, which takes seconds."""
     package = find_spec("sklearn")
     if package is None or package.origin is None:
         raise DataError(
@@ -77,25 +76,25 @@ def _bundled_digits() -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
     path = Path(package.origin).with_name("datasets") / "data" / "digits.csv.gz"
     pixels, labels = _read(path)
     if (content_sha256(pixels), content_sha256(labels)) != (_SHA256_PIXELS, _SHA256_LABELS):
-        raise _others(path)
+        raise _wrong_digits(path)
     return pixels, labels
 
 
 def _read(path: Path) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
-    """64 pixels and a label a line."""
+    """Read lines of 64 pixels and a label."""
     try:
         with gzip.open(path, "rt") as stream:
             table = np.array([line.split(",") for line in stream], np.int64)
         pixels = table[:, :-1].astype(np.uint8).reshape(-1, 8, 8)
     except (OSError, EOFError, ValueError, IndexError) as error:
-        raise _others(path) from error
+        raise _wrong_digits(path) from error
     return pixels, table[:, -1].copy()
 
 
-def _others(path: Path) -> DataError:
+def _wrong_digits(path: Path) -> DataError:
     return DataError(
-        "scikit-learn's digits are not the ones that the embedded model was trained and tested on",
+        "scikit-learn's digits differ from those that the bundled model was trained and tested on",
         where=str(path),
         cause="another version or a damaged installation of scikit-learn",
-        next_step="pip install --force-reinstall scikit-learn",
+        next_step=f"{pip()} install --force-reinstall scikit-learn",
     )

@@ -36,7 +36,7 @@ def test_no_configuration(harness: Shell) -> None:
 
 
 def test_a_model_is_no_configuration(harness: Shell, tiny: Path) -> None:
-    refused(harness, tiny / "model.onnx", "takes a folder or a validation.toml", "harness init")
+    refused(harness, tiny / "model.onnx", "a folder or a validation.toml is needed", "harness init")
 
 
 def test_malformed_toml(harness: Shell, model: MakeModel) -> None:
@@ -57,7 +57,7 @@ def test_every_problem_of_the_schema_at_once(harness: Shell, model: MakeModel) -
         harness, folder, "12 problems", str(folder / "validation.toml"), "schema: ", "model.name: 'ti ny'",
         "model.taks: unknown key; did you mean task?", "data.calibration_samples: ",
         "data.sead: unknown key; did you mean seed?", "variants.int8.recipe[0]: does not name its pass",
-        "shifts.severities: 1 is named twice", "input.x.std: ", "input.x.dtype: ", "shapes.x[0]: ",
+        "shifts.severities: 1 appears twice", "input.x.std: ", "input.x.dtype: ", "shapes.x[0]: ",
         "gate[0].min ('accuracy'): '5 parsecs' is not a number with a unit",
         "gate[0].maxx ('accuracy'): unknown key; did you mean max?",
     )  # fmt: skip
@@ -181,7 +181,7 @@ def test_target_without_its_runtime(harness: Shell, tiny: Path) -> None:
         ('backends = ["onnxruntime"]\nexecutor = { port = 1 }', ("executor: does not say which",)),
         ('backends = []\nmax_samples = 0\nbakends = 1\n[deploy]\nthreads = "1"',
          ("4 problems", "backends: ", "max_samples: ", "bakends: unknown key", "deploy.threads: ")),
-        ('backends = ["onnxruntime", "onnxruntime"]', ("'onnxruntime' is named twice",)),
+        ('backends = ["onnxruntime", "onnxruntime"]', ("'onnxruntime' appears twice",)),
     ],
 )  # fmt: skip
 def test_bad_target(harness: Shell, tiny: Path, text: str, says: tuple[str, ...]) -> None:
@@ -203,13 +203,13 @@ def test_reserved_target(harness: Shell, tiny: Path) -> None:
 def test_model_cut_off(harness: Shell, model: MakeModel, kept: int) -> None:
     file = model() / "model.onnx"
     file.write_bytes(file.read_bytes()[:kept])
-    refused(harness, file.parent, "model.onnx", str(file), "export or copy it again")
+    refused(harness, file.parent, "model.onnx", str(file), "export or copy the file again")
 
 
 def test_model_of_another_kind(harness: Shell, model: MakeModel) -> None:
     folder = model()
     (folder / "model.onnx").write_text("<html>404</html>\n" * 30)
-    refused(harness, folder, "is not an ONNX model", "export or copy it again")
+    refused(harness, folder, "is not an ONNX model", "export or copy the file again")
 
 
 def test_model_missing(harness: Shell, model: MakeModel) -> None:
@@ -278,15 +278,15 @@ def test_external_data_behind_a_link(harness: Shell, model: MakeModel) -> None:
     [
         ({"x": X.repeat(2, axis=1), "labels": LABELS}, ("takes samples of shape [8]", "makes [16]")),
         ({"x": X[:, :, None], "labels": LABELS}, ("makes [8, 1]", "set [input.x] shape = [8]")),
-        ({"z": X, "labels": LABELS}, ("no array for input 'x'", "the arrays are z")),
+        ({"z": X, "labels": LABELS}, ("there is no array for the input 'x'", "the arrays are z")),
         ({"x": X, "labels": LABELS + 1}, ("outside 0..3", "classes counted from 1?")),
         ({"x": X, "labels": LABELS - 1}, ("outside 0..3",)),
         ({"x": X, "labels": LABELS[:-3]}, ("'x' has 40, labels has 37",)),
         ({"x": X, "labels": LABELS + 0.5}, ("whole numbers", "regression")),
         ({"x": X[:0], "labels": LABELS[:0]}, ("the data set is empty",)),
         ({"x": np.where(X > 1, np.nan, X), "labels": LABELS}, ("is not finite",)),
-        ({"x": X.astype(str), "labels": LABELS}, ("must be numbers",)),
-        ({"x": np.array([{}] * 40, dtype=object), "labels": LABELS}, ("pickled", "never loaded")),
+        ({"x": X.astype(str), "labels": LABELS}, ("must be numeric",)),
+        ({"x": np.array([{}] * 40, dtype=object), "labels": LABELS}, ("pickled", "not loaded")),
         ({"x": X[:1], "labels": LABELS[:1]}, ("cannot be split",)),
     ],
 )
@@ -326,7 +326,7 @@ def test_preprocessing(harness: Shell, model: MakeModel, table: str, says: tuple
     [
         (IMAGES, "", 'set [input.x] layout = "NCHW"'),
         (np.moveaxis(IMAGES, -1, 1), 'layout = "NCHW"', 'set [input.x] layout = "same"'),
-        (IMAGES[..., :1], 'layout = "NCHW"', "give samples with 3 channels, last axis"),
+        (IMAGES[..., :1], 'layout = "NCHW"', "use samples with 3 channels on the last axis"),
         (IMAGES.repeat(2, axis=1), 'layout = "NCHW"', "[data.image] size = [8, 8]"),
     ],
 )

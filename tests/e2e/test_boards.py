@@ -93,8 +93,8 @@ def test_a_host_that_no_target_takes_is_refused(harness: Shell, model: MakeModel
     folder = model()
     for command in ("validate", "plan"):
         ended = harness(command, "--model", folder, "--target", "cpu,tflite", "--host", "pi@board")
-        check(ended, 2, "no target takes the host pi@board", "cpu, tflite: none of them is reached over ssh")
-    check(harness("doctor", "--target", "cpu", "--host", "pi@board"), 2, "no target takes the host")
+        check(ended, 2, "no target uses the host pi@board", "cpu, tflite: none of them is reached over ssh")
+    check(harness("doctor", "--target", "cpu", "--host", "pi@board"), 2, "no target uses the host")
     check(harness("doctor", "--host", "pi@board"), 2, "belongs to a target")
     assert not harness.results.exists()
 

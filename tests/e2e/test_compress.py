@@ -87,7 +87,7 @@ def test_a_card_whose_hash_was_edited_is_refused(harness: Shell, tiny: Path) -> 
     path = harness.folder / "made" / "card.json"
     path.write_text(path.read_text().replace(str(card_of(path.parent)["files"]["onnx"]["sha256"]), "0" * 64))  # type: ignore[index]
     ended = harness("compress", "--from", path, "-o", "again")
-    check_words(ended, "the card tells 000000000000…")
+    check_words(ended, "the card has 000000000000…")
     assert not (harness.folder / "again").exists()
 
 
@@ -104,7 +104,7 @@ def check_words(ended: object, *says: str) -> None:
         (("--recipe", "int9"), "unknown recipe 'int9'; did you mean 'int8'?"),
         (("--recipe", "int8", "--format", "tflit"), "unknown format 'tflit'"),
         (("--recipe", "int8", "--for-runtime", "tflite-3"), "did you mean 'tflite-2.14'?"),
-        (("--recipe", "int8-dynamic", "--format", "tflite"), "cannot hold DynamicQuantizeLinear"),
+        (("--recipe", "int8-dynamic", "--format", "tflite"), "does not support DynamicQuantizeLinear"),
         (("--recipe", "absent.toml"), "there is no such file"),
         (("--from", "absent.json"), "not the card of a variant"),
     ],

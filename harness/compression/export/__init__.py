@@ -1,7 +1,7 @@
-"""Writes an ONNX model, float or quantized (QDQ), as a TFLite file with the same numbers.
+"""Write an ONNX model, float or quantized (QDQ), as a TFLite file with the same numbers.
 
-The quantized file has the same integer weights, biases, scales and zero points as the ONNX model; no scale is
-computed here. One handler per operator in :mod:`~harness.compression.export.operators`.
+A quantized file has the integer weights, biases, scales and zero points of the ONNX model; no scale is
+computed here. There is one handler per operator in :mod:`~harness.compression.export.operators`.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ __all__ = ["Operator", "TfliteExport", "export_tflite", "float_layers", "read_op
 
 @dataclass(frozen=True, slots=True)
 class TfliteExport:
-    """A TFLite file and how its tensors lie compared with the ONNX model's.
+    """A TFLite file and the layout of its inputs and outputs.
 
     Parameters
     ----------
     data : bytes
-        The file; its tensors and its signature ``serving_default`` carry the ONNX names.
+        The file; its tensors and its signature ``serving_default`` have the ONNX names.
     input_permutation, output_permutation : mapping
-        Tensor name to the axes by which the ONNX tensor is transposed to get the file's:
-        ``file_input = onnx_input.transpose(permutation)``. A tensor that is not transposed is not named.
+        Tensor name to axes: ``file_input = onnx_input.transpose(permutation)``. Tensors with the same layout
+        are omitted.
     operators : tuple of Operator
-        What the file holds, read back from its bytes, in the order of execution.
+        The operators of the file, read back from its bytes, in the order of execution.
     """
 
     data: bytes
@@ -64,26 +64,27 @@ def export_tflite(model: onnx.ModelProto, *, name: str, runtime: Runtime = "lite
     Parameters
     ----------
     model : onnx.ModelProto
-        Canonical float model, or what a pass made of it; packed weights are written dense, for TFLite has no
-        form of them.
+        Canonical float model, or the result of a pass; packed weights are written dense.
     name : str
-        Written into the file as its description.
+        Description in the file.
     runtime : {"litert", "tflite-2.14"}
-        The oldest runtime that must open the file; tflite-runtime 2.14 lacks some operator versions, in place
-        of which others with the same integers are written.
+        The oldest runtime that must open the file; tflite-runtime 2.14 lacks some operator versions, for
+        which others with the same integers are written.
 
     Raises
     ------
     UnsupportedOperator
-        An operator, or a form of it, for which there is no handler.
+        There is no handler for an operator, or for some of its attributes.
     TargetUnavailable
         The TFLite schema is not installed.
     UsageError
-        An unknown runtime.
+        The runtime is unknown.
     """
     if runtime not in RUNTIMES:
         raise UsageError(
-            f"{runtime!r} is not a TFLite runtime", where="runtime", next_step=f"use one of {list(RUNTIMES)}"
+            f"{runtime!r} is not a TFLite runtime",
+            where="runtime",
+            next_step=f"use one of {', '.join(RUNTIMES)}",
         )
     graph = read_graph(expand(model))
     schema = load_schema()
@@ -108,7 +109,7 @@ def export_tflite(model: onnx.ModelProto, *, name: str, runtime: Runtime = "lite
 
 
 def _feeds_convolution(graph: Graph, name: str) -> bool:
-    """Whether an image goes into a convolution or pool, perhaps behind operators that follow any layout."""
+    """Whether a convolution or pool reads an image, directly or through operators that accept any layout."""
     if len(graph.values[name].shape) != 4:
         return False
     for node in graph.nodes:

@@ -18,7 +18,7 @@ def conv(node: Node, emitter: Emitter) -> None:
     """Conv, grouped or depthwise, with constant weights."""
     weights = emitter.value(node.inputs[1])
     if weights.data is None or weights.data.ndim != 4:
-        node.refuse("only two space axes and constant weights are known")
+        node.refuse("only two spatial axes and constant weights are supported")
     outputs, inputs_of_group = weights.data.shape[:2]
     group = node.attribute("group", 1)
     strides, dilations = node.attribute("strides", [1, 1]), node.attribute("dilations", [1, 1])
@@ -45,13 +45,13 @@ def conv(node: Node, emitter: Emitter) -> None:
 
 
 def conv_transpose(node: Node, emitter: Emitter) -> None:
-    """ConvTranspose with constant weights: the whole of it, of which ``pads`` cuts off the edges."""
+    """ConvTranspose with constant weights: without padding, then cropped by ``pads``."""
     weights, source = emitter.value(node.inputs[1]), emitter.value(node.inputs[0])
     result = emitter.value(node.outputs[0])
     if weights.data is None or weights.data.ndim != 4 or node.attribute("group", 1) != 1:
-        node.refuse("only two space axes, one group and constant weights are known")
+        node.refuse("only two spatial axes, one group and constant weights are supported")
     if max(node.attribute("dilations", [1])) > 1 or node.attribute("auto_pad", "NOTSET") != "NOTSET":
-        node.refuse("dilations and automatic padding are not known")
+        node.refuse("dilations and automatic padding are not supported")
     space, cut = source.shape[2:], result.shape[2:]
     if None in space or None in cut:
         node.refuse("its image has a dynamic extent; fix it under [shapes]")
@@ -68,7 +68,7 @@ def conv_transpose(node: Node, emitter: Emitter) -> None:
     bias = bias_of(node, emitter, outputs)
     shape = (source.shape[0], *whole, outputs)
     tensors = [_shape_tensor(node, emitter, tensor, shape), filters, tensor, bias]
-    version = 4 if node.activation != "NONE" else None  # the first that clamps its own output
+    version = 4 if node.activation != "NONE" else None  # the first with a fused activation
     if whole == extents:
         emitter.emit(
             "TRANSPOSE_CONV", tensors, emitter.add(result, channels_last(4)), settings, version=version
@@ -84,7 +84,7 @@ def conv_transpose(node: Node, emitter: Emitter) -> None:
 
 
 def _shape_tensor(node: Node, emitter: Emitter, tensor: int, shape: Shape) -> int:
-    """Return a shape as a tensor, its batch that of ``tensor`` where it is dynamic."""
+    """Return a shape as a tensor; a dynamic batch is that of ``tensor``."""
     if shape[0] is not None:
         return emitter.constant(f"{node.name}/shape", as_vector(static(shape)))
     extents = emitter.apply("SHAPE", [tensor], (4,), {"outType": "INT32"}, dtype=np.int32)
@@ -95,23 +95,23 @@ def _shape_tensor(node: Node, emitter: Emitter, tensor: int, shape: Shape) -> in
 
 
 def max_pool(node: Node, emitter: Emitter) -> None:
-    """MaxPool over two space axes."""
+    """MaxPool over two spatial axes."""
     if len(node.outputs) > 1 or max(node.attribute("dilations", [1])) > 1:
-        node.refuse("indices and dilations are not known")
+        node.refuse("indices and dilations are not supported")
     _pool(node, emitter, "MAX_POOL_2D", fill=-np.inf)
 
 
 def average_pool(node: Node, emitter: Emitter) -> None:
-    """AveragePool over two space axes; what the padding counts decides how it can be written."""
+    """AveragePool over two spatial axes."""
     if max(node.attribute("dilations", [1])) > 1:
-        node.refuse("dilations are not known")
+        node.refuse("dilations are not supported")
     _pool(node, emitter, "AVERAGE_POOL_2D", fill=0.0)
 
 
 def _pool(node: Node, emitter: Emitter, kind: str, fill: float) -> None:
     kernel = node.attribute("kernel_shape", [1, 1])
     if len(kernel) != 2:
-        node.refuse("only two space axes are known")
+        node.refuse("only two spatial axes are supported")
     strides = node.attribute("strides", [1, 1])
     source, padding = _padded(node, emitter, tuple(kernel), strides, [1, 1], fill=fill)
     settings: dict[str, object] = {
@@ -126,14 +126,14 @@ def _pool(node: Node, emitter: Emitter, kind: str, fill: float) -> None:
 def _padded(
     node: Node, emitter: Emitter, kernel: Shape, strides: list[int], dilations: list[int], *, fill: float
 ) -> tuple[int, str]:
-    """Return the input, channels last and padded where need be, and TFLite's word for the padding left to do.
+    """Return the input, channels last and padded if needed, and TFLite's name of the remaining padding.
 
-    TFLite's SAME pads less before than after, and nothing before at stride 2 where ONNX's ``pads=1`` pads on
-    both sides; whatever differs from it becomes an explicit PAD, filled with the zero point, and VALID.
+    TFLite's SAME pads less before than after, and nothing before at stride 2 if ONNX's ``pads=1`` pads both
+    sides. Any other padding becomes an explicit PAD with the zero point, followed by VALID.
     """
     value = emitter.value(node.inputs[0])
     if len(value.shape) != 4:
-        node.refuse("only two space axes are known")
+        node.refuse("only two spatial axes are supported")
     space = value.shape[2:]
     reach = [(k - 1) * d + 1 for k, d in zip((k or 1 for k in kernel), dilations, strict=True)]
     source = emitter.get(node.inputs[0], channels_last(4))
@@ -144,7 +144,7 @@ def _padded(
     if not counts_zeros and pads == _same(space, reach, strides):
         return source, "SAME"
     if node.op == "AveragePool" and not counts_zeros:
-        node.refuse("its padding is not TFLite's SAME, and does not count in the average")
+        node.refuse("its padding is not TFLite's SAME and is excluded from the average")
     widths = [[0, 0], *map(list, pads), [0, 0]]
     shape = (
         value.shape[0],
@@ -166,8 +166,8 @@ def _padded(
 
 
 def _same(space: Shape, reach: list[int], strides: list[int]) -> Pads | None:
-    """Return the padding of TFLite's SAME, None where it depends on a dynamic extent."""
-    found = []
+    """Return the padding of TFLite's SAME, None if it depends on a dynamic extent."""
+    pads = []
     for extent, window, stride in zip(space, reach, strides, strict=True):
         if extent is None and stride > 1:
             return None
@@ -177,12 +177,12 @@ def _same(space: Shape, reach: list[int], strides: list[int]) -> Pads | None:
             if outputs is None or extent is None
             else max((outputs - 1) * stride + window - extent, 0)
         )
-        found.append((total // 2, total - total // 2))
-    return tuple(found)
+        pads.append((total // 2, total - total // 2))
+    return tuple(pads)
 
 
 def _pads(node: Node, space: Shape, result: Shape, reach: list[int], strides: list[int]) -> Pads:
-    """Return ONNX's padding (before, after) of each space axis."""
+    """Return ONNX's padding (before, after) of each spatial axis."""
     kind = node.attribute("auto_pad", "NOTSET")
     if kind == "VALID":
         return ((0, 0), (0, 0))
@@ -203,6 +203,6 @@ def _pads(node: Node, space: Shape, result: Shape, reach: list[int], strides: li
             node.refuse("ceil_mode over a dynamic extent; fix it under [shapes]")
         missing = max((outputs - 1) * stride + window - extent - before - after, 0)
         if missing and node.op == "AveragePool":
-            node.refuse("ceil_mode makes a window hang over the edge")
+            node.refuse("ceil_mode lets a window extend beyond the edge")
         grown.append((before, after + missing))
     return tuple(grown)

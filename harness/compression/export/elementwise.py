@@ -1,4 +1,4 @@
-"""Handlers of operators that work on each element by itself, one tensor or several that broadcast."""
+"""Handlers of elementwise operators on one tensor or on several that broadcast."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from harness.compression.export.parts import Node
 
 Handler = Callable[[Node, Emitter], None]
 # erf(x) = x · P(x²) / Q(x²) on [-4, 4] to 1e-7, highest power first: the rational approximation of Eigen's
-# generic_fast_erf_float, which TensorFlow computes too.
+# generic_fast_erf_float, which TensorFlow uses.
 _ERF_NUMERATOR = (
     -2.72614225801306e-10, 2.77068142495902e-08, -2.10102402082508e-06, -5.69250639462346e-05,
     -7.34990630326855e-04, -2.95459980854025e-03, -1.60960333262415e-02,
@@ -25,13 +25,13 @@ _ERF_DENOMINATOR = (
 
 
 def operands(node: Node, emitter: Emitter) -> tuple[list[int], Layout]:
-    """Return the tensors of the operands, which broadcast, in one layout, and that layout."""
+    """Return the tensors of operands that broadcast in a common layout, and that layout."""
     rank = len(emitter.value(node.outputs[0]).shape)
     computed = [name for name in node.inputs if emitter.data(name) is None]
     layouts = [emitter.layout(name) for name in computed]
-    layout = next((each for each in layouts if not each.plain), plain(rank))
+    layout = next((other for other in layouts if not other.plain), plain(rank))
     if any(len(emitter.value(name).shape) != rank for name in computed):
-        layout = plain(rank)  # an operand of a lower rank broadcasts from ONNX's last axis
+        layout = plain(rank)  # an operand of a lower rank broadcasts along ONNX's last axis
     if layout.features and any(emitter.value(name).shape[-1] == 1 for name in computed):
         layout = plain(rank)
     tensors = []
@@ -45,7 +45,7 @@ def operands(node: Node, emitter: Emitter) -> tuple[list[int], Layout]:
 
 
 def binary(kind: str) -> Handler:
-    """Return the handler of an operator between two tensors that broadcast and can clamp its own output."""
+    """Return the handler of an operator on two tensors that broadcast, with a fused activation."""
 
     def handle(node: Node, emitter: Emitter) -> None:
         tensors, layout = operands(node, emitter)
@@ -162,13 +162,13 @@ def reciprocal(node: Node, emitter: Emitter) -> None:
 
 
 def erf(node: Node, emitter: Emitter) -> None:
-    """Erf that belongs to no Gelu: TFLite has none."""
+    """Erf that is not part of a Gelu, by a rational approximation: TFLite has no operator for it."""
     tensor, layout = emitter.get(node.inputs[0]), emitter.layout(node.inputs[0])
     result = emitter.value(node.outputs[0])
     shape = layout.shape(result.shape)
 
     def step(kind: str, *operand: int | float) -> int:
-        tensors = [each if isinstance(each, int) else _number(emitter, node, each) for each in operand]
+        tensors = [item if isinstance(item, int) else _number(emitter, node, item) for item in operand]
         return emitter.apply(kind, tensors, shape)
 
     def polynomial(coefficients: Sequence[float]) -> int:
@@ -188,18 +188,18 @@ def _number(emitter: Emitter, node: Node, number: float) -> int:
 
 
 def cast(node: Node, emitter: Emitter) -> None:
-    """Cast between the dtypes that both sides have."""
+    """Cast between the dtypes that ONNX and TFLite share."""
     tensor, layout = emitter.get(node.inputs[0]), emitter.layout(node.inputs[0])
     source, result = emitter.value(node.inputs[0]), emitter.value(node.outputs[0])
-    known = {np.dtype(t) for t in (np.float32, np.int32, np.int64, np.bool_, np.uint8, np.int8)}
-    if not {source.dtype, result.dtype} <= known:
+    shared = {np.dtype(t) for t in (np.float32, np.int32, np.int64, np.bool_, np.uint8, np.int8)}
+    if not {source.dtype, result.dtype} <= shared:
         node.refuse(f"from {source.dtype} to {result.dtype}")
     names = {"inDataType": source.dtype.name.upper(), "outDataType": result.dtype.name.upper()}
     emitter.emit("CAST", [tensor], emitter.add(result, layout), names)
 
 
 def quantize(node: Node, emitter: Emitter) -> None:
-    """QuantizeLinear of a float, or of integers that get another scale."""
+    """QuantizeLinear of a float, or of integers with another scale."""
     tensor, layout = emitter.get(node.inputs[0]), emitter.layout(node.inputs[0])
     version = 2 if emitter.value(node.inputs[0]).quantization else 1
     target = emitter.add(emitter.value(node.outputs[0]), layout)
@@ -207,7 +207,7 @@ def quantize(node: Node, emitter: Emitter) -> None:
 
 
 def dequantize(node: Node, emitter: Emitter) -> None:
-    """DequantizeLinear of a computed value; an output is put in ONNX's order while it is small."""
+    """DequantizeLinear of a computed value; an output is converted to ONNX's layout while it is int8."""
     layout = emitter.layout(node.inputs[0])
     if layout.features and node.outputs[0] in emitter.graph.outputs:
         layout = plain(len(layout.axes))
@@ -217,7 +217,7 @@ def dequantize(node: Node, emitter: Emitter) -> None:
 
 
 def copy(node: Node, emitter: Emitter) -> None:
-    """Identity that makes an output of the model: TFLite has none, a RESHAPE to the same shape is one."""
+    """Identity whose result is an output of the model: a RESHAPE to the same shape, as TFLite has none."""
     result, layout = emitter.value(node.outputs[0]), emitter.layout(node.inputs[0])
     emitter.reshape(
         emitter.get(node.inputs[0]), layout.shape(result.shape), result, emitter.add(result, layout)

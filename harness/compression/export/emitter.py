@@ -1,4 +1,4 @@
-"""Collects tensors and operators of the TFLite file, and brings values into the layout a reader needs."""
+"""Collect tensors and operators of the TFLite file, and convert values to the layout an operator needs."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.compression.export.kinds import OPTIONS, Runtime, knows
-from harness.compression.export.kinds import version as usual_version
+from harness.compression.export.kinds import OPTIONS, Runtime, supports
+from harness.compression.export.kinds import version as default_version
 from harness.compression.export.layout import Layout, as_vector, moves_only_ones, plain, signature, static
 from harness.compression.export.parts import Array, Graph, Node, Quantization, Shape, Value
 from harness.compression.export.schema import AlignedBuffer, serialise, tensor_type
@@ -18,7 +18,7 @@ from harness.compression.export.schema import AlignedBuffer, serialise, tensor_t
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
 
-# Fields of the options tables that take a name, and the schema's enumeration that numbers it.
+# Fields of the options tables that are enumerated, and their enumeration in the schema.
 _ENUMERATED = {
     "fusedActivationFunction": "ActivationFunctionType", "mode": "MirrorPadMode", "padding": "Padding",
     "inDataType": "TensorType", "outDataType": "TensorType", "outputType": "TensorType",
@@ -27,7 +27,7 @@ _ENUMERATED = {
 
 
 class Emitter:
-    """A TFLite file in the making."""
+    """Builds a TFLite file."""
 
     def __init__(self, graph: Graph, schema: ModuleType, runtime: Runtime = "litert") -> None:
         self.graph = graph
@@ -35,7 +35,7 @@ class Emitter:
         self.layers: list[str] = []  # the ONNX node of each operator
         self.node: Node | None = None
         self._schema = schema
-        self._buffers = [AlignedBuffer(schema)]  # by rule the first one is empty
+        self._buffers = [AlignedBuffer(schema)]  # the format requires the first one to be empty
         self._tensors: list[Any] = []
         self._names: set[str] = set()
         self._codes: dict[tuple[str, int], int] = {}
@@ -49,11 +49,11 @@ class Emitter:
         return self.graph.values[name]
 
     def data(self, name: str) -> Array | None:
-        """Return the data of a constant, None where it is computed."""
+        """Return the data of a constant, None if the value is computed."""
         return self.graph.values[name].data
 
     def layout(self, name: str) -> Layout:
-        """Return the layout that a value was written in; a constant's is plain."""
+        """Return the layout of a value as it was added; that of a constant is plain."""
         if self.data(name) is not None:
             return plain(len(self.value(name).shape))
         return next(iter(self._stored[name]))
@@ -65,7 +65,7 @@ class Emitter:
         return tensor
 
     def output(self, name: str) -> Layout:
-        """Make the tensor of an output of the model and return its layout: nothing stays flattened askew."""
+        """Return the layout of an output of the model, after converting a flattened channels-last tensor."""
         if not self.layout(name).features:
             self.get(name)
             return self.layout(name)
@@ -77,11 +77,11 @@ class Emitter:
         return layout
 
     def alias(self, name: str, layout: Layout, tensor: int) -> None:
-        """Let a value be what another one's tensor already holds."""
+        """Use the tensor of another value for this one."""
         self._stored[name] = {layout: tensor}
 
     def get(self, name: str, layout: Layout | None = None) -> int:
-        """Return the tensor of a value in a layout, transposed where it was written in another one."""
+        """Return the tensor of a value in a layout, transposed if needed."""
         stored = self._stored.setdefault(name, {})
         value = self.value(name)
         if value.data is not None:
@@ -95,14 +95,14 @@ class Emitter:
         return stored[layout]
 
     def whole(self, name: str) -> tuple[int, Layout]:
-        """Return the tensor of a value and its layout, with nothing flattened askew."""
+        """Return the tensor of a value and its layout, after converting a flattened channels-last tensor."""
         layout = self.layout(name)
         if layout.features:
             layout = plain(len(layout.axes))
         return self.get(name, layout), layout
 
     def integers(self, node: Node, position: int) -> list[int] | None:
-        """Return a constant operand that holds numbers (axes, bounds, widths), None where it is absent."""
+        """Return a constant operand of integers (axes, bounds, widths), None if it is absent."""
         if len(node.inputs) <= position or not node.inputs[position]:
             return None
         data = self.data(node.inputs[position])
@@ -111,7 +111,7 @@ class Emitter:
         return [int(number) for number in data.reshape(-1)]
 
     def number(self, node: Node, position: int) -> float:
-        """Return a constant operand that holds one real number, 0 where it is absent."""
+        """Return a constant operand of one real number, 0 if it is absent."""
         if len(node.inputs) <= position or not node.inputs[position]:
             return 0.0
         value = self.value(node.inputs[position])
@@ -146,7 +146,7 @@ class Emitter:
         return result
 
     def reshape(self, tensor: int, shape: Shape, value: Value, result: int | None = None) -> int:
-        """Add a RESHAPE of a tensor of ``value``'s dtype and scale."""
+        """Add a RESHAPE of a tensor with the dtype and scale of ``value``."""
         if shape.count(None) > 1 and self.node is not None:
             self.node.refuse(f"its result {shape} has more than one dynamic axis")
         if result is None:
@@ -214,18 +214,18 @@ class Emitter:
         outputs : int or list of int
             Tensor indices.
         settings : mapping, optional
-            Fields of its options table; enumerated ones by their names.
+            Fields of its options table; enumerated ones by name.
         version : int, optional
-            Operator version where it is not the usual one of the dtype.
+            Operator version if it is not the default for the dtype.
         """
         schema = self._schema
         if version is None:
             tensors = [self._tensors[index] for index in inputs]
             integer = any(tensor.type == schema.TensorType.INT8 for tensor in tensors)
             rank = max(len(tensor.shape) for tensor in tensors)
-            version = usual_version(kind, integer=integer, rank=rank)
-        if self.node is not None and not knows(self.runtime, kind, version):
-            self.node.refuse(f"{self.runtime} lacks version {version} of {kind}")
+            version = default_version(kind, integer=integer, rank=rank)
+        if self.node is not None and not supports(self.runtime, kind, version):
+            self.node.refuse(f"{self.runtime} does not support version {version} of {kind}")
         operator = schema.OperatorT()
         operator.opcodeIndex = self._codes.setdefault((kind, version), len(self._codes))
         operator.inputs = as_vector(inputs)
@@ -251,7 +251,7 @@ class Emitter:
         like: Value | None = None,
         dtype: DTypeLike = np.float32,
     ) -> int:
-        """Add one step of an operator that takes several; its result is of a dtype, or ``like`` a value."""
+        """Add one of several operators of a node; the result has a dtype, or is ``like`` a value."""
         return self.apply_many(kind, inputs, [shape], settings, like=like, dtype=dtype)[0]
 
     def apply_many(
@@ -264,7 +264,7 @@ class Emitter:
         like: Value | None = None,
         dtype: DTypeLike = np.float32,
     ) -> list[int]:
-        """Add a step that has several results, as :meth:`apply` does."""
+        """Add an operator with several results, see :meth:`apply`."""
         like = like or Value("", (), np.dtype(dtype))
         name = f"{self.node.name if self.node else ''}/{kind.lower()}"
         results = [self.temporary(name, shape, like) for shape in shapes]
@@ -272,7 +272,7 @@ class Emitter:
         return results
 
     def rescale(self, tensor: int, value: Value, layout: Layout, target: Quantization | None) -> int:
-        """Return the tensor of a quantized value on another scale."""
+        """Return the tensor of a quantized value with another scale."""
         if value.quantization is None or value.quantization.same_as(target):
             return tensor
         return self.apply(
@@ -287,7 +287,7 @@ class Emitter:
         layout: Layout,
         settings: Mapping[str, object] | None = None,
     ) -> None:
-        """Add an operator that leaves the integers as they are, and rescale after it if need be."""
+        """Add an operator that does not change the integers, and rescale its results if needed."""
         source, results, after = self.value(node.inputs[0]), [], []
         for target in map(self.value, node.outputs):
             if source.quantization is None or source.quantization.same_as(target.quantization):
@@ -314,7 +314,9 @@ class Emitter:
         for kind, version in self._codes:
             code = schema.OperatorCodeT()
             code.builtinCode, code.version = getattr(schema.BuiltinOperator, kind), version
-            code.deprecatedBuiltinCode = min(code.builtinCode, 127)  # a byte; readers before 2.4 look here
+            code.deprecatedBuiltinCode = min(
+                code.builtinCode, 127
+            )  # one byte; readers before 2.4 use this field
             codes.append(code)
         entry = schema.SignatureDefT()
         entry.signatureKey, entry.subgraphIndex = "serving_default", 0

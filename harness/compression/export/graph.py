@@ -9,12 +9,12 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper, shape_inference
 
-from harness.compression.export.integers import note_quantization, take_integers
+from harness.compression.export.integers import annotate_quantization, use_integers
 from harness.compression.export.parts import Graph, Node, Value, users_of
 from harness.compression.export.patterns import fuse_patterns
 from harness.core.errors import ModelError
 
-# Operators whose TFLite form can clamp its own output.
+# Operators with a fused activation in TFLite.
 _FUSES_ACTIVATION = frozenset(
     {"Add", "AveragePool", "Conv", "ConvTranspose", "Div", "Gemm", "MatMul", "MaxPool", "Mul", "Sub"}
 )
@@ -29,7 +29,7 @@ def read_graph(model: onnx.ModelProto) -> Graph:
     ModelError
         The shapes cannot be inferred.
     UnsupportedOperator
-        A custom operator.
+        The model has a custom operator.
     """
     nodes, values = _read(model)
     inputs = tuple(value.name for value in model.graph.input if values[value.name].data is None)
@@ -37,8 +37,8 @@ def read_graph(model: onnx.ModelProto) -> Graph:
     nodes = _forward_identities(nodes, values, outputs)
     nodes = fuse_patterns(nodes, values, outputs)
     nodes = _fuse_activations(nodes, values, outputs)
-    note_quantization(nodes, values)
-    nodes = take_integers(nodes, values, outputs)
+    annotate_quantization(nodes, values)
+    nodes = use_integers(nodes, values, outputs)
     return Graph(tuple(_live(nodes, outputs)), values, inputs, outputs)
 
 
@@ -63,7 +63,7 @@ def _read(model: onnx.ModelProto) -> tuple[list[Node], dict[str, Value]]:
         name = proto.name or f"{proto.op_type}_{index}"
         node = Node(proto.op_type, name, tuple(proto.input), tuple(proto.output), attributes)
         if proto.domain not in ("", "ai.onnx"):
-            node.refuse(f"it is of the domain {proto.domain!r}")
+            node.refuse(f"its domain is {proto.domain!r}")
         if proto.op_type != "Constant":
             nodes.append(node)
         elif "value" in attributes:
@@ -86,47 +86,47 @@ def _plain(attribute: object) -> object:
 def _forward_identities(
     nodes: list[Node], values: Mapping[str, Value], outputs: tuple[str, ...]
 ) -> list[Node]:
-    """Leave out what only passes its input on; one that makes an output of the model stays as a copy."""
+    """Remove Identity and Dropout; one whose result is an output of the model becomes a copy."""
     same: dict[str, str] = {}
-    kept = []
+    result = []
     for node in nodes:
         moved = replace(node, inputs=tuple(same.get(name, name) for name in node.inputs))
         if node.op in ("Identity", "Dropout") and node.outputs[0] not in outputs:
             same[node.outputs[0]] = moved.inputs[0]
         elif node.op in ("Identity", "Dropout"):
-            kept.append(replace(moved, op="Identity", inputs=moved.inputs[:1], outputs=node.outputs[:1]))
+            result.append(replace(moved, op="Identity", inputs=moved.inputs[:1], outputs=node.outputs[:1]))
         else:
-            kept.append(moved)
-    return kept
+            result.append(moved)
+    return result
 
 
 def bounds(node: Node, values: Mapping[str, Value]) -> tuple[float, float]:
     """Return the constant bounds of a Relu or Clip."""
     if node.op == "Relu":
         return 0.0, np.inf
-    found = [-np.inf, np.inf]
+    low_high = [-np.inf, np.inf]
     for position, name in enumerate(node.inputs[1:3]):
         if not name:
             continue
         data = values[name].data
         if data is None:
             node.refuse("a bound is computed by the model")
-        found[position] = float(data.reshape(-1)[0])
-    return found[0], found[1]
+        low_high[position] = float(data.reshape(-1)[0])
+    return low_high[0], low_high[1]
 
 
 def _fuse_activations(nodes: list[Node], values: Mapping[str, Value], outputs: tuple[str, ...]) -> list[Node]:
     users = users_of(nodes)
     fused: dict[str, tuple[str, str]] = {}
     absorbed = set()
-    makers = {name: node for node in nodes for name in node.outputs}
+    producers = {name: node for node in nodes for name in node.outputs}
     for node in nodes:
-        if node.op not in ("Relu", "Clip") or node.inputs[0] not in makers:
+        if node.op not in ("Relu", "Clip") or node.inputs[0] not in producers:
             continue
-        maker, kind = makers[node.inputs[0]], _FUSED_BOUNDS.get(bounds(node, values))
+        producer, kind = producers[node.inputs[0]], _FUSED_BOUNDS.get(bounds(node, values))
         alone = len(users[node.inputs[0]]) == 1 and node.inputs[0] not in outputs
-        if kind and alone and maker.op in _FUSES_ACTIVATION:
-            fused[maker.name] = (kind, node.outputs[0])
+        if kind and alone and producer.op in _FUSES_ACTIVATION:
+            fused[producer.name] = (kind, node.outputs[0])
             absorbed.add(node.name)
     return [
         replace(node, activation=fused[node.name][0], outputs=(fused[node.name][1],))
@@ -138,10 +138,10 @@ def _fuse_activations(nodes: list[Node], values: Mapping[str, Value], outputs: t
 
 
 def _live(nodes: list[Node], outputs: tuple[str, ...]) -> list[Node]:
-    wanted = set(outputs)
-    kept = []
+    used = set(outputs)
+    live = []
     for node in reversed(nodes):
-        if wanted & set(node.outputs):
-            kept.append(node)
-            wanted |= set(node.inputs)
-    return kept[::-1]
+        if used & set(node.outputs):
+            live.append(node)
+            used |= set(node.inputs)
+    return live[::-1]

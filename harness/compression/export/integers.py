@@ -1,9 +1,9 @@
-"""Which operators work on the integers of a quantized model, and on what scales.
+"""Which operators of a quantized model compute in integers, and with which scales.
 
-A Quantize/Dequantize pair is no operator but a note on a tensor: where every input of an operator comes
-out of DequantizeLinear and its output only goes into QuantizeLinear, it works on the integers. The same
-rule makes ONNX Runtime choose its integer kernels. Where TFLite has no integer form of an operator, or only
-one on other scales than the model's, the operator stays between its DequantizeLinear and QuantizeLinear.
+A Quantize/Dequantize pair is an annotation of a tensor: if all inputs of an operator come from
+DequantizeLinear and its output only goes to QuantizeLinear, the operator computes in integers. ONNX Runtime
+chooses its integer kernels by the same rule. If TFLite has no integer form of an operator, or only with
+other scales, the operator stays between its DequantizeLinear and QuantizeLinear.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 
 from harness.compression.export.parts import Node, Quantization, Value, users_of
 
-Holds = Callable[[Node, tuple[Quantization | None, ...], Quantization], bool]
+Supports = Callable[[Node, tuple[Quantization | None, ...], Quantization], bool]
 
 
 def _any_scale(node: Node, sources: tuple[Quantization | None, ...], target: Quantization) -> bool:
@@ -30,15 +30,15 @@ def _nearest(node: Node, sources: tuple[Quantization | None, ...], target: Quant
     return node.attribute("mode", "nearest") == "nearest"
 
 
-def _fixed(scale: float, zero_point: int) -> Holds:
-    def holds(node: Node, sources: tuple[Quantization | None, ...], target: Quantization) -> bool:
+def _fixed(scale: float, zero_point: int) -> Supports:
+    def supports(node: Node, sources: tuple[Quantization | None, ...], target: Quantization) -> bool:
         return target.same_as(Quantization(np.array([scale], np.float32), np.array([zero_point])))
 
-    return holds
+    return supports
 
 
-# Operators that TFLite has in int8, and which scales it then asks for.
-_INTEGER: Mapping[str, Holds] = {
+# Operators that TFLite supports in int8, and the scales that it needs.
+_INTEGER: Mapping[str, Supports] = {
     **dict.fromkeys(
         (
             "Add", "AveragePool", "Clip", "Concat", "Conv", "ConvTranspose", "DepthToSpace", "Flatten",
@@ -56,12 +56,12 @@ _INTEGER: Mapping[str, Holds] = {
 }  # fmt: skip
 # Operators that read the integers and return no quantized value.
 _READS_INTEGERS = frozenset({"ArgMax", "ArgMin"})
-# Float operands that are settings and no tensors: bounds, scales of a resize, what a padding is filled with.
+# Operators whose float operands are settings: bounds, scales of a Resize, the fill value of a Pad.
 _FLOAT_SETTINGS = frozenset({"Clip", "Resize", "Pad"})
 
 
-def note_quantization(nodes: list[Node], values: dict[str, Value]) -> None:
-    """Write scale and zero point on every integer tensor; unsigned ones become int8, the same reals."""
+def annotate_quantization(nodes: list[Node], values: dict[str, Value]) -> None:
+    """Set scale and zero point of every integer tensor; unsigned ones become int8 with the same reals."""
     for node in nodes:
         if node.op not in ("QuantizeLinear", "DequantizeLinear"):
             continue
@@ -90,22 +90,22 @@ def note_quantization(nodes: list[Node], values: dict[str, Value]) -> None:
         values[name] = replace(value, dtype=dtype, quantization=quantization, data=data)
 
 
-def take_integers(nodes: list[Node], values: dict[str, Value], outputs: tuple[str, ...]) -> list[Node]:
-    """Let operators between Dequantize and Quantize work on the integers themselves."""
+def use_integers(nodes: list[Node], values: dict[str, Value], outputs: tuple[str, ...]) -> list[Node]:
+    """Let operators between Dequantize and Quantize compute in integers."""
     users = users_of(nodes)
     integer_of = {n.outputs[0]: n.inputs[0] for n in nodes if n.op == "DequantizeLinear"}
-    taken: dict[str, str] = {}
+    integer_results: dict[str, str] = {}
     result = []
     for node in nodes:
-        made = _on_integers(node, values, users, integer_of, outputs)
-        if made is not None:
-            taken |= zip(node.outputs, made.outputs, strict=True)
-            result.append(made)
+        integer_node = _on_integers(node, values, users, integer_of, outputs)
+        if integer_node is not None:
+            integer_results |= zip(node.outputs, integer_node.outputs, strict=True)
+            result.append(integer_node)
         elif node.op == "DequantizeLinear" and values[node.inputs[0]].data is not None:
             values[node.outputs[0]] = _dequantized(values[node.inputs[0]], node.outputs[0])
-        elif node.op == "QuantizeLinear" and node.inputs[0] in taken:
-            if taken[node.inputs[0]] != node.outputs[0]:  # a second pair on the same tensor
-                result.append(replace(node, inputs=(taken[node.inputs[0]],)))
+        elif node.op == "QuantizeLinear" and node.inputs[0] in integer_results:
+            if integer_results[node.inputs[0]] != node.outputs[0]:  # a second pair on the same tensor
+                result.append(replace(node, inputs=(integer_results[node.inputs[0]],)))
         elif node.op in ("QuantizeLinear", "DequantizeLinear"):
             result.append(replace(node, inputs=node.inputs[:1]))
         else:
@@ -120,7 +120,7 @@ def _on_integers(
     integer_of: Mapping[str, str],
     outputs: tuple[str, ...],
 ) -> Node | None:
-    """Return the node with integers for its operands and results, None where it computes in float."""
+    """Return the node with integer operands and results, None if it computes in float."""
     inputs = []
     for position, name in enumerate(node.inputs):
         value = values.get(name)
@@ -139,16 +139,18 @@ def _on_integers(
         if name in outputs or not quantizers or any(q.op != "QuantizeLinear" for q in quantizers):
             return None
         results.append(quantizers[0].outputs[0])
-    holds = _INTEGER.get(node.op)
+    supports = _INTEGER.get(node.op)
     sources = tuple(values[name].quantization for name in inputs if name)
     targets = [values[name].quantization for name in results]
-    if holds is None or not all(target is not None and holds(node, sources, target) for target in targets):
+    if supports is None or not all(
+        target is not None and supports(node, sources, target) for target in targets
+    ):
         return None
     return replace(node, inputs=tuple(inputs), outputs=tuple(results))
 
 
 def _dequantized(value: Value, name: str) -> Value:
-    """Return a quantized constant in float: for an operator that is left in float."""
+    """Return a quantized constant in float, for an operator that computes in float."""
     assert value.data is not None
     assert value.quantization is not None
     data = value.quantization.real(value.data)

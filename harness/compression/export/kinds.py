@@ -1,4 +1,4 @@
-"""What the TFLite schema and its runtimes fix for each kind of operator: options table and versions.
+"""Options table and versions of each TFLite operator.
 
 The versions are those of TensorFlow's ``lite/tools/versioning/op_version.cc``.
 """
@@ -31,19 +31,19 @@ OPTIONS: Mapping[str, str] = MappingProxyType({
     "TRANSPOSE": "TransposeOptions", "TRANSPOSE_CONV": "TransposeConvOptions", "UNPACK": "UnpackOptions",
 })  # fmt: skip
 
-# The first version that holds int8, where it is not 2.
+# The first version with int8, if it is not 2.
 _INT8: Mapping[str, int] = MappingProxyType({
     "CAST": 3, "CONV_2D": 3, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 4, "HARD_SWISH": 1, "LEAKY_RELU": 1,
     "PRELU": 1, "QUANTIZE": 1, "RELU_N1_TO_1": 1, "RESHAPE": 1, "SHAPE": 1, "TRANSPOSE_CONV": 3,
 })  # fmt: skip
-# The first version that holds more than four axes.
+# The first version with more than four axes.
 _FIVE_AXES: Mapping[str, int] = MappingProxyType({
     "DIV": 2, "MAXIMUM": 3, "MINIMUM": 3, "PAD": 4, "PADV2": 4, "STRIDED_SLICE": 4, "SUB": 3,
     "TRANSPOSE": 4,
 })  # fmt: skip
 _FLOAT: Mapping[str, int] = MappingProxyType({"TRANSPOSE_CONV": 3})  # from 3 on it has a bias
 
-# Where a runtime's newest version of a kind is older than one written here; found by asking its resolver.
+# Newest versions of a runtime that are older than those written here, from its resolver.
 _NEWEST: Mapping[Runtime, Mapping[str, int]] = MappingProxyType(
     {"litert": {}, "tflite-2.14": {"FULLY_CONNECTED": 10}}
 )
@@ -55,6 +55,6 @@ def version(kind: str, *, integer: bool, rank: int) -> int:
     return max(number, _FIVE_AXES.get(kind, 1)) if rank > 4 else number
 
 
-def knows(runtime: Runtime, kind: str, number: int) -> bool:
-    """Whether a runtime has a version of a kind of operator."""
+def supports(runtime: Runtime, kind: str, number: int) -> bool:
+    """Whether a runtime supports a version of an operator."""
     return number <= _NEWEST[runtime].get(kind, number)

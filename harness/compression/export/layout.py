@@ -1,7 +1,8 @@
-"""How a tensor lies in the TFLite file compared with its ONNX shape.
+"""The layout of a tensor in the TFLite file compared with its ONNX shape.
 
-Convolutions and pools of TFLite want the channels last, those of ONNX have them first. A value keeps the
-layout that its maker gave it, and is transposed only where a reader needs another; a plain CNN needs none.
+Convolutions and pools have channels last in TFLite and first in ONNX. A value keeps the layout of the
+operator that computed it, and is transposed only for an operator that needs another one; a simple CNN needs
+no transposes.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ class Layout:
     axes : tuple of int
         The file's axis i is the ONNX axis ``axes[i]``.
     features : tuple of int
-        Where not empty, the last ONNX axis is a flattened (channels, height, width) of these extents that
-        lies as (height, width, channels) in the file: flattening channels-last gives it for nothing.
+        If not empty: the last ONNX axis is a flattened (channels, height, width) of these extents, which is
+        (height, width, channels) in the file because the image was channels last.
     """
 
     axes: tuple[int, ...]
@@ -34,7 +35,7 @@ class Layout:
 
     @property
     def plain(self) -> bool:
-        """Whether the file's order is ONNX's own."""
+        """Whether the file has the order of ONNX."""
         return self.axes == tuple(range(len(self.axes))) and not self.features
 
     @property
@@ -48,24 +49,24 @@ class Layout:
         return tuple(shape[axis] for axis in self.axes)
 
     def arrange(self, data: Array) -> Array:
-        """Bring an ONNX constant, of this rank or a lower one that broadcasts, into the file's order."""
+        """Convert an ONNX constant, of this rank or a lower one that broadcasts, to the order of the file."""
         full = data.reshape((1,) * (len(self.axes) - data.ndim) + data.shape).transpose(self.axes)
         if self.features and full.shape[-1] > 1:
             full = full[..., self.feature_order]
         return np.ascontiguousarray(full)
 
     def without(self, axes: Collection[int]) -> Layout:
-        """Return the order that is left when axes (not negative) are taken out."""
-        left = [axis for axis in self.axes if axis not in axes]
-        return Layout(tuple(sorted(left).index(axis) for axis in left))
+        """Return the layout without some axes (not negative)."""
+        remaining = [axis for axis in self.axes if axis not in axes]
+        return Layout(tuple(sorted(remaining).index(axis) for axis in remaining))
 
     def position(self, axis: int) -> int:
-        """Return where an ONNX axis lies in the file."""
+        """Return the position of an ONNX axis in the file."""
         return self.axes.index(axis % len(self.axes))
 
 
 def plain(rank: int) -> Layout:
-    """Return ONNX's own order."""
+    """Return the order of ONNX."""
     return Layout(tuple(range(rank)))
 
 
@@ -75,21 +76,21 @@ def channels_last(rank: int) -> Layout:
 
 
 def moves_only_ones(shape: Shape, axes: tuple[int, ...]) -> bool:
-    """Whether a transpose leaves the memory as it is, because it only moves axes of extent 1."""
+    """Whether a transpose only moves axes of extent 1, so that the memory does not change."""
     moved = [axis for axis in axes if shape[axis] != 1]
     return moved == sorted(moved)
 
 
 def static(shape: Shape) -> list[int]:
-    """Return a shape with 1 in place of what is dynamic, as TFLite wants it beside the signature."""
+    """Return a shape with 1 for dynamic extents, which TFLite needs beside the signature."""
     return [1 if extent is None else extent for extent in shape]
 
 
 def signature(shape: Shape) -> list[int]:
-    """Return a shape with −1 in place of what is dynamic."""
+    """Return a shape with −1 for dynamic extents."""
     return [-1 if extent is None else extent for extent in shape]
 
 
 def as_vector(values: list[int]) -> np.ndarray[Any, np.dtype[np.int32]]:
-    """Return numbers as the int32 vector in which TFLite takes shapes, axes and paddings."""
+    """Return shapes, axes or paddings as an int32 vector."""
     return np.asarray(values, np.int32)

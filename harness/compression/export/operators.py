@@ -1,6 +1,6 @@
 """The table of operators.
 
-To add an operator: a handler of a few lines, a row in ``HANDLERS``, and a pattern in its test.
+To add an operator, write a handler, a row in ``HANDLERS``, and a test.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ HANDLERS: Mapping[str, Handler] = MappingProxyType({
     "Transpose": transpose,
     "Unsqueeze": reshape,
 })  # fmt: skip
-# Operators that take whatever layout their input has: behind them the first convolution decides.
+# Operators that accept any layout of their input; the next convolution decides.
 FOLLOWS_LAYOUT = frozenset({
     "Abs", "Add", "Ceil", "Clip", "Concat", "Cos", "DequantizeLinear", "Div", "Elu", "Erf", "Exp", "Floor",
     "Gelu", "HardSigmoid", "HardSwish", "Identity", "LeakyRelu", "Log", "Max", "Min", "Mul", "Neg", "PRelu",

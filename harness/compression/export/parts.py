@@ -1,4 +1,4 @@
-"""The parts of a model as the writer reads it: nodes, values and their quantization."""
+"""The parts of a model that the writer reads: nodes, values and their quantization."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Quantization:
-    """real = scale × (integer − zero_point); along ``axis`` where there are several scales."""
+    """real = scale × (integer − zero_point); several scales run along ``axis``."""
 
     scale: Array
     zero_point: Array
@@ -26,11 +26,11 @@ class Quantization:
 
     @property
     def per_channel(self) -> bool:
-        """Whether there is a scale for each channel."""
+        """Whether each channel has its own scale."""
         return self.scale.size > 1
 
     def same_as(self, other: Quantization | None) -> bool:
-        """Whether the same integer stands for the same real value."""
+        """Whether equal integers mean equal real values."""
         return (
             other is not None
             and np.array_equal(self.scale, other.scale)
@@ -38,12 +38,12 @@ class Quantization:
         )
 
     def quantize(self, real: Array) -> Array:
-        """Return the int8 of real values, of one scale."""
+        """Quantize real values to int8 with one scale."""
         integers: Array = np.clip(np.rint(real / self.scale) + self.zero_point, -128, 127).astype(np.int8)
         return integers
 
     def real(self, integers: Array) -> Array:
-        """Return the float32 values that integers stand for."""
+        """Dequantize integers to float32."""
         shape = [1] * integers.ndim
         if self.per_channel:
             shape[self.axis] = -1
@@ -56,7 +56,7 @@ class Quantization:
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """A tensor of the graph: its ONNX shape (None: dynamic), and its data where it is constant."""
+    """A tensor of the graph with its ONNX shape (None: dynamic), and its data if it is constant."""
 
     name: str
     shape: Shape
@@ -67,7 +67,7 @@ class Value:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """An operator; ``activation`` is the clamp that was fused into it, in TFLite's word."""
+    """An operator; ``activation`` is the fused activation by its TFLite name."""
 
     op: str
     name: str
@@ -77,15 +77,15 @@ class Node:
     activation: str = "NONE"
 
     def attribute(self, name: str, default: T) -> T:
-        """Return an attribute, or the default of the standard where it is absent."""
+        """Return an attribute, or `default` if it is absent."""
         return cast("T", self.attributes.get(name, default))
 
-    def refuse(self, why: str) -> NoReturn:
-        """Raise the error that says which operator cannot be written, and the ways out."""
+    def refuse(self, reason: str) -> NoReturn:
+        """Raise the error for an operator that cannot be written."""
         raise UnsupportedOperator(
-            f"the TFLite writer cannot hold {self.op}: {why}",
+            f"the TFLite writer does not support {self.op}: {reason}",
             where=f"node {self.name!r}",
-            cause="an operator, or a form of it, that the exact writer has no rule for",
+            cause="the writer has no exact form of this operator or of its attributes",
             next_step="run this variant on another backend (onnxruntime, openvino), "
             "or name a prebuilt .tflite in validation.toml",
         )

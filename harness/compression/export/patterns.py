@@ -10,15 +10,15 @@ from harness.compression.export.parts import Node, Value, users_of
 
 
 def fuse_patterns(nodes: list[Node], values: Mapping[str, Value], outputs: tuple[str, ...]) -> list[Node]:
-    """Write Gelu, x · Φ(x) spelt out with Erf, and HardSwish, x · HardSigmoid(x), as one node each."""
+    """Replace Gelu, written as x · Φ(x) with Erf, and HardSwish, x · HardSigmoid(x), by one node each."""
     users = users_of(nodes)
-    makers = {name: node for node in nodes for name in node.outputs}
-    found: dict[str, Node] = {}
+    producers = {name: node for node in nodes for name in node.outputs}
+    fused: dict[str, Node] = {}
     absorbed: set[str] = set()
     for node in nodes:
         chain: list[Node] = []
         if node.op == "Erf":
-            chain, source, op = _gelu(node, values, users, makers), "", "Gelu"
+            chain, source, op = _gelu(node, values, users, producers), "", "Gelu"
             if chain:
                 source = _other(chain[0], _constant_of(chain[0], values))
         elif node.op == "HardSigmoid" and isclose(node.attribute("alpha", 0.2), 1 / 6, rel_tol=1e-6):
@@ -26,12 +26,12 @@ def fuse_patterns(nodes: list[Node], values: Mapping[str, Value], outputs: tuple
             multiplies = follower is not None and follower.op == "Mul" and source in follower.inputs
             if follower is not None and multiplies and node.attribute("beta", 0.5) == 0.5:
                 chain = [node, follower]
-        inner = {name for each in chain[:-1] for name in each.outputs}
+        inner = {name for member in chain[:-1] for name in member.outputs}
         if not chain or inner & set(outputs):
             continue
-        found[chain[-1].name] = replace(chain[-1], op=op, inputs=(source,), attributes={})
-        absorbed |= {each.name for each in chain[:-1]}
-    return [found.get(node.name, node) for node in nodes if node.name not in absorbed]
+        fused[chain[-1].name] = replace(chain[-1], op=op, inputs=(source,), attributes={})
+        absorbed |= {member.name for member in chain[:-1]}
+    return [fused.get(node.name, node) for node in nodes if node.name not in absorbed]
 
 
 def _only(name: str, users: Mapping[str, list[Node]]) -> Node | None:
@@ -53,7 +53,7 @@ def _constant_of(node: Node, values: Mapping[str, Value]) -> str:
 
 
 def _other(node: Node, name: str) -> str:
-    return next((each for each in node.inputs if each != name), name)
+    return next((other for other in node.inputs if other != name), name)
 
 
 def _is(node: Node | None, op: str, number: float, values: Mapping[str, Value]) -> bool:
@@ -64,10 +64,10 @@ def _is(node: Node | None, op: str, number: float, values: Mapping[str, Value]) 
 
 
 def _gelu(
-    erf: Node, values: Mapping[str, Value], users: Mapping[str, list[Node]], makers: Mapping[str, Node]
+    erf: Node, values: Mapping[str, Value], users: Mapping[str, list[Node]], producers: Mapping[str, Node]
 ) -> list[Node]:
-    """Return the nodes of x · ½ · (1 + erf(x / √2)), factors in any order; empty where there are none."""
-    scaled, plus_one = makers.get(erf.inputs[0]), _only(erf.outputs[0], users)
+    """Return the nodes of x · ½ · (1 + erf(x / √2)), with factors in any order; empty if it is not that."""
+    scaled, plus_one = producers.get(erf.inputs[0]), _only(erf.outputs[0], users)
     divided = _is(scaled, "Div", sqrt(2), values) or _is(scaled, "Mul", sqrt(0.5), values)
     if scaled is None or not divided or _only(scaled.outputs[0], users) is not erf:
         return []
@@ -75,25 +75,25 @@ def _gelu(
         return []
     source = _other(scaled, _constant_of(scaled, values))
     chain, last = [scaled, erf, plus_one], plus_one
-    wanted = {"half", "source"}
+    missing = {"half", "source"}
     extra: list[Node]
-    while wanted:
+    while missing:
         follower = _only(last.outputs[0], users)
         if follower is None or follower.op != "Mul":
             return []
         factor = _other(follower, last.outputs[0])
-        maker = makers.get(factor)
+        producer = producers.get(factor)
         if factor == source:
             factors, extra = {"source"}, []
         elif _is(follower, "Mul", 0.5, values):
             factors, extra = {"half"}, []
-        elif maker is not None and _is(maker, "Mul", 0.5, values) and source in maker.inputs:
-            factors, extra = {"half", "source"}, [maker] if _only(factor, users) is follower else []
+        elif producer is not None and _is(producer, "Mul", 0.5, values) and source in producer.inputs:
+            factors, extra = {"half", "source"}, [producer] if _only(factor, users) is follower else []
         else:
             return []
-        if not factors <= wanted:
+        if not factors <= missing:
             return []
-        wanted -= factors
+        missing -= factors
         chain[-1:] = [last, *extra]
         chain.append(follower)
         last = follower

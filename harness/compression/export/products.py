@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 
 from harness.compression.export.emitter import Emitter
-from harness.compression.export.kinds import knows
+from harness.compression.export.kinds import supports
 from harness.compression.export.layout import plain
 from harness.compression.export.parts import Array, Node, Quantization
 
-# FULLY_CONNECTED: the first versions that hold per-channel scales, and that keep the leading axes.
+# FULLY_CONNECTED: the first versions with per-channel scales, and with the leading axes kept.
 _PER_CHANNEL_VERSION, _KEEP_AXES_VERSION = 12, 5
 
 
@@ -20,7 +20,9 @@ def gemm(node: Node, emitter: Emitter) -> None:
     weights = emitter.data(node.inputs[1])
     scaled = node.attribute("alpha", 1.0) != 1.0 or node.attribute("beta", 1.0) != 1.0
     if weights is None or node.attribute("transA", 0) or scaled:
-        node.refuse("only constant weights, alpha = beta = 1 and no transA are known; canonicalise the model")
+        node.refuse(
+            "only constant weights, alpha = beta = 1 and no transA are supported; canonicalise the model"
+        )
     _fully_connected(node, emitter, weights if node.attribute("transB", 0) else weights.T)
 
 
@@ -34,7 +36,7 @@ def matmul(node: Node, emitter: Emitter) -> None:
     if min(ranks) < 2:
         node.refuse("an operand is a vector")
     if any(q and q.per_channel for q in (emitter.value(name).quantization for name in node.inputs)):
-        node.refuse("one of its operands has a scale for each channel, and BATCH_MATMUL takes one scale")
+        node.refuse("one of its operands has per-channel scales, BATCH_MATMUL needs one scale")
     tensors = [emitter.get(name, plain(rank)) for name, rank in zip(node.inputs, ranks, strict=True)]
     result = emitter.value(node.outputs[0])
     target = emitter.add(result, plain(len(result.shape)))
@@ -47,7 +49,7 @@ def matmul(node: Node, emitter: Emitter) -> None:
 
 
 def _fully_connected(node: Node, emitter: Emitter, weights: Array) -> None:
-    """Multiply by weights (out, in), their columns in the order in which the input lies."""
+    """Multiply by weights (out, in), with their columns in the order of the input."""
     value, result = emitter.value(node.inputs[1]), emitter.value(node.outputs[0])
     layout = emitter.layout(node.inputs[0])
     if layout.features:
@@ -56,11 +58,11 @@ def _fully_connected(node: Node, emitter: Emitter, weights: Array) -> None:
     else:
         source = emitter.get(node.inputs[0], plain(len(layout.axes)))
     quantization = value.quantization and replace(value.quantization, axis=0)
-    kept = len(result.shape) > 2
-    version = _KEEP_AXES_VERSION if kept else None
+    keeps_axes = len(result.shape) > 2
+    version = _KEEP_AXES_VERSION if keeps_axes else None
     if quantization and quantization.per_channel:
         version = _PER_CHANNEL_VERSION
-    if version is not None and not knows(emitter.runtime, "FULLY_CONNECTED", version):
+    if version is not None and not supports(emitter.runtime, "FULLY_CONNECTED", version):
         _as_convolution(node, emitter, source, weights, quantization)
         return
     filters = emitter.constant(value.name, weights, quantization)
@@ -68,7 +70,7 @@ def _fully_connected(node: Node, emitter: Emitter, weights: Array) -> None:
         "FULLY_CONNECTED",
         [source, filters, bias_of(node, emitter, len(weights))],
         emitter.add(result, plain(len(result.shape))),
-        {"keepNumDims": kept, "fusedActivationFunction": node.activation},
+        {"keepNumDims": keeps_axes, "fusedActivationFunction": node.activation},
         version=version,
     )
 
@@ -76,7 +78,7 @@ def _fully_connected(node: Node, emitter: Emitter, weights: Array) -> None:
 def _as_convolution(
     node: Node, emitter: Emitter, source: int, weights: Array, quantization: Quantization | None
 ) -> None:
-    """Multiply by a 1×1 convolution: the same integers, and every runtime has it with per-channel scales."""
+    """Multiply by a 1×1 convolution: the same integers, and all runtimes support its per-channel scales."""
     value, result = emitter.value(node.inputs[0]), emitter.value(node.outputs[0])
     lead = result.shape[:-1]
     image = {1: (lead[0], 1, 1), 2: (lead[0], 1, lead[-1]), 3: lead}.get(len(lead))
@@ -94,7 +96,7 @@ def _as_convolution(
 
 
 def bias_of(node: Node, emitter: Emitter, outputs: int) -> int:
-    """Return the bias (out,) of a weighted node, of zeros where there is none: some kernels need one."""
+    """Return the bias (out,) of a weighted node; zeros if there is none, because some kernels need one."""
     weights = emitter.value(node.inputs[1])
     if len(node.inputs) > 2 and node.inputs[2]:
         bias = emitter.value(node.inputs[2])

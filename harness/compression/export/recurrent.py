@@ -1,7 +1,7 @@
-"""LSTM and GRU, one step after another.
+"""LSTM and GRU, unrolled.
 
-TFLite's own recurrent operators keep their state from one call to the next, so that the second call would not
-start from zero as ONNX's does. A short sequence of fixed length is therefore written out step by step.
+TFLite's recurrent operators keep their state between calls, so a second call would not start from zero as in
+ONNX. So a short sequence of fixed length is unrolled.
 """
 
 from __future__ import annotations
@@ -16,25 +16,22 @@ from harness.compression.export.parts import Array, Node, Shape
 
 LONGEST = 64  # steps; each adds a dozen operators to the file
 _DIRECTIONS = {"forward": (1,), "reverse": (-1,), "bidirectional": (1, -1)}
-# From the gates' input of a step and the state, None before the first one, to the next state.
+# Takes the gates' input of a step and the state (None before the first step); returns the next state.
 Step = Callable[[int, tuple[int | None, ...]], tuple[int, ...]]
 
 
 class _Cell:
-    """Builds the steps of one direction; tensors are (batch, hidden) unless said otherwise."""
+    """Builds the steps of one direction; tensors have the shape (batch, hidden) unless noted."""
 
     def __init__(self, node: Node, emitter: Emitter, direction: int, gates: int) -> None:
         self.emitter, self.node = emitter, node
         self.hidden = int(node.attribute("hidden_size", 0))
-        found = [emitter.data(name) if name else None for name in (*node.inputs[:4], "")[1:4]]
-        weights, recurrent = found[0], found[1]
-        if (
-            weights is None
-            or recurrent is None
-            or (len(node.inputs) > 3 and node.inputs[3] and found[2] is None)
-        ):
-            node.refuse("only constant weights are known")
-        bias = np.zeros((len(weights), 2 * gates * self.hidden), np.float32) if found[2] is None else found[2]
+        constants = [emitter.data(name) if name else None for name in (*node.inputs[:4], "")[1:4]]
+        weights, recurrent, bias = constants
+        if weights is None or recurrent is None or (len(node.inputs) > 3 and node.inputs[3] and bias is None):
+            node.refuse("only constant weights are supported")
+        if bias is None:
+            bias = np.zeros((len(weights), 2 * gates * self.hidden), np.float32)
         self.weights, self.recurrent = weights[direction], recurrent[direction]
         self.input_bias, self.recurrent_bias = np.split(bias[direction], 2)
         self.shape: Shape = (emitter.value(node.inputs[0]).shape[1], self.hidden)
@@ -46,10 +43,10 @@ class _Cell:
         constants = [
             self.emitter.constant(f"{self.node.name}/{n}", v) for n, v in (("w", weights), ("b", bias))
         ]
-        kept = {"keepNumDims": len(shape) > 2}
-        return self.emitter.apply("FULLY_CONNECTED", [tensor, *constants], shape, kept)
+        settings = {"keepNumDims": len(shape) > 2}
+        return self.emitter.apply("FULLY_CONNECTED", [tensor, *constants], shape, settings)
 
-    def of_state(self, state: int, rows: slice, bias: bool) -> int:
+    def state_product(self, state: int, rows: slice, bias: bool) -> int:
         """Multiply the state by some rows of the recurrent weights."""
         weights = self.recurrent[rows]
         numbers = self.recurrent_bias[rows] if bias else np.zeros(len(weights), np.float32)
@@ -68,7 +65,7 @@ class _Cell:
         hidden, cell = state
         if hidden is not None:
             shape = (self.shape[0], 4 * self.hidden)
-            gates = self.emitter.apply("ADD", [gates, self.of_state(hidden, slice(None), False)], shape)
+            gates = self.emitter.apply("ADD", [gates, self.state_product(hidden, slice(None), False)], shape)
         into, out, forget, new = self.parts(gates, 4)
         added = self.apply("MUL", self.apply("LOGISTIC", into), self.apply("TANH", new))
         if cell is not None:
@@ -81,16 +78,16 @@ class _Cell:
         update, reset, new = self.parts(gates, 3)
         linear_first = self.node.attribute("linear_before_reset", 0)
         if hidden is not None:
-            added = self.parts(self.of_state(hidden, slice(0, 2 * h), False), 2)
+            added = self.parts(self.state_product(hidden, slice(0, 2 * h), False), 2)
             update, reset = self.apply("ADD", update, added[0]), self.apply("ADD", reset, added[1])
         update, reset = self.apply("LOGISTIC", update), self.apply("LOGISTIC", reset)
         last = slice(2 * h, None)
         if linear_first:
             bias = self.emitter.constant(f"{self.node.name}/b", self.recurrent_bias[last])
-            product = bias if hidden is None else self.of_state(hidden, last, True)
+            product = bias if hidden is None else self.state_product(hidden, last, True)
             new = self.apply("ADD", new, self.apply("MUL", reset, product))
         elif hidden is not None:
-            new = self.apply("ADD", new, self.of_state(self.apply("MUL", reset, hidden), last, False))
+            new = self.apply("ADD", new, self.state_product(self.apply("MUL", reset, hidden), last, False))
         new = self.apply("TANH", new)
         if hidden is None:
             return (self.apply("SUB", new, self.apply("MUL", update, new)),)
@@ -98,33 +95,33 @@ class _Cell:
 
 
 def lstm(node: Node, emitter: Emitter) -> None:
-    """LSTM with the usual activations and no peepholes."""
+    """LSTM with the default activations and no peepholes."""
     if len(node.inputs) > 7 and node.inputs[7]:
-        node.refuse("peepholes are not known")
-    _unroll(node, emitter, gates=4, states=2, usual=["Sigmoid", "Tanh", "Tanh"])
+        node.refuse("peepholes are not supported")
+    _unroll(node, emitter, gates=4, states=2, defaults=["Sigmoid", "Tanh", "Tanh"])
 
 
 def gru(node: Node, emitter: Emitter) -> None:
-    """GRU with the usual activations."""
-    _unroll(node, emitter, gates=3, states=1, usual=["Sigmoid", "Tanh"])
+    """GRU with the default activations."""
+    _unroll(node, emitter, gates=3, states=1, defaults=["Sigmoid", "Tanh"])
 
 
-def _unroll(node: Node, emitter: Emitter, gates: int, states: int, usual: list[str]) -> None:
+def _unroll(node: Node, emitter: Emitter, gates: int, states: int, defaults: list[str]) -> None:
     steps, batch, _ = emitter.value(node.inputs[0]).shape
     directions = _DIRECTIONS[node.attribute("direction", "forward")]
     given = node.attribute("activations", list[str | bytes]())
     named = [name.decode() if isinstance(name, bytes) else name for name in given]
     if steps is None or steps > LONGEST:
-        node.refuse(f"{steps or 'a dynamic number of'} steps; up to {LONGEST} are written out one by one")
+        node.refuse(f"{steps or 'a dynamic number of'} steps; up to {LONGEST} are supported")
     if (
-        named not in ([], usual * len(directions))
+        named not in ([], defaults * len(directions))
         or node.attribute("clip", 0.0)
         or int(node.attribute("layout", 0))
     ):
-        node.refuse("only the usual activations, no clip and layout 0 are known")
+        node.refuse("only the default activations, no clip and layout 0 are supported")
     has_lengths = len(node.inputs) > 4 and bool(node.inputs[4])
     if has_lengths or node.attribute("input_forget", 0):
-        node.refuse("sequence_lens and input_forget are not known")
+        node.refuse("sequence_lens and input_forget are not supported")
     hidden = int(node.attribute("hidden_size", 0))
     source = emitter.get(node.inputs[0], plain(3))
     initial = [_rows(node, emitter, 5 + index, len(directions), (batch, hidden)) for index in range(states)]
@@ -143,18 +140,18 @@ def _unroll(node: Node, emitter: Emitter, gates: int, states: int, usual: list[s
         inputs = emitter.apply_many(
             "UNPACK", [projected], [(batch, gates * hidden)] * steps, {"num": steps, "axis": 0}
         )
-        state: tuple[int | None, ...] = tuple(each[index] for each in initial)
+        state: tuple[int | None, ...] = tuple(states[index] for states in initial)
         step: Step = cell.lstm if gates == 4 else cell.gru
-        seen = []
+        hidden_states = []
         for gate in inputs[::direction]:
             state = step(gate, state)
-            seen.append(state[0])
-        tensors = [tensor for tensor in seen[::direction] if tensor is not None]
+            hidden_states.append(state[0])
+        tensors = [tensor for tensor in hidden_states[::direction] if tensor is not None]
         packed = emitter.apply("PACK", tensors, (steps, batch, hidden), {"valuesCount": steps, "axis": 0})
         sequences.append(_with_axis(node, emitter, packed, (steps, 1, batch, hidden)))
-        for kept, tensor in zip(finals, state, strict=True):
+        for final, tensor in zip(finals, state, strict=True):
             if tensor is not None:
-                kept.append(_with_axis(node, emitter, tensor, (1, batch, hidden)))
+                final.append(_with_axis(node, emitter, tensor, (1, batch, hidden)))
     for name, tensors, axis in zip(node.outputs, [sequences, *finals], [1, 0, 0], strict=False):
         if name:
             result = emitter.value(name)
@@ -168,7 +165,7 @@ def _with_axis(node: Node, emitter: Emitter, tensor: int, shape: Shape) -> int:
 
 
 def _rows(node: Node, emitter: Emitter, position: int, count: int, shape: Shape) -> list[int | None]:
-    """Return the initial state of each direction, None where it is zero."""
+    """Return the initial state of each direction, None if it is zero."""
     if len(node.inputs) <= position or not node.inputs[position]:
         return [None] * count
     tensor = emitter.get(node.inputs[position], plain(3))

@@ -11,12 +11,12 @@ from harness.compression.export.parts import Node
 
 
 def reduce(kind: str) -> Handler:
-    """Return the handler of a reduction over constant axes, or over the space of an image."""
+    """Return the handler of a reduction over constant axes, or over the spatial axes."""
 
     def handle(node: Node, emitter: Emitter) -> None:
         rank = len(emitter.value(node.inputs[0]).shape)
         if node.op.startswith("Global"):
-            axes, kept, layout = list(range(2, rank)), True, channels_last(rank)
+            axes, keeps_axes, layout = list(range(2, rank)), True, channels_last(rank)
             tensor = emitter.get(node.inputs[0], layout)
         else:
             axes = node.attribute("axes", []) or emitter.integers(node, 1) or []
@@ -24,18 +24,18 @@ def reduce(kind: str) -> Handler:
                 copy(node, emitter)
                 return
             axes = [axis % rank for axis in axes or range(rank)]
-            kept = bool(node.attribute("keepdims", 1))
+            keeps_axes = bool(node.attribute("keepdims", 1))
             tensor, layout = emitter.whole(node.inputs[0])
         positions = as_vector(sorted(layout.position(axis) for axis in axes))
         tensors = [tensor, emitter.constant(f"{node.name}/axes", positions)]
-        target = emitter.add(emitter.value(node.outputs[0]), layout if kept else layout.without(axes))
-        emitter.emit(kind, tensors, target, {"keepDims": kept})
+        target = emitter.add(emitter.value(node.outputs[0]), layout if keeps_axes else layout.without(axes))
+        emitter.emit(kind, tensors, target, {"keepDims": keeps_axes})
 
     return handle
 
 
 def arg(kind: str) -> Handler:
-    """Return the handler of ArgMax or ArgMin; TFLite's drops the axis."""
+    """Return the handler of ArgMax or ArgMin; TFLite removes the axis."""
 
     def handle(node: Node, emitter: Emitter) -> None:
         if node.attribute("select_last_index", 0):
@@ -56,7 +56,7 @@ def arg(kind: str) -> Handler:
 
 
 def softmax(kind: str, settings: dict[str, object] | None = None) -> Handler:
-    """Return the handler of Softmax or LogSoftmax over any axis: TFLite's are over the last."""
+    """Return the handler of Softmax or LogSoftmax over any axis; TFLite supports the last only."""
 
     def handle(node: Node, emitter: Emitter) -> None:
         rank = len(emitter.value(node.inputs[0]).shape)
@@ -71,9 +71,9 @@ def softmax(kind: str, settings: dict[str, object] | None = None) -> Handler:
 
 
 def layer_normalization(node: Node, emitter: Emitter) -> None:
-    """LayerNormalization over the last axes, spelt out: (x - mean) / √(variance + epsilon) · scale + bias."""
+    """LayerNormalization over the last axes as (x - mean) / √(variance + epsilon) · scale + bias."""
     if any(node.outputs[1:]):
-        node.refuse("its mean and deviation are read too")
+        node.refuse("its outputs for mean and deviation are used")
     result = emitter.value(node.outputs[0])
     shape, rank = result.shape, len(result.shape)
     axis = node.attribute("axis", -1) % rank

@@ -1,4 +1,4 @@
-"""The classes of the TFLite schema, and the bytes of a file."""
+"""The classes of the TFLite schema, and the serialisation of a file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from harness.core.errors import TargetUnavailable
 
 
 def load_schema() -> ModuleType:
-    """Return the generated schema; it needs flatbuffers and numpy only, no interpreter is loaded."""
+    """Return the generated schema, which needs flatbuffers and numpy but no interpreter."""
     try:
         from ai_edge_litert import schema_py_generated
     except ImportError as error:
@@ -26,13 +26,13 @@ def load_schema() -> ModuleType:
 
 
 class AlignedBuffer:
-    """A buffer of constant data; 16 bytes is the alignment that TFLite's kernels may rely on."""
+    """A buffer of constant data with the alignment that TFLite's kernels need, 16 bytes."""
 
     def __init__(self, schema: ModuleType, data: bytes = b"") -> None:
         self._schema = schema
         self.data = data
 
-    def Pack(self, builder: Any) -> int:  # noqa: ANN401, N802 - the object API of flatbuffers calls it so
+    def Pack(self, builder: Any) -> int:  # noqa: ANN401, N802 - the name in the object API of flatbuffers
         """Write the buffer; called by the object API."""
         vector = None
         if self.data:

@@ -10,11 +10,11 @@ from harness.compression.export.emitter import Emitter
 from harness.compression.export.layout import Layout, as_vector, channels_last, plain, static
 from harness.compression.export.parts import Node
 
-_FAR = 2**31 - 1  # of an int32: what lies beyond is the end of the axis
+_FAR = 2**31 - 1  # largest int32, which stands for the end of the axis
 
 
 def reshape(node: Node, emitter: Emitter) -> None:
-    """Reshape, Flatten, Squeeze and Unsqueeze; a flattened image keeps its channels last."""
+    """Reshape, Flatten, Squeeze and Unsqueeze; a flattened image stays channels last."""
     source, result = emitter.value(node.inputs[0]), emitter.value(node.outputs[0])
     layout, target = emitter.layout(node.inputs[0]), plain(len(result.shape))
     rank = len(source.shape)
@@ -38,7 +38,7 @@ def reshape(node: Node, emitter: Emitter) -> None:
 
 
 def transpose(node: Node, emitter: Emitter) -> None:
-    """Transpose: no operator at all, the result is read in another order."""
+    """Transpose: usually without an operator, by another layout of the same tensor."""
     rank = len(emitter.value(node.inputs[0]).shape)
     order = list(node.attribute("perm", list(range(rank))[::-1]))
     layout = emitter.layout(node.inputs[0])
@@ -57,11 +57,12 @@ def transpose(node: Node, emitter: Emitter) -> None:
 
 
 def concat(node: Node, emitter: Emitter) -> None:
-    """Concat; operands on other scales than the result's are brought onto it first."""
+    """Concat; operands with another scale than the result are rescaled first."""
     result = emitter.value(node.outputs[0])
     layouts = [emitter.layout(name) for name in node.inputs]
     layout = next(
-        (each for each in layouts if not each.plain and not each.features), plain(len(result.shape))
+        (candidate for candidate in layouts if not candidate.plain and not candidate.features),
+        plain(len(result.shape)),
     )
     tensors = [
         emitter.rescale(emitter.get(name, layout), emitter.value(name), layout, result.quantization)
@@ -121,7 +122,7 @@ def gather(node: Node, emitter: Emitter) -> None:
     source, indices = (emitter.value(name) for name in node.inputs)
     axis = node.attribute("axis", 0) % len(source.shape)
     if source.quantization is not None and source.quantization.per_channel:
-        node.refuse("its table has a scale for each channel")
+        node.refuse("its table has per-channel scales")
     layout = emitter.layout(node.inputs[0])
     if layout.features or len(indices.shape) > 1:
         layout = plain(len(source.shape))
@@ -148,7 +149,7 @@ def pad(node: Node, emitter: Emitter) -> None:
     source, rank, mode = emitter.value(node.inputs[0]), len(layout.axes), node.attribute("mode", "constant")
     flat = emitter.integers(node, 1)
     if flat is None or min(flat) < 0:
-        node.refuse("it cuts off, or has no widths")
+        node.refuse("it has negative widths or none")
     axes = emitter.integers(node, 3) or list(range(rank))
     widths = np.zeros((rank, 2), np.int32)
     widths[[layout.position(axis) for axis in axes]] = np.reshape(flat, (2, -1)).T
@@ -158,7 +159,7 @@ def pad(node: Node, emitter: Emitter) -> None:
         emitter.emit_keeping_scale("MIRROR_PAD", tensors, node, layout, {"mode": kind})
         return
     if mode != "constant":
-        node.refuse(f"mode {mode!r} is not one of TFLite's")
+        node.refuse(f"mode {mode!r} is not supported by TFLite")
     fill = emitter.number(node, 2)
     if fill == 0.0:
         emitter.emit_keeping_scale("PAD", tensors, node, layout)
@@ -178,7 +179,7 @@ def space_to_depth(node: Node, emitter: Emitter) -> None:
 
 
 def depth_to_space(node: Node, emitter: Emitter) -> None:
-    """DepthToSpace; TFLite's order of the channels is ONNX's DCR, CRD is brought into it."""
+    """DepthToSpace; TFLite has ONNX's channel order DCR, and CRD is converted to it."""
     tensor, source = emitter.get(node.inputs[0], channels_last(4)), emitter.value(node.inputs[0])
     block, channels = node.attribute("blocksize", 1), source.shape[1]
     if node.attribute("mode", "DCR") == "CRD":

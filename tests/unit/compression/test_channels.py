@@ -223,7 +223,7 @@ def test_number_of_channels_that_stay(options: dict[str, Any], after: int) -> No
     [
         ([conv("a", "c", "grouped", group=2), conv("c", "t", "w2")], "2 groups"),
         ([node("Softmax", ["a"], ["s"], "soft", axis=1), conv("s", "t", "w2")], "Softmax 'soft'"),
-        ([node("Add", ["a", "side"], ["t"], "sum")], "Add 'sum' ties them to what has no channels"),
+        ([node("Add", ["a", "side"], ["t"], "sum")], "Add 'sum' combines them with a tensor without channels"),
         ([conv("a", "c", "w2"), conv("c", "t", "w2")], "shares its weights"),
     ],
 )

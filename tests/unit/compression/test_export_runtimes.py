@@ -147,7 +147,7 @@ WEIGHTS = {"w": np.ones((1, 8, 2), np.float32), "r": np.ones((1, 8, 2), np.float
             node("Resize", ["x", "", "s"], ["y"], nearest_mode="floor"),
             RESIZE,
             {"x": [1, 1, 8, 8]},
-            "no way to read",
+            "no TFLite mode reads",
         ),
         (node("LSTM", ["x", "w", "r"], ["y"], hidden_size=2), WEIGHTS, {"x": [65, 1, 2]}, "65 steps"),
         (node("LSTM", ["x", "w", "r"], ["y"], hidden_size=2), WEIGHTS, {"x": ["t", 1, 2]}, "dynamic number"),
@@ -163,7 +163,7 @@ WEIGHTS = {"w": np.ones((1, 8, 2), np.float32), "r": np.ones((1, 8, 2), np.float
             {"x": [2, 3]},
             "mode 'edge'",
         ),
-        (node("Pad", ["x", "p"], ["y"]), {"p": np.array([0, -1, 0, 0])}, {"x": [2, 3]}, "cuts off"),
+        (node("Pad", ["x", "p"], ["y"]), {"p": np.array([0, -1, 0, 0])}, {"x": [2, 3]}, "negative widths"),
         (node("PRelu", ["x", "z"], ["y"]), {}, {"x": [2, 3], "z": [2, 3]}, "slope"),
         (node("Elu", ["x"], ["y"], alpha=0.5), {}, {"x": [2, 3]}, "alpha"),
         (

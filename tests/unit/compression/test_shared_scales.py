@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx.helper import make_node as node
 
-from harness.compression.shared_scales import Step, agreed_steps
+from harness.compression.shared_scales import Step, shared_steps
 
 from .graphs import Array, graph
 
@@ -57,11 +57,11 @@ ADD = graph(
 
 @settings(max_examples=15, deadline=None)
 @given(a=RANGES, b=RANGES, c=RANGES, y=RANGES, r=st.floats(0.5, 8))
-def test_agreed_sums_are_alike_for_every_pair_of_integers(
+def test_sums_are_exact_for_every_pair_of_integers(
     a: tuple[float, float], b: tuple[float, float], c: tuple[float, float], y: tuple[float, float], r: float
 ) -> None:
     ranges = {"x": (-1.0, 1.0), "a": a, "b": b, "r": (0.0, r), "c": c, "y": y}
-    steps = agreed_steps(ADD, ranges)
+    steps = shared_steps(ADD, ranges)
     for one, other, total in (("a", "b", "r"), ("c", "r", "y")):
         if {one, other, total} <= set(steps):
             assert differing(steps[one], steps[other], steps[total]) == 0
@@ -70,12 +70,12 @@ def test_agreed_sums_are_alike_for_every_pair_of_integers(
         assert usual.scale * (1 - 1e-6) <= step.scale <= usual.scale * 1.015
 
 
-def test_ranges_as_they_come_are_always_agreed_on() -> None:
+def test_arbitrary_ranges_always_have_exact_steps() -> None:
     random = np.random.default_rng(0)
     for _ in range(20):
         low, high = -random.uniform(0.5, 3, 5), random.uniform(0.5, 3, 5)
         ranges = dict(zip(["x", "a", "b", "c", "y"], zip(low, high, strict=True), strict=True))
-        assert set(agreed_steps(ADD, {**ranges, "r": (0.0, high.sum() / 3)})) == {
+        assert set(shared_steps(ADD, {**ranges, "r": (0.0, high.sum() / 3)})) == {
             "x",
             "a",
             "b",
@@ -106,7 +106,7 @@ def test_tensor_of_zeros_gets_a_step_all_the_same() -> None:
 
 def test_sum_of_a_tensor_with_itself_is_left_alone() -> None:
     model = graph([node("Add", ["x", "x"], ["y"])], {}, {"x": [4]})
-    assert set(agreed_steps(model, {"x": (-1.0, 1.0), "y": (-2.0, 2.0)})) == {"x"}
+    assert set(shared_steps(model, {"x": (-1.0, 1.0), "y": (-2.0, 2.0)})) == {"x"}
 
 
 def test_scales_too_far_apart_are_left_alone() -> None:
@@ -118,4 +118,4 @@ def test_scales_too_far_apart_are_left_alone() -> None:
         "c": (0.0, 1.0),
         "y": (0.0, 9.0),
     }
-    assert "a" not in agreed_steps(ADD, ranges)
+    assert "a" not in shared_steps(ADD, ranges)

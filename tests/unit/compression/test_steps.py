@@ -76,7 +76,7 @@ FAULTS: dict[str, tuple[Change, dict[str, Any], str]] = {
     "no fewer": (lambda m: None, {"parameters": "fewer"}, "'fewer' parameters"),
     "more parameters": (keep_old_weights, {"parameters": "same"}, "'same' parameters"),
     "too few zeros": (lambda m: None, {"zeros": 10_000}, "10000 zeros"),
-    "unknown promise": (lambda m: None, {"beauty": 1}, "'beauty', which nothing checks"),
+    "unknown promise": (lambda m: None, {"beauty": 1}, "'beauty', which is no known promise"),
     "unknown word": (lambda m: None, {"bytes": "tiny"}, "'tiny' bytes"),
 }
 

@@ -198,7 +198,7 @@ def test_an_unknown_family_names_the_nearest() -> None:
 
 @pytest.mark.parametrize("severity", [0, 6])
 def test_an_unknown_severity(severity: int) -> None:
-    with pytest.raises(UsageError, match="does not exist"):
+    with pytest.raises(UsageError, match="has no severity"):
         corrupt(photos(1, (8, 8, 1)), np.arange(1), "fog", severity, seed=0, kind="image")
 
 

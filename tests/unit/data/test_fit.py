@@ -54,7 +54,7 @@ def test_what_fits(raw: NDArray[Any], spec: TensorSpec, step: dict[str, Any]) ->
     ],
 )
 def test_shapes(raw: NDArray[Any], spec: TensorSpec, step: dict[str, Any], advice: str) -> None:
-    with pytest.raises(DataError, match="takes samples of shape") as caught:
+    with pytest.raises(DataError, match="needs samples of shape") as caught:
         check(raw, spec, **step)
     assert advice in caught.value.next_step
     assert caught.value.where == "d.npz"

@@ -187,7 +187,7 @@ def test_a_callable(callables: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("nonsense", "gave int"), ("uneven", "labels has 2"), ("gone", "no callable"), ("", "no callable")],
+    [("nonsense", "returned int"), ("uneven", "labels has 2"), ("gone", "cannot be loaded"), ("", "cannot be loaded")],
 )
 def test_a_callable_that_is_none(callables: str, name: str, message: str) -> None:
     with pytest.raises(DataError, match=message):
@@ -195,7 +195,7 @@ def test_a_callable_that_is_none(callables: str, name: str, message: str) -> Non
 
 
 def test_a_module_that_is_missing() -> None:
-    with pytest.raises(DataError, match="no callable"):
+    with pytest.raises(DataError, match="cannot be loaded"):
         load(DataSource(callable="no_such_module_anywhere:digits"))
 
 
@@ -277,7 +277,7 @@ def test_a_foreign_member_of_an_archive(tmp_path: Path) -> None:
         ({"x": GREY[:0]}, "empty"),
         ({"labels": LABELS}, "no input arrays"),
         ({"x": GREY, "labels": LABELS, "y": LABELS}, "both 'labels' and 'y'"),
-        ({"x": np.array(["a", "b"])}, "must be numbers"),
+        ({"x": np.array(["a", "b"])}, "must be numeric"),
         ({"x": np.array([1.0, np.nan])}, "sample 1 .* not finite"),
         ({"x": np.float32(1)}, "samples first"),
         ({"x": GREY, "labels": np.array([0, 1, np.inf, 1, 0])}, "sample 2 .* not finite"),
@@ -294,7 +294,7 @@ def test_arrays_that_do_not_fit(
 
 def test_an_input_without_an_array(tmp_path: Path) -> None:
     np.savez(tmp_path / "x.npz", picture=GREY)
-    with pytest.raises(DataError, match="no array for input 'image'") as caught:
+    with pytest.raises(DataError, match="there is no array for the input 'image'") as caught:
         load(DataSource(path=tmp_path / "x.npz", input_names=("image",)))
     assert "picture" in caught.value.cause
     np.save(tmp_path / "x.npy", GREY)
@@ -308,10 +308,10 @@ def test_an_input_without_an_array(tmp_path: Path) -> None:
         ("", 0, "is empty"),
         ("a,b\n", "a", "empty"),
         ("a,b\n1,2\n", "c", "no column 'c'"),
-        ("1,2\n3,4\n", 2, "2 columns, and no column 2"),
+        ("1,2\n3,4\n", 2, "2 columns, but no column 2"),
         ("a,b\n1,2\n,4\n", "a", r"row 1 .* no label"),
         ("a,b\n1,2\n3,\n", "a", r"row 1 .* column 'b' is nan"),
-        ("a,b\n1,2\n3,x\n", "a", "no number"),
+        ("a,b\n1,2\n3,x\n", "a", "is not a number"),
         ("a,b\n1,2\n3,4,5,6\n", "a", "cannot be read"),
         ("a,b\n0,2,3\n1,4,5\n", "a", "cannot be read"),
         ("a,b\n1,2\n3\n", "a", r"row 1 .* column 'b' is nan"),
@@ -334,7 +334,7 @@ def test_a_missing_file_and_an_unknown_format(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no data"):
         load(DataSource())
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="empty holds no images"):
+    with pytest.raises(DataError, match="empty contains no images"):
         load(DataSource(path=tmp_path / "empty"))
 
 
