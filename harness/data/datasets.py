@@ -121,7 +121,7 @@ def check_labels(dataset: Dataset, n_classes: int, *, where: str) -> None:
     labels = np.asarray(dataset.labels)
     if labels.ndim != 1 or labels.dtype.kind not in "iu":
         raise DataError(
-            f"a classification needs one whole number per sample as label; these are {labels.dtype} of "
+            f"labels of a classification must be whole numbers, one per sample; these are {labels.dtype} of "
             f"shape {labels.shape}",
             where=where,
             next_step='use class indices from 0, or set task = "regression"',
@@ -228,7 +228,7 @@ def load_either(source: DataSource) -> Dataset | Split:
         return _call(source)
     path = source.path
     if path is None:
-        raise DataError("data have neither a path nor a callable", next_step="set path or callable")
+        raise DataError("no data: neither a path nor a callable is set", next_step="set path or callable")
     for file in (path, source.labels):
         if file is not None and not file.exists():
             raise DataError(f"{file.name} does not exist", where=str(file), next_step="check the path")
@@ -266,9 +266,7 @@ def _read(path: Path, format_: str, source: DataSource) -> readers.Contents:
         case "image-csv":
             if source.labels is None:
                 raise DataError(
-                    "the format image-csv needs a table of files and labels",
-                    where=str(path),
-                    next_step="set labels",
+                    "image-csv needs a table of files and labels", where=str(path), next_step="set labels"
                 )
             return readers.read_image_csv(path, source.labels, image, header=source.header)
         case _:

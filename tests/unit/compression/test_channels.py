@@ -95,7 +95,7 @@ def silence(model: onnx.ModelProto, share: float = 0.5) -> int:
     coupling, constants = couple(model), initializers(model)
     planted: set[int] = set()
     for group in coupling.groups:
-        if not group.held:
+        if not group.fixed_because:
             planted |= {
                 int(label) for label in RANDOM.permutation(group.labels)[: int(share * len(group.labels))]
             }
@@ -223,7 +223,10 @@ def test_number_of_channels_that_stay(options: dict[str, Any], after: int) -> No
     [
         ([conv("a", "c", "grouped", group=2), conv("c", "t", "w2")], "2 groups"),
         ([node("Softmax", ["a"], ["s"], "soft", axis=1), conv("s", "t", "w2")], "Softmax 'soft'"),
-        ([node("Add", ["a", "side"], ["t"], "sum")], "Add 'sum' combines them with a tensor without channels"),
+        (
+            [node("Add", ["a", "side"], ["t"], "sum")],
+            "combines them with a tensor without channels",
+        ),
         ([conv("a", "c", "w2"), conv("c", "t", "w2")], "shares its weights"),
     ],
 )
@@ -238,10 +241,10 @@ def test_channels_that_cannot_be_followed_stay_with_a_reason(
     used = {name for operator in every for name in operator.input}
     inputs: dict[str, Any] = {"x": ["n", 2, 8, 8]} | ({"side": ["n", C, 8, 8]} if "side" in used else {})
     model = canonicalise(graph(every, {k: v for k, v in constants.items() if k in used}, inputs))
-    reasons = {group.layers[0]: group.held for group in couple(model).groups}
+    reasons = {group.layers[0]: group.fixed_because for group in couple(model).groups}
     assert reason in reasons["a"]
     for group in couple(model).groups:
-        assert group.layers != ("head",) or "output of the model" in group.held
+        assert group.layers != ("head",) or "output of the model" in group.fixed_because
 
 
 def test_nothing_to_remove_is_an_error_that_says_why() -> None:

@@ -8,7 +8,15 @@ import pytest
 from PIL import Image
 
 from harness.core.errors import DataError
-from harness.data.images import ImageRecipe, area_weights, decode, follow, linear_weights, read_images, resize
+from harness.data.images import (
+    ImageRecipe,
+    apply_recipe,
+    area_weights,
+    decode,
+    linear_weights,
+    read_images,
+    resize,
+)
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -64,19 +72,21 @@ def test_weights_sum_to_their_whole(source: int, target: int) -> None:
 
 def test_crop_and_pad() -> None:
     image = pixels_of(10, 6)
-    cropped = follow(ImageRecipe(size=(4, 4)), image)
+    cropped = apply_recipe(ImageRecipe(size=(4, 4)), image)
     np.testing.assert_array_equal(cropped, image[3:7, 1:5])
-    padded = follow(ImageRecipe(size=(10, 8), pad=114), image)
+    padded = apply_recipe(ImageRecipe(size=(10, 8), pad=114), image)
     np.testing.assert_array_equal(padded[:, 1:7], image)
     assert (padded[:, [0, 7]] == 114).all()
 
 
 def test_contain_fits_and_cover_fills() -> None:
     white = np.full((40, 20, 1), 255, dtype=np.uint8)
-    contained = follow(ImageRecipe(size=(16, 16), resize="contain", method="nearest", antialias=False), white)
+    contained = apply_recipe(
+        ImageRecipe(size=(16, 16), resize="contain", method="nearest", antialias=False), white
+    )
     assert (contained[:, 4:12] == 255).all()
     assert contained.sum() == 16 * 8 * 255
-    covered = follow(ImageRecipe(size=(16, 16), resize="cover", crop=0.875), white)
+    covered = apply_recipe(ImageRecipe(size=(16, 16), resize="cover", crop=0.875), white)
     assert covered.shape == (16, 16, 1)
     assert (covered == 255).all()
 
@@ -88,7 +98,7 @@ def test_cover_follows_torchvisions_resize_and_centre_crop() -> None:
     resized = resize(image, (short, long), method="bilinear", antialias=True)
     top, left = round((short - size) / 2), round((long - size) / 2)
     wanted = resized[top : top + size, left : left + size]
-    followed = follow(ImageRecipe(size=(size, size), resize="cover", crop=0.875), image)
+    followed = apply_recipe(ImageRecipe(size=(size, size), resize="cover", crop=0.875), image)
     np.testing.assert_array_equal(followed, wanted)
 
 

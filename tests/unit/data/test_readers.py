@@ -53,7 +53,7 @@ def test_npy_pair(tmp_path: Path) -> None:
 def test_labels_given_twice(tmp_path: Path) -> None:
     np.savez(tmp_path / "x.npz", image=GREY, labels=LABELS)
     np.save(tmp_path / "y.npy", LABELS)
-    with pytest.raises(DataError, match=r"labels twice: in x\.npz and in y\.npy"):
+    with pytest.raises(DataError, match=r"labels are in x\.npz and in y\.npy"):
         load(DataSource(path=tmp_path / "x.npz", labels=tmp_path / "y.npy"))
 
 
@@ -113,7 +113,7 @@ def test_a_folder_with_a_table(photos: Path, tmp_path: Path, header: str) -> Non
 
 def test_a_table_that_names_missing_files(photos: Path, tmp_path: Path) -> None:
     (tmp_path / "labels.csv").write_text("dog/b.png,1\ndog/gone.png,1\n")
-    with pytest.raises(DataError, match=r"1 of 2 .* first 'gone.png'"):
+    with pytest.raises(DataError, match=r"1 of 2 .* first is 'gone.png'"):
         load(DataSource(path=photos, labels=tmp_path / "labels.csv", image=SMALL))
 
 
@@ -187,7 +187,12 @@ def test_a_callable(callables: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("nonsense", "returned int"), ("uneven", "labels has 2"), ("gone", "cannot be loaded"), ("", "cannot be loaded")],
+    [
+        ("nonsense", "returned int"),
+        ("uneven", "labels has 2"),
+        ("gone", "cannot be loaded"),
+        ("", "cannot be loaded"),
+    ],
 )
 def test_a_callable_that_is_none(callables: str, name: str, message: str) -> None:
     with pytest.raises(DataError, match=message):
@@ -279,7 +284,7 @@ def test_a_foreign_member_of_an_archive(tmp_path: Path) -> None:
         ({"x": GREY, "labels": LABELS, "y": LABELS}, "both 'labels' and 'y'"),
         ({"x": np.array(["a", "b"])}, "must be numeric"),
         ({"x": np.array([1.0, np.nan])}, "sample 1 .* not finite"),
-        ({"x": np.float32(1)}, "samples first"),
+        ({"x": np.float32(1)}, "samples on the first axis"),
         ({"x": GREY, "labels": np.array([0, 1, np.inf, 1, 0])}, "sample 2 .* not finite"),
     ],
 )
