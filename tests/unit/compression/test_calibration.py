@@ -119,7 +119,7 @@ def test_activation_that_overflows_is_named() -> None:
 
 BAD: dict[str, tuple[list[Feeds], str]] = {
     "empty": ([], "empty"),
-    "constant": ([{"x": np.ones(SHAPE, np.float32)}] * 3, "the same"),
+    "constant": ([{"x": np.ones(SHAPE, np.float32)}] * 3, "are equal"),
     "shape": ([{"x": np.ones((1, 64, 64, 1), np.float32)}], r"\(1, 64, 64, 1\)"),
     "rank": ([{"x": np.ones((1, 64, 64), np.float32)}], r"\(1, 64, 64\)"),
     "dtype": ([{"x": np.ones(SHAPE, np.uint8)}], "uint8"),

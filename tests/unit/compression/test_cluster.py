@@ -162,7 +162,7 @@ def test_many_weights_are_clustered_through_a_histogram() -> None:
         ({"codebooks": "all"}, "kind"),
         ({"keep_zeros": 1}, "true or false"),
         ({"seed": -1}, "seed"),
-        ({"layers": ["heat"]}, "there is no layer 'heat'"),
+        ({"layers": ["heat"]}, "has no layer 'heat'"),
         ({"layers": "head"}, "list of node names"),
     ],
 )
