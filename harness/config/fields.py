@@ -13,13 +13,15 @@ from harness.core.measurement import UNITS
 
 
 def is_name(text: str) -> str:
-    """Give back what may name a model, a variant or a baseline; ValueError says what else would."""
+    """Return `text` if it can name a model, a variant or a baseline; else raise ValueError."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}", text):
-        raise ValueError(f"{text!r} is no name: letters, digits and _ . + -, a letter or a digit first")
+        raise ValueError(
+            f"{text!r} is not a name; use letters, digits and _ . + -, beginning with a letter or a digit"
+        )
     return is_read_as_text(text)
 
 
-#: Words that pandas reads as a missing value, and those that it reads as true or false.
+#: Texts that pandas reads as a missing value, and in lower case those that it reads as true or false.
 _MISSING = frozenset((
     "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A",
     "NA", "NULL", "NaN", "None", "n/a", "nan", "null",
@@ -28,10 +30,11 @@ _BOOLEAN = frozenset(("true", "false"))
 
 
 def is_read_as_text(text: str) -> str:
-    """Give back a name that every reader of a CSV takes for text; ValueError says what it would become.
+    """Return `text` if every reader of a CSV file reads it as text; else raise ValueError.
 
-    The table names models, targets, variants and gates. ``pandas.read_csv`` without options reads ``NA`` as
-    missing, ``007`` and ``1e5`` as numbers and ``True`` as a truth value.
+    The results table has the names of models, targets, variants and gates. Without options,
+    ``pandas.read_csv`` reads ``NA`` as missing, ``007`` and ``1e5`` as numbers and ``True`` as a truth
+    value.
     """
     if text in _MISSING:
         kind = "a missing value"
@@ -41,11 +44,13 @@ def is_read_as_text(text: str) -> str:
         kind = "a number"
     else:
         return text
-    raise ValueError(f"{text!r} is read as {kind} by programs that read the table; add a letter or a word")
+    raise ValueError(
+        f"{text!r} would be read as {kind} in the results table; use another name, such as 'v{text}'"
+    )
 
 
 def _is_number(text: str) -> bool:
-    """Whether pandas would read it as a number; infinity and hexadecimal digits included."""
+    """Whether pandas reads a text as a number, including infinity and hexadecimal numbers."""
     if re.fullmatch(r"[+-]?0[xX][0-9a-fA-F]+", text):
         return True
     try:

@@ -193,7 +193,7 @@ def test_baselines_are_listed_shown_compared_and_not_edited(harness: Shell, acce
         harness("baseline", "save", "latest", "--reason", "again"), 2, "there is a baseline accepted of cpu"
     )
     check(harness("baseline", "save", "latest", "--reason", " ", "--replace"), 2, "needs a reason")
-    check(harness("baseline", "save", "latest", "--reason", "a", "--name", "../x"), 2, "is no name")
+    check(harness("baseline", "save", "latest", "--reason", "a", "--name", "../x"), 2, "is not a name")
     check(harness("baseline", "save", "latest", "--reason", "a", "--target", "tpu"), 2, "no rows of tpu")
     check(harness("baseline", "show", "--name", "other"), 2, "no baseline other", "tiny/cpu/accepted")
     folder = harness.results / "baselines" / "tiny" / "cpu" / "accepted"

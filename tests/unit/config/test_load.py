@@ -49,7 +49,7 @@ def test_shipped_targets_are_read() -> None:
 
 
 def test_every_problem_has_its_path() -> None:
-    found = problems(
+    messages = problems(
         {
             "model": {"name": "a b", "sha256": "x", "tsk": 1},
             "data": {"path": "d", "calibration_samples": 0, "split": "hsh"},
@@ -63,26 +63,26 @@ def test_every_problem_has_its_path() -> None:
             "modle": {},
         }
     )
-    assert set(found) == {
+    assert set(messages) == {
         "model.name", "model.sha256", "model.tsk", "data.calibration_samples", "data.split", "input.x.std",
         "input.x.mean", "input.x.layout", "input.x.dtype", "gate[0].max", "gate[1].metric",
         "variants.int8.recipe[1]", "variants.b d.[key]", "shifts.severities[0]", "shifts.severities[1]",
         "modle",
     }  # fmt: skip
-    assert found["model.tsk"] == "unknown key; did you mean task?"
-    assert found["modle"] == "unknown key; did you mean model?"
-    assert found["gate[1].metric"] == "is missing"
+    assert messages["model.tsk"] == "unknown key; did you mean task?"
+    assert messages["modle"] == "unknown key; did you mean model?"
+    assert messages["gate[1].metric"] == "is missing"
 
 
 def test_a_problem_in_an_array_tells_the_name_of_its_table() -> None:
     gates = [{"name": "first"}, {"name": "p99 latency", "max": "5 parsecs"}, {"suite": "s"}, 3]
     with pytest.raises(ConfigurationError) as caught:
         check({**LEAST, "gate": gates}, Validation, where="here")
-    told = str(caught.value)
-    assert "  gate[1].max ('p99 latency'): '5 parsecs' is not" in told
-    assert "  gate[0].suite ('first'): is missing" in told
-    assert "  gate[2].name: is missing" in told
-    assert "  gate[3]: " in told
+    text = str(caught.value)
+    assert "  gate[1].max ('p99 latency'): '5 parsecs' is not" in text
+    assert "  gate[0].suite ('first'): is missing" in text
+    assert "  gate[2].name: is missing" in text
+    assert "  gate[3]: " in text
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_whole_numbers_may_stand_where_numbers_do() -> None:
     assert validation.input["x"].mean == (1.0, 2.0)
 
 
-def test_what_tables_contradict_is_told_at_once() -> None:
+def test_contradictions_of_tables_are_reported_at_once() -> None:
     gate = {"suite": "s", "metric": "m", "max": 1}
     validation = checked(
         variants={
@@ -148,9 +148,9 @@ def test_limits_that_are_none(limit: str) -> None:
 
 def test_one_or_several_patterns() -> None:
     gate = {"name": "g", "suite": "s", "metric": "m", "min": 0.5, "variant": "a", "case": ["b", "c*"]}
-    found = checked(gate=[gate]).gates[0]
-    assert (found.variants, found.cases, found.targets) == (("a",), ("b", "c*"), ("*",))
-    assert (found.minimum, found.maximum) == (0.5, None)
+    gate_read = checked(gate=[gate]).gates[0]
+    assert (gate_read.variants, gate_read.cases, gate_read.targets) == (("a",), ("b", "c*"), ("*",))
+    assert (gate_read.minimum, gate_read.maximum) == (0.5, None)
 
 
 def test_the_stored_configuration_reads_back_as_it_was() -> None:
@@ -209,18 +209,18 @@ GATE: dict[str, Any] = {"name": "g", "suite": "s", "metric": "m"}
 
 
 def test_limits_against_a_baseline() -> None:
-    found = checked(
+    gates = checked(
         gate=[
             {**GATE, "baseline": "accepted", "max_ratio": 1.1},
             {**GATE, "baseline": "accepted", "min_change": "-1 %", "name": "h",
              "override": [{"target": ["pi*", "tpu"], "min_change": "-2 %", "severity": "warn"}]},
         ]
     ).gates  # fmt: skip
-    assert [(g.of, g.baseline, g.maximum, g.minimum) for g in found] == [
+    assert [(g.of, g.baseline, g.maximum, g.minimum) for g in gates] == [
         ("ratio", "accepted", 1.1, None), ("change", "accepted", None, -0.01),
     ]  # fmt: skip
-    assert (found[1].on("pi3").minimum, found[1].on("pi3").severity) == (-0.02, "warn")
-    assert (found[1].on("cpu").minimum, found[1].on("cpu").severity) == (-0.01, "block")
+    assert (gates[1].on("pi3").minimum, gates[1].on("pi3").severity) == (-0.02, "warn")
+    assert (gates[1].on("cpu").minimum, gates[1].on("cpu").severity) == (-0.01, "block")
 
 
 @pytest.mark.parametrize(
@@ -283,8 +283,8 @@ def test_waivers_have_a_date_an_owner_and_a_reason(tmp_path: Path) -> None:
     waiver = '[[waiver]]\ngate = "g"\nowner = "jane"\nreason = "HW-212"\nexpires = 2031-05-01\n'
     (tmp_path / "validation.toml").write_text(text + waiver)
     validation, _ = load_validation(tmp_path)
-    (found,) = validation.waivers
-    assert (found.owner, found.expires.isoformat(), found.targets) == ("jane", "2031-05-01", ("*",))
+    (loaded,) = validation.waivers
+    assert (loaded.owner, loaded.expires.isoformat(), loaded.targets) == ("jane", "2031-05-01", ("*",))
     for wrong in ('owner = " "', 'reason = ""', 'expires = "soon"'):
         key = wrong.partition(" ")[0]
         lines = [wrong if line.startswith(key) else line for line in waiver.splitlines()]

@@ -24,10 +24,10 @@ MISREAD = [
 
 @pytest.mark.parametrize("name", MISREAD)
 def test_misread_names_are_refused(name: str) -> None:
-    with pytest.raises(ValueError, match="is read as"):
+    with pytest.raises(ValueError, match="would be read as"):
         is_read_as_text(name)
     gate = {"name": name, "suite": "accuracy", "metric": "m", "max": 1.0}
-    with pytest.raises(ConfigurationError, match="is read as"):
+    with pytest.raises(ConfigurationError, match="would be read as"):
         check(gate, GateTable, where="v.toml")
 
 
@@ -49,6 +49,6 @@ def test_a_target_file_of_such_a_name_is_refused(tmp_path: Path, monkeypatch: py
     (tmp_path / "targets").mkdir()
     (tmp_path / "targets" / "007.toml").write_text('description = "d"\nbackends = ["onnxruntime"]\n')
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UsageError, match="is read as a number") as caught:
+    with pytest.raises(UsageError, match="would be read as a number") as caught:
         load_target("007")
     assert caught.value.exit_code == 2

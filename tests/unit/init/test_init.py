@@ -354,7 +354,10 @@ def test_a_relative_path_that_a_linked_folder_would_break_is_absolute(
     )  # fmt: skip
 
 
-@pytest.mark.parametrize(("stem", "name"), [("fruit", "fruit"), ("_x y", "x-y")])
+@pytest.mark.parametrize(
+    ("stem", "name"),
+    [("fruit", "fruit"), ("_x y", "x-y"), ("007", "model-007"), ("1e5", "model-1e5"), ("NA", "model-NA")],
+)
 def test_a_model_whose_file_name_is_no_name_gets_one(folder: Path, stem: str, name: str) -> None:
     model = nearest(
         template(PLANTED["0-1"], colour="RGB", first=True), folder / f"{stem}.onnx", ("n", 3, SIDE, SIDE)

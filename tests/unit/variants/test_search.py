@@ -61,7 +61,7 @@ def trial(name: str, accuracy: float, gzip_byte: int, speed: tuple[float, float]
     )  # fmt: skip
 
 
-def test_front_holds_what_no_other_trial_dominates() -> None:
+def test_front_has_the_trials_that_none_dominates() -> None:
     trials = [
         trial("float32", 0.99, 400), trial("worse", 0.98, 400), trial("small", 0.98, 50),
         trial("fast", 0.98, 100, (1.3, 1.5)), trial("as fast by chance", 0.98, 60, (0.99, 1.05)),
