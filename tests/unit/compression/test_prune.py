@@ -229,10 +229,10 @@ def test_unknown_layer_is_answered_with_the_nearest() -> None:
     ("feeds", "words"),
     [
         ([], "empty"),
-        ([{"x": np.zeros((2, 4), np.float32)}] * 2, "the same"),
+        ([{"x": np.zeros((2, 4), np.float32)}] * 2, "are equal"),
         (
             [{"x": np.full((2, 4), np.nan, np.float32)}, {"x": np.ones((2, 4), np.float32)}],
-            "not finite|the same",
+            "not finite|are equal",
         ),
         ([{"x": normal(2, 5)}], "does not run"),
         ([{"z": normal(2, 4)}], "does not run"),
