@@ -148,8 +148,11 @@ def test_a_look_has_the_ratio_of_both_halves_at_its_level_and_the_control() -> N
 @pytest.mark.parametrize("centre", [1 / 1.2, 1.2])
 def test_a_base_that_became_faster_decides_nothing_either(centre: float) -> None:
     rng = np.random.default_rng(6)
-    base, control, new = (figures(rng, middle, 0.01) for middle in (1.0, centre, 1.0))
-    assert judge(base, control, new, limit=1.05, look=1).state is State.INCONCLUSIVE
+    for factor in (0.5, 2.0):  # either would be decided
+        base, control, new = (figures(rng, middle, 0.01) for middle in (1.0, centre, factor))
+        found = judge(base, control, new, limit=1.05, look=1)
+        assert found.state is State.INCONCLUSIVE
+        assert found.why.startswith(f"the base differs from itself by {found.control.value:.3g}x")
 
 
 def test_a_ratio_of_just_the_limit_is_allowed() -> None:
