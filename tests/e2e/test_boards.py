@@ -45,9 +45,10 @@ def test_validate_over_ssh_gives_the_rows_of_this_machine(
 
     said = harness("doctor", "--target", "pi", "--host", "board")
     assert said.code == 0, said.out + said.err
-    for text in ("runtime   onnxruntime", "10 inferences ran: provider CPUExecutionProvider", "GB free",
-                 "clock     0.0 s off", "nothing is wrong"):  # fmt: skip
-        assert text in said.out
+    words = " ".join(said.out.split())
+    for text in ("runtime onnxruntime", "10 inferences ran: provider CPUExecutionProvider", "GB free",
+                 "clock 0.0 s off", "nothing is wrong"):  # fmt: skip
+        assert text in words
     pi.off()
     said = harness("doctor", "--target", "pi", "--host", "board")
     assert said.code == 3
@@ -93,7 +94,7 @@ def test_a_host_that_no_target_takes_is_refused(harness: Shell, model: MakeModel
     folder = model()
     for command in ("validate", "plan"):
         ended = harness(command, "--model", folder, "--target", "cpu,tflite", "--host", "pi@board")
-        check(ended, 2, "no target uses the host pi@board", "cpu, tflite: none of them is reached over ssh")
+        check(ended, 2, "no target uses the host pi@board", "the executor of none of them takes hosts")
     check(harness("doctor", "--target", "cpu", "--host", "pi@board"), 2, "no target uses the host")
     check(harness("doctor", "--host", "pi@board"), 2, "belongs to a target")
     assert not harness.results.exists()

@@ -95,4 +95,4 @@ def test_without_a_host_its_substitute_runs_and_targets_lists_it(command: list[s
     assert "no host" in line or "emulated" in line
     refused = run(command, harness, "validate", "--target", "cpu", "--host", "me@bench")
     assert refused.returncode == 2
-    assert "no target takes the host me@bench" in refused.stderr
+    assert "no target uses the host me@bench" in refused.stderr

@@ -100,7 +100,7 @@ def test_hosts_go_to_an_executor_that_takes_them(folder: Path) -> None:
     assert "hosts" not in plain.executor
     assert declared.executor["hosts"] == ["me@board"]
     assert load_target("declared").name == "cpu-emulated"
-    with pytest.raises(UsageError, match="no target takes the host me@board") as caught:
+    with pytest.raises(UsageError, match="no target uses the host me@board") as caught:
         load_targets(["plain"], ("me@board",))
     assert "ssh" not in str(caught.value)
 
