@@ -276,8 +276,8 @@ def test_external_data_behind_a_link(harness: Shell, model: MakeModel) -> None:
 @pytest.mark.parametrize(
     ("arrays", "says"),
     [
-        ({"x": X.repeat(2, axis=1), "labels": LABELS}, ("takes samples of shape [8]", "makes [16]")),
-        ({"x": X[:, :, None], "labels": LABELS}, ("makes [8, 1]", "set [input.x] shape = [8]")),
+        ({"x": X.repeat(2, axis=1), "labels": LABELS}, ("needs samples of shape [8]", "they have [16]")),
+        ({"x": X[:, :, None], "labels": LABELS}, ("they have [8, 1]", "set [input.x] shape = [8]")),
         ({"z": X, "labels": LABELS}, ("there is no array for the input 'x'", "the arrays are z")),
         ({"x": X, "labels": LABELS + 1}, ("outside 0..3", "classes counted from 1?")),
         ({"x": X, "labels": LABELS - 1}, ("outside 0..3",)),
@@ -313,7 +313,7 @@ def test_data_missing(harness: Shell, model: MakeModel) -> None:
         ('dtype = "int64"', ('the model takes float32: set dtype = "float32"',)),
         ("mean = [1.0, 2.0, 3.0]", ("input.x.mean: has 3 values", "give 1 or 8")),
         ("shape = [3, 5]", ("input.x.shape: [3, 5] does not hold the 8 values",)),
-        ("shape = [2, 4]", ("takes samples of shape [8]", "makes [2, 4]")),
+        ("shape = [2, 4]", ("needs samples of shape [8]", "they have [2, 4]")),
         ('[input.image]\nlayout = "NCHW"', ("input.image: the model has no such input (it has x)",)),
     ],
 )
@@ -334,7 +334,7 @@ def test_images(harness: Shell, model: MakeModel, images: np.ndarray, table: str
     folder = model(NO_SHIFTS, added=f"[input.x]\n{table}\n", x=images, labels=LABELS)
     nodes = [helper.make_node("Conv", ["x", "w"], ["c"]), helper.make_node("Flatten", ["c"], ["y"])]
     save_onnx(folder / "model.onnx", nodes, ["n", 3, 8, 8], {"w": np.ones((4, 3, 8, 8), np.float32)})
-    refused(harness, folder, "takes samples of shape [3, 8, 8]", advice)
+    refused(harness, folder, "needs samples of shape [3, 8, 8]", advice)
 
 
 @pytest.mark.parametrize(
