@@ -267,3 +267,12 @@ def test_both_machines_are_named() -> None:
     timed = row(1.0, unit="ns")
     found = answer([timed], [timed], of="ratio", maximum=1.1, machine="another")
     assert f"timed another machine, another, and this is {MACHINE}" in found.sentence
+
+
+def test_a_mean_of_changes_that_are_all_nothing_is_no_proof() -> None:
+    rows = [row(0.5, case=f"fog{i}", per_sample=right(50, 10)) for i in range(2)]
+    found = answer(rows, rows, of="change", minimum=-0.5, combine="mean")
+    expected = clustered_mean(np.zeros((50, 2)), reach=1.0)
+    assert (found.value, found.ci_low, found.ci_high) == (0.0, expected.low, expected.high)
+    assert (found.unit, found.limit, found.n) == ("1", -0.5, 50)
+    assert "50 samples in pairs" in found.sentence
