@@ -56,7 +56,7 @@ def test_every_problem_of_the_schema_at_once(harness: Shell, model: MakeModel) -
     refused(
         harness, folder, "12 problems", str(folder / "validation.toml"), "schema: ", "model.name: 'ti ny'",
         "model.taks: unknown key; did you mean task?", "data.calibration_samples: ",
-        "data.sead: unknown key; did you mean seed?", "variants.int8.recipe[0]: does not name its pass",
+        "data.sead: unknown key; did you mean seed?", "variants.int8.recipe[0]: has no pass",
         "shifts.severities: 1 appears twice", "input.x.std: ", "input.x.dtype: ", "shapes.x[0]: ",
         "gate[0].min ('accuracy'): '5 parsecs' is not a number with a unit",
         "gate[0].maxx ('accuracy'): unknown key; did you mean max?",
@@ -178,7 +178,7 @@ def test_target_without_its_runtime(harness: Shell, tiny: Path) -> None:
     [
         ('backends = ["onnxruntim"]', ("unknown backend", "did you mean 'onnxruntime'", "target mine")),
         ('backends = ["onnxruntime"]\nexecutor = { kind = "lokal" }', ("executor", "did you mean 'local'")),
-        ('backends = ["onnxruntime"]\nexecutor = { port = 1 }', ("executor: does not say which",)),
+        ('backends = ["onnxruntime"]\nexecutor = { port = 1 }', ("executor: has no kind",)),
         ('backends = []\nmax_samples = 0\nbakends = 1\n[deploy]\nthreads = "1"',
          ("4 problems", "backends: ", "max_samples: ", "bakends: unknown key", "deploy.threads: ")),
         ('backends = ["onnxruntime", "onnxruntime"]', ("'onnxruntime' appears twice",)),
@@ -193,7 +193,7 @@ def test_bad_target(harness: Shell, tiny: Path, text: str, says: tuple[str, ...]
 def test_reserved_target(harness: Shell, tiny: Path) -> None:
     write_target(harness, 'backends = ["onnxruntime"]')
     (harness.folder / "targets" / "mine.toml").rename(harness.folder / "targets" / "host.toml")
-    check(harness("validate", "--model", tiny, "--target", "host"), 2, "no target may be called host")
+    check(harness("validate", "--model", tiny, "--target", "host"), 2, "a target must not be called host")
 
 
 # --- models ----------------------------------------------------------------------------------------------
@@ -312,7 +312,7 @@ def test_data_missing(harness: Shell, model: MakeModel) -> None:
     [
         ('dtype = "int64"', ('the model takes float32: set dtype = "float32"',)),
         ("mean = [1.0, 2.0, 3.0]", ("input.x.mean: has 3 values", "give 1 or 8")),
-        ("shape = [3, 5]", ("input.x.shape: [3, 5] does not hold the 8 values",)),
+        ("shape = [3, 5]", ("input.x.shape: [3, 5] does not fit the 8 values",)),
         ("shape = [2, 4]", ("needs samples of shape [8]", "they have [2, 4]")),
         ('[input.image]\nlayout = "NCHW"', ("input.image: the model has no such input (it has x)",)),
     ],
@@ -343,7 +343,7 @@ def test_images(harness: Shell, model: MakeModel, images: np.ndarray, table: str
         ("nowhere:data", ("No module named 'nowhere'", "package.module:function")),
         ("json:nothing", ("nothing", "package.module:function")),
         ("json:loads", ("the loader failed: TypeError",)),
-        ("os:getpid", ("the loader gave int", "Dataset or Split")),
+        ("os:getpid", ("the loader returned int", "Dataset or Split")),
     ],
 )
 def test_callable(harness: Shell, model: MakeModel, callable_: str, says: tuple[str, ...]) -> None:
