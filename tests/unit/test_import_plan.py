@@ -56,7 +56,7 @@ def test_no_module_lies_directly_in_harness_but_the_faces() -> None:
 
 
 @pytest.mark.parametrize(
-    ("files", "own", "others"),
+    ("files", "own_rooms", "others"),
     [
         ("harness/core/*.py", {"harness.core"}, {"numpy"}),
         ("harness/device/*.py", {"harness.core", "harness.device"}, {"numpy"}),
@@ -64,7 +64,7 @@ def test_no_module_lies_directly_in_harness_but_the_faces() -> None:
         ("backends/*.py", {"harness.core", "backends"}, {"numpy", *RUNTIMES}),
     ],
 )
-def test_a_board_needs_numpy_and_one_runtime_only(files: str, own: set[str], others: set[str]) -> None:
+def test_a_board_needs_numpy_and_one_runtime_only(files: str, own_rooms: set[str], others: set[str]) -> None:
     """The contracts list packages that are forbidden; this lists those that are allowed."""
     paths = sorted(ROOT.glob(files))
     assert paths
@@ -72,7 +72,7 @@ def test_a_board_needs_numpy_and_one_runtime_only(files: str, own: set[str], oth
         for module in imports(path):
             rooms = {module, *(module.rsplit(".", count)[0] for count in range(1, module.count(".") + 1))}
             top_level = module.partition(".")[0]
-            allowed = top_level in sys.stdlib_module_names or top_level in others or rooms & own
+            allowed = top_level in sys.stdlib_module_names or top_level in others or rooms & own_rooms
             assert allowed, f"{path} imports {module}"
 
 

@@ -17,8 +17,8 @@ from harness.store.run_folder import RunFolder
 def test_a_board_that_is_named_has_the_targets_own_name() -> None:
     for host, name in (("pi@board", "raspberrypi"), ("", "raspberrypi4-emulated")):
         request = Request.parse(target="raspberrypi", host=host)
-        found = pytest_items.items(request, "accuracy")
-        assert {target for _, _, target, _, _ in found} == {name}
+        items_ = pytest_items.items(request, "accuracy")
+        assert {target for _, _, target, _, _ in items_} == {name}
 
 
 @pytest.fixture
@@ -41,10 +41,10 @@ def narrowed(tmp_path: Path) -> Request:
 
 
 def test_a_narrowed_run_has_the_items_that_the_command_line_judges(narrowed: Request) -> None:
-    found = pytest_items.items(narrowed, "accuracy", StoredRun("r1"))
-    assert found == [("m-int8-top_1", "top-1", "cpu", "onnxruntime", "int8")]
+    items_ = pytest_items.items(narrowed, "accuracy", StoredRun("r1"))
+    assert items_ == [("m-int8-top_1", "top-1", "cpu", "onnxruntime", "int8")]
     assert pytest_items.items(narrowed, "performance", StoredRun("r1")) == []
-    assert pytest_items.items(narrowed, "accuracy", StoredRun("r1", ("cpu",), ("int8",))) == found
+    assert pytest_items.items(narrowed, "accuracy", StoredRun("r1", ("cpu",), ("int8",))) == items_
 
 
 def test_a_target_that_a_run_does_not_have_is_no_pass(narrowed: Request) -> None:

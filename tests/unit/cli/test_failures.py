@@ -60,7 +60,7 @@ def test_exit_codes(error: BaseException, code: int, monkeypatch: pytest.MonkeyP
     assert ending(error, monkeypatch) == code
 
 
-def test_what_a_runtime_said_in_full_is_saved(
+def test_the_full_message_of_a_runtime_is_saved(
     cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert ending(BackendError("it refused", raw="line 1\nline 2"), monkeypatch) == 3

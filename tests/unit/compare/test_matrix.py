@@ -15,14 +15,14 @@ from harness.core.measurement import COLUMNS
 
 def record(target: str, variant: str, metric: str, value: float, half: float, **more: Any) -> dict[str, Any]:
     latency = metric.startswith("latency")
-    own = {
+    fields = {
         "run_id": "r", "target": target, "backend": "b", "setting": "deploy", "model": "m",
         "variant": variant,
         "suite": "performance" if latency else "accuracy", "case": "single_stream" if latency else "clean",
         "severity": 0, "metric": metric, "unit": "ns" if latency else "1", "value": value,
         "ci_low": value - half, "ci_high": value + half, "n": 100, "status": "OK", "model_sha256": "a",
     }  # fmt: skip
-    return {**dict.fromkeys(COLUMNS, ""), **own, **more}
+    return {**dict.fromkeys(COLUMNS, ""), **fields, **more}
 
 
 def table(folder: Path, name: str, *rows: dict[str, Any]) -> str:
@@ -42,15 +42,15 @@ ROWS = (
 @pytest.mark.parametrize("order", [1, -1])
 def test_best_worst_and_what_is_within_noise_of_them(tmp_path: Path, order: int) -> None:
     name = table(tmp_path, "a.csv", *ROWS[::order])
-    found = matrix([name], tmp_path, ["accuracy", "latency_p50"])
-    ranks = {(r["metric"], r["target"], r["variant"]): r["rank"] for r in found.to_dict("records")}
+    ranked = matrix([name], tmp_path, ["accuracy", "latency_p50"])
+    ranks = {(r["metric"], r["target"], r["variant"]): r["rank"] for r in ranked.to_dict("records")}
     assert ranks == {
         ("accuracy", "cpu", "float32"): "best", ("accuracy", "cpu", "int8"): "worst",
         ("accuracy", "pi", "float32"): "as best", ("accuracy", "pi", "int8"): "",
         ("latency_p50", "cpu", "float32"): "worst", ("latency_p50", "cpu", "int8"): "best",
         ("latency_p50", "pi", "float32"): "",
     }  # fmt: skip
-    lines = text(found).splitlines()
+    lines = text(ranked).splitlines()
     assert lines[0] == "model m"
     assert lines[1].split() == ["device", "variant", "accuracy", "latency_p50"]
     assert lines[2].split() == ["cpu/b", "float32", "0.99", "best", "200", "ns", "worst"]
@@ -65,19 +65,19 @@ def test_where_best_and_worst_are_within_noise_neither_is_named(tmp_path: Path) 
     assert set(matrix([name], tmp_path, ["accuracy"])["rank"]) == {""}
 
 
-def test_several_sides_and_models_are_told_apart(tmp_path: Path) -> None:
+def test_several_sides_and_models_are_labelled_apart(tmp_path: Path) -> None:
     one = table(tmp_path, "a.csv", *ROWS[:2])
     two = table(tmp_path, "b.csv", *({**row, "model": "other\x1b"} for row in ROWS[:2]))
     three = table(tmp_path, "c.csv", ROWS[0])
-    found = matrix([one, two, three], tmp_path, ["accuracy"])
-    assert found.groupby("model")["rank"].apply(sorted).to_dict() == {
+    ranked = matrix([one, two, three], tmp_path, ["accuracy"])
+    assert ranked.groupby("model")["rank"].apply(sorted).to_dict() == {
         "m": ["best", "best", "worst"], "other\x1b": ["best", "worst"],
     }  # fmt: skip
-    said = text(found)
-    assert "\x1b" not in said
-    assert one in said
-    assert two in said
-    assert three in said
+    screen = text(ranked)
+    assert "\x1b" not in screen
+    assert one in screen
+    assert two in screen
+    assert three in screen
 
 
 def test_metrics_that_are_not_there_or_have_no_direction(tmp_path: Path) -> None:

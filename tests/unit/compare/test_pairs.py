@@ -37,36 +37,36 @@ VERDICT = (
 
 
 def record(target: str, backend: str, metric: str, value: float, **more: Any) -> dict[str, Any]:
-    own = {
+    fields = {
         "run_id": "r", "target": target, "backend": backend, "setting": "deploy", "model": "m",
         "variant": "int8", "suite": "accuracy", "case": "clean", "severity": 0, "metric": metric,
         "unit": "pt" if metric == "accuracy_loss" else "1", "value": value, "ci_low": value - 0.01,
         "ci_high": value + 0.01, "n": 100, "reference": "", "status": "OK", "reason": "",
     }  # fmt: skip
-    return {**dict.fromkeys(COLUMNS, ""), **own, **more}
+    return {**dict.fromkeys(COLUMNS, ""), **fields, **more}
 
 
 def read(label: str, *rows: dict[str, Any], states: dict[str, str] | None = None, waived: str = "") -> Read:
-    told = [
+    rows_ = [
         ("loss", device.partition("/")[0], device.partition("/")[2], "int8", state, "block", "block",
          f"loss is {state}", waived)
         for device, state in (states or {}).items()
     ]  # fmt: skip
     frame = pd.DataFrame(list(rows), columns=list(COLUMNS))
-    return Read(Side(label, frame, metrics=installed()), (GATE,), pd.DataFrame(told, columns=list(VERDICT)))
+    return Read(Side(label, frame, metrics=installed()), (GATE,), pd.DataFrame(rows_, columns=list(VERDICT)))
 
 
 def losses(**by_target: float) -> list[dict[str, Any]]:
     return [record(target, "b", "accuracy_loss", value) for target, value in by_target.items()]
 
 
-def labels(found: tuple[pairs.Pair, ...]) -> list[tuple[str, str, bool]]:
-    return [(pair.base.label, pair.new.label, pair.devices) for pair in found]
+def labels(pairs_: tuple[pairs.Pair, ...]) -> list[tuple[str, str, bool]]:
+    return [(pair.base.label, pair.new.label, pair.devices) for pair in pairs_]
 
 
 def test_runs_with_a_common_target_are_compared_as_runs() -> None:
-    found = pairs.between([read("old", *losses(cpu=0, x=0)), read("new", *losses(cpu=0, y=0))])
-    assert labels(found) == [("old", "new", False)]
+    compared = pairs.between([read("old", *losses(cpu=0, x=0)), read("new", *losses(cpu=0, y=0))])
+    assert labels(compared) == [("old", "new", False)]
 
 
 def test_runs_without_one_are_taken_apart_and_the_first_device_is_the_base() -> None:
@@ -82,8 +82,8 @@ def test_runs_without_one_are_taken_apart_and_the_first_device_is_the_base() -> 
 
 def test_devices_of_one_run_are_compared_where_asked() -> None:
     assert pairs.between([read("one", *losses(cpu=0, pi=0))]) == ()
-    found = pairs.between([read("one", *losses(cpu=0, pi=0))], devices=True)
-    assert labels(found) == [("one:cpu/b", "one:pi/b", True)]
+    compared = pairs.between([read("one", *losses(cpu=0, pi=0))], devices=True)
+    assert labels(compared) == [("one:cpu/b", "one:pi/b", True)]
 
 
 @pytest.mark.parametrize(
@@ -109,22 +109,22 @@ def test_what_no_gate_looks_at_is_open_and_noise_matters_not() -> None:
     base = [record("cpu", "b", "accuracy", 0.9), record("cpu", "b", "ece", 0.1, case="fog", severity=1)]
     new = [record("cpu", "b", "accuracy", 0.8), record("cpu", "b", "ece", 0.105, case="fog", severity=1)]
     (pair,) = pairs.between([read("old", *base), read("new", *new)])
-    found = assess(pair.rows, pair).assign(metric=pair.rows["metric"]).set_index("metric")
-    assert tuple(found.loc["accuracy"]) == (Materiality.OPEN, "no gate applies to it")
-    assert tuple(found.loc["ece"]) == (Materiality.NO, Change.NOISE)
+    assessed = assess(pair.rows, pair).assign(metric=pair.rows["metric"]).set_index("metric")
+    assert tuple(assessed.loc["accuracy"]) == (Materiality.OPEN, "no gate applies to it")
+    assert tuple(assessed.loc["ece"]) == (Materiality.NO, Change.NOISE)
 
 
 def test_the_worst_device_is_first_and_named_with_what_moved_most() -> None:
     base = read("run", *losses(cpu=0.0, openvino=0.5), states={"cpu/b": "PASS", "openvino/b": "PASS"})
     new = read("other", *losses(pi=3.0), states={"pi/b": "FAIL"})
-    found = standings(pairs.between([base, new]))
-    assert [(each.name, each.matters) for each in found] == [
+    ranking = standings(pairs.between([base, new]))
+    assert [(standing.name, standing.matters) for standing in ranking] == [
         ("other:pi/b", Materiality.YES), ("run:openvino/b", Materiality.NO),
     ]  # fmt: skip
-    said = compare_text.text(pairs.between([base, new])).partition("devices, worst first:\n")[2].splitlines()
-    assert said[0].strip() == "other:pi/b: 1 of 1 rows got worse; it matters"
-    assert "0 pt -> 3 pt" in said[1]
-    assert "FAIL loss" in said[1]
+    lines = compare_text.text(pairs.between([base, new])).partition("devices, worst first:\n")[2].splitlines()
+    assert lines[0].strip() == "other:pi/b: 1 of 1 rows got worse; it matters"
+    assert "0 pt -> 3 pt" in lines[1]
+    assert "FAIL loss" in lines[1]
     summary = compare_text.markdown(pairs.between([base, new])).splitlines()
     assert summary[-2].startswith(
         "- other:pi/b: 1 of 1 rows got worse; it matters: int8 accuracy_loss in clean"
@@ -134,11 +134,11 @@ def test_the_worst_device_is_first_and_named_with_what_moved_most() -> None:
 
 def test_the_page_says_which_device_differs_and_whether_it_matters() -> None:
     base, new = read("run", *losses(cpu=0.0)), read("other", *losses(pi=3.0), states={"pi/b": "FAIL"})
-    told = section(ReportData((), (), (), State.FAIL, (), pairs.between([base, new])))
-    assert told is not None
-    assert "Worst: other:pi/b, 1 rows got worse" in told.intro
-    assert "it matters: FAIL loss" in told.intro
-    devices, rows = told.tables
+    page = section(ReportData((), (), (), State.FAIL, (), pairs.between([base, new])))
+    assert page is not None
+    assert "Worst: other:pi/b, 1 rows got worse" in page.intro
+    assert "it matters: FAIL loss" in page.intro
+    devices, rows = page.tables
     assert devices.rows[0][:3] == ("yes", "other:pi/b", 1)
     assert dict(zip(rows.columns, rows.rows[0], strict=True))["because"] == "FAIL loss: loss is FAIL"
 
@@ -146,10 +146,10 @@ def test_the_page_says_which_device_differs_and_whether_it_matters() -> None:
 def test_a_page_of_very_many_rows_leaves_out_what_did_not_change(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("harness.report.html.sections.comparison.MOST_ROWS", 1)
     base, new = read("run", *losses(cpu=0, x=0)), read("new", *losses(cpu=0, x=3))
-    told = section(ReportData((), (), (), State.FAIL, (), pairs.between([base, new])))
-    assert told is not None
-    assert "1 rows that are the same or within noise are left out" in told.intro
-    assert len(told.tables[1].rows) == 1
+    page = section(ReportData((), (), (), State.FAIL, (), pairs.between([base, new])))
+    assert page is not None
+    assert "1 rows that are the same or within noise are left out" in page.intro
+    assert len(page.tables[1].rows) == 1
 
 
 def test_fewer_samples_are_paired_with_the_same_samples_of_the_other_side() -> None:
@@ -165,10 +165,10 @@ def test_fewer_samples_are_paired_with_the_same_samples_of_the_other_side() -> N
         frame = pd.DataFrame([row, exact], columns=list(COLUMNS))
         sides.append(Read(Side(name, frame, per_sample={key: values}, metrics=installed())))
     (pair,) = pairs.between(sides)
-    found = pair.rows.set_index("metric")
-    paired = found.loc["accuracy"]
+    by_metric = pair.rows.set_index("metric")
+    paired = by_metric.loc["accuracy"]
     assert (paired["base"], paired["new"], paired["change"], paired["n"]) == (1.0, 0.75, -0.25, 4)
-    assert (found.loc["max_lsb", "class"], found.loc["max_lsb", "why"]) == (
+    assert (by_metric.loc["max_lsb", "class"], by_metric.loc["max_lsb", "why"]) == (
         Change.UNLIKE, "the numbers of samples differ",
     )  # fmt: skip
 
@@ -179,16 +179,16 @@ def test_many_named_sides_are_read_in_processes_and_stay_in_order(tmp_path: Path
         table = [record(target, "b", "accuracy", 0.5 + index / 100) for target in ("cpu", "x")[index % 2 :]]
         pd.DataFrame(table, columns=list(COLUMNS)).to_csv(name, index=False)
     base, between = read("base", record("cpu", "b", "accuracy", 0.5)), read("mine", *losses(cpu=1))
-    found = pairs.between([base, *names[:3], between, *names[3:]], tmp_path)
+    compared = pairs.between([base, *names[:3], between, *names[3:]], tmp_path)
     alone = [pairs.between([base, side], tmp_path) for side in (*names[:3], between, *names[3:])]
     wanted = [pair for (pair,) in alone]
-    assert labels(found) == labels(tuple(wanted))
-    assert [pair.devices for pair in found[:5]] == [False, True, False, False, True]
-    for pair, other in zip(found, wanted, strict=True):
+    assert labels(compared) == labels(tuple(wanted))
+    assert [pair.devices for pair in compared[:5]] == [False, True, False, False, True]
+    for pair, other in zip(compared, wanted, strict=True):
         pd.testing.assert_frame_equal(pair.rows, other.rows)
 
 
-def test_one_of_many_that_cannot_be_read_is_told_whole(tmp_path: Path) -> None:
+def test_one_of_many_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     names = [str(tmp_path / f"{index}.csv") for index in range(pairs.MANY)]
     for name in names:
         frame = pd.DataFrame([record("cpu", "b", "accuracy", 0.5)], columns=list(COLUMNS))
@@ -200,7 +200,7 @@ def test_one_of_many_that_cannot_be_read_is_told_whole(tmp_path: Path) -> None:
     assert "value" in str(caught.value)
 
 
-def test_values_that_differ_are_told_apart() -> None:
+def test_values_that_differ_are_shown_differently() -> None:
     """70.6 MB against 70.6 MB, worse by 1x [1, 1], says nothing to anybody."""
     memory = {"suite": "performance", "case": "single_stream", "unit": "byte"}
     sides = [
@@ -213,7 +213,7 @@ def test_values_that_differ_are_told_apart() -> None:
     assert compare_text.described(row).endswith(": 70.6 MB -> 70.63 MB, 1.00042x [1.00023, 1.00062]")
 
 
-def test_a_reader_that_dies_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_reader_process_that_dies_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pairs, "_begin", _die)
     with pytest.raises(WorkerError, match="a process that read runs ended unexpectedly"):
         pairs.between([read("base", *losses(cpu=0)), *["x.csv"] * pairs.MANY], tmp_path)

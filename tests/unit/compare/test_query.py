@@ -12,7 +12,7 @@ from harness.compare.query import SHOWN, WIDEST, Answer, query, text
 from harness.core.errors import UsageError
 
 
-def test_without_duckdb_the_way_to_get_it_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_without_duckdb_the_install_command_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "duckdb", None)
     with pytest.raises(UsageError, match="needs DuckDB") as caught:
         query("SELECT 1", tmp_path)

@@ -55,13 +55,13 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def rows(value: float, variants: Sequence[str] = ("float32", "int8")) -> pd.DataFrame:
-    own = {
+    fields = {
         **dict.fromkeys(COLUMNS, ""), "run_id": "r", "target": "cpu", "backend": "b", "setting": "deploy",
         "model": "m", "model_sha256": "a", "suite": "theirs", "severity": 0, "metric": "accuracy_top5",
         "unit": "1", "value": value, "ci_low": float("nan"), "ci_high": float("nan"), "n": 100,
         "status": "OK",
     }  # fmt: skip
-    made = [{**own, "variant": variant, "case": case} for variant in variants for case in CASES]
+    made = [{**fields, "variant": variant, "case": case} for variant in variants for case in CASES]
     return pd.DataFrame(made, columns=list(COLUMNS))
 
 
@@ -77,9 +77,9 @@ def fallen(folder: Path) -> tuple[pairs.Pair, ...]:
 
 @pytest.mark.usefixtures("installed")
 def test_compare_calls_every_row_worse(tmp_path: Path) -> None:
-    found = fallen(tmp_path)
-    assert found[0].rows["class"].tolist() == [Change.WORSE] * 32
-    assert "32 worse" in compare_text.text(found)
+    fallen_pair = fallen(tmp_path)
+    assert fallen_pair[0].rows["class"].tolist() == [Change.WORSE] * 32
+    assert "32 worse" in compare_text.text(fallen_pair)
 
 
 @pytest.mark.usefixtures("installed")
@@ -90,19 +90,19 @@ def test_the_report_calls_it_worse(tmp_path: Path) -> None:
     assert "accuracy_top5" in section.intro
 
 
-def test_where_the_suite_is_not_installed_the_direction_is_said_to_be_unknown(tmp_path: Path) -> None:
-    found = fallen(tmp_path)
-    assert set(found[0].rows["class"]) == {Change.CHANGED}
-    assert set(found[0].rows["why"]) == {UNDECLARED}
-    assert f"\n{UNDECLARED} (32 rows changed)\n" in compare_text.text(found)
-    assert f"\n- {UNDECLARED} (32 rows changed)\n" in compare_text.markdown(found)
+def test_without_the_suite_the_direction_is_reported_as_unknown(tmp_path: Path) -> None:
+    fallen_pair = fallen(tmp_path)
+    assert set(fallen_pair[0].rows["class"]) == {Change.CHANGED}
+    assert set(fallen_pair[0].rows["why"]) == {UNDECLARED}
+    assert f"\n{UNDECLARED} (32 rows changed)\n" in compare_text.text(fallen_pair)
+    assert f"\n- {UNDECLARED} (32 rows changed)\n" in compare_text.markdown(fallen_pair)
 
 
 @pytest.mark.usefixtures("installed")
 def test_matrix_names_the_best_and_the_worst(tmp_path: Path) -> None:
     name = table(tmp_path, "a.csv", rows(1.0, ["float32"]), rows(0.5, ["int8"]))
-    found = matrix.matrix([name], tmp_path, ["accuracy_top5"])
-    assert dict(zip(found["variant"], found["rank"], strict=True)) == {"float32": "best", "int8": "worst"}
+    ranked = matrix.matrix([name], tmp_path, ["accuracy_top5"])
+    assert dict(zip(ranked["variant"], ranked["rank"], strict=True)) == {"float32": "best", "int8": "worst"}
 
 
 def runs(results: Path, metrics: dict[str, Any] | None = None) -> Path:
@@ -119,19 +119,19 @@ def runs(results: Path, metrics: dict[str, Any] | None = None) -> Path:
     return results
 
 
-def turns(found: history.History) -> set[tuple[str, str]]:
+def turns(loaded: history.History) -> set[tuple[str, str]]:
     return {
-        (found.runs[turn.level.at].run_id, str(turn.change)) for one in found.trends for turn in one.turns
+        (loaded.runs[turn.level.at].run_id, str(turn.change)) for one in loaded.trends for turn in one.turns
     }
 
 
 @pytest.mark.usefixtures("installed")
 def test_history_and_its_page_call_it_worse(tmp_path: Path) -> None:
-    found = history.history(runs(tmp_path / "results"), HistoryFilter(metrics=("accuracy_top5",)))
-    assert len(found.trends) == len(CASES)
-    assert turns(found) == {("run-3", "worse")}
-    assert "worse  1 -> 0.5" in history_text.text(found)
-    changes, *_ = trends.sections(found)
+    loaded = history.history(runs(tmp_path / "results"), HistoryFilter(metrics=("accuracy_top5",)))
+    assert len(loaded.trends) == len(CASES)
+    assert turns(loaded) == {("run-3", "worse")}
+    assert "worse  1 -> 0.5" in history_text.text(loaded)
+    changes, *_ = trends.sections(loaded)
     assert {
         dict(zip(changes.tables[0].columns, line, strict=True))["class"] for line in changes.tables[0].rows
     } == {"worse"}
@@ -142,6 +142,6 @@ def test_what_a_run_stored_counts_where_its_suite_is_not_installed(tmp_path: Pat
     results = runs(tmp_path / "stored", stored)
     assert turns(history.history(results, HistoryFilter(metrics=("accuracy_top5",)))) == {("run-3", "worse")}
     # Runs of before have no declarations.
-    found = history.history(runs(tmp_path / "bare"), HistoryFilter(metrics=("accuracy_top5",)))
-    assert turns(found) == {("run-3", "changed")}
-    assert UNDECLARED in history_text.text(found)
+    loaded = history.history(runs(tmp_path / "bare"), HistoryFilter(metrics=("accuracy_top5",)))
+    assert turns(loaded) == {("run-3", "changed")}
+    assert UNDECLARED in history_text.text(loaded)

@@ -36,8 +36,8 @@ class Installed:
 
 def words(direct_url: dict[str, Any] | None, record: str | None = "", extra: str = "tflite") -> list[str]:
     """The arguments after ``install``, as a shell would split them."""
-    found: Any = Installed(direct_url, record)
-    command = commands.install_elsewhere(extra, find=lambda name: found)
+    distribution_: Any = Installed(direct_url, record)
+    command = commands.install_elsewhere(extra, find=lambda name: distribution_)
     split = shlex.split(command)
     assert split[:2] == ["pip", "install"]
     return split[2:]

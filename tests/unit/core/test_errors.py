@@ -22,6 +22,6 @@ def test_nothing_that_an_error_says_is_lost(kind: type[HarnessError]) -> None:
 
 
 def test_nor_the_problems_of_a_configuration() -> None:
-    error = ConfigurationError("here", (Problem("gate[0]", "is wrong", "p99"),), next_step="mend it")
+    error = ConfigurationError("here", (Problem("gate[0]", "is wrong", "p99"),), next_step="fix it")
     again = pickle.loads(pickle.dumps(error))  # noqa: S301 - ours
     assert (str(again), again.problems) == (str(error), error.problems)

@@ -36,16 +36,16 @@ def test_apply_is_the_affine_part_then_channels_and_layout(
 ) -> None:
     std = (0.5, 1.0, 2.0)
     step = Preprocess(scale, tuple(mean), std, reverse, "NCHW" if nchw else "same")
-    found = apply(raw, step)
+    result = apply(raw, step)
     wanted = np.empty(raw.shape, np.float64)
     for channel in range(3):
         source = raw[..., 2 - channel if reverse else channel].astype(np.float64)
         wanted[..., channel] = (source * scale - mean[channel]) / std[channel]
     if nchw:
         wanted = wanted.transpose(0, 3, 1, 2)
-    assert found.dtype == np.float32
-    assert found.flags.c_contiguous
-    np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-4)
+    assert result.dtype == np.float32
+    assert result.flags.c_contiguous
+    np.testing.assert_allclose(result, wanted, rtol=1e-5, atol=1e-4)
 
 
 @given(hnp.arrays(np.float32, (3, 5), elements=st.floats(width=32, allow_nan=True)))
@@ -56,9 +56,9 @@ def test_an_identity_step_passes_floats_bit_by_bit(raw: NDArray[np.float32]) -> 
 @pytest.mark.parametrize("dtype", ["int64", "uint8", "int8"])
 def test_integers_stay_what_they_are(dtype: str) -> None:
     raw = np.arange(6, dtype=np.int64).reshape(2, 3)
-    found = apply(raw, Preprocess(dtype=dtype))
-    assert found.dtype == dtype
-    np.testing.assert_array_equal(found, raw)
+    result = apply(raw, Preprocess(dtype=dtype))
+    assert result.dtype == dtype
+    np.testing.assert_array_equal(result, raw)
 
 
 def test_shape_is_that_of_a_sample() -> None:

@@ -55,6 +55,6 @@ def test_the_cause_is_kept_and_the_noise_is_not(text: str, gist: str) -> None:
 
 
 def test_a_long_text_ends_with_a_mark() -> None:
-    found = condense("word " * 1000)
-    assert len(found) <= LONGEST
-    assert found.endswith(" …")
+    condensed = condense("word " * 1000)
+    assert len(condensed) <= LONGEST
+    assert condensed.endswith(" …")

@@ -34,7 +34,7 @@ def test_only_what_the_spec_says_passes(shape: tuple[int, ...], dtype: str) -> N
 
 
 @pytest.mark.parametrize(
-    ("feeds", "said"),
+    ("feeds", "message_text"),
     [
         ({}, "the inputs a, b, not none"),
         ({"a": GOOD["a"]}, "not a"),
@@ -44,8 +44,8 @@ def test_only_what_the_spec_says_passes(shape: tuple[int, ...], dtype: str) -> N
         ({**GOOD, "b": np.zeros(1, np.int64)}, r"takes the shape \[\], not \[1\]"),
     ],
 )
-def test_message_says_what_is_wrong(feeds: Any, said: str) -> None:
-    with pytest.raises(BackendError, match=said):
+def test_message_says_what_is_wrong(feeds: Any, message_text: str) -> None:
+    with pytest.raises(BackendError, match=message_text):
         check_feeds(feeds, SPECS)
 
 
@@ -71,14 +71,14 @@ def test_confirm_refuses_what_is_not_in_use() -> None:
     effective = {"provider": "GPU.0", "precision": "f16", "threads": "2"}
     confirm(Options(), effective)
     confirm(Options(threads=2, precision="f16", provider="GPU"), effective)
-    for asked in (
+    for requested in (
         Options(threads=1),
         Options(precision="f32"),
         Options(provider="CPU"),
         Options(provider="G"),
     ):
         with pytest.raises(BackendError, match="was asked for, the runtime uses"):
-            confirm(asked, effective)
+            confirm(requested, effective)
 
 
 def test_opening_wraps_what_a_runtime_raises(tmp_path: Path) -> None:
@@ -86,9 +86,9 @@ def test_opening_wraps_what_a_runtime_raises(tmp_path: Path) -> None:
     error = KeyError("a\n  b")
 
     def fail(error: Exception, *formats: str) -> BackendError:
-        with pytest.raises(BackendError) as found, opening("Runtime", "pip install x", artifact, formats):
+        with pytest.raises(BackendError) as caught, opening("Runtime", "pip install x", artifact, formats):
             raise error
-        return found.value
+        return caught.value
 
     wrapped = fail(error, "onnx")
     assert wrapped.what.startswith("Runtime cannot open model.onnx")
@@ -103,6 +103,6 @@ def test_opening_wraps_what_a_runtime_raises(tmp_path: Path) -> None:
 def test_own_error_is_not_wrapped_again() -> None:
     error = BackendError("said once")
     assert refusal(error, "again") is error
-    found = absent(OSError("lib  is\nmissing"), "pip install x")
-    assert found.reason == "OSError: lib is missing"
-    assert found.install == "pip install x"
+    availability = absent(OSError("lib  is\nmissing"), "pip install x")
+    assert availability.reason == "OSError: lib is missing"
+    assert availability.install == "pip install x"

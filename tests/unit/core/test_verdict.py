@@ -53,14 +53,14 @@ def test_precedence(states: tuple[State, ...], unmeasured: bool, wanted: tuple[S
 
 @given(st.lists(VERDICTS), st.booleans())
 def test_only_passes_pass(verdicts: list[Verdict], unmeasured: bool) -> None:
-    found, code = overall(verdicts, unmeasured=unmeasured)
+    state_, code = overall(verdicts, unmeasured=unmeasured)
     if code == 0:
-        assert found is State.PASS
+        assert state_ is State.PASS
         assert not unmeasured
         assert not any(verdict.blocks for verdict in verdicts)
         for target in {verdict.target for verdict in verdicts}:
-            own = {verdict.state for verdict in verdicts if verdict.target == target}
-            assert own != {State.NOT_APPLICABLE}
+            of_target = {verdict.state for verdict in verdicts if verdict.target == target}
+            assert of_target != {State.NOT_APPLICABLE}
     if code == 1:
         assert any(verdict.state is State.FAIL and verdict.severity == "block" for verdict in verdicts)
 
@@ -72,7 +72,7 @@ def test_order_does_not_matter(verdicts: list[Verdict], unmeasured: bool) -> Non
 
 
 @pytest.mark.parametrize(
-    ("found", "severity", "on_inconclusive", "blocks"),
+    ("state_", "severity", "on_inconclusive", "blocks"),
     [
         (State.PASS, "block", "block", False),
         (State.NOT_APPLICABLE, "block", "block", False),
@@ -87,8 +87,8 @@ def test_order_does_not_matter(verdicts: list[Verdict], unmeasured: bool) -> Non
         (State.INCONCLUSIVE, "warn", "block", False),
     ],
 )
-def test_blocks(found: State, severity: str, on_inconclusive: str, blocks: bool) -> None:
-    verdict = replace(PASS, state=found, severity=severity, on_inconclusive=on_inconclusive)
+def test_blocks(state_: State, severity: str, on_inconclusive: str, blocks: bool) -> None:
+    verdict = replace(PASS, state=state_, severity=severity, on_inconclusive=on_inconclusive)
     assert verdict.blocks is blocks
 
 

@@ -49,10 +49,10 @@ def test_round_trip(frames: list[tuple[dict[str, Any], dict[str, NDArray[Any]]]]
         assert frame[0] == header
         assert list(frame[1]) == list(arrays)
         for name, array in arrays.items():
-            found = frame[1][name]
-            assert (found.dtype, found.shape) == (array.dtype, array.shape)
-            assert found.tobytes() == array.tobytes()
-            assert found.flags.writeable
+            array_ = frame[1][name]
+            assert (array_.dtype, array_.shape) == (array.dtype, array.shape)
+            assert array_.tobytes() == array.tobytes()
+            assert array_.flags.writeable
     assert read_frame(stream) is None
 
 

@@ -62,16 +62,16 @@ def made(results: Path, name: str = "accepted", target: str = "cpu", **more: Any
 def test_what_gates_compare_with_is_what_was_accepted(tmp_path: Path) -> None:
     folder = made(tmp_path)
     assert folder == tmp_path / "baselines" / "m" / "cpu" / "accepted"
-    found = baselines.read(folder).accepted()
-    assert (found.name, found.run_id, found.machine) == ("accepted", "run-1", "a CPU, 2 cores")
-    assert found.sets == SETS
+    accepted_ = baselines.read(folder).accepted()
+    assert (accepted_.name, accepted_.run_id, accepted_.machine) == ("accepted", "run-1", "a CPU, 2 cores")
+    assert accepted_.sets == SETS
     keys = [tuple(row.to_record()[column] for column in KEY_COLUMNS) for row in ROWS]
-    assert list(found.rows) == keys
-    assert [found.rows[key]["value"] for key in keys] == [0.75, 25.0]
-    texts = [[found.rows[key][name] for name in ("reference", "reason", "device")] for key in keys]
+    assert list(accepted_.rows) == keys
+    assert [accepted_.rows[key]["value"] for key in keys] == [0.75, 25.0]
+    texts = [[accepted_.rows[key][name] for name in ("reference", "reason", "device")] for key in keys]
     assert texts == [["", "", "bench"], ["float32@host", "a note", ""]]
-    assert list(found.per_sample) == [keys[1]]
-    column = found.per_sample[keys[1]]
+    assert list(accepted_.per_sample) == [keys[1]]
+    column = accepted_.per_sample[keys[1]]
     assert (column.dtype, column.tolist()) == (np.float64, [0.0, 100.0, 0.0, 0.0])
 
 
@@ -91,8 +91,8 @@ def test_gates_read_each_baseline_that_they_name_and_is_there(tmp_path: Path) ->
         Gate("h", "accuracy", "accuracy", of="ratio", baseline="absent", maximum=1.1),
         Gate("i", "accuracy", "accuracy", minimum=0.5),
     ]
-    found = baselines.for_gates(gates, ["cpu", "pi"], "m", tmp_path)
-    assert {key: accepted.name for key, accepted in found.items()} == {
+    by_target = baselines.for_gates(gates, ["cpu", "pi"], "m", tmp_path)
+    assert {key: accepted.name for key, accepted in by_target.items()} == {
         ("accepted", "cpu"): "accepted", ("special", "pi"): "special",
     }  # fmt: skip
     assert baselines.for_gates(gates, ["cpu", "pi"], "other", tmp_path) == {}

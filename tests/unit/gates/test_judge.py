@@ -79,9 +79,9 @@ def answer(rows: Sequence[Row], subject: Subject = SUBJECT, **more: Any) -> Verd
 def test_one_row(
     value: float, low: float, high: float, limits: dict[str, float | None], state: State
 ) -> None:
-    found = answer([row(value, low, high)], **limits)
-    assert found.state is state
-    assert found.sentence.startswith("int8 on cpu: ")
+    verdict_ = answer([row(value, low, high)], **limits)
+    assert verdict_.state is state
+    assert verdict_.sentence.startswith("int8 on cpu: ")
 
 
 @given(
@@ -95,25 +95,25 @@ def test_an_interval_passes_or_fails_only_where_all_of_it_does(
     low, value, high = bounds
     limits = {"maximum": limit} if upper else {"maximum": None, "minimum": limit}
     state = answer([row(value, low, high)], **limits).state
-    holds = (lambda x: x <= limit) if upper else (lambda x: x >= limit)
-    if holds(low) and holds(high):
+    inside = (lambda x: x <= limit) if upper else (lambda x: x >= limit)
+    if inside(low) and inside(high):
         assert state is State.PASS
-    elif not holds(low) and not holds(high):
+    elif not inside(low) and not inside(high):
         assert state is State.FAIL
     else:
         assert state is State.INCONCLUSIVE
 
 
 def test_inconclusive_says_how_many_samples_would_decide() -> None:
-    found = answer([row(0.5, -0.5, 1.5, unit="pt", n=100)])
-    assert found.state is State.INCONCLUSIVE
-    assert "about " in found.sentence
-    assert "would decide it" in found.sentence
+    verdict_ = answer([row(0.5, -0.5, 1.5, unit="pt", n=100)])
+    assert verdict_.state is State.INCONCLUSIVE
+    assert "about " in verdict_.sentence
+    assert "would decide it" in verdict_.sentence
 
 
-def test_the_verdict_holds_the_numbers() -> None:
-    found = answer([row(0.5, 0.2, 0.9, unit="pt", n=77)])
-    assert (found.value, found.ci_low, found.ci_high, found.limit, found.unit, found.n) == (
+def test_the_verdict_has_the_numbers() -> None:
+    verdict_ = answer([row(0.5, 0.2, 0.9, unit="pt", n=77)])
+    assert (verdict_.value, verdict_.ci_low, verdict_.ci_high, verdict_.limit, verdict_.unit, verdict_.n) == (
         0.5, 0.2, 0.9, 1.0, "pt", 77,
     )  # fmt: skip
 
@@ -159,16 +159,16 @@ def test_each_backend_is_judged_by_its_own_rows() -> None:
 
 def test_all_takes_the_worst_and_names_it() -> None:
     rows = [row(0.5), row(0.2, 0.1, 1.1, case="fog", severity=2), row(0.7, case="rain")]
-    found = answer(rows)
-    assert found.state is State.INCONCLUSIVE
-    assert "fog 2" in found.sentence
-    assert "the worst of 3" in found.sentence
+    verdict_ = answer(rows)
+    assert verdict_.state is State.INCONCLUSIVE
+    assert "fog 2" in verdict_.sentence
+    assert "the worst of 3" in verdict_.sentence
     assert answer([*rows, row(2.0, case="snow")]).state is State.FAIL
     # Of those that pass, the nearest to the limit.
     assert "rain" in answer([row(0.5), row(0.7, case="rain")]).sentence
 
 
-# --- what was not measured, or not to be believed ---------------------------------------------------------
+# --- what was not measured, or is invalid ---------------------------------------------------------
 
 
 @pytest.mark.parametrize("combine", ["all", "worst", "mean"])
@@ -178,10 +178,10 @@ def test_an_error_makes_it_not_run_whatever_the_others_say(combine: str) -> None
         whole(Status.ERROR, "crashed\ntraceback", case="fog"),
         row(NAN, status=Status.ERROR, reason="crashed", case="fog"),
     ):
-        found = answer([good, bad], combine=combine)
-        assert found.state is State.NOT_RUN
-        assert "fog: crashed" in found.sentence
-        assert "traceback" not in found.sentence
+        verdict_ = answer([good, bad], combine=combine)
+        assert verdict_.state is State.NOT_RUN
+        assert "fog: crashed" in verdict_.sentence
+        assert "traceback" not in verdict_.sentence
 
 
 def test_an_error_elsewhere_is_not_its_business() -> None:
@@ -191,9 +191,9 @@ def test_an_error_elsewhere_is_not_its_business() -> None:
 
 def test_all_skipped_is_not_applicable_unless_required() -> None:
     rows = [whole(Status.SKIPPED, "the runtime cannot hold it")]
-    found = answer(rows)
-    assert found.state is State.NOT_APPLICABLE
-    assert "the runtime cannot hold it" in found.sentence
+    verdict_ = answer(rows)
+    assert verdict_.state is State.NOT_APPLICABLE
+    assert "the runtime cannot hold it" in verdict_.sentence
     required = answer(rows, required=True)
     assert required.state is State.NOT_RUN
     assert "required" in required.sentence
@@ -201,9 +201,9 @@ def test_all_skipped_is_not_applicable_unless_required() -> None:
 
 def test_what_cannot_run_here_is_not_run_and_not_merely_not_applicable() -> None:
     subject = Subject("cpu", "onnxruntime", "int8", unavailable="not installed")
-    found = answer([whole(Status.SKIPPED, "not installed")], subject)
-    assert found.state is State.NOT_RUN
-    assert "not installed" in found.sentence
+    verdict_ = answer([whole(Status.SKIPPED, "not installed")], subject)
+    assert verdict_.state is State.NOT_RUN
+    assert "not installed" in verdict_.sentence
 
 
 def test_a_metric_that_one_case_cannot_give_does_not_hide_the_others() -> None:
@@ -230,22 +230,22 @@ def test_a_run_that_was_cut(
         row(v, case=case, per_sample=[v] * 100) for v, case in zip(values, ("clean", "noise"), strict=True)
     ]
     cut = JobKey("cpu", "onnxruntime", "deploy", "int8", "accuracy", missing, 3)
-    (found,) = judge(rows, [gate(**more)], [SUBJECT], {cut}).verdicts
-    assert found.state is state
+    (verdict_,) = judge(rows, [gate(**more)], [SUBJECT], {cut}).verdicts
+    assert verdict_.state is state
     if state is State.NOT_RUN:
-        assert "1 job was not measured" in found.sentence
+        assert "1 job was not measured" in verdict_.sentence
     elsewhere = cut._replace(target="tflite")
     assert judge(rows, [gate(**more)], [SUBJECT], {elsewhere}) == judge(rows, [gate(**more)], [SUBJECT])
 
 
 def test_nothing_matches() -> None:
-    found = answer([], cases=("clean",))
-    assert found.state is State.NOT_RUN
-    assert found.sentence == "int8 on cpu: no row of the suite accuracy has the metric m"
+    verdict_ = answer([], cases=("clean",))
+    assert verdict_.state is State.NOT_RUN
+    assert verdict_.sentence == "int8 on cpu: no row of the suite accuracy has the metric m"
 
 
 @pytest.mark.parametrize(
-    ("asked", "says"),
+    ("query", "says"),
     [
         ({"metric": "top5"}, "no row of the suite accuracy has the metric top5; there is m"),
         ({"suite": "other"}, "no row of the suite other has the metric m"),
@@ -259,14 +259,14 @@ def test_nothing_matches() -> None:
         ({"reference": "float32@host"}, "no row of m has the reference float32@host; there is none"),
     ],
 )
-def test_what_no_row_has_is_named(asked: dict[str, Any], says: str) -> None:
+def test_what_no_row_has_is_named(query: dict[str, Any], says: str) -> None:
     rows = [row(), row(case="fog", severity=1), row(case="fog", severity=3)]
-    found = answer(rows, **asked)
-    assert found.state is State.NOT_RUN
-    assert found.sentence == f"int8 on cpu: {says}"
+    verdict_ = answer(rows, **query)
+    assert verdict_.state is State.NOT_RUN
+    assert verdict_.sentence == f"int8 on cpu: {says}"
 
 
-def test_invalid_is_believed_in_neither_direction() -> None:
+def test_invalid_rows_neither_pass_nor_fail() -> None:
     for value in (0.5, 5.0):
         noisy = row(value, status=Status.INVALID, reason="noisy")
         assert answer([noisy]).state is State.INVALID
@@ -274,14 +274,16 @@ def test_invalid_is_believed_in_neither_direction() -> None:
 
 
 def test_a_release_demands_hardware_where_emulation_cannot_answer() -> None:
-    real, emulated = (replace(SUBJECT, max_samples=64, lacks_hardware=lacks) for lacks in (False, True))
+    real, emulated = (
+        replace(SUBJECT, max_samples=64, lacks_hardware=real_needed) for real_needed in (False, True)
+    )
     late = [row(status=Status.INVALID, reason="emulated", cause=Cause.EMULATED_CLOCK)]
     few = [row(0.0, -4.0, 4.0, n=64, unit="pt", reference="float32@host")]
     for rows in (late, few):
         assert answer(rows, real).state is State.NOT_APPLICABLE
-        found = answer(rows, emulated)
-        assert (found.state, found.blocks) == (State.NOT_RUN, True)
-        assert found.sentence.endswith("; a release demands real hardware")
+        verdict_ = answer(rows, emulated)
+        assert (verdict_.state, verdict_.blocks) == (State.NOT_RUN, True)
+        assert verdict_.sentence.endswith("; a release demands real hardware")
     refused = [whole(Status.SKIPPED, "tflite has no such operator")]
     assert answer(refused, emulated).state is State.NOT_APPLICABLE  # hardware would not help
     assert answer([row(0.5)], emulated).state is State.PASS
@@ -293,9 +295,9 @@ def test_what_emulation_cannot_measure_is_not_applicable(cause: Cause) -> None:
     assert answer(rows).state is State.NOT_APPLICABLE
     assert answer(rows, required=True).state is State.NOT_RUN
     noisy = row(status=Status.INVALID, reason="noisy", cause=Cause.OVERLOAD)
-    found = answer([*rows, noisy])
-    assert found.state is State.INVALID
-    assert "noisy" in found.sentence  # not the cause that does not block
+    verdict_ = answer([*rows, noisy])
+    assert verdict_.state is State.INVALID
+    assert "noisy" in verdict_.sentence  # not the cause that does not block
 
 
 def test_the_wording_of_a_reason_decides_nothing() -> None:
@@ -344,14 +346,14 @@ def test_mean_is_the_mean_of_the_cases() -> None:
         row(NAN, unit="pt", case=case, severity=1, reference="float32@host", per_sample=losses(400, share, 0))
         for case, share in (("fog", 0.1), ("rain", 0.3))
     ]
-    found = answer(rows, combine="mean", maximum=30.0)
+    verdict_ = answer(rows, combine="mean", maximum=30.0)
     values = np.stack([r.measurement.per_sample for r in rows if r.measurement.per_sample is not None])
-    assert found.value == pytest.approx(values.mean())
-    assert found.n == 400  # samples, not cells
-    assert found.ci_low < found.value < found.ci_high
-    assert found.state is State.PASS
+    assert verdict_.value == pytest.approx(values.mean())
+    assert verdict_.n == 400  # samples, not cells
+    assert verdict_.ci_low < verdict_.value < verdict_.ci_high
+    assert verdict_.state is State.PASS
     assert answer(rows, combine="mean", maximum=10.0).state is State.FAIL
-    assert answer(rows, combine="mean", maximum=found.value).state is State.INCONCLUSIVE
+    assert answer(rows, combine="mean", maximum=verdict_.value).state is State.INCONCLUSIVE
 
 
 def test_mean_is_clustered_by_sample() -> None:
@@ -368,14 +370,14 @@ def test_mean_is_clustered_by_sample() -> None:
 
 def test_mean_takes_the_samples_that_all_cases_ran() -> None:
     rows = [row(NAN, case="a", per_sample=[0.0] * 50 + [1e6] * 50), row(NAN, case="b", per_sample=[0.0] * 50)]
-    found = answer(rows, combine="mean")
-    assert (found.state, found.value, found.n) == (State.PASS, 0.0, 50)
+    verdict_ = answer(rows, combine="mean")
+    assert (verdict_.state, verdict_.value, verdict_.n) == (State.PASS, 0.0, 50)
 
 
 def test_mean_needs_values_by_sample() -> None:
-    found = answer([row(0.5, per_sample=[0.5] * 10), row(0.5)], combine="mean")
-    assert found.state is State.NOT_RUN
-    assert "no values by sample" in found.sentence
+    verdict_ = answer([row(0.5, per_sample=[0.5] * 10), row(0.5)], combine="mean")
+    assert verdict_.state is State.NOT_RUN
+    assert "no values by sample" in verdict_.sentence
 
 
 def test_mean_of_values_that_are_none() -> None:

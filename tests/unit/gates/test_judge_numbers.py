@@ -23,10 +23,10 @@ def test_the_number_of_samples_is_that_of_the_statistics(
     unit: str, reference: str, reach: float | None
 ) -> None:
     """Only a loss against a reference is paired, so only it has a largest value a sample can show."""
-    found = answer([row(0.5, 0.1, 1.2, unit=unit, reference=reference, n=60)])
+    verdict_ = answer([row(0.5, 0.1, 1.2, unit=unit, reference=reference, n=60)])
     needed = units_to_decide(Interval(0.5, 0.1, 1.2, 60), 1.0, reach=reach)
-    assert found.state is State.INCONCLUSIVE
-    assert f"60 samples: undecided, about {needed} would decide it" in found.sentence
+    assert verdict_.state is State.INCONCLUSIVE
+    assert f"60 samples: undecided, about {needed} would decide it" in verdict_.sentence
 
 
 def test_a_value_of_just_the_limit_is_decided_by_no_number_of_samples() -> None:
@@ -37,9 +37,9 @@ def test_a_paired_loss_and_a_mean_of_losses_use_the_reach_of_a_sample() -> None:
     column = [0.0] * 40
     lost = [row(NAN, unit="pt", reference="float32@host", per_sample=column, case=case) for case in "ab"]
     values = np.zeros((40, 2))
-    found = answer(lost, combine="mean", maximum=50.0)
+    verdict_ = answer(lost, combine="mean", maximum=50.0)
     expected = clustered_mean(values, reach=100.0)
-    assert (found.value, found.ci_low, found.ci_high) == (0.0, expected.low, expected.high)
+    assert (verdict_.value, verdict_.ci_low, verdict_.ci_high) == (0.0, expected.low, expected.high)
     alone = answer([row(NAN, unit="pt", per_sample=column)], combine="mean", maximum=50.0)
     assert (alone.ci_low, alone.ci_high) == (0.0, 0.0)
 
@@ -54,8 +54,8 @@ def test_a_paired_loss_and_a_mean_of_losses_use_the_reach_of_a_sample() -> None:
 )
 def test_a_share_that_all_samples_could_still_show(limit: float, n: int, state: State) -> None:
     subject = replace(SUBJECT, max_samples=n)
-    found = answer([row(0.92, 0.8, 0.97, n=n)], subject, maximum=None, minimum=limit)
-    assert found.state is state
+    verdict_ = answer([row(0.92, 0.8, 0.97, n=n)], subject, maximum=None, minimum=limit)
+    assert verdict_.state is state
 
 
 def test_a_share_with_an_upper_limit_is_not_hopeless() -> None:
@@ -67,23 +67,23 @@ def test_the_worst_of_several_undecided_rows_is_the_nearest_to_the_limit() -> No
     rows = [
         row(0.5, 0.4, 1.5, case="far"), row(0.5, 0.4, 1.01, case="near"), row(0.5, 0.4, 1.2, case="between"),
     ]  # fmt: skip
-    found = answer(rows)
-    assert found.sentence.startswith("int8 on cpu: m in near is ")
-    assert found.ci_high == 1.01
-    assert (found.limit, found.unit) == (1.0, "1")
+    verdict_ = answer(rows)
+    assert verdict_.sentence.startswith("int8 on cpu: m in near is ")
+    assert verdict_.ci_high == 1.01
+    assert (verdict_.limit, verdict_.unit) == (1.0, "1")
 
 
 def test_cut_jobs_are_counted() -> None:
     missing = [
         JobKey("cpu", "onnxruntime", "deploy", "int8", "accuracy", "fog", severity) for severity in (1, 2)
     ]
-    (found,) = judge([row(0.5)], [gate()], [SUBJECT], missing).verdicts
-    assert "2 jobs were not measured" in found.sentence
+    (verdict_,) = judge([row(0.5)], [gate()], [SUBJECT], missing).verdicts
+    assert "2 jobs were not measured" in verdict_.sentence
 
 
 def test_severity_and_on_inconclusive_are_the_gates() -> None:
-    found = answer([row(2.0)], severity="warn", on_inconclusive="warn")
-    assert (found.severity, found.on_inconclusive, found.suite, found.metric) == (
+    verdict_ = answer([row(2.0)], severity="warn", on_inconclusive="warn")
+    assert (verdict_.severity, verdict_.on_inconclusive, verdict_.suite, verdict_.metric) == (
         "warn", "warn", "accuracy", "m",
     )  # fmt: skip
 
@@ -93,9 +93,9 @@ def test_of_skipped_and_failed_rows_the_failed_one_is_named() -> None:
         row(NAN, status=Status.SKIPPED, reason="no labels", case="a"),
         row(NAN, status=Status.ERROR, reason="it crashed", case="b"),
     ]
-    found = answer(rows)
-    assert found.state is State.NOT_RUN
-    assert "in b: it crashed" in found.sentence
+    verdict_ = answer(rows)
+    assert verdict_.state is State.NOT_RUN
+    assert "in b: it crashed" in verdict_.sentence
 
 
 @pytest.mark.parametrize(
@@ -126,17 +126,19 @@ def test_more_digits_where_they_are_asked_for() -> None:
 @pytest.mark.parametrize("lacks_hardware", [False, True])
 def test_an_answer_that_few_samples_cannot_give_has_its_numbers(lacks_hardware: bool) -> None:
     subject = replace(SUBJECT, max_samples=64, lacks_hardware=lacks_hardware)
-    found = answer([row(0.0, -4.0, 4.0, n=64, unit="pt", reference="float32@host")], subject)
-    assert found.state is (State.NOT_RUN if lacks_hardware else State.NOT_APPLICABLE)
-    assert (found.value, found.ci_low, found.ci_high, found.limit, found.unit, found.n) == (
+    verdict_ = answer([row(0.0, -4.0, 4.0, n=64, unit="pt", reference="float32@host")], subject)
+    assert verdict_.state is (State.NOT_RUN if lacks_hardware else State.NOT_APPLICABLE)
+    assert (verdict_.value, verdict_.ci_low, verdict_.ci_high, verdict_.limit, verdict_.unit, verdict_.n) == (
         0.0, -4.0, 4.0, 1.0, "pt", 64,
     )  # fmt: skip
 
 
 def test_an_answer_without_a_number_has_none() -> None:
-    found = answer([])
-    assert all(math.isnan(number) for number in (found.value, found.ci_low, found.ci_high, found.limit))
-    assert (found.n, found.unit) == (0, "")
+    verdict_ = answer([])
+    assert all(
+        math.isnan(number) for number in (verdict_.value, verdict_.ci_low, verdict_.ci_high, verdict_.limit)
+    )
+    assert (verdict_.n, verdict_.unit) == (0, "")
 
 
 @pytest.mark.parametrize(
@@ -150,7 +152,7 @@ def test_an_answer_without_a_number_has_none() -> None:
 )  # fmt: skip
 def test_a_limit_in_another_unit_is_no_limit(unit: str, named: str, state: State) -> None:
     """``max = "1 ms"`` of a loss in points would hold whatever is lost."""
-    found = answer([row(0.5, unit=unit)], maximum=1e6, maximum_unit=named)
-    assert found.state is state
+    verdict_ = answer([row(0.5, unit=unit)], maximum=1e6, maximum_unit=named)
+    assert verdict_.state is state
     if state is State.NOT_RUN:
-        assert f"measured in {unit}, and its limit is given in {named}" in found.sentence
+        assert f"measured in {unit}, and its limit is given in {named}" in verdict_.sentence

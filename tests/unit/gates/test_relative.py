@@ -24,22 +24,22 @@ MACHINE = "a CPU, 2 cores"
 
 
 def accepted(*rows: Row, machine: str = MACHINE, sets: dict[str, str] | None = None) -> Accepted:
-    keyed = {tuple(each.to_record()[column] for column in KEY_COLUMNS): each for each in rows}
+    keyed = {tuple(item.to_record()[column] for column in KEY_COLUMNS): item for item in rows}
     return Accepted(
         "accepted", "run-1", machine, sets or {"clean": "d"},
-        {key: each.to_record() for key, each in keyed.items()},
+        {key: item.to_record() for key, item in keyed.items()},
         {
-            key: each.measurement.per_sample
-            for key, each in keyed.items()
-            if each.measurement.per_sample is not None
+            key: item.measurement.per_sample
+            for key, item in keyed.items()
+            if item.measurement.per_sample is not None
         },
     )  # fmt: skip
 
 
 def answer(new: list[Row], base: list[Row], subject: Subject = SUBJECT, **more: Any) -> Verdict:
-    known: dict[str, Any] = {name: more.pop(name) for name in ("machine", "sets") if name in more}
+    context: dict[str, Any] = {name: more.pop(name) for name in ("machine", "sets") if name in more}
     gate = Gate(**{"name": "g", "suite": "accuracy", "metric": "m", "baseline": "accepted", **more})
-    baselines = Baselines({("accepted", "cpu"): accepted(*base, **known)}, {"clean": "d"}, {"cpu": MACHINE})
+    baselines = Baselines({("accepted", "cpu"): accepted(*base, **context)}, {"clean": "d"}, {"cpu": MACHINE})
     (verdict,) = judge(new, [gate], [subject], baselines=baselines).verdicts
     return verdict
 
@@ -54,23 +54,23 @@ def answer(new: list[Row], base: list[Row], subject: Subject = SUBJECT, **more: 
     ],
 )
 def test_a_ratio_of_exact_numbers(new: float, limits: dict[str, float], state: State) -> None:
-    found = answer([row(new, unit="byte")], [row(100.0, unit="byte")], of="ratio", **limits)
-    assert found.state is state
-    assert found.value == pytest.approx(new / 100)
-    assert found.unit == "x"
-    assert "the ratio of m in clean against accepted" in found.sentence
+    verdict_ = answer([row(new, unit="byte")], [row(100.0, unit="byte")], of="ratio", **limits)
+    assert verdict_.state is state
+    assert verdict_.value == pytest.approx(new / 100)
+    assert verdict_.unit == "x"
+    assert "the ratio of m in clean against accepted" in verdict_.sentence
 
 
 def test_times_of_two_runs_are_widened() -> None:
     """The interval of one run (±1 %) would fail a limit of 2 % at 5 % more; two runs differ by more."""
     base, new = row(100.0, 99.0, 101.0, unit="ns"), row(105.0, 104.0, 106.0, unit="ns")
-    found = answer([new], [base], of="ratio", maximum=1.02)
-    assert found.state is State.INCONCLUSIVE
-    assert found.ci_low < 1.02
-    assert found.ci_high > found.value == pytest.approx(1.05)
-    assert (found.limit, found.unit, found.n) == (1.02, "x", 100)
-    assert "the ratio of m in clean against accepted is 1.05x" in found.sentence
-    assert "compare --side-by-side" in found.sentence
+    verdict_ = answer([new], [base], of="ratio", maximum=1.02)
+    assert verdict_.state is State.INCONCLUSIVE
+    assert verdict_.ci_low < 1.02
+    assert verdict_.ci_high > verdict_.value == pytest.approx(1.05)
+    assert (verdict_.limit, verdict_.unit, verdict_.n) == (1.02, "x", 100)
+    assert "the ratio of m in clean against accepted is 1.05x" in verdict_.sentence
+    assert "compare --side-by-side" in verdict_.sentence
     assert answer([row(150.0, 149.0, 151.0, unit="ns")], [base], of="ratio", maximum=1.02).state is State.FAIL
 
 
@@ -82,11 +82,11 @@ def test_a_change_is_paired_sample_by_sample() -> None:
     """Two points lost of 800 samples: pairs decide what two separate intervals could not."""
     base = row(1.0, 0.995, 1.0, per_sample=right(800, 0))
     new = row(0.98, 0.97, 0.987, per_sample=right(800, 16))
-    found = answer([new], [base], of="change", minimum=-0.01)
-    assert found.state is State.FAIL
-    assert found.value == pytest.approx(-0.02)
-    assert found.n == 800
-    assert "800 samples in pairs" in found.sentence
+    verdict_ = answer([new], [base], of="change", minimum=-0.01)
+    assert verdict_.state is State.FAIL
+    assert verdict_.value == pytest.approx(-0.02)
+    assert verdict_.n == 800
+    assert "800 samples in pairs" in verdict_.sentence
     assert answer([base], [base], of="change", minimum=-0.01).state is State.PASS
 
 
@@ -94,18 +94,18 @@ def test_a_change_is_paired_sample_by_sample() -> None:
 def test_the_change_is_the_mean_of_the_differences(one: list[bool], two: list[bool]) -> None:
     n = min(len(one), len(two))
     base, new = (row(0.5, 0, 1, per_sample=[float(v) for v in values]) for values in (one, two))
-    found = answer([new], [base], of="change", minimum=-2.0)
-    assert found.value == pytest.approx(float(np.mean(np.subtract(two[:n], one[:n], dtype=float))))
-    assert found.ci_low <= found.value <= found.ci_high
+    verdict_ = answer([new], [base], of="change", minimum=-2.0)
+    assert verdict_.value == pytest.approx(float(np.mean(np.subtract(two[:n], one[:n], dtype=float))))
+    assert verdict_.ci_low <= verdict_.value <= verdict_.ci_high
 
 
 def test_the_mean_of_changes_resamples_samples() -> None:
     rng = np.random.default_rng(0)
     bases = [row(0.5, case=f"fog{i}", per_sample=rng.integers(0, 2, 200)) for i in range(3)]
-    found = answer(bases, bases, of="change", minimum=-0.05, combine="mean")
-    assert found.state is State.PASS
-    assert found.value == 0
-    assert "mean m over 3 cases" in found.sentence
+    verdict_ = answer(bases, bases, of="change", minimum=-0.05, combine="mean")
+    assert verdict_.state is State.PASS
+    assert verdict_.value == 0
+    assert "mean m over 3 cases" in verdict_.sentence
 
 
 @pytest.mark.parametrize(
@@ -119,17 +119,17 @@ def test_the_mean_of_changes_resamples_samples() -> None:
 )
 def test_what_cannot_be_compared(base: list[Row], more: dict[str, Any], state: State, says: str) -> None:
     unit = base[0].measurement.unit if base else "1"
-    found = answer([row(1.0, unit=unit)], base, of="ratio", maximum=1.1, **more)
-    assert found.state is state
-    assert says in found.sentence
-    assert found.blocks
+    verdict_ = answer([row(1.0, unit=unit)], base, of="ratio", maximum=1.1, **more)
+    assert verdict_.state is state
+    assert says in verdict_.sentence
+    assert verdict_.blocks
 
 
 def test_bytes_may_come_from_another_machine() -> None:
-    found = answer(
+    verdict_ = answer(
         [row(1.0, unit="byte")], [row(1.0, unit="byte")], of="ratio", maximum=1.1, machine="another"
     )
-    assert found.state is State.PASS
+    assert verdict_.state is State.PASS
 
 
 def test_without_a_baseline() -> None:
@@ -144,47 +144,47 @@ def test_the_first_override_that_names_the_target_counts() -> None:
     gate = Gate("g", "accuracy", "m", maximum=1.0, overrides=overrides)
     subjects = [Subject(name, "onnxruntime", "int8") for name in ("cpu", "pi3", "pi5")]
     rows = [row(2.5, target=subject.target) for subject in subjects]
-    found = {v.target: v for v in judge(rows, [gate], subjects).verdicts}
-    assert {name: v.state for name, v in found.items()} == {
+    by_target = {v.target: v for v in judge(rows, [gate], subjects).verdicts}
+    assert {name: v.state for name, v in by_target.items()} == {
         "cpu": State.FAIL, "pi3": State.PASS, "pi5": State.FAIL,
     }  # fmt: skip
-    assert {name: v.limit for name, v in found.items()} == {"cpu": 1.0, "pi3": 3.0, "pi5": 2.0}
-    assert [v.target for v in found.values() if v.blocks] == ["cpu"]
+    assert {name: v.limit for name, v in by_target.items()} == {"cpu": 1.0, "pi3": 3.0, "pi5": 2.0}
+    assert [v.target for v in by_target.values() if v.blocks] == ["cpu"]
 
 
 @pytest.mark.parametrize(("unit", "widened"), [("ns", True), ("1/s", True), ("byte", True), ("bit", False)])
 def test_what_differs_between_runs_is_widened_and_nothing_else(unit: str, widened: bool) -> None:
     """MOVER on logarithms, by hand, with halves of unequal length."""
     base, new = row(2.0, 1.0, 5.0, unit=unit), row(7.0, 6.5, 9.0, unit=unit)
-    found = answer([new], [base], of="ratio", maximum=100.0)
+    verdict_ = answer([new], [base], of="ratio", maximum=100.0)
     widen = np.sqrt(6) if widened else 1.0
-    assert found.value == pytest.approx(3.5)
-    assert found.ci_low == pytest.approx(3.5 * np.exp(-widen * np.hypot(np.log(7 / 6.5), np.log(5 / 2))))
-    assert found.ci_high == pytest.approx(3.5 * np.exp(widen * np.hypot(np.log(9 / 7), np.log(2))))
-    assert found.n == 100
+    assert verdict_.value == pytest.approx(3.5)
+    assert verdict_.ci_low == pytest.approx(3.5 * np.exp(-widen * np.hypot(np.log(7 / 6.5), np.log(5 / 2))))
+    assert verdict_.ci_high == pytest.approx(3.5 * np.exp(widen * np.hypot(np.log(9 / 7), np.log(2))))
+    assert verdict_.n == 100
 
 
 def test_a_change_without_samples_is_that_of_two_intervals() -> None:
     base, new = row(2.0, 1.0, 5.0, unit="pt"), row(7.0, 6.5, 9.0, unit="pt")
-    found = answer([new], [base], of="change", maximum=100.0)
-    assert (found.value, found.unit) == (5.0, "pt")
-    assert found.ci_low == pytest.approx(5 - np.hypot(0.5, 3.0))
-    assert found.ci_high == pytest.approx(5 + np.hypot(2.0, 1.0))
-    assert "in pairs" not in found.sentence
+    verdict_ = answer([new], [base], of="change", maximum=100.0)
+    assert (verdict_.value, verdict_.unit) == (5.0, "pt")
+    assert verdict_.ci_low == pytest.approx(5 - np.hypot(0.5, 3.0))
+    assert verdict_.ci_high == pytest.approx(5 + np.hypot(2.0, 1.0))
+    assert "in pairs" not in verdict_.sentence
 
 
 def test_a_side_without_an_interval_is_compared_as_it_is() -> None:
-    found = answer([row(7.0, unit="pt")], [row(2.0, 1.0, 5.0, unit="pt")], of="change", maximum=100.0)
-    assert (found.value, found.ci_low, found.ci_high) == pytest.approx((5.0, 2.0, 6.0))
+    verdict_ = answer([row(7.0, unit="pt")], [row(2.0, 1.0, 5.0, unit="pt")], of="change", maximum=100.0)
+    assert (verdict_.value, verdict_.ci_low, verdict_.ci_high) == pytest.approx((5.0, 2.0, 6.0))
 
 
 def test_a_ratio_is_never_paired() -> None:
     values = right(40, 4)
-    found = answer(
+    verdict_ = answer(
         [row(0.9, 0.8, 0.95, per_sample=values)], [row(0.9, 0.8, 0.95, per_sample=values)],
         of="ratio", minimum=0.5,
     )  # fmt: skip
-    assert found.ci_low == pytest.approx(np.exp(-np.hypot(np.log(0.9 / 0.8), np.log(0.95 / 0.9))))
+    assert verdict_.ci_low == pytest.approx(np.exp(-np.hypot(np.log(0.9 / 0.8), np.log(0.95 / 0.9))))
 
 
 def test_data_of_a_severity_are_looked_up_by_it() -> None:
@@ -193,36 +193,42 @@ def test_data_of_a_severity_are_looked_up_by_it() -> None:
     gate = Gate("g", "accuracy", "m", of="change", baseline="accepted", minimum=-1.0)
     base = accepted(*rows, sets={"fog_2": "then", "fog_3": "same"})
     for severity, state in ((2, State.NOT_RUN), (3, State.PASS)):
-        known = Baselines({("accepted", "cpu"): base}, {"fog_2": "now", "fog_3": "same"}, {"cpu": MACHINE})
-        (found,) = judge([rows[severity - 2]], [gate], [SUBJECT], baselines=known).verdicts
-        assert found.state is state
+        baselines_ = Baselines(
+            {("accepted", "cpu"): base}, {"fog_2": "now", "fog_3": "same"}, {"cpu": MACHINE}
+        )
+        (verdict_,) = judge([rows[severity - 2]], [gate], [SUBJECT], baselines=baselines_).verdicts
+        assert verdict_.state is state
 
 
 def test_the_mean_of_changes_has_the_bootstrap_of_its_pairs() -> None:
     rng = np.random.default_rng(3)
     bases = [row(0.5, case=f"fog{i}", per_sample=rng.integers(0, 2, 100)) for i in range(2)]
     news = [row(0.5, case=f"fog{i}", per_sample=rng.integers(0, 2, 80)) for i in range(2)]
-    found = answer(news, bases, of="change", minimum=-2.0, combine="mean")
+    verdict_ = answer(news, bases, of="change", minimum=-2.0, combine="mean")
     columns = [
         new.measurement.per_sample - base.measurement.per_sample[:80]  # type: ignore[index, operator]
         for base, new in zip(bases, news, strict=True)
     ]
     expected = clustered_mean(np.stack(columns, axis=1), reach=1.0)
-    assert (found.value, found.ci_low, found.ci_high) == (expected.value, expected.low, expected.high)
-    assert found.n == 80
+    assert (verdict_.value, verdict_.ci_low, verdict_.ci_high) == (
+        expected.value,
+        expected.low,
+        expected.high,
+    )
+    assert verdict_.n == 80
 
 
 def test_a_mean_of_which_one_case_cannot_be_compared() -> None:
     rows = [row(0.5, case=f"fog{i}", per_sample=[0.0, 1.0]) for i in range(2)]
-    found = answer(rows, rows[:1], of="change", minimum=-2.0, combine="mean")
-    assert found.state is State.NOT_RUN
-    assert "has no such row" in found.sentence
+    verdict_ = answer(rows, rows[:1], of="change", minimum=-2.0, combine="mean")
+    assert verdict_.state is State.NOT_RUN
+    assert "has no such row" in verdict_.sentence
 
 
 def test_a_baseline_that_is_missing_is_named_with_its_target() -> None:
     gate = Gate("g", "accuracy", "m", of="change", baseline="accepted", minimum=-1.0)
-    (found,) = judge([row(1.0)], [gate], [SUBJECT]).verdicts
-    assert "there is no baseline accepted of cpu" in found.sentence
+    (verdict_,) = judge([row(1.0)], [gate], [SUBJECT]).verdicts
+    assert "there is no baseline accepted of cpu" in verdict_.sentence
 
 
 def test_times_of_machines_of_which_nothing_is_known_are_compared() -> None:
@@ -230,24 +236,24 @@ def test_times_of_machines_of_which_nothing_is_known_are_compared() -> None:
     timed = row(1.0, unit="ns")
     gate = Gate("g", "accuracy", "m", of="ratio", baseline="accepted", maximum=1.1)
     for then, state in (("", State.PASS), (MACHINE, State.INVALID)):
-        known = Baselines({("accepted", "cpu"): accepted(timed, machine=then)}, {"clean": "d"}, {})
-        (found,) = judge([timed], [gate], [SUBJECT], baselines=known).verdicts
-        assert found.state is state
+        baselines_ = Baselines({("accepted", "cpu"): accepted(timed, machine=then)}, {"clean": "d"}, {})
+        (verdict_,) = judge([timed], [gate], [SUBJECT], baselines=baselines_).verdicts
+        assert verdict_.state is state
 
 
 def test_a_part_of_a_case_reads_the_data_of_the_case() -> None:
-    found = answer([row(1.0, case="clean/3")], [row(1.0, case="clean/3")], of="change", minimum=-1.0,
+    verdict_ = answer([row(1.0, case="clean/3")], [row(1.0, case="clean/3")], of="change", minimum=-1.0,
                    sets={"clean": "other"})  # fmt: skip
-    assert found.state is State.NOT_RUN
-    assert "measured other data" in found.sentence
+    assert verdict_.state is State.NOT_RUN
+    assert "measured other data" in verdict_.sentence
 
 
 def test_losses_in_points_have_tangos_interval_in_points() -> None:
     base = row(0.0, -1, 1, unit="pt", per_sample=[0.0] * 50)
     new = row(6.0, 1, 9, unit="pt", per_sample=[100.0] * 3 + [0.0] * 47)
-    found = answer([new], [base], of="change", maximum=50.0)
+    verdict_ = answer([new], [base], of="change", maximum=50.0)
     expected = tango(0, 3, 50)
-    assert (found.value, found.ci_low, found.ci_high) == pytest.approx(
+    assert (verdict_.value, verdict_.ci_low, verdict_.ci_high) == pytest.approx(
         (6.0, 100 * expected.low, 100 * expected.high)
     )
 
@@ -258,21 +264,21 @@ def test_what_a_suite_declares_of_a_metric_decides_whether_it_varies(noise: Nois
     declared = Declared({"accuracy": {"m": Metric("ns", "lower", noise)}})
     gate = Gate("g", "accuracy", "m", of="ratio", baseline="accepted", maximum=1.02)
     base = accepted(row(100.0, 99.0, 101.0, unit="ns"))
-    known = Baselines({("accepted", "cpu"): base}, {"clean": "d"}, {"cpu": MACHINE}, metrics=declared)
-    (found,) = judge([new], [gate], [SUBJECT], baselines=known).verdicts
-    assert found.state is (State.INCONCLUSIVE if widened else State.FAIL)
+    baselines_ = Baselines({("accepted", "cpu"): base}, {"clean": "d"}, {"cpu": MACHINE}, metrics=declared)
+    (verdict_,) = judge([new], [gate], [SUBJECT], baselines=baselines_).verdicts
+    assert verdict_.state is (State.INCONCLUSIVE if widened else State.FAIL)
 
 
 def test_both_machines_are_named() -> None:
     timed = row(1.0, unit="ns")
-    found = answer([timed], [timed], of="ratio", maximum=1.1, machine="another")
-    assert f"timed another machine, another, and this is {MACHINE}" in found.sentence
+    verdict_ = answer([timed], [timed], of="ratio", maximum=1.1, machine="another")
+    assert f"timed another machine, another, and this is {MACHINE}" in verdict_.sentence
 
 
 def test_a_mean_of_changes_that_are_all_nothing_is_no_proof() -> None:
     rows = [row(0.5, case=f"fog{i}", per_sample=right(50, 10)) for i in range(2)]
-    found = answer(rows, rows, of="change", minimum=-0.5, combine="mean")
+    verdict_ = answer(rows, rows, of="change", minimum=-0.5, combine="mean")
     expected = clustered_mean(np.zeros((50, 2)), reach=1.0)
-    assert (found.value, found.ci_low, found.ci_high) == (0.0, expected.low, expected.high)
-    assert (found.unit, found.limit, found.n) == ("1", -0.5, 50)
-    assert "50 samples in pairs" in found.sentence
+    assert (verdict_.value, verdict_.ci_low, verdict_.ci_high) == (0.0, expected.low, expected.high)
+    assert (verdict_.unit, verdict_.limit, verdict_.n) == ("1", -0.5, 50)
+    assert "50 samples in pairs" in verdict_.sentence

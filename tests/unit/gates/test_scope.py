@@ -12,8 +12,8 @@ GATES = (
 
 
 def test_a_run_asks_the_gates_of_its_suites_targets_and_variants() -> None:
-    found = scope.asked(GATES, ("accuracy",), {"cpu": ("a", "b")}, ("float32", "int8"))
-    assert [(gate.name, *rest) for gate, *rest in found] == [
+    gates_ = scope.asked(GATES, ("accuracy",), {"cpu": ("a", "b")}, ("float32", "int8"))
+    assert [(gate.name, *rest) for gate, *rest in gates_] == [
         ("loss", "cpu", "a", "int8"), ("loss", "cpu", "b", "int8"),
         ("bytes", "cpu", "a", "float32"), ("bytes", "cpu", "a", "int8"),
         ("bytes", "cpu", "b", "float32"), ("bytes", "cpu", "b", "int8"),

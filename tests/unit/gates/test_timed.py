@@ -29,12 +29,12 @@ def finding(ratio: float, *, spread: float = 0.002, control: float = 1.0) -> Tim
     return TimingSummary("latency_p50", 1.05, "accepted", "this run", look, 8)
 
 
-def answer(found: TimingSummary | Refusal | None, subject: Subject = SUBJECT, gate: Gate = GATE) -> Verdict:
-    known = {} if found is None else {OF: found}
+def answer(timing: TimingSummary | Refusal | None, subject: Subject = SUBJECT, gate: Gate = GATE) -> Verdict:
+    timed = {} if timing is None else {OF: timing}
     # A row that would pass says nothing of it, and neither does one that is missing.
     rows = [row(0.1, metric="latency_p50", suite="performance", case="single_stream")]
     missing = [JobKey("cpu", "onnxruntime", "deploy", "int8", "performance", "offline", 0)]
-    (verdict,) = judge(rows, [gate], [subject], missing, Baselines(side_by_side=known)).verdicts
+    (verdict,) = judge(rows, [gate], [subject], missing, Baselines(side_by_side=timed)).verdicts
     return verdict
 
 
@@ -43,27 +43,27 @@ def answer(found: TimingSummary | Refusal | None, subject: Subject = SUBJECT, ga
     [(1.0, 0.002, State.PASS), (1.2, 0.002, State.FAIL), (1.05, 0.005, State.INCONCLUSIVE)],
 )
 def test_the_last_look_decides(ratio: float, spread: float, state: State) -> None:
-    found = answer(finding(ratio, spread=spread))
-    assert found.state is state
-    assert found.value == pytest.approx(ratio, rel=0.01)
-    assert (found.limit, found.unit, found.n) == (1.05, "x", 8)
-    assert found.ci_low < found.value < found.ci_high
-    assert found.sentence.startswith("int8 on cpu: latency_p50 of this run against accepted is ")
+    verdict_ = answer(finding(ratio, spread=spread))
+    assert verdict_.state is state
+    assert verdict_.value == pytest.approx(ratio, rel=0.01)
+    assert (verdict_.limit, verdict_.unit, verdict_.n) == (1.05, "x", 8)
+    assert verdict_.ci_low < verdict_.value < verdict_.ci_high
+    assert verdict_.sentence.startswith("int8 on cpu: latency_p50 of this run against accepted is ")
 
 
 def test_a_machine_that_cannot_tell_the_base_from_itself_never_fails() -> None:
-    found = answer(finding(1.5, control=1.3))
-    assert found.state is State.INCONCLUSIVE
-    assert "the base differs from itself by 1.3x" in found.sentence
+    verdict_ = answer(finding(1.5, control=1.3))
+    assert verdict_.state is State.INCONCLUSIVE
+    assert "the base differs from itself by 1.3x" in verdict_.sentence
 
 
 def test_what_was_not_timed_did_not_run() -> None:
     assert answer(None).state is State.NOT_RUN
-    found = answer(Refusal(State.NOT_RUN, "there is no baseline accepted of cpu"))
-    assert (found.state, found.blocks) == (State.NOT_RUN, True)
-    assert "latency_p50 was not timed side by side: there is no baseline" in found.sentence
-    found = answer(finding(1.0), replace(SUBJECT, unavailable="no such runtime"))
-    assert found.state is State.NOT_RUN
+    verdict_ = answer(Refusal(State.NOT_RUN, "there is no baseline accepted of cpu"))
+    assert (verdict_.state, verdict_.blocks) == (State.NOT_RUN, True)
+    assert "latency_p50 was not timed side by side: there is no baseline" in verdict_.sentence
+    verdict_ = answer(finding(1.0), replace(SUBJECT, unavailable="no such runtime"))
+    assert verdict_.state is State.NOT_RUN
 
 
 def test_an_emulated_clock_cannot_answer() -> None:
@@ -75,10 +75,10 @@ def test_an_emulated_clock_cannot_answer() -> None:
     assert "a release demands real hardware" in released.sentence
 
 
-def test_a_disturbed_machine_is_not_believed() -> None:
-    found = answer(
+def test_times_of_a_disturbed_machine_are_invalid() -> None:
+    verdict_ = answer(
         TimingSummary("latency_p50", 1.05, "accepted", "this run", None, 3, ("it was throttled",) * 9)
     )
-    assert found.state is State.INVALID
-    assert found.sentence.endswith("9 processes were disturbed, more than were not; it was throttled")
-    assert np.isnan(found.value)
+    assert verdict_.state is State.INVALID
+    assert verdict_.sentence.endswith("9 processes were disturbed, more than were not; it was throttled")
+    assert np.isnan(verdict_.value)

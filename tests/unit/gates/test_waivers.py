@@ -31,9 +31,9 @@ def waiver(gate: str = "g", target: str = "*", variant: str = "*", expires: date
     ],
 )
 def test_what_is_wrong_with_one(made: Waiver, says: str) -> None:
-    found = waivers.problems([made], GATES, ["cpu", "pi3"], ["float32", "int8"], TODAY)
-    assert [index for index, _ in found] == [0] * bool(says)
-    assert says in "".join(text for _, text in found)
+    problems_ = waivers.problems([made], GATES, ["cpu", "pi3"], ["float32", "int8"], TODAY)
+    assert [index for index, _ in problems_] == [0] * bool(says)
+    assert says in "".join(text for _, text in problems_)
 
 
 def test_it_lifts_what_blocks_and_leaves_the_answer() -> None:
@@ -52,7 +52,7 @@ def test_it_lifts_what_blocks_and_leaves_the_answer() -> None:
     assert overall(marked, unmeasured=False) == (State.PASS, 0)
 
 
-def test_one_that_nothing_needs_is_told_of() -> None:
+def test_an_unneeded_waiver_is_reported() -> None:
     verdicts = judge([row(0.5)], GATES[:1], [Subject("cpu", "onnxruntime", "int8")]).verdicts
     marked, notes = waivers.apply(verdicts, [waiver(), waiver(target="pi3")])
     assert marked == verdicts

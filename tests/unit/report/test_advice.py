@@ -28,11 +28,11 @@ VARIANTS = ("float32", "int8")
 
 
 def verdict(
-    state: State, gate: str = "g", *, target: str = "cpu", variant: str = "int8", said: str = ""
+    state: State, gate: str = "g", *, target: str = "cpu", variant: str = "int8", text: str = ""
 ) -> Verdict:
     return Verdict(
         gate=gate, target=target, backend="onnxruntime", variant=variant, suite="accuracy", metric="m",
-        state=state, severity="block", on_inconclusive="block", sentence=f"{variant} on {target}: {said}",
+        state=state, severity="block", on_inconclusive="block", sentence=f"{variant} on {target}: {text}",
         value=0.1, ci_low=math.nan, ci_high=math.nan, limit=1.0, unit="1", n=3,
     )  # fmt: skip
 
@@ -48,9 +48,9 @@ def row(metric: str, value: float, high: float = math.nan, *, case: str = "clean
 
 def rows(target: str = "cpu") -> list[Row]:
     return [
-        found
+        rows_
         for variant in VARIANTS
-        for found in (
+        for rows_ in (
             row("accuracy", 0.9925, target=target, variant=variant),
             row("accuracy_loss", -0.125, 0.2125, target=target, variant=variant),
             row("accuracy", 0.63, case="gaussian_noise", severity=5, target=target, variant=variant),
@@ -86,14 +86,14 @@ def outcome(
     )  # fmt: skip
 
 
-def shown(of: Outcome, width: int = 200, seconds: float = 59.4) -> list[str]:
+def shown(outcome_: Outcome, width: int = 200, seconds: float = 59.4) -> list[str]:
     stream = io.StringIO()
-    screen.show(of, Console(file=stream, width=width, no_color=True), seconds=seconds)
+    screen.show(outcome_, Console(file=stream, width=width, no_color=True), seconds=seconds)
     return [line.rstrip() for line in stream.getvalue().splitlines()]
 
 
-def following(of: Outcome) -> str:
-    return advice.next_step(of)
+def following(outcome_: Outcome) -> str:
+    return advice.next_step(outcome_)
 
 
 def test_a_pass() -> None:
@@ -127,44 +127,44 @@ def test_columns_that_nothing_was_measured_for_are_left_out() -> None:
 
 
 def test_what_a_release_lacks_is_hardware() -> None:
-    of = outcome([verdict(State.NOT_RUN, target="pi-emulated")], targets=("pi-emulated",))
-    of = replace(of, run={**of.run, "emulated": ["pi-emulated"], "release": True})
-    assert following(of).startswith("real hardware in place of pi-emulated: --host USER@BOARD")
+    outcome_ = outcome([verdict(State.NOT_RUN, target="pi-emulated")], targets=("pi-emulated",))
+    outcome_ = replace(outcome_, run={**outcome_.run, "emulated": ["pi-emulated"], "release": True})
+    assert following(outcome_).startswith("real hardware in place of pi-emulated: --host USER@BOARD")
 
 
 def test_a_target_that_is_not_here_takes_one_line() -> None:
     reason = "this runtime has no CUDAExecutionProvider"
     not_run = [
-        verdict(State.NOT_RUN, gate, target="cuda", variant=variant, said=f"m was not measured: {reason}")
+        verdict(State.NOT_RUN, gate, target="cuda", variant=variant, text=f"m was not measured: {reason}")
         for gate in ("a", "b", "c")
         for variant in VARIANTS
     ]
     keys = [JobKey("cuda", "onnxruntime", "deploy", v, "accuracy", "clean", 0) for v in VARIANTS]
     skipped = [JobResult(key, Status.SKIPPED, reason) for key in keys]
-    of = outcome(
+    outcome_ = outcome(
         [verdict(State.PASS), *not_run], measured=rows(), targets=("cpu", "cuda"), skipped=skipped,
         unavailable=[("cuda", "onnxruntime", reason)],
     )  # fmt: skip
-    lines = [line for line in shown(of) if reason in line]
+    lines = [line for line in shown(outcome_) if reason in line]
     assert lines == [f"NOT_RUN      6 gates of float32, int8 on cuda: {reason}"]
-    assert following(of).startswith("harness targets")
+    assert following(outcome_).startswith("harness targets")
 
 
-def test_a_variant_that_cannot_be_held_takes_one_line() -> None:
+def test_an_unsupported_variant_takes_one_line() -> None:
     reason = "TFLite has no operator Foo"
     never = [
-        verdict(State.NOT_APPLICABLE, gate, said=f"m was not measured in clean: {reason}") for gate in "ab"
+        verdict(State.NOT_APPLICABLE, gate, text=f"m was not measured in clean: {reason}") for gate in "ab"
     ]
     skipped = [JobResult(JobKey("cpu", "onnxruntime", "deploy", "int8", "accuracy", case, 0), Status.SKIPPED,
                          f"{reason}\n  where  node 3") for case in ("clean", "fog")]  # fmt: skip
-    of = outcome([verdict(State.PASS, variant="float32"), *never], measured=rows(), skipped=skipped)
-    assert [line for line in shown(of) if reason in line] == [f"not tested   int8 on cpu: {reason}"]
+    outcome_ = outcome([verdict(State.PASS, variant="float32"), *never], measured=rows(), skipped=skipped)
+    assert [line for line in shown(outcome_) if reason in line] == [f"not tested   int8 on cpu: {reason}"]
 
 
-def test_failures_are_told_one_by_one_the_worst_first() -> None:
-    told = [verdict(State.INCONCLUSIVE, "i", said="same"), verdict(State.FAIL, "f", said="same"),
-            verdict(State.FAIL, "g", said="same")]  # fmt: skip
-    assert [state for state, _ in advice.problems(outcome(told))] == [
+def test_failures_are_listed_one_by_one_worst_first() -> None:
+    verdicts_ = [verdict(State.INCONCLUSIVE, "i", text="same"), verdict(State.FAIL, "f", text="same"),
+            verdict(State.FAIL, "g", text="same")]  # fmt: skip
+    assert [state for state, _ in advice.problems(outcome(verdicts_))] == [
         State.FAIL,
         State.FAIL,
         State.INCONCLUSIVE,
@@ -212,17 +212,17 @@ def test_a_loss_against_the_float_model_searches_for_a_recipe(validation: str, w
     gate = {"name": "g", "suite": "accuracy", "metric": "lost", "max": 1.0}
     lost = row("lost", 3.0)
     lost = replace(lost, measurement=replace(lost.measurement, reference="float32@host"))
-    of = outcome([verdict(State.FAIL)], measured=[lost], validation=validation)
+    outcome_ = outcome([verdict(State.FAIL)], measured=[lost], validation=validation)
     variants = {"int8": {"recipe": [{"pass": "quantize"}]}}
-    of = replace(of, run={**of.run, "validation": {"gate": [gate], "variants": variants}})
-    assert following(of).startswith(wanted)
-    assert following(replace(of, rows=())).startswith("harness report r1")
+    outcome_ = replace(outcome_, run={**outcome_.run, "validation": {"gate": [gate], "variants": variants}})
+    assert following(outcome_).startswith(wanted)
+    assert following(replace(outcome_, rows=())).startswith("harness report r1")
 
 
 @pytest.mark.parametrize(
-    ("of", "why"),
+    ("outcome_", "why"),
     [
-        (lambda: outcome([verdict(State.NOT_APPLICABLE, target="pi", said="m in clean: emulated clock: no"),
+        (lambda: outcome([verdict(State.NOT_APPLICABLE, target="pi", text="m in clean: emulated clock: no"),
                           verdict(State.PASS)]),
          "no gate applies to pi, so it has not passed: emulated clock: no"),
         (lambda: outcome([verdict(State.NOT_RUN, "a"), verdict(State.INVALID, "b"), verdict(State.PASS)]),
@@ -231,8 +231,8 @@ def test_a_loss_against_the_float_model_searches_for_a_recipe(validation: str, w
         (lambda: outcome([]), "no gate was judged, so nothing has passed"),
     ],
 )  # fmt: skip
-def test_exit_code_3_says_why_in_its_last_lines(of: Callable[[], Outcome], why: str) -> None:
-    lines = shown(of())
+def test_exit_code_3_says_why_in_its_last_lines(outcome_: Callable[[], Outcome], why: str) -> None:
+    lines = shown(outcome_())
     assert lines[-2:] == [f"why          {why}", "verdict: " + lines[-1].removeprefix("verdict: ")]
     assert lines[-1].endswith("(3)")
 
@@ -242,16 +242,16 @@ def test_other_exit_codes_need_no_reason() -> None:
         assert not any(line.startswith("why") for line in shown(outcome([verdict(state)])))
 
 
-def test_a_variant_that_no_gate_judges_is_told_at_the_end() -> None:
+def test_a_variant_without_a_gate_is_listed_at_the_end() -> None:
     lines = shown(outcome([verdict(State.PASS, variant="float32")], measured=rows()))
     assert lines[2].split()[-2:] == ["no", "gate"]
     assert "no gate      int8 on cpu: no gate of the run judges it" in lines
 
 
-def test_a_refusal_with_colons_and_an_address_is_told_once_and_whole() -> None:
+def test_a_refusal_with_colons_and_an_address_is_shown_once_and_whole() -> None:
     reason = "onnxruntime cannot open m.onnx: Conv (c): C: 3 kernel channels: 5, see https://a.b: no"
     refused = [
-        verdict(State.NOT_RUN, gate, variant=variant, said=f"m was not measured in clean: {reason}")
+        verdict(State.NOT_RUN, gate, variant=variant, text=f"m was not measured in clean: {reason}")
         for gate in ("a", "b")
         for variant in VARIANTS
     ]
@@ -300,12 +300,14 @@ def test_next_is_what_mends_the_cause(state: State, gate: str, run: dict[str, An
     """An undecided time takes more time, an absent baseline a run that is saved: not the same once more."""
     suite = next(table["suite"] for table in GATES if table["name"] == gate)
     unit = "x" if gate in ("stored", "beside") else "ns"
-    told = replace(verdict(state, gate), suite=suite, unit=unit)
-    of = outcome([told])
+    failed = replace(verdict(state, gate), suite=suite, unit=unit)
+    outcome_ = outcome([failed])
     case = "clean" if suite == "accuracy" else "single_stream"
-    batch = replace(of.plan.batches[0], variant="int8", suite=suite, cases=(Case(case),))
+    batch = replace(outcome_.plan.batches[0], variant="int8", suite=suite, cases=(Case(case),))
     more = {"validation": {"gate": GATES}, "model": {"name": "m"}, "validation_path": "/v.toml", **run}
-    found = following(replace(of, run={**of.run, **more}, plan=replace(of.plan, batches=(batch,))))
-    assert found.replace(" --model /v.toml --variant", " --variant").startswith(
+    step = following(
+        replace(outcome_, run={**outcome_.run, **more}, plan=replace(outcome_.plan, batches=(batch,)))
+    )
+    assert step.replace(" --model /v.toml --variant", " --variant").startswith(
         wanted.replace(" --model /v.toml --variant", " --variant")
     )

@@ -90,9 +90,9 @@ def test_a_section_that_raises_leaves_a_named_gap(monkeypatch: pytest.MonkeyPatc
         catalogue[name] = Planted(name, made)  # type: ignore[assignment]
     monkeypatch.setattr(plugins, "catalogue", lambda group: catalogue)
     data = report(ACCURACY, verdict(State.FAIL))
-    found = titles(data)
-    assert {"Gates", "Accuracy under shift"} < set(found)
-    assert found[-3:] == ["a (missing)", "b (missing)", "c (missing)"]
+    shown = titles(data)
+    assert {"Gates", "Accuracy under shift"} < set(shown)
+    assert shown[-3:] == ["a (missing)", "b (missing)", "c (missing)"]
     gaps = {section.title: section.intro for section in page.sections(data)}
     assert "The section a of third-party is missing: ZeroDivisionError: planted" in gaps["a (missing)"]
     assert "ZeroDivisionError" in page.report(data)

@@ -1,4 +1,4 @@
-"""What a log says while a run goes on."""
+"""The log of a run that is not finished."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def remaining(clock: Callable[[], float] = lambda: 0.0) -> Remaining:
     return Remaining(Plan((BATCH,)), estimates, [{"cpu": 1}], clock=clock)
 
 
-def said(*results: tuple[Status, str]) -> list[str]:
+def lines_of(*results: tuple[Status, str]) -> list[str]:
     stream = io.StringIO()
     plain = Plain(stream)
     plain.begin(remaining())
@@ -35,19 +35,19 @@ def said(*results: tuple[Status, str]) -> list[str]:
 
 
 def test_a_line_a_batch_with_the_time_left() -> None:
-    assert said(*[(Status.OK, "")] * 3) == [
+    assert lines_of(*[(Status.OK, "")] * 3) == [
         "3 jobs, about 3 m 00 s",
         "cpu null float32 accuracy  (3 m 00 s left)",
     ]
 
 
-def test_jobs_that_one_cause_ended_take_one_line_with_what_the_worker_said() -> None:
+def test_jobs_with_one_cause_take_one_line_with_the_worker_output() -> None:
     died = (Status.ERROR, "the worker ended with exit status 2\nmy.onnx is missing\n  where  there")
-    assert said(died, died, (Status.ERROR, "another"))[2:] == [
+    assert lines_of(died, died, (Status.ERROR, "another"))[2:] == [
         "ERROR cpu null deploy float32 accuracy clean 0: the worker ended with exit status 2; my.onnx is missing",  # noqa: E501
         "ERROR cpu null deploy float32 accuracy snow 0: another",
     ]
-    assert len(said(died, (Status.OK, ""), died)) == 4
+    assert len(lines_of(died, (Status.OK, ""), died)) == 4
 
 
 def test_on_a_terminal_the_time_left_runs_down_and_learns() -> None:

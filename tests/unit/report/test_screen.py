@@ -77,9 +77,9 @@ def outcome(
     )  # fmt: skip
 
 
-def shown(of: Outcome, width: int = 120) -> str:
+def shown(outcome_: Outcome, width: int = 120) -> str:
     stream = io.StringIO()
-    screen.show(of, Console(file=stream, width=width), seconds=125)
+    screen.show(outcome_, Console(file=stream, width=width), seconds=125)
     return stream.getvalue()
 
 
@@ -91,9 +91,9 @@ def test_no_number_is_cut_short_at_any_width(tmp_path: Path, width: int) -> None
     assert cells.startswith("raspberrypi  int8  ")
     assert header.index("verdict") == cells.index("PASS")
     everything = {"98.75", "0.13 [0.77]", "gaussian_noise 5 -49", "1.234", "2.500?", "0.65"}
-    found = {word for word in everything if word in cells}
-    assert {"98.75", "0.13 [0.77]"} <= found
-    assert found == everything or width < 100, "columns are left out on narrow terminals only"
+    words = {word for word in everything if word in cells}
+    assert {"98.75", "0.13 [0.77]"} <= words
+    assert words == everything or width < 100, "columns are left out on narrow terminals only"
 
 
 def line(*rows: Row) -> dict[str, str]:
@@ -120,16 +120,19 @@ def test_a_column_that_a_third_party_declares_is_shown_where_it_was_measured() -
     metrics = Declared({**installed().suites, "theirs": mine})
     value = row("theirs", "all", 0, Measurement("worst", "1", 0.0123))
     other = row("theirs", "some", 0, Measurement("worst", "1", 9.0))
-    found = {column.title: column.cell([other, value]) for column in columns(metrics, [[other, value]])}
-    assert found == {"worst mm": "12.3"}
+    cells_ = {column.title: column.cell([other, value]) for column in columns(metrics, [[other, value]])}
+    assert cells_ == {"worst mm": "12.3"}
     assert columns(metrics, [[other]]) == []
 
 
-def test_two_columns_of_one_title_are_told_apart() -> None:
+def test_two_columns_of_one_title_are_labelled_apart() -> None:
     mine = {"p50": Metric("ns", "lower", case="all", column=Column("p50 ms", 1e-6, ".0f"))}
     rows = [ROWS[3], row("theirs", "all", 0, Measurement("p50", "ns", 5e6))]
-    found = columns(Declared({**installed().suites, "theirs": mine}), [rows])
-    assert {column.title: column.cell(rows) for column in found} == {"p50 ms": "1.234", "theirs p50 ms": "5"}
+    columns_ = columns(Declared({**installed().suites, "theirs": mine}), [rows])
+    assert {column.title: column.cell(rows) for column in columns_} == {
+        "p50 ms": "1.234",
+        "theirs p50 ms": "5",
+    }
 
 
 def test_what_was_not_tested(tmp_path: Path) -> None:
@@ -142,13 +145,13 @@ def test_what_was_not_tested(tmp_path: Path) -> None:
     assert "not tested   GPU, heat, sustained load" in text  # there was an ARM
 
 
-def test_verdicts_that_did_not_pass_are_told_worst_first(tmp_path: Path) -> None:
+def test_verdicts_that_did_not_pass_are_listed_worst_first(tmp_path: Path) -> None:
     verdicts = (verdict(State.INCONCLUSIVE, "undecided"), verdict(State.FAIL, "too much", "warn"))
     lines = shown(outcome(tmp_path, State.INCONCLUSIVE, 4, *verdicts)).splitlines()
-    told = [line for line in lines if line.startswith(("FAIL", "INCONCLUSIVE "))]
-    assert told[0] == "FAIL         loss: too much (does not block)"
-    assert told[1] == "INCONCLUSIVE loss: undecided"
-    assert told[2].startswith("INCONCLUSIVE 0 of 2 gates in 2 m 05 s")
+    lines_ = [line for line in lines if line.startswith(("FAIL", "INCONCLUSIVE "))]
+    assert lines_[0] == "FAIL         loss: too much (does not block)"
+    assert lines_[1] == "INCONCLUSIVE loss: undecided"
+    assert lines_[2].startswith("INCONCLUSIVE 0 of 2 gates in 2 m 05 s")
     assert lines[-1] == "verdict: INCONCLUSIVE (4)"
 
 
@@ -167,8 +170,8 @@ def test_the_column_names_the_worst_shift(tmp_path: Path) -> None:
     shifts = [("blur", 1, 0.9), ("fog", 5, 0.55), ("snow", 3, 0.7), ("zoom", 2, 0.95)]
     for order in (shifts, shifts[::-1]):
         rows = [row("accuracy", case, s, Measurement("accuracy", "1", value)) for case, s, value in order]
-        of = replace(outcome(tmp_path), rows=(ROWS[0], *rows))
-        assert "fog 5 -44" in shown(of)
+        outcome_ = replace(outcome(tmp_path), rows=(ROWS[0], *rows))
+        assert "fog 5 -44" in shown(outcome_)
 
 
 def test_a_share_is_stated(tmp_path: Path) -> None:
@@ -182,6 +185,6 @@ def test_json_has_no_nan(tmp_path: Path) -> None:
     def refuse(name: str) -> float:
         raise AssertionError(name)
 
-    told = json.loads(text, parse_constant=refuse)
-    assert told["verdicts"][0]["value"] is None
-    assert told["verdicts"][0]["blocks"] is True
+    document = json.loads(text, parse_constant=refuse)
+    assert document["verdicts"][0]["value"] is None
+    assert document["verdicts"][0]["blocks"] is True

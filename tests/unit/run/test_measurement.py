@@ -220,7 +220,7 @@ def cells_of(plan: Plan, name: str) -> set[tuple[str, int]]:
 @pytest.mark.parametrize("budget_s", [30.0, 240.0])
 @pytest.mark.parametrize("slower", [0.3, 5.0])
 @pytest.mark.parametrize("emulated", [70, 700])
-def test_the_budget_holds_and_the_rest_is_reported(
+def test_the_budget_is_kept_and_the_rest_is_reported(
     tmp_path: Path, emulated: float, slower: float, budget_s: float, samples: int
 ) -> None:
     measured = measure(

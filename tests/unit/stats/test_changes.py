@@ -126,16 +126,16 @@ def test_levels_and_their_change_by_hand(ratio: bool) -> None:
     value = np.array([0.0, 0.0, 10.0, 10.0])
     low, high = value - 1, value + 2
     parts = [np.exp(part) if ratio else part for part in (value, low, high)]
-    ((found,),) = find([Series(*parts, ratio=ratio)])
+    ((change,),) = find([Series(*parts, ratio=ratio)])
     below, above = math.sqrt(2) / 2, math.sqrt(8) / 2
     expected = {
         "before": (0, -below, above, 2),
         "after": (10, 10 - below, 10 + above, 2),
         "change": (10, 10 - math.hypot(below, above), 10 + math.hypot(above, below), 4),
     }
-    assert found.at == 2
+    assert change.at == 2
     for name, (*numbers, n) in expected.items():
-        level = getattr(found, name)
+        level = getattr(change, name)
         got = [level.value, level.low, level.high]
         assert ([math.log(number) for number in got] if ratio else got) == pytest.approx(numbers)
         assert level.n == n
@@ -143,7 +143,7 @@ def test_levels_and_their_change_by_hand(ratio: bool) -> None:
 
 def test_a_noisy_series_has_the_width_of_runs() -> None:
     value = np.array([0.0, 0.0, 10.0, 10.0])
-    ((found,),) = find([Series(value, value - 0.1, value + 0.2, noisy=True)])
+    ((change,),) = find([Series(value, value - 0.1, value + 0.2, noisy=True)])
     widen = math.sqrt(6)
-    assert found.before.low == pytest.approx(-widen * math.hypot(0.1, 0.1) / 2)
-    assert found.before.high == pytest.approx(widen * math.hypot(0.2, 0.2) / 2)
+    assert change.before.low == pytest.approx(-widen * math.hypot(0.1, 0.1) / 2)
+    assert change.before.high == pytest.approx(widen * math.hypot(0.2, 0.2) / 2)

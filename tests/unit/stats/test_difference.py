@@ -141,7 +141,7 @@ def test_a_side_with_a_sample_of_two_is_no_share_though_it_changes_by_one(
     ("unit", "varies"),
     [("ns", True), ("1/s", True), ("byte", True), ("1", False), ("pt", False), ("bit", False)],
 )
-def test_what_varies_between_runs_is_declared_or_told_by_the_unit(unit: str, varies: bool) -> None:
+def test_noise_between_runs_is_declared_or_follows_from_the_unit(unit: str, varies: bool) -> None:
     assert varies_between_runs(None, unit) is varies
     assert varies_between_runs(Metric(unit, "lower", Noise.RUNS), unit)
     assert not varies_between_runs(Metric(unit, "lower"), unit)

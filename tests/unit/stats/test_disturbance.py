@@ -126,8 +126,8 @@ def test_ticks_that_are_missing_or_stand_still(
     assert bool(disturbance({"cpu_time": before}, {"cpu_time": after})) is disturbed
 
 
-def test_two_counters_of_a_gpu_are_told_with_their_times() -> None:
-    (found,) = disturbance(gpu(), gpu(0x4 | 0x20, power=1_500_007, thermal=250_000))
-    assert found.text.endswith(
+def test_two_counters_of_a_gpu_are_reported_with_their_times() -> None:
+    (reason_,) = disturbance(gpu(), gpu(0x4 | 0x20, power=1_500_007, thermal=250_000))
+    assert reason_.text.endswith(
         "by a power cap, a thermal slowdown by software, power (1.5 ms), thermal (0.25 ms)"
     )

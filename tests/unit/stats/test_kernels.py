@@ -113,8 +113,8 @@ def test_what_is_taken_off_each_kernel_by_hand() -> None:
 
 
 def test_nothing_is_taken_off_where_kernels_account_for_less_than_the_call() -> None:
-    (found,) = slower([exact(1000, 2000, 3000)] * 2, [exact(1000, 2000, 3500)] * 2, 600)
-    assert (found.operator, found.added_ns) == ("Gemm", pytest.approx(500))
+    (slowdown,) = slower([exact(1000, 2000, 3000)] * 2, [exact(1000, 2000, 3500)] * 2, 600)
+    assert (slowdown.operator, slowdown.added_ns) == ("Gemm", pytest.approx(500))
 
 
 def test_a_tenth_of_the_slowdown_is_enough_and_as_fast_as_before_is_not() -> None:
@@ -124,10 +124,15 @@ def test_a_tenth_of_the_slowdown_is_enough_and_as_fast_as_before_is_not() -> Non
     assert slower(old, old, 0) == []
 
 
-def test_a_new_kernel_is_told_with_its_nodes() -> None:
+def test_a_new_kernel_is_reported_with_its_nodes() -> None:
     nodes = (("c1", "Conv"), ("t", "Transpose"), ("u", "Transpose"))
-    (found,) = slower([exact(1000, 2000, 0)] * 2, [exact(3000, 400, 300, nodes=nodes)] * 2, 700)
-    assert (found.operator, found.nodes, found.added_ns, found.ratio) == ("Transpose", 2, 700.0, None)
+    (slowdown,) = slower([exact(1000, 2000, 0)] * 2, [exact(3000, 400, 300, nodes=nodes)] * 2, 700)
+    assert (slowdown.operator, slowdown.nodes, slowdown.added_ns, slowdown.ratio) == (
+        "Transpose",
+        2,
+        700.0,
+        None,
+    )
 
 
 def test_a_kernel_that_one_process_did_not_have_is_not_judged() -> None:

@@ -150,9 +150,9 @@ def test_a_base_that_became_faster_decides_nothing_either(centre: float) -> None
     rng = np.random.default_rng(6)
     for factor in (0.5, 2.0):  # either would be decided
         base, control, new = (figures(rng, middle, 0.01) for middle in (1.0, centre, factor))
-        found = judge(base, control, new, limit=1.05, look=1)
-        assert found.state is State.INCONCLUSIVE
-        assert found.why.startswith(f"the base differs from itself by {found.control.value:.3g}x")
+        result = judge(base, control, new, limit=1.05, look=1)
+        assert result.state is State.INCONCLUSIVE
+        assert result.why.startswith(f"the base differs from itself by {result.control.value:.3g}x")
 
 
 def test_a_ratio_of_just_the_limit_is_allowed() -> None:

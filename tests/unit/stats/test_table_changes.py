@@ -218,7 +218,7 @@ def test_over_other_numbers_of_samples_only_what_is_computed_per_data_set_is_unl
 
 
 def test_the_numbers_of_a_row_by_hand() -> None:
-    """A ratio is widened where runs vary; a difference is not, and has the bounds that face it."""
+    """A ratio is widened where runs vary; a difference is not, and has the bounds nearest to it."""
     row = only({**LATENCY, **at(2.0, 1.0, 5.0)}, {**LATENCY, **at(7.0, 6.5, 9.0)})
     widen = math.sqrt(6)
     assert (row["kind"], row["unit"], row["base"], row["new"]) == ("ratio", "ns", 2.0, 7.0)
@@ -297,19 +297,19 @@ def test_rows_of_several_units_and_lengths_are_paired_each_by_itself() -> None:
         for _ in range(2)
     )
     timed = (record(metric="latency_p50", unit="ns"), np.ones(50))
-    found = compare(samples_of(*bases, timed), samples_of(*news, timed)).set_index("metric")
+    compared = compare(samples_of(*bases, timed), samples_of(*news, timed)).set_index("metric")
     for (metric, unit, n), (_, one), (_, two) in zip(kinds, bases, news, strict=True):
         expected = paired(one, two, unit)
-        row = found.loc[metric]
+        row = compared.loc[metric]
         assert (row["n"], row["paired"]) == (n, True)
         assert (row["change"], row["ci_low"], row["ci_high"]) == pytest.approx(
             (expected.value, expected.low, expected.high)
         )
-    assert not found.loc["latency_p50", "paired"]  # a ratio is never paired
+    assert not compared.loc["latency_p50", "paired"]  # a ratio is never paired
 
 
 @pytest.mark.parametrize(
-    ("known", "expected"),
+    ("digests", "expected"),
     [
         (({"clean": "1"}, {"clean": "2"}), Change.UNLIKE),
         (({"clean": "1"}, {"clean": "1"}), Change.SAME),
@@ -319,9 +319,9 @@ def test_rows_of_several_units_and_lengths_are_paired_each_by_itself() -> None:
     ],
 )
 def test_digests_that_only_one_side_knows_say_nothing(
-    known: tuple[dict[str, str] | None, dict[str, str] | None], expected: Change
+    digests: tuple[dict[str, str] | None, dict[str, str] | None], expected: Change
 ) -> None:
-    one, two = (side(record(), record(case="clean/3"), sets=sets) for sets in known)
+    one, two = (side(record(), record(case="clean/3"), sets=sets) for sets in digests)
     assert set(compare(one, two)["class"]) == {expected}
-    timed = [side(record(suite="performance", case="single_stream"), sets=sets) for sets in known]
+    timed = [side(record(suite="performance", case="single_stream"), sets=sets) for sets in digests]
     assert compare(*timed).iloc[0]["class"] == Change.SAME  # its rows read no data set

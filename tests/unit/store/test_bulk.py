@@ -32,14 +32,14 @@ def planted(rows: int = 40) -> pd.DataFrame:
 def test_what_was_written_comes_back(tmp_path: Path, kind: str) -> None:
     frame, path = planted(), tmp_path / f"t.{kind}"
     frame.to_csv(path, index=False) if kind == "csv" else frame.to_parquet(path, index=False)
-    found = bulk.frame([bulk.read(path, NAMED)])
-    assert list(found.columns) == list(NAMED)
+    frame_ = bulk.frame([bulk.read(path, NAMED)])
+    assert list(frame_.columns) == list(NAMED)
     for name in ("variant", "case", "status", "reason", "reference"):
-        assert found[name].dtype.name == "category"
-        assert found[name].astype(str).tolist() == frame[name].tolist()
-    np.testing.assert_array_equal(found["value"], frame["value"].astype(float))
-    assert found["severity"].dtype == found["n"].dtype == np.int64
-    assert found["n"].tolist() == frame["n"].tolist()
+        assert frame_[name].dtype.name == "category"
+        assert frame_[name].astype(str).tolist() == frame[name].tolist()
+    np.testing.assert_array_equal(frame_["value"], frame["value"].astype(float))
+    assert frame_["severity"].dtype == frame_["n"].dtype == np.int64
+    assert frame_["n"].tolist() == frame["n"].tolist()
 
 
 def test_several_files_are_one_table_in_their_order(tmp_path: Path) -> None:
@@ -48,8 +48,8 @@ def test_several_files_are_one_table_in_their_order(tmp_path: Path) -> None:
         path = tmp_path / name
         frame.to_csv(path, index=False) if path.suffix == ".csv" else frame.to_parquet(path, index=False)
     csv, parquet = (bulk.read(tmp_path / name, NAMED) for name in ("a.csv", "b.parquet"))
-    found = bulk.frame([csv, csv])
-    assert found["variant"].astype(str).tolist() == first["variant"].tolist() * 2
+    frame_ = bulk.frame([csv, csv])
+    assert frame_["variant"].astype(str).tolist() == first["variant"].tolist() * 2
     both = bulk.frame([csv, parquet])
     assert both["variant"].astype(str).tolist() == [*first["variant"], *second["variant"]]
 
@@ -58,8 +58,8 @@ def test_a_count_that_is_missing_somewhere_is_no_integer(tmp_path: Path) -> None
     frame = planted(3).astype({"n": object})
     frame.loc[1, "n"] = None
     frame.to_csv(tmp_path / "t.csv", index=False)
-    found = bulk.frame([bulk.read(tmp_path / "t.csv", NAMED)])
-    np.testing.assert_array_equal(found["n"], [0, np.nan, 2])
+    frame_ = bulk.frame([bulk.read(tmp_path / "t.csv", NAMED)])
+    np.testing.assert_array_equal(frame_["n"], [0, np.nan, 2])
 
 
 @pytest.mark.parametrize(
@@ -96,10 +96,10 @@ def test_a_table_for_users_has_texts_as_texts_and_numbers_as_numbers(tmp_path: P
         backend_version="1.10",
     )  # fmt: skip
     frame.to_csv(tmp_path / "t.csv", index=False)
-    found = tables.read(tmp_path / "t.csv")
-    assert found["variant"].tolist() == frame["variant"].tolist()
-    assert {*found["target"], *found["model"], *found["backend_version"]} == {"NA", "007", "1.10"}
+    frame_ = tables.read(tmp_path / "t.csv")
+    assert frame_["variant"].tolist() == frame["variant"].tolist()
+    assert {*frame_["target"], *frame_["model"], *frame_["backend_version"]} == {"NA", "007", "1.10"}
     plain = pd.read_csv(tmp_path / "t.csv")
     for name in ("value", "ci_low", "n", "severity"):
-        pd.testing.assert_series_equal(found[name], plain[name])
-    assert not found["reason"].isna().any()
+        pd.testing.assert_series_equal(frame_[name], plain[name])
+    assert not frame_["reason"].isna().any()

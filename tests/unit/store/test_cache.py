@@ -174,6 +174,8 @@ def test_same_bytes_under_two_names_are_both_there(tmp_path: Path) -> None:
     mine.write_bytes(content)
     folder = cache.put_artifact(sha256, {"model.onnx": content, "lineage.json": b"first"})
     assert cache.put_artifact(sha256, {"deep/mine.onnx": mine, "lineage.json": b"second"}) == folder
-    found = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    assert found == {"model.onnx": content, "deep/mine.onnx": content, "lineage.json": b"first"}
+    contents = {
+        str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()
+    }
+    assert contents == {"model.onnx": content, "deep/mine.onnx": content, "lineage.json": b"first"}
     assert list(folder.parent.iterdir()) == [folder], "nothing temporary is left"

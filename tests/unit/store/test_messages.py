@@ -41,6 +41,6 @@ def test_causes_and_texts_come_back_from_the_folder(tmp_path: Path) -> None:
     folder.create({"run_id": "r1"}, Plan((), (planned,)), None)
     with folder.journal() as journal:
         journal.append(refused)
-    found = folder.facts().results
-    assert found == {planned.key: planned, refused.key: refused}
+    results_ = folder.facts().results
+    assert results_ == {planned.key: planned, refused.key: refused}
     assert Cause.read("a cause of a later version") is Cause.UNSPECIFIED

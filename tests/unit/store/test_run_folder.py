@@ -1,4 +1,4 @@
-"""The journal gives back what was written, whatever a kill, a torn line or a stranger did to it."""
+"""The journal gives back what was written, whatever a kill, a torn line or another program did to it."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def same(a: JobResult, b: JobResult) -> bool:
 def test_journal_round_trip(tmp_path_factory: pytest.TempPathFactory, results: list[JobResult]) -> None:
     folder = RunFolder(tmp_path_factory.mktemp("runs") / "run")
     folder.create({"run_id": "run"}, PLAN, None)
-    for result in results:  # one session each: appending goes on where it was left
+    for result in results:  # one session each: appending continues at the end
         with folder.journal() as journal:
             journal.append(result)
     facts = folder.facts()
@@ -227,10 +227,10 @@ def test_find_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         RunFolder(results / name).create({"run_id": name}, PLAN, None)
     (results / "2033-half").mkdir()
     point_latest(results, "2031-b")
-    found = {
+    reread = {
         name: find_run(name, results).run_id for name in ("2031-a", "2032", "latest", str(results / "2031-b"))
     }
-    assert found == {
+    assert reread == {
         "2031-a": "2031-a", "2032": "2032-a", "latest": "2031-b", str(results / "2031-b"): "2031-b",
     }  # fmt: skip
     monkeypatch.chdir(results)
@@ -276,10 +276,10 @@ def test_arrays_come_back_in_shape_and_may_be_written_to(folder: RunFolder, orde
     array = np.asarray(np.arange(24, dtype=np.float32).reshape(2, 3, 4), order=order)
     with folder.journal() as journal:
         journal.append(JobResult(KEY, Status.OK, samples=Samples({"x": array}, {})))
-    found = folder.facts().results[KEY].samples.arrays["x"]
-    np.testing.assert_array_equal(found, array)
-    assert found.dtype == array.dtype
-    found[0, 0, 0] = 7
+    stored_array = folder.facts().results[KEY].samples.arrays["x"]
+    np.testing.assert_array_equal(stored_array, array)
+    assert stored_array.dtype == array.dtype
+    stored_array[0, 0, 0] = 7
 
 
 def test_whether_a_run_is_being_written(folder: RunFolder) -> None:

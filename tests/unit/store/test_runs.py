@@ -67,7 +67,7 @@ def test_a_folder_with_any_file_of_a_run_is_named_when_it_is_left_out(tmp_path: 
     assert str(left_out).startswith("half ")
 
 
-def test_every_reason_for_leaving_a_run_out_is_told(tmp_path: Path) -> None:
+def test_every_reason_for_leaving_a_run_out_is_reported(tmp_path: Path) -> None:
     made(tmp_path, "a-whole")
     made(tmp_path, "b-no-table", table="")
     newer = made(tmp_path, "c-newer")

@@ -64,9 +64,9 @@ def test_a_run_is_judged_without_pandas() -> None:
 
 
 def frame(*records: dict[str, object]) -> pd.DataFrame:
-    own = dict.fromkeys(COLUMNS, "") | {"target": "cpu", "status": "OK", "severity": 0, "n": 1}
+    fields = dict.fromkeys(COLUMNS, "") | {"target": "cpu", "status": "OK", "severity": 0, "n": 1}
     numbers = {"value": 1.0, "ci_low": math.nan, "ci_high": math.nan}
-    return pd.DataFrame([own | numbers | record for record in records], columns=list(COLUMNS))
+    return pd.DataFrame([fields | numbers | record for record in records], columns=list(COLUMNS))
 
 
 @pytest.mark.parametrize("unit", sorted(UNITS))
@@ -76,8 +76,8 @@ def test_numbers_come_in_the_units_of_the_table(unit: str, categories: bool) -> 
     if categories:
         table = table.astype({"unit": "category"})
     cleaned = tables.clean(table, "here")
-    own, factor = UNITS[unit]
-    assert cleaned["unit"].tolist() == [own, "ns"]
+    table_unit, factor = UNITS[unit]
+    assert cleaned["unit"].tolist() == [table_unit, "ns"]
     assert cleaned.loc[0, ["value", "ci_low", "ci_high"]].tolist() == [2 * factor, factor, 3 * factor]
     assert cleaned.loc[1, "value"] == 7.0
 
@@ -112,7 +112,7 @@ def test_columns_are_those_of_the_contract(tmp_path: Path, names: list[str], say
         tables.check_columns(names, tmp_path)
 
 
-def test_the_line_where_a_table_is_cut_is_told(tmp_path: Path) -> None:
+def test_the_line_where_a_table_is_cut_is_named(tmp_path: Path) -> None:
     table = frame({}, {}, {"status": None}, {"status": None})
     table.to_csv(tmp_path / "t.csv", index=False)
     with pytest.raises(ResultsError, match="line 4 of the table"):  # the header is line 1
@@ -149,10 +149,10 @@ def test_environments_are_written_by_target(tmp_path: Path) -> None:
         for target, phase, load in (("cpu", "before", 1), ("pi", "before", 2), ("cpu", "after", 3))
     ]
     tables.write(tmp_path, rows(), [], records)
-    of = {"backend": "onnxruntime", "variant": "int8", "suite": "accuracy"}
+    key = {"backend": "onnxruntime", "variant": "int8", "suite": "accuracy"}
     assert json.loads((tmp_path / "cpu" / "environment.json").read_text()) == [
-        {**of, "phase": "before", "facts": {"load_1min": 1}},
-        {**of, "phase": "after", "facts": {"load_1min": 3}},
+        {**key, "phase": "before", "facts": {"load_1min": 1}},
+        {**key, "phase": "after", "facts": {"load_1min": 3}},
     ]  # fmt: skip
     assert len(json.loads((tmp_path / "pi" / "environment.json").read_text())) == 1
 

@@ -203,8 +203,8 @@ ROWS = {
 def test_each_case_has_all_its_rows_in_their_order_and_every_metric_is_declared() -> None:
     samples = single_stream([ramp(1), ramp(2)])
     arrays = {**samples.arrays, "gpu_memory_peak_byte": np.array([1, 1])}
-    found = [row.metric for row in summarise("single_stream", Samples(arrays, samples.values))]
-    assert found == ROWS["single_stream"]
+    names = [row.metric for row in summarise("single_stream", Samples(arrays, samples.values))]
+    assert names == ROWS["single_stream"]
     assert [row.metric for row in summarise("offline", offline())] == ROWS["offline"] * 3
     assert set(PerformanceSuite.metrics) == {metric for metrics in ROWS.values() for metric in metrics}
 
@@ -217,13 +217,13 @@ def test_alpha_reaches_every_interval_and_is_noted(alpha: float) -> None:
         "load_ns": 1000 * factors, "first_ns": 100 * factors, "memory_peak_byte": 10 * factors,
         "gpu_memory_peak_byte": 20 * factors,
     }  # fmt: skip
-    found = by_metric(
+    metrics = by_metric(
         summarise("single_stream", Samples({**spread.arrays, **extra}, spread.values), alpha=alpha)
     )
     note = "bound call" if alpha == 0.05 else f"bound call, interval at alpha {alpha}"
     for metric, factor in (("latency_p50", 500), ("latency_p90", 900), ("latency_p99", 990)):
         expected = over_processes(np.array([1, 2, 3]) * factor, alpha=alpha)
-        row = found[metric]
+        row = metrics[metric]
         assert (row.value, row.ci_low, row.ci_high) == (expected.value, expected.low, expected.high)
         assert row.reason == note
     for metric, name in (
@@ -231,7 +231,7 @@ def test_alpha_reaches_every_interval_and_is_noted(alpha: float) -> None:
         ("gpu_memory_peak", "gpu_memory_peak_byte"),
     ):  # fmt: skip
         expected = over_processes(extra[name], alpha=alpha)
-        row = found[metric]
+        row = metrics[metric]
         assert (row.value, row.ci_low, row.ci_high, row.n) == (
             expected.value, expected.low, expected.high, 3,
         )  # fmt: skip
@@ -242,12 +242,12 @@ def test_alpha_reaches_every_interval_and_is_noted(alpha: float) -> None:
 
 
 def test_rows_without_an_interval_have_none() -> None:
-    found = by_metric(summarise("single_stream", single_stream([ramp(1), ramp(2)])))
+    metrics = by_metric(summarise("single_stream", single_stream([ramp(1), ramp(2)])))
     for metric in ("model_bytes", "latency_lag1_autocorrelation"):
-        assert math.isnan(found[metric].ci_low)
-        assert math.isnan(found[metric].ci_high)
-    assert found["latency_lag1_autocorrelation"].n == 2000
-    assert found["latency_lag1_autocorrelation"].unit == "1"
+        assert math.isnan(metrics[metric].ci_low)
+        assert math.isnan(metrics[metric].ci_high)
+    assert metrics["latency_lag1_autocorrelation"].n == 2000
+    assert metrics["latency_lag1_autocorrelation"].unit == "1"
 
 
 def test_what_a_device_cannot_do_is_skipped_for_that_reason() -> None:

@@ -28,18 +28,18 @@ def rows(name: str, samples: Samples, options: Options | None = None) -> list[Me
     return ReliabilitySuite().summarise(job, JobResult(job.key, Status.OK, samples=samples), context)
 
 
-def told(found: list[Measurement]) -> list[tuple[str, float, int, str]]:
-    for row in found:
+def summary(measurements: list[Measurement]) -> list[tuple[str, float, int, str]]:
+    for row in measurements:
         assert (row.status, row.unit, row.reference, row.case) == (Status.OK, "1", "", "")
         assert row.metric in METRICS
-    return [(row.metric, row.value, row.n, row.reason) for row in found]
+    return [(row.metric, row.value, row.n, row.reason) for row in measurements]
 
 
 def test_determinism_counts_each_repeat_of_each_answer() -> None:
     first = np.array([[1, 2], [3, 4]])
     again = np.stack([first, first, [[1, 2], [3, 5]]])
     arrays = {"first": first, "repeat": again, "session": first, "process": again[2]}
-    assert told(rows("determinism", Samples(arrays, {}))) == [
+    assert summary(rows("determinism", Samples(arrays, {}))) == [
         ("deterministic_repeat", pytest.approx(5 / 6), 6, ""),
         ("deterministic_session", 1.0, 2, ""),
         ("deterministic_process", 0.5, 2, ""),
@@ -67,7 +67,7 @@ def test_invariance_has_the_share_and_the_largest_differences(
         "difference": np.array([0.0, 0.5, 0.25, 0.0]),
         "relative_difference": np.array([0.0, 0.125, math.inf, 0.0]),
     }
-    assert told(rows(name, Samples(arrays, values))) == [
+    assert summary(rows(name, Samples(arrays, values))) == [
         (f"{what}_bit_equal", 0.75, 4, note),
         (f"{what}_max_difference", 0.5, 4, note),
         (f"{what}_max_relative_difference", math.inf, 4, f"finite on one side only; {note}"),
@@ -77,7 +77,7 @@ def test_invariance_has_the_share_and_the_largest_differences(
 def test_bad_input_names_what_slipped_through() -> None:
     outcomes = {"empty": "refused", "text": "answered", "wide": "crashed", "none": "refused"}
     samples = Samples({"recovered": np.array([True, True, False])}, {"outcomes": outcomes})
-    assert told(rows("bad_input", samples)) == [
+    assert summary(rows("bad_input", samples)) == [
         ("bad_input_refused", 0.5, 4, "text: answered; wide: crashed"),
         ("recovered_after_bad_input", pytest.approx(2 / 3), 3, ""),
     ]
@@ -86,7 +86,7 @@ def test_bad_input_names_what_slipped_through() -> None:
 def test_nonfinite_input_counts_what_was_hidden_by_kind() -> None:
     outcomes = {"nan": ["finite", "nan", "finite"], "inf": ["inf"], "-inf": ["finite"]}
     samples = Samples({"recovered": np.array([True])}, {"outcomes": outcomes})
-    assert told(rows("nonfinite_input", samples)) == [
+    assert summary(rows("nonfinite_input", samples)) == [
         ("nonfinite_hidden", 0.6, 5, "nan 2/3, -inf 1/1"),
         ("recovered_after_nonfinite_input", 1.0, 1, ""),
     ]
@@ -107,19 +107,19 @@ def damaged() -> Samples:
 
 
 def test_truncated_files() -> None:
-    assert told(rows("truncated_file", damaged())) == [("truncation_refused", 0.5, 8, COUNTS), *AFTER]
+    assert summary(rows("truncated_file", damaged())) == [("truncation_refused", 0.5, 8, COUNTS), *AFTER]
 
 
 def test_bit_flips_are_a_sample_and_have_an_exact_interval() -> None:
     silent, *after = rows("bit_flips", damaged())
-    assert told([silent, *after]) == [("bit_flip_silent", 0.125, 8, COUNTS), *AFTER]
+    assert summary([silent, *after]) == [("bit_flip_silent", 0.125, 8, COUNTS), *AFTER]
     expected = clopper_pearson(1, 8)
     assert (silent.ci_low, silent.ci_high) == (expected.low, expected.high)
     assert all(math.isnan(row.ci_low) and math.isnan(row.ci_high) for row in after)
 
 
 @pytest.mark.parametrize(
-    ("asked", "used", "held", "note"),
+    ("requested", "used", "expected", "note"),
     [
         ("", "GPU", 1.0, "left to the runtime, which uses GPU"),
         ("", "", 1.0, "left to the runtime, which does not report it"),
@@ -132,16 +132,20 @@ def test_bit_flips_are_a_sample_and_have_an_exact_interval() -> None:
 )
 @pytest.mark.parametrize("what", ["provider", "precision"])
 def test_provenance_compares_what_was_asked_with_what_is_used(
-    what: str, asked: str, used: str, held: float, note: str
+    what: str, requested: str, used: str, expected: float, note: str
 ) -> None:
     values = {"effective": {what: used} if used else {}, "sha256": {"a": "1" * 64, "b": "3" * 64}}
-    found = rows("provenance", Samples({}, values), Options(**{what: asked}))
-    assert [row.metric for row in found] == ["provider_as_asked", "precision_as_asked", "artifact_hash_equal"]
-    row = found[("provider", "precision").index(what)]
-    assert (row.value, row.n, row.reason) == (held, 1, note)
-    other = found[("precision", "provider").index(what)]
+    measured = rows("provenance", Samples({}, values), Options(**{what: requested}))
+    assert [row.metric for row in measured] == [
+        "provider_as_asked",
+        "precision_as_asked",
+        "artifact_hash_equal",
+    ]
+    row = measured[("provider", "precision").index(what)]
+    assert (row.value, row.n, row.reason) == (expected, 1, note)
+    other = measured[("precision", "provider").index(what)]
     assert (other.value, other.reason) == (1.0, "left to the runtime, which does not report it")
-    assert (found[2].value, found[2].n) == (0.5, 2)  # one of two files is another
+    assert (measured[2].value, measured[2].n) == (0.5, 2)  # one of two files is another
 
 
 def test_every_metric_is_made_by_some_case() -> None:
