@@ -88,7 +88,10 @@ def test_a_section_that_raises_leaves_a_named_gap(monkeypatch: pytest.MonkeyPatc
 
     for name, made in (("a", raising), ("b", HarnessError("cannot be loaded")), ("c", Undrawable())):
         catalogue[name] = Planted(name, made)  # type: ignore[assignment]
-    monkeypatch.setattr(plugins, "catalogue", lambda group: catalogue)
+    others = plugins.catalogue
+    monkeypatch.setattr(
+        plugins, "catalogue", lambda group: catalogue if group == plugins.SECTIONS else others(group)
+    )
     data = report(ACCURACY, verdict(State.FAIL))
     shown = titles(data)
     assert {"Gates", "Accuracy under shift"} < set(shown)
