@@ -68,7 +68,7 @@ def items(
         backends = {target.name: target.backends for target in load_targets(request.targets, request.hosts)}
     several_targets = len(backends) > 1
     rows = []
-    for gate, target, backend, variant in scope.asked(validation.gates, suites, backends, variants):
+    for gate, target, backend, variant in scope.asked_gates(validation.gates, suites, backends, variants):
         if gate.suite != suite:
             continue
         parts = [validation.model.name]

@@ -66,15 +66,17 @@ class Score:
 
 def modules(paths: list[str]) -> list[str]:
     """List the modules under the paths, relative to the repository."""
-    found = []
+    selected = []
     for path in paths or ALL:
         place = ROOT / path
         files = [place] if place.suffix == ".py" else sorted(place.rglob("*.py"))
         if not files:
             raise SystemExit(f"no module lies in {path}")
         names = [str(file.relative_to(ROOT)) for file in files if file.name != "__init__.py"]
-        found += [name for name in names if not name.startswith("suites/") or name.endswith("summarise.py")]
-    return found
+        selected += [
+            name for name in names if not name.startswith("suites/") or name.endswith("summarise.py")
+        ]
+    return selected
 
 
 def tests_of(module: str) -> list[str]:
@@ -84,8 +86,8 @@ def tests_of(module: str) -> list[str]:
     room, name = Path(module).parent.name, Path(module).name
     if module.startswith("suites/"):
         return [f"tests/unit/suites/test_{room}_{name}"]
-    own = f"tests/unit/{room}/test_{name}"
-    return [own] if (ROOT / own).exists() else [f"tests/unit/{room}"]
+    own_tests = f"tests/unit/{room}/test_{name}"
+    return [own_tests] if (ROOT / own_tests).exists() else [f"tests/unit/{room}"]
 
 
 def prepare(module: str) -> Path:
@@ -93,9 +95,9 @@ def prepare(module: str) -> Path:
     folder = WORK / module.removesuffix(".py").replace("/", ".")
     folder.mkdir(parents=True, exist_ok=True)
     for name in LINKED:
-        link = folder / name
-        if not link.is_symlink():
-            link.symlink_to(ROOT / name)
+        symlink = folder / name
+        if not symlink.is_symlink():
+            symlink.symlink_to(ROOT / name)
     text = (ROOT / "pyproject.toml").read_text()
     text = re.sub(r"^only_mutate = .*$", f"only_mutate = {json.dumps([module])}", text, flags=re.MULTILINE)
     selection = f"pytest_add_cli_args_test_selection = {json.dumps(tests_of(module))}\n"
@@ -168,15 +170,15 @@ def main() -> int:
     )
     parser.add_argument("--processes", type=int, default=1, help="mutants tested at a time (default: 1)")
     parser.add_argument("--scores", action="store_true", help="only print what earlier runs came to")
-    asked = parser.parse_args()
+    options = parser.parse_args()
     heads = "".join(f"{head:>9}" for head in ("mutants", "tested", "noticed", "text", "untested", "survived"))
     print(f"{'module':<34}{heads}{'score %':>9}")
     failed = 0
-    for module in modules(asked.paths):
+    for module in modules(options.paths):
         folder = prepare(module)
-        if not asked.scores:
+        if not options.scores:
             forget_survivors(module, folder)
-            command = [sys.executable, "-m", "mutmut", "run", "--max-children", str(asked.processes)]
+            command = [sys.executable, "-m", "mutmut", "run", "--max-children", str(options.processes)]
             with (folder / "log").open("w") as log:
                 code = subprocess.run(command, cwd=folder, stdout=log, stderr=log, check=False).returncode
             if code:
@@ -185,12 +187,12 @@ def main() -> int:
                 continue
         elif not (folder / "mutants" / f"{module}.meta").exists():
             continue
-        found = score(module, folder)
-        (folder / "survivors.diff").write_text("\n\n".join(found.survivors.values()) + "\n")
-        survived = len(found.survivors) - found.untested
-        counts = (found.mutants, found.tested, found.noticed, found.text, found.untested, survived)
+        result = score(module, folder)
+        (folder / "survivors.diff").write_text("\n\n".join(result.survivors.values()) + "\n")
+        survived = len(result.survivors) - result.untested
+        counts = (result.mutants, result.tested, result.noticed, result.text, result.untested, survived)
         numbers = "".join(f"{count:>9}" for count in counts)
-        print(f"{module:<34}{numbers}{100 * found.share:>9.1f}", flush=True)
+        print(f"{module:<34}{numbers}{100 * result.share:>9.1f}", flush=True)
     return failed
 
 

@@ -12,15 +12,15 @@ GONE_S = 30
 
 def processes(word: str) -> list[int]:
     """Other processes whose environment holds `word`."""
-    found = []
+    matching = []
     for folder in Path("/proc").iterdir():
         try:
-            held = folder.name.isdigit() and word.encode() in (folder / "environ").read_bytes()
+            has_word = folder.name.isdigit() and word.encode() in (folder / "environ").read_bytes()
         except OSError:
             continue
-        if held and int(folder.name) != os.getpid():
-            found.append(int(folder.name))
-    return found
+        if has_word and int(folder.name) != os.getpid():
+            matching.append(int(folder.name))
+    return matching
 
 
 def wait_until_gone(pids: list[int]) -> None:

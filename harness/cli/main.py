@@ -201,8 +201,8 @@ def _compare_side_by_side(arguments: argparse.Namespace) -> int:
 def _report(arguments: argparse.Namespace) -> int:
     from harness.report.html import publish
 
-    told = publish.report(arguments.run, arguments.results, arguments.out, arguments.images)
-    print("\n".join(told))
+    messages = publish.report(arguments.run, arguments.results, arguments.out, arguments.images)
+    print("\n".join(messages))
     return 0
 
 

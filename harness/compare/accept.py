@@ -74,13 +74,16 @@ def accept(
     folder = run_folder.find_run(name, results)
     side = sides.read(str(folder.path), results).side
     facts = folder.facts()
-    found = list(dict.fromkeys(side.frame["target"]))
-    if absent := [target for target in targets if target not in found]:
+    stored_targets = list(dict.fromkeys(side.frame["target"]))
+    if absent := [target for target in targets if target not in stored_targets]:
         raise UsageError(
-            f"{side.label} has no rows of {', '.join(absent)}", next_step=f"take one of {', '.join(found)}"
+            f"{side.label} has no rows of {', '.join(absent)}",
+            next_step=f"take one of {', '.join(stored_targets)}",
         )
     model = facts.run["model"]["name"]
-    folders = {target: baselines.place(results, model, target, baseline) for target in (targets or found)}
+    folders = {
+        target: baselines.place(results, model, target, baseline) for target in (targets or stored_targets)
+    }
     for target, place in folders.items():
         if place.exists() and not replace:
             raise UsageError(
@@ -101,7 +104,7 @@ def accept(
         if artifacts:
             files |= _artifacts(facts.plan, target)
         made = rows[rows["artifact_sha256"].notna() & (rows["artifact_sha256"] != "")]
-        told = Description(
+        description = Description(
             name=baseline, model=model, target=target, run_id=folder.run_id, verdict=outcome.state.value,
             accepted_by=by or getpass.getuser(), accepted_utc=datetime.now(UTC).isoformat(timespec="seconds"),
             reason=reason.strip(), machine=machines.get(target, ""), sets=summarise.set_digests(outcome.run),
@@ -111,9 +114,9 @@ def accept(
                     index=False, name=None
                 )
             },
-            files={each: hashlib.sha256(content).hexdigest() for each, content in files.items()},
+            files={file_name: hashlib.sha256(content).hexdigest() for file_name, content in files.items()},
         )  # fmt: skip
-        _write(place, told, files)
+        _write(place, description, files)
     return list(folders.values())
 
 
@@ -129,8 +132,8 @@ def _records(rows: pd.DataFrame) -> list[dict[str, Any]]:
     return [{str(name): value for name, value in record.items()} for record in rows.to_dict("records")]
 
 
-def _write(place: Path, told: Description, files: dict[str, bytes]) -> None:
-    body = {"schema_version": SCHEMA_VERSION, **asdict(told)}
+def _write(place: Path, description: Description, files: dict[str, bytes]) -> None:
+    body = {"schema_version": SCHEMA_VERSION, **asdict(description)}
     text = json.dumps({**body, "sha256": key_of(body)}, indent=1, sort_keys=True)
     with writing(place):
         # The description last: without it, or with hashes of other files, the folder is no baseline.

@@ -83,7 +83,7 @@ class Change:
     per_sample: Values | None = None
 
 
-def against(row: Row, name: str, of: str, baselines: Baselines) -> Change | Refusal:
+def against(row: Row, name: str, kind: str, baselines: Baselines) -> Change | Refusal:
     """Compare a row with the accepted one.
 
     Parameters
@@ -109,12 +109,12 @@ def against(row: Row, name: str, of: str, baselines: Baselines) -> Change | Refu
         text = f"{accepted.run_id} (baseline {name}) timed another machine, {accepted.machine or 'unknown'}"
         return Refusal(State.INVALID, f"{text}, and this is {here or 'unknown'}")
     mine, theirs = row.measurement.per_sample, accepted.per_sample.get(key)
-    if of == "change" and mine is not None and theirs is not None:
+    if kind == "change" and mine is not None and theirs is not None:
         n = min(len(mine), len(theirs))
         return Change(difference.paired(theirs, mine, unit), True, mine[:n] - theirs[:n])
     varies = varies_between_runs(baselines.metrics.find(row.key.suite, row.measurement.metric), unit)
     widen = difference.noise_factor() if varies else 1.0
-    interval = difference.independent(_bounds(base), _bounds(record), ratio=of == "ratio", widen=widen)
+    interval = difference.independent(_bounds(base), _bounds(record), ratio=kind == "ratio", widen=widen)
     value, low, high = (float(part[0]) for part in interval)
     return Change(Interval(value, low, high, row.measurement.n))
 

@@ -13,7 +13,7 @@ def is_chosen(gate: Gate, suites: Collection[str]) -> bool:
     return gate.suite == CARD or gate.suite in suites
 
 
-def asked(
+def asked_gates(
     gates: Iterable[Gate],
     suites: Collection[str],
     backends: Mapping[str, Sequence[str]],

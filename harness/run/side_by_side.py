@@ -102,7 +102,7 @@ def _gates_to_time(prepared: Prepared) -> Iterator[tuple[Gate, Target, str, str]
     backends = {name: target.backends for name, target in targets.items()}
     gates = [gate for gate in prepared.gates if gate.design]
     run = prepared.run
-    for gate, target, backend, variant in scope.asked(gates, run["suites"], backends, run["variants"]):
+    for gate, target, backend, variant in scope.asked_gates(gates, run["suites"], backends, run["variants"]):
         if (target, backend) not in unavailable:
             yield gate.on(target), targets[target], backend, variant
 

@@ -64,7 +64,7 @@ def install(wheel: Path, folder: Path, extras: Iterable[str] = ()) -> Installed:
     _run([*pip, "--quiet", "--disable-pip-version-check", "--no-deps", "--no-index", str(wheel)])
     (packages,) = environment.glob("lib/python*/site-packages")
     for name in _required(HARNESS, tuple(extras)):
-        _link(name, packages, environment / "bin")
+        _symlink(name, packages, environment / "bin")
     work.mkdir()
     for name in NAMESAKES[:3]:
         (work / name).mkdir()
@@ -99,7 +99,7 @@ def _required(name: str, extras: tuple[str, ...]) -> set[str]:
     return names - {name}
 
 
-def _link(name: str, packages: Path, programs: Path) -> None:
+def _symlink(name: str, packages: Path, programs: Path) -> None:
     """Link the files of a distribution of this environment into another one."""
     try:
         files = distribution(name).files or ()

@@ -151,8 +151,12 @@ class Shell:
 
     @property
     def env(self) -> dict[str, str]:
-        kept = {key: value for key, value in os.environ.items() if not key.startswith("HARNESS_")}
-        return {**kept, "HARNESS_CACHE": str(self.cache), "XDG_CONFIG_HOME": str(self.folder / "config")}
+        environment = {key: value for key, value in os.environ.items() if not key.startswith("HARNESS_")}
+        return {
+            **environment,
+            "HARNESS_CACHE": str(self.cache),
+            "XDG_CONFIG_HOME": str(self.folder / "config"),
+        }
 
     def start(self, *argv: str | Path, env: Mapping[str, str] | None = None, limit_byte: int = 0) -> Started:
         merged = {**self.env, **(env or {})}
@@ -163,8 +167,8 @@ class Shell:
 
     def run(self) -> Path:
         """The one run in the results folder."""
-        (found,) = (path for path in self.results.iterdir() if not path.is_symlink())
-        return found
+        (run_folder,) = (path for path in self.results.iterdir() if not path.is_symlink())
+        return run_folder
 
 
 def save_onnx(

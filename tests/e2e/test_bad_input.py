@@ -133,8 +133,10 @@ def test_run_of_a_newer_schema(harness: Shell) -> None:
     (run / "run.json").write_text(json.dumps(written))
     for command in (("judge", "latest"), ("judge", run.name), ("validate", "--resume", str(run))):
         ended = harness(*command)
-        said = ("there is no run",) if "latest" in command else ("schema version 2", "reads 1", "version 9.1")
-        check(ended, 2, *said)
+        expected_texts = (
+            ("there is no run",) if "latest" in command else ("schema version 2", "reads 1", "version 9.1")
+        )
+        check(ended, 2, *expected_texts)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", "null", '{"schema_version": 1}'])
@@ -199,10 +201,10 @@ def test_reserved_target(harness: Shell, tiny: Path) -> None:
 # --- models ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kept", [0, 1, 500, -3])
-def test_model_cut_off(harness: Shell, model: MakeModel, kept: int) -> None:
+@pytest.mark.parametrize("bytes_left", [0, 1, 500, -3])
+def test_model_cut_off(harness: Shell, model: MakeModel, bytes_left: int) -> None:
     file = model() / "model.onnx"
-    file.write_bytes(file.read_bytes()[:kept])
+    file.write_bytes(file.read_bytes()[:bytes_left])
     refused(harness, file.parent, "model.onnx", str(file), "export or copy the file again")
 
 
@@ -262,7 +264,7 @@ def test_external_data(harness: Shell, model: MakeModel, location: str, keep: in
     refused(harness, folder, says)
 
 
-def test_external_data_behind_a_link(harness: Shell, model: MakeModel) -> None:
+def test_external_data_behind_a_symlink(harness: Shell, model: MakeModel) -> None:
     folder = model()
     external(folder / "model.onnx", "weights.bin")
     (folder / "weights.bin").rename(folder.parent / "elsewhere.bin")
@@ -294,10 +296,10 @@ def test_data(harness: Shell, model: MakeModel, arrays: dict[str, np.ndarray], s
     refused(harness, model(**arrays), *says)
 
 
-@pytest.mark.parametrize("kept", [0, 10, -100])
-def test_archive_cut_off(harness: Shell, model: MakeModel, kept: int) -> None:
+@pytest.mark.parametrize("bytes_left", [0, 10, -100])
+def test_archive_cut_off(harness: Shell, model: MakeModel, bytes_left: int) -> None:
     file = model() / "data.npz"
-    file.write_bytes(file.read_bytes()[:kept])
+    file.write_bytes(file.read_bytes()[:bytes_left])
     refused(harness, file.parent, "data.npz", str(file))
 
 

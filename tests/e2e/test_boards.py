@@ -43,26 +43,26 @@ def test_validate_over_ssh_gives_the_rows_of_this_machine(
     )
     assert not pi.running()
 
-    said = harness("doctor", "--target", "pi", "--host", "board")
-    assert said.code == 0, said.out + said.err
-    words = " ".join(said.out.split())
+    ended_ = harness("doctor", "--target", "pi", "--host", "board")
+    assert ended_.code == 0, ended_.out + ended_.err
+    words = " ".join(ended_.out.split())
     for text in ("runtime onnxruntime", "10 inferences ran: provider CPUExecutionProvider", "GB free",
                  "clock 0.0 s off", "nothing is wrong"):  # fmt: skip
         assert text in words
     pi.off()
-    said = harness("doctor", "--target", "pi", "--host", "board")
-    assert said.code == 3
-    assert "wrong: board cannot be reached" in said.out
-    assert "next   start sshd there" in said.out
+    ended_ = harness("doctor", "--target", "pi", "--host", "board")
+    assert ended_.code == 3
+    assert "wrong: board cannot be reached" in ended_.out
+    assert "next   start sshd there" in ended_.out
 
 
 def test_two_versions_take_turns_on_a_board(
     harness: Shell, model: MakeModel, pi: Board, tmp_path: Path
 ) -> None:
-    """Of the same runtime under two numbers the answers are the same; of one that crashes it is told."""
+    """The same runtime under two version numbers gives the same answers; a crash is reported."""
     file = tmp_path / "targets" / "pi.toml"
-    told = file.read_text().partition("requirements")[0]
-    file.write_text(f'{told}requirements = ["numpy", "onnxruntime"]\n')
+    target_text = file.read_text().partition("requirements")[0]
+    file.write_text(f'{target_text}requirements = ["numpy", "onnxruntime"]\n')
     env = plant(tmp_path / "wheels", {"50.0.0": "", "50.2.0": SLOW, "50.4.0": DIES})
     argv = ("--target", "pi", "--host", "board", "--variant", "int8", "--model", model())
     ended = harness("upgrade", "onnxruntime", "50.0.0", "50.2.0", *argv, env=env)
@@ -111,13 +111,13 @@ def test_targets_says_whether_a_board_is_named(harness: Shell) -> None:
         'description = "mine"\nbackends = ["tflite"]\n[executor]\nkind = "ssh"\nhosts = ["me@pi"]\n'
     )
     (folder / "bare.toml").write_text('description = "x"\nbackends = ["tflite"]\n[executor]\nkind = "ssh"\n')
-    said = harness("targets").out.splitlines()
-    at = next(i for i, line in enumerate(said) if line.startswith("bare "))
-    assert "no host" in said[at]
-    assert "--host USER@BOARD" in said[at + 1]
-    at = next(i for i, line in enumerate(said) if line.startswith("pi "))
-    assert "ssh" in said[at]
-    assert "host    me@pi" in said[at + 1]
-    at = next(i for i, line in enumerate(said) if line.startswith("raspberrypi "))
-    assert "emulated" in said[at]
-    assert "--host USER@BOARD" in said[at + 1]
+    listed = harness("targets").out.splitlines()
+    at = next(i for i, line in enumerate(listed) if line.startswith("bare "))
+    assert "no host" in listed[at]
+    assert "--host USER@BOARD" in listed[at + 1]
+    at = next(i for i, line in enumerate(listed) if line.startswith("pi "))
+    assert "ssh" in listed[at]
+    assert "host    me@pi" in listed[at + 1]
+    at = next(i for i, line in enumerate(listed) if line.startswith("raspberrypi "))
+    assert "emulated" in listed[at]
+    assert "--host USER@BOARD" in listed[at + 1]

@@ -32,19 +32,19 @@ def whole(
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    found = (path for path in folder.rglob("*") if path.is_file())
-    return {str(path.relative_to(folder)): path.read_bytes() for path in found}
+    paths = (path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
 
 
 def test_json_is_all_that_is_printed(whole: tuple[Shell, Ended]) -> None:
     shell, ended = whole
-    told = json.loads(ended.out)
-    assert (told["verdict"], told["exit_code"], told["share"]) == ("PASS", 0, 1.0)
+    document = json.loads(ended.out)
+    assert (document["verdict"], document["exit_code"], document["share"]) == ("PASS", 0, 1.0)
     assert ended.code == 0, ended.err
-    assert told["run_id"] == shell.run().name
-    assert told["folder"] == str(shell.run())
-    assert told["missing_jobs"] == 0
-    assert {verdict["gate"] for verdict in told["verdicts"]} == {"accuracy", "loss"}
+    assert document["run_id"] == shell.run().name
+    assert document["folder"] == str(shell.run())
+    assert document["missing_jobs"] == 0
+    assert {verdict["gate"] for verdict in document["verdicts"]} == {"accuracy", "loss"}
 
 
 def test_pandas_reads_the_table_without_options(whole: tuple[Shell, Ended]) -> None:
@@ -59,16 +59,16 @@ def test_pandas_reads_the_table_without_options(whole: tuple[Shell, Ended]) -> N
         assert table[column].dtype == "int64"
     for column in ("value", "ci_low", "ci_high"):
         assert table[column].dtype == "float64"
-    believed = table[table["status"] == "OK"]
-    assert believed["value"].notna().all()
-    assert believed["unit"].notna().all()
+    valid_rows = table[table["status"] == "OK"]
+    assert valid_rows["value"].notna().all()
+    assert valid_rows["unit"].notna().all()
     assert table[table["status"] != "OK"]["reason"].notna().all()
     declared = {(suite, name, metric.unit) for suite, name, metric in of_suites(load_suites(SUITES)).every()}
     rows = table[table["metric"] != WHOLE_CASE]
     assert set(zip(rows["suite"], rows["metric"], rows["unit"], strict=True)) <= declared
-    own = pd.read_csv(shell.run() / "cpu" / "measurements.csv")
+    target_table = pd.read_csv(shell.run() / "cpu" / "measurements.csv")
     pd.testing.assert_frame_equal(
-        own, table[table["target"] == "cpu"].reset_index(drop=True), check_dtype=False
+        target_table, table[table["target"] == "cpu"].reset_index(drop=True), check_dtype=False
     )
 
 

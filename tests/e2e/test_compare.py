@@ -74,8 +74,8 @@ def test_a_name_is_no_formula_and_no_html(harness: Shell, runs: list[Path]) -> N
 
 
 def test_a_run_that_is_being_written(harness: Shell, runs: list[Path]) -> None:
-    held = ["flock", str(runs[1] / "journal.jsonl"), "cat"]
-    with subprocess.Popen(held, stdin=subprocess.PIPE) as holder:
+    locked = ["flock", str(runs[1] / "journal.jsonl"), "cat"]
+    with subprocess.Popen(locked, stdin=subprocess.PIPE) as holder:
         try:
             while True:  # until the lock is taken
                 probe = subprocess.run(["flock", "-n", str(runs[1] / "journal.jsonl"), "true"], check=False)

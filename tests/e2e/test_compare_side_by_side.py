@@ -21,7 +21,7 @@ def slowed(harness: Shell, model: MakeModel) -> Shell:
     """A target five times as slow, from a plug-in that child processes find as an installed one.
 
     So slow, and so wide a limit, because a call of the tiny model takes microseconds: beside other tests its
-    processes differ by a tenth, and then no smaller difference is told.
+    processes differ by a tenth, and then no smaller difference can be detected.
     """
     model()
     register(harness.folder / "site", PLUGIN)
@@ -50,9 +50,9 @@ def test_a_planted_slowdown_fails(slowed: Shell) -> None:
     assert ended.code == 1, ended.err + ended.out
     assert "FAIL         latency_p50 of slow against cpu is " in ended.out
     folder = Path(ended.out.rpartition("facts        ")[2].strip())
-    told = json.loads((slowed.folder / folder / "side_by_side.json").read_text())
-    assert told["looks"][0]["processes"] == 8
-    assert told["sides"]["new"]["backend"] == "slowed"
+    facts_ = json.loads((slowed.folder / folder / "side_by_side.json").read_text())
+    assert facts_["looks"][0]["processes"] == 8
+    assert facts_["sides"]["new"]["backend"] == "slowed"
 
 
 def test_what_cannot_be_timed(harness: Shell, model: MakeModel) -> None:

@@ -15,9 +15,9 @@ RECIPE = 'recipe = [{ pass = "prune", sparsity = 0.5, refit = false }, { pass = 
 
 
 def card_of(folder: Path) -> dict[str, object]:
-    found = json.loads((folder / "card.json").read_text())
-    assert isinstance(found, dict)
-    return found
+    card = json.loads((folder / "card.json").read_text())
+    assert isinstance(card, dict)
+    return card
 
 
 def test_files_and_card(harness: Shell, tiny: Path) -> None:
@@ -25,13 +25,13 @@ def test_files_and_card(harness: Shell, tiny: Path) -> None:
     assert ended.code == 0, ended.err
     made = harness.folder / "made"
     assert sorted(path.name for path in made.iterdir()) == ["card.json", "int8.onnx", "int8.tflite"]
-    found = card_of(made)
+    card = card_of(made)
     for fmt in ("onnx", "tflite"):
-        file = found["files"][fmt]  # type: ignore[index]
+        file = card["files"][fmt]  # type: ignore[index]
         assert file["sha256"] == sha256_file(made / file["name"])
         assert file["size_byte"] == (made / file["name"]).stat().st_size
-    assert {entry["name"] for entry in found["classes"]} <= {"0", "1", "2", "3"}  # type: ignore[attr-defined]
-    assert sum(entry["n"] for entry in found["classes"]) == SAMPLES - 50  # type: ignore[attr-defined]
+    assert {entry["name"] for entry in card["classes"]} <= {"0", "1", "2", "3"}  # type: ignore[attr-defined]
+    assert sum(entry["n"] for entry in card["classes"]) == SAMPLES - 50  # type: ignore[attr-defined]
     assert "x float32" in ended.out
     assert "reading model and data" in ended.err
 
@@ -63,9 +63,9 @@ def test_two_models_of_one_content_and_two_names(harness: Shell, tiny: Path, mod
 def test_steps_that_were_made_are_not_made_again(harness: Shell, tiny: Path) -> None:
     (harness.folder / "one.toml").write_text(RECIPE)
     (harness.folder / "two.toml").write_text(RECIPE.replace('"quantize"', '"quantize", calibration = "mse"'))
-    own = {"HARNESS_CACHE": str(harness.folder / "own-cache")}
-    assert "one: prune" in harness("compress", tiny, "--recipe", "one.toml", "-o", "1", env=own).err
-    ended = harness("compress", tiny, "--recipe", "two.toml", "-o", "2", env=own)
+    environment_ = {"HARNESS_CACHE": str(harness.folder / "own-cache")}
+    assert "one: prune" in harness("compress", tiny, "--recipe", "one.toml", "-o", "1", env=environment_).err
+    ended = harness("compress", tiny, "--recipe", "two.toml", "-o", "2", env=environment_)
     assert ended.code == 0
     assert "prune" not in ended.err
     assert "two: quantize" in ended.err
@@ -132,7 +132,7 @@ def test_bad_steps(harness: Shell, tiny: Path, step: str, says: str) -> None:
     assert not (harness.folder / "made").exists()
 
 
-def test_a_folder_that_holds_something_is_left_alone(harness: Shell, tiny: Path) -> None:
+def test_a_folder_with_other_files_is_not_touched(harness: Shell, tiny: Path) -> None:
     (harness.folder / "made").mkdir()
     (harness.folder / "made" / "thesis.txt").write_text("mine")
     check(harness("compress", tiny, "--recipe", "int8", "-o", "made"), 2, "is not empty")
@@ -142,10 +142,10 @@ def test_a_folder_that_holds_something_is_left_alone(harness: Shell, tiny: Path)
 def test_a_run_has_the_cards_and_their_rows(harness: Shell, tiny: Path) -> None:
     assert harness("validate", "--model", tiny, "--suite", "accuracy").code == 0
     (run,) = (path for path in harness.results.iterdir() if not path.is_symlink())
-    found = json.loads((run / "cards" / "int8.json").read_text())
-    assert sum(entry["n"] for entry in found["classes"]) == SAMPLES - 50
+    card = json.loads((run / "cards" / "int8.json").read_text())
+    assert sum(entry["n"] for entry in card["classes"]) == SAMPLES - 50
     table = (run / "measurements.csv").read_text()
-    assert f",int8,{found['files']['onnx']['sha256']},compression,model,0,gzip_byte_ratio," in table
+    assert f",int8,{card['files']['onnx']['sha256']},compression,model,0,gzip_byte_ratio," in table
     before = {path.name: path.read_bytes() for path in (run / "cards").iterdir()}
     assert harness("judge", "latest").code == 0
     assert {path.name: path.read_bytes() for path in (run / "cards").iterdir()} == before

@@ -50,7 +50,7 @@ def table(path: Path) -> pd.DataFrame:
     return frame.drop(columns=[name for name in TEXTS if name in frame])
 
 
-def test_the_archive_holds_no_machine(unpacked: Path) -> None:
+def test_the_archive_names_no_machine(unpacked: Path) -> None:
     with tarfile.open(ARCHIVE) as archive:
         assert {(member.uname, member.gname, member.uid) for member in archive} == {("", "", 0)}
     for path in unpacked.rglob("*.*json*"):
@@ -71,8 +71,8 @@ def test_judge_repeats_rows_and_verdicts(earlier: Shell, unpacked: Path, run: st
 
 
 def test_a_waiver_still_covers_its_gate(earlier: Shell) -> None:
-    told = json.loads(earlier("judge", FAILED, "--json").out)
-    waived = {verdict["gate"]: verdict["waived"] for verdict in told["verdicts"] if verdict["waived"]}
+    document = json.loads(earlier("judge", FAILED, "--json").out)
+    waived = {verdict["gate"]: verdict["waived"] for verdict in document["verdicts"] if verdict["waived"]}
     assert list(waived) == ["size"]
     for word in ("tester", "2099-12-31", "HW-1"):
         assert word in waived["size"]
@@ -94,10 +94,12 @@ def test_history_has_the_same_series(earlier: Shell, unpacked: Path) -> None:
     assert [run["run_id"] for run in now["runs"]] == list(EXIT_CODES)
     assert now["left_out"] == []
 
-    def values(told: dict[str, list[dict[str, object]]]) -> dict[tuple[object, ...], object]:
+    def values(document: dict[str, list[dict[str, object]]]) -> dict[tuple[object, ...], object]:
         keys = ("target", "backend", "setting", "variant", "suite", "case", "severity", "metric", "reference")
         contents = ("run_ids", "values", "versions", "unit", "invalid", "changes")
-        return {tuple(one[key] for key in keys): [one[name] for name in contents] for one in told["series"]}
+        return {
+            tuple(one[key] for key in keys): [one[name] for name in contents] for one in document["series"]
+        }
 
     assert values(now) == values(then)
 

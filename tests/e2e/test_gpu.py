@@ -29,7 +29,7 @@ PERFORMANCE = ("--suite", "performance", "--variant", "float32")
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Backends that say that they compute on a GPU, and the driver that tells of it."""
+    """Backends that claim to compute on a GPU, and the driver that reports it."""
     folder = tmp_path_factory.mktemp("site")
     backends = {"gpu": "harness.testing.fakes:GpuBackend", "hot": "planted_gpu:HotBackend"}
     register(folder, {"harness.backends": backends})
@@ -59,8 +59,8 @@ def call(
 
 
 def facts(harness: Shell, target: str) -> list[dict[str, Any]]:
-    found = json.loads((harness.run() / target / "environment.json").read_text())
-    return [record["facts"] for record in found]
+    environment_ = json.loads((harness.run() / target / "environment.json").read_text())
+    return [record["facts"] for record in environment_]
 
 
 def test_what_the_driver_tells_reaches_environment_and_table(
@@ -82,18 +82,18 @@ def test_what_the_driver_tells_reaches_environment_and_table(
     assert not cool.reason.str.contains("GPU").any()  # of two short processes beside other tests: no more
     assert (hot.status == "INVALID").all()
     assert hot.reason.str.startswith("the GPU was held below its clocks by thermal (250 ms)").all()
-    held = rows[rows.metric == "gpu_memory_peak"]
-    assert sorted(held.target) == ["gpu", "hot"]
-    assert set(held.status) == {"OK"}
-    assert set(held.value) == {600 * 2**20}
+    memory_rows = rows[rows.metric == "gpu_memory_peak"]
+    assert sorted(memory_rows.target) == ["gpu", "hot"]
+    assert set(memory_rows.status) == {"OK"}
+    assert set(memory_rows.value) == {600 * 2**20}
     assert "INVALID" in ended.stdout + ended.stderr
 
 
 def test_doctor_tells_of_the_gpu(harness: Shell, site: Path) -> None:
-    said = call(harness, site, "doctor", "--target", "gpu")
-    assert said.returncode == 0, said.stdout + said.stderr
-    assert "name NVIDIA H100 80GB HBM3" in said.stdout
-    assert f"10 inferences ran: provider {CUDA}" in said.stdout
+    ended_ = call(harness, site, "doctor", "--target", "gpu")
+    assert ended_.returncode == 0, ended_.stdout + ended_.stderr
+    assert "name NVIDIA H100 80GB HBM3" in ended_.stdout
+    assert f"10 inferences ran: provider {CUDA}" in ended_.stdout
     without = call(harness, site, "doctor", "--target", "gpu", driven=False)
     assert "NVIDIA's driver is not here" in without.stdout
 

@@ -34,8 +34,8 @@ def runs(harness: Shell, measured: Path) -> list[Path]:
         # Names in the other order than the days: created_utc decides.
         folder = harness.results / f"{RUNS - day}-planted"
         shutil.copytree(measured, folder)
-        told = {**facts, "created_utc": f"2026-01-{day + 1:02}T00:00:00+00:00"}
-        (folder / "run.json").write_text(json.dumps(told))
+        changed_facts = {**facts, "created_utc": f"2026-01-{day + 1:02}T00:00:00+00:00"}
+        (folder / "run.json").write_text(json.dumps(changed_facts))
         planted = frame.assign(run_id=folder.name)
         if day >= CHANGED:
             rows = planted["metric"] == "accuracy"
@@ -46,7 +46,9 @@ def runs(harness: Shell, measured: Path) -> list[Path]:
     return folders
 
 
-def test_a_planted_change_is_told_at_its_run_with_what_else_changed(harness: Shell, runs: list[Path]) -> None:
+def test_a_planted_change_is_reported_at_its_run_with_what_else_changed(
+    harness: Shell, runs: list[Path]
+) -> None:
     ended = harness("history", "--case", "clean", "--csv", "points.csv", "--html", "history.html")
     assert ended.code == 0, ended.err
     assert ended.err == "page  history.html\n"
@@ -58,20 +60,20 @@ def test_a_planted_change_is_told_at_its_run_with_what_else_changed(harness: She
     assert "-> ffffffff" in changed[2]
     assert f"worse at {runs[CHANGED].name}" in (harness.folder / "history.html").read_text()
     points = pd.read_csv(harness.folder / "points.csv")
-    own = points[(points["metric"] == "accuracy") & (points["setting"] == "deploy")]
-    assert own["run_id"].tolist() == [folder.name for folder in runs]
-    assert own["change"].notna().tolist() == [day == CHANGED for day in range(RUNS)]
-    assert own["level"].iloc[-1] == pytest.approx(0.5)
+    accuracy_points = points[(points["metric"] == "accuracy") & (points["setting"] == "deploy")]
+    assert accuracy_points["run_id"].tolist() == [folder.name for folder in runs]
+    assert accuracy_points["change"].notna().tolist() == [day == CHANGED for day in range(RUNS)]
+    assert accuracy_points["level"].iloc[-1] == pytest.approx(0.5)
 
 
 def test_json_has_series_versions_and_changes(harness: Shell, runs: list[Path]) -> None:
     ended = harness("history", "--metric", "accuracy", "--case", "clean", "--json")
-    told = json.loads(ended.out)
-    assert {each["setting"] for each in told["series"]} == {"deploy", "parity"}
-    series = told["series"][0]
-    assert [each["run_id"] for each in told["runs"]] == [folder.name for folder in runs]
-    assert [each["runs"] for each in series["versions"]] == [CHANGED, RUNS - CHANGED]
-    assert [(each["run_id"], each["class"]) for each in series["changes"]] == [(runs[CHANGED].name, "worse")]
+    document = json.loads(ended.out)
+    assert {item["setting"] for item in document["series"]} == {"deploy", "parity"}
+    series = document["series"][0]
+    assert [item["run_id"] for item in document["runs"]] == [folder.name for folder in runs]
+    assert [item["runs"] for item in series["versions"]] == [CHANGED, RUNS - CHANGED]
+    assert [(item["run_id"], item["class"]) for item in series["changes"]] == [(runs[CHANGED].name, "worse")]
 
 
 def test_runs_that_cannot_be_read_are_named_and_left_out(harness: Shell, runs: list[Path]) -> None:
@@ -102,8 +104,8 @@ def test_runs_that_cannot_be_read_are_named_and_left_out(harness: Shell, runs: l
 
 
 def test_a_run_that_is_being_written_is_left_out(harness: Shell, runs: list[Path]) -> None:
-    held = ["flock", str(runs[-1] / "journal.jsonl"), "sh", "-c", "echo held; cat"]
-    with subprocess.Popen(held, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+    locked = ["flock", str(runs[-1] / "journal.jsonl"), "sh", "-c", "echo held; cat"]
+    with subprocess.Popen(locked, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdin is not None
         assert holder.stdout is not None
         try:
@@ -134,11 +136,11 @@ def test_names_are_no_formulas_and_move_no_cursor(harness: Shell, runs: list[Pat
         frame = pd.read_csv(folder / "measurements.csv").assign(variant=name)
         frame.to_csv(folder / "measurements.csv", index=False)
     ended = harness("history", "--metric", "accuracy", "--csv", "points.csv")
-    asked = harness("query", "SELECT DISTINCT variant FROM measurements", "--csv", "answer.csv")
-    for each, file in ((ended, "points.csv"), (asked, "answer.csv")):
-        assert each.code == 0, each.err
-        assert "\x1b" not in each.out
-        assert "=1+1<b>" in each.out
+    query_ended = harness("query", "SELECT DISTINCT variant FROM measurements", "--csv", "answer.csv")
+    for item, file in ((ended, "points.csv"), (query_ended, "answer.csv")):
+        assert item.code == 0, item.err
+        assert "\x1b" not in item.out
+        assert "=1+1<b>" in item.out
         assert set(pd.read_csv(harness.folder / file)["variant"]) == {f"'{name}"}
 
 

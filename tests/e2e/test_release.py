@@ -58,12 +58,12 @@ def accepted(harness: Shell, model: MakeModel) -> Path:
 def calm(run: Path) -> None:
     """Forget how busy the machine was: the planted times are none of its."""
     journal = run / "journal.jsonl"
-    kept = [
+    lines_kept = [
         line
         for line in journal.read_text().splitlines(keepends=True)
         if (body := json.loads(line)["body"])["type"] == "result" or body["phase"] == "before"
     ]
-    journal.write_text("".join(kept))
+    journal.write_text("".join(lines_kept))
 
 
 def plant(run: Path, suite: str, changed: Callable[[Arrays], Arrays]) -> None:
@@ -79,10 +79,10 @@ def plant(run: Path, suite: str, changed: Callable[[Arrays], Arrays]) -> None:
 def timed(arrays: Arrays, factor: float) -> Arrays:
     if "latency_ns" not in arrays:
         return arrays
-    each = factor * np.array([97e3, 98.5e3, 100e3, 101.5e3, 103e3])
+    times = factor * np.array([97e3, 98.5e3, 100e3, 101.5e3, 103e3])
     return {
         **arrays,
-        "latency_ns": np.repeat(each.astype(np.int64), 140),
+        "latency_ns": np.repeat(times.astype(np.int64), 140),
         "requests": np.full(5, 140, np.int64),
     }
 
@@ -128,14 +128,14 @@ def test_two_points_lost_fail_everywhere_with_one_sentence(harness: Shell, accep
     plant(run, "accuracy", spoiled)
     ended = harness("judge", run.name)
     assert ended.code == 1, ended.out
-    said = sentence(ended.out, "no worse than accepted")
+    sentence_ = sentence(ended.out, "no worse than accepted")
     assert "FAIL" in ended.out
-    assert "the change of accuracy in clean against accepted is -0.02" in said
+    assert "the change of accuracy in clean against accepted is -0.02" in sentence_
     code, cases = in_pytest(harness, run, harness.folder / "model")
     assert code == 1
     failure = cases["test_gate[tiny-int8-no_worse_than_accepted]"].find("failure")
     assert failure is not None
-    assert f"FAIL no worse than accepted: {said}" in failure.attrib["message"]
+    assert f"FAIL no worse than accepted: {sentence_}" in failure.attrib["message"]
 
 
 @pytest.mark.parametrize(("factor", "state", "code"), [(1.02, "INCONCLUSIVE", 4), (1.6, "FAIL", 1)])
@@ -146,14 +146,14 @@ def test_a_wobble_is_inconclusive_and_a_slowdown_fails(
     plant(run, "performance", lambda arrays: timed(arrays, factor))
     ended = harness("judge", run.name)
     assert ended.code == code, ended.out
-    said = sentence(ended.out, "no slower than accepted")
-    assert f"the ratio of latency_p50 in single_stream against accepted is {factor:g}x [" in said
+    sentence_ = sentence(ended.out, "no slower than accepted")
+    assert f"the ratio of latency_p50 in single_stream against accepted is {factor:g}x [" in sentence_
     _, cases = in_pytest(harness, run, harness.folder / "model")
     case = cases["test_gate[tiny-int8-no_slower_than_accepted]"]
     failure = case.find("failure")
     assert failure is not None
-    assert f"{state} no slower than accepted: {said}" in failure.attrib["message"]
-    properties = {each.attrib["name"]: each.attrib["value"] for each in case.iter("property")}
+    assert f"{state} no slower than accepted: {sentence_}" in failure.attrib["message"]
+    properties = {item.attrib["name"]: item.attrib["value"] for item in case.iter("property")}
     assert float(properties["value"]) == pytest.approx(factor)
     assert properties["state"] == state
     assert properties["limit"] == "1.05"
@@ -198,8 +198,8 @@ def test_baselines_are_listed_shown_compared_and_not_edited(harness: Shell, acce
     check(harness("baseline", "show", "--name", "other"), 2, "no baseline other", "tiny/cpu/accepted")
     folder = harness.results / "baselines" / "tiny" / "cpu" / "accepted"
     table = folder / "measurements.csv"
-    kept = table.read_text()
-    table.write_text(kept.replace("accuracy,", "accuracy ,", 1))
+    original = table.read_text()
+    table.write_text(original.replace("accuracy,", "accuracy ,", 1))
     for command in (("judge", accepted.name), ("baseline", "show"), ("baseline", "diff", accepted.name)):
         check(harness(*command), 2, "edited since it was accepted", "measurements.csv")
     validate = ("validate", "--model", harness.folder / "model", "--target", "cpu", "--variant", "int8")
@@ -207,9 +207,9 @@ def test_baselines_are_listed_shown_compared_and_not_edited(harness: Shell, acce
     assert "edited since it was accepted" in harness(*validate).err
     assert sorted(harness.results.iterdir()) == before  # told before anything was measured
     assert "edited since" in harness("baseline", "list").out
-    table.write_text(kept)
-    told = json.loads((folder / "baseline.json").read_text())
-    (folder / "baseline.json").write_text(json.dumps({**told, "accepted_by": "somebody else"}))
+    table.write_text(original)
+    document = json.loads((folder / "baseline.json").read_text())
+    (folder / "baseline.json").write_text(json.dumps({**document, "accepted_by": "somebody else"}))
     check(harness("baseline", "show"), 2, "edited since it was accepted", "baseline.json")
-    (folder / "baseline.json").write_text(json.dumps({**told, "schema_version": 2}))
+    (folder / "baseline.json").write_text(json.dumps({**document, "schema_version": 2}))
     check(harness("baseline", "show"), 2, "update the harness")

@@ -1,4 +1,4 @@
-"""A run that is killed or interrupted goes on to the same rows; nothing is measured twice or left behind."""
+"""A killed or interrupted run continues to the same rows; nothing is measured twice or left behind."""
 
 from __future__ import annotations
 
@@ -59,9 +59,9 @@ def kill_at_random(harness: Shell, tiny: Path, seed: int, *suites: str, seconds:
 def check_resumed(harness: Shell, undisturbed: Shell) -> None:
     ended = harness("validate", "--resume", "latest")
     assert ended.code == 0, ended.err
-    found, wanted = keys(harness.run()), keys(undisturbed.run())
-    assert set(found) == set(wanted)
-    assert set(found.values()) == {1}
+    measured, wanted = keys(harness.run()), keys(undisturbed.run())
+    assert set(measured) == set(wanted)
+    assert set(measured.values()) == {1}
     again = harness("validate", "--resume", "latest")  # now there is nothing to do
     assert "0 jobs" in again.err
 

@@ -82,7 +82,7 @@ def test_a_budget_that_cannot_be_met(harness: Shell, wide: Path) -> None:
     assert not (harness.folder / "found" / "recipe.toml").exists()
 
 
-def test_a_folder_that_holds_something_else(harness: Shell, wide: Path) -> None:
+def test_a_folder_with_other_files(harness: Shell, wide: Path) -> None:
     (wide / "validation.toml").write_text(VALIDATION.format(loss="1 pt"))
     (harness.folder / "found").mkdir()
     (harness.folder / "found" / "thesis.txt").write_text("mine")

@@ -51,16 +51,16 @@ def slow(folder: Path) -> None:
 def accepted(harness: Shell, model: MakeModel) -> Shell:
     """An accepted run of the tiny model, in a cache of the test's own, with its artifacts."""
     model(added=GATE)
-    own = replace(harness, cache=harness.folder / "cache")
-    ended = own(*RUN)
+    own_cache_ = replace(harness, cache=harness.folder / "cache")
+    ended = own_cache_(*RUN)
     assert ended.code == 3, ended.err + ended.out
-    said = sentence(ended.out, "side by side")
-    assert said == (
+    sentence_ = sentence(ended.out, "side by side")
+    assert sentence_ == (
         "int8 on cpu: latency_p50 was not timed side by side: there is no baseline accepted of cpu"
     )
-    saved = own("baseline", "save", "latest", "--reason", "the first", "--by", "jane", "--artifacts")
+    saved = own_cache_("baseline", "save", "latest", "--reason", "the first", "--by", "jane", "--artifacts")
     assert saved.code == 0, saved.err
-    return own
+    return own_cache_
 
 
 def test_a_slower_artifact_fails_everywhere_with_one_sentence(accepted: Shell) -> None:
@@ -68,26 +68,27 @@ def test_a_slower_artifact_fails_everywhere_with_one_sentence(accepted: Shell) -
     shutil.rmtree(accepted.cache)  # as on another machine: the accepted artifact lies beside the baseline
     ended = accepted(*RUN, "--decide-within", "20s")
     assert "side by side: side by side, int8 on cpu/onnxruntime" in ended.err
-    said = sentence(ended.out, "side by side")
-    assert said.startswith("int8 on cpu: latency_p50 of this run against accepted is "), ended.out
+    sentence_ = sentence(ended.out, "side by side")
+    assert sentence_.startswith("int8 on cpu: latency_p50 of this run against accepted is "), ended.out
     if ended.code != 1:
         assert any(f"{state} " in ended.out for state in BUSY), ended.out
         return
-    assert "limit 2x, 8 processes a side" in said
+    assert "limit 2x, 8 processes a side" in sentence_
     run = (accepted.results / "latest").resolve()
-    kept = json.loads((run / "side_by_side" / "000" / "side_by_side.json").read_text())
-    assert kept["of"] == ["side by side", "cpu", "onnxruntime", "int8"]
+    stored = json.loads((run / "side_by_side" / "000" / "side_by_side.json").read_text())
+    assert stored["of"] == ["side by side", "cpu", "onnxruntime", "int8"]
     assert all(
-        len(kept["memory_byte"][series]) >= 8 and min(kept["memory_byte"][series]) > 1e6 for series in SERIES
+        len(stored["memory_byte"][series]) >= 8 and min(stored["memory_byte"][series]) > 1e6
+        for series in SERIES
     )
-    assert kept["sides"]["base"]["artifact_sha256"] != kept["sides"]["new"]["artifact_sha256"]
+    assert stored["sides"]["base"]["artifact_sha256"] != stored["sides"]["new"]["artifact_sha256"]
     again = accepted("judge", run.name)
-    assert (again.code, sentence(again.out, "side by side")) == (1, said)
+    assert (again.code, sentence(again.out, "side by side")) == (1, sentence_)
     code, cases = in_pytest(accepted, run, accepted.folder / "model")
     failure = cases["test_gate[tiny-int8-side_by_side]"].find("failure")
     assert code == 1
     assert failure is not None
-    assert f"FAIL side by side: {said}" in failure.attrib["message"]
+    assert f"FAIL side by side: {sentence_}" in failure.attrib["message"]
     # Times that are not there any more are no verdict.
     (run / "side_by_side" / "000" / "samples.npz").write_bytes(b"PK")
     check(accepted("judge", run.name), 2, "a side-by-side timing is damaged")
@@ -99,9 +100,9 @@ def test_the_accepted_artifact_against_itself_does_not_fail(accepted: Shell) -> 
     assert "FAIL" not in ended.out
     assert "accepted (the same file) is " in ended.out or "verdict: PASS (0)" in ended.out, ended.out
     rows = accepted("judge", "latest", "--json").out
-    (told,) = [each for each in json.loads(rows)["verdicts"] if each["gate"] == "side by side"]
-    assert "of this run against accepted (the same file) is " in told["sentence"]
-    assert told["unit"] == "x"
+    (verdict_,) = [item for item in json.loads(rows)["verdicts"] if item["gate"] == "side by side"]
+    assert "of this run against accepted (the same file) is " in verdict_["sentence"]
+    assert verdict_["unit"] == "x"
 
 
 def test_without_the_accepted_artifact_it_did_not_run(accepted: Shell) -> None:
@@ -129,10 +130,10 @@ def test_an_undecided_gate_is_measured_on(harness: Shell, model: MakeModel) -> N
     (folder / "validation.toml").write_text(f'{text}{gate}max = "{p50:.0f} ns"\n')
     ended = harness(*RUN, "--decide-within", "20s")
     run = (harness.results / "latest").resolve()
-    told = json.loads((run / "run.json").read_text())
-    assert told["decide_within_s"] == 20.0
+    facts_ = json.loads((run / "run.json").read_text())
+    assert facts_["decide_within_s"] == 20.0
     measured_on = "undecided, measured on: single_stream of int8 on cpu" in ended.err
-    if not measured_on:  # this run's times lay clearly on one side, or were not believed
+    if not measured_on:  # this run's times lay clearly on one side, or were invalid
         assert "INCONCLUSIVE" not in ended.out
         return
     results = [

@@ -1,4 +1,4 @@
-"""Places that cannot be written, and disks that are full: one message, and a run that goes on afterwards."""
+"""Places that cannot be written, and disks that are full: one message, and a run that can be resumed."""
 
 from __future__ import annotations
 

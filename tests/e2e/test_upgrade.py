@@ -29,9 +29,9 @@ def lines(ended: Ended) -> list[str]:
 
 def facts(harness: Shell) -> dict[str, Any]:
     (folder,) = (harness.results / "upgrade").iterdir()
-    told = json.loads((folder / "upgrade.json").read_text())
-    assert isinstance(told, dict)
-    return {each["variant"]: each for each in told["comparisons"]}
+    document = json.loads((folder / "upgrade.json").read_text())
+    assert isinstance(document, dict)
+    return {item["variant"]: item for item in document["comparisons"]}
 
 
 def test_a_missing_wheel_and_a_crash_at_import_are_results(
@@ -65,9 +65,9 @@ def test_a_crash_at_the_model_is_a_result(harness: Shell, model: MakeModel, plan
     assert ended.code == 1, ended.err
     assert "cpu int8 SIGSEGV with the model -- -- -- -- -- blocked" in lines(ended)
     assert any(line.startswith("artifacts cpu int8: made by the recipe") for line in lines(ended))
-    found = facts(harness)["int8"]
-    assert found["environments"]["old"]["backend_version"] == "50.0.0"
-    assert len(found["artifact_sha256"]) == 64
+    comparison_ = facts(harness)["int8"]
+    assert comparison_["environments"]["old"]["backend_version"] == "50.0.0"
+    assert len(comparison_["artifact_sha256"]) == 64
 
 
 @pytest.mark.full
@@ -76,15 +76,15 @@ def test_a_wrong_version_is_worse(harness: Shell, model: MakeModel, planted: dic
     argv = ("upgrade", "onnxruntime", "50.0.0", "50.3.0", "--variant", "float32", "--model", model())
     ended = harness(*argv, "--decide-within", "1s", "--max-ratio", "9", env=planted)
     assert ended.code == 1, ended.err + ended.out
-    found = facts(harness)["float32"]
-    assert found["decision"] == "worse"
+    comparison_ = facts(harness)["float32"]
+    assert comparison_["decision"] == "worse"
     (folder,) = (harness.results / "upgrade").iterdir()
     with np.load(folder / "cpu-float32.npz") as arrays:
         old, new = arrays["old/output:0"], arrays["new/output:0"]
     flips = int((old.argmax(axis=1) != new.argmax(axis=1)).sum())
-    assert found["findings"]["flips"] == flips > 0
-    assert found["findings"]["bit_exact"] == pytest.approx((old == new).all(axis=1).mean())
-    assert found["environments"]["new"]["backend_version"] == "50.3.0"
+    assert comparison_["findings"]["flips"] == flips > 0
+    assert comparison_["findings"]["bit_exact"] == pytest.approx((old == new).all(axis=1).mean())
+    assert comparison_["environments"]["new"]["backend_version"] == "50.3.0"
 
 
 @pytest.mark.full
@@ -105,11 +105,11 @@ def test_two_releases_of_onnx_runtime(harness: Shell, model: MakeModel) -> None:
     ended = harness("upgrade", "onnxruntime", "1.30.0", "1.31.1", "--model", model(), "--decide-within", "1s")
     assert "Traceback" not in ended.err
     for variant in ("float32", "int8"):
-        found = facts(harness)[variant]
-        assert found["findings"]["troubles"] == {}
-        assert found["environments"]["old"]["backend_version"] == "1.30.0"
-        assert found["environments"]["new"]["backend_version"] == "1.31.1"
-        assert found["findings"]["flips"] == 0
+        comparison_ = facts(harness)[variant]
+        assert comparison_["findings"]["troubles"] == {}
+        assert comparison_["environments"]["old"]["backend_version"] == "1.30.0"
+        assert comparison_["environments"]["new"]["backend_version"] == "1.31.1"
+        assert comparison_["findings"]["flips"] == 0
 
 
 def test_what_is_refused(harness: Shell) -> None:

@@ -75,7 +75,7 @@ def _wheel(folder: Path, name: str, version: str, files: dict[str, str]) -> None
         f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
         f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
     }
-    record = "".join(f"{each},,\n" for each in [*files, f"{info}/RECORD"])
+    record = "".join(f"{file_name},,\n" for file_name in [*files, f"{info}/RECORD"])
     with ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as archive:
-        for each, text in {**files, f"{info}/RECORD": record}.items():
-            archive.writestr(each, text)
+        for file_name, text in {**files, f"{info}/RECORD": record}.items():
+            archive.writestr(file_name, text)

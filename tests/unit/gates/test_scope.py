@@ -12,10 +12,10 @@ GATES = (
 
 
 def test_a_run_asks_the_gates_of_its_suites_targets_and_variants() -> None:
-    gates_ = scope.asked(GATES, ("accuracy",), {"cpu": ("a", "b")}, ("float32", "int8"))
+    gates_ = scope.asked_gates(GATES, ("accuracy",), {"cpu": ("a", "b")}, ("float32", "int8"))
     assert [(gate.name, *rest) for gate, *rest in gates_] == [
         ("loss", "cpu", "a", "int8"), ("loss", "cpu", "b", "int8"),
         ("bytes", "cpu", "a", "float32"), ("bytes", "cpu", "a", "int8"),
         ("bytes", "cpu", "b", "float32"), ("bytes", "cpu", "b", "int8"),
     ]  # fmt: skip
-    assert not list(scope.asked(GATES[:2], ("performance",), {"cpu": ("a",)}, ("int8",)))
+    assert not list(scope.asked_gates(GATES[:2], ("performance",), {"cpu": ("a",)}, ("int8",)))
