@@ -1,4 +1,4 @@
-"""How a command ends that did not come to its end: what is printed, what is saved, the exit code."""
+"""How a failed or interrupted command ends: what is printed, what is saved, the exit code."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from harness.core.errors import BackendError, HarnessError
 from harness.core.exit_code import ExitCode
 from harness.core.unexpected import full_text, one_line
 
-#: Modules that are not installed on a board, where this package may be as well.
+#: Modules that a host needs and a board does not. This package runs on both.
 HOST_PACKAGES = (
     "flatbuffers", "onnx", "onnxruntime", "pandas", "PIL", "pyarrow", "pydantic", "rich", "scipy", "sklearn",
 )  # fmt: skip
 
 
 def end(error: BaseException, command: str) -> ExitCode:
-    """Print what ended a command and return its exit code; ``FAILED`` is none of them.
+    """Print why a command ended and return its exit code, which is never ``FAILED``.
 
     Parameters
     ----------
     error : BaseException
         An error of the harness, an interruption, or an exception that nobody expected.
     command : str
-        Name of the command, for the name of the traceback's file.
+        Name of the command; part of the name of the traceback file.
     """
     if isinstance(error, HarnessError):
         _print(f"harness: {error}")
@@ -45,7 +45,8 @@ def end(error: BaseException, command: str) -> ExitCode:
         from harness.core.commands import install
 
         _print(
-            f"harness: this needs {error.name}, which a host has and a board does not\n"
+            f"harness: {error.name} is not installed\n"
+            "  cause  this command needs the host installation; a board has only a part of it\n"
             f"  next   {install('host')}"
         )
         return ExitCode.USAGE
@@ -54,7 +55,7 @@ def end(error: BaseException, command: str) -> ExitCode:
 
 
 def save(text: str, command: str) -> Path | str:
-    """Write a text to a file of its own in the cache, or in the temporary folder, and return its path."""
+    """Write a text to a new file in the cache, else in the temporary folder, and return its path."""
     from harness.config.folders import cache_folder
 
     prefix = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{command}-"
@@ -68,7 +69,7 @@ def save(text: str, command: str) -> Path | str:
             continue
         return Path(name)
     _print(text)
-    return "above (no folder can be written to)"
+    return "printed above (no folder is writable)"
 
 
 def _print(text: str) -> None:

@@ -1,4 +1,4 @@
-"""Checks of configuration values beyond their type; the message of each says what is valid."""
+"""Checks of configuration values beyond their type; each message says what is valid."""
 
 from __future__ import annotations
 
@@ -21,31 +21,32 @@ def is_name(text: str) -> str:
     return is_read_as_text(text)
 
 
-#: Texts that pandas reads as a missing value, and in lower case those that it reads as true or false.
+#: Texts that pandas reads as a missing value.
 _MISSING = frozenset((
     "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A",
     "NA", "NULL", "NaN", "None", "n/a", "nan", "null",
 ))  # fmt: skip
+#: Texts that pandas reads as a boolean, in lower case.
 _BOOLEAN = frozenset(("true", "false"))
 
 
 def is_read_as_text(text: str) -> str:
     """Return `text` if every reader of a CSV file reads it as text; else raise ValueError.
 
-    The results table has the names of models, targets, variants and gates. Without options,
-    ``pandas.read_csv`` reads ``NA`` as missing, ``007`` and ``1e5`` as numbers and ``True`` as a truth
-    value.
+    The names of models, targets, variants and gates are in the results table. Without options,
+    ``pandas.read_csv`` reads ``NA`` as missing, ``007`` and ``1e5`` as numbers and ``True`` as a boolean.
     """
     if text in _MISSING:
         kind = "a missing value"
     elif text.casefold() in _BOOLEAN:
-        kind = "true or false"
+        kind = "a boolean"
     elif _is_number(text):
         kind = "a number"
     else:
         return text
     raise ValueError(
-        f"{text!r} would be read as {kind} in the results table; use another name, such as 'v{text}'"
+        f"{text!r} would be read as {kind} by pandas in the results table; "
+        f"use another name, such as 'v{text}'"
     )
 
 
@@ -131,7 +132,7 @@ def to_limit(value: float | str | None) -> float | None:
 
 
 def limit_unit(value: float | str | None) -> str:
-    """Return the results table's unit of a limit with a unit (``ns`` for ``"10 ms"``); empty without one."""
+    """Return the unit of a limit in the results table (``ns`` for ``"10 ms"``); empty for a number."""
     return UNITS[value.strip().partition(" ")[2].strip()][0] if isinstance(value, str) else ""
 
 

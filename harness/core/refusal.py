@@ -1,14 +1,14 @@
-"""What a runtime says when it refuses a model, condensed to operator, node and cause.
+"""A runtime's error message for a model that it refuses, condensed to operator, node and cause.
 
 Runtimes answer with C++ signatures, source positions, web addresses and several lines of context. The full
-text is stored with the run; a table and a screen show one sentence.
+text is stored with the run; the table and the console show one sentence.
 """
 
 from __future__ import annotations
 
 import re
 
-#: Characters of a condensed text.
+#: Most characters of a condensed message.
 LONGEST = 300
 
 #: Where runtimes name the operator and the node; the first pattern that matches counts.
@@ -43,14 +43,14 @@ _NOISE = (
 
 
 def condense(text: str, kind: str = "") -> str:
-    """Condense what a runtime said to one line: operator, node and cause.
+    """Condense the error message of a runtime to one line: operator, node and cause.
 
     Parameters
     ----------
     text : str
-        The message of the runtime's exception, of any number of lines.
+        The message of the runtime's exception; it may have several lines.
     kind : str, optional
-        Name of the exception's type; the result where the text explains nothing.
+        Name of the exception's type, used if the text gives no cause.
 
     Returns
     -------

@@ -16,7 +16,7 @@ from harness.core.errors import HarnessError, UsageError
 
 #: The distribution of the harness.
 HARNESS = "deployment-validation-harness"
-#: Its packages; the last two have names that another distribution may have too.
+#: Its packages. Other distributions may have packages with the last two names.
 PACKAGES = ("harness", "backends", "suites")
 BACKENDS = "harness.backends"
 SUITES = "harness.suites"
@@ -45,14 +45,15 @@ class Plugin:
         Raises
         ------
         HarnessError
-            Another module has the name of one of the harness, or the import raised an exception, which is
-            wrapped.
+            Another module hides the harness's module of the same name, or the import raised an exception,
+            which is wrapped.
         """
         if self.distribution == HARNESS and (file := _foreign_file(self.entry.module)):
             raise HarnessError(
-                f"{self.name} cannot be loaded: another module has the name {_top_level(self.entry.module)}",
-                where=file, cause="it is found before the module of the harness",
-                next_step="rename it, or remove its folder from PYTHONPATH (or from the working folder)",
+                f"{self.name} cannot be loaded: "
+                f"another module named {_top_level(self.entry.module)} hides the harness's",
+                where=file, cause="its folder comes first on Python's module path",
+                next_step="rename it, remove its folder from PYTHONPATH, or work in another folder",
             )  # fmt: skip
         try:
             return self.entry.load()
@@ -66,9 +67,9 @@ class Plugin:
 
 
 def _foreign_file(module: str) -> str:
-    """Return the file of a module that hides one of the harness; empty if none does.
+    """Return the file of a module that hides a module of the harness; empty if none does.
 
-    Modules of the harness are beside the package ``harness``: in a checkout, in site-packages, in a bundle.
+    The harness's packages share one parent folder: of a checkout, of site-packages or of a bundle.
     """
     top_level = sys.modules.get(_top_level(module))
     spec = top_level.__spec__ if top_level is not None else find_spec(_top_level(module))
@@ -80,7 +81,7 @@ def _foreign_file(module: str) -> str:
 
 
 def same_names() -> dict[str, tuple[str, ...]]:
-    """Return the packages of the harness that other installed distributions have too, with these."""
+    """Return the packages of the harness that other distributions have too, with those distributions."""
     installed = packages_distributions()
     others = {name: tuple(sorted({*installed.get(name, ())} - {HARNESS})) for name in PACKAGES}
     return {name: distributions for name, distributions in others.items() if distributions}
@@ -92,7 +93,7 @@ def _top_level(module: str) -> str:
 
 @cache
 def _installed(path: tuple[str, ...]) -> Any:  # noqa: ANN401 - Python 3.11 and 3.12 differ in the type
-    """Return all entry points of the distributions on `path`; cached, because it reads a file of each."""
+    """Return all entry points of the distributions on `path`; cached, because each has a file to read."""
     return entry_points()
 
 

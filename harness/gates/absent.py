@@ -1,4 +1,4 @@
-"""Why a gate looks at no row."""
+"""Why no row matches a gate."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from fnmatch import fnmatchcase
 from harness.core.measurement import WHOLE_CASE, Row
 from harness.core.verdict import Gate, matches
 
-#: So many names of what there is are given.
+#: At most so many of the values that the rows have are listed.
 NAMED = 8
 
 
 def absent(gate: Gate, rows: Sequence[Row]) -> str:
-    """Say which of a gate's patterns no row fits; the first that leaves none.
+    """Name the first of a gate's patterns that no row matches, and the values that the rows have instead.
 
     Parameters
     ----------
     gate : Gate
-        It looks at none of the rows.
+        No row matches it.
     rows : sequence of Row
         Of one target, backend and variant.
     """
@@ -51,9 +51,9 @@ def absent(gate: Gate, rows: Sequence[Row]) -> str:
         left = [row for row in rows if fits(row)]
         if not left:
             present = sorted({str(value(row)) or "none" for row in rows})
-            there_is = f"; there is {', '.join(present[:NAMED])}" if present else ""
+            instead = f"; the rows have {', '.join(present[:NAMED])}" if present else ""
             more = ", …" if len(present) > NAMED else ""
-            return f"{what} has the {name} {wanted}{there_is}{more}"
+            return f"{what} has the {name} {wanted}{instead}{more}"
         rows, what = left, f"no row of {gate.metric}" if name == "metric" else what
         if name == "case" and gate.cases != ("*",):
             what += f" in {', '.join(gate.cases)}"

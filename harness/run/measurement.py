@@ -1,9 +1,9 @@
-"""The last step before the verdict: jobs → results in the journal; within a budget, as many as fit.
+"""Measure the jobs of a run and write their results to the journal; within a budget, as many as fit.
 
-Within a budget the jobs run in two passes. The first has what every suite needs to say anything at all, the
-shortest suites and targets first. It shows how long the jobs really take, and the cells (corruption and
-severity) of the second pass are chosen by that. Large cases that never ran on this
-machine are tried with few samples before the first pass.
+Within a budget the jobs run in two passes. The first pass runs the jobs without corruption, which every suite
+needs, the shortest suites and targets first. Their real durations decide which cells (corruption and
+severity) the second pass runs. Large cases that never ran on this machine are tried with few samples before
+the first pass.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ Lanes = list[list[tuple[Executor, list[Batch]]]]
 
 
 class Execute(Protocol):
-    """Runs lanes in parallel and ends them after a time (``harness.executors.parallel.run_parallel``)."""
+    """Runs lanes in parallel, up to a time limit (``harness.executors.parallel.run_parallel``)."""
 
     def __call__(
         self, lanes: Lanes, limit_s: Callable[[], float] | None = None
     ) -> Generator[Event, None, None]:
-        """Yield the events of all lanes as they come."""
+        """Yield the events of all lanes as they arrive."""
         ...
 
 
@@ -65,8 +65,8 @@ class Measurement:
         Returns
         -------
         Plan
-            Within a budget, fitted to the real durations; ``stopped`` says why the rest was not measured. It
-            is stored in the folder where it differs from `plan`.
+            The final plan. Within a budget it is fitted to the real durations, and ``stopped`` says why the
+            rest was not measured. If it differs from `plan`, it is stored in the folder.
         """
         deadline, inputs = self.prepared.deadline, self.prepared.inputs
         if deadline is not None and inputs is not None:
@@ -84,10 +84,10 @@ class Measurement:
         return measured
 
     def lanes(self, plan: Plan, seconds: Mapping[JobKey, float] | None = None) -> Lanes:
-        """The work of each lane, target by target in the plan's order.
+        """Return the work of each lane, target by target in the plan's order.
 
-        With the `seconds` of each job it is the reference, then every suite on every target, the shortest
-        first: a run that is stopped has then measured as much as it could.
+        If the `seconds` of each job are given, the reference comes first, then the suites of all targets, the
+        shortest first, so that an interrupted run has measured as much as possible.
         """
         work: dict[tuple[str, str], list[Batch]] = {}
         for batch in plan.batches:
@@ -127,7 +127,10 @@ class Measurement:
         return plan
 
     def _try_large_cases(self, inputs: PlanInputs, full: Plan, remaining: Remaining) -> bool:
-        """Run large cases that never ran with few samples, whose results are not stored; whether any is."""
+        """Try large cases that never ran, with few samples; return whether there were any.
+
+        The results are not stored; their durations correct the estimates.
+        """
         estimates = self._estimate(full)
         samples = {job.key: job.case.samples for batch in full.batches for job in batch.jobs}
         large = {key for key in estimates.guessed if samples[key] >= budget.TRIAL_FROM_SAMPLES}
@@ -154,7 +157,7 @@ class Measurement:
         self, inputs: PlanInputs, full: Plan, plan: Plan, remaining: Remaining, deadline: Deadline,
         done: Collection[JobKey],
     ) -> Plan:  # fmt: skip
-        """Fit the cells to the time that is left; the samples stay as they were measured."""
+        """Choose the cells that fit the time left; the number of samples stays that of the first pass."""
         cells = frozenset((job.key.case, job.key.severity) for job in _jobs(full) if job.key.severity)
         samples = max((job.case.samples for job in _jobs(plan) if job.case.data), default=0)
         every = budget.restrict(inputs, full, Choice(cells, samples))
@@ -164,7 +167,7 @@ class Measurement:
         return budget.restrict(inputs, full, choice)
 
     def _run(self, plan: Plan, seconds: Mapping[JobKey, float] | None = None) -> set[JobKey]:
-        """Run the jobs of a plan and store their results; the keys of those that ended."""
+        """Run the jobs of a plan, store their results and return the keys of the jobs that ended."""
         done = set()
         for event in self._events(plan, seconds):
             if not isinstance(event, Started):
@@ -189,7 +192,7 @@ class Measurement:
 
 
 def without(plan: Plan, done: Collection[JobKey]) -> Plan:
-    """The plan without the jobs that have a result."""
+    """Return the plan without the jobs that are done."""
     return _part(plan, lambda job: job.key not in done)
 
 

@@ -60,7 +60,7 @@ def test_a_module_that_hides_one_of_the_harness_is_named_with_its_file(tmp_path:
         check=False,
         env={**os.environ, "PYTHONPATH": str(tmp_path)},
     )
-    assert f"{name} cannot be loaded: another module has the name {package}" in done.stderr
+    assert f"{name} cannot be loaded: another module named {package} hides the harness's" in done.stderr
     assert f"where  {file}" in done.stderr
 
 

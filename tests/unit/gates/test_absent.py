@@ -20,15 +20,15 @@ ROWS = [
 @pytest.mark.parametrize(
     ("asks", "sentence"),
     [
-        ({"metric": "n*"}, "no row of the suite accuracy has the metric n*; there is m, other"),
-        ({"setting": "parity"}, "no row of m has the setting parity; there is deploy"),
-        ({"cases": ("a", "b*")}, "no row of m has the case a or b*; there is clean, fog"),
+        ({"metric": "n*"}, "no row of the suite accuracy has the metric n*; the rows have m, other"),
+        ({"setting": "parity"}, "no row of m has the setting parity; the rows have deploy"),
+        ({"cases": ("a", "b*")}, "no row of m has the case a or b*; the rows have clean, fog"),
         (
             {"cases": ("fog",), "severities": (2, 4)},
-            "no row of m in fog has the severity 2 or 4; there is 1, 3",
+            "no row of m in fog has the severity 2 or 4; the rows have 1, 3",
         ),
-        ({"severities": (5,)}, "no row of m has the severity 5; there is 0, 1, 3"),
-        ({"reference": "float32@*"}, "no row of m has the reference float32@*; there is none"),
+        ({"severities": (5,)}, "no row of m has the severity 5; the rows have 0, 1, 3"),
+        ({"reference": "float32@*"}, "no row of m has the reference float32@*; the rows have none"),
         ({"suite": "theirs"}, "no row of the suite theirs has the metric m"),
     ],
 )
@@ -39,5 +39,5 @@ def test_the_first_pattern_that_no_row_fits_is_named(asks: dict[str, Any], sente
 def test_of_many_names_the_first_are_given() -> None:
     rows = [row(case=f"c{place}") for place in range(NAMED + 1)]
     names = ", ".join(f"c{place}" for place in range(NAMED))
-    assert absent(gate(cases=("x",)), rows) == f"no row of m has the case x; there is {names}, …"
-    assert absent(gate(cases=("x",)), rows[:NAMED]) == f"no row of m has the case x; there is {names}"
+    assert absent(gate(cases=("x",)), rows) == f"no row of m has the case x; the rows have {names}, …"
+    assert absent(gate(cases=("x",)), rows[:NAMED]) == f"no row of m has the case x; the rows have {names}"

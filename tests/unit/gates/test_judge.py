@@ -247,16 +247,16 @@ def test_nothing_matches() -> None:
 @pytest.mark.parametrize(
     ("query", "says"),
     [
-        ({"metric": "top5"}, "no row of the suite accuracy has the metric top5; there is m"),
+        ({"metric": "top5"}, "no row of the suite accuracy has the metric top5; the rows have m"),
         ({"suite": "other"}, "no row of the suite other has the metric m"),
-        ({"setting": "parity"}, "no row of m has the setting parity; there is deploy"),
-        ({"cases": ("fgo", "x")}, "no row of m has the case fgo or x; there is clean, fog"),
+        ({"setting": "parity"}, "no row of m has the setting parity; the rows have deploy"),
+        ({"cases": ("fgo", "x")}, "no row of m has the case fgo or x; the rows have clean, fog"),
         (
             {"cases": ("fog",), "severities": (4, 2)},
-            "no row of m in fog has the severity 4 or 2; there is 1, 3",
+            "no row of m in fog has the severity 4 or 2; the rows have 1, 3",
         ),
-        ({"severities": (5,)}, "no row of m has the severity 5; there is 0, 1, 3"),
-        ({"reference": "float32@host"}, "no row of m has the reference float32@host; there is none"),
+        ({"severities": (5,)}, "no row of m has the severity 5; the rows have 0, 1, 3"),
+        ({"reference": "float32@host"}, "no row of m has the reference float32@host; the rows have none"),
     ],
 )
 def test_what_no_row_has_is_named(query: dict[str, Any], says: str) -> None:
