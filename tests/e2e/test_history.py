@@ -92,7 +92,7 @@ def test_runs_that_cannot_be_read_are_named_and_left_out(harness: Shell, runs: l
         ended = harness(*command)
         assert ended.code == 0, ended.err
         for folder, why in (
-            (runs[0], "cut before its table was written"), (runs[1], "schema version 99"),
+            (runs[0], "interrupted before its table was written"), (runs[1], "schema version 99"),
             (runs[2], "is cut"), (runs[4], "no run.json"),
         ):  # fmt: skip
             (note,) = [line for line in ended.err.splitlines() if folder.name in line and "note: " in line]

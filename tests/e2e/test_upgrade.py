@@ -114,6 +114,10 @@ def test_two_releases_of_onnx_runtime(harness: Shell, model: MakeModel) -> None:
 
 def test_what_is_refused(harness: Shell) -> None:
     check(harness("upgrade", "onnxrt", "1.0", "2.0"), 2, "did you mean 'onnxruntime'?")
-    check(harness("upgrade", "onnxruntime", "1.0", "2.0", "--margin", "0"), 2, "between 0 and 100 points")
+    check(
+        harness("upgrade", "onnxruntime", "1.0", "2.0", "--margin", "0"),
+        2,
+        "invalid margin 0; use points above 0",
+    )
     check(harness("upgrade", "onnxruntime", "1.0", "2.0", "--model", "none"), 2, "there is no none")
     assert not harness.results.exists()
