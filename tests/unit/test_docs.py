@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 MOST_CHARACTERS = 119
 #: Documents that are not in the repository; nothing may send a reader to them.
 ELSEWHERE = re.compile(
-    r"\b(design|style|layout|users|facts)\.md\b|\b[Ii]ssues? #?[0-9]|\b[Tt]raps? [0-9]|/work/|shared/"
+    r"\b(design|style|layout|users|facts)\.md\b|\b[Ii]ssues? #?[0-9]|\b[Tt]raps? [0-9]|\bshared/"
 )
 #: Paths that a reader makes, not we: example, page. One that no page names any more has to go.
 EXAMPLES = {

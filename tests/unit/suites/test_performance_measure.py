@@ -206,10 +206,10 @@ class HeldMemory:
     """A GPU whose memory readings are given one after the other."""
 
     def __init__(self, *readings: int | dict[str, str]) -> None:
-        self.told = itertools.cycle(readings)
+        self.readings = itertools.cycle(readings)
 
     def process_memory_byte(self) -> int | dict[str, str]:
-        return next(self.told)
+        return next(self.readings)
 
 
 def test_gpu_memory_of_each_process(
