@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 from importlib.metadata import version
 from pathlib import Path
@@ -83,6 +84,12 @@ def make_parser() -> argparse.ArgumentParser:
     init.add_argument("--out", metavar="FILE", type=Path, help="where to write (default: beside the model)")
     init.add_argument("--split", choices=("hash", "first", "none"), default="hash",
                       help="how calibration samples are set apart (default: hash)")  # fmt: skip
+    init.add_argument("--skip-damaged", action="store_true",
+                      help="leave out image files that cannot be decoded, by name")  # fmt: skip
+    init.add_argument("--missing", metavar="drop|NUMBER", type=_missing,
+                      help="leave out samples with missing values, or replace the values")  # fmt: skip
+    init.add_argument("--max-bytes", metavar="N", type=int,
+                      help="largest data file and arrays (default: 4,000,000,000 bytes)")  # fmt: skip
     init.add_argument("--force", action="store_true", help="overwrite a validation.toml")
     init.set_defaults(command="init")
 
@@ -90,6 +97,15 @@ def make_parser() -> argparse.ArgumentParser:
     _add_archive(commands)
     _add_looks(commands)
     return parser
+
+
+def _missing(text: str) -> str | float:
+    if text == "drop":
+        return text
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(text)
+    return value
 
 
 def _add_compression(commands: Any) -> None:  # noqa: ANN401 - argparse's own

@@ -284,6 +284,7 @@ def _init(arguments: argparse.Namespace) -> int:
     report = init.init(
         arguments.model, arguments.data, arguments.labels,
         out=arguments.out, force=arguments.force, split=arguments.split,
+        skip_damaged=arguments.skip_damaged, missing=arguments.missing, max_bytes=arguments.max_bytes,
     )  # fmt: skip
     print(report.text())
     return 0

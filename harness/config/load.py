@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
+import stat
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +19,11 @@ from harness.core.errors import ConfigurationError, Problem, UsageError
 
 T = TypeVar("T", bound=BaseModel)
 
+#: Largest TOML file that is read, unless ``HARNESS_MAX_TOML_BYTES`` is set; a usual one has a few kilobytes.
+MAX_TOML_BYTE = 1_000_000
+#: Problems of a file that are described; the others are counted.
+MOST_PROBLEMS = 100
+
 
 def read_toml(path: Path, schema: type[T]) -> T:
     """Read and check one TOML file.
@@ -29,7 +36,7 @@ def read_toml(path: Path, schema: type[T]) -> T:
         The file is not TOML or does not fit `schema`; has every problem.
     """
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        raw = tomllib.loads(_read(path))
     except FileNotFoundError as error:
         raise UsageError("there is no such file", where=str(path)) from error
     except (OSError, UnicodeDecodeError) as error:
@@ -39,14 +46,38 @@ def read_toml(path: Path, schema: type[T]) -> T:
     return check(raw, schema, where=str(path))
 
 
+def _read(path: Path) -> str:
+    """Read a regular file of a limited size: a larger one would be parsed for minutes."""
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise UsageError(
+            f"{path.name} is not a regular file",
+            where=str(path),
+            cause="it is a folder, a FIFO or a device",
+            next_step="name a TOML file",
+        )
+    setting = os.environ.get("HARNESS_MAX_TOML_BYTES", "")
+    limit = int(setting) if setting.isdecimal() else MAX_TOML_BYTE
+    if status.st_size > limit:
+        raise UsageError(
+            f"{path.name} has {status.st_size:,} bytes, more than the limit of {limit:,}",
+            where=str(path),
+            next_step=f"set HARNESS_MAX_TOML_BYTES={status.st_size} if it is a TOML file that you wrote",
+        )
+    return path.read_text(encoding="utf-8")
+
+
 def check(raw: Mapping[str, Any], schema: type[T], *, where: str) -> T:
     """Check a table against a schema; see ``read_toml``."""
     try:
         # Through JSON, because strict mode accepts arrays for tuples there.
         return schema.model_validate_json(json.dumps(raw, default=str))
     except ValidationError as error:
-        problems = tuple(_problem(item, schema, raw) for item in error.errors(include_url=False))
-        raise ConfigurationError(where, problems) from error
+        items = error.errors(include_url=False)
+        problems = [_problem(item, schema, raw) for item in items[:MOST_PROBLEMS]]
+        if len(items) > MOST_PROBLEMS:
+            problems.append(Problem("the file", f"has {len(items) - MOST_PROBLEMS:,} more problems"))
+        raise ConfigurationError(where, tuple(problems)) from error
 
 
 def validation_file(path: Path) -> Path:

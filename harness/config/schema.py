@@ -6,7 +6,10 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from harness.config.fields import Divisors, Dtype, Families, Limit, Means, Severities, Size, Step
+from harness.config.fields import Divisors, Dtype, Families, FileNames, Limit, Means, Severities, Size, Step
+
+#: Largest data file, and largest size of the arrays made from it, unless ``[data] max_bytes`` is set.
+MAX_BYTES = 4_000_000_000
 
 
 class Table(BaseModel):
@@ -36,6 +39,7 @@ class SourceTable(Table):
     format: Literal["auto", "npz", "npy", "idx", "image-folder", "image-csv", "csv", "parquet"] = "auto"
     label_column: str | int | None = None
     header: bool | None = None
+    skip: FileNames = ()
 
 
 class DataTable(SourceTable):
@@ -47,6 +51,9 @@ class DataTable(SourceTable):
     max_samples: Size | None = None
     seed: int = 0
     image: ImageTable | None = None
+    class_order: Literal["numeric", "alphabetical"] = "numeric"
+    missing: Literal["drop"] | float | None = None
+    max_bytes: Size = MAX_BYTES
 
     @model_validator(mode="after")
     def _one_source(self) -> DataTable:

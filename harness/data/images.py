@@ -1,4 +1,4 @@
-"""Decode, resize, crop and pad image files on the host; the result is uint8 NHWC.
+"""Resize, crop and pad decoded images on the host; the result is uint8 NHWC.
 
 Resizing without antialiasing, also for corruptions and the bundled digits, is integer arithmetic in this
 module, so that no library version changes a pixel. Pillow's decoding and antialiased resizing are
@@ -7,20 +7,12 @@ deterministic for one version of Pillow, and sets are addressed by their content
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from harness.core.commands import install
-from harness.core.errors import DataError
-
-IMAGE_SUFFIXES = frozenset(
-    {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
-)
 RESIZES = ("none", "stretch", "cover", "contain")
 METHODS = ("nearest", "bilinear", "bicubic", "lanczos", "box")
 COLOURS = ("RGB", "BGR", "L")
@@ -80,65 +72,6 @@ class ImageRecipe:
         if not 0 <= self.pad <= 255:
             problems.append(f"pad = {self.pad}: must be in 0..255")
         return tuple(problems)
-
-
-def read_images(files: Sequence[Path], recipe: ImageRecipe) -> npt.NDArray[np.uint8]:
-    """Decode files and apply the recipe.
-
-    Returns
-    -------
-    ndarray, shape (n, h, w, c), uint8
-    """
-    if problems := recipe.problems():
-        raise DataError("the image recipe is invalid: " + "; ".join(problems), where="[data] image")
-    images: list[npt.NDArray[np.uint8]] = []
-    for file in files:
-        image = apply_recipe(recipe, decode(file, recipe.colour))
-        if images and image.shape != images[0].shape:
-            raise DataError(
-                f"{file.name} is an image of {image.shape[0]}×{image.shape[1]} pixels among images of "
-                f"{images[0].shape[0]}×{images[0].shape[1]}",
-                where=str(file),
-                next_step='set a size and resize = "stretch", "cover" or "contain"',
-            )
-        images.append(image)
-    return np.stack(images)
-
-
-def decode(file: Path, colour: str) -> npt.NDArray[np.uint8]:
-    """Decode one file to shape (h, w, c), uint8, rotated by its EXIF orientation."""
-    try:
-        from PIL import Image, ImageOps
-    except ImportError as error:
-        raise DataError(
-            "image files need Pillow, which is not installed",
-            where=str(file),
-            next_step=install("host"),
-        ) from error
-    try:
-        # Pillow warns about untrusted input: decompression bombs, corrupt EXIF.
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            with Image.open(file) as image:
-                mode = image.mode
-                upright = ImageOps.exif_transpose(image)
-                converted = upright.convert("L" if colour == "L" else "RGB")
-    except (OSError, ValueError, SyntaxError, Warning, Image.DecompressionBombError) as error:
-        raise DataError(
-            f"{file.name} cannot be decoded as an image: {error}",
-            where=str(file),
-            cause="the file is damaged or not an image",
-        ) from error
-    if mode not in ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "LAB", "HSV"):
-        raise DataError(
-            f"{file.name} has {mode} pixels; only 8-bit images are supported",
-            where=str(file),
-            next_step="convert the images to 8 bits, or save the pixels as .npz in the dtype of the model",
-        )
-    pixels = np.asarray(converted)
-    if colour == "L":
-        return pixels[..., np.newaxis]
-    return np.ascontiguousarray(pixels[..., ::-1]) if colour == "BGR" else pixels
 
 
 def apply_recipe(recipe: ImageRecipe, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

@@ -22,16 +22,15 @@ from harness.core.suite import CLEAN, SetInfo
 from harness.data import corruptions
 from harness.data.datasets import (
     Dataset,
-    DataSource,
     Split,
-    check_labels,
     content_sha256,
-    load_either,
     split_by_hash,
     stratified_order,
+    with_classes,
 )
 from harness.data.fit import check_fit
 from harness.data.images import ImageRecipe
+from harness.data.sources import DataSource, load_either
 from harness.store.cache import Cache, code_sha256, key_of
 
 CHUNK = 256
@@ -72,6 +71,8 @@ class PreparedData:
         Raw; empty without calibration samples.
     preprocess : mapping of input name to Preprocess
     class_names : tuple of str
+    notes : tuple of str
+        What the user should know about how the data were read.
     """
 
     sets: tuple[PreparedSet, ...]
@@ -79,6 +80,7 @@ class PreparedData:
     calibration: Dataset
     preprocess: Mapping[str, Preprocess]
     class_names: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
     def restrict(self, cells: Collection[tuple[str, int]], samples: int) -> PreparedData:
         """Return the clean set and some pairs of family and severity, limited to the first samples."""
@@ -125,8 +127,9 @@ def prepare(
     for part in (test, split.calibration):
         if len(part):
             check_fit(part.inputs, steps, inputs, where=where)
-    if validation.model.task == "classification" and classes is not None:
-        check_labels(test, classes, where=where)
+    if validation.model.task == "classification":
+        split = with_classes(split, classes, where=where)
+        test = split.test
     order = stratified_order(test.labels, test.ids, seed=validation.data.seed)
     test = test.take(order[: validation.data.max_samples])
     steps = {name: steps.get(name, Preprocess()) for name in test.inputs}
@@ -141,7 +144,7 @@ def prepare(
         name = family if severity == 0 else f"{family}_{severity}"
         info = SetInfo(name, family, severity, len(test), digest)
         sets.append(PreparedSet(info, ref, partial(head, cache, ref)))
-    return PreparedData(tuple(sets), test.labels, split.calibration, steps, test.class_names)
+    return PreparedData(tuple(sets), test.labels, split.calibration, steps, test.class_names, split.notes)
 
 
 def head(cache: Cache, ref: DataRef, rows: int) -> DataRef:
@@ -246,7 +249,9 @@ def split_of(table: DataTable, folder: Path, inputs: tuple[str, ...]) -> Split:
     """
     loaded = _load(table, table, folder, inputs)
     if isinstance(loaded, Split):
-        return loaded
+        if table.calibration is None:
+            return loaded
+        loaded = loaded.test
     if table.calibration is not None:
         calibration = _load(table.calibration, table, folder, inputs)
         if isinstance(calibration, Split):
@@ -275,6 +280,11 @@ def _load(source: SourceTable, table: DataTable, folder: Path, inputs: tuple[str
             header=source.header,
             input_names=inputs,
             image=None if table.image is None else ImageRecipe(**table.image.model_dump()),
+            skip=source.skip,
+            class_order=table.class_order,
+            missing=table.missing,
+            max_bytes=table.max_bytes,
+            calibration_max=0 if table.split == "none" else table.calibration_samples,
         )
     )
 

@@ -8,10 +8,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from harness.compression.model_file import companions_of
 from harness.config.load import check
+from harness.config.schema import MAX_BYTES
 from harness.config.validation import FLOAT32, Validation
 from harness.core import commands
 from harness.core.artifact import Artifact, TensorSpec
@@ -95,6 +96,9 @@ def init(
     out: Path | None = None,
     force: bool = False,
     split: init_data.Splitting = "hash",
+    skip_damaged: bool = False,
+    missing: Literal["drop"] | float | None = None,
+    max_bytes: int | None = None,
 ) -> InitReport:
     """Inspect model and data, guess the preprocessing, choose gates, and write ``validation.toml``.
 
@@ -112,6 +116,12 @@ def init(
         Overwrite an existing file.
     split : str
         ``hash``, ``first`` or ``none``: how calibration samples are chosen.
+    skip_damaged : bool
+        Leave out image files that cannot be decoded, by name.
+    missing : "drop", float or None
+        Leave out samples with missing values, replace the values, or refuse them.
+    max_bytes : int, optional
+        Largest data file, and largest size of the arrays.
 
     Raises
     ------
@@ -127,7 +137,8 @@ def init(
     artifact = Artifact(FLOAT32, fmt, companions_of(model, fmt), model.parent)
     first = fmt == "onnx"
     with _session(runtime, artifact) as session:
-        source = init_data.find(data, labels, session.inputs, split=split, channels_first=first)
+        reading = init_data.Reading(split, skip_damaged, missing, max_bytes or MAX_BYTES)
+        source = init_data.find(data, labels, session.inputs, reading=reading, channels_first=first)
         findings = explore(session, artifact, source, channels_first=first)
         inputs, outputs = session.inputs, session.outputs
     test = findings.split.test
@@ -152,7 +163,7 @@ def init(
     # Nothing is written that the schema would refuse.
     check(tomllib.loads(text), Validation, where=str(destination))
     _write(destination, text)
-    notes = [*source.notes, *findings.notes]
+    notes = [*source.notes, *findings.split.notes, *findings.notes]
     if fmt == "onnx" and not quantizes:
         notes.append("no int8 variant: there are no calibration samples")
     if quantizes and not any(gate.table.get("variant") == "int8" for gate in gates):

@@ -2,25 +2,51 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from harness.config.schema import DataTable, ImageTable
+from harness.config.schema import MAX_BYTES, DataTable, ImageTable
 from harness.core.artifact import TensorSpec
 from harness.core.errors import DataError
-from harness.data.datasets import DataSource, load
-from harness.data.images import IMAGE_SUFFIXES
+from harness.data import image_files, table_values, tables
+from harness.data.files import check_file
+from harness.data.image_folders import list_images
+from harness.data.sources import format_of
+from harness.data.tables import Table
+from harness.data.text_tables import LABEL_NAMES
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Splitting = Literal["hash", "first", "none"]
 
-LABEL_NAMES = ("label", "labels", "class", "target", "y", "category")
-TABLES = (".csv", ".tsv", ".parquet")
 #: Side of the images in pixels if neither the model nor the files fix it.
 OPEN_SIZE = 224
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What the user said about reading the data.
+
+    Parameters
+    ----------
+    split : str
+        How calibration samples are chosen.
+    skip_damaged : bool
+        Leave out image files that cannot be decoded, by name.
+    missing : "drop", float or None
+        What is done with missing values; None: they are refused.
+    max_bytes : int
+        Largest file, and largest size of the arrays.
+    """
+
+    split: Splitting = "hash"
+    skip_damaged: bool = False
+    missing: Literal["drop"] | float | None = None
+    max_bytes: int = MAX_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +58,7 @@ class Source:
 
 
 def find(
-    data: str, labels: Path | None, inputs: Sequence[TensorSpec], *, split: Splitting, channels_first: bool
+    data: str, labels: Path | None, inputs: Sequence[TensorSpec], *, reading: Reading, channels_first: bool
 ) -> Source:
     """Find out how to read the data.
 
@@ -42,9 +68,12 @@ def find(
         There are no data, or the label column cannot be determined.
     """
     if ":" in data and not Path(data).exists():
-        return Source((DataTable(callable=data, split=split),))
+        return Source((DataTable(callable=data, split=reading.split, missing=reading.missing),))
     path = Path(data)
-    table = DataTable(path=data, labels=str(labels) if labels else "", split=split)
+    table = DataTable(
+        path=data, labels=str(labels) if labels else "", split=reading.split, missing=reading.missing,
+        max_bytes=reading.max_bytes,
+    )  # fmt: skip
     if not path.exists():
         raise DataError(
             f"{data} does not exist",
@@ -52,70 +81,95 @@ def find(
             next_step="name a file, a folder, or package.module:function",
         )
     if path.is_dir():
-        images, notes = _images(path, inputs, channels_first=channels_first)
-        return Source(tuple(table.model_copy(update={"image": image}) for image in images), notes)
-    if path.suffix in TABLES and labels is None:
-        column = _label_column(path, inputs)
-        return Source((table.model_copy(update={"label_column": column}),), _column_notes(column))
+        skip, notes = _damaged(path) if reading.skip_damaged else ((), ())
+        images, more = _images(path, skip, inputs, channels_first=channels_first)
+        found = (table.model_copy(update={"image": image, "skip": skip}) for image in images)
+        return Source(tuple(found), (*notes, *more))
+    check_file(path, reading.max_bytes)
+    if reading.skip_damaged:
+        raise DataError(
+            f"{path.name} is not a folder of images", where="--skip-damaged", next_step="leave it out"
+        )
+    if labels is None and format_of(path, None) in ("csv", "parquet"):
+        column, notes = _label_column(tables.read(path, max_bytes=reading.max_bytes), inputs)
+        return Source((table.model_copy(update={"label_column": column}),), notes)
     return Source((table,))
 
 
-def _column_notes(column: str | int | None) -> tuple[str, ...]:
-    return () if column is None else (f"labels come from the column {column!r}",)
+def _damaged(folder: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the image files that cannot be decoded, relative to the folder, and a note."""
+    listing = list_images(folder)
+    files = [*listing.test.files, *(listing.train.files if listing.train else ())]
+    names = tuple(file.relative_to(folder).as_posix() for file in image_files.damaged_files(files))
+    if not names:
+        return (), ("no image file is damaged",)
+    shown = ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
+    return names, (
+        f"{len(names)} of {len(files)} image files are damaged and left out, see [data] skip: {shown}",
+    )
 
 
-def _label_column(path: Path, inputs: Sequence[TensorSpec]) -> str | int | None:
-    """Return the label column, by name, else the first or the last; None if all columns are features."""
-    names = _columns(path)
+def _label_column(table: Table, inputs: Sequence[TensorSpec]) -> tuple[str | int | None, tuple[str, ...]]:
+    """Return the label column and a note; None if all columns are features.
+
+    A column with the name of labels, else the one of text or of classes, else the last one.
+    """
+    columns = list(table.frame.columns)
     shape = [size or 0 for size in inputs[0].shape[1:]]
     features = math.prod(shape) if shape and all(shape) else None
-    if features == len(names):
-        return None
-    for name in names:
-        if name.strip().lower() in LABEL_NAMES:
-            return name
-    if features is None or features != len(names) - 1:
-        raise DataError(
-            f"{path.name} has {len(names)} columns, the model takes {features or 'any number of'} features",
-            where=str(path),
-            cause="the label column cannot be determined",
-            next_step="name a column label in the first line, or give a file of labels: --labels FILE",
-        )
-    first, last = (_is_class_column(path, column) for column in (0, len(names) - 1))
-    return 0 if first or not last else len(names) - 1
+    if features == len(columns):
+        return None, ()
+    lower = {str(name).strip().lower(): name for name in reversed(columns)}
+    named = next((lower[name] for name in LABEL_NAMES if name in lower), None)
+    if named is not None:
+        return named, (f"labels come from the column {named!r}",)
+    text = [name for name in columns if table_values.is_text(table, name)]
+    if features is None and len(text) == 1:
+        return text[0], (f"labels come from the column {text[0]!r}, the only one of text",)
+    if features is None or features != len(columns) - 1:
+        raise _no_label_column(table, features)
+    likely = text or [name for name in columns if _are_classes(table.frame[name])]
+    if len(likely) == 1:
+        return likely[0], (f"labels come from the column {likely[0]!r}",)
+    ends = [name for name in (columns[-1], columns[0]) if name in likely]
+    column = ends[0] if ends else columns[-1]
+    why = f"{len(likely)} columns could be labels" if likely else "no column looks like classes"
+    return column, (f"labels come from the column {column!r}; {why}: check [data] label_column",)
 
 
-def _is_class_column(path: Path, column: int) -> bool:
-    """Whether a column looks like classes: text, or whole numbers from 0; each class more than once."""
-    try:
-        labels = load(DataSource(path=path, label_column=column)).labels
-    except DataError:
-        return False  # the other columns are not features
-    if labels is None or labels.dtype.kind not in "iu":
+def _no_label_column(table: Table, features: int | None) -> DataError:
+    columns = list(table.frame.columns)
+    cause = "the label column cannot be determined"
+    index = [name for name in columns if table_values.numbers_rows(table.frame[name])]
+    if features is not None and index and len(columns) == features + 2:
+        cause = f"the column {index[0]!r} only numbers the rows"
+    elif table.text is not None and table.text.separator == "," and features and len(columns) >= 2 * features:
+        cause = "decimal commas in a file whose cells are separated by commas, or another model"
+    return DataError(
+        f"{table.path.name} has {len(columns)} columns, the model takes "
+        f"{features or 'any number of'} features",
+        where=str(table.path),
+        cause=cause,
+        next_step="name a column label in the first line, or give a file of labels: --labels FILE; "
+        "remove columns that the model does not take",
+    )
+
+
+def _are_classes(column: pd.Series[Any]) -> bool:
+    """Whether a column of numbers looks like classes: whole numbers from 0, each more than once."""
+    values = column.dropna()
+    if values.dtype.kind not in "iubf" or not len(values):
         return False
-    return bool(labels.min() >= 0) and 2 * len(set(labels.tolist())) <= len(labels)
-
-
-def _columns(path: Path) -> list[str]:
-    if path.suffix == ".parquet":
-        import pandas as pd
-
-        return [str(name) for name in pd.read_parquet(path).columns]
-    with path.open(newline="", encoding="utf-8-sig", errors="replace") as lines:
-        return next(csv.reader(lines, delimiter="\t" if path.suffix == ".tsv" else ","), [])
+    whole = values.dtype.kind in "iub" or bool((values == values.round()).all())
+    return whole and bool(values.min() >= 0) and 2 * values.nunique() <= len(values)
 
 
 def _images(
-    folder: Path, inputs: Sequence[TensorSpec], *, channels_first: bool
+    folder: Path, skip: tuple[str, ...], inputs: Sequence[TensorSpec], *, channels_first: bool
 ) -> tuple[list[ImageTable], tuple[str, ...]]:
     """Return the ways to resize images to the model's size: crop the centre, cover, or stretch."""
-    files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES)
-    if not files:
-        raise DataError(
-            f"{folder.name} contains no images",
-            where=str(folder),
-            next_step=f"use files with one of the suffixes {' '.join(sorted(IMAGE_SUFFIXES))}",
-        )
+    listing = list_images(folder, skip=skip)
+    files = [*listing.test.files, *(listing.train.files if listing.train else ())]
     shape = inputs[0].shape[1:]
     if len(inputs) != 1 or len(shape) != 3:
         raise DataError(
@@ -126,7 +180,8 @@ def _images(
     first = shape[0] in (1, 3) and (channels_first or shape[2] not in (1, 3))
     channels, *size = (shape[0], *shape[1:]) if first else (shape[2], *shape[:2])
     colour: Literal["L", "RGB"] = "L" if channels == 1 else "RGB"
-    sizes = _sizes(files)
+    # Of a damaged file nothing is known; reading its pixels names it.
+    sizes = {found for file in files if (found := image_files.upright_size(file)) is not None}
     notes: tuple[str, ...] = ()
     if None in size and len(sizes) == 1:
         return [ImageTable(colour=colour)], notes
@@ -139,22 +194,3 @@ def _images(
     ways.append(ImageTable(size=(height, width), resize="cover", colour=colour))
     ways.append(ImageTable(size=(height, width), resize="stretch", colour=colour))
     return ways, notes
-
-
-def _sizes(files: Sequence[Path]) -> set[tuple[int, int]]:
-    """Return heights and widths from the headers of the files; no image is decoded."""
-    from PIL import Image, UnidentifiedImageError
-
-    sizes = set()
-    for file in files:
-        try:
-            with Image.open(file) as image:
-                sizes.add((image.height, image.width))
-        except (UnidentifiedImageError, OSError) as error:
-            raise DataError(
-                f"{file.name} cannot be read as an image: {error}",
-                where=str(file),
-                cause="the file is damaged or not an image",
-                next_step="repair or remove the file",
-            ) from error
-    return sizes

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.config.fields import is_name
-from harness.config.schema import DataTable
+from harness.config.schema import MAX_BYTES, DataTable
 from harness.core.preprocess import Preprocess
 from harness.core.suite import ProposedGate
 
@@ -150,10 +150,13 @@ def _data(contents: Contents) -> str:
         "path": _path(data.path, contents.folder) if data.path else "",
         "labels": _path(data.labels, contents.folder) if data.labels else "",
         "label_column": data.label_column,
+        "skip": data.skip,
+        "missing": data.missing,
+        "max_bytes": None if data.max_bytes == MAX_BYTES else data.max_bytes,
         "split": data.split,
     }
     why = {"split": "how calibration samples are chosen: hash, first, none"}
-    text = _table("[data]", {key: value for key, value in table.items() if value not in ("", None)}, why)
+    text = _table("[data]", {key: value for key, value in table.items() if value not in ("", None, ())}, why)
     if data.image is not None:
         image = data.image.model_dump(exclude_defaults=True)
         text += "\n" + _table("[data.image]", image or {"resize": data.image.resize})

@@ -17,7 +17,8 @@ from harness.core.artifact import Artifact
 from harness.core.contracts import Session
 from harness.core.errors import DataError
 from harness.core.preprocess import Feeds, Preprocess
-from harness.data.datasets import Dataset, Split, check_labels, stratified_order
+from harness.data.datasets import Dataset, Split, stratified_order, with_classes
+from harness.data.labels import classes_of_labels
 from harness.data.sets import split_of
 from harness.init.data import Source
 from harness.init.preprocess import Fit, Guess, fit, guesses
@@ -102,8 +103,8 @@ def explore(session: Session, artifact: Artifact, source: Source, *, channels_fi
     width = values[0].shape[1]
     task = _task(split.test.labels, width)
     if task == "classification":
-        for part in (split.calibration, split.test):
-            check_labels(part, width, where=table.path or table.callable)
+        split = with_classes(split, width, where=table.path or table.callable)
+        samples = _by_id(split, samples.ids)
     trials = [Trial(guess, score(y, samples.labels, task)) for guess, y in zip(tried, values, strict=True)]
     if samples.labels is None:
         trials.sort(key=lambda trial: UNSCORED not in trial.guess.text)
@@ -178,9 +179,10 @@ def _task(labels: NDArray[np.generic] | None, width: int) -> str:
     """Return the task: labels are classes if they are whole numbers and the model gives several scores."""
     if labels is None:
         return "classification" if width > 1 else "regression"
-    if labels.ndim == 1 and labels.dtype.kind in "iu" and width > 1:
-        return "classification"
     targets = math.prod(labels.shape[1:])
+    if width > 1 and targets == 1:
+        classes_of_labels(labels)  # refuses others by what they are
+        return "classification"
     if targets != width:
         raise DataError(
             f"the model gives {width} values per sample, the labels have {targets} of {labels.dtype}",
@@ -247,6 +249,8 @@ def _resize(
     chosen, scores = findings, [f"{_resizing(findings.table)} {best.score:.3f}"]
     for table in source.tables[1:]:
         split = split_of(table, Path(), tuple(findings.split.test.inputs))
+        if findings.task == "classification":
+            split = with_classes(split, None, where=table.path or table.callable)
         again = _by_id(split, ids)
         values = answers(session, artifact, again, best.guess.steps)
         trial = Trial(best.guess, score(values, again.labels, findings.task))

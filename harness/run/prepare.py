@@ -180,6 +180,7 @@ def _record(request: Request, selection: Selection, built: Build) -> dict[str, A
             "class_names": list(built.data.class_names),
         },
         "data": {prepared.info.name: prepared.ref.to_json() for prepared in built.data.sets},
+        "data_notes": list(built.data.notes),
         "versions": {name: version(name) for name in VERSIONS},
         "python": sys.version.split()[0],
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -292,3 +293,27 @@ def test_waivers_have_a_date_an_owner_and_a_reason(tmp_path: Path) -> None:
         with pytest.raises(ConfigurationError) as caught:
             load_validation(tmp_path)
         assert [problem.path for problem in caught.value.problems] == [f"waiver[0].{key}"]
+
+
+def test_a_file_that_is_no_regular_file_is_not_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.toml")
+    with pytest.raises(UsageError, match="not a regular file"):
+        read_toml(tmp_path / "pipe.toml", Validation)
+
+
+def test_a_file_of_a_million_keys_is_refused_before_it_is_parsed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "big.toml"
+    file.write_text("".join(f"k{i} = 1\n" for i in range(100_000)))
+    with pytest.raises(UsageError, match="more than the limit of 1,000,000") as caught:
+        read_toml(file, Validation)
+    assert "HARNESS_MAX_TOML_BYTES" in caught.value.next_step
+    file.write_text("".join(f"k{i} = 1\n" for i in range(300)))
+    monkeypatch.setenv("HARNESS_MAX_TOML_BYTES", "100")
+    with pytest.raises(UsageError, match="more than the limit of 100"):
+        read_toml(file, Validation)
+    monkeypatch.setenv("HARNESS_MAX_TOML_BYTES", "100000")
+    with pytest.raises(ConfigurationError, match="more problems") as problems:
+        read_toml(file, Validation)
+    assert len(problems.value.problems) == 101

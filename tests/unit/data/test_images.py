@@ -1,22 +1,12 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import numpy.typing as npt
 import pytest
-from PIL import Image
 
 from harness.core.errors import DataError
-from harness.data.images import (
-    ImageRecipe,
-    apply_recipe,
-    area_weights,
-    decode,
-    linear_weights,
-    read_images,
-    resize,
-)
+from harness.data.image_files import read_images
+from harness.data.images import ImageRecipe, apply_recipe, area_weights, linear_weights, resize
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -100,46 +90,6 @@ def test_cover_follows_torchvisions_resize_and_centre_crop() -> None:
     wanted = resized[top : top + size, left : left + size]
     followed = apply_recipe(ImageRecipe(size=(size, size), resize="cover", crop=0.875), image)
     np.testing.assert_array_equal(followed, wanted)
-
-
-def test_decoding_colours_and_orientation(tmp_path: Path) -> None:
-    image = pixels_of(6, 4)
-    Image.fromarray(image).save(tmp_path / "a.png")
-    np.testing.assert_array_equal(decode(tmp_path / "a.png", "RGB"), image)
-    np.testing.assert_array_equal(decode(tmp_path / "a.png", "BGR"), image[..., ::-1])
-    luma = image @ np.array([0.299, 0.587, 0.114])
-    assert np.abs(decode(tmp_path / "a.png", "L")[..., 0] - luma).max() <= 1
-    exif = Image.Exif()
-    exif[0x0112] = 6  # turned by a quarter
-    Image.fromarray(image).save(tmp_path / "turned.png", exif=exif)
-    np.testing.assert_array_equal(decode(tmp_path / "turned.png", "RGB"), np.rot90(image, -1))
-
-
-@pytest.mark.parametrize("damage", ["empty", "text", "truncated"])
-def test_a_damaged_image_is_named(tmp_path: Path, damage: str) -> None:
-    file = tmp_path / "a.png"
-    Image.fromarray(pixels_of(20, 20)).save(file)
-    content = {"empty": b"", "text": b"not an image", "truncated": file.read_bytes()[:400]}[damage]
-    file.write_bytes(content)
-    with pytest.raises(DataError, match=r"a\.png cannot be decoded"):
-        decode(file, "RGB")
-
-
-def test_sixteen_bit_images_are_refused(tmp_path: Path) -> None:
-    Image.fromarray(np.full((4, 4), 40000, dtype=np.uint16)).save(tmp_path / "deep.png")
-    with pytest.raises(DataError, match="8-bit"):
-        decode(tmp_path / "deep.png", "L")
-
-
-def test_images_of_unequal_size_need_a_recipe(tmp_path: Path) -> None:
-    files = []
-    for side in (8, 9):
-        files.append(tmp_path / f"{side}.png")
-        Image.fromarray(pixels_of(side, side)).save(files[-1])
-    with pytest.raises(DataError, match="9×9") as caught:
-        read_images(files, ImageRecipe())
-    assert "resize" in caught.value.next_step
-    assert read_images(files, ImageRecipe(size=(8, 8), resize="stretch")).shape == (2, 8, 8, 3)
 
 
 def test_every_problem_of_a_recipe_is_reported_at_once() -> None:

@@ -285,7 +285,7 @@ def test_nothing_is_overwritten_unless_forced(folder: Path) -> None:
         ("m.onnx", "labels.npz", DataError, "labels are outside"),
         ("m.onnx", "wide.csv", DataError, "columns"),
         ("m.onnx", "empty", DataError, "no images"),
-        ("m.onnx", "broken", DataError, "cannot be read as an image"),
+        ("m.onnx", "broken", DataError, "cannot be decoded"),
     ],
 )
 def test_bad_input_is_refused_and_writes_nothing(

@@ -1,0 +1,335 @@
+"""Where samples come from: files of every format, folders of images, and callables; read and checked."""
+
+from __future__ import annotations
+
+import importlib
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.core.errors import DataError, HarnessError
+from harness.data import checks, image_files, image_folders, readers, table_values, tables
+from harness.data import files as data_files
+from harness.data.datasets import Dataset, Split, stratified_order
+from harness.data.images import ImageRecipe
+from harness.data.labels import classes_of_text
+from harness.data.readers import Array, Contents
+from harness.data.table_values import Missing
+
+FORMATS = ("auto", "npz", "npy", "idx", "image-folder", "image-csv", "csv", "parquet", "callable")
+DEFAULT_INPUT = "input"
+
+
+@dataclass(frozen=True, slots=True)
+class DataSource:
+    """Where samples come from.
+
+    Parameters
+    ----------
+    path : Path or None
+        A file, or a folder of images.
+    labels : Path or None
+        File of labels: .npy, idx or one-column text; for ``image-csv`` the table of files and labels.
+    format : str
+        One of ``FORMATS``; ``auto`` decides by folder and suffix.
+    callable : str
+        ``package.module:function`` without parameters, returns a Dataset or a Split.
+    label_column : str or int or None
+        The label column of a table, by name or index; None if the table has no labels.
+    header : bool or None
+        Whether the first line of a table has the column names; None: decide by its content.
+    input_names : tuple of str
+        The model's inputs; the input of a format without names gets the one name.
+    image : ImageRecipe or None
+        How image files are resized; None: not at all.
+    skip : tuple of str
+        Image files to leave out, relative to the folder.
+    class_order : str
+        Order of class folders that are called by numbers.
+    missing : "drop", float or None
+        Leave out the samples with missing values (NaN), replace the values, or refuse them.
+    max_bytes : int
+        Largest file, and largest size of the arrays.
+    calibration_max : int
+        Maximum number of samples from the folder ``train`` beside a test set.
+    """
+
+    path: Path | None = None
+    labels: Path | None = None
+    format: str = "auto"
+    callable: str = ""
+    label_column: str | int | None = None
+    header: bool | None = None
+    input_names: tuple[str, ...] = ()
+    image: ImageRecipe | None = None
+    skip: tuple[str, ...] = ()
+    class_order: image_folders.ClassOrder = "numeric"
+    missing: Missing = None
+    max_bytes: int = data_files.MAX_BYTES
+    calibration_max: int = 200
+
+
+def load(source: DataSource) -> Dataset:
+    """Read and check a data set; if a callable returns a Split, its test part."""
+    loaded = load_either(source)
+    return loaded.test if isinstance(loaded, Split) else loaded
+
+
+def load_either(source: DataSource) -> Dataset | Split:
+    """Read and check a data set; a callable may return a Split."""
+    if source.format not in FORMATS:
+        raise DataError(
+            f"unknown data format {source.format!r}", next_step=f"use one of {', '.join(FORMATS)}"
+        )
+    if source.callable:
+        return _call(source)
+    path = source.path
+    if path is None:
+        raise DataError("no data: neither a path nor a callable is set", next_step="set path or callable")
+    for file in (path, source.labels):
+        if file is not None and not file.exists():
+            raise DataError(f"{file.name} does not exist", where=str(file), next_step="check the path")
+    format_ = format_of(path, source.labels) if source.format == "auto" else source.format
+    if source.skip and not format_.startswith("image"):
+        raise DataError(
+            f"skip is set, and {path.name} is not a folder of images",
+            where=str(path),
+            next_step='remove skip from [data]; rows of tables are left out by missing = "drop"',
+        )
+    if format_ == "image-folder":
+        return _image_folder(path, source)
+    contents = _read(path, format_, source)
+    where = str(path)
+    if source.labels is not None and format_ != "image-csv":
+        if contents.labels is not None:
+            raise DataError(
+                f"labels are in {path.name} and in {source.labels.name}",
+                where=where,
+                next_step="remove one of them (labels, label_column, or the array in the archive)",
+            )
+        contents = _with_labels(contents, source.labels, source.max_bytes)
+        where = f"{path}, labels {source.labels}"
+    dataset = _dataset(contents, source, where)
+    checks.check(dataset, where)
+    return dataset
+
+
+def _with_labels(contents: Contents, path: Path, max_bytes: int) -> Contents:
+    """Add the labels of a file of their own; those of samples that were left out are left out too."""
+    read = table_values.read_labels(path, max_bytes)
+    labels = read.labels
+    if contents.rows is not None and labels is not None:
+        if len(labels) <= contents.rows.max():
+            raise DataError(f"{path.name} has {len(labels)} labels, the data more rows", where=str(path))
+        labels = labels[contents.rows]
+    return replace(
+        contents, labels=labels, class_names=read.class_names, notes=(*contents.notes, *read.notes)
+    )
+
+
+def _dataset(contents: Contents, source: DataSource, where: str) -> Dataset:
+    """Return the samples in native dtypes, named as the model's inputs, with missing values settled."""
+    inputs = {
+        name: _native(array) for name, array in _named(contents.inputs, source.input_names, where).items()
+    }
+    first = next(iter(inputs.values()))
+    ids = contents.rows if contents.rows is not None else np.arange(len(first) if first.ndim else 0)
+    labels, class_names = contents.labels, contents.class_names
+    if labels is not None and labels.dtype.kind in "US":
+        labels, class_names = classes_of_text(labels)
+    dataset = Dataset(inputs, _as_labels(labels), ids.astype(np.int64), class_names, contents.notes)
+    return checks.without_missing(dataset, source.missing)
+
+
+def _native(array: Array) -> Array:
+    """Return an array in the byte order of this machine, in C order."""
+    return np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("=")) if array.ndim else array
+
+
+def _image_folder(path: Path, source: DataSource) -> Dataset | Split:
+    """Read a folder of images; one with ``train`` beside the test set is split already."""
+    listing = image_folders.list_images(path, class_order=source.class_order, skip=source.skip)
+    image = source.image or ImageRecipe()
+    pixels, notes = image_files.read_images(listing.test.files, image, root=path, max_bytes=source.max_bytes)
+    n, name = len(pixels), next(iter(_named({"": pixels}, source.input_names, str(path))))
+    test = Dataset(
+        {name: pixels}, listing.test.labels, np.arange(n), listing.class_names, (*listing.notes, *notes)
+    )
+    checks.check(test, str(path))
+    if listing.train is None:
+        return test
+    part = listing.train
+    ids = np.arange(n, n + len(part.files))
+    chosen = np.sort(stratified_order(part.labels, ids, seed=0)[: source.calibration_max])
+    if not len(chosen):
+        return Split(test.take(np.arange(0)), test)
+    pixels, notes = image_files.read_images(
+        [part.files[i] for i in chosen], image, root=path, max_bytes=source.max_bytes
+    )
+    # A set without labels in one part has none in the other.
+    both = part.labels is not None and test.labels is not None
+    labels = part.labels[chosen] if both and part.labels is not None else None
+    return Split(Dataset({name: pixels}, labels, ids[chosen], listing.class_names, notes), test)
+
+
+def _image_table(path: Path, table_path: Path, source: DataSource) -> Contents:
+    """Read the images of a table: the first column has files relative to the folder, the second labels."""
+    table = tables.read(table_path, header=source.header, label_column=source.label_column)
+    if source.header is None and table.text is not None:
+        # The first line is a header if it does not name a file.
+        header = not (path / table.text.names()[0]).is_file()
+        if header != table.text.header:
+            table = tables.read(table_path, header=header, label_column=source.label_column)
+    frame = table.frame
+    if frame.shape[1] < 2:
+        raise DataError(
+            f"{table_path.name} has one column; it needs file names and labels",
+            where=str(table_path),
+            cause="the file may have another separator",
+        )
+    column = frame.columns[1] if table.label is None else table.label
+    names = [str(name).strip() for name in frame.iloc[:, 0]]
+    missing = [name for name in names if not (path / name).is_file()]
+    if missing:
+        raise DataError(
+            f"{len(missing)} of {len(names)} files in {table_path.name} do not exist, the first is "
+            f"{Path(missing[0]).name!r}",
+            where=str(table_path),
+            cause=f"file names are relative to {path}",
+            next_step="fix the names, or set header = true or false if the first line is misread",
+        )
+    if unknown := sorted(set(source.skip) - set(names)):
+        raise DataError(
+            f"skip names {len(unknown)} files that are not in the table: {', '.join(unknown[:5])}",
+            where=str(table_path),
+            next_step="fix or remove the names in [data] skip",
+        )
+    rows = np.array([row for row, name in enumerate(names) if name not in source.skip], np.int64)
+    if not len(rows):
+        raise DataError(f"{table_path.name} names no images", where=str(table_path))
+    labels, class_names = table_values.labels_of(table, column)
+    files = [path / names[row] for row in rows]
+    pixels, notes = image_files.read_images(
+        files, source.image or ImageRecipe(), root=path, max_bytes=source.max_bytes
+    )
+    if source.skip:
+        notes = (f"left out of {path.name}: {len(source.skip)} named in skip", *notes)
+    unused = [str(name) for name in frame.columns[1:] if name != column]
+    if unused:
+        notes = (*notes, f"columns of {table_path.name} that are not used: {', '.join(unused[:8])}")
+    return Contents({"": pixels}, labels[rows], class_names, (*table.notes, *notes))
+
+
+def _read(path: Path, format_: str, source: DataSource) -> Contents:
+    match format_:
+        case "npz":
+            return readers.read_npz(path, names=source.input_names, max_bytes=source.max_bytes)
+        case "npy":
+            return readers.read_npy(path, source.max_bytes)
+        case "idx":
+            return readers.read_idx(path, source.max_bytes)
+        case "image-csv":
+            if source.labels is None:
+                raise DataError(
+                    "image-csv needs a table of files and labels", where=str(path), next_step="set labels"
+                )
+            return _image_table(path, source.labels, source)
+        case _:
+            return table_values.read_table(
+                path,
+                label_column=source.label_column,
+                header=source.header,
+                missing=source.missing,
+                max_bytes=source.max_bytes,
+                parquet=format_ == "parquet",
+            )
+
+
+def format_of(path: Path, labels: Path | None) -> str:
+    """Return the format of a file or folder by its kind and suffix."""
+    if path.is_dir():
+        table = labels is not None and labels.suffix.lower() in (*tables.TEXT_SUFFIXES, ".parquet")
+        return "image-csv" if table else "image-folder"
+    suffix = path.suffix.lower()
+    if suffix in (".npz", ".npy", ".parquet"):
+        return suffix[1:]
+    if suffix in tables.TEXT_SUFFIXES:
+        return "csv"
+    if suffix in image_files.suffixes():
+        raise DataError(
+            f"{path.name} is a single image", where=str(path), next_step="name the folder of images"
+        )
+    return "idx"  # has no suffix of its own; its reader raises if the file is something else
+
+
+def _call(source: DataSource) -> Dataset | Split:
+    where = source.callable
+    module, _, function = source.callable.partition(":")
+    try:
+        loader = getattr(importlib.import_module(module), function)
+    except Exception as error:  # a third-party module may raise anything
+        raise DataError(
+            f"{source.callable!r} cannot be loaded: {error}",
+            where=where,
+            cause=type(error).__name__,
+            next_step="use package.module:function, and install the package in this environment",
+        ) from error
+    try:
+        loaded = loader()
+    except HarnessError:
+        raise
+    except Exception as error:
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        raise DataError(
+            f"the loader failed: {type(error).__name__}: {error}",
+            where=f"{where}, at {last.filename}:{last.lineno}",
+            next_step="call the function in Python without arguments",
+        ) from error
+    parts = (loaded.calibration, loaded.test) if isinstance(loaded, Split) else (loaded,)
+    if wrong := [part for part in parts if not isinstance(part, Dataset)]:
+        raise DataError(
+            f"the loader returned {type(wrong[0]).__name__}",
+            where=where,
+            next_step="return a harness.data.datasets.Dataset or Split",
+        )
+    complete = [checks.without_missing(part, source.missing) for part in parts]
+    for part in complete:
+        checks.check(part, where)
+    return Split(*complete) if isinstance(loaded, Split) else complete[0]
+
+
+def _named(
+    inputs: Mapping[str, npt.NDArray[np.generic]], names: tuple[str, ...], where: str
+) -> Mapping[str, npt.NDArray[np.generic]]:
+    """Return the arrays by the names of the model's inputs; all arrays if there are no names."""
+    if tuple(inputs) == ("",):
+        if len(names) > 1:
+            raise DataError(
+                f"one array for {len(names)} inputs: {', '.join(names)}",
+                where=where,
+                next_step="save an .npz with an array for each input",
+            )
+        return {names[0] if names else DEFAULT_INPUT: inputs[""]}
+    if not inputs:
+        raise DataError(
+            "there are no input arrays", where=where, next_step="save an array for each input of the model"
+        )
+    if missing := [name for name in names if name not in inputs]:
+        raise DataError(
+            f"there is no array for the input {missing[0]!r}",
+            where=where,
+            cause=f"the arrays are {', '.join(inputs)}",
+            next_step="give the arrays the names of the model's inputs",
+        )
+    return {name: inputs[name] for name in names or inputs}
+
+
+def _as_labels(labels: npt.NDArray[np.generic] | None) -> npt.NDArray[np.generic] | None:
+    """Convert labels to int64 or float64; other dtypes are left for `_check` to refuse."""
+    if labels is None or labels.dtype.kind not in "iubf":
+        return labels
+    return labels.astype(np.float64 if labels.dtype.kind == "f" else np.int64)

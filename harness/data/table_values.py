@@ -1,0 +1,294 @@
+"""The values of tables: features and labels as arrays.
+
+A message about a cell names the line of the file as an editor shows it, the column, and the text of the cell.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.core.errors import DataError
+from harness.data import files as data_files
+from harness.data import tables
+from harness.data.labels import classes_of_text
+from harness.data.readers import Array, Contents, idx_array, load_npy, read_npz
+from harness.data.tables import TEXT_SUFFIXES, Table
+from harness.data.text_tables import MISSING
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Missing = Literal["drop"] | float | None
+Mask = npt.NDArray[np.bool_]
+
+#: Likely causes of a cell that is not a number.
+_CAUSES = (
+    (r"[+-]?\d*,\d+([eE][+-]?\d+)?", "a decimal comma"),
+    (r"[+-]?\d{1,3}(,\d{3})+(\.\d*)?|[+-]?\d{1,3}(\.\d{3})+,\d*", "separators of thousands"),
+    (r"'.*'", "single quotes, which are read as part of the text"),
+    (r"[+-]?[\d.,]+\s*%", "a percent sign"),
+    (r"\d+[-/.:]\d+([-/.: T]\d+)*.*", "a date or a time"),
+    (r"[^\d\s+-]?\s*[+-]?[\d.,]+\s*[^\d\s]*", "a number with a unit"),
+)
+
+
+def read_table(
+    path: Path,
+    *,
+    label_column: str | int | None = None,
+    header: bool | None = None,
+    missing: Missing = None,
+    parquet: bool | None = None,
+    max_bytes: int = data_files.MAX_BYTES,
+) -> Contents:
+    """Read a table with at most one label column; the other columns are features.
+
+    Features are int64 if every value is written as a whole number, and float32 otherwise.
+
+    Parameters
+    ----------
+    missing : "drop", float or None
+        Leave out the rows with missing values, replace the values, or refuse the table.
+    """
+    table = tables.read(path, label_column=label_column, header=header, parquet=parquet, max_bytes=max_bytes)
+    frame = table.frame
+    columns = [name for name in frame.columns if name != table.label]
+    if not len(frame) or not columns:
+        raise DataError(
+            f"{path.name} has no rows or no feature columns: it is empty",
+            where=str(path),
+            next_step="use a table with rows, and with columns beside the label column",
+        )
+    parsed = [_numbers(frame[name], table) for name in columns]
+    gaps = np.stack([gap for _, gap in parsed], axis=1)
+    _check_finite(parsed, columns, table)
+    label_gaps = np.zeros(len(frame), bool)
+    labels: Array | None = None
+    names: tuple[str, ...] = ()
+    if table.label is not None:
+        labels, names, label_gaps = _labels(frame[table.label], table)
+    notes = list(table.notes)
+    keep = np.ones(len(frame), bool)
+    if gaps.any() or label_gaps.any():
+        keep = _settle(gaps, label_gaps, columns, missing, table, notes)
+    if labels is not None:
+        labels = labels[keep]
+        if labels.dtype.kind == "f" and label_gaps.any() and (labels == np.rint(labels)).all():
+            labels = labels.astype(np.int64)  # whole numbers in the file; only the gaps needed floating point
+    features = _stack([values for values, _ in parsed], gaps, missing)[keep]
+    return Contents({"": features}, labels, names, tuple(notes), None if keep.all() else np.flatnonzero(keep))
+
+
+def read_labels(path: Path, max_bytes: int = data_files.MAX_BYTES) -> Contents:
+    """Read labels from a file of their own: .npy, .npz, idx, or text with one label per line."""
+    suffix = path.suffix.lower()
+    if suffix == ".npy":
+        return _text_labels(load_npy(path, max_bytes))
+    if suffix == ".npz":
+        archive = read_npz(path, max_bytes=max_bytes)
+        if archive.labels is None and len(archive.inputs) != 1:
+            raise DataError(
+                f"{path.name} has no array labels, but {', '.join(archive.inputs)}",
+                where=str(path),
+                next_step="name one array labels",
+            )
+        labels = archive.labels if archive.labels is not None else next(iter(archive.inputs.values()))
+        return _text_labels(labels)
+    if suffix not in TEXT_SUFFIXES:
+        return Contents({}, idx_array(path, max_bytes))
+    table = tables.read(path, max_bytes=max_bytes)
+    if table.frame.shape[1] != 1:
+        raise DataError(
+            f"{path.name} has {table.frame.shape[1]} columns; a file of labels has one",
+            where=str(path),
+            next_step="keep one column",
+        )
+    labels, names, gaps = _labels(table.frame.iloc[:, 0], table)
+    if gaps.any():
+        raise _no_label(gaps, table, table.frame.columns[0])
+    return Contents({}, labels, names, table.notes)
+
+
+def labels_of(table: Table, column: str | int) -> tuple[Array, tuple[str, ...]]:
+    """Return the labels of a column and the class names; every row must have one."""
+    labels, names, gaps = _labels(table.frame[column], table)
+    if gaps.any():
+        raise _no_label(gaps, table, column)
+    return labels, names
+
+
+def _text_labels(labels: Array) -> Contents:
+    if labels.dtype.kind in "US":
+        indices, names = classes_of_text(labels)
+        return Contents({}, indices, names)
+    return Contents({}, labels)
+
+
+def _numbers(column: pd.Series[Any], table: Table) -> tuple[Array, Mask]:
+    """Return the values of a column of features, and where they are missing.
+
+    Raises
+    ------
+    DataError
+        Cells are neither numbers nor missing.
+    """
+    values, gaps, wrong = _parse(column, table)
+    if wrong.any():
+        raise _not_numbers(column, gaps, wrong, table)
+    return values, gaps
+
+
+def _parse(column: pd.Series[Any], table: Table) -> tuple[Array, Mask, Mask]:
+    """Return values, where they are missing, and where a cell is something else."""
+    import pandas as pd
+
+    empty: Mask = column.isna().to_numpy(dtype=bool)
+    nothing = np.zeros(len(column), bool)
+    if column.dtype.kind in "iub" and not empty.any():
+        return column.to_numpy(dtype=np.int64), empty, nothing
+    if column.dtype.kind in "iubf":
+        return column.to_numpy(dtype=np.float64, na_value=np.nan), empty, nothing
+    text = column.astype(str).str.strip()
+    gaps: Mask = empty | text.str.lower().isin(MISSING).to_numpy(dtype=bool)
+    plain = text
+    if table.text is not None and table.text.decimal == ",":
+        # A point beside decimal commas separates thousands, or is a mistake.
+        plain = text.where(~text.str.contains(".", regex=False)).str.replace(",", ".", regex=False)
+    values = pd.to_numeric(plain.where(~gaps), errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    return values, gaps, ~gaps & np.isnan(values)
+
+
+def _labels(column: pd.Series[Any], table: Table) -> tuple[Array, tuple[str, ...], Mask]:
+    """Return labels, class names, and where there is none: numbers, or the index of each distinct text."""
+    values, gaps, wrong = _parse(column, table)
+    if not wrong.any():
+        if not gaps.any() and column.dtype.kind in "iub":
+            return values.astype(np.int64), (), gaps
+        return values, (), gaps
+    empty: Mask = column.isna().to_numpy(dtype=bool)
+    indices, names = classes_of_text(column.where(~empty, column[~empty].iloc[0]).to_numpy().astype(str))
+    return indices, names, empty
+
+
+def _settle(
+    gaps: npt.NDArray[np.bool_],
+    label_gaps: Mask,
+    columns: Sequence[str | int],
+    missing: Missing,
+    table: Table,
+    notes: list[str],
+) -> Mask:
+    """Return which rows are kept, or refuse the missing values."""
+    rows = gaps.any(axis=1) | label_gaps
+    first = _first_gap(gaps, label_gaps, columns, table)
+    if missing == "drop":
+        if rows.all():
+            raise DataError(
+                f"every row of {table.path.name} has a missing value: {first}", where=str(table.path),
+                next_step="remove a column that is always empty, or set missing to a number",
+            )  # fmt: skip
+        notes.append(f"{rows.sum()} of {len(rows)} rows with missing values are left out; the first: {first}")
+        return ~rows
+    if label_gaps.any():
+        raise _no_label(label_gaps, table, table.label)
+    if missing is None:
+        cells = "cells is" if gaps.sum() == 1 else "cells are"
+        raise DataError(
+            f"{gaps.sum()} of {gaps.size} {cells} missing, in {rows.sum()} of {len(rows)} rows; "
+            f"the first: {first}",
+            where=str(table.path),
+            next_step='fill or remove them; or leave these rows out: [data] missing = "drop" '
+            "(harness init --missing drop), or a number to replace them",
+        )
+    notes.append(f"{gaps.sum()} of {gaps.size} cells are missing and read as {missing:g}; the first: {first}")
+    return np.ones(len(rows), bool)
+
+
+def _first_gap(
+    gaps: npt.NDArray[np.bool_], label_gaps: Mask, columns: Sequence[str | int], table: Table
+) -> str:
+    row = int(np.flatnonzero(gaps.any(axis=1) | label_gaps)[0])
+    name = columns[int(gaps[row].argmax())] if gaps[row].any() else table.label
+    return _cell(table, row, name)
+
+
+def _cell(table: Table, row: int, name: str | int | None) -> str:
+    """Return place, column and text of a cell, as they are in the file."""
+    place, cells = table.record(row)
+    column = f"column {name!r}" if isinstance(name, str) else f"column {name} (from 0)"
+    if table.text is None:
+        return f"{place}, {column} has {table.frame[name].iloc[row]!r}"
+    position = table.order.index(name) if name is not None else 0
+    if position >= len(cells):
+        return f"{place} has {len(cells)} cells, and the first line {len(table.order)}"
+    text = cells[position].strip()
+    return f"{place}, {column} has {text!r}" if text else f"{place}, {column} has an empty cell"
+
+
+def _check_finite(parsed: Sequence[tuple[Array, Mask]], columns: Sequence[str | int], table: Table) -> None:
+    infinite = np.stack([np.isinf(values.astype(np.float64)) for values, _ in parsed], axis=1)
+    if infinite.any():
+        row = int(np.flatnonzero(infinite.any(axis=1))[0])
+        raise DataError(
+            f"{infinite.sum()} of {infinite.size} cells are infinite; the first: "
+            f"{_cell(table, row, columns[int(infinite[row].argmax())])}",
+            where=str(table.path),
+            next_step="fill or remove the rows",
+        )
+
+
+def _stack(values: Sequence[Array], gaps: npt.NDArray[np.bool_], missing: Missing) -> Array:
+    """Return one array of the features, shape (n, columns)."""
+    whole = all(column.dtype.kind in "iu" for column in values)
+    stacked = np.stack([column.astype(np.int64 if whole else np.float64) for column in values], axis=1)
+    if isinstance(missing, float | int) and gaps.any():
+        stacked[gaps] = missing
+    return stacked if whole else stacked.astype(np.float32)
+
+
+def _not_numbers(column: pd.Series[Any], gaps: Mask, wrong: Mask, table: Table) -> DataError:
+    row = int(np.flatnonzero(wrong)[0])
+    first = _cell(table, row, column.name)  # type: ignore[arg-type]  # a name or a position
+    text = str(column.iloc[row]).strip()  # as it was read: only of text is anything wrong
+    cause = next((cause for pattern, cause in _CAUSES if re.fullmatch(pattern, text)), "")
+    if table.text is not None and table.text.decimal == "," and "." in text:
+        cause = "a point in a file with decimal commas"
+    verb = "cells is not a number" if wrong.sum() == 1 else "cells are not numbers"
+    if not cause and (wrong | gaps).all():
+        cause = "a column of text"
+    return DataError(
+        f"{wrong.sum()} of {len(column)} {verb} (text or another form); the first: {first}",
+        where=str(table.path),
+        cause=cause,
+        next_step="set the column as label_column, encode it as numbers, or set header = true or false",
+    )
+
+
+def _no_label(gaps: Mask, table: Table, column: str | int | None) -> DataError:
+    rows = "rows has" if gaps.sum() == 1 else "rows have"
+    first = _cell(table, int(np.flatnonzero(gaps)[0]), column)
+    return DataError(
+        f"{gaps.sum()} of {len(gaps)} {rows} no label; the first: {first}",
+        where=str(table.path),
+        next_step='fill or remove the rows, or leave them out: [data] missing = "drop"',
+    )
+
+
+def is_text(table: Table, column: str | int) -> bool:
+    """Whether most cells of a column are neither numbers nor missing."""
+    _, gaps, wrong = _parse(table.frame[column], table)
+    return 2 * int(wrong.sum()) > int((~gaps).sum())
+
+
+def numbers_rows(column: pd.Series[Any]) -> bool:
+    """Whether a column numbers the rows from 0 or 1."""
+    values = column.to_numpy()
+    return values.dtype.kind in "iu" and any(
+        np.array_equal(values, np.arange(first, first + len(values))) for first in (0, 1)
+    )

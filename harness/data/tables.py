@@ -1,0 +1,205 @@
+"""Tables as they are in a file, text or Parquet: columns, rows, and where a row stands in the file."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.core.commands import install
+from harness.core.errors import DataError
+from harness.data import files as data_files
+from harness.data.text_tables import TextTable, read_text
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+TEXT_SUFFIXES = (".csv", ".tsv", ".txt", ".tab", ".dat", ".data")
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table as it is in the file.
+
+    Parameters
+    ----------
+    path : Path
+    frame : DataFrame
+        Its columns are names, or positions without a header; without index columns.
+    order : tuple of str or int
+        All columns, in the order of the file.
+    notes : tuple of str
+        What was recognised and left out.
+    label : str or int, optional
+        The column of ``frame`` with the labels.
+    text : TextTable, optional
+        None for Parquet.
+    """
+
+    path: Path
+    frame: pd.DataFrame
+    order: tuple[str | int, ...]
+    notes: tuple[str, ...]
+    label: str | int | None = None
+    text: TextTable | None = None
+
+    def record(self, row: int) -> tuple[str, list[str]]:
+        """Return the place of a row in the file, and its cells; no cells for Parquet."""
+        if self.text is None:
+            return f"row {row} (from 0)", []
+        for position, (line, cells) in enumerate(self.text.records()):
+            if position == row + self.text.header:
+                return f"line {line}", cells
+        raise IndexError(row)
+
+
+def read(
+    path: Path,
+    *,
+    label_column: str | int | None = None,
+    header: bool | None = None,
+    parquet: bool | None = None,
+    max_bytes: int = data_files.MAX_BYTES,
+) -> Table:
+    """Read a table, and leave out columns that only number or name the rows.
+
+    Parameters
+    ----------
+    parquet : bool, optional
+        Whether the file is Parquet and not text; None: by its suffix.
+
+    Raises
+    ------
+    DataError
+        The file is not a table, has rows of different length, or has no such label column.
+    """
+    data_files.check_file(path, max_bytes)
+    text = None
+    if parquet or (parquet is None and path.suffix.lower() == ".parquet"):
+        frame = _read_parquet(path, max_bytes)
+    else:
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise _unreadable(path, error) from error
+        text = read_text(path, content, header=header, label_column=label_column)
+        frame = _read_text(path, text)
+    label = _find(frame, label_column, path)
+    order = tuple(frame.columns)
+    unnamed = {name for name in frame.columns if str(name).startswith("Unnamed: ") or name == ""}
+    notes = list(text.notes) if text else []
+    first, last = frame.columns[0], frame.columns[-1]
+    if last in unnamed and last not in (label, first) and frame[last].isna().all():
+        frame = frame.drop(columns=last)
+        notes.append("the last column is empty: left out")
+    if first in unnamed and first != label and frame.shape[1] > 1 and _is_index(frame[first]):
+        frame = frame.drop(columns=first)
+        notes.append("the first column has no name and another value in each row: left out as the index")
+    return Table(path, frame, order, tuple(notes), label, text)
+
+
+def _find(frame: pd.DataFrame, label_column: str | int | None, path: Path) -> str | int | None:
+    """Return the column of the labels as the frame names it."""
+    if label_column is None:
+        return None
+    columns = list(frame.columns)
+    if isinstance(label_column, str):
+        if label_column not in columns:
+            raise DataError(
+                f"{path.name} has no column {label_column!r}",
+                where=str(path),
+                cause=f"its columns are {', '.join(map(str, columns[:20]))}",
+                next_step="set label_column to one of them, or to an index from 0",
+            )
+        return label_column
+    if not -len(columns) <= label_column < len(columns):
+        raise DataError(
+            f"{path.name} has {len(columns)} columns, but no column {label_column}",
+            where=str(path),
+            next_step="label_column counts from 0",
+        )
+    name: str | int = columns[label_column]
+    return name
+
+
+def _is_index(column: pd.Series[Any]) -> bool:
+    """Whether a column has another whole number, or another text, in each row."""
+    if column.dtype.kind in "fb" or column.isna().any() or not column.is_unique:
+        return False
+    return column.dtype.kind not in "iu" or bool(column.min() >= 0)
+
+
+def _read_text(path: Path, text: TextTable) -> pd.DataFrame:
+    import pandas as pd
+
+    try:
+        with warnings.catch_warnings():
+            # Pandas drops the surplus cells of rows that are longer than the header, with a warning.
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            frame = pd.read_csv(
+                io.StringIO("".join(text.lines)),
+                header=0 if text.header else None,
+                sep=text.separator,
+                decimal=text.decimal,
+                index_col=False,
+                skipinitialspace=True,
+                keep_default_na=False,  # a class may be called NA
+                na_values=[""],
+                low_memory=False,
+            )
+    except (OSError, ValueError, pd.errors.ParserWarning) as error:
+        raise _ragged(path, text, error) from error
+    stripped = [name.strip() if isinstance(name, str) else name for name in frame.columns]
+    if len(set(stripped)) == len(stripped):
+        frame.columns = pd.Index(stripped)
+    return frame
+
+
+def _ragged(path: Path, text: TextTable, error: Exception) -> DataError:
+    """Name the rows that have more cells than the first line."""
+    (_, head), *rows = text.records()
+    longer = [(line, cells) for line, cells in rows if len(cells) > len(head)]
+    if not longer:
+        return _unreadable(path, error)
+    line, cells = longer[0]
+    cause = "a separator within a cell that is not quoted"
+    if len(longer) == len(rows):
+        cause = "the first column has no name"
+    return DataError(
+        f"{len(longer)} of {len(rows)} rows of {path.name} cannot be read: line {line} has {len(cells)} "
+        f"cells, the first line {len(head)}",
+        where=str(path),
+        cause=cause,
+        next_step="give every row as many cells as the first line",
+    )
+
+
+def _read_parquet(path: Path, max_bytes: int) -> pd.DataFrame:
+    import pandas as pd
+
+    try:
+        from pyarrow import parquet
+
+        meta = parquet.read_metadata(path)
+        data_files.check_bytes(path, 8 * meta.num_rows * meta.num_columns, max_bytes, "the table")
+        return pd.read_parquet(path)
+    except ImportError as error:
+        raise DataError(
+            f"{path.name} needs pyarrow, which is not installed",
+            where=str(path),
+            next_step=install("host"),
+        ) from error
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> DataError:
+    return DataError(
+        f"{path.name} cannot be read: {error}",
+        where=str(path),
+        cause="permission denied"
+        if isinstance(error, PermissionError)
+        else "the file is damaged, truncated or has another format",
+    )

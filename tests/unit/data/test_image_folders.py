@@ -1,0 +1,185 @@
+"""Which files of a folder are samples, of which class, and what is said about the others."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from harness.core.errors import DataError
+from harness.data.datasets import Dataset, Split
+from harness.data.image_folders import Listing, list_images
+from harness.data.sources import DataSource, load, load_either
+
+
+def make(root: Path, *names: str) -> Path:
+    """Write an image of its own grey level for each name."""
+    for level, name in enumerate(names):
+        file = root / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((4, 4), level, np.uint8)).save(file, "PNG")
+    return root
+
+
+def names(listing: Listing, root: Path) -> list[str]:
+    return [file.relative_to(root).as_posix() for file in listing.test.files]
+
+
+@pytest.mark.parametrize("where", ["", "cat", "cat/deep"])
+@pytest.mark.parametrize("junk", ["._a.png", ".DS_Store", "Thumbs.db", "desktop.ini", "DESKTOP.INI"])
+def test_tool_files_are_skipped_at_every_level_and_counted(tmp_path: Path, where: str, junk: str) -> None:
+    make(tmp_path, "cat/a.png", "cat/deep/b.png", "dog/c.png")
+    (tmp_path / where / junk).write_bytes(b"\0\5\x16\7")
+    listing = list_images(tmp_path)
+    assert names(listing, tmp_path) == ["cat/a.png", "cat/deep/b.png", "dog/c.png"]
+    assert listing.class_names == ("cat", "dog")
+    assert listing.notes == (f"left out of {tmp_path.name}: 1 hidden or tool files",)
+
+
+@pytest.mark.parametrize("where", ["", "cat", "cat/deep"])
+@pytest.mark.parametrize("junk", ["__MACOSX", ".ipynb_checkpoints", ".git", "@eaDir"])
+def test_tool_folders_are_skipped_at_every_level(tmp_path: Path, where: str, junk: str) -> None:
+    make(tmp_path, "cat/a.png", "cat/deep/b.png", "dog/c.png")
+    make(tmp_path / where / junk, "cat/z.png")
+    listing = list_images(tmp_path)
+    assert len(listing.test.files) == 3
+    assert listing.class_names == ("cat", "dog")
+
+
+def test_what_is_left_out_is_counted_by_reason_in_one_line(tmp_path: Path) -> None:
+    make(tmp_path, "cat/a.png", "dog/b.PNG", "loose.png")
+    (tmp_path / "cat" / "notes.txt").touch()
+    (tmp_path / "cat" / "more.txt").touch()
+    (tmp_path / "dog" / "box.xml").touch()
+    (tmp_path / "dog" / "README").touch()
+    (tmp_path / ".hidden").touch()
+    os.mkfifo(tmp_path / "dog" / "pipe.png")
+    (tmp_path / "dog" / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    listing = list_images(tmp_path)
+    assert names(listing, tmp_path) == ["cat/a.png", "dog/b.PNG"]
+    (note,) = listing.notes
+    for said in (
+        "1 hidden",
+        "1 images beside",
+        "2 broken links, FIFOs",
+        "4 files that are not images (.txt 2",
+    ):
+        assert said in note
+
+
+def test_all_suffixes_of_pillow_are_read(tmp_path: Path) -> None:
+    for suffix, fmt in {
+        "jpg": "JPEG", "jpe": "JPEG", "jfif": "JPEG", "webp": "WEBP", "bmp": "BMP",
+        "tiff": "TIFF", "gif": "GIF",
+    }.items():  # fmt: skip
+        for name in ("cat", "dog"):
+            (tmp_path / name).mkdir(exist_ok=True)
+            Image.fromarray(np.full((8, 8, 3), 77, np.uint8)).save(tmp_path / name / f"a.{suffix}", fmt)
+    assert len(load(DataSource(path=tmp_path))) == 14
+
+
+def test_class_folders_called_by_numbers_are_in_numeric_order(tmp_path: Path) -> None:
+    make(tmp_path, *(f"{i}/a.png" for i in range(12)))
+    listing = list_images(tmp_path)
+    assert listing.class_names == tuple(map(str, range(12)))
+    assert listing.test.labels is not None
+    assert listing.test.labels.tolist() == list(range(12))
+    assert "numeric order" in listing.notes[0]
+    alphabetical = list_images(tmp_path, class_order="alphabetical")
+    assert alphabetical.class_names[:4] == ("0", "1", "10", "11")
+    assert alphabetical.notes == ()
+
+
+@pytest.mark.parametrize(
+    ("folders", "said"), [("123", "'1' is class 0"), ("0124", "'4' is class 3"), ("012", "")]
+)
+def test_numbers_that_are_not_the_classes_are_said(tmp_path: Path, folders: str, said: str) -> None:
+    make(tmp_path, *(f"{name}/a.png" for name in folders))
+    notes = list_images(tmp_path).notes
+    assert said in notes[0] if said else notes == ()
+
+
+@pytest.mark.parametrize("test", ["val", "test", "valid", "Validation"])
+def test_the_test_set_beside_train_is_the_test_set_and_train_calibrates(tmp_path: Path, test: str) -> None:
+    make(tmp_path, *(f"Train/{c}/{i}.png" for c in ("cat", "dog") for i in range(10)))
+    make(tmp_path, *(f"{test}/{c}/{i}.png" for c in ("cat", "dog") for i in range(3)))
+    (tmp_path / "annotations").mkdir()
+    split = load_either(DataSource(path=tmp_path, calibration_max=6))
+    assert isinstance(split, Split)
+    assert split.test.class_names == ("cat", "dog")
+    assert split.test.labels is not None
+    assert split.test.labels.tolist() == [0, 0, 0, 1, 1, 1]
+    assert split.calibration.labels is not None
+    assert sorted(split.calibration.labels.tolist()) == [0, 0, 0, 1, 1, 1]
+    assert not set(split.calibration.ids.tolist()) & set(split.test.ids.tolist())
+    assert any(f"{test}/ is the test set and Train/ calibrates" in note for note in split.notes)
+    none = load_either(DataSource(path=tmp_path, calibration_max=0))
+    assert isinstance(none, Split)
+    assert len(none.calibration) == 0
+
+
+def test_with_a_test_set_of_its_own_val_is_not_used(tmp_path: Path) -> None:
+    make(tmp_path, *(f"{part}/{c}/a.png" for part in ("train", "val", "test") for c in "ab"))
+    listing = list_images(tmp_path)
+    assert names(listing, tmp_path) == ["test/a/a.png", "test/b/a.png"]
+    assert any("val is not used" in note for note in listing.notes)
+
+
+def test_a_test_set_without_classes_gives_way_to_val(tmp_path: Path) -> None:
+    make(tmp_path, "train/a/1.png", "train/b/1.png", "val/a/1.png", "val/b/1.png", "test/1.png")
+    assert names(list_images(tmp_path), tmp_path) == ["val/a/1.png", "val/b/1.png"]
+
+
+@pytest.mark.parametrize("part", ["val", "test"])
+def test_parts_with_different_classes_are_refused(tmp_path: Path, part: str) -> None:
+    make(tmp_path, "train/a/1.png", "train/b/1.png", "train/c/1.png", f"{part}/a/1.png", f"{part}/b/1.png")
+    with pytest.raises(DataError, match=r" and .* have different class folders; only one has c") as caught:
+        list_images(tmp_path)
+    assert "train" in caught.value.what
+    assert part in caught.value.what
+
+
+def test_a_class_may_be_called_train(tmp_path: Path) -> None:
+    make(tmp_path, "car/a.png", "train/a.png")
+    assert list_images(tmp_path).class_names == ("car", "train")
+
+
+def test_a_folder_above_the_classes_is_not_a_class(tmp_path: Path) -> None:
+    make(tmp_path, "photos/cat/a.png", "photos/dog/a.png", "__MACOSX/photos/._a.png")
+    listing = list_images(tmp_path)
+    assert listing.class_names == ("cat", "dog")
+    assert "the classes are below photos/" in listing.notes
+
+
+def test_a_class_without_images_is_refused_because_it_moves_the_others(tmp_path: Path) -> None:
+    make(tmp_path, "cat/a.png", "dog/a.png")
+    (tmp_path / "bird").mkdir()
+    (tmp_path / "bird" / "a.txt").touch()
+    with pytest.raises(DataError, match="bird contains no images"):
+        list_images(tmp_path)
+
+
+def test_a_link_to_a_folder_above_is_not_followed_again(tmp_path: Path) -> None:
+    make(tmp_path, "cat/a.png", "dog/a.png")
+    (tmp_path / "cat" / "again").symlink_to(tmp_path / "cat")
+    assert len(list_images(tmp_path).test.files) == 2
+
+
+def test_files_are_left_out_by_name(tmp_path: Path) -> None:
+    make(tmp_path, "cat/a.png", "cat/b.png", "dog/a.png")
+    (tmp_path / "cat" / "b.png").write_bytes(b"")
+    loaded = load(DataSource(path=tmp_path, skip=("cat/b.png",)))
+    assert isinstance(loaded, Dataset)
+    assert len(loaded) == 2
+    assert any("1 named in skip" in note for note in loaded.notes)
+    with pytest.raises(DataError, match=r"skip names 1 files that are not there: cat/c\.png"):
+        load(DataSource(path=tmp_path, skip=("cat/b.png", "cat/c.png")))
+
+
+def test_skip_is_for_images(tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", x=np.zeros((3, 2)))
+    with pytest.raises(DataError, match="skip is set"):
+        load(DataSource(path=tmp_path / "x.npz", skip=("a.png",)))

@@ -1,0 +1,196 @@
+"""What init finds out about data: the label column, damaged files, missing values."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from harness.cli import main
+from harness.config.load import load_validation
+from harness.config.schema import DataTable
+from harness.core.artifact import TensorSpec
+from harness.core.errors import DataError
+from harness.init import init
+from harness.init.data import Reading, find
+
+from .models import CLASSES, LEVELS, SIDE, images, nearest
+
+FEATURES = TensorSpec("x", (None, 3), "float32")
+
+
+def label_column(path: Path, text: str, spec: TensorSpec = FEATURES) -> tuple[str | int | None, str]:
+    path.write_text(text)
+    source = find(str(path), None, [spec], reading=Reading(), channels_first=True)
+    return source.tables[0].label_column, " ".join(source.notes)
+
+
+BODY = [(0.5, 1, 7, "red"), (1.5, 2, 9, "blue"), (2.5, 3, 8, "red"), (3.5, 4, 6, "blue")]
+
+
+def text_of(columns: str, order: list[int], separator: str = ",") -> str:
+    head = separator.join(columns[i] for i in order) + "\n" if columns else ""
+    return head + "".join(separator.join(str(row[i]) for i in order) + "\n" for row in BODY)
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+@pytest.mark.parametrize("position", range(4))
+@pytest.mark.parametrize("columns", ["abcd", ""])
+def test_the_only_column_of_text_is_the_label_wherever_it_is(
+    tmp_path: Path, columns: str, position: int, separator: str
+) -> None:
+    order = [0, 1, 2]
+    order.insert(position, 3)
+    column, note = label_column(tmp_path / "t.csv", text_of(columns, order, separator))
+    assert column == ("d" if columns else position)
+    assert "labels come from the column" in note
+
+
+def test_a_name_of_labels_goes_before_a_coordinate(tmp_path: Path) -> None:
+    text = "x,y,z,label\n1,2,3,0\n4,5,6,1\n"
+    assert label_column(tmp_path / "t.csv", text)[0] == "label"
+
+
+def test_classes_written_as_floats_are_found(tmp_path: Path) -> None:
+    rows = "".join(f"{i}.25,{i % 2}.0,{i}.5,{i}.75\n" for i in range(10))
+    assert label_column(tmp_path / "t.csv", "a,kind,b,c\n" + rows)[0] == "kind"
+
+
+def test_of_several_columns_of_classes_the_last_is_taken_and_said(tmp_path: Path) -> None:
+    rows = "".join(f"{i % 2},{i}.5,{i}.75,{i % 3}\n" for i in range(12))
+    column, note = label_column(tmp_path / "t.csv", "a,b,c,d\n" + rows)
+    assert column == "d"
+    assert "2 columns could be labels: check [data] label_column" in note
+
+
+def test_without_classes_the_last_column_is_the_target_and_that_is_said(tmp_path: Path) -> None:
+    rows = "".join(f"{i}.5,{i}.25,{i}.75,{i}.125\n" for i in range(12))
+    column, note = label_column(tmp_path / "t.csv", "a,b,c,d\n" + rows)
+    assert column == "d"
+    assert "no column looks like classes" in note
+
+
+@pytest.mark.parametrize(
+    ("text", "cause"),
+    [
+        (
+            "id,a,b,c,d\n" + "".join(f"{i},1.5,2,3,4\n" for i in range(5)),
+            "the column 'id' only numbers the rows",
+        ),
+        ("1,5,2,5,3,5,0\n1,5,2,5,3,5,1\n", "decimal commas"),
+        ("a,b\n1,2\n", "cannot be determined"),
+    ],
+)
+def test_a_table_that_does_not_fit_is_refused_by_its_likely_cause(
+    tmp_path: Path, text: str, cause: str
+) -> None:
+    with pytest.raises(DataError, match="columns, the model takes 3 features") as caught:
+        label_column(tmp_path / "t.csv", text)
+    assert cause in caught.value.cause
+
+
+def planted(folder: Path, side: int = SIDE) -> tuple[Path, NDArray[Any], NDArray[Any]]:
+    raw, labels = images(100, side=side)
+    plain = np.broadcast_to(LEVELS[:, None, None, :], (CLASSES, side, side, 3)) / 255
+    model = nearest(np.moveaxis(plain, -1, 1), folder / "m.onnx", ("n", 3, side, side))
+    return model, raw, labels
+
+
+def written(folder: Path) -> DataTable:
+    return load_validation(folder)[0].data
+
+
+def save_photos(folder: Path, raw: NDArray[Any], labels: NDArray[Any]) -> None:
+    for i, (pixels, label) in enumerate(zip(raw, labels, strict=True)):
+        file = folder / f"class{label}" / f"{i}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(file)
+
+
+def test_damaged_images_are_listed_and_left_out_by_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, raw, labels = planted(tmp_path)
+    photos = tmp_path / "photos"
+    save_photos(photos, raw, labels)
+    for name in ("class0/0.png", "class3/8.png"):
+        (photos / name).write_bytes((photos / name).read_bytes()[:60])
+    argv = ["init", str(model), "--data", str(photos)]
+    assert main.main(argv) == 2
+    error = capsys.readouterr().err
+    assert "2 of 100 image files cannot be decoded" in error
+    assert "class0/0.png" in error
+    assert "class3/8.png" in error
+    assert main.main([*argv, "--skip-damaged"]) == 0
+    assert "2 of 100 image files are damaged and left out" in capsys.readouterr().out
+    assert written(tmp_path).skip == ("class0/0.png", "class3/8.png")
+
+
+def test_rows_with_missing_values_are_left_out_on_request(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    centres = np.array([[0, 0, 9], [0, 9, 0], [9, 0, 0]], np.float32)
+    labels = np.arange(60) % 3
+    values = centres[labels] + np.random.default_rng(0).normal(size=(60, 3))
+    frame = pd.DataFrame(values, columns=["a", "b", "c"]).assign(label=labels)
+    frame = frame.astype({"b": object})
+    frame.loc[7, "b"] = "?"
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    model = nearest(centres, tmp_path / "m.onnx", ("n", 3), "x")
+    argv = ["init", str(model), "--data", str(tmp_path / "t.csv")]
+    assert main.main(argv) == 2
+    assert "line 9, column 'b' has '?'" in capsys.readouterr().err
+    assert main.main([*argv, "--missing", "drop"]) == 0
+    assert "1 of 60 rows" in capsys.readouterr().out
+    assert written(tmp_path).missing == "drop"
+    assert main.main([*argv, "--missing", "0.5", "--max-bytes", "5000", "--force"]) == 0
+    assert (written(tmp_path).missing, written(tmp_path).max_bytes) == (0.5, 5000)
+
+
+@pytest.mark.parametrize("value", ["nan", "often"])
+def test_a_replacement_is_a_finite_number(value: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main.main(["init", "m.onnx", "--data", "t.csv", "--missing", value])
+    assert "--missing" in capsys.readouterr().err
+
+
+def test_labels_of_every_shape_give_one_accuracy(tmp_path: Path) -> None:
+    model, raw, labels = planted(tmp_path)
+    for given in (labels[:, None], labels.astype(np.float32), np.array([f"c{label}" for label in labels])):
+        np.savez(tmp_path / "d.npz", image=raw, labels=given)
+        report = init(model, str(tmp_path / "d.npz"), force=True)
+        assert report.findings.trials[0].score == 1
+        assert report.findings.task == "classification"
+
+
+def test_wrong_labels_are_counted_over_all_samples(tmp_path: Path) -> None:
+    model, raw, labels = planted(tmp_path)
+    labels[::10] = -1
+    np.savez(tmp_path / "d.npz", image=raw, labels=labels)
+    with pytest.raises(DataError, match=r"10 of 100 labels are outside 0\.\.4: sample 0 "):
+        init(model, str(tmp_path / "d.npz"))
+
+
+def test_train_beside_val_calibrates_and_the_run_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, raw, labels = planted(tmp_path)
+    save_photos(tmp_path / "photos" / "train", raw[:60], labels[:60])
+    save_photos(tmp_path / "photos" / "val", raw[60:], labels[60:])
+    (tmp_path / "photos" / "val" / "class1" / "._1.png").touch()
+    report = init(model, str(tmp_path / "photos"))
+    assert (len(report.findings.split.calibration), len(report.findings.split.test)) == (60, 40)
+    assert report.findings.trials[0].score == 1
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
+    argv = ["validate", "--model", str(tmp_path), "--suite", "accuracy", "--target", "cpu"]
+    main.main([*argv, "--results", str(tmp_path / "results")])
+    printed = capsys.readouterr()
+    for said in ("val/ is the test set and train/ calibrates", "1 hidden or tool files"):
+        assert said in report.text()
+        assert re.sub(r"\s+", " ", printed.out + printed.err).count(said) >= 1
