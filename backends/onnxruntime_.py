@@ -14,10 +14,10 @@ import numpy as np
 
 from backends.nvidia import BoundOnDevice, preload_tensorrt, unusable
 from backends.onnxruntime_options import CPU, precision_in_use, session_settings
-from harness.core.artifact import Artifact, TensorSpec
+from harness.core.artifact import Artifact, Quantization, TensorSpec
 from harness.core.commands import install
 from harness.core.contracts import Availability, DeviceCall, Profile, Session
-from harness.core.errors import BackendError
+from harness.core.errors import BackendError, FileRefused
 from harness.core.job import Options
 from harness.core.preprocess import Feeds, Outputs
 from harness.core.seam import STRING, absent, check_feeds, confirm, opening, refusal
@@ -36,9 +36,15 @@ Start = Callable[[str], Any]
 class OnnxRuntimeSession:
     """One ``InferenceSession``."""
 
-    def __init__(self, session: Any, effective: Mapping[str, str], start: Start) -> None:  # noqa: ANN401 - lazily imported
-        self.inputs = tuple(_spec(node) for node in session.get_inputs())
-        self.outputs = tuple(_spec(node) for node in session.get_outputs())
+    def __init__(
+        self,
+        session: Any,  # noqa: ANN401 - lazily imported
+        effective: Mapping[str, str],
+        start: Start,
+        quantization: Mapping[str, Quantization],
+    ) -> None:
+        self.inputs = tuple(_spec(node, quantization) for node in session.get_inputs())
+        self.outputs = tuple(_spec(node, quantization) for node in session.get_outputs())
         self.effective = effective
         self._names = [spec.name for spec in self.outputs]
         self._session, self._start = session, start
@@ -177,9 +183,9 @@ class OnnxRuntimeBackend:
             }
             confirm(options, effective)
             if provider not in NVIDIA:
-                return OnnxRuntimeSession(session, effective, start)
+                return OnnxRuntimeSession(session, effective, start, artifact.quantization)
             effective[DEVICE_ID] = session.get_provider_options()[provider].get(DEVICE_ID, "0")
-            return OnnxRuntimeDeviceSession(session, effective, start)
+            return OnnxRuntimeDeviceSession(session, effective, start, artifact.quantization)
 
 
 def _provider_library(onnxruntime: ModuleType) -> Path:
@@ -187,11 +193,15 @@ def _provider_library(onnxruntime: ModuleType) -> Path:
     return Path(onnxruntime.capi.__file__).parent / "libonnxruntime_providers_tensorrt.so"
 
 
-def _spec(node: Any) -> TensorSpec:  # noqa: ANN401 - lazily imported
+def _spec(node: Any, quantization: Mapping[str, Quantization]) -> TensorSpec:  # noqa: ANN401 - lazily imported
     """Describe one ``NodeArg``; its type reads ``tensor(float)``."""
     kind, _, inner = node.type.partition("(")
     if kind != "tensor":
-        raise BackendError(f"{node.name} is a {node.type}; only tensors are supported")
+        raise FileRefused(
+            f"{node.name} is a {node.type}; only tensors are supported",
+            cause="scikit-learn's converter ends a classifier with ZipMap",
+            next_step="export again with tensors only: convert_sklearn(…, options={'zipmap': False})",
+        )
     dtype = inner.removesuffix(")")
     shape = tuple(size if isinstance(size, int) and size >= 0 else None for size in node.shape)
-    return TensorSpec(node.name, shape, DTYPES.get(dtype, dtype))
+    return TensorSpec(node.name, shape, DTYPES.get(dtype, dtype), quantization.get(node.name))

@@ -11,12 +11,14 @@ from typing import Any, Self, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.core.artifact import Artifact, TensorSpec
+from harness.core.artifact import Artifact, Quantization, TensorSpec
 from harness.core.commands import install
 from harness.core.contracts import Availability, Profile, Session
+from harness.core.errors import FileRefused
 from harness.core.job import Options
 from harness.core.preprocess import Feeds, Outputs
 from harness.core.seam import STRING, absent, check_feeds, confirm, opening, refusal
+from harness.core.tflite_file import read_tflite
 
 
 class OpenVinoSession:
@@ -28,23 +30,28 @@ class OpenVinoSession:
         compile_with: Callable[..., Any],
         compiled: Any,  # noqa: ANN401
         effective: Mapping[str, str],
+        quantization: Mapping[str, Quantization],
     ) -> None:
         from openvino import Tensor
 
-        self.inputs = tuple(_spec(port) for port in model.inputs)
-        self.outputs = tuple(_spec(port) for port in model.outputs)
+        self.inputs = tuple(_spec(port, quantization) for port in model.inputs)
+        self.outputs = tuple(_spec(port, quantization) for port in model.outputs)
+        _check_names(self.inputs + self.outputs, quantization)
         self.effective = effective
         self._strings = any(spec.dtype == STRING for spec in self.inputs + self.outputs)
         self._names = tuple(spec.name for spec in self.outputs)
         self._tensor = Tensor
         self._compile_with, self._compiled = compile_with, compiled
         self._request = compiled.create_infer_request()
+        self._keeps_state = bool(self._request.query_state())
 
     def run(self, feeds: Feeds) -> Outputs:
         """Run once and copy the outputs; the inputs are not copied."""
         check_feeds(feeds, self.inputs)
         try:
             self._fill(self._request, feeds)
+            if self._keeps_state:  # no sample depends on the ones before it
+                self._request.reset_state()
             results = self._request.infer().to_tuple()
         except Exception as error:
             raise refusal(error, "OpenVINO failed to run the model") from error
@@ -61,6 +68,8 @@ class OpenVinoSession:
         request = self._compiled.create_infer_request()
         self._fill(request, feeds)
         infer, latest = request.infer, _Latest(self._names)
+        if self._keeps_state:
+            infer = partial(_reset_and_infer, request)
 
         def call(_memory: object = feeds) -> _Latest:  # a shared tensor does not keep its array alive
             latest.results = infer(share_outputs=True)
@@ -98,6 +107,11 @@ class OpenVinoSession:
 
     def __exit__(self, *exc: object) -> None:
         self._request = self._compiled = None
+
+
+def _reset_and_infer(request: Any, *, share_outputs: bool) -> Any:  # noqa: ANN401 - lazily imported
+    request.reset_state()
+    return request.infer(share_outputs=share_outputs)
 
 
 class _Latest(Mapping[str, NDArray[Any]]):
@@ -152,7 +166,25 @@ class OpenVinoBackend:
                 "threads": _property(compiled, "INFERENCE_NUM_THREADS"),
             }
             confirm(options, effective)
-            return OpenVinoSession(model, compile_with, compiled, effective)
+            return OpenVinoSession(model, compile_with, compiled, effective, _quantization(artifact))
+
+
+def _quantization(artifact: Artifact) -> Mapping[str, Quantization]:
+    """Return the steps of integer inputs and outputs: OpenVINO's model of a TFLite file has none."""
+    if artifact.format == "tflite":
+        return read_tflite(artifact.path).quantization
+    return artifact.quantization
+
+
+def _check_names(specs: tuple[TensorSpec, ...], quantization: Mapping[str, Quantization]) -> None:
+    """Refuse a file whose integers would be taken for real numbers."""
+    missing = set(quantization) - {spec.name for spec in specs if spec.quantization is not None}
+    if missing:
+        raise FileRefused(
+            f"OpenVINO's model has no quantized input or output called {', '.join(sorted(missing))}",
+            cause=f"it has {', '.join(spec.name for spec in specs)}, and does not tell their scales",
+            next_step="measure the file with LiteRT (target tflite)",
+        )
 
 
 def _source(artifact: Artifact) -> bytes | str:
@@ -188,16 +220,19 @@ def _property(compiled: Any, name: str) -> str:  # noqa: ANN401 - lazily importe
     return str(value.get_type_name() if hasattr(value, "get_type_name") else value)
 
 
-def _spec(port: Any) -> TensorSpec:  # noqa: ANN401 - lazily imported
+def _spec(port: Any, quantization: Mapping[str, Quantization]) -> TensorSpec:  # noqa: ANN401 - lazily imported
     """Describe one input or output of the model as it was read."""
     node_name = port.get_node().get_friendly_name().removesuffix("/sink_port_0")
     # A tensor can have several names; the one in the file is then that of the node.
     name = node_name if node_name in port.names or not port.names else min(port.names)
+    name = next((known for known in quantization if known in port.names), name)
     kind = port.get_element_type()
+    dtype = STRING if kind.get_type_name() == "string" else kind.to_dtype().name
     return TensorSpec(
         name,
         tuple(None if size.is_dynamic else size.get_length() for size in port.get_partial_shape()),
-        STRING if kind.get_type_name() == "string" else kind.to_dtype().name,
+        dtype,
+        quantization.get(name) if kind.is_integral() else None,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
+from functools import partial
 from importlib.metadata import version
 from types import ModuleType
 from typing import Any, Self
@@ -13,10 +14,11 @@ import numpy as np
 from harness.core.artifact import Artifact, Quantization, TensorSpec
 from harness.core.commands import install
 from harness.core.contracts import Availability, Session
-from harness.core.errors import BackendError
+from harness.core.errors import BackendError, FileRefused
 from harness.core.job import Options
 from harness.core.preprocess import Feeds, Outputs
 from harness.core.seam import STRING, absent, check_feeds, confirm, opening, refusal
+from harness.core.tflite_file import read_tflite
 
 XNNPACK = "XNNPACK"
 REFERENCE = "reference"
@@ -25,12 +27,28 @@ Shapes = tuple[tuple[int, ...], ...]
 
 
 class TfliteSession:
-    """One interpreter; its tensors have the shapes of the last run."""
+    """One interpreter; its tensors have the shapes of the last run.
 
-    def __init__(self, interpreter: Any, effective: Mapping[str, str]) -> None:  # noqa: ANN401 - lazily imported
+    Parameters
+    ----------
+    interpreter : Interpreter
+    effective : mapping
+    keeps_state : bool
+        Its variable tensors are reset before each call, so that no sample depends on the ones before it. They
+        have a fixed batch, so the inputs keep the shapes in the file.
+    """
+
+    def __init__(
+        self,
+        interpreter: Any,  # noqa: ANN401 - lazily imported
+        effective: Mapping[str, str],
+        *,
+        keeps_state: bool = False,
+    ) -> None:
         inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
-        self.inputs = tuple(_spec(tensor) for tensor in inputs)
-        self.outputs = tuple(_spec(tensor) for tensor in outputs)
+        self.inputs = tuple(_spec(tensor, is_fixed=keeps_state) for tensor in inputs)
+        self.outputs = tuple(_spec(tensor, is_fixed=keeps_state) for tensor in outputs)
+        self._invoke = partial(_reset_and_invoke, interpreter) if keeps_state else interpreter.invoke
         self.effective = effective
         self._into = tuple((tensor["name"], tensor["index"]) for tensor in inputs)
         self._from = tuple((tensor["name"], tensor["index"]) for tensor in outputs)
@@ -49,7 +67,7 @@ class TfliteSession:
                 self._resize(shapes)
             for name, index in self._into:
                 interpreter.set_tensor(index, feeds[name])
-            interpreter.invoke()
+            self._invoke()
             return {name: interpreter.get_tensor(index) for name, index in self._from}
         except Exception as error:
             raise refusal(error, "TFLite failed to run the model") from error
@@ -68,7 +86,7 @@ class TfliteSession:
         pairs = [(index, np.array(feeds[name], order="C")) for name, index in self._into]
         results = self._from
         set_tensor, get_tensor = self._interpreter.set_tensor, self._interpreter.get_tensor
-        invoke = self._interpreter.invoke
+        invoke = self._invoke
         outputs: Outputs = {}  # one dict for all calls: a new one costs 1 % of a small model
 
         def call() -> Outputs:
@@ -87,7 +105,12 @@ class TfliteSession:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self._interpreter = None
+        self._interpreter = self._invoke = None
+
+
+def _reset_and_invoke(interpreter: Any) -> None:  # noqa: ANN401 - lazily imported
+    interpreter.reset_all_variables()
+    interpreter.invoke()
 
 
 class TfliteBackend:
@@ -129,8 +152,23 @@ class TfliteBackend:
                 "precision": "f32",  # float16 arithmetic needs an option of a delegate
                 "threads": str(threads),
             }
+            if provider == XNNPACK and not delegated:
+                raise FileRefused(
+                    f"provider {XNNPACK} was asked for, the runtime uses {REFERENCE}",
+                    where=str(artifact.path),
+                    cause=f"{XNNPACK} takes none of the operators of this file",
+                    next_step=f'measure it on a target with [deploy] provider = "{REFERENCE}"',
+                )
             confirm(Options(options.threads, options.precision, provider), effective)
-            return TfliteSession(interpreter, effective)
+            facts = read_tflite(artifact.path)
+            if facts.assigns_resources:
+                raise FileRefused(
+                    "the file keeps state in resource variables, which the interpreter cannot reset",
+                    where=str(artifact.path),
+                    cause="each answer would depend on the samples before it",
+                    next_step="convert the model with its state as inputs and outputs",
+                )
+            return TfliteSession(interpreter, effective, keeps_state=facts.keeps_state)
 
 
 def _runtime() -> tuple[str, ModuleType]:
@@ -159,10 +197,11 @@ def _extra(module: ModuleType, options: Options) -> dict[str, bool]:
     return {key: value == "1" for key, value in options.extra.items()}
 
 
-def _spec(tensor: Mapping[str, Any]) -> TensorSpec:
-    """Describe one entry of ``get_input_details``."""
+def _spec(tensor: Mapping[str, Any], *, is_fixed: bool = False) -> TensorSpec:
+    """Describe one entry of ``get_input_details``; where `is_fixed`, by its shape as it is."""
     dtype = np.dtype(tensor["dtype"])
-    signature = tensor["shape_signature"] if len(tensor["shape_signature"]) else tensor["shape"]
+    has_signature = len(tensor["shape_signature"]) and not is_fixed
+    signature = tensor["shape_signature"] if has_signature else tensor["shape"]
     steps = tensor["quantization_parameters"]
     step = None
     if len(steps["scales"]) == 1:

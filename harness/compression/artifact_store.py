@@ -34,8 +34,9 @@ class ArtifactStore:
         key = key_of({"what": "gzip", "of": artifact.sha256})
         sizes = self._cache.recall(key)
         if sizes is None:
-            contents = ((artifact.folder / file.name).read_bytes() for file in artifact.files)
-            sizes = {"gzip_byte": sum(map(card.gzip_byte, contents))}
+            sizes = {
+                "gzip_byte": sum(card.gzip_byte_of_file(artifact.folder / f.name) for f in artifact.files)
+            }
             self._cache.note(key, sizes)
         return {
             "name": artifact.path.name, "sha256": artifact.sha256, "size_byte": artifact.size_byte, **sizes,

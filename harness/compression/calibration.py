@@ -16,7 +16,7 @@ from onnx import helper
 
 from harness.compression.canonical import Array, open_session
 from harness.compression.passes import Feeds
-from harness.core.errors import DataError, ModelError
+from harness.core.errors import DataError, ModelError, UsageError
 
 Range = tuple[float, float]
 
@@ -180,12 +180,14 @@ def activation_ranges(
     DataError
         There are no feeds, a feed does not fit the model, or all values of all feeds are equal.
     ModelError
-        An activation is not finite, or a name in `by_tensor` is unknown.
+        An activation is not finite.
+    UsageError
+        A name in `by_tensor` is unknown.
     """
     names = activations(model, operators)
     for name in sorted(set(by_tensor) - set(names)):
         near = difflib.get_close_matches(name, names, n=1)
-        raise ModelError(
+        raise UsageError(
             f"the model has no activation {name!r} to calibrate",
             where="quantize.calibration_by_tensor",
             next_step=f"did you mean {near[0]!r}?" if near else f"activations: {', '.join(names)}",

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import gzip
 import math
+import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -240,6 +242,8 @@ def notes(card: Mapping[str, Any]) -> list[str]:
         )
     if layers := card["tflite"].get("float_layers"):
         warnings.append(f"computed in float in the TFLite file: {', '.join(layers)}")
+    if reason := card.get("not_analysed"):
+        warnings.append(f"not analysed, and measured as it is: {reason}")
     overflow = [layer for step in card["steps"] for layer in step.get("overflow", ())]
     if overflow:
         warnings.append(f"can overflow 16 bits on CPUs without VNNI or dotprod: {', '.join(overflow)}")
@@ -250,6 +254,15 @@ def notes(card: Mapping[str, Any]) -> list[str]:
 def gzip_byte(data: bytes) -> int:
     """Return the size of a file after ``gzip -9`` in bytes, as for a download."""
     return len(gzip.compress(data, 9, mtime=0))
+
+
+def gzip_byte_of_file(path: Path) -> int:
+    """Return the same for a file, which is read in pieces."""
+    compressor, count = zlib.compressobj(9, zlib.DEFLATED, wbits=31), 0
+    with path.open("rb") as stream:
+        while piece := stream.read(1 << 20):
+            count += len(compressor.compress(piece))
+    return count + len(compressor.flush())
 
 
 def check_rebuilt(card: Mapping[str, Any], rebuilt: Mapping[str, str], lineage: Mapping[str, Any]) -> None:

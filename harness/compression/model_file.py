@@ -9,8 +9,12 @@ from pathlib import Path
 import onnx
 from google.protobuf.message import DecodeError, Message
 
-from harness.core.artifact import File, TensorSpec, describe_file
+from harness.compression.file_facts import onnx_facts
+from harness.core.artifact import File, Quantization, TensorSpec, describe_file
 from harness.core.errors import ModelError
+
+#: What protobuf, and so one ONNX message with its data, can hold.
+MOST_BYTE = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,18 +31,15 @@ class ModelInfo:
     outputs: tuple[TensorSpec, ...]
 
     @property
-    def batch(self) -> int | None:
-        """The fixed batch size, or None if the caller chooses it."""
-        return self.inputs[0].shape[0] if self.inputs and self.inputs[0].shape else 1
-
-    @property
     def classes(self) -> int | None:
         """Last dimension of the first output; None if it is dynamic."""
         return self.outputs[0].shape[-1] if self.outputs and self.outputs[0].shape else None
 
 
 def load_onnx(path: Path) -> onnx.ModelProto:
-    """Read an ONNX file and its external data.
+    """Read an ONNX file and its external data; beyond 2 GB the data stay in their files.
+
+    What ``onnx.checker`` refuses is accepted if ONNX Runtime opens it: newer IR versions, for example.
 
     Raises
     ------
@@ -63,11 +64,18 @@ def load_onnx(path: Path) -> onnx.ModelProto:
             cause="the file is empty, truncated, or not ONNX",
             next_step="export or copy the file again",
         )
-    external_files(model, path)
+    is_large = (
+        path.stat().st_size + sum(file.stat().st_size for file in external_files(model, path)) > MOST_BYTE
+    )
     try:
+        if is_large:  # protobuf cannot hold it in one message; the checker reads it from its files
+            onnx.checker.check_model(str(path))
+            return model
         onnx.load_external_data_for_model(model, str(path.parent))
         onnx.checker.check_model(model)
     except (onnx.checker.ValidationError, ValueError, OSError) as error:
+        if isinstance(error, onnx.checker.ValidationError) and _opens(path):
+            return model
         first = str(error).strip().partition("\n")[0]
         raise ModelError(
             f"{path.name} is not a valid ONNX model: {first}",
@@ -75,6 +83,25 @@ def load_onnx(path: Path) -> onnx.ModelProto:
             next_step="export the model again",
         ) from error
     return model
+
+
+def _opens(path: Path) -> bool:
+    """Whether ONNX Runtime opens a file."""
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    try:
+        ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception:  # noqa: BLE001 - ONNX Runtime's exceptions have no common base
+        return False
+    return True
+
+
+def has_weights(model: onnx.ModelProto) -> bool:
+    """Whether the data of all tensors are in memory: those of a model beyond 2 GB are not."""
+    return all(tensor.data_location != onnx.TensorProto.EXTERNAL for tensor in _tensors(model))
 
 
 def external_files(model: onnx.ModelProto, path: Path) -> tuple[Path, ...]:
@@ -150,9 +177,10 @@ def companions_of(path: Path, fmt: str) -> tuple[File, ...]:
 def inspect_onnx(model: onnx.ModelProto) -> ModelInfo:
     """Return inputs, without the weights that old files list there, and outputs."""
     weights = {tensor.name for tensor in model.graph.initializer}
+    steps = onnx_facts(model).quantization
     return ModelInfo(
-        inputs=_specs(value for value in model.graph.input if value.name not in weights),
-        outputs=_specs(model.graph.output),
+        inputs=_specs((value for value in model.graph.input if value.name not in weights), steps),
+        outputs=_specs(model.graph.output, steps),
     )
 
 
@@ -192,13 +220,19 @@ def _hash_and_size(file: Path) -> tuple[str, int]:
     return described.sha256, described.size_byte
 
 
-def _specs(values: Iterable[onnx.ValueInfoProto]) -> tuple[TensorSpec, ...]:
+def _specs(
+    values: Iterable[onnx.ValueInfoProto], quantization: Mapping[str, Quantization]
+) -> tuple[TensorSpec, ...]:
     specs = []
     for value in values:
         tensor = value.type.tensor_type
         if not value.type.HasField("tensor_type"):
-            raise ModelError(f"{value.name} is not a tensor", cause="sequences and maps are not supported")
+            raise ModelError(
+                f"{value.name} is not a tensor",
+                cause="sequences and maps are not supported; scikit-learn's converter ends with ZipMap",
+                next_step="export again with tensors only: convert_sklearn(…, options={'zipmap': False})",
+            )
         shape = tuple(dim.dim_value if dim.HasField("dim_value") else None for dim in tensor.shape.dim)
         dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type).name
-        specs.append(TensorSpec(value.name, shape, dtype))
+        specs.append(TensorSpec(value.name, shape, dtype, quantization.get(value.name)))
     return tuple(specs)

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -21,20 +21,27 @@ from harness.compression.artifact_store import ArtifactStore
 from harness.compression.canonical import canonicalise
 from harness.compression.export import TfliteExport, export_tflite, float_layers
 from harness.compression.export.kinds import Runtime
-from harness.compression.foreign import LIBRARIES
+from harness.compression.file_facts import file_facts, onnx_facts
 from harness.compression.optimize import removed
+from harness.compression.prebuilt import layout_of, store_prebuilt
 from harness.compression.steps import checked
-from harness.config.validation import FLOAT32, Validation, VariantTable
-from harness.core import preprocess
-from harness.core.artifact import Artifact, Quantization, describe_file
-from harness.core.errors import DataError, HarnessError, ModelError, UnsupportedOperator
+from harness.compression.tools import TOOLS, processor, tools_of
+from harness.config.validation import Validation, VariantTable
+from harness.core import preprocess, unexpected
+from harness.core.artifact import Artifact, File, Quantization
+from harness.core.errors import (
+    DataError,
+    HarnessError,
+    ModelError,
+    PassFailed,
+    RecipeRefused,
+    UnsupportedOperator,
+    UsageError,
+)
+from harness.core.tflite_file import tflite_facts
 from harness.data.sets import PreparedData
-from harness.device import environment, plugins
+from harness.device import plugins
 from harness.store.cache import Cache, code_sha256, key_of
-
-TOOLS = (
-    "onnx", "onnxruntime", "numpy", "scipy", "scikit-learn", "flatbuffers", "deployment-validation-harness",
-)  # fmt: skip
 
 #: Key of the facts about a TFLite file in its metadata; caches of earlier versions have it, too.
 TFLITE_FACTS = "held"
@@ -50,8 +57,10 @@ class Variant:
     artifacts : mapping of format to Artifact
     refused : mapping of format to str
         Reason why there is no artifact of that format.
+    faults : mapping of format to Exception
+        Formats that are missing because the harness has a fault, not because the model cannot be written.
     quantized : bool
-        Made by a recipe that quantizes, or prebuilt and not the float model.
+        Its files compute in integers.
     card : mapping
         Description of the variant as JSON, see ``harness.compression.card``.
     """
@@ -61,6 +70,7 @@ class Variant:
     refused: Mapping[str, str] = field(default_factory=dict)
     quantized: bool = False
     card: Mapping[str, Any] = field(default_factory=dict)
+    faults: Mapping[str, Exception] = field(default_factory=dict)
 
 
 class VariantBuilder:
@@ -92,10 +102,13 @@ class VariantBuilder:
         self._runtime, self._progress = runtime, progress
         self._tflite_of_pass: dict[str, TfliteExport] = {}  # by variant
         self._model: onnx.ModelProto | None = None
+        self._canonical_model: onnx.ModelProto | None = None
+        self._files: tuple[File, ...] = ()
         if validation.model.file:
             path = folder / validation.model.file
             self._model = model_file.load_onnx(path)
-            sha256 = describe_file(path).sha256
+            self._files = model_file.onnx_files(path)
+            sha256 = self._files[0].sha256
             recorded = validation.model.sha256
             if recorded is not None and recorded != sha256:
                 raise ModelError(
@@ -123,8 +136,10 @@ class VariantBuilder:
 
         Raises
         ------
+        RecipeRefused
+            The model does not allow the recipe of a variant.
         ModelError
-            A variant cannot be made in any format.
+            A prebuilt file is missing or is not the recorded one.
         """
         return tuple(self._variant(name, formats, data) for name in names)
 
@@ -135,10 +150,16 @@ class VariantBuilder:
         assert self._model is not None  # the configuration was checked
         artifacts: dict[str, Artifact] = {}
         refused: dict[str, str] = {}
+        faults: dict[str, Exception] = {}
         lineage = self._lineage(table, data)
-        source = self._store.find(name, {**lineage, "format": "onnx"}) or self._make_onnx(
-            name, table, lineage, data
-        )
+        try:
+            source = self._store.find(name, {**lineage, "format": "onnx"}) or self._make_onnx(
+                name, table, lineage, data
+            )
+        except PassFailed:
+            raise
+        except ModelError as error:
+            raise RecipeRefused.of(error) from error
         if writer := self._store.metadata(source).get("writes_tflite"):
             refused["onnx"] = f"the pass {writer} makes a TFLite file only"
         else:
@@ -152,11 +173,25 @@ class VariantBuilder:
                 artifacts["tflite"] = self._store.find(name, written) or self._make_tflite(
                     name, lineage, written, source, data
                 )
-            except UnsupportedOperator as error:
+            except PassFailed:
+                raise
+            except ModelError as error:
                 refused["tflite"] = str(error)
-        quantized = bool(source.output_quantization)
+            except HarnessError:
+                raise
+            except Exception as error:  # noqa: BLE001 - other formats of the variant can still be measured
+                faults["tflite"] = error
+                refused["tflite"] = f"the TFLite writer failed: {unexpected.one_line(error)}"
         described = self._card(name, lineage, source, artifacts, refused, data)
-        return Variant(name, artifacts, refused, quantized, described)
+        quantized = any(artifact.precision for artifact in artifacts.values())
+        return Variant(name, artifacts, refused, quantized, described, faults)
+
+    def _canonical(self) -> onnx.ModelProto:
+        """The form that passes, cards and the TFLite writer need; raises ModelError if the model has none."""
+        assert self._model is not None
+        if self._canonical_model is None:
+            self._canonical_model = canonicalise(self._model)
+        return self._canonical_model
 
     def _card(
         self,
@@ -174,9 +209,12 @@ class VariantBuilder:
         facts = self._cache.recall(key) if "onnx" in artifacts else {}
         if facts is None:
             self._progress(f"{name}: card")
-            variant = model_file.load_onnx(source.path)
-            variant = variant if lineage["recipe"] else canonicalise(variant)
-            facts = card.describe(variant, canonicalise(self._model), data.calibration_feeds())
+            try:
+                reference = self._canonical()
+                variant = model_file.load_onnx(source.path) if lineage["recipe"] else reference
+                facts = card.describe(variant, reference, data.calibration_feeds())
+            except ModelError as error:  # what a runtime opens is measured also where it cannot be analysed
+                facts = {"not_analysed": error.what}
             self._cache.note(key, facts)
         tflite = {}
         if "tflite" in artifacts:
@@ -194,16 +232,14 @@ class VariantBuilder:
         return {**described, "notes": card.notes(described)}
 
     def _lineage(self, table: VariantTable, data: PreparedData) -> dict[str, Any]:
-        assert self._model is not None
-        path = self._folder / self._validation.model.file
         return {
             "what": "artifact",
             "code": code_sha256(Path(__file__).parent),
-            "model": [[file.name, file.sha256] for file in model_file.onnx_files(path)],
+            "model": [[file.name, file.sha256] for file in self._files],
             "shapes": {name: list(shape) for name, shape in self._validation.shapes.items()},
             "recipe": list(table.recipe),
             "calibration": preprocess.digest(data.calibration_feeds()) if table.recipe else "",
-            "tools": {tool: version(tool) for tool in TOOLS} | _tools(table.recipe),
+            "tools": {tool: version(tool) for tool in TOOLS} | tools_of(table.recipe),
             "processor": processor(),
         }
 
@@ -211,12 +247,12 @@ class VariantBuilder:
         self, name: str, table: VariantTable, lineage: Mapping[str, Any], data: PreparedData
     ) -> Artifact:
         assert self._model is not None
-        if not table.recipe and not self._validation.shapes:
-            path = self._folder / self._validation.model.file  # as given, byte for byte
-            files: dict[str, bytes | Path] = {
-                file.name: path.parent / file.name for file in model_file.onnx_files(path)
-            }
-            return self._store.put(name, "onnx", {**lineage, "format": "onnx"}, files)
+        path = self._folder / self._validation.model.file
+        if not table.recipe and not self._validation.shapes:  # as given, byte for byte
+            files: dict[str, bytes | Path] = {file.name: path.parent / file.name for file in self._files}
+            return self._store.put(
+                name, "onnx", {**lineage, "format": "onnx"}, files, **layout_of(file_facts(path, "onnx"))
+            )
         model: onnx.ModelProto = self._model
         facts: dict[str, Any] = {"report": []}
         if table.recipe:
@@ -240,14 +276,12 @@ class VariantBuilder:
             for output, step in steps.items()
         }
         content: dict[str, bytes | Path] = {f"{name}.onnx": model.SerializeToString(deterministic=True)}
-        return self._store.put(
-            name,
-            "onnx",
-            {**lineage, "format": "onnx"},
-            content,
-            facts,
-            output_quantization=quantization,
-        )
+        if not model_file.has_weights(model):  # data beyond 2 GB stay in their files
+            content |= {file.name: path.parent / file.name for file in self._files[1:]}
+        layout = layout_of(onnx_facts(model))
+        if table.recipe:
+            layout["output_quantization"] = quantization
+        return self._store.put(name, "onnx", {**lineage, "format": "onnx"}, content, facts, **layout)
 
     def _run(
         self, name: str, lineage: Mapping[str, Any], data: PreparedData
@@ -270,7 +304,7 @@ class VariantBuilder:
         new: list[tuple[Artifact, Mapping[str, Any]]],
     ) -> tuple[onnx.ModelProto, list[dict[str, Any]]]:
         assert self._model is not None
-        model = canonicalise(self._model)
+        model = self._canonical()
         report: list[dict[str, Any]] = [{"pass": "canonicalise", **removed(self._model, model)}]
         recipe = lineage["recipe"]
         for count, step in enumerate(recipe, 1):
@@ -287,7 +321,7 @@ class VariantBuilder:
             report = [*report, {"pass": step["pass"], **result.report}]
             if result.tflite is not None:
                 if count < len(recipe):
-                    raise ModelError(
+                    raise UsageError(
                         f"the step {step['pass']} of {name} writes a TFLite file,"
                         " which no later step can read",
                         where=f"variants.{name}.recipe",
@@ -316,7 +350,7 @@ class VariantBuilder:
             export = self._tflite_from(writer, name, lineage, data)
         else:
             export = export_tflite(
-                model if lineage["recipe"] else canonicalise(model),
+                model if lineage["recipe"] else self._canonical(),
                 name=self._validation.model.name,
                 runtime=self._runtime,
             )
@@ -334,6 +368,7 @@ class VariantBuilder:
             input_permutation=export.input_permutation,
             output_permutation=export.output_permutation,
             output_quantization=source.output_quantization,
+            precision=source.precision or tflite_facts(export.data).precision,
         )
 
     def _tflite_from(
@@ -352,48 +387,11 @@ class VariantBuilder:
     def prebuilt(self, name: str) -> Variant:
         """Store the files that ``variants.NAME.files`` names."""
         table = self._validation.variants[name]
-        artifacts: dict[str, Artifact] = {}
-        for fmt, relative in table.files.items():
-            path = self._folder / relative
-            parts = model_file.companions_of(path, fmt)
-            recorded = table.sha256.get(fmt)
-            if recorded is not None and recorded != parts[0].sha256:
-                raise ModelError(
-                    f"{path.name} has the hash {parts[0].sha256[:12]}…, {recorded[:12]}… is recorded",
-                    where=str(path),
-                    next_step=f'put the old file back, or set sha256 = {{ {fmt} = "{parts[0].sha256}" }}',
-                )
-            content: dict[str, bytes | Path] = {file.name: path.parent / file.name for file in parts}
-            lineage = {
-                "what": "prebuilt",
-                "files": [[file.name, file.sha256] for file in parts],
-                "format": fmt,
-            }
-            artifacts[fmt] = self._store.put(name, fmt, lineage, content)
-        files = {fmt: self._store.describe(artifact) for fmt, artifact in artifacts.items()}
+        artifacts, notes = store_prebuilt(self._store, self._folder, name, table)
         described: dict[str, Any] = {
             "schema": card.SCHEMA,
             "variant": name,
-            "files": files,
-            "notes": ["prebuilt: not made by the harness"],
+            "files": {fmt: self._store.describe(artifact) for fmt, artifact in artifacts.items()},
+            "notes": notes,
         }
-        return Variant(name, artifacts, quantized=name != FLOAT32, card=described)
-
-
-def processor() -> str:
-    """Return the kind of processor: float sums, and so calibrated ranges, differ in the last bits."""
-    facts = environment.static_facts()
-    return " ".join([facts["arch"], *facts["isa"]])
-
-
-def _tools(recipe: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """Versions of the distributions that the passes come from, and of the libraries that they call."""
-    versions = {}
-    for step in recipe:
-        source = plugins.find(plugins.PASSES, step["pass"]).distribution
-        for tool in (source, LIBRARIES.get(step["pass"], source)):
-            try:
-                versions[tool] = version(tool)
-            except PackageNotFoundError:
-                versions[tool] = "not installed"  # the pass raises the error
-    return versions
+        return Variant(name, artifacts, {}, any(a.precision for a in artifacts.values()), described)

@@ -86,8 +86,9 @@ def refuse_unfit(model: onnx.ModelProto, pass_name: str) -> None:
     ModelError
         The model is already quantized, or a weight is not finite.
     UnsupportedOperator
-        The model has control flow or custom operators.
+        The model has control flow, custom operators, or weights of another type than float32.
     """
+    constants = initializers(model)
     for node in model.graph.node:
         where = f"node {node.name!r}"
         if node.op_type.startswith(_QUANTIZED_ALREADY):
@@ -103,7 +104,14 @@ def refuse_unfit(model: onnx.ModelProto, pass_name: str) -> None:
                 cause="control flow and custom operators cannot be analysed",
                 next_step=f"export the model without it, or remove {pass_name} from the recipe",
             )
-    for name, value in initializers(model).items():
+        other = next((d for name in node.input if (d := _other_float(constants.get(name)))), "")
+        if other:
+            raise UnsupportedOperator(
+                f"{pass_name} works on float32 weights, and {node.op_type} has {other}",
+                where=where,
+                next_step=f"export the model in float32, or remove {pass_name} from the recipe",
+            )
+    for name, value in constants.items():
         if np.issubdtype(value.dtype, np.floating) and not np.isfinite(value).all():
             raise ModelError(
                 f"weight {name!r} contains NaN or infinity",
@@ -111,6 +119,13 @@ def refuse_unfit(model: onnx.ModelProto, pass_name: str) -> None:
                 cause="training diverged, or an earlier step divided by zero",
                 next_step="train or export the model again",
             )
+
+
+def _other_float(weights: Array | None) -> str:
+    """Name the type of weights that an operator takes as they are, unless it is float32 or no float."""
+    if weights is None or weights.ndim < 2 or weights.dtype.name not in ("bfloat16", "float16", "float64"):
+        return ""
+    return str(weights.dtype.name)
 
 
 def count_weights(model: onnx.ModelProto) -> tuple[int, int]:

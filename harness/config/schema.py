@@ -72,6 +72,15 @@ class InputTable(Table):
     layout: Literal["NCHW", "same"] = "same"
     dtype: Dtype = "float32"
     shape: tuple[Size, ...] = ()
+    batch_axis: Annotated[int, Field(ge=0)] | Literal["none"] = 0
+    value: float | None = None
+
+    @model_validator(mode="after")
+    def _constant(self) -> InputTable:
+        if self.value is not None and self.model_fields_set != {"value"}:
+            others = ", ".join(sorted(self.model_fields_set - {"value"}))
+            raise ValueError(f"an input with a value has no samples, so it cannot have {others}")
+        return self
 
 
 class ShiftsTable(Table):

@@ -70,6 +70,10 @@ class Artifact:
         keeps its layout.
     output_quantization : mapping of tensor name to Quantization
         The step of the last integer tensor before each output, for distances in LSB.
+    quantization : mapping of tensor name to Quantization
+        Integer inputs and outputs of an ONNX file that stand for real numbers; a TFLite file says it itself.
+    precision : str
+        ``int8`` or ``int16`` where the file computes in integers; empty where it computes in floats.
     """
 
     variant: str
@@ -79,6 +83,8 @@ class Artifact:
     input_permutation: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     output_permutation: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     output_quantization: Mapping[str, Quantization] = field(default_factory=dict)
+    quantization: Mapping[str, Quantization] = field(default_factory=dict)
+    precision: str = ""
 
     @property
     def path(self) -> Path:
@@ -106,9 +112,9 @@ class Artifact:
             "files": [[file.name, file.sha256, file.size_byte] for file in self.files],
             "input_permutation": {name: list(axes) for name, axes in self.input_permutation.items()},
             "output_permutation": {name: list(axes) for name, axes in self.output_permutation.items()},
-            "output_quantization": {
-                name: [step.scale, step.zero_point] for name, step in self.output_quantization.items()
-            },
+            "output_quantization": _steps_to_json(self.output_quantization),
+            "quantization": _steps_to_json(self.quantization),
+            "precision": self.precision,
         }
 
     @classmethod
@@ -121,11 +127,19 @@ class Artifact:
             folder=folder,
             input_permutation={name: tuple(axes) for name, axes in value["input_permutation"].items()},
             output_permutation={name: tuple(axes) for name, axes in value["output_permutation"].items()},
-            output_quantization={
-                name: Quantization(scale, zero_point)
-                for name, (scale, zero_point) in value["output_quantization"].items()
-            },
+            output_quantization=_steps_from_json(value["output_quantization"]),
+            # Runs of earlier versions do not have the rest.
+            quantization=_steps_from_json(value.get("quantization", {})),
+            precision=value.get("precision", ""),
         )
+
+
+def _steps_to_json(steps: Mapping[str, Quantization]) -> dict[str, list[float]]:
+    return {name: [step.scale, step.zero_point] for name, step in steps.items()}
+
+
+def _steps_from_json(value: Mapping[str, Any]) -> dict[str, Quantization]:
+    return {name: Quantization(scale, zero_point) for name, (scale, zero_point) in value.items()}
 
 
 def sha256_file(path: Path) -> str:

@@ -26,6 +26,7 @@ class Cause(StrEnum):
     MISSING_DATA = "missing data"
     MISSING_ABILITY = "missing ability"
     MISSING_FORMAT = "missing format"
+    RECIPE_REFUSED = "recipe refused"
     RUNTIME_UNAVAILABLE = "runtime unavailable"
     RUNTIME_REFUSED = "runtime refused"
     WORKER_FAILED = "worker failed"

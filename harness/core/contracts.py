@@ -10,6 +10,7 @@ from typing import Any, Protocol, Self, runtime_checkable
 from numpy.typing import NDArray
 
 from harness.core.artifact import Artifact, TensorSpec
+from harness.core.feeding import Feeding
 from harness.core.job import Batch, Case, Event, Options, Samples
 from harness.core.preprocess import Feeds, Outputs
 
@@ -133,7 +134,7 @@ class DataAccess(Protocol):
     """The data sets of a batch, already on the device."""
 
     def feeds(self, name: str, start: int, stop: int) -> Feeds:
-        """Canonical model inputs of the rows `start` to `stop` of the set `name`."""
+        """Canonical inputs of the rows `start` to `stop` of the set `name`, without constants."""
         ...
 
     def __contains__(self, name: str) -> bool: ...
@@ -151,6 +152,10 @@ class Bench(Protocol):
 
     def open(self, artifact: Artifact | None = None, *, setting: str = "", **options: Any) -> Session:
         """Open the batch's model, or another file, with the case's options changed by `options`."""
+        ...
+
+    def feeding(self, session: Session) -> Feeding:
+        """How samples go into the file of that session, and its answers come back."""
         ...
 
     def spawn(self, case: Case) -> Samples:

@@ -7,12 +7,14 @@
     │   ├── ConfigurationError        a TOML file; carries every problem at once
     │   ├── ModelError                a model or an artifact that is not what it should be
     │   │   ├── UnsupportedOperator   an operator that a format or a pass cannot hold
+    │   │   ├── RecipeRefused         a recipe that this model does not allow
     │   │   └── PassFailed    a pass has a fault: exit code 3
     │   ├── DataError                 a data set that is not what it should be
     │   └── ResultsError              a results folder, journal or table that cannot be read
     ├── StoreError                    results cannot be written (disk full, read-only)
     ├── TargetUnavailable             a target that cannot be reached or lacks its runtime
     ├── BackendError                  a runtime refused or failed; wraps the runtime's own exception
+    │   └── FileRefused               a runtime cannot open this model file
     └── WorkerError                   a worker died, hung or sent invalid data
         └── StreamEnded               within a message
 
@@ -106,6 +108,15 @@ class UnsupportedOperator(ModelError):
     """An operator that a format or a pass cannot hold."""
 
 
+class RecipeRefused(ModelError):
+    """A recipe that this model does not allow: the variant is not applicable, and all others are measured."""
+
+    @classmethod
+    def of(cls, error: ModelError) -> RecipeRefused:
+        """The same error, of a recipe."""
+        return cls(error.what, where=error.where, cause=error.cause, next_step=error.next_step)
+
+
 class PassFailed(ModelError):
     """A compression pass raised an exception or broke its promise: a fault of the pass, not of the usage."""
 
@@ -142,6 +153,10 @@ class BackendError(HarnessError):
     ) -> None:
         self.raw = raw
         super().__init__(what, where=where, cause=cause, next_step=next_step)
+
+
+class FileRefused(BackendError):
+    """A runtime cannot open this model file: what it would measure is skipped, with the reason."""
 
 
 class WorkerError(HarnessError):

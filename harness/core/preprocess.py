@@ -25,7 +25,7 @@ Outputs = dict[str, NDArray[Any]]
 class Preprocess:
     """Affine part, channel order, layout and dtype of one input.
 
-    ``x = (raw * scale - mean) / std``, in float32, then channels, layout, dtype.
+    ``x = (raw * scale - mean) / std``, in float32 (float64 for such an input), then channels, layout, dtype.
 
     Parameters
     ----------
@@ -40,6 +40,11 @@ class Preprocess:
         What the canonical model takes.
     shape : tuple of int
         Shape of one sample after layout; empty leaves it.
+    batch_axis : int, optional
+        Axis of the model's input that the samples lie on; None where the input has no such axis and takes one
+        sample a call.
+    value : float, optional
+        The input has no samples: this number fills it at every call.
     """
 
     scale: float = 1.0
@@ -49,6 +54,8 @@ class Preprocess:
     layout: str = "same"
     dtype: str = "float32"
     shape: tuple[int, ...] = ()
+    batch_axis: int | None = 0
+    value: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As JSON."""
@@ -80,14 +87,15 @@ def apply(raw: NDArray[Any], step: Preprocess) -> NDArray[Any]:
     if step.reverse_channels:
         x = x[..., ::-1]
     if np.issubdtype(np.dtype(step.dtype), np.floating):
-        x = x.astype(np.float32)  # a copy, changed in place: half the time of new arrays
+        real = np.float64 if step.dtype == "float64" else np.float32
+        x = x.astype(real)  # a copy, changed in place: half the time of new arrays
         # An identity step is skipped, so that float inputs pass through bit by bit.
         if step.scale != 1.0:
-            x *= np.float32(step.scale)
+            x *= real(step.scale)
         if any(step.mean):
-            x -= np.asarray(step.mean, np.float32)
+            x -= np.asarray(step.mean, real)
         if any(value != 1.0 for value in step.std):
-            x /= np.asarray(step.std, np.float32)
+            x /= np.asarray(step.std, real)
     if step.layout == "NCHW":
         x = np.moveaxis(x, -1, 1)
     if step.shape:
@@ -160,29 +168,33 @@ def to_feeds(
     canonical: Mapping[str, NDArray[Any]], artifact: Artifact, specs: tuple[TensorSpec, ...]
 ) -> Feeds:
     """Turn canonical inputs into what this artifact's file takes: layout, then integer inputs."""
-    feeds: Feeds = {}
-    for name, spec in match(canonical, specs, "input").items():
-        x = canonical[name]
-        axes = artifact.input_permutation.get(name)
-        if axes is not None:
-            x = np.ascontiguousarray(x.transpose(axes))
-        if spec.quantization is not None and np.issubdtype(x.dtype, np.floating):
-            x = quantize(x, spec.quantization, spec.dtype)
-        feeds[spec.name] = x
-    return feeds
+    return {
+        spec.name: into_file(canonical[name], artifact.input_permutation.get(name), spec)
+        for name, spec in match(canonical, specs, "input").items()
+    }
+
+
+def into_file(x: NDArray[Any], axes: tuple[int, ...] | None, spec: TensorSpec) -> NDArray[Any]:
+    """Turn one canonical input into the file's: its layout, and its integers where real numbers are given."""
+    if axes is not None:
+        x = np.ascontiguousarray(x.transpose(axes))
+    if spec.quantization is not None and np.issubdtype(x.dtype, np.floating):
+        x = quantize(x, spec.quantization, spec.dtype)
+    return x
+
+
+def from_file(y: NDArray[Any], axes: tuple[int, ...] | None, spec: TensorSpec) -> NDArray[Any]:
+    """Turn one output of the file into the canonical one: real numbers, then its layout."""
+    if spec.quantization is not None:
+        y = dequantize(y, spec.quantization)
+    return y if axes is None else np.ascontiguousarray(y.transpose(tuple(np.argsort(axes))))
 
 
 def to_outputs(
     outputs: Mapping[str, NDArray[Any]], artifact: Artifact, specs: tuple[TensorSpec, ...]
 ) -> Outputs:
     """Turn what the file returned into canonical outputs: real numbers, then layout."""
-    real: Outputs = {}
-    for spec in specs:
-        y = outputs[spec.name]
-        if spec.quantization is not None:
-            y = dequantize(y, spec.quantization)
-        axes = artifact.output_permutation.get(spec.name)
-        if axes is not None:
-            y = np.ascontiguousarray(y.transpose(tuple(np.argsort(axes))))
-        real[spec.name] = y
-    return real
+    return {
+        spec.name: from_file(outputs[spec.name], artifact.output_permutation.get(spec.name), spec)
+        for spec in specs
+    }

@@ -17,7 +17,7 @@ import numpy as np
 
 from harness.core.artifact import Artifact, TensorSpec
 from harness.core.contracts import Availability
-from harness.core.errors import BackendError
+from harness.core.errors import BackendError, FileRefused
 from harness.core.job import Options
 from harness.core.preprocess import Feeds
 from harness.core.refusal import condense
@@ -90,12 +90,18 @@ def _text(shape: tuple[int | None, ...]) -> str:
     return "[" + ", ".join("?" if size is None else str(size) for size in shape) + "]"
 
 
-def refusal(error: Exception, what: str, where: str = "", next_step: str = "") -> BackendError:
+def refusal(
+    error: Exception,
+    what: str,
+    where: str = "",
+    next_step: str = "",
+    made: type[BackendError] = BackendError,
+) -> BackendError:
     """Condense a runtime's exception, with its full text as ``raw``; raise the result ``from`` it."""
     if isinstance(error, BackendError):
         return error
     kind, raw = type(error).__name__, str(error).strip()
-    return BackendError(
+    return made(
         f"{what}: {condense(raw, kind)}",
         where=where,
         cause=f"{kind} of the runtime",
@@ -106,7 +112,10 @@ def refusal(error: Exception, what: str, where: str = "", next_step: str = "") -
 
 @contextmanager
 def opening(runtime: str, command: str, artifact: Artifact, formats: tuple[str, ...]) -> Iterator[None]:
-    """Wrap in a ``BackendError`` whatever `runtime`, which `command` installs, raises on `artifact`."""
+    """Wrap in a ``BackendError`` whatever `runtime`, which `command` installs, raises on `artifact`.
+
+    Where the runtime itself raised it, it is a ``FileRefused``.
+    """
     if artifact.format not in formats:
         raise BackendError(
             f"{runtime} does not open {artifact.format} files",
@@ -118,7 +127,8 @@ def opening(runtime: str, command: str, artifact: Artifact, formats: tuple[str, 
     except ImportError as error:
         raise refusal(error, f"{runtime} cannot be imported", next_step=command) from error
     except Exception as error:
-        raise refusal(error, f"{runtime} cannot open {artifact.path.name}", str(artifact.path)) from error
+        what, where = f"{runtime} cannot open {artifact.path.name}", str(artifact.path)
+        raise refusal(error, what, where, made=FileRefused) from error
 
 
 def confirm(options: Options, effective: Mapping[str, str]) -> None:

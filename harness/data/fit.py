@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from harness.core.artifact import TensorSpec
 from harness.core.errors import ConfigurationError, DataError, Problem
+from harness.core.feeding import sample_shape
 from harness.core.preprocess import Preprocess, apply
 
 Raw = Mapping[str, NDArray[np.generic]]
@@ -35,21 +36,23 @@ def check_fit(raw: Raw, steps: Mapping[str, Preprocess], specs: Sequence[TensorS
     ConfigurationError
         The preprocessing does not fit the samples or the model; has every problem.
     """
-    inputs = {spec.name: spec for spec in specs}
+    every = {spec.name: spec for spec in specs}
+    inputs = {name: spec for name, spec in every.items() if steps.get(name, Preprocess()).value is None}
     if set(raw) != set(inputs):
+        constant = "; an input without samples is a constant: [input.NAME] value = NUMBER"
         raise DataError(
             f"the data have the inputs {', '.join(sorted(raw))}, the model has {', '.join(sorted(inputs))}",
             where=where,
-            next_step="give the arrays the names of the model's inputs",
+            next_step="give the arrays the names of the model's inputs" + constant * (set(raw) < set(inputs)),
         )
-    problems = [Problem(f"input.{name}", _no_input(inputs)) for name in steps if name not in inputs]
+    problems = [Problem(f"input.{name}", _no_input(every)) for name in steps if name not in every]
     for name, spec in inputs.items():
         problems += _step_problems(name, raw[name], steps.get(name, Preprocess()), spec)
     if problems:
         raise ConfigurationError(f"validation.toml, for the data of {where}", tuple(problems))
     for name, spec in inputs.items():
         step = steps.get(name, Preprocess())
-        shape, expected = apply(raw[name][:1], step).shape[1:], spec.shape[1:]
+        shape, expected = apply(raw[name][:1], step).shape[1:], sample_shape(spec, step)
         if spec.shape and not _matches(shape, expected):
             raise DataError(
                 f"the model's input {name} needs samples of shape {_text(expected)}; they have {_text(shape)}"

@@ -16,6 +16,7 @@ from harness.config.validation import Validation
 from harness.core import preprocess
 from harness.core.artifact import TensorSpec, sha256_file
 from harness.core.errors import DataError
+from harness.core.feeding import Feeding
 from harness.core.job import DataRef
 from harness.core.preprocess import Feeds, Preprocess
 from harness.core.suite import CLEAN, SetInfo
@@ -70,9 +71,12 @@ class PreparedData:
     calibration : Dataset
         Raw; empty without calibration samples.
     preprocess : mapping of input name to Preprocess
+        In the order of the model's inputs, constants included.
     class_names : tuple of str
     notes : tuple of str
         What the user should know about how the data were read.
+    inputs : tuple of TensorSpec
+        Of the canonical model; empty where they are unknown.
     """
 
     sets: tuple[PreparedSet, ...]
@@ -81,6 +85,7 @@ class PreparedData:
     preprocess: Mapping[str, Preprocess]
     class_names: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    inputs: tuple[TensorSpec, ...] = ()
 
     def restrict(self, cells: Collection[tuple[str, int]], samples: int) -> PreparedData:
         """Return the clean set and some pairs of family and severity, limited to the first samples."""
@@ -89,12 +94,28 @@ class PreparedData:
         return replace(self, sets=tuple(limited))
 
     def calibration_feeds(self) -> Iterator[Feeds]:
-        """Yield the canonical inputs of the calibration samples one by one."""
-        for row in range(len(self.calibration)):
-            yield {
-                name: preprocess.apply(raw[row : row + 1], self.preprocess[name])
-                for name, raw in self.calibration.inputs.items()
-            }
+        """Yield what the model takes for the calibration samples: one by one, or as many as it takes at once.
+
+        Where the last ones are too few, the last sample is repeated.
+        """
+        yield from self.feeds_of(self.calibration.inputs)
+
+    def feeds_of(self, rows: Mapping[str, NDArray[Any]], size: int = 1) -> Iterator[Feeds]:
+        """Yield what the model takes for raw samples: its own batch, or else `size` at once."""
+        feeding = self.feeding()
+        size, count = feeding.size or size, len(next(iter(rows.values())))
+        for start in range(0, count, size):
+            yield feeding.feeds(
+                {
+                    name: preprocess.apply(raw[start : start + size], self.preprocess[name])
+                    for name, raw in rows.items()
+                }
+            )
+
+    def feeding(self, outputs: Sequence[TensorSpec] = ()) -> Feeding:
+        """How samples go into the canonical model; with its outputs also how its answers come back."""
+        inputs = self.inputs or tuple(TensorSpec(name, (), "float32") for name in self.preprocess)
+        return Feeding(inputs, outputs, self.preprocess)
 
 
 def prepare(
@@ -118,12 +139,13 @@ def prepare(
     DataError
         The data cannot be read or do not fit the model.
     """
-    split = split_of(validation.data, folder, tuple(spec.name for spec in inputs))
+    steps = {name: _step(table) for name, table in validation.input.items()}
+    sampled = tuple(spec.name for spec in inputs if steps.get(spec.name, Preprocess()).value is None)
+    split = split_of(validation.data, folder, sampled)
     test = split.test
     if not len(test):
         raise DataError("there are no test samples", where="data", next_step="use data that are not empty")
     where = validation.data.path or validation.data.callable
-    steps = {name: _step(table) for name, table in validation.input.items()}
     for part in (test, split.calibration):
         if len(part):
             check_fit(part.inputs, steps, inputs, where=where)
@@ -132,7 +154,9 @@ def prepare(
         test = split.test
     order = stratified_order(test.labels, test.ids, seed=validation.data.seed)
     test = test.take(order[: validation.data.max_samples])
-    steps = {name: steps.get(name, Preprocess()) for name in test.inputs}
+    # In the order of the model, because a converter may keep nothing else of its inputs.
+    steps = {spec.name: steps.get(spec.name, Preprocess()) for spec in inputs}
+    Feeding(inputs, (), steps)  # raises where the inputs take different numbers of samples
     sets = []
     for family, severity in [(CLEAN, 0), *_cells(validation.shifts)]:
         arrays = {
@@ -144,7 +168,9 @@ def prepare(
         name = family if severity == 0 else f"{family}_{severity}"
         info = SetInfo(name, family, severity, len(test), digest)
         sets.append(PreparedSet(info, ref, partial(head, cache, ref)))
-    return PreparedData(tuple(sets), test.labels, split.calibration, steps, test.class_names, split.notes)
+    return PreparedData(
+        tuple(sets), test.labels, split.calibration, steps, test.class_names, split.notes, tuple(inputs)
+    )
 
 
 def head(cache: Cache, ref: DataRef, rows: int) -> DataRef:
@@ -290,4 +316,4 @@ def _load(source: SourceTable, table: DataTable, folder: Path, inputs: tuple[str
 
 
 def _step(table: InputTable) -> Preprocess:
-    return Preprocess(**table.model_dump())
+    return Preprocess(**table.model_dump() | ({"batch_axis": None} if table.batch_axis == "none" else {}))

@@ -26,7 +26,8 @@ from harness.core import preprocess, unexpected
 from harness.core.artifact import Artifact, verify
 from harness.core.cause import Cause
 from harness.core.contracts import Backend, Measure, Session, Unsupported
-from harness.core.errors import BackendError, HarnessError, WorkerError
+from harness.core.errors import BackendError, FileRefused, HarnessError, WorkerError
+from harness.core.feeding import Feeding
 from harness.core.job import DEPLOY, Batch, Case, Job, Options, Samples, Status, merge
 from harness.core.preprocess import Feeds
 from harness.core.target import DEVICE_ID
@@ -99,6 +100,10 @@ class DeviceBench:
         if not self.effective:
             self.effective = dict(session.effective)
         return session
+
+    def feeding(self, session: Session) -> Feeding:
+        """How samples go into the file of that session, and its answers come back."""
+        return Feeding(session.inputs, session.outputs, self._batch.preprocess, self.artifact)
 
     def spawn(self, case: Case) -> Samples:
         """Measure `case` in a fresh process."""
@@ -193,6 +198,8 @@ def run_child(batch: Batch, store: Path) -> tuple[Samples, dict[str, Any]]:
             raise WorkerError(f"the fresh process of {case.name} {exit_text(code)}", where=tail(stderr))
     header, samples = result
     if header["status"] == Status.SKIPPED:
+        if header["cause"] == Cause.RUNTIME_REFUSED:
+            raise FileRefused(header["reason"], raw=header["raw"])
         raise Unsupported(header["reason"])
     if header["status"] != Status.OK:
         raise WorkerError(header["reason"])
@@ -249,7 +256,7 @@ def run_case(bench: DeviceBench, measure: Measure) -> tuple[dict[str, Any], Samp
     except Unsupported as error:
         status, reason, cause = Status.SKIPPED, str(error), Cause.MISSING_ABILITY
     except HarnessError as error:
-        status, reason = Status.ERROR, str(error)
+        status, reason = Status.SKIPPED if isinstance(error, FileRefused) else Status.ERROR, str(error)
         if isinstance(error, BackendError):
             cause, raw = Cause.RUNTIME_REFUSED, error.raw
         elif isinstance(error, WorkerError):

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from harness.compression.file_facts import file_facts
 from harness.compression.model_file import companions_of
 from harness.config.load import check
 from harness.config.schema import MAX_BYTES
@@ -134,7 +135,9 @@ def init(
     """
     fmt, runtime = _format(model)
     destination = _destination(model, out, force=force)
-    artifact = Artifact(FLOAT32, fmt, companions_of(model, fmt), model.parent)
+    files = companions_of(model, fmt)
+    facts = file_facts(model, fmt)
+    artifact = Artifact(FLOAT32, fmt, files, model.parent, quantization=facts.quantization)
     first = fmt == "onnx"
     with _session(runtime, artifact) as session:
         reading = init_data.Reading(split, skip_damaged, missing, max_bytes or MAX_BYTES)
@@ -142,7 +145,12 @@ def init(
         findings = explore(session, artifact, source, channels_first=first)
         inputs, outputs = session.inputs, session.outputs
     test = findings.split.test
-    quantizes = fmt == "onnx" and len(findings.split.calibration) > 0
+    no_int8 = ""
+    if facts.precision:
+        no_int8 = f"the model is an {facts.precision} model already: it is measured as it is"
+    elif not len(findings.split.calibration):
+        no_int8 = "there are no calibration samples: [data] split"
+    quantizes = fmt == "onnx" and not no_int8
     best = findings.trials[0]
     context = ProposalContext(
         task=findings.task, labelled=test.labels is not None, quantizes=quantizes,
@@ -156,7 +164,7 @@ def init(
         init_toml.Contents(
             model=model, folder=destination.parent, fmt=fmt, task=findings.task, data=findings.table,
             steps=best.guess.steps, shapes={spec.name: spec.shape for spec in inputs},
-            shift_kind=findings.shift_kind, quantizes=quantizes, gates=gates,
+            shift_kind=findings.shift_kind, no_int8=no_int8, gates=gates,
             output_byte=4 * values * len(test),
         )
     )  # fmt: skip
@@ -164,8 +172,19 @@ def init(
     check(tomllib.loads(text), Validation, where=str(destination))
     _write(destination, text)
     notes = [*source.notes, *findings.split.notes, *findings.notes]
-    if fmt == "onnx" and not quantizes:
-        notes.append("no int8 variant: there are no calibration samples")
+    if fmt == "onnx" and no_int8:
+        notes.append(f"no int8 variant: {no_int8.partition(': [')[0]}")
+    elif facts.precision:
+        notes.append(no_int8)
+    if facts.keeps_state:
+        notes.append("the file keeps state between calls: it is reset before each call")
+    notes += [
+        f"the input {name} has its samples on axis {step.batch_axis}: check [input.{name}] batch_axis"
+        if step.batch_axis is not None
+        else f"the input {name} has no axis for samples: it takes one a call"
+        for name, step in best.guess.steps.items()
+        if step.batch_axis != 0
+    ]
     if quantizes and not any(gate.table.get("variant") == "int8" for gate in gates):
         notes.append(f"no gate on int8: {len(test):,} test samples are too few to decide any margin")
     count = len(test) + len(findings.split.calibration)

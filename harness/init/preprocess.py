@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from harness.core.artifact import TensorSpec
 from harness.core.errors import DataError
+from harness.core.feeding import sample_shape
 from harness.core.preprocess import Preprocess
 from harness.data.datasets import Dataset
 
@@ -66,23 +67,28 @@ def fit(name: str, raw: NDArray[np.generic], spec: TensorSpec, *, channels_first
     DataError
         They fit in no layout.
     """
-    sample, wanted = raw.shape[1:], spec.shape[1:]
-    dtype = "float32" if spec.quantization is not None else spec.dtype
+    sample = raw.shape[1:]
+    # Integers of the file's own type are its codes; other numbers are real ones.
+    is_real = spec.quantization is not None and (raw.dtype != spec.dtype or raw.dtype == np.uint8)
+    dtype = "float32" if is_real else spec.dtype
     pixels = raw.dtype == np.uint8
     # Only real numbers are preprocessed; a model that takes integers gets them unchanged.
     kind = "image" if pixels else "features"
     if not np.issubdtype(np.dtype(dtype), np.floating):
         kind = "codes"
     channels = sample[-1] if pixels and len(sample) == 3 and sample[-1] in (1, 3, 4) else 0
-    same = Preprocess(dtype=dtype)
-    if channels:
-        first = replace(same, layout="NCHW")
-        ways = [(first, (sample[2], *sample[:2])), (same, sample)]
-        for step, shape in ways if channels_first else reversed(ways):
+    for axis in batch_axes(spec.shape):
+        same = Preprocess(dtype=dtype, batch_axis=axis)
+        wanted = sample_shape(spec, same)
+        ways = [(same, sample)]
+        if channels:
+            first = replace(same, layout="NCHW")
+            ways = [(first, (sample[2], *sample[:2])), (same, sample)]
+            ways = ways if channels_first else ways[::-1]
+        for step, shape in ways:
             if not spec.shape or _is(shape, wanted):
                 return Fit(kind, step, channels)
-    if not spec.shape or _is(sample, wanted):
-        return Fit(kind, same, channels)
+    same, wanted = Preprocess(dtype=dtype), spec.shape[1:]
     fixed = [size for size in wanted if size is not None]
     if len(fixed) == len(wanted) and math.prod(fixed) == math.prod(sample):
         return Fit(kind, replace(same, shape=tuple(fixed)), channels)
@@ -92,6 +98,15 @@ def fit(name: str, raw: NDArray[np.generic], spec: TensorSpec, *, channels_first
         cause="the data belong to another model, or the features contain a label column",
         next_step="use data of the model's shape (image files are resized, arrays are not)",
     )
+
+
+def batch_axes(shape: Sequence[int | None]) -> list[int | None]:
+    """Return the axes that samples may lie on, the likeliest first; None: it takes one sample without any.
+
+    Axes whose size the caller chooses come before those of a fixed size.
+    """
+    axes = sorted(range(len(shape)), key=lambda axis: shape[axis] is not None)
+    return [*axes, None] if axes else [0]
 
 
 def _is(shape: Sequence[int], wanted: Sequence[int | None]) -> bool:

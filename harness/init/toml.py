@@ -43,8 +43,8 @@ class Contents:
     steps : mapping of input name to Preprocess
     shapes : mapping of input name to shape
     shift_kind : str
-    quantizes : bool
-        There is an int8 variant.
+    no_int8 : str
+        Why there is no int8 variant; empty if there is one.
     gates : sequence of ProposedGate
     output_byte : int
         Size of the outputs of all samples of one case.
@@ -58,7 +58,7 @@ class Contents:
     steps: Mapping[str, Preprocess]
     shapes: Mapping[str, tuple[int | None, ...]]
     shift_kind: str
-    quantizes: bool
+    no_int8: str
     gates: Sequence[ProposedGate]
     output_byte: int
 
@@ -166,15 +166,21 @@ def _data(contents: Contents) -> str:
 def _input(name: str, step: Preprocess) -> str:
     default = Preprocess()
     changed = {key: value for key, value in step.to_json().items() if value != getattr(default, key)}
-    why = {"scale": "x = (raw * scale - mean) / std", "layout": "channels first"}
+    if step.batch_axis is None:
+        changed["batch_axis"] = "none"
+    why = {
+        "scale": "x = (raw * scale - mean) / std",
+        "layout": "channels first",
+        "batch_axis": "axis of the samples",
+    }
     return _table(f"[input.{_key(name)}]", changed, why)
 
 
 def _variants(contents: Contents) -> str:
     if contents.fmt != "onnx":
         return _table("[variants.float32]", {"files": {contents.fmt: _path(contents.model, contents.folder)}})
-    if not contents.quantizes:
-        return "# [variants.int8]                # needs calibration samples: [data] split\n"
+    if contents.no_int8:
+        return f"# [variants.int8]                # {contents.no_int8}\n"
     return _table("[variants.int8]", {"recipe": [{"pass": "quantize", "calibration": "minmax"}]})
 
 

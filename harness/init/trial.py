@@ -16,7 +16,8 @@ from harness.core import preprocess
 from harness.core.artifact import Artifact
 from harness.core.contracts import Session
 from harness.core.errors import DataError
-from harness.core.preprocess import Feeds, Preprocess
+from harness.core.feeding import Feeding
+from harness.core.preprocess import Preprocess
 from harness.data.datasets import Dataset, Split, stratified_order, with_classes
 from harness.data.labels import classes_of_labels
 from harness.data.sets import split_of
@@ -130,18 +131,14 @@ def answers(
         Its first output.
     """
     canonical = {name: preprocess.apply(raw, steps[name]) for name, raw in data.inputs.items()}
-    feeds = preprocess.to_feeds(canonical, artifact, session.inputs)
-    fixed = next((spec.shape[0] for spec in session.inputs if spec.shape and spec.shape[0]), None)
-    batch = fixed or BATCH
-    batches = []
-    for start in range(0, len(data), batch):
-        piece: Feeds = {name: x[start : start + batch] for name, x in feeds.items()}
-        if fixed:  # the last batch is padded with its last sample
-            padded = np.minimum(np.arange(batch), len(data) - start - 1)
-            piece = {name: x[padded] for name, x in piece.items()}
-        outputs = preprocess.to_outputs(session.run(piece), artifact, session.outputs)
+    ordered = {spec.name: steps[spec.name] for spec in session.inputs}
+    feeding = Feeding(session.inputs, session.outputs, ordered, artifact)
+    size, batches = feeding.size or BATCH, []
+    for start in range(0, len(data), size):
+        rows = {name: x[start : start + size] for name, x in canonical.items()}
+        outputs = feeding.answers(session.run(feeding.feeds(rows)), min(size, len(data) - start))
         batches.append(outputs[session.outputs[0].name])
-    return np.concatenate(batches)[: len(data)].reshape(len(data), -1).astype(np.float64)
+    return np.concatenate(batches).reshape(len(data), -1).astype(np.float64)
 
 
 def score(values: NDArray[np.float64], labels: NDArray[np.generic] | None, task: str) -> NDArray[np.float64]:

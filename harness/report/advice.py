@@ -15,6 +15,7 @@ from harness.config.load import check, validation_file
 from harness.config.targets import load_target, target_files
 from harness.config.validation import FLOAT32
 from harness.core import commands
+from harness.core.cause import Cause
 from harness.core.commands import short
 from harness.core.errors import HarnessError
 from harness.core.exit_code import ExitCode
@@ -56,6 +57,11 @@ def not_tested(outcome: Outcome) -> list[str]:
             skipped.add((key.target, key.backend, key.variant))
             where = reasons.setdefault(result.reason.partition("\n")[0], {})
             where[f"{key.variant} on {key.target}"] = None
+    for row in outcome.rows:
+        if row.measurement.status is Status.SKIPPED and row.measurement.cause is Cause.RUNTIME_REFUSED:
+            skipped.add((row.key.target, row.key.backend, row.key.variant))
+            where = reasons.setdefault(row.measurement.reason.partition("\n")[0], {})
+            where[f"{row.key.variant} on {row.key.target}"] = None
     lines += [f"{', '.join(where)}: {reason}" for reason, where in reasons.items()]
     never = [
         v

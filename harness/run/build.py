@@ -10,7 +10,14 @@ from harness.compression.export.kinds import RUNTIMES
 from harness.compression.model_file import ModelInfo
 from harness.compression.recipe import Variant, VariantBuilder
 from harness.config.validation import FLOAT32
-from harness.core.errors import ModelError, PassFailed, StoreError, UsageError
+from harness.core.errors import (
+    ModelError,
+    PassFailed,
+    RecipeRefused,
+    StoreError,
+    UsageError,
+    WorkerError,
+)
 from harness.core.plan import HOST
 from harness.data import sets
 from harness.data.sets import PreparedData
@@ -32,7 +39,8 @@ class Build:
     for_runtime : mapping of runtime to sequence of Variant
         The same variants, with TFLite files for the targets that name another runtime than LiteRT.
     failed : mapping of variant to Exception
-        Variants that could not be built, because a pass has a fault.
+        Variants that could not be built: ``RecipeRefused`` where the model does not allow the recipe, any
+        other exception where a pass has a fault.
     model : ModelInfo
         Inputs and outputs of the canonical model.
     data : PreparedData
@@ -74,6 +82,13 @@ def build(
     ]
     failed: dict[str, Exception] = {}
     variants = _variants(builder, names, formats, data, failed)
+    for artifact in variants[0].artifacts.values():
+        if artifact.precision:
+            observer.note(
+                f"the reference variant {FLOAT32} is an {artifact.precision} file: {artifact.path.name};"
+                " it keeps its name, and losses are relative to this file"
+            )
+            break
     for_runtime: dict[str, Sequence[Variant]] = {
         runtime: _variants(builder.for_runtime(runtime), names, formats, data, failed)
         for runtime in RUNTIMES[1:]  # the builder writes for the first
@@ -89,9 +104,9 @@ def _variants(
     data: PreparedData,
     failed: dict[str, Exception],
 ) -> tuple[Variant, ...]:
-    """Make the variants; one whose pass has a fault is left out and noted in `failed`.
+    """Make the variants; one that cannot be had is left out and noted in `failed`.
 
-    Without float32 there is nothing to compare with, so its exception is raised.
+    Without float32 there is nothing to compare with, so its exception is raised; so is a mistake of the user.
     """
     variants: list[Variant] = []
     for name in names:
@@ -100,8 +115,8 @@ def _variants(
         try:
             variants += builder.build([name], formats, data)
         except Exception as error:
-            expected = isinstance(error, UsageError | StoreError) and not isinstance(error, PassFailed)
-            if name == FLOAT32 or expected:
+            fatal = isinstance(error, UsageError | StoreError)
+            if name == FLOAT32 or (fatal and not isinstance(error, PassFailed | RecipeRefused)):
                 raise
             failed[name] = error
     return tuple(variants)
@@ -111,12 +126,17 @@ def _inspect(builder: VariantBuilder, selection: Selection, connection: Connecti
     if builder.model is not None:
         return model_file.inspect_onnx(builder.model)
     artifacts = builder.prebuilt(FLOAT32).artifacts
+    refusals = []
     for backend, formats in connection.formats.items():
         fmt = next((fmt for fmt in formats if fmt in artifacts), None)
         if fmt is not None and not connection.available[HOST, backend].reason:
-            return ModelInfo(*inspect(backend, artifacts[fmt]))
+            try:
+                return ModelInfo(*inspect(backend, artifacts[fmt]))
+            except WorkerError as error:
+                refusals.append(error.what.partition("\n")[0])
     raise ModelError(
         f"no runtime on this machine opens {', '.join(artifacts)}",
         where=str(selection.validation.variants[FLOAT32].files),
+        cause="; ".join(refusals),
         next_step="harness targets",
     )

@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from harness.core.measurement import WHOLE_CASE
 from harness.core.metric import Declared
 from harness.core.plan import CARD, HOST, Plan
 from harness.core.target import Target
@@ -81,7 +82,8 @@ def warnings(gates: Iterable[Gate], plan: Plan, model: str, results: Path) -> li
         Where baselines are stored.
     """
     keys = [job.key for batch in plan.batches for job in batch.jobs if batch.target != HOST]
-    keys += [result.key for result in plan.skipped]
+    # A variant that could not be built has no cases: its gates say why by themselves.
+    keys += [result.key for result in plan.skipped if result.key.case != WHOLE_CASE]
     lines = []
     for gate in gates:
         covered = [

@@ -10,10 +10,13 @@ from harness.compression.recipe import Variant
 from harness.config.validation import FLOAT32, Validation
 from harness.core import unexpected
 from harness.core.artifact import Artifact, TensorSpec
+from harness.core.cause import Cause
 from harness.core.contracts import Availability
-from harness.core.errors import TargetUnavailable, UsageError
+from harness.core.errors import RecipeRefused, TargetUnavailable, UsageError
+from harness.core.feeding import Feeding
 from harness.core.job import DEPLOY, PARITY, Batch, Case, JobKey, JobResult, Status
-from harness.core.plan import HOST, Plan
+from harness.core.plan import CARD, HOST, Plan
+from harness.core.preprocess import Preprocess
 from harness.core.suite import CaseContext, Suite
 from harness.core.target import PARITY_OPTIONS, Target
 from harness.core.unexpected import suite_key
@@ -47,7 +50,8 @@ class PlanInputs:
     for_runtime : mapping of runtime to sequence of Variant
         The same variants, with TFLite files for the targets that name another runtime than LiteRT.
     failed : mapping of variant to Exception
-        Variants that could not be built, because a pass has a fault.
+        Variants that could not be built: ``RecipeRefused`` where the model does not allow the recipe, any
+        other exception where a pass has a fault.
     """
 
     validation: Validation
@@ -84,8 +88,13 @@ def make_plan(inputs: PlanInputs) -> Plan:
             if availability.reason:
                 reasons[target.name, backend] = availability
             for variant in (variant for variant in made if variant.name in inputs.selected):
-                artifact, refused = choose_artifact(variant, inputs.formats[backend])
+                formats = inputs.formats[backend]
+                artifact, refused = choose_artifact(variant, formats)
                 reason = availability.reason or refused
+                fault = next((variant.faults[fmt] for fmt in formats if fmt in variant.faults), None)
+                if artifact is None and fault is not None:
+                    skipped += _not_built(inputs, target, backend, variant.name, fault)
+                    continue
                 for name, suite in inputs.suites.items():
                     context = _context(inputs, name, variant, target, availability)
                     key = suite_key(target.name, backend, DEPLOY, variant.name, name)
@@ -98,20 +107,24 @@ def make_plan(inputs: PlanInputs) -> Plan:
                     else:
                         batches.append(batch)
             for variant_name, error in inputs.failed.items():
-                skipped += [
-                    unexpected.result(
-                        suite_key(target.name, backend, DEPLOY, variant_name, name),
-                        f"{variant_name} could not be built",
-                        error,
-                    )
-                    for name in inputs.suites
-                ]
+                skipped += _not_built(inputs, target, backend, variant_name, error)
     if not batches:
         raise nothing_runs(reasons, skipped)
     unavailable = tuple((target, backend, a.reason) for (target, backend), a in reasons.items())
     plan = Plan((*_reference(inputs, skipped), *batches), tuple(skipped), unavailable)
     _fits_cap(inputs, plan)
     return plan
+
+
+def _not_built(
+    inputs: PlanInputs, target: Target, backend: str, variant: str, error: Exception
+) -> list[JobResult]:
+    """One result for every suite: SKIPPED where the model does not allow the recipe, ERROR after a fault."""
+    keys = [suite_key(target.name, backend, DEPLOY, variant, name) for name in inputs.suites]
+    if not isinstance(error, RecipeRefused):
+        return [unexpected.result(key, f"{variant} could not be built", error) for key in keys]
+    keys.append(suite_key(target.name, backend, DEPLOY, variant, CARD))  # gates on the card do not apply, too
+    return [JobResult(key, Status.SKIPPED, error.what, cause=Cause.RECIPE_REFUSED) for key in keys]
 
 
 def choose_artifact(variant: Variant, formats: Sequence[str]) -> tuple[Artifact | None, str]:
@@ -202,12 +215,20 @@ def _context(
         task=inputs.validation.model.task,
         settings=inputs.validation.suites.get(suite, {}),
         sets=tuple(prepared.info for prepared in inputs.data.sets),
-        batch=inputs.inputs[0].shape[0] if inputs.inputs and inputs.inputs[0].shape else 1,
+        batch=_batch_size(inputs),
         inputs=inputs.inputs,
         max_samples=target.max_samples,
         emulated=abilities_of(target).emulated,
         device_memory=target.deploy.provider in availability.device_memory,
     )
+
+
+def _batch_size(inputs: PlanInputs) -> int | None:
+    """Samples that the canonical model takes a call; None where the caller chooses."""
+    sampled = [s for s in inputs.inputs if inputs.data.preprocess.get(s.name, Preprocess()).value is None]
+    if not all(spec.shape for spec in sampled):  # of unknown rank: one by one is always right
+        return 1
+    return Feeding(inputs.inputs, (), inputs.data.preprocess).size
 
 
 def _batch(

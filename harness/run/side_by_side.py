@@ -14,7 +14,7 @@ from pathlib import Path
 
 from harness.core.artifact import Artifact, describe_file
 from harness.core.errors import ConfigurationError, HarnessError, Problem, ResultsError
-from harness.core.job import Batch
+from harness.core.job import Batch, Status
 from harness.core.metric import Timed
 from harness.core.target import Target
 from harness.core.verdict import Gate, State
@@ -160,7 +160,8 @@ def _batch(timed: Timed, prepared: Prepared, target: str, backend: str, variant:
             return batch
     for result in prepared.plan.skipped:
         if (result.key.target, result.key.backend, result.key.variant) == place:
-            return Refusal(State.NOT_APPLICABLE, result.reason)
+            state = State.NOT_APPLICABLE if result.status is Status.SKIPPED else State.NOT_RUN
+            return Refusal(state, result.reason)
     return Refusal(State.NOT_RUN, f"{timed.case} is not planned")
 
 

@@ -157,7 +157,8 @@ def _identity(
         "arch": device.get("arch", ""),
         "backend_version": device.get("backend_version", ""),
         "provider": result.effective.get("provider", ""),
-        "precision": result.effective.get("precision", ""),
+        # A file of integers computes in them, however the runtime computes floats.
+        "precision": batch.artifact.precision or result.effective.get("precision", ""),
         "model": facts.run["model"]["name"],
         "model_sha256": facts.run["model"]["sha256"],
         "artifact_sha256": batch.artifact.sha256,

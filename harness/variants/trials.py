@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from harness.compression import canonical, card, model_file
 from harness.compression.calibration import METHODS, activations
 from harness.compression.quantize import QUANTIZED_OPERATORS
-from harness.compression.recipe import TOOLS
 from harness.compression.speed import measure_speed_up
 from harness.compression.steps import checked
+from harness.compression.tools import TOOLS
 from harness.compression.weights import weight_layers
 from harness.config.schema import SearchTable
 from harness.core import preprocess
@@ -156,10 +156,7 @@ class Trials:
         if result is None:
             model = self._make(recipe)
             content = model.SerializeToString(deterministic=True)
-            feed = {
-                name: preprocess.apply(raw[:1], self._workspace.data.preprocess[name])
-                for name, raw in self._search_rows.items()
-            }
+            feed = next(self._feeds(self._search_rows))
             result = {
                 "predicted": self._workspace.predict(content, self._workspace.test_rows()).tolist(),
                 "speed": measure_speed_up(self._float, model, feed) if recipe else {},
@@ -210,9 +207,4 @@ class Trials:
         return classes
 
     def _feeds(self, rows: Rows) -> Iterator[dict[str, NDArray[Any]]]:
-        count = len(next(iter(rows.values())))
-        for row in range(count):
-            yield {
-                name: preprocess.apply(raw[row : row + 1], self._workspace.data.preprocess[name])
-                for name, raw in rows.items()
-            }
+        return self._workspace.data.feeds_of(rows)

@@ -18,7 +18,7 @@ from harness.config.folders import cache_folder, shipped_folder
 from harness.config.load import load_validation, validation_file
 from harness.config.schema import ShiftsTable
 from harness.config.validation import Validation, VariantTable
-from harness.core import commands, preprocess
+from harness.core import commands
 from harness.core.errors import ModelError, UsageError
 from harness.data import sets
 from harness.data.sets import PreparedData
@@ -88,17 +88,15 @@ class Workspace:
         options.intra_op_num_threads = 1
         options.log_severity_level = 3
         session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        first = session.get_inputs()[0].shape
-        size = first[0] if first and isinstance(first[0], int) else BATCH
-        count = len(next(iter(rows.values())))
+        first = model_file.inspect_onnx(self.model).outputs[:1]
+        feeding = self.data.feeding(first)
+        size, left = feeding.size or BATCH, len(next(iter(rows.values())))
         classes = []
-        for start in range(0, count, size):
-            taken = np.minimum(np.arange(start, start + size), count - 1)
-            feeds = {
-                name: preprocess.apply(raw[taken], self.data.preprocess[name]) for name, raw in rows.items()
-            }
-            scores = session.run(None, feeds)[0].reshape(size, -1)
-            classes.append(scores.argmax(axis=1)[: count - start])
+        for feeds in self.data.feeds_of(rows, size):
+            outputs = {first[0].name: session.run([first[0].name], feeds)[0]}
+            scores = feeding.answers(outputs, min(size, left))[first[0].name]
+            classes.append(scores.reshape(len(scores), -1).argmax(axis=1))
+            left -= size
         return np.concatenate(classes)
 
 

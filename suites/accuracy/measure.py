@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from harness.core import preprocess
 from harness.core.contracts import Bench, Session
+from harness.core.feeding import Feeding
 from harness.core.job import Case, Samples
 from harness.core.preprocess import Feeds
 
@@ -20,6 +21,9 @@ TOP = 5
 #: What is preprocessed and hashed at once, in whole batches: many small rows, because each step has a price
 #: of its own beside that of its rows; few large ones, because a device has little memory.
 BLOCK_BYTE = 2**20
+
+Call = tuple[Feeds, int]
+"""What the session takes at once, and how many samples of it count."""
 
 
 def measure(bench: Bench, case: Case) -> Iterator[Samples]:
@@ -35,27 +39,30 @@ def measure(bench: Bench, case: Case) -> Iterator[Samples]:
     """
     digest = preprocess.Digest()
     with bench.open() as session:
-        fixed = next((spec.shape[0] for spec in session.inputs if spec.shape and spec.shape[0]), None)
-        batch = fixed or int(case.params["batch"])
-        with closing(_ahead(_blocks(bench, case, session, batch, digest))) as blocks:
-            for feeds in blocks:
-                yield _infer(bench, session, feeds, batch, pad=fixed is not None, keep=case.params["keep"])
+        feeding = bench.feeding(session)
+        with closing(_ahead(_blocks(bench, case, feeding, digest))) as blocks:
+            for calls in blocks:
+                yield _infer(bench, session, feeding, calls, keep=case.params["keep"])
     yield Samples(values={"input_sha256": digest.hexdigest()})
 
 
-def _blocks(
-    bench: Bench, case: Case, session: Session, batch: int, digest: preprocess.Digest
-) -> Iterator[Feeds]:
+def _blocks(bench: Bench, case: Case, feeding: Feeding, digest: preprocess.Digest) -> Iterator[list[Call]]:
     """What the session takes, in whole batches; each block is hashed while the session runs it."""
+    batch = feeding.size or int(case.params["batch"])
     row_byte = sum(x.nbytes for x in bench.data.feeds(case.data, 0, 1).values())
     block = batch * max(1, BLOCK_BYTE // max(1, batch * row_byte))
     for start in range(0, case.samples, block):
-        canonical = bench.data.feeds(case.data, start, min(start + block, case.samples))
-        yield preprocess.to_feeds(canonical, bench.artifact, session.inputs)
+        stop = min(start + block, case.samples)
+        canonical = bench.data.feeds(case.data, start, stop)
+        calls = []
+        for first in range(0, stop - start, batch):
+            rows = {name: x[first : first + batch] for name, x in canonical.items()}
+            calls.append((feeding.feeds(rows), min(batch, stop - start - first)))
+        yield calls
         digest.update(canonical)
 
 
-def _ahead(blocks: Iterator[Feeds]) -> Generator[Feeds]:
+def _ahead(blocks: Iterator[list[Call]]) -> Generator[list[Call]]:
     """Make the next block in one other thread while the caller uses this one: two are held, never more.
 
     Numpy, hashing and the runtimes all release Python's lock, so that a second core hides the work; a
@@ -63,25 +70,19 @@ def _ahead(blocks: Iterator[Feeds]) -> Generator[Feeds]:
     """
     with ThreadPoolExecutor(1) as other:
         coming = other.submit(next, blocks, None)
-        while (feeds := coming.result()) is not None:
+        while (calls := coming.result()) is not None:
             coming = other.submit(next, blocks, None)
-            yield feeds
+            yield calls
 
 
-def _infer(bench: Bench, session: Session, feeds: Feeds, batch: int, *, pad: bool, keep: str) -> Samples:
-    rows = len(next(iter(feeds.values())))
-    if pad and rows % batch:
-        missing = batch - rows % batch
-        feeds = {name: np.concatenate([x, np.repeat(x[-1:], missing, axis=0)]) for name, x in feeds.items()}
-    returned, run_ns = [], []
-    for start in range(0, rows, batch):
-        piece = {name: x[start : start + batch] for name, x in feeds.items()}
+def _infer(bench: Bench, session: Session, feeding: Feeding, calls: list[Call], *, keep: str) -> Samples:
+    answers, run_ns = [], []
+    for feeds, rows in calls:
         begun = bench.clock()
-        outputs = session.run(piece)
+        outputs = session.run(feeds)
         run_ns.append(bench.clock() - begun)
-        returned.append(outputs)
-    joined = {name: np.concatenate([outputs[name] for outputs in returned])[:rows] for name in returned[0]}
-    real = preprocess.to_outputs(joined, bench.artifact, session.outputs)
+        answers.append(feeding.answers(outputs, rows))
+    real = {name: np.concatenate([answer[name] for answer in answers]) for name in answers[0]}
     arrays: dict[str, NDArray[Any]] = {"run_ns": np.asarray(run_ns, np.int64)}
     for position, spec in enumerate(session.outputs):
         if keep == "outputs":

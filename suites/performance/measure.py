@@ -23,8 +23,9 @@ from harness.core.contracts import (
     SupportsProfile,
     Unsupported,
 )
+from harness.core.feeding import Feeding
 from harness.core.job import Case, Samples
-from harness.core.preprocess import Feeds, to_feeds
+from harness.core.preprocess import Feeds
 from harness.core.target import DEVICE_ID
 from harness.device import gpu
 from harness.device.environment import peak_memory_byte
@@ -70,8 +71,9 @@ def _single_stream(bench: Bench, case: Case) -> Samples:
     session = bench.open()
     load_ns = clock() - start
     with session:
-        size = fixed_batch(session) or 1
-        feeds = rows(bench, case, session, index * size, size)
+        feeding = bench.feeding(session)
+        size = feeding.size or 1
+        feeds = rows(bench, case, feeding, index * size, size)
         start = clock()
         session.run(feeds)
         first_ns = clock() - start
@@ -96,8 +98,9 @@ def _device_buffers(bench: Bench, case: Case) -> Samples:
         if not isinstance(session, SupportsDeviceBinding):
             provider = session.effective["provider"]
             raise Unsupported(f"{provider} has no memory of its own that buffers can be bound in")
-        size = fixed_batch(session) or 1
-        call = session.bind_device(rows(bench, case, session, case.params["index"] * size, size))
+        feeding = bench.feeding(session)
+        size = feeding.size or 1
+        call = session.bind_device(rows(bench, case, feeding, case.params["index"] * size, size))
         latency_ns = timed_loop(call, bench.clock, case, case.params["requests"])
     return Samples(
         {"latency_ns": latency_ns, "requests": _one(len(latency_ns))},
@@ -125,7 +128,8 @@ def _offline(bench: Bench, case: Case) -> Samples:
     sizes, left_out = list(case.params["batch_sizes"]), dict(case.params["left_out"])
     arrays: dict[str, NDArray[np.int64]] = {}
     with bench.open() as session:
-        fixed = fixed_batch(session)
+        feeding = bench.feeding(session)
+        fixed = feeding.size
         if fixed is not None and sizes != [fixed]:
             why = f"the file has a fixed batch of {fixed}"
             left_out |= {str(size): why for size in sizes if size != fixed}
@@ -133,7 +137,7 @@ def _offline(bench: Bench, case: Case) -> Samples:
         # Each round begins with another size, so that none always gets the cold or the hot machine.
         turn = case.params["index"] % max(1, len(sizes))
         for size in sizes[turn:] + sizes[:turn]:
-            call = repeated_call(session, rows(bench, case, session, 0, size))
+            call = repeated_call(session, rows(bench, case, feeding, 0, size))
             elapsed_ns = timed_loop(call, bench.clock, case, 1)
             arrays |= {f"batch{size}_ns": elapsed_ns, f"batch{size}_calls": _one(len(elapsed_ns))}
     return Samples(arrays, {"batch_sizes": sizes, "left_out": left_out})
@@ -143,7 +147,8 @@ def _profile(bench: Bench, case: Case) -> Samples:
     with bench.open() as session:
         if not isinstance(session, SupportsProfile):
             raise Unsupported("the runtime tells no times of its kernels")
-        feeds = rows(bench, case, session, 0, fixed_batch(session) or 1)
+        feeding = bench.feeding(session)
+        feeds = rows(bench, case, feeding, 0, feeding.size or 1)
         typical_ns = warm_up(lambda: session.run(feeds), bench.clock, case.params["warm_up_seconds"])
         least, most = PROFILED_CALLS
         calls = max(least, min(most, int(case.params["seconds"] * 1e9 / typical_ns)))
@@ -160,17 +165,10 @@ MEASURES: Mapping[str, Callable[[Bench, Case], Samples]] = {
 }
 
 
-def fixed_batch(session: Session) -> int | None:
-    """Rows that the file takes at once; None where the caller chooses."""
-    sizes = [spec.shape[0] for spec in session.inputs if spec.shape]
-    return next((size for size in sizes if size is not None), None)
-
-
-def rows(bench: Bench, case: Case, session: Session, start: int, size: int) -> Feeds:
+def rows(bench: Bench, case: Case, feeding: Feeding, start: int, size: int) -> Feeds:
     """Feeds of `size` rows from `start`, beginning anew where the set ends."""
     canonical = bench.data.feeds(case.data, 0, case.samples)
-    chosen = {name: x[(start + np.arange(size)) % len(x)] for name, x in canonical.items()}
-    return to_feeds(chosen, bench.artifact, session.inputs)
+    return feeding.feeds({name: x[(start + np.arange(size)) % len(x)] for name, x in canonical.items()})
 
 
 def repeated_call(session: Session, feeds: Feeds) -> Call:

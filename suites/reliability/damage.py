@@ -77,7 +77,7 @@ def _damaged(bench: Bench, case: Case, damages: list[Damage]) -> Samples:
             _write(journal, {"outcome": outcome, "said": str(death)})
         entries_read = _read(journal)
     with bench.open() as session:
-        answers = digests(session, singles(bench, case, session)[:ROWS]).tobytes().hex()
+        answers = digests(session, singles(bench, case, bench.feeding(session))[:ROWS]).tobytes().hex()
     for entry in entries_read:
         # Where the process ended, the next one must give the same answers.
         entry.setdefault("recovered", entry["expected"] == answers)
@@ -100,7 +100,7 @@ def _try_each(bench: Bench, case: Case, damages: list[Damage]) -> None:
     journal = Path(case.params["journal"])
     start = bench.clock()
     with bench.open() as session:
-        feeds = singles(bench, case, session)[:ROWS]
+        feeds = singles(bench, case, bench.feeding(session))[:ROWS]
         expected = digests(session, feeds).tobytes()
         limit_s = HANG_S + HANG_FACTOR * (bench.clock() - start) / 1e9
         _limit_memory()

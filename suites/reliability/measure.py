@@ -24,10 +24,9 @@ from suites.reliability.rows import (
     digest,
     digests,
     every_way,
-    fixed_batch,
     one_batch,
+    run_all,
     singles,
-    stacked,
 )
 
 #: Poison of float inputs: name, value, whether the whole input or its middle element only.
@@ -49,7 +48,7 @@ def determinism(bench: Bench, case: Case) -> Samples:
     if "fresh" in case.params:
         return Samples({"process": _fresh_digests(bench, case)})
     with bench.open() as session:
-        feeds = every_way(bench, case, session)
+        feeds = every_way(bench, case, bench.feeding(session))
         first = digests(session, feeds)
         repeat = [digests(session, feeds) for _ in range(case.params["repeats"])]
     sessions = [_fresh_digests(bench, case) for _ in range(case.params["sessions"])]
@@ -67,18 +66,18 @@ def determinism(bench: Bench, case: Case) -> Samples:
 
 def _fresh_digests(bench: Bench, case: Case) -> NDArray[np.uint8]:
     with bench.open() as session:
-        return digests(session, every_way(bench, case, session))
+        return digests(session, every_way(bench, case, bench.feeding(session)))
 
 
 def batch_invariance(bench: Bench, case: Case) -> Samples:
     """Each row alone against all in one batch."""
     with bench.open() as session:
-        fixed = fixed_batch(session)
-        if fixed is not None:
-            raise Unsupported(f"the file has a fixed batch of {fixed}")
-        alone = stacked([session.run(feeds) for feeds in singles(bench, case, session)])
-        joint = session.run(one_batch(bench, case, session))
-        return Samples(compare(alone, joint, bench.artifact, session, case.samples))
+        feeding = bench.feeding(session)
+        if feeding.size is not None:
+            raise Unsupported(f"the file has a fixed batch of {feeding.size}")
+        joint = run_all(session, feeding, [one_batch(bench, case, feeding)], case.samples)
+        alone = run_all(session, feeding, singles(bench, case, feeding), 1)
+        return Samples(compare(alone, joint))
 
 
 def thread_invariance(bench: Bench, case: Case) -> Samples:
@@ -88,9 +87,10 @@ def thread_invariance(bench: Bench, case: Case) -> Samples:
     used, left_out = [], {}
     with bench.open(threads=first) as session:
         # The largest batch: small work is not shared out among threads.
-        feeds = singles(bench, case, session) if fixed_batch(session) else [one_batch(bench, case, session)]
-        rows = sum(len(next(iter(batch.values()))) for batch in feeds)
-        base = stacked([session.run(batch) for batch in feeds])
+        feeding = bench.feeding(session)
+        feeds = singles(bench, case, feeding) if feeding.size else [one_batch(bench, case, feeding)]
+        rows = feeding.size or case.samples
+        base = run_all(session, feeding, feeds, rows)
         for threads in others:
             if threads > max(2, _cpus()):
                 left_out[str(threads)] = f"there are {_cpus()} CPUs"
@@ -101,9 +101,9 @@ def thread_invariance(bench: Bench, case: Case) -> Samples:
                 left_out[str(threads)] = error.what
                 continue
             with other:
-                answers = stacked([other.run(batch) for batch in feeds])
+                answers = run_all(other, feeding, feeds, rows)
             used.append(threads)
-            for name, array in compare(base, answers, bench.artifact, session, rows).items():
+            for name, array in compare(base, answers).items():
                 arrays.setdefault(name, []).append(array)
     if not used:
         raise Unsupported("no other number of threads: " + "; ".join(left_out.values()))
@@ -122,7 +122,7 @@ def bad_input(bench: Bench, case: Case) -> Samples:
     outcomes: dict[str, str] = {}
     recovered = []
     with bench.open() as session:
-        feeds = singles(bench, case, session)[0]
+        feeds = singles(bench, case, bench.feeding(session))[0]
         expected = digest(session.run(feeds))
         for kind, wrong in mistakes(feeds, session.inputs):
             outcomes[kind] = _outcome(session, wrong)
@@ -154,7 +154,7 @@ def nonfinite_input(bench: Bench, case: Case) -> Samples:
     outcomes: dict[str, list[str]] = {}
     recovered = []
     with bench.open() as session:
-        rows = singles(bench, case, session)
+        rows = singles(bench, case, bench.feeding(session))
         floats = [name for name, x in rows[0].items() if np.issubdtype(x.dtype, np.floating)]
         if not floats:
             raise Unsupported("the file takes no float input")

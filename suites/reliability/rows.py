@@ -8,39 +8,33 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.core.artifact import Artifact
 from harness.core.contracts import Bench, Session, Unsupported
+from harness.core.errors import DataError
+from harness.core.feeding import Feeding
 from harness.core.job import Case
-from harness.core.preprocess import Feeds, Outputs, to_feeds, to_outputs
+from harness.core.preprocess import Feeds, Outputs
 
 
-def fixed_batch(session: Session) -> int | None:
-    """Rows that the file takes at once; None where the caller chooses."""
-    sizes = [spec.shape[0] for spec in session.inputs if spec.shape]
-    return next((size for size in sizes if size is not None), None)
+def singles(bench: Bench, case: Case, feeding: Feeding) -> list[Feeds]:
+    """Feeds of one row each; of as many as the file takes, where that is fixed, the first rows repeated."""
+    size = feeding.size or 1
+    return [_feeds(bench, case, feeding, start, size) for start in range(0, case.samples, size)]
 
 
-def singles(bench: Bench, case: Case, session: Session) -> list[Feeds]:
-    """Feeds of one row each; of as many as the file takes, where that is fixed, the last rows repeated."""
-    size = fixed_batch(session) or 1
-    return [_feeds(bench, case, session, start, size) for start in range(0, case.samples, size)]
-
-
-def one_batch(bench: Bench, case: Case, session: Session) -> Feeds:
+def one_batch(bench: Bench, case: Case, feeding: Feeding) -> Feeds:
     """All rows in one batch; only for a file whose batch the caller chooses."""
-    return _feeds(bench, case, session, 0, case.samples)
+    return _feeds(bench, case, feeding, 0, case.samples)
 
 
-def every_way(bench: Bench, case: Case, session: Session) -> list[Feeds]:
+def every_way(bench: Bench, case: Case, feeding: Feeding) -> list[Feeds]:
     """The rows one by one, then all at once where the file can."""
-    alone = singles(bench, case, session)
-    return alone if fixed_batch(session) else [*alone, one_batch(bench, case, session)]
+    alone = singles(bench, case, feeding)
+    return alone if feeding.size else [*alone, one_batch(bench, case, feeding)]
 
 
-def _feeds(bench: Bench, case: Case, session: Session, start: int, size: int) -> Feeds:
+def _feeds(bench: Bench, case: Case, feeding: Feeding, start: int, size: int) -> Feeds:
     canonical = bench.data.feeds(case.data, 0, case.samples)
-    chosen = {name: x[(start + np.arange(size)) % len(x)] for name, x in canonical.items()}
-    return to_feeds(chosen, bench.artifact, session.inputs)
+    return feeding.feeds({name: x[(start + np.arange(size)) % len(x)] for name, x in canonical.items()})
 
 
 def digest(outputs: Outputs) -> bytes:
@@ -64,36 +58,52 @@ def digests(session: Session, feeds: Sequence[Feeds]) -> NDArray[np.uint8]:
     return np.frombuffer(joined, np.uint8).reshape(len(feeds), -1)
 
 
-def compare(
-    answers: Outputs, others: Outputs, artifact: Artifact, session: Session, n: int
-) -> dict[str, NDArray[np.generic]]:
-    """Compare two sets of outputs of the same `n` rows, row by row.
-
-    Returns
-    -------
-    dict
-        ``bit_equal``, shape (n,), bool: all outputs as the file returned them. ``difference``, shape (n,),
-        float64: largest absolute difference of the real numbers (infinite where only one is finite).
-        ``relative_difference``: the same over the row's largest absolute answer.
+def run_all(session: Session, feeding: Feeding, batches: Sequence[Feeds], rows: int) -> Outputs:
+    """Run each of `batches`, which have `rows` rows each, and join their answers: real numbers, row by row.
 
     Raises
     ------
     Unsupported
         An output does not have one entry a row.
     """
+    try:
+        answers = [feeding.answers(session.run(feeds), rows) for feeds in batches]
+    except DataError as error:
+        raise Unsupported(error.what) from error
+    return {name: np.concatenate([answer[name] for answer in answers]) for name in answers[0]}
+
+
+def compare(answers: Outputs, others: Outputs) -> dict[str, NDArray[np.generic]]:
+    """Compare two sets of answers to the same n rows, row by row.
+
+    Parameters
+    ----------
+    answers, others : mapping of output name to ndarray, shape (n, …)
+        Real numbers; integers that stand for them are equal where these are.
+
+    Returns
+    -------
+    dict
+        ``bit_equal``, shape (n,), bool: all outputs. ``difference``, shape (n,), float64: largest absolute
+        difference (infinite where only one is finite). ``relative_difference``: the same over the row's
+        largest absolute answer.
+
+    Raises
+    ------
+    Unsupported
+        The answers have different shapes.
+    """
+    n = len(next(iter(answers.values())))
     bit_equal = np.ones(n, bool)
+    difference, relative = np.zeros(n), np.zeros(n)
     for name, answer in answers.items():
         a, b = _plain(answer), _plain(others[name])
-        if a.shape != b.shape or a.shape[:1] != (n,):
-            raise Unsupported(f"the output {name} has the shape {a.shape}, no entry for each of {n} rows")
+        if a.shape != b.shape:
+            raise Unsupported(f"the output {name} has the shape {a.shape}, and the other time {b.shape}")
         bit_equal &= np.array([x.tobytes() == y.tobytes() for x, y in zip(a, b, strict=True)])
-    difference, relative = np.zeros(n), np.zeros(n)
-    real = to_outputs(answers, artifact, session.outputs)
-    real_others = to_outputs(others, artifact, session.outputs)
-    for name, answer in real.items():
         if answer.dtype.kind in "OUS":
             continue
-        a, b = (y.reshape(n, -1).astype(np.float64) for y in (answer, real_others[name]))
+        a, b = (y.reshape(n, -1).astype(np.float64) for y in (a, b))
         same = (a == b) | (np.isnan(a) & np.isnan(b))
         with np.errstate(invalid="ignore"):  # infinity minus infinity, where they are the same
             gap = np.where(same, 0.0, np.nan_to_num(np.abs(a - b), nan=np.inf, posinf=np.inf))
@@ -103,20 +113,6 @@ def compare(
         ratio = np.divide(largest, scale, out=np.where(largest > 0, np.inf, 0.0), where=scale > 0)
         difference, relative = np.maximum(difference, largest), np.maximum(relative, ratio)
     return {"bit_equal": bit_equal, "difference": difference, "relative_difference": relative}
-
-
-def stacked(answers: Sequence[Outputs]) -> Outputs:
-    """Join outputs along the batch axis.
-
-    Raises
-    ------
-    Unsupported
-        An output has no axis.
-    """
-    for name, y in answers[0].items():
-        if y.ndim == 0:
-            raise Unsupported(f"the output {name} is a scalar and has no batch axis")
-    return {name: np.concatenate([outputs[name] for outputs in answers]) for name in answers[0]}
 
 
 def _plain(y: NDArray[np.generic]) -> NDArray[np.generic]:

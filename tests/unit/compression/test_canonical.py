@@ -149,3 +149,35 @@ def test_batch_of_one_that_is_only_declared_dynamic_is_taken() -> None:
     reshape = node("Reshape", ["x", "s"], ["y"])
     result = canonicalise(graph([reshape], {"s": np.array([1, 6])}, {"x": ["n", 2, 3]}))
     assert numpy_helper.to_array(result.graph.initializer[0]).tolist() == [1, 6]
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float64"])
+def test_other_floats_keep_their_type(dtype: str) -> None:
+    gemm = node("Gemm", ["x", "w", "b"], ["y"], alpha=2.0, beta=3.0)
+    kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+    made = helper.make_graph(
+        [gemm], "g", [helper.make_tensor_value_info("x", kind, ["n", 3])],
+        [helper.make_tensor_value_info("y", kind, ["n", 4])],
+        [numpy_helper.from_array(v.astype(dtype), k) for k, v in (("w", WEIGHTS.T), ("b", WEIGHTS[:, 0]))],
+    )  # fmt: skip
+    result = canonicalise(helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=8))
+    assert {value.dtype.name for value in initializers(result).values()} == {dtype}
+    x = RANDOM.standard_normal((2, 3)).astype(dtype)
+    expected = 2 * x.astype(float) @ WEIGHTS.T + 3 * WEIGHTS[:, 0]
+    np.testing.assert_allclose(run_onnx(result, {"x": x})["y"], expected, rtol=1e-2, atol=1e-2)
+
+
+def test_a_newer_ir_version_is_no_obstacle() -> None:
+    model = old_model()
+    model.ir_version = onnx.IR_VERSION + 1
+    assert canonicalise(model).graph.node[0].op_type == "Gemm"
+
+
+def test_an_exception_of_a_library_is_a_refusal_of_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("planted")
+
+    model = old_model()
+    monkeypatch.setattr(canonical.shape_inference, "infer_shapes", fail)
+    with pytest.raises(ModelError, match="has no canonical form: RuntimeError: planted"):
+        canonicalise(model)

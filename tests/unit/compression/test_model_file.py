@@ -69,3 +69,44 @@ def test_external_data_elsewhere_are_refused(tmp_path: Path, where: str, locatio
     (tmp_path / "weights.bin").write_bytes(VALUES.tobytes())
     with pytest.raises(ModelError, match="outside the model's folder"):
         model_file.load_onnx(path)
+
+
+def test_what_the_checker_refuses_and_the_runtime_opens_is_accepted(tmp_path: Path) -> None:
+    path = save(tmp_path, "initializer")
+    model = onnx.load(path)
+    del model.graph.node[:]
+    # Not in topological order: ONNX Runtime sorts by itself.
+    model.graph.node.extend([
+        helper.make_node("Relu", ["s"], ["y"]), helper.make_node("Add", ["x", "values"], ["s"]),
+    ])  # fmt: skip
+    onnx.save(model, path)
+    with pytest.raises(onnx.checker.ValidationError):
+        onnx.checker.check_model(model)
+    assert len(model_file.load_onnx(path).graph.node) == 2
+    model.graph.node.append(helper.make_node("NoSuchOperator", ["y"], ["z"]))
+    onnx.save(model, path)
+    with pytest.raises(ModelError, match="not a valid ONNX model"):
+        model_file.load_onnx(path)
+
+
+def test_the_data_of_a_model_that_protobuf_cannot_hold_stay_in_their_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = save(tmp_path, "initializer")
+    assert model_file.has_weights(model_file.load_onnx(path))
+    monkeypatch.setattr(model_file, "MOST_BYTE", VALUES.nbytes)
+    large = model_file.load_onnx(path)
+    assert not model_file.has_weights(large)
+    assert [spec.name for spec in model_file.inspect_onnx(large).inputs] == ["x"]
+
+
+def test_an_output_that_is_no_tensor_is_refused_with_the_option_of_the_exporter() -> None:
+    map_type = helper.make_map_type_proto(
+        TensorProto.INT64, helper.make_tensor_type_proto(TensorProto.FLOAT, [])
+    )
+    output = helper.make_value_info("p", helper.make_sequence_type_proto(map_type))
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 2])
+    model = helper.make_model(helper.make_graph([], "g", [x], [output]))
+    with pytest.raises(ModelError, match="p is not a tensor") as caught:
+        model_file.inspect_onnx(model)
+    assert "'zipmap': False" in caught.value.next_step

@@ -104,3 +104,16 @@ def test_it_refuses_exactly_what_the_model_would(
     else:
         with pytest.raises(DataError):
             check_fit({"x": raw}, {"x": step}, [spec], where="d")
+
+
+def test_samples_on_another_axis_or_none_and_constants() -> None:
+    raw = np.zeros((5, 7, 3))
+    check(raw, TensorSpec("x", (7, None, 3), "float32"), batch_axis=1)
+    check(raw, TensorSpec("x", (7, 3), "float32"), batch_axis=None)
+    with pytest.raises(DataError, match=r"needs samples of shape \[5, 3\]"):
+        check(raw, TensorSpec("x", (5, 2, 3), "float32"), batch_axis=1)
+    both = [TensorSpec("x", (None, 7, 3), "float32"), TensorSpec("alpha", (), "float32")]
+    check_fit({"x": raw}, {"alpha": Preprocess(value=0.5)}, both, where="d.npz")
+    with pytest.raises(DataError, match="have the inputs x, the model has alpha, x") as caught:
+        check_fit({"x": raw}, {}, both, where="d.npz")
+    assert "[input.NAME] value = NUMBER" in caught.value.next_step

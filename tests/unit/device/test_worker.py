@@ -131,3 +131,27 @@ def test_a_child_does_not_have_the_working_folder_on_its_path() -> None:
     command = worker.command(["python"], "harness.device.probe", "{}")
     assert command[:2] == ["python", "-P"]
     assert command[-3:] == ["-m", "harness.device.probe", "{}"]
+
+
+def test_a_file_that_the_runtime_cannot_open_is_skipped_with_what_it_said(
+    batch: Batch, tmp_path: Path
+) -> None:
+    (tmp_path / "m.onnx").write_bytes(b"no model")
+
+    def measure(bench: Bench, case: Case) -> Iterator[Samples]:
+        with bench.open():
+            yield Samples()
+
+    header, _ = worker.run_case(bench(batch, tmp_path), measure)
+    assert (header["status"], header["cause"]) == ("SKIPPED", "runtime refused")
+    assert "cannot open m.onnx" in header["reason"]
+    assert header["raw"]
+
+
+def test_how_samples_go_into_the_file(batch: Batch, tmp_path: Path) -> None:
+    opened = bench(batch, tmp_path)
+    with opened.open() as session:
+        feeding = opened.feeding(session)
+        feeds = feeding.feeds(opened.data.feeds("clean", 0, 3))
+        answers = feeding.answers(session.run(feeds), 3)
+    np.testing.assert_array_equal(answers["y"], AFFINE.oracle({"x": X[:3].astype(np.float32) * 0.5 - 1}))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from harness.compression.recipe import Variant
-from harness.core.errors import ModelError, PassFailed
+from harness.core.errors import ModelError, PassFailed, RecipeRefused
 from harness.run.build import _variants
 
 
@@ -28,8 +28,10 @@ def build(builder: Any) -> tuple[list[str], dict[str, Exception]]:
     return [variant.name for variant in made], failed
 
 
-@pytest.mark.parametrize("error", [PassFailed("it broke"), RuntimeError("planted")])
-def test_a_pass_with_a_fault_fails_its_variant_alone(error: Exception) -> None:
+@pytest.mark.parametrize(
+    "error", [PassFailed("it broke"), RuntimeError("planted"), RecipeRefused("quantized already")]
+)
+def test_a_variant_that_cannot_be_had_fails_alone(error: Exception) -> None:
     assert build(Builder(error)) == (["float32", "float16"], {"int8": error})
 
 

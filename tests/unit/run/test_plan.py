@@ -16,16 +16,17 @@ from harness.config.validation import Validation
 from harness.core.artifact import Artifact, File, TensorSpec
 from harness.core.cause import Cause
 from harness.core.contracts import Availability
-from harness.core.errors import PassFailed, TargetUnavailable, UsageError
+from harness.core.errors import PassFailed, RecipeRefused, TargetUnavailable, UsageError
 from harness.core.job import Case, DataRef, Job, JobResult, Options, Status
 from harness.core.measurement import WHOLE_CASE, Measurement, Row
-from harness.core.plan import HOST
+from harness.core.plan import CARD, HOST
 from harness.core.preprocess import Preprocess
 from harness.core.suite import CaseContext, SetInfo
 from harness.core.target import Target
-from harness.core.verdict import Gate
+from harness.core.verdict import Gate, State
 from harness.data.datasets import Dataset
 from harness.data.sets import PreparedData, PreparedSet
+from harness.gates.judge import Subject, judge
 from harness.run.plan import PlanInputs, choose_artifact, make_plan, output_byte, sizes
 
 FORMATS = {"onnxruntime": ("onnx",), "openvino": ("openvino", "onnx"), "tflite": ("tflite",)}
@@ -298,3 +299,32 @@ def test_a_variant_whose_pass_failed_is_an_error_row_of_every_suite() -> None:
     )  # fmt: skip
     gate = Gate("g", "accuracy", "accuracy", cases=("clean",), severities=(0,), setting="parity")
     assert gate.looks_at(Row(error.key, Measurement(WHOLE_CASE, "", float("nan"), status=error.status)))
+
+
+def test_a_recipe_that_the_model_refuses_is_skipped_and_its_gates_do_not_apply() -> None:
+    refused = {"int8": RecipeRefused("the model is quantized already", where="node 'q'")}
+    plan = make_plan(given(variants=(variant("float32", "onnx"),), failed=refused))
+    assert {batch.variant for batch in plan.batches} == {"float32"}
+    assert {(r.status, r.key.variant, r.key.suite, r.reason, r.cause) for r in plan.skipped} == {
+        (Status.SKIPPED, "int8", suite, "the model is quantized already", Cause.RECIPE_REFUSED)
+        for suite in ("accuracy", CARD)
+    }
+    rows = [
+        Row(r.key, Measurement(WHOLE_CASE, "", float("nan"), status=r.status, reason=r.reason, cause=r.cause))
+        for r in plan.skipped
+    ]
+    gates = [Gate("a", "accuracy", "accuracy_loss", maximum=1), Gate("b", CARD, "file_byte", maximum=1)]
+    verdicts = judge(rows, gates, [Subject("cpu", "onnxruntime", "int8")]).verdicts
+    assert [(v.state, v.sentence.endswith("the model is quantized already")) for v in verdicts] == [
+        (State.NOT_APPLICABLE, True)
+    ] * 2
+
+
+def test_a_fault_of_the_writer_is_an_error_where_its_file_is_needed() -> None:
+    faulty = replace(variant("int8", "onnx"), faults={"tflite": KeyError("planted")})
+    targets = (target("cpu", "onnxruntime"), target("lite", "tflite"))
+    plan = make_plan(given(targets=targets, variants=(variant("float32", "onnx", "tflite"), faulty)))
+    assert ("cpu", "onnxruntime", "int8", "onnx") in names(plan)
+    (error,) = plan.skipped
+    assert (error.key.target, error.key.variant, error.status) == ("lite", "int8", Status.ERROR)
+    assert "KeyError" in error.reason

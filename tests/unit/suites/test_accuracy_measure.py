@@ -19,8 +19,9 @@ from harness.core import preprocess
 from harness.core.artifact import Artifact, File, Quantization, TensorSpec
 from harness.core.contracts import Session
 from harness.core.errors import BackendError, DataError
+from harness.core.feeding import Feeding
 from harness.core.job import Case, Samples, merge
-from harness.core.preprocess import Feeds, Outputs
+from harness.core.preprocess import Feeds, Outputs, Preprocess
 from harness.stats import accuracy
 from suites.accuracy import measure as measure_module
 from suites.accuracy.answers import Answers
@@ -77,6 +78,9 @@ class NumpyBench:
 
     def open(self, artifact: Artifact | None = None, *, setting: str = "", **options: Any) -> Session:
         return self.session
+
+    def feeding(self, session: Session) -> Feeding:
+        return Feeding(session.inputs, session.outputs, {"image": Preprocess()}, self.artifact)
 
     def spawn(self, case: Case) -> Samples:
         raise AssertionError("accuracy spawns nothing")

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -9,22 +8,29 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from harness.core.artifact import Artifact, File, Quantization, TensorSpec
-from harness.core.contracts import Session, Unsupported
-from suites.reliability.rows import compare, digest, stacked
-
-ARTIFACT = Artifact("float32", "onnx", (File("m", "a", 1),), Path())
-
-
-class Shapes:
-    def __init__(self, *outputs: TensorSpec) -> None:
-        self.outputs = outputs
+from harness.core.artifact import Quantization, TensorSpec
+from harness.core.contracts import Unsupported
+from harness.core.feeding import Feeding
+from harness.core.preprocess import Preprocess
+from suites.reliability.rows import compare, digest, run_all
 
 
-def against(a: Any, b: Any, spec: TensorSpec | None = None) -> dict[str, np.ndarray[Any, Any]]:
-    a, b = np.asarray(a), np.asarray(b)
-    session = cast(Session, Shapes(spec or TensorSpec("y", (None, 2), str(a.dtype))))
-    return cast(Any, compare({"y": a}, {"y": b}, ARTIFACT, session, len(a)))
+class Runs:
+    """Returns the same outputs at every call."""
+
+    def __init__(self, **outputs: Any) -> None:
+        self._outputs = outputs
+
+    def run(self, feeds: Any) -> Any:
+        return self._outputs
+
+
+def against(a: Any, b: Any) -> dict[str, np.ndarray[Any, Any]]:
+    return cast(Any, compare({"y": np.asarray(a)}, {"y": np.asarray(b)}))
+
+
+def feeding(spec: TensorSpec) -> Feeding:
+    return Feeding((TensorSpec("x", (None, 1), "float32"),), (spec,), {"x": Preprocess()})
 
 
 floats = arrays(np.float32, (5, 2), elements=st.floats(-100, 100, width=32))
@@ -68,26 +74,29 @@ def test_nan_equals_nan_and_differs_infinitely_from_a_number() -> None:
 
 def test_integers_are_compared_as_the_real_numbers_that_they_stand_for() -> None:
     spec = TensorSpec("y", (None, 2), "int8", Quantization(0.5, 3))
-    metrics = against(np.array([[3, 7]], np.int8), np.array([[3, 9]], np.int8), spec)
+    one, other = (
+        run_all(cast(Any, Runs(y=np.array([[3, code]], np.int8))), feeding(spec), [{}], 1) for code in (7, 9)
+    )
+    metrics = compare(one, other)
     assert metrics["difference"].tolist() == [1.0]
     assert metrics["relative_difference"].tolist() == [0.5]
+    assert metrics["bit_equal"].tolist() == [False]
 
 
 def test_strings_are_equal_or_not() -> None:
     labels = np.array([["cat", "a"], ["dog", "b"]], dtype=object)
     other = np.array([["cat", "a"], ["cow", "b"]], dtype=object)
-    metrics = against(labels, other, TensorSpec("y", (None, 2), "object"))
-    assert metrics["bit_equal"].tolist() == [True, False]
+    assert against(labels, other)["bit_equal"].tolist() == [True, False]
     assert digest({"y": labels}) == digest({"y": labels.copy()}) != digest({"y": other})
 
 
 def test_output_without_an_entry_a_row_cannot_be_compared() -> None:
-    y = np.zeros((3, 2), np.float32)
-    session = cast(Session, Shapes(TensorSpec("y", (3, 2), "float32")))
-    with pytest.raises(Unsupported, match="no entry for each of 2 rows"):
-        compare({"y": y}, {"y": y}, ARTIFACT, session, 2)
-    with pytest.raises(Unsupported, match="scalar"):
-        stacked([{"y": np.float32(1).reshape(())}])
+    for y in (np.zeros((3, 2), np.float32), np.float32(1).reshape(())):
+        spec = TensorSpec("y", (None, 2), "float32")
+        with pytest.raises(Unsupported, match="no axis of 4 entries"):
+            run_all(cast(Any, Runs(y=y)), feeding(spec), [{}], 4)
+    with pytest.raises(Unsupported, match="the other time"):
+        against(np.zeros((2, 2)), np.zeros((2, 3)))
 
 
 @pytest.mark.parametrize(

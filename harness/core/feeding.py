@@ -1,0 +1,167 @@
+"""How samples go into a model file and its answers come back: the one place that knows about its batch.
+
+A canonical array has its samples on the first axis. A file may take a fixed number of them, have them on
+another axis, or take one sample without such an axis; some of its inputs may be constants.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.core.artifact import Artifact, TensorSpec
+from harness.core.errors import DataError
+from harness.core.preprocess import Feeds, Outputs, Preprocess, from_file, into_file, match
+
+Axes = tuple[int, ...]
+Shape = tuple[int | None, ...]
+
+
+class Feeding:
+    """Feeds samples to one file.
+
+    Parameters
+    ----------
+    inputs, outputs : tuple of TensorSpec
+        Of the file, or of the canonical model.
+    steps : mapping of input name to Preprocess
+        Of the canonical model, constants included, in the order of its inputs.
+    artifact : Artifact, optional
+        Says how the layout of the file differs from the canonical one.
+
+    Raises
+    ------
+    DataError
+        The steps do not fit the inputs, or the inputs take different numbers of samples.
+    """
+
+    def __init__(
+        self,
+        inputs: Sequence[TensorSpec],
+        outputs: Sequence[TensorSpec],
+        steps: Mapping[str, Preprocess],
+        artifact: Artifact | None = None,
+    ) -> None:
+        self._outputs = tuple(outputs)
+        self._steps = steps
+        self._into: Mapping[str, Axes] = artifact.input_permutation if artifact is not None else {}
+        self._from: Mapping[str, Axes] = artifact.output_permutation if artifact is not None else {}
+        self._specs = match(steps, tuple(inputs), "input")
+        self._axis = next((step.batch_axis for step in steps.values() if step.value is None), 0)
+        self._output_axes: dict[str, int] = {}  # each is decided at the first call with several samples
+        self.size = self._fixed_size()
+
+    size: int | None
+    """Samples that the file takes a call; None where the caller chooses."""
+
+    def _fixed_size(self) -> int | None:
+        sizes: dict[str, int] = {}
+        for name, spec in self._specs.items():
+            step = self._steps[name]
+            if step.value is not None or not spec.shape:  # an empty shape is unknown
+                continue
+            if step.batch_axis is None:
+                sizes[name] = 1
+                continue
+            if step.batch_axis >= len(spec.shape):
+                raise DataError(
+                    f"the input {name} has no axis {step.batch_axis}: its shape is {shape_text(spec.shape)}",
+                    where=f"input.{name}.batch_axis",
+                    next_step='give the axis that the samples lie on, or "none"',
+                )
+            axes = self._into.get(name, tuple(range(len(spec.shape))))
+            extent = spec.shape[axes.index(step.batch_axis)]
+            if extent is not None or step.batch_axis:
+                # One a call: then the samples' axis of an output cannot be mistaken for another one.
+                sizes[name] = extent or 1
+        if len(set(sizes.values())) > 1:
+            listed = ", ".join(f"{name} {size}" for name, size in sizes.items())
+            raise DataError(
+                f"the inputs take different numbers of samples a call: {listed}",
+                cause="one of them has its samples on another axis, or none",
+                next_step='set batch_axis under [input.NAME]: the axis of the samples, or "none"',
+            )
+        return next(iter(sizes.values()), None)
+
+    def feeds(self, canonical: Mapping[str, NDArray[Any]]) -> Feeds:
+        """Return what the file takes for some samples, at most ``size``; missing ones repeat the last.
+
+        Parameters
+        ----------
+        canonical : mapping of input name to ndarray, shape (n, …)
+            Without the constants.
+        """
+        count = self.size or len(next(iter(canonical.values())))
+        feeds: Feeds = {}
+        for name, spec in self._specs.items():
+            step = self._steps[name]
+            if step.value is not None:
+                shape = tuple(count if size is None else size for size in spec.shape)
+                real = spec.quantization is not None
+                x = np.full(shape, step.value, np.float32 if real else spec.dtype)
+                feeds[spec.name] = into_file(x, None, spec)
+                continue
+            x = canonical[name]
+            if len(x) < count:
+                x = np.concatenate([x, np.repeat(x[-1:], count - len(x), axis=0)])
+            if step.batch_axis is None:
+                x = x[0]
+            elif step.batch_axis:
+                x = np.ascontiguousarray(np.moveaxis(x, 0, step.batch_axis))
+            feeds[spec.name] = into_file(x, self._into.get(name), spec)
+        return feeds
+
+    def answers(self, outputs: Mapping[str, NDArray[Any]], count: int) -> Outputs:
+        """Return the canonical outputs of the first `count` samples of a call: real numbers, (count, …).
+
+        Raises
+        ------
+        DataError
+            An output has no axis with an entry for each sample.
+        """
+        real: Outputs = {}
+        for spec in self._outputs:
+            axes = self._from.get(spec.name)
+            y = from_file(outputs[spec.name], axes, spec)
+            if self._axis is None:
+                real[spec.name] = y[np.newaxis]
+                continue
+            declared = spec.shape if axes is None else tuple(spec.shape[i] for i in np.argsort(axes))
+            axis = self._output_axis(spec.name, y.shape, declared, self.size or count)
+            real[spec.name] = (np.moveaxis(y, axis, 0) if axis else y)[:count]
+        return real
+
+    def _output_axis(self, name: str, shape: tuple[int, ...], declared: Shape, rows: int) -> int:
+        if name in self._output_axes:
+            return self._output_axes[name]
+        fitting = [axis for axis, size in enumerate(shape) if size == rows]
+        if len(declared) == len(shape):  # an axis that has as many entries by chance does not vary
+            fitting = [axis for axis in fitting if declared[axis] in (None, self.size)] or fitting
+        usual = [axis for axis in dict.fromkeys((self._axis or 0, 0)) if axis in fitting]
+        # With one sample all of these axes have one entry: it does not matter which is taken.
+        if not fitting or (rows > 1 and len(usual or fitting) > 1):
+            which = "several axes" if fitting else "no axis"
+            raise DataError(
+                f"the output {name} of shape {list(shape)} has {which} of {rows} entries, one a sample",
+                cause=f"the inputs take {rows} samples a call, on axis {self._axis}",
+                next_step="export the model with a batch axis, or set batch_axis under [input.NAME]",
+            )
+        axis = (usual or fitting)[0]
+        if rows > 1:
+            self._output_axes[name] = axis
+        return axis
+
+
+def sample_shape(spec: TensorSpec, step: Preprocess) -> Shape:
+    """Shape of one sample of an input of the canonical model."""
+    if step.batch_axis is None:
+        return spec.shape
+    return spec.shape[: step.batch_axis] + spec.shape[step.batch_axis + 1 :]
+
+
+def shape_text(shape: Sequence[int | None]) -> str:
+    """A shape for a message; ``?`` is a dimension that the caller chooses."""
+    return "[" + ", ".join("?" if size is None else str(size) for size in shape) + "]"

@@ -1,0 +1,70 @@
+"""Models with their samples on any axis, and models that are quantized already."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from onnx import helper, numpy_helper
+
+from harness.compression.model_file import load_onnx
+from harness.config.load import load_validation
+from harness.config.validation import Validation
+from harness.init import init
+
+from .models import save
+
+
+def written(path: Path) -> Validation:
+    return load_validation(path)[0]
+
+
+def _linear(folder: Path, shape: Any, out: Any, equation: str) -> NDArray[Any]:
+    """A model of one Einsum, and data of shape (200, 5, 3) with the labels that it gives."""
+    rng = np.random.default_rng(0)
+    x, weights = (
+        rng.normal(size=(200, 5, 3)).astype(np.float32),
+        rng.normal(size=(5, 3, 4)).astype(np.float32),
+    )
+    nodes = [helper.make_node("Einsum", ["x", "w"], ["y"], equation=equation)]
+    save(nodes, {"w": weights}, {"x": shape}, {"y": out}, folder / "m.onnx")
+    np.savez(folder / "d.npz", x=x, labels=np.einsum("ntf,tfc->nc", x, weights).argmax(axis=1))
+    return x
+
+
+@pytest.mark.parametrize(
+    ("shape", "out", "equation", "axis"),
+    [
+        ((5, "n", 3), ("n", 4), "tnf,tfc->nc", 1), ((5, 6, 3), (6, 4), "tnf,tfc->nc", 1),
+        ((5, 3), (4,), "tf,tfc->c", "none"), ((4, 5, 3), (4, 4), "ntf,tfc->nc", 0),
+    ],
+)  # fmt: skip
+def test_the_axis_of_the_samples_is_found_and_written(
+    tmp_path: Path, shape: Any, out: Any, equation: str, axis: int | str
+) -> None:
+    _linear(tmp_path, shape, out, equation)
+    report = init(tmp_path / "m.onnx", str(tmp_path / "d.npz"))
+    assert report.findings.trials[0].score == 1
+    assert written(tmp_path).input["x"].batch_axis == axis
+    assert any("batch_axis" in note or "takes one a call" in note for note in report.notes) == (axis != 0)
+
+
+def test_a_model_that_is_quantized_already_gets_no_int8_variant(tmp_path: Path) -> None:
+    _linear(tmp_path, ("n", 5, 3), ("n", 4), "ntf,tfc->nc")
+    model = load_onnx(tmp_path / "m.onnx")
+    model.graph.node[0].output[0] = "f"
+    model.graph.initializer.extend([
+        numpy_helper.from_array(np.float32(0.1), "s"), numpy_helper.from_array(np.int8(0), "z"),
+    ])  # fmt: skip
+    model.graph.node.extend([
+        helper.make_node("QuantizeLinear", ["f", "s", "z"], ["q"]),
+        helper.make_node("DequantizeLinear", ["q", "s", "z"], ["y"]),
+    ])  # fmt: skip
+    (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+    report = init(tmp_path / "m.onnx", str(tmp_path / "d.npz"))
+    assert "int8" not in written(tmp_path).variants
+    assert any("is an int8 model already" in note for note in report.notes)
+    assert not any(gate.variant == "int8" for gate in written(tmp_path).gate)
