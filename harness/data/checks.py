@@ -52,17 +52,19 @@ def check(dataset: Dataset, where: str) -> None:
                 f"{name} has dtype {array.dtype} and shape {array.shape}; it must be numeric, with samples on"
                 " the first axis",
                 where=where,
+                next_step="save it as an array of numbers: np.savez(path, image=images_uint8, labels=labels)",
             )
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise _not_finite(name, array, dataset.ids, where)
     lengths = {name: len(array) for name, array in arrays.items()}
     if n == 0 or not dataset.inputs:
-        raise DataError("the data set is empty", where=where)
+        raise DataError("the data set is empty", where=where, next_step="use data with samples")
     if set(lengths.values()) != {n}:
         raise DataError(
             f"{', '.join(f'{name} has {length}' for name, length in lengths.items())} samples; {n} ids",
             where=where,
             cause="inputs and labels belong to different sets, or an array has no sample axis",
+            next_step="save as many labels as samples, with the samples on the first axis",
         )
     if len(np.unique(dataset.ids)) != n:
         raise DataError("the ids of the samples are not unique", where=where)

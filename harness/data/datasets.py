@@ -92,6 +92,14 @@ def with_classes(split: Split, n_classes: int | None, *, where: str) -> Split:
         ids = np.concatenate([part.ids for part in group.values()])
         order = np.argsort(ids, kind="stable")
         labels = np.concatenate([np.asarray(part.labels) for part in group.values()])[order]
+        names = max((part.class_names for part in group.values()), key=len)
+        if n_classes is not None and len(names) > n_classes:
+            raise DataError(
+                f"the data have {len(names)} classes, and the model has {n_classes} outputs",
+                where=where,
+                cause=f"the classes are {', '.join(names[:12])}{', …' if len(names) > 12 else ''}",
+                next_step="use the data and the classes that the model was trained for",
+            )
         classes, note = data_labels.classes_of_labels(labels, ids=ids[order], where=where)
         if n_classes is not None:
             data_labels.check_range(classes, n_classes, ids=ids[order], where=where)

@@ -213,7 +213,7 @@ def _refuse(damaged: dict[Path, str], unsupported: dict[Path, str], total: int, 
         raise DataError(
             f"{len(damaged)} of {total} image files cannot be decoded: {_some(listed)}",
             where=str(root or next(iter(damaged))),
-            cause="the files are damaged or not images",
+            cause="the files are damaged, not images, or larger than Pillow's limit",
             next_step="repair or remove them, or leave them out: harness init --skip-damaged, or "
             f"[data] skip = [{skip}{', …' if len(names) > _LISTED else ''}]",
         )

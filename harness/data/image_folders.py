@@ -230,11 +230,11 @@ class _Scan:
 
     def notes(self) -> list[str]:
         """Return what was left out, by reason, in one line; none if nothing was."""
-        reasons = [f"{count} {reason}" for reason, count in self.left_out.items()]
+        reasons = [f"{reason}: {count}" for reason, count in self.left_out.items()]
         if self.others:
             kinds = ", ".join(f"{suffix} {count}" for suffix, count in self.others.most_common(4))
             more = ", …" if len(self.others) > 4 else ""
-            reasons.append(f"{self.others.total()} files that are not images ({kinds}{more})")
+            reasons.append(f"files that are not images: {self.others.total()} ({kinds}{more})")
         if self.skipped:
-            reasons.append(f"{len(self.skipped)} named in skip")
-        return [f"left out of {self.root.name}: {'; '.join(reasons)}"] if reasons else []
+            reasons.append(f"files named in skip: {len(self.skipped)}")
+        return [f"left out of {self.root.name}/: {'; '.join(reasons)}"] if reasons else []

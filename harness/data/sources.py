@@ -217,7 +217,7 @@ def _image_table(path: Path, table_path: Path, source: DataSource) -> Contents:
         files, source.image or ImageRecipe(), root=path, max_bytes=source.max_bytes
     )
     if source.skip:
-        notes = (f"left out of {path.name}: {len(source.skip)} named in skip", *notes)
+        notes = (f"left out of {path.name}/: files named in skip: {len(source.skip)}", *notes)
     unused = [str(name) for name in frame.columns[1:] if name != column]
     if unused:
         notes = (*notes, f"columns of {table_path.name} that are not used: {', '.join(unused[:8])}")

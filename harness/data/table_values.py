@@ -65,9 +65,12 @@ def read_table(
             where=str(path),
             next_step="use a table with rows, and with columns beside the label column",
         )
-    parsed = [_numbers(frame[name], table) for name in columns]
-    gaps = np.stack([gap for _, gap in parsed], axis=1)
-    _check_finite(parsed, columns, table)
+    parsed = [_parse(frame[name], table) for name in columns]
+    values = [column for column, _, _ in parsed]
+    gaps, wrong = (np.stack(masks, axis=1) for masks in list(zip(*parsed, strict=True))[1:])
+    if wrong.any():
+        raise _not_numbers(wrong, columns, table)
+    _check_finite(values, columns, table)
     label_gaps = np.zeros(len(frame), bool)
     labels: Array | None = None
     names: tuple[str, ...] = ()
@@ -81,7 +84,7 @@ def read_table(
         labels = labels[keep]
         if labels.dtype.kind == "f" and label_gaps.any() and (labels == np.rint(labels)).all():
             labels = labels.astype(np.int64)  # whole numbers in the file; only the gaps needed floating point
-    features = _stack([values for values, _ in parsed], gaps, missing)[keep]
+    features = _stack(values, gaps, missing)[keep]
     return Contents({"": features}, labels, names, tuple(notes), None if keep.all() else np.flatnonzero(keep))
 
 
@@ -128,20 +131,6 @@ def _text_labels(labels: Array) -> Contents:
         indices, names = classes_of_text(labels)
         return Contents({}, indices, names)
     return Contents({}, labels)
-
-
-def _numbers(column: pd.Series[Any], table: Table) -> tuple[Array, Mask]:
-    """Return the values of a column of features, and where they are missing.
-
-    Raises
-    ------
-    DataError
-        Cells are neither numbers nor missing.
-    """
-    values, gaps, wrong = _parse(column, table)
-    if wrong.any():
-        raise _not_numbers(column, gaps, wrong, table)
-    return values, gaps
 
 
 def _parse(column: pd.Series[Any], table: Table) -> tuple[Array, Mask, Mask]:
@@ -231,8 +220,8 @@ def _cell(table: Table, row: int, name: str | int | None) -> str:
     return f"{place}, {column} has {text!r}" if text else f"{place}, {column} has an empty cell"
 
 
-def _check_finite(parsed: Sequence[tuple[Array, Mask]], columns: Sequence[str | int], table: Table) -> None:
-    infinite = np.stack([np.isinf(values.astype(np.float64)) for values, _ in parsed], axis=1)
+def _check_finite(values: Sequence[Array], columns: Sequence[str | int], table: Table) -> None:
+    infinite = np.stack([np.isinf(column.astype(np.float64)) for column in values], axis=1)
     if infinite.any():
         row = int(np.flatnonzero(infinite.any(axis=1))[0])
         raise DataError(
@@ -252,18 +241,21 @@ def _stack(values: Sequence[Array], gaps: npt.NDArray[np.bool_], missing: Missin
     return stacked if whole else stacked.astype(np.float32)
 
 
-def _not_numbers(column: pd.Series[Any], gaps: Mask, wrong: Mask, table: Table) -> DataError:
-    row = int(np.flatnonzero(wrong)[0])
-    first = _cell(table, row, column.name)  # type: ignore[arg-type]  # a name or a position
-    text = str(column.iloc[row]).strip()  # as it was read: only of text is anything wrong
+def _not_numbers(wrong: npt.NDArray[np.bool_], columns: Sequence[str | int], table: Table) -> DataError:
+    """Name the first cell of features that is no number, and the likely cause."""
+    row = int(np.flatnonzero(wrong.any(axis=1))[0])
+    column = int(wrong[row].argmax())
+    text = str(
+        table.frame[columns[column]].iloc[row]
+    ).strip()  # as it was read: only of text is anything wrong
     cause = next((cause for pattern, cause in _CAUSES if re.fullmatch(pattern, text)), "")
     if table.text is not None and table.text.decimal == "," and "." in text:
         cause = "a point in a file with decimal commas"
-    verb = "cells is not a number" if wrong.sum() == 1 else "cells are not numbers"
-    if not cause and (wrong | gaps).all():
+    if not cause and 2 * wrong[:, column].sum() > len(wrong):
         cause = "a column of text"
+    verb = "cells is not a number" if wrong.sum() == 1 else "cells are not numbers"
     return DataError(
-        f"{wrong.sum()} of {len(column)} {verb} (text or another form); the first: {first}",
+        f"{wrong.sum()} of {wrong.size} {verb}; the first: {_cell(table, row, columns[column])}",
         where=str(table.path),
         cause=cause,
         next_step="set the column as label_column, encode it as numbers, or set header = true or false",
@@ -276,7 +268,8 @@ def _no_label(gaps: Mask, table: Table, column: str | int | None) -> DataError:
     return DataError(
         f"{gaps.sum()} of {len(gaps)} {rows} no label; the first: {first}",
         where=str(table.path),
-        next_step='fill or remove the rows, or leave them out: [data] missing = "drop"',
+        next_step='fill or remove the rows, or leave them out: [data] missing = "drop" '
+        "(harness init --missing drop)",
     )
 
 

@@ -121,13 +121,13 @@ def _label_column(table: Table, inputs: Sequence[TensorSpec]) -> tuple[str | int
         return None, ()
     lower = {str(name).strip().lower(): name for name in reversed(columns)}
     named = next((lower[name] for name in LABEL_NAMES if name in lower), None)
-    if named is not None:
+    if named is not None and features in (None, len(columns) - 1):
         return named, (f"labels come from the column {named!r}",)
     text = [name for name in columns if table_values.is_text(table, name)]
     if features is None and len(text) == 1:
         return text[0], (f"labels come from the column {text[0]!r}, the only one of text",)
     if features is None or features != len(columns) - 1:
-        raise _no_label_column(table, features)
+        raise _no_label_column(table, features, named)
     likely = text or [name for name in columns if _are_classes(table.frame[name])]
     if len(likely) == 1:
         return likely[0], (f"labels come from the column {likely[0]!r}",)
@@ -137,21 +137,22 @@ def _label_column(table: Table, inputs: Sequence[TensorSpec]) -> tuple[str | int
     return column, (f"labels come from the column {column!r}; {why}: check [data] label_column",)
 
 
-def _no_label_column(table: Table, features: int | None) -> DataError:
+def _no_label_column(table: Table, features: int | None, named: str | int | None) -> DataError:
     columns = list(table.frame.columns)
-    cause = "the label column cannot be determined"
+    cause = "the label column cannot be determined" if named is None else ""
     index = [name for name in columns if table_values.numbers_rows(table.frame[name])]
     if features is not None and index and len(columns) == features + 2:
         cause = f"the column {index[0]!r} only numbers the rows"
     elif table.text is not None and table.text.separator == "," and features and len(columns) >= 2 * features:
         cause = "decimal commas in a file whose cells are separated by commas, or another model"
+    beside = "" if named is None else f" beside {named!r}"
     return DataError(
-        f"{table.path.name} has {len(columns)} columns, the model takes "
+        f"{table.path.name} has {len(columns) - (named is not None)} columns{beside}, the model takes "
         f"{features or 'any number of'} features",
         where=str(table.path),
         cause=cause,
-        next_step="name a column label in the first line, or give a file of labels: --labels FILE; "
-        "remove columns that the model does not take",
+        next_step="remove columns that the model does not take; name a column label in the first line, or "
+        "give a file of labels: --labels FILE",
     )
 
 

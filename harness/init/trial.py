@@ -19,7 +19,6 @@ from harness.core.errors import DataError
 from harness.core.feeding import Feeding
 from harness.core.preprocess import Preprocess
 from harness.data.datasets import Dataset, Split, stratified_order, with_classes
-from harness.data.labels import classes_of_labels
 from harness.data.sets import split_of
 from harness.init.data import Source
 from harness.init.preprocess import Fit, Guess, fit, guesses
@@ -177,8 +176,7 @@ def _task(labels: NDArray[np.generic] | None, width: int) -> str:
     if labels is None:
         return "classification" if width > 1 else "regression"
     targets = math.prod(labels.shape[1:])
-    if width > 1 and targets == 1:
-        classes_of_labels(labels)  # refuses others by what they are
+    if width > 1 and targets == 1:  # others than whole numbers are refused by what they are
         return "classification"
     if targets != width:
         raise DataError(

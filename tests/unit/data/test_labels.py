@@ -135,3 +135,10 @@ def test_text_is_numbered(text: list[Any], indices: list[int], names: tuple[str,
     numbered, found = classes_of_text(np.array(text))
     assert numbered.tolist() == indices
     assert found == names
+
+
+def test_more_classes_than_outputs_are_named() -> None:
+    data = Dataset({"x": np.zeros((3, 1))}, np.array([0, 1, 0]), np.arange(3), ("cat", "dog", "emu"))
+    with pytest.raises(DataError, match="3 classes, and the model has 2 outputs") as caught:
+        with_classes(Split(data.take(np.arange(0)), data), 2, where="photos")
+    assert "emu" in caught.value.cause

@@ -83,6 +83,7 @@ def test_without_classes_the_last_column_is_the_target_and_that_is_said(tmp_path
             "id,a,b,c,d\n" + "".join(f"{i},1.5,2,3,4\n" for i in range(5)),
             "the column 'id' only numbers the rows",
         ),
+        ("id,a,b,c,label\n" + "".join(f"{i},1.5,2,3,4\n" for i in range(5)), "'id' only numbers the rows"),
         ("1,5,2,5,3,5,0\n1,5,2,5,3,5,1\n", "decimal commas"),
         ("a,b\n1,2\n", "cannot be determined"),
     ],
@@ -90,7 +91,7 @@ def test_without_classes_the_last_column_is_the_target_and_that_is_said(tmp_path
 def test_a_table_that_does_not_fit_is_refused_by_its_likely_cause(
     tmp_path: Path, text: str, cause: str
 ) -> None:
-    with pytest.raises(DataError, match="columns, the model takes 3 features") as caught:
+    with pytest.raises(DataError, match=r"columns.*, the model takes 3 features") as caught:
         label_column(tmp_path / "t.csv", text)
     assert cause in caught.value.cause
 
@@ -169,6 +170,13 @@ def test_labels_of_every_shape_give_one_accuracy(tmp_path: Path) -> None:
         assert report.findings.task == "classification"
 
 
+def test_labels_that_are_not_whole_are_counted_over_all_samples(tmp_path: Path) -> None:
+    model, raw, labels = planted(tmp_path)
+    np.savez(tmp_path / "d.npz", image=raw, labels=labels + 0.5)
+    with pytest.raises(DataError, match="100 of 100 labels are not whole numbers"):
+        init(model, str(tmp_path / "d.npz"))
+
+
 def test_wrong_labels_are_counted_over_all_samples(tmp_path: Path) -> None:
     model, raw, labels = planted(tmp_path)
     labels[::10] = -1
@@ -191,6 +199,6 @@ def test_train_beside_val_calibrates_and_the_run_says_so(
     argv = ["validate", "--model", str(tmp_path), "--suite", "accuracy", "--target", "cpu"]
     main.main([*argv, "--results", str(tmp_path / "results")])
     printed = capsys.readouterr()
-    for said in ("val/ is the test set and train/ calibrates", "1 hidden or tool files"):
+    for said in ("val/ is the test set and train/ calibrates", "hidden or tool files: 1"):
         assert said in report.text()
         assert re.sub(r"\s+", " ", printed.out + printed.err).count(said) >= 1
