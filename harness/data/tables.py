@@ -167,7 +167,7 @@ def _ragged(path: Path, text: TextTable, error: Exception) -> DataError:
     cause = "a separator within a cell that is not quoted"
     if len(longer) == len(rows):
         cause = "the first column has no name"
-        if text.separator == "," and len(cells) >= 2 * len(head) - 1:
+        if text.separator == "," and len(cells) > len(head) + 1:
             cause = "decimal commas in a file whose cells are separated by commas"
     return DataError(
         f"{len(longer)} of {len(rows)} rows of {path.name} cannot be read: line {line} has {len(cells)} "
