@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib.metadata import version
 from types import ModuleType
@@ -21,6 +21,7 @@ from harness.core.seam import STRING, absent, check_feeds, confirm, opening, ref
 from harness.core.tflite_file import read_tflite
 
 XNNPACK = "XNNPACK"
+DELEGATE = "DELEGATE"  # the operator that stands for those that XNNPACK runs
 REFERENCE = "reference"
 
 Shapes = tuple[tuple[int, ...], ...]
@@ -146,7 +147,8 @@ class TfliteBackend:
             )
             interpreter.allocate_tensors()
             # The interpreter names no delegate; XNNPACK is the only one that it applies by itself.
-            delegated = any(step["op_name"] == "DELEGATE" for step in interpreter._get_ops_details())
+            steps = interpreter._get_ops_details()
+            delegated = any(step["op_name"] == DELEGATE for step in steps)
             effective = {
                 "provider": XNNPACK if delegated else REFERENCE,
                 "precision": "f32",  # float16 arithmetic needs an option of a delegate
@@ -160,6 +162,8 @@ class TfliteBackend:
                     next_step=f'measure it on a target with [deploy] provider = "{REFERENCE}"',
                 )
             confirm(Options(options.threads, options.precision, provider), effective)
+            if delegated and (builtin := builtin_operators(steps)):
+                effective["builtin"] = ", ".join(builtin)
             facts = read_tflite(artifact.path)
             if facts.assigns_resources:
                 raise FileRefused(
@@ -169,6 +173,31 @@ class TfliteBackend:
                     next_step="convert the model with its state as inputs and outputs",
                 )
             return TfliteSession(interpreter, effective, keeps_state=facts.keeps_state)
+
+
+def builtin_operators(steps: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the operators that XNNPACK leaves to the builtin kernels, which round differently.
+
+    Parameters
+    ----------
+    steps : sequence of mapping
+        The interpreter's ``_get_ops_details()``: ``index``, ``op_name``, ``inputs`` and ``outputs`` of each
+        operator. Those that a delegate replaced are still listed: they lie between its inputs and outputs.
+    """
+    producers = {
+        tensor: step for step in steps if step["op_name"] != DELEGATE for tensor in map(int, step["outputs"])
+    }
+    replaced = set()
+    for delegate in (step for step in steps if step["op_name"] == DELEGATE):
+        inputs, waiting = set(map(int, delegate["inputs"])), list(map(int, delegate["outputs"]))
+        while waiting:
+            tensor = waiting.pop()
+            step = producers.get(tensor)
+            if step is not None and tensor not in inputs and step["index"] not in replaced:
+                replaced.add(step["index"])
+                waiting += map(int, step["inputs"])
+    names = {step["op_name"] for step in steps if step["index"] not in replaced}
+    return sorted(names - {DELEGATE})
 
 
 def _runtime() -> tuple[str, ModuleType]:

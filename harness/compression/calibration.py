@@ -9,12 +9,13 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import MappingProxyType
+from typing import NamedTuple
 
 import numpy as np
 import onnx
 from onnx import helper
 
-from harness.compression.canonical import Array, open_session
+from harness.compression.canonical import Array, initializers, open_session
 from harness.compression.passes import Feeds
 from harness.core.errors import DataError, ModelError, UsageError
 
@@ -27,6 +28,31 @@ _MOST_CUT = 0.01  # of the values: beyond it, most values lie in the last bin an
 _LEAST_SHARE = 1 / 16  # of the largest value: smaller ranges are not tried
 _SMOOTHING = 1e-4  # counts in an empty bin
 _PERCENTILE = 99.999  # percent of the values lie within the range
+_OCTAVES = 256  # exponents of float32
+_MOST_OCTAVE_VALUES = 1 << 16  # of each feed: magnitudes are a statistic, extremes are not
+_HUGE = 1e30  # constants beyond it stand for infinity
+
+
+class Calibration(NamedTuple):
+    """What calibration data say about the activations.
+
+    Parameters
+    ----------
+    ranges : dict
+        Tensor name to (low, high); without the tensors that are infinite everywhere.
+    feeds : int
+        Number of feeds.
+    octaves : dict
+        Tensor name to an ndarray of shape (256,), int64: how many values have each exponent of float32;
+        index 0 counts zeros, index 127 the magnitudes from 1 to 2. Of large tensors a sample is counted.
+    infinite : frozenset of str
+        Tensors with infinite values.
+    """
+
+    ranges: dict[str, Range]
+    feeds: int
+    octaves: dict[str, Array]
+    infinite: frozenset[str]
 
 
 class Histogram:
@@ -35,9 +61,11 @@ class Histogram:
     def __init__(self) -> None:
         self.low, self.high, self.reach = np.inf, -np.inf, 0.0
         self.counts, self.zeros = np.zeros(_BINS, np.int64), 0
+        self.octaves = np.zeros(_OCTAVES, np.int64)
 
     def add(self, values: Array, *, count: bool) -> None:
-        """Add values; with ``count`` false only their extremes."""
+        """Add finite values; with ``count`` false only their extremes and magnitudes."""
+        self.octaves += octaves(values)
         low, high = float(values.min()), float(values.max())
         self.low, self.high = min(self.low, low), max(self.high, high)
         furthest = max(abs(low), abs(high))
@@ -58,6 +86,13 @@ class Histogram:
     def within(self, low: float, high: float) -> Range:
         """Limit a range to the smallest and largest value that occurred."""
         return max(low, self.low), min(high, self.high)
+
+
+def octaves(values: Array) -> Array:
+    """Count the exponents of finite values, of many values a sample; see ``Calibration``."""
+    # An odd step: an even one could hit the same columns of every row.
+    flat = values.reshape(-1)[:: values.size // _MOST_OCTAVE_VALUES | 1].astype(np.float32)
+    return np.bincount(flat.view(np.uint32) >> 23 & (_OCTAVES - 1), minlength=_OCTAVES)
 
 
 def minmax(histogram: Histogram) -> Range:
@@ -152,7 +187,7 @@ def activation_ranges(
     method: str,
     operators: Iterable[str],
     by_tensor: Mapping[str, str] = MappingProxyType({}),
-) -> tuple[dict[str, Range], int]:
+) -> Calibration:
     """Run the float model on calibration data and return the ranges of its activations.
 
     Parameters
@@ -170,17 +205,16 @@ def activation_ranges(
 
     Returns
     -------
-    dict
-        Tensor name to (low, high).
-    int
-        Number of feeds.
+    Calibration
+        -inf, and +inf in a model with a constant that stands for it, are values of a mask: the ranges are
+        those of the finite values.
 
     Raises
     ------
     DataError
         There are no feeds, a feed does not fit the model, or all values of all feeds are equal.
     ModelError
-        An activation is not finite.
+        An activation is NaN or overflows.
     UsageError
         A name in `by_tensor` is unknown.
     """
@@ -201,21 +235,45 @@ def activation_ranges(
     probe.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in computed)
     session = open_session(probe, "the model with its activations as outputs")
     histograms = {name: Histogram() for name in {*names, *inputs}}
+    masks = (-np.inf, np.inf) if _has_huge_constant(model) else (-np.inf,)
+    infinite: set[str] = set()
     count = 0
     for feed in _checked(model, calibration):
         count += 1
         values = {**feed, **dict(zip(computed, session.run(None, feed), strict=True))}
         for name, value in values.items():
-            if not np.isfinite(value).all():
+            finite = _finite(value, masks)
+            if finite is None:
                 raise ModelError(
                     f"activation {name!r} is not finite on calibration feed {count - 1}",
                     where=f"tensor {name!r}",
                     cause="the values are far beyond those that the model was trained on",
                     next_step="check the preprocessing of the calibration data",
                 )
-            histograms[name].add(value, count=methods.get(name, method) != "minmax")
+            if finite.size < value.size:
+                infinite.add(name)
+            if not finite.size:
+                continue
+            histograms[name].add(finite, count=methods.get(name, method) != "minmax")
     _refuse_constant(count, [histograms[name] for name in inputs])
-    return {name: METHODS[methods[name]](histograms[name]) for name in names}, count
+    ranges = {
+        name: METHODS[methods[name]](histograms[name]) for name in names if np.isfinite(histograms[name].low)
+    }
+    magnitudes = {name: histograms[name].octaves for name in names}
+    return Calibration(ranges, count, magnitudes, frozenset(infinite))
+
+
+def _finite(values: Array, masks: tuple[float, ...]) -> Array | None:
+    """Return the finite values; None if there are others than those of a mask."""
+    finite = np.isfinite(values)
+    if finite.all():
+        return values
+    return values[finite] if np.isin(values[~finite], masks).all() else None
+
+
+def _has_huge_constant(model: onnx.ModelProto) -> bool:
+    floats = (value for value in initializers(model).values() if value.dtype.kind == "f")
+    return any(np.abs(value).max(initial=0) > _HUGE for value in floats)
 
 
 def activations(model: onnx.ModelProto, operators: Iterable[str]) -> list[str]:

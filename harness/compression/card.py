@@ -199,8 +199,10 @@ def output_sqnr_db(
         exact, actual = (run(None, dict(feed)) for run in runs)
         for name, x, y in zip(names, exact, actual, strict=True):
             if x.dtype.kind == "f" and np.shape(x) == np.shape(y):
-                signal[name] += float(np.square(x.astype(np.float64)).sum())
-                noise[name] += float(np.square(x.astype(np.float64) - y).sum())
+                finite = np.isfinite(x) & np.isfinite(y)  # masks have infinite values
+                exact, actual_values = x[finite].astype(np.float64), y[finite]
+                signal[name] += float(np.square(exact).sum())
+                noise[name] += float(np.square(exact - actual_values).sum())
     return {
         name: round(10 * math.log10(signal[name] / noise[name]), 2) if noise[name] and signal[name] else None
         for name in names
@@ -244,6 +246,11 @@ def notes(card: Mapping[str, Any]) -> list[str]:
         warnings.append(f"computed in float in the TFLite file: {', '.join(layers)}")
     if reason := card.get("not_analysed"):
         warnings.append(f"not analysed, and measured as it is: {reason}")
+    for step in card["steps"]:
+        by_reason: defaultdict[str, list[str]] = defaultdict(list)
+        for name, reason in step.get("kept_float", {}).items():
+            by_reason[reason].append(name)
+        warnings += [f"kept in float: {', '.join(names)}: {reason}" for reason, names in by_reason.items()]
     overflow = [layer for step in card["steps"] for layer in step.get("overflow", ())]
     if overflow:
         warnings.append(f"can overflow 16 bits on CPUs without VNNI or dotprod: {', '.join(overflow)}")

@@ -7,8 +7,9 @@ in ONNX Runtime on x86, and one that LiteRT represents with the same integers.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,13 +18,21 @@ from onnx import numpy_helper
 
 from harness.compression.calibration import METHODS, Range, activation_ranges
 from harness.compression.canonical import Array, attribute, initializers
+from harness.compression.float_nodes import (  # fmt: skip
+    WEIGHTED,
+    activations_between,
+    around,
+    clips_away_from_zero,
+    unchosen,
+)
 from harness.compression.options import node_names, read_options
 from harness.compression.passes import Feeds, PassResult
+from harness.compression.portable_pools import explicit_padding
+from harness.compression.resolution import FEEDS, Grid, unrepresentable, unresolved
 from harness.compression.saturation import LARGEST, overflowing, portable_bounds, sums_in_16_bits
-from harness.compression.shared_scales import shared_steps
+from harness.compression.shared_scales import Step, shared_steps
 from harness.compression.storage import expand, lift, sizes
-from harness.compression.weights import output_axis, sqnr_db, tidy, weight_layers
-from harness.core.errors import UnsupportedOperator
+from harness.compression.weights import output_axis, sqnr_db, tidy
 from harness.core.settings import Problems, choice, flag, option
 
 if TYPE_CHECKING:
@@ -35,7 +44,6 @@ QUANTIZED_OPERATORS = (
     "LeakyRelu", "MatMul", "MaxPool", "Mul", "Pad", "ReduceMean", "Relu", "Reshape", "Resize", "Sigmoid",
     "Slice", "Softmax", "SpaceToDepth", "Split", "Squeeze", "Sub", "Tanh", "Transpose", "Unsqueeze",
 )  # fmt: skip
-_WEIGHTED = frozenset({"Conv", "Gemm", "MatMul"})
 _ACTIVATIONS = {"uint8": "QUInt8", "int8": "QInt8", "uint16": "QUInt16", "int16": "QInt16"}
 
 
@@ -52,6 +60,7 @@ class QuantizeOptions:
     activations: str = option("uint8", choice(*_ACTIVATIONS))
     calibration: str = option("minmax", choice(*METHODS))
     calibration_by_tensor: Mapping[str, str] = option({}, _methods_by_tensor)
+    float_layers: tuple[str, ...] = option((), node_names)
     layers: tuple[str, ...] = option((), node_names)
     per_channel: bool = option(True, flag)
     portable: bool = option(True, flag)
@@ -70,7 +79,8 @@ def quantize(model: onnx.ModelProto, calibration: Iterable[Feeds], options: Mapp
         ``activations``: ``"uint8"`` (default), ``"int8"``, ``"uint16"``, or ``"int16"`` (symmetric).
         ``calibration``: ``"minmax"`` (default), ``"entropy"``, ``"percentile"`` or ``"mse"``;
         ``calibration_by_tensor``: the method of single activations, by name. ``layers``: names of the nodes
-        with weights to quantize (default: all); nodes between two layers are treated like the layer before.
+        with weights to quantize (default: all), or ``float_layers``: those not to quantize; nodes between two
+        layers are treated like the layer before.
         ``per_channel`` (default true): one scale per output; false: one per layer. ``portable`` (default
         true): the scale of a filter is widened if two of its weights could overflow 16 bits on some CPU
         (:mod:`~harness.compression.saturation`); with false, such a CPU computes wrong numbers.
@@ -79,23 +89,39 @@ def quantize(model: onnx.ModelProto, calibration: Iterable[Feeds], options: Mapp
     -------
     PassResult
         The report has the sizes, ``calibration_feeds``, the numbers of nodes by operator that are
-        ``quantized`` and ``float``; ``weights``: per layer ``sqnr_db``, and if scales were widened
-        ``widened_filters`` and ``sqnr_db_before``; ``overflow``: the layers that can still overflow; and
-        ``output_quantization``: scale, zero point and dtype of each output (one LSB is its scale).
+        ``quantized`` and ``float``; ``kept_float``: tensors and nodes that integers cannot represent, to the
+        reason (:mod:`~harness.compression.resolution`); ``weights``: per layer ``sqnr_db``, and if scales
+        were widened ``widened_filters`` and ``sqnr_db_before``; ``overflow``: the layers that can still
+        overflow; and ``output_quantization``: scale, zero point and dtype of each output (one LSB is its
+        scale).
     """
     from onnxruntime.quantization import QDQQuantizer, QuantType
 
-    settings = read_options("quantize", model, options, QuantizeOptions, _methods_of_16_bits)
+    settings = read_options("quantize", model, options, QuantizeOptions, _conflicts)
     dense = expand(model)
-    _refuse_clips(dense)
-    float_nodes = _float_nodes(dense, settings.layers)
-    ranges, count = activation_ranges(
-        dense, calibration, settings.calibration, QUANTIZED_OPERATORS, settings.calibration_by_tensor
+    feeds = iter(calibration)
+    sample = list(islice(feeds, FEEDS))
+    calibrated = activation_ranges(
+        dense,
+        chain(sample, feeds),
+        settings.calibration,
+        QUANTIZED_OPERATORS,
+        settings.calibration_by_tensor,
     )
     copy = onnx.ModelProto()
     copy.CopyFrom(lift(dense) if "16" in settings.activations else dense)
     _unshare(copy)
-    overrides, weights, overflow = _weight_ranges(copy, settings)
+    kept_float = clips_away_from_zero(copy)
+    float_nodes = unchosen(dense, settings.layers, settings.float_layers) | set(kept_float)
+    destroyed = unrepresentable(calibrated, activations_between(copy, QUANTIZED_OPERATORS, float_nodes))
+    float_nodes |= around(copy, destroyed)
+    grids = _grids(copy, calibrated.ranges, destroyed, float_nodes, settings.activations)
+    destroyed |= unresolved(dense, calibrated, grids, sample)
+    float_nodes |= around(copy, destroyed)
+    ranges = {name: limits for name, limits in calibrated.ranges.items() if name not in destroyed}
+    pools = explicit_padding(copy, ranges, float_nodes, settings.activations)
+    float_nodes |= set(pools)
+    overrides, weights, overflow = _weight_ranges(copy, settings, float_nodes)
     if "16" not in settings.activations:
         steps = shared_steps(copy, ranges)
         overrides |= {name: step.override(settings.activations) for name, step in steps.items()}
@@ -105,7 +131,7 @@ def quantize(model: onnx.ModelProto, calibration: Iterable[Feeds], options: Mapp
         reduce_range=False,
         weight_qType=QuantType.QInt8,
         activation_qType=getattr(QuantType, _ACTIVATIONS[settings.activations]),
-        tensors_range=_tensors_data(ranges),
+        tensors_range=_tensors_data(calibrated.ranges),
         nodes_to_quantize=[],
         # Runtimes differ in rounding: one rounds down, another to the nearest integer.
         nodes_to_exclude=[
@@ -126,10 +152,11 @@ def quantize(model: onnx.ModelProto, calibration: Iterable[Feeds], options: Mapp
     quantized, in_float = count_operators(result)
     report = {
         **sizes(model, result),
-        "calibration_feeds": count,
+        "calibration_feeds": calibrated.feeds,
         "options": asdict(settings),
         "quantized": quantized,
         "float": in_float,
+        "kept_float": kept_float | destroyed | pools,
         "weights": weights,
         "overflow": overflow,
         "output_quantization": output_quantization(result),
@@ -154,70 +181,18 @@ def output_quantization(model: onnx.ModelProto) -> dict[str, dict[str, Any]]:
     return quantization
 
 
-def _methods_of_16_bits(table: Mapping[str, Any]) -> Problems:
-    """Refuse calibration methods that count 256 levels together with 16-bit activations."""
-    if "16" not in table.get("activations", ""):
-        return []
+def _conflicts(table: Mapping[str, Any]) -> Problems:
+    """Refuse both lists of layers, and methods that count 256 levels together with 16-bit activations."""
     problems: Problems = []
-    why = "count 256 levels; use minmax or percentile with 16-bit activations"
-    if table.get("calibration") in ("entropy", "mse"):
-        problems.append(("calibration", f"entropy and mse {why}"))
-    if {"entropy", "mse"} & set(table.get("calibration_by_tensor", {}).values()):
-        problems.append(("calibration_by_tensor", f"entropy and mse {why}"))
+    if table.get("layers") and table.get("float_layers"):
+        problems.append(("float_layers", "give layers or float_layers, not both"))
+    if "16" in table.get("activations", ""):
+        why = "count 256 levels; use minmax or percentile with 16-bit activations"
+        if table.get("calibration") in ("entropy", "mse"):
+            problems.append(("calibration", f"entropy and mse {why}"))
+        if {"entropy", "mse"} & set(table.get("calibration_by_tensor", {}).values()):
+            problems.append(("calibration_by_tensor", f"entropy and mse {why}"))
     return problems
-
-
-def _float_nodes(model: onnx.ModelProto, layers: Sequence[str]) -> set[str]:
-    """Return the names of the nodes that stay float if only some layers are quantized.
-
-    A node without weights is treated like the layers before it, or if there are none, the layers after it.
-    """
-    if not layers:
-        return set()
-    chosen = {layer.node.name for layer in weight_layers(model, layers, where="quantize.layers")}
-    constants = initializers(model)
-    float_layers = {
-        node.name
-        for node in model.graph.node
-        if node.op_type in _WEIGHTED and node.input[1] in constants and node.name not in chosen
-    }
-    nodes = list(model.graph.node)
-    before = _nearest(nodes, "input", "output", float_layers | chosen)
-    after = _nearest(nodes[::-1], "output", "input", float_layers | chosen)
-    return float_layers | {
-        node.name
-        for node in nodes
-        if node.name not in chosen and (before[node.name] or after[node.name]) & float_layers
-    }
-
-
-def _nearest(nodes: Sequence[onnx.NodeProto], from_: str, to: str, layers: set[str]) -> dict[str, set[str]]:
-    """Return for each node the layers next to it in one direction, with no other layer between."""
-    by_tensor: dict[str, set[str]] = {}
-    by_node: dict[str, set[str]] = {}
-    for node in nodes:
-        by_node[node.name] = {layer for name in getattr(node, from_) for layer in by_tensor.get(name, ())}
-        for name in getattr(node, to):
-            reached = {node.name} if node.name in layers else by_node[node.name]
-            by_tensor.setdefault(name, set()).update(reached)
-    return by_node
-
-
-def _refuse_clips(model: onnx.ModelProto) -> None:
-    """Raise for a Clip whose bounds static quantization cannot represent."""
-    constants = initializers(model)
-    for node in model.graph.node:
-        if node.op_type != "Clip":
-            continue
-        bounds = [constants.get(name) for name in node.input[1:] if name]
-        low, high = ([*bounds, None, None])[:2] if len(node.input) < 2 or node.input[1] else (None, bounds[0])
-        if (low is not None and low > 0) or (high is not None and high < 0):
-            raise UnsupportedOperator(
-                f"Clip to [{low}, {high}] cannot be quantized",
-                where=f"node {node.name!r}",
-                cause="the range of a quantized tensor always contains zero, so the bound would be lost",
-                next_step="replace it by a Clip from zero, followed by an Add",
-            )
 
 
 def _unshare(model: onnx.ModelProto) -> None:
@@ -229,7 +204,7 @@ def _unshare(model: onnx.ModelProto) -> None:
             if name not in constants:
                 continue
             role: object = None
-            if node.op_type in _WEIGHTED and position:
+            if node.op_type in WEIGHTED and position:
                 role = node.name if position == 2 else output_axis(node, constants[name])
             if (name, role) not in copies:
                 first = not any(copied == name for copied, _ in copies)
@@ -240,8 +215,30 @@ def _unshare(model: onnx.ModelProto) -> None:
             node.input[position] = copies[name, role]
 
 
+def _grids(
+    model: onnx.ModelProto,
+    ranges: Mapping[str, Range],
+    destroyed: Collection[str],
+    float_nodes: Collection[str],
+    activations: str,
+) -> dict[str, Grid]:
+    """Return the grid of each activation that would be quantized."""
+    names = activations_between(model, QUANTIZED_OPERATORS, float_nodes)
+    kept = {name: limits for name, limits in ranges.items() if name not in destroyed}
+    levels = 65535 if "16" in activations else 255
+    steps = {} if "16" in activations else shared_steps(model, kept)
+    grids: dict[str, Grid] = {}
+    for name in names & set(kept):
+        low, high = kept[name]
+        bound = max(-low, high)
+        limits = (-bound, bound) if activations == "int16" else (low, high)  # the former is symmetric
+        step = steps.get(name) or Step.of_range(*limits, levels)
+        grids[name] = Grid(step.scale, step.zero_point, levels)
+    return dict(sorted(grids.items()))
+
+
 def _weight_ranges(
-    model: onnx.ModelProto, settings: QuantizeOptions
+    model: onnx.ModelProto, settings: QuantizeOptions, float_nodes: set[str]
 ) -> tuple[dict[str, list[dict[str, Any]]], dict[str, dict[str, Any]], list[str]]:
     """Choose the ranges of the weights.
 
@@ -259,7 +256,7 @@ def _weight_ranges(
     report: dict[str, dict[str, Any]] = {}
     overflow: list[str] = []
     for node in model.graph.node:
-        if node.op_type not in _WEIGHTED or node.input[1] not in constants:
+        if node.op_type not in WEIGHTED or node.input[1] not in constants or node.name in float_nodes:
             continue
         name, weights = node.input[1], constants[node.input[1]]
         axis = output_axis(node, weights)

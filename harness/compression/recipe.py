@@ -63,6 +63,8 @@ class Variant:
         Its files compute in integers.
     card : mapping
         Description of the variant as JSON, see ``harness.compression.card``.
+    unusable : mapping of backend to str
+        Why the backend cannot run it on this machine, see ``harness.run.proofs``.
     """
 
     name: str
@@ -71,6 +73,7 @@ class Variant:
     quantized: bool = False
     card: Mapping[str, Any] = field(default_factory=dict)
     faults: Mapping[str, Exception] = field(default_factory=dict)
+    unusable: Mapping[str, str] = field(default_factory=dict)
 
 
 class VariantBuilder:

@@ -42,25 +42,25 @@ _KEEPS_SCALE = frozenset({
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Scale and zero point of an unsigned 8-bit tensor whose range begins at ``low``."""
+    """Scale and zero point of an unsigned tensor, by default of 8 bits, whose range begins at ``low``."""
 
     scale: float
     zero_point: int
     low: float
 
     @classmethod
-    def of_range(cls, low: float, high: float) -> Step:
+    def of_range(cls, low: float, high: float, levels: int = _LEVELS) -> Step:
         """Return the step that covers a range and zero."""
         low, high = min(low, 0.0), max(high, 0.0)
-        return cls(1.0, 0, 0.0).rescaled((high - low) / _LEVELS, low)
+        return cls(1.0, 0, 0.0).rescaled((high - low) / levels, low, levels)
 
-    def rescaled(self, scale: float, low: float | None = None) -> Step:
+    def rescaled(self, scale: float, low: float | None = None, levels: int = _LEVELS) -> Step:
         """Return the step with another scale for the same range."""
         low = self.low if low is None else low
         scale = float(np.float32(scale))
         if scale < np.finfo(np.float32).tiny:
             return Step(1.0, 0, 0.0)
-        return Step(scale, int(np.clip(np.rint(-low / scale), 0, _LEVELS)), low)
+        return Step(scale, int(np.clip(np.rint(-low / scale), 0, levels)), low)
 
     def override(self, dtype: str) -> list[dict[str, Any]]:
         """Return the step as ONNX Runtime's ``TensorQuantOverrides``, for ``uint8`` or ``int8``."""

@@ -27,6 +27,10 @@ _SAMPLE_FEEDS = 4
 _SAME_BYTES = 0.01
 _CONTROL_FLOW = frozenset({"If", "Loop", "Scan", "SequenceMap"})
 _QUANTIZED_ALREADY = ("QuantizeLinear", "DequantizeLinear", "QLinear", "ConvInteger", "MatMulInteger")
+# Operators in which an infinite constant is a mask or a missing bound.
+_TAKES_INFINITY = frozenset(
+    {"Add", "Clip", "Concat", "Expand", "Gather", "Max", "Min", "Pad", "Slice", "Where"}
+)
 _PROMISES = frozenset({"bytes", "max_relative", "parameters", "zeros"})
 
 
@@ -84,7 +88,7 @@ def refuse_unfit(model: onnx.ModelProto, pass_name: str) -> None:
     Raises
     ------
     ModelError
-        The model is already quantized, or a weight is not finite.
+        The model is already quantized, or a weight is not finite; infinity in a mask is no weight.
     UnsupportedOperator
         The model has control flow, custom operators, or weights of another type than float32.
     """
@@ -111,8 +115,14 @@ def refuse_unfit(model: onnx.ModelProto, pass_name: str) -> None:
                 where=where,
                 next_step=f"export the model in float32, or remove {pass_name} from the recipe",
             )
+    readers: dict[str, set[str]] = {}
+    for node in model.graph.node:
+        for name in node.input:
+            readers.setdefault(name, set()).add(node.op_type)
     for name, value in constants.items():
-        if np.issubdtype(value.dtype, np.floating) and not np.isfinite(value).all():
+        if not np.issubdtype(value.dtype, np.floating) or np.isfinite(value).all():
+            continue
+        if np.isnan(value).any() or not readers.get(name, set()) <= _TAKES_INFINITY:
             raise ModelError(
                 f"weight {name!r} contains NaN or infinity",
                 where=f"initializer {name!r}",

@@ -25,7 +25,7 @@ from harness.core.suite import SupportsRounds
 from harness.core.verdict import Gate, State, Verdict
 from harness.device import plugins
 from harness.executors.abilities import abilities_of
-from harness.run import availability
+from harness.run import availability, int8_trials
 from harness.run.outcome import Outcome
 from harness.run.selection import load_suites
 
@@ -153,6 +153,10 @@ def _after_a_failure(outcome: Outcome, run: Mapping[str, Any], command: str, wor
         return f"{command} compare {name} --devices{_results_option(outcome)}   # {passing}"
     recipe = run.get("validation", {}).get("variants", {}).get(worst.variant, {}).get("recipe")
     if gate is not None and recipe and _is_lost_in_compression(outcome, gate, worst):
+        other, figures = int8_trials.advice(outcome.folder.path, worst.variant)
+        if other:
+            validation = short(Path(run["validation_path"]))
+            return f"in {validation} [variants.{worst.variant}] recipe = {other}   # {figures}"
         model = "" if _is_bundled(run) else f"{_model_argument(run)} "
         return f"{command} search {model}-o search   # finds the layers that lose it, and a recipe"
     return f"{report_command(outcome)}   # every row of the gate, with its interval"

@@ -24,6 +24,7 @@ from harness.data.sets import PreparedData
 from harness.device.probe import inspect
 from harness.run.connection import Connection
 from harness.run.observer import Observer
+from harness.run.proofs import proven
 from harness.run.selection import Selection
 from harness.store.cache import Cache
 
@@ -81,7 +82,8 @@ def build(
         for fmt in connection.formats[backend][:1]
     ]
     failed: dict[str, Exception] = {}
-    variants = _variants(builder, names, formats, data, failed)
+    feeds = next(data.calibration_feeds(), None)
+    variants = proven(_variants(builder, names, formats, data, failed), feeds, cache, observer.stage)
     for artifact in variants[0].artifacts.values():
         if artifact.precision:
             observer.note(

@@ -95,6 +95,8 @@ def make_plan(inputs: PlanInputs) -> Plan:
                 if artifact is None and fault is not None:
                     skipped += _not_built(inputs, target, backend, variant.name, fault)
                     continue
+                if not reason and abilities_of(target).shares_python:
+                    reason = variant.unusable.get(backend, "")
                 for name, suite in inputs.suites.items():
                     context = _context(inputs, name, variant, target, availability)
                     key = suite_key(target.name, backend, DEPLOY, variant.name, name)
@@ -194,7 +196,8 @@ def _reference_backend(inputs: PlanInputs, variant: Variant) -> tuple[str, Artif
     for backend in ("onnxruntime", "tflite", "openvino", *inputs.formats):
         availability = inputs.available.get((HOST, backend))
         artifact, _ = choose_artifact(variant, inputs.formats.get(backend, ()))
-        if availability is not None and not availability.reason and artifact is not None:
+        usable = availability is not None and not availability.reason and backend not in variant.unusable
+        if usable and artifact is not None:
             return backend, artifact
     return None
 

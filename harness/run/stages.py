@@ -20,7 +20,7 @@ from harness.executors.parallel import run_parallel
 from harness.gates import scope, waivers
 from harness.gates.judge import Subject, judge
 from harness.gates.relative import Baselines
-from harness.run import declared, estimate, extend, forecast, notes, summarise
+from harness.run import declared, estimate, extend, forecast, int8_trials, notes, summarise
 from harness.run.measurement import Measurement
 from harness.run.observer import Observer
 from harness.run.outcome import Outcome
@@ -104,6 +104,8 @@ def _measure(folder: RunFolder, prepared: Prepared, plan: Plan, observer: Observ
         prepared.close()
     facts = folder.facts()
     outcome = finish(folder, facts)
+    if interrupted is None:
+        int8_trials.try_others(folder.path, prepared, outcome)
     estimate.remember(facts, prepared.cache)
     if interrupted is not None:
         what = f"what was measured is kept\n  next   harness validate --resume {folder.path}"

@@ -24,6 +24,7 @@ from harness.core import commands, preprocess
 from harness.core.errors import DataError, ModelError, UnsupportedOperator, UsageError
 from harness.data.sets import PreparedData
 from harness.device import plugins
+from harness.run.proofs import proven
 from harness.stats import paired
 from harness.store.cache import write_atomically, writing
 from harness.variants.workspace import Progress, Workspace, bundled_model, find_validation, open_workspace
@@ -178,6 +179,8 @@ def _make(
     if before is not None:
         hashes = {fmt: artifact.sha256 for fmt, artifact in wanted.items()}
         card.check_rebuilt(before, hashes, variant.card["lineage"])
+    feeds = next(workspace.data.calibration_feeds(), None)
+    (variant,) = proven([variant], feeds, workspace.cache, progress)
     progress("comparing class by class")
     whole = {
         **variant.card,

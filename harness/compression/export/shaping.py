@@ -164,11 +164,13 @@ def pad(node: Node, emitter: Emitter) -> None:
     if fill == 0.0:
         emitter.emit_keeping_scale("PAD", tensors, node, layout)
         return
+    result = emitter.value(node.outputs[0])
     value = np.array([fill], source.dtype)
-    if source.quantization is not None:
-        value = source.quantization.quantize(np.array([fill]))
-    tensors.append(emitter.constant(f"{node.name}/fill", value, source.quantization))
-    emitter.emit_keeping_scale("PADV2", tensors, node, layout)
+    if result.quantization is not None:  # its range has the fill value, that of the input perhaps not
+        tensors[0] = emitter.rescale(tensor, source, layout, result.quantization)
+        value = result.quantization.quantize(np.array([fill]))
+    tensors.append(emitter.constant(f"{node.name}/fill", value, result.quantization))
+    emitter.emit("PADV2", tensors, emitter.add(result, layout))
 
 
 def space_to_depth(node: Node, emitter: Emitter) -> None:

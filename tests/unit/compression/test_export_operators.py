@@ -184,7 +184,7 @@ def average_pool_same(d: Dims) -> onnx.ModelProto:
     return graph([pool], {}, image(d))
 
 
-@pattern(lsb=1, openvino_wrong="it counts the integer 0, not the zero point, as padding")
+@pattern(lsb=1)
 def average_pool_counts_padding(d: Dims) -> onnx.ModelProto:
     pool = node(
         "AveragePool", ["x"], ["y"], kernel_shape=[3, 3], strides=[2, 2], pads=[1] * 4, count_include_pad=1

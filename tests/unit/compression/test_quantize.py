@@ -16,7 +16,7 @@ from onnx.helper import make_node as node
 
 from harness.compression.canonical import canonicalise, initializers
 from harness.compression.quantize import quantize
-from harness.core.errors import DataError, HarnessError, ModelError, UnsupportedOperator, UsageError
+from harness.core.errors import DataError, HarnessError, ModelError, UsageError
 
 from .graphs import Feeds, graph, residual_cnn, run_onnx
 
@@ -191,19 +191,13 @@ def with_nan(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
-def clip_away_from_zero() -> onnx.ModelProto:
-    constants = {"low": np.float32(1), "high": np.float32(2)}
-    return graph([node("Clip", ["x", *constants], ["y"])], constants, {"x": [1, 1, 16, 16]})
-
-
 @pytest.mark.parametrize(
     ("make", "error", "words"),
     [
         (lambda: with_nan(canonicalise(residual_cnn(1))), ModelError, "NaN"),
         (lambda: quantize(canonicalise(residual_cnn(1)), feeds(), {}).model, ModelError, "already"),
-        (clip_away_from_zero, UnsupportedOperator, "Clip"),
     ],
-    ids=["nan", "quantized", "clip"],
+    ids=["nan", "quantized"],
 )
 def test_bad_models_are_refused(make: Any, error: type[HarnessError], words: str) -> None:
     with pytest.raises(error, match=words):

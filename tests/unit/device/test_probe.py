@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from harness.core.artifact import Artifact, describe_file
@@ -28,12 +29,17 @@ class Crashing:
     def probe(self): os.kill(os.getpid(), signal.SIGSEGV)
 class Raises:
     def probe(self): raise RuntimeError("planted fault")
+class Dying(Ready):
+    def open(self, artifact, options): os.kill(os.getpid(), signal.SIGABRT)
+class Refusing(Ready):
+    def open(self, artifact, options): raise RuntimeError("no such operator")
 """
 
 
 @pytest.fixture(autouse=True)
 def _backends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names = {"absent": "Absent", "ready": "Ready", "crashing": "Crashing", "raises": "Raises", "gone": "Gone"}
+    names |= {"dying": "Dying", "refusing": "Refusing"}
     entries = {name: f"planted_backends:{kind}" for name, kind in names.items()}
     folder = register(tmp_path / "site", {"harness.backends": entries})
     (folder / "planted_backends.py").write_text(BACKENDS)
@@ -85,3 +91,56 @@ def test_inspect(tmp_path: Path) -> None:
     (tmp_path / "m.onnx").write_bytes(os.urandom(100))
     with pytest.raises(WorkerError, match=r"cannot open m\.onnx"):
         probe.inspect("onnxruntime", artifact)
+
+
+def affine(folder: Path) -> Artifact:
+    (folder / "m.onnx").write_bytes(AFFINE.to_onnx().SerializeToString())
+    return Artifact("float32", "onnx", (describe_file(folder / "m.onnx"),), folder)
+
+
+@pytest.mark.parametrize("rows", [None, 1, 3])
+def test_a_file_that_runs_is_proven(tmp_path: Path, rows: int | None) -> None:
+    feeds = None
+    if rows is not None:
+        feeds = tmp_path / "sample.npz"
+        np.savez(feeds, np.array(["x"]), np.ones((rows, 4), np.float32))
+    proof = probe.prove("onnxruntime", affine(tmp_path), feeds)
+    assert proof is not None
+    assert (proof.reason, proof.died) == ("", False)
+    assert proof.effective["provider"] == "CPUExecutionProvider"
+
+
+def test_a_sample_that_does_not_fit_is_no_death(tmp_path: Path) -> None:
+    np.savez(tmp_path / "sample.npz", np.array(["x"]), np.ones((1, 5), np.float32))
+    proof = probe.prove("onnxruntime", affine(tmp_path), tmp_path / "sample.npz")
+    assert proof is not None
+    assert proof.reason
+    assert not proof.died
+
+
+@pytest.mark.parametrize(
+    ("backend", "died", "words"), [("dying", True, "SIGABRT"), ("refusing", False, "no such operator")]
+)
+def test_a_runtime_that_dies_and_one_that_refuses(
+    tmp_path: Path, backend: str, died: bool, words: str
+) -> None:
+    proof = probe.prove(backend, affine(tmp_path))
+    assert proof is not None
+    assert proof.died is died
+    assert words in proof.reason
+
+
+def test_a_runtime_that_is_not_installed_proves_nothing(tmp_path: Path) -> None:
+    assert probe.prove("absent", affine(tmp_path)) is None
+
+
+def test_a_proof_that_takes_too_long_is_no_death(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe, "TIMEOUT_S", 0.05)
+    script = tmp_path / "python"
+    script.write_text("#!/bin/sh\nexec sleep 600\n")
+    script.chmod(0o755)
+    monkeypatch.setattr(probe, "_local_command", lambda *rest: [str(script), *rest])
+    proof = probe.prove("ready", affine(tmp_path))
+    assert proof is not None
+    assert "did not answer" in proof.reason
+    assert not proof.died

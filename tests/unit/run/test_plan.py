@@ -328,3 +328,30 @@ def test_a_fault_of_the_writer_is_an_error_where_its_file_is_needed() -> None:
     (error,) = plan.skipped
     assert (error.key.target, error.key.variant, error.status) == ("lite", "int8", Status.ERROR)
     assert "KeyError" in error.reason
+
+
+def test_a_runtime_that_dies_on_a_variant_does_not_get_it() -> None:
+    dying = replace(
+        variant("int8", "onnx", "tflite"), unusable={"onnxruntime": "onnxruntime dies on int8: SIGABRT"}
+    )
+    targets = (target("cpu", "onnxruntime"), target("lite", "tflite"))
+    available = {(place, name): READY for place in (HOST, "cpu", "lite") for name in FORMATS}
+    plan = make_plan(
+        given(variants=(variant("float32", "onnx", "tflite"), dying), targets=targets, available=available)
+    )
+    assert ("cpu", "onnxruntime", "int8", "onnx") not in names(plan)
+    assert ("lite", "tflite", "int8", "tflite") in names(plan)
+    assert (HOST, "tflite", "int8", "tflite") in names(plan)  # another runtime is the reference
+    assert {(r.key.variant, r.status, r.reason) for r in plan.skipped} == {
+        ("int8", Status.SKIPPED, "onnxruntime dies on int8: SIGABRT")
+    }
+
+
+def test_a_device_is_not_judged_by_the_runtime_of_this_machine() -> None:
+    dying = replace(variant("int8", "onnx"), unusable={"onnxruntime": "onnxruntime dies on int8: SIGABRT"})
+    board = replace(target("board", "onnxruntime"), executor={"kind": "ssh", "hosts": ["pi@board"]})
+    available = {(place, name): READY for place in (HOST, "board") for name in FORMATS}
+    plan = make_plan(
+        given(variants=(variant("float32", "onnx"), dying), targets=(board,), available=available)
+    )
+    assert ("board", "onnxruntime", "int8", "onnx") in names(plan)

@@ -1,0 +1,147 @@
+"""The choice of an int8 recipe: what is tried, when it stops, and what it says."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import onnx
+import pytest
+from onnx.helper import make_node as node
+
+from harness.compression import choose
+from harness.compression.canonical import canonicalise
+from harness.compression.choose import Int8Choice, Int8Trial, choose_int8, first_output, most_sensitive
+from harness.core.errors import HarnessError
+
+from .graphs import Array, Feeds, graph, residual_cnn, run_onnx
+
+
+def normal(seed: int, *shape: int) -> Array:
+    return np.random.default_rng([5, seed]).standard_normal(shape).astype(np.float32)
+
+
+def mlp(*, outlier: float = 1.0) -> onnx.ModelProto:
+    """Two layers; a channel between them is ``outlier`` times larger than the others."""
+    scale = np.array([outlier, *[1] * 7], np.float32)
+    nodes = [
+        node("Gemm", ["x", "w", "b"], ["h"], "first"), node("Relu", ["h"], ["r"]),
+        node("Gemm", ["r", "v", "d"], ["y"], "second"),
+    ]  # fmt: skip
+    constants = {
+        "w": normal(1, 6, 8) * scale, "b": np.zeros(8, np.float32), "v": normal(2, 8, 4) / scale[:, None],
+        "d": np.zeros(4, np.float32),
+    }  # fmt: skip
+    return graph(nodes, constants, {"x": ["n", 6]})
+
+
+def samples(count: int = 60, *shape: int) -> list[Feeds]:
+    return [{"x": normal(seed + 50, 1, *(shape or (6,)))} for seed in range(count)]
+
+
+def classes(model: onnx.ModelProto, feeds: list[Feeds]) -> Array:
+    return np.array([run_onnx(model, feed)["y"].argmax() for feed in feeds])
+
+
+def test_the_first_within_the_margin_ends_it() -> None:
+    model, feeds = mlp(), samples()
+    choice = choose_int8(model, feeds, classes(model, feeds), margin=0.1)
+    assert [trial.name for trial in choice.trials] == ["minmax"]
+    assert choice.enough
+    assert choice.best.recipe == ({"pass": "quantize", "calibration": "minmax"},)
+    assert choice.float_score == 1.0
+    assert "float32 100.0 %" in choice.text()
+    assert "others were not tried" in choice.text()
+
+
+def test_all_are_tried_where_none_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, feeds = mlp(), samples()
+    choice = choose_int8(model, feeds, classes(model, feeds), margin=-1.0, seconds=1e9)
+    names = [trial.name for trial in choice.trials]
+    assert names[:5] == ["minmax", "entropy", "percentile", "mse", "dynamic"]
+    assert "with 1 float layer" in names[5]
+    assert not choice.enough
+    assert choice.best.loss == min(trial.loss for trial in choice.trials)
+    assert all(f"{trial.name} " in choice.text() for trial in choice.trials)
+
+
+def test_without_labels_changed_classes_count() -> None:
+    choice = choose_int8(mlp(), samples(), margin=0.1)
+    assert np.isnan(choice.float_score)
+    assert 0 <= choice.best.loss <= 0.1
+    assert "% changed" in choice.text()
+
+
+def test_without_classes_the_noise_counts() -> None:
+    choice = choose_int8(mlp(), samples(), classes=False)
+    assert np.isnan(choice.best.loss)
+    assert choice.best.sqnr_db > 20
+    assert " dB" in choice.text()
+
+
+def test_time_ends_it_after_the_first() -> None:
+    ticks = itertools.count(step=100.0)
+    choice = choose_int8(mlp(), samples(), margin=-1.0, seconds=5, clock=lambda: float(next(ticks)))
+    assert len(choice.trials) == 1
+    assert "after 5 s" in choice.untried
+
+
+def test_a_recipe_that_fails_is_reported_and_never_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise HarnessError("it does not work")
+
+    monkeypatch.setattr(choose, "_PASSES", {"quantize": choose.quantize, "dynamic": broken})
+    choice = choose_int8(mlp(), samples(), margin=-1.0, seconds=1e9)
+    failed = [trial for trial in choice.trials if trial.failed]
+    assert [trial.name for trial in failed] == ["dynamic"]
+    assert choice.best is not failed[0]
+    assert "dynamic cannot be made (it does not work)" in choice.text()
+
+
+def trial(name: str, loss: float, sqnr_db: float = 30.0, step: str = "quantize") -> Int8Trial:
+    return Int8Trial(name, ({"pass": step},), loss, sqnr_db)
+
+
+@pytest.mark.parametrize(
+    ("trials", "best"),
+    [
+        ([trial("minmax", 0.005), trial("entropy", 0.0)], "minmax"),
+        ([trial("minmax", 0.03), trial("entropy", 0.01), trial("mse", 0.0)], "mse"),
+        ([trial("minmax", 0.03), trial("entropy", 0.01), trial("dynamic", 0.0, 50.0, "dynamic")], "entropy"),
+        ([trial("minmax", 0.09), trial("entropy", 0.1), trial("dynamic", 0.008, 50.0, "dynamic")], "dynamic"),
+        ([trial("minmax", 0.09), trial("entropy", 0.05)], "entropy"),
+        ([trial("minmax", 0.05, 20.0), trial("entropy", 0.05, 25.0)], "entropy"),
+        ([trial("minmax", float("nan"), 20.0), trial("entropy", float("nan"), 25.0)], "entropy"),
+    ],
+)
+def test_the_best(trials: list[Int8Trial], best: str) -> None:
+    assert Int8Choice(tuple(trials), 100, 0.9, 0.01).best.name == best
+
+
+def test_layers_are_sorted_by_what_their_rounding_costs() -> None:
+    """The outlier lies between the layers: in the output of the first and the input of the second."""
+    nodes = [
+        node("Gemm", ["x", "w", "b"], ["h"], "first"), node("Relu", ["h"], ["r"]),
+        node("Gemm", ["r", "v", "d"], ["s"], "second"), node("Relu", ["s"], ["t"]),
+        node("Gemm", ["t", "u", "e"], ["y"], "third"),
+    ]  # fmt: skip
+    scale = np.array([300.0, *[1] * 7], np.float32)
+    constants = {
+        "w": normal(1, 6, 8) * scale, "b": np.zeros(8, np.float32), "v": normal(2, 8, 8) / scale[:, None],
+        "d": np.zeros(8, np.float32), "u": normal(3, 8, 4), "e": np.zeros(4, np.float32),
+    }  # fmt: skip
+    model = canonicalise(graph(nodes, constants, {"x": ["n", 6]}))
+    layers = most_sensitive(model, samples(), "minmax")
+    assert set(layers[:2]) == {"first", "second"}
+    assert layers[2] == "third"
+
+
+@pytest.mark.parametrize("batch", ["n", 1])
+def test_outputs_are_those_of_each_feed(batch: str | int) -> None:
+    model = residual_cnn(1)
+    if batch == 1:
+        model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
+        del model.graph.value_info[:]
+    feeds = samples(5, 1, 16, 16)
+    expected = np.concatenate([run_onnx(model, feed)["y"] for feed in feeds])
+    np.testing.assert_allclose(first_output(model, feeds), expected, atol=1e-5)
