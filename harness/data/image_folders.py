@@ -81,6 +81,20 @@ def list_images(path: Path, *, class_order: ClassOrder = "numeric", skip: Sequen
     return Listing(test, train, names, (*notes, *scan.notes()))
 
 
+def all_images(path: Path) -> list[Path]:
+    """Return all images in a folder and its folders, sorted.
+
+    Raises
+    ------
+    DataError
+        There are none.
+    """
+    scan = _Scan(path, frozenset())
+    files = scan.below(path)
+    scan.check_any(path, files)
+    return files
+
+
 def _parts(
     scan: _Scan, roles: dict[str, Path], class_order: ClassOrder, notes: list[str]
 ) -> tuple[Part, Part | None, tuple[str, ...]]:
@@ -196,7 +210,7 @@ class _Scan:
         """Return the images of the class folders in a folder, or those in the folder itself, unlabelled."""
         images, folders = self.entries(folder)
         if not folders:
-            self._check_any(folder, images)
+            self.check_any(folder, images)
             return Part(tuple(images), None), ()
         if images:
             self.left_out["images beside the class folders"] += len(images)
@@ -204,12 +218,13 @@ class _Scan:
             folders = sorted(folders, key=lambda f: (int(f.name), f.name))
         files_of = [self.below(f) for f in folders]
         for f, its_files in zip(folders, files_of, strict=True):
-            self._check_any(f, its_files)
+            self.check_any(f, its_files)
         labels = np.repeat(np.arange(len(folders), dtype=np.int64), [len(f) for f in files_of])
         files = tuple(file for its_files in files_of for file in its_files)
         return Part(files, labels), tuple(f.name for f in folders)
 
-    def _check_any(self, folder: Path, files: Sequence[Path]) -> None:
+    def check_any(self, folder: Path, files: Sequence[Path]) -> None:
+        """Refuse a folder without images."""
         if not files:
             raise DataError(
                 f"{folder.name} contains no images",

@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.core.errors import DataError, HarnessError
-from harness.data import checks, image_files, image_folders, readers, table_values, tables
+from harness.data import checks, image_files, image_folders, image_sets, readers, table_values, tables
 from harness.data import files as data_files
-from harness.data.datasets import Dataset, Split, stratified_order
+from harness.data.datasets import Dataset, Split
 from harness.data.images import ImageRecipe
 from harness.data.labels import classes_of_text
 from harness.data.readers import Array, Contents
@@ -22,6 +22,19 @@ from harness.data.table_values import Missing
 
 FORMATS = ("auto", "npz", "npy", "idx", "image-folder", "image-csv", "csv", "parquet", "callable")
 DEFAULT_INPUT = "input"
+_AS_TABLE, _AS_ARRAYS = (
+    "save it as CSV or Parquet",
+    "save the arrays as .npz: np.savez(path, x=x, labels=labels)",
+)
+_FOREIGN = {
+    **dict.fromkeys(
+        (".xlsx", ".xls", ".ods", ".json", ".jsonl", ".feather", ".arff", ".xml", ".sqlite"), _AS_TABLE
+    ),
+    **dict.fromkeys(
+        (".h5", ".hdf5", ".mat", ".pkl", ".pickle", ".pt", ".pth", ".tfrecord", ".zarr"), _AS_ARRAYS
+    ),
+    **dict.fromkeys((".zip", ".tar", ".tgz", ".7z", ".rar"), "unpack the archive, and name the folder"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +113,7 @@ def load_either(source: DataSource) -> Dataset | Split:
             where=str(path),
             next_step='remove skip from [data]; rows of tables are left out by missing = "drop"',
         )
-    if format_ == "image-folder":
-        return _image_folder(path, source)
-    contents = _read(path, format_, source)
+    contents, calibration = _read(path, format_, source)
     where = str(path)
     if source.labels is not None and format_ != "image-csv":
         if contents.labels is not None:
@@ -112,10 +123,12 @@ def load_either(source: DataSource) -> Dataset | Split:
                 next_step="remove one of them (labels, label_column, or the array in the archive)",
             )
         contents = _with_labels(contents, source.labels, source.max_bytes)
+        if calibration is not None:
+            calibration = replace(calibration, labels=None, class_names=())
         where = f"{path}, labels {source.labels}"
     dataset = _dataset(contents, source, where)
     checks.check(dataset, where)
-    return dataset
+    return dataset if calibration is None else Split(_dataset(calibration, source, where), dataset)
 
 
 def _with_labels(contents: Contents, path: Path, max_bytes: int) -> Contents:
@@ -150,96 +163,30 @@ def _native(array: Array) -> Array:
     return np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("=")) if array.ndim else array
 
 
-def _image_folder(path: Path, source: DataSource) -> Dataset | Split:
-    """Read a folder of images; one with ``train`` beside the test set is split already."""
-    listing = image_folders.list_images(path, class_order=source.class_order, skip=source.skip)
-    image = source.image or ImageRecipe()
-    pixels, notes = image_files.read_images(listing.test.files, image, root=path, max_bytes=source.max_bytes)
-    n, name = len(pixels), next(iter(_named({"": pixels}, source.input_names, str(path))))
-    test = Dataset(
-        {name: pixels}, listing.test.labels, np.arange(n), listing.class_names, (*listing.notes, *notes)
-    )
-    checks.check(test, str(path))
-    if listing.train is None:
-        return test
-    part = listing.train
-    ids = np.arange(n, n + len(part.files))
-    chosen = np.sort(stratified_order(part.labels, ids, seed=0)[: source.calibration_max])
-    if not len(chosen):
-        return Split(test.take(np.arange(0)), test)
-    pixels, notes = image_files.read_images(
-        [part.files[i] for i in chosen], image, root=path, max_bytes=source.max_bytes
-    )
-    # A set without labels in one part has none in the other.
-    both = part.labels is not None and test.labels is not None
-    labels = part.labels[chosen] if both and part.labels is not None else None
-    return Split(Dataset({name: pixels}, labels, ids[chosen], listing.class_names, notes), test)
-
-
-def _image_table(path: Path, table_path: Path, source: DataSource) -> Contents:
-    """Read the images of a table: the first column has files relative to the folder, the second labels."""
-    table = tables.read(table_path, header=source.header, label_column=source.label_column)
-    if source.header is None and table.text is not None:
-        # The first line is a header if it does not name a file.
-        header = not (path / table.text.names()[0]).is_file()
-        if header != table.text.header:
-            table = tables.read(table_path, header=header, label_column=source.label_column)
-    frame = table.frame
-    if frame.shape[1] < 2:
-        raise DataError(
-            f"{table_path.name} has one column; it needs file names and labels",
-            where=str(table_path),
-            cause="the file may have another separator",
-        )
-    column = frame.columns[1] if table.label is None else table.label
-    names = [str(name).strip() for name in frame.iloc[:, 0]]
-    missing = [name for name in names if not (path / name).is_file()]
-    if missing:
-        raise DataError(
-            f"{len(missing)} of {len(names)} files in {table_path.name} do not exist, the first is "
-            f"{Path(missing[0]).name!r}",
-            where=str(table_path),
-            cause=f"file names are relative to {path}",
-            next_step="fix the names, or set header = true or false if the first line is misread",
-        )
-    if unknown := sorted(set(source.skip) - set(names)):
-        raise DataError(
-            f"skip names {len(unknown)} files that are not in the table: {', '.join(unknown[:5])}",
-            where=str(table_path),
-            next_step="fix or remove the names in [data] skip",
-        )
-    rows = np.array([row for row, name in enumerate(names) if name not in source.skip], np.int64)
-    if not len(rows):
-        raise DataError(f"{table_path.name} names no images", where=str(table_path))
-    labels, class_names = table_values.labels_of(table, column)
-    files = [path / names[row] for row in rows]
-    pixels, notes = image_files.read_images(
-        files, source.image or ImageRecipe(), root=path, max_bytes=source.max_bytes
-    )
-    if source.skip:
-        notes = (f"left out of {path.name}/: files named in skip: {len(source.skip)}", *notes)
-    unused = [str(name) for name in frame.columns[1:] if name != column]
-    if unused:
-        notes = (*notes, f"columns of {table_path.name} that are not used: {', '.join(unused[:8])}")
-    return Contents({"": pixels}, labels[rows], class_names, (*table.notes, *notes))
-
-
-def _read(path: Path, format_: str, source: DataSource) -> Contents:
+def _read(path: Path, format_: str, source: DataSource) -> tuple[Contents, Contents | None]:
+    """Read the samples, and those for calibration that lie in a folder beside them."""
+    recipe = source.image or ImageRecipe()
+    images = image_sets.Reading(recipe, source.skip, source.class_order, source.max_bytes)
     match format_:
         case "npz":
-            return readers.read_npz(path, names=source.input_names, max_bytes=source.max_bytes)
+            return readers.read_npz(path, names=source.input_names, max_bytes=source.max_bytes), None
         case "npy":
-            return readers.read_npy(path, source.max_bytes)
+            return readers.read_npy(path, source.max_bytes), None
         case "idx":
-            return readers.read_idx(path, source.max_bytes)
+            return readers.read_idx(path, source.max_bytes), None
+        case "image-folder":
+            return image_sets.read_folder(path, images, calibration_max=source.calibration_max)
         case "image-csv":
             if source.labels is None:
                 raise DataError(
                     "image-csv needs a table of files and labels", where=str(path), next_step="set labels"
                 )
-            return _image_table(path, source.labels, source)
+            read = image_sets.read_list(
+                path, source.labels, images, header=source.header, label_column=source.label_column
+            )
+            return read, None
         case _:
-            return table_values.read_table(
+            table = table_values.read_table(
                 path,
                 label_column=source.label_column,
                 header=source.header,
@@ -247,13 +194,13 @@ def _read(path: Path, format_: str, source: DataSource) -> Contents:
                 max_bytes=source.max_bytes,
                 parquet=format_ == "parquet",
             )
+            return table, None
 
 
 def format_of(path: Path, labels: Path | None) -> str:
     """Return the format of a file or folder by its kind and suffix."""
     if path.is_dir():
-        table = labels is not None and labels.suffix.lower() in (*tables.TEXT_SUFFIXES, ".parquet")
-        return "image-csv" if table else "image-folder"
+        return "image-csv" if labels is not None and _is_list(labels) else "image-folder"
     suffix = path.suffix.lower()
     if suffix in (".npz", ".npy", ".parquet"):
         return suffix[1:]
@@ -263,7 +210,21 @@ def format_of(path: Path, labels: Path | None) -> str:
         raise DataError(
             f"{path.name} is a single image", where=str(path), next_step="name the folder of images"
         )
+    if suffix == ".gz" and Path(path.stem).suffix.lower() in tables.TEXT_SUFFIXES:
+        return "csv"
+    if suffix in _FOREIGN:
+        raise DataError(
+            f"{path.name}: {suffix} files are not read", where=str(path), next_step=_FOREIGN[suffix]
+        )
     return "idx"  # has no suffix of its own; its reader raises if the file is something else
+
+
+def _is_list(labels: Path) -> bool:
+    """Whether a file of labels has file names too: a CSV, or a text with more than one column."""
+    suffix = labels.suffix.lower()
+    if suffix not in tables.TEXT_SUFFIXES:
+        return suffix == ".parquet"
+    return suffix in (".csv", ".tsv") or tables.read(labels).frame.shape[1] > 1
 
 
 def _call(source: DataSource) -> Dataset | Split:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import warnings
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +18,7 @@ from harness.data.text_tables import TextTable, read_text
 if TYPE_CHECKING:
     import pandas as pd
 
+_GZIP = b"\x1f\x8b"
 TEXT_SUFFIXES = (".csv", ".tsv", ".txt", ".tab", ".dat", ".data")
 
 
@@ -82,8 +85,12 @@ def read(
     else:
         try:
             content = path.read_bytes()
-        except OSError as error:
+            if content.startswith(_GZIP):
+                with gzip.open(path) as stream:
+                    content = stream.read(max_bytes + 1)
+        except (OSError, EOFError, zlib.error) as error:
             raise _unreadable(path, error) from error
+        data_files.check_bytes(path, len(content), max_bytes, "what the file unpacks to")
         text = read_text(path, content, header=header, label_column=label_column)
         frame = _read_text(path, text)
     label = _find(frame, label_column, path)

@@ -13,7 +13,7 @@ from harness.core.artifact import TensorSpec
 from harness.core.errors import DataError
 from harness.data import image_files, table_values, tables
 from harness.data.files import check_file
-from harness.data.image_folders import list_images
+from harness.data.image_folders import all_images
 from harness.data.sources import format_of
 from harness.data.tables import Table
 from harness.data.text_tables import LABEL_NAMES
@@ -82,7 +82,7 @@ def find(
         )
     if path.is_dir():
         skip, notes = _damaged(path) if reading.skip_damaged else ((), ())
-        images, more = _images(path, skip, inputs, channels_first=channels_first)
+        images, more = _images(path, inputs, channels_first=channels_first)
         found = (table.model_copy(update={"image": image, "skip": skip}) for image in images)
         return Source(tuple(found), (*notes, *more))
     check_file(path, reading.max_bytes)
@@ -98,8 +98,7 @@ def find(
 
 def _damaged(folder: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the image files that cannot be decoded, relative to the folder, and a note."""
-    listing = list_images(folder)
-    files = [*listing.test.files, *(listing.train.files if listing.train else ())]
+    files = all_images(folder)
     names = tuple(file.relative_to(folder).as_posix() for file in image_files.damaged_files(files))
     if not names:
         return (), ("no image file is damaged",)
@@ -166,11 +165,10 @@ def _are_classes(column: pd.Series[Any]) -> bool:
 
 
 def _images(
-    folder: Path, skip: tuple[str, ...], inputs: Sequence[TensorSpec], *, channels_first: bool
+    folder: Path, inputs: Sequence[TensorSpec], *, channels_first: bool
 ) -> tuple[list[ImageTable], tuple[str, ...]]:
     """Return the ways to resize images to the model's size: crop the centre, cover, or stretch."""
-    listing = list_images(folder, skip=skip)
-    files = [*listing.test.files, *(listing.train.files if listing.train else ())]
+    files = all_images(folder)
     shape = inputs[0].shape[1:]
     if len(inputs) != 1 or len(shape) != 3:
         raise DataError(

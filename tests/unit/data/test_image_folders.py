@@ -178,3 +178,63 @@ def test_skip_is_for_images(tmp_path: Path) -> None:
     np.savez(tmp_path / "x.npz", x=np.zeros((3, 2)))
     with pytest.raises(DataError, match="skip is set"):
         load(DataSource(path=tmp_path / "x.npz", skip=("a.png",)))
+
+
+@pytest.mark.parametrize(
+    ("lines", "labels"),
+    [
+        (["cat/a.png,cat", "dog/b.png,dog"], [0, 1]),
+        (["file,label", "cat/a.png,cat", "dog/b.png,dog"], [0, 1]),
+        (["label,file", "7,cat/a.png", "5,dog/b.png"], [7, 5]),
+        (["id,file,fold,class", "1,cat/a.png,3,1", "2,dog/b.png,3,0"], [1, 0]),
+        ([",file,label", "0,cat/a.png,1", "1,dog/b.png,0"], [1, 0]),
+        (["cat\\a.png;1", "dog\\b.png;0"], [1, 0]),
+        (["cat/a.png 1", "dog/b.png 0"], [1, 0]),
+    ],
+)
+@pytest.mark.parametrize("suffix", ["csv", "txt"])
+def test_lists_of_files_and_labels(tmp_path: Path, lines: list[str], labels: list[int], suffix: str) -> None:
+    photos = make(tmp_path / "photos", "cat/a.png", "dog/b.png", "dog/unlisted.png")
+    (tmp_path / f"list.{suffix}").write_text("\n".join(lines) + "\n")
+    loaded = load(DataSource(path=photos, labels=tmp_path / f"list.{suffix}"))
+    assert len(loaded) == 2
+    assert loaded.labels is not None
+    assert loaded.labels.tolist() == labels
+
+
+@pytest.mark.parametrize(
+    ("line", "cause"),
+    [("photos/cat/a.png,1", "and these to"), ("a,1", "have no suffix"), ("b.png,1", "relative to")],
+)
+def test_files_that_are_elsewhere_are_named_with_the_likely_cause(
+    tmp_path: Path, line: str, cause: str
+) -> None:
+    photos = make(tmp_path / "photos", "cat/a.png", "a.png")
+    (tmp_path / "list.csv").write_text(f"file,label\n{line}\n")
+    with pytest.raises(DataError, match=r"1 of 1 files in list\.csv do not exist") as caught:
+        load(DataSource(path=photos, labels=tmp_path / "list.csv"))
+    assert cause in caught.value.cause
+
+
+@pytest.mark.parametrize("name", ["y.txt", "y.npy"])
+def test_labels_of_a_plain_folder_in_a_file_of_their_own(tmp_path: Path, name: str) -> None:
+    photos = make(tmp_path / "photos", "a.png", "b.png", "c.png")
+    if name == "y.npy":
+        np.save(tmp_path / name, [2, 0, 1])
+    else:
+        (tmp_path / name).write_text("2\n0\n1\n")
+    loaded = load(DataSource(path=photos, labels=tmp_path / name))
+    assert loaded.labels is not None
+    assert loaded.labels.tolist() == [2, 0, 1]
+    with pytest.raises(DataError, match="labels are in photos and in"):
+        load(DataSource(path=make(tmp_path / "photos", "x/d.png"), labels=tmp_path / name))
+
+
+def test_a_limit_of_calibration_samples_keeps_the_classes_balanced(tmp_path: Path) -> None:
+    make(
+        tmp_path, *(f"train/{c}/{i}.png" for c in "abc" for i in range(9)), *(f"val/{c}/1.png" for c in "abc")
+    )
+    split = load_either(DataSource(path=tmp_path, calibration_max=6))
+    assert isinstance(split, Split)
+    assert split.calibration.labels is not None
+    assert np.bincount(split.calibration.labels.astype(int)).tolist() == [2, 2, 2]
