@@ -323,9 +323,9 @@ def _search(arguments: argparse.Namespace) -> int:
 
 
 def _targets(arguments: argparse.Namespace) -> int:
-    from harness.run import availability
+    from harness.report.targets import targets_text
 
-    print(availability.targets_text())
+    print(targets_text())
     return 0
 
 
@@ -351,9 +351,9 @@ def _doctor(arguments: argparse.Namespace) -> int:
             f"--host {arguments.host} belongs to a target", next_step="harness doctor --target T --host …"
         )
     else:
-        from harness.run import availability
+        from harness.report.installation import installation_text
 
-        text, healthy = availability.doctor_text(arguments.results)
+        text, healthy = installation_text(arguments.results)
     print(text)
     return 0 if healthy else 3
 

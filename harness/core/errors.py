@@ -3,7 +3,7 @@
 ::
 
     HarnessError                      exit code 3
-    ├── UsageError                    exit code 2: what was asked for cannot be meant
+    ├── UsageError                    exit code 2: the request is wrong
     │   ├── ConfigurationError        a TOML file; carries every problem at once
     │   ├── ModelError                a model or an artifact that is not what it should be
     │   │   ├── UnsupportedOperator   an operator that a format or a pass cannot hold
@@ -70,7 +70,7 @@ def _again(kind: type[HarnessError], args: tuple[object, ...], state: dict[str, 
 
 
 class UsageError(HarnessError):
-    """What was asked for cannot be meant: an unknown name, a bad argument."""
+    """The request is wrong: an unknown name, a bad argument."""
 
     exit_code = ExitCode.USAGE
 

@@ -109,7 +109,7 @@ class Gate:
     required : bool
         A gate that cannot apply is then NOT_RUN.
     overrides : tuple of (patterns, fields)
-        What is otherwise on targets that fit one of the patterns; the first that fits counts.
+        Fields with another value on targets that match one of the patterns; the first match counts.
     """
 
     name: str

@@ -20,8 +20,8 @@ from harness.core.metric import Role
 from harness.core.target import Target
 from harness.executors.abilities import make_executor
 from harness.report.progress import Quiet
-from harness.run import availability as machine
 from harness.run import declared
+from harness.run.availability import LEAST_FREE_BYTE, for_target
 from harness.run.name_checks import check_executors, check_targets
 from harness.run.prepare import Prepared, prepare
 from harness.run.request import Request
@@ -58,11 +58,11 @@ def target_text(name: str, hosts: tuple[str, ...]) -> tuple[str, bool]:
         wrong.append(error)
     else:
         for backend, availability in available.items():
-            fit = machine.for_target(target, availability)
+            fit = for_target(target, availability)
             rows.append(("runtime", backend, fit.reason or f"{fit.version}  {', '.join(fit.devices)}"))
             if fit.reason:
                 wrong.append(TargetUnavailable(f"{backend} cannot run: {fit.reason}", next_step=fit.install))
-        if any(not machine.for_target(target, entry).reason for entry in available.values()):
+        if any(not for_target(target, entry).reason for entry in available.values()):
             rows += _smoke(name, hosts, wrong)
     ending = [f"\nwrong: {error}" for error in wrong] or ["\nnothing is wrong"]
     return "\n".join([*head, *aligned(rows), *ending]), not wrong
@@ -133,7 +133,7 @@ def _device(facts: Mapping[str, Any], wrong: list[HarnessError]) -> Iterator[tup
     free, clock = facts.get("free_byte"), facts.get("clock_error_s")
     if free is not None:
         yield "disk", f"{free / 1e9:.1f} GB free", ""
-        if free < machine.LEAST_FREE_BYTE:
+        if free < LEAST_FREE_BYTE:
             wrong.append(
                 TargetUnavailable(
                     f"{facts['host']} has {free / 1e6:.0f} MB free",

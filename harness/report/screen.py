@@ -28,13 +28,16 @@ COLOURS = {
     State.NOT_RUN: "magenta", State.NOT_APPLICABLE: "dim",
 }  # fmt: skip
 
+#: Cells of the table that are named after a question mark.
+SHOWN_PLACES = 3
+
 
 def show(outcome: Outcome, console: Console, *, seconds: float) -> None:
     """Print the end of a run."""
     titles, lines, spare, marks = _lines(outcome)
     console.print(grid(console, titles, lines, ("target", "variant", "verdict"), spare))
     for reason, places in marks.items():
-        text = f"{', '.join(places)}: invalid, {reason or 'without a reason'}"
+        text = f"{_first(places)}: invalid, {reason or 'without a reason'}"
         console.print(Text(f"{'?':<13}{text}", style="dim"), soft_wrap=True)
     for state, text in problems(outcome):
         line = Text(f"{state.value:<13}", style=COLOURS[state])
@@ -54,6 +57,12 @@ def show(outcome: Outcome, console: Console, *, seconds: float) -> None:
     if why := why_not_measured(outcome):
         console.print(Text(f"{'why':<13}{why}"), soft_wrap=True)
     console.print(verdict_line(outcome), soft_wrap=True, highlight=False)
+
+
+def _first(places: Sequence[str]) -> str:
+    """Name the first places and count the others; the CSV has them all."""
+    shown = ", ".join(places[:SHOWN_PLACES])
+    return shown if len(places) <= SHOWN_PLACES else f"{shown} and {len(places) - SHOWN_PLACES} more"
 
 
 def verdict_line(outcome: Outcome) -> str:

@@ -132,7 +132,7 @@ def test_an_undecided_gate_is_measured_on(harness: Shell, model: MakeModel) -> N
     run = (harness.results / "latest").resolve()
     facts_ = json.loads((run / "run.json").read_text())
     assert facts_["decide_within_s"] == 20.0
-    measured_on = "undecided, measured on: single_stream of int8 on cpu" in ended.err
+    measured_on = "undecided, measured further: single_stream of int8 on cpu" in ended.err
     if not measured_on:  # this run's times lay clearly on one side, or were invalid
         assert "INCONCLUSIVE" not in ended.out
         return
