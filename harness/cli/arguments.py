@@ -90,6 +90,19 @@ def make_parser() -> argparse.ArgumentParser:
                       help="leave out samples with missing values, or replace the values")  # fmt: skip
     init.add_argument("--max-bytes", metavar="N", type=int,
                       help="largest data file and arrays (default: 4,000,000,000 bytes)")  # fmt: skip
+    init.add_argument("--task", choices=("classification", "regression"), default="",
+                      help="what the model does (default: tried)")  # fmt: skip
+    init.add_argument(
+        "--output", metavar="NAME", default="", help="the output with the answers (default: tried)"
+    )
+    init.add_argument("--layout", choices=("same", "NCHW", "NHWC"), default="",
+                      help="how samples become the model's input: as they are, last axis to the front, first "
+                           "axis to the end (default: tried)")  # fmt: skip
+    init.add_argument("--batch-axis", metavar="AXIS", default="",
+                      help="axis of the model's inputs that the samples lie on, or none (default: tried)",
+                      choices=("0", "1", "2", "3", "none"))  # fmt: skip
+    init.add_argument("--accept-chance", action="store_true",
+                      help="write the file for a model that is no better than chance, too")  # fmt: skip
     init.add_argument("--force", action="store_true", help="overwrite a validation.toml")
     init.set_defaults(command="init")
 

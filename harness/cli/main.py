@@ -28,6 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         arguments = make_parser().parse_args(argv)
         command = arguments.command
+        arguments.argv = list(sys.argv[1:] if argv is None else argv)
         return COMMANDS[command](arguments)
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - whatever it is, it is no failed gate
         return failures.end(error, command)
@@ -279,12 +280,17 @@ def _tell(text: str) -> None:
 
 
 def _init(arguments: argparse.Namespace) -> int:
+    from harness.cli import child
+
+    if not child.is_child():
+        return child.run(arguments.argv, str(arguments.model))
     from harness import init
 
+    asked = init.Asked(arguments.task, arguments.output, arguments.layout, arguments.batch_axis)
     report = init.init(
-        arguments.model, arguments.data, arguments.labels,
-        out=arguments.out, force=arguments.force, split=arguments.split,
-        skip_damaged=arguments.skip_damaged, missing=arguments.missing, max_bytes=arguments.max_bytes,
+        arguments.model, arguments.data, arguments.labels, out=arguments.out, force=arguments.force,
+        split=arguments.split, skip_damaged=arguments.skip_damaged, missing=arguments.missing,
+        max_bytes=arguments.max_bytes, asked=asked, accept_chance=arguments.accept_chance,
     )  # fmt: skip
     print(report.text())
     return 0

@@ -6,12 +6,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import onnx
 from google.protobuf.message import DecodeError, Message
 
 from harness.compression.file_facts import onnx_facts
 from harness.core.artifact import File, Quantization, TensorSpec, describe_file
-from harness.core.errors import ModelError
+from harness.core.errors import ModelError, UsageError
 
 #: What protobuf, and so one ONNX message with its data, can hold.
 MOST_BYTE = 2**31 - 1
@@ -30,10 +31,42 @@ class ModelInfo:
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
 
-    @property
-    def classes(self) -> int | None:
-        """Last dimension of the first output; None if it is dynamic."""
-        return self.outputs[0].shape[-1] if self.outputs and self.outputs[0].shape else None
+    def scored(self, output: str = "") -> TensorSpec:
+        """Return the output that holds the answers: the one with that name, or the first.
+
+        Raises
+        ------
+        UsageError
+            There is no output of that name.
+        """
+        if not output:
+            return self.outputs[0]
+        for spec in self.outputs:
+            if spec.name == output:
+                return spec
+        raise UsageError(
+            f"the model has no output {output!r}",
+            where="validation.toml: model.output",
+            cause=f"its outputs are {', '.join(spec.name for spec in self.outputs)}",
+            next_step="name one of them",
+        )
+
+    def classes(self, output: str = "", threshold: float | None = None) -> int | None:
+        """Number of classes of the output that is scored; None if that is unknown.
+
+        Parameters
+        ----------
+        output : str
+            Its name; empty: the first.
+        threshold : float, optional
+            The output is one score a sample, and a score above it means class 1 of two.
+        """
+        spec = self.scored(output)
+        if threshold is not None:
+            return 2
+        # An output of integers is the class itself, not a score of each.
+        integers = spec.quantization is None and np.issubdtype(np.dtype(spec.dtype), np.integer)
+        return None if integers or not spec.shape else spec.shape[-1]
 
 
 def load_onnx(path: Path) -> onnx.ModelProto:

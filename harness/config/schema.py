@@ -69,7 +69,7 @@ class InputTable(Table):
     mean: Means = (0.0,)
     std: Divisors = (1.0,)
     reverse_channels: bool = False
-    layout: Literal["NCHW", "same"] = "same"
+    layout: Literal["NCHW", "NHWC", "same"] = "same"
     dtype: Dtype = "float32"
     shape: tuple[Size, ...] = ()
     batch_axis: Annotated[int, Field(ge=0)] | Literal["none"] = 0

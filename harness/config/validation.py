@@ -17,12 +17,18 @@ FLOAT32 = "float32"
 
 
 class ModelTable(Table):
-    """``[model]``: the float model and its task."""
+    """``[model]``: the float model and its task.
+
+    ``output`` names the output that is scored (default: the first); all are compared numerically. With
+    ``threshold`` that output is one score a sample, and a score above it means class 1 of two.
+    """
 
     name: Name
     file: str = ""
     sha256: Sha256 | None = None
     task: Literal["classification", "regression"] = "classification"
+    output: str = ""
+    threshold: float | None = None
 
 
 class VariantTable(Table):

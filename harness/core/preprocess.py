@@ -35,7 +35,8 @@ class Preprocess:
     reverse_channels : bool
         RGB on disk, BGR in the model (or the other way round).
     layout : str
-        ``NCHW`` moves the last axis of the raw sample to the front; ``same`` leaves it.
+        ``NCHW`` moves the last axis of the raw sample to the front, ``NHWC`` the first one to the end;
+        ``same`` leaves them.
     dtype : str
         What the canonical model takes.
     shape : tuple of int
@@ -98,6 +99,8 @@ def apply(raw: NDArray[Any], step: Preprocess) -> NDArray[Any]:
             x /= np.asarray(step.std, real)
     if step.layout == "NCHW":
         x = np.moveaxis(x, -1, 1)
+    elif step.layout == "NHWC":
+        x = np.moveaxis(x, 1, -1)
     if step.shape:
         x = x.reshape(len(x), *step.shape)
     return np.ascontiguousarray(x, dtype=step.dtype)

@@ -53,6 +53,10 @@ class CaseContext:
         The model's fixed batch size; None where it is dynamic.
     inputs : tuple of TensorSpec
         Canonical inputs.
+    output : str
+        The output that is scored; empty: the first.
+    threshold : float, optional
+        That output is one score a sample, and a score above it means class 1 of two.
     max_samples : int, optional
         Of the target.
     emulated : bool
@@ -69,6 +73,8 @@ class CaseContext:
     sets: tuple[SetInfo, ...]
     batch: int | None
     inputs: tuple[TensorSpec, ...]
+    output: str = ""
+    threshold: float | None = None
     max_samples: int | None = None
     emulated: bool = False
     device_memory: bool = False

@@ -139,7 +139,7 @@ def prepare(
     DataError
         The data cannot be read or do not fit the model.
     """
-    steps = {name: _step(table) for name, table in validation.input.items()}
+    steps = {name: step_of(table) for name, table in validation.input.items()}
     sampled = tuple(spec.name for spec in inputs if steps.get(spec.name, Preprocess()).value is None)
     split = split_of(validation.data, folder, sampled)
     test = split.test
@@ -315,5 +315,6 @@ def _load(source: SourceTable, table: DataTable, folder: Path, inputs: tuple[str
     )
 
 
-def _step(table: InputTable) -> Preprocess:
+def step_of(table: InputTable) -> Preprocess:
+    """Return the preprocessing that an ``[input.NAME]`` table states."""
     return Preprocess(**table.model_dump() | ({"batch_axis": None} if table.batch_axis == "none" else {}))

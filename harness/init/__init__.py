@@ -6,11 +6,11 @@ import math
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from harness.compression.file_facts import file_facts
+from harness.compression.file_facts import FileFacts, file_facts
 from harness.compression.model_file import companions_of
 from harness.config.load import check
 from harness.config.schema import MAX_BYTES
@@ -20,16 +20,20 @@ from harness.core.artifact import Artifact, TensorSpec
 from harness.core.contracts import Backend, Session
 from harness.core.errors import BackendError, ModelError, StoreError, TargetUnavailable, UsageError
 from harness.core.job import Options
-from harness.core.suite import ProposalContext
+from harness.core.suite import ProposalContext, ProposedGate
 from harness.device import plugins
 from harness.init import data as init_data
 from harness.init import gates as init_gates
+from harness.init import readings
 from harness.init import toml as init_toml
 from harness.init.preprocess import Guess
-from harness.init.trial import Findings, Trial, explore
+from harness.init.proof import Proof, prove, refused_variants
+from harness.init.readings import Asked as Asked
+from harness.init.trial import Findings, explore
 
 #: Format and runtime by file suffix.
 RUNTIMES = {".onnx": ("onnx", "onnxruntime"), ".tflite": ("tflite", "tflite")}
+INT8 = ({"pass": "quantize", "calibration": "minmax"},)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,8 @@ class InitReport:
     headline : str
         Model, shapes, samples.
     findings : Findings
+    proof : Proof, optional
+        The score with the settings that were written; None without labels.
     gates : tuple of str
         Limits and the reasons for them.
     notes : tuple of str
@@ -52,6 +58,7 @@ class InitReport:
     path: Path
     headline: str
     findings: Findings
+    proof: Proof | None
     gates: tuple[str, ...]
     notes: tuple[str, ...]
 
@@ -66,6 +73,8 @@ class InitReport:
         lines = [self.headline, f"preprocessing guessed: {self.guess.text}"]
         if self.findings.trials[0].per_sample.size:
             lines.append(f"  {self._scores()}")
+        if self.proof is not None:
+            lines.append(f"ran as written: {self.proof.text}")
         rule = "split" if self.findings.table.callable else f"split by {self.findings.table.split}"
         lines.append(f"{rule}: {len(split.calibration):,} calibration | {len(split.test):,} test")
         lines += [f"gate: {gate}" for gate in self.gates]
@@ -77,16 +86,17 @@ class InitReport:
     def _scores(self) -> str:
         classes = self.findings.task == "classification"
 
-        def formatted(trial: Trial) -> str:
-            return f"{100 * trial.score:.1f} %" if classes else f"{-trial.score:.4g}"
+        def formatted(score: float) -> str:
+            return f"{100 * score:.1f} %" if classes else f"{-score:.4g}"
 
         best, *others = self.findings.trials
-        remarks = [f"next guess {formatted(trial)}: {trial.guess.text}" for trial in others[:1]]
-        if classes:
-            remarks.append(f"chance {100 * self.findings.chance:.1f} %")
+        remarks = [
+            f"next guess {formatted(trial.score)}: {trial.guess.text}"
+            for trial in [trial for trial in others if trial.reading == best.reading][:1]
+        ]
+        remarks.append(f"{'chance' if classes else 'a constant answer'} {formatted(self.findings.chance)}")
         score = "top-1" if classes else "mean absolute error"
-        text = f"{score} {formatted(best)} on {best.per_sample.size} samples"
-        return f"{text}   ({'; '.join(remarks)})" if remarks else text
+        return f"{score} {formatted(best.score)} on {best.per_sample.size} samples   ({'; '.join(remarks)})"
 
 
 def init(
@@ -100,8 +110,10 @@ def init(
     skip_damaged: bool = False,
     missing: Literal["drop"] | float | None = None,
     max_bytes: int | None = None,
+    asked: Asked | None = None,
+    accept_chance: bool = False,
 ) -> InitReport:
-    """Inspect model and data, guess the preprocessing, choose gates, and write ``validation.toml``.
+    """Inspect model and data, guess the settings, run them, and write ``validation.toml``.
 
     Parameters
     ----------
@@ -123,11 +135,16 @@ def init(
         Leave out samples with missing values, replace the values, or refuse them.
     max_bytes : int, optional
         Largest data file, and largest size of the arrays.
+    asked : Asked, optional
+        Task, output and layout that the user fixed.
+    accept_chance : bool
+        Write the file for a float model that is no better than chance, too.
 
     Raises
     ------
     UsageError
-        The file exists, or the model or the data are invalid.
+        The file exists, the model or the data are invalid, something has to be chosen by the user, or the
+        float model is no better than chance.
     TargetUnavailable
         The runtime that opens the model is not installed.
     StoreError
@@ -139,61 +156,120 @@ def init(
     facts = file_facts(model, fmt)
     artifact = Artifact(FLOAT32, fmt, files, model.parent, quantization=facts.quantization)
     first = fmt == "onnx"
+    asked = asked or Asked()
     with _session(runtime, artifact) as session:
         reading = init_data.Reading(split, skip_damaged, missing, max_bytes or MAX_BYTES)
         source = init_data.find(data, labels, session.inputs, reading=reading, channels_first=first)
-        findings = explore(session, artifact, source, channels_first=first)
-        inputs, outputs = session.inputs, session.outputs
-    test = findings.split.test
-    no_int8 = ""
-    if facts.precision:
-        no_int8 = f"the model is an {facts.precision} model already: it is measured as it is"
-    elif not len(findings.split.calibration):
-        no_int8 = "there are no calibration samples: [data] split"
+        findings = explore(session, artifact, source, asked, channels_first=first)
+        written = _Written(model, destination, fmt, findings, session.inputs, session.outputs)
+        tried = len(findings.trials)
+        proof = prove(session, artifact, written.validation(), destination.parent, tried=tried)
+    if proof is not None and not accept_chance:
+        proof.require(tried=tried, next_step=_next_step(labels))
+    notes = [*source.notes, *findings.split.notes, *findings.notes, *_file_notes(findings, facts)]
+    if proof is not None and not proof.beats_chance:
+        notes.append(f"not better than chance, accepted by --accept-chance: {proof.text}")
+    no_int8 = _no_int8(written, facts)
+    if not no_int8:
+        written = replace(written, variants={"int8": INT8})
+        no_int8 = refused_variants(written.validation(), destination.parent, ("onnx",)).get("int8", "")
+    if fmt == "onnx" and no_int8:
+        notes.append(f"no int8 variant: {no_int8.partition(': [')[0]}")
     quantizes = fmt == "onnx" and not no_int8
+    test = findings.split.test
     best = findings.trials[0]
     context = ProposalContext(
         task=findings.task, labelled=test.labels is not None, quantizes=quantizes,
         shifted=findings.shift_kind != "none", samples=len(test), right=int(max(0, best.per_sample.sum())),
-        tried=best.per_sample.size, chance=findings.chance,
+        tried=best.per_sample.size, chance=_chance(findings),
     )  # fmt: skip
     gates = init_gates.propose(context)
     limited = [gate for gate in gates if gate.why and not gate.commented]
-    values = sum(math.prod(size or 1 for size in spec.shape[1:]) for spec in outputs)
-    text = init_toml.write(
-        init_toml.Contents(
-            model=model, folder=destination.parent, fmt=fmt, task=findings.task, data=findings.table,
-            steps=best.guess.steps, shapes={spec.name: spec.shape for spec in inputs},
-            shift_kind=findings.shift_kind, no_int8=no_int8, gates=gates,
-            output_byte=4 * values * len(test),
-        )
-    )  # fmt: skip
-    # Nothing is written that the schema would refuse.
-    check(tomllib.loads(text), Validation, where=str(destination))
-    _write(destination, text)
-    notes = [*source.notes, *findings.split.notes, *findings.notes]
-    if fmt == "onnx" and no_int8:
-        notes.append(f"no int8 variant: {no_int8.partition(': [')[0]}")
-    elif facts.precision:
-        notes.append(no_int8)
-    if facts.keeps_state:
-        notes.append("the file keeps state between calls: it is reset before each call")
-    notes += [
-        f"the input {name} has its samples on axis {step.batch_axis}: check [input.{name}] batch_axis"
-        if step.batch_axis is not None
-        else f"the input {name} has no axis for samples: it takes one a call"
-        for name, step in best.guess.steps.items()
-        if step.batch_axis != 0
-    ]
-    if quantizes and not any(gate.table.get("variant") == "int8" for gate in gates):
-        notes.append(f"no gate on int8: {len(test):,} test samples are too few to decide any margin")
+    variants = {"int8": INT8} if quantizes else {}
+    written = replace(written, variants=variants, no_int8=no_int8, gates=gates)
+    written.validation()  # nothing is written that the schema would refuse
+    _write(destination, written.text())
     count = len(test) + len(findings.split.calibration)
     return InitReport(
         path=destination,
-        headline=f"{model.name}  {_shapes(inputs)} -> {_shapes(outputs)}   {count:,} samples",
+        headline=f"{model.name}  {_shapes(written.inputs)} -> {_shapes(written.outputs)}   {count:,} samples",
         findings=findings,
+        proof=proof,
         gates=tuple(f"{gate.name}: {_limit(gate.table)}, {gate.why}" for gate in limited),
         notes=tuple(notes),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """The file that is to be written, as far as it is known."""
+
+    model: Path
+    destination: Path
+    fmt: str
+    findings: Findings
+    inputs: Sequence[TensorSpec]
+    outputs: Sequence[TensorSpec]
+    variants: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    no_int8: str = ""
+    gates: Sequence[ProposedGate] = ()
+
+    def text(self) -> str:
+        findings = self.findings
+        values = sum(math.prod(size or 1 for size in spec.shape[1:]) for spec in self.outputs)
+        return init_toml.write(
+            init_toml.Contents(
+                model=self.model, folder=self.destination.parent, fmt=self.fmt,
+                reading=findings.reading.table(self.outputs[0].name), data=findings.table,
+                steps=findings.trials[0].guess.steps, shapes={spec.name: spec.shape for spec in self.inputs},
+                shift_kind=findings.shift_kind, variants=self.variants, no_int8=self.no_int8,
+                gates=self.gates, output_byte=4 * values * len(findings.split.test),
+            )
+        )  # fmt: skip
+
+    def validation(self) -> Validation:
+        return check(tomllib.loads(self.text()), Validation, where=str(self.destination))
+
+
+def _no_int8(written: _Written, facts: FileFacts) -> str:
+    """Say why no int8 variant can be made; empty if that is not known."""
+    if written.fmt != "onnx":
+        return "only an ONNX model can be quantized"
+    if facts.precision:
+        return f"the model is an {facts.precision} model already: it is measured as it is"
+    if not len(written.findings.split.calibration):
+        return "there are no calibration samples: [data] split"
+    return ""
+
+
+def _file_notes(findings: Findings, facts: FileFacts) -> list[str]:
+    """Say what is unusual about the file and its inputs."""
+    notes = []
+    if facts.precision:
+        notes.append(f"the model is an {facts.precision} model already: it is measured as it is")
+    if facts.keeps_state:
+        notes.append("the file keeps state between calls: it is reset before each call")
+    for name, step in findings.trials[0].guess.steps.items():
+        if step.batch_axis is None:
+            notes.append(f"the input {name} has no axis for samples: it takes one a call")
+        elif step.batch_axis:
+            axis = f"axis {step.batch_axis}: check [input.{name}] batch_axis"
+            notes.append(f"the input {name} has its samples on {axis}")
+    return notes
+
+
+def _chance(findings: Findings) -> float:
+    """Accuracy of the commonest class among the test labels; NaN in a regression or without labels."""
+    labels = findings.split.test.labels
+    if labels is None or findings.task != "classification":
+        return math.nan
+    return float(readings.baseline(findings.reading, readings.truth(findings.reading, labels)).mean())
+
+
+def _next_step(labels: Path | None) -> str:
+    return (
+        f"check the labels{' of --labels' if labels else ''}, name --output, --task or --layout, give more "
+        "samples, or write the file all the same with --accept-chance"
     )
 
 

@@ -1,4 +1,4 @@
-"""Common preprocessings that fit a model and its data, the simplest first."""
+"""Layouts and common preprocessings that fit a model and its data, the simplest first."""
 
 from __future__ import annotations
 
@@ -24,6 +24,13 @@ RANGES = {
     "-1..1": Preprocess(scale=1 / 255, mean=(0.5,), std=(0.5,)),
     "ImageNet mean/std": Preprocess(scale=1 / 255, mean=IMAGENET_MEAN, std=IMAGENET_STD),
 }
+LAYOUTS = ("same", "NCHW", "NHWC")
+#: Samples are flattened in both orders only if an axis has at most so many channels.
+MOST_CHANNELS = 4
+#: Combinations of layouts of several inputs that are tried at most.
+MOST_COMBINATIONS = 8
+#: Numbers that are not uint8 look like pixels from here on; features of such a range are divided, too.
+PIXELS_FROM, PIXELS_TO = 2.0, 255.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,15 +59,35 @@ class Guess:
     text: str
     steps: Mapping[str, Preprocess]
 
+    @property
+    def layouts(self) -> tuple[tuple[str, tuple[int, ...]], ...]:
+        """Layout and shape of every input."""
+        return tuple((step.layout, step.shape) for step in self.steps.values())
 
-def fit(name: str, raw: NDArray[np.generic], spec: TensorSpec, *, channels_first: bool) -> Fit:
-    """Find the layout in which raw samples fit an input.
+
+def fits(
+    name: str, raw: NDArray[np.generic], spec: TensorSpec, *,
+    channels_first: bool, layout: str = "", batch_axis: str = "",
+) -> list[Fit]:  # fmt: skip
+    """Find the layouts in which raw samples fit an input.
+
+    Axes are moved, axes of size 1 are added or removed, and a vector takes the shape of an image or the other
+    way round; values are never reshaped into another image.
 
     Parameters
     ----------
     raw : ndarray, shape (n, …)
     channels_first : bool
-        Preferred if an image fits both ways.
+        Of an image that fits both ways, channels first is the first guess.
+    layout : str
+        The only layout to try; empty: all.
+    batch_axis : str
+        The only axis of the samples to try, or ``none``; empty: all, until one fits.
+
+    Returns
+    -------
+    list of Fit
+        At least one; the simplest first.
 
     Raises
     ------
@@ -77,22 +104,14 @@ def fit(name: str, raw: NDArray[np.generic], spec: TensorSpec, *, channels_first
     if not np.issubdtype(np.dtype(dtype), np.floating):
         kind = "codes"
     channels = sample[-1] if pixels and len(sample) == 3 and sample[-1] in (1, 3, 4) else 0
-    for axis in batch_axes(spec.shape):
-        same = Preprocess(dtype=dtype, batch_axis=axis)
-        wanted = sample_shape(spec, same)
-        ways = [(same, sample)]
-        if channels:
-            first = replace(same, layout="NCHW")
-            ways = [(first, (sample[2], *sample[:2])), (same, sample)]
-            ways = ways if channels_first else ways[::-1]
-        for step, shape in ways:
-            if not spec.shape or _is(shape, wanted):
-                return Fit(kind, step, channels)
-    same, wanted = Preprocess(dtype=dtype), spec.shape[1:]
-    fixed = [size for size in wanted if size is not None]
-    if len(fixed) == len(wanted) and math.prod(fixed) == math.prod(sample):
-        return Fit(kind, replace(same, shape=tuple(fixed)), channels)
-    takes = "[" + ", ".join("?" if size is None else str(size) for size in wanted) + "]"
+    front = bool(channels and channels_first)
+    tries = [*((axis, _layouts) for axis in batch_axes(spec.shape)), (0, _shapes), (None, _layouts)]
+    for axis, find in tries:
+        if batch_axis in ("", str(axis).lower()):
+            step = Preprocess(dtype=dtype, batch_axis=axis)
+            if found := find(sample, spec, step, _ways(sample, layout, grey=pixels, front=front)):
+                return [Fit(kind, way, channels) for way in found]
+    takes = "[" + ", ".join("?" if size is None else str(size) for size in spec.shape[1:]) + "]"
     raise DataError(
         f"samples of shape {list(sample)} do not fit the input {name}, which takes {takes}",
         cause="the data belong to another model, or the features contain a label column",
@@ -100,29 +119,110 @@ def fit(name: str, raw: NDArray[np.generic], spec: TensorSpec, *, channels_first
     )
 
 
-def batch_axes(shape: Sequence[int | None]) -> list[int | None]:
-    """Return the axes that samples may lie on, the likeliest first; None: it takes one sample without any.
+def batch_axes(shape: Sequence[int | None]) -> list[int]:
+    """Return the axes that samples may lie on, the likeliest first.
 
-    Axes whose size the caller chooses come before those of a fixed size.
+    Where the caller chooses the size of some axes, it is one of these; else it may be any.
     """
-    axes = sorted(range(len(shape)), key=lambda axis: shape[axis] is not None)
-    return [*axes, None] if axes else [0]
+    open_axes = [axis for axis, size in enumerate(shape) if size is None]
+    return open_axes or list(range(len(shape))) or [0]
 
 
-def _is(shape: Sequence[int], wanted: Sequence[int | None]) -> bool:
+def _ways(sample: tuple[int, ...], layout: str, *, grey: bool, front: bool) -> list[str]:
+    """Return the layouts to try, the simplest first.
+
+    Parameters
+    ----------
+    layout : str
+        The only one; empty: all.
+    grey : bool
+        The samples are pixels: without an axis of channels they are not transposed.
+    front : bool
+        The last axis has channels, and most models of the format take them first.
+    """
+    # Of two axes, NCHW and NHWC would be the same.
+    ways = LAYOUTS[: 1 if len(sample) < 2 or (grey and len(sample) == 2) else min(len(sample), 3)]
+    ordered = sorted(ways, key=lambda way: way != ("NCHW" if front else "same"))
+    return [way for way in ordered if not layout or way == layout]
+
+
+def _layouts(
+    sample: tuple[int, ...], spec: TensorSpec, step: Preprocess, ways: Sequence[str]
+) -> list[Preprocess]:
+    """Return those that give exactly the shape that an input takes."""
+    if not spec.shape:  # unknown
+        return [replace(step, layout=way) for way in ways[:1]]
+    wanted = sample_shape(spec, step)
+    return [replace(step, layout=way) for way in ways if _matches(_moved(sample, way), wanted)]
+
+
+def _shapes(
+    sample: tuple[int, ...], spec: TensorSpec, step: Preprocess, ways: Sequence[str]
+) -> list[Preprocess]:
+    """Return those that give it after axes of size 1 came or went, or a vector became an image."""
+    shape = tuple(size for size in sample_shape(spec, step) if size is not None)
+    if len(shape) < len(spec.shape) - 1 or math.prod(shape) != math.prod(sample):
+        return []
+    flat = len(shape) <= 1 or len(sample) == 1
+    return [
+        replace(step, layout=way, shape=shape)
+        for way in sorted(ways, key=lambda way: way != "same")
+        if (flat or _long(_moved(sample, way)) == _long(shape))
+        and (way == "same" or _has_channels(sample, way))
+    ]
+
+
+def _moved(sample: tuple[int, ...], way: str) -> tuple[int, ...]:
+    if way == "NCHW":
+        return (sample[-1], *sample[:-1])
+    return (*sample[1:], sample[0]) if way == "NHWC" else sample
+
+
+def _matches(shape: Sequence[int], wanted: Sequence[int | None]) -> bool:
     return len(shape) == len(wanted) and all(w in (None, s) for s, w in zip(shape, wanted, strict=True))
 
 
-def guesses(fits: Mapping[str, Fit], calibration: Dataset) -> list[Guess]:
+def _long(shape: Sequence[int]) -> list[int]:
+    return [size for size in shape if size != 1]
+
+
+def _has_channels(sample: tuple[int, ...], way: str) -> bool:
+    """Whether the axis that is moved looks like channels, so that moving it changes the order of values."""
+    return len(sample) == 3 and 1 < sample[-1 if way == "NCHW" else 0] <= MOST_CHANNELS
+
+
+def combinations(by_input: Mapping[str, Sequence[Fit]]) -> list[Mapping[str, Fit]]:
+    """Return the combinations of the layouts of all inputs, the simplest first."""
+    every = itertools.islice(itertools.product(*by_input.values()), MOST_COMBINATIONS)
+    return [dict(zip(by_input, chosen, strict=True)) for chosen in every]
+
+
+def guesses(by_input: Mapping[str, Sequence[Fit]], calibration: Dataset) -> list[Guess]:
     """Return the common preprocessings of these inputs, the simplest first, the same for inputs of a kind.
 
     Parameters
     ----------
+    by_input : mapping of input name to sequence of Fit
     calibration : Dataset
         Source of the statistics of features.
     """
-    kinds = {input_fit.kind for input_fit in fits.values()}
-    channels = min((way.channels for way in fits.values() if way.kind == "image"), default=0)
+    chosen = combinations(by_input)
+    candidates = []
+    for input_fits in chosen:
+        layout = ""
+        if len(chosen) > 1:
+            layout = "layout " + ", ".join(fit.step.layout for fit in input_fits.values())
+        candidates += [
+            Guess(", ".join(text for text in (guess.text, layout) if text), guess.steps)
+            for guess in _values(input_fits, calibration)
+        ]
+    return candidates
+
+
+def _values(input_fits: Mapping[str, Fit], calibration: Dataset) -> list[Guess]:
+    """Return the common preprocessings of values in one layout."""
+    kinds = {input_fit.kind for input_fit in input_fits.values()}
+    channels = min((way.channels for way in input_fits.values() if way.kind == "image"), default=0)
     colours = ("RGB", "BGR") if channels == 3 else ("",)
     ranges, tables = [""], [""]
     if "image" in kinds:
@@ -130,11 +230,13 @@ def guesses(fits: Mapping[str, Fit], calibration: Dataset) -> list[Guess]:
     else:
         tables = ["as is"]
     if "features" in kinds and len(calibration) > 1:
-        tables = ["as is", "standardised"]
+        features = [calibration.inputs[name] for name, fit in input_fits.items() if fit.kind == "features"]
+        scaled = ["0-1", "-1..1"] if all(map(_like_pixels, features)) else []
+        tables = ["as is", *scaled, "standardised"]
     candidates = []
     for table, colour, values in itertools.product(tables, colours, ranges):
         steps = {}
-        for name, input_fit in fits.items():
+        for name, input_fit in input_fits.items():
             steps[name] = input_fit.step
             if input_fit.kind == "image":
                 usual = RANGES[values]
@@ -147,8 +249,19 @@ def guesses(fits: Mapping[str, Fit], calibration: Dataset) -> list[Guess]:
                 )
             elif input_fit.kind == "features" and table == "standardised":
                 steps[name] = _standardised(input_fit.step, calibration.inputs[name])
+            elif input_fit.kind == "features" and table in RANGES:
+                usual = RANGES[table]
+                steps[name] = replace(input_fit.step, scale=usual.scale, mean=usual.mean, std=usual.std)
         candidates.append(Guess(", ".join(text for text in (colour, values, table) if text), steps))
     return candidates
+
+
+def _like_pixels(raw: NDArray[np.generic]) -> bool:
+    """Whether numbers that are not uint8 have the range of pixels, and more axes than a table has."""
+    if raw.ndim < 3 or not raw.size:
+        return False
+    values = raw.astype(np.float64)
+    return bool(values.min() >= 0 and PIXELS_FROM < values.max() <= PIXELS_TO)
 
 
 def _standardised(step: Preprocess, raw: NDArray[np.generic]) -> Preprocess:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.config.fields import is_name
-from harness.config.schema import MAX_BYTES, DataTable
+from harness.config.schema import DataTable
 from harness.core.preprocess import Preprocess
 from harness.core.suite import ProposedGate
 
@@ -37,14 +37,16 @@ class Contents:
     model, folder : Path
         The model as given, and the folder of the file to write.
     fmt : str
-    task : str
+    reading : mapping
+        Task, scored output and threshold: keys of ``[model]``.
     data : DataTable
         With paths as given.
     steps : mapping of input name to Preprocess
     shapes : mapping of input name to shape
     shift_kind : str
+    variants : mapping of name to recipe
     no_int8 : str
-        Why there is no int8 variant; empty if there is one.
+        Why there is no int8 variant, where there is none.
     gates : sequence of ProposedGate
     output_byte : int
         Size of the outputs of all samples of one case.
@@ -53,11 +55,12 @@ class Contents:
     model: Path
     folder: Path
     fmt: str
-    task: str
+    reading: Mapping[str, object]
     data: DataTable
     steps: Mapping[str, Preprocess]
     shapes: Mapping[str, tuple[int | None, ...]]
     shift_kind: str
+    variants: Mapping[str, Sequence[Mapping[str, Any]]]
     no_int8: str
     gates: Sequence[ProposedGate]
     output_byte: int
@@ -128,7 +131,8 @@ def _model(contents: Contents) -> str:
     table: dict[str, Any] = {"name": name}
     if contents.fmt == "onnx":
         table["file"] = _path(contents.model, contents.folder)
-    return _table("[model]", {**table, "task": contents.task})
+    why = {"output": "the output that is scored", "threshold": "a score above it means class 1"}
+    return _table("[model]", {**table, **contents.reading}, why)
 
 
 def _shapes(contents: Contents) -> str:
@@ -145,18 +149,11 @@ def _shapes(contents: Contents) -> str:
 
 def _data(contents: Contents) -> str:
     data = contents.data
-    table = {
-        "callable": data.callable,
-        "path": _path(data.path, contents.folder) if data.path else "",
-        "labels": _path(data.labels, contents.folder) if data.labels else "",
-        "label_column": data.label_column,
-        "skip": data.skip,
-        "missing": data.missing,
-        "max_bytes": None if data.max_bytes == MAX_BYTES else data.max_bytes,
-        "split": data.split,
-    }
+    table = data.model_dump(exclude_defaults=True, exclude={"image", "split"})
+    for source in (table, table.get("calibration", {})):
+        source |= {key: _path(source[key], contents.folder) for key in ("path", "labels") if key in source}
     why = {"split": "how calibration samples are chosen: hash, first, none"}
-    text = _table("[data]", {key: value for key, value in table.items() if value not in ("", None, ())}, why)
+    text = _table("[data]", table if data.calibration else {**table, "split": data.split}, why)
     if data.image is not None:
         image = data.image.model_dump(exclude_defaults=True)
         text += "\n" + _table("[data.image]", image or {"resize": data.image.resize})
@@ -170,7 +167,7 @@ def _input(name: str, step: Preprocess) -> str:
         changed["batch_axis"] = "none"
     why = {
         "scale": "x = (raw * scale - mean) / std",
-        "layout": "channels first",
+        "layout": "NCHW: last axis to the front",
         "batch_axis": "axis of the samples",
     }
     return _table(f"[input.{_key(name)}]", changed, why)
@@ -179,9 +176,11 @@ def _input(name: str, step: Preprocess) -> str:
 def _variants(contents: Contents) -> str:
     if contents.fmt != "onnx":
         return _table("[variants.float32]", {"files": {contents.fmt: _path(contents.model, contents.folder)}})
-    if contents.no_int8:
+    if not contents.variants:
         return f"# [variants.int8]                # {contents.no_int8}\n"
-    return _table("[variants.int8]", {"recipe": [{"pass": "quantize", "calibration": "minmax"}]})
+    return "\n".join(
+        _table(f"[variants.{name}]", {"recipe": recipe}) for name, recipe in contents.variants.items()
+    )
 
 
 def _shifts(contents: Contents) -> str:

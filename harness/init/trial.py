@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,14 +14,16 @@ from harness.config.schema import DataTable
 from harness.core import preprocess
 from harness.core.artifact import Artifact
 from harness.core.contracts import Session
-from harness.core.errors import DataError
+from harness.core.errors import BackendError, DataError, UsageError
 from harness.core.feeding import Feeding
 from harness.core.preprocess import Preprocess
-from harness.data.datasets import Dataset, Split, stratified_order, with_classes
+from harness.data.datasets import Dataset, Split, stratified_order
 from harness.data.sets import split_of
+from harness.init import readings
 from harness.init.data import Source
-from harness.init.preprocess import Fit, Guess, fit, guesses
-from harness.stats import accuracy, intervals, paired
+from harness.init.preprocess import Fit, Guess, fits, guesses
+from harness.init.readings import Asked, Reading
+from harness.stats import paired
 
 SAMPLES = 64
 BATCH = 32
@@ -30,6 +31,8 @@ BATCH = 32
 RESIZE_MOST = 2000
 #: Two preprocessings whose answers differ with a larger p are not told apart.
 APART_P = 0.1
+#: An order of the classes that fits better by luck this often is not taken for the right one.
+ORDER_P = 0.01
 #: The preprocessing that is chosen without labels.
 UNSCORED = "0-1"
 SMALLEST_SIDE = 8
@@ -42,12 +45,18 @@ class Trial:
     Parameters
     ----------
     guess : Guess
+    reading : Reading
+        How the outputs were read as answers.
     per_sample : ndarray, shape (n,)
         1 or 0 for a right or wrong answer; minus the absolute error in a regression; empty without labels.
+    reordered : ndarray, shape (n,), bool
+        The same if the classes are in the order that explains the labels best; empty without such an order.
     """
 
     guess: Guess
+    reading: Reading
     per_sample: NDArray[np.float64]
+    reordered: NDArray[np.bool_] = field(default_factory=lambda: np.empty(0, bool))
 
     @property
     def score(self) -> float:
@@ -65,10 +74,9 @@ class Findings:
     split : Split
     trials : tuple of Trial
         The chosen one, then the others by score.
-    task : str
     chance : float
-        Accuracy of always answering with the most common label of the trial samples; NaN in a regression
-        or without labels.
+        Score of the best constant answer to the trial samples: the share of the commonest class, or minus the
+        mean absolute error of the median; NaN without labels.
     shift_kind : str
         Kind of corruptions that apply: ``image``, ``features``, ``none``.
     notes : list of str
@@ -78,76 +86,150 @@ class Findings:
     table: DataTable
     split: Split
     trials: tuple[Trial, ...]
-    task: str
     chance: float
     shift_kind: str
     notes: list[str] = field(default_factory=list)
 
+    @property
+    def reading(self) -> Reading:
+        """How the outputs are read as answers."""
+        return self.trials[0].reading
 
-def explore(session: Session, artifact: Artifact, source: Source, *, channels_first: bool) -> Findings:
-    """Try every preprocessing on the trial samples, then the ways of resizing with the best one.
+    @property
+    def task(self) -> str:
+        """Task of the model."""
+        return self.reading.task
+
+
+def explore(
+    session: Session, artifact: Artifact, source: Source, asked: Asked, *, channels_first: bool
+) -> Findings:
+    """Try every layout, preprocessing and output on the trial samples, then the ways of resizing.
 
     Raises
     ------
     DataError
         The data cannot be read, or do not fit the model.
+    UsageError
+        Something has to be chosen by the user.
     """
     specs = {spec.name: spec for spec in session.inputs}
     table = source.tables[0]
     split = split_of(table, Path(), tuple(specs))
     samples = _trial_samples(split)
-    raw = samples.inputs
-    fits = {name: fit(name, x, specs[name], channels_first=channels_first) for name, x in raw.items()}
-    tried = guesses(fits, split.calibration)
-    values = [answers(session, artifact, samples, guess.steps) for guess in tried]
-    width = values[0].shape[1]
-    task = _task(split.test.labels, width)
-    if task == "classification":
-        split = with_classes(split, width, where=table.path or table.callable)
-        samples = _by_id(split, samples.ids)
-    trials = [Trial(guess, score(y, samples.labels, task)) for guess, y in zip(tried, values, strict=True)]
+    by_input = {
+        name: fits(
+            name, x, specs[name],
+            channels_first=channels_first, layout=asked.layout, batch_axis=asked.batch_axis,
+        )
+        for name, x in samples.inputs.items()
+    }  # fmt: skip
+    tried = _run(session, artifact, samples, guesses(by_input, split.calibration))
+    where = table.labels or table.path or table.callable
+    ways = readings.readings(tried[0][1], _whole_labels(split), asked, where=where)
+    trials = [_scored(guess, way, outputs, samples.labels) for guess, outputs in tried for way in ways]
+    first = next(iter(by_input.values()))[0]
+    kind = _shifts({name: found[0] for name, found in by_input.items()}, split)
     if samples.labels is None:
         trials.sort(key=lambda trial: UNSCORED not in trial.guess.text)
         notes = [
             "without labels no preprocessing can be scored: check [input], which has the most common one"
         ]
-        return Findings(table, split, tuple(trials), task, math.nan, _shifts(fits, split), notes)
-    trials.sort(key=lambda trial: -trial.score)  # stable: of equal scores the simplest stays first
-    findings = Findings(table, split, tuple(trials), task, _chance(samples, task), _shifts(fits, split))
-    if task == "classification":
-        findings.notes.extend(_warnings(findings, width))
+        if len(by_input) == 1 and len(next(iter(by_input.values()))) > 1 and not asked.layout:
+            raise UsageError(
+                "the samples fit the model in several layouts, and no labels tell which is right",
+                where="--layout",
+                next_step=f"name the layout with --layout: {first.step.layout}, …",
+            )
+        return Findings(table, split, tuple(trials), math.nan, kind, notes)
+    # Stable: of equal scores the output that fits the labels best and the simplest preprocessing stay first.
+    trials.sort(key=lambda trial: (-trial.score, ways.index(trial.reading)))
+    _check_order(trials)
+    chance = float(readings.baseline(ways[0], readings.truth(ways[0], samples.labels)).mean())
+    findings = Findings(table, split, tuple(trials), chance, kind)
+    findings.notes.extend(_notes(findings, tuple(tried[0][1])))
     return _resize(findings, session, artifact, source, samples.ids)
 
 
-def answers(
+def _scored(
+    guess: Guess, way: Reading, outputs: readings.Values, labels: NDArray[np.generic] | None
+) -> Trial:
+    if labels is None:
+        return Trial(guess, way, np.empty(0))
+    truth, answers = readings.truth(way, labels), readings.answers(way, outputs)
+    reordered = readings.in_best_order(answers, truth) if len(answers) else np.empty(0, bool)
+    return Trial(guess, way, readings.score(way, outputs, truth), reordered)
+
+
+def _check_order(trials: list[Trial]) -> None:
+    """Refuse labels that another order of the classes explains better.
+
+    Raises
+    ------
+    DataError
+        With the accuracy in both orders.
+    """
+    best = trials[0]
+    trial = max(trials, key=lambda trial: trial.reordered.mean() if trial.reordered.size else -1.0)
+    if trial.reordered.size and trial.reordered.mean() > best.score:
+        flips = paired.flips(best.per_sample > 0, trial.reordered)
+        if flips.mcnemar_p * len(trials) < ORDER_P:
+            raise DataError(
+                "the classes of the labels and of the model are in different orders: "
+                f"{100 * best.score:.1f} % of {flips.n} samples are right, and "
+                f"{100 * trial.reordered.mean():.1f} % in another order",
+                cause="class names in another order than in training, labels counted from another class, "
+                "or a label file of other data",
+                next_step="put the labels into the order of the model's outputs (folders: by name or number)",
+            )
+
+
+def _run(
+    session: Session, artifact: Artifact, samples: Dataset, candidates: list[Guess]
+) -> list[tuple[Guess, readings.Values]]:
+    """Run the candidates; one that the model refuses is left out, unless it refuses all."""
+    ran: list[tuple[Guess, readings.Values]] = []
+    refused: BackendError | None = None
+    for guess in candidates:
+        try:
+            ran.append((guess, outputs_of(session, artifact, samples, guess.steps)))
+        except BackendError as error:
+            refused = refused or error
+    if not ran and refused is not None:
+        raise refused
+    return ran
+
+
+def outputs_of(
     session: Session, artifact: Artifact, data: Dataset, steps: Mapping[str, Preprocess]
-) -> NDArray[np.float64]:
+) -> readings.Values:
     """Run the model on samples.
 
     Returns
     -------
-    ndarray, shape (n, values), float64
-        Its first output.
+    dict of output name to ndarray, shape (n, …)
     """
-    canonical = {name: preprocess.apply(raw, steps[name]) for name, raw in data.inputs.items()}
-    ordered = {spec.name: steps[spec.name] for spec in session.inputs}
+    canonical = {
+        name: preprocess.apply(raw, steps.get(name, Preprocess())) for name, raw in data.inputs.items()
+    }
+    ordered = {spec.name: steps.get(spec.name, Preprocess()) for spec in session.inputs}
     feeding = Feeding(session.inputs, session.outputs, ordered, artifact)
     size, batches = feeding.size or BATCH, []
     for start in range(0, len(data), size):
         rows = {name: x[start : start + size] for name, x in canonical.items()}
-        outputs = feeding.answers(session.run(feeding.feeds(rows)), min(size, len(data) - start))
-        batches.append(outputs[session.outputs[0].name])
-    return np.concatenate(batches).reshape(len(data), -1).astype(np.float64)
+        batches.append(feeding.answers(session.run(feeding.feeds(rows)), min(size, len(data) - start)))
+    return {spec.name: np.concatenate([batch[spec.name] for batch in batches]) for spec in session.outputs}
 
 
-def score(values: NDArray[np.float64], labels: NDArray[np.generic] | None, task: str) -> NDArray[np.float64]:
-    """Score the answer to every sample, see `Trial`."""
-    if labels is None:
-        return np.empty(0)
-    if task == "classification":
-        return accuracy.right_answers(values, labels).astype(np.float64)
-    errors = np.abs(values - labels.reshape(len(labels), -1).astype(np.float64)).mean(axis=1)
-    return np.where(np.isfinite(errors), -errors, -np.inf)
+def _whole_labels(split: Split) -> NDArray[np.generic] | None:
+    """Return the labels of both parts in the order of the data set."""
+    parts = [part for part in (split.calibration, split.test) if len(part)]
+    labels = [part.labels for part in parts if part.labels is not None]
+    if not labels or len(labels) < len(parts):
+        return None
+    order = np.argsort(np.concatenate([part.ids for part in parts]), kind="stable")
+    whole: NDArray[np.generic] = np.concatenate(labels)[order]
+    return whole
 
 
 def _trial_samples(split: Split) -> Dataset:
@@ -171,55 +253,52 @@ def _trial_samples(split: Split) -> Dataset:
     )
 
 
-def _task(labels: NDArray[np.generic] | None, width: int) -> str:
-    """Return the task: labels are classes if they are whole numbers and the model gives several scores."""
-    if labels is None:
-        return "classification" if width > 1 else "regression"
-    targets = math.prod(labels.shape[1:])
-    if width > 1 and targets == 1:  # others than whole numbers are refused by what they are
-        return "classification"
-    if targets != width:
-        raise DataError(
-            f"the model gives {width} values per sample, the labels have {targets} of {labels.dtype}",
-            cause="classes must be whole numbers from 0; a regression needs one target for each output",
-            next_step="fix the labels, or give others: --labels PATH",
-        )
-    return "regression"
-
-
-def _chance(samples: Dataset, task: str) -> float:
-    if task != "classification" or samples.labels is None:
-        return math.nan
-    return max(Counter(samples.labels.tolist()).values()) / len(samples)
-
-
-def _shifts(fits: Mapping[str, Fit], split: Split) -> str:
+def _shifts(input_fits: Mapping[str, Fit], split: Split) -> str:
     """Return the kind of corruptions that apply; all inputs must be of one kind."""
-    kinds = {input_fit.kind for input_fit in fits.values()}
+    kinds = {input_fit.kind for input_fit in input_fits.values()}
     raws = split.test.inputs.values()
-    if kinds == {"image"} and all(input_fit.channels for input_fit in fits.values()):
+    if kinds == {"image"} and all(input_fit.channels for input_fit in input_fits.values()):
         return "image" if all(min(raw.shape[1:3]) >= SMALLEST_SIDE for raw in raws) else "none"
     # Strengths are relative to the spread of the calibration samples.
     return "features" if kinds == {"features"} and len(split.calibration) > 1 else "none"
 
 
-def _warnings(findings: Findings, width: int) -> list[str]:
-    """Return what speaks against the chosen preprocessing or the labels."""
+def _notes(findings: Findings, outputs: tuple[str, ...]) -> list[str]:
+    """Return what was chosen, and what speaks against it.
+
+    Raises
+    ------
+    UsageError
+        The samples fit in several layouts that the scores do not tell apart.
+    """
     best, *others = findings.trials
-    right = int(best.per_sample.sum())
-    notes = []
-    names = findings.split.test.class_names
-    if names and len(names) < width:
+    notes = [f"answers: {best.reading.text}"] if best.reading.text else []
+    if len(outputs) > 1:
         notes.append(
-            f"the model has {width} outputs and the data {len(names)} classes: "
-            f"classes are assigned to outputs in the order of their names, {names[0]!r} to output 0"
+            f"the output {best.reading.output} is scored, of {', '.join(outputs)}; the others are compared "
+            "with the float model"
         )
-    # The best of several guesses may beat chance by luck: Bonferroni correction.
-    alpha = 0.05 / len(findings.trials)
-    if intervals.wilson(right, best.per_sample.size, alpha=alpha).low <= findings.chance:
-        notes.append("no common preprocessing is better than chance: check labels, their order, and [input]")
+    if best.reading.task != "classification":
         return notes
-    for other in others[:1]:
+    names = findings.split.test.class_names
+    width = None if best.reading.form != "scores" else best.reading.text
+    if names and width and f" {len(names)} classes" not in width:
+        notes.append(
+            f"the data have {len(names)} classes, the model has more: classes are assigned to outputs in the "
+            f"order of their names, {names[0]!r} to output 0"
+        )
+    for other in others:
+        if other.reading.output != best.reading.output:
+            continue
+        flips = paired.flips(best.per_sample > 0, other.per_sample > 0)
+        if flips.mcnemar_p > APART_P and other.guess.layouts != best.guess.layouts:
+            raise UsageError(
+                f"{flips.n} samples are too few to tell {best.guess.text!r} from {other.guess.text!r}",
+                where="--layout",
+                next_step=f"name the layout: --layout {best.guess.layouts[0][0]}, or give more labelled "
+                "samples",
+            )
+    for other in [other for other in others if other.reading == best.reading][:1]:
         flips = paired.flips(best.per_sample > 0, other.per_sample > 0)
         if other.score == best.score:
             notes.append(f"{other.guess.text!r} has the same score: the simpler one was chosen")
@@ -244,11 +323,11 @@ def _resize(
     chosen, scores = findings, [f"{_resizing(findings.table)} {best.score:.3f}"]
     for table in source.tables[1:]:
         split = split_of(table, Path(), tuple(findings.split.test.inputs))
-        if findings.task == "classification":
-            split = with_classes(split, None, where=table.path or table.callable)
         again = _by_id(split, ids)
-        values = answers(session, artifact, again, best.guess.steps)
-        trial = Trial(best.guess, score(values, again.labels, findings.task))
+        outputs = outputs_of(session, artifact, again, best.guess.steps)
+        assert again.labels is not None
+        truth = readings.truth(best.reading, again.labels)
+        trial = Trial(best.guess, best.reading, readings.score(best.reading, outputs, truth))
         scores.append(f"{_resizing(table)} {trial.score:.3f}")
         if trial.score > chosen.trials[0].score:
             chosen = replace(findings, table=table, split=split, trials=(trial, *others))

@@ -72,7 +72,9 @@ def build(
     """
     model = _inspect(builder, selection, connection)
     observer.stage("preparing the data")
-    data = sets.prepare(selection.validation, selection.file.parent, cache, model.inputs, model.classes)
+    table = selection.validation.model
+    classes = model.classes(table.output, table.threshold)
+    data = sets.prepare(selection.validation, selection.file.parent, cache, model.inputs, classes)
     names = selection.built_variants
     observer.stage(f"making {', '.join(names)}")
     formats = [

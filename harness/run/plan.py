@@ -220,6 +220,8 @@ def _context(
         sets=tuple(prepared.info for prepared in inputs.data.sets),
         batch=_batch_size(inputs),
         inputs=inputs.inputs,
+        output=inputs.validation.model.output,
+        threshold=inputs.validation.model.threshold,
         max_samples=target.max_samples,
         emulated=abilities_of(target).emulated,
         device_memory=target.deploy.provider in availability.device_memory,

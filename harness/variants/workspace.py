@@ -88,14 +88,22 @@ class Workspace:
         options.intra_op_num_threads = 1
         options.log_severity_level = 3
         session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        first = model_file.inspect_onnx(self.model).outputs[:1]
-        feeding = self.data.feeding(first)
+        table = self.validation.model
+        scored = model_file.inspect_onnx(self.model).scored(table.output)
+        feeding = self.data.feeding((scored,))
         size, left = feeding.size or BATCH, len(next(iter(rows.values())))
         classes = []
         for feeds in self.data.feeds_of(rows, size):
-            outputs = {first[0].name: session.run([first[0].name], feeds)[0]}
-            scores = feeding.answers(outputs, min(size, left))[first[0].name]
-            classes.append(scores.reshape(len(scores), -1).argmax(axis=1))
+            outputs = {scored.name: session.run([scored.name], feeds)[0]}
+            scores = feeding.answers(outputs, min(size, left))[scored.name]
+            scores = scores.reshape(len(scores), -1)
+            if table.threshold is not None:
+                top = (scores[:, 0] > table.threshold).astype(np.int64)
+            elif scores.dtype.kind in "iu":  # the class itself
+                top = scores[:, 0].astype(np.int64)
+            else:
+                top = scores.argmax(axis=1)
+            classes.append(top)
             left -= size
         return np.concatenate(classes)
 
@@ -130,7 +138,8 @@ def open_workspace(
             cause="only prebuilt files are given", next_step="name the trained ONNX model in model.file",
         )  # fmt: skip
     info = model_file.inspect_onnx(builder.model)
-    data = sets.prepare(alone, folder, cache, info.inputs, info.classes)
+    classes = info.classes(alone.model.output, alone.model.threshold)
+    data = sets.prepare(alone, folder, cache, info.inputs, classes)
     return Workspace(alone, file, folder, cache, builder, builder.model, data)
 
 

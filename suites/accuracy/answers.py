@@ -36,17 +36,30 @@ class Answers:
         What `measure.reduce` makes of each output. Every metric that can be had from it is made from it, so
         that it does not depend on what was kept. Of whole outputs, what takes long (the order of scores and
         the hashes) is made when it is asked for.
+    position : int
+        Of the output that holds the answers; -1 where the file has no output of that name.
+    indices : bool
+        That output is the class itself, one integer a sample.
+    threshold : float, optional
+        That output is one score a sample; above the threshold it means class 1, else class 0.
     """
 
     names: tuple[str, ...]
     shapes: tuple[tuple[int, ...], ...]
     outputs: tuple[NDArray[Any], ...]
     reduced: tuple[Mapping[str, NDArray[Any]], ...]
+    position: int = 0
+    indices: bool = False
+    threshold: float | None = None
 
     @classmethod
     def read(cls, samples: Samples) -> Answers:
         """Read what `measure` yielded."""
         named = samples.values["outputs"]
+        names = tuple(name for name, _ in named)
+        scored = samples.values.get("scored") or names[0]
+        position = names.index(scored) if scored in names else -1
+        dtypes = samples.values.get("dtypes", ["float32"] * len(names))
         positions = range(len(named))
         outputs: tuple[NDArray[Any], ...] = ()
         if "output:0" in samples.arrays:
@@ -55,10 +68,13 @@ class Answers:
         else:
             reduced = tuple(_only(samples.arrays, f":{i}") for i in positions)
         return cls(
-            names=tuple(name for name, _ in named),
+            names=names,
             shapes=tuple(tuple(shape) for _, shape in named),
             outputs=outputs,
             reduced=reduced,
+            position=position,
+            indices=np.dtype(dtypes[position]).kind in "iu",
+            threshold=samples.values.get("threshold"),
         )
 
     def __len__(self) -> int:
@@ -80,7 +96,8 @@ class Answers:
         Raises
         ------
         DataError
-            The two do not have outputs of the same number and shapes.
+            The two do not have outputs of the same number and shapes, or the other has no output of the
+            name that is scored.
         """
         order = list(range(len(self.names)))
         if sorted(self.names) == sorted(other.names):
@@ -92,13 +109,21 @@ class Answers:
                 cause="the artifact has other outputs than the reference, or in another layout",
                 next_step="give the artifact's output layout, or leave the variant out",
             )
-        if order == sorted(order):
+        if other.position < 0:
+            raise DataError(
+                f"the reference has the outputs {', '.join(other.names)}, none of the name that is scored",
+                next_step="set [model] output to one of them",
+            )
+        if order == sorted(order) and self.position == other.position:
             return self  # with what it has counted already
-        return Answers(
+        return replace(
+            self,
             names=tuple(self.names[i] for i in order),
             shapes=shapes,
             outputs=tuple(self.outputs[i] for i in order) if self.outputs else (),
             reduced=tuple(self.reduced[i] for i in order),
+            position=other.position,
+            indices=other.indices,
         )
 
     @cached_property
@@ -109,42 +134,79 @@ class Answers:
         return tuple(reductions["row_hash"] for reductions in self.reduced)
 
     @property
-    def classes(self) -> int:
-        """Scores a sample in the first output.
+    def scores(self) -> Mapping[str, NDArray[Any]]:
+        """Reductions of the output that holds the answers."""
+        return self.reduced[self.position]
+
+    @property
+    def classes(self) -> int | None:
+        """Number of classes; None where the model gives only the index of one.
 
         Raises
         ------
         DataError
-            That output is not one score a class.
+            The output that is scored is neither one score a class nor one answer a sample.
         """
-        shape = self.shapes[0]
-        if sum(size != 1 for size in shape) > 1 or math.prod(shape) < 2:
+        shape, name = self.shapes[self.position], self.names[self.position]
+        size = math.prod(shape)
+        if self.indices or self.threshold is not None:
+            if size != 1:
+                raise DataError(
+                    f"the output {name} has shape {list(shape)} a sample, not one "
+                    + ("class index" if self.indices else "score, which [model] threshold is for"),
+                    next_step="set [model] output to the output that holds the classes",
+                )
+            return None if self.indices else 2
+        if sum(length != 1 for length in shape) > 1 or size < 2:
             raise DataError(
-                f"the first output has shape {list(shape)} a sample, not one score a class",
-                cause="the model is no classifier, or its scores are not its first output",
-                next_step='set [model] task = "regression", or make the scores the first output',
+                f"the output {name} has shape {list(shape)} a sample, not one score a class",
+                cause="the model is no classifier, or another output holds the scores"
+                if size != 1
+                else "one score a sample is a class only above a threshold",
+                next_step="set [model] output to the output with the scores, or [model] threshold, "
+                'or task = "regression"',
             )
-        return math.prod(shape)
+        return size
 
     @cached_property
     def predicted(self) -> NDArray[np.int64]:
-        """Class of the highest score, shape (n,); -1 where that is not a finite number."""
-        reductions = self.reduced[0]
-        # Both take the first of equal scores.
-        top = (
-            self.outputs[0].reshape(len(self), -1).argmax(axis=1)
-            if self.outputs
-            else reductions["top_index"][:, 0]
-        )
-        return np.where(np.isfinite(reductions["highest"]), top, accuracy.NO_PREDICTION).astype(np.int64)
+        """Predicted class, shape (n,); -1 where the score is not a finite number."""
+        highest = self.scores["highest"]
+        answered = np.isfinite(highest)
+        if self.indices:
+            top = np.where(answered, highest, accuracy.NO_PREDICTION)
+        elif self.threshold is not None:
+            top = highest > self.threshold
+        elif self.outputs:  # both take the first of equal scores
+            top = self.outputs[self.position].reshape(len(self), -1).argmax(axis=1)
+        else:
+            top = self.scores["top_index"][:, 0]
+        return np.where(answered, top, accuracy.NO_PREDICTION).astype(np.int64)
+
+    def confidence(self, *, probabilities: bool) -> NDArray[np.float64]:
+        """Return the probability of the predicted class, shape (n,); 1 where there is no prediction.
+
+        Parameters
+        ----------
+        probabilities : bool
+            The scores are probabilities, and not logits.
+        """
+        highest = self.scores["highest"].astype(np.float64)
+        with np.errstate(all="ignore"):
+            if self.threshold is not None:
+                of_one = highest if probabilities else 1 / (1 + np.exp(-highest))
+                sure = np.where(self.predicted == 1, of_one, 1 - of_one)
+            else:
+                sure = highest if probabilities else np.exp(highest - self.scores["logsumexp"])
+        return np.where(self.predicted >= 0, sure, 1.0)
 
     @property
     def are_probabilities(self) -> bool:
-        """`accuracy.are_probabilities` of the first output, from its reductions."""
+        """`accuracy.are_probabilities` of the output that is scored, from its reductions."""
         predicted = self.predicted >= 0
-        lowest, highest, total = (self.reduced[0][name][predicted] for name in ("lowest", "highest", "total"))
-        sums_to_one = np.abs(total - 1) <= SUM_TOLERANCE
-        return bool(predicted.any() and (lowest >= 0).all() and (highest <= 1).all() and sums_to_one.all())
+        lowest, highest, total = (self.scores[name][predicted] for name in ("lowest", "highest", "total"))
+        sums_to_one = self.threshold is not None or (np.abs(total - 1) <= SUM_TOLERANCE).all()
+        return bool(predicted.any() and (lowest >= 0).all() and (highest <= 1).all() and sums_to_one)
 
 
 def _only(arrays: Mapping[str, NDArray[Any]], suffix: str) -> dict[str, NDArray[Any]]:

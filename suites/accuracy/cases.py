@@ -66,6 +66,8 @@ def cases(context: CaseContext) -> tuple[Case, ...]:
                 "batch": batch,
                 "keep": settings.keep,
                 "reference": context.reference,
+                "scored": context.output,
+                "threshold": context.threshold,
                 "input_sha256": info.input_sha256(samples),
             },
         )

@@ -34,8 +34,9 @@ def measure(bench: Bench, case: Case) -> Iterator[Samples]:
     Samples
         Arrays ``output:0``, ``output:1`` … in the order of the file, or those of `reduce` with the same
         suffix; ``run_ns``, int64, the time of each inference call; it is no latency, since the next block is
-        made beside it. Values: ``outputs``, name and shape of a sample of each output; ``input_sha256``, the
-        digest of the canonical inputs.
+        made beside it. Values: ``outputs``, name and shape of a sample of each output; ``dtypes``, theirs;
+        ``input_sha256``, the digest of the canonical inputs; ``scored`` and ``threshold``, as the case has
+        them.
     """
     digest = preprocess.Digest()
     with bench.open() as session:
@@ -43,7 +44,10 @@ def measure(bench: Bench, case: Case) -> Iterator[Samples]:
         with closing(_ahead(_blocks(bench, case, feeding, digest))) as blocks:
             for calls in blocks:
                 yield _infer(bench, session, feeding, calls, keep=case.params["keep"])
-    yield Samples(values={"input_sha256": digest.hexdigest()})
+    values = {
+        name: case.params[name] for name in ("scored", "threshold") if case.params.get(name) is not None
+    }
+    yield Samples(values={"input_sha256": digest.hexdigest(), **values})
 
 
 def _blocks(bench: Bench, case: Case, feeding: Feeding, digest: preprocess.Digest) -> Iterator[list[Call]]:
@@ -89,7 +93,13 @@ def _infer(bench: Bench, session: Session, feeding: Feeding, calls: list[Call], 
             arrays[f"output:{position}"] = real[spec.name]
         else:
             arrays |= {f"{name}:{position}": array for name, array in reduce(real[spec.name]).items()}
-    return Samples(arrays, {"outputs": [[spec.name, real[spec.name].shape[1:]] for spec in session.outputs]})
+    return Samples(
+        arrays,
+        {
+            "outputs": [[spec.name, real[spec.name].shape[1:]] for spec in session.outputs],
+            "dtypes": [real[spec.name].dtype.name for spec in session.outputs],
+        },
+    )
 
 
 def reduce(y: NDArray[Any]) -> dict[str, NDArray[Any]]:

@@ -10,8 +10,9 @@ from typing import Any
 from harness.core.suite import CLEAN, ProposalContext, ProposedGate
 from harness.stats import intervals, paired
 
-#: Margins to choose from, in percentage points, the strictest first.
-MARGINS_PT = (0.5, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0)
+#: Margins to choose from, in percentage points, the strictest first. The widest are for sets so small that
+#: nothing else can be decided: a wide gate still blocks a model that is broken.
+MARGINS_PT = (0.5, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 15.0, 20.0, 30.0, 50.0)
 #: Expected share of samples on which a good int8 model and its float model disagree.
 DISAGREEMENT = 0.01
 ALPHA, POWER = 0.05, 0.8
@@ -84,29 +85,55 @@ def accuracy_floor(right: int, tried: int, samples: int, chance: float) -> Limit
 def propose(context: ProposalContext) -> list[ProposedGate]:
     """Propose a floor for the float model, and how much the quantized one may lose."""
     gates = [ProposedGate("same inputs as the host", {"metric": "input_digest_equal", "min": 1})]
+    float32 = {"variant": "float32", "reference": "float32@host", "case": CLEAN}
     int8 = {"variant": "int8", "reference": "float32@host"}
     clean = {**int8, "case": CLEAN}
     shifts = {**int8, "severities": [1, 2, 3, 4, 5], "combine": "mean"}
     if context.task == "classification" and context.labelled:
+        gates.append(_better_than_chance(context.chance))
         floor = accuracy_floor(context.right, context.tried, context.samples, context.chance)
         if floor is not None:
             table = {"variant": "float32", "case": CLEAN}
             gates.append(_gate("float32 accuracy", "accuracy", table, {"min": floor.value}, floor))
-        margin = loss_margin(context.samples) if context.quantizes else None
+        margin = loss_margin(context.samples)
         if margin is not None:
             most = {"max": f"{margin.value:g} pt"}
+            gates.append(_gate("float32 as on the host", "accuracy_loss", float32, most, margin))
+        if margin is not None and context.quantizes:
             gates.append(_gate("int8 accuracy, clean", "accuracy_loss", clean, most, margin))
             if context.shifted:
                 gates.append(_gate("int8 accuracy, mean over shifts", "accuracy_loss", shifts, most, margin))
-    elif context.task == "classification" and context.quantizes:
+    elif context.task == "classification":
         share = agreement_floor(context.samples)
         if share is not None:
-            gates.append(_gate("int8 agreement, clean", "agreement", clean, {"min": share.value}, share))
-    elif context.labelled and context.quantizes:
+            least = {"min": share.value}
+            gates.append(_gate("float32 as on the host", "agreement", float32, least, share))
+            if context.quantizes:
+                gates.append(_gate("int8 agreement, clean", "agreement", clean, least, share))
+    elif context.labelled:
         limit = Limit(5.0, "of the float model's error; the number of samples needed is known after a run")
-        table = {**clean, "on_inconclusive": "warn"}
-        gates.append(_gate("int8 error, clean", "error_increase", table, {"max": "5 %"}, limit))
+        gates.append(_better_than_a_constant())
+        gates.append(_gate("float32 as on the host", "error_increase", float32, {"max": "5 %"}, limit))
+        if context.quantizes:
+            table = {**clean, "on_inconclusive": "warn"}
+            gates.append(_gate("int8 error, clean", "error_increase", table, {"max": "5 %"}, limit))
     return gates
+
+
+def _better_than_chance(chance: float) -> ProposedGate:
+    """Return a gate that a model fails which answers at random, or always with the commonest class."""
+    table = {"variant": "float32", "case": CLEAN}
+    least = math.ceil(10_000 * chance) / 10_000
+    reason = Limit(least, f"{100 * chance:.1f} % of the test labels are of the commonest class")
+    return _gate("float32 better than chance", "accuracy", table, {"min": least}, reason)
+
+
+def _better_than_a_constant() -> ProposedGate:
+    """Return a gate that a model fails which is no better than the mean of the targets."""
+    table = {"variant": "float32", "case": CLEAN}
+    return _gate(
+        "float32 better than the mean", "r2", table, {"min": 0.0}, Limit(0.0, "0 is predicting the mean")
+    )
 
 
 def _gate(

@@ -237,7 +237,7 @@ def _right(answers: Answers, labels: NDArray[Any]) -> NDArray[np.bool_]:
     classes = answers.classes
     if labels.shape != (len(answers),):
         raise DataError(f"{len(answers)} answers do not fit labels of shape {labels.shape}")
-    if labels.size and (labels.min() < 0 or labels.max() >= classes):
+    if classes is not None and labels.size and (labels.min() < 0 or labels.max() >= classes):
         raise DataError(
             f"labels run from {labels.min()} to {labels.max()}, and the model has {classes} classes"
         )
@@ -252,14 +252,11 @@ def _share(hits: NDArray[np.bool_]) -> Interval:
 def _quality(facts: _Facts) -> Iterator[Measurement]:
     answers, right = facts.answers, _right(facts.answers, facts.labels)
     yield _row("accuracy", _share(right), per_sample=right)
-    reductions = answers.reduced[0]
-    with np.errstate(all="ignore"):
-        sure = (
-            reductions["highest"]
-            if facts.base.are_probabilities
-            else np.exp(reductions["highest"] - reductions["logsumexp"])
-        )
-    sure = np.where(answers.predicted >= 0, sure, 1.0)
+    if answers.indices:
+        reason = "the model gives class indices without scores"
+        yield replace(_row("ece", math.nan), status=Status.SKIPPED, reason=reason, cause=Cause.MISSING_DATA)
+        return
+    sure = answers.confidence(probabilities=facts.base.are_probabilities)
     yield _row("ece", accuracy.calibration_error(sure, right), n=right.size)
 
 
@@ -333,7 +330,7 @@ def _lsb(facts: _Facts) -> Iterator[Measurement]:
 
 def _targets_and_predictions(answers: Answers, labels: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
     """Targets and predictions, shape (n, outputs)."""
-    predicted = answers.outputs[0].reshape(len(answers), -1).astype(np.float64)
+    predicted = answers.outputs[answers.position].reshape(len(answers), -1).astype(np.float64)
     targets = labels.reshape(len(labels), -1).astype(np.float64)
     if predicted.shape != targets.shape:
         raise DataError(f"predictions of shape {predicted.shape} do not fit targets of shape {targets.shape}")

@@ -44,7 +44,7 @@ def test_agreement_is_asked_for_as_far_as_it_can_be_proved() -> None:
     limit = propose.agreement_floor(400)
     assert limit is not None
     assert intervals.wilson(392, 400).low > limit.value == 0.95
-    assert propose.agreement_floor(10) is None
+    assert propose.agreement_floor(2) is None
 
 
 def names(**changed: object) -> list[str]:
@@ -60,9 +60,24 @@ def names(**changed: object) -> list[str]:
 
 
 def test_only_gates_that_the_sample_can_decide_are_put_in() -> None:
-    assert names() == ["float32 accuracy", "int8 accuracy, clean", "int8 accuracy, mean over shifts"]
-    assert names(shifted=False) == ["float32 accuracy", "int8 accuracy, clean"]
-    assert names(quantizes=False) == ["float32 accuracy"]
-    assert names(samples=10) == []
-    assert names(labelled=False, tried=0) == ["int8 agreement, clean"]
-    assert names(task="regression") == ["int8 error, clean"]
+    always = ["float32 better than chance", "float32 accuracy", "float32 as on the host"]
+    assert names() == [*always, "int8 accuracy, clean", "int8 accuracy, mean over shifts"]
+    assert names(shifted=False) == [*always, "int8 accuracy, clean"]
+    assert names(quantizes=False) == always
+    agreement = ["float32 as on the host", "int8 agreement, clean"]
+    assert names(labelled=False, tried=0) == agreement
+    assert names(labelled=False, tried=0, quantizes=False) == agreement[:1]
+    regression = ["float32 better than the mean", "float32 as on the host", "int8 error, clean"]
+    assert names(task="regression") == regression
+
+
+def test_a_worse_setup_gets_no_fewer_gates() -> None:
+    """A model at chance loses only the floor of its accuracy, a small set only what cannot be decided."""
+    assert set(names()) - set(names(right=6)) == {"float32 accuracy"}
+    assert set(names()) - set(names(samples=10)) == {"float32 accuracy"}
+
+
+def test_the_limit_of_chance_is_just_above_the_share_of_the_commonest_class() -> None:
+    context = ProposalContext("classification", True, False, False, 400, 62, 64, 0.33333)
+    (gate,) = [gate for gate in propose.propose(context) if gate.name == "float32 better than chance"]
+    assert gate.table == {"metric": "accuracy", "variant": "float32", "case": "clean", "min": 0.3334}

@@ -1,0 +1,178 @@
+"""Run what is about to be written: the float model on the host, and the recipe of every variant."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from harness.compression import model_file
+from harness.compression.recipe import VariantBuilder
+from harness.config.folders import cache_folder
+from harness.config.schema import ShiftsTable
+from harness.config.validation import Validation
+from harness.core.artifact import Artifact
+from harness.core.contracts import Session
+from harness.core.errors import HarnessError, UsageError
+from harness.data import sets
+from harness.data.datasets import Dataset, Split, stratified_order
+from harness.data.sets import split_of, step_of
+from harness.init import readings
+from harness.init.readings import Reading
+from harness.init.trial import outputs_of
+from harness.stats import intervals, paired
+from harness.store.cache import Cache
+
+#: At most so many samples, and no more than run within about this time.
+MOST_SAMPLES, WITHIN_S = 1000, 3.0
+#: Samples that are run first, to know how long one takes.
+FIRST = 64
+#: A score that beats chance by luck this often is not accepted.
+ALPHA = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What the float model scored with the settings that are written.
+
+    Parameters
+    ----------
+    reading : Reading
+    n : int
+        Samples, of the test and the calibration part.
+    score, low, high : float
+        Accuracy, or the share of the error of the best constant answer that the model removes
+        (1 is perfect, 0 no better), with the one-sided bounds.
+    chance : float
+        Accuracy of always answering with the commonest class; 0 in a regression.
+    classes : int
+        Distinct labels.
+    """
+
+    reading: Reading
+    n: int
+    score: float
+    low: float
+    high: float
+    chance: float
+    classes: int = 0
+
+    @property
+    def beats_chance(self) -> bool:
+        """The lower bound is above chance."""
+        return self.low > self.chance
+
+    @property
+    def text(self) -> str:
+        """The score in one line."""
+        if self.reading.task == "classification":
+            return (
+                f"float32 accuracy {100 * self.score:.2f} % [{100 * self.low:.2f}, {100 * self.high:.2f}] of "
+                f"{self.n:,} samples; the commonest class has {100 * self.chance:.1f} %"
+            )
+        return (
+            f"float32 removes {100 * self.score:.1f} % [{100 * self.low:.1f}, {100 * self.high:.1f}] of the "
+            f"error of the best constant answer, {self.n:,} samples"
+        )
+
+    def require(self, *, tried: int, next_step: str) -> None:
+        """Refuse a model that is no better than chance.
+
+        Raises
+        ------
+        UsageError
+            It is not, or that cannot be shown with so few samples.
+        """
+        if self.beats_chance:
+            return
+        cause = (
+            f"the best of {tried} combinations of preprocessing and output: the labels, their order, or the "
+            "preprocessing is another one"
+        )
+        below = self.classes and self.high < min(self.chance, 1 / self.classes)
+        if below:
+            cause = "far below chance: the classes are in another order, or swapped"
+        elif self.score > self.chance:
+            cause = f"{self.n:,} samples are too few to show it, or the model is no better"
+        raise UsageError(
+            f"the float model is not better than {'chance' if self.classes else 'a constant answer'}: "
+            f"{self.text}",
+            cause=cause,
+            next_step=next_step,
+        )
+
+
+def prove(
+    session: Session, artifact: Artifact, validation: Validation, folder: Path, *, tried: int
+) -> Proof | None:
+    """Run the float model with the settings of a validation; None without labels.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder that the paths of `validation` start from.
+    tried : int
+        Combinations that these settings were the best of: one of them beats chance by luck (Bonferroni).
+    """
+    split = split_of(validation.data, folder, tuple(spec.name for spec in session.inputs))
+    steps = {name: step_of(table) for name, table in validation.input.items()}
+    data = _joined(split)
+    if data is None or data.labels is None:
+        return None
+    order = stratified_order(data.labels, data.ids, seed=0)
+    begun = time.monotonic()
+    first = data.take(order[:FIRST])
+    outputs = dict(outputs_of(session, artifact, first, steps))
+    per_sample_s = (time.monotonic() - begun) / len(first)
+    count = int(min(MOST_SAMPLES, len(data), max(FIRST, WITHIN_S / max(per_sample_s, 1e-9))))
+    if count > FIRST:
+        more = outputs_of(session, artifact, data.take(order[FIRST:count]), steps)
+        outputs = {name: np.concatenate([y, more[name]]) for name, y in outputs.items()}
+    reading = readings.of_table(validation.model, outputs)
+    labels = readings.truth(reading, data.labels)[order[:count]]
+    scores, constant = readings.score(reading, outputs, labels), readings.baseline(reading, labels)
+    if reading.task == "classification":
+        share = intervals.wilson(int(scores.sum()), len(scores), alpha=ALPHA / tried)
+        classes = len(np.unique(labels))
+        return Proof(reading, count, share.value, share.low, share.high, float(constant.mean()), classes)
+    scale = -float(constant.mean())
+    if not scale or not np.isfinite(scores).all():
+        return Proof(reading, count, -math.inf, -math.inf, -math.inf, 0.0)
+    gain = paired.paired_mean_difference(constant / scale, scores / scale, alpha=ALPHA / tried)
+    return Proof(reading, count, gain.value, gain.low, gain.high, 0.0)
+
+
+def _joined(split: Split) -> Dataset | None:
+    parts = [part for part in (split.calibration, split.test) if len(part)]
+    labels = [part.labels for part in parts if part.labels is not None]
+    if len(labels) < len(parts):
+        return None
+    return Dataset(
+        {name: np.concatenate([part.inputs[name] for part in parts]) for name in parts[0].inputs},
+        np.concatenate(labels),
+        np.concatenate([part.ids for part in parts]),
+    )
+
+
+def refused_variants(validation: Validation, folder: Path, formats: Sequence[str]) -> dict[str, str]:
+    """Make every variant that has a recipe; return those that cannot be made, and why."""
+    names = [name for name, table in validation.variants.items() if table.recipe]
+    refused: dict[str, str] = {}
+    if not names:
+        return refused
+    cache, table = Cache(cache_folder()), validation.model
+    alone = validation.model_copy(update={"shifts": ShiftsTable()})
+    builder = VariantBuilder(alone, folder, cache)
+    assert builder.model is not None, "only a model has recipes"
+    info = model_file.inspect_onnx(builder.model)
+    data = sets.prepare(alone, folder, cache, info.inputs, info.classes(table.output, table.threshold))
+    for name in names:
+        try:
+            builder.build([name], formats, data)
+        except HarnessError as error:
+            refused[name] = error.what
+    return refused

@@ -1,0 +1,130 @@
+"""Which output holds the answers, and how labels are read: by shape, dtype and value, never in silence."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from harness.core.errors import DataError, UsageError
+from harness.init import readings
+from harness.init.readings import Asked, Reading
+from harness.init.readings import readings as read
+
+N, CLASSES = 12, 4
+RNG = np.random.default_rng(0)
+SCORES = RNG.normal(size=(N, CLASSES)).astype(np.float32)
+LABELS = np.arange(N) % CLASSES
+
+
+def found(outputs: dict[str, NDArray[Any]], labels: NDArray[Any] | None, **asked: str) -> list[Reading]:
+    return read(outputs, labels, Asked(**asked), where="data.npz")
+
+
+def test_the_output_whose_width_is_the_number_of_classes_comes_first() -> None:
+    outputs = {"features": RNG.normal(size=(N, 64)).astype(np.float32), "logits": SCORES}
+    assert [reading.output for reading in found(outputs, LABELS)] == ["logits", "features"]
+    assert found(outputs, LABELS)[0].table("features") == {"task": "classification", "output": "logits"}
+
+
+def test_a_map_of_features_is_no_score() -> None:
+    outputs = {"map": RNG.normal(size=(N, 2, 2)).astype(np.float32), "logits": SCORES}
+    assert [reading.output for reading in found(outputs, LABELS)] == ["logits"]
+
+
+def test_class_indices_and_scores_of_one_classifier() -> None:
+    outputs = {"label": LABELS, "probabilities": SCORES}
+    best, other = found(outputs, LABELS)
+    assert (best.output, best.form, other.output, other.form) == ("probabilities", "scores", "label", "index")
+    assert found({"label": LABELS}, LABELS)[0].form == "index"
+
+
+@pytest.mark.parametrize(("values", "threshold"), [([0.1, 0.9], 0.5), ([-3.0, 2.0], 0.0)])
+def test_one_score_is_a_class_above_a_threshold(values: list[float], threshold: float) -> None:
+    labels = np.arange(N) % 2
+    output = np.asarray(values, np.float32)[labels][:, None]
+    (reading,) = found({"y": output}, labels)
+    assert (reading.task, reading.threshold) == ("classification", threshold)
+    assert readings.score(reading, {"y": output}, labels).all()
+
+
+@pytest.mark.parametrize("dtype", ["int64", "float32", "bool"])
+def test_one_hot_labels_are_classes(dtype: str) -> None:
+    (reading,) = found({"y": SCORES}, np.eye(CLASSES)[LABELS].astype(dtype))
+    assert (reading.task, reading.form) == ("classification", "scores")
+
+
+def test_several_classes_a_sample_are_no_regression_in_silence() -> None:
+    labels = np.ones((N, CLASSES), np.int64)
+    with pytest.raises(DataError) as refused:
+        found({"y": SCORES}, labels)
+    assert "multi-label" in str(refused.value)
+    assert found({"y": SCORES}, labels, task="regression")[0].task == "regression"
+
+
+def test_whole_numbers_of_one_output_are_a_regression_and_it_is_said() -> None:
+    (reading,) = found({"y": SCORES[:, :1]}, np.arange(N) * 7)
+    assert reading.task == "regression"
+    assert "whole numbers" in reading.text
+
+
+def test_real_targets_are_a_regression_of_the_output_that_has_as_many() -> None:
+    outputs = {"features": RNG.normal(size=(N, 8)).astype(np.float32), "y": SCORES[:, :2]}
+    (reading,) = found(outputs, RNG.normal(size=(N, 2)))
+    assert (reading.task, reading.output) == ("regression", "y")
+
+
+def test_labels_out_of_range_are_counted_over_the_whole_set() -> None:
+    labels = LABELS.copy()
+    labels[::4] = 7
+    with pytest.raises(DataError, match=r"3 of 12 labels are outside 0\.\.3: sample 0 \(from 0\) has 7"):
+        found({"y": SCORES}, labels)
+    with pytest.raises(DataError) as refused:
+        found({"y": SCORES}, LABELS + 1)
+    assert "counted from 1?" in str(refused.value)
+
+
+def test_what_cannot_be_decided_is_asked_for() -> None:
+    outputs = {"a": SCORES, "b": SCORES}
+    with pytest.raises(UsageError) as refused:
+        found(outputs, None)
+    assert "--output" in str(refused.value)
+    assert found(outputs, None, output="b")[0].output == "b"
+    with pytest.raises(UsageError, match="no output 'c'"):
+        found(outputs, LABELS, output="c")
+
+
+@given(
+    st.permutations(["features", "logits", "index", "pooled"]),
+    st.sampled_from(["int64", "int32", "uint8", "float64"]),
+    st.booleans(),
+    st.booleans(),
+)
+def test_the_scores_are_found_in_any_order_of_outputs_and_form_of_labels(
+    order: list[str], dtype: str, one_hot: bool, column: bool
+) -> None:
+    outputs = {
+        "features": RNG.normal(size=(N, 16)).astype(np.float32),
+        "logits": SCORES,
+        "index": SCORES.argmax(axis=1),
+        "pooled": RNG.normal(size=(N, 2, 3)).astype(np.float32),
+    }
+    truth = SCORES.argmax(axis=1)
+    truth[:CLASSES] = np.arange(CLASSES)  # every class occurs
+    labels = np.eye(CLASSES)[truth] if one_hot else truth.reshape((N, 1) if column else (N,))
+    labels = labels.astype(dtype)
+    best = found({name: outputs[name] for name in order}, labels)[0]
+    assert best.output == "logits"
+    hits = readings.score(best, outputs, readings.truth(best, labels))
+    assert hits.tolist() == (SCORES.argmax(axis=1) == truth).tolist()
+
+
+def test_the_best_constant_answer() -> None:
+    classes = Reading("classification", "y", "scores")
+    assert readings.baseline(classes, np.array([0, 1, 1, 2])).mean() == 0.5
+    values = Reading("regression", "y", "values")
+    assert readings.baseline(values, np.array([[0.0], [1.0], [5.0]])).tolist() == [-1.0, 0.0, -4.0]
