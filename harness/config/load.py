@@ -43,6 +43,8 @@ def read_toml(path: Path, schema: type[T]) -> T:
         raise UsageError(f"the file cannot be read: {error}", where=str(path)) from error
     except tomllib.TOMLDecodeError as error:
         raise ConfigurationError(str(path), (Problem("TOML", str(error)),)) from error
+    except RecursionError as error:
+        raise ConfigurationError(str(path), (Problem("TOML", "is nested too deeply"),)) from error
     return check(raw, schema, where=str(path))
 
 
@@ -94,7 +96,7 @@ def load_validation(path: Path) -> tuple[Validation, Path]:
             where=str(file),
             next_step=f"{commands.harness()} init {commands.quoted(file)} --data PATH",
         )
-    if not file.is_file():
+    if not file.exists():
         raise UsageError(
             f"there is no {file}",
             next_step=f"{commands.harness()} init MODEL --data PATH   # writes one beside a model",

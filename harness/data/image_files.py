@@ -86,7 +86,7 @@ def read_images(
     images: list[Pixels] = []
     damaged: dict[Path, str] = {}
     unsupported: dict[Path, str] = {}
-    remarks: dict[str, list[Path]] = {}
+    remarks: dict[str, list[str]] = {}
     modes: Counter[str] = Counter()
     for file in files:
         try:
@@ -109,11 +109,11 @@ def read_images(
             )
         images.append(image)
         modes[mode] += 1
-        for remark in found:
-            remarks.setdefault(remark, []).append(file)
+        for remark, detail in found.items():
+            remarks.setdefault(remark, []).append(f"{_name(file, root)}{detail}")
     _refuse(damaged, unsupported, len(files), root)
     notes = [
-        f"{len(those)} of {len(files)} images {remark}; the first is {_name(those[0], root)}"
+        f"{len(those)} of {len(files)} images {remark}; the first is {those[0]}"
         for remark, those in remarks.items()
     ]
     if len(modes) > 1:
@@ -151,8 +151,15 @@ def upright_size(file: Path) -> tuple[int, int] | None:
             return None
 
 
-def _decode(file: Path, colour: str, max_bytes: int) -> tuple[Pixels, str, tuple[str, ...]]:
-    """Decode one file to shape (h, w, c), uint8, upright by its EXIF data; also its mode, and remarks."""
+def _decode(file: Path, colour: str, max_bytes: int) -> tuple[Pixels, str, dict[str, str]]:
+    """Decode one file to shape (h, w, c), uint8, upright by its EXIF data.
+
+    Returns
+    -------
+    pixels, mode
+    remarks : dict
+        What to say about the file → details.
+    """
     from PIL import Image, ImageOps
 
     with warnings.catch_warnings(record=True) as caught:
@@ -168,19 +175,20 @@ def _decode(file: Path, colour: str, max_bytes: int) -> tuple[Pixels, str, tuple
                 if upright.mode in _ALPHA or "transparency" in upright.info:
                     upright = upright.convert("RGBA")
                     if upright.getchannel("A").getextrema() != (255, 255):
-                        remarks.append("have transparency: the colours are used, without the transparency")
+                        remarks["have transparency: the colours are used, without the transparency"] = ""
                 converted = upright.convert("L" if colour == "L" else "RGB")
         except (_Unsupported, DataError):
             raise
         except Exception as error:  # the plugins of Pillow raise anything for a damaged file
             raise _Damaged(_reason(file, error)) from error
-    remarks += [f"made Pillow warn: {str(entry.message)[:120]}" for entry in caught]
+    if caught:
+        remarks["made Pillow warn"] = f": {str(caught[0].message)[:120].strip()}"
     pixels = np.asarray(converted)
     if colour == "L":
         pixels = pixels[..., np.newaxis]
     elif colour == "BGR":
         pixels = np.ascontiguousarray(pixels[..., ::-1])
-    return pixels, image.mode, tuple(dict.fromkeys(remarks))
+    return pixels, image.mode, remarks
 
 
 def _reason(file: Path, error: Exception) -> str:
@@ -191,16 +199,16 @@ def _reason(file: Path, error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
-def _remarks(image: Image) -> list[str]:
+def _remarks(image: Image) -> dict[str, str]:
     """Return what conversion to 8 bits of one colour space leaves out."""
-    remarks = []
+    remarks = {}
     if image.mode in ("CMYK", "LAB"):
-        remarks.append(f"are {image.mode}, converted to RGB without their colour profile")
+        remarks[f"are {image.mode}, converted to RGB without their colour profile"] = ""
     layouts = [str(tile[3]) for tile in getattr(image, "tile", ())]
     if image.mode in _EIGHT_BITS and any(map(_SIXTEEN.search, layouts)):
-        remarks.append("have 16 bits per channel, of which the upper 8 are used")
+        remarks["have 16 bits per channel, of which the upper 8 are used"] = ""
     if getattr(image, "is_animated", False):
-        remarks.append("have several frames, of which the first is used")
+        remarks["have several frames, of which the first is used"] = ""
     return remarks
 
 

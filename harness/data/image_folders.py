@@ -78,7 +78,7 @@ def list_images(path: Path, *, class_order: ClassOrder = "numeric", skip: Sequen
         train = None
     scan.check_skip()
     notes += _order_notes(names, class_order)
-    return Listing(test, train, names, (*notes, *scan.notes()))
+    return Listing(test, train, names, (*notes, *scan.remarks, *scan.notes()))
 
 
 def all_images(path: Path) -> list[Path]:
@@ -150,6 +150,7 @@ class _Scan:
     root: Path
     skip: frozenset[str]
     skipped: set[str] = field(default_factory=set)
+    remarks: list[str] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
     others: Counter[str] = field(default_factory=Counter)
     read: dict[Path, tuple[list[Path], list[Path]]] = field(default_factory=dict)
@@ -219,6 +220,9 @@ class _Scan:
         files_of = [self.below(f) for f in folders]
         for f, its_files in zip(folders, files_of, strict=True):
             self.check_any(f, its_files)
+        if len(folders) == 1:  # which class of the model it is, nobody can know
+            self.remarks.append(f"{folders[0].name}/ is the only class folder: its images have no labels")
+            return Part(tuple(files_of[0]), None), ()
         labels = np.repeat(np.arange(len(folders), dtype=np.int64), [len(f) for f in files_of])
         files = tuple(file for its_files in files_of for file in its_files)
         return Part(files, labels), tuple(f.name for f in folders)

@@ -317,3 +317,16 @@ def test_a_file_of_a_million_keys_is_refused_before_it_is_parsed(
     with pytest.raises(ConfigurationError, match="more problems") as problems:
         read_toml(file, Validation)
     assert len(problems.value.problems) == 101
+
+
+@pytest.mark.parametrize("text", ["a = " + "[" * 50_000, "a = " + "{a=" * 20_000])
+def test_a_file_that_is_nested_too_deeply(tmp_path: Path, text: str) -> None:
+    (tmp_path / "deep.toml").write_text(text)
+    with pytest.raises(ConfigurationError, match="nested too deeply"):
+        read_toml(tmp_path / "deep.toml", Validation)
+
+
+def test_a_validation_file_that_is_a_fifo_is_named(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "validation.toml")
+    with pytest.raises(UsageError, match=r"validation\.toml is not a regular file"):
+        load_validation(tmp_path)

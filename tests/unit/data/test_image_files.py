@@ -153,12 +153,12 @@ def test_damaged_files_are_all_listed(tmp_path: Path, suffix: str, how: str) -> 
 def test_what_pillow_warns_about_is_a_note(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 60)
     files = []
-    for name in "ab":
-        files.append(tmp_path / f"{name}.png")
-        Image.fromarray(pixels_of(8, 8)).save(files[-1])
-    _, notes = read_images(files, ImageRecipe())
+    for side in (8, 9):  # each has its own text
+        files.append(tmp_path / f"{side}.png")
+        Image.fromarray(pixels_of(side, side)).save(files[-1])
+    _, notes = read_images(files, ImageRecipe(size=(8, 8), resize="stretch"))
     assert len(notes) == 1
-    assert "2 of 2 images made Pillow warn" in notes[0]
+    assert "2 of 2 images made Pillow warn; the first is 8.png: Image size (64 pixels)" in notes[0]
 
 
 def test_a_limit_of_bytes(tmp_path: Path) -> None:

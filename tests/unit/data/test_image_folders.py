@@ -238,3 +238,11 @@ def test_a_limit_of_calibration_samples_keeps_the_classes_balanced(tmp_path: Pat
     assert isinstance(split, Split)
     assert split.calibration.labels is not None
     assert np.bincount(split.calibration.labels.astype(int)).tolist() == [2, 2, 2]
+
+
+def test_one_class_folder_alone_is_no_label(tmp_path: Path) -> None:
+    make(tmp_path, "cat/a.png", "cat/b.png")
+    listing = list_images(tmp_path)
+    assert listing.test.labels is None
+    assert listing.class_names == ()
+    assert listing.notes == ("cat/ is the only class folder: its images have no labels",)
