@@ -29,7 +29,7 @@ _LEAST_SHARE = 1 / 16  # of the largest value: smaller ranges are not tried
 _SMOOTHING = 1e-4  # counts in an empty bin
 _PERCENTILE = 99.999  # percent of the values lie within the range
 _OCTAVES = 256  # exponents of float32
-_MOST_OCTAVE_VALUES = 1 << 16  # of each feed: magnitudes are a statistic, extremes are not
+_MOST_OCTAVE_VALUES = 1 << 12  # of each feed: magnitudes are a statistic, extremes are not
 _HUGE = 1e30  # constants beyond it stand for infinity
 
 
@@ -152,14 +152,14 @@ def mse(histogram: Histogram) -> Range:
         return minmax(histogram)
     half = _BINS // 2
     first = half if histogram.low >= 0 else 0  # after a Relu one half is empty
-    counts = histogram.counts[first:]
+    counts = histogram.counts[first:].astype(np.float64)
     centres = (np.arange(first, _BINS) - half + 0.5) * (histogram.reach / half)
     best, least = minmax(histogram), np.inf
     for reach in np.geomspace(_LEAST_SHARE, 1, _CANDIDATES // 2) * histogram.reach:
         low, high = histogram.within(-reach, reach)
         step = (max(high, 0.0) - min(low, 0.0)) / (_LEVELS - 1)
         quantized = np.clip(np.rint(centres / step) * step, min(low, 0.0), max(high, 0.0))
-        error = float(counts @ np.square(centres - quantized))
+        error = float((counts * np.square(centres - quantized)).sum())
         if error < least:
             best, least = (low, high), error
     return best
