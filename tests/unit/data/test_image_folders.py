@@ -227,7 +227,7 @@ def test_labels_of_a_plain_folder_in_a_file_of_their_own(tmp_path: Path, name: s
     assert loaded.labels is not None
     assert loaded.labels.tolist() == [2, 0, 1]
     with pytest.raises(DataError, match="labels are in photos and in"):
-        load(DataSource(path=make(tmp_path / "photos", "x/d.png"), labels=tmp_path / name))
+        load(DataSource(path=make(tmp_path / "photos", "x/d.png", "y/d.png"), labels=tmp_path / name))
 
 
 def test_a_limit_of_calibration_samples_keeps_the_classes_balanced(tmp_path: Path) -> None:
