@@ -121,7 +121,8 @@ def readings(outputs: Values, labels: NDArray[Any] | None, asked: Asked, *, wher
         found = _regressions(usable, labels, explicit=asked.task == "regression")
     if found:
         return found
-    if refusal is not None and asked.task == "classification":
+    several_targets = math.prod(labels.shape[1:]) > 1 and labels.dtype.kind == "f"
+    if refusal is not None and (asked.task == "classification" or not several_targets):
         raise refusal
     raise _unfit(usable, labels, where)
 
