@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
+from onnx import helper
 
 from harness.compression.calibration import activation_ranges
 from harness.compression.canonical import Array, canonicalise, initializers
@@ -28,6 +29,7 @@ from harness.compression.quantize import QUANTIZED_OPERATORS, quantize
 from harness.compression.resolution import Effect, Grid, bound_of_values, sqnr_db
 from harness.compression.shared_scales import Step
 from harness.compression.steps import checked
+from harness.config.validation import ModelTable
 from harness.core.errors import HarnessError
 from harness.stats import accuracy
 
@@ -41,6 +43,39 @@ _PASSES: Mapping[str, Pass] = {"dynamic": dynamic, "quantize": quantize}
 _OTHER_METHODS = ("entropy", "percentile", "mse")
 
 Recipe = tuple[Mapping[str, Any], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """How an output is read as classes.
+
+    Parameters
+    ----------
+    output : str
+        Empty: the first.
+    threshold : float, optional
+        A single score above it means class 1, else class 0.
+    whole_numbers : bool
+        The output has the classes themselves.
+    none : bool
+        The task has no classes.
+    """
+
+    output: str = ""
+    threshold: float | None = None
+    whole_numbers: bool = False
+    none: bool = False
+
+    def classes(self, values: Array) -> Array | None:
+        """Return the class of each sample, shape (n,); -1 without a finite score; None without classes."""
+        flat = values.reshape(len(values), -1)
+        if self.none or not flat.size:
+            return None
+        if self.threshold is not None and flat.shape[1] == 1:
+            return np.where(np.isfinite(flat[:, 0]), flat[:, 0] > self.threshold, accuracy.NO_PREDICTION)
+        if self.whole_numbers and flat.shape[1] == 1:
+            return flat[:, 0].astype(np.int64)
+        return accuracy.predictions(values) if values.ndim == 2 and flat.shape[1] > 1 else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,12 +192,20 @@ def _order(loss: float) -> float:
     return 0.0 if math.isnan(loss) else loss
 
 
+def scores_of(model: onnx.ModelProto, table: ModelTable) -> Scores:
+    """Return how the ``[model]`` table reads the classes of a model."""
+    name = table.output or model.graph.output[0].name
+    kind = next(v.type.tensor_type.elem_type for v in model.graph.output if v.name == name)
+    whole_numbers = np.issubdtype(helper.tensor_dtype_to_np_dtype(kind), np.integer)
+    return Scores(name, table.threshold, bool(whole_numbers), none=table.task != "classification")
+
+
 def choose_int8(
     model: onnx.ModelProto,
     feeds: Sequence[Feeds],
     labels: NDArray[Any] | None = None,
     *,
-    classes: bool = True,
+    scores: Scores | None = None,
     margin: float = MARGIN,
     seconds: float = SECONDS,
     clock: Callable[[], float] = time.monotonic,
@@ -179,8 +222,8 @@ def choose_int8(
         on other data.
     labels : ndarray, shape (n,), integer, optional
         Of the samples. Without them the classes of the float model count.
-    classes : bool
-        The first output has scores of classes, shape (n, classes).
+    scores : Scores, optional
+        How the classes are read; default: the highest score of the first output.
     margin : float
         Share of the samples that may be lost.
     seconds : float
@@ -197,7 +240,7 @@ def choose_int8(
     HarnessError
         The float model does not run on the feeds.
     """
-    trials = _Trials(canonicalise(model), feeds, labels, classes=classes, margin=margin)
+    trials = _Trials(canonicalise(model), feeds, labels, scores or Scores(), margin)
     start, untried = clock(), ""
     for name, recipe in trials.candidates():
         if trials.done and clock() - start > seconds:
@@ -218,17 +261,16 @@ class _Trials:
         model: onnx.ModelProto,
         feeds: Sequence[Feeds],
         labels: NDArray[Any] | None,
-        *,
-        classes: bool,
+        scores: Scores,
         margin: float,
     ) -> None:
         self.done: list[Int8Trial] = []
-        self._model, self._feeds, self._margin = model, feeds, margin
-        self._exact = first_output(model, feeds)
+        self._model, self._feeds, self._margin, self._scores = model, feeds, margin, scores
+        self._exact = output_of(model, feeds, scores.output)
         rows = len(self._exact) if labels is None else min(len(labels), len(self._exact))
         self._exact = self._exact[:rows]  # without repetitions of the last sample
-        self._classes = classes and self._exact.ndim == 2 and self._exact.shape[1] > 1
-        self._labels = labels[:rows] if self._classes and labels is not None else None
+        self._classes = scores.classes(self._exact)
+        self._labels = labels[:rows] if self._classes is not None and labels is not None else None
 
     @property
     def samples(self) -> int:
@@ -269,7 +311,7 @@ class _Trials:
             for step in recipe:
                 options = {key: value for key, value in step.items() if key != "pass"}
                 model = checked(name, _PASSES[step["pass"]], model, self._feeds, options).model
-            values = first_output(model, self._feeds)[: len(self._exact)]
+            values = output_of(model, self._feeds, self._scores.output)[: len(self._exact)]
         except HarnessError as error:
             self.done.append(Int8Trial(name, recipe, failed=error.what))
             return
@@ -277,8 +319,8 @@ class _Trials:
         loss = math.nan
         if self._labels is not None:
             loss = self.float_score - self._score(values)
-        elif self._classes:
-            loss = float((accuracy.predictions(values) != accuracy.predictions(self._exact)).mean())
+        elif self._classes is not None:
+            loss = float(np.mean(self._scores.classes(values) != self._classes))
         self.done.append(Int8Trial(name, recipe, loss, decibel, self._score(values)))
 
     def _one_is_within(self) -> bool:
@@ -287,7 +329,7 @@ class _Trials:
     def _score(self, values: Array) -> float:
         if self._labels is None:
             return math.nan
-        return float(accuracy.right_answers(values, self._labels).mean())
+        return float(np.mean(self._scores.classes(values) == self._labels))
 
 
 def _mostly_products(model: onnx.ModelProto) -> bool:
@@ -300,15 +342,15 @@ def _mostly_products(model: onnx.ModelProto) -> bool:
     return sizes["MatMul"] + sizes["Gemm"] > sizes["Conv"]
 
 
-def first_output(model: onnx.ModelProto, feeds: Sequence[Feeds]) -> Array:
-    """Run a model with ONNX Runtime as it is deployed; return its first output, shape (n, …), float64."""
+def output_of(model: onnx.ModelProto, feeds: Sequence[Feeds], output: str = "") -> Array:
+    """Run a model with ONNX Runtime as it is deployed; return an output, by default the first, as float64."""
     import onnxruntime as ort
 
     options = ort.SessionOptions()
     options.log_severity_level = 4
     try:
         session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-        name = session.get_outputs()[0].name
+        name = output or session.get_outputs()[0].name
         # Not several feeds at once: dynamic quantization would give them one scale.
         outputs = [session.run([name], dict(feed))[0] for feed in feeds]
     except Exception as error:  # ONNX Runtime's exceptions have no common base

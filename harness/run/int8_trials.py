@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from harness.compression import model_file
-from harness.compression.choose import choose_int8
+from harness.compression.choose import choose_int8, scores_of
 from harness.config.validation import FLOAT32
 from harness.core.errors import HarnessError
 from harness.core.verdict import State
@@ -35,10 +35,10 @@ def try_others(folder: Path, prepared: Prepared, outcome: Outcome) -> None:
     feeds = list(inputs.data.calibration_feeds())
     if name is None or source is None or not feeds:
         return
-    classes = inputs.validation.model.task == "classification"
-    labels = inputs.data.calibration.labels if classes else None
     try:
-        choice = choose_int8(model_file.load_onnx(source.path), feeds, labels, classes=classes)
+        model = model_file.load_onnx(source.path)
+        scores = scores_of(model, inputs.validation.model)
+        choice = choose_int8(model, feeds, inputs.data.calibration.labels, scores=scores)
     except HarnessError:
         return  # the gate's verdict stands without advice
     content = {

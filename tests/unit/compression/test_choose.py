@@ -11,7 +11,14 @@ from onnx.helper import make_node as node
 
 from harness.compression import choose
 from harness.compression.canonical import canonicalise
-from harness.compression.choose import Int8Choice, Int8Trial, choose_int8, first_output, most_sensitive
+from harness.compression.choose import (  # fmt: skip
+    Int8Choice,
+    Int8Trial,
+    Scores,
+    choose_int8,
+    most_sensitive,
+    output_of,
+)
 from harness.core.errors import HarnessError
 
 from .graphs import Array, Feeds, graph, residual_cnn, run_onnx
@@ -73,7 +80,7 @@ def test_without_labels_changed_classes_count() -> None:
 
 
 def test_without_classes_the_noise_counts() -> None:
-    choice = choose_int8(mlp(), samples(), classes=False)
+    choice = choose_int8(mlp(), samples(), scores=Scores(none=True))
     assert np.isnan(choice.best.loss)
     assert choice.best.sqnr_db > 20
     assert " dB" in choice.text()
@@ -144,4 +151,42 @@ def test_outputs_are_those_of_each_feed(batch: str | int) -> None:
         del model.graph.value_info[:]
     feeds = samples(5, 1, 16, 16)
     expected = np.concatenate([run_onnx(model, feed)["y"] for feed in feeds])
-    np.testing.assert_allclose(first_output(model, feeds), expected, atol=1e-5)
+    np.testing.assert_allclose(output_of(model, feeds), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("scores", "values", "classes"),
+    [
+        (Scores(), [[0.1, 0.9], [0.8, 0.2]], [1, 0]),
+        (Scores(), [[np.nan, 0.9], [0.8, 0.2]], [-1, 0]),
+        (Scores(), [[0.1], [0.9]], None),
+        (Scores(), [[[0.1, 0.9]], [[0.2, 0.8]]], None),
+        (Scores(none=True), [[0.1, 0.9]], None),
+        (Scores(threshold=0.5), [[0.1], [0.9], [np.nan]], [0, 1, -1]),
+        (Scores(threshold=0.5), [0.1, 0.9], [0, 1]),
+        (Scores(whole_numbers=True), [[3.0], [7.0]], [3, 7]),
+    ],
+)
+def test_classes_of_an_output(scores: Scores, values: list[object], classes: list[int] | None) -> None:
+    found = scores.classes(np.array(values))
+    assert (None if found is None else found.tolist()) == classes
+
+
+def test_another_output_is_judged() -> None:
+    nodes = [node("MatMul", ["x", "w"], ["y"]), node("MatMul", ["x", "v"], ["z"])]
+    model = graph(nodes, {"w": normal(1, 6, 4), "v": normal(2, 6, 3)}, {"x": ["n", 6]}, ("y", "z"))
+    feeds = samples()
+    labels = np.array([run_onnx(model, feed)["z"].argmax() for feed in feeds])
+    choice = choose_int8(model, feeds, labels, scores=Scores("z"), margin=0.1)
+    assert choice.float_score == 1.0
+    assert choice.enough
+
+
+def test_repeated_samples_at_the_end_are_not_counted() -> None:
+    model = mlp()
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 4
+    del model.graph.value_info[:]
+    rows = np.concatenate([feed["x"] for feed in samples(10)])
+    padded = np.concatenate([rows, np.repeat(rows[-1:], 2, axis=0)])
+    feeds = [{"x": padded[start : start + 4]} for start in range(0, 12, 4)]
+    assert choose_int8(model, feeds, np.zeros(10, int), margin=1.0).samples == 10
