@@ -173,7 +173,7 @@ def init(
     if not no_int8:
         written = replace(written, variants={"int8": INT8})
         no_int8 = refused_variants(written.validation(), destination.parent, ("onnx",)).get("int8", "")
-    if fmt == "onnx" and no_int8:
+    if fmt == "onnx" and no_int8 and not facts.precision:  # then it is said already
         notes.append(f"no int8 variant: {no_int8.partition(': [')[0]}")
     quantizes = fmt == "onnx" and not no_int8
     test = findings.split.test
