@@ -72,7 +72,11 @@ def describe(
     stored = sum(_byte(tensor) for tensor in variant.graph.initializer)
     feeds = iter(calibration)
     first = next(feeds, None)
-    outputs = output_sqnr_db(reference, variant, [first, *feeds] if first is not None else [])
+    outputs: Mapping[str, float | None]
+    if variant is reference:  # quantized already, its integers must not be compared with its real numbers
+        outputs = {name: None for node in reference.graph.node for name in node.output}
+    else:
+        outputs = output_sqnr_db(reference, variant, [first, *feeds] if first is not None else [])
     return {
         "parameters": count_parameters(variant),
         "weights": count,

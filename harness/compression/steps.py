@@ -111,7 +111,7 @@ def refuse_unfit(model: onnx.ModelProto, pass_name: str) -> None:
         other = next((d for name in node.input if (d := _other_float(constants.get(name)))), "")
         if other:
             raise UnsupportedOperator(
-                f"{pass_name} works on float32 weights, and {node.op_type} has {other}",
+                f"{pass_name} works on float32 weights, and those of the model are {other}",
                 where=where,
                 next_step=f"export the model in float32, or remove {pass_name} from the recipe",
             )

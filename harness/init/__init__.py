@@ -31,8 +31,8 @@ from harness.init.proof import Proof, prove, refused_variants
 from harness.init.readings import Asked as Asked
 from harness.init.trial import Findings, explore
 
-#: Format and runtime by file suffix.
-RUNTIMES = {".onnx": ("onnx", "onnxruntime"), ".tflite": ("tflite", "tflite")}
+#: Format and runtimes by file suffix; the first that opens the file runs it.
+RUNTIMES = {".onnx": ("onnx", ("onnxruntime", "openvino")), ".tflite": ("tflite", ("tflite", "openvino"))}
 INT8 = ({"pass": "quantize", "calibration": "minmax"},)
 
 
@@ -150,14 +150,14 @@ def init(
     StoreError
         The file cannot be written.
     """
-    fmt, runtime = _format(model)
+    fmt, runtimes = _format(model)
     destination = _destination(model, out, force=force)
     files = companions_of(model, fmt)
     facts = file_facts(model, fmt)
     artifact = Artifact(FLOAT32, fmt, files, model.parent, quantization=facts.quantization)
     first = fmt == "onnx"
     asked = asked or Asked()
-    with _session(runtime, artifact) as session:
+    with _session(runtimes, artifact) as (session, refusals):
         reading = init_data.Reading(split, skip_damaged, missing, max_bytes or MAX_BYTES)
         source = init_data.find(data, labels, session.inputs, reading=reading, channels_first=first)
         findings = explore(session, artifact, source, asked, channels_first=first)
@@ -166,7 +166,8 @@ def init(
         proof = prove(session, artifact, written.validation(), destination.parent, tried=tried)
     if proof is not None and not accept_chance:
         proof.require(tried=tried, next_step=_next_step(labels))
-    notes = [*source.notes, *findings.split.notes, *findings.notes, *_file_notes(findings, facts)]
+    notes = [*refusals, *source.notes, *findings.split.notes, *findings.notes]
+    notes += _file_notes(findings, facts)
     if proof is not None and not proof.beats_chance:
         notes.append(f"not better than chance, accepted by --accept-chance: {proof.text}")
     no_int8 = _no_int8(written, facts)
@@ -281,7 +282,7 @@ def _shapes(specs: Sequence[TensorSpec]) -> str:
     return ", ".join("x".join("?" if size is None else str(size) for size in spec.shape) for spec in specs)
 
 
-def _format(model: Path) -> tuple[str, str]:
+def _format(model: Path) -> tuple[str, tuple[str, ...]]:
     if model.suffix not in RUNTIMES:
         raise UsageError(
             f"{model.name} is neither an .onnx nor a .tflite file",
@@ -312,24 +313,38 @@ def _destination(model: Path, out: Path | None, *, force: bool) -> Path:
 
 
 @contextmanager
-def _session(runtime: str, artifact: Artifact) -> Iterator[Session]:
-    backend: Backend = plugins.choose(plugins.BACKENDS, runtime)()
-    availability = backend.probe()
-    if availability.reason:
-        raise TargetUnavailable(
-            f"{artifact.path.name} needs {runtime}: {availability.reason}",
-            where=str(artifact.path),
-            next_step=availability.install,
-        )
-    try:
-        session = backend.open(artifact, Options())
-    except BackendError as error:
-        # The user's file is at fault here, not the runtime.
-        raise ModelError(
-            error.what, where=error.where, cause=error.cause, next_step=error.next_step
-        ) from error
-    with session:
-        yield session
+def _session(runtimes: Sequence[str], artifact: Artifact) -> Iterator[tuple[Session, list[str]]]:
+    """Open the file with the first runtime that takes it; also returns what the others said.
+
+    Raises
+    ------
+    TargetUnavailable
+        The first runtime is not installed.
+    ModelError
+        None of them opens the file; it is at fault, not they.
+    """
+    refusals: list[BackendError] = []
+    for runtime in runtimes:
+        backend: Backend = plugins.choose(plugins.BACKENDS, runtime)()
+        availability = backend.probe()
+        if availability.reason and not refusals:
+            raise TargetUnavailable(
+                f"{artifact.path.name} needs {runtime}: {availability.reason}",
+                where=str(artifact.path),
+                next_step=availability.install,
+            )
+        if availability.reason:
+            continue
+        try:
+            session = backend.open(artifact, Options())
+        except BackendError as error:
+            refusals.append(error)
+            continue
+        with session:
+            yield session, [f"{error.what}; the scores are those of {runtime}" for error in refusals]
+        return
+    first = refusals[0]
+    raise ModelError(first.what, where=first.where, cause=first.cause, next_step=first.next_step) from first
 
 
 def _write(path: Path, text: str) -> None:

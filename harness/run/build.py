@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from harness.compression import model_file
 from harness.compression.export.kinds import RUNTIMES
@@ -22,11 +22,12 @@ from harness.core.plan import HOST
 from harness.data import sets
 from harness.data.sets import PreparedData
 from harness.device.probe import inspect
-from harness.run.connection import Connection
+from harness.run.connection import REFERENCE_BACKENDS, Connection
 from harness.run.observer import Observer
+from harness.run.plan import choose_artifact
 from harness.run.proofs import proven
 from harness.run.selection import Selection
-from harness.store.cache import Cache
+from harness.store.cache import Cache, key_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,7 @@ def build(
     failed: dict[str, Exception] = {}
     feeds = next(data.calibration_feeds(), None)
     variants = proven(_variants(builder, names, formats, data, failed), feeds, cache, observer.stage)
+    variants = (_opened(variants[0], connection, cache), *variants[1:])
     for artifact in variants[0].artifacts.values():
         if artifact.precision:
             observer.note(
@@ -99,6 +101,32 @@ def build(
         if any(target.for_runtime == runtime for target in selection.targets)
     }
     return Build(variants, for_runtime, model, data, failed)
+
+
+def _opened(float32: Variant, connection: Connection, cache: Cache) -> Variant:
+    """Note which runtimes refuse a file that was given, up to the one that opens it and is the reference.
+
+    What the harness wrote was proven before.
+    """
+    unusable = dict(float32.unusable)
+    for backend in REFERENCE_BACKENDS:
+        artifact, _ = choose_artifact(float32, connection.formats.get(backend, ()))
+        availability = connection.available.get((HOST, backend))
+        if artifact is None or availability is None or availability.reason or backend in unusable:
+            continue
+        key = key_of({"what": "opens", "of": artifact.sha256, "by": [backend, availability.version]})
+        answer = cache.recall(key)
+        if answer is None:
+            answer = {"reason": ""}
+            try:
+                inspect(backend, artifact)
+            except WorkerError as error:
+                answer["reason"] = error.what.partition("\n")[0]
+            cache.note(key, answer)
+        if not answer["reason"]:
+            break
+        unusable[backend] = answer["reason"]
+    return replace(float32, unusable=unusable)
 
 
 def _variants(
