@@ -18,7 +18,7 @@ from harness.config.validation import FLOAT32, Validation
 from harness.core import commands
 from harness.core.artifact import Artifact, TensorSpec
 from harness.core.contracts import Backend, Session
-from harness.core.errors import BackendError, ModelError, StoreError, TargetUnavailable, UsageError
+from harness.core.errors import BackendError, DataError, ModelError, StoreError, TargetUnavailable, UsageError
 from harness.core.job import Options
 from harness.core.suite import ProposalContext, ProposedGate
 from harness.device import plugins
@@ -27,13 +27,12 @@ from harness.init import gates as init_gates
 from harness.init import readings
 from harness.init import toml as init_toml
 from harness.init.preprocess import Guess
-from harness.init.proof import Proof, prove, refused_variants
+from harness.init.proof import Int8, Proof, make_int8, prove
 from harness.init.readings import Asked as Asked
 from harness.init.trial import Findings, explore
 
 #: Format and runtimes by file suffix; the first that opens the file runs it.
 RUNTIMES = {".onnx": ("onnx", ("onnxruntime", "openvino")), ".tflite": ("tflite", ("tflite", "openvino"))}
-INT8 = ({"pass": "quantize", "calibration": "minmax"},)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +160,12 @@ def init(
         reading = init_data.Reading(split, skip_damaged, missing, max_bytes or MAX_BYTES)
         source = init_data.find(data, labels, session.inputs, reading=reading, channels_first=first)
         findings = explore(session, artifact, source, asked, channels_first=first)
+        if not len(findings.split.test):
+            raise DataError(
+                f"there are no test samples: all {len(findings.split.calibration)} are calibration samples",
+                where=data,
+                next_step="give more samples, or --split hash",
+            )
         written = _Written(model, destination, fmt, findings, session.inputs, session.outputs)
         tried = len(findings.trials)
         proof = prove(session, artifact, written.validation(), destination.parent, tried=tried)
@@ -171,23 +176,24 @@ def init(
     if proof is not None and not proof.beats_chance:
         notes.append(f"not better than chance, accepted by --accept-chance: {proof.text}")
     no_int8 = _no_int8(written, facts)
-    if not no_int8:
-        written = replace(written, variants={"int8": INT8})
-        no_int8 = refused_variants(written.validation(), destination.parent, ("onnx",)).get("int8", "")
+    int8 = Int8((), no_int8) if no_int8 else make_int8(written.validation(), destination.parent)
+    if int8.recipe:
+        notes.append(f"int8 {int8.text}")
+    else:
+        no_int8 = int8.text
     if fmt == "onnx" and no_int8 and not facts.precision:  # then it is said already
         notes.append(f"no int8 variant: {no_int8.partition(': [')[0]}")
-    quantizes = fmt == "onnx" and not no_int8
     test = findings.split.test
     best = findings.trials[0]
     context = ProposalContext(
-        task=findings.task, labelled=test.labels is not None, quantizes=quantizes,
+        task=findings.task, labelled=test.labels is not None, quantizes=bool(int8.recipe),
         shifted=findings.shift_kind != "none", samples=len(test), right=int(max(0, best.per_sample.sum())),
         tried=best.per_sample.size, chance=_chance(findings),
     )  # fmt: skip
     gates = init_gates.propose(context)
     limited = [gate for gate in gates if gate.why and not gate.commented]
-    variants = {"int8": INT8} if quantizes else {}
-    written = replace(written, variants=variants, no_int8=no_int8, gates=gates)
+    variants = {"int8": int8.recipe} if int8.recipe else {}
+    written = replace(written, variants=variants, about_int8=int8.text, gates=gates)
     written.validation()  # nothing is written that the schema would refuse
     _write(destination, written.text())
     count = len(test) + len(findings.split.calibration)
@@ -212,7 +218,7 @@ class _Written:
     inputs: Sequence[TensorSpec]
     outputs: Sequence[TensorSpec]
     variants: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
-    no_int8: str = ""
+    about_int8: str = ""
     gates: Sequence[ProposedGate] = ()
 
     def text(self) -> str:
@@ -223,7 +229,7 @@ class _Written:
                 model=self.model, folder=self.destination.parent, fmt=self.fmt,
                 reading=findings.reading.table(self.outputs[0].name), data=findings.table,
                 steps=findings.trials[0].guess.steps, shapes={spec.name: spec.shape for spec in self.inputs},
-                shift_kind=findings.shift_kind, variants=self.variants, no_int8=self.no_int8,
+                shift_kind=findings.shift_kind, variants=self.variants, about_int8=self.about_int8,
                 gates=self.gates, output_byte=4 * values * len(findings.split.test),
             )
         )  # fmt: skip

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from harness.compression import model_file
+from harness.compression.choose import choose_int8, scores_of
 from harness.compression.recipe import VariantBuilder
 from harness.config.folders import cache_folder
 from harness.config.schema import ShiftsTable
-from harness.config.validation import Validation
+from harness.config.validation import Validation, VariantTable
 from harness.core.artifact import Artifact
 from harness.core.contracts import Session
 from harness.core.errors import HarnessError, UsageError
@@ -158,21 +160,40 @@ def _joined(split: Split) -> Dataset | None:
     )
 
 
-def refused_variants(validation: Validation, folder: Path, formats: Sequence[str]) -> dict[str, str]:
-    """Make every variant that has a recipe; return those that cannot be made, and why."""
-    names = [name for name, table in validation.variants.items() if table.recipe]
-    refused: dict[str, str] = {}
-    if not names:
-        return refused
+@dataclass(frozen=True, slots=True)
+class Int8:
+    """The int8 variant that was made.
+
+    Parameters
+    ----------
+    recipe : tuple of mapping
+        Empty if no recipe can be run.
+    text : str
+        What was tried and what it gave on the calibration data, or why there is no int8 variant.
+    """
+
+    recipe: tuple[Mapping[str, Any], ...]
+    text: str
+
+
+def make_int8(validation: Validation, folder: Path) -> Int8:
+    """Choose the int8 recipe on calibration data, and make the variant with the settings of a validation."""
     cache, table = Cache(cache_folder()), validation.model
     alone = validation.model_copy(update={"shifts": ShiftsTable()})
     builder = VariantBuilder(alone, folder, cache)
-    assert builder.model is not None, "only a model has recipes"
+    assert builder.model is not None, "only an ONNX model has recipes"
     info = model_file.inspect_onnx(builder.model)
-    data = sets.prepare(alone, folder, cache, info.inputs, info.classes(table.output, table.threshold))
-    for name in names:
-        try:
-            builder.build([name], formats, data)
-        except HarnessError as error:
-            refused[name] = error.what
-    return refused
+    try:
+        data = sets.prepare(alone, folder, cache, info.inputs, info.classes(table.output, table.threshold))
+        scores = scores_of(builder.model, table)
+        feeds = list(data.calibration_feeds())
+        choice = choose_int8(builder.model, feeds, data.calibration.labels, scores=scores)
+        if choice.best.failed:
+            return Int8((), choice.text())
+        made = alone.model_copy(
+            update={"variants": {"int8": VariantTable(recipe=tuple(map(dict, choice.best.recipe)))}}
+        )
+        VariantBuilder(made, folder, cache).build(["int8"], ("onnx",), data)
+    except HarnessError as error:
+        return Int8((), error.what)
+    return Int8(choice.best.recipe, choice.text())

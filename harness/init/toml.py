@@ -45,8 +45,8 @@ class Contents:
     shapes : mapping of input name to shape
     shift_kind : str
     variants : mapping of name to recipe
-    no_int8 : str
-        Why there is no int8 variant, where there is none.
+    about_int8 : str
+        How its recipe was chosen, or why there is no int8 variant.
     gates : sequence of ProposedGate
     output_byte : int
         Size of the outputs of all samples of one case.
@@ -61,7 +61,7 @@ class Contents:
     shapes: Mapping[str, tuple[int | None, ...]]
     shift_kind: str
     variants: Mapping[str, Sequence[Mapping[str, Any]]]
-    no_int8: str
+    about_int8: str
     gates: Sequence[ProposedGate]
     output_byte: int
 
@@ -177,8 +177,8 @@ def _variants(contents: Contents) -> str:
     if contents.fmt != "onnx":
         return _table("[variants.float32]", {"files": {contents.fmt: _path(contents.model, contents.folder)}})
     if not contents.variants:
-        return f"# [variants.int8]                # {contents.no_int8}\n"
-    return "\n".join(
+        return f"# [variants.int8]                # {contents.about_int8}\n"
+    return f"# int8 {contents.about_int8}\n" + "\n".join(
         _table(f"[variants.{name}]", {"recipe": recipe}) for name, recipe in contents.variants.items()
     )
 
