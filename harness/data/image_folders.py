@@ -131,11 +131,12 @@ def _order_notes(names: tuple[str, ...], class_order: ClassOrder) -> list[str]:
     if not names or not all(map(str.isdecimal, names)):
         return []
     notes = []
-    alphabetical = sorted(names)
-    if class_order == "numeric" and list(names) != alphabetical:
+    orders = {"numeric": sorted(names, key=int), "alphabetical": sorted(names)}
+    if orders["numeric"] != orders["alphabetical"]:
+        other = "alphabetical" if class_order == "numeric" else "numeric"
         notes.append(
-            f"class folders are in numeric order ({', '.join(names[:3])}, …), not in alphabetical order "
-            f'({", ".join(alphabetical[:3])}, …): [data] class_order = "alphabetical" changes it'
+            f"class folders are in {class_order} order ({', '.join(orders[class_order][:3])}, …), not in "
+            f"{other} order ({', '.join(orders[other][:3])}, …): [data] class_order"
         )
     moved = [(name, label) for label, name in enumerate(names) if int(name) != label]
     if moved and class_order == "numeric":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,7 +13,7 @@ from harness.core.artifact import TensorSpec
 from harness.core.errors import DataError
 from harness.data import image_files, table_values, tables
 from harness.data.files import check_file
-from harness.data.image_folders import all_images
+from harness.data.image_folders import all_images, list_images
 from harness.data.sources import format_of
 from harness.data.tables import Table
 from harness.data.text_tables import LABEL_NAMES
@@ -51,10 +51,19 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One table ``[data]``, or several that resize images in different ways, the most likely first."""
+    """One table ``[data]``, or several that resize images in different ways, the most likely first.
+
+    Parameters
+    ----------
+    tables : tuple of DataTable
+    notes : tuple of str
+    other_order : Source, optional
+        The same with the class folders in alphabetical order, if their numeric order is another one.
+    """
 
     tables: tuple[DataTable, ...]
     notes: tuple[str, ...] = ()
+    other_order: Source | None = None
 
 
 def find(
@@ -84,7 +93,7 @@ def find(
         skip, notes = _damaged(path) if reading.skip_damaged else ((), ())
         images, more = _images(path, inputs, channels_first=channels_first)
         found = (table.model_copy(update={"image": image, "skip": skip}) for image in images)
-        return Source(tuple(found), (*notes, *more))
+        return _with_other_order(Source(tuple(found), (*notes, *more)), path, table, skip)
     check_file(path, reading.max_bytes)
     if reading.skip_damaged:
         raise DataError(
@@ -94,6 +103,17 @@ def find(
         column, notes = _label_column(tables.read(path, max_bytes=reading.max_bytes), inputs)
         return Source((table.model_copy(update={"label_column": column}),), notes)
     return Source((table,))
+
+
+def _with_other_order(source: Source, folder: Path, table: DataTable, skip: tuple[str, ...]) -> Source:
+    """Add the alphabetical order of class folders called by numbers, in which many models are trained."""
+    if table.labels:
+        return source
+    names = list_images(folder, skip=skip).class_names
+    if list(names) == sorted(names):
+        return source
+    tables_ = tuple(one.model_copy(update={"class_order": "alphabetical"}) for one in source.tables)
+    return replace(source, other_order=Source(tables_, source.notes))
 
 
 def _damaged(folder: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -144,7 +144,12 @@ def explore(
         return Findings(table, split, tuple(trials), math.nan, kind, notes)
     # Stable: of equal scores the output that fits the labels best and the simplest preprocessing stay first.
     trials.sort(key=lambda trial: (-trial.score, ways.index(trial.reading)))
-    _check_order(trials)
+    try:
+        _check_order(trials)
+    except DataError:
+        if source.other_order is None:
+            raise
+        return explore(session, artifact, source.other_order, asked, channels_first=channels_first)
     chance = float(readings.baseline(ways[0], readings.truth(ways[0], samples.labels)).mean())
     findings = Findings(table, split, tuple(trials), chance, kind)
     findings.notes.extend(_notes(findings, tuple(tried[0][1])))

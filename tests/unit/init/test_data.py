@@ -170,13 +170,6 @@ def test_labels_of_every_shape_give_one_accuracy(tmp_path: Path) -> None:
         assert report.findings.task == "classification"
 
 
-def test_labels_that_are_not_whole_are_counted_over_all_samples(tmp_path: Path) -> None:
-    model, raw, labels = planted(tmp_path)
-    np.savez(tmp_path / "d.npz", image=raw, labels=labels + 0.5)
-    with pytest.raises(DataError, match="100 of 100 labels are not whole numbers"):
-        init(model, str(tmp_path / "d.npz"))
-
-
 def test_wrong_labels_are_counted_over_all_samples(tmp_path: Path) -> None:
     model, raw, labels = planted(tmp_path)
     labels[::10] = -1
@@ -202,3 +195,23 @@ def test_train_beside_val_calibrates_and_the_run_says_so(
     for said in ("val/ is the test set and train/ calibrates", "hidden or tool files: 1"):
         assert said in report.text()
         assert re.sub(r"\s+", " ", printed.out + printed.err).count(said) >= 1
+
+
+@pytest.mark.parametrize("order", ["numeric", "alphabetical"])
+def test_class_folders_called_by_numbers_are_in_the_order_of_the_model(tmp_path: Path, order: str) -> None:
+    rng = np.random.default_rng(3)
+    colours = rng.integers(20, 236, (12, 3))
+    names = [str(i) for i in range(12)]
+    trained = names if order == "numeric" else sorted(names)
+    for name, colour in zip(names, colours, strict=True):
+        for i in range(8):
+            file = tmp_path / "photos" / name / f"{i}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            pixels = (colour + rng.integers(-9, 10, (SIDE, SIDE, 3))).clip(0, 255)
+            Image.fromarray(pixels.astype(np.uint8)).save(file)
+    plain = np.broadcast_to(colours[[int(name) for name in trained]][:, :, None, None], (12, 3, SIDE, SIDE))
+    model = nearest(plain / 255, tmp_path / "m.onnx", ("n", 3, SIDE, SIDE))
+    report = init(model, str(tmp_path / "photos"))
+    assert report.findings.trials[0].score == 1
+    assert written(tmp_path).class_order == order
+    assert f"{order} order" in report.text()
