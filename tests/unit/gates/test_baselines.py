@@ -141,3 +141,9 @@ def test_samples_of_no_row_are_refused(tmp_path: Path, name: str) -> None:
     folder = made(tmp_path, samples={name: np.zeros(4, np.int8)})
     with pytest.raises(ResultsError, match="samples of the baseline cannot be read"):
         baselines.read(folder)
+
+
+def test_samples_that_could_run_code_are_not_loaded(tmp_path: Path) -> None:
+    folder = made(tmp_path, samples={"1": np.array([object()], dtype=object)})
+    with pytest.raises(ResultsError):
+        baselines.read(folder)

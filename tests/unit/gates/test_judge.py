@@ -328,6 +328,15 @@ def test_too_few_samples_to_ever_show_a_share(n: int, state: State) -> None:
     assert answer(rows, subject, maximum=None, minimum=0.97).state is state
 
 
+def test_an_upper_limit_of_a_share_is_not_hopeless_because_few_samples_cannot_prove_a_high_one() -> None:
+    subject = Subject("cpu", "onnxruntime", "int8", 5)
+    rows = [row(0.8, 0.4, 0.95, unit="1", n=5)]  # five of five prove no more than 0.65
+    assert answer(rows, subject, maximum=0.9).state is State.INCONCLUSIVE
+    assert answer(rows, subject, maximum=None, minimum=0.9).state is State.NOT_APPLICABLE
+    counts = [row(0.8, 0.4, 0.95, unit="LSB", n=5)]  # no share: nothing is known of its best value
+    assert answer(counts, subject, maximum=None, minimum=0.9).state is State.INCONCLUSIVE
+
+
 def test_few_samples_still_fail_what_is_clearly_bad() -> None:
     subject = Subject("cpu", "onnxruntime", "int8", 64)
     rows = [row(30.0, 20.0, 40.0, unit="pt", reference="float32@host", n=64)]
@@ -391,6 +400,31 @@ def test_covered_rows_are_those_that_some_gate_looked_at() -> None:
     rows = [row(case="clean"), whole(Status.ERROR, "", case="fog"), row(suite="reliability")]
     covered = judge(rows, [gate(cases=("clean",))], [SUBJECT]).covered
     assert covered == (rows[0],)
+
+
+def test_covered_rows_of_all_gates_are_joined() -> None:
+    rows = [row(case="clean"), row(case="fog")]
+    gates = [gate(name="a", cases=("clean",)), gate(name="b", cases=("fog",))]
+    assert judge(rows, gates, [SUBJECT]).covered == tuple(rows)
+
+
+def test_a_subject_that_a_gate_does_not_judge_hides_no_later_one() -> None:
+    first = Subject("pi", "onnxruntime", "int8")
+    verdicts = judge([row()], [gate(targets=("cpu",))], [first, SUBJECT]).verdicts
+    assert [verdict.target for verdict in verdicts] == ["cpu"]
+
+
+def test_of_two_rows_the_worst_is_named_with_their_number() -> None:
+    rows = [row(0.5, case="clean"), row(2.0, case="fog")]
+    assert answer(rows).sentence.endswith("the worst of 2")
+
+
+def test_what_stopped_a_run_is_said_where_it_is_known() -> None:
+    key = row(case="fog").key
+    for stopped, says in (("", "1 job was not measured"), ("the budget was used up", "measured: the budget")):
+        (verdict,) = judge([row()], [gate()], [SUBJECT], [key], stopped=stopped).verdicts
+        assert says in verdict.sentence
+        assert verdict.sentence.endswith("not measured") == (not stopped)
 
 
 def test_it_is_pure() -> None:
