@@ -39,6 +39,8 @@ MARGIN = 0.01
 ENOUGH_DB = 30.0
 #: No further recipe is tried after this time.
 SECONDS = 6.0
+#: Recipes are tried on the first feeds.
+MOST_FEEDS = 200
 _PASSES: Mapping[str, Pass] = {"dynamic": dynamic, "quantize": quantize}
 _OTHER_METHODS = ("entropy", "percentile", "mse")
 
@@ -218,8 +220,8 @@ def choose_int8(
         Float model.
     feeds : sequence of mapping
         What the model takes for the calibration samples, one or its batch at once; the last sample may be
-        repeated. They calibrate and judge: the figures compare recipes, they are no estimate of the accuracy
-        on other data.
+        repeated. At most ``MOST_FEEDS`` are used. They calibrate and judge: the figures compare recipes, they
+        are no estimate of the accuracy on other data.
     labels : ndarray, shape (n,), integer, optional
         Of the samples. Without them the classes of the float model count.
     scores : Scores, optional
@@ -240,7 +242,7 @@ def choose_int8(
     HarnessError
         The float model does not run on the feeds.
     """
-    trials = _Trials(canonicalise(model), feeds, labels, scores or Scores(), margin)
+    trials = _Trials(canonicalise(model), feeds[:MOST_FEEDS], labels, scores or Scores(), margin)
     start, untried = clock(), ""
     for name, recipe in trials.candidates():
         if trials.done and clock() - start > seconds:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping
+from itertools import islice
 from pathlib import Path
 
 from harness.compression import model_file
-from harness.compression.choose import choose_int8, scores_of
+from harness.compression.choose import MOST_FEEDS, choose_int8, scores_of
 from harness.config.validation import FLOAT32
 from harness.core.errors import HarnessError
 from harness.core.verdict import State
@@ -32,7 +34,7 @@ def try_others(folder: Path, prepared: Prepared, outcome: Outcome) -> None:
     failing = (v.variant for v in outcome.verdicts if v.state is State.FAIL and v.blocks)
     name = next((variant for variant in failing if _is_replaced(recipes.get(variant, ()))), None)
     source = variants[FLOAT32].artifacts.get("onnx") if FLOAT32 in variants else None
-    feeds = list(inputs.data.calibration_feeds())
+    feeds = list(islice(inputs.data.calibration_feeds(), MOST_FEEDS))
     if name is None or source is None or not feeds:
         return
     try:
@@ -43,9 +45,13 @@ def try_others(folder: Path, prepared: Prepared, outcome: Outcome) -> None:
         return  # the gate's verdict stands without advice
     content = {
         "variant": name, "recipe": choice.best.toml, "text": choice.text(),
-        "used": list(choice.best.recipe) == list(recipes[name]),
+        "used": _with_default(choice.best.recipe) == _with_default(recipes[name]),
     }  # fmt: skip
     write_atomically(folder / FILE, json.dumps(content, indent=1).encode())
+
+
+def _with_default(recipe: Iterable[Mapping[str, object]]) -> list[dict[str, object]]:
+    return [({"calibration": "minmax"} if step["pass"] == "quantize" else {}) | dict(step) for step in recipe]
 
 
 def _is_replaced(recipe: tuple[dict[str, object], ...]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -21,6 +22,7 @@ from harness.core.measurement import Measurement, Row
 from harness.core.plan import Plan
 from harness.core.verdict import State, Verdict, overall
 from harness.report import advice, screen
+from harness.run import int8_trials
 from harness.run.outcome import Outcome
 from harness.store.run_folder import RunFolder
 
@@ -204,17 +206,34 @@ def test_a_failure_on_one_target_of_two_compares_them() -> None:
     assert following(outcome(failed, targets=("cpu", "pi"))) == wanted
 
 
-@pytest.mark.parametrize(
-    ("validation", "wanted"),
-    [("", "harness search -o search"), ("own/validation.toml", "harness search own -o")],
-)
-def test_a_loss_against_the_float_model_searches_for_a_recipe(validation: str, wanted: str) -> None:
+def lost_against_float(validation: str) -> Outcome:
     gate = {"name": "g", "suite": "accuracy", "metric": "lost", "max": 1.0}
     lost = row("lost", 3.0)
     lost = replace(lost, measurement=replace(lost.measurement, reference="float32@host"))
     outcome_ = outcome([verdict(State.FAIL)], measured=[lost], validation=validation)
     variants = {"int8": {"recipe": [{"pass": "quantize"}]}}
-    outcome_ = replace(outcome_, run={**outcome_.run, "validation": {"gate": [gate], "variants": variants}})
+    return replace(outcome_, run={**outcome_.run, "validation": {"gate": [gate], "variants": variants}})
+
+
+def test_a_recipe_that_gave_more_on_calibration_data_is_the_next_step() -> None:
+    outcome_ = lost_against_float("own/validation.toml")
+    folder = outcome_.folder.path
+    folder.mkdir(parents=True)
+    tried = {"variant": "int8", "recipe": '[{ pass = "dynamic" }]', "text": "minmax 87 %, dynamic 90 %"}
+    (folder / int8_trials.FILE).write_text(json.dumps({**tried, "used": False}))
+    wanted = '[variants.int8] recipe = [{ pass = "dynamic" }]   # minmax 87 %, dynamic 90 %'
+    assert following(outcome_) == f"in own/validation.toml {wanted}"
+    for other in ({"used": True}, {"used": False, "variant": "another"}):
+        (folder / int8_trials.FILE).write_text(json.dumps({**tried, **other}))
+        assert following(outcome_).startswith("harness search own")
+
+
+@pytest.mark.parametrize(
+    ("validation", "wanted"),
+    [("", "harness search -o search"), ("own/validation.toml", "harness search own -o")],
+)
+def test_a_loss_against_the_float_model_searches_for_a_recipe(validation: str, wanted: str) -> None:
+    outcome_ = lost_against_float(validation)
     assert following(outcome_).startswith(wanted)
     assert following(replace(outcome_, rows=())).startswith("harness report r1")
 
