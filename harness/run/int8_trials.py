@@ -51,7 +51,8 @@ def try_others(folder: Path, prepared: Prepared, outcome: Outcome) -> None:
 
 
 def _with_default(recipe: Iterable[Mapping[str, object]]) -> list[dict[str, object]]:
-    return [({"calibration": "minmax"} if step["pass"] == "quantize" else {}) | dict(step) for step in recipe]
+    minmax = {"calibration": "minmax"}
+    return [(minmax if "quantize" in step.values() else {}) | dict(step) for step in recipe]
 
 
 def _is_replaced(recipe: tuple[dict[str, object], ...]) -> bool:
