@@ -75,6 +75,15 @@ def make_parser() -> argparse.ArgumentParser:
     _add_baseline(commands)
     _add_upgrade(commands)
 
+    _add_init(commands)
+    _add_score(commands)
+    _add_compression(commands)
+    _add_archive(commands)
+    _add_looks(commands)
+    return parser
+
+
+def _add_init(commands: Any) -> None:  # noqa: ANN401 - argparse's own
     init = _command(commands, "init", "write a validation.toml for a model")
     init.add_argument("model", metavar="MODEL", type=Path, help="an ONNX or TFLite file")
     init.add_argument(
@@ -106,10 +115,24 @@ def make_parser() -> argparse.ArgumentParser:
     init.add_argument("--force", action="store_true", help="overwrite a validation.toml")
     init.set_defaults(command="init")
 
-    _add_compression(commands)
-    _add_archive(commands)
-    _add_looks(commands)
-    return parser
+
+def _add_score(commands: Any) -> None:  # noqa: ANN401 - argparse's own
+    score = _command(commands, "score", "metrics of stored predictions, without a model")
+    score.add_argument("files", metavar="PREDICTIONS", type=Path, nargs="+",
+                       help="CSV, Parquet, npz, npy or json, a row for each sample; of several files the "
+                            "others are compared with the first, sample by sample")  # fmt: skip
+    score.add_argument(
+        "labels", metavar="LABELS", type=Path, help="labels of the same samples, in that order"
+    )
+    score.add_argument("--task", choices=("classification", "regression"), default="",
+                       help="default: by shapes and labels")  # fmt: skip
+    score.add_argument(
+        "--output", metavar="NAME", default="", help="the array to score, of several in a file"
+    )
+    score.add_argument("--threshold", metavar="X", type=float,
+                       help="one score a sample: above X it means class 1, else class 0")  # fmt: skip
+    score.add_argument("--json", action="store_true", help="print JSON")
+    score.set_defaults(command="score")
 
 
 def _missing(text: str) -> str | float:

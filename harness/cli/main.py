@@ -296,6 +296,16 @@ def _init(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _score(arguments: argparse.Namespace) -> int:
+    from harness.compare.stored_answers import score
+    from harness.init.readings import Asked
+
+    asked = Asked(arguments.task, arguments.output)
+    scores = score(arguments.files, arguments.labels, asked, arguments.threshold)
+    print(scores.as_json() if arguments.json else scores.text())
+    return 0
+
+
 def _compress(arguments: argparse.Namespace) -> int:
     from harness.variants import compress
     from harness.variants.card_text import card_text
@@ -382,6 +392,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "history": _history,
     "query": _query,
     "init": _init,
+    "score": _score,
     "compress": _compress,
     "search": _search,
     "targets": _targets,

@@ -75,6 +75,14 @@ class Variant:
     faults: Mapping[str, Exception] = field(default_factory=dict)
     unusable: Mapping[str, str] = field(default_factory=dict)
 
+    def artifact_for(self, formats: Sequence[str]) -> tuple[Artifact | None, str]:
+        """Return the first of the formats that exists; else None and why there is none."""
+        for fmt in formats:
+            if fmt in self.artifacts:
+                return self.artifacts[fmt], ""
+        why = [self.refused[fmt] for fmt in formats if fmt in self.refused]
+        return None, why[0] if why else f"{self.name} exists only as {', '.join(self.artifacts)}"
+
 
 class VariantBuilder:
     """Builds the variants of one validation.

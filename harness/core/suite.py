@@ -218,3 +218,31 @@ class SupportsProposals(Protocol):
     """A suite that proposes gates for the ``validation.toml`` of a new model."""
 
     def propose(self, context: ProposalContext) -> list[ProposedGate]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class StoredAnswers:
+    """Predictions that somebody stored, and the labels of the same samples.
+
+    Parameters
+    ----------
+    values : ndarray, shape (n, …)
+    task : str
+    threshold : float, optional
+        One score a sample; above it the answer is class 1, else class 0.
+    labels : ndarray, shape (n,) or (n, targets)
+    """
+
+    values: NDArray[Any]
+    task: str
+    threshold: float | None
+    labels: NDArray[Any]
+
+
+@runtime_checkable
+class SupportsStoredAnswers(Protocol):
+    """A suite that scores predictions without a model (``harness score``)."""
+
+    def score(self, answers: StoredAnswers, reference: tuple[str, StoredAnswers] | None) -> list[Measurement]:
+        """Return every metric of the answers, also against the answers of a reference, with its name."""
+        ...

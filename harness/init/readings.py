@@ -163,7 +163,7 @@ def _classifications(usable: Values, labels: NDArray[np.int64], note: str) -> li
         width = _width(y)
         if y.dtype.kind in "iu" and width == 1:
             single.append(Reading("classification", name, "index", text=_joined("class indices", note)))
-        elif y.dtype.kind == "f" and width > max(1, highest) and lowest >= 0 and _one_axis(y):
+        elif y.dtype.kind in "fiu" and width > max(1, highest) and lowest >= 0 and _one_axis(y):
             text = _joined(f"one score for each of {width} classes", note)
             (exact if width == highest + 1 else wider).append(
                 Reading("classification", name, "scores", text=text)

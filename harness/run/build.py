@@ -24,7 +24,6 @@ from harness.data.sets import PreparedData
 from harness.device.probe import inspect
 from harness.run.connection import REFERENCE_BACKENDS, Connection
 from harness.run.observer import Observer
-from harness.run.plan import choose_artifact
 from harness.run.proofs import proven
 from harness.run.selection import Selection
 from harness.store.cache import Cache, key_of
@@ -110,7 +109,7 @@ def _opened(float32: Variant, connection: Connection, cache: Cache) -> Variant:
     """
     unusable = dict(float32.unusable)
     for backend in REFERENCE_BACKENDS:
-        artifact, _ = choose_artifact(float32, connection.formats.get(backend, ()))
+        artifact, _ = float32.artifact_for(connection.formats.get(backend, ()))
         availability = connection.available.get((HOST, backend))
         if artifact is None or availability is None or availability.reason or backend in unusable:
             continue

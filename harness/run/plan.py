@@ -89,7 +89,7 @@ def make_plan(inputs: PlanInputs) -> Plan:
                 reasons[target.name, backend] = availability
             for variant in (variant for variant in made if variant.name in inputs.selected):
                 formats = inputs.formats[backend]
-                artifact, refused = choose_artifact(variant, formats)
+                artifact, refused = variant.artifact_for(formats)
                 reason = availability.reason or refused
                 fault = next((variant.faults[fmt] for fmt in formats if fmt in variant.faults), None)
                 if artifact is None and fault is not None:
@@ -127,15 +127,6 @@ def _not_built(
         return [unexpected.result(key, f"{variant} could not be built", error) for key in keys]
     keys.append(suite_key(target.name, backend, DEPLOY, variant, CARD))  # gates on the card do not apply, too
     return [JobResult(key, Status.SKIPPED, error.what, cause=Cause.RECIPE_REFUSED) for key in keys]
-
-
-def choose_artifact(variant: Variant, formats: Sequence[str]) -> tuple[Artifact | None, str]:
-    """Pick the best format that exists; else why there is none."""
-    for fmt in formats:
-        if fmt in variant.artifacts:
-            return variant.artifacts[fmt], ""
-    why = [variant.refused[fmt] for fmt in formats if fmt in variant.refused]
-    return None, why[0] if why else f"{variant.name} exists only as {', '.join(variant.artifacts)}"
 
 
 def nothing_runs(
@@ -195,7 +186,7 @@ def _most_samples(inputs: PlanInputs) -> int | None:
 def _reference_backend(inputs: PlanInputs, variant: Variant) -> tuple[str, Artifact] | None:
     for backend in ("onnxruntime", "tflite", "openvino", *inputs.formats):
         availability = inputs.available.get((HOST, backend))
-        artifact, _ = choose_artifact(variant, inputs.formats.get(backend, ()))
+        artifact, _ = variant.artifact_for(inputs.formats.get(backend, ()))
         usable = availability is not None and not availability.reason and backend not in variant.unusable
         if usable and artifact is not None:
             return backend, artifact

@@ -73,9 +73,16 @@ class Answers:
             outputs=outputs,
             reduced=reduced,
             position=position,
-            indices=np.dtype(dtypes[position]).kind in "iu",
+            indices=np.dtype(dtypes[position]).kind in "iu" and math.prod(named[position][1]) == 1,
             threshold=samples.values.get("threshold"),
         )
+
+    @classmethod
+    def of_array(cls, values: NDArray[Any], threshold: float | None) -> Answers:
+        """Read stored predictions, shape (n, …)."""
+        name, shape = "predictions", list(values.shape[1:])
+        described = {"outputs": [[name, shape]], "dtypes": [values.dtype.name], "threshold": threshold}
+        return cls.read(Samples({"output:0": values}, described))
 
     def __len__(self) -> int:
         return len(self.reduced[0]["highest"])
@@ -149,14 +156,16 @@ class Answers:
         """
         shape, name = self.shapes[self.position], self.names[self.position]
         size = math.prod(shape)
-        if self.indices or self.threshold is not None:
+        if self.threshold is not None:
             if size != 1:
                 raise DataError(
-                    f"the output {name} has shape {list(shape)} a sample, not one "
-                    + ("class index" if self.indices else "score, which [model] threshold is for"),
-                    next_step="set [model] output to the output that holds the classes",
+                    f"the output {name} has shape {list(shape)} a sample, not one score, which [model] "
+                    "threshold is for",
+                    next_step="set [model] output to the output with that score",
                 )
-            return None if self.indices else 2
+            return 2
+        if self.indices:
+            return None
         if sum(length != 1 for length in shape) > 1 or size < 2:
             raise DataError(
                 f"the output {name} has shape {list(shape)} a sample, not one score a class",

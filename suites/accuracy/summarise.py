@@ -17,7 +17,14 @@ from harness.core.errors import DataError
 from harness.core.job import DEPLOY, PARITY, Case, Job, JobResult, Samples, Status
 from harness.core.measurement import Measurement
 from harness.core.metric import Column, Metric, Noise, Role
-from harness.core.suite import CLEAN, CaseContext, ProposalContext, ProposedGate, SummaryContext
+from harness.core.suite import (
+    CLEAN,
+    CaseContext,
+    ProposalContext,
+    ProposedGate,
+    StoredAnswers,
+    SummaryContext,
+)  # fmt: skip
 from harness.stats import accuracy, intervals, paired
 from harness.stats.intervals import Interval
 from suites.accuracy import cases as plan
@@ -103,6 +110,19 @@ class AccuracySuite:
         """See `suites.accuracy.propose.propose`."""
         return propose(context)
 
+    def score(self, answers: StoredAnswers, reference: tuple[str, StoredAnswers] | None) -> list[Measurement]:
+        """Return every metric of stored predictions, also against those of a reference."""
+        one = Answers.of_array(answers.values, answers.threshold)
+        classes = answers.task == "classification"
+        facts = _Facts(one, one, "", answers.labels, None)
+        rows = list((_quality if classes else _errors)(facts))
+        if reference is not None:
+            name, base = reference
+            facts = _Facts(one, Answers.of_array(base.values, base.threshold), name, answers.labels, None)
+            against = (_loss, _agreement, _class_loss) if classes else (_error_increase,)
+            rows += [row for make in (*against, _distance) for row in make(facts)]
+        return rows
+
     def answers(self, samples: Samples) -> Answers:
         """Read the outputs of a case; `alike` takes them any number of times."""
         return Answers.read(samples)
@@ -141,7 +161,7 @@ class _Facts:
     base: Answers
     reference: str
     labels: NDArray[Any]
-    artifact: Artifact
+    artifact: Artifact | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,6 +331,7 @@ def _same_bits(base: Answers, answers: Answers, n: int) -> NDArray[np.bool_]:
 
 def _lsb(facts: _Facts) -> Iterator[Measurement]:
     """Over all outputs of integer tensors, each in its own quantization step."""
+    assert facts.artifact is not None, "stored predictions have no quantization steps"
     answers, steps = facts.answers, facts.artifact.output_quantization
     if not any(name in steps for name in answers.names) and len(steps) == len(answers.names):
         # The runtime renamed the outputs; the artifact lists them in the order of the file.

@@ -27,7 +27,7 @@ from harness.core.verdict import Gate, State
 from harness.data.datasets import Dataset
 from harness.data.sets import PreparedData, PreparedSet
 from harness.gates.judge import Subject, judge
-from harness.run.plan import PlanInputs, choose_artifact, make_plan, output_byte, sizes
+from harness.run.plan import PlanInputs, make_plan, output_byte, sizes
 
 FORMATS = {"onnxruntime": ("onnx",), "openvino": ("openvino", "onnx"), "tflite": ("tflite",)}
 READY = Availability("1", ("CPU",))
@@ -183,7 +183,7 @@ def test_a_variant_that_a_backend_cannot_open_is_skipped_with_its_reason() -> No
         ("int8", "fog", 2, Status.SKIPPED, "no operator Foo"),
     ]
     unrefused = variant("int8", "onnx")
-    assert choose_artifact(unrefused, ("tflite",)) == (None, "int8 exists only as onnx")
+    assert unrefused.artifact_for(("tflite",)) == (None, "int8 exists only as onnx")
 
 
 def test_a_target_that_cannot_run_is_skipped_and_the_other_is_not() -> None:
