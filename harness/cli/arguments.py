@@ -110,6 +110,8 @@ def _add_init(commands: Any) -> None:  # noqa: ANN401 - argparse's own
     init.add_argument("--batch-axis", metavar="AXIS", default="",
                       help="axis of the model's inputs that the samples lie on, or none (default: tried)",
                       choices=("0", "1", "2", "3", "none"))  # fmt: skip
+    init.add_argument("--value", metavar="NAME=NUMBER", action="append", default=[],
+                      help="an input without samples, and the number that fills it; repeatable")  # fmt: skip
     init.add_argument("--accept-chance", action="store_true",
                       help="write the file for a model that is no better than chance, too")  # fmt: skip
     init.add_argument("--force", action="store_true", help="overwrite a validation.toml")

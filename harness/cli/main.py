@@ -291,6 +291,7 @@ def _init(arguments: argparse.Namespace) -> int:
         arguments.model, arguments.data, arguments.labels, out=arguments.out, force=arguments.force,
         split=arguments.split, skip_damaged=arguments.skip_damaged, missing=arguments.missing,
         max_bytes=arguments.max_bytes, asked=asked, accept_chance=arguments.accept_chance,
+        values=arguments.value,
     )  # fmt: skip
     print(report.text())
     return 0

@@ -99,10 +99,7 @@ class Feeding:
         for name, spec in self._specs.items():
             step = self._steps[name]
             if step.value is not None:
-                shape = tuple(count if size is None else size for size in spec.shape)
-                real = spec.quantization is not None
-                x = np.full(shape, step.value, np.float32 if real else spec.dtype)
-                feeds[spec.name] = into_file(x, None, spec)
+                feeds[spec.name] = filled(spec, step.value, count)
                 continue
             x = canonical[name]
             if len(x) < count:
@@ -153,6 +150,13 @@ class Feeding:
         if rows > 1:
             self._output_axes[name] = axis
         return axis
+
+
+def filled(spec: TensorSpec, value: float, rows: int) -> NDArray[Any]:
+    """An input of one number; its open dimensions have the size of the batch."""
+    shape = tuple(rows if size is None else size for size in spec.shape)
+    x = np.full(shape, value, spec.dtype if spec.quantization is None else np.float32)
+    return into_file(x, None, spec)
 
 
 def sample_shape(spec: TensorSpec, step: Preprocess) -> Shape:

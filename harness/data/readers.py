@@ -100,7 +100,8 @@ def _check_names(names: Collection[str], available: list[str], path: Path) -> No
             f"there is no array for the input {missing[0]!r}",
             where=str(path),
             cause=f"the arrays are {', '.join(available)}",
-            next_step="give the arrays the names of the model's inputs",
+            next_step="give the arrays the names of the model's inputs; one without samples is a constant: "
+            "init --value NAME=NUMBER, or [input.NAME] value",
         )
 
 

@@ -284,7 +284,8 @@ def _named(
             f"there is no array for the input {missing[0]!r}",
             where=where,
             cause=f"the arrays are {', '.join(inputs)}",
-            next_step="give the arrays the names of the model's inputs",
+            next_step="give the arrays the names of the model's inputs; one without samples is a constant: "
+            "init --value NAME=NUMBER, or [input.NAME] value",
         )
     return {name: inputs[name] for name in names or inputs}
 

@@ -20,11 +20,12 @@ from harness.core.artifact import Artifact, TensorSpec
 from harness.core.contracts import Backend, Session
 from harness.core.errors import BackendError, DataError, ModelError, StoreError, TargetUnavailable, UsageError
 from harness.core.job import Options
+from harness.core.preprocess import Preprocess
 from harness.core.suite import ProposalContext, ProposedGate
 from harness.device import plugins
+from harness.init import constants, readings
 from harness.init import data as init_data
 from harness.init import gates as init_gates
-from harness.init import readings
 from harness.init import toml as init_toml
 from harness.init.preprocess import Guess
 from harness.init.proof import Int8, Proof, make_int8, prove
@@ -111,6 +112,7 @@ def init(
     max_bytes: int | None = None,
     asked: Asked | None = None,
     accept_chance: bool = False,
+    values: Sequence[str] = (),
 ) -> InitReport:
     """Inspect model and data, guess the settings, run them, and write ``validation.toml``.
 
@@ -138,6 +140,8 @@ def init(
         Task, output and layout that the user fixed.
     accept_chance : bool
         Write the file for a float model that is no better than chance, too.
+    values : sequence of str
+        ``NAME=NUMBER`` for each input that has no samples.
 
     Raises
     ------
@@ -156,7 +160,9 @@ def init(
     artifact = Artifact(FLOAT32, fmt, files, model.parent, quantization=facts.quantization)
     first = fmt == "onnx"
     asked = asked or Asked()
-    with _session(runtimes, artifact) as (session, refusals):
+    steps = constants.parse(values)
+    with _session(runtimes, artifact) as (opened, refusals):
+        session = constants.ConstantSession(opened, steps)
         reading = init_data.Reading(split, skip_damaged, missing, max_bytes or MAX_BYTES)
         source = init_data.find(data, labels, session.inputs, reading=reading, channels_first=first)
         findings = explore(session, artifact, source, asked, channels_first=first)
@@ -166,7 +172,7 @@ def init(
                 where=data,
                 next_step="give more samples, or --split hash",
             )
-        written = _Written(model, destination, fmt, findings, session.inputs, session.outputs)
+        written = _Written(model, destination, fmt, findings, session.inputs, session.outputs, steps)
         tried = len(findings.trials)
         proof = prove(session, artifact, written.validation(), destination.parent, tried=tried)
     if proof is not None and not accept_chance:
@@ -217,6 +223,7 @@ class _Written:
     findings: Findings
     inputs: Sequence[TensorSpec]
     outputs: Sequence[TensorSpec]
+    constants: Mapping[str, Preprocess] = field(default_factory=dict)
     variants: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     about_int8: str = ""
     gates: Sequence[ProposedGate] = ()
@@ -228,7 +235,8 @@ class _Written:
             init_toml.Contents(
                 model=self.model, folder=self.destination.parent, fmt=self.fmt,
                 reading=findings.reading.table(self.outputs[0].name), data=findings.table,
-                steps=findings.trials[0].guess.steps, shapes={spec.name: spec.shape for spec in self.inputs},
+                steps={**findings.trials[0].guess.steps, **self.constants},
+                shapes={spec.name: spec.shape for spec in self.inputs},
                 shift_kind=findings.shift_kind, variants=self.variants, about_int8=self.about_int8,
                 gates=self.gates, output_byte=4 * values * len(findings.split.test),
             )

@@ -13,6 +13,7 @@ from onnx import helper, numpy_helper
 from harness.compression.model_file import load_onnx
 from harness.config.load import load_validation
 from harness.config.validation import Validation
+from harness.core.errors import DataError, UsageError
 from harness.init import init
 
 from .models import save
@@ -68,3 +69,30 @@ def test_a_model_that_is_quantized_already_gets_no_int8_variant(tmp_path: Path) 
     assert "int8" not in written(tmp_path).variants
     assert any("is an int8 model already" in note for note in report.notes)
     assert not any(gate.variant == "int8" for gate in written(tmp_path).gate)
+
+
+def test_an_input_without_samples_is_the_number_that_the_user_names(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    x, weights = (rng.normal(size=s).astype(np.float32) for s in ((200, 6), (6, 4)))
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["m"]), helper.make_node("Add", ["m", "state"], ["s"]),
+        helper.make_node("Mul", ["s", "alpha"], ["y"]),
+    ]  # fmt: skip
+    inputs: dict[str, Any] = {"state": ("n", 4), "x": ("n", 6), "alpha": ()}
+    save(nodes, {"w": weights}, inputs, {"y": ("n", 4)}, tmp_path / "m.onnx")
+    # With a negative factor the smallest score is the answer.
+    np.savez(tmp_path / "d.npz", x=x, labels=(x @ weights).argmin(axis=1))
+    with pytest.raises(DataError, match="no array for the input 'state'") as caught:
+        init(tmp_path / "m.onnx", str(tmp_path / "d.npz"))
+    assert "--value NAME=NUMBER" in caught.value.next_step
+    report = init(tmp_path / "m.onnx", str(tmp_path / "d.npz"), values=("state=0", "alpha=-0.5"))
+    assert report.findings.trials[0].score == 1
+    tables = written(tmp_path).input
+    assert (tables["state"].value, tables["alpha"].value, tables["x"].value) == (0, -0.5, None)
+
+
+@pytest.mark.parametrize(("text", "said"), [("alpha", "is not NAME=NUMBER"), ("beta=1", "no input 'beta'")])
+def test_a_value_that_cannot_be_meant_is_refused(tmp_path: Path, text: str, said: str) -> None:
+    _linear(tmp_path, ("n", 5, 3), ("n", 4), "ntf,tfc->nc")
+    with pytest.raises(UsageError, match=said):
+        init(tmp_path / "m.onnx", str(tmp_path / "d.npz"), values=(text,))
