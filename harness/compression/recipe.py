@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from harness.compression.optimize import removed
 from harness.compression.prebuilt import layout_of, store_prebuilt
 from harness.compression.steps import checked
 from harness.compression.tools import TOOLS, processor, tools_of
+from harness.compression.variant import Variant
 from harness.config.validation import Validation, VariantTable
 from harness.core import preprocess, unexpected
 from harness.core.artifact import Artifact, File, Quantization
@@ -45,43 +45,6 @@ from harness.store.cache import Cache, code_sha256, key_of
 
 #: Key of the facts about a TFLite file in its metadata; caches of earlier versions have it, too.
 TFLITE_FACTS = "held"
-
-
-@dataclass(frozen=True, slots=True)
-class Variant:
-    """One variant of the model.
-
-    Parameters
-    ----------
-    name : str
-    artifacts : mapping of format to Artifact
-    refused : mapping of format to str
-        Reason why there is no artifact of that format.
-    faults : mapping of format to Exception
-        Formats that are missing because the harness has a fault, not because the model cannot be written.
-    quantized : bool
-        Its files compute in integers.
-    card : mapping
-        Description of the variant as JSON, see ``harness.compression.card``.
-    unusable : mapping of backend to str
-        Why the backend cannot run it on this machine, see ``harness.run.proofs``.
-    """
-
-    name: str
-    artifacts: Mapping[str, Artifact]
-    refused: Mapping[str, str] = field(default_factory=dict)
-    quantized: bool = False
-    card: Mapping[str, Any] = field(default_factory=dict)
-    faults: Mapping[str, Exception] = field(default_factory=dict)
-    unusable: Mapping[str, str] = field(default_factory=dict)
-
-    def artifact_for(self, formats: Sequence[str]) -> tuple[Artifact | None, str]:
-        """Return the first of the formats that exists; else None and why there is none."""
-        for fmt in formats:
-            if fmt in self.artifacts:
-                return self.artifacts[fmt], ""
-        why = [self.refused[fmt] for fmt in formats if fmt in self.refused]
-        return None, why[0] if why else f"{self.name} exists only as {', '.join(self.artifacts)}"
 
 
 class VariantBuilder:

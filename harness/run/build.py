@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from harness.compression import model_file
 from harness.compression.export.kinds import RUNTIMES
 from harness.compression.model_file import ModelInfo
-from harness.compression.recipe import Variant, VariantBuilder
+from harness.compression.recipe import VariantBuilder
+from harness.compression.variant import Variant
 from harness.config.validation import FLOAT32
 from harness.core.errors import (
     ModelError,

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from harness.compression.recipe import Variant
+from harness.compression.variant import Variant
 from harness.config.validation import FLOAT32, Validation
 from harness.core import unexpected
 from harness.core.artifact import Artifact, TensorSpec

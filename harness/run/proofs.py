@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from harness.compression.recipe import Variant
 from harness.compression.tools import processor
+from harness.compression.variant import Variant
 from harness.core.artifact import Artifact
 from harness.core.preprocess import Feeds
 from harness.device import plugins

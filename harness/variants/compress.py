@@ -16,7 +16,7 @@ import numpy as np
 
 from harness.compression import card, model_file
 from harness.compression.export.kinds import RUNTIMES, Runtime
-from harness.compression.recipe import Variant
+from harness.compression.variant import Variant
 from harness.config.load import read_toml
 from harness.config.schema import RecipeFile
 from harness.config.validation import FLOAT32, Validation, VariantTable

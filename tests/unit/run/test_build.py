@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from harness.compression.recipe import Variant
+from harness.compression.variant import Variant
 from harness.core.errors import ModelError, PassFailed, RecipeRefused
 from harness.run.build import _variants
 

@@ -13,7 +13,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from harness.compression.recipe import Variant
+from harness.compression.variant import Variant
 from harness.config.load import check
 from harness.config.validation import Validation
 from harness.core.artifact import Artifact, describe_file

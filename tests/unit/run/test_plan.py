@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.compression.recipe import Variant
+from harness.compression.variant import Variant
 from harness.config.load import check
 from harness.config.validation import Validation
 from harness.core.artifact import Artifact, File, TensorSpec

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.compression.recipe import Variant
+from harness.compression.variant import Variant
 from harness.core.artifact import Artifact, File
 from harness.device.probe import Proof
 from harness.run import proofs
