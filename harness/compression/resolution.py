@@ -18,6 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 from harness.compression.calibration import Calibration, octaves
 from harness.compression.canonical import Array, open_session
 from harness.compression.passes import Feeds
+from harness.core.errors import ModelError
 
 #: Feeds on which the effect of rounding is measured.
 FEEDS = 8
@@ -188,8 +189,14 @@ class Effect:
     def _outputs(self, names: Iterable[str]) -> list[Array]:
         """Return each output of all feeds as one vector."""
         on = set(names)
-        switches = {switch: np.array([name in on]) for name, switch in self._switches.items()}
-        runs = [self._session.run(None, {**feed, **switches}) for feed in self._feeds]
+        switches = {switch: np.array(name in on) for name, switch in self._switches.items()}
+        try:
+            runs = [self._session.run(None, {**feed, **switches}) for feed in self._feeds]
+        except Exception as error:  # ONNX Runtime's exceptions have no common base
+            raise ModelError(
+                f"the model does not run with rounded activations: {str(error).strip().splitlines()[0]}",
+                where=f"tensors {', '.join(sorted(on)) or 'none'}",
+            ) from error
         return [
             np.concatenate([np.asarray(output, np.float64).reshape(-1) for output in outputs])
             for outputs in zip(*runs, strict=True)
@@ -239,7 +246,7 @@ def _with_switches(
             value = np.array(number, np.float32)
             graph.initializer.append(numpy_helper.from_array(value, f"{name}/{part}"))
     graph.initializer.append(numpy_helper.from_array(np.array(0, np.float32), "harness/first_level"))
-    graph.input.extend(helper.make_tensor_value_info(s, TensorProto.BOOL, [1]) for s in switches.values())
+    graph.input.extend(helper.make_tensor_value_info(s, TensorProto.BOOL, []) for s in switches.values())
     del graph.node[:], graph.output[:], graph.value_info[:]
     graph.node.extend(nodes)
     graph.output.extend(helper.make_empty_tensor_value_info(name) for name in outputs)

@@ -283,6 +283,16 @@ def test_effect_rounds_only_what_is_named() -> None:
     assert effect.db(["x"]) == pytest.approx(sqnr_db(2 * x, 2 * rounded), abs=1e-3)
 
 
+def test_a_tensor_without_axes_keeps_its_rank() -> None:
+    nodes = [
+        node("ReduceMean", ["x"], ["m"], keepdims=0), node("Unsqueeze", ["m", "axes"], ["u"]),
+        node("Add", ["x", "u"], ["y"]),
+    ]  # fmt: skip
+    model = canonicalise(graph(nodes, {"axes": np.array([0, 1])}, {"x": [1, 4]}))
+    effect = Effect(model, {"m": Grid(0.1, 100)}, [{"x": normal(1, 1, 4)}])
+    assert np.isfinite(effect.db(["m"]))
+
+
 def test_effect_is_the_worst_of_several_outputs() -> None:
     nodes = [node("Mul", ["x", "two"], ["y"]), node("Add", ["x", "two"], ["z"])]
     model = helper.make_model(
