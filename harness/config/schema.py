@@ -77,9 +77,9 @@ class InputTable(Table):
 
     @model_validator(mode="after")
     def _constant(self) -> InputTable:
-        if self.value is not None and self.model_fields_set != {"value"}:
-            others = ", ".join(sorted(self.model_fields_set - {"value"}))
-            raise ValueError(f"an input with a value has no samples, so it cannot have {others}")
+        others = self.model_dump(exclude_defaults=True).keys() - {"value"}
+        if self.value is not None and others:
+            raise ValueError(f"an input with a value has no samples, so it cannot have {', '.join(others)}")
         return self
 
 
