@@ -14,13 +14,13 @@ import numpy as np
 
 from backends.nvidia import BoundOnDevice, preload_tensorrt, unusable
 from backends.onnxruntime_options import CPU, precision_in_use, session_settings
-from harness.core.artifact import Artifact, Quantization, TensorSpec
+from harness.core.artifact import STRING, Artifact, Quantization, TensorSpec
 from harness.core.commands import install
 from harness.core.contracts import Availability, DeviceCall, Profile, Session
 from harness.core.errors import BackendError, FileRefused
 from harness.core.job import Options
 from harness.core.preprocess import Feeds, Outputs
-from harness.core.seam import STRING, absent, check_feeds, confirm, opening, refusal
+from harness.core.seam import absent, check_feeds, confirm, opening, refusal
 from harness.core.target import DEVICE_ID, NVIDIA, TENSORRT
 
 #: How the name of a kernel's event ends in a profile.

@@ -11,13 +11,13 @@ from typing import Any, Self, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.core.artifact import Artifact, Quantization, TensorSpec
+from harness.core.artifact import STRING, Artifact, Quantization, TensorSpec
 from harness.core.commands import install
 from harness.core.contracts import Availability, Profile, Session
 from harness.core.errors import FileRefused
 from harness.core.job import Options
 from harness.core.preprocess import Feeds, Outputs
-from harness.core.seam import STRING, absent, check_feeds, confirm, opening, refusal
+from harness.core.seam import absent, check_feeds, confirm, opening, refusal
 from harness.core.tflite_file import read_tflite
 
 

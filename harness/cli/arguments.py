@@ -9,6 +9,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from harness.core.errors import UsageError
+
 DESCRIPTION = "Run one float model and its compressed variants on every target, and judge the results."
 EPILOG = """exit codes: 0 every blocking gate passed · 1 one failed · 2 usage or configuration
             3 could not measure, or interrupted · 4 inconclusive"""
@@ -99,6 +101,9 @@ def _add_init(commands: Any) -> None:  # noqa: ANN401 - argparse's own
                       help="leave out samples with missing values, or replace the values")  # fmt: skip
     init.add_argument("--max-bytes", metavar="N", type=int,
                       help="largest data file and arrays (default: 4,000,000,000 bytes)")  # fmt: skip
+    init.add_argument("--label-column", metavar="NAME", type=_column,
+                      help="column of a table with the labels, by name or position from 0 "
+                           "(default: tried)")  # fmt: skip
     init.add_argument("--task", choices=("classification", "regression"), default="",
                       help="what the model does (default: tried)")  # fmt: skip
     init.add_argument(
@@ -135,6 +140,10 @@ def _add_score(commands: Any) -> None:  # noqa: ANN401 - argparse's own
                        help="one score a sample: above X it means class 1, else class 0")  # fmt: skip
     score.add_argument("--json", action="store_true", help="print JSON")
     score.set_defaults(command="score")
+
+
+def _column(text: str) -> str | int:
+    return int(text) if text.lstrip("-").isdecimal() else text
 
 
 def _missing(text: str) -> str | float:
@@ -355,3 +364,18 @@ def _add_results(parser: argparse.ArgumentParser) -> None:
     default = os.environ.get("HARNESS_RESULTS", "results")
     parser.add_argument("--results", metavar="DIR", type=Path, default=default,
                         help="where runs are kept (default: results)")  # fmt: skip
+
+
+def refuse_another_selection(arguments: argparse.Namespace) -> None:
+    """A resumed run keeps its selection."""
+    given = [f"--{name}" for name in SELECTION if getattr(arguments, name) is not None]
+    if arguments.release:
+        given.append("--release")
+    if arguments.decide_within is not None:
+        given.append("--decide-within")
+    if given:
+        raise UsageError(
+            f"--resume keeps the selection of the run; {', '.join(given)} would change it",
+            where=f"--resume {arguments.resume}",
+            next_step=f"leave out {' and '.join(given)}, or start a new run without --resume",
+        )

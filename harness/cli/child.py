@@ -38,8 +38,9 @@ def run(argv: Sequence[str], model: str) -> int:
         check=False,
     )
     sys.stdout.write(ended.stdout)
+    if ended.returncode:  # else it is the chatter of runtimes alone
+        sys.stderr.write(ended.stderr if ended.returncode > 0 else "")
     if ended.returncode >= 0:
-        sys.stderr.write(ended.stderr)
         return ended.returncode
     raise ModelError(
         f"the runtime died while it opened or ran {model} ({signal.Signals(-ended.returncode).name}); "

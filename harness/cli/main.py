@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from harness.cli import failures
-from harness.cli.arguments import SELECTION, SIDE_BY_SIDE, make_parser
+from harness.cli.arguments import SELECTION, SIDE_BY_SIDE, make_parser, refuse_another_selection
 from harness.core.errors import UsageError
 
 if TYPE_CHECKING:  # neither is imported at start
@@ -28,7 +28,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         arguments = make_parser().parse_args(argv)
         command = arguments.command
-        arguments.argv = list(sys.argv[1:] if argv is None else argv)
+        if command == "init":  # a runtime that crashes ends with a message
+            from harness.cli import child
+
+            if not child.is_child():
+                return child.run(sys.argv[1:] if argv is None else argv, str(arguments.model))
         return COMMANDS[command](arguments)
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - whatever it is, it is no failed gate
         return failures.end(error, command)
@@ -50,21 +54,6 @@ def _request(arguments: argparse.Namespace) -> Request:
     )  # fmt: skip
 
 
-def _refuse_another_selection(arguments: argparse.Namespace) -> None:
-    """A resumed run keeps its selection."""
-    given = [f"--{name}" for name in SELECTION if getattr(arguments, name) is not None]
-    if arguments.release:
-        given.append("--release")
-    if arguments.decide_within is not None:
-        given.append("--decide-within")
-    if given:
-        raise UsageError(
-            f"--resume keeps the selection of the run; {', '.join(given)} would change it",
-            where=f"--resume {arguments.resume}",
-            next_step=f"leave out {' and '.join(given)}, or start a new run without --resume",
-        )
-
-
 def _validate(arguments: argparse.Namespace) -> int:
     from contextlib import nullcontext
 
@@ -83,7 +72,7 @@ def _validate(arguments: argparse.Namespace) -> int:
     )
     with observer if isinstance(observer, progress.Live) else nullcontext():
         if arguments.resume:
-            _refuse_another_selection(arguments)
+            refuse_another_selection(arguments)
             folder = run_folder.find_run(arguments.resume, arguments.results)
             outcome = stages.resume(folder, observer, _request(arguments).wait_s)
         else:
@@ -280,18 +269,14 @@ def _tell(text: str) -> None:
 
 
 def _init(arguments: argparse.Namespace) -> int:
-    from harness.cli import child
-
-    if not child.is_child():
-        return child.run(arguments.argv, str(arguments.model))
     from harness import init
 
     asked = init.Asked(arguments.task, arguments.output, arguments.layout, arguments.batch_axis)
     report = init.init(
         arguments.model, arguments.data, arguments.labels, out=arguments.out, force=arguments.force,
         split=arguments.split, skip_damaged=arguments.skip_damaged, missing=arguments.missing,
-        max_bytes=arguments.max_bytes, asked=asked, accept_chance=arguments.accept_chance,
-        values=arguments.value,
+        max_bytes=arguments.max_bytes, label_column=arguments.label_column, values=arguments.value,
+        asked=asked, accept_chance=arguments.accept_chance,
     )  # fmt: skip
     print(report.text())
     return 0
@@ -299,10 +284,8 @@ def _init(arguments: argparse.Namespace) -> int:
 
 def _score(arguments: argparse.Namespace) -> int:
     from harness.compare.stored_answers import score
-    from harness.init.readings import Asked
 
-    asked = Asked(arguments.task, arguments.output)
-    scores = score(arguments.files, arguments.labels, asked, arguments.threshold)
+    scores = score(arguments.files, arguments.labels, arguments.task, arguments.output, arguments.threshold)
     print(scores.as_json() if arguments.json else scores.text())
     return 0
 

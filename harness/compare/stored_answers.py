@@ -71,7 +71,9 @@ class Scores:
         return json.dumps({"task": self.reading.task, "samples": self.samples, "rows": rows}, indent=1)
 
 
-def score(files: Sequence[Path], labels: Path, asked: Asked, threshold: float | None = None) -> Scores:
+def score(
+    files: Sequence[Path], labels: Path, task: str = "", output: str = "", threshold: float | None = None
+) -> Scores:
     """Score predictions.
 
     Parameters
@@ -80,7 +82,7 @@ def score(files: Sequence[Path], labels: Path, asked: Asked, threshold: float | 
         CSV, Parquet, npz, npy or json with a row for each sample; the first is the reference of the others.
     labels : Path
         A file of labels, see ``harness init --labels``.
-    asked : Asked
+    task, output : str
         Task and name of the array to score, where they cannot be told from the shapes.
     threshold : float, optional
         For one score a sample: above it the answer is class 1, else class 0.
@@ -98,7 +100,7 @@ def score(files: Sequence[Path], labels: Path, asked: Asked, threshold: float | 
     truth, class_notes = _labels(labels)
     outputs = {str(file): _predictions(file, len(truth)) for file in files}
     first = outputs[names[0]]
-    reading = readings.readings(first, truth, asked, where=str(labels))[0]
+    reading = readings.readings(first, truth, Asked(task, output), where=str(labels))[0]
     if threshold is not None:
         reading = Reading("classification", reading.output, "score", threshold)
     stored = {

@@ -37,8 +37,7 @@ from harness.stats import accuracy
 MARGIN = 0.01
 #: The signal-to-noise ratio that is enough where there are no classes.
 ENOUGH_DB = 30.0
-#: No further recipe is tried after this time.
-SECONDS = 6.0
+SECONDS = 6.0  # no further recipe is tried after this time
 #: Recipes are tried on the first feeds.
 MOST_FEEDS = 200
 _PASSES: Mapping[str, Pass] = {"dynamic": dynamic, "quantize": quantize}

@@ -266,6 +266,8 @@ def _specs(
                 next_step="export again with tensors only: convert_sklearn(…, options={'zipmap': False})",
             )
         shape = tuple(dim.dim_value if dim.HasField("dim_value") else None for dim in tensor.shape.dim)
+        if tensor.elem_type == onnx.TensorProto.STRING:  # class names; no runtime is asked for them
+            continue
         dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type).name
         specs.append(TensorSpec(value.name, shape, dtype, quantization.get(value.name)))
     return tuple(specs)

@@ -12,6 +12,9 @@ from harness.core.errors import ModelError
 
 FORMATS = ("onnx", "tflite", "openvino")
 
+#: The name of strings in ``TensorSpec.dtype``: numpy's arrays of Python objects.
+STRING = "object"
+
 
 @dataclass(frozen=True, slots=True)
 class Quantization:

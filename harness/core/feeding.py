@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.core.artifact import Artifact, TensorSpec
+from harness.core.artifact import STRING, Artifact, TensorSpec
 from harness.core.errors import DataError
 from harness.core.preprocess import Feeds, Outputs, Preprocess, from_file, into_file, match
 
@@ -45,7 +45,8 @@ class Feeding:
         steps: Mapping[str, Preprocess],
         artifact: Artifact | None = None,
     ) -> None:
-        self._outputs = tuple(outputs)
+        # Text (the class names of a classifier) is not compared: its scores are an output, too.
+        self.outputs = tuple(spec for spec in outputs if spec.dtype != STRING)
         self._steps = steps
         self._into: Mapping[str, Axes] = artifact.input_permutation if artifact is not None else {}
         self._from: Mapping[str, Axes] = artifact.output_permutation if artifact is not None else {}
@@ -53,6 +54,9 @@ class Feeding:
         self._axis = next((step.batch_axis for step in steps.values() if step.value is None), 0)
         self._output_axes: dict[str, int] = {}  # each is decided at the first call with several samples
         self.size = self._fixed_size()
+
+    outputs: tuple[TensorSpec, ...]
+    """Outputs that hold numbers, in the order of the file."""
 
     size: int | None
     """Samples that the file takes a call; None where the caller chooses."""
@@ -120,7 +124,7 @@ class Feeding:
             An output has no axis with an entry for each sample.
         """
         real: Outputs = {}
-        for spec in self._outputs:
+        for spec in self.outputs:
             axes = self._from.get(spec.name)
             y = from_file(outputs[spec.name], axes, spec)
             if self._axis is None:

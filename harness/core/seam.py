@@ -15,15 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from harness.core.artifact import Artifact, TensorSpec
+from harness.core.artifact import STRING, Artifact, TensorSpec
 from harness.core.contracts import Availability
 from harness.core.errors import BackendError, FileRefused
 from harness.core.job import Options
 from harness.core.preprocess import Feeds
 from harness.core.refusal import condense
-
-#: The name of strings in ``TensorSpec.dtype``: numpy's arrays of Python objects.
-STRING = "object"
 
 
 def check_feeds(feeds: Feeds, specs: tuple[TensorSpec, ...], *, shapes: bool = True) -> None:

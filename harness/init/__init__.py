@@ -16,7 +16,7 @@ from harness.config.load import check
 from harness.config.schema import MAX_BYTES
 from harness.config.validation import FLOAT32, Validation
 from harness.core import commands
-from harness.core.artifact import Artifact, TensorSpec
+from harness.core.artifact import STRING, Artifact, TensorSpec
 from harness.core.contracts import Backend, Session
 from harness.core.errors import BackendError, DataError, ModelError, StoreError, TargetUnavailable, UsageError
 from harness.core.job import Options
@@ -110,6 +110,7 @@ def init(
     skip_damaged: bool = False,
     missing: Literal["drop"] | float | None = None,
     max_bytes: int | None = None,
+    label_column: str | int | None = None,
     asked: Asked | None = None,
     accept_chance: bool = False,
     values: Sequence[str] = (),
@@ -136,6 +137,8 @@ def init(
         Leave out samples with missing values, replace the values, or refuse them.
     max_bytes : int, optional
         Largest data file, and largest size of the arrays.
+    label_column : str or int, optional
+        The column of a table with the labels, by name or position.
     asked : Asked, optional
         Task, output and layout that the user fixed.
     accept_chance : bool
@@ -163,7 +166,7 @@ def init(
     steps = constants.parse(values)
     with _session(runtimes, artifact) as (opened, refusals):
         session = constants.ConstantSession(opened, steps)
-        reading = init_data.Reading(split, skip_damaged, missing, max_bytes or MAX_BYTES)
+        reading = init_data.Reading(split, skip_damaged, missing, max_bytes or MAX_BYTES, label_column)
         source = init_data.find(data, labels, session.inputs, reading=reading, channels_first=first)
         findings = explore(session, artifact, source, asked, channels_first=first)
         if not len(findings.split.test):
@@ -172,7 +175,8 @@ def init(
                 where=data,
                 next_step="give more samples, or --split hash",
             )
-        written = _Written(model, destination, fmt, findings, session.inputs, session.outputs, steps)
+        outputs = tuple(spec for spec in session.outputs if spec.dtype != STRING)
+        written = _Written(model, destination, fmt, findings, session.inputs, outputs, steps)
         tried = len(findings.trials)
         proof = prove(session, artifact, written.validation(), destination.parent, tried=tried)
     if proof is not None and not accept_chance:

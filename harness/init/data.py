@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 Splitting = Literal["hash", "first", "none"]
 
+#: Columns that are tried as labels at most.
+MOST_COLUMNS = 8
 #: Side of the images in pixels if neither the model nor the files fix it.
 OPEN_SIZE = 224
 
@@ -41,12 +43,15 @@ class Reading:
         What is done with missing values; None: they are refused.
     max_bytes : int
         Largest file, and largest size of the arrays.
+    label_column : str or int, optional
+        The column of a table with the labels; None: it is looked for.
     """
 
     split: Splitting = "hash"
     skip_damaged: bool = False
     missing: Literal["drop"] | float | None = None
     max_bytes: int = MAX_BYTES
+    label_column: str | int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +64,14 @@ class Source:
     notes : tuple of str
     other_order : Source, optional
         The same with the class folders in alphabetical order, if their numeric order is another one.
+    other_columns : tuple of DataTable
+        The same with other label columns, where several are possible.
     """
 
     tables: tuple[DataTable, ...]
     notes: tuple[str, ...] = ()
     other_order: Source | None = None
+    other_columns: tuple[DataTable, ...] = ()
 
 
 def find(
@@ -100,8 +108,11 @@ def find(
             f"{path.name} is not a folder of images", where="--skip-damaged", next_step="leave it out"
         )
     if labels is None and format_of(path, None) in ("csv", "parquet"):
-        column, notes = _label_column(tables.read(path, max_bytes=reading.max_bytes), inputs)
-        return Source((table.model_copy(update={"label_column": column}),), notes)
+        if reading.label_column is not None:
+            return Source((table.model_copy(update={"label_column": reading.label_column}),))
+        columns, notes = _label_columns(tables.read(path, max_bytes=reading.max_bytes), inputs)
+        one, *others = (table.model_copy(update={"label_column": column}) for column in columns)
+        return Source((one,), notes, other_columns=tuple(others))
     return Source((table,))
 
 
@@ -128,32 +139,34 @@ def _damaged(folder: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
     )
 
 
-def _label_column(table: Table, inputs: Sequence[TensorSpec]) -> tuple[str | int | None, tuple[str, ...]]:
-    """Return the label column and a note; None if all columns are features.
+def _label_columns(
+    table: Table, inputs: Sequence[TensorSpec]
+) -> tuple[tuple[str | int | None, ...], tuple[str, ...]]:
+    """Return the columns that may have the labels, the likeliest first, and a note; None: all are features.
 
-    A column with the name of labels, else the one of text or of classes, else the last one.
+    A column with the name of labels, else the one of text; else all that look like classes and the first and
+    the last one, which are then tried.
     """
     columns = list(table.frame.columns)
     shape = [size or 0 for size in inputs[0].shape[1:]]
     features = math.prod(shape) if shape and all(shape) else None
     if features == len(columns):
-        return None, ()
+        return (None,), ()
     lower = {str(name).strip().lower(): name for name in reversed(columns)}
     named = next((lower[name] for name in LABEL_NAMES if name in lower), None)
     if named is not None and features in (None, len(columns) - 1):
-        return named, (f"labels come from the column {named!r}",)
+        return (named,), (f"labels come from the column {named!r}",)
     text = [name for name in columns if table_values.is_text(table, name)]
     if features is None and len(text) == 1:
-        return text[0], (f"labels come from the column {text[0]!r}, the only one of text",)
+        return (text[0],), (f"labels come from the column {text[0]!r}, the only one of text",)
     if features is None or features != len(columns) - 1:
         raise _no_label_column(table, features, named)
+    if len(text) == 1:
+        return (text[0],), (f"labels come from the column {text[0]!r}, the only one of text",)
     likely = text or [name for name in columns if _are_classes(table.frame[name])]
-    if len(likely) == 1:
-        return likely[0], (f"labels come from the column {likely[0]!r}",)
-    ends = [name for name in (columns[-1], columns[0]) if name in likely]
-    column = ends[0] if ends else columns[-1]
-    why = f"{len(likely)} columns could be labels" if likely else "no column looks like classes"
-    return column, (f"labels come from the column {column!r}; {why}: check [data] label_column",)
+    ends = [columns[-1], columns[0]]
+    ordered = sorted(likely, key=lambda name: ends.index(name) if name in ends else len(ends))
+    return tuple(dict.fromkeys([*ordered, *ends]))[:MOST_COLUMNS], ()
 
 
 def _no_label_column(table: Table, features: int | None, named: str | int | None) -> DataError:

@@ -102,6 +102,12 @@ def readings(outputs: Values, labels: NDArray[Any] | None, asked: Asked, *, wher
     UsageError
         There is no output of the name that was asked for, or without labels the output has to be named.
     """
+    if not outputs:
+        raise DataError(
+            "the model gives only text, and no scores",
+            where=where,
+            next_step="export it with its scores as an output",
+        )
     if asked.output and asked.output not in outputs:
         raise _no_output(asked.output, outputs)
     usable = {name: y for name, y in outputs.items() if not asked.output or name == asked.output}

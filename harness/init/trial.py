@@ -100,6 +100,14 @@ class Findings:
         """Task of the model."""
         return self.reading.task
 
+    @property
+    def skill(self) -> float:
+        """Score between that of the best constant answer, 0, and a perfect one, 1; NaN without labels."""
+        perfect = 1.0 if self.task == "classification" else 0.0
+        if self.chance == perfect:
+            return 0.0
+        return (self.trials[0].score - self.chance) / (perfect - self.chance)
+
 
 def explore(
     session: Session, artifact: Artifact, source: Source, asked: Asked, *, channels_first: bool
@@ -113,6 +121,8 @@ def explore(
     UsageError
         Something has to be chosen by the user.
     """
+    if source.other_columns:
+        return _best_column(session, artifact, source, asked, channels_first=channels_first)
     specs = {spec.name: spec for spec in session.inputs}
     table = source.tables[0]
     split = split_of(table, Path(), tuple(specs))
@@ -154,6 +164,30 @@ def explore(
     findings = Findings(table, split, tuple(trials), chance, kind)
     findings.notes.extend(_notes(findings, tuple(tried[0][1])))
     return _resize(findings, session, artifact, source, samples.ids)
+
+
+def _best_column(
+    session: Session, artifact: Artifact, source: Source, asked: Asked, *, channels_first: bool
+) -> Findings:
+    """Explore with each possible label column, and return the findings that beat chance most."""
+    found: list[Findings] = []
+    refused: DataError | UsageError | None = None
+    for table in (source.tables[0], *source.other_columns):
+        try:
+            one = Source((table,), source.notes)
+            found.append(explore(session, artifact, one, asked, channels_first=channels_first))
+        except (DataError, UsageError) as error:
+            refused = refused or error
+    if not found:
+        assert refused is not None, "at least one column was tried"
+        raise refused
+    best = max(found, key=lambda findings: findings.skill)  # the first of equal ones
+    count = 1 + len(source.other_columns)
+    best.notes.append(
+        f"labels come from the column {best.table.label_column!r}: the model explains it best of {count} "
+        "that could be labels (--label-column)"
+    )
+    return best
 
 
 def _scored(
@@ -223,7 +257,7 @@ def outputs_of(
     for start in range(0, len(data), size):
         rows = {name: x[start : start + size] for name, x in canonical.items()}
         batches.append(feeding.answers(session.run(feeding.feeds(rows)), min(size, len(data) - start)))
-    return {spec.name: np.concatenate([batch[spec.name] for batch in batches]) for spec in session.outputs}
+    return {spec.name: np.concatenate([batch[spec.name] for batch in batches]) for spec in feeding.outputs}
 
 
 def _whole_labels(split: Split) -> NDArray[np.generic] | None:

@@ -88,7 +88,7 @@ def _infer(bench: Bench, session: Session, feeding: Feeding, calls: list[Call], 
         answers.append(feeding.answers(outputs, rows))
     real = {name: np.concatenate([answer[name] for answer in answers]) for name in answers[0]}
     arrays: dict[str, NDArray[Any]] = {"run_ns": np.asarray(run_ns, np.int64)}
-    for position, spec in enumerate(session.outputs):
+    for position, spec in enumerate(feeding.outputs):
         if keep == "outputs":
             arrays[f"output:{position}"] = real[spec.name]
         else:
@@ -96,8 +96,8 @@ def _infer(bench: Bench, session: Session, feeding: Feeding, calls: list[Call], 
     return Samples(
         arrays,
         {
-            "outputs": [[spec.name, real[spec.name].shape[1:]] for spec in session.outputs],
-            "dtypes": [real[spec.name].dtype.name for spec in session.outputs],
+            "outputs": [[spec.name, real[spec.name].shape[1:]] for spec in feeding.outputs],
+            "dtypes": [real[spec.name].dtype.name for spec in feeding.outputs],
         },
     )
 

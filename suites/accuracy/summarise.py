@@ -81,10 +81,8 @@ class AccuracySuite:
     def summarise(self, job: Job, result: JobResult, context: SummaryContext) -> list[Measurement]:
         """Make the rows of one case that was measured.
 
-        A metric that cannot be computed is a SKIPPED row with the reason (no labels, no reference, outputs
-        kept
-        reduced), one whose outputs do not fit is an ERROR row.
-        Where the device fed other inputs than the host computed, all other rows are INVALID.
+        A metric that cannot be computed is a SKIPPED row with the reason, one whose outputs do not fit is an
+        ERROR row. Where the device fed other inputs than the host computed, all other rows are INVALID.
         """
         case = job.case
         on_device = Answers.read(result.samples)

@@ -11,7 +11,6 @@ import pytest
 from harness.cli import main
 from harness.compare.stored_answers import score
 from harness.core.errors import DataError, UsageError
-from harness.init.readings import Asked
 from harness.stats import intervals, paired
 
 N, CLASSES = 200, 4
@@ -33,7 +32,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_every_metric_is_that_of_the_statistics(folder: Path) -> None:
-    scored = score([Path("good.npz"), Path("worse.json")], Path("labels.npy"), Asked())
+    scored = score([Path("good.npz"), Path("worse.json")], Path("labels.npy"))
     good, worse = ({row.metric: row for row in rows if row.case != "x"} for rows in scored.rows.values())
     share = intervals.wilson(180, N)
     accuracy = good["accuracy"]
@@ -55,7 +54,7 @@ def test_forms_of_files(folder: Path) -> None:
     for file, labels in (
         ("good.csv", "labels.csv"), ("index.npy", "labels.npy"), ("good.npz", "one-hot.json"),
     ):  # fmt: skip
-        ((name, rows),) = score([Path(file)], Path(labels), Asked()).rows.items()
+        ((name, rows),) = score([Path(file)], Path(labels)).rows.items()
         assert (name, next(row.value for row in rows if row.metric == "accuracy")) == (file, 0.9)
 
 
@@ -63,7 +62,7 @@ def test_one_score_and_a_threshold(folder: Path) -> None:
     truth = LABELS % 2
     np.save(folder / "truth.npy", truth)
     np.save(folder / "p.npy", np.where(truth == 1, 0.4, 0.1))
-    by_default, lower = (score([Path("p.npy")], Path("truth.npy"), Asked(), at) for at in (None, 0.3))
+    by_default, lower = (score([Path("p.npy")], Path("truth.npy"), threshold=at) for at in (None, 0.3))
     assert next(iter(by_default.rows.values()))[0].value == pytest.approx(1 - truth.mean())
     assert next(iter(lower.rows.values()))[0].value == 1
 
@@ -73,7 +72,7 @@ def test_a_regression(folder: Path) -> None:
     np.save(folder / "targets.npy", targets)
     np.save(folder / "y.npy", targets + 0.5)
     np.save(folder / "z.npy", targets - 1.0)
-    scored = score([Path("y.npy"), Path("z.npy")], Path("targets.npy"), Asked())
+    scored = score([Path("y.npy"), Path("z.npy")], Path("targets.npy"))
     first, second = ({row.metric: row.value for row in rows} for rows in scored.rows.values())
     assert first["mae"] == pytest.approx(0.5, rel=1e-5)
     assert second["error_increase"] == pytest.approx(1.0, rel=1e-5)
@@ -82,12 +81,12 @@ def test_a_regression(folder: Path) -> None:
 def test_bad_files_are_refused(folder: Path) -> None:
     np.save(folder / "short.npy", GOOD[:10])
     with pytest.raises(DataError, match="has 10 predictions"):
-        score([Path("short.npy")], Path("labels.npy"), Asked())
+        score([Path("short.npy")], Path("labels.npy"))
     with pytest.raises(UsageError, match="named twice"):
-        score([Path("good.npz"), Path("good.npz")], Path("labels.npy"), Asked())
+        score([Path("good.npz"), Path("good.npz")], Path("labels.npy"))
     (folder / "bad.json").write_text("{")
     with pytest.raises(DataError, match="cannot be read"):
-        score([Path("bad.json")], Path("labels.npy"), Asked())
+        score([Path("bad.json")], Path("labels.npy"))
 
 
 def test_the_command_prints_a_table_or_json(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.typing import NDArray
+from onnx import helper
 from PIL import Image
 
 from harness.cli import main
@@ -20,7 +21,7 @@ from harness.core.errors import DataError
 from harness.init import init
 from harness.init.data import Reading, find
 
-from .models import CLASSES, LEVELS, SIDE, images, nearest
+from .models import CLASSES, LEVELS, SIDE, images, nearest, save
 
 FEATURES = TensorSpec("x", (None, 3), "float32")
 
@@ -62,18 +63,25 @@ def test_classes_written_as_floats_are_found(tmp_path: Path) -> None:
     assert label_column(tmp_path / "t.csv", "a,kind,b,c\n" + rows)[0] == "kind"
 
 
-def test_of_several_columns_of_classes_the_last_is_taken_and_said(tmp_path: Path) -> None:
-    rows = "".join(f"{i % 2},{i}.5,{i}.75,{i % 3}\n" for i in range(12))
-    column, note = label_column(tmp_path / "t.csv", "a,b,c,d\n" + rows)
-    assert column == "d"
-    assert "2 columns could be labels: check [data] label_column" in note
+def test_of_several_columns_of_classes_the_last_is_tried_first(tmp_path: Path) -> None:
+    rows = "".join(f"{i % 2},{i}.5,{i % 4},{i % 3}\n" for i in range(12))
+    (tmp_path / "t.csv").write_text("a,b,c,d\n" + rows)
+    source = find(str(tmp_path / "t.csv"), None, [FEATURES], reading=Reading(), channels_first=True)
+    assert [table.label_column for table in (source.tables[0], *source.other_columns)] == ["d", "a", "c"]
 
 
-def test_without_classes_the_last_column_is_the_target_and_that_is_said(tmp_path: Path) -> None:
+def test_without_classes_the_last_column_and_the_first_are_tried(tmp_path: Path) -> None:
     rows = "".join(f"{i}.5,{i}.25,{i}.75,{i}.125\n" for i in range(12))
-    column, note = label_column(tmp_path / "t.csv", "a,b,c,d\n" + rows)
-    assert column == "d"
-    assert "no column looks like classes" in note
+    (tmp_path / "t.csv").write_text("a,b,c,d\n" + rows)
+    source = find(str(tmp_path / "t.csv"), None, [FEATURES], reading=Reading(), channels_first=True)
+    assert [table.label_column for table in (source.tables[0], *source.other_columns)] == ["d", "a"]
+
+
+def test_a_column_that_is_named_is_not_looked_for(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("a,b,c,label\n" + "1,2,3,0\n" * 9)
+    reading = Reading(label_column="b")
+    source = find(str(tmp_path / "t.csv"), None, [FEATURES], reading=reading, channels_first=True)
+    assert (source.tables[0].label_column, source.other_columns) == ("b", ())
 
 
 @pytest.mark.parametrize(
@@ -215,3 +223,24 @@ def test_class_folders_called_by_numbers_are_in_the_order_of_the_model(tmp_path:
     assert report.findings.trials[0].score == 1
     assert written(tmp_path).class_order == order
     assert f"{order} order" in report.text()
+
+
+@pytest.mark.parametrize("place", [0, 2, 4])
+def test_of_several_columns_that_could_be_labels_the_one_that_the_model_explains_is_taken(
+    tmp_path: Path, place: int
+) -> None:
+    """A feature of small whole numbers looks like classes, too, and no header tells them apart."""
+    rng = np.random.default_rng(4)
+    table = np.column_stack([rng.normal(size=(120, 3)), rng.integers(0, 3, 120)]).astype(np.float32)
+    weights = rng.normal(size=(4, 3)).astype(np.float32)
+    scores = table @ weights
+    bias = -scores.mean(axis=0)
+    labels = (scores + bias).argmax(axis=1)
+    nodes = [helper.make_node("Gemm", ["x", "w", "b"], ["y"])]
+    model = save(nodes, {"w": weights, "b": bias}, {"x": ("n", 4)}, {"y": ("n", 3)}, tmp_path / "m.onnx")
+    rows = np.insert(table, place, labels, axis=1)
+    text = "\n".join(",".join(f"{value:g}" for value in row) for row in rows.tolist())
+    (tmp_path / "t.csv").write_text(text)
+    report = init(model, str(tmp_path / "t.csv"))
+    assert report.findings.table.label_column == place
+    assert report.findings.trials[0].score > 0.95
