@@ -10,7 +10,6 @@ from pathlib import Path
 
 from harness.core.errors import BackendError, HarnessError
 from harness.core.exit_code import ExitCode
-from harness.core.unexpected import full_text, one_line
 
 #: Modules that a host needs and a board does not. This package runs on both.
 HOST_PACKAGES = (
@@ -50,6 +49,9 @@ def end(error: BaseException, command: str) -> ExitCode:
             f"  next   {install('host')}"
         )
         return ExitCode.USAGE
+    # Imports numpy, which would make every start a tenth of a second slower.
+    from harness.core.unexpected import full_text, one_line
+
     _print(f"harness: unexpected {one_line(error)}; traceback: {save(full_text(error), command)}")
     return ExitCode.NOT_MEASURED
 
