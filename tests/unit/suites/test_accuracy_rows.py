@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from harness.core.artifact import Quantization
+from harness.core.cause import Cause
+from harness.core.job import Status
 from harness.stats import intervals, paired
 from tests.unit.suites.test_accuracy_summarise import (
     CLASSES,
@@ -94,3 +96,34 @@ def test_intervals_of_a_regression_resample_samples() -> None:
     row = metrics["error_increase", FLOAT]
     assert (row.ci_low, row.ci_high) == pytest.approx((increase.low, increase.high))
     assert metrics["mae", ""].per_sample == pytest.approx(error.mean(axis=1))
+
+
+def test_where_the_device_fed_other_inputs_what_was_measured_is_invalid_and_says_so() -> None:
+    base, scores = planted(harmful=9, beneficial=4)
+    metrics = rows(samples(scores, sha="another"), {"float32": samples(base)}, labels=None)
+    assert metrics["input_digest_equal", ""].value == 0
+    agreement, without_labels = metrics["agreement", FLOAT], metrics["accuracy", ""]
+    assert (agreement.status, agreement.cause) == (Status.INVALID, Cause.OTHER_INPUTS)
+    assert "inputs on the device differ" in agreement.reason
+    assert (without_labels.status, without_labels.cause) == (Status.SKIPPED, Cause.MISSING_DATA)
+
+
+def test_equal_integers_are_no_step_apart() -> None:
+    _, scores = planted(harmful=9, beneficial=4)
+    steps = {"y0": Quantization(SCALE, 0)}
+    metrics = rows(samples(scores), {"int8": samples(scores)}, setting="parity", steps=steps)
+    assert (metrics["max_lsb", OWN].value, metrics["mean_lsb", OWN].value) == (0, 0)
+    assert metrics["bit_exact", OWN].value == 1
+
+
+def test_a_regression_without_labels_or_whole_outputs_is_skipped_with_the_reason() -> None:
+    y = RNG.normal(size=(N, 2)).astype(np.float32)
+    host = {"float32": samples(y)}
+    unlabelled = rows(samples(y), host, labels=None, task="regression")
+    reduced = rows(
+        samples(y, keep="reduced"), {"float32": samples(y, keep="reduced")}, labels=y, task="regression"
+    )
+    for key in (("rmse", ""), ("error_increase", FLOAT)):
+        assert (unlabelled[key].status, unlabelled[key].reason) == (Status.SKIPPED, "the data have no labels")
+        assert (reduced[key].status, reduced[key].cause) == (Status.SKIPPED, Cause.MISSING_DATA)
+        assert "raw outputs" in reduced[key].reason
