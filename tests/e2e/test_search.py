@@ -105,7 +105,7 @@ def test_integers_with_a_method_for_each_activation(harness: Shell, wide: Path, 
     data, model = np.load(wide / "data.npz"), onnx.load(wide / "model.onnx")
     x, (robust, sensitive) = data["x"].copy(), map(numpy_helper.to_array, model.graph.initializer)
     robust = np.where(np.arange(WIDE)[:, None] == 0, 0.0, robust).astype(np.float32)
-    x[::7, 0] *= 200
+    x[::7, 0] *= 10
     model.graph.initializer[0].CopyFrom(numpy_helper.from_array(robust, "robust"))
     onnx.save(model, tmp_path / "model.onnx")
     np.savez(tmp_path / "data.npz", x=x, labels=(x @ robust @ sensitive).argmax(axis=1))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.cli import child
 from harness.cli import main as cli
 from harness.core.errors import BackendError, HarnessError, StoreError, UsageError
 
@@ -36,8 +37,9 @@ def test_an_exception_in_any_command_is_one_line_a_saved_traceback_and_exit_code
         "judge": ["r"], "compare": ["a", "b"], "report": ["r"], "baseline": ["list"], "query": ["SELECT 1"],
         "upgrade": ["onnxruntime", "1", "2"], "init": ["m.onnx", "--data", "d"], "fleet": ["--target", "t"],
         "compress": ["m", "--recipe", "int8", "--out", "o"],
-        "search": ["m", "--out", "o"],
+        "search": ["m", "--out", "o"], "score": ["p", "l"],
     }  # fmt: skip
+    monkeypatch.setenv(child.IN_CHILD, "1")  # else init fails in a process that is not planted
     monkeypatch.setitem(cli.COMMANDS, name, command)
     assert cli.main([name, *arguments.get(name, [])]) == 3
     (line,) = capsys.readouterr().err.splitlines()
