@@ -38,6 +38,7 @@ def arm_board(tmp_path_factory: pytest.TempPathFactory, store: Path) -> Iterator
         yield made
 
 
+@pytest.mark.full
 def test_the_host_makes_an_arm_board_ready(arm_board: Board, reach: Reach, batch: MakeBatch) -> None:
     executor = reach(arm_board)
     assert executor.probe(["null"])["null"].version == "1"

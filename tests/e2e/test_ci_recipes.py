@@ -111,7 +111,7 @@ def machine(repository: Path, harness: Shell) -> dict[str, str]:
     return {**harness.env, **scripts, **offline, "GITHUB_STEP_SUMMARY": str(repository / "step-summary.md")}
 
 
-@pytest.mark.parametrize("job", HOST_JOBS)
+@pytest.mark.parametrize("job", ["github", pytest.param("gitlab", marks=pytest.mark.full)])
 def test_the_job_on_a_hosted_machine(job: str, repository: Path, machine: dict[str, str]) -> None:
     for command in HOST_JOBS[job]:
         done = subprocess.run(

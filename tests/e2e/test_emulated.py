@@ -48,6 +48,7 @@ def failing(plant: Plant, targets: str, cache: Path, tmp_path: Path) -> tuple[se
     return tuple({v["target"] for v in verdicts if v["state"] == state} for state in ("FAIL", "PASS"))  # type: ignore[return-value]
 
 
+@pytest.mark.full
 def test_u8s8_saturates_without_vnni(cache: Path, tmp_path: Path) -> None:
     failed, _ = failing(saturates, "haswell", cache, tmp_path)
     assert failed == {"haswell"}

@@ -145,7 +145,7 @@ def right_or_refused(harness: Shell, spec: Spec) -> None:
 SLOW = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 
 
-@settings(max_examples=3, deadline=None, derandomize=True, suppress_health_check=SLOW)
+@settings(max_examples=2, deadline=None, derandomize=True, suppress_health_check=SLOW)
 @given(spec=SPECS)
 def test_some_models(harness: Shell, spec: Spec) -> None:
     right_or_refused(harness, spec)
