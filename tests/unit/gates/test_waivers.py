@@ -57,3 +57,11 @@ def test_an_unneeded_waiver_is_reported() -> None:
     marked, notes = waivers.apply(verdicts, [waiver(), waiver(target="pi3")])
     assert marked == verdicts
     assert notes == ("the waiver of 'g' (jane) is not needed: what it covers passes",)
+
+
+def test_a_waiver_that_one_of_several_answers_needs_is_needed_whatever_their_order() -> None:
+    subjects = [Subject(target, "onnxruntime", "int8") for target in ("cpu", "pi3")]
+    for values in ((2.0, 0.5), (0.5, 2.0)):
+        rows = [row(value, target=subject.target) for value, subject in zip(values, subjects, strict=True)]
+        _, notes = waivers.apply(judge(rows, GATES[:1], subjects).verdicts, [waiver()])
+        assert notes == ()

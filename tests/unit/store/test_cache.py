@@ -179,3 +179,20 @@ def test_same_bytes_under_two_names_are_both_there(tmp_path: Path) -> None:
     }
     assert contents == {"model.onnx": content, "deep/mine.onnx": content, "lineage.json": b"first"}
     assert list(folder.parent.iterdir()) == [folder], "nothing temporary is left"
+
+
+def test_what_is_forgotten_is_not_recalled_and_may_be_forgotten_again(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    cache.note("k", {"a": 1})
+    cache.forget("k")
+    assert cache.recall("k") is None
+    cache.forget("k")
+
+
+def test_external_data_may_lie_deeper_also_where_another_process_was_first(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    folder = cache.put_artifact("0" * 64, {"model.onnx": b"m"})
+    assert cache.put_artifact("0" * 64, {"a/b/weights.bin": b"w", "a/b/more.bin": b"v"}) == folder
+    assert (folder / "a" / "b" / "weights.bin").read_bytes() == b"w"
+    assert (folder / "a" / "b" / "more.bin").read_bytes() == b"v"
+    assert (folder / "model.onnx").read_bytes() == b"m"
