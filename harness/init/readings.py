@@ -283,13 +283,19 @@ def in_best_order(answers: NDArray[np.int64], labels: NDArray[np.int64]) -> NDAr
     """
     from scipy.optimize import linear_sum_assignment
 
-    size = int(max(answers.max(initial=0), labels.max(initial=0))) + 1
     right = np.zeros(len(labels), bool)
     for half in (0, 1):
-        learned = np.zeros((size, size))
-        np.add.at(learned, (answers[1 - half :: 2], labels[1 - half :: 2]), 1)
-        _, label_of = linear_sum_assignment(-learned)
-        right[half::2] = label_of[answers[half::2]] == labels[half::2]
+        # Only what occurs: the model may have thousands of classes.
+        said, row = np.unique(answers[1 - half :: 2], return_inverse=True)
+        meant, column = np.unique(labels[1 - half :: 2], return_inverse=True)
+        counts = np.zeros((len(said), len(meant)))
+        np.add.at(counts, (row, column), 1)
+        rows, columns = linear_sum_assignment(-counts)
+        label_of = dict(zip(said[rows].tolist(), meant[columns].tolist(), strict=True))
+        right[half::2] = [
+            label_of.get(answer) == label
+            for answer, label in zip(answers[half::2].tolist(), labels[half::2].tolist(), strict=True)
+        ]
     return right
 
 

@@ -128,3 +128,17 @@ def test_the_best_constant_answer() -> None:
     assert readings.baseline(classes, np.array([0, 1, 1, 2])).mean() == 0.5
     values = Reading("regression", "y", "values")
     assert readings.baseline(values, np.array([[0.0], [1.0], [5.0]])).tolist() == [-1.0, 0.0, -4.0]
+
+
+@given(st.permutations(range(CLASSES)))
+def test_a_planted_order_of_the_classes_is_found(order: list[int]) -> None:
+    answers = np.arange(80) // 2 % CLASSES
+    assert readings.in_best_order(answers, np.array(order)[answers]).all()
+
+
+def test_a_chance_order_gains_nothing_and_many_classes_take_no_memory() -> None:
+    rng = np.random.default_rng(1)
+    answers, labels = rng.integers(0, 50_000, (2, 200))
+    assert readings.in_best_order(answers, labels).mean() < 0.05
+    few = rng.integers(0, 10, (2, 2000))
+    assert readings.in_best_order(few[0], few[1]).mean() < 0.15
