@@ -100,8 +100,8 @@ def find(
     if path.is_dir():
         skip, notes = _damaged(path) if reading.skip_damaged else ((), ())
         images, more = _images(path, inputs, channels_first=channels_first)
-        found = (table.model_copy(update={"image": image, "skip": skip}) for image in images)
-        return _with_other_order(Source(tuple(found), (*notes, *more)), path, table, skip)
+        ways = (table.model_copy(update={"image": image, "skip": skip}) for image in images)
+        return _with_other_order(Source(tuple(ways), (*notes, *more)), path, table, skip)
     check_file(path, reading.max_bytes)
     if reading.skip_damaged:
         raise DataError(
@@ -213,7 +213,7 @@ def _images(
     channels, *size = (shape[0], *shape[1:]) if first else (shape[2], *shape[:2])
     colour: Literal["L", "RGB"] = "L" if channels == 1 else "RGB"
     # Of a damaged file nothing is known; reading its pixels names it.
-    sizes = {found for file in files if (found := image_files.upright_size(file)) is not None}
+    sizes = {file_size for file in files if (file_size := image_files.upright_size(file)) is not None}
     notes: tuple[str, ...] = ()
     if None in size and len(sizes) == 1:
         return [ImageTable(colour=colour)], notes

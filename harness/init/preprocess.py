@@ -109,8 +109,8 @@ def fits(
     for axis, find in tries:
         if batch_axis in ("", str(axis).lower()):
             step = Preprocess(dtype=dtype, batch_axis=axis)
-            if found := find(sample, spec, step, _ways(sample, layout, grey=pixels, front=front)):
-                return [Fit(kind, way, channels) for way in found]
+            if steps := find(sample, spec, step, _ways(sample, layout, grey=pixels, front=front)):
+                return [Fit(kind, way, channels) for way in steps]
     takes = "[" + ", ".join("?" if size is None else str(size) for size in spec.shape[1:]) + "]"
     raise DataError(
         f"samples of shape {list(sample)} do not fit the input {name}, which takes {takes}",

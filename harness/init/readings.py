@@ -113,7 +113,7 @@ def readings(outputs: Values, labels: NDArray[Any] | None, asked: Asked, *, wher
     usable = {name: y for name, y in outputs.items() if not asked.output or name == asked.output}
     if labels is None:
         return [_unlabelled(usable, asked)]
-    found: list[Reading] = []
+    fitting: list[Reading] = []
     refusal: DataError | None = None
     if asked.task != "regression":
         try:
@@ -121,12 +121,12 @@ def readings(outputs: Values, labels: NDArray[Any] | None, asked: Asked, *, wher
         except DataError as error:
             refusal = error
         else:
-            found = _classifications(usable, classes, note)
+            fitting = _classifications(usable, classes, note)
     # Whole numbers of one output are a regression only where the model cannot be a classifier.
-    if asked.task != "classification" and not found:
-        found = _regressions(usable, labels, explicit=asked.task == "regression")
-    if found:
-        return found
+    if asked.task != "classification" and not fitting:
+        fitting = _regressions(usable, labels, explicit=asked.task == "regression")
+    if fitting:
+        return fitting
     several_targets = math.prod(labels.shape[1:]) > 1 and labels.dtype.kind == "f"
     if refusal is not None and (asked.task == "classification" or not several_targets):
         raise refusal

@@ -139,7 +139,7 @@ def explore(
     ways = readings.readings(tried[0][1], _whole_labels(split), asked, where=where)
     trials = [_scored(guess, way, outputs, samples.labels) for guess, outputs in tried for way in ways]
     first = next(iter(by_input.values()))[0]
-    kind = _shifts({name: found[0] for name, found in by_input.items()}, split)
+    kind = _shifts({name: input_fits[0] for name, input_fits in by_input.items()}, split)
     if samples.labels is None:
         trials.sort(key=lambda trial: UNSCORED not in trial.guess.text)
         notes = [
@@ -170,18 +170,18 @@ def _best_column(
     session: Session, artifact: Artifact, source: Source, asked: Asked, *, channels_first: bool
 ) -> Findings:
     """Explore with each possible label column, and return the findings that beat chance most."""
-    found: list[Findings] = []
+    explored: list[Findings] = []
     refused: DataError | UsageError | None = None
     for table in (source.tables[0], *source.other_columns):
         try:
             one = Source((table,), source.notes)
-            found.append(explore(session, artifact, one, asked, channels_first=channels_first))
+            explored.append(explore(session, artifact, one, asked, channels_first=channels_first))
         except (DataError, UsageError) as error:
             refused = refused or error
-    if not found:
+    if not explored:
         assert refused is not None, "at least one column was tried"
         raise refused
-    best = max(found, key=lambda findings: findings.skill)  # the first of equal ones
+    best = max(explored, key=lambda findings: findings.skill)  # the first of equal ones
     count = 1 + len(source.other_columns)
     best.notes.append(
         f"labels come from the column {best.table.label_column!r}: the model explains it best of {count} "
