@@ -163,13 +163,13 @@ def _written_step(node: onnx.NodeProto | None, constants: _Constants) -> Quantiz
 
 
 def _precision(graph: onnx.GraphProto, constants: _Constants) -> str:
-    found = set()
+    precisions = set()
     for node in graph.node:
         if node.op_type == "QuantizeLinear":
             zero = constants.value(node.input[2]) if len(node.input) > 2 else None
-            found.add("int8" if zero is None else _PRECISIONS.get(zero.dtype.name, ""))
+            precisions.add("int8" if zero is None else _PRECISIONS.get(zero.dtype.name, ""))
         elif node.op_type.startswith("QLinear") or node.op_type in (
             "ConvInteger", "DynamicQuantizeLinear", "MatMulInteger", "QGemm", "QAttention",
         ):  # fmt: skip
-            found.add("int8")
-    return next((name for name in ("int16", "int8") if name in found), "")
+            precisions.add("int8")
+    return next((name for name in ("int16", "int8") if name in precisions), "")

@@ -224,12 +224,12 @@ def _grids(
 ) -> dict[str, Grid]:
     """Return the grid of each activation that would be quantized."""
     names = activations_between(model, QUANTIZED_OPERATORS, float_nodes)
-    kept = {name: limits for name, limits in ranges.items() if name not in destroyed}
+    usable = {name: limits for name, limits in ranges.items() if name not in destroyed}
     levels = 65535 if "16" in activations else 255
-    steps = {} if "16" in activations else shared_steps(model, kept)
+    steps = {} if "16" in activations else shared_steps(model, usable)
     grids: dict[str, Grid] = {}
-    for name in names & set(kept):
-        low, high = kept[name]
+    for name in names & set(usable):
+        low, high = usable[name]
         bound = max(-low, high)
         limits = (-bound, bound) if activations == "int16" else (low, high)  # the former is symmetric
         step = steps.get(name) or Step.of_range(*limits, levels)

@@ -120,12 +120,12 @@ def _worst(effect: Effect, names: Sequence[str], harmless_db: float) -> dict[str
 def suspects(model: onnx.ModelProto, calibration: Calibration, grids: Mapping[str, Grid]) -> list[str]:
     """Return the tensors whose grid may be too coarse, in the order of the graph."""
     exponential, singular = _sensitive(model)
-    found = []
+    coarse_tensors = []
     for name, grid in grids.items():
         coarse = _has_few_levels(calibration.octaves[name], grid.scale)
         if coarse or name in singular or (name in exponential and grid.scale > _COARSE_STEP):
-            found.append(name)
-    return found
+            coarse_tensors.append(name)
+    return coarse_tensors
 
 
 def _sensitive(model: onnx.ModelProto) -> tuple[set[str], set[str]]:

@@ -36,8 +36,8 @@ def without_missing(dataset: Dataset, missing: Missing) -> Dataset:
         return dataset
     first = dataset.ids[out.argmax()]
     note = f"{out.sum()} of {len(out)} samples with missing values (NaN) are left out; the first: {first}"
-    kept = dataset.take(np.flatnonzero(~out))
-    return replace(kept, notes=(*kept.notes, note))
+    remaining = dataset.take(np.flatnonzero(~out))
+    return replace(remaining, notes=(*remaining.notes, note))
 
 
 def check(dataset: Dataset, where: str) -> None:

@@ -90,7 +90,7 @@ def read_images(
     modes: Counter[str] = Counter()
     for file in files:
         try:
-            pixels, mode, found = _decode(file, recipe.colour, max_bytes)
+            pixels, mode, details = _decode(file, recipe.colour, max_bytes)
         except _Damaged as error:
             damaged[file] = str(error)
             continue
@@ -109,7 +109,7 @@ def read_images(
             )
         images.append(image)
         modes[mode] += 1
-        for remark, detail in found.items():
+        for remark, detail in details.items():
             remarks.setdefault(remark, []).append(f"{_name(file, root)}{detail}")
     _refuse(damaged, unsupported, len(files), root)
     notes = [

@@ -87,14 +87,18 @@ def read_text(
     """
     text, notes = _decode(path, content)
     numbered = list(enumerate(io.StringIO(text, newline=None), 1))
-    kept = [(number, line) for number, line in numbered if line.strip() and not line.lstrip().startswith("#")]
+    data_lines = [
+        (number, line) for number, line in numbered if line.strip() and not line.lstrip().startswith("#")
+    ]
     comments = [(number, line) for number, line in numbered if line.lstrip().startswith("#")]
     separator = ""
-    if kept and (mark := re.fullmatch(r'"?sep=(.)"?\s*', kept[0][1])):  # Excel writes and obeys it
-        separator, kept = mark[1], kept[1:]
-    if not kept:
+    if data_lines and (
+        mark := re.fullmatch(r'"?sep=(.)"?\s*', data_lines[0][1])
+    ):  # Excel writes and obeys it
+        separator, data_lines = mark[1], data_lines[1:]
+    if not data_lines:
         raise DataError(f"{path.name} is empty", where=str(path), next_step="use a file with rows")
-    sample = [line for _, line in kept[:_SAMPLE_LINES]]
+    sample = [line for _, line in data_lines[:_SAMPLE_LINES]]
     separator = separator or _separator(sample)
     rows = [cells[:_SAMPLE_CELLS] for cells in _cells(sample, separator)]
     if separator != ",":
@@ -104,20 +108,20 @@ def read_text(
         )
     if comments:
         notes.append(f"{len(comments)} comment lines (#) are left out")
-    decimal = _decimal(path, rows, separator, kept[0][0], notes)
+    decimal = _decimal(path, rows, separator, data_lines[0][0], notes)
     if header is None:
         header = isinstance(label_column, str) or _is_header(rows)
-    above = [(number, line) for number, line in comments if number < kept[0][0]]
+    above = [(number, line) for number, line in comments if number < data_lines[0][0]]
     if not header and above:
         # numpy.savetxt writes the names of the columns as a comment.
         number, line = above[-1]
         names = line.lstrip().lstrip("#").lstrip()
         cells = _cells([names], separator)[0]
         if len(cells) == len(rows[0]) > 1 and not any(map(is_number, cells)):
-            kept.insert(0, (number, names))
+            data_lines.insert(0, (number, names))
             header = True
             notes[-1] = f"the names of the columns are those of line {number}, a comment"
-    numbers, lines = zip(*kept, strict=True)
+    numbers, lines = zip(*data_lines, strict=True)
     return TextTable(lines, numbers, separator, decimal, header, tuple(notes))
 
 

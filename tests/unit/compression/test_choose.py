@@ -168,8 +168,8 @@ def test_outputs_are_those_of_each_feed(batch: str | int) -> None:
     ],
 )
 def test_classes_of_an_output(scores: Scores, values: list[object], classes: list[int] | None) -> None:
-    found = scores.classes(np.array(values))
-    assert (None if found is None else found.tolist()) == classes
+    read = scores.classes(np.array(values))
+    assert (None if read is None else read.tolist()) == classes
 
 
 def test_another_output_is_judged() -> None:

@@ -99,12 +99,17 @@ def multiplied(low: float) -> onnx.ModelProto:
     )
 
 
-@pytest.mark.parametrize("low", [-np.inf, LOWEST, -1e30, -1e9, -1e4])
-@pytest.mark.parametrize("make", [added, added_twice, added_before_reshape, chosen, multiplied])
+MASKS = [
+    (make, low)
+    for make in (added, added_twice, added_before_reshape, chosen, multiplied)
+    for low in (-np.inf, LOWEST, -1e30, -1e9, -1e4)
+    if make is not multiplied or np.isfinite(low)  # 0 · inf is NaN in float, too
+]
+
+
+@pytest.mark.parametrize(("make", "low"), MASKS)
 @pytest.mark.filterwarnings("ignore:invalid value encountered in multiply")
 def test_masked_scores_stay_in_float(make: Callable[[float], onnx.ModelProto], low: float) -> None:
-    if make is multiplied and np.isinf(low):
-        pytest.skip("0 · inf is NaN in float, too")
     model = canonicalise(make(low))
     result = quantize(model, feeds(), {})
     assert "am" in result.report["kept_float"]

@@ -132,9 +132,9 @@ def test_classes_that_are_counted_from_one_are_named() -> None:
     ],
 )
 def test_text_is_numbered(text: list[Any], indices: list[int], names: tuple[str, ...]) -> None:
-    numbered, found = classes_of_text(np.array(text))
+    numbered, class_names = classes_of_text(np.array(text))
     assert numbered.tolist() == indices
-    assert found == names
+    assert class_names == names
 
 
 def test_more_classes_than_outputs_are_named() -> None:

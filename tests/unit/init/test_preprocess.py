@@ -19,8 +19,8 @@ def ways(
     sample: tuple[int, ...], wanted: tuple[int | None, ...], dtype: str = "float32", layout: str = ""
 ) -> list[str]:
     spec = TensorSpec("x", (None, *wanted), "float32")
-    found = fits("x", np.zeros((2, *sample), dtype), spec, channels_first=True, layout=layout)
-    return [f"{fit.step.layout}{list(fit.step.shape) or ''}" for fit in found]
+    fitting = fits("x", np.zeros((2, *sample), dtype), spec, channels_first=True, layout=layout)
+    return [f"{fit.step.layout}{list(fit.step.shape) or ''}" for fit in fitting]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
