@@ -88,7 +88,7 @@ def history(results: Path, only: HistoryFilter) -> History:
     whole["run"] = np.repeat(np.arange(len(readable)), [len(part) for part in parts])
     frame = _without_repeats(tables.clean(whole, str(results)), readable, left_out)
     codes = outer_join.numbered([frame[name] for name in SERIES_COLUMNS])
-    firsts = np.unique(codes, return_index=True)[1]
+    firsts = outer_join.first_rows(codes)
     heads = frame[list(SERIES_COLUMNS)].iloc[firsts].to_dict("records")
     selected = np.array([selection.series(row) for row in heads], np.bool_)
     if not selected.any():

@@ -54,11 +54,28 @@ def _stacked(base: pd.Series, new: pd.Series) -> pd.Series:
 
 def numbered(columns: Sequence[pd.Series]) -> NDArray[np.intp]:
     """Number the rows by their key, in its sort order, NaN last."""
-    return pd.factorize(coded(columns), sort=True)[0]
+    codes, size = _digits(columns)
+    if size > 4 * len(codes):
+        return pd.factorize(codes, sort=True)[0]
+    used = np.zeros(size, np.bool_)
+    used[codes] = True
+    return (np.cumsum(used) - 1)[codes]
+
+
+def first_rows(ids: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Position of the first row of each number that `numbered` gave."""
+    rows = np.empty(int(ids.max(initial=-1)) + 1, np.intp)
+    rows[ids[::-1]] = np.arange(len(ids) - 1, -1, -1)  # the last one written stays
+    return rows
 
 
 def coded(columns: Sequence[pd.Series]) -> NDArray[np.int64]:
     """Encode each key as an integer, in its sort order, NaN last; the parts of a key are its digits."""
+    return _digits(columns)[0]
+
+
+def _digits(columns: Sequence[pd.Series]) -> tuple[NDArray[np.int64], int]:
+    """The codes of `coded`, and a number that they are all less than."""
     whole, size = np.zeros(len(columns[0]), np.int64), 1
     for column in columns:
         if column.dtype.name == "category":
@@ -71,4 +88,4 @@ def coded(columns: Sequence[pd.Series]) -> NDArray[np.int64]:
             whole, size = pd.factorize(whole, sort=True)[0], len(whole)
         whole = whole * radix + codes
         size *= radix
-    return whole
+    return whole, size

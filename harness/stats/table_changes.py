@@ -22,6 +22,8 @@ from harness.stats.difference import RATIO_UNITS, Values
 DEVICE_COLUMNS = ("target", "backend")
 BOUNDS = ("value", "ci_low", "ci_high")
 NO_DIRECTION = "has no declared direction"
+#: Relative difference of two numbers that are the same: a logarithm's last bits differ between CPUs.
+SAME_RTOL = 1e-12
 Flags = np.ndarray[tuple[int], np.dtype[np.bool_]]
 
 
@@ -156,7 +158,7 @@ class _Declarations:
         self._codes = outer_join.numbered(
             [rows["suite"], rows["metric"], rows["unit_base"], rows["unit_new"]]
         )
-        self._firsts = np.unique(self._codes, return_index=True)[1]
+        self._firsts = outer_join.first_rows(self._codes)
         suites, names = (rows[column].to_numpy(object)[self._firsts] for column in ("suite", "metric"))
         self._metrics = [declared.find(str(s), str(m)) for s, m in zip(suites, names, strict=True)]
 
@@ -190,9 +192,10 @@ def _classes(
 ) -> tuple[pd.Series, pd.Series]:
     neutral = np.where(result["kind"] == "ratio", 1.0, 0.0)
     change, low, high = (result[name].to_numpy(np.float64) for name in ("change", "ci_low", "ci_high"))
-    same = (result["base"] == result["new"]).to_numpy()
+    both = [result[name].to_numpy(np.float64) for name in ("base", "new")]
+    same = np.isclose(both[0], both[1], rtol=SAME_RTOL, atol=0)
     bounded = np.isfinite(low) & np.isfinite(high)
-    good = [metrics.goodness(result[name].to_numpy(np.float64)) for name in ("base", "new")]
+    good = [metrics.goodness(values) for values in both]
     with np.errstate(invalid="ignore"):
         moved = np.where(np.isfinite(change), np.sign(good[1] - good[0]), 0.0)
     undeclared = metrics.map(lambda metric, _: metric is None)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from onnx import helper
 
-from tests.e2e.shell import SAMPLES, VALIDATION, Forge, MakeModel, Shell, save_onnx
+from tests.e2e.shell import SAMPLES, VALIDATION, Forge, MakeModel, Shell, copy_model, save_onnx
 
 
 @pytest.fixture(scope="session")
@@ -56,17 +54,4 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def model(tiny: Path, tmp_path: Path) -> MakeModel:
     """Make a copy of the tiny model's folder: texts replaced in its validation.toml, text added, new data."""
-
-    def make(*replaced: tuple[str, str], added: str = "", **arrays: NDArray[Any]) -> Path:
-        folder = tmp_path / "model"
-        shutil.copytree(tiny, folder)
-        text = VALIDATION
-        for old, new in replaced:
-            assert old in text
-            text = text.replace(old, new, 1)
-        (folder / "validation.toml").write_text(text + added)
-        if arrays:
-            np.savez(folder / "data.npz", **arrays)
-        return folder
-
-    return make
+    return partial(copy_model, tiny, tmp_path / "model")

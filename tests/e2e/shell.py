@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -186,3 +187,18 @@ def save_onnx(
 
 
 MakeModel = Callable[..., Path]
+
+
+def copy_model(
+    source: Path, folder: Path, *replaced: tuple[str, str], added: str = "", **arrays: NDArray[Any]
+) -> Path:
+    """Copy a folder that has a validation.toml of `VALIDATION`, with other text and other data."""
+    shutil.copytree(source, folder)
+    text = VALIDATION
+    for old, new in replaced:
+        assert old in text
+        text = text.replace(old, new, 1)
+    (folder / "validation.toml").write_text(text + added)
+    if arrays:
+        np.savez(folder / "data.npz", **arrays)
+    return folder

@@ -23,6 +23,9 @@ PASSED, FAILED, UNDECIDED = (
 EXIT_CODES = {PASSED: 0, FAILED: 1, UNDECIDED: 4}
 #: What is worded for people; the rest of a table is a contract.
 TEXTS = ("sentence", "reason", "waived", "why")
+NUMBERS = ("value", "ci_low", "ci_high", "base", "new", "change", "limit")
+#: Exponentials and logarithms of numpy differ in the last bit between CPUs.
+TOLERANCE = {"check_exact": False, "rtol": 1e-12, "atol": 0}
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +50,8 @@ def earlier(forge: Forge, cache: Path, unpacked: Path, tmp_path: Path) -> Shell:
 
 def table(path: Path) -> pd.DataFrame:
     frame = pd.read_csv(path, keep_default_na=False)
+    numbers = frame.columns.intersection(NUMBERS)  # of which some cells are empty
+    frame[numbers] = frame[numbers].apply(pd.to_numeric)
     return frame.drop(columns=[name for name in TEXTS if name in frame])
 
 
@@ -67,7 +72,7 @@ def test_judge_repeats_rows_and_verdicts(earlier: Shell, unpacked: Path, run: st
     ended = earlier("judge", run)
     assert ended.code == EXIT_CODES[run], ended.err
     for name in ("measurements.csv", "verdicts.csv"):
-        assert_frame_equal(table(folder / name), table(unpacked / "results" / run / name), check_exact=True)
+        assert_frame_equal(table(folder / name), table(unpacked / "results" / run / name), **TOLERANCE)
 
 
 def test_a_waiver_still_covers_its_gate(earlier: Shell) -> None:
@@ -84,7 +89,7 @@ def test_compare_finds_the_same_changes(earlier: Shell, unpacked: Path) -> None:
     keys = ["target", "backend", "setting", "variant", "suite", "case", "severity", "metric", "reference"]
     now = table(earlier.folder / "changes.csv").set_index(keys).sort_index()
     then = table(unpacked / "expected" / "compare.csv").set_index(keys).sort_index()
-    assert_frame_equal(now[then.columns], then, check_exact=True)
+    assert_frame_equal(now[then.columns], then, **TOLERANCE)
 
 
 def test_history_has_the_same_series(earlier: Shell, unpacked: Path) -> None:

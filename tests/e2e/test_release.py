@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 
 from harness.core.job import Samples
 from harness.store.run_folder import RunFolder
-from tests.e2e.conftest import MakeModel
-from tests.e2e.shell import Shell, check
+from tests.e2e.shell import Forge, Shell, check, copy_model
 
 GATES = """
 [[gate]]
@@ -41,10 +40,13 @@ SUITES = Path(__file__).parents[2] / "suites"
 Arrays = Mapping[str, NDArray[np.generic]]
 
 
-@pytest.fixture
-def accepted(harness: Shell, model: MakeModel) -> Path:
+@pytest.fixture(scope="module")
+def once(forge: Forge, cache: Path, tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Shell:
     """A run that was accepted, its times replaced by planted ones: five processes, 3 % apart."""
-    folder = model(("processes = 2\nrounds", "processes = 5\nrounds"), added=GATES)
+    harness = Shell(forge, tmp_path_factory.mktemp("accepted"), cache)
+    folder = copy_model(
+        tiny, harness.folder / "model", ("processes = 2\nrounds", "processes = 5\nrounds"), added=GATES
+    )
     ended = harness("validate", "--model", folder, "--target", "cpu", "--variant", "int8")
     assert "there is no baseline accepted of cpu" in ended.out, ended.err
     run = harness.run()
@@ -52,7 +54,14 @@ def accepted(harness: Shell, model: MakeModel) -> Path:
     plant(run, "performance", lambda arrays: timed(arrays, 1.0))
     ended = harness("baseline", "save", "latest", "--reason", "the first", "--by", "jane")
     assert (ended.code, ended.err) == (0, ""), ended.err
-    return run
+    return harness
+
+
+@pytest.fixture
+def accepted(once: Shell, harness: Shell) -> Path:
+    """A copy of the accepted run, its baseline and its model, in the test's own folder."""
+    shutil.copytree(once.folder, harness.folder, symlinks=True, dirs_exist_ok=True)
+    return harness.results / (once.results / "latest").resolve().name
 
 
 def calm(run: Path) -> None:

@@ -14,7 +14,7 @@ from onnx import helper
 from harness.store import tables
 from harness.timing.interleave import SERIES
 from tests.e2e.conftest import MakeModel
-from tests.e2e.shell import Shell, check, save_onnx
+from tests.e2e.shell import Forge, Shell, check, copy_model, save_onnx
 from tests.e2e.test_release import in_pytest, sentence
 
 GATE = """
@@ -47,20 +47,28 @@ def slow(folder: Path) -> None:
     save_onnx(folder / "model.onnx", nodes, ["n", 8], values)
 
 
-@pytest.fixture
-def accepted(harness: Shell, model: MakeModel) -> Shell:
-    """An accepted run of the tiny model, in a cache of the test's own, with its artifacts."""
-    model(added=GATE)
-    own_cache_ = replace(harness, cache=harness.folder / "cache")
-    ended = own_cache_(*RUN)
+@pytest.fixture(scope="module")
+def once(forge: Forge, tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Shell:
+    """An accepted run of the tiny model with its artifacts, and a cache of its own."""
+    folder = tmp_path_factory.mktemp("accepted")
+    harness = Shell(forge, folder, folder / "cache")
+    copy_model(tiny, folder / "model", added=GATE)
+    ended = harness(*RUN)
     assert ended.code == 3, ended.err + ended.out
     sentence_ = sentence(ended.out, "side by side")
     assert sentence_ == (
         "int8 on cpu: latency_p50 was not timed side by side: there is no baseline accepted of cpu"
     )
-    saved = own_cache_("baseline", "save", "latest", "--reason", "the first", "--by", "jane", "--artifacts")
+    saved = harness("baseline", "save", "latest", "--reason", "the first", "--by", "jane", "--artifacts")
     assert saved.code == 0, saved.err
-    return own_cache_
+    return harness
+
+
+@pytest.fixture
+def accepted(once: Shell, harness: Shell) -> Shell:
+    """A copy of the accepted run, its model, its baseline and its cache, in the test's own folder."""
+    shutil.copytree(once.folder, harness.folder, symlinks=True, dirs_exist_ok=True)
+    return replace(harness, cache=harness.folder / "cache")
 
 
 def test_a_slower_artifact_fails_everywhere_with_one_sentence(accepted: Shell) -> None:

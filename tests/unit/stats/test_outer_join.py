@@ -51,3 +51,18 @@ def test_keys_of_more_parts_than_one_integer_has_digits_for() -> None:
     joined = outer_join.outer(base, base[::-1].reset_index(drop=True), names, ["value"])
     assert len(joined) == 1000
     assert (joined["value_base"] == joined["value_new"]).all()
+
+
+@pytest.mark.parametrize("size", [2, 50])
+def test_numbers_and_first_rows_are_those_of_pandas(size: int) -> None:
+    """Few keys are counted in an array, many are factorized."""
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({name: rng.integers(0, size, 40) for name in KEY}).sample(frac=1, random_state=0)
+    ids = outer_join.numbered([frame[name] for name in KEY])
+    assert ids.tolist() == frame.groupby(KEY, sort=True).ngroup().tolist()
+    assert outer_join.first_rows(ids).tolist() == np.unique(ids, return_index=True)[1].tolist()
+
+
+def test_no_rows_have_no_numbers() -> None:
+    ids = outer_join.numbered([pd.Series([], dtype="int64")])
+    assert (ids.tolist(), outer_join.first_rows(ids).tolist()) == ([], [])

@@ -51,6 +51,10 @@ LATENCY = {"suite": "performance", "metric": "latency_p50", "unit": "ns"}
     ("base", "new", "expected"),
     [
         ({}, {}, Change.SAME),
+        (at(0.9), at(np.nextafter(0.9, 1)), Change.SAME),
+        (at(0.9), at(0.9 * (1 - 2e-12)), Change.WORSE),
+        (at(0.0), at(1e-300), Change.BETTER),
+        (at(math.inf), at(math.inf), Change.SAME),
         (at(0.9, 0.88, 0.92), at(0.91, 0.89, 0.93), Change.NOISE),
         (at(0.9, 0.89, 0.91), at(0.8, 0.79, 0.81), Change.WORSE),
         (at(0.8, 0.79, 0.81), at(0.9, 0.89, 0.91), Change.BETTER),
