@@ -104,8 +104,8 @@ def _add_init(commands: Any) -> None:  # noqa: ANN401 - argparse's own
     init.add_argument("--label-column", metavar="NAME", type=_column,
                       help="column of a table with the labels, by name or position from 0 "
                            "(default: tried)")  # fmt: skip
-    init.add_argument("--task", choices=("classification", "regression"), default="",
-                      help="what the model does (default: tried)")  # fmt: skip
+    init.add_argument("--task", metavar="TASK", default="",
+                      help="what the model does: classification or regression (default: tried)")  # fmt: skip
     init.add_argument(
         "--output", metavar="NAME", default="", help="the output with the answers (default: tried)"
     )
@@ -131,8 +131,9 @@ def _add_score(commands: Any) -> None:  # noqa: ANN401 - argparse's own
     score.add_argument(
         "labels", metavar="LABELS", type=Path, help="labels of the same samples, in that order"
     )
-    score.add_argument("--task", choices=("classification", "regression"), default="",
-                       help="default: by shapes and labels")  # fmt: skip
+    score.add_argument(
+        "--task", metavar="TASK", default="", help="as of init (default: by shapes and labels)"
+    )
     score.add_argument(
         "--output", metavar="NAME", default="", help="the array to score, of several in a file"
     )

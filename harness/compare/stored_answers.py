@@ -12,17 +12,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.core import tasks
 from harness.core.columns import aligned
 from harness.core.errors import DataError, UsageError
 from harness.core.job import Status
 from harness.core.measurement import Measurement
 from harness.core.suite import StoredAnswers, SupportsStoredAnswers
+from harness.core.tasks import Reading
 from harness.data import sources, table_values
 from harness.data.sources import DataSource
 from harness.device import plugins
 from harness.gates.judge import number_text
 from harness.init import readings
-from harness.init.readings import Asked, Reading
+from harness.init.readings import Asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +104,7 @@ def score(
     first = outputs[names[0]]
     reading = readings.readings(first, truth, Asked(task, output), where=str(labels))[0]
     if threshold is not None:
-        reading = Reading("classification", reading.output, "score", threshold)
+        reading = tasks.named("classification").reading(reading.output, threshold=threshold)
     stored = {
         name: StoredAnswers(
             _chosen(arrays, reading.output, name),

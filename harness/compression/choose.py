@@ -30,8 +30,9 @@ from harness.compression.resolution import Effect, Grid, bound_of_values, sqnr_d
 from harness.compression.shared_scales import Step
 from harness.compression.steps import checked
 from harness.config.validation import ModelTable
-from harness.core.errors import HarnessError
-from harness.stats import accuracy
+from harness.core import tasks
+from harness.core.errors import DataError, HarnessError
+from harness.core.tasks import Form, Reading
 
 #: Accuracy that int8 may lose on the calibration data.
 MARGIN = 0.01
@@ -41,42 +42,11 @@ SECONDS = 6.0  # no further recipe is tried after this time
 #: Recipes are tried on the first feeds.
 MOST_FEEDS = 200
 _PASSES: Mapping[str, Pass] = {"dynamic": dynamic, "quantize": quantize}
+#: The class with the highest score of the first output.
+DEFAULT = Reading("classification", "", Form.SCORES)
 _OTHER_METHODS = ("entropy", "percentile", "mse")
 
 Recipe = tuple[Mapping[str, Any], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Scores:
-    """How an output is read as classes.
-
-    Parameters
-    ----------
-    output : str
-        Empty: the first.
-    threshold : float, optional
-        A single score above it means class 1, else class 0.
-    whole_numbers : bool
-        The output has the classes themselves.
-    none : bool
-        The task has no classes.
-    """
-
-    output: str = ""
-    threshold: float | None = None
-    whole_numbers: bool = False
-    none: bool = False
-
-    def classes(self, values: Array) -> Array | None:
-        """Return the class of each sample, shape (n,); -1 without a finite score; None without classes."""
-        flat = values.reshape(len(values), -1)
-        if self.none or not flat.size:
-            return None
-        if self.threshold is not None and flat.shape[1] == 1:
-            return np.where(np.isfinite(flat[:, 0]), flat[:, 0] > self.threshold, accuracy.NO_PREDICTION)
-        if self.whole_numbers and flat.shape[1] == 1:
-            return flat[:, 0].astype(np.int64)
-        return accuracy.predictions(values) if values.ndim == 2 and flat.shape[1] > 1 else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,12 +163,14 @@ def _order(loss: float) -> float:
     return 0.0 if math.isnan(loss) else loss
 
 
-def scores_of(model: onnx.ModelProto, table: ModelTable) -> Scores:
-    """Return how the ``[model]`` table reads the classes of a model."""
+def reading_of(model: onnx.ModelProto, table: ModelTable) -> Reading:
+    """Return how the ``[model]`` table reads the answers of a model."""
     name = table.output or model.graph.output[0].name
-    kind = next(v.type.tensor_type.elem_type for v in model.graph.output if v.name == name)
-    whole_numbers = np.issubdtype(helper.tensor_dtype_to_np_dtype(kind), np.integer)
-    return Scores(name, table.threshold, bool(whole_numbers), none=table.task != "classification")
+    tensor = next(value.type.tensor_type for value in model.graph.output if value.name == name)
+    integers = np.issubdtype(helper.tensor_dtype_to_np_dtype(tensor.elem_type), np.integer)
+    width = math.prod(dim.dim_value for dim in tensor.shape.dim[1:])  # 0 where a dimension is open
+    task = tasks.named(table.task)
+    return task.reading(name, integers=bool(integers), width=width, threshold=table.threshold)
 
 
 def choose_int8(
@@ -206,7 +178,7 @@ def choose_int8(
     feeds: Sequence[Feeds],
     labels: NDArray[Any] | None = None,
     *,
-    scores: Scores | None = None,
+    reading: Reading | None = None,
     margin: float = MARGIN,
     seconds: float = SECONDS,
     clock: Callable[[], float] = time.monotonic,
@@ -222,9 +194,9 @@ def choose_int8(
         repeated. At most ``MOST_FEEDS`` are used. They calibrate and judge: the figures compare recipes, they
         are no estimate of the accuracy on other data.
     labels : ndarray, shape (n,), integer, optional
-        Of the samples. Without them the classes of the float model count.
-    scores : Scores, optional
-        How the classes are read; default: the highest score of the first output.
+        Of the samples. Without them the answers of the float model count.
+    reading : Reading, optional
+        How the answers are read; default: the class with the highest score of the first output.
     margin : float
         Share of the samples that may be lost.
     seconds : float
@@ -241,7 +213,7 @@ def choose_int8(
     HarnessError
         The float model does not run on the feeds.
     """
-    trials = _Trials(canonicalise(model), feeds[:MOST_FEEDS], labels, scores or Scores(), margin)
+    trials = _Trials(canonicalise(model), feeds[:MOST_FEEDS], labels, reading or DEFAULT, margin)
     start, untried = clock(), ""
     for name, recipe in trials.candidates():
         if trials.done and clock() - start > seconds:
@@ -262,16 +234,17 @@ class _Trials:
         model: onnx.ModelProto,
         feeds: Sequence[Feeds],
         labels: NDArray[Any] | None,
-        scores: Scores,
+        reading: Reading,
         margin: float,
     ) -> None:
         self.done: list[Int8Trial] = []
-        self._model, self._feeds, self._margin, self._scores = model, feeds, margin, scores
-        self._exact = output_of(model, feeds, scores.output)
+        self._model, self._feeds, self._margin, self._reading = model, feeds, margin, reading
+        self._task = tasks.named(reading.task)
+        self._exact = output_of(model, feeds, reading.output)
         rows = len(self._exact) if labels is None else min(len(labels), len(self._exact))
         self._exact = self._exact[:rows]  # without repetitions of the last sample
-        self._classes = scores.classes(self._exact)
-        self._labels = labels[:rows] if self._classes is not None and labels is not None else None
+        self._answers = self._answers_in(self._exact)
+        self._labels = labels[:rows] if self._answers is not None and labels is not None else None
 
     @property
     def samples(self) -> int:
@@ -312,7 +285,7 @@ class _Trials:
             for step in recipe:
                 options = {key: value for key, value in step.items() if key != "pass"}
                 model = checked(name, _PASSES[step["pass"]], model, self._feeds, options).model
-            values = output_of(model, self._feeds, self._scores.output)[: len(self._exact)]
+            values = output_of(model, self._feeds, self._reading.output)[: len(self._exact)]
         except HarnessError as error:
             self.done.append(Int8Trial(name, recipe, failed=error.what))
             return
@@ -320,17 +293,24 @@ class _Trials:
         loss = math.nan
         if self._labels is not None:
             loss = self.float_score - self._score(values)
-        elif self._classes is not None:
-            loss = float(np.mean(self._scores.classes(values) != self._classes))
+        elif self._answers is not None and (answers := self._answers_in(values)) is not None:
+            loss = 1 - float(self._task.same(answers, self._answers).mean())
         self.done.append(Int8Trial(name, recipe, loss, decibel, self._score(values)))
 
     def _one_is_within(self) -> bool:
         return any(trial.within(self._margin) for trial in self.done)
 
     def _score(self, values: Array) -> float:
-        if self._labels is None:
+        if self._labels is None or (answers := self._answers_in(values)) is None:
             return math.nan
-        return float(np.mean(self._scores.classes(values) == self._labels))
+        return float(self._task.score(answers, self._labels).mean())
+
+    def _answers_in(self, values: Array) -> Array | None:
+        """Return the answers that an output holds; None where it holds none that are right or wrong."""
+        try:
+            return self._task.answers(self._reading, values) if self._task.is_share else None
+        except DataError:
+            return None
 
 
 def _mostly_products(model: onnx.ModelProto) -> bool:

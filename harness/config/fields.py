@@ -10,6 +10,7 @@ import numpy as np
 from pydantic import AfterValidator, Field
 
 from harness.core.measurement import UNITS
+from harness.core.tasks import TASKS
 
 
 def is_name(text: str) -> str:
@@ -107,6 +108,12 @@ def _has_a_kind(executor: dict[str, Any]) -> dict[str, Any]:
     return executor
 
 
+def _is_task(text: str) -> str:
+    if text not in TASKS:
+        raise ValueError(f"{text!r} is no task; use {', '.join(TASKS)}")
+    return text
+
+
 def _is_limit(limit: float | str) -> float | str:
     if isinstance(limit, str):
         _parse_limit(limit)
@@ -137,6 +144,7 @@ def limit_unit(value: float | str | None) -> str:
 
 
 Name = Annotated[str, AfterValidator(is_name)]
+TaskName = Annotated[str, AfterValidator(_is_task)]
 TextName = Annotated[str, AfterValidator(is_read_as_text)]
 Sha256 = Annotated[str, AfterValidator(_is_sha256)]
 Format = Literal["onnx", "tflite", "openvino"]

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from harness.config.fields import Format, Name, Sha256, Size, Step
+from harness.config.fields import Format, Name, Sha256, Size, Step, TaskName
 from harness.config.gates import GateTable, WaiverTable
 from harness.config.schema import DataTable, InputTable, SearchTable, ShiftsTable, Table
 from harness.core.errors import Problem
@@ -26,7 +26,7 @@ class ModelTable(Table):
     name: Name
     file: str = ""
     sha256: Sha256 | None = None
-    task: Literal["classification", "regression"] = "classification"
+    task: TaskName = "classification"
     output: str = ""
     threshold: float | None = None
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from harness.config.schema import DataTable, InputTable, ShiftsTable, SourceTable
 from harness.config.validation import Validation
-from harness.core import preprocess
+from harness.core import preprocess, tasks
 from harness.core.artifact import TensorSpec, sha256_file
 from harness.core.errors import DataError
 from harness.core.feeding import Feeding
@@ -149,7 +149,7 @@ def prepare(
     for part in (test, split.calibration):
         if len(part):
             check_fit(part.inputs, steps, inputs, where=where)
-    if validation.model.task == "classification":
+    if tasks.named(validation.model.task).has_classes:
         split = with_classes(split, classes, where=where)
         test = split.test
     order = stratified_order(test.labels, test.ids, seed=validation.data.seed)

@@ -15,7 +15,7 @@ from harness.compression.model_file import companions_of
 from harness.config.load import check
 from harness.config.schema import MAX_BYTES
 from harness.config.validation import FLOAT32, Validation
-from harness.core import commands
+from harness.core import commands, tasks
 from harness.core.artifact import STRING, Artifact, TensorSpec
 from harness.core.contracts import Backend, Session
 from harness.core.errors import BackendError, DataError, ModelError, StoreError, TargetUnavailable, UsageError
@@ -84,7 +84,7 @@ class InitReport:
         return "\n".join(lines)
 
     def _scores(self) -> str:
-        classes = self.findings.task == "classification"
+        classes = tasks.named(self.findings.task).has_classes
 
         def formatted(score: float) -> str:
             return f"{100 * score:.1f} %" if classes else f"{-score:.4g}"
@@ -238,7 +238,7 @@ class _Written:
         return init_toml.write(
             init_toml.Contents(
                 model=self.model, folder=self.destination.parent, fmt=self.fmt,
-                reading=findings.reading.table(self.outputs[0].name), data=findings.table,
+                reading=readings.table_of(findings.reading, self.outputs[0].name), data=findings.table,
                 steps={**findings.trials[0].guess.steps, **self.constants},
                 shapes={spec.name: spec.shape for spec in self.inputs},
                 shift_kind=findings.shift_kind, variants=self.variants, about_int8=self.about_int8,
@@ -280,7 +280,7 @@ def _file_notes(findings: Findings, facts: FileFacts) -> list[str]:
 def _chance(findings: Findings) -> float:
     """Accuracy of the commonest class among the test labels; NaN in a regression or without labels."""
     labels = findings.split.test.labels
-    if labels is None or findings.task != "classification":
+    if labels is None or not tasks.named(findings.task).has_classes:
         return math.nan
     return float(readings.baseline(findings.reading, readings.truth(findings.reading, labels)).mean())
 

@@ -12,19 +12,20 @@ from typing import Any
 import numpy as np
 
 from harness.compression import model_file
-from harness.compression.choose import choose_int8, scores_of
+from harness.compression.choose import choose_int8, reading_of
 from harness.compression.recipe import VariantBuilder
 from harness.config.folders import cache_folder
 from harness.config.schema import ShiftsTable
 from harness.config.validation import Validation, VariantTable
+from harness.core import tasks
 from harness.core.artifact import Artifact
 from harness.core.contracts import Session
 from harness.core.errors import HarnessError, UsageError
+from harness.core.tasks import Reading
 from harness.data import sets
 from harness.data.datasets import Dataset, Split, stratified_order
 from harness.data.sets import split_of, step_of
 from harness.init import readings
-from harness.init.readings import Reading
 from harness.init.trial import outputs_of
 from harness.stats import intervals, paired
 from harness.store.cache import Cache
@@ -71,7 +72,7 @@ class Proof:
     @property
     def text(self) -> str:
         """The score in one line."""
-        if self.reading.task == "classification":
+        if tasks.named(self.reading.task).has_classes:
             return (
                 f"float32 accuracy {100 * self.score:.2f} % [{100 * self.low:.2f}, {100 * self.high:.2f}] of "
                 f"{self.n:,} samples; the commonest class has {100 * self.chance:.1f} %"
@@ -137,7 +138,7 @@ def prove(
     reading = readings.of_table(validation.model, outputs)
     labels = readings.truth(reading, data.labels)[order[:count]]
     scores, constant = readings.score(reading, outputs, labels), readings.baseline(reading, labels)
-    if reading.task == "classification":
+    if tasks.named(reading.task).has_classes:
         share = intervals.wilson(int(scores.sum()), len(scores), alpha=ALPHA / tried)
         classes = len(np.unique(labels))
         return Proof(reading, count, share.value, share.low, share.high, float(constant.mean()), classes)
@@ -185,9 +186,9 @@ def make_int8(validation: Validation, folder: Path) -> Int8:
     info = model_file.inspect_onnx(builder.model)
     try:
         data = sets.prepare(alone, folder, cache, info.inputs, info.classes(table.output, table.threshold))
-        scores = scores_of(builder.model, table)
+        reading = reading_of(builder.model, table)
         feeds = list(data.calibration_feeds())
-        choice = choose_int8(builder.model, feeds, data.calibration.labels, scores=scores)
+        choice = choose_int8(builder.model, feeds, data.calibration.labels, reading=reading)
         if choice.best.failed:
             return Int8((), choice.text())
         made = alone.model_copy(

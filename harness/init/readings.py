@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.config.validation import ModelTable
+from harness.core import tasks
 from harness.core.errors import DataError, UsageError
+from harness.core.tasks import Form, Reading
 from harness.data.labels import check_range, classes_of_labels
-from harness.stats import accuracy
 
 Values = Mapping[str, NDArray[Any]]
 #: Scores of a single output that lie outside 0 to 1 are logits.
@@ -22,45 +23,32 @@ PROBABILITY_THRESHOLD, LOGIT_THRESHOLD = 0.5, 0.0
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What the user fixed; an empty field is guessed."""
+    """What the user fixed; an empty field is guessed.
+
+    Raises
+    ------
+    UsageError
+        There is no such task.
+    """
 
     task: str = ""
     output: str = ""
     layout: str = ""
     batch_axis: str = ""
 
+    def __post_init__(self) -> None:
+        if self.task:
+            tasks.named(self.task)
 
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """One way to read an output as answers.
 
-    Parameters
-    ----------
-    task : str
-    output : str
-        Name of the output that is scored.
-    form : str
-        ``scores`` of every class, the ``index`` of a class, one ``score`` of class 1, or ``values``.
-    threshold : float, optional
-        Of the form ``score``.
-    text : str
-        For the user.
-    """
-
-    task: str
-    output: str
-    form: str
-    threshold: float | None = None
-    text: str = ""
-
-    def table(self, first_output: str) -> dict[str, object]:
-        """Return the keys of ``[model]``; the first output needs no name."""
-        table: dict[str, object] = {"task": self.task}
-        if self.output != first_output:
-            table["output"] = self.output
-        if self.threshold is not None:
-            table["threshold"] = self.threshold
-        return table
+def table_of(reading: Reading, first_output: str) -> dict[str, object]:
+    """Return the keys of ``[model]`` for a reading; the first output needs no name."""
+    table: dict[str, object] = {"task": reading.task}
+    if reading.output != first_output:
+        table["output"] = reading.output
+    if reading.threshold is not None:
+        table["threshold"] = reading.threshold
+    return table
 
 
 def of_table(table: ModelTable, outputs: Values) -> Reading:
@@ -69,13 +57,9 @@ def of_table(table: ModelTable, outputs: Values) -> Reading:
     if output not in outputs:
         raise _no_output(output, outputs)
     values = outputs[output]
-    if table.task != "classification":
-        form = "values"
-    elif table.threshold is not None:
-        form = "score"
-    else:
-        form = "index" if values.dtype.kind in "iu" and _width(values) == 1 else "scores"
-    return Reading(table.task, output, form, table.threshold)
+    return tasks.named(table.task).reading(
+        output, integers=values.dtype.kind in "iu", width=_width(values), threshold=table.threshold
+    )
 
 
 def readings(outputs: Values, labels: NDArray[Any] | None, asked: Asked, *, where: str) -> list[Reading]:
@@ -151,7 +135,7 @@ def _unlabelled(usable: Values, asked: Asked) -> Reading:
         )
     ((name, values),) = usable.items()
     task = asked.task or ("classification" if _width(values) > 1 else "regression")
-    return Reading(task, name, "scores" if task == "classification" else "values")
+    return tasks.named(task).reading(name, integers=values.dtype.kind in "iu", width=_width(values))
 
 
 def _width(values: NDArray[Any]) -> int:
@@ -168,17 +152,17 @@ def _classifications(usable: Values, labels: NDArray[np.int64], note: str) -> li
     for name, y in usable.items():
         width = _width(y)
         if y.dtype.kind in "iu" and width == 1:
-            single.append(Reading("classification", name, "index", text=_joined("class indices", note)))
+            single.append(Reading("classification", name, Form.INDEX, text=_joined("class indices", note)))
         elif y.dtype.kind in "fiu" and width > max(1, highest) and lowest >= 0 and _one_axis(y):
             text = _joined(f"one score for each of {width} classes", note)
             (exact if width == highest + 1 else wider).append(
-                Reading("classification", name, "scores", text=text)
+                Reading("classification", name, Form.SCORES, text=text)
             )
         elif y.dtype.kind == "f" and width == 1 and highest == 1 and lowest == 0:
             probable = bool(np.isfinite(y).all() and y.min() >= 0 and y.max() <= 1)
             threshold = PROBABILITY_THRESHOLD if probable else LOGIT_THRESHOLD
             text = _joined(f"class 1 where the score is above {threshold:g}", note)
-            single.append(Reading("classification", name, "score", threshold, text))
+            single.append(Reading("classification", name, Form.SCORE, threshold, text))
     return [*exact, *wider, *single]
 
 
@@ -198,7 +182,7 @@ def _regressions(usable: Values, labels: NDArray[Any], *, explicit: bool) -> lis
         return []  # several classes a sample, or codes: never a regression in silence
     text = "labels are whole numbers and the output is one value: a regression" if whole else ""
     return [
-        Reading("regression", name, "values", text=text)
+        Reading("regression", name, Form.VALUES, text=text)
         for name, y in usable.items()
         if y.dtype.kind == "f" and _width(y) == targets
     ]
@@ -227,43 +211,26 @@ def _unfit(usable: Values, labels: NDArray[Any], where: str) -> DataError:
 
 def truth(reading: Reading, labels: NDArray[Any]) -> NDArray[Any]:
     """Return labels as the reading takes them: int64 of shape (n,), or float64 of shape (n, targets)."""
-    if reading.task == "classification":
+    if tasks.named(reading.task).has_classes:
         return classes_of_labels(labels)[0]
     return labels.reshape(len(labels), -1).astype(np.float64)
 
 
 def score(reading: Reading, outputs: Values, labels: NDArray[Any]) -> NDArray[np.float64]:
-    """Score the answer to every sample.
+    """Score the answer to every sample, shape (n,).
 
     Parameters
     ----------
     labels : ndarray
         As `truth` returns them.
-
-    Returns
-    -------
-    ndarray, shape (n,), float64
-        1 or 0 for a right or wrong class; minus the mean absolute error in a regression, -inf where it is
-        not finite.
     """
-    values = outputs[reading.output].reshape(len(labels), -1).astype(np.float64)
-    if reading.form == "scores":
-        return accuracy.right_answers(values, labels).astype(np.float64)
-    if reading.form == "index":
-        same: NDArray[np.float64] = (values[:, 0] == labels).astype(np.float64)
-        return same
-    if reading.threshold is not None:
-        answered = np.isfinite(values[:, 0])
-        right: NDArray[np.bool_] = answered & ((values[:, 0] > reading.threshold) == (labels == 1))
-        return right.astype(np.float64)
-    with np.errstate(all="ignore"):
-        errors = np.abs(values - labels).mean(axis=1)
-    return np.where(np.isfinite(errors), -errors, -np.inf)
+    task = tasks.named(reading.task)
+    return task.score(task.answers(reading, outputs[reading.output]), labels)
 
 
 def answers(reading: Reading, outputs: Values) -> NDArray[np.int64]:
     """Return the class with the highest score of every sample, shape (n,); empty for other forms."""
-    if reading.form != "scores":
+    if reading.form is not Form.SCORES:
         return np.empty(0, np.int64)
     values = outputs[reading.output]
     top: NDArray[np.int64] = values.reshape(len(values), -1).argmax(axis=1)
@@ -301,9 +268,4 @@ def in_best_order(answers: NDArray[np.int64], labels: NDArray[np.int64]) -> NDAr
 
 def baseline(reading: Reading, labels: NDArray[Any]) -> NDArray[np.float64]:
     """Score the best constant answer on every sample: the commonest class, or the median of the targets."""
-    if reading.task == "classification":
-        classes, counts = np.unique(labels, return_counts=True)
-        hits: NDArray[np.float64] = (labels == classes[counts.argmax()]).astype(np.float64)
-        return hits
-    errors: NDArray[np.float64] = np.abs(labels.astype(np.float64) - np.median(labels, axis=0)).mean(axis=1)
-    return -errors
+    return tasks.named(reading.task).constant(labels)

@@ -11,18 +11,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.config.schema import DataTable
-from harness.core import preprocess
+from harness.core import preprocess, tasks
 from harness.core.artifact import Artifact
 from harness.core.contracts import Session
 from harness.core.errors import BackendError, DataError, UsageError
 from harness.core.feeding import Feeding
 from harness.core.preprocess import Preprocess
+from harness.core.tasks import Form, Reading
 from harness.data.datasets import Dataset, Split, stratified_order
 from harness.data.sets import split_of
 from harness.init import readings
 from harness.init.data import Source
 from harness.init.preprocess import Fit, Guess, fits, guesses
-from harness.init.readings import Asked, Reading
+from harness.init.readings import Asked
 from harness.stats import paired
 
 SAMPLES = 64
@@ -103,7 +104,7 @@ class Findings:
     @property
     def skill(self) -> float:
         """Score between that of the best constant answer, 0, and a perfect one, 1; NaN without labels."""
-        perfect = 1.0 if self.task == "classification" else 0.0
+        perfect = tasks.named(self.task).perfect
         if self.chance == perfect:
             return 0.0
         return (self.trials[0].score - self.chance) / (perfect - self.chance)
@@ -317,10 +318,10 @@ def _notes(findings: Findings, outputs: tuple[str, ...]) -> list[str]:
             f"the output {best.reading.output} is scored, of {', '.join(outputs)}; the others are compared "
             "with the float model"
         )
-    if best.reading.task != "classification":
+    if not tasks.named(best.reading.task).has_classes:
         return notes
     names = findings.split.test.class_names
-    width = None if best.reading.form != "scores" else best.reading.text
+    width = None if best.reading.form is not Form.SCORES else best.reading.text
     if names and width and f" {len(names)} classes" not in width:
         notes.append(
             f"the data have {len(names)} classes, the model has more: classes are assigned to outputs in the "

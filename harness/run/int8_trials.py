@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 
 from harness.compression import model_file
-from harness.compression.choose import MOST_FEEDS, choose_int8, scores_of
+from harness.compression.choose import MOST_FEEDS, choose_int8, reading_of
 from harness.config.validation import FLOAT32
 from harness.core.errors import HarnessError
 from harness.core.verdict import State
@@ -39,8 +39,8 @@ def try_others(folder: Path, prepared: Prepared, outcome: Outcome) -> None:
         return
     try:
         model = model_file.load_onnx(source.path)
-        scores = scores_of(model, inputs.validation.model)
-        choice = choose_int8(model, feeds, inputs.data.calibration.labels, scores=scores)
+        reading = reading_of(model, inputs.validation.model)
+        choice = choose_int8(model, feeds, inputs.data.calibration.labels, reading=reading)
     except HarnessError:
         return  # the gate's verdict stands without advice
     content = {

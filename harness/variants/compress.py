@@ -20,7 +20,7 @@ from harness.compression.variant import Variant
 from harness.config.load import read_toml
 from harness.config.schema import RecipeFile
 from harness.config.validation import FLOAT32, Validation, VariantTable
-from harness.core import commands, preprocess
+from harness.core import commands, preprocess, tasks
 from harness.core.errors import DataError, ModelError, UnsupportedOperator, UsageError
 from harness.data.sets import PreparedData
 from harness.device import plugins
@@ -225,7 +225,8 @@ def _class_losses(float32: Variant, variant: Variant, workspace: Workspace) -> l
     """
     data = workspace.data
     runs = all("onnx" in compared.artifacts for compared in (float32, variant))
-    if data.labels is None or workspace.validation.model.task != "classification" or not runs:
+    has_classes = tasks.named(workspace.validation.model.task).has_classes
+    if data.labels is None or not has_classes or not runs:
         return []
     labels, rows = np.asarray(data.labels), workspace.test_rows()
     base, right = (

@@ -20,7 +20,7 @@ import numpy as np
 
 from harness.config.fields import to_limit
 from harness.config.schema import SearchTable
-from harness.core import commands
+from harness.core import commands, tasks
 from harness.core.errors import ModelError, UsageError
 from harness.core.verdict import State
 from harness.variants.trials import PT, Recipe, Trial, Trials
@@ -76,9 +76,10 @@ def search(model: Path, progress: Progress = lambda text: None) -> SearchResult:
     validation, folder, file = find_validation(model)
     table = validation.search or SearchTable()
     workspace = open_workspace(validation, folder, file, {}, progress)
-    if validation.model.task != "classification":
+    if not tasks.named(validation.model.task).has_classes:
         raise UsageError(
-            "search supports classification only, and the task is regression", where=f"{file}: model.task"
+            f"search supports classes only, and the task is {validation.model.task}",
+            where=f"{file}: model.task",
         )
     trials = Trials(workspace, table)
     budget_pt = to_limit(table.max_loss)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from harness.config.folders import cache_folder, shipped_folder
 from harness.config.load import load_validation, validation_file
 from harness.config.schema import ShiftsTable
 from harness.config.validation import Validation, VariantTable
-from harness.core import commands
+from harness.core import commands, tasks
 from harness.core.errors import ModelError, UsageError
 from harness.data import sets
 from harness.data.sets import PreparedData
@@ -67,8 +68,8 @@ class Workspace:
             for name, digest in self.data.sets[0].ref.inputs.items()
         }
 
-    def predict(self, model: bytes | str, rows: Rows) -> NDArray[np.int64]:
-        """Compute the class of every sample with ONNX Runtime on one thread of this machine.
+    def predict(self, model: bytes | str, rows: Rows) -> NDArray[Any]:
+        """Compute the answer to every sample with ONNX Runtime on one thread of this machine.
 
         Parameters
         ----------
@@ -80,7 +81,8 @@ class Workspace:
 
         Returns
         -------
-        ndarray, shape (n,), int64
+        ndarray, shape (n, …)
+            As the task has them: of a classification the class, shape (n,), int64.
         """
         import onnxruntime as ort
 
@@ -92,20 +94,17 @@ class Workspace:
         scored = model_file.inspect_onnx(self.model).scored(table.output)
         feeding = self.data.feeding((scored,))
         size, left = feeding.size or BATCH, len(next(iter(rows.values())))
-        classes = []
+        task, answers = tasks.named(table.task), []
         for feeds in self.data.feeds_of(rows, size):
             outputs = {scored.name: session.run([scored.name], feeds)[0]}
             scores = feeding.answers(outputs, min(size, left))[scored.name]
-            scores = scores.reshape(len(scores), -1)
-            if table.threshold is not None:
-                top = (scores[:, 0] > table.threshold).astype(np.int64)
-            elif scores.dtype.kind in "iu":  # the class itself
-                top = scores[:, 0].astype(np.int64)
-            else:
-                top = scores.argmax(axis=1)
-            classes.append(top)
+            reading = task.reading(
+                scored.name, integers=scores.dtype.kind in "iu", width=math.prod(scores.shape[1:]),
+                threshold=table.threshold,
+            )  # fmt: skip
+            answers.append(task.answers(reading, scores))
             left -= size
-        return np.concatenate(classes)
+        return np.concatenate(answers)
 
 
 def open_workspace(

@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 
 from harness.core.errors import DataError
 from harness.core.job import Samples
-from harness.stats import accuracy
+from harness.core.tasks import Form, Reading
+from harness.core.tasks.classification import Classification
 from suites.accuracy.measure import hash_rows, reduce_scores
 
+CLASSIFICATION = Classification()
 #: A quantized softmax has steps of 1/256, so its rows miss 1 by some of them.
 SUM_TOLERANCE = 0.02
 
@@ -38,19 +40,16 @@ class Answers:
         the hashes) is made when it is asked for.
     position : int
         Of the output that holds the answers; -1 where the file has no output of that name.
-    indices : bool
-        That output is the class itself, one integer a sample.
-    threshold : float, optional
-        That output is one score a sample; above the threshold it means class 1, else class 0.
+    reading : Reading
+        How that output is read as classes, where the task has classes.
     """
 
     names: tuple[str, ...]
     shapes: tuple[tuple[int, ...], ...]
     outputs: tuple[NDArray[Any], ...]
     reduced: tuple[Mapping[str, NDArray[Any]], ...]
-    position: int = 0
-    indices: bool = False
-    threshold: float | None = None
+    position: int
+    reading: Reading
 
     @classmethod
     def read(cls, samples: Samples) -> Answers:
@@ -61,6 +60,12 @@ class Answers:
         position = names.index(scored) if scored in names else -1
         dtypes = samples.values.get("dtypes", ["float32"] * len(names))
         positions = range(len(named))
+        reading = CLASSIFICATION.reading(
+            names[position],
+            integers=np.dtype(dtypes[position]).kind in "iu",
+            width=math.prod(named[position][1]),
+            threshold=samples.values.get("threshold"),
+        )
         outputs: tuple[NDArray[Any], ...] = ()
         if "output:0" in samples.arrays:
             outputs = tuple(samples.arrays[f"output:{i}"] for i in positions)
@@ -73,8 +78,7 @@ class Answers:
             outputs=outputs,
             reduced=reduced,
             position=position,
-            indices=np.dtype(dtypes[position]).kind in "iu" and math.prod(named[position][1]) == 1,
-            threshold=samples.values.get("threshold"),
+            reading=reading,
         )
 
     @classmethod
@@ -130,7 +134,7 @@ class Answers:
             outputs=tuple(self.outputs[i] for i in order) if self.outputs else (),
             reduced=tuple(self.reduced[i] for i in order),
             position=other.position,
-            indices=other.indices,
+            reading=other.reading,
         )
 
     @cached_property
@@ -154,43 +158,23 @@ class Answers:
         DataError
             The output that is scored is neither one score a class nor one answer a sample.
         """
-        shape, name = self.shapes[self.position], self.names[self.position]
-        size = math.prod(shape)
-        if self.threshold is not None:
-            if size != 1:
-                raise DataError(
-                    f"the output {name} has shape {list(shape)} a sample, not one score, which [model] "
-                    "threshold is for",
-                    next_step="set [model] output to the output with that score",
-                )
-            return 2
-        if self.indices:
-            return None
-        if sum(length != 1 for length in shape) > 1 or size < 2:
-            raise DataError(
-                f"the output {name} has shape {list(shape)} a sample, not one score a class",
-                cause="the model is no classifier, or another output holds the scores"
-                if size != 1
-                else "one score a sample is a class only above a threshold",
-                next_step="set [model] output to the output with the scores, or [model] threshold, "
-                'or task = "regression"',
-            )
-        return size
+        reading = replace(self.reading, output=self.names[self.position])
+        return CLASSIFICATION.classes(reading, self.shapes[self.position])
+
+    @property
+    def indices(self) -> bool:
+        """Whether the output is the class itself."""
+        return self.reading.form is Form.INDEX
 
     @cached_property
     def predicted(self) -> NDArray[np.int64]:
         """Predicted class, shape (n,); -1 where the score is not a finite number."""
-        highest = self.scores["highest"]
-        answered = np.isfinite(highest)
-        if self.indices:
-            top = np.where(answered, highest, accuracy.NO_PREDICTION)
-        elif self.threshold is not None:
-            top = highest > self.threshold
-        elif self.outputs:  # both take the first of equal scores
+        top = np.zeros(len(self), np.int64)
+        if self.reading.form is Form.SCORES and self.outputs:  # both take the first of equal scores
             top = self.outputs[self.position].reshape(len(self), -1).argmax(axis=1)
-        else:
+        elif self.reading.form is Form.SCORES:
             top = self.scores["top_index"][:, 0]
-        return np.where(answered, top, accuracy.NO_PREDICTION).astype(np.int64)
+        return CLASSIFICATION.decide(self.reading, self.scores["highest"], top)
 
     def confidence(self, *, probabilities: bool) -> NDArray[np.float64]:
         """Return the probability of the predicted class, shape (n,); 1 where there is no prediction.
@@ -202,7 +186,7 @@ class Answers:
         """
         highest = self.scores["highest"].astype(np.float64)
         with np.errstate(all="ignore"):
-            if self.threshold is not None:
+            if self.reading.form is Form.SCORE:
                 of_one = highest if probabilities else 1 / (1 + np.exp(-highest))
                 sure = np.where(self.predicted == 1, of_one, 1 - of_one)
             else:
@@ -214,7 +198,7 @@ class Answers:
         """`accuracy.are_probabilities` of the output that is scored, from its reductions."""
         predicted = self.predicted >= 0
         lowest, highest, total = (self.scores[name][predicted] for name in ("lowest", "highest", "total"))
-        sums_to_one = self.threshold is not None or (np.abs(total - 1) <= SUM_TOLERANCE).all()
+        sums_to_one = self.reading.form is Form.SCORE or (np.abs(total - 1) <= SUM_TOLERANCE).all()
         return bool(predicted.any() and (lowest >= 0).all() and (highest <= 1).all() and sums_to_one)
 
 

@@ -14,12 +14,12 @@ from harness.compression.canonical import canonicalise
 from harness.compression.choose import (  # fmt: skip
     Int8Choice,
     Int8Trial,
-    Scores,
     choose_int8,
     most_sensitive,
     output_of,
 )
 from harness.core.errors import HarnessError
+from harness.core.tasks import Form, Reading
 
 from .graphs import Array, Feeds, graph, residual_cnn, run_onnx
 
@@ -80,7 +80,7 @@ def test_without_labels_changed_classes_count() -> None:
 
 
 def test_without_classes_the_noise_counts() -> None:
-    choice = choose_int8(mlp(), samples(), scores=Scores(none=True))
+    choice = choose_int8(mlp(), samples(), reading=Reading("regression", "", Form.VALUES))
     assert np.isnan(choice.best.loss)
     assert choice.best.sqnr_db > 20
     assert " dB" in choice.text()
@@ -154,30 +154,14 @@ def test_outputs_are_those_of_each_feed(batch: str | int) -> None:
     np.testing.assert_allclose(output_of(model, feeds), expected, atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("scores", "values", "classes"),
-    [
-        (Scores(), [[0.1, 0.9], [0.8, 0.2]], [1, 0]),
-        (Scores(), [[np.nan, 0.9], [0.8, 0.2]], [-1, 0]),
-        (Scores(), [[0.1], [0.9]], None),
-        (Scores(), [[[0.1, 0.9]], [[0.2, 0.8]]], None),
-        (Scores(none=True), [[0.1, 0.9]], None),
-        (Scores(threshold=0.5), [[0.1], [0.9], [np.nan]], [0, 1, -1]),
-        (Scores(threshold=0.5), [0.1, 0.9], [0, 1]),
-        (Scores(whole_numbers=True), [[3.0], [7.0]], [3, 7]),
-    ],
-)
-def test_classes_of_an_output(scores: Scores, values: list[object], classes: list[int] | None) -> None:
-    read = scores.classes(np.array(values))
-    assert (None if read is None else read.tolist()) == classes
-
-
 def test_another_output_is_judged() -> None:
     nodes = [node("MatMul", ["x", "w"], ["y"]), node("MatMul", ["x", "v"], ["z"])]
     model = graph(nodes, {"w": normal(1, 6, 4), "v": normal(2, 6, 3)}, {"x": ["n", 6]}, ("y", "z"))
     feeds = samples()
     labels = np.array([run_onnx(model, feed)["z"].argmax() for feed in feeds])
-    choice = choose_int8(model, feeds, labels, scores=Scores("z"), margin=0.1)
+    choice = choose_int8(
+        model, feeds, labels, reading=Reading("classification", "z", Form.SCORES), margin=0.1
+    )
     assert choice.float_score == 1.0
     assert choice.enough
 

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from harness.core.errors import DataError, UsageError
+from harness.core.tasks import Form, Reading
 from harness.init import readings
-from harness.init.readings import Asked, Reading
+from harness.init.readings import Asked
 from harness.init.readings import readings as read
 
 N, CLASSES = 12, 4
@@ -28,7 +29,8 @@ def found(outputs: dict[str, NDArray[Any]], labels: NDArray[Any] | None, **asked
 def test_the_output_whose_width_is_the_number_of_classes_comes_first() -> None:
     outputs = {"features": RNG.normal(size=(N, 64)).astype(np.float32), "logits": SCORES}
     assert [reading.output for reading in found(outputs, LABELS)] == ["logits", "features"]
-    assert found(outputs, LABELS)[0].table("features") == {"task": "classification", "output": "logits"}
+    table = readings.table_of(found(outputs, LABELS)[0], "features")
+    assert table == {"task": "classification", "output": "logits"}
 
 
 def test_a_map_of_features_is_no_score() -> None:
@@ -124,9 +126,9 @@ def test_the_scores_are_found_in_any_order_of_outputs_and_form_of_labels(
 
 
 def test_the_best_constant_answer() -> None:
-    classes = Reading("classification", "y", "scores")
+    classes = Reading("classification", "y", Form.SCORES)
     assert readings.baseline(classes, np.array([0, 1, 1, 2])).mean() == 0.5
-    values = Reading("regression", "y", "values")
+    values = Reading("regression", "y", Form.VALUES)
     assert readings.baseline(values, np.array([[0.0], [1.0], [5.0]])).tolist() == [-1.0, 0.0, -4.0]
 
 

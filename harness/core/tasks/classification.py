@@ -1,0 +1,101 @@
+"""One class a sample: by the highest score, by one score and a threshold, or as an index."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.core.errors import DataError
+from harness.core.tasks.base import NO_ANSWER, Form, Reading, Task, Truth
+
+
+class Classification(Task):
+    """An answer is a class, int64; ``NO_ANSWER`` where the highest score is not a finite number."""
+
+    name = "classification"
+    truth = Truth.CLASS
+
+    def _form(self, *, integers: bool, width: int, threshold: float | None) -> Form:
+        if threshold is not None:
+            return Form.SCORE
+        # Several whole numbers a sample are quantized scores, not classes.
+        return Form.INDEX if integers and width in (0, 1) else Form.SCORES
+
+    def check(self, reading: Reading, shape: Sequence[int]) -> None:
+        """Check the shape of one sample of the output."""
+        size = math.prod(shape)
+        name = f"the output {reading.output}".rstrip()
+        if reading.form is Form.SCORES:
+            if sum(length != 1 for length in shape) > 1 or size < 2:
+                raise DataError(
+                    f"{name} has shape {list(shape)} a sample, not one score a class",
+                    cause="the model is no classifier, or another output holds the scores"
+                    if size != 1
+                    else "one score a sample is a class only above a threshold",
+                    next_step="set [model] output to the output with the scores, or [model] threshold, "
+                    'or task = "regression"',
+                )
+        elif size != 1:
+            what = "one score, which [model] threshold is for" if reading.form is Form.SCORE else "one class"
+            raise DataError(
+                f"{name} has shape {list(shape)} a sample, not {what}",
+                next_step="set [model] output to the output with that score",
+            )
+
+    def classes(self, reading: Reading, shape: Sequence[int]) -> int | None:
+        """Return the number of classes; None where the model gives only the index of one.
+
+        Raises
+        ------
+        DataError
+            The shape of a sample does not fit the form.
+        """
+        self.check(reading, shape)
+        if reading.form is Form.INDEX:
+            return None
+        return 2 if reading.form is Form.SCORE else math.prod(shape)
+
+    def answers(self, reading: Reading, values: NDArray[Any]) -> NDArray[np.int64]:
+        """Return the class of each sample; of equal scores the first."""
+        self.check(reading, values.shape[1:])
+        flat = values.reshape(len(values), -1)
+        return self.decide(reading, flat.max(axis=1), flat.argmax(axis=1))
+
+    def decide(
+        self, reading: Reading, highest: NDArray[Any], position: NDArray[np.int64]
+    ) -> NDArray[np.int64]:
+        """Return the class of each sample from its highest score and the place of that score.
+
+        Parameters
+        ----------
+        highest : ndarray, shape (n,)
+            NaN where any score is.
+        position : ndarray, shape (n,), int64
+            Read only for the form ``scores``.
+        """
+        answered = np.isfinite(highest)
+        top: NDArray[Any] = position
+        if reading.form is Form.INDEX:
+            top = np.where(answered, highest, NO_ANSWER)
+        elif reading.form is Form.SCORE:
+            top = highest > reading.threshold
+        return np.where(answered, top, NO_ANSWER).astype(np.int64)
+
+    def score(self, answers: NDArray[Any], labels: NDArray[Any]) -> NDArray[np.float64]:
+        """Return 1 for the class of the label, else 0."""
+        right: NDArray[np.float64] = (answers == labels).astype(np.float64)
+        return right
+
+    def same(self, answers: NDArray[Any], reference: NDArray[Any]) -> NDArray[np.float64]:
+        """Return 1 for the same class, else 0."""
+        equal: NDArray[np.float64] = ((answers == reference) & (answers != NO_ANSWER)).astype(np.float64)
+        return equal
+
+    def constant(self, labels: NDArray[Any]) -> NDArray[np.float64]:
+        """Score the commonest class."""
+        classes, counts = np.unique(labels, return_counts=True)
+        return self.score(classes[counts.argmax()], labels)
