@@ -22,13 +22,18 @@ ROOT = Path(__file__).parents[1]
 WORK = ROOT / ".mutants"
 ALL = ("harness/gates", "harness/stats", "harness/store", "suites")
 LINKED = ("harness", "suites", "backends", "models", "targets", "tests")
+#: Modules of the accuracy suite that make rows.
+ACCURACY = ("classification", "numbers", "regression", "rows", "summarise")
 #: Tests that reach a module beside those that bear its name.
 ALSO = {
     "harness/gates/judge.py": ["tests/unit/gates"],
-    "suites/accuracy/summarise.py": [
-        "tests/unit/suites/test_accuracy_summarise.py",
-        "tests/unit/suites/test_accuracy_rows.py",
-    ],
+    **{
+        f"suites/accuracy/{name}.py": [
+            "tests/unit/suites/test_accuracy_summarise.py",
+            "tests/unit/suites/test_accuracy_rows.py",
+        ]
+        for name in ACCURACY
+    },
 }
 NOTICED = ("killed", "timeout", "segfault", "suspicious", "caught by type check")
 
@@ -74,7 +79,9 @@ def modules(paths: list[str]) -> list[str]:
             raise SystemExit(f"no module lies in {path}")
         names = [str(file.relative_to(ROOT)) for file in files if file.name != "__init__.py"]
         selected += [
-            name for name in names if not name.startswith("suites/") or name.endswith("summarise.py")
+            name
+            for name in names
+            if not name.startswith("suites/") or name.endswith("summarise.py") or name in ALSO
         ]
     return selected
 
