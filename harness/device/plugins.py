@@ -10,6 +10,7 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points, packages_distributions
 from importlib.util import find_spec
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from harness.core.errors import HarnessError, UsageError
@@ -105,8 +106,13 @@ def catalogue(group: str) -> Mapping[str, Plugin]:
     UsageError
         Two distributions have a plug-in of the same name.
     """
+    return _catalogue(group, tuple(sys.path))
+
+
+@cache  # the name of a distribution is parsed from its whole METADATA file
+def _catalogue(group: str, path: tuple[str, ...]) -> Mapping[str, Plugin]:
     catalogued: dict[str, Plugin] = {}
-    for entry in _installed(tuple(sys.path)).select(group=group):
+    for entry in _installed(path).select(group=group):
         distribution = entry.dist.name if entry.dist is not None else "unknown"
         plugin = Plugin(entry.name, group, distribution, entry)
         other = catalogued.get(entry.name)
@@ -119,7 +125,7 @@ def catalogue(group: str) -> Mapping[str, Plugin]:
                 next_step=f"uninstall one of them: pip uninstall {distribution}",
             )
         catalogued[entry.name] = plugin
-    return dict(sorted(catalogued.items()))
+    return MappingProxyType(dict(sorted(catalogued.items())))
 
 
 def choose(group: str, name: str) -> Any:  # noqa: ANN401 - each group has its own Protocol
