@@ -14,6 +14,8 @@ WAIT    ?=
 RELEASE ?=
 DECIDE_WITHIN ?=
 ONLY    ?=
+# The tests start hundreds of Python processes; without byte code each of them compiles every module anew.
+TESTED  := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 2 -q -rs
 SELECT   = $(if $(TARGET),--target $(TARGET)) $(if $(HOST),--host $(HOST)) $(if $(MODEL),--model $(MODEL)) $(if $(VARIANT),--variant $(VARIANT)) \
            $(if $(BUDGET),--budget $(BUDGET))
 
@@ -49,10 +51,10 @@ doctor: $(VENV)/.all  ## Find what is wrong with this machine, or with TARGET
 	@$(BIN)/harness doctor $(if $(TARGET),--target $(TARGET)) $(if $(HOST),--host $(HOST))
 
 test: $(VENV)/.test  ## Run every test (under 10 minutes on two cores)
-	$(BIN)/python -m pytest -n 2 -q -rs
+	$(TESTED)
 
 test-full: $(VENV)/.test  ## Run the tests with their full counts
-	$(BIN)/python -m pytest -n 2 -q -rs -m "full or not full"
+	$(TESTED) -m "full or not full"
 
 lint: $(VENV)/.lint  ## Run ruff, mypy and the import contracts
 	$(BIN)/ruff check .
@@ -74,6 +76,7 @@ install: $(VENV)/.all  ## Make .venv with the CPU runtimes and pytest
 
 clean:  ## Delete .venv and the caches of the tools; results stay
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .mutants
+	find . -name __pycache__ -prune -exec rm -rf {} +
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
