@@ -122,7 +122,9 @@ def plant_reported(request: dict[str, Any]) -> Figures:
     facts, rng = outcome.folder.facts(), np.random.default_rng(0)
     for number in range(REPORTED):
         folder = RunFolder(results / f"copy-{number:03}")
-        folder.create({**facts.run, "run_id": folder.run_id}, facts.plan, facts.labels, facts.cards)
+        folder.create(
+            {**facts.run, "run_id": folder.run_id}, facts.plan, facts.labels, facts.cards, facts.groups
+        )
         with folder.journal() as journal:
             for result in facts.results.values():
                 arrays = {

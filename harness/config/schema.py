@@ -8,6 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from harness.config.fields import Divisors, Dtype, Families, FileNames, Limit, Means, Severities, Size, Step
 
+#: Name or position of a column.
+Column = Annotated[str, Field(min_length=1)] | int
 #: Largest data file, and largest size of the arrays made from it, unless ``[data] max_bytes`` is set.
 MAX_BYTES = 4_000_000_000
 
@@ -54,11 +56,19 @@ class DataTable(SourceTable):
     class_order: Literal["numeric", "alphabetical"] = "numeric"
     missing: Literal["drop"] | float | None = None
     max_bytes: Size = MAX_BYTES
+    group: Column | None = None
+    time: Column | None = None
+    windows: Annotated[int, Field(ge=2, le=50)] = 5
 
     @model_validator(mode="after")
     def _one_source(self) -> DataTable:
         if bool(self.callable) == bool(self.path):
             raise ValueError("give either callable or path")
+        if self.windows != DataTable.model_fields["windows"].default and self.time is None:
+            raise ValueError('windows divides the times of a column: name it with time = "column"')
+        for key in ("group", "time"):
+            if getattr(self, key) is not None and getattr(self, key) == self.label_column:
+                raise ValueError(f"{key} and label_column name the same column, {self.label_column!r}")
         return self
 
 

@@ -83,6 +83,7 @@ class Measurement:
         What a relative metric is relative to (``float32@host``); empty for an absolute one.
     status : Status
     reason : str
+        Why it is not OK. Of an OK row what the number is about, such as the group with the largest loss.
     cause : Cause
         Of a row that is not OK: what gates decide by. It is no column of the table.
     case, severity

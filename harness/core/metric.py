@@ -107,6 +107,8 @@ class Metric:
     percentile : float, optional
         It is this percentile, in (0, 1), of the times of single calls in `case`; such a metric can be timed
         side by side.
+    needs : ``"group"`` or ``"time"``, optional
+        It is only made where this key of ``[data]`` names a column.
 
     Raises
     ------
@@ -125,6 +127,7 @@ class Metric:
     per_data_set: bool = False
     share: Literal["simple", "paired"] | None = None
     percentile: float | None = None
+    needs: Literal["group", "time"] | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.better, str) and self.better not in ("higher", "lower"):

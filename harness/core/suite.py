@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from harness.core.artifact import Artifact, TensorSpec
 from harness.core.cause import Reason
+from harness.core.groups import Groups
 from harness.core.job import Case, Job, JobResult, Options, Samples
 from harness.core.measurement import Measurement
 from harness.core.metric import Metric
@@ -102,6 +103,8 @@ class SummaryContext:
         Why times of this batch are invalid (throttling, CPU steal, overload).
     alpha : float
         One-sided error of the intervals; below 5 % where the samples are judged more than once.
+    groups : tuple of Groups
+        What columns of the data divide the samples into, in the run's sample order.
     """
 
     artifact: Artifact
@@ -113,6 +116,7 @@ class SummaryContext:
     settings: Mapping[str, Any]
     disturbed: Reason | None = None
     alpha: float = 0.05
+    groups: tuple[Groups, ...] = ()
 
 
 class Suite(Protocol):

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.core.errors import DataError
+from harness.data import metadata
 from harness.data.datasets import Dataset, check_labels
 from harness.data.readers import Array
 from harness.data.table_values import Missing
@@ -16,7 +17,10 @@ from harness.data.table_values import Missing
 def without_missing(dataset: Dataset, missing: Missing) -> Dataset:
     """Leave out the samples with NaN, or replace it, as configured; what is left `check` refuses."""
     labels = [] if dataset.labels is None else [dataset.labels]
-    if missing is None or any(a.shape[:1] != (len(dataset),) for a in (*dataset.inputs.values(), *labels)):
+    columns = dataset.metadata.values()
+    if missing is None or any(
+        a.shape[:1] != (len(dataset),) for a in (*dataset.inputs.values(), *labels, *columns)
+    ):
         return dataset
     if missing != "drop":
         filled = {
@@ -32,6 +36,8 @@ def without_missing(dataset: Dataset, missing: Missing) -> Dataset:
     for array in (*dataset.inputs.values(), *labels):
         if array.dtype.kind == "f":
             out |= np.isnan(array).reshape(len(out), -1).any(axis=1)
+    for values in columns:
+        out |= metadata.missing(values)
     if not out.any() or out.all():
         return dataset
     first = dataset.ids[out.argmax()]
@@ -66,6 +72,7 @@ def check(dataset: Dataset, where: str) -> None:
             cause="inputs and labels belong to different sets, or an array has no sample axis",
             next_step="save as many labels as samples, with the samples on the first axis",
         )
+    metadata.check(dataset.metadata, dataset.ids, where)
     if len(np.unique(dataset.ids)) != n:
         raise DataError("the ids of the samples are not unique", where=where)
     if dataset.class_names and dataset.labels is not None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +33,8 @@ class Dataset:
         Names of the classes by index; empty if unknown.
     notes : tuple of str
         What the user should know about how they were read: what was left out or converted.
+    metadata : mapping of str to ndarray, shape (n,)
+        Columns that describe the samples and are not fed to the model: a site, a time, a sequence.
     """
 
     inputs: Mapping[str, npt.NDArray[np.generic]]
@@ -40,6 +42,7 @@ class Dataset:
     ids: npt.NDArray[np.int64]
     class_names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    metadata: Mapping[str, npt.NDArray[np.generic]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -51,7 +54,19 @@ class Dataset:
             inputs={name: array[positions] for name, array in self.inputs.items()},
             labels=None if self.labels is None else self.labels[positions],
             ids=self.ids[positions],
+            metadata={name: values[positions] for name, values in self.metadata.items()},
         )
+
+    def column(self, name: str, where: str) -> npt.NDArray[np.generic]:
+        """Return the column of that name; raises ``DataError`` where the data do not have it."""
+        if name not in self.metadata:
+            raise DataError(
+                f"the data have no column {name!r} that describes the samples",
+                where=where,
+                cause=f"they have {', '.join(self.metadata)}" if self.metadata else "they have none",
+                next_step='return it with the samples: Dataset(…, metadata={"site": sites})',
+            )
+        return self.metadata[name]
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from harness.data.files import MAX_BYTES
 from harness.data.image_files import read_images
 from harness.data.images import ImageRecipe
 from harness.data.readers import Contents
-from harness.data.tables import Table
+from harness.data.tables import NO_COLUMNS, Columns, Table
 from harness.data.text_tables import LABEL_NAMES
 
 
@@ -58,16 +59,23 @@ def read_folder(path: Path, reading: Reading, *, calibration_max: int) -> tuple[
 
 
 def read_list(
-    path: Path, table_path: Path, reading: Reading, *, header: bool | None, label_column: str | int | None
+    path: Path,
+    table_path: Path,
+    reading: Reading,
+    *,
+    header: bool | None,
+    label_column: str | int | None,
+    metadata: Columns = NO_COLUMNS,
 ) -> Contents:
     """Read the images of a table that has their files, relative to the folder, and their labels."""
-    table = tables.read(table_path, header=header, label_column=label_column)
+    read = partial(tables.read, table_path, label_column=label_column, metadata=metadata)
+    table = read(header=header)
     if header is None and table.text is not None:
         # The first line is a header if none of its cells names a file.
         cells = [_as_posix(cell) for cell in table.text.names()]
         named = not any((path / cell).is_file() for cell in cells if cell)
         if named != table.text.header:
-            table = tables.read(table_path, header=named, label_column=label_column)
+            table = read(header=named)
     columns = list(table.frame.columns)
     if len(columns) < 2 or not len(table.frame):
         raise DataError(
@@ -78,7 +86,10 @@ def read_list(
             next_step="write a row for each image: its file, and its label",
         )
     file_column = next((name for name in columns if _names_file(path, table, name)), columns[0])
-    others = [name for name in columns if name != file_column]
+    described = table.metadata.values()
+    others = [name for name in columns if name != file_column and name not in described]
+    if not others:
+        raise DataError(f"{table_path.name} has no column with labels", where=str(table_path))
     likely = [name for known in LABEL_NAMES for name in others if str(name).lower() == known]
     column = table.label if table.label is not None else (likely or others)[0]
     names = _file_names(path, table, file_column)
@@ -104,7 +115,8 @@ def read_list(
             *notes,
             f"labels come from the column {column!r} of {table_path.name}; not used: {', '.join(unused[:8])}",
         )
-    return Contents({"": pixels}, labels[rows], class_names, (*table.notes, *notes))
+    about = {name: values[rows] for name, values in table_values.descriptions(table).items()}
+    return Contents({"": pixels}, labels[rows], class_names, (*table.notes, *notes), metadata=about)
 
 
 def _names_file(path: Path, table: Table, column: str | int) -> bool:

@@ -13,7 +13,7 @@ import tokenize
 import zipfile
 import zlib
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -50,6 +50,8 @@ class Contents:
         What was left out or converted.
     rows : ndarray, shape (n,), int64, optional
         Position of each sample in the file, if some were left out.
+    metadata : mapping of str to ndarray, shape (n,)
+        Columns that describe the samples and are not fed to the model.
     """
 
     inputs: Mapping[str, Array]
@@ -57,15 +59,24 @@ class Contents:
     class_names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     rows: npt.NDArray[np.int64] | None = None
+    metadata: Mapping[str, Array] = field(default_factory=dict)
 
 
-def read_npz(path: Path, *, names: Collection[str] = (), max_bytes: int = data_files.MAX_BYTES) -> Contents:
+def read_npz(
+    path: Path,
+    *,
+    names: Collection[str] = (),
+    metadata: Collection[str] = (),
+    max_bytes: int = data_files.MAX_BYTES,
+) -> Contents:
     """Read arrays by input name; ``labels`` or a similar name are the labels.
 
     Parameters
     ----------
     names : collection of str
         The model's inputs: other arrays are not read. Empty: all arrays are inputs.
+    metadata : collection of str
+        Arrays that describe the samples, and are no inputs.
     """
     with _open(path, max_bytes) as file:
         archive = _load(file, path)
@@ -76,21 +87,45 @@ def read_npz(path: Path, *, names: Collection[str] = (), max_bytes: int = data_f
                 next_step="rename the file to .npy",
             )
         available = [n for n in archive.files if not any(map(data_files.is_tool_file, n.split("/")))]
-        keys = [key for key in LABEL_KEYS if key in available and key not in names]
+        columns = _columns(metadata, available, names, path)
+        keys = [key for key in LABEL_KEYS if key in available and key not in names and key not in columns]
         if len(keys) > 1:
             raise DataError(
                 f"{path.name} contains both {keys[0]!r} and {keys[1]!r}",
                 where=str(path),
                 next_step="remove one of them, or set labels to another file",
             )
-        _check_names(names, [name for name in available if name not in keys], path)
-        inputs = [name for name in available if name not in keys and (not names or name in names)]
-        _check_sizes(archive, path, [*inputs, *keys], max_bytes)
-        arrays = {name: _member(archive, path, name) for name in (*inputs, *keys)}
+        others = [name for name in available if name not in keys and name not in columns]
+        _check_names(names, others, path)
+        inputs = [name for name in others if not names or name in names]
+        _check_sizes(archive, path, [*inputs, *keys, *columns], max_bytes)
+        arrays = {name: _member(archive, path, name) for name in (*inputs, *keys, *columns)}
+    described = {name: arrays.pop(name) for name in columns}
     labels = arrays.pop(keys[0]) if keys else None
-    unused = [name for name in available if name not in inputs and name not in keys]
+    unused = [name for name in others if name not in inputs]
     notes = () if not unused else (f"arrays of {path.name} that are not used: {', '.join(unused[:8])}",)
-    return Contents(arrays, labels, notes=notes)
+    return Contents(arrays, labels, notes=notes, metadata=described)
+
+
+def _columns(
+    metadata: Collection[str], available: list[str], names: Collection[str], path: Path
+) -> list[str]:
+    """Return the arrays that describe the samples, which exist and are no inputs."""
+    for name in metadata:
+        if name in names:
+            raise DataError(
+                f"{name!r} is an input of the model, and a column of [data] is not fed to it",
+                where=str(path),
+                next_step="save a copy under another name, and name that",
+            )
+        if name not in available:
+            raise DataError(
+                f"{path.name} has no array {name!r}",
+                where=str(path),
+                cause=f"its arrays are {', '.join(available[:20])}",
+                next_step="save one value for each sample under that name",
+            )
+    return list(metadata)
 
 
 def _check_names(names: Collection[str], available: list[str], path: Path) -> None:

@@ -17,6 +17,7 @@ from harness.core import preprocess, tasks
 from harness.core.artifact import TensorSpec, sha256_file
 from harness.core.errors import DataError
 from harness.core.feeding import Feeding
+from harness.core.groups import Groups
 from harness.core.job import DataRef
 from harness.core.preprocess import Feeds, Preprocess
 from harness.core.suite import CLEAN, SetInfo
@@ -30,8 +31,11 @@ from harness.data.datasets import (
     with_classes,
 )
 from harness.data.fit import check_fit
+from harness.data.groups import groups_of, strata
 from harness.data.images import ImageRecipe
+from harness.data.metadata import columns_of
 from harness.data.sources import DataSource, load_either
+from harness.data.tables import Columns
 from harness.store.cache import Cache, code_sha256, key_of
 
 CHUNK = 256
@@ -77,6 +81,8 @@ class PreparedData:
         What the user should know about how the data were read.
     inputs : tuple of TensorSpec
         Of the canonical model; empty where they are unknown.
+    groups : tuple of Groups
+        What ``[data] group`` and ``time`` divide the samples into.
     """
 
     sets: tuple[PreparedSet, ...]
@@ -86,6 +92,7 @@ class PreparedData:
     class_names: tuple[str, ...]
     notes: tuple[str, ...] = ()
     inputs: tuple[TensorSpec, ...] = ()
+    groups: tuple[Groups, ...] = ()
 
     def restrict(self, cells: Collection[tuple[str, int]], samples: int) -> PreparedData:
         """Return the clean set and some pairs of family and severity, limited to the first samples."""
@@ -152,8 +159,10 @@ def prepare(
     if tasks.named(validation.model.task).has_classes:
         split = with_classes(split, classes, where=where)
         test = split.test
-    order = stratified_order(test.labels, test.ids, seed=validation.data.seed)
-    test = test.take(order[: validation.data.max_samples])
+    groups, notes = groups_of(split, validation.data, where=where)
+    order = stratified_order(strata(test.labels, groups), test.ids, seed=validation.data.seed)
+    order = order[: validation.data.max_samples]
+    test = test.take(order)
     # In the order of the model, because a converter may keep nothing else of its inputs.
     steps = {spec.name: steps.get(spec.name, Preprocess()) for spec in inputs}
     Feeding(inputs, (), steps)  # raises where the inputs take different numbers of samples
@@ -169,8 +178,10 @@ def prepare(
         info = SetInfo(name, family, severity, len(test), digest)
         sets.append(PreparedSet(info, ref, partial(head, cache, ref)))
     return PreparedData(
-        tuple(sets), test.labels, split.calibration, steps, test.class_names, split.notes, tuple(inputs)
-    )
+        sets=tuple(sets), labels=test.labels, calibration=split.calibration, preprocess=steps,
+        class_names=test.class_names, notes=(*split.notes, *notes), inputs=tuple(inputs),
+        groups=tuple(one.take(order) for one in groups),
+    )  # fmt: skip
 
 
 def head(cache: Cache, ref: DataRef, rows: int) -> DataRef:
@@ -311,6 +322,7 @@ def _load(source: SourceTable, table: DataTable, folder: Path, inputs: tuple[str
             missing=table.missing,
             max_bytes=table.max_bytes,
             calibration_max=0 if table.split == "none" else table.calibration_samples,
+            metadata=Columns(columns_of(table), required=source is table),
         )
     )
 

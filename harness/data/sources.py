@@ -17,10 +17,14 @@ from harness.data import files as data_files
 from harness.data.datasets import Dataset, Split
 from harness.data.images import ImageRecipe
 from harness.data.labels import classes_of_text
+from harness.data.metadata import column_name
 from harness.data.readers import Array, Contents
 from harness.data.table_values import Missing
+from harness.data.tables import NO_COLUMNS, Columns
 
 FORMATS = ("auto", "npz", "npy", "idx", "image-folder", "image-csv", "csv", "parquet", "callable")
+#: Formats with columns beside the samples.
+DESCRIBED = ("npz", "image-csv", "csv", "parquet", "callable")
 DEFAULT_INPUT = "input"
 _AS_TABLE, _AS_ARRAYS = (
     "save it as CSV or Parquet",
@@ -69,6 +73,8 @@ class DataSource:
         Largest file, and largest size of the arrays.
     calibration_max : int
         Maximum number of samples from the folder ``train`` beside a test set.
+    metadata : Columns
+        Columns or arrays that describe the samples and are not fed to the model.
     """
 
     path: Path | None = None
@@ -84,6 +90,7 @@ class DataSource:
     missing: Missing = None
     max_bytes: int = data_files.MAX_BYTES
     calibration_max: int = 200
+    metadata: Columns = NO_COLUMNS
 
 
 def load(source: DataSource) -> Dataset:
@@ -112,6 +119,13 @@ def load_either(source: DataSource) -> Dataset | Split:
             f"skip is set, and {path.name} is not a folder of images",
             where=str(path),
             next_step='remove skip from [data]; rows of tables are left out by missing = "drop"',
+        )
+    if source.metadata.columns and source.metadata.required and format_ not in DESCRIBED:
+        raise DataError(
+            f"{path.name} ({format_}) has no column {column_name(source.metadata.columns[0])!r}",
+            where=str(path),
+            cause="only tables and .npz archives have columns beside the samples",
+            next_step="give a table, an .npz, or a folder of images with a CSV of files, labels and columns",
         )
     contents, calibration = _read(path, format_, source)
     where = str(path)
@@ -154,7 +168,9 @@ def _dataset(contents: Contents, source: DataSource, where: str) -> Dataset:
     labels, class_names = contents.labels, contents.class_names
     if labels is not None and labels.dtype.kind in "US":
         labels, class_names = classes_of_text(labels)
-    dataset = Dataset(inputs, _as_labels(labels), ids.astype(np.int64), class_names, contents.notes)
+    dataset = Dataset(
+        inputs, _as_labels(labels), ids.astype(np.int64), class_names, contents.notes, contents.metadata
+    )
     return checks.without_missing(dataset, source.missing)
 
 
@@ -169,7 +185,11 @@ def _read(path: Path, format_: str, source: DataSource) -> tuple[Contents, Conte
     images = image_sets.Reading(recipe, source.skip, source.class_order, source.max_bytes)
     match format_:
         case "npz":
-            return readers.read_npz(path, names=source.input_names, max_bytes=source.max_bytes), None
+            names = tuple(map(column_name, source.metadata.columns)) if source.metadata.required else ()
+            archive = readers.read_npz(
+                path, names=source.input_names, metadata=names, max_bytes=source.max_bytes
+            )
+            return archive, None
         case "npy":
             return readers.read_npy(path, source.max_bytes), None
         case "idx":
@@ -182,8 +202,9 @@ def _read(path: Path, format_: str, source: DataSource) -> tuple[Contents, Conte
                     "image-csv needs a table of files and labels", where=str(path), next_step="set labels"
                 )
             read = image_sets.read_list(
-                path, source.labels, images, header=source.header, label_column=source.label_column
-            )
+                path, source.labels, images, header=source.header, label_column=source.label_column,
+                metadata=source.metadata,
+            )  # fmt: skip
             return read, None
         case _:
             table = table_values.read_table(
@@ -193,6 +214,7 @@ def _read(path: Path, format_: str, source: DataSource) -> tuple[Contents, Conte
                 missing=source.missing,
                 max_bytes=source.max_bytes,
                 parquet=format_ == "parquet",
+                metadata=source.metadata,
             )
             return table, None
 
@@ -257,7 +279,12 @@ def _call(source: DataSource) -> Dataset | Split:
             where=where,
             next_step="return a harness.data.datasets.Dataset or Split",
         )
-    complete = [checks.without_missing(part, source.missing) for part in parts]
+    used = set(map(column_name, source.metadata.columns))
+    described = (
+        replace(part, metadata={name: x for name, x in part.metadata.items() if name in used})
+        for part in parts
+    )
+    complete = [checks.without_missing(part, source.missing) for part in described]
     for part in complete:
         checks.check(part, where)
     return Split(*complete) if isinstance(loaded, Split) else complete[0]

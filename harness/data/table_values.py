@@ -6,7 +6,7 @@ A message about a cell names the line of the file as an editor shows it, the col
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,10 +15,11 @@ import numpy.typing as npt
 
 from harness.core.errors import DataError
 from harness.data import files as data_files
+from harness.data import metadata as metadata_values
 from harness.data import tables
 from harness.data.labels import classes_of_text
 from harness.data.readers import Array, Contents, idx_array, load_npy, read_npz
-from harness.data.tables import TEXT_SUFFIXES, Table
+from harness.data.tables import NO_COLUMNS, TEXT_SUFFIXES, Columns, Table
 from harness.data.text_tables import MISSING
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def read_table(
     missing: Missing = None,
     parquet: bool | None = None,
     max_bytes: int = data_files.MAX_BYTES,
+    metadata: Columns = NO_COLUMNS,
 ) -> Contents:
     """Read a table with at most one label column; the other columns are features.
 
@@ -55,10 +57,19 @@ def read_table(
     ----------
     missing : "drop", float or None
         Leave out the rows with missing values, replace the values, or refuse the table.
+    metadata : Columns
+        That describe the rows and are no features.
     """
-    table = tables.read(path, label_column=label_column, header=header, parquet=parquet, max_bytes=max_bytes)
-    frame = table.frame
-    columns = [name for name in frame.columns if name != table.label]
+    table = tables.read(
+        path,
+        label_column=label_column,
+        header=header,
+        parquet=parquet,
+        max_bytes=max_bytes,
+        metadata=metadata,
+    )
+    frame, described = table.frame, table.metadata
+    columns = [name for name in frame.columns if name != table.label and name not in described.values()]
     if not len(frame) or not columns:
         raise DataError(
             f"{path.name} has no rows or no feature columns: it is empty",
@@ -76,6 +87,9 @@ def read_table(
     names: tuple[str, ...] = ()
     if table.label is not None:
         labels, names, label_gaps = _labels(frame[table.label], table)
+    about = {name: _description(frame[column]) for name, column in described.items()}
+    if about and missing != "drop":
+        _check_descriptions(about, table)
     notes = list(table.notes)
     keep = np.ones(len(frame), bool)
     if gaps.any() or label_gaps.any():
@@ -85,7 +99,42 @@ def read_table(
         if labels.dtype.kind == "f" and label_gaps.any() and (labels == np.rint(labels)).all():
             labels = labels.astype(np.int64)  # whole numbers in the file; only the gaps needed floating point
     features = _stack(values, gaps, missing)[keep]
-    return Contents({"": features}, labels, names, tuple(notes), None if keep.all() else np.flatnonzero(keep))
+    rows = None if keep.all() else np.flatnonzero(keep)
+    about = {name: values[keep] for name, values in about.items()}  # gaps of them are left out, or refused
+    return Contents({"": features}, labels, names, tuple(notes), rows, about)
+
+
+def descriptions(table: Table) -> dict[str, Array]:
+    """Return the columns that describe the rows, none of which has a gap."""
+    about = {name: _description(table.frame[column]) for name, column in table.metadata.items()}
+    _check_descriptions(about, table)
+    return about
+
+
+def _description(column: pd.Series[Any]) -> Array:
+    """Return a column as numbers, times or text; a gap is NaN, NaT or an empty text."""
+    values: Array
+    if column.dtype.kind in "iub" and not column.isna().any():
+        values = column.to_numpy(dtype=np.int64)
+    elif column.dtype.kind in "iubf":
+        values = column.to_numpy(dtype=np.float64, na_value=np.nan)
+    elif column.dtype.kind == "M":
+        values = column.dt.tz_localize(None).to_numpy(dtype="datetime64[ns]")
+    else:
+        values = column.astype(object).where(column.notna(), "").to_numpy().astype(np.str_)
+    return values
+
+
+def _check_descriptions(about: Mapping[str, Array], table: Table) -> None:
+    for name, values in about.items():
+        gaps = metadata_values.missing(values)
+        if gaps.any():
+            first = _cell(table, int(gaps.argmax()), table.metadata[name])
+            raise DataError(
+                f"{gaps.sum()} of {len(gaps)} rows have no value in {name!r}; the first: {first}",
+                where=str(table.path),
+                next_step='fill them, or leave the rows out: [data] missing = "drop"',
+            )
 
 
 def read_labels(path: Path, max_bytes: int = data_files.MAX_BYTES) -> Contents:
@@ -258,7 +307,8 @@ def _not_numbers(wrong: npt.NDArray[np.bool_], columns: Sequence[str | int], tab
         f"{wrong.sum()} of {wrong.size} {verb}; the first: {_cell(table, row, columns[column])}",
         where=str(table.path),
         cause=cause,
-        next_step="set the column as label_column, encode it as numbers, or set header = true or false",
+        next_step="set the column as label_column, or as group or time if it describes the samples; encode "
+        "it as numbers, or set header = true or false",
     )
 
 

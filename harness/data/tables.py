@@ -6,13 +6,15 @@ import gzip
 import io
 import warnings
 import zlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.core.commands import install
 from harness.core.errors import DataError
 from harness.data import files as data_files
+from harness.data.metadata import column_name
 from harness.data.text_tables import TextTable, read_text
 
 if TYPE_CHECKING:
@@ -20,6 +22,17 @@ if TYPE_CHECKING:
 
 _GZIP = b"\x1f\x8b"
 TEXT_SUFFIXES = (".csv", ".tsv", ".txt", ".tab", ".dat", ".data")
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Columns that describe rows; where they are not required, those that are absent are left out."""
+
+    columns: tuple[str | int, ...] = ()
+    required: bool = True
+
+
+NO_COLUMNS = Columns()
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +50,8 @@ class Table:
         What was recognised and left out.
     label : str or int, optional
         The column of ``frame`` with the labels.
+    metadata : mapping of str to column
+        The columns of ``frame`` that describe the rows and are no features, by their names for people.
     text : TextTable, optional
         None for Parquet.
     """
@@ -47,6 +62,7 @@ class Table:
     notes: tuple[str, ...]
     label: str | int | None = None
     text: TextTable | None = None
+    metadata: Mapping[str, str | int] = field(default_factory=dict)
 
     def record(self, row: int) -> tuple[str, list[str]]:
         """Return the place of a row in the file, and its cells; no cells for Parquet."""
@@ -65,6 +81,7 @@ def read(
     header: bool | None = None,
     parquet: bool | None = None,
     max_bytes: int = data_files.MAX_BYTES,
+    metadata: Columns = NO_COLUMNS,
 ) -> Table:
     """Read a table, and leave out columns that only number or name the rows.
 
@@ -72,6 +89,8 @@ def read(
     ----------
     parquet : bool, optional
         Whether the file is Parquet and not text; None: by its suffix.
+    metadata : Columns
+        That describe the rows and are no features.
 
     Raises
     ------
@@ -91,44 +110,49 @@ def read(
         except (OSError, EOFError, zlib.error) as error:
             raise _unreadable(path, error) from error
         data_files.check_bytes(path, len(content), max_bytes, "what the file unpacks to")
-        text = read_text(path, content, header=header, label_column=label_column)
+        names = [name for name in (label_column, *metadata.columns) if isinstance(name, str)]
+        text = read_text(path, content, header=header, label_column=names[0] if names else label_column)
         frame = _read_text(path, text)
-    label = _find(frame, label_column, path)
+    label = _find(frame, label_column, path, "label_column")
+    described = {
+        column_name(name): _find(frame, name, path, "the column")
+        for name in metadata.columns
+        if metadata.required or name in frame.columns
+    }
     order = tuple(frame.columns)
     unnamed = {name for name in frame.columns if str(name).startswith("Unnamed: ") or name == ""}
     notes = list(text.notes) if text else []
     first, last = frame.columns[0], frame.columns[-1]
-    if last in unnamed and last not in (label, first) and frame[last].isna().all():
+    named = (label, *described.values())
+    if last in unnamed and last not in (*named, first) and frame[last].isna().all():
         frame = frame.drop(columns=last)
         notes.append("the last column is empty: left out")
-    if first in unnamed and first != label and frame.shape[1] > 1 and _is_index(frame[first]):
+    if first in unnamed and first not in named and frame.shape[1] > 1 and _is_index(frame[first]):
         frame = frame.drop(columns=first)
         notes.append("the first column has no name and another value in each row: left out as the index")
-    return Table(path, frame, order, tuple(notes), label, text)
+    twice = [name for name, column in described.items() if column == label]
+    if twice:
+        raise DataError(f"{path.name}: {twice[0]!r} is the column of the labels, too", where=str(path))
+    return Table(path, frame, order, tuple(notes), label, text, described)
 
 
-def _find(frame: pd.DataFrame, label_column: str | int | None, path: Path) -> str | int | None:
-    """Return the column of the labels as the frame names it."""
-    if label_column is None:
-        return None
+def _find(frame: pd.DataFrame, column: str | int | None, path: Path, setting: str) -> Any:  # noqa: ANN401
+    """Return a column as the frame names it; None stays None."""
     columns = list(frame.columns)
-    if isinstance(label_column, str):
-        if label_column not in columns:
-            raise DataError(
-                f"{path.name} has no column {label_column!r}",
-                where=str(path),
-                cause=f"its columns are {', '.join(map(str, columns[:20]))}",
-                next_step="set label_column to one of them, or to an index from 0",
-            )
-        return label_column
-    if not -len(columns) <= label_column < len(columns):
+    if isinstance(column, str) and column not in columns:
         raise DataError(
-            f"{path.name} has {len(columns)} columns, but no column {label_column}",
+            f"{path.name} has no column {column!r}",
             where=str(path),
-            next_step="label_column counts from 0",
+            cause=f"its columns are {', '.join(map(str, columns[:20]))}",
+            next_step=f"set {setting} to one of them, or to an index from 0",
         )
-    name: str | int = columns[label_column]
-    return name
+    if isinstance(column, int) and not -len(columns) <= column < len(columns):
+        raise DataError(
+            f"{path.name} has {len(columns)} columns, but no column {column}",
+            where=str(path),
+            next_step=f"{setting} counts from 0",
+        )
+    return columns[column] if isinstance(column, int) else column
 
 
 def _is_index(column: pd.Series[Any]) -> bool:

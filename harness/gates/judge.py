@@ -233,7 +233,7 @@ def _one(gate: Gate, subject: Subject, row: Row, baselines: Baselines) -> _Findi
     low, high = (m.value, m.value) if math.isnan(m.ci_low) else (m.ci_low, m.ci_high)
     interval = Interval(m.value, low, high, m.n)
     paired = m.unit == "pt" and m.reference != ""
-    return _decide(gate, subject, interval, what, m.unit, paired=paired)
+    return _decide(gate, subject, interval, what, m.unit, paired=paired, about=m.reason)
 
 
 def _mean(gate: Gate, subject: Subject, rows: Sequence[Row], baselines: Baselines) -> _Finding:
@@ -259,8 +259,9 @@ def _mean(gate: Gate, subject: Subject, rows: Sequence[Row], baselines: Baseline
 
 
 def _decide(
-    gate: Gate, subject: Subject, interval: Interval, what: str, unit: str, *, paired: bool
+    gate: Gate, subject: Subject, interval: Interval, what: str, unit: str, *, paired: bool, about: str = ""
 ) -> _Finding:
+    """Compare an interval with the limits; `about` says which part of the samples the number is of."""
     answers = []
     for limit, named, sign in (
         (gate.maximum, gate.maximum_unit, 1.0), (gate.minimum, gate.minimum_unit, -1.0),
@@ -275,6 +276,7 @@ def _decide(
         text = f"{what} is {_text(interval, unit)}, limit {number_text(limit, unit)}"
         text += f", {interval.n} samples" if interval.n else ""
         text += " in pairs" * (paired and gate.of != "value")
+        text += f"; {about}" if about else ""
         if math.isnan(interval.value):
             answers.append(_Finding(State.NOT_RUN, f"{what} has no value", interval, limit, unit))
         elif sign * far <= sign * limit:
@@ -284,7 +286,10 @@ def _decide(
         else:
             share = unit == "1" and gate.of == "value" and sign < 0 and interval.n
             best = wilson(interval.n, interval.n).low if share else math.inf
-            answers.append(_undecided(subject, interval, limit, text, unit, paired=paired, best=best))
+            finding = _undecided(subject, interval, limit, text, unit, paired=paired, best=best)
+            if about and finding.state is State.INCONCLUSIVE:  # its bounds may be those of different parts
+                finding = replace(finding, what=f"{text}: undecided, more samples would decide it")
+            answers.append(finding)
     return min(answers, key=lambda finding: finding.state.rank)
 
 

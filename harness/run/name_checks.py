@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from harness.compression.export.kinds import RUNTIMES
+from harness.config.schema import DataTable
 from harness.config.targets import target_files
 from harness.config.validation import Validation
 from harness.core.errors import ConfigurationError, Problem
@@ -81,6 +82,7 @@ def _gates(validation: Validation) -> Iterable[Problem]:
             if gate.suite not in metrics:
                 metrics[gate.suite] = declared.of_suite(gate.suite, suites[gate.suite].load()())
             yield from _metric(gate, path, metrics[gate.suite])
+            yield from _by_group(gate, path, metrics[gate.suite], validation.data)
         for pattern in gate.variants:
             if not any(fnmatchcase(variant, pattern) for variant in variants):
                 yield _unknown(f"{path}.variant", "variant", pattern, variants, gate.name)
@@ -102,6 +104,14 @@ def _metric(gate: Gate, path: str, metrics: Mapping[str, Metric]) -> Iterable[Pr
     for named in {gate.maximum_unit, gate.minimum_unit} - {"", *units}:
         text = f"{gate.metric} is measured in {' or '.join(sorted(units))}, and its limit is given in {named}"
         yield Problem(path, text, gate.name)
+
+
+def _by_group(gate: Gate, path: str, metrics: Mapping[str, Metric], data: DataTable) -> Iterable[Problem]:
+    """Check that not all metrics of a gate need a column of the data that is not named."""
+    needs = [metric.needs for name, metric in metrics.items() if fnmatchcase(name, gate.metric)]
+    if needs and all(key is not None and getattr(data, key) is None for key in needs):
+        text = f"{gate.metric} is by {needs[0]}: name the column with [data] {needs[0]}"
+        yield Problem(f"{path}.metric", text, gate.name)
 
 
 def _timed(gate: Gate, path: str, metrics: Mapping[str, Metric]) -> Iterable[Problem]:

@@ -9,9 +9,12 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
+import numpy as np
+
 from harness.config.folders import cache_folder
 from harness.core.contracts import Executor
 from harness.core.errors import HarnessError
+from harness.core.groups import Groups
 from harness.core.plan import HOST, Plan
 from harness.core.target import Target
 from harness.core.verdict import Gate
@@ -25,8 +28,10 @@ from harness.run.observer import Observer
 from harness.run.plan import PlanInputs, make_plan, sizes
 from harness.run.request import Request
 from harness.run.selection import Selection, select
-from harness.store.cache import Cache
+from harness.store.cache import Cache, key_of
 
+#: Key of ``run.json``: the groups of samples by column.
+GROUPS = "groups"
 #: Packages that the host's arithmetic depends on; their versions are stored with the run.
 VERSIONS = ("deployment-validation-harness", "numpy", "pandas", "scipy", "onnx")
 
@@ -41,6 +46,7 @@ class Prepared:
     run : mapping
         What ``run.json`` will hold.
     labels : ndarray, optional
+    groups : tuple of Groups
     cards : mapping of variant to its card
     targets : tuple of Target
     executors : mapping of target to Executor
@@ -70,6 +76,7 @@ class Prepared:
     estimate_s: float
     inputs: PlanInputs | None = None
     deadline: Deadline | None = None
+    groups: tuple[Groups, ...] = ()
 
     def close(self) -> None:
         """Release the devices."""
@@ -146,7 +153,7 @@ def _plan(
         cards={variant.name: variant.card for variant in built.variants}, targets=selection.targets,
         executors=connection.executors, gates=selection.validation.gates, cache=cache,
         size=sizes(inputs, plan), lanes=lanes, estimate_s=estimate.wall_s(seconds, lanes), inputs=inputs,
-        deadline=deadline,
+        deadline=deadline, groups=built.data.groups,
     )  # fmt: skip
 
 
@@ -181,8 +188,18 @@ def _record(request: Request, selection: Selection, built: Build) -> dict[str, A
         },
         "data": {prepared.info.name: prepared.ref.to_json() for prepared in built.data.sets},
         "data_notes": list(built.data.notes),
+        GROUPS: {one.column: _counts(one) for one in built.data.groups},
         "versions": {name: version(name) for name in VERSIONS},
         "python": sys.version.split()[0],
+    }
+
+
+def _counts(groups: Groups) -> dict[str, Any]:
+    """Samples of each group, and a digest of which sample is in which."""
+    counts = np.bincount(groups.index, minlength=len(groups.names))
+    return {
+        "samples": dict(zip(groups.names, counts.tolist(), strict=True)),
+        "sha256": key_of(groups.to_json()),
     }
 
 

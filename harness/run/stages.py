@@ -24,7 +24,7 @@ from harness.run import declared, estimate, extend, forecast, int8_trials, notes
 from harness.run.measurement import Measurement
 from harness.run.observer import Observer
 from harness.run.outcome import Outcome
-from harness.run.prepare import Prepared, prepare
+from harness.run.prepare import GROUPS, Prepared, prepare
 from harness.run.request import Request
 from harness.run.selection import load_suites
 from harness.store import messages, tables
@@ -41,7 +41,7 @@ def validate(request: Request, observer: Observer) -> Outcome:
     run_id = f"{now:%Y%m%dT%H%M%S}-{model}-{secrets.token_hex(2)}"
     folder = RunFolder(request.results.resolve() / run_id)
     run = {**prepared.run, "run_id": run_id, "created_utc": now.isoformat(timespec="milliseconds")}
-    folder.create(run, prepared.plan, prepared.labels, prepared.cards)
+    folder.create(run, prepared.plan, prepared.labels, prepared.cards, prepared.groups)
     point_latest(folder.path.parent, run_id)
     return _measure(folder, prepared, prepared.plan, observer)
 
@@ -65,7 +65,7 @@ def resume(folder: RunFolder, observer: Observer, wait_s: float = 0.0) -> Outcom
     now = {_identity(batch): batch for batch in prepared.plan.batches}
     then = {_identity(batch): batch for batch in facts.plan.batches}
     if any(key not in now or now[key].artifact.sha256 != then[key].artifact.sha256 for key in then) or (
-        prepared.run["data"] != run["data"]
+        prepared.run["data"] != run["data"] or prepared.run[GROUPS] != run.get(GROUPS, {})
     ):
         raise ResultsError(
             "the model, the data or the installed runtimes changed since the run began",

@@ -144,6 +144,7 @@ def _context(facts: Facts, batch: Batch, setting: str) -> SummaryContext:
         reference=_reference(facts, batch.suite),
         emulated=batch.target in facts.run["emulated"],
         settings=facts.run["validation"]["suites"].get(batch.suite, {}),
+        groups=facts.groups,
     )
 
 

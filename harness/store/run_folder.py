@@ -14,7 +14,7 @@ import os
 import re
 import shutil
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import sha256
@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from harness.core.artifact import Artifact, sha256_file
 from harness.core.cause import Cause
 from harness.core.errors import ResultsError
+from harness.core.groups import Groups
 from harness.core.job import Batch, EnvironmentRecord, JobKey, JobResult, Samples, Status
 from harness.core.plan import Plan
 from harness.store.cache import write_atomically, writing
@@ -52,6 +53,8 @@ class Facts:
         Skipped ones included.
     environments : list of EnvironmentRecord
     cards : mapping of variant to its card
+    groups : tuple of Groups
+        What columns of the data divide the samples into.
     """
 
     run: Mapping[str, Any]
@@ -60,6 +63,7 @@ class Facts:
     results: Mapping[JobKey, JobResult]
     environments: list[EnvironmentRecord] = field(default_factory=list)
     cards: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    groups: tuple[Groups, ...] = ()
 
 
 class RunFolder:
@@ -79,12 +83,13 @@ class RunFolder:
         plan: Plan,
         labels: NDArray[Any] | None,
         cards: Mapping[str, Any] | None = None,
+        groups: Sequence[Groups] = (),
     ) -> None:
         """Write what is known before the first measurement; ``run.json`` last: it marks a whole start."""
         with writing(self.path):
             self.path.mkdir(parents=True)
         try:
-            self._write(run, plan, labels, cards or {})
+            self._write(run, plan, labels, cards or {}, groups)
         except BaseException:
             shutil.rmtree(self.path, ignore_errors=True)  # no half of a run is left
             raise
@@ -95,8 +100,12 @@ class RunFolder:
         plan: Plan,
         labels: NDArray[Any] | None,
         cards: Mapping[str, Any],
+        groups: Sequence[Groups],
     ) -> None:
         with writing(self.path):
+            if groups:
+                text = json.dumps([one.to_json() for one in groups])
+                write_atomically(self.path / "groups.json", text.encode())
             if labels is not None:
                 write_atomically(self.path / "labels.npy", _npy(labels))
             write_atomically(self.path / "plan.json", json.dumps(_plan_to_json(plan)).encode())
@@ -147,9 +156,12 @@ class RunFolder:
             labels_path = self.path / "labels.npy"
             labels = np.load(labels_path, allow_pickle=False) if labels_path.exists() else None
             cards = json.loads((self.path / "cards.json").read_text())
+            groups_path = self.path / "groups.json"
+            listed = json.loads(groups_path.read_text()) if groups_path.exists() else []
+            groups = tuple(Groups.from_json(value) for value in listed)
         except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
             raise ResultsError(
-                "plan.json, cards.json or labels.npy is damaged", where=str(self.path)
+                "plan.json, cards.json, groups.json or labels.npy is damaged", where=str(self.path)
             ) from error
         results = {result.key: result for result in plan.skipped}
         environments = []
@@ -161,7 +173,7 @@ class RunFolder:
             else:
                 batch = dict(zip(("target", "backend", "variant", "suite"), body["of"], strict=True))
                 environments.append(EnvironmentRecord(**batch, phase=body["phase"], facts=body["facts"]))
-        return Facts(run, plan, labels, results, environments, cards)
+        return Facts(run, plan, labels, results, environments, cards, groups)
 
     def being_written(self) -> bool:
         """Whether a process holds the journal now."""

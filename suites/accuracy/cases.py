@@ -28,10 +28,13 @@ class Settings:
         Samples an inference; a model with a fixed batch keeps its own.
     keep : str
         ``outputs`` stores the outputs as they are, ``reduced`` only what `measure.reduce` makes of them.
+    group_samples : int
+        Groups with fewer samples are not compared for the worst one.
     """
 
     batch: int = option(32, whole(1))
     keep: str = option("outputs", choice(*KEEPS))
+    group_samples: int = option(20, whole(2))
 
 
 def check(settings: Mapping[str, Any]) -> Problems:

@@ -7,6 +7,7 @@ from functools import partial
 
 from harness.core.metric import Column, Metric, Noise, Role
 from harness.core.suite import CLEAN
+from suites.accuracy import groups
 
 _clean = partial(Metric, case=CLEAN, per_data_set=True)
 METRICS: Mapping[str, Metric] = {
@@ -36,4 +37,5 @@ METRICS: Mapping[str, Metric] = {
     "max_lsb": _clean("LSB", "lower"),
     "mean_lsb": _clean("LSB", "lower", Noise.SAMPLE),
     "input_digest_equal": _clean("1", "higher"),
+    **groups.METRICS,
 }  # fmt: skip

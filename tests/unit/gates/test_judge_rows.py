@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from harness.core.job import Status
+from harness.core.verdict import State
 from harness.gates.judge import Subject, judge
 from tests.unit.gates.test_judge import SUBJECT, answer, gate, row, whole
 
@@ -36,3 +37,13 @@ def test_what_stopped_a_run_is_said_where_it_is_known() -> None:
         (verdict,) = judge([row()], [gate()], [SUBJECT], [key], stopped=stopped).verdicts
         assert says in verdict.sentence
         assert verdict.sentence.endswith("not measured") == (not stopped)
+
+
+def test_a_row_that_says_what_it_is_about_is_quoted() -> None:
+    about = row(0.6, 0.5, 0.7, reason="site B has 60 % right")
+    assert answer([about], maximum=None, minimum=0.8).sentence.endswith(
+        "limit 0.8, 100 samples; site B has 60 % right"
+    )
+    undecided = answer([about], maximum=None, minimum=0.65)
+    assert undecided.state is State.INCONCLUSIVE
+    assert undecided.sentence.endswith("; site B has 60 % right: undecided, more samples would decide it")
