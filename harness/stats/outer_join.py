@@ -83,9 +83,11 @@ def _digits(columns: Sequence[pd.Series]) -> tuple[NDArray[np.int64], int]:
             codes, radix = ranks[column.cat.codes.to_numpy()], len(ranks)  # -1, which is NaN, is the last one
         else:
             codes, uniques = pd.factorize(column, sort=True)
-            codes, radix = np.where(codes < 0, len(uniques), codes), len(uniques) + 1
+            codes[codes < 0] = len(uniques)
+            radix = len(uniques) + 1
         if size > np.iinfo(np.int64).max // radix:
             whole, size = pd.factorize(whole, sort=True)[0], len(whole)
-        whole = whole * radix + codes
+        whole *= radix  # in place: for a million rows, new arrays cost more than the arithmetic
+        whole += codes
         size *= radix
     return whole, size

@@ -92,8 +92,7 @@ def compare(base: Side, new: Side, *, devices: bool = False) -> pd.DataFrame:
     sides = [[joined[f"{name}_{side}"].to_numpy(np.float64) for name in BOUNDS] for side in ("base", "new")]
     change, low, high = np.full((3, len(joined)), np.nan)
     metrics = _Declarations(new.metrics.or_else(base.metrics), joined)
-    units = unit.to_numpy(object)
-    noisy = metrics.map(lambda metric, row: difference.varies_between_runs(metric, str(units[row])))
+    noisy = metrics.map(lambda metric, row: difference.varies_between_runs(metric, str(unit.iat[row])))
     for as_ratio, widen, rows in (
         (True, difference.noise_factor(), ratio & noisy), (True, 1.0, ratio & ~noisy), (False, 1.0, ~ratio),
     ):  # fmt: skip
@@ -159,7 +158,7 @@ class _Declarations:
             [rows["suite"], rows["metric"], rows["unit_base"], rows["unit_new"]]
         )
         self._firsts = outer_join.first_rows(self._codes)
-        suites, names = (rows[column].to_numpy(object)[self._firsts] for column in ("suite", "metric"))
+        suites, names = (rows[column].iloc[self._firsts].to_numpy(object) for column in ("suite", "metric"))
         self._metrics = [declared.find(str(s), str(m)) for s, m in zip(suites, names, strict=True)]
 
     def map(self, fact: Callable[[Metric | None, int], bool]) -> Flags:
@@ -229,7 +228,7 @@ def _classes(
     classes = pd.array([*(str(change_) for _, change_, _ in conditions), str(Change.WORSE)], dtype="str")
     texts = pd.array([*(text or "" for _, _, text in conditions), ""], dtype="str")
     why = pd.Series(texts.take(chosen), index=result.index)
-    named = why == NO_DIRECTION
+    named = chosen == [text for _, _, text in conditions].index(NO_DIRECTION)
     why[named] = "metric " + result.loc[named, "metric"].astype("str") + f" {NO_DIRECTION}"
     for side, label in (("base", base.label), ("new", new.label)):
         other = absent["base"] | absent["new"]

@@ -67,7 +67,8 @@ def frame(parts: Sequence[pa.Table]) -> pd.DataFrame:
 
 
 def _types(columns: Sequence[str]) -> dict[str, pa.DataType]:
-    return {name: pa.string() if name in tables.TEXTS else pa.float64() for name in columns}
+    text = pa.dictionary(pa.int32(), pa.string())
+    return {name: text if name in tables.TEXTS else pa.float64() for name in columns}
 
 
 def _csv(path: Path, columns: Sequence[str], threads: bool) -> pa.Table:
@@ -104,9 +105,7 @@ def _csv(path: Path, columns: Sequence[str], threads: bool) -> pa.Table:
                 where=str(path),
             ) from error
         raise
-    texts = [name for name in columns if name in tables.TEXTS]
-    parts = [read[name].dictionary_encode() if name in texts else read[name] for name in columns]
-    return _whole(path, pa.table(parts, names=list(columns)))
+    return _whole(path, read)
 
 
 def _parquet(path: Path, columns: Sequence[str]) -> pa.Table:
