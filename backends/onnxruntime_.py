@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from backends.nvidia import BoundOnDevice, preload_tensorrt, unusable
 from backends.onnxruntime_options import CPU, precision_in_use, session_settings
@@ -27,6 +28,8 @@ from harness.core.target import DEVICE_ID, NVIDIA, TENSORRT
 KERNEL = "_kernel_time"
 #: ONNX Runtime's names that are not numpy's.
 DTYPES = {"float": "float32", "double": "float64", "string": STRING}
+#: What ZipMap gives for the scores of a classifier: for each sample a mapping of class to score.
+MAPS = ("seq(map(string,tensor(float)))", "seq(map(int64,tensor(float)))")
 
 
 Start = Callable[[str], Any]
@@ -47,6 +50,7 @@ class OnnxRuntimeSession:
         self.outputs = tuple(_spec(node, quantization) for node in session.get_outputs())
         self.effective = effective
         self._names = [spec.name for spec in self.outputs]
+        self._maps = [node.name for node in session.get_outputs() if node.type in MAPS]
         self._session, self._start = session, start
 
     def run(self, feeds: Feeds) -> Outputs:
@@ -56,7 +60,10 @@ class OnnxRuntimeSession:
             results = self._session.run(self._names, feeds)
         except Exception as error:
             raise refusal(error, "ONNX Runtime failed to run the model") from error
-        return dict(zip(self._names, results, strict=True))
+        outputs = dict(zip(self._names, results, strict=True))
+        for name in self._maps:
+            outputs[name] = _scores(outputs[name])
+        return outputs
 
     def bind(self, feeds: Feeds) -> Callable[[], Outputs]:
         """Bind a copy of `feeds` and preallocated outputs.
@@ -68,9 +75,8 @@ class OnnxRuntimeSession:
 
         outputs = self.run(feeds)  # also checks the feeds and gives the shapes of the outputs
         feeds = {name: array.copy() for name, array in feeds.items()}
-        if self.effective["provider"] != CPU or any(
-            spec.dtype == STRING for spec in self.inputs + self.outputs
-        ):
+        strings = any(spec.dtype == STRING for spec in self.inputs + self.outputs)
+        if self.effective["provider"] != CPU or strings or self._maps:
             return partial(self.run, feeds)
         binding = self._session.io_binding()
         for name, array in feeds.items():
@@ -195,13 +201,19 @@ def _provider_library(onnxruntime: ModuleType) -> Path:
 
 def _spec(node: Any, quantization: Mapping[str, Quantization]) -> TensorSpec:  # noqa: ANN401 - lazily imported
     """Describe one ``NodeArg``; its type reads ``tensor(float)``."""
+    if node.type in MAPS:
+        return TensorSpec(node.name, (None, None), "float32")
     kind, _, inner = node.type.partition("(")
     if kind != "tensor":
         raise FileRefused(
-            f"{node.name} is a {node.type}; only tensors are supported",
-            cause="scikit-learn's converter ends a classifier with ZipMap",
-            next_step="export again with tensors only: convert_sklearn(…, options={'zipmap': False})",
+            f"{node.name} is a {node.type}; only tensors and the maps of ZipMap are supported",
+            next_step="export the model with tensors as its inputs and outputs",
         )
     dtype = inner.removesuffix(")")
     shape = tuple(size if isinstance(size, int) and size >= 0 else None for size in node.shape)
     return TensorSpec(node.name, shape, DTYPES.get(dtype, dtype), quantization.get(node.name))
+
+
+def _scores(maps: Sequence[Mapping[str | int, float]]) -> NDArray[np.float32]:
+    """Return the scores of each sample in the order of the classes, which ONNX Runtime sorts by their key."""
+    return np.array([[scores[key] for key in sorted(scores)] for scores in maps], np.float32)

@@ -167,7 +167,10 @@ def reading_of(model: onnx.ModelProto, table: ModelTable) -> Reading:
     """Return how the ``[model]`` table reads the answers of a model."""
     name = table.output or model.graph.output[0].name
     tensor = next(value.type.tensor_type for value in model.graph.output if value.name == name)
-    integers = np.issubdtype(helper.tensor_dtype_to_np_dtype(tensor.elem_type), np.integer)
+    # Only a tensor has a type of its elements.
+    integers = tensor.elem_type and np.issubdtype(
+        helper.tensor_dtype_to_np_dtype(tensor.elem_type), np.integer
+    )
     width = math.prod(dim.dim_value for dim in tensor.shape.dim[1:])  # 0 where a dimension is open
     task = tasks.named(table.task)
     return task.reading(name, integers=bool(integers), width=width, threshold=table.threshold)

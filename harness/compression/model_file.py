@@ -259,11 +259,14 @@ def _specs(
     specs = []
     for value in values:
         tensor = value.type.tensor_type
+        if is_zipmap(value):
+            specs.append(TensorSpec(value.name, (None, None), "float32"))
+            continue
         if not value.type.HasField("tensor_type"):
             raise ModelError(
                 f"{value.name} is not a tensor",
-                cause="sequences and maps are not supported; scikit-learn's converter ends with ZipMap",
-                next_step="export again with tensors only: convert_sklearn(…, options={'zipmap': False})",
+                cause="sequences, and maps other than those of ZipMap, are not supported",
+                next_step="export the model with tensors as its inputs and outputs",
             )
         shape = tuple(dim.dim_value if dim.HasField("dim_value") else None for dim in tensor.shape.dim)
         if tensor.elem_type == onnx.TensorProto.STRING:  # class names; no runtime is asked for them
@@ -271,3 +274,9 @@ def _specs(
         dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type).name
         specs.append(TensorSpec(value.name, shape, dtype, quantization.get(value.name)))
     return tuple(specs)
+
+
+def is_zipmap(value: onnx.ValueInfoProto) -> bool:
+    """Whether an output is what ZipMap gives: for each sample a mapping of class to score."""
+    kind = value.type
+    return kind.HasField("sequence_type") and bool(kind.sequence_type.elem_type.HasField("map_type"))

@@ -29,8 +29,12 @@ LAYOUTS = ("same", "NCHW", "NHWC")
 MOST_CHANNELS = 4
 #: Combinations of layouts of several inputs that are tried at most.
 MOST_COMBINATIONS = 8
-#: Numbers that are not uint8 look like pixels from here on; features of such a range are divided, too.
+#: Numbers that are not uint8 are divided like pixels, too, if their largest one lies in this range.
 PIXELS_FROM, PIXELS_TO = 2.0, 255.0
+#: Whole numbers up to less than this are also divided by the largest one, such as 16 grey levels.
+PIXELS_BRIGHT = 100.0
+#: A table of whole numbers may hold pixels if it has so many columns, and so many grey levels.
+PIXEL_COLUMNS, PIXEL_LEVELS = 64, 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +201,7 @@ def combinations(by_input: Mapping[str, Sequence[Fit]]) -> list[Mapping[str, Fit
     return [dict(zip(by_input, chosen, strict=True)) for chosen in every]
 
 
-def guesses(by_input: Mapping[str, Sequence[Fit]], calibration: Dataset) -> list[Guess]:
+def guesses(by_input: Mapping[str, Sequence[Fit]], calibration: Dataset, samples: Dataset) -> list[Guess]:
     """Return the common preprocessings of these inputs, the simplest first, the same for inputs of a kind.
 
     Parameters
@@ -205,6 +209,8 @@ def guesses(by_input: Mapping[str, Sequence[Fit]], calibration: Dataset) -> list
     by_input : mapping of input name to sequence of Fit
     calibration : Dataset
         Source of the statistics of features.
+    samples : Dataset
+        Those that are tried; they show whether features look like pixels.
     """
     chosen = combinations(by_input)
     candidates = []
@@ -214,12 +220,12 @@ def guesses(by_input: Mapping[str, Sequence[Fit]], calibration: Dataset) -> list
             layout = "layout " + ", ".join(fit.step.layout for fit in input_fits.values())
         candidates += [
             Guess(", ".join(text for text in (guess.text, layout) if text), guess.steps)
-            for guess in _values(input_fits, calibration)
+            for guess in _values(input_fits, calibration, samples)
         ]
     return candidates
 
 
-def _values(input_fits: Mapping[str, Fit], calibration: Dataset) -> list[Guess]:
+def _values(input_fits: Mapping[str, Fit], calibration: Dataset, samples: Dataset) -> list[Guess]:
     """Return the common preprocessings of values in one layout."""
     kinds = {input_fit.kind for input_fit in input_fits.values()}
     channels = min((way.channels for way in input_fits.values() if way.kind == "image"), default=0)
@@ -229,10 +235,14 @@ def _values(input_fits: Mapping[str, Fit], calibration: Dataset) -> list[Guess]:
         ranges = [text for text in RANGES if channels == 3 or "ImageNet" not in text]
     else:
         tables = ["as is"]
-    if "features" in kinds and len(calibration) > 1:
-        features = [calibration.inputs[name] for name, fit in input_fits.items() if fit.kind == "features"]
-        scaled = ["0-1", "-1..1"] if all(map(_like_pixels, features)) else []
-        tables = ["as is", *scaled, "standardised"]
+    if "features" in kinds:
+        features = [
+            _largest_pixel(samples.inputs[name], fit.step)
+            for name, fit in input_fits.items()
+            if fit.kind == "features"
+        ]
+        scaled = ["0-1", "-1..1"] if all(features) else []
+        tables = ["as is", *scaled, *(["standardised"] if len(calibration) > 1 else [])]
     candidates = []
     for table, colour, values in itertools.product(tables, colours, ranges):
         steps = {}
@@ -250,18 +260,28 @@ def _values(input_fits: Mapping[str, Fit], calibration: Dataset) -> list[Guess]:
             elif input_fit.kind == "features" and table == "standardised":
                 steps[name] = _standardised(input_fit.step, calibration.inputs[name])
             elif input_fit.kind == "features" and table in RANGES:
-                usual = RANGES[table]
-                steps[name] = replace(input_fit.step, scale=usual.scale, mean=usual.mean, std=usual.std)
+                usual, largest = RANGES[table], _largest_pixel(samples.inputs[name], input_fit.step)
+                steps[name] = replace(input_fit.step, scale=1 / largest, mean=usual.mean, std=usual.std)
         candidates.append(Guess(", ".join(text for text in (colour, values, table) if text), steps))
     return candidates
 
 
-def _like_pixels(raw: NDArray[np.generic]) -> bool:
-    """Whether numbers that are not uint8 have the range of pixels, and more axes than a table has."""
-    if raw.ndim < 3 or not raw.size:
-        return False
+def _largest_pixel(raw: NDArray[np.generic], step: Preprocess) -> float:
+    """Return the value of white if numbers that are not uint8 may be pixels, and else 0.
+
+    They have the range of pixels, and more axes than a table has or the model takes such; or they are whole
+    numbers in many columns.
+    """
+    if not raw.size or raw.ndim < 2:
+        return 0.0
     values = raw.astype(np.float64)
-    return bool(values.min() >= 0 and PIXELS_FROM < values.max() <= PIXELS_TO)
+    largest, whole = float(values.max()), bool((values == np.rint(values)).all())
+    if values.min() < 0 or not PIXELS_FROM < largest <= PIXELS_TO:
+        return 0.0
+    is_table = raw.ndim < 3 and len(step.shape) < 2
+    if is_table and not (whole and raw.shape[1] >= PIXEL_COLUMNS and largest >= PIXEL_LEVELS):
+        return 0.0
+    return largest if whole and largest < PIXELS_BRIGHT else PIXELS_TO
 
 
 def _standardised(step: Preprocess, raw: NDArray[np.generic]) -> Preprocess:

@@ -135,7 +135,7 @@ def explore(
         )
         for name, x in samples.inputs.items()
     }  # fmt: skip
-    tried = _run(session, artifact, samples, guesses(by_input, split.calibration))
+    tried = _run(session, artifact, samples, guesses(by_input, split.calibration, samples))
     where = table.labels or table.path or table.callable
     ways = readings.readings(tried[0][1], _whole_labels(split), asked, where=where)
     trials = [_scored(guess, way, outputs, samples.labels) for guess, outputs in tried for way in ways]

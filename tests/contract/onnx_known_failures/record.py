@@ -23,7 +23,7 @@ RUNTIMES = {
 #: The first pattern that the message matches gives the reason.
 REASONS = (
     (
-        r"only tensors are supported",
+        r"only tensors and the maps",
         "a sequence or an optional goes in or out, and a Session carries tensors",
     ),
     (

@@ -113,6 +113,33 @@ def test_sequence_is_refused(write: Any, tmp_path: Any) -> None:
         OnnxRuntimeBackend().open(artifact, Options())
 
 
+@pytest.mark.parametrize("classes", [["b", "c", "a"], [7, 10, 3]])
+def test_maps_of_zipmap_are_scores_in_the_order_of_the_classes(
+    tmp_path: Any, classes: list[str] | list[int]
+) -> None:
+    from onnx import TensorProto, helper
+
+    from harness.testing.models import write_artifact
+
+    kind = "strings" if isinstance(classes[0], str) else "int64s"
+    node = helper.make_node("ZipMap", ["x"], ["p"], domain="ai.onnx.ml", **{f"classlabels_{kind}": classes})
+    key = TensorProto.STRING if kind == "strings" else TensorProto.INT64
+    maps = helper.make_map_type_proto(key, helper.make_tensor_type_proto(TensorProto.FLOAT, []))
+    graph = helper.make_graph(
+        [node], "model", [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3])],
+        [helper.make_value_info("p", helper.make_sequence_type_proto(maps))],
+    )  # fmt: skip
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", 3)]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=8)
+    artifact = write_artifact(model.SerializeToString(), tmp_path, "maps.onnx")
+    x = np.array([[0.1, 0.7, 0.2], [0.5, 0.2, 0.3]], np.float32)
+    with OnnxRuntimeBackend().open(artifact, Options()) as session:
+        assert [spec.shape for spec in session.outputs] == [(None, None)]
+        for outputs in (session.run({"x": x}), session.bind({"x": x})()):  # type: ignore[attr-defined]
+            np.testing.assert_array_equal(outputs["p"], x[:, [2, 0, 1]])
+            assert outputs["p"].dtype == np.float32
+
+
 def test_input_of_unknown_rank_takes_any(write: Any) -> None:
     artifact = write([("Relu", ["x"], ["y"])], [("x", "FLOAT", None)], [("y", "FLOAT", None)])
     with OnnxRuntimeBackend().open(artifact, Options(threads=1)) as session:

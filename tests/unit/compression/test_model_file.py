@@ -10,7 +10,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from harness.compression import model_file
-from harness.core.artifact import sha256_file
+from harness.core.artifact import TensorSpec, sha256_file
 from harness.core.errors import ModelError
 
 VALUES = np.arange(6, dtype=np.float32).reshape(2, 3)
@@ -100,13 +100,14 @@ def test_the_data_of_a_model_that_protobuf_cannot_hold_stay_in_their_files(
     assert [spec.name for spec in model_file.inspect_onnx(large).inputs] == ["x"]
 
 
-def test_an_output_that_is_no_tensor_is_refused_with_the_option_of_the_exporter() -> None:
-    map_type = helper.make_map_type_proto(
-        TensorProto.INT64, helper.make_tensor_type_proto(TensorProto.FLOAT, [])
-    )
-    output = helper.make_value_info("p", helper.make_sequence_type_proto(map_type))
+def test_the_maps_of_zipmap_are_scores_and_other_sequences_are_refused() -> None:
+    scores = helper.make_tensor_type_proto(TensorProto.FLOAT, [])
+    maps = helper.make_sequence_type_proto(helper.make_map_type_proto(TensorProto.INT64, scores))
     x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 2])
-    model = helper.make_model(helper.make_graph([], "g", [x], [output]))
-    with pytest.raises(ModelError, match="p is not a tensor") as caught:
-        model_file.inspect_onnx(model)
-    assert "'zipmap': False" in caught.value.next_step
+
+    def model(output: onnx.TypeProto) -> onnx.ModelProto:
+        return helper.make_model(helper.make_graph([], "g", [x], [helper.make_value_info("p", output)]))
+
+    assert model_file.inspect_onnx(model(maps)).outputs == (TensorSpec("p", (None, None), "float32"),)
+    with pytest.raises(ModelError, match="p is not a tensor"):
+        model_file.inspect_onnx(model(helper.make_sequence_type_proto(scores)))

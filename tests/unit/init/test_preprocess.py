@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from harness.core import preprocess
 from harness.core.artifact import TensorSpec
 from harness.core.errors import DataError
-from harness.init.preprocess import fits
+from harness.data.datasets import Dataset
+from harness.init.preprocess import fits, guesses
 
 DTYPES = ["uint8", "float32", "int64"]
 
@@ -77,3 +81,29 @@ def test_the_layout_of_the_data_is_among_the_fits(
     spec = TensorSpec("x", (None, *size), "float32")
     made = [preprocess.apply(raw, fit.step) for fit in fits("x", raw, spec, channels_first=True)]
     assert any(np.array_equal(x, model_input.astype(dtype)) for x in made)
+
+
+WIDE = np.arange(256).reshape(2, 128)
+
+
+@pytest.mark.parametrize(
+    ("raw", "takes", "white"),
+    [
+        (WIDE.reshape(2, 1, 16, 8), (1, 16, 8), 255), (WIDE, (1, 16, 8), 255), (WIDE, (128,), 255),
+        (WIDE % 17, (128,), 16), (WIDE % 5, (128,), 0), (WIDE.reshape(128, 2), (2,), 0),
+        (WIDE / 2, (128,), 0), (WIDE.reshape(2, 2, 64) - 1, (2, 64), 0),
+        (WIDE.reshape(2, 2, 64) % 2, (2, 64), 0),
+    ],
+    ids=[
+        "image", "flat image", "wide table", "16 grey levels", "counts", "narrow table", "fractions",
+        "negative", "bits",
+    ],
+)  # fmt: skip
+def test_numbers_like_pixels_are_also_divided_by_white_without_calibration_samples(
+    raw: NDArray[Any], takes: tuple[int, ...], white: int
+) -> None:
+    samples = Dataset({"x": raw}, None, np.arange(len(raw)))
+    none = samples.take(np.arange(0))
+    by_input = {"x": fits("x", raw, TensorSpec("x", (None, *takes), "float32"), channels_first=True)}
+    scales = {guess.steps["x"].scale for guess in guesses(by_input, none, samples)}
+    assert scales == ({1.0} if not white else {1.0, 1 / white})
