@@ -84,13 +84,18 @@ def ratio(base: NDArray[np.float64], new: NDArray[np.float64], *, alpha: float =
     rng = np.random.Generator(np.random.PCG64(_SEED))
     value = float(_trimmed(two) - _trimmed(one))
     drawn = _means(two, rng) - _means(one, rng)
-    n = min(len(part) - 2 * int(TRIMMED * len(part)) for part in (one, two))
-    expanded = float(ndtr(math.sqrt(n / (n - 1)) * stdtrit(n - 1, alpha)))
+    expanded = expanded_level(min(len(one), len(two)), alpha)
     low, high = np.quantile(drawn, [expanded, 1 - expanded])
     return Interval(
         math.exp(value), math.exp(min(float(low), value)), math.exp(max(float(high), value)),
         min(len(one), len(two)),
     )  # fmt: skip
+
+
+def expanded_level(processes: int, alpha: float) -> float:
+    """Level at which a percentile interval of so many processes, trimmed, covers as Student's t at alpha."""
+    n = processes - 2 * int(TRIMMED * processes)
+    return float(ndtr(math.sqrt(n / (n - 1)) * stdtrit(n - 1, alpha)))
 
 
 def judge(

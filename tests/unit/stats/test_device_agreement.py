@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -65,7 +67,33 @@ def test_all_shifts_count_every_answer_and_say_what_is_left_out() -> None:
     assert (agreement.shares["top-1"].value, agreement.shares["top-1"].n) == (1.0, 6)
     assert agreement.shares["bits"].value == pytest.approx(3 / 6)
     assert agreement.why == "1 of 3 left out: other data"
+    assert (agreement.one, agreement.other) == ("a", "b")
+    assert math.isnan(agreement.shares["bits"].low)
+    assert math.isnan(agreement.shares["bits"].high)
     assert only(one, other, FOG[2]).shares == {}
+
+
+def test_shifts_that_all_agree_say_nothing_and_those_that_none_can_compare_say_why() -> None:
+    place = FOG[0]._replace(case=SHIFTS, severity=0)
+    one = device("a", {shift: np.arange(4) for shift in FOG})
+    assert only(one, replace(one, name="b"), place).why == ""
+    nothing = only(one, device("b", {FOG[0]: "ERROR: killed", FOG[1]: "ERROR: late"}), place)
+    assert (nothing.shares, nothing.why) == ({}, "b: ERROR: killed")
+    empty = {shift: np.empty(0, int) for shift in FOG}
+    share = only(device("a", empty), device("b", empty), place).shares["top-1"]
+    assert math.isnan(share.value)
+    assert share.n == 0
+
+
+def test_data_without_a_digest_on_both_sides_are_the_same_and_a_suite_that_cannot_tell_is_passed_over() -> (
+    None
+):
+    other_suite = Place("reliability", "int8", "deploy", "clean", 0)
+    answers = {other_suite: np.arange(3), CLEAN: np.arange(3)}
+    one, other = (device(name, answers, sets={}) for name in "ab")
+    assert only(one, other).shares["top-1"].n == 3
+    for sets in ({"clean": ""}, {"other": "x"}):
+        assert only(one, replace(other, sets=sets)).shares["top-1"].n == 3
 
 
 @pytest.mark.parametrize(

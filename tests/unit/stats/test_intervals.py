@@ -281,3 +281,35 @@ def test_reach_widens_only_what_is_narrower() -> None:
     with pytest.raises(UsageError, match="reach"):
         clustered_mean(-rows * 6, reach=5.0)
     assert clustered_mean(np.full(3, -5.0), reach=5.0).low == -5.0
+
+
+def test_intervals_count_their_units() -> None:
+    assert wilson(3, 10).n == 10
+    assert clopper_pearson(3, 10).n == 10
+    assert over_processes(np.array([1.0, 2.0, 4.0])).n == 3
+    assert wilson(1, 10).low > 0.01
+    nothing = over_processes(np.array([]))
+    assert math.isnan(nothing.value)
+    assert (nothing.low, nothing.high, nothing.n) == (0.0, math.inf, 0)
+    column = over_processes([[1], [2], [4]])
+    assert column == over_processes(np.array([1.0, 2.0, 4.0]))
+
+
+def test_half_of_the_ties_lie_below_the_mean() -> None:
+    """Of 20 flips 10 are beneficial: a resample ties with the mean in 18 of 100, and the bias is none."""
+    interval = clustered_mean(np.repeat([0.0, 1.0], 10))
+    assert interval.low + interval.high == pytest.approx(1, abs=0.03)
+    few = clustered_mean(np.repeat([-1.0, 0.0, 1.0], [5, 90, 5]))
+    assert few.low + few.high == pytest.approx(0, abs=0.03)
+
+
+def test_infinite_rows_are_counted_in_the_refusal() -> None:
+    with pytest.raises(UsageError, match="2 of"):
+        clustered_mean(np.array([0.0, math.inf, math.nan, 1.0, 1.0]))
+
+
+def test_at_least_one_more_unit_is_needed_where_it_is_not_decided() -> None:
+    assert units_to_decide(Interval(0.0, -1.0, 1.0, 50), 1.0, power=0.5) == 51
+    rows = np.zeros(64)
+    interval = clustered_mean(rows, reach=1.0)
+    assert units_to_decide(interval, interval.high, reach=1.0) == 65

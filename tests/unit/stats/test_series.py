@@ -51,6 +51,8 @@ def test_a_step_is_found_in_whatever_order_the_rows_come_and_its_direction_is_kn
     assert loss.turns[0].change is Change.BETTER
     strange = only(*(record(run, value, 0.01, metric="strange") for run, value in enumerate(values)))
     assert strange.turns[0].change is Change.CHANGED
+    assert strange.turns[0].why == "metric strange has no declared direction"
+    assert result.turns[0].why == ""
 
 
 def test_what_else_changed_is_reported_for_a_run_and_the_one_before() -> None:
@@ -146,3 +148,41 @@ def test_what_one_side_lacks_is_reported_as_a_change_from_or_to_nothing() -> Non
     rows = [record(0, 0.9, 0.01, provider=math.nan), record(1, 0.5, 0.01, provider="CPU")]
     (turn,) = only(*rows, circumstances={0: {"kernel": "6.1"}, 1: {"driver": "1"}}).turns
     assert turn.also == {"provider": ("", "CPU"), "kernel": ("6.1", ""), "driver": ("", "1")}
+
+
+def test_a_time_changes_by_a_ratio_and_runs_scatter_more_than_its_interval() -> None:
+    values = [100.0, 100.0, 100.0, 104.0, 104.0, 104.0]
+    timed = [
+        record(run, value, 1.0, suite="performance", metric="latency_p50", unit="ns")
+        for run, value in enumerate(values)
+    ]
+    doubled = [row | {name: 10 * row[name] for name in ("value", "ci_low", "ci_high")} for row in timed[3:]]
+    (turn,) = only(*timed[:3], *doubled).turns
+    assert turn.level.change.value == pytest.approx(10.4)
+    (time_,) = only(*timed).turns
+    (share,) = only(*(row | {"suite": "accuracy", "metric": "accuracy", "unit": "1"} for row in timed)).turns
+    widths = [step.change.high - step.change.low for step in (time_.level, share.level)]
+    assert widths[0] > 1.5 * widths[1] / 100  # a ratio to 100, and widened
+
+
+def test_circumstances_are_those_of_the_target() -> None:
+    rows = [record(run, value, 0.01, target="pi") for run, value in enumerate([0.9, 0.5])]
+    calls: list[tuple[int, str]] = []
+
+    def of(run: int, target: str) -> Mapping[str, str]:
+        calls.append((run, target))
+        return {"kernel": "6.1", "driver": ""} if run else {"kernel": "6.1"}
+
+    (trend,) = trends(pd.DataFrame(rows), of, installed())
+    assert calls == [(0, "pi"), (1, "pi")]
+    assert trend.turns[0].also == {}  # an empty text is as good as none
+
+
+def test_each_series_is_judged_by_its_own_declaration_and_unit() -> None:
+    """The clean share falls, and so does the loss: one is worse, the other better."""
+    rows = [
+        record(run, value, 0.01, metric=metric, unit=unit)
+        for metric, unit in (("accuracy", "1"), ("accuracy_loss", "pt"))
+        for run, value in enumerate([0.9, 0.9, 0.5, 0.5])
+    ]
+    assert [trend.turns[0].change for trend in find(*rows)] == [Change.WORSE, Change.BETTER]

@@ -12,7 +12,7 @@ from scipy import stats
 from harness.core.errors import DataError, UsageError
 from harness.core.verdict import State
 from harness.stats import side_by_side
-from harness.stats.side_by_side import FEWEST, judge, level, ratio
+from harness.stats.side_by_side import FEWEST, expanded_level, judge, level, ratio
 
 Figures = NDArray[np.float64]
 
@@ -143,6 +143,26 @@ def test_a_look_has_the_ratio_of_both_halves_at_its_level_and_the_control() -> N
     result = judge(base, control, new, limit=1.05, look=3)
     assert result.ratio == ratio(np.concatenate([base, control]), new, alpha=level(3))
     assert result.control == ratio(base, control)
+    for centre in (1.5, 1.0, 0.5):  # FAIL, undecided, PASS
+        other = judge(base, control, centre * 1.05 * base, limit=1.05, look=1)
+        assert other.ratio == ratio(np.concatenate([base, control]), centre * 1.05 * base, alpha=level(1))
+        assert other.control == ratio(base, control)
+    apart = judge(base, 2 * base, base, limit=1.05, look=1)
+    assert apart.ratio == ratio(np.concatenate([base, 2 * base]), base, alpha=level(1))
+
+
+@pytest.mark.parametrize(("processes", "left"), [(3, 3), (4, 4), (8, 6), (16, 10)])
+def test_a_percentile_interval_is_expanded_by_the_processes_that_are_left(processes: int, left: int) -> None:
+    """Hesterberg (2015), section 5.3.2: the level is Phi(sqrt(n / (n - 1)) t)."""
+    expected = stats.norm.cdf(np.sqrt(left / (left - 1)) * stats.t.ppf(0.05, left - 1))
+    assert expanded_level(processes, 0.05) == pytest.approx(expected)
+
+
+def test_a_zero_on_either_side_is_refused() -> None:
+    one, zero = np.array([1.0, 2.0]), np.array([1.0, 0.0])
+    for base, new in ((one, zero), (zero, one)):
+        with pytest.raises(DataError, match="above zero"):
+            ratio(base, new)
 
 
 @pytest.mark.parametrize("centre", [1 / 1.2, 1.2])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -98,11 +99,37 @@ def test_what_was_planned_comes_back(folder: RunFolder) -> None:
     assert facts.results == {PLAN.skipped[0].key: PLAN.skipped[0]}
 
 
+def test_a_plan_that_was_cut_replaces_the_first_one(folder: RunFolder) -> None:
+    cut = replace(PLAN, share=0.25, stopped="the budget of 60 s was used up")
+    folder.replace_plan(cut)
+    assert folder.facts().plan == cut
+    stored = json.loads((folder.path / "plan.json").read_text())
+    assert stored["stopped"] == cut.stopped
+    assert [path.name for path in folder.path.glob("plan*")] == ["plan.json"]
+
+
+def test_a_plan_of_a_version_that_could_not_stop_was_not_stopped(folder: RunFolder) -> None:
+    path = folder.path / "plan.json"
+    stored = json.loads(path.read_text())
+    del stored["stopped"]
+    path.write_text(json.dumps(stored))
+    assert folder.facts().plan.stopped == ""
+
+
+def test_labels_that_could_run_code_are_refused(folder: RunFolder) -> None:
+    (path,) = folder.path.rglob("labels.npy")
+    np.save(path, np.array([Path()], object), allow_pickle=True)
+    with pytest.raises(ResultsError):
+        folder.facts()
+
+
 def test_environments_come_back(folder: RunFolder) -> None:
     record = EnvironmentRecord("cpu", "null", "float32", "accuracy", "before", {"load_1min": 0.5})
     with folder.journal() as journal:
         journal.append(record)
     assert folder.facts().environments == [record]
+    body = json.loads((folder.path / "journal.jsonl").read_text())["body"]
+    assert body["type"] == "environment"  # of results that other versions read
 
 
 def three(folder: RunFolder) -> list[JobResult]:
