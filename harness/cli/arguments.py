@@ -104,6 +104,10 @@ def _add_init(commands: Any) -> None:  # noqa: ANN401 - argparse's own
     init.add_argument("--label-column", metavar="NAME", type=_column,
                       help="column of a table with the labels, by name or position from 0 "
                            "(default: tried)")  # fmt: skip
+    init.add_argument("--group", metavar="COLUMN", type=_column,
+                      help="column or array that is not fed to the model: metrics by its values")  # fmt: skip
+    init.add_argument("--time", metavar="COLUMN", type=_column,
+                      help="column or array of times: metrics by time window")  # fmt: skip
     init.add_argument("--task", metavar="TASK", default="",
                       help="what the model does: classification or regression (default: tried)")  # fmt: skip
     init.add_argument(

@@ -22,6 +22,7 @@ from harness.core.errors import BackendError, DataError, ModelError, StoreError,
 from harness.core.job import Options
 from harness.core.preprocess import Preprocess
 from harness.core.suite import ProposalContext, ProposedGate
+from harness.data.groups import groups_of
 from harness.device import plugins
 from harness.init import constants, readings
 from harness.init import data as init_data
@@ -114,6 +115,7 @@ def init(
     asked: Asked | None = None,
     accept_chance: bool = False,
     values: Sequence[str] = (),
+    columns: Mapping[str, str | int] | None = None,
 ) -> InitReport:
     """Inspect model and data, guess the settings, run them, and write ``validation.toml``.
 
@@ -145,6 +147,8 @@ def init(
         Write the file for a float model that is no better than chance, too.
     values : sequence of str
         ``NAME=NUMBER`` for each input that has no samples.
+    columns : mapping of key to column, optional
+        Keys of ``[data]`` that name columns which describe the samples: ``group``, ``time``.
 
     Raises
     ------
@@ -166,7 +170,9 @@ def init(
     steps = constants.parse(values)
     with _session(runtimes, artifact) as (opened, refusals):
         session = constants.ConstantSession(opened, steps)
-        reading = init_data.Reading(split, skip_damaged, missing, max_bytes or MAX_BYTES, label_column)
+        reading = init_data.Reading(
+            split, skip_damaged, missing, max_bytes or MAX_BYTES, label_column, columns or {}
+        )
         source = init_data.find(data, labels, session.inputs, reading=reading, channels_first=first)
         findings = explore(session, artifact, source, asked, channels_first=first)
         if not len(findings.split.test):
@@ -175,13 +181,14 @@ def init(
                 where=data,
                 next_step="give more samples, or --split hash",
             )
+        _, about_groups = groups_of(findings.split, findings.table, where=data)
         outputs = tuple(spec for spec in session.outputs if spec.dtype != STRING)
         written = _Written(model, destination, fmt, findings, session.inputs, outputs, steps)
         tried = len(findings.trials)
         proof = prove(session, artifact, written.validation(), destination.parent, tried=tried)
     if proof is not None and not accept_chance:
         proof.require(tried=tried, next_step=_next_step(labels))
-    notes = [*refusals, *source.notes, *findings.split.notes, *findings.notes]
+    notes = [*refusals, *source.notes, *findings.split.notes, *about_groups, *findings.notes]
     notes += _file_notes(findings, facts)
     if proof is not None and not proof.beats_chance:
         notes.append(f"not better than chance, accepted by --accept-chance: {proof.text}")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,7 +15,7 @@ from harness.data import image_files, table_values, tables
 from harness.data.files import check_file
 from harness.data.image_folders import all_images, list_images
 from harness.data.sources import format_of
-from harness.data.tables import Table
+from harness.data.tables import Columns, Table
 from harness.data.text_tables import LABEL_NAMES
 
 if TYPE_CHECKING:
@@ -45,6 +45,8 @@ class Reading:
         Largest file, and largest size of the arrays.
     label_column : str or int, optional
         The column of a table with the labels; None: it is looked for.
+    columns : mapping of key to column
+        Keys of ``[data]`` that name columns which describe the samples: ``group``, ``time``.
     """
 
     split: Splitting = "hash"
@@ -52,6 +54,7 @@ class Reading:
     missing: Literal["drop"] | float | None = None
     max_bytes: int = MAX_BYTES
     label_column: str | int | None = None
+    columns: Mapping[str, str | int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +88,13 @@ def find(
         There are no data, or the label column cannot be determined.
     """
     if ":" in data and not Path(data).exists():
-        return Source((DataTable(callable=data, split=reading.split, missing=reading.missing),))
+        table = DataTable(callable=data, split=reading.split, missing=reading.missing)
+        return Source((table.model_copy(update=reading.columns),))
     path = Path(data)
     table = DataTable(
         path=data, labels=str(labels) if labels else "", split=reading.split, missing=reading.missing,
         max_bytes=reading.max_bytes,
-    )  # fmt: skip
+    ).model_copy(update=reading.columns)  # fmt: skip
     if not path.exists():
         raise DataError(
             f"{data} does not exist",
@@ -110,7 +114,9 @@ def find(
     if labels is None and format_of(path, None) in ("csv", "parquet"):
         if reading.label_column is not None:
             return Source((table.model_copy(update={"label_column": reading.label_column}),))
-        columns, notes = _label_columns(tables.read(path, max_bytes=reading.max_bytes), inputs)
+        described = Columns(tuple(reading.columns.values()))
+        read = tables.read(path, max_bytes=reading.max_bytes, metadata=described)
+        columns, notes = _label_columns(read, inputs)
         one, *others = (table.model_copy(update={"label_column": column}) for column in columns)
         return Source((one,), notes, other_columns=tuple(others))
     return Source((table,))
@@ -147,7 +153,7 @@ def _label_columns(
     A column with the name of labels, else the one of text; else all that look like classes and the first and
     the last one, which are then tried.
     """
-    columns = list(table.frame.columns)
+    columns = _undescribed(table)
     shape = [size or 0 for size in inputs[0].shape[1:]]
     features = math.prod(shape) if shape and all(shape) else None
     if features == len(columns):
@@ -169,8 +175,13 @@ def _label_columns(
     return tuple(dict.fromkeys([*ordered, *ends]))[:MOST_COLUMNS], ()
 
 
+def _undescribed(table: Table) -> list[str | int]:
+    """Return the columns that do not describe the samples."""
+    return [name for name in table.frame.columns if name not in table.metadata.values()]
+
+
 def _no_label_column(table: Table, features: int | None, named: str | int | None) -> DataError:
-    columns = list(table.frame.columns)
+    columns = _undescribed(table)
     cause = "the label column cannot be determined" if named is None else ""
     index = [name for name in columns if table_values.numbers_rows(table.frame[name])]
     if features is not None and index and len(columns) == features + 2:
@@ -183,8 +194,9 @@ def _no_label_column(table: Table, features: int | None, named: str | int | None
         f"{features or 'any number of'} features",
         where=str(table.path),
         cause=cause,
-        next_step="remove columns that the model does not take; name a column label in the first line, or "
-        "give a file of labels: --labels FILE",
+        next_step="remove columns that the model does not take, or name those that tell where and when a "
+        "sample was taken: --group SITE, --time DATE; name a column label in the first line, or give a file "
+        "of labels: --labels FILE",
     )
 
 

@@ -105,12 +105,15 @@ def paths(page: Path) -> set[str]:
     return {path.rstrip("./") for path in PATH.findall(page.read_text())}
 
 
+BUNDLED = ("models/cancer", "models/digits")
+
+
 @pages
 def test_paths_exist(page: Path) -> None:
     for path in paths(page) - EXAMPLES:
         if path.startswith("results/") and path != "results/README.md":
             continue  # what runs write
-        if path.startswith("models/") and not path.startswith("models/digits"):
+        if path.startswith("models/") and not path.startswith(BUNDLED):
             continue  # the reader's own model
         assert list(ROOT.glob(path)) or (page.parent / path).exists(), f"{page.name}: {path}"
 

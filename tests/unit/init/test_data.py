@@ -244,3 +244,16 @@ def test_of_several_columns_that_could_be_labels_the_one_that_the_model_explains
     report = init(model, str(tmp_path / "t.csv"))
     assert report.findings.table.label_column == place
     assert report.findings.trials[0].score > 0.95
+
+
+def test_columns_that_describe_samples_are_no_features_and_no_labels(tmp_path: Path) -> None:
+    rows = [f"{i},{'AB'[i % 2]},{i}.5,{i % 3},{'xy'[i % 2]}" for i in range(12)]
+    (tmp_path / "t.csv").write_text("\n".join(["day,site,a,b,kind", *rows]))
+    spec = TensorSpec("x", (None, 2), "float32")
+    with pytest.raises(DataError, match="has 5 columns, the model takes 2 features") as refused:
+        find(str(tmp_path / "t.csv"), None, [spec], reading=Reading(), channels_first=True)
+    assert "--group SITE, --time DATE" in refused.value.next_step
+    reading = Reading(columns={"group": "site", "time": 0})
+    source = find(str(tmp_path / "t.csv"), None, [spec], reading=reading, channels_first=True)
+    (table,) = source.tables
+    assert (table.label_column, table.group, table.time) == ("kind", "site", 0)
