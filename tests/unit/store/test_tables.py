@@ -184,3 +184,73 @@ def test_a_carriage_return_in_a_message_does_not_cut_the_table(tmp_path: Path, r
     expected = reason.replace("\r\n", "\n").replace("\r", "\n")
     assert tables.read(path)["reason"].tolist() == [expected]
     assert bulk.frame([bulk.read(path, ("status", "reason"))])["reason"].tolist() == [expected]
+
+
+def named(name: str) -> list[Row]:
+    row = Row(KEY._replace(variant=name), Measurement("m", "1", 0.5, n=7), {"run_id": name})
+    return [row, replace(row, key=row.key._replace(severity=0))]
+
+
+@pytest.mark.parametrize("name", ["NA", "null", "007", "1e5", "nan", ""])
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_texts_come_back_as_texts_and_whole_numbers_as_such(tmp_path: Path, name: str, suffix: str) -> None:
+    tables.write(tmp_path, named(name), [], [])
+    path = tmp_path / "measurements.csv"
+    if suffix == "parquet":
+        tables.read(path).to_parquet(path := tmp_path / "m.parquet")
+    read = tables.read(path)
+    assert read["variant"].tolist() == [name, name]
+    assert read["run_id"].tolist() == [name, name]
+    assert read["severity"].tolist() == [3, 0]
+    assert (read["severity"].dtype, read["n"].dtype) == ("int64", "int64")
+    assert read["value"].dtype == read["ci_low"].dtype == "float64"
+    assert read["ci_low"].isna().all()
+
+
+def test_a_table_that_cannot_be_read_says_why_and_where(tmp_path: Path) -> None:
+    path = tmp_path / "m.csv"
+    path.write_text("")
+    with pytest.raises(ResultsError) as empty:
+        tables.read(path)
+    assert (empty.value.where, empty.value.cause) == (str(path), "it is empty")
+    (parquet := tmp_path / "m.parquet").write_bytes(b"none")
+    with pytest.raises(ResultsError) as other:
+        tables.read(parquet)
+    assert (other.value.where, other.value.cause) == (str(parquet), "")
+    path.write_text("a,b\n1,2\n")
+    with pytest.raises(ResultsError) as columns:
+        tables.read(path)
+    assert columns.value.where == str(path)
+    cut = tables.cut_off(path, 7)
+    assert (cut.where, cut.cause) == (str(path), "it was copied while it was written")
+    assert "harness judge RUN" in cut.next_step
+
+
+def test_verdicts_have_texts_also_without_waivers(tmp_path: Path) -> None:
+    verdict = Verdict("007", "cpu", "onnxruntime", "NA", "accuracy", "m", State.PASS, "block", "warn",
+                      "held", 0.5, math.nan, 0.75, 1, "pt", 3)  # fmt: skip
+    tables.write(tmp_path, [], [verdict], [])
+    read = tables.read_verdicts(tmp_path / "verdicts.csv")
+    assert read[["gate", "variant", "severity", "on_inconclusive", "waived"]].values.tolist() == [
+        ["007", "NA", "block", "warn", ""]
+    ]
+    assert read["value"].tolist() == [0.5]
+    read.drop(columns="waived").to_csv(tmp_path / "old.csv", index=False)
+    assert tables.read_verdicts(tmp_path / "old.csv")["waived"].tolist() == [""]
+    read.assign(waived="by jane").to_csv(tmp_path / "waived.csv", index=False)
+    assert tables.read_verdicts(tmp_path / "waived.csv")["waived"].tolist() == ["by jane"]
+
+
+def test_only_numbers_of_other_units_change_and_only_texts_of_formulas(tmp_path: Path) -> None:
+    mixed = frame(
+        {"target": HOST, "unit": "s", "value": 9.0}, {"target": "cpu", "unit": "else", "value": 2.0},
+        {"target": "cpu", "unit": "ms", "value": 3.0}, {"target": "cpu", "unit": math.nan, "value": 4.0},
+    )  # fmt: skip
+    cleaned = tables.clean(mixed, "here")
+    assert cleaned["value"].tolist() == [2.0, 3e6, 4.0]
+    assert cleaned["unit"].tolist() == ["else", "ns", ""]
+    assert cleaned.index.tolist() == [0, 1, 2]
+    assert "index" not in cleaned
+    path = tmp_path / "out.csv"
+    tables.write_frame(path, pd.DataFrame({"text": ["=1", "plain", None, 5, "-"], "x": [1, 2, 3, 4, 5]}))
+    assert path.read_bytes() == b"text,x\n'=1,1\nplain,2\n,3\n5,4\n'-,5\n"
