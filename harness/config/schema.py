@@ -54,6 +54,7 @@ class DataTable(SourceTable):
     seed: int = 0
     image: ImageTable | None = None
     class_order: Literal["numeric", "alphabetical"] = "numeric"
+    ignore: tuple[Column, ...] = ()
     missing: Literal["drop"] | float | None = None
     max_bytes: Size = MAX_BYTES
     group: Column | None = None

@@ -322,7 +322,7 @@ def _load(source: SourceTable, table: DataTable, folder: Path, inputs: tuple[str
             missing=table.missing,
             max_bytes=table.max_bytes,
             calibration_max=0 if table.split == "none" else table.calibration_samples,
-            metadata=Columns(columns_of(table), required=source is table),
+            metadata=Columns(columns_of(table), source is table, table.ignore),
         )
     )
 

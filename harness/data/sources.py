@@ -127,6 +127,12 @@ def load_either(source: DataSource) -> Dataset | Split:
             cause="only tables and .npz archives have columns beside the samples",
             next_step="give a table, an .npz, or a folder of images with a CSV of files, labels and columns",
         )
+    if source.metadata.ignored and source.metadata.required and format_ not in ("csv", "parquet"):
+        raise DataError(
+            f"ignore is set, and {path.name} ({format_}) is not a table",
+            where=str(path),
+            next_step="remove ignore from [data]; arrays of an .npz that are no input are not read",
+        )
     contents, calibration = _read(path, format_, source)
     where = str(path)
     if source.labels is not None and format_ != "image-csv":

@@ -270,24 +270,27 @@ def _cell(table: Table, row: int, name: str | int | None) -> str:
 
 
 def _check_finite(values: Sequence[Array], columns: Sequence[str | int], table: Table) -> None:
+    if not any(column.dtype.kind == "f" and np.isinf(column).any() for column in values):
+        return
     infinite = np.stack([np.isinf(column.astype(np.float64)) for column in values], axis=1)
-    if infinite.any():
-        row = int(np.flatnonzero(infinite.any(axis=1))[0])
-        raise DataError(
-            f"{infinite.sum()} of {infinite.size} cells are infinite; the first: "
-            f"{_cell(table, row, columns[int(infinite[row].argmax())])}",
-            where=str(table.path),
-            next_step="fill or remove the rows",
-        )
+    row = int(np.flatnonzero(infinite.any(axis=1))[0])
+    raise DataError(
+        f"{infinite.sum()} of {infinite.size} cells are infinite; the first: "
+        f"{_cell(table, row, columns[int(infinite[row].argmax())])}",
+        where=str(table.path),
+        next_step="fill or remove the rows",
+    )
 
 
 def _stack(values: Sequence[Array], gaps: npt.NDArray[np.bool_], missing: Missing) -> Array:
     """Return one array of the features, shape (n, columns)."""
     whole = all(column.dtype.kind in "iu" for column in values)
-    stacked = np.stack([column.astype(np.int64 if whole else np.float64) for column in values], axis=1)
+    stacked = np.empty((len(gaps), len(values)), np.int64 if whole else np.float32)
+    for position, column in enumerate(values):
+        stacked[:, position] = column
     if isinstance(missing, float | int) and gaps.any():
         stacked[gaps] = missing
-    return stacked if whole else stacked.astype(np.float32)
+    return stacked
 
 
 def _not_numbers(wrong: npt.NDArray[np.bool_], columns: Sequence[str | int], table: Table) -> DataError:

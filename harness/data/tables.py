@@ -21,15 +21,23 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _GZIP = b"\x1f\x8b"
+#: Bytes that are unpacked, of at most so many packed ones, before the size of the whole is estimated.
+UNPACKED_FIRST, PACKED_FIRST = 1 << 24, 1 << 20
+#: Text of measured values is not packed so densely.
+LARGEST_RATIO = 200
 TEXT_SUFFIXES = (".csv", ".tsv", ".txt", ".tab", ".dat", ".data")
 
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Columns that describe rows; where they are not required, those that are absent are left out."""
+    """Columns that describe rows, and columns that are left out.
+
+    Where they are not required, those that are absent are left out.
+    """
 
     columns: tuple[str | int, ...] = ()
     required: bool = True
+    ignored: tuple[str | int, ...] = ()
 
 
 NO_COLUMNS = Columns()
@@ -98,19 +106,18 @@ def read(
         The file is not a table, has rows of different length, or has no such label column.
     """
     data_files.check_file(path, max_bytes)
-    text = None
+    text, every = None, (*metadata.columns, *metadata.ignored)
     if parquet or (parquet is None and path.suffix.lower() == ".parquet"):
         frame = _read_parquet(path, max_bytes)
     else:
         try:
             content = path.read_bytes()
             if content.startswith(_GZIP):
-                with gzip.open(path) as stream:
-                    content = stream.read(max_bytes + 1)
+                content = _unpacked(path, content, max_bytes)
         except (OSError, EOFError, zlib.error) as error:
             raise _unreadable(path, error) from error
         data_files.check_bytes(path, len(content), max_bytes, "what the file unpacks to")
-        names = [name for name in (label_column, *metadata.columns) if isinstance(name, str)]
+        names = [name for name in (label_column, *every) if isinstance(name, str)]
         text = read_text(path, content, header=header, label_column=names[0] if names else label_column)
         frame = _read_text(path, text)
     label = _find(frame, label_column, path, "label_column")
@@ -119,6 +126,11 @@ def read(
         for name in metadata.columns
         if metadata.required or name in frame.columns
     }
+    ignored = [
+        _find(frame, name, path, "[data] ignore")
+        for name in metadata.ignored
+        if metadata.required or name in frame.columns
+    ]
     order = tuple(frame.columns)
     unnamed = {name for name in frame.columns if str(name).startswith("Unnamed: ") or name == ""}
     notes = list(text.notes) if text else []
@@ -127,13 +139,36 @@ def read(
     if last in unnamed and last not in (*named, first) and frame[last].isna().all():
         frame = frame.drop(columns=last)
         notes.append("the last column is empty: left out")
-    if first in unnamed and first not in named and frame.shape[1] > 1 and _is_index(frame[first]):
+    if first in unnamed and first not in named and frame.shape[1] > 1 and is_index(frame[first]):
         frame = frame.drop(columns=first)
         notes.append("the first column has no name and another value in each row: left out as the index")
+    if both := [column for column in ignored if column in named]:
+        raise DataError(f"{path.name}: the column {both[0]!r} is ignored and used", where=str(path))
+    frame = frame.drop(columns=ignored, errors="ignore")
     twice = [name for name, column in described.items() if column == label]
     if twice:
         raise DataError(f"{path.name}: {twice[0]!r} is the column of the labels, too", where=str(path))
     return Table(path, frame, order, tuple(notes), label, text, described)
+
+
+def _unpacked(path: Path, packed: bytes, max_bytes: int) -> bytes:
+    """Unpack a file, unless its beginning shows that it has more than `max_bytes`."""
+    beginning = packed[:PACKED_FIRST]
+    decoder = zlib.decompressobj(wbits=31)  # with the header of gzip
+    unpacked = decoder.decompress(beginning, UNPACKED_FIRST)
+    ratio = len(unpacked) / max(1, len(beginning) - len(decoder.unconsumed_tail))
+    estimate = int(ratio * len(packed))
+    if estimate > 2 * max_bytes or (ratio > LARGEST_RATIO and estimate > max_bytes):
+        raise DataError(
+            f"{path.name} unpacks to about {estimate:,} bytes, more than max_bytes = {max_bytes:,}",
+            where=str(path),
+            cause=f"its first {len(unpacked):,} bytes are packed {ratio:.0f} to 1: a very large table, or a "
+            "malicious file",
+            next_step=f"use fewer samples; or, with enough memory, set [data] max_bytes = {2 * estimate} "
+            f"(harness init --max-bytes {2 * estimate})",
+        )
+    with gzip.GzipFile(fileobj=io.BytesIO(packed)) as stream:
+        return stream.read(max_bytes + 1)
 
 
 def _find(frame: pd.DataFrame, column: str | int | None, path: Path, setting: str) -> Any:  # noqa: ANN401
@@ -155,7 +190,7 @@ def _find(frame: pd.DataFrame, column: str | int | None, path: Path, setting: st
     return columns[column] if isinstance(column, int) else column
 
 
-def _is_index(column: pd.Series[Any]) -> bool:
+def is_index(column: pd.Series[Any]) -> bool:
     """Whether a column has another whole number, or another text, in each row."""
     if column.dtype.kind in "fb" or column.isna().any() or not column.is_unique:
         return False
@@ -170,7 +205,7 @@ def _read_text(path: Path, text: TextTable) -> pd.DataFrame:
             # Pandas drops the surplus cells of rows that are longer than the header, with a warning.
             warnings.simplefilter("error", pd.errors.ParserWarning)
             frame = pd.read_csv(
-                io.StringIO("".join(text.lines)),
+                io.BytesIO(text.plain()),
                 header=0 if text.header else None,
                 sep=text.separator,
                 decimal=text.decimal,

@@ -9,7 +9,10 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+
+import numpy as np
 
 from harness.core.errors import DataError
 
@@ -20,6 +23,11 @@ LABEL_NAMES = ("label", "labels", "class", "target", "category", "y")
 WHITESPACE = r"\s+"
 _SEPARATORS = ("\t", ";", "|", ",")
 _SAMPLE_LINES, _SAMPLE_CELLS = 50, 2000
+#: Characters of a text that are divided into lines at once.
+_PART = 1 << 20
+#: Bytes that a line of white space can begin with, in UTF-8.
+_WHITE = np.frombuffer(b" \t\v\f\x1c\x1d\x1e\x1f\xc2\xe1\xe2\xe3", np.uint8)
+_SEPARATOR_LINE = re.compile(r'\s*"?sep=(.)"?[^\S\n]*(?:\n|$)')
 _COMMA_NUMBER = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?")
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+")
 _BOMS = (
@@ -33,14 +41,14 @@ _BOMS = (
 
 @dataclass(frozen=True, slots=True)
 class TextTable:
-    """The lines of a table and how they are divided into cells.
+    """A text and how it is divided into cells.
 
     Parameters
     ----------
-    lines : tuple of str
-        The lines with cells, without comments and blank lines.
-    numbers : tuple of int
-        Number of each line in the file, from 1, as an editor shows it.
+    content : bytes
+        The text in UTF-8. Comments, blank lines, and ``sep=;`` may be between the lines with cells.
+    added : tuple of int and str, optional
+        Number and text of a comment line that has the names of the columns.
     separator : str
         One character, or ``WHITESPACE``.
     decimal : str
@@ -51,17 +59,29 @@ class TextTable:
         What was recognised, where it is not the usual CSV.
     """
 
-    lines: tuple[str, ...]
-    numbers: tuple[int, ...]
+    content: bytes
+    added: tuple[int, str] | None
     separator: str
     decimal: str
     header: bool
     notes: tuple[str, ...]
 
+    def lines(self) -> list[tuple[int, str]]:
+        """Return the lines with cells, each with its number in the file, from 1, as an editor shows it."""
+        lines = list(_data_lines(_numbered(self.content)))
+        return lines if self.added is None else [self.added, *lines]
+
+    def plain(self) -> bytes:
+        """Return the lines with cells in UTF-8; empty lines may be between them, which pandas leaves out."""
+        if self.added is None and not _has_other_lines(self.content):
+            return self.content
+        return "".join(line for _, line in self.lines()).encode()
+
     def records(self) -> Iterator[tuple[int, list[str]]]:
         """Yield line number and cells of each row, with the header."""
-        for position, cells in _rows(self.lines, self.separator):
-            yield self.numbers[position], cells
+        lines = self.lines()
+        for position, cells in _rows([line for _, line in lines], self.separator):
+            yield lines[position][0], cells
 
     def names(self) -> list[str]:
         """Return the cells of the first line."""
@@ -85,21 +105,14 @@ def read_text(
     DataError
         The file is empty, or no text.
     """
-    text, notes = _decode(path, content)
-    numbered = list(enumerate(io.StringIO(text, newline=None), 1))
-    data_lines = [
-        (number, line) for number, line in numbered if line.strip() and not line.lstrip().startswith("#")
-    ]
-    comments = [(number, line) for number, line in numbered if line.lstrip().startswith("#")]
-    separator = ""
-    if data_lines and (
-        mark := re.fullmatch(r'"?sep=(.)"?\s*', data_lines[0][1])
-    ):  # Excel writes and obeys it
-        separator, data_lines = mark[1], data_lines[1:]
+    content, notes = _in_utf8(path, content)
+    data_lines = list(islice(_data_lines(_numbered(content)), _SAMPLE_LINES))
     if not data_lines:
         raise DataError(f"{path.name} is empty", where=str(path), next_step="use a file with rows")
-    sample = [line for _, line in data_lines[:_SAMPLE_LINES]]
-    separator = separator or _separator(sample)
+    comments = [(n, line) for n, line in _numbered(content) if _is_comment(line)] if b"#" in content else []
+    mark = _separator_line(content)
+    sample = [line for _, line in data_lines]
+    separator = mark[1] if mark else _separator(sample)
     rows = [cells[:_SAMPLE_CELLS] for cells in _cells(sample, separator)]
     if separator != ",":
         shown = {"\t": "tabs", WHITESPACE: "blanks"}.get(separator, repr(separator))
@@ -112,17 +125,58 @@ def read_text(
     if header is None:
         header = isinstance(label_column, str) or _is_header(rows)
     above = [(number, line) for number, line in comments if number < data_lines[0][0]]
+    added = None
     if not header and above:
         # numpy.savetxt writes the names of the columns as a comment.
         number, line = above[-1]
         names = line.lstrip().lstrip("#").lstrip()
         cells = _cells([names], separator)[0]
         if len(cells) == len(rows[0]) > 1 and not any(map(is_number, cells)):
-            data_lines.insert(0, (number, names))
-            header = True
+            added, header = (number, names), True
             notes[-1] = f"the names of the columns are those of line {number}, a comment"
-    numbers, lines = zip(*data_lines, strict=True)
-    return TextTable(lines, numbers, separator, decimal, header, tuple(notes))
+    return TextTable(content, added, separator, decimal, header, tuple(notes))
+
+
+def _numbered(content: bytes) -> Iterator[tuple[int, str]]:
+    """Yield the lines of a text with their numbers; of a long text they are not all made at once."""
+    number, start = 0, 0
+    while start < len(content):
+        end = content.find(b"\n", start + _PART)  # the end of a line, whichever of \n, \r\n and \r end lines
+        end = len(content) if end < 0 else end + 1
+        for line in io.StringIO(content[start:end].decode(), newline=None):
+            number += 1
+            yield number, line
+        start = end
+
+
+def _data_lines(numbered: Iterator[tuple[int, str]]) -> Iterator[tuple[int, str]]:
+    """Yield the lines with cells."""
+    is_first = True
+    for number, line in numbered:
+        if not line.strip() or _is_comment(line):
+            continue
+        if not is_first or not _SEPARATOR_LINE.match(line):
+            yield number, line
+        is_first = False
+
+
+def _is_comment(line: str) -> bool:
+    return line.lstrip().startswith("#")
+
+
+def _separator_line(content: bytes) -> re.Match[str] | None:
+    """Return the separator that a first line names, as Excel writes and obeys it."""
+    first = next((line for _, line in _numbered(content[:_PART]) if line.strip()), "")
+    return _SEPARATOR_LINE.match(first)
+
+
+def _has_other_lines(content: bytes) -> bool:
+    """Whether there may be lines without cells, apart from empty ones."""
+    if b"#" in content or content[:1].isspace() or _separator_line(content):
+        return True
+    values = np.frombuffer(content, np.uint8)
+    starts = np.flatnonzero(values == (ord("\n") if b"\n" in content else ord("\r"))) + 1
+    return bool(np.isin(values[starts[starts < len(values)]], _WHITE).any())
 
 
 def is_number(cell: str) -> bool:
@@ -137,25 +191,29 @@ def is_number(cell: str) -> bool:
     return "_" not in text
 
 
-def _decode(path: Path, content: bytes) -> tuple[str, list[str]]:
+def _in_utf8(path: Path, content: bytes) -> tuple[bytes, list[str]]:
     """Decode by the byte order mark, as UTF-16 without one, as UTF-8, or else as Windows-1252."""
-    encoding = next((name for bom, name in _BOMS if content.startswith(bom)), "")
+    bom, encoding = next(((bom, name) for bom, name in _BOMS if content.startswith(bom)), (b"", ""))
     if not encoding and b"\0" in content[:4096]:
         even, odd = content[:4096:2].count(0), content[1:4096:2].count(0)
         if min(even, odd) * 10 > max(even, odd):
             raise _no_text(path, "it has zero bytes")
         encoding = "utf-16-le" if odd > even else "utf-16-be"
+    if content.isascii() and not encoding:
+        return content, []
     try:
-        return content.decode(encoding or "utf-8"), [
-            f"read as {encoding.upper()}"
-        ] if "16" in encoding else []
+        if encoding in ("", "utf-8-sig"):
+            content.decode()
+            return content.removeprefix(bom), []
+        notes = [f"read as {encoding.upper()}"] if "16" in encoding else []
+        return content.decode(encoding).encode(), notes
     except UnicodeDecodeError as error:
         if encoding:
             raise _no_text(path, f"it is not {encoding}: {error.reason} at byte {error.start}") from error
     try:
-        return content.decode("cp1252"), ["not UTF-8: read as Windows-1252 (latin-1)"]
+        return content.decode("cp1252").encode(), ["not UTF-8: read as Windows-1252 (latin-1)"]
     except UnicodeDecodeError:
-        return content.decode("latin-1"), ["not UTF-8: read as latin-1"]
+        return content.decode("latin-1").encode(), ["not UTF-8: read as latin-1"]
 
 
 def _no_text(path: Path, why: str) -> DataError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 Splitting = Literal["hash", "first", "none"]
 
+#: Names of columns that name or number the rows, such as ``id``, ``PassengerId`` and ``Unnamed: 0``.
+_ID_NAME = re.compile(r"(?i:(^|[_ .-])(id|idx|index|uuid|guid|key|row|no|nr)$|^unnamed: )|[a-z](Id|ID)$")
 #: Columns that are tried as labels at most.
 MOST_COLUMNS = 8
 #: Side of the images in pixels if neither the model nor the files fix it.
@@ -111,15 +114,19 @@ def find(
         raise DataError(
             f"{path.name} is not a folder of images", where="--skip-damaged", next_step="leave it out"
         )
-    if labels is None and format_of(path, None) in ("csv", "parquet"):
-        if reading.label_column is not None:
-            return Source((table.model_copy(update={"label_column": reading.label_column}),))
-        described = Columns(tuple(reading.columns.values()))
-        read = tables.read(path, max_bytes=reading.max_bytes, metadata=described)
-        columns, notes = _label_columns(read, inputs)
-        one, *others = (table.model_copy(update={"label_column": column}) for column in columns)
-        return Source((one,), notes, other_columns=tuple(others))
-    return Source((table,))
+    if format_of(path, None) not in ("csv", "parquet"):
+        return Source((table,))
+    label = reading.label_column
+    described = Columns(tuple(reading.columns.values()))
+    read = tables.read(path, max_bytes=reading.max_bytes, label_column=label, metadata=described)
+    ids = _id_columns(read, inputs, labels_apart=labels is not None)
+    table, notes = table.model_copy(update={"label_column": label, "ignore": ids}), _id_notes(ids)
+    if labels is not None or label is not None:
+        return Source((table,), notes)
+    read = replace(read, frame=read.frame.drop(columns=list(ids)))
+    columns, more = _label_columns(read, inputs)
+    one, *others = (table.model_copy(update={"label_column": column}) for column in columns)
+    return Source((one,), (*notes, *more), other_columns=tuple(others))
 
 
 def _with_other_order(source: Source, folder: Path, table: DataTable, skip: tuple[str, ...]) -> Source:
@@ -145,6 +152,45 @@ def _damaged(folder: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
     )
 
 
+def _features(inputs: Sequence[TensorSpec]) -> int | None:
+    """Return how many features a sample has; None where the model does not fix it."""
+    shape = [size or 0 for size in inputs[0].shape[1:]]
+    return math.prod(shape) if shape and all(shape) else None
+
+
+def _id_columns(table: Table, inputs: Sequence[TensorSpec], *, labels_apart: bool) -> tuple[str | int, ...]:
+    """Return the columns that name or number the rows and are no features of the model.
+
+    Where the model fixes the number of features, it has to be that of the other columns.
+    """
+    frame, features = table.frame, _features(inputs)
+    columns = [name for name in _undescribed(table) if name != table.label]
+    named = [name for name in columns if _ID_NAME.search(str(name)) and tables.is_index(frame[name])]
+    if features is None:
+        return tuple(named)
+    numbering = [name for name in columns if name in named or table_values.numbers_rows(frame[name])]
+    for ids in (named, numbering):
+        others = [name for name in columns if name not in ids]
+        lower = {str(name).strip().lower() for name in others}
+        if labels_apart or table.label is not None:
+            possible = {len(others)}
+        elif lower & set(LABEL_NAMES) or any(table_values.is_text(table, name) for name in others):
+            possible = {len(others) - 1}
+        else:
+            possible = {len(others), len(others) - 1}
+        if features in possible:
+            return tuple(ids)
+    return ()
+
+
+def _id_notes(ids: tuple[str | int, ...]) -> tuple[str, ...]:
+    if not ids:
+        return ()
+    names = ", ".join(map(repr, ids))
+    verb = "the column {} names or numbers" if len(ids) == 1 else "the columns {} name or number"
+    return (f"{verb.format(names)} the rows and is left out: [data] ignore",)
+
+
 def _label_columns(
     table: Table, inputs: Sequence[TensorSpec]
 ) -> tuple[tuple[str | int | None, ...], tuple[str, ...]]:
@@ -153,9 +199,7 @@ def _label_columns(
     A column with the name of labels, else the one of text; else all that look like classes and the first and
     the last one, which are then tried.
     """
-    columns = _undescribed(table)
-    shape = [size or 0 for size in inputs[0].shape[1:]]
-    features = math.prod(shape) if shape and all(shape) else None
+    columns, features = _undescribed(table), _features(inputs)
     if features == len(columns):
         return (None,), ()
     lower = {str(name).strip().lower(): name for name in reversed(columns)}
@@ -183,10 +227,7 @@ def _undescribed(table: Table) -> list[str | int]:
 def _no_label_column(table: Table, features: int | None, named: str | int | None) -> DataError:
     columns = _undescribed(table)
     cause = "the label column cannot be determined" if named is None else ""
-    index = [name for name in columns if table_values.numbers_rows(table.frame[name])]
-    if features is not None and index and len(columns) == features + 2:
-        cause = f"the column {index[0]!r} only numbers the rows"
-    elif table.text is not None and table.text.separator == "," and features and len(columns) >= 2 * features:
+    if table.text is not None and table.text.separator == "," and features and len(columns) >= 2 * features:
         cause = "decimal commas in a file whose cells are separated by commas, or another model"
     beside = "" if named is None else f" beside {named!r}"
     return DataError(

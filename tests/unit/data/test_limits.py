@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 
 from harness.core.errors import DataError
+from harness.data import tables
 from harness.data.sources import DataSource, load
 
 
@@ -81,6 +82,21 @@ def test_more_in_gzip_than_the_header_says_is_not_unpacked(tmp_path: Path) -> No
     (tmp_path / "x.gz").write_bytes(gzip.compress(content))
     with pytest.raises(DataError, match="more than 10 bytes of values"):
         load(DataSource(path=tmp_path / "x.gz", max_bytes=2000))
+
+
+def test_a_table_that_unpacks_to_too_much_is_refused_by_its_beginning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tables, "UNPACKED_FIRST", 200_000)
+    rows, path = b"0,0,0,0\n" * 100_000, tmp_path / "t.csv.gz"
+    path.write_bytes(gzip.compress(rows))
+    with pytest.raises(DataError, match=r"unpacks to about .* more than max_bytes = 500,000") as caught:
+        tables.read(path, max_bytes=500_000)
+    assert "its first 200,000 bytes are packed" in caught.value.cause
+    assert "--max-bytes" in caught.value.next_step
+    assert len(tables.read(path, max_bytes=800_000).frame) == 100_000
+    with pytest.raises(DataError, match="unpacks to has 800,000 bytes"):
+        tables.read(path, max_bytes=799_999)
 
 
 def test_tables_have_a_limit(tmp_path: Path) -> None:

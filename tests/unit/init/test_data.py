@@ -18,6 +18,7 @@ from harness.config.load import load_validation
 from harness.config.schema import DataTable
 from harness.core.artifact import TensorSpec
 from harness.core.errors import DataError
+from harness.data.sets import split_of
 from harness.init import init
 from harness.init.data import Reading, find
 
@@ -51,6 +52,39 @@ def test_the_only_column_of_text_is_the_label_wherever_it_is(
     column, note = label_column(tmp_path / "t.csv", text_of(columns, order, separator))
     assert column == ("d" if columns else position)
     assert "labels come from the column" in note
+
+
+@pytest.mark.parametrize("position", range(5))
+@pytest.mark.parametrize("name", ["id", "Unnamed: 0", "PassengerId", "row"])
+def test_a_column_that_names_the_rows_is_no_feature(tmp_path: Path, name: str, position: int) -> None:
+    rows = np.array([[0.5, 1, 7, 0], [1.5, 2, 9, 1], [2.5, 3, 8, 0], [3.5, 5, 6, 1]])
+    frame = pd.DataFrame(rows, columns=["a", "b", "c", "label"])
+    frame.insert(position, name, [17, 4, 23, 9])
+    path = tmp_path / "t.csv"
+    frame.to_csv(path, index=False)
+    source = find(str(path), None, [FEATURES], reading=Reading(), channels_first=True)
+    (table,) = source.tables
+    left_out = name == "Unnamed: 0" and position == 0  # by every reader
+    assert (table.label_column, table.ignore) == ("label", () if left_out else (name,))
+    split = split_of(table, Path(), ("x",))
+    kept = np.concatenate([split.calibration.inputs["x"], split.test.inputs["x"]])
+    assert sorted(kept.tolist()) == rows[:, :3].tolist()
+    # A model that takes one more feature may take this column.
+    wider = TensorSpec("x", (None, 4), "float32")
+    if not left_out:
+        (table,) = find(str(path), None, [wider], reading=Reading(), channels_first=True).tables
+        assert table.ignore == ()
+
+
+def test_ignored_columns_are_those_of_a_table(tmp_path: Path) -> None:
+    np.savez(tmp_path / "d.npz", x=np.zeros((4, 2)))
+    with pytest.raises(DataError, match=r"d.npz \(npz\) is not a table"):
+        split_of(DataTable(path="d.npz", ignore=("id",)), tmp_path, ("x",))
+    (tmp_path / "t.csv").write_text("id,a,b\n1,2,0\n2,3,1\n")
+    with pytest.raises(DataError, match="no column 'c'"):
+        split_of(DataTable(path="t.csv", ignore=("c",)), tmp_path, ("x",))
+    with pytest.raises(DataError, match="'b' is ignored and used"):
+        split_of(DataTable(path="t.csv", ignore=("b",), label_column="b"), tmp_path, ("x",))
 
 
 def test_a_name_of_labels_goes_before_a_coordinate(tmp_path: Path) -> None:
@@ -87,11 +121,6 @@ def test_a_column_that_is_named_is_not_looked_for(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "cause"),
     [
-        (
-            "id,a,b,c,d\n" + "".join(f"{i},1.5,2,3,4\n" for i in range(5)),
-            "the column 'id' only numbers the rows",
-        ),
-        ("id,a,b,c,label\n" + "".join(f"{i},1.5,2,3,4\n" for i in range(5)), "'id' only numbers the rows"),
         ("1,5,2,5,3,5,0\n1,5,2,5,3,5,1\n", "decimal commas"),
         ("a,b\n1,2\n", "cannot be determined"),
     ],
