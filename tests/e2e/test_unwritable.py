@@ -28,7 +28,7 @@ def test_cache_that_cannot_be_written(harness: Shell, tiny: Path) -> None:
 
 
 # What is cut when: nothing of the data set fits; all but the last bytes of it; the run's own files.
-@pytest.mark.parametrize("limit_byte", [2000, 8100, 9000])
+@pytest.mark.parametrize("limit_byte", [2000, 8100, 12_000])
 def test_files_that_may_not_grow(harness: Shell, tiny: Path, limit_byte: int) -> None:
     cache = harness.folder / "cache"
     env = {"HARNESS_CACHE": str(cache)}

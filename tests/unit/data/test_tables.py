@@ -257,9 +257,7 @@ def test_a_compressed_table(tmp_path: Path) -> None:
     (tmp_path / "t.csv.gz").write_bytes(gzip.compress(rows().encode()))
     is_right(load(DataSource(path=tmp_path / "t.csv.gz", label_column="label")))
     (tmp_path / "t.csv.gz").write_bytes(gzip.compress(rows().encode() * 1000))
-    with pytest.raises(
-        DataError, match="what the file unpacks to has 5,001 bytes, more than max_bytes = 5,000"
-    ):
+    with pytest.raises(DataError, match=r"unpacks to about .* bytes, more than max_bytes = 5,000"):
         load(DataSource(path=tmp_path / "t.csv.gz", label_column="label", max_bytes=5000))
 
 

@@ -329,3 +329,46 @@ def test_digests_that_only_one_side_knows_say_nothing(
     assert set(compare(one, two)["class"]) == {expected}
     timed = [side(record(suite="performance", case="single_stream"), sets=sets) for sets in digests]
     assert compare(*timed).iloc[0]["class"] == Change.SAME  # its rows read no data set
+
+
+def test_rows_on_one_side_only_have_its_unit_and_no_columns_of_devices() -> None:
+    compared = compare(side(record(case="old", unit="pt")), side(record(case="new", unit="dB")))
+    units = dict(zip(compared["case"], compared["unit"], strict=True))
+    assert units == {"old": "pt", "new": "dB"}
+    assert set(compared["class"]) == {Change.NOT_RUN}
+    assert {"target", "backend"} <= set(compared.columns)
+    assert "target_base" not in compared.columns
+
+
+def test_tables_without_rows_compare_to_nothing() -> None:
+    compared = compare(side(), side())
+    assert len(compared) == 0
+    assert {"class", "why", "change"} <= set(compared.columns)
+
+
+def test_uneven_rows_of_one_length_have_the_means_of_their_own_samples() -> None:
+    rng = np.random.default_rng(3)
+    ones, twos = rng.uniform(size=(2, 60)), rng.uniform(size=(2, 40))
+    keys = [{"case": name, "severity": severity} for name, severity in (("fog", 1), ("snow", 2))]
+    base = [(record(value=9.0, **key), values) for key, values in zip(keys, ones, strict=True)]
+    new = [(record(value=9.0, **key), values) for key, values in zip(keys, twos, strict=True)]
+    compared = compare(samples_of(*base), samples_of(*new)).set_index("case")
+    for (key, one), two in zip(zip(keys, ones, strict=True), twos, strict=True):
+        row = compared.loc[key["case"]]
+        assert (row["base"], row["new"]) == pytest.approx((one[:40].mean(), two.mean()))
+    # Of equal lengths, the values of the table stand.
+    row = compare(samples_of(base[0]), samples_of((base[0][0], ones[1]))).iloc[0]
+    assert (row["base"], row["new"]) == (9.0, 9.0)
+
+
+def test_a_bound_at_infinity_decides_nothing() -> None:
+    row = only({**LATENCY, **at(100, 99, 101)}, {**LATENCY, **at(200, 199, math.inf)})
+    assert (row["class"], row["why"]) == (Change.CHANGED, "no interval: it may be noise")
+    assert only({**LATENCY, **at(0.0)}, {**LATENCY, **at(5.0)})["class"] == Change.CHANGED
+
+
+def test_why_is_empty_where_the_class_says_it_all() -> None:
+    pairs = ((at(0.9), at(0.9)), (at(0.9), at(0.8)), (at(0.8), at(0.9)))
+    assert [only(*pair)["why"] for pair in pairs] == ["", "", ""]
+    spoiled = only({}, {"status": "ERROR", "reason": math.nan})
+    assert spoiled["why"] == "side is ERROR: "
