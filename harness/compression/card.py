@@ -255,11 +255,23 @@ def notes(card: Mapping[str, Any]) -> list[str]:
         for name, reason in step.get("kept_float", {}).items():
             by_reason[reason].append(name)
         warnings += [f"kept in float: {', '.join(names)}: {reason}" for reason, names in by_reason.items()]
+    warnings += saturation_notes(card.get("saturating", ()))
     overflow = [layer for step in card["steps"] for layer in step.get("overflow", ())]
-    if overflow:
+    if overflow and not card.get("saturating"):
         warnings.append(f"can overflow 16 bits on CPUs without VNNI or dotprod: {', '.join(overflow)}")
     refused = card["refused"].items()
     return warnings + [f"no {fmt} file: {reason.splitlines()[0]}" for fmt, reason in refused]
+
+
+def saturation_notes(operators: Sequence[str]) -> list[str]:
+    """Return what the card says of operators that ONNX Runtime computes wrongly on some CPUs."""
+    if not operators:
+        return []
+    shown = ", ".join(operators[:6]) + (", …" if len(operators) > 6 else "")
+    return [
+        f"{len(operators)} operators ({shown}) multiply 8-bit activations with int8 weights of more than 7 "
+        "bits: ONNX Runtime saturates in 16 bits on x86 without VNNI"
+    ]
 
 
 def gzip_byte(data: bytes) -> int:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from harness.compression import model_file
+import onnx
+
+from harness.compression import card, model_file
 from harness.compression.artifact_store import ArtifactStore
 from harness.compression.file_facts import FileFacts, file_facts
+from harness.compression.saturation import saturating
 from harness.config.validation import VariantTable
 from harness.core.artifact import Artifact
 from harness.core.errors import ModelError
@@ -18,7 +21,7 @@ STATE_NOTE = "; it keeps state between calls, which is reset before each call"
 
 def store_prebuilt(
     store: ArtifactStore, folder: Path, name: str, table: VariantTable
-) -> tuple[dict[str, Artifact], list[str]]:
+) -> tuple[dict[str, Artifact], dict[str, Any]]:
     """Store the files of a variant.
 
     Parameters
@@ -33,8 +36,8 @@ def store_prebuilt(
     Returns
     -------
     artifacts : dict of format to Artifact
-    notes : list of str
-        What the card says of them.
+    described : dict
+        What the card says of them: ``notes``, and the operators that can saturate.
 
     Raises
     ------
@@ -43,6 +46,7 @@ def store_prebuilt(
     """
     artifacts: dict[str, Artifact] = {}
     notes = ["prebuilt: not made by the harness"]
+    wrong: tuple[str, ...] = ()
     for fmt, relative in table.files.items():
         path = folder / relative
         parts = model_file.companions_of(path, fmt)
@@ -63,7 +67,9 @@ def store_prebuilt(
         artifacts[fmt] = store.put(name, fmt, lineage, content, **layout_of(facts))
         kind = f"{facts.precision or 'float'} file"
         notes.append(f"{path.name}: {kind}{STATE_NOTE if facts.keeps_state else ''}")
-    return artifacts, notes
+        if fmt == "onnx":
+            wrong = saturating(onnx.load(path, load_external_data=False))
+    return artifacts, {"saturating": list(wrong), "notes": notes + card.saturation_notes(wrong)}
 
 
 def layout_of(facts: FileFacts) -> dict[str, Any]:

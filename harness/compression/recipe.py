@@ -23,6 +23,7 @@ from harness.compression.export.kinds import Runtime
 from harness.compression.file_facts import file_facts, onnx_facts
 from harness.compression.optimize import removed
 from harness.compression.prebuilt import layout_of, store_prebuilt
+from harness.compression.saturation import saturating
 from harness.compression.steps import checked
 from harness.compression.tools import TOOLS, processor, tools_of
 from harness.compression.variant import Variant
@@ -45,6 +46,8 @@ from harness.store.cache import Cache, code_sha256, key_of
 
 #: Key of the facts about a TFLite file in its metadata; caches of earlier versions have it, too.
 TFLITE_FACTS = "held"
+#: The same of the operators that ONNX Runtime computes wrongly on some CPUs.
+SATURATING = "saturating"
 
 
 class VariantBuilder:
@@ -200,6 +203,7 @@ class VariantBuilder:
             "refused": dict(refused),
             **facts,
             "steps": self._store.metadata(source).get("report", []),
+            SATURATING: self._store.metadata(source).get(SATURATING, []),
             "tflite": tflite,
             "lineage": {**lineage, "runtime": self._runtime, "name": self._validation.model.name},
         }
@@ -225,8 +229,9 @@ class VariantBuilder:
         if not table.recipe and not self._validation.shapes:  # as given, byte for byte
             files: dict[str, bytes | Path] = {file.name: path.parent / file.name for file in self._files}
             return self._store.put(
-                name, "onnx", {**lineage, "format": "onnx"}, files, **layout_of(file_facts(path, "onnx"))
-            )
+                name, "onnx", {**lineage, "format": "onnx"}, files,
+                {SATURATING: list(saturating(self._model))}, **layout_of(file_facts(path, "onnx")),
+            )  # fmt: skip
         model: onnx.ModelProto = self._model
         facts: dict[str, Any] = {"report": []}
         if table.recipe:
@@ -252,6 +257,7 @@ class VariantBuilder:
         content: dict[str, bytes | Path] = {f"{name}.onnx": model.SerializeToString(deterministic=True)}
         if not model_file.has_weights(model):  # data beyond 2 GB stay in their files
             content |= {file.name: path.parent / file.name for file in self._files[1:]}
+        facts[SATURATING] = list(saturating(model))
         layout = layout_of(onnx_facts(model))
         if table.recipe:
             layout["output_quantization"] = quantization
@@ -361,11 +367,11 @@ class VariantBuilder:
     def prebuilt(self, name: str) -> Variant:
         """Store the files that ``variants.NAME.files`` names."""
         table = self._validation.variants[name]
-        artifacts, notes = store_prebuilt(self._store, self._folder, name, table)
+        artifacts, described_files = store_prebuilt(self._store, self._folder, name, table)
         described: dict[str, Any] = {
             "schema": card.SCHEMA,
             "variant": name,
             "files": {fmt: self._store.describe(artifact) for fmt, artifact in artifacts.items()},
-            "notes": notes,
+            **described_files,
         }
         return Variant(name, artifacts, {}, any(a.precision for a in artifacts.values()), described)

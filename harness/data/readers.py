@@ -22,11 +22,14 @@ import numpy.typing as npt
 
 from harness.core.errors import DataError
 from harness.data import files as data_files
+from harness.data.labels import classes_of_text
 
 Array = npt.NDArray[np.generic]
 
 #: Arrays of an archive that are labels, unless the model has an input of that name.
 LABEL_KEYS = ("labels", "label", "y", "targets", "target")
+#: Names of samples in an archive that has its parts by name.
+_SAMPLES = ("x", "image", "images", "data", "features", "inputs")
 # Exceptions of NumPy, zipfile and zlib for damaged, encrypted and malicious files.
 _DAMAGE = (
     ValueError, OSError, EOFError, MemoryError, RuntimeError, SyntaxError, TypeError, OverflowError,
@@ -74,7 +77,8 @@ def read_npz(
     Parameters
     ----------
     names : collection of str
-        The model's inputs: other arrays are not read. Empty: all arrays are inputs.
+        The model's inputs: other arrays are not read. Empty: all arrays are inputs. A single array of another
+        name is that of a single input.
     metadata : collection of str
         Arrays that describe the samples, and are no inputs.
     """
@@ -96,15 +100,77 @@ def read_npz(
                 next_step="remove one of them, or set labels to another file",
             )
         others = [name for name in available if name not in keys and name not in columns]
-        _check_names(names, others, path)
-        inputs = [name for name in others if not names or name in names]
+        is_only = len(names) == len(others) == 1
+        if not is_only:
+            _check_names(names, others, path)
+        inputs = [name for name in others if not names or name in names or is_only]
         _check_sizes(archive, path, [*inputs, *keys, *columns], max_bytes)
         arrays = {name: _member(archive, path, name) for name in (*inputs, *keys, *columns)}
     described = {name: arrays.pop(name) for name in columns}
     labels = arrays.pop(keys[0]) if keys else None
     unused = [name for name in others if name not in inputs]
     notes = () if not unused else (f"arrays of {path.name} that are not used: {', '.join(unused[:8])}",)
+    if is_only and inputs[0] not in names:
+        (name,) = names
+        notes = (f"the array {inputs[0]!r} of {path.name} is taken for the only input, {name!r}",)
+        arrays = {name: arrays[inputs[0]]}
     return Contents(arrays, labels, notes=notes, metadata=described)
+
+
+def read_parts(
+    path: Path, *, names: Collection[str] = (), calibration_max: int, max_bytes: int = data_files.MAX_BYTES
+) -> tuple[Contents, Contents | None] | None:
+    """Read an archive with the parts of a training: ``x_train``, ``y_train``, ``x_test``, ``y_test``.
+
+    Returns
+    -------
+    test, calibration : Contents
+        At most `calibration_max` samples of the part ``train``, from its beginning; None without this part.
+    None
+        The archive has no such arrays, or the model has several inputs, or one of such a name.
+    """
+    with _open(path, max_bytes) as file:
+        archive = _load(file, path)
+        parts = _parts(archive.files) if isinstance(archive, np.lib.npyio.NpzFile) else {}
+        if not isinstance(archive, np.lib.npyio.NpzFile) or "test" not in parts or len(names) > 1:
+            return None
+        if set(names) & set(archive.files):
+            return None
+        used = [name for part in ("test", "train") for name in parts.get(part, {}).values()]
+        _check_sizes(archive, path, used, max_bytes)
+        arrays = {name: _member(archive, path, name) for name in used}
+        unused = [name for name in archive.files if name not in used]
+    test = {kind: arrays[name] for kind, name in parts["test"].items()}
+    train = {kind: arrays[name][:calibration_max] for kind, name in parts.get("train", {}).items()}
+    notes = [f"{path.name}: {' and '.join(parts['test'].values())} are the test samples"]
+    if train and calibration_max:
+        notes[0] += f", the first {len(train['x']):,} of {parts['train']['x']} calibrate"
+    if unused:
+        notes.append(f"arrays of {path.name} that are not used: {', '.join(unused[:8])}")
+    class_names: tuple[str, ...] = ()
+    if "y" in test and test["y"].dtype.kind in "US":  # numbered together, for the parts may lack classes
+        texts = [part["y"] for part in (test, train) if "y" in part]
+        indices, class_names = classes_of_text(np.concatenate([text.reshape(-1) for text in texts]))
+        test["y"] = indices[: len(test["y"])]
+        if "y" in train:
+            train["y"] = indices[len(test["y"]) :]
+    contents = Contents({"": test["x"]}, test.get("y"), class_names, tuple(notes))
+    return contents, Contents(
+        {"": train["x"]}, train.get("y"), class_names
+    ) if train and calibration_max else None
+
+
+def _parts(names: Collection[str]) -> dict[str, dict[str, str]]:
+    """Return the names of samples (x) and labels (y) by part; only parts with samples."""
+    parts: dict[str, dict[str, str]] = {}
+    for name in names:
+        words = name.lower().split("_")
+        part = next((word for word in words if word in ("train", "test")), "")
+        rest = "_".join(word for word in words if word != part)
+        kind = "x" if rest in _SAMPLES else "y" if rest in LABEL_KEYS else ""
+        if part and kind:
+            parts.setdefault(part, {}).setdefault(kind, name)
+    return {part: arrays for part, arrays in parts.items() if "x" in arrays}
 
 
 def _columns(

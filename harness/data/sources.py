@@ -191,11 +191,7 @@ def _read(path: Path, format_: str, source: DataSource) -> tuple[Contents, Conte
     images = image_sets.Reading(recipe, source.skip, source.class_order, source.max_bytes)
     match format_:
         case "npz":
-            names = tuple(map(column_name, source.metadata.columns)) if source.metadata.required else ()
-            archive = readers.read_npz(
-                path, names=source.input_names, metadata=names, max_bytes=source.max_bytes
-            )
-            return archive, None
+            return _read_npz(path, source)
         case "npy":
             return readers.read_npy(path, source.max_bytes), None
         case "idx":
@@ -223,6 +219,18 @@ def _read(path: Path, format_: str, source: DataSource) -> tuple[Contents, Conte
                 metadata=source.metadata,
             )
             return table, None
+
+
+def _read_npz(path: Path, source: DataSource) -> tuple[Contents, Contents | None]:
+    names = tuple(map(column_name, source.metadata.columns)) if source.metadata.required else ()
+    inputs, max_bytes = source.input_names, source.max_bytes
+    parts = None
+    if not names:
+        most = source.calibration_max
+        parts = readers.read_parts(path, names=inputs, calibration_max=most, max_bytes=max_bytes)
+    if parts is not None:
+        return parts
+    return readers.read_npz(path, names=inputs, metadata=names, max_bytes=max_bytes), None
 
 
 def format_of(path: Path, labels: Path | None) -> str:

@@ -10,7 +10,7 @@ import platform
 import resource
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ ISA_FLAGS = (
     "sse4_1", "avx", "avx2", "f16c", "fma", "avx512f", "avx512bw", "avx512_vnni", "avx_vnni", "avx512_bf16",
     "amx_int8", "amx_bf16", "asimd", "asimddp", "asimdhp", "i8mm", "bf16", "sve", "neon",
 )  # fmt: skip
+#: Of x86: products of uint8 and int8 are added in 32 bits.
+VNNI = frozenset(("avx512_vnni", "avx_vnni"))
 #: Where /proc and /sys are; tests replace it.
 ROOT = Path("/")
 
@@ -49,6 +51,18 @@ def static_facts() -> dict[str, Any]:
         "clock_resolution_ns": round(_clock_resolution_s() * 1e9),
         "byte_order": sys.byteorder,
     }
+
+
+def saturates(facts: Mapping[str, Any]) -> bool:
+    """Whether kernels add products of int8 weights in 16 saturating bits: x86 without VNNI.
+
+    Parameters
+    ----------
+    facts : mapping
+        ``arch`` and ``isa``, as `static_facts` returns them. Without a list of instruction sets: false.
+    """
+    isa = facts.get("isa") or ()
+    return facts.get("arch") in ("x86_64", "AMD64", "i686") and bool(isa) and not VNNI.intersection(isa)
 
 
 def state_facts() -> dict[str, Any]:

@@ -10,8 +10,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import onnx
+
+from harness.compression import card
 from harness.compression.file_facts import FileFacts, file_facts
 from harness.compression.model_file import companions_of
+from harness.compression.saturation import saturating
 from harness.config.load import check
 from harness.config.schema import MAX_BYTES
 from harness.config.validation import FLOAT32, Validation
@@ -23,7 +27,7 @@ from harness.core.job import Options
 from harness.core.preprocess import Preprocess
 from harness.core.suite import ProposalContext, ProposedGate
 from harness.data.groups import groups_of
-from harness.device import plugins
+from harness.device import environment, plugins
 from harness.init import constants, readings
 from harness.init import data as init_data
 from harness.init import gates as init_gates
@@ -190,6 +194,10 @@ def init(
         proof.require(tried=tried, next_step=_next_step(labels))
     notes = [*refusals, *source.notes, *findings.split.notes, *about_groups, *findings.notes]
     notes += _file_notes(findings, facts)
+    if fmt == "onnx" and (wrong := saturating(onnx.load(model, load_external_data=False))):
+        notes += card.saturation_notes(wrong)
+        if environment.saturates(environment.static_facts()):
+            notes.append("this CPU is such a one: the scores above may be too low")
     if proof is not None and not proof.beats_chance:
         notes.append(f"not better than chance, accepted by --accept-chance: {proof.text}")
     no_int8 = _no_int8(written, facts)

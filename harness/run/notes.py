@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from harness.core import commands
 from harness.core.cause import Cause
+from harness.core.job import EnvironmentRecord
 from harness.core.measurement import Row
 from harness.core.verdict import Verdict
+from harness.device import environment
 
 
 def errors(rows: Iterable[Row], verdicts: Sequence[Verdict]) -> list[str]:
@@ -52,6 +55,30 @@ def unmeasured(jobs: int, gates: int, stopped: str = "") -> list[str]:
     if gates:
         lines.append(f"{gates} gates were not judged: their suite, variant or target was not selected")
     return lines
+
+
+def saturation(
+    environments: Iterable[EnvironmentRecord], cards: Mapping[str, Mapping[str, Any]]
+) -> list[str]:
+    """One line for each variant that ONNX Runtime may have computed wrongly on the CPU of a target.
+
+    Parameters
+    ----------
+    environments : iterable of EnvironmentRecord
+    cards : mapping of variant to its card
+    """
+    targets: dict[str, dict[str, None]] = {}
+    for record in environments:
+        operators = cards.get(record.variant, {}).get("saturating")
+        if operators and record.backend == "onnxruntime" and environment.saturates(record.facts):
+            targets.setdefault(record.variant, {})[record.target] = None
+    return [
+        f"{variant} on {', '.join(names)}: {len(cards[variant]['saturating'])} operators may saturate "
+        f"({cards[variant]['saturating'][0]}, …), so that its accuracy there is not that of other machines: "
+        "they multiply 8-bit activations with int8 weights, and this x86 CPU has no VNNI; quantize with "
+        "reduce_range or with uint8 weights, or use a CPU with VNNI"
+        for variant, names in targets.items()
+    ]
 
 
 def messages(files: Iterable[Path]) -> list[str]:

@@ -191,6 +191,7 @@ def look(
         *notes.errors(uncovered, verdicts),
         *notes.unmeasured(len(missing), left_out, facts.plan.stopped),
         *unneeded,
+        *notes.saturation(facts.environments, facts.cards),
     ]
     return Outcome(
         folder,

@@ -280,7 +280,7 @@ def test_external_data_behind_a_symlink(harness: Shell, model: MakeModel) -> Non
     [
         ({"x": X.repeat(2, axis=1), "labels": LABELS}, ("needs samples of shape [8]", "they have [16]")),
         ({"x": X[:, :, None], "labels": LABELS}, ("they have [8, 1]", "set [input.x] shape = [8]")),
-        ({"z": X, "labels": LABELS}, ("there is no array for the input 'x'", "the arrays are z")),
+        ({"z": X, "w": X}, ("there is no array for the input 'x'", "the arrays are z, w")),
         ({"x": X, "labels": LABELS + 1}, ("outside 0..3", "classes counted from 1?")),
         ({"x": X, "labels": LABELS - 1}, ("outside 0..3",)),
         ({"x": X, "labels": LABELS[:-3]}, ("'x' has 40, labels has 37",)),

@@ -15,7 +15,13 @@ from onnx.helper import make_node as node
 
 from harness.compression.canonical import canonicalise, initializers
 from harness.compression.quantize import quantize
-from harness.compression.saturation import largest_pairs, overflowing, portable_bounds, sums_in_16_bits
+from harness.compression.saturation import (
+    largest_pairs,
+    overflowing,
+    portable_bounds,
+    saturating,
+    sums_in_16_bits,
+)
 
 from .compression_graphs import run_openvino
 from .graphs import graph, run_onnx
@@ -127,3 +133,41 @@ def test_depthwise_keeps_its_eight_bits() -> None:
     report = quantize(model, [bright(model)], {}).report
     assert report["overflow"] == []
     assert "widened_filters" not in report["weights"][model.graph.node[0].input[1]]
+
+
+def _quantized(kind: str, activations: type, weights: Array) -> onnx.ModelProto:
+    """A model of one quantized product: QDQ, QLinearMatMul, or MatMulInteger."""
+    zero = {np.uint8: onnx.TensorProto.UINT8, np.int8: onnx.TensorProto.INT8}[activations]
+    values: dict[str, Array] = {
+        "s": np.float32(0.1), "z": np.zeros((), activations), "w": weights, "zw": np.zeros((), weights.dtype),
+    }  # fmt: skip
+    nodes = [node("QuantizeLinear", ["x", "s", "z"], ["q"])]
+    if kind == "qdq":
+        nodes += [
+            node("DequantizeLinear", ["q", "s", "z"], ["a"]),
+            node("DequantizeLinear", ["w", "s", "zw"], ["b"]),
+            node("MatMul", ["a", "b"], ["y"], name="product"),
+        ]  # fmt: skip
+    elif kind == "operator":
+        inputs = ["q", "s", "z", "w", "s", "zw", "s", "z"]
+        nodes.append(node("QLinearMatMul", inputs, ["y"], name="product"))
+    else:
+        nodes.append(node("MatMulInteger", ["q", "w"], ["y"], name="product"))
+    inputs_ = [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ["n", 2])]
+    output = {"qdq": onnx.TensorProto.FLOAT, "operator": zero}.get(kind, onnx.TensorProto.INT32)
+    return onnx.helper.make_model(
+        onnx.helper.make_graph(
+            nodes, "g", inputs_, [onnx.helper.make_tensor_value_info("y", output, ["n", 2])],
+            [onnx.numpy_helper.from_array(np.asarray(value), name) for name, value in values.items()],
+        )
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["qdq", "operator", "integer"])
+def test_operators_of_signed_weights_with_8_bits_are_named(kind: str) -> None:
+    wide, narrow = np.array([[100, 1], [100, 1]]), np.array([[64, 1], [64, 1]])
+    assert saturating(_quantized(kind, np.uint8, wide.astype(np.int8))) == ("product",)
+    assert saturating(_quantized(kind, np.uint8, narrow.astype(np.int8))) == ()
+    assert saturating(_quantized(kind, np.uint8, wide.T.astype(np.int8))) == ()  # 101 a filter
+    assert saturating(_quantized(kind, np.int8, wide.astype(np.int8))) == ("product",)
+    assert saturating(_quantized(kind, np.uint8, wide.astype(np.uint8))) == ()

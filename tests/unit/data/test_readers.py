@@ -16,6 +16,7 @@ from PIL import Image
 from harness.core.errors import DataError
 from harness.data.datasets import Dataset, Split
 from harness.data.images import ImageRecipe
+from harness.data.readers import read_npz
 from harness.data.sources import DataSource, load, load_either
 
 GREY = np.arange(5 * 4 * 3, dtype=np.uint8).reshape(5, 4, 3)
@@ -299,7 +300,7 @@ def test_arrays_that_do_not_fit(
 
 
 def test_an_input_without_an_array(tmp_path: Path) -> None:
-    np.savez(tmp_path / "x.npz", picture=GREY)
+    np.savez(tmp_path / "x.npz", picture=GREY, mask=GREY)
     with pytest.raises(DataError, match="there is no array for the input 'image'") as caught:
         load(DataSource(path=tmp_path / "x.npz", input_names=("image",)))
     assert "picture" in caught.value.cause
@@ -351,3 +352,44 @@ def test_taking_samples_keeps_their_ids() -> None:
     assert some.inputs["x"].tolist() == [2, 0]
     np.testing.assert_array_equal(some.labels, [1, 3])
     assert some.class_names == whole.class_names
+
+
+KERAS = ("x_train", "y_train", "x_test", "y_test")
+MEDICAL = ("train_images", "train_labels", "test_images", "test_labels")
+
+
+@pytest.mark.parametrize("names", [KERAS, MEDICAL])
+@pytest.mark.parametrize("text", [False, True])
+def test_an_archive_with_the_parts_of_a_training_tests_with_its_test_part(
+    tmp_path: Path, names: tuple[str, ...], text: bool
+) -> None:
+    x, y = np.arange(40, dtype=np.uint8).reshape(10, 4), np.arange(10) % 3
+    labels = np.array(["a", "b", "c"])[y] if text else y
+    arrays = dict(zip(names, (x[:6], labels[:6], x[6:], labels[6:]), strict=True))
+    np.savez(tmp_path / "d.npz", **arrays, x_val=x)
+    source = DataSource(path=tmp_path / "d.npz", input_names=("input",), calibration_max=5)
+    split = load_either(source)
+    assert isinstance(split, Split)
+    np.testing.assert_array_equal(split.test.inputs["input"], x[6:])
+    np.testing.assert_array_equal(split.test.labels, y[6:])
+    np.testing.assert_array_equal(split.calibration.inputs["input"], x[:5])
+    np.testing.assert_array_equal(split.calibration.labels, y[:5])
+    assert f"the first 5 of {names[0]} calibrate" in split.test.notes[0]
+    assert "x_val" in split.test.notes[1]
+
+
+def test_arrays_that_only_look_like_parts_are_read_by_name(tmp_path: Path) -> None:
+    np.savez(tmp_path / "d.npz", x_test=np.zeros((3, 2)), y=np.arange(3))
+    named = load_either(DataSource(path=tmp_path / "d.npz", input_names=("x_test",)))
+    assert list(named.inputs) == ["x_test"]
+    assert named.labels.tolist() == [0, 1, 2]
+
+
+def test_a_single_array_is_that_of_the_single_input(tmp_path: Path) -> None:
+    np.savez(tmp_path / "d.npz", pictures=np.zeros((3, 2)), labels=np.arange(3))
+    contents = read_npz(tmp_path / "d.npz", names=("image",))
+    assert list(contents.inputs) == ["image"]
+    assert contents.notes == ("the array 'pictures' of d.npz is taken for the only input, 'image'",)
+    np.savez(tmp_path / "d.npz", pictures=np.zeros((3, 2)), more=np.zeros((3, 2)))
+    with pytest.raises(DataError, match="no array for the input 'image'"):
+        read_npz(tmp_path / "d.npz", names=("image",))

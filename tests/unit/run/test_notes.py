@@ -1,0 +1,36 @@
+"""Notes of a run that its rows do not show."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.core.job import EnvironmentRecord
+from harness.run import notes
+
+CARDS = {"float32": {"saturating": ["conv1", "conv2"]}, "int8": {"saturating": []}, "old": {}}
+
+
+def record(
+    target: str, variant: str, isa: list[str], arch: str = "x86_64", backend: str = "onnxruntime"
+) -> EnvironmentRecord:
+    return EnvironmentRecord(target, backend, variant, "accuracy", "before", {"arch": arch, "isa": isa})
+
+
+def test_saturation_names_variant_target_and_what_to_do() -> None:
+    environments = [record("cpu", "float32", ["avx", "avx2"]), record("cpu", "float32", ["avx2"])]
+    environments += [record("cpu", name, ["avx2"]) for name in ("int8", "old", "gone")]
+    (line,) = notes.saturation(environments, CARDS)
+    assert line.startswith("float32 on cpu: 2 operators may saturate (conv1, …)")
+    assert "reduce_range" in line
+
+
+@pytest.mark.parametrize(
+    ("isa", "arch", "backend"),
+    [
+        (["avx2", "avx512_vnni"], "x86_64", "onnxruntime"), (["avx2", "avx_vnni"], "x86_64", "onnxruntime"),
+        ([], "x86_64", "onnxruntime"), (["asimd"], "aarch64", "onnxruntime"),
+        (["avx2"], "x86_64", "openvino"),
+    ],
+)  # fmt: skip
+def test_nothing_is_said_of_other_cpus_and_runtimes(isa: list[str], arch: str, backend: str) -> None:
+    assert notes.saturation([record("cpu", "float32", isa, arch, backend)], CARDS) == []
