@@ -147,3 +147,55 @@ def test_a_noisy_series_has_the_width_of_runs() -> None:
     widen = math.sqrt(6)
     assert change.before.low == pytest.approx(-widen * math.hypot(0.1, 0.1) / 2)
     assert change.before.high == pytest.approx(widen * math.hypot(0.2, 0.2) / 2)
+
+
+def test_the_intervals_of_eight_runs_by_hand() -> None:
+    """Kovács et al. (2023): 1, 3, 7 intervals of 8, 4, 2 runs, each half over the next."""
+    layers = {length: starts.tolist() for length, starts in seeded(8)}
+    assert layers == {8: [0], 4: [0, 2, 4], 2: list(range(7))}
+    assert {length: starts.tolist() for length, starts in seeded(3)} == {3: [0], 2: [0, 1]}
+    assert {length: len(starts) for length, starts in seeded(20)} == {20: 1, 10: 3, 5: 7, 3: 15, 2: 19}
+
+
+@pytest.mark.parametrize("noisy", [False, True])
+def test_a_step_between_two_runs_is_a_change_from_the_quantile_on(noisy: bool) -> None:
+    """Two bounds of 1 and 2 at one-sided 5 %; the level of one test of one series is alpha, two-sided."""
+    df = PROCESSES - 1 if noisy else math.inf
+    widen = math.sqrt(1 + PROCESSES) if noisy else 1.0
+    quantile = stats.t.ppf(0.95, df)
+    needed = stats.t.isf(ALPHA / 2, 2 * df) / quantile
+    # Upwards, the lower bound of the second and the upper one of the first; or the spread of both runs.
+    distance = widen * max(math.hypot(2, 1), math.sqrt((1 + 4) / 2 * 2) if noisy else 0)
+    for factor, changes_ in ((0.999, 0), (1.001, 1)):
+        for sign in (1, -1):
+            value = np.array([0.0, sign * factor * needed * distance])
+            (result,) = find([Series(value, value - 1, value + 2, noisy=noisy)])
+            assert len(result) == changes_, (factor, sign)
+    # With another series of two runs, each has half of alpha.
+    needed = stats.t.isf(ALPHA / 4, 2 * df) / quantile
+    still = Series(np.zeros(2), -np.ones(2), np.ones(2), noisy=noisy)
+    for factor, changes_ in ((0.999, 0), (1.001, 1)):
+        value = np.array([0.0, factor * needed * distance])
+        both = find([Series(value, value - 1, value + 2, noisy=noisy), still])
+        assert [len(one) for one in both] == [changes_, 0]
+
+
+def test_three_runs_are_four_tests() -> None:
+    """One split of each pair, and two of all three."""
+    needed = stats.norm.isf(ALPHA / 4 / 2) / stats.norm.ppf(0.95) * math.hypot(1, 1)
+    for factor, changes_ in ((0.999, 0), (1.001, 1)):
+        # The middle run lies on the level of the first, halfway down to the noise of two runs.
+        value = np.array([0.0, 0.0, factor * needed * math.sqrt(0.75)])
+        (result,) = find([Series(value, value - 1, value + 1)])
+        assert len(result) == changes_
+
+
+def test_runs_that_scatter_more_than_they_say_widen_their_intervals_by_the_median_step() -> None:
+    """Steps of 20 between bounds of 1, against those of a normal distribution; a step of 1000 stands out."""
+    value = np.array([0.0, 20.0] * 6 + [1000.0, 1020.0] * 6)
+    ((change,),) = find([Series(value, value - 1, value + 1)])
+    scale = 20 / math.hypot(1, 1) * stats.norm.ppf(0.95) / stats.norm.ppf(0.75)
+    assert change.at == 12
+    assert change.before.value == pytest.approx(10)
+    assert change.before.high - change.before.value == pytest.approx(scale / math.sqrt(12))
+    assert change.before.value - change.before.low == pytest.approx(scale / math.sqrt(12))
