@@ -302,8 +302,8 @@ def _chance(findings: Findings) -> float:
 
 def _next_step(labels: Path | None) -> str:
     return (
-        f"check the labels{' of --labels' if labels else ''}, name --output, --task or --layout, give more "
-        "samples, or write the file all the same with --accept-chance"
+        f"check the labels{' of --labels' if labels else ''}, name --label-column, --output, --task or "
+        "--layout, give more samples, or write the file all the same with --accept-chance"
     )
 
 

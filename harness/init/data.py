@@ -26,6 +26,8 @@ Splitting = Literal["hash", "first", "none"]
 
 #: Names of columns that name or number the rows, such as ``id``, ``PassengerId`` and ``Unnamed: 0``.
 _ID_NAME = re.compile(r"(?i:(^|[_ .-])(id|idx|index|uuid|guid|key|row|no|nr)$|^unnamed: )|[a-z](Id|ID)$")
+#: Other columns are tried too if these are not; each reads the table once more.
+MOST_LAST_COLUMNS, MOST_CELLS = 64, 2_000_000
 #: Columns that are tried as labels at most.
 MOST_COLUMNS = 8
 #: Side of the images in pixels if neither the model nor the files fix it.
@@ -72,12 +74,15 @@ class Source:
         The same with the class folders in alphabetical order, if their numeric order is another one.
     other_columns : tuple of DataTable
         The same with other label columns, where several are possible.
+    last_columns : tuple of DataTable
+        The same with the other columns, where none of those has the labels.
     """
 
     tables: tuple[DataTable, ...]
     notes: tuple[str, ...] = ()
     other_order: Source | None = None
     other_columns: tuple[DataTable, ...] = ()
+    last_columns: tuple[DataTable, ...] = ()
 
 
 def find(
@@ -125,8 +130,13 @@ def find(
         return Source((table,), notes)
     read = replace(read, frame=read.frame.drop(columns=list(ids)))
     columns, more = _label_columns(read, inputs)
-    one, *others = (table.model_copy(update={"label_column": column}) for column in columns)
-    return Source((one,), (*notes, *more), other_columns=tuple(others))
+    rest = [name for name in _undescribed(read) if name not in columns]
+    if len(columns) == 1 or len(rest) > MOST_LAST_COLUMNS or read.frame.size > MOST_CELLS:
+        rest = []
+    (one, *others), last = (
+        [table.model_copy(update={"label_column": column}) for column in group] for group in (columns, rest)
+    )
+    return Source((one,), (*notes, *more), other_columns=tuple(others), last_columns=tuple(last))
 
 
 def _with_other_order(source: Source, folder: Path, table: DataTable, skip: tuple[str, ...]) -> Source:

@@ -37,6 +37,8 @@ ORDER_P = 0.01
 #: The preprocessing that is chosen without labels.
 UNSCORED = "0-1"
 SMALLEST_SIDE = 8
+#: Where no likely column of labels is explained so well, the others are tried.
+CLEAR_SKILL = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,18 +174,20 @@ def _best_column(
 ) -> Findings:
     """Explore with each possible label column, and return the findings that beat chance most."""
     explored: list[Findings] = []
-    refused: DataError | UsageError | None = None
-    for table in (source.tables[0], *source.other_columns):
-        try:
-            one = Source((table,), source.notes)
-            explored.append(explore(session, artifact, one, asked, channels_first=channels_first))
-        except (DataError, UsageError) as error:
-            refused = refused or error
-    if not explored:
-        assert refused is not None, "at least one column was tried"
+    refused, count = None, 0
+    for tables in ((source.tables[0], *source.other_columns), source.last_columns):
+        if any(findings.skill > CLEAR_SKILL for findings in explored):
+            break
+        for table in tables:
+            count += 1
+            try:
+                one = Source((table,), source.notes)
+                explored.append(explore(session, artifact, one, asked, channels_first=channels_first))
+            except (DataError, UsageError) as error:
+                refused = refused or error
+    if not explored and refused is not None:
         raise refused
     best = max(explored, key=lambda findings: findings.skill)  # the first of equal ones
-    count = 1 + len(source.other_columns)
     best.notes.append(
         f"labels come from the column {best.table.label_column!r}: the model explains it best of {count} "
         "that could be labels (--label-column)"

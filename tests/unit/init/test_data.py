@@ -275,6 +275,20 @@ def test_of_several_columns_that_could_be_labels_the_one_that_the_model_explains
     assert report.findings.trials[0].score > 0.95
 
 
+def test_the_target_of_a_regression_is_found_in_the_middle(tmp_path: Path) -> None:
+    rng = np.random.default_rng(4)
+    table = np.column_stack([rng.normal(size=(80, 3)), rng.integers(0, 2, 80)]).astype(np.float32)
+    weights = np.array([[3], [-2], [5], [1]], np.float32)
+    target = (table @ weights)[:, 0] + rng.normal(size=80) / 4
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["y"])]
+    model = save(nodes, {"w": weights}, {"x": ("n", 4)}, {"y": ("n", 1)}, tmp_path / "m.onnx")
+    columns = {"a": table[:, 0], "b": table[:, 1], "progress": target, "c": table[:, 2], "d": table[:, 3]}
+    pd.DataFrame(columns).to_csv(tmp_path / "t.csv", index=False)
+    report = init(model, str(tmp_path / "t.csv"))
+    assert report.findings.table.label_column == "progress"
+    assert any("best of 5 that could be labels" in note for note in report.notes)
+
+
 def test_columns_that_describe_samples_are_no_features_and_no_labels(tmp_path: Path) -> None:
     rows = [f"{i},{'AB'[i % 2]},{i}.5,{i % 3},{'xy'[i % 2]}" for i in range(12)]
     (tmp_path / "t.csv").write_text("\n".join(["day,site,a,b,kind", *rows]))
