@@ -225,7 +225,7 @@ def _spec(port: Any, quantization: Mapping[str, Quantization]) -> TensorSpec:  #
     node_name = port.get_node().get_friendly_name().removesuffix("/sink_port_0")
     # A tensor can have several names; the one in the file is then that of the node.
     name = node_name if node_name in port.names or not port.names else min(port.names)
-    name = next((known for known in quantization if known in port.names), name)
+    name = next((tensor for tensor in quantization if tensor in port.names), name)
     kind = port.get_element_type()
     dtype = STRING if kind.get_type_name() == "string" else kind.to_dtype().name
     return TensorSpec(

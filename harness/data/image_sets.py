@@ -90,7 +90,7 @@ def read_list(
     others = [name for name in columns if name != file_column and name not in described]
     if not others:
         raise DataError(f"{table_path.name} has no column with labels", where=str(table_path))
-    likely = [name for known in LABEL_NAMES for name in others if str(name).lower() == known]
+    likely = [name for label in LABEL_NAMES for name in others if str(name).lower() == label]
     column = table.label if table.label is not None else (likely or others)[0]
     names = _file_names(path, table, file_column)
     if unknown := sorted(set(reading.skip) - set(names)):

@@ -253,12 +253,12 @@ def in_best_order(answers: NDArray[np.int64], labels: NDArray[np.int64]) -> NDAr
     right = np.zeros(len(labels), bool)
     for half in (0, 1):
         # Only what occurs: the model may have thousands of classes.
-        said, row = np.unique(answers[1 - half :: 2], return_inverse=True)
+        answered, row = np.unique(answers[1 - half :: 2], return_inverse=True)
         meant, column = np.unique(labels[1 - half :: 2], return_inverse=True)
-        counts = np.zeros((len(said), len(meant)))
+        counts = np.zeros((len(answered), len(meant)))
         np.add.at(counts, (row, column), 1)
         rows, columns = linear_sum_assignment(-counts)
-        label_of = dict(zip(said[rows].tolist(), meant[columns].tolist(), strict=True))
+        label_of = dict(zip(answered[rows].tolist(), meant[columns].tolist(), strict=True))
         right[half::2] = [
             label_of.get(answer) == label
             for answer, label in zip(answers[half::2].tolist(), labels[half::2].tolist(), strict=True)

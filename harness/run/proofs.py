@@ -85,10 +85,10 @@ def _prove_all(
     progress: Callable[[str], None],
 ) -> dict[tuple[str, str], Proof]:
     keys = {where: _key(artifact, where[1]) for where, artifact in wanted.items()}
-    known: dict[tuple[str, str], Mapping[str, Any] | None] = {
+    records: dict[tuple[str, str], Mapping[str, Any] | None] = {
         where: cache.recall(key) for where, key in keys.items()
     }
-    missing = [where for where, record in known.items() if record is None]
+    missing = [where for where, record in records.items() if record is None]
     if missing:
         progress(f"running {', '.join(dict.fromkeys(name for name, _ in missing))} once on each runtime")
     with (
@@ -102,9 +102,9 @@ def _prove_all(
         proofs = pool.map(lambda where: prove(where[1], wanted[where], sample), missing)
         for where, proof in zip(missing, proofs, strict=True):
             record = {} if proof is None else asdict(proof)
-            known[where] = record
+            records[where] = record
             cache.note(keys[where], record)
-    return {where: Proof(**record) for where, record in known.items() if record}
+    return {where: Proof(**record) for where, record in records.items() if record}
 
 
 def _key(artifact: Artifact, backend: str) -> str:
