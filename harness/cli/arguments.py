@@ -87,7 +87,9 @@ def make_parser() -> argparse.ArgumentParser:
 
 def _add_init(commands: Any) -> None:  # noqa: ANN401 - argparse's own
     init = _command(commands, "init", "write a validation.toml for a model")
-    init.add_argument("model", metavar="MODEL", type=Path, help="an ONNX or TFLite file")
+    init.add_argument(
+        "model", metavar="MODEL", type=Path, help="an .onnx or .tflite file, or the .xml of an OpenVINO model"
+    )
     init.add_argument(
         "--data", metavar="PATH", required=True, help="a file, a folder, or package.module:function"
     )

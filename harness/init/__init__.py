@@ -10,12 +10,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import onnx
-
-from harness.compression import card
 from harness.compression.file_facts import FileFacts, file_facts
 from harness.compression.model_file import companions_of
-from harness.compression.saturation import saturating
 from harness.config.load import check
 from harness.config.schema import MAX_BYTES
 from harness.config.validation import FLOAT32, Validation
@@ -27,18 +23,22 @@ from harness.core.job import Options
 from harness.core.preprocess import Preprocess
 from harness.core.suite import ProposalContext, ProposedGate
 from harness.data.groups import groups_of
-from harness.device import environment, plugins
+from harness.device import plugins
 from harness.init import constants, readings
 from harness.init import data as init_data
 from harness.init import gates as init_gates
 from harness.init import toml as init_toml
+from harness.init.file_notes import file_notes
 from harness.init.preprocess import Guess
 from harness.init.proof import Int8, Proof, make_int8, prove
 from harness.init.readings import Asked as Asked
 from harness.init.trial import Findings, explore
 
 #: Format and runtimes by file suffix; the first that opens the file runs it.
-RUNTIMES = {".onnx": ("onnx", ("onnxruntime", "openvino")), ".tflite": ("tflite", ("tflite", "openvino"))}
+RUNTIMES = {
+    ".onnx": ("onnx", ("onnxruntime", "openvino")), ".tflite": ("tflite", ("tflite", "openvino")),
+    ".xml": ("openvino", ("openvino",)),
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +58,8 @@ class InitReport:
         Limits and the reasons for them.
     notes : tuple of str
         What the user should check.
+    target : str
+        The one that opens a file which the usual target does not open; empty for ONNX.
     """
 
     path: Path
@@ -66,6 +68,7 @@ class InitReport:
     proof: Proof | None
     gates: tuple[str, ...]
     notes: tuple[str, ...]
+    target: str = ""
 
     @property
     def guess(self) -> Guess:
@@ -85,7 +88,8 @@ class InitReport:
         lines += [f"gate: {gate}" for gate in self.gates]
         lines += [f"note: {note}" for note in self.notes]
         lines.append(f"wrote {self.path}")
-        lines.append(f"next: {commands.harness()} validate --model {commands.quoted(self.path)}")
+        target = f" --target {self.target}" if self.target else ""
+        lines.append(f"next: {commands.harness()} validate --model {commands.quoted(self.path)}{target}")
         return "\n".join(lines)
 
     def _scores(self) -> str:
@@ -126,7 +130,7 @@ def init(
     Parameters
     ----------
     model : Path
-        ``.onnx`` or ``.tflite``.
+        ``.onnx``, ``.tflite``, or the ``.xml`` of an OpenVINO model.
     data : str
         A file, a folder, or ``package.module:function``.
     labels : Path, optional
@@ -169,7 +173,7 @@ def init(
     files = companions_of(model, fmt)
     facts = file_facts(model, fmt)
     artifact = Artifact(FLOAT32, fmt, files, model.parent, quantization=facts.quantization)
-    first = fmt == "onnx"
+    first = fmt != "tflite"
     asked = asked or Asked()
     steps = constants.parse(values)
     with _session(runtimes, artifact) as (opened, refusals):
@@ -193,11 +197,7 @@ def init(
     if proof is not None and not accept_chance:
         proof.require(tried=tried, next_step=_next_step(labels))
     notes = [*refusals, *source.notes, *findings.split.notes, *about_groups, *findings.notes]
-    notes += _file_notes(findings, facts)
-    if fmt == "onnx" and (wrong := saturating(onnx.load(model, load_external_data=False))):
-        notes += card.saturation_notes(wrong)
-        if environment.saturates(environment.static_facts()):
-            notes.append("this CPU is such a one: the scores above may be too low")
+    notes += file_notes(findings, facts, model, fmt)
     if proof is not None and not proof.beats_chance:
         notes.append(f"not better than chance, accepted by --accept-chance: {proof.text}")
     no_int8 = _no_int8(written, facts)
@@ -229,6 +229,7 @@ def init(
         proof=proof,
         gates=tuple(f"{gate.name}: {_limit(gate.table)}, {gate.why}" for gate in limited),
         notes=tuple(notes),
+        target="" if fmt == "onnx" else fmt,
     )
 
 
@@ -276,22 +277,6 @@ def _no_int8(written: _Written, facts: FileFacts) -> str:
     return ""
 
 
-def _file_notes(findings: Findings, facts: FileFacts) -> list[str]:
-    """Say what is unusual about the file and its inputs."""
-    notes = []
-    if facts.precision:
-        notes.append(f"the model is an {facts.precision} model already: it is measured as it is")
-    if facts.keeps_state:
-        notes.append("the file keeps state between calls: it is reset before each call")
-    for name, step in findings.trials[0].guess.steps.items():
-        if step.batch_axis is None:
-            notes.append(f"the input {name} has no axis for samples: it takes one a call")
-        elif step.batch_axis:
-            axis = f"axis {step.batch_axis}: check [input.{name}] batch_axis"
-            notes.append(f"the input {name} has its samples on {axis}")
-    return notes
-
-
 def _chance(findings: Findings) -> float:
     """Accuracy of the commonest class among the test labels; NaN in a regression or without labels."""
     labels = findings.split.test.labels
@@ -318,8 +303,9 @@ def _shapes(specs: Sequence[TensorSpec]) -> str:
 def _format(model: Path) -> tuple[str, tuple[str, ...]]:
     if model.suffix not in RUNTIMES:
         raise UsageError(
-            f"{model.name} is neither an .onnx nor a .tflite file",
+            f"{model.name} is no .onnx, .tflite or .xml file",
             where=str(model),
+            cause="the weights of an OpenVINO model; its .xml is the model" if model.suffix == ".bin" else "",
             next_step="export the model to ONNX, or write validation.toml by hand for prebuilt files",
         )
     if not model.is_file():

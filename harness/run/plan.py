@@ -144,7 +144,7 @@ def nothing_runs(
     return TargetUnavailable(
         "nothing can run",
         cause=skipped[0].reason if skipped else "no suite has a case",
-        next_step="harness plan",
+        next_step="name a target that opens the files of the model with --target; harness targets",
     )
 
 

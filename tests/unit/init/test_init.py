@@ -268,10 +268,30 @@ def test_nothing_is_overwritten_unless_forced(folder: Path) -> None:
     assert written(folder).model.name == "m"
 
 
+def test_an_openvino_model_is_its_own_reference(tmp_path: Path) -> None:
+    import openvino
+
+    raw, labels = images(60)
+    np.savez(tmp_path / "t.npz", image=raw, labels=labels)
+    source = nearest(
+        template(PLANTED["0-1"], colour="RGB", first=True), tmp_path / "s.onnx", ("n", 3, SIDE, SIDE)
+    )
+    openvino.save_model(openvino.convert_model(source), tmp_path / "m.xml", compress_to_fp16=False)
+    source.unlink()
+    report = init(tmp_path / "m.xml", str(tmp_path / "t.npz"))
+    assert report.findings.trials[0].score == 1
+    assert written(tmp_path).variants["float32"].files == {"openvino": "m.xml"}
+    assert any("its own reference" in note for note in report.notes)
+    assert report.text().endswith(" --target openvino")
+    with pytest.raises(UsageError, match=r"no \.onnx") as caught:
+        init(tmp_path / "m.bin", str(tmp_path / "t.npz"))
+    assert "its .xml is the model" in caught.value.cause
+
+
 @pytest.mark.parametrize(
     ("model", "data", "error", "text"),
     [
-        ("m.pt", "data.npz", UsageError, "neither an .onnx nor a .tflite"),
+        ("m.pt", "data.npz", UsageError, "no .onnx, .tflite or .xml file"),
         ("absent.onnx", "data.npz", ModelError, "no such model file"),
         ("noise.onnx", "data.npz", ModelError, "not an ONNX model"),
         ("m.onnx", "absent.npz", DataError, "does not exist"),
