@@ -1,4 +1,4 @@
-"""Proof that a runtime opens and runs what was written: once, in a process of its own, before it is planned.
+"""Proof that a runtime opens and runs a file: once, in a process of its own, before it is planned.
 
 A runtime can kill its process on a file (LiteRT aborts on a scale of 1e36), which no exception handler sees.
 """
@@ -34,7 +34,9 @@ def proven(
     cache: Cache,
     progress: Callable[[str], None] = lambda text: None,
 ) -> tuple[Variant, ...]:
-    """Open and run every file that was written on each installed runtime that would be given it.
+    """Open and run the files of variants on each installed runtime that would be given them.
+
+    An ONNX model without a recipe is left out: it is opened where the reference is chosen.
 
     Parameters
     ----------
@@ -58,7 +60,7 @@ def proven(
         (variant.name, backend): artifact
         for variant in variants
         for backend, formats in backends.items()
-        if (artifact := _written(variant, formats)) is not None
+        if (artifact := _proved(variant, formats)) is not None
     }
     results = _prove_all(wanted, feeds, cache, progress)
     return tuple(
@@ -69,11 +71,11 @@ def proven(
     )
 
 
-def _written(variant: Variant, formats: Sequence[str]) -> Artifact | None:
-    """Return the file that a backend would be given, if the harness wrote it; the user's are as given."""
+def _proved(variant: Variant, formats: Sequence[str]) -> Artifact | None:
+    """Return the file that a backend would be given, made or prebuilt; None for the float ONNX model."""
     fmt = next((fmt for fmt in formats if fmt in variant.artifacts), None)
     lineage = variant.card.get("lineage", {})
-    if fmt is None or not lineage or (fmt == "onnx" and not lineage["recipe"]):
+    if fmt is None or (lineage and fmt == "onnx" and not lineage["recipe"]):
         return None
     return variant.artifacts[fmt]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,15 @@ def test_the_sample_goes_with_its_names(prove: Prove, tmp_path: Path) -> None:
 
 
 def test_nothing_written_starts_nothing(prove: Prove, tmp_path: Path) -> None:
-    given, prebuilt = variant("float32", "onnx", recipe=()), Variant("vendor", {}, card={"notes": []})
-    assert proofs.proven([given, prebuilt], None, Cache(tmp_path)) == (given, prebuilt)
+    given, empty = variant("float32", "onnx", recipe=()), Variant("vendor", {}, card={"notes": []})
+    assert proofs.proven([given, empty], None, Cache(tmp_path)) == (given, empty)
     assert prove.asked == []
+
+
+def test_prebuilt_files_are_run_too(prove: Prove, tmp_path: Path) -> None:
+    prove.answers["lite"] = DIED
+    made = variant("vendor", "onnx", "tflite")
+    prebuilt = replace(made, card={"notes": ["prebuilt"]})
+    (result,) = proofs.proven([prebuilt], None, Cache(tmp_path))
+    assert {backend for _, backend, _ in prove.asked} == {"one", "two", "lite"}
+    assert list(result.unusable) == ["lite"]
