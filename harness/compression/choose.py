@@ -11,7 +11,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -24,7 +24,7 @@ from harness.compression.calibration import activation_ranges
 from harness.compression.canonical import Array, canonicalise, initializers
 from harness.compression.dynamic import dynamic
 from harness.compression.float_nodes import WEIGHTED
-from harness.compression.passes import Feeds, Pass
+from harness.compression.passes import Feeds, Pass, PassResult
 from harness.compression.quantize import QUANTIZED_OPERATORS, quantize
 from harness.compression.resolution import Effect, Grid, bound_of_values, sqnr_db
 from harness.compression.shared_scales import Step
@@ -66,6 +66,8 @@ class Int8Trial:
         Accuracy; NaN without labels or classes.
     failed : str
         Why the recipe cannot be run; empty if it can.
+    result : PassResult, optional
+        Of its only step.
     """
 
     name: str
@@ -74,6 +76,7 @@ class Int8Trial:
     sqnr_db: float = -math.inf
     score: float = math.nan
     failed: str = ""
+    result: PassResult | None = field(default=None, compare=False, repr=False)
 
     @property
     def is_static(self) -> bool:
@@ -283,12 +286,11 @@ class _Trials:
 
     def run(self, name: str, recipe: Recipe) -> None:
         """Run a recipe and compare it with the float model."""
-        model = self._model
+        (step,) = recipe
+        options = {key: value for key, value in step.items() if key != "pass"}
         try:
-            for step in recipe:
-                options = {key: value for key, value in step.items() if key != "pass"}
-                model = checked(name, _PASSES[step["pass"]], model, self._feeds, options).model
-            values = output_of(model, self._feeds, self._reading.output)[: len(self._exact)]
+            result = checked(name, _PASSES[step["pass"]], self._model, self._feeds, options)
+            values = output_of(result.model, self._feeds, self._reading.output)[: len(self._exact)]
         except HarnessError as error:
             self.done.append(Int8Trial(name, recipe, failed=error.what))
             return
@@ -298,7 +300,8 @@ class _Trials:
             loss = self.float_score - self._score(values)
         elif self._answers is not None and (answers := self._answers_in(values)) is not None:
             loss = 1 - float(self._task.same(answers, self._answers).mean())
-        self.done.append(Int8Trial(name, recipe, loss, decibel, self._score(values)))
+        score = self._score(values)
+        self.done.append(Int8Trial(name, recipe, loss, decibel, score, result=result))
 
     def _one_is_within(self) -> bool:
         return any(trial.within(self._margin) for trial in self.done)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
 from importlib.metadata import version
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import onnx
@@ -22,6 +23,7 @@ from harness.compression.export import TfliteExport, export_tflite, float_layers
 from harness.compression.export.kinds import Runtime
 from harness.compression.file_facts import file_facts, onnx_facts
 from harness.compression.optimize import removed
+from harness.compression.passes import PassResult
 from harness.compression.prebuilt import layout_of, store_prebuilt
 from harness.compression.saturation import saturating
 from harness.compression.steps import checked
@@ -63,6 +65,8 @@ class VariantBuilder:
         The oldest runtime that must open the TFLite files.
     progress : callable
         Called with a line of text before each step.
+    results : mapping of str to PassResult
+        What recipes of one step gave on all calibration samples, by variant: they are not run again.
     """
 
     def __init__(
@@ -73,11 +77,13 @@ class VariantBuilder:
         *,
         runtime: Runtime = "litert",
         progress: Callable[[str], None] = lambda text: None,
+        results: Mapping[str, PassResult] = MappingProxyType({}),
     ) -> None:
         self._validation, self._folder, self._cache = validation, folder, cache
         self._store = ArtifactStore(cache)
         self._runtime, self._progress = runtime, progress
         self._tflite_of_pass: dict[str, TfliteExport] = {}  # by variant
+        self._results = results
         self._model: onnx.ModelProto | None = None
         self._canonical_model: onnx.ModelProto | None = None
         self._files: tuple[File, ...] = ()
@@ -296,7 +302,9 @@ class VariantBuilder:
             self._progress(f"{name}: {step['pass']}")
             options = {key: value for key, value in step.items() if key != "pass"}
             pass_ = plugins.choose(plugins.PASSES, step["pass"])
-            result = checked(f"{name}: {step['pass']}", pass_, model, data.calibration_feeds(), options)
+            result = self._results.get(name) if len(recipe) == 1 else None
+            if result is None:
+                result = checked(f"{name}: {step['pass']}", pass_, model, data.calibration_feeds(), options)
             model = result.model
             report = [*report, {"pass": step["pass"], **result.report}]
             if result.tflite is not None:

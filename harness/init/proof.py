@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from harness.compression import model_file
-from harness.compression.choose import choose_int8, reading_of
+from harness.compression.choose import MOST_FEEDS, choose_int8, reading_of
 from harness.compression.recipe import VariantBuilder
 from harness.config.folders import cache_folder
 from harness.config.schema import ShiftsTable
@@ -194,7 +194,9 @@ def make_int8(validation: Validation, folder: Path) -> Int8:
         made = alone.model_copy(
             update={"variants": {"int8": VariantTable(recipe=tuple(map(dict, choice.best.recipe)))}}
         )
-        VariantBuilder(made, folder, cache).build(["int8"], ("onnx",), data)
+        result = choice.best.result if len(feeds) <= MOST_FEEDS else None
+        results = {} if result is None else {"int8": result}
+        VariantBuilder(made, folder, cache, results=results).build(["int8"], ("onnx",), data)
     except HarnessError as error:
         return Int8((), error.what)
     return Int8(choice.best.recipe, choice.text())

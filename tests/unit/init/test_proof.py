@@ -12,9 +12,12 @@ from numpy.typing import NDArray
 from onnx import helper
 
 from harness.cli import main
+from harness.compression import model_file, recipe
 from harness.config.load import load_validation
 from harness.core.errors import UsageError
-from harness.init import Asked, init
+from harness.data import sets
+from harness.init import Asked, init, proof
+from harness.store.cache import Cache
 
 from .models import CLASSES, SIDE, images, nearest, save
 from .test_init import PLANTED, template
@@ -129,3 +132,27 @@ def test_a_runtime_that_dies_is_a_message(
     assert "SIGSEGV" in printed
     assert "nothing was written" in printed
     assert not (tmp_path / "validation.toml").exists()
+
+
+def test_the_int8_variant_is_made_once_and_is_the_one_that_a_run_makes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, raw, labels = classifier(tmp_path)
+    np.savez(tmp_path / "data.npz", image=raw, labels=labels)
+    monkeypatch.setattr(proof, "cache_folder", lambda: tmp_path / "init")
+    with monkeypatch.context() as patch:
+        patch.setattr(recipe, "checked", None)  # the builder runs no step
+        init(model, str(tmp_path / "data.npz"))
+    validation = load_validation(tmp_path / "validation.toml")[0]
+    made = {}
+    for folder in ("init", "run"):
+        builder = recipe.VariantBuilder(validation, tmp_path, Cache(tmp_path / folder))
+        assert builder.model is not None
+        info = model_file.inspect_onnx(builder.model)
+        data = sets.prepare(validation, tmp_path, Cache(tmp_path / folder), info.inputs)
+        with monkeypatch.context() as patch:
+            if folder == "init":
+                patch.setattr(recipe, "checked", None)
+            (variant,) = builder.build(["int8"], ("onnx",), data)
+        made[folder] = variant.artifacts["onnx"].sha256
+    assert made["init"] == made["run"]
