@@ -28,6 +28,13 @@ Splitting = Literal["hash", "first", "none"]
 _ID_NAME = re.compile(r"(?i:(^|[_ .-])(id|idx|index|uuid|guid|key|row|no|nr)$|^unnamed: )|[a-z](Id|ID)$")
 #: Other columns are tried too if these are not; each reads the table once more.
 MOST_LAST_COLUMNS, MOST_CELLS = 64, 2_000_000
+#: Names of a file of samples, and of the file of labels beside it.
+LABELS_BESIDE = (
+    (r"(.*)images-idx3-ubyte(.*)", r"\1labels-idx1-ubyte\2"),
+    (r"images(.*)\.npy", r"labels\1.npy"),
+    (r"x(.*)\.npy", r"y\1.npy"),
+    (r"X(.*)\.npy", r"y\1.npy"),
+)
 #: Columns that are tried as labels at most.
 MOST_COLUMNS = 8
 #: Side of the images in pixels if neither the model nor the files fix it.
@@ -99,6 +106,11 @@ def find(
         table = DataTable(callable=data, split=reading.split, missing=reading.missing)
         return Source((table.model_copy(update=reading.columns),))
     path = Path(data)
+    beside = None if labels else _labels_beside(path)
+    if beside is not None:
+        note = f"labels come from {beside.name} beside the data: --labels names another file"
+        source = find(data, beside, inputs, reading=reading, channels_first=channels_first)
+        return replace(source, notes=(note, *source.notes))
     table = DataTable(
         path=data, labels=str(labels) if labels else "", split=reading.split, missing=reading.missing,
         max_bytes=reading.max_bytes,
@@ -137,6 +149,15 @@ def find(
         [table.model_copy(update={"label_column": column}) for column in group] for group in (columns, rest)
     )
     return Source((one,), (*notes, *more), other_columns=tuple(others), last_columns=tuple(last))
+
+
+def _labels_beside(path: Path) -> Path | None:
+    """Return the file of labels that belongs to a file of samples by its name: MNIST's and NumPy's habits."""
+    for pattern, name in LABELS_BESIDE:
+        if re.fullmatch(pattern, path.name):
+            labels = path.with_name(re.sub(pattern, name, path.name))
+            return labels if labels.is_file() else None
+    return None
 
 
 def _with_other_order(source: Source, folder: Path, table: DataTable, skip: tuple[str, ...]) -> Source:

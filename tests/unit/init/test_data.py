@@ -300,3 +300,27 @@ def test_columns_that_describe_samples_are_no_features_and_no_labels(tmp_path: P
     source = find(str(tmp_path / "t.csv"), None, [spec], reading=reading, channels_first=True)
     (table,) = source.tables
     assert (table.label_column, table.group, table.time) == ("kind", "site", 0)
+
+
+@pytest.mark.parametrize(
+    ("samples", "labels"),
+    [
+        ("t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"),
+        ("images.npy", "labels.npy"),
+        ("images_test.npy", "labels_test.npy"),
+        ("x.npy", "y.npy"),
+        ("X_test.npy", "y_test.npy"),
+    ],
+)
+def test_labels_beside_the_samples_are_taken_and_named(tmp_path: Path, samples: str, labels: str) -> None:
+    for name in (samples, labels):
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / samples).write_bytes(b"x")
+    source = find(str(tmp_path / samples), None, [FEATURES], reading=Reading(), channels_first=True)
+    assert source.tables[0].labels == str(tmp_path / labels)
+    assert labels in source.notes[0]
+    named = find(str(tmp_path / samples), Path("mine"), [FEATURES], reading=Reading(), channels_first=True)
+    assert (named.tables[0].labels, named.notes) == ("mine", ())
+    (tmp_path / labels).unlink()
+    alone = find(str(tmp_path / samples), None, [FEATURES], reading=Reading(), channels_first=True)
+    assert (alone.tables[0].labels, alone.notes) == ("", ())
