@@ -47,10 +47,17 @@ class OpenVinoSession:
 
     def run(self, feeds: Feeds) -> Outputs:
         """Run once and copy the outputs; the inputs are not copied."""
+        return self._run(feeds, is_reset=self._keeps_state)  # no sample depends on the ones before it
+
+    def proceed(self, feeds: Feeds) -> Outputs:
+        """Run once without a reset of the state."""
+        return self._run(feeds, is_reset=False)
+
+    def _run(self, feeds: Feeds, *, is_reset: bool) -> Outputs:
         check_feeds(feeds, self.inputs)
         try:
             self._fill(self._request, feeds)
-            if self._keeps_state:  # no sample depends on the ones before it
+            if is_reset:
                 self._request.reset_state()
             results = self._request.infer().to_tuple()
         except Exception as error:

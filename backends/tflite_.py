@@ -60,6 +60,13 @@ class TfliteSession:
 
     def run(self, feeds: Feeds) -> Outputs:
         """Run once; tensors are allocated again only if a shape changed."""
+        return self._run(feeds, self._invoke)
+
+    def proceed(self, feeds: Feeds) -> Outputs:
+        """Run once without a reset of the variable tensors."""
+        return self._run(feeds, self._interpreter.invoke)
+
+    def _run(self, feeds: Feeds, invoke: Callable[[], None]) -> Outputs:
         check_feeds(feeds, self.inputs)
         interpreter = self._interpreter
         try:
@@ -68,7 +75,7 @@ class TfliteSession:
                 self._resize(shapes)
             for name, index in self._into:
                 interpreter.set_tensor(index, feeds[name])
-            self._invoke()
+            invoke()
             return {name: interpreter.get_tensor(index) for name, index in self._from}
         except Exception as error:
             raise refusal(error, "TFLite failed to run the model") from error

@@ -123,6 +123,10 @@ def _add_init(commands: Any) -> None:  # noqa: ANN401 - argparse's own
                       choices=("0", "1", "2", "3", "none"))  # fmt: skip
     init.add_argument("--value", metavar="NAME=NUMBER", action="append", default=[],
                       help="an input without samples, and the number that fills it; repeatable")  # fmt: skip
+    init.add_argument("--sequence", metavar="COLUMN", type=_column,
+                      help="column or array: rows with one value are fed in order, with state")  # fmt: skip
+    init.add_argument("--state", metavar="NAME=OUTPUT", action="append", default=[],
+                      help="an input that takes that output of the row before; repeatable")  # fmt: skip
     init.add_argument("--accept-chance", action="store_true",
                       help="write the file for a model that is no better than chance, too")  # fmt: skip
     init.add_argument("--force", action="store_true", help="overwrite a validation.toml")

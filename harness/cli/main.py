@@ -272,13 +272,13 @@ def _init(arguments: argparse.Namespace) -> int:
     from harness import init
 
     asked = init.Asked(arguments.task, arguments.output, arguments.layout, arguments.batch_axis)
-    named = {key: getattr(arguments, key) for key in ("group", "time")}
+    named = {key: getattr(arguments, key) for key in ("group", "time", "sequence")}
     columns = {key: column for key, column in named.items() if column is not None}
     report = init.init(
         arguments.model, arguments.data, arguments.labels, out=arguments.out, force=arguments.force,
         split=arguments.split, skip_damaged=arguments.skip_damaged, missing=arguments.missing,
         max_bytes=arguments.max_bytes, label_column=arguments.label_column, values=arguments.value,
-        asked=asked, accept_chance=arguments.accept_chance, columns=columns,
+        asked=asked, accept_chance=arguments.accept_chance, columns=columns, states=arguments.state,
     )  # fmt: skip
     print(report.text())
     return 0

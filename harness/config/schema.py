@@ -60,6 +60,7 @@ class DataTable(SourceTable):
     group: Column | None = None
     time: Column | None = None
     windows: Annotated[int, Field(ge=2, le=50)] = 5
+    sequence: Column | None = None
 
     @model_validator(mode="after")
     def _one_source(self) -> DataTable:
@@ -67,7 +68,7 @@ class DataTable(SourceTable):
             raise ValueError("give either callable or path")
         if self.windows != DataTable.model_fields["windows"].default and self.time is None:
             raise ValueError('windows divides the times of a column: name it with time = "column"')
-        for key in ("group", "time"):
+        for key in ("group", "time", "sequence"):
             if getattr(self, key) is not None and getattr(self, key) == self.label_column:
                 raise ValueError(f"{key} and label_column name the same column, {self.label_column!r}")
         return self
@@ -85,12 +86,14 @@ class InputTable(Table):
     shape: tuple[Size, ...] = ()
     batch_axis: Annotated[int, Field(ge=0)] | Literal["none"] = 0
     value: float | None = None
+    state: str = ""
 
     @model_validator(mode="after")
     def _constant(self) -> InputTable:
-        others = self.model_dump(exclude_defaults=True).keys() - {"value"}
-        if self.value is not None and others:
-            raise ValueError(f"an input with a value has no samples, so it cannot have {', '.join(others)}")
+        others = sorted(self.model_dump(exclude_defaults=True).keys() - {"value", "state"})
+        if (self.value is not None or self.state) and others:
+            key = "state" if self.state else "value"
+            raise ValueError(f"an input with a {key} has no samples, so it cannot have {', '.join(others)}")
         return self
 
 

@@ -88,6 +88,15 @@ class Backend(Protocol):
 
 
 @runtime_checkable
+class SupportsState(Protocol):
+    """Opens files that keep state between calls: ``run`` resets it before each call, ``proceed`` does not."""
+
+    def proceed(self, feeds: Feeds) -> Outputs:
+        """Run once with the state that the call before left; as ``run`` where a file keeps none."""
+        ...
+
+
+@runtime_checkable
 class SupportsBinding(Protocol):
     """The fastest safe repeated call on fixed buffers."""
 

@@ -46,6 +46,9 @@ class Preprocess:
         sample a call.
     value : float, optional
         The input has no samples: this number fills it at every call.
+    state : str
+        Name of the output whose value this input takes at the next row of a sequence; it has a `value`, with
+        which a sequence begins, and which it has for every sample where samples are independent.
     """
 
     scale: float = 1.0
@@ -57,6 +60,7 @@ class Preprocess:
     shape: tuple[int, ...] = ()
     batch_axis: int | None = 0
     value: float | None = None
+    state: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """As JSON."""

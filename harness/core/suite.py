@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import accumulate, pairwise
 from typing import Any, Protocol, runtime_checkable
 
 from numpy.typing import NDArray
@@ -24,7 +25,8 @@ class SetInfo:
     """A data set, before it is sent to a device.
 
     ``family`` is ``clean`` or the corruption's name; ``input_sha256`` gives, for a number of leading rows,
-    the digest of the canonical model input.
+    the digest of the canonical model input. ``sequences`` has the number of rows of each sequence, which are
+    fed in order; it is empty where samples are independent.
     """
 
     name: str
@@ -32,6 +34,12 @@ class SetInfo:
     severity: int
     samples: int
     input_sha256: Callable[[int], str] = field(compare=False)
+    sequences: tuple[int, ...] = ()
+
+    def sequences_within(self, rows: int) -> list[int]:
+        """Lengths of the sequences within the first `rows`; the last one may be cut."""
+        ends = [min(end, rows) for end in accumulate(self.sequences)]
+        return [end - start for start, end in pairwise((0, *ends)) if end > start]
 
 
 @dataclass(frozen=True, slots=True)

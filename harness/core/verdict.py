@@ -155,15 +155,15 @@ class Gate:
 
         A job ``offline`` makes rows of the cases ``offline_b8``, a job ``clean`` some of ``clean/3``.
         """
-        beginnings = (f"{key.case}_", f"{key.case}/")
         return (
             self.judges(key.target, key.variant)
             and (key.suite, key.setting) == (self.suite, self.setting)
-            and (
-                matches(key.case, self.cases) or any(pattern.startswith(beginnings) for pattern in self.cases)
-            )
+            and (matches(key.case, self.cases) or self._names_part_of(key.case))
             and (not self.severities or key.severity in self.severities)
         )
+
+    def _names_part_of(self, case: str) -> bool:
+        return any(pattern.startswith((f"{case}_", f"{case}/")) for pattern in self.cases)
 
     def _looks_at(
         self, target: str, setting: str, variant: str, suite: str,
@@ -182,7 +182,7 @@ class Gate:
                 or (
                     self.setting == setting
                     and (not self.severities or severity in self.severities)
-                    and matches(case, self.cases)
+                    and (matches(case, self.cases) or (whole_case and self._names_part_of(case)))
                 )
             )
             and (whole_case or fnmatchcase(reference, self.reference))

@@ -141,7 +141,13 @@ def check_labels(dataset: Dataset, n_classes: int, *, where: str) -> None:
         with_classes(Split(dataset.take(np.arange(0)), dataset), n_classes, where=where)
 
 
-def split_by_hash(dataset: Dataset, *, calibration_max: int = 200, calibration_share: float = 0.2) -> Split:
+def split_by_hash(
+    dataset: Dataset,
+    *,
+    calibration_max: int = 200,
+    calibration_share: float = 0.2,
+    unit: npt.NDArray[np.int64] | None = None,
+) -> Split:
     """Split by the blake2b hash of each sample's bytes.
 
     The samples with the smallest hashes are calibration samples. The order of the samples does not matter,
@@ -153,9 +159,12 @@ def split_by_hash(dataset: Dataset, *, calibration_max: int = 200, calibration_s
         Maximum number of calibration samples.
     calibration_share : float
         Maximum share of calibration samples, in (0, 1).
+    unit : ndarray, shape (n,), int64, optional
+        Samples that stay together, such as the rows of a sequence; default: each is a unit.
     """
     positions_of: dict[bytes, list[int]] = {}
-    for position, digest in enumerate(_sample_digests(dataset)):
+    digests = _sample_digests(dataset)
+    for position, digest in enumerate(digests if unit is None else _unit_digests(digests, unit)):
         positions_of.setdefault(digest, []).append(position)
     budget = max(1, min(calibration_max, int(len(dataset) * calibration_share)))
     chosen: list[int] = []
@@ -165,12 +174,22 @@ def split_by_hash(dataset: Dataset, *, calibration_max: int = 200, calibration_s
     if not chosen:
         raise DataError(
             f"{len(dataset)} samples cannot be split into calibration and test",
-            cause=f"only {len(positions_of)} of them are different",
+            cause=f"only {len(positions_of)} of them are different"
+            if unit is None
+            else f"they are {len(positions_of)} sequences, and whole ones have to fit {budget} samples",
             next_step="use more samples, or a separate calibration set",
         )
     is_calibration = np.zeros(len(dataset), dtype=bool)
     is_calibration[chosen] = True
     return Split(dataset.take(np.flatnonzero(is_calibration)), dataset.take(np.flatnonzero(~is_calibration)))
+
+
+def _unit_digests(digests: Sequence[bytes], unit: npt.NDArray[np.int64]) -> list[bytes]:
+    """Return for each sample the digest of its whole unit."""
+    of_unit = [hashlib.blake2b(digest_size=16) for _ in range(int(unit.max(initial=-1)) + 1)]
+    for digest, number in zip(digests, unit.tolist(), strict=True):
+        of_unit[number].update(digest)
+    return [of_unit[number].digest() for number in unit.tolist()]
 
 
 def stratified_order(

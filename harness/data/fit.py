@@ -128,3 +128,37 @@ def _advice(name: str, raw: tuple[int, ...], step: Preprocess, expected: tuple[i
 
 def _text(shape: tuple[int | None, ...]) -> str:
     return "[" + ", ".join("?" if size is None else str(size) for size in shape) + "]"
+
+
+def check_states(
+    steps: Mapping[str, Preprocess], inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]
+) -> None:
+    """Check that each state of the configuration is an output of the shape of its input.
+
+    Raises
+    ------
+    ConfigurationError
+        Has every problem.
+    """
+    by_name = {spec.name: spec for spec in outputs}
+    problems = []
+    for spec in inputs:
+        state = steps.get(spec.name, Preprocess()).state
+        if not state:
+            continue
+        output = by_name.get(state)
+        if output is None:
+            problems.append(
+                Problem(f"input.{spec.name}.state", f"the model's outputs are {', '.join(by_name)}")
+            )
+        elif output.shape and spec.shape and not _may_be(output.shape, spec.shape):
+            shapes = f"{state} has shape {_text(output.shape)}, {spec.name} takes {_text(spec.shape)}"
+            problems.append(Problem(f"input.{spec.name}.state", shapes))
+    if problems:
+        raise ConfigurationError("validation.toml", tuple(problems))
+
+
+def _may_be(one: Sequence[int | None], other: Sequence[int | None]) -> bool:
+    return len(one) == len(other) and all(
+        a is None or b is None or a == b for a, b in zip(one, other, strict=True)
+    )

@@ -17,7 +17,7 @@ KINDS = "iubfUSM"
 
 def columns_of(table: DataTable) -> tuple[str | int, ...]:
     """Return the columns that a ``[data]`` table names, each once."""
-    named = (table.group, table.time)
+    named = (table.group, table.time, table.sequence)
     return tuple(dict.fromkeys(column for column in named if column is not None))
 
 

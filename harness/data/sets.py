@@ -21,7 +21,7 @@ from harness.core.groups import Groups
 from harness.core.job import DataRef
 from harness.core.preprocess import Feeds, Preprocess
 from harness.core.suite import CLEAN, SetInfo
-from harness.data import corruptions
+from harness.data import corruptions, sequences
 from harness.data.datasets import (
     Dataset,
     Split,
@@ -33,7 +33,7 @@ from harness.data.datasets import (
 from harness.data.fit import check_fit
 from harness.data.groups import groups_of, strata
 from harness.data.images import ImageRecipe
-from harness.data.metadata import columns_of
+from harness.data.metadata import column_name, columns_of
 from harness.data.sources import DataSource, load_either
 from harness.data.tables import Columns
 from harness.store.cache import Cache, code_sha256, key_of
@@ -83,6 +83,10 @@ class PreparedData:
         Of the canonical model; empty where they are unknown.
     groups : tuple of Groups
         What ``[data] group`` and ``time`` divide the samples into.
+    calibration_lengths : tuple of int
+        Rows of each calibration sequence; empty where the samples are independent.
+    states : tuple of mapping
+        What the state inputs take at each calibration row (see ``harness.compression.states``).
     """
 
     sets: tuple[PreparedSet, ...]
@@ -93,6 +97,8 @@ class PreparedData:
     notes: tuple[str, ...] = ()
     inputs: tuple[TensorSpec, ...] = ()
     groups: tuple[Groups, ...] = ()
+    calibration_lengths: tuple[int, ...] = ()
+    states: tuple[Feeds, ...] = ()
 
     def restrict(self, cells: Collection[tuple[str, int]], samples: int) -> PreparedData:
         """Return the clean set and some pairs of family and severity, limited to the first samples."""
@@ -103,14 +109,24 @@ class PreparedData:
     def calibration_feeds(self) -> Iterator[Feeds]:
         """Yield what the model takes for the calibration samples: one by one, or as many as it takes at once.
 
-        Where the last ones are too few, the last sample is repeated.
+        Where the last ones are too few, the last sample is repeated. Rows of sequences come one by one, with
+        the state that they have in their sequence.
         """
-        yield from self.feeds_of(self.calibration.inputs)
+        feeds = self.feeds_of(self.calibration.inputs, in_order=bool(self.calibration_lengths))
+        if self.states:
+            yield from ({**one, **state} for one, state in zip(feeds, self.states, strict=True))
+        else:
+            yield from feeds
 
-    def feeds_of(self, rows: Mapping[str, NDArray[Any]], size: int = 1) -> Iterator[Feeds]:
-        """Yield what the model takes for raw samples: its own batch, or else `size` at once."""
+    def feeds_of(
+        self, rows: Mapping[str, NDArray[Any]], size: int = 1, *, in_order: bool = False
+    ) -> Iterator[Feeds]:
+        """Yield what the model takes for raw samples: its own batch, or else `size` at once.
+
+        With `in_order` each row by itself, repeated where the model takes more.
+        """
         feeding = self.feeding()
-        size, count = feeding.size or size, len(next(iter(rows.values())))
+        size, count = 1 if in_order else feeding.size or size, len(next(iter(rows.values())))
         for start in range(0, count, size):
             yield feeding.feeds(
                 {
@@ -160,9 +176,10 @@ def prepare(
         split = with_classes(split, classes, where=where)
         test = split.test
     groups, notes = groups_of(split, validation.data, where=where)
-    order = stratified_order(strata(test.labels, groups), test.ids, seed=validation.data.seed)
-    order = order[: validation.data.max_samples]
+    order, lengths = _order(test, groups, validation.data, where)
     test = test.take(order)
+    calibration, calibration_lengths = _calibration(split.calibration, validation.data, where)
+    split = replace(split, calibration=calibration)
     # In the order of the model, because a converter may keep nothing else of its inputs.
     steps = {spec.name: steps.get(spec.name, Preprocess()) for spec in inputs}
     Feeding(inputs, (), steps)  # raises where the inputs take different numbers of samples
@@ -175,13 +192,35 @@ def prepare(
         ref = _ref(cache, arrays, len(test))
         digest = partial(input_digest, cache, ref, steps)
         name = family if severity == 0 else f"{family}_{severity}"
-        info = SetInfo(name, family, severity, len(test), digest)
+        info = SetInfo(name, family, severity, len(test), digest, lengths)
         sets.append(PreparedSet(info, ref, partial(head, cache, ref)))
     return PreparedData(
         sets=tuple(sets), labels=test.labels, calibration=split.calibration, preprocess=steps,
         class_names=test.class_names, notes=(*split.notes, *notes), inputs=tuple(inputs),
-        groups=tuple(one.take(order) for one in groups),
+        groups=tuple(one.take(order) for one in groups), calibration_lengths=calibration_lengths,
     )  # fmt: skip
+
+
+def _order(
+    test: Dataset, groups: tuple[Groups, ...], table: DataTable, where: str
+) -> tuple[NDArray[np.int64], tuple[int, ...]]:
+    """Order of the test samples, and the lengths of their sequences; none where samples are independent."""
+    classes = strata(test.labels, groups)
+    if table.sequence is None:
+        return stratified_order(classes, test.ids, seed=table.seed)[: table.max_samples], ()
+    index = sequences.index_of(test, column_name(table.sequence), where)
+    order, lengths = sequences.order_of(index, classes, test.ids, seed=table.seed)
+    return order[: table.max_samples], lengths
+
+
+def _calibration(calibration: Dataset, table: DataTable, where: str) -> tuple[Dataset, tuple[int, ...]]:
+    """Calibration samples by sequence, and the lengths; as they are where they have no sequences."""
+    column = None if table.sequence is None else column_name(table.sequence)
+    if column is None or column not in calibration.metadata or not len(calibration):
+        return calibration, ()
+    index = sequences.index_of(calibration, column, where)
+    order = np.argsort(index, kind="stable")
+    return calibration.take(order), tuple(np.bincount(index).tolist())
 
 
 def head(cache: Cache, ref: DataRef, rows: int) -> DataRef:
@@ -297,13 +336,16 @@ def split_of(table: DataTable, folder: Path, inputs: tuple[str, ...]) -> Split:
             calibration=calibration.take(np.arange(min(len(calibration), table.calibration_samples))),
             test=loaded,
         )
-    rows = np.arange(len(loaded))
+    rows, where = np.arange(len(loaded)), table.path or table.callable
     if table.split == "none":
         return Split(calibration=loaded.take(rows[:0]), test=loaded)
+    unit = None if table.sequence is None else sequences.index_of(loaded, column_name(table.sequence), where)
     if table.split == "first":
-        count = table.calibration_samples
-        return Split(calibration=loaded.take(rows[:count]), test=loaded.take(rows[count:]))
-    return split_by_hash(loaded, calibration_max=table.calibration_samples)
+        is_calibration = rows < table.calibration_samples
+        if unit is not None:
+            is_calibration = sequences.first_whole(unit, table.calibration_samples, where)
+        return Split(loaded.take(rows[is_calibration]), loaded.take(rows[~is_calibration]))
+    return split_by_hash(loaded, calibration_max=table.calibration_samples, unit=unit)
 
 
 def _load(source: SourceTable, table: DataTable, folder: Path, inputs: tuple[str, ...]) -> Dataset | Split:
@@ -329,4 +371,7 @@ def _load(source: SourceTable, table: DataTable, folder: Path, inputs: tuple[str
 
 def step_of(table: InputTable) -> Preprocess:
     """Return the preprocessing that an ``[input.NAME]`` table states."""
-    return Preprocess(**table.model_dump() | ({"batch_axis": None} if table.batch_axis == "none" else {}))
+    changed: dict[str, Any] = {"batch_axis": None} if table.batch_axis == "none" else {}
+    if table.state and table.value is None:
+        changed["value"] = 0.0
+    return Preprocess(**table.model_dump() | changed)

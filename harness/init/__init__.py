@@ -32,6 +32,7 @@ from harness.init.file_notes import file_notes
 from harness.init.preprocess import Guess
 from harness.init.proof import Int8, Proof, make_int8, prove
 from harness.init.readings import Asked as Asked
+from harness.init.running import independent_samples
 from harness.init.trial import Findings, explore
 
 #: Format and runtimes by file suffix; the first that opens the file runs it.
@@ -124,6 +125,7 @@ def init(
     accept_chance: bool = False,
     values: Sequence[str] = (),
     columns: Mapping[str, str | int] | None = None,
+    states: Sequence[str] = (),
 ) -> InitReport:
     """Inspect model and data, guess the settings, run them, and write ``validation.toml``.
 
@@ -156,7 +158,9 @@ def init(
     values : sequence of str
         ``NAME=NUMBER`` for each input that has no samples.
     columns : mapping of key to column, optional
-        Keys of ``[data]`` that name columns which describe the samples: ``group``, ``time``.
+        Keys of ``[data]`` that name columns which describe the samples: ``group``, ``time``, ``sequence``.
+    states : sequence of str
+        ``NAME=OUTPUT`` for each input that takes that output of the row before.
 
     Raises
     ------
@@ -175,7 +179,7 @@ def init(
     artifact = Artifact(FLOAT32, fmt, files, model.parent, quantization=facts.quantization)
     first = fmt != "tflite"
     asked = asked or Asked()
-    steps = constants.parse(values)
+    steps = constants.parse(values, states)
     with _session(runtimes, artifact) as (opened, refusals):
         session = constants.ConstantSession(opened, steps)
         reading = init_data.Reading(
@@ -212,8 +216,8 @@ def init(
     best = findings.trials[0]
     context = ProposalContext(
         task=findings.task, labelled=test.labels is not None, quantizes=bool(int8.recipe),
-        shifted=findings.shift_kind != "none", samples=len(test), right=int(max(0, best.per_sample.sum())),
-        tried=best.per_sample.size, chance=_chance(findings),
+        shifted=findings.shift_kind != "none", samples=independent_samples(test, findings.table),
+        right=int(max(0, best.per_sample.sum())), tried=best.per_sample.size, chance=_chance(findings),
     )  # fmt: skip
     gates = init_gates.propose(context)
     limited = [gate for gate in gates if gate.why and not gate.commented]

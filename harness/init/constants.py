@@ -12,8 +12,8 @@ from harness.core.feeding import filled
 from harness.core.preprocess import Feeds, Outputs, Preprocess
 
 
-def parse(texts: Sequence[str]) -> dict[str, Preprocess]:
-    """Read ``NAME=NUMBER``; one entry an input.
+def parse(texts: Sequence[str], states: Sequence[str] = ()) -> dict[str, Preprocess]:
+    """Read ``NAME=NUMBER`` of constants and ``NAME=OUTPUT`` of states; one entry an input.
 
     Raises
     ------
@@ -31,6 +31,14 @@ def parse(texts: Sequence[str]) -> dict[str, Preprocess]:
             raise UsageError(
                 f"{text!r} is not NAME=NUMBER", where="--value", next_step="write --value alpha=0.5"
             )
+    for text in states:
+        name, _, output = text.rpartition("=")
+        if not (name and output):
+            raise UsageError(
+                f"{text!r} is not NAME=OUTPUT", where="--state", next_step="write --state h=h_out"
+            )
+        start = steps[name].value if name in steps else 0.0
+        steps[name] = Preprocess(value=start, state=output)
     return steps
 
 
@@ -55,7 +63,14 @@ class ConstantSession:
             raise UsageError(
                 f"the model has no input {unknown[0]!r}", where="--value", cause=f"inputs: {', '.join(names)}"
             )
-        self._session, self._steps = session, steps
+        outputs = [spec.name for spec in session.outputs]
+        if wrong := [step.state for step in steps.values() if step.state and step.state not in outputs]:
+            raise UsageError(
+                f"the model has no output {wrong[0]!r}",
+                where="--state",
+                cause=f"outputs: {', '.join(outputs)}",
+            )
+        self.whole, self.steps = session, steps
         self.inputs: tuple[TensorSpec, ...] = tuple(s for s in session.inputs if s.name not in steps)
         self.outputs, self.effective = session.outputs, session.effective
 
@@ -69,11 +84,11 @@ class ConstantSession:
         )
         rows = next(sizes, 1)
         constants = {
-            spec.name: filled(spec, self._steps[spec.name].value or 0.0, rows)
-            for spec in self._session.inputs
-            if spec.name in self._steps
+            spec.name: filled(spec, self.steps[spec.name].value or 0.0, rows)
+            for spec in self.whole.inputs
+            if spec.name in self.steps
         }
-        return self._session.run({**feeds, **constants})
+        return self.whole.run({**feeds, **constants})
 
     def __enter__(self) -> Self:
         return self

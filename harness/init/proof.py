@@ -14,6 +14,7 @@ import numpy as np
 from harness.compression import model_file
 from harness.compression.choose import MOST_FEEDS, choose_int8, reading_of
 from harness.compression.recipe import VariantBuilder
+from harness.compression.states import with_states
 from harness.config.folders import cache_folder
 from harness.config.schema import ShiftsTable
 from harness.config.validation import Validation, VariantTable
@@ -23,10 +24,10 @@ from harness.core.contracts import Session
 from harness.core.errors import HarnessError, UsageError
 from harness.core.tasks import Reading
 from harness.data import sets
-from harness.data.datasets import Dataset, Split, stratified_order
+from harness.data.datasets import Dataset, Split
 from harness.data.sets import split_of, step_of
 from harness.init import readings
-from harness.init.trial import outputs_of
+from harness.init.running import order_of, outputs_of
 from harness.stats import intervals, paired
 from harness.store.cache import Cache
 
@@ -126,15 +127,18 @@ def prove(
     data = _joined(split)
     if data is None or data.labels is None:
         return None
-    order = stratified_order(data.labels, data.ids, seed=0)
+    table = validation.data
+    order = order_of(data, table)
     begun = time.monotonic()
     first = data.take(order[:FIRST])
-    outputs = dict(outputs_of(session, artifact, first, steps))
+    outputs = dict(outputs_of(session, artifact, first, steps, table))
     per_sample_s = (time.monotonic() - begun) / len(first)
     count = int(min(MOST_SAMPLES, len(data), max(FIRST, WITHIN_S / max(per_sample_s, 1e-9))))
     if count > FIRST:
-        more = outputs_of(session, artifact, data.take(order[FIRST:count]), steps)
-        outputs = {name: np.concatenate([y, more[name]]) for name, y in outputs.items()}
+        # Sequences are run from their beginning, so all of them again.
+        begin = FIRST if table.sequence is None else 0
+        more = outputs_of(session, artifact, data.take(order[begin:count]), steps, table)
+        outputs = {name: np.concatenate([y[:begin], more[name]]) for name, y in outputs.items()}
     reading = readings.of_table(validation.model, outputs)
     labels = readings.truth(reading, data.labels)[order[:count]]
     scores, constant = readings.score(reading, outputs, labels), readings.baseline(reading, labels)
@@ -158,6 +162,11 @@ def _joined(split: Split) -> Dataset | None:
         {name: np.concatenate([part.inputs[name] for part in parts]) for name in parts[0].inputs},
         np.concatenate(labels),
         np.concatenate([part.ids for part in parts]),
+        metadata={
+            name: np.concatenate([part.metadata[name] for part in parts])
+            for name in parts[0].metadata
+            if all(name in part.metadata for part in parts)
+        },
     )
 
 
@@ -186,6 +195,7 @@ def make_int8(validation: Validation, folder: Path) -> Int8:
     info = model_file.inspect_onnx(builder.model)
     try:
         data = sets.prepare(alone, folder, cache, info.inputs, info.classes(table.output, table.threshold))
+        data = with_states(builder.model, data)
         reading = reading_of(builder.model, table)
         feeds = list(data.calibration_feeds())
         choice = choose_int8(builder.model, feeds, data.calibration.labels, reading=reading)

@@ -11,23 +11,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.config.schema import DataTable
-from harness.core import preprocess, tasks
+from harness.core import tasks
 from harness.core.artifact import Artifact
 from harness.core.contracts import Session
 from harness.core.errors import BackendError, DataError, UsageError
-from harness.core.feeding import Feeding
-from harness.core.preprocess import Preprocess
 from harness.core.tasks import Form, Reading
-from harness.data.datasets import Dataset, Split, stratified_order
+from harness.data.datasets import Dataset, Split
 from harness.data.sets import split_of
 from harness.init import readings
 from harness.init.data import Source
 from harness.init.preprocess import Fit, Guess, fits, guesses
 from harness.init.readings import Asked
+from harness.init.running import order_of, outputs_of
 from harness.stats import paired
 
 SAMPLES = 64
-BATCH = 32
 #: Ways of resizing are not compared if there are more images: each way decodes all of them.
 RESIZE_MOST = 2000
 #: Two preprocessings whose answers differ with a larger p are not told apart.
@@ -129,7 +127,7 @@ def explore(
     specs = {spec.name: spec for spec in session.inputs}
     table = source.tables[0]
     split = split_of(table, Path(), tuple(specs))
-    samples = _trial_samples(split)
+    samples = _trial_samples(split, table)
     by_input = {
         name: fits(
             name, x, specs[name],
@@ -137,7 +135,7 @@ def explore(
         )
         for name, x in samples.inputs.items()
     }  # fmt: skip
-    tried = _run(session, artifact, samples, guesses(by_input, split.calibration, samples))
+    tried = _run(session, artifact, samples, guesses(by_input, split.calibration, samples), table)
     where = table.labels or table.path or table.callable
     ways = readings.readings(tried[0][1], _whole_labels(split), asked, where=where)
     trials = [_scored(guess, way, outputs, samples.labels) for guess, outputs in tried for way in ways]
@@ -229,40 +227,19 @@ def _check_order(trials: list[Trial]) -> None:
 
 
 def _run(
-    session: Session, artifact: Artifact, samples: Dataset, candidates: list[Guess]
+    session: Session, artifact: Artifact, samples: Dataset, candidates: list[Guess], table: DataTable
 ) -> list[tuple[Guess, readings.Values]]:
     """Run the candidates; one that the model refuses is left out, unless it refuses all."""
     ran: list[tuple[Guess, readings.Values]] = []
     refused: BackendError | None = None
     for guess in candidates:
         try:
-            ran.append((guess, outputs_of(session, artifact, samples, guess.steps)))
+            ran.append((guess, outputs_of(session, artifact, samples, guess.steps, table)))
         except BackendError as error:
             refused = refused or error
     if not ran and refused is not None:
         raise refused
     return ran
-
-
-def outputs_of(
-    session: Session, artifact: Artifact, data: Dataset, steps: Mapping[str, Preprocess]
-) -> readings.Values:
-    """Run the model on samples.
-
-    Returns
-    -------
-    dict of output name to ndarray, shape (n, …)
-    """
-    canonical = {
-        name: preprocess.apply(raw, steps.get(name, Preprocess())) for name, raw in data.inputs.items()
-    }
-    ordered = {spec.name: steps.get(spec.name, Preprocess()) for spec in session.inputs}
-    feeding = Feeding(session.inputs, session.outputs, ordered, artifact)
-    size, batches = feeding.size or BATCH, []
-    for start in range(0, len(data), size):
-        rows = {name: x[start : start + size] for name, x in canonical.items()}
-        batches.append(feeding.answers(session.run(feeding.feeds(rows)), min(size, len(data) - start)))
-    return {spec.name: np.concatenate([batch[spec.name] for batch in batches]) for spec in feeding.outputs}
 
 
 def _whole_labels(split: Split) -> NDArray[np.generic] | None:
@@ -276,12 +253,12 @@ def _whole_labels(split: Split) -> NDArray[np.generic] | None:
     return whole
 
 
-def _trial_samples(split: Split) -> Dataset:
+def _trial_samples(split: Split, table: DataTable) -> Dataset:
     """Choose the trial samples: calibration samples first, test samples only if those are too few."""
     parts = []
     missing = SAMPLES
     for part in (split.calibration, split.test):
-        parts.append(part.take(stratified_order(part.labels, part.ids, seed=0)[:missing]))
+        parts.append(part.take(order_of(part, table)[:missing]))
         missing -= len(parts[-1])
     first, second = parts
     if not len(first):
@@ -294,6 +271,11 @@ def _trial_samples(split: Split) -> Dataset:
         labels,
         np.concatenate([first.ids, second.ids]),
         first.class_names,
+        metadata={
+            name: np.concatenate([values, second.metadata[name]])
+            for name, values in first.metadata.items()
+            if name in second.metadata
+        },
     )
 
 
@@ -368,7 +350,7 @@ def _resize(
     for table in source.tables[1:]:
         split = split_of(table, Path(), tuple(findings.split.test.inputs))
         again = _by_id(split, ids)
-        outputs = outputs_of(session, artifact, again, best.guess.steps)
+        outputs = outputs_of(session, artifact, again, best.guess.steps, table)
         assert again.labels is not None
         truth = readings.truth(best.reading, again.labels)
         trial = Trial(best.guess, best.reading, readings.score(best.reading, outputs, truth))

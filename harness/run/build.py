@@ -9,6 +9,7 @@ from harness.compression import model_file
 from harness.compression.export.kinds import RUNTIMES
 from harness.compression.model_file import ModelInfo
 from harness.compression.recipe import VariantBuilder
+from harness.compression.states import with_states
 from harness.compression.variant import Variant
 from harness.config.validation import FLOAT32
 from harness.core.errors import (
@@ -21,6 +22,7 @@ from harness.core.errors import (
 )
 from harness.core.plan import HOST
 from harness.data import sets
+from harness.data.fit import check_states
 from harness.data.sets import PreparedData
 from harness.device.probe import inspect
 from harness.run.connection import REFERENCE_BACKENDS, Connection
@@ -76,6 +78,9 @@ def build(
     table = selection.validation.model
     classes = model.classes(table.output, table.threshold)
     data = sets.prepare(selection.validation, selection.file.parent, cache, model.inputs, classes)
+    check_states(data.preprocess, model.inputs, model.outputs)
+    if builder.model is not None:
+        data = with_states(builder.model, data)
     names = selection.built_variants
     observer.stage(f"making {', '.join(names)}")
     formats = [

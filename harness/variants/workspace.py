@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from harness.compression import model_file
 from harness.compression.export.kinds import Runtime
 from harness.compression.recipe import VariantBuilder
+from harness.compression.states import with_states
 from harness.config.folders import cache_folder, shipped_folder
 from harness.config.load import load_validation, validation_file
 from harness.config.schema import ShiftsTable
@@ -22,6 +23,7 @@ from harness.config.validation import Validation, VariantTable
 from harness.core import commands, tasks
 from harness.core.errors import ModelError, UsageError
 from harness.data import sets
+from harness.data.fit import check_states
 from harness.data.sets import PreparedData
 from harness.run import name_checks
 from harness.store.cache import Cache
@@ -139,6 +141,8 @@ def open_workspace(
     info = model_file.inspect_onnx(builder.model)
     classes = info.classes(alone.model.output, alone.model.threshold)
     data = sets.prepare(alone, folder, cache, info.inputs, classes)
+    check_states(data.preprocess, info.inputs, info.outputs)
+    data = with_states(builder.model, data)
     return Workspace(alone, file, folder, cache, builder, builder.model, data)
 
 

@@ -58,6 +58,7 @@ def cases(context: CaseContext) -> tuple[Case, ...]:
 
     def case(info: SetInfo, setting: str) -> Case:
         samples = info.samples if context.max_samples is None else min(info.samples, context.max_samples)
+        params = {"sequences": info.sequences_within(samples)} if info.sequences else {}
         return Case(
             name=info.family,
             severity=info.severity,
@@ -72,6 +73,7 @@ def cases(context: CaseContext) -> tuple[Case, ...]:
                 "scored": context.output,
                 "threshold": context.threshold,
                 "input_sha256": info.input_sha256(samples),
+                **params,
             },
         )
 

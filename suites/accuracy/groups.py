@@ -32,12 +32,24 @@ from harness.core.metric import Column, Metric
 from harness.core.suite import CLEAN
 from harness.stats import intervals, paired
 from harness.stats.intervals import Interval
+from harness.stats.sequences import mean_over_sequences
 
 ALPHA = 0.05
 #: Points in a share of 1.
 PT = 100.0
 #: At most so many groups are listed in one sentence.
 LISTED = 5
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """The samples of one group: their values, and the sequence of each."""
+
+    values: NDArray[np.float64]
+    sequence: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(np.unique(self.sequence))
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +64,9 @@ class _Quantity:
 
 
 QUANTITIES: Mapping[str, _Quantity] = {
-    "accuracy": _Quantity("1", "higher", "has {:.3g} % right", 100),
+    "accuracy": _Quantity("1", "higher", "has {:.3g} % right", 100, reach=1),
     "accuracy_loss": _Quantity("pt", "lower", "lost {:.3g} pt", reach=PT),
-    "agreement": _Quantity("1", "higher", "agrees in {:.3g} %", 100),
+    "agreement": _Quantity("1", "higher", "agrees in {:.3g} %", 100, reach=1),
     "mae": _Quantity("1", "lower", "has a mean absolute error of {:.3g}"),
     "error_increase": _Quantity("1", "lower", "errs more by {:.3g} %", 100),
 }
@@ -73,7 +85,12 @@ def _metrics() -> Iterator[tuple[str, Metric]]:
 METRICS: Mapping[str, Metric] = dict(_metrics())
 
 
-def rows(whole: Sequence[Measurement], groups: Sequence[Groups], least: int) -> list[Measurement]:
+def rows(
+    whole: Sequence[Measurement],
+    groups: Sequence[Groups],
+    least: int,
+    sequence: NDArray[np.int64] | None = None,
+) -> list[Measurement]:
     """Divide the rows of the clean case.
 
     Parameters
@@ -83,17 +100,21 @@ def rows(whole: Sequence[Measurement], groups: Sequence[Groups], least: int) -> 
     groups : sequence of Groups
     least : int
         Groups with fewer samples are INVALID, and are not compared for the worst one.
+    sequence : ndarray, shape (n,), int64, optional
+        Sequence of each sample; None: samples are independent. Then sequences are counted, not samples.
     """
     return [
         row
         for one in groups
         for measured in whole
         if measured.metric in QUANTITIES
-        for row in _divided(measured, one, least)
+        for row in _divided(measured, one, least, sequence)
     ]
 
 
-def _divided(whole: Measurement, groups: Groups, least: int) -> Iterator[Measurement]:
+def _divided(
+    whole: Measurement, groups: Groups, least: int, sequence: NDArray[np.int64] | None
+) -> Iterator[Measurement]:
     name = f"{groups.kind}_{whole.metric}"
     worst = replace(whole, metric=f"worst_{name}", per_sample=None)
     values = whole.per_sample
@@ -103,7 +124,8 @@ def _divided(whole: Measurement, groups: Groups, least: int) -> Iterator[Measure
         return
     quantity = QUANTITIES[whole.metric]
     index = groups.index[: len(values)]
-    parts = [values[index == group] for group in range(len(groups.names))]
+    units = np.arange(len(values)) if sequence is None else sequence[: len(values)]
+    parts = [_Part(values[index == group], units[index == group]) for group in range(len(groups.names))]
     few = [group for group, part in enumerate(parts) if len(part) < least]
     for group, part in enumerate(parts):
         if len(part):
@@ -133,7 +155,7 @@ def _divided(whole: Measurement, groups: Groups, least: int) -> Iterator[Measure
     )
 
 
-def _worst(parts: Mapping[int, NDArray[np.float64]], quantity: _Quantity) -> tuple[int, int, Interval]:
+def _worst(parts: Mapping[int, _Part], quantity: _Quantity) -> tuple[int, int, Interval]:
     """Return the worst group, the group whose bound is the farthest, and the interval of the worst value."""
     sign = 1.0 if quantity.better == "lower" else -1.0
     alone = {group: _signed(_interval(part, quantity, ALPHA), sign) for group, part in parts.items()}
@@ -152,8 +174,12 @@ def _signed(interval: Interval, sign: float) -> Interval:
     return Interval(-interval.value, -interval.high, -interval.low, interval.n)
 
 
-def _interval(values: NDArray[np.float64], quantity: _Quantity, alpha: float) -> Interval:
+def _interval(part: _Part, quantity: _Quantity, alpha: float) -> Interval:
     """Interval of the mean of some samples' values, each of its bounds at level `alpha`."""
+    values = part.values
+    if len(part) < len(values):
+        lowest = 0.0 if quantity.reach == 1 else -math.inf if quantity.reach is None else -quantity.reach
+        return mean_over_sequences(values, part.sequence, alpha=alpha, reach=quantity.reach, lowest=lowest)
     if quantity.unit == "pt" and np.isin(values, (-PT, 0.0, PT)).all():
         lost, won = int(np.count_nonzero(values > 0)), int(np.count_nonzero(values < 0))
         loss = paired.tango(won, lost, len(values), alpha=alpha)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import Any
@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.core import preprocess
-from harness.core.contracts import Bench, Session
+from harness.core.contracts import Bench
 from harness.core.feeding import Feeding
+from harness.core.in_order import InOrder
 from harness.core.job import Case, Samples
-from harness.core.preprocess import Feeds
+from harness.core.preprocess import Feeds, Outputs
 
 TOP = 5
 #: What is preprocessed and hashed at once, in whole batches: many small rows, because each step has a price
@@ -41,9 +42,11 @@ def measure(bench: Bench, case: Case) -> Iterator[Samples]:
     digest = preprocess.Digest()
     with bench.open() as session:
         feeding = bench.feeding(session)
+        sequences = case.params.get("sequences")
+        run = session.run if sequences is None else InOrder(session, feeding, sequences).run
         with closing(_ahead(_blocks(bench, case, feeding, digest))) as blocks:
             for calls in blocks:
-                yield _infer(bench, session, feeding, calls, keep=case.params["keep"])
+                yield _infer(bench, run, feeding, calls, keep=case.params["keep"])
     values = {
         name: case.params[name] for name in ("scored", "threshold") if case.params.get(name) is not None
     }
@@ -52,7 +55,7 @@ def measure(bench: Bench, case: Case) -> Iterator[Samples]:
 
 def _blocks(bench: Bench, case: Case, feeding: Feeding, digest: preprocess.Digest) -> Iterator[list[Call]]:
     """What the session takes, in whole batches; each block is hashed while the session runs it."""
-    batch = feeding.size or int(case.params["batch"])
+    batch = 1 if "sequences" in case.params else feeding.size or int(case.params["batch"])
     row_byte = sum(x.nbytes for x in bench.data.feeds(case.data, 0, 1).values())
     block = batch * max(1, BLOCK_BYTE // max(1, batch * row_byte))
     for start in range(0, case.samples, block):
@@ -79,11 +82,13 @@ def _ahead(blocks: Iterator[list[Call]]) -> Generator[list[Call]]:
             yield calls
 
 
-def _infer(bench: Bench, session: Session, feeding: Feeding, calls: list[Call], *, keep: str) -> Samples:
+def _infer(
+    bench: Bench, run: Callable[[Feeds], Outputs], feeding: Feeding, calls: list[Call], *, keep: str
+) -> Samples:
     answers, run_ns = [], []
     for feeds, rows in calls:
         begun = bench.clock()
-        outputs = session.run(feeds)
+        outputs = run(feeds)
         run_ns.append(bench.clock() - begun)
         answers.append(feeding.answers(outputs, rows))
     real = {name: np.concatenate([answer[name] for answer in answers]) for name in answers[0]}

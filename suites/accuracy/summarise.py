@@ -24,7 +24,7 @@ from harness.core.suite import (
     SummaryContext,
 )  # fmt: skip
 from suites.accuracy import cases as plan
-from suites.accuracy import classification, groups, numbers, regression
+from suites.accuracy import classification, groups, numbers, regression, sequences
 from suites.accuracy.answers import Answers
 from suites.accuracy.metrics import METRICS
 from suites.accuracy.propose import propose
@@ -66,8 +66,11 @@ class AccuracySuite:
             return None if samples is None else Answers.read(samples)
 
         rows = [row for group in _groups(job, context) for row in _rows(group, on_device, on_host, context)]
+        sequence = sequences.index_of(case.params.get("sequences", ()))
+        rows = sequences.widened(rows, sequence)
         if _is_shipped(job):
-            rows += groups.rows(rows, context.groups, plan.read(context.settings).group_samples)
+            least = plan.read(context.settings).group_samples
+            rows += groups.rows(rows, context.groups, least, sequence)
         equal = result.samples.values["input_sha256"] == case.params["input_sha256"]
         if not equal:
             reason = "the model inputs on the device differ from those of the host"

@@ -47,3 +47,11 @@ def test_a_row_that_says_what_it_is_about_is_quoted() -> None:
     undecided = answer([about], maximum=None, minimum=0.65)
     assert undecided.state is State.INCONCLUSIVE
     assert undecided.sentence.endswith("; site B has 60 % right: undecided, more samples would decide it")
+
+
+def test_a_skipped_case_stands_for_its_parts() -> None:
+    skipped = whole(Status.SKIPPED, "no such operator")
+    assert answer([skipped], cases=("clean/site=A",)).state is State.NOT_APPLICABLE
+    assert answer([skipped], cases=("clean_b8",)).state is State.NOT_APPLICABLE
+    assert answer([skipped], cases=("cleaner",)).state is State.NOT_RUN
+    assert answer([row(0.5)], cases=("clean/site=A",)).state is State.NOT_RUN

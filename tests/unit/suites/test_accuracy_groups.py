@@ -19,6 +19,7 @@ from harness.core.job import Case, Job, JobResult, Options, Samples, Status
 from harness.core.measurement import Measurement
 from harness.core.suite import SummaryContext
 from harness.stats import intervals, paired
+from harness.stats.sequences import mean_over_sequences
 from suites.accuracy import groups as by_group
 from suites.accuracy.summarise import METRICS, AccuracySuite
 
@@ -51,9 +52,12 @@ def measured(
     setting: str = "deploy",
     name: str = "clean",
     digest: str = "d",
+    sequences: list[int] | None = None,
     **settings: Any,
 ) -> dict[tuple[str, str], Measurement]:
-    case = Case(name, setting=setting, samples=N, params={"reference": False, "input_sha256": digest})
+    params: dict[str, Any] = {"reference": False, "input_sha256": digest}
+    params |= {} if sequences is None else {"sequences": sequences}
+    case = Case(name, setting=setting, samples=N, params=params)
     job = Job("cpu", "onnxruntime", "int8", "accuracy", case)
     context = SummaryContext(
         artifact=Artifact("int8", "onnx", (File("m", "0", 1),), Path()), options=Options(), task=task,
@@ -235,3 +239,42 @@ def test_the_interval_of_the_worst_group_holds_for_all_groups_together() -> None
         whole = Measurement("accuracy_loss", "pt", per_sample.mean(), reference=FLOAT, per_sample=per_sample)
         missed += by_group.rows([whole], (site,), 20)[-1].ci_high < 40
     assert 0.01 < missed / runs <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / runs)
+
+
+def test_steps_of_sequences_are_not_independent_samples() -> None:
+    lengths = [8] * 30
+    wrong = np.flatnonzero(np.arange(N) // 8 < 3)  # three sequences are wrong as a whole
+    rows = measured(scores(wrong), scores([]), (DAYS,), sequences=lengths)
+    plain = measured(scores(wrong), scores([]), (DAYS,))
+    index = np.repeat(np.arange(30), 8)
+    part = np.zeros(N // 2)
+    part[:24] = 100
+    expected = mean_over_sequences(part, index[: N // 2], reach=100, lowest=-100)
+    row = rows["window_accuracy_loss", "clean/day=1..2"]
+    assert (row.value, row.ci_low, row.ci_high) == (20, expected.low, expected.high)
+    assert row.status is Status.INVALID, "15 sequences are fewer than 20"
+    assert plain["window_accuracy_loss", "clean/day=1..2"].status is Status.OK
+    # Where each sequence has one step in the group, they are independent.
+    steps = Groups("step", tuple("01234567"), np.arange(N) % 8)
+    first = measured(scores(wrong), scores([]), (steps,), sequences=lengths)["group_accuracy", "clean/step=0"]
+    wilson = intervals.wilson(27, 30)
+    assert (first.ci_low, first.ci_high, first.status) == (wilson.low, wilson.high, Status.OK)
+
+
+def test_the_rows_of_a_whole_case_have_intervals_over_sequences() -> None:
+    lengths = [8] * 30
+    wrong = np.flatnonzero(np.arange(N) // 8 < 3)
+    case = Case("fog", 1, samples=N, params={"reference": False, "input_sha256": "d", "sequences": lengths})
+    job = Job("cpu", "onnxruntime", "int8", "accuracy", case)
+    context = SummaryContext(
+        artifact=Artifact("int8", "onnx", (File("m", "0", 1),), Path()), options=Options(),
+        task="classification", labels=LABELS, reference=lambda *_: samples(scores([])), emulated=False,
+        settings={},
+    )  # fmt: skip
+    result = JobResult(job.key, Status.OK, samples=samples(scores(wrong)))
+    rows = {row.metric: row for row in AccuracySuite().summarise(job, result, context)}
+    right = np.where(np.arange(N) // 8 < 3, 0.0, 1.0)
+    expected = mean_over_sequences(right, np.repeat(np.arange(30), 8), reach=1, lowest=0)
+    assert (rows["accuracy"].ci_low, rows["accuracy"].ci_high) == (expected.low, expected.high)
+    assert rows["accuracy"].ci_high > intervals.wilson(216, N).high
+    assert rows["accuracy_loss"].ci_high > 100 * paired.tango(0, 24, N).high
