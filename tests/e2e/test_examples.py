@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,13 @@ from tests.e2e.shell import Shell
 MODELS = Path(__file__).parents[2] / "models"
 
 
-@pytest.mark.parametrize("name", ["cancer"])
+INIT = {
+    "cancer": ("--group", "site", "--time", "record"),
+    "rows": ("--sequence", "image", "--state", "state=next_state", "--group", "row"),
+}
+
+
+@pytest.mark.parametrize("name", INIT)
 def test_an_example_passes(harness: Shell, name: str) -> None:
     ended = harness("validate", "--model", str(MODELS / name), "--suite", "accuracy", "--target", "cpu")
     assert ended.code == 0, ended.out + ended.err
@@ -21,3 +29,19 @@ def test_an_example_passes(harness: Shell, name: str) -> None:
     clean = rows[(rows.metric == "accuracy") & (rows.case == "clean") & (rows.target == "cpu")]
     share = clean[(clean.variant == "float32") & (clean.setting == "deploy")].value.item()
     assert f"**{100 * share:.2f} %**" in (MODELS / name / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(("name", "least"), [("cancer", 0.92), ("rows", 0.68)])
+def test_init_reads_an_example(harness: Shell, name: str, least: float) -> None:
+    model, data = MODELS / name / "model.onnx", MODELS / name / "test.csv"
+    ended = harness("init", str(model), "--data", str(data), *INIT[name], "--out", ".")
+    assert ended.code == 0, ended.out + ended.err
+    share = re.search(r"ran as written: float32 accuracy ([\d.]+) %", ended.out)
+    assert share is not None
+    assert float(share[1]) / 100 > least
+    written = tomllib.loads((harness.folder / "validation.toml").read_text(encoding="utf-8"))
+    assert written["data"]["group"] == INIT[name][INIT[name].index("--group") + 1]
+    assert written["data"]["label_column"] == {"cancer": "diagnosis", "rows": "digit"}[name]
+    if name == "rows":
+        assert written["input"]["state"] == {"value": 0.0, "state": "next_state"}
+        assert written["data"]["sequence"] == "image"

@@ -105,7 +105,7 @@ def paths(page: Path) -> set[str]:
     return {path.rstrip("./") for path in PATH.findall(page.read_text())}
 
 
-BUNDLED = ("models/cancer", "models/digits")
+BUNDLED = ("models/cancer", "models/digits", "models/rows")
 
 
 @pages

@@ -19,7 +19,7 @@ def readme(name: str) -> str:
     return (MODELS / name / "README.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("name", ["cancer"])
+@pytest.mark.parametrize("name", ["cancer", "rows"])
 def test_the_readme_names_the_file(name: str) -> None:
     file = MODELS / name / "model.onnx"
     assert hashlib.sha256(file.read_bytes()).hexdigest() in readme(name)
@@ -51,3 +51,22 @@ def test_the_figures_of_cancer() -> None:
         texture[site == name].max() < texture[site == above].min() for name, above in ("AB", "BC", "CD")
     ]
     assert all(borders), "sites are quarters by mean texture"
+
+
+def test_the_figures_of_rows() -> None:
+    with (MODELS / "rows" / "test.csv").open(encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    pixels = np.array([[row[f"pixel{i}"] for i in range(8)] for row in rows], np.float32).reshape(-1, 8, 8)
+    digits = np.array([int(row["digit"]) for row in rows]).reshape(-1, 8)
+    assert [row["row"] for row in rows] == [str(i) for i in range(8)] * len(pixels)
+    assert len({row["image"] for row in rows}) == len(pixels) == 200
+    stored = onnx.load(MODELS / "rows" / "model.onnx").graph.initializer
+    w, u, b, v, c = ({x.name: onnx.numpy_helper.to_array(x) for x in stored}[name] for name in "wubvc")
+    text = readme("rows")
+    for carried, form in ((True, "| **{:.2f} %** |"), (False, "| {:.2f} % |")):
+        state, right = np.zeros((len(pixels), 32), np.float32), []
+        for row in range(8):
+            state = np.tanh(pixels[:, row] @ w + (state if carried else 0 * state) @ u + b)
+            right.append((state @ v + c).argmax(axis=1) == digits[:, row])
+        by_row = " | ".join(f"{100 * share.mean():.1f}" for share in right)
+        assert f"{form.format(100 * np.mean(right))} {by_row} |" in text
