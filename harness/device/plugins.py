@@ -128,6 +128,17 @@ def _catalogue(group: str, path: tuple[str, ...]) -> Mapping[str, Plugin]:
     return MappingProxyType(dict(sorted(catalogued.items())))
 
 
+def formats(plugin: Plugin) -> tuple[str, ...]:
+    """Return the file formats that a backend takes, best first; empty where it cannot be loaded.
+
+    Its probe says why: a broken backend must not end a run that others can do.
+    """
+    try:
+        return tuple(plugin.load().formats)
+    except HarnessError:
+        return ()
+
+
 def choose(group: str, name: str) -> Any:  # noqa: ANN401 - each group has its own Protocol
     """Load one plug-in by name.
 

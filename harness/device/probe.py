@@ -78,7 +78,8 @@ def probe(
         try:
             availability[name] = Availability.from_json(_answer(process, TIMEOUT_S * slowdown))
         except HarnessError as error:
-            availability[name] = Availability(reason=str(error).replace("\n", "; "))
+            reason = "; ".join(" ".join(line.split()) for line in str(error).splitlines())
+            availability[name] = Availability(reason=reason)
     return availability
 
 

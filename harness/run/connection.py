@@ -91,9 +91,7 @@ def _probe_all(
     if prebuilt or first not in local or local[first].reason:
         local |= probe(name for name in others if name in catalogue and name not in local)
     formats = {
-        name: tuple(catalogue[name].load().formats)
-        for name in local
-        if not local[name].reason or name in named
+        name: plugins.formats(catalogue[name]) for name in local if not local[name].reason or name in named
     }
     available = {(HOST, name): local[name] for name in local}
     for target in selection.targets:

@@ -53,9 +53,7 @@ def proven(
     tuple of Variant
         With ``unusable``; the card has the results under ``proofs`` and a note for what did not run.
     """
-    backends = {
-        name: tuple(plugin.load().formats) for name, plugin in plugins.catalogue(plugins.BACKENDS).items()
-    }
+    backends = {name: plugins.formats(plugin) for name, plugin in plugins.catalogue(plugins.BACKENDS).items()}
     wanted = {
         (variant.name, backend): artifact
         for variant in variants
