@@ -46,7 +46,6 @@ def problems(outcome: Outcome) -> list[tuple[State, str]]:
 
 def not_tested(outcome: Outcome) -> list[str]:
     """What was not tested, although the reader may expect it."""
-    lines = list(outcome.notes)
     unavailable = {(target, backend) for target, backend, _ in outcome.plan.unavailable}  # a problem
     reasons: dict[str, dict[str, None]] = {}
     skipped = set()
@@ -62,7 +61,7 @@ def not_tested(outcome: Outcome) -> list[str]:
             skipped.add((row.key.target, row.key.backend, row.key.variant))
             where = reasons.setdefault(row.measurement.reason.partition("\n")[0], {})
             where[f"{row.key.variant} on {row.key.target}"] = None
-    lines += [f"{', '.join(where)}: {reason}" for reason, where in reasons.items()]
+    lines = [f"{', '.join(where)}: {reason}" for reason, where in reasons.items()]
     never = [
         v
         for v in outcome.verdicts

@@ -44,6 +44,8 @@ def show(outcome: Outcome, console: Console, *, seconds: float) -> None:
         console.print(line.append(text, style="default"), soft_wrap=True)
     for text in unjudged(outcome):
         console.print(Text(f"{'no gate':<13}{text}", style="yellow"), soft_wrap=True)
+    for text in outcome.notes:
+        console.print(Text(f"{'note':<13}{text}", style="dim"), soft_wrap=True)
     for text in not_tested(outcome):
         console.print(Text(f"{'not tested':<13}{text}", style="dim"), soft_wrap=True)
     share = f" ({outcome.plan.share:.0%} of the samples)" if outcome.plan.share < 1 else ""

@@ -139,7 +139,7 @@ def test_what_was_not_tested(tmp_path: Path) -> None:
     text = shown(
         outcome(tmp_path, State.PASS, 0, verdict(State.PASS), verdict(State.NOT_APPLICABLE, "never"))
     )
-    assert "not tested   a note\n" in text
+    assert "note         a note\n" in text
     assert "not tested   int8 on gpu: no GPU\n" in text
     assert "not tested   loss: never\n" in text
     assert "not tested   GPU, heat, sustained load" in text  # there was an ARM
