@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -145,3 +145,16 @@ def _pack(title: str, values: list[Any]) -> dict[str, Any]:
     codes: dict[str, int] = {}
     coded = [codes.setdefault("" if v is None else str(v), len(codes)) for v in values]
     return {"title": title, "words": list(codes), "codes": coded}
+
+
+def error_bars(points: Sequence[tuple[float, float, float]]) -> dict[str, Any]:
+    """Plotly's ``error_y`` of points with a value and its bounds; none where a bound is not finite."""
+
+    def lengths(parts: Iterable[float]) -> list[float | None]:
+        return [round(part, 6) if math.isfinite(part) else None for part in parts]
+
+    return {
+        "type": "data", "symmetric": False, "thickness": 1,
+        "array": lengths(high - value for value, _, high in points),
+        "arrayminus": lengths(value - low for value, low, _ in points),
+    }  # fmt: skip

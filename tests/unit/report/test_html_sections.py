@@ -15,6 +15,7 @@ from harness.report.html import read
 from harness.report.html.data import Plot, ReportData
 from harness.report.html.sections.accuracy import accuracy
 from harness.report.html.sections.agreement import agreement
+from harness.report.html.sections.groups import groups
 from harness.report.html.sections.pareto import pareto
 from harness.report.html.sections.record import environment
 from harness.stats.device_agreement import SHIFTS, Agreement, Place
@@ -191,3 +192,25 @@ def test_a_run_that_is_named_twice_is_drawn_once() -> None:
 def test_runs_are_named_by_the_end_of_their_ids_where_it_is_unique() -> None:
     assert read._short(["x-aa", "y-bb"]) == {"x-aa": "aa", "y-bb": "bb"}
     assert read._short(["x-aa", "y-aa"]) == {"x-aa": "x-aa", "y-aa": "y-aa"}
+
+
+def test_each_group_is_a_point_and_each_column_a_plot() -> None:
+    rows = [
+        row("group_accuracy", 0.9, "clean/site=B"),
+        row("group_accuracy", 0.8, "clean/site=A"),
+        row("group_accuracy", 0.7, "clean/site=A", target="pi"),
+        row("window_accuracy", 0.6, "clean/day=1..2"),
+        row("worst_group_accuracy", 0.8),
+        row("accuracy", 0.85),
+    ]
+    section = groups(data(*rows))
+    assert section is not None
+    by_site, by_day = section.plots
+    assert (by_site.caption, by_day.caption) == ("Group accuracy by site", "Window accuracy by day")
+    cpu, pi = by_site.traces
+    assert (cpu["name"], cpu["x"], cpu["y"]) == ("cpu/ort int8", ["B", "A"], [0.9, 0.8])
+    assert cpu["error_y"]["array"] == pytest.approx([0.05, 0.05])
+    assert cpu["error_y"]["arrayminus"] == pytest.approx([0.1, 0.1])
+    assert (pi["x"], pi["y"]) == (["A"], [0.7])
+    assert by_day.traces[0]["x"] == ["1..2"]
+    assert groups(data(row("accuracy", 0.85), row("class_accuracy_loss", 1.0, "clean/0"))) is None

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from typing import Any, NamedTuple
 
 from harness.core.metric import Metric, Role
-from harness.report.html.data import Plot, ReportData, Section, Table
+from harness.report.html.data import Plot, ReportData, Section, Table, error_bars
 
 DRIFT_COLUMNS = ("target", "backend", "variant", "setting", "case", "severity", "metric", "unit", "value",
                  "low", "high", "n", "reference", "status", "reason")  # fmt: skip
@@ -88,16 +87,8 @@ def _line(who: Who, rows: list[Record], base: str, *, counted: bool) -> dict[str
         "type": "scatter", "mode": "lines+markers", "name": name,
         "line": {"dash": "dot" if who.base else "solid"},
         "x": [int(row["severity"]) for row in rows], "y": [round(row["value"], 6) for row in rows],
-        "error_y": {
-            "type": "data", "symmetric": False, "thickness": 1,
-            "array": [_whisker(row["ci_high"] - row["value"]) for row in rows],
-            "arrayminus": [_whisker(row["value"] - row["ci_low"]) for row in rows],
-        },
+        "error_y": error_bars([(row["value"], row["ci_low"], row["ci_high"]) for row in rows]),
     }  # fmt: skip
-
-
-def _whisker(length: float) -> float | None:
-    return round(length, 6) if math.isfinite(length) else None
 
 
 def drift(data: ReportData) -> Section | None:
