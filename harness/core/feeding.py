@@ -52,7 +52,6 @@ class Feeding:
         self._from: Mapping[str, Axes] = artifact.output_permutation if artifact is not None else {}
         self._specs = match(steps, tuple(inputs), "input")
         self._axis = next((step.batch_axis for step in steps.values() if step.value is None), 0)
-        self._states = self._state_pairs(steps)
         self._output_axes: dict[str, int] = {}  # each is decided at the first call with several samples
         self.size = self._fixed_size()
 
@@ -62,27 +61,10 @@ class Feeding:
     size: int | None
     """Samples that the file takes a call; None where the caller chooses."""
 
-    def _state_pairs(self, steps: Mapping[str, Preprocess]) -> dict[str, tuple[TensorSpec, TensorSpec]]:
-        """Input and output of the file of each state input, by its canonical name."""
-        pairs = {}
-        by_name = {spec.name: spec for spec in self.outputs}
-        for name, step in steps.items():
-            if not step.state or not self.outputs:  # without outputs nothing is carried on
-                continue
-            if step.state not in by_name:
-                raise DataError(
-                    f"the state of the input {name}, {step.state!r}, is no output of the file",
-                    where=f"input.{name}.state",
-                    cause=f"its outputs are {', '.join(by_name)}",
-                    next_step="name one of them",
-                )
-            pairs[name] = self._specs[name], by_name[step.state]
-        return pairs
-
     @property
     def states(self) -> tuple[str, ...]:
         """Inputs of the file that hold state."""
-        return tuple(spec.name for spec, _ in self._states.values())
+        return tuple(self._specs[name].name for name, step in self._steps.items() if step.state)
 
     def carried(self, outputs: Mapping[str, NDArray[Any]]) -> Feeds:
         """Return what the state inputs take at the next row, of the outputs of a call.
@@ -90,10 +72,21 @@ class Feeding:
         Raises
         ------
         DataError
-            A state has another shape than its input.
+            A state is no output of the file, or has another shape than its input.
         """
         feeds: Feeds = {}
-        for name, (into, out) in self._states.items():
+        by_name = {spec.name: spec for spec in self.outputs}
+        for name, step in self._steps.items():
+            if not step.state:
+                continue
+            into, out = self._specs[name], by_name.get(step.state)
+            if out is None:
+                raise DataError(
+                    f"the state of the input {name}, {step.state!r}, is no output of the file",
+                    where=f"input.{name}.state",
+                    cause=f"its outputs are {', '.join(by_name)}",
+                    next_step="name one of them",
+                )
             real = from_file(outputs[out.name], self._from.get(out.name), out)
             x = into_file(real, self._into.get(name), into)
             if len(x.shape) != len(into.shape) or any(

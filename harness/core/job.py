@@ -78,7 +78,7 @@ class Case:
     deadline_s : float
         After this the executor ends the worker.
     params : mapping
-        JSON values that only the suite understands.
+        JSON values that only the suite understands; ``sequences`` are the rows of each sequence.
     """
 
     name: str
@@ -88,6 +88,11 @@ class Case:
     samples: int = 0
     deadline_s: float = 60.0
     params: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def independent_samples(self) -> int:
+        """Samples, or sequences, whose rows are not independent of each other."""
+        return len(self.params["sequences"]) if "sequences" in self.params else self.samples
 
     def to_json(self) -> dict[str, Any]:
         """As JSON."""

@@ -39,7 +39,7 @@ def check_fit(raw: Raw, steps: Mapping[str, Preprocess], specs: Sequence[TensorS
     every = {spec.name: spec for spec in specs}
     inputs = {name: spec for name, spec in every.items() if steps.get(name, Preprocess()).value is None}
     if set(raw) != set(inputs):
-        constant = "; an input without samples is a constant: [input.NAME] value = NUMBER"
+        constant = "; one without samples is a constant, [input.NAME] value = NUMBER, or state = OUTPUT"
         raise DataError(
             f"the data have the inputs {', '.join(sorted(raw))}, the model has {', '.join(sorted(inputs))}",
             where=where,

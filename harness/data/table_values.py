@@ -119,7 +119,8 @@ def _description(column: pd.Series[Any]) -> Array:
     elif column.dtype.kind in "iubf":
         values = column.to_numpy(dtype=np.float64, na_value=np.nan)
     elif column.dtype.kind == "M":
-        values = column.dt.tz_localize(None).to_numpy(dtype="datetime64[ns]")
+        moments = column if column.dt.tz is None else column.dt.tz_convert("UTC").dt.tz_localize(None)
+        values = moments.to_numpy(dtype="datetime64[ns]")
     else:
         values = column.astype(object).where(column.notna(), "").to_numpy().astype(np.str_)
     return values

@@ -59,9 +59,9 @@ def _by_target(gates: Iterable[Gate], targets: Sequence[Target]) -> Iterable[tup
 
 
 def _samples(gate: Gate, plan: Plan, targets: set[str]) -> list[int]:
-    """Samples of each planned case that the gate looks at (1 where a case reads no data set)."""
+    """Independent samples of each planned case that the gate looks at (1 where a case reads no data set)."""
     return [
-        job.case.samples or 1
+        job.case.independent_samples or 1
         for batch in plan.batches
         if batch.target in targets
         for job in batch.jobs

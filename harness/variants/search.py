@@ -76,6 +76,12 @@ def search(model: Path, progress: Progress = lambda text: None) -> SearchResult:
     validation, folder, file = find_validation(model)
     table = validation.search or SearchTable()
     workspace = open_workspace(validation, folder, file, {}, progress)
+    if workspace.data.sets[0].info.sequences:
+        raise UsageError(
+            "the search runs samples in batches, and those of [data] sequence have an order",
+            where=str(file),
+            next_step="write recipes as variants, and measure them: harness validate",
+        )
     if not tasks.named(validation.model.task).has_classes:
         raise UsageError(
             f"search supports classes only, and the task is {validation.model.task}",

@@ -308,3 +308,16 @@ def test_windows_without_time_is_an_error() -> None:
     assert groups.MOST_GROUPS == 200
     assert issubclass(DataError, UsageError)
     assert issubclass(ConfigurationError, UsageError)
+
+
+def test_times_of_a_time_zone_are_ordered_as_they_passed(tmp_path: Path) -> None:
+    import pandas as pd
+
+    days = pd.date_range("2024-10-26 22:00", periods=ROWS, freq="15min", tz="UTC").tz_convert("Europe/Zurich")
+    frame = pd.DataFrame({"a": X[:, 0], "b": X[:, 1], "at": days})
+    frame.to_parquet(tmp_path / "data.parquet")
+    read = DataTable(path="data.parquet", split="none", time="at")
+    test = split_of(read, tmp_path, ("x",)).test
+    (windows,) = groups_of(Split(test.take(np.arange(0)), test), read, where="data")[0]
+    np.testing.assert_array_equal(windows.index, np.arange(ROWS) // 8)
+    assert windows.names[0] == "2024-10-26T22:00:00..2024-10-26T23:45:00"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -87,3 +88,16 @@ def test_a_row_named_after_its_job_is_planned() -> None:
         planned("performance"), [Target("cpu", "", ("onnxruntime",))], installed(),
     )  # fmt: skip
     assert lines == ["gate g: planned"]
+
+
+def test_sequences_are_counted_and_not_their_rows() -> None:
+    loss = gate(metric="accuracy_loss", minimum=None, maximum=1.0)
+    rows = Case("clean", samples=400, params={"sequences": [8] * 50})
+    plan = planned("accuracy")
+    sequences = Plan((replace(plan.batches[0], cases=(rows,)),))
+    target = [Target("cpu", "", ("onnxruntime",))]
+    (line,) = forecast.sentences([loss], sequences, target, installed())
+    assert "50 samples decide losses above 5.13 pt" in line
+    assert "it can never pass" in line
+    (line,) = forecast.sentences([loss], plan, target, installed())
+    assert "400 samples decide losses above 0.67 pt" in line
