@@ -250,6 +250,17 @@ def test_the_hash_of_a_row_is_that_of_its_bytes() -> None:
     assert first == same != other
 
 
+@given(SCORES)
+def test_the_highest_five_are_those_of_a_stable_sort_of_all(y: NDArray[Any]) -> None:
+    for scores in (y, y.astype(np.float32), np.repeat(y, 3, axis=1)):
+        order = np.argsort(-scores.astype(np.float64), axis=1, kind="stable")[:, :5]
+        result = reduce(scores)
+        np.testing.assert_array_equal(result["top_index"], order)
+        np.testing.assert_array_equal(
+            result["top_value"], np.take_along_axis(scores.astype(np.float64), order, axis=1)
+        )
+
+
 def test_of_equal_scores_the_first_five_are_kept_in_order() -> None:
     y = np.array([[0, 7, 7, 1, 7, 2, 1]], np.float32)
     result = reduce(y)
