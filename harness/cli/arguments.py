@@ -111,7 +111,8 @@ def _add_init(commands: Any) -> None:  # noqa: ANN401 - argparse's own
     init.add_argument("--time", metavar="COLUMN", type=_column,
                       help="column or array of times: metrics by time window")  # fmt: skip
     init.add_argument("--task", metavar="TASK", default="",
-                      help="what the model does: classification or regression (default: tried)")  # fmt: skip
+                      help="classification, multi-label, anomaly, embedding or regression "
+                           "(default: tried)")  # fmt: skip
     init.add_argument(
         "--output", metavar="NAME", default="", help="the output with the answers (default: tried)"
     )
@@ -148,7 +149,7 @@ def _add_score(commands: Any) -> None:  # noqa: ANN401 - argparse's own
         "--output", metavar="NAME", default="", help="the array to score, of several in a file"
     )
     score.add_argument("--threshold", metavar="X", type=float,
-                       help="one score a sample: above X it means class 1, else class 0")  # fmt: skip
+                       help="a score above X means class 1, or that the sample has the label")  # fmt: skip
     score.add_argument("--json", action="store_true", help="print JSON")
     score.set_defaults(command="score")
 

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.core import tasks
 from harness.core.columns import aligned
 from harness.core.errors import DataError, UsageError
 from harness.core.job import Status
@@ -24,6 +23,7 @@ from harness.data.sources import DataSource
 from harness.device import plugins
 from harness.gates.judge import number_text
 from harness.init import readings
+from harness.init.chance import meant
 from harness.init.readings import Asked
 
 
@@ -87,7 +87,7 @@ def score(
     task, output : str
         Task and name of the array to score, where they cannot be told from the shapes.
     threshold : float, optional
-        For one score a sample: above it the answer is class 1, else class 0.
+        A score above it means class 1, or that the sample has the label.
 
     Raises
     ------
@@ -99,19 +99,12 @@ def score(
     names = [str(file) for file in files]
     if len(set(names)) < len(names):
         raise UsageError("a file is named twice", where=" ".join(names), next_step="name each file once")
-    truth, class_notes = _labels(labels)
-    outputs = {str(file): _predictions(file, len(truth)) for file in files}
-    first = outputs[names[0]]
-    reading = readings.readings(first, truth, Asked(task, output), where=str(labels))[0]
-    if threshold is not None:
-        reading = tasks.named("classification").reading(reading.output, threshold=threshold)
+    given, class_names, class_notes = _labels(labels)
+    outputs = {str(file): _predictions(file, len(given)) for file in files}
+    asked = Asked(task, output, threshold=threshold)
+    reading, truth = _meant(outputs[names[0]], given, class_names, asked, where=str(labels))
     stored = {
-        name: StoredAnswers(
-            _chosen(arrays, reading.output, name),
-            reading.task,
-            reading.threshold,
-            readings.truth(reading, truth),
-        )
+        name: StoredAnswers(_chosen(arrays, reading.output, name), reading.task, reading.threshold, truth)
         for name, arrays in outputs.items()
     }
     suite = _suite()
@@ -119,18 +112,37 @@ def score(
         name: suite.score(answers, None if name == names[0] else (names[0], stored[names[0]]))
         for name, answers in stored.items()
     }
-    return Scores(reading, len(truth), rows, (*class_notes, reading.text))
+    return Scores(reading, len(given), rows, (*class_notes, reading.text))
 
 
-def _labels(path: Path) -> tuple[NDArray[Any], tuple[str, ...]]:
+def _meant(
+    outputs: Mapping[str, NDArray[Any]],
+    labels: NDArray[Any],
+    class_names: tuple[str, ...],
+    asked: Asked,
+    *,
+    where: str,
+) -> tuple[Reading, NDArray[Any]]:
+    """Return how the predictions are read, and the labels as the task takes them."""
+    ways = readings.readings(outputs, labels, asked, where=where, names=class_names)
+    candidates = []
+    for way in ways:
+        truth = readings.truth(way, labels, class_names)
+        candidates.append((way, readings.score(way, outputs, truth), truth))
+    task = meant(candidates)
+    return next((way, truth) for way, _, truth in candidates if way.task == task)
+
+
+def _labels(path: Path) -> tuple[NDArray[Any], tuple[str, ...], tuple[str, ...]]:
+    """Return labels, names of the classes, and notes."""
     if path.suffix == ".json":
-        return _json(path), ()
+        return _json(path), (), ()
     contents = table_values.read_labels(path)
     if contents.labels is None:
         raise DataError(
             f"{path.name} has no labels", where=str(path), next_step="give a file with one column"
         )
-    return contents.labels, contents.notes
+    return contents.labels, contents.class_names, contents.notes
 
 
 def _predictions(path: Path, count: int) -> dict[str, NDArray[Any]]:

@@ -11,8 +11,10 @@ import onnx
 from google.protobuf.message import DecodeError, Message
 
 from harness.compression.file_facts import onnx_facts
+from harness.core import tasks
 from harness.core.artifact import File, Quantization, TensorSpec, describe_file
 from harness.core.errors import ModelError, UsageError
+from harness.core.tasks import Form
 
 #: What protobuf, and so one ONNX message with its data, can hold.
 MOST_BYTE = 2**31 - 1
@@ -51,22 +53,23 @@ class ModelInfo:
             next_step="name one of them",
         )
 
-    def classes(self, output: str = "", threshold: float | None = None) -> int | None:
-        """Number of classes of the output that is scored; None if that is unknown.
+    def scores(self, task: str, output: str = "", threshold: float | None = None) -> int | None:
+        """Number of classes or labels of the output that is scored; None if that is unknown.
 
         Parameters
         ----------
+        task : str
         output : str
             Its name; empty: the first.
         threshold : float, optional
-            The output is one score a sample, and a score above it means class 1 of two.
+            ``[model] threshold``.
         """
         spec = self.scored(output)
-        if threshold is not None:
-            return 2
-        # An output of integers is the class itself, not a score of each.
         integers = spec.quantization is None and np.issubdtype(np.dtype(spec.dtype), np.integer)
-        return None if integers or not spec.shape else spec.shape[-1]
+        form = tasks.named(task).reading(output, integers=bool(integers), threshold=threshold).form
+        if form is Form.SCORE:
+            return 2
+        return spec.shape[-1] if form in (Form.SCORES, Form.SEVERAL) and spec.shape else None
 
 
 def load_onnx(path: Path) -> onnx.ModelProto:

@@ -9,7 +9,9 @@ from pydantic import Field
 from harness.config.fields import Format, Name, Sha256, Size, Step, TaskName
 from harness.config.gates import GateTable, WaiverTable
 from harness.config.schema import DataTable, InputTable, SearchTable, ShiftsTable, Table
+from harness.core import tasks
 from harness.core.errors import Problem
+from harness.core.tasks import Threshold
 from harness.core.verdict import Gate, Waiver
 
 #: The float reference: the variant that all others are compared with.
@@ -20,7 +22,8 @@ class ModelTable(Table):
     """``[model]``: the float model and its task.
 
     ``output`` names the output that is scored (default: the first); all are compared numerically. With
-    ``threshold`` that output is one score a sample, and a score above it means class 1 of two.
+    ``threshold`` that output is one score a sample, and a score above it means class 1 of two; or it is one
+    score for each label, and a score above it means that the sample has the label.
     """
 
     name: Name
@@ -64,6 +67,7 @@ class Validation(Table):
         if not self.model.file and not self.variants.get(FLOAT32, VariantTable()).files:
             example = '[variants.float32] files = { tflite = "…" }'
             problems.append(Problem("model.file", f"missing; set it, or prebuilt files: {example}"))
+        problems += self._threshold()
         for name, variant in self.variants.items():
             path = f"variants.{name}"
             if variant.recipe and variant.files:
@@ -78,6 +82,16 @@ class Validation(Table):
                 message = f"the name {gate.name!r} is already used by gate[{first[gate.name]}]"
                 problems.append(Problem(f"gate[{index}].name", message, gate.name))
         return problems
+
+    def _threshold(self) -> list[Problem]:
+        """Return what is wrong with the threshold for the task."""
+        use = tasks.named(self.model.task).threshold
+        if use is Threshold.REQUIRED and self.model.threshold is None:
+            text = "missing; a score above it means yes to its label: 0.5 for probabilities, 0.0 for logits"
+            return [Problem("model.threshold", text)]
+        if use is Threshold.NONE and self.model.threshold is not None:
+            return [Problem("model.threshold", f"is not for the task {self.model.task}; remove it")]
+        return []
 
     @property
     def gates(self) -> tuple[Gate, ...]:

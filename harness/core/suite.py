@@ -53,7 +53,7 @@ class CaseContext:
         These are the cases of the reference on the host.
     quantized : bool
     task : str
-        ``classification`` or ``regression``.
+        One of `harness.core.tasks`.
     settings : mapping
         The suite's own table of ``validation.toml``.
     sets : tuple of SetInfo
@@ -169,7 +169,9 @@ class SupportsAgreement(Protocol):
         ...
 
     def alike(self, one: Any, other: Any, task: str) -> Mapping[str, NDArray[Any]]:
-        """Compare the samples that both devices ran: ``top-1`` and ``bits``, each of shape (n,), bool.
+        """Compare the samples that both devices ran: ``bits``, and what the task calls the same answer.
+
+        Each array is of shape (n,), bool.
 
         Raises ``DataError`` where the two cannot be compared.
         """
@@ -183,15 +185,19 @@ class ProposalContext:
     Parameters
     ----------
     task : str
-        ``classification`` or ``regression``.
+        One of `harness.core.tasks`.
     labelled, quantizes, shifted : bool
         The test samples have labels; there is a quantized variant, called ``int8``; there are corruptions.
     samples : int
         Test samples.
     right, tried : int
-        Correct answers of the float model among the trial samples, and how many trial samples there were.
+        Correct answers of the float model among the trial samples (the sum of the task's scores), and how
+        many trial samples there were.
     chance : float
-        Accuracy of always giving the commonest label.
+        Score of the best answer that does not look at the sample, on the test labels: of a classification the
+        accuracy of the commonest label.
+    fewest : int
+        Test samples of the rarest class; 0 where labels are no classes.
     """
 
     task: str
@@ -202,6 +208,7 @@ class ProposalContext:
     right: int
     tried: int
     chance: float
+    fewest: int = 0
 
 
 @dataclass(frozen=True, slots=True)

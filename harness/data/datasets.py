@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.core.errors import DataError
+from harness.core.tasks import Truth
 from harness.data import labels as data_labels
 
 
@@ -83,23 +84,32 @@ class Split:
 
 
 def with_classes(split: Split, n_classes: int | None, *, where: str) -> Split:
-    """Return the split with class indices as labels, as a classification needs them.
+    """Return the split with class indices as labels, as a classification needs them; see `with_labels`."""
+    return with_labels(split, Truth.CLASS, n_classes, where=where)
+
+
+def with_labels(split: Split, truth: Truth, n_scores: int | None = None, *, where: str) -> Split:
+    """Return the split with labels as a task takes them.
 
     The labels are checked over calibration and test samples together, so that a message counts over the whole
     source and names the sample by its position there.
 
     Parameters
     ----------
-    n_classes : int, optional
-        Number of outputs of the model; labels must be smaller.
+    truth : Truth
+        What the task takes.
+    n_scores : int, optional
+        Number of scores of the model: classes must be smaller, and labels as many.
     where : str
         Source of the samples, for errors.
 
     Raises
     ------
     DataError
-        The labels are not classes, or not classes of the model.
+        The labels are something else, or do not fit the model.
     """
+    if truth is Truth.TARGETS:
+        return split
     parts = {"calibration": split.calibration, "test": split.test}
     labelled = {name: part for name, part in parts.items() if part.labels is not None}
     groups = [labelled] if _same_source(tuple(labelled.values())) else [{n: p} for n, p in labelled.items()]
@@ -108,22 +118,15 @@ def with_classes(split: Split, n_classes: int | None, *, where: str) -> Split:
         order = np.argsort(ids, kind="stable")
         labels = np.concatenate([np.asarray(part.labels) for part in group.values()])[order]
         names = max((part.class_names for part in group.values()), key=len)
-        if n_classes is not None and len(names) > n_classes:
-            raise DataError(
-                f"the data have {len(names)} classes, and the model has {n_classes} outputs",
-                where=where,
-                cause=f"the classes are {', '.join(names[:12])}{', …' if len(names) > 12 else ''}",
-                next_step="use the data and the classes that the model was trained for",
-            )
-        classes, note = data_labels.classes_of_labels(labels, ids=ids[order], where=where)
-        if n_classes is not None:
-            data_labels.check_range(classes, n_classes, ids=ids[order], where=where)
-        indices = np.empty_like(classes)
-        indices[order] = classes
+        read, note = data_labels.read_as(truth, labels, names, n_scores, ids=ids[order], where=where)
+        named = truth in (Truth.CLASS, Truth.GROUP)
+        indices = np.empty_like(read)
+        indices[order] = read
         start = 0
         for name, part in group.items():
             notes = (*part.notes, note) if note else part.notes
-            parts[name] = replace(part, labels=indices[start : start + len(part)], notes=notes)
+            rows = indices[start : start + len(part)]
+            parts[name] = replace(part, labels=rows, notes=notes, class_names=names if named else ())
             start += len(part)
     return Split(**parts)
 

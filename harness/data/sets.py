@@ -28,7 +28,7 @@ from harness.data.datasets import (
     content_sha256,
     split_by_hash,
     stratified_order,
-    with_classes,
+    with_labels,
 )
 from harness.data.fit import check_fit
 from harness.data.groups import groups_of, strata
@@ -146,7 +146,7 @@ def prepare(
     folder: Path,
     cache: Cache,
     inputs: Sequence[TensorSpec],
-    classes: int | None = None,
+    scores: int | None = None,
 ) -> PreparedData:
     """Load, split, order, corrupt and store the data of a validation.
 
@@ -154,8 +154,8 @@ def prepare(
     ----------
     inputs : sequence of TensorSpec
         The model's inputs; the input of a data set without names gets the name of the first.
-    classes : int, optional
-        Number of classes of the model; labels must be smaller.
+    scores : int, optional
+        Number of scores of the model: classes must be smaller, and labels as many.
 
     Raises
     ------
@@ -172,9 +172,8 @@ def prepare(
     for part in (test, split.calibration):
         if len(part):
             check_fit(part.inputs, steps, inputs, where=where)
-    if tasks.named(validation.model.task).has_classes:
-        split = with_classes(split, classes, where=where)
-        test = split.test
+    split = with_labels(split, tasks.named(validation.model.task).truth, scores, where=where)
+    test = split.test
     groups, notes = groups_of(split, validation.data, where=where)
     order, lengths = _order(test, groups, validation.data, where)
     test = test.take(order)

@@ -156,16 +156,23 @@ def read_labels(path: Path, max_bytes: int = data_files.MAX_BYTES) -> Contents:
     if suffix not in TEXT_SUFFIXES:
         return Contents({}, idx_array(path, max_bytes))
     table = tables.read(path, max_bytes=max_bytes)
-    if table.frame.shape[1] != 1:
+    columns = [(name, *_labels(table.frame[name], table)) for name in table.frame.columns]
+    for name, _, _, gaps in columns:
+        if gaps.any():
+            raise _no_label(gaps, table, name)
+    if len(columns) == 1:
+        _, labels, names, _ = columns[0]
+        return Contents({}, labels, names, table.notes)
+    text = [str(name) for name, _, names, _ in columns if names]
+    if text or not columns:
         raise DataError(
-            f"{path.name} has {table.frame.shape[1]} columns; a file of labels has one",
+            f"{path.name} has {len(columns)} columns, of which {', '.join(text) or 'none'} has text",
             where=str(path),
-            next_step="keep one column",
+            cause="a file of labels has one column, or several of numbers: a label or a target each",
+            next_step="keep the columns with the labels",
         )
-    labels, names, gaps = _labels(table.frame.iloc[:, 0], table)
-    if gaps.any():
-        raise _no_label(gaps, table, table.frame.columns[0])
-    return Contents({}, labels, names, table.notes)
+    note = f"labels: the columns {', '.join(str(name) for name, *_ in columns)}"
+    return Contents({}, np.stack([labels for _, labels, *_ in columns], axis=1), (), (*table.notes, note))
 
 
 def labels_of(table: Table, column: str | int) -> tuple[Array, tuple[str, ...]]:

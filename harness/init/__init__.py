@@ -24,16 +24,17 @@ from harness.core.preprocess import Preprocess
 from harness.core.suite import ProposalContext, ProposedGate
 from harness.data.groups import groups_of
 from harness.device import plugins
-from harness.init import constants, readings
+from harness.init import chance, constants, readings
 from harness.init import data as init_data
 from harness.init import gates as init_gates
 from harness.init import toml as init_toml
 from harness.init.file_notes import file_notes
+from harness.init.findings import Findings
 from harness.init.preprocess import Guess
 from harness.init.proof import Int8, Proof, make_int8, prove
 from harness.init.readings import Asked as Asked
 from harness.init.running import independent_samples
-from harness.init.trial import Findings, explore
+from harness.init.trial import explore
 
 #: Format and runtimes by file suffix; the first that opens the file runs it.
 RUNTIMES = {
@@ -94,19 +95,20 @@ class InitReport:
         return "\n".join(lines)
 
     def _scores(self) -> str:
-        classes = tasks.named(self.findings.task).has_classes
+        task = tasks.named(self.findings.task)
 
         def formatted(score: float) -> str:
-            return f"{100 * score:.1f} %" if classes else f"{-score:.4g}"
+            return f"{100 * score:.1f} %" if task.is_share else f"{-score:.4g}"
 
         best, *others = self.findings.trials
         remarks = [
             f"next guess {formatted(trial.score)}: {trial.guess.text}"
             for trial in [trial for trial in others if trial.reading == best.reading][:1]
         ]
-        remarks.append(f"{'chance' if classes else 'a constant answer'} {formatted(self.findings.chance)}")
-        score = "top-1" if classes else "mean absolute error"
-        return f"{score} {formatted(best.score)} on {best.per_sample.size} samples   ({'; '.join(remarks)})"
+        guess = "chance" if task.is_share else "a constant answer"
+        remarks.append(f"{guess} {formatted(self.findings.chance)}")
+        score = f"{task.score_name} {formatted(best.score)}"
+        return f"{score} on {best.per_sample.size} samples   ({'; '.join(remarks)})"
 
 
 def init(
@@ -217,7 +219,8 @@ def init(
     context = ProposalContext(
         task=findings.task, labelled=test.labels is not None, quantizes=bool(int8.recipe),
         shifted=findings.shift_kind != "none", samples=independent_samples(test, findings.table),
-        right=int(max(0, best.per_sample.sum())), tried=best.per_sample.size, chance=_chance(findings),
+        right=int(max(0, best.per_sample.sum())), tried=best.per_sample.size, chance=chance.of_test(findings),
+        fewest=chance.fewest(findings),
     )  # fmt: skip
     gates = init_gates.propose(context)
     limited = [gate for gate in gates if gate.why and not gate.commented]
@@ -279,14 +282,6 @@ def _no_int8(written: _Written, facts: FileFacts) -> str:
     if not len(written.findings.split.calibration):
         return "there are no calibration samples: [data] split"
     return ""
-
-
-def _chance(findings: Findings) -> float:
-    """Accuracy of the commonest class among the test labels; NaN in a regression or without labels."""
-    labels = findings.split.test.labels
-    if labels is None or not tasks.named(findings.task).has_classes:
-        return math.nan
-    return float(readings.baseline(findings.reading, readings.truth(findings.reading, labels)).mean())
 
 
 def _next_step(labels: Path | None) -> str:

@@ -10,7 +10,7 @@ from harness.compression import card
 from harness.compression.file_facts import FileFacts
 from harness.compression.saturation import saturating
 from harness.device import environment
-from harness.init.trial import Findings
+from harness.init.findings import Findings
 
 
 def file_notes(findings: Findings, facts: FileFacts, model: Path, fmt: str) -> list[str]:

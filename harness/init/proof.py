@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,21 +21,19 @@ from harness.core import tasks
 from harness.core.artifact import Artifact
 from harness.core.contracts import Session
 from harness.core.errors import HarnessError, UsageError
-from harness.core.tasks import Reading
+from harness.core.tasks import Reading, Truth
 from harness.data import sets
 from harness.data.datasets import Dataset, Split
 from harness.data.sets import split_of, step_of
 from harness.init import readings
+from harness.init.chance import ALPHA, Evidence, evidence
 from harness.init.running import order_of, outputs_of
-from harness.stats import intervals, paired
 from harness.store.cache import Cache
 
 #: At most so many samples, and no more than run within about this time.
 MOST_SAMPLES, WITHIN_S = 1000, 3.0
 #: Samples that are run first, to know how long one takes.
 FIRST = 64
-#: A score that beats chance by luck this often is not accepted.
-ALPHA = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,41 +43,34 @@ class Proof:
     Parameters
     ----------
     reading : Reading
-    n : int
-        Samples, of the test and the calibration part.
-    score, low, high : float
-        Accuracy, or the share of the error of the best constant answer that the model removes
-        (1 is perfect, 0 no better), with the one-sided bounds.
-    chance : float
-        Accuracy of always answering with the commonest class; 0 in a regression.
+    evidence : Evidence
+        The score of samples of the test and the calibration part, and chance.
     classes : int
-        Distinct labels.
+        Distinct labels, where the task has classes.
     """
 
     reading: Reading
-    n: int
-    score: float
-    low: float
-    high: float
-    chance: float
+    evidence: Evidence
     classes: int = 0
 
     @property
     def beats_chance(self) -> bool:
         """The lower bound is above chance."""
-        return self.low > self.chance
+        return self.evidence.beats_chance
 
     @property
     def text(self) -> str:
         """The score in one line."""
-        if tasks.named(self.reading.task).has_classes:
+        task, score = tasks.named(self.reading.task), self.evidence.score
+        if task.is_share:
             return (
-                f"float32 accuracy {100 * self.score:.2f} % [{100 * self.low:.2f}, {100 * self.high:.2f}] of "
-                f"{self.n:,} samples; the commonest class has {100 * self.chance:.1f} %"
+                f"float32 {task.score_name} {100 * score.value:.2f} % [{100 * score.low:.2f}, "
+                f"{100 * score.high:.2f}] of {score.n:,} samples; {task.chance_name} "
+                f"{100 * self.evidence.chance:.1f} %"
             )
         return (
-            f"float32 removes {100 * self.score:.1f} % [{100 * self.low:.1f}, {100 * self.high:.1f}] of the "
-            f"error of the best constant answer, {self.n:,} samples"
+            f"float32 removes {100 * score.value:.1f} % [{100 * score.low:.1f}, {100 * score.high:.1f}] of "
+            f"the error of the best constant answer, {score.n:,} samples"
         )
 
     def require(self, *, tried: int, next_step: str) -> None:
@@ -97,13 +87,15 @@ class Proof:
             f"the best of {tried} combinations of preprocessing and output: the labels, their order, or the "
             "preprocessing is another one"
         )
-        below = self.classes and self.high < min(self.chance, 1 / self.classes)
-        if below:
+        task, score, chance = tasks.named(self.reading.task), self.evidence.score, self.evidence.chance
+        if self.classes and score.high < min(chance, 1 / self.classes):
             cause = "far below chance: the classes are in another order, or swapped"
-        elif self.score > self.chance:
-            cause = f"{self.n:,} samples are too few to show it, or the model is no better"
+        elif task.truth is Truth.ANOMALY and score.high < chance:
+            cause = "far below chance: the score is higher for normal samples, or the labels are swapped"
+        elif score.value > chance:
+            cause = f"{score.n:,} samples are too few to show it, or the model is no better"
         raise UsageError(
-            f"the float model is not better than {'chance' if self.classes else 'a constant answer'}: "
+            f"the float model is not better than {'chance' if task.is_share else 'a constant answer'}: "
             f"{self.text}",
             cause=cause,
             next_step=next_step,
@@ -140,17 +132,10 @@ def prove(
         more = outputs_of(session, artifact, data.take(order[begin:count]), steps, table)
         outputs = {name: np.concatenate([y[:begin], more[name]]) for name, y in outputs.items()}
     reading = readings.of_table(validation.model, outputs)
-    labels = readings.truth(reading, data.labels)[order[:count]]
-    scores, constant = readings.score(reading, outputs, labels), readings.baseline(reading, labels)
-    if tasks.named(reading.task).has_classes:
-        share = intervals.wilson(int(scores.sum()), len(scores), alpha=ALPHA / tried)
-        classes = len(np.unique(labels))
-        return Proof(reading, count, share.value, share.low, share.high, float(constant.mean()), classes)
-    scale = -float(constant.mean())
-    if not scale or not np.isfinite(scores).all():
-        return Proof(reading, count, -math.inf, -math.inf, -math.inf, 0.0)
-    gain = paired.paired_mean_difference(constant / scale, scores / scale, alpha=ALPHA / tried)
-    return Proof(reading, count, gain.value, gain.low, gain.high, 0.0)
+    labels = readings.truth(reading, data.labels, data.class_names)[order[:count]]
+    scores = readings.score(reading, outputs, labels)
+    classes = len(np.unique(labels)) if tasks.named(reading.task).has_classes else 0
+    return Proof(reading, evidence(reading, scores, labels, alpha=ALPHA / tried), classes)
 
 
 def _joined(split: Split) -> Dataset | None:
@@ -162,6 +147,7 @@ def _joined(split: Split) -> Dataset | None:
         {name: np.concatenate([part.inputs[name] for part in parts]) for name in parts[0].inputs},
         np.concatenate(labels),
         np.concatenate([part.ids for part in parts]),
+        max((part.class_names for part in parts), key=len),
         metadata={
             name: np.concatenate([part.metadata[name] for part in parts])
             for name in parts[0].metadata
@@ -194,7 +180,8 @@ def make_int8(validation: Validation, folder: Path) -> Int8:
     assert builder.model is not None, "only an ONNX model has recipes"
     info = model_file.inspect_onnx(builder.model)
     try:
-        data = sets.prepare(alone, folder, cache, info.inputs, info.classes(table.output, table.threshold))
+        count = info.scores(table.task, table.output, table.threshold)
+        data = sets.prepare(alone, folder, cache, info.inputs, count)
         data = with_states(builder.model, data)
         reading = reading_of(builder.model, table)
         feeds = list(data.calibration_feeds())

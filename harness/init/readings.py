@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,12 +13,17 @@ from numpy.typing import NDArray
 from harness.config.validation import ModelTable
 from harness.core import tasks
 from harness.core.errors import DataError, UsageError
-from harness.core.tasks import Form, Reading
-from harness.data.labels import check_range, classes_of_labels
+from harness.core.tasks import Form, Reading, Task, Threshold, Truth
+from harness.data.labels import check_range, classes_of_labels, read_as
+from harness.init import shapes
 
 Values = Mapping[str, NDArray[Any]]
-#: Scores of a single output that lie outside 0 to 1 are logits.
-PROBABILITY_THRESHOLD, LOGIT_THRESHOLD = 0.5, 0.0
+#: Tasks whose labels are read in one way.
+NUMBER_TASKS = ("multi-label", "anomaly", "embedding")
+TEXTS = {
+    "anomaly": "an anomaly score, higher for anomalies (label 1): only the order counts",
+    "embedding": "an embedding: samples with the same label are to be near each other",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +40,7 @@ class Asked:
     output: str = ""
     layout: str = ""
     batch_axis: str = ""
+    threshold: float | None = None
 
     def __post_init__(self) -> None:
         if self.task:
@@ -58,12 +64,21 @@ def of_table(table: ModelTable, outputs: Values) -> Reading:
         raise _no_output(output, outputs)
     values = outputs[output]
     return tasks.named(table.task).reading(
-        output, integers=values.dtype.kind in "iu", width=_width(values), threshold=table.threshold
+        output, integers=values.dtype.kind in "iu", width=shapes.width(values), threshold=table.threshold
     )
 
 
-def readings(outputs: Values, labels: NDArray[Any] | None, asked: Asked, *, where: str) -> list[Reading]:
+def readings(
+    outputs: Values,
+    labels: NDArray[Any] | None,
+    asked: Asked,
+    *,
+    where: str,
+    names: tuple[str, ...] = (),
+) -> list[Reading]:
     """List the ways to read the outputs, those that fit the labels best first.
+
+    They may be of several tasks; the first whose score is better than chance is meant (see `chance.meant`).
 
     Parameters
     ----------
@@ -73,6 +88,8 @@ def readings(outputs: Values, labels: NDArray[Any] | None, asked: Asked, *, wher
         Of all samples.
     where : str
         Source of the labels, for errors.
+    names : tuple of str
+        Of the classes.
 
     Returns
     -------
@@ -99,13 +116,19 @@ def readings(outputs: Values, labels: NDArray[Any] | None, asked: Asked, *, wher
         return [_unlabelled(usable, asked)]
     fitting: list[Reading] = []
     refusal: DataError | None = None
+    if asked.task in NUMBER_TASKS:
+        return _of_task(asked, usable, labels, names, where)
     if asked.task != "regression":
+        if not asked.task and _are_flags(labels):
+            return _of_task(replace(asked, task="multi-label"), usable, labels, names, where)
         try:
             classes, note = classes_of_labels(labels, where=where)
         except DataError as error:
             refusal = error
         else:
-            fitting = _classifications(usable, classes, note)
+            fitting = _classifications(usable, classes, note, asked)
+            if not asked.task:
+                fitting = _with_others(fitting, usable, classes)
     # Whole numbers of one output are a regression only where the model cannot be a classifier.
     if asked.task != "classification" and not fitting:
         fitting = _regressions(usable, labels, explicit=asked.task == "regression")
@@ -133,16 +156,15 @@ def _unlabelled(usable: Values, asked: Asked) -> Reading:
             where="--output",
             next_step="name the output with --output, or give labels",
         )
-    ((name, values),) = usable.items()
-    task = asked.task or ("classification" if _width(values) > 1 else "regression")
-    return tasks.named(task).reading(name, integers=values.dtype.kind in "iu", width=_width(values))
+    ((name, y),) = usable.items()
+    task = asked.task or shapes.task_of_output(name, y)
+    threshold, _ = shapes.threshold_of(y, asked.threshold) if task == "multi-label" else (asked.threshold, "")
+    return tasks.named(task).reading(
+        name, integers=y.dtype.kind in "iu", width=shapes.width(y), threshold=threshold
+    )  # fmt: skip
 
 
-def _width(values: NDArray[Any]) -> int:
-    return math.prod(values.shape[1:])
-
-
-def _classifications(usable: Values, labels: NDArray[np.int64], note: str) -> list[Reading]:
+def _classifications(usable: Values, labels: NDArray[np.int64], note: str, asked: Asked) -> list[Reading]:
     """Return those whose number of scores is that of the classes first."""
     highest = int(labels.max(initial=0))
     exact: list[Reading] = []
@@ -150,25 +172,73 @@ def _classifications(usable: Values, labels: NDArray[np.int64], note: str) -> li
     single: list[Reading] = []
     lowest = int(labels.min(initial=0))
     for name, y in usable.items():
-        width = _width(y)
+        width = shapes.width(y)
         if y.dtype.kind in "iu" and width == 1:
             single.append(Reading("classification", name, Form.INDEX, text=_joined("class indices", note)))
-        elif y.dtype.kind in "fiu" and width > max(1, highest) and lowest >= 0 and _one_axis(y):
+        elif y.dtype.kind in "fiu" and width > max(1, highest) and lowest >= 0 and shapes.one_axis(y):
             text = _joined(f"one score for each of {width} classes", note)
             (exact if width == highest + 1 else wider).append(
                 Reading("classification", name, Form.SCORES, text=text)
             )
         elif y.dtype.kind == "f" and width == 1 and highest == 1 and lowest == 0:
-            probable = bool(np.isfinite(y).all() and y.min() >= 0 and y.max() <= 1)
-            threshold = PROBABILITY_THRESHOLD if probable else LOGIT_THRESHOLD
-            text = _joined(f"class 1 where the score is above {threshold:g}", note)
+            threshold, above = shapes.threshold_of(y, asked.threshold)
+            text = _joined(f"class 1 where the score is {above}", note)
             single.append(Reading("classification", name, Form.SCORE, threshold, text))
     return [*exact, *wider, *single]
 
 
-def _one_axis(y: NDArray[Any]) -> bool:
-    """Whether a sample has one score a class: at most one axis is longer than 1."""
-    return sum(size != 1 for size in y.shape[1:]) <= 1 and _width(y) > 1
+def _are_flags(labels: NDArray[Any]) -> bool:
+    """Whether the labels are 0 or 1 for each of several, and not one-hot."""
+    flat = labels.reshape(len(labels), -1)
+    if flat.shape[1] < 2 or labels.dtype.kind not in "iubf":
+        return False
+    return bool(((flat == 0) | (flat == 1)).all() and (flat.sum(axis=1) != 1).any())
+
+
+def _of_task(
+    asked: Asked, usable: Values, labels: NDArray[Any], names: tuple[str, ...], where: str
+) -> list[Reading]:
+    """Return the readings of several labels, anomaly scores or embeddings; raises where there are none."""
+    task = tasks.named(asked.task)
+    truth_of(task, labels, names, where=where)
+    fitting: list[Reading] = []
+    for name, y in usable.items():
+        threshold, text = None, TEXTS.get(task.name, "")
+        if task.threshold is Threshold.REQUIRED:
+            if shapes.width(y) != math.prod(labels.shape[1:]):
+                continue
+            threshold, above = shapes.threshold_of(y, asked.threshold)
+            text = f"one score for each of {shapes.width(y)} labels: the sample has the label {above}"
+        reading = task.reading(name, width=shapes.width(y), threshold=threshold)
+        try:
+            task.check(reading, y.shape[1:])
+        except DataError:
+            continue
+        fitting.append(replace(reading, text=text))
+    if not fitting:
+        raise _unfit(usable, labels, where)
+    return sorted(fitting, key=lambda reading: not shapes.is_direction(usable[reading.output]))
+
+
+def _with_others(fitting: list[Reading], usable: Values, classes: NDArray[np.int64]) -> list[Reading]:
+    """Add what an output may be instead of scores of classes: an anomaly score, or an embedding.
+
+    Scores that are no probabilities and have one sign are no logits either: they may order the samples.
+    Vectors of length 1 are embeddings, unless they have as many numbers as there are classes and tell those
+    apart.
+    """
+    scores, more = [], []
+    for reading in fitting:
+        y = usable[reading.output]
+        if not shapes.is_direction(y) or shapes.width(y) == classes.max(initial=0) + 1:
+            scores.append(reading)
+        if reading.form is Form.SCORE and shapes.has_one_sign(y):
+            text = f"{TEXTS['anomaly']}; at {reading.threshold:g} it does not tell the classes apart"
+            more.append(replace(tasks.named("anomaly").reading(reading.output), text=text))
+    for name, y in usable.items():
+        if shapes.is_direction(y):
+            more.append(replace(tasks.named("embedding").reading(name), text=TEXTS["embedding"]))
+    return [*scores, *more]
 
 
 def _joined(*texts: str) -> str:
@@ -184,36 +254,44 @@ def _regressions(usable: Values, labels: NDArray[Any], *, explicit: bool) -> lis
     return [
         Reading("regression", name, Form.VALUES, text=text)
         for name, y in usable.items()
-        if y.dtype.kind == "f" and _width(y) == targets
+        if y.dtype.kind == "f" and shapes.width(y) == targets
     ]
 
 
 def _unfit(usable: Values, labels: NDArray[Any], where: str) -> DataError:
     """Return why no output fits; raises it where single labels are at fault."""
-    shapes = ", ".join(f"{name} {list(y.shape[1:])} {y.dtype}" for name, y in usable.items())
+    listed = ", ".join(f"{name} {list(y.shape[1:])} {y.dtype}" for name, y in usable.items())
     targets = math.prod(labels.shape[1:])
-    widest = max((_width(y) for y in usable.values() if y.dtype.kind == "f"), default=1)
+    widest = max((shapes.width(y) for y in usable.values() if y.dtype.kind == "f"), default=1)
     if labels.dtype.kind in "iub" and targets == 1 and widest > 1:
         check_range(labels.reshape(-1).astype(np.int64), widest, ids=np.arange(len(labels)), where=where)
     cause = "classes must be whole numbers from 0; a regression needs one target for each value of an output"
     if labels.dtype.kind in "iub" and targets > 1:
-        cause = (
-            "several classes a sample (multi-label) are not supported; --task regression compares them as "
-            "numbers"
-        )
+        cause = f"several labels a sample (multi-label) need an output of {targets} scores"
     return DataError(
-        f"the labels have {targets} values of {labels.dtype} a sample, which fit no output: {shapes}",
+        f"the labels have {targets} values of {labels.dtype} a sample, which fit no output: {listed}",
         where=where,
         cause=cause,
         next_step="fix the labels, or give others: --labels PATH",
     )
 
 
-def truth(reading: Reading, labels: NDArray[Any]) -> NDArray[Any]:
-    """Return labels as the reading takes them: int64 of shape (n,), or float64 of shape (n, targets)."""
-    if tasks.named(reading.task).has_classes:
-        return classes_of_labels(labels)[0]
-    return labels.reshape(len(labels), -1).astype(np.float64)
+def truth(reading: Reading, labels: NDArray[Any], names: tuple[str, ...] = ()) -> NDArray[Any]:
+    """Return labels as the reading takes them: int64 of shape (n,) or (n, k), or float64 (n, targets)."""
+    return truth_of(tasks.named(reading.task), labels, names, where="")
+
+
+def truth_of(task: Task, labels: NDArray[Any], names: tuple[str, ...], *, where: str) -> NDArray[Any]:
+    """Return labels as a task takes them.
+
+    Raises
+    ------
+    DataError
+        They are something else.
+    """
+    if task.truth is Truth.TARGETS:
+        return labels.reshape(len(labels), -1).astype(np.float64)
+    return read_as(task.truth, labels, names, None, ids=np.arange(len(labels)), where=where)[0]
 
 
 def score(reading: Reading, outputs: Values, labels: NDArray[Any]) -> NDArray[np.float64]:
@@ -237,35 +315,6 @@ def answers(reading: Reading, outputs: Values) -> NDArray[np.int64]:
     return top
 
 
-def in_best_order(answers: NDArray[np.int64], labels: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Return which answers are right if the classes are in the order that explains the labels best.
-
-    The order is chosen on one half of the samples and tested on the other, and the other way round, so that
-    a chance order gains nothing.
-
-    Parameters
-    ----------
-    answers, labels : ndarray, shape (n,), int64
-        In an order in which every other sample has nearly the same classes.
-    """
-    from scipy.optimize import linear_sum_assignment
-
-    right = np.zeros(len(labels), bool)
-    for half in (0, 1):
-        # Only what occurs: the model may have thousands of classes.
-        answered, row = np.unique(answers[1 - half :: 2], return_inverse=True)
-        meant, column = np.unique(labels[1 - half :: 2], return_inverse=True)
-        counts = np.zeros((len(answered), len(meant)))
-        np.add.at(counts, (row, column), 1)
-        rows, columns = linear_sum_assignment(-counts)
-        label_of = dict(zip(answered[rows].tolist(), meant[columns].tolist(), strict=True))
-        right[half::2] = [
-            label_of.get(answer) == label
-            for answer, label in zip(answers[half::2].tolist(), labels[half::2].tolist(), strict=True)
-        ]
-    return right
-
-
 def baseline(reading: Reading, labels: NDArray[Any]) -> NDArray[np.float64]:
     """Score the best constant answer on every sample: the commonest class, or the median of the targets."""
-    return tasks.named(reading.task).constant(labels)
+    return tasks.named(reading.task).chance(labels)

@@ -12,6 +12,7 @@ from typing import Any
 
 from harness.config.fields import is_name
 from harness.config.schema import DataTable
+from harness.core import tasks
 from harness.core.preprocess import Preprocess
 from harness.core.suite import ProposedGate
 
@@ -131,7 +132,10 @@ def _model(contents: Contents) -> str:
     table: dict[str, Any] = {"name": name}
     if contents.fmt == "onnx":
         table["file"] = _path(contents.model, contents.folder)
-    why = {"output": "the output that is scored", "threshold": "a score above it means class 1"}
+    why = {
+        "output": "the output that is scored",
+        "threshold": "a score above it means class 1, or yes",
+    }
     return _table("[model]", {**table, **contents.reading}, why)
 
 
@@ -199,6 +203,6 @@ def _suites(contents: Contents) -> str:
     # The reference and two variants of a target; `clean` a second time in the parity setting.
     total_byte = contents.output_byte * (cells + 2) * 3
     text = "[suites.performance]\n[suites.accuracy]\n"
-    if total_byte > KEEP_MOST_BYTE:
+    if total_byte > KEEP_MOST_BYTE and tasks.named(str(contents.reading["task"])).reduces:
         text += f'keep = "reduced"                 # all outputs would take {total_byte / 1e9:.1f} GB\n'
     return text + "[suites.reliability]\n"

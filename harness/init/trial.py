@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,23 +15,27 @@ from harness.core import tasks
 from harness.core.artifact import Artifact
 from harness.core.contracts import Session
 from harness.core.errors import BackendError, DataError, UsageError
-from harness.core.tasks import Form, Reading
+from harness.core.tasks import Form, Reading, Truth
+from harness.core.tasks.anomaly import require_both
 from harness.data.datasets import Dataset, Split
 from harness.data.sets import split_of
 from harness.init import readings
+from harness.init.chance import meant
+from harness.init.class_order import check_order, in_best_order
 from harness.init.data import Source
+from harness.init.findings import Findings, Trial
 from harness.init.preprocess import Fit, Guess, fits, guesses
 from harness.init.readings import Asked
 from harness.init.running import order_of, outputs_of
 from harness.stats import paired
 
 SAMPLES = 64
+#: Samples of a task whose answers are compared with each other: of few, none is near another.
+MORE_SAMPLES = 512
 #: Ways of resizing are not compared if there are more images: each way decodes all of them.
 RESIZE_MOST = 2000
 #: Two preprocessings whose answers differ with a larger p are not told apart.
 APART_P = 0.1
-#: An order of the classes that fits better by luck this often is not taken for the right one.
-ORDER_P = 0.01
 #: The preprocessing that is chosen without labels.
 UNSCORED = "0-1"
 SMALLEST_SIDE = 8
@@ -39,79 +43,14 @@ SMALLEST_SIDE = 8
 CLEAR_SKILL = 0.2
 
 
-@dataclass(frozen=True, slots=True)
-class Trial:
-    """A preprocessing and its score on every sample.
-
-    Parameters
-    ----------
-    guess : Guess
-    reading : Reading
-        How the outputs were read as answers.
-    per_sample : ndarray, shape (n,)
-        1 or 0 for a right or wrong answer; minus the absolute error in a regression; empty without labels.
-    reordered : ndarray, shape (n,), bool
-        The same if the classes are in the order that explains the labels best; empty without such an order.
-    """
-
-    guess: Guess
-    reading: Reading
-    per_sample: NDArray[np.float64]
-    reordered: NDArray[np.bool_] = field(default_factory=lambda: np.empty(0, bool))
-
-    @property
-    def score(self) -> float:
-        """Mean over the samples; higher is better."""
-        return float(self.per_sample.mean()) if self.per_sample.size else math.nan
-
-
-@dataclass(frozen=True, slots=True)
-class Findings:
-    """The result of the trials.
-
-    Parameters
-    ----------
-    table : DataTable
-    split : Split
-    trials : tuple of Trial
-        The chosen one, then the others by score.
-    chance : float
-        Score of the best constant answer to the trial samples: the share of the commonest class, or minus the
-        mean absolute error of the median; NaN without labels.
-    shift_kind : str
-        Kind of corruptions that apply: ``image``, ``features``, ``none``.
-    notes : list of str
-        What the user should check.
-    """
-
-    table: DataTable
-    split: Split
-    trials: tuple[Trial, ...]
-    chance: float
-    shift_kind: str
-    notes: list[str] = field(default_factory=list)
-
-    @property
-    def reading(self) -> Reading:
-        """How the outputs are read as answers."""
-        return self.trials[0].reading
-
-    @property
-    def task(self) -> str:
-        """Task of the model."""
-        return self.reading.task
-
-    @property
-    def skill(self) -> float:
-        """Score between that of the best constant answer, 0, and a perfect one, 1; NaN without labels."""
-        perfect = tasks.named(self.task).perfect
-        if self.chance == perfect:
-            return 0.0
-        return (self.trials[0].score - self.chance) / (perfect - self.chance)
-
-
 def explore(
-    session: Session, artifact: Artifact, source: Source, asked: Asked, *, channels_first: bool
+    session: Session,
+    artifact: Artifact,
+    source: Source,
+    asked: Asked,
+    *,
+    channels_first: bool,
+    count: int = SAMPLES,
 ) -> Findings:
     """Try every layout, preprocessing and output on the trial samples, then the ways of resizing.
 
@@ -127,7 +66,7 @@ def explore(
     specs = {spec.name: spec for spec in session.inputs}
     table = source.tables[0]
     split = split_of(table, Path(), tuple(specs))
-    samples = _trial_samples(split, table)
+    samples = _trial_samples(split, table, count)
     by_input = {
         name: fits(
             name, x, specs[name],
@@ -137,8 +76,9 @@ def explore(
     }  # fmt: skip
     tried = _run(session, artifact, samples, guesses(by_input, split.calibration, samples), table)
     where = table.labels or table.path or table.callable
-    ways = readings.readings(tried[0][1], _whole_labels(split), asked, where=where)
-    trials = [_scored(guess, way, outputs, samples.labels) for guess, outputs in tried for way in ways]
+    names = split.test.class_names
+    ways = readings.readings(tried[0][1], _whole_labels(split), asked, where=where, names=names)
+    trials = [_scored(guess, way, outputs, samples) for guess, outputs in tried for way in ways]
     first = next(iter(by_input.values()))[0]
     kind = _shifts({name: input_fits[0] for name, input_fits in by_input.items()}, split)
     if samples.labels is None:
@@ -153,15 +93,27 @@ def explore(
                 next_step=f"name the layout with --layout: {first.step.layout}, …",
             )
         return Findings(table, split, tuple(trials), math.nan, kind, notes)
+    truth = {way: readings.truth(way, samples.labels, names) for way in ways}
+    task = meant([(t.reading, t.per_sample, truth[way]) for way in ways for t in trials if t.reading == way])
+    few = len(samples) == count < MORE_SAMPLES
+    if few and tasks.named(task).truth in (Truth.ANOMALY, Truth.GROUP):
+        return explore(
+            session, artifact, source, replace(asked, task=task),
+            channels_first=channels_first, count=MORE_SAMPLES,
+        )  # fmt: skip
+    ways = [way for way in ways if way.task == task]
+    trials = [trial for trial in trials if trial.reading.task == task]
+    if math.isnan(trials[0].score):
+        require_both(truth[ways[0]] == 1)
     # Stable: of equal scores the output that fits the labels best and the simplest preprocessing stay first.
     trials.sort(key=lambda trial: (-trial.score, ways.index(trial.reading)))
     try:
-        _check_order(trials)
+        check_order(trials)
     except DataError:
         if source.other_order is None:
             raise
         return explore(session, artifact, source.other_order, asked, channels_first=channels_first)
-    chance = float(readings.baseline(ways[0], readings.truth(ways[0], samples.labels)).mean())
+    chance = float(readings.baseline(ways[0], truth[ways[0]]).mean())
     findings = Findings(table, split, tuple(trials), chance, kind)
     findings.notes.extend(_notes(findings, tuple(tried[0][1])))
     return _resize(findings, session, artifact, source, samples.ids)
@@ -193,37 +145,13 @@ def _best_column(
     return best
 
 
-def _scored(
-    guess: Guess, way: Reading, outputs: readings.Values, labels: NDArray[np.generic] | None
-) -> Trial:
-    if labels is None:
+def _scored(guess: Guess, way: Reading, outputs: readings.Values, samples: Dataset) -> Trial:
+    if samples.labels is None:
         return Trial(guess, way, np.empty(0))
-    truth, answers = readings.truth(way, labels), readings.answers(way, outputs)
-    reordered = readings.in_best_order(answers, truth) if len(answers) else np.empty(0, bool)
+    truth = readings.truth(way, samples.labels, samples.class_names)
+    answers = readings.answers(way, outputs)
+    reordered = in_best_order(answers, truth) if len(answers) else np.empty(0, bool)
     return Trial(guess, way, readings.score(way, outputs, truth), reordered)
-
-
-def _check_order(trials: list[Trial]) -> None:
-    """Refuse labels that another order of the classes explains better.
-
-    Raises
-    ------
-    DataError
-        With the accuracy in both orders.
-    """
-    best = trials[0]
-    trial = max(trials, key=lambda trial: trial.reordered.mean() if trial.reordered.size else -1.0)
-    if trial.reordered.size and trial.reordered.mean() > best.score:
-        flips = paired.flips(best.per_sample > 0, trial.reordered)
-        if flips.mcnemar_p * len(trials) < ORDER_P:
-            raise DataError(
-                "the classes of the labels and of the model are in different orders: "
-                f"{100 * best.score:.1f} % of {flips.n} samples are right, and "
-                f"{100 * trial.reordered.mean():.1f} % in another order",
-                cause="class names in another order than in training, labels counted from another class, "
-                "or a label file of other data",
-                next_step="put the labels into the order of the model's outputs (folders: by name or number)",
-            )
 
 
 def _run(
@@ -253,10 +181,10 @@ def _whole_labels(split: Split) -> NDArray[np.generic] | None:
     return whole
 
 
-def _trial_samples(split: Split, table: DataTable) -> Dataset:
+def _trial_samples(split: Split, table: DataTable, count: int) -> Dataset:
     """Choose the trial samples: calibration samples first, test samples only if those are too few."""
     parts = []
-    missing = SAMPLES
+    missing = count
     for part in (split.calibration, split.test):
         parts.append(part.take(order_of(part, table)[:missing]))
         missing -= len(parts[-1])
@@ -304,7 +232,7 @@ def _notes(findings: Findings, outputs: tuple[str, ...]) -> list[str]:
             f"the output {best.reading.output} is scored, of {', '.join(outputs)}; the others are compared "
             "with the float model"
         )
-    if not tasks.named(best.reading.task).has_classes:
+    if not tasks.named(best.reading.task).is_share:
         return notes
     names = findings.split.test.class_names
     width = None if best.reading.form is not Form.SCORES else best.reading.text
@@ -316,23 +244,31 @@ def _notes(findings: Findings, outputs: tuple[str, ...]) -> list[str]:
     for other in others:
         if other.reading.output != best.reading.output:
             continue
-        flips = paired.flips(best.per_sample > 0, other.per_sample > 0)
-        if flips.mcnemar_p > APART_P and other.guess.layouts != best.guess.layouts:
+        if not _apart(best, other) and other.guess.layouts != best.guess.layouts:
             raise UsageError(
-                f"{flips.n} samples are too few to tell {best.guess.text!r} from {other.guess.text!r}",
+                f"{best.per_sample.size} samples are too few to tell {best.guess.text!r} from "
+                f"{other.guess.text!r}",
                 where="--layout",
                 next_step=f"name the layout: --layout {best.guess.layouts[0][0]}, or give more labelled "
                 "samples",
             )
     for other in [other for other in others if other.reading == best.reading][:1]:
-        flips = paired.flips(best.per_sample > 0, other.per_sample > 0)
         if other.score == best.score:
             notes.append(f"{other.guess.text!r} has the same score: the simpler one was chosen")
-        elif flips.mcnemar_p > APART_P:
+        elif not _apart(best, other):
             notes.append(
-                f"{flips.n} samples are too few to rule out {other.guess.text!r}: check the model's training"
+                f"{best.per_sample.size} samples are too few to rule out {other.guess.text!r}: check the "
+                "model's training"
             )
     return notes
+
+
+def _apart(best: Trial, other: Trial) -> bool:
+    """Whether the better score of one trial is no luck."""
+    if tasks.named(best.reading.task).has_classes:
+        return paired.flips(best.per_sample > 0, other.per_sample > 0).mcnemar_p <= APART_P
+    gain = paired.paired_mean_difference(other.per_sample, best.per_sample, alpha=APART_P / 2)
+    return gain.low > 0
 
 
 def _resize(
@@ -352,7 +288,7 @@ def _resize(
         again = _by_id(split, ids)
         outputs = outputs_of(session, artifact, again, best.guess.steps, table)
         assert again.labels is not None
-        truth = readings.truth(best.reading, again.labels)
+        truth = readings.truth(best.reading, again.labels, again.class_names)
         trial = Trial(best.guess, best.reading, readings.score(best.reading, outputs, truth))
         scores.append(f"{_resizing(table)} {trial.score:.3f}")
         if trial.score > chosen.trials[0].score:

@@ -76,8 +76,8 @@ def build(
     model = _inspect(builder, selection, connection)
     observer.stage("preparing the data")
     table = selection.validation.model
-    classes = model.classes(table.output, table.threshold)
-    data = sets.prepare(selection.validation, selection.file.parent, cache, model.inputs, classes)
+    scores = model.scores(table.task, table.output, table.threshold)
+    data = sets.prepare(selection.validation, selection.file.parent, cache, model.inputs, scores)
     check_states(data.preprocess, model.inputs, model.outputs)
     if builder.model is not None:
         data = with_states(builder.model, data)

@@ -139,8 +139,8 @@ def open_workspace(
             cause="only prebuilt files are given", next_step="name the trained ONNX model in model.file",
         )  # fmt: skip
     info = model_file.inspect_onnx(builder.model)
-    classes = info.classes(alone.model.output, alone.model.threshold)
-    data = sets.prepare(alone, folder, cache, info.inputs, classes)
+    scores = info.scores(alone.model.task, alone.model.output, alone.model.threshold)
+    data = sets.prepare(alone, folder, cache, info.inputs, scores)
     check_states(data.preprocess, info.inputs, info.outputs)
     data = with_states(builder.model, data)
     return Workspace(alone, file, folder, cache, builder, builder.model, data)

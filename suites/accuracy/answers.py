@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 
 from harness.core.errors import DataError
 from harness.core.job import Samples
-from harness.core.tasks import Form, Reading
+from harness.core.tasks import Form, Reading, Task
 from harness.core.tasks.classification import Classification
+from harness.core.tasks.embedding import Embedding, neighbours
 from suites.accuracy.measure import hash_rows, reduce_scores
 
-CLASSIFICATION = Classification()
+CLASSIFICATION, EMBEDDING = Classification(), Embedding()
+NEIGHBOURS = 5
 #: A quantized softmax has steps of 1/256, so its rows miss 1 by some of them.
 SUM_TOLERANCE = 0.02
 
@@ -175,6 +177,28 @@ class Answers:
         elif self.reading.form is Form.SCORES:
             top = self.scores["top_index"][:, 0]
         return CLASSIFICATION.decide(self.reading, self.scores["highest"], top)
+
+    def read_as(self, task: Task) -> NDArray[Any]:
+        """Return the answers as a task has them, shape (n, …).
+
+        Raises
+        ------
+        DataError
+            The output does not fit the task, or only reductions of it were kept.
+        """
+        shape = self.shapes[self.position]
+        reading = task.reading(self.names[self.position], threshold=self.reading.threshold)
+        task.check(reading, shape)
+        if self.outputs:
+            return task.answers(reading, self.outputs[self.position])
+        if math.prod(shape) == 1:
+            return task.answers(reading, self.scores["highest"])
+        raise DataError('needs the raw outputs, and keep = "reduced" stores reductions only')
+
+    @cached_property
+    def neighbours(self) -> NDArray[np.int64]:
+        """The nearest samples of each, by the direction of its vector, shape (n, 5)."""
+        return neighbours(self.read_as(EMBEDDING), NEIGHBOURS)
 
     def confidence(self, *, probabilities: bool) -> NDArray[np.float64]:
         """Return the probability of the predicted class, shape (n,); 1 where there is no prediction.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -10,14 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.core.cause import Cause
 from harness.core.errors import DataError
-from harness.core.job import Status
 from harness.core.measurement import Measurement
 from harness.core.suite import CLEAN
 from harness.stats import accuracy, paired
 from suites.accuracy.answers import Answers
-from suites.accuracy.rows import PT, Facts, Group, row, share
+from suites.accuracy.rows import PT, Facts, Group, row, share, skipped
 
 
 def _right(answers: Answers, labels: NDArray[Any]) -> NDArray[np.bool_]:
@@ -37,8 +34,7 @@ def _quality(facts: Facts) -> Iterator[Measurement]:
     answers, right = facts.answers, _right(facts.answers, facts.labels)
     yield row("accuracy", share(right), per_sample=right)
     if answers.indices:
-        reason = "the model gives class indices without scores"
-        yield replace(row("ece", math.nan), status=Status.SKIPPED, reason=reason, cause=Cause.MISSING_DATA)
+        yield skipped("ece", "the model gives class indices without scores")
         return
     sure = answers.confidence(probabilities=facts.base.are_probabilities)
     yield row("ece", accuracy.calibration_error(sure, right), n=right.size)
@@ -64,10 +60,15 @@ def _class_loss(facts: Facts) -> Iterator[Measurement]:
 
 
 def _agreement(facts: Facts) -> Iterator[Measurement]:
-    _ = facts.answers.classes  # raises for a model that is no classifier
-    predicted = facts.answers.predicted
-    same = (predicted == facts.base.predicted) & (predicted >= 0)
-    yield row("agreement", share(same), facts.reference, per_sample=same)
+    _, equal = same(facts.answers, facts.base, len(facts.answers))
+    yield row("agreement", share(equal), facts.reference, per_sample=equal)
+
+
+def same(one: Answers, other: Answers, n: int) -> tuple[str, NDArray[np.bool_]]:
+    """Return on which of the first `n` samples both give the same class."""
+    _ = one.classes  # raises for a model that is no classifier
+    equal: NDArray[np.bool_] = (one.predicted[:n] == other.predicted[:n]) & (one.predicted[:n] >= 0)
+    return "top-1", equal
 
 
 GROUPS = (

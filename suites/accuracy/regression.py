@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.core.cause import Cause
 from harness.core.errors import DataError
-from harness.core.job import Status
 from harness.core.measurement import Measurement
 from harness.stats import accuracy, intervals, paired
 from harness.stats.intervals import Interval
 from suites.accuracy.answers import Answers
-from suites.accuracy.rows import Facts, Group, row
+from suites.accuracy.rows import Facts, Group, row, skipped
 
 
 def _targets_and_predictions(answers: Answers, labels: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -45,12 +42,7 @@ def _errors(facts: Facts) -> Iterator[Measurement]:
     low, high = max(0.0, mean_square.low), mean_square.high
     yield row("rmse", Interval(measured.rmse, math.sqrt(low), math.sqrt(high), measured.n))
     if math.isnan(measured.r2):
-        yield replace(
-            row("r2", math.nan),
-            status=Status.SKIPPED,
-            reason="the targets do not vary",
-            cause=Cause.MISSING_DATA,
-        )
+        yield skipped("r2", "the targets do not vary")
     else:
         # The variance of the targets is a constant: all sides have the same targets.
         variance = float(np.square(targets - targets.mean(axis=0)).mean())

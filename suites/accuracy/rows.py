@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.core.artifact import Artifact
+from harness.core.cause import Cause
+from harness.core.job import Status
 from harness.core.measurement import Measurement
 from harness.stats import intervals
 from harness.stats.intervals import Interval
@@ -19,6 +21,10 @@ from suites.accuracy.metrics import METRICS
 
 #: Points in a share of 1.
 PT = 100.0
+
+
+class Undefined(Exception):
+    """The metrics of a group are not defined for these samples; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +91,32 @@ def row(
         reference=reference,
         per_sample=None if per_sample is None else per_sample.astype(np.float64),
     )
+
+
+def skipped(metric: str, reason: str, reference: str = "") -> Measurement:
+    """Make the row of a metric that cannot be computed."""
+    made = row(metric, math.nan, reference)
+    return replace(made, status=Status.SKIPPED, reason=reason, cause=Cause.MISSING_DATA)
+
+
+def made(group: Group, facts: Facts) -> list[Measurement]:
+    """Make the rows of a group; those of undefined metrics are SKIPPED.
+
+    Raises
+    ------
+    DataError
+        The outputs are not those of the task.
+    """
+    try:
+        return list(group.make(facts))
+    except Undefined as error:
+        return [skipped(metric, str(error), facts.reference) for metric in group.metrics]
+
+
+def mean_share(shares: NDArray[np.float64]) -> Interval:
+    """Return the mean of one share a sample; its interval is that of `clustered_mean` within 0 and 1."""
+    interval = intervals.clustered_mean(shares, reach=1.0)
+    return Interval(interval.value, max(0.0, interval.low), interval.high, interval.n)
 
 
 def share(hits: NDArray[np.bool_]) -> Interval:

@@ -23,17 +23,35 @@ from harness.core.suite import (
     StoredAnswers,
     SummaryContext,
 )  # fmt: skip
+from suites.accuracy import (
+    anomaly,
+    classification,
+    embedding,
+    groups,
+    multi_label,
+    numbers,
+    regression,
+    sequences,
+)
 from suites.accuracy import cases as plan
-from suites.accuracy import classification, groups, numbers, regression, sequences
 from suites.accuracy.answers import Answers
 from suites.accuracy.metrics import METRICS
 from suites.accuracy.propose import propose
-from suites.accuracy.rows import Facts, Group, row
+from suites.accuracy.rows import Facts, Group, made, row
 
 #: Metrics of each task.
 TASKS: Mapping[str, tuple[Group, ...]] = {
     "classification": classification.GROUPS,
+    "multi-label": multi_label.GROUPS,
+    "anomaly": anomaly.GROUPS,
+    "embedding": embedding.GROUPS,
     "regression": regression.GROUPS,
+}
+#: Where an answer is the same as another or not: on which samples, and what that is called.
+SAME: Mapping[str, Callable[[Answers, Answers, int], tuple[str, NDArray[np.bool_]]]] = {
+    "classification": classification.same,
+    "multi-label": multi_label.same,
+    "embedding": embedding.same,
 }
 
 
@@ -95,7 +113,7 @@ class AccuracySuite:
             base = Answers.of_array(stored.values, stored.threshold)
         alone, pair = (Facts(one, y, of, answers.labels, None) for y, of in ((one, ""), (base, name)))
         groups = [group for group in (*TASKS[answers.task], numbers.DISTANCE) if name or not group.against]
-        return [row for group in groups for row in group.make(pair if group.against else alone)]
+        return [row for group in groups for row in made(group, pair if group.against else alone)]
 
     def answers(self, samples: Samples) -> Answers:
         """Read the outputs of a case; `alike` takes them any number of times."""
@@ -107,7 +125,8 @@ class AccuracySuite:
         Returns
         -------
         mapping
-            ``top-1``, of a classifier: the same class, which no answer at all is not; ``bits``.
+            The same answer, which no answer at all is not: ``top-1`` of a classifier, ``labels`` of several
+            labels, ``nearest neighbour`` of an embedding; and ``bits``.
 
         Raises
         ------
@@ -117,9 +136,9 @@ class AccuracySuite:
         other = other.ordered_like(one)
         n = min(len(one), len(other))  # samples come in one order everywhere
         same = {"bits": numbers.same_bits(one, other, n)}
-        if task == "classification":
-            _ = one.classes  # raises for a model that is no classifier
-            same["top-1"] = (one.predicted[:n] == other.predicted[:n]) & (one.predicted[:n] >= 0)
+        if task in SAME:
+            name, equal = SAME[task](one, other, n)
+            same[name] = equal
         return same
 
 
@@ -168,6 +187,6 @@ def _rows(
             n = min(len(answers), len(base))
             answers, base = answers.head(n), base.head(n)
         labels = np.empty(0) if context.labels is None else context.labels[: len(answers)]
-        return list(group.make(Facts(answers, base, reference, labels, context.artifact)))
+        return made(group, Facts(answers, base, reference, labels, context.artifact))
     except DataError as error:
         return without(Status.ERROR, error.what, Cause.UNSPECIFIED)

@@ -13,15 +13,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from harness.core.errors import UsageError
+from harness.core.tasks.anomaly import Anomaly
 from harness.core.tasks.base import NO_ANSWER as NO_ANSWER
 from harness.core.tasks.base import Form as Form
 from harness.core.tasks.base import Reading as Reading
 from harness.core.tasks.base import Task as Task
+from harness.core.tasks.base import Threshold as Threshold
 from harness.core.tasks.base import Truth as Truth
 from harness.core.tasks.classification import Classification
+from harness.core.tasks.embedding import Embedding
+from harness.core.tasks.multi_label import MultiLabel
 from harness.core.tasks.regression import Regression
 
-TASKS: Mapping[str, Task] = {task.name: task for task in (Classification(), Regression())}
+TASKS: Mapping[str, Task] = {
+    task.name: task for task in (Classification(), MultiLabel(), Anomaly(), Embedding(), Regression())
+}
 
 
 def named(name: str) -> Task:

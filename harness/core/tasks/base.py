@@ -24,6 +24,12 @@ class Form(StrEnum):
     INDEX = "index"
     #: One score; above the threshold it means class 1, else class 0.
     SCORE = "score"
+    #: One score for each of several labels; above the threshold the sample has the label.
+    SEVERAL = "several"
+    #: One score; only the order of the samples counts.
+    RANK = "rank"
+    #: A vector, of which only the direction counts.
+    VECTOR = "vector"
     #: The numbers themselves.
     VALUES = "values"
 
@@ -33,8 +39,22 @@ class Truth(StrEnum):
 
     #: One class from 0, which is the place of a score.
     CLASS = "class"
+    #: 0 or 1 for each of several labels.
+    LABELS = "labels"
+    #: 1 of an anomaly, else 0.
+    ANOMALY = "anomaly"
+    #: A whole number that samples of one kind share; it is no place of a score.
+    GROUP = "group"
     #: Real numbers.
     TARGETS = "targets"
+
+
+class Threshold(StrEnum):
+    """Whether ``[model] threshold`` is set for a task."""
+
+    NONE = "none"
+    OPTIONAL = "optional"
+    REQUIRED = "required"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +68,7 @@ class Reading:
         Name of the output that is scored; empty: the first.
     form : Form
     threshold : float, optional
-        Of the form ``score``.
+        Of the forms ``score`` and ``several``.
     text : str
         For the user.
     """
@@ -68,13 +88,22 @@ class Task(ABC):
     name : str
         As in ``[model] task``.
     truth : Truth
+    threshold : Threshold
     perfect : float
         Score of a sample whose answer is right.
+    reduces : bool
+        The reductions of an output (``keep = "reduced"``) are enough.
+    score_name, chance_name : str
+        What the mean score is called, and what `chance` is.
     """
 
     name: ClassVar[str]
     truth: ClassVar[Truth]
+    threshold: ClassVar[Threshold] = Threshold.NONE
     perfect: ClassVar[float] = 1.0
+    reduces: ClassVar[bool] = False
+    score_name: ClassVar[str]
+    chance_name: ClassVar[str]
 
     @property
     def has_classes(self) -> bool:
@@ -141,5 +170,10 @@ class Task(ABC):
         """Return how far each answer is that of the reference, shape (n,): 1 the same, 0 another."""
 
     @abstractmethod
-    def constant(self, labels: NDArray[Any]) -> NDArray[np.float64]:
-        """Score the best constant answer on every sample, shape (n,)."""
+    def chance(self, labels: NDArray[Any]) -> NDArray[np.float64]:
+        """Score on every sample, shape (n,), what does not look at the sample: the best constant answer."""
+
+
+def has_one_axis(shape: Sequence[int]) -> bool:
+    """Whether at most one axis of a sample is longer than 1."""
+    return sum(length != 1 for length in shape) <= 1

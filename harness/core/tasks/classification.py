@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.core.errors import DataError
-from harness.core.tasks.base import NO_ANSWER, Form, Reading, Task, Truth
+from harness.core.tasks.base import NO_ANSWER, Form, Reading, Task, Threshold, Truth, has_one_axis
 
 
 class Classification(Task):
@@ -18,6 +18,10 @@ class Classification(Task):
 
     name = "classification"
     truth = Truth.CLASS
+    threshold = Threshold.OPTIONAL
+    reduces = True
+    score_name = "accuracy"
+    chance_name = "the commonest class has"
 
     def _form(self, *, integers: bool, width: int, threshold: float | None) -> Form:
         if threshold is not None:
@@ -30,7 +34,7 @@ class Classification(Task):
         size = math.prod(shape)
         name = f"the output {reading.output}".rstrip()
         if reading.form is Form.SCORES:
-            if sum(length != 1 for length in shape) > 1 or size < 2:
+            if not has_one_axis(shape) or size < 2:
                 raise DataError(
                     f"{name} has shape {list(shape)} a sample, not one score a class",
                     cause="the model is no classifier, or another output holds the scores"
@@ -95,7 +99,7 @@ class Classification(Task):
         equal: NDArray[np.float64] = ((answers == reference) & (answers != NO_ANSWER)).astype(np.float64)
         return equal
 
-    def constant(self, labels: NDArray[Any]) -> NDArray[np.float64]:
+    def chance(self, labels: NDArray[Any]) -> NDArray[np.float64]:
         """Score the commonest class."""
         classes, counts = np.unique(labels, return_counts=True)
         return self.score(classes[counts.argmax()], labels)

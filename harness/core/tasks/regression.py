@@ -17,6 +17,8 @@ class Regression(Task):
     name = "regression"
     truth = Truth.TARGETS
     perfect = 0.0
+    score_name = "mean absolute error"
+    chance_name = "a constant answer has"
 
     def _form(self, *, integers: bool, width: int, threshold: float | None) -> Form:
         return Form.VALUES
@@ -39,6 +41,6 @@ class Regression(Task):
         equal: NDArray[np.float64] = (answers == reference).all(axis=1).astype(np.float64)
         return equal
 
-    def constant(self, labels: NDArray[Any]) -> NDArray[np.float64]:
+    def chance(self, labels: NDArray[Any]) -> NDArray[np.float64]:
         """Score the median of each target."""
         return self.score(np.median(labels, axis=0), labels.astype(np.float64))

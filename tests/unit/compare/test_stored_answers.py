@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.metrics import f1_score, roc_auc_score
 
 from harness.cli import main
 from harness.compare.stored_answers import score
 from harness.core.errors import DataError, UsageError
+from harness.core.measurement import Measurement
 from harness.stats import intervals, paired
 
 N, CLASSES = 200, 4
@@ -76,6 +79,50 @@ def test_a_regression(folder: Path) -> None:
     first, second = ({row.metric: row.value for row in rows} for rows in scored.rows.values())
     assert first["mae"] == pytest.approx(0.5, rel=1e-5)
     assert second["error_increase"] == pytest.approx(1.0, rel=1e-5)
+
+
+def metrics_of(*files: str, **options: Any) -> list[dict[str, Measurement]]:
+    scored = score([Path(file) for file in files], Path("truth.npy"), **options)
+    return [{row.metric: row for row in rows} for rows in scored.rows.values()]
+
+
+def test_several_labels(folder: Path) -> None:
+    truth = RNG.integers(0, 2, (N, 3))
+    worse = np.where(RNG.random((N, 3)) < 0.2, 1 - truth, truth)
+    np.save(folder / "truth.npy", truth)
+    np.savetxt(folder / "truth.csv", truth, delimiter=",", header="a,b,c", comments="", fmt="%d")
+    np.save(folder / "one.npy", 0.1 + 0.8 * truth)
+    np.save(folder / "two.npy", 0.1 + 0.8 * worse)
+    first, second = metrics_of("one.npy", "two.npy")
+    assert first["f1_micro"].value == first["label_accuracy"].value == 1
+    assert second["f1_micro_loss"].value == pytest.approx(1 - f1_score(truth, worse, average="micro"))
+    assert second["f1_micro_loss"].ci_high > second["f1_micro_loss"].value
+    columns = score([Path("one.npy")], Path("truth.csv"))
+    assert (columns.reading.task, columns.samples) == ("multi-label", N)
+    assert metrics_of("two.npy", threshold=0.95)[0]["f1_micro"].value == 0
+
+
+def test_anomaly_scores(folder: Path) -> None:
+    truth = (np.arange(N) % 5 == 0).astype(np.int64)
+    errors = 4 + RNG.random(N) + 0.5 * truth
+    np.save(folder / "truth.npy", truth)
+    np.save(folder / "one.npy", errors)
+    np.save(folder / "two.npy", errors + RNG.normal(size=N))
+    first, second = metrics_of("one.npy", "two.npy")
+    area = roc_auc_score(truth, errors.astype(np.float32))
+    assert first["auc"].value == pytest.approx(area)
+    assert first["auc"].ci_low < area < first["auc"].ci_high
+    assert second["auc_loss"].reference == "one.npy"
+    assert metrics_of("one.npy", task="classification")[0]["accuracy"].value == pytest.approx(truth.mean())
+
+
+def test_embeddings(folder: Path) -> None:
+    vectors = RNG.normal(size=(CLASSES, 6))[LABELS] + RNG.normal(scale=0.3, size=(N, 6))
+    np.save(folder / "truth.npy", LABELS)
+    np.save(folder / "one.npy", vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
+    (metrics,) = metrics_of("one.npy")
+    assert metrics["recall_at_1"].value > 0.9
+    assert metrics["recall_at_5"].ci_low <= metrics["recall_at_5"].value
 
 
 def test_bad_files_are_refused(folder: Path) -> None:

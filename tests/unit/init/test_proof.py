@@ -115,7 +115,7 @@ def test_what_was_asked_for_is_written_and_proved(tmp_path: Path) -> None:
     report = init(model, str(tmp_path / "data.npz"), asked=Asked(layout="same"))
     assert report.guess.text == "0-1"
     assert report.proof is not None
-    assert report.proof.score == 1
+    assert report.proof.evidence.score.value == 1
     assert load_validation(tmp_path)[0].input["image"].layout == "same"
 
 

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from harness.core.errors import DataError, UsageError
 from harness.core.tasks import Form, Reading
 from harness.init import readings
+from harness.init.chance import meant
+from harness.init.class_order import in_best_order
 from harness.init.readings import Asked
 from harness.init.readings import readings as read
 
@@ -60,12 +62,70 @@ def test_one_hot_labels_are_classes(dtype: str) -> None:
     assert (reading.task, reading.form) == ("classification", "scores")
 
 
-def test_several_classes_a_sample_are_no_regression_in_silence() -> None:
+@pytest.mark.parametrize("dtype", ["int64", "float32", "bool"])
+@pytest.mark.parametrize(("low", "threshold"), [(0.0, 0.5), (-1.0, 0.0)])
+def test_columns_of_0_and_1_are_several_labels(dtype: str, low: float, threshold: float) -> None:
+    labels = RNG.integers(0, 2, (N, CLASSES))
+    labels[0] = 1
+    outputs = {"features": RNG.normal(size=(N, 9)).astype(np.float32), "y": np.where(labels, 0.9, low)}
+    (reading,) = found(outputs, labels.astype(dtype))
+    assert (reading.task, reading.output, reading.threshold) == ("multi-label", "y", threshold)
+    assert f"above {threshold:g}" in reading.text
+    truth = readings.truth(reading, labels.astype(dtype))
+    assert readings.score(reading, outputs, truth).mean() == 1
+
+
+def test_several_labels_are_no_regression_in_silence() -> None:
     labels = np.ones((N, CLASSES), np.int64)
+    assert found({"y": SCORES}, labels)[0].task == "multi-label"
     with pytest.raises(DataError) as refused:
-        found({"y": SCORES}, labels)
+        found({"y": SCORES[:, :3]}, labels)
     assert "multi-label" in str(refused.value)
     assert found({"y": SCORES}, labels, task="regression")[0].task == "regression"
+
+
+def test_an_error_that_only_orders_the_samples_is_an_anomaly_score() -> None:
+    labels = (np.arange(40) % 4 == 0).astype(np.int64)
+    errors = {"e": (3 + RNG.random(40) + 2 * labels).astype(np.float32)[:, None]}
+    ways = found(errors, labels)
+    assert [way.task for way in ways] == ["classification", "anomaly"]
+    scored = [(way, readings.score(way, errors, labels), labels) for way in ways]
+    assert meant(scored) == "anomaly"
+    # Logits and probabilities are classes: where they fail, something is wrong.
+    for values in (SCORES[:, :1], 1 / (1 + np.exp(-SCORES[:, :1]))):
+        assert [way.task for way in found({"y": values}, np.arange(N) % 2)] == ["classification"]
+    assert found({"y": SCORES[:, :1]}, np.arange(N) % 2, task="anomaly")[0].form is Form.RANK
+
+
+def test_vectors_of_length_1_are_embeddings() -> None:
+    vectors = RNG.normal(size=(N, 8))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    assert found({"e": vectors}, LABELS)[0].task == "embedding"
+    assert found({"e": vectors}, None)[0].task == "embedding"
+    both = found({"e": vectors, "logits": SCORES}, LABELS)
+    assert [(way.task, way.output) for way in both] == [("classification", "logits"), ("embedding", "e")]
+    assert found({"e": 3 * vectors}, LABELS)[0].task == "classification"
+    assert found({"e": 3 * vectors}, LABELS, task="embedding")[0].form is Form.VECTOR
+
+
+def test_sigmoids_without_labels_are_asked_for() -> None:
+    values = 1 / (1 + np.exp(-SCORES))
+    with pytest.raises(UsageError) as refused:
+        found({"y": values}, None)
+    assert "--task" in str(refused.value)
+    assert found({"y": values}, None, task="multi-label")[0].threshold == 0.5
+    with pytest.raises(UsageError, match="no task 'multilabel'"):
+        found({"y": values}, None, task="multilabel")
+
+
+def test_normal_samples_are_known_by_their_name() -> None:
+    labels, names = np.array([0, 1, 2] * 4), ("crack", "Good", "scratch")
+    (reading,) = read({"e": SCORES[:, :1]}, labels, Asked("anomaly"), where="folder", names=names)
+    assert readings.truth(reading, labels, names).tolist() == [1, 0, 1] * 4
+    with pytest.raises(DataError, match="which of the classes a, b, c is normal"):
+        read({"e": SCORES[:, :1]}, labels, Asked("anomaly"), where="folder", names=("a", "b", "c"))
+    with pytest.raises(DataError, match="neither 0 nor 1"):
+        found({"e": SCORES[:, :1]}, labels, task="anomaly")
 
 
 def test_whole_numbers_of_one_output_are_a_regression_and_it_is_said() -> None:
@@ -135,12 +195,12 @@ def test_the_best_constant_answer() -> None:
 @given(st.permutations(range(CLASSES)))
 def test_a_planted_order_of_the_classes_is_found(order: list[int]) -> None:
     answers = np.arange(80) // 2 % CLASSES
-    assert readings.in_best_order(answers, np.array(order)[answers]).all()
+    assert in_best_order(answers, np.array(order)[answers]).all()
 
 
 def test_a_chance_order_gains_nothing_and_many_classes_take_no_memory() -> None:
     rng = np.random.default_rng(1)
     answers, labels = rng.integers(0, 50_000, (2, 200))
-    assert readings.in_best_order(answers, labels).mean() < 0.05
+    assert in_best_order(answers, labels).mean() < 0.05
     few = rng.integers(0, 10, (2, 2000))
-    assert readings.in_best_order(few[0], few[1]).mean() < 0.15
+    assert in_best_order(few[0], few[1]).mean() < 0.15

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 
 from harness.core.suite import ProposalContext
@@ -81,3 +84,27 @@ def test_the_limit_of_chance_is_just_above_the_share_of_the_commonest_class() ->
     context = ProposalContext("classification", True, False, False, 400, 62, 64, 0.33333)
     (gate,) = [gate for gate in propose.propose(context) if gate.name == "float32 better than chance"]
     assert gate.table == {"metric": "accuracy", "variant": "float32", "case": "clean", "min": 0.3334}
+
+
+def test_each_task_gets_chance_loss_and_agreement() -> None:
+    most = ["float32 as on the host", "int8 {}, clean", "int8 {}, mean over shifts"]
+    f1, auc, recall = ([name.format(what) for name in most] for what in ("F1", "AUC", "recall@1"))
+    label = ["float32 as on the host, label accuracy", *(name.format("label accuracy") for name in most[1:])]
+    assert names(task="multi-label") == ["float32 better than chance", *f1, *label, "int8 agreement, clean"]
+    order = ["float32 order of scores as on the host", "int8 order of scores, clean"]
+    assert names(task="anomaly", chance=0.5, fewest=60) == ["float32 better than chance", *auc, *order]
+    neighbours = ["float32 nearest neighbours as on the host", "int8 nearest neighbours, clean"]
+    assert names(task="embedding") == ["float32 better than chance", *recall, *neighbours]
+    assert names(task="anomaly", labelled=False) == order
+    assert names(task="embedding", labelled=False) == neighbours
+    assert names(task="multi-label", labelled=False) == ["float32 as on the host", "int8 agreement, clean"]
+
+
+@pytest.mark.parametrize("margin", [propose.f1_margin, propose.auc_margin])
+def test_more_samples_never_loosen_the_margins_of_other_losses(margin: Callable[[int], Any]) -> None:
+    margins = [limit.value for n in range(0, 3000, 10) if (limit := margin(n))]
+    assert margins == sorted(margins, reverse=True)
+    assert margin(1) is None
+    for n in (20, 100, 1000):
+        limit, z2 = margin(n), intervals.z_value(0.05) ** 2
+        assert limit is None or z2 / (n + z2) < limit.value / 100

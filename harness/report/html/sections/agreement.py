@@ -14,7 +14,10 @@ COLUMNS = ("device", "other", "suite", "variant", "setting", "case", "severity",
            "high", "n", "why")  # fmt: skip
 AXIS = {"type": "category", "automargin": True, "showgrid": False, "fixedrange": True}
 #: Quantities in the order of a cell's lines, with their names; the first available one gives the colour.
-QUANTITIES = {"top-1": "same class", "bits": "same bits"}
+QUANTITIES = {
+    "top-1": "same class", "labels": "same labels", "nearest neighbour": "same nearest neighbour",
+    "bits": "same bits",
+}  # fmt: skip
 #: Text of a cell without a number; the table has the whole reason.
 SHORT_REASONS = ("not run", "other data", "other task", "other outputs", "ERROR", "SKIPPED", "INVALID")
 
@@ -36,8 +39,8 @@ def agreement(data: ReportData) -> Section | None:
     )
     rows = [line for pair in data.agreements for line in _lines(pair)]
     intro = (
-        "Share of samples on which two devices name the same class (upper number) and give the same bits "
-        "(lower one), over the samples that both ran. Only answers to the same data are compared."
+        "Share of samples on which two devices give the same answer (upper number) and the same bits (lower "
+        "one), over the samples that both ran. Only answers to the same data are compared."
     )
     table = Table("agreement", "Agreement", COLUMNS, rows)
     return Section("Agreement of devices", 45, intro, plots, (table,))
