@@ -69,8 +69,11 @@ def evidence(
         return Evidence(linear.stratified_mean(values, positive, alpha=alpha), chance)
     if task.is_share:
         gain = paired.paired_mean_difference(by_chance, scores, alpha=alpha, reach=1.0)
-        bounds = (chance + gain.value, max(0.0, chance + gain.low), min(1.0, chance + gain.high))
-        return Evidence(Interval(*bounds, n), chance)
+        # Of two samples that are each other's nearest neighbour, both are right or both wrong.
+        wider = math.sqrt(2) if task.truth is Truth.GROUP else 1.0
+        value = float(scores.mean())
+        low = max(0.0, value - wider * (gain.value - gain.low))
+        return Evidence(Interval(value, low, min(1.0, value + wider * (gain.high - gain.value)), n), chance)
     scale = -chance
     if not scale or not np.isfinite(scores).all():
         return Evidence(Interval(-math.inf, -math.inf, -math.inf, n), 0.0)

@@ -107,6 +107,8 @@ def explore(
         require_both(truth[ways[0]] == 1)
     # Stable: of equal scores the output that fits the labels best and the simplest preprocessing stay first.
     trials.sort(key=lambda trial: (-trial.score, ways.index(trial.reading)))
+    if tasks.named(task).is_share and not tasks.named(task).has_classes:
+        trials = _simplest_first(trials, [guess for guess, _ in tried])
     try:
         check_order(trials)
     except DataError:
@@ -261,6 +263,17 @@ def _notes(findings: Findings, outputs: tuple[str, ...]) -> list[str]:
                 "model's training"
             )
     return notes
+
+
+def _simplest_first(trials: list[Trial], guesses_: list[Guess]) -> list[Trial]:
+    """Put the first guess in front whose score is no worse than the best one but by luck.
+
+    Scores of answers that are compared with each other vary with every guess, also where both are right.
+    """
+    best, *others = trials
+    same = [trial for trial in others if trial.reading == best.reading and not _apart(best, trial)]
+    simplest = min((best, *same), key=lambda trial: guesses_.index(trial.guess))
+    return [simplest, *(trial for trial in trials if trial is not simplest)]
 
 
 def _apart(best: Trial, other: Trial) -> bool:

@@ -64,6 +64,18 @@ def wilson(successes: int, n: int, *, alpha: float = 0.05) -> Interval:
     return Interval(p, low, high, n)
 
 
+def wilson_in_groups(successes: int, n: int, effect: float, *, alpha: float = 0.05) -> Interval:
+    """Wilson's interval where n samples tell no more than n / `effect` independent ones.
+
+    Source: L. Kish, "Survey sampling" (1965), section 8.2, the design effect.
+    """
+    exact = wilson(successes, n, alpha=alpha)
+    fewer = max(1, int(n / effect)) if n else 0
+    low = wilson(math.floor(fewer * exact.value), fewer, alpha=alpha).low if n else exact.low
+    high = wilson(math.ceil(fewer * exact.value), fewer, alpha=alpha).high if n else exact.high
+    return Interval(exact.value, min(exact.low, low), max(exact.high, high), n)
+
+
 def clopper_pearson(successes: int, n: int, *, alpha: float = 0.05) -> Interval:
     """Exact interval of a proportion; it covers at least as often as it says, for zero failures in n too.
 

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from scipy.special import bdtr, ndtri
 
 from harness.core.errors import DataError, UsageError
-from harness.stats.intervals import Interval, clustered_mean, wilson, z_value
+from harness.stats.intervals import Interval, clustered_mean, wilson, wilson_in_groups, z_value
 
 _NEGLIGIBLE = 1e-9  # a difference of losses that no sample will ever show
 
@@ -81,6 +81,35 @@ def tango(b: int, c: int, n: int, *, alpha: float = 0.05) -> Interval:
         return Interval(math.nan, -1.0, 1.0, 0)
     # Swapping b and c turns the loss round, and its lower bound into an upper one.
     return Interval((c - b) / n, -_tango_high(c, b, n, z), _tango_high(b, c, n, z), n)
+
+
+def flips_in_pairs(
+    reference_right: npt.NDArray[np.bool_],
+    variant_right: npt.NDArray[np.bool_],
+    effect: float,
+    *,
+    alpha: float = 0.05,
+) -> Flips:
+    """`flips` of samples that are not independent: as many as n / `effect` would tell as much.
+
+    The intervals are those of so many samples with the same shares, harmful flips rounded up.
+
+    Source: L. Kish, "Survey sampling" (1965), section 8.2, the design effect.
+
+    Parameters
+    ----------
+    effect : float
+        Variance of a share, divided by that of independent samples; at least 1.
+    """
+    counted = flips(reference_right, variant_right, alpha=alpha)
+    n, b, c = int(counted.n / effect), int(counted.b / effect), math.ceil(counted.c / effect)
+    fewer = tango(b, min(c, n - b), n, alpha=alpha)
+    value = counted.loss.value
+    loss = Interval(value, min(value, fewer.low), max(value, fewer.high), counted.n)
+    harmful, beneficial = (
+        wilson_in_groups(count, counted.n, effect, alpha=alpha) for count in (counted.c, counted.b)
+    )
+    return Flips(counted.n, counted.b, counted.c, loss, harmful, beneficial, counted.mcnemar_p)
 
 
 def mcnemar_exact_p(b: int, c: int) -> float:

@@ -13,9 +13,10 @@ from harness.core.errors import DataError
 from harness.core.measurement import Measurement
 from harness.core.tasks.base import NO_ANSWER
 from harness.core.tasks.embedding import recalled
-from harness.stats import paired
+from harness.stats import intervals, paired
+from harness.stats.intervals import Interval
 from suites.accuracy.answers import Answers
-from suites.accuracy.rows import PT, Facts, Group, Undefined, row, share
+from suites.accuracy.rows import PT, Facts, Group, Undefined, row
 
 TASK = tasks.named("embedding")
 #: A sample is right if one of so many nearest neighbours has its label.
@@ -33,17 +34,37 @@ def _hits(answers: Answers, labels: NDArray[Any], depth: int) -> tuple[NDArray[n
     return recalled(answers.neighbours[:, :depth], labels), asked
 
 
+def effect(nearest: NDArray[np.int64]) -> float:
+    """Return by how much the variance of a share of samples is larger than that of independent ones.
+
+    Two samples that are each other's nearest neighbour are both right or both wrong: 1 and their share.
+
+    Parameters
+    ----------
+    nearest : ndarray, shape (n, k), int64
+    """
+    first = nearest[:, 0]
+    mutual = (first != NO_ANSWER) & (first[first] == np.arange(len(first)))
+    return 1.0 + float(mutual.mean())
+
+
+def _share(hits: NDArray[np.bool_], of: float) -> Interval:
+    return intervals.wilson_in_groups(int(np.count_nonzero(hits)), hits.size, of)
+
+
 def _quality(facts: Facts) -> Iterator[Measurement]:
     for depth in DEPTHS:
         right, asked = _hits(facts.answers, facts.labels, depth)
-        yield row(f"recall_at_{depth}", share(right[asked]), per_sample=right if asked.all() else None)
+        recall = _share(right[asked], effect(facts.answers.neighbours))
+        yield row(f"recall_at_{depth}", recall, per_sample=right if asked.all() else None)
 
 
 def _loss(facts: Facts) -> Iterator[Measurement]:
     for depth in DEPTHS:
         before, asked = _hits(facts.base, facts.labels, depth)
         after, _ = _hits(facts.answers, facts.labels, depth)
-        flips = paired.flips(before[asked], after[asked])
+        of = max(effect(answers.neighbours) for answers in (facts.base, facts.answers))
+        flips = paired.flips_in_pairs(before[asked], after[asked], of)
         # Other samples would be left out of a shorter set: its values do not pair by position.
         whole = asked.all()
         lost = PT * (before.astype(np.float64) - after)
@@ -57,7 +78,8 @@ def _loss(facts: Facts) -> Iterator[Measurement]:
 
 def _agreement(facts: Facts) -> Iterator[Measurement]:
     _, equal = same(facts.answers, facts.base, len(facts.answers))
-    yield row("agreement", share(equal), facts.reference, per_sample=equal)
+    share = _share(equal, effect(facts.base.neighbours))
+    yield row("agreement", share, facts.reference, per_sample=equal)
 
 
 def same(one: Answers, other: Answers, n: int) -> tuple[str, NDArray[np.bool_]]:

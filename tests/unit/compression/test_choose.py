@@ -18,6 +18,7 @@ from harness.compression.choose import (  # fmt: skip
     most_sensitive,
     output_of,
 )
+from harness.core import tasks
 from harness.core.errors import HarnessError
 from harness.core.tasks import Form, Reading
 
@@ -174,3 +175,36 @@ def test_repeated_samples_at_the_end_are_not_counted() -> None:
     padded = np.concatenate([rows, np.repeat(rows[-1:], 2, axis=0)])
     feeds = [{"x": padded[start : start + 4]} for start in range(0, 12, 4)]
     assert choose_int8(model, feeds, np.zeros(10, int), margin=1.0).samples == 10
+
+
+@pytest.mark.parametrize("task", ["multi-label", "anomaly", "embedding"])
+@pytest.mark.parametrize("labelled", [True, False])
+def test_other_tasks_are_chosen_by_the_score_of_each_sample(task: str, labelled: bool) -> None:
+    model, feeds = mlp(), samples(60)
+    if task == "anomaly":
+        nodes = [node("Gemm", ["x", "w", "b"], ["y"])]
+        model = graph(nodes, {"w": normal(1, 6, 1), "b": np.zeros(1, np.float32)}, {"x": ["n", 6]})
+    values = np.concatenate([run_onnx(model, feed)["y"] for feed in feeds])
+    reading = tasks.named(task).reading("y", threshold=0.0 if task == "multi-label" else None)
+    truth = {
+        "multi-label": (values > 0).astype(int),
+        "anomaly": (values[:, 0] > np.median(values)).astype(int),
+        "embedding": values.argmax(axis=1) if values.shape[1] > 1 else None,
+    }[task]
+    choice = choose_int8(model, feeds, truth if labelled else None, reading=reading, margin=0.2)
+    assert choice.enough
+    assert abs(choice.best.loss) <= 0.2
+    if labelled:
+        expected = tasks.named(task).score(tasks.named(task).answers(reading, values), truth).mean()
+        assert choice.float_score == pytest.approx(expected, abs=1e-6)
+    else:
+        assert np.isnan(choice.float_score)
+
+
+def test_anomaly_scores_of_normal_samples_alone_are_chosen_by_the_noise() -> None:
+    nodes = [node("Gemm", ["x", "w", "b"], ["y"])]
+    model = graph(nodes, {"w": normal(1, 6, 1), "b": np.zeros(1, np.float32)}, {"x": ["n", 6]})
+    reading = tasks.named("anomaly").reading("y")
+    choice = choose_int8(model, samples(40), np.zeros(40, int), reading=reading)
+    assert np.isnan(choice.best.loss)
+    assert np.isfinite(choice.best.sqnr_db)

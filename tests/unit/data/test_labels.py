@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.core.errors import DataError
-from harness.data.datasets import Dataset, Split, split_by_hash, with_classes
-from harness.data.labels import classes_of_labels, classes_of_text
+from harness.core.tasks import Truth
+from harness.data.datasets import Dataset, Split, split_by_hash, with_classes, with_labels
+from harness.data.labels import classes_of_labels, classes_of_text, labels_of_flags
 
 CLASSES = np.array([0, 2, 1, 2, 0])
 
@@ -142,3 +143,39 @@ def test_more_classes_than_outputs_are_named() -> None:
     with pytest.raises(DataError, match="3 classes, and the model has 2 outputs") as caught:
         with_classes(Split(data.take(np.arange(0)), data), 2, where="photos")
     assert "emu" in caught.value.cause
+
+
+@pytest.mark.parametrize("dtype", ["int64", "uint8", "bool", "float32"])
+def test_several_labels_are_columns_of_0_and_1(dtype: str) -> None:
+    flags = np.array([[0, 1, 1], [0, 0, 0]])
+    assert labels_of_flags(flags.astype(dtype)).tolist() == flags.tolist()
+    assert labels_of_flags(flags[:, None, :]).tolist() == flags.tolist()
+
+
+@pytest.mark.parametrize(
+    ("labels", "says"),
+    [
+        (np.array([0, 1, 1]), "columns of 0 and 1"),
+        (np.array([[0, 1], [0, 2], [1, 3]]), r"2 of 3 labels are neither 0 nor 1: sample 1 \(from 0\)"),
+        (np.array([[0.0, 1.0], [0.5, 0.0]]), "neither 0 nor 1"),
+        (np.array([[0, 1], [1, 1]]), "2 labels a sample, and the model has 3 scores"),
+    ],
+)
+def test_what_is_no_column_of_0_and_1_is_named(labels: npt.NDArray[Any], says: str) -> None:
+    with pytest.raises(DataError, match=says):
+        labels_of_flags(labels, 3)
+
+
+def test_both_parts_of_a_split_are_read_as_the_task_takes_them() -> None:
+    def part(ids: list[int], labels: npt.NDArray[Any]) -> Dataset:
+        return Dataset({"x": np.zeros((len(ids), 1))}, labels, np.array(ids), ("bad", "good", "worse"))
+
+    split = Split(part([3, 0], np.array([1, 0])), part([1, 2], np.array([2, 1])))
+    anomalies = with_labels(split, Truth.ANOMALY, where="folder")
+    assert np.asarray(anomalies.calibration.labels).tolist() == [0, 1]
+    assert np.asarray(anomalies.test.labels).tolist() == [1, 0]
+    assert anomalies.test.class_names == ()
+    assert "'good' is normal" in anomalies.notes[0]
+    groups = with_labels(split, Truth.GROUP, 2, where="folder")
+    assert np.asarray(groups.test.labels).tolist() == [2, 1], "no place of a score"
+    assert with_labels(split, Truth.TARGETS, where="folder") is split

@@ -13,6 +13,7 @@ from scipy.optimize import minimize_scalar
 from statsmodels.stats.contingency_tables import mcnemar
 
 from harness.core.errors import DataError, UsageError
+from harness.stats import intervals, paired
 from harness.stats.intervals import Interval, clustered_mean, wilson, z_value
 from harness.stats.paired import (
     can_ever_pass,
@@ -312,3 +313,34 @@ def test_a_margin_of_just_a_bound_is_undecided(table: tuple[int, int, int], alph
 def test_without_samples_the_widest_margin_needs_one() -> None:
     assert tango(0, 0, 0).n == 0
     assert samples_to_decide(0, 0, 0, 1.0) == 1
+
+
+@pytest.mark.parametrize("effect", [1.0, 1.5, 2.0])
+def test_samples_that_come_in_pairs_tell_as_much_as_fewer(effect: float) -> None:
+    rng = np.random.default_rng(2)
+    before, after = rng.random((2, 600)) < 0.8
+    all_samples, fewer = paired.flips(before, after), paired.flips_in_pairs(before, after, effect)
+    assert (fewer.n, fewer.b, fewer.c, fewer.loss.value) == (
+        600,
+        all_samples.b,
+        all_samples.c,
+        all_samples.loss.value,
+    )
+    for one, other in zip(
+        (fewer.loss, fewer.harmful, fewer.beneficial),
+        (all_samples.loss, all_samples.harmful, all_samples.beneficial),
+        strict=True,
+    ):
+        ratio = (one.high - one.low) / (other.high - other.low)
+        assert ratio == pytest.approx(np.sqrt(effect), rel=0.05)
+    doubled = paired.flips_in_pairs(np.repeat(before, 2), np.repeat(after, 2), 2.0)
+    assert doubled.loss.high == pytest.approx(all_samples.loss.high, abs=1e-3)
+
+
+def test_shares_of_samples_that_come_in_pairs() -> None:
+    assert intervals.wilson_in_groups(50, 100, 1.0) == intervals.wilson(50, 100)
+    half = intervals.wilson_in_groups(50, 100, 2.0)
+    assert (half.value, half.n) == (0.5, 100)
+    assert (half.low, half.high) == (intervals.wilson(25, 50).low, intervals.wilson(25, 50).high)
+    assert intervals.wilson_in_groups(100, 100, 2.0).low == intervals.wilson(50, 50).low
+    assert intervals.wilson_in_groups(0, 0, 2.0).n == 0

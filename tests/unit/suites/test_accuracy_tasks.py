@@ -126,10 +126,16 @@ def test_embeddings() -> None:
             name: (GROUPS[places[:, :depth]] == GROUPS[:, None]).any(axis=1)
             for name, places in nearest.items()
         }
-        share = intervals.wilson(int(right["other"].sum()), N)
+        first = nearest["other"][:, 0]
+        of = 1 + (first[first] == np.arange(N)).mean()
+        share = intervals.wilson_in_groups(int(right["other"].sum()), N, of)
         recall, loss = metrics[f"recall_at_{depth}", ""], metrics[f"recall_at_{depth}_loss", FLOAT]
         assert (recall.value, recall.ci_low, recall.n) == (share.value, share.low, N)
-        tango = paired.flips(right["base"], right["other"]).loss
+        assert share.low < intervals.wilson(int(right["other"].sum()), N).low
+        one = nearest["base"][:, 0]
+        tango = paired.flips_in_pairs(
+            right["base"], right["other"], max(of, 1 + (one[one] == np.arange(N)).mean())
+        ).loss
         assert (loss.value, loss.ci_high) == (
             pytest.approx(100 * tango.value),
             pytest.approx(100 * tango.high),
