@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import gzip
 import io
 import warnings
@@ -122,7 +123,7 @@ def read(
         frame = _read_text(path, text)
     label = _find(frame, label_column, path, "label_column")
     described = {
-        column_name(name): _find(frame, name, path, "the column")
+        column_name(name): _find(frame, name, path, "[data] group, time or sequence")
         for name in metadata.columns
         if metadata.required or name in frame.columns
     }
@@ -175,8 +176,9 @@ def _find(frame: pd.DataFrame, column: str | int | None, path: Path, setting: st
     """Return a column as the frame names it; None stays None."""
     columns = list(frame.columns)
     if isinstance(column, str) and column not in columns:
+        near = difflib.get_close_matches(column, map(str, columns), n=1)
         raise DataError(
-            f"{path.name} has no column {column!r}",
+            f"{path.name} has no column {column!r}{f'; did you mean {near[0]!r}?' if near else ''}",
             where=str(path),
             cause=f"its columns are {', '.join(map(str, columns[:20]))}",
             next_step=f"set {setting} to one of them, or to an index from 0",

@@ -232,7 +232,7 @@ def test_a_column_that_gives_no_groups_is_refused(values: Any, keys: dict[str, A
 @pytest.mark.parametrize(
     ("write", "keys", "message"),
     [
-        (csv, {"group": "sit"}, "data.csv has no column 'sit'"),
+        (csv, {"group": "sit"}, "data.csv has no column 'sit'; did you mean 'site'?"),
         (csv, {"group": 7}, "data.csv has 5 columns, but no column 7"),
         (csv, {"group": 4}, "'column 4' is the column of the labels, too"),
         (npz, {"group": "sit"}, "data.npz has no array 'sit'"),
