@@ -214,11 +214,19 @@ def activation_ranges(
     DataError
         There are no feeds, a feed does not fit the model, or all values of all feeds are equal.
     ModelError
-        An activation is NaN or overflows.
+        An activation is NaN or overflows, or the model has none of the operators.
     UsageError
         A name in `by_tensor` is unknown.
     """
     names = activations(model, operators)
+    if not names:
+        present = ", ".join(sorted({node.op_type for node in model.graph.node})) or "none"
+        raise ModelError(
+            "the model has no operator that can be quantized",
+            where=f"graph {model.graph.name!r}",
+            cause=f"its operators: {present}",
+            next_step="leave the variant out",
+        )
     for name in sorted(set(by_tensor) - set(names)):
         near = difflib.get_close_matches(name, names, n=1)
         raise UsageError(

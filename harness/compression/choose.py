@@ -153,6 +153,9 @@ class Int8Choice:
         head = f"on {self.samples} calibration samples"
         if not math.isnan(self.float_score):
             head += f", float32 {100 * self.float_score:.1f} %"
+        reasons = {trial.failed for trial in self.trials}
+        if len(reasons) == 1 and self.best.failed:
+            return f"no recipe can be made: {self.best.failed}"
         figures = ", ".join(trial.text() for trial in self.trials)
         return f"{head}: {figures}{f'; {self.untried}' if self.untried else ''}"
 

@@ -117,6 +117,13 @@ def test_activation_that_overflows_is_named() -> None:
         activation_ranges(model, [{"x": normal(0)}, {"x": normal(0, 1e30)}], "minmax", ["Mul"])
 
 
+def test_a_model_without_an_operator_to_quantize_is_refused_by_name() -> None:
+    model = canonicalise(graph([node("Abs", ["x"], ["y"])], {}, {"x": list(SHAPE)}))
+    with pytest.raises(ModelError, match="no operator that can be quantized") as caught:
+        activation_ranges(model, [{"x": normal(0)}], "minmax", ["Conv"])
+    assert "Abs" in caught.value.cause
+
+
 BAD: dict[str, tuple[list[Feeds], str]] = {
     "empty": ([], "empty"),
     "constant": ([{"x": np.ones(SHAPE, np.float32)}] * 3, "are equal"),

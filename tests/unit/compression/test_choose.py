@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import numpy as np
 import onnx
@@ -208,3 +209,8 @@ def test_anomaly_scores_of_normal_samples_alone_are_chosen_by_the_noise() -> Non
     choice = choose_int8(model, samples(40), np.zeros(40, int), reading=reading)
     assert np.isnan(choice.best.loss)
     assert np.isfinite(choice.best.sqnr_db)
+
+
+def test_one_reason_for_all_recipes_is_said_once() -> None:
+    trials = tuple(Int8Trial(name, (), failed="no operator fits") for name in ("minmax", "entropy"))
+    assert Int8Choice(trials, 8, math.nan, 0.01).text() == "no recipe can be made: no operator fits"
