@@ -23,7 +23,9 @@ WORK = ROOT / ".mutants"
 ALL = ("harness/gates", "harness/stats", "harness/store", "suites")
 LINKED = ("harness", "suites", "backends", "models", "targets", "tests")
 #: Modules of the accuracy suite that make rows.
-ACCURACY = ("classification", "numbers", "regression", "rows", "summarise")
+ACCURACY = (
+    "anomaly", "classification", "embedding", "multi_label", "numbers", "regression", "rows", "summarise",
+)  # fmt: skip
 #: Tests that reach a module beside those that bear its name.
 ALSO = {
     "harness/gates/judge.py": ["tests/unit/gates"],
@@ -31,6 +33,7 @@ ALSO = {
         f"suites/accuracy/{name}.py": [
             "tests/unit/suites/test_accuracy_summarise.py",
             "tests/unit/suites/test_accuracy_rows.py",
+            "tests/unit/suites/test_accuracy_tasks.py",
         ]
         for name in ACCURACY
     },

@@ -330,3 +330,24 @@ def test_a_validation_file_that_is_a_fifo_is_named(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "validation.toml")
     with pytest.raises(UsageError, match=r"validation\.toml is not a regular file"):
         load_validation(tmp_path)
+
+
+def test_an_unknown_task_is_named() -> None:
+    messages = problems({**LEAST, "model": {**LEAST["model"], "task": "clasification"}})
+    assert "no task; use classification, multi-label, anomaly" in messages["model.task"]
+
+
+@pytest.mark.parametrize(
+    ("table", "says"),
+    [
+        ({"task": "multi-label"}, "missing; a score above it means yes"),
+        ({"task": "anomaly", "threshold": 0.5}, "is not for the task anomaly"),
+        ({"task": "embedding", "threshold": 0.5}, "is not for the task embedding"),
+        ({"task": "multi-label", "threshold": 0.0}, ""),
+        ({"threshold": 0.5}, ""),
+    ],
+)
+def test_the_threshold_of_a_task(table: dict[str, Any], says: str) -> None:
+    inconsistent = checked(model={**LEAST["model"], **table}).inconsistencies()
+    assert [problem.path for problem in inconsistent] == ["model.threshold"] * bool(says)
+    assert all(says in problem.message for problem in inconsistent)
