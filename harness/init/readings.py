@@ -129,15 +129,16 @@ def readings(
             fitting = _classifications(usable, classes, note, asked)
             if not asked.task:
                 fitting = _with_others(fitting, usable, classes)
-    # Whole numbers of one output are a regression only where the model cannot be a classifier.
-    if asked.task != "classification" and not fitting:
+    # Whole numbers are a regression only where the model cannot be a classifier; names never are.
+    may_be_numbers = asked.task == "regression" or (not asked.task and not names)
+    if may_be_numbers and not fitting:
         fitting = _regressions(usable, labels, explicit=asked.task == "regression")
     if fitting:
         return fitting
     several_targets = math.prod(labels.shape[1:]) > 1 and labels.dtype.kind == "f"
     if refusal is not None and (asked.task == "classification" or not several_targets):
         raise refusal
-    raise _unfit(usable, labels, where)
+    raise _unfit(usable, labels, where, names)
 
 
 def _no_output(name: str, outputs: Values) -> UsageError:
@@ -258,7 +259,7 @@ def _regressions(usable: Values, labels: NDArray[Any], *, explicit: bool) -> lis
     ]
 
 
-def _unfit(usable: Values, labels: NDArray[Any], where: str) -> DataError:
+def _unfit(usable: Values, labels: NDArray[Any], where: str, names: tuple[str, ...] = ()) -> DataError:
     """Return why no output fits; raises it where single labels are at fault."""
     listed = ", ".join(f"{name} {list(y.shape[1:])} {y.dtype}" for name, y in usable.items())
     targets = math.prod(labels.shape[1:])
@@ -266,6 +267,11 @@ def _unfit(usable: Values, labels: NDArray[Any], where: str) -> DataError:
     if labels.dtype.kind in "iub" and targets == 1 and widest > 1:
         check_range(labels.reshape(-1).astype(np.int64), widest, ids=np.arange(len(labels)), where=where)
     cause = "classes must be whole numbers from 0; a regression needs one target for each value of an output"
+    if names:
+        cause = (
+            f"the {len(names)} classes need a score each; an anomaly score is read by --task anomaly, an "
+            "embedding by --task embedding"
+        )
     if labels.dtype.kind in "iub" and targets > 1:
         cause = f"several labels a sample (multi-label) need an output of {targets} scores"
     return DataError(

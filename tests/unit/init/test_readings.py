@@ -120,6 +120,9 @@ def test_sigmoids_without_labels_are_asked_for() -> None:
 
 def test_normal_samples_are_known_by_their_name() -> None:
     labels, names = np.array([0, 1, 2] * 4), ("crack", "Good", "scratch")
+    with pytest.raises(DataError) as refused:  # names of classes are no numbers
+        read({"e": SCORES[:, :1]}, labels, Asked(), where="folder", names=names)
+    assert "--task anomaly" in str(refused.value)
     (reading,) = read({"e": SCORES[:, :1]}, labels, Asked("anomaly"), where="folder", names=names)
     assert readings.truth(reading, labels, names).tolist() == [1, 0, 1] * 4
     with pytest.raises(DataError, match="which of the classes a, b, c is normal"):
