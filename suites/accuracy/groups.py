@@ -66,6 +66,8 @@ class _Quantity:
 QUANTITIES: Mapping[str, _Quantity] = {
     "accuracy": _Quantity("1", "higher", "has {:.3g} % right", 100, reach=1),
     "accuracy_loss": _Quantity("pt", "lower", "lost {:.3g} pt", reach=PT),
+    "label_accuracy": _Quantity("1", "higher", "has {:.3g} % of the labels right", 100, reach=1),
+    "label_accuracy_loss": _Quantity("pt", "lower", "lost {:.3g} pt of the labels", reach=PT),
     "agreement": _Quantity("1", "higher", "agrees in {:.3g} %", 100, reach=1),
     "mae": _Quantity("1", "lower", "has a mean absolute error of {:.3g}"),
     "error_increase": _Quantity("1", "lower", "errs more by {:.3g} %", 100),

@@ -182,6 +182,19 @@ def test_a_regression_has_errors_by_group() -> None:
     assert worst.reason.startswith("site B has a mean absolute error of 0.298, the worst of 3")
 
 
+def test_several_labels_are_divided_by_the_share_that_is_right() -> None:
+    right = np.where(SITE == 1, 0.5, 1.0)
+    whole = [
+        Measurement("label_accuracy", "1", 0.8, per_sample=right),
+        Measurement("label_accuracy_loss", "pt", 16.0, per_sample=100 * (1 - right), reference=FLOAT),
+    ]
+    rows = {(row.metric, row.case): row for row in by_group.rows(whole, (SITES,), 20)}
+    assert rows["group_label_accuracy", "clean/site=A"].value == 1.0
+    assert rows["group_label_accuracy", "clean/site=B"].value == 0.5
+    worst = rows["worst_group_label_accuracy_loss", ""]
+    assert (worst.value, worst.reason) == (50.0, "site B lost 50 pt of the labels, the worst of 3")
+
+
 def test_a_prediction_that_is_not_finite_is_no_good_group() -> None:
     targets = np.ones((N, 1))
     variant = np.ones((N, 1), np.float32)
