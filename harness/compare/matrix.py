@@ -104,14 +104,14 @@ def _of_metric(
     case = metric.case if metric is not None and metric.case else cases[0] if len(cases) == 1 else ""
     if len(cases) > 1 and not case:
         raise UsageError(
-            f"{name} has no case that stands for a variant as a whole", where="--matrix",
-            cause=f"its suite declares none, and there are {', '.join(cases)}", next_step=next_step,
+            f"--matrix needs one case per metric, and {name} has {len(cases)}", where="--matrix",
+            cause=f"its suite declares no default case; cases: {', '.join(cases)}", next_step=next_step,
         )  # fmt: skip
     rows = rows[rows["case"] == case]
     if metric is None or rows.empty:
         raise UsageError(
-            f"no side has {name} of a variant as a whole", where=", ".join(sides),
-            cause=f"looked at the case {case or 'of each metric'} in the setting deploy", next_step=next_step,
+            f"no side has a row of {name} to compare", where=", ".join(sides),
+            cause=f"searched setting deploy, case {case or 'any'}", next_step=next_step,
         )  # fmt: skip
     return rows, metric
 

@@ -53,7 +53,7 @@ def store_prebuilt(
         recorded = table.sha256.get(fmt)
         if recorded is not None and recorded != parts[0].sha256:
             raise ModelError(
-                f"{path.name} has the hash {parts[0].sha256[:12]}…, {recorded[:12]}… is recorded",
+                f"{path.name} has the hash {parts[0].sha256[:12]}…, but {recorded[:12]}… is recorded",
                 where=str(path),
                 next_step=f'put the old file back, or set sha256 = {{ {fmt} = "{parts[0].sha256}" }}',
             )

@@ -95,7 +95,7 @@ class VariantBuilder:
             recorded = validation.model.sha256
             if recorded is not None and recorded != sha256:
                 raise ModelError(
-                    f"{path.name} has the hash {sha256[:12]}…, {recorded[:12]}… is recorded",
+                    f"{path.name} has the hash {sha256[:12]}…, but {recorded[:12]}… is recorded",
                     where=str(path),
                     cause="the model changed since validation.toml was written",
                     next_step=f'put the old model back, or set model.sha256 = "{sha256}"',

@@ -177,9 +177,10 @@ def split_by_hash(
     if not chosen:
         raise DataError(
             f"{len(dataset)} samples cannot be split into calibration and test",
-            cause=f"only {len(positions_of)} of them are different"
+            cause=f"only {len(positions_of)} of them are distinct"
             if unit is None
-            else f"they are {len(positions_of)} sequences, and whole ones have to fit {budget} samples",
+            else f"sequences are not divided: {len(positions_of)} in the data, and calibration takes at most "
+            f"{budget} samples",
             next_step="use more samples, or a separate calibration set",
         )
     is_calibration = np.zeros(len(dataset), dtype=bool)

@@ -39,11 +39,14 @@ def check_fit(raw: Raw, steps: Mapping[str, Preprocess], specs: Sequence[TensorS
     every = {spec.name: spec for spec in specs}
     inputs = {name: spec for name, spec in every.items() if steps.get(name, Preprocess()).value is None}
     if set(raw) != set(inputs):
-        constant = "; one without samples is a constant, [input.NAME] value = NUMBER, or state = OUTPUT"
+        next_step = "give the arrays the names of the model's inputs"
+        if set(raw) < set(inputs):
+            next_step += "; one without samples is a constant, [input.NAME] value = NUMBER, or state = OUTPUT"
         raise DataError(
-            f"the data have the inputs {', '.join(sorted(raw))}, the model has {', '.join(sorted(inputs))}",
+            f"the data have the inputs {', '.join(sorted(raw))}, and the model has "
+            f"{', '.join(sorted(inputs))}",
             where=where,
-            next_step="give the arrays the names of the model's inputs" + constant * (set(raw) < set(inputs)),
+            next_step=next_step,
         )
     problems = [Problem(f"input.{name}", _no_input(every)) for name in steps if name not in every]
     for name, spec in inputs.items():

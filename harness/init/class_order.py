@@ -56,11 +56,11 @@ def check_order(trials: list[Trial]) -> None:
         flips = paired.flips(best.per_sample > 0, trial.reordered)
         if flips.mcnemar_p * len(trials) < ORDER_P:
             raise DataError(
-                "the classes of the labels and of the model are in different orders: "
-                f"{100 * best.score:.1f} % of {flips.n} samples are right, and "
-                f"{100 * trial.reordered.mean():.1f} % in another order",
-                cause="class names in another order than in training, labels counted from another class, "
-                "or a label file of other data",
-                next_step="put the labels into the order of the outputs (folders: by name or number), "
-                "or name --task embedding if the output is one",
+                "the labels and the model have their classes in different orders: "
+                f"{100 * best.score:.1f} % of {flips.n} samples are right as given, "
+                f"{100 * trial.reordered.mean():.1f} % after reordering the classes",
+                cause="class names in another order than in training, labels that start at another number, "
+                "or labels of other data",
+                next_step="reorder the labels to match the outputs (folders: [data] class_order), "
+                "or use --task embedding if the output is an embedding",
             )

@@ -289,7 +289,7 @@ def _fits_cap(inputs: PlanInputs, plan: Plan) -> None:
     size = sizes(inputs, plan)["output_byte"]
     if size > KEEP_BYTE:
         raise UsageError(
-            f"the raw outputs would take {size / 1e9:.1f} GB, the cap is {KEEP_BYTE / 1e9:.0f} GB",
+            f"raw outputs would take {size / 1e9:.1f} GB, more than the limit of {KEEP_BYTE / 1e9:.0f} GB",
             where="suites.accuracy",
-            next_step='set keep = "reduced" there, or data.max_samples',
+            next_step='set suites.accuracy.keep = "reduced", or a smaller data.max_samples',
         )

@@ -122,7 +122,7 @@ def mcnemar_exact_p(b: int, c: int) -> float:
 
 
 def smallest_decidable_margin(n: int, *, alpha: float = 0.05) -> float:
-    """Bound of the loss for ``n`` pairs without any disagreement: z²/(n + z²), 2.71/(n + 2.71) at alpha 0.05.
+    """Bound of the loss for ``n`` pairs without any disagreement: z²/(n + z²), z² = 2.706 at alpha 0.05.
 
     No margin at or below it can be passed by a variant that answers as its reference does.
     """

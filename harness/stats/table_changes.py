@@ -18,11 +18,11 @@ from harness.core.metric import Declared, Metric, Noise
 from harness.stats import difference, many, outer_join
 from harness.stats.difference import RATIO_UNITS, Values
 
-#: Columns that are no part of the key where devices are compared.
+#: Columns that are not part of the key where devices are compared.
 DEVICE_COLUMNS = ("target", "backend")
 BOUNDS = ("value", "ci_low", "ci_high")
 NO_DIRECTION = "has no declared direction"
-#: Relative difference of two numbers that are the same: a logarithm's last bits differ between CPUs.
+#: Largest relative difference at which two numbers count as equal: a logarithm's last bits vary by CPU.
 SAME_RTOL = 1e-12
 Flags = np.ndarray[tuple[int], np.dtype[np.bool_]]
 
@@ -72,16 +72,17 @@ def compare(base: Side, new: Side, *, devices: bool = False) -> pd.DataFrame:
     ----------
     base, new : Side
     devices : bool
-        Compare devices: target and backend differ.
+        Compare devices: target and backend may differ between the sides.
 
     Returns
     -------
     DataFrame
-        One row a key: the columns of the key, ``unit``, ``base``, ``new``, ``kind`` (``ratio`` or
-        ``difference``, which are new / base and new - base), ``change`` with ``ci_low`` and ``ci_high`` at
-        one-sided 5 % each side, ``paired``, ``n`` (where it is paired, the samples that both sides ran, which
-        values and change are over), ``class`` (a `Change`) and ``why``. Devices have ``target_base``,
-        ``backend_base`` and so on.
+        One row per key: the columns of the key, ``unit``, ``base``, ``new``, ``kind``, ``change``,
+        ``ci_low``, ``ci_high``, ``paired``, ``n``, ``class`` (a `Change`) and ``why``. ``kind`` is ``ratio``
+        (new / base) or ``difference`` (new - base). The interval of ``change`` leaves 5 % on each side.
+        Where ``paired`` is true, ``base``, ``new`` and ``change`` are computed over the ``n`` samples that
+        both sides ran. With `devices`, ``target_base``, ``target_new``, ``backend_base`` and
+        ``backend_new`` are added.
     """
     key = [column for column in KEY_COLUMNS if not (devices and column in DEVICE_COLUMNS)]
     extra = list(DEVICE_COLUMNS) if devices else []
@@ -114,7 +115,7 @@ def _pair(result: pd.DataFrame, joined: pd.DataFrame, base: Side, new: Side, ext
     Returns
     -------
     ndarray, shape (rows,)
-        The score statistic of no change (McNemar's, of shares); NaN where rows are not paired.
+        Score statistic under no change (McNemar's for shares); NaN where rows are not paired.
     """
     z = np.full(len(result), np.nan)
     names = ["base", "new", "change", "ci_low", "ci_high", "n"]
@@ -122,11 +123,11 @@ def _pair(result: pd.DataFrame, joined: pd.DataFrame, base: Side, new: Side, ext
     numbers["n"] = np.full(len(result), np.nan)
     if base.per_sample and new.per_sample:
         side_columns = [[f"{c}_{side}" if c in extra else c for c in KEY_COLUMNS] for side in ("base", "new")]
-        # By columns: row by row, pandas takes as long as all the rest.
+        # Column by column: iterating over pandas rows takes as long as everything else together.
         columns = {name: joined[name].to_numpy(object) for side in side_columns for name in side}
         keys = [zip(*(columns[name] for name in side), strict=True) for side in side_columns]
         rows = zip(*keys, result["unit"].to_numpy(object), strict=True)
-        # By the numbers of samples and the unit: positions of the rows, and per-sample values of each side.
+        # By both sample counts and the unit: row positions, and the per-sample values of each side.
         alike: dict[tuple[int, int, str], tuple[list[int], list[Values], list[Values]]] = {}
         for position, (base_key, new_key, unit) in enumerate(rows):
             one, two = base.per_sample.get(base_key), new.per_sample.get(new_key)
@@ -139,7 +140,7 @@ def _pair(result: pd.DataFrame, joined: pd.DataFrame, base: Side, new: Side, ext
             n = min(one_n, two_n)
             first, second = (np.stack([part[:n] for part in side]) for side in pair)
             intervals, z[places] = difference.paired_rows(first, second, unit)
-            if one_n != two_n:  # a target with max_samples ran the first of them
+            if one_n != two_n:  # one side has max_samples: the first n of both count
                 numbers["base"][places], numbers["new"][places] = first.mean(axis=1), second.mean(axis=1)
             numbers["n"][places] = n
             for name, part in (("change", "value"), ("ci_low", "low"), ("ci_high", "high")):
@@ -161,20 +162,20 @@ class _Declarations:
         suites, names = (rows[column].iloc[self._firsts].to_numpy(object) for column in ("suite", "metric"))
         self._metrics = [declared.find(str(s), str(m)) for s, m in zip(suites, names, strict=True)]
 
-    def map(self, fact: Callable[[Metric | None, int], bool]) -> Flags:
-        """Look up a fact of every row.
+    def map(self, condition: Callable[[Metric | None, int], bool]) -> Flags:
+        """Evaluate a condition for every row.
 
         Parameters
         ----------
-        fact : callable
-            Takes a declaration, and the position of a row that has it.
+        condition : callable
+            Takes the declaration of a row (None if undeclared), and the position of a row that has it.
 
         Returns
         -------
         ndarray, shape (rows,), bool
         """
-        facts = [fact(m, row) for m, row in zip(self._metrics, self._firsts.tolist(), strict=True)]
-        return np.array(facts, np.bool_)[self._codes] if facts else np.zeros(0, np.bool_)
+        flags = [condition(m, row) for m, row in zip(self._metrics, self._firsts.tolist(), strict=True)]
+        return np.array(flags, np.bool_)[self._codes] if flags else np.zeros(0, np.bool_)
 
     def goodness(self, values: Values) -> Values:
         """See `Metric.goodness`; zeros where a metric is not declared."""
@@ -191,16 +192,16 @@ def _classes(
 ) -> tuple[pd.Series, pd.Series]:
     neutral = np.where(result["kind"] == "ratio", 1.0, 0.0)
     change, low, high = (result[name].to_numpy(np.float64) for name in ("change", "ci_low", "ci_high"))
-    both = [result[name].to_numpy(np.float64) for name in ("base", "new")]
-    same = np.isclose(both[0], both[1], rtol=SAME_RTOL, atol=0)
+    values_of = [result[name].to_numpy(np.float64) for name in ("base", "new")]
+    same = np.isclose(values_of[0], values_of[1], rtol=SAME_RTOL, atol=0)
     bounded = np.isfinite(low) & np.isfinite(high)
-    good = [metrics.goodness(values) for values in both]
+    good = [metrics.goodness(values) for values in values_of]
     with np.errstate(invalid="ignore"):
-        moved = np.where(np.isfinite(change), np.sign(good[1] - good[0]), 0.0)
+        direction = np.where(np.isfinite(change), np.sign(good[1] - good[0]), 0.0)
     undeclared = metrics.map(lambda metric, _: metric is None)
     noisy = metrics.map(lambda metric, _: metric is not None and metric.noise is not Noise.NONE)
     per_set = metrics.map(lambda metric, _: metric is not None and metric.per_data_set)
-    bare = {side: (joined[f"status_{side}"] != "OK").to_numpy() for side in ("base", "new")}
+    not_ok = {side: (joined[f"status_{side}"] != "OK").to_numpy() for side in ("base", "new")}
     absent = {side: joined[f"status_{side}"].isna().to_numpy() for side in ("base", "new")}
     unlike = _unlike(result, base, new)
     counts = [joined[f"n_{side}"].fillna(0).to_numpy() for side in ("base", "new")]
@@ -209,9 +210,9 @@ def _classes(
     conditions = [
         (absent["base"], Change.NOT_RUN, f"no such row in {base.label}"),
         (absent["new"], Change.NOT_RUN, f"no such row in {new.label}"),
-        (bare["base"] & bare["new"], Change.INVALID, "both sides are invalid"),
-        (bare["base"], Change.INVALID, None),
-        (bare["new"], Change.INVALID, None),
+        (not_ok["base"] & not_ok["new"], Change.INVALID, "both sides are invalid"),
+        (not_ok["base"], Change.INVALID, None),
+        (not_ok["new"], Change.INVALID, None),
         (units, Change.UNLIKE, "the units differ"),
         (unlike, Change.UNLIKE, "the data sets differ"),
         (same, Change.SAME, ""),
@@ -219,8 +220,8 @@ def _classes(
         (uneven, Change.UNLIKE, "the numbers of samples differ"),
         (noisy & ~bounded, Change.CHANGED, "no interval: it may be noise"),
         (undeclared, Change.CHANGED, NO_DIRECTION),
-        (moved == 0, Change.CHANGED, ""),
-        (moved > 0, Change.BETTER, ""),
+        (direction == 0, Change.CHANGED, ""),
+        (direction > 0, Change.BETTER, ""),
     ]
     chosen = np.select(
         [condition for condition, _, _ in conditions], np.arange(len(conditions)), len(conditions)
@@ -228,18 +229,20 @@ def _classes(
     classes = pd.array([*(str(change_) for _, change_, _ in conditions), str(Change.WORSE)], dtype="str")
     texts = pd.array([*(text or "" for _, _, text in conditions), ""], dtype="str")
     why = pd.Series(texts.take(chosen), index=result.index)
-    named = chosen == [text for _, _, text in conditions].index(NO_DIRECTION)
-    why[named] = "metric " + result.loc[named, "metric"].astype("str") + f" {NO_DIRECTION}"
+    undeclared_rows = chosen == [text for _, _, text in conditions].index(NO_DIRECTION)
+    why[undeclared_rows] = (
+        "metric " + result.loc[undeclared_rows, "metric"].astype("str") + f" {NO_DIRECTION}"
+    )
     for side, label in (("base", base.label), ("new", new.label)):
-        other = absent["base"] | absent["new"]
-        rows = bare[side] & ~other & ~(bare["base"] & bare["new"])
+        unmatched = absent["base"] | absent["new"]
+        rows = not_ok[side] & ~unmatched & ~(not_ok["base"] & not_ok["new"])
         status, reason = (joined.loc[rows, f"{name}_{side}"].astype("str") for name in ("status", "reason"))
         why[rows] = f"{label} is " + (status + ": " + reason.fillna("")).str.split("\n").str[0]
     return pd.Series(classes.take(chosen), index=result.index), why
 
 
 def _correct(result: pd.DataFrame, z: Values, key: list[str]) -> None:
-    """Among the cases and severities of one metric, keep those better or worse that pass Holm's procedure.
+    """Turn changes that fail Holm's procedure, over the cases and severities of one metric, into noise.
 
     ``ci_low`` and ``ci_high`` are not corrected.
     """
@@ -252,15 +255,17 @@ def _correct(result: pd.DataFrame, z: Values, key: list[str]) -> None:
         ratio = (result["kind"] == "ratio").to_numpy()
         change, low, high = (np.where(ratio, np.log(part), part) for part in numbers)
     p = np.where(np.isnan(z), many.one_sided_p(change, low, high), many.upper_tail(np.abs(z)))
-    p[np.isnan(low)] = 0.0  # an exact count has no interval, and moved
+    p[np.isnan(low)] = 0.0  # an exact count has no interval, so any change is real
     family = [column for column in key if column not in ("case", "severity")]
     groups = result.groupby(family, sort=False, observed=True, dropna=False).ngroup().to_numpy()
-    alone = np.bincount(groups, tested)[groups] == 1
+    is_only_test = np.bincount(groups, tested)[groups] == 1
     for change_, rows in moved.items():
         significant = many.holm(np.where(tested, np.where(rows, p, 1.0), np.nan), groups)
-        fallen = rows & ~significant & ~alone
-        result.loc[fallen, "class"] = str(Change.NOISE)
-        result.loc[fallen, "why"] = f"{change_} by itself, but not significant among so many cases (Holm)"
+        not_significant = rows & ~significant & ~is_only_test
+        result.loc[not_significant, "class"] = str(Change.NOISE)
+        result.loc[not_significant, "why"] = (
+            f"{change_} by itself, but not significant among so many cases (Holm)"
+        )
 
 
 def _unlike(result: pd.DataFrame, base: Side, new: Side) -> Flags:

@@ -100,7 +100,7 @@ def test_a_matrix_of_runs_and_tables(harness: Shell, runs: list[Path]) -> None:
         2,
         "--devices cannot be used with --matrix",
     )
-    check(harness("compare", "latest", "--matrix"), 2, "no side has latency_p50")
+    check(harness("compare", "latest", "--matrix"), 2, "no side has a row of latency_p50")
 
 
 def test_runs_without_a_common_target_are_devices_of_one_report(harness: Shell, model: MakeModel) -> None:

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from harness.cli.arguments import make_parser
@@ -102,6 +103,11 @@ def reader(forge: Forge, cache: Path, tiny: Path, tmp_path_factory: pytest.TempP
     ended = harness("validate", "--model", folder, "--target", "cpu,openvino,tflite", *SHORT["validate"][2:])
     assert ended.code == 0, ended.out + ended.err
     tables.read(first / "measurements.csv").to_parquet(harness.folder / "new.parquet")
+    labels = np.arange(200) % 2  # and scores of which one in ten is on the wrong side
+    np.save(harness.folder / "labels.npy", labels)
+    for seed, name in enumerate(("float.npz", "int8.npz")):
+        noise = np.random.default_rng(seed).normal(0, 0.8, len(labels))
+        np.savez(harness.folder / name, scores=2 * labels - 1 + noise)
     return harness
 
 

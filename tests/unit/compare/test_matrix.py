@@ -82,7 +82,7 @@ def test_several_sides_and_models_are_labelled_apart(tmp_path: Path) -> None:
 
 def test_metrics_that_are_not_there_or_have_no_direction(tmp_path: Path) -> None:
     name = table(tmp_path, "a.csv", *ROWS)
-    with pytest.raises(UsageError, match="no side has throughput"):
+    with pytest.raises(UsageError, match="no side has a row of throughput"):
         matrix([name], tmp_path, ["accuracy", "throughput"])
     strange = table(tmp_path, "b.csv", record("cpu", "int8", "strange", 1.0, 0.1))
     with pytest.raises(UsageError, match="metric strange has no declared direction"):

@@ -80,7 +80,7 @@ def test_tables(raw: NDArray[Any], spec: TensorSpec, step: dict[str, Any], paths
 
 
 def test_names() -> None:
-    with pytest.raises(DataError, match="the data have the inputs y, the model has x"):
+    with pytest.raises(DataError, match="the data have the inputs y, and the model has x"):
         check_fit({"y": IMAGES}, {}, [NCHW], where="d")
     with pytest.raises(ConfigurationError, match="the model has no such input"):
         check_fit({"x": IMAGES}, {"x": Preprocess(layout="NCHW"), "z": Preprocess()}, [NCHW], where="d")
@@ -114,6 +114,6 @@ def test_samples_on_another_axis_or_none_and_constants() -> None:
         check(raw, TensorSpec("x", (5, 2, 3), "float32"), batch_axis=1)
     both = [TensorSpec("x", (None, 7, 3), "float32"), TensorSpec("alpha", (), "float32")]
     check_fit({"x": raw}, {"alpha": Preprocess(value=0.5)}, both, where="d.npz")
-    with pytest.raises(DataError, match="have the inputs x, the model has alpha, x") as caught:
+    with pytest.raises(DataError, match="have the inputs x, and the model has alpha, x") as caught:
         check_fit({"x": raw}, {}, both, where="d.npz")
     assert "[input.NAME] value = NUMBER" in caught.value.next_step

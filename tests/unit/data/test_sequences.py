@@ -56,7 +56,7 @@ def test_the_split_cuts_no_sequence(values: list[int]) -> None:
     data = dataset(values)
     index = sequences.index_of(data, "c", "here")
     if len(set(values)) < 2:
-        with pytest.raises(DataError, match="they are 1 sequences, and whole ones have to fit"):
+        with pytest.raises(DataError, match="sequences are not divided: 1 in the data"):
             split_by_hash(data, calibration_share=0.5, unit=index)
         return
     try:

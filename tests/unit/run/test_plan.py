@@ -250,7 +250,7 @@ def test_sizes_count_each_file_once_and_only_outputs_that_are_kept() -> None:
 
 def test_outputs_beyond_the_cap_are_refused() -> None:
     huge = given(outputs=(TensorSpec("y", (None, 1000, 1000), "float32"),))
-    with pytest.raises(UsageError, match=r"2\.4 GB, the cap is 2 GB") as caught:
+    with pytest.raises(UsageError, match=r"2\.4 GB, more than the limit of 2 GB") as caught:
         make_plan(huge)
     assert "max_samples" in caught.value.next_step
 
