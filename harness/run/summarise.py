@@ -157,7 +157,7 @@ def _identity(
         "device": device.get("device", ""),
         "arch": device.get("arch", ""),
         "backend_version": device.get("backend_version", ""),
-        "provider": result.effective.get("provider", ""),
+        "provider": _provider(result.effective),
         # A file of integers computes in them, however the runtime computes floats.
         "precision": batch.artifact.precision or result.effective.get("precision", ""),
         "model": facts.run["model"]["name"],
@@ -165,6 +165,12 @@ def _identity(
         "artifact_sha256": batch.artifact.sha256,
         "started_utc": result.started_utc,
     }
+
+
+def _provider(effective: Mapping[str, str]) -> str:
+    """Name the provider, and the operators that it left to the runtime's builtin kernels."""
+    provider, builtin = effective.get("provider", ""), effective.get("builtin", "")
+    return f"{provider}; builtin: {builtin}" if builtin else provider
 
 
 def set_digests(run: Mapping[str, Any]) -> dict[str, str]:

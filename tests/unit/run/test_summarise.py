@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,14 @@ def test_rows_in_order_with_their_origin() -> None:
     assert not suite.contexts[0].emulated
     assert suite.contexts[2].settings == {"batch": 3}
     assert suite.contexts[2].options == Options(2)
+
+
+def test_a_row_names_the_operators_that_builtin_kernels_compute() -> None:
+    plain = result(OWN, 0, 5.0)
+    mixed = replace(plain, effective={**plain.effective, "builtin": "CONCATENATION, PAD"})
+    for measured, provider in ((plain, "P"), (mixed, "P; builtin: CONCATENATION, PAD")):
+        rows = summarise.summarise(facts(measured), {"s": Suite()})
+        assert {row.identity["provider"] for row in rows if row.key == measured.key} == {provider}
 
 
 def test_what_is_no_result_is_never_summarised() -> None:
