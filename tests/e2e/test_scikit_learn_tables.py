@@ -50,8 +50,8 @@ def _classifier(node: onnx.NodeProto, labels: NDArray[Any], *, zipmap: bool) -> 
     text = labels.dtype.kind == "U"
     kind, width = (TensorProto.STRING if text else TensorProto.INT64), len(np.unique(labels))
     names = "classlabels_strings" if text else "classlabels_int64s"
-    own = "classlabels_ints" if node.op_type == "LinearClassifier" and not text else names
-    node.attribute.append(helper.make_attribute(own, np.unique(labels).tolist()))
+    class_attribute = "classlabels_ints" if node.op_type == "LinearClassifier" and not text else names
+    node.attribute.append(helper.make_attribute(class_attribute, np.unique(labels).tolist()))
     outputs = [helper.make_tensor_value_info("output_label", kind, [None])]
     if not zipmap:
         return [node], [*outputs, helper.make_tensor_value_info("scores", TensorProto.FLOAT, [None, width])]

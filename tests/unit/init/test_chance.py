@@ -17,9 +17,9 @@ KINDS = (np.arange(N) % 3 == 0).astype(np.int64)
 def test_a_classification_has_wilson_s_bounds() -> None:
     reading = tasks.named("classification").reading("y")
     scores = (np.arange(N) % 10 > 0).astype(np.float64)
-    known = evidence(reading, scores, KINDS, alpha=0.01)
-    assert known.score == intervals.wilson(270, N, alpha=0.01)
-    assert (known.chance, known.beats_chance) == (2 / 3, True)
+    shown = evidence(reading, scores, KINDS, alpha=0.01)
+    assert shown.score == intervals.wilson(270, N, alpha=0.01)
+    assert (shown.chance, shown.beats_chance) == (2 / 3, True)
 
 
 def test_several_labels_have_to_beat_the_commonest_answers() -> None:
@@ -38,9 +38,9 @@ def test_several_labels_have_to_beat_the_commonest_answers() -> None:
 def test_an_area_has_to_be_above_one_half(shift: float, beats: bool) -> None:
     task = tasks.named("anomaly")
     scores = np.random.default_rng(0).normal(size=N) + shift * KINDS
-    known = evidence(task.reading("y"), task.score(scores, KINDS), KINDS)
-    assert known.score == linear.stratified_mean(linear.auc(scores, KINDS == 1), KINDS == 1)
-    assert (known.chance, known.beats_chance) == (0.5, beats)
+    shown = evidence(task.reading("y"), task.score(scores, KINDS), KINDS)
+    assert shown.score == linear.stratified_mean(linear.auc(scores, KINDS == 1), KINDS == 1)
+    assert (shown.chance, shown.beats_chance) == (0.5, beats)
     assert not evidence(task.reading("y"), np.full(N, np.nan), KINDS).beats_chance, "one kind only"
 
 
@@ -53,9 +53,9 @@ def test_neighbours_have_to_beat_shuffled_labels() -> None:
     ]
     assert sum(one.beats_chance for one in chance) <= 5, "at 5 % of the permutations"
     near = task.answers(task.reading("e"), np.eye(8)[labels] + RNG.normal(scale=0.1, size=(N, 8)))
-    known = evidence(task.reading("e"), task.score(near, labels), labels)
-    assert known.beats_chance
-    assert known.chance == pytest.approx(59 / 299)
+    shown = evidence(task.reading("e"), task.score(near, labels), labels)
+    assert shown.beats_chance
+    assert shown.chance == pytest.approx(59 / 299)
 
 
 def test_the_first_task_that_beats_chance_is_meant_or_else_the_first() -> None:

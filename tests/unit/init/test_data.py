@@ -67,8 +67,8 @@ def test_a_column_that_names_the_rows_is_no_feature(tmp_path: Path, name: str, p
     left_out = name == "Unnamed: 0" and position == 0  # by every reader
     assert (table.label_column, table.ignore) == ("label", () if left_out else (name,))
     split = split_of(table, Path(), ("x",))
-    kept = np.concatenate([split.calibration.inputs["x"], split.test.inputs["x"]])
-    assert sorted(kept.tolist()) == rows[:, :3].tolist()
+    samples_read = np.concatenate([split.calibration.inputs["x"], split.test.inputs["x"]])
+    assert sorted(samples_read.tolist()) == rows[:, :3].tolist()
     # A model that takes one more feature may take this column.
     wider = TensorSpec("x", (None, 4), "float32")
     if not left_out:

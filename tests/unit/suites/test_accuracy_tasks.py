@@ -167,9 +167,9 @@ def test_samples_without_another_one_of_their_label_are_not_asked() -> None:
 @pytest.mark.parametrize("task", ["multi-label", "embedding"])
 def test_what_needs_the_whole_output_is_skipped_where_it_was_reduced(task: str) -> None:
     y = vectors(0.5)
-    kept = named(samples(y, keep="reduced"), threshold=0.0)
+    from_reduced = named(samples(y, keep="reduced"), threshold=0.0)
     labels = GROUPS if task == "embedding" else (y > 0).astype(np.int64)
-    metrics = rows(kept, {"float32": kept}, labels=labels, task=task)
+    metrics = rows(from_reduced, {"float32": from_reduced}, labels=labels, task=task)
     reduced = [row for (metric, _), row in metrics.items() if metric != "input_digest_equal"]
     assert all(row.status is Status.SKIPPED and 'keep = "reduced"' in row.reason for row in reduced)
 
