@@ -302,7 +302,7 @@ def _checked(model: onnx.ModelProto, calibration: Iterable[Feeds]) -> Iterator[d
         feed = {name: np.asarray(value) for name, value in given.items()}
         if set(feed) != set(inputs):
             raise DataError(
-                f"the feed has the inputs {sorted(feed)}, the model {sorted(inputs)}", where=where
+                f"the feed has the inputs {sorted(feed)}; the model has {sorted(inputs)}", where=where
             )
         for name, value in feed.items():
             shape = [d.dim_value if d.HasField("dim_value") else None for d in inputs[name].shape.dim]
@@ -312,7 +312,7 @@ def _checked(model: onnx.ModelProto, calibration: Iterable[Feeds]) -> Iterator[d
             dtype = helper.tensor_dtype_to_np_dtype(inputs[name].elem_type)
             if not fits or value.dtype != dtype or not value.size:
                 raise DataError(
-                    f"input {name!r} is {value.dtype} {value.shape}, the model takes {dtype} {tuple(shape)}",
+                    f"input {name!r} is {value.dtype} {value.shape}; the model takes {dtype} {tuple(shape)}",
                     where=where,
                     next_step="fix the preprocessing of the calibration data",
                 )

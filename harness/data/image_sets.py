@@ -145,7 +145,7 @@ def _file_names(path: Path, table: Table, column: str | int) -> Sequence[str]:
         cause = f"the names have no suffix; the files have {suffixes[0]}"
         next_step = "write the names with their suffix"
     raise DataError(
-        f"{len(missing)} of {len(names)} files in {table.path.name} do not exist, the first is "
+        f"{len(missing)} of {len(names)} files in {table.path.name} do not exist; the first is "
         f"{Path(missing[0]).name!r}",
         where=str(table.path),
         cause=cause,
