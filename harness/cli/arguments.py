@@ -103,9 +103,9 @@ def _add_init(commands: Any) -> None:  # noqa: ANN401 - argparse's own
                       help="leave out samples with missing values, or replace the values")  # fmt: skip
     init.add_argument("--max-bytes", metavar="N", type=int,
                       help="largest data file and arrays (default: 4,000,000,000 bytes)")  # fmt: skip
-    init.add_argument("--label-column", metavar="NAME", type=_column,
-                      help="column of a table with the labels, by name or position from 0 "
-                           "(default: tried)")  # fmt: skip
+    init.add_argument("--label-column", metavar="NAME", type=_column, action="append", default=[],
+                      help="column of a table with the labels, by name or position from 0; once for each "
+                           "of several (default: tried)")  # fmt: skip
     init.add_argument("--group", metavar="COLUMN", type=_column,
                       help="column or array that is not fed to the model: metrics by its values")  # fmt: skip
     init.add_argument("--time", metavar="COLUMN", type=_column,

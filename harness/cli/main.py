@@ -277,7 +277,7 @@ def _init(arguments: argparse.Namespace) -> int:
     report = init.init(
         arguments.model, arguments.data, arguments.labels, out=arguments.out, force=arguments.force,
         split=arguments.split, skip_damaged=arguments.skip_damaged, missing=arguments.missing,
-        max_bytes=arguments.max_bytes, label_column=arguments.label_column, values=arguments.value,
+        max_bytes=arguments.max_bytes, label_columns=arguments.label_column, values=arguments.value,
         asked=asked, accept_chance=arguments.accept_chance, columns=columns, states=arguments.state,
     )  # fmt: skip
     print(report.text())

@@ -10,6 +10,15 @@ from harness.config.fields import Divisors, Dtype, Families, FileNames, Limit, M
 
 #: Name or position of a column.
 Column = Annotated[str, Field(min_length=1)] | int
+
+
+def as_columns(columns: str | int | tuple[str | int, ...] | None) -> tuple[str | int, ...]:
+    """Return one column, several or none as a tuple."""
+    if columns is None:
+        return ()
+    return columns if isinstance(columns, tuple) else (columns,)
+
+
 #: Largest data file, and largest size of the arrays made from it, unless ``[data] max_bytes`` is set.
 MAX_BYTES = 4_000_000_000
 
@@ -39,7 +48,7 @@ class SourceTable(Table):
     path: str = ""
     labels: str = ""
     format: Literal["auto", "npz", "npy", "idx", "image-folder", "image-csv", "csv", "parquet"] = "auto"
-    label_column: str | int | None = None
+    label_column: Column | tuple[Column, ...] | None = None
     header: bool | None = None
     skip: FileNames = ()
 
@@ -69,8 +78,9 @@ class DataTable(SourceTable):
         if self.windows != DataTable.model_fields["windows"].default and self.time is None:
             raise ValueError('windows divides the times of a column: name it with time = "column"')
         for key in ("group", "time", "sequence"):
-            if getattr(self, key) is not None and getattr(self, key) == self.label_column:
-                raise ValueError(f"{key} and label_column name the same column, {self.label_column!r}")
+            column = getattr(self, key)
+            if column is not None and column in as_columns(self.label_column):
+                raise ValueError(f"{key} and label_column name the same column, {column!r}")
         return self
 
 

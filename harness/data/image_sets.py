@@ -64,11 +64,11 @@ def read_list(
     reading: Reading,
     *,
     header: bool | None,
-    label_column: str | int | None,
+    label_columns: Sequence[str | int],
     metadata: Columns = NO_COLUMNS,
 ) -> Contents:
     """Read the images of a table that has their files, relative to the folder, and their labels."""
-    read = partial(tables.read, table_path, label_column=label_column, metadata=metadata)
+    read = partial(tables.read, table_path, label_columns=label_columns, metadata=metadata)
     table = read(header=header)
     if header is None and table.text is not None:
         # The first line is a header if none of its cells names a file.
@@ -91,7 +91,7 @@ def read_list(
     if not others:
         raise DataError(f"{table_path.name} has no column with labels", where=str(table_path))
     likely = [name for label in LABEL_NAMES for name in others if str(name).lower() == label]
-    column = table.label if table.label is not None else (likely or others)[0]
+    wanted = table.labels or (likely or others)[:1]
     names = _file_names(path, table, file_column)
     if unknown := sorted(set(reading.skip) - set(names)):
         raise DataError(
@@ -104,17 +104,15 @@ def read_list(
         raise DataError(
             f"{table_path.name} names no images", where=str(table_path), next_step="name a file in each row"
         )
-    labels, class_names = table_values.labels_of(table, column)
+    labels, class_names = table_values.labels_of(table, wanted)
     pixels, notes = read_images(
         [path / names[row] for row in rows], reading.recipe, root=path, max_bytes=reading.max_bytes
     )
     if reading.skip:
         notes = (f"left out of {path.name}/: files named in skip: {len(reading.skip)}", *notes)
-    if unused := [str(name) for name in others if name != column]:
-        notes = (
-            *notes,
-            f"labels come from the column {column!r} of {table_path.name}; not used: {', '.join(unused[:8])}",
-        )
+    if unused := [str(name) for name in others if name not in wanted]:
+        chosen = f"labels come from {', '.join(map(repr, wanted))} of {table_path.name}"
+        notes = (*notes, f"{chosen}; not used: {', '.join(unused[:8])}")
     about = {name: values[rows] for name, values in table_values.descriptions(table).items()}
     return Contents({"": pixels}, labels[rows], class_names, (*table.notes, *notes), metadata=about)
 

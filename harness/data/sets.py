@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.config.schema import DataTable, InputTable, ShiftsTable, SourceTable
+from harness.config.schema import DataTable, InputTable, ShiftsTable, SourceTable, as_columns
 from harness.config.validation import Validation
 from harness.core import preprocess, tasks
 from harness.core.artifact import TensorSpec, sha256_file
@@ -354,7 +354,7 @@ def _load(source: SourceTable, table: DataTable, folder: Path, inputs: tuple[str
             labels=folder / source.labels if source.labels else None,
             format=source.format,
             callable=source.callable,
-            label_column=source.label_column,
+            label_columns=as_columns(source.label_column),
             header=source.header,
             input_names=inputs,
             image=None if table.image is None else ImageRecipe(**table.image.model_dump()),

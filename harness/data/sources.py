@@ -55,8 +55,8 @@ class DataSource:
         One of ``FORMATS``; ``auto`` decides by folder and suffix.
     callable : str
         ``package.module:function`` without parameters, returns a Dataset or a Split.
-    label_column : str or int or None
-        The label column of a table, by name or index; None if the table has no labels.
+    label_columns : tuple of str or int
+        The label columns of a table, by name or index: none, one, or one for each label or target.
     header : bool or None
         Whether the first line of a table has the column names; None: decide by its content.
     input_names : tuple of str
@@ -81,7 +81,7 @@ class DataSource:
     labels: Path | None = None
     format: str = "auto"
     callable: str = ""
-    label_column: str | int | None = None
+    label_columns: tuple[str | int, ...] = ()
     header: bool | None = None
     input_names: tuple[str, ...] = ()
     image: ImageRecipe | None = None
@@ -204,14 +204,14 @@ def _read(path: Path, format_: str, source: DataSource) -> tuple[Contents, Conte
                     "image-csv needs a table of files and labels", where=str(path), next_step="set labels"
                 )
             read = image_sets.read_list(
-                path, source.labels, images, header=source.header, label_column=source.label_column,
+                path, source.labels, images, header=source.header, label_columns=source.label_columns,
                 metadata=source.metadata,
             )  # fmt: skip
             return read, None
         case _:
             table = table_values.read_table(
                 path,
-                label_column=source.label_column,
+                label_columns=source.label_columns,
                 header=source.header,
                 missing=source.missing,
                 max_bytes=source.max_bytes,

@@ -42,14 +42,14 @@ _CAUSES = (
 def read_table(
     path: Path,
     *,
-    label_column: str | int | None = None,
+    label_columns: Sequence[str | int] = (),
     header: bool | None = None,
     missing: Missing = None,
     parquet: bool | None = None,
     max_bytes: int = data_files.MAX_BYTES,
     metadata: Columns = NO_COLUMNS,
 ) -> Contents:
-    """Read a table with at most one label column; the other columns are features.
+    """Read a table; the columns that are neither labels nor metadata are features.
 
     Features are int64 if every value is written as a whole number, and float32 otherwise.
 
@@ -62,19 +62,19 @@ def read_table(
     """
     table = tables.read(
         path,
-        label_column=label_column,
+        label_columns=label_columns,
         header=header,
         parquet=parquet,
         max_bytes=max_bytes,
         metadata=metadata,
     )
     frame, described = table.frame, table.metadata
-    columns = [name for name in frame.columns if name != table.label and name not in described.values()]
+    columns = [name for name in frame.columns if name not in (*table.labels, *described.values())]
     if not len(frame) or not columns:
         raise DataError(
             f"{path.name} has no rows or no feature columns: it is empty",
             where=str(path),
-            next_step="use a table with rows, and with columns beside the label column",
+            next_step="use a table with rows, and with columns beside those of labels",
         )
     parsed = [_parse(frame[name], table) for name in columns]
     values = [column for column, _, _ in parsed]
@@ -82,16 +82,16 @@ def read_table(
     if wrong.any():
         raise _not_numbers(wrong, columns, table)
     _check_finite(values, columns, table)
-    label_gaps = np.zeros(len(frame), bool)
+    label_gaps = np.zeros((len(frame), 0), bool)
     labels: Array | None = None
     names: tuple[str, ...] = ()
-    if table.label is not None:
-        labels, names, label_gaps = _labels(frame[table.label], table)
+    if table.labels:
+        labels, names, label_gaps = _labels(table, table.labels)
     about = {name: _description(frame[column]) for name, column in described.items()}
     if about and missing != "drop":
         _check_descriptions(about, table)
     notes = list(table.notes)
-    keep = np.ones(len(frame), bool)
+    keep: Mask = np.ones(len(frame), bool)
     if gaps.any() or label_gaps.any():
         keep = _settle(gaps, label_gaps, columns, missing, table, notes)
     if labels is not None:
@@ -156,30 +156,17 @@ def read_labels(path: Path, max_bytes: int = data_files.MAX_BYTES) -> Contents:
     if suffix not in TEXT_SUFFIXES:
         return Contents({}, idx_array(path, max_bytes))
     table = tables.read(path, max_bytes=max_bytes)
-    columns = [(name, *_labels(table.frame[name], table)) for name in table.frame.columns]
-    for name, _, _, gaps in columns:
-        if gaps.any():
-            raise _no_label(gaps, table, name)
-    if len(columns) == 1:
-        _, labels, names, _ = columns[0]
-        return Contents({}, labels, names, table.notes)
-    text = [str(name) for name, _, names, _ in columns if names]
-    if text or not columns:
-        raise DataError(
-            f"{path.name} has {len(columns)} columns, of which {', '.join(text) or 'none'} has text",
-            where=str(path),
-            cause="a file of labels has one column, or several of numbers: a label or a target each",
-            next_step="keep the columns with the labels",
-        )
-    note = f"labels: the columns {', '.join(str(name) for name, *_ in columns)}"
-    return Contents({}, np.stack([labels for _, labels, *_ in columns], axis=1), (), (*table.notes, note))
+    columns = tuple(table.frame.columns)
+    labels, names = labels_of(table, columns)
+    note = f"labels: the columns {', '.join(map(str, columns))}"
+    return Contents({}, labels, names, (*table.notes, note) if len(columns) > 1 else table.notes)
 
 
-def labels_of(table: Table, column: str | int) -> tuple[Array, tuple[str, ...]]:
-    """Return the labels of a column and the class names; every row must have one."""
-    labels, names, gaps = _labels(table.frame[column], table)
+def labels_of(table: Table, columns: Sequence[str | int]) -> tuple[Array, tuple[str, ...]]:
+    """Return the labels of columns and the class names; every row must have them."""
+    labels, names, gaps = _labels(table, columns)
     if gaps.any():
-        raise _no_label(gaps, table, column)
+        raise _no_label(gaps, table, columns)
     return labels, names
 
 
@@ -210,7 +197,34 @@ def _parse(column: pd.Series[Any], table: Table) -> tuple[Array, Mask, Mask]:
     return values, gaps, ~gaps & np.isnan(values)
 
 
-def _labels(column: pd.Series[Any], table: Table) -> tuple[Array, tuple[str, ...], Mask]:
+def _labels(table: Table, columns: Sequence[str | int]) -> tuple[Array, tuple[str, ...], Mask]:
+    """Return labels, class names, and where there is none.
+
+    Returns
+    -------
+    labels : Array
+        Shape (n,); of several columns, each with a label or a target in numbers, (n, columns).
+    class_names : tuple of str
+        Of one column of text.
+    gaps : Mask
+        Shape (n, columns).
+    """
+    read = [_column_labels(table.frame[column], table) for column in columns]
+    gaps: Mask = np.stack([missing for *_, missing in read], axis=1)
+    if len(read) == 1:
+        return read[0][0], read[0][1], gaps
+    text = [repr(column) for column, (_, names, _) in zip(columns, read, strict=True) if names]
+    if text:
+        raise DataError(
+            f"{table.path.name}: of {len(columns)} columns of labels {', '.join(text)} has text",
+            where=str(table.path),
+            cause="of several columns each has a label or a target in numbers",
+            next_step="write them as numbers (0 and 1 for labels), or name one column",
+        )
+    return np.stack([labels for labels, *_ in read], axis=1), (), gaps
+
+
+def _column_labels(column: pd.Series[Any], table: Table) -> tuple[Array, tuple[str, ...], Mask]:
     """Return labels, class names, and where there is none: numbers, or the index of each distinct text."""
     values, gaps, wrong = _parse(column, table)
     if not wrong.any():
@@ -231,7 +245,7 @@ def _settle(
     notes: list[str],
 ) -> Mask:
     """Return which rows are kept, or refuse the missing values."""
-    rows = gaps.any(axis=1) | label_gaps
+    rows: Mask = np.asarray(np.concatenate([gaps, label_gaps], axis=1).any(axis=1))
     first = _first_gap(gaps, label_gaps, columns, table)
     if missing == "drop":
         if rows.all():
@@ -242,7 +256,7 @@ def _settle(
         notes.append(f"{rows.sum()} of {len(rows)} rows with missing values are left out; the first: {first}")
         return ~rows
     if label_gaps.any():
-        raise _no_label(label_gaps, table, table.label)
+        raise _no_label(label_gaps, table, table.labels)
     if missing is None:
         cells = "cells is" if gaps.sum() == 1 else "cells are"
         raise DataError(
@@ -259,18 +273,19 @@ def _settle(
 def _first_gap(
     gaps: npt.NDArray[np.bool_], label_gaps: Mask, columns: Sequence[str | int], table: Table
 ) -> str:
-    row = int(np.flatnonzero(gaps.any(axis=1) | label_gaps)[0])
-    name = columns[int(gaps[row].argmax())] if gaps[row].any() else table.label
+    every, names = np.concatenate([gaps, label_gaps], axis=1), (*columns, *table.labels)
+    row = int(np.flatnonzero(every.any(axis=1))[0])
+    name = names[int(every[row].argmax())]
     return _cell(table, row, name)
 
 
-def _cell(table: Table, row: int, name: str | int | None) -> str:
+def _cell(table: Table, row: int, name: str | int) -> str:
     """Return place, column and text of a cell, as they are in the file."""
     place, cells = table.record(row)
     column = f"column {name!r}" if isinstance(name, str) else f"column {name} (from 0)"
     if table.text is None:
         return f"{place}, {column} has {table.frame[name].iloc[row]!r}"
-    position = table.order.index(name) if name is not None else 0
+    position = table.order.index(name)
     if position >= len(cells):
         return f"{place} has {len(cells)} cells, and the first line {len(table.order)}"
     text = cells[position].strip()
@@ -323,11 +338,13 @@ def _not_numbers(wrong: npt.NDArray[np.bool_], columns: Sequence[str | int], tab
     )
 
 
-def _no_label(gaps: Mask, table: Table, column: str | int | None) -> DataError:
-    rows = "rows has" if gaps.sum() == 1 else "rows have"
-    first = _cell(table, int(np.flatnonzero(gaps)[0]), column)
+def _no_label(gaps: Mask, table: Table, columns: Sequence[str | int]) -> DataError:
+    without = gaps.any(axis=1)
+    row = int(without.argmax())
+    rows = "rows has" if without.sum() == 1 else "rows have"
+    first = _cell(table, row, columns[int(gaps[row].argmax())])
     return DataError(
-        f"{gaps.sum()} of {len(gaps)} {rows} no label; the first: {first}",
+        f"{without.sum()} of {len(gaps)} {rows} no label; the first: {first}",
         where=str(table.path),
         next_step='fill or remove the rows, or leave them out: [data] missing = "drop" '
         "(harness init --missing drop)",

@@ -7,7 +7,7 @@ import gzip
 import io
 import warnings
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,8 +57,8 @@ class Table:
         All columns, in the order of the file.
     notes : tuple of str
         What was recognised and left out.
-    label : str or int, optional
-        The column of ``frame`` with the labels.
+    labels : tuple of str or int
+        The columns of ``frame`` with the labels: one, or one for each label or target.
     metadata : mapping of str to column
         The columns of ``frame`` that describe the rows and are no features, by their names for people.
     text : TextTable, optional
@@ -69,7 +69,7 @@ class Table:
     frame: pd.DataFrame
     order: tuple[str | int, ...]
     notes: tuple[str, ...]
-    label: str | int | None = None
+    labels: tuple[str | int, ...] = ()
     text: TextTable | None = None
     metadata: Mapping[str, str | int] = field(default_factory=dict)
 
@@ -86,7 +86,7 @@ class Table:
 def read(
     path: Path,
     *,
-    label_column: str | int | None = None,
+    label_columns: Sequence[str | int] = (),
     header: bool | None = None,
     parquet: bool | None = None,
     max_bytes: int = data_files.MAX_BYTES,
@@ -118,10 +118,10 @@ def read(
         except (OSError, EOFError, zlib.error) as error:
             raise _unreadable(path, error) from error
         data_files.check_bytes(path, len(content), max_bytes, "what the file unpacks to")
-        names = [name for name in (label_column, *every) if isinstance(name, str)]
-        text = read_text(path, content, header=header, label_column=names[0] if names else label_column)
+        names = [name for name in (*label_columns, *every) if isinstance(name, str)]
+        text = read_text(path, content, header=header, column=names[0] if names else None)
         frame = _read_text(path, text)
-    label = _find(frame, label_column, path, "label_column")
+    labels = tuple(_find(frame, column, path, "label_column") for column in label_columns)
     described = {
         column_name(name): _find(frame, name, path, "[data] group, time or sequence")
         for name in metadata.columns
@@ -136,7 +136,7 @@ def read(
     unnamed = {name for name in frame.columns if str(name).startswith("Unnamed: ") or name == ""}
     notes = list(text.notes) if text else []
     first, last = frame.columns[0], frame.columns[-1]
-    named = (label, *described.values())
+    named = (*labels, *described.values())
     if last in unnamed and last not in (*named, first) and frame[last].isna().all():
         frame = frame.drop(columns=last)
         notes.append("the last column is empty: left out")
@@ -146,10 +146,10 @@ def read(
     if both := [column for column in ignored if column in named]:
         raise DataError(f"{path.name}: the column {both[0]!r} is ignored and used", where=str(path))
     frame = frame.drop(columns=ignored, errors="ignore")
-    twice = [name for name, column in described.items() if column == label]
+    twice = [name for name, column in described.items() if column in labels]
     if twice:
-        raise DataError(f"{path.name}: {twice[0]!r} is the column of the labels, too", where=str(path))
-    return Table(path, frame, order, tuple(notes), label, text, described)
+        raise DataError(f"{path.name}: {twice[0]!r} is a column of labels, too", where=str(path))
+    return Table(path, frame, order, tuple(notes), labels, text, described)
 
 
 def _unpacked(path: Path, packed: bytes, max_bytes: int) -> bytes:
@@ -172,8 +172,8 @@ def _unpacked(path: Path, packed: bytes, max_bytes: int) -> bytes:
         return stream.read(max_bytes + 1)
 
 
-def _find(frame: pd.DataFrame, column: str | int | None, path: Path, setting: str) -> Any:  # noqa: ANN401
-    """Return a column as the frame names it; None stays None."""
+def _find(frame: pd.DataFrame, column: str | int, path: Path, setting: str) -> Any:  # noqa: ANN401
+    """Return a column as the frame names it."""
     columns = list(frame.columns)
     if isinstance(column, str) and column not in columns:
         near = difflib.get_close_matches(column, map(str, columns), n=1)

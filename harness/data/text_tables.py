@@ -89,7 +89,7 @@ class TextTable:
 
 
 def read_text(
-    path: Path, content: bytes, *, header: bool | None = None, label_column: str | int | None = None
+    path: Path, content: bytes, *, header: bool | None = None, column: str | None = None
 ) -> TextTable:
     """Recognise the form of a text file.
 
@@ -97,8 +97,8 @@ def read_text(
     ----------
     header : bool, optional
         Whether the first line has the names of the columns; None: decide by its content.
-    label_column : str or int, optional
-        A name is only possible with a header.
+    column : str, optional
+        The name of a column, which only a table with a header has.
 
     Raises
     ------
@@ -123,7 +123,7 @@ def read_text(
         notes.append(f"{len(comments)} comment lines (#) are left out")
     decimal = _decimal(path, rows, separator, data_lines[0][0], notes)
     if header is None:
-        header = isinstance(label_column, str) or _is_header(rows)
+        header = column is not None or _is_header(rows)
     above = [(number, line) for number, line in comments if number < data_lines[0][0]]
     added = None
     if not header and above:

@@ -122,7 +122,7 @@ def init(
     skip_damaged: bool = False,
     missing: Literal["drop"] | float | None = None,
     max_bytes: int | None = None,
-    label_column: str | int | None = None,
+    label_columns: Sequence[str | int] = (),
     asked: Asked | None = None,
     accept_chance: bool = False,
     values: Sequence[str] = (),
@@ -151,8 +151,8 @@ def init(
         Leave out samples with missing values, replace the values, or refuse them.
     max_bytes : int, optional
         Largest data file, and largest size of the arrays.
-    label_column : str or int, optional
-        The column of a table with the labels, by name or position.
+    label_columns : sequence of str or int
+        The columns of a table with the labels, by name or position; none: they are looked for.
     asked : Asked, optional
         Task, output and layout that the user fixed.
     accept_chance : bool
@@ -185,9 +185,11 @@ def init(
     with _session(runtimes, artifact) as (opened, refusals):
         session = constants.ConstantSession(opened, steps)
         reading = init_data.Reading(
-            split, skip_damaged, missing, max_bytes or MAX_BYTES, label_column, columns or {}
+            split, skip_damaged, missing, max_bytes or MAX_BYTES, tuple(label_columns), columns or {}
         )
-        source = init_data.find(data, labels, session.inputs, reading=reading, channels_first=first)
+        source = init_data.find(
+            data, labels, session.inputs, session.outputs, reading=reading, channels_first=first
+        )
         findings = explore(session, artifact, source, asked, channels_first=first)
         if not len(findings.split.test):
             raise DataError(

@@ -55,8 +55,8 @@ class Reading:
         What is done with missing values; None: they are refused.
     max_bytes : int
         Largest file, and largest size of the arrays.
-    label_column : str or int, optional
-        The column of a table with the labels; None: it is looked for.
+    label_columns : tuple of str or int
+        The columns of a table with the labels; none: they are looked for.
     columns : mapping of key to column
         Keys of ``[data]`` that name columns which describe the samples: ``group``, ``time``.
     """
@@ -65,7 +65,7 @@ class Reading:
     skip_damaged: bool = False
     missing: Literal["drop"] | float | None = None
     max_bytes: int = MAX_BYTES
-    label_column: str | int | None = None
+    label_columns: tuple[str | int, ...] = ()
     columns: Mapping[str, str | int] = field(default_factory=dict)
 
 
@@ -93,7 +93,13 @@ class Source:
 
 
 def find(
-    data: str, labels: Path | None, inputs: Sequence[TensorSpec], *, reading: Reading, channels_first: bool
+    data: str,
+    labels: Path | None,
+    inputs: Sequence[TensorSpec],
+    outputs: Sequence[TensorSpec] = (),
+    *,
+    reading: Reading,
+    channels_first: bool,
 ) -> Source:
     """Find out how to read the data.
 
@@ -109,7 +115,7 @@ def find(
     beside = None if labels else _labels_beside(path)
     if beside is not None:
         note = f"labels come from {beside.name} beside the data: --labels names another file"
-        source = find(data, beside, inputs, reading=reading, channels_first=channels_first)
+        source = find(data, beside, inputs, outputs, reading=reading, channels_first=channels_first)
         return replace(source, notes=(note, *source.notes))
     table = DataTable(
         path=data, labels=str(labels) if labels else "", split=reading.split, missing=reading.missing,
@@ -133,20 +139,22 @@ def find(
         )
     if format_of(path, None) not in ("csv", "parquet"):
         return Source((table,))
-    label = reading.label_column
+    label = reading.label_columns
     described = Columns(tuple(reading.columns.values()))
-    read = tables.read(path, max_bytes=reading.max_bytes, label_column=label, metadata=described)
+    read = tables.read(path, max_bytes=reading.max_bytes, label_columns=label, metadata=described)
     ids = _id_columns(read, inputs, labels_apart=labels is not None)
-    table, notes = table.model_copy(update={"label_column": label, "ignore": ids}), _id_notes(ids)
-    if labels is not None or label is not None:
+    table, notes = table.model_copy(update={"label_column": _as_key(label), "ignore": ids}), _id_notes(ids)
+    if labels is not None or label:
         return Source((table,), notes)
     read = replace(read, frame=read.frame.drop(columns=list(ids)))
-    columns, more = _label_columns(read, inputs)
-    rest = [name for name in _undescribed(read) if name not in columns]
-    if len(columns) == 1 or len(rest) > MOST_LAST_COLUMNS or read.frame.size > MOST_CELLS:
+    columns, more = _label_columns(read, inputs, outputs)
+    rest = [(name,) for name in _undescribed(read) if (name,) not in columns]
+    certain = len(columns) == 1 or len(columns[0]) > 1
+    if certain or len(rest) > MOST_LAST_COLUMNS or read.frame.size > MOST_CELLS:
         rest = []
     (one, *others), last = (
-        [table.model_copy(update={"label_column": column}) for column in group] for group in (columns, rest)
+        [table.model_copy(update={"label_column": _as_key(names)}) for names in group]
+        for group in (columns, rest)
     )
     return Source((one,), (*notes, *more), other_columns=tuple(others), last_columns=tuple(last))
 
@@ -195,7 +203,7 @@ def _id_columns(table: Table, inputs: Sequence[TensorSpec], *, labels_apart: boo
     Where the model fixes the number of features, it has to be that of the other columns.
     """
     frame, features = table.frame, _features(inputs)
-    columns = [name for name in _undescribed(table) if name != table.label]
+    columns = [name for name in _undescribed(table) if name not in table.labels]
     named = [name for name in columns if _ID_NAME.search(str(name)) and tables.is_index(frame[name])]
     if features is None:
         return tuple(named)
@@ -203,7 +211,7 @@ def _id_columns(table: Table, inputs: Sequence[TensorSpec], *, labels_apart: boo
     for ids in (named, numbering):
         others = [name for name in columns if name not in ids]
         lower = {str(name).strip().lower() for name in others}
-        if labels_apart or table.label is not None:
+        if labels_apart or table.labels:
             possible = {len(others)}
         elif lower & set(LABEL_NAMES) or any(table_values.is_text(table, name) for name in others):
             possible = {len(others) - 1}
@@ -223,31 +231,40 @@ def _id_notes(ids: tuple[str | int, ...]) -> tuple[str, ...]:
 
 
 def _label_columns(
-    table: Table, inputs: Sequence[TensorSpec]
-) -> tuple[tuple[str | int | None, ...], tuple[str, ...]]:
-    """Return the columns that may have the labels, the likeliest first, and a note; None: all are features.
+    table: Table, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]
+) -> tuple[tuple[tuple[str | int, ...], ...], tuple[str, ...]]:
+    """Return the columns that may have the labels, the likeliest first, and a note; none: all are features.
 
     A column with the name of labels, else the one of text; else all that look like classes and the first and
-    the last one, which are then tried.
+    the last one, which are then tried. Of a model with several outputs a sample, as many columns: the last
+    and the first ones are tried.
     """
     columns, features = _undescribed(table), _features(inputs)
     if features == len(columns):
-        return (None,), ()
+        return ((),), ()
     lower = {str(name).strip().lower(): name for name in reversed(columns)}
     named = next((lower[name] for name in LABEL_NAMES if name in lower), None)
     if named is not None and features in (None, len(columns) - 1):
-        return (named,), (f"labels come from the column {named!r}",)
+        return ((named,),), (f"labels come from the column {named!r}",)
     text = [name for name in columns if table_values.is_text(table, name)]
     if features is None and len(text) == 1:
-        return (text[0],), (f"labels come from the column {text[0]!r}, the only one of text",)
-    if features is None or features != len(columns) - 1:
+        return ((text[0],),), (f"labels come from the column {text[0]!r}, the only one of text",)
+    targets = 0 if features is None else len(columns) - features
+    if targets > 1 and not text and targets in {spec.shape[-1] for spec in outputs if len(spec.shape) > 1}:
+        return (tuple(columns[-targets:]), tuple(columns[:targets])), ()
+    if targets != 1:
         raise _no_label_column(table, features, named)
     if len(text) == 1:
-        return (text[0],), (f"labels come from the column {text[0]!r}, the only one of text",)
+        return ((text[0],),), (f"labels come from the column {text[0]!r}, the only one of text",)
     likely = text or [name for name in columns if _are_classes(table.frame[name])]
     ends = [columns[-1], columns[0]]
     ordered = sorted(likely, key=lambda name: ends.index(name) if name in ends else len(ends))
-    return tuple(dict.fromkeys([*ordered, *ends]))[:MOST_COLUMNS], ()
+    return tuple((name,) for name in dict.fromkeys([*ordered, *ends]))[:MOST_COLUMNS], ()
+
+
+def _as_key(columns: tuple[str | int, ...]) -> str | int | tuple[str | int, ...] | None:
+    """Return columns as `label_column` has them: one by itself."""
+    return columns if len(columns) > 1 else next(iter(columns), None)
 
 
 def _undescribed(table: Table) -> list[str | int]:
@@ -267,8 +284,8 @@ def _no_label_column(table: Table, features: int | None, named: str | int | None
         where=str(table.path),
         cause=cause,
         next_step="remove columns that the model does not take, or name those that tell where and when a "
-        "sample was taken: --group SITE, --time DATE; name a column label in the first line, or give a file "
-        "of labels: --labels FILE",
+        "sample was taken: --group SITE, --time DATE; name a column label in the first line, name each "
+        "column of labels with --label-column, or give a file of labels: --labels FILE",
     )
 
 

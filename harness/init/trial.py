@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.config.schema import DataTable
+from harness.config.schema import DataTable, as_columns
 from harness.core import tasks
 from harness.core.artifact import Artifact
 from harness.core.contracts import Session
@@ -140,9 +140,11 @@ def _best_column(
     if not explored and refused is not None:
         raise refused
     best = max(explored, key=lambda findings: findings.skill)  # the first of equal ones
+    columns = as_columns(best.table.label_column)
+    what, them = ("columns", "them") if len(columns) > 1 else ("column", "it")
     best.notes.append(
-        f"labels come from the column {best.table.label_column!r}: the model explains it best of {count} "
-        "that could be labels (--label-column)"
+        f"labels come from the {what} {', '.join(map(repr, columns))}: the model explains {them} best of "
+        f"{count} that could be labels (--label-column)"
     )
     return best
 

@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from harness.config.validation import FLOAT32
 from harness.core.columns import aligned
 from harness.core.commands import short
 from harness.core.job import Case, Status
@@ -101,6 +102,12 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
+def _variant(variant: str, rows: Iterable[Row]) -> str:
+    """Return the name of a variant, and what its file is where the reference is no float file."""
+    quantized = {p for row in rows if (p := str(row.identity.get("precision", ""))).startswith("int")}
+    return f"{variant} ({', '.join(sorted(quantized))} file)" if variant == FLOAT32 and quantized else variant
+
+
 def _lines(
     outcome: Outcome,
 ) -> tuple[list[str], list[dict[str, str | Text]], list[str], dict[str, list[str]]]:
@@ -136,7 +143,7 @@ def _lines(
         lines.append(
             {
                 "target": f"{target}/{backend}" if several else target,
-                "variant": variant,
+                "variant": _variant(variant, rows),
                 **{column.title: column.cell(rows) for column in chosen},
                 "verdict": "no gate" if state is None else Text(state.value, style=COLOURS[state]),
             }

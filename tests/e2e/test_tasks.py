@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import pandas as pd
 import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
@@ -91,3 +92,22 @@ def test_a_broken_variant_is_blocked(harness: Shell, task: str) -> None:
     assert column in ended.out
     failed = {gate for gate in blocking if gate in ended.out}
     assert failed == blocking, ended.out
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_several_columns_of_labels_in_the_table_of_the_samples(harness: Shell, first: bool) -> None:
+    labels = several_labels(harness.folder / "model.onnx", broken=False)
+    parts = {**{f"l{i}": column for i, column in enumerate(labels.T)}} if first else {}
+    parts |= {f"x{i}": column for i, column in enumerate(X.T)}
+    parts |= {f"l{i}": column for i, column in enumerate(labels.T)}
+    rows = zip(*parts.values(), strict=True)
+    lines = [",".join(parts), *(",".join(map(repr, map(float, row))) for row in rows)]
+    (harness.folder / "data.csv").write_text("\n".join(lines) + "\n")
+    report = init(harness.folder / "model.onnx", str(harness.folder / "data.csv"))
+    assert report.findings.task == "multi-label"
+    assert report.findings.table.label_column == ("l0", "l1", "l2", "l3")
+    ended = harness("validate", "--model", ".", "--suite", "accuracy", "--variant", "float32")
+    assert ended.code == 0, ended.out + ended.err
+    frame = pd.read_csv(harness.run() / "measurements.csv")
+    rows_ = frame[(frame.metric == "label_accuracy") & (frame.case == "clean") & (frame.setting == "deploy")]
+    assert rows_.value.max() > 0.999

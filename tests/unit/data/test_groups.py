@@ -234,7 +234,7 @@ def test_a_column_that_gives_no_groups_is_refused(values: Any, keys: dict[str, A
     [
         (csv, {"group": "sit"}, "data.csv has no column 'sit'; did you mean 'site'?"),
         (csv, {"group": 7}, "data.csv has 5 columns, but no column 7"),
-        (csv, {"group": 4}, "'column 4' is the column of the labels, too"),
+        (csv, {"group": 4}, "'column 4' is a column of labels, too"),
         (npz, {"group": "sit"}, "data.npz has no array 'sit'"),
         (npz, {"group": "x"}, "'x' is an input of the model"),
     ],

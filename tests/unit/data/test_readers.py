@@ -133,7 +133,7 @@ def test_a_table_that_names_missing_files(photos: Path, tmp_path: Path) -> None:
 def test_csv(tmp_path: Path, text: str, label_column: str | int, names: tuple[str, ...]) -> None:
     path = tmp_path / "table.csv"
     path.write_text(text)
-    loaded = load(DataSource(path=path, label_column=label_column))
+    loaded = load(DataSource(path=path, label_columns=(label_column,)))
     np.testing.assert_array_equal(loaded.inputs["input"], np.array([[0.5, 2], [1.5, 3]], dtype=np.float32))
     assert loaded.inputs["input"].dtype == np.float32
     np.testing.assert_array_equal(loaded.labels, [1, 0])
@@ -153,7 +153,7 @@ def test_csv_of_whole_numbers_stays_whole_and_a_header_can_be_numbers(tmp_path: 
 def test_parquet(tmp_path: Path) -> None:
     path = tmp_path / "table.parquet"
     pd.DataFrame({"a": [0.5, 1.5], "target": [2.25, -1.0], "b": [1, 2]}).to_parquet(path)
-    loaded = load(DataSource(path=path, label_column="target"))
+    loaded = load(DataSource(path=path, label_columns=("target",)))
     np.testing.assert_array_equal(loaded.inputs["input"], [[0.5, 1], [1.5, 2]])
     assert loaded.labels is not None
     assert loaded.labels.tolist() == [2.25, -1.0]
@@ -327,7 +327,7 @@ def test_an_input_without_an_array(tmp_path: Path) -> None:
 def test_tables_that_do_not_fit(tmp_path: Path, text: str, label_column: str | int, message: str) -> None:
     (tmp_path / "t.csv").write_text(text)
     with pytest.raises(DataError, match=message):
-        load(DataSource(path=tmp_path / "t.csv", label_column=label_column))
+        load(DataSource(path=tmp_path / "t.csv", label_columns=(label_column,)))
 
 
 def test_a_missing_file_and_an_unknown_format(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +20,9 @@ VALUES = np.array([[0.5, -2], [1.25, 3], [100, 0.001]], np.float32)
 LABELS = [2, 0, 1]
 
 
-def read(path: Path, text: str, label_column: str | int | None = "label", **more: object) -> Dataset:
+def read(path: Path, text: str, label_column: str | int = "label", **more: object) -> Dataset:
     path.write_text(text)
-    return load(DataSource(path=path, label_column=label_column, **more))  # type: ignore[arg-type]
+    return load(DataSource(path=path, label_columns=(label_column,), **more))  # type: ignore[arg-type]
 
 
 def rows(separator: str = ",", decimal: str = ".", quote: str = "") -> str:
@@ -69,7 +70,7 @@ def test_a_blank_after_each_separator(tmp_path: Path) -> None:
 def test_encodings(tmp_path: Path, encoding: str, newline: str) -> None:
     text = rows().replace("a,b", "Größe,b").replace("\n", newline)
     (tmp_path / "t.csv").write_bytes(text.encode(encoding))
-    loaded = load(DataSource(path=tmp_path / "t.csv", label_column="label"))
+    loaded = load(DataSource(path=tmp_path / "t.csv", label_columns=("label",)))
     is_right(loaded)
     assert any("latin-1" in note for note in loaded.notes) == (encoding == "latin-1")
 
@@ -83,7 +84,7 @@ def test_comment_lines(tmp_path: Path) -> None:
 
 def test_a_header_that_is_a_comment(tmp_path: Path) -> None:
     np.savetxt(tmp_path / "t.csv", np.c_[VALUES, LABELS], delimiter=",", header="a,b,label", fmt="%g")
-    loaded = load(DataSource(path=tmp_path / "t.csv", label_column=2))
+    loaded = load(DataSource(path=tmp_path / "t.csv", label_columns=(2,)))
     is_right(loaded)
     assert any("line 1" in note for note in loaded.notes)
 
@@ -95,7 +96,7 @@ def test_excels_line_for_the_separator(tmp_path: Path) -> None:
 def test_an_index_column_is_left_out(tmp_path: Path) -> None:
     frame = pd.DataFrame({"a": VALUES[:, 0], "b": VALUES[:, 1], "label": LABELS}, index=[7, 3, 5])
     frame.to_csv(tmp_path / "t.csv")
-    loaded = load(DataSource(path=tmp_path / "t.csv", label_column="label"))
+    loaded = load(DataSource(path=tmp_path / "t.csv", label_columns=("label",)))
     is_right(loaded)
     assert any("left out as the index" in note for note in loaded.notes)
     named = read(tmp_path / "named.csv", '"","a","b","label"\n"x",0.5,-2,2\n"y",1.25,3,0\n"z",100,0.001,1\n')
@@ -138,12 +139,12 @@ def test_a_missing_value_is_named_with_line_and_text(tmp_path: Path, token: str,
     shown = repr(token) if token else "an empty cell"
     assert f"line {line}, column 'b' has {shown}" in caught.value.what
     assert 'missing = "drop"' in caught.value.next_step
-    dropped = load(DataSource(path=tmp_path / "t.csv", label_column="label", missing="drop"))
+    dropped = load(DataSource(path=tmp_path / "t.csv", label_columns=("label",), missing="drop"))
     assert dropped.ids.tolist() == [i for i in range(100) if i != 77]
     assert dropped.labels is not None
     assert dropped.labels.tolist() == [i % 3 for i in range(100) if i != 77]
     assert any("1 of 100 rows" in note and f"line {line}" in note for note in dropped.notes)
-    filled = load(DataSource(path=tmp_path / "t.csv", label_column="label", missing=-1.0))
+    filled = load(DataSource(path=tmp_path / "t.csv", label_columns=("label",), missing=-1.0))
     assert filled.inputs["input"][77].tolist() == [1.5, -1]
     assert len(filled) == 100
 
@@ -208,7 +209,7 @@ def test_what_is_wrong_is_named(tmp_path: Path, text: str, says: str, cause: str
 def test_files_that_are_no_tables(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "t.csv").write_bytes(content)
     with pytest.raises(DataError, match=r"t\.csv (cannot be read as a table|is empty)"):
-        load(DataSource(path=tmp_path / "t.csv", label_column=0))
+        load(DataSource(path=tmp_path / "t.csv", label_columns=(0,)))
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40, deadline=None)
@@ -226,7 +227,7 @@ def test_every_table_reads_back(
     separator, decimal = form
     frame = pd.DataFrame(table, columns=["a", "b", "label"])
     frame.to_csv(tmp_path / "t.csv", sep=separator, decimal=decimal, index=False)
-    loaded = load(DataSource(path=tmp_path / "t.csv", label_column="label"))
+    loaded = load(DataSource(path=tmp_path / "t.csv", label_columns=("label",)))
     np.testing.assert_array_equal(loaded.inputs["input"], frame[["a", "b"]].to_numpy(np.float32))
     assert loaded.labels is not None
     assert loaded.labels.tolist() == frame["label"].tolist()
@@ -240,8 +241,8 @@ def test_parquet_with_missing_values(tmp_path: Path) -> None:
     with pytest.raises(
         DataError, match=r"2 of 6 cells are missing, in 2 of 3 rows; the first: row 1 \(from 0\)"
     ):
-        load(DataSource(path=tmp_path / "t.parquet", label_column="label"))
-    dropped = load(DataSource(path=tmp_path / "t.parquet", label_column="label", missing="drop"))
+        load(DataSource(path=tmp_path / "t.parquet", label_columns=("label",)))
+    dropped = load(DataSource(path=tmp_path / "t.parquet", label_columns=("label",), missing="drop"))
     np.testing.assert_array_equal(dropped.inputs["input"], [[1, 1]])
     assert dropped.class_names == ("x", "y")
 
@@ -255,10 +256,10 @@ def test_a_file_of_labels(tmp_path: Path, text: str) -> None:
 
 def test_a_compressed_table(tmp_path: Path) -> None:
     (tmp_path / "t.csv.gz").write_bytes(gzip.compress(rows().encode()))
-    is_right(load(DataSource(path=tmp_path / "t.csv.gz", label_column="label")))
+    is_right(load(DataSource(path=tmp_path / "t.csv.gz", label_columns=("label",))))
     (tmp_path / "t.csv.gz").write_bytes(gzip.compress(rows().encode() * 1000))
     with pytest.raises(DataError, match=r"unpacks to about .* bytes, more than max_bytes = 5,000"):
-        load(DataSource(path=tmp_path / "t.csv.gz", label_column="label", max_bytes=5000))
+        load(DataSource(path=tmp_path / "t.csv.gz", label_columns=("label",), max_bytes=5000))
 
 
 @pytest.mark.parametrize("name", ["t.xlsx", "t.json", "t.h5", "t.pkl", "t.zip"])
@@ -283,3 +284,25 @@ def test_labels_of_text_in_numpy_files(tmp_path: Path, name: str) -> None:
     loaded = load(DataSource(path=tmp_path / "x.npy", labels=tmp_path / name))
     is_right(loaded)
     assert loaded.class_names == ("a", "b", "c")
+
+
+def test_several_columns_have_a_label_or_a_target_each(tmp_path: Path) -> None:
+    text = "up,a,down,b\n1,0.5,0.25,-2\n0,1.25,0.5,3\n"
+    (tmp_path / "t.csv").write_text(text)
+    loaded = load(DataSource(path=tmp_path / "t.csv", label_columns=("up", 2)))
+    np.testing.assert_array_equal(loaded.inputs["input"], np.array([[0.5, -2], [1.25, 3]], np.float32))
+    np.testing.assert_array_equal(loaded.labels, [[1, 0.25], [0, 0.5]])
+
+
+def test_a_gap_in_one_of_several_columns_of_labels_is_named(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("a,up,down\n1,0,1\n2,1,\n3,,0\n")
+    source = DataSource(path=tmp_path / "t.csv", label_columns=("up", "down"))
+    with pytest.raises(DataError, match=r"2 of 3 rows have no label; the first: line 3, column 'down'"):
+        load(source)
+    assert load(replace(source, missing="drop")).labels.tolist() == [[0, 1]]  # type: ignore[union-attr]
+
+
+def test_text_in_one_of_several_columns_of_labels_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("a,up,down\n1,0,yes\n2,1,no\n")
+    with pytest.raises(DataError, match=r"of 2 columns of labels 'down' has text"):
+        load(DataSource(path=tmp_path / "t.csv", label_columns=("up", "down")))

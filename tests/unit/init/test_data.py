@@ -113,9 +113,27 @@ def test_without_classes_the_last_column_and_the_first_are_tried(tmp_path: Path)
 
 def test_a_column_that_is_named_is_not_looked_for(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("a,b,c,label\n" + "1,2,3,0\n" * 9)
-    reading = Reading(label_column="b")
+    reading = Reading(label_columns=("b",))
     source = find(str(tmp_path / "t.csv"), None, [FEATURES], reading=reading, channels_first=True)
     assert (source.tables[0].label_column, source.other_columns) == ("b", ())
+
+
+@pytest.mark.parametrize("targets", [2, 3])
+def test_as_many_columns_as_the_model_has_outputs_are_tried_last_and_first(
+    tmp_path: Path, targets: int
+) -> None:
+    names = [f"c{i}" for i in range(3 + targets)]
+    row = ",".join(f"{i}.5" for i in range(3 + targets))
+    (tmp_path / "t.csv").write_text(",".join(names) + "\n" + f"{row}\n" * 9)
+    outputs = [TensorSpec("y", (None, targets), "float32")]
+    source = find(str(tmp_path / "t.csv"), None, [FEATURES], outputs, reading=Reading(), channels_first=True)
+    assert [table.label_column for table in (source.tables[0], *source.other_columns)] == [
+        tuple(names[-targets:]),
+        tuple(names[:targets]),
+    ]
+    assert source.last_columns == ()
+    with pytest.raises(DataError, match="name each column of labels with --label-column"):
+        find(str(tmp_path / "t.csv"), None, [FEATURES], reading=Reading(), channels_first=True)
 
 
 @pytest.mark.parametrize(

@@ -188,3 +188,12 @@ def test_json_has_no_nan(tmp_path: Path) -> None:
     document = json.loads(text, parse_constant=refuse)
     assert document["verdicts"][0]["value"] is None
     assert document["verdicts"][0]["blocks"] is True
+
+
+@pytest.mark.parametrize(("precision", "name"), [("int8", "float32 (int8 file)  "), ("f32", "float32  ")])
+def test_a_reference_that_is_no_float_file_is_called_what_it_is(
+    tmp_path: Path, precision: str, name: str
+) -> None:
+    key = ROWS[0].key._replace(variant="float32")
+    rows = (Row(key, ROWS[0].measurement, {"precision": precision}),)
+    assert f"raspberrypi  {name}" in shown(replace(outcome(tmp_path), rows=rows))
