@@ -166,11 +166,24 @@ class OpenVinoBackend:
             def compile_with(**more: str) -> Any:  # noqa: ANN401 - lazily imported
                 return core.compile_model(model, device, settings | more)
 
-            compiled = compile_with()
+            note = ""
+            try:
+                compiled = compile_with()
+            except Exception as error:
+                # On a CPU with AMX, OpenVINO 2026.4 has no kernel for some int8 operators beside bf16.
+                if options.precision or "No suitable implementations" not in str(error):
+                    raise
+                settings["INFERENCE_PRECISION_HINT"] = "f32"
+                compiled = compile_with()
+                note = (
+                    f"OpenVINO cannot compile {artifact.path.name} at its default precision on this CPU; "
+                    'it is measured with INFERENCE_PRECISION_HINT=f32: ship that, [deploy] precision = "f32"'
+                )
             effective = {
                 "provider": ",".join(compiled.get_property("EXECUTION_DEVICES")),
                 "precision": _property(compiled, "INFERENCE_PRECISION_HINT"),
                 "threads": _property(compiled, "INFERENCE_NUM_THREADS"),
+                **({"note": note} if note else {}),
             }
             confirm(options, effective)
             return OpenVinoSession(model, compile_with, compiled, effective, _quantization(artifact))

@@ -67,7 +67,10 @@ class Session(Protocol):
     def outputs(self) -> tuple[TensorSpec, ...]: ...
     @property
     def effective(self) -> Mapping[str, str]:
-        """``provider``, ``precision`` and ``threads`` that are really in use."""
+        """``provider``, ``precision`` and ``threads`` that are really in use.
+
+        ``note``, where it is there, says what else somebody who ships the file has to know; the run shows it.
+        """
         ...
 
     def run(self, feeds: Feeds) -> Outputs: ...

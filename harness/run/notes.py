@@ -8,7 +8,7 @@ from typing import Any
 
 from harness.core import commands
 from harness.core.cause import Cause
-from harness.core.job import EnvironmentRecord
+from harness.core.job import EnvironmentRecord, JobResult
 from harness.core.measurement import Row
 from harness.core.verdict import Verdict
 from harness.device import environment
@@ -55,6 +55,15 @@ def unmeasured(jobs: int, gates: int, stopped: str = "") -> list[str]:
     if gates:
         lines.append(f"{gates} gates were not judged: their suite, variant or target was not selected")
     return lines
+
+
+def sessions(results: Iterable[JobResult]) -> list[str]:
+    """Return what backends noted of their sessions: one line for each text, with the variants and targets."""
+    places: dict[str, dict[str, None]] = {}
+    for result in results:
+        if text := result.effective.get("note"):
+            places.setdefault(text, {})[f"{result.key.variant} on {result.key.target}"] = None
+    return [f"{', '.join(where)}: {text}" for text, where in places.items()]
 
 
 def saturation(

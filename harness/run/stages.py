@@ -192,6 +192,7 @@ def look(
         *notes.unmeasured(len(missing), left_out, facts.plan.stopped),
         *unneeded,
         *notes.saturation(facts.environments, facts.cards),
+        *notes.sessions(facts.results.values()),
     ]
     return Outcome(
         folder,

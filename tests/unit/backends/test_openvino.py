@@ -75,3 +75,28 @@ def test_unknown_rank_is_refused_at_open(write: Any) -> None:
     artifact = write([("Relu", ["x"], ["y"])], [("x", "FLOAT", None)], [("y", "FLOAT", None)])
     with pytest.raises(BackendError, match="dynamic"):
         OpenVinoBackend().open(artifact, Options())
+
+
+@pytest.mark.parametrize("precision", ["", "bf16"])
+def test_a_default_precision_without_kernels_is_told(
+    relu: Any, precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As OpenVINO 2026.4 does with some int8 operators on a CPU with AMX."""
+    import openvino
+
+    compile_model = openvino.Core.compile_model
+
+    def refuse(core: Any, model: Any, device: str, settings: dict[str, str]) -> Any:
+        if settings.get("INFERENCE_PRECISION_HINT") != "f32":
+            raise RuntimeError("No suitable implementations.This may indicate …")
+        return compile_model(core, model, device, settings)
+
+    monkeypatch.setattr(openvino.Core, "compile_model", refuse)
+    if precision:  # what was asked for is never replaced
+        with pytest.raises(BackendError, match="No suitable implementations"):
+            OpenVinoBackend().open(relu, Options(precision=precision))
+        return
+    with OpenVinoBackend().open(relu, Options()) as session:
+        assert session.effective["precision"] == "f32"
+        assert "cannot compile" in session.effective["note"]
+        assert 'precision = "f32"' in session.effective["note"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness.core.job import EnvironmentRecord
+from harness.core.job import EnvironmentRecord, JobKey, JobResult, Status
 from harness.run import notes
 
 CARDS = {"float32": {"saturating": ["conv1", "conv2"]}, "int8": {"saturating": []}, "old": {}}
@@ -34,3 +34,14 @@ def test_saturation_names_variant_target_and_what_to_do() -> None:
 )  # fmt: skip
 def test_nothing_is_said_of_other_cpus_and_runtimes(isa: list[str], arch: str, backend: str) -> None:
     assert notes.saturation([record("cpu", "float32", isa, arch, backend)], CARDS) == []
+
+
+def test_what_a_backend_noted_of_its_sessions_is_told_once() -> None:
+    results = [
+        JobResult(JobKey(target, "b", "deploy", variant, "s", case, 0), Status.OK, effective=effective)
+        for target, variant, case, effective in (
+            ("cpu", "int8", "a", {"note": "it is slow"}), ("cpu", "int8", "b", {"note": "it is slow"}),
+            ("pi", "int8", "a", {"note": "it is slow"}), ("cpu", "float32", "a", {"threads": "1"}),
+        )
+    ]  # fmt: skip
+    assert notes.sessions(results) == ["int8 on cpu, int8 on pi: it is slow"]
