@@ -13,10 +13,11 @@ from harness.config.load import check, load_validation
 from harness.config.targets import load_targets
 from harness.config.validation import Validation
 from harness.core.errors import ResultsError
+from harness.core.verdict import CHECK, GATE
 from harness.device import plugins
 from harness.gates import scope
 from harness.report import progress
-from harness.run import stages
+from harness.run import checks, stages
 from harness.run.outcome import Outcome
 from harness.run.request import Request
 from harness.run.selection import variant_names
@@ -42,8 +43,8 @@ class StoredRun:
 
 def items(
     request: Request, suite: str, stored: StoredRun | None = None
-) -> list[tuple[str, str, str, str, str]]:
-    """Tuples of id, gate, target, backend, variant for a suite's gates, known before anything runs.
+) -> list[tuple[str, str, str, str, str, str]]:
+    """List id, gate, target, backend, variant and kind of a suite's gates and checks, before anything runs.
 
     Of a stored run these are the gates that the command line judges for it: a run of one suite has no verdict
     of another.
@@ -61,14 +62,19 @@ def items(
         variants = _narrowed(run["variants"], stored.variants, "variant", folder)
         targets = _narrowed(run["targets"], stored.targets, "target", folder)
         backends = {name: tuple(run["targets"][name]["backends"]) for name in targets}
+        asked = {place.check for place in folder.read_plan().checks}
+        checked = [check for name, check in checks.installed([suite]).items() if name in asked]
     else:
         validation, _ = load_validation(request.model)
         suites = [suite]
         variants = variant_names(validation, request.variants)
         backends = {target.name: target.backends for target in load_targets(request.targets, request.hosts)}
+        checked = list(checks.installed([suite]).values())
     several_targets = len(backends) > 1
     rows = []
-    for gate, target, backend, variant in scope.asked_gates(validation.gates, suites, backends, variants):
+    names = {check.name for check in checked}
+    gates = [*validation.gates, *(check.gate for check in checked)]
+    for gate, target, backend, variant in scope.asked_gates(gates, suites, backends, variants):
         if gate.suite != suite:
             continue
         parts = [validation.model.name]
@@ -76,8 +82,9 @@ def items(
             parts.append(target)
         if len(backends[target]) > 1:
             parts.append(backend)
+        kind = CHECK if gate.name in names else GATE
         parts += [variant, re.sub(r"\W+", "_", gate.name).strip("_")]
-        rows.append(("-".join(parts), gate.name, target, backend, variant))
+        rows.append(("-".join(parts), gate.name, target, backend, variant, kind))
     return rows
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from harness.config.fields import Format, Name, Sha256, Size, Step, TaskName
-from harness.config.gates import GateTable, WaiverTable
+from harness.config.gates import GateTable, Text, WaiverTable
 from harness.config.schema import DataTable, InputTable, SearchTable, ShiftsTable, Table
 from harness.core import tasks
 from harness.core.errors import Problem
@@ -46,6 +46,12 @@ class VariantTable(Table):
     sha256: dict[Format, Sha256] = Field(default_factory=dict)
 
 
+class ChecksTable(Table):
+    """``[checks]``: built-in checks that need not hold, by name, each with the reason."""
+
+    relax: dict[str, Text] = Field(default_factory=dict)
+
+
 class Validation(Table):
     """A whole ``validation.toml``."""
 
@@ -58,6 +64,7 @@ class Validation(Table):
     shifts: ShiftsTable = ShiftsTable()
     suites: dict[str, dict[str, Any]] = Field(default_factory=dict)
     search: SearchTable | None = None
+    checks: ChecksTable = ChecksTable()
     gate: tuple[GateTable, ...] = ()
     waiver: tuple[WaiverTable, ...] = ()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from harness.core.check import CheckPlace
 from harness.core.job import Batch, JobResult
 
 #: The target under whose name the reference runs; no target may be called so.
@@ -28,6 +29,8 @@ class Plan:
         cannot hold.
     share : float
         Of all planned samples, those that fit the budget (1 without one).
+    checks : tuple of CheckPlace
+        The built-in checks that are judged, and where.
     stopped : str
         Why the jobs without a result were not measured, where the budget ended the run; else empty.
     """
@@ -37,6 +40,7 @@ class Plan:
     unavailable: tuple[tuple[str, str, str], ...] = ()
     share: float = 1.0
     stopped: str = ""
+    checks: tuple[CheckPlace, ...] = ()
 
     @property
     def targets(self) -> tuple[str, ...]:

@@ -66,6 +66,8 @@ class CaseContext:
         The output that is scored; empty: the first.
     threshold : float, optional
         That output is one score a sample, and a score above it means class 1 of two.
+    labelled : bool
+        The samples have labels.
     max_samples : int, optional
         Of the target.
     emulated : bool
@@ -84,6 +86,7 @@ class CaseContext:
     inputs: tuple[TensorSpec, ...]
     output: str = ""
     threshold: float | None = None
+    labelled: bool = False
     max_samples: int | None = None
     emulated: bool = False
     device_memory: bool = False

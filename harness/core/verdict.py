@@ -221,11 +221,16 @@ class Waiver:
         return gate == self.gate and matches(target, self.targets) and matches(variant, self.variants)
 
 
+#: Kinds of verdicts.
+GATE, CHECK = "gate", "check"
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """A gate's answer for one target, backend and variant.
 
     ``value``, ``ci_low``, ``ci_high``, ``limit`` are in ``unit``; NaN where there is nothing to say.
+    ``kind`` is ``gate`` for a limit of the user's, ``check`` for a built-in one, whose name ``gate`` has.
     ``waived`` says who takes the answer as it is, why and until when; empty where nobody does.
     """
 
@@ -246,6 +251,7 @@ class Verdict:
     unit: str
     n: int
     waived: str = ""
+    kind: str = GATE
 
     @property
     def blocks(self) -> bool:
@@ -283,9 +289,10 @@ def overall(verdicts: Iterable[Verdict], *, unmeasured: bool) -> tuple[State, Ex
     if unmeasured:
         states.add(State.NOT_RUN)
     if not states:
-        # A target for which every gate is NOT_APPLICABLE has not passed; nor has a run without a gate.
+        # A target for which every gate is NOT_APPLICABLE has not passed; nor has a run without a gate. Checks
+        # say that the device computes what it should, not that the variant is good enough.
         by_target: dict[str, set[State]] = {}
-        for verdict in verdicts:
+        for verdict in (verdict for verdict in verdicts if verdict.kind == GATE):
             by_target.setdefault(verdict.target, set()).add(verdict.state)
         applied = by_target and all(of_target != {State.NOT_APPLICABLE} for of_target in by_target.values())
         states.add(State.PASS if applied else State.NOT_RUN)

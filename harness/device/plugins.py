@@ -25,9 +25,10 @@ MEASURES = "harness.measures"
 EXECUTORS = "harness.executors"
 PASSES = "harness.passes"
 SECTIONS = "harness.sections"
+CHECKS = "harness.checks"
 SINGULAR = {
     BACKENDS: "backend", SUITES: "suite", MEASURES: "measure", EXECUTORS: "executor", PASSES: "pass",
-    SECTIONS: "section",
+    SECTIONS: "section", CHECKS: "check",
 }  # fmt: skip
 
 

@@ -13,9 +13,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from harness.core.check import Check
 from harness.core.job import JobKey, Status
 from harness.core.measurement import WHOLE_CASE, Row
-from harness.core.verdict import Gate, State, Verdict
+from harness.core.verdict import CHECK, GATE, Gate, State, Verdict
 from harness.gates import relative
 from harness.gates.absent import absent
 from harness.gates.relative import Baselines, Refusal
@@ -57,9 +58,10 @@ def judge(
     missing: Collection[JobKey] = (),
     baselines: Baselines | None = None,
     *,
+    checks: Iterable[tuple[Check, Subject]] = (),
     stopped: str = "",
 ) -> Judgement:
-    """Judge every gate for every subject that it applies to.
+    """Judge every gate for every subject that it applies to, and the checks where they are asked for.
 
     Parameters
     ----------
@@ -71,30 +73,50 @@ def judge(
         NOT_RUN, unless a measured row alone makes it FAIL.
     baselines : Baselines, optional
         What gates on a ratio or a change compare with.
+    checks : iterable of (Check, Subject)
+        The built-in checks, and where they are judged.
     stopped : str
         Why the missing jobs were not measured, where that is known.
     """
     subjects, baselines = tuple(subjects), baselines or Baselines()
+    asked: list[tuple[Gate, Subject, Check | None]] = [
+        (gate, subject, None)
+        for gate in gates
+        for subject in subjects
+        if gate.judges(subject.target, subject.variant)
+    ]
+    asked += [(check.gate, subject, check) for check, subject in checks]
     verdicts: list[Verdict] = []
     covered: list[Row] = []
-    for gate in gates:
-        for subject in subjects:
-            if not gate.judges(subject.target, subject.variant):
-                continue
-            here = gate.on(subject.target)
-            looked_at: list[Row] = []
-            unmeasured = ""
-            if not gate.design:  # what is timed side by side has no row in the table
-                looked_at = [row for row in rows if _is_of(row.key, subject) and here.looks_at(row)]
-                jobs = sum(_is_of(key, subject) and here.looks_at_job(key) for key in missing)
-                unmeasured = _unmeasured(jobs, stopped)
-            verdict = _verdict(here, subject, looked_at, unmeasured, baselines)
-            if not looked_at and not unmeasured and not gate.design and not subject.unavailable:
-                reason = absent(here, [row for row in rows if _is_of(row.key, subject)])
-                verdict = replace(verdict, sentence=f"{subject.variant} on {subject.target}: {reason}")
-            verdicts.append(verdict)
-            covered += looked_at
+    for gate, subject, check in asked:
+        here = gate.on(subject.target)
+        looked_at: list[Row] = []
+        unmeasured = ""
+        if not gate.design:  # what is timed side by side has no row in the table
+            looked_at = [row for row in rows if _is_of(row.key, subject) and here.looks_at(row)]
+            jobs = sum(_is_of(key, subject) and here.looks_at_job(key) for key in missing)
+            unmeasured = _unmeasured(jobs, stopped)
+        finding = (_side_by_side if gate.design else _finding)(here, subject, looked_at, baselines)
+        if not looked_at and not unmeasured and not gate.design and not subject.unavailable:
+            finding = replace(finding, what=absent(here, [row for row in rows if _is_of(row.key, subject)]))
+        if unmeasured and not (finding.state is State.FAIL and here.combine != "mean"):
+            finding = _Finding(State.NOT_RUN, f"{here.metric} is not all there: {unmeasured}")
+        if finding.state is State.NOT_APPLICABLE and here.required:
+            finding = replace(finding, state=State.NOT_RUN, what=finding.what + "; the gate is required")
+        verdicts.append(
+            _verdict(here, subject, finding if check is None else _of_check(check, finding), check)
+        )
+        covered += looked_at
     return Judgement(tuple(verdicts), tuple(covered))
+
+
+def _of_check(check: Check, finding: _Finding) -> _Finding:
+    """Say what a failed check means, and let a disturbed machine block only where the check says so."""
+    if finding.state is State.FAIL:
+        return replace(finding, what=f"{check.failure}: {finding.what}")
+    if finding.state is State.INVALID and check.gate.on_inconclusive == "warn":
+        return replace(finding, state=State.INCONCLUSIVE)
+    return finding
 
 
 def _unmeasured(jobs: int, stopped: str) -> str:
@@ -119,14 +141,7 @@ class _Finding:
     unit: str = ""
 
 
-def _verdict(
-    gate: Gate, subject: Subject, rows: Sequence[Row], unmeasured: str, baselines: Baselines
-) -> Verdict:
-    finding = (_side_by_side if gate.design else _finding)(gate, subject, rows, baselines)
-    if unmeasured and not (finding.state is State.FAIL and gate.combine != "mean"):
-        finding = _Finding(State.NOT_RUN, f"{gate.metric} is not all there: {unmeasured}")
-    if finding.state is State.NOT_APPLICABLE and gate.required:
-        finding = _Finding(State.NOT_RUN, finding.what + "; the gate is required")
+def _verdict(gate: Gate, subject: Subject, finding: _Finding, check: Check | None) -> Verdict:
     interval = finding.interval or Interval(math.nan, math.nan, math.nan, 0)
     return Verdict(
         gate=gate.name,
@@ -145,6 +160,7 @@ def _verdict(
         limit=finding.limit,
         unit=finding.unit,
         n=interval.n,
+        kind=GATE if check is None else CHECK,
     )
 
 
@@ -152,7 +168,12 @@ def _finding(gate: Gate, subject: Subject, rows: Sequence[Row], baselines: Basel
     if subject.unavailable:
         return _Finding(State.NOT_RUN, f"{gate.metric} was not measured: {subject.unavailable}")
     unmeasured = [row for row in rows if row.measurement.status in (Status.ERROR, Status.SKIPPED)]
+    measured = [row for row in rows if row not in unmeasured and row.measurement.metric != WHOLE_CASE]
     if unmeasured:
+        if gate.combine != "mean" and measured:  # what one case could not give hides nothing of another
+            finding = _measured(gate, subject, measured, baselines)
+            if finding.state is State.FAIL:
+                return finding
         # A metric that a case could not give is no reason to overlook what others gave, nor the reverse.
         errors = [row for row in unmeasured if row.measurement.status is Status.ERROR]
         row = (errors or unmeasured)[0]
@@ -161,9 +182,13 @@ def _finding(gate: Gate, subject: Subject, rows: Sequence[Row], baselines: Basel
         if errors or len(unmeasured) == len(rows):
             place = "" if row.case == WHOLE_CASE else f" in {_place(row)}"
             return _Finding(state, f"{gate.metric} was not measured{place}: {reason}")
-    measured = [row for row in rows if row not in unmeasured and row.measurement.metric != WHOLE_CASE]
     if not measured:
         return _Finding(State.NOT_RUN, f"no row has the metric {gate.metric}" + _case_text(gate))
+    return _measured(gate, subject, measured, baselines)
+
+
+def _measured(gate: Gate, subject: Subject, measured: Sequence[Row], baselines: Baselines) -> _Finding:
+    """Judge the rows that have a number."""
     invalid = [row for row in measured if row.measurement.status is Status.INVALID]
     if invalid:
         return _invalid(subject, invalid)

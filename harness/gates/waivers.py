@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 
-from harness.core.verdict import Gate, State, Verdict, Waiver
+from harness.core.verdict import CHECK, Gate, State, Verdict, Waiver
 
 
 def problems(
@@ -72,6 +72,18 @@ def apply(
         if not is_needed
     )
     return tuple(marked), notes
+
+
+def relax(verdicts: Iterable[Verdict], reasons: Mapping[str, str]) -> tuple[Verdict, ...]:
+    """Mark the built-in checks that need not hold, by name; they are judged and shown all the same."""
+    return tuple(
+        replace(verdict, waived=f"[checks.relax] {reasons[verdict.gate]}")
+        if verdict.kind == CHECK
+        and verdict.gate in reasons
+        and verdict.state not in (State.PASS, State.NOT_APPLICABLE)
+        else verdict
+        for verdict in verdicts
+    )
 
 
 def _first(waivers: Sequence[Waiver], verdict: Verdict) -> int | None:

@@ -22,7 +22,7 @@ from harness.core.exit_code import ExitCode
 from harness.core.job import Status
 from harness.core.plan import CARD
 from harness.core.suite import SupportsRounds
-from harness.core.verdict import Gate, State, Verdict
+from harness.core.verdict import CHECK, GATE, Gate, State, Verdict
 from harness.device import plugins
 from harness.executors.abilities import abilities_of
 from harness.run import availability, int8_trials
@@ -93,7 +93,8 @@ def _sentence(verdicts: list[Verdict]) -> str:
     if len(verdicts) == 1:
         return f"{first.gate}: {first.sentence}"
     variants = ", ".join(dict.fromkeys(verdict.variant for verdict in verdicts))
-    return f"{len(verdicts)} gates of {variants} on {first.target}: {_cause(first)}"
+    what = " and ".join(f"{kind}s" for kind in dict.fromkeys(verdict.kind for verdict in verdicts))
+    return f"{len(verdicts)} {what} of {variants} on {first.target}: {_cause(first)}"
 
 
 def _cause(verdict: Verdict) -> str:
@@ -114,7 +115,7 @@ def next_step(outcome: Outcome) -> str:
         text = f"{command} validate --resume {_run_name(outcome)}"
     elif outcome.state is State.PASS:
         text = _after_a_pass(outcome, run, command)
-    elif not outcome.verdicts:
+    elif all(verdict.kind == CHECK for verdict in outcome.verdicts):
         text = f"add a [[gate]] to {short(Path(run['validation_path']))}"
     elif outcome.state is State.INCONCLUSIVE and outcome.plan.share < 1:
         text = f"{command} validate {_selection(outcome, run, targets)}   # all samples: no budget"
@@ -158,6 +159,8 @@ def _after_a_failure(outcome: Outcome, run: Mapping[str, Any], command: str, wor
             return f"in {validation} [variants.{worst.variant}] recipe = {other}   # {figures}"
         model = "" if _is_bundled(run) else f"{_model_argument(run)} "
         return f"{command} search {model}-o search   # finds the layers that lose it, and a recipe"
+    if worst.kind == CHECK:
+        return f"{command} checks {worst.gate}   # what it demands, why, and how to relax it"
     return f"{report_command(outcome)}   # every row of the gate, with its interval"
 
 
@@ -185,7 +188,7 @@ def _after_nothing_applied(outcome: Outcome, run: Mapping[str, Any], command: st
 def _without_applying_gate(outcome: Outcome) -> list[str]:
     """Targets for which every gate is NOT_APPLICABLE."""
     states: dict[str, set[State]] = {}
-    for verdict in outcome.verdicts:
+    for verdict in (verdict for verdict in outcome.verdicts if verdict.kind == GATE):
         states.setdefault(verdict.target, set()).add(verdict.state)
     return [target for target, its_states in states.items() if its_states == {State.NOT_APPLICABLE}]
 
@@ -199,13 +202,14 @@ def why_not_measured(outcome: Outcome) -> str:
         gates = list(dict.fromkeys(verdict.gate for verdict in blocking))
         more = ", …" if len(gates) > NAMED_GATES else ""
         states = " or ".join(dict.fromkeys(verdict.state.value for verdict in blocking))
-        return f"gates that block are {states}: {', '.join(gates[:NAMED_GATES])}{more}"
+        what = "gates" if all(verdict.kind == GATE for verdict in blocking) else "gates or checks"
+        return f"{what} that block are {states}: {', '.join(gates[:NAMED_GATES])}{more}"
     if outcome.missing:
         jobs = "1 job was" if outcome.missing == 1 else f"{outcome.missing} jobs were"
         return f"{jobs} not measured"
     if any(row.measurement.status is Status.ERROR for row in outcome.rows):
         return "a case ended in an error, and no gate looks at it"
-    if not outcome.verdicts:
+    if all(verdict.kind == CHECK for verdict in outcome.verdicts):
         return "no gate was judged, so nothing has passed"
     targets = ", ".join(_without_applying_gate(outcome))
     cause = _cause(next(v for v in outcome.verdicts if v.state is State.NOT_APPLICABLE))

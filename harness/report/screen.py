@@ -16,7 +16,7 @@ from harness.core.commands import short
 from harness.core.job import Case, Status
 from harness.core.measurement import Row
 from harness.core.plan import HOST
-from harness.core.verdict import State, summary
+from harness.core.verdict import GATE, State, summary
 from harness.report.advice import next_step, not_tested, problems, report_command, why_not_measured
 from harness.report.columns import columns
 from harness.report.grid import grid
@@ -82,7 +82,7 @@ def as_values(outcome: Outcome, *, seconds: float) -> dict[str, Any]:
     """The outcome as values that fit JSON."""
     verdicts = [
         {
-            "gate": v.gate, "target": v.target, "backend": v.backend, "variant": v.variant,
+            "gate": v.gate, "kind": v.kind, "target": v.target, "backend": v.backend, "variant": v.variant,
             "state": v.state.value, "blocks": v.blocks, "waived": v.waived, "sentence": v.sentence,
             "value": _finite(v.value), "ci_low": _finite(v.ci_low), "ci_high": _finite(v.ci_high),
             "limit": _finite(v.limit), "unit": v.unit, "n": v.n,
@@ -155,7 +155,7 @@ def _lines(
 
 def unjudged(outcome: Outcome) -> list[str]:
     """The variants that were measured and that no gate judges: nothing keeps them from shipping."""
-    judged = {(v.target, v.backend, v.variant) for v in outcome.verdicts}
+    judged = {(v.target, v.backend, v.variant) for v in outcome.verdicts if v.kind == GATE}
     measured = dict.fromkeys(
         (row.key.target, row.key.backend, row.key.variant) for row in outcome.rows if row.key.target != HOST
     )

@@ -19,7 +19,7 @@ from harness.core.verdict import Gate
 from harness.data.corruptions import FEATURE_FAMILIES, IMAGE_FAMILIES
 from harness.device import plugins
 from harness.gates import waivers
-from harness.run import card_rows, declared
+from harness.run import card_rows, checks, declared
 
 
 def check_validation(validation: Validation, where: Path) -> None:
@@ -37,6 +37,7 @@ def check_validation(validation: Validation, where: Path) -> None:
         *_recipes(validation),
         *_families(validation),
         *_waivers(validation),
+        *_checks(validation),
     ]
     if problems:
         raise ConfigurationError(str(where), tuple(problems))
@@ -149,6 +150,16 @@ def _waivers(validation: Validation) -> Iterable[Problem]:
         validation.waivers, validation.gates, targets, validation.variant_names, today
     )
     return [Problem(f"waiver[{index}]", message) for index, message in problems]
+
+
+def _checks(validation: Validation) -> Iterable[Problem]:
+    installed = checks.installed(plugins.catalogue(plugins.SUITES))
+    for name in validation.checks.relax:
+        if name not in installed:
+            yield _unknown(f"checks.relax.{name}", "check", name, installed)
+    for index, gate in enumerate(validation.gates):
+        if gate.name in installed:
+            yield Problem(f"gate[{index}].name", "is the name of a built-in check; choose another", gate.name)
 
 
 def _unknown(

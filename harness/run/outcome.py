@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -10,11 +10,24 @@ from typing import TYPE_CHECKING, Any
 from harness.core.exit_code import ExitCode
 from harness.core.measurement import COLUMNS, Row
 from harness.core.plan import Plan
-from harness.core.verdict import State, Verdict
+from harness.core.verdict import CHECK, GATE, State, Verdict
 from harness.store.run_folder import RunFolder
 
 if TYPE_CHECKING:  # slow to import
     import pandas as pd
+
+
+def passed_text(verdicts: Iterable[Verdict]) -> str:
+    """Say how many of the verdicts that apply are PASS: ``3 of 4 gates, 20 of 20 checks``."""
+    states: dict[str, list[State]] = {GATE: [], CHECK: []}
+    for verdict in verdicts:
+        if verdict.state is not State.NOT_APPLICABLE:
+            states[verdict.kind].append(verdict.state)
+    return ", ".join(
+        f"{sum(state is State.PASS for state in of_kind)} of {len(of_kind)} {kind}s"
+        for kind, of_kind in states.items()
+        if of_kind or kind == GATE
+    )
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -56,10 +69,8 @@ class Outcome:
 
     @property
     def gates(self) -> str:
-        """How many of the gates that apply passed: ``3 of 4 gates``."""
-        applying = [verdict for verdict in self.verdicts if verdict.state is not State.NOT_APPLICABLE]
-        passed = sum(verdict.state is State.PASS for verdict in applying)
-        return f"{passed} of {len(applying)} gates"
+        """How many of the gates and checks that apply passed: ``3 of 4 gates, 20 of 20 checks``."""
+        return passed_text(self.verdicts)
 
     def __repr__(self) -> str:
         return (

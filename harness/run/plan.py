@@ -11,6 +11,7 @@ from harness.config.validation import FLOAT32, Validation
 from harness.core import unexpected
 from harness.core.artifact import Artifact, TensorSpec
 from harness.core.cause import Cause
+from harness.core.check import Check, CheckPlace, places
 from harness.core.contracts import Availability
 from harness.core.errors import RecipeRefused, TargetUnavailable, UsageError
 from harness.core.feeding import Feeding
@@ -52,6 +53,8 @@ class PlanInputs:
     failed : mapping of variant to Exception
         Variants that could not be built: ``RecipeRefused`` where the model does not allow the recipe, any
         other exception where a pass has a fault.
+    checks : sequence of Check
+        The built-in ones of the suites.
     """
 
     validation: Validation
@@ -66,6 +69,7 @@ class PlanInputs:
     outputs: tuple[TensorSpec, ...]
     for_runtime: Mapping[str, Sequence[Variant]] = field(default_factory=dict)
     failed: Mapping[str, Exception] = field(default_factory=dict)
+    checks: Sequence[Check] = ()
 
 
 def make_plan(inputs: PlanInputs) -> Plan:
@@ -80,6 +84,7 @@ def make_plan(inputs: PlanInputs) -> Plan:
     """
     batches: list[Batch] = []
     skipped: list[JobResult] = []
+    checks: list[CheckPlace] = []
     reasons: dict[tuple[str, str], Availability] = {}
     for target in inputs.targets:
         made = inputs.for_runtime.get(target.for_runtime, inputs.variants)
@@ -103,6 +108,7 @@ def make_plan(inputs: PlanInputs) -> Plan:
                     cases = _cases(suite, context, key, skipped)
                     if not cases:
                         continue
+                    checks += places(inputs.checks, name, context, target.name, backend)
                     batch = _batch(inputs, target, backend, variant, name, cases, artifact)
                     if reason:
                         skipped += [JobResult(job.key, Status.SKIPPED, reason) for job in batch.jobs]
@@ -113,7 +119,7 @@ def make_plan(inputs: PlanInputs) -> Plan:
     if not batches:
         raise nothing_runs(reasons, skipped)
     unavailable = tuple((target, backend, a.reason) for (target, backend), a in reasons.items())
-    plan = Plan((*_reference(inputs, skipped), *batches), tuple(skipped), unavailable)
+    plan = Plan((*_reference(inputs, skipped), *batches), tuple(skipped), unavailable, checks=tuple(checks))
     _fits_cap(inputs, plan)
     return plan
 
@@ -213,6 +219,7 @@ def _context(
         inputs=inputs.inputs,
         output=inputs.validation.model.output,
         threshold=inputs.validation.model.threshold,
+        labelled=inputs.data.labels is not None,
         max_samples=target.max_samples,
         emulated=abilities_of(target).emulated,
         device_memory=target.deploy.provider in availability.device_memory,

@@ -19,7 +19,7 @@ from harness.core.plan import HOST, Plan
 from harness.core.target import Target
 from harness.core.verdict import Gate
 from harness.executors.abilities import abilities_of
-from harness.run import budget, declared, estimate
+from harness.run import budget, checks, declared, estimate
 from harness.run.budget import Deadline
 from harness.run.build import Build, build, open_model
 from harness.run.connection import Connection, connect
@@ -139,6 +139,7 @@ def _plan(
         selected=selection.variants, suites=selection.suites, formats=connection.formats,
         available=connection.available, data=built.data, inputs=built.model.inputs,
         outputs=built.model.outputs, for_runtime=built.for_runtime, failed=built.failed,
+        checks=tuple(checks.installed(selection.suites).values()),
     )  # fmt: skip
     plan = make_plan(inputs)
     lanes = make_lanes(selection.targets, connection.executors)

@@ -11,16 +11,17 @@ from datetime import UTC, datetime
 
 from harness.config.load import check
 from harness.config.validation import Validation
+from harness.core.check import Check
 from harness.core.errors import ResultsError
 from harness.core.job import Batch, JobResult, Started
 from harness.core.measurement import Row
 from harness.core.plan import Plan
-from harness.core.verdict import Gate, overall
+from harness.core.verdict import GATE, Gate, overall
 from harness.executors.parallel import run_parallel
 from harness.gates import scope, waivers
 from harness.gates.judge import Subject, judge
 from harness.gates.relative import Baselines
-from harness.run import declared, estimate, extend, forecast, int8_trials, notes, summarise
+from harness.run import checks, declared, estimate, extend, forecast, int8_trials, notes, summarise
 from harness.run.measurement import Measurement
 from harness.run.observer import Observer
 from harness.run.outcome import Outcome
@@ -179,11 +180,14 @@ def look(
     ]
     missing = summarise.missing(facts)
     judged = [gate for gate in validation.gates if scope.is_chosen(gate, facts.run["suites"])]
+    asked, unknown = _asked(facts, subjects)
     judgement = judge(
-        rows, judged, subjects, missing, _baselines(folder, facts, judged), stopped=facts.plan.stopped
-    )
+        rows, judged, subjects, missing, _baselines(folder, facts, judged), checks=asked,
+        stopped=facts.plan.stopped,
+    )  # fmt: skip
     verdicts, unneeded = waivers.apply(judgement.verdicts, validation.waivers)
-    left_out = len(validation.gates) - len({verdict.gate for verdict in verdicts})
+    verdicts = waivers.relax(verdicts, validation.checks.relax)
+    left_out = len(validation.gates) - len({v.gate for v in verdicts if v.kind == GATE})
     uncovered = summarise.uncovered_errors(rows, judgement.covered)
     state, code = overall(verdicts, unmeasured=bool(missing or uncovered))
     lines = [
@@ -191,6 +195,7 @@ def look(
         *notes.errors(uncovered, verdicts),
         *notes.unmeasured(len(missing), left_out, facts.plan.stopped),
         *unneeded,
+        *unknown,
         *notes.saturation(facts.environments, facts.cards),
         *notes.sessions(facts.results.values()),
     ]
@@ -205,6 +210,21 @@ def look(
         len(missing),
         tuple(lines),
     )
+
+
+def _asked(facts: Facts, subjects: Sequence[Subject]) -> tuple[list[tuple[Check, Subject]], list[str]]:
+    """Return the checks that the plan asks for and where, and a note on those that are not installed."""
+    if not facts.plan.checks:  # as in runs from before there were checks
+        return [], []
+    installed = checks.installed(facts.run["suites"])
+    by_place = {(subject.target, subject.backend, subject.variant): subject for subject in subjects}
+    asked = [
+        (installed[place.check], by_place[place.target, place.backend, place.variant])
+        for place in facts.plan.checks
+        if place.check in installed
+    ]
+    absent = sorted({place.check for place in facts.plan.checks} - set(installed))
+    return asked, [f"not judged, because their plug-in is not installed: {', '.join(absent)}"] * bool(absent)
 
 
 def _baselines(folder: RunFolder, facts: Facts, gates: Sequence[Gate]) -> Baselines:

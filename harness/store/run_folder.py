@@ -25,12 +25,13 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.core.artifact import Artifact, sha256_file
+from harness.core.artifact import sha256_file
 from harness.core.cause import Cause
 from harness.core.errors import ResultsError
 from harness.core.groups import Groups
-from harness.core.job import Batch, EnvironmentRecord, JobKey, JobResult, Samples, Status
+from harness.core.job import EnvironmentRecord, JobKey, JobResult, Samples, Status
 from harness.core.plan import Plan
+from harness.store import plan_file
 from harness.store.cache import write_atomically, writing
 
 _LINE = re.compile(rb'\{"crc32": "(?P<crc32>[0-9a-f]{8})", "body": (?P<body>.*)\}')
@@ -108,7 +109,7 @@ class RunFolder:
                 write_atomically(self.path / "groups.json", text.encode())
             if labels is not None:
                 write_atomically(self.path / "labels.npy", _npy(labels))
-            write_atomically(self.path / "plan.json", json.dumps(_plan_to_json(plan)).encode())
+            write_atomically(self.path / "plan.json", json.dumps(plan_file.to_json(plan)).encode())
             write_atomically(self.path / "cards.json", json.dumps(cards).encode())
             text = json.dumps({"schema_version": SCHEMA_VERSION, **run}, indent=1, sort_keys=True)
             write_atomically(self.path / "run.json", text.encode())
@@ -116,7 +117,7 @@ class RunFolder:
     def replace_plan(self, plan: Plan) -> None:
         """Store a plan in place of the first one."""
         with writing(self.path):
-            write_atomically(self.path / "plan.json", json.dumps(_plan_to_json(plan)).encode())
+            write_atomically(self.path / "plan.json", json.dumps(plan_file.to_json(plan)).encode())
 
     def read_run(self) -> dict[str, Any]:
         """``run.json``.
@@ -148,11 +149,18 @@ class RunFolder:
         assert isinstance(run, dict)
         return run
 
+    def read_plan(self) -> Plan:
+        """Read ``plan.json`` alone."""
+        try:
+            return plan_file.from_json(json.loads((self.path / "plan.json").read_text()))
+        except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
+            raise ResultsError("plan.json is damaged", where=str(self.path)) from error
+
     def facts(self) -> Facts:
         """Read everything back; a torn last line of the journal counts as never written."""
         run = self.read_run()
+        plan = self.read_plan()
         try:
-            plan = _plan_from_json(json.loads((self.path / "plan.json").read_text()))
             labels_path = self.path / "labels.npy"
             labels = np.load(labels_path, allow_pickle=False) if labels_path.exists() else None
             cards = json.loads((self.path / "cards.json").read_text())
@@ -161,7 +169,7 @@ class RunFolder:
             groups = tuple(Groups.from_json(value) for value in listed)
         except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
             raise ResultsError(
-                "plan.json, cards.json, groups.json or labels.npy is damaged", where=str(self.path)
+                "cards.json, groups.json or labels.npy is damaged", where=str(self.path)
             ) from error
         results = {result.key: result for result in plan.skipped}
         environments = []
@@ -359,36 +367,3 @@ def _cut_torn_line(stream: io.FileIO) -> None:
     if end < len(content):
         stream.truncate(end)
     stream.seek(0, os.SEEK_END)
-
-
-def _plan_to_json(plan: Plan) -> dict[str, Any]:
-    return {
-        "batches": [batch.to_json() for batch in plan.batches],
-        "skipped": [
-            [list(result.key), result.reason, result.cause.value, result.raw, result.status.value]
-            for result in plan.skipped
-        ],
-        "unavailable": [list(entry) for entry in plan.unavailable],
-        "share": plan.share,
-        "stopped": plan.stopped,
-    }
-
-
-def _plan_from_json(value: Mapping[str, Any]) -> Plan:
-    return Plan(
-        batches=tuple(
-            Batch.from_json(batch, Artifact.from_json(batch["artifact"], Path()))
-            for batch in value["batches"]
-        ),
-        skipped=tuple(_skipped(*entry) for entry in value["skipped"]),
-        unavailable=tuple((target, backend, reason) for target, backend, reason in value["unavailable"]),
-        share=value["share"],
-        stopped=value.get("stopped", ""),  # runs before budgets ended a run have none
-    )
-
-
-def _skipped(
-    key: list[Any], reason: str, cause: str = "", raw: str = "", status: str = Status.SKIPPED
-) -> JobResult:
-    """A job of ``plan.json`` that cannot run; earlier runs stored the key and the reason alone."""
-    return JobResult(JobKey(*key), Status(status), reason, cause=Cause.read(cause), raw=raw)

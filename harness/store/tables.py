@@ -16,7 +16,7 @@ from harness.core.job import EnvironmentRecord
 from harness.core.measurement import COLUMNS, KEY_COLUMNS, UNITS, Row
 from harness.core.metric import Declared, Role
 from harness.core.plan import HOST
-from harness.core.verdict import Verdict
+from harness.core.verdict import GATE, Verdict
 from harness.store.cache import write_atomically, writing
 
 if TYPE_CHECKING:  # slow to import
@@ -126,9 +126,10 @@ def read(path: Path) -> pd.DataFrame:
 
 
 def read_verdicts(path: Path) -> pd.DataFrame:
-    """Read ``verdicts.csv`` with texts as texts; a run from before there were waivers has none."""
+    """Read ``verdicts.csv`` with texts as texts; runs of earlier versions lack waivers, and checks."""
     frame = _read_csv(path)
-    return frame if "waived" in frame else frame.assign(waived="")
+    absent = {"waived": "", "kind": GATE}
+    return frame.assign(**{name: value for name, value in absent.items() if name not in frame})
 
 
 def _read_csv(path: Path) -> pd.DataFrame:

@@ -18,7 +18,7 @@ def test_a_board_that_is_named_has_the_targets_own_name() -> None:
     for host, name in (("pi@board", "raspberrypi"), ("", "raspberrypi4-emulated")):
         request = Request.parse(target="raspberrypi", host=host)
         items_ = pytest_items.items(request, "accuracy")
-        assert {target for _, _, target, _, _ in items_} == {name}
+        assert {target for _, _, target, *_ in items_} == {name}
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def narrowed(tmp_path: Path) -> Request:
 
 def test_a_narrowed_run_has_the_items_that_the_command_line_judges(narrowed: Request) -> None:
     items_ = pytest_items.items(narrowed, "accuracy", StoredRun("r1"))
-    assert items_ == [("m-int8-top_1", "top-1", "cpu", "onnxruntime", "int8")]
+    assert items_ == [("m-int8-top_1", "top-1", "cpu", "onnxruntime", "int8", "gate")]
     assert pytest_items.items(narrowed, "performance", StoredRun("r1")) == []
     assert pytest_items.items(narrowed, "accuracy", StoredRun("r1", ("cpu",), ("int8",))) == items_
 

@@ -17,6 +17,7 @@ from harness.core.unexpected import full_text, one_line
 from harness.core.verdict import State
 from harness.device import plugins
 from harness.report.html.data import Plot, ReportData, Section, Table
+from harness.run.outcome import passed_text
 from harness.store.cache import write_atomically, writing
 
 #: Sections that are missing come last.
@@ -112,9 +113,7 @@ def with_sections(data: ReportData, made: Sequence[Section]) -> str:
 def sentence(data: ReportData) -> str:
     """The verdict in a sentence."""
     blocking = [verdict for verdict in data.verdicts if verdict.blocks]
-    counted = [verdict for verdict in data.verdicts if verdict.state is not State.NOT_APPLICABLE]
-    passed = sum(verdict.state is State.PASS for verdict in counted)
-    share = f"{passed} of {len(counted)} gates passed"
+    share = f"{passed_text(data.verdicts)} passed"
     if not blocking:
         what = "nothing blocks" if data.state is State.PASS else "what was not measured blocks"
         return f"{share}; {what} the release."

@@ -5,12 +5,12 @@ from __future__ import annotations
 from harness.core.verdict import Verdict
 from harness.report.html.data import ReportData, Section, Table
 
-COLUMNS = ("state", "why", "gate", "target", "backend", "variant", "value", "low", "high", "limit", "unit",
-           "n", "severity", "waived")  # fmt: skip
+COLUMNS = ("state", "why", "gate", "kind", "target", "backend", "variant", "value", "low", "high", "limit",
+           "unit", "n", "severity", "waived")  # fmt: skip
 
 
 def gates(data: ReportData) -> Section | None:
-    """One line per gate, target and variant."""
+    """One line per gate or built-in check, target and variant."""
     if not data.verdicts:
         return None
     ranked = sorted(data.verdicts, key=lambda verdict: not verdict.blocks)
@@ -20,5 +20,5 @@ def gates(data: ReportData) -> Section | None:
 
 
 def _row(v: Verdict) -> tuple[object, ...]:
-    return (v.state.value, v.sentence, v.gate, v.target, v.backend, v.variant, v.value, v.ci_low, v.ci_high,
-            v.limit, v.unit, v.n, v.severity, v.waived)  # fmt: skip
+    return (v.state.value, v.sentence, v.gate, v.kind, v.target, v.backend, v.variant, v.value, v.ci_low,
+            v.ci_high, v.limit, v.unit, v.n, v.severity, v.waived)  # fmt: skip
