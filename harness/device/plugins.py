@@ -26,9 +26,10 @@ EXECUTORS = "harness.executors"
 PASSES = "harness.passes"
 SECTIONS = "harness.sections"
 CHECKS = "harness.checks"
+FAULTS = "harness.faults"
 SINGULAR = {
     BACKENDS: "backend", SUITES: "suite", MEASURES: "measure", EXECUTORS: "executor", PASSES: "pass",
-    SECTIONS: "section", CHECKS: "check",
+    SECTIONS: "section", CHECKS: "check", FAULTS: "catalogue of faults",
 }  # fmt: skip
 
 

@@ -32,7 +32,7 @@ from harness.core.job import DEPLOY, Batch, Case, Job, Options, Samples, Status,
 from harness.core.preprocess import Feeds
 from harness.core.target import DEVICE_ID
 from harness.core.wire import read_frame, write_frame
-from harness.device import environment, gpu, plugins
+from harness.device import environment, gpu, planted, plugins
 from harness.device.files import FileStore
 from harness.device.stdin import HostInput, Pipe
 
@@ -340,7 +340,7 @@ def serve(host: HostInput, stdout: BinaryIO) -> None:
     batch = Batch.from_json(value["batch"], artifact)
 
     verify(artifact)
-    backend: Backend = plugins.choose(plugins.BACKENDS, batch.backend)()
+    backend: Backend = planted.plant(plugins.choose(plugins.BACKENDS, batch.backend)(), batch)
     measure: Measure = plugins.choose(plugins.MEASURES, batch.suite)
     availability = backend.probe()
     monitor = _Monitor(batch.options[DEPLOY])

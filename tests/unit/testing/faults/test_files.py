@@ -1,0 +1,86 @@
+"""Faults of the file: what is opened where another file was given."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from harness.core.artifact import Artifact, File
+from harness.core.contracts import Session
+from harness.core.job import Options
+from harness.testing.faults import NotPlanted
+from harness.testing.faults.files import MARGIN, weight_runs
+from tests.unit.testing.faults.linear import BY_NAME, LinearBackend
+
+WEIGHTS = np.random.default_rng(1).standard_normal(64).astype(np.float32)
+CONTENT = b"head" + WEIGHTS.tobytes() + b"\0tail"
+
+
+class Reads(LinearBackend):
+    """Keeps the content of the files that it opens."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read: list[bytes] = []
+
+    def open(self, artifact: Artifact, options: Options) -> Session:
+        self.read.append((artifact.folder / "m.onnx").read_bytes())
+        return super().open(artifact, options)
+
+
+def write(folder: Path, content: bytes = CONTENT) -> Artifact:
+    folder.mkdir(exist_ok=True)
+    (folder / "m.onnx").write_bytes(content)
+    return Artifact("float32", "onnx", (File("m.onnx", "0" * 64, len(content)),), folder)
+
+
+CUT, FLIPPED = CONTENT[:100], CONTENT[:50] + bytes([CONTENT[50] ^ 4]) + CONTENT[51:]
+
+
+@pytest.mark.parametrize(
+    ("name", "of_cut", "of_flipped"),
+    [
+        ("healthy", CUT, FLIPPED),
+        ("opens-truncated-file", CONTENT, FLIPPED),
+        ("opens-flipped-file", CUT, CONTENT),
+    ],
+)
+def test_cached_copy_instead_of_a_damaged_file(
+    name: str, of_cut: bytes, of_flipped: bytes, tmp_path: Path
+) -> None:
+    real, whole = Reads(), write(tmp_path / "whole")
+    backend = BY_NAME[name].wrap(real, whole)
+    for folder, content in (("cut", CUT), ("flipped", FLIPPED)):
+        write(tmp_path / folder, content)
+        backend.open(replace(whole, folder=tmp_path / folder), Options())
+    backend.open(whole, Options())
+    assert real.read == [of_cut, of_flipped, CONTENT]
+
+
+def test_another_file_has_rounded_weights(tmp_path: Path) -> None:
+    real, whole = Reads(), write(tmp_path)
+    BY_NAME["reads-another-file"].wrap(real, whole).open(whole, Options())
+    (content,) = real.read
+    weights = np.frombuffer(content[4:260], np.float32)
+    error = np.abs(weights - WEIGHTS) / np.abs(WEIGHTS)
+    assert 2**-9 < error.max() <= 2**-6
+    assert (tmp_path / "m.onnx").read_bytes() == CONTENT
+    assert not list(tmp_path.parent.glob("harness-fault-*"))
+
+
+def test_a_file_without_weights_is_not_changed(tmp_path: Path) -> None:
+    whole = write(tmp_path, b"only a text, and \0\1\2\3 bytes " * 20)
+    with pytest.raises(NotPlanted, match="the fault cannot be planted here: the model file holds no float32"):
+        BY_NAME["other-weights"].wrap(Reads(), whole).open(whole, Options())
+
+
+@pytest.mark.parametrize("offset", range(4))
+def test_runs_of_weights_are_found_at_any_place(offset: int) -> None:
+    content = bytes(offset) + WEIGHTS.tobytes() + b"\0" * 9 + WEIGHTS[:16].tobytes()
+    first, second = (offset + 4 * MARGIN, offset + 256 + 9 + 4 * MARGIN)
+    runs = dict(weight_runs(content))
+    assert runs[first] == 64 - 2 * MARGIN
+    assert runs[second] == 16 - 2 * MARGIN
