@@ -40,6 +40,8 @@ class Pair:
         Gates of the new side: ``state``, ``state_base`` (NaN where the base has no such gate), ``sentence``.
     gates : tuple of Gate
         Those of the new side.
+    damaged : tuple of str
+        What of the two cannot be read, and is therefore not compared.
     """
 
     base: Side
@@ -48,6 +50,7 @@ class Pair:
     rows: pd.DataFrame
     verdicts: pd.DataFrame
     gates: tuple[Gate, ...] = ()
+    damaged: tuple[str, ...] = ()
 
 
 def compare(base: str, new: Sequence[str], results: Path, *, devices: bool = False) -> tuple[Pair, ...]:
@@ -156,7 +159,8 @@ def against_baselines(folders: Sequence[Path], run: str, results: Path) -> tuple
 def _pair(base: Read, new: Read, devices: bool) -> Pair:
     rows = compare_rows(base.side, new.side, devices=devices)
     one, two = (replace(side.side, per_sample={}) for side in (base, new))
-    return Pair(one, two, devices, rows, _verdicts(base, new, devices), new.gates)
+    damaged = tuple(dict.fromkeys((*base.damaged, *new.damaged)))
+    return Pair(one, two, devices, rows, _verdicts(base, new, devices), new.gates, damaged)
 
 
 def _verdicts(base: Read, new: Read, devices: bool) -> pd.DataFrame:

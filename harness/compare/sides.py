@@ -41,6 +41,8 @@ class Read:
         ``run.json``.
     facts, rows
         Of a run that was taken as a whole.
+    damaged : tuple of str
+        What of the run cannot be read.
     """
 
     side: Side
@@ -49,6 +51,7 @@ class Read:
     run: Mapping[str, Any] = field(default_factory=dict)
     facts: run_folder.Facts | None = field(default=None, repr=False)
     rows: tuple[Row, ...] = field(default=(), repr=False)
+    damaged: tuple[str, ...] = ()
 
 
 def read(name: str, results: Path) -> Read:
@@ -127,6 +130,7 @@ def read_run(folder: run_folder.RunFolder) -> Read:
         facts.run,
         facts,
         tuple(rows),
+        tuple(f"{folder.run_id}: {text}" for text in facts.damaged),
     )
 
 

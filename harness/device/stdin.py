@@ -95,7 +95,7 @@ class HostInput:
 
     def _listen(self) -> None:
         try:
-            while (frame := read_frame(self._pipe)) is not None:
+            while (frame := read_frame(self._pipe, limit_byte=None)) is not None:
                 if frame[0]["type"] != "alive":
                     self._frames.put(frame)
         except WorkerError:

@@ -31,6 +31,7 @@ from harness.core.feeding import Feeding
 from harness.core.job import DEPLOY, Batch, Case, Job, Options, Samples, Status, merge
 from harness.core.preprocess import Feeds
 from harness.core.target import DEVICE_ID
+from harness.core.untrusted import MAX_RAW, MAX_REASON, cut
 from harness.core.wire import read_frame, write_frame
 from harness.device import environment, gpu, planted, plugins
 from harness.device.files import FileStore
@@ -270,9 +271,9 @@ def run_case(bench: DeviceBench, measure: Measure) -> tuple[dict[str, Any], Samp
         "type": "result",
         "key": list(bench.job.key),
         "status": status.value,
-        "reason": reason,
+        "reason": cut(reason, MAX_REASON),
         "cause": cause.value,
-        "raw": raw,
+        "raw": cut(raw, MAX_RAW),
         "values": dict(samples.values),
         "effective": bench.effective,
         "started_utc": started,

@@ -189,8 +189,18 @@ def _lock(host: Host, by: str, since: str, wait_s: float) -> int | None:
 
 def end_leftovers() -> None:
     """Kill the processes with this host's token, except this one, and wait until they are gone."""
-    mark = f"{TOKEN}={os.environ[TOKEN]}".encode()
+    end_processes(f"{TOKEN}={os.environ[TOKEN]}")
+
+
+def end_processes(variable: str) -> None:
+    """Kill the processes with this variable (``NAME=value``), except this one, and wait until they are gone.
+
+    A system without ``/proc`` does not tell; nothing is killed there.
+    """
+    mark = variable.encode()
     killed = set()
+    if not Path("/proc").is_dir():
+        return
     for folder in Path("/proc").iterdir():
         if not folder.name.isdigit() or int(folder.name) == os.getpid():
             continue

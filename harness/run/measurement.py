@@ -23,7 +23,8 @@ from harness.run.estimate import Estimates, Lane, Remaining, estimate, wall_s
 from harness.run.observer import Observer
 from harness.run.plan import PlanInputs, make_plan
 from harness.run.prepare import Prepared
-from harness.store.run_folder import Journal, RunFolder
+from harness.store.journal import Journal, named
+from harness.store.run_folder import RunFolder
 
 Lanes = list[list[tuple[Executor, list[Batch]]]]
 
@@ -168,8 +169,12 @@ class Measurement:
 
     def _run(self, plan: Plan, seconds: Mapping[JobKey, float] | None = None) -> set[JobKey]:
         """Run the jobs of a plan, store their results and return the keys of the jobs that ended."""
-        done = set()
+        done: set[JobKey] = set()
+        due = {job.key for job in _jobs(plan)}
         for event in self._events(plan, seconds):
+            if isinstance(event, JobResult) and event.key not in due - done:
+                self.observer.note(f"a result of {named(event.key)} was not stored: no such job was running")
+                continue
             if not isinstance(event, Started):
                 self.journal.append(event)
             if isinstance(event, JobResult):

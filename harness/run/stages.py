@@ -191,6 +191,7 @@ def look(
     uncovered = summarise.uncovered_errors(rows, judgement.covered)
     state, code = overall(verdicts, unmeasured=bool(missing or uncovered))
     lines = [
+        *facts.damaged,
         *facts.run.get("data_notes", ()),  # absent in runs of earlier versions
         *notes.errors(uncovered, verdicts),
         *notes.unmeasured(len(missing), left_out, facts.plan.stopped),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from numbers import Integral, Real
 from typing import Any
 
 from harness.core import unexpected
@@ -22,6 +23,7 @@ from harness.core.job import (
 from harness.core.measurement import WHOLE_CASE, Measurement, Row
 from harness.core.plan import HOST
 from harness.core.suite import Suite, SummaryContext, SupportsRounds
+from harness.core.untrusted import shown
 from harness.run import card_rows
 from harness.stats.disturbance import disturbance, overload
 from harness.stats.side_by_side import ALPHA, level
@@ -59,7 +61,7 @@ def summarise(facts: Facts, suites: Mapping[str, Suite], failed: list[JobResult]
         JobKey(*key): reason
         for record in facts.environments
         if (reason := overload(record.facts))
-        for key in record.facts["jobs"]
+        for key in record.facts.get("jobs", ())
     }
     rows: list[Row] = []
     for batch in facts.plan.batches:
@@ -76,12 +78,9 @@ def summarise(facts: Facts, suites: Mapping[str, Suite], failed: list[JobResult]
                 continue  # it was never measured: the gates say NOT_RUN
             overload_reason = overloaded.get(job.key)
             reasons = (*disturbed, overload_reason) if overload_reason is not None else disturbed
-            context = replace(
-                _context(facts, batch, job.case.setting), disturbed=join(reasons),
-                alpha=_alpha(facts, suites[batch.suite], result),
-            )  # fmt: skip
+            context = replace(_context(facts, batch, job.case.setting), disturbed=join(reasons))
             if result.status is Status.OK:
-                measurements = _measurements(suites[batch.suite], job, result, context, failed)
+                measurements = _measurements(facts, suites[batch.suite], job, result, context, failed)
             else:
                 measurements = [_whole(result)]
             identity = _identity(facts, batch, result, environment)
@@ -94,20 +93,36 @@ def summarise(facts: Facts, suites: Mapping[str, Suite], failed: list[JobResult]
 
 
 def _measurements(
-    suite: Suite, job: Job, result: JobResult, context: SummaryContext, failed: list[JobResult] | None
+    facts: Facts,
+    suite: Suite,
+    job: Job,
+    result: JobResult,
+    context: SummaryContext,
+    failed: list[JobResult] | None,
 ) -> list[Measurement]:
     """What the suite makes of a job, or the row of its exception."""
     try:
-        measurements = list(suite.summarise(job, result, context))
-        foreign = next((item for item in measurements if not isinstance(item, Measurement)), None)
-        if foreign is not None:
-            raise TypeError(f"summarise gave a {type(foreign).__name__}, not a Measurement")
+        whole = replace(context, alpha=_alpha(facts, suite, result))
+        measurements = list(suite.summarise(job, result, whole))
+        for item in measurements:
+            _check(item)
     except Exception as error:  # noqa: BLE001 - a suite may be a third-party plug-in
         error_result = unexpected.result(job.key, f"{suite.name} could not be summarised", error)
         if failed is not None:
             failed.append(error_result)
         return [_whole(error_result)]
     return measurements
+
+
+def _check(item: object) -> None:
+    """Refuse what cannot be a row of the table; raises ``TypeError``."""
+    if not isinstance(item, Measurement):
+        raise TypeError(f"summarise gave a {type(item).__name__}, not a Measurement")
+    for name in ("value", "ci_low", "ci_high"):
+        if not isinstance(getattr(item, name), Real):
+            raise TypeError(f"{name} of {item.metric} is {shown(getattr(item, name))}, not a number")
+    if not isinstance(item.n, Integral) or item.n < 0:
+        raise TypeError(f"n of {item.metric} is {shown(item.n)}, not a count")
 
 
 def _alpha(facts: Facts, suite: Suite, result: JobResult) -> float:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from harness.core.cause import Cause
 from harness.core.job import JobResult
+from harness.core.untrusted import encodable
 from harness.store.cache import write_atomically, writing
 
 FOLDER = "messages"
@@ -29,11 +30,11 @@ def write(folder: Path, results: Iterable[JobResult]) -> list[Path]:
         if result.raw:
             key = result.key
             about = "traceback" if result.cause is Cause.UNEXPECTED else key.backend
-            name = f"{about}-{sha256(result.raw.encode()).hexdigest()[:8]}.txt"
+            name = f"{about}-{sha256(encodable(result.raw).encode()).hexdigest()[:8]}.txt"
             path = folder / key.target / FOLDER / name
             texts[path] = result.raw
             jobs.setdefault(path, []).append(f"{key.variant} {key.suite} {key.case} {key.severity}")
     with writing(folder):
         for path, text in texts.items():
-            write_atomically(path, "\n".join([*jobs[path], "", text, ""]).encode())
+            write_atomically(path, encodable("\n".join([*jobs[path], "", text, ""])).encode())
     return list(texts)

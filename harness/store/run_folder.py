@@ -1,40 +1,33 @@
-"""The run's folder: what was asked, what is planned, and a journal of what was measured.
-
-The journal is JSON lines with a checksum each. Arrays lie beside it as ``.npy`` files by hash and are
-written before the line that names them, so a line that can be read names samples that exist.
-"""
+"""The run's folder: what was asked, what is planned, and a journal of what was measured."""
 
 from __future__ import annotations
 
 import difflib
 import fcntl
-import io
 import json
 import os
-import re
 import shutil
-import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
-from hashlib import sha256
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-from harness.core.artifact import sha256_file
-from harness.core.cause import Cause
+from harness.core import npy
 from harness.core.errors import ResultsError
 from harness.core.groups import Groups
-from harness.core.job import EnvironmentRecord, JobKey, JobResult, Samples, Status
+from harness.core.job import EnvironmentRecord, JobKey, JobResult
 from harness.core.plan import Plan
-from harness.store import plan_file
+from harness.store import journal, plan_file
 from harness.store.cache import write_atomically, writing
+from harness.store.journal import Journal, npy_bytes
 
-_LINE = re.compile(rb'\{"crc32": "(?P<crc32>[0-9a-f]{8})", "body": (?P<body>.*)\}')
+#: What reading a damaged file of JSON, or of an array, raises.
+_DAMAGE = (
+    OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError,
+    OverflowError,
+)  # fmt: skip
 #: Version of the folder's layout and of the table.
 SCHEMA_VERSION = 1
 
@@ -56,6 +49,8 @@ class Facts:
     cards : mapping of variant to its card
     groups : tuple of Groups
         What columns of the data divide the samples into.
+    damaged : tuple of str
+        One sentence for each stored result that cannot be read; its job counts as not run.
     """
 
     run: Mapping[str, Any]
@@ -65,6 +60,7 @@ class Facts:
     environments: list[EnvironmentRecord] = field(default_factory=list)
     cards: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     groups: tuple[Groups, ...] = ()
+    damaged: tuple[str, ...] = ()
 
 
 class RunFolder:
@@ -108,7 +104,7 @@ class RunFolder:
                 text = json.dumps([one.to_json() for one in groups])
                 write_atomically(self.path / "groups.json", text.encode())
             if labels is not None:
-                write_atomically(self.path / "labels.npy", _npy(labels))
+                write_atomically(self.path / "labels.npy", npy_bytes(labels))
             write_atomically(self.path / "plan.json", json.dumps(plan_file.to_json(plan)).encode())
             write_atomically(self.path / "cards.json", json.dumps(cards).encode())
             text = json.dumps({"schema_version": SCHEMA_VERSION, **run}, indent=1, sort_keys=True)
@@ -129,8 +125,8 @@ class RunFolder:
         """
         try:
             run = json.loads((self.path / "run.json").read_text())
-            run["schema_version"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            run["schema_version"], run.get("versions", {}).get("")
+        except _DAMAGE as error:
             raise ResultsError(
                 "this is not the folder of a run",
                 where=str(self.path),
@@ -146,14 +142,13 @@ class RunFolder:
                 cause=f"it was written by version {wrote} of the harness",
                 next_step=f"read it with version {wrote} of the harness, in another virtual environment",
             )
-        assert isinstance(run, dict)
-        return run
+        return dict(run)
 
     def read_plan(self) -> Plan:
         """Read ``plan.json`` alone."""
         try:
             return plan_file.from_json(json.loads((self.path / "plan.json").read_text()))
-        except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
+        except _DAMAGE as error:
             raise ResultsError("plan.json is damaged", where=str(self.path)) from error
 
     def facts(self) -> Facts:
@@ -162,26 +157,19 @@ class RunFolder:
         plan = self.read_plan()
         try:
             labels_path = self.path / "labels.npy"
-            labels = np.load(labels_path, allow_pickle=False) if labels_path.exists() else None
+            labels = npy.from_bytes(labels_path.read_bytes()) if labels_path.exists() else None
             cards = json.loads((self.path / "cards.json").read_text())
             groups_path = self.path / "groups.json"
             listed = json.loads(groups_path.read_text()) if groups_path.exists() else []
             groups = tuple(Groups.from_json(value) for value in listed)
-        except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
+        except _DAMAGE as error:
             raise ResultsError(
                 "cards.json, groups.json or labels.npy is damaged", where=str(self.path)
             ) from error
-        results = {result.key: result for result in plan.skipped}
-        environments = []
-        for body in self._lines():
-            if body["type"] == "result":
-                result = self._result(body)
-                if result is not None:
-                    results[result.key] = result
-            else:
-                batch = dict(zip(("target", "backend", "variant", "suite"), body["of"], strict=True))
-                environments.append(EnvironmentRecord(**batch, phase=body["phase"], facts=body["facts"]))
-        return Facts(run, plan, labels, results, environments, cards, groups)
+        entries = journal.read(self.path)
+        results = {result.key: result for result in plan.skipped} | entries.results
+        damaged = tuple(entries.damaged)
+        return Facts(run, plan, labels, results, entries.environments, cards, groups, damaged)
 
     def being_written(self) -> bool:
         """Whether a process holds the journal now."""
@@ -197,92 +185,6 @@ class RunFolder:
     def journal(self) -> Journal:
         """Open the journal for writing; only one process may."""
         return Journal(self.path)
-
-    def _lines(self) -> Iterator[dict[str, Any]]:
-        try:
-            lines = (self.path / "journal.jsonl").read_bytes().splitlines()
-        except FileNotFoundError:
-            return
-        for line in lines:
-            body = _checked(line)
-            if body is not None:
-                yield body
-
-    def _result(self, body: Mapping[str, Any]) -> JobResult | None:
-        """None where an array is missing or damaged: the job then counts as not run."""
-        key = JobKey(*body["key"])
-        arrays, folder = {}, f"{self.path / key.target / 'samples'}/"
-        for name, digest in body["arrays"].items():
-            try:
-                with open(f"{folder}{digest}.npy", "rb") as stream:  # noqa: PTH123 - there are thousands
-                    content = stream.read()
-            except OSError:
-                return None
-            if sha256(content).hexdigest() != digest:
-                return None
-            arrays[name] = _from_npy(content)
-        return JobResult(
-            key, Status(body["status"]), body["reason"], Samples(arrays, body["values"]), body["effective"],
-            body["started_utc"], body["duration_ns"],
-            Cause.read(body.get("cause")), body.get("raw", ""),
-        )  # fmt: skip
-
-
-class Journal:
-    """Appends results, one line each; a context manager that holds the run's lock."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._stream: io.FileIO | None = None
-
-    def __enter__(self) -> Self:
-        with writing(self._folder):
-            stream = (self._folder / "journal.jsonl").open("a+b", buffering=0)
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            stream.close()
-            raise ResultsError(
-                "another process is writing this run", where=str(self._folder), next_step="wait for it to end"
-            ) from error
-        _cut_torn_line(stream)
-        self._stream = stream
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        assert self._stream is not None
-        self._stream.close()
-
-    def append(self, event: JobResult | EnvironmentRecord) -> None:
-        """Store one event before the next one is measured."""
-        with writing(self._folder):
-            if isinstance(event, JobResult):
-                arrays = {name: self._store(event.key.target, a) for name, a in event.samples.arrays.items()}
-                body: dict[str, Any] = {
-                    "type": "result", "key": list(event.key), "status": event.status.value,
-                    "reason": event.reason, "cause": event.cause.value, "raw": event.raw,
-                    "values": dict(event.samples.values), "arrays": arrays,
-                    "effective": dict(event.effective), "started_utc": event.started_utc,
-                    "duration_ns": event.duration_ns,
-                }  # fmt: skip
-            else:
-                batch = [event.target, event.backend, event.variant, event.suite]
-                body = {"type": "environment", "of": batch, "phase": event.phase, "facts": dict(event.facts)}
-            assert self._stream is not None
-            line = memoryview(_line(body))
-            while line:  # unbuffered: what a full disk refuses is not tried again at close
-                line = line[self._stream.write(line) :]
-            os.fsync(self._stream.fileno())
-
-    def _store(self, target: str, array: NDArray[Any]) -> str:
-        content = _npy(array)
-        digest = sha256(content).hexdigest()
-        path = self._folder / target / "samples" / f"{digest}.npy"
-        if not path.is_file() or sha256_file(path) != digest:  # a damaged file is replaced
-            write_atomically(path, content)
-        return digest
 
 
 def find_run(name: str, results: Path) -> RunFolder:
@@ -322,48 +224,3 @@ def point_latest(results: Path, run_id: str) -> None:
         temporary.unlink(missing_ok=True)
         temporary.symlink_to(run_id, target_is_directory=True)
         temporary.replace(results / "latest")
-
-
-def _npy(array: NDArray[Any]) -> bytes:
-    buffer = io.BytesIO()
-    np.save(buffer, array, allow_pickle=False)
-    return buffer.getvalue()
-
-
-def _from_npy(content: bytes) -> NDArray[Any]:
-    """What `_npy` wrote; thousands of arrays have few different heads, and reading one takes longest."""
-    start = 10 + int.from_bytes(content[8:10], "little")
-    shape, is_fortran, dtype = _head(content[:start])
-    array = np.frombuffer(bytearray(memoryview(content)[start:]), dtype)  # which may be written to
-    return array.reshape(shape, order="F" if is_fortran else "C")
-
-
-@lru_cache(maxsize=256)
-def _head(content: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    stream = io.BytesIO(content)
-    if (version := np.lib.format.read_magic(stream)) != (1, 0):
-        raise ValueError(f"an array of version {version}, and np.save writes 1.0 of what is measured")
-    return np.lib.format.read_array_header_1_0(stream)
-
-
-def _line(body: Mapping[str, Any]) -> bytes:
-    text = json.dumps(body, sort_keys=True)
-    return f'{{"crc32": "{zlib.crc32(text.encode()):08x}", "body": {text}}}\n'.encode()
-
-
-def _checked(line: bytes) -> dict[str, Any] | None:
-    match = _LINE.fullmatch(line)
-    if match is None or f"{zlib.crc32(match['body']):08x}".encode() != match["crc32"]:
-        return None
-    body = json.loads(match["body"])
-    return body if isinstance(body, dict) else None
-
-
-def _cut_torn_line(stream: io.FileIO) -> None:
-    """Cut what a kill left of a last line, so that the next line starts on its own."""
-    stream.seek(0)
-    content = stream.read()
-    end = content.rfind(b"\n") + 1
-    if end < len(content):
-        stream.truncate(end)
-    stream.seek(0, os.SEEK_END)

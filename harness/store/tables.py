@@ -16,6 +16,7 @@ from harness.core.job import EnvironmentRecord
 from harness.core.measurement import COLUMNS, KEY_COLUMNS, UNITS, Row
 from harness.core.metric import Declared, Role
 from harness.core.plan import HOST
+from harness.core.untrusted import encodable
 from harness.core.verdict import GATE, Verdict
 from harness.store.cache import write_atomically, writing
 
@@ -90,7 +91,7 @@ def csv_bytes(columns: Sequence[str], records: Iterable[Mapping[str, Any]]) -> b
     writer.writerow(columns)
     for record in records:
         writer.writerow([_cell(column, record[column]) for column in columns])
-    return text.getvalue().encode()
+    return encodable(text.getvalue()).encode()
 
 
 def _cell(column: str, value: Any) -> object:  # noqa: ANN401 - whatever a record holds

@@ -15,10 +15,14 @@ SPEAKER = """
 import os, sys, json
 def say(**header):
     sys.stdout.buffer.write(json.dumps({"arrays": [], **header}).encode() + b"\\n"); sys.stdout.buffer.flush()
-def result(case):
-    key = ["cpu", "null", "deploy", "float32", "planted", case, 0]
-    say(type="result", key=key, status="OK", reason="", values={}, effective={}, started_utc="",
-        duration_ns=1)
+def key(case):
+    return ["cpu", "null", "deploy", "float32", "planted", case, 0]
+def start(case):
+    say(type="start", key=key(case))
+def result(case, **more):
+    header = dict(key=key(case), status="OK", reason="", values={}, effective={}, started_utc="",
+                  duration_ns=1)
+    say(type="result", **{**header, **more})
 """
 
 
@@ -30,21 +34,21 @@ def speak(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str) -> None:
     monkeypatch.setattr(worker, "command", lambda python, *_: [*python, str(script), str(next(started))])
 
 
-def test_a_worker_that_dies_between_jobs(
+def test_a_worker_that_dies_after_a_result(
     batch: MakeBatch, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     speak(monkeypatch, tmp_path, """
 sys.stdin.readline()
-names = ["a"] if sys.argv[1] == "0" else ["c"]
+names = ["a"] if sys.argv[1] == "0" else ["b", "c"]
 for name in names:
-    say(type="start", key=[]); result(name)
+    start(name); result(name)
 print("between", file=sys.stderr)
 os._exit(3) if sys.argv[1] == "0" else say(type="environment", phase="after", facts={})
 """)  # fmt: skip
     by_name = results(batch(do("a"), do("b"), do("c")), tmp_path)
-    assert by_name["a"].status is Status.OK
-    assert by_name["b"].status is Status.ERROR
-    assert by_name["b"].reason == "the worker ended with exit status 3\nbetween"
+    assert by_name["a"].status is Status.ERROR
+    assert by_name["a"].reason == "after the result of this job: the worker ended with exit status 3\nbetween"
+    assert by_name["b"].status is Status.OK
     assert by_name["c"].status is Status.OK
 
 
@@ -52,9 +56,9 @@ os._exit(3) if sys.argv[1] == "0" else say(type="environment", phase="after", fa
     ("text", "says"),
     [
         ("print('Loading plugin…', flush=True); sys.stdin.read()", "is not a frame"),
-        ("say(type='start'); say(type='surprise'); sys.stdin.read()", "sent a 'surprise'"),
+        ("start('a'); say(type='surprise'); sys.stdin.read()", "sent a 'surprise'"),
         ("say(); sys.stdin.read()", "sent a None"),
-        ("say(arrays=[['x', '<f4', [2], 8]]); os.write(1, b'123'); os._exit(0)", "inside the array x"),
+        ("say(arrays=[['x', '<f4', [2], 8]]); os.write(1, b'123'); os._exit(0)", "inside the array 'x'"),
         ("say(arrays=[['x', '|O', [1], 8]]); os.write(1, bytes(8)); sys.stdin.read()", "cannot be"),
         ("say(arrays=[['x', '<f4', [3], 8]]); os.write(1, bytes(8)); sys.stdin.read()", "cannot be"),
         ("say(arrays=[5]); sys.stdin.read()", "cannot be"),

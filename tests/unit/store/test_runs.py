@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from harness.core.errors import ResultsError
-from harness.store.run_folder import SCHEMA_VERSION, Journal
+from harness.store.journal import Journal
+from harness.store.run_folder import SCHEMA_VERSION
 from harness.store.runs import stored
 
 

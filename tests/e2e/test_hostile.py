@@ -1,0 +1,92 @@
+"""A device that lies costs its own rows: all others are measured, judged, resumed, compared, reported."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from harness.testing.fakes import register
+from tests.e2e.shell import Ended, Shell
+from tests.hostile.planted import LIE, LIES, SLOW
+
+ROOT = Path(__file__).parents[2]
+#: What once left no table at all, or wrote elsewhere.
+QUICK = ("key that is a path", "surrogate")
+OTHERS = [pytest.param(lie, marks=pytest.mark.full) for lie in LIES if lie not in (*QUICK, *SLOW)]
+
+
+@pytest.fixture
+def lying(harness: Shell, tmp_path: Path) -> Shell:
+    """A target beside ``cpu`` whose backend lies."""
+    plugins = {"harness.backends": {"lying": "tests.hostile.planted:LyingBackend"}}
+    register(tmp_path / "site", plugins, distribution="lying")
+    (harness.folder / "targets").mkdir()
+    target = 'description = "a liar"\nbackends = ["lying"]\n[deploy]\nthreads = 1\n'
+    (harness.folder / "targets" / "liar.toml").write_text(target)
+    return harness
+
+
+def run(harness: Shell, lie: str, *argv: str) -> Ended:
+    path = os.pathsep.join([str(harness.folder / "site"), str(ROOT)])
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "harness.cli.main", *argv],
+        cwd=harness.folder, env={**harness.env, "PYTHONPATH": path, LIE: lie}, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert "Traceback" not in done.stderr, done.stderr
+    return Ended(done.returncode, done.stdout, done.stderr)
+
+
+def files(folder: Path) -> set[Path]:
+    return {path for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("lie", [*QUICK, *OTHERS])
+def test_a_lie_costs_its_own_rows(lying: Shell, tiny: Path, lie: str) -> None:
+    before = files(lying.folder)
+    ended = run(
+        lying, lie, "validate", "--model", str(tiny), "--suite", "accuracy", "--variant", "float32",
+        "--target", "cpu,liar",
+    )  # fmt: skip
+    assert ended.code == 3, ended.err
+    folder = lying.run()
+    assert all(folder in path.parents for path in files(lying.folder) - before), "only the run was written"
+    rows = pd.read_csv(folder / "measurements.csv", keep_default_na=False)
+    assert set(rows[rows.target == "cpu"].status) == {"OK"}
+    liars = rows[rows.target == "liar"]
+    wrong = liars[liars.status == "ERROR"]
+    assert set(wrong.case) == {"clean"}
+    assert "gaussian_noise" in set(liars[liars.status == "OK"].case)
+    assert all(LIES[lie][1] in reason for reason in wrong.reason), set(wrong.reason)
+    assert run(lying, lie, "judge", "latest").code == 3
+    assert "0 jobs" in run(lying, lie, "validate", "--resume", "latest").err
+    assert run(lying, lie, "report", "latest").code == 0
+    assert "worse" not in run(lying, lie, "compare", "latest", "latest").out
+
+
+def test_a_damaged_run_opens_and_names_what_is_damaged(harness: Shell, tiny: Path) -> None:
+    assert harness("validate", "--model", tiny, "--suite", "accuracy", "--variant", "float32").code == 0
+    journal = harness.run() / "journal.jsonl"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    mark = b'"key": ["cpu", "onnxruntime", "deploy", "float32", "accuracy", "clean", 0]'
+    (position,) = (number for number, line in enumerate(lines) if mark in line)
+    lines[position] = lines[position].replace(b'"status": "OK"', b'"status": "KO"')
+    journal.write_bytes(b"".join(lines))
+    says = f"line {position + 1} of journal.jsonl, the result of accuracy clean of float32 (deploy) on cpu/"
+    judged = harness("judge", "latest")
+    assert judged.code == 3
+    assert says in judged.out
+    compared = harness("compare", "latest", "latest")
+    assert says in compared.out
+    reported = harness("report", "latest")
+    assert reported.code in (0, 3), reported.err
+    assert says in (harness.folder / "report.html").read_text()
+    resumed = harness("validate", "--resume", "latest")
+    assert resumed.code == 0, resumed.err
+    assert "1 jobs" in resumed.err or "1 job" in resumed.err
+    assert "journal.jsonl" not in resumed.out
