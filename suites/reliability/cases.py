@@ -8,7 +8,7 @@ from typing import Any
 
 from harness.core import settings as tables
 from harness.core.job import DEPLOY, PARITY, Case
-from harness.core.settings import Problems, option, whole, whole_numbers
+from harness.core.settings import Problems, duration_s, option, whole, whole_numbers
 from harness.core.suite import CaseContext
 
 DETERMINISM = "determinism"
@@ -23,6 +23,8 @@ PROVENANCE = "provenance"
 #: Generous, because only a hang should meet it: an emulated device starts in 16 s and needs 1 s a sample.
 START_ALLOWANCE_S = 60.0
 DAMAGE_ALLOWANCE_S = 10.0
+#: Where no setting says otherwise.
+EMULATED_BATCHES, EMULATED_THREADS = (3, 8), (1, 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +34,17 @@ class Settings:
     Parameters
     ----------
     rows : int
-        Samples that every case runs; also the larger batch of batch invariance.
+        Samples that every case runs.
     repeats, sessions, processes : int
         How often determinism repeats the rows in one session, in fresh ones, in fresh processes.
+    batches : tuple of int
+        Batch sizes that are compared with single samples; empty: all up to ``rows``, then 33, 32, 31, 17,
+        16 and 15.
     threads : tuple of int
-        Thread counts; the first is what the others are compared with. Those beyond the device's CPUs are
-        left out, but 2 always stays.
+        Thread counts; the first is what the others are compared with. Those beyond the device's CPUs and one
+        more are left out, but 2 and 3 always stay. Empty: all of these.
+    seconds : float
+        After it no further batch size or thread count is tried.
     truncations, bit_flips : int
         Damaged copies of the model file.
     seed : int
@@ -48,7 +55,9 @@ class Settings:
     repeats: int = option(5, whole(1))
     sessions: int = option(2, whole(1))
     processes: int = option(2, whole(1))
-    threads: tuple[int, ...] = option((1, 2, 4), whole_numbers(1, fewest=2))
+    batches: tuple[int, ...] = option((), whole_numbers(2))
+    threads: tuple[int, ...] = option((), whole_numbers(1, fewest=2))
+    seconds: float = option(0.5, duration_s)
     truncations: int = option(6, whole(1))
     bit_flips: int = option(24, whole(1))
     seed: int = option(0, whole(0))
@@ -90,9 +99,10 @@ def cases(context: CaseContext) -> tuple[Case, ...]:
             repeats=settings.repeats,
             sessions=settings.sessions,
             processes=settings.processes,
+            seed=settings.seed,
         ),
-        case(BATCH_INVARIANCE),
-        case(THREAD_INVARIANCE, threads=list(settings.threads)),
+        case(BATCH_INVARIANCE, batches=_batches(settings, context), seconds=settings.seconds),
+        case(THREAD_INVARIANCE, threads=_threads(settings, context), seconds=settings.seconds),
         case(BAD_INPUT),
         case(NONFINITE_INPUT),
         case(
@@ -105,3 +115,14 @@ def cases(context: CaseContext) -> tuple[Case, ...]:
         case(PROVENANCE, setting=PARITY),
         case(PROVENANCE),
     )
+
+
+def _batches(settings: Settings, context: CaseContext) -> list[int]:
+    """Batch sizes; none: the device tries the default ones. Under emulation a sample takes a second."""
+    few = EMULATED_BATCHES if context.emulated else ()
+    return list(settings.batches or few)
+
+
+def _threads(settings: Settings, context: CaseContext) -> list[int]:
+    few = EMULATED_THREADS if context.emulated else ()
+    return list(settings.threads or few)

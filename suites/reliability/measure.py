@@ -5,10 +5,7 @@ Only what may crash is done in a fresh process (`suites.reliability.damage`).
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
-from dataclasses import replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,16 +15,8 @@ from harness.core.contracts import Bench, Session, Unsupported
 from harness.core.errors import BackendError
 from harness.core.job import Case, Samples
 from harness.core.preprocess import Feeds
-from suites.reliability import damage
-from suites.reliability.rows import (
-    compare,
-    digest,
-    digests,
-    every_way,
-    one_batch,
-    run_all,
-    singles,
-)
+from suites.reliability import damage, invariance, repeat
+from suites.reliability.rows import digest, singles
 
 #: Poison of float inputs: name, value, whether the whole input or its middle element only.
 NONFINITE = (
@@ -41,80 +30,6 @@ NONFINITE = (
 def measure(bench: Bench, case: Case) -> Iterator[Samples]:
     """Yield what the case found, in one part."""
     yield CASES[case.name](bench, case)
-
-
-def determinism(bench: Bench, case: Case) -> Samples:
-    """Digests, shape (n, 32), of the ``first`` answers and of those that repeat them."""
-    if "fresh" in case.params:
-        return Samples({"process": _fresh_digests(bench, case)})
-    with bench.open() as session:
-        feeds = every_way(bench, case, bench.feeding(session))
-        first = digests(session, feeds)
-        repeat = [digests(session, feeds) for _ in range(case.params["repeats"])]
-    sessions = [_fresh_digests(bench, case) for _ in range(case.params["sessions"])]
-    child = replace(case, params={"fresh": True})
-    processes = [bench.spawn(child).arrays["process"] for _ in range(case.params["processes"])]
-    return Samples(
-        {
-            "first": first,
-            "repeat": np.concatenate(repeat),
-            "session": np.concatenate(sessions),
-            "process": np.concatenate(processes),
-        }
-    )
-
-
-def _fresh_digests(bench: Bench, case: Case) -> NDArray[np.uint8]:
-    with bench.open() as session:
-        return digests(session, every_way(bench, case, bench.feeding(session)))
-
-
-def batch_invariance(bench: Bench, case: Case) -> Samples:
-    """Each row alone against all in one batch."""
-    with bench.open() as session:
-        feeding = bench.feeding(session)
-        if feeding.size is not None:
-            raise Unsupported(f"the file has a fixed batch of {feeding.size}")
-        joint = run_all(session, feeding, [one_batch(bench, case, feeding)], case.samples)
-        alone = run_all(session, feeding, singles(bench, case, feeding), 1)
-        return Samples(compare(alone, joint))
-
-
-def thread_invariance(bench: Bench, case: Case) -> Samples:
-    """Every thread count against the first: arrays of all of them, one after the other."""
-    first, *others = case.params["threads"]
-    arrays: dict[str, list[NDArray[Any]]] = {}
-    used, left_out = [], {}
-    with bench.open(threads=first) as session:
-        # The largest batch: small work is not shared out among threads.
-        feeding = bench.feeding(session)
-        feeds = singles(bench, case, feeding) if feeding.size else [one_batch(bench, case, feeding)]
-        rows = feeding.size or case.samples
-        base = run_all(session, feeding, feeds, rows)
-        for threads in others:
-            if threads > max(2, _cpus()):
-                left_out[str(threads)] = f"there are {_cpus()} CPUs"
-                continue
-            try:
-                other = bench.open(threads=threads)
-            except BackendError as error:
-                left_out[str(threads)] = error.what
-                continue
-            with other:
-                answers = run_all(other, feeding, feeds, rows)
-            used.append(threads)
-            for name, array in compare(base, answers).items():
-                arrays.setdefault(name, []).append(array)
-    if not used:
-        raise Unsupported("no other number of threads: " + "; ".join(left_out.values()))
-    return Samples(
-        {name: np.concatenate(pieces) for name, pieces in arrays.items()},
-        {"first": first, "threads": used, "left_out": left_out},
-    )
-
-
-def _cpus() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def bad_input(bench: Bench, case: Case) -> Samples:
@@ -205,9 +120,9 @@ def provenance(bench: Bench, case: Case) -> Samples:
 
 
 CASES: dict[str, Callable[[Bench, Case], Samples]] = {
-    "determinism": determinism,
-    "batch_invariance": batch_invariance,
-    "thread_invariance": thread_invariance,
+    "determinism": repeat.determinism,
+    "batch_invariance": invariance.batch_invariance,
+    "thread_invariance": invariance.thread_invariance,
     "bad_input": bad_input,
     "nonfinite_input": nonfinite_input,
     "truncated_file": damage.truncated_file,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,9 @@ from harness.core.errors import DataError
 from harness.core.feeding import Feeding
 from harness.core.job import Case
 from harness.core.preprocess import Feeds, Outputs
+
+#: So many different answers are needed to tell their format, and so many of them use its last bit.
+FEWEST_VALUES, LAST_BIT_SHARE = 16, 0.25
 
 
 def singles(bench: Bench, case: Case, feeding: Feeding) -> list[Feeds]:
@@ -73,20 +76,25 @@ def run_all(session: Session, feeding: Feeding, batches: Sequence[Feeds], rows: 
     return {name: np.concatenate([answer[name] for answer in answers]) for name in answers[0]}
 
 
-def compare(answers: Outputs, others: Outputs) -> dict[str, NDArray[np.generic]]:
+def compare(
+    answers: Outputs, others: Outputs, steps: Mapping[str, float] | None = None
+) -> dict[str, NDArray[np.generic]]:
     """Compare two sets of answers to the same n rows, row by row.
 
     Parameters
     ----------
     answers, others : mapping of output name to ndarray, shape (n, …)
         Real numbers; integers that stand for them are equal where these are.
+    steps : mapping of output name to float, optional
+        Outputs whose numbers are multiples of a quantizer's step.
 
     Returns
     -------
     dict
         ``bit_equal``, shape (n,), bool: all outputs. ``difference``, shape (n,), float64: largest absolute
         difference (infinite where only one is finite). ``relative_difference``: the same over the row's
-        largest absolute answer.
+        largest absolute answer. ``step_difference``: in steps, of the outputs that have one.
+        ``float_difference``: relative, of the other outputs that are floats.
 
     Raises
     ------
@@ -95,7 +103,7 @@ def compare(answers: Outputs, others: Outputs) -> dict[str, NDArray[np.generic]]
     """
     n = len(next(iter(answers.values())))
     bit_equal = np.ones(n, bool)
-    difference, relative = np.zeros(n), np.zeros(n)
+    difference, relative, in_steps, in_floats = np.zeros((4, n))
     for name, answer in answers.items():
         a, b = _plain(answer), _plain(others[name])
         if a.shape != b.shape:
@@ -112,7 +120,36 @@ def compare(answers: Outputs, others: Outputs) -> dict[str, NDArray[np.generic]]
         # A row of zeros has no scale: any difference from it is infinitely large.
         ratio = np.divide(largest, scale, out=np.where(largest > 0, np.inf, 0.0), where=scale > 0)
         difference, relative = np.maximum(difference, largest), np.maximum(relative, ratio)
-    return {"bit_equal": bit_equal, "difference": difference, "relative_difference": relative}
+        if steps and name in steps:
+            in_steps = np.maximum(in_steps, largest / steps[name])
+        elif answer.dtype.kind == "f":
+            in_floats = np.maximum(in_floats, ratio)
+    return {
+        "bit_equal": bit_equal,
+        "difference": difference,
+        "relative_difference": relative,
+        "step_difference": in_steps,
+        "float_difference": in_floats,
+    }
+
+
+def shortest_format(answers: Outputs) -> str:
+    """Name the shorter float format that holds every float answer: ``bf16``, ``f16``, or none: empty.
+
+    Answers that are few, whole, or much shorter than the format say nothing.
+    """
+    floats = [y.reshape(-1).astype(np.float64) for y in answers.values() if y.dtype == np.float32]
+    values = np.concatenate([np.zeros(0), *floats])
+    values = values[np.isfinite(values) & (values != 0)]
+    if len(np.unique(values)) < FEWEST_VALUES or (values == np.rint(values)).all():
+        return ""
+    for name, bits in (("bf16", 8), ("f16", 11)):
+        mantissa = np.ldexp(np.frexp(values)[0], bits)
+        whole = mantissa == np.rint(mantissa)
+        if whole.all():
+            # Of numbers that were rounded to so many bits, half have the last bit set.
+            return name if (mantissa % 2 == 1).mean() > LAST_BIT_SHARE else ""
+    return ""
 
 
 def _plain(y: NDArray[np.generic]) -> NDArray[np.generic]:

@@ -16,23 +16,26 @@ from harness.core.metric import Metric, Noise
 from harness.core.suite import CaseContext, ProposalContext, ProposedGate, SummaryContext
 from harness.stats.intervals import clopper_pearson
 from suites.reliability import cases as plan
+from suites.reliability import rounding
 
 #: All of them are shares of tries, or differences.
 METRICS: Mapping[str, Metric] = {
     **{
         name: Metric("1", "higher")
         for name in (
-            "deterministic_repeat", "deterministic_session", "deterministic_process", "batch_bit_equal",
-            "thread_bit_equal", "bad_input_refused", "recovered_after_bad_input",
-            "recovered_after_nonfinite_input", "truncation_refused", "hash_catches_damage",
-            "recovered_after_damage", "provider_as_asked", "precision_as_asked", "artifact_hash_equal",
+            "deterministic_repeat", "deterministic_order", "deterministic_interleaved",
+            "deterministic_session", "deterministic_process", "result_unchanged", "input_unchanged",
+            "batch_bit_equal", "thread_bit_equal", "bad_input_refused", "recovered_after_bad_input",
+            "recovered_after_nonfinite_input", "truncation_refused", "bit_flip_noticed",
+            "hash_catches_damage", "recovered_after_damage", "provider_as_asked", "precision_as_asked",
+            "artifact_hash_equal",
         )
     },
     **{name: Metric("1", "lower") for name in ("nonfinite_hidden", "bit_flip_silent", "damage_crashed")},
     **{
         f"{what}_max_{difference}": Metric("1", "lower", Noise.SAMPLE)
         for what in ("batch", "thread")
-        for difference in ("difference", "relative_difference")
+        for difference in ("difference", "relative_difference", "over_rounding")
     },
 }  # fmt: skip
 
@@ -67,30 +70,62 @@ class ReliabilitySuite:
 def _determinism(case: Case, samples: Samples, context: SummaryContext) -> list[Measurement]:
     first = samples.arrays["first"]
     measurements = []
-    for how in ("repeat", "session", "process"):
-        again = samples.arrays[how].reshape(-1, *first.shape)
-        measurements.append(_share(f"deterministic_{how}", (again == first).all(axis=-1)))
+    for how in ("repeat", "order", "interleaved", "session", "process"):
+        if how in samples.arrays:  # runs from before had fewer
+            again = samples.arrays[how].reshape(-1, *first.shape)
+            measurements.append(_share(f"deterministic_{how}", (again == first).all(axis=-1)))
+    for array, metric in (("held", "result_unchanged"), ("input", "input_unchanged")):
+        if array in samples.arrays:
+            measurements.append(_share(metric, samples.arrays[array]))
     return measurements
 
 
 def _batch_invariance(case: Case, samples: Samples, context: SummaryContext) -> list[Measurement]:
-    return _invariance("batch", samples, f"batch 1 against batch {case.samples}")
+    return _invariance("batch", "batch", samples, context)
 
 
 def _thread_invariance(case: Case, samples: Samples, context: SummaryContext) -> list[Measurement]:
-    values = samples.values
-    used = ", ".join(map(str, values["threads"]))
-    left_out = "".join(f"; not {count}: {reason}" for count, reason in values["left_out"].items())
-    return _invariance("thread", samples, f"threads {used} against {values['first']}{left_out}")
+    return _invariance("thread", "threads", samples, context)
 
 
-def _invariance(what: str, samples: Samples, note: str) -> list[Measurement]:
-    a = samples.arrays
+def _invariance(what: str, noun: str, samples: Samples, context: SummaryContext) -> list[Measurement]:
+    a, values = samples.arrays, samples.values
+    if "tried" not in values:  # a run from before there was a bound
+        return _differences(what, a, "")
+    note = f"{noun} {_listed(values['tried'])} against {values['first']}{_left_out(values['left_out'])}"
+    bound, precision = rounding.explained(values["precision"], values["storage"], context.artifact.precision)
+    over = rounding.over_bound(a["float_difference"], a["step_difference"], bound)
+    worst = int(over.argmax())
+    about = f"{precision} explains {bound:.2g} of the row's largest answer; {note}"
+    if over[worst] > 0:
+        about = f"worst with {noun} {a['tried'][worst]}; {about}"
+    return [*_differences(what, a, note), _largest(f"{what}_max_over_rounding", over, about)]
+
+
+def _differences(what: str, a: Mapping[str, NDArray[Any]], note: str) -> list[Measurement]:
     return [
         _share(f"{what}_bit_equal", a["bit_equal"], note),
         _largest(f"{what}_max_difference", a["difference"], note),
         _largest(f"{what}_max_relative_difference", a["relative_difference"], note),
     ]
+
+
+def _listed(numbers: Iterable[int]) -> str:
+    """Whole numbers in order, neighbours as ranges: ``2 to 8, 15``."""
+    runs: list[list[int]] = []
+    for number in sorted(numbers):
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ", ".join(f"{run[0]} to {run[-1]}" if len(run) > 2 else ", ".join(map(str, run)) for run in runs)
+
+
+def _left_out(reasons: Mapping[str, str]) -> str:
+    counts: dict[str, list[int]] = {}
+    for count, reason in reasons.items():
+        counts.setdefault(reason, []).append(int(count))
+    return "".join(f"; not {_listed(of_reason)}: {reason}" for reason, of_reason in counts.items())
 
 
 def _bad_input(case: Case, samples: Samples, context: SummaryContext) -> list[Measurement]:
@@ -124,12 +159,13 @@ def _truncated_file(case: Case, samples: Samples, context: SummaryContext) -> li
 def _bit_flips(case: Case, samples: Samples, context: SummaryContext) -> list[Measurement]:
     outcomes, note = _outcomes(samples)
     silent = outcomes.count("loaded_different")
+    noticed = [outcome != "loaded_same" for outcome in outcomes]
     # The flipped bits are a sample of all bits of the file, so this share has an interval.
     interval = clopper_pearson(silent, len(outcomes))
     share = Measurement(
         "bit_flip_silent", "1", interval.value, interval.low, interval.high, interval.n, reason=note
     )
-    return [share, *_after_damage(samples)]
+    return [share, _share("bit_flip_noticed", noticed, note), *_after_damage(samples)]
 
 
 def _after_damage(samples: Samples) -> list[Measurement]:

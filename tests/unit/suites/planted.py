@@ -28,6 +28,8 @@ _serial = itertools.count(1)
 
 
 class PlantedSession:
+    open_sessions = 0
+
     def __init__(self, weights: np.ndarray[Any, Any], options: Options) -> None:
         self.fault = options.extra.get("fault", "")
         fixed = options.extra.get("batch")
@@ -42,6 +44,8 @@ class PlantedSession:
         }
         self._weights, self._runs, self._serial = weights, 0, next(_serial)
         self._wrong_calls = 0
+        self._previous: np.ndarray[Any, Any] | None = None
+        self._buffer = np.zeros((64, ANSWERS), np.float32)
 
     def run(self, feeds: Feeds) -> Outputs:
         self._runs += 1
@@ -72,16 +76,30 @@ class PlantedSession:
             "each_session": self._serial,
             "each_process": os.getpid() % 1000,
             "batch": len(x) - 1,
+            "batch 7": len(x) == 7,
+            "above 32": len(x) > 32,
+            "position": np.arange(len(x))[:, None],
             "threads": self.threads - 1,
+            "3 threads": self.threads == 3,
+            "two sessions": PlantedSession.open_sessions > 1,
             "poisoned": self._wrong_calls,
         }
-        return {"y": y + np.float32(nudges.get(self.fault, 0) * 2.0**-10)}
+        y = (y + np.float32(2.0**-10) * np.float32(nudges.get(self.fault, 0))).astype(np.float32)
+        if self.fault == "stale":
+            y, self._previous = (y if self._previous is None else self._previous), y
+        if self.fault == "buffer":
+            self._buffer[: len(y)] = y
+            y = self._buffer[: len(y)]
+        if self.fault == "writes":
+            x[0, 0] += 1
+        return {"y": y}
 
     def __enter__(self) -> Self:
+        PlantedSession.open_sessions += 1
         return self
 
     def __exit__(self, *exc: object) -> None:
-        pass
+        PlantedSession.open_sessions -= 1
 
 
 class BindingSession(PlantedSession):

@@ -85,6 +85,16 @@ def test_check_reports_every_problem_and_read_refuses() -> None:
     assert len(caught.value.problems) == 3
 
 
+def test_few_sizes_and_counts_are_tried_on_an_emulated_device() -> None:
+    def params(name: str, **changed: Any) -> Any:
+        return next(case.params for case in plan.cases(context(**changed)) if case.name == name)
+
+    assert params("batch_invariance") == {"batches": [], "seconds": 0.5}
+    assert params("batch_invariance", emulated=True)["batches"] == [3, 8]
+    assert params("thread_invariance", emulated=True)["threads"] == [1, 2]
+    assert params("thread_invariance", emulated=True, settings={"threads": [1, 4]})["threads"] == [1, 4]
+
+
 def test_read_freezes_what_toml_gives() -> None:
     settings = plan.read({"threads": [2, 1], "seed": 0})
     assert settings.threads == (2, 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,12 @@ from suites.reliability.summarise import METRICS, ReliabilitySuite
 ARTIFACT = Artifact("int8", "onnx", (File("a", "1" * 64, 5), File("b", "2" * 64, 6)), Path())
 
 
-def rows(name: str, samples: Samples, options: Options | None = None) -> list[Measurement]:
+def rows(
+    name: str, samples: Samples, options: Options | None = None, artifact: Artifact = ARTIFACT
+) -> list[Measurement]:
     job = Job("cpu", "onnxruntime", "int8", "reliability", Case(name, samples=8))
     context = SummaryContext(
-        ARTIFACT, options or Options(), "classification", None, lambda *_: None, False, {}
+        artifact, options or Options(), "classification", None, lambda *_: None, False, {}
     )
     return ReliabilitySuite().summarise(job, JobResult(job.key, Status.OK, samples=samples), context)
 
@@ -49,14 +52,19 @@ def test_determinism_counts_each_repeat_of_each_answer() -> None:
 @pytest.mark.parametrize(
     ("name", "what", "values", "note"),
     [
-        ("batch_invariance", "batch", {}, "batch 1 against batch 8"),
+        (
+            "batch_invariance",
+            "batch",
+            {"first": 1, "tried": [8, 2, 3, 4], "left_out": {}},
+            "batch 2 to 4, 8 against 1",
+        ),
         (
             "thread_invariance",
             "thread",
-            {"first": 1, "threads": [2, 4], "left_out": {"8": "two cores", "16": "two, too"}},
-            "threads 2, 4 against 1; not 8: two cores; not 16: two, too",
+            {"first": 1, "tried": [2, 4], "left_out": {"8": "two cores", "16": "no time", "9": "two cores"}},
+            "threads 2, 4 against 1; not 8, 9: two cores; not 16: no time",
         ),
-        ("thread_invariance", "thread", {"first": 1, "threads": [2], "left_out": {}}, "threads 2 against 1"),
+        ("thread_invariance", "thread", {"first": 1, "tried": [2], "left_out": {}}, "threads 2 against 1"),
     ],
 )
 def test_invariance_has_the_share_and_the_largest_differences(
@@ -66,11 +74,30 @@ def test_invariance_has_the_share_and_the_largest_differences(
         "bit_equal": np.array([True, False, True, True]),
         "difference": np.array([0.0, 0.5, 0.25, 0.0]),
         "relative_difference": np.array([0.0, 0.125, math.inf, 0.0]),
+        "float_difference": np.array([0.0, 0.125, 0.0, 0.0]),
+        "step_difference": np.array([0.0, 0.0, 5.0, 0.0]),
+        "tried": np.array([2, 2, 4, 4]),
     }
-    assert summary(rows(name, Samples(arrays, values))) == [
+    values = {**values, "precision": "bf16", "storage": ""}
+    *differences, over = rows(name, Samples(arrays, values), artifact=replace(ARTIFACT, precision=""))
+    noun = {"batch": "batch", "thread": "threads"}[what]
+    explains = "bf16 explains 0.062 of the row's largest answer"
+    assert summary([over]) == [
+        (f"{what}_max_over_rounding", 2.5, 4, f"worst with {noun} 4; {explains}; {note}")
+    ]
+    assert summary(differences) == [
         (f"{what}_bit_equal", 0.75, 4, note),
         (f"{what}_max_difference", 0.5, 4, note),
         (f"{what}_max_relative_difference", math.inf, 4, f"finite on one side only; {note}"),
+    ]
+
+
+def test_an_invariance_of_a_run_from_before_the_bound_has_no_bound() -> None:
+    arrays = {name: np.zeros(2) for name in ("bit_equal", "difference", "relative_difference")}
+    assert [row.metric for row in rows("batch_invariance", Samples(arrays, {}))] == [
+        "batch_bit_equal",
+        "batch_max_difference",
+        "batch_max_relative_difference",
     ]
 
 
@@ -112,7 +139,11 @@ def test_truncated_files() -> None:
 
 def test_bit_flips_are_a_sample_and_have_an_exact_interval() -> None:
     silent, *after = rows("bit_flips", damaged())
-    assert summary([silent, *after]) == [("bit_flip_silent", 0.125, 8, COUNTS), *AFTER]
+    assert summary([silent, *after]) == [
+        ("bit_flip_silent", 0.125, 8, COUNTS),
+        ("bit_flip_noticed", 0.875, 8, COUNTS),
+        *AFTER,
+    ]
     expected = clopper_pearson(1, 8)
     assert (silent.ci_low, silent.ci_high) == (expected.low, expected.high)
     assert all(math.isnan(row.ci_low) and math.isnan(row.ci_high) for row in after)
@@ -153,4 +184,4 @@ def test_every_metric_is_made_by_some_case() -> None:
         "determinism", "batch_invariance", "thread_invariance", "bad_input", "nonfinite_input",
         "truncated_file", "bit_flips", "provenance",
     }  # fmt: skip
-    assert len(METRICS) == 3 + 6 + 2 + 2 + 1 + 1 + 3 + 3
+    assert len(METRICS) == 7 + 8 + 2 + 2 + 1 + 2 + 3 + 3

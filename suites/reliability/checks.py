@@ -1,0 +1,111 @@
+"""What every honest deployment holds about calls, files, claims and resources, as rows of this suite."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from harness.core.check import Check
+from harness.core.verdict import Gate
+
+_gate = partial(Gate, suite="reliability")
+#: Shares of tries that must all succeed.
+_all = partial(_gate, minimum=1.0)
+
+_REPEATS = (
+    Check(
+        _all("same-answer-repeated", metric="deterministic_repeat"),
+        why="A model computes a function of its input: the same call in a session gives the same bytes.",
+        failure="the answers differ when the same call is repeated",
+        faults=("wrong-after-calls",),
+    ),
+    Check(
+        _all("same-answer-any-order", metric="deterministic_order"),
+        why="No sample depends on the ones before it: calls in another order give the same bytes, and no "
+        "call returns the answer of the previous one.",
+        failure="the answers differ with the order of the calls: one depends on the call before",
+        faults=("stale-answer",),
+    ),
+    Check(
+        _all("same-answer-two-sessions", metric="deterministic_interleaved"),
+        why="Sessions share nothing that an answer depends on: two that take turns give the same bytes.",
+        failure="the answers differ while two sessions are open",
+        faults=("wrong-with-two-sessions",),
+    ),
+    Check(
+        _all("same-answer-fresh-session", metric="deterministic_session"),
+        why="A session that was opened again computes the same function.",
+        failure="the answers differ in a fresh session",
+        faults=("fresh-session-differs",),
+    ),
+    Check(
+        _all("same-answer-fresh-process", metric="deterministic_process"),
+        why="A fresh process computes the same function.",
+        failure="the answers differ in a fresh process",
+        faults=("fresh-process-differs",),
+    ),
+    Check(
+        _all("result-stays", metric="result_unchanged"),
+        why="The caller owns what a call returned: the next call must not write into that memory.",
+        failure="the next call overwrites the answer of the previous call",
+        faults=("shared-buffer",),
+    ),
+    Check(
+        _all("input-stays", metric="input_unchanged"),
+        why="The caller owns its inputs: a call only reads them.",
+        failure="the backend changed its input",
+        faults=("changes-its-input",),
+    ),
+)
+_BOUND = (
+    "explains: 4,096 units of float32, 16 of a shorter float format, 2 steps of int8 "
+    "(suites/reliability/rounding.py derives them; measured at most 8, 2 and 0)."
+)
+_SIZES = (
+    Check(
+        _gate("same-answer-any-batch", metric="batch_max_over_rounding", maximum=1.0),
+        why="The answer to a sample does not depend on the samples beside it, up to what rounding in the "
+        f"declared precision {_BOUND}",
+        failure="the answers differ with the batch size",
+        faults=("wrong-at-one-batch", "wrong-above-batch", "depends-on-position"),
+    ),
+    Check(
+        _gate("same-answer-any-threads", metric="thread_max_over_rounding", maximum=1.0),
+        why="Threads share out the same sums: another number of them changes no more than rounding in the "
+        f"declared precision {_BOUND}",
+        failure="the answers differ with the number of threads",
+        faults=("wrong-with-threads",),
+    ),
+)
+_REFUSALS = (
+    Check(
+        _all("bad-input-refused", metric="bad_input_refused"),
+        why="A wrong shape, dtype or name is refused: an answer to it would be an answer to nothing.",
+        failure="the backend accepts bad input",
+        faults=("accepts-shape", "accepts-dtype", "accepts-missing", "casts-float64"),
+    ),
+    Check(
+        _all("recovers", metric="recovered_after_*"),
+        why="After a refused input, NaN or a damaged file, a correct call gives the same bytes as before.",
+        failure="a correct call no longer gives the same answer after a wrong one",
+    ),
+    Check(
+        _all("truncated-file-refused", metric="truncation_refused"),
+        why="A model file that was cut has lost its weights or its end: no runtime can open it.",
+        failure="a truncated copy of the model file is opened",
+        faults=("opens-truncated-file",),
+    ),
+    Check(
+        _gate("damaged-file-noticed", metric="bit_flip_noticed", minimum=0.01),
+        why="Of many copies with a flipped bit some are refused or answer otherwise: else another file than "
+        "the given one is open.",
+        failure="every copy with a flipped bit answers like the whole file: another file is open",
+        faults=("opens-flipped-file",),
+    ),
+    Check(
+        _all("hash-catches-damage", metric="hash_catches_damage"),
+        why="The hash of a file changes with each of its bits.",
+        failure="a damaged copy of the model file has the hash of the whole one",
+    ),
+)
+
+CHECKS = (*_REPEATS, *_SIZES, *_REFUSALS)
