@@ -155,10 +155,12 @@ def look(
     facts: Facts,
     rows: Sequence[Row] | None = None,
     failed: list[JobResult] | None = None,
+    baselines: Baselines | None = None,
 ) -> Outcome:
     """Summarise, where the rows are not given, and judge from what is stored; nothing is written.
 
-    `failed` gets a result for every job whose suite raised an exception.
+    `failed` gets a result for every job whose suite raised an exception. Gates on a change are judged against
+    `baselines`; by default they are read from beside the run.
     """
     if rows is None:
         names = dict.fromkeys(batch.suite for batch in facts.plan.batches)
@@ -182,7 +184,8 @@ def look(
     judged = [gate for gate in validation.gates if scope.is_chosen(gate, facts.run["suites"])]
     asked, unknown = _asked(facts, subjects)
     judgement = judge(
-        rows, judged, subjects, missing, _baselines(folder, facts, judged), checks=asked,
+        rows, judged, subjects, missing,
+        _baselines(folder, facts, judged) if baselines is None else baselines, checks=asked,
         stopped=facts.plan.stopped,
     )  # fmt: skip
     verdicts, unneeded = waivers.apply(judgement.verdicts, validation.waivers)

@@ -179,7 +179,7 @@ FAULTS = (
     Fault(
         "wrong-with-threads", Kind.CALL, "the answers are wrong with {size} threads",
         where(lambda call, outputs, size: call.options.threads == size), ("thread",),
-        "list the numbers of threads that you ship", 3, "threads", quick=True,
+        "list the numbers of threads that you ship", 3, "threads",
     ),
     Fault(
         "fresh-session-differs", Kind.CALL, "each session but the first of a process answers otherwise",
@@ -231,6 +231,6 @@ FAULTS = (
     Fault(
         "complex-array", Kind.CALL, "the outputs are complex numbers",
         form(lambda y: y.astype(np.complex64) if y.dtype.kind in "fiu" else y),
-        ("complex", "dtype", "type"), "a gate on the dtype of the outputs", quick=True,
+        ("complex", "dtype", "type"), "a gate on the dtype of the outputs",
     ),
 )  # fmt: skip

@@ -110,7 +110,7 @@ class SlowClock(Plant):
 FAULTS = (
     Fault(
         "slower-10", Kind.TIME, "each call takes longer by a share of {size}", Slower, SLOWER, ADVICE, 0.1,
-        "share", quick=True,
+        "share",
     ),
     Fault(
         "slower-30", Kind.TIME, "each call takes longer by a share of {size}", Slower, SLOWER, ADVICE, 0.3,

@@ -115,7 +115,7 @@ FAULTS = (
     ),
     Fault(
         "accepts-missing", Kind.INPUT, "a missing input is taken as zeros", AcceptsMissing,
-        (*ACCEPTED, "missing"), ADVICE, quick=True,
+        (*ACCEPTED, "missing"), ADVICE,
     ),
     Fault(
         "casts-float64", Kind.INPUT, "float64 is cast to the dtype of the input",

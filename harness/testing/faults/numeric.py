@@ -126,7 +126,7 @@ FAULTS = (
     ),
     Fault(
         "class-never-answered", Kind.NUMERIC, "the last class is never the answer", by(lower_one_class),
-        (*DIFFERS, "class"), "a limit on the accuracy lost by each class", quick=True,
+        (*DIFFERS, "class"), "a limit on the accuracy lost by each class",
     ),
     Fault(
         "zero-channel", Kind.NUMERIC, "the first output channel is zero", by(zero_channel),
@@ -147,7 +147,6 @@ FAULTS = (
     Fault(
         "nan-on-rare-input", Kind.NUMERIC, "a share of {size} of the samples is answered with NaN",
         by(rare_nan), ("nan", "finite"), "a gate that allows no output that is not finite", 0.005, "share",
-        quick=True,
     ),
     Fault(
         "ties", Kind.NUMERIC, "a share of {size} of the samples has two equal highest scores", by(tie_top),

@@ -111,7 +111,7 @@ FAULTS = (
     ),
     Fault(
         "abort-in-a-call", Kind.PROCESS, "call {size} of a process ends it by SIGABRT", Aborts,
-        ("abrt", "abort", "killed", "died"), "more calls in a process", 100, "calls", quick=True,
+        ("abrt", "abort", "killed", "died"), "more calls in a process", 100, "calls",
     ),
     Fault(
         "hang-in-a-call", Kind.PROCESS, "call {size} of a process never returns", Hangs,
