@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from harness.core.artifact import STRING, Artifact, TensorSpec
 from harness.core.errors import DataError
+from harness.core.outputs import THE_BACKEND, check_outputs, wrong_rows
 from harness.core.preprocess import Feeds, Outputs, Preprocess, from_file, into_file, match
 
 Axes = tuple[int, ...]
@@ -31,6 +32,8 @@ class Feeding:
         Of the canonical model, constants included, in the order of its inputs.
     artifact : Artifact, optional
         Says how the layout of the file differs from the canonical one.
+    backend : str
+        Its name, for errors.
 
     Raises
     ------
@@ -44,7 +47,9 @@ class Feeding:
         outputs: Sequence[TensorSpec],
         steps: Mapping[str, Preprocess],
         artifact: Artifact | None = None,
+        backend: str = THE_BACKEND,
     ) -> None:
+        self._returned, self._backend = tuple(outputs), backend
         # Text (the class names of a classifier) is not compared: its scores are an output, too.
         self.outputs = tuple(spec for spec in outputs if spec.dtype != STRING)
         self._steps = steps
@@ -160,9 +165,12 @@ class Feeding:
 
         Raises
         ------
+        BackendError
+            The outputs are not those that the session lists, or have another number of rows than were fed.
         DataError
             An output has no axis with an entry for each sample.
         """
+        check_outputs(outputs, self._returned, self.size or count, self._backend)
         real: Outputs = {}
         for spec in self.outputs:
             axes = self._from.get(spec.name)
@@ -177,10 +185,17 @@ class Feeding:
 
     def _output_axis(self, name: str, shape: tuple[int, ...], declared: Shape, rows: int) -> int:
         if name in self._output_axes:
-            return self._output_axes[name]
+            axis = self._output_axes[name]
+            if shape[axis] != rows:
+                raise wrong_rows(self._backend, name, shape[axis], rows)
+            return axis
         fitting = [axis for axis, size in enumerate(shape) if size == rows]
         if len(declared) == len(shape):  # an axis that has as many entries by chance does not vary
-            fitting = [axis for axis in fitting if declared[axis] in (None, self.size)] or fitting
+            open_axes = [axis for axis in fitting if declared[axis] in (None, self.size)]
+            usual_axis = min(self._axis or 0, len(shape) - 1)
+            if shape and not open_axes and declared[usual_axis] is None:
+                raise wrong_rows(self._backend, name, shape[usual_axis], rows)
+            fitting = open_axes or fitting
         usual = [axis for axis in dict.fromkeys((self._axis or 0, 0)) if axis in fitting]
         # With one sample all of these axes have one entry: it does not matter which is taken.
         if not fitting or (rows > 1 and len(usual or fitting) > 1):

@@ -11,14 +11,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 
-from harness.core.artifact import STRING, Artifact, TensorSpec
+from harness.core.artifact import Artifact, TensorSpec
 from harness.core.contracts import Availability
 from harness.core.errors import BackendError, FileRefused
 from harness.core.job import Options
+from harness.core.outputs import same_dtype
 from harness.core.preprocess import Feeds
 from harness.core.refusal import condense
 
@@ -44,7 +44,7 @@ def check_feeds(feeds: Feeds, specs: tuple[TensorSpec, ...], *, shapes: bool = T
         if spec.name not in feeds:
             raise _misnamed(feeds, specs)
         array = feeds[spec.name]
-        if not isinstance(array, np.ndarray) or not _same_dtype(array.dtype, spec.dtype):
+        if not isinstance(array, np.ndarray) or not same_dtype(array.dtype, spec.dtype):
             given = getattr(array, "dtype", type(array).__name__)
             raise BackendError(f"the input {spec.name} takes {spec.dtype}, not {given}")
         if shapes and not _fits(array.shape, spec.shape):
@@ -66,21 +66,6 @@ def _fits(given: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:
     return len(given) == len(wanted) and all(
         size is None or size == length for size, length in zip(wanted, given, strict=True)
     )
-
-
-def _same_dtype(dtype: np.dtype[Any], name: str) -> bool:
-    wanted = _dtype(name)
-    if wanted is None:  # a type that numpy has only through an extension
-        return dtype.name == name
-    return dtype.kind in "OUS" if name == STRING else dtype == wanted
-
-
-@lru_cache
-def _dtype(name: str) -> np.dtype[Any] | None:
-    try:
-        return np.dtype(name)
-    except TypeError:
-        return None
 
 
 def _text(shape: tuple[int | None, ...]) -> str:

@@ -104,7 +104,8 @@ class DeviceBench:
 
     def feeding(self, session: Session) -> Feeding:
         """How samples go into the file of that session, and its answers come back."""
-        return Feeding(session.inputs, session.outputs, self._batch.preprocess, self.artifact)
+        batch = self._batch
+        return Feeding(session.inputs, session.outputs, batch.preprocess, self.artifact, batch.backend)
 
     def spawn(self, case: Case) -> Samples:
         """Measure `case` in a fresh process."""

@@ -92,7 +92,14 @@ class PlantedSession:
             y = self._buffer[: len(y)]
         if self.fault == "writes":
             x[0, 0] += 1
-        return {"y": y}
+        forms: dict[str, Callable[[Any], Any]] = {
+            "twice": lambda y: np.concatenate([y, y]),
+            "short": lambda y: y[:-1],
+            "float64": lambda y: y.astype(np.float64),
+            "complex": lambda y: y.astype(np.complex64),
+            "objects": lambda y: y.astype(object),
+        }
+        return {"y": forms.get(self.fault, lambda y: y)(y)}
 
     def __enter__(self) -> Self:
         PlantedSession.open_sessions += 1

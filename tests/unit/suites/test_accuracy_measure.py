@@ -203,7 +203,7 @@ def test_a_file_with_another_layout_and_integer_tensors_gives_canonical_outputs(
         nhwc = feeds["in"]
         assert nhwc.dtype == np.int8
         maps = np.stack([nhwc[..., 0], nhwc[..., 1]], axis=-1)
-        return {"second": maps, "first": nhwc.astype(np.int32).sum(axis=(1, 2))}
+        return {"second": maps, "first": nhwc.astype(np.int32).sum(axis=(1, 2), dtype=np.int32)}
 
     session = NumpySession(
         (TensorSpec("in", (None, 4, 4, 3), "int8", step),),

@@ -17,6 +17,7 @@ from harness.core.job import Case, JobResult, Samples, Status, merge
 from harness.core.measurement import Measurement
 from harness.core.suite import CaseContext, SetInfo, SummaryContext
 from harness.core.target import Target
+from harness.device.worker import run_case
 from harness.executors.local import LocalExecutor
 from suites.reliability import cases as plan
 from suites.reliability.damage import Damage, damaged_copy
@@ -139,6 +140,23 @@ def test_batch_invariance(tmp_path: Path, fault: str, different: int, largest: f
     assert rows["batch_max_over_rounding"].reason.startswith(says)
     assert rows["batch_bit_equal"].n == TRIED
     assert rows["batch_bit_equal"].reason == "batch 2 to 8, 15 to 17, 31 to 33 against 1"
+
+
+@pytest.mark.parametrize(
+    ("fault", "says"),
+    [
+        ("twice", "planted returned 2 rows of the output y for 1 sample"),
+        ("short", "planted returned 0 rows of the output y for 1 sample"),
+        ("float64", "planted returned float64 for the output y, which is float32"),
+        ("complex", "planted returned complex64 for the output y, which is float32"),
+        ("objects", "planted returned object for the output y, which is float32"),
+    ],
+)
+def test_outputs_of_another_form_are_an_error_of_the_backend(tmp_path: Path, fault: str, says: str) -> None:
+    case = case_named("batch_invariance")
+    header, _ = run_case(bench_of(tmp_path, case, fault), measure)
+    assert header["status"] == "ERROR"
+    assert header["reason"].startswith(says)
 
 
 def test_no_further_size_is_tried_when_the_time_is_over(tmp_path: Path) -> None:

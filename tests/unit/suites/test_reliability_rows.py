@@ -10,6 +10,7 @@ from hypothesis.extra.numpy import arrays
 
 from harness.core.artifact import Quantization, TensorSpec
 from harness.core.contracts import Unsupported
+from harness.core.errors import BackendError
 from harness.core.feeding import Feeding
 from harness.core.preprocess import Preprocess
 from suites.reliability.rows import compare, digest, run_all
@@ -91,10 +92,13 @@ def test_strings_are_equal_or_not() -> None:
 
 
 def test_output_without_an_entry_a_row_cannot_be_compared() -> None:
-    for y in (np.zeros((3, 2), np.float32), np.float32(1).reshape(())):
-        spec = TensorSpec("y", (None, 2), "float32")
+    for y in (np.zeros((3, 2), np.float32), np.array(1, np.float32)):
+        spec = TensorSpec("y", y.shape, "float32")
         with pytest.raises(Unsupported, match="no axis of 4 entries"):
             run_all(cast(Any, Runs(y=y)), feeding(spec), [{}], 4)
+    spec = TensorSpec("y", (None, 2), "float32")
+    with pytest.raises(BackendError, match="returned 3 rows of the output y for 4 samples"):
+        run_all(cast(Any, Runs(y=np.zeros((3, 2), np.float32))), feeding(spec), [{}], 4)
     with pytest.raises(Unsupported, match="the other time"):
         against(np.zeros((2, 2)), np.zeros((2, 3)))
 
