@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from harness.cli import challenging, comparing, failures
+from harness.cli import challenging, comparing, failures, signals
 from harness.cli.arguments import make_parser
 from harness.cli.options import SELECTION, refuse_another_selection
 from harness.cli.output import stdout, tell
@@ -26,6 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     command = "harness"
     try:
+        signals.end_like_ctrl_c()
         arguments = make_parser().parse_args(argv)
         command = arguments.command
         if command == "init":  # a runtime that crashes ends with a message

@@ -16,6 +16,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper, shape_inference, version_converter
 
+from harness.compression import runtime
 from harness.compression.model_file import has_weights
 from harness.core.errors import HarnessError, ModelError
 from harness.core.unexpected import one_line
@@ -143,6 +144,7 @@ def _lift_opset(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def open_session(model: onnx.ModelProto, what: str, optimised_path: str = "") -> ort.InferenceSession:
     """Open a model in ONNX Runtime on one thread; if a path is given, write the optimized model there."""
+    runtime.begin()
     import onnxruntime as ort
 
     options = ort.SessionOptions()
@@ -154,7 +156,7 @@ def open_session(model: onnx.ModelProto, what: str, optimised_path: str = "") ->
     else:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
-        return ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        return runtime.session(model.SerializeToString(), options)
     except Exception as error:  # ONNX Runtime's exceptions have no common base
         raise ModelError(
             f"ONNX Runtime cannot open {what}: {error}",

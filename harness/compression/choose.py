@@ -20,6 +20,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper
 
+from harness.compression import runtime
 from harness.compression.calibration import activation_ranges
 from harness.compression.canonical import Array, canonicalise, initializers
 from harness.compression.dynamic import dynamic
@@ -339,7 +340,7 @@ def output_of(model: onnx.ModelProto, feeds: Sequence[Feeds], output: str = "") 
     options = ort.SessionOptions()
     options.log_severity_level = 4
     try:
-        session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        session = runtime.session(model.SerializeToString(), options)
         name = output or session.get_outputs()[0].name
         # Not several feeds at once: dynamic quantization would give them one scale.
         outputs = [session.run([name], dict(feed))[0] for feed in feeds]

@@ -25,6 +25,7 @@ from harness.compression.file_facts import file_facts, onnx_facts
 from harness.compression.optimize import removed
 from harness.compression.passes import PassResult
 from harness.compression.prebuilt import layout_of, store_prebuilt
+from harness.compression.runtime import begin
 from harness.compression.saturation import saturating
 from harness.compression.steps import checked
 from harness.compression.tools import TOOLS, processor, tools_of
@@ -114,6 +115,12 @@ class VariantBuilder:
         other._runtime = runtime
         return other
 
+    def telling(self, progress: Callable[[str], None]) -> VariantBuilder:
+        """Return a copy that tells another function of its progress."""
+        other = copy(self)
+        other._progress = progress
+        return other
+
     def build(self, names: Iterable[str], formats: Sequence[str], data: PreparedData) -> tuple[Variant, ...]:
         """Build the variants in those formats, or take them from the cache.
 
@@ -191,6 +198,7 @@ class VariantBuilder:
         # A file that a library wrote is not analysed.
         facts = self._cache.recall(key) if "onnx" in artifacts else {}
         if facts is None:
+            begin()
             self._progress(f"{name}: card")
             try:
                 reference = self._canonical()
@@ -299,6 +307,7 @@ class VariantBuilder:
             if cached is not None:
                 model, report = onnx.load(cached.path), self._store.metadata(cached)["report"]
                 continue
+            begin()
             self._progress(f"{name}: {step['pass']}")
             options = {key: value for key, value in step.items() if key != "pass"}
             pass_ = plugins.choose(plugins.PASSES, step["pass"])
@@ -332,6 +341,7 @@ class VariantBuilder:
         source: Artifact,
         data: PreparedData,
     ) -> Artifact:
+        begin()
         self._progress(f"{name}: tflite")
         model = model_file.load_onnx(source.path)
         if writer := self._store.metadata(source).get("writes_tflite"):

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import onnx
 
+from harness.compression import runtime
 from harness.compression.passes import Feeds
 from harness.stats.intervals import over_processes
 
@@ -54,7 +55,7 @@ def _caller(model: onnx.ModelProto, feed: Feeds) -> Callable[[], object]:
     options = ort.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = runtime.session(model.SerializeToString(), options)
     inputs = dict(feed)
     return lambda: session.run(None, inputs)
 

@@ -6,14 +6,18 @@ are never loaded in one process.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, Self
 
 import numpy as np
 
@@ -22,9 +26,12 @@ from harness.core.artifact import Artifact, Quantization, TensorSpec
 from harness.core.contracts import Availability, Backend
 from harness.core.errors import HarnessError, WorkerError
 from harness.core.job import Options
+from harness.core.untrusted import MAX_REASON, cut, encodable, is_count, is_text, shown, storable
 from harness.device import plugins, worker
 
 TIMEOUT_S = 120.0
+#: No answer is longer.
+MAX_ANSWER_BYTE = 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,15 +79,36 @@ def probe(
     slowdown : float
         How much longer it may take than on real hardware.
     """
-    running = {name: _start({"probe": name}, command, environment) for name in names}
-    availability = {}
-    for name, process in running.items():
-        try:
-            availability[name] = Availability.from_json(_answer(process, TIMEOUT_S * slowdown))
-        except HarnessError as error:
-            reason = "; ".join(" ".join(line.split()) for line in str(error).splitlines())
-            availability[name] = Availability(reason=reason)
-    return availability
+    with ExitStack() as stack:
+        running = {name: stack.enter_context(_Asked({"probe": name}, command, environment)) for name in names}
+        return {name: _available(asked, TIMEOUT_S * slowdown) for name, asked in running.items()}
+
+
+def availability(value: object) -> Availability:
+    """Read an ``Availability`` that another machine, or another process, sent as JSON.
+
+    Raises
+    ------
+    WorkerError
+        It is none.
+    """
+    try:
+        whole = Availability.from_json(storable(value))
+        texts = [whole.version, whole.reason, whole.install, *whole.devices, *whole.device_memory]
+        texts += [text for name, pair in whole.unusable.items() for text in (name, *pair)]
+        if not all(is_text(text, MAX_REASON) for text in texts):
+            raise TypeError("a text is missing or too long")
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise WorkerError(f"the probe sent {shown(value)}, which is no answer: {error}") from error
+    return whole
+
+
+def _available(asked: _Asked, timeout_s: float) -> Availability:
+    try:
+        return availability(asked.answer(timeout_s))
+    except HarnessError as error:
+        reason = "; ".join(" ".join(line.split()) for line in str(error).splitlines())
+        return Availability(reason=cut(reason, MAX_REASON))
 
 
 def inspect(backend: str, artifact: Artifact) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
@@ -92,8 +120,12 @@ def inspect(backend: str, artifact: Artifact) -> tuple[tuple[TensorSpec, ...], t
         The runtime cannot open it.
     """
     request = {"inspect": backend, "artifact": artifact.to_json(), "folder": str(artifact.folder)}
-    answer = _answer(_start(request, _local_command, None), TIMEOUT_S)
-    return _specs(answer["inputs"]), _specs(answer["outputs"])
+    with _Asked(request, _local_command, None) as asked:
+        answer = asked.answer(TIMEOUT_S)
+    try:
+        return _specs(answer["inputs"]), _specs(answer["outputs"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise WorkerError(f"{backend} reports inputs and outputs that are none: {error}") from error
 
 
 def prove(backend: str, artifact: Artifact, feeds: Path | None = None) -> Proof | None:
@@ -115,47 +147,75 @@ def prove(backend: str, artifact: Artifact, feeds: Path | None = None) -> Proof 
         "prove": backend, "artifact": artifact.to_json(), "folder": str(artifact.folder),
         "feeds": str(feeds) if feeds else "",
     }  # fmt: skip
-    process = _start(request, _local_command, None)
-    try:
-        answer = _answer(process, TIMEOUT_S)
-        return None if "absent" in answer else Proof(effective=answer["effective"])
-    except WorkerError as error:
-        last = f": {error.cause}" if error.cause else ""
-        # A shell reports a signal as 128 plus its number; a process that took too long was killed here.
-        died = process.returncode > 128 or (process.returncode < 0 and not isinstance(error, _TimedOut))
-        return Proof(f"{error.what}{last}", died)
+    with _Asked(request, _local_command, None) as asked:
+        try:
+            answer = asked.answer(TIMEOUT_S)
+            return None if "absent" in answer else Proof(effective=_texts(answer.get("effective")))
+        except WorkerError as error:
+            last = f": {error.cause}" if error.cause else ""
+            return Proof(cut(f"{error.what}{last}", MAX_REASON), asked.died)
 
 
-class _TimedOut(WorkerError):
-    """A child did not answer in time and was killed."""
+def _texts(value: object) -> dict[str, str]:
+    if not isinstance(value, dict) or not all(map(is_text, value.values())):
+        raise WorkerError(f"the options in use are {shown(value)}, not texts by name")
+    return {encodable(name): encodable(text) for name, text in value.items()}
 
 
-def _start(
-    request: Mapping[str, Any], command: Command, environment: Mapping[str, str] | None
-) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        command("harness.device.probe", json.dumps(request)),
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        env={**os.environ, **(environment or {})},
-    )  # fmt: skip
+class _Asked:
+    """A process that answers one request; it and what it started end with the context.
+
+    Its output goes to files: a process that it leaves behind cannot keep the host waiting.
+    """
+
+    def __init__(
+        self, request: Mapping[str, Any], command: Command, environment: Mapping[str, str] | None
+    ) -> None:
+        self._out = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
+        self._err = tempfile.TemporaryFile()  # noqa: SIM115
+        self._process = subprocess.Popen(
+            command("harness.device.probe", json.dumps(request)),
+            stdin=subprocess.DEVNULL, stdout=self._out, stderr=self._err,
+            env={**os.environ, **(environment or {})}, start_new_session=True,
+        )  # fmt: skip
+        self.died = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        self._out.close()
+        self._err.close()
+
+    def answer(self, timeout_s: float) -> dict[str, Any]:
+        """Wait for the answer; raises ``WorkerError`` where there is none."""
+        try:
+            status = self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired as error:
+            raise WorkerError(f"the probe did not answer within {timeout_s:g} s") from error
+        try:
+            answer = json.loads(_tail(self._out, MAX_ANSWER_BYTE))
+        except (ValueError, RecursionError) as error:
+            # A shell reports a signal as 128 plus its number.
+            self.died = status > 128 or status < 0
+            lines = _tail(self._err, MAX_REASON).decode(errors="replace").strip().splitlines()
+            last = lines[-1] if lines else "nothing on standard error"
+            raise WorkerError(f"the probe {worker.exit_text(status)}", cause=last) from error
+        if not isinstance(answer, dict):
+            raise WorkerError(f"the probe sent {shown(answer)}, which is no answer")
+        if "error" in answer:
+            raise WorkerError(cut(str(answer["error"]), MAX_REASON))
+        return answer
 
 
-def _answer(process: subprocess.Popen[str], timeout_s: float) -> dict[str, Any]:
-    try:
-        out, err = process.communicate(timeout=timeout_s)
-    except subprocess.TimeoutExpired as error:
-        process.kill()
-        process.communicate()
-        raise _TimedOut(f"the probe did not answer within {timeout_s:g} s") from error
-    try:
-        answer = json.loads(out)
-    except ValueError as error:
-        last = err.strip().splitlines()[-1:] or ["nothing on standard error"]
-        raise WorkerError(f"the probe {worker.exit_text(process.returncode)}", cause=last[0]) from error
-    if "error" in answer:
-        raise WorkerError(answer["error"])
-    assert isinstance(answer, dict)
-    return answer
+def _tail(stream: IO[bytes], size_byte: int) -> bytes:
+    """Return the end of a file, at most so many bytes."""
+    end = stream.seek(0, os.SEEK_END)
+    stream.seek(max(0, end - size_byte))
+    return stream.read()
 
 
 def _specs(values: Iterable[Mapping[str, Any]]) -> tuple[TensorSpec, ...]:
@@ -163,7 +223,11 @@ def _specs(values: Iterable[Mapping[str, Any]]) -> tuple[TensorSpec, ...]:
     for value in values:
         step = value["quantization"]
         quantization = None if step is None else Quantization(step["scale"], step["zero_point"])
-        specs.append(TensorSpec(value["name"], tuple(value["shape"]), value["dtype"], quantization))
+        shape = tuple(value["shape"])
+        fits = is_text(value["name"]) and is_text(value["dtype"])
+        if not fits or not all(size is None or is_count(size) for size in shape):
+            raise ValueError(shown(value))
+        specs.append(TensorSpec(encodable(value["name"]), shape, value["dtype"], quantization))
     return tuple(specs)
 
 

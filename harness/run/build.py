@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
-from harness.compression import model_file
+import numpy as np
+import onnx
+
+from harness.compression import model_file, runtime
 from harness.compression.export.kinds import RUNTIMES
 from harness.compression.model_file import ModelInfo
 from harness.compression.recipe import VariantBuilder
@@ -21,10 +27,12 @@ from harness.core.errors import (
     WorkerError,
 )
 from harness.core.plan import HOST
+from harness.core.preprocess import Feeds
 from harness.data import sets
 from harness.data.fit import check_states
 from harness.data.sets import PreparedData
 from harness.device.probe import inspect
+from harness.run import forked
 from harness.run.connection import REFERENCE_BACKENDS, Connection
 from harness.run.observer import Observer
 from harness.run.proofs import proven
@@ -80,7 +88,7 @@ def build(
     data = sets.prepare(selection.validation, selection.file.parent, cache, model.inputs, scores)
     check_states(data.preprocess, model.inputs, model.outputs)
     if builder.model is not None:
-        data = with_states(builder.model, data)
+        data = _with_states(builder.model, data, observer)
     names = selection.built_variants
     observer.stage(f"making {', '.join(names)}")
     formats = [
@@ -91,7 +99,8 @@ def build(
     ]
     failed: dict[str, Exception] = {}
     feeds = next(data.calibration_feeds(), None)
-    variants = proven(_variants(builder, names, formats, data, failed), feeds, cache, observer.stage)
+    tell = observer.stage
+    variants = proven(_variants(builder, names, formats, data, failed, tell), feeds, cache, tell)
     variants = (_opened(variants[0], connection, cache), *variants[1:])
     for artifact in variants[0].artifacts.values():
         if artifact.precision:
@@ -101,9 +110,9 @@ def build(
             )
             break
     for_runtime: dict[str, Sequence[Variant]] = {
-        runtime: _variants(builder.for_runtime(runtime), names, formats, data, failed)
-        for runtime in RUNTIMES[1:]  # the builder writes for the first
-        if any(target.for_runtime == runtime for target in selection.targets)
+        name: _variants(builder.for_runtime(name), names, formats, data, failed, tell)
+        for name in RUNTIMES[1:]  # the builder writes for the first
+        if any(target.for_runtime == name for target in selection.targets)
     }
     return Build(variants, for_runtime, model, data, failed)
 
@@ -140,6 +149,7 @@ def _variants(
     formats: Sequence[str],
     data: PreparedData,
     failed: dict[str, Exception],
+    tell: forked.Tell,
 ) -> tuple[Variant, ...]:
     """Make the variants; one that cannot be had is left out and noted in `failed`.
 
@@ -150,13 +160,62 @@ def _variants(
         if name in failed:
             continue
         try:
-            variants += builder.build([name], formats, data)
+            variants += _built(builder, name, formats, data, tell)
         except Exception as error:
             fatal = isinstance(error, UsageError | StoreError)
             if name == FLOAT32 or (fatal and not isinstance(error, PassFailed | RecipeRefused)):
                 raise
             failed[name] = error
     return tuple(variants)
+
+
+def _built(
+    builder: VariantBuilder, name: str, formats: Sequence[str], data: PreparedData, tell: forked.Tell
+) -> tuple[Variant, ...]:
+    """Make a variant in a child process, unless it is in the cache; then take it from there."""
+
+    def make(tell: forked.Tell) -> bytes:
+        builder.telling(tell).build([name], formats, data)
+        return b""
+
+    with contextlib.suppress(runtime.NeedsChild), runtime.forbidden():
+        return builder.build([name], formats, data)
+    try:
+        forked.run(make, tell)
+    except WorkerError as error:
+        raise PassFailed(
+            f"{name} could not be made: {error.what}", cause=error.cause,
+            next_step="open the model with the runtime alone, in Python; another version of it may run it",
+        ) from error  # fmt: skip
+    try:
+        with runtime.forbidden():
+            return builder.build([name], formats, data)
+    except runtime.NeedsChild as error:
+        raise PassFailed(f"{name} was made, and is not in the cache", where="HARNESS_CACHE") from error
+
+
+def _with_states(model: onnx.ModelProto, data: PreparedData, observer: Observer) -> PreparedData:
+    """Add the states of a recurrent model, which is run in a child process."""
+
+    def run(tell: forked.Tell) -> bytes:
+        stream = io.BytesIO()
+        rows = enumerate(with_states(model, data).states)
+        flat: dict[str, Any] = {f"{row}/{name}": x for row, states in rows for name, x in states.items()}
+        np.savez(stream, **flat)
+        return stream.getvalue()
+
+    with contextlib.suppress(runtime.NeedsChild), runtime.forbidden():
+        return with_states(model, data)
+    try:
+        content = forked.run(run, observer.stage)
+    except WorkerError as error:
+        raise ModelError(f"the float model cannot be run: {error.what}", cause=error.cause) from error
+    states: dict[int, Feeds] = {}
+    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+        for key in arrays.files:
+            row, _, name = key.partition("/")
+            states.setdefault(int(row), {})[name] = arrays[key]
+    return replace(data, states=tuple(states[row] for row in sorted(states)))
 
 
 def _inspect(builder: VariantBuilder, selection: Selection, connection: Connection) -> ModelInfo:

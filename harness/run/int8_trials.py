@@ -8,10 +8,11 @@ from itertools import islice
 from pathlib import Path
 
 from harness.compression import model_file
-from harness.compression.choose import MOST_FEEDS, choose_int8, reading_of
+from harness.compression.choose import MOST_FEEDS, Int8Choice, choose_int8, reading_of
 from harness.config.validation import FLOAT32
 from harness.core.errors import HarnessError
 from harness.core.verdict import State
+from harness.run import forked
 from harness.run.outcome import Outcome
 from harness.run.prepare import Prepared
 from harness.store.cache import write_atomically
@@ -37,17 +38,26 @@ def try_others(folder: Path, prepared: Prepared, outcome: Outcome) -> None:
     feeds = list(islice(inputs.data.calibration_feeds(), MOST_FEEDS))
     if name is None or source is None or not feeds:
         return
-    try:
+
+    def choose(tell: forked.Tell) -> bytes:
         model = model_file.load_onnx(source.path)
         reading = reading_of(model, inputs.validation.model)
         choice = choose_int8(model, feeds, inputs.data.calibration.labels, reading=reading)
+        return _content(name, choice, recipes[name])
+
+    try:
+        content = forked.run(choose, lambda text: None)
     except HarnessError:
         return  # the gate's verdict stands without advice
+    write_atomically(folder / FILE, content)
+
+
+def _content(name: str, choice: Int8Choice, recipe: Iterable[Mapping[str, object]]) -> bytes:
     content = {
         "variant": name, "recipe": choice.best.toml, "text": choice.text(),
-        "used": _with_default(choice.best.recipe) == _with_default(recipes[name]),
+        "used": _with_default(choice.best.recipe) == _with_default(recipe),
     }  # fmt: skip
-    write_atomically(folder / FILE, json.dumps(content, indent=1).encode())
+    return json.dumps(content, indent=1).encode()
 
 
 def _with_default(recipe: Iterable[Mapping[str, object]]) -> list[dict[str, object]]:

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from harness.testing.fakes import register
-from tests.e2e.shell import Ended, Shell
+from tests.e2e.shell import Ended, MakeModel, Shell
 from tests.hostile.planted import LIE, LIES, SLOW
 
 ROOT = Path(__file__).parents[2]
@@ -23,11 +23,16 @@ OTHERS = [pytest.param(lie, marks=pytest.mark.full) for lie in LIES if lie not i
 @pytest.fixture
 def lying(harness: Shell, tmp_path: Path) -> Shell:
     """A target beside ``cpu`` whose backend lies."""
-    plugins = {"harness.backends": {"lying": "tests.hostile.planted:LyingBackend"}}
+    module = "tests.hostile.planted"
+    plugins = {
+        "harness.backends": {"lying": f"{module}:LyingBackend", "dying": f"{module}:DyingBackend"},
+        "harness.passes": {"dying": f"{module}:dying_pass"},
+    }
     register(tmp_path / "site", plugins, distribution="lying")
     (harness.folder / "targets").mkdir()
-    target = 'description = "a liar"\nbackends = ["lying"]\n[deploy]\nthreads = 1\n'
-    (harness.folder / "targets" / "liar.toml").write_text(target)
+    for name, backend in (("liar", "lying"), ("dead", "dying")):
+        target = f'description = "a liar"\nbackends = ["{backend}"]\n[deploy]\nthreads = 1\n'
+        (harness.folder / "targets" / f"{name}.toml").write_text(target)
     return harness
 
 
@@ -67,6 +72,30 @@ def test_a_lie_costs_its_own_rows(lying: Shell, tiny: Path, lie: str) -> None:
     assert "0 jobs" in run(lying, lie, "validate", "--resume", "latest").err
     assert run(lying, lie, "report", "latest").code == 0
     assert "worse" not in run(lying, lie, "compare", "latest", "latest").out
+
+
+def test_a_runtime_that_dies_when_it_opens_the_model(lying: Shell, tiny: Path) -> None:
+    ended = run(
+        lying, "", "validate", "--model", str(tiny), "--suite", "accuracy", "--variant", "float32",
+        "--target", "dead,cpu",
+    )  # fmt: skip
+    assert ended.code == 3, ended.err
+    rows = pd.read_csv(lying.run() / "measurements.csv", keep_default_na=False)
+    assert set(rows[rows.target == "cpu"].status) == {"OK"}
+    dead = rows[(rows.target == "dead") & (rows.metric == "all")]
+    assert "OK" not in set(dead.status)
+    assert all("SIGSEGV" in reason for reason in dead.reason), set(dead.reason)
+
+
+def test_a_pass_that_dies_costs_its_variant(lying: Shell, model: MakeModel) -> None:
+    folder = model(added='\n[variants.deadly]\nrecipe = [{ pass = "dying" }]\n')
+    ended = run(lying, "", "validate", "--model", str(folder), "--suite", "accuracy")
+    assert ended.code == 3, ended.err
+    rows = pd.read_csv(lying.run() / "measurements.csv", keep_default_na=False)
+    by_variant = {name: set(part.status) for name, part in rows.groupby("variant")}
+    assert by_variant == {"float32": {"OK"}, "int8": {"OK"}, "deadly": {"ERROR"}}
+    reasons = set(rows[rows.variant == "deadly"].reason)
+    assert all("the process was killed by SIGSEGV" in reason for reason in reasons), reasons
 
 
 def test_a_damaged_run_opens_and_names_what_is_damaged(harness: Shell, tiny: Path) -> None:

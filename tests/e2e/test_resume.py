@@ -72,13 +72,18 @@ def test_killed_and_resumed(harness: Shell, undisturbed: Shell, tiny: Path, seed
     check_resumed(harness, undisturbed)
 
 
-def test_interrupted_and_resumed(harness: Shell, undisturbed: Shell, tiny: Path) -> None:
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, signal.SIGTERM, pytest.param(signal.SIGHUP, marks=pytest.mark.full)]
+)
+def test_interrupted_and_resumed(
+    harness: Shell, undisturbed: Shell, tiny: Path, number: signal.Signals
+) -> None:
     marker = str(uuid.uuid4())
     started = harness.start("validate", "--model", tiny, *QUICK, env={"HARNESS_TEST": marker})
     for line in started.err:
         if line.startswith("cpu onnxruntime float32 accuracy"):
             break
-    os.kill(started.pid, signal.SIGINT)
+    os.kill(started.pid, number)
     ended = started.wait()
     assert ended.code == 3
     assert "Traceback" not in ended.err

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -193,3 +194,20 @@ class LyingBackend(NumpyBackend):
         if job is not None and job.case.name == "clean":
             LIES[os.environ[LIE]][0](Mouth(running["stdout"], list(job.key)))
         return super().open(artifact, options)
+
+
+class DyingBackend(NumpyBackend):
+    """A runtime that kills its process when it opens a file, whatever file it is."""
+
+    name = "dying"
+
+    def open(self, artifact: Artifact, options: Options) -> Session:
+        """Die."""
+        os.kill(os.getpid(), signal.SIGSEGV)
+        return super().open(artifact, options)
+
+
+def dying_pass(model: object, calibration: object, options: object) -> object:
+    """Kill the process that compresses."""
+    os.kill(os.getpid(), signal.SIGSEGV)
+    return model

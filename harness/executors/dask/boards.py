@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from harness.core.contracts import Availability
-from harness.core.errors import TargetUnavailable
+from harness.core.errors import TargetUnavailable, WorkerError
 from harness.core.target import Target
+from harness.device.probe import availability
+from harness.executors import board_facts
 from harness.executors.archive import Archive
 from harness.executors.bundle import bundle_archive
 from harness.executors.dask import worker_side
@@ -162,6 +164,7 @@ class BoardPool:
         facts = self.cluster.call(
             board, worker_side.ready, bundle.name, granted_byte - bundle.unpacked_byte, within_s=PREPARE_S
         )
+        facts = board_facts.checked(facts, board.name, board_facts.PREPARED)
         clock_error_s = facts["time_s"] - (before_s + time.time()) / 2
         sent_byte = 0
         if bundle.name not in facts["has"]:
@@ -169,10 +172,11 @@ class BoardPool:
             answer = self.cluster.call(
                 board, worker_side.receive, bundle.name, bundle.sha256, content, within_s=PREPARE_S
             )
+            answer = board_facts.checked(answer, board.name, board_facts.RECEIVED)
             if answer["type"] != "received":
                 raise TargetUnavailable(
                     f"the upload of the harness to {board.name} failed", where=facts["home"],
-                    cause=answer["error"], next_step="free some space there",
+                    cause=answer.get("error", ""), next_step="free some space there",
                 )  # fmt: skip
             sent_byte = len(content)
         key = f"probe {secrets.token_hex(8)}"
@@ -183,7 +187,12 @@ class BoardPool:
             answers = self.cluster.result(board, task)
         finally:
             self.cluster.drop(task, ends=False)
-        runs = {name: Availability.from_json(answer) for name, answer in answers.items()}
+        try:
+            runs = {name: availability(answers[name]) for name in self._names}
+        except (WorkerError, KeyError, TypeError) as error:
+            raise TargetUnavailable(
+                f"{board.name} sent no answer of its backends", cause=str(error)
+            ) from error
         kind = f"{facts['machine']} {facts['cpu']} with Python {facts['python']} and {facts['libc']}"
         environment = {
             "host": board.name, "kind": kind, "clock_error_s": round(clock_error_s, 3),

@@ -19,7 +19,7 @@ from typing import IO, Any, cast
 
 from harness.core.errors import TargetUnavailable
 from harness.device import worker
-from harness.executors import board_side
+from harness.executors import board_facts, board_side
 from harness.executors.ssh.client import SSH_FAILED, SshClient
 from harness.executors.worker_session import KEEPALIVES_PER_SILENCE
 
@@ -44,6 +44,10 @@ exec "$chosen" -ISc "$script" "$@"
 """
 #: How long to wait for an answer; a start under emulation takes seconds.
 ANSWER_S = 120.0
+#: No answer is longer; what is longer is read as several lines, of which none is an answer.
+MAX_LINE_BYTE = 2**20
+#: So many wait to be read.
+MAX_LINES = 100
 
 ReportBusy = Callable[[str, str], None]
 """Gets who has locked the board, and since when."""
@@ -71,7 +75,7 @@ class BoardLock:
         self._folder, self._silence_s = folder, silence_s
         self._process: subprocess.Popen[bytes] | None = None
         self._stderr: IO[bytes] | None = None
-        self._lines: queue.Queue[bytes] = queue.Queue()
+        self._lines: queue.Queue[bytes] = queue.Queue(MAX_LINES)
         self._writing = threading.Lock()
         self._ended = threading.Event()
 
@@ -95,14 +99,16 @@ class BoardLock:
         threading.Thread(target=self._listen, args=(self._process.stdout,), daemon=True).start()
         threading.Thread(target=self._keep_alive, daemon=True).start()
         before_s = time.time()
-        facts = self._answer("board", ANSWER_S)
+        host = self._client.host
+        facts = board_facts.checked(self._answer("board", ANSWER_S), host, board_facts.FACTS)
         # A lower bound of the clock's error: the answer took a while to arrive.
         board_s = facts["time_s"]
         facts["clock_error_s"] = min(0.0, board_s - before_s) + max(0.0, board_s - time.time())
         while (answer := self._answer("", ANSWER_S + wait_s))["type"] == "busy":
+            answer = board_facts.checked(answer, host, board_facts.BUSY)
             if answer["last"]:
                 raise TargetUnavailable(
-                    f"{self._client.host} is in use",
+                    f"{host} is in use",
                     cause=f"{answer['by']} has locked it since {answer['since']}",
                     next_step="wait for it: --wait 30m",
                 )  # fmt: skip
@@ -118,7 +124,8 @@ class BoardLock:
             The board does not answer.
         """
         self._write(json.dumps({"keep": list(keep), "room_byte": room_byte}))
-        return self._answer("ready", ANSWER_S)
+        answer = self._answer("ready", ANSWER_S)
+        return board_facts.checked(answer, self._client.host, board_facts.ROOM)
 
     def close(self) -> None:
         """Release the board; it ends the leftover processes of this host."""
@@ -139,7 +146,7 @@ class BoardLock:
 
     def _listen(self, stdout: IO[bytes]) -> None:
         with contextlib.suppress(OSError, ValueError):
-            for line in stdout:
+            while line := stdout.readline(MAX_LINE_BYTE):
                 self._lines.put(line)
         self._lines.put(b"")
 
@@ -156,7 +163,7 @@ class BoardLock:
             stdin.flush()
 
     def _answer(self, kind: str, within_s: float) -> dict[str, Any]:
-        """Wait for an answer of a kind; of any kind if it is empty."""
+        """Wait for an answer of a kind; if it is empty, for whether the board is locked."""
         try:
             line = self._lines.get(timeout=within_s)
         except queue.Empty:
@@ -168,10 +175,12 @@ class BoardLock:
             raise self._failure()
         try:
             answer = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             answer = None
-        if not isinstance(answer, dict) or (kind and answer.get("type") != kind):
-            text = line.decode(errors="replace").strip()
+        if not isinstance(answer, dict) or answer.get("type") not in (
+            (kind,) if kind else ("busy", "locked")
+        ):
+            text = line[:200].decode(errors="replace").strip()
             raise TargetUnavailable(
                 f"{self._client.host} sent {text!r} instead of an answer",
                 cause="a start-up file of the shell there prints in shells that are not interactive",

@@ -11,6 +11,7 @@ from typing import Any
 
 from harness.core.errors import TargetUnavailable
 from harness.core.target import Target
+from harness.executors import board_facts
 from harness.executors.archive import Archive, make_archive
 from harness.executors.ssh.client import SSH_FAILED, SshClient
 from harness.executors.ssh.lock import BoardLock, on_board
@@ -120,15 +121,17 @@ def _send(upload: Upload, archive: Archive) -> None:
         raise upload.client.failure(stderr)
     try:
         answer = json.loads(done.stdout)
-    except ValueError:
+    except (ValueError, RecursionError):
         answer = {"type": "failed", "full": False, "error": stderr[-300:]}
+    answer = board_facts.checked(answer, host, board_facts.RECEIVED)
     if answer["type"] == "received":
         return
-    if answer["full"]:
-        raise _disk_full(upload, archive.unpacked_byte, answer["error"])
+    cause = answer.get("error") or ""
+    if answer.get("full"):
+        raise _disk_full(upload, archive.unpacked_byte, cause)
     raise TargetUnavailable(
         f"the upload of {archive.name.partition('/')[0]} to {host} failed", where=folder,
-        cause=answer["error"], next_step=f"ssh {host} ls -la {folder}",
+        cause=cause, next_step=f"ssh {host} ls -la {folder}",
     )  # fmt: skip
 
 

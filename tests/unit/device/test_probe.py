@@ -13,6 +13,7 @@ from harness.core.errors import WorkerError
 from harness.device import probe
 from harness.testing.fakes import register
 from harness.testing.models import AFFINE
+from tests.processes import wait_until_gone
 
 BACKENDS = """
 import os, signal
@@ -34,6 +35,12 @@ class Dying(Ready):
 class Refusing(Ready):
     def open(self, artifact, options): raise RuntimeError("no such operator")
 """
+
+
+def ready(**more: object) -> dict[str, object]:
+    """The answer of a backend that can run, with other fields."""
+    whole = {"version": "1", "devices": [], "reason": "", "install": "", "unusable": {}, "device_memory": []}
+    return {**whole, **more}
 
 
 @pytest.fixture(autouse=True)
@@ -144,3 +151,49 @@ def test_a_proof_that_takes_too_long_is_no_death(tmp_path: Path, monkeypatch: py
     assert proof is not None
     assert "did not answer" in proof.reason
     assert not proof.died
+
+
+def test_a_process_that_a_probe_leaves_behind_costs_nothing(tmp_path: Path) -> None:
+    marker = tmp_path / "left"
+    backend = f"""
+import subprocess, sys
+from planted_backends import Ready
+class Leaving(Ready):
+    def probe(self):
+        code = "import threading; threading.Event().wait()"
+        left = subprocess.Popen([sys.executable, "-c", code])
+        open({str(marker)!r}, "w").write(str(left.pid))
+        return super().probe()
+"""
+    (tmp_path / "site" / "leaving.py").write_text(backend)
+    register(tmp_path / "site", {"harness.backends": {"leaving": "leaving:Leaving"}}, distribution="leaving")
+    assert probe.probe(["leaving"])["leaving"].version == "1.2"
+    wait_until_gone([int(marker.read_text())])
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        [], None, "x", {}, {"version": 5}, ready(version=None), ready(devices=[5]),
+        ready(reason="x" * 20_000), ready(unusable={"NPU": ["one"]}), ready(unusable=[]),
+        ready(device_memory=None), ready(version="1" * 10**5),
+    ],
+)  # fmt: skip
+def test_an_answer_that_is_none(answer: object) -> None:
+    with pytest.raises(WorkerError, match="which is no answer"):
+        probe.availability(answer)
+
+
+def test_text_of_a_probe_can_be_stored() -> None:
+    assert probe.availability(ready(reason="\udc80")).reason == "\\udc80"
+
+
+@pytest.mark.parametrize("printed", ["[]", "5", "{", "[" * 100_000, '{"error": 5}', '{"inputs": 5}', "{}",
+                                     '{"inputs": [{"name": 5}], "outputs": []}'])  # fmt: skip
+def test_a_program_that_answers_something_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, printed: str
+) -> None:
+    (tmp_path / "answer").write_text(printed)
+    monkeypatch.setattr(probe, "_local_command", lambda *_: ["cat", str(tmp_path / "answer")])
+    with pytest.raises(WorkerError):
+        probe.inspect("ready", affine(tmp_path))
