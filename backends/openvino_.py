@@ -125,18 +125,18 @@ class _Latest(Mapping[str, NDArray[Any]]):
     """Outputs of the latest call, named when they are read: a dict each call costs 2 % of a small model."""
 
     def __init__(self, names: tuple[str, ...]) -> None:
-        self._names = names
+        self._positions = {name: position for position, name in enumerate(names)}
         self.results: Any = None  # what infer returned
 
     def __getitem__(self, name: str) -> NDArray[Any]:
-        array: NDArray[Any] = dict(zip(self._names, self.results.to_tuple(), strict=True))[name]
+        array: NDArray[Any] = self.results.to_tuple()[self._positions[name]]
         return array
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
+        return iter(self._positions)
 
     def __len__(self) -> int:
-        return len(self._names)
+        return len(self._positions)
 
 
 class OpenVinoBackend:

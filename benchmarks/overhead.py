@@ -13,8 +13,9 @@ from benchmarks.paired import Figures, Goal, heading, in_processes, line, take_t
 from harness.core.contracts import Session
 from harness.core.preprocess import Feeds, Outputs
 from harness.core.seam import check_feeds
+from harness.device.counters import Counters
 from harness.testing import fakes
-from suites.performance import measure
+from suites.performance import loop, measure
 
 PROCESSES = 10
 #: Calls of one turn: enough to be the suite's loop, few enough that a disturbance affects both sides.
@@ -30,6 +31,7 @@ def report() -> None:
     for kind in ("bound", "checked"):
         intervals = in_processes("benchmarks.overhead:null", {"kind": kind}, PROCESSES)
         line(f"null backend, {kind} call: added, µs", intervals["added_us"], Goal(1.0), "{:.3f}")
+        line("  between two calls, not timed, µs", intervals["between_us"], form="{:.3f}")
     for name, request in digits.requests("performance", "single_stream"):
         intervals = in_processes("benchmarks.overhead:runtime", request, PROCESSES)
         line(f"{name}: p50, harness / bare", intervals["p50"], Goal(1.01))
@@ -57,7 +59,7 @@ class CheckedNullSession:
 
 
 def null(request: dict[str, Any]) -> Figures:
-    """Time a call in the suite's loop minus an empty call in a bare loop."""
+    """Time a call in the suite's loop minus an empty call in a bare loop, and what is done between calls."""
     session: Session = fakes.NullSession() if request["kind"] == "bound" else CheckedNullSession()
     call = measure.repeated_call(session, {"x": np.zeros((1, 4), np.float32)})
     returned: Outputs = {"y": np.zeros((1, 3), np.float32)}
@@ -66,12 +68,14 @@ def null(request: dict[str, Any]) -> Figures:
         return returned
 
     clock = time.perf_counter_ns
-    took: dict[str, list[int]] = {"harness": [], "bare": []}
+    took: dict[str, list[int]] = {"timed": [], "harness": [], "bare": []}
 
     def harness() -> None:
+        watch = watch_of(call, NULL_CALLS)
         start = clock()
-        measure.time_calls(call, clock, NULL_CALLS)
+        times_ns, _ = loop.time_calls(call, clock, NULL_CALLS, watch)
         took["harness"].append(clock() - start)
+        took["timed"].append(int(times_ns.sum()))
 
     def bare() -> None:
         start = clock()
@@ -80,7 +84,20 @@ def null(request: dict[str, Any]) -> Figures:
         took["bare"].append(clock() - start)
 
     take_turns(harness, bare, NULL_ROUNDS, swap=request["index"] % 2 == 1)
-    return {"added_us": float(np.median(took["harness"]) - np.median(took["bare"])) / NULL_CALLS / 1e3}
+    per_call_us = {side: float(np.median(ns)) / NULL_CALLS / 1e3 for side, ns in took.items()}
+    return {
+        "added_us": per_call_us["timed"] - per_call_us["bare"],
+        "between_us": per_call_us["harness"] - per_call_us["timed"],
+    }
+
+
+def watch_of(call: digits.Call, n: int) -> loop.Watch:
+    """What the suite does between two timed calls."""
+    answers = loop.answers_of(call())
+    assert answers is not None
+    typical_ns = loop.warm_up(call, time.perf_counter_ns, 0.01)
+    every = answers.every(call(), time.perf_counter_ns, typical_ns)
+    return loop.Watch(call, n, typical_ns, Counters(), answers, every=every)
 
 
 def runtime(request: dict[str, Any]) -> Figures:
@@ -91,12 +108,15 @@ def runtime(request: dict[str, Any]) -> Figures:
     bare_session = digits.bare_of(bench) if swap else None
     session = bench.open()
     bare_session = bare_session or digits.bare_of(bench)
-    feeds = measure.rows(bench, case, session, 0, 1)
+    feeds = measure.rows(bench, case, bench.feeding(session), 0, 1)
     call, bare_call = measure.repeated_call(session, feeds), bare_session.repeated(feeds)
     times: dict[str, list[NDArray[np.int64]]] = {"harness": [], "bare": []}
 
+    # One object for all turns: a turn is a part of one loop.
+    watch = watch_of(call, TOTAL_CALLS)
+
     def harness() -> None:
-        times["harness"].append(measure.time_calls(call, clock, CALLS))
+        times["harness"].append(loop.time_calls(call, clock, CALLS, watch)[0])
 
     def bare() -> None:
         taken = np.zeros(CALLS, np.int64)
@@ -107,7 +127,7 @@ def runtime(request: dict[str, Any]) -> Figures:
         times["bare"].append(taken)
 
     for warmed in (call, bare_call):
-        measure.warm_up(warmed, clock, 0.1)
+        loop.warm_up(warmed, clock, 0.1)
     take_turns(harness, bare, TOTAL_CALLS // CALLS // 2, swap=swap)
     ours, theirs = np.concatenate(times["harness"]), np.concatenate(times["bare"])
     return {f"p{q}": float(np.percentile(ours, q) / np.percentile(theirs, q)) for q in (50, 99)}

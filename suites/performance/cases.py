@@ -16,12 +16,15 @@ from harness.stats.latency import min_queries
 SINGLE_STREAM = "single_stream"
 DEVICE_BUFFERS = "device_buffers"
 OFFLINE = "offline"
+VARIED = "varied"
+#: Batch sizes of `VARIED` beside 1, and its inputs: few, because every shape and input is prepared for.
+VARIED_SIZES, VARIED_INPUTS = (1, 2, 3), 8
 #: A process has this long to start and to open the model, on top of what it times.
 START_ALLOWANCE_S = 30.0
 #: Settings on an emulated clock.
 AS_LITTLE_AS_CAN_BE: dict[str, Any] = {
     "processes": 1, "rounds": 1, "seconds": 1e-3, "max_seconds": 1.0, "warm_up_seconds": 1e-3,
-    "offline_seconds": 1e-3, "batch_sizes": (1,),
+    "offline_seconds": 1e-3, "batch_sizes": (1,), "varied_calls": 4,
 }  # fmt: skip
 
 
@@ -46,6 +49,10 @@ class Settings:
         Fresh processes of the offline case.
     offline_seconds : float
         Timed for each batch size in each round.
+    varied_calls : int
+        With inputs and batch sizes that vary, one after the other in one process.
+    varied_seconds : float
+        Fewer calls where those would take longer.
     """
 
     # One process has no interval: the process is the unit of analysis.
@@ -56,6 +63,9 @@ class Settings:
     batch_sizes: tuple[int, ...] = option((1, 8, 32), whole_numbers(1))
     rounds: int = option(3, whole(2))
     offline_seconds: float = option(0.1, duration_s)
+    # An error in one of 5,000 calls has to occur.
+    varied_calls: int = option(6_000, whole(1))
+    varied_seconds: float = option(1.0, duration_s)
 
 
 def check(table: Mapping[str, Any]) -> Problems:
@@ -75,7 +85,7 @@ def _combined(table: Mapping[str, Any]) -> Problems:
 
 
 def cases(context: CaseContext) -> tuple[Case, ...]:
-    """Single-stream latency and offline throughput, as shipped; none for the reference on the host.
+    """Single-stream latency, offline throughput and varied calls, as shipped; none for the reference.
 
     Where the device has memory of its own, ``single_stream`` copies to it and back with every request, as a
     caller does, and ``device_buffers`` is the same with its buffers there.
@@ -127,4 +137,19 @@ def cases(context: CaseContext) -> tuple[Case, ...]:
             "left_out": left_out,
         },
     )
-    return (single_stream, *[device_buffers] * context.device_memory, offline)
+    # The last one: it runs in the worker itself, which holds the runtime from then on.
+    inputs = 1 if context.emulated else VARIED_INPUTS
+    varied = Case(
+        VARIED,
+        data=data.name,
+        samples=min(rows, max(inputs, context.batch or 1)),
+        deadline_s=START_ALLOWANCE_S + 10 * settings.varied_seconds,
+        params={
+            "index": 0,
+            "calls": settings.varied_calls,
+            "max_seconds": settings.varied_seconds,
+            "inputs": inputs,
+            "batch_sizes": [1] if context.emulated else [size for size in VARIED_SIZES if size <= rows],
+        },
+    )
+    return (single_stream, *[device_buffers] * context.device_memory, offline, varied)

@@ -1,13 +1,11 @@
 """Times the calls on the device; every figure comes from a fresh process.
 
-The harness times, and only the call: inputs are prepared, outputs are left alone. Raw nanoseconds are kept.
+The harness times, and only the call: inputs are prepared, and outputs are compared outside of the timed span.
+Raw nanoseconds are kept.
 """
 
 from __future__ import annotations
 
-import gc
-import math
-from array import array
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
@@ -16,7 +14,6 @@ from numpy.typing import NDArray
 
 from harness.core.contracts import (
     Bench,
-    Clock,
     Session,
     SupportsBinding,
     SupportsDeviceBinding,
@@ -24,20 +21,18 @@ from harness.core.contracts import (
     Unsupported,
 )
 from harness.core.feeding import Feeding
-from harness.core.job import Case, Samples
+from harness.core.job import Case, Samples, merge
 from harness.core.preprocess import Feeds
 from harness.core.target import DEVICE_ID
 from harness.device import gpu
 from harness.device.environment import peak_memory_byte
+from suites.performance.loop import Call, Place, timed_loop, warm_up
+from suites.performance.varied import varied
 
-Call = Callable[[], object]
-
-#: The first calls of a loop are slow (caches, thread pools, lazy kernels) however short the warm-up is.
-WARM_UP_CALLS = 3
 #: Calls of a profile: it keeps one event a node and call, and most of what a call takes is writing it.
 PROFILED_CALLS = (10, 200)
-#: Keeps the raw samples of a trivial model small; the early-stopping rule needs 662.
-MAX_CALLS = 100_000
+#: Answers in a device's memory are fetched after every so many calls.
+FETCH_EVERY = 64
 
 
 def measure(bench: Bench, case: Case) -> Iterator[Samples]:
@@ -54,7 +49,7 @@ def measure(bench: Bench, case: Case) -> Iterator[Samples]:
         ``device_buffers``: ``latency_ns`` (calls), ``requests``; for ``offline``: ``batch<size>_ns``
         (calls), ``batch<size>_calls``. For ``profile``, which no run asks for by itself: ``kernel<i>_ns``
         (one entry a time that the kernel ran) and the values ``calls`` and ``kernels``, the name and operator
-        of node i.
+        of node i. All but ``profile`` have what `loop.facts` makes besides; ``varied`` has nothing else.
     """
     if "index" in case.params:
         yield MEASURES[case.name](bench, case)
@@ -78,10 +73,11 @@ def _single_stream(bench: Bench, case: Case) -> Samples:
         session.run(feeds)
         first_ns = clock() - start
         call = repeated_call(session, feeds)
-        latency_ns = timed_loop(call, clock, case, case.params["requests"])
+        latency_ns, facts = timed_loop(call, clock, case, case.params["requests"], place=Place(index, size))
         arrays, values = _gpu_memory(session)
     return Samples(
         {
+            **facts.arrays,
             "latency_ns": latency_ns,
             "requests": _one(len(latency_ns)),
             "load_ns": _one(load_ns),
@@ -89,7 +85,12 @@ def _single_stream(bench: Bench, case: Case) -> Samples:
             "memory_peak_byte": _one(peak_memory_byte()),
             **arrays,
         },
-        {"batch": size, "call": "bound" if isinstance(session, SupportsBinding) else "run", **values},
+        {
+            **facts.values,
+            "batch": size,
+            "call": "bound" if isinstance(session, SupportsBinding) else "run",
+            **values,
+        },
     )
 
 
@@ -100,11 +101,15 @@ def _device_buffers(bench: Bench, case: Case) -> Samples:
             raise Unsupported(f"{provider} has no memory of its own that buffers can be bound in")
         feeding = bench.feeding(session)
         size = feeding.size or 1
-        call = session.bind_device(rows(bench, case, feeding, case.params["index"] * size, size))
-        latency_ns = timed_loop(call, bench.clock, case, case.params["requests"])
+        index = case.params["index"]
+        call = session.bind_device(rows(bench, case, feeding, index * size, size))
+        latency_ns, facts = timed_loop(
+            call, bench.clock, case, case.params["requests"],
+            place=Place(index, size), fetch=call.fetch, every=FETCH_EVERY,
+        )  # fmt: skip
     return Samples(
-        {"latency_ns": latency_ns, "requests": _one(len(latency_ns))},
-        {"batch": size, "call": "device-bound"},
+        {**facts.arrays, "latency_ns": latency_ns, "requests": _one(len(latency_ns))},
+        {**facts.values, "batch": size, "call": "device-bound"},
     )
 
 
@@ -127,6 +132,7 @@ def _gpu_memory(session: Session) -> tuple[dict[str, NDArray[np.int64]], dict[st
 def _offline(bench: Bench, case: Case) -> Samples:
     sizes, left_out = list(case.params["batch_sizes"]), dict(case.params["left_out"])
     arrays: dict[str, NDArray[np.int64]] = {}
+    looked_at: list[Samples] = []
     with bench.open() as session:
         feeding = bench.feeding(session)
         fixed = feeding.size
@@ -138,9 +144,13 @@ def _offline(bench: Bench, case: Case) -> Samples:
         turn = case.params["index"] % max(1, len(sizes))
         for size in sizes[turn:] + sizes[:turn]:
             call = repeated_call(session, rows(bench, case, feeding, 0, size))
-            elapsed_ns = timed_loop(call, bench.clock, case, 1)
+            elapsed_ns, facts = timed_loop(
+                call, bench.clock, case, 1, place=Place(case.params["index"], size)
+            )
             arrays |= {f"batch{size}_ns": elapsed_ns, f"batch{size}_calls": _one(len(elapsed_ns))}
-    return Samples(arrays, {"batch_sizes": sizes, "left_out": left_out})
+            looked_at.append(facts)
+    joined = merge(looked_at)
+    return Samples({**joined.arrays, **arrays}, {**joined.values, "batch_sizes": sizes, "left_out": left_out})
 
 
 def _profile(bench: Bench, case: Case) -> Samples:
@@ -157,11 +167,24 @@ def _profile(bench: Bench, case: Case) -> Samples:
     return Samples(arrays, {"calls": calls, "kernels": [list(node) for node in profile]})
 
 
+def _varied(bench: Bench, case: Case) -> Samples:
+    with bench.open() as session:
+        feeding = bench.feeding(session)
+        sizes = [feeding.size] if feeding.size else case.params["batch_sizes"]
+        feeds = [
+            (size, rows(bench, case, feeding, start, size))
+            for size in sizes
+            for start in range(min(case.params["inputs"], case.samples) if size == sizes[0] else 1)
+        ]
+        return varied(session, feeds, bench.clock, case)
+
+
 MEASURES: Mapping[str, Callable[[Bench, Case], Samples]] = {
     "single_stream": _single_stream,
     "device_buffers": _device_buffers,
     "offline": _offline,
     "profile": _profile,
+    "varied": _varied,
 }
 
 
@@ -174,58 +197,6 @@ def rows(bench: Bench, case: Case, feeding: Feeding, start: int, size: int) -> F
 def repeated_call(session: Session, feeds: Feeds) -> Call:
     """Return the fastest safe call on these feeds that the session has."""
     return session.bind(feeds) if isinstance(session, SupportsBinding) else lambda: session.run(feeds)
-
-
-def timed_loop(call: Call, clock: Clock, case: Case, least: int) -> NDArray[np.int64]:
-    """Warm up, decide the number of calls from it, and time them."""
-    params = case.params
-    # A collection would fall into some call. It comes before the warm-up, because it empties the caches.
-    gc.collect()
-    typical_ns = warm_up(call, clock, params["warm_up_seconds"])
-    wanted = max(least, math.ceil(params["seconds"] * 1e9 / typical_ns))
-    affordable = max(1, int(params["max_seconds"] * 1e9 / typical_ns))
-    # Fixed before the first timed call: a loop that looks at its own times stops at a lucky one.
-    return time_calls(call, clock, min(wanted, affordable, MAX_CALLS))
-
-
-def warm_up(call: Call, clock: Clock, seconds: float) -> int:
-    """Call for so long, and at least ``WARM_UP_CALLS`` times.
-
-    Returns
-    -------
-    int
-        Median time of the later half of the calls, in ns, at least 1.
-    """
-    times_ns: list[int] = []
-    end = clock() + int(seconds * 1e9)
-    while len(times_ns) < WARM_UP_CALLS or clock() < end:
-        start = clock()
-        call()
-        times_ns.append(clock() - start)
-    later = sorted(times_ns[len(times_ns) // 2 :])
-    return max(1, later[len(later) // 2])
-
-
-def time_calls(call: Call, clock: Clock, n: int) -> NDArray[np.int64]:
-    """Time `n` calls one by one.
-
-    Returns
-    -------
-    ndarray, shape (n,), int64, ns
-        In order of time.
-    """
-    times_ns = array("q", bytes(8 * n))  # numpy takes three times as long to store one number
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        for i in range(n):
-            start = clock()
-            call()
-            times_ns[i] = clock() - start
-    finally:
-        if enabled:
-            gc.enable()
-    return np.frombuffer(times_ns, np.int64)
 
 
 def _one(value: int) -> NDArray[np.int64]:

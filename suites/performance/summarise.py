@@ -17,9 +17,17 @@ from harness.core.measurement import Measurement
 from harness.core.metric import Column, Metric, Noise, Role
 from harness.core.suite import CaseContext, ProposalContext, ProposedGate, SummaryContext
 from harness.stats.intervals import Interval, over_processes
-from harness.stats.latency import latency_summary
+from harness.stats.latency import PERCENTILES, latency_summary, percentile
 from harness.stats.side_by_side import ALPHA
 from suites.performance import cases as plan
+from suites.performance.steadiness import (
+    answer_rows,
+    clock_row,
+    growth_rows,
+    memory_rows,
+    row,
+    stall_rows,
+)
 
 EMULATED_CLOCK = Reason(
     Cause.EMULATED_CLOCK, "emulated clock: a time measured there says nothing of the device"
@@ -28,14 +36,30 @@ EMULATED_MEMORY = Reason(Cause.EMULATED_MEMORY, "emulated memory: the emulator's
 CONSTANT = Reason(Cause.COARSE_CLOCK, "no process's latency varies: the clock is too coarse")
 
 _time = partial(Metric, "ns", "lower", Noise.RUNS, plan.SINGLE_STREAM)
+# They have no direction: a check judges them, and two runs differ in them by chance.
+_change = partial(Metric, "1", noise=Noise.RUNS, case=plan.SINGLE_STREAM)
 _memory = partial(Metric, "byte", "lower", Noise.RUNS, plan.SINGLE_STREAM)
 METRICS: Mapping[str, Metric] = {
     "latency_p50": _time(role=Role.LATENCY, percentile=0.5, column=Column("p50 ms", 1e-6, ".3f", spare=2)),
     "latency_p90": _time(percentile=0.9),
     "latency_p99": _time(role=Role.TAIL, percentile=0.99, column=Column("p99 ms", 1e-6, ".3f", spare=4)),
+    "latency_p999": _time(),
+    "latency_max": Metric("ns", noise=Noise.RUNS, case=plan.SINGLE_STREAM),
     "latency_lag1_autocorrelation": Metric("1", case=plan.SINGLE_STREAM),
+    "latency_growth": _change(),
+    "latency_growth_at_least": _change(),
+    "latency_drift": _change(),
+    "stall_share": _change(),
+    "stall_bursts": _change(),
+    "stalls_at_least": _change(),
+    "clock_ratio": _change(),
+    "timed_answers_wrong": Metric("1", case=plan.SINGLE_STREAM),
+    "timed_answers_wrong_count": Metric("1", case=plan.SINGLE_STREAM),
     "load_time": _time(),
     "first_inference": _time(),
+    "first_call_ratio": _change(),
+    "memory_growth": Metric("byte", noise=Noise.RUNS, case=plan.VARIED),
+    "memory_growth_at_least": Metric("byte", noise=Noise.RUNS, case=plan.VARIED),
     "peak_memory": _memory(role=Role.MEMORY),
     "gpu_memory_peak": _memory(),
     "model_bytes": Metric(
@@ -62,6 +86,10 @@ class PerformanceSuite:
     def again(self, case: Case, looks: int) -> Case:
         """Return a case with as many processes as all rounds before it."""
         times = 2 ** (looks - 1)
+        if case.name == plan.VARIED:  # one process, which is another one for its samples
+            params = {**case.params, "calls": times * case.params["calls"], "index": looks}
+            params["max_seconds"] = times * case.params["max_seconds"]
+            return replace(case, params=params, deadline_s=times * case.deadline_s)
         params = {**case.params, "processes": times * case.params["processes"]}
         return replace(case, params=params, deadline_s=times * case.deadline_s)
 
@@ -74,22 +102,28 @@ class PerformanceSuite:
     def summarise(self, job: Job, result: JobResult, context: SummaryContext) -> list[Measurement]:
         """Make the rows of one case that was measured."""
         untimely = EMULATED_CLOCK if context.emulated else context.disturbed
+        samples, alpha = result.samples, context.alpha
+        checked = [*answer_rows(samples, alpha), *clock_row(samples, untimely)]
+        memory = memory_rows(samples, EMULATED_MEMORY if context.emulated else None, alpha)
+        if job.case.name == plan.VARIED:
+            return checked + memory
         if job.case.name == plan.OFFLINE:
-            return _offline(result.samples, untimely, context.alpha)
-        latency = _latency(result.samples, untimely, context.alpha)
+            return _offline(samples, untimely, alpha) + checked
+        latency = _latency(samples, untimely, alpha) + checked
         if job.case.name == plan.DEVICE_BUFFERS:
             return latency
-        return latency + _process(result.samples, context, untimely)
+        return latency + memory + _process(samples, context, untimely)
 
 
 def _latency(samples: Samples, untimely: Reason | None, alpha: float) -> list[Measurement]:
     a, values = samples.arrays, samples.values
     note = f"{values['call']} call" + (f", a fixed batch of {values['batch']}" if values["batch"] > 1 else "")
     note += f", interval at alpha {alpha:.3g}" * (alpha < ALPHA)
-    latency = latency_summary(_by_process(a["latency_ns"], a["requests"]), alpha=alpha)
+    times = _by_process(a["latency_ns"], a["requests"])
+    latency = latency_summary(times, percentiles=(*PERCENTILES, 0.999), alpha=alpha)
     measurements = [
-        _row(
-            f"latency_p{p.p * 100:.0f}",
+        row(
+            f"latency_p{p.p * 100:g}".replace(".", ""),
             "ns",
             p.latency_ns,
             n=p.n,
@@ -101,7 +135,7 @@ def _latency(samples: Samples, untimely: Reason | None, alpha: float) -> list[Me
     # Near 0, neighbours are independent; near 1, p99 rests on far fewer than its n requests.
     dependence = latency.autocorrelation
     measurements.append(
-        _row(
+        row(
             "latency_lag1_autocorrelation",
             "1",
             Interval(dependence, math.nan, math.nan, latency.n),
@@ -109,7 +143,7 @@ def _latency(samples: Samples, untimely: Reason | None, alpha: float) -> list[Me
             invalid=untimely or (None if math.isfinite(dependence) else CONSTANT),
         )
     )
-    return measurements
+    return [*measurements, *stall_rows(times, samples, untimely, alpha), *growth_rows(times, untimely, alpha)]
 
 
 def _process(samples: Samples, context: SummaryContext, untimely: Reason | None) -> list[Measurement]:
@@ -118,9 +152,10 @@ def _process(samples: Samples, context: SummaryContext, untimely: Reason | None)
     for metric, unit, array, invalid in (
         ("load_time", "ns", a["load_ns"], untimely),
         ("first_inference", "ns", a["first_ns"], untimely),
+        ("first_call_ratio", "1", a["first_ns"] / _typical_ns(a), untimely),
         ("peak_memory", "byte", a["memory_peak_byte"], EMULATED_MEMORY if context.emulated else None),
     ):
-        measurements.append(_row(metric, unit, over_processes(array, alpha=context.alpha), invalid=invalid))
+        measurements.append(row(metric, unit, over_processes(array, alpha=context.alpha), invalid=invalid))
     if "gpu_memory_na" in samples.values:
         why = samples.values["gpu_memory_na"]
         measurements.append(
@@ -135,10 +170,15 @@ def _process(samples: Samples, context: SummaryContext, untimely: Reason | None)
         )
     elif "gpu_memory_peak_byte" in a:
         measurements.append(
-            _row("gpu_memory_peak", "byte", over_processes(a["gpu_memory_peak_byte"], alpha=context.alpha))
+            row("gpu_memory_peak", "byte", over_processes(a["gpu_memory_peak_byte"], alpha=context.alpha))
         )
     size = Interval(context.artifact.size_byte, math.nan, math.nan, len(context.artifact.files))
-    return [*measurements, _row("model_bytes", "byte", size)]
+    return [*measurements, row("model_bytes", "byte", size)]
+
+
+def _typical_ns(arrays: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float64]:
+    times = _by_process(arrays["latency_ns"], arrays["requests"])
+    return np.array([max(1, percentile(part, 0.5)) for part in times], np.float64)
 
 
 def _offline(samples: Samples, untimely: Reason | None, alpha: float) -> list[Measurement]:
@@ -147,7 +187,7 @@ def _offline(samples: Samples, untimely: Reason | None, alpha: float) -> list[Me
         by_process = _by_process(samples.arrays[f"batch{size}_ns"], samples.arrays[f"batch{size}_calls"])
         per_second = np.array([size * len(times) * 1e9 / times.sum() for times in by_process])
         measurements.append(
-            _row(
+            row(
                 "throughput",
                 "1/s",
                 over_processes(per_second, alpha=alpha),
@@ -174,28 +214,3 @@ def _offline(samples: Samples, untimely: Reason | None, alpha: float) -> list[Me
 def _by_process(pooled: NDArray[np.int64], counts: NDArray[np.int64]) -> Sequence[NDArray[np.int64]]:
     """Split the values of all processes into one array per process."""
     return np.split(pooled, np.cumsum(counts)[:-1])
-
-
-def _row(
-    metric: str,
-    unit: str,
-    interval: Interval,
-    *,
-    n: int | None = None,
-    invalid: Reason | None = None,
-    note: str = "",
-    case: str = "",
-) -> Measurement:
-    """Make a row: INVALID with its reason, else OK with a note on how it was measured."""
-    return Measurement(
-        metric,
-        unit,
-        interval.value,
-        interval.low,
-        interval.high,
-        interval.n if n is None else n,
-        status=Status.INVALID if invalid else Status.OK,
-        reason=invalid.text if invalid else note,
-        cause=invalid.cause if invalid else Cause.UNSPECIFIED,
-        case=case,
-    )

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-import gc
 import itertools
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,94 +10,12 @@ import pytest
 from harness.core.contracts import Unsupported
 from harness.core.job import Case, Samples, merge
 from harness.device import gpu
-from suites.performance.measure import (
-    MAX_CALLS,
-    PROFILED_CALLS,
-    WARM_UP_CALLS,
-    measure,
-    time_calls,
-    timed_loop,
-    warm_up,
-)
+from suites.performance.measure import PROFILED_CALLS, measure
 from tests.unit.suites.planted import ROWS, InProcessBench, PlantedSession, StepClock, batch, rows
 
+#: Arrays of every timed loop.
+FACTS = {"answers", "wrong_calls", "wrong_difference", "clocks", "slow_calls", "memory"}
 LOOP = {"warm_up_seconds": 1e-6, "seconds": 1e-5, "max_seconds": 1.0}
-
-
-def planted(clock: StepClock, durations_ns: list[int]) -> Callable[[], None]:
-    """A call that takes the given times one after the other, the last one for ever."""
-    left = iter(durations_ns)
-
-    def call() -> None:
-        clock.now_ns += next(left, durations_ns[-1])
-
-    return call
-
-
-def test_time_calls_returns_each_duration_in_order() -> None:
-    clock = StepClock()
-    times_ns = time_calls(planted(clock, [5, 900, 7, 11]), clock, 4)
-    assert times_ns.dtype == np.int64
-    assert times_ns.tolist() == [5, 900, 7, 11]
-
-
-def test_collector_is_off_only_inside_the_loop() -> None:
-    seen = []
-    assert gc.isenabled()
-    time_calls(lambda: seen.append(gc.isenabled()), StepClock(), 3)
-    assert seen == [False] * 3
-    assert gc.isenabled()
-
-
-def test_collector_comes_back_after_a_failing_call() -> None:
-    def fail() -> None:
-        raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError):
-        time_calls(fail, StepClock(), 1)
-    assert gc.isenabled()
-
-
-def test_warm_up_forgets_the_slow_first_calls() -> None:
-    clock = StepClock()
-    assert warm_up(planted(clock, [90_000] * 3 + [10]), clock, 3e-4) == 10
-    clock = StepClock()
-    started = clock.now_ns
-    warm_up(planted(clock, [10]), clock, 1e-6)
-    assert clock.now_ns - started == 1_000
-
-
-def test_warm_up_calls_a_slow_model_a_few_times_all_the_same() -> None:
-    clock = StepClock()
-    started = clock.now_ns
-    assert warm_up(planted(clock, [10**9]), clock, 1e-6) == 10**9
-    assert clock.now_ns - started == WARM_UP_CALLS * 10**9
-
-
-@pytest.mark.parametrize(
-    ("typical_ns", "least", "calls"),
-    [
-        (100, 1, 100),  # by seconds: 1e-5 s of 100 ns
-        (100, 300, 300),  # by the early-stopping rule
-        (10**7, 300, 100),  # by max_seconds: 1 s of 10 ms
-        (10**10, 300, 1),  # never less than one
-    ],
-)
-def test_number_of_timed_calls(typical_ns: int, least: int, calls: int) -> None:
-    clock = StepClock()
-    assert len(timed_loop(planted(clock, [typical_ns]), clock, case_of(LOOP), least)) == calls
-
-
-def test_call_that_a_coarse_clock_does_not_see_counts_as_1_ns() -> None:
-    readings = itertools.count()
-    times_ns = timed_loop(lambda: None, lambda: next(readings) // 64, case_of(LOOP), 1)
-    assert len(times_ns) == 10_000
-
-
-def test_trivial_calls_are_capped() -> None:
-    clock = StepClock()
-    case = case_of({**LOOP, "seconds": 1.0})
-    assert len(timed_loop(planted(clock, [1]), clock, case, 1)) == MAX_CALLS
 
 
 def case_of(params: dict[str, object], name: str = "single_stream") -> Case:
@@ -172,7 +88,7 @@ def test_fixed_batch_is_timed_whole_and_noted(tmp_path: Path, clock: StepClock) 
 def test_device_buffers_time_the_call_on_the_device(tmp_path: Path, clock: StepClock) -> None:
     samples, bench = run_here(tmp_path, case_of(SINGLE, "device_buffers"), clock, {"binds": "device"})
     assert [case.params["index"] for case in bench.spawned] == [0, 1, 2]
-    assert set(samples.arrays) == {"latency_ns", "requests"}
+    assert set(samples.arrays) == {"latency_ns", "requests"} | FACTS
     assert samples.arrays["latency_ns"].tolist() == [110] * 600
     assert samples.values == {"batch": 1, "call": "device-bound"}
 

@@ -14,6 +14,7 @@ from harness.core.measurement import Measurement
 from harness.core.suite import SummaryContext
 from harness.stats.intervals import over_processes
 from suites.performance.summarise import PerformanceSuite
+from tests.unit.suites.timed_facts import facts
 
 ARTIFACT = Artifact("int8", "openvino", (File("m.xml", "a", 1000), File("m.bin", "b", 234)), Path())
 
@@ -43,6 +44,7 @@ def single_stream(per_process: list[np.ndarray], **values: Any) -> Samples:
             "load_ns": np.full(k, 5_000_000),
             "first_ns": np.full(k, 700_000),
             "memory_peak_byte": np.full(k, 60 * 2**20),
+            **facts(per_process),
         },
         {"batch": 1, "call": "bound"} | values,
     )
@@ -114,10 +116,13 @@ def test_too_few_requests_for_a_percentile_is_invalid_and_says_how_many(
 
 def test_emulated_clock_makes_every_time_invalid_and_leaves_the_size() -> None:
     metrics = by_metric(summarise("single_stream", single_stream([ramp(1), ramp(2)]), emulated=True))
-    assert metrics.pop("model_bytes").status is Status.OK
+    # Answers are the same at any speed.
+    for metric in ("model_bytes", "timed_answers_wrong", "timed_answers_wrong_count"):
+        assert metrics.pop(metric).status is Status.OK
     assert {m.status for m in metrics.values()} == {Status.INVALID}
-    memory = metrics.pop("peak_memory")
-    assert (memory.cause, memory.reason[:15]) == (Cause.EMULATED_MEMORY, "emulated memory")
+    for metric in ("peak_memory", "memory_growth", "memory_growth_at_least"):
+        memory = metrics.pop(metric)
+        assert (memory.cause, memory.reason[:15]) == (Cause.EMULATED_MEMORY, "emulated memory")
     assert {m.cause for m in metrics.values()} == {Cause.EMULATED_CLOCK}
     rows = summarise("offline", offline(), emulated=True)
     assert [m.status for m in rows] == [Status.INVALID, Status.INVALID, Status.SKIPPED]
@@ -126,7 +131,11 @@ def test_emulated_clock_makes_every_time_invalid_and_leaves_the_size() -> None:
 def test_a_disturbed_machine_makes_times_invalid_and_leaves_memory_and_size() -> None:
     why = Reason(Cause.THROTTLING, "the board reported throttling")
     metrics = by_metric(summarise("single_stream", single_stream([ramp(1), ramp(2)]), disturbed=why))
-    assert metrics.pop("model_bytes").status is metrics.pop("peak_memory").status is Status.OK
+    for metric in (
+        "model_bytes", "peak_memory", "memory_growth", "memory_growth_at_least", "timed_answers_wrong",
+        "timed_answers_wrong_count",
+    ):  # fmt: skip
+        assert metrics.pop(metric).status is Status.OK
     assert {(m.status, m.reason, m.cause) for m in metrics.values()} == {
         (Status.INVALID, why.text, why.cause)
     }
@@ -136,14 +145,15 @@ def test_a_disturbed_machine_makes_times_invalid_and_leaves_memory_and_size() ->
 
 def test_device_buffers_tell_of_latency_alone() -> None:
     samples = single_stream([ramp(1), ramp(2)], call="device-bound")
-    arrays = {name: samples.arrays[name] for name in ("latency_ns", "requests")}
+    arrays = {name: samples.arrays[name] for name in ("latency_ns", "requests", *FACTS)}
     metrics = by_metric(summarise("device_buffers", Samples(arrays, samples.values)))
-    assert set(metrics) == {f"latency_{m}" for m in ("p50", "p90", "p99", "lag1_autocorrelation")}
+    assert set(metrics) == set(LATENCY) | set(CHECKED)
     assert metrics["latency_p50"].reason == "device-bound call"
     assert metrics["latency_p50"].value == pytest.approx(500 * math.sqrt(2))
     why = Reason(Cause.THROTTLING, "the GPU was held below its clocks by a power cap")
     rows = summarise("device_buffers", Samples(arrays, samples.values), disturbed=why)
-    assert {(m.status, m.reason, m.cause) for m in rows} == {(Status.INVALID, why.text, why.cause)}
+    timed = [m for m in rows if not m.metric.startswith("timed_answers")]
+    assert {(m.status, m.reason, m.cause) for m in timed} == {(Status.INVALID, why.text, why.cause)}
 
 
 def test_memory_of_a_gpu_or_why_it_is_not_known() -> None:
@@ -191,21 +201,35 @@ def test_throughput_is_samples_per_second_by_batch_size() -> None:
     assert math.isnan(skipped.value)
 
 
+FACTS = ("answers", "wrong_calls", "wrong_difference", "clocks", "slow_calls")
+LATENCY = (
+    "latency_p50", "latency_p90", "latency_p99", "latency_p999", "latency_lag1_autocorrelation",
+    "latency_max", "stall_share", "stall_bursts", "stalls_at_least", "latency_growth",
+    "latency_growth_at_least",
+)  # fmt: skip
+CHECKED = ("timed_answers_wrong", "timed_answers_wrong_count", "clock_ratio")
+MEMORY = ("memory_growth", "memory_growth_at_least")
 ROWS = {
     "single_stream": [
-        "latency_p50", "latency_p90", "latency_p99", "latency_lag1_autocorrelation", "load_time",
-        "first_inference", "peak_memory", "gpu_memory_peak", "model_bytes",
+        *LATENCY, "latency_drift", *CHECKED, *MEMORY, "load_time", "first_inference", "first_call_ratio",
+        "peak_memory", "gpu_memory_peak", "model_bytes",
     ],
-    "offline": ["throughput"],
+    "offline": ["throughput", *CHECKED],
+    "varied": [*CHECKED, *MEMORY],
 }  # fmt: skip
 
 
 def test_each_case_has_all_its_rows_in_their_order_and_every_metric_is_declared() -> None:
-    samples = single_stream([ramp(1), ramp(2)])
-    arrays = {**samples.arrays, "gpu_memory_peak_byte": np.array([1, 1])}
+    samples = single_stream([ramp(1), ramp(2), ramp(3)])
+    arrays = {**samples.arrays, "gpu_memory_peak_byte": np.array([1, 1, 1])}
     names = [row.metric for row in summarise("single_stream", Samples(arrays, samples.values))]
     assert names == ROWS["single_stream"]
-    assert [row.metric for row in summarise("offline", offline())] == ROWS["offline"] * 3
+    assert [row.metric for row in summarise("offline", offline())] == ["throughput"] * 3
+    rounds = offline()
+    looked_at = Samples({**rounds.arrays, **facts([ramp(1)] * 3)}, rounds.values)
+    assert [row.metric for row in summarise("offline", looked_at)] == ["throughput"] * 2 + ROWS["offline"]
+    varied = Samples(facts([ramp(1)]))
+    assert [row.metric for row in summarise("varied", varied)] == ROWS["varied"]
     assert set(PerformanceSuite.metrics) == {metric for metrics in ROWS.values() for metric in metrics}
 
 
@@ -236,6 +260,9 @@ def test_alpha_reaches_every_interval_and_is_noted(alpha: float) -> None:
             expected.value, expected.low, expected.high, 3,
         )  # fmt: skip
         assert row.reason == ""
+    expected = over_processes(100 * factors / (np.array([1, 2, 3]) * 500.0), alpha=alpha)
+    row = metrics["first_call_ratio"]
+    assert (row.value, row.ci_low, row.ci_high) == (expected.value, expected.low, expected.high)
     one, _, _ = summarise("offline", offline(), alpha=alpha)
     expected = over_processes(np.array([1e6, 1e6, 0.5e6]), alpha=alpha)
     assert (one.ci_low, one.ci_high) == pytest.approx((expected.low, expected.high))
@@ -264,3 +291,18 @@ def test_each_round_has_as_many_processes_as_all_before(looks: int, times: int) 
     again = PerformanceSuite().again(case, looks)
     assert again.params == {"processes": 3 * times, "rounds": 2}
     assert again.deadline_s == 10.0 * times
+
+
+def test_a_further_round_of_varied_calls_is_another_process() -> None:
+    case = Case("varied", deadline_s=10.0, params={"calls": 6_000, "max_seconds": 1.0, "index": 0})
+    again = PerformanceSuite().again(case, 2)
+    assert again.params == {"calls": 12_000, "max_seconds": 2.0, "index": 2}
+    assert again.deadline_s == 20.0
+
+
+def test_a_run_of_before_has_the_rows_that_it_can_have() -> None:
+    samples = single_stream([ramp(1), ramp(2), ramp(3)])
+    arrays = {name: array for name, array in samples.arrays.items() if name not in (*FACTS, "memory")}
+    names = [row.metric for row in summarise("single_stream", Samples(arrays, samples.values))]
+    missing = {*CHECKED, *MEMORY, "stall_share", "stall_bursts", "stalls_at_least", "gpu_memory_peak"}
+    assert names == [name for name in ROWS["single_stream"] if name not in missing]
