@@ -12,6 +12,7 @@ import fcntl
 import io
 import logging
 import os
+import secrets
 import select
 import signal
 import subprocess
@@ -27,6 +28,7 @@ from typing import Any, cast
 from harness.device import worker
 from harness.device.probe import probe
 from harness.executors import board_side
+from harness.executors.program import TOKEN
 
 #: Folder for data and bundles, unless ``HARNESS_CACHE`` names another.
 FOLDER = "~/.cache/deployment-validation-harness"
@@ -49,6 +51,8 @@ class RunningBatch:
         self.finished = threading.Event()
         self._reading, self._writing, self._closed = threading.Lock(), threading.Lock(), False
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
+        token = secrets.token_hex(16)
+        self._mark = f"{TOKEN}={token}"
         self._process = subprocess.Popen(
             worker.command(worker.own_python()),
             stdin=subprocess.PIPE,
@@ -56,7 +60,7 @@ class RunningBatch:
             stderr=self._stderr,
             start_new_session=True,
             cwd=folder(),
-            env={**os.environ, **_environment(bundle)},
+            env={**os.environ, **_environment(bundle), TOKEN: token},
         )
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -78,16 +82,22 @@ class RunningBatch:
         data, timeout_s = bytearray(), POLL_S
         with self._reading:
             while len(data) < CHUNK_BYTE and not self._closed:
-                if not select.select([self._out], [], [], timeout_s)[0]:
+                has_ended = self._process.poll() is not None  # a child of its own may hold the pipe open
+                if not select.select([self._out], [], [], 0 if has_ended else timeout_s)[0]:
+                    if has_ended and not data:
+                        return self._ended()
                     return {"data": bytes(data)}
                 piece = os.read(self._out, CHUNK_BYTE)
                 if not piece and not data:
-                    return {"data": b"", "status": self._status(), "stderr": worker.tail(self._stderr)}
+                    return self._ended()
                 if not piece:
                     break
                 data += piece
                 timeout_s = GATHER_S
             return {"data": bytes(data)}
+
+    def _ended(self) -> dict[str, Any]:
+        return {"data": b"", "status": self._status(), "stderr": worker.tail(self._stderr)}
 
     def _status(self) -> int:
         try:
@@ -101,6 +111,7 @@ class RunningBatch:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
+        board_side.end_processes(self._mark)
 
     def close(self) -> None:
         """Kill the process, and close its streams once no thread uses them."""
