@@ -13,7 +13,7 @@ from harness.compare.materiality import Materiality, ranked, standings
 from harness.compare.pairs import Pair
 from harness.core.exit_code import ExitCode, first_of
 from harness.core.verdict import State, blocks
-from harness.gates.judge import number_text
+from harness.gates.number_text import number_text
 from harness.stats.table_changes import NO_DIRECTION, Change
 from harness.store import tables
 from harness.store.cache import write_atomically, writing

@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from harness.compare.history import History, harness_version, version_spans
-from harness.gates.judge import number_text
+from harness.gates.number_text import number_text
 from harness.stats.changes import ALPHA
 from harness.stats.difference import RATIO_UNITS
 from harness.stats.series import SERIES_COLUMNS, VERSION_COLUMNS, Rule, Trend, Turn

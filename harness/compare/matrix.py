@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from harness.compare.sides import read
 from harness.core.errors import UsageError
 from harness.core.metric import Declared, Metric, Role
-from harness.gates.judge import number_text
+from harness.gates.number_text import number_text
 from harness.stats import difference
 from harness.stats.difference import RATIO_UNITS
 from harness.stats.table_changes import BOUNDS, NO_DIRECTION

@@ -21,7 +21,7 @@ from harness.core.tasks import Reading
 from harness.data import sources, table_values
 from harness.data.sources import DataSource
 from harness.device import plugins
-from harness.gates.judge import number_text
+from harness.gates.number_text import number_text
 from harness.init import readings
 from harness.init.chance import meant
 from harness.init.readings import Asked

@@ -116,6 +116,10 @@ class SummaryContext:
         One-sided error of the intervals; below 5 % where the samples are judged more than once.
     groups : tuple of Groups
         What columns of the data divide the samples into, in the run's sample order.
+    rounding : mapping of output name to float
+        The largest absolute difference from the same variant on the host that rounding explains.
+    no_rounding : str
+        Why that is not known.
     """
 
     artifact: Artifact
@@ -128,6 +132,8 @@ class SummaryContext:
     disturbed: Reason | None = None
     alpha: float = 0.05
     groups: tuple[Groups, ...] = ()
+    rounding: Mapping[str, float] = field(default_factory=dict)
+    no_rounding: str = ""
 
 
 class Suite(Protocol):

@@ -156,6 +156,32 @@ def prove(backend: str, artifact: Artifact, feeds: Path | None = None) -> Proof 
             return Proof(cut(f"{error.what}{last}", MAX_REASON), asked.died)
 
 
+def run_file(backend: str, artifact: Artifact, feeds: Sequence[Path], out: Path) -> list[Path]:
+    """Open a file in a process of its own and run it on each of `feeds`.
+
+    Parameters
+    ----------
+    backend : str
+    artifact : Artifact
+    feeds : sequence of Path
+        ``.npz`` as for `prove`.
+    out : Path
+        A folder that gets the outputs of each run as ``.npz`` in the order of the file's outputs.
+
+    Raises
+    ------
+    WorkerError
+        The runtime refuses the file, or died.
+    """
+    request = {
+        "run": backend, "artifact": artifact.to_json(), "folder": str(artifact.folder),
+        "feeds": [str(path) for path in feeds], "out": str(out),
+    }  # fmt: skip
+    with _Asked(request, _local_command, None) as asked:
+        asked.answer(TIMEOUT_S)
+    return [out / f"{place}.npz" for place in range(len(feeds))]
+
+
 def _texts(value: object) -> dict[str, str]:
     if not isinstance(value, dict) or not all(map(is_text, value.values())):
         raise WorkerError(f"the options in use are {shown(value)}, not texts by name")
@@ -246,7 +272,7 @@ def main() -> int:
 
 
 def _serve(request: Mapping[str, Any]) -> dict[str, Any]:
-    name = request.get("probe") or request.get("prove") or request["inspect"]
+    name = next(request[key] for key in ("probe", "prove", "run", "inspect") if request.get(key))
     backend: Backend = plugins.choose(plugins.BACKENDS, name)()
     if "probe" in request:
         return asdict(backend.probe())
@@ -257,6 +283,13 @@ def _serve(request: Mapping[str, Any]) -> dict[str, Any]:
         with backend.open(artifact, Options()) as session:
             session.run(_sample(artifact, session.inputs, request["feeds"]))
             return {"effective": dict(session.effective)}
+    if "run" in request:
+        with backend.open(artifact, Options(threads=1, precision="f32")) as session:
+            for place, path in enumerate(request["feeds"]):
+                outputs = session.run(_sample(artifact, session.inputs, path))
+                file = Path(request["out"]) / f"{place}.npz"
+                np.savez(file, *(outputs[spec.name] for spec in session.outputs))
+            return {}
     with backend.open(artifact, Options(threads=1)) as session:
         return {
             "inputs": [asdict(spec) for spec in session.inputs],

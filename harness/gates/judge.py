@@ -19,9 +19,11 @@ from harness.core.measurement import WHOLE_CASE, Row
 from harness.core.verdict import CHECK, GATE, Gate, State, Verdict
 from harness.gates import relative
 from harness.gates.absent import absent
+from harness.gates.number_text import number_text
 from harness.gates.relative import Baselines, Refusal
 from harness.stats.intervals import Interval, clustered_mean, units_to_decide, wilson
 from harness.stats.paired import smallest_decidable_margin
+from harness.stats.worst import worst_column
 
 #: The largest loss or change that one sample can show, by unit.
 _REACH = {"pt": 100.0, "1": 1.0}
@@ -194,6 +196,8 @@ def _measured(gate: Gate, subject: Subject, measured: Sequence[Row], baselines: 
         return _invalid(subject, invalid)
     if gate.combine == "mean":
         return _mean(gate, subject, measured, baselines)
+    if gate.combine == "worst" and len(measured) > 1 and (finding := _worst(gate, subject, measured)):
+        return finding
     findings = [_one(gate, subject, row, baselines) for row in measured]
     worst = max(findings, key=lambda finding: (-finding.state.rank, _pressure(finding)))
     if len(findings) > 1:
@@ -283,6 +287,27 @@ def _mean(gate: Gate, subject: Subject, rows: Sequence[Row], baselines: Baseline
     return _decide(gate, subject, interval, what, unit, paired=paired)
 
 
+def _worst(gate: Gate, subject: Subject, rows: Sequence[Row]) -> _Finding | None:
+    """Judge the worst row with an interval for all together; None where its samples are not independent."""
+    columns = [row.measurement.per_sample for row in rows if row.measurement.per_sample is not None]
+    one_sided = (gate.maximum is None) != (gate.minimum is None)
+    alike = [
+        m.n == len(column) for m, column in zip((row.measurement for row in rows), columns, strict=False)
+    ]
+    if gate.of != "value" or not one_sided or len(columns) < len(rows) or not all(alike):
+        return None
+    m = rows[0].measurement
+    paired = m.unit == "pt" and m.reference != ""
+    worst = worst_column(
+        columns,
+        unit=m.unit,
+        lower_is_better=gate.maximum is not None,
+        reach=_REACH.get(m.unit) if paired else None,
+    )
+    what = f"{gate.metric} in {_place(rows[worst.place])}, the worst of {len(rows)} cases together,"
+    return _decide(gate, subject, worst.interval, what, m.unit, paired=paired)
+
+
 def _decide(
     gate: Gate, subject: Subject, interval: Interval, what: str, unit: str, *, paired: bool, about: str = ""
 ) -> _Finding:
@@ -356,19 +381,6 @@ def _place(row: Row) -> str:
 
 def _case_text(gate: Gate) -> str:
     return "" if gate.cases == ("*",) else f" in {', '.join(gate.cases)}"
-
-
-def number_text(value: float, unit: str, *, more: int = 0) -> str:
-    """A number for people: time in the unit that reads best; with `more` digits than they need."""
-    digits = 3 + more
-    if unit == "ns":
-        for size, name in ((1e9, "s"), (1e6, "ms"), (1e3, "µs")):
-            if abs(value) >= size:
-                return f"{value / size:.{digits}g} {name}"
-        return f"{value:.{digits}g} ns"
-    if unit == "byte":
-        return f"{value / 1e6:.{digits}g} MB"
-    return f"{value:.{digits + 1}g}" + ("x" if unit == "x" else f" {unit}" if unit not in ("", "1") else "")
 
 
 def _text(interval: Interval, unit: str) -> str:

@@ -9,7 +9,7 @@ from harness.core.errors import HarnessError, UsageError
 from harness.core.metric import Role
 from harness.gates import baselines
 from harness.gates.baselines import Baseline
-from harness.gates.judge import number_text
+from harness.gates.number_text import number_text
 from harness.run import declared
 
 #: Roles of the metrics that ``show`` gives of each variant.

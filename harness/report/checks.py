@@ -9,7 +9,7 @@ from harness.core.check import Check
 from harness.core.columns import aligned
 from harness.core.verdict import Gate
 from harness.device import plugins
-from harness.gates.judge import number_text
+from harness.gates.number_text import number_text
 
 WIDTH = 100
 

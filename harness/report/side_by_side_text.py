@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from harness.gates.judge import number_text
+from harness.gates.number_text import number_text
 from harness.gates.timed import ratio_text
 from harness.run import declared
 from harness.stats import side_by_side

@@ -32,7 +32,7 @@ from harness.data import sets
 from harness.data.fit import check_states
 from harness.data.sets import PreparedData
 from harness.device.probe import inspect
-from harness.run import forked
+from harness.run import forked, rounding
 from harness.run.connection import REFERENCE_BACKENDS, Connection
 from harness.run.observer import Observer
 from harness.run.proofs import proven
@@ -102,6 +102,7 @@ def build(
     tell = observer.stage
     variants = proven(_variants(builder, names, formats, data, failed, tell), feeds, cache, tell)
     variants = (_opened(variants[0], connection, cache), *variants[1:])
+    variants = rounding.with_bounds(variants, data, cache, observer.stage)
     for artifact in variants[0].artifacts.values():
         if artifact.precision:
             observer.note(

@@ -25,6 +25,7 @@ from harness.core.plan import HOST
 from harness.core.suite import Suite, SummaryContext, SupportsRounds
 from harness.core.untrusted import shown
 from harness.run import card_rows
+from harness.run.rounding import KEY as ROUNDING
 from harness.stats.disturbance import disturbance, overload
 from harness.stats.side_by_side import ALPHA, level
 from harness.store.run_folder import Facts
@@ -151,6 +152,8 @@ def _reference(facts: Facts, suite: str) -> Callable[[str, str, int], Samples | 
 
 
 def _context(facts: Facts, batch: Batch, setting: str) -> SummaryContext:
+    # Runs from before bounds were derived have none.
+    rounding = facts.cards.get(batch.variant, {}).get(ROUNDING, {"na": "the run is of an earlier version"})
     return SummaryContext(
         artifact=batch.artifact,
         options=batch.options[setting],
@@ -160,6 +163,8 @@ def _context(facts: Facts, batch: Batch, setting: str) -> SummaryContext:
         emulated=batch.target in facts.run["emulated"],
         settings=facts.run["validation"]["suites"].get(batch.suite, {}),
         groups=facts.groups,
+        rounding=rounding.get("bounds", {}),
+        no_rounding=rounding.get("na", ""),
     )
 
 

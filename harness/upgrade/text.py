@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from harness.core.verdict import State
-from harness.gates.judge import number_text
+from harness.gates.number_text import number_text
 from harness.report.grid import grid
 from harness.stats import kernels, side_by_side
 from harness.stats.intervals import Interval

@@ -2,15 +2,7 @@
 
 Nothing is run again: a row that says what each sample contributes to it is divided by sample.
 
-The interval of the worst group holds for all groups together. With k groups, losses d_i and one-sided
-bounds at level alpha, the worst loss is max d_i:
-
-- max of the upper bounds at alpha is an upper bound: it fails only if the bound of the group that really is
-  the worst fails. R. Berger, "Multiparameter hypothesis testing and acceptance sampling", Technometrics 24
-  (1982): an intersection-union test needs no correction.
-- max of the lower bounds at alpha / k is a lower bound: it fails only if one of k bounds fails, with
-  probability at most k (alpha / k). O. J. Dunn, "Multiple comparisons among means", JASA 56 (1961): the
-  inequality of Bonferroni, whatever the dependence.
+The interval of the worst group holds for all groups together: `harness.stats.worst`.
 """
 
 from __future__ import annotations
@@ -22,7 +14,6 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtrit
 
 from harness.core.cause import Cause
 from harness.core.groups import Groups
@@ -30,13 +21,10 @@ from harness.core.job import Status
 from harness.core.measurement import Measurement
 from harness.core.metric import Column, Metric
 from harness.core.suite import CLEAN
-from harness.stats import intervals, paired
 from harness.stats.intervals import Interval
 from harness.stats.sequences import mean_over_sequences
+from harness.stats.worst import ALPHA, PT, mean_interval, worst_of
 
-ALPHA = 0.05
-#: Points in a share of 1.
-PT = 100.0
 #: At most so many groups are listed in one sentence.
 LISTED = 5
 
@@ -84,7 +72,26 @@ def _metrics() -> Iterator[tuple[str, Metric]]:
             yield f"worst_{kind}_{name}", replace(declared, case=CLEAN, column=column)
 
 
-METRICS: Mapping[str, Metric] = dict(_metrics())
+METRICS: Mapping[str, Metric] = {
+    **dict(_metrics()),
+    "worst_class_accuracy_loss": Metric("pt", "lower", case=CLEAN, per_data_set=True),
+}
+
+
+def worst_class(
+    whole: Sequence[Measurement], labels: NDArray[np.int64], least: int, sequence: NDArray[np.int64] | None
+) -> list[Measurement]:
+    """Return the row of the class that lost most accuracy, with an interval for all classes together."""
+    classes = Groups("class", tuple(map(str, range(int(labels.max(initial=-1)) + 1))), labels)
+    return [
+        replace(row, metric="worst_class_accuracy_loss")
+        if row.status is not Status.INVALID  # of small classes the suite has rows, and they decide nothing
+        else replace(row, metric="worst_class_accuracy_loss", status=Status.SKIPPED, cause=Cause.MISSING_DATA)
+        for measured in whole
+        if measured.metric == "accuracy_loss"
+        for row in _divided(measured, classes, least, sequence)
+        if row.metric == "worst_group_accuracy_loss"
+    ]
 
 
 def rows(
@@ -159,21 +166,13 @@ def _divided(
 
 def _worst(parts: Mapping[int, _Part], quantity: _Quantity) -> tuple[int, int, Interval]:
     """Return the worst group, the group whose bound is the farthest, and the interval of the worst value."""
-    sign = 1.0 if quantity.better == "lower" else -1.0
-    alone = {group: _signed(_interval(part, quantity, ALPHA), sign) for group, part in parts.items()}
-    together = [_signed(_interval(part, quantity, ALPHA / len(parts)), sign) for part in parts.values()]
-    worst = max(alone, key=lambda group: alone[group].value)
-    bounding = max(alone, key=lambda group: (alone[group].high, group == worst))
-    low = max(interval.low for interval in together)
-    interval = Interval(alone[worst].value, low, alone[bounding].high, alone[worst].n)
-    return worst, bounding, _signed(interval, sign)
-
-
-def _signed(interval: Interval, sign: float) -> Interval:
-    """Turn an interval so that larger is worse, or back."""
-    if sign > 0:
-        return interval
-    return Interval(-interval.value, -interval.high, -interval.low, interval.n)
+    names = list(parts)
+    worst = worst_of(
+        lambda place, alpha: _interval(parts[names[place]], quantity, alpha),
+        len(names),
+        lower_is_better=quantity.better == "lower",
+    )
+    return names[worst.place], names[worst.bounding], worst.interval
 
 
 def _interval(part: _Part, quantity: _Quantity, alpha: float) -> Interval:
@@ -182,18 +181,8 @@ def _interval(part: _Part, quantity: _Quantity, alpha: float) -> Interval:
     if len(part) < len(values):
         lowest = 0.0 if quantity.reach == 1 else -math.inf if quantity.reach is None else -quantity.reach
         return mean_over_sequences(values, part.sequence, alpha=alpha, reach=quantity.reach, lowest=lowest)
-    if quantity.unit == "pt" and np.isin(values, (-PT, 0.0, PT)).all():
-        lost, won = int(np.count_nonzero(values > 0)), int(np.count_nonzero(values < 0))
-        loss = paired.tango(won, lost, len(values), alpha=alpha)
-        return Interval(PT * loss.value, PT * loss.low, PT * loss.high, loss.n)
-    if quantity.unit == "1" and quantity.better == "higher" and np.isin(values, (0.0, 1.0)).all():
-        return intervals.wilson(int(np.count_nonzero(values)), len(values), alpha=alpha)
-    if alpha == ALPHA:
-        return intervals.clustered_mean(values, alpha=alpha, reach=quantity.reach)
-    # The bootstrap has too few resamples for the small alpha of many groups: Student's t.
-    value, n = float(values.mean()), len(values)
-    half = float(stdtrit(n - 1, 1 - alpha)) * float(values.std(ddof=1)) / math.sqrt(n) if n > 1 else math.inf
-    return Interval(value, value - half, value + half, n)
+    share = quantity.unit == "1" and quantity.better == "higher"
+    return mean_interval(values, alpha=alpha, unit=quantity.unit, share=share, reach=quantity.reach)
 
 
 def _row(whole: Measurement, metric: str, interval: Interval, case: str = "") -> Measurement:

@@ -70,6 +70,8 @@ METRICS: Mapping[str, Metric] = {
     "bit_exact": _clean("1", "higher", role=Role.BIT_EXACT, drift=True),
     "max_lsb": _clean("LSB", "lower"),
     "mean_lsb": _clean("LSB", "lower", Noise.SAMPLE),
+    "difference_over_rounding": _clean("1", "lower"),
+    "nonfinite_outputs": _clean("1", "lower"),
     "input_digest_equal": _clean("1", "higher"),
     **groups.METRICS,
 }  # fmt: skip

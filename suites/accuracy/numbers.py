@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +13,7 @@ from harness.core.errors import DataError
 from harness.core.measurement import Measurement
 from harness.stats import accuracy
 from suites.accuracy.answers import Answers
-from suites.accuracy.rows import Facts, Group, row, share
+from suites.accuracy.rows import Facts, Group, Undefined, row, share
 
 
 def _distance(facts: Facts) -> Iterator[Measurement]:
@@ -58,6 +60,48 @@ def _lsb(facts: Facts) -> Iterator[Measurement]:
     yield row("mean_lsb", float(every.mean()), facts.reference, n=len(answers))
 
 
+def _rounding(facts: Facts) -> Iterator[Measurement]:
+    """The largest difference over what rounding explains, and where it is."""
+    if not facts.rounding:
+        raise Undefined(f"no bound is known: {facts.no_rounding}")
+    worst, note = 0.0, ""
+    for name, base, output in zip(facts.base.names, facts.base.outputs, facts.answers.outputs, strict=True):
+        bound = facts.rounding.get(name)
+        if bound is None:  # integers that stand for themselves
+            continue
+        one, other = (y.reshape(len(y), -1).astype(np.float64) for y in (base, output))
+        same = (one == other) | (np.isnan(one) & np.isnan(other))
+        with np.errstate(invalid="ignore"):  # infinity minus infinity, where they are the same
+            gaps = np.where(same, 0.0, np.nan_to_num(np.abs(one - other), nan=np.inf, posinf=np.inf))
+        by_sample = gaps.max(axis=1, initial=0.0)
+        place = int(by_sample.argmax()) if len(by_sample) else 0
+        over = int((by_sample > bound).sum())
+        ratio = float(by_sample.max(initial=0.0)) / bound if bound else math.inf if over else 0.0
+        if ratio >= worst:
+            worst = ratio
+            note = (
+                f"the output {name} differs by {by_sample[place]:.3g} in sample {place}, rounding explains "
+            )
+            note += f"{bound:.3g}" + (
+                f"; more than that in {over} of {len(by_sample)} samples" if over else ""
+            )
+    made = row("difference_over_rounding", worst, facts.reference, n=len(facts.answers))
+    yield replace(made, reason=note)
+
+
+def _finite(facts: Facts) -> Iterator[Measurement]:
+    """Samples whose outputs are not finite although those of the reference are."""
+    broken = np.zeros(len(facts.answers), bool)
+    for base, part in zip(facts.base.reduced, facts.answers.reduced, strict=True):
+        is_finite = [np.isfinite(y["lowest"]) & np.isfinite(y["highest"]) for y in (base, part)]
+        broken |= is_finite[0] & ~is_finite[1]
+    first = f"the first is sample {int(broken.argmax())}" if broken.any() else ""
+    made = row("nonfinite_outputs", float(broken.mean()), facts.reference, n=broken.size)
+    yield replace(made, reason=first)
+
+
 DISTANCE = Group(("sqnr", "max_abs_difference"), _distance, against=True, outputs=True)
 BIT_EXACT = Group(("bit_exact",), _bit_exact, against=True)
+FINITE = Group(("nonfinite_outputs",), _finite, against=True)
+ROUNDING = Group(("difference_over_rounding",), _rounding, against=True, outputs=True)
 LSB = Group(("max_lsb", "mean_lsb"), _lsb, against=True, outputs=True)

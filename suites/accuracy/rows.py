@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -32,7 +32,8 @@ class Facts:
     """What a group of metrics is made from: rows in one order, as many of each.
 
     ``base`` are the answers on the host of the variant that ``reference`` names; of an absolute metric, whose
-    ``reference`` is empty, those of the float model, or ``answers`` where there are none.
+    ``reference`` is empty, those of the float model, or ``answers`` where there are none. ``rounding`` is the
+    largest absolute difference by output that rounding explains, ``no_rounding`` why that is not known.
     """
 
     answers: Answers
@@ -40,6 +41,8 @@ class Facts:
     reference: str
     labels: NDArray[Any]
     artifact: Artifact | None
+    rounding: Mapping[str, float] = field(default_factory=dict)
+    no_rounding: str = ""
 
 
 @dataclass(frozen=True, slots=True)

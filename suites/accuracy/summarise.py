@@ -88,7 +88,10 @@ class AccuracySuite:
         rows = sequences.widened(rows, sequence)
         if _is_shipped(job):
             least = plan.read(context.settings).group_samples
-            rows += groups.rows(rows, context.groups, least, sequence)
+            parts = groups.rows(rows, context.groups, least, sequence)
+            if context.task == "classification" and context.labels is not None:
+                parts += groups.worst_class(rows, context.labels.astype(np.int64), least, sequence)
+            rows += parts
         equal = result.samples.values["input_sha256"] == case.params["input_sha256"]
         if not equal:
             reason = "the model inputs on the device differ from those of the host"
@@ -150,11 +153,12 @@ def _is_shipped(job: Job) -> bool:
 def _groups(job: Job, context: SummaryContext) -> Iterator[Group]:
     has_float = not (job.case.params["reference"] and job.variant == plan.FLOAT)
     shipped = _is_shipped(job)
-    for group in (*TASKS[context.task], numbers.DISTANCE):
+    for group in (*TASKS[context.task], numbers.DISTANCE, numbers.FINITE):
         if (has_float or not group.against) and (shipped or not group.as_shipped):
             yield replace(group, variant=plan.FLOAT) if group.against else group
     if job.case.setting == PARITY and job.case.name == CLEAN and not job.case.params["reference"]:
         yield replace(numbers.BIT_EXACT, variant=job.variant)
+        yield replace(numbers.ROUNDING, variant=job.variant)
         if context.artifact.output_quantization:
             yield replace(numbers.LSB, variant=job.variant)
 
@@ -187,6 +191,9 @@ def _rows(
             n = min(len(answers), len(base))
             answers, base = answers.head(n), base.head(n)
         labels = np.empty(0) if context.labels is None else context.labels[: len(answers)]
-        return made(group, Facts(answers, base, reference, labels, context.artifact))
+        facts = Facts(
+            answers, base, reference, labels, context.artifact, context.rounding, context.no_rounding
+        )
+        return made(group, facts)
     except DataError as error:
         return without(Status.ERROR, error.what, Cause.UNSPECIFIED)

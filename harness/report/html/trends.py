@@ -10,7 +10,7 @@ import numpy as np
 
 from harness.compare.history import History, version_spans, versions_of
 from harness.compare.history_text import also, headline, latest_first, size
-from harness.gates.judge import number_text
+from harness.gates.number_text import number_text
 from harness.report.html.data import Plot, Section, Table
 from harness.report.html.page import Head, html
 from harness.stats.changes import ALPHA

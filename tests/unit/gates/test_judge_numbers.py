@@ -10,7 +10,8 @@ import pytest
 
 from harness.core.job import JobKey, Status
 from harness.core.verdict import State
-from harness.gates.judge import judge, number_text
+from harness.gates.judge import judge
+from harness.gates.number_text import number_text
 from harness.stats.intervals import Interval, clustered_mean, units_to_decide, wilson
 from tests.unit.gates.test_judge import NAN, SUBJECT, answer, gate, row
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,13 +29,19 @@ from tests.unit.suites.test_accuracy_summarise import (
 CLASSIFIED = {
     ("accuracy", ""): "1", ("ece", ""): "1", ("accuracy_loss", FLOAT): "pt", ("flips_harmful", FLOAT): "1",
     ("flips_beneficial", FLOAT): "1", ("agreement", FLOAT): "1", ("sqnr", FLOAT): "dB",
-    ("max_abs_difference", FLOAT): "1", ("input_digest_equal", ""): "1",
+    ("max_abs_difference", FLOAT): "1", ("nonfinite_outputs", FLOAT): "1", ("input_digest_equal", ""): "1",
 }  # fmt: skip
 BY_CLASS = {(f"class_accuracy_loss/{label}", FLOAT): "pt" for label in range(CLASSES)}
-PINNED = {("bit_exact", OWN): "1", ("max_lsb", OWN): "LSB", ("mean_lsb", OWN): "LSB"}
+PINNED = {
+    ("bit_exact", OWN): "1",
+    ("difference_over_rounding", OWN): "1",
+    ("max_lsb", OWN): "LSB",
+    ("mean_lsb", OWN): "LSB",
+}
 REGRESSED = {
     ("mae", ""): "1", ("rmse", ""): "1", ("r2", ""): "1", ("error_increase", FLOAT): "1",
-    ("sqnr", FLOAT): "dB", ("max_abs_difference", FLOAT): "1", ("input_digest_equal", ""): "1",
+    ("sqnr", FLOAT): "dB", ("max_abs_difference", FLOAT): "1", ("nonfinite_outputs", FLOAT): "1",
+    ("input_digest_equal", ""): "1",
 }  # fmt: skip
 
 
@@ -54,11 +61,12 @@ def test_each_case_has_exactly_its_rows(shift: str, setting: str, task: str) -> 
     )
     expected = CLASSIFIED if task == "classification" else REGRESSED
     if task == "classification" and not shift and setting == "deploy":
-        expected = expected | BY_CLASS
+        expected = expected | BY_CLASS | {("worst_class_accuracy_loss", FLOAT): "pt"}
     if setting == "parity" and not shift:
         expected = expected | PINNED
     assert {key: row.unit for key, row in metrics.items()} == expected
-    assert {row.n for key, row in metrics.items() if key not in BY_CLASS} == {N}
+    apart = {*BY_CLASS, ("difference_over_rounding", OWN), ("worst_class_accuracy_loss", FLOAT)}
+    assert {row.n for key, row in metrics.items() if key not in apart} == {N}
 
 
 def test_what_each_sample_contributes_has_the_value_as_its_mean() -> None:
@@ -127,3 +135,60 @@ def test_a_regression_without_labels_or_whole_outputs_is_skipped_with_the_reason
         assert (unlabelled[key].status, unlabelled[key].reason) == (Status.SKIPPED, "the data have no labels")
         assert (reduced[key].status, reduced[key].cause) == (Status.SKIPPED, Cause.MISSING_DATA)
         assert "raw outputs" in reduced[key].reason
+
+
+@pytest.mark.parametrize(
+    ("fault", "over"),
+    [
+        (lambda y: y, 0),
+        (lambda y: y + 0.009, 0),
+        (lambda y: y + 0.02, N),
+        (lambda y: np.where(np.arange(N)[:, None] % 100 == 7, y[:, ::-1], y), 2),  # swapped in 1 %
+        (lambda y: np.where(np.arange(N)[:, None] == 41, np.nan, y), 1),
+        (lambda y: np.where(np.arange(N)[:, None] == 41, np.inf, y), 1),
+    ],
+)
+def test_differences_are_measured_by_what_rounding_explains(fault: Any, over: int) -> None:
+    base, _ = planted(9, 4)
+    host = {"float32": samples(base), "int8": samples(base)}
+    scores = fault(base.astype(np.float64)).astype(np.float32)
+    row = rows(samples(scores), host, setting="parity", bounds={"y0": 0.01})["difference_over_rounding", OWN]
+    assert (row.value > 1) == (over > 0)
+    assert (f"more than that in {over} of {N} samples" in row.reason) == (over > 0)
+    if np.isfinite(scores).all():
+        assert row.value == pytest.approx(np.abs(scores - base).max() / 0.01, rel=1e-5)
+    else:
+        assert row.value == math.inf
+        assert "sample 41" in row.reason
+
+
+def test_the_output_that_differs_most_for_its_bound_is_named() -> None:
+    base, _ = planted(9, 4)
+    small = base[:, :2] / 1000
+    host = {"float32": samples(base, small), "int8": samples(base, small)}
+    measured = samples(base + np.float32(0.005), small + np.float32(0.001))
+    row = rows(measured, host, setting="parity", bounds={"y0": 0.01, "y1": 0.0001})[
+        "difference_over_rounding", OWN
+    ]
+    assert row.value == pytest.approx(10, rel=1e-3)
+    assert "the output y1 differs by 0.001" in row.reason
+
+
+def test_without_a_bound_the_row_says_why() -> None:
+    base, _ = planted(9, 4)
+    row = rows(samples(base), {"float32": samples(base), "int8": samples(base)}, setting="parity")[
+        "difference_over_rounding", OWN
+    ]
+    assert (row.status, row.reason) == (Status.SKIPPED, "no bound is known: not derived")
+
+
+def test_outputs_that_are_not_finite_are_counted_where_those_of_the_host_are() -> None:
+    base, scores = planted(9, 4)
+    scores[30:40, 7] = np.nan
+    scores[50, 1] = -np.inf
+    row = rows(samples(scores), {"float32": samples(base)})["nonfinite_outputs", FLOAT]
+    assert (row.value, row.reason) == (11 / N, "the first is sample 30")
+    base[30:35] = np.inf  # the model itself
+    assert rows(samples(scores), {"float32": samples(base)})["nonfinite_outputs", FLOAT].value == 6 / N
+    reduced = rows(samples(scores, keep="reduced"), {"float32": samples(base, keep="reduced")})
+    assert reduced["nonfinite_outputs", FLOAT].value == 6 / N

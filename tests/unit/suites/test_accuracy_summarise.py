@@ -54,6 +54,7 @@ def rows(
     reference: bool = False,
     steps: dict[str, Quantization] | None = None,
     name: str = "",
+    bounds: dict[str, float] | None = None,
 ) -> dict[tuple[str, str], Measurement]:
     case = Case(
         name or "clean", setting=setting, samples=N, params={"reference": reference, "input_sha256": "d"}
@@ -67,6 +68,8 @@ def rows(
         reference=lambda name, case_name, severity: (host or {}).get(name),
         emulated=False,
         settings={},
+        rounding=bounds or {},
+        no_rounding="not derived",
     )
     metrics = AccuracySuite().summarise(job, JobResult(job.key, Status.OK, samples=measured), context)
     by_key = {(row.metric, row.reference, row.case): row for row in metrics}
@@ -117,6 +120,13 @@ def test_the_loss_of_one_class_is_not_hidden_by_the_others() -> None:
     assert metrics["class_accuracy_loss/3", FLOAT].n == len(lost)
     others = [row.value for (metric, _), row in metrics.items() if metric.startswith("class_accuracy_loss")]
     assert sorted(others) == [0] * (CLASSES - 1) + [100]
+    worst = metrics["worst_class_accuracy_loss", FLOAT]
+    sizes = np.bincount(LABELS, minlength=CLASSES)
+    if sizes[3] >= 20:
+        assert (worst.value, worst.n) == (100, sizes[3])
+        joint = paired.tango(0, len(lost), len(lost), alpha=0.05 / (sizes >= 20).sum())
+        assert worst.ci_low == 100 * joint.low, "at the level of all classes together"
+        assert worst.reason.startswith("class 3 lost 100 pt, the worst of")
 
 
 def test_distances_are_those_of_the_outputs() -> None:
@@ -218,7 +228,7 @@ def test_reduced_gives_the_same_figures_where_it_gives_any(keep: tuple[str, str]
 
     whole, reduced = all_rows("outputs", "outputs"), all_rows(*keep)
     assert whole.keys() == reduced.keys()
-    lost = {"sqnr", "max_abs_difference", "max_lsb", "mean_lsb"}
+    lost = {"sqnr", "max_abs_difference", "max_lsb", "mean_lsb", "difference_over_rounding"}
     for key, row in reduced.items():
         if key[0] in lost:
             assert row.status is Status.SKIPPED
