@@ -54,10 +54,10 @@ def lines(done: Challenge) -> list[str]:
             text += [*aligned(rows), ""]
     if done.left_out:
         why = next(iter(done.left_out.values()))
-        text.append(f"{'left out':<13}{', '.join(done.left_out)}: {why}")
+        text.append(f"{'left out':<13} {', '.join(done.left_out)}: {why}")
     if done.blocking:
         names = ", ".join(done.blocking)
-        text.append(f"{'note':<13}blocks without a fault, and can show none: {names}")
+        text.append(f"{'note':<13} blocks without a fault, and can show none: {names}")
     if done.effects:
         seen = " · ".join(effect.text for effect in done.effects)
         text.append(f"{'you would see':<13} {seen}   (95 % power)")

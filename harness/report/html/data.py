@@ -103,6 +103,8 @@ class ReportData:
         The first run named, where it is not on the page itself.
     metrics : Declared
         What the suites declare of the metrics.
+    challenges : tuple of mapping
+        The newest challenge of each run's model on each of its targets (``harness.store.challenges``).
     """
 
     facts: tuple[Facts, ...]
@@ -114,6 +116,7 @@ class ReportData:
     agreements: tuple[Agreement, ...] = ()
     base: Side | None = None
     metrics: Declared = field(default_factory=declared.installed)
+    challenges: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def run_ids(self) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from harness.run.outcome import Outcome
 from harness.run.selection import load_suites
 from harness.run.stages import look
 from harness.stats.device_agreement import Agreement, Device, Place, agreements
-from harness.store import run_folder
+from harness.store import challenges, run_folder
 
 #: A heat map of more devices is unreadable: then those of the runs in between are left out.
 MOST_DEVICES = 12
@@ -67,7 +67,21 @@ def read(names: Sequence[str], results: Path) -> ReportData:
         _agreements([reads[index] for index in drawn]),
         None if 0 in shown else reads[0].side,
         _declared([outcome.run for outcome in outcomes]),
+        tuple(_challenges(outcomes)),
     )  # fmt: skip
+
+
+def _challenges(outcomes: Sequence[Outcome]) -> Iterator[Mapping[str, Any]]:
+    """The newest challenge of each model on each target; of a challenge's own run, that challenge."""
+    for outcome in outcomes:
+        folder = outcome.folder.path
+        if (folder / challenges.FILE).is_file():
+            yield challenges.read(folder / challenges.FILE)
+            continue
+        for target in outcome.run["targets"]:
+            found = challenges.latest(folder.parent, outcome.run["model"]["sha256"], target)
+            if found is not None:
+                yield found
 
 
 def _declared(runs: Sequence[Mapping[str, Any]]) -> Declared:
