@@ -13,7 +13,7 @@ from harness.core.job import Batch, Options
 from harness.device import plugins
 
 #: The option that asks for a fault: its name, and after a space its size. No runtime ever gets it.
-OPTION = "harness.fault"
+OPTION = "planted-fault"
 
 
 def asking(batch: Batch, name: str, size: float) -> Batch:

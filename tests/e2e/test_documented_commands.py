@@ -34,6 +34,7 @@ NOT_RUN = {
     r"venv/bin/dask .*": "starts a cluster; tests/fleet/cluster.py",
     r"harness upgrade .*": "installs two runtimes from an index; tests/e2e/test_upgrade.py",
     r"harness compare --side-by-side .*": "times for half a minute; tests/e2e/test_side_by_side.py",
+    r"harness challenge .*": "runs for minutes; tests/e2e/test_challenge.py",
     r"harness search .*": "searches for minutes; tests/e2e/test_search.py",
     r"harness compress .* --recipe found/recipe\.toml .*": "needs that recipe; tests/e2e/test_search.py",
     r"harness validate --target cpu,openvino,tflite": "all suites; tests/e2e/test_ci_recipes.py",
