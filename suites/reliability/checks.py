@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from harness.core.check import Check
+from harness.core.job import PARITY
 from harness.core.verdict import Gate
 
 _gate = partial(Gate, suite="reliability")
@@ -108,4 +109,33 @@ _REFUSALS = (
     ),
 )
 
-CHECKS = (*_REPEATS, *_SIZES, *_REFUSALS)
+_CLAIMS = (
+    Check(
+        _all("provider-confirmed", metric="provider_confirmed"),
+        why="The provider that a session reports has its library in the process, and a GPU's has memory or a "
+        "device file of the driver. Where nothing outside the runtime tells, it is unconfirmed.",
+        failure="the provider that is claimed is not in use",
+        faults=("claims-cuda", "claims-other-provider"),
+    ),
+    Check(
+        _all("threads-confirmed", metric="threads_confirmed"),
+        why="No more threads use CPU time (5 % of it or more) during calls than the session reports.",
+        failure="more threads compute than are claimed",
+        faults=("claims-threads",),
+    ),
+    Check(
+        _all("precision-confirmed", metric="precision_confirmed"),
+        why="Answers that are all float16 or bfloat16 numbers, or that do not follow a change of the inputs "
+        "by 2^-13 of their values, were not computed in float32.",
+        failure="the precision that is claimed is not in use",
+        faults=("claims-precision", "float16", "bfloat16"),
+    ),
+    Check(
+        _all("precision-confirmed-parity", metric="precision_confirmed", setting=PARITY),
+        why="The setting that numbers are compared in is float32, shown by the numbers.",
+        failure="the precision that is claimed is not in use",
+        faults=("claims-precision", "float16", "bfloat16"),
+    ),
+)
+
+CHECKS = (*_REPEATS, *_SIZES, *_REFUSALS, *_CLAIMS)

@@ -10,13 +10,14 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.core.artifact import TensorSpec, sha256_file
+from harness.core.artifact import TensorSpec
 from harness.core.contracts import Bench, Session, Unsupported
 from harness.core.errors import BackendError
 from harness.core.job import Case, Samples
 from harness.core.preprocess import Feeds
 from suites.reliability import damage, invariance, repeat
-from suites.reliability.rows import digest, singles
+from suites.reliability.claims import claims
+from suites.reliability.rows import digest, file_hashes, singles
 
 #: Poison of float inputs: name, value, whether the whole input or its middle element only.
 NONFINITE = (
@@ -111,12 +112,11 @@ def _same(session: Session, feeds: Feeds, expected: bytes) -> bool:
 
 
 def provenance(bench: Bench, case: Case) -> Samples:
-    """Say what the session really uses, and hash the files that it was opened from."""
+    """Collect what the session says of itself, what proves it, and the hashes of its files at the end."""
     with bench.open() as session:
         effective = dict(session.effective)
-    folder = bench.artifact.folder
-    hashes = {file.name: sha256_file(folder / file.name) for file in bench.artifact.files}
-    return Samples(values={"effective": effective, "sha256": hashes})
+        facts = claims(bench, case, session)
+    return Samples(values={"effective": effective, "claims": facts, "sha256": file_hashes(bench.artifact)})
 
 
 CASES: dict[str, Callable[[Bench, Case], Samples]] = {

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.core.artifact import Artifact, sha256_file
 from harness.core.contracts import Bench, Session, Unsupported
 from harness.core.errors import DataError
 from harness.core.feeding import Feeding
@@ -29,6 +30,11 @@ def one_batch(bench: Bench, case: Case, feeding: Feeding) -> Feeds:
     return _feeds(bench, case, feeding, 0, case.samples)
 
 
+def batch_feeds(bench: Bench, case: Case, feeding: Feeding) -> Feeds:
+    """The largest batch: all rows, or as many as the file takes."""
+    return singles(bench, case, feeding)[0] if feeding.size else one_batch(bench, case, feeding)
+
+
 def every_way(bench: Bench, case: Case, feeding: Feeding) -> list[Feeds]:
     """The rows one by one, then all at once where the file can."""
     alone = singles(bench, case, feeding)
@@ -38,6 +44,11 @@ def every_way(bench: Bench, case: Case, feeding: Feeding) -> list[Feeds]:
 def _feeds(bench: Bench, case: Case, feeding: Feeding, start: int, size: int) -> Feeds:
     canonical = bench.data.feeds(case.data, 0, case.samples)
     return feeding.feeds({name: x[(start + np.arange(size)) % len(x)] for name, x in canonical.items()})
+
+
+def file_hashes(artifact: Artifact) -> dict[str, str]:
+    """SHA-256 of the files as they lie there now, by name."""
+    return {file.name: sha256_file(artifact.folder / file.name) for file in artifact.files}
 
 
 def digest(outputs: Outputs) -> bytes:

@@ -16,7 +16,7 @@ from harness.core.metric import Metric, Noise
 from harness.core.suite import CaseContext, ProposalContext, ProposedGate, SummaryContext
 from harness.stats.intervals import clopper_pearson
 from suites.reliability import cases as plan
-from suites.reliability import rounding
+from suites.reliability import confirm, rounding
 
 #: All of them are shares of tries, or differences.
 METRICS: Mapping[str, Metric] = {
@@ -28,7 +28,7 @@ METRICS: Mapping[str, Metric] = {
             "batch_bit_equal", "thread_bit_equal", "bad_input_refused", "recovered_after_bad_input",
             "recovered_after_nonfinite_input", "truncation_refused", "bit_flip_noticed",
             "hash_catches_damage", "recovered_after_damage", "provider_as_asked", "precision_as_asked",
-            "artifact_hash_equal",
+            "artifact_hash_equal", "provider_confirmed", "threads_confirmed", "precision_confirmed",
         )
     },
     **{name: Metric("1", "lower") for name in ("nonfinite_hidden", "bit_flip_silent", "damage_crashed")},
@@ -185,10 +185,12 @@ def _outcomes(samples: Samples) -> tuple[list[str], str]:
 def _provenance(case: Case, samples: Samples, context: SummaryContext) -> list[Measurement]:
     effective: Mapping[str, str] = samples.values["effective"]
     hashes, files = samples.values["sha256"], context.artifact.files
+    facts = samples.values.get("claims")  # runs from before have none
     return [
         _as_asked("provider", context.options.provider, effective.get("provider", "")),
         _as_asked("precision", context.options.precision, effective.get("precision", "")),
         _share("artifact_hash_equal", [hashes.get(file.name) == file.sha256 for file in files]),
+        *(confirm.rows(effective, facts, context.artifact.precision) if facts else ()),
     ]
 
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 import itertools
 import os
 import signal
+import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Self
 
@@ -27,6 +29,17 @@ FEATURES, ANSWERS, ROWS = 4, 3, 12
 _serial = itertools.count(1)
 
 
+def to_bfloat16(x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    return (x.view(np.uint32) & np.uint32(0xFFFF0000)).view(np.float32)
+
+
+def spin(cpu_ns: int) -> None:
+    """Use CPU time, however little of it this machine gives."""
+    end = time.thread_time_ns() + cpu_ns
+    while time.thread_time_ns() < end:
+        pass
+
+
 class PlantedSession:
     open_sessions = 0
 
@@ -40,7 +53,7 @@ class PlantedSession:
         self.effective = {
             "provider": "other" if self.fault == "provider" else options.provider or "numpy",
             "precision": "bf16" if self.fault == "precision" else "f32",
-            "threads": str(self.threads),
+            "threads": "1" if self.fault == "busy thread" else str(self.threads),
         }
         self._weights, self._runs, self._serial = weights, 0, next(_serial)
         self._wrong_calls = 0
@@ -69,6 +82,12 @@ class PlantedSession:
         assert x is not None
         if self.fault == "hides":
             x = np.nan_to_num(x, nan=0.0, posinf=0.0, neginf=0.0)
+        if self.fault == "short inputs":
+            x = to_bfloat16(x)
+        if self.fault == "busy thread":
+            with ThreadPoolExecutor(1) as pool:
+                pool.submit(spin, 5_000_000).result()
+            spin(4_000_000)
         with np.errstate(invalid="ignore"):
             y = (x[:, :, None] * self._weights).sum(axis=1)
         nudges = {
@@ -95,6 +114,7 @@ class PlantedSession:
         forms: dict[str, Callable[[Any], Any]] = {
             "twice": lambda y: np.concatenate([y, y]),
             "short": lambda y: y[:-1],
+            "short answers": to_bfloat16,
             "float64": lambda y: y.astype(np.float64),
             "complex": lambda y: y.astype(np.complex64),
             "objects": lambda y: y.astype(object),
