@@ -7,9 +7,11 @@ from abc import ABC, abstractmethod
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from harness.core.artifact import TensorSpec
-from harness.core.preprocess import Feeds, Outputs
+from harness.core import preprocess
+from harness.core.artifact import Artifact, TensorSpec
+from harness.core.preprocess import Feeds, Outputs, Preprocess
 from harness.testing.faults.fault import Call, Compute, Fault, Kind, Plant
 from harness.testing.faults.processes import die
 
@@ -104,7 +106,26 @@ class CrashesOnNan(Plant):
         return compute(feeds)
 
 
+class WrongPreprocessing(Plant):
+    """The device prepares each input otherwise than the host."""
+
+    def start(self, artifact: Artifact) -> None:
+        """Replace the function that prepares samples, for the rest of this process."""
+        super().start(artifact)
+        real, size = preprocess.apply, self.size
+
+        def apply(raw: NDArray[Any], step: Preprocess) -> NDArray[Any]:
+            x = real(raw, step)
+            return (x * size).astype(x.dtype) if x.dtype.kind == "f" else x
+
+        preprocess.apply = apply
+
+
 FAULTS = (
+    Fault(
+        "wrong-preprocessing", Kind.INPUT, "the device multiplies each input by {size}", WrongPreprocessing,
+        ("input", "preprocess", "digest", "differ"), "a gate on the digest of the inputs", 1.02, "factor",
+    ),
     Fault(
         "accepts-shape", Kind.INPUT, "inputs of a wrong shape are accepted", AcceptsShape,
         (*ACCEPTED, "shape"), ADVICE, quick=True,

@@ -107,7 +107,7 @@ FAULTS = (
         (*DIFFERS, "shift", "offset"), ADVICE, 0.02, quick=True,
     ),
     Fault(
-        "scaled", Kind.NUMERIC, "each output is multiplied by {size}", by(lambda y, size: y * size),
+        "scale", Kind.NUMERIC, "each output is multiplied by {size}", by(lambda y, size: y * size),
         (*DIFFERS, "scale"), ADVICE, 1.01, "factor",
     ),
     Fault(
@@ -120,7 +120,7 @@ FAULTS = (
         (*DIFFERS, "bfloat16", "bf16"), ADVICE,
     ),
     Fault(
-        "swapped-top-two", Kind.NUMERIC,
+        "swapped-scores", Kind.NUMERIC,
         "a share of {size} of the samples has its two highest scores exchanged", by(swap_top), DIFFERS,
         ADVICE, 0.01, "share", quick=True,
     ),
@@ -145,7 +145,7 @@ FAULTS = (
         by(one_step_noise), (*DIFFERS, "lsb"), ADVICE, 1.0, "step",
     ),
     Fault(
-        "nan-on-rare-input", Kind.NUMERIC, "a share of {size} of the samples is answered with NaN",
+        "nan", Kind.NUMERIC, "a share of {size} of the samples is answered with NaN",
         by(rare_nan), ("nan", "finite"), "a gate that allows no output that is not finite", 0.005, "share",
     ),
     Fault(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from harness.challenge.limits import key_of, limits
 from harness.core.check import Check, CheckPlace
 from harness.core.verdict import CHECK, GATE, Gate, State
+from harness.device import planted, plugins
+from harness.run import checks
 from tests.unit.challenge.made import error, key, limit, row, verdict
 
 GATES = (
@@ -35,6 +37,14 @@ def test_gates_and_checks_of_the_target_each_at_its_place() -> None:
     assert listed[-1].faults == ("offset",)
     assert listed[-1].relaxed
     assert not listed[0].relaxed
+
+
+def test_every_fault_that_a_check_declares_is_in_the_catalogue() -> None:
+    faults = planted.catalogue()
+    installed = checks.installed(plugins.catalogue(plugins.SUITES))
+    declared = {(check.name, name) for check in installed.values() for name in check.faults}
+    assert declared
+    assert not {(check, name) for check, name in declared if name not in faults}
 
 
 def test_a_verdict_and_its_limit_have_one_key() -> None:

@@ -87,11 +87,10 @@ def test_open_sessions_are_counted_once_each() -> None:
     assert backend.open_sessions == 0
 
 
+ALONE = ("slow-clock", "other-weights", "wrong-preprocessing")
 #: The others need a process or a file of their own.
 ANYWHERE = [
-    fault
-    for fault in FAULTS
-    if fault.kind not in (Kind.PROCESS, Kind.FILE) and fault.name not in ("slow-clock", "other-weights")
+    fault for fault in FAULTS if fault.kind not in (Kind.PROCESS, Kind.FILE) and fault.name not in ALONE
 ]
 
 

@@ -59,6 +59,16 @@ def test_nan_is_answered_with_finite_numbers(value: float) -> None:
         assert not np.isfinite(opened("healthy").run({"x": x})["y"][0]).any()
 
 
+def test_the_device_prepares_inputs_otherwise() -> None:
+    code = (
+        "from tests.unit.testing.faults.linear import *; from harness.core import preprocess as p;"
+        "step, raw = p.Preprocess(scale=0.5), np.full((1, 2), 4, np.uint8); before = p.apply(raw, step);"
+        "planted('wrong-preprocessing', 2.0); print(*before[0], *p.apply(raw, step)[0])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["2.0", "2.0", "4.0", "4.0"]
+
+
 def test_nan_ends_the_process() -> None:
     code = (
         "from tests.unit.testing.faults.linear import *; session = opened('crashes-on-nan');"

@@ -22,7 +22,7 @@ MANY = 2000
     ("name", "expected"),
     [
         ("offset", lambda y: y + np.float32(0.02)),
-        ("scaled", lambda y: y * np.float32(1.01)),
+        ("scale", lambda y: y * np.float32(1.01)),
         ("float16", lambda y: y.astype(np.float16).astype(np.float32)),
         ("permuted-classes", lambda y: y[:, [3, 0, 1, 2]]),
         ("zero-channel", lambda y: y * np.array([0, 1, 1, 1], np.float32)),
@@ -50,7 +50,7 @@ def test_bfloat16_keeps_eight_bits_and_rounds_to_the_nearest() -> None:
 
 def test_two_highest_scores_are_swapped_in_the_share_of_samples() -> None:
     x = samples(MANY)
-    answer, true = opened("swapped-top-two", 0.1).run({"x": x})["y"], right(x)
+    answer, true = opened("swapped-scores", 0.1).run({"x": x})["y"], right(x)
     changed = (answer != true).any(axis=1)
     assert 0.07 < changed.mean() < 0.13
     order = np.argsort(true, axis=1)
@@ -60,10 +60,10 @@ def test_two_highest_scores_are_swapped_in_the_share_of_samples() -> None:
 
 def test_the_same_samples_are_changed_alone_and_in_a_batch() -> None:
     x = samples(200)
-    session = opened("swapped-top-two", 0.1)
+    session = opened("swapped-scores", 0.1)
     alone = np.concatenate([session.run({"x": row[None]})["y"] for row in x])
     true = np.concatenate([right(row[None]) for row in x])
-    in_batch = (opened("swapped-top-two", 0.1).run({"x": x})["y"] != right(x)).any(axis=1)
+    in_batch = (opened("swapped-scores", 0.1).run({"x": x})["y"] != right(x)).any(axis=1)
     assert (alone != true).any(axis=1).sum() > 5
     assert in_batch.sum() > 5
 
@@ -87,7 +87,7 @@ def test_noise_is_at_most_one_step_and_the_same_each_time() -> None:
 
 def test_nan_on_few_rows_only() -> None:
     x = samples(MANY)
-    rows = np.isnan(opened("nan-on-rare-input", 0.02).run({"x": x})["y"])
+    rows = np.isnan(opened("nan", 0.02).run({"x": x})["y"])
     assert 0.01 < rows.any(axis=1).mean() < 0.03
     assert (rows.all(axis=1) == rows.any(axis=1)).all()
 
