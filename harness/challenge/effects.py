@@ -97,18 +97,29 @@ def _slowdown(rows: Sequence[Row], metrics: Declared) -> Iterator[Effect]:
 
 
 def _leak(rows: Sequence[Row], limits: Iterable[Limit]) -> Iterator[Effect]:
-    found: list[tuple[float, str]] = []
+    values = []
     for limit in limits:
-        for row in rows:
-            m = row.measurement
-            if LEAK in limit.faults and limit.gate.looks_at(row) and limit.gate.maximum is not None:
-                value = power.smallest_slope(m.value, m.ci_low, m.ci_high, limit.gate.maximum)
-                if math.isfinite(value):
-                    found.append((value, m.unit))
-    if found:
-        value, unit = min(found)
+        most = limit.gate.maximum
+        judged = [row for row in rows if LEAK in limit.faults and limit.gate.looks_at(row)]
+        for row in judged if most is not None else ():
+            slope = _with_interval(row, rows).measurement
+            values.append(power.smallest_slope(slope.value, slope.ci_low, slope.ci_high, most or 0.0))
+    value = min((value for value in values if math.isfinite(value)), default=math.nan)
+    if math.isfinite(value):
         how = "the interval of the slope, and the limit"
-        yield Effect("leak", value, unit, f"a leak of {value:.3g} {unit}", how)
+        yield Effect("leak", value, "byte", f"a leak of {value:,.0f} bytes a call", how)
+
+
+def _with_interval(row: Row, rows: Iterable[Row]) -> Row:
+    """The row itself, or the one that it is a bound of: its name begins with that one's."""
+    if math.isfinite(row.measurement.ci_low):
+        return row
+    for other in rows:
+        m = other.measurement
+        begins = row.measurement.metric.startswith(m.metric) and m.metric != row.measurement.metric
+        if begins and (other.key, other.case) == (row.key, row.case) and math.isfinite(m.ci_low):
+            return other
+    return row
 
 
 def _wrong_answers(rows: Sequence[Row], limits: Iterable[Limit]) -> Iterator[Effect]:

@@ -40,9 +40,22 @@ def test_each_effect_is_that_of_its_row() -> None:
     assert effects["typical latency"].value == pytest.approx(ratio)
     assert effects["typical latency"].text == f"typical +{100 * (ratio - 1):.1f} %"
     assert effects["leak"].value == pytest.approx(64 + 2 * 5)
-    assert effects["leak"].text == "a leak of 74 byte/call"
+    assert effects["leak"].text == "a leak of 74 bytes a call"
     assert effects["wrong answers"].value == pytest.approx(1 - 0.05 ** (1 / 3000))
     assert effects["wrong answers"].text == "1 wrong answer in 1,002"
+
+
+def test_a_bound_has_the_interval_of_its_metric() -> None:
+    tries = key("tries", "repeat")
+    rows = [
+        row("slope_at_least", tries, value=-4.0, unit="byte"),
+        row("slope", tries, value=1.0, ci_low=-4.0, ci_high=6.0, unit="byte"),
+        row("slope", key("tries", "other"), value=1.0, ci_low=-40.0, ci_high=60.0, unit="byte"),
+    ]
+    growth = check("growth", "tries", "slope_at_least", "leak-per-call", maximum=64.0)
+    (effect,) = smallest(rows, [growth], METRICS, "int8")
+    assert effect.value == pytest.approx(64 + 2 * 5)
+    assert smallest(rows[:1], [growth], METRICS, "int8") == []
 
 
 def test_a_relaxed_check_sees_nothing() -> None:
