@@ -14,11 +14,14 @@ from numpy.typing import NDArray
 
 from harness.core.artifact import Artifact
 from harness.core.contracts import Backend, Session
+from harness.core.errors import BackendError
 from harness.core.job import Options
 from harness.testing.faults.fault import Fault, Kind, NotPlanted, Plant
 
 #: So many plausible float32 numbers, one after the other, are weights (or the scales of integer weights).
 LEAST_RUN = 8
+#: Where the runtime refuses a file in which all such runs are changed, only longer ones are.
+LONGER_RUNS = (LEAST_RUN, 64, 1024)
 #: Numbers at both ends of a run that are left alone: they may be bytes of the format that look like a number.
 MARGIN = 2
 #: A weight lies within these bounds; bytes of text and of integers hardly ever do, eight times in a row.
@@ -53,9 +56,11 @@ def weight_runs(content: bytes) -> list[tuple[int, int]]:
 
 
 def changed_copy(
-    artifact: Artifact, change: Callable[[NDArray[np.float32]], NDArray[np.float32]]
+    artifact: Artifact, change: Callable[[NDArray[np.float32]], NDArray[np.float32]], least: int = LEAST_RUN
 ) -> Artifact:
     """Copy an artifact to a temporary folder, with its weights changed; it still claims its own hashes.
+
+    Only runs of at least so many numbers are changed.
 
     Raises
     ------
@@ -67,6 +72,8 @@ def changed_copy(
     for file in artifact.files:
         content = bytearray((artifact.folder / file.name).read_bytes())
         for offset, count in weight_runs(bytes(content)):
+            if count + 2 * MARGIN < least:
+                continue
             weights = np.frombuffer(content, "<f4", count, offset)
             weights[...] = change(weights)
             changes += 1
@@ -87,11 +94,15 @@ class _OtherFile(Plant, ABC):
 
     def open(self, backend: Backend, artifact: Artifact, options: Options) -> Session:
         """Open a changed copy."""
-        copy = changed_copy(artifact, self.change)
-        try:
-            return backend.open(copy, options)
-        finally:
-            shutil.rmtree(copy.folder, ignore_errors=True)
+        for least in LONGER_RUNS:
+            copy = changed_copy(artifact, self.change, least)
+            try:
+                return backend.open(copy, options)
+            except BackendError as error:
+                refused = error.what
+            finally:
+                shutil.rmtree(copy.folder, ignore_errors=True)
+        raise NotPlanted(f"the runtime refuses the changed file: {refused}")
 
 
 class OtherWeights(_OtherFile):

@@ -10,6 +10,7 @@ import pytest
 
 from harness.core.artifact import Artifact, File
 from harness.core.contracts import Session
+from harness.core.errors import BackendError
 from harness.core.job import Options
 from harness.testing.faults import NotPlanted
 from harness.testing.faults.files import MARGIN, weight_runs
@@ -75,6 +76,27 @@ def test_a_file_without_weights_is_not_changed(tmp_path: Path) -> None:
     whole = write(tmp_path, b"only a text, and \0\1\2\3 bytes " * 20)
     with pytest.raises(NotPlanted, match="the fault cannot be planted here: the model file holds no float32"):
         BY_NAME["other-weights"].wrap(Reads(), whole).open(whole, Options())
+
+
+def test_longer_runs_alone_are_changed_where_the_runtime_refuses_the_file(tmp_path: Path) -> None:
+    scales = WEIGHTS[:12]
+    content = b"head" + WEIGHTS.tobytes() * 2 + b"\0\0\0\0" + scales.tobytes()
+
+    class Picky(Reads):
+        """Refuses a file with other scales."""
+
+        def open(self, artifact: Artifact, options: Options) -> Session:
+            if not (artifact.folder / "m.onnx").read_bytes().endswith(scales.tobytes()):
+                raise BackendError("invalid scales")
+            return super().open(artifact, options)
+
+    real, whole = Picky(), write(tmp_path, content)
+    BY_NAME["other-weights"].wrap(real, whole).open(whole, Options())
+    (read,) = real.read
+    assert read != content
+    short = write(tmp_path, b"head" + scales.tobytes())
+    with pytest.raises(NotPlanted):
+        BY_NAME["other-weights"].wrap(real, short).open(short, Options())
 
 
 @pytest.mark.parametrize("offset", range(4))
