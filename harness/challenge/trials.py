@@ -25,7 +25,7 @@ from harness.core.contracts import Executor
 from harness.core.job import Batch, EnvironmentRecord, JobKey, JobResult, Status
 from harness.core.measurement import KEY_COLUMNS, Row
 from harness.core.metric import Declared, Role
-from harness.core.plan import HOST
+from harness.core.plan import CARD, HOST
 from harness.core.suite import Suite
 from harness.device import planted
 from harness.gates import relative
@@ -159,9 +159,9 @@ class Bench:
             plan=plan,
             results=host | measured.results,
             environments=measured.environments,
-            cards={},
         )
-        return summarise.summarise(facts, self.suites)
+        rows = summarise.summarise(facts, self.suites)
+        return [row for row in rows if row.key.suite != CARD]  # those about the files are not planted
 
     def _judge(self, fault: Fault, results: Mapping[JobKey, JobResult], rows: Sequence[Row]) -> Catch | None:
         """Judge what was measured so far; what no limit is judged by is not missed."""
