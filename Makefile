@@ -20,7 +20,7 @@ SELECT   = $(if $(TARGET),--target $(TARGET)) $(if $(HOST),--host $(HOST)) $(if 
            $(if $(BUDGET),--budget $(BUDGET))
 
 .DEFAULT_GOAL := help
-.PHONY: help validate plan report screenshots gate targets doctor test test-full lint format bench mutate install clean
+.PHONY: help validate plan report screenshots gate targets doctor test test-full lint format bench mutate fuzz install clean
 
 help:  ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -71,6 +71,9 @@ bench: $(VENV)/.test  ## Measure the overhead of the harness, as ratios in one r
 
 mutate: $(VENV)/.mutate  ## Do the tests notice changed lines? (hours; ONLY=harness/stats for a part)
 	$(BIN)/python -m tests.mutation $(ONLY)
+
+fuzz: $(VENV)/.fuzz  ## Look for files that crash a reader (SECONDS=300; ONLY=journal for one)
+	$(BIN)/python -m tests.fuzz --seconds $(or $(SECONDS),300) $(ONLY)
 
 install: $(VENV)/.all  ## Make .venv with the CPU runtimes and pytest
 

@@ -45,6 +45,9 @@ def make_parser() -> argparse.ArgumentParser:
 
     plan = command(commands, "plan", "show what would run, how long it takes and what it can decide")
     add_selection(plan)
+    plan.add_argument(
+        "--trust", action="store_true", help="also where files of another user run code: SECURITY.md"
+    )
     plan.set_defaults(command="plan")
 
     judge = commands.add_parser(

@@ -90,10 +90,13 @@ def _validate(arguments: argparse.Namespace) -> int:
 
 def _plan(arguments: argparse.Namespace) -> int:
     from harness.report import progress, screen
-    from harness.run import declared, forecast
+    from harness.run import declared, forecast, trust
     from harness.run.prepare import prepare
 
-    prepared = prepare(_request(arguments), progress.Quiet())
+    request = _request(arguments)
+    if not arguments.trust:
+        trust.refuse_code_of_others(request)
+    prepared = prepare(request, progress.Quiet())
     prepared.close()
     answers = forecast.sentences(
         prepared.gates, prepared.plan, prepared.targets, declared.of_run(prepared.run)

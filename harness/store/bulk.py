@@ -105,7 +105,22 @@ def _csv(path: Path, columns: Sequence[str], threads: bool) -> pa.Table:
                 where=str(path),
             ) from error
         raise
+    for number, name in enumerate(columns):
+        if name in tables.TEXTS:
+            read = read.set_column(number, name, _restored(read[name]))
     return _whole(path, read)
+
+
+def _restored(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """See ``tables.restored``: of each distinct text once."""
+    chunks = []
+    for chunk in column.chunks:
+        texts = chunk.dictionary.to_pylist()
+        if any(text.startswith("'") for text in texts):
+            texts = pa.array([tables.restored(text) for text in texts], pa.string())
+            chunk = pa.DictionaryArray.from_arrays(chunk.indices, texts)  # noqa: PLW2901
+        chunks.append(chunk)
+    return pa.chunked_array(chunks, column.type)
 
 
 def _parquet(path: Path, columns: Sequence[str]) -> pa.Table:

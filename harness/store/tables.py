@@ -30,6 +30,8 @@ NUMBERS = frozenset({"value", "ci_low", "ci_high", "limit"})
 COMPARED = (
     *KEY_COLUMNS, "unit", "value", "ci_low", "ci_high", "n", "status", "reason", "model",
 )  # fmt: skip
+#: Text that begins with one of them is a formula to a spreadsheet.
+_FORMULA = ("=", "+", "-", "@", "\t", "\n")
 #: Columns that are text even where they look like numbers (a variant ``8``, a version ``1.32``).
 TEXTS = frozenset(COLUMNS) - NUMBERS - {"severity", "n"}
 
@@ -97,7 +99,7 @@ def csv_bytes(columns: Sequence[str], records: Iterable[Mapping[str, Any]]) -> b
 def _cell(column: str, value: Any) -> object:  # noqa: ANN401 - whatever a record holds
     """A measured number in the fewest digits that give it back, nothing where there is none."""
     if column not in NUMBERS:
-        return _whole_line(value) if isinstance(value, str) else value
+        return inert(value) if isinstance(value, str) else value
     return "" if math.isnan(value) else repr(float(value))
 
 
@@ -143,6 +145,9 @@ def _read_csv(path: Path) -> pd.DataFrame:
     for name in numbers & set(frame.columns) - ({"severity"} if is_verdicts else set()):
         column = pd.to_numeric(frame[name].where(frame[name] != ""))
         frame[name] = column.astype("float64") if name in NUMBERS else column
+    for name in frame.columns[[dtype.kind not in "fiu" for dtype in frame.dtypes]]:
+        if frame[name].str.startswith("'").any():
+            frame[name] = frame[name].map(restored)
     return frame
 
 
@@ -213,16 +218,27 @@ def _filled(column: pd.Series) -> pd.Series:
 def write_frame(path: Path, frame: pd.DataFrame) -> None:
     """Write a CSV whole or not at all; what a spreadsheet would take for a formula gets an apostrophe."""
     safe = frame.copy()
-    safe.columns = [_inert(str(name)) for name in frame.columns]
+    safe.columns = [inert(str(name)) for name in frame.columns]
     for column in safe.columns[[dtype.kind in "OTU" for dtype in safe.dtypes]]:
-        inert = {value: _inert(value) for value in safe[column].unique() if isinstance(value, str)}
-        safe[column] = safe[column].map(lambda value, inert=inert: inert.get(value, value))
+        texts = {value: inert(value) for value in safe[column].unique() if isinstance(value, str)}
+        safe[column] = safe[column].map(lambda value, texts=texts: texts.get(value, value))
     with writing(path):
         write_atomically(path, safe.to_csv(index=False, lineterminator="\n").encode())
 
 
-def _inert(text: str) -> str:
-    return _whole_line(f"'{text}" if text[:1] and text[0] in "=+-@\t\r" else text)
+def inert(text: str) -> str:
+    """Return text that no spreadsheet takes for a formula: an apostrophe goes before it.
+
+    `restored` gives it back. A carriage return becomes a line feed.
+    """
+    line = _whole_line(text)
+    begins = line[:1] in _FORMULA or (line[:1] == "'" and line[1:2] in (*_FORMULA, "'"))
+    return f"'{line}" if begins else line
+
+
+def restored(text: str) -> str:
+    """Return the text that `inert` was given; text of other programs stays as it is."""
+    return text[1:] if text[:1] == "'" and text[1:2] in (*_FORMULA, "'") else text
 
 
 def _whole_line(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import pandas as pd
 import pytest
 
 from harness.testing.fakes import register
-from tests.e2e.shell import Ended, MakeModel, Shell
+from tests.e2e.shell import ACCURACY, Ended, MakeModel, Shell
 from tests.hostile.planted import LIE, LIES, SLOW
 
 ROOT = Path(__file__).parents[2]
@@ -119,3 +120,17 @@ def test_a_damaged_run_opens_and_names_what_is_damaged(harness: Shell, tiny: Pat
     assert resumed.code == 0, resumed.err
     assert "1 jobs" in resumed.err or "1 job" in resumed.err
     assert "journal.jsonl" not in resumed.out
+
+
+def test_a_stored_run_names_code_and_none_of_it_is_run(lying: Shell, tiny: Path) -> None:
+    assert run(lying, "", "validate", "--model", str(tiny), *ACCURACY).code == 0
+    marker = lying.folder / "was run"
+    (lying.folder / "site" / "evil.py").write_text(f"open({str(marker)!r}, 'w')\ndef run(): pass\n")
+    file = lying.run() / "run.json"
+    stored = json.loads(file.read_text())
+    stored["validation"]["data"] |= {"path": "", "callable": "evil:run"}
+    stored["targets"]["cpu"]["executor"] = {"kind": "local", "python": str(lying.folder / "site" / "evil.py")}
+    file.write_text(json.dumps(stored))
+    for command in (["judge", "latest"], ["report", "latest"], ["compare", "latest", "latest"], ["history"]):
+        assert run(lying, "", *command).code == 0, command
+    assert not marker.exists()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import json
 import math
 import subprocess
@@ -10,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from harness.core.errors import ResultsError
 from harness.core.job import EnvironmentRecord, JobKey, Status
@@ -254,3 +257,52 @@ def test_only_numbers_of_other_units_change_and_only_texts_of_formulas(tmp_path:
     path = tmp_path / "out.csv"
     tables.write_frame(path, pd.DataFrame({"text": ["=1", "plain", None, 5, "-"], "x": [1, 2, 3, 4, 5]}))
     assert path.read_bytes() == b"text,x\n'=1,1\nplain,2\n,3\n5,4\n'-,5\n"
+
+
+#: Text that a spreadsheet would execute, and text that could be taken for what was made of such text.
+FORMULAS = (
+    "=1+1", "+1", "-1", "@SUM(A1)", "\tx", "'=1", "''=1", "'", "''", "'x", "'-", "=", "-", "", "x=1", "'\t",
+    "=cmd|' /C calc'!A0", "-2.5",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("read", ["pandas", "bulk"])
+def test_formulas_are_inert_in_the_files_and_themselves_again_when_read(tmp_path: Path, read: str) -> None:
+    written = [
+        Row(
+            KEY._replace(variant=text),
+            Measurement("m", "1", -1.5, ci_low=-2.0, n=7, reason=text),
+            {"device": text},
+        )
+        for text in FORMULAS
+    ]
+    tables.write(tmp_path, written, [], [])
+    path = tmp_path / "measurements.csv"
+    with path.open(newline="") as stream:
+        cells = [cell for row in list(csv.reader(stream))[1:] for cell in row]
+    executed = [cell for cell in cells if cell[:1] in ("=", "+", "-", "@", "\t", "\r")]
+    assert set(executed) == {"-1.5", "-2.0"}, "numbers alone may begin so"
+    columns = ("variant", "reason", "status", "value")
+    frame = tables.read(path) if read == "pandas" else bulk.frame([bulk.read(path, columns)])
+    assert frame["variant"].astype(str).tolist() == list(FORMULAS)
+    assert frame["reason"].astype(str).tolist() == list(FORMULAS)
+    assert frame["value"].tolist() == [-1.5] * len(FORMULAS)
+
+
+def test_formulas_in_verdicts(tmp_path: Path) -> None:
+    verdict = Verdict("=gate", "cpu", "null", "-int8", "accuracy", "m", State.PASS, "block", "warn",
+                      "@sentence", 0.5, math.nan, math.nan, -1.0, "pt", 3)  # fmt: skip
+    tables.write(tmp_path, [], [verdict], [])
+    text = (tmp_path / "verdicts.csv").read_text()
+    assert "'=gate" in text
+    assert "'@sentence" in text
+    read = tables.read_verdicts(tmp_path / "verdicts.csv").iloc[0]
+    assert (read["gate"], read["variant"], read["sentence"], read["limit"]) == (
+        "=gate", "-int8", "@sentence", -1.0,
+    )  # fmt: skip
+
+
+@given(st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\r"), max_size=8))
+def test_any_text_comes_back(text: str) -> None:
+    assert tables.restored(tables.inert(text)) == text
+    assert tables.inert(text)[:1] not in ("=", "+", "-", "@", "\t") or not text
