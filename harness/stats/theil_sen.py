@@ -84,8 +84,8 @@ def steady_slope(x: Values, y: Values, parts: int, *, alpha: float = 0.05) -> fl
     return min(slope([(x, y)], alpha=alpha).low, *pieces)
 
 
-def medians(values: NDArray[np.int64], blocks: int) -> tuple[Values, Values]:
-    """Divide a long series into blocks; returns the middle and the median of each.
+def block_quantiles(values: NDArray[np.int64], blocks: int, share: float) -> tuple[Values, Values]:
+    """Divide a long series into blocks; returns the middle of each, and a quantile of its values.
 
     Parameters
     ----------
@@ -93,11 +93,13 @@ def medians(values: NDArray[np.int64], blocks: int) -> tuple[Values, Values]:
         At least one.
     blocks : int
         At most so many, and no more than there are values.
+    share : float
+        Of the values of a block that lie below the quantile.
     """
-    pieces = np.array_split(values, min(blocks, values.size))
+    pieces = np.array_split(values, max(1, min(blocks, values.size)))
     ends = np.cumsum([piece.size for piece in pieces])
     middles = ends - np.array([piece.size for piece in pieces]) / 2
-    return middles, np.array([np.median(piece) for piece in pieces], np.float64)
+    return middles, np.array([np.quantile(piece, share) for piece in pieces], np.float64)
 
 
 def _moment(counts: NDArray[np.int64]) -> float:

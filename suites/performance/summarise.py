@@ -103,7 +103,8 @@ class PerformanceSuite:
         """Make the rows of one case that was measured."""
         untimely = EMULATED_CLOCK if context.emulated else context.disturbed
         samples, alpha = result.samples, context.alpha
-        checked = [*answer_rows(samples, alpha), *clock_row(samples, untimely)]
+        emulated = EMULATED_CLOCK if context.emulated else None
+        checked = [*answer_rows(samples, alpha), *clock_row(samples, emulated)]
         memory = memory_rows(samples, EMULATED_MEMORY if context.emulated else None, alpha)
         if job.case.name == plan.VARIED:
             return checked + memory

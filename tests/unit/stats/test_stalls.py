@@ -44,10 +44,11 @@ def test_one_stall_in_five_hundred_is_the_backends() -> None:
 @pytest.mark.parametrize(
     ("counters", "unexplained"),
     [
-        ({"waited_ns": 10 * MS}, 0),
-        ({"waited_ns": 9 * MS}, 20),
-        ({"steal_ns": 10 * MS}, 0),
-        ({"waited_ns": 5 * MS, "steal_ns": 5 * MS}, 0),
+        # A stall of 20 ms, where a call of 1.1 ms is none.
+        ({"waited_ns": 19 * MS}, 0),
+        ({"waited_ns": 18 * MS}, 20),
+        ({"steal_ns": 19 * MS}, 0),
+        ({"waited_ns": 9 * MS, "steal_ns": 10 * MS}, 0),
         ({"faults": 1}, 0),
         ({"waited_ns": -1, "steal_ns": -1}, 20),
     ],
@@ -64,6 +65,19 @@ def test_one_disturbed_process_proves_nothing() -> None:
     result = stalls(parts, [entries(part) for part in parts])
     assert (result.unexplained, result.processes) == (100, 1)
     assert result.unexplained_at_least == 0.0
+
+
+@pytest.mark.parametrize(
+    ("every", "is_proved"),
+    [
+        ((1_000, 1_000, 0, 0, 0), False),  # in two of five processes
+        ((1_000, 2_000, 2_000, 0, 0), False),  # two, besides those of the first process
+        ((1_000, 1_000, 2_000, 0, 0), True),
+    ],
+)
+def test_few_stalls_prove_nothing(every: tuple[int, ...], is_proved: bool) -> None:
+    parts = [calls(2_000, part) for part in every]
+    assert (stalls(parts, [entries(part) for part in parts]).unexplained_at_least > 0) == is_proved
 
 
 def test_a_single_process_is_judged_by_itself() -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from harness.core.errors import UsageError
-from harness.stats.theil_sen import MOST_POINTS, medians, slope, steady_slope
+from harness.stats.theil_sen import MOST_POINTS, block_quantiles, slope, steady_slope
 
 WHOLE = st.integers(-20, 20).map(float)
 
@@ -84,12 +84,12 @@ def test_a_steady_growth_is_seen_and_one_step_is_not() -> None:
     assert math.isnan(steady_slope(x[:3], x[:3], 3))
 
 
-@given(st.integers(1, 300), st.integers(1, 60))
-def test_blocks_take_every_value_once(n: int, blocks: int) -> None:
+@given(st.integers(1, 300), st.integers(1, 60), st.sampled_from([0.1, 0.5]))
+def test_blocks_take_every_value_once(n: int, blocks: int, share: float) -> None:
     values = np.random.default_rng(n).integers(1, 1000, n)
-    middles, block_medians = medians(values, blocks)
-    assert len(middles) == len(block_medians) == min(blocks, n)
+    middles, quantiles = block_quantiles(values, blocks, share)
+    assert len(middles) == len(quantiles) == min(blocks, n)
     assert (np.diff(middles) > 0).all()
     pieces = np.array_split(values, min(blocks, n))
-    assert block_medians.tolist() == [np.median(piece) for piece in pieces]
+    assert quantiles.tolist() == [np.quantile(piece, share) for piece in pieces]
     assert np.dot(middles, [len(piece) for piece in pieces]) == pytest.approx(n * n / 2)
