@@ -170,8 +170,12 @@ class Bench(Protocol):
         """How samples go into the file of that session, and its answers come back."""
         ...
 
-    def spawn(self, case: Case) -> Samples:
-        """Measure `case` in a fresh process; raises ``WorkerError`` if that process dies or hangs."""
+    def spawn(self, case: Case, *, exits: bool = False) -> Samples:
+        """Measure `case` in a fresh process; raises ``WorkerError`` if that process dies or hangs.
+
+        With `exits` it ends like any program afterwards, with the teardown of its runtime, and the value
+        ``exit`` of the samples says how: ``ended with exit status 0``. Without, the teardown is skipped.
+        """
         ...
 
     def scratch(self) -> Path:

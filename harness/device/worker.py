@@ -41,6 +41,8 @@ from harness.device.stdin import HostInput, Pipe
 SPAWN_GRACE_S = 60.0
 #: Time for a process whose output ended to exit too, so that its own exit status is reported.
 EXIT_GRACE_S = 5.0
+#: Value of samples: how a process ended that ends by itself.
+EXIT = "exit"
 STDERR_TAIL_LINES = 8
 #: The state of the machine is read between jobs, at most so often, and never during one: a thread that reads
 #: it would take a core, and Python's lock, from the timed code.
@@ -107,15 +109,16 @@ class DeviceBench:
         batch = self._batch
         return Feeding(session.inputs, session.outputs, batch.preprocess, self.artifact, batch.backend)
 
-    def spawn(self, case: Case) -> Samples:
-        """Measure `case` in a fresh process."""
+    def spawn(self, case: Case, *, exits: bool = False) -> Samples:
+        """Measure `case` in a fresh process; see ``Bench.spawn``."""
         if case.data:
             self.data.fetch(case.data)
-        samples, header = run_child(replace(self._batch, cases=(case,)), self.data.files.folder)
+        batch = replace(self._batch, cases=(case,))
+        samples, header = run_child(batch, self.data.files.folder, exits=exits)
         self.children.append(header["scheduling"])
         if not self.effective:
             self.effective = header["effective"]
-        return samples
+        return replace(samples, values={**samples.values, EXIT: header[EXIT]}) if exits else samples
 
     def scratch(self) -> Path:
         """A folder that is deleted after the case."""
@@ -154,14 +157,17 @@ def request(batch: Batch, store: Path | str, **more: Any) -> bytes:  # noqa: ANN
         Folder of the file store on the device; ``~`` is the user's home there.
     **more
         ``ships``: the device asks for files that it does not have, instead of using the host's paths.
-        ``room_byte``: size of the file store. ``silence_s``: the host counts as gone after it.
+        ``room_byte``: size of the file store. ``silence_s``: the host counts as gone after it. ``exits``: the
+        process ends like any program.
     """
     value = {"batch": batch.to_json(), "store": str(store), "artifact_folder": str(batch.artifact.folder)}
     return json.dumps(value | more).encode() + b"\n"
 
 
-def run_child(batch: Batch, store: Path) -> tuple[Samples, dict[str, Any]]:
+def run_child(batch: Batch, store: Path, *, exits: bool = False) -> tuple[Samples, dict[str, Any]]:
     """Run a batch of one case in a fresh process; returns its samples and the header of its result.
+
+    With `exits` the process ends by itself, and the header says how it did.
 
     Raises
     ------
@@ -183,12 +189,13 @@ def run_child(batch: Batch, store: Path) -> tuple[Samples, dict[str, Any]]:
         timer = threading.Timer(case.deadline_s + SPAWN_GRACE_S, end)
         timer.start()
         try:
-            result = _request_result(stdin, stdout, batch, store)
-            if result is None:
+            result = _request_result(stdin, stdout, request(batch, store, exits=exits))
+            if result is None or exits:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     child.wait(EXIT_GRACE_S)
         finally:
             timer.cancel()
+            has_ended = child.poll() is not None
             child.kill()
             code = child.wait()
             with contextlib.suppress(BrokenPipeError):  # the buffer may hold what it never read
@@ -205,14 +212,14 @@ def run_child(batch: Batch, store: Path) -> tuple[Samples, dict[str, Any]]:
         raise Unsupported(header["reason"])
     if header["status"] != Status.OK:
         raise WorkerError(header["reason"])
+    if exits:
+        header[EXIT] = exit_text(code) if has_ended else f"did not end within {EXIT_GRACE_S:g} s"
     return samples, header
 
 
-def _request_result(
-    stdin: BinaryIO, stdout: BinaryIO, batch: Batch, store: Path
-) -> tuple[dict[str, Any], Samples] | None:
+def _request_result(stdin: BinaryIO, stdout: BinaryIO, text: bytes) -> tuple[dict[str, Any], Samples] | None:
     try:
-        stdin.write(request(batch, store))
+        stdin.write(text)
         stdin.flush()
         while (frame := read_frame(stdout)) is not None:
             header, arrays = frame
@@ -327,8 +334,8 @@ class _Monitor:
         return facts
 
 
-def serve(host: HostInput, stdout: BinaryIO) -> None:
-    """Read one batch and answer with frames."""
+def serve(host: HostInput, stdout: BinaryIO) -> bool:
+    """Read one batch and answer with frames; returns whether the process has to end like any program."""
     value = host.request()
 
     def fetch(kind: str, name: str) -> np.ndarray[Any, Any]:
@@ -361,6 +368,7 @@ def serve(host: HostInput, stdout: BinaryIO) -> None:
         if monitor.ended(header):
             write_frame(stdout, {"type": "environment", "phase": "during", "facts": monitor.facts()})
     write_frame(stdout, {"type": "environment", "phase": "after", "facts": monitor.facts()})
+    return bool(value.get("exits"))
 
 
 def main() -> int:
@@ -369,7 +377,7 @@ def main() -> int:
     with os.fdopen(os.dup(1), "wb") as stdout:
         os.dup2(2, 1)
         try:
-            serve(HostInput(Pipe(sys.stdin.fileno())), stdout)
+            exits = serve(HostInput(Pipe(sys.stdin.fileno())), stdout)
         except BrokenPipeError:
             return 1  # the host is gone
         except HarnessError as error:
@@ -378,7 +386,9 @@ def main() -> int:
         # Skip the teardown of the runtimes: some crash in it, after all results are written.
         stdout.flush()
         sys.stderr.flush()
-        os._exit(0)
+        if not exits:
+            os._exit(0)
+    return 0
 
 
 if __name__ == "__main__":

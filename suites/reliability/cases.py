@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ BAD_INPUT = "bad_input"
 NONFINITE_INPUT = "nonfinite_input"
 TRUNCATED_FILE = "truncated_file"
 BIT_FLIPS = "bit_flips"
+RELOAD = "reload"
 PROVENANCE = "provenance"
 
 #: Generous, because only a hang should meet it: an emulated device starts in 16 s and needs 1 s a sample.
@@ -45,6 +46,10 @@ class Settings:
         more are left out, but 2 and 3 always stay. Empty: all of these.
     seconds : float
         After it no further batch size or thread count is tried.
+    reloads : int
+        How often the model is opened and closed at most.
+    reload_seconds : float
+        After it the model is not opened again.
     truncations, bit_flips : int
         Damaged copies of the model file.
     seed : int
@@ -58,6 +63,8 @@ class Settings:
     batches: tuple[int, ...] = option((), whole_numbers(2))
     threads: tuple[int, ...] = option((), whole_numbers(1, fewest=2))
     seconds: float = option(0.5, duration_s)
+    reloads: int = option(200, whole(1))
+    reload_seconds: float = option(0.7, duration_s)
     truncations: int = option(6, whole(1))
     bit_flips: int = option(24, whole(1))
     seed: int = option(0, whole(0))
@@ -100,6 +107,7 @@ def cases(context: CaseContext) -> tuple[Case, ...]:
             sessions=settings.sessions,
             processes=settings.processes,
             seed=settings.seed,
+            exits=not context.emulated,
         ),
         case(BATCH_INVARIANCE, batches=_batches(settings, context), seconds=settings.seconds),
         case(THREAD_INVARIANCE, threads=_threads(settings, context), seconds=settings.seconds),
@@ -112,9 +120,17 @@ def cases(context: CaseContext) -> tuple[Case, ...]:
             seed=settings.seed,
         ),
         case(BIT_FLIPS, extra_s=damage_s * settings.bit_flips, count=settings.bit_flips, seed=settings.seed),
+        *_reload(case, settings, context),
         case(PROVENANCE, setting=PARITY),
         case(PROVENANCE),
     )
+
+
+def _reload(case: Callable[..., Case], settings: Settings, context: CaseContext) -> list[Case]:
+    """None under emulation, where memory is that of the emulator."""
+    if context.emulated:
+        return []
+    return [case(RELOAD, reloads=settings.reloads, seconds=settings.reload_seconds)]
 
 
 def _batches(settings: Settings, context: CaseContext) -> list[int]:

@@ -138,4 +138,41 @@ _CLAIMS = (
     ),
 )
 
-CHECKS = (*_REPEATS, *_SIZES, *_REFUSALS, *_CLAIMS)
+#: Leaks of a session are larger: its weights alone.
+_LARGEST_GROWTH_BYTE = 256 * 1024.0
+_growth = partial(_gate, on_inconclusive="warn", cases=("reload",))
+_RESOURCES = (
+    Check(
+        _growth("no-memory-growth", metric="reload_memory_growth", maximum=_LARGEST_GROWTH_BYTE),
+        why="A closed session gives its memory back: Theil and Sen's slope over reloads, after warm-up, is "
+        "below 262,144 bytes a reload with its whole interval (measured: at most 4,000 where there were 60 "
+        "reloads or more, 50,000 with its interval up to 175,000 where there were 7).",
+        failure="memory grows with every reload",
+        faults=("leak-per-session",),
+    ),
+    Check(
+        _growth("no-descriptor-growth", metric="reload_descriptor_growth", maximum=0.1),
+        why="A closed session closes its files: the slope over reloads is none.",
+        failure="file descriptors stay open after every reload",
+        faults=("descriptors-per-session",),
+    ),
+    Check(
+        _growth("no-thread-growth", metric="reload_thread_growth", maximum=0.1),
+        why="A closed session ends its threads: the slope over reloads is none.",
+        failure="threads stay after every reload",
+        faults=("threads-per-session",),
+    ),
+    Check(
+        _all("clean-exit", metric="process_exit_clean"),
+        why="A process that opened, ran and closed the model ends with exit status 0.",
+        failure="the process crashed at exit",
+        faults=("crash-at-exit",),
+    ),
+    Check(
+        _all("same-file", metric="artifact_hash_equal", cases=("determinism", "provenance")),
+        why="The file that was opened has the recorded hash at the end too, and in every fresh process.",
+        failure="the model file is another one than at the start",
+    ),
+)
+
+CHECKS = (*_REPEATS, *_SIZES, *_REFUSALS, *_CLAIMS, *_RESOURCES)

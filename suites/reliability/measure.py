@@ -15,7 +15,7 @@ from harness.core.contracts import Bench, Session, Unsupported
 from harness.core.errors import BackendError
 from harness.core.job import Case, Samples
 from harness.core.preprocess import Feeds
-from suites.reliability import damage, invariance, repeat
+from suites.reliability import damage, invariance, reload, repeat
 from suites.reliability.claims import claims
 from suites.reliability.rows import digest, file_hashes, singles
 
@@ -127,5 +127,6 @@ CASES: dict[str, Callable[[Bench, Case], Samples]] = {
     "nonfinite_input": nonfinite_input,
     "truncated_file": damage.truncated_file,
     "bit_flips": damage.bit_flips,
+    "reload": reload.reload,
     "provenance": provenance,
 }

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from harness.core.contracts import Bench, Session
 from harness.core.job import Case, Samples
 from harness.core.preprocess import Feeds, Outputs
-from suites.reliability.rows import digest, every_way
+from suites.reliability.rows import digest, every_way, file_hashes
 
 Digests = NDArray[np.uint8]
 
@@ -28,10 +28,12 @@ def determinism(bench: Bench, case: Case) -> Samples:
         Digests, shape (k, 32), of the ``first`` answers and of those that repeat them: ``repeat``,
         ``order``, ``interleaved``, ``session``, ``process``. ``held``, shape (n,), bool: the answer to a call
         was the same after the next call. ``input``, shape (calls,), bool: the inputs were the same after it.
+        ``sha256`` and ``exit``: the files as each fresh process had them, and how each ended by itself.
     """
     caller = _Caller()
     if "fresh" in case.params:
-        return Samples({"process": _fresh(bench, case, caller)})
+        digests = _fresh(bench, case, caller)
+        return Samples({"process": digests}, {"sha256": file_hashes(bench.artifact)})
     with bench.open() as session:
         feeds = every_way(bench, case, bench.feeding(session))
         first = caller.digests(session, feeds)
@@ -45,7 +47,8 @@ def determinism(bench: Bench, case: Case) -> Samples:
             interleaved = caller.interleaved(session, other, feeds)
     sessions += [_fresh(bench, case, caller) for _ in range(case.params["sessions"] - 1)]
     child = replace(case, params={"fresh": True})
-    processes = [bench.spawn(child).arrays["process"] for _ in range(case.params["processes"])]
+    exits = case.params["exits"]
+    processes = [bench.spawn(child, exits=exits) for _ in range(case.params["processes"])]
     return Samples(
         {
             "first": first,
@@ -53,10 +56,14 @@ def determinism(bench: Bench, case: Case) -> Samples:
             "order": np.concatenate(orders),
             "interleaved": interleaved,
             "session": np.concatenate(sessions),
-            "process": np.concatenate(processes),
+            "process": np.concatenate([part.arrays["process"] for part in processes]),
             "held": np.array(held),
             "input": np.array(caller.unchanged),
-        }
+        },
+        {
+            "sha256": [part.values["sha256"] for part in processes],
+            "exit": [part.values["exit"] for part in processes] if exits else [],
+        },
     )
 
 

@@ -16,8 +16,10 @@ from harness.core.metric import Metric, Noise
 from harness.core.suite import CaseContext, ProposalContext, ProposedGate, SummaryContext
 from harness.stats.intervals import clopper_pearson
 from suites.reliability import cases as plan
-from suites.reliability import confirm, rounding
+from suites.reliability import confirm, growth, rounding
 
+#: How a process ends that ends like any program.
+CLEAN_EXIT = "ended with exit status 0"
 #: All of them are shares of tries, or differences.
 METRICS: Mapping[str, Metric] = {
     **{
@@ -28,10 +30,12 @@ METRICS: Mapping[str, Metric] = {
             "batch_bit_equal", "thread_bit_equal", "bad_input_refused", "recovered_after_bad_input",
             "recovered_after_nonfinite_input", "truncation_refused", "bit_flip_noticed",
             "hash_catches_damage", "recovered_after_damage", "provider_as_asked", "precision_as_asked",
-            "artifact_hash_equal", "provider_confirmed", "threads_confirmed", "precision_confirmed",
+            "process_exit_clean", "artifact_hash_equal", "provider_confirmed", "threads_confirmed",
+            "precision_confirmed",
         )
     },
     **{name: Metric("1", "lower") for name in ("nonfinite_hidden", "bit_flip_silent", "damage_crashed")},
+    **growth.METRICS,
     **{
         f"{what}_max_{difference}": Metric("1", "lower", Noise.SAMPLE)
         for what in ("batch", "thread")
@@ -77,6 +81,14 @@ def _determinism(case: Case, samples: Samples, context: SummaryContext) -> list[
     for array, metric in (("held", "result_unchanged"), ("input", "input_unchanged")):
         if array in samples.arrays:
             measurements.append(_share(metric, samples.arrays[array]))
+    files = context.artifact.files
+    if hashes := samples.values.get("sha256"):  # of the files as the fresh processes had them
+        equal = [of_process.get(file.name) == file.sha256 for of_process in hashes for file in files]
+        measurements.append(_share("artifact_hash_equal", equal))
+    if exits := samples.values.get("exit"):
+        crashed = [text for text in exits if text != CLEAN_EXIT]
+        note = "; ".join(f"a process {text}" for text in dict.fromkeys(crashed))
+        measurements.append(_share("process_exit_clean", [text == CLEAN_EXIT for text in exits], note))
     return measurements
 
 
@@ -182,6 +194,10 @@ def _outcomes(samples: Samples) -> tuple[list[str], str]:
     return outcomes, ", ".join(f"{name} {count}" for name, count in sorted(Counter(outcomes).items()))
 
 
+def _reload(case: Case, samples: Samples, context: SummaryContext) -> list[Measurement]:
+    return growth.rows(samples.arrays, context.artifact.size_byte)
+
+
 def _provenance(case: Case, samples: Samples, context: SummaryContext) -> list[Measurement]:
     effective: Mapping[str, str] = samples.values["effective"]
     hashes, files = samples.values["sha256"], context.artifact.files
@@ -225,5 +241,6 @@ CASES: dict[str, Callable[[Case, Samples, SummaryContext], list[Measurement]]] =
     plan.NONFINITE_INPUT: _nonfinite_input,
     plan.TRUNCATED_FILE: _truncated_file,
     plan.BIT_FLIPS: _bit_flips,
+    plan.RELOAD: _reload,
     plan.PROVENANCE: _provenance,
 }

@@ -5,14 +5,17 @@ The model file is ``<4 bytes magic><float32 weights (features, 3)>``; the model 
 
 from __future__ import annotations
 
+import atexit
 import itertools
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -22,7 +25,7 @@ from harness.core.errors import BackendError
 from harness.core.job import Batch, Case, DataRef, Job, Options, Samples, merge
 from harness.core.preprocess import Feeds, Outputs, Preprocess
 from harness.device.files import FileStore
-from harness.device.worker import DeviceBench, StoredData
+from harness.device.worker import EXIT, DeviceBench, StoredData
 
 MAGIC = b"PLNT"
 FEATURES, ANSWERS, ROWS = 4, 3, 12
@@ -38,6 +41,35 @@ def spin(cpu_ns: int) -> None:
     end = time.thread_time_ns() + cpu_ns
     while time.thread_time_ns() < end:
         pass
+
+
+class Leftovers:
+    """What sessions with such a fault leave behind, until a test clears it."""
+
+    BYTE = 4_000_000
+    memory: ClassVar[list[bytearray]] = []
+    descriptors: ClassVar[list[int]] = []
+    waiting: ClassVar[list[threading.Event]] = []
+
+    @classmethod
+    def add(cls, fault: str) -> None:
+        if fault == "leaks":
+            cls.memory.append(bytearray(b"1") * cls.BYTE)
+        if fault == "descriptors":
+            cls.descriptors.append(os.open(os.devnull, os.O_RDONLY))
+        if fault == "leftover threads":
+            cls.waiting.append(threading.Event())
+            threading.Thread(target=cls.waiting[-1].wait, daemon=True).start()
+        if fault == "exit":
+            atexit.register(os.kill, os.getpid(), signal.SIGKILL)
+
+    @classmethod
+    def clear(cls) -> None:
+        cls.memory.clear()
+        while cls.descriptors:
+            os.close(cls.descriptors.pop())
+        while cls.waiting:
+            cls.waiting.pop().set()
 
 
 class PlantedSession:
@@ -171,6 +203,7 @@ class PlantedBackend:
         fault = options.extra.get("fault", "")
         data = artifact.path.read_bytes()
         damaged = sha256_file(artifact.path) != artifact.files[0].sha256
+        Leftovers.add(fault)
         if damaged and fault == "crash":
             os.kill(os.getpid(), signal.SIGSEGV)
         if damaged and fault == "hang":
@@ -236,6 +269,8 @@ class InProcessBench(DeviceBench):
         self.spawned: list[Case] = []
         self._measure = measure
 
-    def spawn(self, case: Case) -> Samples:
+    def spawn(self, case: Case, *, exits: bool = False) -> Samples:
         self.spawned.append(case)
-        return merge(self._measure(self, case)) if self._measure else Samples()
+        samples = merge(self._measure(self, case)) if self._measure else Samples()
+        end = {EXIT: "ended with exit status 0"} if exits else {}
+        return replace(samples, values={**samples.values, **end})

@@ -89,6 +89,9 @@ def test_few_sizes_and_counts_are_tried_on_an_emulated_device() -> None:
     def params(name: str, **changed: Any) -> Any:
         return next(case.params for case in plan.cases(context(**changed)) if case.name == name)
 
+    names = {case.name for case in plan.cases(context(emulated=True))}
+    assert "reload" not in names
+    assert (params("determinism")["exits"], params("determinism", emulated=True)["exits"]) == (True, False)
     assert params("batch_invariance") == {"batches": [], "seconds": 0.5}
     assert params("batch_invariance", emulated=True)["batches"] == [3, 8]
     assert params("thread_invariance", emulated=True)["threads"] == [1, 2]

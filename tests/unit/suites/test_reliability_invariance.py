@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,8 @@ EVERY_WAY = {
     "deterministic_process": 1,
     "result_unchanged": 1,
     "input_unchanged": 1,
+    "artifact_hash_equal": 1,
+    "process_exit_clean": 1,
 }
 #: Rows in all batches of the default sizes.
 TRIED = sum(range(2, 9)) + 15 + 16 + 17 + 31 + 32 + 33
@@ -45,7 +48,7 @@ def test_determinism(tmp_path: Path, fault: str, differs: tuple[str, ...]) -> No
         f"deterministic_{way}" for way in differs
     }
     # 8 rows and all at once: 5 repeats, 2 orders, 2 sessions that take turns, 2 fresh ones, 2 processes.
-    assert [rows[metric].n for metric in EVERY_WAY] == [45, 18, 18, 18, 18, 9, 126]
+    assert [rows[metric].n for metric in EVERY_WAY] == [45, 18, 18, 18, 18, 9, 126, 2, 2]
 
 
 @pytest.mark.parametrize(
@@ -58,6 +61,25 @@ def test_memory_that_is_not_the_backends(tmp_path: Path, fault: str, metric: str
     rows = measured(tmp_path, case_named("determinism"), fault)
     wrong = {name: row.value for name, row in rows.items() if row.value < 1}
     assert wrong == {metric: value}
+
+
+def test_a_process_that_crashes_at_exit_and_one_that_found_another_file(
+    tmp_path: Path, installed_planted: None
+) -> None:
+    case = case_named("determinism", processes=1)
+    facts = batch(tmp_path, "reliability", (case,), {"fault": "exit"})
+    (result,) = results(facts, tmp_path)
+    assert result.samples.values["exit"] == ["was killed by SIGKILL (out of memory?)"]
+    bench = InProcessBench(facts, case, tmp_path)
+    rows = rows_of(bench, result.samples)
+    assert rows["deterministic_process"].value == 1  # the answers had arrived before
+    assert rows["process_exit_clean"].value == 0
+    assert rows["process_exit_clean"].reason == "a process was killed by SIGKILL (out of memory?)"
+    assert rows["artifact_hash_equal"].value == 1
+    changed = replace(result.samples, values={"sha256": [{"model.bin": "0" * 64}], "exit": []})
+    rows = rows_of(bench, changed)
+    assert rows["artifact_hash_equal"].value == 0
+    assert "process_exit_clean" not in rows  # under emulation processes skip their end
 
 
 def test_another_answer_in_another_process(tmp_path: Path, installed_planted: None) -> None:

@@ -182,6 +182,6 @@ def test_provenance_compares_what_was_asked_with_what_is_used(
 def test_every_metric_is_made_by_some_case() -> None:
     assert set(summarise.CASES) == {
         "determinism", "batch_invariance", "thread_invariance", "bad_input", "nonfinite_input",
-        "truncated_file", "bit_flips", "provenance",
+        "truncated_file", "bit_flips", "reload", "provenance",
     }  # fmt: skip
-    assert len(METRICS) == 7 + 8 + 2 + 2 + 1 + 2 + 3 + 3 + 3
+    assert len(METRICS) == 7 + 8 + 2 + 2 + 1 + 2 + 3 + 3 + 3 + 4
