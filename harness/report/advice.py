@@ -299,7 +299,7 @@ def _selection(outcome: Outcome, run: Mapping[str, Any], target: str, verdict: V
         options.append(f"--model {_model_argument(run)}")
     if verdict is not None:
         options += [f"--variant {verdict.variant}", f"--suite {verdict.suite}"]
-    if run.get("release"):
+    elif run.get("release"):  # a part is no release
         options.append("--release")
     return " ".join(options) + _results_option(outcome)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 from harness.config.load import check, load_validation, validation_file
 from harness.config.targets import TargetTable, load_targets
 from harness.config.validation import FLOAT32, Validation
+from harness.core.errors import UsageError
 from harness.core.suite import Suite
 from harness.core.target import Target
 from harness.device import plugins
@@ -80,6 +81,8 @@ def select(request: Request, stored: Mapping[str, Any] | None = None) -> Selecti
     )
     name_checks.check_executors(targets)
     variants = variant_names(validation, request.variants)
+    if request.release:
+        _check_whole(validation, targets, suites, variants)
     name_checks.check_targets(targets)
     if any(gate.baseline for gate in validation.gates):
         from harness.gates import baselines  # imports pandas, which takes a second
@@ -88,6 +91,31 @@ def select(request: Request, stored: Mapping[str, Any] | None = None) -> Selecti
         target_names = [target.name for target in targets]
         baselines.for_gates(validation.gates, target_names, validation.model.name, request.results)
     return Selection(validation, file, targets, suites, variants)
+
+
+def _check_whole(
+    validation: Validation, targets: Sequence[Target], suites: Collection[str], variants: Collection[str]
+) -> None:
+    """Refuse to sign what is not measured whole: a suite, a default variant, or a target that a gate names.
+
+    Raises
+    ------
+    UsageError
+    """
+    default = variant_names(validation, ())
+    names = {name for target in targets for name in (target.name, target.name.removesuffix("-emulated"))}
+    named = {
+        pattern for gate in validation.gates for pattern in gate.targets if not set(pattern) & set("*?[")
+    }
+    left_out = [f"the suite {name}" for name in validation.suites if name not in suites]
+    left_out += [f"the variant {name}" for name in default if name not in variants]
+    left_out += [f"the target {name}" for name in sorted(named) if name not in names]
+    if left_out:
+        raise UsageError(
+            f"a release is signed for a whole run, and this one leaves out {', '.join(left_out)}",
+            where="--release",
+            next_step="select them, too; or measure a part without --release",
+        )
 
 
 def load_suites(names: Sequence[str]) -> dict[str, Suite]:
