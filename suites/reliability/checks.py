@@ -143,7 +143,7 @@ _LARGEST_GROWTH_BYTE = 256 * 1024.0
 _growth = partial(_gate, on_inconclusive="warn", cases=("reload",))
 _RESOURCES = (
     Check(
-        _growth("no-memory-growth", metric="reload_memory_growth", maximum=_LARGEST_GROWTH_BYTE),
+        _growth("no-memory-growth-by-reload", metric="reload_memory_growth", maximum=_LARGEST_GROWTH_BYTE),
         why="A closed session gives its memory back: Theil and Sen's slope over reloads, after warm-up, is "
         "below 262,144 bytes a reload with its whole interval (measured: at most 4,000 where there were 60 "
         "reloads or more, 50,000 with its interval up to 175,000 where there were 7).",
@@ -151,13 +151,13 @@ _RESOURCES = (
         faults=("leak-per-session",),
     ),
     Check(
-        _growth("no-descriptor-growth", metric="reload_descriptor_growth", maximum=0.1),
+        _growth("no-descriptor-growth-by-reload", metric="reload_descriptor_growth", maximum=0.1),
         why="A closed session closes its files: the slope over reloads is none.",
         failure="file descriptors stay open after every reload",
         faults=("descriptors-per-session",),
     ),
     Check(
-        _growth("no-thread-growth", metric="reload_thread_growth", maximum=0.1),
+        _growth("no-thread-growth-by-reload", metric="reload_thread_growth", maximum=0.1),
         why="A closed session ends its threads: the slope over reloads is none.",
         failure="threads stay after every reload",
         faults=("threads-per-session",),
