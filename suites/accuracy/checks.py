@@ -47,7 +47,18 @@ CHECKS = (
         why="The same file on the same inputs, with pinned precision and threads, gives numbers that differ "
         "by rounding alone; how much is derived for each output of this model (docs/checks.md).",
         failure="the numbers differ from the host's by more than rounding explains",
-        faults=("other-weights", "offset", "scale", "float16", "bfloat16", "swapped-scores"),
+        faults=(
+            "other-weights",
+            "offset",
+            "scale",
+            "float16",
+            "bfloat16",
+            "swapped-scores",
+            "zero-channel",
+            "permuted-classes",
+            "saturated",
+            "reads-another-file",
+        ),
     ),
     Check(
         _gate("finite-where-the-host-is", metric="nonfinite_outputs", maximum=0.0),
