@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -15,6 +16,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from harness.core.job import JobKey
 from harness.core.measurement import KEY_COLUMNS
 from harness.store.run_folder import RunFolder
 from tests.e2e.shell import Forge, MakeModel, Shell
@@ -70,6 +72,69 @@ def check_resumed(harness: Shell, undisturbed: Shell) -> None:
 def test_killed_and_resumed(harness: Shell, undisturbed: Shell, tiny: Path, seed: int) -> None:
     kill_at_random(harness, tiny, seed, *QUICK, seconds=4)
     check_resumed(harness, undisturbed)
+
+
+TWO = (*QUICK, "--target", "cpu,tflite")
+#: Of one run, which is resumed after each.
+KILLS = 10
+
+
+@pytest.fixture(scope="module")
+def undisturbed_two(tiny: Path, forge: Forge, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Shell:
+    shell = Shell(forge, tmp_path_factory.mktemp("undisturbed-two"), cache)
+    ended = shell("validate", "--model", tiny, *TWO)
+    assert ended.code == 0, ended.err
+    return shell
+
+
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.full) for seed in range(1, 20))])
+def test_a_run_on_two_targets_that_is_killed_again_and_again(
+    harness: Shell, undisturbed_two: Shell, tiny: Path, seed: int
+) -> None:
+    rng, marker, kills = random.Random(seed), str(uuid.uuid4()), 0  # noqa: S311 - no secret
+    stored: set[JobKey] = set()
+    while kills < KILLS:
+        command = ["--resume", "latest"] if harness.results.exists() else ["--model", str(tiny), *TWO]
+        started = harness.start("validate", *command, env={"HARNESS_TEST": marker})
+        for line in started.err:
+            if "jobs, about" in line:
+                break
+        for _ in range(rng.randrange(3)):
+            started.err.readline()
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(started.pid, signal.SIGKILL)
+        ended = started.wait()
+        if ended.code != -signal.SIGKILL:
+            assert ended.code == 0, ended.err
+            break  # it was done before
+        kills += 1
+        wait_until_gone(processes(marker))
+        facts = RunFolder(harness.run()).facts()
+        assert not facts.damaged
+        assert stored <= set(facts.results), "what was stored stays"
+        stored = set(facts.results)
+    assert kills > 3
+    check_resumed(harness, undisturbed_two)
+
+
+def test_two_runs_at_once_in_one_folder_and_one_empty_cache(harness: Shell, tiny: Path) -> None:
+    env = {**harness.env, "HARNESS_CACHE": str(harness.folder / "cache")}
+    command = [sys.executable, "-m", "harness.cli.main", "validate", "--model", str(tiny), *QUICK]
+    both = [
+        subprocess.Popen(
+            command, cwd=harness.folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        for _ in range(2)
+    ]
+    for process in both:
+        out, err = process.communicate()
+        assert process.returncode == 0, err
+        assert "verdict: PASS (0)" in out
+    runs = [path for path in harness.results.iterdir() if not path.is_symlink()]
+    assert len(runs) == 2
+    assert (harness.results / "latest").resolve() in [path.resolve() for path in runs]
+    assert keys(runs[0]) == keys(runs[1])
+    assert not list(harness.folder.rglob(".tmp-*"))
 
 
 @pytest.mark.parametrize(
