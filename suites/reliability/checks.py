@@ -90,6 +90,14 @@ _REFUSALS = (
         failure="a correct call no longer gives the same answer after a wrong one",
     ),
     Check(
+        _gate("nan-not-swallowed", metric="nan_taken_as_zero", maximum=0.5),
+        why="Inputs of NaN alone may be refused, or answered with NaN, or with what the layers make of it; "
+        "answers that are bit for bit those to zeros come from inputs that somebody replaced. A model that "
+        "does so by its own operators, and integers, are left out.",
+        failure="NaN in the inputs is swallowed: it is taken as zero",
+        faults=("swallows-nan",),
+    ),
+    Check(
         _all("truncated-file-refused", metric="truncation_refused"),
         why="A model file that was cut has lost its weights or its end: no runtime can open it.",
         failure="a truncated copy of the model file is opened",

@@ -5,7 +5,7 @@ Only what may crash is done in a fresh process (`suites.reliability.damage`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +17,13 @@ from harness.core.job import Case, Samples
 from harness.core.preprocess import Feeds
 from suites.reliability import damage, invariance, reload, repeat
 from suites.reliability.claims import claims
+from suites.reliability.model_file import operators
 from suites.reliability.rows import digest, file_hashes, singles
 
+#: Operators that take NaN for something else by design, or only compare.
+HANDLES_NAN = frozenset({
+    "Imputer", "IsInf", "IsNaN", "TreeEnsemble", "TreeEnsembleClassifier", "TreeEnsembleRegressor",
+})  # fmt: skip
 #: Poison of float inputs: name, value, whether the whole input or its middle element only.
 NONFINITE = (
     ("all_nan", np.nan, True),
@@ -81,7 +86,25 @@ def nonfinite_input(bench: Bench, case: Case) -> Samples:
                 poisoned = {**feeds, **{name: _poison(feeds[name], value, whole) for name in floats}}
                 outcomes[kind].append(_outcome(session, poisoned))
             recovered.append(_same(session, rows[0], expected))
-    return Samples({"recovered": np.array(recovered)}, {"outcomes": outcomes})
+        as_zero = [_answers_alike(session, feeds, floats) for feeds in rows]
+    handled = sorted(operators(bench.artifact) & HANDLES_NAN)
+    return Samples(
+        {"recovered": np.array(recovered), "as_zero": np.array(as_zero)},
+        {"outcomes": outcomes, "handled": handled},
+    )
+
+
+def _answers_alike(session: Session, feeds: Feeds, floats: Sequence[str]) -> bool:
+    """Whether inputs of NaN are answered bit for bit like inputs of zeros."""
+    answers = []
+    for value in (np.nan, 0.0):
+        try:
+            answers.append(
+                digest(session.run({**feeds, **{n: _poison(feeds[n], value, True) for n in floats}}))
+            )
+        except Exception:  # noqa: BLE001 - it is refused, and so not taken for zero
+            return False
+    return answers[0] == answers[1]
 
 
 def _poison(x: NDArray[np.floating], value: float, whole: bool) -> NDArray[np.floating]:

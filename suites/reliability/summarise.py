@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.core.job import Case, Job, JobResult, Samples
+from harness.core.cause import Cause
+from harness.core.job import Case, Job, JobResult, Samples, Status
 from harness.core.measurement import Measurement
 from harness.core.metric import Metric, Noise
 from harness.core.suite import CaseContext, ProposalContext, ProposedGate, SummaryContext
@@ -34,7 +35,10 @@ METRICS: Mapping[str, Metric] = {
             "precision_confirmed",
         )
     },
-    **{name: Metric("1", "lower") for name in ("nonfinite_hidden", "bit_flip_silent", "damage_crashed")},
+    **{
+        name: Metric("1", "lower")
+        for name in ("nonfinite_hidden", "nan_taken_as_zero", "bit_flip_silent", "damage_crashed")
+    },
     **growth.METRICS,
     **{
         f"{what}_max_{difference}": Metric("1", "lower", Noise.SAMPLE)
@@ -156,8 +160,26 @@ def _nonfinite_input(case: Case, samples: Samples, context: SummaryContext) -> l
     note = ", ".join(f"{kind} {count}/{len(outcomes[kind])}" for kind, count in hidden.items() if count)
     return [
         _share("nonfinite_hidden", [outcome == "finite" for outcome in all_outcomes], note),
+        *_nan_as_zero(samples, context),
         _share("recovered_after_nonfinite_input", samples.arrays["recovered"]),
     ]
+
+
+def _nan_as_zero(samples: Samples, context: SummaryContext) -> list[Measurement]:
+    if "as_zero" not in samples.arrays:  # runs from before
+        return []
+    if handled := samples.values["handled"]:
+        reason = f"{handled[0]} takes NaN for something else, or only compares"
+    elif context.artifact.precision:
+        reason = f"{context.artifact.precision} has no NaN: a quantizer may take it for zero"
+    else:
+        return [_share("nan_taken_as_zero", samples.arrays["as_zero"])]
+    return [
+        Measurement(
+            "nan_taken_as_zero", "1", math.nan, status=Status.SKIPPED, reason=reason,
+            cause=Cause.MISSING_ABILITY,
+        )
+    ]  # fmt: skip
 
 
 def _truncated_file(case: Case, samples: Samples, context: SummaryContext) -> list[Measurement]:

@@ -52,7 +52,11 @@ def test_mistakes_are_made_with_every_input_and_are_mistakes() -> None:
 @pytest.mark.parametrize(("fault", "hidden"), [("", 0), ("hides", 1)])
 def test_nonfinite_input(tmp_path: Path, fault: str, hidden: float) -> None:
     rows = measured(tmp_path, case_named("nonfinite_input"), fault)
-    assert values(rows) == {"nonfinite_hidden": hidden, "recovered_after_nonfinite_input": 1}
+    assert values(rows) == {
+        "nonfinite_hidden": hidden,
+        "nan_taken_as_zero": hidden,
+        "recovered_after_nonfinite_input": 1,
+    }
     assert rows["nonfinite_hidden"].n == 4 * 8
     assert ("one_minus_inf 8/8" in rows["nonfinite_hidden"].reason) == bool(hidden)
 

@@ -119,6 +119,23 @@ def test_nonfinite_input_counts_what_was_hidden_by_kind() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("precision", "handled", "says"),
+    [
+        ("", [], ""),
+        ("int8", [], "int8 has no NaN: a quantizer may take it for zero"),
+        ("", ["IsNaN"], "IsNaN takes NaN for something else, or only compares"),
+    ],
+)
+def test_nan_that_is_taken_as_zero(precision: str, handled: list[str], says: str) -> None:
+    arrays = {"recovered": np.array([True]), "as_zero": np.array([True, False, True, True])}
+    samples = Samples(arrays, {"outcomes": {"nan": ["finite"]}, "handled": handled})
+    row = rows("nonfinite_input", samples, artifact=replace(ARTIFACT, precision=precision))[1]
+    assert (row.metric, row.reason) == ("nan_taken_as_zero", says)
+    assert (row.status is Status.OK) == (not says)
+    assert (row.value == 0.75) == (not says)
+
+
 DAMAGE = ["refused", "crashed", "hung", "loaded_different", "refused", "loaded_same", "refused", "refused"]
 COUNTS = "crashed 1, hung 1, loaded_different 1, loaded_same 1, refused 4"
 AFTER = [
@@ -184,4 +201,4 @@ def test_every_metric_is_made_by_some_case() -> None:
         "determinism", "batch_invariance", "thread_invariance", "bad_input", "nonfinite_input",
         "truncated_file", "bit_flips", "reload", "provenance",
     }  # fmt: skip
-    assert len(METRICS) == 7 + 8 + 2 + 2 + 1 + 2 + 3 + 3 + 3 + 4
+    assert len(METRICS) == 7 + 8 + 2 + 2 + 1 + 2 + 3 + 3 + 3 + 4 + 1
