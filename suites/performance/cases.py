@@ -143,7 +143,8 @@ def cases(context: CaseContext) -> tuple[Case, ...]:
         VARIED,
         data=data.name,
         samples=min(rows, max(inputs, context.batch or 1)),
-        deadline_s=START_ALLOWANCE_S + 10 * settings.varied_seconds,
+        # Every new shape may be prepared for as a new model is.
+        deadline_s=(1 + len(VARIED_SIZES)) * START_ALLOWANCE_S + 10 * settings.varied_seconds,
         params={
             "index": 0,
             "calls": settings.varied_calls,

@@ -8,7 +8,7 @@ from harness.core.check import Check
 from harness.core.verdict import Gate
 
 _gate = partial(Gate, suite="performance")
-#: Judged by times: a disturbed machine leaves them open, and blocks nothing.
+#: Judged by times: a machine that throttles leaves them open, and blocks nothing.
 _timed = partial(_gate, on_inconclusive="warn")
 
 CHECKS = (

@@ -163,6 +163,26 @@ def test_stalls_of_a_neighbour_are_not_the_backends() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("cause", "stalls", "growth"),
+    [
+        (Cause.OVERLOAD, Status.OK, Status.OK),
+        (Cause.CPU_STEAL, Status.OK, Status.OK),
+        (Cause.THROTTLING, Status.OK, Status.INVALID),  # heat grows with uptime
+        (Cause.EMULATED_CLOCK, Status.INVALID, Status.INVALID),
+    ],
+)
+def test_a_proof_is_valid_beside_other_processes(cause: Cause, stalls: Status, growth: Status) -> None:
+    parts, why = calls(), Reason(cause, "the machine was disturbed")
+    rows = steadiness.stall_rows(parts, Samples(facts(parts)), why, ALPHA)
+    rows += steadiness.growth_rows(parts, why, ALPHA)
+    proofs = {"stalls_at_least": stalls, "latency_growth_at_least": growth}
+    for row in rows:
+        assert row.status is proofs.get(row.metric, Status.INVALID)
+        assert row.reason.endswith(why.text)
+    assert only(rows, "stalls_at_least").cause is (Cause.UNSPECIFIED if stalls is Status.OK else cause)
+
+
 def test_no_stall_is_said_with_the_number_of_calls() -> None:
     parts = calls()
     rows = steadiness.stall_rows(parts, Samples(facts(parts)), None, ALPHA)

@@ -60,7 +60,7 @@ def test_a_wrong_answer_is_counted(tmp_path: Path, clock: StepClock, monkeypatch
     monkeypatch.setattr(PlantedSession, "run", run)
     samples = run_here(tmp_path, clock)
     assert samples.arrays["answers"].tolist() == [[0, 1, 410, 1]]
-    warmed = 3 * (8 + 1 + 1)
+    warmed = 2 + 3 * (8 + 1 + 1)
     assert samples.arrays["wrong_calls"].tolist() == [[0, 1, 300 - 1 - warmed]]
 
 
@@ -92,9 +92,18 @@ def test_a_file_with_a_fixed_batch_gets_varied_inputs_of_that_size(
     assert samples.arrays["answers"].tolist() == [[0, 5, 408, 0]]
 
 
-def test_slow_calls_are_fewer(tmp_path: Path, clock: StepClock) -> None:
-    samples = run_here(tmp_path, clock, max_seconds=1e-5)
-    assert len(samples.arrays["varied_ns"]) == 100
+@pytest.mark.parametrize(
+    ("max_seconds", "calls", "inputs"),
+    [(1e-5, 100, 10), (1e-6, 10, 3), (1e-9, 1, 1)],  # of 100 ns
+)
+def test_a_slow_model_is_called_less_often_with_fewer_inputs(
+    tmp_path: Path, clock: StepClock, max_seconds: float, calls: int, inputs: int
+) -> None:
+    samples = run_here(tmp_path, clock, max_seconds=max_seconds)
+    assert len(samples.arrays["varied_ns"]) == calls
+    assert samples.arrays["answers"].tolist() == [[0, 1, calls + inputs, 0]]
+    warmed = 2 + 3 * inputs
+    assert clock.now_ns == 1_000 + 100 * (warmed + calls)
 
 
 @given(st.integers(1, 12), st.lists(st.integers(2, 9), max_size=4, unique=True), st.integers(1, 700))
