@@ -159,6 +159,8 @@ class RunFolder:
             labels_path = self.path / "labels.npy"
             labels = npy.from_bytes(labels_path.read_bytes()) if labels_path.exists() else None
             cards = json.loads((self.path / "cards.json").read_text())
+            if not isinstance(cards, dict) or not all(isinstance(card, dict) for card in cards.values()):
+                raise TypeError("cards.json has no cards by variant")
             groups_path = self.path / "groups.json"
             listed = json.loads(groups_path.read_text()) if groups_path.exists() else []
             groups = tuple(Groups.from_json(value) for value in listed)

@@ -17,13 +17,17 @@ from harness.core.measurement import COLUMNS, KEY_COLUMNS, UNITS, Row
 from harness.core.metric import Declared, Role
 from harness.core.plan import HOST
 from harness.core.untrusted import encodable
-from harness.core.verdict import GATE, Verdict
+from harness.core.verdict import GATE, State, Verdict
 from harness.store.cache import write_atomically, writing
 
 if TYPE_CHECKING:  # slow to import
     import pandas as pd
 
 VERDICT_COLUMNS = tuple(field.name for field in fields(Verdict))
+#: Columns without which there is no verdict.
+VERDICTS_NEED = (
+    "gate", "target", "backend", "variant", "state", "severity", "on_inconclusive", "sentence",
+)  # fmt: skip
 #: Columns of floating-point numbers, in both tables.
 NUMBERS = frozenset({"value", "ci_low", "ci_high", "limit"})
 #: Columns that a comparison looks at.
@@ -119,8 +123,7 @@ def read(path: Path) -> pd.DataFrame:
     try:
         frame = pd.read_parquet(path) if path.suffix == ".parquet" else _read_csv(path)
     except (OSError, ValueError, ImportError) as error:
-        cause = "it is empty" if isinstance(error, pd.errors.EmptyDataError) else ""
-        raise ResultsError(f"the table cannot be read: {error}", where=str(path), cause=cause) from error
+        raise _unreadable(path, error) from error
     check_columns(list(frame.columns), path)
     cut = frame["status"].isna() | (frame["status"] == "")
     if cut.any():
@@ -129,8 +132,24 @@ def read(path: Path) -> pd.DataFrame:
 
 
 def read_verdicts(path: Path) -> pd.DataFrame:
-    """Read ``verdicts.csv`` with texts as texts; runs of earlier versions lack waivers, and checks."""
-    frame = _read_csv(path)
+    """Read ``verdicts.csv`` with texts as texts; runs of earlier versions lack waivers, and checks.
+
+    Raises
+    ------
+    ResultsError
+        It is missing, damaged, or has states that this version does not know.
+    """
+    try:
+        frame = _read_csv(path)
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, error) from error
+    if absent_columns := [name for name in VERDICTS_NEED if name not in frame]:
+        raise ResultsError(f"the table lacks the columns {', '.join(absent_columns)}", where=str(path))
+    if foreign := sorted(set(frame["state"]) - set(State)):
+        raise ResultsError(
+            f"the table has the state {foreign[0]!r:.60}", where=str(path),
+            cause="it is damaged, or a newer version wrote it", next_step="harness judge RUN writes it anew",
+        )  # fmt: skip
     absent = {"waived": "", "kind": GATE}
     return frame.assign(**{name: value for name, value in absent.items() if name not in frame})
 
@@ -149,6 +168,13 @@ def _read_csv(path: Path) -> pd.DataFrame:
         if frame[name].str.startswith("'").any():
             frame[name] = frame[name].map(restored)
     return frame
+
+
+def _unreadable(path: Path, error: Exception) -> ResultsError:
+    import pandas as pd
+
+    cause = "it is empty" if isinstance(error, pd.errors.EmptyDataError) else ""
+    return ResultsError(f"the table cannot be read: {error}", where=str(path), cause=cause)
 
 
 def check_columns(names: Sequence[str], path: Path) -> None:

@@ -175,6 +175,12 @@ def table_content() -> bytes:
     )  # fmt: skip
 
 
+def verdicts_content() -> bytes:
+    texts = {**dict.fromkeys(stored_tables.VERDICT_COLUMNS, "a"), "state": "PASS", "severity": "block"}
+    record = {**texts, "value": 0.5, "ci_low": 0.1, "ci_high": 0.9, "limit": 1.0, "n": 3}
+    return stored_tables.csv_bytes(stored_tables.VERDICT_COLUMNS, [record])
+
+
 def tflite_content() -> bytes:
     model = canonicalise(onnx.load_from_string(onnx_content(external=False)))
     return export_tflite(model, name="m", runtime="litert").data
@@ -220,6 +226,9 @@ READERS: Mapping[str, Reader] = {
     "measurements-bulk": Reader(
         stored("measurements.csv", lambda path: bulk.read(path, stored_tables.COMPARED, threads=False)),
         (table_content(),), CSV_WORDS,
+    ),
+    "verdicts": Reader(
+        stored("verdicts.csv", stored_tables.read_verdicts), (verdicts_content(),), CSV_WORDS
     ),
     "onnx": Reader(stored("m.onnx", read_onnx), (onnx_content(external=False),)),
     "onnx-external": Reader(

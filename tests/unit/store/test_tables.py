@@ -306,3 +306,27 @@ def test_formulas_in_verdicts(tmp_path: Path) -> None:
 def test_any_text_comes_back(text: str) -> None:
     assert tables.restored(tables.inert(text)) == text
     assert tables.inert(text)[:1] not in ("=", "+", "-", "@", "\t") or not text
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("", "it is empty"), ("gate,state\ng,PASS\n", "lacks the columns target, backend"),
+        ("\"", "cannot be read"),
+    ],
+)  # fmt: skip
+def test_verdicts_that_are_none(tmp_path: Path, content: str, says: str) -> None:
+    (tmp_path / "verdicts.csv").write_text(content)
+    with pytest.raises(ResultsError) as caught:
+        tables.read_verdicts(tmp_path / "verdicts.csv")
+    assert says in str(caught.value)
+
+
+def test_a_state_that_nobody_knows(tmp_path: Path) -> None:
+    verdict = Verdict("g", "cpu", "null", "int8", "accuracy", "m", State.PASS, "block", "warn",
+                      "s", 0.5, math.nan, math.nan, 1.0, "pt", 3)  # fmt: skip
+    tables.write(tmp_path, [], [verdict], [])
+    path = tmp_path / "verdicts.csv"
+    path.write_text(path.read_text().replace("PASS", "PERFECT"))
+    with pytest.raises(ResultsError, match="the state 'PERFECT'"):
+        tables.read_verdicts(path)
