@@ -27,16 +27,16 @@ _REPEATS = (
         faults=("stale-answer",),
     ),
     Check(
-        _all("same-answer-two-sessions", metric="deterministic_interleaved"),
-        why="Sessions share nothing that an answer depends on: two that take turns give the same bytes.",
-        failure="the answers differ while two sessions are open",
-        faults=("wrong-with-two-sessions",),
-    ),
-    Check(
         _all("same-answer-fresh-session", metric="deterministic_session"),
         why="A session that was opened again computes the same function.",
         failure="the answers differ in a fresh session",
         faults=("fresh-session-differs",),
+    ),
+    Check(
+        _all("same-answer-two-sessions", metric="deterministic_interleaved"),
+        why="Sessions share nothing that an answer depends on: two that take turns give the same bytes.",
+        failure="the answers differ while two sessions are open",
+        faults=("wrong-with-two-sessions",),
     ),
     Check(
         _all("same-answer-fresh-process", metric="deterministic_process"),

@@ -43,9 +43,8 @@ def determinism(bench: Bench, case: Case) -> Samples:
         orders = [caller.in_order(session, feeds, way) for way in (order, np.arange(len(feeds))[::-1])]
         held = [caller.holds(session, one, feeds[(i + 1) % len(feeds)]) for i, one in enumerate(feeds)]
         with bench.open() as other:
-            sessions = [caller.digests(other, feeds)]
             interleaved = caller.interleaved(session, other, feeds)
-    sessions += [_fresh(bench, case, caller) for _ in range(case.params["sessions"] - 1)]
+    sessions = [_fresh(bench, case, caller) for _ in range(case.params["sessions"])]
     child = replace(case, params={"fresh": True})
     exits = case.params["exits"]
     processes = [bench.spawn(child, exits=exits) for _ in range(case.params["processes"])]
