@@ -105,6 +105,8 @@ class ReportData:
         What the suites declare of the metrics.
     challenges : tuple of mapping
         The newest challenge of each run's model on each of its targets (``harness.store.challenges``).
+    untested : tuple of str
+        What was not tested, although the reader may expect it.
     """
 
     facts: tuple[Facts, ...]
@@ -117,6 +119,7 @@ class ReportData:
     base: Side | None = None
     metrics: Declared = field(default_factory=declared.installed)
     challenges: tuple[Mapping[str, Any], ...] = ()
+    untested: tuple[str, ...] = ()
 
     @property
     def run_ids(self) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from harness.core.unexpected import full_text, one_line
 from harness.core.verdict import State
 from harness.device import plugins
 from harness.report.html.data import Plot, ReportData, Section, Table
+from harness.report.html.front import Front, front
 from harness.run.outcome import passed_text
 from harness.store.cache import write_atomically, writing
 
@@ -66,12 +67,15 @@ class Head:
     state : str
         Shown before the sentence; empty where nothing was judged.
     notes : tuple of str
+    front : Front, optional
+        The first screen of a report.
     """
 
     label: str
     sentence: str
     state: str = ""
     notes: tuple[str, ...] = ()
+    front: Front | None = None
 
 
 def html(head: Head, parts: Sequence[Section]) -> str:
@@ -106,7 +110,7 @@ def report(data: ReportData) -> str:
 
 def with_sections(data: ReportData, made: Sequence[Section]) -> str:
     """Make the page of a report of sections that were made already."""
-    head = Head(", ".join(data.run_ids), sentence(data), data.state.value, data.notes)
+    head = Head(", ".join(data.run_ids), sentence(data), data.state.value, data.notes, front(data))
     return html(head, made)
 
 
@@ -117,9 +121,7 @@ def sentence(data: ReportData) -> str:
     if not blocking:
         what = "nothing blocks" if data.state is State.PASS else "what was not measured blocks"
         return f"{share}; {what} the release."
-    first = next((v for v in blocking if v.state is data.state), blocking[0])
-    count = "1 blocks the release" if len(blocking) == 1 else f"{len(blocking)} block the release, first"
-    return f"{share}; {count}: {first.sentence}."
+    return f"{share}; {'1 blocks' if len(blocking) == 1 else f'{len(blocking)} block'} the release."
 
 
 def write(path: Path, content: str) -> None:

@@ -14,6 +14,7 @@ from harness.core.metric import Declared
 from harness.core.plan import HOST
 from harness.core.suite import SupportsAgreement
 from harness.core.verdict import State
+from harness.report.advice import not_tested
 from harness.report.html.data import ReportData
 from harness.run import declared, summarise
 from harness.run.outcome import Outcome
@@ -68,6 +69,7 @@ def read(names: Sequence[str], results: Path) -> ReportData:
         None if 0 in shown else reads[0].side,
         _declared([outcome.run for outcome in outcomes]),
         tuple(_challenges(outcomes)),
+        tuple(dict.fromkeys(line for outcome in outcomes for line in not_tested(outcome))),
     )  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from harness.core.verdict import State, Verdict
 from harness.device import plugins
 from harness.report.html import page
 from harness.report.html.data import Plot, ReportData, Section, Table
+from harness.report.html.front import MOST_LINES, front
 from harness.store.run_folder import Facts
 from tests.unit.report.pages import fits_a_phone, opened, quiet
 
@@ -101,9 +103,51 @@ def test_a_section_that_raises_leaves_a_named_gap(monkeypatch: pytest.MonkeyPatc
     assert "ZeroDivisionError" in page.report(data)
 
 
-def test_the_sentence_is_that_of_a_gate_with_the_run_s_state() -> None:
-    data = report(ACCURACY, verdict(State.INVALID, "one"), verdict(State.FAIL, "two"))
-    assert page.sentence(data) == "0 of 2 gates passed; 2 block the release, first: the sentence of two."
+def test_what_blocks_is_listed_worst_first() -> None:
+    data = report(
+        ACCURACY, verdict(State.INVALID, "one"), verdict(State.FAIL, "two"), verdict(State.PASS, "three")
+    )
+    assert page.sentence(data) == "1 of 3 gates passed; 2 block the release."
+    assert [(state, name) for state, name, _ in front(data).blocks] == [("FAIL", "two"), ("INVALID", "one")]
+    assert page.report(data).index("the sentence of two") < page.report(data).index("the sentence of one")
+
+
+def test_a_long_list_of_what_blocks_is_cut_and_counted() -> None:
+    data = report(
+        ACCURACY, *(verdict(State.NOT_RUN, f"g{i}") for i in range(11)), verdict(State.FAIL, "last")
+    )
+    shown = front(data)
+    assert (len(shown.blocks), shown.more, shown.blocks[0][1]) == (MOST_LINES, 12 - MOST_LINES, "last")
+
+
+def test_each_variant_of_a_device_has_a_tile_with_its_worst_verdict() -> None:
+    clean = row("clean", 0, Measurement("accuracy", "1", 0.95))
+    data = report((clean, *ACCURACY), verdict(State.PASS, "one"), verdict(State.NOT_RUN, "two"))
+    (tile,) = front(data).tiles
+    assert tile.state == "NOT_RUN"
+    assert dict(tile.figures)["accuracy %"] == "95.00"
+    checked = replace(verdict(State.PASS, "check"), kind="check")
+    (tile,) = front(report((clean,), checked)).tiles
+    assert tile.state == "", "checks alone are no verdict on a variant"
+    assert "no gate" in page.report(report((clean,), checked))
+
+
+def test_a_device_without_rows_has_a_tile_too() -> None:
+    absent = replace(verdict(State.NOT_RUN, "one"), target="pi")
+    tiles = {tile.device.partition("/")[0]: tile for tile in front(report(ACCURACY, absent)).tiles}
+    assert (tiles["pi"].state, tiles["pi"].figures) == ("NOT_RUN", ())
+
+
+def test_what_the_gates_can_see_comes_from_the_challenge() -> None:
+    assert "no challenge of this model" in page.report(report(ACCURACY))
+    challenge = {
+        "target": "cpu", "score": {"caught": 3, "missed": 1, "named": 3}, "created_utc": "2026-11-27",
+        "faults": [],
+        "effects": [{"name": "a", "text": "accuracy -0.8 pt", "how": "800 pairs"}],
+    }  # fmt: skip
+    text = page.report(replace(report(ACCURACY), challenges=(challenge,)))
+    assert "cpu: 3 of 4 planted faults are caught" in text
+    assert "accuracy -0.8 pt" in text
 
 
 def test_invalid_times_are_marked_in_the_plot() -> None:
