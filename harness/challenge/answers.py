@@ -166,7 +166,9 @@ def not_planted(rows: Iterable[Row]) -> str:
     return ""
 
 
-def would_see(fault: Fault, limits: Iterable[Limit], seen: str = "") -> str:
+def would_see(
+    fault: Fault, limits: Iterable[Limit], states: Mapping[tuple[str, ...], State], seen: str = ""
+) -> str:
     """Say what would see a fault that was missed.
 
     Parameters
@@ -174,6 +176,8 @@ def would_see(fault: Fault, limits: Iterable[Limit], seen: str = "") -> str:
     fault : Fault
     limits : iterable of Limit
         That are judged on the target.
+    states : mapping of key of a Limit to State
+        What they came to with the fault.
     seen : str
         What a comparison with the healthy run shows; empty where it shows nothing.
     """
@@ -184,7 +188,9 @@ def would_see(fault: Fault, limits: Iterable[Limit], seen: str = "") -> str:
     if seen:
         return f"{fault.advice}: {seen}"
     if declared:
-        return f"the check {next(iter(declared))} looks for it and passed; {fault.advice}"
+        name, limit = next(iter(declared.items()))
+        state = states.get(limit.key, State.NOT_RUN)
+        return f"the check {name} looks for it and is {state.value}; {fault.advice}"
     return fault.advice
 
 

@@ -20,6 +20,7 @@ from harness.challenge.answers import (
     would_see,
 )
 from harness.challenge.jobs import Work
+from harness.challenge.limits import key_of
 from harness.core import unexpected
 from harness.core.contracts import Executor
 from harness.core.job import Batch, EnvironmentRecord, JobKey, JobResult, Status
@@ -27,6 +28,7 @@ from harness.core.measurement import KEY_COLUMNS, Row
 from harness.core.metric import Declared, Role
 from harness.core.plan import CARD, HOST
 from harness.core.suite import Suite
+from harness.core.verdict import State
 from harness.device import planted
 from harness.gates import relative
 from harness.gates.relative import Accepted, Baselines, Refusal
@@ -34,6 +36,8 @@ from harness.run import stages, summarise
 from harness.store.run_folder import Facts, RunFolder
 from harness.testing.faults import Fault, Kind
 
+States = Mapping[tuple[str, ...], State]
+"""Key of a limit to what it came to."""
 #: A batch that was disturbed is measured again, so often.
 REPEATS = 1
 #: The name of the healthy run where it is compared with.
@@ -97,7 +101,8 @@ class Bench:
         rows: list[Row] = []
         cases: list[str] = []
         refused: dict[str, str] = {}
-        caught = None
+        caught: Catch | None = None
+        states: States = {}
         for batch in self.work.steps(fault, quick=quick):
             if batch.variant in refused:
                 continue
@@ -111,11 +116,11 @@ class Bench:
                 sentence = f"{batch.variant} on {batch.target}: {measured.error}"
                 caught = Catch(ERROR, "error of the run", sentence, batch.variant, named)
                 break
-            caught = self._judge(fault, results | measured.results, [*rows, *made])
+            caught, states = self._judge(fault, results | measured.results, [*rows, *made])
             if caught is not None and self._varies(caught):
                 # A time that is over its limit by chance is not so twice.
                 measured, made = self._measure(batch, fault)
-                caught = self._judge(fault, results | measured.results, [*rows, *made])
+                caught, states = self._judge(fault, results | measured.results, [*rows, *made])
             results |= measured.results
             rows += made
             if caught is not None:
@@ -130,7 +135,7 @@ class Bench:
             why = "the machine was disturbed; run again on a quiet one"
             return Answer(fault, Result.UNDECIDED, None, why, seconds, tuple(cases))
         seen = self._seen(rows) if fault.kind in (Kind.TIME, Kind.MEMORY) else ""
-        would = would_see(fault, self.work.limits, seen)
+        would = would_see(fault, self.work.limits, states, seen)
         return Answer(fault, Result.MISSED, None, would, seconds, tuple(cases))
 
     def _varies(self, caught: Catch) -> bool:
@@ -155,16 +160,15 @@ class Bench:
         plan = replace(self.facts.plan, batches=(*references, batch), skipped=())
         host = {key: result for key, result in self.facts.results.items() if key.target == HOST}
         facts = replace(
-            self.facts,
-            plan=plan,
-            results=host | measured.results,
-            environments=measured.environments,
+            self.facts, plan=plan, results=host | measured.results, environments=measured.environments
         )
-        rows = summarise.summarise(facts, self.suites)
-        return [row for row in rows if row.key.suite != CARD]  # those about the files are not planted
+        # The rows of the cards are those of the healthy run.
+        return [row for row in summarise.summarise(facts, self.suites) if row.key.suite != CARD]
 
-    def _judge(self, fault: Fault, results: Mapping[JobKey, JobResult], rows: Sequence[Row]) -> Catch | None:
-        """Judge what was measured so far; what no limit is judged by is not missed."""
+    def _judge(
+        self, fault: Fault, results: Mapping[JobKey, JobResult], rows: Sequence[Row]
+    ) -> tuple[Catch | None, States]:
+        """Judge what was measured so far; what no limit is judged by is not missed. The states, too."""
         planned = {job.key for batch in self.work.batches for job in batch.jobs}
         missing = (self.work.decisive & planned) - set(results)
         counted = missing | set(results)
@@ -179,7 +183,8 @@ class Bench:
         outcome = stages.look(self.folder, facts, [*others, *rows], baselines=self.baselines())
         limits = {limit.key: limit for limit in self.work.limits}
         credible = {key for key, limit in limits.items() if self.work.is_credible(limit, fault)}
-        return catch(fault, outcome.verdicts, rows, limits, credible, missing, self.healthy)
+        states = {key_of(verdict): verdict.state for verdict in outcome.verdicts}
+        return catch(fault, outcome.verdicts, rows, limits, credible, missing, self.healthy), states
 
     def baselines(self) -> Baselines:
         """The healthy run in place of every accepted one."""

@@ -99,11 +99,13 @@ def test_why_a_fault_was_not_planted() -> None:
 
 
 def test_what_would_see_a_fault_that_was_missed() -> None:
-    assert would_see(FAULT, [GATE]) == "a limit"
-    assert would_see(FAULT, [GATE], "p50 is 1.3x") == "a limit: p50 is 1.3x"
-    assert would_see(FAULT, [CHECK]) == "the check same looks for it and passed; a limit"
+    assert would_see(FAULT, [GATE], {}) == "a limit"
+    assert would_see(FAULT, [GATE], {}, "p50 is 1.3x") == "a limit: p50 is 1.3x"
+    for state in (State.PASS, State.NOT_APPLICABLE):
+        said = would_see(FAULT, [CHECK], {CHECK.key: state})
+        assert said == f"the check same looks for it and is {state.value}; a limit"
     relaxed = check("same", "tries", "same", "shifted", relaxed=True)
-    assert would_see(FAULT, [relaxed], "p50 is 1.3x") == "the check same, which [checks.relax] lets pass"
+    assert would_see(FAULT, [relaxed], {}, "p50 is 1.3x") == "the check same, which [checks.relax] lets pass"
 
 
 def answer(result: Result) -> Answer:
