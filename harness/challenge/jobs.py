@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from harness.challenge.limits import Limit
 from harness.core.job import Batch, Case, Job, JobKey
 from harness.core.metric import Declared, Metric, Noise, Role
-from harness.core.verdict import matches
+from harness.core.verdict import GATE, matches
 from harness.testing.faults import Fault, Kind
 
 #: A job of a challenge takes at most so long, and so many times what it took without a fault.
@@ -108,11 +108,14 @@ class Work:
         return {key for limit in limits for key in self.judged[limit.key]}
 
     def is_credible(self, limit: Limit, fault: Fault) -> bool:
-        """Whether it can show a fault: a time or a size shows those of time and memory, or what it declares.
+        """Whether it can show a fault.
 
-        What varies from run to run would else be credited with faults that it does not see.
+        What varies from run to run would be credited with faults that it does not see: of such limits, gates
+        show faults of time and memory, and checks those that they declare.
         """
-        return fault.kind in _TIMED or fault.name in limit.faults or not self.is_noisy(limit)
+        if fault.name in limit.faults or not self.is_noisy(limit):
+            return True
+        return fault.kind in _TIMED and limit.kind == GATE
 
     def is_noisy(self, limit: Limit) -> bool:
         """Whether its metric varies from run to run."""

@@ -65,6 +65,17 @@ def test_a_time_shows_faults_of_time_and_memory_alone() -> None:
     assert names(work(GATE).steps(fault(Kind.TIME), quick=True)) == [("int8", "speed", ["calls"])]
 
 
+def test_a_check_of_times_shows_what_it_declares_and_a_gate_any_fault_of_time() -> None:
+    stalls = check("no-stalls", "speed", "typical", "stall")
+    both = Work(BATCHES, (stalls, FAST), METRICS, SECONDS, {stalls.key: frozenset(), FAST.key: frozenset()})
+    for name, kind, seen in (
+        ("stall", Kind.TIME, [True, True]),
+        ("slower-30", Kind.TIME, [False, True]),
+        ("offset", Kind.NUMERIC, [False, False]),
+    ):
+        assert [both.is_credible(one, fault(kind, name)) for one in (stalls, FAST)] == seen
+
+
 def test_the_whole_challenge_also_runs_what_no_limit_looks_at() -> None:
     steps = names(work().steps(fault(Kind.PROCESS), quick=False))
     assert steps == [
