@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -93,18 +93,32 @@ class OnnxRuntimeSession:
 
     def profile(self, feeds: Feeds, calls: int) -> Profile:
         """Return the times of ONNX Runtime's profile, which are whole microseconds."""
+        times: dict[tuple[str, str], list[int]] = {}
+        for name, details, duration_ns in self._kernels(feeds, calls):
+            times.setdefault((name, details["op_name"]), []).append(duration_ns)
+        return {node: np.array(durations_ns, np.int64) for node, durations_ns in times.items()}
+
+    def placement(self, feeds: Feeds) -> Mapping[str, tuple[int, int]]:
+        """Return nodes and their time by the provider that the profile names for each."""
+        placed: dict[str, tuple[int, int]] = {}
+        for _, details, duration_ns in self._kernels(feeds, 1):
+            provider = details.get("provider", "")
+            nodes, total_ns = placed.get(provider, (0, 0))
+            placed[provider] = nodes + 1, total_ns + duration_ns
+        return placed
+
+    def _kernels(self, feeds: Feeds, calls: int) -> Iterator[tuple[str, Mapping[str, Any], int]]:
+        """Profile some calls: name, details and time in ns of each kernel."""
         self.run(feeds)  # checks them, and fails if the session is closed
         with tempfile.TemporaryDirectory(prefix="harness-profile-") as folder:
             session = self._start(str(Path(folder) / "profile"))
             for _ in range(calls):
                 session.run(self._names, feeds)
             events = json.loads(Path(session.end_profiling()).read_text())
-        times: dict[tuple[str, str], list[int]] = {}
         for event in events:
             name, details = event["name"].removesuffix(KERNEL), event.get("args", {})
             if name != event["name"] and "op_name" in details:
-                times.setdefault((name, details["op_name"]), []).append(1000 * event["dur"])
-        return {node: np.array(durations_ns, np.int64) for node, durations_ns in times.items()}
+                yield name, details, 1000 * event["dur"]
 
     def __enter__(self) -> Self:
         return self

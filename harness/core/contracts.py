@@ -121,6 +121,15 @@ class SupportsProfile(Protocol):
         ...
 
 
+@runtime_checkable
+class SupportsPlacement(Protocol):
+    """Tells on which provider each node really ran, in a session of its own."""
+
+    def placement(self, feeds: Feeds) -> Mapping[str, tuple[int, int]]:
+        """Run the model once; number of nodes and their time in ns, by provider."""
+        ...
+
+
 class DeviceCall(Protocol):
     """A model bound to buffers in the memory of a device."""
 

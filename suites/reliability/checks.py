@@ -126,6 +126,13 @@ _CLAIMS = (
         faults=("claims-cuda", "claims-other-provider"),
     ),
     Check(
+        _gate("nodes-on-provider", metric="time_on_provider", minimum=0.5),
+        why="Where the runtime's profile names the provider of each node, those of the one that is reported "
+        "take most of the time; a smaller share is a fallback.",
+        failure="the provider that is claimed does not run the model: the nodes ran on another one",
+        faults=("claims-cuda", "claims-other-provider"),
+    ),
+    Check(
         _all("threads-confirmed", metric="threads_confirmed"),
         why="No more threads use CPU time (5 % of it or more) during calls than the session reports.",
         failure="more threads compute than are claimed",

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.core.contracts import Bench, Session
+from harness.core.contracts import Bench, Session, SupportsPlacement
 from harness.core.feeding import Feeding
 from harness.core.job import Case
 from harness.core.preprocess import Feeds
@@ -45,12 +45,20 @@ def claims(bench: Bench, case: Case, session: Session) -> dict[str, Any]:
     return {
         "threads": cpu_shares(bench, session, feeds),
         "libraries": libraries(),
+        "placement": _placement(session, feeds),
         "gpu": gpu_facts(provider, session.effective.get(DEVICE_ID, "0")),
         "precision": {
             **numbers(bench, case, session, feeding),
             "half_file": has_half(bench.artifact),
         },
     }
+
+
+def _placement(session: Session, feeds: Feeds) -> dict[str, list[int]] | None:
+    """Nodes and their time in ns by provider; None where the runtime does not tell."""
+    if not isinstance(session, SupportsPlacement):
+        return None
+    return {provider: list(counts) for provider, counts in session.placement(feeds).items()}
 
 
 def cpu_shares(bench: Bench, session: Session, feeds: Feeds) -> list[float] | Na:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from harness.core.cause import Cause
 from harness.core.job import Status
 from harness.core.measurement import Measurement
@@ -35,7 +37,7 @@ Finding = tuple[float | None, str]
 
 
 def rows(effective: Mapping[str, str], claims: Mapping[str, Any], integers: str) -> list[Measurement]:
-    """Make ``provider_confirmed``, ``threads_confirmed`` and ``precision_confirmed``.
+    """Make ``provider_confirmed``, ``threads_confirmed``, ``precision_confirmed``, and where nodes ran.
 
     Parameters
     ----------
@@ -51,7 +53,29 @@ def rows(effective: Mapping[str, str], claims: Mapping[str, Any], integers: str)
         "threads": threads(effective.get("threads", ""), effective.get("provider", ""), claims["threads"]),
         "precision": precision(effective.get("precision", ""), claims["precision"], integers),
     }
-    return [_row(f"{what}_confirmed", *finding) for what, finding in findings.items()]
+    return [
+        *(_row(f"{what}_confirmed", *finding) for what, finding in findings.items()),
+        *_placed(effective.get("provider", ""), claims.get("placement")),
+    ]
+
+
+def _placed(claimed: str, placement: Mapping[str, Sequence[int]] | None) -> list[Measurement]:
+    """The share of nodes, and of their time, that the profile places on the provider."""
+    metrics = ("nodes_on_provider", "time_on_provider")
+    if placement is None:
+        return [_row(metric, None, "the runtime does not tell where nodes run") for metric in metrics]
+    totals = np.array([*placement.values()], np.float64).reshape(-1, 2).sum(axis=0)
+    here = np.array(placement.get(claimed, (0, 0)), np.float64)
+    places = ", ".join(
+        f"{count} {'node' if count == 1 else 'nodes'} on {provider}"
+        for provider, (count, _) in sorted(placement.items())
+    )
+    return [
+        Measurement(metric, "1", float(part / total), n=int(totals[0]), reason=places)
+        if total
+        else _row(metric, None, "the profile has no node that took time")
+        for metric, part, total in zip(metrics, here, totals, strict=True)
+    ]
 
 
 def _row(metric: str, value: float | None, text: str) -> Measurement:

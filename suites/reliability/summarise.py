@@ -32,7 +32,7 @@ METRICS: Mapping[str, Metric] = {
             "recovered_after_nonfinite_input", "truncation_refused", "bit_flip_noticed",
             "hash_catches_damage", "recovered_after_damage", "provider_as_asked", "precision_as_asked",
             "process_exit_clean", "artifact_hash_equal", "provider_confirmed", "threads_confirmed",
-            "precision_confirmed",
+            "precision_confirmed", "nodes_on_provider", "time_on_provider",
         )
     },
     **{

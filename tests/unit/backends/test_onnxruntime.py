@@ -9,6 +9,7 @@ import pytest
 
 from backends import nvidia
 from backends.onnxruntime_ import CPU, OnnxRuntimeBackend
+from harness.core.contracts import SupportsPlacement
 from harness.core.errors import BackendError
 from harness.core.job import Options
 from harness.core.target import CUDA, TENSORRT
@@ -23,6 +24,17 @@ def relu(write: Any) -> Any:
 def test_provider_is_asserted(relu: Any) -> None:
     with OnnxRuntimeBackend().open(relu, Options()) as session:
         assert session.effective["provider"] == CPU
+
+
+def test_placement_is_that_of_the_profile(write: Any) -> None:
+    nodes = [("Relu", ["x"], ["h"]), ("Exp", ["h"], ["y"])]
+    model = write(nodes, [("x", "FLOAT", ["N", 3])], [("y", "FLOAT", ["N", 3])])
+    with OnnxRuntimeBackend().open(model, Options()) as session:
+        assert isinstance(session, SupportsPlacement)
+        ((provider, (count, time_ns)),) = session.placement({"x": np.ones((4, 3), np.float32)}).items()
+    assert (provider, count) == (CPU, 2)
+    assert time_ns >= 0
+    assert time_ns % 1000 == 0
 
 
 def test_provider_that_is_not_built_in_is_refused(relu: Any) -> None:

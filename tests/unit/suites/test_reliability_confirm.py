@@ -120,11 +120,23 @@ def test_what_nothing_confirms_is_a_skipped_row() -> None:
     facts = {
         "libraries": ORT,
         "gpu": None,
+        "placement": {"XNNPACK": [9, 900], "other": [1, 2100]},
         "threads": [1.0, 0.0],
         "precision": {"answers": "", "changed": ALL, "half_file": False},
     }
     effective = {"provider": "XNNPACK", "precision": "f32", "threads": "1"}
-    provider, threads, precision = confirm.rows(effective, facts, "")
+    provider, threads, precision, nodes, time = confirm.rows(effective, facts, "")
+    assert [(row.metric, row.value, row.n) for row in (nodes, time)] == [
+        ("nodes_on_provider", 0.9, 10),
+        ("time_on_provider", 0.3, 10),
+    ]
+    assert time.reason == "9 nodes on XNNPACK, 1 node on other"
+    for placement, says in ((None, "does not tell where nodes run"), ({}, "no node that took time")):
+        *_, nodes, time = confirm.rows(effective, facts | {"placement": placement}, "")
+        assert nodes.status is time.status is Status.SKIPPED
+        assert says in time.reason
+    *_, nodes, time = confirm.rows(effective | {"provider": CUDA}, facts, "")
+    assert nodes.value == time.value == 0
     assert (provider.metric, provider.status) == ("provider_confirmed", Status.SKIPPED)
     assert provider.reason.startswith("unconfirmed: ")
     assert [(row.metric, row.status, row.value) for row in (threads, precision)] == [
