@@ -21,6 +21,7 @@ from harness.challenge.trials import Bench, measure
 from harness.config.load import load_validation, validation_file
 from harness.config.schema import ShiftsTable
 from harness.config.targets import load_targets
+from harness.config.validation import FLOAT32
 from harness.core.errors import HarnessError, UsageError
 from harness.core.job import EnvironmentRecord, JobResult, Started
 from harness.core.plan import HOST
@@ -187,10 +188,33 @@ def _prepared(request: ChallengeRequest, observer: Observer) -> Iterator[Prepare
     run = Request(targets=(target.name,), model=request.model, variants=names, results=request.results)
     prepared = prepare(run, observer, stored=stored)
     try:
-        yield prepared
+        yield _narrowed(prepared, target) if request.quick else prepared
     finally:
         observer.end()
         prepared.close()
+
+
+def _narrowed(prepared: Prepared, target: Target) -> Prepared:
+    """The same run with the one variant that most gates and checks judge."""
+    plan = prepared.plan
+    counts = {
+        batch.variant: sum(gate.judges(target.name, batch.variant) for gate in prepared.gates)
+        + sum(place.variant == batch.variant for place in plan.checks)
+        for batch in plan.batches
+        if batch.target == target.name
+    }
+    variant = max(counts, key=lambda name: counts[name])
+    plan = replace(
+        plan,
+        batches=tuple(
+            batch
+            for batch in plan.batches
+            if batch.variant == variant or (batch.target == HOST and batch.variant == FLOAT32)
+        ),
+        skipped=tuple(result for result in plan.skipped if result.key.variant == variant),
+        checks=tuple(place for place in plan.checks if place.variant == variant),
+    )
+    return replace(prepared, plan=plan, run={**prepared.run, "variants": [variant]})
 
 
 def _healthy_run(prepared: Prepared, target: Target, request: ChallengeRequest) -> Bench:

@@ -13,6 +13,8 @@ from harness.testing.faults import Fault, Kind
 
 #: A job of a challenge takes at most so long, and so many times what it took without a fault.
 DEADLINE_S, DEADLINE_FACTOR = 10.0, 10.0
+#: Starting a worker takes about half of it.
+SHORT_S = 1.0
 #: What a fault of time or memory changes first.
 TIMED_ROLES = (Role.LATENCY, Role.TAIL, Role.MEMORY)
 _TIMED = (Kind.TIME, Kind.MEMORY)
@@ -130,13 +132,21 @@ class Work:
         }
 
     def _parts(self, tier: _Tier, used: set[JobKey]) -> list[Batch]:
-        """The jobs of a tier that no tier before it has; they are added to `used`."""
-        parts = []
+        """The jobs of a tier that no tier before it has; they are added to `used`.
+
+        A long job is a part by itself: a shorter one may see the fault.
+        """
+        parts: list[Batch] = []
         for batch in self.batches:
             jobs = [job for job in batch.jobs if job.key not in used and tier.has(job)]
             used |= {job.key for job in jobs}
-            if jobs:
-                parts.append(replace(batch, cases=tuple(self._bounded(job) for job in jobs)))
+            short = [job for job in jobs if self._seconds(job) <= SHORT_S]
+            alone = [[job] for job in jobs if job not in short]
+            parts += [
+                replace(batch, cases=tuple(self._bounded(job) for job in some))
+                for some in (short, *alone)
+                if some
+            ]
         return parts
 
     def _bounded(self, job: Job) -> Case:

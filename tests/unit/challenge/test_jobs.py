@@ -82,8 +82,9 @@ def test_the_whole_challenge_also_runs_what_no_limit_looks_at() -> None:
         ("int8", "answers", ["whole"]),
         ("int8", "tries", ["threads"]),
         ("float32", "answers", ["whole"]),
+        ("int8", "speed", ["many"]),
         ("int8", "tries", ["repeat"]),
-        ("int8", "speed", ["calls", "many"]),
+        ("int8", "speed", ["calls"]),
     ]
 
 
@@ -94,6 +95,16 @@ def test_shifted_data_come_last_and_only_where_a_gate_looks_at_nothing_else() ->
         "fog" in cases for _, _, cases in names(work(GATE).steps(fault(Kind.NUMERIC), quick=False))
     )
     assert not any("fog" in cases for _, _, cases in names(work().steps(fault(Kind.CALL), quick=False)))
+
+
+def test_a_long_job_is_a_step_by_itself() -> None:
+    both = check("both", "tries", "same", "stall")
+    short = {key("tries", "repeat"): 0.4, key("tries", "threads"): 0.5}
+    for seconds, expected in ((short, [["repeat", "threads"]]), (SECONDS, [["repeat"], ["threads"]])):
+        planned = Work(BATCHES, (both,), METRICS, seconds, {both.key: frozenset(short)})
+        assert [
+            cases for _, _, cases in names(planned.steps(fault(Kind.CALL, "stall"), quick=True))
+        ] == expected
 
 
 @pytest.mark.parametrize("kind", Kind)
