@@ -28,6 +28,7 @@ from harness.executors.abilities import abilities_of
 from harness.run import availability, int8_trials
 from harness.run.outcome import Outcome
 from harness.run.selection import load_suites
+from harness.run.summarise import UNCONFIRMED
 
 #: So many gates are named where several keep a run from passing.
 NAMED_GATES = 4
@@ -71,7 +72,8 @@ def not_tested(outcome: Outcome) -> list[str]:
     absent = []
     if not {row.identity.get("arch", "") for row in outcome.rows} & {"aarch64", "armv7l", "arm64"}:
         absent.append("ARM")
-    if not any("CUDA" in str(row.identity.get("provider", "")) for row in outcome.rows):
+    providers = {str(row.identity.get("provider", "")) for row in outcome.rows}
+    if not any("CUDA" in provider and UNCONFIRMED not in provider for provider in providers):
         absent.append("GPU")
     if outcome.run["emulated"]:
         lines.insert(0, f"real hardware: {', '.join(outcome.run['emulated'])} emulated")
@@ -79,11 +81,12 @@ def not_tested(outcome: Outcome) -> list[str]:
 
 
 def _folded(verdicts: Iterable[Verdict], state: State) -> list[list[Verdict]]:
-    """Those in `state` joined by target and cause (the end of their sentence); the others one by one."""
+    """Those in `state` joined by cause (the end of their sentence), and what blocks by target too."""
     groups: dict[Any, list[Verdict]] = {}
     for index, verdict in enumerate(verdicts):
         cause = _cause(verdict)
-        key = (verdict.target, verdict.blocks, verdict.waived, cause) if verdict.state is state else index
+        target = "" if state is State.NOT_APPLICABLE else verdict.target
+        key = (target, verdict.blocks, verdict.waived, cause) if verdict.state is state else index
         groups.setdefault(key, []).append(verdict)
     return list(groups.values())
 
@@ -93,8 +96,12 @@ def _sentence(verdicts: list[Verdict]) -> str:
     if len(verdicts) == 1:
         return f"{first.gate}: {first.sentence}"
     variants = ", ".join(dict.fromkeys(verdict.variant for verdict in verdicts))
+    targets = ", ".join(dict.fromkeys(verdict.target for verdict in verdicts))
+    names = list(dict.fromkeys(verdict.gate for verdict in verdicts))
+    if len(names) == 1:
+        return f"{names[0]}: {variants} on {targets}: {_cause(first)}"
     what = " and ".join(f"{kind}s" for kind in dict.fromkeys(verdict.kind for verdict in verdicts))
-    return f"{len(verdicts)} {what} of {variants} on {first.target}: {_cause(first)}"
+    return f"{len(names)} {what} of {variants} on {targets}: {_cause(first)}"
 
 
 def _cause(verdict: Verdict) -> str:

@@ -23,12 +23,16 @@ from harness.core.job import (
 from harness.core.measurement import WHOLE_CASE, Measurement, Row
 from harness.core.plan import HOST
 from harness.core.suite import Suite, SummaryContext, SupportsRounds
+from harness.core.target import NVIDIA
 from harness.core.untrusted import shown
 from harness.run import card_rows
 from harness.run.rounding import KEY as ROUNDING
 from harness.stats.disturbance import disturbance, overload
 from harness.stats.side_by_side import ALPHA, level
 from harness.store.run_folder import Facts
+
+#: In a row's provider: nothing but the session says so.
+UNCONFIRMED = "unconfirmed"
 
 
 def summarise(facts: Facts, suites: Mapping[str, Suite], failed: list[JobResult] | None = None) -> list[Row]:
@@ -177,7 +181,7 @@ def _identity(
         "device": device.get("device", ""),
         "arch": device.get("arch", ""),
         "backend_version": device.get("backend_version", ""),
-        "provider": _provider(result.effective),
+        "provider": _provider(result.effective, device),
         # A file of integers computes in them, however the runtime computes floats.
         "precision": batch.artifact.precision or result.effective.get("precision", ""),
         "model": facts.run["model"]["name"],
@@ -187,9 +191,11 @@ def _identity(
     }
 
 
-def _provider(effective: Mapping[str, str]) -> str:
-    """Name the provider, and the operators that it left to the runtime's builtin kernels."""
+def _provider(effective: Mapping[str, str], device: Mapping[str, Any]) -> str:
+    """Name the provider, what it left to builtin kernels, and whether there is such a device."""
     provider, builtin = effective.get("provider", ""), effective.get("builtin", "")
+    if provider in NVIDIA and "name" not in device.get("gpu", {}):
+        provider = f"{provider}; {UNCONFIRMED}: the driver reports no GPU"
     return f"{provider}; builtin: {builtin}" if builtin else provider
 
 

@@ -148,7 +148,7 @@ def test_a_target_that_is_not_here_takes_one_line() -> None:
         unavailable=[("cuda", "onnxruntime", reason)],
     )  # fmt: skip
     lines = [line for line in shown(outcome_) if reason in line]
-    assert lines == [f"NOT_RUN      6 gates of float32, int8 on cuda: {reason}"]
+    assert lines == [f"NOT_RUN      3 gates of float32, int8 on cuda: {reason}"]
     assert following(outcome_).startswith("harness targets")
 
 
@@ -275,7 +275,7 @@ def test_a_refusal_with_colons_and_an_address_is_shown_once_and_whole() -> None:
         for variant in VARIANTS
     ]
     lines = [line for line in shown(outcome(refused), 400) if "kernel channels" in line]
-    assert lines == [f"NOT_RUN      4 gates of float32, int8 on cpu: {reason}"]
+    assert lines == [f"NOT_RUN      2 gates of float32, int8 on cpu: {reason}"]
 
 
 def test_a_question_mark_is_explained_below_the_table() -> None:

@@ -197,3 +197,12 @@ def test_a_reference_that_is_no_float_file_is_called_what_it_is(
     key = ROWS[0].key._replace(variant="float32")
     rows = (Row(key, ROWS[0].measurement, {"precision": precision}),)
     assert f"raspberrypi  {name}" in shown(replace(outcome(tmp_path), rows=rows))
+
+
+def test_a_gpu_is_tested_only_where_the_driver_reports_one(tmp_path: Path) -> None:
+    for provider, absent in (
+        ("CUDAExecutionProvider", False),
+        ("CUDAExecutionProvider; unconfirmed: no", True),
+    ):
+        rows = (replace(ROWS[0], identity={"arch": "aarch64", "provider": provider}),)
+        assert ("not tested   GPU" in shown(replace(outcome(tmp_path), rows=rows))) == absent

@@ -178,3 +178,20 @@ def test_a_suite_that_gives_something_else_than_measurements_is_an_error_row() -
     (row, _) = summarise.summarise(facts(result(OWN, 0, 5.0)), {"s": Planted()})
     assert row.measurement.status is Status.ERROR
     assert "summarise gave a float, not a Measurement" in row.measurement.reason
+
+
+def test_a_gpu_that_only_the_session_reports_is_unconfirmed() -> None:
+    measured = JobResult(
+        OWN.jobs[0].key, Status.OK, "", Samples({}, {"v": 1.0}), {"provider": "CUDAExecutionProvider"}
+    )
+    seen = facts(measured)
+    (row,) = [r for r in summarise.summarise(seen, {"s": Suite()}) if r.key == measured.key]
+    assert row.identity["provider"] == "CUDAExecutionProvider; unconfirmed: the driver reports no GPU"
+    records = [
+        replace(record, facts={**record.facts, "gpu": {"name": "H100"}}) for record in seen.environments
+    ]
+    (row,) = [
+        r for r in summarise.summarise(replace(seen, environments=records), {"s": Suite()})
+        if r.key == measured.key
+    ]  # fmt: skip
+    assert row.identity["provider"] == "CUDAExecutionProvider"
