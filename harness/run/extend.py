@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from harness.core import unexpected
 from harness.core.job import LOOKS, Batch, Job, JobKey, JobResult, Status, looks_of, merge
 from harness.core.suite import Suite, SupportsRounds
+from harness.core.untrusted import is_count
 from harness.core.verdict import Gate, State, Verdict
 
 
@@ -47,6 +49,7 @@ def undecided(
                 if any(gate.looks_at_job(job.key) for gate in looking)
                 and job.key in results
                 and results[job.key].status is Status.OK
+                and is_count(results[job.key].samples.values.get(LOOKS, 1))  # a device may have sent anything
             ]
             if cases:
                 extended.append(replace(batch, cases=tuple(cases)))
@@ -54,10 +57,13 @@ def undecided(
 
 
 def joined(before: JobResult, more: JobResult) -> JobResult:
-    """Join two results of a case for one more look; a round that failed is the result."""
+    """Join two results of a case for one more look; a round that failed or does not fit is the result."""
     if more.status is not Status.OK:
         return more
-    samples = merge([before.samples, more.samples])
+    try:
+        samples = merge([before.samples, more.samples])
+    except (ValueError, TypeError) as error:
+        return unexpected.result(more.key, "the samples of a further round do not fit the others", error)
     values = {**samples.values, LOOKS: looks_of(before.samples) + 1}
     return replace(
         before, samples=replace(samples, values=values), duration_ns=before.duration_ns + more.duration_ns

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
+from harness.core.job import Samples
+from harness.store.run_folder import RunFolder
 from harness.testing.fakes import register
-from tests.e2e.shell import ACCURACY, Ended, MakeModel, Shell
+from tests.e2e.shell import ACCURACY, Ended, Forge, MakeModel, Shell
 from tests.hostile.planted import LIE, LIES, SLOW
 
 ROOT = Path(__file__).parents[2]
@@ -134,3 +139,46 @@ def test_a_stored_run_names_code_and_none_of_it_is_run(lying: Shell, tiny: Path)
     for command in (["judge", "latest"], ["report", "latest"], ["compare", "latest", "latest"], ["history"]):
         assert run(lying, "", *command).code == 0, command
     assert not marker.exists()
+
+
+@pytest.mark.parametrize(
+    "samples",
+    [
+        pytest.param(Samples(), marks=pytest.mark.full),
+        Samples({"x": np.zeros(3)}, {"looks": float("nan")}),
+        pytest.param(
+            Samples({"output:0": np.zeros((0, 4)), "latency_ns": np.full(5, np.nan)}, {"looks": "two"}),
+            marks=pytest.mark.full,
+        ),
+    ],
+    ids=["nothing", "other", "empty"],
+)
+def test_samples_that_make_no_sense_cost_their_rows(harness: Shell, measured: Path, samples: Samples) -> None:
+    harness.results.mkdir()
+    shutil.copytree(measured, harness.results / measured.name)
+    folder = RunFolder(harness.results / measured.name)
+    results = folder.facts().results
+    with folder.journal() as journal:
+        for key, result in results.items():
+            if key.target == "cpu" and key.variant == "int8":
+                journal.append(replace(result, samples=samples))
+    judged = harness("judge", measured.name)
+    assert "Traceback" not in judged.err, judged.err
+    assert judged.code in (1, 3), judged.err
+    rows = pd.read_csv(folder.path / "measurements.csv", keep_default_na=False)
+    accuracy = rows[(rows.target == "cpu") & (rows.suite == "accuracy") & (rows.backend == "onnxruntime")]
+    assert "OK" not in set(accuracy[(accuracy.variant == "int8") & (accuracy.metric == "accuracy")].status)
+    assert "OK" in set(accuracy[accuracy.variant == "float32"].status)
+    for command in (["report", measured.name], ["compare", measured.name, measured.name]):
+        ended = harness(*command)
+        assert "Traceback" not in ended.err, ended.err
+        assert "unexpected" not in ended.err, ended.err
+    assert (harness.folder / "report.html").is_file()
+
+
+@pytest.fixture(scope="module")
+def measured(tiny: Path, forge: Forge, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of all suites."""
+    shell = Shell(forge, tmp_path_factory.mktemp("measured"), cache)
+    shell("validate", "--model", tiny)
+    return shell.run()

@@ -79,6 +79,15 @@ def test_what_ended_badly_and_what_has_all_its_samples_is_left() -> None:
     assert not extend.undecided([batch], [gate], inconclusive, SUITES, results(batch))  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("looks", [NAN, "two", -1, None])
+def test_what_a_device_did_not_count_is_left(looks: object) -> None:
+    stored = {
+        key: replace(result, samples=Samples(values={"looks": looks})) for key, result in results().items()
+    }
+    inconclusive = [verdict(P99, State.INCONCLUSIVE)]
+    assert not extend.undecided([BATCH], [P99], inconclusive, SUITES, stored)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(("looks", "processes"), [(1, 5), (2, 10), (3, 20)])
 def test_a_round_measures_as_much_as_all_before_it(looks: int, processes: int) -> None:
     (extended,) = again(verdict(P99, State.INCONCLUSIVE), looks=looks)
@@ -94,6 +103,9 @@ def test_results_are_joined_and_a_failed_one_counts() -> None:
     assert both.samples.arrays["latency_ns"].tolist() == list(range(8))
     assert (looks_of(first.samples), looks_of(both.samples), both.duration_ns) == (1, 2, 3 * 10**9)
     assert looks_of(extend.joined(both, more).samples) == 3
+    other = extend.joined(first, replace(more, samples=Samples({"latency_ns": np.zeros((2, 2))})))
+    assert other.status is Status.ERROR
+    assert "the samples of a further round do not fit the others: ValueError" in other.reason
     dead = replace(more, status=Status.ERROR, reason="it crashed")
     assert extend.joined(first, dead) is dead
 
