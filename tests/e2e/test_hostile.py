@@ -182,3 +182,23 @@ def measured(tiny: Path, forge: Forge, cache: Path, tmp_path_factory: pytest.Tem
     shell = Shell(forge, tmp_path_factory.mktemp("measured"), cache)
     shell("validate", "--model", tiny)
     return shell.run()
+
+
+PREPARE = """
+import sys
+from pathlib import Path
+from harness.report.progress import Quiet
+from harness.run.prepare import prepare
+from harness.run.request import Request
+prepare(Request(model=Path(sys.argv[1])), Quiet()).close()
+print([name for name in ("onnxruntime", "openvino", "ai_edge_litert", "tensorflow") if name in sys.modules])
+"""
+
+
+def test_no_runtime_is_loaded_in_the_process_that_prepares(harness: Shell, tiny: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", PREPARE, str(tiny)], cwd=harness.folder,
+        env={**harness.env, "HARNESS_CACHE": str(harness.folder / "cache")}, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, "[]\n"), done.stderr
