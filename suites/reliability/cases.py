@@ -24,8 +24,10 @@ PROVENANCE = "provenance"
 #: Generous, because only a hang should meet it: an emulated device starts in 16 s and needs 1 s a sample.
 START_ALLOWANCE_S = 60.0
 DAMAGE_ALLOWANCE_S = 10.0
-#: Where no setting says otherwise.
+#: Where no setting says otherwise: under emulation a sample takes up to a second.
 EMULATED_BATCHES, EMULATED_THREADS = (3, 8), (1, 2)
+#: Cases that repeat each row most often run so many there.
+EMULATED_ROWS, REPEATING = 2, (DETERMINISM, NONFINITE_INPUT, PROVENANCE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +91,12 @@ def cases(context: CaseContext) -> tuple[Case, ...]:
     rows = min(settings.rows, data.samples, context.max_samples or data.samples)
 
     def case(name: str, *, setting: str = DEPLOY, extra_s: float = 0.0, **params: Any) -> Case:  # noqa: ANN401 - JSON
+        few = context.emulated and name in REPEATING
         return Case(
             name,
             setting=setting,
             data=data.name,
-            samples=rows,
+            samples=min(rows, EMULATED_ROWS) if few else rows,
             deadline_s=2 * START_ALLOWANCE_S + extra_s,
             params=params,
         )
@@ -134,7 +137,7 @@ def _reload(case: Callable[..., Case], settings: Settings, context: CaseContext)
 
 
 def _batches(settings: Settings, context: CaseContext) -> list[int]:
-    """Batch sizes; none: the device tries the default ones. Under emulation a sample takes a second."""
+    """Batch sizes; none: the device tries the default ones."""
     few = EMULATED_BATCHES if context.emulated else ()
     return list(settings.batches or few)
 
