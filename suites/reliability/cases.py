@@ -24,6 +24,8 @@ PROVENANCE = "provenance"
 #: Generous, because only a hang should meet it: an emulated device starts in 16 s and needs 1 s a sample.
 START_ALLOWANCE_S = 60.0
 DAMAGE_ALLOWANCE_S = 10.0
+#: The "bit" of a copy of the model file of which the middle half is changed.
+SCRAMBLE = 8
 #: Where no setting says otherwise: under emulation a sample takes up to a second.
 EMULATED_BATCHES, EMULATED_THREADS = (3, 8), (1, 2)
 #: Cases that repeat each row most often run so many there.

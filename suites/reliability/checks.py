@@ -104,10 +104,10 @@ _REFUSALS = (
         faults=("opens-truncated-file",),
     ),
     Check(
-        _gate("damaged-file-noticed", metric="bit_flip_noticed", minimum=0.01),
-        why="Of many copies with a flipped bit some are refused or answer otherwise: else another file than "
-        "the given one is open.",
-        failure="every copy with a flipped bit answers like the whole file: another file is open",
+        _all("damaged-file-noticed", metric="scrambled_file_noticed"),
+        why="A copy whose middle half has other bytes is refused or answers otherwise: else another file "
+        "than the given one is open.",
+        failure="a damaged copy of the model file answers like the whole one: another file is open",
         faults=("opens-flipped-file",),
     ),
     Check(

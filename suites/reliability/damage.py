@@ -22,6 +22,7 @@ from harness.core.contracts import Bench, Session
 from harness.core.errors import ModelError, WorkerError
 from harness.core.job import Case, Samples
 from harness.core.preprocess import Feeds
+from suites.reliability.cases import SCRAMBLE
 from suites.reliability.rows import digests, singles
 
 REFUSED, CRASHED, HUNG = "refused", "crashed", "hung"
@@ -35,9 +36,16 @@ HANG_S, HANG_FACTOR = 10.0, 20.0
 MEMORY_MARGIN_BYTE = 4 * 2**30
 
 
+CUT = -1
+
+
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """Cut at ``offset``, or flip ``bit`` of the byte there; -1 cuts. All files count as one, in order."""
+    """Cut at ``offset``, or flip ``bit`` of the byte there. All files count as one, in order.
+
+    With the bit ``CUT`` the file ends there, with ``SCRAMBLE`` every byte is changed from there to the end of
+    the file, but for as many at the end as before.
+    """
 
     offset: int
     bit: int
@@ -47,14 +55,18 @@ def truncated_file(bench: Bench, case: Case) -> Samples:
     """Cut the file at seeded places, and once by its last byte."""
     size = bench.artifact.size_byte
     offsets = np.random.default_rng(case.params["seed"]).integers(0, size, case.params["count"] - 1)
-    return _damaged(bench, case, [Damage(int(offset), -1) for offset in (*offsets, size - 1)])
+    return _damaged(bench, case, [Damage(int(offset), CUT) for offset in (*offsets, size - 1)])
 
 
 def bit_flips(bench: Bench, case: Case) -> Samples:
-    """Flip one seeded bit a copy."""
+    """Flip one seeded bit a copy; in the last copy, change the middle half of the file.
+
+    A runtime may compute the same with a flipped bit (it was dead, or rounded away), but not with that one.
+    """
     rng = np.random.default_rng(case.params["seed"])
     places = rng.integers(0, 8 * bench.artifact.size_byte, case.params["count"])
-    return _damaged(bench, case, [Damage(int(place) // 8, int(place) % 8) for place in places])
+    flips = [Damage(int(place) // 8, int(place) % 8) for place in places]
+    return _damaged(bench, case, [*flips, Damage(bench.artifact.files[0].size_byte // 4, SCRAMBLE)])
 
 
 def _damaged(bench: Bench, case: Case, damages: list[Damage]) -> Samples:
@@ -124,8 +136,11 @@ def damaged_copy(artifact: Artifact, damage: Damage, folder: Path) -> Artifact:
     for file in artifact.files:
         data = bytearray((artifact.folder / file.name).read_bytes())
         if 0 <= offset < len(data):
-            if damage.bit < 0:
+            if damage.bit == CUT:
                 del data[offset:]
+            elif damage.bit == SCRAMBLE:
+                half = slice(offset, len(data) - offset)
+                data[half] = bytes(byte ^ 0x55 for byte in data[half])
             else:
                 data[offset] ^= 1 << damage.bit
         offset -= file.size_byte

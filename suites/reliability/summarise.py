@@ -29,7 +29,7 @@ METRICS: Mapping[str, Metric] = {
             "deterministic_repeat", "deterministic_order", "deterministic_interleaved",
             "deterministic_session", "deterministic_process", "result_unchanged", "input_unchanged",
             "batch_bit_equal", "thread_bit_equal", "bad_input_refused", "recovered_after_bad_input",
-            "recovered_after_nonfinite_input", "truncation_refused", "bit_flip_noticed",
+            "recovered_after_nonfinite_input", "truncation_refused", "scrambled_file_noticed",
             "hash_catches_damage", "recovered_after_damage", "provider_as_asked", "precision_as_asked",
             "process_exit_clean", "artifact_hash_equal", "provider_confirmed", "threads_confirmed",
             "precision_confirmed", "nodes_on_provider", "time_on_provider",
@@ -191,15 +191,18 @@ def _truncated_file(case: Case, samples: Samples, context: SummaryContext) -> li
 
 
 def _bit_flips(case: Case, samples: Samples, context: SummaryContext) -> list[Measurement]:
-    outcomes, note = _outcomes(samples)
-    silent = outcomes.count("loaded_different")
-    noticed = [outcome != "loaded_same" for outcome in outcomes]
+    scrambled = samples.arrays["bit"] == plan.SCRAMBLE  # runs from before have none
+    outcomes = np.array(samples.values["outcomes"])
+    flipped, others = outcomes[~scrambled].tolist(), outcomes[scrambled].tolist()
+    note = _counts(flipped)
+    silent = flipped.count("loaded_different")
     # The flipped bits are a sample of all bits of the file, so this share has an interval.
-    interval = clopper_pearson(silent, len(outcomes))
+    interval = clopper_pearson(silent, len(flipped))
     share = Measurement(
         "bit_flip_silent", "1", interval.value, interval.low, interval.high, interval.n, reason=note
     )
-    return [share, _share("bit_flip_noticed", noticed, note), *_after_damage(samples)]
+    noticed = [_share("scrambled_file_noticed", [outcome != "loaded_same"], outcome) for outcome in others]
+    return [share, *noticed, *_after_damage(samples)]
 
 
 def _after_damage(samples: Samples) -> list[Measurement]:
@@ -213,7 +216,11 @@ def _after_damage(samples: Samples) -> list[Measurement]:
 
 def _outcomes(samples: Samples) -> tuple[list[str], str]:
     outcomes = list(samples.values["outcomes"])
-    return outcomes, ", ".join(f"{name} {count}" for name, count in sorted(Counter(outcomes).items()))
+    return outcomes, _counts(outcomes)
+
+
+def _counts(outcomes: Iterable[str]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in sorted(Counter(outcomes).items()))
 
 
 def _reload(case: Case, samples: Samples, context: SummaryContext) -> list[Measurement]:

@@ -193,6 +193,7 @@ class DeviceSession(PlantedSession):
 
 
 class PlantedBackend:
+    cache: ClassVar[dict[str, bytes]] = {}
     name = "planted"
     formats = ("onnx",)
 
@@ -214,6 +215,8 @@ class PlantedBackend:
             raise BackendError("the file is damaged")
         if options.threads and str(options.threads) == options.extra.get("not_threads"):
             raise BackendError(f"{options.threads} threads cannot be had")
+        if fault == "cached":
+            data = PlantedBackend.cache.setdefault(artifact.files[0].sha256, data)
         if data[:4] != MAGIC or len(data) != artifact.files[0].size_byte:
             raise BackendError("not a planted model")
         weights = np.frombuffer(data[4:], np.float32).reshape(FEATURES, ANSWERS)

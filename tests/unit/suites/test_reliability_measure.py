@@ -12,6 +12,7 @@ from harness.core.artifact import TensorSpec
 from harness.core.errors import WorkerError
 from harness.core.job import Case, Samples, Status, merge
 from harness.core.measurement import Measurement
+from suites.reliability.cases import SCRAMBLE
 from suites.reliability.damage import Damage, damaged_copy
 from suites.reliability.measure import measure, mistakes
 from tests.unit.suites.planted import FEATURES, InProcessBench, PlantedSession, batch
@@ -118,6 +119,14 @@ def test_damage_that_the_hash_would_miss_is_reported(tmp_path: Path, monkeypatch
     assert rows["hash_catches_damage"].value == 0
 
 
+@pytest.mark.parametrize(("fault", "noticed"), [("", 1), ("cached", 0)])
+def test_another_file_than_the_given_one(tmp_path: Path, fault: str, noticed: float) -> None:
+    rows = found_in_process(tmp_path, case_named("bit_flips", bit_flips=2), fault)
+    assert rows["scrambled_file_noticed"].value == noticed
+    assert rows["bit_flip_silent"].n == 2
+    assert rows["hash_catches_damage"].n == 3
+
+
 def test_death_before_the_first_copy_is_no_finding(tmp_path: Path) -> None:
     case = case_named("bit_flips")
     bench = bench_of(tmp_path, case)
@@ -165,6 +174,11 @@ def test_damaged_copy_changes_one_bit_or_the_end_of_one_file(tmp_path: Path) -> 
     assert np.flatnonzero(changed).tolist() == [7]
     assert changed[7] == 8
     assert (flipped.folder / "second.bin").read_bytes() == bytes(10)
+
+    scrambled = damaged_copy(artifact, Damage(13, SCRAMBLE), tmp_path / "c")
+    changed = np.frombuffer(original, np.uint8) != np.frombuffer(scrambled.path.read_bytes(), np.uint8)
+    assert np.flatnonzero(changed).tolist() == list(range(13, 39))
+    assert (scrambled.folder / "second.bin").read_bytes() == bytes(10)
 
     cut = damaged_copy(artifact, Damage(len(original) + 4, -1), tmp_path / "b")
     assert cut.path.read_bytes() == original

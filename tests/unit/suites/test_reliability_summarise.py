@@ -147,7 +147,19 @@ AFTER = [
 
 def damaged() -> Samples:
     arrays = {"caught": np.array([True, True, False, True]), "recovered": np.array([True, False])}
-    return Samples(arrays, {"outcomes": DAMAGE})
+    return Samples({**arrays, "bit": np.arange(8)}, {"outcomes": DAMAGE})
+
+
+@pytest.mark.parametrize(
+    ("outcome", "noticed"), [("refused", 1), ("loaded_different", 1), ("loaded_same", 0)]
+)
+def test_a_scrambled_copy_is_no_flip(outcome: str, noticed: float) -> None:
+    arrays = {"caught": np.array([True]), "recovered": np.array([True]), "bit": np.array([3, 0, 8])}
+    samples = Samples(arrays, {"outcomes": ["refused", "loaded_same", outcome]})
+    silent, scrambled, *_ = rows("bit_flips", samples)
+    assert (silent.metric, silent.value, silent.n) == ("bit_flip_silent", 0, 2)
+    assert (scrambled.metric, scrambled.value, scrambled.n) == ("scrambled_file_noticed", noticed, 1)
+    assert (silent.reason, scrambled.reason) == ("loaded_same 1, refused 1", outcome)
 
 
 def test_truncated_files() -> None:
@@ -156,11 +168,7 @@ def test_truncated_files() -> None:
 
 def test_bit_flips_are_a_sample_and_have_an_exact_interval() -> None:
     silent, *after = rows("bit_flips", damaged())
-    assert summary([silent, *after]) == [
-        ("bit_flip_silent", 0.125, 8, COUNTS),
-        ("bit_flip_noticed", 0.875, 8, COUNTS),
-        *AFTER,
-    ]
+    assert summary([silent, *after]) == [("bit_flip_silent", 0.125, 8, COUNTS), *AFTER]
     expected = clopper_pearson(1, 8)
     assert (silent.ci_low, silent.ci_high) == (expected.low, expected.high)
     assert all(math.isnan(row.ci_low) and math.isnan(row.ci_high) for row in after)
