@@ -28,11 +28,12 @@ from harness.core.measurement import KEY_COLUMNS, Row
 from harness.core.metric import Declared, Role
 from harness.core.plan import CARD, HOST
 from harness.core.suite import Suite
-from harness.core.verdict import State
+from harness.core.verdict import GATE, State
 from harness.device import planted
 from harness.gates import relative
 from harness.gates.relative import Accepted, Baselines, Refusal
 from harness.run import stages, summarise
+from harness.stats.intervals import Interval
 from harness.store.run_folder import Facts, RunFolder
 from harness.testing.faults import Fault, Kind
 
@@ -121,6 +122,8 @@ class Bench:
                 # A time that is over its limit by chance is not so twice.
                 measured, made = self._measure(batch, fault)
                 caught, states = self._judge(fault, results | measured.results, [*rows, *made])
+                if caught is not None and not self._is_worse(caught, made):
+                    caught = None
             results |= measured.results
             rows += made
             if caught is not None:
@@ -143,6 +146,21 @@ class Bench:
         named = (caught.kind, caught.name)
         return any(
             (limit.kind, limit.gate.name) == named and self.work.is_noisy(limit) for limit in self.work.limits
+        )
+
+    def _is_worse(self, caught: Catch, rows: Sequence[Row]) -> bool:
+        """Whether what a gate on a time looks at is worse than in the healthy run; if not, the machine is."""
+        baselines = self.baselines()
+        gates = [
+            limit.gate
+            for limit in self.work.limits
+            if (limit.kind, limit.gate.name, limit.variant) == (GATE, caught.name, caught.variant)
+        ]
+        if caught.kind != GATE or any(gate.of != "value" for gate in gates):
+            return True
+        looked_at = [row for row in rows if any(gate.looks_at(row) for gate in gates)]
+        return any(
+            row.measurement.status is not Status.OK or _ratio(row, baselines) is not None for row in looked_at
         )
 
     def _measure(self, batch: Batch, fault: Fault) -> tuple[Measured, list[Row]]:
@@ -221,12 +239,17 @@ def _worse(row: Row, metrics: Declared, baselines: Baselines) -> tuple[float, st
     timed = metric is not None and metric.role in (Role.LATENCY, Role.TAIL, Role.MEMORY)
     if not timed or row.measurement.status is not Status.OK:
         return None
-    change = relative.against(row, BASELINE, "ratio", baselines)
-    if isinstance(change, Refusal) or not change.interval.low > 1:
+    ratio = _ratio(row, baselines)
+    if ratio is None:
         return None
-    ratio = change.interval
     name = row.measurement.metric
     return (
         ratio.value,
         f"{name} is {ratio.value:.2f}x [{ratio.low:.2f}, {ratio.high:.2f}] of the healthy run's",
     )
+
+
+def _ratio(row: Row, baselines: Baselines) -> Interval | None:
+    """The ratio to the healthy run, where it is above 1 by more than two runs differ; else None."""
+    change = relative.against(row, BASELINE, "ratio", baselines)
+    return None if isinstance(change, Refusal) or not change.interval.low > 1 else change.interval

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable
+from pathlib import Path
 
-from harness.challenge.trials import measure
+from harness.challenge.answers import Catch, Healthy
+from harness.challenge.jobs import Work
+from harness.challenge.trials import Bench, measure
 from harness.core.contracts import Availability
 from harness.core.errors import WorkerError
 from harness.core.job import Batch, EnvironmentRecord, Event, JobResult, Started, Status
+from harness.core.measurement import Row
+from harness.core.plan import Plan
 from harness.device import planted
+from harness.store.run_folder import Facts, RunFolder
 from harness.testing.faults import FAULTS
-from tests.unit.challenge.made import batch
+from tests.unit.challenge.made import METRICS, batch, error, key, limit, row
 
 OFFSET = next(fault for fault in FAULTS if fault.name == "offset")
 
@@ -57,9 +63,44 @@ def test_results_and_the_machine_of_a_batch_that_asks_for_the_fault() -> None:
 
 
 def test_what_the_executor_raises_is_an_error_of_the_batch() -> None:
-    for error in (WorkerError("the worker sent text"), ValueError("a frame")):
-        executor = Planted(error)
+    for raised in (WorkerError("the worker sent text"), ValueError("a frame")):
+        executor = Planted(raised)
         measured = measure(executor, batch("answers", ("whole", 0)), OFFSET)
         assert executor.closed
         assert not measured.results
-        assert str(error) in measured.error
+        assert str(raised) in measured.error
+
+
+CALLS = key("speed", "calls")
+FAST = limit("fast", "speed", "typical", maximum=90.0)
+HEALTHY_TIME = row("typical", CALLS, unit="ns", value=100.0, ci_low=99.0, ci_high=101.0)
+
+
+def bench() -> Bench:
+    record = EnvironmentRecord(
+        "cpu", "linear", "int8", "speed", "before", {"cpu_model": "m", "cpu_affinity": 2}
+    )
+    facts = Facts({"data": {}}, Plan(()), None, {}, [record])
+    work = Work((), (FAST,), METRICS, {}, {FAST.key: frozenset({CALLS})})
+    nothing = Healthy(frozenset(), frozenset())
+    return Bench(Planted(), work, RunFolder(Path("run")), facts, (HEALTHY_TIME,), nothing, {})
+
+
+def timed(value: float) -> Row:
+    return row("typical", CALLS, unit="ns", value=value, ci_low=0.99 * value, ci_high=1.01 * value)
+
+
+def test_a_gate_on_a_time_is_credited_where_the_time_is_worse_than_without_the_fault() -> None:
+    caught = Catch("gate", "fast", "too slow", "int8", named=True)
+    assert not bench()._is_worse(caught, [timed(101.0)])
+    assert bench()._is_worse(caught, [timed(130.0)])
+    assert bench()._is_worse(caught, [error("the worker died", CALLS)])
+    # A check has a bound outside the noise, and declares what it catches.
+    assert bench()._is_worse(Catch("check", "fast", "too slow", "int8", named=True), [timed(101.0)])
+
+
+def test_what_a_comparison_with_the_healthy_run_shows() -> None:
+    assert bench()._seen([timed(101.0)]) == ""
+    said = bench()._seen([timed(101.0), timed(130.0), timed(150.0)])
+    assert said.startswith("typical is 1.50x [1.4")
+    assert said.endswith("of the healthy run's")
