@@ -37,7 +37,7 @@ CHECKS = (
         faults=("slower-with-uptime",),
     ),
     Check(
-        _timed("no-stalls", metric="stalls_at_least", maximum=5e-4),
+        _timed("no-stalls", metric="stalls_at_least", maximum=2e-4),
         why="A call that takes ten times as long as the others while the machine runs the process waits for "
         "the backend itself (a lock, a collection, a timer). Stalls for which the kernel counted a wait for "
         "a core, CPU steal or a disk do not count: 0 in healthy runs beside load.",

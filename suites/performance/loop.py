@@ -137,14 +137,14 @@ class Answers:
         return largest
 
     def wrong(self) -> tuple[int, list[int]]:
-        """Return how many answers are not the commonest one, and calls that gave such an answer.
+        """Return how many answers are not the first one, and calls that gave such an answer.
 
-        The call that gave the first answer is -1.
+        A first answer that no other call gave is wrong, and of the call -1; the commonest is right then.
         """
         others = [*self._others.values(), self._beyond]
         equal = self.looked - sum(answer.count for answer in others)
         commonest = max(self._others.values(), key=lambda answer: answer.count, default=_Answer())
-        if commonest.count <= equal:
+        if equal > 1 or commonest.count <= 1:
             wrong, calls = self.looked - equal, []
         else:  # the first answer was the wrong one
             wrong, calls = self.looked - commonest.count, [-1]

@@ -162,9 +162,7 @@ def memory_rows(samples: Samples, emulated: Reason | None, alpha: float) -> list
     growth = theil_sen.slope([(part[:, 0], part[:, 1]) for part in series], alpha=alpha)
     at_least = min(map(_proved_byte, series), default=math.nan)
     calls = int(sum(part[-1, 0] for part in series if len(part)))
-    text = (
-        f"memory grows by {growth.value / 1e3:.3g} kB a call" if growth.value > 0 else "memory does not grow"
-    )
+    text = f"memory grows by {growth.value / 1e3:.3g} kB a call" if at_least > 0 else "no growth is proved"
     text += f" in {calls:,} calls"
     return [
         row("memory_growth", "byte", Interval(growth.value, growth.low, growth.high, calls), invalid=emulated,
