@@ -24,7 +24,7 @@ PROVENANCE = "provenance"
 #: Generous, because only a hang should meet it: an emulated device starts in 16 s and needs 1 s a sample.
 START_ALLOWANCE_S = 60.0
 DAMAGE_ALLOWANCE_S = 10.0
-#: The "bit" of a copy of the model file of which the middle half is changed.
+#: The "bit" of a copy of the model file of which every byte is changed but the first few.
 SCRAMBLE = 8
 #: Where no setting says otherwise: under emulation a sample takes up to a second.
 EMULATED_BATCHES, EMULATED_THREADS = (3, 8), (1, 2)

@@ -105,8 +105,8 @@ _REFUSALS = (
     ),
     Check(
         _all("damaged-file-noticed", metric="scrambled_file_noticed"),
-        why="A copy whose middle half has other bytes is refused or answers otherwise: else another file "
-        "than the given one is open.",
+        why="A copy with other bytes everywhere but at its head is refused or answers otherwise: else "
+        "another file than the given one is open.",
         failure="a damaged copy of the model file answers like the whole one: another file is open",
         faults=("opens-flipped-file",),
     ),

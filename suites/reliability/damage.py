@@ -37,14 +37,15 @@ MEMORY_MARGIN_BYTE = 4 * 2**30
 
 
 CUT = -1
+#: Of a scrambled copy: the format is told by the first bytes.
+HEAD_BYTE = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Damage:
     """Cut at ``offset``, or flip ``bit`` of the byte there. All files count as one, in order.
 
-    With the bit ``CUT`` the file ends there, with ``SCRAMBLE`` every byte is changed from there to the end of
-    the file, but for as many at the end as before.
+    With the bit ``CUT`` the file ends there, with ``SCRAMBLE`` every byte of it is changed from there on.
     """
 
     offset: int
@@ -59,14 +60,17 @@ def truncated_file(bench: Bench, case: Case) -> Samples:
 
 
 def bit_flips(bench: Bench, case: Case) -> Samples:
-    """Flip one seeded bit a copy; in the last copy, change the middle half of the file.
+    """Flip one seeded bit a copy; in the last copy, change every byte but the first few.
 
-    A runtime may compute the same with a flipped bit (it was dead, or rounded away), but not with that one.
+    A runtime may compute the same with a flipped bit, or with other weights where inputs are zero; it cannot
+    with a copy of which nothing is left.
     """
     rng = np.random.default_rng(case.params["seed"])
     places = rng.integers(0, 8 * bench.artifact.size_byte, case.params["count"])
     flips = [Damage(int(place) // 8, int(place) % 8) for place in places]
-    return _damaged(bench, case, [*flips, Damage(bench.artifact.files[0].size_byte // 4, SCRAMBLE)])
+    return _damaged(
+        bench, case, [*flips, Damage(min(HEAD_BYTE, bench.artifact.files[0].size_byte // 4), SCRAMBLE)]
+    )
 
 
 def _damaged(bench: Bench, case: Case, damages: list[Damage]) -> Samples:
@@ -139,8 +143,7 @@ def damaged_copy(artifact: Artifact, damage: Damage, folder: Path) -> Artifact:
             if damage.bit == CUT:
                 del data[offset:]
             elif damage.bit == SCRAMBLE:
-                half = slice(offset, len(data) - offset)
-                data[half] = bytes(byte ^ 0x55 for byte in data[half])
+                data[offset:] = bytes(byte ^ 0x55 for byte in data[offset:])
             else:
                 data[offset] ^= 1 << damage.bit
         offset -= file.size_byte
