@@ -258,6 +258,11 @@ class Verdict:
         """Whether this answer keeps a release from passing."""
         return blocks(self.state, self.severity, self.on_inconclusive, self.waived)
 
+    @property
+    def counts(self) -> bool:
+        """Whether it says something of the variant; an undecided check that does not block says nothing."""
+        return self.kind == GATE or self.state is not State.INCONCLUSIVE or self.blocks
+
 
 def blocks(state: State, severity: str, on_inconclusive: str, waived: str) -> bool:
     """Whether a gate's answer keeps a release from passing.

@@ -36,7 +36,8 @@ NAMED_GATES = 4
 
 def problems(outcome: Outcome) -> list[tuple[State, str]]:
     """One line for each gate that did not pass; gates with one cause share a line."""
-    not_passed = [v for v in outcome.verdicts if v.state not in (State.PASS, State.NOT_APPLICABLE)]
+    quiet = (State.PASS, State.NOT_APPLICABLE)
+    not_passed = [v for v in outcome.verdicts if v.state not in quiet and v.counts]
     lines = []
     for verdicts in _folded(sorted(not_passed, key=lambda v: v.state.rank), State.NOT_RUN):
         waived = verdicts[0].waived
@@ -69,6 +70,9 @@ def not_tested(outcome: Outcome) -> list[str]:
         if v.state is State.NOT_APPLICABLE and (v.target, v.backend, v.variant) not in skipped
     ]
     lines += [_sentence(verdicts) for verdicts in _folded(never, State.NOT_APPLICABLE)]
+    undecided = list(dict.fromkeys(v.gate for v in outcome.verdicts if not v.counts))
+    if undecided:
+        lines.append(f"{', '.join(undecided)}: undecided, with these samples or on this machine")
     absent = []
     if not {row.identity.get("arch", "") for row in outcome.rows} & {"aarch64", "armv7l", "arm64"}:
         absent.append("ARM")

@@ -139,7 +139,9 @@ def _lines(
                 place = f"{column.title} of {variant} on {target}"
                 marks.setdefault(invalid.partition("\n")[0], []).append(place)
         of_line = (target, backend, variant)
-        state = summary(v.state for v in outcome.verdicts if (v.target, v.backend, v.variant) == of_line)
+        state = summary(
+            v.state for v in outcome.verdicts if (v.target, v.backend, v.variant) == of_line and v.counts
+        )
         lines.append(
             {
                 "target": f"{target}/{backend}" if several else target,

@@ -21,7 +21,7 @@ def passed_text(verdicts: Iterable[Verdict]) -> str:
     """Say how many of the verdicts that apply are PASS: ``3 of 4 gates, 20 of 20 checks``."""
     states: dict[str, list[State]] = {GATE: [], CHECK: []}
     for verdict in verdicts:
-        if verdict.state is not State.NOT_APPLICABLE:
+        if verdict.state is not State.NOT_APPLICABLE and verdict.counts:
             states[verdict.kind].append(verdict.state)
     return ", ".join(
         f"{sum(state is State.PASS for state in of_kind)} of {len(of_kind)} {kind}s"

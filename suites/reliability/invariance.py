@@ -51,7 +51,7 @@ def batch_invariance(bench: Bench, case: Case) -> Samples:
             expected = {name: y[rows] for name, y in alone.items()}
             return expected, run_all(session, feeding, [feeds], size)
 
-        sizes = case.params["batches"] or default_batches(case.samples)
+        sizes = case.params.get("batches") or default_batches(case.samples)
         return _compared(bench, case, [1, *sizes], answers, _numbers(alone, session.effective))
 
 
@@ -68,7 +68,7 @@ def thread_invariance(bench: Bench, case: Case) -> Samples:
     Samples
         What `compare` returns, row by row, with ``tried``: the number of threads.
     """
-    counts = case.params["threads"] or default_threads(_cpus())
+    counts = case.params.get("threads") or default_threads(_cpus())
     with bench.open(threads=counts[0]) as session:
         feeding = bench.feeding(session)
         feeds = singles(bench, case, feeding) if feeding.size else [one_batch(bench, case, feeding)]
@@ -106,7 +106,7 @@ def _compared(
     tried: list[int] = []
     left_out: dict[str, str] = {}
     steps = {name: step.scale for name, step in bench.artifact.output_quantization.items()}
-    seconds = case.params["seconds"]
+    seconds = case.params.get("seconds", DEFAULT_SECONDS)  # runs that an earlier version began have none
     end_ns = bench.clock() + int(seconds * 1e9)
     for count in counts[1:]:
         try:

@@ -38,7 +38,7 @@ def determinism(bench: Bench, case: Case) -> Samples:
         feeds = every_way(bench, case, bench.feeding(session))
         first = caller.digests(session, feeds)
         repeat = [caller.digests(session, feeds) for _ in range(case.params["repeats"])]
-        order = np.random.default_rng(case.params["seed"]).permutation(len(feeds))
+        order = np.random.default_rng(case.params.get("seed", 0)).permutation(len(feeds))
         # Backwards no call follows the one that it followed at first; a shuffle may leave neighbours.
         orders = [caller.in_order(session, feeds, way) for way in (order, np.arange(len(feeds))[::-1])]
         held = [caller.holds(session, one, feeds[(i + 1) % len(feeds)]) for i, one in enumerate(feeds)]
@@ -46,7 +46,7 @@ def determinism(bench: Bench, case: Case) -> Samples:
             interleaved = caller.interleaved(session, other, feeds)
     sessions = [_fresh(bench, case, caller) for _ in range(case.params["sessions"])]
     child = replace(case, params={"fresh": True})
-    exits = case.params["exits"]
+    exits = case.params.get("exits", False)  # runs that an earlier version began have none
     processes = [bench.spawn(child, exits=exits) for _ in range(case.params["processes"])]
     return Samples(
         {

@@ -79,7 +79,7 @@ def _tiles(data: ReportData) -> list[Tile]:
         figures = tuple(
             (column.title, text) for column in chosen if (text := column.cell(measured)) != NOTHING
         )
-        judged = verdicts.get(place, [])
+        judged = [verdict for verdict in verdicts.get(place, []) if verdict.counts]
         # Checks alone are no verdict on a variant.
         state = summary(v.state for v in judged) if any(v.kind == GATE for v in judged) else None
         if figures or state is not None or any(row.measurement.status is Status.ERROR for row in measured):
