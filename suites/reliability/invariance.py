@@ -18,6 +18,8 @@ from suites.reliability.rows import compare, one_batch, run_all, shortest_format
 
 #: Beyond the rows: on both sides of the sizes at which kernels change their blocks.
 LARGER = (33, 32, 31, 17, 16, 15)
+#: For cases of runs that an earlier version began.
+SECONDS = 0.5
 #: Its scale is that of the whole batch: an answer then depends on the other samples by design.
 DYNAMIC = "DynamicQuantizeLinear"
 
@@ -106,7 +108,7 @@ def _compared(
     tried: list[int] = []
     left_out: dict[str, str] = {}
     steps = {name: step.scale for name, step in bench.artifact.output_quantization.items()}
-    seconds = case.params.get("seconds", DEFAULT_SECONDS)  # runs that an earlier version began have none
+    seconds = case.params.get("seconds", SECONDS)
     end_ns = bench.clock() + int(seconds * 1e9)
     for count in counts[1:]:
         try:
