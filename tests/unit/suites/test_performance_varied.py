@@ -60,7 +60,7 @@ def test_a_wrong_answer_is_counted(tmp_path: Path, clock: StepClock, monkeypatch
     monkeypatch.setattr(PlantedSession, "run", run)
     samples = run_here(tmp_path, clock)
     assert samples.arrays["answers"].tolist() == [[0, 1, 410, 1]]
-    warmed = 2 + 3 * (8 + 1 + 1)
+    warmed = 3 + 3 * (8 + 1 + 1)
     assert samples.arrays["wrong_calls"].tolist() == [[0, 1, 300 - 1 - warmed]]
 
 
@@ -102,7 +102,7 @@ def test_a_slow_model_is_called_less_often_with_fewer_inputs(
     samples = run_here(tmp_path, clock, max_seconds=max_seconds)
     assert len(samples.arrays["varied_ns"]) == calls
     assert samples.arrays["answers"].tolist() == [[0, 1, calls + inputs, 0]]
-    warmed = 2 + 3 * inputs
+    warmed = 3 + 3 * inputs
     assert clock.now_ns == 1_000 + 100 * (warmed + calls)
 
 
