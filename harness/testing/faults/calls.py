@@ -13,7 +13,7 @@ from harness.core.preprocess import Feeds, Outputs
 from harness.testing.faults.arrays import Values, batch_size, changed, rows, spread, wrong
 from harness.testing.faults.fault import Call, Compute, Fault, Kind, Plant
 
-#: How much an answer is changed, as a share of its largest value: far more than rounding to bfloat16 explains.
+#: How much an answer is changed, as a share of its largest value: more than rounding to bfloat16 explains.
 SHARE = 0.1
 
 Condition = Callable[[Call, Outputs, float], bool]
