@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 from harness.core.check import Check
-from harness.core.job import PARITY
+from harness.core.job import DEPLOY, PARITY
+from harness.core.suite import CaseContext
 from harness.core.verdict import Gate
 
 _gate = partial(Gate, suite="reliability")
@@ -61,21 +63,40 @@ _BOUND = (
     "explains: 4,096 units of float32, 16 of a shorter float format, 2 steps of int8 "
     "(suites/reliability/rounding.py derives them; measured at most 8, 2 and 0)."
 )
+
+
+def _sizes(suffix: str, setting: str) -> tuple[Check, ...]:
+    return (
+        Check(
+            _gate(
+                f"same-answer-any-batch{suffix}", metric="batch_max_over_rounding", maximum=1.0,
+                setting=setting,
+            ),
+            why="The answer to a sample does not depend on the samples beside it, up to what rounding in the "
+            f"declared precision {_BOUND}",
+            failure="the answers differ with the batch size",
+            faults=("wrong-at-one-batch", "wrong-above-batch", "depends-on-position"),
+        ),
+        Check(
+            _gate(
+                f"same-answer-any-threads{suffix}", metric="thread_max_over_rounding", maximum=1.0,
+                setting=setting,
+            ),
+            why="Threads share out the same sums: another number of them changes no more than rounding in "
+            f"the declared precision {_BOUND}",
+            failure="the answers differ with the number of threads",
+            faults=("wrong-with-threads",),
+        ),
+    )  # fmt: skip
+
+
+def _is_not_emulated(context: CaseContext) -> bool:
+    return not context.emulated
+
+
 _SIZES = (
-    Check(
-        _gate("same-answer-any-batch", metric="batch_max_over_rounding", maximum=1.0),
-        why="The answer to a sample does not depend on the samples beside it, up to what rounding in the "
-        f"declared precision {_BOUND}",
-        failure="the answers differ with the batch size",
-        faults=("wrong-at-one-batch", "wrong-above-batch", "depends-on-position"),
-    ),
-    Check(
-        _gate("same-answer-any-threads", metric="thread_max_over_rounding", maximum=1.0),
-        why="Threads share out the same sums: another number of them changes no more than rounding in the "
-        f"declared precision {_BOUND}",
-        failure="the answers differ with the number of threads",
-        faults=("wrong-with-threads",),
-    ),
+    *_sizes("", DEPLOY),
+    *(replace(check, applies=_is_not_emulated) for check in _sizes("-parity", PARITY)),
 )
 _REFUSALS = (
     Check(
@@ -164,24 +185,28 @@ _RESOURCES = (
         "reloads or more, 50,000 with its interval up to 175,000 where there were 7).",
         failure="memory grows with every reload",
         faults=("leak-per-session",),
+        applies=_is_not_emulated,
     ),
     Check(
         _growth("no-descriptor-growth-by-reload", metric="reload_descriptor_growth", maximum=0.1),
         why="A closed session closes its files: the slope over reloads is none.",
         failure="file descriptors stay open after every reload",
         faults=("descriptors-per-session",),
+        applies=_is_not_emulated,
     ),
     Check(
         _growth("no-thread-growth-by-reload", metric="reload_thread_growth", maximum=0.1),
         why="A closed session ends its threads: the slope over reloads is none.",
         failure="threads stay after every reload",
         faults=("threads-per-session",),
+        applies=_is_not_emulated,
     ),
     Check(
         _all("clean-exit", metric="process_exit_clean"),
         why="A process that opened, ran and closed the model ends with exit status 0.",
         failure="the process crashed at exit",
         faults=("crash-at-exit",),
+        applies=_is_not_emulated,
     ),
     Check(
         _all("same-file", metric="artifact_hash_equal", cases=("determinism", "provenance")),

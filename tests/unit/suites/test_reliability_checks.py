@@ -1,0 +1,56 @@
+"""Every check looks at rows that the suite makes wherever the check applies."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+from typing import Any
+
+import pytest
+
+from harness.core.check import places
+from suites.reliability.checks import CHECKS
+from suites.reliability.summarise import METRICS
+from tests.unit.suites.test_reliability_cases import context, plan
+
+#: The case that makes the rows of each metric.
+MAKES = {
+    "determinism": ("deterministic_*", "result_unchanged", "input_unchanged", "artifact_hash_equal"),
+    "batch_invariance": ("batch_*",),
+    "thread_invariance": ("thread_*",),
+    "bad_input": ("bad_input_refused", "recovered_after_bad_input"),
+    "nonfinite_input": ("nan_taken_as_zero",),
+    "truncated_file": ("truncation_refused",),
+    "bit_flips": ("scrambled_file_noticed", "hash_catches_damage"),
+    "reload": ("reload_*",),
+    "provenance": ("*_confirmed", "*_on_provider"),
+}
+
+
+@pytest.mark.parametrize("emulated", [False, True])
+def test_a_check_applies_only_where_its_rows_are_made(emulated: bool) -> None:
+    here: Any = context(emulated=emulated)
+    cases = {(case.name, case.setting) for case in plan.cases(here)}
+    applying = {place.check for place in places(CHECKS, "reliability", here, "cpu", "onnxruntime")}
+    for check in CHECKS:
+        metric, setting = check.gate.metric, check.gate.setting
+        makers = {
+            case
+            for case, patterns in MAKES.items()
+            if any(fnmatchcase(metric, pattern) or metric == "recovered_after_*" for pattern in patterns)
+        }
+        if metric == "process_exit_clean":
+            assert (check.name in applying) == (not emulated)  # processes skip their end under emulation
+            continue
+        assert makers, metric
+        made = any((case, setting) in cases for case in makers)
+        assert (check.name in applying) == made, check.name
+
+
+def test_names_reasons_and_sentences() -> None:
+    assert len({check.name for check in CHECKS}) == len(CHECKS)
+    for check in CHECKS:
+        assert check.gate.suite == "reliability"
+        assert any(fnmatchcase(name, check.gate.metric) for name in METRICS)
+        assert check.why.endswith(".")
+        assert not check.failure.endswith(".")
+        assert check.gate.maximum is not None or check.gate.minimum is not None
