@@ -288,7 +288,8 @@ def _serve(request: Mapping[str, Any]) -> dict[str, Any]:
             for place, path in enumerate(request["feeds"]):
                 outputs = session.run(_sample(artifact, session.inputs, path))
                 file = Path(request["out"]) / f"{place}.npz"
-                np.savez(file, *(outputs[spec.name] for spec in session.outputs))
+                arrays = (outputs[spec.name] for spec in session.outputs)  # text without pickles
+                np.savez(file, *(y.astype(np.str_) if y.dtype.kind == "O" else y for y in arrays))
             return {}
     with backend.open(artifact, Options(threads=1)) as session:
         return {

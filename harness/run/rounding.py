@@ -104,6 +104,8 @@ def _derive(artifact: Artifact, data: PreparedData, cache: Cache) -> dict[str, A
         return {"na": str(why)}
     except HarnessError as refusal:  # the changed model may be more than the runtime takes
         return {"na": refusal.what.partition("\n")[0]}
+    except (OSError, ValueError) as damaged:  # a runtime that died while it wrote
+        return {"na": f"the outputs cannot be read: {damaged}"}
     plain, errors = _largest(runs)
     scale = INTEGER_FACTOR if rounded.integers else FACTOR * rounded.unit / amplitude
     unit = rounded.unit if not rounded.integers else 2.0**-24

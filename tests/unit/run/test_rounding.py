@@ -147,6 +147,17 @@ def test_without_a_bound_the_card_says_why(made: Any, reason: str, tmp_path: Pat
     assert reason in described.card["rounding"]["na"]
 
 
+def test_an_output_of_text_has_no_bound_and_hinders_no_other(tmp_path: Path) -> None:
+    model = graph(
+        [node("Exp", ["x"], ["y"]), node("Cast", ["y"], ["t"], to=onnx.TensorProto.STRING)], {}, IMAGE
+    )
+    model.graph.output.append(onnx.helper.make_tensor_value_info("t", onnx.TensorProto.STRING, None))
+    model.graph.output[1].type.tensor_type.shape.CopyFrom(model.graph.output[0].type.tensor_type.shape)
+    x = RNG.normal(size=(2, 3, 12, 12)).astype(np.float32)
+    (described,) = rounding.with_bounds([variant(model, tmp_path)], data(x), Cache(tmp_path / "cache"))
+    assert list(described.card["rounding"]["bounds"]) == ["y"]
+
+
 def test_it_is_derived_once_for_a_file_and_its_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     x = RNG.normal(size=(2, 3, 12, 12)).astype(np.float32)
     told: list[str] = []
