@@ -144,7 +144,7 @@ def catch(
             sentence = f"{row.key.variant} on {row.key.target}: {row.key.suite} {row.case}: {_first(reason)}"
             named = fault.is_named_in(reason)
             catches.append(Catch(ERROR, "ERROR row", sentence, row.key.variant, named))
-    return min(catches, key=lambda found: not found.named, default=None)
+    return min(catches, key=lambda one: not one.named, default=None)
 
 
 def _first(reason: str) -> str:

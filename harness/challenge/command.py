@@ -312,7 +312,7 @@ def as_json(done: Challenge) -> dict[str, Any]:
 
 
 def _answer_json(answer: Answer) -> dict[str, Any]:
-    fault, found = answer.fault, answer.catch
+    fault, caught = answer.fault, answer.catch
     return {
         "fault": fault.name,
         "kind": fault.kind.value,
@@ -320,11 +320,11 @@ def _answer_json(answer: Answer) -> dict[str, Any]:
         "size": fault.size,
         "unit": fault.unit,
         "result": answer.result.value,
-        "by": found.name if found else "",
-        "by_kind": found.kind if found else "",
-        "said": found.sentence if found else "",
-        "named": found.named if found else False,
-        "variant": found.variant if found else "",
+        "by": caught.name if caught else "",
+        "by_kind": caught.kind if caught else "",
+        "said": caught.sentence if caught else "",
+        "named": caught.named if caught else False,
+        "variant": caught.variant if caught else "",
         "would": answer.would,
         "seconds": round(answer.seconds, 2),
         "cases": list(answer.cases),

@@ -66,11 +66,11 @@ def lines(done: Challenge) -> list[str]:
 
 
 def _caught(answer: Answer) -> tuple[str, str, str]:
-    found = answer.catch
-    assert found is not None
-    who = f"{found.kind} {found.name}" if found.kind != "error" else found.name
-    mark = "" if found.named else "   (does not name the fault)"
-    return answer.fault.name, who, f"{found.sentence}{mark}"
+    caught = answer.catch
+    assert caught is not None
+    who = f"{caught.kind} {caught.name}" if caught.kind != "error" else caught.name
+    mark = "" if caught.named else "   (does not name the fault)"
+    return answer.fault.name, who, f"{caught.sentence}{mark}"
 
 
 def score_text(done: Challenge) -> str:

@@ -63,10 +63,10 @@ def with_bounds(
     progress : callable
         Called with a line of text before something is run.
     """
-    told = False
+    announced = False
 
     def derived(variant: Variant) -> dict[str, Any]:
-        nonlocal told
+        nonlocal announced
         artifact = variant.artifacts.get("onnx")
         if artifact is None:
             return {"na": "there is no ONNX file to derive it from"}
@@ -79,8 +79,8 @@ def with_bounds(
         })  # fmt: skip
         answer = cache.recall(key)
         if answer is None:
-            if not told:
-                told = True
+            if not announced:
+                announced = True
                 progress("deriving what rounding explains")
             answer = _derive(artifact, data, cache)
             cache.note(key, answer)

@@ -47,13 +47,13 @@ def read(path: Path) -> dict[str, Any]:
 
 def latest(results: Path, model_sha256: str, target: str) -> dict[str, Any] | None:
     """The newest challenge of a model on a target below a folder of results; None where there is none."""
-    found: dict[str, Any] | None = None
+    newest: dict[str, Any] | None = None
     for path in sorted((results / FOLDER).glob(f"*/{FILE}")):
         try:
             value = read(path)
         except ResultsError:  # of another version: it says nothing here, and its own command names it
             continue
         is_of_it = (value["model"].get("sha256"), value["target"]) == (model_sha256, target)
-        if is_of_it and (found is None or value["created_utc"] >= found["created_utc"]):
-            found = value
-    return found
+        if is_of_it and (newest is None or value["created_utc"] >= newest["created_utc"]):
+            newest = value
+    return newest

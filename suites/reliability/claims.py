@@ -106,8 +106,8 @@ def libraries() -> list[str] | Na:
 
 def gpu_facts(provider: str, device_id: str) -> dict[str, Any] | None:
     """What NVIDIA's driver says of this process; None where the provider uses none of its GPUs."""
-    found = gpu.find(provider, device_id)
-    if found is None:
+    device = gpu.find(provider, device_id)
+    if device is None:
         return None
     files = set()
     for link in (ROOT / "proc/self/fd").glob("*"):
@@ -116,8 +116,8 @@ def gpu_facts(provider: str, device_id: str) -> dict[str, Any] | None:
         except OSError:
             continue  # closed just now
     return {
-        "missing": found.reason,
-        "memory_byte": found.process_memory_byte(),
+        "missing": device.reason,
+        "memory_byte": device.process_memory_byte(),
         "files": sorted(file for file in files if file.startswith(GPU_FILES)),
     }
 

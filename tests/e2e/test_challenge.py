@@ -37,9 +37,9 @@ def test_caught_missed_and_not_planted(harness: Shell, model: MakeModel, tmp_pat
     assert ended.code == 1, ended.err
     assert "Traceback" not in ended.err
     faults = by_name(facts(harness))
-    found = faults["changes-its-input"]
-    assert (found["result"], found["by_kind"], found["named"]) == ("caught", "check", True)
-    assert "changed its input" in found["said"]
+    fault = faults["changes-its-input"]
+    assert (fault["result"], fault["by_kind"], fault["named"]) == ("caught", "check", True)
+    assert "changed its input" in fault["said"]
     assert faults["permuted-classes"]["result"] == "caught"
     assert faults["too-short"]["result"] == "caught"  # after it, the process of another fault crashes
     assert faults["crashes-on-nan"]["result"] == "caught"

@@ -1,6 +1,6 @@
 """``python -m tests.fuzz [NAME…]``: look for content that crashes a reader, guided by coverage (atheris).
 
-What is found is kept in ``corpus/NAME/``, which the tests read each time.
+Inputs that fail are stored in ``corpus/NAME/``, which the tests read each time.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ def fuzz(name: str, seconds: int) -> None:
     with atheris.instrument_imports(include=["harness"]):
         from tests.fuzz.readers import READERS
     reader = READERS[name]
-    kept = CORPUS / name
-    kept.mkdir(parents=True, exist_ok=True)
+    corpus = CORPUS / name
+    corpus.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="harness-fuzz-") as temporary:
         grown, folder, words = (Path(temporary) / part for part in ("corpus", "files", "words"))
         grown.mkdir()
@@ -42,9 +42,9 @@ def fuzz(name: str, seconds: int) -> None:
 
         atheris.Setup(
             [
-                sys.argv[0], str(grown), str(kept), f"-max_total_time={seconds}", *dictionary,
+                sys.argv[0], str(grown), str(corpus), f"-max_total_time={seconds}", *dictionary,
                 f"-timeout={TIMEOUT_S}", f"-rss_limit_mb={MEMORY_MB}", f"-max_len={MAX_LENGTH}",
-                f"-artifact_prefix={kept}/", "-print_final_stats=1", "-verbosity=0",
+                f"-artifact_prefix={corpus}/", "-print_final_stats=1", "-verbosity=0",
             ],
             one,
         )  # fmt: skip

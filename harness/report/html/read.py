@@ -81,9 +81,9 @@ def _challenges(outcomes: Sequence[Outcome]) -> Iterator[Mapping[str, Any]]:
             yield challenges.read(folder / challenges.FILE)
             continue
         for target in outcome.run["targets"]:
-            found = challenges.latest(folder.parent, outcome.run["model"]["sha256"], target)
-            if found is not None:
-                yield found
+            newest = challenges.latest(folder.parent, outcome.run["model"]["sha256"], target)
+            if newest is not None:
+                yield newest
 
 
 def _declared(runs: Sequence[Mapping[str, Any]]) -> Declared:

@@ -29,8 +29,8 @@ def test_memory_of_this_process_grows_with_what_is_touched() -> None:
         before = reader.memory_byte()
         touched = np.ones(32 * 2**20, np.uint8)
         after = reader.memory_byte()
-    if before is None or after is None:
-        pytest.skip("no /proc/self/statm")
+    assert before is not None
+    assert after is not None
     assert 0.9 * touched.nbytes < after - before < 1.5 * touched.nbytes
 
 
@@ -57,8 +57,6 @@ def test_what_the_kernel_does_not_count_is_none_or_minus_one(proc: Path) -> None
 
 def test_a_closed_reader_has_closed_its_files() -> None:
     folder = Path("/proc/self/fd")
-    if not folder.exists():
-        pytest.skip("no /proc/self/fd")
     before = len(list(folder.iterdir()))
     with Counters() as reader:
         assert len(list(folder.iterdir())) > before
@@ -107,8 +105,7 @@ def test_without_a_raw_clock_there_is_none(monkeypatch: pytest.MonkeyPatch) -> N
 def test_clocks_of_this_machine_agree_to_a_thousandth() -> None:
     """Over a busy while; a thousandth is twice of what NTP may adjust."""
     before = read_clocks(time.perf_counter_ns)
-    if before.raw_ns == counters.NO_CLOCK:
-        pytest.skip("no raw clock")
+    assert before.raw_ns != counters.NO_CLOCK
     end = before.clock_ns + 50_000_000
     while time.perf_counter_ns() < end:
         pass
