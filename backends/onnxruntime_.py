@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backends.nvidia import BoundOnDevice, preload_tensorrt, unusable
-from backends.onnxruntime_options import CPU, precision_in_use, session_settings
+from backends.onnxruntime_options import CPU, precision_in_use, session_settings, variations
 from harness.core.artifact import STRING, Artifact, Quantization, TensorSpec
 from harness.core.commands import install
-from harness.core.contracts import Availability, DeviceCall, Profile, Session
+from harness.core.contracts import Availability, DeviceCall, Profile, Session, Variation
 from harness.core.errors import BackendError, FileRefused
 from harness.core.job import Options
 from harness.core.preprocess import Feeds, Outputs
@@ -162,6 +162,10 @@ class OnnxRuntimeBackend:
         devices = tuple(name for name in providers if name not in refused)
         gpus = tuple(name for name in devices if name in NVIDIA)
         return Availability(version, devices, unusable=refused, device_memory=gpus)
+
+    def variations(self, options: Options) -> tuple[Variation, ...]:
+        """List the options with which it computes other numbers; those of GPUs are not known."""
+        return variations(options) if options.provider in ("", CPU) else ()
 
     def open(self, artifact: Artifact, options: Options) -> Session:
         """Open on one provider, which has to run the whole graph."""

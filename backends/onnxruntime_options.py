@@ -5,21 +5,66 @@ from __future__ import annotations
 import mmap
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from harness.core.contracts import Variation
 from harness.core.errors import BackendError
 from harness.core.job import Options
 from harness.core.target import CUDA, TENSORRT
 
 CPU = "CPUExecutionProvider"
+#: If it is 1, products of matrices are computed in bfloat16 on ARM.
+FASTMATH = "mlas.enable_gemm_fastmath_arm64_bfloat16"
 #: If it is 0, NVIDIA's libraries compute float32 in float32 and not in TF32.
 TF32_OVERRIDE = "NVIDIA_TF32_OVERRIDE"
 
 #: TensorRT's options that let it compute in less than float32, and the values that enable them.
 LOWER_PRECISIONS = {"f16": "trt_fp16_enable", "bf16": "trt_bf16_enable"}
 ENABLED = ("1", "True", "true")
+
+
+#: Session options that decide which numbers come out.
+LEVEL, DISABLED, SIGNED = (
+    "graph_optimization_level", "optimization.disable_specified_optimizers", "session.x64quantprecision",
+)  # fmt: skip
+#: Optimizers that replace operators by others, in the order in which they are applied.
+OPTIMIZERS = (
+    "ConstantFolding", "MatMulAddFusion", "ReshapeFusion", "GemmActivationFusion", "ConvBNFusion",
+    "ConvMulFusion", "ConvAddFusion", "ReluQuantRewrite", "QDQSelectorActionTransformer",
+    "DynamicQuantizeMatMulFusion",
+    "MatMulIntegerToFloatFusion", "LayerNormFusion", "SkipLayerNormFusion", "AttentionFusion",
+    "EmbedLayerNormFusion", "GeluFusionL2", "BiasGeluFusion", "FastGeluFusion", "QuickGeluFusion",
+    "BiasSoftmaxFusion", "ConvActivationFusion", "ConvAddActivationFusion", "NchwcTransformer",
+    "NhwcTransformer", "QDQFinalCleanupTransformer",
+)  # fmt: skip
+
+
+def variations(options: Options) -> tuple[Variation, ...]:
+    """List the options with which the CPU provider computes other numbers."""
+
+    def with_extra(
+        kind: str, text: str, key: str, value: str, parts: tuple[Variation, ...] = ()
+    ) -> Variation:
+        changed = replace(options, extra={**options.extra, key: value})
+        return Variation(kind, text, changed, f'"{key}" = "{value}"', parts)
+
+    listed = []
+    if options.extra.get(FASTMATH) == "1":
+        listed.append(with_extra("precision", "float32 arithmetic", FASTMATH, "0"))
+    if options.extra.get(SIGNED) != "1":
+        text = "products of two unsigned bytes, whose sums do not saturate"
+        listed.append(with_extra("saturation", text, SIGNED, "1"))
+    if options.extra.get(LEVEL) != "ORT_DISABLE_ALL":
+        parts = tuple(
+            with_extra("graph optimization", f"the graph without {name}", DISABLED, name)
+            for name in OPTIMIZERS
+        )
+        text = "the graph without optimizations"
+        listed.append(with_extra("graph optimization", text, LEVEL, "ORT_DISABLE_ALL", parts))
+    return tuple(listed)
 
 
 def session_settings(onnxruntime: ModuleType, provider: str, options: Options) -> tuple[Any, dict[str, str]]:
@@ -80,7 +125,7 @@ def _is_known(onnxruntime: ModuleType, key: str) -> bool:
 def precision_in_use(session: Any, provider: str, options: Options) -> str:  # noqa: ANN401 - lazily imported
     """Return how float32 is computed."""
     if provider == CPU:
-        bfloat16 = options.extra.get("mlas.enable_gemm_fastmath_arm64_bfloat16") == "1"
+        bfloat16 = options.extra.get(FASTMATH) == "1"
         return "bf16" if bfloat16 else "f32"
     in_use = session.get_provider_options().get(provider, {})
     if provider == CUDA:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from types import ModuleType
 from typing import Any, Self, cast
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from harness.core.artifact import STRING, Artifact, Quantization, TensorSpec
 from harness.core.commands import install
-from harness.core.contracts import Availability, Profile, Session
+from harness.core.contracts import Availability, Profile, Session, Variation
 from harness.core.errors import FileRefused
 from harness.core.job import Options
 from harness.core.preprocess import Feeds, Outputs
@@ -153,6 +154,14 @@ class OpenVinoBackend:
             return Availability(version, tuple(openvino.Core().available_devices))
         except Exception as error:  # noqa: BLE001 - whatever it raises is the reason why it cannot be used
             return absent(error, install("openvino"))
+
+    def variations(self, options: Options) -> tuple[Variation, ...]:
+        """List the options with which it computes other numbers."""
+        if options.precision == "f32" and "INFERENCE_PRECISION_HINT" not in options.extra:
+            return ()
+        extra = {key: value for key, value in options.extra.items() if key != "INFERENCE_PRECISION_HINT"}
+        changed = replace(options, precision="f32", extra=extra)
+        return (Variation("precision", "float32 arithmetic", changed, 'precision = "f32"'),)
 
     def open(self, artifact: Artifact, options: Options) -> Session:
         """Compile for one device, for latency, in one stream."""

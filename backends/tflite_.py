@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
 from types import ModuleType
@@ -13,7 +14,7 @@ import numpy as np
 
 from harness.core.artifact import STRING, Artifact, Quantization, TensorSpec
 from harness.core.commands import install
-from harness.core.contracts import Availability, Session
+from harness.core.contracts import Availability, Session, Variation
 from harness.core.errors import BackendError, FileRefused
 from harness.core.job import Options
 from harness.core.preprocess import Feeds, Outputs
@@ -134,6 +135,12 @@ class TfliteBackend:
             return Availability(version(package), (XNNPACK, REFERENCE))
         except Exception as error:  # noqa: BLE001 - whatever it raises is the reason why it cannot be used
             return absent(error, install("tflite"))
+
+    def variations(self, options: Options) -> tuple[Variation, ...]:
+        """List the other kernels: what XNNPACK rounds once, the builtin ones round twice."""
+        provider = XNNPACK if options.provider == REFERENCE else REFERENCE
+        text = "the kernels of XNNPACK" if provider == XNNPACK else "the builtin kernels"
+        return (Variation("kernels", text, replace(options, provider=provider), f'provider = "{provider}"'),)
 
     def open(self, artifact: Artifact, options: Options) -> Session:
         """Open with XNNPACK, which has to run at least one operator, or with the reference kernels."""

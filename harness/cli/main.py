@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from harness.cli import challenging, comparing, failures, signals
+from harness.cli import challenging, comparing, explaining, failures, signals
 from harness.cli.arguments import make_parser
 from harness.cli.options import SELECTION, refuse_another_selection
 from harness.cli.output import stdout, tell
@@ -232,6 +232,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "baseline": comparing.baseline,
     "upgrade": comparing.upgrade,
     "challenge": challenging.challenge,
+    "explain": explaining.explain,
     "history": comparing.history,
     "query": comparing.query,
     "init": _init,

@@ -130,6 +130,40 @@ class SupportsPlacement(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Variation:
+    """Other options that take one possible cause of a difference away.
+
+    Parameters
+    ----------
+    kind : str
+        What it changes: ``precision``, ``kernels``, ``saturation``, ``graph optimization``.
+    text : str
+        In words, as a noun: ``float32 arithmetic``.
+    options : Options
+        All of them, for ``Backend.open``.
+    remedy : str
+        Line of ``[deploy]`` of a target that asks for it.
+    parts : tuple of Variation
+        Each takes away a part of the same cause.
+    """
+
+    kind: str
+    text: str
+    options: Options
+    remedy: str
+    parts: tuple[Variation, ...] = ()
+
+
+@runtime_checkable
+class SupportsVariations(Protocol):
+    """A backend that tells with which options its numbers change: ``harness explain`` tries them."""
+
+    def variations(self, options: Options) -> tuple[Variation, ...]:
+        """List them, without those that `options` already ask for. Opens nothing."""
+        ...
+
+
 class DeviceCall(Protocol):
     """A model bound to buffers in the memory of a device."""
 

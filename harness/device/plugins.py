@@ -27,9 +27,11 @@ PASSES = "harness.passes"
 SECTIONS = "harness.sections"
 CHECKS = "harness.checks"
 FAULTS = "harness.faults"
+HYPOTHESES = "harness.hypotheses"
 SINGULAR = {
     BACKENDS: "backend", SUITES: "suite", MEASURES: "measure", EXECUTORS: "executor", PASSES: "pass",
     SECTIONS: "section", CHECKS: "check", FAULTS: "catalogue of faults",
+    HYPOTHESES: "list of hypotheses",
 }  # fmt: skip
 
 

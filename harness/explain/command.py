@@ -1,0 +1,124 @@
+"""``harness explain``: two sides in, a cause with its evidence out."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from harness.core.errors import UsageError
+from harness.device import plugins
+from harness.explain import procedure, request
+from harness.explain.layers import Error
+from harness.explain.procedure import Explanation
+from harness.explain.scene import Finding, Hypothesis
+from harness.run.observer import Observer
+from harness.run.request import parse_seconds
+from harness.store.cache import write_atomically, writing
+
+#: Folder of the results, and the file in a folder of it.
+FOLDER, FILE = "explain", "explain.json"
+BUDGET_S = 60.0
+
+
+def hypotheses() -> list[Hypothesis]:
+    """All that are installed; ours first."""
+    catalogue = plugins.catalogue(plugins.HYPOTHESES)
+    ours_first = sorted(catalogue, key=lambda name: (name != "harness", name))
+    return [one for name in ours_first for one in plugins.choose(plugins.HYPOTHESES, name)]
+
+
+def explain(
+    *, model: str, between: str, budget: str, results: Path, observer: Observer,
+    notify: Callable[[str], None],
+) -> tuple[Explanation, Path, str]:  # fmt: skip
+    """Explain why two sides differ, and store what was seen.
+
+    Returns
+    -------
+    tuple of Explanation, Path and str
+        With the file that holds it, and the text for a terminal.
+
+    Raises
+    ------
+    HarnessError
+    """
+    from harness.explain import text
+
+    if not between:
+        raise UsageError(
+            "there is nothing to explain",
+            next_step=f"harness explain --between A,B; a side is {request.SYNTAX}",
+        )
+    budget_s = parse_seconds(budget, "budget") if budget else BUDGET_S
+    with request.opened(model, request.parse(between), observer) as scene:
+        explanation = procedure.explain(scene, hypotheses(), budget_s, notify)
+        now = datetime.now(UTC)
+        path = results.resolve() / FOLDER / f"{now:%Y%m%dT%H%M%S}-{secrets.token_hex(2)}" / FILE
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(path, json.dumps(as_json(explanation), indent=1).encode())
+        return explanation, path, text.text(explanation)
+
+
+def as_json(explanation: Explanation) -> dict[str, Any]:
+    """Everything as JSON."""
+    scene = explanation.scene
+    return {
+        "reference": scene.reference.label,
+        "other": scene.other.label,
+        "artifacts": [scene.reference.artifact.sha256, scene.other.artifact.sha256],
+        "samples": len(scene.rows),
+        "difference": scene.gap,
+        "within_rounding": scene.is_within_rounding,
+        "seconds": round(explanation.seconds, 1),
+        "causes": [finding.cause for finding in explanation.confirmed],
+        "left_share": explanation.left_share,
+        "rounds": [[_finding(finding) for finding in findings] for findings in explanation.rounds],
+        "left_out": explanation.left_out,
+        "notes": scene.refused,
+        "layers": _layers(explanation),
+    }
+
+
+def _finding(finding: Finding) -> dict[str, Any]:
+    remedy = finding.remedy
+    return {
+        "hypothesis": finding.hypothesis,
+        "state": finding.state.value,
+        "evidence": finding.evidence,
+        "share": finding.share,
+        "cause": finding.cause,
+        "layer": finding.layer,
+        "remedy": None if remedy is None else {"text": remedy.text, "line": remedy.line, "side": remedy.side},
+    }
+
+
+def _layers(explanation: Explanation) -> Sequence[dict[str, Any]]:
+    if not explanation.scene.gap or not explanation.rounds:
+        return []
+    return [
+        {
+            "point": row.point.name,
+            "layer": row.point.layer,
+            "operator": row.point.operator,
+            "within_the_run": _error(row.accumulated),
+            "fed_by_the_reference": _error(row.isolated),
+        }
+        for row in explanation.scene.table
+    ]
+
+
+def _error(error: Error | None) -> dict[str, Any] | None:
+    if error is None:
+        return None
+    return {
+        "relative": error.relative,
+        "largest": error.largest,
+        "differing": error.differing,
+        "steps": error.steps,
+        "saturated": error.saturated,
+    }

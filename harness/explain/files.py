@@ -1,0 +1,137 @@
+"""A model file as points: which it has, and the files made of it that return or replace them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import onnx
+from numpy.typing import NDArray
+
+from harness.compression.model_file import load_onnx
+from harness.core.artifact import Artifact, Quantization
+from harness.explain import points, tflite_points
+from harness.explain.points import Point
+
+#: TFLite operators that move numbers.
+MOVING = frozenset({"RESHAPE", "SQUEEZE", "EXPAND_DIMS", "PAD", "PADV2", "DELEGATE"})
+#: What ONNX Runtime's quantizer adds to the name of a value.
+QUANTIZED = re.compile(r"_QuantizeLinear_Output$")
+
+
+class ModelFile(Protocol):
+    """What both formats can do."""
+
+    name: str
+    points: tuple[Point, ...]
+    read: frozenset[str]
+    """Names that any operator reads; what none reads need not be fed."""
+
+    def tapped(self, names: Sequence[str]) -> bytes:
+        """The file with more outputs."""
+        ...
+
+    def exploded(self, fed: Mapping[str, NDArray[Any]], names: Sequence[str]) -> bytes:
+        """The file that returns these points, with each layer fed by itself."""
+        ...
+
+
+class OnnxFile:
+    """An ONNX file; external data are written inside."""
+
+    name = "explained.onnx"
+
+    def __init__(self, path: Path) -> None:
+        self.model = load_onnx(path)
+        self.graph = points.Graph(self.model)
+        self.points = self.graph.points()
+        self.read = frozenset(name for name, readers in self.graph.readers.items() if readers)
+
+    def tapped(self, names: Sequence[str]) -> bytes:
+        """The file with more outputs."""
+        return bytes(points.tapped(self.model, names).SerializeToString())
+
+    def exploded(self, fed: Mapping[str, NDArray[Any]], names: Sequence[str]) -> bytes:
+        """The file that returns these points, with each layer fed by itself."""
+        return bytes(points.exploded(self.model, fed, names).SerializeToString())
+
+
+class TfliteFile:
+    """A TFLite file.
+
+    Parameters
+    ----------
+    path : Path
+    written_from : sequence of Point
+        Points of the ONNX file that it was written from, which name its layers; empty where it is foreign.
+    """
+
+    name = "explained.tflite"
+
+    def __init__(self, path: Path, written_from: Sequence[Point] = ()) -> None:
+        self._content = path.read_bytes()
+        model = tflite_points.read(self._content)
+        onnx_points = {point.name: point for point in written_from}
+        kinds, steps = tflite_points.operators(model), tflite_points.steps(model)
+        outputs = tflite_points.outputs(model)
+        self.read = frozenset(tflite_points.inputs_read(model))
+        self.points = tuple(
+            self._point(name, kinds[name], steps.get(name), onnx_points)
+            for name in tflite_points.computed(model)
+            if kinds[name] not in MOVING or name in outputs
+        )
+
+    def _point(
+        self, name: str, kind: str, step: Quantization | None, onnx_points: Mapping[str, Point]
+    ) -> Point:
+        if name in onnx_points:
+            return replace(onnx_points[name], step=step)
+        return Point(name, QUANTIZED.sub("", name), name, kind, step)
+
+    def tapped(self, names: Sequence[str]) -> bytes:
+        """The file with more outputs."""
+        return tflite_points.tapped(self._content, names)
+
+    def exploded(self, fed: Mapping[str, NDArray[Any]], names: Sequence[str]) -> bytes:
+        """The file that returns these points, with each layer fed by itself."""
+        return tflite_points.exploded(self._content, fed, names)
+
+
+def read(artifact: Artifact, onnx_artifact: Artifact | None = None) -> ModelFile | None:
+    """Read an artifact; None where its format has no readable layers."""
+    if artifact.format == "onnx":
+        return OnnxFile(artifact.path)
+    if artifact.format == "tflite":
+        return TfliteFile(artifact.path, () if onnx_artifact is None else OnnxFile(onnx_artifact.path).points)
+    return None
+
+
+def part(model: onnx.ModelProto, output: str) -> onnx.ModelProto:
+    """Cut out what computes one output of a file whose layers are fed one by one."""
+    makers = {name: node for node in model.graph.node for name in node.output}
+    initializers = {tensor.name: tensor for tensor in model.graph.initializer}
+    waiting, nodes, names = [output], [], set[str]()
+    while waiting:
+        name = waiting.pop()
+        if name in names:
+            continue
+        names.add(name)
+        if name in makers and makers[name] not in nodes:
+            nodes.append(makers[name])
+            waiting += points.read_by(makers[name])
+    graph = onnx.helper.make_graph(
+        [node for node in model.graph.node if node in nodes],
+        "part",
+        [value for value in model.graph.input if value.name in names],
+        [value for value in model.graph.output if value.name == output],
+        [tensor for name, tensor in initializers.items() if name in names],
+    )
+    return onnx.helper.make_model(
+        graph,
+        opset_imports=list(model.opset_import),
+        functions=list(model.functions),
+        ir_version=model.ir_version,
+    )

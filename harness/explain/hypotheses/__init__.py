@@ -1,0 +1,27 @@
+"""The built-in hypotheses, the likeliest and cheapest first."""
+
+from harness.explain.hypotheses.answers import Classes, Input
+from harness.explain.hypotheses.calls import Batches, Order, Threads
+from harness.explain.hypotheses.file import OtherWeights
+from harness.explain.hypotheses.kernel import WrongOperator
+from harness.explain.hypotheses.options import Kernels, Optimization, Precision, Saturation
+from harness.explain.hypotheses.quantized import BiasOverflow, ClippedRange, Coarse, PerTensor, Spread
+
+HYPOTHESES = (
+    OtherWeights(),
+    Classes(),
+    Input(),
+    Precision(),
+    Kernels(),
+    Saturation(),
+    Optimization(),
+    Threads(),
+    Order(),
+    Batches(),
+    BiasOverflow(),
+    ClippedRange(),
+    PerTensor(),
+    Coarse(),
+    WrongOperator(),
+    Spread(),
+)

@@ -1,0 +1,121 @@
+"""The search: one hypothesis after the other, the likeliest first, until one explains the difference."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+from harness.core import unexpected
+from harness.core.errors import HarnessError
+from harness.explain.scene import EXPLAINED, Finding, Hypothesis, Scene, State
+
+Notify = Callable[[str], None]
+#: So many causes are looked for at once.
+MOST_CAUSES = 3
+#: What can be wrong where sample by sample nothing differs.
+UNSEEN = ("samples at once", "calls before")
+
+
+@dataclass(slots=True)
+class Explanation:
+    """What became of it.
+
+    Parameters
+    ----------
+    scene : Scene
+    rounds : list of list of Finding
+        In the order in which they were tested: of the whole difference, then of what each cause leaves.
+    causes : list of Finding
+        The largest first.
+    left_out : list of str
+        Hypotheses for which there was no time.
+    left_share : float
+        Of the difference, that no cause explains.
+    seconds : float
+    """
+
+    scene: Scene
+    rounds: list[list[Finding]] = field(default_factory=list)
+    causes: list[Finding] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+    left_share: float = 1.0
+    seconds: float = 0.0
+
+    @property
+    def confirmed(self) -> list[Finding]:
+        """The causes, if they explain the difference."""
+        is_whole = self.left_share <= EXPLAINED or any(one.state is State.CONFIRMED for one in self.causes)
+        return self.causes if is_whole else []
+
+    @property
+    def is_expected(self) -> bool:
+        """Whether nothing differs but for rounding, or for what 8 bits make."""
+        if self.scene.is_within_rounding:
+            return True
+        return any(finding.state is State.EXPECTED for findings in self.rounds for finding in findings)
+
+    @property
+    def is_decided(self) -> bool:
+        """Whether nothing needs a cause, or a cause was confirmed."""
+        return self.is_expected or bool(self.confirmed)
+
+
+def explain(
+    scene: Scene, hypotheses: Sequence[Hypothesis], budget_s: float, notify: Notify = lambda text: None
+) -> Explanation:
+    """Test hypotheses until one explains the difference, or the time is used up.
+
+    What a cause leaves, if it is more than rounding, is explained in turn: several causes can act at once.
+
+    Raises
+    ------
+    HarnessError
+        A side cannot be run.
+    """
+    end_s = (began_s := time.monotonic()) + budget_s
+    explanation = Explanation(scene)
+    notify(f"running {scene.reference.label} and {scene.other.label} on {len(scene.rows)} samples")
+    if not scene.gap:
+        hypotheses = [one for one in hypotheses if one.name in UNSEEN]
+    left, untested = scene, list(hypotheses)
+    for _ in range(MOST_CAUSES):
+        findings = _round(left, untested, end_s, explanation, notify)
+        best = max(
+            (one for one in findings if one.state in (State.CONFIRMED, State.PARTLY)),
+            key=lambda one: (one.state is State.CONFIRMED, one.share), default=None,
+        )  # fmt: skip
+        explanation.causes += [best] if best is not None else []
+        if best is None or best.after is None:
+            break
+        left = replace(left, reference=best.after[0], other=best.after[1], refused={})
+        untested = [
+            one for one in hypotheses if one.name not in {done.hypothesis for done in explanation.causes}
+        ]
+        if left.is_within_rounding:
+            break
+    explanation.left_share = left.gap / scene.gap if scene.gap else 0.0
+    explanation.seconds = time.monotonic() - began_s
+    return explanation
+
+
+def _round(
+    scene: Scene, hypotheses: Sequence[Hypothesis], end_s: float, explanation: Explanation, notify: Notify
+) -> list[Finding]:
+    """Test one hypothesis after the other until one is confirmed."""
+    findings: list[Finding] = []
+    for place, hypothesis in enumerate(hypotheses):
+        if time.monotonic() > end_s:
+            explanation.left_out += [one.name for one in hypotheses[place:]]
+            break
+        notify(f"testing: {hypothesis.name}")
+        try:
+            findings.append(hypothesis.test(scene))
+        except HarnessError as error:
+            findings.append(Finding(hypothesis.name, State.UNTESTED, error.what))
+        except Exception as error:  # noqa: BLE001 - a plug-in's fault must not hide what others see
+            findings.append(Finding(hypothesis.name, State.UNTESTED, unexpected.one_line(error)))
+        if findings[-1].state is State.CONFIRMED:
+            break
+    explanation.rounds.append(findings)
+    return findings

@@ -1,0 +1,243 @@
+"""The texts of the command line → two sides that are ready to be run."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from harness.compression.model_file import load_onnx
+from harness.config.load import load_validation, validation_file
+from harness.config.targets import load_targets
+from harness.config.validation import FLOAT32
+from harness.core.artifact import Artifact, describe_file
+from harness.core.errors import HarnessError, UsageError
+from harness.core.job import DEPLOY, PARITY, Batch, Options
+from harness.core.plan import HOST
+from harness.core.target import PARITY_OPTIONS, Target
+from harness.explain import tflite_points
+from harness.explain.scene import Scene
+from harness.explain.sides import Runner, Side
+from harness.run import rounding
+from harness.run.observer import Observer
+from harness.run.prepare import Prepared, prepare
+from harness.run.request import Request
+from harness.run.selection import variant_names
+
+#: Samples that are compared.
+SAMPLES = 64
+FILES = (".onnx", ".tflite")
+SYNTAX = "TARGET[:VARIANT or FILE][@parity][+KEY=VALUE…], as in cpu:int8,tflite:int8+provider=reference"
+_SIDE = re.compile(r"(?P<target>[^:@+]+)(:(?P<what>[^@+]+))?(@(?P<setting>[^+]+))?(?P<options>(\+[^+]+)*)")
+
+
+@dataclass(frozen=True, slots=True)
+class SideRequest:
+    """One side as the user names it.
+
+    Parameters
+    ----------
+    label, target : str
+    variant : str
+    file : Path, optional
+        Instead of the variant's own.
+    setting : str
+        ``deploy`` or ``parity``.
+    options : mapping of str to str
+        ``threads``, ``precision``, ``provider``, ``requirements``; others are passed to the runtime.
+    """
+
+    label: str
+    target: str
+    variant: str = FLOAT32
+    file: Path | None = None
+    setting: str = DEPLOY
+    options: Mapping[str, str] | None = None
+
+    def opened_with(self, target: Target) -> Options:
+        """The options of its sessions."""
+        options = target.options()[self.setting]
+        given = dict(self.options or {})
+        given.pop("requirements", None)
+        if "threads" in given:
+            options = replace(options, threads=_threads(given.pop("threads"), self.label))
+        return replace(
+            options,
+            precision=given.pop("precision", options.precision),
+            provider=given.pop("provider", options.provider),
+            extra={**options.extra, **given},
+        )
+
+
+def _threads(text: str, label: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise UsageError(f"threads is a number from 1, not {text!r}", where=label)
+    return int(text)
+
+
+def parse(text: str) -> tuple[SideRequest, SideRequest]:
+    """Read ``--between A,B``; the first is the reference.
+
+    Raises
+    ------
+    UsageError
+        It does not name two sides.
+    """
+    sides = [_parse_side(part.strip()) for part in text.split(",") if part.strip()]
+    if len(sides) != 2:
+        raise UsageError(
+            f"{text!r} names {len(sides)} sides, and two are compared", where="--between",
+            next_step=f"harness explain --between A,B; a side is {SYNTAX}",
+        )  # fmt: skip
+    return sides[0], sides[1]
+
+
+def _parse_side(text: str) -> SideRequest:
+    read = _SIDE.fullmatch(text)
+    if read is None:
+        raise UsageError(f"{text!r} is no side", where="--between", next_step=f"a side is {SYNTAX}")
+    what, setting = read["what"] or FLOAT32, read["setting"] or DEPLOY
+    if setting not in (DEPLOY, PARITY):
+        raise UsageError(f"a setting is {DEPLOY} or {PARITY}, not {setting!r}", where=text)
+    options: dict[str, str] = {}
+    for pair in filter(None, read["options"].split("+")):
+        key, equals, value = pair.partition("=")
+        if not equals:
+            raise UsageError(f"{pair!r} is no option: KEY=VALUE is", where=text)
+        options[key] = value
+    file = Path(what) if what.endswith(FILES) else None
+    if file is not None and not file.is_file():
+        raise UsageError(f"there is no file {what}", where=text)
+    return SideRequest(text, read["target"], FLOAT32 if file else what, file, setting, options)
+
+
+@contextmanager
+def opened(
+    model: str, between: tuple[SideRequest, SideRequest], observer: Observer, *, samples: int = SAMPLES
+) -> Iterator[Scene]:
+    """Prepare both sides as a run does, and give what hypotheses test.
+
+    Raises
+    ------
+    HarnessError
+        A name does not exist, a target cannot be reached, or a variant cannot be made.
+    """
+    prepared = _prepared(model, between, observer)
+    try:
+        with Runner(prepared.cache) as runner:
+            sides = [_side(prepared, request, samples) for request in between]
+            onnx = _onnx(prepared)
+            onnx |= {side.variant: side.artifact for side in sides if side.artifact.format == "onnx"}
+            reference = replace(
+                sides[0], target=HOST, backend="onnxruntime", executor=prepared.executors[HOST]
+            )
+            host = replace(reference, options=PARITY_OPTIONS, label="this machine")
+            variant = sides[1].variant if sides[1].variant in prepared.cards else sides[0].variant
+            card = prepared.cards.get(variant, {})
+            bounds = card.get(rounding.KEY, {}).get("bounds", {})
+            rows = range(min(samples, len(next(iter(sides[0].raw.values())))))
+            yield Scene(sides[0], sides[1], runner, onnx, host, bounds, rows)
+    finally:
+        observer.end()
+        prepared.close()
+
+
+def _prepared(model: str, between: Sequence[SideRequest], observer: Observer) -> Prepared:
+    request = Request.parse(model=model)
+    validation, _ = load_validation(request.model)
+    file = validation_file(request.model)
+    names = variant_names(validation, tuple({side.variant for side in between}))
+    targets = {}
+    for side in between:
+        (target,) = load_targets((side.target,), ())
+        table = {**target.to_json(), "backends": list(target.backends[:1])}
+        if requirements := (side.options or {}).get("requirements"):
+            table["executor"] = {**table["executor"], "requirements": requirements.split()}
+        targets[_name(side)] = table
+    stored = {
+        "validation": json.loads(validation.model_dump_json(by_alias=True)),
+        "validation_path": str(file.resolve()),
+        "targets": targets,
+    }
+    run = Request(
+        targets=tuple(targets),
+        model=request.model,
+        variants=names,
+        results=request.results,
+    )
+    return prepare(run, observer, stored=stored)
+
+
+def _name(side: SideRequest) -> str:
+    """Sides on one target share it, unless they pin other packages."""
+    requirements = (side.options or {}).get("requirements")
+    return side.target if requirements is None else f"{side.target}-{requirements}".replace(" ", "-")
+
+
+def _side(prepared: Prepared, request: SideRequest, samples: int) -> Side:
+    target = next(target for target in prepared.targets if target.name == _name(request))
+    batch = _batch(prepared, target, request)
+    artifact = batch.artifact if request.file is None else _given(request.file, batch)
+    assert prepared.inputs is not None
+    raw: dict[str, Any] = {
+        name: np.load(prepared.cache.array_path(digest), mmap_mode="r", allow_pickle=False)[:samples]
+        for name, digest in prepared.inputs.data.sets[0].ref.inputs.items()
+    }
+    return Side(
+        request.label, target.name, batch.backend, artifact.variant, artifact, request.opened_with(target),
+        prepared.executors[target.name], batch.preprocess, raw,
+    )  # fmt: skip
+
+
+def _batch(prepared: Prepared, target: Target, request: SideRequest) -> Batch:
+    for batch in prepared.plan.batches:
+        if batch.target == target.name and batch.variant == request.variant:
+            return batch
+    reason = next(
+        (
+            r.reason
+            for r in prepared.plan.skipped
+            if (r.key.target, r.key.variant) == (target.name, request.variant)
+        ),
+        "no job of it is planned",
+    )
+    raise HarnessError(
+        f"{request.variant} cannot run on {target.name}", where=request.label, cause=reason,
+        next_step=f"harness plan --target {target.name}",
+    )  # fmt: skip
+
+
+def _given(file: Path, batch: Batch) -> Artifact:
+    """A file of the user's, with the inputs of the variant's."""
+    kind = file.suffix.removeprefix(".")
+    if kind != batch.artifact.format:
+        raise UsageError(
+            f"{batch.backend} opens {batch.artifact.format} files, and {file.name} is another",
+            next_step="name a target that opens it",
+        )
+    return replace(
+        batch.artifact, variant=file.name, files=(describe_file(file),), folder=file.resolve().parent,
+        precision="int8" if _computes_in_integers(file) else "",
+    )  # fmt: skip
+
+
+def _computes_in_integers(file: Path) -> bool:
+    if file.suffix == ".onnx":
+        return any(node.op_type == "QuantizeLinear" for node in load_onnx(file).graph.node)
+    model = tflite_points.read(file.read_bytes())
+    return "int8" in tflite_points.dtypes(model)
+
+
+def _onnx(prepared: Prepared) -> dict[str, Artifact]:
+    assert prepared.inputs is not None
+    return {
+        variant.name: variant.artifacts["onnx"]
+        for variant in prepared.inputs.variants
+        if "onnx" in variant.artifacts
+    }

@@ -1,0 +1,262 @@
+"""What hypotheses test: the two sides, what they returned, and how far apart another run leaves them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.core.contracts import SupportsVariations, Variation
+from harness.core.errors import HarnessError
+from harness.device import plugins
+from harness.explain import files, layers
+from harness.explain.files import ModelFile
+from harness.explain.layers import Layer, Tapped
+from harness.explain.sides import Runner, Side, Trace
+
+Real = NDArray[np.float64]
+#: A change that leaves at most so much of the difference explains it.
+EXPLAINED = 0.1
+#: A change that leaves at most so much explains a part of it, if the rest has a cause of its own.
+PARTLY = 0.85
+#: Layers as outputs may change the outputs by so much of the difference.
+UNCHANGED = 0.1
+#: The layers are compared on so many samples, those that differ most.
+WORST = 4
+
+
+class State(StrEnum):
+    """What a test came to."""
+
+    CONFIRMED = "confirmed"
+    PARTLY = "partly"
+    REFUTED = "refuted"
+    EXPECTED = "as expected"
+    UNTESTED = "not testable here"
+
+
+@dataclass(frozen=True, slots=True)
+class Remedy:
+    """What takes the difference away, and was run.
+
+    Parameters
+    ----------
+    text : str
+    line : str
+        What to write, and where.
+    side : str
+        Label of the side that is changed.
+    """
+
+    text: str
+    line: str
+    side: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one hypothesis came to.
+
+    Parameters
+    ----------
+    hypothesis : str
+    state : State
+    evidence : str
+        What was seen; why it cannot be tested here.
+    share : float
+        Of the difference that it explains.
+    cause : str
+        One line, where it is confirmed.
+    layer : str
+        The first that it concerns; empty where it concerns the whole file.
+    remedy : Remedy, optional
+    after : tuple of Side, optional
+        The reference and the other without this cause, where a second one is looked for.
+    """
+
+    hypothesis: str
+    state: State
+    evidence: str
+    share: float = 0.0
+    cause: str = ""
+    layer: str = ""
+    remedy: Remedy | None = None
+    after: tuple[Side, Side] | None = None
+
+
+class Hypothesis(Protocol):
+    """One possible cause. Plug-ins of the group ``harness.hypotheses`` are tuples of them."""
+
+    name: str
+
+    def test(self, scene: Scene) -> Finding:
+        """Look for evidence for and against it."""
+        ...
+
+
+@dataclass
+class Scene:
+    """The case that is explained.
+
+    Parameters
+    ----------
+    reference, other : Side
+    runner : Runner
+    onnx : mapping of variant to ONNX artifact
+        From which files of other formats were written.
+    host : Side
+        The reference's ONNX file on this machine's own ONNX Runtime.
+    bounds : mapping of output name to float
+        What rounding explains between runtimes; empty where nothing was derived.
+    rows : sequence of int
+    """
+
+    reference: Side
+    other: Side
+    runner: Runner
+    onnx: Mapping[str, Any]
+    host: Side
+    bounds: Mapping[str, float]
+    rows: Sequence[int]
+    refused: dict[str, str] = field(default_factory=dict)
+
+    # What both sides returned
+
+    @cached_property
+    def first(self) -> Trace:
+        """The reference, sample by sample."""
+        return self.runner.samples(self.reference, self.rows)
+
+    @cached_property
+    def second(self) -> Trace:
+        """The other side."""
+        return self.runner.samples(self.other, self.rows)
+
+    def answers(self, trace: Trace, rows: int | None = None) -> list[Real]:
+        """Real outputs, one array (samples, elements) an output, in the order of the file."""
+        count = rows or len(self.rows)
+        return [trace.real(name).reshape(count, -1) for name in trace.outputs]
+
+    @cached_property
+    def gap(self) -> float:
+        """Root mean square of the difference, over that of the reference."""
+        return self.distance(self.first, self.second)
+
+    def distance(self, first: Trace, second: Trace) -> float:
+        """The same between two traces of one length; infinite where their shapes differ."""
+        one, two = self.answers(first), self.answers(second)
+        if [y.shape for y in one] != [y.shape for y in two]:
+            return math.inf
+        return layers.error(np.concatenate(one, axis=1), np.concatenate(two, axis=1)).relative
+
+    @cached_property
+    def is_within_rounding(self) -> bool:
+        """Whether no output differs by more than rounding explains."""
+        if self.reference.artifact.precision != self.other.artifact.precision or not self.bounds:
+            return self.gap == 0
+        for name, one, two in zip(
+            self.first.outputs, self.answers(self.first), self.answers(self.second), strict=False
+        ):
+            if one.shape != two.shape or not layers.error(one, two).largest <= self.bounds.get(name, 0.0):
+                return False
+        return True
+
+    @cached_property
+    def worst(self) -> list[int]:
+        """The samples that differ most."""
+        gaps = sum(
+            np.mean(np.abs(np.nan_to_num(one - two)), axis=1)
+            for one, two in zip(self.answers(self.first), self.answers(self.second), strict=True)
+        )
+        return [self.rows[place] for place in np.argsort(-np.asarray(gaps), kind="stable")[:WORST]]
+
+    # Another run
+
+    def share(self, first: Trace, second: Trace) -> float:
+        """The part of the difference that a change took away, at most 1; negative where it grew."""
+        left = self.distance(first, second)
+        return 1.0 - left / self.gap if math.isfinite(left) and self.gap else 0.0
+
+    def share_of_part(self, trace: Trace, count: int, *, is_other: bool) -> float:
+        """The same, of a trace of the first samples alone, in place of the other's or of the reference's."""
+        stored = [y[:count] for y in self.answers(self.first if is_other else self.second)]
+        others = [y[:count] for y in self.answers(self.second if is_other else self.first)]
+        new = [trace.real(name).reshape(len(y), -1) for name, y in zip(trace.outputs, stored, strict=True)]
+        if [y.shape for y in new] != [y.shape for y in stored]:
+            return 0.0
+        joined = np.concatenate(stored, axis=1)
+        before, left = (
+            float(np.linalg.norm(joined - np.concatenate(some, axis=1))) for some in (others, new)
+        )
+        return 1.0 - left / before if before and math.isfinite(left) else 0.0
+
+    def judged(self, share: float, *, is_exact: bool) -> State:
+        """What a change says that took away a share of the difference; of rounding all has to be gone."""
+        if self.is_within_rounding:
+            return State.CONFIRMED if is_exact else State.REFUTED
+        if share >= 1 - EXPLAINED:
+            return State.CONFIRMED
+        return State.PARTLY if share >= 1 - PARTLY else State.REFUTED
+
+    def variations(self, side: Side, kind: str) -> tuple[Variation, ...]:
+        """Other options of a side's backend of one kind."""
+        backend = plugins.choose(plugins.BACKENDS, side.backend)()
+        if not isinstance(backend, SupportsVariations):
+            return ()
+        return tuple(one for one in backend.variations(side.options) if one.kind == kind)
+
+    def replaced(self, side: Side, changed: Side) -> tuple[Side, Side]:
+        """Both sides, with one of them changed."""
+        return (self.reference, changed) if side is self.other else (changed, self.other)
+
+    # Layers
+
+    @cached_property
+    def files(self) -> tuple[ModelFile, ModelFile] | None:
+        """Both files as points; None where one has no readable layers."""
+        both = []
+        for side in (self.reference, self.other):
+            try:
+                file = files.read(side.artifact, self.onnx.get(side.variant))
+            except HarnessError as error:
+                self.refused["layers"] = error.what
+                return None
+            if file is None:
+                self.refused["layers"] = f"the layers of a file of {side.artifact.format} cannot be read"
+                return None
+            both.append(file)
+        return both[0], both[1]
+
+    @cached_property
+    def tapped(self) -> Tapped | None:
+        """The values of both sides at each layer, on the worst samples."""
+        if self.files is None:
+            return None
+        try:
+            tapped = layers.tap(self.runner, self.reference, self.other, self.files, self.worst)
+        except HarnessError as error:
+            self.refused["layers"] = error.what
+            return None
+        if tapped.proved.relative > UNCHANGED * self.gap:
+            self.refused["layers"] = (
+                f"{self.other.label} gives other numbers with its layers as outputs, because it fuses them "
+                f"otherwise: {tapped.proved.relative:.2g} of their size"
+            )
+        return tapped
+
+    @cached_property
+    def table(self) -> list[Layer]:
+        """The errors of each layer; empty where they cannot be had."""
+        if self.tapped is None or self.files is None:
+            return []
+        try:
+            return layers.table(self.runner, self.tapped, self.other, self.files[1])
+        except HarnessError as error:
+            self.refused["isolated layers"] = error.what
+            return layers.table(self.runner, self.tapped, self.other, self.files[1], isolate=False)

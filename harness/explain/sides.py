@@ -1,0 +1,245 @@
+"""A side of a comparison: a file on a target, opened with some options; and how it is run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.core.artifact import Artifact, File, Quantization
+from harness.core.contracts import Executor
+from harness.core.errors import BackendError, HarnessError, WorkerError
+from harness.core.job import DEPLOY, PARITY, Batch, Case, DataRef, JobResult, Options, Status
+from harness.core.preprocess import Preprocess
+from harness.device.trace import ROWS
+from harness.store.cache import Cache
+
+#: Name of the measure that runs a side.
+MEASURE = "explain"
+DEADLINE_S = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One of the two.
+
+    Parameters
+    ----------
+    label : str
+        As the user names it.
+    target, backend, variant : str
+    artifact : Artifact
+    options : Options
+    executor : Executor
+    preprocess : mapping of input name to Preprocess
+        Of the canonical model.
+    raw : mapping of input name to ndarray, shape (n, …)
+        Raw samples, as every device reads them.
+    """
+
+    label: str
+    target: str
+    backend: str
+    variant: str
+    artifact: Artifact
+    options: Options
+    executor: Executor
+    preprocess: Mapping[str, Preprocess]
+    raw: Mapping[str, NDArray[Any]]
+
+    def rows(self, rows: Sequence[int]) -> dict[str, NDArray[Any]]:
+        """Some of the raw samples."""
+        places = list(rows)
+        return {name: np.ascontiguousarray(raw[places]) for name, raw in self.raw.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """What a file returned.
+
+    Parameters
+    ----------
+    tensors : mapping of name to ndarray, shape (calls, …)
+        As the runtime returned them; inputs of the file under their names, too, where rows were samples.
+    steps : mapping of name to Quantization
+        Of integers that stand for real numbers, where the runtime tells.
+    outputs : tuple of str
+        Names in the order of the file.
+    effective : mapping
+        Of the session.
+    """
+
+    tensors: Mapping[str, NDArray[Any]]
+    steps: Mapping[str, Quantization] = field(default_factory=dict)
+    outputs: tuple[str, ...] = ()
+    effective: Mapping[str, str] = field(default_factory=dict)
+
+    def real(self, name: str, step: Quantization | None = None) -> NDArray[np.float64]:
+        """Real numbers of a tensor."""
+        tensor, step = self.tensors[name].astype(np.float64), step or self.steps.get(name)
+        if step is None or self.tensors[name].dtype.kind == "f":
+            return tensor
+        return (tensor - step.zero_point) * step.scale
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One run of a file.
+
+    Parameters
+    ----------
+    data : mapping of input name to ndarray, shape (n, …)
+    options : Options
+    at_once : int
+        Samples a call; 0 where each row holds one call's tensors.
+    """
+
+    data: Mapping[str, NDArray[Any]]
+    options: Options
+    at_once: int = 1
+
+    @property
+    def count(self) -> int:
+        """Rows."""
+        return len(next(iter(self.data.values())))
+
+
+def _trace(side: Side, result: JobResult | None) -> Trace | HarnessError:
+    if result is None:
+        return WorkerError(f"{side.label} returned nothing", where=side.target)
+    if result.status is not Status.OK:
+        refused = BackendError if result.status is Status.SKIPPED else WorkerError
+        return refused(f"{side.label}: {result.reason}", where=side.target)
+    values, arrays = result.samples.values, result.samples.arrays
+    names = tuple(map(str, values["names"]))
+    return Trace(
+        {name: arrays[f"output:{place}"] for place, name in enumerate(names)}
+        | {name: arrays[f"input:{place}"] for place, name in enumerate(values["fed"])},
+        {name: Quantization(*step) for name, step in zip(names, values["steps"], strict=True) if step},
+        names,
+        values["effective"],
+    )
+
+
+def _whole(trace: Trace | HarnessError) -> Trace:
+    if isinstance(trace, HarnessError):
+        raise trace
+    return trace
+
+
+class Runner:
+    """Runs sides, and removes what it put into the cache.
+
+    Parameters
+    ----------
+    cache : Cache
+    """
+
+    def __init__(self, cache: Cache) -> None:
+        self._cache, self._arrays, self._artifacts = cache, set[str](), set[str]()
+        self.runs = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for digest in self._arrays:
+            self._cache.array_path(digest).unlink(missing_ok=True)
+        for digest in self._artifacts:
+            self._cache.drop_artifact(digest)
+
+    def samples(self, side: Side, rows: Sequence[int], *, at_once: int = 1) -> Trace:
+        """Feed samples as a run does.
+
+        Raises
+        ------
+        BackendError, WorkerError
+            The target refused the file, or could not run it.
+        """
+        return _whole(self.many(side, [Trial(side.rows(rows), side.options, at_once)])[0])
+
+    def options(
+        self, side: Side, rows: Sequence[int], options: Sequence[Options]
+    ) -> list[Trace | HarnessError]:
+        """Feed the same samples with one set of options after the other, in one process."""
+        data = side.rows(rows)
+        return self.many(side, [Trial(data, one, 1) for one in options])
+
+    def tensors(self, side: Side, feeds: Mapping[str, NDArray[Any]]) -> Trace:
+        """Feed whole tensors by the names of the file's inputs, shape (calls, …).
+
+        Raises
+        ------
+        BackendError, WorkerError
+        """
+        steps = {name: Preprocess(dtype=array.dtype.name) for name, array in feeds.items()}
+        return _whole(self.many(side, [Trial(feeds, side.options, 0)], steps)[0])
+
+    def with_file(self, side: Side, content: bytes, name: str) -> Side:
+        """The same side with another file of the same inputs."""
+        import hashlib
+
+        digest = hashlib.sha256(content).hexdigest()
+        if not self._cache.artifact_folder(digest).is_dir():
+            self._artifacts.add(digest)
+        folder = self._cache.put_artifact(digest, {name: content})
+        return replace(
+            side, artifact=replace(side.artifact, files=(File(name, digest, len(content)),), folder=folder)
+        )
+
+    def many(
+        self, side: Side, trials: Sequence[Trial], steps: Mapping[str, Preprocess] | None = None
+    ) -> list[Trace | HarnessError]:
+        """Run a file several times in one process of its target; an error in place of what could not be run.
+
+        Parameters
+        ----------
+        steps : mapping of input name to Preprocess, optional
+            Instead of the side's.
+        """
+        self.runs += 1
+        names = [f"{place}" for place in range(len(trials))]
+        cases = tuple(
+            Case("trace", place, name, name, trial.count, DEADLINE_S, {ROWS: trial.at_once})
+            for place, (name, trial) in enumerate(zip(names, trials, strict=True))
+        )
+        options = {DEPLOY: side.options, PARITY: side.options}
+        options |= {name: trial.options for name, trial in zip(names, trials, strict=True)}
+        data = {
+            name: self._stored(trial.data, trial.count) for name, trial in zip(names, trials, strict=True)
+        }
+        batch = Batch(
+            side.target, side.backend, side.variant, MEASURE, side.artifact, options,
+            side.preprocess if steps is None else steps, data, cases,
+        )  # fmt: skip
+        results: dict[int, JobResult] = {}
+        with closing(side.executor.run([batch])) as events:
+            for event in events:
+                if isinstance(event, JobResult):
+                    results[event.key.severity] = event
+        return [_trace(side, results.get(place)) for place in range(len(trials))]
+
+    def _stored(self, data: Mapping[str, NDArray[Any]], count: int) -> DataRef:
+        digests = {}
+        for name, array in data.items():
+            digests[name] = self._put(array)
+        return DataRef(digests, count, sum(array.nbytes for array in data.values()))
+
+    def _put(self, array: NDArray[Any]) -> str:
+        before = {path.name for path in self._folder.glob("*.npy")} if self._folder.is_dir() else set()
+        digest = self._cache.put_array(array)
+        if f"{digest}.npy" not in before:
+            self._arrays.add(digest)
+        return digest
+
+    @property
+    def _folder(self) -> Path:
+        return self._cache.array_path("").parent

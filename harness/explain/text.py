@@ -1,0 +1,77 @@
+"""An explanation in words: the cause, the evidence, the remedy, the layers."""
+
+from __future__ import annotations
+
+import math
+
+from harness.core.exit_code import ExitCode
+from harness.explain.layers import Error, Layer
+from harness.explain.procedure import Explanation
+
+#: Most layers to print; the JSON has all.
+SHOWN = 30
+
+
+def exit_code(explanation: Explanation) -> ExitCode:
+    """0 where nothing differs but for rounding, or a cause was confirmed; 4 where none was."""
+    return ExitCode.PASSED if explanation.is_decided else ExitCode.INCONCLUSIVE
+
+
+def text(explanation: Explanation) -> str:
+    """Everything for a terminal."""
+    scene = explanation.scene
+    head = f"{scene.other.label} against {scene.reference.label}, {len(scene.rows)} samples"
+    findings = [finding for each in explanation.rounds for finding in each]
+    size = f"the outputs differ by {scene.gap:.2g} of their size (root mean square)"
+    lines = [f"{head}: {size if scene.gap else 'every output is equal'}", ""]
+    if scene.gap and findings and scene.table:
+        lines += [*_table(scene.table), ""]
+    lines += [f"{'note':17} {name}: {why}" for name, why in scene.refused.items()]
+    for place, tested in enumerate(explanation.rounds):
+        if place:
+            lines.append(f"what is left without {explanation.causes[place - 1].hypothesis}:")
+        lines += [f"{finding.state:17} {finding.hypothesis}: {finding.evidence}" for finding in tested]
+    if explanation.left_out:
+        lines.append(f"{'no time for':17} {', '.join(explanation.left_out)}")
+    lines.append("")
+    for finding in explanation.confirmed:
+        layer = f", first in {finding.layer}" if finding.layer and finding.layer not in finding.cause else ""
+        lines.append(f"{'CAUSE':17} {finding.cause}{layer}")
+        if finding.remedy is not None:
+            left = f"{max(0.0, 1 - finding.share):.1%} of the difference is left"
+            lines.append(f"{'REMEDY':17} {finding.remedy.text}: run, {left}; {finding.remedy.line}")
+    if not explanation.confirmed:
+        lines.append(_nothing(explanation))
+    return "\n".join(lines)
+
+
+def _nothing(explanation: Explanation) -> str:
+    if not explanation.scene.gap:
+        return "no difference, and no cause"
+    if explanation.scene.is_within_rounding:
+        return "no difference beyond rounding, and no cause"
+    if explanation.is_expected:
+        return "no difference beyond what 8 bits make, and no cause"
+    return f"{'not decided':17} no hypothesis explains the difference"
+
+
+def _table(table: list[Layer]) -> list[str]:
+    widths = max(len(row.point.layer) for row in table[:SHOWN])
+    lines = [f"{'layer':{widths}}  {'operator':18}  {'within the run':>24}  {'fed by the reference':>24}"]
+    lines += [
+        f"{row.point.layer:{widths}}  {row.point.operator:18}  {_error(row.accumulated):>24}  "
+        f"{_error(row.isolated):>24}"
+        for row in table[:SHOWN]
+    ]
+    if len(table) > SHOWN:
+        lines.append(f"… and {len(table) - SHOWN} more layers")
+    return lines
+
+
+def _error(error: Error | None) -> str:
+    if error is None:
+        return "--"
+    if error.largest == 0:
+        return "equal"
+    ratio = "no signal" if math.isinf(error.sqnr_db) else f"{error.sqnr_db:.1f} dB"
+    return f"{ratio}, {error.steps:.1f} steps" if error.steps is not None else ratio

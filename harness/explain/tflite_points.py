@@ -1,0 +1,128 @@
+"""The same for TFLite files: more outputs, and layers that are fed one by one."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.compression.export.schema import AlignedBuffer, load_schema, serialise
+from harness.core.artifact import Quantization
+from harness.core.errors import ModelError
+from harness.explain.points import FED
+
+
+def read(content: bytes) -> Any:  # noqa: ANN401 - the schema's ModelT
+    """Read a file as objects of the schema.
+
+    Raises
+    ------
+    ModelError
+        It has several subgraphs: operators of inner ones cannot be returned.
+    """
+    schema = load_schema()
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(bytearray(content)))
+    if len(model.subgraphs) != 1:
+        raise ModelError(
+            f"the TFLite file has {len(model.subgraphs)} subgraphs",
+            cause="results inside of a loop or a branch cannot be read",
+            next_step="explain the ONNX file on another target",
+        )
+    model.buffers = [
+        AlignedBuffer(schema, b"" if buffer.data is None else bytes(buffer.data)) for buffer in model.buffers
+    ]
+    return model
+
+
+def computed(model: Any) -> list[str]:  # noqa: ANN401 - the schema's ModelT
+    """Names of the tensors that operators compute, in order."""
+    graph = model.subgraphs[0]
+    return [_name(graph.tensors[place]) for operator in graph.operators for place in operator.outputs]
+
+
+def operators(model: Any) -> dict[str, str]:  # noqa: ANN401 - the schema's ModelT
+    """Kind of the operator that computes each tensor."""
+    schema, graph = load_schema(), model.subgraphs[0]
+    kinds = {number: name for name, number in vars(schema.BuiltinOperator).items() if isinstance(number, int)}
+    return {
+        _name(graph.tensors[place]): kinds[model.operatorCodes[operator.opcodeIndex].builtinCode]
+        for operator in graph.operators
+        for place in operator.outputs
+    }
+
+
+def inputs_read(model: Any) -> set[str]:  # noqa: ANN401 - the schema's ModelT
+    """Names of the tensors that operators read."""
+    graph = model.subgraphs[0]
+    return {
+        _name(graph.tensors[place]) for operator in graph.operators for place in operator.inputs if place >= 0
+    }
+
+
+def outputs(model: Any) -> set[str]:  # noqa: ANN401 - the schema's ModelT
+    """Names of the outputs of the file."""
+    graph = model.subgraphs[0]
+    return {_name(graph.tensors[place]) for place in graph.outputs}
+
+
+def dtypes(model: Any) -> set[str]:  # noqa: ANN401 - the schema's ModelT
+    """Types of all tensors, by numpy's names."""
+    schema = load_schema()
+    kinds = {number: name for name, number in vars(schema.TensorType).items() if isinstance(number, int)}
+    return {kinds[tensor.type].lower() for tensor in model.subgraphs[0].tensors}
+
+
+def steps(model: Any) -> dict[str, Quantization]:  # noqa: ANN401 - the schema's ModelT
+    """Steps of the tensors that have one scale."""
+    read_steps = {}
+    for tensor in model.subgraphs[0].tensors:
+        quantization = tensor.quantization
+        if quantization is not None and quantization.scale is not None and len(quantization.scale) == 1:
+            zero = quantization.zeroPoint
+            read_steps[_name(tensor)] = Quantization(
+                float(quantization.scale[0]), 0 if zero is None or not len(zero) else int(zero[0])
+            )
+    return read_steps
+
+
+def tapped(content: bytes, names: Sequence[str]) -> bytes:
+    """Return the file with more outputs; without signatures, which list them."""
+    changed = read(content)
+    _add_outputs(changed, names)
+    return serialise(changed)
+
+
+def exploded(content: bytes, fed: Mapping[str, NDArray[Any]], names: Sequence[str]) -> bytes:
+    """Return the file in which each layer is fed by itself (see ``points.exploded``)."""
+    changed = read(content)
+    graph = changed.subgraphs[0]
+    places = {_name(tensor): place for place, tensor in enumerate(graph.tensors)}
+    fed_places = {}
+    for name, array in fed.items():
+        tensor = copy.deepcopy(graph.tensors[places[name]])
+        tensor.name, tensor.buffer = (name + FED).encode(), 0
+        tensor.shape, tensor.shapeSignature = np.asarray(array.shape, np.int32), None
+        fed_places[places[name]] = len(graph.tensors)
+        graph.tensors.append(tensor)
+    for operator in graph.operators:
+        operator.inputs = np.array(
+            [fed_places.get(int(place), int(place)) for place in operator.inputs], np.int32
+        )
+    graph.inputs = np.array([*graph.inputs, *fed_places.values()], np.int32)
+    _add_outputs(changed, names)
+    return serialise(changed)
+
+
+def _add_outputs(model: Any, names: Sequence[str]) -> None:  # noqa: ANN401 - the schema's ModelT
+    graph = model.subgraphs[0]
+    places = {_name(tensor): place for place, tensor in enumerate(graph.tensors)}
+    more = [places[name] for name in names if places[name] not in set(map(int, graph.outputs))]
+    graph.outputs = np.array([*graph.outputs, *more], np.int32)
+    model.signatureDefs = None
+
+
+def _name(tensor: Any) -> str:  # noqa: ANN401 - the schema's TensorT
+    return tensor.name.decode() if isinstance(tensor.name, bytes) else str(tensor.name)

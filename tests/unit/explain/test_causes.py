@@ -1,0 +1,175 @@
+"""Planted causes: the right one is named first, with its layer; healthy pairs get none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from onnx import helper, numpy_helper
+
+from harness.core.job import Options
+from harness.explain import procedure
+from harness.explain.hypotheses import HYPOTHESES
+from harness.explain.procedure import Explanation
+
+from . import scenes
+from .scenes import PARITY, Files, behind, with_constant, with_step
+
+Planted = Callable[[Files], tuple[object, object]]
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
+    return scenes.make(tmp_path_factory.mktemp("files"))
+
+
+def explained(files: Files, planted: Planted) -> Explanation:
+    reference, other = planted(files)
+    scene = files.scene(reference, other)  # type: ignore[arg-type]
+    return procedure.explain(scene, HYPOTHESES, 600.0)
+
+
+def rotated(files: Files) -> object:
+    order = [1, 2, 3, 4, 5, 0]
+    model = with_constant(files.float32, "fc.w", lambda w: w[order])
+    return scenes.renamed(with_constant(model, "fc.b", lambda b: b[order]))
+
+
+def one_scale(files: Files) -> object:
+    """One channel of conv3 is large in both models, and the int8 one has a single scale."""
+    model = files.int8
+    node = next(n for n in model.graph.node if n.name == "conv3")
+    reader = scenes.makers(model)[node.input[1]]
+    real = with_constant(files.float32, "conv3.w", lambda w: w)
+    weight = scenes.constant(real, "conv3.w")
+    scale = np.abs(weight).max() / 127
+    model = with_constant(model, reader.input[0], lambda _: np.clip(np.rint(weight / scale), -127, 127))
+    return with_constant(model, reader.input[1], lambda s: np.full_like(s, scale))
+
+
+def bgr(files: Files) -> object:
+    swap = helper.make_node("Gather", ["x", "order"], ["changed"], axis=1, name="swap")
+    return behind(files.float32, [swap], [numpy_helper.from_array(np.array([2, 1, 0]), "order")])
+
+
+def scaled(files: Files, factor: float) -> object:
+    node = helper.make_node("Mul", ["x", "factor"], ["changed"], name="scaled")
+    return behind(files.float32, [node], [numpy_helper.from_array(np.array(factor, np.float32), "factor")])
+
+
+def without_mean(files: Files) -> object:
+    node = helper.make_node("Add", ["x", "mean"], ["changed"], name="moved")
+    constant = numpy_helper.from_array(np.array(0.45 / 0.22, np.float32), "mean")
+    return behind(files.float32, [node], [constant])
+
+
+def transposed(files: Files) -> object:
+    return behind(
+        files.float32, [helper.make_node("Transpose", ["x"], ["changed"], perm=[0, 1, 3, 2], name="t")]
+    )
+
+
+def noisy(files: Files) -> object:
+    nodes = [
+        helper.make_node("RandomNormalLike", ["x"], ["noise"], name="noise"),
+        helper.make_node("Add", ["x", "noise"], ["changed"], name="noisy"),
+    ]
+    return behind(files.float32, nodes)
+
+
+def of_a_batch(files: Files) -> object:
+    """The mean with the largest of the batch: one sample alone is right."""
+    nodes = [
+        helper.make_node("ReduceMax", ["x"], ["largest"], axes=[0], name="largest"),
+        helper.make_node("Add", ["x", "largest"], ["both"], name="both"),
+        helper.make_node("Mul", ["both", "half"], ["changed"], name="halved"),
+    ]
+    return behind(files.float32, nodes, [numpy_helper.from_array(np.array(0.5, np.float32), "half")])
+
+
+def wrong_bias(files: Files) -> object:
+    node = next(n for n in files.int8.graph.node if n.name == "conv5")
+    codes = scenes.makers(files.int8)[node.input[2]].input[0]
+    return with_constant(files.int8, codes, lambda b: b + 2**14)
+
+
+CAUSES: dict[str, tuple[Planted, str, str]] = {
+    "weights": (
+        lambda f: (f.side(f.float32), f.side(with_constant(f.float32, "conv3.w", lambda w: 1.2 * w))),
+        "another file", "conv3",
+    ),
+    "weights-openvino": (
+        lambda f: (
+            f.side(f.float32),
+            f.side(with_constant(f.float32, "depthwise2.w", lambda w: w[::-1]), "openvino"),
+        ),
+        "another file", "depthwise2",
+    ),
+    "bias": (
+        lambda f: (f.side(f.float32), f.side(with_constant(f.float32, "conv5.b", lambda b: b + 0.5))),
+        "another file", "conv5",
+    ),
+    "classes": (lambda f: (f.side(f.float32), f.side(rotated(f), "openvino")), "order of classes", ""),
+    "bgr": (lambda f: (f.side(f.float32), f.side(bgr(f), "openvino")), "preprocessing", "BGR"),
+    "255": (lambda f: (f.side(f.float32), f.side(scaled(f, 255.0))), "preprocessing", "255"),
+    "1/255": (lambda f: (f.side(f.float32), f.side(scaled(f, 1 / 255))), "preprocessing", "255"),
+    "mean": (lambda f: (f.side(f.float32), f.side(without_mean(f))), "preprocessing", "mean"),
+    "transposed": (lambda f: (f.side(f.float32), f.side(transposed(f))), "preprocessing", "rows and columns"),
+    "noise": (lambda f: (f.side(f.float32), f.side(noisy(f))), "calls before", ""),
+    "batch": (lambda f: (f.side(f.float32), f.side(of_a_batch(f))), "samples at once", ""),
+    "kernels": (
+        lambda f: (f.side(f.int8), f.side(f.tflite(), "tflite", replace(PARITY, provider="reference"))),
+        "kernels", "",
+    ),
+    "clipped": (
+        lambda f: (f.side(f.float32), f.side(with_step(f.int8, "conv3:r", 1 / 8))), "clipped range", "conv3",
+    ),
+    "coarse": (
+        lambda f: (f.side(f.float32), f.side(with_step(f.int8, "conv5:r", 60.0), "openvino")),
+        "coarse range", "conv5",
+    ),
+    "bias-int8": (lambda f: (f.side(f.float32), f.side(wrong_bias(f))), "bias", "conv5"),
+}  # fmt: skip
+
+HEALTHY: dict[str, Planted] = {
+    "same": lambda f: (f.side(f.float32), f.side(f.float32)),
+    "openvino": lambda f: (f.side(f.float32), f.side(f.float32, "openvino")),
+    "threads": lambda f: (f.side(f.float32), f.side(f.float32, options=Options(threads=2))),
+    "renamed": lambda f: (f.side(f.float32), f.side(scenes.renamed(f.float32), "openvino")),
+    "int8": lambda f: (f.side(f.float32), f.side(f.int8)),
+    "int8-openvino": lambda f: (f.side(f.int8), f.side(f.int8, "openvino")),
+    "int8-tflite": lambda f: (f.side(f.int8), f.side(f.tflite(), "tflite")),
+}
+
+
+@pytest.mark.parametrize("name", CAUSES)
+def test_a_planted_cause_is_named(files: Files, name: str) -> None:
+    planted, hypothesis, words = CAUSES[name]
+    explanation = explained(files, planted)
+    causes = explanation.confirmed
+    assert [cause.hypothesis for cause in causes] == [hypothesis]
+    assert words in f"{causes[0].cause} {causes[0].layer}"
+    assert explanation.is_decided
+
+
+@pytest.mark.parametrize("name", HEALTHY)
+def test_a_healthy_pair_gets_no_cause(files: Files, name: str) -> None:
+    explanation = explained(files, HEALTHY[name])
+    assert not explanation.confirmed
+    assert explanation.is_decided
+
+
+def test_two_causes_at_once_are_both_named(files: Files) -> None:
+    changed = with_constant(bgr(files), "conv3.w", lambda w: 1.3 * w)  # type: ignore[arg-type]
+    explanation = explained(files, lambda f: (f.side(f.float32), f.side(changed)))
+    assert {cause.hypothesis for cause in explanation.confirmed} == {"preprocessing", "another file"}
+    assert explanation.left_share < 0.01
+
+
+def test_a_cause_that_no_hypothesis_knows_is_not_decided(files: Files) -> None:
+    node = helper.make_node("Sin", ["x"], ["changed"], name="sine")
+    explanation = explained(files, lambda f: (f.side(f.float32), f.side(behind(f.float32, [node]))))
+    assert not explanation.confirmed
+    assert not explanation.is_decided
