@@ -106,6 +106,21 @@ def peak_memory_byte() -> int:
     return int(peak) if sys.platform == "darwin" else int(peak) * 1024
 
 
+def reset_peak_memory() -> bool:
+    """Set the peak resident memory of this process to what it is now; whether the kernel does that."""
+    try:
+        (ROOT / "proc/self/clear_refs").write_text("5")
+    except OSError:
+        return False
+    return True
+
+
+def available_memory_byte() -> int | None:
+    """Return the memory that processes can take without swapping; None where the kernel does not say."""
+    available = _memory("MemAvailable")
+    return available if isinstance(available, int) else None
+
+
 def _na(reason: str) -> dict[str, str]:
     return {"na": reason}
 

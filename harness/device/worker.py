@@ -25,7 +25,7 @@ import numpy as np
 from harness.core import preprocess, unexpected
 from harness.core.artifact import Artifact, verify
 from harness.core.cause import Cause
-from harness.core.contracts import Backend, Measure, Session, Unsupported
+from harness.core.contracts import Backend, BareModel, Measure, Session, Unsupported
 from harness.core.errors import BackendError, FileRefused, HarnessError, WorkerError
 from harness.core.feeding import Feeding
 from harness.core.job import DEPLOY, Batch, Case, Job, Options, Samples, Status, merge
@@ -33,7 +33,7 @@ from harness.core.preprocess import Feeds
 from harness.core.target import DEVICE_ID
 from harness.core.untrusted import MAX_RAW, MAX_REASON, cut
 from harness.core.wire import read_frame, write_frame
-from harness.device import environment, gpu, planted, plugins
+from harness.device import bare, environment, gpu, planted, plugins
 from harness.device.files import FileStore
 from harness.device.stdin import HostInput, Pipe
 
@@ -103,6 +103,11 @@ class DeviceBench:
         if not self.effective:
             self.effective = dict(session.effective)
         return session
+
+    def open_bare(self) -> BareModel:
+        """Open the model in the runtime itself; no fault is planted there."""
+        requested = planted.without(self._batch.options[self.job.case.setting])
+        return bare.open_bare(self._batch.backend, self.artifact, requested)
 
     def feeding(self, session: Session) -> Feeding:
         """How samples go into the file of that session, and its answers come back."""

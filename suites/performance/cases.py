@@ -24,7 +24,7 @@ START_ALLOWANCE_S = 30.0
 #: Settings on an emulated clock.
 AS_LITTLE_AS_CAN_BE: dict[str, Any] = {
     "processes": 1, "rounds": 1, "seconds": 1e-3, "max_seconds": 1.0, "warm_up_seconds": 1e-3,
-    "offline_seconds": 1e-3, "batch_sizes": (1,), "varied_calls": 4,
+    "offline_seconds": 1e-3, "batch_sizes": (1,), "varied_calls": 4, "bare_processes": 0,
 }  # fmt: skip
 
 
@@ -49,6 +49,10 @@ class Settings:
         Fresh processes of the offline case.
     offline_seconds : float
         Timed for each batch size in each round.
+    bare_processes : int
+        So many of them compare the backend with the runtime that it loads; 0 compares nothing.
+    bare_seconds : float
+        Timed for that in each of them.
     varied_calls : int
         With inputs and batch sizes that vary, one after the other in one process.
     varied_seconds : float
@@ -63,6 +67,8 @@ class Settings:
     batch_sizes: tuple[int, ...] = option((1, 8, 32), whole_numbers(1))
     rounds: int = option(3, whole(2))
     offline_seconds: float = option(0.1, duration_s)
+    bare_processes: int = option(3, whole(0))
+    bare_seconds: float = option(0.1, duration_s)
     # An error in one of 5,000 calls has to occur.
     varied_calls: int = option(6_000, whole(1))
     varied_seconds: float = option(1.0, duration_s)
@@ -113,6 +119,8 @@ def cases(context: CaseContext) -> tuple[Case, ...]:
             "processes": settings.processes,
             "requests": requests,
             "seconds": settings.seconds,
+            "bare_processes": settings.bare_processes,
+            "bare_seconds": settings.bare_seconds,
         },
     )
     device_buffers = replace(single_stream, name=DEVICE_BUFFERS)

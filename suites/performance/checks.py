@@ -5,11 +5,61 @@ from __future__ import annotations
 from functools import partial
 
 from harness.core.check import Check
+from harness.core.suite import CaseContext
 from harness.core.verdict import Gate
+from suites.performance.cases import read
 
 _gate = partial(Gate, suite="performance")
 #: Judged by times: a machine that throttles leaves them open, and blocks nothing.
 _timed = partial(_gate, on_inconclusive="warn")
+
+
+def _is_compared(context: CaseContext) -> bool:
+    return not context.emulated and read(context.settings).bare_processes > 0
+
+
+def _over_bare(
+    name: str, what: str, maximum: float, unit: str, why: str, failure: str, *faults: str
+) -> Check:
+    """Compare with the runtime itself, in the same process: 0 of the healthy batches reached the bound."""
+    return Check(
+        _timed(name, metric=f"{what}_over_bare_at_least", maximum=maximum, maximum_unit=unit),
+        why=why, failure=failure, faults=faults, applies=_is_compared,
+    )  # fmt: skip
+
+
+_OVER_BARE = (
+    _over_bare(
+        "call-costs-no-more", "latency", 1.05, "1",
+        "A backend adds conversions and checks in Python to the calls of the runtime that it loads, and no "
+        "more. Called in turns with the runtime itself in one process, its calls take at most 1.05 times as "
+        "long in one process at least, 10 empty Python calls aside. Healthy batches beside load were at "
+        "most 1.02.",
+        "each call is slower than in the runtime that the backend loads",
+        "slower-10", "slower-30",
+    ),
+    _over_bare(
+        "load-costs-no-more", "load", 50e6, "ns",
+        "Opening a file by the backend takes at most 50 ms longer than 1.25 times the runtime alone, in one "
+        "process at least; time that threads waited for a core does not count.",
+        "the backend takes longer to open the model than the runtime that it loads",
+        "slow-load",
+    ),
+    _over_bare(
+        "first-call-costs-no-more", "first_call", 50e6, "ns",
+        "The first call of a session takes at most 50 ms longer than 1.25 times the runtime's alone, in one "
+        "process at least; time that threads waited for a core does not count.",
+        "the first call is slower than in the runtime that the backend loads",
+        "slow-first-call",
+    ),
+    _over_bare(
+        "peak-costs-no-more", "peak", 10e6, "byte",
+        "Opening a file and the first call take at most 10 MB and a copy of the file more memory than 1.25 "
+        "times the runtime alone, at the peak, in one process at least.",
+        "the peak memory is higher than that of the runtime that the backend loads",
+        "higher-peak",
+    ),
+)  # fmt: skip
 
 CHECKS = (
     Check(
@@ -51,4 +101,5 @@ CHECKS = (
         failure="the backend leaks memory",
         faults=("leak-per-call",),
     ),
+    *_OVER_BARE,
 )

@@ -40,7 +40,7 @@ def answer_rows(samples: Samples, alpha: float) -> list[Measurement]:
         return []
     if "answers_na" in samples.values:
         why = samples.values["answers_na"]
-        return [_skipped("timed_answers_wrong", "1", why), _skipped("timed_answers_wrong_count", "1", why)]
+        return [skipped("timed_answers_wrong", "1", why), skipped("timed_answers_wrong_count", "1", why)]
     looked, wrong = (int(total) for total in samples.arrays["answers"][:, 2:].sum(axis=0))
     share = clopper_pearson(wrong, looked, alpha=alpha)
     text = _answers_text(samples, looked, wrong)
@@ -74,7 +74,7 @@ def clock_row(samples: Samples, emulated: Reason | None) -> list[Measurement]:
     clock_ns, raw_ns, wall_ns = (int(total) for total in compared.sum(axis=0)) if len(compared) else (0, 0, 0)
     if emulated is None and raw_ns < LEAST_CLOCK_NS:
         why = f"{raw_ns / 1e6:.3g} ms are too short" if raw_ns else "there is no raw monotonic clock"
-        return [_skipped("clock_ratio", "1", f"no second clock to compare with: {why}")]
+        return [skipped("clock_ratio", "1", f"no second clock to compare with: {why}")]
     ratio = clock_ns / raw_ns if raw_ns else math.nan
     wall = wall_ns / raw_ns if raw_ns else math.nan
     text = f"the clock of the calls ran {abs(1 - ratio):.3g} {'slow' if ratio < 1 else 'fast'}"
@@ -98,7 +98,7 @@ def stall_rows(
         *rows,
         row("stall_share", "1", counted.share, invalid=untimely, note=text),
         row("stall_bursts", "1", bare(counted.bursts, n), invalid=untimely),
-        _proved("stalls_at_least", bare(counted.unexplained_at_least, n), untimely, text),
+        proved("stalls_at_least", "1", bare(counted.unexplained_at_least, n), untimely, text),
     ]
 
 
@@ -121,7 +121,7 @@ def growth_rows(times: Sequence[Integers], untimely: Reason | None, alpha: float
     fewest = min(map(len, times))
     if fewest < LEAST_CALLS and untimely is None:
         why = f"a process has {fewest} calls, and a trend needs {LEAST_CALLS}"
-        return [_skipped(name, "1", why) for name in ("latency_growth", "latency_growth_at_least")]
+        return [skipped(name, "1", why) for name in ("latency_growth", "latency_growth_at_least")]
     ratios, bounds = [], []
     for part in times:
         third = max(1, len(part) // 3)
@@ -137,7 +137,7 @@ def growth_rows(times: Sequence[Integers], untimely: Reason | None, alpha: float
     text += f", at least {at_least:+.1%} in each of {len(times)}" if at_least > 0 else ""
     rows = [
         row("latency_growth", "1", growth, invalid=untimely, note=text),
-        _proved("latency_growth_at_least", bare(at_least, len(times)), untimely, text, Cause.THROTTLING),
+        proved("latency_growth_at_least", "1", bare(at_least, len(times)), untimely, text, Cause.THROTTLING),
     ]
     typical = np.array([percentile(part, 0.5) for part in times], np.float64)
     if len(times) > 2:
@@ -158,7 +158,7 @@ def memory_rows(samples: Samples, emulated: Reason | None, alpha: float) -> list
     if emulated is None and fewest < LEAST_READINGS:
         why = f"a loop of few calls has {fewest} readings, a trend needs {LEAST_READINGS}"
         why = why if len(table) else "there is no /proc/self/statm"
-        return [_skipped(name, "byte", why) for name in ("memory_growth", "memory_growth_at_least")]
+        return [skipped(name, "byte", why) for name in ("memory_growth", "memory_growth_at_least")]
     growth = theil_sen.slope([(part[:, 0], part[:, 1]) for part in series], alpha=alpha)
     at_least = min(map(_proved_byte, series), default=math.nan)
     calls = int(sum(part[-1, 0] for part in series if len(part)))
@@ -176,23 +176,28 @@ def _after_warm_up(readings: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _proved_byte(readings: NDArray[np.float64]) -> float:
-    """Bytes a call that this loop proves: steady, and beyond what an allocator takes once."""
-    if len(readings) < 2:
+    """Bytes a call that this loop proves: steady, and beyond what an allocator takes once; else below zero.
+
+    How far below says what a leak has to be to be proved.
+    """
+    if len(np.unique(readings[:, 0])) < 2:
         return math.nan
     calls, memory_byte = readings[:, 0], readings[:, 1]
     arena_byte = max(ARENA_BYTE, ARENA_SHARE * float(memory_byte[-1]))
     steady = theil_sen.steady_slope(calls, memory_byte, PARTS)
-    return max(0.0, steady - arena_byte / float(calls[-1] - calls[0]))
+    return steady - arena_byte / float(calls[-1] - calls[0])
 
 
-def _proved(metric: str, bound: Interval, untimely: Reason | None, text: str, *invalid: Cause) -> Measurement:
+def proved(
+    metric: str, unit: str, bound: Interval, untimely: Reason | None, text: str, *invalid: Cause
+) -> Measurement:
     """A lower bound, which other processes make smaller and never larger: it is valid beside them.
 
     On an emulator, and with the causes `invalid`, it is not.
     """
     if untimely is not None and untimely.cause in (Cause.EMULATED_CLOCK, *invalid):
-        return row(metric, "1", bound, invalid=untimely)
-    return row(metric, "1", bound, note=f"{text}; {untimely.text}" if untimely is not None else text)
+        return row(metric, unit, bound, invalid=untimely)
+    return row(metric, unit, bound, note=f"{text}; {untimely.text}" if untimely is not None else text)
 
 
 def bare(value: float, n: int) -> Interval:
@@ -225,5 +230,6 @@ def row(
     )
 
 
-def _skipped(metric: str, unit: str, why: str) -> Measurement:
+def skipped(metric: str, unit: str, why: str) -> Measurement:
+    """Make a row that the device has no means for."""
     return Measurement(metric, unit, math.nan, status=Status.SKIPPED, reason=why, cause=Cause.MISSING_ABILITY)

@@ -20,6 +20,7 @@ from harness.stats.intervals import Interval, over_processes
 from harness.stats.latency import PERCENTILES, latency_summary, percentile
 from harness.stats.side_by_side import ALPHA
 from suites.performance import cases as plan
+from suites.performance import over_bare
 from suites.performance.steadiness import (
     answer_rows,
     clock_row,
@@ -55,6 +56,11 @@ METRICS: Mapping[str, Metric] = {
     "clock_ratio": _change(),
     "timed_answers_wrong": Metric("1", case=plan.SINGLE_STREAM),
     "timed_answers_wrong_count": Metric("1", case=plan.SINGLE_STREAM),
+    **{
+        f"{what}_over_bare{end}": Metric(unit, noise=Noise.RUNS, case=plan.SINGLE_STREAM)
+        for what, unit in over_bare.UNITS.items()
+        for end in over_bare.ENDS
+    },
     "load_time": _time(),
     "first_inference": _time(),
     "first_call_ratio": _change(),
@@ -113,7 +119,8 @@ class PerformanceSuite:
         latency = _latency(samples, untimely, alpha) + checked
         if job.case.name == plan.DEVICE_BUFFERS:
             return latency
-        return latency + memory + _process(samples, context, untimely)
+        beside = over_bare.over_bare_rows(samples, context.artifact.size_byte, untimely)
+        return latency + memory + _process(samples, context, untimely) + beside
 
 
 def _latency(samples: Samples, untimely: Reason | None, alpha: float) -> list[Measurement]:

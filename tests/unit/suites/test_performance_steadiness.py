@@ -267,7 +267,8 @@ def test_a_leak_is_told_in_bytes_a_call() -> None:
 def test_a_healthy_process_proves_no_growth() -> None:
     growth, least = memory(Samples(facts(calls(6_000, 1))))
     assert abs(growth.value) < 10
-    assert (least.value, least.reason) == (0, "no growth is proved in 6,000 calls")
+    assert least.value < 0
+    assert least.reason == "no growth is proved in 6,000 calls"
 
 
 def test_growth_before_the_warm_up_ends_is_left_out() -> None:
@@ -275,14 +276,14 @@ def test_growth_before_the_warm_up_ends_is_left_out() -> None:
     arrays["memory"][:7, 3] = np.linspace(0, PROCESS_BYTE, 7)
     growth, least = memory(Samples(arrays))
     assert abs(growth.value) < 10
-    assert least.value == 0
+    assert least.value < 0
 
 
 def test_one_step_of_an_arena_proves_no_growth() -> None:
     for at in range(1, 33):
         arrays = facts(calls(6_000, 1))
         arrays["memory"][at:, 3] += 64_000_000
-        assert memory(Samples(arrays))[1].value == 0
+        assert memory(Samples(arrays))[1].value < 0
 
 
 def test_a_leak_in_each_of_several_processes() -> None:
@@ -293,7 +294,7 @@ def test_a_leak_in_each_of_several_processes() -> None:
     arrays = facts(calls(2_000, 5), leak_byte=10_000)
     last = arrays["memory"][:, 0] == 4
     arrays["memory"][last, 3] = PROCESS_BYTE
-    assert memory(Samples(arrays))[1].value == 0
+    assert memory(Samples(arrays))[1].value < 0
 
 
 def test_memory_that_cannot_be_read_is_skipped_for_that_reason() -> None:

@@ -209,10 +209,15 @@ LATENCY = (
 )  # fmt: skip
 CHECKED = ("timed_answers_wrong", "timed_answers_wrong_count", "clock_ratio")
 MEMORY = ("memory_growth", "memory_growth_at_least")
+OVER_BARE = [
+    f"{what}_over_bare{end}"
+    for what in ("latency", "load", "first_call", "peak")
+    for end in ("", "_at_least")
+]
 ROWS = {
     "single_stream": [
         *LATENCY, "latency_drift", *CHECKED, *MEMORY, "load_time", "first_inference", "first_call_ratio",
-        "peak_memory", "gpu_memory_peak", "model_bytes",
+        "peak_memory", "gpu_memory_peak", "model_bytes", *OVER_BARE,
     ],
     "offline": ["throughput", *CHECKED],
     "varied": [*CHECKED, *MEMORY],
@@ -222,7 +227,8 @@ ROWS = {
 def test_each_case_has_all_its_rows_in_their_order_and_every_metric_is_declared() -> None:
     samples = single_stream([ramp(1), ramp(2), ramp(3)])
     arrays = {**samples.arrays, "gpu_memory_peak_byte": np.array([1, 1, 1])}
-    names = [row.metric for row in summarise("single_stream", Samples(arrays, samples.values))]
+    values = {**samples.values, "bare_na": "it is another runtime"}
+    names = [row.metric for row in summarise("single_stream", Samples(arrays, values))]
     assert names == ROWS["single_stream"]
     assert [row.metric for row in summarise("offline", offline())] == ["throughput"] * 3
     rounds = offline()
@@ -304,5 +310,13 @@ def test_a_run_of_before_has_the_rows_that_it_can_have() -> None:
     samples = single_stream([ramp(1), ramp(2), ramp(3)])
     arrays = {name: array for name, array in samples.arrays.items() if name not in (*FACTS, "memory")}
     names = [row.metric for row in summarise("single_stream", Samples(arrays, samples.values))]
-    missing = {*CHECKED, *MEMORY, "stall_share", "stall_bursts", "stalls_at_least", "gpu_memory_peak"}
+    missing = {
+        *CHECKED,
+        *MEMORY,
+        "stall_share",
+        "stall_bursts",
+        "stalls_at_least",
+        "gpu_memory_peak",
+        *OVER_BARE,
+    }
     assert names == [name for name in ROWS["single_stream"] if name not in missing]
