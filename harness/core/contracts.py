@@ -179,6 +179,16 @@ class Bench(Protocol):
     @property
     def artifact(self) -> Artifact: ...
     @property
+    def backend(self) -> str:
+        """The name of the backend."""
+        ...
+
+    @property
+    def backend_version(self) -> str:
+        """As the backend reports it."""
+        ...
+
+    @property
     def clock(self) -> Clock: ...
     @property
     def data(self) -> DataAccess: ...

@@ -35,6 +35,7 @@ from harness.core.untrusted import MAX_RAW, MAX_REASON, cut
 from harness.core.wire import read_frame, write_frame
 from harness.device import bare, environment, gpu, planted, plugins
 from harness.device.files import FileStore
+from harness.device.process_end import exit_text, is_held, tail
 from harness.device.stdin import HostInput, Pipe
 
 #: Time for a child that measures one case to start and to end, beyond the case's deadline.
@@ -43,7 +44,6 @@ SPAWN_GRACE_S = 60.0
 EXIT_GRACE_S = 5.0
 #: Value of samples: how a process ended that ends by itself.
 EXIT = "exit"
-STDERR_TAIL_LINES = 8
 #: The state of the machine is read between jobs, at most so often, and never during one: a thread that reads
 #: it would take a core, and Python's lock, from the timed code.
 STATE_EVERY_S = 1.0
@@ -95,6 +95,16 @@ class DeviceBench:
     def artifact(self) -> Artifact:
         """The model of the batch."""
         return self._batch.artifact
+
+    @property
+    def backend(self) -> str:
+        """The name of the backend."""
+        return self._batch.backend
+
+    @property
+    def backend_version(self) -> str:
+        """As the backend reports it."""
+        return self._backend.probe().version
 
     def open(self, artifact: Artifact | None = None, *, setting: str = "", **options: Any) -> Session:  # noqa: ANN401
         """Open a session; the first one's effective options are those of the job."""
@@ -185,7 +195,7 @@ def run_child(batch: Batch, store: Path, *, exits: bool = False) -> tuple[Sample
             command(own_python()), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr
         )
         stdin, stdout = cast(BinaryIO, child.stdin), cast(BinaryIO, child.stdout)
-        hung = threading.Event()
+        hung, outlived = threading.Event(), False
 
         def end() -> None:
             hung.set()
@@ -198,6 +208,7 @@ def run_child(batch: Batch, store: Path, *, exits: bool = False) -> tuple[Sample
             if result is None or exits:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     child.wait(EXIT_GRACE_S)
+                    outlived = is_held(stdout.fileno())
         finally:
             timer.cancel()
             has_ended = child.poll() is not None
@@ -219,6 +230,8 @@ def run_child(batch: Batch, store: Path, *, exits: bool = False) -> tuple[Sample
         raise WorkerError(header["reason"])
     if exits:
         header[EXIT] = exit_text(code) if has_ended else f"did not end within {EXIT_GRACE_S:g} s"
+        if outlived:
+            header[EXIT] += ", and a process that it started outlives it"
     return samples, header
 
 
@@ -233,30 +246,6 @@ def _request_result(stdin: BinaryIO, stdout: BinaryIO, text: bytes) -> tuple[dic
     except BrokenPipeError:
         pass  # it died; the caller reports how
     return None
-
-
-def exit_text(code: int) -> str:
-    """Say how a process ended; a shell reports a signal as 128 plus its number."""
-    if 128 < code <= 128 + 64:
-        code = 128 - code
-    if code >= 0:
-        return f"ended with exit status {code}"
-    import signal
-
-    name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
-    hint = " (out of memory?)" if name == "SIGKILL" else ""
-    return f"was killed by {name}{hint}"
-
-
-def tail(stream: Any) -> str:  # noqa: ANN401 - tempfile's own type
-    """Return the last lines of a binary file; after a crash, the head of faulthandler's stack."""
-    stream.seek(0)
-    lines = stream.read().decode(errors="replace").strip().splitlines()
-    crash = next((i for i, line in enumerate(lines) if line.startswith("Fatal Python error")), None)
-    if crash is not None:
-        stack = next((i for i, line in enumerate(lines) if line.startswith("Current thread")), crash + 1)
-        lines = [*lines[max(0, crash - 2) : crash + 1], *lines[stack : stack + STDERR_TAIL_LINES - 3]]
-    return "\n".join(lines[-STDERR_TAIL_LINES:])
 
 
 def run_case(bench: DeviceBench, measure: Measure) -> tuple[dict[str, Any], Samples]:

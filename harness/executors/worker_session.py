@@ -18,7 +18,7 @@ from harness.core.errors import StreamEnded, TargetUnavailable, WorkerError
 from harness.core.job import Batch, EnvironmentRecord, Event, Job, JobKey, JobResult, Started, Status
 from harness.core.untrusted import MAX_NAME, MAX_REASON, cut, encodable, shown
 from harness.core.wire import Readable, read_frame, write_frame
-from harness.device import worker
+from harness.device import process_end, worker
 from harness.executors import frames
 from harness.executors.connection import Connection
 from harness.executors.program import Program
@@ -218,7 +218,7 @@ class WorkerSession:
         status = program.status()
         lost = self._connection.why_lost(status)
         if not lost:
-            yield from self._failed(torn or f"the worker {worker.exit_text(status)}", program)
+            yield from self._failed(torn or f"the worker {process_end.exit_text(status)}", program)
         elif len(self._ended_keys) < len(self._batch.cases):
             self.lost = "\n".join(filter(None, (lost, program.stderr_tail())))
         yield from self._release()

@@ -154,6 +154,13 @@ _CLAIMS = (
         faults=("claims-cuda", "claims-other-provider"),
     ),
     Check(
+        _all("version-confirmed", metric="version_confirmed"),
+        why="The version that a backend reports is that of an installed distribution whose library is in the "
+        "process, or of its own. Where none is installed beside the library, it is unconfirmed.",
+        failure="the version that is claimed is not in use",
+        faults=("claims-version",),
+    ),
+    Check(
         _all("threads-confirmed", metric="threads_confirmed"),
         why="No more threads use CPU time (5 % of it or more) during calls than the session reports.",
         failure="more threads compute than are claimed",
@@ -203,9 +210,10 @@ _RESOURCES = (
     ),
     Check(
         _all("clean-exit", metric="process_exit_clean"),
-        why="A process that opened, ran and closed the model ends with exit status 0.",
-        failure="the process crashed at exit",
-        faults=("crash-at-exit",),
+        why="A process that opened, ran and closed the model ends with exit status 0, and no process that it "
+        "started outlives it.",
+        failure="the process does not end cleanly: it crashed at exit, or a child outlives it",
+        faults=("crash-at-exit", "child-outlives"),
         applies=_is_not_emulated,
     ),
     Check(

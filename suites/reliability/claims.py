@@ -19,7 +19,8 @@ from harness.core.feeding import Feeding
 from harness.core.job import Case
 from harness.core.preprocess import Feeds
 from harness.core.target import DEVICE_ID
-from harness.device import gpu
+from harness.device import gpu, plugins
+from harness.device.bare import RUNTIMES
 from suites.reliability.model_file import has_half
 from suites.reliability.rows import batch_feeds, digest, run_all, shortest_format
 
@@ -45,6 +46,7 @@ def claims(bench: Bench, case: Case, session: Session) -> dict[str, Any]:
     return {
         "threads": cpu_shares(bench, session, feeds),
         "libraries": libraries(),
+        "version": versions(bench),
         "placement": _placement(session, feeds),
         "gpu": gpu_facts(provider, session.effective.get(DEVICE_ID, "0")),
         "precision": {
@@ -102,6 +104,38 @@ def libraries() -> list[str] | Na:
         return {"na": "/proc/self/maps cannot be read"}
     names = {line.rpartition("/")[2] for line in lines if "/" in line}
     return sorted(name for name in names if ".so" in name)
+
+
+def versions(bench: Bench) -> dict[str, Any]:
+    """The version that the backend reports, and those of the distributions that it can be of.
+
+    A wheel has a folder ``NAME-VERSION.dist-info`` beside its package, in which its libraries are.
+    """
+    installed = {}
+    for folder, package in sorted(runtime_packages()):
+        for info in sorted(folder.glob(f"{package}*.dist-info")):
+            name, _, number = info.name.removesuffix(".dist-info").rpartition("-")
+            installed[name] = number
+    plugin = plugins.catalogue(plugins.BACKENDS).get(bench.backend)
+    of_backend = {}
+    if plugin is not None and plugin.distribution != plugins.HARNESS and plugin.entry.dist is not None:
+        of_backend[plugin.distribution] = plugin.entry.dist.version
+    return {"reported": bench.backend_version, "installed": installed, "of_backend": of_backend}
+
+
+def runtime_packages() -> set[tuple[Path, str]]:
+    """Folder and name of each package that has a library of a runtime in this process."""
+    try:
+        lines = (ROOT / "proc/self/maps").read_text(errors="replace").splitlines()
+    except OSError:
+        return set()
+    packages = set()
+    for path in {Path(f"/{line.partition('/')[2]}") for line in lines if ".so" in line and "/" in line}:
+        if any(stem in path.name for _, stems in RUNTIMES.values() for stem in stems):
+            below = next((folder for folder in path.parents if folder.name.endswith("-packages")), None)
+            if below is not None:
+                packages.add((below, path.relative_to(below).parts[0]))
+    return packages
 
 
 def gpu_facts(provider: str, device_id: str) -> dict[str, Any] | None:

@@ -37,7 +37,7 @@ Finding = tuple[float | None, str]
 
 
 def rows(effective: Mapping[str, str], claims: Mapping[str, Any], integers: str) -> list[Measurement]:
-    """Make ``provider_confirmed``, ``threads_confirmed``, ``precision_confirmed``, and where nodes ran.
+    """Make the rows ``provider_confirmed`` and of all other claims, and where nodes ran.
 
     Parameters
     ----------
@@ -50,6 +50,7 @@ def rows(effective: Mapping[str, str], claims: Mapping[str, Any], integers: str)
     """
     findings = {
         "provider": provider(effective.get("provider", ""), claims["libraries"], claims["gpu"]),
+        **({"version": version(**claims["version"])} if "version" in claims else {}),  # new in this version
         "threads": threads(effective.get("threads", ""), effective.get("provider", ""), claims["threads"]),
         "precision": precision(effective.get("precision", ""), claims["precision"], integers),
     }
@@ -103,6 +104,31 @@ def provider(claimed: str, libraries: Any, gpu: Mapping[str, Any] | None) -> Fin
     if not mapped:
         return 0.0, f"{claimed} is claimed, and no library of it ({stems[0]}) is in the process"
     return 1.0, f"{mapped} is in the process"
+
+
+def version(reported: str, installed: Mapping[str, str], of_backend: Mapping[str, str]) -> Finding:
+    """Compare a version with those of installed distributions.
+
+    Parameters
+    ----------
+    reported : str
+        By the backend.
+    installed : mapping of str to str
+        Version by distribution: those beside the runtime's libraries in the process.
+    of_backend : mapping of str to str
+        The same of the distribution that has the backend, where that is not the harness.
+    """
+    alike = [
+        f"{name} {number}"
+        for name, number in {**installed, **of_backend}.items()
+        if reported and (number.startswith(reported) or reported.startswith(number))
+    ]
+    if alike:
+        return 1.0, f"{alike[0]} is installed"
+    if not installed:
+        return None, "no distribution is installed beside the libraries in the process"
+    names = ", ".join(f"{name} {number}" for name, number in installed.items())
+    return 0.0, f"version {reported or 'none'} is claimed, and the library in the process is of {names}"
 
 
 def _gpu(claimed: str, mapped: str | None, gpu: Mapping[str, Any]) -> Finding:

@@ -31,8 +31,8 @@ METRICS: Mapping[str, Metric] = {
             "batch_bit_equal", "thread_bit_equal", "bad_input_refused", "recovered_after_bad_input",
             "recovered_after_nonfinite_input", "truncation_refused", "scrambled_file_noticed",
             "hash_catches_damage", "recovered_after_damage", "provider_as_asked", "precision_as_asked",
-            "process_exit_clean", "artifact_hash_equal", "provider_confirmed", "threads_confirmed",
-            "precision_confirmed", "nodes_on_provider", "time_on_provider",
+            "process_exit_clean", "artifact_hash_equal", "provider_confirmed", "version_confirmed",
+            "threads_confirmed", "precision_confirmed", "nodes_on_provider", "time_on_provider",
         )
     },
     **{

@@ -44,8 +44,7 @@ def test_caught_missed_and_not_planted(harness: Shell, model: MakeModel, tmp_pat
     assert faults["too-short"]["result"] == "caught"  # after it, the process of another fault crashes
     assert faults["crashes-on-nan"]["result"] == "caught"
     assert list(faults)[-1] == "crashes-on-nan"
-    assert faults["claims-version"]["result"] == "missed"
-    assert faults["claims-version"]["would"] == "a check of the version by the installed distribution"
+    assert (faults["claims-version"]["result"], faults["claims-version"]["named"]) == ("caught", True)
     assert lines(ended)[-1] == "verdict: FAIL (1)"
     assert json.loads(copy.read_text()) == facts(harness)
     # The runs of the user are as they were: no challenge is the latest one.
