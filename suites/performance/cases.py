@@ -19,6 +19,8 @@ OFFLINE = "offline"
 VARIED = "varied"
 #: Batch sizes of `VARIED` beside 1, and its inputs: few, because every shape and input is prepared for.
 VARIED_SIZES, VARIED_INPUTS = (1, 2, 3), 8
+#: Calls with a new input, and as many with one that was just answered: `suites.performance.computed`.
+PAIRS = 48
 #: A process has this long to start and to open the model, on top of what it times.
 START_ALLOWANCE_S = 30.0
 #: Settings on an emulated clock.
@@ -158,6 +160,7 @@ def cases(context: CaseContext) -> tuple[Case, ...]:
             "calls": settings.varied_calls,
             "max_seconds": settings.varied_seconds,
             "inputs": inputs,
+            "pairs": 1 if context.emulated else PAIRS,
             "batch_sizes": [1] if context.emulated else [size for size in VARIED_SIZES if size <= rows],
         },
     )

@@ -101,5 +101,49 @@ CHECKS = (
         failure="the backend leaks memory",
         faults=("leak-per-call",),
     ),
+    Check(
+        _timed("every-call-computed", metric="new_input_ratio_at_least", maximum=1.5),
+        why="An answer that is remembered costs no time: the times of repeated requests would be those of a "
+        "cache. A content that the session never saw, in the same buffer, takes as long.",
+        failure="answers come from a cache: a repeated input is answered faster than a new one",
+        faults=("remembers-answers",),
+    ),
+    Check(
+        _timed("calls-finish", metric="late_ratio_at_least", maximum=0.25),
+        why="A call has computed its answer when it returns: else its time leaves out the work, which is "
+        "done where the outputs are read.",
+        failure="outputs are computed late, when they are read: the call returns before its work is done",
+        faults=("computes-late",),
+    ),
+    Check(
+        _timed("bound-call-computed", metric="bound_ratio_at_least", maximum=10.0),
+        why="A bound call saves copies and checks, not the work of the model.",
+        failure="the bound call does not compute: it returns ten times as fast as a call of run",
+        faults=("bound-call-does-nothing",),
+    ),
+    Check(
+        _gate("reads-its-input", metric="reused_buffer_wrong", maximum=0.0),
+        why="A caller fills one buffer again and again: the answer is that to its content at the call.",
+        failure="the answer is that to an earlier content of the input buffer, which came from a cache",
+        faults=("remembers-buffers",),
+    ),
+    Check(
+        _gate("input-stays-every-call", metric="timed_inputs_changed", maximum=0.0),
+        why="The caller owns its inputs: none of thousands of calls writes into them.",
+        failure="the backend changed its input in one of thousands of calls",
+        faults=("changes-its-input-rarely",),
+    ),
+    Check(
+        _gate("no-descriptor-growth", metric="descriptor_growth_at_least", maximum=0.0),
+        why="A call closes the files that it opens: a service ends at its limit of descriptors.",
+        failure="calls leave file descriptors open",
+        faults=("descriptors-per-call",),
+    ),
+    Check(
+        _gate("no-thread-growth", metric="thread_growth_at_least", maximum=0.0),
+        why="A call ends the threads that it starts; pools stop growing after the first calls.",
+        failure="calls leave threads behind",
+        faults=("threads-per-call",),
+    ),
     *_OVER_BARE,
 )

@@ -21,6 +21,7 @@ from harness.stats.latency import PERCENTILES, latency_summary, percentile
 from harness.stats.side_by_side import ALPHA
 from suites.performance import cases as plan
 from suites.performance import over_bare
+from suites.performance.calls import call_rows
 from suites.performance.steadiness import (
     answer_rows,
     clock_row,
@@ -66,13 +67,20 @@ METRICS: Mapping[str, Metric] = {
     "first_call_ratio": _change(),
     "memory_growth": Metric("byte", noise=Noise.RUNS, case=plan.VARIED),
     "memory_growth_at_least": Metric("byte", noise=Noise.RUNS, case=plan.VARIED),
+    **{
+        name: Metric("1", noise=Noise.RUNS, case=plan.VARIED)
+        for name in (
+            "timed_inputs_changed", "reused_buffer_wrong", "new_input_ratio_at_least", "late_ratio_at_least",
+            "bound_ratio_at_least", "descriptor_growth_at_least", "thread_growth_at_least",
+        )
+    },
     "peak_memory": _memory(role=Role.MEMORY),
     "gpu_memory_peak": _memory(),
     "model_bytes": Metric(
         "byte", "lower", case=plan.SINGLE_STREAM, role=Role.SIZE, column=Column("MB", 1e-6, ".2f", spare=1)
     ),
     "throughput": Metric("1/s", "higher", Noise.RUNS),
-}
+}  # fmt: skip
 
 
 class PerformanceSuite:
@@ -113,7 +121,7 @@ class PerformanceSuite:
         checked = [*answer_rows(samples, alpha), *clock_row(samples, emulated)]
         memory = memory_rows(samples, EMULATED_MEMORY if context.emulated else None, alpha)
         if job.case.name == plan.VARIED:
-            return checked + memory
+            return checked + memory + call_rows(samples, emulated)
         if job.case.name == plan.OFFLINE:
             return _offline(samples, untimely, alpha) + checked
         latency = _latency(samples, untimely, alpha) + checked

@@ -43,8 +43,8 @@ class Settings:
     repeats, sessions, processes : int
         How often determinism repeats the rows in one session, in fresh ones, in fresh processes.
     batches : tuple of int
-        Batch sizes that are compared with single samples; empty: all up to ``rows``, then 33, 32, 31, 17,
-        16 and 15.
+        Batch sizes that are compared with single samples; empty: all up to ``rows``, then those beside
+        multiples of 16, then all up to 66 and some up to 256.
     threads : tuple of int
         Thread counts; the first is what the others are compared with. Those beyond the device's CPUs and one
         more are left out, but 2 and 3 always stay. Empty: all of these.

@@ -47,6 +47,12 @@ _REPEATS = (
         faults=("fresh-process-differs",),
     ),
     Check(
+        _all("same-answer-after-idle", metric="deterministic_idle"),
+        why="A session that stayed open without a call while others came and went computes the same.",
+        failure="the answers differ after the session was idle",
+        faults=("wrong-after-idle",),
+    ),
+    Check(
         _all("result-stays", metric="result_unchanged"),
         why="The caller owns what a call returned: the next call must not write into that memory.",
         failure="the next call overwrites the answer of the previous call",
@@ -207,6 +213,35 @@ _RESOURCES = (
         failure="threads stay after every reload",
         faults=("threads-per-session",),
         applies=_is_not_emulated,
+    ),
+    Check(
+        _growth("no-file-growth-by-reload", metric="reload_file_growth", maximum=0.1),
+        why="A session deletes the temporary files that it makes: the slope over reloads is none.",
+        failure="temporary files stay after every reload: they fill the disk",
+        faults=("files-per-session",),
+        applies=_is_not_emulated,
+    ),
+    Check(
+        _all("same-answer-reloaded", metric="deterministic_reload", cases=("reload",)),
+        why="The last of many sessions that were opened and closed in a process answers as the first did.",
+        failure="the answers differ after the model was reloaded",
+        faults=("wrong-after-reloads",),
+        applies=_is_not_emulated,
+    ),
+    Check(
+        _all("process-state-stays", metric="process_state_unchanged"),
+        why="The working folder, the environment, handlers of signals, the rounding mode of floats, the "
+        "locale, random numbers, limits and standard output belong to the whole program: opening, running "
+        "and closing a model leaves them as they are.",
+        failure="the backend changed the state of the process",
+        faults=(
+            "changes-working-folder",
+            "changes-environment",
+            "changes-signals",
+            "changes-rounding",
+            "changes-locale",
+            "prints-to-stdout",
+        ),
     ),
     Check(
         _all("clean-exit", metric="process_exit_clean"),

@@ -16,8 +16,9 @@ from harness.core.preprocess import Outputs
 from suites.reliability.model_file import operators
 from suites.reliability.rows import compare, one_batch, run_all, shortest_format, singles
 
-#: Beyond the rows: on both sides of the sizes at which kernels change their blocks.
-LARGER = (33, 32, 31, 17, 16, 15)
+#: Beyond the rows: on both sides of the sizes at which kernels change their blocks, then the others.
+EDGES = (33, 32, 31, 17, 16, 15, 64, 65, 63, 128)
+LARGER = (*EDGES, *(size for size in range(9, 67) if size not in EDGES), 100, 129, 200, 256)
 #: For cases of runs that an earlier version began.
 SECONDS = 0.5
 #: Its scale is that of the whole batch: an answer then depends on the other samples by design.
@@ -58,7 +59,7 @@ def batch_invariance(bench: Bench, case: Case) -> Samples:
 
 
 def default_batches(rows: int) -> list[int]:
-    """Sizes in the order in which they are tried: all rows, every size below, then larger ones."""
+    """Sizes in the order in which they are tried, until the time is over."""
     return [rows, *range(2, rows), *(size for size in LARGER if size > rows)]
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from harness.core.contracts import Bench, Session
 from harness.core.job import Case, Samples
 from harness.core.preprocess import Feeds, Outputs
+from suites.reliability import process_state
 from suites.reliability.rows import digest, every_way, file_hashes
 
 Digests = NDArray[np.uint8]
@@ -26,14 +27,21 @@ def determinism(bench: Bench, case: Case) -> Samples:
     -------
     Samples
         Digests, shape (k, 32), of the ``first`` answers and of those that repeat them: ``repeat``,
-        ``order``, ``interleaved``, ``session``, ``process``. ``held``, shape (n,), bool: the answer to a call
-        was the same after the next call. ``input``, shape (calls,), bool: the inputs were the same after it.
-        ``sha256`` and ``exit``: the files as each fresh process had them, and how each ended by itself.
+        ``order``, ``interleaved``, ``session``, ``process``, and ``idle``: of the first session, when all
+        others have come and gone. ``held``, shape (n,), bool: the answer to a call was the same after the
+        next call. ``input``, shape (calls,), bool: the inputs were the same after it. ``sha256``, ``exit``
+        and ``changes``: the files as each fresh process had them, how each ended by itself, and what it found
+        changed of what belongs to the whole process.
     """
     caller = _Caller()
     if "fresh" in case.params:
-        digests = _fresh(bench, case, caller)
-        return Samples({"process": digests}, {"sha256": file_hashes(bench.artifact)})
+        before = process_state.read()
+        with process_state.standard_output() as written:
+            digests = _fresh(bench, case, caller)
+        changes = [*process_state.changes(before, process_state.read()), *written]
+        return Samples({"process": digests}, {"sha256": file_hashes(bench.artifact), "changes": changes})
+    child = replace(case, params={"fresh": True})
+    exits = case.params.get("exits", False)  # runs that an earlier version began have none
     with bench.open() as session:
         feeds = every_way(bench, case, bench.feeding(session))
         first = caller.digests(session, feeds)
@@ -44,10 +52,10 @@ def determinism(bench: Bench, case: Case) -> Samples:
         held = [caller.holds(session, one, feeds[(i + 1) % len(feeds)]) for i, one in enumerate(feeds)]
         with bench.open() as other:
             interleaved = caller.interleaved(session, other, feeds)
-    sessions = [_fresh(bench, case, caller) for _ in range(case.params["sessions"])]
-    child = replace(case, params={"fresh": True})
-    exits = case.params.get("exits", False)  # runs that an earlier version began have none
-    processes = [bench.spawn(child, exits=exits) for _ in range(case.params["processes"])]
+        sessions = [_fresh(bench, case, caller) for _ in range(case.params["sessions"])]
+        # This session is idle while fresh processes run, for a second or more.
+        processes = [bench.spawn(child, exits=exits) for _ in range(case.params["processes"])]
+        idle = caller.digests(session, feeds)
     return Samples(
         {
             "first": first,
@@ -56,12 +64,14 @@ def determinism(bench: Bench, case: Case) -> Samples:
             "interleaved": interleaved,
             "session": np.concatenate(sessions),
             "process": np.concatenate([part.arrays["process"] for part in processes]),
+            "idle": idle,
             "held": np.array(held),
             "input": np.array(caller.unchanged),
         },
         {
             "sha256": [part.values["sha256"] for part in processes],
             "exit": [part.values["exit"] for part in processes] if exits else [],
+            "changes": [part.values["changes"] for part in processes],
         },
     )
 

@@ -27,7 +27,8 @@ METRICS: Mapping[str, Metric] = {
         name: Metric("1", "higher")
         for name in (
             "deterministic_repeat", "deterministic_order", "deterministic_interleaved",
-            "deterministic_session", "deterministic_process", "result_unchanged", "input_unchanged",
+            "deterministic_session", "deterministic_process", "deterministic_idle", "deterministic_reload",
+            "result_unchanged", "input_unchanged", "process_state_unchanged",
             "batch_bit_equal", "thread_bit_equal", "bad_input_refused", "recovered_after_bad_input",
             "recovered_after_nonfinite_input", "truncation_refused", "scrambled_file_noticed",
             "hash_catches_damage", "recovered_after_damage", "provider_as_asked", "precision_as_asked",
@@ -78,7 +79,7 @@ class ReliabilitySuite:
 def _determinism(case: Case, samples: Samples, context: SummaryContext) -> list[Measurement]:
     first = samples.arrays["first"]
     measurements = []
-    for how in ("repeat", "order", "interleaved", "session", "process"):
+    for how in ("repeat", "order", "interleaved", "session", "process", "idle"):
         if how in samples.arrays:  # runs from before had fewer
             again = samples.arrays[how].reshape(-1, *first.shape)
             measurements.append(_share(f"deterministic_{how}", (again == first).all(axis=-1)))
@@ -93,6 +94,10 @@ def _determinism(case: Case, samples: Samples, context: SummaryContext) -> list[
         crashed = [text for text in exits if text != CLEAN_EXIT]
         note = "; ".join(f"a process {text}" for text in dict.fromkeys(crashed))
         measurements.append(_share("process_exit_clean", [text == CLEAN_EXIT for text in exits], note))
+    if "changes" in samples.values:
+        lists = samples.values["changes"]
+        note = "; ".join(dict.fromkeys(change for changes in lists for change in changes))
+        measurements.append(_share("process_state_unchanged", [not changes for changes in lists], note))
     return measurements
 
 
@@ -224,7 +229,12 @@ def _counts(outcomes: Iterable[str]) -> str:
 
 
 def _reload(case: Case, samples: Samples, context: SummaryContext) -> list[Measurement]:
-    return growth.rows(samples.arrays, context.artifact.size_byte)
+    measurements = growth.rows(samples.arrays, context.artifact.size_byte)
+    if "equal" in samples.arrays:  # runs from before have none
+        equal = samples.arrays["equal"]
+        note = "" if equal.all() else f"the first in session {int(np.argmin(equal)) + 1}"
+        measurements.append(_share("deterministic_reload", equal, note))
+    return measurements
 
 
 def _provenance(case: Case, samples: Samples, context: SummaryContext) -> list[Measurement]:

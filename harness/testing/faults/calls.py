@@ -201,6 +201,11 @@ FAULTS = (
         "a gate on the answers of two sessions that are open at once",
     ),
     Fault(
+        "wrong-after-reloads", Kind.CALL, "sessions answer otherwise after {size} others in the process",
+        where(lambda call, outputs, size: call.number >= size), ("session", "reload"),
+        "a gate on the answers of sessions that are opened again and again", 12, "sessions",
+    ),
+    Fault(
         "shared-buffer", Kind.CALL, "the next call overwrites the outputs of the call before",
         SharedBuffer, ("overwr", "buffer", "memory", "next call", "later call", "previous"),
         "a gate on outputs that are read after the next call", quick=True,

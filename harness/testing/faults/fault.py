@@ -62,6 +62,8 @@ class Call:
         Sessions that are open in this process, with this one.
     previous : mapping of str to ndarray
         What the call before returned; empty at the first.
+    bound : bool
+        It is a call on fixed buffers.
     """
 
     inputs: tuple[TensorSpec, ...]
@@ -71,6 +73,7 @@ class Call:
     calls: int = 0
     open_sessions: int = 1
     previous: Outputs | None = None
+    bound: bool = False
 
 
 class Plant:
