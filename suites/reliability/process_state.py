@@ -15,6 +15,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -151,7 +152,15 @@ FACTS: Mapping[str, Callable[[], object]] = {
     "the timer of SIGALRM": lambda: signal.getitimer(signal.ITIMER_REAL)[0] > 0,
     "the rounding mode of floats": _rounding,
     "the treatment of subnormal floats": _subnormal,
-    "the locale": lambda: locale.setlocale(locale.LC_ALL),
+    **{
+        f"the locale of {what}": partial(locale.setlocale, category)
+        for what, category in (
+            ("numbers", locale.LC_NUMERIC),
+            ("characters", locale.LC_CTYPE),
+            ("times", locale.LC_TIME),
+            ("sorting", locale.LC_COLLATE),
+        )
+    },
     "numpy's treatment of float errors": np.geterr,
     "numpy's print options": lambda: {k: v for k, v in np.get_printoptions().items() if k != "formatter"},
     "the state of numpy's random numbers": _numpy_random,

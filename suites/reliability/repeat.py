@@ -30,12 +30,11 @@ def determinism(bench: Bench, case: Case) -> Samples:
         ``order``, ``interleaved``, ``session``, ``process``, and ``idle``: of the first session, when all
         others have come and gone. ``held``, shape (n,), bool: the answer to a call was the same after the
         next call. ``input``, shape (calls,), bool: the inputs were the same after it. ``sha256``, ``exit``
-        and ``changes``: the files as each fresh process had them, how each ended by itself, and what it found
-        changed of what belongs to the whole process.
+        and ``changes``: the files as each fresh process had them, how each ended by itself, and what this
+        process and they found changed of what belongs to the whole process.
     """
-    caller = _Caller()
+    caller, before = _Caller(), process_state.read()
     if "fresh" in case.params:
-        before = process_state.read()
         with process_state.standard_output() as written:
             digests = _fresh(bench, case, caller)
         changes = [*process_state.changes(before, process_state.read()), *written]
@@ -71,7 +70,11 @@ def determinism(bench: Bench, case: Case) -> Samples:
         {
             "sha256": [part.values["sha256"] for part in processes],
             "exit": [part.values["exit"] for part in processes] if exits else [],
-            "changes": [part.values["changes"] for part in processes],
+            # Fresh processes inherit what this one has changed: its own changes count, too.
+            "changes": [
+                process_state.changes(before, process_state.read()),
+                *(part.values["changes"] for part in processes),
+            ],
         },
     )
 

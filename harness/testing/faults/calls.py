@@ -202,7 +202,7 @@ FAULTS = (
     ),
     Fault(
         "wrong-after-reloads", Kind.CALL, "sessions answer otherwise after {size} others in the process",
-        where(lambda call, outputs, size: call.number >= size), ("session", "reload"),
+        where(lambda call, outputs, size: call.number >= size), ("session", "reloaded"),
         "a gate on the answers of sessions that are opened again and again", 12, "sessions",
     ),
     Fault(

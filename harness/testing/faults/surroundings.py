@@ -55,9 +55,7 @@ def _round_upward() -> None:
 
 
 def _other_locale() -> None:
-    for name in ("C.UTF-8", "en_US.UTF-8"):
-        if locale.setlocale(locale.LC_NUMERIC) == name:
-            continue
+    for name in ("C.UTF-8", "en_US.UTF-8", "C"):
         try:
             locale.setlocale(locale.LC_NUMERIC, name)
             return

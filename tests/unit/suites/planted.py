@@ -9,6 +9,7 @@ import atexit
 import itertools
 import os
 import signal
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -60,6 +61,10 @@ class Leftovers:
         if fault == "leftover threads":
             cls.waiting.append(threading.Event())
             threading.Thread(target=cls.waiting[-1].wait, daemon=True).start()
+        if fault == "files":
+            os.close(tempfile.mkstemp()[0])
+        if fault == "locks the process":
+            os.environ["LEFT_BY_A_TEST"] = str(next(_serial))  # another value each time
         if fault == "exit":
             atexit.register(os.kill, os.getpid(), signal.SIGKILL)
 
@@ -73,7 +78,7 @@ class Leftovers:
 
 
 class PlantedSession:
-    open_sessions = 0
+    open_sessions = opened = 0
 
     def __init__(self, weights: np.ndarray[Any, Any], options: Options) -> None:
         self.fault = options.extra.get("fault", "")
@@ -90,7 +95,7 @@ class PlantedSession:
         self._weights, self._runs, self._serial = weights, 0, next(_serial)
         self._wrong_calls = 0
         self._previous: np.ndarray[Any, Any] | None = None
-        self._buffer = np.zeros((64, ANSWERS), np.float32)
+        self._buffer = np.zeros((256, ANSWERS), np.float32)
 
     def run(self, feeds: Feeds) -> Outputs:
         self._runs += 1
@@ -128,10 +133,12 @@ class PlantedSession:
             "each_process": os.getpid() % 1000,
             "batch": len(x) - 1,
             "batch 7": len(x) == 7,
+            "batch 21": len(x) == 21,
             "above 32": len(x) > 32,
             "position": np.arange(len(x))[:, None],
             "threads": self.threads - 1,
             "3 threads": self.threads == 3,
+            "after reloads": PlantedSession.opened > 5,
             "two sessions": PlantedSession.open_sessions > 1,
             "poisoned": self._wrong_calls,
         }
@@ -155,6 +162,7 @@ class PlantedSession:
 
     def __enter__(self) -> Self:
         PlantedSession.open_sessions += 1
+        PlantedSession.opened += 1
         return self
 
     def __exit__(self, *exc: object) -> None:

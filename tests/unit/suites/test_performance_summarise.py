@@ -214,14 +214,24 @@ OVER_BARE = [
     for what in ("latency", "load", "first_call", "peak")
     for end in ("", "_at_least")
 ]
+CALLS = (
+    "timed_inputs_changed", "reused_buffer_wrong", "new_input_ratio_at_least", "late_ratio_at_least",
+    "bound_ratio_at_least", "descriptor_growth_at_least", "thread_growth_at_least",
+)  # fmt: skip
 ROWS = {
     "single_stream": [
         *LATENCY, "latency_drift", *CHECKED, *MEMORY, "load_time", "first_inference", "first_call_ratio",
         "peak_memory", "gpu_memory_peak", "model_bytes", *OVER_BARE,
     ],
     "offline": ["throughput", *CHECKED],
-    "varied": [*CHECKED, *MEMORY],
+    "varied": [*CHECKED, *MEMORY, *CALLS],
 }  # fmt: skip
+
+
+def calls() -> dict[str, Any]:
+    """What `varied` measures besides of a healthy session without a float input."""
+    readings = [(0, 1, 100 * reading, 9, 4) for reading in range(33)]
+    return {"inputs": np.array([10, 0]), "handles": np.array(readings)}
 
 
 def test_each_case_has_all_its_rows_in_their_order_and_every_metric_is_declared() -> None:
@@ -234,7 +244,7 @@ def test_each_case_has_all_its_rows_in_their_order_and_every_metric_is_declared(
     rounds = offline()
     looked_at = Samples({**rounds.arrays, **facts([ramp(1)] * 3)}, rounds.values)
     assert [row.metric for row in summarise("offline", looked_at)] == ["throughput"] * 2 + ROWS["offline"]
-    varied = Samples(facts([ramp(1)]))
+    varied = Samples({**facts([ramp(1)]), **calls()})
     assert [row.metric for row in summarise("varied", varied)] == ROWS["varied"]
     assert set(PerformanceSuite.metrics) == {metric for metrics in ROWS.values() for metric in metrics}
 

@@ -14,16 +14,19 @@ from tests.unit.suites.test_reliability_cases import context, plan
 
 #: The case that makes the rows of each metric.
 MAKES = {
-    "determinism": ("deterministic_*", "result_unchanged", "input_unchanged", "artifact_hash_equal"),
+    "determinism": (
+        "deterministic_*", "result_unchanged", "input_unchanged", "artifact_hash_equal",
+        "process_state_unchanged",
+    ),
     "batch_invariance": ("batch_*",),
     "thread_invariance": ("thread_*",),
     "bad_input": ("bad_input_refused", "recovered_after_bad_input"),
     "nonfinite_input": ("nan_taken_as_zero",),
     "truncated_file": ("truncation_refused",),
     "bit_flips": ("scrambled_file_noticed", "hash_catches_damage"),
-    "reload": ("reload_*",),
+    "reload": ("reload_*", "deterministic_reload"),
     "provenance": ("*_confirmed", "*_on_provider"),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("emulated", [False, True])
@@ -42,6 +45,8 @@ def test_a_check_applies_only_where_its_rows_are_made(emulated: bool) -> None:
             assert (check.name in applying) == (not emulated)  # processes skip their end under emulation
             continue
         assert makers, metric
+        if check.gate.cases != ("*",):
+            makers &= set(check.gate.cases)
         made = any((case, setting) in cases for case in makers)
         assert (check.name in applying) == made, check.name
 

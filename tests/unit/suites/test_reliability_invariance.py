@@ -22,23 +22,26 @@ EVERY_WAY = {
     "deterministic_interleaved": 1,
     "deterministic_session": 1,
     "deterministic_process": 1,
+    "deterministic_idle": 1,
     "result_unchanged": 1,
     "input_unchanged": 1,
     "artifact_hash_equal": 1,
     "process_exit_clean": 1,
+    "process_state_unchanged": 1,
 }
 #: Rows in all batches of the default sizes.
-TRIED = sum(range(2, 9)) + 15 + 16 + 17 + 31 + 32 + 33
+TRIED = sum(range(2, 67)) + 100 + 128 + 129 + 200 + 256
+SIZES = "2 to 66, 100, 128, 129, 200, 256"
 
 
 @pytest.mark.parametrize(
     ("fault", "differs"),
     [
         ("", ()),
-        ("each_run", ("repeat", "order", "interleaved")),
+        ("each_run", ("repeat", "order", "interleaved", "idle")),
         ("each_session", ("interleaved", "session", "process")),
-        ("stale", ("repeat", "order", "interleaved")),
-        ("two sessions", ("interleaved",)),
+        ("stale", ("repeat", "order", "interleaved", "idle")),
+        ("two sessions", ("interleaved", "session", "process")),
     ],
 )
 def test_determinism(tmp_path: Path, fault: str, differs: tuple[str, ...]) -> None:
@@ -48,7 +51,7 @@ def test_determinism(tmp_path: Path, fault: str, differs: tuple[str, ...]) -> No
         f"deterministic_{way}" for way in differs
     }
     # 8 rows and all at once: 5 repeats, 2 orders, 2 sessions that take turns, 2 fresh ones, 2 processes.
-    assert [rows[metric].n for metric in EVERY_WAY] == [45, 18, 18, 18, 18, 9, 126, 2, 2]
+    assert [rows[metric].n for metric in EVERY_WAY] == [45, 18, 18, 18, 18, 9, 9, 135, 2, 2, 3]
 
 
 @pytest.mark.parametrize(
@@ -95,11 +98,12 @@ def test_another_answer_in_another_process(tmp_path: Path, installed_planted: No
 @pytest.mark.parametrize(
     ("fault", "different", "largest", "says"),
     [
-        ("", 0, 0, "f32 explains 0.00024 of the row's largest answer; batch 2 to 8, 15 to 17, 31 to 33"),
-        ("batch", TRIED, 32 * 2.0**-10, "worst with batch 33; f32"),
+        ("", 0, 0, f"f32 explains 0.00024 of the row's largest answer; batch {SIZES} against 1"),
+        ("batch", TRIED, 255 * 2.0**-10, "worst with batch 256; f32"),
         ("batch 7", 7, 2.0**-10, "worst with batch 7; f32"),
-        ("above 32", 33, 2.0**-10, "worst with batch 33; f32"),
-        ("position", TRIED - 13, 32 * 2.0**-10, "worst with batch 33; f32"),
+        ("batch 21", 21, 2.0**-10, "worst with batch 21; f32"),
+        ("above 32", TRIED - sum(range(2, 33)), 2.0**-10, "worst with batch 33; f32"),
+        ("position", TRIED - 70, 255 * 2.0**-10, "worst with batch 256; f32"),
     ],
 )
 def test_batch_invariance(tmp_path: Path, fault: str, different: int, largest: float, says: str) -> None:
@@ -110,7 +114,7 @@ def test_batch_invariance(tmp_path: Path, fault: str, different: int, largest: f
     assert (rows["batch_max_over_rounding"].value > 1) == (different > 0)
     assert rows["batch_max_over_rounding"].reason.startswith(says)
     assert rows["batch_bit_equal"].n == TRIED
-    assert rows["batch_bit_equal"].reason == "batch 2 to 8, 15 to 17, 31 to 33 against 1"
+    assert rows["batch_bit_equal"].reason == f"batch {SIZES} against 1"
 
 
 @pytest.mark.parametrize(
@@ -137,7 +141,7 @@ def test_no_further_size_is_tried_when_the_time_is_over(tmp_path: Path) -> None:
     bench.clock = lambda: next(ticks)
     row = rows_of(bench, merge(measure(bench, case)))["batch_bit_equal"]
     assert row.n == 8
-    assert row.reason == "batch 8 against 1; not 2 to 7, 15 to 17, 31 to 33: 0.5 s were over"
+    assert row.reason == f"batch 8 against 1; not {SIZES.replace('to', 'to 7, 9 to', 1)}: 0.5 s were over"
 
 
 def test_batch_invariance_of_a_fixed_batch_is_unsupported(tmp_path: Path) -> None:

@@ -209,4 +209,4 @@ def test_every_metric_is_made_by_some_case() -> None:
         "determinism", "batch_invariance", "thread_invariance", "bad_input", "nonfinite_input",
         "truncated_file", "bit_flips", "reload", "provenance",
     }  # fmt: skip
-    assert len(METRICS) == 7 + 8 + 2 + 2 + 1 + 2 + 3 + 3 + 5 + 5 + 1
+    assert len(METRICS) == 10 + 8 + 2 + 2 + 1 + 2 + 3 + 4 + 5 + 5 + 1
