@@ -93,6 +93,12 @@ def scheduling() -> dict[str, int] | dict[str, str]:
     return {"ran_ns": ran_ns, "waited_ns": waited_ns}
 
 
+def thread_waited_ns() -> int:
+    """Return how long this thread waited for a core so far; 0 where the kernel does not count it."""
+    words = (_read(ROOT / "proc/thread-self/schedstat") or "").split()
+    return int(words[1]) if len(words) >= 2 else 0
+
+
 def peak_memory_byte() -> int:
     """Return the peak resident memory of this process.
 

@@ -36,7 +36,9 @@ class Opened(NamedTuple):
     ----------
     load_ns, first_ns : int
     load_waited_ns, first_waited_ns : int
-        For which threads of the process waited for a core meanwhile.
+        For which threads of the process waited for a core meanwhile, all together.
+    load_waited_here_ns, first_waited_here_ns : int
+        The same of the thread that called.
     peak_byte : int
         By which the peak of the resident memory is above what there was before; -1 where the kernel does not
         tell.
@@ -46,6 +48,8 @@ class Opened(NamedTuple):
     first_ns: int
     load_waited_ns: int
     first_waited_ns: int
+    load_waited_here_ns: int
+    first_waited_here_ns: int
     peak_byte: int
 
 
@@ -64,7 +68,7 @@ def beside_bare(bench: Bench, case: Case, call: Call, feeds: Feeds, *, is_bound:
     Samples
         int64: ``bare_ns`` and ``beside_bare_ns`` (calls), the times of the runtime and of the backend in
         turns; ``bare_calls`` (1,), how many of each; ``bare_empty_ns`` (1,); ``bare_opened`` and
-        ``backend_opened`` (1, 5), the fields of `Opened`. Without a comparison the value ``bare_na``, why.
+        ``backend_opened`` (1, 7), the fields of `Opened`. Without a comparison the value ``bare_na``, why.
     """
     if case.params["index"] >= case.params.get("bare_processes", 0):
         return Samples()
@@ -114,14 +118,16 @@ def _opened(open_model: Callable[[], Any], feeds: Feeds, clock: Clock) -> tuple[
     first_ns = clock() - start
     waited_ns.append(_waited_ns())
     peak_byte = environment.peak_memory_byte() - before_byte if is_reset else -1
-    load_waited_ns, first_waited_ns = (int(step) for step in np.diff(waited_ns))
     # Those of threads that ended meanwhile are gone.
-    return model, Opened(load_ns, first_ns, max(0, load_waited_ns), max(0, first_waited_ns), peak_byte)
+    (load_all_ns, load_here_ns), (first_all_ns, first_here_ns) = np.maximum(
+        0, np.diff(waited_ns, axis=0)
+    ).tolist()
+    return model, Opened(load_ns, first_ns, load_all_ns, first_all_ns, load_here_ns, first_here_ns, peak_byte)
 
 
-def _waited_ns() -> int:
-    waited = environment.scheduling().get("waited_ns", 0)
-    return int(waited)
+def _waited_ns() -> tuple[int, int]:
+    """Of all threads of this process, and of this one."""
+    return int(environment.scheduling().get("waited_ns", 0)), environment.thread_waited_ns()
 
 
 def alternate(

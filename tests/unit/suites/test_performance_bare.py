@@ -17,7 +17,7 @@ from harness.core.measurement import Measurement
 from harness.core.preprocess import Feeds
 from harness.device import environment
 from suites.performance import over_bare
-from suites.performance.bare import BLOCK_NS, FEWEST_TURNS, alternate
+from suites.performance.bare import BLOCK_NS, FEWEST_TURNS, Opened, alternate
 from suites.performance.checks import CHECKS
 from suites.performance.measure import measure
 from tests.unit.suites.planted import ROWS, InProcessBench, PlantedSession, StepClock, batch
@@ -105,6 +105,7 @@ def measured(
     monkeypatch.setattr(bench, "open_bare", open_bare or alone)
     monkeypatch.setattr(environment, "reset_peak_memory", lambda: True)
     monkeypatch.setattr(environment, "peak_memory_byte", lambda: machine.peak_byte)
+    monkeypatch.setattr(environment, "thread_waited_ns", lambda: machine.waited_ns)
     monkeypatch.setattr(environment, "scheduling", lambda: {"ran_ns": 1, "waited_ns": machine.waited_ns})
     return merge(measure(bench, case))
 
@@ -122,7 +123,7 @@ def test_a_backend_that_adds_nothing_is_at_the_runtime(
 ) -> None:
     samples = measured(tmp_path, monkeypatch, Slower())
     assert samples.arrays["bare_calls"].shape == (3,)
-    assert samples.arrays["backend_opened"].shape == (3, 5)
+    assert samples.arrays["backend_opened"].shape == (3, 7)
     made = rows(samples)
     assert set(made) == {f"{what}_over_bare{end}" for what in over_bare.UNITS for end in over_bare.ENDS}
     assert made["latency_over_bare_at_least"].value == pytest.approx(1.0, abs=1e-3)
@@ -153,6 +154,17 @@ def test_what_a_backend_adds_is_measured_and_above_the_bound(
 def test_a_wait_for_a_core_is_not_the_backends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = rows(measured(tmp_path, monkeypatch, Slower(load_ns=3e8, waited_ns=3e8)))
     assert beyond(made) == set()
+
+
+def test_what_the_runtime_waited_for_a_core_is_not_its_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    samples = measured(tmp_path, monkeypatch, Slower(load_ns=1e8))
+    load_ns, waited_here_ns = (Opened._fields.index(name) for name in ("load_ns", "load_waited_here_ns"))
+    samples.arrays["bare_opened"][:, load_ns] += 10**9
+    assert beyond(rows(samples)) == set()
+    samples.arrays["bare_opened"][:, waited_here_ns] += 10**9
+    assert beyond(rows(samples)) == {"load_over_bare_at_least"}
 
 
 def test_one_process_that_was_slow_by_chance_decides_nothing(
@@ -212,7 +224,7 @@ def test_a_kernel_that_resets_no_peak_leaves_out_the_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     samples = measured(tmp_path, monkeypatch, Slower())
-    samples.arrays["bare_opened"][:, 4] = -1
+    samples.arrays["bare_opened"][:, -1] = -1
     made = rows(samples)
     assert made["peak_over_bare_at_least"].status is Status.SKIPPED
     assert made["load_over_bare_at_least"].status is Status.OK
