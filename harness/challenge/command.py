@@ -146,17 +146,20 @@ def challenge(request: ChallengeRequest, observer: Observer, notify: Notify) -> 
         bench = _healthy_run(prepared, target, request)
         done = Challenge(bench.folder, _about(bench, target, request), left_out=left_out)
         done.blocking = tuple(sorted({f"{key[0]} {key[1]}" for key in bench.healthy.blocking}))
-        variants = bench.work.variants
-        for variant in variants[:1] if request.quick else variants:
-            done.effects += effects.smallest(bench.rows, bench.work.limits, bench.work.metrics, variant)
-            if done.effects:
-                break
+        done.effects = _effects(bench)
         for number, fault in enumerate(faults, 1):
             notify(f"{number} of {len(faults)}: {fault.name}, {fault.text()}")
             done.answers.append(bench.answer(fault, quick=request.quick))
             done.seconds = time.monotonic() - began_s
             challenges.write(bench.folder.path / challenges.FILE, as_json(done))
     return done
+
+
+def _effects(bench: Bench) -> list[Effect]:
+    """The smallest effects of the first variant that has any."""
+    work, faults = bench.work, planted.catalogue()
+    each = (effects.smallest(bench.rows, work.limits, work.metrics, name, faults) for name in work.variants)
+    return next(filter(None, each), [])
 
 
 def _faults(request: ChallengeRequest, *, emulated: bool) -> tuple[list[Fault], dict[str, str]]:
@@ -263,6 +266,12 @@ def _bench(
     judged = {limit.key: limit.jobs(outcome.rows) for limit in listed}
     work = Work(batches, tuple(listed), declared.of_run(run), seconds, judged)
     here = {limit.key for limit in listed}
+    smallest: dict[str, float] = {}
+    for variant in work.variants:  # a fault is planted in each until one shows it
+        limits_here = [limit for limit in listed if limit.variant == variant and not limit.relaxed]
+        rows = [row for row in outcome.rows if row.key.variant == variant]
+        sizes = effects.smallest_sizes(rows, limits_here, planted.catalogue())
+        smallest |= {name: min(size, smallest.get(name, size)) for name, size in sizes.items()}
     healthy = Healthy.of((v for v in outcome.verdicts if key_of(v) in here), outcome.rows)
     return Bench(
         prepared.executors[target.name],
@@ -272,6 +281,7 @@ def _bench(
         outcome.rows,
         healthy,
         load_suites(run["suites"]),
+        smallest,
     )
 
 

@@ -85,6 +85,8 @@ class Bench:
         Of the healthy run.
     healthy : Healthy
     suites : mapping of name to Suite
+    smallest : mapping of str to float
+        The smallest size of a fault that is seen here, by its name.
     """
 
     executor: Executor
@@ -94,6 +96,7 @@ class Bench:
     rows: tuple[Row, ...]
     healthy: Healthy
     suites: Mapping[str, Suite]
+    smallest: Mapping[str, float] = field(default_factory=dict)
 
     def answer(self, fault: Fault, *, quick: bool) -> Answer:
         """Plant a fault, and say what became of it."""
@@ -134,6 +137,10 @@ class Bench:
         if not rows:
             why = next(iter(refused.values()), "no job of this target can see it")
             return Answer(fault, Result.NOT_PLANTED, None, why, seconds, tuple(cases))
+        least = self.smallest.get(fault.name, 0.0)
+        if fault.size < least:
+            why = f"the smallest that is seen here with 95 % power is {least:.3g} {fault.unit}"
+            return Answer(fault, Result.BELOW, None, why, seconds, tuple(cases))
         if fault.kind in (Kind.TIME, Kind.MEMORY) and is_disturbed(rows):
             why = "the machine was disturbed; run again on a quiet one"
             return Answer(fault, Result.UNDECIDED, None, why, seconds, tuple(cases))
