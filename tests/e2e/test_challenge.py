@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import pytest
 from harness.challenge import command
 from harness.challenge.trials import Bench
 from harness.core.metric import Role
-from harness.run.observer import Observer
+from harness.report.progress import Quiet
 from harness.testing.faults import FAULTS, Fault, Kind
 from tests.e2e.shell import Ended, MakeModel, Shell, check
 
@@ -88,7 +87,7 @@ TRIALS = 5
 def bench(tmp_path: Path) -> Iterator[Bench]:
     """A quick challenge of the bundled model after its healthy run."""
     request = command.read(target="cpu", results=tmp_path, quick=True)
-    with command._prepared(request, Observer()) as prepared:
+    with command._prepared(request, Quiet()) as prepared:
         yield command._healthy_run(prepared, prepared.targets[0], request)
 
 
