@@ -22,7 +22,7 @@ LARGER = (*EDGES, *(size for size in range(9, 67) if size not in EDGES), 100, 12
 #: For cases of runs that an earlier version began.
 SECONDS = 0.5
 #: The first counts get so many times the planned time: a runtime that prepares itself for each shape is slow
-#: on a busy machine. They are the sizes up to the number of rows; 2, 3, and a thread more than there are CPUs.
+#: on a busy machine. They are the sizes up to the number of rows; 2, 3, one thread more than there are CPUs.
 LONGER, FIRST_THREADS = 6, 3
 #: Its scale is that of the whole batch: an answer then depends on the other samples by design.
 DYNAMIC = "DynamicQuantizeLinear"
