@@ -14,6 +14,7 @@ from harness.core.suite import CaseContext
 DETERMINISM = "determinism"
 BATCH_INVARIANCE = "batch_invariance"
 THREAD_INVARIANCE = "thread_invariance"
+CALL_FORMS = "call_forms"
 BAD_INPUT = "bad_input"
 NONFINITE_INPUT = "nonfinite_input"
 TRUNCATED_FILE = "truncated_file"
@@ -29,7 +30,7 @@ SCRAMBLE = 8
 #: Where no setting says otherwise: under emulation a sample takes up to a second.
 EMULATED_BATCHES, EMULATED_THREADS = (3, 8), (1, 2)
 #: Cases that repeat each row most often run so many there.
-EMULATED_ROWS, REPEATING = 2, (DETERMINISM, NONFINITE_INPUT, PROVENANCE)
+EMULATED_ROWS, REPEATING = 2, (DETERMINISM, CALL_FORMS, NONFINITE_INPUT, PROVENANCE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +135,7 @@ def cases(context: CaseContext) -> tuple[Case, ...]:
             )
             for setting in settings_compared
         ),
+        case(CALL_FORMS),
         case(BAD_INPUT),
         case(NONFINITE_INPUT),
         case(

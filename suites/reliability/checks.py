@@ -104,6 +104,22 @@ _SIZES = (
     *_sizes("", DEPLOY),
     *(replace(check, applies=_is_not_emulated) for check in _sizes("-parity", PARITY)),
 )
+_FORMS = (
+    Check(
+        _gate("same-answer-any-layout", metric="layout_max_over_rounding", maximum=1.0),
+        why="A caller's array may be a part of another one, lie in the order of Fortran, or be read-only: "
+        f"it is read as it says, or refused. The answers differ by no more than rounding {_BOUND}",
+        failure="the answers differ with the memory layout of the input: strides are ignored",
+        faults=("ignores-strides",),
+    ),
+    Check(
+        _gate("same-answer-bound", metric="bound_max_over_rounding", maximum=1.0),
+        why="The bound call, which is timed, computes what run computes, up to what rounding in the declared "
+        f"precision {_BOUND}",
+        failure="the bound call answers otherwise than run",
+        faults=("bound-call-differs",),
+    ),
+)
 _REFUSALS = (
     Check(
         _all("bad-input-refused", metric="bad_input_refused"),
@@ -145,6 +161,12 @@ _REFUSALS = (
 )
 
 _CLAIMS = (
+    Check(
+        _all("reports-what-it-uses", metric="effective_reported"),
+        why="A session reports provider, precision and threads: what it does not report, nothing confirms.",
+        failure="the session does not report what it uses",
+        faults=("reports-no-precision",),
+    ),
     Check(
         _all("provider-confirmed", metric="provider_confirmed"),
         why="The provider that a session reports has its library in the process, and a GPU's has memory or a "
@@ -258,4 +280,4 @@ _RESOURCES = (
     ),
 )
 
-CHECKS = (*_REPEATS, *_SIZES, *_REFUSALS, *_CLAIMS, *_RESOURCES)
+CHECKS = (*_REPEATS, *_SIZES, *_FORMS, *_REFUSALS, *_CLAIMS, *_RESOURCES)

@@ -17,7 +17,7 @@ from harness.core.metric import Metric, Noise
 from harness.core.suite import CaseContext, ProposalContext, ProposedGate, SummaryContext
 from harness.stats.intervals import clopper_pearson
 from suites.reliability import cases as plan
-from suites.reliability import confirm, growth, rounding
+from suites.reliability import confirm, forms, growth, rounding
 
 #: How a process ends that ends like any program.
 CLEAN_EXIT = "ended with exit status 0"
@@ -32,6 +32,7 @@ METRICS: Mapping[str, Metric] = {
             "batch_bit_equal", "thread_bit_equal", "bad_input_refused", "recovered_after_bad_input",
             "recovered_after_nonfinite_input", "truncation_refused", "scrambled_file_noticed",
             "hash_catches_damage", "recovered_after_damage", "provider_as_asked", "precision_as_asked",
+            "effective_reported",
             "process_exit_clean", "artifact_hash_equal", "provider_confirmed", "version_confirmed",
             "threads_confirmed", "precision_confirmed", "nodes_on_provider", "time_on_provider",
         )
@@ -41,6 +42,8 @@ METRICS: Mapping[str, Metric] = {
         for name in ("nonfinite_hidden", "nan_taken_as_zero", "bit_flip_silent", "damage_crashed")
     },
     **growth.METRICS,
+    "layout_max_over_rounding": Metric("1", "lower", Noise.SAMPLE),
+    "bound_max_over_rounding": Metric("1", "lower", Noise.SAMPLE),
     **{
         f"{what}_max_{difference}": Metric("1", "lower", Noise.SAMPLE)
         for what in ("batch", "thread")
@@ -149,6 +152,36 @@ def _left_out(reasons: Mapping[str, str]) -> str:
     return "".join(f"; not {_listed(of_reason)}: {reason}" for reason, of_reason in counts.items())
 
 
+def _call_forms(case: Case, samples: Samples, context: SummaryContext) -> list[Measurement]:
+    a, values, measurements = samples.arrays, samples.values, []
+    bound, precision = rounding.explained(values["precision"], "", context.artifact.precision)
+    refused = "".join(f"; {form}" for form in values["refused"])
+    for what in (forms.LAYOUT, forms.BOUND):
+        metric = f"{what}_max_over_rounding"
+        if f"{what}_bit_equal" not in a:
+            measurements.append(_unmeasured(metric, what, values, refused))
+            continue
+        over = rounding.over_bound(a[f"{what}_float_difference"], a[f"{what}_step_difference"], bound)
+        note = f"{precision} explains {bound:.2g} of the row's largest answer"
+        if what == forms.LAYOUT:
+            note += refused
+            if over.max() > 0:
+                note = f"worst with {values['forms'][a['layout_tried'][over.argmax()]]}; {note}"
+        measurements.append(_largest(metric, over, note))
+    return measurements
+
+
+def _unmeasured(metric: str, what: str, values: Mapping[str, Any], refused: str) -> Measurement:
+    if what == forms.BOUND and values["bound_na"] == forms.NO_BOUND_CALL:
+        return Measurement(metric, "1", 0.0, n=1, reason=forms.NO_BOUND_CALL)  # every call is a run
+    if what == forms.LAYOUT:
+        return Measurement(metric, "1", 0.0, n=1, reason=refused.removeprefix("; "))
+    reason = values["bound_na"]
+    return Measurement(
+        metric, "1", math.nan, status=Status.SKIPPED, reason=reason, cause=Cause.MISSING_ABILITY
+    )
+
+
 def _bad_input(case: Case, samples: Samples, context: SummaryContext) -> list[Measurement]:
     outcomes: Mapping[str, str] = samples.values["outcomes"]
     slipped = "; ".join(f"{kind}: {outcome}" for kind, outcome in outcomes.items() if outcome != "refused")
@@ -244,9 +277,19 @@ def _provenance(case: Case, samples: Samples, context: SummaryContext) -> list[M
     return [
         _as_asked("provider", context.options.provider, effective.get("provider", "")),
         _as_asked("precision", context.options.precision, effective.get("precision", "")),
+        _reported(effective),
         _share("artifact_hash_equal", [hashes.get(file.name) == file.sha256 for file in files]),
         *(confirm.rows(effective, facts, context.artifact.precision) if facts else ()),
     ]
+
+
+def _reported(effective: Mapping[str, str]) -> Measurement:
+    """Whether the session says what it uses: what it does not say, nothing can confirm or contradict."""
+    missing = [name for name in ("provider", "precision", "threads") if not effective.get(name)]
+    note = f"the session does not report its {' and '.join(missing)}" if missing else ""
+    return _share(
+        "effective_reported", [name not in missing for name in ("provider", "precision", "threads")], note
+    )
 
 
 def _as_asked(what: str, requested: str, used: str) -> Measurement:
@@ -276,6 +319,7 @@ CASES: dict[str, Callable[[Case, Samples, SummaryContext], list[Measurement]]] =
     plan.DETERMINISM: _determinism,
     plan.BATCH_INVARIANCE: _batch_invariance,
     plan.THREAD_INVARIANCE: _thread_invariance,
+    plan.CALL_FORMS: _call_forms,
     plan.BAD_INPUT: _bad_input,
     plan.NONFINITE_INPUT: _nonfinite_input,
     plan.TRUNCATED_FILE: _truncated_file,

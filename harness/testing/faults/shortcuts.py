@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from harness.core.preprocess import Feeds, Outputs
-from harness.testing.faults.arrays import Values
+from harness.testing.faults.arrays import Values, changed
+from harness.testing.faults.calls import shifted
 from harness.testing.faults.fault import Call, Compute, Fault, Kind, NotPlanted, Plant
 
 #: Answers that are remembered at most.
@@ -124,6 +125,32 @@ class BoundDoesNothing(Plant):
         return self._answers[key][1]
 
 
+class BoundDiffers(Plant):
+    """A bound call answers otherwise than a call on arrays."""
+
+    def run(self, call: Call, compute: Compute, feeds: Feeds) -> Outputs:
+        """Run, and change the answer of a bound call."""
+        outputs = compute(feeds)
+        return changed(call, outputs, shifted) if call.bound else outputs
+
+
+class IgnoresStrides(Plant):
+    """Reads the memory behind an array as if its values lay one after the other."""
+
+    def run(self, call: Call, compute: Compute, feeds: Feeds) -> Outputs:
+        """Run on what lies there."""
+        return compute({name: _flat(x) if isinstance(x, np.ndarray) else x for name, x in feeds.items()})
+
+
+def _flat(x: Values) -> Values:
+    if x.flags.c_contiguous or x.dtype.kind == "O":
+        return x
+    whole = x if x.base is None else x.base
+    if not isinstance(whole, np.ndarray) or whole.dtype != x.dtype or whole.size < x.size:
+        return x
+    return whole.ravel(order="K")[: x.size].reshape(x.shape)
+
+
 class _Rare(Plant):
     """Does something in each so many calls, counted over all sessions of a process."""
 
@@ -189,6 +216,14 @@ FAULTS = (
     Fault(
         "bound-call-does-nothing", Kind.TIME, "a bound call returns its first answer", BoundDoesNothing,
         ("bound call",), "a check of the times of bound calls",
+    ),
+    Fault(
+        "bound-call-differs", Kind.CALL, "a bound call answers otherwise than a call on arrays",
+        BoundDiffers, ("bound call",), "a check of the answers of bound calls",
+    ),
+    Fault(
+        "ignores-strides", Kind.INPUT, "the strides of an input are ignored", IgnoresStrides,
+        ("strides", "layout"), "a check of inputs that are not contiguous",
     ),
     Fault(
         "changes-its-input-rarely", Kind.CALL, "one call in {size} writes into the arrays of its caller",

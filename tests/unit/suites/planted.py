@@ -119,6 +119,10 @@ class PlantedSession:
         assert x is not None
         if self.fault == "hides":
             x = np.nan_to_num(x, nan=0.0, posinf=0.0, neginf=0.0)
+        if self.fault == "strides" and not x.flags.c_contiguous:
+            x = np.asarray(x.base if x.base is not None else x).ravel(order="K")[: x.size].reshape(x.shape)
+        if self.fault == "needs writable" and not x.flags.writeable:
+            raise ValueError("the array is read-only")
         if self.fault == "short inputs":
             x = to_bfloat16(x)
         if self.fault == "busy thread":
@@ -171,6 +175,10 @@ class PlantedSession:
 
 class BindingSession(PlantedSession):
     def bind(self, feeds: Feeds) -> Callable[[], object]:
+        if self.fault == "bound differs":
+            return lambda: {"y": self.run(feeds)["y"] * np.float32(1.01)}
+        if self.fault == "bound is silent":
+            return lambda: None
         return lambda: self.run(feeds)
 
 

@@ -94,7 +94,7 @@ def test_few_sizes_and_counts_are_tried_on_an_emulated_device() -> None:
     names = {case.name for case in plan.cases(context(emulated=True))}
     assert "reload" not in names
     few = {case.name for case in plan.cases(context(emulated=True)) if case.samples == 2}
-    assert few == {"determinism", "nonfinite_input", "provenance"}
+    assert few == {"determinism", "call_forms", "nonfinite_input", "provenance"}
     assert (params("determinism")["exits"], params("determinism", emulated=True)["exits"]) == (True, False)
     assert params("batch_invariance") == {"batches": [], "seconds": 0.5}
     assert params("batch_invariance", emulated=True)["batches"] == [3, 8]

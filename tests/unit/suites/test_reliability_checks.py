@@ -20,12 +20,13 @@ MAKES = {
     ),
     "batch_invariance": ("batch_*",),
     "thread_invariance": ("thread_*",),
+    "call_forms": ("layout_*", "bound_*"),
     "bad_input": ("bad_input_refused", "recovered_after_bad_input"),
     "nonfinite_input": ("nan_taken_as_zero",),
     "truncated_file": ("truncation_refused",),
     "bit_flips": ("scrambled_file_noticed", "hash_catches_damage"),
     "reload": ("reload_*", "deterministic_reload"),
-    "provenance": ("*_confirmed", "*_on_provider"),
+    "provenance": ("*_confirmed", "*_on_provider", "effective_reported"),
 }  # fmt: skip
 
 

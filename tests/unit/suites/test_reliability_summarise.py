@@ -195,18 +195,20 @@ def test_provenance_compares_what_was_asked_with_what_is_used(
     assert [row.metric for row in measured] == [
         "provider_as_asked",
         "precision_as_asked",
+        "effective_reported",
         "artifact_hash_equal",
     ]
+    assert measured[2].value == pytest.approx(bool(used) / 3)
     row = measured[("provider", "precision").index(what)]
     assert (row.value, row.n, row.reason) == (expected, 1, note)
     other = measured[("precision", "provider").index(what)]
     assert (other.value, other.reason) == (1.0, "left to the runtime, which does not report it")
-    assert (measured[2].value, measured[2].n) == (0.5, 2)  # one of two files is another
+    assert (measured[3].value, measured[3].n) == (0.5, 2)  # one of two files is another
 
 
 def test_every_metric_is_made_by_some_case() -> None:
     assert set(summarise.CASES) == {
-        "determinism", "batch_invariance", "thread_invariance", "bad_input", "nonfinite_input",
+        "determinism", "batch_invariance", "thread_invariance", "call_forms", "bad_input", "nonfinite_input",
         "truncated_file", "bit_flips", "reload", "provenance",
     }  # fmt: skip
-    assert len(METRICS) == 10 + 8 + 2 + 2 + 1 + 2 + 3 + 4 + 5 + 5 + 1
+    assert len(METRICS) == 10 + 8 + 2 + 2 + 2 + 1 + 2 + 3 + 4 + 5 + 6 + 1

@@ -69,3 +69,20 @@ def test_threads_that_calls_leave(monkeypatch: pytest.MonkeyPatch) -> None:
         session.run({"x": samples()})
     assert len(started) == 3
     assert all(thread.daemon for thread in started)
+
+
+def test_only_bound_calls_differ() -> None:
+    session, x = opened("bound-call-differs"), samples(2)
+    bound = session.bind({"x": x})
+    assert np.array_equal(session.run({"x": x})["y"], right(x))
+    assert (bound()["y"] != right(x)).all()
+    assert np.array_equal(session.run({"x": x})["y"], right(x))
+
+
+def test_only_arrays_with_strides_are_read_wrongly() -> None:
+    session, x = opened("ignores-strides"), samples(4)
+    assert np.array_equal(session.run({"x": x})["y"], right(x))
+    assert np.array_equal(session.run({"x": x[1:3]})["y"], right(x[1:3]))
+    every_second = np.repeat(x, 2, axis=-1)
+    every_second[..., 1::2] = 7
+    assert not np.array_equal(session.run({"x": every_second[..., ::2]})["y"], right(x))
