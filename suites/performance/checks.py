@@ -33,7 +33,7 @@ _OVER_BARE = (
         "call-costs-no-more", "latency", 1.05, "1",
         "A backend adds conversions and checks in Python to the calls of the runtime that it loads, and no "
         "more. Called in turns with the runtime itself in one process, its calls take at most 1.05 times as "
-        "long in one process at least, 10 empty Python calls aside. 145 healthy batches beside load were "
+        "long in one process at least, 15 empty Python calls aside. 145 healthy batches beside load were "
         "at most at 1.005.",
         "each call is slower than in the runtime that the backend loads",
         "slower-10", "slower-30",

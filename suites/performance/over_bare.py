@@ -17,7 +17,7 @@ from suites.performance.steadiness import bare, proved, row, skipped
 #: Of the times of each side this quantile is compared: neighbours slow the fastest calls least.
 QUANTILE = 0.1
 #: A wrapper in Python takes so many empty calls: they count as the runtime's.
-EMPTY_CALLS = 10
+EMPTY_CALLS = 15
 #: Of the load, the first call and the memory of the runtime alone so much counts: two openings of the same
 #: file by the same code differ by this, and not by more in every process.
 SPREAD = 1.25
