@@ -19,9 +19,9 @@ WRONG_ANSWERS = "one-wrong-answer"
 STATED = {
     "slower-10": ("latency", "latency +{:.2g} %", 100.0),
     "leak-per-call": ("leak", "a leak of {:,.0f} bytes a call", 1.0),
-    "slow-load": ("load", "a load {:.2g} ms longer", 1e3),
-    "slow-first-call": ("first call", "a first call {:.2g} ms longer", 1e3),
-    "higher-peak": ("peak memory", "a peak {:.2g} MB higher", 1e-6),
+    "slow-load": ("load", "a load {:,.0f} ms longer", 1e3),
+    "slow-first-call": ("first call", "a first call {:,.0f} ms longer", 1e3),
+    "higher-peak": ("peak memory", "a peak {:,.0f} MB higher", 1e-6),
 }
 #: The units of a row and of a fault that a limit on the row looks for, and how much of the fault is 1 there.
 SIZES = {("byte", "byte"): 1.0, ("ns", "s"): 1e9}

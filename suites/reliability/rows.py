@@ -35,6 +35,11 @@ def batch_feeds(bench: Bench, case: Case, feeding: Feeding) -> Feeds:
     return singles(bench, case, feeding)[0] if feeding.size else one_batch(bench, case, feeding)
 
 
+def wider_feeds(bench: Bench, case: Case, feeding: Feeding, times: int) -> Feeds:
+    """The rows so many times over in one batch, of a file that takes any."""
+    return _feeds(bench, case, feeding, 0, times * case.samples)
+
+
 def every_way(bench: Bench, case: Case, feeding: Feeding) -> list[Feeds]:
     """The rows one by one, then all at once where the file can."""
     alone = singles(bench, case, feeding)
