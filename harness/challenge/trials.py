@@ -181,8 +181,12 @@ class Bench:
         references = [replace(b, cases=()) for b in self.facts.plan.batches if b.target == HOST]
         plan = replace(self.facts.plan, batches=(*references, batch), skipped=())
         host = {key: result for key, result in self.facts.results.items() if key.target == HOST}
+        there = [record for record in self.facts.environments if record.target == HOST]
         facts = replace(
-            self.facts, plan=plan, results=host | measured.results, environments=measured.environments
+            self.facts,
+            plan=plan,
+            results=host | measured.results,
+            environments=[*there, *measured.environments],
         )
         # The rows of the cards are those of the healthy run.
         return [row for row in summarise.summarise(facts, self.suites) if row.key.suite != CARD]

@@ -56,7 +56,6 @@ def call_forms(bench: Bench, case: Case) -> Samples:
         feeding = bench.feeding(session)
         feeds = singles(bench, case, feeding)
         rows = feeding.size or 1
-        steps = {name: step.scale for name, step in bench.artifact.output_quantization.items()}
         base = run_all(session, feeding, feeds, rows)
         parts: list[dict[str, NDArray[Any]]] = []
         forms, refused = [], []
@@ -70,7 +69,7 @@ def call_forms(bench: Bench, case: Case) -> Samples:
                 refused.append(f"{name}: {how}")
                 continue
             forms.append(name)
-            compared = compare(base, answers, steps)
+            compared = compare(base, answers)
             parts.append({**compared, "tried": np.full(len(compared["bit_equal"]), len(forms) - 1)})
         arrays = {
             f"{LAYOUT}_{key}": np.concatenate([part[key] for part in parts]) for key in (parts or [{}])[0]
@@ -81,10 +80,11 @@ def call_forms(bench: Bench, case: Case) -> Samples:
             if bound is None:
                 values["bound_na"] = "a bound call of this session returns no outputs"
             else:
-                arrays |= {f"{BOUND}_{key}": array for key, array in compare(base, bound, steps).items()}
+                arrays |= {f"{BOUND}_{key}": array for key, array in compare(base, bound).items()}
         else:
             values["bound_na"] = NO_BOUND_CALL
-        return Samples(arrays, {**values, "precision": session.effective.get("precision", "")})
+        numbers = {"outputs": list(base), "precision": session.effective.get("precision", ""), "storage": ""}
+        return Samples(arrays, values | numbers)
 
 
 def _formed(feeds: Feeds, form: Callable[[NDArray[Any]], NDArray[Any]]) -> Feeds:

@@ -107,7 +107,7 @@ def _compared(
     case: Case,
     counts: Sequence[int],
     answers: Callable[[int], Pair],
-    numbers: Mapping[str, str],
+    numbers: Mapping[str, Any],
     *,
     sure: int,
 ) -> Samples:
@@ -118,7 +118,6 @@ def _compared(
     arrays: dict[str, list[NDArray[Any]]] = {}
     tried: list[int] = []
     left_out: dict[str, str] = {}
-    steps = {name: step.scale for name, step in bench.artifact.output_quantization.items()}
     seconds = case.params.get("seconds", SECONDS)
     start_ns = bench.clock()
     for position, count in enumerate(counts[1:]):
@@ -130,7 +129,7 @@ def _compared(
         except _LeftOut as reason:
             left_out[str(count)] = str(reason)
             continue
-        compared = compare(expected, given, steps)
+        compared = compare(expected, given)
         tried.append(count)
         for name, array in compared.items():
             arrays.setdefault(name, []).append(array)
@@ -143,9 +142,10 @@ def _compared(
     )
 
 
-def _numbers(answers: Outputs, effective: Mapping[str, str]) -> dict[str, str]:
-    """The precision that the session declares, and the shortest format that holds its answers."""
-    return {"precision": effective.get("precision", ""), "storage": shortest_format(answers)}
+def _numbers(answers: Outputs, effective: Mapping[str, str]) -> dict[str, Any]:
+    """The outputs, the precision that the session declares, and the shortest format that holds them."""
+    precision = effective.get("precision", "")
+    return {"outputs": list(answers), "precision": precision, "storage": shortest_format(answers)}
 
 
 def _cpus() -> int:

@@ -117,13 +117,36 @@ def _invariance(what: str, noun: str, samples: Samples, context: SummaryContext)
     if "tried" not in values:  # a run from before there was a bound
         return _differences(what, a, "")
     note = f"{noun} {_listed(values['tried'])} against {values['first']}{_left_out(values['left_out'])}"
-    bound, precision = rounding.explained(values["precision"], values["storage"], context.artifact.precision)
-    over = rounding.over_bound(a["float_difference"], a["step_difference"], bound)
-    worst = int(over.argmax())
-    about = f"{precision} explains {bound:.2g} of the row's largest answer; {note}"
-    if over[worst] > 0:
-        about = f"worst with {noun} {a['tried'][worst]}; {about}"
-    return [*_differences(what, a, note), _largest(f"{what}_max_over_rounding", over, about)]
+    metric = f"{what}_max_over_rounding"
+
+    def tried(row: int) -> str:
+        return f"with {noun} {a['tried'][row]} "
+
+    return [*_differences(what, a, note), _over_rounding(metric, a, values, context, note, tried)]
+
+
+def _over_rounding(
+    metric: str,
+    a: Mapping[str, NDArray[Any]],
+    values: Mapping[str, Any],
+    context: SummaryContext,
+    note: str,
+    tried: Callable[[int], str],
+) -> Measurement:
+    """The largest difference over what rounding explains; `tried` says how a row was run otherwise."""
+    if a["bit_equal"].all():
+        return _largest(metric, np.zeros(len(a["bit_equal"])), note)
+    bounds, precision = rounding.explained(context, values["precision"], values.get("storage", ""))
+    if "by_output" not in a or not bounds:
+        why = context.no_rounding if "by_output" in a else "the run is of an earlier version"
+        return _skipped(metric, f"no bound is known: {why}")
+    over, limits = rounding.over(a["by_output"], values["outputs"], bounds)
+    row, output = np.unravel_index(over.argmax(), over.shape)
+    if over[row, output] > 0:
+        differs = f"output {values['outputs'][output]} differs by {a['by_output'][row, output]:.3g}"
+        explains = f"rounding in {precision} explains {limits[output]:.3g}"
+        note = "; ".join(filter(None, (f"{tried(int(row))}the {differs}, {explains}", note)))
+    return _largest(metric, over.max(axis=1), note)
 
 
 def _differences(what: str, a: Mapping[str, NDArray[Any]], note: str) -> list[Measurement]:
@@ -153,21 +176,21 @@ def _left_out(reasons: Mapping[str, str]) -> str:
 
 
 def _call_forms(case: Case, samples: Samples, context: SummaryContext) -> list[Measurement]:
-    a, values, measurements = samples.arrays, samples.values, []
-    bound, precision = rounding.explained(values["precision"], "", context.artifact.precision)
-    refused = "".join(f"; {form}" for form in values["refused"])
+    values, measurements = samples.values, []
+    refused = "; ".join(values["refused"])
     for what in (forms.LAYOUT, forms.BOUND):
-        metric = f"{what}_max_over_rounding"
-        if f"{what}_bit_equal" not in a:
-            measurements.append(_unmeasured(metric, what, values, refused))
-            continue
-        over = rounding.over_bound(a[f"{what}_float_difference"], a[f"{what}_step_difference"], bound)
-        note = f"{precision} explains {bound:.2g} of the row's largest answer"
-        if what == forms.LAYOUT:
-            note += refused
-            if over.max() > 0:
-                note = f"worst with {values['forms'][a['layout_tried'][over.argmax()]]}; {note}"
-        measurements.append(_largest(metric, over, note))
+        metric, prefix = f"{what}_max_over_rounding", f"{what}_"
+        a = {name.removeprefix(prefix): y for name, y in samples.arrays.items() if name.startswith(prefix)}
+
+        def tried(row: int, a: Mapping[str, NDArray[Any]] = a) -> str:
+            return f"with {values['forms'][a['tried'][row]]} " if "tried" in a else ""
+
+        note = refused if what == forms.LAYOUT else ""
+        measurements.append(
+            _over_rounding(metric, a, values, context, note, tried)
+            if a
+            else _unmeasured(metric, what, values, refused)
+        )
     return measurements
 
 
@@ -175,11 +198,8 @@ def _unmeasured(metric: str, what: str, values: Mapping[str, Any], refused: str)
     if what == forms.BOUND and values["bound_na"] == forms.NO_BOUND_CALL:
         return Measurement(metric, "1", 0.0, n=1, reason=forms.NO_BOUND_CALL)  # every call is a run
     if what == forms.LAYOUT:
-        return Measurement(metric, "1", 0.0, n=1, reason=refused.removeprefix("; "))
-    reason = values["bound_na"]
-    return Measurement(
-        metric, "1", math.nan, status=Status.SKIPPED, reason=reason, cause=Cause.MISSING_ABILITY
-    )
+        return Measurement(metric, "1", 0.0, n=1, reason=refused)
+    return _skipped(metric, values["bound_na"])
 
 
 def _bad_input(case: Case, samples: Samples, context: SummaryContext) -> list[Measurement]:
@@ -212,12 +232,7 @@ def _nan_as_zero(samples: Samples, context: SummaryContext) -> list[Measurement]
         reason = f"{context.artifact.precision} has no NaN: a quantizer may take it for zero"
     else:
         return [_share("nan_taken_as_zero", samples.arrays["as_zero"])]
-    return [
-        Measurement(
-            "nan_taken_as_zero", "1", math.nan, status=Status.SKIPPED, reason=reason,
-            cause=Cause.MISSING_ABILITY,
-        )
-    ]  # fmt: skip
+    return [_skipped("nan_taken_as_zero", reason)]
 
 
 def _truncated_file(case: Case, samples: Samples, context: SummaryContext) -> list[Measurement]:
@@ -306,6 +321,12 @@ def _share(metric: str, outcomes: Iterable[bool] | NDArray[np.bool_], note: str 
     """Share of successful tries. They are all tries, not a sample of more, so there is no interval."""
     tries = np.asarray(outcomes, bool).reshape(-1)
     return Measurement(metric, "1", float(tries.mean()), n=tries.size, reason=note)
+
+
+def _skipped(metric: str, reason: str) -> Measurement:
+    return Measurement(
+        metric, "1", math.nan, status=Status.SKIPPED, reason=reason, cause=Cause.MISSING_ABILITY
+    )
 
 
 def _largest(metric: str, differences: NDArray[np.float64], note: str) -> Measurement:

@@ -142,6 +142,8 @@ class Fault:
         Of the size.
     quick : bool
         It is part of ``harness challenge --quick``.
+    exact : bool
+        It is as small as rounding, and a fault only where the target computes as the host does.
     """
 
     name: str
@@ -153,6 +155,7 @@ class Fault:
     size: float = 0.0
     unit: str = ""
     quick: bool = False
+    exact: bool = False
 
     def text(self, size: float | None = None) -> str:
         """The sentence, with the size filled in."""

@@ -35,8 +35,8 @@ def test_forms_are_what_they_are_called() -> None:
 @pytest.mark.parametrize(
     ("fault", "layout", "bound", "says"),
     [
-        ("", 0, 0, "f32 explains 0.00024"),
-        ("strides", 1, 0, "worst with every second value of an array; f32 explains"),
+        ("", 0, 0, ""),
+        ("strides", 1, 0, "with every second value of an array the output y differs"),
         ("bound differs", 0, 1, ""),
         ("needs writable", 0, 0, "a read-only array: raised ValueError"),
     ],

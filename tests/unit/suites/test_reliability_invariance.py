@@ -98,12 +98,12 @@ def test_another_answer_in_another_process(tmp_path: Path, installed_planted: No
 @pytest.mark.parametrize(
     ("fault", "different", "largest", "says"),
     [
-        ("", 0, 0, f"f32 explains 0.00024 of the row's largest answer; batch {SIZES} against 1"),
-        ("batch", TRIED, 255 * 2.0**-10, "worst with batch 256; f32"),
-        ("batch 7", 7, 2.0**-10, "worst with batch 7; f32"),
-        ("batch 21", 21, 2.0**-10, "worst with batch 21; f32"),
-        ("above 32", TRIED - sum(range(2, 33)), 2.0**-10, "worst with batch 33; f32"),
-        ("position", TRIED - 70, 255 * 2.0**-10, "worst with batch 256; f32"),
+        ("", 0, 0, f"batch {SIZES} against 1"),
+        ("batch", TRIED, 255 * 2.0**-10, "with batch 256 the output y differs by"),
+        ("batch 7", 7, 2.0**-10, "with batch 7 the output y differs by"),
+        ("batch 21", 21, 2.0**-10, "with batch 21 the output y differs by"),
+        ("above 32", TRIED - sum(range(2, 33)), 2.0**-10, "with batch 33 the output y differs by"),
+        ("position", TRIED - 70, 255 * 2.0**-10, "with batch 256 the output y differs by"),
     ],
 )
 def test_batch_invariance(tmp_path: Path, fault: str, different: int, largest: float, says: str) -> None:
@@ -165,7 +165,7 @@ def test_three_threads_are_tried_on_any_machine(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr("suites.reliability.invariance._cpus", lambda: 2)
     rows = measured(tmp_path, case_named("thread_invariance"), "3 threads")
     assert rows["thread_bit_equal"].value == 0.5
-    assert rows["thread_max_over_rounding"].reason.startswith("worst with threads 3; f32")
+    assert rows["thread_max_over_rounding"].reason.startswith("with threads 3 the output y differs")
 
 
 @pytest.mark.parametrize(
