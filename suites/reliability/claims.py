@@ -27,8 +27,8 @@ from suites.reliability.rows import batch_feeds, digest, run_all, shortest_forma
 
 #: Where /proc is; tests replace it.
 ROOT = Path("/")
-#: Calls are made for so long while the threads are counted, but at least so many. Small work is not shared out:
-#: OpenVINO gives a second thread 2 % of 8 digits, and 13 % of 64. A batch is at most so many times as large.
+#: Calls are made for so long while the threads are counted, but at least so many. Small work is not shared
+#: out (OpenVINO gives a second thread 2 % of 8 digits, 13 % of 64): the batch is up to so many times larger.
 COUNTED_NS, FEWEST_CALLS, WIDEST = 60_000_000, 3, 16
 #: Device files of NVIDIA's GPUs: the driver, Jetson, and Windows' subsystem for Linux.
 GPU_FILES = ("/dev/nvidia", "/dev/nvhost", "/dev/nvgpu", "/dev/nvmap", "/dev/dxg")
