@@ -57,8 +57,8 @@ _OVER_BARE = (
     _over_bare(
         "peak-costs-no-more", "peak", 10e6, "byte",
         "Opening a file and the first call take at most 10 MB and a copy of the file more memory than 1.25 "
-        "times the runtime alone, at the peak, in one process at least. 180 healthy batches beside load were at "
-        "most at 0.2 MB.",
+        "times the runtime alone, at the peak, in one process at least. 180 healthy batches were at most at "
+        "0.2 MB.",
         "the peak memory is higher than that of the runtime that the backend loads",
         "higher-peak",
     ),
