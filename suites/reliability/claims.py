@@ -5,9 +5,11 @@ Nothing here asks the session. `suites.reliability.confirm` decides what the fac
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Mapping
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +135,11 @@ def versions(bench: Bench) -> dict[str, Any]:
         for info in sorted(folder.glob(f"{package}*.dist-info")):
             name, _, number = info.name.removesuffix(".dist-info").rpartition("-")
             installed[name] = number
+            with contextlib.suppress(metadata.PackageNotFoundError):
+                if (
+                    imported := metadata.version(name)
+                ) != number:  # one that wraps it comes first on the path
+                    installed[f"{name} on the path"] = imported
     plugin = plugins.catalogue(plugins.BACKENDS).get(bench.backend)
     of_backend = {}
     if plugin is not None and plugin.distribution != plugins.HARNESS and plugin.entry.dist is not None:

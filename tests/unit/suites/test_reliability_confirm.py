@@ -158,6 +158,10 @@ def test_distributions_are_those_beside_the_libraries_in_the_process(
     assert claims.versions(Bench()) == {
         "reported": "99.0.0", "installed": {"onnxruntime_gpu": "1.31.1"}, "of_backend": {},
     }  # fmt: skip
+    monkeypatch.setattr(claims.metadata, "version", lambda name: "99.0.0")
+    assert claims.versions(Bench())["installed"] == {
+        "onnxruntime_gpu": "1.31.1", "onnxruntime_gpu on the path": "99.0.0",
+    }  # fmt: skip
 
 
 def test_what_nothing_confirms_is_a_skipped_row() -> None:
