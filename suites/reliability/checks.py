@@ -97,6 +97,11 @@ def _is_not_emulated(context: CaseContext) -> bool:
     return not context.emulated
 
 
+def _computes_floats(context: CaseContext) -> bool:
+    """Files of integers have no NaN, and their answers are steps, which tell no float precision."""
+    return not context.quantized
+
+
 _SIZES = (
     *_sizes("", DEPLOY),
     *(replace(check, applies=_is_not_emulated) for check in _sizes("-parity", PARITY)),
@@ -128,6 +133,7 @@ _REFUSALS = (
         _all("recovers", metric="recovered_after_*"),
         why="After a refused input, NaN or a damaged file, a correct call gives the same bytes as before.",
         failure="a correct call no longer gives the same answer after a wrong one",
+        faults=("spoiled-by-refusal",),
     ),
     Check(
         _gate("nan-not-swallowed", metric="nan_taken_as_zero", maximum=0.5),
@@ -136,6 +142,7 @@ _REFUSALS = (
         "does so by its own operators, and integers, are left out.",
         failure="NaN in the inputs is swallowed: it is taken as zero",
         faults=("swallows-nan",),
+        applies=_computes_floats,
     ),
     Check(
         _all("truncated-file-refused", metric="truncation_refused"),
@@ -154,6 +161,7 @@ _REFUSALS = (
         _all("hash-catches-damage", metric="hash_catches_damage"),
         why="The hash of a file changes with each of its bits.",
         failure="a damaged copy of the model file has the hash of the whole one",
+        faults=("hash-from-a-cache",),
     ),
 )
 
@@ -197,12 +205,14 @@ _CLAIMS = (
         "by 2^-13 of their values, were not computed in float32.",
         failure="the precision that is claimed is not in use",
         faults=("claims-precision", "float16", "bfloat16"),
+        applies=_computes_floats,
     ),
     Check(
         _all("precision-confirmed-parity", metric="precision_confirmed", setting=PARITY),
         why="The setting that numbers are compared in is float32, shown by the numbers.",
         failure="the precision that is claimed is not in use",
         faults=("claims-precision", "float16", "bfloat16"),
+        applies=_computes_floats,
     ),
 )
 
@@ -274,6 +284,7 @@ _RESOURCES = (
         _all("same-file", metric="artifact_hash_equal", cases=("determinism", "provenance")),
         why="The file that was opened has the recorded hash at the end too, and in every fresh process.",
         failure="the model file is another one than at the start",
+        faults=("file-replaced",),
     ),
 )
 

@@ -48,16 +48,25 @@ def rows(effective: Mapping[str, str], claims: Mapping[str, Any], integers: str)
     integers : str
         ``int8`` or ``int16`` where the file computes in integers.
     """
+    claimed, placement = effective.get("provider", ""), claims.get("placement")
+    by_libraries = provider(claimed, claims["libraries"], claims["gpu"])
     findings = {
-        "provider": provider(effective.get("provider", ""), claims["libraries"], claims["gpu"]),
+        "provider": _planned(claimed, placement) if by_libraries[0] is None and placement else by_libraries,
         **({"version": version(**claims["version"])} if "version" in claims else {}),  # new in this version
         "threads": threads(effective.get("threads", ""), effective.get("provider", ""), claims["threads"]),
         "precision": precision(effective.get("precision", ""), claims["precision"], integers),
     }
     return [
         *(_row(f"{what}_confirmed", *finding) for what, finding in findings.items()),
-        *_placed(effective.get("provider", ""), claims.get("placement")),
+        *_placed(claimed, placement),
     ]
+
+
+def _planned(claimed: str, placement: Mapping[str, Sequence[int]]) -> Finding:
+    """Compare a provider with where the runtime's own plan has the nodes."""
+    total, here = sum(counts[0] for counts in placement.values()), placement.get(claimed, (0, 0))[0]
+    text = f"the runtime's plan has {here} of {total} nodes on {claimed or 'it'}"
+    return (1.0 if here else 0.0), text if here else f"{claimed} is claimed, and {text}"
 
 
 def _placed(claimed: str, placement: Mapping[str, Sequence[int]] | None) -> list[Measurement]:
@@ -74,7 +83,7 @@ def _placed(claimed: str, placement: Mapping[str, Sequence[int]] | None) -> list
     return [
         Measurement(metric, "1", float(part / total), n=int(totals[0]), reason=places)
         if total
-        else _row(metric, None, "the profile has no node that took time")
+        else _row(metric, None, "the runtime does not tell the time of its nodes")
         for metric, part, total in zip(metrics, here, totals, strict=True)
     ]
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.core.artifact import TensorSpec
+from harness.core.artifact import TensorSpec, file_hashes
 from harness.core.contracts import Bench, Session, Unsupported
 from harness.core.errors import BackendError
 from harness.core.job import Case, Samples
@@ -18,7 +18,7 @@ from harness.core.preprocess import Feeds
 from suites.reliability import damage, forms, invariance, reload, repeat
 from suites.reliability.claims import claims
 from suites.reliability.model_file import operators
-from suites.reliability.rows import digest, file_hashes, singles
+from suites.reliability.rows import digest, singles
 
 #: Operators that take NaN for something else by design, or only compare.
 HANDLES_NAN = frozenset({

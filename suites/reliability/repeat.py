@@ -11,11 +11,12 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.core.artifact import file_hashes
 from harness.core.contracts import Bench, Session
 from harness.core.job import Case, Samples
 from harness.core.preprocess import Feeds, Outputs
 from suites.reliability import process_state
-from suites.reliability.rows import digest, every_way, file_hashes
+from suites.reliability.rows import digest, every_way
 
 Digests = NDArray[np.uint8]
 

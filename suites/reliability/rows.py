@@ -8,7 +8,6 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.core.artifact import Artifact, sha256_file
 from harness.core.contracts import Bench, Session, Unsupported
 from harness.core.errors import DataError
 from harness.core.feeding import Feeding
@@ -49,11 +48,6 @@ def every_way(bench: Bench, case: Case, feeding: Feeding) -> list[Feeds]:
 def _feeds(bench: Bench, case: Case, feeding: Feeding, start: int, size: int) -> Feeds:
     canonical = bench.data.feeds(case.data, 0, case.samples)
     return feeding.feeds({name: x[(start + np.arange(size)) % len(x)] for name, x in canonical.items()})
-
-
-def file_hashes(artifact: Artifact) -> dict[str, str]:
-    """SHA-256 of the files as they lie there now, by name."""
-    return {file.name: sha256_file(artifact.folder / file.name) for file in artifact.files}
 
 
 def digest(outputs: Outputs) -> bytes:

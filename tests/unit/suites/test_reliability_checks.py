@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -32,7 +33,7 @@ MAKES = {
 
 @pytest.mark.parametrize("emulated", [False, True])
 def test_a_check_applies_only_where_its_rows_are_made(emulated: bool) -> None:
-    here: Any = context(emulated=emulated)
+    here: Any = replace(context(emulated=emulated), quantized=False)
     cases = {(case.name, case.setting) for case in plan.cases(here)}
     applying = {place.check for place in places(CHECKS, "reliability", here, "cpu", "onnxruntime")}
     for check in CHECKS:
@@ -50,6 +51,15 @@ def test_a_check_applies_only_where_its_rows_are_made(emulated: bool) -> None:
             makers &= set(check.gate.cases)
         made = any((case, setting) in cases for case in makers)
         assert (check.name in applying) == made, check.name
+
+
+def test_what_integers_do_not_have_is_not_asked_of_them() -> None:
+    floats, integers = (
+        {place.check for place in places(CHECKS, "reliability", here, "cpu", "onnxruntime")}
+        for here in (replace(context(), quantized=False), replace(context(), quantized=True))
+    )
+    assert floats - integers == {"nan-not-swallowed", "precision-confirmed", "precision-confirmed-parity"}
+    assert integers <= floats
 
 
 def test_names_reasons_and_sentences() -> None:

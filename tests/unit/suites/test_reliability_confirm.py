@@ -179,12 +179,21 @@ def test_what_nothing_confirms_is_a_skipped_row() -> None:
         ("time_on_provider", 0.3, 10),
     ]
     assert time.reason == "9 nodes on XNNPACK, 1 node on other"
-    for placement, says in ((None, "does not tell where nodes run"), ({}, "no node that took time")):
+    for placement, says in (
+        (None, "does not tell where nodes run"),
+        ({}, "does not tell the time of its nodes"),
+    ):
         *_, nodes, time = confirm.rows(effective, facts | {"placement": placement}, "")
         assert nodes.status is time.status is Status.SKIPPED
         assert says in time.reason
     *_, nodes, time = confirm.rows(effective | {"provider": CUDA}, facts, "")
     assert nodes.value == time.value == 0
+    assert (provider.value, provider.reason) == (1, "the runtime's plan has 9 of 10 nodes on XNNPACK")
+    other = confirm.rows(effective | {"provider": "reference"}, facts, "")[0]
+    assert (other.value, other.reason) == (
+        0, "reference is claimed, and the runtime's plan has 0 of 10 nodes on reference",
+    )  # fmt: skip
+    provider = confirm.rows(effective, facts | {"placement": None}, "")[0]
     assert (provider.metric, provider.status) == ("provider_confirmed", Status.SKIPPED)
     assert provider.reason.startswith("unconfirmed: ")
     assert [(row.metric, row.status, row.value) for row in (threads, precision)] == [
