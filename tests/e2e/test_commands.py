@@ -16,19 +16,10 @@ from harness.core.measurement import COLUMNS, WHOLE_CASE
 from harness.run.declared import of_suites
 from harness.run.selection import load_suites
 from harness.store.tables import TEXTS
-from tests.e2e.shell import ACCURACY, Ended, Forge, MakeModel, Shell
+from tests.e2e.shell import ACCURACY, Ended, MakeModel, Shell
 
 ESCAPE = "\x1b"
 SUITES = ("accuracy", "performance", "reliability")
-
-
-@pytest.fixture(scope="module")
-def whole(
-    tiny: Path, forge: Forge, cache: Path, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Shell, Ended]:
-    """One run of everything on one target, as JSON."""
-    shell = Shell(forge, tmp_path_factory.mktemp("whole"), cache)
-    return shell, shell("validate", "--model", tiny, "--json")
 
 
 def files(folder: Path) -> dict[str, bytes]:

@@ -67,7 +67,8 @@ def test_what_the_driver_tells_reaches_environment_and_table(
     harness: Shell, model: MakeModel, site: Path
 ) -> None:
     folder = model(
-        added='[[gate]]\nname = "p50"\nsuite = "performance"\nmetric = "latency_p50"\nmax = "1 s"\n'
+        ("batch_sizes = [8]", "batch_sizes = [1]"),
+        added='[[gate]]\nname = "p50"\nsuite = "performance"\nmetric = "latency_p50"\nmax = "1 s"\n',
     )
     ended = call(harness, site, "validate", "--model", folder, "--target", "gpu,hot", *PERFORMANCE)
     assert ended.returncode == 3, ended.stderr
