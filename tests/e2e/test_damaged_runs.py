@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import csv
 import json
 import shutil
 from collections.abc import Callable, Iterator
@@ -9,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from harness.compare import history, pairs, query, sides
@@ -24,6 +26,11 @@ from tests.e2e.shell import Forge, Shell
 FILES = ("run.json", "plan.json", "cards.json")
 #: In place of any value; `DELETED` takes its key or position away.
 DELETED = object()
+#: A reader takes a part of a second: a failing example is shown as it is, not shrunk.
+QUICK = {
+    "phases": [Phase.explicit, Phase.generate],
+    "suppress_health_check": [HealthCheck.function_scoped_fixture],
+}
 OTHERS = (None, True, 7, -1, 1.5, "text", [], {}, [None], {"a": {}}, DELETED)
 
 
@@ -114,7 +121,7 @@ def check(run: Path, name: str, place: tuple[Any, ...], other: object) -> None:
         path.write_text(original)
 
 
-@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, **QUICK)
 @given(data=st.data())
 def test_any_value_of_another_type(run: Path, data: st.DataObject) -> None:
     name = data.draw(st.sampled_from(FILES))
@@ -128,3 +135,27 @@ def test_every_value_of_every_other_type(run: Path, name: str) -> None:
     for place in list(places(json.loads((run / name).read_text()))):
         for other in OTHERS:
             check(run, name, place, other)
+
+
+@settings(max_examples=20, **QUICK)
+@given(data=st.data())
+def test_a_cell_of_another_type(run: Path, data: st.DataObject) -> None:
+    """Of the tables, which ``judge`` writes anew and the others read."""
+    path = run / data.draw(st.sampled_from(["verdicts.csv", "measurements.csv"]))
+    original = path.read_text()
+    rows = list(csv.reader(original.splitlines()))
+    row = rows[data.draw(st.integers(0, len(rows) - 1))]
+    row[data.draw(st.integers(0, len(row) - 1))] = data.draw(
+        st.sampled_from(["", "text", "-1", "1.5", "1e999", "nan", "True", "2031-01-01", "[]", "9" * 30])
+    )
+    with path.open("w", newline="") as stream:
+        csv.writer(stream).writerows(rows)
+    others = readers(run)
+    table = str(run / "measurements.csv")
+    compare = lambda: pairs.compare(str(run), [table], run.parent)  # noqa: E731
+    try:
+        for read in (others["history"], others["query"], compare):
+            with contextlib.suppress(HarnessError):
+                read()
+    finally:
+        path.write_text(original)
