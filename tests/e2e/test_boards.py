@@ -72,11 +72,14 @@ def test_two_versions_take_turns_on_a_board(
     """The same runtime under two version numbers gives the same answers."""
     # The planted version is several times slower: a limit that a busy machine can resolve.
     ended = upgraded(harness, model, tmp_path, "50.2.0", SLOW)
+    assert not pi.running()
+    if ended.code == 3:  # other tests kept the processes from running, and it says so
+        assert "processes were disturbed" in ended.out, ended.err + ended.out
+        return
     assert ended.code == 1, ended.err + ended.out
     (line,) = (line.split() for line in ended.out.splitlines() if line.startswith("pi "))
     assert line[:5] == ["pi", "int8", "ok", "100", "%"]
     assert any(word.startswith("slower") for word in line), ended.out
-    assert not pi.running()
 
 
 @pytest.mark.full  # here: tests/e2e/test_upgrade.py
