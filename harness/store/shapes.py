@@ -146,6 +146,7 @@ class _Layer(_Shape):
 
 class _Rounding(_Shape):
     bounds: dict[str, float] = {}
+    short: dict[str, float] = {}
     na: str = ""
 
 
