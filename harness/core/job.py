@@ -266,6 +266,9 @@ class JobResult:
     started_utc : str
         ISO 8601.
     duration_ns : int
+        By the device's clock.
+    host_ns : int
+        By the host's clock, from the frame of the start to that of the result; 0 where it was not taken.
     """
 
     key: JobKey
@@ -277,6 +280,7 @@ class JobResult:
     duration_ns: int = 0
     cause: Cause = Cause.UNSPECIFIED
     raw: str = ""
+    host_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True)

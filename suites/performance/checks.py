@@ -7,7 +7,7 @@ from functools import partial
 from harness.core.check import Check
 from harness.core.suite import CaseContext
 from harness.core.verdict import Gate
-from suites.performance.cases import read
+from suites.performance.cases import SINGLE_STREAM, read
 
 _gate = partial(Gate, suite="performance")
 #: Judged by times: a machine that throttles leaves them open, and blocks nothing.
@@ -80,6 +80,16 @@ CHECKS = (
         "beside load differed by 0.003 %. All times of a clock that runs slow are too short.",
         failure="the clock that times the calls runs wrong",
         faults=("slow-clock",),
+    ),
+    Check(
+        _gate(
+            "host-clock-agrees", metric="host_clock_ratio", minimum=0.9, maximum=1.1, cases=(SINGLE_STREAM,)
+        ),
+        why="The host sees when a case starts and ends. A device whose clocks all run wrong agrees with "
+        "itself alone; what the messages take, up to 0.3 s, is no difference.",
+        failure="the clock of the device runs at another rate than the host's",
+        faults=("slow-clocks",),
+        applies=lambda context: not context.emulated,
     ),
     Check(
         _timed("no-growth-with-uptime", metric="latency_growth_at_least", maximum=0.03),

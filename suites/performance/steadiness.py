@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.core.cause import Cause, Reason
-from harness.core.job import Samples, Status
+from harness.core.job import JobResult, Samples, Status
 from harness.core.measurement import Measurement
 from harness.stats import theil_sen
 from harness.stats.intervals import Interval, clopper_pearson, over_processes
@@ -20,6 +20,9 @@ Integers = NDArray[np.int64]
 
 #: Both clocks are read within microseconds, so loops of so much time compare them to a thousandth.
 LEAST_CLOCK_NS = 20_000_000
+#: The host's clock has the frames of start and result between it and the device's: so much is no difference,
+#: and shorter cases show none.
+FRAMES_NS, LEAST_HOST_NS = 300_000_000, 2_000_000_000
 #: A process's times are divided into at most so many blocks of at least so many calls. Their lower quantiles
 #: have the trend: a neighbour slows many calls, but hardly the fastest ones of every block.
 BLOCKS, BLOCK_CALLS, QUANTILE = 60, 10, 0.1
@@ -80,6 +83,27 @@ def clock_row(samples: Samples, emulated: Reason | None) -> list[Measurement]:
     text = f"the clock of the calls ran {abs(1 - ratio):.3g} {'slow' if ratio < 1 else 'fast'}"
     text += f" against the raw monotonic clock, the wall clock {abs(1 - wall):.1g} off it"
     return [row("clock_ratio", "1", bare(ratio, len(compared)), invalid=emulated, note=text)]
+
+
+def host_clock_row(result: JobResult, emulated: Reason | None) -> Measurement:
+    """Time of the whole case on the device's clock, to the host's from its start to its result.
+
+    What the frames may take on their way, either way, is no difference. Other processes make the case longer
+    on both clocks.
+    """
+    if result.host_ns < LEAST_HOST_NS and emulated is None:
+        seconds = result.host_ns / 1e9
+        why = f"{seconds:.2g} s are too short" if result.host_ns else "the executor has not timed the case"
+        return skipped("host_clock_ratio", "1", f"not compared with the host's clock: {why}")
+    loops = result.samples.arrays.get("clocks")
+    loops_ns = int(np.maximum(loops[:, 2], 0).sum()) if loops is not None else 0
+    # Processes run one after the other: the timed loops are part of the case.
+    device_ns = max(result.duration_ns, loops_ns)
+    apart_ns = device_ns - result.host_ns
+    beyond_ns = math.copysign(max(0, abs(apart_ns) - FRAMES_NS), apart_ns)
+    text = f"the device counted {device_ns / 1e9:.3g} s, the host {result.host_ns / 1e9:.3g} s"
+    ratio = 1 + beyond_ns / max(1, result.host_ns)
+    return row("host_clock_ratio", "1", bare(ratio, 1), invalid=emulated, note=text)
 
 
 def stall_rows(

@@ -26,6 +26,7 @@ from suites.performance.steadiness import (
     answer_rows,
     clock_row,
     growth_rows,
+    host_clock_row,
     memory_rows,
     row,
     stall_rows,
@@ -55,6 +56,7 @@ METRICS: Mapping[str, Metric] = {
     "stall_bursts": _change(),
     "stalls_at_least": _change(),
     "clock_ratio": _change(),
+    "host_clock_ratio": _change(),
     "timed_answers_wrong": Metric("1", case=plan.SINGLE_STREAM),
     "timed_answers_wrong_count": Metric("1", case=plan.SINGLE_STREAM),
     **{
@@ -128,7 +130,8 @@ class PerformanceSuite:
         if job.case.name == plan.DEVICE_BUFFERS:
             return latency
         beside = over_bare.over_bare_rows(samples, context.artifact.size_byte, untimely)
-        return latency + memory + _process(samples, context, untimely) + beside
+        clock = [host_clock_row(result, emulated)]
+        return latency + clock + memory + _process(samples, context, untimely) + beside
 
 
 def _latency(samples: Samples, untimely: Reason | None, alpha: float) -> list[Measurement]:

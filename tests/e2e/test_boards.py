@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from harness.store.run_folder import RunFolder
 from tests.board.board import Board, board, why_not
 from tests.e2e.shell import ACCURACY, Ended, MakeModel, Shell, check
 from tests.e2e.wheels import DIES, SLOW, plant
@@ -42,6 +43,8 @@ def test_validate_over_ssh_gives_the_rows_of_this_machine(
         *(part[["variant", "case", "severity", "metric", "value", "status"]] for part in (here, there))
     )
     assert not pi.running()
+    results = RunFolder(harness.run()).facts().results
+    assert all(result.host_ns > 0 for key, result in results.items() if key.target == "pi")
 
     ended_ = harness("doctor", "--target", "pi", "--host", "board")
     assert ended_.code == 0, ended_.out + ended_.err

@@ -108,6 +108,25 @@ class SlowClock(Plant):
         time.perf_counter = lambda: slow_ns() / 1e9
 
 
+class SlowClocks(SlowClock):
+    """All clocks of the process run slow: they agree with each other."""
+
+    def start(self, artifact: Artifact) -> None:
+        """Replace them."""
+        super().start(artifact)
+        real_gettime_ns, share = time.clock_gettime_ns, self.size
+        began: dict[int, int] = {}
+
+        def slow_gettime_ns(which: int) -> int:
+            now = real_gettime_ns(which)
+            start = began.setdefault(which, now)
+            return start + int((now - start) * share)
+
+        time.clock_gettime_ns = slow_gettime_ns
+        time.time_ns = lambda: slow_gettime_ns(time.CLOCK_REALTIME)
+        time.monotonic_ns = lambda: slow_gettime_ns(time.CLOCK_MONOTONIC)
+
+
 FAULTS = (
     Fault(
         "slower-10", Kind.TIME, "each call takes longer by a share of {size}", Slower, SLOWER, ADVICE, 0.1,
@@ -139,5 +158,9 @@ FAULTS = (
     Fault(
         "slow-clock", Kind.TIME, "the clock of the process runs at a share of {size}", SlowClock,
         ("clock",), "a check of the times against a second clock", 0.8, "share", quick=True,
+    ),
+    Fault(
+        "slow-clocks", Kind.TIME, "all clocks of the device run at a share of {size}", SlowClocks,
+        ("clock",), "a check of the times against the host's clock", 0.8, "share",
     ),
 )  # fmt: skip

@@ -31,6 +31,7 @@ def test_events_come_in_order(batch: MakeBatch, marker: str, tmp_path: Path) -> 
     np.testing.assert_array_equal(first.samples.arrays["x"], np.arange(5))
     assert first.samples.values["done"] is True
     assert first.duration_ns > 0
+    assert first.host_ns > 0
     assert not processes(marker)
 
 

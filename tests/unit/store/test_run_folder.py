@@ -56,6 +56,7 @@ RESULTS = st.builds(
     effective=st.dictionaries(st.text(), st.text(), max_size=2),
     started_utc=st.text(),
     duration_ns=st.integers(0, 2**62),
+    host_ns=st.integers(0, 2**62),
 )
 
 
@@ -72,7 +73,7 @@ def same(a: JobResult, b: JobResult) -> bool:
         for name, x in a.samples.arrays.items()
     )
     rest = [
-        (r.key, r.status, r.reason, r.samples.values, r.effective, r.started_utc, r.duration_ns)
+        (r.key, r.status, r.reason, r.samples.values, r.effective, r.started_utc, r.duration_ns, r.host_ns)
         for r in (a, b)
     ]
     return arrays and rest[0] == rest[1]

@@ -31,7 +31,7 @@ def summarise(
     context = SummaryContext(
         ARTIFACT, Options(), "classification", None, lambda *_: None, emulated, {}, disturbed, alpha
     )
-    result = JobResult(job.key, Status.OK, samples=samples)
+    result = JobResult(job.key, Status.OK, samples=samples, duration_ns=3 * 10**9, host_ns=3 * 10**9)
     return PerformanceSuite().summarise(job, result, context)
 
 
@@ -133,7 +133,7 @@ def test_a_disturbed_machine_makes_times_invalid_and_leaves_memory_and_size() ->
     metrics = by_metric(summarise("single_stream", single_stream([ramp(1), ramp(2)]), disturbed=why))
     for metric in (
         "model_bytes", "peak_memory", "memory_growth", "memory_growth_at_least", "timed_answers_wrong",
-        "timed_answers_wrong_count", "clock_ratio", "stalls_at_least",
+        "timed_answers_wrong_count", "clock_ratio", "stalls_at_least", "host_clock_ratio",
     ):  # fmt: skip
         assert metrics.pop(metric).status is Status.OK
     assert {(m.status, m.reason, m.cause) for m in metrics.values()} == {
@@ -220,8 +220,8 @@ CALLS = (
 )  # fmt: skip
 ROWS = {
     "single_stream": [
-        *LATENCY, "latency_drift", *CHECKED, *MEMORY, "load_time", "first_inference", "first_call_ratio",
-        "peak_memory", "gpu_memory_peak", "model_bytes", *OVER_BARE,
+        *LATENCY, "latency_drift", *CHECKED, "host_clock_ratio", *MEMORY, "load_time",
+        "first_inference", "first_call_ratio", "peak_memory", "gpu_memory_peak", "model_bytes", *OVER_BARE,
     ],
     "offline": ["throughput", *CHECKED],
     "varied": [*CHECKED, *MEMORY, *CALLS],

@@ -81,6 +81,21 @@ def test_answers_are_right(name: str) -> None:
     assert np.array_equal(opened(name).run({"x": samples()})["y"], right(samples()))
 
 
+def test_slow_clocks_agree_with_each_other_and_show_less_time_than_passed() -> None:
+    code = (
+        "import time\nfrom harness.device.counters import read_clocks\n"
+        "from tests.unit.testing.faults.linear import planted\n"
+        "real = time.clock_gettime_ns\nplanted('slow-clocks', 0.5)\n"
+        "now = lambda: real(time.CLOCK_MONOTONIC)\n"
+        "read_clocks(time.perf_counter_ns)\nbefore, first = read_clocks(time.perf_counter_ns), now()\n"
+        "while now() < first + 50_000_000: pass\n"
+        "after, passed = read_clocks(time.perf_counter_ns), now() - first\n"
+        "print(*((end - start) / passed for start, end in zip(before, after)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert all(0.45 < float(share) < 0.55 for share in done.stdout.split()), done.stdout
+
+
 def test_slow_clock_shows_less_time_than_passed() -> None:
     code = (
         "import time; from tests.unit.testing.faults.linear import planted\n"
