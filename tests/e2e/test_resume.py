@@ -168,11 +168,14 @@ def test_interrupted_and_resumed(
     check_resumed(harness, undisturbed)
 
 
-def test_interrupted_before_anything_was_measured(harness: Shell, model: MakeModel) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_before_anything_was_measured(
+    harness: Shell, model: MakeModel, number: signal.Signals
+) -> None:
     folder = model(('path = "data.npz"', 'callable = "forge:wait"'))
     started = harness.start("validate", "--model", folder, *QUICK)
     assert started.err.readline() == "waiting\n"
-    os.kill(started.pid, signal.SIGINT)
+    os.kill(started.pid, number)
     ended = started.wait()
     assert ended.code == 3
     assert ended.err == "harness: interrupted; nothing was stored\n"
