@@ -3,51 +3,16 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
-from scipy import stats
 
-from harness.core.measurement import COLUMNS, KEY_COLUMNS
+from harness.core.measurement import KEY_COLUMNS
 from harness.core.metric import Better, Declared, Metric, Noise
-from harness.run.declared import installed
-from harness.stats.difference import Values, least_distance, paired
-from harness.stats.disturbance import Load
-from harness.stats.table_changes import Change, Side, compare
-
-NAN = math.nan
-
-
-def record(**more: Any) -> dict[str, Any]:
-    fields = {
-        "run_id": "r", "target": "cpu", "backend": "onnxruntime", "setting": "deploy", "model": "m",
-        "model_sha256": "a", "variant": "int8", "suite": "accuracy", "case": "clean", "severity": 0,
-        "metric": "accuracy", "unit": "1", "value": 0.9, "ci_low": NAN, "ci_high": NAN, "n": 100,
-        "reference": "", "status": "OK", "reason": "",
-    }  # fmt: skip
-    return {**dict.fromkeys(COLUMNS, ""), **fields, **more}
-
-
-def side(*rows: dict[str, Any], **more: Any) -> Side:
-    frame = pd.DataFrame(list(rows), columns=list(COLUMNS))
-    return Side(more.pop("label", "side"), frame, **{"metrics": installed(), **more})
-
-
-def only(base: dict[str, Any], new: dict[str, Any], **more: Any) -> pd.Series:
-    ((_, row),) = compare(side(record(**base)), side(record(**new)), **more).iterrows()
-    return row
-
-
-def at(value: float, low: float = NAN, high: float = NAN) -> dict[str, Any]:
-    return {"value": value, "ci_low": low, "ci_high": high}
-
-
-BYTES = {"suite": "compression", "metric": "file_byte", "unit": "byte"}
-MEMORY = {"suite": "performance", "metric": "peak_memory", "unit": "byte"}
-LATENCY = {"suite": "performance", "metric": "latency_p50", "unit": "ns"}
+from harness.stats.difference import least_distance, paired
+from harness.stats.table_changes import Change, compare
+from tests.unit.stats.compared_tables import BYTES, LATENCY, MEMORY, at, only, record, samples_of, side
 
 
 @pytest.mark.parametrize(
@@ -274,11 +239,6 @@ def test_an_interval_that_touches_no_change_is_noise(low: float, expected: Chang
     assert row["class"] == (Change.WORSE if expected is Change.BETTER else expected)
 
 
-def samples_of(*rows: tuple[dict[str, Any], Values]) -> Side:
-    keyed = {tuple(row[column] for column in KEY_COLUMNS): values for row, values in rows}
-    return side(*(row for row, _ in rows), per_sample=keyed)
-
-
 def test_pairs_are_over_the_samples_that_both_ran() -> None:
     rng = np.random.default_rng(1)
     one, two = (rng.integers(0, 2, n).astype(float) for n in (60, 40))
@@ -377,81 +337,3 @@ def test_why_is_empty_where_the_class_says_it_all() -> None:
     assert [only(*pair)["why"] for pair in pairs] == ["", "", ""]
     spoiled = only({}, {"status": "ERROR", "reason": math.nan})
     assert spoiled["why"] == "side is ERROR: "
-
-
-@pytest.mark.parametrize(("slower", "expected"), [(1.3, Change.WORSE), (1.09, Change.UNCLEAR)])
-def test_a_slowdown_by_a_third_is_called_worse(slower: float, expected: Change) -> None:
-    """Five processes that differ by 2 %, among 40 rows that did not change."""
-    half = stats.t.isf(0.05, 4) * 0.02 / math.sqrt(5)
-    sides = []
-    for factor in (1.0, slower):
-        p50 = LATENCY | {"case": "single_stream"} | at(*factor * np.exp([0, -half, half]))
-        others = [LATENCY | {"case": f"c{i}"} | at(*np.exp([0, -half, half])) for i in range(40)]
-        sides.append(side(record(**p50), *(record(**row) for row in others)))
-    compared = compare(*sides).set_index("case")
-    assert compared.loc["single_stream", "class"] == expected
-    assert set(compared["class"]) == {expected, Change.SAME}
-
-
-@pytest.mark.parametrize(("flips", "expected"), [(16, Change.WORSE), (4, Change.UNCLEAR)])
-def test_two_points_of_accuracy_are_called_worse_among_hundreds_of_rows(flips: int, expected: Change) -> None:
-    """Of 800 samples; with 1,000 other rows of which no sample differs, and 40 times."""
-    base = (np.random.default_rng(5).uniform(size=800) < 0.97).astype(float)
-    new = base.copy()
-    new[np.flatnonzero(base)[:flips]] = 0
-    rows = [(record(case=f"shift{index}", severity=1), base) for index in range(1000)]
-    times = [{**record(**LATENCY, case=f"c{index}", **at(100, 95, 105))} for index in range(40)]
-    sides = []
-    for values in (base, new):
-        whole = samples_of((record(value=values.mean()), values), *rows)
-        frame = pd.concat([whole.frame, pd.DataFrame(times, columns=list(COLUMNS))], ignore_index=True)
-        sides.append(replace(whole, frame=frame))
-    compared = compare(*sides).set_index("case")
-    assert compared.loc["clean", "class"] == expected
-    assert set(compared["class"]) == {expected, Change.SAME}
-
-
-BATCH = ("cpu", "onnxruntime", "int8", "performance")
-
-
-@pytest.mark.parametrize(
-    ("loads", "slower", "expected"),
-    [
-        ((0.2, 0.2), 2.0, Change.WORSE),
-        ((0.2, 0.6), 2.0, Change.UNCLEAR),
-        ((0.6, 0.2), 2.0, Change.UNCLEAR),
-        ((0.2, 0.6), 0.5, Change.UNCLEAR),
-        ((0.2, math.nan), 2.0, Change.WORSE),
-    ],
-)
-def test_times_beside_another_load_are_called_neither_worse_nor_better(
-    loads: tuple[float, float], slower: float, expected: Change
-) -> None:
-    rows = [
-        [
-            record(**LATENCY, **at(value, 0.99 * value, 1.01 * value)),
-            record(**MEMORY, **at(memory, memory, memory)),
-        ]
-        for value, memory in ((100.0, 70.0), (100.0 * slower, 80.0))
-    ]
-    sides = [
-        side(*part, label=label, loads={BATCH: Load(others, 0.0, 0.0)})
-        for label, part, others in zip(("old", "new"), rows, loads, strict=True)
-    ]
-    compared = compare(*sides).set_index("metric")
-    assert compared.loc["latency_p50", "class"] == expected
-    assert compared.loc["peak_memory", "class"] == Change.WORSE  # memory does not depend on the load
-    if expected is Change.UNCLEAR:
-        busy, other = ("new", "old") if loads[1] > loads[0] else ("old", "new")
-        by = "worse" if slower > 1 else "better"
-        assert compared.loc["latency_p50", "why"] == (
-            f"{by} by itself, but {busy} ran on a busier machine than {other}: "
-            "other programs used 60 % of its time against 20 %"
-        )
-    elsewhere = [replace(part, loads={("cpu", "x", "int8", "performance"): Load(o, 0.0, 0.0)})
-                 for part, o in zip(sides, loads, strict=True)]  # fmt: skip
-    assert compare(*elsewhere).set_index("metric").loc["latency_p50", "class"] in (
-        Change.WORSE,
-        Change.BETTER,
-    )
-    assert compare(*sides, devices=True).iloc[0]["class"] in (Change.WORSE, Change.BETTER)
