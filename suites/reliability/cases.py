@@ -25,6 +25,9 @@ PROVENANCE = "provenance"
 #: Generous, because only a hang should meet it: an emulated device starts in 16 s and needs 1 s a sample.
 START_ALLOWANCE_S = 60.0
 DAMAGE_ALLOWANCE_S = 10.0
+#: What a process, a damaged copy, and each case besides typically take with a small model on an idle machine;
+#: and any case on an emulated Pi 4.
+TYPICAL_START_S, TYPICAL_COPY_S, TYPICAL_S, EMULATED_TYPICAL_S = 0.4, 0.015, 0.08, 5.0
 #: The "bit" of a copy of the model file of which every byte is changed but the first few.
 SCRAMBLE = 8
 #: Where no setting says otherwise: under emulation a sample takes up to a second.
@@ -93,7 +96,14 @@ def cases(context: CaseContext) -> tuple[Case, ...]:
     data = context.sets[0]
     rows = min(settings.rows, data.samples, context.max_samples or data.samples)
 
-    def case(name: str, *, setting: str = DEPLOY, extra_s: float = 0.0, **params: Any) -> Case:  # noqa: ANN401 - JSON
+    def case(
+        name: str,
+        *,
+        setting: str = DEPLOY,
+        extra_s: float = 0.0,
+        typical_s: float = 0.0,
+        **params: Any,  # noqa: ANN401 - JSON
+    ) -> Case:
         few = context.emulated and name in REPEATING
         return Case(
             name,
@@ -102,6 +112,7 @@ def cases(context: CaseContext) -> tuple[Case, ...]:
             samples=min(rows, EMULATED_ROWS) if few else rows,
             deadline_s=2 * START_ALLOWANCE_S + extra_s,
             params=params,
+            typical_s=EMULATED_TYPICAL_S if context.emulated else TYPICAL_S + typical_s,
         )
 
     damage_s = DAMAGE_ALLOWANCE_S
@@ -110,6 +121,7 @@ def cases(context: CaseContext) -> tuple[Case, ...]:
         case(
             DETERMINISM,
             extra_s=START_ALLOWANCE_S * settings.processes,
+            typical_s=TYPICAL_START_S * settings.processes,
             repeats=settings.repeats,
             sessions=settings.sessions,
             processes=settings.processes,
@@ -141,10 +153,17 @@ def cases(context: CaseContext) -> tuple[Case, ...]:
         case(
             TRUNCATED_FILE,
             extra_s=damage_s * settings.truncations,
+            typical_s=TYPICAL_START_S + TYPICAL_COPY_S * settings.truncations,
             count=settings.truncations,
             seed=settings.seed,
         ),
-        case(BIT_FLIPS, extra_s=damage_s * settings.bit_flips, count=settings.bit_flips, seed=settings.seed),
+        case(
+            BIT_FLIPS,
+            extra_s=damage_s * settings.bit_flips,
+            typical_s=TYPICAL_START_S + TYPICAL_COPY_S * settings.bit_flips,
+            count=settings.bit_flips,
+            seed=settings.seed,
+        ),
         *_reload(case, settings, context),
         case(PROVENANCE, setting=PARITY),
         case(PROVENANCE),
@@ -155,7 +174,8 @@ def _reload(case: Callable[..., Case], settings: Settings, context: CaseContext)
     """None under emulation, where memory is that of the emulator."""
     if context.emulated:
         return []
-    return [case(RELOAD, reloads=settings.reloads, seconds=settings.reload_seconds)]
+    seconds = settings.reload_seconds
+    return [case(RELOAD, typical_s=seconds, reloads=settings.reloads, seconds=seconds)]
 
 
 def _batches(settings: Settings, context: CaseContext) -> list[int]:
