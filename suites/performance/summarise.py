@@ -76,7 +76,7 @@ METRICS: Mapping[str, Metric] = {
             "bound_ratio_at_least", "descriptor_growth_at_least", "thread_growth_at_least",
         )
     },
-    "peak_memory": _memory(role=Role.MEMORY),
+    "peak_memory": _memory(role=Role.MEMORY, column=Column("memory MB", 1e-6, ".1f", spare=1)),
     "gpu_memory_peak": _memory(),
     "model_bytes": Metric(
         "byte", "lower", case=plan.SINGLE_STREAM, role=Role.SIZE, column=Column("MB", 1e-6, ".2f", spare=1)
