@@ -54,9 +54,9 @@ _REPEATS = (
     ),
     Check(
         _all("result-stays", metric="result_unchanged"),
-        why="The caller owns what a call returned: the next call must not write into that memory.",
-        failure="the next call overwrites the answer of the previous call",
-        faults=("shared-buffer",),
+        why="The caller owns what a call returned: neither the next call nor anything later writes into it.",
+        failure="an answer changes after it was returned: the next call, or something later, overwrites it",
+        faults=("shared-buffer", "writes-later"),
     ),
     Check(
         _all("input-stays", metric="input_unchanged"),
