@@ -147,7 +147,7 @@ def cases(context: CaseContext) -> tuple[Case, ...]:
             )
             for setting in settings_compared
         ),
-        case(CALL_FORMS),
+        *(case(CALL_FORMS, setting=setting) for setting in settings_compared),
         case(BAD_INPUT),
         case(NONFINITE_INPUT),
         case(

@@ -106,21 +106,36 @@ _SIZES = (
     *_sizes("", DEPLOY),
     *(replace(check, applies=_is_not_emulated) for check in _sizes("-parity", PARITY)),
 )
+
+
+def _forms(suffix: str, setting: str) -> tuple[Check, ...]:
+    return (
+        Check(
+            _gate(
+                f"same-answer-any-layout{suffix}", metric="layout_max_over_rounding", maximum=1.0,
+                setting=setting,
+            ),
+            why="A caller's array may be a part of another one, lie in the order of Fortran, or be "
+            "read-only: it is read as it says, or refused. The answers differ by no more than rounding "
+            f"{_BOUND}",
+            failure="the answers differ with the memory layout of the input: strides are ignored",
+            faults=("ignores-strides",),
+        ),
+        Check(
+            _gate(
+                f"same-answer-bound{suffix}", metric="bound_max_over_rounding", maximum=1.0, setting=setting
+            ),
+            why="The bound call, which is timed, computes what run computes, up to what rounding in the "
+            f"declared precision {_BOUND}",
+            failure="the bound call answers otherwise than run",
+            faults=("bound-call-differs",),
+        ),
+    )  # fmt: skip
+
+
 _FORMS = (
-    Check(
-        _gate("same-answer-any-layout", metric="layout_max_over_rounding", maximum=1.0),
-        why="A caller's array may be a part of another one, lie in the order of Fortran, or be read-only: "
-        f"it is read as it says, or refused. The answers differ by no more than rounding {_BOUND}",
-        failure="the answers differ with the memory layout of the input: strides are ignored",
-        faults=("ignores-strides",),
-    ),
-    Check(
-        _gate("same-answer-bound", metric="bound_max_over_rounding", maximum=1.0),
-        why="The bound call, which is timed, computes what run computes, up to what rounding in the declared "
-        f"precision {_BOUND}",
-        failure="the bound call answers otherwise than run",
-        faults=("bound-call-differs",),
-    ),
+    *_forms("", DEPLOY),
+    *(replace(check, applies=_is_not_emulated) for check in _forms("-parity", PARITY)),
 )
 _REFUSALS = (
     Check(

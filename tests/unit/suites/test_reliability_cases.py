@@ -32,7 +32,7 @@ def test_every_case_can_be_measured_and_summarised() -> None:
 
 def test_provenance_is_asked_in_both_settings_and_the_rest_as_shipped() -> None:
     cases = plan.cases(context())
-    both = {"provenance", "batch_invariance", "thread_invariance"}
+    both = {"provenance", "batch_invariance", "thread_invariance", "call_forms"}
     for name in both:
         assert sorted(case.setting for case in cases if case.name == name) == ["deploy", "parity"]
     assert {case.setting for case in cases if case.name not in both} == {"deploy"}
