@@ -122,9 +122,13 @@ def reset_peak_memory() -> bool:
 
 
 def available_memory_byte() -> int | None:
-    """Return the memory that processes can take without swapping; None where the kernel does not say."""
+    """Return what this process can take without swapping, or its cgroup's limit; None where nothing says."""
     available = _memory("MemAvailable")
-    return available if isinstance(available, int) else None
+    left = [available] if isinstance(available, int) else []
+    limit, used = (_read(ROOT / f"sys/fs/cgroup/memory.{name}") or "" for name in ("max", "current"))
+    if limit.strip().isdecimal() and used.strip().isdecimal():
+        left.append(max(0, int(limit) - int(used)))
+    return min(left, default=None)
 
 
 def _na(reason: str) -> dict[str, str]:

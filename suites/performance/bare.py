@@ -87,6 +87,10 @@ def _compare(bench: Bench, case: Case, call: Call, feeds: Feeds, *, is_bound: bo
     clock = bench.clock
     # The runtime first: what the process has made ready by then is to the backend's advantage.
     bare, bare_opened = _opened(bench.open_bare, feeds, clock)
+    if not all(
+        isinstance(y, np.ndarray) and y.dtype.kind in "biuf" for y in (*feeds.values(), *bare.run(feeds))
+    ):
+        raise Unsupported("not all inputs and outputs are numbers: the backend converts them")
     again, backend_opened = _opened(bench.open, feeds, clock)
     again.__exit__(None, None, None)
     del again

@@ -212,6 +212,17 @@ def test_without_a_runtime_the_rows_say_why_and_the_times_stay(
     assert all(why in row.reason for row in made.values())
 
 
+def test_outputs_that_a_backend_has_to_convert_are_not_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Maps(Bare):
+        def run(self, feeds: Feeds) -> list[Any]:
+            return [[{"cat": 1.0}]]
+
+    samples = measured(tmp_path, monkeypatch, Slower(), lambda: Maps(Machine()))
+    assert "the backend converts them" in samples.values["bare_na"]
+
+
 def test_nothing_is_compared_where_two_more_copies_have_no_room(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
