@@ -289,6 +289,8 @@ def _provenance(case: Case, samples: Samples, context: SummaryContext) -> list[M
     effective: Mapping[str, str] = samples.values["effective"]
     hashes, files = samples.values["sha256"], context.artifact.files
     facts = samples.values.get("claims")  # runs from before have none
+    if facts and context.emulated:  # an emulated Pi counts two threads that compute where there is one
+        facts = {**facts, "threads": {"na": "an emulator's threads are not those of the runtime"}}
     return [
         _as_asked("provider", context.options.provider, effective.get("provider", "")),
         _as_asked("precision", context.options.precision, effective.get("precision", "")),

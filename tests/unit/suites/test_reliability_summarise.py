@@ -22,11 +22,12 @@ ARTIFACT = Artifact("int8", "onnx", (File("a", "1" * 64, 5), File("b", "2" * 64,
 
 
 def rows(
-    name: str, samples: Samples, options: Options | None = None, artifact: Artifact = ARTIFACT, **more: Any
-) -> list[Measurement]:
+    name: str, samples: Samples, options: Options | None = None, artifact: Artifact = ARTIFACT, *,
+    emulated: bool = False, **more: Any,
+) -> list[Measurement]:  # fmt: skip
     job = Job("cpu", "onnxruntime", "int8", "reliability", Case(name, samples=8))
     context = SummaryContext(
-        artifact, options or Options(), "classification", None, lambda *_: None, False, {}, **more
+        artifact, options or Options(), "classification", None, lambda *_: None, emulated, {}, **more
     )
     return ReliabilitySuite().summarise(job, JobResult(job.key, Status.OK, samples=samples), context)
 
@@ -227,3 +228,16 @@ def test_every_metric_is_made_by_some_case() -> None:
         "truncated_file", "bit_flips", "reload", "provenance",
     }  # fmt: skip
     assert len(METRICS) == 10 + 8 + 2 + 2 + 2 + 1 + 2 + 3 + 4 + 5 + 6 + 1
+
+
+@pytest.mark.parametrize("emulated", [False, True])
+def test_the_threads_of_an_emulator_say_nothing(emulated: bool) -> None:
+    facts = {
+        "threads": [0.5, 0.0, 0.5], "libraries": {"na": "none"}, "gpu": None,
+        "precision": {"half_file": False, "answers": "", "changed": {}},
+    }  # fmt: skip
+    values = {"effective": {"threads": "1"}, "sha256": {}, "claims": facts}
+    made = {row.metric: row for row in rows("provenance", Samples({}, values), emulated=emulated)}
+    row = made["threads_confirmed"]
+    assert (row.status is Status.SKIPPED) is emulated
+    assert emulated or row.value == 0
