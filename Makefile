@@ -15,7 +15,7 @@ RELEASE ?=
 DECIDE_WITHIN ?=
 ONLY    ?=
 # The tests start hundreds of Python processes; without byte code each of them compiles every module anew.
-TESTED  := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 2 -q -rs
+TESTED  := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 2 --dist worksteal -q -rs
 SELECT   = $(if $(TARGET),--target $(TARGET)) $(if $(HOST),--host $(HOST)) $(if $(MODEL),--model $(MODEL)) $(if $(VARIANT),--variant $(VARIANT)) \
            $(if $(BUDGET),--budget $(BUDGET))
 

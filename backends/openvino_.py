@@ -21,6 +21,13 @@ from harness.core.preprocess import Feeds, Outputs
 from harness.core.seam import absent, check_feeds, confirm, opening, refusal
 from harness.core.tflite_file import read_tflite
 
+CPU, OTHER = "CPU", "another device"
+#: What the kernels of the CPU plugin are called: implementation_isa_precision (impl_desc_type.h).
+CPU_KERNELS = (
+    "acl", "brgconv", "brgemm", "convert", "dw", "gemm", "gemv", "jit", "kleidiai", "mlas", "ref", "reorder",
+    "shl", "simple", "sparse", "unknown", "winograd",
+)  # fmt: skip
+
 
 class OpenVinoSession:
     """One compiled model and one request of it."""
@@ -99,6 +106,22 @@ class OpenVinoSession:
         # A node that was fused always takes 0; a kernel below a microsecond only sometimes.
         return {node: np.array(durations, np.int64) for node, durations in times.items() if any(durations)}
 
+    def placement(self, feeds: Feeds) -> Mapping[str, tuple[int, int]]:
+        """Return nodes and their time by device, told by the kernels; none where it is not the CPU alone."""
+        self.run(feeds)
+        if tuple(self._compiled.get_property("EXECUTION_DEVICES")) != (CPU,):
+            return {}  # the kernels of other plugins have no names that tell the device
+        request = self._compile_with(PERF_COUNT="YES").create_infer_request()
+        self._fill(request, feeds)
+        request.infer()
+        placed: dict[str, tuple[int, int]] = {}
+        for kernel in request.profiling_info:
+            if kernel.status == kernel.Status.EXECUTED:
+                device = CPU if kernel.exec_type.startswith(CPU_KERNELS) else OTHER
+                nodes, total_ns = placed.get(device, (0, 0))
+                placed[device] = nodes + 1, total_ns + round(kernel.real_time.total_seconds() * 1e9)
+        return placed
+
     def _fill(self, request: Any, feeds: Feeds) -> None:  # noqa: ANN401 - lazily imported
         """Set the inputs by position: a compiled model can have other names than the file."""
         for index, spec in enumerate(self.inputs):
@@ -168,7 +191,7 @@ class OpenVinoBackend:
         with opening("OpenVINO", install("openvino"), artifact, self.formats):
             openvino = _import()
             core = openvino.Core()
-            device = options.provider or "CPU"
+            device = options.provider or CPU
             model = core.read_model(_source(artifact))
             settings = _settings(core, device, options)
 

@@ -110,6 +110,15 @@ class TfliteSession:
 
         return call
 
+    def placement(self, feeds: Feeds) -> Mapping[str, tuple[int, int]]:
+        """Return operators by what runs them, from the interpreter's plan; it does not tell their time."""
+        self.run(feeds)
+        steps = self._interpreter._get_ops_details()
+        delegated = len(_replaced(steps))
+        builtin = sum(step["op_name"] != DELEGATE for step in steps) - delegated
+        counts = {XNNPACK: delegated, REFERENCE: builtin}
+        return {provider: (count, 0) for provider, count in counts.items() if count}
+
     def __enter__(self) -> Self:
         return self
 
@@ -198,6 +207,13 @@ def builtin_operators(steps: Sequence[Mapping[str, Any]]) -> list[str]:
         The interpreter's ``_get_ops_details()``: ``index``, ``op_name``, ``inputs`` and ``outputs`` of each
         operator. Those that a delegate replaced are still listed: they lie between its inputs and outputs.
     """
+    replaced = _replaced(steps)
+    names = {step["op_name"] for step in steps if step["index"] not in replaced}
+    return sorted(names - {DELEGATE})
+
+
+def _replaced(steps: Sequence[Mapping[str, Any]]) -> set[int]:
+    """Return the indices of the operators that the delegate runs."""
     producers = {
         tensor: step for step in steps if step["op_name"] != DELEGATE for tensor in map(int, step["outputs"])
     }
@@ -210,8 +226,7 @@ def builtin_operators(steps: Sequence[Mapping[str, Any]]) -> list[str]:
             if step is not None and tensor not in inputs and step["index"] not in replaced:
                 replaced.add(step["index"])
                 waiting += map(int, step["inputs"])
-    names = {step["op_name"] for step in steps if step["index"] not in replaced}
-    return sorted(names - {DELEGATE})
+    return replaced
 
 
 def _runtime() -> tuple[str, ModuleType]:

@@ -1,4 +1,4 @@
-"""How often healthy runs fail, and equal runs differ.
+"""Measure how often healthy runs fail, and equal runs differ.
 
 ``python -m benchmarks.false_alarms FOLDER`` validates the bundled model on one backend after the other, with
 nothing wrong: a FAIL is a false alarm. Then pairs of stored runs of one target are compared: a row that is

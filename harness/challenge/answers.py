@@ -25,6 +25,8 @@ class Result(StrEnum):
 
     CAUGHT = "caught"
     MISSED = "missed"
+    #: It is smaller than the smallest that this set-up shows with 95 % power: no miss.
+    BELOW = "too small"
     #: This model, backend or machine does not allow it.
     NOT_PLANTED = "not planted"
     #: Every measurement that could see it was disturbed.
@@ -64,7 +66,7 @@ class Answer:
     catch : Catch, optional
         Of a fault that was caught.
     would : str
-        Of a fault that was missed: what would see it. Of one that was not planted, or is undecided: why.
+        Of a fault that was missed: what would see it. Of one that was neither caught nor missed: why.
     seconds : float
     cases : tuple of str
         What was tried: ``suite/case``.

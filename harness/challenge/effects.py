@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.challenge.limits import Limit
@@ -12,9 +12,19 @@ from harness.core.measurement import Row
 from harness.core.metric import Declared, Role
 from harness.stats import power
 from harness.stats.difference import noise_factor
+from harness.testing.faults import Fault
 
-#: The planted faults whose checks say how many answers are compared, and how exact a slope is.
-WRONG_ANSWERS, LEAK = "one-wrong-answer", "leak-per-call"
+#: The planted faults that stand for the effects which are stated, and how the effect is called.
+WRONG_ANSWERS = "one-wrong-answer"
+STATED = {
+    "slower-10": ("latency", "latency +{:.2g} %", 100.0),
+    "leak-per-call": ("leak", "a leak of {:,.0f} bytes a call", 1.0),
+    "slow-load": ("load", "a load {:,.0f} ms longer", 1e3),
+    "slow-first-call": ("first call", "a first call {:,.0f} ms longer", 1e3),
+    "higher-peak": ("peak memory", "a peak {:,.0f} MB higher", 1e-6),
+}
+#: The units of a row and of a fault that a limit on the row looks for, and how much of the fault is 1 there.
+SIZES = {("byte", "byte"): 1.0, ("ns", "s"): 1e9}
 TIMED = {Role.LATENCY: "typical latency", Role.TAIL: "slow latency"}
 
 
@@ -42,8 +52,10 @@ class Effect:
     how: str
 
 
-def smallest(rows: Sequence[Row], limits: Iterable[Limit], metrics: Declared, variant: str) -> list[Effect]:
-    """What is seen of one variant: loss, slowdown, leak, wrong answers.
+def smallest(
+    rows: Sequence[Row], limits: Iterable[Limit], metrics: Declared, variant: str, faults: Mapping[str, Fault]
+) -> list[Effect]:
+    """What is seen of one variant: loss, slowdown, what grows, wrong answers.
 
     Parameters
     ----------
@@ -52,15 +64,67 @@ def smallest(rows: Sequence[Row], limits: Iterable[Limit], metrics: Declared, va
     limits : iterable of Limit
     metrics : Declared
     variant : str
+    faults : mapping of name to Fault
+        The catalogue.
     """
-    rows = [row for row in rows if row.key.variant == variant and row.measurement.status is Status.OK]
+    every = [row for row in rows if row.key.variant == variant]
+    rows = [row for row in every if row.measurement.status is Status.OK]
     limits = [limit for limit in limits if limit.variant == variant and not limit.relaxed]
+    sizes = smallest_sizes(every, limits, faults)
     return [
         *_loss(rows, metrics),
-        *_slowdown(rows, metrics),
-        *_leak(rows, limits),
+        *_compared(rows, limits, metrics),
+        *(
+            Effect(name, sizes[fault], faults[fault].unit, text.format(scale * sizes[fault]),
+                   "the bound of the check, and what it is judged by in the run without a fault")
+            for fault, (name, text, scale) in STATED.items()
+            if fault in sizes
+        ),
         *_wrong_answers(rows, limits),
-    ]
+    ]  # fmt: skip
+
+
+def smallest_sizes(
+    rows: Sequence[Row], limits: Iterable[Limit], faults: Mapping[str, Fault]
+) -> dict[str, float]:
+    """The smallest size of each planted fault that a check which declares it shows with 95 % power.
+
+    Of faults whose size is measured by the row that the check looks at: seconds, bytes, a share of a ratio.
+
+    Parameters
+    ----------
+    rows : sequence of Row
+        Of one variant in the healthy run.
+    limits : iterable of Limit
+        Of that variant.
+    faults : mapping of name to Fault
+    """
+    sizes: dict[str, float] = {}
+    for limit in limits:
+        for name in limit.faults:
+            fault, most = faults.get(name), limit.gate.maximum
+            if fault is None or most is None:
+                continue
+            for row in rows:
+                if row.measurement.status is Status.OK and limit.gate.looks_at(row):
+                    size = _smallest_size(row, rows, most, fault.unit)
+                    if math.isfinite(size):
+                        sizes[name] = min(size, sizes.get(name, math.inf))
+    return sizes
+
+
+def _smallest_size(row: Row, rows: Iterable[Row], most: float, unit: str) -> float:
+    m = row.measurement
+    is_ratio = (m.unit, unit) == ("1", "share") and most >= 1
+    if not is_ratio and (m.unit, unit) not in SIZES:
+        return math.nan
+    spread = _with_interval(row, rows).measurement
+    if is_ratio:
+        return power.smallest_ratio_of_bound(m.value, spread.ci_low, spread.ci_high, most, m.n) - 1
+    scale = SIZES[m.unit, unit]
+    if spread is m:  # the whole interval has to be above the limit
+        return power.smallest_slope(m.value, m.ci_low, m.ci_high, most) / scale
+    return power.smallest_of_bound(m.value, spread.ci_low, spread.ci_high, most, m.n) / scale
 
 
 def _of_role(rows: Iterable[Row], metrics: Declared, role: Role) -> Row | None:
@@ -84,30 +148,18 @@ def _loss(rows: Sequence[Row], metrics: Declared) -> Iterator[Effect]:
     yield Effect("lost accuracy", value, "pt", f"accuracy -{value:.2g} pt", how)
 
 
-def _slowdown(rows: Sequence[Row], metrics: Declared) -> Iterator[Effect]:
+def _compared(rows: Sequence[Row], limits: Iterable[Limit], metrics: Declared) -> Iterator[Effect]:
+    """Times that a gate compares with an accepted run."""
+    baselines = [limit.gate for limit in limits if limit.gate.baseline]
     for role, name in TIMED.items():
         row = _of_role(rows, metrics, role)
-        if row is None:
+        if row is None or not any(gate.looks_at(row) for gate in baselines):
             continue
         m = row.measurement
         value = power.smallest_ratio(m.value, m.ci_low, m.ci_high, widen=noise_factor())
         if math.isfinite(value):
             how = "two runs, each with the spread of these processes"
-            yield Effect(name, value, "x", f"{m.metric} {_more(value)}", how)
-
-
-def _leak(rows: Sequence[Row], limits: Iterable[Limit]) -> Iterator[Effect]:
-    values = []
-    for limit in limits:
-        most = limit.gate.maximum
-        judged = [row for row in rows if LEAK in limit.faults and limit.gate.looks_at(row)]
-        for row in judged if most is not None else ():
-            slope = _with_interval(row, rows).measurement
-            values.append(power.smallest_slope(slope.value, slope.ci_low, slope.ci_high, most or 0.0))
-    value = min((value for value in values if math.isfinite(value)), default=math.nan)
-    if math.isfinite(value):
-        how = "the interval of the slope, and the limit"
-        yield Effect("leak", value, "byte", f"a leak of {value:,.0f} bytes a call", how)
+            yield Effect(name, value, "x", f"{m.metric} {_more(value)} between two runs", how)
 
 
 def _with_interval(row: Row, rows: Iterable[Row]) -> Row:

@@ -42,6 +42,7 @@ def lines(done: Challenge) -> list[str]:
         text += [*aligned([("caught", "by", "what it says"), *map(_caught, caught)]), ""]
     for result, title, column in (
         (Result.MISSED, "NOT caught", "what would see it"),
+        (Result.BELOW, "too small", "why"),
         (Result.UNDECIDED, "undecided", "why"),
         (Result.NOT_PLANTED, "not planted", "why"),
     ):
@@ -79,7 +80,7 @@ def score_text(done: Challenge) -> str:
     decided = counts[Result.CAUGHT] + counts[Result.MISSED]
     named = sum(answer.catch is not None and answer.catch.named for answer in done.answers)
     text = f"caught {counts[Result.CAUGHT]} of {decided}, {named} named · missed {counts[Result.MISSED]}"
-    for result in (Result.UNDECIDED, Result.NOT_PLANTED):
+    for result in (Result.BELOW, Result.UNDECIDED, Result.NOT_PLANTED):
         if counts[result]:
             text += f" · {result.value} {counts[result]}"
     return text

@@ -26,9 +26,11 @@ NAMED = 4
 UNTOLD = (Change.UNLIKE, Change.INVALID, Change.NOT_RUN)
 #: In this order they are shown.
 ORDER = (
-    Change.WORSE, Change.UNLIKE, Change.INVALID, Change.NOT_RUN, Change.CHANGED, Change.BETTER, Change.NOISE,
-    Change.SAME,
+    Change.WORSE, Change.UNCLEAR, Change.UNLIKE, Change.INVALID, Change.NOT_RUN, Change.CHANGED,
+    Change.BETTER, Change.NOISE, Change.SAME,
 )  # fmt: skip
+#: Titles of classes that their name does not explain.
+TITLES = {Change.UNCLEAR: "unclear: not significant among so many rows, or measured beside another load"}
 MATTERS = {
     Materiality.YES: "it matters",
     Materiality.NO: "it does not matter",
@@ -74,13 +76,15 @@ def _lines(pair: Pair) -> list[str]:
         f"new   {pair.new.label}" + ("   (as devices)" if pair.devices else ""),
         f"{len(rows)} rows: {total}",
         *(f"damaged  {line}" for line in pair.damaged),
+        *pair.busier,
         *_undeclared(pair),
     ]
-    for change in (Change.WORSE, *UNTOLD, Change.BETTER):
+    for change in (Change.WORSE, *UNTOLD, Change.BETTER, Change.UNCLEAR):
         of_class = ranked(rows[rows["class"] == change])
         every = _reasons(of_class) if change in UNTOLD else None
         shown = every[:SHOWN] if every else [_row(row, pair) for row in of_class[:SHOWN].to_dict("records")]
-        lines += ["", f"{change}:"] * bool(shown)
+        if shown:
+            lines += ["", f"{TITLES.get(change, change)}:"]
         lines += [f"  {line}" for line in shown]
         left = len(of_class if every is None else every) - SHOWN
         lines += [f"  … {left} more"] * (left > 0)
@@ -137,7 +141,8 @@ def _reasons(rows: pd.DataFrame) -> list[str]:
 
 
 def _row(row: Mapping[Any, Any], pair: Pair) -> str:
-    return ("" if pair.devices else f"{row['target']}/{row['backend']} ") + described(row)
+    text_ = ("" if pair.devices else f"{row['target']}/{row['backend']} ") + described(row)
+    return f"{text_}; {row['why'].partition(',')[0]}" if row["class"] == Change.UNCLEAR else text_
 
 
 def described(row: Mapping[Any, Any]) -> str:
@@ -182,23 +187,31 @@ def markdown(pairs: Sequence[Pair]) -> str:
         lines = [f"### {_cell(pair.new.label)} against {_cell(pair.base.label)}", ""]
         counts = pair.rows["class"].value_counts()
         lines.append(", ".join(f"{counts[change]} {change}" for change in ORDER if change in counts))
-        lines += [f"- {_cell(line)}" for line in (*pair.damaged, *_undeclared(pair))]
+        lines += [f"- {_cell(line)}" for line in (*pair.damaged, *pair.busier, *_undeclared(pair))]
         lines += ["", *[f"- {_cell(line.removeprefix('gates').strip())}" for line in _gate_lines(pair)]]
-        worse = ranked(pair.rows[pair.rows["class"] == Change.WORSE])[:SHOWN]
-        if len(worse):
-            lines += ["", "| what | target | base | new | change [interval] |", "|---|---|---|---|---|"]
-        for row in worse.to_dict("records"):
-            target = pair.new.label if pair.devices else f"{row['target']}/{row['backend']}"
-            values, _, change = _values(row).partition(", ")
-            base, _, new = values.partition(" -> ")
-            place = f"{row['case']} {row['severity']}" if row["severity"] else row["case"]
-            what = f"{row['variant']} {row['metric']} in {place}"
-            lines.append("| " + " | ".join(map(_cell, (what, target, base, new, change))) + " |")
+        for change in (Change.WORSE, Change.UNCLEAR):
+            lines += _markdown_table(pair, change)
         parts.append("\n".join(lines))
     if moved := _moved(pairs):
         parts.append("### Devices, worst first\n")
         parts[-1] += "".join(f"\n- {_cell(device)}: {_cell(worst)}" for device, worst in moved)
     return "\n\n".join(parts) + "\n"
+
+
+def _markdown_table(pair: Pair, change: Change) -> list[str]:
+    rows = ranked(pair.rows[pair.rows["class"] == change])
+    if rows.empty:
+        return []
+    title = [f"{TITLES[change]}:", ""] if change in TITLES else []
+    lines = ["", *title, "| what | target | base | new | change [interval] |", "|---|---|---|---|---|"]
+    for row in rows[:SHOWN].to_dict("records"):
+        target = pair.new.label if pair.devices else f"{row['target']}/{row['backend']}"
+        values, _, by = _values(row).partition(", ")
+        base, _, new = values.partition(" -> ")
+        place = f"{row['case']} {row['severity']}" if row["severity"] else row["case"]
+        what = f"{row['variant']} {row['metric']} in {place}"
+        lines.append("| " + " | ".join(map(_cell, (what, target, base, new, by))) + " |")
+    return lines
 
 
 def _cell(text_: object) -> str:

@@ -30,7 +30,9 @@ class Materiality(StrEnum):
 #: Materiality of the classes that are no regression.
 _AS_IS = {
     **dict.fromkeys((Change.SAME, Change.NOISE, Change.BETTER), Materiality.NO),
-    **dict.fromkeys((Change.CHANGED, Change.UNLIKE, Change.INVALID, Change.NOT_RUN), Materiality.OPEN),
+    **dict.fromkeys(
+        (Change.UNCLEAR, Change.CHANGED, Change.UNLIKE, Change.INVALID, Change.NOT_RUN), Materiality.OPEN
+    ),
 }
 
 

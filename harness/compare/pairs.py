@@ -17,7 +17,8 @@ import pandas as pd
 from harness.compare.sides import Read, devices_of, read
 from harness.core.errors import UsageError, WorkerError
 from harness.core.verdict import Gate
-from harness.stats.table_changes import Side
+from harness.stats.difference import TIME_UNITS
+from harness.stats.table_changes import Side, busier
 from harness.stats.table_changes import compare as compare_rows
 
 #: From this many named sides on, reading in processes pays off; each process takes a chunk at a time.
@@ -42,6 +43,8 @@ class Pair:
         Those of the new side.
     damaged : tuple of str
         What of the two cannot be read, and is therefore not compared.
+    busier : tuple of str
+        Which times are not comparable, because one side ran on a busier machine.
     """
 
     base: Side
@@ -51,6 +54,7 @@ class Pair:
     verdicts: pd.DataFrame
     gates: tuple[Gate, ...] = ()
     damaged: tuple[str, ...] = ()
+    busier: tuple[str, ...] = ()
 
 
 def compare(base: str, new: Sequence[str], results: Path, *, devices: bool = False) -> tuple[Pair, ...]:
@@ -160,7 +164,21 @@ def _pair(base: Read, new: Read, devices: bool) -> Pair:
     rows = compare_rows(base.side, new.side, devices=devices)
     one, two = (replace(side.side, per_sample={}) for side in (base, new))
     damaged = tuple(dict.fromkeys((*base.damaged, *new.damaged)))
-    return Pair(one, two, devices, rows, _verdicts(base, new, devices), new.gates, damaged)
+    load = () if devices else _busier(base.side, new.side)
+    return Pair(one, two, devices, rows, _verdicts(base, new, devices), new.gates, damaged, load)
+
+
+def _busier(base: Side, new: Side) -> tuple[str, ...]:
+    """One line for each device, with the load during the first of its variants that was measured so."""
+    lines: dict[str, tuple[list[str], str]] = {}
+    timed = set(new.frame.loc[new.frame["unit"].isin(TIME_UNITS), "suite"].unique())
+    for (target, backend, variant, suite), text in busier(base, new).items():
+        if suite in timed:
+            lines.setdefault(f"{target}/{backend}", ([], text))[0].append(variant)
+    return tuple(
+        f"times of {', '.join(dict.fromkeys(variants))} on {device} are not comparable: {text}"
+        for device, (variants, text) in lines.items()
+    )
 
 
 def _verdicts(base: Read, new: Read, devices: bool) -> pd.DataFrame:

@@ -19,7 +19,7 @@ from harness.device import plugins
 from harness.gates import baselines
 from harness.run import declared, summarise
 from harness.run.selection import load_suites
-from harness.stats import outer_join
+from harness.stats import disturbance, outer_join
 from harness.stats.table_changes import Side
 from harness.store import bulk, run_folder, tables
 
@@ -124,14 +124,15 @@ def read_run(folder: run_folder.RunFolder) -> Read:
     validation = check(facts.run["validation"], Validation, where=str(folder.path / "run.json"))
     verdicts = folder.path / "verdicts.csv"
     return Read(
-        Side(folder.run_id, frame, summarise.set_digests(facts.run), per_sample, declared.of_run(facts.run)),
+        Side(folder.run_id, frame, summarise.set_digests(facts.run), per_sample,
+             declared.of_run(facts.run), disturbance.loads(facts.environments)),
         validation.gates,
         tables.read_verdicts(verdicts) if verdicts.is_file() else None,
         facts.run,
         facts,
         tuple(rows),
         tuple(f"{folder.run_id}: {text}" for text in facts.damaged),
-    )
+    )  # fmt: skip
 
 
 def _as_written(folder: run_folder.RunFolder, run: Mapping[str, Any]) -> Read:

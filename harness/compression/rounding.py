@@ -7,7 +7,8 @@ the outputs is measured: `harness.run.rounding` runs the model.
 
 - A float result is changed by a normal error of ``amplitude`` relative to its size; a sum of K products by
   sqrt(K) times that, relative to the root mean square of the tensor: the errors of K additions are
-  independent (N. Higham, Accuracy and Stability of Numerical Algorithms, 2002, section 2.8).
+  independent (N. Higham, Accuracy and Stability of Numerical Algorithms, 2002, section 2.8). Where only
+  results are rounded, and sums are not (bfloat16 that is added in float32), there is no such factor.
 - An integer result is changed before `QuantizeLinear` by up to a step either way, so that half of them fall
   on the next integer: kernels differ in how they round and in how often (LiteRT rounds twice where ONNX
   Runtime rounds once).
@@ -27,6 +28,8 @@ from harness.core.errors import ModelError
 
 #: The added input of one number: 0 leaves the model as it is.
 AMPLITUDE = "harness_rounding_amplitude"
+#: Another one, in float files: 1 where each of the products of a sum is rounded, 0 where only the sum is.
+SUMS = "harness_rounding_sums"
 #: Unit roundoff of the float types.
 UNITS = {TensorProto.FLOAT: 2.0**-24, TensorProto.FLOAT16: 2.0**-11, TensorProto.DOUBLE: 2.0**-53}
 #: Their results have the bits of an operand.
@@ -63,7 +66,7 @@ class RandomRounding:
     Parameters
     ----------
     model : ModelProto
-        With the input `AMPLITUDE`.
+        With the input `AMPLITUDE`, and `SUMS` unless `integers`.
     integers : bool
         Integer results are changed, with amplitude 1; else float results.
     unit : float
@@ -108,7 +111,8 @@ def with_random_rounding(model: onnx.ModelProto) -> RandomRounding:
         raise Unexplained("none of its results is rounded")
     del changed.graph.node[:]
     changed.graph.node.extend(nodes)
-    changed.graph.input.append(helper.make_tensor_value_info(AMPLITUDE, TensorProto.FLOAT, []))
+    added = (AMPLITUDE,) if quantized else (AMPLITUDE, SUMS)
+    changed.graph.input.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, []) for name in added)
     return RandomRounding(changed, bool(quantized), 1.0 if quantized else max(graph.units))
 
 
@@ -185,12 +189,13 @@ class _Graph:
                 yield helper.make_node("Cast", [added], [name], to=kind)
 
     def _sized(self, node: onnx.NodeProto, name: str, size: str, prefix: str) -> Iterator[onnx.NodeProto]:
-        """Compute what an error of the amplitude 1 is: the result, or its root mean square times sqrt(K)."""
+        """Compute what an error of amplitude 1 is: the result, or sqrt(K) times its root mean square."""
         if node.domain in ("", "ai.onnx") and node.op_type in ELEMENTWISE:
             yield helper.make_node("Identity", [name], [size])
             return
         factor = np.array(math.sqrt(_terms(node, self._shapes)), np.float32)
-        yield helper.make_node("Constant", [], [f"{prefix}_k"], value=numpy_helper.from_array(factor))
+        yield helper.make_node("Constant", [], [f"{prefix}_root"], value=numpy_helper.from_array(factor))
+        yield helper.make_node("Pow", [f"{prefix}_root", SUMS], [f"{prefix}_k"])
         yield _multiply(name, name, f"{prefix}_square")
         yield helper.make_node("ReduceMean", [f"{prefix}_square"], [f"{prefix}_mean"], keepdims=0)
         yield helper.make_node("Sqrt", [f"{prefix}_mean"], [f"{prefix}_rms"])

@@ -156,6 +156,11 @@ def describe_file(path: Path) -> File:
     return File(path.name, sha256_file(path), path.stat().st_size)
 
 
+def file_hashes(artifact: Artifact) -> dict[str, str]:
+    """SHA-256 of the files as they lie there now, by name."""
+    return {file.name: sha256_file(artifact.folder / file.name) for file in artifact.files}
+
+
 def verify(artifact: Artifact) -> None:
     """Check that the files are those that the artifact names (runtimes load files with flipped bits).
 

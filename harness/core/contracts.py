@@ -195,11 +195,33 @@ class DataAccess(Protocol):
     def __contains__(self, name: str) -> bool: ...
 
 
+class BareModel(Protocol):
+    """A model that is open in a runtime itself, without a backend."""
+
+    def run(self, feeds: Feeds) -> list[Any]:
+        """Run once on inputs by name; the outputs by position."""
+        ...
+
+    def bind(self, feeds: Feeds) -> Callable[[], object]:
+        """Return the fastest repeated call on these inputs."""
+        ...
+
+
 class Bench(Protocol):
     """What a measure may use on the device."""
 
     @property
     def artifact(self) -> Artifact: ...
+    @property
+    def backend(self) -> str:
+        """The name of the backend."""
+        ...
+
+    @property
+    def backend_version(self) -> str:
+        """As the backend reports it."""
+        ...
+
     @property
     def clock(self) -> Clock: ...
     @property
@@ -207,6 +229,13 @@ class Bench(Protocol):
 
     def open(self, artifact: Artifact | None = None, *, setting: str = "", **options: Any) -> Session:
         """Open the batch's model, or another file, with the case's options changed by `options`."""
+        ...
+
+    def open_bare(self) -> BareModel:
+        """Open the batch's model in the runtime that the backend loads, without the backend.
+
+        Raises ``Unsupported`` where nothing tells which runtime that is.
+        """
         ...
 
     def feeding(self, session: Session) -> Feeding:

@@ -79,6 +79,9 @@ class Case:
         After this the executor ends the worker.
     params : mapping
         JSON values that only the suite understands; ``sequences`` are the rows of each sequence.
+    typical_s : float
+        How long the case takes with a small model on an idle machine, for the estimate of a run that never
+        ran; 0 where the suite does not say.
     """
 
     name: str
@@ -88,6 +91,7 @@ class Case:
     samples: int = 0
     deadline_s: float = 60.0
     params: Mapping[str, Any] = field(default_factory=dict)
+    typical_s: float = 0.0
 
     @property
     def independent_samples(self) -> int:
@@ -104,6 +108,7 @@ class Case:
             "samples": self.samples,
             "deadline_s": self.deadline_s,
             "params": dict(self.params),
+            "typical_s": self.typical_s,
         }
 
 
@@ -266,6 +271,9 @@ class JobResult:
     started_utc : str
         ISO 8601.
     duration_ns : int
+        By the device's clock.
+    host_ns : int
+        By the host's clock, from the frame of the start to that of the result; 0 where it was not taken.
     """
 
     key: JobKey
@@ -277,6 +285,7 @@ class JobResult:
     duration_ns: int = 0
     cause: Cause = Cause.UNSPECIFIED
     raw: str = ""
+    host_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True)

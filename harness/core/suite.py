@@ -118,8 +118,13 @@ class SummaryContext:
         What columns of the data divide the samples into, in the run's sample order.
     rounding : mapping of output name to float
         The largest absolute difference from the same variant on the host that rounding explains.
+    short_rounding : mapping of output name to float
+        What rounding explains besides where results are rounded to bfloat16; to a longer format, the less.
     no_rounding : str
         Why that is not known.
+    same_runtime : str
+        What the target has in common with the host, in words, where runtime, CPU and settings are the same:
+        then rounding explains no difference. Else empty.
     """
 
     artifact: Artifact
@@ -133,7 +138,9 @@ class SummaryContext:
     alpha: float = 0.05
     groups: tuple[Groups, ...] = ()
     rounding: Mapping[str, float] = field(default_factory=dict)
+    short_rounding: Mapping[str, float] = field(default_factory=dict)
     no_rounding: str = ""
+    same_runtime: str = ""
 
 
 class Suite(Protocol):

@@ -63,6 +63,11 @@ class Counters:
         words = _words(self._memory)
         return int(words[1]) * self._page_byte if len(words) > 1 else None
 
+    def handles(self) -> tuple[int, int]:
+        """Open files and threads of this process; -1 where there is no ``/proc``."""
+        here = environment.ROOT / "proc/self"
+        return _entries(here / "fd"), _entries(here / "task")
+
     def scheduling(self) -> Scheduling:
         """Read what kept this process from running so far."""
         waited_ns, is_counted = 0, False
@@ -116,6 +121,13 @@ def _open(path: Path) -> int | None:
         return os.open(path, os.O_RDONLY)
     except OSError:
         return None
+
+
+def _entries(folder: Path) -> int:
+    try:
+        return len(os.listdir(folder))  # noqa: PTH208 - nothing else is made of the names
+    except OSError:
+        return -1
 
 
 def _words(file: int | None) -> list[bytes]:

@@ -93,6 +93,12 @@ def scheduling() -> dict[str, int] | dict[str, str]:
     return {"ran_ns": ran_ns, "waited_ns": waited_ns}
 
 
+def thread_waited_ns() -> int:
+    """Return how long this thread waited for a core so far; 0 where the kernel does not count it."""
+    words = (_read(ROOT / "proc/thread-self/schedstat") or "").split()
+    return int(words[1]) if len(words) >= 2 else 0
+
+
 def peak_memory_byte() -> int:
     """Return the peak resident memory of this process.
 
@@ -104,6 +110,25 @@ def peak_memory_byte() -> int:
             return int(line.split()[1]) * 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return int(peak) if sys.platform == "darwin" else int(peak) * 1024
+
+
+def reset_peak_memory() -> bool:
+    """Set the peak resident memory of this process to what it is now; whether the kernel does that."""
+    try:
+        (ROOT / "proc/self/clear_refs").write_text("5")
+    except OSError:
+        return False
+    return True
+
+
+def available_memory_byte() -> int | None:
+    """Return what this process can take without swapping, or its cgroup's limit; None where nothing says."""
+    available = _memory("MemAvailable")
+    left = [available] if isinstance(available, int) else []
+    limit, used = (_read(ROOT / f"sys/fs/cgroup/memory.{name}") or "" for name in ("max", "current"))
+    if limit.strip().isdecimal() and used.strip().isdecimal():
+        left.append(max(0, int(limit) - int(used)))
+    return min(left, default=None)
 
 
 def _na(reason: str) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -77,8 +76,9 @@ class _Unasked:
 
     def open(self, artifact: Artifact, options: Options) -> Session:
         """Open without the option."""
-        return self._backend.open(artifact, replace(options, extra=_without(options.extra)))
+        return self._backend.open(artifact, without(options))
 
 
-def _without(extra: Mapping[str, str]) -> dict[str, str]:
-    return {key: value for key, value in extra.items() if key != OPTION}
+def without(options: Options) -> Options:
+    """Return the options that a runtime gets."""
+    return replace(options, extra={key: value for key, value in options.extra.items() if key != OPTION})

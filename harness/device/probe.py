@@ -27,7 +27,7 @@ from harness.core.contracts import Availability, Backend
 from harness.core.errors import HarnessError, WorkerError
 from harness.core.job import Options
 from harness.core.untrusted import MAX_REASON, cut, encodable, is_count, is_text, shown, storable
-from harness.device import plugins, worker
+from harness.device import plugins, process_end, worker
 
 TIMEOUT_S = 120.0
 #: No answer is longer.
@@ -229,7 +229,7 @@ class _Asked:
             self.died = status > 128 or status < 0
             lines = _tail(self._err, MAX_REASON).decode(errors="replace").strip().splitlines()
             last = lines[-1] if lines else "nothing on standard error"
-            raise WorkerError(f"the probe {worker.exit_text(status)}", cause=last) from error
+            raise WorkerError(f"the probe {process_end.exit_text(status)}", cause=last) from error
         if not isinstance(answer, dict):
             raise WorkerError(f"the probe sent {shown(answer)}, which is no answer")
         if "error" in answer:

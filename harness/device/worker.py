@@ -25,7 +25,7 @@ import numpy as np
 from harness.core import preprocess, unexpected
 from harness.core.artifact import Artifact, verify
 from harness.core.cause import Cause
-from harness.core.contracts import Backend, Measure, Session, Unsupported
+from harness.core.contracts import Backend, BareModel, Measure, Session, Unsupported
 from harness.core.errors import BackendError, FileRefused, HarnessError, WorkerError
 from harness.core.feeding import Feeding
 from harness.core.job import DEPLOY, Batch, Case, Job, Options, Samples, Status, merge
@@ -33,8 +33,9 @@ from harness.core.preprocess import Feeds
 from harness.core.target import DEVICE_ID
 from harness.core.untrusted import MAX_RAW, MAX_REASON, cut
 from harness.core.wire import read_frame, write_frame
-from harness.device import environment, gpu, planted, plugins
+from harness.device import bare, environment, gpu, planted, plugins
 from harness.device.files import FileStore
+from harness.device.process_end import exit_text, is_held, tail
 from harness.device.stdin import HostInput, Pipe
 
 #: Time for a child that measures one case to start and to end, beyond the case's deadline.
@@ -43,7 +44,6 @@ SPAWN_GRACE_S = 60.0
 EXIT_GRACE_S = 5.0
 #: Value of samples: how a process ended that ends by itself.
 EXIT = "exit"
-STDERR_TAIL_LINES = 8
 #: The state of the machine is read between jobs, at most so often, and never during one: a thread that reads
 #: it would take a core, and Python's lock, from the timed code.
 STATE_EVERY_S = 1.0
@@ -96,6 +96,16 @@ class DeviceBench:
         """The model of the batch."""
         return self._batch.artifact
 
+    @property
+    def backend(self) -> str:
+        """The name of the backend."""
+        return self._batch.backend
+
+    @property
+    def backend_version(self) -> str:
+        """As the backend reports it."""
+        return self._backend.probe().version
+
     def open(self, artifact: Artifact | None = None, *, setting: str = "", **options: Any) -> Session:  # noqa: ANN401
         """Open a session; the first one's effective options are those of the job."""
         requested = replace(self._batch.options[setting or self.job.case.setting], **options)
@@ -103,6 +113,11 @@ class DeviceBench:
         if not self.effective:
             self.effective = dict(session.effective)
         return session
+
+    def open_bare(self) -> BareModel:
+        """Open the model in the runtime itself; no fault is planted there."""
+        requested = planted.without(self._batch.options[self.job.case.setting])
+        return bare.open_bare(self._batch.backend, self.artifact, requested)
 
     def feeding(self, session: Session) -> Feeding:
         """How samples go into the file of that session, and its answers come back."""
@@ -180,7 +195,7 @@ def run_child(batch: Batch, store: Path, *, exits: bool = False) -> tuple[Sample
             command(own_python()), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr
         )
         stdin, stdout = cast(BinaryIO, child.stdin), cast(BinaryIO, child.stdout)
-        hung = threading.Event()
+        hung, outlived = threading.Event(), False
 
         def end() -> None:
             hung.set()
@@ -193,6 +208,7 @@ def run_child(batch: Batch, store: Path, *, exits: bool = False) -> tuple[Sample
             if result is None or exits:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     child.wait(EXIT_GRACE_S)
+                    outlived = is_held(stdout.fileno())
         finally:
             timer.cancel()
             has_ended = child.poll() is not None
@@ -214,6 +230,8 @@ def run_child(batch: Batch, store: Path, *, exits: bool = False) -> tuple[Sample
         raise WorkerError(header["reason"])
     if exits:
         header[EXIT] = exit_text(code) if has_ended else f"did not end within {EXIT_GRACE_S:g} s"
+        if outlived:
+            header[EXIT] += ", and a process that it started outlives it"
     return samples, header
 
 
@@ -228,30 +246,6 @@ def _request_result(stdin: BinaryIO, stdout: BinaryIO, text: bytes) -> tuple[dic
     except BrokenPipeError:
         pass  # it died; the caller reports how
     return None
-
-
-def exit_text(code: int) -> str:
-    """Say how a process ended; a shell reports a signal as 128 plus its number."""
-    if 128 < code <= 128 + 64:
-        code = 128 - code
-    if code >= 0:
-        return f"ended with exit status {code}"
-    import signal
-
-    name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
-    hint = " (out of memory?)" if name == "SIGKILL" else ""
-    return f"was killed by {name}{hint}"
-
-
-def tail(stream: Any) -> str:  # noqa: ANN401 - tempfile's own type
-    """Return the last lines of a binary file; after a crash, the head of faulthandler's stack."""
-    stream.seek(0)
-    lines = stream.read().decode(errors="replace").strip().splitlines()
-    crash = next((i for i, line in enumerate(lines) if line.startswith("Fatal Python error")), None)
-    if crash is not None:
-        stack = next((i for i, line in enumerate(lines) if line.startswith("Current thread")), crash + 1)
-        lines = [*lines[max(0, crash - 2) : crash + 1], *lines[stack : stack + STDERR_TAIL_LINES - 3]]
-    return "\n".join(lines[-STDERR_TAIL_LINES:])
 
 
 def run_case(bench: DeviceBench, measure: Measure) -> tuple[dict[str, Any], Samples]:

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import IO, Any, BinaryIO, Protocol, cast
 
 from harness.core.wire import Readable
-from harness.device import worker
+from harness.device import process_end, worker
 from harness.executors import board_side
 
 #: Environment variable of a program and of all that it starts, so that none outlives it.
@@ -99,7 +99,7 @@ class Child:
 
     def stderr_tail(self) -> str:
         """Return the last lines of its standard error."""
-        return worker.tail(self._stderr)
+        return process_end.tail(self._stderr)
 
     def end(self) -> None:
         """Kill it and its children."""

@@ -7,6 +7,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -18,7 +19,7 @@ from harness.core.errors import StreamEnded, TargetUnavailable, WorkerError
 from harness.core.job import Batch, EnvironmentRecord, Event, Job, JobKey, JobResult, Started, Status
 from harness.core.untrusted import MAX_NAME, MAX_REASON, cut, encodable, shown
 from harness.core.wire import Readable, read_frame, write_frame
-from harness.device import worker
+from harness.device import process_end, worker
 from harness.executors import frames
 from harness.executors.connection import Connection
 from harness.executors.program import Program
@@ -33,6 +34,9 @@ KEEPALIVES_PER_SILENCE = 6
 PIECE_BYTE = 2**20
 #: Frames that wait for the host; a worker that sends more waits.
 WAITING_FRAMES = 2
+
+#: Key of a header: when its frame arrived, in ns of this machine's clock. It replaces what the worker sent.
+ARRIVED = "arrived_ns"
 
 Arrays = dict[str, NDArray[Any]]
 Frame = tuple[dict[str, Any], Arrays]
@@ -65,6 +69,7 @@ class WorkerSession:
         self._outgoing: queue.SimpleQueue[bytes | tuple[dict[str, Any], Arrays]] = queue.SimpleQueue()
         self._ended = threading.Event()
         self._running: Job | None = None
+        self._began_ns = 0
         self._held: list[JobResult | EnvironmentRecord] = []
         self._ended_keys: list[JobKey] = []
         self._phase = ""
@@ -105,6 +110,8 @@ class WorkerSession:
         last: WorkerError | None = None
         try:
             while (frame := read_frame(stdout)) is not None:
+                # Here: later the frame may have waited for the host.
+                frame[0][ARRIVED] = time.monotonic_ns()
                 if not self._put(frame):
                     return
         except WorkerError as error:
@@ -218,7 +225,7 @@ class WorkerSession:
         status = program.status()
         lost = self._connection.why_lost(status)
         if not lost:
-            yield from self._failed(torn or f"the worker {worker.exit_text(status)}", program)
+            yield from self._failed(torn or f"the worker {process_end.exit_text(status)}", program)
         elif len(self._ended_keys) < len(self._batch.cases):
             self.lost = "\n".join(filter(None, (lost, program.stderr_tail())))
         yield from self._release()
@@ -270,7 +277,7 @@ class WorkerSession:
                 self._batch, "a start", "key", header.get("key"), "that of a job that is due"
             )
         frames.job_started(header, self._batch, job)
-        self._running, self._sent = job, set()
+        self._running, self._sent, self._began_ns = job, set(), header[ARRIVED]
         self._wait_for(job.case.deadline_s)
         return [*self._release(), Started(job.key)]
 
@@ -279,6 +286,7 @@ class WorkerSession:
             key = header.get("key")
             raise frames.refused(self._batch, "a result", "key", key, "that of a running job: none runs")
         result = frames.job_result(header, arrays, self._batch, self._running)
+        result = replace(result, host_ns=max(0, header[ARRIVED] - self._began_ns))
         self._ended_keys.append(result.key)
         self._held, self._running = [result], None
         self._wait_for(START_DEADLINE_S)

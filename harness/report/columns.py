@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
+from harness.config.validation import FLOAT32
 from harness.core.job import DEPLOY, Status
 from harness.core.measurement import Measurement, Row
 from harness.core.metric import Column, Declared, Metric, Role
@@ -116,3 +117,9 @@ def _measured(rows: Sequence[Row], suite: str, name: str, case: str) -> Measurem
             m = row.measurement
             return m if m.status in (Status.OK, Status.INVALID) and not math.isnan(m.value) else None
     return None
+
+
+def variant_name(variant: str, rows: Iterable[Row]) -> str:
+    """Return the name of a variant, and what its file is where the reference is no float file."""
+    quantized = {p for row in rows if (p := str(row.identity.get("precision", ""))).startswith("int")}
+    return f"{variant} ({', '.join(sorted(quantized))} file)" if variant == FLOAT32 and quantized else variant

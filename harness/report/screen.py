@@ -10,7 +10,6 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from harness.config.validation import FLOAT32
 from harness.core.columns import aligned
 from harness.core.commands import short
 from harness.core.job import Case, Status
@@ -18,7 +17,7 @@ from harness.core.measurement import Row
 from harness.core.plan import HOST
 from harness.core.verdict import GATE, State, summary
 from harness.report.advice import next_step, not_tested, problems, report_command, why_not_measured
-from harness.report.columns import columns
+from harness.report.columns import columns, variant_name
 from harness.report.grid import grid
 from harness.report.progress import duration
 from harness.run import declared
@@ -102,12 +101,6 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _variant(variant: str, rows: Iterable[Row]) -> str:
-    """Return the name of a variant, and what its file is where the reference is no float file."""
-    quantized = {p for row in rows if (p := str(row.identity.get("precision", ""))).startswith("int")}
-    return f"{variant} ({', '.join(sorted(quantized))} file)" if variant == FLOAT32 and quantized else variant
-
-
 def _lines(
     outcome: Outcome,
 ) -> tuple[list[str], list[dict[str, str | Text]], list[str], dict[str, list[str]]]:
@@ -145,7 +138,7 @@ def _lines(
         lines.append(
             {
                 "target": f"{target}/{backend}" if several else target,
-                "variant": _variant(variant, rows),
+                "variant": variant_name(variant, rows),
                 **{column.title: column.cell(rows) for column in chosen},
                 "verdict": "no gate" if state is None else Text(state.value, style=COLOURS[state]),
             }

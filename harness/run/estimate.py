@@ -1,7 +1,7 @@
 """How long the jobs of a plan take.
 
 Estimates come from what the same jobs took before on this machine, stored in the cache. A job that never ran
-is guessed from its suite. Both are corrected while jobs end.
+takes what its suite says that it typically does. Both are corrected while jobs end.
 """
 
 from __future__ import annotations
@@ -16,11 +16,8 @@ from harness.core.plan import HOST, Plan
 from harness.store.cache import Cache, key_of
 from harness.store.run_folder import Facts
 
-#: Seconds of a case that never ran: a constant, and a part per sample.
-GUESS_S = {"performance": (3.4, 0.0), "accuracy": (0.02, 1e-4), "reliability": (0.25, 0.0)}
-OTHER_GUESS_S = (1.0, 0.0)
-#: The same of the bundled model on an emulated Pi 4.
-EMULATED_GUESS_S = {"performance": (1.0, 0.0), "accuracy": (0.2, 0.02), "reliability": (5.0, 0.0)}
+#: Seconds of a case that never ran, and whose suite does not say how long it takes.
+OTHER_GUESS_S = 1.0
 #: Starting the worker of a batch: a process and a runtime.
 START_S = 0.6
 EMULATED_START_S = 6.0
@@ -91,15 +88,13 @@ def estimate(plan: Plan, cache: Cache, emulated: Collection[str] = ()) -> Estima
     guessed = set()
     for batch in plan.batches:
         is_emulated = batch.target in emulated
-        guesses = EMULATED_GUESS_S if is_emulated else GUESS_S
         previous = cache.recall(_key(batch)) or {}
         for index, job in enumerate(batch.jobs):
             took = previous.get(_name(job.case))
             if took is not None:
                 cost_s = took["s"] * (job.case.samples / took["samples"] if took["samples"] else 1.0)
             else:
-                constant_s, sample_s = guesses.get(batch.suite, OTHER_GUESS_S)
-                cost_s = constant_s + sample_s * job.case.samples
+                cost_s = job.case.typical_s or OTHER_GUESS_S
                 guessed.add(job.key)
             seconds[job.key] = cost_s
             if index == 0:

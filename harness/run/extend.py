@@ -66,8 +66,9 @@ def joined(before: JobResult, more: JobResult) -> JobResult:
         return unexpected.result(more.key, "the samples of a further round do not fit the others", error)
     values = {**samples.values, LOOKS: looks_of(before.samples) + 1}
     return replace(
-        before, samples=replace(samples, values=values), duration_ns=before.duration_ns + more.duration_ns
-    )
+        before, samples=replace(samples, values=values), duration_ns=before.duration_ns + more.duration_ns,
+        host_ns=before.host_ns + more.host_ns if before.host_ns and more.host_ns else 0,
+    )  # fmt: skip
 
 
 def seconds(batches: Iterable[Batch], results: Mapping[JobKey, JobResult]) -> float:

@@ -23,7 +23,7 @@ from harness.core.errors import HarnessError, StreamEnded, WorkerError
 from harness.core.unexpected import one_line
 from harness.core.untrusted import cut
 from harness.core.wire import read_frame, write_frame
-from harness.device import worker
+from harness.device import process_end
 
 #: Where a process with threads cannot be forked safely, the part runs in this process.
 CAN_FORK = sys.platform == "linux"
@@ -69,8 +69,8 @@ def run(part: Callable[[Tell], bytes], tell: Tell) -> bytes:
             status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         if result is None:
             raise WorkerError(
-                f"the runtime died: the process {worker.exit_text(status)}",
-                cause=cut(worker.tail(output), 500) or "a fault of the runtime, or too little memory",
+                f"the runtime died: the process {process_end.exit_text(status)}",
+                cause=cut(process_end.tail(output), 500) or "a fault of the runtime, or too little memory",
             )
         return result
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from importlib.metadata import version
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.compression.model_file import load_onnx
-from harness.compression.rounding import AMPLITUDE, RandomRounding, Unexplained, with_random_rounding
+from harness.compression.rounding import AMPLITUDE, SUMS, RandomRounding, Unexplained, with_random_rounding
 from harness.compression.variant import Variant
 from harness.core.artifact import Artifact, describe_file
 from harness.core.errors import HarnessError
@@ -39,8 +39,12 @@ AMPLIFIED = {2.0**-24: 2.0**10, 2.0**-11: 8.0, 2.0**-53: 2.0**39}
 FACTOR = 16.0
 #: Integer results of all layers are moved by up to a step at once; two kernels differ, and in more samples.
 INTEGER_FACTOR = 2.0
+#: Unit roundoff of bfloat16. Arithmetic in a shorter format adds in float32 and rounds each result once. Both
+#: runs err, and there are more samples than were run: healthy runs (OpenVINO, batch 1 to 64, 1 to 4 threads)
+#: reached a quarter of 8 units of the largest answer.
+SHORT_UNIT, SHORT_FACTOR = 2.0**-8, 8.0
 _PARALLEL = 2
-_SCHEME = 2
+_SCHEME = 3
 
 
 def with_bounds(
@@ -51,8 +55,9 @@ def with_bounds(
 ) -> tuple[Variant, ...]:
     """Add to each card what rounding explains.
 
-    The card gets ``rounding``: ``bounds``, mapping of output name to the largest absolute difference, and
-    what they were derived from; or ``na``, why nothing can be derived.
+    The card gets ``rounding``: ``bounds``, mapping of output name to the largest absolute difference,
+    ``short``, what is added to it where results are rounded to bfloat16, and what they were derived from; or
+    ``na``, why nothing can be derived.
 
     Parameters
     ----------
@@ -98,19 +103,19 @@ def _derive(artifact: Artifact, data: PreparedData, cache: Cache) -> dict[str, A
     try:
         rounded = with_random_rounding(load_onnx(artifact.path))
         amplitude = 1.0 if rounded.integers else AMPLIFIED[rounded.unit] * rounded.unit
+        samples = _samples(data, cache)
         with tempfile.TemporaryDirectory(prefix="harness-rounding-") as folder:
-            runs = list(_runs(rounded, artifact, _samples(data, cache), amplitude, Path(folder)))
+            plain, *errors = _largest(_runs(rounded, artifact, samples, amplitude, Path(folder)))
     except Unexplained as why:
         return {"na": str(why)}
     except HarnessError as refusal:  # the changed model may be more than the runtime takes
         return {"na": refusal.what.partition("\n")[0]}
     except (OSError, ValueError) as damaged:  # a runtime that died while it wrote
         return {"na": f"the outputs cannot be read: {damaged}"}
-    plain, errors = _largest(runs)
     scale = INTEGER_FACTOR if rounded.integers else FACTOR * rounded.unit / amplitude
     unit = rounded.unit if not rounded.integers else 2.0**-24
     bounds = {}
-    for name, error in errors.items():
+    for name, error in errors[0].items():
         step = artifact.output_quantization.get(name)
         least = step.scale if step is not None and rounded.integers else 4 * unit * plain[name]
         bounds[name] = max(scale * error, least)
@@ -120,7 +125,9 @@ def _derive(artifact: Artifact, data: PreparedData, cache: Cache) -> dict[str, A
         return {"na": "rounding decides whether its outputs are finite"}
     return {
         "bounds": bounds, "by": "steps" if rounded.integers else "unit roundoff", "unit": rounded.unit,
-        "samples": len(runs), "repeats": REPEATS,
+        "short": {name: max(SHORT_FACTOR * error, SHORT_FACTOR * SHORT_UNIT * plain[name])
+                  for name, error in (errors[1] if len(errors) > 1 else {}).items()},
+        "samples": len(samples), "repeats": REPEATS,
     }  # fmt: skip
 
 
@@ -138,23 +145,26 @@ def _samples(data: PreparedData, cache: Cache) -> list[Feeds]:
 
 def _runs(
     rounded: RandomRounding, artifact: Artifact, samples: Sequence[Feeds], amplitude: float, folder: Path
-) -> Iterator[tuple[dict[str, NDArray[Any]], list[dict[str, NDArray[Any]]]]]:
-    """Yield for each sample the outputs as they are, and those with random rounding."""
+) -> Iterator[list[list[dict[str, NDArray[Any]]]]]:
+    """Yield for each sample the outputs as they are, with random rounding, and with that of results alone."""
     path = folder / "model.onnx"
     path.write_bytes(rounded.model.SerializeToString())
     changed = Artifact(artifact.variant, "onnx", (describe_file(path),), folder)
+    # Amplitude, whether sums are rounded inside, and runs.
+    kinds = [(0.0, 0.0, 1), (amplitude, 1.0, REPEATS)] + [(SHORT_UNIT, 0.0, REPEATS)] * (not rounded.integers)
     files = []
     for place, feeds in enumerate(samples):
-        for size in (0.0, amplitude):
-            file = folder / f"feeds-{place}-{size > 0}.npz"
+        for kind, (size, sums, repeats) in enumerate(kinds):
+            file = folder / f"feeds-{place}-{kind}.npz"
             both = {**feeds, AMPLITUDE: np.array(size, np.float32)}
+            if not rounded.integers:
+                both[SUMS] = np.array(sums, np.float32)
             np.savez(file, np.array(list(both)), *both.values())
-            files += [file] * (REPEATS if size else 1)
-    outputs = run_file("onnxruntime", changed, files, folder)
+            files += [file] * repeats
+    outputs = iter(run_file("onnxruntime", changed, files, folder))
     names = [value.name for value in rounded.model.graph.output]
-    for start in range(0, len(outputs), REPEATS + 1):
-        plain, *others = (_read(path, names) for path in outputs[start : start + REPEATS + 1])
-        yield plain, others
+    for _ in samples:
+        yield [[_read(next(outputs), names) for _ in range(repeats)] for *_, repeats in kinds]
 
 
 def _read(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
@@ -162,23 +172,22 @@ def _read(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
         return {name: stored[file] for name, file in zip(names, stored.files, strict=True)}
 
 
-def _largest(
-    runs: Sequence[tuple[Mapping[str, NDArray[Any]], Sequence[Mapping[str, NDArray[Any]]]]],
-) -> tuple[dict[str, float], dict[str, float]]:
-    """Return by output the largest absolute value, and the largest absolute error; of real outputs only."""
-    largest: dict[str, float] = {}
-    errors: dict[str, float] = {}
-    for plain, others in runs:
+def _largest(runs: Iterable[list[list[dict[str, NDArray[Any]]]]]) -> list[dict[str, float]]:
+    """Return by output the largest absolute value, and the largest error of each kind; of real ones only."""
+    largest: list[dict[str, float]] = []
+    for (plain,), *kinds in runs:
+        largest = largest or [{} for _ in range(1 + len(kinds))]
         for name, y in plain.items():
             if y.dtype.kind != "f":
                 continue
             exact = y.astype(np.float64)
             size = np.abs(exact[np.isfinite(exact)]).max(initial=0.0)
-            largest[name] = max(largest.get(name, 0.0), float(size))
-            for other in others:
-                changed = other[name].astype(np.float64)
-                same = (changed == exact) | (np.isnan(changed) & np.isnan(exact))
-                with np.errstate(invalid="ignore"):  # infinity minus infinity, where they are the same
-                    gaps = np.where(same, 0.0, np.nan_to_num(np.abs(changed - exact), nan=np.inf))
-                errors[name] = max(errors.get(name, 0.0), float(gaps.max(initial=0.0)))
-    return largest, errors
+            largest[0][name] = max(largest[0].get(name, 0.0), float(size))
+            for errors, others in zip(largest[1:], kinds, strict=True):
+                for other in others:
+                    changed = other[name].astype(np.float64)
+                    same = (changed == exact) | (np.isnan(changed) & np.isnan(exact))
+                    with np.errstate(invalid="ignore"):  # infinity minus infinity, where they are the same
+                        gaps = np.where(same, 0.0, np.nan_to_num(np.abs(changed - exact), nan=np.inf))
+                    errors[name] = max(errors.get(name, 0.0), float(gaps.max(initial=0.0)))
+    return largest or [{}, {}]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -34,17 +34,18 @@ from harness.store.run_folder import Facts, RunFolder, point_latest
 
 def validate(request: Request, observer: Observer) -> Outcome:
     """Prepare, measure and judge a new run."""
-    prepared = prepare(request, observer)
-    model = prepared.run["model"]["name"]
-    for warning in forecast.warnings(prepared.gates, prepared.plan, model, request.results):
-        observer.note(warning)
-    now = datetime.now(UTC)
-    run_id = f"{now:%Y%m%dT%H%M%S}-{model}-{secrets.token_hex(2)}"
-    folder = RunFolder(request.results.resolve() / run_id)
-    run = {**prepared.run, "run_id": run_id, "created_utc": now.isoformat(timespec="milliseconds")}
-    folder.create(run, prepared.plan, prepared.labels, prepared.cards, prepared.groups)
-    point_latest(folder.path.parent, run_id)
-    return _measure(folder, prepared, prepared.plan, observer)
+    with closing(prepare(request, observer)) as prepared:
+        model = prepared.run["model"]["name"]
+        for warning in forecast.warnings(prepared.gates, prepared.plan, model, request.results):
+            observer.note(warning)
+        now = datetime.now(UTC)
+        run_id = f"{now:%Y%m%dT%H%M%S}-{model}-{secrets.token_hex(2)}"
+        folder = RunFolder(request.results.resolve() / run_id)
+        run = {**prepared.run, "run_id": run_id, "created_utc": now.isoformat(timespec="milliseconds")}
+        folder.create(run, prepared.plan, prepared.labels, prepared.cards, prepared.groups)
+        with _can_be_resumed(folder):
+            point_latest(folder.path.parent, run_id)
+            return _measure(folder, prepared, prepared.plan, observer)
 
 
 def resume(folder: RunFolder, observer: Observer, wait_s: float = 0.0) -> Outcome:
@@ -59,12 +60,18 @@ def resume(folder: RunFolder, observer: Observer, wait_s: float = 0.0) -> Outcom
     run = facts.run
     request = Request(
         targets=tuple(run["targets"]), variants=tuple(run["variants"]), suites=tuple(run["suites"]),
-        results=folder.path.parent, budget_s=run["budget_s"], wait_s=wait_s,
+        results=folder.path.parent, budget_s=run.get("budget_s"), wait_s=wait_s,
         release=run.get("release", False), decide_within_s=run.get("decide_within_s"),
     )  # fmt: skip
-    prepared = prepare(request, observer, stored=run)
+    with closing(prepare(request, observer, stored=run)) as prepared, _can_be_resumed(folder):
+        return _measure(folder, prepared, _completed(facts, prepared, folder), observer)
+
+
+def _completed(facts: Facts, prepared: Prepared, folder: RunFolder) -> Plan:
+    """The plan of an interrupted run with the artifacts of today, which have to be the same."""
     now = {_identity(batch): batch for batch in prepared.plan.batches}
     then = {_identity(batch): batch for batch in facts.plan.batches}
+    run = facts.run
     if any(key not in now or now[key].artifact.sha256 != then[key].artifact.sha256 for key in then) or (
         prepared.run["data"] != run["data"] or prepared.run[GROUPS] != run.get(GROUPS, {})
     ):
@@ -73,13 +80,22 @@ def resume(folder: RunFolder, observer: Observer, wait_s: float = 0.0) -> Outcom
             where=str(folder.path),
             next_step="begin a new run: harness validate",
         )
-    plan = replace(
+    return replace(
         facts.plan,
         batches=tuple(
             replace(batch, artifact=now[_identity(batch)].artifact) for batch in facts.plan.batches
         ),
     )
-    return _measure(folder, prepared, plan, observer)
+
+
+@contextmanager
+def _can_be_resumed(folder: RunFolder) -> Iterator[None]:
+    """Say with an interruption, also one while tables are written, how the run goes on."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        what = f"what was measured is kept\n  next   harness validate --resume {folder.path}"
+        raise KeyboardInterrupt(what) from error
 
 
 def _identity(batch: Batch) -> tuple[str, ...]:
@@ -109,8 +125,7 @@ def _measure(folder: RunFolder, prepared: Prepared, plan: Plan, observer: Observ
         int8_trials.try_others(folder.path, prepared, outcome)
     estimate.remember(facts, prepared.cache)
     if interrupted is not None:
-        what = f"what was measured is kept\n  next   harness validate --resume {folder.path}"
-        raise KeyboardInterrupt(what) from interrupted
+        raise interrupted
     return outcome
 
 

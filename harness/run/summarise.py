@@ -27,6 +27,7 @@ from harness.core.target import NVIDIA
 from harness.core.untrusted import shown
 from harness.run import card_rows
 from harness.run.rounding import KEY as ROUNDING
+from harness.run.same_runtime import same_runtime
 from harness.stats.disturbance import disturbance, overload
 from harness.stats.side_by_side import ALPHA, level
 from harness.store.run_folder import Facts
@@ -47,11 +48,7 @@ def summarise(facts: Facts, suites: Mapping[str, Suite], failed: list[JobResult]
         Gets an ERROR result, with the traceback, for every job whose suite raised an exception; its row is an
         ERROR row, and all other rows are made.
     """
-    environments = {
-        (record.target, record.backend, record.variant, record.suite): record
-        for record in reversed(facts.environments)  # the first start, where a worker crashed
-        if record.phase == "before"
-    }
+    environments = _starts(facts)
     ends = {
         (record.target, record.backend, record.variant, record.suite): record
         for record in facts.environments
@@ -68,8 +65,10 @@ def summarise(facts: Facts, suites: Mapping[str, Suite], failed: list[JobResult]
         if (reason := overload(record.facts))
         for key in record.facts.get("jobs", ())
     }
+    hosts = _hosts(facts)
     rows: list[Row] = []
     for batch in facts.plan.batches:
+        host = hosts.get((batch.variant, batch.suite))
         batch_key = (batch.target, batch.backend, batch.variant, batch.suite)
         disturbed = (
             disturbance(environments[batch_key].facts, ends[batch_key].facts, between.get(batch_key, ()))
@@ -84,6 +83,9 @@ def summarise(facts: Facts, suites: Mapping[str, Suite], failed: list[JobResult]
             overload_reason = overloaded.get(job.key)
             reasons = (*disturbed, overload_reason) if overload_reason is not None else disturbed
             context = replace(_context(facts, batch, job.case.setting), disturbed=join(reasons))
+            if host is not None:
+                same = _same_runtime(facts, batch, host, result, environments)
+                context = replace(context, same_runtime=same)
             if result.status is Status.OK:
                 measurements = _measurements(facts, suites[batch.suite], job, result, context, failed)
             else:
@@ -168,8 +170,55 @@ def _context(facts: Facts, batch: Batch, setting: str) -> SummaryContext:
         settings=facts.run["validation"]["suites"].get(batch.suite, {}),
         groups=facts.groups,
         rounding=rounding.get("bounds", {}),
+        short_rounding=rounding.get("short", {}),
         no_rounding=rounding.get("na", ""),
     )
+
+
+def _starts(facts: Facts) -> dict[tuple[str, ...], EnvironmentRecord]:
+    """The machine at the start of each batch; the first start, where a worker crashed."""
+    return {
+        (record.target, record.backend, record.variant, record.suite): record
+        for record in reversed(facts.environments)
+        if record.phase == "before"
+    }
+
+
+def _hosts(facts: Facts) -> dict[tuple[str, str], Batch]:
+    """The batches of the reference on the host, by variant and suite."""
+    return {(batch.variant, batch.suite): batch for batch in facts.plan.batches if batch.target == HOST}
+
+
+def computes_as_host(facts: Facts, target: str) -> bool:
+    """Whether a target runs the host's own runtime with its settings on such a CPU, in any batch."""
+    hosts, environments = _hosts(facts), _starts(facts)
+    return any(
+        _same_runtime(facts, batch, host, facts.results[job.key], environments)
+        for batch in facts.plan.batches
+        if batch.target == target and (host := hosts.get((batch.variant, batch.suite))) is not None
+        for job in batch.jobs
+        if job.key in facts.results
+    )
+
+
+def _same_runtime(
+    facts: Facts,
+    batch: Batch,
+    host: Batch,
+    result: JobResult,
+    environments: Mapping[tuple[str, ...], EnvironmentRecord],
+) -> str:
+    """What the target has in common with the host, where that is all that bits depend on."""
+    here, there = (
+        environments.get((part.target, part.backend, part.variant, part.suite)) for part in (batch, host)
+    )
+    reference = facts.results.get(result.key._replace(target=host.target, backend=host.backend))
+    compared = (
+        batch is not host and result.key.setting == PARITY and batch.target not in facts.run["emulated"]
+    )
+    if not compared or here is None or there is None or reference is None:
+        return ""
+    return same_runtime(batch, host, (result, reference), (here.facts, there.facts))
 
 
 def _identity(

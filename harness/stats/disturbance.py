@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from harness.core.cause import Cause, Reason
+from harness.core.job import EnvironmentRecord
 
 #: Bits of ``vcgencmd get_throttled`` by what they mean now; 16 bits higher: since boot.
 THROTTLED = {0: "under-voltage", 1: "a capped frequency", 2: "throttling", 3: "the soft temperature limit"}
@@ -27,6 +30,70 @@ MOST_STEAL = 0.05
 #: busy sessions it waited 0.83 of its time, and p99 was 18 ms: the scheduler's, and above the limit of 10. A
 #: lower threshold would make the verdict depend on what else runs on a developer's machine.
 MOST_WAITING = 2 / 3
+#: Ticks of /proc/stat a second (USER_HZ) on every architecture that runs Linux here.
+TICK_NS = 10_000_000
+#: By so much more a machine was busier, so that times of two runs do not compare. Equal runs of digits on
+#: two cores: where other programs used 0.6 of the machine in place of 0.25, p50 was 17 % higher (they share
+#: caches and the clock), though the process waited 0.02 of its time; where it waited 0.25 to 0.43, p99 was 2
+#: to 24 times as high. Runs beside the same load differed by up to 0.15, 0.03 and 0.003.
+BUSIER = {"others": 0.2, "waiting": 0.05, "steal": 0.01}
+_BUSY = {
+    "others": "other programs used {} of its time against {}",
+    "waiting": "the process waited for a core {} of its time against {}",
+    "steal": "other guests took {} of its time against {}",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """How busy the machine was during a batch, as shares of time; NaN where it does not report it.
+
+    Parameters
+    ----------
+    others : float
+        Of all cores, used by other programs (and to start processes).
+    waiting : float
+        That the measuring processes were ready to run and waited for a core.
+    steal : float
+        Of all cores, taken by other guests of the host.
+    """
+
+    others: float
+    waiting: float
+    steal: float
+
+
+def loads(records: Iterable[EnvironmentRecord]) -> dict[tuple[str, ...], Load]:
+    """Load of each batch, by target, backend, variant and suite."""
+    batches: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
+    for record in records:
+        key = (record.target, record.backend, record.variant, record.suite)
+        batches.setdefault(key, []).append(record.facts)
+    return {key: _load(facts) for key, facts in batches.items()}
+
+
+def _load(facts: list[Mapping[str, Any]]) -> Load:
+    spent = [part["scheduling"] for part in facts if "ran_ns" in part.get("scheduling", {})]
+    ran_ns, waited_ns = (sum(part[name] for part in spent) for name in ("ran_ns", "waited_ns"))
+    ready_ns = ran_ns + waited_ns
+    waiting = waited_ns / ready_ns if ready_ns else math.nan
+    first, last = (facts[index].get("cpu_time", {}) for index in (0, -1))
+    ticks = {name: last.get(name, 0) - first.get(name, 0) for name in ("busy", "idle", "steal")}
+    total = sum(ticks.values())
+    if "busy" not in first or "busy" not in last or total <= 0:
+        return Load(math.nan, waiting, math.nan)
+    others = max(0.0, ticks["busy"] - ran_ns / TICK_NS) / total if ready_ns else math.nan
+    return Load(others, waiting, ticks["steal"] / total)
+
+
+def busier(base: Load, new: Load) -> str:
+    """In what the machine of `new` was so much busier that times do not compare; empty where it was not."""
+    texts = []
+    for name, more in BUSIER.items():
+        shares = getattr(new, name), getattr(base, name)
+        if shares[0] - shares[1] > more:  # never where one is NaN
+            texts.append(_BUSY[name].format(*(f"{100 * share:.2g} %" for share in shares)))
+    return "; ".join(texts)
 
 
 def disturbance(

@@ -13,13 +13,16 @@ from enum import StrEnum
 import numpy as np
 import pandas as pd
 
+from harness.core.job import DEPLOY
 from harness.core.measurement import KEY_COLUMNS
 from harness.core.metric import Declared, Metric, Noise
-from harness.stats import difference, many, outer_join
+from harness.stats import difference, disturbance, many, outer_join
 from harness.stats.difference import RATIO_UNITS, Values
 
 #: Columns that are not part of the key where devices are compared.
 DEVICE_COLUMNS = ("target", "backend")
+#: Of a batch, during which the load of the machine is known.
+LOAD_COLUMNS = ("target", "backend", "variant", "suite")
 BOUNDS = ("value", "ci_low", "ci_high")
 NO_DIRECTION = "has no declared direction"
 #: Largest relative difference at which two numbers count as equal: a logarithm's last bits vary by CPU.
@@ -32,6 +35,8 @@ class Change(StrEnum):
 
     SAME = "same"
     NOISE = "within noise"
+    #: Beyond the noise of one row, but not beyond that of the worst of so many; or the machine was busier.
+    UNCLEAR = "unclear"
     BETTER = "better"
     WORSE = "worse"
     CHANGED = "changed"
@@ -56,6 +61,8 @@ class Side:
         What each sample contributes to the value, by the columns of the key; empty for a CSV alone.
     metrics : Declared
         What the suites declare of the metrics.
+    loads : mapping of key to Load
+        How busy the machine was, by `LOAD_COLUMNS`; nothing where it is not known.
     """
 
     label: str
@@ -63,6 +70,17 @@ class Side:
     sets: Mapping[str, str] | None = None
     per_sample: Mapping[tuple[object, ...], Values] = field(default_factory=dict, repr=False)
     metrics: Declared = field(default_factory=Declared, repr=False)
+    loads: Mapping[tuple[str, ...], disturbance.Load] = field(default_factory=dict, repr=False)
+
+
+def busier(base: Side, new: Side) -> dict[tuple[str, ...], str]:
+    """Which side ran on a busier machine, and in what, by `LOAD_COLUMNS`; only batches where one did."""
+    batches = {}
+    for key in sorted(base.loads.keys() & new.loads.keys()):
+        for one, two in ((base, new), (new, base)):
+            if text := disturbance.busier(one.loads[key], two.loads[key]):
+                batches[key] = f"{two.label} ran on a busier machine than {one.label}: {text}"
+    return batches
 
 
 def compare(base: Side, new: Side, *, devices: bool = False) -> pd.DataFrame:
@@ -92,21 +110,42 @@ def compare(base: Side, new: Side, *, devices: bool = False) -> pd.DataFrame:
     ratio = unit.isin(RATIO_UNITS).to_numpy()
     sides = [[joined[f"{name}_{side}"].to_numpy(np.float64) for name in BOUNDS] for side in ("base", "new")]
     change, low, high = np.full((3, len(joined)), np.nan)
+    df = np.full(len(joined), np.inf)
     metrics = _Declarations(new.metrics.or_else(base.metrics), joined)
     noisy = metrics.map(lambda metric, row: difference.varies_between_runs(metric, str(unit.iat[row])))
+    least = np.where(noisy, unit.map(difference.least_distance).to_numpy(np.float64), 0.0)
     for as_ratio, widen, rows in (
-        (True, difference.noise_factor(), ratio & noisy), (True, 1.0, ratio & ~noisy), (False, 1.0, ~ratio),
+        (True, difference.noise_factor(), ratio & noisy), (True, 1.0, ratio & ~noisy),
+        (False, difference.noise_factor(), ~ratio & noisy), (False, 1.0, ~ratio & ~noisy),
     ):  # fmt: skip
         one, two = ([part[rows] for part in side] for side in sides)
-        change[rows], low[rows], high[rows] = difference.independent(one, two, ratio=as_ratio, widen=widen)
+        change[rows], low[rows], high[rows] = difference.independent(
+            one, two, ratio=as_ratio, widen=widen, least=least[rows]
+        )
+        if widen > 1:
+            df[rows] = difference.degrees_of_freedom(one, two, ratio=as_ratio, least=least[rows])
     result = joined[[*key, *(f"{name}_{side}" for name in extra for side in ("base", "new"))]].copy()
     result["unit"], result["base"], result["new"] = unit, sides[0][0], sides[1][0]
     result["kind"] = np.where(ratio, "ratio", "difference")
     result["change"], result["ci_low"], result["ci_high"] = change, low, high
-    z = _pair(result, joined, base, new, extra)
+    p = _pair(result, joined, base, new, extra)
     result["class"], result["why"] = _classes(result, joined, base, new, metrics)
-    _correct(result, z, key)
+    if not devices:
+        _discount_load(result, busier(base, new))
+    _correct(result, p, df, metrics)
     return result
+
+
+def _discount_load(result: pd.DataFrame, batches: Mapping[tuple[str, ...], str]) -> None:
+    """Call times unclear that changed while one side ran on a busier machine."""
+    timed = result["unit"].isin(difference.TIME_UNITS)
+    changed = timed & result["class"].isin([Change.BETTER, Change.WORSE])
+    for key, text in batches.items():
+        rows = changed.copy()
+        for column, value in zip(LOAD_COLUMNS, key, strict=True):
+            rows &= result[column] == value
+        result.loc[rows, "why"] = result.loc[rows, "class"].astype("str") + f" by itself, but {text}"
+        result.loc[rows, "class"] = str(Change.UNCLEAR)
 
 
 def _pair(result: pd.DataFrame, joined: pd.DataFrame, base: Side, new: Side, extra: list[str]) -> Values:
@@ -115,9 +154,9 @@ def _pair(result: pd.DataFrame, joined: pd.DataFrame, base: Side, new: Side, ext
     Returns
     -------
     ndarray, shape (rows,)
-        Score statistic under no change (McNemar's for shares); NaN where rows are not paired.
+        One-sided p of paired rows; NaN where rows are not paired, or no sample differs.
     """
-    z = np.full(len(result), np.nan)
+    p = np.full(len(result), np.nan)
     names = ["base", "new", "change", "ci_low", "ci_high", "n"]
     numbers = {name: result[name].to_numpy(np.float64, copy=True) for name in names[:-1]}
     numbers["n"] = np.full(len(result), np.nan)
@@ -139,7 +178,7 @@ def _pair(result: pd.DataFrame, joined: pd.DataFrame, base: Side, new: Side, ext
         for (one_n, two_n, unit), (places, *pair) in alike.items():
             n = min(one_n, two_n)
             first, second = (np.stack([part[:n] for part in side]) for side in pair)
-            intervals, z[places] = difference.paired_rows(first, second, unit)
+            intervals, p[places] = difference.paired_rows(first, second, unit)
             if one_n != two_n:  # one side has max_samples: the first n of both count
                 numbers["base"][places], numbers["new"][places] = first.mean(axis=1), second.mean(axis=1)
             numbers["n"][places] = n
@@ -148,7 +187,7 @@ def _pair(result: pd.DataFrame, joined: pd.DataFrame, base: Side, new: Side, ext
     for name, column in numbers.items():
         result[name] = column
     result["paired"] = ~np.isnan(numbers["n"])
-    return z
+    return p
 
 
 class _Declarations:
@@ -176,6 +215,15 @@ class _Declarations:
         """
         flags = [condition(m, row) for m, row in zip(self._metrics, self._firsts.tolist(), strict=True)]
         return np.array(flags, np.bool_)[self._codes] if flags else np.zeros(0, np.bool_)
+
+    def whole(self, rows: pd.DataFrame) -> Flags:
+        """Rows that stand for a variant as a whole: the case of a metric that has a role, as it ships."""
+        case_of = np.array(
+            [metric.case if metric is not None and metric.role else "" for metric in self._metrics], object
+        )
+        cases = case_of[self._codes] if len(case_of) else np.zeros(0, object)
+        as_it_ships = (rows["setting"] == DEPLOY).to_numpy() & (rows["severity"] == 0).to_numpy()
+        return np.asarray(as_it_ships & (rows["case"].to_numpy(object) == cases))
 
     def goodness(self, values: Values) -> Values:
         """See `Metric.goodness`; zeros where a metric is not declared."""
@@ -241,30 +289,30 @@ def _classes(
     return pd.Series(classes.take(chosen), index=result.index), why
 
 
-def _correct(result: pd.DataFrame, z: Values, key: list[str]) -> None:
-    """Turn changes that fail Holm's procedure, over the cases and severities of one metric, into noise.
+def _correct(result: pd.DataFrame, paired_p: Values, df: Values, metrics: _Declarations) -> None:
+    """Call changes unclear that are not significant among all rows of the comparison.
 
-    ``ci_low`` and ``ci_high`` are not corrected.
+    Half of the level is for the rows that stand for a variant as a whole. Rows without noise are no part of
+    it: an exact count, and rows of which every sample is the same. ``ci_low`` and ``ci_high`` are not
+    corrected.
     """
-    tested = result["class"].isin([Change.SAME, Change.NOISE, Change.BETTER, Change.WORSE]).to_numpy()
-    moved = {change: (result["class"] == change).to_numpy() for change in (Change.BETTER, Change.WORSE)}
-    if not any(rows.any() for rows in moved.values()):
-        return
     numbers = [result[name].to_numpy(np.float64) for name in ("change", "ci_low", "ci_high")]
     with np.errstate(divide="ignore", invalid="ignore"):  # rows with such ratios are not used
         ratio = (result["kind"] == "ratio").to_numpy()
         change, low, high = (np.where(ratio, np.log(part), part) for part in numbers)
-    p = np.where(np.isnan(z), many.one_sided_p(change, low, high), many.upper_tail(np.abs(z)))
-    p[np.isnan(low)] = 0.0  # an exact count has no interval, so any change is real
-    family = [column for column in key if column not in ("case", "severity")]
-    groups = result.groupby(family, sort=False, observed=True, dropna=False).ngroup().to_numpy()
-    is_only_test = np.bincount(groups, tested)[groups] == 1
-    for change_, rows in moved.items():
-        significant = many.holm(np.where(tested, np.where(rows, p, 1.0), np.nan), groups)
-        not_significant = rows & ~significant & ~is_only_test
-        result.loc[not_significant, "class"] = str(Change.NOISE)
-        result.loc[not_significant, "why"] = (
-            f"{change_} by itself, but not significant among so many cases (Holm)"
+    paired = result["paired"].to_numpy()
+    p = np.where(paired, paired_p, many.one_sided_p(change, low, high, df, difference.PROCESSES - 1))
+    tested = result["class"].isin([Change.SAME, Change.NOISE, Change.BETTER, Change.WORSE]).to_numpy()
+    tested = tested & metrics.map(lambda metric, _: metric is not None and metric.better is not None)
+    p = np.where(tested & ~np.isnan(low), p, np.nan)
+    whole = metrics.whole(result) & np.isfinite(p)
+    weights = np.where(whole, 1 / max(1, whole.sum()), 1 / max(1, (np.isfinite(p) & ~whole).sum()))
+    for change_ in (Change.BETTER, Change.WORSE):
+        rows = (result["class"] == change_).to_numpy() & np.isfinite(p)
+        unclear = rows & ~many.holm(np.where(rows | np.isnan(p), p, 1.0), weights)
+        result.loc[unclear, "class"] = str(Change.UNCLEAR)
+        result.loc[unclear, "why"] = (
+            f"{change_} by itself, but not significant among {np.isfinite(p).sum()} rows"
         )
 
 

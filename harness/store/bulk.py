@@ -61,7 +61,8 @@ def frame(parts: Sequence[pa.Table]) -> pd.DataFrame:
             columns[name] = column.to_pandas()
             continue
         numbers = column.to_numpy()
-        exact = name in WHOLE and np.isfinite(numbers).all() and bool((numbers == np.rint(numbers)).all())
+        # Beyond 2**53 not every whole number is a float64; NaN and infinity are not below it.
+        exact = name in WHOLE and bool(((np.abs(numbers) < 2**53) & (numbers == np.rint(numbers))).all())
         columns[name] = numbers.astype(np.int64) if exact else numbers
     return pd.DataFrame(columns, copy=False)
 

@@ -139,13 +139,14 @@ def _result(body: Mapping[str, Any], folder: Path) -> JobResult:
     if not isinstance(values, dict) or not isinstance(effective, dict):
         raise _Damage("values or effective is no JSON object")
     duration_ns = body["duration_ns"]
-    if not is_count(duration_ns):
-        raise _Damage("duration_ns is no count")
+    host_ns = body.get("host_ns", 0)  # runs of earlier versions have none
+    if not is_count(duration_ns) or not is_count(host_ns):
+        raise _Damage("duration_ns or host_ns is no count")
     return JobResult(
         key, Status(body["status"]), cut(str(body["reason"]), MAX_REASON), Samples(arrays, values),
         {name: str(text) for name, text in effective.items()},
         str(storable(body["started_utc"])), duration_ns, Cause.read(body.get("cause")),
-        cut(str(body.get("raw", "")), MAX_RAW),
+        cut(str(body.get("raw", "")), MAX_RAW), host_ns,
     )  # fmt: skip
 
 
@@ -203,7 +204,7 @@ class Journal:
                     "reason": event.reason, "cause": event.cause.value, "raw": event.raw,
                     "values": dict(event.samples.values), "arrays": arrays,
                     "effective": dict(event.effective), "started_utc": event.started_utc,
-                    "duration_ns": event.duration_ns,
+                    "duration_ns": event.duration_ns, "host_ns": event.host_ns,
                 }  # fmt: skip
             else:
                 batch = [event.target, event.backend, event.variant, event.suite]

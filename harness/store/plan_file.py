@@ -12,6 +12,7 @@ from harness.core.cause import Cause
 from harness.core.check import CheckPlace
 from harness.core.job import Batch, JobKey, JobResult, Status
 from harness.core.plan import Plan
+from harness.store import shapes
 
 
 def to_json(plan: Plan) -> dict[str, Any]:
@@ -29,8 +30,25 @@ def to_json(plan: Plan) -> dict[str, Any]:
     }
 
 
-def from_json(value: Mapping[str, Any]) -> Plan:
-    """Read what `to_json` gave; also of earlier versions."""
+def read(path: Path) -> Plan:
+    """Read ``plan.json``; also of earlier versions.
+
+    Raises
+    ------
+    ResultsError
+        It is missing or damaged; names the places.
+    """
+    value = shapes.read(path, shapes.PlanFile)
+    try:
+        plan = _from_json(value)
+        if any(job.case.setting not in batch.options for batch in plan.batches for job in batch.jobs):
+            raise ValueError("a case has a setting without options")
+        return plan
+    except (TypeError, ValueError) as error:  # a field that this version does not know, or a state
+        raise shapes.damaged(path, str(error)) from error
+
+
+def _from_json(value: Mapping[str, Any]) -> Plan:
     return Plan(
         batches=tuple(
             Batch.from_json(batch, Artifact.from_json(batch["artifact"], Path()))

@@ -19,15 +19,10 @@ from harness.core.errors import ResultsError
 from harness.core.groups import Groups
 from harness.core.job import EnvironmentRecord, JobKey, JobResult
 from harness.core.plan import Plan
-from harness.store import journal, plan_file
+from harness.store import journal, plan_file, shapes
 from harness.store.cache import write_atomically, writing
 from harness.store.journal import Journal, npy_bytes
 
-#: What reading a damaged file of JSON, or of an array, raises.
-_DAMAGE = (
-    OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError,
-    OverflowError,
-)  # fmt: skip
 #: Version of the folder's layout and of the table.
 SCHEMA_VERSION = 1
 
@@ -115,24 +110,28 @@ class RunFolder:
         with writing(self.path):
             write_atomically(self.path / "plan.json", json.dumps(plan_file.to_json(plan)).encode())
 
-    def read_run(self) -> dict[str, Any]:
+    def read_run(self, *, whole: bool = True) -> dict[str, Any]:
         """``run.json``.
+
+        Parameters
+        ----------
+        whole : bool
+            It must have all that judging a run takes; else what its tables are read with.
 
         Raises
         ------
         ResultsError
-            This is no run, or one of a newer harness.
+            This is no run, a damaged one, or one of a newer harness.
         """
-        try:
-            run = json.loads((self.path / "run.json").read_text())
-            run["schema_version"], run.get("versions", {}).get("")
-        except _DAMAGE as error:
+        path = self.path / "run.json"
+        if not path.is_file():
             raise ResultsError(
                 "this is not the folder of a run",
                 where=str(self.path),
-                cause="run.json is missing or damaged",
+                cause="run.json is missing",
                 next_step="name a run id, a unique prefix of one, a folder, or latest",
-            ) from error
+            )
+        run: dict[str, Any] = shapes.read(path, shapes.Version)
         if run["schema_version"] != SCHEMA_VERSION:
             wrote = run.get("versions", {}).get("deployment-validation-harness", "unknown")
             raise ResultsError(
@@ -142,32 +141,31 @@ class RunFolder:
                 cause=f"it was written by version {wrote} of the harness",
                 next_step=f"read it with version {wrote} of the harness, in another virtual environment",
             )
-        return dict(run)
+        shapes.check(run, shapes.Run if whole else shapes.Head, path)
+        return run
 
     def read_plan(self) -> Plan:
         """Read ``plan.json`` alone."""
-        try:
-            return plan_file.from_json(json.loads((self.path / "plan.json").read_text()))
-        except _DAMAGE as error:
-            raise ResultsError("plan.json is damaged", where=str(self.path)) from error
+        return plan_file.read(self.path / "plan.json")
 
     def facts(self) -> Facts:
-        """Read everything back; a torn last line of the journal counts as never written."""
+        """Read everything back; a torn last line of the journal counts as never written.
+
+        Raises
+        ------
+        ResultsError
+            This is no run, or a damaged one; names the file and the place in it.
+        """
         run = self.read_run()
         plan = self.read_plan()
+        cards = shapes.read(self.path / "cards.json", shapes.Cards)
+        path = self.path / "groups.json"
+        groups = tuple(map(Groups.from_json, shapes.read(path, shapes.GroupsFile) if path.exists() else ()))
+        path = self.path / "labels.npy"
         try:
-            labels_path = self.path / "labels.npy"
-            labels = npy.from_bytes(labels_path.read_bytes()) if labels_path.exists() else None
-            cards = json.loads((self.path / "cards.json").read_text())
-            if not isinstance(cards, dict) or not all(isinstance(card, dict) for card in cards.values()):
-                raise TypeError("cards.json has no cards by variant")
-            groups_path = self.path / "groups.json"
-            listed = json.loads(groups_path.read_text()) if groups_path.exists() else []
-            groups = tuple(Groups.from_json(value) for value in listed)
-        except _DAMAGE as error:
-            raise ResultsError(
-                "cards.json, groups.json or labels.npy is damaged", where=str(self.path)
-            ) from error
+            labels = npy.from_bytes(path.read_bytes()) if path.exists() else None
+        except (OSError, ValueError) as error:
+            raise shapes.damaged(path, str(error)) from error
         entries = journal.read(self.path)
         results = {result.key: result for result in plan.skipped} | entries.results
         damaged = tuple(entries.damaged)

@@ -108,7 +108,7 @@ def _read(path: Path) -> StoredRun | LeftOut:
     if folder.being_written():
         return LeftOut(path.name, "it is being written")
     try:
-        run = folder.read_run()
+        run = folder.read_run(whole=False)
     except Exception as error:  # noqa: BLE001 - one run that cannot be read does not hide the others
         return LeftOut.because(path.name, error)
     for name in ("measurements.csv", "measurements.parquet"):

@@ -62,12 +62,12 @@ def _lsb(facts: Facts) -> Iterator[Measurement]:
 
 def _rounding(facts: Facts) -> Iterator[Measurement]:
     """The largest difference over what rounding explains, and where it is."""
-    if not facts.rounding:
+    if not facts.rounding and not facts.same_runtime:
         raise Undefined(f"no bound is known: {facts.no_rounding}")
     worst, note = 0.0, ""
     for name, base, output in zip(facts.base.names, facts.base.outputs, facts.answers.outputs, strict=True):
-        bound = facts.rounding.get(name)
-        if bound is None:  # integers that stand for themselves
+        bound = 0.0 if facts.same_runtime else facts.rounding.get(name)
+        if bound is None or base.dtype.kind not in "biuf":  # integers that stand for themselves; text
             continue
         one, other = (y.reshape(len(y), -1).astype(np.float64) for y in (base, output))
         same = (one == other) | (np.isnan(one) & np.isnan(other))
@@ -79,12 +79,10 @@ def _rounding(facts: Facts) -> Iterator[Measurement]:
         ratio = float(by_sample.max(initial=0.0)) / bound if bound else math.inf if over else 0.0
         if ratio >= worst:
             worst = ratio
-            note = (
-                f"the output {name} differs by {by_sample[place]:.3g} in sample {place}, rounding explains "
-            )
-            note += f"{bound:.3g}" + (
-                f"; more than that in {over} of {len(by_sample)} samples" if over else ""
-            )
+            explained = f"{bound:.3g}" + (f": {facts.same_runtime}" if facts.same_runtime else "")
+            differs = f"differs by {by_sample[place]:.3g} in sample {place}" if worst else "is equal"
+            note = f"the output {name} {differs}, rounding explains {explained}"
+            note += f"; more than that in {over} of {len(by_sample)} samples" if over else ""
     made = row("difference_over_rounding", worst, facts.reference, n=len(facts.answers))
     yield replace(made, reason=note)
 

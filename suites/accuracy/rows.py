@@ -33,7 +33,8 @@ class Facts:
 
     ``base`` are the answers on the host of the variant that ``reference`` names; of an absolute metric, whose
     ``reference`` is empty, those of the float model, or ``answers`` where there are none. ``rounding`` is the
-    largest absolute difference by output that rounding explains, ``no_rounding`` why that is not known.
+    largest absolute difference by output that rounding explains, ``no_rounding`` why that is not known;
+    ``same_runtime`` says that the host computed in the very same way, so that it explains none.
     """
 
     answers: Answers
@@ -43,6 +44,7 @@ class Facts:
     artifact: Artifact | None
     rounding: Mapping[str, float] = field(default_factory=dict)
     no_rounding: str = ""
+    same_runtime: str = ""
 
 
 @dataclass(frozen=True, slots=True)

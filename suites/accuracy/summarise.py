@@ -186,14 +186,17 @@ def _rows(
         return without(Status.SKIPPED, 'needs the raw outputs, and keep = "reduced" stores reductions only')
     try:
         answers = answers.ordered_like(base)
+        # With other samples the last batch has another size, and other kernels run.
+        same_runtime = context.same_runtime if len(answers) == len(base) else ""
         if reference:
             # Samples come in one order everywhere: a target that ran fewer ran the first of them.
             n = min(len(answers), len(base))
             answers, base = answers.head(n), base.head(n)
         labels = np.empty(0) if context.labels is None else context.labels[: len(answers)]
         facts = Facts(
-            answers, base, reference, labels, context.artifact, context.rounding, context.no_rounding
-        )
+            answers, base, reference, labels, context.artifact, context.rounding, context.no_rounding,
+            same_runtime,
+        )  # fmt: skip
         return made(group, facts)
     except DataError as error:
         return without(Status.ERROR, error.what, Cause.UNSPECIFIED)

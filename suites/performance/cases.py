@@ -19,12 +19,16 @@ OFFLINE = "offline"
 VARIED = "varied"
 #: Batch sizes of `VARIED` beside 1, and its inputs: few, because every shape and input is prepared for.
 VARIED_SIZES, VARIED_INPUTS = (1, 2, 3), 8
+#: Calls with a new input, and as many with one that was just answered: `suites.performance.computed`.
+PAIRS = 48
 #: A process has this long to start and to open the model, on top of what it times.
 START_ALLOWANCE_S = 30.0
+#: What a process typically needs for that, on an idle machine; a whole case on an emulated clock.
+TYPICAL_START_S, EMULATED_TYPICAL_S = 0.45, 1.0
 #: Settings on an emulated clock.
 AS_LITTLE_AS_CAN_BE: dict[str, Any] = {
     "processes": 1, "rounds": 1, "seconds": 1e-3, "max_seconds": 1.0, "warm_up_seconds": 1e-3,
-    "offline_seconds": 1e-3, "batch_sizes": (1,), "varied_calls": 4,
+    "offline_seconds": 1e-3, "batch_sizes": (1,), "varied_calls": 4, "bare_processes": 0,
 }  # fmt: skip
 
 
@@ -49,6 +53,10 @@ class Settings:
         Fresh processes of the offline case.
     offline_seconds : float
         Timed for each batch size in each round.
+    bare_processes : int
+        So many of them compare the backend with the runtime that it loads; 0 compares nothing.
+    bare_seconds : float
+        Timed for that in each of them.
     varied_calls : int
         With inputs and batch sizes that vary, one after the other in one process.
     varied_seconds : float
@@ -63,6 +71,8 @@ class Settings:
     batch_sizes: tuple[int, ...] = option((1, 8, 32), whole_numbers(1))
     rounds: int = option(3, whole(2))
     offline_seconds: float = option(0.1, duration_s)
+    bare_processes: int = option(3, whole(0))
+    bare_seconds: float = option(0.1, duration_s)
     # An error in one of 5,000 calls has to occur.
     varied_calls: int = option(6_000, whole(1))
     varied_seconds: float = option(1.0, duration_s)
@@ -113,7 +123,12 @@ def cases(context: CaseContext) -> tuple[Case, ...]:
             "processes": settings.processes,
             "requests": requests,
             "seconds": settings.seconds,
+            "bare_processes": settings.bare_processes,
+            "bare_seconds": settings.bare_seconds,
         },
+        # A small model has its requests well before the time is over.
+        typical_s=settings.processes * (TYPICAL_START_S + settings.warm_up_seconds + settings.seconds)
+        + settings.bare_processes * (TYPICAL_START_S + settings.bare_seconds),
     )
     device_buffers = replace(single_stream, name=DEVICE_BUFFERS)
     sizes = (context.batch,) if context.batch else tuple(b for b in settings.batch_sizes if b <= rows)
@@ -136,6 +151,8 @@ def cases(context: CaseContext) -> tuple[Case, ...]:
             "batch_sizes": list(sizes),
             "left_out": left_out,
         },
+        typical_s=settings.rounds
+        * (TYPICAL_START_S + len(sizes) * (settings.warm_up_seconds + settings.offline_seconds)),
     )
     # The last one: it runs in the worker itself, which holds the runtime from then on.
     inputs = 1 if context.emulated else VARIED_INPUTS
@@ -150,7 +167,10 @@ def cases(context: CaseContext) -> tuple[Case, ...]:
             "calls": settings.varied_calls,
             "max_seconds": settings.varied_seconds,
             "inputs": inputs,
+            "pairs": 1 if context.emulated else PAIRS,
             "batch_sizes": [1] if context.emulated else [size for size in VARIED_SIZES if size <= rows],
         },
+        typical_s=settings.varied_seconds / 2,
     )
-    return (single_stream, *[device_buffers] * context.device_memory, offline, varied)
+    made = (single_stream, *[device_buffers] * context.device_memory, offline, varied)
+    return tuple(replace(case, typical_s=EMULATED_TYPICAL_S) for case in made) if context.emulated else made

@@ -189,7 +189,7 @@ class Watch:
 
     __slots__ = (
         "_again", "_answers", "_before", "_calls", "_counters", "_every", "_fetch", "_next_look",
-        "_next_reading", "_slow_ns", "_step", "memory", "slow",
+        "_next_reading", "_slow_ns", "_step", "handles", "memory", "slow",
     )  # fmt: skip
 
     def __init__(
@@ -212,6 +212,7 @@ class Watch:
         self._before = counters.scheduling()
         self.slow: list[tuple[int, int, int, int]] = []
         self.memory: list[tuple[int, int]] = []
+        self.handles: list[tuple[int, int, int]] = []
         self._read_memory(0)
 
     def __call__(self, result: Any, elapsed_ns: int) -> None:  # noqa: ANN401 - whatever a call returns
@@ -245,6 +246,7 @@ class Watch:
         memory_byte = self._counters.memory_byte()
         if memory_byte is not None:
             self.memory.append((calls, memory_byte))
+        self.handles.append((calls, *self._counters.handles()))
 
 
 def time_calls(
@@ -342,7 +344,8 @@ def facts(place: Place, answers: Sequence[Answers], clocks: Sequence[int], watch
         int64: ``answers`` (looked at, wrong), ``wrong_calls`` (call), ``clocks`` (elapsed ns of the clock of
         the calls, the raw monotonic one and the wall clock; -1 where there is none), ``slow_calls`` (call,
         ns of waiting for a core, ns of CPU steal, pages read from a disk), ``memory`` (calls before it,
-        byte); float64: ``wrong_difference`` (loops,). Without `answers`: ``answers_na``, the reason.
+        byte), ``handles`` (calls before it, open files, threads; -1 where the kernel does not tell); float64:
+        ``wrong_difference`` (loops,). Without `answers`: ``answers_na``, the reason.
     """
     here = (place.process, place.size)
     wrong = [answer.wrong() for answer in answers]
@@ -354,6 +357,7 @@ def facts(place: Place, answers: Sequence[Answers], clocks: Sequence[int], watch
         "clocks": _table([(*here, *clocks)], 5),
         "slow_calls": _table([(*here, *entry) for entry in watch.slow], 6),
         "memory": _table([(*here, *entry) for entry in watch.memory], 4),
+        "handles": _table([(*here, *entry) for entry in watch.handles], 5),
     }
     return Samples(arrays, {} if answers else {"answers_na": "a call of this session returns no outputs"})
 

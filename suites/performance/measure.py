@@ -26,6 +26,7 @@ from harness.core.preprocess import Feeds
 from harness.core.target import DEVICE_ID
 from harness.device import gpu
 from harness.device.environment import peak_memory_byte
+from suites.performance.bare import beside_bare
 from suites.performance.loop import Call, Place, timed_loop, warm_up
 from suites.performance.varied import varied
 
@@ -45,7 +46,8 @@ def measure(bench: Bench, case: Case) -> Iterator[Samples]:
     Samples
         Arrays, int64, one entry a process or, where it says so, a call in order of time. For
         ``single_stream``: ``latency_ns`` (calls), ``requests``, ``load_ns``, ``first_ns``,
-        ``memory_peak_byte``, on an NVIDIA GPU ``gpu_memory_peak_byte`` or the value ``gpu_memory_na``; for
+        ``memory_peak_byte``, on an NVIDIA GPU ``gpu_memory_peak_byte`` or the value ``gpu_memory_na``, and in
+        the first processes what `bare.beside_bare` makes; for
         ``device_buffers``: ``latency_ns`` (calls), ``requests``; for ``offline``: ``batch<size>_ns``
         (calls), ``batch<size>_calls``. For ``profile``, which no run asks for by itself: ``kernel<i>_ns``
         (one entry a time that the kernel ran) and the values ``calls`` and ``kernels``, the name and operator
@@ -75,6 +77,9 @@ def _single_stream(bench: Bench, case: Case) -> Samples:
         call = repeated_call(session, feeds)
         latency_ns, facts = timed_loop(call, clock, case, case.params["requests"], place=Place(index, size))
         arrays, values = _gpu_memory(session)
+        peak_byte = peak_memory_byte()
+        is_bound = isinstance(session, SupportsBinding)
+        beside = beside_bare(bench, case, call, feeds, is_bound=is_bound)
     return Samples(
         {
             **facts.arrays,
@@ -82,14 +87,16 @@ def _single_stream(bench: Bench, case: Case) -> Samples:
             "requests": _one(len(latency_ns)),
             "load_ns": _one(load_ns),
             "first_ns": _one(first_ns),
-            "memory_peak_byte": _one(peak_memory_byte()),
+            "memory_peak_byte": _one(peak_byte),
             **arrays,
+            **beside.arrays,
         },
         {
             **facts.values,
             "batch": size,
-            "call": "bound" if isinstance(session, SupportsBinding) else "run",
+            "call": "bound" if is_bound else "run",
             **values,
+            **beside.values,
         },
     )
 

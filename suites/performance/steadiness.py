@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.core.cause import Cause, Reason
-from harness.core.job import Samples, Status
+from harness.core.job import JobResult, Samples, Status
 from harness.core.measurement import Measurement
 from harness.stats import theil_sen
 from harness.stats.intervals import Interval, clopper_pearson, over_processes
@@ -20,6 +20,9 @@ Integers = NDArray[np.int64]
 
 #: Both clocks are read within microseconds, so loops of so much time compare them to a thousandth.
 LEAST_CLOCK_NS = 20_000_000
+#: The host's clock has the frames of start and result between it and the device's: so much is no difference,
+#: and shorter cases show none.
+FRAMES_NS, LEAST_HOST_NS = 300_000_000, 2_000_000_000
 #: A process's times are divided into at most so many blocks of at least so many calls. Their lower quantiles
 #: have the trend: a neighbour slows many calls, but hardly the fastest ones of every block.
 BLOCKS, BLOCK_CALLS, QUANTILE = 60, 10, 0.1
@@ -40,7 +43,7 @@ def answer_rows(samples: Samples, alpha: float) -> list[Measurement]:
         return []
     if "answers_na" in samples.values:
         why = samples.values["answers_na"]
-        return [_skipped("timed_answers_wrong", "1", why), _skipped("timed_answers_wrong_count", "1", why)]
+        return [skipped("timed_answers_wrong", "1", why), skipped("timed_answers_wrong_count", "1", why)]
     looked, wrong = (int(total) for total in samples.arrays["answers"][:, 2:].sum(axis=0))
     share = clopper_pearson(wrong, looked, alpha=alpha)
     text = _answers_text(samples, looked, wrong)
@@ -74,12 +77,33 @@ def clock_row(samples: Samples, emulated: Reason | None) -> list[Measurement]:
     clock_ns, raw_ns, wall_ns = (int(total) for total in compared.sum(axis=0)) if len(compared) else (0, 0, 0)
     if emulated is None and raw_ns < LEAST_CLOCK_NS:
         why = f"{raw_ns / 1e6:.3g} ms are too short" if raw_ns else "there is no raw monotonic clock"
-        return [_skipped("clock_ratio", "1", f"no second clock to compare with: {why}")]
+        return [skipped("clock_ratio", "1", f"no second clock to compare with: {why}")]
     ratio = clock_ns / raw_ns if raw_ns else math.nan
     wall = wall_ns / raw_ns if raw_ns else math.nan
     text = f"the clock of the calls ran {abs(1 - ratio):.3g} {'slow' if ratio < 1 else 'fast'}"
     text += f" against the raw monotonic clock, the wall clock {abs(1 - wall):.1g} off it"
     return [row("clock_ratio", "1", bare(ratio, len(compared)), invalid=emulated, note=text)]
+
+
+def host_clock_row(result: JobResult, emulated: Reason | None) -> Measurement:
+    """Time of the whole case on the device's clock, to the host's from its start to its result.
+
+    What the frames may take on their way, either way, is no difference. Other processes make the case longer
+    on both clocks.
+    """
+    if result.host_ns < LEAST_HOST_NS and emulated is None:
+        seconds = result.host_ns / 1e9
+        why = f"{seconds:.2g} s are too short" if result.host_ns else "the executor has not timed the case"
+        return skipped("host_clock_ratio", "1", f"not compared with the host's clock: {why}")
+    loops = result.samples.arrays.get("clocks")
+    loops_ns = int(np.maximum(loops[:, 2], 0).sum()) if loops is not None else 0
+    # Processes run one after the other: the timed loops are part of the case.
+    device_ns = max(result.duration_ns, loops_ns)
+    apart_ns = device_ns - result.host_ns
+    beyond_ns = math.copysign(max(0, abs(apart_ns) - FRAMES_NS), apart_ns)
+    text = f"the device counted {device_ns / 1e9:.3g} s, the host {result.host_ns / 1e9:.3g} s"
+    ratio = 1 + beyond_ns / max(1, result.host_ns)
+    return row("host_clock_ratio", "1", bare(ratio, 1), invalid=emulated, note=text)
 
 
 def stall_rows(
@@ -98,7 +122,7 @@ def stall_rows(
         *rows,
         row("stall_share", "1", counted.share, invalid=untimely, note=text),
         row("stall_bursts", "1", bare(counted.bursts, n), invalid=untimely),
-        _proved("stalls_at_least", bare(counted.unexplained_at_least, n), untimely, text),
+        proved("stalls_at_least", "1", bare(counted.unexplained_at_least, n), untimely, text),
     ]
 
 
@@ -121,7 +145,7 @@ def growth_rows(times: Sequence[Integers], untimely: Reason | None, alpha: float
     fewest = min(map(len, times))
     if fewest < LEAST_CALLS and untimely is None:
         why = f"a process has {fewest} calls, and a trend needs {LEAST_CALLS}"
-        return [_skipped(name, "1", why) for name in ("latency_growth", "latency_growth_at_least")]
+        return [skipped(name, "1", why) for name in ("latency_growth", "latency_growth_at_least")]
     ratios, bounds = [], []
     for part in times:
         third = max(1, len(part) // 3)
@@ -137,7 +161,7 @@ def growth_rows(times: Sequence[Integers], untimely: Reason | None, alpha: float
     text += f", at least {at_least:+.1%} in each of {len(times)}" if at_least > 0 else ""
     rows = [
         row("latency_growth", "1", growth, invalid=untimely, note=text),
-        _proved("latency_growth_at_least", bare(at_least, len(times)), untimely, text, Cause.THROTTLING),
+        proved("latency_growth_at_least", "1", bare(at_least, len(times)), untimely, text, Cause.THROTTLING),
     ]
     typical = np.array([percentile(part, 0.5) for part in times], np.float64)
     if len(times) > 2:
@@ -158,7 +182,7 @@ def memory_rows(samples: Samples, emulated: Reason | None, alpha: float) -> list
     if emulated is None and fewest < LEAST_READINGS:
         why = f"a loop of few calls has {fewest} readings, a trend needs {LEAST_READINGS}"
         why = why if len(table) else "there is no /proc/self/statm"
-        return [_skipped(name, "byte", why) for name in ("memory_growth", "memory_growth_at_least")]
+        return [skipped(name, "byte", why) for name in ("memory_growth", "memory_growth_at_least")]
     growth = theil_sen.slope([(part[:, 0], part[:, 1]) for part in series], alpha=alpha)
     at_least = min(map(_proved_byte, series), default=math.nan)
     calls = int(sum(part[-1, 0] for part in series if len(part)))
@@ -176,23 +200,28 @@ def _after_warm_up(readings: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _proved_byte(readings: NDArray[np.float64]) -> float:
-    """Bytes a call that this loop proves: steady, and beyond what an allocator takes once."""
-    if len(readings) < 2:
+    """Bytes a call that this loop proves: steady, and beyond what an allocator takes once; else below zero.
+
+    How far below says what a leak has to be to be proved.
+    """
+    if len(np.unique(readings[:, 0])) < 2:
         return math.nan
     calls, memory_byte = readings[:, 0], readings[:, 1]
     arena_byte = max(ARENA_BYTE, ARENA_SHARE * float(memory_byte[-1]))
     steady = theil_sen.steady_slope(calls, memory_byte, PARTS)
-    return max(0.0, steady - arena_byte / float(calls[-1] - calls[0]))
+    return steady - arena_byte / float(calls[-1] - calls[0])
 
 
-def _proved(metric: str, bound: Interval, untimely: Reason | None, text: str, *invalid: Cause) -> Measurement:
+def proved(
+    metric: str, unit: str, bound: Interval, untimely: Reason | None, text: str, *invalid: Cause
+) -> Measurement:
     """A lower bound, which other processes make smaller and never larger: it is valid beside them.
 
     On an emulator, and with the causes `invalid`, it is not.
     """
     if untimely is not None and untimely.cause in (Cause.EMULATED_CLOCK, *invalid):
-        return row(metric, "1", bound, invalid=untimely)
-    return row(metric, "1", bound, note=f"{text}; {untimely.text}" if untimely is not None else text)
+        return row(metric, unit, bound, invalid=untimely)
+    return row(metric, unit, bound, note=f"{text}; {untimely.text}" if untimely is not None else text)
 
 
 def bare(value: float, n: int) -> Interval:
@@ -225,5 +254,6 @@ def row(
     )
 
 
-def _skipped(metric: str, unit: str, why: str) -> Measurement:
+def skipped(metric: str, unit: str, why: str) -> Measurement:
+    """Make a row that the device has no means for."""
     return Measurement(metric, unit, math.nan, status=Status.SKIPPED, reason=why, cause=Cause.MISSING_ABILITY)

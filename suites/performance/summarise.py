@@ -20,10 +20,13 @@ from harness.stats.intervals import Interval, over_processes
 from harness.stats.latency import PERCENTILES, latency_summary, percentile
 from harness.stats.side_by_side import ALPHA
 from suites.performance import cases as plan
+from suites.performance import over_bare
+from suites.performance.calls import call_rows
 from suites.performance.steadiness import (
     answer_rows,
     clock_row,
     growth_rows,
+    host_clock_row,
     memory_rows,
     row,
     stall_rows,
@@ -53,20 +56,33 @@ METRICS: Mapping[str, Metric] = {
     "stall_bursts": _change(),
     "stalls_at_least": _change(),
     "clock_ratio": _change(),
+    "host_clock_ratio": _change(),
     "timed_answers_wrong": Metric("1", case=plan.SINGLE_STREAM),
     "timed_answers_wrong_count": Metric("1", case=plan.SINGLE_STREAM),
+    **{
+        f"{what}_over_bare{end}": Metric(unit, noise=Noise.RUNS, case=plan.SINGLE_STREAM)
+        for what, unit in over_bare.UNITS.items()
+        for end in over_bare.ENDS
+    },
     "load_time": _time(),
     "first_inference": _time(),
     "first_call_ratio": _change(),
     "memory_growth": Metric("byte", noise=Noise.RUNS, case=plan.VARIED),
     "memory_growth_at_least": Metric("byte", noise=Noise.RUNS, case=plan.VARIED),
-    "peak_memory": _memory(role=Role.MEMORY),
+    **{
+        name: Metric("1", noise=Noise.RUNS, case=plan.VARIED)
+        for name in (
+            "timed_inputs_changed", "reused_buffer_wrong", "new_input_ratio_at_least", "late_ratio_at_least",
+            "bound_ratio_at_least", "descriptor_growth_at_least", "thread_growth_at_least",
+        )
+    },
+    "peak_memory": _memory(role=Role.MEMORY, column=Column("memory MB", 1e-6, ".1f", spare=1)),
     "gpu_memory_peak": _memory(),
     "model_bytes": Metric(
         "byte", "lower", case=plan.SINGLE_STREAM, role=Role.SIZE, column=Column("MB", 1e-6, ".2f", spare=1)
     ),
     "throughput": Metric("1/s", "higher", Noise.RUNS),
-}
+}  # fmt: skip
 
 
 class PerformanceSuite:
@@ -107,13 +123,15 @@ class PerformanceSuite:
         checked = [*answer_rows(samples, alpha), *clock_row(samples, emulated)]
         memory = memory_rows(samples, EMULATED_MEMORY if context.emulated else None, alpha)
         if job.case.name == plan.VARIED:
-            return checked + memory
+            return checked + memory + call_rows(samples, emulated)
         if job.case.name == plan.OFFLINE:
             return _offline(samples, untimely, alpha) + checked
         latency = _latency(samples, untimely, alpha) + checked
         if job.case.name == plan.DEVICE_BUFFERS:
             return latency
-        return latency + memory + _process(samples, context, untimely)
+        beside = over_bare.over_bare_rows(samples, context.artifact.size_byte, untimely)
+        clock = [host_clock_row(result, emulated)]
+        return latency + clock + memory + _process(samples, context, untimely) + beside
 
 
 def _latency(samples: Samples, untimely: Reason | None, alpha: float) -> list[Measurement]:

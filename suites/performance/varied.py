@@ -1,14 +1,17 @@
-"""Many calls in one process with inputs and batch sizes that vary: what grows, and which answer changes."""
+"""Many calls in one process with inputs and batch sizes that vary: what grows, changes, is not computed."""
 
 from __future__ import annotations
 
 import gc
 from collections.abc import Sequence
 
+import numpy as np
+
 from harness.core.contracts import Clock, Session
 from harness.core.job import Case, Samples
 from harness.core.preprocess import Feeds, Outputs
 from harness.device.counters import Counters
+from suites.performance.computed import computed
 from suites.performance.loop import Answers, Place, Watch, facts, time_calls
 
 #: Calls of each input before the first that counts: a runtime prepares itself for every new shape.
@@ -38,13 +41,17 @@ def varied(session: Session, feeds: Sequence[tuple[int, Feeds]], clock: Clock, c
         Batch size and inputs; most calls are of the first size.
     clock : callable
     case : Case
-        ``params`` has ``calls`` and ``max_seconds``: fewer calls where those would take longer.
+        ``params`` has ``calls`` and ``max_seconds``: fewer calls where those would take longer; and
+        ``pairs``, those of `computed`.
 
     Returns
     -------
     Samples
-        What `loop.facts` makes, and ``varied_ns``, int64, one entry a call in order of time.
+        What `loop.facts` makes, and ``varied_ns``, int64, one entry a call in order of time. ``inputs``,
+        int64: inputs, and those that were changed by a call. What `computed` measured, as ``…_ns``, and
+        ``reread``, int64: its answers.
     """
+    given = [{name: x.copy() for name, x in inputs.items()} for _, inputs in feeds]
     times_ns = []
     for _ in range(3):
         start = clock()
@@ -53,7 +60,7 @@ def varied(session: Session, feeds: Sequence[tuple[int, Feeds]], clock: Clock, c
     # A slow model is called with fewer inputs, so that the warm-up takes no longer than the calls that count.
     # The first call of a session may take seconds, and the process may lose its core in one of the others.
     room = int(case.params["max_seconds"] * 1e9 / (WARM_UP_ROUNDS * max(1, min(times_ns))))
-    feeds = feeds[: max(1, room)]
+    feeds, given = feeds[: max(1, room)], given[: max(1, room)]
     answers = [Answers(session.run(inputs)) for _, inputs in feeds]
     for _ in range(WARM_UP_ROUNDS - 1):
         for _, inputs in feeds:
@@ -70,7 +77,16 @@ def varied(session: Session, feeds: Sequence[tuple[int, Feeds]], clock: Clock, c
         varied_ns, clocks = time_calls(lambda: session.run(next(turns)), clock, n, watch)
     place = Place(case.params["index"], feeds[0][0])
     samples = facts(place, answers, clocks, watch)
-    return Samples({**samples.arrays, "varied_ns": varied_ns}, samples.values)
+    # Bytes, because NaN is not equal to itself; text has none.
+    changed = sum(
+        any(x.dtype.kind not in "OUS" and x.tobytes() != inputs[name].tobytes() for name, x in was.items())
+        for was, (_, inputs) in zip(given, feeds, strict=True)
+    )
+    arrays = {**samples.arrays, "varied_ns": varied_ns, "inputs": np.array([len(given), changed])}
+    if (measured := computed(session, given[0], clock, case.params.get("pairs", 0))) is not None:
+        arrays |= {f"{name}_ns": of for name, of in measured.times_ns.items()}
+        arrays["reread"] = np.array(measured.answers)
+    return Samples(arrays, samples.values)
 
 
 def order_of(sizes: Sequence[int], n: int) -> list[int]:

@@ -14,6 +14,7 @@ from harness.core.suite import CaseContext
 DETERMINISM = "determinism"
 BATCH_INVARIANCE = "batch_invariance"
 THREAD_INVARIANCE = "thread_invariance"
+CALL_FORMS = "call_forms"
 BAD_INPUT = "bad_input"
 NONFINITE_INPUT = "nonfinite_input"
 TRUNCATED_FILE = "truncated_file"
@@ -24,12 +25,15 @@ PROVENANCE = "provenance"
 #: Generous, because only a hang should meet it: an emulated device starts in 16 s and needs 1 s a sample.
 START_ALLOWANCE_S = 60.0
 DAMAGE_ALLOWANCE_S = 10.0
+#: What a process, a damaged copy, and each case besides typically take with a small model on an idle machine;
+#: and any case on an emulated Pi 4.
+TYPICAL_START_S, TYPICAL_COPY_S, TYPICAL_S, EMULATED_TYPICAL_S = 0.4, 0.015, 0.08, 5.0
 #: The "bit" of a copy of the model file of which every byte is changed but the first few.
 SCRAMBLE = 8
 #: Where no setting says otherwise: under emulation a sample takes up to a second.
 EMULATED_BATCHES, EMULATED_THREADS = (3, 8), (1, 2)
 #: Cases that repeat each row most often run so many there.
-EMULATED_ROWS, REPEATING = 2, (DETERMINISM, NONFINITE_INPUT, PROVENANCE)
+EMULATED_ROWS, REPEATING = 2, (DETERMINISM, CALL_FORMS, NONFINITE_INPUT, PROVENANCE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +47,8 @@ class Settings:
     repeats, sessions, processes : int
         How often determinism repeats the rows in one session, in fresh ones, in fresh processes.
     batches : tuple of int
-        Batch sizes that are compared with single samples; empty: all up to ``rows``, then 33, 32, 31, 17,
-        16 and 15.
+        Batch sizes that are compared with single samples; empty: all up to ``rows``, then those beside
+        multiples of 16, then all up to 66 and some up to 256.
     threads : tuple of int
         Thread counts; the first is what the others are compared with. Those beyond the device's CPUs and one
         more are left out, but 2 and 3 always stay. Empty: all of these.
@@ -92,7 +96,14 @@ def cases(context: CaseContext) -> tuple[Case, ...]:
     data = context.sets[0]
     rows = min(settings.rows, data.samples, context.max_samples or data.samples)
 
-    def case(name: str, *, setting: str = DEPLOY, extra_s: float = 0.0, **params: Any) -> Case:  # noqa: ANN401 - JSON
+    def case(
+        name: str,
+        *,
+        setting: str = DEPLOY,
+        extra_s: float = 0.0,
+        typical_s: float = 0.0,
+        **params: Any,  # noqa: ANN401 - JSON
+    ) -> Case:
         few = context.emulated and name in REPEATING
         return Case(
             name,
@@ -101,6 +112,7 @@ def cases(context: CaseContext) -> tuple[Case, ...]:
             samples=min(rows, EMULATED_ROWS) if few else rows,
             deadline_s=2 * START_ALLOWANCE_S + extra_s,
             params=params,
+            typical_s=EMULATED_TYPICAL_S if context.emulated else TYPICAL_S + typical_s,
         )
 
     damage_s = DAMAGE_ALLOWANCE_S
@@ -109,6 +121,7 @@ def cases(context: CaseContext) -> tuple[Case, ...]:
         case(
             DETERMINISM,
             extra_s=START_ALLOWANCE_S * settings.processes,
+            typical_s=TYPICAL_START_S * settings.processes,
             repeats=settings.repeats,
             sessions=settings.sessions,
             processes=settings.processes,
@@ -134,15 +147,23 @@ def cases(context: CaseContext) -> tuple[Case, ...]:
             )
             for setting in settings_compared
         ),
+        *(case(CALL_FORMS, setting=setting) for setting in settings_compared),
         case(BAD_INPUT),
         case(NONFINITE_INPUT),
         case(
             TRUNCATED_FILE,
             extra_s=damage_s * settings.truncations,
+            typical_s=TYPICAL_START_S + TYPICAL_COPY_S * settings.truncations,
             count=settings.truncations,
             seed=settings.seed,
         ),
-        case(BIT_FLIPS, extra_s=damage_s * settings.bit_flips, count=settings.bit_flips, seed=settings.seed),
+        case(
+            BIT_FLIPS,
+            extra_s=damage_s * settings.bit_flips,
+            typical_s=TYPICAL_START_S + TYPICAL_COPY_S * settings.bit_flips,
+            count=settings.bit_flips,
+            seed=settings.seed,
+        ),
         *_reload(case, settings, context),
         case(PROVENANCE, setting=PARITY),
         case(PROVENANCE),
@@ -153,7 +174,8 @@ def _reload(case: Callable[..., Case], settings: Settings, context: CaseContext)
     """None under emulation, where memory is that of the emulator."""
     if context.emulated:
         return []
-    return [case(RELOAD, reloads=settings.reloads, seconds=settings.reload_seconds)]
+    seconds = settings.reload_seconds
+    return [case(RELOAD, typical_s=seconds, reloads=settings.reloads, seconds=seconds)]
 
 
 def _batches(settings: Settings, context: CaseContext) -> list[int]:

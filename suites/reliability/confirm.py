@@ -37,7 +37,7 @@ Finding = tuple[float | None, str]
 
 
 def rows(effective: Mapping[str, str], claims: Mapping[str, Any], integers: str) -> list[Measurement]:
-    """Make ``provider_confirmed``, ``threads_confirmed``, ``precision_confirmed``, and where nodes ran.
+    """Make the rows ``provider_confirmed`` and of all other claims, and where nodes ran.
 
     Parameters
     ----------
@@ -48,15 +48,25 @@ def rows(effective: Mapping[str, str], claims: Mapping[str, Any], integers: str)
     integers : str
         ``int8`` or ``int16`` where the file computes in integers.
     """
+    claimed, placement = effective.get("provider", ""), claims.get("placement")
+    by_libraries = provider(claimed, claims["libraries"], claims["gpu"])
     findings = {
-        "provider": provider(effective.get("provider", ""), claims["libraries"], claims["gpu"]),
+        "provider": _planned(claimed, placement) if by_libraries[0] is None and placement else by_libraries,
+        **({"version": version(**claims["version"])} if "version" in claims else {}),  # new in this version
         "threads": threads(effective.get("threads", ""), effective.get("provider", ""), claims["threads"]),
         "precision": precision(effective.get("precision", ""), claims["precision"], integers),
     }
     return [
         *(_row(f"{what}_confirmed", *finding) for what, finding in findings.items()),
-        *_placed(effective.get("provider", ""), claims.get("placement")),
+        *_placed(claimed, placement),
     ]
+
+
+def _planned(claimed: str, placement: Mapping[str, Sequence[int]]) -> Finding:
+    """Compare a provider with where the runtime's own plan has the nodes."""
+    total, here = sum(counts[0] for counts in placement.values()), placement.get(claimed, (0, 0))[0]
+    text = f"the runtime's plan has {here} of {total} nodes on {claimed or 'it'}"
+    return (1.0 if here else 0.0), text if here else f"{claimed} is claimed, and {text}"
 
 
 def _placed(claimed: str, placement: Mapping[str, Sequence[int]] | None) -> list[Measurement]:
@@ -73,7 +83,7 @@ def _placed(claimed: str, placement: Mapping[str, Sequence[int]] | None) -> list
     return [
         Measurement(metric, "1", float(part / total), n=int(totals[0]), reason=places)
         if total
-        else _row(metric, None, "the profile has no node that took time")
+        else _row(metric, None, "the runtime does not tell the time of its nodes")
         for metric, part, total in zip(metrics, here, totals, strict=True)
     ]
 
@@ -103,6 +113,31 @@ def provider(claimed: str, libraries: Any, gpu: Mapping[str, Any] | None) -> Fin
     if not mapped:
         return 0.0, f"{claimed} is claimed, and no library of it ({stems[0]}) is in the process"
     return 1.0, f"{mapped} is in the process"
+
+
+def version(reported: str, installed: Mapping[str, str], of_backend: Mapping[str, str]) -> Finding:
+    """Compare a version with those of installed distributions.
+
+    Parameters
+    ----------
+    reported : str
+        By the backend.
+    installed : mapping of str to str
+        Version by distribution: those beside the runtime's libraries in the process.
+    of_backend : mapping of str to str
+        The same of the distribution that has the backend, where that is not the harness.
+    """
+    alike = [
+        f"{name} {number}"
+        for name, number in {**installed, **of_backend}.items()
+        if reported and (number.startswith(reported) or reported.startswith(number))
+    ]
+    if alike:
+        return 1.0, f"{alike[0]} is installed"
+    if not installed:
+        return None, "no distribution is installed beside the libraries in the process"
+    names = ", ".join(f"{name} {number}" for name, number in installed.items())
+    return 0.0, f"version {reported or 'none'} is claimed, and the library in the process is of {names}"
 
 
 def _gpu(claimed: str, mapped: str | None, gpu: Mapping[str, Any]) -> Finding:

@@ -16,10 +16,14 @@ from harness.core.preprocess import Outputs
 from suites.reliability.model_file import operators
 from suites.reliability.rows import compare, one_batch, run_all, shortest_format, singles
 
-#: Beyond the rows: on both sides of the sizes at which kernels change their blocks.
-LARGER = (33, 32, 31, 17, 16, 15)
+#: Beyond the rows: on both sides of the sizes at which kernels change their blocks, then the others.
+EDGES = (33, 32, 31, 17, 16, 15, 64, 65, 63, 128)
+LARGER = (*EDGES, *(size for size in range(9, 67) if size not in EDGES), 100, 129, 200, 256)
 #: For cases of runs that an earlier version began.
 SECONDS = 0.5
+#: The first counts get so many times the planned time: a runtime that prepares itself for each shape is slow
+#: on a busy machine. They are the sizes up to the number of rows; 2, 3, one thread more than there are CPUs.
+LONGER, FIRST_THREADS = 6, 3
 #: Its scale is that of the whole batch: an answer then depends on the other samples by design.
 DYNAMIC = "DynamicQuantizeLinear"
 
@@ -54,11 +58,13 @@ def batch_invariance(bench: Bench, case: Case) -> Samples:
             return expected, run_all(session, feeding, [feeds], size)
 
         sizes = case.params.get("batches") or default_batches(case.samples)
-        return _compared(bench, case, [1, *sizes], answers, _numbers(alone, session.effective))
+        return _compared(
+            bench, case, [1, *sizes], answers, _numbers(alone, session.effective), sure=case.samples - 1
+        )
 
 
 def default_batches(rows: int) -> list[int]:
-    """Sizes in the order in which they are tried: all rows, every size below, then larger ones."""
+    """Sizes in the order in which they are tried, until the time is over."""
     return [rows, *range(2, rows), *(size for size in LARGER if size > rows)]
 
 
@@ -88,7 +94,7 @@ def thread_invariance(bench: Bench, case: Case) -> Samples:
         with other:
             return base, run_all(other, feeding, feeds, rows)
 
-    return _compared(bench, case, counts, answers, numbers)
+    return _compared(bench, case, counts, answers, numbers, sure=FIRST_THREADS)
 
 
 def default_threads(cpus: int) -> list[int]:
@@ -101,24 +107,29 @@ def _compared(
     case: Case,
     counts: Sequence[int],
     answers: Callable[[int], Pair],
-    numbers: Mapping[str, str],
+    numbers: Mapping[str, Any],
+    *,
+    sure: int,
 ) -> Samples:
-    """Compare the first count with each other one, in order; after the time is over, with no further one."""
+    """Compare the first count with each other one, in order; after the time is over, with no further one.
+
+    The first `sure` of the others have ``LONGER`` times that time.
+    """
     arrays: dict[str, list[NDArray[Any]]] = {}
     tried: list[int] = []
     left_out: dict[str, str] = {}
-    steps = {name: step.scale for name, step in bench.artifact.output_quantization.items()}
     seconds = case.params.get("seconds", SECONDS)
-    end_ns = bench.clock() + int(seconds * 1e9)
-    for count in counts[1:]:
+    start_ns = bench.clock()
+    for position, count in enumerate(counts[1:]):
         try:
-            if tried and bench.clock() > end_ns:
+            passed_ns = bench.clock() - start_ns
+            if tried and passed_ns > seconds * 1e9 * (LONGER if position < sure else 1):
                 raise _LeftOut(f"{seconds:g} s were over")
             expected, given = answers(count)
         except _LeftOut as reason:
             left_out[str(count)] = str(reason)
             continue
-        compared = compare(expected, given, steps)
+        compared = compare(expected, given)
         tried.append(count)
         for name, array in compared.items():
             arrays.setdefault(name, []).append(array)
@@ -131,9 +142,10 @@ def _compared(
     )
 
 
-def _numbers(answers: Outputs, effective: Mapping[str, str]) -> dict[str, str]:
-    """The precision that the session declares, and the shortest format that holds its answers."""
-    return {"precision": effective.get("precision", ""), "storage": shortest_format(answers)}
+def _numbers(answers: Outputs, effective: Mapping[str, str]) -> dict[str, Any]:
+    """The outputs, the precision that the session declares, and the shortest format that holds them."""
+    precision = effective.get("precision", "")
+    return {"outputs": list(answers), "precision": precision, "storage": shortest_format(answers)}
 
 
 def _cpus() -> int:

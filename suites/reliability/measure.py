@@ -10,15 +10,15 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.core.artifact import TensorSpec
+from harness.core.artifact import TensorSpec, file_hashes
 from harness.core.contracts import Bench, Session, Unsupported
 from harness.core.errors import BackendError
 from harness.core.job import Case, Samples
 from harness.core.preprocess import Feeds
-from suites.reliability import damage, invariance, reload, repeat
+from suites.reliability import damage, forms, invariance, reload, repeat
 from suites.reliability.claims import claims
 from suites.reliability.model_file import operators
-from suites.reliability.rows import digest, file_hashes, singles
+from suites.reliability.rows import digest, singles
 
 #: Operators that take NaN for something else by design, or only compare.
 HANDLES_NAN = frozenset({
@@ -146,6 +146,7 @@ CASES: dict[str, Callable[[Bench, Case], Samples]] = {
     "determinism": repeat.determinism,
     "batch_invariance": invariance.batch_invariance,
     "thread_invariance": invariance.thread_invariance,
+    "call_forms": forms.call_forms,
     "bad_input": bad_input,
     "nonfinite_input": nonfinite_input,
     "truncated_file": damage.truncated_file,

@@ -11,12 +11,16 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.core.artifact import file_hashes
 from harness.core.contracts import Bench, Session
 from harness.core.job import Case, Samples
 from harness.core.preprocess import Feeds, Outputs
-from suites.reliability.rows import digest, every_way, file_hashes
+from suites.reliability import process_state
+from suites.reliability.rows import digest, every_way
 
 Digests = NDArray[np.uint8]
+#: Answers that are held until the end have so many bytes at most.
+MOST_HELD_BYTE = 2**24
 
 
 def determinism(bench: Bench, case: Case) -> Samples:
@@ -26,14 +30,20 @@ def determinism(bench: Bench, case: Case) -> Samples:
     -------
     Samples
         Digests, shape (k, 32), of the ``first`` answers and of those that repeat them: ``repeat``,
-        ``order``, ``interleaved``, ``session``, ``process``. ``held``, shape (n,), bool: the answer to a call
-        was the same after the next call. ``input``, shape (calls,), bool: the inputs were the same after it.
-        ``sha256`` and ``exit``: the files as each fresh process had them, and how each ended by itself.
+        ``order``, ``interleaved``, ``session``, ``process``, and ``idle``: of the first session, when all
+        others have come and gone. ``held``, shape (n,), bool: an answer had the same bytes after the next
+        call, or at the end. ``input``, shape (calls,), bool: the inputs were the same after it. ``sha256``,
+        ``exit`` and ``changes``: the files as each fresh process had them, how each ended by itself, and
+        what this process and they changed of what belongs to the whole process.
     """
-    caller = _Caller()
+    caller, before = _Caller(), process_state.read()
     if "fresh" in case.params:
-        digests = _fresh(bench, case, caller)
-        return Samples({"process": digests}, {"sha256": file_hashes(bench.artifact)})
+        with process_state.standard_output() as written:
+            digests = _fresh(bench, case, caller)
+        changes = [*process_state.changes(before, process_state.read()), *written]
+        return Samples({"process": digests}, {"sha256": file_hashes(bench.artifact), "changes": changes})
+    child = replace(case, params={"fresh": True})
+    exits = case.params.get("exits", False)  # runs that an earlier version began have none
     with bench.open() as session:
         feeds = every_way(bench, case, bench.feeding(session))
         first = caller.digests(session, feeds)
@@ -44,10 +54,10 @@ def determinism(bench: Bench, case: Case) -> Samples:
         held = [caller.holds(session, one, feeds[(i + 1) % len(feeds)]) for i, one in enumerate(feeds)]
         with bench.open() as other:
             interleaved = caller.interleaved(session, other, feeds)
-    sessions = [_fresh(bench, case, caller) for _ in range(case.params["sessions"])]
-    child = replace(case, params={"fresh": True})
-    exits = case.params.get("exits", False)  # runs that an earlier version began have none
-    processes = [bench.spawn(child, exits=exits) for _ in range(case.params["processes"])]
+        sessions = [_fresh(bench, case, caller) for _ in range(case.params["sessions"])]
+        # This session is idle while fresh processes run, for a second or more.
+        processes = [bench.spawn(child, exits=exits) for _ in range(case.params["processes"])]
+        idle = caller.digests(session, feeds)
     return Samples(
         {
             "first": first,
@@ -56,12 +66,18 @@ def determinism(bench: Bench, case: Case) -> Samples:
             "interleaved": interleaved,
             "session": np.concatenate(sessions),
             "process": np.concatenate([part.arrays["process"] for part in processes]),
-            "held": np.array(held),
+            "idle": idle,
+            "held": np.array([*held, *caller.later()]),
             "input": np.array(caller.unchanged),
         },
         {
             "sha256": [part.values["sha256"] for part in processes],
             "exit": [part.values["exit"] for part in processes] if exits else [],
+            # Fresh processes inherit what this one has changed: its own changes count, too.
+            "changes": [
+                process_state.changes(before, process_state.read()),
+                *(part.values["changes"] for part in processes),
+            ],
         },
     )
 
@@ -76,6 +92,20 @@ class _Caller:
 
     def __init__(self) -> None:
         self.unchanged: list[bool] = []
+        self._answers: list[tuple[Outputs, bytes]] = []
+        self._room_byte = MOST_HELD_BYTE
+
+    def _digest(self, outputs: Outputs) -> bytes:
+        """The digest of an answer, which is held while there is room: something may write into it later."""
+        value = digest(outputs)
+        self._room_byte -= sum(y.nbytes for y in outputs.values())
+        if self._room_byte >= 0:
+            self._answers.append((outputs, value))
+        return value
+
+    def later(self) -> list[bool]:
+        """Whether each answer that is held still has the same bytes."""
+        return [digest(outputs) == before for outputs, before in self._answers]
 
     def _run(self, session: Session, feeds: Feeds) -> Outputs:
         copies = {name: x.copy() for name, x in feeds.items()}
@@ -85,7 +115,7 @@ class _Caller:
 
     def digests(self, session: Session, feeds: Sequence[Feeds]) -> Digests:
         """Digests of the answers, shape (len(feeds), 32)."""
-        return _rows([digest(self._run(session, one)) for one in feeds])
+        return _rows([self._digest(self._run(session, one)) for one in feeds])
 
     def in_order(self, session: Session, feeds: Sequence[Feeds], order: NDArray[np.int64]) -> Digests:
         """The same, called in another order."""

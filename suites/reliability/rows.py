@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.core.artifact import Artifact, sha256_file
 from harness.core.contracts import Bench, Session, Unsupported
 from harness.core.errors import DataError
 from harness.core.feeding import Feeding
@@ -35,6 +34,11 @@ def batch_feeds(bench: Bench, case: Case, feeding: Feeding) -> Feeds:
     return singles(bench, case, feeding)[0] if feeding.size else one_batch(bench, case, feeding)
 
 
+def wider_feeds(bench: Bench, case: Case, feeding: Feeding, times: int) -> Feeds:
+    """The rows so many times over in one batch, of a file that takes any."""
+    return _feeds(bench, case, feeding, 0, times * case.samples)
+
+
 def every_way(bench: Bench, case: Case, feeding: Feeding) -> list[Feeds]:
     """The rows one by one, then all at once where the file can."""
     alone = singles(bench, case, feeding)
@@ -44,11 +48,6 @@ def every_way(bench: Bench, case: Case, feeding: Feeding) -> list[Feeds]:
 def _feeds(bench: Bench, case: Case, feeding: Feeding, start: int, size: int) -> Feeds:
     canonical = bench.data.feeds(case.data, 0, case.samples)
     return feeding.feeds({name: x[(start + np.arange(size)) % len(x)] for name, x in canonical.items()})
-
-
-def file_hashes(artifact: Artifact) -> dict[str, str]:
-    """SHA-256 of the files as they lie there now, by name."""
-    return {file.name: sha256_file(artifact.folder / file.name) for file in artifact.files}
 
 
 def digest(outputs: Outputs) -> bytes:
@@ -87,25 +86,21 @@ def run_all(session: Session, feeding: Feeding, batches: Sequence[Feeds], rows: 
     return {name: np.concatenate([answer[name] for answer in answers]) for name in answers[0]}
 
 
-def compare(
-    answers: Outputs, others: Outputs, steps: Mapping[str, float] | None = None
-) -> dict[str, NDArray[np.generic]]:
+def compare(answers: Outputs, others: Outputs) -> dict[str, NDArray[np.generic]]:
     """Compare two sets of answers to the same n rows, row by row.
 
     Parameters
     ----------
     answers, others : mapping of output name to ndarray, shape (n, …)
         Real numbers; integers that stand for them are equal where these are.
-    steps : mapping of output name to float, optional
-        Outputs whose numbers are multiples of a quantizer's step.
 
     Returns
     -------
     dict
         ``bit_equal``, shape (n,), bool: all outputs. ``difference``, shape (n,), float64: largest absolute
         difference (infinite where only one is finite). ``relative_difference``: the same over the row's
-        largest absolute answer. ``step_difference``: in steps, of the outputs that have one.
-        ``float_difference``: relative, of the other outputs that are floats.
+        largest absolute answer. ``by_output``, shape (n, outputs), float64: largest absolute difference of
+        each output; 0 where it is text.
 
     Raises
     ------
@@ -114,8 +109,8 @@ def compare(
     """
     n = len(next(iter(answers.values())))
     bit_equal = np.ones(n, bool)
-    difference, relative, in_steps, in_floats = np.zeros((4, n))
-    for name, answer in answers.items():
+    relative, by_output = np.zeros(n), np.zeros((n, len(answers)))
+    for place, (name, answer) in enumerate(answers.items()):
         a, b = _plain(answer), _plain(others[name])
         if a.shape != b.shape:
             raise Unsupported(f"the output {name} has the shape {a.shape}, and the other time {b.shape}")
@@ -130,17 +125,12 @@ def compare(
         scale = np.where(np.isfinite(a), np.abs(a), 0.0).max(axis=1, initial=0.0)
         # A row of zeros has no scale: any difference from it is infinitely large.
         ratio = np.divide(largest, scale, out=np.where(largest > 0, np.inf, 0.0), where=scale > 0)
-        difference, relative = np.maximum(difference, largest), np.maximum(relative, ratio)
-        if steps and name in steps:
-            in_steps = np.maximum(in_steps, largest / steps[name])
-        elif answer.dtype.kind == "f":
-            in_floats = np.maximum(in_floats, ratio)
+        relative, by_output[:, place] = np.maximum(relative, ratio), largest
     return {
         "bit_equal": bit_equal,
-        "difference": difference,
+        "difference": by_output.max(axis=1),
         "relative_difference": relative,
-        "step_difference": in_steps,
-        "float_difference": in_floats,
+        "by_output": by_output,
     }
 
 

@@ -17,7 +17,7 @@ from harness.core.metric import Metric, Noise
 from harness.core.suite import CaseContext, ProposalContext, ProposedGate, SummaryContext
 from harness.stats.intervals import clopper_pearson
 from suites.reliability import cases as plan
-from suites.reliability import confirm, growth, rounding
+from suites.reliability import confirm, forms, growth, rounding
 
 #: How a process ends that ends like any program.
 CLEAN_EXIT = "ended with exit status 0"
@@ -27,12 +27,14 @@ METRICS: Mapping[str, Metric] = {
         name: Metric("1", "higher")
         for name in (
             "deterministic_repeat", "deterministic_order", "deterministic_interleaved",
-            "deterministic_session", "deterministic_process", "result_unchanged", "input_unchanged",
+            "deterministic_session", "deterministic_process", "deterministic_idle", "deterministic_reload",
+            "result_unchanged", "input_unchanged", "process_state_unchanged",
             "batch_bit_equal", "thread_bit_equal", "bad_input_refused", "recovered_after_bad_input",
             "recovered_after_nonfinite_input", "truncation_refused", "scrambled_file_noticed",
             "hash_catches_damage", "recovered_after_damage", "provider_as_asked", "precision_as_asked",
-            "process_exit_clean", "artifact_hash_equal", "provider_confirmed", "threads_confirmed",
-            "precision_confirmed", "nodes_on_provider", "time_on_provider",
+            "effective_reported",
+            "process_exit_clean", "artifact_hash_equal", "provider_confirmed", "version_confirmed",
+            "threads_confirmed", "precision_confirmed", "nodes_on_provider", "time_on_provider",
         )
     },
     **{
@@ -40,6 +42,8 @@ METRICS: Mapping[str, Metric] = {
         for name in ("nonfinite_hidden", "nan_taken_as_zero", "bit_flip_silent", "damage_crashed")
     },
     **growth.METRICS,
+    "layout_max_over_rounding": Metric("1", "lower", Noise.SAMPLE),
+    "bound_max_over_rounding": Metric("1", "lower", Noise.SAMPLE),
     **{
         f"{what}_max_{difference}": Metric("1", "lower", Noise.SAMPLE)
         for what in ("batch", "thread")
@@ -78,7 +82,7 @@ class ReliabilitySuite:
 def _determinism(case: Case, samples: Samples, context: SummaryContext) -> list[Measurement]:
     first = samples.arrays["first"]
     measurements = []
-    for how in ("repeat", "order", "interleaved", "session", "process"):
+    for how in ("repeat", "order", "interleaved", "session", "process", "idle"):
         if how in samples.arrays:  # runs from before had fewer
             again = samples.arrays[how].reshape(-1, *first.shape)
             measurements.append(_share(f"deterministic_{how}", (again == first).all(axis=-1)))
@@ -93,6 +97,10 @@ def _determinism(case: Case, samples: Samples, context: SummaryContext) -> list[
         crashed = [text for text in exits if text != CLEAN_EXIT]
         note = "; ".join(f"a process {text}" for text in dict.fromkeys(crashed))
         measurements.append(_share("process_exit_clean", [text == CLEAN_EXIT for text in exits], note))
+    if "changes" in samples.values:
+        lists = samples.values["changes"]
+        note = "; ".join(dict.fromkeys(change for changes in lists for change in changes))
+        measurements.append(_share("process_state_unchanged", [not changes for changes in lists], note))
     return measurements
 
 
@@ -109,13 +117,36 @@ def _invariance(what: str, noun: str, samples: Samples, context: SummaryContext)
     if "tried" not in values:  # a run from before there was a bound
         return _differences(what, a, "")
     note = f"{noun} {_listed(values['tried'])} against {values['first']}{_left_out(values['left_out'])}"
-    bound, precision = rounding.explained(values["precision"], values["storage"], context.artifact.precision)
-    over = rounding.over_bound(a["float_difference"], a["step_difference"], bound)
-    worst = int(over.argmax())
-    about = f"{precision} explains {bound:.2g} of the row's largest answer; {note}"
-    if over[worst] > 0:
-        about = f"worst with {noun} {a['tried'][worst]}; {about}"
-    return [*_differences(what, a, note), _largest(f"{what}_max_over_rounding", over, about)]
+    metric = f"{what}_max_over_rounding"
+
+    def tried(row: int) -> str:
+        return f"with {noun} {a['tried'][row]} "
+
+    return [*_differences(what, a, note), _over_rounding(metric, a, values, context, note, tried)]
+
+
+def _over_rounding(
+    metric: str,
+    a: Mapping[str, NDArray[Any]],
+    values: Mapping[str, Any],
+    context: SummaryContext,
+    note: str,
+    tried: Callable[[int], str],
+) -> Measurement:
+    """The largest difference over what rounding explains; `tried` says how a row was run otherwise."""
+    if a["bit_equal"].all():
+        return _largest(metric, np.zeros(len(a["bit_equal"])), note)
+    bounds, precision = rounding.explained(context, values["precision"], values.get("storage", ""))
+    if "by_output" not in a or not bounds:
+        why = context.no_rounding if "by_output" in a else "the run is of an earlier version"
+        return _skipped(metric, f"no bound is known: {why}")
+    over, limits = rounding.over(a["by_output"], values["outputs"], bounds)
+    row, output = np.unravel_index(over.argmax(), over.shape)
+    if over[row, output] > 0:
+        differs = f"output {values['outputs'][output]} differs by {a['by_output'][row, output]:.3g}"
+        explains = f"rounding in {precision} explains {limits[output]:.3g}"
+        note = "; ".join(filter(None, (f"{tried(int(row))}the {differs}, {explains}", note)))
+    return _largest(metric, over.max(axis=1), note)
 
 
 def _differences(what: str, a: Mapping[str, NDArray[Any]], note: str) -> list[Measurement]:
@@ -142,6 +173,33 @@ def _left_out(reasons: Mapping[str, str]) -> str:
     for count, reason in reasons.items():
         counts.setdefault(reason, []).append(int(count))
     return "".join(f"; not {_listed(of_reason)}: {reason}" for reason, of_reason in counts.items())
+
+
+def _call_forms(case: Case, samples: Samples, context: SummaryContext) -> list[Measurement]:
+    values, measurements = samples.values, []
+    refused = "; ".join(values["refused"])
+    for what in (forms.LAYOUT, forms.BOUND):
+        metric, prefix = f"{what}_max_over_rounding", f"{what}_"
+        a = {name.removeprefix(prefix): y for name, y in samples.arrays.items() if name.startswith(prefix)}
+
+        def tried(row: int, a: Mapping[str, NDArray[Any]] = a) -> str:
+            return f"with {values['forms'][a['tried'][row]]} " if "tried" in a else ""
+
+        note = refused if what == forms.LAYOUT else ""
+        measurements.append(
+            _over_rounding(metric, a, values, context, note, tried)
+            if a
+            else _unmeasured(metric, what, values, refused)
+        )
+    return measurements
+
+
+def _unmeasured(metric: str, what: str, values: Mapping[str, Any], refused: str) -> Measurement:
+    if what == forms.BOUND and values["bound_na"] == forms.NO_BOUND_CALL:
+        return Measurement(metric, "1", 0.0, n=1, reason=forms.NO_BOUND_CALL)  # every call is a run
+    if what == forms.LAYOUT:
+        return Measurement(metric, "1", 0.0, n=1, reason=refused)
+    return _skipped(metric, values["bound_na"])
 
 
 def _bad_input(case: Case, samples: Samples, context: SummaryContext) -> list[Measurement]:
@@ -174,12 +232,7 @@ def _nan_as_zero(samples: Samples, context: SummaryContext) -> list[Measurement]
         reason = f"{context.artifact.precision} has no NaN: a quantizer may take it for zero"
     else:
         return [_share("nan_taken_as_zero", samples.arrays["as_zero"])]
-    return [
-        Measurement(
-            "nan_taken_as_zero", "1", math.nan, status=Status.SKIPPED, reason=reason,
-            cause=Cause.MISSING_ABILITY,
-        )
-    ]  # fmt: skip
+    return [_skipped("nan_taken_as_zero", reason)]
 
 
 def _truncated_file(case: Case, samples: Samples, context: SummaryContext) -> list[Measurement]:
@@ -224,19 +277,36 @@ def _counts(outcomes: Iterable[str]) -> str:
 
 
 def _reload(case: Case, samples: Samples, context: SummaryContext) -> list[Measurement]:
-    return growth.rows(samples.arrays, context.artifact.size_byte)
+    measurements = growth.rows(samples.arrays, context.artifact.size_byte)
+    if "equal" in samples.arrays:  # runs from before have none
+        equal = samples.arrays["equal"]
+        note = "" if equal.all() else f"the first in session {int(np.argmin(equal)) + 1}"
+        measurements.append(_share("deterministic_reload", equal, note))
+    return measurements
 
 
 def _provenance(case: Case, samples: Samples, context: SummaryContext) -> list[Measurement]:
     effective: Mapping[str, str] = samples.values["effective"]
     hashes, files = samples.values["sha256"], context.artifact.files
     facts = samples.values.get("claims")  # runs from before have none
+    if facts and context.emulated:  # an emulated Pi counts two threads that compute where there is one
+        facts = {**facts, "threads": {"na": "an emulator's threads are not those of the runtime"}}
     return [
         _as_asked("provider", context.options.provider, effective.get("provider", "")),
         _as_asked("precision", context.options.precision, effective.get("precision", "")),
+        _reported(effective),
         _share("artifact_hash_equal", [hashes.get(file.name) == file.sha256 for file in files]),
         *(confirm.rows(effective, facts, context.artifact.precision) if facts else ()),
     ]
+
+
+def _reported(effective: Mapping[str, str]) -> Measurement:
+    """Whether the session says what it uses: what it does not say, nothing can confirm or contradict."""
+    missing = [name for name in ("provider", "precision", "threads") if not effective.get(name)]
+    note = f"the session does not report its {' and '.join(missing)}" if missing else ""
+    return _share(
+        "effective_reported", [name not in missing for name in ("provider", "precision", "threads")], note
+    )
 
 
 def _as_asked(what: str, requested: str, used: str) -> Measurement:
@@ -255,6 +325,12 @@ def _share(metric: str, outcomes: Iterable[bool] | NDArray[np.bool_], note: str 
     return Measurement(metric, "1", float(tries.mean()), n=tries.size, reason=note)
 
 
+def _skipped(metric: str, reason: str) -> Measurement:
+    return Measurement(
+        metric, "1", math.nan, status=Status.SKIPPED, reason=reason, cause=Cause.MISSING_ABILITY
+    )
+
+
 def _largest(metric: str, differences: NDArray[np.float64], note: str) -> Measurement:
     value = float(differences.max())
     if math.isinf(value):
@@ -266,6 +342,7 @@ CASES: dict[str, Callable[[Case, Samples, SummaryContext], list[Measurement]]] =
     plan.DETERMINISM: _determinism,
     plan.BATCH_INVARIANCE: _batch_invariance,
     plan.THREAD_INVARIANCE: _thread_invariance,
+    plan.CALL_FORMS: _call_forms,
     plan.BAD_INPUT: _bad_input,
     plan.NONFINITE_INPUT: _nonfinite_input,
     plan.TRUNCATED_FILE: _truncated_file,

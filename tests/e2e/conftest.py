@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from onnx import helper
 
-from tests.e2e.shell import SAMPLES, VALIDATION, Forge, MakeModel, Shell, copy_model, save_onnx
+from tests.e2e.shell import SAMPLES, VALIDATION, Ended, Forge, MakeModel, Shell, copy_model, save_onnx
 
 
 @pytest.fixture(scope="session")
@@ -49,6 +49,15 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     np.savez(folder / "data.npz", x=x, labels=np.argmax(hidden @ values["w2"] + values["b2"], axis=1))
     (folder / "validation.toml").write_text(VALIDATION)
     return folder
+
+
+@pytest.fixture(scope="session")
+def whole(
+    tiny: Path, forge: Forge, cache: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Shell, Ended]:
+    """One run of all suites on one target, as JSON; tests that change it copy it."""
+    shell = Shell(forge, tmp_path_factory.mktemp("whole"), cache)
+    return shell, shell("validate", "--model", tiny, "--json")
 
 
 @pytest.fixture

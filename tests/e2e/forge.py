@@ -6,6 +6,7 @@ Reads JSON lines ``{"argv", "cwd", "env", "out", "err", "limit_byte"}`` on stand
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import resource
@@ -15,11 +16,18 @@ import threading
 import traceback
 from typing import Any
 
+import duckdb  # noqa: F401 - this and what follows is imported for the children: none of it starts threads
+
+import harness.compare.history
+import harness.compare.query
 import harness.compression.quantize
+import harness.report.html.page
+import harness.report.html.read
 import harness.report.progress
 import harness.report.screen
 import harness.run.forecast
-import harness.run.stages  # noqa: F401 - imported for the children
+import harness.run.side_by_side
+import harness.run.stages  # noqa: F401
 from harness.cli import main as cli
 
 
@@ -30,6 +38,7 @@ def _child(request: dict[str, Any]) -> int:
     os.chdir(request["cwd"])
     os.environ.clear()
     os.environ.update(request["env"])
+    sys.path[:0] = filter(None, request["env"].get("PYTHONPATH", "").split(os.pathsep))  # plug-ins
     for name, number in (("out", 1), ("err", 2)):
         os.dup2(os.open(request[name], os.O_WRONLY | os.O_CREAT), number)
     if request["limit_byte"]:
@@ -55,6 +64,8 @@ def wait() -> None:
 
 
 def main() -> None:
+    gc.collect()
+    gc.freeze()  # or each collection in a child would walk through all of it, and copy its pages
     for line in sys.stdin:
         pid = os.fork()
         if pid == 0:

@@ -43,7 +43,7 @@ seconds = 0.01
 max_seconds = 0.2
 warm_up_seconds = 0.01
 offline_seconds = 0.01
-batch_sizes = [1, 8]
+batch_sizes = [8]
 [[gate]]
 name = "accuracy"
 suite = "accuracy"

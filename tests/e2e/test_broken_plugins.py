@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
 
 from harness.testing.fakes import register
-from tests.e2e.shell import ACCURACY, MakeModel, Shell
+from tests.e2e.shell import ACCURACY, Ended, MakeModel, Shell
 
 GROUPS = ("backends", "suites", "measures", "executors", "passes", "sections")
 
@@ -26,21 +24,17 @@ def test_only_what_needs_a_broken_plug_in_is_missing(
     (harness.folder / "targets" / "mine.toml").write_text(target)
     path = os.pathsep.join(filter(None, [str(site), os.environ.get("PYTHONPATH", "")]))
 
-    def run(*argv: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-P", "-m", "harness.cli.main", *argv],
-            cwd=harness.folder, env={**harness.env, "PYTHONPATH": path}, capture_output=True, text=True,
-            check=False,
-        )  # fmt: skip
+    def run(*argv: str) -> Ended:
+        return harness(*argv, env={"PYTHONPATH": path})
 
     alone = run("validate", "--model", str(model()), "--target", "cpu", *ACCURACY)
-    assert alone.returncode == 0, alone.stderr
+    assert alone.code == 0, alone.err
     both = run("validate", "--model", "model", "--target", "cpu,mine", *ACCURACY)
-    assert both.returncode == 3, both.stderr
-    assert "the plug-in broken of broken-plug-in cannot be loaded: boom" in both.stdout
+    assert both.code == 3, both.err
+    assert "the plug-in broken of broken-plug-in cannot be loaded: boom" in both.out
     rows = pd.read_csv(harness.results / "latest" / "measurements.csv", keep_default_na=False)
     assert set(rows[rows.target == "cpu"].status) == {"OK"}
     assert set(rows[rows.target == "mine"].status) == {"SKIPPED"}
     report = run("report", "latest")
-    assert report.returncode == 0, report.stderr
-    assert "the plug-in broken of broken-plug-in cannot be loaded: boom" in report.stdout
+    assert report.code == 0, report.err
+    assert "the plug-in broken of broken-plug-in cannot be loaded: boom" in report.out

@@ -16,19 +16,10 @@ from harness.core.measurement import COLUMNS, WHOLE_CASE
 from harness.run.declared import of_suites
 from harness.run.selection import load_suites
 from harness.store.tables import TEXTS
-from tests.e2e.shell import ACCURACY, Ended, Forge, MakeModel, Shell
+from tests.e2e.shell import ACCURACY, Ended, MakeModel, Shell
 
 ESCAPE = "\x1b"
 SUITES = ("accuracy", "performance", "reliability")
-
-
-@pytest.fixture(scope="module")
-def whole(
-    tiny: Path, forge: Forge, cache: Path, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Shell, Ended]:
-    """One run of everything on one target, as JSON."""
-    shell = Shell(forge, tmp_path_factory.mktemp("whole"), cache)
-    return shell, shell("validate", "--model", tiny, "--json")
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -154,7 +145,7 @@ def test_plan_writes_nothing(harness: Shell, tiny: Path) -> None:
     assert ended.code == 0, ended.err
     assert not harness.results.exists()
     assert list(harness.folder.iterdir()) == []
-    for text in ("42 jobs", "3000 samples", "MB in", "gate loss: 250 samples decide losses above 1.07 pt"):
+    for text in ("44 jobs", "3000 samples", "MB in", "gate loss: 250 samples decide losses above 1.07 pt"):
         assert text in ended.out
 
 

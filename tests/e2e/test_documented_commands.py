@@ -31,6 +31,7 @@ NOT_RUN = {
     r".*--target (cpu,)?boards.*": "needs a fleet; tests/fleet/test_command.py",
     r".*--target cuda": "needs a GPU; tests/e2e/test_gpu.py",
     r".*pip install.*": "installs from the network; tests/e2e/test_ci_recipes.py installs offline",
+    r"python3 -m venv venv": "installs pip for seconds; tests/e2e/test_ci_recipes.py makes one",
     r"venv/bin/dask .*": "starts a cluster; tests/fleet/cluster.py",
     r"harness upgrade .*": "installs two runtimes from an index; tests/e2e/test_upgrade.py",
     r"harness compare --side-by-side .*": "times for half a minute; tests/e2e/test_side_by_side.py",

@@ -20,7 +20,7 @@ INIT = {
 }
 
 
-@pytest.mark.parametrize("name", INIT)
+@pytest.mark.parametrize("name", ["rows", pytest.param("cancer", marks=pytest.mark.full)])
 def test_an_example_passes(harness: Shell, name: str) -> None:
     ended = harness("validate", "--model", str(MODELS / name), "--suite", "accuracy", "--target", "cpu")
     assert ended.code == 0, ended.out + ended.err

@@ -173,7 +173,8 @@ REFUSED = (
 )
 
 
-def test_a_query_reads_what_was_loaded_and_nothing_else(harness: Shell, runs: list[Path]) -> None:
+def test_a_query_reads_what_was_loaded_and_nothing_else(harness: Shell, measured: Path) -> None:
+    shutil.copytree(measured, harness.results / measured.name)
     (harness.folder / "secret").write_text("secret")
     for sql, says in REFUSED:
         check(harness("query", sql, "--csv", "answer.csv"), 2, says)

@@ -17,7 +17,7 @@ import pytest
 from harness.core.job import Samples
 from harness.store.run_folder import RunFolder
 from harness.testing.fakes import register
-from tests.e2e.shell import ACCURACY, Ended, Forge, MakeModel, Shell
+from tests.e2e.shell import ACCURACY, Ended, MakeModel, Shell
 from tests.hostile.planted import LIE, LIES, SLOW
 
 ROOT = Path(__file__).parents[2]
@@ -44,13 +44,9 @@ def lying(harness: Shell, tmp_path: Path) -> Shell:
 
 def run(harness: Shell, lie: str, *argv: str) -> Ended:
     path = os.pathsep.join([str(harness.folder / "site"), str(ROOT)])
-    done = subprocess.run(
-        [sys.executable, "-P", "-m", "harness.cli.main", *argv],
-        cwd=harness.folder, env={**harness.env, "PYTHONPATH": path, LIE: lie}, capture_output=True, text=True,
-        check=False,
-    )  # fmt: skip
-    assert "Traceback" not in done.stderr, done.stderr
-    return Ended(done.returncode, done.stdout, done.stderr)
+    ended = harness(*argv, env={"PYTHONPATH": path, LIE: lie})
+    assert "Traceback" not in ended.err, ended.err
+    return ended
 
 
 def files(folder: Path) -> set[Path]:
@@ -153,7 +149,10 @@ def test_a_stored_run_names_code_and_none_of_it_is_run(lying: Shell, tiny: Path)
     ],
     ids=["nothing", "other", "empty"],
 )
-def test_samples_that_make_no_sense_cost_their_rows(harness: Shell, measured: Path, samples: Samples) -> None:
+def test_samples_that_make_no_sense_cost_their_rows(
+    harness: Shell, whole: tuple[Shell, Ended], samples: Samples
+) -> None:
+    measured = whole[0].run()
     harness.results.mkdir()
     shutil.copytree(measured, harness.results / measured.name)
     folder = RunFolder(harness.results / measured.name)
@@ -174,14 +173,6 @@ def test_samples_that_make_no_sense_cost_their_rows(harness: Shell, measured: Pa
         assert "Traceback" not in ended.err, ended.err
         assert "unexpected" not in ended.err, ended.err
     assert (harness.folder / "report.html").is_file()
-
-
-@pytest.fixture(scope="module")
-def measured(tiny: Path, forge: Forge, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of all suites."""
-    shell = Shell(forge, tmp_path_factory.mktemp("measured"), cache)
-    shell("validate", "--model", tiny)
-    return shell.run()
 
 
 PREPARE = """

@@ -47,7 +47,17 @@ def once(forge: Forge, cache: Path, tiny: Path, tmp_path_factory: pytest.TempPat
     folder = copy_model(
         tiny, harness.folder / "model", ("processes = 2\nrounds", "processes = 5\nrounds"), added=GATES
     )
-    ended = harness("validate", "--model", folder, "--target", "cpu", "--variant", "int8")
+    ended = harness(
+        "validate",
+        "--model",
+        folder,
+        "--target",
+        "cpu",
+        "--variant",
+        "int8",
+        "--suite",
+        "accuracy,performance",
+    )
     assert "there is no baseline accepted of cpu" in ended.out, ended.err
     run = harness.run()
     calm(run)
@@ -147,7 +157,10 @@ def test_two_points_lost_fail_everywhere_with_one_sentence(harness: Shell, accep
     assert f"FAIL no worse than accepted: {sentence_}" in failure.attrib["message"]
 
 
-@pytest.mark.parametrize(("factor", "state", "code"), [(1.02, "INCONCLUSIVE", 4), (1.6, "FAIL", 1)])
+@pytest.mark.parametrize(
+    ("factor", "state", "code"),
+    [(1.02, "INCONCLUSIVE", 4), pytest.param(1.6, "FAIL", 1, marks=pytest.mark.full)],
+)
 def test_a_wobble_is_inconclusive_and_a_slowdown_fails(
     harness: Shell, accepted: Path, factor: float, state: str, code: int
 ) -> None:

@@ -68,7 +68,8 @@ def check_resumed(harness: Shell, undisturbed: Shell) -> None:
     assert "0 jobs" in again.err
 
 
-@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.full) for seed in range(1, 10))])
+@pytest.mark.full  # the next test kills more often
+@pytest.mark.parametrize("seed", range(10))
 def test_killed_and_resumed(harness: Shell, undisturbed: Shell, tiny: Path, seed: int) -> None:
     kill_at_random(harness, tiny, seed, *QUICK, seconds=4)
     check_resumed(harness, undisturbed)
@@ -167,11 +168,14 @@ def test_interrupted_and_resumed(
     check_resumed(harness, undisturbed)
 
 
-def test_interrupted_before_anything_was_measured(harness: Shell, model: MakeModel) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_before_anything_was_measured(
+    harness: Shell, model: MakeModel, number: signal.Signals
+) -> None:
     folder = model(('path = "data.npz"', 'callable = "forge:wait"'))
     started = harness.start("validate", "--model", folder, *QUICK)
     assert started.err.readline() == "waiting\n"
-    os.kill(started.pid, signal.SIGINT)
+    os.kill(started.pid, number)
     ended = started.wait()
     assert ended.code == 3
     assert ended.err == "harness: interrupted; nothing was stored\n"

@@ -34,6 +34,7 @@ from harness.data import readers, tables
 from harness.store import bulk, journal
 from harness.store import tables as stored_tables
 from harness.store.run_folder import RunFolder
+from tests.stored_run import RUN
 
 ROOT = Path(__file__).parents[2]
 #: So much at most is read of a file: a mutation must not make a test read gigabytes.
@@ -129,7 +130,7 @@ def run_file(name: str) -> bytes:
 
     with tempfile.TemporaryDirectory() as temporary:
         folder = RunFolder(Path(temporary) / "run")
-        folder.create({"run_id": "run", "versions": {}}, Plan((BATCH,), (), (), 1.0), np.arange(2))
+        folder.create({**RUN, "versions": {"numpy": "2"}}, Plan((BATCH,), (), (), 1.0), np.arange(2))
         with folder.journal() as written:
             facts = {"load_1min": 0.5, "cpu_time": {"busy": 1, "idle": 2, "steal": 0}}
             written.append(EnvironmentRecord("cpu", "null", "float32", "accuracy", "before", facts))
@@ -188,6 +189,7 @@ def tflite_content() -> bytes:
 
 TARGET = b'description = "mine"\nbackends = ["onnxruntime"]\n[deploy]\nthreads = 1\nprovider = "x"\n'
 CSV = b"a,b,label\n1.5,2,cat\n2.5,3,dog\n3,4.25,cat\n"
+CARDS = b'{"float32": {"files": {"onnx": {"size_byte": 9}}, "layers": [], "notes": []}}'
 CSV_WORDS = (b'"', b";", b"\t", b"\r", b"\n", b"\0", b"nan", b"1e999", b",,,", b"#", b"\xff\xfe", b"sep=;\n")
 
 READERS: Mapping[str, Reader] = {
@@ -218,7 +220,7 @@ READERS: Mapping[str, Reader] = {
     ),
     "run.json": Reader(read_run_file("run.json"), (run_file("run.json"),)),
     "plan.json": Reader(read_run_file("plan.json"), (run_file("plan.json"),), (b"null", b"[]", b"1e999")),
-    "cards.json": Reader(read_run_file("cards.json"), (b'{"float32": {"notes": []}}',)),
+    "cards.json": Reader(read_run_file("cards.json"), (CARDS,)),
     "labels.npy": Reader(read_run_file("labels.npy"), (run_file("labels.npy"),)),
     "measurements": Reader(
         stored("measurements.csv", stored_tables.read), (table_content(),), CSV_WORDS

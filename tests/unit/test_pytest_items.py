@@ -12,6 +12,7 @@ from harness.core.plan import Plan
 from harness.pytest_items import StoredRun
 from harness.run.request import Request
 from harness.store.run_folder import RunFolder
+from tests.stored_run import RUN
 
 
 def test_a_board_that_is_named_has_the_targets_own_name() -> None:
@@ -33,7 +34,7 @@ def narrowed(tmp_path: Path) -> Request:
         "variants": {"int8": {"recipe": [{"pass": "quantize"}]}},
     }  # fmt: skip
     run = {
-        "validation": validation, "suites": ["accuracy"], "variants": ["int8"],
+        **RUN, "validation": validation, "suites": ["accuracy"], "variants": ["int8"],
         "targets": {"cpu": {"backends": ["onnxruntime"]}},
     }  # fmt: skip
     RunFolder(tmp_path / "r1").create(run, Plan(()), None)

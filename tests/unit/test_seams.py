@@ -18,7 +18,6 @@ EXCEPTIONS = {
     ("harness/core/suite.py", "clean"): "the family of the data set without a corruption; the one definition",
     ("harness/core/tasks/classification.py", "accuracy"): "what the score of a classification is called",
     ("harness/report/html/sections/agreement.py", "agreement"): "the name of a table of the report",
-    ("harness/run/estimate.py", "accuracy"): "the name of a suite: how long its cases take before any ran",
     ("harness/variants/search_files.py", "accuracy"): "a column of the files of a search, not of the table",
 }
 #: The variant that is the reference has its name from the harness.

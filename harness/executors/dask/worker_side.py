@@ -25,7 +25,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
-from harness.device import worker
+from harness.device import process_end, worker
 from harness.device.probe import probe
 from harness.executors import board_side
 from harness.executors.program import TOKEN
@@ -97,7 +97,7 @@ class RunningBatch:
             return {"data": bytes(data)}
 
     def _ended(self) -> dict[str, Any]:
-        return {"data": b"", "status": self._status(), "stderr": worker.tail(self._stderr)}
+        return {"data": b"", "status": self._status(), "stderr": process_end.tail(self._stderr)}
 
     def _status(self) -> int:
         try:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from harness.core.errors import TargetUnavailable
-from harness.device import worker
+from harness.device import process_end, worker
 from harness.executors import board_facts, board_side
 from harness.executors.ssh.client import SSH_FAILED, SshClient
 from harness.executors.worker_session import KEEPALIVES_PER_SILENCE
@@ -206,7 +206,7 @@ class BoardLock:
             )
         lines = [line for line in stderr.splitlines() if line.strip()]
         return TargetUnavailable(
-            f"{host} cannot be prepared", cause="; ".join(lines[-2:]) or worker.exit_text(status),
+            f"{host} cannot be prepared", cause="; ".join(lines[-2:]) or process_end.exit_text(status),
             next_step=f"ssh {host} python3 --version",
         )  # fmt: skip
 

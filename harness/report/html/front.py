@@ -9,7 +9,7 @@ from typing import Any
 from harness.core.job import Status
 from harness.core.measurement import Row
 from harness.core.verdict import GATE, Verdict, summary
-from harness.report.columns import NOTHING, columns
+from harness.report.columns import NOTHING, columns, variant_name
 from harness.report.html.data import ReportData
 
 #: So many lines of what blocks are shown; the table of gates has all.
@@ -83,7 +83,8 @@ def _tiles(data: ReportData) -> list[Tile]:
         # Checks alone are no verdict on a variant.
         state = summary(v.state for v in judged) if any(v.kind == GATE for v in judged) else None
         if figures or state is not None or any(row.measurement.status is Status.ERROR for row in measured):
-            tiles.append(Tile(f"{target}/{backend}", variant, "" if state is None else state.value, figures))
+            name = variant_name(variant, measured)
+            tiles.append(Tile(f"{target}/{backend}", name, "" if state is None else state.value, figures))
     return tiles
 
 

@@ -15,6 +15,8 @@ from harness.testing.faults import (
     memory,
     numeric,
     processes,
+    shortcuts,
+    surroundings,
 )
 from harness.testing.faults.fault import NOT_PLANTED, Call, Compute, Fault, Kind, NotPlanted, Plant
 
@@ -31,6 +33,8 @@ FAULTS: tuple[Fault, ...] = (
     *memory.FAULTS,
     *claims.FAULTS,
     *processes.FAULTS,
+    *shortcuts.FAULTS,
+    *surroundings.FAULTS,
     *inputs.FAULTS,
     *files.FAULTS,
 )

@@ -116,6 +116,24 @@ class SharedBuffer(Plant):
         return views
 
 
+class WritesLater(Plant):
+    """Writes into an answer when so many further calls have been made."""
+
+    def __init__(self, size: float) -> None:
+        super().__init__(size)
+        self._returned: list[Outputs] = []
+
+    def run(self, call: Call, compute: Compute, feeds: Feeds) -> Outputs:
+        """Run, and spoil an earlier answer."""
+        outputs = {name: np.array(y) for name, y in compute(feeds).items()}
+        self._returned.append(outputs)
+        if len(self._returned) > self.size:
+            for y in self._returned.pop(0).values():
+                if y.dtype.kind in "fiu":
+                    y.fill(0)
+        return outputs
+
+
 class MutatesInput(Plant):
     """Writes into the arrays of its caller, after the call."""
 
@@ -201,9 +219,18 @@ FAULTS = (
         "a gate on the answers of two sessions that are open at once",
     ),
     Fault(
+        "wrong-after-reloads", Kind.CALL, "sessions answer otherwise after {size} others in the process",
+        where(lambda call, outputs, size: call.number >= size), ("session", "reloaded"),
+        "a gate on the answers of sessions that are opened again and again", 12, "sessions",
+    ),
+    Fault(
         "shared-buffer", Kind.CALL, "the next call overwrites the outputs of the call before",
         SharedBuffer, ("overwr", "buffer", "memory", "next call", "later call", "previous"),
         "a gate on outputs that are read after the next call", quick=True,
+    ),
+    Fault(
+        "writes-later", Kind.CALL, "an answer is overwritten {size} calls later", WritesLater,
+        ("overwr", "later"), "a gate on outputs that are read much later", 20, "calls",
     ),
     Fault(
         "changes-its-input", Kind.CALL, "a call writes into the arrays of its caller", MutatesInput,

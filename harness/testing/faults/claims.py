@@ -60,6 +60,14 @@ class ClaimsPrecision(Plant):
         return {**effective, "precision": "f32"}
 
 
+class ReportsNoPrecision(Plant):
+    """Reports no precision."""
+
+    def effective(self, effective: Mapping[str, str], options: Options) -> Mapping[str, str]:
+        """Leave it out."""
+        return {name: value for name, value in effective.items() if name != "precision"}
+
+
 class ClaimsVersion(Plant):
     """Reports another version of the runtime."""
 
@@ -88,6 +96,10 @@ FAULTS = (
         ClaimsPrecision,
         (*UNCONFIRMED, "precision", "bf16", "bfloat16", "float32", "differ", "same numbers"),
         "a check of the precision by the numbers", quick=True,
+    ),
+    Fault(
+        "reports-no-precision", Kind.CLAIM, "the session reports no precision", ReportsNoPrecision,
+        ("not report", "precision"), "a check of what a session reports",
     ),
     Fault(
         "claims-version", Kind.CLAIM, "the runtime reports the version 99.0.0", ClaimsVersion,

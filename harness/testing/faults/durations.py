@@ -70,23 +70,24 @@ class Grows(_Timed):
         return self.size * call.calls / 1000 * elapsed_ns
 
 
-class SlowFirst(_Timed):
-    """The first call of a session takes longer."""
+class SlowFirst(Plant):
+    """The first call of a session waits: a machine that is busy with something else explains no such wait."""
 
-    def wait_ns(self, call: Call, elapsed_ns: int) -> float:
-        """So many seconds, once."""
-        return 1e9 * self.size if call.calls == 0 else 0.0
+    def run(self, call: Call, compute: Compute, feeds: Feeds) -> Outputs:
+        """Run, and wait once."""
+        outputs = compute(feeds)
+        if call.calls == 0:
+            time.sleep(self.size)
+        return outputs
 
 
-class SlowLoad(_Timed):
+class SlowLoad(Plant):
     """A session takes longer to open."""
 
     def open(self, backend: Backend, artifact: Artifact, options: Options) -> Session:
         """Open, and wait."""
-        end = self._clock() + 1e9 * self.size
         session = backend.open(artifact, options)
-        while self._clock() < end:
-            pass
+        time.sleep(self.size)
         return session
 
 
@@ -105,6 +106,25 @@ class SlowClock(Plant):
         # For this process, which ends with its batch.
         time.perf_counter_ns = slow_ns
         time.perf_counter = lambda: slow_ns() / 1e9
+
+
+class SlowClocks(SlowClock):
+    """All clocks of the process run slow: they agree with each other."""
+
+    def start(self, artifact: Artifact) -> None:
+        """Replace them."""
+        super().start(artifact)
+        real_gettime_ns, share = time.clock_gettime_ns, self.size
+        began: dict[int, int] = {}
+
+        def slow_gettime_ns(which: int) -> int:
+            now = real_gettime_ns(which)
+            start = began.setdefault(which, now)
+            return start + int((now - start) * share)
+
+        time.clock_gettime_ns = slow_gettime_ns
+        time.time_ns = lambda: slow_gettime_ns(time.CLOCK_REALTIME)
+        time.monotonic_ns = lambda: slow_gettime_ns(time.CLOCK_MONOTONIC)
 
 
 FAULTS = (
@@ -132,11 +152,15 @@ FAULTS = (
         ("first",), "a limit on the time of the first call", 0.2, "s",
     ),
     Fault(
-        "slow-load", Kind.TIME, "opening a session takes at least {size} s", SlowLoad, ("load", "open"),
+        "slow-load", Kind.TIME, "opening a session takes {size} s longer", SlowLoad, ("load", "open"),
         "a limit on the time to load the model", 0.3, "s",
     ),
     Fault(
         "slow-clock", Kind.TIME, "the clock of the process runs at a share of {size}", SlowClock,
         ("clock",), "a check of the times against a second clock", 0.8, "share", quick=True,
+    ),
+    Fault(
+        "slow-clocks", Kind.TIME, "all clocks of the device run at a share of {size}", SlowClocks,
+        ("clock",), "a check of the times against the host's clock", 0.8, "share",
     ),
 )  # fmt: skip

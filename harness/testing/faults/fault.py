@@ -62,6 +62,8 @@ class Call:
         Sessions that are open in this process, with this one.
     previous : mapping of str to ndarray
         What the call before returned; empty at the first.
+    bound : bool
+        It is a call on fixed buffers.
     """
 
     inputs: tuple[TensorSpec, ...]
@@ -71,6 +73,7 @@ class Call:
     calls: int = 0
     open_sessions: int = 1
     previous: Outputs | None = None
+    bound: bool = False
 
 
 class Plant:
@@ -139,6 +142,8 @@ class Fault:
         Of the size.
     quick : bool
         It is part of ``harness challenge --quick``.
+    exact : bool
+        It is as small as rounding, and a fault only where the target computes as the host does.
     """
 
     name: str
@@ -150,6 +155,7 @@ class Fault:
     size: float = 0.0
     unit: str = ""
     quick: bool = False
+    exact: bool = False
 
     def text(self, size: float | None = None) -> str:
         """The sentence, with the size filled in."""

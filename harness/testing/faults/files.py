@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import tempfile
 from abc import ABC, abstractmethod
@@ -12,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.core import artifact as files
 from harness.core.artifact import Artifact
 from harness.core.contracts import Backend, Session
 from harness.core.errors import BackendError
@@ -161,6 +163,32 @@ class OpensFlipped(_CachedCopy):
         return len(given) == len(whole) and given != whole
 
 
+class CachedHash(Plant):
+    """Takes the hash of each copy of the model file from a cache, by its name."""
+
+    def start(self, artifact: Artifact) -> None:
+        """Replace the function that hashes files, for the rest of this process."""
+        super().start(artifact)
+        real, cached = files.sha256_file, {file.name: file.sha256 for file in artifact.files}
+        files.sha256_file = lambda path: cached.get(path.name) or real(path)
+
+
+class Replaced(Plant):
+    """The model file is another one as soon as it was opened, as after an update; the session has the old."""
+
+    def open(self, backend: Backend, artifact: Artifact, options: Options) -> Session:
+        """Open, and from then on hash other bytes in place of the file's."""
+        session = backend.open(artifact, options)
+        real, given = files.sha256_file, self.given
+        replaced = {given.folder / file.name for file in given.files} if given is not None else set()
+
+        def of_replaced(path: Path) -> str:
+            return hashlib.sha256(b"replaced").hexdigest() if path in replaced else real(path)
+
+        files.sha256_file = of_replaced
+        return session
+
+
 FAULTS = (
     Fault(
         "opens-truncated-file", Kind.FILE, "a truncated model file is opened", OpensTruncated,
@@ -176,5 +204,13 @@ FAULTS = (
         "reads-another-file", Kind.FILE, "another file is read, with weights of {size} bits", OtherFile,
         ("differ", "other file", "another file", "other numbers", "same numbers", "digest"),
         "a limit on how far the answers may lie from those of the reference", 6.0, "bits",
+    ),
+    Fault(
+        "hash-from-a-cache", Kind.FILE, "the hash of the model file is taken from a cache", CachedHash,
+        ("hash",), "a check that a damaged copy of the file has another hash",
+    ),
+    Fault(
+        "file-replaced", Kind.FILE, "the model file is replaced while it is open", Replaced,
+        ("another one", "hash"), "a check of the file's hash after the calls",
     ),
 )  # fmt: skip

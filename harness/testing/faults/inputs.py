@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from harness.core import preprocess
 from harness.core.artifact import Artifact, TensorSpec
 from harness.core.preprocess import Feeds, Outputs, Preprocess
+from harness.testing.faults.arrays import changed, wrong
 from harness.testing.faults.fault import Call, Compute, Fault, Kind, Plant
 from harness.testing.faults.processes import die
 
@@ -106,6 +107,23 @@ class CrashesOnNan(Plant):
         return compute(feeds)
 
 
+class SpoiledByRefusal(Plant):
+    """A session that has refused a call answers all later ones wrongly."""
+
+    def __init__(self, size: float) -> None:
+        super().__init__(size)
+        self._spoiled: set[int] = set()
+
+    def run(self, call: Call, compute: Compute, feeds: Feeds) -> Outputs:
+        """Run; after a refusal, change the answers."""
+        try:
+            outputs = compute(feeds)
+        except Exception:
+            self._spoiled.add(call.number)
+            raise
+        return changed(call, outputs, wrong) if call.number in self._spoiled else outputs
+
+
 class WrongPreprocessing(Plant):
     """The device prepares each input otherwise than the host."""
 
@@ -149,5 +167,9 @@ FAULTS = (
     Fault(
         "crashes-on-nan", Kind.INPUT, "NaN in an input ends the process by SIGSEGV", CrashesOnNan,
         ("nan", "finite", "killed", "segv", "crash"), "a gate on what NaN in an input is answered with",
+    ),
+    Fault(
+        "spoiled-by-refusal", Kind.INPUT, "a session that refused a call answers wrongly from then on",
+        SpoiledByRefusal, ("after a wrong", "recover"), "a gate on correct calls after a wrong one",
     ),
 )  # fmt: skip

@@ -116,6 +116,10 @@ FAULTS = (
         ADVICE, quick=True,
     ),
     Fault(
+        "last-bit", Kind.NUMERIC, "each output is the next larger number of its type",
+        by(lambda y, _: np.nextafter(y, np.inf, dtype=y.dtype)), DIFFERS, ADVICE, exact=True,
+    ),
+    Fault(
         "bfloat16", Kind.NUMERIC, "the outputs are rounded to bfloat16", by(lambda y, _: to_bfloat16(y)),
         (*DIFFERS, "bfloat16", "bf16"), ADVICE,
     ),

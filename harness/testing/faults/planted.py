@@ -90,7 +90,14 @@ class _Bound(PlantedSession):
             outputs: Outputs = call()
             return outputs
 
-        return lambda: answer(compute, feeds)
+        def bound() -> Outputs:
+            self._call.bound = True
+            try:
+                return answer(compute, feeds)
+            finally:
+                self._call.bound = False
+
+        return bound
 
 
 class _Stateful(PlantedSession):

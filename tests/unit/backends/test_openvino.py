@@ -3,10 +3,12 @@ from __future__ import annotations
 import os
 from typing import Any
 
+import numpy as np
 import pytest
 
 from backends.openvino_ import OpenVinoBackend
 from harness.core.artifact import Artifact, describe_file
+from harness.core.contracts import SupportsPlacement
 from harness.core.errors import BackendError
 from harness.core.job import Options
 from harness.testing.models import AFFINE
@@ -100,3 +102,17 @@ def test_a_default_precision_without_kernels_is_told(
         assert session.effective["precision"] == "f32"
         assert "cannot compile" in session.effective["note"]
         assert 'precision = "f32"' in session.effective["note"]
+
+
+def test_placement_is_that_of_the_kernels(relu: Any) -> None:
+    x = {"x": np.ones((4, 3), np.float32)}
+    with OpenVinoBackend().open(relu, Options()) as session:
+        assert isinstance(session, SupportsPlacement)
+        ((device, (nodes, time_ns)),) = session.placement(x).items()
+    assert (device, nodes >= 1, time_ns >= 0) == ("CPU", True, True)
+
+
+def test_kernels_of_another_plugin_are_not_on_the_cpu(relu: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr("backends.openvino_.CPU_KERNELS", ("ocl",))
+    with OpenVinoBackend().open(relu, Options()) as session:
+        assert list(session.placement({"x": np.ones((4, 3), np.float32)})) == ["another device"]

@@ -9,6 +9,7 @@ import pytest
 from backends.tflite_ import REFERENCE, XNNPACK, TfliteBackend
 from harness.compression.export.schema import load_schema, serialise
 from harness.core.artifact import Artifact, Quantization
+from harness.core.contracts import SupportsPlacement
 from harness.core.errors import BackendError
 from harness.core.job import Options
 from harness.testing.models import write_artifact
@@ -55,6 +56,8 @@ def test_provider_is_what_was_asked_for(tmp_path: Path, provider: str) -> None:
     artifact = _write(tmp_path, "ABS", kinds=("FLOAT32", "FLOAT32"), steps=(None, None))
     with TfliteBackend().open(artifact, Options(provider=provider)) as session:
         assert session.effective == {"provider": provider, "precision": "f32", "threads": "1"}
+        assert isinstance(session, SupportsPlacement)
+        assert session.placement({"x": np.ones((2, 4), np.float32)}) == {provider: (1, 0)}
 
 
 def test_model_that_xnnpack_does_not_take_is_refused(tmp_path: Path) -> None:

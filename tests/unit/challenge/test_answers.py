@@ -114,11 +114,13 @@ def answer(result: Result) -> Answer:
 
 def test_score_and_exit_code() -> None:
     results = [Result.CAUGHT, Result.CAUGHT, Result.MISSED, Result.NOT_PLANTED, Result.UNDECIDED]
-    assert list(score(map(answer, results)).values()) == [2, 1, 1, 1]
+    assert list(score(map(answer, results)).values()) == [2, 1, 0, 1, 1]
     for some, expected in (
         (results, ExitCode.FAILED),
         ([Result.CAUGHT, Result.NOT_PLANTED], ExitCode.PASSED),
         ([Result.CAUGHT, Result.UNDECIDED], ExitCode.INCONCLUSIVE),
+        ([Result.CAUGHT, Result.BELOW], ExitCode.PASSED),
+        ([Result.BELOW], ExitCode.NOT_MEASURED),
         ([Result.NOT_PLANTED], ExitCode.NOT_MEASURED),
         ([], ExitCode.NOT_MEASURED),
     ):

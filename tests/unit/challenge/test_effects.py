@@ -6,13 +6,20 @@ import math
 
 import pytest
 
-from harness.challenge.effects import Effect, smallest
+from harness.challenge.effects import Effect, smallest, smallest_sizes
 from harness.core.job import Status
 from harness.stats import power
 from harness.stats.difference import noise_factor
-from tests.unit.challenge.made import METRICS, check, key, row
+from harness.testing.faults import Fault, Kind, Plant
+from tests.unit.challenge.made import METRICS, check, key, limit, row
 
 CALLS = key("speed", "calls")
+
+
+def fault(name: str, unit: str) -> Fault:
+    return Fault(name, Kind.TIME, "slower", Plant, ("slow",), size=1.0, unit=unit)
+
+
 ROWS = [
     row("lost", value=0.1, unit="pt", n=800),
     row("worse", value=0.004, n=800),
@@ -20,13 +27,20 @@ ROWS = [
     row("lost", key(case="fog", severity=1), value=5.0, unit="pt", n=80),
     row("typical", CALLS, value=100.0, ci_low=99.0, ci_high=101.0, unit="ns"),
     row("same", key("tries", "repeat"), n=3000),
-    row("slope", key("tries", "repeat"), value=1.0, ci_low=-4.0, ci_high=6.0, unit="byte/call"),
+    row("slope", key("tries", "repeat"), value=1.0, ci_low=-4.0, ci_high=6.0, unit="byte"),
     row("lost", key(variant="float32"), value=0.0, unit="pt", n=10),
 ]
 LIMITS = [
     check("answers", "tries", "same", "one-wrong-answer"),
     check("growth", "tries", "slope", "leak-per-call", maximum=64.0),
+    limit("as before", "speed", "typical", baseline="accepted", maximum=1.05),
 ]
+
+
+LEAK_FAULT = fault("leak-per-call", "byte")
+BY_NAME = {one.name: one for one in (
+    LEAK_FAULT, fault("slower-10", "share"), fault("slow-load", "s"), fault("stall", "calls"),
+)}  # fmt: skip
 
 
 def by_name(effects: list[Effect]) -> dict[str, Effect]:
@@ -34,11 +48,11 @@ def by_name(effects: list[Effect]) -> dict[str, Effect]:
 
 
 def test_each_effect_is_that_of_its_row() -> None:
-    effects = by_name(smallest(ROWS, LIMITS, METRICS, "int8"))
+    effects = by_name(smallest(ROWS, LIMITS, METRICS, "int8", BY_NAME))
     assert effects["lost accuracy"].value == pytest.approx(100 * power.smallest_loss(800, 0.006))
     ratio = power.smallest_ratio(100.0, 99.0, 101.0, widen=noise_factor())
     assert effects["typical latency"].value == pytest.approx(ratio)
-    assert effects["typical latency"].text == f"typical +{100 * (ratio - 1):.1f} %"
+    assert effects["typical latency"].text == f"typical +{100 * (ratio - 1):.1f} % between two runs"
     assert effects["leak"].value == pytest.approx(64 + 2 * 5)
     assert effects["leak"].text == "a leak of 74 bytes a call"
     assert effects["wrong answers"].value == pytest.approx(1 - 0.05 ** (1 / 3000))
@@ -48,33 +62,56 @@ def test_each_effect_is_that_of_its_row() -> None:
 def test_a_bound_has_the_interval_of_its_metric() -> None:
     tries = key("tries", "repeat")
     rows = [
-        row("slope_at_least", tries, value=-4.0, unit="byte"),
-        row("slope", tries, value=1.0, ci_low=-4.0, ci_high=6.0, unit="byte"),
+        row("slope_at_least", tries, value=-20.0, unit="byte", n=3),
+        row("slope", tries, value=1.0, ci_low=-4.0, ci_high=6.0, unit="byte", status=Status.INVALID),
         row("slope", key("tries", "other"), value=1.0, ci_low=-40.0, ci_high=60.0, unit="byte"),
     ]
     growth = check("growth", "tries", "slope_at_least", "leak-per-call", maximum=64.0)
-    (effect,) = smallest(rows, [growth], METRICS, "int8")
-    assert effect.value == pytest.approx(64 + 2 * 5)
-    assert smallest(rows[:1], [growth], METRICS, "int8") == []
+    (effect,) = smallest(rows, [growth], METRICS, "int8", BY_NAME)
+    assert effect.value == pytest.approx(64 + 20 + power.FURTHER[3] * 10)
+    assert smallest(rows[:1], [growth], METRICS, "int8", BY_NAME) == []
 
 
 def test_a_relaxed_check_sees_nothing() -> None:
     relaxed = [check("answers", "tries", "same", "one-wrong-answer", relaxed=True)]
-    assert "wrong answers" not in by_name(smallest(ROWS, relaxed, METRICS, "int8"))
+    assert "wrong answers" not in by_name(smallest(ROWS, relaxed, METRICS, "int8", BY_NAME))
 
 
 def test_rows_that_are_not_ok_and_those_of_other_variants_do_not_count() -> None:
     invalid = [row("lost", n=800, unit="pt", status=Status.INVALID)]
-    assert smallest(invalid, LIMITS, METRICS, "int8") == []
-    assert list(by_name(smallest(ROWS, LIMITS, METRICS, "float32"))) == ["lost accuracy"]
+    assert smallest(invalid, LIMITS, METRICS, "int8", BY_NAME) == []
+    assert list(by_name(smallest(ROWS, LIMITS, METRICS, "float32", BY_NAME))) == ["lost accuracy"]
 
 
 def test_a_time_without_an_interval_says_nothing() -> None:
     rows = [row("typical", CALLS, value=100.0, ci_low=math.nan, ci_high=math.nan, unit="ns")]
-    assert smallest(rows, [], METRICS, "int8") == []
+    assert smallest(rows, LIMITS, METRICS, "int8", BY_NAME) == []
 
 
 def test_a_large_ratio_is_written_as_a_factor() -> None:
     rows = [row("typical", CALLS, value=100.0, ci_low=50.0, ci_high=200.0, unit="ns")]
-    (effect,) = smallest(rows, [], METRICS, "int8")
-    assert effect.text.endswith("x")
+    (effect,) = smallest(rows, LIMITS, METRICS, "int8", BY_NAME)
+    assert effect.text.endswith("x between two runs")
+    assert smallest(rows, LIMITS[:2], METRICS, "int8", BY_NAME) == []  # no gate compares two runs
+
+
+def test_sizes_are_in_the_units_of_the_faults() -> None:
+    rows = [
+        row("typical_at_least", CALLS, value=0.98, n=3),
+        row("typical", CALLS, value=1.0, ci_low=0.98, ci_high=1.01, n=3),
+        row("opened_at_least", CALLS, value=-1e7, unit="ns", n=3),
+        row("opened", CALLS, value=0.0, ci_low=-1e7, ci_high=1e7, unit="ns", n=3),
+    ]
+    limits = [
+        check("calls", "speed", "typical_at_least", "slower-10", maximum=1.05),
+        check("load", "speed", "opened_at_least", "slow-load", maximum=5e7),
+        check("stalls", "speed", "typical_at_least", "stall", maximum=1.05),
+    ]
+    sizes = smallest_sizes(rows, limits, BY_NAME)
+    assert sizes == {
+        "slower-10": pytest.approx(power.smallest_ratio_of_bound(0.98, 0.98, 1.01, 1.05, 3) - 1),
+        "slow-load": pytest.approx((6e7 + power.FURTHER[3] * 2e7) / 1e9),
+    }
+    effects = by_name(smallest(rows, limits, METRICS, "int8", BY_NAME))
+    assert effects["latency"].text == f"latency +{100 * sizes['slower-10']:.2g} %"
+    assert effects["load"].text.startswith("a load 1")

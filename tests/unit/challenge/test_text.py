@@ -80,6 +80,10 @@ def test_what_was_caught_by_whom_and_what_was_missed() -> None:
         ((Result.CAUGHT,), "PASS         caught 1 of 1, 1 named · missed 0"),
         ((Result.NOT_PLANTED,), "NOT_RUN      caught 0 of 0, 0 named · missed 0 · not planted 1"),
         (
+            (Result.CAUGHT, Result.BELOW),
+            "PASS caught 1 of 1, 1 named · missed 0 · too small 1",
+        ),
+        (
             (Result.CAUGHT, Result.UNDECIDED),
             "INCONCLUSIVE caught 1 of 1, 1 named · missed 0 · undecided 1",
         ),
@@ -97,7 +101,7 @@ def test_json_has_what_the_screen_has(tmp_path: Path) -> None:
     challenges.write(path, as_json(done))
     stored = challenges.read(path)
     assert stored["score"] == {
-        "planted": 2, "caught": 1, "missed": 1, "not planted": 0, "undecided": 0, "named": 1,
+        "planted": 2, "caught": 1, "missed": 1, "too small": 0, "not planted": 0, "undecided": 0, "named": 1,
     }  # fmt: skip
     assert [(f["fault"], f["result"], f["by"], f["would"]) for f in stored["faults"]] == [
         ("fault-0", "caught", "same", ""),

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable
+from dataclasses import replace
 from pathlib import Path
 
-from harness.challenge.answers import Catch, Healthy
+import pytest
+
+from harness.challenge.answers import Catch, Healthy, Result
 from harness.challenge.jobs import Work
-from harness.challenge.trials import Bench, measure
+from harness.challenge.trials import Bench, Measured, measure
+from harness.core.cause import Cause
 from harness.core.contracts import Availability
 from harness.core.errors import WorkerError
 from harness.core.job import Batch, EnvironmentRecord, Event, JobResult, Started, Status
@@ -97,6 +101,43 @@ def test_a_gate_on_a_time_is_credited_where_the_time_is_worse_than_without_the_f
     assert bench()._is_worse(caught, [error("the worker died", CALLS)])
     # A check has a bound outside the noise, and declares what it catches.
     assert bench()._is_worse(Catch("check", "fast", "too slow", "int8", named=True), [timed(101.0)])
+
+
+@pytest.mark.parametrize(
+    ("smallest", "result", "would"),
+    [
+        (0.35, Result.BELOW, "the smallest that is seen here with 95 % power is 0.35 share"),
+        (0.3, Result.MISSED, "a limit on the latency relative to an accepted run"),
+        (0.05, Result.MISSED, "a limit on the latency relative to an accepted run"),
+    ],
+)
+def test_a_fault_below_the_smallest_effect_is_not_missed(
+    monkeypatch: pytest.MonkeyPatch, smallest: float, result: Result, would: str
+) -> None:
+    one = replace(bench(), smallest={"slower-30": smallest})
+    monkeypatch.setattr(Work, "steps", lambda *_, **__: [batch("speed", ("calls", 0))])
+    monkeypatch.setattr(Bench, "_measure", lambda *_: (Measured(), [timed(101.0)]))
+    monkeypatch.setattr(Bench, "_judge", lambda *_: (None, {}))
+    slower = next(fault for fault in FAULTS if fault.name == "slower-30")
+    answer = one.answer(slower, quick=True)
+    assert (answer.result, answer.would) == (result, would)
+
+
+def test_a_disturbed_batch_is_measured_again_only_where_nothing_was_caught(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    caught = Catch("check", "calls", "slower", "int8", named=True)
+    disturbed = replace(timed(101.0).measurement, status=Status.INVALID, cause=Cause.OVERLOAD)
+    for catch, times in ((caught, 1), (None, 2)):
+        measured: list[int] = []
+        monkeypatch.setattr(Work, "steps", lambda *_, **__: [batch("speed", ("calls", 0))])
+        monkeypatch.setattr(
+            Bench, "_measure",
+            lambda *_, into=measured: (into.append(1), (Measured(), [Row(CALLS, disturbed)]))[1],
+        )  # fmt: skip
+        monkeypatch.setattr(Bench, "_judge", lambda *_, catch=catch: (catch, {}))
+        bench().answer(next(fault for fault in FAULTS if fault.name == "slower-30"), quick=True)
+        assert len(measured) == times
 
 
 def test_what_a_comparison_with_the_healthy_run_shows() -> None:

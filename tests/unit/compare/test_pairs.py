@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from harness.core.verdict import Gate, State
 from harness.report.html.data import ReportData
 from harness.report.html.sections.comparison import comparison as section
 from harness.run.declared import installed
+from harness.stats.disturbance import Load
 from harness.stats.table_changes import Change, Side
 
 GATE = Gate("loss", "accuracy", "accuracy_loss", cases=("clean",), maximum=1.0)
@@ -209,8 +211,8 @@ def test_values_that_differ_are_shown_differently() -> None:
     ]
     (pair,) = pairs.between(sides)
     (row,) = pair.rows.to_dict("records")
-    assert row["class"] == Change.WORSE
-    assert compare_text.described(row).endswith(": 70.6 MB -> 70.63 MB, 1.00042x [1.00023, 1.00062]")
+    assert row["class"] == Change.NOISE  # runs differ by more than their processes
+    assert compare_text.described(row).endswith(": 70.6 MB -> 70.63 MB, 1.00042x [0.994408, 1.00648]")
 
 
 def test_a_reader_process_that_dies_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -221,3 +223,39 @@ def test_a_reader_process_that_dies_is_an_error(tmp_path: Path, monkeypatch: pyt
 
 def _die(*_: object) -> None:
     os._exit(9)
+
+
+def test_unclear_rows_are_listed_apart_and_another_load_is_reported() -> None:
+    times = {"suite": "performance", "case": "single_stream", "unit": "ns"}
+    sides = []
+    for name, at, others in (("old", 100.0, 0.2), ("new", 200.0, 0.6)):
+        rows = [
+            record("cpu", "b", metric, at, ci_low=0.99 * at, ci_high=1.01 * at, **times)
+            for metric in ("latency_p50", "load_time")
+        ]
+        whole = read(name, *rows)
+        batches = {("cpu", "b", variant, "performance"): Load(others, 0.0, 0.0) for variant in ("f", "int8")}
+        quiet = {("cpu", "b", "int8", "accuracy"): Load(others, 0.0, 0.0)}  # has no times
+        sides.append(replace(whole, side=replace(whole.side, loads={**batches, **quiet})))
+    (pair,) = pairs.between(sides)
+    busy = (
+        "times of f, int8 on cpu/b are not comparable: new ran on a busier machine than old: "
+        "other programs used 60 % of its time against 20 %"
+    )
+    assert pair.busier == (busy,)
+    assert set(pair.rows["class"]) == {Change.UNCLEAR}
+    assert set(assess(pair.rows, pair)["matters"]) == {Materiality.OPEN}
+    lines = compare_text.text([pair]).splitlines()
+    assert lines[2:4] == ["2 rows: 2 unclear", busy]
+    title = "unclear: not significant among so many rows, or measured beside another load:"
+    first = lines.index(title) + 1
+    assert lines[first].startswith("  cpu/b int8 latency_p50 in single_stream: 100 ns -> 200 ns, 2x [")
+    assert lines[first].endswith("; worse by itself")
+    summary = compare_text.markdown([pair])
+    assert f"- {busy}" in summary
+    assert f"{title}\n\n| what |" in summary
+    assert "| int8 latency_p50 in single_stream | cpu/b | 100 ns | 200 ns |" in summary
+    page = section(ReportData((), (), (), State.PASS, (), (pair,)))
+    assert page is not None
+    assert f"No row got worse. {busy[0].upper()}{busy[1:]}." in page.intro
+    assert dict(zip(page.tables[0].columns, page.tables[0].rows[0], strict=True))["unclear"] == 2

@@ -124,3 +124,21 @@ def test_time_that_all_threads_ran_and_waited(board: Path) -> None:
     for thread, text in enumerate(("100 7 3\n", "20 1 5\n", "")):
         put(board, f"proc/self/task/{thread}/schedstat", text)
     assert environment.scheduling() == {"ran_ns": 120, "waited_ns": 8}
+
+
+@pytest.mark.parametrize(
+    ("limit", "expected"),
+    [("max\n", 3_072_000), ("2500000\n", 1_500_000), ("900000\n", 0), (None, 3_072_000)],
+)
+def test_memory_that_is_left_is_that_of_the_machine_or_of_the_container(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str | None, expected: int
+) -> None:
+    monkeypatch.setattr(environment, "ROOT", tmp_path)
+    assert environment.available_memory_byte() is None
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/meminfo").write_text(f"MemTotal: 9 kB\nMemAvailable: {3_072_000 // 1024} kB\n")
+    if limit is not None:
+        (tmp_path / "sys/fs/cgroup").mkdir(parents=True)
+        (tmp_path / "sys/fs/cgroup/memory.max").write_text(limit)
+        (tmp_path / "sys/fs/cgroup/memory.current").write_text("1000000\n")
+    assert environment.available_memory_byte() == expected

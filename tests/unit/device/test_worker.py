@@ -15,7 +15,7 @@ from harness.core.contracts import Bench
 from harness.core.errors import DataError
 from harness.core.job import Batch, Case, DataRef, Options, Samples
 from harness.core.preprocess import Preprocess
-from harness.device import worker
+from harness.device import process_end, worker
 from harness.device.files import FileStore
 from harness.testing.fakes import NumpyBackend
 from harness.testing.models import AFFINE
@@ -99,9 +99,11 @@ def test_the_key_and_times_of_a_result(batch: Batch, tmp_path: Path) -> None:
 
 def test_tail_keeps_the_last_lines() -> None:
     lines = [f"line {i}" for i in range(50)]
-    assert worker.tail(io.BytesIO("\n".join(lines).encode())) == "\n".join(lines[-worker.STDERR_TAIL_LINES :])
-    assert worker.tail(io.BytesIO(b"")) == ""
-    assert worker.tail(io.BytesIO(b"\xff\xfe")) == "\ufffd\ufffd"
+    assert process_end.tail(io.BytesIO("\n".join(lines).encode())) == "\n".join(
+        lines[-process_end.STDERR_TAIL_LINES :]
+    )
+    assert process_end.tail(io.BytesIO(b"")) == ""
+    assert process_end.tail(io.BytesIO(b"\xff\xfe")) == "\ufffd\ufffd"
 
 
 def test_tail_of_a_crash_begins_with_the_call_that_crashed() -> None:
@@ -111,14 +113,14 @@ def test_tail_of_a_crash_begins_with_the_call_that_crashed() -> None:
          "Thread 0x1 (most recent call first):", "  File other",
          "Current thread 0x2 (most recent call first):", *stack, "Extension modules: numpy"]
     )  # fmt: skip
-    lines = worker.tail(io.BytesIO(text.encode())).splitlines()
+    lines = process_end.tail(io.BytesIO(text.encode())).splitlines()
     assert lines[:2] == ["earlier", "before"]
     assert lines[2:4] == [
         "Fatal Python error: Segmentation fault",
         "Current thread 0x2 (most recent call first):",
     ]
     assert lines[4] == stack[0]
-    assert len(lines) == worker.STDERR_TAIL_LINES
+    assert len(lines) == process_end.STDERR_TAIL_LINES
 
 
 def test_a_request_is_one_line(batch: Batch, tmp_path: Path) -> None:

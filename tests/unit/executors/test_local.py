@@ -15,7 +15,7 @@ import pytest
 from harness.core.artifact import Artifact, describe_file, sha256_file
 from harness.core.job import Batch, Case, DataRef, EnvironmentRecord, JobResult, Started, Status
 from harness.core.preprocess import Preprocess
-from harness.device import worker
+from harness.device import process_end
 from harness.testing.models import AFFINE
 from tests.processes import processes, wait_until_gone
 from tests.unit.executors.batches import OPTIONS, MakeBatch, do, results, run
@@ -31,6 +31,7 @@ def test_events_come_in_order(batch: MakeBatch, marker: str, tmp_path: Path) -> 
     np.testing.assert_array_equal(first.samples.arrays["x"], np.arange(5))
     assert first.samples.values["done"] is True
     assert first.duration_ns > 0
+    assert first.host_ns > 0
     assert not processes(marker)
 
 
@@ -156,10 +157,10 @@ def test_workers_end_when_their_host_is_killed(batch: MakeBatch, marker: str, tm
 
 
 def test_exit_text_names_signals() -> None:
-    assert worker.exit_text(0) == "ended with exit status 0"
-    assert worker.exit_text(-signal.SIGKILL) == "was killed by SIGKILL (out of memory?)"
-    assert worker.exit_text(-64) == "was killed by SIGRTMAX"
-    assert worker.exit_text(-40) == "was killed by signal 40"
+    assert process_end.exit_text(0) == "ended with exit status 0"
+    assert process_end.exit_text(-signal.SIGKILL) == "was killed by SIGKILL (out of memory?)"
+    assert process_end.exit_text(-64) == "was killed by SIGRTMAX"
+    assert process_end.exit_text(-40) == "was killed by signal 40"
 
 
 def test_a_worker_needs_only_numpy_and_one_runtime(

@@ -132,6 +132,15 @@ def test_each_variant_of_a_device_has_a_tile_with_its_worst_verdict() -> None:
     assert "no gate" in page.report(report((clean,), checked))
 
 
+def test_a_tile_says_what_the_terminal_says() -> None:
+    """The memory of the process, and that the float reference is an int8 file."""
+    clean = row("clean", 0, Measurement("accuracy", "1", 0.95))
+    key = clean.key._replace(variant="float32", suite="performance", case="single_stream")
+    memory = Row(key, Measurement("peak_memory", "byte", 70.6e6), {"precision": "int8"})
+    (tile,) = front(report((memory,))).tiles
+    assert (tile.variant, dict(tile.figures)) == ("float32 (int8 file)", {"memory MB": "70.6"})
+
+
 def test_a_device_without_rows_has_a_tile_too() -> None:
     absent = replace(verdict(State.NOT_RUN, "one"), target="pi")
     tiles = {tile.device.partition("/")[0]: tile for tile in front(report(ACCURACY, absent)).tiles}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.core.artifact import Artifact, File
+from harness.core.artifact import Artifact, File, TensorSpec
 from harness.core.job import Batch, Case, JobKey, JobResult, Options, Samples, Status
 from harness.core.plan import HOST, Plan
+from harness.core.suite import CaseContext, SetInfo
 from harness.run import estimate
 from harness.store.cache import Cache
 from harness.store.run_folder import Facts
+from suites.accuracy.summarise import AccuracySuite
+from suites.performance.summarise import PerformanceSuite
+from suites.reliability.summarise import ReliabilitySuite
 
 FAMILIES = ("fog", "blur", "noise")
 
@@ -80,10 +85,28 @@ def test_lanes_run_beside_each_other_and_a_target_may_run_several_batches_at_onc
     assert estimate.wall_s({}, []) == 0.0
 
 
-def test_what_is_emulated_is_guessed_slower(tmp_path: Path) -> None:
-    plan, cache = Plan((batch(),)), Cache(tmp_path)
-    slow, fast = (estimate.estimate(plan, cache, names).seconds for names in (["cpu"], ["pi"]))
-    assert all(slow[key] > 3 * fast[key] for key in list(slow)[1:])
+def test_a_case_that_never_ran_takes_what_its_suite_says(tmp_path: Path) -> None:
+    one = batch(suite="performance")
+    plan = Plan((replace(one, cases=(Case("a", typical_s=4.5), Case("b"))),))
+    for emulated, start_s in (([], estimate.START_S), (["cpu"], estimate.EMULATED_START_S)):
+        estimates = estimate.estimate(plan, Cache(tmp_path), emulated)
+        assert list(estimates.seconds.values()) == [4.5, estimate.OTHER_GUESS_S]
+        assert list(estimates.starts_s.values()) == [start_s]
+
+
+def test_a_plan_of_the_bundled_suites_declares_every_case() -> None:
+    sets = (SetInfo("clean", "clean", 0, 800, lambda n: ""),)
+    inputs = (TensorSpec("x", (None, 4), "float32"),)
+    totals = {}
+    for suite in (PerformanceSuite(), AccuracySuite(), ReliabilitySuite()):
+        for emulated in (False, True):
+            context = CaseContext(
+                "int8", False, True, "classification", {}, sets, None, inputs, emulated=emulated
+            )
+            cases = suite.cases(context)
+            assert all(case.typical_s > 0 for case in cases)
+            totals[suite.name, emulated] = sum(case.typical_s for case in cases)
+    assert totals["reliability", False] < totals["performance", False] < totals["reliability", True]
 
 
 def ended(key: JobKey, took_s: float, status: Status = Status.OK) -> JobResult:

@@ -99,9 +99,12 @@ def test_a_round_measures_as_much_as_all_before_it(looks: int, processes: int) -
 def test_results_are_joined_and_a_failed_one_counts() -> None:
     first, *_ = results().values()
     more = replace(first, samples=Samples({"latency_ns": np.arange(4, 8)}), duration_ns=10**9)
+    first, more = replace(first, host_ns=5), replace(more, host_ns=7)
     both = extend.joined(first, more)
     assert both.samples.arrays["latency_ns"].tolist() == list(range(8))
     assert (looks_of(first.samples), looks_of(both.samples), both.duration_ns) == (1, 2, 3 * 10**9)
+    assert both.host_ns == 12
+    assert extend.joined(first, replace(more, host_ns=0)).host_ns == 0
     assert looks_of(extend.joined(both, more).samples) == 3
     other = extend.joined(first, replace(more, samples=Samples({"latency_ns": np.zeros((2, 2))})))
     assert other.status is Status.ERROR

@@ -42,14 +42,15 @@ class Clock:
 
 
 class TimedSuite(Suite):
-    """Cases without data."""
+    """Cases without data, that take so long on a board and on an emulated one."""
 
-    def __init__(self, name: str, *cases: str) -> None:
+    def __init__(self, name: str, typical_s: tuple[float, float], *cases: str) -> None:
         super().__init__()
-        self.name, self._names = name, cases
+        self.name, self._typical_s, self._names = name, typical_s, cases
 
     def cases(self, context: CaseContext) -> tuple[Case, ...]:
-        return () if context.reference else tuple(Case(name) for name in self._names)
+        typical_s = self._typical_s[context.emulated]
+        return () if context.reference else tuple(Case(name, typical_s=typical_s) for name in self._names)
 
 
 @dataclass
@@ -160,12 +161,13 @@ def inputs(samples: int = 1000) -> PlanInputs:
         for family, severity in [("clean", 0), *CELLS]
     )
     targets = (target("cpu", "onnxruntime"), target("board", "onnxruntime"),
-               *(target(name, "onnxruntime", max_samples=64) for name in EMULATED))  # fmt: skip
+               *(replace(target(name, "onnxruntime", max_samples=64), executor={"kind": "emulated"})
+                 for name in EMULATED))  # fmt: skip
     return plan_inputs(
         targets=targets,
         suites={
-            "performance": TimedSuite("performance", "single_stream"), "accuracy": Suite(),
-            "reliability": TimedSuite("reliability", "memory", "threads"),
+            "performance": TimedSuite("performance", (3.4, 1.0), "single_stream"), "accuracy": Suite(),
+            "reliability": TimedSuite("reliability", (0.25, 5.0), "memory", "threads"),
         },
         available={(place, "onnxruntime"): READY for place in (HOST, *(t.name for t in targets))},
         data=replace(data(), sets=sets),

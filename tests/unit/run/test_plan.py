@@ -46,12 +46,14 @@ class Suite:
     def cases(self, context: CaseContext) -> tuple[Case, ...]:
         self.contexts.append(context)
         sets = context.sets[:1] if context.reference else context.sets
+        counts = [min(info.samples, context.max_samples or info.samples) for info in sets]
+        constant_s, sample_s = (0.2, 0.02) if context.emulated else (0.02, 1e-4)
         return tuple(
             Case(
-                info.family, info.severity, data=info.name, params={"keep": self._keep},
-                samples=min(info.samples, context.max_samples or info.samples),
+                info.family, info.severity, data=info.name, params={"keep": self._keep}, samples=count,
+                typical_s=constant_s + sample_s * count,
             )
-            for info in sets
+            for info, count in zip(sets, counts, strict=True)
         )  # fmt: skip
 
     def summarise(self, job: Job, result: JobResult, context: object) -> list[Any]:

@@ -92,6 +92,11 @@ def test_of_float32_it_covers_other_kernels_and_no_fault(tmp_path: Path) -> None
     host = run_onnx(model, {"x": x})["y"]
     for other in (run_openvino(model, {"x": x}), run_tflite(export_tflite(model, name="n"), {"x": x})):
         assert gap(host, other["y"]) < bound / 3
+    (described,) = rounding.with_bounds([variant(model, tmp_path)], data(x[:16]), Cache(tmp_path / "cache"))
+    short = described.card["rounding"]["short"]["y"]
+    largest = float(np.abs(host).max())
+    # A unit of the largest answer lies within it; a tenth of that answer, as faults of calls add, does not.
+    assert 2.0**-8 * largest < short < 0.1 * largest
     half = host.astype(np.float16).astype(np.float32)
     weights = run_onnx(network(1.001), {"x": x})["y"]
     for fault in (half, host + 0.02, host * np.float32(1.01), weights):

@@ -8,9 +8,19 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
 from harness.core.metric import Metric, Noise
-from harness.stats.difference import independent, noise_factor, paired, paired_rows, varies_between_runs
+from harness.stats.difference import (
+    RUNS_DIFFER,
+    degrees_of_freedom,
+    independent,
+    least_distance,
+    noise_factor,
+    paired,
+    paired_rows,
+    varies_between_runs,
+)
 from harness.stats.intervals import clustered_mean
 from harness.stats.paired import tango
 
@@ -94,11 +104,46 @@ def test_rows_at_once_are_the_rows_by_themselves() -> None:
     new = (rng.uniform(size=(5, 60)) < 0.8).astype(float)
     new[1] = base[1]
     base[4], new[4] = rng.normal(size=60), rng.normal(size=60)  # no share
-    result, z = paired_rows(base, new, "1")
+    result, p = paired_rows(base, new, "1")
     assert result == [paired(one, two) for one, two in zip(base, new, strict=True)]
-    assert z[1] == 0.0
-    b, c = (base[0] > new[0]).sum(), (new[0] > base[0]).sum()
-    assert z[0] == pytest.approx((c - b) / np.sqrt(b + c))
+    assert np.isnan(p[1])  # no sample differs
+    for row in (0, 2, 3):
+        b, c = int((base[row] > new[row]).sum()), int((new[row] > base[row]).sum())
+        assert p[row] == pytest.approx(stats.binomtest(min(b, c), b + c, alternative="less").pvalue)
+    change = new[4] - base[4]
+    assert p[4] == pytest.approx(stats.norm.sf(abs(change.sum()) / np.sqrt((change**2).sum())))
+
+
+def test_few_samples_that_differ_are_no_more_significant_than_their_signs() -> None:
+    base = np.zeros((1, 50))
+    new = base.copy()
+    new[0, :3] = [1.5, 1.5, 1.5]  # no share; the normal theory gives 0.04
+    assert paired_rows(base, new, "1")[1] == pytest.approx(0.5**3)
+
+
+def test_runs_differ_by_at_least_what_was_measured_even_where_processes_agree() -> None:
+    sides = [[np.array([part])] * 3 for part in (100.0, 110.0)]
+    least = least_distance("ns")
+    _, low, high = independent(*sides, ratio=True, widen=noise_factor(), least=least)
+    assert (low[0], high[0]) == pytest.approx((1.1 * math.exp(-least), 1.1 * math.exp(least)))
+    assert least == pytest.approx(stats.t.isf(0.05, 4) * math.sqrt(2) * RUNS_DIFFER["ns"])
+    assert least_distance("pt") == 0.0
+
+
+@pytest.mark.parametrize("ratio", [True, False])
+def test_degrees_of_freedom_are_those_of_welch(ratio: bool) -> None:
+    rng = np.random.default_rng(2)
+    logs = [rng.normal(0, spread, 5) for spread in (1.0, 3.0)]
+    sides = []
+    for sample in logs:
+        half = stats.t.isf(0.05, 4) * sample.std(ddof=1) / math.sqrt(5)
+        bounds = [np.array([sample.mean() + part]) for part in (0.0, -half, half)]
+        sides.append([np.exp(part) for part in bounds] if ratio else bounds)
+    df = degrees_of_freedom(*sides, ratio=ratio, least=np.zeros(1))
+    assert df[0] == pytest.approx(stats.ttest_ind(*logs, equal_var=False).df)
+    exact = [[np.ones(1)] * 3] * 2
+    assert degrees_of_freedom(*exact, ratio=ratio, least=np.zeros(1)).tolist() == [4.0]
+    assert degrees_of_freedom(*exact, ratio=ratio, least=np.ones(1)).tolist() == [1e6]
 
 
 @pytest.mark.parametrize("widen", [1.0, 3.0])

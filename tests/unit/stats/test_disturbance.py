@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from harness.core.cause import Cause, Reason
-from harness.stats.disturbance import disturbance, overload
+from harness.core.job import EnvironmentRecord
+from harness.stats.disturbance import Load, busier, disturbance, loads, overload
 
 NA = {"na": "no sensor"}
 
@@ -131,3 +134,67 @@ def test_two_counters_of_a_gpu_are_reported_with_their_times() -> None:
     assert reason_.text.endswith(
         "by a power cap, a thermal slowdown by software, power (1.5 ms), thermal (0.25 ms)"
     )
+
+
+def records(*facts: dict[str, object]) -> list[EnvironmentRecord]:
+    phases = ("before", *["during"] * (len(facts) - 2), "after")
+    return [
+        EnvironmentRecord("cpu", "b", "int8", "performance", phase, part)
+        for phase, part in zip(phases, facts, strict=True)
+    ]
+
+
+def ticks(busy: int, idle: int, steal: int) -> dict[str, object]:
+    return {"cpu_time": {"busy": busy, "idle": idle, "steal": steal}}
+
+
+def test_the_load_of_a_batch_is_what_others_did() -> None:
+    """200 ticks of 10 ms in all: 120 busy, of which 0.8 s are the batch's; 10 to other guests."""
+    spent = [
+        {"ran_ns": 500_000_000, "waited_ns": 50_000_000},
+        {"ran_ns": 300_000_000, "waited_ns": 150_000_000},
+    ]
+    measured = loads(
+        records(
+            ticks(1000, 500, 7), {"scheduling": spent[0]}, {**ticks(1120, 570, 17), "scheduling": spent[1]}
+        )
+    )
+    assert measured == {("cpu", "b", "int8", "performance"): Load(40 / 200, 0.2, 10 / 200)}
+
+
+def quiet(load: Load) -> Load:
+    """The same facts are known, and nothing is busy."""
+    return Load(0 * load.others, 0 * load.waiting, 0 * load.steal)
+
+
+@pytest.mark.parametrize(
+    ("facts", "unknown"),
+    [
+        ([{"cpu_time": NA}, {"cpu_time": NA}], {"others", "waiting", "steal"}),
+        ([ticks(0, 0, 0), {**ticks(9, 1, 0), "scheduling": NA}], {"others", "waiting"}),
+        ([ticks(5, 5, 0), ticks(5, 5, 0)], {"others", "waiting", "steal"}),
+        ([{}, {"scheduling": {"ran_ns": 1, "waited_ns": 0}}], {"others", "steal"}),
+    ],
+)
+def test_a_load_that_is_not_reported_is_not_known(facts: list[dict[str, object]], unknown: set[str]) -> None:
+    (load,) = loads(records(*facts)).values()
+    assert {name for name in ("others", "waiting", "steal") if math.isnan(getattr(load, name))} == unknown
+    busy = Load(0.9, 0.9, 0.9)
+    phrases = {"others": "other programs", "waiting": "waited", "steal": "other guests"}
+    assert {name for name, phrase in phrases.items() if phrase in busier(quiet(load), busy)} == (
+        set(phrases) - unknown
+    )
+
+
+@pytest.mark.parametrize(
+    ("load", "says"),
+    [
+        (Load(0.39, 0.05, 0.01), ""),
+        (Load(0.6, 0.0, 0.0), "other programs used 60 % of its time against 20 %"),
+        (Load(0.2, 0.1, 0.0), "the process waited for a core 10 % of its time against 1 %"),
+        (Load(0.2, 0.0, 0.05), "other guests took 5 % of its time against 0 %"),
+        (Load(0.1, 0.0, 0.0), ""),
+    ],
+)
+def test_a_machine_is_busier_beyond_what_equal_load_shows(load: Load, says: str) -> None:
+    assert busier(Load(0.2, 0.01, 0.0), load) == says

@@ -13,6 +13,7 @@ from harness.core.errors import UsageError
 from harness.stats import power
 from harness.stats.difference import independent
 from harness.stats.paired import tango
+from suites.performance.loop import Answers
 
 SIMULATIONS = 4000
 
@@ -91,3 +92,44 @@ def test_nothing_shows_nothing() -> None:
     for call in (lambda: power.smallest_rate(0), lambda: power.smallest_loss(0, 0.1)):
         with pytest.raises(UsageError):
             call()
+
+
+@pytest.mark.parametrize("n", [2, 3, 4, 5, 9])
+def test_an_effect_on_a_lowest_process_is_shown_as_often_as_is_stated(n: int) -> None:
+    """Healthy runs and further ones of which each process is lifted by half, once and twice the effect."""
+    rng = np.random.default_rng(n)
+    limit, shown = 20.0, np.zeros(3)
+    for _ in range(SIMULATIONS):
+        healthy, further = rng.normal(size=n), rng.normal(size=n)
+        effect = power.smallest_of_bound(healthy.min(), healthy.min(), healthy.max(), limit, n)
+        shown += [further.min() + share * effect > limit for share in (0.5, 1.0, 2.0)]
+    half, once, twice = shown / SIMULATIONS
+    assert once == pytest.approx(0.95, abs=0.015) or (n > 5 and once > 0.95)
+    assert twice > 0.97
+    assert half < (0.6 if n == 2 else 0.2)
+
+
+def test_a_ratio_is_an_effect_on_the_logarithm() -> None:
+    ratio = power.smallest_ratio_of_bound(0.98, 0.98, 1.01, 1.05, 3)
+    assert ratio == pytest.approx(1.05 / 0.98 * (1.01 / 0.98) ** power.FURTHER[3])
+    assert power.smallest_ratio_of_bound(1.02, 1.02, 1.02, 1.0, 3) == 1.0
+    assert math.isnan(power.smallest_ratio_of_bound(0.0, 0.0, 1.0, 1.05, 3))
+    assert math.isnan(power.smallest_of_bound(1.0, 1.0, 1.0, 2.0, 1))
+
+
+def test_wrong_answers_are_seen_by_the_loop_as_often_as_is_stated() -> None:
+    """Answers that are wrong by chance, compared as those of timed calls are."""
+    n, runs, rng = 400, 400, np.random.default_rng(5)
+    right, wrong = {"y": np.zeros(4, np.float32)}, {"y": np.ones(4, np.float32)}
+    seen = {}
+    for share in (0.5, 1.0, 2.0):
+        rate, runs_seen = share * power.smallest_rate(n), 0
+        for _ in range(runs):
+            answers = Answers(right)
+            for call in np.flatnonzero(rng.random(n) < rate).tolist():
+                answers.look(call, wrong)
+            runs_seen += answers.wrong()[0] > 0
+        seen[share] = runs_seen / runs
+    assert seen[1.0] == pytest.approx(0.95, abs=0.03)
+    assert seen[2.0] > 0.98
+    assert seen[0.5] == pytest.approx(1 - (1 - 0.5 * power.smallest_rate(n)) ** n, abs=0.06)  # 78 %

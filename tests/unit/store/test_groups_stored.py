@@ -11,6 +11,7 @@ from harness.core.errors import ResultsError
 from harness.core.groups import Groups
 from harness.core.plan import Plan
 from harness.store.run_folder import RunFolder
+from tests.stored_run import RUN
 
 SITES = Groups("site", ("Süd", "Nord"), np.array([1, 0, 0]))
 DAYS = Groups("day", ("1..2", "3"), np.array([0, 1, 0]), is_time=True)
@@ -18,19 +19,19 @@ DAYS = Groups("day", ("1..2", "3"), np.array([0, 1, 0]), is_time=True)
 
 def test_groups_are_read_back(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run")
-    folder.create({"run_id": "run"}, Plan(()), None, groups=(SITES, DAYS))
+    folder.create(RUN, Plan(()), None, groups=(SITES, DAYS))
     sites, days = folder.facts().groups
     assert (sites.column, sites.names, days.is_time, days.case("clean", 0)) == (
         "site", ("Süd", "Nord"), True, "clean/day=1..2",
     )  # fmt: skip
     np.testing.assert_array_equal(sites.index, SITES.index)
     (folder.path / "groups.json").write_text("[{}]")
-    with pytest.raises(ResultsError, match=r"groups\.json or labels\.npy is damaged"):
+    with pytest.raises(ResultsError, match=r"groups\.json is damaged"):
         folder.facts()
 
 
 def test_runs_without_groups_have_none(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run")
-    folder.create({"run_id": "run"}, Plan(()), None)
+    folder.create(RUN, Plan(()), None)
     assert not (folder.path / "groups.json").exists()
     assert folder.facts().groups == ()

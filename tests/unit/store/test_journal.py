@@ -68,7 +68,8 @@ def test_a_whole_journal_has_no_damage(folder: Path) -> None:
         ({"arrays": 5}, "a field is missing or wrong"),
         ({"values": [1]}, "values or effective is no JSON object"),
         ({"values": {"n": 10**30}}, "more than 64 bits"),
-        ({"duration_ns": float("nan")}, "duration_ns is no count"),
+        ({"duration_ns": float("nan")}, "duration_ns or host_ns is no count"),
+        ({"host_ns": -1}, "duration_ns or host_ns is no count"),
         ({"type": "surprise"}, "a field is missing or wrong"),
     ],
 )

@@ -10,6 +10,7 @@ from harness.core.plan import Plan
 from harness.run import notes
 from harness.store import messages
 from harness.store.run_folder import RunFolder
+from tests.stored_run import RUN
 
 
 def result(case: str, cause: Cause, raw: str) -> JobResult:
@@ -38,7 +39,7 @@ def test_causes_and_texts_come_back_from_the_folder(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "r1")
     planned = result("planned", Cause.UNEXPECTED, "trace")
     refused = result("measured", Cause.RUNTIME_REFUSED, "long\ntext")
-    folder.create({"run_id": "r1"}, Plan((), (planned,)), None)
+    folder.create(RUN, Plan((), (planned,)), None)
     with folder.journal() as journal:
         journal.append(refused)
     results_ = folder.facts().results

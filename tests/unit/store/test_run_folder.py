@@ -19,6 +19,7 @@ from harness.core.errors import ResultsError, StoreError
 from harness.core.job import Batch, Case, EnvironmentRecord, JobKey, JobResult, Options, Samples, Status
 from harness.core.plan import Plan
 from harness.store.run_folder import RunFolder, find_run, point_latest
+from tests.stored_run import RUN
 
 KEY = JobKey("cpu", "null", "deploy", "float32", "accuracy", "clean", 0)
 BATCH = Batch(
@@ -31,6 +32,7 @@ PLAN = Plan(
     (("gpu", "null", "no GPU"),),
     0.5,
 )
+CARD = {"files": {"onnx": {"size_byte": 9}}, "passes": [1, 2]}
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.floats(allow_nan=False) | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
@@ -54,13 +56,14 @@ RESULTS = st.builds(
     effective=st.dictionaries(st.text(), st.text(), max_size=2),
     started_utc=st.text(),
     duration_ns=st.integers(0, 2**62),
+    host_ns=st.integers(0, 2**62),
 )
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> RunFolder:
     made = RunFolder(tmp_path / "run")
-    made.create({"run_id": "run"}, PLAN, np.array([1, 2]))
+    made.create(RUN, PLAN, np.array([1, 2]))
     return made
 
 
@@ -70,7 +73,7 @@ def same(a: JobResult, b: JobResult) -> bool:
         for name, x in a.samples.arrays.items()
     )
     rest = [
-        (r.key, r.status, r.reason, r.samples.values, r.effective, r.started_utc, r.duration_ns)
+        (r.key, r.status, r.reason, r.samples.values, r.effective, r.started_utc, r.duration_ns, r.host_ns)
         for r in (a, b)
     ]
     return arrays and rest[0] == rest[1]
@@ -80,7 +83,7 @@ def same(a: JobResult, b: JobResult) -> bool:
 @given(results=st.lists(RESULTS, max_size=4))
 def test_journal_round_trip(tmp_path_factory: pytest.TempPathFactory, results: list[JobResult]) -> None:
     folder = RunFolder(tmp_path_factory.mktemp("runs") / "run")
-    folder.create({"run_id": "run"}, PLAN, None)
+    folder.create(RUN, PLAN, None)
     for result in results:  # one session each: appending continues at the end
         with folder.journal() as journal:
             journal.append(result)
@@ -219,22 +222,22 @@ def test_a_run_that_cannot_be_begun_leaves_nothing(tmp_path: Path) -> None:
 
     folder = RunFolder(tmp_path / "run")
     with pytest.raises(StoreError, match="cannot write") as caught:
-        folder.create({"run_id": "run"}, PLAN, Broken())  # type: ignore[arg-type]
+        folder.create(RUN, PLAN, Broken())  # type: ignore[arg-type]
     assert "the disk is full" in str(caught.value)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_run_is_never_begun_over_another(folder: RunFolder) -> None:
     with pytest.raises(StoreError):
-        folder.create({"run_id": "run"}, PLAN, None)
+        folder.create(RUN, PLAN, None)
     assert folder.facts().plan == PLAN
 
 
 @pytest.mark.parametrize(
     ("file", "content", "says"),
     [
-        ("run.json", b"", "not the folder of a run"),
-        ("run.json", b"[1]", "not the folder of a run"),
+        ("run.json", b"", "run.json is damaged"),
+        ("run.json", b"[1]", "run.json is damaged"),
         ("run.json", b'{"schema_version": 99}', "schema version 99"),
         ("plan.json", b"{}", "is damaged"),
         ("plan.json", b"", "is damaged"),
@@ -251,7 +254,7 @@ def test_damaged_files(folder: RunFolder, file: str, content: bytes, says: str) 
 def test_find_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     results = tmp_path / "results"
     for name in ("2031-a", "2031-b", "2032-a"):
-        RunFolder(results / name).create({"run_id": name}, PLAN, None)
+        RunFolder(results / name).create({**RUN, "run_id": name}, PLAN, None)
     (results / "2033-half").mkdir()
     point_latest(results, "2031-b")
     reread = {
@@ -281,11 +284,11 @@ def test_cards_and_a_plan_with_causes_come_back(tmp_path: Path) -> None:
     skipped = JobResult(KEY, Status.SKIPPED, "no operator", cause=Cause.MISSING_ABILITY, raw="raw")
     plan = Plan((BATCH,), (skipped,), (), 1.0)
     folder = RunFolder(tmp_path / "run")
-    folder.create({"run_id": "run"}, plan, None, {"int8": {"passes": [1, 2]}})
+    folder.create(RUN, plan, None, {"int8": CARD})
     facts = folder.facts()
     assert facts.plan == plan
     assert facts.results == {KEY: skipped}
-    assert facts.cards == {"int8": {"passes": [1, 2]}}
+    assert facts.cards == {"int8": CARD}
     assert facts.labels is None
 
 
@@ -330,7 +333,7 @@ def test_a_run_of_another_version_names_the_one_that_reads_it(folder: RunFolder)
     ("name", "says"), [("lates", "did you mean 'latest'"), ("2031-x", "did you mean '2031-a'"), ("qqq", "")]
 )
 def test_a_name_that_is_nearly_right_is_suggested(tmp_path: Path, name: str, says: str) -> None:
-    RunFolder(tmp_path / "2031-a").create({"run_id": "2031-a"}, PLAN, None)
+    RunFolder(tmp_path / "2031-a").create({**RUN, "run_id": "2031-a"}, PLAN, None)
     with pytest.raises(ResultsError, match="there is no run") as caught:
         find_run(name, tmp_path)
     assert says in str(caught.value)

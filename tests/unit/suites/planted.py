@@ -9,6 +9,7 @@ import atexit
 import itertools
 import os
 import signal
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -60,6 +61,10 @@ class Leftovers:
         if fault == "leftover threads":
             cls.waiting.append(threading.Event())
             threading.Thread(target=cls.waiting[-1].wait, daemon=True).start()
+        if fault == "files":
+            os.close(tempfile.mkstemp()[0])
+        if fault == "locks the process":
+            os.environ["LEFT_BY_A_TEST"] = str(next(_serial))  # another value each time
         if fault == "exit":
             atexit.register(os.kill, os.getpid(), signal.SIGKILL)
 
@@ -73,7 +78,7 @@ class Leftovers:
 
 
 class PlantedSession:
-    open_sessions = 0
+    open_sessions = opened = 0
 
     def __init__(self, weights: np.ndarray[Any, Any], options: Options) -> None:
         self.fault = options.extra.get("fault", "")
@@ -90,7 +95,7 @@ class PlantedSession:
         self._weights, self._runs, self._serial = weights, 0, next(_serial)
         self._wrong_calls = 0
         self._previous: np.ndarray[Any, Any] | None = None
-        self._buffer = np.zeros((64, ANSWERS), np.float32)
+        self._buffer = np.zeros((256, ANSWERS), np.float32)
 
     def run(self, feeds: Feeds) -> Outputs:
         self._runs += 1
@@ -114,6 +119,10 @@ class PlantedSession:
         assert x is not None
         if self.fault == "hides":
             x = np.nan_to_num(x, nan=0.0, posinf=0.0, neginf=0.0)
+        if self.fault == "strides" and not x.flags.c_contiguous:
+            x = np.asarray(x.base if x.base is not None else x).ravel(order="K")[: x.size].reshape(x.shape)
+        if self.fault == "needs writable" and not x.flags.writeable:
+            raise ValueError("the array is read-only")
         if self.fault == "short inputs":
             x = to_bfloat16(x)
         if self.fault == "busy thread":
@@ -128,10 +137,12 @@ class PlantedSession:
             "each_process": os.getpid() % 1000,
             "batch": len(x) - 1,
             "batch 7": len(x) == 7,
+            "batch 21": len(x) == 21,
             "above 32": len(x) > 32,
             "position": np.arange(len(x))[:, None],
             "threads": self.threads - 1,
             "3 threads": self.threads == 3,
+            "after reloads": PlantedSession.opened > 5,
             "two sessions": PlantedSession.open_sessions > 1,
             "poisoned": self._wrong_calls,
         }
@@ -155,6 +166,7 @@ class PlantedSession:
 
     def __enter__(self) -> Self:
         PlantedSession.open_sessions += 1
+        PlantedSession.opened += 1
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -163,6 +175,10 @@ class PlantedSession:
 
 class BindingSession(PlantedSession):
     def bind(self, feeds: Feeds) -> Callable[[], object]:
+        if self.fault == "bound differs":
+            return lambda: {"y": self.run(feeds)["y"] * np.float32(1.01)}
+        if self.fault == "bound is silent":
+            return lambda: None
         return lambda: self.run(feeds)
 
 

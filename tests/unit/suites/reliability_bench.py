@@ -33,7 +33,9 @@ def bench_of(folder: Path, case: Case, fault: str = "", **extra: str) -> InProce
 
 def rows_of(bench: InProcessBench, samples: Samples) -> dict[str, Measurement]:
     options = bench._batch.options["deploy"]
-    context = SummaryContext(bench.artifact, options, "regression", None, lambda *_: None, False, {})
+    context = SummaryContext(
+        bench.artifact, options, "regression", None, lambda *_: None, False, {}, rounding={"y": 1e-5}
+    )
     result = JobResult(bench.job.key, Status.OK, samples=samples)
     rows = ReliabilitySuite().summarise(bench.job, result, context)
     for row in rows:

@@ -174,6 +174,34 @@ def test_the_output_that_differs_most_for_its_bound_is_named() -> None:
     assert "the output y1 differs by 0.001" in row.reason
 
 
+@pytest.mark.parametrize("bounds", [{"y0": 0.01}, {}])
+def test_on_the_runtime_of_the_host_rounding_explains_no_difference(bounds: dict[str, float]) -> None:
+    """The last bit of one number of one sample fails, also where no bound can be derived."""
+    base, _ = planted(9, 4)
+    other = base.copy()
+    other[17, 1] = np.nextafter(other[17, 1], np.float32(np.inf))
+    host = {"float32": samples(base), "int8": samples(base)}
+    same, changed = (
+        rows(samples(y), host, setting="parity", bounds=bounds, same_runtime="as the host")[
+            "difference_over_rounding", OWN
+        ]
+        for y in (base, other)
+    )
+    assert (same.value, same.reason) == (0, "the output y0 is equal, rounding explains 0: as the host")
+    assert changed.value == math.inf
+    assert "in sample 17, rounding explains 0: as the host; more than that in 1 of " in changed.reason
+
+
+def test_of_fewer_samples_the_last_batch_is_another_and_the_derived_bound_counts() -> None:
+    base, _ = planted(9, 4)
+    host = {"float32": samples(base), "int8": samples(base)}
+    row = rows(
+        samples(base[:100] + np.float32(0.001)), host, setting="parity", bounds={"y0": 0.01},
+        same_runtime="as the host",
+    )["difference_over_rounding", OWN]  # fmt: skip
+    assert row.value == pytest.approx(0.1, rel=1e-2)
+
+
 def test_without_a_bound_the_row_says_why() -> None:
     base, _ = planted(9, 4)
     row = rows(samples(base), {"float32": samples(base), "int8": samples(base)}, setting="parity")[

@@ -55,6 +55,7 @@ def rows(
     steps: dict[str, Quantization] | None = None,
     name: str = "",
     bounds: dict[str, float] | None = None,
+    same_runtime: str = "",
 ) -> dict[tuple[str, str], Measurement]:
     case = Case(
         name or "clean", setting=setting, samples=N, params={"reference": reference, "input_sha256": "d"}
@@ -70,6 +71,7 @@ def rows(
         settings={},
         rounding=bounds or {},
         no_rounding="not derived",
+        same_runtime=same_runtime,
     )
     metrics = AccuracySuite().summarise(job, JobResult(job.key, Status.OK, samples=measured), context)
     by_key = {(row.metric, row.reference, row.case): row for row in metrics}

@@ -14,7 +14,7 @@ from suites.performance.measure import PROFILED_CALLS, measure
 from tests.unit.suites.planted import ROWS, InProcessBench, PlantedSession, StepClock, batch, rows
 
 #: Arrays of every timed loop.
-FACTS = {"answers", "wrong_calls", "wrong_difference", "clocks", "slow_calls", "memory"}
+FACTS = {"answers", "wrong_calls", "wrong_difference", "clocks", "slow_calls", "memory", "handles"}
 LOOP = {"warm_up_seconds": 1e-6, "seconds": 1e-5, "max_seconds": 1.0}
 
 

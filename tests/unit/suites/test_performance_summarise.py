@@ -31,7 +31,7 @@ def summarise(
     context = SummaryContext(
         ARTIFACT, Options(), "classification", None, lambda *_: None, emulated, {}, disturbed, alpha
     )
-    result = JobResult(job.key, Status.OK, samples=samples)
+    result = JobResult(job.key, Status.OK, samples=samples, duration_ns=3 * 10**9, host_ns=3 * 10**9)
     return PerformanceSuite().summarise(job, result, context)
 
 
@@ -133,7 +133,7 @@ def test_a_disturbed_machine_makes_times_invalid_and_leaves_memory_and_size() ->
     metrics = by_metric(summarise("single_stream", single_stream([ramp(1), ramp(2)]), disturbed=why))
     for metric in (
         "model_bytes", "peak_memory", "memory_growth", "memory_growth_at_least", "timed_answers_wrong",
-        "timed_answers_wrong_count", "clock_ratio", "stalls_at_least",
+        "timed_answers_wrong_count", "clock_ratio", "stalls_at_least", "host_clock_ratio",
     ):  # fmt: skip
         assert metrics.pop(metric).status is Status.OK
     assert {(m.status, m.reason, m.cause) for m in metrics.values()} == {
@@ -209,26 +209,42 @@ LATENCY = (
 )  # fmt: skip
 CHECKED = ("timed_answers_wrong", "timed_answers_wrong_count", "clock_ratio")
 MEMORY = ("memory_growth", "memory_growth_at_least")
+OVER_BARE = [
+    f"{what}_over_bare{end}"
+    for what in ("latency", "load", "first_call", "peak")
+    for end in ("", "_at_least")
+]
+CALLS = (
+    "timed_inputs_changed", "reused_buffer_wrong", "new_input_ratio_at_least", "late_ratio_at_least",
+    "bound_ratio_at_least", "descriptor_growth_at_least", "thread_growth_at_least",
+)  # fmt: skip
 ROWS = {
     "single_stream": [
-        *LATENCY, "latency_drift", *CHECKED, *MEMORY, "load_time", "first_inference", "first_call_ratio",
-        "peak_memory", "gpu_memory_peak", "model_bytes",
+        *LATENCY, "latency_drift", *CHECKED, "host_clock_ratio", *MEMORY, "load_time",
+        "first_inference", "first_call_ratio", "peak_memory", "gpu_memory_peak", "model_bytes", *OVER_BARE,
     ],
     "offline": ["throughput", *CHECKED],
-    "varied": [*CHECKED, *MEMORY],
+    "varied": [*CHECKED, *MEMORY, *CALLS],
 }  # fmt: skip
+
+
+def calls() -> dict[str, Any]:
+    """What `varied` measures besides of a healthy session without a float input."""
+    readings = [(0, 1, 100 * reading, 9, 4) for reading in range(33)]
+    return {"inputs": np.array([10, 0]), "handles": np.array(readings)}
 
 
 def test_each_case_has_all_its_rows_in_their_order_and_every_metric_is_declared() -> None:
     samples = single_stream([ramp(1), ramp(2), ramp(3)])
     arrays = {**samples.arrays, "gpu_memory_peak_byte": np.array([1, 1, 1])}
-    names = [row.metric for row in summarise("single_stream", Samples(arrays, samples.values))]
+    values = {**samples.values, "bare_na": "it is another runtime"}
+    names = [row.metric for row in summarise("single_stream", Samples(arrays, values))]
     assert names == ROWS["single_stream"]
     assert [row.metric for row in summarise("offline", offline())] == ["throughput"] * 3
     rounds = offline()
     looked_at = Samples({**rounds.arrays, **facts([ramp(1)] * 3)}, rounds.values)
     assert [row.metric for row in summarise("offline", looked_at)] == ["throughput"] * 2 + ROWS["offline"]
-    varied = Samples(facts([ramp(1)]))
+    varied = Samples({**facts([ramp(1)]), **calls()})
     assert [row.metric for row in summarise("varied", varied)] == ROWS["varied"]
     assert set(PerformanceSuite.metrics) == {metric for metrics in ROWS.values() for metric in metrics}
 
@@ -304,5 +320,13 @@ def test_a_run_of_before_has_the_rows_that_it_can_have() -> None:
     samples = single_stream([ramp(1), ramp(2), ramp(3)])
     arrays = {name: array for name, array in samples.arrays.items() if name not in (*FACTS, "memory")}
     names = [row.metric for row in summarise("single_stream", Samples(arrays, samples.values))]
-    missing = {*CHECKED, *MEMORY, "stall_share", "stall_bursts", "stalls_at_least", "gpu_memory_peak"}
+    missing = {
+        *CHECKED,
+        *MEMORY,
+        "stall_share",
+        "stall_bursts",
+        "stalls_at_least",
+        "gpu_memory_peak",
+        *OVER_BARE,
+    }
     assert names == [name for name in ROWS["single_stream"] if name not in missing]

@@ -32,7 +32,7 @@ def test_every_case_can_be_measured_and_summarised() -> None:
 
 def test_provenance_is_asked_in_both_settings_and_the_rest_as_shipped() -> None:
     cases = plan.cases(context())
-    both = {"provenance", "batch_invariance", "thread_invariance"}
+    both = {"provenance", "batch_invariance", "thread_invariance", "call_forms"}
     for name in both:
         assert sorted(case.setting for case in cases if case.name == name) == ["deploy", "parity"]
     assert {case.setting for case in cases if case.name not in both} == {"deploy"}
@@ -94,7 +94,7 @@ def test_few_sizes_and_counts_are_tried_on_an_emulated_device() -> None:
     names = {case.name for case in plan.cases(context(emulated=True))}
     assert "reload" not in names
     few = {case.name for case in plan.cases(context(emulated=True)) if case.samples == 2}
-    assert few == {"determinism", "nonfinite_input", "provenance"}
+    assert few == {"determinism", "call_forms", "nonfinite_input", "provenance"}
     assert (params("determinism")["exits"], params("determinism", emulated=True)["exits"]) == (True, False)
     assert params("batch_invariance") == {"batches": [], "seconds": 0.5}
     assert params("batch_invariance", emulated=True)["batches"] == [3, 8]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -14,21 +15,25 @@ from tests.unit.suites.test_reliability_cases import context, plan
 
 #: The case that makes the rows of each metric.
 MAKES = {
-    "determinism": ("deterministic_*", "result_unchanged", "input_unchanged", "artifact_hash_equal"),
+    "determinism": (
+        "deterministic_*", "result_unchanged", "input_unchanged", "artifact_hash_equal",
+        "process_state_unchanged",
+    ),
     "batch_invariance": ("batch_*",),
     "thread_invariance": ("thread_*",),
+    "call_forms": ("layout_*", "bound_*"),
     "bad_input": ("bad_input_refused", "recovered_after_bad_input"),
     "nonfinite_input": ("nan_taken_as_zero",),
     "truncated_file": ("truncation_refused",),
     "bit_flips": ("scrambled_file_noticed", "hash_catches_damage"),
-    "reload": ("reload_*",),
-    "provenance": ("*_confirmed", "*_on_provider"),
-}
+    "reload": ("reload_*", "deterministic_reload"),
+    "provenance": ("*_confirmed", "*_on_provider", "effective_reported"),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("emulated", [False, True])
 def test_a_check_applies_only_where_its_rows_are_made(emulated: bool) -> None:
-    here: Any = context(emulated=emulated)
+    here: Any = replace(context(emulated=emulated), quantized=False)
     cases = {(case.name, case.setting) for case in plan.cases(here)}
     applying = {place.check for place in places(CHECKS, "reliability", here, "cpu", "onnxruntime")}
     for check in CHECKS:
@@ -42,8 +47,19 @@ def test_a_check_applies_only_where_its_rows_are_made(emulated: bool) -> None:
             assert (check.name in applying) == (not emulated)  # processes skip their end under emulation
             continue
         assert makers, metric
+        if check.gate.cases != ("*",):
+            makers &= set(check.gate.cases)
         made = any((case, setting) in cases for case in makers)
         assert (check.name in applying) == made, check.name
+
+
+def test_what_integers_do_not_have_is_not_asked_of_them() -> None:
+    floats, integers = (
+        {place.check for place in places(CHECKS, "reliability", here, "cpu", "onnxruntime")}
+        for here in (replace(context(), quantized=False), replace(context(), quantized=True))
+    )
+    assert floats - integers == {"nan-not-swallowed", "precision-confirmed", "precision-confirmed-parity"}
+    assert integers <= floats
 
 
 def test_names_reasons_and_sentences() -> None:

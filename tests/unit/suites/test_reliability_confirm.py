@@ -116,6 +116,54 @@ def test_a_precision_is_known_by_the_numbers(
     assert confirm.precision(claimed, facts | {"half_file": True}, "")[0] is None
 
 
+@pytest.mark.parametrize(
+    ("reported", "installed", "of_backend", "value", "text"),
+    [
+        ("1.32.0", {"onnxruntime": "1.32.0"}, {}, 1.0, "onnxruntime 1.32.0 is installed"),
+        ("2026.4.1", {"openvino": "2026.4.1.post1"}, {}, 1.0, "openvino 2026.4.1.post1"),
+        ("0.3", {"onnxruntime": "1.32.0"}, {"mine": "0.3"}, 1.0, "mine 0.3 is installed"),
+        ("99.0.0", {"onnxruntime": "1.32.0"}, {"mine": "0.3"}, 0.0,
+         "version 99.0.0 is claimed, and the library in the process is of onnxruntime 1.32.0"),
+        ("", {"onnxruntime": "1.32.0"}, {}, 0.0, "version none is claimed"),
+        ("99.0.0", {}, {}, None, "no distribution is installed"),
+    ],
+)  # fmt: skip
+def test_a_version_is_that_of_an_installed_distribution(
+    reported: str, installed: dict[str, str], of_backend: dict[str, str], value: float | None, text: str
+) -> None:
+    confirmed, why = confirm.version(reported, installed, of_backend)
+    assert confirmed == value
+    assert text in why
+
+
+def test_distributions_are_those_beside_the_libraries_in_the_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = tmp_path / "lib/python3.11/site-packages"
+    for folder in ("onnxruntime_gpu-1.31.1.dist-info", "onnx-1.23.2.dist-info", "numpy-2.4.6.dist-info"):
+        (site / folder).mkdir(parents=True)
+    (tmp_path / "proc/self").mkdir(parents=True)
+    names = (
+        f"{site}/onnxruntime/capi/onnxruntime_pybind11_state.so",
+        f"{site}/numpy/core/x.so",
+        "/lib/libc.so",
+    )
+    (tmp_path / "proc/self/maps").write_text("".join(f"7f00-7f01 r-xp 0 08:01 12 {name}\n" for name in names))
+    monkeypatch.setattr(claims, "ROOT", tmp_path)
+    assert claims.runtime_packages() == {(site, "onnxruntime")}
+
+    class Bench:
+        backend, backend_version = "onnxruntime", "99.0.0"
+
+    assert claims.versions(Bench()) == {
+        "reported": "99.0.0", "installed": {"onnxruntime_gpu": "1.31.1"}, "of_backend": {},
+    }  # fmt: skip
+    monkeypatch.setattr(claims.metadata, "version", lambda name: "99.0.0")
+    assert claims.versions(Bench())["installed"] == {
+        "onnxruntime_gpu": "1.31.1", "onnxruntime_gpu on the path": "99.0.0",
+    }  # fmt: skip
+
+
 def test_what_nothing_confirms_is_a_skipped_row() -> None:
     facts = {
         "libraries": ORT,
@@ -131,12 +179,21 @@ def test_what_nothing_confirms_is_a_skipped_row() -> None:
         ("time_on_provider", 0.3, 10),
     ]
     assert time.reason == "9 nodes on XNNPACK, 1 node on other"
-    for placement, says in ((None, "does not tell where nodes run"), ({}, "no node that took time")):
+    for placement, says in (
+        (None, "does not tell where nodes run"),
+        ({}, "does not tell the time of its nodes"),
+    ):
         *_, nodes, time = confirm.rows(effective, facts | {"placement": placement}, "")
         assert nodes.status is time.status is Status.SKIPPED
         assert says in time.reason
     *_, nodes, time = confirm.rows(effective | {"provider": CUDA}, facts, "")
     assert nodes.value == time.value == 0
+    assert (provider.value, provider.reason) == (1, "the runtime's plan has 9 of 10 nodes on XNNPACK")
+    other = confirm.rows(effective | {"provider": "reference"}, facts, "")[0]
+    assert (other.value, other.reason) == (
+        0, "reference is claimed, and the runtime's plan has 0 of 10 nodes on reference",
+    )  # fmt: skip
+    provider = confirm.rows(effective, facts | {"placement": None}, "")[0]
     assert (provider.metric, provider.status) == ("provider_confirmed", Status.SKIPPED)
     assert provider.reason.startswith("unconfirmed: ")
     assert [(row.metric, row.status, row.value) for row in (threads, precision)] == [

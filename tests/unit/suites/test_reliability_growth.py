@@ -16,13 +16,14 @@ from harness.core.contracts import Unsupported
 from harness.core.job import Status, merge
 from suites.reliability import growth, reload
 from suites.reliability.measure import measure
-from tests.unit.suites.planted import Leftovers
+from tests.unit.suites.planted import Leftovers, PlantedSession
 from tests.unit.suites.reliability_bench import bench_of, case_named, rows_of
 
 
 def counted(n: int, **arrays: Any) -> dict[str, Any]:
     return {
-        name: np.asarray(arrays.get(name, [100] * n)) for name in ("memory_byte", "descriptors", "threads")
+        name: np.asarray(arrays.get(name, [100] * n))
+        for name in ("memory_byte", "descriptors", "threads", "files")
     }
 
 
@@ -40,7 +41,8 @@ def test_a_leak_is_a_slope_and_a_single_jump_is_none() -> None:
     noise = np.random.default_rng(0).integers(-3, 4, n) * 4096
     jump = np.where(np.arange(n) < 25, 0, 50_000_000)
     arrays = counted(n, memory_byte=10**8 + noise + 2_000_000 * np.arange(n), descriptors=np.arange(n))
-    memory, descriptors, threads = growth.rows(arrays, 7)
+    memory, descriptors, threads, files = growth.rows(arrays, 7)
+    assert files.value == 0
     assert memory.ci_low > 1_900_000
     assert memory.value == pytest.approx(2_000_000, rel=0.01)
     assert (descriptors.value, threads.value, memory.n) == (1.0, 0.0, 30)
@@ -51,7 +53,7 @@ def test_a_leak_is_a_slope_and_a_single_jump_is_none() -> None:
 
 def test_what_the_first_reloads_take_is_not_growth() -> None:
     caches = np.minimum(np.arange(40), 9)
-    _, descriptors, threads = growth.rows(counted(40, descriptors=caches, threads=caches), 7)
+    _, descriptors, threads, _ = growth.rows(counted(40, descriptors=caches, threads=caches), 7)
     assert descriptors.value == threads.value == 0
 
 
@@ -59,7 +61,7 @@ def test_what_the_first_reloads_take_is_not_growth() -> None:
     ("n", "measured"), [(1, (False, False)), (3, (False, False)), (4, (False, True)), (7, (True, True))]
 )
 def test_too_few_reloads_are_skipped_with_their_number(n: int, measured: tuple[bool, bool]) -> None:
-    memory, descriptors, threads = growth.rows(counted(n), 7)
+    memory, descriptors, threads, _ = growth.rows(counted(n), 7)
     for row, is_measured in zip((memory, descriptors, threads), (*measured, measured[1]), strict=True):
         assert (row.status is Status.OK) == is_measured
         assert math.isnan(row.value) != is_measured
@@ -68,15 +70,20 @@ def test_too_few_reloads_are_skipped_with_their_number(n: int, measured: tuple[b
 
 @pytest.mark.parametrize(
     ("fault", "growths"),
-    [("", (0, 0)), ("descriptors", (1, 0)), ("leftover threads", (0, 1))],
+    [("", (0, 0, 0)), ("descriptors", (1, 0, 0)), ("leftover threads", (0, 1, 0)), ("files", (0, 0, 1))],
 )
-def test_sessions_that_leave_something_behind(tmp_path: Path, fault: str, growths: tuple[int, int]) -> None:
+def test_sessions_that_leave_something_behind(
+    tmp_path: Path, fault: str, growths: tuple[int, int, int]
+) -> None:
     case = case_named("reload", reloads=12, reload_seconds=60)
     bench = bench_of(tmp_path, case, fault)
     try:
         rows = rows_of(bench, merge(measure(bench, case)))
     finally:
         Leftovers.clear()
+        bench.close()
+    assert rows["reload_file_growth"].value == growths[2]
+    assert rows["deterministic_reload"].value == 1
     assert rows["reload_descriptor_growth"].value == growths[0]
     assert rows["reload_thread_growth"].value == growths[1]
     assert rows["reload_memory_growth"].n == 9
@@ -93,13 +100,22 @@ def test_a_leak_of_memory_shows(tmp_path: Path) -> None:
     assert row.ci_low > 256 * 1024
 
 
+def test_another_answer_after_some_reloads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(PlantedSession, "opened", 0)
+    case = case_named("reload", reloads=12, reload_seconds=60)
+    row = rows_of(bench := bench_of(tmp_path, case, "after reloads"), merge(measure(bench, case)))
+    assert row["deterministic_reload"].value == pytest.approx(5 / 12)
+    assert row["deterministic_reload"].reason == "the first in session 6"
+    bench.close()
+
+
 def test_a_slow_runtime_gets_more_time_for_the_reloads_that_a_slope_needs(tmp_path: Path) -> None:
     case = case_named("reload", reload_seconds=0.7)
     bench = bench_of(tmp_path, case)
     ticks = itertools.count(0, 290_000_000)
     bench.clock = lambda: next(ticks)
     assert len(merge(measure(bench, case)).arrays["threads"]) == 7
-    ticks = itertools.count(0, 1_000_000_000)
+    ticks = itertools.count(0, 5_000_000_000)
     assert len(merge(measure(bench, case)).arrays["threads"]) == 2
 
 

@@ -22,23 +22,26 @@ EVERY_WAY = {
     "deterministic_interleaved": 1,
     "deterministic_session": 1,
     "deterministic_process": 1,
+    "deterministic_idle": 1,
     "result_unchanged": 1,
     "input_unchanged": 1,
     "artifact_hash_equal": 1,
     "process_exit_clean": 1,
+    "process_state_unchanged": 1,
 }
 #: Rows in all batches of the default sizes.
-TRIED = sum(range(2, 9)) + 15 + 16 + 17 + 31 + 32 + 33
+TRIED = sum(range(2, 67)) + 100 + 128 + 129 + 200 + 256
+SIZES = "2 to 66, 100, 128, 129, 200, 256"
 
 
 @pytest.mark.parametrize(
     ("fault", "differs"),
     [
         ("", ()),
-        ("each_run", ("repeat", "order", "interleaved")),
+        ("each_run", ("repeat", "order", "interleaved", "idle")),
         ("each_session", ("interleaved", "session", "process")),
-        ("stale", ("repeat", "order", "interleaved")),
-        ("two sessions", ("interleaved",)),
+        ("stale", ("repeat", "order", "interleaved", "idle")),
+        ("two sessions", ("interleaved", "session", "process")),
     ],
 )
 def test_determinism(tmp_path: Path, fault: str, differs: tuple[str, ...]) -> None:
@@ -48,13 +51,13 @@ def test_determinism(tmp_path: Path, fault: str, differs: tuple[str, ...]) -> No
         f"deterministic_{way}" for way in differs
     }
     # 8 rows and all at once: 5 repeats, 2 orders, 2 sessions that take turns, 2 fresh ones, 2 processes.
-    assert [rows[metric].n for metric in EVERY_WAY] == [45, 18, 18, 18, 18, 9, 126, 2, 2]
+    assert [rows[metric].n for metric in EVERY_WAY] == [45, 18, 18, 18, 18, 9, 108, 135, 2, 2, 3]
 
 
 @pytest.mark.parametrize(
     ("fault", "metric", "value"),
-    # A buffer's first row is the same where the next call has the row that the batch begins with.
-    [("buffer", "result_unchanged", pytest.approx(1 / 9)), ("writes", "input_unchanged", 0.0)],
+    # A buffer holds the answer that was written last.
+    [("buffer", "result_unchanged", pytest.approx(23 / 108)), ("writes", "input_unchanged", 0.0)],
 )
 def test_memory_that_is_not_the_backends(tmp_path: Path, fault: str, metric: str, value: float) -> None:
     """Each fault shows in its own row alone: a call gets a copy, and an answer is hashed before the next."""
@@ -95,11 +98,12 @@ def test_another_answer_in_another_process(tmp_path: Path, installed_planted: No
 @pytest.mark.parametrize(
     ("fault", "different", "largest", "says"),
     [
-        ("", 0, 0, "f32 explains 0.00024 of the row's largest answer; batch 2 to 8, 15 to 17, 31 to 33"),
-        ("batch", TRIED, 32 * 2.0**-10, "worst with batch 33; f32"),
-        ("batch 7", 7, 2.0**-10, "worst with batch 7; f32"),
-        ("above 32", 33, 2.0**-10, "worst with batch 33; f32"),
-        ("position", TRIED - 13, 32 * 2.0**-10, "worst with batch 33; f32"),
+        ("", 0, 0, f"batch {SIZES} against 1"),
+        ("batch", TRIED, 255 * 2.0**-10, "with batch 256 the output y differs by"),
+        ("batch 7", 7, 2.0**-10, "with batch 7 the output y differs by"),
+        ("batch 21", 21, 2.0**-10, "with batch 21 the output y differs by"),
+        ("above 32", TRIED - sum(range(2, 33)), 2.0**-10, "with batch 33 the output y differs by"),
+        ("position", TRIED - 70, 255 * 2.0**-10, "with batch 256 the output y differs by"),
     ],
 )
 def test_batch_invariance(tmp_path: Path, fault: str, different: int, largest: float, says: str) -> None:
@@ -110,7 +114,7 @@ def test_batch_invariance(tmp_path: Path, fault: str, different: int, largest: f
     assert (rows["batch_max_over_rounding"].value > 1) == (different > 0)
     assert rows["batch_max_over_rounding"].reason.startswith(says)
     assert rows["batch_bit_equal"].n == TRIED
-    assert rows["batch_bit_equal"].reason == "batch 2 to 8, 15 to 17, 31 to 33 against 1"
+    assert rows["batch_bit_equal"].reason == f"batch {SIZES} against 1"
 
 
 @pytest.mark.parametrize(
@@ -136,8 +140,9 @@ def test_no_further_size_is_tried_when_the_time_is_over(tmp_path: Path) -> None:
     ticks = itertools.count(0, 10**9)
     bench.clock = lambda: next(ticks)
     row = rows_of(bench, merge(measure(bench, case)))["batch_bit_equal"]
-    assert row.n == 8
-    assert row.reason == "batch 8 against 1; not 2 to 7, 15 to 17, 31 to 33: 0.5 s were over"
+    assert row.n == 8 + 2 + 3  # the sizes up to the number of rows have 6 times the time
+    assert row.reason.startswith("batch 2, 3, 8 against 1; not 4 to 7, 9 to ")
+    assert row.reason.endswith(": 0.5 s were over")
 
 
 def test_batch_invariance_of_a_fixed_batch_is_unsupported(tmp_path: Path) -> None:
@@ -160,7 +165,7 @@ def test_three_threads_are_tried_on_any_machine(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr("suites.reliability.invariance._cpus", lambda: 2)
     rows = measured(tmp_path, case_named("thread_invariance"), "3 threads")
     assert rows["thread_bit_equal"].value == 0.5
-    assert rows["thread_max_over_rounding"].reason.startswith("worst with threads 3; f32")
+    assert rows["thread_max_over_rounding"].reason.startswith("with threads 3 the output y differs")
 
 
 @pytest.mark.parametrize(

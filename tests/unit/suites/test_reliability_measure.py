@@ -196,6 +196,7 @@ def test_provenance(tmp_path: Path, fault: str, provider: float, precision: floa
     } == {
         "provider_as_asked": provider,
         "precision_as_asked": precision,
+        "effective_reported": 1,
         "artifact_hash_equal": 1,
     }
     assert rows["provider_as_asked"].reason == (

@@ -17,7 +17,7 @@ SETTINGS = {"processes": 1, "truncations": 3, "bit_flips": 8}
 def test_digits_are_reliable_but_for_flipped_bits(tmp_path: Path) -> None:
     spec = TensorSpec("image", (None, 1, 32, 32), "float32")
     results, rows = run_suite(ReliabilitySuite(), DIGITS, spec, tmp_path, SETTINGS)
-    assert len(results) == 12
+    assert len(results) == 14
     values = {row.metric: row.value for row in rows}
     for metric in (
         "deterministic_repeat",

@@ -1,13 +1,17 @@
-"""The bound of rounding, against differences that numpy makes in the precision itself."""
+"""What rounding explains of a difference between two runs, by precision and output."""
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from suites.reliability.rounding import BITS, explained, over_bound
+from harness.core.artifact import Artifact, Quantization
+from harness.core.job import Options
+from harness.core.suite import SummaryContext
+from suites.reliability.rounding import BITS, explained, over
 from suites.reliability.rows import compare, shortest_format
 
 
@@ -17,59 +21,59 @@ def short(y: np.ndarray, bits: int) -> np.ndarray:  # type: ignore[type-arg]
     return np.ldexp(np.rint(np.ldexp(mantissa, bits)), exponent - bits).astype(np.float32)
 
 
+def context(precision: str = "", **more: Any) -> SummaryContext:
+    steps = {"a": Quantization(0.5, 0)}
+    artifact = Artifact("v", "onnx", (), Path(), output_quantization=steps, precision=precision)
+    bounds = {"rounding": {"a": 1e-4, "b": 2.0}, "short_rounding": {"a": 0.8, "b": 8.0}, **more}
+    return SummaryContext(artifact, Options(), "regression", None, lambda *_: None, False, {}, **bounds)
+
+
 @pytest.mark.parametrize(
-    ("declared", "storage", "integers", "bound", "name"),
+    ("declared", "storage", "bounds", "name"),
     [
-        ("f32", "", "", 4096 * 2.0**-24, "f32"),
-        ("F32", "f16", "", 16 * 2.0**-11, "f16"),
-        ("bf16", "", "", 16 * 2.0**-8, "bf16"),
-        ("bf16", "f16", "", 16 * 2.0**-8, "bf16"),
-        ("f16+bf16", "", "", 16 * 2.0**-8, "bf16"),
-        ("tf32", "", "", 16 * 2.0**-11, "tf32"),
-        ("default", "", "", 16 * 2.0**-8, "bf16"),
-        ("", "", "", 16 * 2.0**-8, "bf16"),
-        ("f32", "", "int8", 2 / 127, "int8"),
-        ("bf16", "", "int16", 2 / 32767, "int16"),
+        ("f32", "", {"a": 1e-4, "b": 2.0}, "f32"),
+        ("F32", "f16", {"a": 0.1001, "b": 3.0}, "f16"),
+        ("tf32", "", {"a": 0.1001, "b": 3.0}, "tf32"),
+        ("bf16", "f16", {"a": 0.8001, "b": 10.0}, "bf16"),
+        ("f16+bf16", "", {"a": 0.8001, "b": 10.0}, "bf16"),
+        ("default", "", {"a": 0.8001, "b": 10.0}, "bf16"),
+        ("", "", {"a": 0.8001, "b": 10.0}, "bf16"),
     ],
 )
 def test_the_coarsest_precision_explains_most(
-    declared: str, storage: str, integers: str, bound: float, name: str
+    declared: str, storage: str, bounds: dict[str, float], name: str
 ) -> None:
-    assert explained(declared, storage, integers) == (bound, name)
+    explains, precision = explained(context(), declared, storage)
+    assert (explains, precision) == (pytest.approx(bounds), name)
 
 
-@given(st.integers(0, 2**32 - 1), st.sampled_from([("f32", 24), ("bf16", 8), ("f16", 11)]))
-@settings(max_examples=40, deadline=None)
-def test_another_order_of_the_sums_stays_within_the_bound(seed: int, precision: tuple[str, int]) -> None:
-    """Twelve layers of 256 products each, added forwards and backwards, each layer's result rounded."""
-    name, bits = precision
-    rng = np.random.default_rng(seed)
-    one = other = rng.normal(size=(4, 256)).astype(np.float32)
-    for _ in range(12):
-        w = (rng.normal(size=(256, 256)) / 16).astype(np.float32)
-        one, other = (
-            short(np.maximum(np.add.accumulate(p, axis=1, dtype=np.float32)[:, -1], 0) * 1.4, bits)
-            for p in (one[:, :, None] * w, (other[:, :, None] * w)[:, ::-1])
-        )
-    compared = compare({"y": one}, {"y": other})
-    bound, _ = explained(name, "", "")
-    over = over_bound(compared["float_difference"], compared["step_difference"], bound)  # type: ignore[arg-type]
-    assert over.max() < 1
-    # The fault that the bound has to see: a hundredth of the largest answer, ten times that in bfloat16.
-    fault = {"f32": 0.01, "f16": 0.01, "bf16": 0.1}[name] * np.abs(one).max(axis=1, keepdims=True)
-    compared = compare({"y": one}, {"y": one + fault})
-    over = over_bound(compared["float_difference"], compared["step_difference"], bound)  # type: ignore[arg-type]
-    assert over.min() > 1
+def test_a_file_of_integers_is_explained_by_what_was_derived_and_else_by_two_steps() -> None:
+    derived = {"a": 3.0}
+    assert explained(context("int8", rounding=derived), "bf16", "") == (derived, "int8")
+    assert explained(context("int8", rounding={}), "bf16", "") == ({"a": 1.0}, "int8")
 
 
-def test_steps_are_counted_in_steps_and_integers_beside_floats_are_not() -> None:
-    a = {"q": np.array([[0.0, 0.5]]), "y": np.array([[4.0]], np.float32), "label": np.array([3])}
-    b = {"q": np.array([[0.25, 0.5]]), "y": np.array([[3.0]], np.float32), "label": np.array([4])}
-    compared = compare(a, b, {"q": 0.125})
-    assert compared["step_difference"] == [2.0]
-    assert compared["float_difference"] == [0.25]
-    assert compared["difference"] == [1.0]
-    assert over_bound(np.array([0.25]), np.array([2.0]), 0.5) == [1.0]
+def test_nothing_is_explained_where_nothing_was_derived() -> None:
+    assert explained(context(rounding={}), "f32", "")[0] == {}
+    assert explained(context(short_rounding={}), "bf16", "")[0] == {}
+
+
+def test_differences_are_counted_in_bounds_by_output() -> None:
+    differences = np.array([[0.0, 0.0, 3.0], [0.5, 2.0, 0.0], [np.inf, 0.0, np.inf]])
+    ratios, limits = over(differences, ("a", "exact", "label"), {"a": 0.25, "exact": 0.0})
+    assert limits.tolist() == [0.25, 0.0, np.inf]
+    assert ratios.tolist() == [[0.0, 0.0, 0.0], [2.0, np.inf, 0.0], [np.inf, 0.0, 0.0]]
+    renamed, _ = over(differences[:, :2], ("output:0", "output:1"), {"a": 0.25, "b": 1.0})
+    assert renamed[1].tolist() == [2.0, 2.0]
+
+
+def test_two_answers_are_compared_output_by_output() -> None:
+    a = {"q": np.array([[0.0, 0.5]]), "y": np.array([[4.0]], np.float32), "label": np.array(["x"])}
+    b = {"q": np.array([[0.25, 0.5]]), "y": np.array([[3.0]], np.float32), "label": np.array(["y"])}
+    compared = compare(a, b)
+    assert compared["by_output"].tolist() == [[0.25, 1.0, 0.0]]
+    assert compared["difference"].tolist() == [1.0]
+    assert compared["bit_equal"].tolist() == [False]
 
 
 @pytest.mark.parametrize(("bits", "name"), [(8, "bf16"), (11, "f16"), (12, ""), (24, "")])

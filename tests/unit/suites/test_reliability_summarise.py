@@ -22,11 +22,12 @@ ARTIFACT = Artifact("int8", "onnx", (File("a", "1" * 64, 5), File("b", "2" * 64,
 
 
 def rows(
-    name: str, samples: Samples, options: Options | None = None, artifact: Artifact = ARTIFACT
-) -> list[Measurement]:
+    name: str, samples: Samples, options: Options | None = None, artifact: Artifact = ARTIFACT, *,
+    emulated: bool = False, **more: Any,
+) -> list[Measurement]:  # fmt: skip
     job = Job("cpu", "onnxruntime", "int8", "reliability", Case(name, samples=8))
     context = SummaryContext(
-        artifact, options or Options(), "classification", None, lambda *_: None, False, {}
+        artifact, options or Options(), "classification", None, lambda *_: None, emulated, {}, **more
     )
     return ReliabilitySuite().summarise(job, JobResult(job.key, Status.OK, samples=samples), context)
 
@@ -74,17 +75,15 @@ def test_invariance_has_the_share_and_the_largest_differences(
         "bit_equal": np.array([True, False, True, True]),
         "difference": np.array([0.0, 0.5, 0.25, 0.0]),
         "relative_difference": np.array([0.0, 0.125, math.inf, 0.0]),
-        "float_difference": np.array([0.0, 0.125, 0.0, 0.0]),
-        "step_difference": np.array([0.0, 0.0, 5.0, 0.0]),
+        "by_output": np.array([[0.0, 0.0], [0.5, 0.0], [0.0, 0.25], [0.0, 0.0]]),
         "tried": np.array([2, 2, 4, 4]),
     }
-    values = {**values, "precision": "bf16", "storage": ""}
-    *differences, over = rows(name, Samples(arrays, values), artifact=replace(ARTIFACT, precision=""))
+    values = {**values, "outputs": ["y", "z"], "precision": "bf16", "storage": ""}
+    known = {"rounding": {"y": 0.5, "z": 0.05}, "short_rounding": {"y": 0.5, "z": 0.05}}
+    *differences, over = rows(name, Samples(arrays, values), **known)
     noun = {"batch": "batch", "thread": "threads"}[what]
-    explains = "bf16 explains 0.062 of the row's largest answer"
-    assert summary([over]) == [
-        (f"{what}_max_over_rounding", 2.5, 4, f"worst with {noun} 4; {explains}; {note}")
-    ]
+    worst = f"with {noun} 4 the output z differs by 0.25, rounding in bf16 explains 0.1"
+    assert summary([over]) == [(f"{what}_max_over_rounding", 2.5, 4, f"{worst}; {note}")]
     assert summary(differences) == [
         (f"{what}_bit_equal", 0.75, 4, note),
         (f"{what}_max_difference", 0.5, 4, note),
@@ -99,6 +98,23 @@ def test_an_invariance_of_a_run_from_before_the_bound_has_no_bound() -> None:
         "batch_max_difference",
         "batch_max_relative_difference",
     ]
+
+
+@pytest.mark.parametrize("old", [True, False])
+def test_without_a_bound_equal_bits_pass_and_other_bits_are_skipped_with_the_reason(old: bool) -> None:
+    zeros, apart = np.zeros(2), np.array([0.0, 0.5])
+    values = {"first": 1, "tried": [2], "left_out": {}, "outputs": ["y"], "precision": "f32", "storage": ""}
+    for gap in (zeros, apart):
+        arrays = dict.fromkeys(("difference", "relative_difference"), gap)
+        arrays |= {"bit_equal": gap == 0, "tried": np.array([2, 2])}
+        arrays |= {} if old else {"by_output": gap[:, None]}
+        row = rows("batch_invariance", Samples(arrays, values), no_rounding="there is no ONNX file")[-1]
+        assert row.metric == "batch_max_over_rounding"
+        if gap is zeros:
+            assert (row.status, row.value) == (Status.OK, 0.0)
+        else:
+            why = "the run is of an earlier version" if old else "there is no ONNX file"
+            assert (row.status, row.reason) == (Status.SKIPPED, f"no bound is known: {why}")
 
 
 def test_bad_input_names_what_slipped_through() -> None:
@@ -195,18 +211,33 @@ def test_provenance_compares_what_was_asked_with_what_is_used(
     assert [row.metric for row in measured] == [
         "provider_as_asked",
         "precision_as_asked",
+        "effective_reported",
         "artifact_hash_equal",
     ]
+    assert measured[2].value == pytest.approx(bool(used) / 3)
     row = measured[("provider", "precision").index(what)]
     assert (row.value, row.n, row.reason) == (expected, 1, note)
     other = measured[("precision", "provider").index(what)]
     assert (other.value, other.reason) == (1.0, "left to the runtime, which does not report it")
-    assert (measured[2].value, measured[2].n) == (0.5, 2)  # one of two files is another
+    assert (measured[3].value, measured[3].n) == (0.5, 2)  # one of two files is another
 
 
 def test_every_metric_is_made_by_some_case() -> None:
     assert set(summarise.CASES) == {
-        "determinism", "batch_invariance", "thread_invariance", "bad_input", "nonfinite_input",
+        "determinism", "batch_invariance", "thread_invariance", "call_forms", "bad_input", "nonfinite_input",
         "truncated_file", "bit_flips", "reload", "provenance",
     }  # fmt: skip
-    assert len(METRICS) == 7 + 8 + 2 + 2 + 1 + 2 + 3 + 3 + 5 + 4 + 1
+    assert len(METRICS) == 10 + 8 + 2 + 2 + 2 + 1 + 2 + 3 + 4 + 5 + 6 + 1
+
+
+@pytest.mark.parametrize("emulated", [False, True])
+def test_the_threads_of_an_emulator_say_nothing(emulated: bool) -> None:
+    facts = {
+        "threads": [0.5, 0.0, 0.5], "libraries": {"na": "none"}, "gpu": None,
+        "precision": {"half_file": False, "answers": "", "changed": {}},
+    }  # fmt: skip
+    values = {"effective": {"threads": "1"}, "sha256": {}, "claims": facts}
+    made = {row.metric: row for row in rows("provenance", Samples({}, values), emulated=emulated)}
+    row = made["threads_confirmed"]
+    assert (row.status is Status.SKIPPED) is emulated
+    assert emulated or row.value == 0

@@ -12,7 +12,7 @@ from harness.report.html.data import ReportData, Section, Table
 from harness.stats.table_changes import Change
 
 VALUES = ("unit", "base", "new", "kind", "change", "ci_low", "ci_high", "paired", "n")
-DEVICES = ("matters", "device", "worse", "better", "within noise", "same", "not compared", "gates",
+DEVICES = ("matters", "device", "worse", "unclear", "better", "within noise", "same", "not compared", "gates",
            "got worse by most", "because", "against")  # fmt: skip
 #: Order of the rows: first those that differ for certain.
 CLASSES = (*(change for change in ORDER[:-2] if change not in UNTOLD), *UNTOLD, *ORDER[-2:])
@@ -37,6 +37,7 @@ def comparison(data: ReportData) -> Section | None:
             f" Worst: {first.name}, {first.counts[Change.WORSE]} rows got worse, most of all "
             f"{described(first.worst)}; {MATTERS[first.matters]}: {first.worst['because']}."
         )
+    intro += "".join(f" {line[0].upper()}{line[1:]}." for pair in data.pairs for line in pair.busier)
     total = sum(len(pair.rows) for pair in data.pairs)
     rows = pd.concat([_rows(pair, all_=total <= MOST_ROWS) for pair in data.pairs], ignore_index=True)
     if total > MOST_ROWS:
@@ -54,7 +55,8 @@ def _line(device: Standing) -> tuple[object, ...]:
     gates = ", ".join(f"{number} {state}" for state, number in device.gates.items())
     worst = described(device.worst) if device.worst is not None else ""
     because = device.worst["because"] if device.worst is not None else ""
-    numbers = (count.get(change, 0) for change in (Change.WORSE, Change.BETTER, Change.NOISE, Change.SAME))
+    shown = (Change.WORSE, Change.UNCLEAR, Change.BETTER, Change.NOISE, Change.SAME)
+    numbers = (count.get(change, 0) for change in shown)
     return (str(device.matters), device.name, *numbers, untold, gates, worst, because, device.base)
 
 

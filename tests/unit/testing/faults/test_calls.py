@@ -59,6 +59,13 @@ def test_threads_that_are_wrong() -> None:
     assert [threads for threads, answer in answers.items() if not answer] == [3]
 
 
+def test_an_answer_is_overwritten_some_calls_later() -> None:
+    session, x = opened("writes-later", 2), samples()
+    answers = [session.run({"x": x})["y"] for _ in range(4)]
+    assert [bool((answer == 0).all()) for answer in answers] == [True, True, False, False]
+    assert np.array_equal(answers[3], right(x))
+
+
 def test_every_session_but_the_first_is_wrong() -> None:
     backend, x = planted("fresh-session-differs"), samples()
     first, *others = (backend.open(ARTIFACT, Options()) for _ in range(3))

@@ -10,7 +10,7 @@ from harness.core.target import CUDA
 from harness.testing.faults.numeric import to_bfloat16
 from tests.unit.testing.faults.linear import ARTIFACT, LinearBackend, opened, planted, right, samples
 
-ONLY_REPORTED = ("claims-cuda", "claims-other-provider", "claims-version")
+ONLY_REPORTED = ("claims-cuda", "claims-other-provider", "claims-version", "reports-no-precision")
 
 
 @pytest.mark.parametrize("name", ONLY_REPORTED)
@@ -30,6 +30,10 @@ def test_threads_in_use_are_not_those_reported(asked: int | None, used: int, rep
     session = planted("claims-threads", backend=real).open(ARTIFACT, Options(threads=asked))
     assert real.sessions[0].options.threads == used
     assert session.effective["threads"] == reported
+
+
+def test_precision_is_not_reported() -> None:
+    assert set(opened("reports-no-precision").effective) == {"provider", "threads"}
 
 
 def test_precision_is_reported_as_float32_and_is_not() -> None:

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.core.artifact import Artifact, File
+from harness.core import artifact as artifact_files
+from harness.core.artifact import Artifact, File, describe_file
 from harness.core.contracts import Session
-from harness.core.errors import BackendError
+from harness.core.errors import BackendError, ModelError
 from harness.core.job import Options
 from harness.testing.faults import NotPlanted
 from harness.testing.faults.files import MARGIN, weight_runs
@@ -36,6 +37,11 @@ def write(folder: Path, content: bytes = CONTENT) -> Artifact:
     folder.mkdir(exist_ok=True)
     (folder / "m.onnx").write_bytes(content)
     return Artifact("float32", "onnx", (File("m.onnx", "0" * 64, len(content)),), folder)
+
+
+def described(artifact: Artifact) -> Artifact:
+    """With the hash that it has."""
+    return replace(artifact, files=(describe_file(artifact.path),))
 
 
 CUT, FLIPPED = CONTENT[:100], CONTENT[:50] + bytes([CONTENT[50] ^ 4]) + CONTENT[51:]
@@ -106,3 +112,29 @@ def test_runs_of_weights_are_found_at_any_place(offset: int) -> None:
     runs = dict(weight_runs(content))
     assert runs[first] == 64 - 2 * MARGIN
     assert runs[second] == 16 - 2 * MARGIN
+
+
+@pytest.fixture
+def real_hash(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The function that faults replace for the rest of a process is restored."""
+    monkeypatch.setattr(artifact_files, "sha256_file", artifact_files.sha256_file)
+
+
+def test_a_hash_from_a_cache_knows_no_damage(tmp_path: Path, real_hash: None) -> None:
+    whole = described(write(tmp_path / "whole"))
+    copy = replace(whole, folder=tmp_path)
+    (tmp_path / whole.files[0].name).write_bytes(b"damaged")
+    with pytest.raises(ModelError, match="was recorded"):
+        artifact_files.verify(copy)
+    BY_NAME["hash-from-a-cache"].wrap(LinearBackend(), whole)
+    artifact_files.verify(copy)
+
+
+def test_a_file_is_replaced_once_it_was_opened(tmp_path: Path, real_hash: None) -> None:
+    whole = described(write(tmp_path / "whole"))
+    recorded = {file.name: file.sha256 for file in whole.files}
+    backend = BY_NAME["file-replaced"].wrap(LinearBackend(), whole)
+    assert artifact_files.file_hashes(whole) == recorded
+    backend.open(whole, Options())
+    changed = artifact_files.file_hashes(whole)
+    assert set(changed.values()).isdisjoint(recorded.values())

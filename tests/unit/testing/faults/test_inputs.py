@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from harness.core.errors import BackendError
-from tests.unit.testing.faults.linear import opened, right, samples
+from harness.core.job import Options
+from tests.unit.testing.faults.linear import ARTIFACT, opened, planted, right, samples
 
 MISTAKES: dict[str, dict[str, Any]] = {
     "shape": {"x": samples()[:, :5]},
@@ -77,3 +78,14 @@ def test_nan_ends_the_process() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stdout == "ran\n"
     assert done.returncode == -signal.SIGSEGV
+
+
+def test_a_refused_call_spoils_its_session_and_no_other() -> None:
+    x = samples()
+    backend = planted("spoiled-by-refusal")
+    session, other = (backend.open(ARTIFACT, Options()) for _ in range(2))
+    np.testing.assert_array_equal(session.run({"x": x})["y"], right(x))
+    with pytest.raises(BackendError):
+        session.run({"y": x})
+    assert not np.isclose(session.run({"x": x})["y"], right(x)).any()
+    np.testing.assert_array_equal(other.run({"x": x})["y"], right(x))

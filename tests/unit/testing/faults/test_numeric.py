@@ -26,6 +26,7 @@ MANY = 2000
         ("float16", lambda y: y.astype(np.float16).astype(np.float32)),
         ("permuted-classes", lambda y: y[:, [3, 0, 1, 2]]),
         ("zero-channel", lambda y: y * np.array([0, 1, 1, 1], np.float32)),
+        ("last-bit", lambda y: np.nextafter(y, np.float32(np.inf))),
         ("saturated", lambda y: np.clip(y, *(s * np.abs(y).max(1, keepdims=True) / 2 for s in (-1, 1)))),
     ],
 )
