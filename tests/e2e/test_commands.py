@@ -145,7 +145,7 @@ def test_plan_writes_nothing(harness: Shell, tiny: Path) -> None:
     assert ended.code == 0, ended.err
     assert not harness.results.exists()
     assert list(harness.folder.iterdir()) == []
-    for text in ("44 jobs", "3000 samples", "MB in", "gate loss: 250 samples decide losses above 1.07 pt"):
+    for text in ("46 jobs", "3000 samples", "MB in", "gate loss: 250 samples decide losses above 1.07 pt"):
         assert text in ended.out
 
 
