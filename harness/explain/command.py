@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import secrets
 from collections.abc import Callable, Sequence
@@ -93,7 +94,7 @@ def _finding(finding: Finding) -> dict[str, Any]:
         "share": finding.share,
         "cause": finding.cause,
         "layer": finding.layer,
-        "remedy": None if remedy is None else {"text": remedy.text, "line": remedy.line, "side": remedy.side},
+        "remedy": None if remedy is None else dataclasses.asdict(remedy),
     }
 
 

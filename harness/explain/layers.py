@@ -15,10 +15,9 @@ from harness.core.artifact import Quantization
 from harness.explain.files import ModelFile
 from harness.explain.points import FED, Point
 from harness.explain.sides import Runner, Side, Trace
+from harness.stats.accuracy import distance
 
 Real = NDArray[np.float64]
-#: Bytes of intermediate values that are held at once, on each side.
-HELD_BYTE = 200_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,23 +54,19 @@ def error(
     first: Real, second: Real, step: Quantization | None = None, codes: NDArray[Any] | None = None
 ) -> Error:
     """Compare two tensors of one shape; equal infinities and NaN do not differ."""
-    same = (first == second) | (np.isnan(first) & np.isnan(second))
-    with np.errstate(invalid="ignore"):
-        gap = np.where(same, 0.0, second - first)
+    gap = distance(first, second)
     finite = first[np.isfinite(first)]
     size = float(np.sqrt(np.mean(np.square(finite)))) if finite.size else 0.0
-    with np.errstate(over="ignore"):
-        rms = float(np.sqrt(np.mean(np.square(gap)))) if gap.size else 0.0
-    largest = float(np.max(np.abs(gap), initial=0.0))
+    rms = float(np.sqrt(np.mean(np.square(gap)))) if gap.size else 0.0
+    largest = float(gap.max(initial=0.0))
     saturated = 0.0
     if codes is not None and codes.dtype.kind in "iu":
         limits = np.iinfo(codes.dtype)
         saturated = float(np.mean((codes == limits.min) | (codes == limits.max)))
-    relative = rms / size if size else (math.inf if rms else 0.0)
     return Error(
-        math.inf if math.isnan(relative) else relative,
-        math.inf if math.isnan(largest) else largest,
-        float(np.mean(~same)) if same.size else 0.0,
+        rms / size if size else (math.inf if rms else 0.0),
+        largest,
+        float(np.mean(gap > 0)) if gap.size else 0.0,
         None if step is None else largest / step.scale,
         saturated,
     )

@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.core.artifact import Artifact
 from harness.core.contracts import SupportsVariations, Variation
 from harness.core.errors import HarnessError
 from harness.device import plugins
@@ -43,20 +44,23 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Remedy:
-    """What takes the difference away, and was run.
+    """What takes the difference away.
 
     Parameters
     ----------
     text : str
+        What was changed, and run; what to do, where it was not run.
     line : str
         What to write, and where.
     side : str
         Label of the side that is changed.
+    was_run : bool
     """
 
     text: str
     line: str
     side: str
+    was_run: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +124,7 @@ class Scene:
     reference: Side
     other: Side
     runner: Runner
-    onnx: Mapping[str, Any]
+    onnx: Mapping[str, Artifact]
     host: Side
     bounds: Mapping[str, float]
     rows: Sequence[int]
@@ -138,10 +142,9 @@ class Scene:
         """The other side."""
         return self.runner.samples(self.other, self.rows)
 
-    def answers(self, trace: Trace, rows: int | None = None) -> list[Real]:
+    def answers(self, trace: Trace) -> list[Real]:
         """Real outputs, one array (samples, elements) an output, in the order of the file."""
-        count = rows or len(self.rows)
-        return [trace.real(name).reshape(count, -1) for name in trace.outputs]
+        return [trace.real(name).reshape(len(self.rows), -1) for name in trace.outputs]
 
     @cached_property
     def gap(self) -> float:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -117,14 +117,24 @@ def _trace(side: Side, result: JobResult | None) -> Trace | HarnessError:
         refused = BackendError if result.status is Status.SKIPPED else WorkerError
         return refused(f"{side.label}: {result.reason}", where=side.target)
     values, arrays = result.samples.values, result.samples.arrays
-    names = tuple(map(str, values["names"]))
-    return Trace(
-        {name: arrays[f"output:{place}"] for place, name in enumerate(names)}
-        | {name: arrays[f"input:{place}"] for place, name in enumerate(values["fed"])},
-        {name: Quantization(*step) for name, step in zip(names, values["steps"], strict=True) if step},
-        names,
-        values["effective"],
-    )
+    try:
+        names = tuple(map(str, values["names"]))
+        return Trace(
+            {name: arrays[f"output:{place}"] for place, name in enumerate(names)}
+            | {name: arrays[f"input:{place}"] for place, name in enumerate(values["fed"])},
+            {
+                name: Quantization(float(step[0]), int(step[1]))
+                for name, step in zip(names, values["steps"], strict=True)
+                if step
+            },
+            names,
+            {str(key): str(value) for key, value in values["effective"].items()},
+        )
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as damaged:
+        return WorkerError(
+            f"{side.label} returned something else than was asked for",
+            where=side.target, cause=f"{type(damaged).__name__}: {damaged}",
+        )  # fmt: skip
 
 
 def _whole(trace: Trace | HarnessError) -> Trace:
@@ -143,7 +153,8 @@ class Runner:
 
     def __init__(self, cache: Cache) -> None:
         self._cache, self._arrays, self._artifacts = cache, set[str](), set[str]()
-        self.runs = 0
+        folder = cache.array_path("").parent
+        self._before = {path.stem for path in folder.glob("*.npy")} if folder.is_dir() else set()
 
     def __enter__(self) -> Self:
         return self
@@ -185,8 +196,6 @@ class Runner:
 
     def with_file(self, side: Side, content: bytes, name: str) -> Side:
         """The same side with another file of the same inputs."""
-        import hashlib
-
         digest = hashlib.sha256(content).hexdigest()
         if not self._cache.artifact_folder(digest).is_dir():
             self._artifacts.add(digest)
@@ -205,7 +214,6 @@ class Runner:
         steps : mapping of input name to Preprocess, optional
             Instead of the side's.
         """
-        self.runs += 1
         names = [f"{place}" for place in range(len(trials))]
         cases = tuple(
             Case("trace", place, name, name, trial.count, DEADLINE_S, {ROWS: trial.at_once})
@@ -228,18 +236,6 @@ class Runner:
         return [_trace(side, results.get(place)) for place in range(len(trials))]
 
     def _stored(self, data: Mapping[str, NDArray[Any]], count: int) -> DataRef:
-        digests = {}
-        for name, array in data.items():
-            digests[name] = self._put(array)
+        digests = {name: self._cache.put_array(array) for name, array in data.items()}
+        self._arrays |= set(digests.values()) - self._before
         return DataRef(digests, count, sum(array.nbytes for array in data.values()))
-
-    def _put(self, array: NDArray[Any]) -> str:
-        before = {path.name for path in self._folder.glob("*.npy")} if self._folder.is_dir() else set()
-        digest = self._cache.put_array(array)
-        if f"{digest}.npy" not in before:
-            self._arrays.add(digest)
-        return digest
-
-    @property
-    def _folder(self) -> Path:
-        return self._cache.array_path("").parent

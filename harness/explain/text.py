@@ -38,8 +38,11 @@ def text(explanation: Explanation) -> str:
         layer = f", first in {finding.layer}" if finding.layer and finding.layer not in finding.cause else ""
         lines.append(f"{'CAUSE':17} {finding.cause}{layer}")
         if finding.remedy is not None:
-            left = f"{max(0.0, 1 - finding.share):.1%} of the difference is left"
-            lines.append(f"{'REMEDY':17} {finding.remedy.text}: run, {left}; {finding.remedy.line}")
+            ran = "not run"
+            if finding.remedy.was_run:
+                ran = f"run, {max(0.0, 1 - finding.share):.1%} of the difference is left"
+            line = f"; {finding.remedy.line}" if finding.remedy.line else ""
+            lines.append(f"{'REMEDY':17} {finding.remedy.text}: {ran}{line}")
     if not explanation.confirmed:
         lines.append(_nothing(explanation))
     return "\n".join(lines)

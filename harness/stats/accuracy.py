@@ -143,7 +143,7 @@ def sqnr_db(reference: npt.NDArray[Any], variant: npt.NDArray[Any]) -> float:
     Elements that are the same NaN or infinity in both carry neither signal nor noise; one that is finite in
     only one of them makes it -inf.
     """
-    noise = float(np.square(_distance(reference, variant)).sum())
+    noise = float(np.square(distance(reference, variant)).sum())
     finite = reference.astype(np.float64)[np.isfinite(reference)]
     signal = float(np.square(finite).sum())
     if noise == 0:
@@ -153,7 +153,7 @@ def sqnr_db(reference: npt.NDArray[Any], variant: npt.NDArray[Any]) -> float:
 
 def max_abs_difference(reference: npt.NDArray[Any], variant: npt.NDArray[Any]) -> float:
     """Largest absolute difference of two elements; inf where only one is finite, 0 for empty arrays."""
-    return float(_distance(reference, variant).max(initial=0.0))
+    return float(distance(reference, variant).max(initial=0.0))
 
 
 def bit_exact_rows(reference: npt.NDArray[Any], variant: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
@@ -198,7 +198,7 @@ def lsb_distance(
     """
     if not np.all(np.asarray(scale) > 0):
         raise DataError("a quantization scale is not above zero")
-    steps: npt.NDArray[np.float64] = np.rint(_distance(reference, variant) / scale)
+    steps: npt.NDArray[np.float64] = np.rint(distance(reference, variant) / scale)
     return steps
 
 
@@ -219,7 +219,7 @@ def regression_metrics(targets: npt.NDArray[Any], predicted: npt.NDArray[Any]) -
         raise DataError("a target is not a finite number")
     if truth.size == 0:
         return RegressionMetrics(math.nan, math.nan, math.nan, truth.shape[0])
-    error = _distance(truth, predicted)
+    error = distance(truth, predicted)
     residual, spread = float(np.square(error).sum()), float(np.square(truth - truth.mean(axis=0)).sum())
     r2 = 1 - residual / spread if spread > 0 else math.nan
     return RegressionMetrics(float(error.mean()), math.sqrt(residual / truth.size), r2, truth.shape[0])
@@ -231,7 +231,7 @@ def _has_prediction(scores: Scores) -> npt.NDArray[np.bool_]:
     return finite
 
 
-def _distance(reference: npt.NDArray[Any], variant: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+def distance(reference: npt.NDArray[Any], variant: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     """|r - v| in float64; 0 for the same NaN or infinity, inf where the two cannot be subtracted."""
     _check_pair(reference, variant)
     left, right = reference.astype(np.float64), variant.astype(np.float64)

@@ -85,7 +85,7 @@ class Input:
             self.name, state,
             f"so prepared, both sides agree but for {max(0.0, 1 - best.share):.1%} of the difference",
             best.share, f"{wrong.label} gets its input {best.text}", "the input",
-            Remedy("the preprocessing of validation.toml", "[input.NAME]", wrong.label),
+            Remedy("prepare the input as validation.toml says", "[input.NAME]", wrong.label, was_run=False),
             scene.replaced(best.side, best.made(scene.rows)),
         )  # fmt: skip
 

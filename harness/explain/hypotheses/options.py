@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -35,18 +36,17 @@ def _try(scene: Scene, side: Side, variations: Sequence[Variation]) -> tuple[lis
     return tried, refused
 
 
-class _ByOption:
-    """Confirmed where a variation of one kind takes the difference away."""
+class _ByOption(ABC):
+    """Confirmed where a variation of the kind `name` takes the difference away."""
 
     name = ""
-    kind = ""
 
     def test(self, scene: Scene) -> Finding:
         """Run the other side, then the reference, with each variation."""
         tried: list[_Tried] = []
         refused: list[str] = []
         for side in (scene.other, scene.reference):
-            if variations := scene.variations(side, self.kind):
+            if variations := scene.variations(side, self.name):
                 some, reasons = _try(scene, side, variations)
                 tried, refused = tried + some, refused + reasons
             if any(scene.judged(one.share, is_exact=one.is_exact) is State.CONFIRMED for one in tried):
@@ -70,7 +70,7 @@ class _ByOption:
         )
         return Finding(
             self.name, state, evidence + narrower, best.share, self.cause(scene, best.side, best.variation),
-            self.layer(scene), remedy,
+            first_layer(scene), remedy,
             scene.replaced(best.side, replace(best.side, options=best.variation.options)),
         )  # fmt: skip
 
@@ -84,13 +84,9 @@ class _ByOption:
                 return one, f"; {one.variation.text} alone: {_left(one.share, one.is_exact)}"
         return best, ""
 
+    @abstractmethod
     def cause(self, scene: Scene, side: Side, variation: Variation) -> str:
         """One line."""
-        raise NotImplementedError
-
-    def layer(self, scene: Scene) -> str:
-        """The first layer that differs by itself."""
-        return first_layer(scene)
 
 
 def _left(share: float, is_exact: bool) -> str:
@@ -110,7 +106,7 @@ def first_layer(scene: Scene) -> str:
 class Precision(_ByOption):
     """One side computes in fewer bits."""
 
-    name, kind = "precision", "precision"
+    name = "precision"
 
     def cause(self, scene: Scene, side: Side, variation: Variation) -> str:
         """Name the precision that the session reports."""
@@ -123,7 +119,7 @@ class Precision(_ByOption):
 class Kernels(_ByOption):
     """One side's kernels round otherwise."""
 
-    name, kind = "kernels", "kernels"
+    name = "kernels"
 
     def cause(self, scene: Scene, side: Side, variation: Variation) -> str:
         """Name what it ran on."""
@@ -135,7 +131,7 @@ class Kernels(_ByOption):
 class Saturation(_ByOption):
     """Sums of products of bytes saturate in 16 bits."""
 
-    name, kind = "saturation", "saturation"
+    name = "saturation"
 
     def cause(self, scene: Scene, side: Side, variation: Variation) -> str:
         """Say on what."""
@@ -145,7 +141,7 @@ class Saturation(_ByOption):
 class Optimization(_ByOption):
     """An optimization of the graph changes the numbers."""
 
-    name, kind = "graph optimization", "graph optimization"
+    name = "graph optimization"
 
     def cause(self, scene: Scene, side: Side, variation: Variation) -> str:
         """Name the narrowest variation."""

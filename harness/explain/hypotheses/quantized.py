@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,7 +17,8 @@ from harness.core.artifact import Artifact, Quantization
 from harness.core.errors import HarnessError
 from harness.explain.files import OnnxFile
 from harness.explain.layers import Pair, match
-from harness.explain.points import Graph, Point
+from harness.explain.points import Graph
+from harness.explain.requantize import BIASED, channel_axis, per_channel, set_range
 from harness.explain.scene import Finding, Remedy, Scene, State
 from harness.explain.sides import Side
 
@@ -28,8 +30,6 @@ CLIPPED = 1e-4
 USED = 1 / 6
 #: Channels whose ranges differ by more than this need scales of their own.
 UNLIKE = 8.0
-#: Operators with a bias.
-BIASED = ("Conv", "Gemm", "ConvTranspose")
 #: What a layer loses by rounding its inputs, weights and result to 8 bits, in steps of its result.
 STEPS = 4.0
 #: A difference of the outputs, relative to their size, that 8 bits usually make: 26 dB.
@@ -37,18 +37,67 @@ SMALL = 0.05
 
 
 @dataclass(frozen=True, slots=True)
-class _Pair:
-    """The float model and the quantized one, and the float values on the worst samples."""
+class _Quantized:
+    """A quantized model, the float one, and the float values on the worst samples.
+
+    Parameters
+    ----------
+    graph : Graph
+        Quantized.
+    float32 : Graph, optional
+        None where the reference runs no ONNX file.
+    pairs : list of Pair
+    real : mapping of a point of the reference to ndarray
+    """
 
     graph: Graph
+    float32: Graph | None
     pairs: list[Pair]
     real: dict[str, NDArray[np.float64]]
 
+    def constants(self, operators: Collection[str], place: int) -> Iterator[_Constant]:
+        """Yield the quantized constants at one input of some operators, with those of the float model."""
+        if self.float32 is None:
+            return
+        others = {node.name: node for node in self.float32.model.graph.node}
+        for node in self.graph.model.graph.node:
+            if node.op_type not in operators or node.name not in others:
+                continue
+            other = others[node.name]
+            if min(len(node.input), len(other.input)) <= place:
+                continue
+            reader = self.graph.maker.get(node.input[place])
+            if reader is None or reader.op_type != "DequantizeLinear":
+                continue
+            codes, scale = (self.graph.constant(name) for name in reader.input[:2])
+            real = self.float32.constant(other.input[place])
+            if codes is not None and scale is not None and real is not None and real.shape == codes.shape:
+                yield _Constant(node, reader, codes, scale, real.astype(np.float64))
 
-class _OfQuantization:
+
+@dataclass(frozen=True, slots=True)
+class _Constant:
+    """A quantized constant: the node that takes it, its DequantizeLinear, its numbers, and the float ones."""
+
+    node: onnx.NodeProto
+    reader: onnx.NodeProto
+    codes: NDArray[Any]
+    scale: NDArray[Any]
+    real: NDArray[np.float64]
+
+
+#: How bad a place is, its layer, and what is wrong there.
+Place = tuple[float, str, str]
+
+
+class _OfQuantization(ABC):
     """Confirmed where a changed file is nearer to the float one."""
 
     name = ""
+    absent = ""
+    says = ""
+    changed = ""
+    remedy = ""
 
     def test(self, scene: Scene) -> Finding:
         """Change the quantized file where the evidence is, and run it on this machine."""
@@ -61,8 +110,10 @@ class _OfQuantization:
         graph = OnnxFile(artifact.path).graph
         pairs = match([pair.reference for pair in scene.tapped.pairs], graph.points())
         real = {pair.reference.name: scene.tapped.first(pair) for pair in scene.tapped.pairs}
+        first = scene.files[0] if scene.files else None
+        float32 = first.graph if isinstance(first, OnnxFile) else None
         changed = copy.deepcopy(graph.model)
-        seen = list(self.mend(scene, _Pair(graph, pairs, real), changed))
+        seen = sorted(self.mend(_Quantized(graph, float32, pairs, real), changed), key=lambda one: -one[0])
         if not seen:
             return Finding(self.name, State.REFUTED, self.absent)
         try:
@@ -75,23 +126,19 @@ class _OfQuantization:
             return Finding(self.name, State.UNTESTED, error.what)
         before, left = scene.distance(scene.first, plain), scene.distance(scene.first, trace)
         share = 1 - left / before if before else 0.0
-        layer, text = seen[0]
+        _, layer, text = seen[0]
         more = f", and {len(seen) - 1} more" if len(seen) > 1 else ""
         evidence = f"{layer}: {text}{more}; changed, {max(0.0, 1 - share):.0%} of the difference is left"
         if share < ENOUGH:
             return Finding(self.name, State.REFUTED, evidence, max(0.0, share))
         return Finding(
             self.name, State.CONFIRMED, evidence, share, f"{self.says} in {layer}: {text}{more}", layer,
-            Remedy(self.remedy, "[variant.NAME] recipe", scene.other.label),
+            Remedy(f"{self.changed}, in the file", self.remedy, scene.other.label),
         )  # fmt: skip
 
-    absent = ""
-    says = ""
-    remedy = ""
-
-    def mend(self, scene: Scene, pair: _Pair, model: onnx.ModelProto) -> Iterator[tuple[str, str]]:
-        """Change the model; yield layer and text of each place, the worst first."""
-        raise NotImplementedError
+    @abstractmethod
+    def mend(self, quantized: _Quantized, model: onnx.ModelProto) -> Iterator[Place]:
+        """Change the model; yield each place."""
 
 
 def _on_host(scene: Scene, artifact: Artifact) -> Side:
@@ -99,34 +146,29 @@ def _on_host(scene: Scene, artifact: Artifact) -> Side:
 
 
 class _OfRange(_OfQuantization):
-    def mend(self, scene: Scene, pair: _Pair, model: onnx.ModelProto) -> Iterator[tuple[str, str]]:
+    changed = "the range of the float values"
+
+    def mend(self, quantized: _Quantized, model: onnx.ModelProto) -> Iterator[Place]:
         """Give each tensor of the kind the range of the float values."""
-        seen = []
-        for one in pair.pairs:
-            step, node = one.other.step, pair.graph.maker[one.other.name]
-            if step is None or one.reference.name not in pair.real:
-                continue
-            zero = pair.graph.constant(node.input[2]) if len(node.input) > 2 else None
-            if zero is None or zero.dtype not in (np.uint8, np.int8):
+        for one in quantized.pairs:
+            step, node = one.other.step, quantized.graph.maker[one.other.name]
+            zero = quantized.graph.constant(node.input[2]) if len(node.input) > 2 else None
+            if step is None or zero is None or zero.dtype not in (np.uint8, np.int8):
                 continue
             limits = np.iinfo(zero.dtype)
-            low, high = (
-                (limits.min - step.zero_point) * step.scale,
-                (limits.max - step.zero_point) * step.scale,
-            )
-            values = pair.real[one.reference.name]
-            weight, text = self.fault(values, low, high, step, one.other)
+            low = (limits.min - step.zero_point) * step.scale
+            high = (limits.max - step.zero_point) * step.scale
+            values = quantized.real[one.reference.name]
+            weight, text = self.fault(values, low, high, step)
             if weight:
-                seen.append((weight, one.other, text))
-                _set_range(pair.graph, model, node, values, limits)
-        for _, point, text in sorted(seen, key=lambda entry: -entry[0]):
-            yield point.layer, text
+                set_range(quantized.graph, model, node, values, limits)
+                yield weight, one.other.layer, text
 
+    @abstractmethod
     def fault(
-        self, values: NDArray[np.float64], low: float, high: float, step: Quantization, point: Point
+        self, values: NDArray[np.float64], low: float, high: float, step: Quantization
     ) -> tuple[float, str]:
         """How bad it is, and in words; 0 where the range is right."""
-        raise NotImplementedError
 
 
 class ClippedRange(_OfRange):
@@ -138,11 +180,11 @@ class ClippedRange(_OfRange):
     remedy = "calibrate with data like the real ones, or with minmax"
 
     def fault(
-        self, values: NDArray[np.float64], low: float, high: float, step: Quantization, point: Point
+        self, values: NDArray[np.float64], low: float, high: float, step: Quantization
     ) -> tuple[float, str]:
         """Energy that is cut off, relative to all."""
-        if point.operator in ("Clip", "Relu") or low >= 0 > values.min():
-            values = np.maximum(values, low)  # the activation that the range stands for
+        if low >= 0:
+            values = np.maximum(values, low)  # the range stands for the activation, too
         outside = (values < low - step.scale) | (values > high + step.scale)
         share = float(np.mean(outside))
         if share <= CLIPPED:
@@ -161,7 +203,7 @@ class Coarse(_OfRange):
     remedy = "calibrate with percentile or entropy, or keep the layer in float"
 
     def fault(
-        self, values: NDArray[np.float64], low: float, high: float, step: Quantization, point: Point
+        self, values: NDArray[np.float64], low: float, high: float, step: Quantization
     ) -> tuple[float, str]:
         """Width of the range over that of the values."""
         used = float(np.ptp(np.clip(np.append(values, 0.0), low, high)) / (high - low))
@@ -170,150 +212,27 @@ class Coarse(_OfRange):
         return 1 / max(used, 1e-12), f"the values use {used:.1%} of the range {low:.3g} to {high:.3g}"
 
 
-def _set_range(
-    graph: Graph,
-    model: onnx.ModelProto,
-    node: onnx.NodeProto,
-    values: NDArray[np.float64],
-    limits: np.iinfo[Any],
-) -> None:
-    """Give a quantizer and the dequantizers after it the range of some values."""
-    low, high = min(0.0, float(values.min())), max(0.0, float(values.max()))
-    scale = max(high - low, 1e-12) / (limits.max - limits.min)
-    zero = int(np.clip(np.rint(limits.min - low / scale), limits.min, limits.max))
-    dtype = np.uint8 if limits.min == 0 else np.int8
-    for name in _after(graph, node):
-        for reader in graph.readers[name]:
-            _rescale_bias(graph, model, reader, name, scale)
-    _constants(
-        model,
-        node.output[0],
-        np.float32(scale),
-        np.array(zero, dtype),
-        {node.output[0], *_after(graph, node)},
-    )
-
-
-def _rescale_bias(
-    graph: Graph, model: onnx.ModelProto, reader: onnx.NodeProto, name: str, scale: float
-) -> None:
-    """Integers of a bias count in steps of input times weight: runtimes take that for granted."""
-    if reader.op_type not in BIASED or len(reader.input) < 3 or reader.input[0] != name:
-        return
-    weight, bias = (graph.maker.get(each) for each in reader.input[1:3])
-    if weight is None or bias is None or {weight.op_type, bias.op_type} != {"DequantizeLinear"}:
-        return
-    codes, before, of_weight = (
-        graph.constant(each) for each in (bias.input[0], bias.input[1], weight.input[1])
-    )
-    if codes is None or before is None or of_weight is None:
-        return
-    steps = np.maximum(np.float64(scale) * of_weight, 1e-300)
-    changed = np.rint(codes.astype(np.float64) * before / steps).clip(-(2**31), 2**31 - 1).astype(np.int32)
-    names = [f"{bias.output[0]}:{what}" for what in ("codes", "scale")]
-    arrays = changed, np.broadcast_to(steps, before.shape).astype(np.float32)
-    model.graph.initializer.extend(map(numpy_helper.from_array, arrays, names))
-    for node in model.graph.node:
-        if node.output[0] == bias.output[0]:
-            node.input[:2] = names
-
-
-def _after(graph: Graph, node: onnx.NodeProto) -> set[str]:
-    """Names of the dequantizers of one quantizer."""
-    return {
-        reader.output[0] for reader in graph.readers[node.output[0]] if reader.op_type == "DequantizeLinear"
-    }
-
-
-def _constants(
-    model: onnx.ModelProto, name: str, scale: np.float32, zero: NDArray[np.generic], outputs: set[str]
-) -> None:
-    names = f"{name}:scale", f"{name}:zero"
-    arrays = np.array(scale), zero
-    model.graph.initializer.extend(
-        numpy_helper.from_array(array, each) for array, each in zip(arrays, names, strict=True)
-    )
-    for node in model.graph.node:
-        if node.op_type in ("QuantizeLinear", "DequantizeLinear") and node.output[0] in outputs:
-            node.input[1:] = names
-
-
 class PerTensor(_OfQuantization):
     """One scale for all channels of a weight whose channels differ."""
 
     name = "one scale for all channels"
     absent = "every weight has a scale a channel, or channels that are alike"
     says = "one scale for channels that differ"
+    changed = "a scale for each channel"
     remedy = "quantize per channel"
 
-    def mend(self, scene: Scene, pair: _Pair, model: onnx.ModelProto) -> Iterator[tuple[str, str]]:
+    def mend(self, quantized: _Quantized, model: onnx.ModelProto) -> Iterator[Place]:
         """Give each such weight a scale a channel, from the float weights."""
-        seen = []
-        first = scene.files[0] if scene.files else None
-        if not isinstance(first, OnnxFile):
-            return
-        for node in pair.graph.model.graph.node:
-            if node.op_type not in ("Conv", "Gemm", "MatMul", "ConvTranspose") or len(node.input) < 2:
+        for one in quantized.constants((*BIASED, "MatMul"), 1):
+            if one.scale.size != 1 or one.codes.ndim < 2:
                 continue
-            reader = pair.graph.maker.get(node.input[1])
-            if reader is None or reader.op_type != "DequantizeLinear":
-                continue
-            codes, scale = (pair.graph.constant(name) for name in reader.input[:2])
-            real = _float_weight(first.graph, node, codes)
-            if codes is None or scale is None or scale.size != 1 or real is None or codes.ndim < 2:
-                continue
-            axis = _channel_axis(node)
-            others = tuple(place for place in range(real.ndim) if place != axis)
-            largest = np.abs(real).max(axis=others)
+            axis = channel_axis(one.node)
+            others = tuple(place for place in range(one.real.ndim) if place != axis)
+            largest = np.abs(one.real).max(axis=others)
             ratio = float(largest.max() / max(np.median(largest), 1e-12))
-            if ratio < UNLIKE:
-                continue
-            seen.append((ratio, node.name, f"the largest channel is {ratio:.0f} times the middle one"))
-            _per_channel(model, reader, real, largest, axis)
-        for _, name, text in sorted(seen, key=lambda entry: -entry[0]):
-            yield name, text
-
-
-def _channel_axis(node: onnx.NodeProto) -> int:
-    if node.op_type == "Conv":
-        return 0
-    transposed = next((attribute.i for attribute in node.attribute if attribute.name == "transB"), 0)
-    return 0 if node.op_type == "Gemm" and transposed else 1
-
-
-def _float_weight(
-    graph: Graph, node: onnx.NodeProto, codes: NDArray[np.generic] | None
-) -> NDArray[np.float64] | None:
-    """The weight of the same node of the float model."""
-    if codes is None:
-        return None
-    for other in graph.model.graph.node:
-        if other.name == node.name and other.op_type == node.op_type and len(other.input) > 1:
-            real = graph.constant(other.input[1])
-            if real is not None and real.shape == codes.shape:
-                return real.astype(np.float64)
-    return None
-
-
-def _per_channel(
-    model: onnx.ModelProto,
-    reader: onnx.NodeProto,
-    real: NDArray[np.float64],
-    largest: NDArray[np.float64],
-    axis: int,
-) -> None:
-    scale = np.maximum(largest, 1e-12) / 127
-    shape = [1] * real.ndim
-    shape[axis] = -1
-    codes = np.clip(np.rint(real / scale.reshape(shape)), -127, 127).astype(np.int8)
-    for node in model.graph.node:
-        if node.output[0] == reader.output[0]:
-            names = [f"{reader.output[0]}:{what}" for what in ("codes", "scale", "zero")]
-            arrays = codes, scale.astype(np.float32), np.zeros(len(scale), np.int8)
-            model.graph.initializer.extend(map(numpy_helper.from_array, arrays, names))
-            node.input[:] = names
-            del node.attribute[:]
-            node.attribute.append(onnx.helper.make_attribute("axis", axis))
+            if ratio >= UNLIKE:
+                per_channel(quantized.graph, model, one.node, one.real, axis)
+                yield ratio, one.node.name, f"the largest channel is {ratio:.0f} times the middle one"
 
 
 class BiasOverflow(_OfQuantization):
@@ -322,46 +241,23 @@ class BiasOverflow(_OfQuantization):
     name = "bias"
     absent = "every bias is the float model's"
     says = "the bias is not the float model's"
+    changed = "the float model's bias"
     remedy = "a larger scale of the layer's input or weights, or the layer in float"
 
-    def mend(self, scene: Scene, pair: _Pair, model: onnx.ModelProto) -> Iterator[tuple[str, str]]:
+    def mend(self, quantized: _Quantized, model: onnx.ModelProto) -> Iterator[Place]:
         """Put the float biases in."""
-        first = scene.files[0] if scene.files else None
-        if not isinstance(first, OnnxFile):
-            return
-        seen = []
-        for node in pair.graph.model.graph.node:
-            if node.op_type not in BIASED or len(node.input) < 3:
-                continue
-            reader = pair.graph.maker.get(node.input[2])
-            other = next((o for o in first.graph.model.graph.node if o.name == node.name), None)
-            if (
-                reader is None
-                or reader.op_type != "DequantizeLinear"
-                or other is None
-                or len(other.input) < 3
-            ):
-                continue
-            codes, scale = (pair.graph.constant(name) for name in reader.input[:2])
-            real = first.graph.constant(other.input[2])
-            if codes is None or scale is None or real is None or real.shape != codes.shape:
-                continue
-            gap = np.abs(codes.astype(np.float64) * scale - real)
-            wrong = gap > np.maximum(np.asarray(scale, np.float64), 1e-3 * np.abs(real).max())
+        nodes = {node.name: node for node in model.graph.node}
+        for one in quantized.constants(BIASED, 2):
+            gap = np.abs(one.codes.astype(np.float64) * one.scale - one.real)
+            wrong = gap > np.maximum(one.scale.astype(np.float64), 1e-3 * np.abs(one.real).max())
             if not wrong.any():
                 continue
-            is_at_end = np.abs(codes.astype(np.int64)) >= 2**31 - 1
-            text = f"{int(wrong.sum())} of {wrong.size} numbers differ" + (
-                ", which need more than 32 bits" if is_at_end.any() else ""
-            )
-            seen.append((float(gap.max()), node.name, text))
-            name = f"{node.name}:bias"
-            model.graph.initializer.append(numpy_helper.from_array(real, name))
-            for changed in model.graph.node:
-                if changed.name == node.name:
-                    changed.input[2] = name
-        for _, name, text in sorted(seen, key=lambda entry: -entry[0]):
-            yield name, text
+            name = f"{one.node.name}:bias"
+            model.graph.initializer.append(numpy_helper.from_array(one.real.astype(np.float32), name))
+            nodes[one.node.name].input[2] = name
+            is_at_end = (np.abs(one.codes.astype(np.int64)) >= 2**31 - 1).any()
+            text = f"{int(wrong.sum())} of {wrong.size} numbers differ"
+            yield float(gap.max()), one.node.name, text + ", which need more than 32 bits" * bool(is_at_end)
 
 
 class Spread:
@@ -383,9 +279,7 @@ class Spread:
         evidence = f"the layers that lose most: {worst}"
         if scene.gap <= SMALL:
             return Finding(self.name, State.EXPECTED, evidence)
-        if any(
-            row.isolated and row.isolated.steps is not None and row.isolated.steps > STEPS for row in rows
-        ):
+        if any(row.isolated and (row.isolated.steps or 0.0) > STEPS for row in rows):
             return Finding(
                 self.name, State.REFUTED, f"some layers lose more than {STEPS:g} steps; {evidence}"
             )

@@ -134,9 +134,9 @@ class Files:
         return Scene(reference, other, Runner(cache), onnx_files, host, bounds, range(SAMPLES))
 
 
-def make(folder: Path) -> Files:
-    """Quantize the model with the images it is explained on."""
-    float32 = model()
+def make(folder: Path, float32: onnx.ModelProto | None = None) -> Files:
+    """Quantize a model with the images it is explained on."""
+    float32 = float32 or model()
     feeds = ({"x": apply(image[None], STEP)} for image in images()[:32])
     return Files(folder, float32, quantize(float32, feeds, {}).model)
 

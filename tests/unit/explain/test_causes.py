@@ -37,16 +37,34 @@ def rotated(files: Files) -> object:
     return scenes.renamed(with_constant(model, "fc.b", lambda b: b[order]))
 
 
+def with_a_large_channel(files: Files) -> Files:
+    """The same, but a channel of conv3 has large weights, and a bias that keeps its result at zero."""
+    large = np.array([300.0] + [1.0] * 7)
+    model = with_constant(files.float32, "conv3.w", lambda w: w * large[:, None, None, None])
+    model = with_constant(model, "conv3.b", lambda b: np.where(large > 1, -1e4, b))
+    return scenes.make(files.folder, model)
+
+
 def one_scale(files: Files) -> object:
-    """One channel of conv3 is large in both models, and the int8 one has a single scale."""
+    """The quantized model, with a single scale for all channels of conv3."""
     model = files.int8
-    node = next(n for n in model.graph.node if n.name == "conv3")
-    reader = scenes.makers(model)[node.input[1]]
-    real = with_constant(files.float32, "conv3.w", lambda w: w)
-    weight = scenes.constant(real, "conv3.w")
-    scale = np.abs(weight).max() / 127
-    model = with_constant(model, reader.input[0], lambda _: np.clip(np.rint(weight / scale), -127, 127))
-    return with_constant(model, reader.input[1], lambda s: np.full_like(s, scale))
+    node = next(node for node in model.graph.node if node.name == "conv3")
+    weight, bias = (scenes.makers(model)[name] for name in node.input[1:3])
+    before = scenes.constant(model, weight.input[1])
+    real = scenes.constant(files.float32, "conv3.w")
+    scale = np.abs(real).max() / 127
+    model = with_constant(model, weight.input[0], lambda _: np.clip(np.rint(real / scale), -127, 127))
+    model = with_constant(model, weight.input[1], lambda _: scale)
+    model = with_constant(model, weight.input[2], lambda _: 0)
+    model = with_constant(model, bias.input[0], lambda codes: np.rint(codes * before / scale))
+    model = with_constant(model, bias.input[1], lambda steps: steps / before * scale)
+    del scenes.makers(model)[node.input[1]].attribute[:]
+    return model
+
+
+def of_one_scale(files: Files) -> tuple[object, object]:
+    large = with_a_large_channel(files)
+    return files.side(large.float32), files.side(one_scale(large))  # type: ignore[arg-type]
 
 
 def bgr(files: Files) -> object:
@@ -130,6 +148,7 @@ CAUSES: dict[str, tuple[Planted, str, str]] = {
         lambda f: (f.side(f.float32), f.side(with_step(f.int8, "conv5:r", 60.0), "openvino")),
         "coarse range", "conv5",
     ),
+    "one-scale": (of_one_scale, "one scale for all channels", "conv3"),
     "bias-int8": (lambda f: (f.side(f.float32), f.side(wrong_bias(f))), "bias", "conv5"),
 }  # fmt: skip
 

@@ -79,8 +79,8 @@ def test_invariance_has_the_share_and_the_largest_differences(
         "tried": np.array([2, 2, 4, 4]),
     }
     values = {**values, "outputs": ["y", "z"], "precision": "bf16", "storage": ""}
-    known = {"rounding": {"y": 0.5, "z": 0.05}, "short_rounding": {"y": 0.5, "z": 0.05}}
-    *differences, over = rows(name, Samples(arrays, values), **known)
+    card = {"rounding": {"y": 0.5, "z": 0.05}, "short_rounding": {"y": 0.5, "z": 0.05}}
+    *differences, over = rows(name, Samples(arrays, values), **card)
     noun = {"batch": "batch", "thread": "threads"}[what]
     worst = f"with {noun} 4 the output z differs by 0.25, rounding in bf16 explains 0.1"
     assert summary([over]) == [(f"{what}_max_over_rounding", 2.5, 4, f"{worst}; {note}")]
