@@ -107,24 +107,25 @@ def test_healthy_sessions_fail_no_check(tmp_path: Path, monkeypatch: pytest.Monk
     assert State.NOT_RUN not in {verdict.state for verdict in judged.values()}
 
 
-@pytest.mark.parametrize(
-    ("plant", "check", "words"),
-    [
-        (one_wrong_answer, "same-answer-every-call", ("a repeated call gave a wrong answer", "wrong answer")),
-        (leak, "no-memory-growth", ("leaks memory", "memory grows by 10", " kB a call")),
-    ],
-)
-def test_a_planted_fault_fails_its_check_and_is_named(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    plant: Callable[[Run], Run],
-    check: str,
-    words: tuple[str],
+def test_a_wrong_answer_in_thousands_fails_its_check_and_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    judged = verdicts(tmp_path, monkeypatch, plant)
-    wrong = failed(judged)
-    assert set(wrong) == {check}, judged[check].sentence
-    assert all(word in wrong[check] for word in words), wrong[check]
+    wrong = failed(verdicts(tmp_path, monkeypatch, one_wrong_answer))
+    assert set(wrong) == {"same-answer-every-call"}
+    assert "a repeated call gave a wrong answer" in wrong["same-answer-every-call"]
+
+
+def test_a_leak_fails_its_check_is_named_and_is_not_overstated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged = verdicts(tmp_path, monkeypatch, leak)
+    assert set(failed(judged)) == {"no-memory-growth"}
+    verdict = judged["no-memory-growth"]
+    assert "leaks memory" in verdict.sentence
+    assert " kB a call in " in verdict.sentence
+    # The lower bound: above the limit, and not above the 10 kB that leak.
+    assert verdict.value is not None
+    assert 1_000 < verdict.value <= 10_500
 
 
 def test_a_planted_stall_fails_its_check_and_is_named(
