@@ -12,6 +12,7 @@ import signal
 import tempfile
 import threading
 import time
+import weakref
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -78,7 +79,9 @@ class Leftovers:
 
 
 class PlantedSession:
-    open_sessions = opened = 0
+    #: By identity and weakly: a test that closes one twice, or never, changes no other test.
+    open_sessions: ClassVar[weakref.WeakSet[PlantedSession]] = weakref.WeakSet()
+    opened = 0
 
     def __init__(self, weights: np.ndarray[Any, Any], options: Options) -> None:
         self.fault = options.extra.get("fault", "")
@@ -143,7 +146,7 @@ class PlantedSession:
             "threads": self.threads - 1,
             "3 threads": self.threads == 3,
             "after reloads": PlantedSession.opened > 5,
-            "two sessions": PlantedSession.open_sessions > 1,
+            "two sessions": len(PlantedSession.open_sessions) > 1,
             "poisoned": self._wrong_calls,
         }
         y = (y + np.float32(2.0**-10) * np.float32(nudges.get(self.fault, 0))).astype(np.float32)
@@ -165,12 +168,12 @@ class PlantedSession:
         return {"y": forms.get(self.fault, lambda y: y)(y)}
 
     def __enter__(self) -> Self:
-        PlantedSession.open_sessions += 1
+        PlantedSession.open_sessions.add(self)
         PlantedSession.opened += 1
         return self
 
     def __exit__(self, *exc: object) -> None:
-        PlantedSession.open_sessions -= 1
+        PlantedSession.open_sessions.discard(self)
 
 
 class BindingSession(PlantedSession):
