@@ -76,7 +76,7 @@ def _lines(pair: Pair) -> list[str]:
         f"new   {pair.new.label}" + ("   (as devices)" if pair.devices else ""),
         f"{len(rows)} rows: {total}",
         *(f"damaged  {line}" for line in pair.damaged),
-        *pair.busier,
+        *pair.notes,
         *_undeclared(pair),
     ]
     for change in (Change.WORSE, *UNTOLD, Change.BETTER, Change.UNCLEAR):
@@ -187,7 +187,7 @@ def markdown(pairs: Sequence[Pair]) -> str:
         lines = [f"### {_cell(pair.new.label)} against {_cell(pair.base.label)}", ""]
         counts = pair.rows["class"].value_counts()
         lines.append(", ".join(f"{counts[change]} {change}" for change in ORDER if change in counts))
-        lines += [f"- {_cell(line)}" for line in (*pair.damaged, *pair.busier, *_undeclared(pair))]
+        lines += [f"- {_cell(line)}" for line in (*pair.damaged, *pair.notes, *_undeclared(pair))]
         lines += ["", *[f"- {_cell(line.removeprefix('gates').strip())}" for line in _gate_lines(pair)]]
         for change in (Change.WORSE, Change.UNCLEAR):
             lines += _markdown_table(pair, change)

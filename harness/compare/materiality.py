@@ -92,7 +92,7 @@ class Standing:
         ``target/backend``, and the labels of the sides.
     counts : mapping of Change to int
     matters : Materiality
-        YES where a regression matters; OPEN where it is not known of one; NO otherwise.
+        YES where a regression matters; OPEN where that is not known, or a gate was not measured; else NO.
     gates : mapping of state to int
     worst : mapping, optional
         The row that got worse by most, first of those that matter, with ``matters`` and ``because``.
@@ -137,6 +137,8 @@ def _of_pair(pair: Pair) -> list[Standing]:
         )
         worst = of_device[of_device["matters"] == matters][:1].to_dict("records")
         gates = pair.verdicts[(pair.verdicts["target"] == target) & (pair.verdicts["backend"] == backend)]
+        if matters is Materiality.NO and gates["state"].isin([State.NOT_RUN, State.INVALID]).any():
+            matters = Materiality.OPEN  # what was not measured may have got worse
         ranking.append(
             Standing(
                 f"{target}/{backend}", pair.new.label, pair.base.label, device_counts, matters,

@@ -17,8 +17,9 @@ import pandas as pd
 from harness.compare.sides import Read, devices_of, read
 from harness.core.errors import UsageError, WorkerError
 from harness.core.verdict import Gate
-from harness.stats.difference import TIME_UNITS
-from harness.stats.table_changes import Side, busier
+from harness.run.notes import saturated, saturation
+from harness.stats.difference import TIME_UNITS, VARYING_UNITS
+from harness.stats.table_changes import Change, Side, busier
 from harness.stats.table_changes import compare as compare_rows
 
 #: From this many named sides on, reading in processes pays off; each process takes a chunk at a time.
@@ -43,8 +44,8 @@ class Pair:
         Those of the new side.
     damaged : tuple of str
         What of the two cannot be read, and is therefore not compared.
-    busier : tuple of str
-        Which times are not comparable, because one side ran on a busier machine.
+    notes : tuple of str
+        Which times are not comparable, because a machine was busy; causes that the runs know of.
     """
 
     base: Side
@@ -54,7 +55,7 @@ class Pair:
     verdicts: pd.DataFrame
     gates: tuple[Gate, ...] = ()
     damaged: tuple[str, ...] = ()
-    busier: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def compare(base: str, new: Sequence[str], results: Path, *, devices: bool = False) -> tuple[Pair, ...]:
@@ -165,7 +166,8 @@ def _pair(base: Read, new: Read, devices: bool) -> Pair:
     one, two = (replace(side.side, per_sample={}) for side in (base, new))
     damaged = tuple(dict.fromkeys((*base.damaged, *new.damaged)))
     load = () if devices else _busier(base.side, new.side)
-    return Pair(one, two, devices, rows, _verdicts(base, new, devices), new.gates, damaged, load)
+    notes = (*load, *_causes(base, new, rows))
+    return Pair(one, two, devices, rows, _verdicts(base, new, devices), new.gates, damaged, notes)
 
 
 def _busier(base: Side, new: Side) -> tuple[str, ...]:
@@ -179,6 +181,20 @@ def _busier(base: Side, new: Side) -> tuple[str, ...]:
         f"times of {', '.join(dict.fromkeys(variants))} on {device} are not comparable: {text}"
         for device, (variants, text) in lines.items()
     )
+
+
+def _causes(base: Read, new: Read, rows: pd.DataFrame) -> list[str]:
+    """What the new run says of variants whose answers got worse, and the base does not say of its own."""
+    worse = rows[(rows["class"] == Change.WORSE) & ~rows["unit"].isin(VARYING_UNITS)]
+    column = "target" if "target" in worse else "target_new"
+    places = set(zip(worse[column], worse["variant"], strict=True))
+    if new.facts is None or not places:
+        return []
+    seen = [record for record in new.facts.environments if (record.target, record.variant) in places]
+    if base.facts is not None:
+        of_base = saturated(base.facts.environments, base.facts.cards)
+        seen = [record for record in seen if record.variant not in of_base]
+    return saturation(seen, new.facts.cards)
 
 
 def _verdicts(base: Read, new: Read, devices: bool) -> pd.DataFrame:

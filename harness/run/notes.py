@@ -66,27 +66,34 @@ def sessions(results: Iterable[JobResult]) -> list[str]:
     return [f"{', '.join(where)}: {text}" for text, where in places.items()]
 
 
+def saturated(
+    environments: Iterable[EnvironmentRecord], cards: Mapping[str, Mapping[str, Any]]
+) -> dict[str, list[str]]:
+    """Targets by the variant that ONNX Runtime may have computed wrongly on their CPUs."""
+    targets: dict[str, dict[str, None]] = {}
+    for record in environments:
+        operators = cards.get(record.variant, {}).get("saturating")
+        if operators and record.backend == "onnxruntime" and environment.saturates(record.facts):
+            targets.setdefault(record.variant, {})[record.target] = None
+    return {variant: list(names) for variant, names in targets.items()}
+
+
 def saturation(
     environments: Iterable[EnvironmentRecord], cards: Mapping[str, Mapping[str, Any]]
 ) -> list[str]:
-    """One line for each variant that ONNX Runtime may have computed wrongly on the CPU of a target.
+    """One line for each variant of `saturated`.
 
     Parameters
     ----------
     environments : iterable of EnvironmentRecord
     cards : mapping of variant to its card
     """
-    targets: dict[str, dict[str, None]] = {}
-    for record in environments:
-        operators = cards.get(record.variant, {}).get("saturating")
-        if operators and record.backend == "onnxruntime" and environment.saturates(record.facts):
-            targets.setdefault(record.variant, {})[record.target] = None
     return [
         f"{variant} on {', '.join(names)}: {len(cards[variant]['saturating'])} operators may saturate "
         f"({cards[variant]['saturating'][0]}, …), so that its accuracy there is not that of other machines: "
         "they multiply 8-bit activations with int8 weights, and this x86 CPU has no VNNI; quantize with "
         "reduce_range or with uint8 weights, or use a CPU with VNNI"
-        for variant, names in targets.items()
+        for variant, names in saturated(environments, cards).items()
     ]
 
 

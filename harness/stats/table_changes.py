@@ -74,9 +74,11 @@ class Side:
 
 
 def busier(base: Side, new: Side) -> dict[tuple[str, ...], str]:
-    """Which side ran on a busier machine, and in what, by `LOAD_COLUMNS`; only batches where one did."""
+    """Why times of a batch do not compare, by `LOAD_COLUMNS`: one machine was busier, or both waited."""
     batches = {}
     for key in sorted(base.loads.keys() & new.loads.keys()):
+        if text := disturbance.both_crowded(base.loads[key], new.loads[key]):
+            batches[key] = f"{base.label} and {new.label} ran beside other programs: {text}"
         for one, two in ((base, new), (new, base)):
             if text := disturbance.busier(one.loads[key], two.loads[key]):
                 batches[key] = f"{two.label} ran on a busier machine than {one.label}: {text}"
@@ -137,7 +139,7 @@ def compare(base: Side, new: Side, *, devices: bool = False) -> pd.DataFrame:
 
 
 def _discount_load(result: pd.DataFrame, batches: Mapping[tuple[str, ...], str]) -> None:
-    """Call times unclear that changed while one side ran on a busier machine."""
+    """Call times unclear that changed on a busy machine."""
     timed = result["unit"].isin(difference.TIME_UNITS)
     changed = timed & result["class"].isin([Change.BETTER, Change.WORSE])
     for key, text in batches.items():

@@ -6,7 +6,8 @@ import math
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,7 @@ from harness.compare import compare_text, pairs
 from harness.compare.materiality import Materiality, assess, standings
 from harness.compare.sides import Read
 from harness.core.errors import ResultsError, WorkerError
+from harness.core.job import EnvironmentRecord
 from harness.core.measurement import COLUMNS, KEY_COLUMNS
 from harness.core.verdict import Gate, State
 from harness.report.html.data import ReportData
@@ -242,7 +244,7 @@ def test_unclear_rows_are_listed_apart_and_another_load_is_reported() -> None:
         "times of f, int8 on cpu/b are not comparable: new ran on a busier machine than old: "
         "other programs used 60 % of its time against 20 %"
     )
-    assert pair.busier == (busy,)
+    assert pair.notes == (busy,)
     assert set(pair.rows["class"]) == {Change.UNCLEAR}
     assert set(assess(pair.rows, pair)["matters"]) == {Materiality.OPEN}
     lines = compare_text.text([pair]).splitlines()
@@ -259,3 +261,32 @@ def test_unclear_rows_are_listed_apart_and_another_load_is_reported() -> None:
     assert page is not None
     assert f"No row got worse. {busy[0].upper()}{busy[1:]}." in page.intro
     assert dict(zip(page.tables[0].columns, page.tables[0].rows[0], strict=True))["unclear"] == 2
+
+
+@pytest.mark.parametrize(
+    ("loss", "base_isa", "count"), [(8.0, ["avx_vnni"], 1), (8.0, ["avx2"], 0), (2.0, ["avx_vnni"], 0)]
+)
+def test_a_run_says_why_a_cpu_without_vnni_loses_accuracy(
+    loss: float, base_isa: list[str], count: int
+) -> None:
+    """Where the base's CPU saturates as well, or nothing got worse, the cause is another one."""
+    cards = {"int8": {"saturating": ["conv_3"]}}
+    sides = []
+    for label, value, isa in (("old", 2.0, base_isa), ("new", loss, ["avx2"])):
+        machine = {"arch": "x86_64", "isa": isa}
+        batch = EnvironmentRecord("pi", "onnxruntime", "int8", "accuracy", "before", machine)
+        seen = SimpleNamespace(environments=[batch], cards=cards)
+        whole = read(label, *losses(pi=value))
+        sides.append(replace(whole, facts=cast("Any", seen)))
+    (pair,) = pairs.between(sides)
+    assert len(pair.notes) == count
+    assert all("int8 on pi: 1 operators may saturate (conv_3, …)" in line for line in pair.notes)
+    assert all(line in compare_text.text([pair]) for line in pair.notes)
+
+
+def test_a_device_whose_gates_did_not_run_never_reads_that_nothing_matters() -> None:
+    """Nothing got worse of what was measured; what was not is open."""
+    sides = [read(name, *losses(cpu=0.2), states={"cpu/b": "NOT_RUN"}) for name in ("old", "new")]
+    (standing,) = standings(pairs.between(sides))
+    assert standing.worst is None
+    assert standing.matters is Materiality.OPEN

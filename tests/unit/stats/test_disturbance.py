@@ -8,7 +8,7 @@ import pytest
 
 from harness.core.cause import Cause, Reason
 from harness.core.job import EnvironmentRecord
-from harness.stats.disturbance import Load, busier, disturbance, loads, overload
+from harness.stats.disturbance import Load, both_crowded, busier, disturbance, loads, overload
 
 NA = {"na": "no sensor"}
 
@@ -198,3 +198,19 @@ def test_a_load_that_is_not_reported_is_not_known(facts: list[dict[str, object]]
 )
 def test_a_machine_is_busier_beyond_what_equal_load_shows(load: Load, says: str) -> None:
     assert busier(Load(0.2, 0.01, 0.0), load) == says
+
+
+@pytest.mark.parametrize(
+    ("one", "two", "says"),
+    [
+        (
+            Load(0.5, 0.3, 0.0), Load(0.5, 0.31, 0.0),
+            "the process waited for a core 31 % of its time against 30 %",
+        ),
+        (Load(0.5, 0.3, 0.0), Load(0.5, 0.1, 0.0), ""),
+        (Load(0.1, 0.3, 0.0), Load(0.1, 0.3, 0.0), ""),  # its own threads wait for each other, in every run
+        (Load(0.5, 0.3, 0.0), Load(math.nan, 0.3, 0.0), ""),
+    ],
+)  # fmt: skip
+def test_both_wait_beside_other_programs(one: Load, two: Load, says: str) -> None:
+    assert both_crowded(one, two) == says

@@ -85,6 +85,10 @@ def test_times_beside_another_load_are_called_neither_worse_nor_better(
             f"{by} by itself, but {busy} ran on a busier machine than {other}: "
             "other programs used 60 % of its time against 20 %"
         )
+    crowded = [replace(part, loads={BATCH: Load(0.5, 0.3, 0.0)}) for part in sides]
+    row = compare(*crowded).set_index("metric").loc["latency_p50"]
+    assert row["class"] == Change.UNCLEAR
+    assert "old and new ran beside other programs: the process waited" in row["why"]
     elsewhere = [replace(part, loads={("cpu", "x", "int8", "performance"): Load(o, 0.0, 0.0)})
                  for part, o in zip(sides, loads, strict=True)]  # fmt: skip
     assert compare(*elsewhere).set_index("metric").loc["latency_p50", "class"] in (

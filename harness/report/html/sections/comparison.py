@@ -37,7 +37,7 @@ def comparison(data: ReportData) -> Section | None:
             f" Worst: {first.name}, {first.counts[Change.WORSE]} rows got worse, most of all "
             f"{described(first.worst)}; {MATTERS[first.matters]}: {first.worst['because']}."
         )
-    intro += "".join(f" {line[0].upper()}{line[1:]}." for pair in data.pairs for line in pair.busier)
+    intro += "".join(f" {line[0].upper()}{line[1:]}." for pair in data.pairs for line in pair.notes)
     total = sum(len(pair.rows) for pair in data.pairs)
     rows = pd.concat([_rows(pair, all_=total <= MOST_ROWS) for pair in data.pairs], ignore_index=True)
     if total > MOST_ROWS:
