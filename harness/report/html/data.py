@@ -72,13 +72,25 @@ class Plot:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """One part of the page; sections are sorted by ``order``."""
+    """One part of the page; sections are sorted by ``order``.
+
+    Parameters
+    ----------
+    title : str
+    order : int
+    intro : str
+    plots : tuple of Plot
+    tables : tuple of Table
+    folded : str
+        What stands in place of the plots until the reader opens them; empty where they are open.
+    """
 
     title: str
     order: int
     intro: str = ""
     plots: tuple[Plot, ...] = ()
     tables: tuple[Table, ...] = ()
+    folded: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -107,6 +107,7 @@ function drawPlots() {
   const style = getComputedStyle(root), ink = style.getPropertyValue("--ink").trim();
   const line = style.getPropertyValue("--line").trim();
   for (const place of document.querySelectorAll(".plot")) {
+    if (place.closest("details:not([open])")) continue;  // drawn when it is opened
     const { traces, layout } = place.figure, names = traces.map((trace) => trace.name).filter(Boolean);
     // The legend stands below the axis and must not eat the plot; in a line are as many names as fit.
     const widest = Math.max(0, ...names.map((name) => name.length)) * 6.5 + 50;
@@ -139,6 +140,7 @@ async function start() {
     }));
     plotsReady = true;
     drawPlots();
+    for (const folded of document.querySelectorAll("details")) folded.addEventListener("toggle", drawPlots);
   }
   root.dataset.ready = "yes";
 }

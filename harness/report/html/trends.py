@@ -25,6 +25,7 @@ MOST_INTERVALS = 60
 SHARED = ("model", "suite", "metric", "case", "severity", "setting", "reference", "unit")
 SYMBOLS = {Change.WORSE: "triangle-down", Change.BETTER: "triangle-up", Change.CHANGED: "diamond"}
 NEW_VERSION, SAME_VERSION = "square-open", "circle"
+LEGEND = "▼ worse, ▲ better, ◆ changed, □ the first run of another model, artifact, runtime or harness."
 #: Factor and unit with which a plot shows a unit of the table.
 SHOWN = {"ns": (1e-6, "ms"), "byte": (1e-6, "MB")}
 SERIES = ("target", "backend", "variant", "metric", "case", "severity", "setting", "reference", "model")
@@ -48,17 +49,22 @@ def sections(shown: History) -> list[Section]:
     for trend in (*changed, *steady):
         plots.setdefault(tuple(trend.key[name] for name in SHARED), []).append(trend)
     drawn = list(plots.values())[:MOST_PLOTS]
-    legend = "▼ worse, ▲ better, ◆ changed, □ the first run of another model, artifact, runtime or harness."
-    if len(plots) > len(drawn):
-        legend += f" {len(plots) - len(drawn)} more are only in the table."
+    moved = [trends for trends in drawn if any(trend.turns for trend in trends)]
+    flat = drawn[len(moved) :]
+    left = f"{len(plots) - len(drawn)} more are only in the table. " * (len(plots) > len(drawn))
     if any(len(trend.points) == 1 for trend in shown.trends):
-        legend += " What only one run measured is only in the table."
+        left += "What only one run measured is only in the table."
     chance = f"Chance of one false change among all of them: at most {ALPHA:.0%}."
-    return [
-        *([_changes(changed, shown, chance)] if changed else []),
-        Section("Trends", 20, legend, tuple(_plot(trends, shown) for trends in drawn)),
-        Section("Series", 30, "" if changed else chance, (), (_series(shown),)),
-    ]
+    count = "1 plot" if len(flat) == 1 else f"{len(flat)} plots"
+    parts = [_changes(changed, shown, chance)] if changed else []
+    if moved:
+        parts.append(Section("Trends", 20, LEGEND, tuple(_plot(trends, shown) for trends in moved)))
+    if flat or left:
+        intro = left if moved else f"{LEGEND} {left}"
+        folded = f"{count} of series that did not change" if flat else ""
+        plots_of_flat = tuple(_plot(trends, shown) for trends in flat)
+        parts.append(Section("Unchanged", 25, intro.strip(), plots_of_flat, (), folded))
+    return [*parts, Section("Series", 30, "" if changed else chance, (), (_series(shown),))]
 
 
 def _changes(changed: Sequence[Trend], shown: History, chance: str) -> Section:

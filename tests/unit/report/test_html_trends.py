@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from selenium.webdriver.support.ui import WebDriverWait
 
 from harness.compare import history_text
 from harness.compare.history import History
@@ -25,8 +26,8 @@ EVIL = "<script>document.title='taken'</script>"
 CHANGED = 5
 
 
-def planted(*, runs: int = 8, cases: int = 1, variant: str = "int8") -> History:
-    """Accuracy falls at one run, with another model; a latency without a valid value."""
+def planted(*, runs: int = 8, cases: int = 1, variant: str = "int8", steady: int = 0) -> History:
+    """Accuracy falls at one run, with another model; a latency without a valid value; some stay the same."""
     rows = []
     for run in range(runs):
         value, model = (0.9, "a" * 64) if run < CHANGED else (0.5, "b" * 64)
@@ -37,6 +38,8 @@ def planted(*, runs: int = 8, cases: int = 1, variant: str = "int8") -> History:
             "ci_high": value + 0.02, "n": 800, "status": "OK", "run": run,
         }  # fmt: skip
         rows += [{**record, "case": f"case{number}"} for number in range(cases)]
+        same = {"value": 0.9, "ci_low": 0.88, "ci_high": 0.92}
+        rows += [{**record, **same, "case": f"steady{number}"} for number in range(steady)]
         rows.append({**record, "metric": "latency_p50", "unit": "ns", "case": "single", "status": "INVALID"})
     frame = pd.DataFrame(rows)
     stored = tuple(
@@ -77,6 +80,7 @@ def test_another_version_without_a_change_is_marked_as_such() -> None:
     history = planted()
     same = History(history.runs, (), frame, tuple(trends(frame, lambda run, target: {}, installed())))
     drawn, _ = shown_trends.sections(same)
+    assert (drawn.title, drawn.folded) == ("Unchanged", "1 plot of series that did not change")
     (trace,) = drawn.plots[0].traces
     assert [i for i, symbol in enumerate(trace["marker"]["symbol"]) if symbol == "square-open"] == [CHANGED]
     assert drawn.plots[0].text == "cpu/ort int8 did not change"
@@ -84,9 +88,9 @@ def test_another_version_without_a_change_is_marked_as_such() -> None:
 
 def test_of_very_many_series_some_are_drawn_and_all_are_in_the_table() -> None:
     history = planted(cases=shown_trends.MOST_PLOTS + 3)
-    _, drawn, series = shown_trends.sections(history)
+    _, drawn, left, series = shown_trends.sections(history)
     assert len(drawn.plots) == shown_trends.MOST_PLOTS
-    assert "3 more are only in the table" in drawn.intro
+    assert "3 more are only in the table" in left.intro
     assert len(series.tables[0].rows) == shown_trends.MOST_PLOTS + 4
 
 
@@ -109,13 +113,16 @@ def test_a_page_of_a_thousand_runs_is_small_enough() -> None:
 def test_a_browser_opens_it_without_an_error_or_a_request_and_on_a_phone(
     browser: Any, tmp_path: Path
 ) -> None:
-    page.write(tmp_path / "h.html", shown_trends.history(planted(variant=EVIL)))
+    page.write(tmp_path / "h.html", shown_trends.history(planted(variant=EVIL, steady=2)))
     shown = opened(browser, tmp_path / "h.html")
     assert shown.title.strip() == "History"
     quiet(shown)
-    assert shown.execute_script("return document.querySelectorAll('.plot svg').length") > 0
+    plots = "return document.querySelectorAll('.plot .main-svg').length"
+    drawn = shown.execute_script(plots)
+    shown.find_element("css selector", "summary").click()  # what did not change is drawn when it is opened
+    WebDriverWait(shown, 10).until(lambda browser: browser.execute_script(plots) == 3 * drawn > 0)
     heading = shown.find_element("css selector", "h1").text
-    assert heading == "8 runs, 2026-01-01T00:00 … 2026-01-08T00:00: 2 series, 1 changed, 1 runs left out."
+    assert heading == "8 runs, 2026-01-01T00:00 … 2026-01-08T00:00: 4 series, 1 changed, 1 runs left out."
     assert "cut is left out: it is being written" in shown.find_element("css selector", "header").text
     assert EVIL in shown.find_element("css selector", "tbody tr").text
     fits_a_phone(shown)
