@@ -28,7 +28,7 @@ from harness.core.plan import HOST
 from harness.core.target import Target
 from harness.device import planted, plugins
 from harness.executors.abilities import abilities_of
-from harness.run import checks, declared, name_checks, stages, summarise
+from harness.run import checks, declared, name_checks, stages
 from harness.run.observer import Observer
 from harness.run.outcome import Outcome
 from harness.run.prepare import Prepared, prepare
@@ -144,10 +144,6 @@ def challenge(request: ChallengeRequest, observer: Observer, notify: Notify) -> 
         faults, left_out = _faults(request, emulated=abilities_of(target).emulated)
         notify(f"measuring {prepared.run['model']['name']} on {target.name} without a fault")
         bench = _healthy_run(prepared, target, request)
-        if not summarise.computes_as_host(bench.facts, target.name):
-            why = "another runtime or CPU than the host's may round so"
-            left_out |= {fault.name: why for fault in faults if fault.exact}
-            faults = [fault for fault in faults if not fault.exact]
         done = Challenge(bench.folder, _about(bench, target, request), left_out=left_out)
         done.blocking = tuple(sorted({f"{key[0]} {key[1]}" for key in bench.healthy.blocking}))
         done.effects = _effects(bench)
@@ -173,6 +169,8 @@ def _faults(request: ChallengeRequest, *, emulated: bool) -> tuple[list[Fault], 
     if emulated:
         why = "the clock and the memory of an emulated target say nothing"
         left_out = {fault.name: why for fault in faults if fault.kind in NOT_EMULATED}
+        why = "an emulated target is not compared with the runtime alone"
+        left_out |= {fault.name: why for fault in faults if fault.beside_runtime}
     return [fault for fault in faults if fault.name not in left_out], left_out
 
 

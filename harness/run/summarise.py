@@ -189,18 +189,6 @@ def _hosts(facts: Facts) -> dict[tuple[str, str], Batch]:
     return {(batch.variant, batch.suite): batch for batch in facts.plan.batches if batch.target == HOST}
 
 
-def computes_as_host(facts: Facts, target: str) -> bool:
-    """Whether a target runs the host's own runtime with its settings on such a CPU, in any batch."""
-    hosts, environments = _hosts(facts), _starts(facts)
-    return any(
-        _same_runtime(facts, batch, host, facts.results[job.key], environments)
-        for batch in facts.plan.batches
-        if batch.target == target and (host := hosts.get((batch.variant, batch.suite))) is not None
-        for job in batch.jobs
-        if job.key in facts.results
-    )
-
-
 def _same_runtime(
     facts: Facts,
     batch: Batch,

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.core import unexpected
-from harness.core.contracts import Bench, Clock, Unsupported
+from harness.core.contracts import BareModel, Bench, Clock, Session, SupportsBinding, Unsupported
 from harness.core.job import Case, Samples
 from harness.core.preprocess import Feeds
 from harness.device import environment
@@ -23,6 +23,8 @@ from suites.performance.loop import Call, warm_up
 #: A block of calls takes about so long: short against what changes on a machine, long against the first call
 #: after a turn, which is not timed. There are so many turns of backend, runtime, runtime, backend at least.
 BLOCK_NS, FEWEST_TURNS = 2_000_000, 3
+#: Rows of the larger batch, in which calls are compared as well.
+BATCH = 8
 #: Empty calls, whose median says what a call in Python takes here.
 EMPTY_CALLS = 500
 #: Two more copies of the model are open: nothing is compared where there is not this share of memory left.
@@ -53,34 +55,42 @@ class Opened(NamedTuple):
     peak_byte: int
 
 
-def beside_bare(bench: Bench, case: Case, call: Call, feeds: Feeds, *, is_bound: bool) -> Samples:
+def beside_bare(
+    bench: Bench, case: Case, session: Session, call: Call, feeds: Feeds, batch: Feeds | None
+) -> Samples:
     """Compare a backend with the runtime that it loads, in the process in which the backend was measured.
 
     Parameters
     ----------
+    session : Session
+        The backend's.
     call : callable
-        The backend's repeated call on `feeds`.
-    is_bound : bool
-        `call` runs on buffers that were set before; the runtime's then does, too.
+        Its repeated call on `feeds`; where the session binds buffers, the runtime's is on such buffers, too.
+    batch : Feeds, optional
+        `BATCH` rows; None where the file takes one number of rows.
 
     Returns
     -------
     Samples
         int64: ``bare_ns`` and ``beside_bare_ns`` (calls), the times of the runtime and of the backend in
         turns; ``bare_calls`` (1,), how many of each; ``bare_empty_ns`` (1,); ``bare_opened`` and
-        ``backend_opened`` (1, 7), the fields of `Opened`. Without a comparison the value ``bare_na``, why.
+        ``backend_opened`` (1, 7), the fields of `Opened`. ``bare_batch_ns``, ``beside_bare_batch_ns`` and
+        ``bare_batch_calls`` are the same of plain calls on `batch`. Without a comparison the value
+        ``bare_na`` or ``bare_batch_na``, why.
     """
     if case.params["index"] >= case.params.get("bare_processes", 0):
         return Samples()
     try:
-        return _compare(bench, case, call, feeds, is_bound=is_bound)
+        return _compare(bench, case, session, call, feeds, batch)
     except Unsupported as error:
         return Samples({}, {"bare_na": str(error)})
     except Exception as error:  # noqa: BLE001 - a file that the runtime alone does not take is a reason, too
         return Samples({}, {"bare_na": f"the runtime alone cannot run it: {unexpected.one_line(error)}"})
 
 
-def _compare(bench: Bench, case: Case, call: Call, feeds: Feeds, *, is_bound: bool) -> Samples:
+def _compare(
+    bench: Bench, case: Case, session: Session, call: Call, feeds: Feeds, batch: Feeds | None
+) -> Samples:
     room_byte = environment.available_memory_byte()
     if room_byte is not None and room_byte < ROOM * environment.peak_memory_byte():
         raise Unsupported("there is no memory for two more copies of the model")
@@ -94,8 +104,10 @@ def _compare(bench: Bench, case: Case, call: Call, feeds: Feeds, *, is_bound: bo
     again, backend_opened = _opened(bench.open, feeds, clock)
     again.__exit__(None, None, None)
     del again
+    is_bound = isinstance(session, SupportsBinding)
     times = alternate(call, bare.bind(feeds) if is_bound else lambda: bare.run(feeds), clock,
                       case.params["bare_seconds"])  # fmt: skip
+    in_batch = _in_batch(session, bare, batch, clock, case.params["bare_seconds"])
     return Samples(
         {
             "beside_bare_ns": times[0],
@@ -104,6 +116,26 @@ def _compare(bench: Bench, case: Case, call: Call, feeds: Feeds, *, is_bound: bo
             "bare_empty_ns": np.array([empty_call_ns(clock)], np.int64),
             "bare_opened": np.array([bare_opened], np.int64),
             "backend_opened": np.array([backend_opened], np.int64),
+            **in_batch.arrays,
+        },
+        in_batch.values,
+    )
+
+
+def _in_batch(
+    session: Session, bare: BareModel, batch: Feeds | None, clock: Clock, seconds: float
+) -> Samples:
+    if batch is None:
+        return Samples({}, {"bare_batch_na": "the file takes one number of rows"})
+    try:
+        times = alternate(lambda: session.run(batch), lambda: bare.run(batch), clock, seconds)
+    except Exception as error:  # noqa: BLE001 - whether a batch is refused rightly is not asked here
+        return Samples({}, {"bare_batch_na": f"{BATCH} rows are refused: {unexpected.one_line(error)}"})
+    return Samples(
+        {
+            "beside_bare_batch_ns": times[0],
+            "bare_batch_ns": times[1],
+            "bare_batch_calls": np.array([len(times[0])], np.int64),
         }
     )
 

@@ -39,6 +39,13 @@ _OVER_BARE = (
         "slower-10", "slower-30",
     ),
     _over_bare(
+        "batch-costs-no-more", "batch_latency", 1.05, "1",
+        "What holds for a single row holds for a batch: calls with 8 rows at once take at most 1.05 times as "
+        "long as the runtime's own, in one process at least.",
+        "a call with several rows is slower than in the runtime that the backend loads",
+        "slower-batches",
+    ),
+    _over_bare(
         "load-costs-no-more", "load", 50e6, "ns",
         "Opening a file by the backend takes at most 50 ms longer than 1.25 times the runtime alone, in one "
         "process at least; time that threads waited for a core does not count. 180 healthy batches beside "

@@ -26,7 +26,7 @@ from harness.core.preprocess import Feeds
 from harness.core.target import DEVICE_ID
 from harness.device import gpu
 from harness.device.environment import peak_memory_byte
-from suites.performance.bare import beside_bare
+from suites.performance.bare import BATCH, beside_bare
 from suites.performance.loop import Call, Place, timed_loop, warm_up
 from suites.performance.varied import varied
 
@@ -79,7 +79,8 @@ def _single_stream(bench: Bench, case: Case) -> Samples:
         arrays, values = _gpu_memory(session)
         peak_byte = peak_memory_byte()
         is_bound = isinstance(session, SupportsBinding)
-        beside = beside_bare(bench, case, call, feeds, is_bound=is_bound)
+        batch = None if feeding.size else rows(bench, case, feeding, index * BATCH, BATCH)
+        beside = beside_bare(bench, case, session, call, feeds, batch)
     return Samples(
         {
             **facts.arrays,

@@ -11,7 +11,7 @@ from harness.core.cause import Cause, Reason
 from harness.core.job import Samples
 from harness.core.measurement import Measurement
 from harness.stats.intervals import Interval
-from suites.performance.bare import Opened
+from suites.performance.bare import BATCH, Opened
 from suites.performance.steadiness import bare, proved, row, skipped
 
 #: Of the times of each side this quantile is compared: neighbours slow the fastest calls least.
@@ -21,8 +21,8 @@ EMPTY_CALLS = 15
 #: Of the load, the first call and the memory of the runtime alone so much counts: two openings of the same
 #: file by the same code differ by this, and not by more in every process.
 SPREAD = 1.25
-LATENCY, LOAD, FIRST_CALL, PEAK = "latency", "load", "first_call", "peak"
-UNITS = {LATENCY: "1", LOAD: "ns", FIRST_CALL: "ns", PEAK: "byte"}
+LATENCY, BATCH_LATENCY, LOAD, FIRST_CALL, PEAK = "latency", "batch_latency", "load", "first_call", "peak"
+UNITS = {LATENCY: "1", BATCH_LATENCY: "1", LOAD: "ns", FIRST_CALL: "ns", PEAK: "byte"}
 
 
 def over_bare_rows(samples: Samples, file_byte: int, untimely: Reason | None) -> list[Measurement]:
@@ -46,17 +46,9 @@ def over_bare_rows(samples: Samples, file_byte: int, untimely: Reason | None) ->
             return []
         why = f"not compared with the runtime alone: {why}"
         return [skipped(f"{what}_over_bare{end}", unit, why) for what, unit in UNITS.items() for end in ENDS]
-    parts = np.cumsum(arrays["bare_calls"])[:-1]
-    backend, runtime = (
-        np.array([np.quantile(times, QUANTILE) for times in np.split(arrays[name], parts)])
-        for name in ("beside_bare_ns", "bare_ns")
+    rows = _of_calls(LATENCY, "", "a call", samples, untimely) + _of_calls(
+        BATCH_LATENCY, "batch_", f"a call with {BATCH} rows", samples, untimely
     )
-    allowed_ns = EMPTY_CALLS * arrays["bare_empty_ns"]
-    rows = _rows(
-        LATENCY, np.maximum(0, backend - allowed_ns) / np.maximum(1, runtime), untimely,
-        f"a call takes {np.median(backend) / 1e6:.4g} ms, and {np.median(runtime) / 1e6:.4g} ms in the "
-        "runtime alone",
-    )  # fmt: skip
     ours, theirs = (
         {name: table[:, column] for column, name in enumerate(Opened._fields)}
         for table in (arrays["backend_opened"], arrays["bare_opened"])
@@ -84,6 +76,27 @@ def over_bare_rows(samples: Samples, file_byte: int, untimely: Reason | None) ->
 
 
 ENDS = ("", "_at_least")
+
+
+def _of_calls(
+    what: str, infix: str, name: str, samples: Samples, untimely: Reason | None
+) -> list[Measurement]:
+    """Compare the times of one kind of calls."""
+    arrays = samples.arrays
+    if f"bare_{infix}calls" not in arrays:  # not in runs of earlier versions
+        why = samples.values.get(f"bare_{infix}na", "")
+        return [skipped(f"{what}_over_bare{end}", UNITS[what], why) for end in ENDS] if why else []
+    parts = np.cumsum(arrays[f"bare_{infix}calls"])[:-1]
+    backend, runtime = (
+        np.array([np.quantile(times, QUANTILE) for times in np.split(arrays[f"{side}_{infix}ns"], parts)])
+        for side in ("beside_bare", "bare")
+    )
+    allowed_ns = EMPTY_CALLS * arrays["bare_empty_ns"]
+    return _rows(
+        what, np.maximum(0, backend - allowed_ns) / np.maximum(1, runtime), untimely,
+        f"{name} takes {np.median(backend) / 1e6:.4g} ms, and {np.median(runtime) / 1e6:.4g} ms in the "
+        "runtime alone",
+    )  # fmt: skip
 
 
 def _rows(

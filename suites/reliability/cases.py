@@ -147,7 +147,11 @@ def cases(context: CaseContext) -> tuple[Case, ...]:
             )
             for setting in settings_compared
         ),
-        *(case(CALL_FORMS, setting=setting) for setting in settings_compared),
+        *(
+            # As it ships; an emulated device opens one session after the other slowly.
+            case(CALL_FORMS, setting=setting, beside_runtime=setting == DEPLOY and not context.emulated)
+            for setting in settings_compared
+        ),
         case(BAD_INPUT),
         case(NONFINITE_INPUT),
         case(

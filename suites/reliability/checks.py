@@ -134,6 +134,15 @@ def _forms(suffix: str, setting: str) -> tuple[Check, ...]:
 
 
 _FORMS = (
+    Check(
+        _all("same-answer-as-runtime", metric="runtime_equal"),
+        why="The backend passes on what the runtime that it loads computes with the same settings: every "
+        "number, of rows alone, of a batch, and of inputs that are not finite.",
+        failure="the answers are not the numbers of the runtime that the backend loads: it changes them, or "
+        "opens the model with settings that nobody asked for",
+        faults=("one-step-in-ten", "clips-infinity", "last-bit"),
+        applies=_is_not_emulated,
+    ),
     *_forms("", DEPLOY),
     *(replace(check, applies=_is_not_emulated) for check in _forms("-parity", PARITY)),
 )

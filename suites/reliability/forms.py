@@ -13,6 +13,7 @@ from harness.core.errors import BackendError
 from harness.core.feeding import Feeding
 from harness.core.job import Case, Samples
 from harness.core.preprocess import Feeds, Outputs
+from suites.reliability.beside_runtime import beside_runtime
 from suites.reliability.rows import compare, run_all, singles
 
 #: What the rows are called that the forms of arrays, and bound calls, make.
@@ -50,7 +51,8 @@ def call_forms(bench: Bench, case: Case) -> Samples:
     Samples
         What `rows.compare` returns, row by row, with the prefixes ``layout_`` and ``bound_``;
         ``layout_tried``: the position of the form in ``forms``. Values: ``forms``; ``refused``, those that
-        were not answered, and how; ``bound_na``, why nothing was bound.
+        were not answered, and how; ``bound_na``, why nothing was bound. Where the case asks for it, what
+        `beside_runtime` returns.
     """
     with bench.open() as session:
         feeding = bench.feeding(session)
@@ -83,6 +85,10 @@ def call_forms(bench: Bench, case: Case) -> Samples:
                 arrays |= {f"{BOUND}_{key}": array for key, array in compare(base, bound).items()}
         else:
             values["bound_na"] = NO_BOUND_CALL
+        if case.params.get("beside_runtime"):
+            beside = beside_runtime(bench, case, session, feeding, feeds)
+            arrays |= beside.arrays
+            values |= beside.values
         numbers = {"outputs": list(base), "precision": session.effective.get("precision", ""), "storage": ""}
         return Samples(arrays, values | numbers)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from harness.core.artifact import TensorSpec, file_hashes
 from harness.core.contracts import Bench, Session, Unsupported
@@ -18,19 +17,12 @@ from harness.core.preprocess import Feeds
 from suites.reliability import damage, forms, invariance, reload, repeat
 from suites.reliability.claims import claims
 from suites.reliability.model_file import operators
-from suites.reliability.rows import digest, singles
+from suites.reliability.rows import NONFINITE, digest, singles, with_value
 
 #: Operators that take NaN for something else by design, or only compare.
 HANDLES_NAN = frozenset({
     "Imputer", "IsInf", "IsNaN", "TreeEnsemble", "TreeEnsembleClassifier", "TreeEnsembleRegressor",
 })  # fmt: skip
-#: Poison of float inputs: name, value, whether the whole input or its middle element only.
-NONFINITE = (
-    ("all_nan", np.nan, True),
-    ("one_nan", np.nan, False),
-    ("one_inf", np.inf, False),
-    ("one_minus_inf", -np.inf, False),
-)
 
 
 def measure(bench: Bench, case: Case) -> Iterator[Samples]:
@@ -83,7 +75,7 @@ def nonfinite_input(bench: Bench, case: Case) -> Samples:
         for kind, value, whole in NONFINITE:
             outcomes[kind] = []
             for feeds in rows:
-                poisoned = {**feeds, **{name: _poison(feeds[name], value, whole) for name in floats}}
+                poisoned = {**feeds, **{name: with_value(feeds[name], value, whole) for name in floats}}
                 outcomes[kind].append(_outcome(session, poisoned))
             recovered.append(_same(session, rows[0], expected))
         as_zero = [_answers_alike(session, feeds, floats) for feeds in rows]
@@ -100,18 +92,11 @@ def _answers_alike(session: Session, feeds: Feeds, floats: Sequence[str]) -> boo
     for value in (np.nan, 0.0):
         try:
             answers.append(
-                digest(session.run({**feeds, **{n: _poison(feeds[n], value, True) for n in floats}}))
+                digest(session.run({**feeds, **{n: with_value(feeds[n], value, True) for n in floats}}))
             )
         except Exception:  # noqa: BLE001 - it is refused, and so not taken for zero
             return False
     return answers[0] == answers[1]
-
-
-def _poison(x: NDArray[np.floating], value: float, whole: bool) -> NDArray[np.floating]:
-    y = x.copy()
-    flat = y.reshape(len(y) if y.ndim else 1, -1)  # row by row: a fixed batch holds several
-    flat[:, slice(None) if whole else flat.shape[1] // 2] = value
-    return y
 
 
 def _outcome(session: Session, feeds: Feeds) -> str:

@@ -14,6 +14,13 @@ from harness.core.feeding import Feeding
 from harness.core.job import Case
 from harness.core.preprocess import Feeds, Outputs
 
+#: What is not finite in float inputs: name, value, whether the whole input or its middle element only.
+NONFINITE = (
+    ("all_nan", np.nan, True),
+    ("one_nan", np.nan, False),
+    ("one_inf", np.inf, False),
+    ("one_minus_inf", -np.inf, False),
+)
 #: So many different answers are needed to tell their format, and so many of them use its last bit.
 FEWEST_VALUES, LAST_BIT_SHARE = 16, 0.25
 
@@ -48,6 +55,14 @@ def every_way(bench: Bench, case: Case, feeding: Feeding) -> list[Feeds]:
 def _feeds(bench: Bench, case: Case, feeding: Feeding, start: int, size: int) -> Feeds:
     canonical = bench.data.feeds(case.data, 0, case.samples)
     return feeding.feeds({name: x[(start + np.arange(size)) % len(x)] for name, x in canonical.items()})
+
+
+def with_value(x: NDArray[np.floating], value: float, whole: bool) -> NDArray[np.floating]:
+    """A copy with a value in all places or, of each row, in the middle."""
+    y = x.copy()
+    flat = y.reshape(len(y) if y.ndim else 1, -1)  # row by row: a fixed batch holds several
+    flat[:, slice(None) if whole else flat.shape[1] // 2] = value
+    return y
 
 
 def digest(outputs: Outputs) -> bytes:

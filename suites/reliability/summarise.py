@@ -16,8 +16,8 @@ from harness.core.measurement import Measurement
 from harness.core.metric import Metric, Noise
 from harness.core.suite import CaseContext, ProposalContext, ProposedGate, SummaryContext
 from harness.stats.intervals import clopper_pearson
+from suites.reliability import beside_runtime, confirm, forms, growth, rounding
 from suites.reliability import cases as plan
-from suites.reliability import confirm, forms, growth, rounding
 
 #: How a process ends that ends like any program.
 CLEAN_EXIT = "ended with exit status 0"
@@ -32,7 +32,7 @@ METRICS: Mapping[str, Metric] = {
             "batch_bit_equal", "thread_bit_equal", "bad_input_refused", "recovered_after_bad_input",
             "recovered_after_nonfinite_input", "truncation_refused", "scrambled_file_noticed",
             "hash_catches_damage", "recovered_after_damage", "provider_as_asked", "precision_as_asked",
-            "effective_reported",
+            "effective_reported", "runtime_equal",
             "process_exit_clean", "artifact_hash_equal", "provider_confirmed", "version_confirmed",
             "threads_confirmed", "precision_confirmed", "nodes_on_provider", "time_on_provider",
         )
@@ -191,7 +191,22 @@ def _call_forms(case: Case, samples: Samples, context: SummaryContext) -> list[M
             if a
             else _unmeasured(metric, what, values, refused)
         )
-    return measurements
+    return [*measurements, *_beside_runtime(samples)]
+
+
+def _beside_runtime(samples: Samples) -> list[Measurement]:
+    prefix = beside_runtime.RUNTIME
+    if f"{prefix}_na" in samples.values:
+        return [_skipped(f"{prefix}_equal", samples.values[f"{prefix}_na"])]
+    if f"{prefix}_equal" not in samples.arrays:  # not asked for, or runs from before
+        return []
+    equal, note = samples.arrays[f"{prefix}_equal"], ""
+    if not equal.all():
+        difference = samples.arrays[f"{prefix}_difference"]
+        row = int(np.argmax(difference))
+        way = samples.values[f"{prefix}_ways"][samples.arrays[f"{prefix}_tried"][row]]
+        note = f"{int((~equal).sum())} answers differ, most by {difference[row]:.3g} ({way})"
+    return [_share(f"{prefix}_equal", equal, note)]
 
 
 def _unmeasured(metric: str, what: str, values: Mapping[str, Any], refused: str) -> Measurement:

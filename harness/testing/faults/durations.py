@@ -46,6 +46,15 @@ class Slower(_Timed):
         return self.size * elapsed_ns
 
 
+class SlowerBatches(Slower):
+    """Each call with more than one row takes longer by a share of its time."""
+
+    def run(self, call: Call, compute: Compute, feeds: Feeds) -> Outputs:
+        """Run; wait after a batch."""
+        rows = max((len(x) for x in feeds.values() if x.ndim), default=1)
+        return super().run(call, compute, feeds) if rows > 1 else compute(feeds)
+
+
 class Stalls(_Timed):
     """One call in so many stalls."""
 
@@ -135,6 +144,10 @@ FAULTS = (
     Fault(
         "slower-30", Kind.TIME, "each call takes longer by a share of {size}", Slower, SLOWER, ADVICE, 0.3,
         "share", quick=True,
+    ),
+    Fault(
+        "slower-batches", Kind.TIME, "each call with more than one row takes longer by a share of {size}",
+        SlowerBatches, SLOWER, ADVICE, 1.0, "share",
     ),
     Fault(
         "stall", Kind.TIME, "one call in {size} stalls for at least 2 ms", Stalls,

@@ -142,8 +142,8 @@ class Fault:
         Of the size.
     quick : bool
         It is part of ``harness challenge --quick``.
-    exact : bool
-        It is as small as rounding, and a fault only where the target computes as the host does.
+    beside_runtime : bool
+        It is seen only by comparing with the runtime alone, which an emulated target is not.
     """
 
     name: str
@@ -155,7 +155,7 @@ class Fault:
     size: float = 0.0
     unit: str = ""
     quick: bool = False
-    exact: bool = False
+    beside_runtime: bool = False
 
     def text(self, size: float | None = None) -> str:
         """The sentence, with the size filled in."""

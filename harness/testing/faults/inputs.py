@@ -97,6 +97,14 @@ class SwallowsNan(_Accepts):
         return {**feeds, **{name: np.nan_to_num(x) for name, x in _floats(feeds).items()}}
 
 
+class ClipsInfinity(_Accepts):
+    """Takes a large number for infinity."""
+
+    def repair(self, feeds: Feeds, specs: tuple[TensorSpec, ...]) -> Feeds:
+        """Clip."""
+        return {**feeds, **{name: np.clip(x, -self.size, self.size) for name, x in _floats(feeds).items()}}
+
+
 class CrashesOnNan(Plant):
     """The process is killed by SIGSEGV where an input is not finite."""
 
@@ -163,6 +171,11 @@ FAULTS = (
     Fault(
         "swallows-nan", Kind.INPUT, "NaN in an input is answered with finite numbers", SwallowsNan,
         (*ACCEPTED, "nan", "finite"), "a gate on what NaN in an input is answered with", quick=True,
+    ),
+    Fault(
+        "clips-infinity", Kind.INPUT, "infinity in an input is taken for {size}", ClipsInfinity,
+        (*ACCEPTED, "inf", "not the numbers"), "a gate on what infinity in an input is answered with", 1e6,
+        beside_runtime=True,
     ),
     Fault(
         "crashes-on-nan", Kind.INPUT, "NaN in an input ends the process by SIGSEGV", CrashesOnNan,

@@ -91,6 +91,14 @@ def one_step_noise(y: Values, steps: float) -> Values:
     return y
 
 
+def one_step(y: Values, share: float) -> Values:
+    """Add one step of an int8 grid to a share of the rows."""
+    flat = rows(y)
+    for place in np.flatnonzero(is_chosen(y, share)):
+        flat[place] += np.asarray(spread(flat[place]) / 127, flat.dtype)
+    return y
+
+
 def rare_nan(y: Values, share: float) -> Values:
     """Set a share of the rows to NaN."""
     rows(y)[is_chosen(y, share)] = np.nan
@@ -117,7 +125,8 @@ FAULTS = (
     ),
     Fault(
         "last-bit", Kind.NUMERIC, "each output is the next larger number of its type",
-        by(lambda y, _: np.nextafter(y, np.inf, dtype=y.dtype)), DIFFERS, ADVICE, exact=True,
+        by(lambda y, _: np.nextafter(y, np.inf, dtype=y.dtype)), DIFFERS, ADVICE,
+        beside_runtime=True,
     ),
     Fault(
         "bfloat16", Kind.NUMERIC, "the outputs are rounded to bfloat16", by(lambda y, _: to_bfloat16(y)),
@@ -147,6 +156,10 @@ FAULTS = (
     Fault(
         "noise-one-step", Kind.NUMERIC, "up to {size} step of an int8 grid is added to each output",
         by(one_step_noise), (*DIFFERS, "lsb"), ADVICE, 1.0, "step",
+    ),
+    Fault(
+        "one-step-in-ten", Kind.NUMERIC, "a share of {size} of the samples is one step of an int8 grid off",
+        by(one_step), (*DIFFERS, "lsb", "not the numbers"), ADVICE, 0.1, "share", beside_runtime=True,
     ),
     Fault(
         "nan", Kind.NUMERIC, "a share of {size} of the samples is answered with NaN",

@@ -17,12 +17,13 @@ from suites.reliability.summarise import ReliabilitySuite
 from tests.unit.suites.planted import ROWS, InProcessBench, batch
 
 
-def case_named(name: str, **settings: Any) -> Case:
+def case_named(name: str, setting: str = "", **settings: Any) -> Case:
     sets = (SetInfo("clean", "clean", 0, ROWS, lambda n: ""),)
     context = CaseContext(
         "float32", False, False, "regression", settings, sets, None, (TensorSpec("x", (None, 4), "float32"),)
     )
-    return next(case for case in reversed(plan.cases(context)) if case.name == name)
+    every = [case for case in plan.cases(context) if case.name == name]
+    return next(case for case in reversed(every) if setting in ("", case.setting))
 
 
 def bench_of(folder: Path, case: Case, fault: str = "", **extra: str) -> InProcessBench:

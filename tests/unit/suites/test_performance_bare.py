@@ -49,6 +49,7 @@ class Slower:
     """What the backend takes beyond the runtime; the wait is part of the load."""
 
     call: float = 0.0
+    batch: float = 0.0
     load_ns: float = 0.0
     first_ns: float = 0.0
     memory_byte: float = 0.0
@@ -76,18 +77,22 @@ def measured(
     monkeypatch: pytest.MonkeyPatch,
     slower: Slower,
     open_bare: Callable[[], BareModel] | None = None,
+    extra: dict[str, str] | None = None,
     **params: Any,
 ) -> Samples:
     machine = Machine()
     case = Case("single_stream", data="clean", samples=ROWS, params={**PARAMS, **params})
-    bench = InProcessBench(batch(folder, "performance", (case,), {"binds": "1"}), case, folder, measure)
+    bench = InProcessBench(
+        batch(folder, "performance", (case,), {"binds": "1", **(extra or {})}), case, folder, measure
+    )
     bench.clock = machine.clock
     honest, plain_open, calls = PlantedSession.run, InProcessBench.open, dict[int, int]()
 
     def run(session: PlantedSession, feeds: Feeds) -> Any:
         calls[id(session)] = calls.get(id(session), 0) + 1
         first_ns = FIRST_NS + slower.first_ns if calls[id(session)] == 1 else 0.0
-        machine.spend(CALL_NS * (1 + slower.call) + first_ns)
+        more = slower.call if len(feeds["x"]) == 1 else slower.batch
+        machine.spend(CALL_NS * (1 + more) + first_ns)
         return honest(session, feeds)
 
     def opened(*arguments: Any, **options: Any) -> Any:
@@ -137,6 +142,7 @@ def test_a_backend_that_adds_nothing_is_at_the_runtime(
     ("slower", "metric", "value"),
     [
         (Slower(call=0.1), "latency_over_bare_at_least", 1.1),
+        (Slower(batch=0.1), "batch_latency_over_bare_at_least", 1.1),
         (Slower(load_ns=3e8), "load_over_bare_at_least", 3e8 - 0.25 * LOAD_NS),
         (Slower(first_ns=2e8), "first_call_over_bare_at_least", 2e8 - 0.25 * (FIRST_NS + CALL_NS)),
         (Slower(memory_byte=1e8), "peak_over_bare_at_least", 1e8 - 0.25 * MEMORY_BYTE - 1_000),
@@ -149,6 +155,30 @@ def test_what_a_backend_adds_is_measured_and_above_the_bound(
     assert made[metric].value == pytest.approx(value, rel=2e-3)
     assert beyond(made) == {metric}
     assert "in the runtime alone, in 3 processes" in made[metric].reason
+
+
+def test_a_file_with_a_fixed_batch_has_no_larger_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    samples = measured(tmp_path, monkeypatch, Slower(), extra={"batch": "4"})
+    made = rows(samples)
+    assert made["latency_over_bare_at_least"].value == pytest.approx(1.0, abs=1e-3)
+    assert made["batch_latency_over_bare_at_least"].status is Status.SKIPPED
+    assert made["batch_latency_over_bare_at_least"].reason == "the file takes one number of rows"
+
+
+def test_a_runtime_that_refuses_a_batch_leaves_out_that_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = Bare.run
+
+    def one_row(bare: Bare, feeds: Feeds) -> list[Any]:
+        if len(feeds["x"]) > 1:
+            raise RuntimeError("one row only")
+        return plain(bare, feeds)
+
+    monkeypatch.setattr(Bare, "run", one_row)
+    made = rows(measured(tmp_path, monkeypatch, Slower()))
+    assert made["latency_over_bare_at_least"].status is Status.OK
+    assert made["batch_latency_over_bare"].reason.startswith("8 rows are refused: RuntimeError: one row only")
 
 
 def test_a_wait_for_a_core_is_not_the_backends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

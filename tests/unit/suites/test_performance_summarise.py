@@ -211,7 +211,7 @@ CHECKED = ("timed_answers_wrong", "timed_answers_wrong_count", "clock_ratio")
 MEMORY = ("memory_growth", "memory_growth_at_least")
 OVER_BARE = [
     f"{what}_over_bare{end}"
-    for what in ("latency", "load", "first_call", "peak")
+    for what in ("latency", "batch_latency", "load", "first_call", "peak")
     for end in ("", "_at_least")
 ]
 CALLS = (
