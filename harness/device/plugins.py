@@ -50,8 +50,8 @@ class Plugin:
         Raises
         ------
         HarnessError
-            Another module hides the harness's module of the same name, or the import raised an exception,
-            which is wrapped.
+            Another module hides the harness's module of the same name, the import raised an exception, which
+            is wrapped, or a backend lacks what every backend has.
         """
         if self.distribution == HARNESS and (file := _foreign_file(self.entry.module)):
             raise HarnessError(
@@ -61,7 +61,7 @@ class Plugin:
                 next_step="rename it, remove its folder from PYTHONPATH, or work in another folder",
             )  # fmt: skip
         try:
-            return self.entry.load()
+            loaded = self.entry.load()
         except Exception as error:
             raise HarnessError(
                 f"the plug-in {self.name} of {self.distribution} cannot be loaded: {error}",
@@ -69,6 +69,23 @@ class Plugin:
                 cause=type(error).__name__,
                 next_step=f"fix or uninstall {self.distribution}",
             ) from error
+        if self.group == BACKENDS and (problem := _lacking(loaded)):
+            raise HarnessError(
+                f"the backend {self.name} of {self.distribution} {problem}",
+                where=f"{self.group}: {self.entry.value}", next_step="see docs/adding-a-backend.md",
+            )  # fmt: skip
+        return loaded
+
+
+def _lacking(backend: Any) -> str:  # noqa: ANN401 - whatever the entry point names
+    """What a backend lacks, of what is read before it is constructed; empty where nothing is missing."""
+    missing = [name for name in ("name", "formats", "probe", "open") if not hasattr(backend, name)]
+    if missing:
+        return f"has no {' and no '.join(missing)}"
+    formats = backend.formats
+    if isinstance(formats, str) or not all(isinstance(one, str) and one for one in formats):
+        return f"has the formats {formats!r}: a tuple of names such as ('onnx',) is meant"
+    return ""
 
 
 def _foreign_file(module: str) -> str:

@@ -46,6 +46,29 @@ def test_a_broken_plug_in_is_listed_with_its_reason(tmp_path: Path, monkeypatch:
         assert "theirs" in caught.value.next_step
 
 
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ("probe = open = name = 1", "has no formats"),
+        ("name = 'x'; formats = ('onnx',)", "has no probe and no open"),
+        ("probe = open = name = 1; formats = 'onnx'", "has the formats 'onnx': a tuple of names"),
+        ("probe = open = name = 1; formats = (1,)", r"has the formats \(1,\): a tuple of names"),
+    ],
+)
+def test_a_backend_that_lacks_what_every_backend_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str, says: str
+) -> None:
+    name = f"lacking_{abs(hash(body))}"
+    (tmp_path / f"{name}.py").write_text(f"class X: {body}\n")
+    monkeypatch.syspath_prepend(
+        register(tmp_path, {plugins.BACKENDS: {"mine": f"{name}:X"}}, distribution="theirs")
+    )
+    plugin = plugins.catalogue(plugins.BACKENDS)["mine"]
+    with pytest.raises(HarnessError, match=f"the backend mine of theirs {says}"):
+        plugin.load()
+    assert plugins.formats(plugin) == ()
+
+
 @pytest.mark.parametrize("package", ["backends", "suites"])
 def test_a_module_that_hides_one_of_the_harness_is_named_with_its_file(tmp_path: Path, package: str) -> None:
     (tmp_path / package).mkdir()
