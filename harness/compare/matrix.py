@@ -14,7 +14,7 @@ from harness.compare.sides import read
 from harness.core.errors import UsageError
 from harness.core.metric import Declared, Metric, Role
 from harness.gates.number_text import number_text
-from harness.stats import difference
+from harness.stats import difference, many
 from harness.stats.difference import RATIO_UNITS
 from harness.stats.table_changes import BOUNDS, NO_DIRECTION
 from harness.store import tables
@@ -131,15 +131,25 @@ def _ranks(rows: pd.DataFrame, metric: Metric) -> list[str]:
 
 
 def _alike(rows: pd.DataFrame, extreme: int, metric: Metric) -> NDArray[np.bool_]:
-    """Rows within noise of the row `extreme`; without an interval every difference counts."""
+    """Rows within noise of the row `extreme`; without an interval every difference counts.
+
+    Whichever is the best was chosen of all: each pair gets its part of the level (Bonferroni), on two sides.
+    """
     unit = str(rows["unit"].iloc[0])
     ratio = unit in RATIO_UNITS
-    widen = difference.noise_factor() if difference.varies_between_runs(metric, unit) else 1.0
+    varies = difference.varies_between_runs(metric, unit)
+    widen, least = (difference.noise_factor(), difference.least_distance(unit)) if varies else (1.0, 0.0)
     sides = [rows[name].to_numpy(np.float64) for name in BOUNDS]
     reference = [np.full(len(rows), part[extreme]) for part in sides]
-    _, low, high = difference.independent(reference, sides, ratio=ratio, widen=widen)
-    neutral = 1.0 if ratio else 0.0
-    return np.asarray((low <= neutral) & (neutral <= high))
+    differences = difference.independent(reference, sides, ratio=ratio, widen=widen, least=least)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        change, low, high = (np.log(part) if ratio else part for part in differences)
+    df = np.full(len(rows), np.inf)
+    if varies:
+        df = difference.degrees_of_freedom(reference, sides, ratio=ratio, least=np.full(len(rows), least))
+    p = many.one_sided_p(change, low, high, df, difference.PROCESSES - 1)
+    pairs = max(1, len(rows) * (len(rows) - 1) / 2)
+    return np.asarray(np.where(np.isnan(low), change == 0, 2 * pairs * p > many.ALPHA))
 
 
 def text(frame: pd.DataFrame) -> str:

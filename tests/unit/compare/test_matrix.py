@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -63,6 +64,18 @@ def test_where_best_and_worst_are_within_noise_neither_is_named(tmp_path: Path) 
         tmp_path, "a.csv", *(record("cpu", v, "accuracy", x, 0.01) for v, x in (("a", 0.9), ("b", 0.905)))
     )
     assert set(matrix([name], tmp_path, ["accuracy"])["rank"]) == {""}
+
+
+def test_of_many_equal_entries_none_is_the_best(tmp_path: Path) -> None:
+    """Each pair by itself at 10 % would mark two of twelve equal entries in most tables."""
+    rng, marked = np.random.default_rng(20261127), 0
+    for number in range(40):
+        rows = [
+            record("cpu", f"v{entry}", "accuracy", rng.normal(0.9, 0.01), 1.645 * 0.01) for entry in range(12)
+        ]
+        ranked = matrix([table(tmp_path, f"{number}.csv", *rows)], tmp_path, ["accuracy"])
+        marked += set(ranked["rank"]) != {""}
+    assert marked <= 2
 
 
 def test_several_sides_and_models_are_labelled_apart(tmp_path: Path) -> None:
