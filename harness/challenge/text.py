@@ -12,6 +12,8 @@ from harness.core.exit_code import ExitCode
 from harness.core.verdict import State
 from harness.report.progress import duration
 
+#: So many gates that block without a fault are named; the stored run has all.
+SHOWN = 5
 COLOURS = {
     State.PASS: "green",
     State.FAIL: "bold red",
@@ -53,11 +55,13 @@ def lines(done: Challenge) -> list[str]:
                 *((a.fault.name, a.fault.text(), a.would) for a in some),
             ]
             text += [*aligned(rows), ""]
-    if done.left_out:
-        why = next(iter(done.left_out.values()))
-        text.append(f"{'left out':<13} {', '.join(done.left_out)}: {why}")
+    by_reason: dict[str, list[str]] = {}
+    for name, why in done.left_out.items():
+        by_reason.setdefault(why, []).append(name)
+    text += [f"{'left out':<13} {', '.join(names)}: {why}" for why, names in by_reason.items()]
     if done.blocking:
-        names = ", ".join(done.blocking)
+        names = ", ".join(done.blocking[:SHOWN])
+        names += f" and {len(done.blocking) - SHOWN} more" * (len(done.blocking) > SHOWN)
         text.append(f"{'note':<13} blocks without a fault, and can show none: {names}")
     if done.effects:
         seen = " · ".join(effect.text for effect in done.effects)

@@ -74,6 +74,18 @@ def test_what_was_caught_by_whom_and_what_was_missed() -> None:
     ]
 
 
+def test_each_reason_to_leave_out_is_given_and_many_names_are_counted() -> None:
+    done = made(Result.CAUGHT)
+    done.left_out = {"stall": "the clock says nothing", "last-bit": "not compared"}
+    done.left_out["leak"] = done.left_out["stall"]
+    done.blocking = tuple(f"gate {number}" for number in range(8))
+    lines, _ = printed(done)
+    assert "left out      stall, leak: the clock says nothing" in lines
+    assert "left out      last-bit: not compared" in lines
+    (note,) = (line for line in lines if line.startswith("note"))
+    assert note.endswith("gate 3, gate 4 and 3 more")
+
+
 @pytest.mark.parametrize(
     ("results", "last"),
     [
