@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from harness.core.contracts import BareModel, Bench, Session, Unsupported
 from harness.core.feeding import Feeding
 from harness.core.job import Case, Samples
 from harness.core.preprocess import Feeds, Outputs
-from suites.reliability.rows import NONFINITE, compare, one_batch, run_all, with_value
+from suites.reliability.rows import NONFINITE, compare, one_batch, run_all, singles, with_value
 
 #: What the arrays and values are called that the comparison makes.
 RUNTIME = "runtime"
@@ -33,10 +34,10 @@ class _Runtime:
         return {spec.name: y for spec, y in zip(self._specs, outputs, strict=True)}
 
 
-def beside_runtime(
-    bench: Bench, case: Case, session: Session, feeding: Feeding, feeds: list[Feeds]
-) -> Samples:
+def beside_runtime(bench: Bench, case: Case, session: Session, feeding: Feeding) -> Samples:
     """Run rows alone, together and with values that are not finite, in the backend and in the runtime.
+
+    ``runtime_rows`` rows run alone, as far as ``seconds`` goes, but those of the case at least.
 
     Returns
     -------
@@ -47,7 +48,7 @@ def beside_runtime(
     """
     try:
         runtime = _Runtime(bench.open_bare(), session.outputs)
-        return _compare(bench, case, (session, runtime), feeding, feeds)
+        return _compare(bench, case, (session, runtime), feeding)
     except Unsupported as error:
         return Samples({}, {f"{RUNTIME}_na": str(error)})
     except Exception as error:  # noqa: BLE001 - a file that the runtime alone does not take is a reason, too
@@ -55,32 +56,23 @@ def beside_runtime(
         return Samples({}, {f"{RUNTIME}_na": text})
 
 
-def _compare(
-    bench: Bench, case: Case, sessions: tuple[Session, Any], feeding: Feeding, feeds: list[Feeds]
-) -> Samples:
-    rows = feeding.size or 1
-    ways: list[tuple[str, list[Feeds], int]] = [("a row alone", feeds, rows)]
-    if not feeding.size:
-        ways.append(("all rows at once", [one_batch(bench, case, feeding)], case.samples))
-    floats = [name for name, x in feeds[0].items() if x.dtype.kind == "f"]
-    for name, value, whole in NONFINITE if floats else ():
-        poison = {**feeds[0], **{key: with_value(feeds[0][key], value, whole) for key in floats}}
-        ways.append((f"{name.replace('_', ' ')}", [poison], rows))
-    tried: list[int] = []
+def _compare(bench: Bench, case: Case, sessions: tuple[Session, Any], feeding: Feeding) -> Samples:
     names: list[str] = []
-    parts = []
-    for name, batches, count in ways:
+    tried: list[int] = []
+    differences: list[NDArray[np.float64]] = []
+    for name, feeds, rows in _ways(bench, case, feeding):
         try:
-            answers = run_all(sessions[0], feeding, batches, count)
+            answers = run_all(sessions[0], feeding, [feeds], rows)
         except Unsupported:
             raise
         except Exception:  # noqa: BLE001, S112 - it refuses what it may refuse, and answers nothing wrongly
             continue
-        compared = compare(run_all(sessions[1], feeding, batches, count), answers)
-        tried += [len(names)] * len(compared["difference"])
-        names.append(name)
-        parts.append(compared["difference"])
-    difference: NDArray[np.float64] = np.concatenate([np.asarray(part, np.float64) for part in parts])
+        compared = compare(run_all(sessions[1], feeding, [feeds], rows), answers)
+        if name not in names:
+            names.append(name)
+        tried += [names.index(name)] * rows
+        differences.append(np.asarray(compared["difference"], np.float64))
+    difference = np.concatenate(differences)
     return Samples(
         {
             f"{RUNTIME}_equal": difference == 0,
@@ -89,3 +81,23 @@ def _compare(
         },
         {f"{RUNTIME}_ways": names},
     )
+
+
+def _ways(bench: Bench, case: Case, feeding: Feeding) -> Iterator[tuple[str, Feeds, int]]:
+    """Yield what is fed, its name, and how many rows it has."""
+    rows = feeding.size or 1
+    first = singles(bench, case, feeding)[0]
+    if not feeding.size:
+        yield "all rows at once", one_batch(bench, case, feeding), case.samples
+    floats = [name for name, x in first.items() if x.dtype.kind == "f"]
+    for name, value, whole in NONFINITE if floats else ():
+        poison = {**first, **{key: with_value(first[key], value, whole) for key in floats}}
+        yield name.replace("_", " "), poison, rows
+    start_ns = bench.clock()
+    for start in range(0, case.params["runtime_rows"], rows):
+        if start >= case.samples and bench.clock() - start_ns > case.params["seconds"] * 1e9:
+            return
+        end = min(start + rows, case.params["runtime_rows"])
+        canonical = bench.data.feeds(case.data, start, end)
+        fed = {name: x[np.arange(rows) % len(x)] for name, x in canonical.items()}
+        yield "a row alone", feeding.feeds(fed), rows

@@ -85,8 +85,8 @@ def call_forms(bench: Bench, case: Case) -> Samples:
                 arrays |= {f"{BOUND}_{key}": array for key, array in compare(base, bound).items()}
         else:
             values["bound_na"] = NO_BOUND_CALL
-        if case.params.get("beside_runtime"):
-            beside = beside_runtime(bench, case, session, feeding, feeds)
+        if case.params.get("runtime_rows"):
+            beside = beside_runtime(bench, case, session, feeding)
             arrays |= beside.arrays
             values |= beside.values
         numbers = {"outputs": list(base), "precision": session.effective.get("precision", ""), "storage": ""}
