@@ -23,7 +23,15 @@ from harness.core.tflite_file import read_tflite
 
 XNNPACK = "XNNPACK"
 DELEGATE = "DELEGATE"  # the operator that stands for those that XNNPACK runs
-REFERENCE = "reference"
+#: The kernels of the runtime itself: the optimized ones, and the plain ones that these are tested with. Both
+#: round twice where XNNPACK rounds once, and each in its own way.
+BUILTIN, REFERENCE = "builtin", "reference"
+#: Names in ``OpResolverType``.
+RESOLVERS = {
+    XNNPACK: "AUTO",
+    BUILTIN: "BUILTIN_WITHOUT_DEFAULT_DELEGATES",
+    REFERENCE: "BUILTIN_REF",
+}
 
 Shapes = tuple[tuple[int, ...], ...]
 
@@ -115,8 +123,9 @@ class TfliteSession:
         self.run(feeds)
         steps = self._interpreter._get_ops_details()
         delegated = len(_replaced(steps))
-        builtin = sum(step["op_name"] != DELEGATE for step in steps) - delegated
-        counts = {XNNPACK: delegated, REFERENCE: builtin}
+        others = sum(step["op_name"] != DELEGATE for step in steps) - delegated
+        kernels = REFERENCE if self.effective["provider"] == REFERENCE else BUILTIN
+        counts = {XNNPACK: delegated, kernels: others}
         return {provider: (count, 0) for provider, count in counts.items() if count}
 
     def __enter__(self) -> Self:
@@ -141,31 +150,35 @@ class TfliteBackend:
         """Return the version of the installed package; it has one device, the CPU."""
         try:
             package, _ = _runtime()
-            return Availability(version(package), (XNNPACK, REFERENCE))
+            return Availability(version(package), tuple(RESOLVERS))
         except Exception as error:  # noqa: BLE001 - whatever it raises is the reason why it cannot be used
             return absent(error, install("tflite"))
 
     def variations(self, options: Options) -> tuple[Variation, ...]:
-        """List the other kernels: what XNNPACK rounds once, the builtin ones round twice."""
-        provider = XNNPACK if options.provider == REFERENCE else REFERENCE
-        text = "the kernels of XNNPACK" if provider == XNNPACK else "the builtin kernels"
-        return (Variation("kernels", text, replace(options, provider=provider), f'provider = "{provider}"'),)
+        """List the other kernels: each rounds otherwise."""
+        texts = {
+            XNNPACK: "the kernels of XNNPACK",
+            BUILTIN: "LiteRT's own optimized kernels",
+            REFERENCE: "LiteRT's reference kernels",
+        }
+        return tuple(
+            Variation("kernels", text, replace(options, provider=provider), f'provider = "{provider}"')
+            for provider, text in texts.items()
+            if provider != (options.provider or XNNPACK)
+        )
 
     def open(self, artifact: Artifact, options: Options) -> Session:
-        """Open with XNNPACK, which has to run at least one operator, or with the reference kernels."""
+        """Open with XNNPACK, which has to run at least one operator, or with the runtime's own kernels."""
         with opening("TFLite", install("tflite"), artifact, self.formats):
             _, module = _runtime()
             provider = options.provider or XNNPACK
-            if provider not in (XNNPACK, REFERENCE):
-                raise BackendError(f"the tflite backend has {XNNPACK} and {REFERENCE}, not {provider}")
-            resolver = module.OpResolverType
+            if provider not in RESOLVERS:
+                raise BackendError(f"the tflite backend has {', '.join(RESOLVERS)}, not {provider}")
             threads = options.threads or 1  # the interpreter's own default
             interpreter = module.Interpreter(
                 str(artifact.path),
                 num_threads=threads,
-                experimental_op_resolver_type=(
-                    resolver.AUTO if provider == XNNPACK else resolver.BUILTIN_WITHOUT_DEFAULT_DELEGATES
-                ),
+                experimental_op_resolver_type=module.OpResolverType[RESOLVERS[provider]],
                 **_extra(module, options),
             )
             interpreter.allocate_tensors()
@@ -173,16 +186,16 @@ class TfliteBackend:
             steps = interpreter._get_ops_details()
             delegated = any(step["op_name"] == DELEGATE for step in steps)
             effective = {
-                "provider": XNNPACK if delegated else REFERENCE,
+                "provider": XNNPACK if delegated else BUILTIN if provider == XNNPACK else provider,
                 "precision": "f32",  # float16 arithmetic needs an option of a delegate
                 "threads": str(threads),
             }
             if provider == XNNPACK and not delegated:
                 raise FileRefused(
-                    f"provider {XNNPACK} was asked for, the runtime uses {REFERENCE}",
+                    f"provider {XNNPACK} was asked for, the runtime uses {BUILTIN}",
                     where=str(artifact.path),
                     cause=f"{XNNPACK} takes none of the operators of this file",
-                    next_step=f'measure it on a target with [deploy] provider = "{REFERENCE}"',
+                    next_step=f'measure it on a target with [deploy] provider = "{BUILTIN}"',
                 )
             confirm(Options(options.threads, options.precision, provider), effective)
             if delegated and (builtin := builtin_operators(steps)):

@@ -131,6 +131,41 @@ class SupportsPlacement(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Footprint:
+    """What a model takes of a microcontroller's memory.
+
+    Parameters
+    ----------
+    arena_byte : int
+        RAM for its tensors and what the runtime keeps beside them.
+    flash_byte : int
+        Flash for the file; the code of the kernels is not in it.
+    """
+
+    arena_byte: int
+    flash_byte: int
+
+
+@runtime_checkable
+class SupportsFootprint(Protocol):
+    """Tells the memory that the model takes on the device, wherever it was opened."""
+
+    def footprint(self) -> Footprint:
+        """Ask the runtime; raises ``BackendError`` if it does not tell."""
+        ...
+
+
+@runtime_checkable
+class StandsIn(Protocol):
+    """A backend whose runtime was built for this machine in place of another device.
+
+    As on an emulated target, times and memory of the process say nothing, and a release does not rest on it.
+    """
+
+    stands_in_for: str
+
+
+@dataclass(frozen=True, slots=True)
 class Variation:
     """Other options that take one possible cause of a difference away.
 

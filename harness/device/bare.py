@@ -14,7 +14,7 @@ from harness.core.preprocess import Feeds
 from harness.core.tflite_file import read_tflite
 
 #: Providers on which the comparison is made: what a GPU does between two calls is not seen from here.
-PROVIDERS = ("", "CPUExecutionProvider", "CPU", "XNNPACK", "reference")
+PROVIDERS = ("", "CPUExecutionProvider", "CPU", "XNNPACK", "builtin", "reference")
 #: By the runtime: formats that it opens, and what the names of its libraries contain, one of them at least.
 RUNTIMES: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "onnxruntime": (("onnx",), ("onnxruntime_pybind11_state", "libonnxruntime.so")),
@@ -192,20 +192,18 @@ class Tflite:
 
     @classmethod
     def open(cls, source: bytes | str, options: Options) -> Self:
-        """Open with XNNPACK, or with the reference kernels where they were asked for."""
+        """Open with XNNPACK, or with the runtime's own kernels where they were asked for."""
         try:
             from ai_edge_litert import interpreter as module
         except ImportError:
             from tflite_runtime import interpreter as module
 
         kinds = module.OpResolverType
-        reference = options.provider == "reference"
+        resolvers = {"builtin": kinds.BUILTIN_WITHOUT_DEFAULT_DELEGATES, "reference": kinds.BUILTIN_REF}
         interpreter = module.Interpreter(
             source,
             num_threads=options.threads or 1,
-            experimental_op_resolver_type=kinds.BUILTIN_WITHOUT_DEFAULT_DELEGATES
-            if reference
-            else kinds.AUTO,
+            experimental_op_resolver_type=resolvers.get(options.provider, kinds.AUTO),
             **{key: value == "1" for key, value in options.extra.items()},
         )
         interpreter.allocate_tensors()

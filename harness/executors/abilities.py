@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from harness.core.contracts import Abilities, Executor
+from harness.core.contracts import Abilities, Executor, StandsIn
 from harness.core.errors import HarnessError
 from harness.core.target import Target
 from harness.device import plugins
 
 
 def abilities_of(target: Target) -> Abilities:
-    """Return what the executor of a target declares.
+    """Return what the executor of a target declares; emulated, too, where a backend of it stands in.
 
     Raises
     ------
@@ -38,7 +38,17 @@ def abilities_of(target: Target) -> Abilities:
             f"the executor {plugin.name} of {plugin.distribution} declares {type(abilities).__name__}",
             where=f"target {target.name}", next_step="return harness.core.contracts.Abilities",
         )  # fmt: skip
-    return abilities
+    return replace(abilities, emulated=True) if _stands_in(target) else abilities
+
+
+def _stands_in(target: Target) -> bool:
+    """Whether a backend of the target is a build for this machine in place of another device."""
+    installed = plugins.catalogue(plugins.BACKENDS)
+    return any(
+        isinstance(plugins.choose(plugins.BACKENDS, name)(), StandsIn)
+        for name in target.backends
+        if name in installed
+    )
 
 
 def make_executor(target: Target, store: Path, wait_s: float = 0.0) -> Executor:

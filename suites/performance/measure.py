@@ -17,6 +17,7 @@ from harness.core.contracts import (
     Session,
     SupportsBinding,
     SupportsDeviceBinding,
+    SupportsFootprint,
     SupportsProfile,
     Unsupported,
 )
@@ -46,8 +47,9 @@ def measure(bench: Bench, case: Case) -> Iterator[Samples]:
     Samples
         Arrays, int64, one entry a process or, where it says so, a call in order of time. For
         ``single_stream``: ``latency_ns`` (calls), ``requests``, ``load_ns``, ``first_ns``,
-        ``memory_peak_byte``, on an NVIDIA GPU ``gpu_memory_peak_byte`` or the value ``gpu_memory_na``, and in
-        the first processes what `bare.beside_bare` makes; for
+        ``memory_peak_byte``, ``arena_byte`` and ``flash_byte`` where the session tells them, on an NVIDIA GPU
+        ``gpu_memory_peak_byte`` or the value ``gpu_memory_na``, and in the first processes what
+        `bare.beside_bare` makes; for
         ``device_buffers``: ``latency_ns`` (calls), ``requests``; for ``offline``: ``batch<size>_ns``
         (calls), ``batch<size>_calls``. For ``profile``, which no run asks for by itself: ``kernel<i>_ns``
         (one entry a time that the kernel ran) and the values ``calls`` and ``kernels``, the name and operator
@@ -77,6 +79,7 @@ def _single_stream(bench: Bench, case: Case) -> Samples:
         call = repeated_call(session, feeds)
         latency_ns, facts = timed_loop(call, clock, case, case.params["requests"], place=Place(index, size))
         arrays, values = _gpu_memory(session)
+        arrays |= _footprint(session)
         peak_byte = peak_memory_byte()
         is_bound = isinstance(session, SupportsBinding)
         batch = None if feeding.size else rows(bench, case, feeding, index * BATCH, BATCH)
@@ -135,6 +138,14 @@ def _gpu_memory(session: Session) -> tuple[dict[str, NDArray[np.int64]], dict[st
         if isinstance(memory_byte, int)
         else ({}, {"gpu_memory_na": memory_byte["na"]})
     )
+
+
+def _footprint(session: Session) -> dict[str, NDArray[np.int64]]:
+    """What the model takes of a microcontroller's memory, where the session tells it."""
+    if not isinstance(session, SupportsFootprint):
+        return {}
+    footprint = session.footprint()
+    return {"arena_byte": _one(footprint.arena_byte), "flash_byte": _one(footprint.flash_byte)}
 
 
 def _offline(bench: Bench, case: Case) -> Samples:

@@ -38,6 +38,12 @@ EMULATED_CLOCK = Reason(
 EMULATED_MEMORY = Reason(Cause.EMULATED_MEMORY, "emulated memory: the emulator's own memory is in the figure")
 CONSTANT = Reason(Cause.COARSE_CLOCK, "no process's latency varies: the clock is too coarse")
 
+#: Of a microcontroller's memory, and what the figure is.
+FOOTPRINT = {
+    "arena_byte": "RAM for tensors, as the runtime's allocator counts it on this machine's word size",
+    "flash_byte": "the model file; the code of the kernels is not in it",
+}
+
 _time = partial(Metric, "ns", "lower", Noise.RUNS, plan.SINGLE_STREAM)
 # They have no direction: a check judges them, and two runs differ in them by chance.
 _change = partial(Metric, "1", noise=Noise.RUNS, case=plan.SINGLE_STREAM)
@@ -81,6 +87,11 @@ METRICS: Mapping[str, Metric] = {
     "model_bytes": Metric(
         "byte", "lower", case=plan.SINGLE_STREAM, role=Role.SIZE, column=Column("MB", 1e-6, ".2f", spare=1)
     ),
+    # They do not vary, and are right wherever the model was opened.
+    "arena_byte": Metric(
+        "byte", "lower", case=plan.SINGLE_STREAM, column=Column("arena kB", 1e-3, ".1f", spare=3)
+    ),
+    "flash_byte": Metric("byte", "lower", case=plan.SINGLE_STREAM),
     "throughput": Metric("1/s", "higher", Noise.RUNS),
 }  # fmt: skip
 
@@ -191,6 +202,11 @@ def _process(samples: Samples, context: SummaryContext, untimely: Reason | None)
         measurements.append(
             row("gpu_memory_peak", "byte", over_processes(a["gpu_memory_peak_byte"], alpha=context.alpha))
         )
+    for metric, note in FOOTPRINT.items():
+        if metric in a:
+            measurements.append(
+                row(metric, "byte", Interval(int(a[metric].max()), math.nan, math.nan, 1), note=note)
+            )
     size = Interval(context.artifact.size_byte, math.nan, math.nan, len(context.artifact.files))
     return [*measurements, row("model_bytes", "byte", size)]
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import platform
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+import pytest
+
 from backends.onnxruntime_ import CPU, OnnxRuntimeBackend, OnnxRuntimeDeviceSession
 from backends.openvino_ import OpenVinoBackend
 from backends.tflite_ import TfliteBackend
+from backends.tflm_ import TflmBackend
 from harness.compression.export import export_tflite
 from harness.core.artifact import Artifact
 from harness.core.contracts import Availability, Session
@@ -58,6 +62,14 @@ class TestTflite(_FromTflite):
     backend = TfliteBackend
 
 
+class TestTfliteBuiltinKernels(_FromTflite):
+    backend = TfliteBackend
+    options = Options(threads=1, precision="f32", provider="builtin")
+    expected_failures: ClassVar = {
+        "test_infinity_is_not_hidden": "FULLY_CONNECTED without an activation clamps to the finite float32"
+    }
+
+
 class TestTfliteReferenceKernels(_FromTflite):
     backend = TfliteBackend
     options = Options(threads=1, precision="f32", provider="reference")
@@ -68,3 +80,14 @@ class TestTfliteReferenceKernels(_FromTflite):
 
 class TestOpenVinoOnTflite(_FromTflite):
     backend = OpenVinoBackend
+
+
+NO_WHEEL = TflmBackend().probe().reason
+
+
+@pytest.mark.skipif(bool(NO_WHEEL) and platform.machine() != "x86_64", reason=f"tflite-micro: {NO_WHEEL}")
+class TestTflm(_FromTflite):
+    backend = TflmBackend
+    expected_failures: ClassVar = {
+        "test_infinity_is_not_hidden": "FULLY_CONNECTED without an activation clamps to the finite float32"
+    }

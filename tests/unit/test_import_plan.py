@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 FACES = {"__init__.py", "deployed.py", "pytest_items.py", "pytest_plugin.py"}
-RUNTIMES = ("ai_edge_litert", "onnxruntime", "openvino", "tflite_runtime")
+RUNTIMES = ("ai_edge_litert", "onnxruntime", "openvino", "tflite_micro", "tflite_runtime")
 #: Importing module to imported module, each from a lower room to a higher one.
 UPWARD = {
     "harness/core/job.py": "harness.device.files",

@@ -14,13 +14,15 @@ BACKENDS = {
     "backends.onnxruntime_:OnnxRuntimeBackend": ("onnxruntime", "onnxruntime"),
     "backends.openvino_:OpenVinoBackend": ("openvino", "openvino"),
     "backends.tflite_:TfliteBackend": ("ai_edge_litert", "tflite"),
+    "backends.tflm_:TflmBackend": ("tflite_micro", "tflm"),
 }
 
 SCRIPT = """
 import importlib, json, sys
 module, _, name = sys.argv[1].partition(":")
 backend = getattr(importlib.import_module(module), name)()
-heavy = sorted({"onnxruntime", "openvino", "ai_edge_litert", "tflite_runtime", "onnx"} & sys.modules.keys())
+runtimes = {"onnxruntime", "openvino", "ai_edge_litert", "tflite_runtime", "tflite_micro", "onnx"}
+heavy = sorted(runtimes & sys.modules.keys())
 found = backend.probe()
 print(json.dumps([heavy, found.version, found.reason, found.install]))
 """

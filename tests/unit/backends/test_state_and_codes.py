@@ -83,11 +83,12 @@ def remembering(tmp_path: Path) -> Artifact:
     x = writer.tensor("x", "FLOAT32", [1, 1])
     feature = writer.tensor("feature", "FLOAT32", [1, 1], data=[1])
     time = writer.tensor("time", "FLOAT32", [1, 3], data=MEMORY)
+    bias = writer.tensor("bias", "FLOAT32", [1], data=[0])  # TFLM crashes without one
     state = writer.tensor("state", "FLOAT32", [1, 3], is_variable=True)
     s, y = (writer.tensor(name, "FLOAT32", [1, 1]) for name in "sy")
     options = load_schema().SVDFOptionsT()
     options.rank = 1
-    writer.operator("SVDF", [x, feature, time, -1, state], s, options=options)
+    writer.operator("SVDF", [x, feature, time, bias, state], s, options=options)
     writer.operator("ABS", [s], y)
     return writer.write(tmp_path, x, y)
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backends.tflite_ import REFERENCE, XNNPACK, TfliteBackend
+from backends.tflite_ import BUILTIN, REFERENCE, XNNPACK, TfliteBackend
 from harness.compression.export.schema import load_schema, serialise
 from harness.core.artifact import Artifact, Quantization
 from harness.core.contracts import SupportsPlacement
@@ -51,7 +51,7 @@ def test_integer_input_says_its_step(tmp_path: Path) -> None:
             session.run({"x": q.view(np.uint8)})
 
 
-@pytest.mark.parametrize("provider", [XNNPACK, REFERENCE])
+@pytest.mark.parametrize("provider", [XNNPACK, BUILTIN, REFERENCE])
 def test_provider_is_what_was_asked_for(tmp_path: Path, provider: str) -> None:
     artifact = _write(tmp_path, "ABS", kinds=("FLOAT32", "FLOAT32"), steps=(None, None))
     with TfliteBackend().open(artifact, Options(provider=provider)) as session:
@@ -63,9 +63,9 @@ def test_provider_is_what_was_asked_for(tmp_path: Path, provider: str) -> None:
 def test_model_that_xnnpack_does_not_take_is_refused(tmp_path: Path) -> None:
     artifact = _write(tmp_path, "ZEROS_LIKE", kinds=("FLOAT32", "FLOAT32"), steps=(None, None))
     for provider in ("", XNNPACK):
-        with pytest.raises(BackendError, match="XNNPACK was asked for, the runtime uses reference"):
+        with pytest.raises(BackendError, match="XNNPACK was asked for, the runtime uses builtin"):
             TfliteBackend().open(artifact, Options(provider=provider))
-    with TfliteBackend().open(artifact, Options(provider=REFERENCE)) as session:
+    with TfliteBackend().open(artifact, Options(provider=BUILTIN)) as session:
         assert not session.run({"x": np.ones((2, 4), np.float32)})["y"].any()
 
 

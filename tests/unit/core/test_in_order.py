@@ -112,7 +112,7 @@ def test_a_start_value_is_that_of_every_sequence(tmp_path: Path) -> None:
         np.testing.assert_allclose(y[row], 2 * np.tanh(X[row] @ W + np.full(STATE, 0.5) @ U), atol=1e-5)
 
 
-@pytest.mark.parametrize("provider", ["XNNPACK", "reference"])
+@pytest.mark.parametrize("provider", ["XNNPACK", "builtin", "reference"])
 def test_state_in_the_file(remembering: Artifact, provider: str) -> None:
     """Its SVDF weighs the last three samples of the sequence."""
     x = np.arange(1.0, 8.0, dtype=np.float32)[:, None]

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.core.contracts import Unsupported
+from harness.core.contracts import Footprint, Unsupported
 from harness.core.job import Case, Samples, merge
 from harness.device import gpu
 from suites.performance.measure import PROFILED_CALLS, measure
@@ -58,6 +58,7 @@ def test_single_stream_joins_its_processes(tmp_path: Path, clock: StepClock) -> 
     assert a["load_ns"].shape == a["memory_peak_byte"].shape == (3,)
     assert (a["memory_peak_byte"] > 2**20).all()
     assert samples.values == {"batch": 1, "call": "run"}
+    assert not {"arena_byte", "flash_byte"} & a.keys()
 
 
 def test_single_stream_uses_binding_where_the_session_has_it(tmp_path: Path, clock: StepClock) -> None:
@@ -116,6 +117,15 @@ def test_a_profile_tells_of_each_kernel(tmp_path: Path, clock: StepClock) -> Non
 def test_a_session_without_a_profile_says_so(tmp_path: Path, clock: StepClock) -> None:
     with pytest.raises(Unsupported, match="tells no times of its kernels"):
         run_here(tmp_path, case_of({**LOOP, "index": 0}, "profile"), clock)
+
+
+def test_footprint_is_read_where_the_session_tells_it(
+    tmp_path: Path, clock: StepClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PlantedSession, "footprint", lambda self: Footprint(7, 9), raising=False)
+    samples, _ = run_here(tmp_path, case_of(SINGLE), clock)
+    assert samples.arrays["arena_byte"].tolist() == [7] * 3
+    assert samples.arrays["flash_byte"].tolist() == [9] * 3
 
 
 class HeldMemory:

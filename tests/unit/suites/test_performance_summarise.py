@@ -114,6 +114,18 @@ def test_too_few_requests_for_a_percentile_is_invalid_and_says_how_many(
         assert math.isfinite(metrics["latency_p99"].value)
 
 
+@pytest.mark.parametrize("emulated", [False, True])
+def test_footprint_is_right_wherever_it_was_read(emulated: bool) -> None:
+    samples = single_stream([ramp(1), ramp(2)])
+    assert not {"arena_byte", "flash_byte"} & by_metric(summarise("single_stream", samples)).keys()
+    arrays = {"arena_byte": np.array([39_088, 39_088]), "flash_byte": np.array([1_234, 1_234])}
+    told = Samples(dict(samples.arrays) | arrays, samples.values)
+    metrics = by_metric(summarise("single_stream", told, emulated=emulated))
+    assert (metrics["arena_byte"].value, metrics["arena_byte"].status) == (39_088, Status.OK)
+    assert (metrics["flash_byte"].value, metrics["flash_byte"].status) == (1_234, Status.OK)
+    assert "code of the kernels" in metrics["flash_byte"].reason
+
+
 def test_emulated_clock_makes_every_time_invalid_and_leaves_the_size() -> None:
     metrics = by_metric(summarise("single_stream", single_stream([ramp(1), ramp(2)]), emulated=True))
     # Answers are the same at any speed.
@@ -221,7 +233,7 @@ CALLS = (
 ROWS = {
     "single_stream": [
         *LATENCY, "latency_drift", *CHECKED, "host_clock_ratio", *MEMORY, "load_time",
-        "first_inference", "first_call_ratio", "peak_memory", "gpu_memory_peak", "model_bytes", *OVER_BARE,
+        "first_inference", "first_call_ratio", "peak_memory", "gpu_memory_peak", "arena_byte", "flash_byte", "model_bytes", *OVER_BARE,
     ],
     "offline": ["throughput", *CHECKED],
     "varied": [*CHECKED, *MEMORY, *CALLS],
@@ -236,7 +248,8 @@ def calls() -> dict[str, Any]:
 
 def test_each_case_has_all_its_rows_in_their_order_and_every_metric_is_declared() -> None:
     samples = single_stream([ramp(1), ramp(2), ramp(3)])
-    arrays = {**samples.arrays, "gpu_memory_peak_byte": np.array([1, 1, 1])}
+    given = ("gpu_memory_peak_byte", "arena_byte", "flash_byte")
+    arrays = {**samples.arrays, **dict.fromkeys(given, np.array([1, 1, 1]))}
     values = {**samples.values, "bare_na": "it is another runtime"}
     names = [row.metric for row in summarise("single_stream", Samples(arrays, values))]
     assert names == ROWS["single_stream"]
