@@ -5,16 +5,36 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness.cli.options import add_results, command
 from harness.cli.output import tell
+from harness.core.errors import UsageError
+from harness.core.exit_code import ExitCode
+
+if TYPE_CHECKING:
+    from harness.run.observer import Observer
+    from harness.run.outcome import Outcome
+
+
+#: How long causes are looked for.
+BUDGET_S = 60.0
+
+
+def budget_s(text: str) -> float:
+    """Read a budget: ``60s``; an empty one is a minute, 0 is none."""
+    from harness.run.request import parse_seconds
+
+    return 0.0 if text == "0" else parse_seconds(text, "explain") if text else BUDGET_S
 
 
 def add(commands: Any) -> None:  # noqa: ANN401 - argparse's own
     """Add the command."""
     explain = command(
         commands, "explain", "find the layer and the cause of a difference, and what removes it"
+    )
+    explain.add_argument(
+        "run", nargs="?", metavar="RUN", help="a run whose failing gates and checks are explained"
     )
     explain.add_argument("--between", metavar="A,B", default="",
                          help="reference and other: TARGET[:VARIANT|FILE][@parity][+KEY=VALUE]")  # fmt: skip
@@ -29,14 +49,68 @@ def add(commands: Any) -> None:  # noqa: ANN401 - argparse's own
 
 def explain(arguments: argparse.Namespace) -> int:
     """Explain, and print the cause."""
+    if bool(arguments.run) == bool(arguments.between):
+        raise UsageError(
+            "name a run, or two sides", where="harness explain",
+            next_step="harness explain RUN, or harness explain --between A,B",
+        )  # fmt: skip
+    return _of_run(arguments) if arguments.run else _between(arguments)
+
+
+def _between(arguments: argparse.Namespace) -> int:
     from harness.explain import command as explanations
     from harness.explain import text
     from harness.report import progress
 
     explanation, path, words = explanations.explain(
-        model=arguments.model, between=arguments.between, budget=arguments.budget, results=arguments.results,
-        observer=progress.Plain(sys.stderr), notify=tell,
+        model=arguments.model, between=arguments.between, within_s=budget_s(arguments.budget),
+        results=arguments.results, observer=progress.Plain(sys.stderr), notify=tell,
     )  # fmt: skip
     print(words)
     print(f"facts        {path}")
     return text.exit_code(explanation)
+
+
+def _of_run(arguments: argparse.Namespace) -> int:
+    from harness.explain import command, text
+    from harness.report import progress
+    from harness.report.explanations import as_lines
+    from harness.run import stages
+    from harness.store import explanations, run_folder
+
+    folder = run_folder.find_run(arguments.run, arguments.results)
+    outcome = stages.look(folder, folder.facts())
+    answers = command.explain_run(outcome, budget_s(arguments.budget), progress.Plain(sys.stderr), tell)
+    if not answers:
+        print(f"{folder.run_id}: no gate or check that blocks fails because of the answers")
+        return 0
+    for answer in answers:
+        if answer.explanation is not None:
+            print(text.text(answer.explanation))
+            print()
+    for label, line in as_lines(explanations.read(folder.path)):
+        print(f"{label:13}{' ' * (len(label) >= 13)}{line}")
+    print(f"{'facts':13}{folder.path / explanations.FILE}")
+    decided = all(one.explanation is not None and one.explanation.is_decided for one in answers)
+    return ExitCode.PASSED if decided else ExitCode.INCONCLUSIVE
+
+
+def of_failures(outcome: Outcome, within_s: float, observer: Observer) -> None:
+    """After `validate`: explain what fails because of the answers, and store it with the run.
+
+    Whatever happens here, the verdict stands.
+    """
+    if outcome.exit_code is not ExitCode.FAILED or not within_s:
+        return
+    from harness.core import unexpected
+    from harness.explain import command
+
+    try:
+        command.explain_run(outcome, within_s, observer, observer.stage)
+    except KeyboardInterrupt:
+        observer.note(f"interrupted; the run is complete: harness judge {outcome.folder.run_id}")
+        raise
+    except Exception as error:  # noqa: BLE001 - a fault of a plug-in must not take the verdict away
+        observer.note(f"the failure could not be explained: {unexpected.one_line(error)}")
+    finally:
+        observer.end()

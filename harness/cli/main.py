@@ -64,6 +64,7 @@ def _validate(arguments: argparse.Namespace) -> int:
     from harness.run import stages
     from harness.store import run_folder
 
+    within_s = explaining.budget_s(arguments.explain)
     started = time.monotonic()
     console = Console(stderr=True)
     lines = json_lines.JsonLines(sys.stdout)
@@ -78,6 +79,7 @@ def _validate(arguments: argparse.Namespace) -> int:
             outcome = stages.resume(folder, observer, _request(arguments).wait_s)
         else:
             outcome = stages.validate(_request(arguments), observer)
+        explaining.of_failures(outcome, within_s, observer)
     seconds = time.monotonic() - started
     if arguments.json_lines:
         lines.say("outcome", **screen.as_values(outcome, seconds=seconds))

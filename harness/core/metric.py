@@ -40,6 +40,8 @@ class Role(StrEnum):
     CLASS_LOSS = "class loss"
     #: Share of samples whose outputs have the same bits as the reference's.
     BIT_EXACT = "bit exact"
+    #: How far answers lie from those of the reference, in units of what rounding explains.
+    ROUNDING = "rounding"
     #: Share of samples that only the reference, or only the variant, answers correctly.
     HARMFUL = "harmful"
     BENEFICIAL = "beneficial"
@@ -48,6 +50,12 @@ class Role(StrEnum):
     TAIL = "tail"
     MEMORY = "memory"
     SIZE = "size"
+
+
+#: What these say is about the answers, and not about times, memory or the process.
+OF_ANSWERS = frozenset({
+    Role.RESULT, Role.AGREEMENT, Role.LOSS, Role.CLASS_LOSS, Role.BIT_EXACT, Role.ROUNDING, Role.HARMFUL,
+})  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

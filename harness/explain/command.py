@@ -10,19 +10,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from harness.core.errors import UsageError
 from harness.device import plugins
-from harness.explain import procedure, request
+from harness.explain import of_run, procedure, request, text
 from harness.explain.layers import Error
+from harness.explain.of_run import Answer
 from harness.explain.procedure import Explanation
 from harness.explain.scene import Finding, Hypothesis
 from harness.run.observer import Observer
-from harness.run.request import parse_seconds
+from harness.run.outcome import Outcome
+from harness.store import explanations
 from harness.store.cache import write_atomically, writing
 
 #: Folder of the results, and the file in a folder of it.
 FOLDER, FILE = "explain", "explain.json"
-BUDGET_S = 60.0
 
 
 def hypotheses() -> list[Hypothesis]:
@@ -33,7 +33,7 @@ def hypotheses() -> list[Hypothesis]:
 
 
 def explain(
-    *, model: str, between: str, budget: str, results: Path, observer: Observer,
+    *, model: str, between: str, within_s: float, results: Path, observer: Observer,
     notify: Callable[[str], None],
 ) -> tuple[Explanation, Path, str]:  # fmt: skip
     """Explain why two sides differ, and store what was seen.
@@ -47,22 +47,50 @@ def explain(
     ------
     HarnessError
     """
-    from harness.explain import text
-
-    if not between:
-        raise UsageError(
-            "there is nothing to explain",
-            next_step=f"harness explain --between A,B; a side is {request.SYNTAX}",
-        )
-    budget_s = parse_seconds(budget, "budget") if budget else BUDGET_S
     with request.opened(model, request.parse(between), observer) as scene:
-        explanation = procedure.explain(scene, hypotheses(), budget_s, notify)
+        explanation = procedure.explain(scene, hypotheses(), within_s, notify)
         now = datetime.now(UTC)
         path = results.resolve() / FOLDER / f"{now:%Y%m%dT%H%M%S}-{secrets.token_hex(2)}" / FILE
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(path, json.dumps(as_json(explanation), indent=1).encode())
         return explanation, path, text.text(explanation)
+
+
+def explain_run(
+    outcome: Outcome, within_s: float, observer: Observer, notify: Callable[[str], None]
+) -> list[Answer]:
+    """Explain the failing gates and checks of a run that are about answers, and store it in its folder.
+
+    The verdicts stay as they are.
+    """
+    if not of_run.questions(outcome):
+        return []
+    answers = list(of_run.answers(outcome, hypotheses(), within_s, observer, notify))
+    explanations.write(outcome.folder.path, [answer_as_json(answer) for answer in answers])
+    return answers
+
+
+def answer_as_json(answer: Answer) -> dict[str, Any]:
+    """What is stored of one question of a run."""
+    question, explanation = answer.question, answer.explanation
+    about = {
+        "target": question.target, "backend": question.backend, "variant": question.variant,
+        "setting": question.setting, "gates": list(question.gates),
+        "passing": list(question.passing), "failing": list(question.failing),
+    }  # fmt: skip
+    if explanation is None:
+        return {**about, "reference": "", "other": "", "causes": [], "found": answer.reason}
+    whole = as_json(explanation)
+    causes = [
+        {
+            "text": text.cause(finding),
+            "layer": finding.layer,
+            "remedy": None if finding.remedy is None else dataclasses.asdict(finding.remedy),
+        }
+        for finding in explanation.confirmed
+    ]
+    return {**about, **whole, "causes": causes, "found": "" if causes else text.nothing(explanation)}
 
 
 def as_json(explanation: Explanation) -> dict[str, Any]:
@@ -78,6 +106,7 @@ def as_json(explanation: Explanation) -> dict[str, Any]:
         "seconds": round(explanation.seconds, 1),
         "causes": [finding.cause for finding in explanation.confirmed],
         "left_share": explanation.left_share,
+        "effect": None if explanation.effect is None else dataclasses.asdict(explanation.effect),
         "rounds": [[_finding(finding) for finding in findings] for findings in explanation.rounds],
         "left_out": explanation.left_out,
         "notes": scene.refused,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,15 +23,15 @@ from harness.core.plan import HOST
 from harness.core.target import PARITY_OPTIONS, Target
 from harness.explain import tflite_points
 from harness.explain.scene import Scene
-from harness.explain.sides import Runner, Side
+from harness.explain.sides import DEADLINE_S, Runner, Side
 from harness.run import rounding
 from harness.run.observer import Observer
 from harness.run.prepare import Prepared, prepare
 from harness.run.request import Request
 from harness.run.selection import variant_names
 
-#: Samples that are compared.
-SAMPLES = 64
+#: Samples on which causes are looked for, and others on which the effect of a remedy is measured.
+SAMPLES, HELD_OUT = 64, 192
 FILES = (".onnx", ".tflite")
 SYNTAX = "TARGET[:VARIANT or FILE][@parity][+KEY=VALUE…], as in cpu:int8,tflite:int8+provider=reference"
 _SIDE = re.compile(r"(?P<target>[^:@+]+)(:(?P<what>[^@+]+))?(@(?P<setting>[^+]+))?(?P<options>(\+[^+]+)*)")
@@ -118,9 +118,7 @@ def _parse_side(text: str) -> SideRequest:
 
 
 @contextmanager
-def opened(
-    model: str, between: tuple[SideRequest, SideRequest], observer: Observer, *, samples: int = SAMPLES
-) -> Iterator[Scene]:
+def opened(model: str, between: tuple[SideRequest, SideRequest], observer: Observer) -> Iterator[Scene]:
     """Prepare both sides as a run does, and give what hypotheses test.
 
     Raises
@@ -128,24 +126,46 @@ def opened(
     HarnessError
         A name does not exist, a target cannot be reached, or a variant cannot be made.
     """
-    prepared = _prepared(model, between, observer)
-    try:
-        with Runner(prepared.cache) as runner:
-            sides = [_side(prepared, request, samples) for request in between]
-            onnx = _onnx(prepared)
-            onnx |= {side.variant: side.artifact for side in sides if side.artifact.format == "onnx"}
-            reference = replace(
-                sides[0], target=HOST, backend="onnxruntime", executor=prepared.executors[HOST]
-            )
-            host = replace(reference, options=PARITY_OPTIONS, label="this machine")
-            variant = sides[1].variant if sides[1].variant in prepared.cards else sides[0].variant
-            card = prepared.cards.get(variant, {})
-            bounds = card.get(rounding.KEY, {}).get("bounds", {})
-            rows = range(min(samples, len(next(iter(sides[0].raw.values())))))
-            yield Scene(sides[0], sides[1], runner, onnx, host, bounds, rows)
-    finally:
-        observer.end()
-        prepared.close()
+    with closing(_prepared(model, between, observer)) as prepared:
+        try:
+            with scene_of(prepared, between) as scene:
+                yield scene
+        finally:
+            observer.end()
+
+
+@contextmanager
+def scene_of(
+    prepared: Prepared, between: tuple[SideRequest, SideRequest], deadline_s: float = DEADLINE_S
+) -> Iterator[Scene]:
+    """Give what hypotheses test, of a plan that has the targets and variants of both sides.
+
+    Parameters
+    ----------
+    prepared : Prepared
+    between : tuple of SideRequest
+    deadline_s : float
+        Of one run of a file.
+
+    Raises
+    ------
+    HarnessError
+    """
+    with Runner(prepared.cache, deadline_s) as runner:
+        onnx = _onnx(prepared)
+        sides = [
+            _on_host(prepared, request, onnx) if request.target == HOST else _side(prepared, request)
+            for request in between
+        ]
+        onnx |= {side.variant: side.artifact for side in sides if side.artifact.format == "onnx"}
+        reference = replace(sides[0], target=HOST, backend="onnxruntime", executor=prepared.executors[HOST])
+        host = replace(reference, options=PARITY_OPTIONS, label="this machine")
+        variant = sides[1].variant if sides[1].variant in prepared.cards else sides[0].variant
+        card = prepared.cards.get(variant, {})
+        bounds = card.get(rounding.KEY, {}).get("bounds", {})
+        count = len(next(iter(sides[0].raw.values())))
+        looked, rest = range(min(SAMPLES, count)), range(min(SAMPLES, count), count)
+        yield Scene(sides[0], sides[1], runner, onnx, host, bounds, looked, rest)
 
 
 def _prepared(model: str, between: Sequence[SideRequest], observer: Observer) -> Prepared:
@@ -180,18 +200,38 @@ def _name(side: SideRequest) -> str:
     return side.target if requirements is None else f"{side.target}-{requirements}".replace(" ", "-")
 
 
-def _side(prepared: Prepared, request: SideRequest, samples: int) -> Side:
+def _on_host(prepared: Prepared, request: SideRequest, onnx: Mapping[str, Artifact]) -> Side:
+    """A variant as this machine's reference runs it."""
+    batch = next(batch for batch in prepared.plan.batches if batch.target == HOST)
+    artifact = batch.artifact if request.variant == batch.variant else onnx.get(request.variant)
+    if artifact is None:
+        raise HarnessError(
+            f"{request.variant} has no ONNX file that this machine could run", where=request.label
+        )
+    return Side(
+        request.label, HOST, batch.backend, request.variant, artifact, PARITY_OPTIONS,
+        prepared.executors[HOST], batch.preprocess, _raw(prepared),
+    )  # fmt: skip
+
+
+def _raw(prepared: Prepared) -> dict[str, Any]:
+    """The first samples of the clean set, as every device reads them."""
+    assert prepared.inputs is not None
+    return {
+        name: np.load(prepared.cache.array_path(digest), mmap_mode="r", allow_pickle=False)[
+            : SAMPLES + HELD_OUT
+        ]
+        for name, digest in prepared.inputs.data.sets[0].ref.inputs.items()
+    }
+
+
+def _side(prepared: Prepared, request: SideRequest) -> Side:
     target = next(target for target in prepared.targets if target.name == _name(request))
     batch = _batch(prepared, target, request)
     artifact = batch.artifact if request.file is None else _given(request.file, batch)
-    assert prepared.inputs is not None
-    raw: dict[str, Any] = {
-        name: np.load(prepared.cache.array_path(digest), mmap_mode="r", allow_pickle=False)[:samples]
-        for name, digest in prepared.inputs.data.sets[0].ref.inputs.items()
-    }
     return Side(
         request.label, target.name, batch.backend, artifact.variant, artifact, request.opened_with(target),
-        prepared.executors[target.name], batch.preprocess, raw,
+        prepared.executors[target.name], batch.preprocess, _raw(prepared),
     )  # fmt: skip
 
 

@@ -20,6 +20,7 @@ from harness.explain import files, layers
 from harness.explain.files import ModelFile
 from harness.explain.layers import Layer, Tapped
 from harness.explain.sides import Runner, Side, Trace
+from harness.stats.accuracy import distance
 
 Real = NDArray[np.float64]
 #: A change that leaves at most so much of the difference explains it.
@@ -119,6 +120,9 @@ class Scene:
     bounds : mapping of output name to float
         What rounding explains between runtimes; empty where nothing was derived.
     rows : sequence of int
+        On which causes are looked for.
+    held_out : sequence of int
+        Others, on which the effect of a remedy is measured; none where the set has no more.
     """
 
     reference: Side
@@ -128,6 +132,7 @@ class Scene:
     host: Side
     bounds: Mapping[str, float]
     rows: Sequence[int]
+    held_out: Sequence[int] = ()
     refused: dict[str, str] = field(default_factory=dict)
 
     # What both sides returned
@@ -157,6 +162,12 @@ class Scene:
         if [y.shape for y in one] != [y.shape for y in two]:
             return math.inf
         return layers.error(np.concatenate(one, axis=1), np.concatenate(two, axis=1)).relative
+
+    def squares(self) -> Real:
+        """Sum of the squared differences of each sample, shape (rows,); equal infinities do not differ."""
+        one, two = (np.concatenate(self.answers(trace), axis=1) for trace in (self.first, self.second))
+        squares: Real = np.square(distance(one, two)).sum(axis=1)
+        return squares
 
     @cached_property
     def is_within_rounding(self) -> bool:

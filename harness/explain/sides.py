@@ -149,9 +149,12 @@ class Runner:
     Parameters
     ----------
     cache : Cache
+    deadline_s : float
+        Of one run of a file.
     """
 
-    def __init__(self, cache: Cache) -> None:
+    def __init__(self, cache: Cache, deadline_s: float = DEADLINE_S) -> None:
+        self._deadline_s = deadline_s
         self._cache, self._arrays, self._artifacts = cache, set[str](), set[str]()
         folder = cache.array_path("").parent
         self._before = {path.stem for path in folder.glob("*.npy")} if folder.is_dir() else set()
@@ -216,7 +219,7 @@ class Runner:
         """
         names = [f"{place}" for place in range(len(trials))]
         cases = tuple(
-            Case("trace", place, name, name, trial.count, DEADLINE_S, {ROWS: trial.at_once})
+            Case("trace", place, name, name, trial.count, self._deadline_s, {ROWS: trial.at_once})
             for place, (name, trial) in enumerate(zip(names, trials, strict=True))
         )
         options = {DEPLOY: side.options, PARITY: side.options}

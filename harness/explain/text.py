@@ -7,6 +7,7 @@ import math
 from harness.core.exit_code import ExitCode
 from harness.explain.layers import Error, Layer
 from harness.explain.procedure import Explanation
+from harness.explain.scene import Finding
 
 #: Most layers to print; the JSON has all.
 SHOWN = 30
@@ -35,20 +36,35 @@ def text(explanation: Explanation) -> str:
         lines.append(f"{'no time for':17} {', '.join(explanation.left_out)}")
     lines.append("")
     for finding in explanation.confirmed:
-        layer = f", first in {finding.layer}" if finding.layer and finding.layer not in finding.cause else ""
-        lines.append(f"{'CAUSE':17} {finding.cause}{layer}")
+        lines.append(f"{'CAUSE':17} {cause(finding)}")
         if finding.remedy is not None:
             ran = "not run"
             if finding.remedy.was_run:
-                ran = f"run, {max(0.0, 1 - finding.share):.1%} of the difference is left"
+                ran = f"run, {_left(explanation, finding)}"
             line = f"; {finding.remedy.line}" if finding.remedy.line else ""
             lines.append(f"{'REMEDY':17} {finding.remedy.text}: {ran}{line}")
     if not explanation.confirmed:
-        lines.append(_nothing(explanation))
+        lines.append(nothing(explanation))
     return "\n".join(lines)
 
 
-def _nothing(explanation: Explanation) -> str:
+def cause(finding: Finding) -> str:
+    """A confirmed cause in one line, with the layer."""
+    layer = f", first in {finding.layer}" if finding.layer and finding.layer not in finding.cause else ""
+    return f"{finding.cause}{layer}"
+
+
+def _left(explanation: Explanation, finding: Finding) -> str:
+    """How much of the difference a remedy leaves; that of the last cause was measured for all together."""
+    effect = explanation.effect
+    if effect is None or finding is not explanation.confirmed[-1]:
+        return f"{max(0.0, 1 - finding.share):.1%} of the difference is left"
+    interval = f"{effect.left:.1%} [{effect.low:.1%}, {effect.high:.1%}]"
+    return f"{interval} of the difference is left on {effect.samples} other samples"
+
+
+def nothing(explanation: Explanation) -> str:
+    """Why there is no cause."""
     if not explanation.scene.gap:
         return "no difference, and no cause"
     if explanation.scene.is_within_rounding:

@@ -70,7 +70,7 @@ METRICS: Mapping[str, Metric] = {
     "bit_exact": _clean("1", "higher", role=Role.BIT_EXACT, drift=True),
     "max_lsb": _clean("LSB", "lower"),
     "mean_lsb": _clean("LSB", "lower", Noise.SAMPLE),
-    "difference_over_rounding": _clean("1", "lower"),
+    "difference_over_rounding": _clean("1", "lower", role=Role.ROUNDING),
     "nonfinite_outputs": _clean("1", "lower"),
     "input_digest_equal": _clean("1", "higher"),
     **groups.METRICS,

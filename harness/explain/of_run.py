@@ -1,0 +1,194 @@
+"""Which differences lie behind the failing gates and checks of a run, and what explains them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from harness.config.load import check
+from harness.config.validation import FLOAT32, Validation
+from harness.core.errors import HarnessError
+from harness.core.metric import OF_ANSWERS
+from harness.core.plan import HOST
+from harness.core.verdict import CHECK, State, Verdict
+from harness.explain import procedure
+from harness.explain.procedure import Explanation
+from harness.explain.request import SideRequest, scene_of
+from harness.explain.scene import Hypothesis
+from harness.run import checks, declared
+from harness.run.observer import Observer
+from harness.run.outcome import Outcome
+from harness.run.prepare import Prepared, prepare
+from harness.run.request import Request
+
+Notify = Callable[[str], None]
+#: A run that began is given so long at least.
+FEWEST_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Failing gates and checks of one variant on one target, in one setting.
+
+    Parameters
+    ----------
+    target, backend, variant, setting : str
+    verdicts : tuple of Verdict
+        The worst first.
+    passing : tuple of str
+        Targets of the run on which all of these gates pass for the variant.
+    failing : tuple of str
+        Targets on which one of them fails.
+    """
+
+    target: str
+    backend: str
+    variant: str
+    setting: str
+    verdicts: tuple[Verdict, ...]
+    passing: tuple[str, ...]
+    failing: tuple[str, ...]
+
+    @property
+    def gates(self) -> tuple[str, ...]:
+        """Names of the gates and checks."""
+        return tuple(verdict.gate for verdict in self.verdicts)
+
+    def pairs(self) -> Iterator[tuple[SideRequest, SideRequest]]:
+        """Yield what is compared: the same file on this machine first, then the float model there."""
+        place = f"{self.target}:{self.variant}" if self.variant != FLOAT32 else self.target
+        suffix = f"@{self.setting}" if self.setting != "deploy" else ""
+        other = SideRequest(f"{place}{suffix}", self.target, self.variant, None, self.setting)
+        for variant in dict.fromkeys((self.variant, FLOAT32)):
+            yield SideRequest(f"{variant} on this machine", HOST, variant), other
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What became of a question.
+
+    Parameters
+    ----------
+    question : Question
+    explanation : Explanation, optional
+        None where it could not be asked.
+    reason : str
+        Why not.
+    """
+
+    question: Question
+    explanation: Explanation | None = None
+    reason: str = ""
+
+
+def questions(outcome: Outcome) -> list[Question]:
+    """Questions of the verdicts that block and are about answers, in the order of their verdicts."""
+    metrics = declared.of_run(outcome.run)
+    settings = _settings(outcome)
+    about: dict[tuple[str, str, str, str], list[Verdict]] = {}
+    for verdict in sorted(outcome.verdicts, key=lambda verdict: verdict.kind != CHECK):
+        metric = metrics.find(verdict.suite, verdict.metric)
+        of_answers = metric is not None and (metric.role in OF_ANSWERS or metric.drift)
+        if verdict.state is State.FAIL and verdict.blocks and of_answers:
+            setting = settings.get((verdict.kind, verdict.gate), "deploy")
+            about.setdefault((verdict.target, verdict.backend, verdict.variant, setting), []).append(verdict)
+    return [
+        Question(*key, tuple(verdicts), *_elsewhere(outcome, key[2], verdicts))
+        for key, verdicts in sorted(about.items(), key=lambda item: item[0][3] == "deploy")
+    ]
+
+
+def _settings(outcome: Outcome) -> dict[tuple[str, str], str]:
+    validation = check(outcome.run["validation"], Validation, where=str(outcome.folder.path / "run.json"))
+    settings = {("gate", gate.name): gate.setting for gate in validation.gates}
+    for name, one in checks.installed({verdict.suite for verdict in outcome.verdicts}).items():
+        settings[CHECK, name] = one.gate.setting
+    return settings
+
+
+def _elsewhere(
+    outcome: Outcome, variant: str, verdicts: Sequence[Verdict]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Targets on which the same gates pass for the variant, and those on which one of them fails."""
+    names = {(verdict.kind, verdict.gate) for verdict in verdicts}
+    states: dict[str, set[State]] = {}
+    for verdict in outcome.verdicts:
+        if verdict.variant == variant and (verdict.kind, verdict.gate) in names:
+            states.setdefault(verdict.target, set()).add(verdict.state)
+    passing = tuple(target for target, seen in states.items() if seen == {State.PASS})
+    return passing, tuple(target for target, seen in states.items() if State.FAIL in seen)
+
+
+def answers(
+    outcome: Outcome,
+    hypotheses: Sequence[Hypothesis],
+    budget_s: float,
+    observer: Observer,
+    notify: Notify = lambda text: None,
+) -> Iterator[Answer]:
+    """Explain one question after the other within the budget; nothing is yielded where nothing fails.
+
+    A target that cannot be reached any more, or a model that has changed since, is an answer with its reason.
+    """
+    end_s = time.monotonic() + budget_s
+    asked = questions(outcome)
+    for target in dict.fromkeys(question.target for question in asked):
+        of_target = [question for question in asked if question.target == target]
+        if time.monotonic() >= end_s:
+            yield from (Answer(question, reason="the time is used up") for question in of_target)
+            continue
+        try:
+            with _prepared(outcome, of_target, observer) as prepared:
+                for question in of_target:
+                    left_s = end_s - time.monotonic()
+                    notify(f"explaining {', '.join(question.gates)}: {question.variant} on {target}")
+                    yield _answer(prepared, question, hypotheses, left_s, notify)
+        except HarnessError as error:
+            yield from (Answer(question, reason=error.what) for question in of_target)
+
+
+def _answer(
+    prepared: Prepared, question: Question, hypotheses: Sequence[Hypothesis], left_s: float, notify: Notify
+) -> Answer:
+    if left_s <= 0:
+        return Answer(question, reason="the time is used up")
+    answer = Answer(question, reason="the outputs are those of the float model on this machine")
+    end_s = time.monotonic() + left_s
+    for between in question.pairs():
+        try:
+            with scene_of(prepared, between, max(FEWEST_S, end_s - time.monotonic())) as scene:
+                if scene.is_within_rounding:
+                    continue
+                left_s = max(0.0, end_s - time.monotonic())
+                return Answer(question, procedure.explain(scene, hypotheses, left_s, notify))
+        except HarnessError as error:
+            answer = Answer(question, reason=error.what)
+    return answer
+
+
+@contextmanager
+def _prepared(outcome: Outcome, asked: Sequence[Question], observer: Observer) -> Iterator[Prepared]:
+    """Prepare what the run had of one target, which has to be the same still."""
+    run = outcome.run
+    target = asked[0].target
+    table = {**run["targets"][target], "backends": [asked[0].backend]}
+    stored: Mapping[str, Any] = {
+        "validation": run["validation"],
+        "validation_path": run["validation_path"],
+        "targets": {target: table},
+    }
+    variants = tuple(dict.fromkeys((FLOAT32, *(question.variant for question in asked))))
+    request = Request(targets=(target,), variants=variants, results=outcome.folder.path.parent)
+    with closing(prepare(request, observer, stored=stored)) as prepared:
+        try:
+            hashes = {(b.target, b.variant): b.artifact.sha256 for b in outcome.plan.batches}
+            for batch in prepared.plan.batches:
+                then = hashes.get((batch.target, batch.variant), batch.artifact.sha256)
+                if then != batch.artifact.sha256:
+                    raise HarnessError(f"{batch.variant} on {batch.target} is another file than in the run")
+            yield prepared
+        finally:
+            observer.end()
