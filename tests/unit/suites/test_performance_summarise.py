@@ -230,10 +230,11 @@ CALLS = (
     "timed_inputs_changed", "reused_buffer_wrong", "new_input_ratio_at_least", "late_ratio_at_least",
     "bound_ratio_at_least", "descriptor_growth_at_least", "thread_growth_at_least",
 )  # fmt: skip
+FOOTPRINT = ("arena_byte", "flash_byte")
 ROWS = {
     "single_stream": [
         *LATENCY, "latency_drift", *CHECKED, "host_clock_ratio", *MEMORY, "load_time",
-        "first_inference", "first_call_ratio", "peak_memory", "gpu_memory_peak", "arena_byte", "flash_byte", "model_bytes", *OVER_BARE,
+        "first_inference", "first_call_ratio", "peak_memory", "gpu_memory_peak", *FOOTPRINT, "model_bytes", *OVER_BARE,
     ],
     "offline": ["throughput", *CHECKED],
     "varied": [*CHECKED, *MEMORY, *CALLS],
@@ -340,6 +341,7 @@ def test_a_run_of_before_has_the_rows_that_it_can_have() -> None:
         "stall_bursts",
         "stalls_at_least",
         "gpu_memory_peak",
+        *FOOTPRINT,
         *OVER_BARE,
     }
     assert names == [name for name in ROWS["single_stream"] if name not in missing]
