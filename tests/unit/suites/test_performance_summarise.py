@@ -234,7 +234,8 @@ FOOTPRINT = ("arena_byte", "flash_byte")
 ROWS = {
     "single_stream": [
         *LATENCY, "latency_drift", *CHECKED, "host_clock_ratio", *MEMORY, "load_time",
-        "first_inference", "first_call_ratio", "peak_memory", "gpu_memory_peak", *FOOTPRINT, "model_bytes", *OVER_BARE,
+        "first_inference", "first_call_ratio", "peak_memory", "gpu_memory_peak", *FOOTPRINT, "model_bytes",
+        *OVER_BARE,
     ],
     "offline": ["throughput", *CHECKED],
     "varied": [*CHECKED, *MEMORY, *CALLS],
