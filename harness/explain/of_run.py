@@ -39,7 +39,7 @@ class Question:
     verdicts : tuple of Verdict
         The worst first.
     passing : tuple of str
-        Targets of the run on which all of these gates pass for the variant.
+        Targets of the run on which none of these gates fails for the variant, and some pass.
     failing : tuple of str
         Targets on which one of them fails.
     """
@@ -118,7 +118,9 @@ def _elsewhere(
     for verdict in outcome.verdicts:
         if verdict.variant == variant and (verdict.kind, verdict.gate) in names:
             states.setdefault(verdict.target, set()).add(verdict.state)
-    passing = tuple(target for target, seen in states.items() if seen == {State.PASS})
+    passing = tuple(
+        target for target, seen in states.items() if State.PASS in seen and State.FAIL not in seen
+    )
     return passing, tuple(target for target, seen in states.items() if State.FAIL in seen)
 
 

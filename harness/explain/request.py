@@ -21,6 +21,7 @@ from harness.core.errors import HarnessError, UsageError
 from harness.core.job import DEPLOY, PARITY, Batch, Options
 from harness.core.plan import HOST
 from harness.core.target import PARITY_OPTIONS, Target
+from harness.executors.abilities import abilities_of
 from harness.explain import tflite_points
 from harness.explain.scene import Scene
 from harness.explain.sides import DEADLINE_S, Runner, Side
@@ -32,6 +33,8 @@ from harness.run.selection import variant_names
 
 #: Samples on which causes are looked for, and others on which the effect of a remedy is measured.
 SAMPLES, HELD_OUT = 64, 192
+#: Under emulation a sample takes up to a second.
+EMULATED_SAMPLES = 8
 FILES = (".onnx", ".tflite")
 SYNTAX = "TARGET[:VARIANT or FILE][@parity][+KEY=VALUE…], as in cpu:int8,tflite:int8+provider=reference"
 _SIDE = re.compile(r"(?P<target>[^:@+]+)(:(?P<what>[^@+]+))?(@(?P<setting>[^+]+))?(?P<options>(\+[^+]+)*)")
@@ -163,8 +166,7 @@ def scene_of(
         variant = sides[1].variant if sides[1].variant in prepared.cards else sides[0].variant
         card = prepared.cards.get(variant, {})
         bounds = card.get(rounding.KEY, {}).get("bounds", {})
-        count = len(next(iter(sides[0].raw.values())))
-        looked, rest = range(min(SAMPLES, count)), range(min(SAMPLES, count), count)
+        looked, rest = _rows(prepared, sides)
         yield Scene(sides[0], sides[1], runner, onnx, host, bounds, looked, rest)
 
 
@@ -198,6 +200,15 @@ def _name(side: SideRequest) -> str:
     """Sides on one target share it, unless they pin other packages."""
     requirements = (side.options or {}).get("requirements")
     return side.target if requirements is None else f"{side.target}-{requirements}".replace(" ", "-")
+
+
+def _rows(prepared: Prepared, sides: Sequence[Side]) -> tuple[range, range]:
+    """Samples on which causes are looked for, and others."""
+    count = len(next(iter(sides[0].raw.values())))
+    names = {side.target for side in sides}
+    slow = any(abilities_of(target).emulated for target in prepared.targets if target.name in names)
+    first = min(EMULATED_SAMPLES if slow else SAMPLES, count)
+    return range(first), range(first, min(2 * first, count) if slow else count)
 
 
 def _on_host(prepared: Prepared, request: SideRequest, onnx: Mapping[str, Artifact]) -> Side:

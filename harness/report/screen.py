@@ -18,12 +18,11 @@ from harness.core.plan import HOST
 from harness.core.verdict import GATE, State, summary
 from harness.report.advice import next_step, not_tested, problems, report_command, why_not_measured
 from harness.report.columns import columns, variant_name
-from harness.report.explanations import as_lines, still_failing
+from harness.report.explanations import explained, of_outcome
 from harness.report.grid import grid
 from harness.report.progress import duration
 from harness.run import declared
 from harness.run.outcome import Outcome
-from harness.store import explanations
 
 COLOURS = {
     State.PASS: "green", State.FAIL: "bold red", State.INCONCLUSIVE: "yellow", State.INVALID: "magenta",
@@ -44,8 +43,7 @@ def show(outcome: Outcome, console: Console, *, seconds: float) -> None:
     for state, text in problems(outcome):
         line = Text(f"{state.value:<13}", style=COLOURS[state])
         console.print(line.append(text, style="default"), soft_wrap=True)
-    stored = explanations.read(outcome.folder.path)
-    for label, text in as_lines(still_failing(stored, outcome.verdicts)):
+    for label, text in explained(outcome):
         line = Text(f"{label:<13}", style="bold" if label.isupper() else "")
         console.print(line.append(f"{' ' * (len(label) >= 13)}{text}", style="default"), soft_wrap=True)
     for text in unjudged(outcome):
@@ -99,7 +97,7 @@ def as_values(outcome: Outcome, *, seconds: float) -> dict[str, Any]:
             "verdict": outcome.state.value, "exit_code": outcome.exit_code, "verdicts": verdicts,
             "unjudged": unjudged(outcome), "why": why_not_measured(outcome),
             "share": outcome.plan.share, "missing_jobs": outcome.missing, "notes": list(outcome.notes),
-            "explanations": still_failing(explanations.read(outcome.folder.path), outcome.verdicts),
+            "explanations": of_outcome(outcome),
             "seconds": round(seconds, 3),
     }  # fmt: skip
 
