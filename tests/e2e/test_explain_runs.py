@@ -41,7 +41,8 @@ def test_a_failure_carries_its_cause_and_keeps_it(harness: Shell, model: MakeMod
     assert damaged.code == 1
     assert "the explanations cannot be read" in damaged.out
     asked = harness("explain", "latest")
-    assert asked.code == 0
+    # A run plants a fault in parity, too; an option of [deploy] cannot repeat that: not decided.
+    assert asked.code == 4
     assert cause in asked.out.splitlines()
     assert "confirmed         order of classes" in asked.out
 
