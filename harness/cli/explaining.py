@@ -34,7 +34,10 @@ def add(commands: Any) -> None:  # noqa: ANN401 - argparse's own
         commands, "explain", "find the layer and the cause of a difference, and what removes it"
     )
     explain.add_argument(
-        "run", nargs="?", metavar="RUN", help="a run whose failing gates and checks are explained"
+        "run",
+        nargs="*",
+        metavar="RUN",
+        help="a run whose failing gates and checks are explained; or two runs of one target, BASE and NEW",
     )
     explain.add_argument("--between", metavar="A,B", default="",
                          help="reference and other: TARGET[:VARIANT|FILE][@parity][+KEY=VALUE]")  # fmt: skip
@@ -49,12 +52,14 @@ def add(commands: Any) -> None:  # noqa: ANN401 - argparse's own
 
 def explain(arguments: argparse.Namespace) -> int:
     """Explain, and print the cause."""
-    if bool(arguments.run) == bool(arguments.between):
+    if bool(arguments.run) == bool(arguments.between) or len(arguments.run) > 2:
         raise UsageError(
-            "name a run, or two sides", where="harness explain",
-            next_step="harness explain RUN, or harness explain --between A,B",
+            "name a run, two runs, or two sides", where="harness explain",
+            next_step="harness explain RUN, harness explain BASE NEW, or harness explain --between A,B",
         )  # fmt: skip
-    return _of_run(arguments) if arguments.run else _between(arguments)
+    if arguments.between:
+        return _between(arguments)
+    return _of_run(arguments) if len(arguments.run) == 1 else _of_two_runs(arguments)
 
 
 def _between(arguments: argparse.Namespace) -> int:
@@ -78,7 +83,7 @@ def _of_run(arguments: argparse.Namespace) -> int:
     from harness.run import stages
     from harness.store import explanations, run_folder
 
-    folder = run_folder.find_run(arguments.run, arguments.results)
+    folder = run_folder.find_run(arguments.run[0], arguments.results)
     outcome = stages.look(folder, folder.facts())
     answers = command.explain_run(outcome, budget_s(arguments.budget), progress.Plain(sys.stderr), tell)
     if not answers:
@@ -92,6 +97,25 @@ def _of_run(arguments: argparse.Namespace) -> int:
         print(f"{label:13}{' ' * (len(label) >= 13)}{line}")
     print(f"{'facts':13}{folder.path / explanations.FILE}")
     decided = all(one.explanation is not None and one.explanation.is_decided for one in answers)
+    return ExitCode.PASSED if decided else ExitCode.INCONCLUSIVE
+
+
+def _of_two_runs(arguments: argparse.Namespace) -> int:
+    from harness.explain import command, text
+    from harness.report import progress
+    from harness.store import run_folder
+
+    base, new = (run_folder.find_run(name, arguments.results) for name in arguments.run)
+    compared, path = command.explain_two(
+        (base, new), budget_s(arguments.budget), arguments.results, progress.Plain(sys.stderr), tell
+    )
+    for one in compared:
+        if one.explanation is None:
+            print(f"{'not explained':17} {one.place[2]} on {one.place[0]}: {one.reason}\n")
+        else:
+            print(f"{text.text(one.explanation)}\n")
+    print(f"{'facts':17} {path}")
+    decided = all(one.explanation is not None and one.explanation.is_decided for one in compared)
     return ExitCode.PASSED if decided else ExitCode.INCONCLUSIVE
 
 

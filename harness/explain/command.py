@@ -5,21 +5,23 @@ from __future__ import annotations
 import dataclasses
 import json
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from harness.device import plugins
-from harness.explain import of_run, procedure, request, text
+from harness.explain import of_run, procedure, request, text, two_runs
 from harness.explain.layers import Error
 from harness.explain.of_run import Answer
 from harness.explain.procedure import Explanation
 from harness.explain.scene import Finding, Hypothesis
+from harness.explain.two_runs import Compared
 from harness.run.observer import Observer
 from harness.run.outcome import Outcome
 from harness.store import explanations
 from harness.store.cache import write_atomically, writing
+from harness.store.run_folder import RunFolder
 
 #: Folder of the results, and the file in a folder of it.
 FOLDER, FILE = "explain", "explain.json"
@@ -49,12 +51,39 @@ def explain(
     """
     with request.opened(model, request.parse(between), observer) as scene:
         explanation = procedure.explain(scene, hypotheses(), within_s, notify)
-        now = datetime.now(UTC)
-        path = results.resolve() / FOLDER / f"{now:%Y%m%dT%H%M%S}-{secrets.token_hex(2)}" / FILE
-        with writing(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(path, json.dumps(as_json(explanation), indent=1).encode())
+        path = _write(results, as_json(explanation))
         return explanation, path, text.text(explanation)
+
+
+def explain_two(
+    runs: tuple[RunFolder, RunFolder], within_s: float, results: Path, observer: Observer,
+    notify: Callable[[str], None],
+) -> tuple[list[Compared], Path]:  # fmt: skip
+    """Explain what two stored runs of one target compute otherwise, and store what was seen.
+
+    Raises
+    ------
+    HarnessError
+    """
+    compared = list(two_runs.explain(runs, hypotheses(), within_s, observer, notify))
+    stored = [
+        {
+            "target": one.place[0], "backend": one.place[1], "variant": one.place[2], "reason": one.reason,
+            **({} if one.explanation is None else as_json(one.explanation)),
+        }
+        for one in compared
+    ]  # fmt: skip
+    content = {"base": runs[0].run_id, "new": runs[1].run_id, "places": stored}
+    return compared, _write(results, content)
+
+
+def _write(results: Path, content: Mapping[str, Any]) -> Path:
+    now = datetime.now(UTC)
+    path = results.resolve() / FOLDER / f"{now:%Y%m%dT%H%M%S}-{secrets.token_hex(2)}" / FILE
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, json.dumps(content, indent=1).encode())
+    return path
 
 
 def explain_run(

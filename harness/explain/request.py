@@ -33,6 +33,7 @@ from harness.run.selection import variant_names
 
 #: Samples on which causes are looked for, and others on which the effect of a remedy is measured.
 SAMPLES, HELD_OUT = 64, 192
+SAMPLES_IN_ALL = SAMPLES + HELD_OUT
 #: Under emulation a sample takes up to a second.
 EMULATED_SAMPLES = 8
 FILES = (".onnx", ".tflite")
@@ -160,14 +161,20 @@ def scene_of(
             _on_host(prepared, request, onnx) if request.target == HOST else _side(prepared, request)
             for request in between
         ]
-        onnx |= {side.variant: side.artifact for side in sides if side.artifact.format == "onnx"}
-        reference = replace(sides[0], target=HOST, backend="onnxruntime", executor=prepared.executors[HOST])
-        host = replace(reference, options=PARITY_OPTIONS, label="this machine")
-        variant = sides[1].variant if sides[1].variant in prepared.cards else sides[0].variant
-        card = prepared.cards.get(variant, {})
-        bounds = card.get(rounding.KEY, {}).get("bounds", {})
-        looked, rest = _rows(prepared, sides)
-        yield Scene(sides[0], sides[1], runner, onnx, host, bounds, looked, rest)
+        yield scene_between(prepared, runner, *sides)
+
+
+def scene_between(prepared: Prepared, runner: Runner, first: Side, second: Side) -> Scene:
+    """What hypotheses test, of two sides that are ready."""
+    onnx = _onnx(prepared)
+    onnx |= {side.variant: side.artifact for side in (first, second) if side.artifact.format == "onnx"}
+    reference = replace(first, target=HOST, backend="onnxruntime", executor=prepared.executors[HOST])
+    host = replace(reference, options=PARITY_OPTIONS, label="this machine")
+    variant = second.variant if second.variant in prepared.cards else first.variant
+    card = prepared.cards.get(variant, {})
+    bounds = card.get(rounding.KEY, {}).get("bounds", {})
+    looked, rest = _rows(prepared, (first, second))
+    return Scene(first, second, runner, onnx, host, bounds, looked, rest)
 
 
 def _prepared(model: str, between: Sequence[SideRequest], observer: Observer) -> Prepared:
@@ -229,9 +236,7 @@ def _raw(prepared: Prepared) -> dict[str, Any]:
     """The first samples of the clean set, as every device reads them."""
     assert prepared.inputs is not None
     return {
-        name: np.load(prepared.cache.array_path(digest), mmap_mode="r", allow_pickle=False)[
-            : SAMPLES + HELD_OUT
-        ]
+        name: np.load(prepared.cache.array_path(digest), mmap_mode="r", allow_pickle=False)[:SAMPLES_IN_ALL]
         for name, digest in prepared.inputs.data.sets[0].ref.inputs.items()
     }
 
