@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.device import plugins
-from harness.explain import of_run, procedure, request, text, two_runs
+from harness.explain import of_run, procedure, reproducer, request, text, two_runs
 from harness.explain.layers import Error
 from harness.explain.of_run import Answer
 from harness.explain.procedure import Explanation
@@ -51,7 +51,9 @@ def explain(
     """
     with request.opened(model, request.parse(between), observer) as scene:
         explanation = procedure.explain(scene, hypotheses(), within_s, notify)
-        path = _write(results, as_json(explanation))
+        path = _new_path(results)
+        reproducer.attempt(explanation, path.parent / reproducer.FOLDER)
+        _write(path, as_json(explanation))
         return explanation, path, text.text(explanation)
 
 
@@ -74,16 +76,20 @@ def explain_two(
         for one in compared
     ]  # fmt: skip
     content = {"base": runs[0].run_id, "new": runs[1].run_id, "places": stored}
-    return compared, _write(results, content)
+    path = _new_path(results)
+    _write(path, content)
+    return compared, path
 
 
-def _write(results: Path, content: Mapping[str, Any]) -> Path:
+def _new_path(results: Path) -> Path:
     now = datetime.now(UTC)
-    path = results.resolve() / FOLDER / f"{now:%Y%m%dT%H%M%S}-{secrets.token_hex(2)}" / FILE
+    return results.resolve() / FOLDER / f"{now:%Y%m%dT%H%M%S}-{secrets.token_hex(2)}" / FILE
+
+
+def _write(path: Path, content: Mapping[str, Any]) -> None:
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, json.dumps(content, indent=1).encode())
-    return path
 
 
 def explain_run(
@@ -135,6 +141,7 @@ def as_json(explanation: Explanation) -> dict[str, Any]:
         "seconds": round(explanation.seconds, 1),
         "causes": [finding.cause for finding in explanation.confirmed],
         "left_share": explanation.left_share,
+        "reproducer": None if explanation.reproducer is None else str(explanation.reproducer),
         "effect": None if explanation.effect is None else dataclasses.asdict(explanation.effect),
         "rounds": [[_finding(finding) for finding in findings] for findings in explanation.rounds],
         "left_out": explanation.left_out,

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from harness.config.load import check
@@ -14,7 +15,7 @@ from harness.core.errors import HarnessError
 from harness.core.metric import OF_ANSWERS
 from harness.core.plan import HOST
 from harness.core.verdict import CHECK, State, Verdict
-from harness.explain import procedure
+from harness.explain import procedure, reproducer
 from harness.explain.procedure import Explanation
 from harness.explain.request import SideRequest, scene_of
 from harness.explain.scene import Hypothesis
@@ -51,6 +52,11 @@ class Question:
     verdicts: tuple[Verdict, ...]
     passing: tuple[str, ...]
     failing: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """Of a file or folder."""
+        return f"{self.target}-{self.backend}-{self.variant}-{self.setting}"
 
     @property
     def gates(self) -> tuple[str, ...]:
@@ -137,6 +143,7 @@ def answers(
     """
     end_s = time.monotonic() + budget_s
     asked = questions(outcome)
+    folder = outcome.folder.path / reproducer.FOLDER
     for target in dict.fromkeys(question.target for question in asked):
         of_target = [question for question in asked if question.target == target]
         if time.monotonic() >= end_s:
@@ -147,14 +154,15 @@ def answers(
                 for question in of_target:
                     left_s = end_s - time.monotonic()
                     notify(f"explaining {', '.join(question.gates)}: {question.variant} on {target}")
-                    yield _answer(prepared, question, hypotheses, left_s, notify)
+                    yield _answer(prepared, question, hypotheses, left_s, notify, folder)
         except HarnessError as error:
             yield from (Answer(question, reason=error.what) for question in of_target)
 
 
 def _answer(
-    prepared: Prepared, question: Question, hypotheses: Sequence[Hypothesis], left_s: float, notify: Notify
-) -> Answer:
+    prepared: Prepared, question: Question, hypotheses: Sequence[Hypothesis], left_s: float, notify: Notify,
+    folder: Path,
+) -> Answer:  # fmt: skip
     if left_s <= 0:
         return Answer(question, reason="the time is used up")
     answer = Answer(question, reason="the outputs are those of the float model on this machine")
@@ -165,7 +173,9 @@ def _answer(
                 if scene.is_within_rounding:
                     continue
                 left_s = max(0.0, end_s - time.monotonic())
-                return Answer(question, procedure.explain(scene, hypotheses, left_s, notify))
+                explanation = procedure.explain(scene, hypotheses, left_s, notify)
+                reproducer.attempt(explanation, folder / question.name)
+                return Answer(question, explanation)
         except HarnessError as error:
             answer = Answer(question, reason=error.what)
     return answer

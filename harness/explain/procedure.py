@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,6 +61,8 @@ class Explanation:
     effect : Effect, optional
         Of all causes together; None where they cannot be taken away by a run, or there are no more samples.
     seconds : float
+    reproducer : Path, optional
+        Folder of a part of the file that shows the difference by itself.
     """
 
     scene: Scene
@@ -69,6 +72,7 @@ class Explanation:
     left_share: float = 1.0
     effect: Effect | None = None
     seconds: float = 0.0
+    reproducer: Path | None = None
 
     @property
     def confirmed(self) -> list[Finding]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from harness.core.commands import short
 from harness.core.exit_code import ExitCode
 from harness.explain.layers import Error, Layer
 from harness.explain.procedure import Explanation
@@ -43,6 +44,8 @@ def text(explanation: Explanation) -> str:
                 ran = f"run, {_left(explanation, finding)}"
             line = f"; {finding.remedy.line}" if finding.remedy.line else ""
             lines.append(f"{'REMEDY':17} {finding.remedy.text}: {ran}{line}")
+    if explanation.reproducer is not None:
+        lines.append(f"{'reproducer':17} {short(explanation.reproducer)}   # python reproduce.py, in it")
     if not explanation.confirmed:
         lines.append(nothing(explanation))
     return "\n".join(lines)

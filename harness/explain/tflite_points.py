@@ -126,3 +126,34 @@ def _add_outputs(model: Any, names: Sequence[str]) -> None:  # noqa: ANN401 - th
 
 def _name(tensor: Any) -> str:  # noqa: ANN401 - the schema's TensorT
     return tensor.name.decode() if isinstance(tensor.name, bytes) else str(tensor.name)
+
+
+def part(content: bytes, output: str) -> tuple[bytes, list[str]]:
+    """Cut out the operators that compute one output; numbers that they do not need are left out.
+
+    Returns
+    -------
+    tuple of bytes and list of str
+        The file, and the names of its inputs.
+    """
+    changed = read(content)
+    graph = changed.subgraphs[0]
+    places = {_name(tensor): place for place, tensor in enumerate(graph.tensors)}
+    makers = {int(place): operator for operator in graph.operators for place in operator.outputs}
+    needed, waiting = set[int](), [places[output]]
+    while waiting:
+        place = waiting.pop()
+        if place >= 0 and place not in needed:
+            needed.add(place)
+            waiting += [int(one) for one in makers[place].inputs] if place in makers else []
+    graph.operators = [one for one in graph.operators if needed & {int(place) for place in one.outputs}]
+    graph.inputs = np.array([place for place in map(int, graph.inputs) if place in needed], np.int32)
+    graph.outputs = np.array([places[output]], np.int32)
+    used = {graph.tensors[place].buffer for place in needed}
+    schema = load_schema()
+    changed.buffers = [
+        buffer if number in used else AlignedBuffer(schema, b"")
+        for number, buffer in enumerate(changed.buffers)
+    ]
+    changed.signatureDefs = None
+    return serialise(changed), [_name(graph.tensors[place]) for place in graph.inputs]

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
-from tests.e2e.shell import MakeModel, Shell
+import numpy as np
+from onnx import helper
+
+from tests.e2e.shell import MakeModel, Shell, save_onnx
 
 #: Classes in another order on the device, in both settings; a target beside it answers rightly.
 WRONG = """\
@@ -68,3 +73,76 @@ def test_a_wrong_time_is_refused_before_anything_is_measured(harness: Shell, mod
     assert not harness.results.exists()
     assert harness("explain").code == 2
     assert harness("explain", "latest", "--between", "cpu,tflite").code == 2
+
+
+#: Imports of other runtimes, and of the harness, fail.
+ALONE = """\
+import runpy, sys
+allowed = sys.argv[1]
+OTHERS = {"onnx", "onnxruntime", "openvino", "ai_edge_litert", "harness"}
+class Refused:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in OTHERS - {allowed}:
+            raise ImportError(f"{name} is not there")
+sys.meta_path.insert(0, Refused())
+runpy.run_path("reproduce.py", run_name="__main__")
+"""
+
+
+def test_a_wrong_operator_is_named_refereed_and_reproduced(harness: Shell, model: MakeModel) -> None:
+    """OpenVINO computes an AveragePool with ceil_mode and counted padding otherwise than ONNX defines it."""
+    rng = np.random.default_rng(0)
+    weights = {"w": rng.normal(size=(100, 4)).astype(np.float32)}
+    nodes = [
+        helper.make_node(
+            "AveragePool", ["x"], ["p"], "pool", kernel_shape=[3, 3], strides=[2, 2], pads=[1] * 4,
+            ceil_mode=1, count_include_pad=1,
+        ),
+        helper.make_node("Flatten", ["p"], ["f"], "flat"),
+        helper.make_node("MatMul", ["f", "w"], ["y"], "product"),
+    ]  # fmt: skip
+    x = rng.normal(size=(300, 4, 8, 8)).astype(np.float32)
+    folder = model(x=x, labels=np.zeros(300, np.int64))
+    save_onnx(folder / "model.onnx", nodes, ["n", 4, 8, 8], weights)
+    ended = harness("explain", "--model", folder, "--between", "cpu,openvino@parity")
+    assert ended.code == 0, ended.out
+    assert "CAUSE             AveragePool pool is computed wrongly on openvino@parity" in ended.out
+    assert "the definition of ONNX in float64 differs from cpu by" in ended.out
+    (part,) = harness.results.glob("explain/*/reproducer")
+    for runtime, code, says in (("openvino", 1, "largest difference"), ("onnxruntime", 1, "is not there")):
+        done = subprocess.run(
+            [sys.executable, "-P", "-c", ALONE, runtime],
+            cwd=part,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == code, done.stderr
+        assert says in done.stdout + done.stderr
+
+
+def test_kernels_of_one_wheel_are_named_and_reproduced(harness: Shell, model: MakeModel) -> None:
+    """A TFLite file on XNNPACK and on LiteRT's reference kernels: they round otherwise."""
+    rng = np.random.default_rng(0)
+    shapes = {"w1": (8, 4, 3, 3), "b1": (8,), "w2": (4, 8, 3, 3), "b2": (4,)}
+    weights = {name: rng.normal(0, 0.3, shape).astype(np.float32) for name, shape in shapes.items()}
+    nodes = [
+        helper.make_node("Conv", ["x", "w1", "b1"], ["c"], "first", pads=[1] * 4),
+        helper.make_node("Relu", ["c"], ["r"], "relu"),
+        helper.make_node("Conv", ["r", "w2", "b2"], ["d"], "second", pads=[1] * 4),
+        helper.make_node("GlobalAveragePool", ["d"], ["p"], "pool"),
+        helper.make_node("Flatten", ["p"], ["y"], "flat"),
+    ]
+    folder = model(x=rng.normal(size=(300, 4, 8, 8)).astype(np.float32), labels=np.zeros(300, np.int64))
+    save_onnx(folder / "model.onnx", nodes, ["n", 4, 8, 8], weights)
+    sides = "tflite:int8,tflite:int8+provider=reference"
+    ended = harness("explain", "--model", folder, "--between", sides)
+    assert ended.code == 0, ended.out
+    assert "CAUSE             tflite:int8+provider=reference runs on reference" in ended.out
+    (part,) = harness.results.glob("explain/*/reproducer")
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", ALONE, "ai_edge_litert"], cwd=part, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 1, done.stderr
+    assert "largest difference 1;" in done.stdout
