@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.core.artifact import Quantization
+from harness.core.errors import BackendError
 from harness.explain.files import ModelFile
 from harness.explain.points import FED, Point
 from harness.explain.sides import Runner, Side, Trace
@@ -170,6 +171,11 @@ def tap(
     ):
         content = file.tapped(list(dict.fromkeys(names)))
         traces.append(runner.samples(runner.with_file(side, content, file.name), rows))
+        if others := [name for name in names if name not in traces[-1].tensors]:
+            raise BackendError(
+                f"{side.label} does not return {others[0]}, which is an output of the file with more outputs",
+                where=side.target, cause=f"{side.backend} gives outputs other names than the file",
+            )  # fmt: skip
     axes = {}
     usable = []
     for pair in pairs:

@@ -197,6 +197,11 @@ def exploded(
     for name, array in fed.items():
         kind = helper.np_dtype_to_tensor_dtype(array.dtype)
         changed.graph.input.append(helper.make_tensor_value_info(name + FED, kind, array.shape))
+    # What is fed has a size where the file has a free batch: some runtimes refuse a file that says both.
+    del changed.graph.value_info[:]
+    for value in changed.graph.output:
+        if value.type.HasField("tensor_type"):
+            value.type.tensor_type.ClearField("shape")
     return changed
 
 

@@ -94,6 +94,8 @@ class BackendConformance(BindingConformance):
             inputs, outputs = opened.session.inputs, opened.session.outputs
         assert sorted(spec.shape for spec in inputs) == [(None, 3), (None, 4)]
         assert [spec.shape for spec in outputs] == [(None, 3)]
+        assert {spec.name for spec in inputs} == set(TWO_INPUTS.inputs)  # those of the file, not of its nodes
+        assert [spec.name for spec in outputs] == [TWO_INPUTS.output]
         assert {spec.dtype for spec in inputs + outputs} == {"float32"}
         assert {spec.quantization for spec in inputs + outputs} == {None}
 

@@ -53,7 +53,10 @@ class KnownModel:
             return helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", *shape])
 
         graph = helper.make_graph(
-            [helper.make_node(kind, inputs, [output], name=output) for kind, inputs, output in self.nodes],
+            [
+                helper.make_node(kind, inputs, [output], name=f"node_of_{output}")
+                for kind, inputs, output in self.nodes
+            ],
             self.name,
             [value(name, shape) for name, shape in self.inputs.items()],
             [value(self.output, self.output_shape)],

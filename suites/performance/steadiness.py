@@ -209,7 +209,8 @@ def _proved_byte(readings: NDArray[np.float64]) -> float:
     calls, memory_byte = readings[:, 0], readings[:, 1]
     arena_byte = max(ARENA_BYTE, ARENA_SHARE * float(memory_byte[-1]))
     steady = theil_sen.steady_slope(calls, memory_byte, PARTS)
-    return steady - arena_byte / float(calls[-1] - calls[0])
+    # Loops over several batch sizes lie one after the other, and each counts from zero.
+    return steady - arena_byte / float(np.ptp(calls))
 
 
 def proved(

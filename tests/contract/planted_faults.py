@@ -65,6 +65,20 @@ class TestOverwritesOutputs(Planted):
     found_by = frozenset({"test_outputs_belong_to_the_caller"})
 
 
+class _NamesNodes(NumpyBackend):
+    """Calls an output by the node that makes it."""
+
+    def open(self, artifact: Artifact, options: Options) -> Session:
+        session = super().open(artifact, options)
+        session.outputs = tuple(replace(spec, name=f"node_of_{spec.name}") for spec in session.outputs)  # type: ignore[misc]
+        return session
+
+
+class TestNamesNodes(Planted):
+    backend = _NamesNodes
+    found_by = frozenset({"test_specs_describe_the_model"})
+
+
 def _returns_view(run: Any, feeds: Feeds, _: Any) -> Outputs:
     outputs, x = run(feeds), next(iter(feeds.values()))
     same = x.size == outputs["y"].size and np.array_equal(x.ravel(), outputs["y"].ravel())

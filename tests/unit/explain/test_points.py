@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import numpy as np
+import onnx
 import pytest
 
 from harness.core.preprocess import apply
-from harness.explain import files, layers
+from harness.explain import files, layers, points
 from harness.explain.points import Graph
+from harness.explain.sides import Runner, Side, Trace
 
 from . import scenes
 from .scenes import Files
@@ -33,6 +38,35 @@ def test_a_file_that_more_outputs_change_is_told(made: Files) -> None:
     assert scene.tapped is not None
     assert scene.tapped.proved.relative > 0.1 * scene.gap
     assert "other numbers with its layers as outputs" in scene.refused["layers"]
+
+
+def test_outputs_of_other_names_are_told(made: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some runtimes call an output by the node that makes it."""
+    honest = Runner.samples
+
+    def renamed(self: Runner, side: Side, rows: Sequence[int]) -> Trace:
+        trace = honest(self, side, rows)
+        names = {name: f"node_of_{name}" if side.backend == "openvino" else name for name in trace.tensors}
+        return replace(
+            trace,
+            tensors={names[name]: tensor for name, tensor in trace.tensors.items()},
+            outputs=tuple(names[name] for name in trace.outputs),
+        )
+
+    monkeypatch.setattr(Runner, "samples", renamed)
+    scene = made.scene(made.side(made.float32), made.side(made.float32, "openvino"))
+    assert scene.table == []
+    assert "openvino:float32 does not return conv1:r" in scene.refused["layers"]
+
+
+def test_a_file_whose_layers_are_fed_says_no_shape_twice(made: Files) -> None:
+    """What is fed has the size of the samples, and what the file says of it has a free batch."""
+    model = onnx.shape_inference.infer_shapes(made.float32)
+    assert len(model.graph.value_info)
+    fed = {"conv1:r": np.zeros((1, 8, 12, 12), np.float32)}
+    exploded = points.exploded(model, fed, ["conv3:r"])
+    assert not len(exploded.graph.value_info)
+    assert not any(value.type.tensor_type.HasField("shape") for value in exploded.graph.output)
 
 
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino", "tflite"])

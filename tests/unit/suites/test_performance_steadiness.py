@@ -306,6 +306,15 @@ def test_a_leak_is_told_in_bytes_a_call() -> None:
     assert least.value == pytest.approx(10_100 - steadiness.ARENA_BYTE / (6_000 * 26 / 32), rel=0.02)
 
 
+def test_loops_over_two_sizes_may_end_where_they_began() -> None:
+    """Each counts its calls from zero; what is left after the warm-up may begin and end at one number."""
+    readings = [(0, 1, call, 50e6) for call in range(9)] + [(0, 8, call, 50e6) for call in range(3)]
+    assert readings[3][2] != readings[-1][2] == 2
+    for first in range(9):
+        part = np.array(readings[first:])[:, 2:]
+        assert math.isfinite(steadiness._proved_byte(part))
+
+
 def test_a_healthy_process_proves_no_growth() -> None:
     growth, least = memory(Samples(facts(calls(6_000, 1))))
     assert abs(growth.value) < 10
