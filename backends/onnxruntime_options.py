@@ -49,7 +49,7 @@ def variations(options: Options) -> tuple[Variation, ...]:
         kind: str, text: str, key: str, value: str, parts: tuple[Variation, ...] = ()
     ) -> Variation:
         changed = replace(options, extra={**options.extra, key: value})
-        return Variation(kind, text, changed, f'"{key}" = "{value}"', parts)
+        return Variation(kind, text, changed, f'extra = {{ "{key}" = "{value}" }}', parts)
 
     listed = []
     if options.extra.get(FASTMATH) == "1":

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.cli.options import add_results, command
@@ -13,6 +15,7 @@ from harness.core.errors import UsageError
 from harness.core.exit_code import ExitCode
 
 if TYPE_CHECKING:
+    from harness.explain.procedure import Explanation
     from harness.run.observer import Observer
     from harness.run.outcome import Outcome
 
@@ -46,6 +49,11 @@ def add(commands: Any) -> None:  # noqa: ANN401 - argparse's own
     explain.add_argument(
         "--budget", metavar="60s", default="", help="how long hypotheses are tested (default: 60s)"
     )
+    explain.add_argument(
+        "--apply",
+        action="store_true",
+        help="write what was run and removes the difference into your TOML files",
+    )
     add_results(explain)
     explain.set_defaults(command="explain")
 
@@ -73,6 +81,7 @@ def _between(arguments: argparse.Namespace) -> int:
     )  # fmt: skip
     print(words)
     print(f"facts        {path}")
+    _patches(arguments, [explanation], None, _validation(arguments))
     return text.exit_code(explanation)
 
 
@@ -96,6 +105,8 @@ def _of_run(arguments: argparse.Namespace) -> int:
     for label, line in as_lines(explanations.read(folder.path)):
         print(f"{label:13}{' ' * (len(label) >= 13)}{line}")
     print(f"{'facts':13}{folder.path / explanations.FILE}")
+    made = [one.explanation for one in answers if one.explanation is not None]
+    _patches(arguments, made, outcome.run, Path(outcome.run["validation_path"]))
     decided = all(one.explanation is not None and one.explanation.is_decided for one in answers)
     return ExitCode.PASSED if decided else ExitCode.INCONCLUSIVE
 
@@ -115,8 +126,32 @@ def _of_two_runs(arguments: argparse.Namespace) -> int:
         else:
             print(f"{text.text(one.explanation)}\n")
     print(f"{'facts':17} {path}")
+    made = [one.explanation for one in compared if one.explanation is not None]
+    run = new.read_run()
+    _patches(arguments, made, run, Path(run["validation_path"]))
     decided = all(one.explanation is not None and one.explanation.is_decided for one in compared)
     return ExitCode.PASSED if decided else ExitCode.INCONCLUSIVE
+
+
+def _validation(arguments: argparse.Namespace) -> Path:
+    from harness.config.load import validation_file
+    from harness.run.request import Request
+
+    return validation_file(Request.parse(model=arguments.model).model)
+
+
+def _patches(
+    arguments: argparse.Namespace, explanations: Sequence[Explanation], run: Mapping[str, Any] | None,
+    validation: Path,
+) -> None:  # fmt: skip
+    """Write remedies into the files that they belong to, or say which these are."""
+    from harness.explain import patch
+
+    for one in patch.of_remedies(explanations, run if arguments.apply else None, validation):
+        if arguments.apply:
+            print(f"\n{one.apply()}", end="")
+        elif not patch.is_shipped(one.file):
+            print(f"{'apply':17} the same command with --apply writes it into {one.file}")
 
 
 def of_failures(outcome: Outcome, within_s: float, observer: Observer) -> None:

@@ -42,7 +42,7 @@ def text(explanation: Explanation) -> str:
             ran = "not run"
             if finding.remedy.was_run:
                 ran = f"run, {_left(explanation, finding)}"
-            line = f"; {finding.remedy.line}" if finding.remedy.line else ""
+            line = "; ".join(["", *finding.remedy.line.splitlines()]) if finding.remedy.line else ""
             lines.append(f"{'REMEDY':17} {finding.remedy.text}: {ran}{line}")
     if explanation.reproducer is not None:
         lines.append(f"{'reproducer':17} {short(explanation.reproducer)}   # python reproduce.py, in it")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -301,7 +302,7 @@ def _swapped(stored: Sequence[StoredSide], base: Side, new: Side) -> Iterator[Sw
         before, after = base.preprocess[name].to_json(), new.preprocess[name].to_json()
         if before != after:
             changed = replace(new, preprocess={**new.preprocess, name: base.preprocess[name]})
-            yield _of_table(f"preprocessing of {name}", f"input.{name}", before, after, changed)
+            yield _of_table(f"preprocessing of {name}", f"input.{_key(name)}", before, after, changed)
     if not _same_samples(base, new):
         yield Swapped(
             "test samples", "those of the base", "others", replace(new, raw=base.raw), "[data] as before"
@@ -314,7 +315,7 @@ def _of_table(
     """Keys of a table of TOML that differ."""
     keys = [key for key in after if before.get(key) != after[key]]
     one, two = (", ".join(_toml(values[key]) for key in keys) for values in (before, after))
-    line = f"[{table}] " + "; ".join(f"{key} = {_toml(before[key])}" for key in keys)
+    line = f"[{table}] " + "\n".join(f"{key} = {_toml(before[key])}" for key in keys)
     return Swapped(f"{what} ({', '.join(keys)})", one, two, changed, line)
 
 
@@ -322,6 +323,10 @@ def _same_samples(base: Side, new: Side) -> bool:
     return base.raw.keys() == new.raw.keys() and all(
         np.array_equal(base.raw[name], new.raw[name]) for name in base.raw
     )
+
+
+def _key(name: str) -> str:
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else _toml(name)
 
 
 def _toml(value: object) -> str:

@@ -84,4 +84,4 @@ def _remedy(remedy: Mapping[str, Any], effect: Mapping[str, Any] | None) -> str:
             f": run, {effect['left']:.1%} [{effect['low']:.1%}, {effect['high']:.1%}] of the difference is "
             f"left on {effect['samples']} other samples"
         )
-    return f"{text}; {remedy['line']}" if remedy["line"] else text
+    return "; ".join([text, *remedy["line"].splitlines()])
