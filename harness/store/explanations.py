@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,17 @@ KEYS = frozenset(
 def write(folder: Path, explanations: Sequence[Mapping[str, Any]]) -> None:
     """Write all explanations of a run, in place of those that were there."""
     with writing(folder / FILE):
-        content = {"schema_version": SCHEMA_VERSION, "explanations": list(explanations)}
+        content = {"schema_version": SCHEMA_VERSION, "explanations": _finite(explanations)}
         write_atomically(folder / FILE, json.dumps(content, indent=1, allow_nan=False).encode())
+
+
+def _finite(value: Any) -> Any:  # noqa: ANN401 - JSON
+    """Numbers that JSON has none for become null: no signal, outputs of another shape."""
+    if isinstance(value, Mapping):
+        return {key: _finite(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def read(folder: Path) -> list[dict[str, Any]]:

@@ -119,6 +119,8 @@ class ReportData:
         The newest challenge of each run's model on each of its targets (``harness.store.challenges``).
     untested : tuple of str
         What was not tested, although the reader may expect it.
+    explanations : tuple of mapping
+        Why gates and checks of the runs fail (``harness.store.explanations``).
     """
 
     facts: tuple[Facts, ...]
@@ -132,6 +134,7 @@ class ReportData:
     metrics: Declared = field(default_factory=declared.installed)
     challenges: tuple[Mapping[str, Any], ...] = ()
     untested: tuple[str, ...] = ()
+    explanations: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def run_ids(self) -> tuple[str, ...]:

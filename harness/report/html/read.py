@@ -14,6 +14,7 @@ from harness.core.metric import Declared
 from harness.core.plan import HOST
 from harness.core.suite import SupportsAgreement
 from harness.core.verdict import State
+from harness.report import explanations
 from harness.report.advice import not_tested
 from harness.report.html.data import ReportData
 from harness.run import declared, summarise
@@ -70,6 +71,7 @@ def read(names: Sequence[str], results: Path) -> ReportData:
         _declared([outcome.run for outcome in outcomes]),
         tuple(_challenges(outcomes)),
         tuple(dict.fromkeys(line for outcome in outcomes for line in not_tested(outcome))),
+        tuple(one for outcome in outcomes for one in explanations.of_outcome(outcome)),
     )  # fmt: skip
 
 
