@@ -51,6 +51,8 @@ class Series:
         Compared by ratio; all numbers are above zero then.
     noisy : bool
         The bounds are over the processes of one run (see ``difference.PROCESSES``).
+    between : float
+        Standard deviation between runs, at least; on the scale of the comparison (of logarithms of ratios).
     """
 
     value: Values
@@ -58,6 +60,7 @@ class Series:
     high: Values
     ratio: bool = False
     noisy: bool = False
+    between: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +180,9 @@ def _scale(series: Series) -> _Scaled:
         median = float(np.median(steps[np.isfinite(steps)])) if np.isfinite(steps).any() else 0.0
         two = 2 * df  # degrees of freedom of a difference of two alike
         widen *= max(1.0, median / float(stats.norm.ppf(0.75) if math.isinf(df) else stats.t.ppf(0.75, two)))
-    return _Scaled(value, value - widen * (value - low), value + widen * (high - value), df)
+    least = series.between * _quantile(df)
+    below, above = (np.hypot(widen * part, least) for part in (value - low, high - value))
+    return _Scaled(value, value - below, value + above, df)
 
 
 def _search(block: Sequence[_Scaled], df: float, level: float) -> Iterator[tuple[int, _Split]]:

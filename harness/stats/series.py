@@ -14,7 +14,7 @@ from harness.core.measurement import KEY_COLUMNS
 from harness.core.metric import Declared, Metric, Noise
 from harness.stats import changes, outer_join
 from harness.stats.changes import LevelChange, Series
-from harness.stats.difference import RATIO_UNITS, varies_between_runs
+from harness.stats.difference import RATIO_UNITS, RUNS_DIFFER, varies_between_runs
 from harness.stats.intervals import Interval
 from harness.stats.table_changes import BOUNDS, NO_DIRECTION, Change
 
@@ -153,7 +153,9 @@ def _with_interval(numbers: Sequence[NDArray[np.float64]], *, ratio: bool) -> ND
 
 def _series(metric: Metric | None, unit: str, numbers: Sequence[NDArray[np.float64]]) -> Series:
     value, low, high = numbers
-    return Series(value, low, high, ratio=unit in RATIO_UNITS, noisy=varies_between_runs(metric, unit))
+    noisy = varies_between_runs(metric, unit)
+    between = RUNS_DIFFER.get(unit, 0.0) if noisy else 0.0
+    return Series(value, low, high, ratio=unit in RATIO_UNITS, noisy=noisy, between=between)
 
 
 def _steps(value: NDArray[np.float64], *, ratio: bool) -> tuple[LevelChange, ...]:

@@ -151,14 +151,14 @@ def test_what_one_side_lacks_is_reported_as_a_change_from_or_to_nothing() -> Non
 
 
 def test_a_time_changes_by_a_ratio_and_runs_scatter_more_than_its_interval() -> None:
-    values = [100.0, 100.0, 100.0, 104.0, 104.0, 104.0]
+    values = [100.0, 100.0, 100.0, 140.0, 140.0, 140.0]
     timed = [
         record(run, value, 1.0, suite="performance", metric="latency_p50", unit="ns")
         for run, value in enumerate(values)
     ]
     doubled = [row | {name: 10 * row[name] for name in ("value", "ci_low", "ci_high")} for row in timed[3:]]
     (turn,) = only(*timed[:3], *doubled).turns
-    assert turn.level.change.value == pytest.approx(10.4)
+    assert turn.level.change.value == pytest.approx(14.0)
     (time_,) = only(*timed).turns
     (share,) = only(*(row | {"suite": "accuracy", "metric": "accuracy", "unit": "1"} for row in timed)).turns
     widths = [step.change.high - step.change.low for step in (time_.level, share.level)]
