@@ -18,6 +18,7 @@ from harness.core.errors import BackendError, HarnessError, WorkerError
 from harness.core.job import DEPLOY, PARITY, Batch, Case, DataRef, JobResult, Options, Status
 from harness.core.preprocess import Preprocess
 from harness.device.trace import ROWS
+from harness.explain.scratch import Scratch
 from harness.store.cache import Cache
 
 #: Name of the measure that runs a side.
@@ -144,7 +145,7 @@ def _whole(trace: Trace | HarnessError) -> Trace:
 
 
 class Runner:
-    """Runs sides, and removes what it put into the cache.
+    """Runs sides, and removes what only it put into the cache.
 
     Parameters
     ----------
@@ -154,10 +155,7 @@ class Runner:
     """
 
     def __init__(self, cache: Cache, deadline_s: float = DEADLINE_S) -> None:
-        self._deadline_s = deadline_s
-        self._cache, self._arrays, self._artifacts = cache, set[str](), set[str]()
-        folder = cache.array_path("").parent
-        self._before = {path.stem for path in folder.glob("*.npy")} if folder.is_dir() else set()
+        self._deadline_s, self._scratch = deadline_s, Scratch(cache)
 
     def __enter__(self) -> Self:
         return self
@@ -165,10 +163,7 @@ class Runner:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for digest in self._arrays:
-            self._cache.array_path(digest).unlink(missing_ok=True)
-        for digest in self._artifacts:
-            self._cache.drop_artifact(digest)
+        self._scratch.close()
 
     def samples(self, side: Side, rows: Sequence[int], *, at_once: int = 1) -> Trace:
         """Feed samples as a run does.
@@ -200,9 +195,7 @@ class Runner:
     def with_file(self, side: Side, content: bytes, name: str) -> Side:
         """The same side with another file of the same inputs."""
         digest = hashlib.sha256(content).hexdigest()
-        if not self._cache.artifact_folder(digest).is_dir():
-            self._artifacts.add(digest)
-        folder = self._cache.put_artifact(digest, {name: content})
+        folder = self._scratch.put_artifact(digest, {name: content})
         return replace(
             side, artifact=replace(side.artifact, files=(File(name, digest, len(content)),), folder=folder)
         )
@@ -239,6 +232,5 @@ class Runner:
         return [_trace(side, results.get(place)) for place in range(len(trials))]
 
     def _stored(self, data: Mapping[str, NDArray[Any]], count: int) -> DataRef:
-        digests = {name: self._cache.put_array(array) for name, array in data.items()}
-        self._arrays |= set(digests.values()) - self._before
+        digests = {name: self._scratch.put_array(array) for name, array in data.items()}
         return DataRef(digests, count, sum(array.nbytes for array in data.values()))
