@@ -14,7 +14,7 @@ from harness.config.validation import FLOAT32, Validation
 from harness.core.errors import HarnessError
 from harness.core.metric import OF_ANSWERS
 from harness.core.plan import HOST
-from harness.core.verdict import CHECK, State, Verdict
+from harness.core.verdict import CHECK, Gate, State, Verdict
 from harness.explain import procedure, reproducer
 from harness.explain.procedure import Explanation
 from harness.explain.request import SideRequest, scene_of
@@ -43,6 +43,8 @@ class Question:
         Targets of the run on which none of these gates fails for the variant, and some pass.
     failing : tuple of str
         Targets on which one of them fails.
+    is_of_file : bool
+        A gate compares with the same variant on this machine, so that the float model explains nothing.
     """
 
     target: str
@@ -52,6 +54,7 @@ class Question:
     verdicts: tuple[Verdict, ...]
     passing: tuple[str, ...]
     failing: tuple[str, ...]
+    is_of_file: bool = False
 
     @property
     def name(self) -> str:
@@ -64,11 +67,11 @@ class Question:
         return tuple(verdict.gate for verdict in self.verdicts)
 
     def pairs(self) -> Iterator[tuple[SideRequest, SideRequest]]:
-        """Yield what is compared: the same file on this machine first, then the float model there."""
+        """Yield what is compared: the same variant on this machine first, then the float model there."""
         place = f"{self.target}:{self.variant}" if self.variant != FLOAT32 else self.target
         suffix = f"@{self.setting}" if self.setting != "deploy" else ""
         other = SideRequest(f"{place}{suffix}", self.target, self.variant, None, self.setting)
-        for variant in dict.fromkeys((self.variant, FLOAT32)):
+        for variant in dict.fromkeys((self.variant,) if self.is_of_file else (self.variant, FLOAT32)):
             yield SideRequest(f"{variant} on this machine", HOST, variant), other
 
 
@@ -93,26 +96,43 @@ class Answer:
 def questions(outcome: Outcome) -> list[Question]:
     """Questions of the verdicts that block and are about answers, in the order of their verdicts."""
     metrics = declared.of_run(outcome.run)
-    settings = _settings(outcome)
+    gates = _gates(outcome)
     about: dict[tuple[str, str, str, str], list[Verdict]] = {}
     for verdict in sorted(outcome.verdicts, key=lambda verdict: verdict.kind != CHECK):
         metric = metrics.find(verdict.suite, verdict.metric)
         of_answers = metric is not None and (metric.role in OF_ANSWERS or metric.drift)
         if verdict.state is State.FAIL and verdict.blocks and of_answers:
-            setting = settings.get((verdict.kind, verdict.gate), "deploy")
+            gate = gates.get((verdict.kind, verdict.gate))
+            setting = "deploy" if gate is None else gate.setting
             about.setdefault((verdict.target, verdict.backend, verdict.variant, setting), []).append(verdict)
     return [
-        Question(*key, tuple(verdicts), *_elsewhere(outcome, key[2], verdicts))
+        Question(
+            *key,
+            tuple(verdicts),
+            *_elsewhere(outcome, key[2], verdicts),
+            any(_is_of_file(outcome, verdict, gates) for verdict in verdicts),
+        )
         for key, verdicts in sorted(about.items(), key=lambda item: item[0][3] == "deploy")
     ]
 
 
-def _settings(outcome: Outcome) -> dict[tuple[str, str], str]:
+def _gates(outcome: Outcome) -> dict[tuple[str, str], Gate]:
     validation = check(outcome.run["validation"], Validation, where=str(outcome.folder.path / "run.json"))
-    settings = {("gate", gate.name): gate.setting for gate in validation.gates}
+    gates = {("gate", gate.name): gate for gate in validation.gates}
     for name, one in checks.installed({verdict.suite for verdict in outcome.verdicts}).items():
-        settings[CHECK, name] = one.gate.setting
-    return settings
+        gates[CHECK, name] = one.gate
+    return gates
+
+
+def _is_of_file(outcome: Outcome, verdict: Verdict, gates: Mapping[tuple[str, str], Gate]) -> bool:
+    """Whether a gate looks at rows that are relative to the same variant on this machine."""
+    gate = gates.get((verdict.kind, verdict.gate))
+    place = (verdict.target, verdict.backend, verdict.variant)
+    return gate is not None and any(
+        row.measurement.reference == f"{verdict.variant}@{HOST}"
+        for row in outcome.rows
+        if (row.key.target, row.key.backend, row.key.variant) == place and gate.looks_at(row)
+    )
 
 
 def _elsewhere(
@@ -165,12 +185,12 @@ def _answer(
 ) -> Answer:  # fmt: skip
     if left_s <= 0:
         return Answer(question, reason="the time is used up")
-    answer = Answer(question, reason="the outputs are those of the float model on this machine")
+    answer = Answer(question, reason="the outputs are those of this machine")
     end_s = time.monotonic() + left_s
     for between in question.pairs():
         try:
             with scene_of(prepared, between, max(FEWEST_S, end_s - time.monotonic())) as scene:
-                if scene.is_within_rounding:
+                if scene.is_within_rounding and not (question.is_of_file and scene.gap):
                     continue
                 left_s = max(0.0, end_s - time.monotonic())
                 explanation = procedure.explain(scene, hypotheses, left_s, notify)

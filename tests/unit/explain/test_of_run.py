@@ -33,9 +33,10 @@ VALIDATION = {
 }  # fmt: skip
 
 
-def asked(*verdicts: Verdict) -> list[of_run.Question]:
+def asked(*verdicts: Verdict, rows: tuple[Any, ...] = ()) -> list[of_run.Question]:
     run = {"validation": VALIDATION}
-    outcome = SimpleNamespace(run=run, verdicts=verdicts, folder=SimpleNamespace(path=Path("r")))
+    folder = SimpleNamespace(path=Path("r"))
+    outcome = SimpleNamespace(run=run, verdicts=verdicts, folder=folder, rows=rows)
     return of_run.questions(cast("Any", outcome))
 
 
@@ -79,6 +80,24 @@ def test_a_variant_is_compared_with_itself_on_this_machine_and_then_with_the_flo
     }
     (question,) = asked(verdict(*NUMBERS, variant="float32"))
     assert [(one.variant, two.label) for one, two in question.pairs()] == [("float32", "pi@parity")]
+
+
+@pytest.mark.parametrize(
+    ("reference", "target", "compared"),
+    [
+        ("int8@host", "pi", ["int8"]),
+        ("float32@host", "pi", ["int8", "float32"]),
+        ("int8@host", "cpu", ["int8", "float32"]),
+    ],
+)
+def test_a_gate_on_the_same_variant_is_explained_by_that_alone(
+    reference: str, target: str, compared: list[str]
+) -> None:
+    key = SimpleNamespace(target=target, backend="tflite", variant="int8", suite="accuracy", setting="parity")
+    measurement = SimpleNamespace(metric="difference_over_rounding", reference=reference)
+    row = SimpleNamespace(key=key, measurement=measurement, case="clean", severity=0)
+    (question,) = asked(verdict(*NUMBERS), rows=(row,))
+    assert [one.variant for one, _ in question.pairs()] == compared
 
 
 def stored(**more: Any) -> dict[str, Any]:
