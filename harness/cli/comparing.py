@@ -6,6 +6,7 @@ import argparse
 import sys
 from typing import Any
 
+from harness.cli import explaining
 from harness.cli.output import stdout, tell
 from harness.cli.stored_runs import SIDE_BY_SIDE
 from harness.core.errors import UsageError
@@ -124,7 +125,8 @@ def upgrade(arguments: argparse.Namespace) -> int:
     from harness.report import progress
     from harness.upgrade import command, files, text
 
-    request = command.read(**{key: value for key, value in vars(arguments).items() if key != "command"})
+    options = {key: value for key, value in vars(arguments).items() if key not in ("command", "explain")}
+    request = command.read(**options, explain_s=explaining.budget_s(arguments.explain))
     stored = files.store(request, command.upgrade(request, progress.Plain(sys.stderr), tell))
     return text.show(stored, request, stdout())
 

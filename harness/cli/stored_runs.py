@@ -98,6 +98,9 @@ def _add_upgrade(commands: Any) -> None:  # noqa: ANN401 - argparse's own
     )  # fmt: skip
     upgrade.add_argument("--decide-within", metavar="3m", default="2m",
                          help="longest time to measure a target while undecided (default: 2m)")  # fmt: skip
+    upgrade.add_argument("--explain", metavar="60s", default="",
+                         help="where bits differ, look so long for layer and cause; 0: not (default: 60s)",
+    )  # fmt: skip
     add_results(upgrade)
     upgrade.set_defaults(command="upgrade")
 

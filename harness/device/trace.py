@@ -10,12 +10,14 @@ from collections.abc import Iterator
 import numpy as np
 
 from harness.core.artifact import STRING
-from harness.core.contracts import Bench
+from harness.core.contracts import Bench, SupportsPlacement
 from harness.core.job import Case, Samples
 from harness.core.preprocess import Feeds
 
 #: Key of a case's parameters: samples a call, 0 where the rows are whole tensors of the file.
 ROWS = "rows"
+#: Another: whether the session is asked on which provider nodes run.
+PLACEMENT = "placement"
 
 
 def measure(bench: Bench, case: Case) -> Iterator[Samples]:
@@ -30,7 +32,8 @@ def measure(bench: Bench, case: Case) -> Iterator[Samples]:
         Arrays ``output:0``, ``output:1`` …, of each output that holds numbers: shape (calls, …), dtype and
         layout as the runtime returns them; ``input:0`` …, what the file was fed, where rows are samples.
         Values: ``fed``, their names; ``names`` of the outputs; ``steps``, scale and zero point
-        of those that hold integers for real numbers, else None; ``effective``, the session's.
+        of those that hold integers for real numbers, else None; ``effective``, the session's; ``placement``,
+        number of nodes by provider, where it is asked for and the session tells it.
     """
     rows = int(case.params[ROWS])
     with bench.open() as session:
@@ -51,6 +54,9 @@ def measure(bench: Bench, case: Case) -> Iterator[Samples]:
                 }
                 | {f"input:{place}": feeds[name][np.newaxis] for place, name in enumerate(fed)}
             )
+        placed = {}
+        if case.params.get(PLACEMENT) and isinstance(session, SupportsPlacement):
+            placed = {provider: count for provider, (count, _) in session.placement(feeds).items()}
         steps = [
             spec.quantization and [spec.quantization.scale, spec.quantization.zero_point] for spec in specs
         ]
@@ -60,5 +66,6 @@ def measure(bench: Bench, case: Case) -> Iterator[Samples]:
                 "fed": fed,
                 "steps": steps,
                 "effective": dict(session.effective),
+                "placement": placed,
             }
         )

@@ -12,7 +12,9 @@ from harness.core.errors import TargetUnavailable
 from harness.core.target import Target
 
 #: The distribution of each backend's runtime.
-RUNTIMES = {"onnxruntime": "onnxruntime", "tflite": "ai-edge-litert", "openvino": "openvino"}
+RUNTIMES = {
+    "onnxruntime": "onnxruntime", "tflite": "ai-edge-litert", "openvino": "openvino", "tflm": "tflite-micro",
+}  # fmt: skip
 #: Versions of glibc (2.x) that wheels are built for, the newest first.
 GLIBC_MINORS = range(50, 16, -1)
 #: A pip that runs longer is ended.

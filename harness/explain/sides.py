@@ -17,7 +17,7 @@ from harness.core.contracts import Executor
 from harness.core.errors import BackendError, HarnessError, WorkerError
 from harness.core.job import DEPLOY, PARITY, Batch, Case, DataRef, JobResult, Options, Status
 from harness.core.preprocess import Preprocess
-from harness.device.trace import ROWS
+from harness.device.trace import PLACEMENT, ROWS
 from harness.explain.scratch import Scratch
 from harness.store.cache import Cache
 
@@ -74,12 +74,15 @@ class Trace:
         Names in the order of the file.
     effective : mapping
         Of the session.
+    placement : mapping of provider to int
+        Number of nodes, where it was asked for and the session tells it.
     """
 
     tensors: Mapping[str, NDArray[Any]]
     steps: Mapping[str, Quantization] = field(default_factory=dict)
     outputs: tuple[str, ...] = ()
     effective: Mapping[str, str] = field(default_factory=dict)
+    placement: Mapping[str, int] = field(default_factory=dict)
 
     def real(self, name: str, step: Quantization | None = None) -> NDArray[np.float64]:
         """Real numbers of a tensor."""
@@ -99,11 +102,14 @@ class Trial:
     options : Options
     at_once : int
         Samples a call; 0 where each row holds one call's tensors.
+    asks_placement : bool
+        The session is asked where nodes run, in another session with a profile.
     """
 
     data: Mapping[str, NDArray[Any]]
     options: Options
     at_once: int = 1
+    asks_placement: bool = False
 
     @property
     def count(self) -> int:
@@ -130,6 +136,7 @@ def _trace(side: Side, result: JobResult | None) -> Trace | HarnessError:
             },
             names,
             {str(key): str(value) for key, value in values["effective"].items()},
+            {str(key): int(value) for key, value in values.get("placement", {}).items()},
         )
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as damaged:
         return WorkerError(
@@ -182,6 +189,16 @@ class Runner:
         data = side.rows(rows)
         return self.many(side, [Trial(data, one, 1) for one in options])
 
+    def placement(self, side: Side) -> Mapping[str, int]:
+        """Number of nodes by provider; empty where the runtime does not tell.
+
+        Raises
+        ------
+        BackendError, WorkerError
+        """
+        trial = Trial(side.rows([0]), side.options, asks_placement=True)
+        return _whole(self.many(side, [trial])[0]).placement
+
     def tensors(self, side: Side, feeds: Mapping[str, NDArray[Any]]) -> Trace:
         """Feed whole tensors by the names of the file's inputs, shape (calls, …).
 
@@ -212,7 +229,15 @@ class Runner:
         """
         names = [f"{place}" for place in range(len(trials))]
         cases = tuple(
-            Case("trace", place, name, name, trial.count, self._deadline_s, {ROWS: trial.at_once})
+            Case(
+                "trace",
+                place,
+                name,
+                name,
+                trial.count,
+                self._deadline_s,
+                {ROWS: trial.at_once, PLACEMENT: trial.asks_placement},
+            )
             for place, (name, trial) in enumerate(zip(names, trials, strict=True))
         )
         options = {DEPLOY: side.options, PARITY: side.options}

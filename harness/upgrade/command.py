@@ -21,6 +21,7 @@ from harness.core.artifact import Artifact
 from harness.core.errors import TargetUnavailable, UsageError
 from harness.core.target import Target
 from harness.executors.abilities import make_executor
+from harness.explain.command import hypotheses
 from harness.gates import baselines
 from harness.run import availability, name_checks
 from harness.run.observer import Observer
@@ -29,6 +30,7 @@ from harness.run.request import Request
 from harness.run.selection import variant_names
 from harness.run.side_by_side import find_accepted
 from harness.store.cache import Cache
+from harness.upgrade import why
 from harness.upgrade.decision import Failure, Findings
 from harness.upgrade.run_both import Comparison, Notify, UpgradeRequest, compare, suites
 from harness.upgrade.targets import SIDES, TargetPair, pairs
@@ -37,7 +39,7 @@ from harness.upgrade.targets import SIDES, TargetPair, pairs
 def read(
     *, runtime: str, old: str, new: str, results: Path, target: str = "", host: str = "", variant: str = "",
     model: str = "", baseline: str = "accepted", margin: float = 0.5, max_ratio: float = 1.05,
-    decide_within: str = "2m",
+    decide_within: str = "2m", explain_s: float = 60.0,
 ) -> UpgradeRequest:  # fmt: skip
     """Read the texts of a command line.
 
@@ -51,7 +53,8 @@ def read(
     parsed = Request.parse(target=target, host=host, variant=variant, model=model, results=results)
     return UpgradeRequest(
         runtime, old, new, parsed.model, results, parsed.targets if target else (), parsed.hosts,
-        parsed.variants, baseline, margin, criterion=parse_criterion("", max_ratio, decide_within),
+        parsed.variants, baseline, margin, explain_s,
+        criterion=parse_criterion("", max_ratio, decide_within),
     )  # fmt: skip
 
 
@@ -148,6 +151,9 @@ def _compare(
     made = next(b.artifact for b in prepared.plan.batches if b.target in names and b.variant == variant)
     comparison.artifact, comparison.origin = accepted_or_made(made, request, pair, prepared)
     compare(comparison, request, pair, prepared, notify)
+    f = comparison.findings
+    if request.explain_s and not f.failures and not f.incomparable:
+        comparison.why = why.explain(comparison, request, pair, prepared, hypotheses(), notify)
     return comparison
 
 

@@ -103,6 +103,7 @@ def _facts(comparison: Comparison, request: UpgradeRequest) -> dict[str, Any]:
             if comparison.profiles[side]
         },
         "no_profile": comparison.no_profile,
+        "explanation": None if comparison.why is None else asdict(comparison.why),
         "arrays": _name(comparison) if comparison.samples else "",
     }  # fmt: skip
 

@@ -55,6 +55,8 @@ class UpgradeRequest:
         Name of the accepted runs whose artifacts are taken.
     margin_pt : float
         Largest loss of accuracy that is allowed.
+    explain_s : float
+        How long the cause is looked for where bits differ; 0 looks for none.
     criterion : Criterion
         Of the latencies of one target and variant.
     """
@@ -69,6 +71,7 @@ class UpgradeRequest:
     variants: tuple[str, ...] = ()
     baseline: str = "accepted"
     margin_pt: float = 0.5
+    explain_s: float = 60.0
     criterion: Criterion = field(kw_only=True)
 
     def label(self, side: str) -> str:
@@ -78,6 +81,33 @@ class UpgradeRequest:
 
 def _by_side() -> dict[str, list[Any]]:
     return {side: [] for side in SIDES}
+
+
+@dataclass(frozen=True, slots=True)
+class Why:
+    """What explains that bits differ, and where nodes run.
+
+    Parameters
+    ----------
+    layer, operator : str
+        The first whose result differs where both versions have the same inputs; empty where no layer can be
+        read, or none differs by itself.
+    causes : tuple of str
+        Confirmed, in words.
+    reason : str
+        Why none is named.
+    placement : mapping of side to mapping of provider to int
+        Number of nodes; empty where the runtime does not tell.
+    facts : mapping
+        The whole explanation as JSON; empty where nothing was explained.
+    """
+
+    layer: str = ""
+    operator: str = ""
+    causes: tuple[str, ...] = ()
+    reason: str = ""
+    placement: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -99,6 +129,8 @@ class Comparison:
     profiles : mapping of side to list of Profile
     no_profile : str
         Why there is none, where one was looked for.
+    why : Why, optional
+        What explains that bits differ, and where nodes run.
     """
 
     target: str
@@ -111,6 +143,7 @@ class Comparison:
     timed: InterleavedTiming | None = None
     profiles: dict[str, list[Profile]] = field(default_factory=_by_side)
     no_profile: str = ""
+    why: Why | None = None
 
 
 def suites(request: UpgradeRequest) -> tuple[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from rich.console import Console
@@ -19,7 +19,7 @@ from harness.stats.kernels import Slower
 from harness.timing.interleave import percentiles
 from harness.upgrade.decision import Decision, Failure, decide, overall
 from harness.upgrade.files import StoredUpgrade
-from harness.upgrade.run_both import Comparison, UpgradeRequest
+from harness.upgrade.run_both import Comparison, UpgradeRequest, Why
 from harness.upgrade.targets import NEW, OLD
 
 COLOURS = {
@@ -175,8 +175,28 @@ def _entries(comparison: Comparison, decision: Decision, why: str) -> Iterator[t
     if comparison.findings.repeats < 1:
         share = share_text(comparison.findings.repeats)
         yield "bits", f"the old version itself repeats {share} of its outputs"
+    if comparison.why is not None:
+        yield from _why(comparison.why)
     if moved := _moved(comparison):
         yield "kernels", moved
+
+
+def _why(why: Why) -> Iterator[tuple[str, str]]:
+    """The first layer and the cause of other bits; providers that run another number of nodes."""
+    if why.layer:
+        yield "first layer", f"{why.layer} ({why.operator})"
+    for cause in why.causes:
+        yield "cause", cause
+    if why.reason:
+        yield "cause", f"not named: {why.reason}"
+    before, after = (why.placement.get(side, {}) for side in (OLD, NEW))
+    if before != after:
+        yield "placement", f"{_placed(before)} -> {_placed(after)}"
+
+
+def _placed(nodes: Mapping[str, int]) -> str:
+    texts = [f"{_nodes(count)} on {provider}" for provider, count in sorted(nodes.items())]
+    return ", ".join(texts) or "not told"
 
 
 def _brief(why: str) -> str:

@@ -78,6 +78,8 @@ def test_a_wrong_version_is_worse(harness: Shell, model: MakeModel, planted: dic
     assert ended.code == 1, ended.err + ended.out
     comparison_ = facts(harness)["float32"]
     assert comparison_["decision"] == "worse"
+    assert comparison_["explanation"]["causes"] or comparison_["explanation"]["reason"]
+    assert comparison_["explanation"]["placement"]["old"] == comparison_["explanation"]["placement"]["new"]
     (folder,) = (harness.results / "upgrade").iterdir()
     with np.load(folder / "cpu-float32.npz") as arrays:
         old, new = arrays["old/output:0"], arrays["new/output:0"]
