@@ -9,7 +9,7 @@ import importlib
 import sys
 import time
 
-NAMES = ("overhead", "throughput", "share", "ssh", "fleet", "compression", "results")
+NAMES = ("overhead", "throughput", "share", "ssh", "fleet", "compression", "results", "explain_size")
 
 
 def main() -> None:

@@ -38,6 +38,14 @@ class ModelFile(Protocol):
         """The file that returns these points, with each layer fed by itself."""
         ...
 
+    def alone(self, fed: Mapping[str, NDArray[Any]], names: Sequence[str]) -> tuple[bytes, list[str]]:
+        """The same, with nothing but what these points need; and the names of its inputs."""
+        ...
+
+    def sizes_byte(self, shapes: Mapping[str, Sequence[int]]) -> dict[str, int]:
+        """Bytes of one call's tensors, for inputs of these shapes."""
+        ...
+
 
 class OnnxFile:
     """An ONNX file; external data are written inside."""
@@ -57,6 +65,15 @@ class OnnxFile:
     def exploded(self, fed: Mapping[str, NDArray[Any]], names: Sequence[str]) -> bytes:
         """The file that returns these points, with each layer fed by itself."""
         return bytes(points.exploded(self.model, fed, names).SerializeToString())
+
+    def alone(self, fed: Mapping[str, NDArray[Any]], names: Sequence[str]) -> tuple[bytes, list[str]]:
+        """The same, with nothing but what these points need; and the names of its inputs."""
+        model = part(points.exploded(self.model, fed, names), *names)
+        return model.SerializeToString(), [value.name for value in model.graph.input]
+
+    def sizes_byte(self, shapes: Mapping[str, Sequence[int]]) -> dict[str, int]:
+        """Bytes of one call's tensors, for inputs of these shapes."""
+        return points.sizes_byte(self.model, shapes)
 
 
 class TfliteFile:
@@ -99,6 +116,14 @@ class TfliteFile:
         """The file that returns these points, with each layer fed by itself."""
         return tflite_points.exploded(self._content, fed, names)
 
+    def alone(self, fed: Mapping[str, NDArray[Any]], names: Sequence[str]) -> tuple[bytes, list[str]]:
+        """The same, with nothing but what these points need; and the names of its inputs."""
+        return tflite_points.part(self.exploded(fed, names), *names)
+
+    def sizes_byte(self, shapes: Mapping[str, Sequence[int]]) -> dict[str, int]:
+        """Bytes of one call's tensors: shapes are fixed."""
+        return tflite_points.sizes_byte(tflite_points.read(self._content))
+
 
 def read(artifact: Artifact, onnx_artifact: Artifact | None = None) -> ModelFile | None:
     """Read an artifact; None where its format has no readable layers."""
@@ -109,11 +134,11 @@ def read(artifact: Artifact, onnx_artifact: Artifact | None = None) -> ModelFile
     return None
 
 
-def part(model: onnx.ModelProto, output: str) -> onnx.ModelProto:
-    """Cut out what computes one output of a file whose layers are fed one by one."""
+def part(model: onnx.ModelProto, *outputs: str) -> onnx.ModelProto:
+    """Cut out what computes some outputs of a file whose layers are fed one by one."""
     makers = {name: node for node in model.graph.node for name in node.output}
     initializers = {tensor.name: tensor for tensor in model.graph.initializer}
-    waiting, nodes, names = [output], [], set[str]()
+    waiting, nodes, names = [*outputs], [], set[str]()
     while waiting:
         name = waiting.pop()
         if name in names:
@@ -126,7 +151,7 @@ def part(model: onnx.ModelProto, output: str) -> onnx.ModelProto:
         [node for node in model.graph.node if node in nodes],
         "part",
         [value for value in model.graph.input if value.name in names],
-        [value for value in model.graph.output if value.name == output],
+        [value for value in model.graph.output if value.name in outputs],
         [tensor for name, tensor in initializers.items() if name in names],
     )
     return onnx.helper.make_model(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,10 +16,12 @@ from harness.core.artifact import Quantization
 from harness.core.errors import BackendError
 from harness.explain.files import ModelFile
 from harness.explain.points import FED, Point
-from harness.explain.sides import Runner, Side, Trace
+from harness.explain.sides import Runner, Side, Tensors, Trace
 from harness.stats.accuracy import distance
 
 Real = NDArray[np.float64]
+#: Tensors of layers that one run returns.
+CHUNK_BYTE = 2**27
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,17 +168,25 @@ def tap(
     """Run both files with their points as outputs."""
     pairs = match(files[0].points, files[1].points)
     traces, plain = [], runner.samples(other, rows)
+    changed: list[Error] = []
     for side, file, names in (
         (reference, files[0], [pair.reference.name for pair in pairs]),
         (other, files[1], [pair.other.name for pair in pairs]),
     ):
-        content = file.tapped(list(dict.fromkeys(names)))
-        traces.append(runner.samples(runner.with_file(side, content, file.name), rows))
-        if others := [name for name in names if name not in traces[-1].tensors]:
-            raise BackendError(
-                f"{side.label} does not return {others[0]}, which is an output of the file with more outputs",
-                where=side.target, cause=f"{side.backend} gives outputs other names than the file",
-            )  # fmt: skip
+        parts, stored = list[Trace](), dict[str, NDArray[Any] | Path]()
+        shapes = {name: tensor.shape[1:] for name, tensor in plain.tensors.items()}
+        for part in chunks(list(dict.fromkeys(names)), file.sizes_byte(shapes), len(rows)):
+            trace = runner.samples(runner.with_file(side, file.tapped(part), file.name), rows)
+            if others := [name for name in part if name not in trace.tensors]:
+                raise BackendError(
+                    f"{side.label} does not return {others[0]}, an output of the file with more outputs",
+                    where=side.target, cause=f"{side.backend} gives outputs other names than the file",
+                )  # fmt: skip
+            if side is other:
+                changed.append(_changed(plain, trace))
+            stored |= runner.on_disk(trace.tensors)
+            parts.append(replace(trace, tensors={}))
+        traces.append(_joined(parts, Tensors(stored)))
     axes = {}
     usable = []
     for pair in pairs:
@@ -187,40 +198,86 @@ def tap(
         if place is not None:
             axes[pair.other.name] = place
             usable.append(pair)
+    return Tapped(usable, traces[0], traces[1], axes, max(changed, key=lambda one: one.relative))
+
+
+def chunks(names: Sequence[str], sizes_byte: Mapping[str, int], calls: int) -> Iterator[list[str]]:
+    """Split names so that the tensors of each part take at most `CHUNK_BYTE`, unless a single one takes more.
+
+    A tensor of unknown size counts as much as the largest.
+    """
+    part, total_byte = list[str](), 0
+    for name in names:
+        size_byte = calls * sizes_byte.get(name, max(sizes_byte.values(), default=0))
+        if part and total_byte + size_byte > CHUNK_BYTE:
+            yield part
+            part, total_byte = [], 0
+        part.append(name)
+        total_byte += size_byte
+    if part:
+        yield part
+
+
+def _changed(plain: Trace, tapped: Trace) -> Error:
+    """How far more outputs change the outputs."""
     one, two = (
-        np.concatenate([trace.real(name).reshape(len(rows), -1) for name in plain.outputs], axis=1)
-        for trace in (plain, traces[1])
+        np.concatenate([trace.real(name).reshape(len(trace.tensors[name]), -1) for name in plain.outputs], 1)
+        for trace in (plain, tapped)
     )
-    return Tapped(usable, traces[0], traces[1], axes, error(one, two))
+    return error(one, two)
+
+
+def _joined(parts: Sequence[Trace], tensors: Tensors) -> Trace:
+    """One trace with the tensors of all parts."""
+    steps = dict(itertools.chain.from_iterable(part.steps.items() for part in parts))
+    outputs = tuple(dict.fromkeys(itertools.chain.from_iterable(part.outputs for part in parts)))
+    return Trace(tensors, steps, outputs, parts[0].effective)
 
 
 def table(
     runner: Runner, tapped: Tapped, other: Side, file: ModelFile, *, isolate: bool = True
 ) -> list[Layer]:
     """Compare each pair within the run, and with the layer fed by the reference's values."""
-    isolated = feed(runner, tapped, other, file) if isolate else None
     rows = []
-    for pair in tapped.pairs:
-        first, step = tapped.first(pair), pair.other.step
-        codes = tapped.other.tensors[pair.other.name]
-        rows.append(
-            Layer(
-                pair.other,
-                error(first, tapped.second(pair), step, codes),
-                None if isolated is None else error(first, tapped.second(pair, isolated), step),
+    sizes_byte = {name: tapped.other.tensors[name][0].nbytes for name in tapped.other.tensors}
+    by_name = {pair.other.name: pair for pair in tapped.pairs}
+    calls = len(tapped.other.tensors[next(iter(by_name))]) if by_name else 0
+    for part in chunks(list(by_name), sizes_byte, calls):
+        pairs = [by_name[name] for name in part]
+        isolated = feed(runner, tapped, other, file, pairs) if isolate else None
+        for pair in pairs:
+            first, step = tapped.first(pair), pair.other.step
+            codes = tapped.other.tensors[pair.other.name]
+            rows.append(
+                Layer(
+                    pair.other,
+                    error(first, tapped.second(pair), step, codes),
+                    None if isolated is None else error(first, tapped.second(pair, isolated), step),
+                )
             )
-        )
     return rows
 
 
-def feed(runner: Runner, tapped: Tapped, other: Side, file: ModelFile) -> Trace:
-    """Run the other side's file with each layer fed by the reference's values."""
-    feeds = {name: tensor for name, tensor in fed(tapped).items() if name in file.read}
-    inputs = {name: tensor for name, tensor in tapped.other.tensors.items() if name in tapped_inputs(tapped)}
-    names = [pair.other.name for pair in tapped.pairs]
-    content = file.exploded({name: tensor[0] for name, tensor in feeds.items()}, names)
-    named = {name + FED: tensor for name, tensor in feeds.items()}
-    return runner.tensors(runner.with_file(other, content, file.name), inputs | named)
+def feed(runner: Runner, tapped: Tapped, other: Side, file: ModelFile, pairs: Sequence[Pair]) -> Trace:
+    """Run the other side's file with some layers fed by the reference's values.
+
+    Where these are not all layers, the rest of the file is left out.
+    """
+    is_whole = len(pairs) == len(tapped.pairs)
+    names = [pair.other.name for pair in pairs]
+    like = {
+        name: tapped.other.tensors[name][0]
+        for name in (pair.other.name for pair in tapped.pairs)
+        if name in file.read
+    }
+    if is_whole:
+        content, read = file.exploded(like, names), [*tapped_inputs(tapped), *(name + FED for name in like)]
+    else:
+        content, read = file.alone(like, names)
+    named = {name: tensor for name, tensor in tapped.other.tensors.items() if name in read}
+    feeds = fed(tapped, {name for name in like if name + FED in read})
+    named |= {name + FED: tensor for name, tensor in feeds.items()}
+    return runner.tensors(runner.with_file(other, content, file.name), named)
 
 
 def tapped_inputs(tapped: Tapped) -> frozenset[str]:
@@ -228,10 +285,12 @@ def tapped_inputs(tapped: Tapped) -> frozenset[str]:
     return frozenset(tapped.other.tensors) - frozenset(tapped.other.outputs)
 
 
-def fed(tapped: Tapped) -> dict[str, NDArray[np.generic]]:
-    """The reference's values as the other file takes them: its layout, and its integers."""
+def fed(tapped: Tapped, names: Collection[str] | None = None) -> dict[str, NDArray[np.generic]]:
+    """The reference's values (of some points) as the other file takes them: its layout, and its integers."""
     feeds: dict[str, NDArray[np.generic]] = {}
     for pair in tapped.pairs:
+        if names is not None and pair.other.name not in names:
+            continue
         like = tapped.other.tensors[pair.other.name]
         first, axes = tapped.first(pair), tapped.axes[pair.other.name]
         back = np.argsort(axes)

@@ -7,6 +7,7 @@ its activation, a float result before it is quantized): a file that returned it 
 from __future__ import annotations
 
 import copy
+import math
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ FUSED = frozenset(
 FUSING = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "Add", "BatchNormalization"})
 #: They move numbers or rename them.
 MOVING = frozenset({"Reshape", "Flatten", "Identity", "Dropout", "Squeeze", "Unsqueeze", "Cast"})
+_NUMBERS = frozenset(TensorProto.DataType.values()) - {TensorProto.UNDEFINED, TensorProto.STRING}
 _FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16)
 
 
@@ -223,6 +225,32 @@ def read_by(node: onnx.NodeProto) -> list[str]:
             names += [name for each in graph.node for name in read_by(each) if name not in inner]
             names += [value.name for value in graph.output if value.name not in inner]
     return names
+
+
+def sizes_byte(model: onnx.ModelProto, shapes: Mapping[str, Sequence[int]]) -> dict[str, int]:
+    """Bytes of each value; values whose shape cannot be derived are left out.
+
+    Parameters
+    ----------
+    shapes : mapping of input name to shape
+        For extents that the file leaves open.
+    """
+    sized = copy.deepcopy(model)
+    for value in sized.graph.input:
+        extents = value.type.tensor_type.shape.dim
+        for extent, size in zip(extents, shapes.get(value.name, ()), strict=False):
+            extent.dim_value = extent.dim_value or size
+    del sized.graph.value_info[:]
+    for value in sized.graph.output:
+        if value.type.HasField("tensor_type"):
+            value.type.tensor_type.ClearField("shape")
+    sizes = {}
+    for name, info in _infos(sized).items():
+        tensor = info.type.tensor_type
+        extents = [extent.dim_value for extent in tensor.shape.dim]
+        if tensor.HasField("shape") and all(extents) and tensor.elem_type in _NUMBERS:
+            sizes[name] = math.prod(extents) * helper.tensor_dtype_to_np_dtype(tensor.elem_type).itemsize
+    return sizes
 
 
 def _infos(model: onnx.ModelProto) -> dict[str, onnx.ValueInfoProto]:

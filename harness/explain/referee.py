@@ -76,7 +76,7 @@ def judge(scene: Scene, row: Layer) -> Verdict:
     feeds = {value.name: named[value.name] for value in part.graph.input}
     expected = run(part, feeds)
     first = tapped.first(pair)[0]
-    isolated = layers.feed(scene.runner, tapped, scene.other, scene.files[1])
+    isolated = layers.feed(scene.runner, tapped, scene.other, scene.files[1], [pair])
     second = tapped.second(pair, isolated)[0]
     step = pair.reference.step
     exact = expected.astype(np.float64).reshape(first.shape)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -24,6 +25,8 @@ from harness.store.cache import Cache
 #: Name of the measure that runs a side.
 MEASURE = "explain"
 DEADLINE_S = 600.0
+#: Larger tensors of layers are stored in the cache.
+IN_MEMORY_BYTE = 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,31 @@ class Side:
         """Some of the raw samples."""
         places = list(rows)
         return {name: np.ascontiguousarray(raw[places]) for name, raw in self.raw.items()}
+
+
+class Tensors(Mapping[str, NDArray[Any]]):
+    """Tensors by name; a file is mapped into memory while its tensor is used.
+
+    Parameters
+    ----------
+    stored : mapping of name to ndarray or Path
+    """
+
+    def __init__(self, stored: Mapping[str, NDArray[Any] | Path]) -> None:
+        self._stored = stored
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        tensor = self._stored[name]
+        if not isinstance(tensor, Path):
+            return tensor
+        mapped: NDArray[Any] = np.load(tensor, mmap_mode="r", allow_pickle=False)
+        return mapped
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._stored)
+
+    def __len__(self) -> int:
+        return len(self._stored)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +190,7 @@ class Runner:
     """
 
     def __init__(self, cache: Cache, deadline_s: float = DEADLINE_S) -> None:
-        self._deadline_s, self._scratch = deadline_s, Scratch(cache)
+        self._deadline_s, self._cache, self._scratch = deadline_s, cache, Scratch(cache)
 
     def __enter__(self) -> Self:
         return self
@@ -208,6 +236,15 @@ class Runner:
         """
         steps = {name: Preprocess(dtype=array.dtype.name) for name, array in feeds.items()}
         return _whole(self.many(side, [Trial(feeds, side.options, 0)], steps)[0])
+
+    def on_disk(self, tensors: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any] | Path]:
+        """The same tensors, the large ones as files; for `Tensors`."""
+        return {
+            name: self._cache.array_path(self._scratch.put_array(tensor))
+            if tensor.nbytes > IN_MEMORY_BYTE
+            else tensor
+            for name, tensor in tensors.items()
+        }
 
     def with_file(self, side: Side, content: bytes, name: str) -> Side:
         """The same side with another file of the same inputs."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,8 @@ from harness.compression.export.schema import AlignedBuffer, load_schema, serial
 from harness.core.artifact import Quantization
 from harness.core.errors import ModelError
 from harness.explain.points import FED
+
+LARGEST_ITEM_BYTE = 8
 
 
 def read(content: bytes) -> Any:  # noqa: ANN401 - the schema's ModelT
@@ -66,6 +69,14 @@ def outputs(model: Any) -> set[str]:  # noqa: ANN401 - the schema's ModelT
     """Names of the outputs of the file."""
     graph = model.subgraphs[0]
     return {_name(graph.tensors[place]) for place in graph.outputs}
+
+
+def sizes_byte(model: Any) -> dict[str, int]:  # noqa: ANN401 - the schema's ModelT
+    """At most so many bytes has each tensor."""
+    return {
+        _name(tensor): LARGEST_ITEM_BYTE * math.prod(map(int, () if tensor.shape is None else tensor.shape))
+        for tensor in model.subgraphs[0].tensors
+    }
 
 
 def dtypes(model: Any) -> set[str]:  # noqa: ANN401 - the schema's ModelT
@@ -128,8 +139,8 @@ def _name(tensor: Any) -> str:  # noqa: ANN401 - the schema's TensorT
     return tensor.name.decode() if isinstance(tensor.name, bytes) else str(tensor.name)
 
 
-def part(content: bytes, output: str) -> tuple[bytes, list[str]]:
-    """Cut out the operators that compute one output; numbers that they do not need are left out.
+def part(content: bytes, *outputs: str) -> tuple[bytes, list[str]]:
+    """Cut out the operators that compute some outputs; numbers that they do not need are left out.
 
     Returns
     -------
@@ -140,7 +151,7 @@ def part(content: bytes, output: str) -> tuple[bytes, list[str]]:
     graph = changed.subgraphs[0]
     places = {_name(tensor): place for place, tensor in enumerate(graph.tensors)}
     makers = {int(place): operator for operator in graph.operators for place in operator.outputs}
-    needed, waiting = set[int](), [places[output]]
+    needed, waiting = set[int](), [places[output] for output in outputs]
     while waiting:
         place = waiting.pop()
         if place >= 0 and place not in needed:
@@ -148,7 +159,7 @@ def part(content: bytes, output: str) -> tuple[bytes, list[str]]:
             waiting += [int(one) for one in makers[place].inputs] if place in makers else []
     graph.operators = [one for one in graph.operators if needed & {int(place) for place in one.outputs}]
     graph.inputs = np.array([place for place in map(int, graph.inputs) if place in needed], np.int32)
-    graph.outputs = np.array([places[output]], np.int32)
+    graph.outputs = np.array([places[output] for output in outputs], np.int32)
     used = {graph.tensors[place].buffer for place in needed}
     schema = load_schema()
     changed.buffers = [
