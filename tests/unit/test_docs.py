@@ -18,6 +18,7 @@ ELSEWHERE = re.compile(
 )
 #: Paths that a reader makes, not we: example, page. One that no page names any more has to go.
 EXAMPLES = {
+    "targets/board.toml",
     "targets/NAME.toml",
     "targets/T.toml",
     "targets/ort-1.23.toml",
