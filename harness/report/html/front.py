@@ -57,11 +57,23 @@ def front(data: ReportData) -> Front:
     blocking = sorted((v for v in data.verdicts if v.blocks), key=lambda v: v.state.rank)
     return Front(
         tuple(_tiles(data)),
-        tuple((v.state.value, v.gate, v.sentence) for v in blocking[:MOST_LINES]),
+        tuple((v.state.value, v.gate, v.sentence + _cause(v, data)) for v in blocking[:MOST_LINES]),
         max(0, len(blocking) - MOST_LINES),
         data.untested,
         tuple(map(_seen, data.challenges)),
     )
+
+
+def _cause(verdict: Verdict, data: ReportData) -> str:
+    """What was found to cause it, in a sentence; empty where nothing was."""
+    place = (verdict.target, verdict.backend, verdict.variant)
+    texts = [
+        cause["text"]
+        for one in data.explanations
+        if verdict.gate in one["gates"] and (one["target"], one["backend"], one["variant"]) == place
+        for cause in one["causes"]
+    ]
+    return f". Cause: {'; '.join(dict.fromkeys(texts))}" if texts else ""
 
 
 def _tiles(data: ReportData) -> list[Tile]:
