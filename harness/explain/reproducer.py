@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +78,8 @@ def of_finding(scene: Scene, finding: Finding) -> Reproducer:
     HarnessError
         The two sides run different variants, no layer is named, or no part shows the difference.
     """
+    if finding.side == scene.reference.label:  # it is the one that is wrong: the other's values are expected
+        scene = replace(scene, reference=scene.other, other=scene.reference, refused={})
     tapped, both = scene.tapped, scene.files
     row = next((row for row in scene.table if row.point.layer == finding.layer), None)
     if row is None or tapped is None or both is None:

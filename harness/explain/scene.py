@@ -83,6 +83,8 @@ class Finding:
     remedy : Remedy, optional
     after : tuple of Side, optional
         The reference and the other without this cause, where a second one is looked for.
+    side : str
+        Label of the side that is wrong, where that is the reference.
     """
 
     hypothesis: str
@@ -93,6 +95,7 @@ class Finding:
     layer: str = ""
     remedy: Remedy | None = None
     after: tuple[Side, Side] | None = None
+    side: str = ""
 
 
 class Hypothesis(Protocol):

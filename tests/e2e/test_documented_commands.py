@@ -45,7 +45,7 @@ NOT_RUN = {
 SHORT = {"validate": ("--model", "models/digits", "--suite", "accuracy", "--variant", "int8")}
 #: Names of runs and files that a page invents.
 INVENTED = {
-    "20261125T183756": "FIRST",
+    "20261127T194221": "FIRST",
     "BASE": "FIRST",
     "NEW": "latest",
     "RUN_CPU": "FIRST",

@@ -69,4 +69,5 @@ class WrongOperator:
         return Finding(
             self.name, State.CONFIRMED, evidence, 1.0,
             f"{row.point.operator} {row.point.layer} is computed wrongly on {label}", row.point.layer,
+            side=label if label != scene.other.label else "",
         )  # fmt: skip

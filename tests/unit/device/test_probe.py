@@ -18,17 +18,21 @@ from tests.processes import wait_until_gone
 BACKENDS = """
 import os, signal
 from harness.core.contracts import Availability
-class Absent:
+class Backend:
+    name, formats = "planted", ("onnx",)
+    def probe(self): ...
+    def open(self, artifact, options): ...
+class Absent(Backend):
     def probe(self): return Availability(reason="not here", install="get it")
-class Ready:
+class Ready(Backend):
     def probe(self):
         os.write(1, b"printed beneath Python"); print("printed")
         return Availability(
             "1.2", ("CPU", "GPU"), unusable={"NPU": ("no driver", "get it")}, device_memory=("GPU",)
         )
-class Crashing:
+class Crashing(Backend):
     def probe(self): os.kill(os.getpid(), signal.SIGSEGV)
-class Raises:
+class Raises(Backend):
     def probe(self): raise RuntimeError("planted fault")
 class Dying(Ready):
     def open(self, artifact, options): os.kill(os.getpid(), signal.SIGABRT)
