@@ -20,8 +20,8 @@ feeds = {{name[6:]: data[name] for name in data.files if name.startswith("input:
 '''
 _TAIL = """\
 difference = np.abs(np.asarray(got, np.float64) - data["expected"].astype(np.float64)).max()
-print(f"largest difference {{difference:.6g}}; {largest:.6g} when this was made")
-sys.exit(int(difference > {largest:.17g} / 2))
+print(f"largest difference {{difference:.6g}}; {largest:.6g} when this was made; {package}", {version})
+sys.exit(int(difference > {largest:.17g} / 10))
 """
 _ONNXRUNTIME = """\
 options = onnxruntime.SessionOptions()
@@ -45,10 +45,16 @@ for detail in interpreter.get_input_details():
 interpreter.invoke()
 got = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
 """
+#: By the runtime: its package, what is imported, and how it tells its version.
 _IMPORTS = {
-    "onnxruntime": ("onnxruntime", "import onnxruntime"),
-    "openvino": ("openvino", "import openvino"),
-    "tflite": ("ai-edge-litert", "from ai_edge_litert.interpreter import Interpreter, OpResolverType"),
+    "onnxruntime": ("onnxruntime", "import onnxruntime", "onnxruntime.__version__"),
+    "openvino": ("openvino", "import openvino", "openvino.__version__"),
+    "tflite": (
+        "ai-edge-litert",
+        "from importlib.metadata import version\n"
+        "from ai_edge_litert.interpreter import Interpreter, OpResolverType",
+        'version("ai-edge-litert")',
+    ),
 }
 #: LiteRT's kernels by the provider of a side.
 _KERNELS = {"reference": "BUILTIN_REF", "builtin": "BUILTIN_WITHOUT_DEFAULT_DELEGATES"}
@@ -65,7 +71,7 @@ def script(side: Side, file: str, tensors: str, cause: str, largest: float) -> s
     if side.backend not in KINDS:
         raise ModelError(f"there is no script for the backend {side.backend}")
     runtime = runtime_of(side.backend, side.artifact.format, ())
-    package, imports = _IMPORTS[runtime]
+    package, imports, version = _IMPORTS[runtime]
     options = side.options
     if runtime == "onnxruntime":
         entries = "".join(
@@ -92,4 +98,4 @@ def script(side: Side, file: str, tensors: str, cause: str, largest: float) -> s
         cause=cause, package=package, imports=imports, tensors=tensors, backend=side.backend,
         target=side.target,
     )  # fmt: skip
-    return head + body + _TAIL.format(largest=largest)
+    return head + body + _TAIL.format(largest=largest, package=package, version=version)
