@@ -37,8 +37,8 @@ def test_a_failure_carries_its_cause_and_keeps_it(harness: Shell, model: MakeMod
     assert "affected     wrong; not affected: cpu" in lines
     judged = harness("judge", "latest")
     assert cause in judged.out.splitlines()
-    told = json.loads(harness("judge", "latest", "--json").out)["explanations"]
-    (stored,) = (one for one in told if one["causes"])
+    listed = json.loads(harness("judge", "latest", "--json").out)["explanations"]
+    (stored,) = (one for one in listed if one["causes"])
     assert (stored["target"], stored["variant"]) == ("wrong", "float32")
     file = harness.run() / "explanations.json"
     whole = file.read_text()

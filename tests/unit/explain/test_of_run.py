@@ -1,4 +1,4 @@
-"""Which failing gates ask for an explanation, of which sides; and what is told of the answers."""
+"""Which failing gates ask for an explanation, of which sides; and the lines that tell the answers."""
 
 from __future__ import annotations
 

@@ -109,11 +109,13 @@ def test_what_blocks_is_listed_worst_first() -> None:
     )
     assert page.sentence(data) == "1 of 3 gates passed; 2 block the release."
     assert [(state, name) for state, name, _ in front(data).blocks] == [("FAIL", "two"), ("INVALID", "one")]
-    told = {
+    explained = {
         "gates": ["two"], "target": data.verdicts[0].target, "backend": data.verdicts[0].backend,
         "variant": data.verdicts[0].variant, "causes": [{"text": "it computes in bf16"}],
     }  # fmt: skip
-    sentences = {name: sentence for _, name, sentence in front(replace(data, explanations=(told,))).blocks}
+    sentences = {
+        name: sentence for _, name, sentence in front(replace(data, explanations=(explained,))).blocks
+    }
     assert sentences["two"].endswith(". Cause: it computes in bf16")
     assert "Cause" not in sentences["one"]
     assert page.report(data).index("the sentence of two") < page.report(data).index("the sentence of one")

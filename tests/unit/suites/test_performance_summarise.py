@@ -119,8 +119,8 @@ def test_footprint_is_right_wherever_it_was_read(emulated: bool) -> None:
     samples = single_stream([ramp(1), ramp(2)])
     assert not {"arena_byte", "flash_byte"} & by_metric(summarise("single_stream", samples)).keys()
     arrays = {"arena_byte": np.array([39_088, 39_088]), "flash_byte": np.array([1_234, 1_234])}
-    told = Samples(dict(samples.arrays) | arrays, samples.values)
-    metrics = by_metric(summarise("single_stream", told, emulated=emulated))
+    reported = Samples(dict(samples.arrays) | arrays, samples.values)
+    metrics = by_metric(summarise("single_stream", reported, emulated=emulated))
     assert (metrics["arena_byte"].value, metrics["arena_byte"].status) == (39_088, Status.OK)
     assert (metrics["flash_byte"].value, metrics["flash_byte"].status) == (1_234, Status.OK)
     assert "code of the kernels" in metrics["flash_byte"].reason
