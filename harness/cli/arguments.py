@@ -35,7 +35,7 @@ def make_parser() -> argparse.ArgumentParser:
                           help="longest time to wait for a locked board: 90s, 3m, 1h")  # fmt: skip
     validate.add_argument("--release", action="store_true",
                           help="require real hardware: what emulation cannot measure is NOT_RUN")  # fmt: skip
-    validate.add_argument("--explain", metavar="60s", default="",
+    validate.add_argument("--explain", metavar="60s", default=os.environ.get("HARNESS_EXPLAIN", ""),
                           help="how long to look for the causes of wrong answers; 0: not at all")  # fmt: skip
     validate.add_argument("--decide-within", metavar="10m",
                           help="longest time to measure on while gates on times are undecided")  # fmt: skip

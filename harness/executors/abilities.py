@@ -44,11 +44,14 @@ def abilities_of(target: Target) -> Abilities:
 def _stands_in(target: Target) -> bool:
     """Whether a backend of the target is a build for this machine in place of another device."""
     installed = plugins.catalogue(plugins.BACKENDS)
-    return any(
-        isinstance(plugins.choose(plugins.BACKENDS, name)(), StandsIn)
-        for name in target.backends
-        if name in installed
-    )
+    for name in target.backends:
+        try:
+            backend = plugins.choose(plugins.BACKENDS, name) if name in installed else None
+        except HarnessError:
+            continue  # its probe says what is wrong with it
+        if isinstance(backend, StandsIn):  # an attribute of the class
+            return True
+    return False
 
 
 def make_executor(target: Target, store: Path, wait_s: float = 0.0) -> Executor:

@@ -289,18 +289,20 @@ def _after_a_pass(outcome: Outcome, run: Mapping[str, Any], command: str) -> str
 
 
 def _ready() -> list[str]:
-    """Targets that need no special hardware; whether their runtime loads is for a run to say."""
-    names, backends = [], plugins.catalogue(plugins.BACKENDS)
-    for name in target_files():
+    """Targets that need no special hardware, one for each runtime; whether it loads is for a run to say."""
+    names: dict[tuple[str, ...], str] = {}
+    backends = plugins.catalogue(plugins.BACKENDS)
+    for name in sorted(target_files(), key=len):  # `tflite` before `tflite-reference`
         try:
             target = load_target(name)
-            shares_python = abilities_of(target).shares_python
+            abilities = abilities_of(target)
         except HarnessError:
             continue  # `harness targets` says what is wrong with it
-        local = shares_python and target.deploy.provider not in availability.GPU_PROVIDERS
+        is_here = abilities.shares_python and not abilities.emulated
+        local = is_here and target.deploy.provider not in availability.GPU_PROVIDERS
         if local and all(backend in backends for backend in target.backends):
-            names.append(name)
-    return names
+            names.setdefault(target.backends, name)
+    return sorted(names.values())
 
 
 def _selection(outcome: Outcome, run: Mapping[str, Any], target: str, verdict: Verdict | None = None) -> str:

@@ -156,6 +156,7 @@ class Shell:
         return {
             **environment,
             "HARNESS_CACHE": str(self.cache),
+            "HARNESS_EXPLAIN": "0",  # test_explain_runs.py asks for it
             "XDG_CONFIG_HOME": str(self.folder / "config"),
         }
 

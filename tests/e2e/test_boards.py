@@ -69,6 +69,7 @@ def upgraded(harness: Shell, model: MakeModel, folder: Path, version: str, fault
     return harness("upgrade", "onnxruntime", "50.0.0", version, *argv, env=env)
 
 
+@pytest.mark.full
 def test_two_versions_take_turns_on_a_board(
     harness: Shell, model: MakeModel, pi: Board, tmp_path: Path
 ) -> None:

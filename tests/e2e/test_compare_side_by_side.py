@@ -42,6 +42,7 @@ def run(harness: Shell, *argv: str | Path) -> Ended:
     return Ended(done.returncode, done.stdout, done.stderr)
 
 
+@pytest.mark.full
 def test_a_planted_slowdown_fails(slowed: Shell) -> None:
     ended = run(slowed, "compare", "--side-by-side", "cpu", "slow", "--model", "model", "--max-ratio", "2")
     if ended.code == 3:  # the other tests kept the processes from running, and it says so

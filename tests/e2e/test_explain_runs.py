@@ -28,7 +28,7 @@ def test_a_failure_carries_its_cause_and_keeps_it(harness: Shell, model: MakeMod
     (harness.folder / "targets").mkdir()
     (harness.folder / "targets" / "wrong.toml").write_text(WRONG)
     chosen = ("--model", model(), "--suite", "accuracy", "--variant", "float32")
-    ended = harness("validate", "--target", "wrong,cpu", *chosen)
+    ended = harness("validate", "--target", "wrong,cpu", *chosen, env={"HARNESS_EXPLAIN": ""})
     assert ended.code == 1
     lines = ended.out.splitlines()
     (cause,) = (line for line in lines if line.startswith("CAUSE"))
@@ -57,7 +57,9 @@ def test_nothing_is_explained_where_nobody_asks_or_nothing_fails(harness: Shell,
     (harness.folder / "targets").mkdir()
     (harness.folder / "targets" / "wrong.toml").write_text(WRONG)
     chosen = ("--model", model(), "--suite", "accuracy", "--variant", "float32")
-    ended = harness("validate", "--target", "wrong", *chosen, "--explain", "0")
+    ended = harness(
+        "validate", "--target", "wrong", *chosen, "--explain", "0", env={"HARNESS_EXPLAIN": "60s"}
+    )
     assert ended.code == 1
     assert "CAUSE" not in ended.out
     assert not list(Path(harness.results).glob("*/explanations.json"))

@@ -86,6 +86,10 @@ def test_only_parity_on_no_emulator_is_compared(emulated: list[str], setting: in
     results = {one.key: one for one in (result(HERE, setting), result(THERE, setting))}
     records = [EnvironmentRecord(t, "ort", "float32", "s", "before", FACTS) for t in ("cpu", HOST)]
     facts = Facts({"emulated": emulated}, Plan((THERE, HERE), ()), None, results, records)
-    assert summarise.computes_as_host(facts, "cpu") is is_same
-    assert not summarise.computes_as_host(facts, HOST)
-    assert not summarise.computes_as_host(replace(facts, environments=records[:1]), "cpu")
+
+    def in_common(facts: Facts) -> str:
+        starts = summarise._starts(facts)
+        return summarise._same_runtime(facts, HERE, THERE, result(HERE, setting), starts)
+
+    assert bool(in_common(facts)) is is_same
+    assert in_common(replace(facts, environments=records[:1])) == ""

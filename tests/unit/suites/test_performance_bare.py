@@ -24,7 +24,7 @@ from tests.unit.suites.planted import ROWS, InProcessBench, PlantedSession, Step
 
 PARAMS = {
     "warm_up_seconds": 1e-6, "seconds": 1e-5, "max_seconds": 1.0, "processes": 4, "requests": 10,
-    "bare_processes": 3, "bare_seconds": 0.05,
+    "bare_processes": 3, "bare_seconds": 0.005,
 }  # fmt: skip
 CALL_NS, LOAD_NS, FIRST_NS, MEMORY_BYTE = 100_000, 8_000_000, 1_000_000, 3_000_000
 LIMITS = {check.gate.metric: check.gate.maximum for check in CHECKS if "over_bare" in check.gate.metric}
