@@ -92,7 +92,9 @@ runpy.run_path("reproduce.py", run_name="__main__")
 """
 
 
-@pytest.mark.parametrize("sides", ["cpu,openvino@parity", "openvino@parity,cpu"])
+@pytest.mark.parametrize(
+    "sides", [pytest.param("cpu,openvino@parity", marks=pytest.mark.full), "openvino@parity,cpu"]
+)
 def test_a_wrong_operator_is_named_refereed_and_reproduced(
     harness: Shell, model: MakeModel, sides: str
 ) -> None:

@@ -127,6 +127,7 @@ def test_without_the_accepted_artifact_it_did_not_run(accepted: Shell) -> None:
     assert "no longer on this machine; harness baseline save --artifacts stores it" in ended.out
 
 
+@pytest.mark.full
 def test_an_undecided_gate_is_measured_on(harness: Shell, model: MakeModel) -> None:
     """Limits at the median of a first run: two processes leave it open, and rounds are measured."""
     folder = model()
