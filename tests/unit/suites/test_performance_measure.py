@@ -11,6 +11,7 @@ from harness.core.contracts import Footprint, Unsupported
 from harness.core.job import Case, Samples, merge
 from harness.device import gpu
 from suites.performance.measure import PROFILED_CALLS, measure
+from tests.unit.suites import planted
 from tests.unit.suites.planted import ROWS, InProcessBench, PlantedSession, StepClock, batch, rows
 
 #: Arrays of every timed loop.
@@ -122,7 +123,12 @@ def test_a_session_without_a_profile_says_so(tmp_path: Path, clock: StepClock) -
 def test_footprint_is_read_where_the_session_tells_it(
     tmp_path: Path, clock: StepClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(PlantedSession, "footprint", lambda self: Footprint(7, 9), raising=False)
+    # A class of its own: isinstance of a Protocol remembers each class that it has seen.
+    class Tells(PlantedSession):
+        def footprint(self) -> Footprint:
+            return Footprint(7, 9)
+
+    monkeypatch.setattr(planted, "PlantedSession", Tells)
     samples, _ = run_here(tmp_path, case_of(SINGLE), clock)
     assert samples.arrays["arena_byte"].tolist() == [7] * 3
     assert samples.arrays["flash_byte"].tolist() == [9] * 3
