@@ -8,8 +8,8 @@ import tqdm
 from hypothesis import HealthCheck, settings
 
 SEED = 0
-# ai-edge-quantizer shows bars, whose thread stays for the life of a process. In one CI run it aborted a worker
-# (cause unknown: SIGABRT while it took its lock); no test looks at bars.
+# ai-edge-quantizer shows bars, whose thread stays for the life of a process. In one run it aborted a worker
+# (SIGABRT while it took its lock; the cause is unknown); no test looks at bars.
 tqdm.tqdm.monitor_interval = 0
 # No test may fail because the machine is busy.
 settings.register_profile("no wall times", deadline=None, suppress_health_check=[HealthCheck.too_slow])
