@@ -19,7 +19,7 @@ from harness.core.errors import BackendError, FileRefused
 from harness.core.job import Options
 from harness.core.preprocess import Feeds, Outputs
 from harness.core.seam import absent, check_feeds, confirm, opening, refusal
-from harness.core.tflite_file import read_tflite
+from harness.core.tflite_file import read_tflite, refuse_resources
 
 XNNPACK = "XNNPACK"
 DELEGATE = "DELEGATE"  # the operator that stands for those that XNNPACK runs
@@ -201,13 +201,7 @@ class TfliteBackend:
             if delegated and (builtin := builtin_operators(steps)):
                 effective["builtin"] = ", ".join(builtin)
             facts = read_tflite(artifact.path)
-            if facts.assigns_resources:
-                raise FileRefused(
-                    "the file keeps state in resource variables, which the interpreter cannot reset",
-                    where=str(artifact.path),
-                    cause="each answer would depend on the samples before it",
-                    next_step="convert the model with its state as inputs and outputs",
-                )
+            refuse_resources(facts, artifact.path)
             return TfliteSession(interpreter, effective, keeps_state=facts.keeps_state)
 
 

@@ -27,7 +27,7 @@ from harness.core.errors import BackendError, FileRefused
 from harness.core.job import Options
 from harness.core.preprocess import Feeds, Outputs
 from harness.core.seam import absent, check_feeds, confirm, opening, refusal
-from harness.core.tflite_file import read_tflite
+from harness.core.tflite_file import read_tflite, refuse_resources
 
 PROVIDER = "TFLM"
 #: The option that says how much memory the device has for tensors.
@@ -137,13 +137,7 @@ class TflmBackend:
             runtime = _runtime()
             arena_byte = _arena_byte(options)
             facts = read_tflite(artifact.path)
-            if facts.assigns_resources:
-                raise FileRefused(
-                    "the file keeps state in resource variables, which the interpreter cannot reset",
-                    where=str(artifact.path),
-                    cause="each answer would depend on the samples before it",
-                    next_step="convert the model with its state as inputs and outputs",
-                )
+            refuse_resources(facts, artifact.path)
             content = artifact.path.read_bytes()
             graph = _checked(runtime.schema_fb, content)
             interpreter = _interpreter(runtime, content, artifact.path, arena_byte)

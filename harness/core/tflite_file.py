@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.core.artifact import Quantization
-from harness.core.errors import ModelError
+from harness.core.errors import FileRefused, ModelError
 
 #: numpy's names of the schema's integer tensor types that can stand for real numbers.
 _INTEGERS = {3: "uint8", 7: "int16", 9: "int8", 16: "uint16", 17: "int4"}
@@ -179,3 +179,19 @@ def _step(tensor: _Table) -> Quantization | None:
     if len(scale) != 1:
         return None
     return Quantization(float(scale[0]), int(zero_point[0]) if zero_point else 0)
+
+
+def refuse_resources(facts: TfliteFacts, path: Path) -> None:
+    """Refuse a file whose state no interpreter of LiteRT or TFLM can reset.
+
+    Raises
+    ------
+    FileRefused
+    """
+    if facts.assigns_resources:
+        raise FileRefused(
+            "the file keeps state in resource variables, which the interpreter cannot reset",
+            where=str(path),
+            cause="each answer would depend on the samples before it",
+            next_step="convert the model with its state as inputs and outputs",
+        )

@@ -115,7 +115,7 @@ def answer_as_json(answer: Answer) -> dict[str, Any]:
         "passing": list(question.passing), "failing": list(question.failing),
     }  # fmt: skip
     if explanation is None:
-        return {**about, "reference": "", "other": "", "causes": [], "found": answer.reason}
+        return {**about, "reference": "", "other": "", "causes": [], "reason": answer.reason}
     whole = as_json(explanation)
     causes = [
         {
@@ -125,7 +125,7 @@ def answer_as_json(answer: Answer) -> dict[str, Any]:
         }
         for finding in explanation.confirmed
     ]
-    return {**about, **whole, "causes": causes, "found": "" if causes else text.nothing(explanation)}
+    return {**about, **whole, "causes": causes, "reason": "" if causes else text.nothing(explanation)}
 
 
 def as_json(explanation: Explanation) -> dict[str, Any]:

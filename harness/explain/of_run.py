@@ -19,6 +19,7 @@ from harness.explain import procedure, reproducer
 from harness.explain.procedure import Explanation
 from harness.explain.request import SideRequest, scene_of
 from harness.explain.scene import Hypothesis
+from harness.explain.sides import FEWEST_S
 from harness.run import checks, declared
 from harness.run.observer import Observer
 from harness.run.outcome import Outcome
@@ -26,8 +27,6 @@ from harness.run.prepare import Prepared, prepare
 from harness.run.request import Request
 
 Notify = Callable[[str], None]
-#: A run that began is given so long at least.
-FEWEST_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -126,10 +126,10 @@ def _part(
         content = part.SerializeToString()
     else:
         content, names = tflite_points.part(file.exploded(given, [name]), name)
-    known_values = {key: x[0] for key, x in inputs.items()} | {key + FED: x for key, x in given.items()}
-    if not names or any(key not in known_values for key in names):
+    values = {key: x[0] for key, x in inputs.items()} | {key + FED: x for key, x in given.items()}
+    if not names or any(key not in values for key in names):
         return None
-    return content, {key: known_values[key] for key in names}
+    return content, {key: values[key] for key in names}
 
 
 def write(folder: Path, made: Reproducer, cause: str) -> Path:

@@ -25,6 +25,8 @@ from harness.store.cache import Cache
 #: Name of the measure that runs a side.
 MEASURE = "explain"
 DEADLINE_S = 600.0
+#: Within a budget, a run that began is given so long at least.
+FEWEST_S = 10.0
 #: Larger tensors of layers are stored in the cache.
 IN_MEMORY_BYTE = 2**20
 

@@ -26,7 +26,7 @@ from harness.explain.hypotheses.options import first_layer
 from harness.explain.procedure import Explanation
 from harness.explain.request import SAMPLES_IN_ALL, scene_between
 from harness.explain.scene import Finding, Hypothesis, Remedy, Scene, State
-from harness.explain.sides import Runner, Side
+from harness.explain.sides import FEWEST_S, Runner, Side
 from harness.run.observer import Observer
 from harness.run.prepare import Prepared, prepare
 from harness.run.request import Request
@@ -37,8 +37,6 @@ from harness.store.run_folder import Facts, RunFolder
 
 Notify = Callable[[str], None]
 Place = tuple[str, str, str]
-#: One run of a file is given so long at least.
-FEWEST_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)

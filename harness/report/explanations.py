@@ -52,7 +52,7 @@ def as_lines(stored: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
     for one in stored:
         where = f"{one['variant']} on {one['target']}"
         if not one["causes"]:
-            made.append(("not explained", f"{where} ({_named(one['gates'])}): {one['found']}"))
+            made.append(("not explained", f"{where} ({_named(one['gates'])}): {one['reason']}"))
             continue
         new = False
         for cause in one["causes"]:

@@ -15,7 +15,7 @@ FILE = "explanations.json"
 SCHEMA_VERSION = 1
 #: Keys that every explanation has.
 KEYS = frozenset(
-    {"target", "backend", "variant", "setting", "gates", "reference", "other", "causes", "found"}
+    {"target", "backend", "variant", "setting", "gates", "reference", "other", "causes", "reason"}
 )
 
 

@@ -104,7 +104,7 @@ def stored(**more: Any) -> dict[str, Any]:
     cause = {"text": "pi computes in bf16, first in conv1", "layer": "conv1", "remedy": None}
     return {
         "target": "pi", "backend": "tflite", "variant": "int8", "setting": "deploy", "gates": ["loss"],
-        "passing": [], "failing": ["pi"], "reference": "a", "other": "b", "causes": [cause], "found": "",
+        "passing": [], "failing": ["pi"], "reference": "a", "other": "b", "causes": [cause], "reason": "",
         **more,
     }  # fmt: skip
 
@@ -135,7 +135,7 @@ def test_a_cause_in_both_settings_is_told_once_with_the_gates_of_both() -> None:
         stored(setting="parity", gates=["a", "b"]), stored(gates=["b", "c", "d"], passing=["cpu"]),
     ])  # fmt: skip
     assert lines == [("CAUSE", "int8 on pi: pi computes in bf16, first in conv1 (a, b, c, …)")]
-    (line,) = as_lines([stored(causes=[], found="the time is used up")])
+    (line,) = as_lines([stored(causes=[], reason="the time is used up")])
     assert line == ("not explained", "int8 on pi (loss): the time is used up")
     assert as_lines([stored(passing=["cpu"])])[-1] == ("affected", "pi; not affected: cpu")
 

@@ -22,7 +22,7 @@ def error(relative: float | None) -> dict[str, Any]:
 
 ONE: dict[str, Any] = {
     "target": "pi", "backend": "tflite", "variant": "int8", "setting": "deploy", "gates": ["loss"],
-    "failing": ["pi"], "passing": ["cpu", "pi5"], "reference": "int8 here", "other": "pi:int8", "found": "",
+    "failing": ["pi"], "passing": ["cpu", "pi5"], "reference": "int8 here", "other": "pi:int8", "reason": "",
     "effect": {"left": 0.0, "low": 0.0, "high": 0.01, "samples": 192},
     "causes": [{"text": "sums wrap", "layer": "fc",
                 "remedy": {"text": "small weights", "line": "[deploy] a = 1\nb = 2", "side": "pi",
@@ -35,7 +35,7 @@ ONE: dict[str, Any] = {
          "fed_by_the_reference": error(0.01)},
     ],
 }  # fmt: skip
-UNKNOWN = {**ONE, "causes": [], "found": "no time", "layers": [], "rounds": [], "effect": None}
+UNKNOWN = {**ONE, "causes": [], "reason": "no time", "layers": [], "rounds": [], "effect": None}
 
 
 def test_a_page_on_which_nothing_was_explained_has_no_such_section() -> None:

@@ -39,7 +39,7 @@ def _where(one: Mapping[str, Any]) -> str:
 
 
 def _sentence(one: Mapping[str, Any]) -> str:
-    texts = [cause["text"] for cause in one["causes"]] or [f"not explained: {one['found']}"]
+    texts = [cause["text"] for cause in one["causes"]] or [f"not explained: {one['reason']}"]
     remedies = [f"Remedy: {text}." for cause in one["causes"] if (text := _remedy(cause["remedy"]))]
     return " ".join([f"{_where(one)}: {'; '.join(texts)}.", *remedies])
 
@@ -53,7 +53,7 @@ def _causes(one: Mapping[str, Any]) -> Iterable[tuple[object, ...]]:
     for cause in one["causes"]:
         yield (cause["text"], _remedy(cause["remedy"]), left, *place, gates, *elsewhere)
     if not one["causes"]:
-        yield (f"not explained: {one['found']}", "", "", *place, gates, *elsewhere)
+        yield (f"not explained: {one['reason']}", "", "", *place, gates, *elsewhere)
 
 
 def _remedy(remedy: Mapping[str, Any] | None) -> str:
