@@ -12,6 +12,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
 
+from harness.core.artifact import Quantization
 from harness.core.errors import HarnessError, ModelError
 from harness.explain import files, layers, points
 from harness.explain.files import OnnxFile
@@ -50,39 +51,99 @@ class Verdict:
     expected: NDArray[Any]
 
 
-def judge(scene: Scene, row: Layer) -> Verdict:
-    """Run one layer of the reference's ONNX file by the referee, and compare both sides with it.
+@dataclass(frozen=True, slots=True)
+class Alone:
+    """One layer of an ONNX file, what it is fed, and what both sides make of it.
+
+    Parameters
+    ----------
+    name : str
+        Of its node.
+    part : ModelProto
+        One output.
+    feeds : mapping of name to ndarray, shape (calls, …)
+    first, second : ndarray, shape (calls, …)
+        Real numbers of the reference and of the other, arranged as the reference's.
+    step : Quantization, optional
+        Of the part's output.
+    axes : tuple of int
+        How a call's output of the part is arranged as the reference's; empty where it is as it is.
+    """
+
+    name: str
+    part: onnx.ModelProto
+    feeds: Mapping[str, NDArray[Any]]
+    first: NDArray[np.float64]
+    second: NDArray[np.float64]
+    step: Quantization | None = None
+    axes: tuple[int, ...] = ()
+
+    def real(self, outputs: NDArray[Any]) -> NDArray[np.float64]:
+        """Real numbers of outputs of the part, shape (calls, …), arranged as the reference's."""
+        real = outputs.astype(np.float64)
+        if self.step is not None and outputs.dtype.kind in "iu":
+            real = (real - self.step.zero_point) * self.step.scale
+        if self.axes:
+            real = real.transpose(0, *(axis + 1 for axis in self.axes))
+        return real.reshape(len(real), *self.first.shape[1:])
+
+
+def alone(scene: Scene, row: Layer) -> Alone:
+    """Cut one layer out of the ONNX file of either side, and run the other side's with the same numbers.
 
     Raises
     ------
     HarnessError
-        There is no ONNX file, or the reference implementation cannot run the layer.
+        Neither side runs an ONNX file, or the other refuses the part.
     """
     tapped = scene.tapped
-    if tapped is None or scene.files is None or not isinstance(scene.files[0], OnnxFile):
-        raise ModelError(f"{scene.reference.label} does not run an ONNX file")
-    file = scene.files[0]
+    if tapped is None or scene.files is None:
+        raise ModelError("; ".join(scene.refused.values()) or "no layer can be compared")
     pair = next(pair for pair in tapped.pairs if pair.other is row.point)
-    # The reference's own values, one sample, as the ONNX file takes them.
-    fed = {
-        one.reference.name: tapped.reference.tensors[one.reference.name][0]
-        for one in tapped.pairs
-        if one.reference.name in file.read
-    }
-    whole = points.exploded(file.model, fed, [pair.reference.name])
-    part = files.part(whole, pair.reference.name)
-    named = {name: tensor[0] for name, tensor in tapped.reference.tensors.items()}
-    named |= {name + FED: array for name, array in fed.items()}
-    feeds = {value.name: named[value.name] for value in part.graph.input}
-    expected = run(part, feeds)
-    first = tapped.first(pair)[0]
     isolated = layers.feed(scene.runner, tapped, scene.other, scene.files[1], [pair])
-    second = tapped.second(pair, isolated)[0]
-    step = pair.reference.step
-    exact = expected.astype(np.float64).reshape(first.shape)
-    if step is not None and expected.dtype.kind in "iu":
-        exact = (exact - step.zero_point) * step.scale
-    one, two = layers.error(exact, first).relative, layers.error(exact, second).relative
+    first, second = tapped.first(pair), tapped.second(pair, isolated)
+    one, two = scene.files
+    if isinstance(one, OnnxFile):
+        # The reference's own values, as the file takes them.
+        fed = {
+            each.reference.name: tapped.reference.tensors[each.reference.name]
+            for each in tapped.pairs
+            if each.reference.name in one.read
+        }
+        part, feeds = _part(one, pair.reference.name, fed, tapped.reference.tensors)
+        return Alone(pair.reference.layer, part, feeds, first, second, pair.reference.step)
+    if isinstance(two, OnnxFile):
+        fed = {name: tensor for name, tensor in layers.fed(tapped).items() if name in two.read}
+        part, feeds = _part(two, pair.other.name, fed, tapped.other.tensors)
+        axes = tapped.axes[pair.other.name]
+        return Alone(row.point.layer, part, feeds, first, second, pair.other.step, axes)
+    raise ModelError(f"neither {scene.reference.label} nor {scene.other.label} runs an ONNX file")
+
+
+def _part(
+    file: OnnxFile, name: str, fed: Mapping[str, NDArray[Any]], tensors: Mapping[str, NDArray[Any]]
+) -> tuple[onnx.ModelProto, dict[str, NDArray[Any]]]:
+    whole = points.exploded(file.model, {key: tensor[0] for key, tensor in fed.items()}, [name])
+    part = files.part(whole, name)
+    named = {key + FED: tensor for key, tensor in fed.items()}
+    return part, {
+        value.name: named[value.name] if value.name in named else tensors[value.name]
+        for value in part.graph.input
+    }
+
+
+def judge(scene: Scene, layer: Alone) -> Verdict:
+    """Run the layer by the referee on one sample, and compare both sides with it.
+
+    Raises
+    ------
+    HarnessError
+        The reference implementation cannot run it.
+    """
+    feeds = {name: tensor[0] for name, tensor in layer.feeds.items()}
+    expected = run(layer.part, feeds)
+    exact = layer.real(expected[np.newaxis])[0]
+    one, two = (layers.error(exact, side[0]).relative for side in (layer.first, layer.second))
     text = f"the definition of ONNX in float64 differs from {scene.reference.label} by {one:.2g}, "
     text += f"from {scene.other.label} by {two:.2g}"
     wrong = "both"
@@ -90,7 +151,7 @@ def judge(scene: Scene, row: Layer) -> Verdict:
         wrong = "other"
     elif two * NEARER <= one:
         wrong = "reference"
-    return Verdict(wrong, text, part, feeds, expected)
+    return Verdict(wrong, text, layer.part, feeds, expected)
 
 
 def run(model: onnx.ModelProto, feeds: Mapping[str, NDArray[Any]]) -> NDArray[Any]:

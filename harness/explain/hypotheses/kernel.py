@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from harness.core.errors import HarnessError
-from harness.explain import referee
+from harness.explain import mistakes, referee
 from harness.explain.layers import Layer
 from harness.explain.scene import Finding, Scene, State
 
@@ -57,17 +57,29 @@ class WrongOperator:
             f"fed with the same numbers, {len(wrong)} of {len(table)} layers differ by more than rounding; "
         )
         evidence += f"first {row.point.layer}, by {size}"
-        label = scene.other.label
+        label, described = scene.other.label, None
         try:
-            verdict = referee.judge(scene, row)
+            layer = referee.alone(scene, row)
+            is_reference, verdict = _judged(scene, layer)
+            evidence += verdict
+            label = scene.reference.label if is_reference else label
+            described = mistakes.of_layer(scene, layer, is_reference_wrong=is_reference)
         except HarnessError as refused:
-            evidence += f"; the referee cannot run it: {refused.what}"
-        else:
-            evidence += f"; {verdict.text}"
-            if verdict.wrong == "reference":
-                label = scene.reference.label
+            evidence += f"; the layer cannot be run alone: {refused.what}"
+        cause = f"{row.point.operator} {row.point.layer} is computed wrongly on {label}"
+        if described is not None:
+            cause += f": {described.text}"
+            evidence += f"; {described.text}: so changed, {described.left:.1%} of its error is left"
         return Finding(
-            self.name, State.CONFIRMED, evidence, 1.0,
-            f"{row.point.operator} {row.point.layer} is computed wrongly on {label}", row.point.layer,
+            self.name, State.CONFIRMED, evidence, 1.0, cause, row.point.layer,
             side=label if label != scene.other.label else "",
         )  # fmt: skip
+
+
+def _judged(scene: Scene, layer: referee.Alone) -> tuple[bool, str]:
+    """Whether the reference is the side that is wrong, and what the referee says."""
+    try:
+        verdict = referee.judge(scene, layer)
+    except HarnessError as refused:
+        return False, f"; the referee cannot run it: {refused.what}"
+    return verdict.wrong == "reference", f"; {verdict.text}"

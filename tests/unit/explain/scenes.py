@@ -6,6 +6,7 @@ import copy
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import onnx
@@ -15,6 +16,7 @@ from harness.compression.canonical import canonicalise
 from harness.compression.export import export_tflite
 from harness.compression.quantize import quantize
 from harness.core.artifact import Artifact, describe_file
+from harness.core.contracts import Backend, Session
 from harness.core.job import Batch, JobResult, Options, Status
 from harness.core.preprocess import Preprocess, apply
 from harness.device import plugins, trace
@@ -29,17 +31,39 @@ PARITY = Options(threads=1, precision="f32")
 SAMPLES = 48
 
 
+Edit = Callable[[onnx.ModelProto], None]
+
+
+class Edited:
+    """A backend that changes each ONNX file before it opens it: its runtime computes something else."""
+
+    def __init__(self, backend: Backend, edit: Edit) -> None:
+        self._backend, self._edit = backend, edit
+        self.name, self.formats, self.probe = backend.name, backend.formats, backend.probe
+
+    def open(self, artifact: Artifact, options: Options) -> Session:
+        model = onnx.load(artifact.path)
+        self._edit(model)
+        with TemporaryDirectory() as folder:
+            path = Path(folder) / "edited.onnx"
+            onnx.save(model, path)
+            return self._backend.open(
+                replace(artifact, files=(describe_file(path),), folder=path.parent), options
+            )
+
+
 class InThisProcess:
     """An executor without processes: what is explained is the same."""
 
     parallel_batches = 1
 
-    def __init__(self, store: Path) -> None:
-        self._store = store
+    def __init__(self, store: Path, edit: Edit | None = None) -> None:
+        self._store, self._edit = store, edit
 
     def run(self, batches: Iterable[Batch]) -> Generator[JobResult]:
         for batch in batches:
             backend = plugins.choose(plugins.BACKENDS, batch.backend)()
+            backend = backend if self._edit is None else Edited(backend, self._edit)
             data = StoredData(batch, FileStore(self._store))
             for job in batch.jobs:
                 header, samples = run_case(DeviceBench(batch, job, backend, data), trace.measure)
@@ -119,6 +143,11 @@ class Files:
             f"{backend}:{artifact.variant}", backend, backend, artifact.variant, artifact, options,
             InThisProcess(self.folder), {"x": STEP}, {"x": images()},
         )  # fmt: skip
+
+    def edited(self, what: onnx.ModelProto, edit: Edit, backend: str = "onnxruntime") -> Side:
+        """A side whose runtime computes what the edited file says."""
+        side = self.side(what, backend)
+        return replace(side, executor=InThisProcess(self.folder, edit))
 
     def tflite(self) -> bytes:
         """The int8 model as TFLite."""

@@ -117,7 +117,7 @@ def test_the_referee_agrees_with_the_runtime_on_a_healthy_layer(made: Files) -> 
 
     reference = made.side(made.float32)
     scene = made.scene(reference, made.side(made.float32, "openvino"))
-    verdict = referee.judge(scene, scene.table[0])
+    verdict = referee.judge(scene, referee.alone(scene, scene.table[0]))
     x = apply(scenes.images()[scene.worst[0]][None], scenes.STEP)
     assert [node.op_type for node in verdict.part.graph.node] == ["Conv", "Relu"]
     np.testing.assert_array_equal(verdict.feeds["x"], x)
