@@ -234,13 +234,21 @@ class Scene:
 
     # Layers
 
+    def onnx_of(self, side: Side) -> Artifact | None:
+        """The ONNX file that a side's file was written from, or has to be equal to."""
+        if side.variant in self.onnx:
+            return self.onnx[side.variant]
+        opposite = self.reference if side is self.other else self.other
+        is_alike = opposite.artifact.precision == side.artifact.precision
+        return opposite.artifact if opposite.artifact.format == "onnx" and is_alike else None
+
     @cached_property
     def files(self) -> tuple[ModelFile, ModelFile] | None:
         """Both files as points; None where one has no readable layers."""
         both = []
         for side in (self.reference, self.other):
             try:
-                file = files.read(side.artifact, self.onnx.get(side.variant))
+                file = files.read(side.artifact, self.onnx_of(side))
             except HarnessError as error:
                 self.refused["layers"] = error.what
                 return None

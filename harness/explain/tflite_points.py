@@ -43,47 +43,63 @@ def read(content: bytes) -> Any:  # noqa: ANN401 - the schema's ModelT
 def computed(model: Any) -> list[str]:  # noqa: ANN401 - the schema's ModelT
     """Names of the tensors that operators compute, in order."""
     graph = model.subgraphs[0]
-    return [_name(graph.tensors[place]) for operator in graph.operators for place in operator.outputs]
+    return [name_of(graph.tensors[place]) for operator in graph.operators for place in operator.outputs]
 
 
 def operators(model: Any) -> dict[str, str]:  # noqa: ANN401 - the schema's ModelT
     """Kind of the operator that computes each tensor."""
-    schema, graph = load_schema(), model.subgraphs[0]
-    kinds = {number: name for name, number in vars(schema.BuiltinOperator).items() if isinstance(number, int)}
+    graph = model.subgraphs[0]
     return {
-        _name(graph.tensors[place]): kinds[model.operatorCodes[operator.opcodeIndex].builtinCode]
-        for operator in graph.operators
+        name_of(graph.tensors[place]): kind
+        for operator, kind in zip(graph.operators, kinds(model), strict=True)
         for place in operator.outputs
     }
+
+
+def kinds(model: Any) -> list[str]:  # noqa: ANN401 - the schema's ModelT
+    """Kind of each operator."""
+    numbers = vars(load_schema().BuiltinOperator).items()
+    names = {number: name for name, number in numbers if isinstance(number, int)}
+    return [
+        names[model.operatorCodes[operator.opcodeIndex].builtinCode]
+        for operator in model.subgraphs[0].operators
+    ]
 
 
 def inputs_read(model: Any) -> set[str]:  # noqa: ANN401 - the schema's ModelT
     """Names of the tensors that operators read."""
     graph = model.subgraphs[0]
     return {
-        _name(graph.tensors[place]) for operator in graph.operators for place in operator.inputs if place >= 0
+        name_of(graph.tensors[place])
+        for operator in graph.operators
+        for place in operator.inputs
+        if place >= 0
     }
 
 
 def outputs(model: Any) -> set[str]:  # noqa: ANN401 - the schema's ModelT
     """Names of the outputs of the file."""
     graph = model.subgraphs[0]
-    return {_name(graph.tensors[place]) for place in graph.outputs}
+    return {name_of(graph.tensors[place]) for place in graph.outputs}
 
 
 def sizes_byte(model: Any) -> dict[str, int]:  # noqa: ANN401 - the schema's ModelT
     """At most so many bytes has each tensor."""
     return {
-        _name(tensor): LARGEST_ITEM_BYTE * math.prod(map(int, () if tensor.shape is None else tensor.shape))
+        name_of(tensor): LARGEST_ITEM_BYTE * math.prod(map(int, () if tensor.shape is None else tensor.shape))
         for tensor in model.subgraphs[0].tensors
     }
 
 
 def dtypes(model: Any) -> set[str]:  # noqa: ANN401 - the schema's ModelT
     """Types of all tensors, by numpy's names."""
-    schema = load_schema()
-    kinds = {number: name for name, number in vars(schema.TensorType).items() if isinstance(number, int)}
-    return {kinds[tensor.type].lower() for tensor in model.subgraphs[0].tensors}
+    return {dtype_of(tensor) for tensor in model.subgraphs[0].tensors}
+
+
+def dtype_of(tensor: Any) -> str:  # noqa: ANN401 - the schema's TensorT
+    """Type of a tensor, by numpy's name."""
+    numbers = vars(load_schema().TensorType).items()
+    return next(str(name).lower() for name, number in numbers if number == tensor.type)
 
 
 def steps(model: Any) -> dict[str, Quantization]:  # noqa: ANN401 - the schema's ModelT
@@ -93,7 +109,7 @@ def steps(model: Any) -> dict[str, Quantization]:  # noqa: ANN401 - the schema's
         quantization = tensor.quantization
         if quantization is not None and quantization.scale is not None and len(quantization.scale) == 1:
             zero = quantization.zeroPoint
-            read_steps[_name(tensor)] = Quantization(
+            read_steps[name_of(tensor)] = Quantization(
                 float(quantization.scale[0]), 0 if zero is None or not len(zero) else int(zero[0])
             )
     return read_steps
@@ -110,7 +126,7 @@ def exploded(content: bytes, fed: Mapping[str, NDArray[Any]], names: Sequence[st
     """Return the file in which each layer is fed by itself (see ``points.exploded``)."""
     changed = read(content)
     graph = changed.subgraphs[0]
-    places = {_name(tensor): place for place, tensor in enumerate(graph.tensors)}
+    places = {name_of(tensor): place for place, tensor in enumerate(graph.tensors)}
     fed_places = {}
     for name, array in fed.items():
         tensor = copy.deepcopy(graph.tensors[places[name]])
@@ -129,13 +145,14 @@ def exploded(content: bytes, fed: Mapping[str, NDArray[Any]], names: Sequence[st
 
 def _add_outputs(model: Any, names: Sequence[str]) -> None:  # noqa: ANN401 - the schema's ModelT
     graph = model.subgraphs[0]
-    places = {_name(tensor): place for place, tensor in enumerate(graph.tensors)}
+    places = {name_of(tensor): place for place, tensor in enumerate(graph.tensors)}
     more = [places[name] for name in names if places[name] not in set(map(int, graph.outputs))]
     graph.outputs = np.array([*graph.outputs, *more], np.int32)
     model.signatureDefs = None
 
 
-def _name(tensor: Any) -> str:  # noqa: ANN401 - the schema's TensorT
+def name_of(tensor: Any) -> str:  # noqa: ANN401 - the schema's TensorT
+    """Name of a tensor."""
     return tensor.name.decode() if isinstance(tensor.name, bytes) else str(tensor.name)
 
 
@@ -149,7 +166,7 @@ def part(content: bytes, *outputs: str) -> tuple[bytes, list[str]]:
     """
     changed = read(content)
     graph = changed.subgraphs[0]
-    places = {_name(tensor): place for place, tensor in enumerate(graph.tensors)}
+    places = {name_of(tensor): place for place, tensor in enumerate(graph.tensors)}
     makers = {int(place): operator for operator in graph.operators for place in operator.outputs}
     needed, waiting = set[int](), [places[output] for output in outputs]
     while waiting:
@@ -167,4 +184,4 @@ def part(content: bytes, *outputs: str) -> tuple[bytes, list[str]]:
         for number, buffer in enumerate(changed.buffers)
     ]
     changed.signatureDefs = None
-    return serialise(changed), [_name(graph.tensors[place]) for place in graph.inputs]
+    return serialise(changed), [name_of(graph.tensors[place]) for place in graph.inputs]

@@ -2,13 +2,15 @@
 
 from harness.explain.hypotheses.answers import Classes, Input
 from harness.explain.hypotheses.calls import Batches, Order, Threads
-from harness.explain.hypotheses.file import OtherWeights
+from harness.explain.hypotheses.file import OtherGraph, OtherWeights
+from harness.explain.hypotheses.formats import OtherFormat
 from harness.explain.hypotheses.kernel import WrongOperator
 from harness.explain.hypotheses.options import Kernels, Optimization, Precision, Saturation
 from harness.explain.hypotheses.quantized import BiasOverflow, ClippedRange, Coarse, PerTensor, Spread
 
 HYPOTHESES = (
     OtherWeights(),
+    OtherFormat(),
     Classes(),
     Input(),
     Precision(),
@@ -22,6 +24,7 @@ HYPOTHESES = (
     ClippedRange(),
     PerTensor(),
     Coarse(),
+    OtherGraph(),
     WrongOperator(),
     Spread(),
 )

@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
+import onnx
 from onnx import numpy_helper
 
 from harness.core.errors import HarnessError
 from harness.explain.files import OnnxFile
+from harness.explain.points import Graph
 from harness.explain.scene import Finding, Remedy, Scene, State
+
+#: Operators that hand a constant on to the one that computes with it.
+HANDING_ON = ("DequantizeLinear", "Cast", "Identity", "Transpose", "Reshape")
+#: What the inputs of operators are, by their place.
+ROLES = {
+    "Conv": ("", "weights", "bias"), "ConvTranspose": ("", "weights", "bias"),
+    "Gemm": ("", "weights", "bias"), "MatMul": ("", "weights"),
+    "QuantizeLinear": ("", "scale", "zero point"), "DequantizeLinear": ("", "scale", "zero point"),
+}  # fmt: skip
 
 
 class OtherWeights:
@@ -19,68 +32,163 @@ class OtherWeights:
 
     def test(self, scene: Scene) -> Finding:
         """Put the reference's constants into the other's file, and run it."""
-        if why := _not_comparable(scene):
-            return why
-        assert scene.files is not None
-        first, second = (file.graph for file in scene.files if isinstance(file, OnnxFile))
+        graphs = _graphs(self.name, scene)
+        if isinstance(graphs, Finding):
+            return graphs
+        first, second = graphs
+        names = counterparts(first, second)
         differing = [
             name
             for name, tensor in second.initializers.items()
-            if name in first.initializers
-            and list(tensor.dims) == list(first.initializers[name].dims)
-            and not np.array_equal(
-                numpy_helper.to_array(tensor),
-                numpy_helper.to_array(first.initializers[name]),
-                equal_nan=False,
-            )
+            if name in names and not _is_same(tensor, first.initializers[names[name]])
         ]
         if not differing:
             return Finding(self.name, State.REFUTED, "the constants of both files are the same")
         changed = copy.deepcopy(second.model)
         for tensor in changed.graph.initializer:
             if tensor.name in differing:
-                tensor.CopyFrom(first.initializers[tensor.name])
+                own_name = tensor.name
+                tensor.CopyFrom(first.initializers[names[own_name]])
+                tensor.name = own_name
         try:
-            side = scene.runner.with_file(scene.other, changed.SerializeToString(), scene.files[1].name)
+            side = scene.runner.with_file(scene.other, changed.SerializeToString(), "explained.onnx")
             trace = scene.runner.samples(side, scene.rows)
         except HarnessError as error:
             return Finding(self.name, State.UNTESTED, error.what)
         share = scene.share(scene.first, trace)
-        layer = _reader(scene, differing)
+        layer, what = first_reader(second, differing)
         evidence = (
             f"{len(differing)} of {len(second.initializers)} constants differ ({', '.join(differing[:3])}"
             f"{' …' * (len(differing) > 3)}); with the reference's {max(0.0, 1 - share):.1%} is left"
         )
         return Finding(
             self.name, scene.judged(share, is_exact=share == 1), evidence, max(0.0, share),
-            f"{scene.other.label} runs a file with other weights, first in {layer}", layer,
+            f"{scene.other.label} runs a file with other {what}, first in {layer}", layer,
             Remedy(f"the file of {scene.reference.label}", "ship that file", scene.other.label),
             scene.replaced(scene.other, side),
         )  # fmt: skip
 
 
-def _not_comparable(scene: Scene) -> Finding | None:
+class OtherGraph:
+    """Two files of one variant have other operators, or the same with other attributes."""
+
+    name = "other operators"
+
+    def test(self, scene: Scene) -> Finding:
+        """Run the reference's file on the other side."""
+        graphs = _graphs(self.name, scene)
+        if isinstance(graphs, Finding):
+            return graphs
+        if scene.is_within_rounding:
+            return Finding(self.name, State.REFUTED, "the difference is one of rounding")
+        layer, text = _first_other(*graphs)
+        if not text:
+            return Finding(self.name, State.REFUTED, "both files have the same operators")
+        side = replace(scene.other, artifact=scene.reference.artifact)
+        try:
+            trace = scene.runner.samples(side, scene.rows)
+        except HarnessError as error:
+            return Finding(self.name, State.UNTESTED, error.what)
+        share, is_exact = scene.share(scene.first, trace), scene.distance(scene.first, trace) == 0
+        return Finding(
+            self.name, scene.judged(share, is_exact=is_exact),
+            f"{text}; with the file of {scene.reference.label} {max(0.0, 1 - share):.1%} is left",
+            max(0.0, share), f"{scene.other.label} runs a file with other operators: {text}", layer,
+            Remedy(f"the file of {scene.reference.label}", "ship that file", scene.other.label),
+            scene.replaced(scene.other, side),
+        )  # fmt: skip
+
+
+def _graphs(name: str, scene: Scene) -> tuple[Graph, Graph] | Finding:
+    """Both graphs; else what the hypothesis comes to."""
     one, two = scene.reference.artifact, scene.other.artifact
     if one.sha256 == two.sha256:
-        return Finding(OtherWeights.name, State.REFUTED, f"both run the file {one.sha256[:12]}")
-    why = ""
-    if scene.files is None or not all(isinstance(file, OnnxFile) for file in scene.files):
+        return Finding(name, State.REFUTED, f"both run the file {one.sha256[:12]}")
+    first, second = scene.files or (None, None)
+    if not isinstance(first, OnnxFile) or not isinstance(second, OnnxFile):
         why = "the files have different formats, or no readable layers"
     elif scene.reference.variant != scene.other.variant and one.precision != two.precision:
         why = "the files are meant to differ: they are two variants"
-    return Finding(OtherWeights.name, State.UNTESTED, why) if why else None
+    else:
+        return first.graph, second.graph
+    return Finding(name, State.UNTESTED, why)
 
 
-def _reader(scene: Scene, names: list[str]) -> str:
-    """The first layer that reads one of some constants, through their DequantizeLinear."""
-    assert scene.files is not None
-    file = scene.files[1]
-    assert isinstance(file, OnnxFile)
-    reached = set(names)
-    for node in file.model.graph.node:
-        if reached & set(node.input):
-            if node.op_type in ("DequantizeLinear", "Cast", "Identity", "Transpose", "Reshape"):
-                reached |= set(node.output)
-            else:
-                return str(node.name or node.output[0])
-    return names[0]
+def counterparts(first: Graph, second: Graph) -> dict[str, str]:
+    """The constant of the first graph for each of the second: by name, else by its place in the graph."""
+    names = {name: name for name in second.initializers if name in first.initializers}
+    nodes = first.model.graph.node, second.model.graph.node
+    if [node.op_type for node in nodes[0]] == [node.op_type for node in nodes[1]]:
+        for one, two in zip(*nodes, strict=True):
+            for ours, theirs in zip(one.input, two.input, strict=False):
+                if ours in first.initializers and theirs in second.initializers:
+                    names.setdefault(theirs, ours)
+    return {
+        theirs: ours
+        for theirs, ours in names.items()
+        if list(second.initializers[theirs].dims) == list(first.initializers[ours].dims)
+    }
+
+
+def _is_same(one: onnx.TensorProto, two: onnx.TensorProto) -> bool:
+    return bool(np.array_equal(numpy_helper.to_array(one), numpy_helper.to_array(two)))
+
+
+def first_reader(graph: Graph, names: Sequence[str]) -> tuple[str, str]:
+    """The first layer that computes with one of some constants, and what the constant is to it."""
+    layers = {point.name: point.layer for point in graph.points()}
+    reached = dict.fromkeys(names, "")
+    for node in graph.model.graph.node:
+        for place, name in enumerate(node.input):
+            if name not in reached:
+                continue
+            roles = ROLES.get(node.op_type, ())
+            role = roles[place] if place < len(roles) else ""
+            is_of_weights = node.op_type != "QuantizeLinear" and node.input[0] in graph.constants
+            if node.op_type in HANDING_ON and is_of_weights:
+                of = role and f"{role} of its weights"
+                reached |= dict.fromkeys(node.output, reached[name] or of)
+                continue
+            if node.op_type in ("QuantizeLinear", "DequantizeLinear") and place:
+                value = node.output[0] if node.op_type == "QuantizeLinear" else node.input[0]
+                return layers.get(value, value), f"{role} of its result"
+            return str(node.name or node.output[0]), reached[name] or role or "constants"
+    return names[0], "constants"
+
+
+def _first_other(first: Graph, second: Graph) -> tuple[str, str]:
+    """The first node of the second graph that the first one does not have, and in what it differs."""
+    ours = [node for node in first.model.graph.node if node.op_type != "Constant"]
+    theirs = [node for node in second.model.graph.node if node.op_type != "Constant"]
+    by_output = {name: node for node in ours for name in node.output}
+    same_value = {name: name for name in first.inputs}
+    for place, node in enumerate(theirs):
+        name = str(node.name or node.output[0])
+        same = by_output.get(node.output[0])
+        if same is None and place < len(ours):
+            same = ours[place]  # another tool gives other names
+        if same is None or same.op_type != node.op_type:
+            instead = f" in the place of {same.op_type}" if same is not None else ""
+            return name, f"{node.op_type} {name}{instead}"
+        one, two = (
+            {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in each.attribute}
+            for each in (same, node)
+        )
+        for key in sorted(one.keys() | two.keys()):
+            if not _is_equal(one.get(key), two.get(key)):
+                return name, f"{key} of {node.op_type} {name} is {two.get(key)}, and not {one.get(key)}"
+        if any(same_value.get(b, a) != a for a, b in zip(same.input, node.input, strict=False)):
+            return name, f"{node.op_type} {name} reads {', '.join(node.input)}"
+        same_value |= dict(zip(node.output, same.output, strict=False))
+        if len(same.input) != len(node.input):
+            return name, f"{node.op_type} {name} has {len(node.input)} inputs, and not {len(same.input)}"
+    if len(theirs) < len(ours):
+        missing = ours[len(theirs)]
+        return str(missing.name or missing.output[0]), f"{missing.op_type} {missing.name} is missing"
+    return "", ""
+
+
+def _is_equal(one: object, two: object) -> bool:
+    if isinstance(one, onnx.TensorProto) and isinstance(two, onnx.TensorProto):
+        return _is_same(one, two)
+    return one == two

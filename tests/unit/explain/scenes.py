@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import onnx
@@ -14,6 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from harness.compression.canonical import canonicalise
 from harness.compression.export import export_tflite
+from harness.compression.export.schema import serialise
 from harness.compression.quantize import quantize
 from harness.core.artifact import Artifact, describe_file
 from harness.core.contracts import Backend, Session
@@ -22,6 +24,7 @@ from harness.core.preprocess import Preprocess, apply
 from harness.device import plugins, trace
 from harness.device.files import FileStore
 from harness.device.worker import DeviceBench, StoredData, run_case
+from harness.explain import tflite_points
 from harness.explain.scene import Scene
 from harness.explain.sides import Runner, Side
 from harness.store.cache import Cache
@@ -129,7 +132,11 @@ class Files:
         self, what: onnx.ModelProto | bytes, backend: str = "onnxruntime", options: Options = PARITY
     ) -> Side:
         """A side that runs a model on a backend."""
-        is_int8 = isinstance(what, bytes) or any(n.op_type == "QuantizeLinear" for n in what.graph.node)
+        is_int8 = (
+            "int8" in tflite_points.dtypes(tflite_points.read(what))
+            if isinstance(what, bytes)
+            else any(n.op_type == "QuantizeLinear" for n in what.graph.node)
+        )
         content = what if isinstance(what, bytes) else what.SerializeToString()
         suffix = "tflite" if isinstance(what, bytes) else "onnx"
         path = self.folder / f"{abs(hash(content))}.{suffix}"
@@ -152,6 +159,16 @@ class Files:
     def tflite(self) -> bytes:
         """The int8 model as TFLite."""
         return export_tflite(self.int8, name="small").data
+
+    def openvino(self, what: onnx.ModelProto, options: Options = PARITY) -> Side:
+        """A side that runs a model's OpenVINO file."""
+        import openvino
+
+        side = self.side(what, "openvino", options)
+        path = self.folder / f"{abs(hash(what.SerializeToString()))}.xml"
+        openvino.save_model(openvino.Core().read_model(what.SerializeToString()), path)
+        files = tuple(map(describe_file, (path, path.with_suffix(".bin"))))
+        return replace(side, artifact=replace(side.artifact, format="openvino", files=files))
 
     def scene(self, reference: Side, other: Side) -> Scene:
         """What hypotheses test."""
@@ -198,6 +215,27 @@ def behind(
         changed.graph.node.insert(place, node)
     changed.graph.initializer.extend(constants)
     return changed
+
+
+def with_tflite(content: bytes, change: Callable[[Any], None]) -> bytes:
+    """A TFLite file after a change of its model, as objects of the schema."""
+    changed = tflite_points.read(content)
+    change(changed)
+    return serialise(changed)
+
+
+def tensor(changed: Any, name: str) -> Any:
+    """A tensor of a TFLite file."""
+    tensors = changed.subgraphs[0].tensors
+    return next(one for one in tensors if tflite_points.name_of(one) == name)
+
+
+def operator(changed: Any, result: str) -> Any:
+    """The operator of a TFLite file that gives a result."""
+    graph = changed.subgraphs[0]
+    return next(
+        one for one in graph.operators if tflite_points.name_of(graph.tensors[one.outputs[0]]) == result
+    )
 
 
 def renamed(original: onnx.ModelProto) -> onnx.ModelProto:

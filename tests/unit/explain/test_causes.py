@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -12,6 +13,7 @@ from onnx import helper, numpy_helper
 from harness.core.job import Options
 from harness.explain import procedure
 from harness.explain.hypotheses import HYPOTHESES
+from harness.explain.hypotheses.file import OtherGraph
 from harness.explain.procedure import Explanation
 
 from . import scenes
@@ -113,6 +115,14 @@ def wrong_bias(files: Files) -> object:
     return with_constant(files.int8, codes, lambda b: b + 2**14)
 
 
+def with_slope(files: Files) -> object:
+    changed = copy.deepcopy(files.float32)
+    next(n for n in changed.graph.node if n.name == "fc7").attribute.append(
+        helper.make_attribute("beta", 2.0)
+    )
+    return changed
+
+
 CAUSES: dict[str, tuple[Planted, str, str]] = {
     "weights": (
         lambda f: (f.side(f.float32), f.side(with_constant(f.float32, "conv3.w", lambda w: 1.2 * w))),
@@ -149,6 +159,28 @@ CAUSES: dict[str, tuple[Planted, str, str]] = {
         "coarse range", "conv5",
     ),
     "one-scale": (of_one_scale, "one scale for all channels", "conv3"),
+    "sine": (
+        lambda f: (
+            f.side(f.float32),
+            f.side(behind(f.float32, [helper.make_node("Sin", ["x"], ["changed"], name="sine")])),
+        ),
+        "other operators", "Sin sine in the place of Conv",
+    ),
+    "attribute": (
+        lambda f: (f.side(f.float32), f.side(with_slope(f), "openvino")), "other operators",
+        "beta of Gemm fc7 is 2.0, and not None",
+    ),
+    "weights-of-another-export": (
+        lambda f: (
+            f.side(f.float32),
+            f.side(scenes.renamed(with_constant(f.float32, "conv3.w", lambda w: 1.2 * w))),
+        ),
+        "another file", "other weights, first in conv3",
+    ),
+    "scale": (
+        lambda f: (f.side(f.int8), f.side(with_step(f.int8, "conv3:r", 1.5))), "another file",
+        "other scale of its result, first in conv3",
+    ),
     "bias-int8": (lambda f: (f.side(f.float32), f.side(wrong_bias(f))), "bias", "conv5"),
 }  # fmt: skip
 
@@ -189,6 +221,7 @@ def test_two_causes_at_once_are_both_named(files: Files) -> None:
 
 def test_a_cause_that_no_hypothesis_knows_is_not_decided(files: Files) -> None:
     node = helper.make_node("Sin", ["x"], ["changed"], name="sine")
-    explanation = explained(files, lambda f: (f.side(f.float32), f.side(behind(f.float32, [node]))))
+    scene = files.scene(files.side(files.float32), files.side(behind(files.float32, [node])))
+    explanation = procedure.explain(scene, [one for one in HYPOTHESES if one.name != OtherGraph.name], 600.0)
     assert not explanation.confirmed
     assert not explanation.is_decided
