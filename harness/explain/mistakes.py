@@ -12,9 +12,9 @@ import onnx
 from onnx import shape_inference
 
 from harness.core.errors import HarnessError
-from harness.explain import layer_variants
+from harness.explain import layer_part, layer_variants
 from harness.explain.describe import EXPLAINED, Description, Results, describe
-from harness.explain.layer_variants import Part, Variant
+from harness.explain.layer_part import Part, Variant
 from harness.explain.points import Graph
 from harness.explain.referee import Alone
 
@@ -111,7 +111,7 @@ def _possible(part: Part, listed: Sequence[Variant]) -> list[Variant]:
     if not listed:
         return []
     right, _ = part.variant("")
-    model = layer_variants.joined(part, [right, *listed])
+    model = layer_part.joined(part, [right, *listed])
     try:
         inferred = shape_inference.infer_shapes(model, data_prop=True)
     except Exception:  # noqa: BLE001 - any of onnx's errors: the runtime decides
@@ -131,7 +131,7 @@ def _run(
     """Run all in one file on this machine; halves of them where one is refused."""
     if not listed:
         return []
-    content = layer_variants.joined(part, listed).SerializeToString()
+    content = layer_part.joined(part, listed).SerializeToString()
     side = replace(scene.host, options=replace(scene.host.options, extra={}))
     try:
         trace = scene.runner.tensors(scene.runner.with_file(side, content, "variants.onnx"), layer.feeds)
@@ -142,6 +142,6 @@ def _run(
         return [
             *_run(scene, layer, part, listed[:half]), *_run(scene, layer, part, listed[half:]),
         ]  # fmt: skip
-    named = {layer_variants.output_name(part, place): one for place, one in enumerate(listed)}
+    named = {layer_part.output_name(part, place): one for place, one in enumerate(listed)}
     size = layer.first.size
     return [(named[name], trace.tensors[name]) for name in trace.outputs if trace.tensors[name].size == size]

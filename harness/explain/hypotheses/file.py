@@ -36,20 +36,19 @@ class OtherWeights:
         if isinstance(graphs, Finding):
             return graphs
         first, second = graphs
-        names = counterparts(first, second)
         differing = [
             name
             for name, tensor in second.initializers.items()
-            if name in names and not _is_same(tensor, first.initializers[names[name]])
+            if name in first.initializers
+            and list(tensor.dims) == list(first.initializers[name].dims)
+            and not _is_same(tensor, first.initializers[name])
         ]
         if not differing:
             return Finding(self.name, State.REFUTED, "the constants of both files are the same")
         changed = copy.deepcopy(second.model)
         for tensor in changed.graph.initializer:
             if tensor.name in differing:
-                own_name = tensor.name
-                tensor.CopyFrom(first.initializers[names[own_name]])
-                tensor.name = own_name
+                tensor.CopyFrom(first.initializers[tensor.name])
         try:
             side = scene.runner.with_file(scene.other, changed.SerializeToString(), "explained.onnx")
             trace = scene.runner.samples(side, scene.rows)
@@ -70,9 +69,9 @@ class OtherWeights:
 
 
 class OtherGraph:
-    """Two files of one variant have other operators, or the same with other attributes."""
+    """Two files of one variant have other operators, attributes, or numbers at the same place."""
 
-    name = "other operators"
+    name = "another export"
 
     def test(self, scene: Scene) -> Finding:
         """Run the reference's file on the other side."""
@@ -83,7 +82,7 @@ class OtherGraph:
             return Finding(self.name, State.REFUTED, "the difference is one of rounding")
         layer, text = _first_other(*graphs)
         if not text:
-            return Finding(self.name, State.REFUTED, "both files have the same operators")
+            return Finding(self.name, State.REFUTED, "both files compute the same")
         side = replace(scene.other, artifact=scene.reference.artifact)
         try:
             trace = scene.runner.samples(side, scene.rows)
@@ -93,7 +92,7 @@ class OtherGraph:
         return Finding(
             self.name, scene.judged(share, is_exact=is_exact),
             f"{text}; with the file of {scene.reference.label} {max(0.0, 1 - share):.1%} is left",
-            max(0.0, share), f"{scene.other.label} runs a file with other operators: {text}", layer,
+            max(0.0, share), f"{scene.other.label} runs another file: {text}", layer,
             Remedy(f"the file of {scene.reference.label}", "ship that file", scene.other.label),
             scene.replaced(scene.other, side),
         )  # fmt: skip
@@ -112,22 +111,6 @@ def _graphs(name: str, scene: Scene) -> tuple[Graph, Graph] | Finding:
     else:
         return first.graph, second.graph
     return Finding(name, State.UNTESTED, why)
-
-
-def counterparts(first: Graph, second: Graph) -> dict[str, str]:
-    """The constant of the first graph for each of the second: by name, else by its place in the graph."""
-    names = {name: name for name in second.initializers if name in first.initializers}
-    nodes = first.model.graph.node, second.model.graph.node
-    if [node.op_type for node in nodes[0]] == [node.op_type for node in nodes[1]]:
-        for one, two in zip(*nodes, strict=True):
-            for ours, theirs in zip(one.input, two.input, strict=False):
-                if ours in first.initializers and theirs in second.initializers:
-                    names.setdefault(theirs, ours)
-    return {
-        theirs: ours
-        for theirs, ours in names.items()
-        if list(second.initializers[theirs].dims) == list(first.initializers[ours].dims)
-    }
 
 
 def _is_same(one: onnx.TensorProto, two: onnx.TensorProto) -> bool:
@@ -170,22 +153,41 @@ def _first_other(first: Graph, second: Graph) -> tuple[str, str]:
         if same is None or same.op_type != node.op_type:
             instead = f" in the place of {same.op_type}" if same is not None else ""
             return name, f"{node.op_type} {name}{instead}"
-        one, two = (
-            {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in each.attribute}
-            for each in (same, node)
-        )
-        for key in sorted(one.keys() | two.keys()):
-            if not _is_equal(one.get(key), two.get(key)):
-                return name, f"{key} of {node.op_type} {name} is {two.get(key)}, and not {one.get(key)}"
-        if any(same_value.get(b, a) != a for a, b in zip(same.input, node.input, strict=False)):
+        if text := _other_attribute(same, node):
+            return name, f"{text[0]} of {node.op_type} {name} is {text[1]}, and not {text[2]}"
+        is_wired = all(same_value.get(b, a) == a for a, b in zip(same.input, node.input, strict=False))
+        if not is_wired or len(same.input) != len(node.input):
             return name, f"{node.op_type} {name} reads {', '.join(node.input)}"
         same_value |= dict(zip(node.output, same.output, strict=False))
-        if len(same.input) != len(node.input):
-            return name, f"{node.op_type} {name} has {len(node.input)} inputs, and not {len(same.input)}"
+        if role := _other_numbers((first, second), same, node):
+            layer, what = first_reader(second, [role])
+            return layer, f"{what} of {layer} are other ones"
     if len(theirs) < len(ours):
         missing = ours[len(theirs)]
         return str(missing.name or missing.output[0]), f"{missing.op_type} {missing.name} is missing"
     return "", ""
+
+
+def _other_attribute(*nodes: onnx.NodeProto) -> tuple[str, object, object] | None:
+    """The first attribute that differs: its name, the second value, the first."""
+    one, two = (
+        {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute}
+        for node in nodes
+    )
+    names = sorted(one.keys() | two.keys())
+    return next(
+        ((key, two.get(key), one.get(key)) for key in names if not _is_equal(one.get(key), two.get(key))),
+        None,
+    )
+
+
+def _other_numbers(graphs: tuple[Graph, Graph], *nodes: onnx.NodeProto) -> str:
+    """The first constant of the second node that differs from the one at its place."""
+    for ours, theirs in zip(*(node.input for node in nodes), strict=False):
+        one, two = graphs[0].initializers.get(ours), graphs[1].initializers.get(theirs)
+        if one is not None and two is not None and not _is_same(one, two):
+            return str(theirs)
+    return ""
 
 
 def _is_equal(one: object, two: object) -> bool:

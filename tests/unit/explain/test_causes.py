@@ -164,10 +164,10 @@ CAUSES: dict[str, tuple[Planted, str, str]] = {
             f.side(f.float32),
             f.side(behind(f.float32, [helper.make_node("Sin", ["x"], ["changed"], name="sine")])),
         ),
-        "other operators", "Sin sine in the place of Conv",
+        "another export", "Sin sine in the place of Conv",
     ),
     "attribute": (
-        lambda f: (f.side(f.float32), f.side(with_slope(f), "openvino")), "other operators",
+        lambda f: (f.side(f.float32), f.side(with_slope(f), "openvino")), "another export",
         "beta of Gemm fc7 is 2.0, and not None",
     ),
     "weights-of-another-export": (
@@ -175,7 +175,7 @@ CAUSES: dict[str, tuple[Planted, str, str]] = {
             f.side(f.float32),
             f.side(scenes.renamed(with_constant(f.float32, "conv3.w", lambda w: 1.2 * w))),
         ),
-        "another file", "other weights, first in conv3",
+        "another export", "weights of conv3 are other ones",
     ),
     "scale": (
         lambda f: (f.side(f.int8), f.side(with_step(f.int8, "conv3:r", 1.5))), "another file",
