@@ -43,6 +43,25 @@ def set_range(
     )
 
 
+def unrounded(graph: Graph, model: onnx.ModelProto, node: onnx.NodeProto) -> None:
+    """Keep the range of a quantizer, which may stand for an activation, and leave its rounding out."""
+    scale = graph.constant(node.input[1])
+    zero = graph.constant(node.input[2]) if len(node.input) > 2 else None
+    if scale is None or zero is None or scale.size != 1:
+        return
+    limits = np.iinfo(zero.dtype)
+    step, centre = float(scale.reshape(-1)[0]), int(zero.reshape(-1)[0])
+    names = [f"{node.output[0]}:{what}" for what in ("low", "high", "within")]
+    for name, end in zip(names, (limits.min, limits.max), strict=False):
+        array = np.array((end - centre) * step, np.float32)
+        model.graph.initializer.append(numpy_helper.from_array(array, name))
+    place = next(at for at, each in enumerate(model.graph.node) if node.output[0] in each.output)
+    model.graph.node.insert(place, onnx.helper.make_node("Clip", [node.input[0], *names[:2]], names[2:]))
+    after = _after(graph, node)
+    for each in model.graph.node:
+        each.input[:] = [names[2] if name in after else name for name in each.input]
+
+
 def _rescale_bias(
     graph: Graph, model: onnx.ModelProto, node: onnx.NodeProto, *,
     of_input: NDArray[Any] | None = None, of_weight: NDArray[Any] | None = None,

@@ -2,6 +2,7 @@
 
 from harness.explain.hypotheses.answers import Classes, Input
 from harness.explain.hypotheses.calls import Batches, Order, Threads
+from harness.explain.hypotheses.concat import SharedScale
 from harness.explain.hypotheses.file import OtherGraph, OtherWeights
 from harness.explain.hypotheses.formats import OtherFormat
 from harness.explain.hypotheses.kernel import WrongOperator
@@ -23,6 +24,7 @@ HYPOTHESES = (
     BiasOverflow(),
     ClippedRange(),
     PerTensor(),
+    SharedScale(),
     Coarse(),
     OtherGraph(),
     WrongOperator(),

@@ -37,7 +37,7 @@ SMALL = 0.05
 
 
 @dataclass(frozen=True, slots=True)
-class _Quantized:
+class Quantized:
     """A quantized model, the float one, and the float values on the worst samples.
 
     Parameters
@@ -90,7 +90,7 @@ class _Constant:
 Place = tuple[float, str, str]
 
 
-class _OfQuantization(ABC):
+class OfQuantization(ABC):
     """Confirmed where a changed file is nearer to the float one."""
 
     name = ""
@@ -113,7 +113,7 @@ class _OfQuantization(ABC):
         first = scene.files[0] if scene.files else None
         float32 = first.graph if isinstance(first, OnnxFile) else None
         changed = copy.deepcopy(graph.model)
-        seen = sorted(self.mend(_Quantized(graph, float32, pairs, real), changed), key=lambda one: -one[0])
+        seen = sorted(self.mend(Quantized(graph, float32, pairs, real), changed), key=lambda one: -one[0])
         if not seen:
             return Finding(self.name, State.REFUTED, self.absent)
         try:
@@ -137,7 +137,7 @@ class _OfQuantization(ABC):
         )  # fmt: skip
 
     @abstractmethod
-    def mend(self, quantized: _Quantized, model: onnx.ModelProto) -> Iterator[Place]:
+    def mend(self, quantized: Quantized, model: onnx.ModelProto) -> Iterator[Place]:
         """Change the model; yield each place."""
 
 
@@ -145,10 +145,10 @@ def _on_host(scene: Scene, artifact: Artifact) -> Side:
     return replace(scene.host, artifact=artifact, variant=scene.other.variant, label="this machine")
 
 
-class _OfRange(_OfQuantization):
+class _OfRange(OfQuantization):
     changed = "the range of the float values"
 
-    def mend(self, quantized: _Quantized, model: onnx.ModelProto) -> Iterator[Place]:
+    def mend(self, quantized: Quantized, model: onnx.ModelProto) -> Iterator[Place]:
         """Give each tensor of the kind the range of the float values."""
         for one in quantized.pairs:
             step, node = one.other.step, quantized.graph.maker[one.other.name]
@@ -212,7 +212,7 @@ class Coarse(_OfRange):
         return 1 / max(used, 1e-12), f"the values use {used:.1%} of the range {low:.3g} to {high:.3g}"
 
 
-class PerTensor(_OfQuantization):
+class PerTensor(OfQuantization):
     """One scale for all channels of a weight whose channels differ."""
 
     name = "one scale for all channels"
@@ -221,7 +221,7 @@ class PerTensor(_OfQuantization):
     changed = "a scale for each channel"
     remedy = "quantize per channel"
 
-    def mend(self, quantized: _Quantized, model: onnx.ModelProto) -> Iterator[Place]:
+    def mend(self, quantized: Quantized, model: onnx.ModelProto) -> Iterator[Place]:
         """Give each such weight a scale a channel, from the float weights."""
         for one in quantized.constants((*BIASED, "MatMul"), 1):
             if one.scale.size != 1 or one.codes.ndim < 2:
@@ -235,7 +235,7 @@ class PerTensor(_OfQuantization):
                 yield ratio, one.node.name, f"the largest channel is {ratio:.0f} times the middle one"
 
 
-class BiasOverflow(_OfQuantization):
+class BiasOverflow(OfQuantization):
     """A bias that does not fit 32 bits, or is another one than the float model's."""
 
     name = "bias"
@@ -244,7 +244,7 @@ class BiasOverflow(_OfQuantization):
     changed = "the float model's bias"
     remedy = "a larger scale of the layer's input or weights, or the layer in float"
 
-    def mend(self, quantized: _Quantized, model: onnx.ModelProto) -> Iterator[Place]:
+    def mend(self, quantized: Quantized, model: onnx.ModelProto) -> Iterator[Place]:
         """Put the float biases in."""
         nodes = {node.name: node for node in model.graph.node}
         for one in quantized.constants(BIASED, 2):

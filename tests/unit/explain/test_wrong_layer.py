@@ -21,8 +21,11 @@ from . import scenes
 from .scenes import Edit, Files
 
 
-def network() -> onnx.ModelProto:
-    """Convolutions, pools with padding, activations of several kinds, a Concat."""
+def network(size: float = 1.0) -> onnx.ModelProto:
+    """Convolutions, pools with padding, activations of several kinds, a Concat.
+
+    One branch of the Concat is `size` times smaller than else, and a depthwise convolution makes up for it.
+    """
     random = np.random.default_rng(5)
     constants: list[onnx.TensorProto] = []
     nodes: list[onnx.NodeProto] = []
@@ -35,9 +38,9 @@ def network() -> onnx.ModelProto:
         nodes.append(helper.make_node(kind, inputs, [f"{name}:y"], name=name, **attributes))
         return f"{name}:y"
 
-    def conv(name: str, x: str, depth: int, count: int) -> str:
-        weight = random.normal(0, 1 / np.sqrt(9 * depth), (count, depth, 3, 3))
-        names = [constant(f"{name}.w", weight), constant(f"{name}.b", random.normal(0.2, 0.2, count))]
+    def conv(name: str, x: str, depth: int, count: int, by: float = 1.0) -> str:
+        weight = by * random.normal(0, 1 / np.sqrt(9 * depth), (count, depth, 3, 3))
+        names = [constant(f"{name}.w", weight), constant(f"{name}.b", by * random.normal(0.2, 0.2, count))]
         return add("Conv", name, [x, *names], pads=[1, 1, 1, 1])
 
     square = {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1]}
@@ -45,8 +48,9 @@ def network() -> onnx.ModelProto:
     two = add("AveragePool", "average2", [one], **square)
     three = add("LeakyRelu", "leaky3", [conv("conv3", two, 8, 8)], alpha=0.1)
     four = add("MaxPool", "largest4", [three], **square, strides=[2, 2])
-    five = add("Concat", "concat5", [four, conv("conv5", four, 8, 8)], axis=1)
-    six = add("GlobalAveragePool", "mean6", [five])
+    five = add("Concat", "concat5", [four, conv("conv5", four, 8, 8, 1 / size)], axis=1)
+    back = constant("depthwise5.w", np.repeat([1.0, size], 8).reshape(16, 1, 1, 1))
+    six = add("GlobalAveragePool", "mean6", [add("Conv", "depthwise5", [five, back], group=16)])
     flat = add("Flatten", "flat6", [six])
     last = [constant("fc7.w", random.normal(0, 0.6, (6, 16))), constant("fc7.b", random.normal(0, 0.1, 6))]
     nodes.append(helper.make_node("Gemm", [flat, *last], ["scores"], name="fc7", transB=1))
