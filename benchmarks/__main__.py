@@ -9,7 +9,17 @@ import importlib
 import sys
 import time
 
-NAMES = ("overhead", "throughput", "share", "ssh", "fleet", "compression", "results", "explain_size")
+NAMES = (
+    "overhead",
+    "throughput",
+    "share",
+    "ssh",
+    "fleet",
+    "compression",
+    "results",
+    "explain_size",
+    "explain_causes",
+)
 
 
 def main() -> None:

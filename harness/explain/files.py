@@ -42,6 +42,10 @@ class ModelFile(Protocol):
         """The same, with nothing but what these points need; and the names of its inputs."""
         ...
 
+    def returning(self, inputs: Sequence[str]) -> tuple[bytes, dict[str, str]]:
+        """The file that returns its inputs, too; and the names of these outputs."""
+        ...
+
     def sizes_byte(self, shapes: Mapping[str, Sequence[int]]) -> dict[str, int]:
         """Bytes of one call's tensors, for inputs of these shapes."""
         ...
@@ -70,6 +74,12 @@ class OnnxFile:
         """The same, with nothing but what these points need; and the names of its inputs."""
         model = part(points.exploded(self.model, fed, names), *names)
         return model.SerializeToString(), [value.name for value in model.graph.input]
+
+    def returning(self, inputs: Sequence[str]) -> tuple[bytes, dict[str, str]]:
+        """The file that returns its inputs, too; and the names of these outputs."""
+        return bytes(points.returning(self.model, inputs).SerializeToString()), {
+            name: name + points.RECEIVED for name in inputs
+        }
 
     def sizes_byte(self, shapes: Mapping[str, Sequence[int]]) -> dict[str, int]:
         """Bytes of one call's tensors, for inputs of these shapes."""
@@ -119,6 +129,10 @@ class TfliteFile:
     def alone(self, fed: Mapping[str, NDArray[Any]], names: Sequence[str]) -> tuple[bytes, list[str]]:
         """The same, with nothing but what these points need; and the names of its inputs."""
         return tflite_points.part(self.exploded(fed, names), *names)
+
+    def returning(self, inputs: Sequence[str]) -> tuple[bytes, dict[str, str]]:
+        """The file that returns its inputs, too; a tensor has one name."""
+        return tflite_points.tapped(self._content, inputs), {name: name for name in inputs}
 
     def sizes_byte(self, shapes: Mapping[str, Sequence[int]]) -> dict[str, int]:
         """Bytes of one call's tensors: shapes are fixed."""

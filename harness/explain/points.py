@@ -22,6 +22,8 @@ from harness.core.artifact import Quantization
 
 #: What replaces a point in a file whose layers are fed one by one has its name and this.
 FED = ":fed"
+#: An output that returns an input has its name and this.
+RECEIVED = ":received"
 #: Computed together with the operator before them.
 FUSED = frozenset(
     {"Relu", "Clip", "LeakyRelu", "BatchNormalization", "HardSwish", "Sigmoid", "Tanh", "PRelu"}
@@ -178,6 +180,18 @@ def tapped(model: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:
     for name in names:
         if name not in present:
             changed.graph.output.append(types.get(name) or helper.make_empty_tensor_value_info(name))
+    return changed
+
+
+def returning(model: onnx.ModelProto, inputs: Sequence[str]) -> onnx.ModelProto:
+    """Return the model that returns its inputs, too."""
+    changed = copy.deepcopy(model)
+    for value in model.graph.input:
+        if value.name in inputs:
+            name = value.name + RECEIVED
+            changed.graph.node.append(helper.make_node("Identity", [value.name], [name], name=name))
+            changed.graph.output.append(value)
+            changed.graph.output[-1].name = name
     return changed
 
 

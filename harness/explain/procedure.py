@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -121,6 +121,7 @@ def explain(
         if best is None or best.after is None:
             break
         left = replace(left, reference=best.after[0], other=best.after[1], refused={})
+        left.bounds = _bounds_of(scene, left)
         untested = [
             one for one in hypotheses if one.name not in {done.hypothesis for done in explanation.causes}
         ]
@@ -132,6 +133,16 @@ def explain(
         explanation.effect = _effect(scene, left)
     explanation.seconds = time.monotonic() - began_s
     return explanation
+
+
+def _bounds_of(scene: Scene, left: Scene) -> Mapping[str, float]:
+    """Rounding grows with the answers: those of an input 255 times as large are rounded more."""
+    before, after = (
+        [float(np.sqrt(np.mean(np.square(np.nan_to_num(y))))) for y in one.answers(one.first)]
+        for one in (scene, left)
+    )
+    growth = max((b / a for a, b in zip(before, after, strict=True) if a), default=1.0)
+    return {name: bound * max(1.0, growth) for name, bound in scene.bounds.items()}
 
 
 def _round(

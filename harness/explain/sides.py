@@ -97,7 +97,8 @@ class Trace:
     Parameters
     ----------
     tensors : mapping of name to ndarray, shape (calls, …)
-        As the runtime returned them; inputs of the file under their names, too, where rows were samples.
+        As the runtime returned them; what was fed under the names of the inputs, too, where rows were samples
+        and the file does not return its inputs.
     steps : mapping of name to Quantization
         Of integers that stand for real numbers, where the runtime tells.
     outputs : tuple of str
@@ -157,8 +158,8 @@ def _trace(side: Side, result: JobResult | None) -> Trace | HarnessError:
     try:
         names = tuple(map(str, values["names"]))
         return Trace(
-            {name: arrays[f"output:{place}"] for place, name in enumerate(names)}
-            | {name: arrays[f"input:{place}"] for place, name in enumerate(values["fed"])},
+            {name: arrays[f"input:{place}"] for place, name in enumerate(values["fed"])}
+            | {name: arrays[f"output:{place}"] for place, name in enumerate(names)},
             {
                 name: Quantization(float(step[0]), int(step[1]))
                 for name, step in zip(names, values["steps"], strict=True)

@@ -8,18 +8,20 @@ from harness.explain.hypotheses.formats import OtherFormat
 from harness.explain.hypotheses.kernel import WrongOperator
 from harness.explain.hypotheses.options import Kernels, Optimization, Precision, Saturation
 from harness.explain.hypotheses.quantized import BiasOverflow, ClippedRange, Coarse, PerTensor, Spread
+from harness.explain.hypotheses.received import Received
 
 HYPOTHESES = (
     OtherWeights(),
     OtherFormat(),
     Classes(),
+    Order(),
+    Threads(),
+    Received(),
     Input(),
     Precision(),
     Kernels(),
     Saturation(),
     Optimization(),
-    Threads(),
-    Order(),
     Batches(),
     BiasOverflow(),
     ClippedRange(),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -16,15 +16,16 @@ from harness.explain.hypotheses import HYPOTHESES
 from harness.explain.hypotheses.file import OtherGraph
 from harness.explain.procedure import Explanation
 
-from . import scenes
+from . import plants, scenes
 from .scenes import PARITY, Files, behind, with_constant, with_step
 
 Planted = Callable[[Files], tuple[object, object]]
 
 
 @pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
-    return scenes.make(tmp_path_factory.mktemp("files"))
+def files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Files]:
+    with plants.registered():
+        yield scenes.make(tmp_path_factory.mktemp("files"))
 
 
 def explained(files: Files, planted: Planted) -> Explanation:
@@ -123,6 +124,15 @@ def with_slope(files: Files) -> object:
     return changed
 
 
+def planted(name: str, backend: str) -> Planted:
+    """A session of a real runtime with a cause, against a healthy one."""
+    options = plants.asking(name, PARITY)
+    return lambda f: (
+        f.side(f.int8),
+        f.side(f.tflite() if backend == "tflite" else f.int8, backend, options),
+    )
+
+
 CAUSES: dict[str, tuple[Planted, str, str]] = {
     "weights": (
         lambda f: (f.side(f.float32), f.side(with_constant(f.float32, "conv3.w", lambda w: 1.2 * w))),
@@ -151,6 +161,10 @@ CAUSES: dict[str, tuple[Planted, str, str]] = {
         lambda f: (f.side(f.int8), f.side(f.tflite(), "tflite", replace(PARITY, provider="reference"))),
         "kernels", "",
     ),
+    "received-bgr": (planted("bgr", "openvino"), "input received", "BGR"),
+    "received-blurred": (planted("blurred", "tflite"), "input received", "the input"),
+    "state": (planted("state", "tflite"), "calls before", ""),
+    "output": (planted("output-offset", "onnxruntime"), "wrong operator", "fc7"),
     "clipped": (
         lambda f: (f.side(f.float32), f.side(with_step(f.int8, "conv3:r", 1 / 8))), "clipped range", "conv3",
     ),
