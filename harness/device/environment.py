@@ -65,6 +65,12 @@ def saturates(facts: Mapping[str, Any]) -> bool:
     return facts.get("arch") in ("x86_64", "AMD64", "i686") and bool(isa) and not VNNI.intersection(isa)
 
 
+def wraps(facts: Mapping[str, Any]) -> bool:
+    """Whether kernels add products of int8 numbers in 16 wrapping bits: ARM without dotprod."""
+    isa = facts.get("isa") or ()
+    return facts.get("arch") in ("aarch64", "arm64", "armv7l") and bool(isa) and "asimddp" not in isa
+
+
 def state_facts() -> dict[str, Any]:
     """Return what can change: read before, during and after every batch."""
     return {

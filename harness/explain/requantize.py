@@ -145,3 +145,20 @@ def per_channel(
             del each.attribute[:]
             each.attribute.append(onnx.helper.make_attribute("axis", axis))
     _rescale_bias(graph, model, node, of_weight=scale)
+
+
+def other_codes(
+    graph: Graph, model: onnx.ModelProto, node: onnx.NodeProto, codes: NDArray[Any], factor: float = 1.0
+) -> None:
+    """Give the weight of a node other integers, and a scale that is `factor` times as large."""
+    reader = graph.maker[node.input[1]]
+    before = graph.constant(reader.input[1])
+    assert before is not None  # it is a quantized constant
+    scale = (before * factor).astype(np.float32)
+    names = [f"{reader.output[0]}:{what}" for what in ("codes", "scale")]
+    model.graph.initializer.extend(map(numpy_helper.from_array, (codes, scale), names))
+    for each in model.graph.node:
+        if each.output[0] == reader.output[0]:
+            each.input[:2] = names
+    if factor != 1:
+        _rescale_bias(graph, model, node, of_weight=scale.astype(np.float64))

@@ -16,7 +16,17 @@ from numpy.typing import NDArray
 from harness.core.artifact import Artifact, File, Quantization
 from harness.core.contracts import Executor
 from harness.core.errors import BackendError, HarnessError, WorkerError
-from harness.core.job import DEPLOY, PARITY, Batch, Case, DataRef, JobResult, Options, Status
+from harness.core.job import (
+    DEPLOY,
+    PARITY,
+    Batch,
+    Case,
+    DataRef,
+    EnvironmentRecord,
+    JobResult,
+    Options,
+    Status,
+)
 from harness.core.preprocess import Preprocess
 from harness.device.trace import PLACEMENT, ROWS
 from harness.explain.scratch import Scratch
@@ -194,6 +204,7 @@ class Runner:
 
     def __init__(self, cache: Cache, deadline_s: float = DEADLINE_S) -> None:
         self._deadline_s, self._cache, self._scratch = deadline_s, cache, Scratch(cache)
+        self._machines: dict[str, Mapping[str, Any]] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -239,6 +250,10 @@ class Runner:
         """
         steps = {name: Preprocess(dtype=array.dtype.name) for name, array in feeds.items()}
         return _whole(self.many(side, [Trial(feeds, side.options, 0)], steps)[0])
+
+    def machine(self, side: Side) -> Mapping[str, Any]:
+        """What the target told of itself when it ran: ``arch``, ``isa`` …; empty before."""
+        return self._machines.get(side.target, {})
 
     def on_disk(self, tensors: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any] | Path]:
         """The same tensors, the large ones as files; for `Tensors`."""
@@ -294,6 +309,8 @@ class Runner:
             for event in events:
                 if isinstance(event, JobResult):
                     results[event.key.severity] = event
+                elif isinstance(event, EnvironmentRecord) and "isa" in event.facts:
+                    self._machines[event.target] = event.facts
         return [_trace(side, results.get(place)) for place in range(len(trials))]
 
     def _stored(self, data: Mapping[str, NDArray[Any]], count: int) -> DataRef:

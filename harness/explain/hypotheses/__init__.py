@@ -6,9 +6,10 @@ from harness.explain.hypotheses.concat import SharedScale
 from harness.explain.hypotheses.file import OtherGraph, OtherWeights
 from harness.explain.hypotheses.formats import OtherFormat
 from harness.explain.hypotheses.kernel import WrongOperator
-from harness.explain.hypotheses.options import Kernels, Optimization, Precision, Saturation
+from harness.explain.hypotheses.options import Kernels, Optimization, Precision
 from harness.explain.hypotheses.quantized import BiasOverflow, ClippedRange, Coarse, PerTensor, Spread
 from harness.explain.hypotheses.received import Received
+from harness.explain.hypotheses.saturation import Saturation
 
 HYPOTHESES = (
     OtherWeights(),

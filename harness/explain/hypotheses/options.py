@@ -36,7 +36,7 @@ def _try(scene: Scene, side: Side, variations: Sequence[Variation]) -> tuple[lis
     return tried, refused
 
 
-class _ByOption(ABC):
+class ByOption(ABC):
     """Confirmed where a variation of the kind `name` takes the difference away."""
 
     name = ""
@@ -103,7 +103,7 @@ def first_layer(scene: Scene) -> str:
     return chosen[0] if chosen else ""
 
 
-class Precision(_ByOption):
+class Precision(ByOption):
     """One side computes in fewer bits."""
 
     name = "precision"
@@ -116,7 +116,7 @@ class Precision(_ByOption):
         return f"{side.label} computes{names}"
 
 
-class Kernels(_ByOption):
+class Kernels(ByOption):
     """One side's kernels round otherwise."""
 
     name = "kernels"
@@ -128,17 +128,7 @@ class Kernels(_ByOption):
         return f"{side.label} runs on {ran}, whose kernels round otherwise than {variation.text}"
 
 
-class Saturation(_ByOption):
-    """Sums of products of bytes saturate in 16 bits."""
-
-    name = "saturation"
-
-    def cause(self, scene: Scene, side: Side, variation: Variation) -> str:
-        """Say on what."""
-        return f"{side.label} saturates sums of two products of bytes in 16 bits"
-
-
-class Optimization(_ByOption):
+class Optimization(ByOption):
     """An optimization of the graph changes the numbers."""
 
     name = "graph optimization"
