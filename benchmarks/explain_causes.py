@@ -114,7 +114,7 @@ def rotated(files: Files, backend: str) -> Side:
     return of(files, backend, test_causes.rotated(files))
 
 
-FILE = ("another file", "formats")
+FILE = ("another file", "file of another format", "another export")
 WRONG = ("wrong operator",)
 INPUT = ("preprocessing", "input received")
 ORDER = ("order of classes",)

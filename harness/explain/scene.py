@@ -213,10 +213,13 @@ class Scene:
         )
         return 1.0 - left / before if before and math.isfinite(left) else 0.0
 
-    def judged(self, share: float, *, is_exact: bool) -> State:
-        """What a change says that took away a share of the difference; of rounding all has to be gone."""
+    def judged(self, share: float, *, is_exact: bool, is_fact: bool = False) -> State:
+        """What a change says that took away a share of the difference.
+
+        Of a difference that rounding explains all has to be gone, unless what was changed differs in fact.
+        """
         if self.is_within_rounding:
-            return State.CONFIRMED if is_exact else State.REFUTED
+            return State.CONFIRMED if is_exact or is_fact else State.REFUTED
         if share >= 1 - EXPLAINED:
             return State.CONFIRMED
         return State.PARTLY if share >= 1 - PARTLY else State.REFUTED

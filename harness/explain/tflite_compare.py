@@ -13,6 +13,8 @@ from harness.explain import tflite_points
 
 #: Scales that differ by less, relative to each other, are the same number in another notation.
 SAME_SCALE = 1e-5
+#: Floats that differ by less, relative to the largest, are the same but for rounding.
+MATERIAL = 1e-4
 #: What the constant inputs of an operator are, by their place.
 ROLES = {
     "CONV_2D": {1: "weights", 2: "bias"}, "DEPTHWISE_CONV_2D": {1: "weights", 2: "bias"},
@@ -34,11 +36,14 @@ class Difference:
     what : str
         ``weights``, ``bias``, ``constant``, ``scale``, ``zero point``, ``options`` or ``operator``.
     text : str
+    is_material : bool
+        It is more than the rounding of another export.
     """
 
     tensor: str
     what: str
     text: str
+    is_material: bool = True
 
 
 def differences(first: bytes, second: bytes) -> list[Difference]:
@@ -88,10 +93,11 @@ def _inputs(
         if one is None or two is None or one.shape != two.shape or one.dtype != two.dtype:
             yield Difference(name, role, f"its {role} have another form")
             continue
-        wrong = one.view(np.uint8) != two.view(np.uint8) if one.dtype.itemsize == 1 else one != two
+        wrong = one != two
         if wrong.any():
             text = f"{int(wrong.sum())} of {wrong.size} numbers of its {role} differ"
-            yield Difference(name, role, text)
+            gap = np.abs(one.astype(np.float64) - two).max() if one.dtype.kind == "f" else np.inf
+            yield Difference(name, role, text, bool(gap > MATERIAL * np.abs(one).max()))
         yield from _steps(tensors[0], tensors[1], name, role)
 
 

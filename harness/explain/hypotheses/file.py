@@ -17,6 +17,8 @@ from harness.explain.scene import Finding, Remedy, Scene, State
 
 #: Operators that hand a constant on to the one that computes with it.
 HANDING_ON = ("DequantizeLinear", "Cast", "Identity", "Transpose", "Reshape")
+#: Constants that differ by less, relative to the largest number, are the same but for rounding.
+MATERIAL = 1e-4
 #: What the inputs of operators are, by their place.
 ROLES = {
     "Conv": ("", "weights", "bias"), "ConvTranspose": ("", "weights", "bias"),
@@ -55,13 +57,15 @@ class OtherWeights:
         except HarnessError as error:
             return Finding(self.name, State.UNTESTED, error.what)
         share = scene.share(scene.first, trace)
+        is_material = any(_is_other(second.initializers[one], first.initializers[one]) for one in differing)
         layer, what = first_reader(second, differing)
         evidence = (
             f"{len(differing)} of {len(second.initializers)} constants differ ({', '.join(differing[:3])}"
             f"{' …' * (len(differing) > 3)}); with the reference's {max(0.0, 1 - share):.1%} is left"
         )
         return Finding(
-            self.name, scene.judged(share, is_exact=share == 1), evidence, max(0.0, share),
+            self.name, scene.judged(share, is_exact=share == 1, is_fact=is_material), evidence,
+            max(0.0, share),
             f"{scene.other.label} runs a file with other {what}, first in {layer}", layer,
             Remedy(f"the file of {scene.reference.label}", "ship that file", scene.other.label),
             scene.replaced(scene.other, side),
@@ -115,6 +119,12 @@ def _graphs(name: str, scene: Scene) -> tuple[Graph, Graph] | Finding:
 
 def _is_same(one: onnx.TensorProto, two: onnx.TensorProto) -> bool:
     return bool(np.array_equal(numpy_helper.to_array(one), numpy_helper.to_array(two)))
+
+
+def _is_other(one: onnx.TensorProto, two: onnx.TensorProto) -> bool:
+    """Whether two constants differ by more than the rounding of another export."""
+    first, second = (numpy_helper.to_array(tensor).astype(np.float64) for tensor in (one, two))
+    return bool(np.abs(first - second).max(initial=0.0) > MATERIAL * np.abs(first).max(initial=0.0))
 
 
 def first_reader(graph: Graph, names: Sequence[str]) -> tuple[str, str]:

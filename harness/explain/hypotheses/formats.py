@@ -79,19 +79,21 @@ class OtherFormat:
             return Finding(self.name, State.UNTESTED, error.what)
         first, second = (scene.first, trace) if side is scene.other else (trace, scene.second)
         share, is_exact = scene.share(first, second), scene.distance(first, second) == 0
-        layer = _layer(new.differences[0], OnnxFile(source.path))
-        listed = [f"{_layer(one, OnnxFile(source.path)) or 'the file'}: {one.text}"
-                  for one in new.differences[:LISTED]]  # fmt: skip
+        file = OnnxFile(source.path)
+        places = [_layer(one, file) for one in new.differences[:LISTED]]
+        listed = [
+            f"{place or 'the file'}: {one.text}" for place, one in zip(places, new.differences, strict=False)
+        ]
         more = f"; and {len(new.differences) - LISTED} more" if len(new.differences) > LISTED else ""
         left = f"with the file written again {max(0.0, 1 - share):.1%} of the difference is left"
-        kind = side.artifact.format
-        where = f" {layer}" if layer else ""
+        is_fact = any(one.is_material for one in new.differences)
+        kind, where = side.artifact.format, f" {places[0]}" if places[0] else ""
         return Finding(
-            self.name, scene.judged(share, is_exact=is_exact), f"{'; '.join(listed)}{more}; {left}",
-            max(0.0, share),
+            self.name, scene.judged(share, is_exact=is_exact, is_fact=is_fact),
+            f"{'; '.join(listed)}{more}; {left}", max(0.0, share),
             f"the {kind} file of {side.label} is not what its ONNX file gives, first in{where}: "
             f"{new.differences[0].text}",
-            layer,
+            places[0],
             Remedy(
                 f"the {kind} file written again from {source.path.name}",
                 "ship the file that harness validate writes", side.label,
@@ -163,7 +165,7 @@ def _of_openvino(artifact: Artifact, source: Artifact) -> list[Difference]:
                 listed.append(Difference(reader, "constant", text))
             elif right.dtype.itemsize > theirs.dtype.itemsize:
                 text = f"{name} is stored in half precision (compress_to_fp16)"
-                halved.append(Difference(reader, "constant", text))
+                halved.append(Difference(reader, "constant", text, is_material=False))
     return listed or halved
 
 
