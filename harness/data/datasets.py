@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +37,8 @@ class Dataset:
         What the user should know about how they were read: what was left out or converted.
     metadata : mapping of str to ndarray, shape (n,)
         Columns that describe the samples and are not fed to the model: a site, a time, a sequence.
+    files : tuple of Path
+        Image file of each sample; empty where the samples are no image files.
     """
 
     inputs: Mapping[str, npt.NDArray[np.generic]]
@@ -44,6 +47,7 @@ class Dataset:
     class_names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     metadata: Mapping[str, npt.NDArray[np.generic]] = field(default_factory=dict)
+    files: tuple[Path, ...] = ()
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -56,6 +60,7 @@ class Dataset:
             labels=None if self.labels is None else self.labels[positions],
             ids=self.ids[positions],
             metadata={name: values[positions] for name, values in self.metadata.items()},
+            files=tuple(self.files[position] for position in positions) if self.files else (),
         )
 
     def column(self, name: str, where: str) -> npt.NDArray[np.generic]:

@@ -122,6 +122,29 @@ def read_images(
     return np.stack(images), tuple(notes)
 
 
+def read_pixels(file: Path, colour: str, *, is_upright: bool = True, max_bytes: int = MAX_BYTES) -> Pixels:
+    """Decode one file without a recipe.
+
+    Parameters
+    ----------
+    is_upright : bool
+        False leaves the pixels as they are stored, whatever the EXIF data say.
+
+    Returns
+    -------
+    ndarray, shape (h, w, c), uint8
+
+    Raises
+    ------
+    DataError
+        The file cannot be decoded.
+    """
+    try:
+        return _decode(file, colour, max_bytes, is_upright=is_upright)[0]
+    except (_Damaged, _Unsupported) as error:
+        raise DataError(f"{file.name} cannot be decoded: {error}", where=str(file)) from error
+
+
 def damaged_files(files: Iterable[Path]) -> list[Path]:
     """Return the files that cannot be decoded."""
     return [file for file in files if _is_damaged(file)]
@@ -151,8 +174,10 @@ def upright_size(file: Path) -> tuple[int, int] | None:
             return None
 
 
-def _decode(file: Path, colour: str, max_bytes: int) -> tuple[Pixels, str, dict[str, str]]:
-    """Decode one file to shape (h, w, c), uint8, upright by its EXIF data.
+def _decode(
+    file: Path, colour: str, max_bytes: int, *, is_upright: bool = True
+) -> tuple[Pixels, str, dict[str, str]]:
+    """Decode one file to shape (h, w, c), uint8, upright by its EXIF data unless that is not wanted.
 
     Returns
     -------
@@ -171,7 +196,7 @@ def _decode(file: Path, colour: str, max_bytes: int) -> tuple[Pixels, str, dict[
                 if image.mode not in _EIGHT_BITS:
                     bits = "16-bit" if image.mode.startswith("I;16") else "32-bit"
                     raise _Unsupported(f"{bits} pixels (mode {image.mode})")
-                upright = ImageOps.exif_transpose(image)
+                upright = ImageOps.exif_transpose(image) if is_upright else image
                 if upright.mode in _ALPHA or "transparency" in upright.info:
                     upright = upright.convert("RGBA")
                     if upright.getchannel("A").getextrema() != (255, 255):

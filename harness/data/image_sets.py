@@ -43,7 +43,9 @@ def read_folder(path: Path, reading: Reading, *, calibration_max: int) -> tuple[
     listing = image_folders.list_images(path, class_order=reading.class_order, skip=reading.skip)
     test = listing.test
     pixels, notes = read_images(test.files, reading.recipe, root=path, max_bytes=reading.max_bytes)
-    contents = Contents({"": pixels}, test.labels, listing.class_names, (*listing.notes, *notes))
+    contents = Contents(
+        {"": pixels}, test.labels, listing.class_names, (*listing.notes, *notes), files=test.files
+    )
     if listing.train is None:
         return contents, None
     train = listing.train
@@ -105,16 +107,17 @@ def read_list(
             f"{table_path.name} names no images", where=str(table_path), next_step="name a file in each row"
         )
     labels, class_names = table_values.labels_of(table, wanted)
-    pixels, notes = read_images(
-        [path / names[row] for row in rows], reading.recipe, root=path, max_bytes=reading.max_bytes
-    )
+    files = tuple(path / names[row] for row in rows)
+    pixels, notes = read_images(files, reading.recipe, root=path, max_bytes=reading.max_bytes)
     if reading.skip:
         notes = (f"left out of {path.name}/: files named in skip: {len(reading.skip)}", *notes)
     if unused := [str(name) for name in others if name not in wanted]:
         chosen = f"labels come from {', '.join(map(repr, wanted))} of {table_path.name}"
         notes = (*notes, f"{chosen}; not used: {', '.join(unused[:8])}")
     about = {name: values[rows] for name, values in table_values.descriptions(table).items()}
-    return Contents({"": pixels}, labels[rows], class_names, (*table.notes, *notes), metadata=about)
+    return Contents(
+        {"": pixels}, labels[rows], class_names, (*table.notes, *notes), metadata=about, files=files
+    )
 
 
 def _names_file(path: Path, table: Table, column: str | int) -> bool:

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+Number = TypeVar("Number", bound=np.generic)
 RESIZES = ("none", "stretch", "cover", "contain")
 METHODS = ("nearest", "bilinear", "bicubic", "lanczos", "box")
 COLOURS = ("RGB", "BGR", "L")
@@ -94,9 +96,9 @@ def apply_recipe(recipe: ImageRecipe, pixels: npt.NDArray[np.uint8]) -> npt.NDAr
     return centre(pixels, recipe.size, pad=recipe.pad)
 
 
-def centre(pixels: npt.NDArray[np.uint8], size: tuple[int, int], *, pad: int) -> npt.NDArray[np.uint8]:
+def centre(pixels: npt.NDArray[Number], size: tuple[int, int], *, pad: int) -> npt.NDArray[Number]:
     """Crop the centre of an axis that is too long, and pad an axis that is too short evenly."""
-    framed = np.full((*size, pixels.shape[2]), pad, dtype=np.uint8)
+    framed = np.full((*size, pixels.shape[2]), pad, dtype=pixels.dtype)
     source, target = [], []
     for length, new_length in zip(pixels.shape[:2], size, strict=True):
         common = min(length, new_length)

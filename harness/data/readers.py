@@ -55,6 +55,8 @@ class Contents:
         Position of each sample in the file, if some were left out.
     metadata : mapping of str to ndarray, shape (n,)
         Columns that describe the samples and are not fed to the model.
+    files : tuple of Path
+        Image file of each sample; empty where the samples are no image files.
     """
 
     inputs: Mapping[str, Array]
@@ -63,6 +65,7 @@ class Contents:
     notes: tuple[str, ...] = ()
     rows: npt.NDArray[np.int64] | None = None
     metadata: Mapping[str, Array] = field(default_factory=dict)
+    files: tuple[Path, ...] = ()
 
 
 def read_npz(

@@ -87,6 +87,8 @@ class PreparedData:
         Rows of each calibration sequence; empty where the samples are independent.
     states : tuple of mapping
         What the state inputs take at each calibration row (see ``harness.compression.states``).
+    files : tuple of Path
+        Image file of each test sample; empty where the samples are no image files.
     """
 
     sets: tuple[PreparedSet, ...]
@@ -99,6 +101,7 @@ class PreparedData:
     groups: tuple[Groups, ...] = ()
     calibration_lengths: tuple[int, ...] = ()
     states: tuple[Feeds, ...] = ()
+    files: tuple[Path, ...] = ()
 
     def restrict(self, cells: Collection[tuple[str, int]], samples: int) -> PreparedData:
         """Return the clean set and some pairs of family and severity, limited to the first samples."""
@@ -197,6 +200,7 @@ def prepare(
         sets=tuple(sets), labels=test.labels, calibration=split.calibration, preprocess=steps,
         class_names=test.class_names, notes=(*split.notes, *notes), inputs=tuple(inputs),
         groups=tuple(one.take(order) for one in groups), calibration_lengths=calibration_lengths,
+        files=test.files,
     )  # fmt: skip
 
 

@@ -175,8 +175,9 @@ def _dataset(contents: Contents, source: DataSource, where: str) -> Dataset:
     if labels is not None and labels.dtype.kind in "US":
         labels, class_names = classes_of_text(labels)
     dataset = Dataset(
-        inputs, _as_labels(labels), ids.astype(np.int64), class_names, contents.notes, contents.metadata
-    )
+        inputs, _as_labels(labels), ids.astype(np.int64), class_names, contents.notes, contents.metadata,
+        contents.files,
+    )  # fmt: skip
     return checks.without_missing(dataset, source.missing)
 
 

@@ -16,6 +16,8 @@ from harness.core.errors import HarnessError
 from harness.explain.scene import EXPLAINED, Finding, Hypothesis, Scene, State
 
 Notify = Callable[[str], None]
+#: A cause that was imitated may leave so much of the difference.
+IMITATED = 0.05
 #: So many causes are looked for at once.
 MOST_CAUSES = 3
 #: What can be wrong where sample by sample nothing differs.
@@ -78,6 +80,7 @@ class Explanation:
     def confirmed(self) -> list[Finding]:
         """The causes, if they explain the difference."""
         is_whole = self.left_share <= EXPLAINED or any(one.state is State.CONFIRMED for one in self.causes)
+        is_whole |= bool(self.rounds) and any(one.state is State.EXPECTED for one in self.rounds[-1])
         return self.causes if is_whole else []
 
     @property
@@ -125,7 +128,7 @@ def explain(
         untested = [
             one for one in hypotheses if one.name not in {done.hypothesis for done in explanation.causes}
         ]
-        if left.is_within_rounding:
+        if left.is_within_rounding or (best.is_imitated and left.gap <= IMITATED * scene.gap):
             break
     explanation.left_share = left.gap / scene.gap if scene.gap else 0.0
     if left is not scene and explanation.confirmed:

@@ -16,7 +16,7 @@ from harness.explain.files import OnnxFile
 from harness.explain.layers import Layer, Pair, Tapped
 from harness.explain.points import FED
 from harness.explain.procedure import Explanation
-from harness.explain.scene import Finding, Scene
+from harness.explain.scene import INPUT, Finding, Scene
 from harness.explain.sides import Side
 from harness.store.cache import write_atomically, writing
 
@@ -60,7 +60,7 @@ class Reproducer:
 
 def attempt(explanation: Explanation, folder: Path) -> None:
     """Write a reproducer of the first confirmed cause that names a layer; note why where there is none."""
-    finding = next((one for one in explanation.confirmed if one.layer), None)
+    finding = next((one for one in explanation.confirmed if one.layer not in ("", INPUT)), None)
     if finding is None:
         return
     try:

@@ -21,8 +21,10 @@ from harness.core.errors import HarnessError, UsageError
 from harness.core.job import DEPLOY, PARITY, Batch, Options
 from harness.core.plan import HOST
 from harness.core.target import PARITY_OPTIONS, Target
+from harness.data.images import ImageRecipe
 from harness.executors.abilities import abilities_of
 from harness.explain import tflite_points
+from harness.explain.originals import Originals
 from harness.explain.scene import Scene
 from harness.explain.sides import DEADLINE_S, Runner, Side
 from harness.run import rounding
@@ -228,7 +230,7 @@ def _on_host(prepared: Prepared, request: SideRequest, onnx: Mapping[str, Artifa
         )
     return Side(
         request.label, HOST, batch.backend, request.variant, artifact, PARITY_OPTIONS,
-        prepared.executors[HOST], batch.preprocess, _raw(prepared),
+        prepared.executors[HOST], batch.preprocess, _raw(prepared), originals_of(prepared),
     )  # fmt: skip
 
 
@@ -241,13 +243,21 @@ def _raw(prepared: Prepared) -> dict[str, Any]:
     }
 
 
+def originals_of(prepared: Prepared) -> Originals | None:
+    """The image files of the samples, where they are image files."""
+    assert prepared.inputs is not None
+    files, table = prepared.inputs.data.files, prepared.inputs.validation.data.image
+    recipe = ImageRecipe() if table is None else ImageRecipe(**table.model_dump())
+    return Originals(files[:SAMPLES_IN_ALL], recipe) if files else None
+
+
 def _side(prepared: Prepared, request: SideRequest) -> Side:
     target = next(target for target in prepared.targets if target.name == _name(request))
     batch = _batch(prepared, target, request)
     artifact = batch.artifact if request.file is None else _given(request.file, batch)
     return Side(
         request.label, target.name, batch.backend, artifact.variant, artifact, request.opened_with(target),
-        prepared.executors[target.name], batch.preprocess, _raw(prepared),
+        prepared.executors[target.name], batch.preprocess, _raw(prepared), originals_of(prepared),
     )  # fmt: skip
 
 

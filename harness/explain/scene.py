@@ -29,6 +29,10 @@ EXPLAINED = 0.1
 PARTLY = 0.85
 #: Layers as outputs may change the outputs by so much of the difference.
 UNCHANGED = 0.1
+#: A difference of the outputs, relative to their size, that 8 bits usually make: 26 dB.
+SMALL = 0.05
+#: The layer of a cause that lies before the model.
+INPUT = "the input"
 #: The layers are compared on so many samples, those that differ most.
 WORST = 4
 
@@ -85,6 +89,8 @@ class Finding:
         The reference and the other without this cause, where a second one is looked for.
     side : str
         Label of the side that is wrong, where that is the reference.
+    is_imitated : bool
+        The cause was imitated and not taken away: what is left may be of the imitation.
     """
 
     hypothesis: str
@@ -96,6 +102,7 @@ class Finding:
     remedy: Remedy | None = None
     after: tuple[Side, Side] | None = None
     side: str = ""
+    is_imitated: bool = False
 
 
 class Hypothesis(Protocol):
@@ -152,7 +159,7 @@ class Scene:
 
     def answers(self, trace: Trace) -> list[Real]:
         """Real outputs, one array (samples, elements) an output, in the order of the file."""
-        return [trace.real(name).reshape(len(self.rows), -1) for name in trace.outputs]
+        return [trace.answer(name).reshape(len(self.rows), -1) for name in trace.outputs]
 
     @cached_property
     def gap(self) -> float:
@@ -204,7 +211,7 @@ class Scene:
         """The same, of a trace of the first samples alone, in place of the other's or of the reference's."""
         stored = [y[:count] for y in self.answers(self.first if is_other else self.second)]
         others = [y[:count] for y in self.answers(self.second if is_other else self.first)]
-        new = [trace.real(name).reshape(len(y), -1) for name, y in zip(trace.outputs, stored, strict=True)]
+        new = [trace.answer(name).reshape(len(y), -1) for name, y in zip(trace.outputs, stored, strict=True)]
         if [y.shape for y in new] != [y.shape for y in stored]:
             return 0.0
         joined = np.concatenate(stored, axis=1)

@@ -29,6 +29,7 @@ from harness.core.job import (
 )
 from harness.core.preprocess import Preprocess
 from harness.device.trace import PLACEMENT, ROWS
+from harness.explain.originals import Originals
 from harness.explain.scratch import Scratch
 from harness.store.cache import Cache
 
@@ -57,6 +58,10 @@ class Side:
         Of the canonical model.
     raw : mapping of input name to ndarray, shape (n, …)
         Raw samples, as every device reads them.
+    originals : Originals, optional
+        The image files of the samples.
+    columns : mapping of output name to an axis and an order
+        In which what the file returns is rearranged; empty leaves it.
     """
 
     label: str
@@ -68,11 +73,21 @@ class Side:
     executor: Executor
     preprocess: Mapping[str, Preprocess]
     raw: Mapping[str, NDArray[Any]]
+    originals: Originals | None = None
+    columns: Mapping[str, tuple[int, tuple[int, ...]]] = field(default_factory=dict)
 
     def rows(self, rows: Sequence[int]) -> dict[str, NDArray[Any]]:
         """Some of the raw samples."""
         places = list(rows)
         return {name: np.ascontiguousarray(raw[places]) for name, raw in self.raw.items()}
+
+
+def as_is(side: Side) -> dict[str, Preprocess]:
+    """Steps that feed canonical inputs unchanged; constants stay."""
+    return {
+        name: step if step.value is not None else Preprocess(dtype=step.dtype, batch_axis=step.batch_axis)
+        for name, step in side.preprocess.items()
+    }
 
 
 class Tensors(Mapping[str, NDArray[Any]]):
@@ -117,6 +132,8 @@ class Trace:
         Of the session.
     placement : mapping of provider to int
         Number of nodes, where it was asked for and the session tells it.
+    axes : mapping of output name to axes
+        In which the file has an output of the canonical model.
     """
 
     tensors: Mapping[str, NDArray[Any]]
@@ -124,6 +141,18 @@ class Trace:
     outputs: tuple[str, ...] = ()
     effective: Mapping[str, str] = field(default_factory=dict)
     placement: Mapping[str, int] = field(default_factory=dict)
+    axes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+
+    def answer(self, name: str) -> NDArray[np.float64]:
+        """Real numbers of an output, arranged as the canonical model has it."""
+        real = self.real(name)
+        axes = self.axes.get(name)
+        return real if axes is None else real.transpose(0, *(1 + place for place in np.argsort(axes)))
+
+    def axis_in_file(self, name: str, axis: int) -> int:
+        """The axis of what the file returns that is an axis of `answer`."""
+        axes = self.axes.get(name)
+        return axis if axes is None or axis == 0 else 1 + int(np.argsort(axes)[axis - 1])
 
     def real(self, name: str, step: Quantization | None = None) -> NDArray[np.float64]:
         """Real numbers of a tensor."""
@@ -169,7 +198,7 @@ def _trace(side: Side, result: JobResult | None) -> Trace | HarnessError:
         names = tuple(map(str, values["names"]))
         return Trace(
             {name: arrays[f"input:{place}"] for place, name in enumerate(values["fed"])}
-            | {name: arrays[f"output:{place}"] for place, name in enumerate(names)},
+            | {name: _ordered(arrays[f"output:{place}"], side, name) for place, name in enumerate(names)},
             {
                 name: Quantization(float(step[0]), int(step[1]))
                 for name, step in zip(names, values["steps"], strict=True)
@@ -178,12 +207,20 @@ def _trace(side: Side, result: JobResult | None) -> Trace | HarnessError:
             names,
             {str(key): str(value) for key, value in values["effective"].items()},
             {str(key): int(value) for key, value in values.get("placement", {}).items()},
+            side.artifact.output_permutation,
         )
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as damaged:
         return WorkerError(
             f"{side.label} returned something else than was asked for",
             where=side.target, cause=f"{type(damaged).__name__}: {damaged}",
         )  # fmt: skip
+
+
+def _ordered(tensor: NDArray[Any], side: Side, name: str) -> NDArray[Any]:
+    if name not in side.columns:
+        return tensor
+    axis, order = side.columns[name]
+    return np.take(tensor, order, axis=axis)
 
 
 def _whole(trace: Trace | HarnessError) -> Trace:

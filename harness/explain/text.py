@@ -8,7 +8,7 @@ from harness.core.commands import short
 from harness.core.exit_code import ExitCode
 from harness.explain.layers import Error, Layer
 from harness.explain.procedure import Explanation
-from harness.explain.scene import Finding
+from harness.explain.scene import INPUT, Finding
 
 #: Most layers to print; the JSON has all.
 SHOWN = 30
@@ -53,7 +53,8 @@ def text(explanation: Explanation) -> str:
 
 def cause(finding: Finding) -> str:
     """A confirmed cause in one line, with the layer."""
-    layer = f", first in {finding.layer}" if finding.layer and finding.layer not in finding.cause else ""
+    is_named = finding.layer == INPUT or finding.layer in finding.cause
+    layer = "" if is_named else f", first in {finding.layer}"
     return f"{finding.cause}{layer}"
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from harness.config.load import check
+from harness.config.schema import ImageTable
 from harness.config.targets import TargetTable
 from harness.core.errors import HarnessError, UsageError
 from harness.core.job import DEPLOY, Batch
@@ -24,7 +25,7 @@ from harness.executors.abilities import abilities_of
 from harness.explain import procedure
 from harness.explain.hypotheses.options import first_layer
 from harness.explain.procedure import Explanation
-from harness.explain.request import SAMPLES_IN_ALL, scene_between
+from harness.explain.request import SAMPLES_IN_ALL, originals_of, scene_between
 from harness.explain.scene import Finding, Hypothesis, Remedy, Scene, State
 from harness.explain.sides import FEWEST_S, Runner, Side
 from harness.run.observer import Observer
@@ -180,7 +181,8 @@ def explain(
         notify(f"{place[2]} on {place[0]}: {stored[0].run_id} and {stored[1].run_id}")
         try:
             with closing(_prepared(new.run, base.run, stored, folders[1].path.parent, observer)) as prepared:
-                explanation = _explain(prepared, stored, hypotheses, end_s, notify)
+                tables = [facts.run["validation"]["data"] for facts in (base, new)]
+                explanation = _explain(prepared, stored, tables, hypotheses, end_s, notify)
             yield Compared(place, explanation)
         except HarnessError as error:
             yield Compared(place, reason=error.what)
@@ -244,8 +246,8 @@ def _pinned(target: Target, listed: Sequence[str], runtime: str, version: str) -
 
 
 def _explain(
-    prepared: Prepared, stored: Sequence[StoredSide], hypotheses: Sequence[Hypothesis], end_s: float,
-    notify: Notify,
+    prepared: Prepared, stored: Sequence[StoredSide], tables: Sequence[Mapping[str, Any]],
+    hypotheses: Sequence[Hypothesis], end_s: float, notify: Notify,
 ) -> Explanation:  # fmt: skip
     left_s = max(FEWEST_S, end_s - time.monotonic())
     with Runner(prepared.cache, left_s) as runner:
@@ -253,7 +255,7 @@ def _explain(
             _side(prepared, one, name) for one, name in zip(stored, ("base", "new"), strict=True)
         )
         scene = scene_between(prepared, runner, reference, other)
-        swapped = list(_swapped(stored, reference, other))
+        swapped = list(_swapped(stored, reference, other, tables))
         return procedure.explain(scene, [*swapped, *hypotheses], end_s - time.monotonic(), notify)
 
 
@@ -267,6 +269,7 @@ def _side(prepared: Prepared, stored: StoredSide, name: str) -> Side:
     return Side(
         f"{batch.variant} of {stored.run_id}", target, batch.backend, batch.variant, batch.artifact,
         batch.options[DEPLOY], executors[target], batch.preprocess, _raw(prepared, batch),
+        originals_of(prepared),
     )  # fmt: skip
 
 
@@ -284,7 +287,9 @@ def _raw(prepared: Prepared, batch: Batch) -> dict[str, Any]:
     return raw
 
 
-def _swapped(stored: Sequence[StoredSide], base: Side, new: Side) -> Iterator[Swapped]:
+def _swapped(
+    stored: Sequence[StoredSide], base: Side, new: Side, tables: Sequence[Mapping[str, Any]]
+) -> Iterator[Swapped]:
     """What differs between the runs beside the file, each as a cause that can be tested."""
     if base.executor is not new.executor:
         runtime = wheels.RUNTIMES.get(new.backend, new.backend)
@@ -302,9 +307,16 @@ def _swapped(stored: Sequence[StoredSide], base: Side, new: Side) -> Iterator[Sw
             changed = replace(new, preprocess={**new.preprocess, name: base.preprocess[name]})
             yield _of_table(f"preprocessing of {name}", f"input.{_key(name)}", before, after, changed)
     if not _same_samples(base, new):
-        yield Swapped(
-            "test samples", "those of the base", "others", replace(new, raw=base.raw), "[data] as before"
-        )
+        yield _of_samples(tables, replace(new, raw=base.raw))
+
+
+def _of_samples(tables: Sequence[Mapping[str, Any]], changed: Side) -> Swapped:
+    """Other samples: because images are prepared otherwise, or because the data are others."""
+    before, after = tables
+    images = [table.get("image") or ImageTable().model_dump(mode="json") for table in tables]
+    if images[0] != images[1] and {**before, "image": None} == {**after, "image": None}:
+        return _of_table("preprocessing of the images", "data.image", images[0], images[1], changed)
+    return Swapped("test samples", "those of the base", "others", changed, "[data] as before")
 
 
 def _of_table(
@@ -313,7 +325,9 @@ def _of_table(
     """Keys of a table of TOML that differ."""
     keys = [key for key in after if before.get(key) != after[key]]
     one, two = (", ".join(_toml(values[key]) for key in keys) for values in (before, after))
-    line = f"[{table}] " + "\n".join(f"{key} = {_toml(before[key])}" for key in keys)
+    line = f"[{table}] " + "\n".join(
+        f"{key} = {_toml(before[key])}" for key in keys if before[key] is not None
+    )
     return Swapped(f"{what} ({', '.join(keys)})", one, two, changed, line)
 
 

@@ -59,7 +59,7 @@ class Batches:
                 trace = scene.runner.samples(scene.other, scene.rows[:count], at_once=size)
             except HarnessError as error:
                 return Finding(self.name, State.UNTESTED, f"{size} samples at once: {error.what}")
-            together = [trace.real(name).reshape(count, -1) for name in trace.outputs]
+            together = [trace.answer(name).reshape(count, -1) for name in trace.outputs]
             if any(y.size != x[:count].size for x, y in zip(alone, together, strict=True)):
                 return Finding(self.name, State.UNTESTED, "the file takes one sample a call")
             tried.append(size)

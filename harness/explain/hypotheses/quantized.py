@@ -19,7 +19,7 @@ from harness.explain.files import OnnxFile
 from harness.explain.layers import Pair, match
 from harness.explain.points import Graph
 from harness.explain.requantize import BIASED, channel_axis, per_channel, set_range
-from harness.explain.scene import Finding, Remedy, Scene, State
+from harness.explain.scene import SMALL, Finding, Remedy, Scene, State
 from harness.explain.sides import Side
 
 #: A change that takes away so much of the difference is a cause: what 8 bits make in all layers stays.
@@ -32,8 +32,6 @@ USED = 1 / 6
 UNLIKE = 8.0
 #: What a layer loses by rounding its inputs, weights and result to 8 bits, in steps of its result.
 STEPS = 4.0
-#: A difference of the outputs, relative to their size, that 8 bits usually make: 26 dB.
-SMALL = 0.05
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,7 @@ def stored(side: Side, run_id: str, version: str = "1.0") -> StoredSide:
 
 
 def explained(files: Files, base: Side, new: Side) -> procedure.Explanation:
-    swapped = two_runs._swapped((stored(base, "1"), stored(new, "2", "2.0")), base, new)
+    swapped = two_runs._swapped((stored(base, "1"), stored(new, "2", "2.0")), base, new, ({}, {}))
     return procedure.explain(files.scene(base, new), [*swapped, *HYPOTHESES], 600.0)
 
 

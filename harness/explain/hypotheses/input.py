@@ -1,0 +1,275 @@
+"""One side prepares its input otherwise: mistakes are made on the reference, and on the other side."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.core import preprocess
+from harness.core.errors import HarnessError
+from harness.explain.hypotheses import columns, mistakes
+from harness.explain.hypotheses.mistakes import Made, Mistake
+from harness.explain.originals import Pipeline
+from harness.explain.scene import EXPLAINED, INPUT, SMALL, Finding, Remedy, Scene, State
+from harness.explain.sides import Side, Trial, as_is
+
+Inputs = Mapping[str, NDArray[Any]]
+#: Samples with which mistakes are looked for; those that explain something are made in all samples.
+SCREENED = 8
+#: Mistakes that one process of the target tries, and for how long new ones are begun on one side.
+AT_ONCE, MOST_S = 24, 12.0
+#: Samples that are prepared at once, and the largest array of them all that is not a file.
+CHUNK, IN_MEMORY_BYTE = 32, 2**26
+#: So many pairs of mistakes are tried, those first of which each one helps most; where one helps so much.
+PAIRS, FEWEST_TO_PAIR = 192, 0.1
+#: So many of the best are made in all samples.
+BEST = 2
+#: With such a share in the samples no further mistake is tried.
+ENOUGH = 0.999
+#: A mistake that explains less says nothing: of about a hundred, one does by chance.
+FEWEST = 0.25
+#: The same where 8 bits alone may make the difference.
+FEWEST_OF_BITS = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """One or two mistakes in one input of a side.
+
+    Parameters
+    ----------
+    side : Side
+        That was made to err.
+    name : str
+        Of the input.
+    made : tuple of Mistake
+    share : float
+        Of the difference on the screened samples.
+    """
+
+    side: Side
+    name: str
+    made: tuple[Mistake, ...]
+    share: float = 0.0
+
+    @property
+    def text(self) -> str:
+        """In words."""
+        return " and ".join(mistake.text for mistake in self.made)
+
+    def inputs(self, rows: Sequence[int], *, may_be_same: bool = False) -> Inputs | None:
+        """Canonical inputs of some samples; None where the mistake is not possible, or changes nothing."""
+        raw = self.side.rows(rows)
+        right = {name: preprocess.apply(array, self.side.preprocess[name]) for name, array in raw.items()}
+        changed = mistakes.together(self.made, _made(self.side, self.name, rows))
+        if changed is None:
+            return None
+        wrong = changed.canonical()
+        if wrong.shape != right[self.name].shape:
+            return None
+        is_same = not may_be_same and np.array_equal(wrong, right[self.name])
+        return None if is_same else {**right, self.name: wrong}
+
+    def erring(self) -> Side | None:
+        """The side, with the mistakes in all its samples."""
+        count = len(next(iter(self.side.raw.values())))
+        whole: dict[str, NDArray[Any]] = {}
+        for start in range(0, count, CHUNK):
+            rows = range(start, min(start + CHUNK, count))
+            for name, part in (self.inputs(rows, may_be_same=True) or {}).items():
+                if name not in whole:
+                    whole[name] = _room((count, *part.shape[1:]), part.dtype)
+                whole[name][rows.start : rows.stop] = part
+        return replace(self.side, raw=whole, preprocess=as_is(self.side)) if whole else None
+
+
+def _made(side: Side, name: str, rows: Sequence[int]) -> Made:
+    originals = side.originals if len(side.raw) == 1 else None
+    pipeline = None if originals is None else Pipeline(originals.recipe)
+    return Made(side.rows(rows)[name], side.preprocess[name], rows, originals, pipeline)
+
+
+def _room(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """An empty array; a large one lies in a file that is gone when the array is."""
+    if math.prod(shape) * dtype.itemsize <= IN_MEMORY_BYTE:
+        return np.empty(shape, dtype)
+    with tempfile.TemporaryFile() as file:
+        return np.memmap(file, dtype, "w+", shape=shape)
+
+
+@dataclass
+class _Search:
+    """Mistakes that are made on one side.
+
+    Parameters
+    ----------
+    scene : Scene
+    side : Side
+    is_other : bool
+        The side is not the reference.
+    """
+
+    scene: Scene
+    side: Side
+    is_other: bool
+    tried: list[_Case] = field(default_factory=list)
+    refused: str = ""
+    left_out: int = 0
+
+    def run(self) -> None:
+        """Try each mistake alone, then two at once."""
+        rows, end_s = self.scene.rows[:SCREENED], time.monotonic() + MOST_S
+        originals = self.side.originals
+        raw = next(iter(self.side.rows(rows).values()))
+        if originals is not None and not (len(self.side.raw) == 1 and originals.are_those_of(raw, rows)):
+            self.side = replace(self.side, originals=None)  # there is another input, or other files by now
+        cases = []
+        for name in self.side.raw:
+            listed = [] if self.is_other else list(columns.of_table(self.scene, name))
+            listed += mistakes.of_input(_made(self.side, name, rows))
+            cases += [_Case(self.side, name, (mistake,)) for mistake in listed]
+        self._try(cases, rows, end_s)
+        best = self._best()
+        if best and FEWEST_TO_PAIR < best[0].share < 1 - EXPLAINED:
+            pairs = [
+                (one.share + two.share, replace(one, made=(*one.made, *two.made)))
+                for one, two in itertools.combinations(best, 2)
+                if one.name == two.name and one.made[0].kind != two.made[0].kind
+            ]
+            pairs.sort(key=lambda pair: -pair[0])
+            self._try([case for _, case in pairs[:PAIRS]], rows, end_s)
+
+    def run_steps(self) -> None:
+        """Try what ``[input.NAME]`` can say."""
+        rows, end_s = self.scene.rows[:SCREENED], time.monotonic() + MOST_S
+        cases = [
+            _Case(self.side, name, (mistake,))
+            for name in self.side.raw
+            for mistake in mistakes.of_step(_made(self.side, name, rows))
+        ]
+        self._try(cases, rows, end_s)
+
+    def _try(self, cases: Sequence[_Case], rows: Sequence[int], end_s: float) -> None:
+        for start in range(0, len(cases), AT_ONCE):
+            if time.monotonic() > end_s:
+                self.left_out += len(cases) - start
+                return
+            some = [(case, case.inputs(rows)) for case in cases[start : start + AT_ONCE]]
+            fed = [(case, inputs) for case, inputs in some if inputs is not None]
+            trials = [Trial(inputs, self.side.options) for _, inputs in fed]
+            traces = self.scene.runner.many(self.side, trials, as_is(self.side)) if trials else []
+            for (case, _), trace in zip(fed, traces, strict=True):
+                if isinstance(trace, HarnessError):
+                    self.refused = trace.what
+                    continue
+                share = self.scene.share_of_part(trace, len(rows), is_other=self.is_other)
+                self.tried.append(replace(case, share=share))
+            if any(case.share >= ENOUGH for case in self.tried):
+                return
+
+    def _best(self) -> list[_Case]:
+        """The best first; of equal ones the likeliest, and one mistake before two."""
+        return sorted(self.tried, key=lambda case: (-round(case.share, 2), len(case.made)))
+
+    def confirmed(self) -> tuple[_Case, Side] | None:
+        """The best with its share in all samples, and the side that errs; None where none explains enough."""
+        for case in self._best()[:BEST]:
+            changed = case.erring() if case.share >= FEWEST else None
+            if changed is None:
+                continue
+            trace = self.scene.runner.samples(changed, self.scene.rows)
+            first, second = (self.scene.first, trace) if self.is_other else (trace, self.scene.second)
+            share = self.scene.share(first, second)
+            if share >= self._fewest(len(case.made)):
+                return replace(case, share=share), changed
+        return None
+
+    def _fewest(self, count: int) -> float:
+        """The least share that says something."""
+        is_of_bits = self.scene.reference.artifact.precision != self.scene.other.artifact.precision
+        if is_of_bits:
+            return FEWEST_OF_BITS if count > 1 or self.scene.gap <= SMALL else FEWEST
+        return 1 - EXPLAINED if count > 1 else FEWEST
+
+
+class Input:
+    """One side prepares its input otherwise."""
+
+    name = "preprocessing"
+
+    def test(self, scene: Scene) -> Finding:
+        """Prepare one side's input as mistakes would, and look which gives the other's numbers."""
+        if scene.is_within_rounding:
+            return Finding(self.name, State.REFUTED, "the difference is one of rounding")
+        searches, results = list[_Search](), list[tuple[_Case, Side, Side]]()
+        for side in (scene.reference, scene.other):
+            searches.append(search := _Search(scene, side, is_other=side is scene.other))
+            search.run()
+            if result := search.confirmed():
+                results.append((*result, side))
+                if result[0].share >= 1 - EXPLAINED:
+                    break
+        if not results:
+            return self._refuted(searches)
+        case, erring, side = max(results, key=lambda result: result[0].share)
+        # The reference that errs like the other shows the other's mistake, and the reverse.
+        wrong = scene.other if side is scene.reference else scene.reference
+        after, remedy = scene.replaced(side, erring), _remedy(case, wrong)
+        if wrong is scene.other and (fed := _fed_otherwise(scene)) is not None:
+            after, remedy = scene.replaced(wrong, fed[0]), fed[1]
+        return Finding(
+            self.name, scene.judged(case.share, is_exact=False),
+            f"so prepared, both sides agree but for {max(0.0, 1 - case.share):.1%} of the difference",
+            case.share, f"{wrong.label} gets its input {case.text}", INPUT, remedy, after,
+            is_imitated=True,
+        )  # fmt: skip
+
+    def _refuted(self, searches: Sequence[_Search]) -> Finding:
+        tried = [case for search in searches for case in search.tried]
+        evidence = [f"none of {len(tried)} usual mistakes of preprocessing gives these numbers"]
+        if left_out := sum(search.left_out for search in searches):
+            evidence.append(f"{left_out} were not tried: the runs take too long")
+        evidence += dict.fromkeys(search.refused for search in searches if search.refused)
+        share = max((case.share for case in tried), default=0.0)
+        return Finding(self.name, State.REFUTED, "; ".join(evidence), max(0.0, share))
+
+
+def _remedy(case: _Case, wrong: Side) -> Remedy:
+    """What the wrong side has to do; nobody but its pipeline can."""
+    tables = [
+        "[data.image]" if mistake.stage == mistakes.IMAGE else f"[input.{case.name}]" for mistake in case.made
+    ]
+    listed = " and ".join(dict.fromkeys(tables))
+    return Remedy(f"prepare the input as {listed} of validation.toml says", "", wrong.label, was_run=False)
+
+
+def _fed_otherwise(scene: Scene) -> tuple[Side, Remedy] | None:
+    """The other side fed so by an ``[input.NAME]`` that it gives the reference's numbers; None if none does."""
+    search = _Search(scene, scene.other, is_other=True)
+    search.run_steps()
+    result = search.confirmed()
+    if result is None or result[0].share < 1 - EXPLAINED:
+        return None
+    case, erring = result
+    made = _made(scene.other, case.name, [0])
+    changed = mistakes.together(case.made, made)
+    assert changed is not None
+    before, after = made.step.to_json(), changed.step.to_json()
+    keys = ", ".join(f"{key} = {_toml(after[key])}" for key in after if before[key] != after[key])
+    # Not a line to apply: every target gets what validation.toml says, and the reference is right.
+    line = f"[input.{case.name}] {keys}, in a validation.toml for it alone"
+    return erring, Remedy(f"feed {scene.other.label} otherwise", line, scene.other.label)
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return repr(list(value) if isinstance(value, tuple) else value)
