@@ -258,6 +258,17 @@ def table(
     return rows
 
 
+def without_inputs(rows: Sequence[Layer]) -> list[Layer]:
+    """The same, without what layers that read an input of the file do by themselves: it is another input."""
+    names = {row.point.name for row in rows}
+    return [
+        replace(row, isolated=None)
+        if not names.issuperset(row.point.after) or (not row.point.after and row is rows[0])
+        else row
+        for row in rows
+    ]
+
+
 def feed(runner: Runner, tapped: Tapped, other: Side, file: ModelFile, pairs: Sequence[Pair]) -> Trace:
     """Run the other side's file with some layers fed by the reference's values.
 

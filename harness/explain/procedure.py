@@ -17,7 +17,7 @@ from harness.explain.scene import EXPLAINED, Finding, Hypothesis, Scene, State
 
 Notify = Callable[[str], None]
 #: A cause that was imitated may leave so much of the difference.
-IMITATED = 0.05
+IMITATED = 0.01
 #: So many causes are looked for at once.
 MOST_CAUSES = 3
 #: What can be wrong where sample by sample nothing differs.

@@ -207,11 +207,14 @@ class Scene:
         left = self.distance(first, second)
         return 1.0 - left / self.gap if math.isfinite(left) and self.gap else 0.0
 
-    def share_of_part(self, trace: Trace, count: int, *, is_other: bool) -> float:
-        """The same, of a trace of the first samples alone, in place of the other's or of the reference's."""
+    def share_of_part(self, trace: Trace, rows: slice, *, is_other: bool) -> float:
+        """The same, of some rows of a trace that are the first samples, in place of one side's."""
+        count = rows.stop - rows.start
         stored = [y[:count] for y in self.answers(self.first if is_other else self.second)]
         others = [y[:count] for y in self.answers(self.second if is_other else self.first)]
-        new = [trace.answer(name).reshape(len(y), -1) for name, y in zip(trace.outputs, stored, strict=True)]
+        if len(trace.outputs) != len(stored):
+            return 0.0
+        new = [trace.answer(name)[rows].reshape(count, -1) for name in trace.outputs]
         if [y.shape for y in new] != [y.shape for y in stored]:
             return 0.0
         joined = np.concatenate(stored, axis=1)
@@ -241,6 +244,14 @@ class Scene:
     def replaced(self, side: Side, changed: Side) -> tuple[Side, Side]:
         """Both sides, with one of them changed."""
         return (self.reference, changed) if side is self.other else (changed, self.other)
+
+    @cached_property
+    def is_fed_otherwise(self) -> bool:
+        """Whether the sides are given different inputs, as where a mistake of one is made on the other."""
+        one, two = self.reference, self.other
+        return one.preprocess != two.preprocess or any(
+            not np.array_equal(one.raw[name][self.worst], two.raw[name][self.worst]) for name in one.raw
+        )
 
     # Layers
 
@@ -291,7 +302,8 @@ class Scene:
         if self.tapped is None or self.files is None:
             return []
         try:
-            return layers.table(self.runner, self.tapped, self.other, self.files[1])
+            rows = layers.table(self.runner, self.tapped, self.other, self.files[1])
+            return layers.without_inputs(rows) if self.is_fed_otherwise else rows
         except HarnessError as error:
             self.refused["isolated layers"] = error.what
             return layers.table(self.runner, self.tapped, self.other, self.files[1], isolate=False)

@@ -14,8 +14,8 @@ from harness.explain.hypotheses.saturation import Saturation
 
 HYPOTHESES = (
     OtherWeights(),
-    OtherFormat(),
     Classes(),
+    OtherFormat(),
     Order(),
     Threads(),
     Received(),

@@ -17,7 +17,7 @@ from scipy.optimize import linear_sum_assignment
 from harness.core import preprocess
 from harness.core.errors import HarnessError
 from harness.core.preprocess import Preprocess
-from harness.explain.hypotheses.mistakes import ARRAY, CANONICAL, STEP, Made, Mistake
+from harness.explain.hypotheses.input_mistakes import ARRAY, CANONICAL, STEP, Made, Mistake
 from harness.explain.scene import EXPLAINED, Scene
 from harness.explain.sides import Side, Trial, as_is
 
@@ -85,10 +85,7 @@ def _moved(scene: Scene, name: str, applied: Preprocess, stage: int) -> Iterator
     _, order = linear_sum_assignment(squares)
     moved = np.flatnonzero(order != np.arange(width))
     if len(moved) and float(np.linalg.norm(one[order] - two)) <= 3 * EXPLAINED * before:
-        taken = np.argsort(order)
-        pairs = ", ".join(f"{place} is {taken[place]}" for place in moved[:4])
-        text = f"with its columns in another order: {pairs}{' …' if len(moved) > 4 else ''}"
-        yield Mistake(text, partial(_changed, stage=stage, order=taken), stage, KIND)
+        yield _in_order(np.argsort(order), stage)
     gaps = np.linalg.norm(one - two, axis=1)
     differing = np.flatnonzero(gaps > 1e-3 * size)
     if len(differing) <= FEW:
@@ -107,12 +104,34 @@ def _factor(
     answers = _answers(scene.reference, scene, name, preprocess.apply(probes, applied))
     by_factor = (answers[1:] - answers[0]).reshape(len(FACTORS), -1)
     place = int(np.argmin(np.linalg.norm(by_factor - seen, axis=1)))
+    yield _multiplied(width, column, FACTORS[place], stage)
+
+
+def of_received(given: Real, received: Real) -> Iterator[Mistake]:
+    """Yield what makes the rows that a model received of those that it was given."""
+    if given.ndim != 2 or received.shape != given.shape or not 2 <= given.shape[1] <= MOST_COLUMNS:
+        return
+    squares = np.square(received).sum(0)[:, None] + np.square(given).sum(0)[None, :] - 2 * received.T @ given
+    _, order = linear_sum_assignment(np.nan_to_num(squares, nan=np.inf, posinf=1e300))
+    if (order != np.arange(len(order))).any():
+        yield _in_order(order, CANONICAL)
+    factors = (given * received).sum(0) / np.maximum(np.square(given).sum(0), 1e-300)
+    for column in np.flatnonzero(np.abs(factors - 1) > 1e-3)[:FEW]:
+        yield _multiplied(len(factors), int(column), float(factors[column]), CANONICAL)
+
+
+def _in_order(taken: NDArray[np.intp], stage: int) -> Mistake:
+    moved = np.flatnonzero(taken != np.arange(len(taken)))
+    pairs = ", ".join(f"{place} is {taken[place]}" for place in moved[:4])
+    text = f"with its columns in another order: {pairs}{' …' if len(moved) > 4 else ''}"
+    return Mistake(text, partial(_changed, stage=stage, order=taken), stage, KIND)
+
+
+def _multiplied(width: int, column: int, factor: float, stage: int) -> Mistake:
     factors = np.ones(width)
-    factors[column] = FACTORS[place]
-    text = f"with column {column} multiplied by {FACTORS[place]:.4g}"
-    if FACTORS[place] == 0:
-        text = f"with zeros in column {column}"
-    yield Mistake(text, partial(_changed, stage=stage, factors=factors), stage, KIND)
+    factors[column] = factor
+    text = f"with column {column} multiplied by {factor:.4g}" if factor else f"with zeros in column {column}"
+    return Mistake(text, partial(_changed, stage=stage, factors=factors), stage, KIND)
 
 
 def _answers(side: Side, scene: Scene, name: str, canonical: NDArray[Any]) -> Real:

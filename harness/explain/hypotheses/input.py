@@ -6,7 +6,7 @@ import itertools
 import math
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from harness.core import preprocess
 from harness.core.errors import HarnessError
-from harness.explain.hypotheses import columns, mistakes
-from harness.explain.hypotheses.mistakes import Made, Mistake
+from harness.explain.hypotheses import columns, input_mistakes
+from harness.explain.hypotheses.input_mistakes import Made, Mistake
 from harness.explain.originals import Pipeline
 from harness.explain.scene import EXPLAINED, INPUT, SMALL, Finding, Remedy, Scene, State
 from harness.explain.sides import Side, Trial, as_is
@@ -24,8 +24,8 @@ from harness.explain.sides import Side, Trial, as_is
 Inputs = Mapping[str, NDArray[Any]]
 #: Samples with which mistakes are looked for; those that explain something are made in all samples.
 SCREENED = 8
-#: Mistakes that one process of the target tries, and for how long new ones are begun on one side.
-AT_ONCE, MOST_S = 24, 12.0
+#: Mistakes, and bytes of inputs, that one session is fed; and for how long new ones are begun on one side.
+AT_ONCE, AT_ONCE_BYTE, MOST_S = 32, 2**26, 10.0
 #: Samples that are prepared at once, and the largest array of them all that is not a file.
 CHUNK, IN_MEMORY_BYTE = 32, 2**26
 #: So many pairs of mistakes are tried, those first of which each one helps most; where one helps so much.
@@ -41,7 +41,7 @@ FEWEST_OF_BITS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class _Case:
+class Case:
     """One or two mistakes in one input of a side.
 
     Parameters
@@ -69,7 +69,7 @@ class _Case:
         """Canonical inputs of some samples; None where the mistake is not possible, or changes nothing."""
         raw = self.side.rows(rows)
         right = {name: preprocess.apply(array, self.side.preprocess[name]) for name, array in raw.items()}
-        changed = mistakes.together(self.made, _made(self.side, self.name, rows))
+        changed = input_mistakes.together(self.made, _made(self.side, self.name, rows))
         if changed is None:
             return None
         wrong = changed.canonical()
@@ -105,6 +105,34 @@ def _room(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
         return np.memmap(file, dtype, "w+", shape=shape)
 
 
+def single(side: Side, rows: Sequence[int]) -> list[Case]:
+    """All mistakes that are possible for the inputs of a side, the likeliest first."""
+    raw = next(iter(side.rows(rows).values()))
+    if side.originals is not None and not (len(side.raw) == 1 and side.originals.are_those_of(raw, rows)):
+        side = replace(side, originals=None)  # there is another input, or other files by now
+    return [
+        Case(side, name, (mistake,))
+        for name in side.raw
+        for mistake in input_mistakes.of_input(_made(side, name, rows))
+    ]
+
+
+def pairs(cases: Sequence[Case]) -> list[Case]:
+    """Two mistakes at once, those first of which each explains most."""
+    both = [
+        (one.share + two.share, replace(one, made=(*one.made, *two.made)))
+        for one, two in itertools.combinations(cases, 2)
+        if one.name == two.name and one.made[0].kind != two.made[0].kind
+    ]
+    return [case for _, case in sorted(both, key=lambda pair: -pair[0])[:PAIRS]]
+
+
+def _of_tables(scene: Scene, side: Side) -> Iterator[Case]:
+    for name in side.raw:
+        for mistake in columns.of_table(scene, name):
+            yield Case(side, name, (mistake,))
+
+
 @dataclass
 class _Search:
     """Mistakes that are made on one side.
@@ -120,66 +148,64 @@ class _Search:
     scene: Scene
     side: Side
     is_other: bool
-    tried: list[_Case] = field(default_factory=list)
+    tried: list[Case] = field(default_factory=list)
     refused: str = ""
     left_out: int = 0
 
     def run(self) -> None:
         """Try each mistake alone, then two at once."""
         rows, end_s = self.scene.rows[:SCREENED], time.monotonic() + MOST_S
-        originals = self.side.originals
-        raw = next(iter(self.side.rows(rows).values()))
-        if originals is not None and not (len(self.side.raw) == 1 and originals.are_those_of(raw, rows)):
-            self.side = replace(self.side, originals=None)  # there is another input, or other files by now
-        cases = []
-        for name in self.side.raw:
-            listed = [] if self.is_other else list(columns.of_table(self.scene, name))
-            listed += mistakes.of_input(_made(self.side, name, rows))
-            cases += [_Case(self.side, name, (mistake,)) for mistake in listed]
-        self._try(cases, rows, end_s)
+        cases = [] if self.is_other else list(_of_tables(self.scene, self.side))
+        self._try([*cases, *single(self.side, rows)], rows, end_s)
         best = self._best()
         if best and FEWEST_TO_PAIR < best[0].share < 1 - EXPLAINED:
-            pairs = [
-                (one.share + two.share, replace(one, made=(*one.made, *two.made)))
-                for one, two in itertools.combinations(best, 2)
-                if one.name == two.name and one.made[0].kind != two.made[0].kind
-            ]
-            pairs.sort(key=lambda pair: -pair[0])
-            self._try([case for _, case in pairs[:PAIRS]], rows, end_s)
+            self._try(pairs(best), rows, end_s)
 
     def run_steps(self) -> None:
         """Try what ``[input.NAME]`` can say."""
         rows, end_s = self.scene.rows[:SCREENED], time.monotonic() + MOST_S
         cases = [
-            _Case(self.side, name, (mistake,))
+            Case(self.side, name, (mistake,))
             for name in self.side.raw
-            for mistake in mistakes.of_step(_made(self.side, name, rows))
+            for mistake in input_mistakes.of_step(_made(self.side, name, rows))
         ]
         self._try(cases, rows, end_s)
 
-    def _try(self, cases: Sequence[_Case], rows: Sequence[int], end_s: float) -> None:
-        for start in range(0, len(cases), AT_ONCE):
+    def _try(self, cases: Sequence[Case], rows: Sequence[int], end_s: float) -> None:
+        waiting, fed = list(cases), list[tuple[Case, Inputs]]()
+        while waiting and not any(case.share >= ENOUGH for case in self.tried):
             if time.monotonic() > end_s:
-                self.left_out += len(cases) - start
+                self.left_out += len(waiting)
                 return
-            some = [(case, case.inputs(rows)) for case in cases[start : start + AT_ONCE]]
-            fed = [(case, inputs) for case, inputs in some if inputs is not None]
-            trials = [Trial(inputs, self.side.options) for _, inputs in fed]
-            traces = self.scene.runner.many(self.side, trials, as_is(self.side)) if trials else []
-            for (case, _), trace in zip(fed, traces, strict=True):
-                if isinstance(trace, HarnessError):
-                    self.refused = trace.what
-                    continue
-                share = self.scene.share_of_part(trace, len(rows), is_other=self.is_other)
-                self.tried.append(replace(case, share=share))
-            if any(case.share >= ENOUGH for case in self.tried):
-                return
+            size_byte = 0
+            while waiting and len(fed) < AT_ONCE and size_byte < AT_ONCE_BYTE:
+                case = waiting.pop(0)
+                if (inputs := case.inputs(rows)) is not None:
+                    fed.append((case, inputs))
+                    size_byte += sum(x.nbytes for x in inputs.values())
+            self._run(fed, len(rows))
+            fed.clear()
 
-    def _best(self) -> list[_Case]:
+    def _run(self, fed: Sequence[tuple[Case, Inputs]], count: int) -> None:
+        """Feed the samples of several cases one after the other to one session."""
+        if not fed:
+            return
+        data = {name: np.concatenate([inputs[name] for _, inputs in fed]) for name in fed[0][1]}
+        trial = Trial(data, self.side.options)
+        (trace,) = self.scene.runner.many(self.side, [trial], as_is(self.side))
+        if isinstance(trace, HarnessError):
+            self.refused = trace.what
+            return
+        for place, (case, _) in enumerate(fed):
+            rows = slice(place * count, (place + 1) * count)
+            share = self.scene.share_of_part(trace, rows, is_other=self.is_other)
+            self.tried.append(replace(case, share=share))
+
+    def _best(self) -> list[Case]:
         """The best first; of equal ones the likeliest, and one mistake before two."""
         return sorted(self.tried, key=lambda case: (-round(case.share, 2), len(case.made)))
 
-    def confirmed(self) -> tuple[_Case, Side] | None:
+    def confirmed(self) -> tuple[Case, Side] | None:
         """The best with its share in all samples, and the side that errs; None where none explains enough."""
         for case in self._best()[:BEST]:
             changed = case.erring() if case.share >= FEWEST else None
@@ -209,7 +235,7 @@ class Input:
         """Prepare one side's input as mistakes would, and look which gives the other's numbers."""
         if scene.is_within_rounding:
             return Finding(self.name, State.REFUTED, "the difference is one of rounding")
-        searches, results = list[_Search](), list[tuple[_Case, Side, Side]]()
+        searches, results = list[_Search](), list[tuple[Case, Side, Side]]()
         for side in (scene.reference, scene.other):
             searches.append(search := _Search(scene, side, is_other=side is scene.other))
             search.run()
@@ -222,8 +248,8 @@ class Input:
         case, erring, side = max(results, key=lambda result: result[0].share)
         # The reference that errs like the other shows the other's mistake, and the reverse.
         wrong = scene.other if side is scene.reference else scene.reference
-        after, remedy = scene.replaced(side, erring), _remedy(case, wrong)
-        if wrong is scene.other and (fed := _fed_otherwise(scene)) is not None:
+        after, remedy = scene.replaced(side, erring), remedy_of(case, wrong)
+        if wrong is scene.other and (fed := fed_otherwise(scene)) is not None:
             after, remedy = scene.replaced(wrong, fed[0]), fed[1]
         return Finding(
             self.name, scene.judged(case.share, is_exact=False),
@@ -242,17 +268,18 @@ class Input:
         return Finding(self.name, State.REFUTED, "; ".join(evidence), max(0.0, share))
 
 
-def _remedy(case: _Case, wrong: Side) -> Remedy:
+def remedy_of(case: Case, wrong: Side) -> Remedy:
     """What the wrong side has to do; nobody but its pipeline can."""
     tables = [
-        "[data.image]" if mistake.stage == mistakes.IMAGE else f"[input.{case.name}]" for mistake in case.made
+        "[data.image]" if mistake.stage == input_mistakes.IMAGE else f"[input.{case.name}]"
+        for mistake in case.made
     ]
     listed = " and ".join(dict.fromkeys(tables))
     return Remedy(f"prepare the input as {listed} of validation.toml says", "", wrong.label, was_run=False)
 
 
-def _fed_otherwise(scene: Scene) -> tuple[Side, Remedy] | None:
-    """The other side fed so by an ``[input.NAME]`` that it gives the reference's numbers; None if none does."""
+def fed_otherwise(scene: Scene) -> tuple[Side, Remedy] | None:
+    """The other side fed so that it gives the reference's numbers, where ``[input.NAME]`` can say how."""
     search = _Search(scene, scene.other, is_other=True)
     search.run_steps()
     result = search.confirmed()
@@ -260,7 +287,7 @@ def _fed_otherwise(scene: Scene) -> tuple[Side, Remedy] | None:
         return None
     case, erring = result
     made = _made(scene.other, case.name, [0])
-    changed = mistakes.together(case.made, made)
+    changed = input_mistakes.together(case.made, made)
     assert changed is not None
     before, after = made.step.to_json(), changed.step.to_json()
     keys = ", ".join(f"{key} = {_toml(after[key])}" for key in after if before[key] != after[key])

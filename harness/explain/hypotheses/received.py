@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,15 +12,19 @@ from numpy.typing import NDArray
 from harness.core import preprocess
 from harness.core.errors import HarnessError
 from harness.explain.files import ModelFile
-from harness.explain.hypotheses.answers import as_is, mistakes
+from harness.explain.hypotheses import columns
+from harness.explain.hypotheses.input import Case, fed_otherwise, pairs, remedy_of, single
+from harness.explain.hypotheses.input_mistakes import Mistake
 from harness.explain.layers import error
-from harness.explain.scene import Finding, Remedy, Scene, State
-from harness.explain.sides import Side
+from harness.explain.scene import INPUT, Finding, Remedy, Scene, State
+from harness.explain.sides import Side, as_is
 
 #: An input that differs by less, relative to its size, was rounded: to bfloat16 by 2^-9, to 8 bits by 0.01.
 ROUNDED = 0.02
+#: A mistake that makes so much of the change is the one that was made.
+ALIKE = 0.9
 #: Samples in which the mistake is looked for.
-SCREENED = 16
+SCREENED = 8
 
 Canonical = dict[str, NDArray[Any]]
 
@@ -52,7 +56,14 @@ class Received:
         trace = scene.runner.samples(changed, scene.rows)
         first, second = (trace, scene.second) if received.side is scene.other else (scene.first, trace)
         share = scene.share(first, second)
-        label, text = received.side.label, received.described(scene.rows[:SCREENED])
+        label, case = received.side.label, received.mistaken(scene.rows[:SCREENED])
+        text = case.text if case is not None else f"changed: it differs by {received.gap:.0%} of its size"
+        remedy = Remedy("prepare the input as validation.toml says", "", label, was_run=False)
+        after = scene.replaced(opposite, changed)
+        if case is not None:
+            remedy = remedy_of(case, received.side)
+        if received.side is scene.other and (fed := fed_otherwise(scene)) is not None:
+            after, remedy = scene.replaced(scene.other, fed[0]), fed[1]
         evidence = (
             f"the model on {label} receives an input that differs from the given one by {received.gap:.0%} "
             f"of its size; so fed, both sides agree but for {max(0.0, 1 - share):.1%} of the difference"
@@ -61,9 +72,8 @@ class Received:
         # much of the difference others have.
         return Finding(
             self.name, State.CONFIRMED, evidence, max(0.0, share),
-            f"{label} gets its input {text}", "the input",
-            Remedy("prepare the input as validation.toml says", "[input.NAME]", label, was_run=False),
-            scene.replaced(opposite, changed), side=label if received.side is scene.reference else "",
+            f"{label} gets its input {text}", INPUT, remedy, after,
+            side=label if received.side is scene.reference else "",
         )  # fmt: skip
 
 
@@ -84,14 +94,38 @@ class _Input:
     canonical: Canonical
     gap: float
 
-    def described(self, rows: Sequence[int]) -> str:
-        """The usual mistake that makes this input; else how far it is from the given one."""
-        nearest, text = ROUNDED, f"changed: it differs by {self.gap:.0%} of its size"
-        for mistake, fed in mistakes(self.side, rows):
-            gap = max(_gap(fed[name], array[list(rows)]) for name, array in self.canonical.items())
-            if gap < nearest:
-                nearest, text = gap, mistake
-        return text
+    def mistaken(self, rows: Sequence[int]) -> Case | None:
+        """The usual mistake that makes this input, or two at once; None where none does."""
+        listed = [
+            Case(self.side, name, (one,)) for name in self.canonical for one in self._of_table(name, rows)
+        ]
+        listed += single(self.side, rows)
+        cases = sorted(self._compared(listed, rows), key=lambda case: -case.share)
+        if not cases or cases[0].share < ALIKE:
+            cases += self._compared(pairs(cases), rows)
+        best = max(cases, key=lambda case: case.share, default=None)
+        return best if best is not None and best.share >= ALIKE else None
+
+    def _of_table(self, name: str, rows: Sequence[int]) -> Iterator[Mistake]:
+        given = preprocess.apply(self.side.rows(rows)[name], self.side.preprocess[name])
+        received = self.canonical[name][list(rows)]
+        yield from columns.of_received(given.astype(np.float64), received.astype(np.float64))
+
+    def _compared(self, cases: Sequence[Case], rows: Sequence[int]) -> list[Case]:
+        """The same with the part of the change of the input that each explains."""
+        right = {
+            name: preprocess.apply(array, self.side.preprocess[name])
+            for name, array in self.side.rows(rows).items()
+        }
+        compared = []
+        for case in cases:
+            inputs = case.inputs(rows)
+            if inputs is None:
+                continue
+            received = self.canonical[case.name][list(rows)]
+            before, left = (_gap(received, x[case.name]) for x in (right, inputs))
+            compared.append(replace(case, share=1 - left / before if before else 0.0))
+        return compared
 
 
 def _gap(given: NDArray[Any], received: NDArray[Any]) -> float:
