@@ -169,7 +169,7 @@ CASES = (
     Case("bias of int8", (("bias",),), ("conv5",), made(test_causes.wrong_bias), is_of_recipe=True),
     Case("weights of int8", (FILE,), ("conv3",), made(lambda f: other_codes(f, "conv3")), "int8"),
     Case("scale of int8", (FILE,), ("conv5",),
-         made(lambda f: with_step(f.int8, "conv5:r", 1.5)), "int8"),
+         made(lambda f: with_step(f.int8, "conv5:r", 4.0)), "int8"),
     Case("kernels", (("kernels",),), ("conv1",),
          lambda f, b: plain(f, b, "int8", replace(PARITY, provider="reference")), "int8", ("tflite",)),
 )  # fmt: skip

@@ -30,13 +30,13 @@ from harness.compression.passes import Feeds, PassResult
 from harness.compression.portable_pools import explicit_padding
 from harness.compression.resolution import FEEDS, Grid, unrepresentable, unresolved
 from harness.compression.saturation import LARGEST, overflowing, portable_bounds, sums_in_16_bits
-from harness.compression.shared_scales import Step, shared_steps
+from harness.compression.shared_scales import Step, kept_activations, shared_steps
 from harness.compression.storage import expand, lift, sizes
 from harness.compression.weights import output_axis, sqnr_db, tidy
 from harness.core.settings import Problems, choice, flag, option
 
 if TYPE_CHECKING:
-    from onnxruntime.quantization import TensorsData
+    from onnxruntime.quantization import QDQQuantizer, TensorsData
 
 # Operators that both ONNX Runtime and LiteRT compute in integers; all others stay in float.
 QUANTIZED_OPERATORS = (
@@ -95,7 +95,7 @@ def quantize(model: onnx.ModelProto, calibration: Iterable[Feeds], options: Mapp
         overflow; and ``output_quantization``: scale, zero point and dtype of each output (one LSB is its
         scale).
     """
-    from onnxruntime.quantization import QDQQuantizer, QuantType
+    from onnxruntime.quantization import QuantType
 
     settings = read_options("quantize", model, options, QuantizeOptions, _conflicts)
     dense = expand(model)
@@ -122,10 +122,14 @@ def quantize(model: onnx.ModelProto, calibration: Iterable[Feeds], options: Mapp
     pools = explicit_padding(copy, ranges, float_nodes, settings.activations)
     float_nodes |= set(pools)
     overrides, weights, overflow = _weight_ranges(copy, settings, float_nodes)
+    kept: dict[str, str] = {}
     if "16" not in settings.activations:
         steps = shared_steps(copy, ranges)
+        kept = kept_activations(copy, steps)
+        steps |= {before: steps[after] for after, before in kept.items()}
         overrides |= {name: step.override(settings.activations) for name, step in steps.items()}
-    quantizer = QDQQuantizer(
+    quantizer = _quantizer(
+        kept,
         copy,
         per_channel=settings.per_channel,
         reduce_range=False,
@@ -162,6 +166,27 @@ def quantize(model: onnx.ModelProto, calibration: Iterable[Feeds], options: Mapp
         "output_quantization": output_quantization(result),
     }
     return PassResult(result, report)
+
+
+def _quantizer(kept: Collection[str], *arguments: Any, **options: Any) -> QDQQuantizer:  # noqa: ANN401
+    """ONNX Runtime's quantizer, which leaves some activations in.
+
+    Parameters
+    ----------
+    kept : collection of str
+        Their results (:func:`~harness.compression.shared_scales.kept_activations`).
+    arguments, options
+        Of the quantizer.
+    """
+    from onnxruntime.quantization import QDQQuantizer
+
+    class Quantizer(QDQQuantizer):  # type: ignore[misc] # it has no types
+        def try_replacing_upstream_output(self, upstream_output_name: str, output_name: str) -> bool:
+            return output_name not in kept and bool(
+                super().try_replacing_upstream_output(upstream_output_name, output_name)
+            )
+
+    return Quantizer(*arguments, **options)
 
 
 def output_quantization(model: onnx.ModelProto) -> dict[str, dict[str, Any]]:

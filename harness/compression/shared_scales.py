@@ -152,6 +152,47 @@ def shared_steps(model: onnx.ModelProto, ranges: Mapping[str, tuple[float, float
     return steps
 
 
+def kept_activations(model: onnx.ModelProto, steps: Mapping[str, Step]) -> dict[str, str]:
+    """Find the activations that integers do not replace.
+
+    A quantizer leaves Relu and Clip out because the range of their result ends where they clip. The common
+    step of a Concat may have a wider range: then what they clip would pass.
+
+    Parameters
+    ----------
+    model : onnx.ModelProto
+        Canonical float model.
+    steps : mapping
+        Of :func:`shared_steps`.
+
+    Returns
+    -------
+    dict
+        Result of the activation to what it reads: integers of the same step represent both.
+    """
+    constants = initializers(model)
+    kept: dict[str, str] = {}
+    for node in model.graph.node:
+        if node.op_type not in ("Relu", "Clip") or node.output[0] not in steps:
+            continue
+        step, (low, high) = steps[node.output[0]], _clips_at(node, constants)
+        reaches = (_LEVELS - step.zero_point) * step.scale
+        if -step.zero_point * step.scale < low - step.scale or reaches > high * _WIDEST**2 + step.scale:
+            kept[node.output[0]] = node.input[0]
+    return kept
+
+
+def _clips_at(node: onnx.NodeProto, constants: Mapping[str, np.ndarray[Any, Any]]) -> tuple[float, float]:
+    if node.op_type == "Relu":
+        return 0.0, np.inf
+    low, high = -np.inf, np.inf
+    for name, place in zip(node.input[1:3], ("low", "high"), strict=False):
+        if name in constants:
+            bound = float(constants[name].reshape(-1)[0])
+            low, high = (bound, high) if place == "low" else (low, bound)
+    return low, high
+
+
 def _exact_steps(anchor: Step, other: Step, total: Step, signs: tuple[int, int]) -> tuple[Step, Step] | None:
     """Widen an operand and the sum until kernels add exactly; None if the scales differ too much."""
     ratios = anchor.scale / total.scale, other.scale / total.scale

@@ -115,20 +115,21 @@ def match(reference: Sequence[Point], other: Sequence[Point]) -> list[Pair]:
     return pairs
 
 
-def arranged(tensor: NDArray[np.generic], like: tuple[int, ...]) -> tuple[int, ...] | None:
-    """Axes that bring one call's tensor of a file with channels last into a shape; None where none does."""
-    shape = tensor.shape
-    if shape == like:
-        return tuple(range(len(shape)))
+def arrangements(
+    shape: tuple[int, ...], like: tuple[int, ...], *, is_same_format: bool
+) -> list[tuple[int, ...]]:
+    """Orders of axes that bring one call's tensor into the shape of the reference's; the usual ones first.
+
+    Formats differ in where channels are.
+    """
     rank = len(shape)
-    if rank == len(like) and rank > 2:
-        axes = (0, rank - 1, *range(1, rank - 1))
-        if tuple(shape[axis] for axis in axes) == like:
-            return axes
-        for axes in itertools.permutations(range(rank)):
-            if tuple(shape[axis] for axis in axes) == like:
-                return axes
-    return None
+    if is_same_format or rank < 3 or rank != len(like):
+        return [tuple(range(rank))] if shape == like else []
+    usual = [tuple(range(rank)), (0, rank - 1, *range(1, rank - 1))]
+    for orders in (usual, itertools.permutations(range(rank))):
+        if fitting := [axes for axes in orders if tuple(shape[axis] for axis in axes) == like]:
+            return fitting
+    return []
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,14 +190,18 @@ def tap(
         traces.append(_joined(parts, Tensors(stored)))
     axes = {}
     usable = []
+    is_same_format = reference.artifact.format == other.artifact.format
     for pair in pairs:
-        like = traces[0].tensors[pair.reference.name].shape[1:]
-        tensor = traces[1].tensors[pair.other.name][0]
-        place = arranged(tensor, like)
-        if place is None and tensor.size == math.prod(like):
-            place = tuple(range(tensor.ndim))
-        if place is not None:
-            axes[pair.other.name] = place
+        first, second = traces[0].tensors[pair.reference.name], traces[1].tensors[pair.other.name]
+        orders = arrangements(second.shape[1:], first.shape[1:], is_same_format=is_same_format)
+        if len(orders) > 1:  # 8 channels of 8 x 8 pixels: the values tell
+            like = traces[0].real(pair.reference.name, pair.reference.step)[0]
+            real = traces[1].real(pair.other.name, pair.other.step)[0]
+            orders.sort(key=lambda axes: float(distance(like, real.transpose(axes)).sum()))
+        if not orders and first[0].size == second[0].size:
+            orders = [tuple(range(second.ndim - 1))]
+        if orders:
+            axes[pair.other.name] = orders[0]
             usable.append(pair)
     return Tapped(usable, traces[0], traces[1], axes, max(changed, key=lambda one: one.relative))
 

@@ -13,8 +13,8 @@ from harness.explain.hypotheses.received import Received
 from harness.explain.hypotheses.saturation import Saturation
 
 HYPOTHESES = (
-    OtherWeights(),
     Classes(),
+    OtherWeights(),
     OtherFormat(),
     Order(),
     Threads(),

@@ -15,10 +15,11 @@ from onnx import numpy_helper
 from onnx.helper import make_node as node
 
 from harness.compression.canonical import canonicalise, initializers
-from harness.compression.quantize import quantize
+from harness.compression.export import export_tflite
+from harness.compression.quantize import output_quantization, quantize
 from harness.core.errors import DataError, HarnessError, ModelError, UsageError
 
-from .graphs import Feeds, graph, residual_cnn, run_onnx
+from .graphs import Feeds, graph, residual_cnn, run_onnx, run_tflite
 
 RANDOM = np.random.default_rng(0)
 
@@ -202,3 +203,28 @@ def with_nan(model: onnx.ModelProto) -> onnx.ModelProto:
 def test_bad_models_are_refused(make: Any, error: type[HarnessError], words: str) -> None:
     with pytest.raises(error, match=words):
         quantize(make(), feeds(), {})
+
+
+@pytest.mark.parametrize("clip", [("Relu",), ("Clip", "low", "high")])
+def test_an_activation_still_clips_before_a_concat_with_a_wider_range(clip: tuple[str, ...]) -> None:
+    random = np.random.default_rng(0)
+    constants = {f"w{i}": random.normal(0, 0.4, (4, 3, 3, 3)).astype(np.float32) for i in range(2)}
+    constants |= {"low": np.zeros((), np.float32), "high": np.full((), 0.5, np.float32)}
+    kind, *bounds = clip
+    model = graph(
+        [
+            node("Conv", ["x", "w0"], ["a"], name="a"),
+            node(kind, ["a", *bounds], ["clipped"], name="clip"),
+            node("Conv", ["x", "w1"], ["b"], name="b"),
+            node("Concat", ["clipped", "b"], ["y"], axis=1, name="join"),
+        ],
+        {name: constants[name] for name in ("w0", "w1", *bounds)},
+        {"x": [1, 3, 6, 6]},
+    )
+    feeds = [{"x": random.normal(0, 1, (1, 3, 6, 6)).astype(np.float32)} for _ in range(8)]
+    quantized = quantize(model, feeds, {}).model
+    (step,) = output_quantization(quantized).values()
+    for run in (run_onnx, lambda m, f: run_tflite(export_tflite(m, name="joined"), f)):
+        for feed in feeds:
+            (real,), (rounded,) = run_onnx(model, feed).values(), run(quantized, feed).values()
+            assert np.abs(np.asarray(real) - rounded).max() <= 3 * step["scale"]
