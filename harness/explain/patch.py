@@ -20,6 +20,7 @@ from harness.config.validation import Validation
 from harness.core.errors import HarnessError, UsageError
 from harness.core.plan import HOST
 from harness.explain.procedure import Explanation
+from harness.explain.recipes import as_toml
 from harness.explain.scene import Remedy
 from harness.store.cache import write_atomically, writing
 
@@ -177,5 +178,22 @@ def _merge(table: Any, keys: Mapping[str, Any]) -> None:  # noqa: ANN401 - tomlk
         elif isinstance(value, Mapping):
             table[key] = tomlkit.table()
             _merge(table[key], value)
+        elif _are_steps(table.get(key), value):
+            for step, new in zip(table[key], value, strict=True):
+                for gone in set(step) - set(new):
+                    del step[gone]
+                _merge(step, new)
+        elif isinstance(value, list) and any(isinstance(one, Mapping) for one in value):
+            table[key] = tomlkit.parse(f"value = {as_toml(value)}")["value"]
         else:
             table[key] = value
+
+
+def _are_steps(before: object, after: object) -> bool:
+    """Whether both are recipes of the same passes: each step is changed where it stands."""
+    passes = [
+        [step.get("pass") if isinstance(step, Mapping) else None for step in steps]
+        for steps in (before, after)
+        if isinstance(steps, list)
+    ]
+    return len(passes) == 2 and passes[0] == passes[1] and None not in passes[0]

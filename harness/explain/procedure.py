@@ -29,6 +29,26 @@ DRAWS, SEED = 1000, 20_261_127
 
 
 @dataclass(frozen=True, slots=True)
+class Score:
+    """How a mean score changed, in pairs.
+
+    Parameters
+    ----------
+    name : str
+        ``accuracy``, or what the task has.
+    before, after : float
+    low, high : float
+        95 % interval of the change, by resampling samples.
+    """
+
+    name: str
+    before: float
+    after: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
 class Effect:
     """What is left of the difference without the causes, on samples that did not serve to find them.
 
@@ -37,12 +57,15 @@ class Effect:
     left, low, high : float
         Share of the root mean square, with a 95 % interval by resampling samples (percentiles).
     samples : int
+    score : Score, optional
+        Of the other side; None where there are no labels, or it was not changed.
     """
 
     left: float
     low: float
     high: float
     samples: int
+    score: Score | None = None
 
 
 @dataclass(slots=True)
@@ -109,7 +132,7 @@ def explain(
         A side cannot be run.
     """
     end_s = (began_s := time.monotonic()) + budget_s
-    explanation = Explanation(scene)
+    explanation, scene.end_s = Explanation(scene), end_s
     notify(f"running {scene.reference.label} and {scene.other.label} on {len(scene.rows)} samples")
     if not scene.gap:
         hypotheses = [one for one in hypotheses if one.name in UNSEEN]
@@ -175,16 +198,27 @@ def _effect(before: Scene, after: Scene) -> Effect | None:
     if not before.held_out:
         return None
     try:
-        with_cause, without = (
-            replace(scene, rows=scene.held_out, refused={}).squares() for scene in (before, after)
-        )
+        scenes = [replace(scene, rows=scene.held_out, refused={}) for scene in (before, after)]
+        with_cause, without = (one.squares() for one in scenes)
     except HarnessError as error:
         before.refused["effect on other samples"] = error.what
         return None
     draws = np.random.default_rng(SEED).integers(0, len(with_cause), (DRAWS, len(with_cause)))
     shares = [_share(with_cause[rows], without[rows]) for rows in draws]
     low, high = np.quantile(shares, (0.025, 0.975))
-    return Effect(_share(with_cause, without), float(low), float(high), len(with_cause))
+    score = _score(scenes[0], scenes[1], draws)
+    return Effect(_share(with_cause, without), float(low), float(high), len(with_cause), score)
+
+
+def _score(before: Scene, after: Scene, draws: NDArray[np.int64]) -> Score | None:
+    """What the answers of the other side are worth, before and after."""
+    if before.scorer is None or before.other is after.other:
+        return None
+    one, two = (before.scorer.scores(scene.second, scene.rows) for scene in (before, after))
+    if one is None or two is None:
+        return None
+    low, high = np.quantile((two - one)[draws].mean(axis=1), (0.025, 0.975))
+    return Score(before.scorer.name, float(one.mean()), float(two.mean()), float(low), float(high))
 
 
 def _share(before: NDArray[np.float64], after: NDArray[np.float64]) -> float:

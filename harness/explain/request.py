@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from harness.compression.choose import reading_of
+from harness.compression.export.kinds import RUNTIMES
 from harness.compression.model_file import load_onnx
 from harness.config.load import load_validation, validation_file
 from harness.config.targets import load_targets
@@ -25,6 +27,7 @@ from harness.data.images import ImageRecipe
 from harness.executors.abilities import abilities_of
 from harness.explain import tflite_points
 from harness.explain.originals import Originals
+from harness.explain.recipes import Recipes, Scorer
 from harness.explain.scene import Scene
 from harness.explain.sides import DEADLINE_S, Runner, Side
 from harness.run import rounding
@@ -176,7 +179,30 @@ def scene_between(prepared: Prepared, runner: Runner, first: Side, second: Side)
     card = prepared.cards.get(variant, {})
     bounds = card.get(rounding.KEY, {}).get("bounds", {})
     looked, rest = _rows(prepared, (first, second))
-    return Scene(first, second, runner, onnx, host, bounds, looked, rest)
+    return Scene(
+        first, second, runner, onnx, host, bounds, looked, rest,
+        recipes=_recipes(prepared, second), scorer=_scorer(prepared),
+    )  # fmt: skip
+
+
+def _recipes(prepared: Prepared, side: Side) -> Recipes | None:
+    """What makes the variants of a side again; None where there is no float model."""
+    inputs = prepared.inputs
+    if inputs is None or not inputs.validation.model.file:
+        return None
+    folder = Path(prepared.run["validation_path"]).parent
+    runtimes = {target.name: target.for_runtime for target in prepared.targets}
+    runtime = next((one for one in RUNTIMES if one == runtimes.get(side.target)), RUNTIMES[0])
+    return Recipes(inputs.validation, folder, inputs.data, prepared.cache, runtime)
+
+
+def _scorer(prepared: Prepared) -> Scorer | None:
+    """What answers are worth; None without labels."""
+    artifact = _onnx(prepared).get(FLOAT32)
+    if prepared.labels is None or prepared.inputs is None or artifact is None:
+        return None
+    reading = reading_of(load_onnx(artifact.path), prepared.inputs.validation.model)
+    return Scorer(reading, np.asarray(prepared.labels))
 
 
 def _prepared(model: str, between: Sequence[SideRequest], observer: Observer) -> Prepared:

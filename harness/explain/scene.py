@@ -19,6 +19,7 @@ from harness.device import plugins
 from harness.explain import files, layers
 from harness.explain.files import ModelFile
 from harness.explain.layers import Layer, Tapped
+from harness.explain.recipes import Recipes, Scorer
 from harness.explain.sides import Runner, Side, Trace
 from harness.stats.accuracy import distance
 
@@ -133,16 +134,25 @@ class Scene:
         On which causes are looked for.
     held_out : sequence of int
         Others, on which the effect of a remedy is measured; none where the set has no more.
+    recipes : Recipes, optional
+        Makes variants again.
+    scorer : Scorer, optional
+        What answers are worth, where there are labels.
+    end_s : float
+        On the monotonic clock: what takes long is not begun after it.
     """
 
     reference: Side
     other: Side
     runner: Runner
-    onnx: Mapping[str, Artifact]
+    onnx: dict[str, Artifact]
     host: Side
     bounds: Mapping[str, float]
     rows: Sequence[int]
     held_out: Sequence[int] = ()
+    recipes: Recipes | None = None
+    scorer: Scorer | None = None
+    end_s: float = math.inf
     refused: dict[str, str] = field(default_factory=dict)
 
     # What both sides returned

@@ -64,7 +64,12 @@ def _left(explanation: Explanation, finding: Finding) -> str:
     if effect is None or finding is not explanation.confirmed[-1]:
         return f"{max(0.0, 1 - finding.share):.1%} of the difference is left"
     interval = f"{effect.left:.1%} [{effect.low:.1%}, {effect.high:.1%}]"
-    return f"{interval} of the difference is left on {effect.samples} other samples"
+    left = f"{interval} of the difference is left on {effect.samples} other samples"
+    score = effect.score
+    if score is None:
+        return left
+    change = f"{score.after - score.before:+.4f} [{score.low:+.4f}, {score.high:+.4f}]"
+    return f"{left}, {score.name} {score.after:.4f} ({change})"
 
 
 def nothing(explanation: Explanation) -> str:

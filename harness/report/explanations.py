@@ -84,4 +84,7 @@ def _remedy(remedy: Mapping[str, Any], effect: Mapping[str, Any] | None) -> str:
             f": run, {effect['left']:.1%} [{effect['low']:.1%}, {effect['high']:.1%}] of the difference is "
             f"left on {effect['samples']} other samples"
         )
+        if score := effect.get("score"):
+            change = f"{score['after'] - score['before']:+.4f} [{score['low']:+.4f}, {score['high']:+.4f}]"
+            text += f", {score['name']} {score['after']:.4f} ({change})"
     return "; ".join([text, *remedy["line"].splitlines()])

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import onnx
 
+from harness.compression.float_nodes import WEIGHTED
 from harness.explain.hypotheses.quantized import USED, OfQuantization, Place, Quantized
 from harness.explain.points import Graph
 from harness.explain.requantize import unrounded
@@ -49,14 +50,15 @@ class SharedScale(OfQuantization):
                 if steps < USED * 255:
                     lost = float(np.mean((np.abs(real) < scale / 2) & (real != 0)))
                     text = f"{layer} uses {steps:.1f} of 255 steps, and {lost:.0%} of its values become 0"
-                    faults.append((255 / max(steps, 1e-9), text))
+                    faults.append((255 / max(steps, 1e-9), text, layer))
             # Where all branches are small the range is too wide: that is another cause.
             if not faults or len(faults) == len(branches):
                 continue
             for each in {each.output[0]: each for each in (*branches, *results)}.values():
                 unrounded(graph, model, each)
-            weight, text = max(faults)
-            yield weight, node.name or node.output[0], text
+            weight, text, _ = max(faults)
+            keep = (*(layer for _, _, layer in faults), *_readers(graph, node))
+            yield Place(weight, node.name or node.output[0], text, keep)
 
 
 def _quantizers(graph: Graph, node: onnx.NodeProto) -> tuple[list[onnx.NodeProto], list[onnx.NodeProto]]:
@@ -74,6 +76,16 @@ def _quantizers(graph: Graph, node: onnx.NodeProto) -> tuple[list[onnx.NodeProto
 
 def _after(graph: Graph, node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
     """Quantizers of the result, and of what keeps its channels apart, up to the next layer with weights."""
+    yield from (reader for reader in _following(graph, node) if reader.op_type == "QuantizeLinear")
+
+
+def _readers(graph: Graph, node: onnx.NodeProto) -> Iterator[str]:
+    """The layers with weights that read it."""
+    weighted = (reader for reader in _following(graph, node) if reader.op_type in WEIGHTED)
+    yield from dict.fromkeys(str(reader.name) for reader in weighted)
+
+
+def _following(graph: Graph, node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
     waiting, seen = [node.output[0]], set[str]()
     while waiting:
         name = waiting.pop()
@@ -81,8 +93,7 @@ def _after(graph: Graph, node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
             continue
         seen.add(name)
         for reader in graph.readers[name]:
-            if reader.op_type == "QuantizeLinear":
-                yield reader
+            yield reader
             if reader.op_type in KEEPING:
                 waiting += reader.output
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,14 +16,13 @@ from onnx import numpy_helper
 from harness.core.artifact import Artifact, Quantization
 from harness.core.errors import HarnessError
 from harness.explain.files import OnnxFile
+from harness.explain.hypotheses import recipe
 from harness.explain.layers import Pair, match
 from harness.explain.points import Graph
 from harness.explain.requantize import BIASED, channel_axis, per_channel, set_range
 from harness.explain.scene import SMALL, Finding, Remedy, Scene, State
 from harness.explain.sides import Side
 
-#: A change that takes away so much of the difference is a cause: what 8 bits make in all layers stays.
-ENOUGH = 0.3
 #: So many values outside of the range of an integer tensor are not chance.
 CLIPPED = 1e-4
 #: An integer tensor of which less than this part of the range is used is coarse.
@@ -84,8 +83,45 @@ class _Constant:
     real: NDArray[np.float64]
 
 
-#: How bad a place is, its layer, and what is wrong there.
-Place = tuple[float, str, str]
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where something is wrong.
+
+    Parameters
+    ----------
+    weight : float
+        How bad it is.
+    layer, text : str
+        What is wrong there.
+    keep : tuple of str
+        Layers with weights that would have to stay in float; the layer itself, where there are none.
+    """
+
+    weight: float
+    layer: str
+    text: str
+    keep: tuple[str, ...] = ()
+
+
+def options_of_range(*methods: str) -> Callable[[Place], Iterator[Mapping[str, Any]]]:
+    """Other methods of calibration, then the layer in float."""
+
+    def options(place: Place) -> Iterator[Mapping[str, Any]]:
+        yield from ({"calibration": method} for method in methods)
+        yield {"float_layers": list(place.keep or (place.layer,))}
+
+    return options
+
+
+def per_channel_scales(place: Place) -> Iterator[Mapping[str, Any]]:
+    """A scale for each channel, then the layer in float."""
+    yield {"per_channel": True}
+    yield from in_float(place)
+
+
+def in_float(place: Place) -> Iterator[Mapping[str, Any]]:
+    """The layers in float."""
+    yield {"float_layers": list(place.keep or (place.layer,))}
 
 
 class OfQuantization(ABC):
@@ -96,6 +132,8 @@ class OfQuantization(ABC):
     says = ""
     changed = ""
     remedy = ""
+    #: What of the recipe of a variant takes it away.
+    options: Callable[[Place], Iterator[Mapping[str, Any]]] = staticmethod(in_float)
 
     def test(self, scene: Scene) -> Finding:
         """Change the quantized file where the evidence is, and run it on this machine."""
@@ -111,7 +149,7 @@ class OfQuantization(ABC):
         first = scene.files[0] if scene.files else None
         float32 = first.graph if isinstance(first, OnnxFile) else None
         changed = copy.deepcopy(graph.model)
-        seen = sorted(self.mend(Quantized(graph, float32, pairs, real), changed), key=lambda one: -one[0])
+        seen = sorted(self.mend(Quantized(graph, float32, pairs, real), changed), key=lambda one: -one.weight)
         if not seen:
             return Finding(self.name, State.REFUTED, self.absent)
         try:
@@ -124,19 +162,32 @@ class OfQuantization(ABC):
             return Finding(self.name, State.UNTESTED, error.what)
         before, left = scene.distance(scene.first, plain), scene.distance(scene.first, trace)
         share = 1 - left / before if before else 0.0
-        _, layer, text = seen[0]
+        layer, text = seen[0].layer, seen[0].text
         more = f", and {len(seen) - 1} more" if len(seen) > 1 else ""
         evidence = f"{layer}: {text}{more}; changed, {max(0.0, 1 - share):.0%} of the difference is left"
-        if share < ENOUGH:
+        if share < recipe.ENOUGH:
             return Finding(self.name, State.REFUTED, evidence, max(0.0, share))
-        return Finding(
+        finding = Finding(
             self.name, State.CONFIRMED, evidence, share, f"{self.says} in {layer}: {text}{more}", layer,
             Remedy(f"{self.changed}, in the file", self.remedy, scene.other.label),
         )  # fmt: skip
+        return with_recipe(scene, finding, [*self.options(seen[0])])
 
     @abstractmethod
     def mend(self, quantized: Quantized, model: onnx.ModelProto) -> Iterator[Place]:
         """Change the model; yield each place."""
+
+
+def with_recipe(scene: Scene, finding: Finding, options: Sequence[Mapping[str, Any]]) -> Finding:
+    """The finding with a recipe that was run as its remedy, where one helps."""
+    # A tenth: the change of the file kept all else as it was, another recipe does not.
+    made = recipe.best(scene, scene.other, options, min(0.9, finding.share - 0.1))
+    if made is None:
+        return finding
+    return replace(
+        finding, share=made.share, remedy=made.remedy, after=(scene.reference, made.side),
+        evidence=f"{finding.evidence}; made again with {made.text}, {max(0.0, 1 - made.share):.0%} is left",
+    )  # fmt: skip
 
 
 def _on_host(scene: Scene, artifact: Artifact) -> Side:
@@ -160,7 +211,7 @@ class _OfRange(OfQuantization):
             weight, text = self.fault(values, low, high, step)
             if weight:
                 set_range(quantized.graph, model, node, values, limits)
-                yield weight, one.other.layer, text
+                yield Place(weight, one.other.layer, text)
 
     @abstractmethod
     def fault(
@@ -176,6 +227,7 @@ class ClippedRange(_OfRange):
     absent = "the float values lie within the ranges of all integer tensors"
     says = "the calibrated range is too narrow"
     remedy = "calibrate with data like the real ones, or with minmax"
+    options = staticmethod(options_of_range("minmax"))
 
     def fault(
         self, values: NDArray[np.float64], low: float, high: float, step: Quantization
@@ -199,6 +251,7 @@ class Coarse(_OfRange):
     absent = "the float values use the ranges of all integer tensors"
     says = "the range is too wide"
     remedy = "calibrate with percentile or entropy, or keep the layer in float"
+    options = staticmethod(options_of_range("percentile", "entropy"))
 
     def fault(
         self, values: NDArray[np.float64], low: float, high: float, step: Quantization
@@ -218,6 +271,7 @@ class PerTensor(OfQuantization):
     says = "one scale for channels that differ"
     changed = "a scale for each channel"
     remedy = "quantize per channel"
+    options = staticmethod(per_channel_scales)
 
     def mend(self, quantized: Quantized, model: onnx.ModelProto) -> Iterator[Place]:
         """Give each such weight a scale a channel, from the float weights."""
@@ -230,7 +284,8 @@ class PerTensor(OfQuantization):
             ratio = float(largest.max() / max(np.median(largest), 1e-12))
             if ratio >= UNLIKE:
                 per_channel(quantized.graph, model, one.node, one.real, axis)
-                yield ratio, one.node.name, f"the largest channel is {ratio:.0f} times the middle one"
+                text = f"the largest channel is {ratio:.0f} times the middle one"
+                yield Place(ratio, one.node.name, text)
 
 
 class BiasOverflow(OfQuantization):
@@ -255,7 +310,8 @@ class BiasOverflow(OfQuantization):
             nodes[one.node.name].input[2] = name
             is_at_end = (np.abs(one.codes.astype(np.int64)) >= 2**31 - 1).any()
             text = f"{int(wrong.sum())} of {wrong.size} numbers differ"
-            yield float(gap.max()), one.node.name, text + ", which need more than 32 bits" * bool(is_at_end)
+            text += ", which need more than 32 bits" if is_at_end else ""
+            yield Place(float(gap.max()), one.node.name, text)
 
 
 class Spread:
@@ -281,8 +337,14 @@ class Spread:
             return Finding(
                 self.name, State.REFUTED, f"some layers lose more than {STEPS:g} steps; {evidence}"
             )
-        return Finding(
+        finding = Finding(
             self.name, State.CONFIRMED, evidence, 1.0,
             f"8 bits are too few: no layer stands out, and all together lose {scene.gap:.0%}",
             rows[0].point.layer,
         )  # fmt: skip
+        worst_layers = [list(dict.fromkeys(row.point.layer for row in rows[:count])) for count in (1, 2, 4)]
+        changes: list[Mapping[str, Any]] = [
+            {"calibration": "mse"},
+            *({"float_layers": names} for names in worst_layers),
+        ]
+        return with_recipe(scene, finding, changes)

@@ -6,6 +6,7 @@ import copy
 from collections.abc import Sequence
 from dataclasses import replace
 
+from harness.core.artifact import Artifact
 from harness.core.contracts import Variation
 from harness.core.errors import HarnessError
 from harness.device import environment
@@ -13,6 +14,7 @@ from harness.explain.files import OnnxFile
 from harness.explain.hypotheses.options import ByOption
 from harness.explain.layers import chunks
 from harness.explain.overflow import SATURATES, WRAPS, Product, Way, products
+from harness.explain.recipes import changed
 from harness.explain.requantize import other_codes
 from harness.explain.scene import Finding, Remedy, Scene, State
 from harness.explain.sides import Side
@@ -76,25 +78,41 @@ class Saturation(ByOption):
     ) -> tuple[float, Remedy, tuple[Side, Side]]:
         """The runtime's option, where it takes the difference away; else weights that cannot overflow."""
         for variation in scene.variations(side, self.name) if way is SATURATES else ():
-            changed = replace(side, options=variation.options)
-            after = scene.replaced(side, changed)
+            after = scene.replaced(side, replace(side, options=variation.options))
             share = _share(scene, after)
             if scene.judged(share, is_exact=share == 1) is State.CONFIRMED:
                 return share, Remedy(variation.text, f"[deploy] {variation.remedy}", side.label), after
+        if way is SATURATES and (made := _portable(scene, side)) is not None:
+            return made
         model = copy.deepcopy(file.model)
         for layer in products(file.graph):
             if layer.can(way):
                 other_codes(file.graph, model, layer.node, *layer.safe(way))
-        content = model.SerializeToString()
-        # Where both run the file, both run the changed one: what is left is what the CPUs make of it.
-        sides = [
-            scene.runner.with_file(one, content, one.artifact.path.name)
-            if one.artifact.sha256 == side.artifact.sha256
-            else one
-            for one in (scene.reference, scene.other)
-        ]
-        after = sides[0], sides[1]
+        new = scene.runner.with_file(side, model.SerializeToString(), side.artifact.path.name).artifact
+        after = _both(scene, side, new)
         return _share(scene, after), Remedy(WEIGHTS[way], RECIPES[way], side.label), after
+
+
+def _portable(scene: Scene, side: Side) -> tuple[float, Remedy, tuple[Side, Side]] | None:
+    """The variant made again with weights that cannot saturate, where its recipe turned that off."""
+    steps = () if scene.recipes is None else scene.recipes.of(side.variant)
+    if scene.recipes is None or not any(step.get("portable") is False for step in steps):
+        return None
+    recipe = changed(steps, {"portable": True})
+    if recipe is None:
+        return None
+    after = _both(scene, side, scene.recipes.made(side.variant, recipe, "onnx")["onnx"])
+    remedy = Remedy("made again with portable = true", scene.recipes.line(side.variant, recipe), side.label)
+    return _share(scene, after), remedy, after
+
+
+def _both(scene: Scene, side: Side, artifact: Artifact) -> tuple[Side, Side]:
+    """Where both run the file, both run the changed one: what is left is what the CPUs make of it."""
+    sides = [
+        replace(one, artifact=artifact) if one.artifact.sha256 == side.artifact.sha256 else one
+        for one in (scene.reference, scene.other)
+    ]
+    return sides[0], sides[1]
 
 
 def _share(scene: Scene, sides: tuple[Side, Side]) -> float:
