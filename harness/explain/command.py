@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -49,8 +50,10 @@ def explain(
     ------
     HarnessError
     """
-    with request.opened(model, request.parse(between), observer) as scene:
-        explanation = procedure.explain(scene, hypotheses(), within_s, notify)
+    sides = request.parse(between)
+    with request.opened(model, sides, observer) as scene:
+        known = request.versions(sides, scene)
+        explanation = procedure.explain(scene, [*known, *hypotheses()], within_s, notify)
         path = _new_path(results)
         reproducer.attempt(explanation, path.parent / reproducer.FOLDER)
         _write(path, as_json(explanation))
@@ -136,7 +139,7 @@ def as_json(explanation: Explanation) -> dict[str, Any]:
         "other": scene.other.label,
         "artifacts": [scene.reference.artifact.sha256, scene.other.artifact.sha256],
         "samples": len(scene.rows),
-        "difference": scene.gap,
+        "difference": _number(scene.gap),
         "within_rounding": scene.is_within_rounding,
         "seconds": round(explanation.seconds, 1),
         "causes": [finding.cause for finding in explanation.confirmed],
@@ -182,9 +185,14 @@ def _error(error: Error | None) -> dict[str, Any] | None:
     if error is None:
         return None
     return {
-        "relative": error.relative,
-        "largest": error.largest,
+        "relative": _number(error.relative),
+        "largest": _number(error.largest),
         "differing": error.differing,
         "steps": error.steps,
         "saturated": error.saturated,
     }
+
+
+def _number(number: float) -> float | None:
+    """A number of JSON, which has no infinity."""
+    return number if math.isfinite(number) else None

@@ -22,17 +22,12 @@ MOVING = frozenset({"RESHAPE", "SQUEEZE", "EXPAND_DIMS", "PAD", "PADV2", "DELEGA
 QUANTIZED = re.compile(r"_QuantizeLinear_Output$")
 
 
-class ModelFile(Protocol):
-    """What both formats can do."""
+class LayeredFile(Protocol):
+    """A file whose layers can be fed one by one."""
 
     name: str
-    points: tuple[Point, ...]
     read: frozenset[str]
     """Names that any operator reads; what none reads need not be fed."""
-
-    def tapped(self, names: Sequence[str]) -> bytes:
-        """The file with more outputs."""
-        ...
 
     def exploded(self, fed: Mapping[str, NDArray[Any]], names: Sequence[str]) -> bytes:
         """The file that returns these points, with each layer fed by itself."""
@@ -40,6 +35,16 @@ class ModelFile(Protocol):
 
     def alone(self, fed: Mapping[str, NDArray[Any]], names: Sequence[str]) -> tuple[bytes, list[str]]:
         """The same, with nothing but what these points need; and the names of its inputs."""
+        ...
+
+
+class ModelFile(LayeredFile, Protocol):
+    """What both formats can do."""
+
+    points: tuple[Point, ...]
+
+    def tapped(self, names: Sequence[str]) -> bytes:
+        """The file with more outputs."""
         ...
 
     def returning(self, inputs: Sequence[str]) -> tuple[bytes, dict[str, str]]:

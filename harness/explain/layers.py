@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from harness.core.artifact import Quantization
 from harness.core.errors import BackendError
-from harness.explain.files import ModelFile
+from harness.explain.files import LayeredFile, ModelFile
 from harness.explain.points import FED, Point
 from harness.explain.sides import Runner, Side, Tensors, Trace
 from harness.stats.accuracy import distance
@@ -31,9 +31,9 @@ class Error:
     Parameters
     ----------
     relative : float
-        Root mean square of the difference, over that of the first.
+        Root mean square of the difference, over that of the first; see `gaps`.
     largest : float
-        Of the absolute differences.
+        Of the absolute differences; infinite where one has NaN or infinity and the other another number.
     differing : float
         Share of the elements that differ.
     steps : float, optional
@@ -57,12 +57,12 @@ class Error:
 def error(
     first: Real, second: Real, step: Quantization | None = None, codes: NDArray[Any] | None = None
 ) -> Error:
-    """Compare two tensors of one shape; equal infinities and NaN do not differ."""
-    gap = distance(first, second)
+    """Compare two tensors of one shape."""
+    gap, apart = gaps(first, second), distance(first, second)
     finite = first[np.isfinite(first)]
     size = float(np.sqrt(np.mean(np.square(finite)))) if finite.size else 0.0
     rms = float(np.sqrt(np.mean(np.square(gap)))) if gap.size else 0.0
-    largest = float(gap.max(initial=0.0))
+    largest = float(apart.max(initial=0.0))
     saturated = 0.0
     if codes is not None and codes.dtype.kind in "iu":
         limits = np.iinfo(codes.dtype)
@@ -74,6 +74,17 @@ def error(
         None if step is None else largest / step.scale,
         saturated,
     )
+
+
+def gaps(first: Real, second: Real) -> Real:
+    """Absolute differences, all finite, so that shares of them mean something.
+
+    Equal infinities and NaN do not differ; NaN or infinity against another number counts as the largest
+    number of the first.
+    """
+    apart = distance(first, second)
+    limit = np.max(np.abs(first), where=np.isfinite(first), initial=0.0) or 1.0
+    return np.where(np.isinf(apart), limit, apart)
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,7 +285,7 @@ def without_inputs(rows: Sequence[Layer]) -> list[Layer]:
     ]
 
 
-def feed(runner: Runner, tapped: Tapped, other: Side, file: ModelFile, pairs: Sequence[Pair]) -> Trace:
+def feed(runner: Runner, tapped: Tapped, other: Side, file: LayeredFile, pairs: Sequence[Pair]) -> Trace:
     """Run the other side's file with some layers fed by the reference's values.
 
     Where these are not all layers, the rest of the file is left out.

@@ -126,15 +126,20 @@ class Graph:
         value, step = name, None
         if node.op_type == "QuantizeLinear":
             value, step = node.input[0], self.step(node)
+        operator = self._layer(node).op_type
+        after = tuple(self._sources(node, chosen))
+        return Point(name, value, self.layer_of(node), operator, step, after)
+
+    def layer_of(self, node: onnx.NodeProto) -> str:
+        """Name of the layer that a node belongs to."""
         layer = self._layer(node)
-        return Point(
-            name,
-            value,
-            layer.name or layer.output[0],
-            layer.op_type,
-            step,
-            tuple(self._sources(node, chosen)),
-        )
+        return str(layer.name or layer.output[0])
+
+    def is_float(self, name: str) -> bool:
+        """Whether a value or constant is float32; False where its type cannot be derived."""
+        if name in self.initializers:
+            return bool(self.initializers[name].data_type == TensorProto.FLOAT)
+        return bool(self._types.get(name) == TensorProto.FLOAT)
 
     def step(self, node: onnx.NodeProto) -> Quantization | None:
         """Step of a QuantizeLinear or DequantizeLinear; None where it varies by channel or is computed."""
@@ -276,4 +281,5 @@ def _infos(model: onnx.ModelProto) -> dict[str, onnx.ValueInfoProto]:
 
 
 def _types(model: onnx.ModelProto) -> dict[str, int]:
-    return {name: info.type.tensor_type.elem_type for name, info in _infos(model).items()}
+    infos = {value.name: value for value in model.graph.input} | _infos(model)
+    return {name: info.type.tensor_type.elem_type for name, info in infos.items()}

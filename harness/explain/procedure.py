@@ -16,12 +16,10 @@ from harness.core.errors import HarnessError
 from harness.explain.scene import EXPLAINED, Finding, Hypothesis, Scene, State
 
 Notify = Callable[[str], None]
-#: A cause that was imitated may leave so much of the difference.
-IMITATED = 0.01
 #: So many causes are looked for at once.
 MOST_CAUSES = 3
 #: What can be wrong where sample by sample nothing differs.
-UNSEEN = ("samples at once", "calls before")
+UNSEEN = ("buffers", "samples at once", "calls before")
 
 
 #: Draws of the bootstrap over samples, and its seed.
@@ -151,7 +149,7 @@ def explain(
         untested = [
             one for one in hypotheses if one.name not in {done.hypothesis for done in explanation.causes}
         ]
-        if left.is_within_rounding or (best.is_imitated and left.gap <= IMITATED * scene.gap):
+        if left.is_within_rounding or left.gap <= best.may_leave * scene.gap:
             break
     explanation.left_share = left.gap / scene.gap if scene.gap else 0.0
     if left is not scene and explanation.confirmed:

@@ -24,12 +24,14 @@ from harness.core.job import DEPLOY, PARITY, Batch, Options
 from harness.core.plan import HOST
 from harness.core.target import PARITY_OPTIONS, Target
 from harness.data.images import ImageRecipe
+from harness.executors import wheels
 from harness.executors.abilities import abilities_of
 from harness.explain import tflite_points
 from harness.explain.originals import Originals
 from harness.explain.recipes import Recipes, Scorer
 from harness.explain.scene import Scene
 from harness.explain.sides import DEADLINE_S, Runner, Side
+from harness.explain.swapped import Swapped, of_version
 from harness.run import rounding
 from harness.run.observer import Observer
 from harness.run.prepare import Prepared, prepare
@@ -203,6 +205,23 @@ def _scorer(prepared: Prepared) -> Scorer | None:
         return None
     reading = reading_of(load_onnx(artifact.path), prepared.inputs.validation.model)
     return Scorer(reading, np.asarray(prepared.labels))
+
+
+def versions(between: Sequence[SideRequest], scene: Scene) -> list[Swapped]:
+    """Another version of the runtime, where both sides name one target and pin other packages."""
+    first, second = (_version(side, scene.other.backend) for side in between)
+    if between[0].target != between[1].target or first == second or not (first and second):
+        return []
+    return [of_version(scene.reference, scene.other, first, second)]
+
+
+def _version(side: SideRequest, backend: str) -> str:
+    """Version of a backend's runtime that a side asks for; empty where it pins none."""
+    (target,) = load_targets((side.target,), ())
+    if requirements := (side.options or {}).get("requirements"):
+        target = replace(target, executor={**target.executor, "requirements": requirements.split()})
+    pins = dict(text.split("==") for text in wheels.requirements(target) if text.count("==") == 1)
+    return pins.get(wheels.RUNTIMES.get(backend, ""), "")
 
 
 def _prepared(model: str, between: Sequence[SideRequest], observer: Observer) -> Prepared:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
 from typing import Protocol
@@ -21,7 +21,6 @@ from harness.explain.files import ModelFile
 from harness.explain.layers import Layer, Tapped
 from harness.explain.recipes import Recipes, Scorer
 from harness.explain.sides import Runner, Side, Trace
-from harness.stats.accuracy import distance
 
 Real = NDArray[np.float64]
 #: A change that leaves at most so much of the difference explains it.
@@ -90,8 +89,8 @@ class Finding:
         The reference and the other without this cause, where a second one is looked for.
     side : str
         Label of the side that is wrong, where that is the reference.
-    is_imitated : bool
-        The cause was imitated and not taken away: what is left may be of the imitation.
+    may_leave : float
+        Share of the difference that may be left where the cause was imitated: the imitation rounds otherwise.
     """
 
     hypothesis: str
@@ -103,7 +102,7 @@ class Finding:
     remedy: Remedy | None = None
     after: tuple[Side, Side] | None = None
     side: str = ""
-    is_imitated: bool = False
+    may_leave: float = 0.0
 
 
 class Hypothesis(Protocol):
@@ -155,6 +154,40 @@ class Scene:
     end_s: float = math.inf
     refused: dict[str, str] = field(default_factory=dict)
 
+    # This machine's own ONNX Runtime
+
+    @cached_property
+    def host_side(self) -> Side | None:
+        """The reference's ONNX file on this machine; None where it has none."""
+        artifact: Artifact | None = self.reference.artifact
+        if self.reference.artifact.format != "onnx":
+            artifact = self.onnx.get(self.reference.variant)
+        if artifact is None:
+            return None
+        fed = self.reference.preprocess, self.reference.raw
+        return replace(self.host, artifact=artifact, preprocess=fed[0], raw=fed[1])
+
+    @cached_property
+    def against_host(self) -> Scene:
+        """The side that is further from this machine's ONNX Runtime, against a side that runs an ONNX file.
+
+        This scene itself where its reference is right and runs one, or where this machine cannot run it.
+        """
+        if self.host_side is None:
+            return self
+        try:
+            trace = self.runner.samples(self.host_side, self.rows)
+        except HarnessError as error:
+            self.refused["this machine"] = error.what
+            return self
+        is_other = self.distance(trace, self.second) >= self.distance(trace, self.first)
+        if is_other and self.reference.artifact.format == "onnx":
+            return self
+        suspect = self.other if is_other else self.reference
+        changed = replace(self, reference=self.host_side, other=suspect, refused={})
+        changed.first, changed.second = trace, self.second if is_other else self.first
+        return changed
+
     # What both sides returned
 
     @cached_property
@@ -184,9 +217,9 @@ class Scene:
         return layers.error(np.concatenate(one, axis=1), np.concatenate(two, axis=1)).relative
 
     def squares(self) -> Real:
-        """Sum of the squared differences of each sample, shape (rows,); equal infinities do not differ."""
+        """Sum of the squared differences of each sample, shape (rows,)."""
         one, two = (np.concatenate(self.answers(trace), axis=1) for trace in (self.first, self.second))
-        squares: Real = np.square(distance(one, two)).sum(axis=1)
+        squares: Real = np.square(layers.gaps(one, two)).sum(axis=1)
         return squares
 
     @cached_property
@@ -205,7 +238,7 @@ class Scene:
     def worst(self) -> list[int]:
         """The samples that differ most."""
         gaps = sum(
-            np.mean(np.abs(np.nan_to_num(one - two)), axis=1)
+            np.mean(layers.gaps(one, two), axis=1)
             for one, two in zip(self.answers(self.first), self.answers(self.second), strict=True)
         )
         return [self.rows[place] for place in np.argsort(-np.asarray(gaps), kind="stable")[:WORST]]
@@ -229,9 +262,9 @@ class Scene:
             return 0.0
         joined = np.concatenate(stored, axis=1)
         before, left = (
-            float(np.linalg.norm(joined - np.concatenate(some, axis=1))) for some in (others, new)
+            float(np.linalg.norm(layers.gaps(joined, np.concatenate(some, axis=1)))) for some in (others, new)
         )
-        return 1.0 - left / before if before and math.isfinite(left) else 0.0
+        return 1.0 - left / before if before else 0.0
 
     def judged(self, share: float, *, is_exact: bool, is_fact: bool = False) -> State:
         """What a change says that took away a share of the difference.

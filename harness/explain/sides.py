@@ -28,7 +28,7 @@ from harness.core.job import (
     Status,
 )
 from harness.core.preprocess import Preprocess
-from harness.device.trace import PLACEMENT, ROWS
+from harness.device.trace import MANNER, PLACEMENT, ROWS
 from harness.explain.originals import Originals
 from harness.explain.scratch import Scratch
 from harness.store.cache import Cache
@@ -174,12 +174,15 @@ class Trial:
         Samples a call; 0 where each row holds one call's tensors.
     asks_placement : bool
         The session is asked where nodes run, in another session with a profile.
+    manner : str
+        How the session is called; see `harness.device.trace`.
     """
 
     data: Mapping[str, NDArray[Any]]
     options: Options
     at_once: int = 1
     asks_placement: bool = False
+    manner: str = ""
 
     @property
     def count(self) -> int:
@@ -328,7 +331,7 @@ class Runner:
                 name,
                 trial.count,
                 self._deadline_s,
-                {ROWS: trial.at_once, PLACEMENT: trial.asks_placement},
+                {ROWS: trial.at_once, PLACEMENT: trial.asks_placement, MANNER: trial.manner},
             )
             for place, (name, trial) in enumerate(zip(names, trials, strict=True))
         )

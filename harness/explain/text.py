@@ -25,6 +25,8 @@ def text(explanation: Explanation) -> str:
     head = f"{scene.other.label} against {scene.reference.label}, {len(scene.rows)} samples"
     findings = [finding for each in explanation.rounds for finding in each]
     size = f"the outputs differ by {scene.gap:.2g} of their size (root mean square)"
+    if math.isinf(scene.gap):
+        size = "one has NaN or infinity, and the other has numbers"
     lines = [f"{head}: {size if scene.gap else 'every output is equal'}", ""]
     if scene.gap and findings and scene.table:
         lines += [*_table(scene.table), ""]

@@ -23,11 +23,11 @@ from harness.core.target import Target
 from harness.executors import wheels
 from harness.executors.abilities import abilities_of
 from harness.explain import procedure
-from harness.explain.hypotheses.options import first_layer
 from harness.explain.procedure import Explanation
 from harness.explain.request import SAMPLES_IN_ALL, originals_of, scene_between
-from harness.explain.scene import Finding, Hypothesis, Remedy, Scene, State
+from harness.explain.scene import Hypothesis
 from harness.explain.sides import FEWEST_S, Runner, Side
+from harness.explain.swapped import Swapped, of_version
 from harness.run.observer import Observer
 from harness.run.prepare import Prepared, prepare
 from harness.run.request import Request
@@ -94,43 +94,6 @@ class StoredSide:
                 next_step="explain two files: harness explain --between TARGET:FILE,TARGET:FILE",
             )
         return replace(self.batch, artifact=artifact)
-
-
-@dataclass(slots=True)
-class Swapped:
-    """Confirmed where the new side with one thing of the base loses the difference."""
-
-    name: str
-    before: str
-    after: str
-    changed: Side
-    remedy: str
-
-    def test(self, scene: Scene) -> Finding:
-        """Run the new side with it."""
-        trace = scene.runner.samples(self.changed, scene.rows)
-        is_exact = scene.distance(scene.first, trace) == 0
-        share = scene.share(scene.first, trace)
-        state = scene.judged(share, is_exact=is_exact)
-        left = "no difference is left" if is_exact else f"{max(0.0, 1 - share):.1%} of the difference is left"
-        text = f"{self.before} instead of {self.after}"
-        if state not in (State.CONFIRMED, State.PARTLY):
-            return Finding(self.name, state, f"{text}: {left}", max(0.0, share))
-        return Finding(
-            self.name, state, f"{text}: {left}", share, self._cause(scene),
-            first_layer(scene), Remedy(f"{self.name} as before", self.remedy, scene.other.label),
-            scene.replaced(scene.other, self.changed),
-        )  # fmt: skip
-
-    def _cause(self, scene: Scene) -> str:
-        """What changed, and what of it the sessions report."""
-        before, after = scene.first.effective, scene.second.effective
-        reported = [
-            f"the session reports {key} {after[key]} instead of {before[key]}"
-            for key in before.keys() & after.keys()
-            if before[key] != after[key]
-        ]
-        return "; ".join([f"{self.name}: {self.before} became {self.after}", *sorted(reported)])
 
 
 def places(base: Facts, new: Facts) -> list[Place]:
@@ -292,12 +255,7 @@ def _swapped(
 ) -> Iterator[Swapped]:
     """What differs between the runs beside the file, each as a cause that can be tested."""
     if base.executor is not new.executor:
-        runtime = wheels.RUNTIMES.get(new.backend, new.backend)
-        yield Swapped(
-            f"version of {runtime}", stored[0].version, stored[1].version,
-            replace(new, executor=base.executor, target=base.target),
-            f'[executor] requirements = ["{runtime}=={stored[0].version}"]',
-        )  # fmt: skip
+        yield of_version(base, new, stored[0].version, stored[1].version)
     if base.options != new.options:
         before, after = base.options.to_json(), new.options.to_json()
         yield _of_table("settings", "deploy", before, after, replace(new, options=base.options))

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
+from harness.explain.layers import gaps
 from harness.explain.scene import EXPLAINED, Finding, Scene, State
 
 Real = NDArray[np.float64]
@@ -18,6 +19,8 @@ MOST_CLASSES = 4096
 #: An order that leaves more than this part of the difference is one of chance: the nearest leaves less than
 #: another one in any case.
 HALF = 0.5
+#: Squared distance of columns with NaN or infinity.
+FAR = 1e300
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +89,8 @@ def _nearest(one: Real, two: Real, axis: int) -> tuple[NDArray[np.intp], int, fl
         return None
     # The squared distance of each pair of columns, without a third axis.
     squares = np.square(first).sum(0)[:, None] + np.square(second).sum(0)[None, :] - 2 * first.T @ second
-    _, order = linear_sum_assignment(np.nan_to_num(squares, nan=np.inf, posinf=1e300))
-    before, left = _rms(first - second), _rms(first - second[:, order])
+    _, order = linear_sum_assignment(np.nan_to_num(squares, nan=FAR, posinf=FAR))
+    before, left = _rms(gaps(first, second)), _rms(gaps(first, second[:, order]))
     if not before or not left <= HALF * before or (order == np.arange(count)).all():
         return None
     return order, axis, left / before

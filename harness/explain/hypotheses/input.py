@@ -24,6 +24,8 @@ from harness.explain.sides import Side, Trial, as_is
 Inputs = Mapping[str, NDArray[Any]]
 #: Samples with which mistakes are looked for; those that explain something are made in all samples.
 SCREENED = 8
+#: Images that are prepared again may leave so much of the difference.
+IMITATED = 0.01
 #: Mistakes, and bytes of inputs, that one session is fed; and for how long new ones are begun on one side.
 AT_ONCE, AT_ONCE_BYTE, MOST_S = 32, 2**26, 10.0
 #: Samples that are prepared at once, and the largest array of them all that is not a file.
@@ -255,7 +257,7 @@ class Input:
             self.name, scene.judged(case.share, is_exact=False),
             f"so prepared, both sides agree but for {max(0.0, 1 - case.share):.1%} of the difference",
             case.share, f"{wrong.label} gets its input {case.text}", INPUT, remedy, after,
-            is_imitated=True,
+            may_leave=IMITATED,
         )  # fmt: skip
 
     def _refuted(self, searches: Sequence[_Search]) -> Finding:

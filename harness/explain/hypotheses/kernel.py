@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from harness.core.errors import HarnessError
 from harness.explain import mistakes, referee
 from harness.explain.layers import Layer
@@ -22,7 +24,7 @@ def culprits(table: list[Layer]) -> list[Layer]:
         if error is None:
             continue
         over = error.steps > STEPS_BOUND + 1e-3 if error.steps is not None else error.relative > FLOAT_BOUND
-        if over:
+        if over or math.isinf(error.largest):
             listed.append(row)
     return listed
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -56,17 +57,24 @@ class Edited:
 
 
 class InThisProcess:
-    """An executor without processes: what is explained is the same."""
+    """An executor without processes: what is explained is the same.
+
+    Parameters
+    ----------
+    store : Path
+    plant : callable, optional
+        Makes a backend with a cause in it.
+    """
 
     parallel_batches = 1
 
-    def __init__(self, store: Path, edit: Edit | None = None) -> None:
-        self._store, self._edit = store, edit
+    def __init__(self, store: Path, plant: Callable[[Backend], Backend] = lambda backend: backend) -> None:
+        self._store, self._plant = store, plant
 
     def run(self, batches: Iterable[Batch]) -> Generator[JobResult]:
         for batch in batches:
             backend = planted.plant(plugins.choose(plugins.BACKENDS, batch.backend)(), batch)
-            backend = backend if self._edit is None else Edited(backend, self._edit)
+            backend = self._plant(backend)
             data = StoredData(batch, FileStore(self._store))
             for job in batch.jobs:
                 header, samples = run_case(DeviceBench(batch, job, backend, data), trace.measure)
@@ -154,7 +162,11 @@ class Files:
     def edited(self, what: onnx.ModelProto, edit: Edit, backend: str = "onnxruntime") -> Side:
         """A side whose runtime computes what the edited file says."""
         side = self.side(what, backend)
-        return replace(side, executor=InThisProcess(self.folder, edit))
+        return replace(side, executor=InThisProcess(self.folder, partial(Edited, edit=edit)))
+
+    def planted(self, side: Side, plant: Callable[[Backend], Backend]) -> Side:
+        """The same side on a backend with a cause in it."""
+        return replace(side, label=f"planted:{side.backend}", executor=InThisProcess(self.folder, plant))
 
     def tflite(self) -> bytes:
         """The int8 model as TFLite."""
@@ -169,6 +181,10 @@ class Files:
         openvino.save_model(openvino.Core().read_model(what.SerializeToString()), path)
         files = tuple(map(describe_file, (path, path.with_suffix(".bin"))))
         return replace(side, artifact=replace(side.artifact, format="openvino", files=files))
+
+    def tflite_float32(self) -> bytes:
+        """The float model as TFLite."""
+        return export_tflite(self.float32, name="small").data
 
     def scene(self, reference: Side, other: Side) -> Scene:
         """What hypotheses test."""

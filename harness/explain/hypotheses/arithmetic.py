@@ -1,0 +1,212 @@
+"""One side's arithmetic errs: fewer bits, small numbers flushed to zero, NaN or infinity replaced.
+
+Where no option of a runtime takes that away, the reference is made to err in the same way.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import numpy_helper
+
+from harness.core.errors import HarnessError
+from harness.explain import emulate, referee
+from harness.explain.emulate import Change, Emulation, Likeness, Place
+from harness.explain.hypotheses import options
+from harness.explain.hypotheses.emulated import Case, Emulated, run, where
+from harness.explain.layers import Layer
+from harness.explain.scene import Finding, Scene, State
+
+Real = NDArray[np.float64]
+#: A layer of float32 that is fed with the same numbers differs by less: 2^-24 for each of some additions.
+EQUAL = 2.0**-16
+#: More is not the rounding of a format.
+ROUNDED = 2.0**-3
+#: So many results of a layer that computes in a short format are numbers of that format.
+ON_GRID = 0.999
+#: An emulation that rounds elsewhere than the runtime does gives a difference of at least so much of it.
+LIKE_SIZE = 1 / 8
+
+
+class Precision(Emulated):
+    """One side computes in fewer bits."""
+
+    name = "precision"
+    outputs = (emulate.F16, emulate.BF16)
+    nothing = "no layer computes as f16, bf16 or tf32 would"
+
+    def test(self, scene: Scene) -> Finding:
+        """By an option of the runtime; else by emulation."""
+        by_option = options.Precision().test(scene)
+        if by_option.state is State.CONFIRMED:
+            return by_option
+        emulated = super().test(scene)
+        if by_option.state is State.PARTLY and emulated.state is not State.CONFIRMED:
+            return by_option
+        return replace(emulated, evidence=f"{by_option.evidence}; {emulated.evidence}")
+
+    def absent(self, case: Case) -> str:
+        """Errors that are none of rounding."""
+        if any(self.is_suspected(row) for row in case.view.table):
+            return ""
+        return "fed with the same numbers, no layer differs by what fewer bits would change"
+
+    def emulations(self, case: Case, suspected: set[str]) -> Sequence[Emulation]:
+        """Formats that the results of layers are numbers of; operands and constants of the others."""
+        grids = {
+            _grid(case.tapped.second(pair)) for pair in case.tapped.pairs if pair.other.name in suspected
+        }
+        results = (Place.RESULTS, Place.OPERANDS_RESULT, Place.ALL, Place.OPERATORS)
+        listed = [Emulation(one, place) for one in grids if one is not None for place in results]
+        if None in grids:
+            formats = emulate.TF32, emulate.BF16, emulate.F16
+            listed += [Emulation(one, Place.OPERANDS) for one in formats]
+            weights = (Place.WEIGHTS, Place.CONSTANTS)
+            listed += [Emulation(one, place) for one in formats[1:] for place in weights]
+        return listed
+
+    def is_suspected(self, row: Layer) -> bool:
+        """Whether rounding to a short format could be what is between the two."""
+        error = row.isolated
+        return error is not None and (EQUAL < error.relative < ROUNDED or math.isinf(error.largest))
+
+    def says(self, emulation: Emulation) -> str:
+        """What is rounded."""
+        text = emulation.change.text
+        if emulation.place in (Place.WEIGHTS, Place.CONSTANTS):
+            return f"has its weights in {text}"
+        return f"multiplies in {text}" if emulation.place is Place.OPERANDS else f"computes in {text}"
+
+    def otherwise(self, case: Case) -> Finding | None:
+        """Confirmed where results are numbers of a format, and rounding to it makes as large a difference."""
+        suspected = [
+            pair
+            for pair in case.tapped.pairs
+            if any(row.point is pair.other and self.is_suspected(row) for row in case.view.table)
+        ]
+        grids = {pair.other.name: _grid(case.tapped.second(pair)) for pair in suspected}
+        change = max(
+            (one for one in grids.values() if one is not None), default=None, key=list(grids.values()).count
+        )
+        if change is None:
+            return None
+        emulation = Emulation(change, Place.ALL)
+        likenesses = [
+            Likeness(pair, emulation, 1.0) for pair in suspected if grids[pair.other.name] is change
+        ]
+        tried = run(case, likenesses)
+        size = case.view.distance(case.view.first, tried.trace)
+        if size < LIKE_SIZE * case.view.gap:
+            return None
+        layer = tried.first.pair.other.layer
+        return Finding(
+            self.name, State.CONFIRMED,
+            f"all results of {len(likenesses)} layers are numbers of {change.text}, first {layer}; rounding "
+            f"to it makes a difference of {size:.2g}, and {case.view.gap:.2g} was seen",
+            max(0.0, tried.share),
+            f"{case.view.other.label} {self.says(emulation)}{where(case, tried)}", layer, side=case.wrong,
+        )  # fmt: skip
+
+
+def _grid(real: Real) -> Change | None:
+    """The shortest format that results are numbers of."""
+    numbers = real[np.isfinite(real) & (real != 0)]
+    for change in (emulate.BF16, emulate.F16):
+        if numbers.size and np.mean(change.values(numbers) == numbers) >= ON_GRID:
+            return change
+    return None
+
+
+class Denormals(Emulated):
+    """One side takes zero for numbers that are too small to be normal."""
+
+    name = "small numbers"
+    outputs = (emulate.FLUSHED,)
+    nothing = "no layer takes 0 for numbers below 2^-126"
+
+    def absent(self, case: Case) -> str:
+        """Numbers that could be flushed."""
+        reference = case.tapped.reference.tensors
+        constants = (numpy_helper.to_array(one) for one in case.file.graph.initializers.values())
+        if any(map(_has_denormal, constants)) or any(_has_denormal(reference[name]) for name in reference):
+            return ""
+        return "no constant and no value is smaller than 2^-126"
+
+    def emulations(self, case: Case, suspected: set[str]) -> Sequence[Emulation]:
+        """In what a layer reads, in its result, or in both."""
+        places = Place.ALL, Place.INPUTS, Place.CONSTANTS, Place.RESULTS
+        return [Emulation(emulate.FLUSHED, place) for place in places]
+
+    def is_suspected(self, row: Layer) -> bool:
+        """Every layer: small numbers do not show in its error."""
+        return row.isolated is not None
+
+    def says(self, emulation: Emulation) -> str:
+        """What is flushed."""
+        return f"takes {emulation.change.text}"
+
+
+def _has_denormal(array: NDArray[np.generic]) -> bool:
+    if array.dtype != np.float32:
+        return False
+    size = np.abs(array.astype(np.float64))
+    return bool(np.any((size > 0) & (size < emulate.SMALLEST_NORMAL)))
+
+
+class NonFinite(Emulated):
+    """One side has NaN or infinity where the other has a number."""
+
+    name = "NaN and infinity"
+    outputs = (emulate.NAN_TO_ZERO, emulate.LIMITED, emulate.NUMBERS, emulate.NAN_TO_LARGEST)
+    nothing = "no layer replaces NaN or infinity by zero or by the largest number"
+
+    def absent(self, case: Case) -> str:
+        """Layers that have them on one side alone."""
+        if any(self.is_suspected(row) for row in case.view.table):
+            return ""
+        return "fed with the same numbers, every layer has NaN and infinity at the same places, or none"
+
+    def emulations(self, case: Case, suspected: set[str]) -> Sequence[Emulation]:
+        """What takes their place in a result, or in what a layer reads."""
+        results = emulate.NAN_TO_ZERO, emulate.LIMITED, emulate.NUMBERS, emulate.NAN_TO_LARGEST
+        read = emulate.NAN_TO_ZERO, emulate.NUMBERS, emulate.NAN_TO_LOWEST
+        listed = [Emulation(one, Place.RESULTS) for one in results]
+        return listed + [Emulation(one, Place.INPUTS) for one in read]
+
+    def is_suspected(self, row: Layer) -> bool:
+        """Whether one side has NaN or infinity, and the other a number."""
+        return row.isolated is not None and math.isinf(row.isolated.largest)
+
+    def says(self, emulation: Emulation) -> str:
+        """What it gives in their place."""
+        return f"gives {emulation.change.text}"
+
+    def otherwise(self, case: Case) -> Finding | None:
+        """Confirmed by the first layer itself, which was fed with the same numbers."""
+        view = case.view
+        row = next(row for row in view.table if self.is_suspected(row))
+        alone = referee.alone(view, row)
+        evidence = (
+            f"fed with the same numbers, {row.point.layer} has {_count(alone.second)} on {view.other.label} "
+            f"and {_count(alone.first)} on {view.reference.label}"
+        )
+        label = view.other.label
+        try:
+            verdict = referee.judge(view, alone)
+            evidence += f"; {verdict.text}"
+            label = view.reference.label if verdict.wrong == "reference" else label
+        except HarnessError as error:
+            evidence += f"; the referee cannot run it: {error.what}"
+        return Finding(
+            self.name, State.CONFIRMED, evidence, 1.0,
+            f"{label} does not compute NaN and infinity as the operator is defined", row.point.layer,
+            side=label if label != case.scene.other.label else "",
+        )  # fmt: skip
+
+
+def _count(real: Real) -> str:
+    return f"{int(np.isnan(real).sum())} NaN and {int(np.isinf(real).sum())} infinities"

@@ -1,0 +1,228 @@
+"""A hypothesis that is tested by emulation: the reference is made to err likewise, in the layers that do."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from harness.explain import emulate, layers
+from harness.explain.emulate import Change, EmulatedFile, Emulation, Likeness, Place
+from harness.explain.files import OnnxFile
+from harness.explain.layers import Layer, Tapped
+from harness.explain.scene import EXPLAINED, Finding, Scene, State
+from harness.explain.sides import Side, Trace
+
+#: Numbers that only products have; constants are mostly theirs.
+OF_PRODUCTS = {Place.OPERANDS, Place.WEIGHTS, Place.CONSTANTS}
+#: Where every layer that differs is like the emulation, what is left is how the emulation itself rounds.
+CLEAR = 0.5
+
+
+@dataclass(frozen=True)
+class Case:
+    """The suspected side against one that runs an ONNX file, and that file.
+
+    Parameters
+    ----------
+    scene : Scene
+    view : Scene
+        The same, or the suspected side against this machine.
+    file : OnnxFile
+    tapped : Tapped
+    """
+
+    scene: Scene
+    view: Scene
+    file: OnnxFile
+    tapped: Tapped
+
+    @property
+    def wrong(self) -> str:
+        """Label of the suspected side, for `Finding.side`."""
+        return "" if self.view.other is self.scene.other else self.view.other.label
+
+    def after(self, side: Side) -> tuple[Side, Side]:
+        """Both sides with the emulation in place of the one that is right."""
+        return (self.scene.reference, side) if self.wrong else (side, self.scene.other)
+
+
+@dataclass(frozen=True)
+class Tried:
+    """The reference that errs in some layers.
+
+    Parameters
+    ----------
+    likenesses : list of Likeness
+        One a layer, in their order.
+    side : Side
+    trace : Trace
+    share : float
+        Of the difference that is gone.
+    """
+
+    likenesses: list[Likeness]
+    side: Side
+    trace: Trace
+    share: float
+
+    @property
+    def first(self) -> Likeness:
+        """The first layer."""
+        return self.likenesses[0]
+
+
+class Emulated(ABC):
+    """Confirmed where the reference that errs likewise gives the other's numbers.
+
+    Attributes
+    ----------
+    outputs : tuple of Change
+        What is tried on the outputs alone.
+    nothing : str
+        Evidence where no layer errs so.
+    """
+
+    name = ""
+    outputs: tuple[Change, ...] = ()
+    nothing = ""
+
+    def test(self, scene: Scene) -> Finding:
+        """Change the outputs; then each layer by itself; then the whole file, in the layers that err so."""
+        if scene.reference.artifact.precision or scene.other.artifact.precision:
+            return Finding(self.name, State.UNTESTED, "not two float files")
+        if scene.is_within_rounding:
+            return Finding(self.name, State.REFUTED, "the difference is one of rounding")
+        view = scene.against_host
+        file = view.files[0] if view.files else None
+        if (finding := self._of_outputs(scene, view)) is not None:
+            return finding
+        if view.tapped is None or not isinstance(file, OnnxFile):
+            why = "; ".join(view.refused.values()) or f"there is no ONNX file of {scene.reference.variant}"
+            return Finding(self.name, State.UNTESTED, why)
+        return self._of_layers(Case(scene, view, file, view.tapped))
+
+    def _of_layers(self, case: Case) -> Finding:
+        view = case.view
+        if why := self.absent(case):
+            return Finding(self.name, State.REFUTED, why)
+        names = {row.point.name for row in view.table if self.is_suspected(row)}
+        emulations = self.emulations(case, names)
+        listed = emulate.alike(
+            view, case.file, case.tapped, emulations, lambda pair: pair.other.name in names
+        )
+        likenesses = _most_layers(case, listed)
+        if not likenesses:
+            return self.otherwise(case) or Finding(self.name, State.REFUTED, self.nothing)
+        tried, used = run(case, likenesses), {one.emulation for one in likenesses}
+        could = {one.pair.other.name for ones in listed for one in ones if one.emulation in used}
+        label, layer = view.other.label, tried.first.pair.other.layer
+        evidence = (
+            f"{len(likenesses)} of {len(view.table)} layers err so when they are fed with the same numbers, "
+            f"first {layer}; with that error in the reference {max(0.0, 1 - tried.share):.1%} is left"
+        )
+        state = view.judged(tried.share, is_exact=False)
+        if tried.share >= CLEAR and names & could <= {one.pair.other.name for one in likenesses}:
+            state = State.CONFIRMED
+        if state is State.REFUTED:
+            return self.otherwise(case) or Finding(self.name, state, evidence, max(0.0, tried.share))
+        return Finding(
+            self.name, state, evidence, tried.share,
+            f"{label} {self.says(tried.first.emulation)}{where(case, tried, names - could)}", layer,
+            after=case.after(tried.side), side=case.wrong, may_leave=1 - CLEAR if state is State.CONFIRMED else 0.0,
+        )  # fmt: skip
+
+    def _of_outputs(self, scene: Scene, view: Scene) -> Finding | None:
+        """Confirmed where the outputs alone are changed."""
+        one, two = (np.concatenate(view.answers(trace), axis=1) for trace in (view.first, view.second))
+        if one.shape != two.shape:
+            return None
+        before = float(np.linalg.norm(layers.gaps(one, two)))
+        for change in self.outputs:
+            left = float(np.linalg.norm(layers.gaps(change.values(one), two)))
+            if left <= EXPLAINED * before:
+                label = view.other.label
+                return Finding(
+                    self.name, State.CONFIRMED,
+                    f"the outputs of {view.reference.label}, changed so, leave {left / before:.1%}",
+                    1 - left / before,
+                    f"{label} {self.says(Emulation(change, Place.RESULTS))}, in its outputs alone",
+                    view.files[1].points[-1].layer if view.files else "",
+                    side="" if view.other is scene.other else label,
+                )  # fmt: skip
+        return None
+
+    @abstractmethod
+    def absent(self, case: Case) -> str:
+        """Why no layer can err so; empty where one can."""
+
+    @abstractmethod
+    def emulations(self, case: Case, suspected: set[str]) -> Sequence[Emulation]:
+        """What is tried on the suspected points of the other side."""
+
+    @abstractmethod
+    def is_suspected(self, row: Layer) -> bool:
+        """Whether a layer is compared with the emulations."""
+
+    @abstractmethod
+    def says(self, emulation: Emulation) -> str:
+        """The error as a verb with its object."""
+
+    def otherwise(self, case: Case) -> Finding | None:
+        """Other evidence, where no emulation gives the other's numbers."""
+        return None
+
+
+def _most_layers(case: Case, listed: Sequence[Sequence[Likeness]]) -> list[Likeness]:
+    """The change that most layers are like; for each, the numbers whose change fits best."""
+    by_change: defaultdict[str, dict[str, Likeness]] = defaultdict(dict)
+    for one in (one for likenesses in listed for one in likenesses if one.is_like):
+        best = by_change[one.emulation.change.name]
+        layer = one.pair.reference.layer
+        if layer not in best or one.nearer > best[layer].nearer:
+            best[layer] = one
+    chosen = max(
+        (list(best.values()) for best in by_change.values()), default=[],
+        key=lambda best: (len(best), sum(one.nearer for one in best)),
+    )  # fmt: skip
+    order = {pair.other.name: place for place, pair in enumerate(case.tapped.pairs)}
+    return sorted(chosen, key=lambda one: order[one.pair.other.name])
+
+
+def run(case: Case, likenesses: list[Likeness]) -> Tried:
+    """Run the reference's file on this machine with the error in these layers."""
+    chosen = {one.pair.reference.layer: one.emulation for one in likenesses}
+    runner, host = case.view.runner, emulate.host(case.view)
+    side = runner.with_file(host, EmulatedFile(case.file, chosen).content(), case.file.name)
+    trace = runner.samples(side, case.scene.rows)
+    return Tried(likenesses, side, trace, case.view.share(trace, case.view.second))
+
+
+def where(case: Case, tried: Tried, not_changed: Collection[str] = ()) -> str:
+    """In which of the layers that could err so; empty where in all.
+
+    Parameters
+    ----------
+    not_changed : collection of str
+        Points in which the error would change no number.
+    """
+    is_of_products = {one.emulation.place for one in tried.likenesses} <= OF_PRODUCTS
+    could = [
+        row.point.layer
+        for row in case.view.table
+        if row.point.name not in not_changed
+        and (not is_of_products or row.point.operator in emulate.PRODUCTS)
+    ]
+    err = {one.pair.other.layer for one in tried.likenesses}
+    right = [place for place, layer in enumerate(could) if layer not in err]
+    first = tried.first.pair.other.layer
+    if not right:
+        return ""
+    if len(err) == 1:
+        return f" in {first} alone"
+    if max(right) < could.index(first):
+        return f" from {first} on"
+    return f" in {len(err)} of {len(could)} layers"

@@ -1,0 +1,144 @@
+"""Arithmetic that errs inside of a runtime: which error, and the first layer that has it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import onnx
+import pytest
+from onnx import helper, numpy_helper
+
+from harness.explain import procedure
+from harness.explain.hypotheses import HYPOTHESES
+from harness.explain.procedure import Explanation
+from harness.explain.sides import Side
+
+from . import scenes, strange
+from .scenes import Files
+from .strange import BF16, F16, Plant, changing_outputs, operands, results, rewriting
+
+Sides = Callable[[Files], tuple[Side, Side]]
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
+    return scenes.make(tmp_path_factory.mktemp("files"))
+
+
+def explained(files: Files, reference: Side, other: Side) -> Explanation:
+    return procedure.explain(files.scene(reference, other), HYPOTHESES, 600.0)
+
+
+def other(plant: Plant, backend: str = "onnxruntime") -> Sides:
+    return lambda f: (f.side(f.float32), f.planted(f.side(f.float32, backend), plant))
+
+
+def to_half(y: np.ndarray) -> np.ndarray:
+    return y.astype(np.float16)
+
+
+FROM_CONV5 = ("conv5", "conv5_relu", "pool6", "flat", "fc7")
+PLANTED: dict[str, tuple[Sides, str, str]] = {
+    "f16": (other(rewriting(results(F16))), "computes in f16", "conv1"),
+    "bf16": (other(rewriting(results(BF16))), "computes in bf16", "conv1"),
+    "bf16-one": (other(rewriting(results(BF16, ("conv3",)))), "computes in bf16 in conv3 alone", "conv3"),
+    "f16-from": (other(rewriting(results(F16, FROM_CONV5))), "computes in f16 from conv5 on", "conv5"),
+    "tf32": (other(rewriting(operands(strange.tf32, (0, 1)))), "multiplies in tf32", "conv1"),
+    "bf16-operands": (
+        other(rewriting(operands(BF16, (0, 1), ("conv5",)))), "multiplies in bf16 in conv5 alone", "conv5",
+    ),
+    "bf16-weights": (other(rewriting(operands(BF16, (1,)))), "has its weights in bf16", "conv1"),
+    "f16-outputs": (other(changing_outputs(to_half), "openvino"), "computes in f16, in its outputs", "fc7"),
+    "the reference": (
+        lambda f: (f.planted(f.side(f.float32), rewriting(results(BF16))), f.side(f.float32, "openvino")),
+        "planted:onnxruntime computes in bf16", "conv1",
+    ),
+    "tflite": (
+        lambda f: (
+            f.side(f.tflite_float32(), "tflite"),
+            f.planted(f.side(f.float32), rewriting(results(BF16, ("add4",)))),
+        ),
+        "computes in bf16 in add4 alone", "add4",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PLANTED)
+def test_fewer_bits_are_named_with_the_first_layer(files: Files, name: str) -> None:
+    sides, words, layer = PLANTED[name]
+    explanation = explained(files, *sides(files))
+    (cause,) = explanation.confirmed
+    assert cause.hypothesis == "precision"
+    assert words in cause.cause
+    assert cause.layer == layer
+    assert cause.share > 0.9
+
+
+def between(original: onnx.ModelProto, value: str, nodes: list[onnx.NodeProto], **constants: float) -> object:
+    """A copy with nodes that take a value and return ``changed``, which its readers get."""
+    changed = onnx.ModelProto()
+    changed.CopyFrom(original)
+    place = next(i for i, node in enumerate(changed.graph.node) if value in node.output)
+    for node in changed.graph.node:
+        node.input[:] = ["changed" if name == value else name for name in node.input]
+    for node in reversed(nodes):
+        changed.graph.node.insert(place + 1, node)
+    changed.graph.initializer.extend(
+        numpy_helper.from_array(np.array(number, np.float32), name) for name, number in constants.items()
+    )
+    return changed
+
+
+@pytest.fixture(scope="module")
+def tiny(files: Files) -> Files:
+    """The same, but the result of conv3 is made so small that it is not normal, and large again."""
+    steps = [("conv3:r", "down"), ("down", "down2"), ("down2", "up"), ("up", "changed")]
+    nodes = [
+        helper.make_node("Mul", [x, "small" if y.startswith("down") else "large"], [y], name=y)
+        for x, y in steps
+    ]
+    model = between(files.float32, "conv3:r", nodes, small=2.0**-65, large=2.0**65)
+    return replace(files, float32=model)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def logarithm(files: Files) -> Files:
+    """The same, but the result of conv3 goes through a logarithm, which gives NaN and infinity."""
+    nodes = [
+        helper.make_node("Sub", ["conv3:r", "shift"], ["shifted"], name="shift"),
+        helper.make_node("Log", ["shifted"], ["changed"], name="log"),
+    ]
+    model = between(files.float32, "conv3:r", nodes, shift=0.4)
+    return replace(files, float32=model)  # type: ignore[arg-type]
+
+
+def test_small_numbers_that_are_flushed_are_named_with_the_layer(tiny: Files) -> None:
+    plant = rewriting(results(strange.flushed))
+    explanation = explained(tiny, tiny.side(tiny.float32), tiny.planted(tiny.side(tiny.float32), plant))
+    (cause,) = explanation.confirmed
+    assert (cause.hypothesis, cause.layer) == ("small numbers", "down2")
+    assert "takes 0 for numbers below 2^-126" in cause.cause
+
+
+def test_the_interpreter_of_tflite_flushes_small_numbers(tiny: Files) -> None:
+    explanation = explained(tiny, tiny.side(tiny.float32), tiny.side(tiny.tflite_float32(), "tflite"))
+    (cause,) = explanation.confirmed
+    assert (cause.hypothesis, cause.layer) == ("small numbers", "down2")
+
+
+NAN: dict[str, tuple[Plant, str, str]] = {
+    "result": (rewriting(results(strange.without_nan, ("log",))), "gives 0 for NaN", "log"),
+    "outputs": (changing_outputs(lambda y: np.nan_to_num(y, nan=0.0)), "gives 0 for NaN", "fc7"),
+}
+
+
+@pytest.mark.parametrize("name", NAN)
+def test_nan_that_is_replaced_is_named_with_the_layer(logarithm: Files, name: str) -> None:
+    plant, words, layer = NAN[name]
+    f = logarithm
+    explanation = explained(f, f.side(f.float32), f.planted(f.side(f.float32), plant))
+    (cause,) = explanation.confirmed
+    assert (cause.hypothesis, cause.layer) == ("NaN and infinity", layer)
+    assert words in cause.cause
