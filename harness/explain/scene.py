@@ -161,7 +161,7 @@ class Scene:
         """The reference's ONNX file on this machine; None where it has none."""
         artifact: Artifact | None = self.reference.artifact
         if self.reference.artifact.format != "onnx":
-            artifact = self.onnx.get(self.reference.variant)
+            artifact = self.onnx_of(self.reference)
         if artifact is None:
             return None
         fed = self.reference.preprocess, self.reference.raw
