@@ -21,14 +21,16 @@ Plant = Callable[[Backend], Backend]
 Answer = Callable[[Session, Feeds], Outputs]
 
 
-class _Wrapped:
+class Wrapped:
+    """A backend or a session, as it is."""
+
     def __init__(self, real: Any) -> None:
-        self._real = real
+        self.real = real
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
             raise AttributeError(name)
-        return getattr(self._real, name)
+        return getattr(self.real, name)
 
 
 def rewriting(change: Edit) -> Plant:
@@ -36,29 +38,29 @@ def rewriting(change: Edit) -> Plant:
     return partial(Edited, edit=change)
 
 
-class _Session(_Wrapped):
+class _Session(Wrapped):
     def __init__(self, real: Session, answer: Answer) -> None:
         super().__init__(real)
         self._answer = answer
 
     def run(self, feeds: Feeds) -> Outputs:
-        return self._answer(self._real, feeds)
+        return self._answer(self.real, feeds)
 
     def __enter__(self) -> Self:
-        self._real.__enter__()
+        self.real.__enter__()
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self._real.__exit__(*exc)
+        self.real.__exit__(*exc)
 
 
-class _Answering(_Wrapped):
+class _Answering(Wrapped):
     def __init__(self, real: Backend, answer: Callable[[Options], Answer]) -> None:
         super().__init__(real)
         self._make = answer
 
     def open(self, artifact: Artifact, options: Options) -> Session:
-        return _Session(self._real.open(artifact, options), self._make(options))  # type: ignore[return-value]
+        return _Session(self.real.open(artifact, options), self._make(options))  # type: ignore[return-value]
 
 
 def answering(answer: Callable[[Options], Answer]) -> Plant:

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
-from onnx import helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
+from onnxruntime import InferenceSession
 
-from harness.explain import procedure
+from harness.core.artifact import Artifact
+from harness.core.contracts import Session
+from harness.core.job import Options
+from harness.core.preprocess import Feeds, Outputs
+from harness.explain import emulate, procedure
 from harness.explain.hypotheses import HYPOTHESES
 from harness.explain.procedure import Explanation
 from harness.explain.sides import Side
@@ -142,3 +149,63 @@ def test_nan_that_is_replaced_is_named_with_the_layer(logarithm: Files, name: st
     (cause,) = explanation.confirmed
     assert (cause.hypothesis, cause.layer) == ("NaN and infinity", layer)
     assert words in cause.cause
+
+
+def test_openvino_gives_zero_for_nan_in_an_activation(logarithm: Files) -> None:
+    f = logarithm
+    explanation = explained(f, f.side(f.float32), f.side(f.float32, "openvino"))
+    (cause,) = explanation.confirmed
+    assert (cause.hypothesis, cause.layer) == ("NaN and infinity", "conv5")
+
+
+class Half:
+    """A session that computes each operator, and each sum, in half precision."""
+
+    def __init__(self, model: onnx.ModelProto) -> None:
+        self._run = ReferenceEvaluator(model).run
+
+    def __call__(self, session: Session, feeds: Feeds) -> Outputs:
+        names = [spec.name for spec in session.outputs]
+        half = {name: x.astype(np.float16) for name, x in feeds.items()}
+        with np.errstate(all="ignore"):
+            results = self._run(names, half)
+        return {name: np.asarray(y).astype(np.float32) for name, y in zip(names, results, strict=True)}
+
+
+class InHalf(strange.Wrapped):
+    """Opens each file in half precision."""
+
+    def open(self, artifact: Artifact, options: Options) -> Session:
+        model = onnx.load(artifact.path)
+        for tensor in model.graph.initializer:
+            if tensor.data_type == TensorProto.FLOAT:
+                tensor.CopyFrom(
+                    numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float16), tensor.name)
+                )
+        answer = Half(model)
+        return strange.answering(lambda _: answer)(self.real).open(artifact, options)
+
+
+def test_sums_in_half_precision_are_named(files: Files) -> None:
+    side = files.side(files.float32)
+    other_side = files.planted(side, InHalf)  # type: ignore[arg-type]
+    (cause,) = explained(files, side, other_side).confirmed
+    assert (cause.hypothesis, cause.layer) == ("precision", "conv1")
+    assert cause.cause == "planted:onnxruntime computes in f16"
+
+
+@pytest.mark.parametrize("name", ["F16", "BF16", "TF32"])
+def test_nodes_round_as_the_numbers_say(name: str, tmp_path: Path) -> None:
+    change: emulate.Change = getattr(emulate, name)
+    random = np.random.default_rng(0)
+    x = (random.normal(size=500) * 2.0 ** random.integers(-14, 14, 500)).astype(np.float32)
+    x[:4] = [0.0, -0.0, np.nan, np.inf]
+    graph = helper.make_graph(
+        list(change.nodes("x", "y", "n")), "change",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [500])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [500])],
+    )  # fmt: skip
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    session = InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    (y,) = session.run(["y"], {"x": x})
+    np.testing.assert_array_equal(y.astype(np.float64), change.values(x.astype(np.float64)))
