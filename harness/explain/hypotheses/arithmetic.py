@@ -28,6 +28,8 @@ EQUAL = 2.0**-16
 ROUNDED = 2.0**-3
 #: So many results of a layer that computes in a short format are numbers of that format.
 ON_GRID = 0.999
+#: Rounding changes so many numbers of a layer, and its errors are those of a factor or an offset by no more.
+MANY, NOT_NOISE = 0.2, 0.95
 #: An emulation that rounds elsewhere than the runtime does gives a difference of at least so much of it.
 LIKE_SIZE = 1 / 8
 
@@ -51,9 +53,15 @@ class Precision(Emulated):
 
     def absent(self, case: Case) -> str:
         """Errors that are none of rounding."""
-        if any(self.is_suspected(row) for row in case.view.table):
-            return ""
-        return "fed with the same numbers, no layer differs by what fewer bits would change"
+        rows = [row for row in case.view.table if self.is_suspected(row)]
+        if not rows:
+            return "fed with the same numbers, no layer differs by what fewer bits would change"
+        # The layers before the first are equal: it was fed with the same numbers within the run, too.
+        pair = next(pair for pair in case.tapped.pairs if pair.other is rows[0].point)
+        first, second = case.tapped.first(pair), case.tapped.second(pair)
+        if _grid(second) is None and not _is_noise(first, second):
+            return f"the error of {rows[0].point.layer} is not one of rounding"
+        return ""
 
     def emulations(self, case: Case, suspected: set[str]) -> Sequence[Emulation]:
         """Formats that the results of layers are numbers of; operands and constants of the others."""
@@ -110,6 +118,18 @@ class Precision(Emulated):
             max(0.0, tried.share),
             f"{case.view.other.label} {self.says(emulation)}{where(case, tried)}", layer, side=case.wrong,
         )  # fmt: skip
+
+
+def _is_noise(first: Real, second: Real) -> bool:
+    """Whether most numbers have an error that depends neither on them nor on anything else."""
+    errors = second - first
+    at = np.isfinite(errors) & ((first != 0) | (second != 0))
+    values, errors = first[at], errors[at]
+    size = float(np.sqrt(np.mean(np.square(errors)))) if errors.any() else 0.0
+    if not size or np.mean(np.abs(errors) > 0.01 * size) < MANY:
+        return False
+    factor = float(np.mean(errors * values)) / (size * float(np.sqrt(np.mean(np.square(values)))))
+    return max(abs(factor), abs(float(np.mean(errors))) / size) < NOT_NOISE
 
 
 def _grid(real: Real) -> Change | None:

@@ -12,7 +12,7 @@ import pytest
 from harness.core.contracts import Executor
 from harness.core.errors import HarnessError
 from harness.core.job import Batch, Options
-from harness.explain import procedure, two_runs
+from harness.explain import procedure, request, two_runs
 from harness.explain.hypotheses import HYPOTHESES
 from harness.explain.sides import Side
 from harness.explain.two_runs import StoredSide
@@ -101,3 +101,16 @@ def test_the_version_that_a_run_stored_is_pinned_where_another_is_installed(file
 def test_a_file_that_is_no_longer_there_is_named(files: Files, tmp_path: Path) -> None:
     with pytest.raises(HarnessError, match="the float32 file of 7 is no longer on this machine"):
         stored(files.side(files.float32), "7").artifact_in(Cache(tmp_path))
+
+
+def test_two_sides_of_one_target_that_pin_other_versions_are_told_apart(files: Files) -> None:
+    base = files.side(files.float32)
+    scene = files.scene(base, replace(base, target="cpu-onnxruntime==1.31.0"))
+    plain, pinned = request.parse("cpu,cpu+requirements=onnxruntime==1.31.0 numpy==2.3.5")
+    (swapped,) = request.versions((plain, pinned), scene)
+    installed = version("onnxruntime")
+    assert (swapped.name, swapped.before, swapped.after) == ("version of onnxruntime", installed, "1.31.0")
+    assert swapped.changed.target == "onnxruntime"
+    assert swapped.remedy == f'[executor] requirements = ["onnxruntime=={installed}"]'
+    assert request.versions((plain, plain), scene) == []
+    assert request.versions(request.parse("cpu,tflite+requirements=onnxruntime==1.31.0"), scene) == []
