@@ -153,7 +153,7 @@ class Order:
         (fresh,) = scene.runner.many(side, [Trial(side.rows(rows), side.options, manner=FRESH)])
         if not isinstance(fresh, Trace) or side is not scene.other:
             return finding
-        share = scene.share_of_part(fresh, len(rows), is_other=True)
+        share = scene.share_of_part(fresh, slice(0, len(rows)), is_other=True)
         evidence += f"; each in a session of its own: {max(0.0, 1 - share):.1%} of the difference is left"
         remedy = Remedy("a session of its own for each sample", "reset the state before each", side.label)
         is_right = share >= 1 - EXPLAINED
@@ -190,7 +190,7 @@ class Buffers:
         evidence = ", ".join(f"{manner}: {count} of {len(rows)} differ" for manner, count in wrong.items())
         share = 1.0
         if not scene.is_within_rounding:
-            share = scene.share_of_part(aligned, len(rows), is_other=True)
+            share = scene.share_of_part(aligned, slice(0, len(rows)), is_other=True)
             evidence += f"; at multiples of {ALIGNMENT_BYTE}, {max(0.0, 1 - share):.1%} is left"
             if scene.judged(share, is_exact=False) is State.REFUTED:
                 return Finding(self.name, State.REFUTED, evidence, max(0.0, share))
@@ -206,4 +206,4 @@ def _refusals(traces: Sequence[Trace | HarnessError]) -> list[str]:
 
 
 def _reals(trace: Trace, count: int) -> list[Real]:
-    return [trace.real(name).reshape(count, -1) for name in trace.outputs]
+    return [trace.answer(name).reshape(count, -1) for name in trace.outputs]

@@ -132,7 +132,8 @@ class Emulated(ABC):
         return Finding(
             self.name, state, evidence, tried.share,
             f"{label} {self.says(tried.first.emulation)}{where(case, tried, names - could)}", layer,
-            after=case.after(tried.side), side=case.wrong, may_leave=1 - CLEAR if state is State.CONFIRMED else 0.0,
+            after=case.after(tried.side), side=case.wrong,
+            may_leave=1 - CLEAR if state is State.CONFIRMED else 0.0,
         )  # fmt: skip
 
     def _of_outputs(self, scene: Scene, view: Scene) -> Finding | None:

@@ -42,6 +42,7 @@ def test_a_share_of_samples_with_nan_leaves_the_rest_of_the_difference(files: Fi
     assert np.isfinite(scene.squares()).all()
     worst = scene.answers(scene.second)[0][[scene.rows.index(row) for row in scene.worst]]
     assert np.isnan(worst).all()
+    rows = slice(0, len(scene.rows))
     assert scene.share(scene.first, scene.first) == 1.0
-    assert scene.share_of_part(scene.first, len(scene.rows), is_other=True) == 1.0
-    assert scene.share_of_part(scene.second, len(scene.rows), is_other=True) == 0.0
+    assert scene.share_of_part(scene.first, rows, is_other=True) == 1.0
+    assert scene.share_of_part(scene.second, rows, is_other=True) == 0.0
