@@ -216,9 +216,10 @@ class Scene:
             return math.inf
         return layers.error(np.concatenate(one, axis=1), np.concatenate(two, axis=1)).relative
 
-    def squares(self) -> Real:
-        """Sum of the squared differences of each sample, shape (rows,)."""
-        one, two = (np.concatenate(self.answers(trace), axis=1) for trace in (self.first, self.second))
+    def squares(self, first: Trace | None = None) -> Real:
+        """Sum of the squared differences of each sample, shape (rows,); to another trace if one is given."""
+        traces = first or self.first, self.second
+        one, two = (np.concatenate(self.answers(trace), axis=1) for trace in traces)
         squares: Real = np.square(layers.gaps(one, two)).sum(axis=1)
         return squares
 

@@ -80,7 +80,7 @@ def test_fewer_bits_are_named_with_the_first_layer(files: Files, name: str) -> N
     assert cause.hypothesis == "precision"
     assert words in cause.cause
     assert cause.layer == layer
-    assert cause.share > 0.9
+    assert cause.share > 0.5  # a number near the middle of two others is rounded to either
 
 
 def between(original: onnx.ModelProto, value: str, nodes: list[onnx.NodeProto], **constants: float) -> object:
