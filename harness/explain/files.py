@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from harness.compression.model_file import load_onnx
 from harness.core.artifact import Artifact, Quantization
-from harness.explain import points, tflite_points
+from harness.explain import lean, points, tflite_points
 from harness.explain.points import Point
 
 #: TFLite operators that move numbers.
@@ -63,32 +63,39 @@ class OnnxFile:
 
     def __init__(self, path: Path) -> None:
         self.model = load_onnx(path)
-        self.graph = points.Graph(self.model)
+        self._lean = lean.lean(self.model)
+        self.graph = points.Graph(self.model, points.types(self._lean))
         self.points = self.graph.points()
         self.read = frozenset(name for name, readers in self.graph.readers.items() if readers)
 
     def tapped(self, names: Sequence[str]) -> bytes:
         """The file with more outputs."""
-        return bytes(points.tapped(self.model, names).SerializeToString())
+        return self._content(points.tapped(self._lean, names))
 
     def exploded(self, fed: Mapping[str, NDArray[Any]], names: Sequence[str]) -> bytes:
         """The file that returns these points, with each layer fed by itself."""
-        return bytes(points.exploded(self.model, fed, names).SerializeToString())
+        return self._content(points.exploded(self._lean, fed, names))
 
     def alone(self, fed: Mapping[str, NDArray[Any]], names: Sequence[str]) -> tuple[bytes, list[str]]:
         """The same, with nothing but what these points need; and the names of its inputs."""
-        model = part(points.exploded(self.model, fed, names), *names)
-        return model.SerializeToString(), [value.name for value in model.graph.input]
+        model = part(points.exploded(self._lean, fed, names), *names)
+        return self._content(model), [value.name for value in model.graph.input]
+
+    def part(self, fed: Mapping[str, NDArray[Any]], names: Sequence[str]) -> onnx.ModelProto:
+        """The same as a model."""
+        return lean.filled(part(points.exploded(self._lean, fed, names), *names), self.graph.initializers)
 
     def returning(self, inputs: Sequence[str]) -> tuple[bytes, dict[str, str]]:
         """The file that returns its inputs, too; and the names of these outputs."""
-        return bytes(points.returning(self.model, inputs).SerializeToString()), {
-            name: name + points.RECEIVED for name in inputs
-        }
+        content = self._content(points.returning(self._lean, inputs))
+        return content, {name: name + points.RECEIVED for name in inputs}
 
     def sizes_byte(self, shapes: Mapping[str, Sequence[int]]) -> dict[str, int]:
         """Bytes of one call's tensors, for inputs of these shapes."""
-        return points.sizes_byte(self.model, shapes)
+        return points.sizes_byte(self._lean, shapes)
+
+    def _content(self, model: onnx.ModelProto) -> bytes:
+        return lean.content(model, self.graph.initializers)
 
 
 class TfliteFile:

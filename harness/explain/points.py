@@ -68,9 +68,11 @@ class Graph:
     Parameters
     ----------
     model : ModelProto
+    kinds : mapping of value to the number of its type, optional
+        See `types`; derived where they are not given.
     """
 
-    def __init__(self, model: onnx.ModelProto) -> None:
+    def __init__(self, model: onnx.ModelProto, kinds: Mapping[str, int] | None = None) -> None:
         self.model = model
         graph = model.graph
         self.initializers = {tensor.name: tensor for tensor in graph.initializer}
@@ -85,7 +87,7 @@ class Graph:
         for node in graph.node:
             if all(name in self.constants for name in read_by(node)):
                 self.constants |= set(node.output)
-        self._types = _types(model)
+        self._types = types(model) if kinds is None else kinds
 
     def constant(self, name: str) -> NDArray[Any] | None:
         """The numbers of an initializer or a Constant node."""
@@ -280,6 +282,7 @@ def _infos(model: onnx.ModelProto) -> dict[str, onnx.ValueInfoProto]:
     return {info.name: info for info in (*inferred.graph.value_info, *inferred.graph.output)}
 
 
-def _types(model: onnx.ModelProto) -> dict[str, int]:
+def types(model: onnx.ModelProto) -> dict[str, int]:
+    """Number of the type of each value that can be derived."""
     infos = {value.name: value for value in model.graph.input} | _infos(model)
     return {name: info.type.tensor_type.elem_type for name, info in infos.items()}

@@ -14,7 +14,7 @@ from onnx import TensorProto, numpy_helper
 
 from harness.core.artifact import Quantization
 from harness.core.errors import HarnessError, ModelError
-from harness.explain import files, layers, points
+from harness.explain import layers
 from harness.explain.files import OnnxFile
 from harness.explain.layers import Layer
 from harness.explain.points import FED
@@ -123,8 +123,7 @@ def alone(scene: Scene, row: Layer) -> Alone:
 def _part(
     file: OnnxFile, name: str, fed: Mapping[str, NDArray[Any]], tensors: Mapping[str, NDArray[Any]]
 ) -> tuple[onnx.ModelProto, dict[str, NDArray[Any]]]:
-    whole = points.exploded(file.model, {key: tensor[0] for key, tensor in fed.items()}, [name])
-    part = files.part(whole, name)
+    part = file.part({key: tensor[0] for key, tensor in fed.items()}, [name])
     named = {key + FED: tensor for key, tensor in fed.items()}
     return part, {
         value.name: named[value.name] if value.name in named else tensors[value.name]

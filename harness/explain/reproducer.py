@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.core.errors import HarnessError, ModelError
-from harness.explain import files, layers, points, scripts, tflite_points
+from harness.explain import layers, scripts, tflite_points
 from harness.explain.files import OnnxFile
 from harness.explain.layers import Layer, Pair, Tapped
 from harness.explain.points import FED
@@ -121,7 +121,7 @@ def _part(
     file, name = scene.files[1], pair.other.name
     given = {key: x[0] for key, x in fed.items() if key in file.read}
     if isinstance(file, OnnxFile):
-        part = files.part(points.exploded(file.model, given, [name]), name)
+        part = file.part(given, [name])
         names = [value.name for value in part.graph.input]
         content = part.SerializeToString()
     else:

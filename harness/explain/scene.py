@@ -139,6 +139,10 @@ class Scene:
         What answers are worth, where there are labels.
     end_s : float
         On the monotonic clock: what takes long is not begun after it.
+    refused : dict
+        What could not be done, and why.
+    opened : dict
+        Files that were read, by the hashes of the file and of what it was written from.
     """
 
     reference: Side
@@ -153,6 +157,7 @@ class Scene:
     scorer: Scorer | None = None
     end_s: float = math.inf
     refused: dict[str, str] = field(default_factory=dict)
+    opened: dict[tuple[str, str], ModelFile] = field(default_factory=dict)
 
     # This machine's own ONNX Runtime
 
@@ -312,14 +317,17 @@ class Scene:
         """Both files as points; None where one has no readable layers."""
         both = []
         for side in (self.reference, self.other):
+            source = self.onnx_of(side)
+            key = side.artifact.sha256, "" if source is None else source.sha256
             try:
-                file = files.read(side.artifact, self.onnx_of(side))
+                file = self.opened.get(key) or files.read(side.artifact, source)
             except HarnessError as error:
                 self.refused["layers"] = error.what
                 return None
             if file is None:
                 self.refused["layers"] = f"the layers of a file of {side.artifact.format} cannot be read"
                 return None
+            self.opened[key] = file
             both.append(file)
         return both[0], both[1]
 
