@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 import secrets
+import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -53,9 +54,10 @@ def explain(
     sides = request.parse(between)
     with request.opened(model, sides, observer) as scene:
         known = request.versions(sides, scene)
+        end_s = time.monotonic() + within_s
         explanation = procedure.explain(scene, [*known, *hypotheses()], within_s, notify)
         path = _new_path(results)
-        reproducer.attempt(explanation, path.parent / reproducer.FOLDER)
+        reproducer.attempt(explanation, path.parent / reproducer.FOLDER, end_s)
         _write(path, as_json(explanation))
         return explanation, path, text.text(explanation)
 

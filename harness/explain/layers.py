@@ -302,7 +302,7 @@ def feed(runner: Runner, tapped: Tapped, other: Side, file: LayeredFile, pairs: 
     else:
         content, read = file.alone(like, names)
     named = {name: tensor for name, tensor in tapped.other.tensors.items() if name in read}
-    feeds = fed(tapped, {name for name in like if name + FED in read})
+    feeds = Fed(tapped, {name for name in like if name + FED in read})
     named |= {name + FED: tensor for name, tensor in feeds.items()}
     return runner.tensors(runner.with_file(other, content, file.name), named)
 
@@ -312,20 +312,35 @@ def tapped_inputs(tapped: Tapped) -> frozenset[str]:
     return frozenset(tapped.other.tensors) - frozenset(tapped.other.outputs)
 
 
-def fed(tapped: Tapped, names: Collection[str] | None = None) -> dict[str, NDArray[np.generic]]:
-    """The reference's values (of some points) as the other file takes them: its layout, and its integers."""
-    feeds: dict[str, NDArray[np.generic]] = {}
-    for pair in tapped.pairs:
-        if names is not None and pair.other.name not in names:
-            continue
-        like = tapped.other.tensors[pair.other.name]
-        first, axes = tapped.first(pair), tapped.axes[pair.other.name]
+class Fed(Mapping[str, NDArray[np.generic]]):
+    """The reference's values of some points as the other file takes them; each is computed when it is used.
+
+    Parameters
+    ----------
+    tapped : Tapped
+    names : collection of str
+        Of points of the other side.
+    """
+
+    def __init__(self, tapped: Tapped, names: Collection[str]) -> None:
+        self._tapped = tapped
+        self._pairs = {pair.other.name: pair for pair in tapped.pairs if pair.other.name in names}
+
+    def __getitem__(self, name: str) -> NDArray[np.generic]:
+        """In the layout of the other, and in its integers."""
+        pair, tapped = self._pairs[name], self._tapped
+        like, axes = tapped.other.tensors[name], tapped.axes[name]
         back = np.argsort(axes)
         arranged_shape = tuple(like.shape[1:][axis] for axis in axes)
-        real = np.stack([one.reshape(arranged_shape).transpose(back) for one in first])
+        real = np.stack([one.reshape(arranged_shape).transpose(back) for one in tapped.first(pair)])
         step = pair.other.step
         if step is not None and like.dtype.kind in "iu":
             limits = np.iinfo(like.dtype)
             real = np.clip(np.rint(real / step.scale) + step.zero_point, limits.min, limits.max)
-        feeds[pair.other.name] = np.ascontiguousarray(real).astype(like.dtype)
-    return feeds
+        return np.ascontiguousarray(real).astype(like.dtype)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._pairs)
+
+    def __len__(self) -> int:
+        return len(self._pairs)

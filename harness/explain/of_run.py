@@ -193,7 +193,7 @@ def _answer(
                     continue
                 left_s = max(0.0, end_s - time.monotonic())
                 explanation = procedure.explain(scene, hypotheses, left_s, notify)
-                reproducer.attempt(explanation, folder / question.name)
+                reproducer.attempt(explanation, folder / question.name, end_s)
                 return Answer(question, explanation)
         except HarnessError as error:
             answer = Answer(question, reason=error.what)

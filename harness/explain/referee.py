@@ -105,7 +105,7 @@ def alone(scene: Scene, row: Layer) -> Alone:
     one, two = scene.files
     if isinstance(one, OnnxFile):
         # The reference's own values, as the file takes them.
-        fed = {
+        fed: Mapping[str, NDArray[Any]] = {
             each.reference.name: tapped.reference.tensors[each.reference.name]
             for each in tapped.pairs
             if each.reference.name in one.read
@@ -113,7 +113,8 @@ def alone(scene: Scene, row: Layer) -> Alone:
         part, feeds = _part(one, pair.reference.name, fed, tapped.reference.tensors)
         return Alone(pair.reference.layer, part, feeds, first, second, pair.reference.step)
     if isinstance(two, OnnxFile):
-        fed = {name: tensor for name, tensor in layers.fed(tapped).items() if name in two.read}
+        names = {each.other.name for each in tapped.pairs} & two.read
+        fed = layers.Fed(tapped, names)
         part, feeds = _part(two, pair.other.name, fed, tapped.other.tensors)
         axes = tapped.axes[pair.other.name]
         return Alone(row.point.layer, part, feeds, first, second, pair.other.step, axes)
@@ -123,10 +124,10 @@ def alone(scene: Scene, row: Layer) -> Alone:
 def _part(
     file: OnnxFile, name: str, fed: Mapping[str, NDArray[Any]], tensors: Mapping[str, NDArray[Any]]
 ) -> tuple[onnx.ModelProto, dict[str, NDArray[Any]]]:
-    part = file.part({key: tensor[0] for key, tensor in fed.items()}, [name])
-    named = {key + FED: tensor for key, tensor in fed.items()}
+    part = file.part({key: tensors[key][0] for key in fed}, [name])
+    named = {key + FED: key for key in fed}
     return part, {
-        value.name: named[value.name] if value.name in named else tensors[value.name]
+        value.name: fed[named[value.name]] if value.name in named else tensors[value.name]
         for value in part.graph.input
     }
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+import time
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.core.errors import HarnessError, ModelError
-from harness.explain import layers, scripts, tflite_points
-from harness.explain.files import OnnxFile
-from harness.explain.layers import Layer, Pair, Tapped
+from harness.explain import layers, scripts
+from harness.explain.files import ModelFile
+from harness.explain.layers import Layer, Tapped
 from harness.explain.points import FED
 from harness.explain.procedure import Explanation
 from harness.explain.scene import INPUT, Finding, Scene
@@ -25,6 +27,18 @@ FOLDER, TENSORS = "reproducer", "tensors.npz"
 SHOWN = 0.5
 #: So many layers before it are tried.
 MOST_LAYERS = 4
+
+
+README = """\
+# {cause}
+
+`{name}` is a part of the model with {layers} layer(s). `{tensors}` has its inputs (`input:NAME`), `expected`
+and `seen`, which {package} {made_with} gave on {target}. They differ by {largest:.6g} at most.
+
+    python -m venv venv && venv/bin/pip install numpy {package} && venv/bin/python reproduce.py
+
+The script exits with 1 where the difference is there, and with 0 where it is not.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +57,8 @@ class Reproducer:
         The reference's values, and those of the side, for one sample.
     layers : int
         Of the part.
+    version : str
+        Of the runtime; empty where the target does not tell.
     """
 
     side: Side
@@ -51,6 +67,7 @@ class Reproducer:
     expected: NDArray[Any]
     seen: NDArray[Any]
     layers: int
+    version: str
 
     @property
     def largest(self) -> float:
@@ -58,19 +75,25 @@ class Reproducer:
         return _largest(self.expected, self.seen)
 
 
-def attempt(explanation: Explanation, folder: Path) -> None:
-    """Write a reproducer of the first confirmed cause that names a layer; note why where there is none."""
+def attempt(explanation: Explanation, folder: Path, end_s: float) -> None:
+    """Write a reproducer of the first confirmed cause that names a layer; note why where there is none.
+
+    Parameters
+    ----------
+    end_s : float
+        On the monotonic clock: no run is begun after it.
+    """
     finding = next((one for one in explanation.confirmed if one.layer not in ("", INPUT)), None)
     if finding is None:
         return
     try:
-        made = of_finding(explanation.scene, finding)
+        made = of_finding(explanation.scene, finding, end_s)
         explanation.reproducer = write(folder, made, finding.cause)
     except HarnessError as error:
         explanation.scene.refused["reproducer"] = error.what
 
 
-def of_finding(scene: Scene, finding: Finding) -> Reproducer:
+def of_finding(scene: Scene, finding: Finding, end_s: float = math.inf) -> Reproducer:
     """Cut out the layer that a finding names, with as many before it as it takes to show the difference.
 
     Raises
@@ -80,26 +103,31 @@ def of_finding(scene: Scene, finding: Finding) -> Reproducer:
     """
     if finding.side == scene.reference.label:  # it is the one that is wrong: the other's values are expected
         scene = replace(scene, reference=scene.other, other=scene.reference, refused={})
+    if scene.reference.variant != scene.other.variant:
+        raise ModelError("the two variants are meant to differ")
+    if time.monotonic() > end_s:
+        raise ModelError("the time is used up")
     tapped, both = scene.tapped, scene.files
     row = next((row for row in scene.table if row.point.layer == finding.layer), None)
     if row is None or tapped is None or both is None:
         raise ModelError("the cause names no layer that could be cut out")
-    if scene.reference.variant != scene.other.variant:
-        raise ModelError("the two variants are meant to differ")
-    return _shrunk(scene, tapped, row)
+    return _shrunk(scene, tapped, row, end_s)
 
 
-def _shrunk(scene: Scene, tapped: Tapped, row: Layer) -> Reproducer:
+def _shrunk(scene: Scene, tapped: Tapped, row: Layer, end_s: float) -> Reproducer:
+    assert scene.files is not None
+    file = scene.files[1]
     pair = next(pair for pair in tapped.pairs if pair.other is row.point)
-    fed = layers.fed(tapped)
-    inputs = {name: tapped.other.tensors[name] for name in layers.tapped_inputs(tapped)}
     at = tapped.pairs.index(pair)
-    expected = fed[pair.other.name][0]
+    expected = layers.Fed(tapped, [pair.other.name])[pair.other.name][0]
     seen_in_run = _largest(expected, tapped.other.tensors[pair.other.name][0])
     for count in range(1, MOST_LAYERS + 1):
+        if time.monotonic() > end_s:
+            raise ModelError("the time is used up")
         # The last layers before it are computed, too: a runtime may fuse them.
         inside = {one.other.name for one in tapped.pairs[max(0, at - count + 1) : at + 1]}
-        made = _part(scene, pair, {name: x for name, x in fed.items() if name not in inside}, inputs)
+        outside = {one.other.name for one in tapped.pairs} - inside
+        made = _part(tapped, file, pair.other.name, outside & file.read)
         if made is None:
             continue
         content, feeds = made
@@ -107,29 +135,24 @@ def _shrunk(scene: Scene, tapped: Tapped, row: Layer) -> Reproducer:
         trace = scene.runner.tensors(side, {name: x[np.newaxis] for name, x in feeds.items()})
         seen = trace.tensors[trace.outputs[0]][0]
         if seen.shape == expected.shape and _largest(expected, seen) > SHOWN * seen_in_run > 0:
-            return Reproducer(scene.other, content, feeds, expected, seen, count)
+            version = str(scene.runner.machine(scene.other).get("backend_version", ""))
+            return Reproducer(scene.other, content, feeds, expected, seen, count, version)
     raise ModelError(
         f"{row.point.layer} with {MOST_LAYERS - 1} layers before it does not show the difference"
     )
 
 
 def _part(
-    scene: Scene, pair: Pair, fed: Mapping[str, NDArray[Any]], inputs: Mapping[str, NDArray[Any]]
+    tapped: Tapped, file: ModelFile, name: str, outside: Collection[str]
 ) -> tuple[bytes, dict[str, NDArray[Any]]] | None:
     """The part that computes a value from what is fed; None where nothing of it is left to feed."""
-    assert scene.files is not None
-    file, name = scene.files[1], pair.other.name
-    given = {key: x[0] for key, x in fed.items() if key in file.read}
-    if isinstance(file, OnnxFile):
-        part = file.part(given, [name])
-        names = [value.name for value in part.graph.input]
-        content = part.SerializeToString()
-    else:
-        content, names = tflite_points.part(file.exploded(given, [name]), name)
-    values = {key: x[0] for key, x in inputs.items()} | {key + FED: x for key, x in given.items()}
-    if not names or any(key not in values for key in names):
+    tensors, fed = tapped.other.tensors, layers.Fed(tapped, outside)
+    content, names = file.alone({key: tensors[key][0] for key in fed}, [name])
+    inputs = layers.tapped_inputs(tapped)
+    sources = {key + FED: key for key in fed} | {key: key for key in inputs}
+    if not names or any(key not in sources for key in names):
         return None
-    return content, {key: values[key] for key in names}
+    return content, {key: (tensors[key] if key in inputs else fed[sources[key]])[0] for key in names}
 
 
 def write(folder: Path, made: Reproducer, cause: str) -> Path:
@@ -146,14 +169,23 @@ def write(folder: Path, made: Reproducer, cause: str) -> Path:
         There is no script for the runtime, or the folder cannot be written.
     """
     name = f"part.{made.side.artifact.format}"
-    script = scripts.script(made.side, name, TENSORS, cause, made.largest)
+    made_with = made.version or "of an unknown version"
+    script = scripts.script(made.side, name, TENSORS, cause, made.largest, made_with)
     tensors: dict[str, Any] = {f"input:{key}": x for key, x in made.feeds.items()}
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(made.content)
         np.savez(folder / TENSORS, expected=made.expected, seen=made.seen, **tensors)
         write_atomically(folder / "reproduce.py", script.encode())
+        write_atomically(folder / "README.md", _readme(made, name, cause, made_with).encode())
     return folder
+
+
+def _readme(made: Reproducer, name: str, cause: str, made_with: str) -> str:
+    return README.format(
+        cause=cause, name=name, layers=made.layers, tensors=TENSORS, made_with=made_with,
+        package=scripts.runtime_of(made.side).package, target=made.side.target, largest=made.largest,
+    )  # fmt: skip
 
 
 def _largest(one: NDArray[Any], two: NDArray[Any]) -> float:

@@ -153,4 +153,4 @@ def test_kernels_of_one_wheel_are_named_and_reproduced(harness: Shell, model: Ma
         check=False,
     )  # fmt: skip
     assert done.returncode == 1, done.stderr
-    assert "largest difference 1;" in done.stdout
+    assert "largest difference 1 with ai-edge-litert" in done.stdout

@@ -17,7 +17,7 @@ from harness.core.artifact import Artifact, Quantization
 from harness.core.errors import HarnessError
 from harness.explain.files import OnnxFile
 from harness.explain.hypotheses import recipe
-from harness.explain.layers import Pair, match
+from harness.explain.layers import Pair, Tapped, match
 from harness.explain.points import Graph
 from harness.explain.requantize import BIASED, channel_axis, per_channel, set_range
 from harness.explain.scene import SMALL, Finding, Remedy, Scene, State
@@ -33,6 +33,22 @@ UNLIKE = 8.0
 STEPS = 4.0
 
 
+class Real(Mapping[str, NDArray[np.float64]]):
+    """Float values by the names of the reference's points; those of a large model do not lie in memory."""
+
+    def __init__(self, tapped: Tapped) -> None:
+        self._tapped, self._pairs = tapped, {pair.reference.name: pair for pair in tapped.pairs}
+
+    def __getitem__(self, name: str) -> NDArray[np.float64]:
+        return self._tapped.first(self._pairs[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._pairs)
+
+    def __len__(self) -> int:
+        return len(self._pairs)
+
+
 @dataclass(frozen=True, slots=True)
 class Quantized:
     """A quantized model, the float one, and the float values on the worst samples.
@@ -44,13 +60,13 @@ class Quantized:
     float32 : Graph, optional
         None where the reference runs no ONNX file.
     pairs : list of Pair
-    real : mapping of a point of the reference to ndarray
+    real : Real
     """
 
     graph: Graph
     float32: Graph | None
     pairs: list[Pair]
-    real: dict[str, NDArray[np.float64]]
+    real: Real
 
     def constants(self, operators: Collection[str], place: int) -> Iterator[_Constant]:
         """Yield the quantized constants at one input of some operators, with those of the float model."""
@@ -145,7 +161,7 @@ class OfQuantization(ABC):
             return Finding(self.name, State.UNTESTED, why)
         graph = OnnxFile(artifact.path).graph
         pairs = match([pair.reference for pair in scene.tapped.pairs], graph.points())
-        real = {pair.reference.name: scene.tapped.first(pair) for pair in scene.tapped.pairs}
+        real = Real(scene.tapped)
         first = scene.files[0] if scene.files else None
         float32 = first.graph if isinstance(first, OnnxFile) else None
         changed = copy.deepcopy(graph.model)

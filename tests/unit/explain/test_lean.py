@@ -57,6 +57,7 @@ def test_the_written_file_is_the_model() -> None:
 
 def test_openvino_reads_it(tmp_path: Path) -> None:
     import openvino
+
     original = model()
     (tmp_path / "joined.onnx").write_bytes(
         lean.content(lean.lean(original), by_name(list(original.graph.initializer)))
