@@ -162,7 +162,8 @@ def _body(backend: str, options: Options, file: str) -> str:
         config |= options.extra
         return _OPENVINO.format(file=file, provider=options.provider or "CPU", config=config)
     if backend == "tflm":
-        return _TFLM.format(file=file, arena_byte=options.extra.get("arena_byte", _ARENA_BYTE))
+        size = next(iter(options.extra.values()), str(_ARENA_BYTE))  # the one option that it has
+        return _TFLM.format(file=file, arena_byte=size)
     return _TFLITE.format(
         file=file, threads=options.threads or 1, kernels=_KERNELS.get(options.provider, "AUTO")
     )
