@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import re
 import tempfile
 from collections.abc import Iterable
@@ -13,13 +14,14 @@ from harness.config.load import check, load_validation
 from harness.config.targets import load_targets
 from harness.config.validation import Validation
 from harness.core.errors import ResultsError
-from harness.core.verdict import CHECK, GATE
+from harness.core.exit_code import ExitCode
+from harness.core.verdict import CHECK, GATE, Verdict
 from harness.device import plugins
 from harness.gates import scope
-from harness.report import progress
+from harness.report import explanations, progress
 from harness.run import checks, stages
 from harness.run.outcome import Outcome
-from harness.run.request import Request
+from harness.run.request import Request, explain_s
 from harness.run.selection import variant_names
 from harness.store import run_folder
 
@@ -114,13 +116,36 @@ def outcome(request: Request, suites: tuple[str, ...], stored: StoredRun | None,
     installed = plugins.catalogue(plugins.SUITES)
     narrowed = replace(request, suites=tuple(suite for suite in suites if suite in installed))
     if not session:
-        return stages.validate(narrowed, progress.Quiet())
+        return _measured(narrowed)
     with (Path(tempfile.gettempdir()) / f"harness-pytest-{session}").open("a+") as note:
         fcntl.flock(note, fcntl.LOCK_EX)  # until the file is closed
         note.seek(0)
         if folder := note.read():
             return stages.finish(run_folder.RunFolder(Path(folder)))
-        measured = stages.validate(narrowed, progress.Quiet())
+        measured = _measured(narrowed)
         note.write(str(measured.folder.path))
         note.flush()
         return measured
+
+
+def _measured(request: Request) -> Outcome:
+    """Measure, and explain what fails as ``harness validate`` does: as long as ``HARNESS_EXPLAIN`` says."""
+    within_s, observer = explain_s(os.environ.get("HARNESS_EXPLAIN", "")), progress.Quiet()
+    measured = stages.validate(request, observer)
+    if measured.exit_code is ExitCode.FAILED and within_s:
+        from harness.explain import command  # takes a second, and most runs pass
+
+        command.explain_failures(measured, within_s, observer)
+    return measured
+
+
+def explained(outcome: Outcome, verdict: Verdict) -> list[tuple[str, str]]:
+    """Label and text of each line that says why a gate fails; none where nobody asked."""
+    place = (verdict.target, verdict.backend, verdict.variant)
+    return explanations.as_lines(
+        [
+            one
+            for one in explanations.of_outcome(outcome)
+            if (one["target"], one["backend"], one["variant"]) == place and verdict.gate in one["gates"]
+        ]
+    )

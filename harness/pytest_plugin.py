@@ -115,6 +115,8 @@ def harness_gate(
     item: GateItem = request.param
     properties = request.node.user_properties
 
+    from harness import pytest_items
+
     def judge() -> None:
         key = (item.gate, item.target, item.backend, item.variant)
         verdict = next(
@@ -131,7 +133,9 @@ def harness_gate(
         properties.append(("state", verdict.state.value))
         text = f"{verdict.state.value} {verdict.gate}: {verdict.sentence}"
         if verdict.blocks:
-            pytest.fail(text, pytrace=False)
+            lines = pytest_items.explained(harness_outcome, verdict)
+            properties.extend((label.lower(), line) for label, line in lines)
+            pytest.fail("\n".join([text, *(f"{label}: {line}" for label, line in lines)]), pytrace=False)
         elif verdict.waived:
             pytest.xfail(f"{text} (waived {verdict.waived})")
         elif verdict.state.value == "NOT_APPLICABLE":

@@ -20,15 +20,11 @@ if TYPE_CHECKING:
     from harness.run.outcome import Outcome
 
 
-#: How long causes are looked for.
-BUDGET_S = 60.0
-
-
 def budget_s(text: str) -> float:
     """Read a budget: ``60s``; an empty one is a minute, 0 is none."""
-    from harness.run.request import parse_seconds
+    from harness.run.request import explain_s
 
-    return 0.0 if text == "0" else parse_seconds(text, "explain") if text else BUDGET_S
+    return explain_s(text)
 
 
 def add(commands: Any) -> None:  # noqa: ANN401 - argparse's own
@@ -159,17 +155,7 @@ def of_failures(outcome: Outcome, within_s: float, observer: Observer) -> None:
 
     Whatever happens here, the verdict stands.
     """
-    if outcome.exit_code is not ExitCode.FAILED or not within_s:
-        return
-    from harness.core import unexpected
-    from harness.explain import command
+    if outcome.exit_code is ExitCode.FAILED and within_s:
+        from harness.explain import command
 
-    try:
-        command.explain_run(outcome, within_s, observer, observer.stage)
-    except KeyboardInterrupt:
-        observer.note(f"interrupted; the run is complete: harness judge {outcome.folder.run_id}")
-        raise
-    except Exception as error:  # noqa: BLE001 - a fault of a plug-in must not take the verdict away
-        observer.note(f"the failure could not be explained: {unexpected.one_line(error)}")
-    finally:
-        observer.end()
+        command.explain_failures(outcome, within_s, observer)

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from harness.core import unexpected
 from harness.device import plugins
 from harness.explain import of_run, procedure, reproducer, request, text, two_runs
 from harness.explain.layers import Error
@@ -109,6 +110,19 @@ def explain_run(
     answers = list(of_run.answers(outcome, hypotheses(), within_s, observer, notify))
     explanations.write(outcome.folder.path, [answer_as_json(answer) for answer in answers])
     return answers
+
+
+def explain_failures(outcome: Outcome, within_s: float, observer: Observer) -> None:
+    """The same after a run; whatever happens here, its verdict stands."""
+    try:
+        explain_run(outcome, within_s, observer, observer.stage)
+    except KeyboardInterrupt:
+        observer.note(f"interrupted; the run is complete: harness judge {outcome.folder.run_id}")
+        raise
+    except Exception as error:  # noqa: BLE001 - a fault of a plug-in must not take the verdict away
+        observer.note(f"the failure could not be explained: {unexpected.one_line(error)}")
+    finally:
+        observer.end()
 
 
 def answer_as_json(answer: Answer) -> dict[str, Any]:

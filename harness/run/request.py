@@ -8,6 +8,9 @@ from pathlib import Path
 from harness.config.folders import shipped_folder
 from harness.core.errors import UsageError
 
+#: How long causes of a failure are looked for.
+EXPLAIN_S = 60.0
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -120,3 +123,13 @@ def _names(text: str, what: str) -> tuple[str, ...]:
     if not all(names):
         raise UsageError(f"{text!r} has an empty name between commas", where=what)
     return names
+
+
+def explain_s(text: str) -> float:
+    """Read for how long causes of a failure are looked for: ``60s``; empty is a minute, ``0`` not at all.
+
+    Raises
+    ------
+    UsageError
+    """
+    return 0.0 if text == "0" else parse_seconds(text, "explain") if text else EXPLAIN_S

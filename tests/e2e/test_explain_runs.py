@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -37,6 +38,7 @@ def test_a_failure_carries_its_cause_and_keeps_it(harness: Shell, model: MakeMod
     assert "affected     wrong; not affected: cpu" in lines
     judged = harness("judge", "latest")
     assert cause in judged.out.splitlines()
+    in_junit(harness)
     listed = json.loads(harness("judge", "latest", "--json").out)["explanations"]
     (stored,) = (one for one in listed if one["causes"])
     assert (stored["target"], stored["variant"]) == ("wrong", "float32")
@@ -51,6 +53,35 @@ def test_a_failure_carries_its_cause_and_keeps_it(harness: Shell, model: MakeMod
     assert asked.code == 4
     assert cause in asked.out.splitlines()
     assert "confirmed         order of classes" in asked.out
+
+
+def in_junit(harness: Shell) -> None:
+    """Cause and targets are text and properties of the items that fail, and of no other."""
+    text = "SUITE = 'accuracy'\ndef test_gate(harness_gate):\n    harness_gate()\n"
+    (harness.folder / "test_gates.py").write_text(text)
+    done = subprocess.run(
+        [
+            sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_gates.py", "--harness-run",
+            "latest", "--junit-xml=junit.xml",
+        ],
+        cwd=harness.folder, env=harness.env, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1, done.stdout + done.stderr
+    items = list(ElementTree.parse(harness.folder / "junit.xml").iter("testcase"))  # noqa: S314
+    causes = 0
+    for item in items:
+        properties = {one.attrib["name"]: one.attrib["value"] for one in item.iter("property")}
+        failure = item.find("failure")
+        if "cause" not in properties:
+            continue
+        causes += 1
+        assert failure is not None
+        assert properties["target"] == "wrong"
+        assert f"CAUSE: {properties['cause']}" in failure.attrib["message"]
+        assert properties["cause"].startswith(CAUSE.split(maxsplit=1)[1][:40])
+        assert properties["affected"] == "wrong; not affected: cpu"
+    assert causes
+    assert any(one.find("failure") is None for one in items)
 
 
 def test_nothing_is_explained_where_nobody_asks_or_nothing_fails(harness: Shell, model: MakeModel) -> None:
