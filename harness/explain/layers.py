@@ -175,10 +175,19 @@ class Tapped:
 
 
 def tap(
-    runner: Runner, reference: Side, other: Side, files: tuple[ModelFile, ModelFile], rows: Sequence[int]
-) -> Tapped:
-    """Run both files with their points as outputs."""
-    pairs = match(files[0].points, files[1].points)
+    runner: Runner, reference: Side, other: Side, files: tuple[ModelFile, ModelFile], rows: Sequence[int],
+    pairs: Sequence[Pair] | None = None,
+) -> Tapped:  # fmt: skip
+    """Run both files with their points as outputs; without pairs, those of the same names.
+
+    Raises
+    ------
+    HarnessError
+        No layer of one file is known to be one of the other, or a side refuses its file with more outputs.
+    """
+    pairs = match(files[0].points, files[1].points) if pairs is None else pairs
+    if not pairs:
+        raise BackendError("no layers of the two files stand for the same values", where=other.target)
     traces, plain = [], runner.samples(other, rows)
     changed: list[Error] = []
     for side, file, names in (
@@ -237,8 +246,9 @@ def chunks(names: Sequence[str], sizes_byte: Mapping[str, int], calls: int) -> I
 def _changed(plain: Trace, tapped: Trace) -> Error:
     """How far more outputs change the outputs."""
     one, two = (
-        np.concatenate([trace.real(name).reshape(len(trace.tensors[name]), -1) for name in plain.outputs], 1)
-        for trace in (plain, tapped)
+        np.concatenate([trace.real(name).reshape(len(trace.tensors[name]), -1) for name in names], 1)
+        # The outputs of the file come first; names that it has twice were changed.
+        for trace, names in ((plain, plain.outputs), (tapped, tapped.outputs[: len(plain.outputs)]))
     )
     return error(one, two)
 

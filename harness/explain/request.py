@@ -14,7 +14,9 @@ import numpy as np
 
 from harness.compression.choose import reading_of
 from harness.compression.export.kinds import RUNTIMES
+from harness.compression.file_facts import file_facts
 from harness.compression.model_file import load_onnx
+from harness.compression.prebuilt import layout_of
 from harness.config.load import load_validation, validation_file
 from harness.config.targets import load_targets
 from harness.config.validation import FLOAT32
@@ -325,24 +327,27 @@ def _batch(prepared: Prepared, target: Target, request: SideRequest) -> Batch:
 
 
 def _given(file: Path, batch: Batch) -> Artifact:
-    """A file of the user's, with the inputs of the variant's."""
+    """A file of the user's; its inputs and outputs lie as those of the variant's, in their order."""
     kind = file.suffix.removeprefix(".")
     if kind != batch.artifact.format:
         raise UsageError(
             f"{batch.backend} opens {batch.artifact.format} files, and {file.name} is another",
             next_step="name a target that opens it",
         )
+    outputs = dict(batch.artifact.output_permutation)
+    if kind == "tflite":
+        given, usual = (
+            tflite_points.outputs_in_order(tflite_points.read(path.read_bytes()))
+            for path in (file, batch.artifact.path)
+        )
+        outputs = {
+            name: outputs[before] for name, before in zip(given, usual, strict=False) if before in outputs
+        }
+    facts = layout_of(file_facts(file, kind))
     return replace(
         batch.artifact, variant=file.name, files=(describe_file(file),), folder=file.resolve().parent,
-        precision="int8" if _computes_in_integers(file) else "",
+        output_permutation=outputs, **facts,
     )  # fmt: skip
-
-
-def _computes_in_integers(file: Path) -> bool:
-    if file.suffix == ".onnx":
-        return any(node.op_type == "QuantizeLinear" for node in load_onnx(file).graph.node)
-    model = tflite_points.read(file.read_bytes())
-    return "int8" in tflite_points.dtypes(model)
 
 
 def _onnx(prepared: Prepared) -> dict[str, Artifact]:

@@ -16,7 +16,7 @@ from harness.core.artifact import Artifact
 from harness.core.contracts import SupportsVariations, Variation
 from harness.core.errors import HarnessError
 from harness.device import plugins
-from harness.explain import files, layers
+from harness.explain import align, files, layers
 from harness.explain.files import ModelFile
 from harness.explain.layers import Layer, Tapped
 from harness.explain.recipes import Recipes, Scorer
@@ -337,7 +337,10 @@ class Scene:
         if self.files is None:
             return None
         try:
-            tapped = layers.tap(self.runner, self.reference, self.other, self.files, self.worst)
+            pairs = layers.match(self.files[0].points, self.files[1].points)
+            if not align.is_by_name(pairs, self.files):
+                pairs = align.align(self.runner, self.reference, self.other, self.files, self.worst)
+            tapped = layers.tap(self.runner, self.reference, self.other, self.files, self.worst, pairs)
         except HarnessError as error:
             self.refused["layers"] = error.what
             return None

@@ -64,7 +64,8 @@ def _differences(one: Any, two: Any) -> Iterator[Difference]:  # noqa: ANN401 - 
         name = tflite_points.name_of(graphs[0].tensors[first.outputs[0]])
         if place >= len(kinds[1]) or kinds[0][place] != kinds[1][place]:
             other = kinds[1][place] if place < len(kinds[1]) else "the end"
-            yield Difference(name, "operator", f"{other} is in the place of {kinds[0][place]}")
+            text = f"{other} is in the place of {kinds[0][place]}"
+            yield Difference(name, "operator", text, is_material=False)
             return
         second = graphs[1].operators[place]
         if options := _options(first, second):

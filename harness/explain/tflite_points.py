@@ -37,6 +37,11 @@ def read(content: bytes) -> Any:  # noqa: ANN401 - the schema's ModelT
     model.buffers = [
         AlignedBuffer(schema, b"" if buffer.data is None else bytes(buffer.data)) for buffer in model.buffers
     ]
+    names = set[str]()
+    for place, tensor in enumerate(model.subgraphs[0].tensors):
+        if not tensor.name or name_of(tensor) in names:  # other tools leave names empty, or give them twice
+            tensor.name = f"{name_of(tensor) if tensor.name else ''}#{place}".encode()
+        names.add(name_of(tensor))
     return model
 
 
@@ -79,8 +84,13 @@ def inputs_read(model: Any) -> set[str]:  # noqa: ANN401 - the schema's ModelT
 
 def outputs(model: Any) -> set[str]:  # noqa: ANN401 - the schema's ModelT
     """Names of the outputs of the file."""
+    return set(outputs_in_order(model))
+
+
+def outputs_in_order(model: Any) -> list[str]:  # noqa: ANN401 - the schema's ModelT
+    """The same, as the file lists them."""
     graph = model.subgraphs[0]
-    return {name_of(graph.tensors[place]) for place in graph.outputs}
+    return [name_of(graph.tensors[place]) for place in graph.outputs]
 
 
 def sizes_byte(model: Any) -> dict[str, int]:  # noqa: ANN401 - the schema's ModelT
