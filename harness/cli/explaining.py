@@ -40,6 +40,8 @@ def add(commands: Any) -> None:  # noqa: ANN401 - argparse's own
     )
     explain.add_argument("--between", metavar="A,B", default="",
                          help="reference and other: TARGET[:VARIANT|FILE][@parity][+KEY=VALUE]")  # fmt: skip
+    explain.add_argument("--host", metavar="USER@BOARD", default=os.environ.get("HARNESS_HOST", ""),
+                         help="board of a side of --between that is reached over ssh")  # fmt: skip
     explain.add_argument("--model", metavar="PATH", default=os.environ.get("HARNESS_MODEL", ""),
                          help="a folder or a validation.toml (default: the bundled digits)")  # fmt: skip
     explain.add_argument(
@@ -74,6 +76,7 @@ def _between(arguments: argparse.Namespace) -> int:
     explanation, path, words = explanations.explain(
         model=arguments.model, between=arguments.between, within_s=budget_s(arguments.budget),
         results=arguments.results, observer=progress.Plain(sys.stderr), notify=tell,
+        hosts=tuple(filter(None, arguments.host.split(","))),
     )  # fmt: skip
     print(words)
     print(f"facts        {path}")

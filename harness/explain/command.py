@@ -7,7 +7,7 @@ import json
 import math
 import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 from harness.core import unexpected
 from harness.device import plugins
 from harness.explain import of_run, procedure, reproducer, request, text, two_runs
-from harness.explain.layers import Error
+from harness.explain.layers import Error, Layer
 from harness.explain.of_run import Answer
 from harness.explain.procedure import Explanation
 from harness.explain.scene import Finding, Hypothesis
@@ -39,7 +39,7 @@ def hypotheses() -> list[Hypothesis]:
 
 def explain(
     *, model: str, between: str, within_s: float, results: Path, observer: Observer,
-    notify: Callable[[str], None],
+    notify: Callable[[str], None], hosts: tuple[str, ...] = (),
 ) -> tuple[Explanation, Path, str]:  # fmt: skip
     """Explain why two sides differ, and store what was seen.
 
@@ -53,7 +53,7 @@ def explain(
     HarnessError
     """
     sides = request.parse(between)
-    with request.opened(model, sides, observer) as scene:
+    with request.opened(model, sides, observer, hosts) as scene:
         known = request.versions(sides, scene)
         end_s = time.monotonic() + within_s
         explanation = procedure.explain(scene, [*known, *hypotheses()], within_s, notify)
@@ -165,7 +165,7 @@ def as_json(explanation: Explanation) -> dict[str, Any]:
         "rounds": [[_finding(finding) for finding in findings] for findings in explanation.rounds],
         "left_out": explanation.left_out,
         "notes": scene.refused,
-        "layers": _layers(explanation),
+        "layers": [_layer(row) for row in explanation.layers],
     }
 
 
@@ -182,19 +182,14 @@ def _finding(finding: Finding) -> dict[str, Any]:
     }
 
 
-def _layers(explanation: Explanation) -> Sequence[dict[str, Any]]:
-    if not explanation.scene.gap or not explanation.rounds:
-        return []
-    return [
-        {
-            "point": row.point.name,
-            "layer": row.point.layer,
-            "operator": row.point.operator,
-            "within_the_run": _error(row.accumulated),
-            "fed_by_the_reference": _error(row.isolated),
-        }
-        for row in explanation.scene.table
-    ]
+def _layer(row: Layer) -> dict[str, Any]:
+    return {
+        "point": row.point.name,
+        "layer": row.point.layer,
+        "operator": row.point.operator,
+        "within_the_run": _error(row.accumulated),
+        "fed_by_the_reference": _error(row.isolated),
+    }
 
 
 def _error(error: Error | None) -> dict[str, Any] | None:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from harness.core import unexpected
 from harness.core.errors import HarnessError
+from harness.explain.layers import Layer
 from harness.explain.scene import EXPLAINED, Finding, Hypothesis, Scene, State
 
 Notify = Callable[[str], None]
@@ -81,6 +82,8 @@ class Explanation:
         Hypotheses for which there was no time.
     left_share : float
         Of the difference, that no cause explains.
+    layers : list of Layer
+        Of the whole difference; none where there was no time for them.
     effect : Effect, optional
         Of all causes together; None where they cannot be taken away by a run, or there are no more samples.
     seconds : float
@@ -93,6 +96,7 @@ class Explanation:
     causes: list[Finding] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
     left_share: float = 1.0
+    layers: list[Layer] = field(default_factory=list)
     effect: Effect | None = None
     seconds: float = 0.0
     reproducer: Path | None = None
@@ -155,8 +159,19 @@ def explain(
     if left is not scene and explanation.confirmed:
         notify(f"measuring the effect on {len(scene.held_out)} other samples")
         explanation.effect = _effect(scene, left)
+    explanation.layers = _layers(scene, explanation)
     explanation.seconds = time.monotonic() - began_s
     return explanation
+
+
+def _layers(scene: Scene, explanation: Explanation) -> list[Layer]:
+    """The table, which is not begun after the end of the time; nothing of it can be run later."""
+    if not scene.gap or not any(explanation.rounds):
+        return []
+    if not scene.has_table and time.monotonic() > scene.end_s:
+        scene.refused["layers"] = "not compared: the time is used up"
+        return []
+    return scene.table
 
 
 def _bounds_of(scene: Scene, left: Scene) -> Mapping[str, float]:

@@ -18,7 +18,7 @@ from harness.compression.file_facts import file_facts
 from harness.compression.model_file import load_onnx
 from harness.compression.prebuilt import layout_of
 from harness.config.load import load_validation, validation_file
-from harness.config.targets import load_targets
+from harness.config.targets import load_target, load_targets
 from harness.config.validation import FLOAT32
 from harness.core.artifact import Artifact, describe_file
 from harness.core.errors import HarnessError, UsageError
@@ -131,15 +131,22 @@ def _parse_side(text: str) -> SideRequest:
 
 
 @contextmanager
-def opened(model: str, between: tuple[SideRequest, SideRequest], observer: Observer) -> Iterator[Scene]:
+def opened(
+    model: str, between: tuple[SideRequest, SideRequest], observer: Observer, hosts: tuple[str, ...] = ()
+) -> Iterator[Scene]:
     """Prepare both sides as a run does, and give what hypotheses test.
+
+    Parameters
+    ----------
+    hosts : tuple of str
+        Of the sides that are reached over ssh.
 
     Raises
     ------
     HarnessError
         A name does not exist, a target cannot be reached, or a variant cannot be made.
     """
-    with closing(_prepared(model, between, observer)) as prepared:
+    with closing(_prepared(model, between, observer, hosts)) as prepared:
         try:
             with scene_of(prepared, between) as scene:
                 yield scene
@@ -226,14 +233,17 @@ def _version(side: SideRequest, backend: str) -> str:
     return pins.get(wheels.RUNTIMES.get(backend, ""), "")
 
 
-def _prepared(model: str, between: Sequence[SideRequest], observer: Observer) -> Prepared:
+def _prepared(
+    model: str, between: Sequence[SideRequest], observer: Observer, hosts: tuple[str, ...]
+) -> Prepared:
     request = Request.parse(model=model)
     validation, _ = load_validation(request.model)
     file = validation_file(request.model)
     names = variant_names(validation, tuple({side.variant for side in between}))
+    load_targets([side.target for side in between], hosts)  # refuses hosts that none of them takes
     targets = {}
     for side in between:
-        (target,) = load_targets((side.target,), ())
+        target = load_target(side.target, hosts)
         table = {**target.to_json(), "backends": list(target.backends[:1])}
         if requirements := (side.options or {}).get("requirements"):
             table["executor"] = {**table["executor"], "requirements": requirements.split()}

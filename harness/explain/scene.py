@@ -351,6 +351,11 @@ class Scene:
             )
         return tapped
 
+    @property
+    def has_table(self) -> bool:
+        """Whether the layers were compared already."""
+        return "table" in vars(self)
+
     @cached_property
     def table(self) -> list[Layer]:
         """The errors of each layer; empty where they cannot be had."""

@@ -23,13 +23,12 @@ def text(explanation: Explanation) -> str:
     """Everything for a terminal."""
     scene = explanation.scene
     head = f"{scene.other.label} against {scene.reference.label}, {len(scene.rows)} samples"
-    findings = [finding for each in explanation.rounds for finding in each]
     size = f"the outputs differ by {scene.gap:.2g} of their size (root mean square)"
     if math.isinf(scene.gap):
         size = "one has NaN or infinity, and the other has numbers"
     lines = [f"{head}: {size if scene.gap else 'every output is equal'}", ""]
-    if scene.gap and findings and scene.table:
-        lines += [*_table(scene.table), ""]
+    if explanation.layers:
+        lines += [*_table(explanation.layers), ""]
     lines += [f"{'note':17} {name}: {why}" for name, why in scene.refused.items()]
     for place, tested in enumerate(explanation.rounds):
         if place:

@@ -59,6 +59,25 @@ def test_validate_over_ssh_gives_the_rows_of_this_machine(
     assert "next   start sshd there" in ended_.out
 
 
+@pytest.mark.full  # what differs from this machine: tests/unit/explain/test_procedure.py
+def test_a_failure_on_a_board_carries_its_cause(harness: Shell, model: MakeModel, pi: Board) -> None:
+    """Of a run, of the stored run, and between this machine and the board."""
+    file, folder = harness.folder / "targets" / "pi.toml", model()
+    fault = '[deploy]\nthreads = 1\nextra = { planted-fault = "permuted-classes 0.0" }\n'
+    file.write_text(file.read_text() + fault)
+    chosen = ("--target", "pi", "--host", "board", "--model", folder, *ACCURACY)
+    ended = harness("validate", *chosen, env={"HARNESS_EXPLAIN": ""})
+    assert ended.code == 1, ended.out + ended.err
+    cause = "pi gives its classes in another order: 0 is 1, 1 is 2, 2 is 3, 3 is 0"
+    assert f"CAUSE        float32 on pi: {cause} (" in ended.out
+    asked = harness("explain", "--model", folder, "--between", "cpu,pi", "--host", "board")
+    assert asked.code == 0, asked.out + asked.err
+    assert f"CAUSE             {cause}" in asked.out.splitlines()
+    stored = harness("explain", "latest")
+    assert f"CAUSE        float32 on pi: {cause} (" in stored.out
+    assert not pi.running()
+
+
 def upgraded(harness: Shell, model: MakeModel, folder: Path, version: str, fault: str) -> Ended:
     """Compare the runtime with a planted version of it, on the board."""
     file = folder / "targets" / "pi.toml"

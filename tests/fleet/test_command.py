@@ -137,3 +137,23 @@ def test_a_run_that_lost_a_board_has_the_rows_of_one_that_did_not(
     disturbed = measured(harness, "pis")
     pd.testing.assert_frame_equal(undisturbed[COLUMNS], disturbed[COLUMNS])
     assert set(disturbed.status) == set(undisturbed.status)
+
+
+@pytest.mark.full  # what differs from this machine: tests/unit/explain/test_procedure.py
+def test_a_failure_on_a_fleet_carries_its_cause(
+    harness: Shell, cluster: DaskCluster, model: MakeModel
+) -> None:
+    """Of a run, of the stored run, and between this machine and the fleet."""
+    write(harness, cluster, "pis")
+    file, folder = harness.folder / "targets" / "pis.toml", model()
+    fault = '[deploy]\nthreads = 1\nextra = { planted-fault = "permuted-classes 0.0" }\n'
+    file.write_text(file.read_text() + fault)
+    ended = harness("validate", "--target", "pis", "--model", folder, *ACCURACY, env={"HARNESS_EXPLAIN": ""})
+    assert ended.code == 1, ended.out + ended.err
+    cause = "pis gives its classes in another order: 0 is 1, 1 is 2, 2 is 3, 3 is 0"
+    assert f"CAUSE        float32 on pis: {cause} (" in ended.out
+    asked = harness("explain", "--model", folder, "--between", "cpu,pis")
+    assert asked.code == 0, asked.out + asked.err
+    assert f"CAUSE             {cause}" in asked.out.splitlines()
+    stored = harness("explain", "latest")
+    assert f"CAUSE        float32 on pis: {cause} (" in stored.out

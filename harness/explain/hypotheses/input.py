@@ -156,7 +156,7 @@ class _Search:
 
     def run(self) -> None:
         """Try each mistake alone, then two at once."""
-        rows, end_s = self.scene.rows[:SCREENED], time.monotonic() + MOST_S
+        rows, end_s = self.scene.rows[:SCREENED], min(time.monotonic() + MOST_S, self.scene.end_s)
         cases = [] if self.is_other else list(_of_tables(self.scene, self.side))
         self._try([*cases, *single(self.side, rows)], rows, end_s)
         best = self._best()
@@ -165,7 +165,7 @@ class _Search:
 
     def run_steps(self) -> None:
         """Try what ``[input.NAME]`` can say."""
-        rows, end_s = self.scene.rows[:SCREENED], time.monotonic() + MOST_S
+        rows, end_s = self.scene.rows[:SCREENED], min(time.monotonic() + MOST_S, self.scene.end_s)
         cases = [
             Case(self.side, name, (mistake,))
             for name in self.side.raw

@@ -1,0 +1,39 @@
+"""What is told of an explanation needs no run: targets are released by then."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from harness.explain import command, procedure, text
+from harness.explain.hypotheses.answers import Classes
+from harness.explain.sides import Runner, Side, Trial
+
+from . import scenes
+from .test_causes import rotated
+
+
+def test_nothing_is_run_after_the_explanation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = scenes.make(tmp_path)
+    scene = files.scene(files.side(files.float32), files.side(rotated(files)))  # type: ignore[arg-type]
+    explanation = procedure.explain(scene, [Classes()], 600.0)
+
+    def many(self: Runner, side: Side, trials: Sequence[Trial], steps: object = None) -> None:
+        raise AssertionError(f"{side.label} was run")
+
+    monkeypatch.setattr(Runner, "many", many)
+    told = command.as_json(explanation)
+    assert [row["layer"] for row in told["layers"]][-1] == "fc7"
+    assert "fc7" in text.text(explanation)
+
+
+def test_layers_are_not_begun_after_the_time(tmp_path: Path) -> None:
+    files = scenes.make(tmp_path)
+    scene = files.scene(files.side(files.float32), files.side(rotated(files)))  # type: ignore[arg-type]
+    explanation = procedure.explain(scene, [Classes()], -1.0)
+    assert explanation.layers == []
+    assert explanation.left_out == ["order of classes"]
+    assert command.as_json(explanation)["layers"] == []
+    assert not scene.has_table
