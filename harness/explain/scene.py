@@ -275,11 +275,12 @@ class Scene:
     def judged(self, share: float, *, is_exact: bool, is_fact: bool = False) -> State:
         """What a change says that took away a share of the difference.
 
-        Of a difference that rounding explains all has to be gone, unless what was changed differs in fact.
+        Of a difference that rounding explains all has to be gone. What differs in fact (a file is not the one
+        it should be) is a cause, whatever part it has: others are looked for in what it leaves.
         """
         if self.is_within_rounding:
             return State.CONFIRMED if is_exact or is_fact else State.REFUTED
-        if share >= 1 - EXPLAINED:
+        if share >= (1 - PARTLY if is_fact else 1 - EXPLAINED):
             return State.CONFIRMED
         return State.PARTLY if share >= 1 - PARTLY else State.REFUTED
 
