@@ -12,7 +12,7 @@ import onnx
 from onnx import shape_inference
 
 from harness.core.errors import HarnessError
-from harness.explain import layer_part, layer_variants
+from harness.explain import layer_part, layer_variants, layers
 from harness.explain.describe import EXPLAINED, Description, Results, describe
 from harness.explain.layer_part import Part, Variant
 from harness.explain.points import Graph
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 FLOAT_GRAIN, STEP_GRAIN = 2.0**-11, 1.01
 #: A change is looked for in so many numbers of a result, in whole samples.
 MOST_NUMBERS = 2**22
+FLOAT_BYTE = 4
 #: Operators with channels on the second axis, and features on it where there are two.
 ON_SECOND_AXIS = 3
 
@@ -131,6 +132,11 @@ def _run(
     """Run all in one file on this machine; halves of them where one is refused."""
     if not listed:
         return []
+    most = max(1, layers.CHUNK_BYTE // max(1, FLOAT_BYTE * layer.first.size))
+    if len(listed) > most:
+        return [
+            *_run(scene, layer, part, listed[:most]), *_run(scene, layer, part, listed[most:]),
+        ]  # fmt: skip
     content = layer_part.joined(part, listed).SerializeToString()
     side = replace(scene.host, options=replace(scene.host.options, extra={}))
     try:

@@ -102,6 +102,22 @@ class OtherFormat:
         )  # fmt: skip
 
 
+def first_material(scene: Scene) -> str:
+    """In what a written file differs from what its ONNX file gives, by more than rounding; else empty."""
+    for side in (scene.other, scene.reference):
+        source = scene.onnx_of(side)
+        if side.artifact.format not in WRITTEN or source is None:
+            continue
+        try:
+            listed = _again(scene, side, source).differences
+        except HarnessError:
+            continue
+        for one in listed:
+            if one.is_material:
+                return f"{_layer(one, OnnxFile(source.path))}: {one.text}"
+    return ""
+
+
 def _again(scene: Scene, side: Side, source: Artifact) -> _Rewritten:
     if side.artifact.format == "openvino":
         artifact = replace(

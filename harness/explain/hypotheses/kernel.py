@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from harness.core.errors import HarnessError
 from harness.explain import mistakes, referee
+from harness.explain.files import OnnxFile
+from harness.explain.hypotheses import formats
 from harness.explain.layers import Layer
-from harness.explain.scene import Finding, Scene, State
+from harness.explain.rewrites import rewrites
+from harness.explain.scene import Finding, Remedy, Scene, State
 
 #: A float32 layer that is fed with the same numbers differs by less, relative to its result: 2^-24 for each
 #: of a few thousand products that are added.
 FLOAT_BOUND = 2.0**-13
 #: An integer layer differs by at most so many steps: kernels round once, or twice.
 STEPS_BOUND = 2.0
+#: A file of the user's is a variant of its name.
+GIVEN = (".onnx", ".tflite")
 
 
 def culprits(table: list[Layer]) -> list[Layer]:
@@ -37,16 +43,19 @@ class WrongOperator:
     def test(self, scene: Scene) -> Finding:
         """Feed each layer with the same numbers; the operator's definition judges the first that differs."""
         one, two = scene.reference, scene.other
-        if one.variant != two.variant:
+        if not _are_one_model(scene):
             return Finding(self.name, State.UNTESTED, "the variants are meant to differ in every layer")
         table = scene.table
         if not table or all(row.isolated is None for row in table):
             why = "; ".join(scene.refused.values()) or "no layer can be compared"
             return Finding(self.name, State.UNTESTED, why)
         wrong = culprits(table)
-        if one.artifact.format == two.artifact.format and one.artifact.sha256 != two.artifact.sha256:
+        is_same_format = one.artifact.format == two.artifact.format
+        if is_same_format and one.artifact.sha256 != two.artifact.sha256:
             where = f"; they differ from {wrong[0].point.layer} on" if wrong else ""
             return Finding(self.name, State.UNTESTED, f"the two run different files{where}")
+        if wrong and not is_same_format and (other := formats.first_material(scene)):
+            return Finding(self.name, State.UNTESTED, f"the two run different files: {other}")
         if not wrong:
             return Finding(
                 self.name, State.REFUTED, "fed with the same numbers, every layer agrees but for rounding"
@@ -72,10 +81,45 @@ class WrongOperator:
         if described is not None:
             cause += f": {described.text}"
             evidence += f"; {described.text}: so changed, {described.left:.1%} of its error is left"
-        return Finding(
+        finding = Finding(
             self.name, State.CONFIRMED, evidence, 1.0, cause, row.point.layer,
             side=label if label != scene.other.label else "",
         )  # fmt: skip
+        return _rewritten(scene, finding)
+
+
+def _are_one_model(scene: Scene) -> bool:
+    """Whether layers have to agree: both run one variant, or files of the user's of one precision."""
+    one, two = scene.reference, scene.other
+    is_given = any(side.variant.endswith(GIVEN) for side in (one, two))
+    return one.variant == two.variant or (is_given and one.artifact.precision == two.artifact.precision)
+
+
+def _rewritten(scene: Scene, finding: Finding) -> Finding:
+    """The finding with another form of the operator as its remedy, where one was run and helps."""
+    side = scene.reference if finding.side else scene.other
+    if side.artifact.format != "onnx":
+        return finding
+    for text, model in rewrites(OnnxFile(side.artifact.path).model, finding.layer):
+        # Where both run the file, both run the changed one: it has the same meaning.
+        content, sha256 = model.SerializeToString(), side.artifact.sha256
+        after = [
+            scene.runner.with_file(one, content, one.artifact.path.name)
+            if one.artifact.sha256 == sha256
+            else one
+            for one in (scene.reference, scene.other)
+        ]
+        try:
+            share = scene.share(*(scene.runner.samples(one, scene.rows) for one in after))
+        except HarnessError:
+            continue
+        if scene.judged(share, is_exact=share == 1) is not State.REFUTED:
+            return replace(
+                finding, share=share, remedy=Remedy(text, "export the model so", side.label),
+                after=(after[0], after[1]),
+                evidence=f"{finding.evidence}; with {text} {max(0.0, 1 - share):.1%} is left",
+            )  # fmt: skip
+    return finding
 
 
 def _judged(scene: Scene, layer: referee.Alone) -> tuple[bool, str]:

@@ -15,6 +15,7 @@ from harness.explain import procedure
 from harness.explain.hypotheses import HYPOTHESES
 from harness.explain.hypotheses.kernel import WrongOperator
 from harness.explain.procedure import Explanation
+from harness.explain.rewrites import rewrites
 from harness.explain.scene import Finding
 
 from . import scenes
@@ -185,6 +186,57 @@ def test_integers_padded_with_the_code_0_are_named(files: Files) -> None:
     seen = WrongOperator().test(scene)
     assert seen.layer == "conv5"
     assert "it pads with the code 0 instead of the zero point" in seen.cause
+
+
+def test_another_form_of_the_operator_is_run(files: Files) -> None:
+    """A runtime that never counts padding is right where a Pad does it."""
+    model = onnx.ModelProto()
+    model.CopyFrom(files.float32)
+    setting("average2", count_include_pad=1)(model)
+
+    def edit(given: onnx.ModelProto) -> None:
+        for node in given.graph.node:
+            if node.op_type == "AveragePool":
+                setting(node.name, count_include_pad=0)(given)
+
+    scene = files.scene(files.side(model), files.edited(model, edit))
+    explanation = procedure.explain(scene, [WrongOperator()], 600.0)
+    (cause,) = explanation.confirmed
+    assert (cause.layer, cause.remedy and cause.remedy.text) == ("average2", "a Pad before AveragePool")
+    assert "its padding does not count in the mean" in cause.cause
+    assert explanation.left_share < 0.01
+
+
+def test_the_pool_that_openvino_computes_wrongly_is_named(files: Files) -> None:
+    """OpenVINO 2026.4 divides by the whole window what ceil_mode adds beyond the padding."""
+    model = onnx.ModelProto()
+    model.CopyFrom(files.float32)
+    setting("average2", count_include_pad=1, ceil_mode=1, strides=[2, 2])(model)
+    scene = files.scene(files.side(model), files.side(model, "openvino"))
+    cause = WrongOperator().test(scene)
+    assert cause.layer == "average2"
+    assert cause.cause.endswith("on openvino:float32: with ceil_mode each sum is divided by the whole window")
+    assert cause.remedy is not None
+    assert cause.remedy.text == "a Pad before AveragePool"
+
+
+@pytest.mark.parametrize("layer", ["average2", "largest4", "conv5", "mean6", "fc7", "relu1", "leaky3"])
+def test_another_form_of_an_operator_has_the_same_numbers(files: Files, layer: str) -> None:
+    model = onnx.ModelProto()
+    model.CopyFrom(files.float32)
+    setting("average2", count_include_pad=1)(model)
+    made = list(rewrites(model, layer))
+    assert made
+    for text, changed in made:
+        onnx.checker.check_model(changed)
+        scene = files.scene(files.side(model), files.side(changed))
+        assert scene.gap < 1e-6, text
+
+
+def test_an_operator_without_another_form_is_left(files: Files) -> None:
+    assert list(rewrites(files.float32, "average2")) == []
+    assert list(rewrites(files.float32, "concat5")) == []
+    assert list(rewrites(files.float32, "absent")) == []
 
 
 def explained(files: Files, edit: Edit) -> Explanation:
