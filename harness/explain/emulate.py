@@ -92,7 +92,7 @@ def insert(model: onnx.ModelProto, graph: Graph, chosen: Mapping[str, Emulation]
     prefixes = (f"emulated:{number}" for number in itertools.count())
     nodes: list[onnx.NodeProto] = []
     for node in changed.graph.node:
-        original = graph.maker.get(next(filter(None, node.output), ""))
+        original = graph.maker.get(_result(node))
         emulation = None if original is None else chosen.get(graph.layer_of(original))
         if emulation is None:
             nodes.append(node)
@@ -119,17 +119,23 @@ _OF_STORED = (Place.RESULTS, Place.OPERANDS_RESULT)
 _OF_RESULTS = (*_OF_STORED, Place.OPERATORS, Place.ALL)
 
 
+def _result(node: onnx.NodeProto) -> str:
+    return next(filter(None, node.output), "")
+
+
 def _is_read(where: Place, node: onnx.NodeProto, place: int, graph: Graph) -> bool:
     name = node.input[place].removesuffix(FED)
     if not name or not graph.is_float(name):
         return False
     is_operand = node.op_type in PRODUCTS and place < 2
+    maker = graph.maker.get(name)
+    is_inside = maker is not None and graph.layer_of(maker) == graph.layer_of(graph.maker[_result(node)])
     return {
         Place.CONSTANTS: name in graph.constants,
         Place.WEIGHTS: is_operand and name in graph.constants,
         Place.OPERANDS: is_operand,
         Place.OPERANDS_RESULT: is_operand,
-        Place.INPUTS: name not in graph.constants,
+        Place.INPUTS: name not in graph.constants and not is_inside,
         Place.ALL: True,
     }.get(where, False)
 

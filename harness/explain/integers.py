@@ -72,8 +72,10 @@ def exact(graph: Graph, point: Point, tensors: Mapping[str, NDArray[np.generic]]
         seen.add(name)
         node = graph.maker.get(name)
         if node is None:
-            return None  # an input of the model in float
-        if node.op_type == "DequantizeLinear":
+            if name not in tensors:
+                return None
+            leaves[name] = tensors[name][call].astype(np.float64)  # an input of the model
+        elif node.op_type == "DequantizeLinear":
             real = _dequantized(graph, node, tensors, call)
             if real is None:
                 return None
@@ -82,7 +84,7 @@ def exact(graph: Graph, point: Point, tensors: Mapping[str, NDArray[np.generic]]
             nodes.append(node)
             waiting += read_by(node)
     if not nodes:
-        return None
+        return Exact(leaves[quantizer.input[0]] / point.step.scale, point.step.zero_point)
     order = [node for node in graph.model.graph.node if node in nodes]
     product = _product(order, graph)
     wanted = [quantizer.input[0], *([product.output[0]] if product is not None else [])]

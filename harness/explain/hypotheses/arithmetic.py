@@ -16,6 +16,7 @@ from onnx import numpy_helper
 from harness.core.errors import HarnessError
 from harness.explain import emulate, referee
 from harness.explain.emulate import Change, Emulation, Likeness, Place
+from harness.explain.files import OnnxFile
 from harness.explain.hypotheses import options
 from harness.explain.hypotheses.emulated import Case, Emulated, run, where
 from harness.explain.layers import Layer
@@ -32,6 +33,10 @@ ON_GRID = 0.999
 MANY, NOT_NOISE = 0.2, 0.95
 #: An emulation that rounds elsewhere than the runtime does gives a difference of at least so much of it.
 LIKE_SIZE = 1 / 8
+#: Products of some such numbers are no longer normal.
+TINY = 2.0**-40
+#: Operators whose results can be small where nothing that they read is.
+SHRINKING = frozenset({"Exp", "Gelu", "Pow", "Sigmoid", "Softmax", "Softplus", "Swish", "Erf"})
 
 
 class Precision(Emulated):
@@ -73,8 +78,8 @@ class Precision(Emulated):
         if None in grids:
             formats = emulate.TF32, emulate.BF16, emulate.F16
             listed += [Emulation(one, Place.OPERANDS) for one in formats]
-            weights = (Place.WEIGHTS, Place.CONSTANTS)
-            listed += [Emulation(one, place) for one in formats[1:] for place in weights]
+            others = (Place.WEIGHTS, Place.CONSTANTS, Place.INPUTS)
+            listed += [Emulation(one, place) for one in formats[1:] for place in others]
         return listed
 
     def is_suspected(self, row: Layer) -> bool:
@@ -87,6 +92,8 @@ class Precision(Emulated):
         text = emulation.change.text
         if emulation.place in (Place.WEIGHTS, Place.CONSTANTS):
             return f"has its weights in {text}"
+        if emulation.place is Place.INPUTS:
+            return f"reads its input in {text}"
         return f"multiplies in {text}" if emulation.place is Place.OPERANDS else f"computes in {text}"
 
     def otherwise(self, case: Case) -> Finding | None:
@@ -148,6 +155,17 @@ class Denormals(Emulated):
     outputs = (emulate.FLUSHED,)
     nothing = "no layer takes 0 for numbers below 2^-126"
 
+    def unlikely(self, scene: Scene) -> str:
+        """Inputs, constants and operators that could give such numbers."""
+        file = scene.files[0] if scene.files else None
+        if not isinstance(file, OnnxFile) or any(node.op_type in SHRINKING for node in file.model.graph.node):
+            return ""
+        constants = [numpy_helper.to_array(one) for one in file.graph.initializers.values()]
+        traces = scene.first.tensors, scene.second.tensors
+        if any(map(_has_tiny, [*constants, *(one[name] for one in traces for name in one)])):
+            return ""
+        return "no input and no constant is small, and no operator makes small numbers"
+
     def absent(self, case: Case) -> str:
         """Numbers that could be flushed."""
         reference = case.tapped.reference.tensors
@@ -170,6 +188,11 @@ class Denormals(Emulated):
         return f"takes {emulation.change.text}"
 
 
+def _has_tiny(array: NDArray[np.generic]) -> bool:
+    size = np.abs(array.astype(np.float64)) if array.dtype.kind == "f" else np.ones(1)
+    return bool(np.any((size > 0) & (size < TINY)))
+
+
 def _has_denormal(array: NDArray[np.generic]) -> bool:
     if array.dtype != np.float32:
         return False
@@ -183,6 +206,14 @@ class NonFinite(Emulated):
     name = "NaN and infinity"
     outputs = (emulate.NAN_TO_ZERO, emulate.LIMITED, emulate.NUMBERS, emulate.NAN_TO_LARGEST)
     nothing = "no layer replaces NaN or infinity by zero or by the largest number"
+
+    def unlikely(self, scene: Scene) -> str:
+        """Inputs and outputs that have them."""
+        traces = scene.first.tensors, scene.second.tensors
+        tensors = [one[name] for one in traces for name in one]
+        if not all(np.isfinite(tensor).all() for tensor in tensors if tensor.dtype.kind == "f"):
+            return ""
+        return "all inputs and outputs are finite"
 
     def absent(self, case: Case) -> str:
         """Layers that have them on one side alone."""
@@ -210,6 +241,8 @@ class NonFinite(Emulated):
         view = case.view
         row = next(row for row in view.table if self.is_suspected(row))
         alone = referee.alone(view, row)
+        if _grid(alone.second) is not None:
+            return None  # numbers of a short format, which ends earlier: `Precision`
         evidence = (
             f"fed with the same numbers, {row.point.layer} has {_count(alone.second)} on {view.other.label} "
             f"and {_count(alone.first)} on {view.reference.label}"

@@ -46,6 +46,12 @@ def to_half(y: np.ndarray) -> np.ndarray:
     return y.astype(np.float16)
 
 
+def reading_bfloat16(session: Session, feeds: Feeds) -> Outputs:
+    return session.run({
+        name: emulate.BF16.values(x.astype(np.float64)).astype(x.dtype) for name, x in feeds.items()
+    })  # fmt: skip
+
+
 FROM_CONV5 = ("conv5", "conv5_relu", "pool6", "flat", "fc7")
 PLANTED: dict[str, tuple[Sides, str, str]] = {
     "f16": (other(rewriting(results(F16))), "computes in f16", "conv1"),
@@ -57,6 +63,9 @@ PLANTED: dict[str, tuple[Sides, str, str]] = {
         other(rewriting(operands(BF16, (0, 1), ("conv5",)))), "multiplies in bf16 in conv5 alone", "conv5",
     ),
     "bf16-weights": (other(rewriting(operands(BF16, (1,)))), "has its weights in bf16", "conv1"),
+    "bf16-input": (
+        other(strange.answering(lambda options: reading_bfloat16)), "reads its input in bf16", "conv1",
+    ),
     "f16-outputs": (other(changing_outputs(to_half), "openvino"), "computes in f16, in its outputs", "fc7"),
     "the reference": (
         lambda f: (f.planted(f.side(f.float32), rewriting(results(BF16))), f.side(f.float32, "openvino")),
@@ -81,6 +90,14 @@ def test_fewer_bits_are_named_with_the_first_layer(files: Files, name: str) -> N
     assert words in cause.cause
     assert cause.layer == layer
     assert cause.share > 0.5  # a number near the middle of two others is rounded to either
+
+
+def test_fewer_bits_and_other_weights_are_both_named(files: Files) -> None:
+    changed = scenes.with_constant(files.float32, "conv3.w", lambda w: 1.2 * w)
+    planted = files.planted(files.side(changed), rewriting(results(BF16)))
+    causes = explained(files, files.side(files.float32), planted).confirmed
+    assert {cause.hypothesis for cause in causes} == {"another file", "precision"}
+    assert {cause.layer for cause in causes} == {"conv3", "conv1"}
 
 
 def between(original: onnx.ModelProto, value: str, nodes: list[onnx.NodeProto], **constants: float) -> object:
@@ -135,8 +152,46 @@ def test_the_interpreter_of_tflite_flushes_small_numbers(tiny: Files) -> None:
     assert (cause.hypothesis, cause.layer) == ("small numbers", "down2")
 
 
+def test_small_inputs_that_are_flushed_are_named_in_the_layer_that_reads_them(files: Files) -> None:
+    nodes = [
+        helper.make_node("Mul", ["x", "large"], ["up"], name="up"),
+        helper.make_node("Mul", ["up", "large"], ["changed"], name="up2"),
+    ]
+    large = numpy_helper.from_array(np.array(2.0**66, np.float32), "large")
+    small = replace(files, float32=scenes.behind(files.float32, nodes, [large]))
+    side = small.side(small.float32)
+    side = replace(side, preprocess={"x": replace(scenes.STEP, scale=2.0**-140, mean=(0.0,), std=(1.0,))})
+
+    def flushing(session: Session, feeds: Feeds) -> Outputs:
+        return session.run({
+            name: np.where(np.abs(x) < 2.0**-126, np.float32(0), x) for name, x in feeds.items()
+        })  # fmt: skip
+
+    plant = strange.answering(lambda options: flushing)
+    (cause,) = explained(small, side, small.planted(side, plant)).confirmed
+    assert (cause.hypothesis, cause.layer) == ("small numbers", "up")
+
+
+def test_half_precision_that_overflows_is_one_of_bits(files: Files) -> None:
+    nodes = [
+        helper.make_node("Mul", ["conv3:r", "large"], ["up"], name="up"),
+        helper.make_node("Mul", ["up", "small"], ["changed"], name="down"),
+    ]
+    model = between(files.float32, "conv3:r", nodes, large=2.0**18, small=2.0**-18)
+    large = replace(files, float32=model)  # type: ignore[arg-type]
+    side = large.side(large.float32)
+    (cause,) = explained(large, side, large.planted(side, rewriting(results(F16)))).confirmed
+    assert cause.hypothesis == "precision"
+    assert (cause.cause, cause.layer) == ("planted:onnxruntime computes in f16", "conv1")
+
+
 NAN: dict[str, tuple[Plant, str, str]] = {
     "result": (rewriting(results(strange.without_nan, ("log",))), "gives 0 for NaN", "log"),
+    "read": (
+        rewriting(operands(strange.without_nan, (0,), ("conv5",))),
+        "gives 0 for NaN in conv5 alone",
+        "conv5",
+    ),
     "outputs": (changing_outputs(lambda y: np.nan_to_num(y, nan=0.0)), "gives 0 for NaN", "fc7"),
 }
 

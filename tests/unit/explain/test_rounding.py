@@ -15,6 +15,7 @@ from onnx import helper, numpy_helper
 
 from harness.core.job import Options
 from harness.explain import integers, procedure
+from harness.explain.files import OnnxFile
 from harness.explain.hypotheses import HYPOTHESES
 from harness.explain.hypotheses.options import Kernels
 from harness.explain.hypotheses.rounding import Rounding
@@ -64,7 +65,7 @@ def cut_off(model: onnx.ModelProto) -> None:
     )
     if quantizer is None:
         return
-    # Half a step less is rounded where the number itself is cut off: the results are not negative.
+    # Half a step less is rounded where the number itself is cut off.
     graph.initializer.append(numpy_helper.from_array(np.float32(0.4999), "cut:part"))
     steps = [
         helper.make_node("Mul", [quantizer.input[1], "cut:part"], ["cut:half"]),
@@ -85,6 +86,22 @@ def test_a_layer_that_cuts_off_is_named(files: Files) -> None:
     assert (scene.is_within_rounding, finding.state) == (True, State.EXPECTED)
     large = Rounding().test(replace(scene, bounds={"scores": 1e-6}))
     assert large.state is State.CONFIRMED
+
+
+def test_the_input_of_a_model_is_quantized_exactly(files: Files) -> None:
+    scene = files.scene(files.side(files.int8), files.side(files.int8))
+    assert scene.tapped is not None
+    assert scene.files is not None
+    pair = next(pair for pair in scene.tapped.pairs if pair.reference.layer == "x_QuantizeLinear")
+    exact = integers.exact(OnnxFile(scene.reference.artifact.path).graph, pair.reference,
+                           scene.tapped.reference.tensors, 0)  # fmt: skip
+    assert exact is not None
+    assert pair.reference.step is not None
+    real = scene.tapped.reference.tensors["x"][0].astype(np.float64)
+    assert np.allclose(exact.steps, real / pair.reference.step.scale, rtol=1e-12)
+    assert np.array_equal(
+        integers.half_to_even(exact), scene.tapped.first(pair)[0] / pair.reference.step.scale
+    )
 
 
 @pytest.mark.parametrize("pair", ["openvino", "tflite"])
