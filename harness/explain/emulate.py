@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper
 
 from harness.explain import files, layers, points
+from harness.explain.changes import Change
 from harness.explain.files import OnnxFile
 from harness.explain.layers import Pair, Tapped
 from harness.explain.points import FED, Graph
@@ -26,14 +27,12 @@ from harness.explain.sides import Side
 from harness.stats.accuracy import distance
 
 Real = NDArray[np.float64]
-Nodes = Iterator[onnx.NodeProto]
 #: Operators that multiply and add.
 PRODUCTS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 #: A number of which the emulation explains so much is nearer to the emulation.
 NEARER = 0.25
 #: So many of the numbers that an emulation changes in a layer have to be nearer to it.
 MOST = 0.8
-SMALLEST_NORMAL, LARGEST = 2.0**-126, float(np.finfo(np.float32).max)
 
 
 class Place(StrEnum):
@@ -50,26 +49,6 @@ class Place(StrEnum):
 
 
 @dataclass(frozen=True)
-class Change:
-    """What is done to each number.
-
-    Parameters
-    ----------
-    name, text : str
-        As in ``computes in f16``.
-    nodes : callable
-        Makes the nodes from the name of a value to another name, with names that begin with the third.
-    values : callable
-        The same on an array.
-    """
-
-    name: str
-    text: str
-    nodes: Callable[[str, str, str], Nodes]
-    values: Callable[[Real], Real]
-
-
-@dataclass(frozen=True)
 class Emulation:
     """A change, and of which numbers."""
 
@@ -77,23 +56,30 @@ class Emulation:
     place: Place
 
 
-def insert(model: onnx.ModelProto, graph: Graph, chosen: Mapping[str, Emulation]) -> onnx.ModelProto:
+def insert(graph: Graph, chosen: Mapping[str, Emulation]) -> onnx.ModelProto:
     """Return a copy of a model in which some layers err.
 
     Parameters
     ----------
-    model : ModelProto
-        That of `graph`, or one in which its layers are fed one by one.
     graph : Graph
     chosen : mapping of layer to Emulation
     """
-    changed = copy.deepcopy(model)
+    changed = copy.deepcopy(graph.model)
+    del changed.graph.node[:]
+    changed.graph.node.extend(_with_errors(graph.model.graph.node, graph, chosen))
+    return changed
+
+
+def _with_errors(
+    original: Iterable[onnx.NodeProto], graph: Graph, chosen: Mapping[str, Emulation]
+) -> list[onnx.NodeProto]:
+    """Copies of the nodes of a graph, or of those in which its layers are fed one by one."""
     stored = {point.name for point in graph.points()} | set(graph.outputs)
     prefixes = (f"emulated:{number}" for number in itertools.count())
     nodes: list[onnx.NodeProto] = []
-    for node in changed.graph.node:
-        original = graph.maker.get(_result(node))
-        emulation = None if original is None else chosen.get(graph.layer_of(original))
+    for node in map(copy.deepcopy, original):
+        maker = graph.maker.get(_result(node))
+        emulation = None if maker is None else chosen.get(graph.layer_of(maker))
         if emulation is None:
             nodes.append(node)
             continue
@@ -110,9 +96,7 @@ def insert(model: onnx.ModelProto, graph: Graph, chosen: Mapping[str, Emulation]
                 prefix = next(prefixes)
                 node.output[place] = prefix
                 nodes += make(prefix, name, prefix)
-    del changed.graph.node[:]
-    changed.graph.node.extend(nodes)
-    return changed
+    return nodes
 
 
 _OF_STORED = (Place.RESULTS, Place.OPERANDS_RESULT)
@@ -140,16 +124,27 @@ def _is_read(where: Place, node: onnx.NodeProto, place: int, graph: Graph) -> bo
     }.get(where, False)
 
 
-class EmulatedFile:
-    """An ONNX file in which some layers err; see `harness.explain.files.LayeredFile`."""
+class Emulations:
+    """An ONNX file whose layers are computed as they are, and with several errors each.
 
-    def __init__(self, file: OnnxFile, chosen: Mapping[str, Emulation]) -> None:
+    As `harness.explain.files.LayeredFile`; every point is returned under its name, and for each error under
+    `twin`.
+
+    Parameters
+    ----------
+    file : OnnxFile
+    emulations : sequence of Emulation
+        Each is made in every layer.
+    """
+
+    def __init__(self, file: OnnxFile, emulations: Sequence[Emulation]) -> None:
         self.name, self.read = file.name, file.read
-        self._file, self._chosen = file, chosen
+        self._file, self._emulations = file, emulations
 
-    def content(self) -> bytes:
-        """The whole file."""
-        return bytes(insert(self._file.model, self._file.graph, self._chosen).SerializeToString())
+    @staticmethod
+    def twin(name: str, place: int) -> str:
+        """Name of a point with an error, by the place of that among the emulations."""
+        return f"{name}:twin{place}"
 
     def exploded(self, fed: Mapping[str, NDArray[np.generic]], names: Sequence[str]) -> bytes:
         """The file that returns these points, with each layer fed by itself."""
@@ -157,12 +152,30 @@ class EmulatedFile:
 
     def alone(self, fed: Mapping[str, NDArray[np.generic]], names: Sequence[str]) -> tuple[bytes, list[str]]:
         """The same, with nothing but what these points need; and the names of its inputs."""
-        model = files.part(self._exploded(fed, names), *names)
+        twins = [self.twin(name, place) for name in names for place in range(len(self._emulations))]
+        model = files.part(self._exploded(fed, names), *names, *twins)
         return bytes(model.SerializeToString()), [value.name for value in model.graph.input]
 
     def _exploded(self, fed: Mapping[str, NDArray[np.generic]], names: Sequence[str]) -> onnx.ModelProto:
+        """One file for all: each error has copies of the nodes, and they share what is fed."""
         whole = points.exploded(self._file.model, fed, names)
-        return insert(whole, self._file.graph, self._chosen)
+        every = {point.layer for point in self._file.points}
+        nodes = list(whole.graph.node)
+        for place, emulation in enumerate(self._emulations):
+            changed = _with_errors(whole.graph.node, self._file.graph, dict.fromkeys(every, emulation))
+            made = {name for node in changed for name in node.output if name}
+            renamed = {name: self.twin(name, place) for name in made}
+            for node in changed:
+                points.rename(node, renamed)
+                node.output[:] = [renamed.get(name, name) for name in node.output]
+                node.name = ""
+            nodes += changed
+            whole.graph.output.extend(
+                helper.make_empty_tensor_value_info(self.twin(name, place)) for name in names
+            )
+        del whole.graph.node[:]
+        whole.graph.node.extend(nodes)
+        return whole
 
 
 @dataclass(frozen=True)
@@ -219,38 +232,32 @@ def alike(
         For each emulation, the layers that it changes, in their order.
     """
     assert scene.files is not None
-    side, like = host(scene), _of_reference(tapped)
-    pairs = [pair for pair in tapped.pairs if only(pair)]
-    sizes_byte = {pair.other.name: tapped.other.tensors[pair.other.name][0].nbytes for pair in pairs}
-    named = {pair.other.name: pair for pair in pairs}
-    every = {point.layer for point in file.points}
+    pairs = {pair.other.name: pair for pair in tapped.pairs if only(pair)}
+    sizes_byte = {name: tapped.other.tensors[name][0].nbytes for name in pairs}
+    like, emulated = _of_reference(tapped, len(emulations)), Emulations(file, emulations)
     listed: list[list[Likeness]] = [[] for _ in emulations]
-    for part in layers.chunks(list(named), sizes_byte, len(scene.worst)):
-        chosen = [named[name] for name in part]
-        twins = list({pair.reference.name: Pair(pair.reference, pair.reference) for pair in chosen}.values())
+    for part in layers.chunks(list(pairs), sizes_byte, len(scene.worst) * (1 + len(emulations))):
+        chosen = [pairs[name] for name in part]
+        own = list({pair.reference.name: Pair(pair.reference, pair.reference) for pair in chosen}.values())
         seen = layers.feed(scene.runner, tapped, scene.other, scene.files[1], chosen)
-        plain = layers.feed(scene.runner, like, side, EmulatedFile(file, {}), twins)
-        for place, emulation in enumerate(emulations):
-            changed = EmulatedFile(file, dict.fromkeys(every, emulation))
-            emulated = layers.feed(scene.runner, like, side, changed, twins)
-            for pair in chosen:
-                twin = Pair(pair.reference, pair.reference)
-                nearer = _nearer(
-                    tapped.second(pair, seen), like.second(twin, plain), like.second(twin, emulated)
-                )
+        made = layers.feed(scene.runner, like, host(scene), emulated, own)
+        for pair in chosen:
+            plain = like.second(Pair(pair.reference, pair.reference), made)
+            real = tapped.second(pair, seen)
+            for place, emulation in enumerate(emulations):
+                point = replace(pair.reference, name=emulated.twin(pair.reference.name, place))
+                nearer = _nearer(real, plain, like.second(Pair(pair.reference, point), made))
                 if nearer is not None:
                     listed[place].append(Likeness(pair, emulation, nearer))
     return listed
 
 
-def _of_reference(tapped: Tapped) -> Tapped:
-    """The reference's values on both sides, for a file that has the reference's names."""
-    pairs = [
-        Pair(one, one) for one in {pair.reference.name: pair.reference for pair in tapped.pairs}.values()
-    ]
-    axes = {
-        pair.other.name: tuple(range(tapped.reference.tensors[pair.other.name].ndim - 1)) for pair in pairs
-    }
+def _of_reference(tapped: Tapped, count: int) -> Tapped:
+    """The reference's values on both sides, for a file that has the reference's names, and so many twins."""
+    points_ = {pair.reference.name: pair.reference for pair in tapped.pairs}
+    axes = {name: tuple(range(tapped.reference.tensors[name].ndim - 1)) for name in points_}
+    axes |= {Emulations.twin(name, place): axes[name] for name in points_ for place in range(count)}
+    pairs = [Pair(one, one) for one in points_.values()]
     return Tapped(pairs, tapped.reference, tapped.reference, axes, tapped.proved)
 
 
@@ -262,108 +269,3 @@ def _nearer(seen: Real, plain: Real, emulated: Real) -> float | None:
     to_plain, to_emulated = distance(seen, plain)[changed], distance(seen, emulated)[changed]
     with np.errstate(invalid="ignore"):
         return float(np.mean((to_emulated <= NEARER * to_plain) & (to_plain > 0)))
-
-
-# What is done to numbers
-
-
-def _constant(value: float, name: str) -> onnx.NodeProto:
-    tensor = numpy_helper.from_array(np.array(value, np.float32), name)
-    return helper.make_node("Constant", [], [name], value=tensor)
-
-
-def _cast(to: int) -> Callable[[str, str, str], Nodes]:
-    def nodes(name: str, into: str, prefix: str) -> Nodes:
-        yield helper.make_node("Cast", [name], [f"{prefix}:short"], to=to)
-        yield helper.make_node("Cast", [f"{prefix}:short"], [into], to=TensorProto.FLOAT)
-
-    return nodes
-
-
-def _split(bits: int) -> Callable[[str, str, str], Nodes]:
-    """Round to so many significant bits by G. W. Veltkamp's split; large numbers and infinities stay."""
-
-    def nodes(name: str, into: str, prefix: str) -> Nodes:
-        large, factor, rounded = f"{prefix}:large", f"{prefix}:factor", f"{prefix}:rounded"
-        yield _constant(2.0 ** (24 - bits) + 1, factor)
-        yield _constant(2.0**100, large)
-        yield helper.make_node("Mul", [name, factor], [f"{prefix}:product"])
-        yield helper.make_node("Sub", [f"{prefix}:product", name], [f"{prefix}:rest"])
-        yield helper.make_node("Sub", [f"{prefix}:product", f"{prefix}:rest"], [rounded])
-        yield helper.make_node("Abs", [name], [f"{prefix}:size"])
-        yield helper.make_node("Less", [f"{prefix}:size", large], [f"{prefix}:is-small"])
-        yield helper.make_node("Where", [f"{prefix}:is-small", rounded, name], [into])
-
-    return nodes
-
-
-def _rounded(bits: int) -> Callable[[Real], Real]:
-    def values(real: Real) -> Real:
-        mantissa, exponent = np.frexp(real)
-        return np.asarray(np.ldexp(np.rint(mantissa * 2.0**bits), exponent - bits))
-
-    return values
-
-
-def _to_float16(real: Real) -> Real:
-    with np.errstate(over="ignore"):
-        return real.astype(np.float32).astype(np.float16).astype(np.float64)
-
-
-def _flush(name: str, into: str, prefix: str) -> Nodes:
-    yield _constant(SMALLEST_NORMAL, f"{prefix}:normal")
-    yield _constant(0.0, f"{prefix}:zero")
-    yield helper.make_node("Abs", [name], [f"{prefix}:size"])
-    yield helper.make_node("Less", [f"{prefix}:size", f"{prefix}:normal"], [f"{prefix}:is-small"])
-    yield helper.make_node("Where", [f"{prefix}:is-small", f"{prefix}:zero", name], [into])
-
-
-def _without_nan(value: float) -> Callable[[str, str, str], Nodes]:
-    def nodes(name: str, into: str, prefix: str) -> Nodes:
-        yield _constant(value, f"{prefix}:value")
-        yield helper.make_node("IsNaN", [name], [f"{prefix}:is-nan"])
-        yield helper.make_node("Where", [f"{prefix}:is-nan", f"{prefix}:value", name], [into])
-
-    return nodes
-
-
-def _limited(name: str, into: str, prefix: str) -> Nodes:
-    """Put the largest number for infinities; NaN stays, as Clip does not promise."""
-    low, high, middle = f"{prefix}:low", f"{prefix}:high", f"{prefix}:middle"
-    yield _constant(LARGEST, high)
-    yield _constant(-LARGEST, low)
-    yield helper.make_node("Greater", [name, high], [f"{prefix}:is-high"])
-    yield helper.make_node("Where", [f"{prefix}:is-high", high, name], [middle])
-    yield helper.make_node("Less", [name, low], [f"{prefix}:is-low"])
-    yield helper.make_node("Where", [f"{prefix}:is-low", low, middle], [into])
-
-
-def _numbers(name: str, into: str, prefix: str) -> Nodes:
-    yield from _without_nan(0.0)(name, f"{prefix}:number", prefix)
-    yield from _limited(f"{prefix}:number", into, prefix)
-
-
-F16 = Change("f16", "f16", _cast(TensorProto.FLOAT16), _to_float16)
-BF16 = Change("bf16", "bf16", _split(8), _rounded(8))
-TF32 = Change("tf32", "tf32", _split(11), _rounded(11))
-NUMBERS = Change(
-    "numbers", "0 for NaN and the largest number for infinity", _numbers,
-    lambda real: np.nan_to_num(real, posinf=LARGEST, neginf=-LARGEST),
-)  # fmt: skip
-FLUSHED = Change(
-    "flushed", "0 for numbers below 2^-126", _flush,
-    lambda real: np.where(np.abs(real) < SMALLEST_NORMAL, 0.0, real),
-)  # fmt: skip
-NAN_TO_ZERO = Change("zero", "0 for NaN", _without_nan(0.0), lambda real: np.where(np.isnan(real), 0.0, real))
-NAN_TO_LOWEST = Change(
-    "lowest", "the lowest number for NaN", _without_nan(-LARGEST),
-    lambda real: np.where(np.isnan(real), -LARGEST, real),
-)  # fmt: skip
-NAN_TO_LARGEST = Change(
-    "largest", "the largest number for NaN", _without_nan(LARGEST),
-    lambda real: np.where(np.isnan(real), LARGEST, real),
-)  # fmt: skip
-LIMITED = Change(
-    "limited", "the largest number for infinity", _limited,
-    lambda real: np.where(np.isinf(real), np.sign(real) * LARGEST, real),
-)  # fmt: skip

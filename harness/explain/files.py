@@ -162,19 +162,20 @@ def read(artifact: Artifact, onnx_artifact: Artifact | None = None) -> ModelFile
 
 def part(model: onnx.ModelProto, *outputs: str) -> onnx.ModelProto:
     """Cut out what computes some outputs of a file whose layers are fed one by one."""
-    makers = {name: node for node in model.graph.node for name in node.output}
+    nodes = list(model.graph.node)
+    makers = {name: place for place, node in enumerate(nodes) for name in node.output}
     initializers = {tensor.name: tensor for tensor in model.graph.initializer}
-    waiting, nodes, names = [*outputs], [], set[str]()
+    waiting, places, names = [*outputs], set[int](), set[str]()
     while waiting:
         name = waiting.pop()
         if name in names:
             continue
         names.add(name)
-        if name in makers and makers[name] not in nodes:
-            nodes.append(makers[name])
-            waiting += points.read_by(makers[name])
+        if name in makers and makers[name] not in places:
+            places.add(makers[name])
+            waiting += points.read_by(nodes[makers[name]])
     graph = onnx.helper.make_graph(
-        [node for node in model.graph.node if node in nodes],
+        [nodes[place] for place in sorted(places)],
         "part",
         [value for value in model.graph.input if value.name in names],
         [value for value in model.graph.output if value.name in outputs],

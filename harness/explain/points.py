@@ -216,7 +216,7 @@ def exploded(
     """
     changed = tapped(model, names)
     for node in changed.graph.node:
-        _rename(node, {name: name + FED for name in fed})
+        rename(node, {name: name + FED for name in fed})
     for name, array in fed.items():
         kind = helper.np_dtype_to_tensor_dtype(array.dtype)
         changed.graph.input.append(helper.make_tensor_value_info(name + FED, kind, array.shape))
@@ -228,12 +228,13 @@ def exploded(
     return changed
 
 
-def _rename(node: onnx.NodeProto, names: Mapping[str, str]) -> None:
+def rename(node: onnx.NodeProto, names: Mapping[str, str]) -> None:
+    """Give what a node reads other names, in its inner graphs, too."""
     node.input[:] = [names.get(name, name) for name in node.input]
     for attribute in node.attribute:
         for graph in (attribute.g, *attribute.graphs):
             for inner in graph.node:
-                _rename(inner, names)
+                rename(inner, names)
 
 
 def read_by(node: onnx.NodeProto) -> list[str]:

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from harness.core.errors import HarnessError
-from harness.explain import emulate, referee
-from harness.explain.emulate import Change, Emulation, Likeness, Place
+from harness.explain import changes, referee
+from harness.explain.changes import Change
+from harness.explain.emulate import Emulation, Likeness, Place
 from harness.explain.files import OnnxFile
 from harness.explain.hypotheses import options
 from harness.explain.hypotheses.emulated import Case, Emulated, run, where
@@ -43,7 +44,7 @@ class Precision(Emulated):
     """One side computes in fewer bits."""
 
     name = "precision"
-    outputs = (emulate.F16, emulate.BF16)
+    outputs = (changes.F16, changes.BF16)
     nothing = "no layer computes as f16, bf16 or tf32 would"
 
     def test(self, scene: Scene) -> Finding:
@@ -76,7 +77,7 @@ class Precision(Emulated):
         results = (Place.RESULTS, Place.OPERANDS_RESULT, Place.ALL, Place.OPERATORS)
         listed = [Emulation(one, place) for one in grids if one is not None for place in results]
         if None in grids:
-            formats = emulate.TF32, emulate.BF16, emulate.F16
+            formats = changes.TF32, changes.BF16, changes.F16
             listed += [Emulation(one, Place.OPERANDS) for one in formats]
             others = (Place.WEIGHTS, Place.CONSTANTS, Place.INPUTS)
             listed += [Emulation(one, place) for one in formats[1:] for place in others]
@@ -142,7 +143,7 @@ def _is_noise(first: Real, second: Real) -> bool:
 def _grid(real: Real) -> Change | None:
     """The shortest format that results are numbers of."""
     numbers = real[np.isfinite(real) & (real != 0)]
-    for change in (emulate.BF16, emulate.F16):
+    for change in (changes.BF16, changes.F16):
         if numbers.size and np.mean(change.values(numbers) == numbers) >= ON_GRID:
             return change
     return None
@@ -152,7 +153,7 @@ class Denormals(Emulated):
     """One side takes zero for numbers that are too small to be normal."""
 
     name = "small numbers"
-    outputs = (emulate.FLUSHED,)
+    outputs = (changes.FLUSHED,)
     nothing = "no layer takes 0 for numbers below 2^-126"
 
     def unlikely(self, scene: Scene) -> str:
@@ -177,7 +178,7 @@ class Denormals(Emulated):
     def emulations(self, case: Case, suspected: set[str]) -> Sequence[Emulation]:
         """In what a layer reads, in its result, or in both."""
         places = Place.ALL, Place.INPUTS, Place.CONSTANTS, Place.RESULTS
-        return [Emulation(emulate.FLUSHED, place) for place in places]
+        return [Emulation(changes.FLUSHED, place) for place in places]
 
     def is_suspected(self, row: Layer) -> bool:
         """Every layer: small numbers do not show in its error."""
@@ -197,14 +198,14 @@ def _has_denormal(array: NDArray[np.generic]) -> bool:
     if array.dtype != np.float32:
         return False
     size = np.abs(array.astype(np.float64))
-    return bool(np.any((size > 0) & (size < emulate.SMALLEST_NORMAL)))
+    return bool(np.any((size > 0) & (size < changes.SMALLEST_NORMAL)))
 
 
 class NonFinite(Emulated):
     """One side has NaN or infinity where the other has a number."""
 
     name = "NaN and infinity"
-    outputs = (emulate.NAN_TO_ZERO, emulate.LIMITED, emulate.NUMBERS, emulate.NAN_TO_LARGEST)
+    outputs = (changes.NAN_TO_ZERO, changes.LIMITED, changes.NUMBERS, changes.NAN_TO_LARGEST)
     nothing = "no layer replaces NaN or infinity by zero or by the largest number"
 
     def unlikely(self, scene: Scene) -> str:
@@ -223,8 +224,8 @@ class NonFinite(Emulated):
 
     def emulations(self, case: Case, suspected: set[str]) -> Sequence[Emulation]:
         """What takes their place in a result, or in what a layer reads."""
-        results = emulate.NAN_TO_ZERO, emulate.LIMITED, emulate.NUMBERS, emulate.NAN_TO_LARGEST
-        read = emulate.NAN_TO_ZERO, emulate.NUMBERS, emulate.NAN_TO_LOWEST
+        results = changes.NAN_TO_ZERO, changes.LIMITED, changes.NUMBERS, changes.NAN_TO_LARGEST
+        read = changes.NAN_TO_ZERO, changes.NUMBERS, changes.NAN_TO_LOWEST
         listed = [Emulation(one, Place.RESULTS) for one in results]
         return listed + [Emulation(one, Place.INPUTS) for one in read]
 

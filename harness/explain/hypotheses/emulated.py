@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from harness.explain import emulate, layers
-from harness.explain.emulate import Change, EmulatedFile, Emulation, Likeness, Place
+from harness.explain.changes import Change
+from harness.explain.emulate import Emulation, Likeness, Place
 from harness.explain.files import OnnxFile
 from harness.explain.layers import Layer, Tapped
 from harness.explain.scene import EXPLAINED, Finding, Scene, State
@@ -220,7 +221,8 @@ def run(case: Case, likenesses: list[Likeness]) -> Tried:
     """Run the reference's file on this machine with the error in these layers."""
     chosen = {one.pair.reference.layer: one.emulation for one in likenesses}
     runner, host = case.view.runner, emulate.host(case.view)
-    side = runner.with_file(host, EmulatedFile(case.file, chosen).content(), case.file.name)
+    model = emulate.insert(case.file.graph, chosen)
+    side = runner.with_file(host, model.SerializeToString(), case.file.name)
     trace = runner.samples(side, case.scene.rows)
     before, left = (float(np.median(case.view.squares(one))) for one in (None, trace))
     share = case.view.share(trace, case.view.second)

@@ -17,7 +17,7 @@ from harness.core.artifact import Artifact
 from harness.core.contracts import Session
 from harness.core.job import Options
 from harness.core.preprocess import Feeds, Outputs
-from harness.explain import emulate, procedure
+from harness.explain import changes, procedure
 from harness.explain.hypotheses import HYPOTHESES
 from harness.explain.procedure import Explanation
 from harness.explain.sides import Side
@@ -48,7 +48,7 @@ def to_half(y: np.ndarray) -> np.ndarray:
 
 def reading_bfloat16(session: Session, feeds: Feeds) -> Outputs:
     return session.run({
-        name: emulate.BF16.values(x.astype(np.float64)).astype(x.dtype) for name, x in feeds.items()
+        name: changes.BF16.values(x.astype(np.float64)).astype(x.dtype) for name, x in feeds.items()
     })  # fmt: skip
 
 
@@ -251,7 +251,7 @@ def test_sums_in_half_precision_are_named(files: Files) -> None:
 
 @pytest.mark.parametrize("name", ["F16", "BF16", "TF32"])
 def test_nodes_round_as_the_numbers_say(name: str, tmp_path: Path) -> None:
-    change: emulate.Change = getattr(emulate, name)
+    change: changes.Change = getattr(changes, name)
     random = np.random.default_rng(0)
     x = (random.normal(size=500) * 2.0 ** random.integers(-14, 14, 500)).astype(np.float32)
     x[:4] = [0.0, -0.0, np.nan, np.inf]
