@@ -22,6 +22,8 @@ from harness.stats.accuracy import distance
 Real = NDArray[np.float64]
 #: Tensors of layers that one run returns.
 CHUNK_BYTE = 2**27
+#: Of all layers, of all samples.
+ALL_BYTE = 2**29
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,14 +191,15 @@ def tap(
     if not pairs:
         raise BackendError("no layers of the two files stand for the same values", where=other.target)
     traces, plain = [], runner.samples(other, rows)
+    shapes = {name: tensor.shape[1:] for name, tensor in plain.tensors.items()}
+    sizes_byte = [file.sizes_byte(shapes) for file in files]
     changed: list[Error] = []
-    for side, file, names in (
-        (reference, files[0], [pair.reference.name for pair in pairs]),
-        (other, files[1], [pair.other.name for pair in pairs]),
+    for side, file, names, sizes in (
+        (reference, files[0], [pair.reference.name for pair in pairs], sizes_byte[0]),
+        (other, files[1], [pair.other.name for pair in pairs], sizes_byte[1]),
     ):
         parts, stored = list[Trace](), dict[str, NDArray[Any] | Path]()
-        shapes = {name: tensor.shape[1:] for name, tensor in plain.tensors.items()}
-        for part in chunks(list(dict.fromkeys(names)), file.sizes_byte(shapes), len(rows)):
+        for part in chunks(list(dict.fromkeys(names)), sizes, len(rows)):
             trace = runner.samples(runner.with_file(side, file.tapped(part), file.name), rows)
             if others := [name for name in part if name not in trace.tensors]:
                 raise BackendError(
@@ -224,6 +227,15 @@ def tap(
             axes[pair.other.name] = orders[0]
             usable.append(pair)
     return Tapped(usable, traces[0], traces[1], axes, max(changed, key=lambda one: one.relative))
+
+
+def affordable(files: Sequence[ModelFile], traces: Sequence[Trace], count: int) -> int:
+    """For how many of some samples all layers are returned: at least one, at most `ALL_BYTE` of a side."""
+    sizes_byte = [
+        sum(file.sizes_byte({name: tensor.shape[1:] for name, tensor in trace.tensors.items()}).values())
+        for file, trace in zip(files, traces, strict=True)
+    ]
+    return max(1, min(count, ALL_BYTE // max(1, *sizes_byte)))
 
 
 def chunks(names: Sequence[str], sizes_byte: Mapping[str, int], calls: int) -> Iterator[list[str]]:

@@ -242,12 +242,15 @@ class Scene:
 
     @cached_property
     def worst(self) -> list[int]:
-        """The samples that differ most."""
+        """The samples that differ most; fewer where their layers are large."""
+        count = WORST
+        if self.files is not None:
+            count = layers.affordable(self.files, (self.first, self.second), WORST)
         gaps = sum(
             np.mean(layers.gaps(one, two), axis=1)
             for one, two in zip(self.answers(self.first), self.answers(self.second), strict=True)
         )
-        return [self.rows[place] for place in np.argsort(-np.asarray(gaps), kind="stable")[:WORST]]
+        return [self.rows[place] for place in np.argsort(-np.asarray(gaps), kind="stable")[:count]]
 
     # Another run
 

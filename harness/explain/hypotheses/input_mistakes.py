@@ -118,6 +118,10 @@ def of_input(made: Made) -> Iterator[Mistake]:
         yield _moved("columns", "with its columns in reverse order", lambda x: x[:, ::-1])
         for shift in (1, -1):
             yield _moved("columns", "shifted by a column", partial(np.roll, shift=shift, axis=1))
+    elif made.raw.ndim == 3 and made.raw.shape[1] > 1:
+        yield _moved("place", "with its rows in reverse order", lambda x: x[:, ::-1])
+        for shift in (1, -1):
+            yield _moved("place", "shifted by a row", partial(np.roll, shift=shift, axis=1))
     yield from _values(made)
 
 

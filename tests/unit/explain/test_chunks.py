@@ -61,6 +61,17 @@ def test_chunks_hold_what_fits() -> None:
     assert list(layers.chunks([], {}, 1)) == []
 
 
+def test_layers_of_fewer_samples_are_compared_where_they_are_large(
+    files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for all_byte, count in ((2**29, 4), (120_000, 2), (1, 1)):
+        monkeypatch.setattr(layers, "ALL_BYTE", all_byte)
+        scene = files.scene(files.side(files.float32), files.side(files.int8))
+        assert len(scene.worst) == count
+        assert scene.tapped is not None
+        assert len(next(iter(scene.tapped.other.tensors.values()))) == count
+
+
 def test_sizes_follow_open_extents(files: Files) -> None:
     sizes_byte = points.sizes_byte(files.float32, {"x": (5, 3, 12, 12)})
     assert sizes_byte["conv1:r"] == 5 * 8 * 12 * 12 * 4
