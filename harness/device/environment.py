@@ -11,6 +11,7 @@ import resource
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,14 @@ ISA_FLAGS = (
     "sse4_1", "avx", "avx2", "f16c", "fma", "avx512f", "avx512bw", "avx512_vnni", "avx_vnni", "avx512_bf16",
     "amx_int8", "amx_bf16", "asimd", "asimddp", "asimdhp", "i8mm", "bf16", "sve", "neon",
 )  # fmt: skip
+#: What numpy calls those that it asks the CPU for.
+FEATURES = {
+    "avx": "AVX", "avx2": "AVX2", "f16c": "F16C", "fma": "FMA3", "avx512f": "AVX512F", "avx512bw": "AVX512BW",
+    "avx512_vnni": "AVX512VNNI", "avx512_bf16": "AVX512BF16", "asimd": "ASIMD", "asimddp": "ASIMDDP",
+    "asimdhp": "ASIMDHP", "sve": "SVE",
+}  # fmt: skip
+#: numpy does not ask for these; a CPU that has them has AVX-512, or AVX2 without it.
+UNASKED = frozenset(("amx_int8", "amx_bf16", "avx_vnni"))
 #: Of x86: products of uint8 and int8 are added in 32 bits.
 VNNI = frozenset(("avx512_vnni", "avx_vnni"))
 #: Where /proc and /sys are; tests replace it.
@@ -30,7 +39,7 @@ ROOT = Path("/")
 def static_facts() -> dict[str, Any]:
     """Return what does not change while a batch runs."""
     cpuinfo = _read(ROOT / "proc/cpuinfo") or ""
-    flags = set(_cpuinfo_field(cpuinfo, "flags", "Features").split())
+    flags = _present(set(_cpuinfo_field(cpuinfo, "flags", "Features").split()))
     return {
         "device": platform.node(),
         "arch": platform.machine(),
@@ -53,6 +62,23 @@ def static_facts() -> dict[str, Any]:
     }
 
 
+def _present(flags: set[str]) -> set[str]:
+    """What the CPU itself says: user-mode QEMU shows the /proc/cpuinfo of the machine that emulates."""
+    asked = _cpu_features()
+    told = {flag: asked[feature] for flag, feature in FEATURES.items() if feature in asked}
+    absent = {flag for flag in flags if told.get(flag) is False}
+    return (flags - absent - (UNASKED if absent else set())) | {flag for flag, has in told.items() if has}
+
+
+def _cpu_features() -> Mapping[str, bool]:
+    """What numpy found when it asked the CPU; empty in versions that keep it elsewhere."""
+    try:
+        features = import_module("numpy._core._multiarray_umath").__cpu_features__
+    except (ImportError, AttributeError):
+        return {}
+    return {str(name): bool(value) for name, value in features.items()}
+
+
 def saturates(facts: Mapping[str, Any]) -> bool:
     """Whether kernels add products of int8 weights in 16 saturating bits: x86 without VNNI.
 
@@ -68,7 +94,7 @@ def saturates(facts: Mapping[str, Any]) -> bool:
 def wraps(facts: Mapping[str, Any]) -> bool:
     """Whether kernels add products of int8 numbers in 16 wrapping bits: ARM without dotprod."""
     isa = facts.get("isa") or ()
-    return facts.get("arch") in ("aarch64", "arm64", "armv7l") and bool(isa) and "asimddp" not in isa
+    return facts.get("arch") in ("aarch64", "arm64", "armv7l") and "asimd" in isa and "asimddp" not in isa
 
 
 def state_facts() -> dict[str, Any]:

@@ -45,7 +45,28 @@ def test_missing_facts_have_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
         for name in ("memory_byte", "memory_available_byte", "cpu_model", "cpu_time", "governor"):
             if name in facts:
                 assert set(facts[name]) == {"na"}, name
+    monkeypatch.setattr(environment, "_cpu_features", dict)
     assert environment.static_facts()["isa"] == []
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "asked", "isa"),
+    [
+        ("flags : avx2 avx512f avx512_vnni avx_vnni", {"AVX2": True, "AVX512F": False, "AVX512VNNI": False},
+         ["avx2"]),
+        ("flags : avx2 avx_vnni", {"AVX2": True, "AVX512F": False}, ["avx2", "avx_vnni"]),
+        ("flags : avx2 sse4_1", {"AVX2": False, "ASIMD": True, "ASIMDDP": False}, ["asimd", "sse4_1"]),
+        ("Features : asimd asimddp", {}, ["asimd", "asimddp"]),
+    ],
+)  # fmt: skip
+def test_instruction_sets_are_those_that_the_cpu_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cpuinfo: str, asked: dict[str, bool], isa: list[str]
+) -> None:
+    """Under user-mode QEMU /proc/cpuinfo is that of the machine that emulates."""
+    put(tmp_path, "proc/cpuinfo", cpuinfo)
+    monkeypatch.setattr(environment, "ROOT", tmp_path)
+    monkeypatch.setattr(environment, "_cpu_features", lambda: asked)
+    assert environment.static_facts()["isa"] == isa
 
 
 def put(root: Path, name: str, text: str) -> None:
