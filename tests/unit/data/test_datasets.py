@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -120,3 +122,11 @@ def test_labels_outside_the_classes_are_named() -> None:
     values = Dataset({"a": np.zeros((2, 1))}, np.array([0.5, 1.0]), np.arange(2))
     with pytest.raises(DataError, match="whole numbers"):
         check_labels(values, 10, where="x.csv")
+
+
+def test_image_files_go_with_their_samples() -> None:
+    names = tuple(Path(f"{number}.png") for number in range(40))
+    pixels = np.arange(40, dtype=np.uint8)[:, np.newaxis]
+    split = split_by_hash(Dataset({"x": pixels}, None, np.arange(40), files=names))
+    for part in (split.calibration, split.test):
+        assert [int(file.stem) for file in part.files] == part.inputs["x"][:, 0].tolist()
