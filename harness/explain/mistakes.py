@@ -30,10 +30,19 @@ FLOAT_BYTE = 4
 ON_SECOND_AXIS = 3
 
 
-def of_layer(scene: Scene, layer: Alone, *, is_reference_wrong: bool) -> Description | None:
-    """Say what the wrong side computes: a mistake of the operator, else a change of the right numbers."""
+def of_layer(
+    scene: Scene, layer: Alone, *, is_reference_wrong: bool, grain: float | None = None
+) -> Description | None:
+    """Say what the wrong side computes: a mistake of the operator, else a change of the right numbers.
+
+    Parameters
+    ----------
+    grain : float, optional
+        A smaller difference is rounding; default: what the type of the result makes.
+    """
     expected, seen = (layer.second, layer.first) if is_reference_wrong else (layer.first, layer.second)
     results = _results(layer, expected, seen)
+    results = results if grain is None else replace(results, grain=grain)
     mistake = _mistake(scene, layer, results)
     return mistake or describe(results)
 

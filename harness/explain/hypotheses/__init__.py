@@ -8,6 +8,7 @@ from harness.explain.hypotheses.file import OtherGraph, OtherWeights
 from harness.explain.hypotheses.formats import OtherFormat
 from harness.explain.hypotheses.input import Input
 from harness.explain.hypotheses.kernel import WrongOperator
+from harness.explain.hypotheses.layer import OneLayer
 from harness.explain.hypotheses.options import Kernels, Optimization
 from harness.explain.hypotheses.quantized import BiasOverflow, ClippedRange, Coarse, PerTensor, Spread
 from harness.explain.hypotheses.received import Received
@@ -38,5 +39,6 @@ HYPOTHESES = (
     Coarse(),
     OtherGraph(),
     WrongOperator(),
+    OneLayer(),
     Spread(),
 )
