@@ -156,7 +156,9 @@ def explain(
         if left.is_within_rounding or left.gap <= best.may_leave * scene.gap:
             break
     explanation.left_share = left.gap / scene.gap if scene.gap else 0.0
-    if left is not scene and explanation.confirmed:
+    if left is not scene and explanation.confirmed and scene.held_out and time.monotonic() > end_s:
+        scene.refused["effect on other samples"] = "not measured: the time is used up"
+    elif left is not scene and explanation.confirmed:
         notify(f"measuring the effect on {len(scene.held_out)} other samples")
         explanation.effect = _effect(scene, left)
     explanation.layers = _layers(scene, explanation)

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import itertools
-import math
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.core import preprocess
-from harness.core.errors import HarnessError
+from harness.core.errors import DataError, HarnessError
 from harness.explain.hypotheses import columns, input_mistakes
 from harness.explain.hypotheses.input_mistakes import Made, Mistake
+from harness.explain.made_rows import MadeRows
 from harness.explain.originals import Pipeline
 from harness.explain.scene import EXPLAINED, INPUT, SMALL, Finding, Remedy, Scene, State
 from harness.explain.sides import Side, Trial, as_is
@@ -28,8 +28,6 @@ SCREENED = 8
 IMITATED = 0.01
 #: Mistakes, and bytes of inputs, that one session is fed; and for how long new ones are begun on one side.
 AT_ONCE, AT_ONCE_BYTE, MOST_S = 32, 2**26, 10.0
-#: Samples that are prepared at once, and the largest array of them all that is not a file.
-CHUNK, IN_MEMORY_BYTE = 32, 2**26
 #: So many pairs of mistakes are tried, those first of which each one helps most; where one helps so much.
 PAIRS, FEWEST_TO_PAIR = 192, 0.1
 #: So many of the best are made in all samples.
@@ -80,31 +78,33 @@ class Case:
         is_same = not may_be_same and np.array_equal(wrong, right[self.name])
         return None if is_same else {**right, self.name: wrong}
 
-    def erring(self) -> Side | None:
-        """The side, with the mistakes in all its samples."""
+    def erring(self) -> Side:
+        """The side with the mistakes in all its samples, which are made when they are read."""
         count = len(next(iter(self.side.raw.values())))
-        whole: dict[str, NDArray[Any]] = {}
-        for start in range(0, count, CHUNK):
-            rows = range(start, min(start + CHUNK, count))
-            for name, part in (self.inputs(rows, may_be_same=True) or {}).items():
-                if name not in whole:
-                    whole[name] = _room((count, *part.shape[1:]), part.dtype)
-                whole[name][rows.start : rows.stop] = part
-        return replace(self.side, raw=whole, preprocess=as_is(self.side)) if whole else None
+
+        def make(rows: Sequence[int]) -> NDArray[Any]:
+            inputs = self.inputs(rows, may_be_same=True)
+            if inputs is None:
+                raise DataError(f"the samples of {self.name} cannot be made again: its files have changed")
+            return inputs[self.name]
+
+        right = {
+            name: MadeRows(count, partial(_right, self.side, name))
+            for name in self.side.raw
+            if name != self.name
+        }
+        fed: Any = {**right, self.name: MadeRows(count, make)}
+        return replace(self.side, raw=fed, preprocess=as_is(self.side))
+
+
+def _right(side: Side, name: str, rows: Sequence[int]) -> NDArray[Any]:
+    return preprocess.apply(side.rows(rows)[name], side.preprocess[name])
 
 
 def _made(side: Side, name: str, rows: Sequence[int]) -> Made:
     originals = side.originals if len(side.raw) == 1 else None
     pipeline = None if originals is None else Pipeline(originals.recipe)
     return Made(side.rows(rows)[name], side.preprocess[name], rows, originals, pipeline)
-
-
-def _room(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """An empty array; a large one lies in a file that is gone when the array is."""
-    if math.prod(shape) * dtype.itemsize <= IN_MEMORY_BYTE:
-        return np.empty(shape, dtype)
-    with tempfile.TemporaryFile() as file:
-        return np.memmap(file, dtype, "w+", shape=shape)
 
 
 def single(side: Side, rows: Sequence[int]) -> list[Case]:
@@ -210,9 +210,9 @@ class _Search:
     def confirmed(self) -> tuple[Case, Side] | None:
         """The best with its share in all samples, and the side that errs; None where none explains enough."""
         for case in self._best()[:BEST]:
-            changed = case.erring() if case.share >= FEWEST else None
-            if changed is None:
+            if case.share < FEWEST:
                 continue
+            changed = case.erring()
             trace = self.scene.runner.samples(changed, self.scene.rows)
             first, second = (self.scene.first, trace) if self.is_other else (trace, self.scene.second)
             share = self.scene.share(first, second)

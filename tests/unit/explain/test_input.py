@@ -17,6 +17,7 @@ from harness.core.preprocess import Preprocess
 from harness.data.images import ImageRecipe, apply_recipe
 from harness.explain import procedure
 from harness.explain.hypotheses import HYPOTHESES
+from harness.explain.made_rows import MadeRows
 from harness.explain.originals import Originals, Pipeline
 from harness.explain.procedure import Explanation
 from harness.explain.sides import Side
@@ -277,3 +278,20 @@ def test_what_a_target_makes_of_columns_is_named(tmp_path: Path, name: str) -> N
     other = replace(side, artifact=exchanged(files, order, factors).artifact, label="other")
     (cause,) = explained(files, side, other).confirmed
     assert words in cause.cause
+
+
+def test_rows_are_made_when_they_are_read() -> None:
+    made: list[int] = []
+
+    def make(rows: Sequence[int]) -> NDArray[np.float32]:
+        made.extend(rows)
+        return np.array(rows, np.float32)[:, np.newaxis] * np.ones(3, np.float32)
+
+    lazy = MadeRows(100, make)
+    assert (lazy.shape, lazy.ndim, len(lazy), lazy.dtype) == ((100, 3), 2, 100, np.float32)
+    assert lazy[[5, 2, 5]][:, 0].tolist() == [5.0, 2.0, 5.0]
+    assert lazy[2:4][:, 0].tolist() == [2.0, 3.0]
+    assert lazy[3].tolist() == [3.0] * 3
+    assert made == [0, 5, 2, 3]
+    assert np.asarray(lazy)[:, 1].tolist() == list(range(100))
+    assert sorted(made) == list(range(100))
