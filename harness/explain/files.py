@@ -51,6 +51,10 @@ class ModelFile(LayeredFile, Protocol):
         """The file that returns its inputs, too; and the names of these outputs."""
         ...
 
+    def echoing(self, fed: Mapping[str, NDArray[Any]]) -> bytes:
+        """A file without layers, which returns what it is fed under the names of outputs."""
+        ...
+
     def sizes_byte(self, shapes: Mapping[str, Sequence[int]]) -> dict[str, int]:
         """Bytes of one call's tensors, for inputs of these shapes."""
         ...
@@ -89,6 +93,10 @@ class OnnxFile:
         """The file that returns its inputs, too; and the names of these outputs."""
         content = self._content(points.returning(self._lean, inputs))
         return content, {name: name + points.RECEIVED for name in inputs}
+
+    def echoing(self, fed: Mapping[str, NDArray[Any]]) -> bytes:
+        """A file without layers, which returns what it is fed under the names of outputs."""
+        return bytes(points.echoing(self.model, fed).SerializeToString())
 
     def sizes_byte(self, shapes: Mapping[str, Sequence[int]]) -> dict[str, int]:
         """Bytes of one call's tensors, for inputs of these shapes."""
@@ -145,6 +153,10 @@ class TfliteFile:
     def returning(self, inputs: Sequence[str]) -> tuple[bytes, dict[str, str]]:
         """The file that returns its inputs, too; a tensor has one name."""
         return tflite_points.tapped(self._content, inputs), {name: name for name in inputs}
+
+    def echoing(self, fed: Mapping[str, NDArray[Any]]) -> bytes:
+        """A file without layers, which returns what it is fed under the names of outputs."""
+        return tflite_points.echoing(self._content, list(fed))
 
     def sizes_byte(self, shapes: Mapping[str, Sequence[int]]) -> dict[str, int]:
         """Bytes of one call's tensors: shapes are fixed."""

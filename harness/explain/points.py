@@ -202,6 +202,27 @@ def returning(model: onnx.ModelProto, inputs: Sequence[str]) -> onnx.ModelProto:
     return changed
 
 
+def echoing(model: onnx.ModelProto, fed: Mapping[str, NDArray[Any]]) -> onnx.ModelProto:
+    """Return a model without layers, which returns what it is fed.
+
+    Parameters
+    ----------
+    fed : mapping of output name to ndarray, shape (calls, …)
+        Its input has this name and `FED`.
+    """
+    kinds = {name: helper.np_dtype_to_tensor_dtype(array.dtype) for name, array in fed.items()}
+    infos = [
+        [
+            helper.make_tensor_value_info(name + end, kinds[name], array.shape[1:])
+            for name, array in fed.items()
+        ]
+        for end in (FED, "")
+    ]
+    nodes = [helper.make_node("Identity", [name + FED], [name], name=name) for name in fed]
+    graph = helper.make_graph(nodes, "echo", *infos)
+    return helper.make_model(graph, opset_imports=list(model.opset_import), ir_version=model.ir_version)
+
+
 def exploded(
     model: onnx.ModelProto, fed: Mapping[str, NDArray[Any]], names: Sequence[str]
 ) -> onnx.ModelProto:

@@ -132,6 +132,38 @@ def tapped(content: bytes, names: Sequence[str]) -> bytes:
     return serialise(changed)
 
 
+def echoing(content: bytes, names: Sequence[str]) -> bytes:
+    """Return a file without layers, which returns what it is fed (see ``points.echoing``).
+
+    Its operator keeps the shape: a runtime refuses a file without any.
+    """
+    changed = read(content)
+    schema = load_schema()
+    graph = changed.subgraphs[0]
+    places = {name_of(tensor): place for place, tensor in enumerate(graph.tensors)}
+    tensors, operators = list[Any](), list[Any]()
+    for name in names:
+        fed = copy.deepcopy(graph.tensors[places[name]])
+        fed.name, fed.buffer = (name + FED).encode(), 0
+        back = copy.deepcopy(fed)
+        back.name = name.encode()
+        operator = schema.OperatorT()
+        operator.inputs, operator.outputs = (np.array([len(tensors) + place], np.int32) for place in (0, 1))
+        operator.builtinOptionsType = schema.BuiltinOptions.ReshapeOptions
+        operator.builtinOptions = schema.ReshapeOptionsT()
+        operator.builtinOptions.newShape = np.asarray(fed.shape, np.int32)
+        tensors += [fed, back]
+        operators.append(operator)
+    code = schema.OperatorCodeT()
+    code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.RESHAPE
+    code.version = 1
+    changed.operatorCodes, graph.tensors, graph.operators = [code], tensors, operators
+    graph.inputs, graph.outputs = (np.arange(start, len(tensors), 2, dtype=np.int32) for start in (0, 1))
+    changed.buffers, changed.signatureDefs = [AlignedBuffer(schema, b"")], None
+    changed.metadata = None
+    return serialise(changed)
+
+
 def exploded(content: bytes, fed: Mapping[str, NDArray[Any]], names: Sequence[str]) -> bytes:
     """Return the file in which each layer is fed by itself (see ``points.exploded``)."""
     changed = read(content)

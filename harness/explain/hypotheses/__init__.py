@@ -12,6 +12,7 @@ from harness.explain.hypotheses.layer import OneLayer
 from harness.explain.hypotheses.options import Kernels, Optimization
 from harness.explain.hypotheses.quantized import BiasOverflow, ClippedRange, Coarse, PerTensor, Spread
 from harness.explain.hypotheses.received import Received
+from harness.explain.hypotheses.returned import Returned
 from harness.explain.hypotheses.rounding import Rounding
 from harness.explain.hypotheses.saturation import Saturation
 
@@ -24,6 +25,7 @@ HYPOTHESES = (
     Threads(),
     NonFinite(),
     Denormals(),
+    Returned(),
     Received(),
     Input(),
     Precision(),

@@ -274,6 +274,8 @@ PLANTS: dict[str, Callable[[], Plant]] = {
     "order": partial(OnOutput, lambda y: np.roll(y, 1, -1)),
     "two-classes": partial(OnOutput, lambda y: y[..., [0, 4, 2, 3, 1, 5]]),
     "output-offset": partial(OnOutput, lambda y: y + 0.5),
+    "output-clipped": partial(OnOutput, lambda y: np.clip(y, -0.3, 0.3)),
+    "output-rows": partial(OnOutput, lambda y: np.where(y[:, :1] > 0, y[:, ::-1], y)),
     "tf32": partial(InFile, lambda m: rounded(m, ("Conv", "Gemm"), 13)),
     "bf16": partial(InFile, lambda m: rounded(m, ("Conv", "Gemm"), 16)),
     "bf16-one": partial(InFile, lambda m: rounded(m, ("Conv",), 16, only="conv3")),

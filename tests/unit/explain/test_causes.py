@@ -164,7 +164,8 @@ CAUSES: dict[str, tuple[Planted, str, str]] = {
     "received-bgr": (planted("bgr", "openvino"), "input received", "BGR"),
     "received-blurred": (planted("blurred", "tflite"), "input received", "the input"),
     "state": (planted("state", "tflite"), "calls before", ""),
-    "output": (planted("output-offset", "onnxruntime"), "wrong operator", "fc7"),
+    "output": (planted("output-offset", "onnxruntime"), "outputs returned", "0.5 is added"),
+    "output-tflite": (planted("output-clipped", "tflite"), "outputs returned", "the output"),
     "clipped": (
         lambda f: (f.side(f.float32), f.side(with_step(f.int8, "conv3:r", 1 / 8))), "clipped range", "conv3",
     ),
