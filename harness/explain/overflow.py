@@ -24,6 +24,8 @@ Real = NDArray[np.float64]
 ROWS = 64
 #: Numbers of a part of the product.
 CHUNK = 2**22
+#: Quantized layers as one operator, as other tools write them.
+INTEGER = frozenset({"QLinearConv", "QLinearMatMul"})
 #: A code differs by rounding.
 ROUNDING = 1.01
 
@@ -179,8 +181,35 @@ class Product:
 
 def products(graph: Graph) -> list[Product]:
     """Quantized layers of a file that add products of 8-bit numbers, but for depthwise ones, in order."""
-    listed = [_product(graph, node) for node in graph.model.graph.node]
+    listed = [
+        _of_integers(graph, node) if node.op_type in INTEGER else _product(graph, node)
+        for node in graph.model.graph.node
+    ]
     return [one for one in listed if one is not None]
+
+
+def _of_integers(graph: Graph, node: onnx.NodeProto) -> Product | None:
+    """A layer that other tools write as one operator of integers: x, scale, zero point, w, …, y, …, bias."""
+    if attribute(node, "group", 1) != 1:
+        return None
+    constants = [graph.constant(name) if name else None for name in node.input]
+    centre, bias = constants[5], constants[8] if len(constants) > 8 else np.zeros(1)
+    given = [one for one in (*constants[1:5], *constants[6:8], bias) if one is not None]
+    if len(given) < 7:
+        return None
+    x_scale, x_zero, codes, scale, y_scale, y_zero, bias = given
+    if codes.dtype != np.int8 or codes.ndim not in (2, 4) or (centre is not None and centre.any()):
+        return None
+    is_transposed = node.op_type == "QLinearMatMul"
+    steps = [
+        Quantization(float(step.reshape(-1)[0]), int(zero.reshape(-1)[0]))
+        for step, zero in ((x_scale, x_zero), (y_scale, y_zero))
+    ]
+    scales = scale.astype(np.float64).reshape(-1) * steps[0].scale
+    return Product(
+        node, node.input[0], node.output[0], codes.T if is_transposed else codes, is_transposed, scales,
+        bias.reshape(-1) * scales, steps[0], steps[1], -np.inf, np.inf, x_zero.dtype, y_zero.dtype,
+    )  # fmt: skip
 
 
 def _product(graph: Graph, node: onnx.NodeProto) -> Product | None:

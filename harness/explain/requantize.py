@@ -151,14 +151,20 @@ def other_codes(
     graph: Graph, model: onnx.ModelProto, node: onnx.NodeProto, codes: NDArray[Any], factor: float = 1.0
 ) -> None:
     """Give the weight of a node other integers, and a scale that is `factor` times as large."""
-    reader = graph.maker[node.input[1]]
-    before = graph.constant(reader.input[1])
+    is_integer = node.op_type.startswith("QLinear")  # weight and scale are inputs of its own
+    reader = node if is_integer else graph.maker[node.input[1]]
+    at = 3 if is_integer else 0
+    before = graph.constant(reader.input[at + 1])
     assert before is not None  # it is a quantized constant
     scale = (before * factor).astype(np.float32)
-    names = [f"{reader.output[0]}:{what}" for what in ("codes", "scale")]
-    model.graph.initializer.extend(map(numpy_helper.from_array, (codes, scale), names))
-    for each in model.graph.node:
-        if each.output[0] == reader.output[0]:
-            each.input[:2] = names
-    if factor != 1:
+    arrays = {f"{reader.output[0]}:{what}": array for what, array in (("codes", codes), ("scale", scale))}
+    copied = next(each for each in model.graph.node if each.output[0] == reader.output[0])
+    copied.input[at : at + 2] = list(arrays)
+    if is_integer and factor != 1 and len(node.input) > 8:
+        bias = graph.constant(node.input[8])
+        assert bias is not None  # so the caller has checked
+        arrays[f"{reader.output[0]}:bias"] = np.rint(bias / factor).astype(np.int32)
+        copied.input[8] = f"{reader.output[0]}:bias"
+    model.graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in arrays.items())
+    if factor != 1 and not is_integer:
         _rescale_bias(graph, model, node, of_weight=scale.astype(np.float64))

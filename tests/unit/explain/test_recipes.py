@@ -17,15 +17,18 @@ from harness.config.load import load_validation
 from harness.core.tasks import named
 from harness.data import sets
 from harness.explain import patch, procedure, request
+from harness.explain.hypotheses.concat import SharedScale
 from harness.explain.hypotheses.quantized import ClippedRange, PerTensor
 from harness.explain.patch import Patch, keys_of
 from harness.explain.recipes import Recipes, Scorer, as_toml, changed
+from harness.explain.scene import Scene
 from harness.explain.sides import Trace
 from harness.store.cache import Cache
 
 from . import scenes
 from .scenes import Files
 from .test_causes import with_a_large_channel
+from .test_wrong_layer import network
 
 QUANTIZE = ({"pass": "prune", "sparsity": 0.5}, {"pass": "quantize", "calibration": "mse"})
 VALIDATION = """\
@@ -120,15 +123,39 @@ def test_answers_are_scored_as_the_task_says() -> None:
     assert scorer.scores(trace, [1, 2, 9]) is None
 
 
+def put(folder: Path, model: onnx.ModelProto, validation: str) -> Path:
+    """A model and its data."""
+    onnx.save(model, folder / "model.onnx")
+    images = np.concatenate([scenes.images(), 255 - scenes.images()])
+    np.savez(folder / "data.npz", x=images, labels=np.arange(len(images)) % 6)
+    (folder / "validation.toml").write_text(validation)
+    return folder
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A model with a large channel that is quantized with one scale, and data."""
+    """A model with a large channel that is quantized with one scale."""
     files: Files = with_a_large_channel(Files(tmp_path, scenes.model(), onnx.ModelProto()))
-    onnx.save(files.float32, tmp_path / "model.onnx")
-    images = np.concatenate([scenes.images(), 255 - scenes.images()])
-    np.savez(tmp_path / "data.npz", x=images, labels=np.arange(len(images)) % 6)
-    (tmp_path / "validation.toml").write_text(VALIDATION)
-    return tmp_path
+    return put(tmp_path, files.float32, VALIDATION)
+
+
+def scene_of(folder: Path) -> Scene:
+    """The float model and the variant, as they are made of a folder, on a runtime in this process."""
+    validation, _ = load_validation(folder)
+    model = onnx.load(folder / "model.onnx")
+    cache = Cache(folder)
+    data = sets.prepare(validation, folder, cache, inspect_onnx(model).inputs, 6)
+    made = Recipes(validation, folder, data, cache)
+    int8 = onnx.load(made.made("int8", made.of("int8"), "onnx")["onnx"].path)
+    files = Files(folder, model, int8)
+    raw = {"x": np.load(cache.array_path(data.sets[0].ref.inputs["x"]))}
+    sides = [replace(side, raw=raw, target=name) for name, side in
+             (("cpu", files.side(model)), ("board", files.side(int8)))]  # fmt: skip
+    scene = files.scene(*sides)
+    scorer = Scorer(named("classification").reading("scores", width=6), np.asarray(data.labels))
+    host = replace(scene.host, raw=raw)
+    more = {"host": host, "recipes": made, "scorer": scorer}
+    return replace(scene, rows=range(32), held_out=range(32, 64), **more)
 
 
 def check(explanation: procedure.Explanation, folder: Path) -> None:
@@ -148,22 +175,24 @@ def check(explanation: procedure.Explanation, folder: Path) -> None:
 
 def test_a_variant_is_made_again_and_run(folder: Path) -> None:
     """One scale for all channels: with a scale for each the difference is gone."""
-    validation, _ = load_validation(folder)
-    model = onnx.load(folder / "model.onnx")
-    cache = Cache(folder)
-    data = sets.prepare(validation, folder, cache, inspect_onnx(model).inputs, 6)
-    made = Recipes(validation, folder, data, cache)
-    int8 = onnx.load(made.made("int8", made.of("int8"), "onnx")["onnx"].path)
-    files = Files(folder, model, int8)
-    raw = {"x": np.load(cache.array_path(data.sets[0].ref.inputs["x"]))}
-    sides = [replace(side, raw=raw, target=name) for name, side in
-             (("cpu", files.side(model)), ("board", files.side(int8)))]  # fmt: skip
-    scene = files.scene(*sides)
-    scorer = Scorer(named("classification").reading("scores", width=6), np.asarray(data.labels))
-    host = replace(scene.host, raw=raw)
-    more = {"host": host, "recipes": made, "scorer": scorer}
-    scene = replace(scene, rows=range(32), held_out=range(32, 64), **more)
-    check(procedure.explain(scene, [ClippedRange(), PerTensor()], 600.0), folder)
+    check(procedure.explain(scene_of(folder), [ClippedRange(), PerTensor()], 600.0), folder)
+
+
+def test_a_concat_is_made_again_in_float(tmp_path: Path) -> None:
+    put(tmp_path, network(60.0), VALIDATION.replace(", per_channel = false", ""))
+    finding = SharedScale().test(scene_of(tmp_path))
+    assert finding.remedy is not None
+    keep = '["conv5", "depthwise5"]'
+    assert finding.remedy.line == f'[variants.int8] recipe = [{{ pass = "quantize", float_layers = {keep} }}]'
+    assert finding.share > 0.5
+
+
+def test_no_recipe_is_made_after_the_time(folder: Path) -> None:
+    scene = scene_of(folder)
+    scene.end_s = 0.0
+    finding = PerTensor().test(scene)
+    assert finding.remedy is not None
+    assert (finding.remedy.line, finding.after) == (PerTensor.remedy, None)
 
 
 @pytest.mark.full

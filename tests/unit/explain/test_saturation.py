@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import helper, numpy_helper
 
@@ -21,6 +22,7 @@ from harness.explain.hypotheses import HYPOTHESES
 from harness.explain.hypotheses.saturation import Saturation
 from harness.explain.overflow import SATURATES, WRAPS, Way, products
 from harness.explain.points import Graph
+from harness.explain.requantize import other_codes
 from harness.explain.scene import Scene
 from harness.explain.sides import Side
 from tests.board.overflow import saturates, wraps
@@ -149,6 +151,42 @@ def test_a_convolution_is_added_channels_last(tmp_path: Path) -> None:
     assert layer.can(SATURATES)
     assert layer.explains(x, seen, SATURATES)
     assert not layer.explains(x, seen, WRAPS)
+
+
+@pytest.mark.parametrize("way", [SATURATES, WRAPS])
+def test_an_operator_of_integers_is_read_and_changed(way: Way) -> None:
+    """As other tools write it; the changed file has the same numbers but for rounding."""
+    random = np.random.default_rng(2)
+    dtype = np.int8 if way.wraps else np.uint8
+    codes = random.integers(-128, 128, (4, 3, 3, 3)).astype(np.int8)
+    codes[0, 0, 0, :2] = -128
+    arrays = {
+        "xs": np.float32(0.02), "xz": np.zeros((), dtype), "w": codes,
+        "ws": np.full(4, 0.01, np.float32), "wz": np.zeros(4, np.int8), "ys": np.float32(0.3),
+        "yz": np.zeros((), dtype), "b": random.integers(-2000, 2000, 4).astype(np.int32),
+    }  # fmt: skip
+    kind = onnx.TensorProto.INT8 if way.wraps else onnx.TensorProto.UINT8
+    graph = helper.make_graph(
+        [helper.make_node("QLinearConv", ["x", *arrays], ["y"], name="conv")], "one",
+        [helper.make_tensor_value_info("x", kind, [1, 3, 6, 6])],
+        [helper.make_tensor_value_info("y", kind, [1, 4, 4, 4])],
+        [numpy_helper.from_array(np.asarray(array), name) for name, array in arrays.items()],
+    )  # fmt: skip
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    (layer,) = products(Graph(model))
+    assert (layer.name, layer.source, layer.result, layer.can(way)) == ("conv", "x", "y", True)
+    x = random.integers(0, 100, (1, 3, 6, 6)).astype(dtype)
+    changed = onnx.ModelProto()
+    changed.CopyFrom(model)
+    other_codes(Graph(model), changed, model.graph.node[0], *layer.safe(way))
+    (safe,) = products(Graph(changed))
+    assert not safe.can(WRAPS)
+    before, after = (
+        onnxruntime.InferenceSession(one.SerializeToString()).run(None, {"x": x})[0]
+        for one in (model, changed)
+    )
+    assert not layer.explains(x, before, way)
+    np.testing.assert_allclose(after.astype(int), before.astype(int), atol=2)
 
 
 @pytest.mark.parametrize(
