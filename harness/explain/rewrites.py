@@ -28,10 +28,12 @@ def rewrites(model: onnx.ModelProto, layer: str) -> Iterator[tuple[str, onnx.Mod
         return
     place = names.index(layer)
     node = model.graph.node[place]
+    makers = {name: each for each in model.graph.node for name in each.output}
     for kinds, text, form in FORMS:
         if node.op_type not in kinds:
             continue
-        made = form(node)
+        source = makers.get(node.input[0])
+        made = form(node) if form is not _padded else _padded(node, source)
         if made is None:
             continue
         nodes, constants = made
@@ -45,8 +47,12 @@ def rewrites(model: onnx.ModelProto, layer: str) -> Iterator[tuple[str, onnx.Mod
         yield text.format(node.op_type), changed
 
 
-def _padded(node: onnx.NodeProto) -> _Nodes | None:
-    """A Pad before it, where its padding counts as numbers."""
+def _padded(node: onnx.NodeProto, source: onnx.NodeProto | None = None) -> _Nodes | None:
+    """A Pad before it, where its padding counts as numbers.
+
+    What is padded is quantized again where `source`, its input, was: runtimes make one operator of a Pad and
+    a pool that are side by side.
+    """
     pads: list[int] = list(attribute(node, "pads", []))
     is_mean = node.op_type == "AveragePool"
     if not any(pads) or (is_mean and not attribute(node, "count_include_pad", 0)):
@@ -62,8 +68,13 @@ def _padded(node: onnx.NodeProto) -> _Nodes | None:
         one for one in node.attribute if one.name not in ("pads", "auto_pad", "count_include_pad")
     )
     names = [f"{prefix}:widths", f"{prefix}:value"]
-    pad = helper.make_node("Pad", [node.input[0], *names], [prefix], name=prefix)
-    return [pad, new], {names[0]: widths, names[1]: np.asarray(lowest)}
+    nodes = [helper.make_node("Pad", [node.input[0], *names], [prefix], name=prefix)]
+    if source is not None and source.op_type == "DequantizeLinear":
+        step = list(source.input[1:])
+        codes, new.input[0] = f"{prefix}:codes", f"{prefix}:real"
+        nodes.append(helper.make_node("QuantizeLinear", [prefix, *step], [codes], name=codes))
+        nodes.append(helper.make_node("DequantizeLinear", [codes, *step], [new.input[0]], name=new.input[0]))
+    return [*nodes, new], {names[0]: widths, names[1]: np.asarray(lowest)}
 
 
 def _mean(node: onnx.NodeProto) -> _Nodes:

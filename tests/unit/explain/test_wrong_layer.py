@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -218,6 +219,22 @@ def test_the_pool_that_openvino_computes_wrongly_is_named(files: Files) -> None:
     assert cause.cause.endswith("on openvino:float32: with ceil_mode each sum is divided by the whole window")
     assert cause.remedy is not None
     assert cause.remedy.text == "a Pad before AveragePool"
+
+
+def test_the_int8_pool_that_openvino_pads_wrongly_is_named(tmp_path: Path) -> None:
+    """OpenVINO 2026.4 pads with the code 0; a Pad of integers before the pool is right."""
+    model = network()
+    next(node for node in model.graph.node if node.name == "largest4").op_type = "AveragePool"
+    made = scenes.make(tmp_path, model)
+    setting("largest4", count_include_pad=1)(made.int8)
+    scene = made.scene(made.side(made.int8), made.side(made.int8, "openvino"))
+    explanation = procedure.explain(scene, [WrongOperator()], 600.0)
+    (cause,) = explanation.confirmed
+    assert cause.layer == "largest4"
+    assert "it pads with the code 0 instead of the zero point" in cause.cause
+    assert cause.remedy is not None
+    assert cause.remedy.text == "a Pad before AveragePool"
+    assert explanation.left_share < 0.1
 
 
 @pytest.mark.parametrize("layer", ["average2", "largest4", "conv5", "mean6", "fc7", "relu1", "leaky3"])
