@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -31,6 +31,8 @@ Real = NDArray[np.float64]
 PRODUCTS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 #: A number of which the emulation explains so much is nearer to the emulation.
 NEARER = 0.25
+#: Where no layer of so many runs is like an emulation, the rest is not looked at.
+RUNS = 3
 #: So many of the numbers that an emulation changes in a layer have to be nearer to it.
 MOST = 0.8
 
@@ -213,8 +215,10 @@ def alike(
     tapped: Tapped,
     emulations: Sequence[Emulation],
     only: Callable[[Pair], bool],
-) -> list[list[Likeness]]:
+) -> list[Likeness]:
     """Compare each layer of the other side, fed by the reference, with what emulations make of it.
+
+    Where the tensors need several runs, those after the first have only the emulations that a layer is like.
 
     Parameters
     ----------
@@ -228,28 +232,38 @@ def alike(
 
     Returns
     -------
-    list of list of Likeness
-        For each emulation, the layers that it changes, in their order.
+    list of Likeness
+        In the order of the layers, then of the emulations.
     """
-    assert scene.files is not None
     pairs = {pair.other.name: pair for pair in tapped.pairs if only(pair)}
     sizes_byte = {name: tapped.other.tensors[name][0].nbytes for name in pairs}
-    like, emulated = _of_reference(tapped, len(emulations)), Emulations(file, emulations)
-    listed: list[list[Likeness]] = [[] for _ in emulations]
-    for part in layers.chunks(list(pairs), sizes_byte, len(scene.worst) * (1 + len(emulations))):
-        chosen = [pairs[name] for name in part]
-        own = list({pair.reference.name: Pair(pair.reference, pair.reference) for pair in chosen}.values())
-        seen = layers.feed(scene.runner, tapped, scene.other, scene.files[1], chosen)
-        made = layers.feed(scene.runner, like, host(scene), emulated, own)
-        for pair in chosen:
-            plain = like.second(Pair(pair.reference, pair.reference), made)
-            real = tapped.second(pair, seen)
-            for place, emulation in enumerate(emulations):
-                point = replace(pair.reference, name=emulated.twin(pair.reference.name, place))
-                nearer = _nearer(real, plain, like.second(Pair(pair.reference, point), made))
-                if nearer is not None:
-                    listed[place].append(Likeness(pair, emulation, nearer))
+    listed: list[Likeness] = []
+    waiting, runs = list(pairs), 0
+    while waiting and (runs < RUNS or any(one.is_like for one in listed)):
+        part = next(layers.chunks(waiting, sizes_byte, len(scene.worst) * (1 + len(emulations))))
+        listed += _compared(scene, file, tapped, emulations, [pairs[name] for name in part])
+        waiting, runs = waiting[len(part) :], runs + 1
+        likely = {one.emulation for one in listed if one.is_like}
+        emulations = [one for one in emulations if one in likely] or emulations
     return listed
+
+
+def _compared(
+    scene: Scene, file: OnnxFile, tapped: Tapped, emulations: Sequence[Emulation], pairs: Sequence[Pair]
+) -> Iterator[Likeness]:
+    """Run some layers of both, once each."""
+    assert scene.files is not None
+    own = list({pair.reference.name: Pair(pair.reference, pair.reference) for pair in pairs}.values())
+    like, emulated = _of_reference(tapped, len(emulations)), Emulations(file, emulations)
+    seen = layers.feed(scene.runner, tapped, scene.other, scene.files[1], pairs)
+    made = layers.feed(scene.runner, like, host(scene), emulated, own)
+    for pair in pairs:
+        real, plain = tapped.second(pair, seen), like.second(Pair(pair.reference, pair.reference), made)
+        for place, emulation in enumerate(emulations):
+            point = replace(pair.reference, name=emulated.twin(pair.reference.name, place))
+            nearer = _nearer(real, plain, like.second(Pair(pair.reference, point), made))
+            if nearer is not None:
+                yield Likeness(pair, emulation, nearer)
 
 
 def _of_reference(tapped: Tapped, count: int) -> Tapped:

@@ -16,6 +16,8 @@ from harness.explain import referee
 from harness.explain.emulate import PRODUCTS
 from harness.explain.points import FUSED, Graph, Point, read_by
 
+#: An activation changes a result by more, in steps.
+LIMITED = 0.01
 Real = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
@@ -228,9 +230,9 @@ def twice(exact: Exact) -> Integers | None:
     right = np.maximum(-shift, 0)
     mask = (np.int64(1) << right) - 1
     rounded = (high >> right) + ((high & mask) > (mask >> 1) + (high < 0))
-    # An activation is a limit of the integers.
-    before = exact.sums * exact.factor
-    is_limited = np.abs(exact.steps - before.reshape(exact.steps.shape)) > 1e-6
+    # An activation is a limit of the integers; scales of biases are rounded to float32.
+    before = (exact.sums * exact.factor).reshape(exact.steps.shape)
+    is_limited = np.abs(exact.steps - before) > LIMITED
     return np.where(is_limited, half_to_even(exact), rounded.reshape(exact.steps.shape))
 
 

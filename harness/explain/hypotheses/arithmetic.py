@@ -20,7 +20,6 @@ from harness.explain.emulate import Emulation, Likeness, Place
 from harness.explain.files import OnnxFile
 from harness.explain.hypotheses import options
 from harness.explain.hypotheses.emulated import Case, Emulated, run, where
-from harness.explain.layers import Layer
 from harness.explain.scene import Finding, Scene, State
 
 Real = NDArray[np.float64]
@@ -59,14 +58,14 @@ class Precision(Emulated):
 
     def absent(self, case: Case) -> str:
         """Errors that are none of rounding."""
-        rows = [row for row in case.view.table if self.is_suspected(row)]
-        if not rows:
+        names = self.suspected(case)
+        pair = next((pair for pair in case.tapped.pairs if pair.other.name in names), None)
+        if pair is None:
             return "fed with the same numbers, no layer differs by what fewer bits would change"
         # The layers before the first are equal: it was fed with the same numbers within the run, too.
-        pair = next(pair for pair in case.tapped.pairs if pair.other is rows[0].point)
         first, second = case.tapped.first(pair), case.tapped.second(pair)
         if _grid(second) is None and not _is_noise(first, second):
-            return f"the error of {rows[0].point.layer} is not one of rounding"
+            return f"the error of {pair.other.layer} is not one of rounding"
         return ""
 
     def emulations(self, case: Case, suspected: set[str]) -> Sequence[Emulation]:
@@ -83,10 +82,14 @@ class Precision(Emulated):
             listed += [Emulation(one, place) for one in formats[1:] for place in others]
         return listed
 
-    def is_suspected(self, row: Layer) -> bool:
-        """Whether rounding to a short format could be what is between the two."""
-        error = row.isolated
-        return error is not None and (EQUAL < error.relative < ROUNDED or math.isinf(error.largest))
+    def suspected(self, case: Case) -> set[str]:
+        """Where rounding to a short format could be what is between the two."""
+        rows = [(row.point.name, row.isolated) for row in case.view.table]
+        return {
+            name
+            for name, error in rows
+            if error is not None and (EQUAL < error.relative < ROUNDED or math.isinf(error.largest))
+        }
 
     def says(self, emulation: Emulation) -> str:
         """What is rounded."""
@@ -99,11 +102,8 @@ class Precision(Emulated):
 
     def otherwise(self, case: Case) -> Finding | None:
         """Confirmed where results are numbers of a format, and rounding to it makes as large a difference."""
-        suspected = [
-            pair
-            for pair in case.tapped.pairs
-            if any(row.point is pair.other and self.is_suspected(row) for row in case.view.table)
-        ]
+        names = self.suspected(case)
+        suspected = [pair for pair in case.tapped.pairs if pair.other.name in names]
         grids = {pair.other.name: _grid(case.tapped.second(pair)) for pair in suspected}
         change = max(
             (one for one in grids.values() if one is not None), default=None, key=list(grids.values()).count
@@ -169,20 +169,26 @@ class Denormals(Emulated):
 
     def absent(self, case: Case) -> str:
         """Numbers that could be flushed."""
-        reference = case.tapped.reference.tensors
-        constants = (numpy_helper.to_array(one) for one in case.file.graph.initializers.values())
-        if any(map(_has_denormal, constants)) or any(_has_denormal(reference[name]) for name in reference):
-            return ""
-        return "no constant and no value is smaller than 2^-126"
+        return "" if self.suspected(case) else "no constant and no value is smaller than 2^-126"
 
     def emulations(self, case: Case, suspected: set[str]) -> Sequence[Emulation]:
         """In what a layer reads, in its result, or in both."""
         places = Place.ALL, Place.INPUTS, Place.CONSTANTS, Place.RESULTS
         return [Emulation(changes.FLUSHED, place) for place in places]
 
-    def is_suspected(self, row: Layer) -> bool:
-        """Every layer: small numbers do not show in its error."""
-        return row.isolated is not None
+    def suspected(self, case: Case) -> set[str]:
+        """Layers that read or give such numbers, whose errors are too small to be seen."""
+        graph, reference = case.file.graph, case.tapped.reference.tensors
+        small = {name for name in reference if _has_denormal(reference[name])}
+        small |= {
+            name for name, one in graph.initializers.items() if _has_denormal(numpy_helper.to_array(one))
+        }
+        reading = {graph.layer_of(node) for node in graph.model.graph.node if small & set(node.input)}
+        return {
+            pair.other.name
+            for pair in case.tapped.pairs
+            if pair.reference.layer in reading or small & {pair.reference.name, *pair.reference.after}
+        }
 
     def says(self, emulation: Emulation) -> str:
         """What is flushed."""
@@ -218,7 +224,7 @@ class NonFinite(Emulated):
 
     def absent(self, case: Case) -> str:
         """Layers that have them on one side alone."""
-        if any(self.is_suspected(row) for row in case.view.table):
+        if self.suspected(case):
             return ""
         return "fed with the same numbers, every layer has NaN and infinity at the same places, or none"
 
@@ -229,9 +235,10 @@ class NonFinite(Emulated):
         listed = [Emulation(one, Place.RESULTS) for one in results]
         return listed + [Emulation(one, Place.INPUTS) for one in read]
 
-    def is_suspected(self, row: Layer) -> bool:
-        """Whether one side has NaN or infinity, and the other a number."""
-        return row.isolated is not None and math.isinf(row.isolated.largest)
+    def suspected(self, case: Case) -> set[str]:
+        """Where one side has NaN or infinity, and the other a number."""
+        rows = [(row.point.name, row.isolated) for row in case.view.table]
+        return {name for name, error in rows if error is not None and math.isinf(error.largest)}
 
     def says(self, emulation: Emulation) -> str:
         """What it gives in their place."""
@@ -240,7 +247,8 @@ class NonFinite(Emulated):
     def otherwise(self, case: Case) -> Finding | None:
         """Confirmed by the first layer itself, which was fed with the same numbers."""
         view = case.view
-        row = next(row for row in view.table if self.is_suspected(row))
+        names = self.suspected(case)
+        row = next(row for row in view.table if row.point.name in names)
         alone = referee.alone(view, row)
         if _grid(alone.second) is not None:
             return None  # numbers of a short format, which ends earlier: `Precision`

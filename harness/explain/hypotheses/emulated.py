@@ -14,7 +14,7 @@ from harness.explain import emulate, layers
 from harness.explain.changes import Change
 from harness.explain.emulate import Emulation, Likeness, Place
 from harness.explain.files import OnnxFile
-from harness.explain.layers import Layer, Tapped
+from harness.explain.layers import Tapped
 from harness.explain.scene import EXPLAINED, Finding, Scene, State
 from harness.explain.sides import Side, Trace
 
@@ -116,7 +116,7 @@ class Emulated(ABC):
         view = case.view
         if why := self.absent(case):
             return Finding(self.name, State.REFUTED, why)
-        names = {row.point.name for row in view.table if self.is_suspected(row)}
+        names = self.suspected(case)
         emulations = self.emulations(case, names)
         listed = emulate.alike(
             view, case.file, case.tapped, emulations, lambda pair: pair.other.name in names
@@ -127,7 +127,7 @@ class Emulated(ABC):
         tried, used = run(case, likenesses), {one.emulation for one in likenesses}
         if tried.share < CLEAR and (fed := _of_inputs(case, likenesses)):
             tried = max(tried, run(case, fed), key=lambda one: one.share)
-        could = {one.pair.other.name for ones in listed for one in ones if one.emulation in used}
+        could = {one.pair.other.name for one in listed if one.emulation in used}
         label, layer = view.other.label, tried.first.pair.other.layer
         evidence = (
             f"{len(tried.likenesses)} of {len(view.table)} layers err so when they are fed with the same "
@@ -181,8 +181,8 @@ class Emulated(ABC):
         """What is tried on the suspected points of the other side."""
 
     @abstractmethod
-    def is_suspected(self, row: Layer) -> bool:
-        """Whether a layer is compared with the emulations."""
+    def suspected(self, case: Case) -> set[str]:
+        """Points of the other side that are compared with the emulations."""
 
     @abstractmethod
     def says(self, emulation: Emulation) -> str:
@@ -193,10 +193,10 @@ class Emulated(ABC):
         return None
 
 
-def _most_layers(case: Case, listed: Sequence[Sequence[Likeness]]) -> list[Likeness]:
+def _most_layers(case: Case, listed: Sequence[Likeness]) -> list[Likeness]:
     """The change that most layers are like; for each, the numbers whose change fits best."""
     by_change: defaultdict[str, dict[str, Likeness]] = defaultdict(dict)
-    for one in (one for likenesses in listed for one in likenesses if one.is_like):
+    for one in (one for one in listed if one.is_like):
         best = by_change[one.emulation.change.name]
         layer = one.pair.reference.layer
         if layer not in best or one.nearer > best[layer].nearer:

@@ -17,7 +17,7 @@ from harness.core.artifact import Artifact
 from harness.core.contracts import Session
 from harness.core.job import Options
 from harness.core.preprocess import Feeds, Outputs
-from harness.explain import changes, procedure
+from harness.explain import changes, layers, procedure
 from harness.explain.hypotheses import HYPOTHESES
 from harness.explain.procedure import Explanation
 from harness.explain.sides import Side
@@ -264,3 +264,13 @@ def test_nodes_round_as_the_numbers_say(name: str, tmp_path: Path) -> None:
     session = InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     (y,) = session.run(["y"], {"x": x})
     np.testing.assert_array_equal(y.astype(np.float64), change.values(x.astype(np.float64)))
+
+
+def test_layers_that_need_several_runs_are_compared_alike(
+    files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(layers, "CHUNK_BYTE", 100_000)
+    sides, words, layer = PLANTED["f16-from"]
+    (cause,) = explained(files, *sides(files)).confirmed
+    assert words in cause.cause
+    assert cause.layer == layer
