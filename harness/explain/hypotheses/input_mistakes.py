@@ -262,7 +262,7 @@ def _last_as_first(raw: Array, axis: int) -> Array:
 def _pixels(made: Made) -> Iterator[Mistake]:
     rows, columns, _ = axes_of(made)
     height, width = made.raw.shape[rows], made.raw.shape[columns]
-    if made.originals is None:
+    if min(height, width) >= 4:
         for name in ("nearest", "bilinear", "area"):
             for factor in (2.0, 1.5, 4.0):
                 smaller = round(height / factor), round(width / factor)
@@ -271,6 +271,9 @@ def _pixels(made: Made) -> Iterator[Mistake]:
                     text = f"shrunk to {smaller[0]} × {smaller[1]} by {name} and enlarged again"
                     yield _images("resize", text, change, made)
         yield _images("resize", "blurred by 3 × 3 pixels", _blurred, made)
+        smaller = round(height * 7 / 8), round(width * 7 / 8)
+        text = f"shrunk to {smaller[0]} × {smaller[1]} within a border of zeros"
+        yield _images("frame", text, partial(_bordered, size=smaller), made)
     for margin in (1, 2, round(height / 16), round(height / 8)):
         if 0 < 2 * margin < min(height, width):
             text = f"cropped by a border of {margin} and enlarged again"
@@ -307,6 +310,13 @@ def _blurred(image: Array) -> Array:
 def _cropped(image: Array, margin: int) -> Array:
     inner = image[margin:-margin, margin:-margin]
     return resize(inner, (image.shape[0], image.shape[1]), Method("bilinear"))
+
+
+def _bordered(image: Array, size: tuple[int, int]) -> Array:
+    frame = np.zeros(image.shape)
+    top, left = (image.shape[0] - size[0]) // 2, (image.shape[1] - size[1]) // 2
+    frame[top : top + size[0], left : left + size[1]] = resize(image, size, Method("bilinear"))
+    return frame
 
 
 def _half(image: Array, sign: int) -> Array:

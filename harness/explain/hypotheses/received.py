@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.core import preprocess
+from harness.core.artifact import Quantization
 from harness.core.errors import HarnessError
 from harness.explain.files import ModelFile
 from harness.explain.hypotheses import columns
@@ -57,7 +58,7 @@ class Received:
         first, second = (trace, scene.second) if received.side is scene.other else (scene.first, trace)
         share = scene.share(first, second)
         label, case = received.side.label, received.mistaken(scene.rows[:SCREENED])
-        text = case.text if case is not None else f"changed: it differs by {received.gap:.0%} of its size"
+        text = case.text if case is not None else received.otherwise(scene.rows)
         remedy = Remedy("prepare the input as validation.toml says", "", label, was_run=False)
         after = scene.replaced(opposite, changed)
         if case is not None:
@@ -88,11 +89,14 @@ class _Input:
         The samples of the scene are filled in, those for looking and those for measuring the effect.
     gap : float
         Root mean square of the difference to what it was given, over that of the given; the largest input's.
+    steps : mapping of input name to Quantization and dtype
+        Of inputs that the file takes as integers.
     """
 
     side: Side
     canonical: Canonical
     gap: float
+    steps: Mapping[str, tuple[Quantization, str]]
 
     def mistaken(self, rows: Sequence[int]) -> Case | None:
         """The usual mistake that makes this input, or two at once; None where none does."""
@@ -103,8 +107,17 @@ class _Input:
         cases = sorted(self._compared(listed, rows), key=lambda case: -case.share)
         if not cases or cases[0].share < ALIKE:
             cases += self._compared(pairs(cases), rows)
-        best = max(cases, key=lambda case: case.share, default=None)
+        # Of equal ones the likeliest, and one mistake before two.
+        best = max(cases, key=lambda case: (round(case.share, 3), -len(case.made)), default=None)
         return best if best is not None and best.share >= ALIKE else None
+
+    def otherwise(self, rows: Sequence[int]) -> str:
+        """What became of the input where it is no usual mistake."""
+        for name, received in self.canonical.items():
+            given = preprocess.apply(self.side.rows(rows)[name], self.side.preprocess[name])
+            if text := _fitted(given.astype(np.float64), received[list(rows)].astype(np.float64)):
+                return text
+        return f"changed: it differs by {self.gap:.0%} of its size"
 
     def _of_table(self, name: str, rows: Sequence[int]) -> Iterator[Mistake]:
         given = preprocess.apply(self.side.rows(rows)[name], self.side.preprocess[name])
@@ -122,8 +135,14 @@ class _Input:
             inputs = case.inputs(rows)
             if inputs is None:
                 continue
-            received = self.canonical[case.name][list(rows)]
-            before, left = (_gap(received, x[case.name]) for x in (right, inputs))
+            received, step = self.canonical[case.name][list(rows)], self.steps.get(case.name)
+            before, left = (
+                _gap(
+                    received,
+                    x if step is None else preprocess.dequantize(preprocess.quantize(x, *step), step[0]),
+                )
+                for x in (right[case.name], inputs[case.name])
+            )
             compared.append(replace(case, share=1 - left / before if before else 0.0))
         return compared
 
@@ -142,14 +161,31 @@ def _received(scene: Scene, side: Side, file: ModelFile) -> _Input:
     inputs = [name for name, step in zip(given, side.preprocess.values(), strict=True) if step.value is None]
     content, returned = file.returning(inputs)
     trace = scene.runner.samples(scene.runner.with_file(side, content, file.name), rows)
-    canonical, gaps = {}, []
+    canonical, gaps, steps = Canonical(), list[float](), dict[str, tuple[Quantization, str]]()
     for name, input_name in zip(names, inputs, strict=True):
         right = preprocess.apply(side.raw[name][rows], side.preprocess[name])
         real = _as_canonical(trace.real(returned[input_name]), side, name, right.shape)
         gaps.append(_gap(right, real))
         canonical[name] = np.zeros((max(rows) + 1, *right.shape[1:]), right.dtype)
         canonical[name][rows] = real
-    return _Input(side, canonical, max(gaps))
+        if (step := trace.steps.get(returned[input_name])) is not None:
+            steps[name] = step, trace.tensors[returned[input_name]].dtype.name
+    return _Input(side, canonical, max(gaps), steps)
+
+
+def _fitted(given: NDArray[np.float64], received: NDArray[np.float64]) -> str:
+    """A factor and an offset, or bounds, that make the received input of the given one; empty if none do."""
+    if given.shape != received.shape or not np.ptp(given):
+        return ""
+    low, high = float(received.min()), float(received.max())
+    before = _gap(received, given)
+    if _gap(received, np.clip(given, low, high)) <= (1 - ALIKE) * before:
+        return f"limited to {low:.4g} … {high:.4g}"
+    factor, offset = np.polyfit(given.reshape(-1), received.reshape(-1), 1)
+    if _gap(received, factor * given + offset) > (1 - ALIKE) * before:
+        return ""
+    moved = f" and moved by {offset:.3g}" if abs(offset) > 1e-3 * float(np.std(received)) else ""
+    return f"multiplied by {factor:.4g}{moved}"
 
 
 def _as_canonical(

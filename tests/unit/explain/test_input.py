@@ -16,7 +16,7 @@ from PIL import Image
 from harness.core.preprocess import Preprocess
 from harness.data.images import ImageRecipe, apply_recipe
 from harness.explain import procedure
-from harness.explain.hypotheses import HYPOTHESES
+from harness.explain.hypotheses import HYPOTHESES, received
 from harness.explain.made_rows import MadeRows
 from harness.explain.originals import Originals, Pipeline
 from harness.explain.procedure import Explanation
@@ -295,3 +295,19 @@ def test_rows_are_made_when_they_are_read() -> None:
     assert made == [0, 5, 2, 3]
     assert np.asarray(lazy)[:, 1].tolist() == list(range(100))
     assert sorted(made) == list(range(100))
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (lambda x: 1.25 * x - 0.5, "multiplied by 1.25 and moved by -0.5"),
+        (lambda x: -2.0 * x, "multiplied by -2"),
+        (lambda x: np.clip(x, -0.5, 0.75), "limited to -0.5 … 0.75"),
+        (np.square, ""),
+    ],
+)
+def test_what_became_of_a_received_input_is_fitted(
+    change: Callable[[NDArray[np.float64]], NDArray[np.float64]], text: str
+) -> None:
+    given = np.random.default_rng(0).normal(size=(8, 3, 5))
+    assert received._fitted(given, change(given)) == text
