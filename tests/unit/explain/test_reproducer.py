@@ -75,7 +75,9 @@ def run(python: str, folder: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("name", SIDES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name == "tflite" else pytest.mark.full) for name in SIDES]
+)
 def test_the_script_exits_with_1_where_the_difference_is_there(
     files: Files, name: str, tmp_path: Path
 ) -> None:
