@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
+import subprocess
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from typing import Any
 
 import tomlkit
 
-from harness.config.folders import shipped_folder
+from harness.config.folders import INSTALLED, shipped_folder
 from harness.config.load import check, load_validation, read_toml
 from harness.config.targets import TargetTable, target_files
 from harness.config.validation import Validation
@@ -27,6 +28,8 @@ from harness.store.cache import write_atomically, writing
 _LINE = re.compile(r"\[(?P<table>[^\]]+)\]\s+(?P<keys>.+)", re.DOTALL)
 #: Tables of a target's file; the others are those of a ``validation.toml``.
 OF_TARGETS = frozenset({"deploy", "executor"})
+#: How git ends where it does not track a file; where there is no repository, it ends otherwise.
+NOT_TRACKED = 1
 #: What of a target has to be as it was in the run.
 COMPARED = ("backends", "deploy", "for_runtime")
 
@@ -155,9 +158,16 @@ def _changed(file: Path) -> HarnessError:
 
 
 def is_shipped(file: Path) -> bool:
-    """Whether a file belongs to the harness."""
-    shipped = [shipped_folder(name).resolve() for name in ("targets", "models")]
-    return any(file.resolve().is_relative_to(folder) for folder in shipped)
+    """Whether a file belongs to the harness; in a checkout, what git does not track is the user's."""
+    folders = [shipped_folder(name).resolve() for name in ("targets", "models")]
+    within = [folder for folder in folders if file.resolve().is_relative_to(folder)]
+    if not within or within[0].parent.name == INSTALLED:
+        return bool(within)
+    command = ["git", "-C", str(file.resolve().parent), "ls-files", "--error-unmatch", "--", file.name]
+    try:
+        return subprocess.run(command, capture_output=True, check=False).returncode != NOT_TRACKED
+    except OSError:  # there is no git
+        return True
 
 
 def _check_own(file: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -122,3 +123,21 @@ def test_a_file_of_the_harness_is_refused() -> None:
     with pytest.raises(UsageError, match="belongs to the harness"):
         Patch(file, {"deploy": {"threads": 2}}, TargetTable).apply()
     assert file.read_bytes() == before
+
+
+def test_in_a_checkout_a_target_that_git_does_not_track_is_the_users(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in docs/int8-wrong-on-one-device.md; in an installed package, every file is the harness's."""
+    folder = tmp_path / "targets"
+    folder.mkdir()
+    for name in ("ours", "board"):
+        (folder / f"{name}.toml").write_text(TARGET)
+    monkeypatch.setattr(patch, "shipped_folder", lambda name: tmp_path / name)
+    assert patch.is_shipped(folder / "board.toml")  # there is no repository
+    for command in (["init", "--quiet"], ["add", "targets/ours.toml"]):
+        subprocess.run(["git", "-C", str(tmp_path), *command], check=True)
+    assert patch.is_shipped(folder / "ours.toml")
+    assert not patch.is_shipped(folder / "board.toml")
+    monkeypatch.setattr(patch, "INSTALLED", tmp_path.name)
+    assert patch.is_shipped(folder / "board.toml")
