@@ -22,8 +22,9 @@ from harness.explain.scene import EXPLAINED, INPUT, SMALL, Finding, Remedy, Scen
 from harness.explain.sides import Side, Trial, as_is
 
 Inputs = Mapping[str, NDArray[Any]]
-#: Samples with which mistakes are looked for; those that explain something are made in all samples.
-SCREENED = 8
+#: Samples with which mistakes are looked for, and bytes of them, unless two take more; those that explain
+#: something are made in all samples.
+SCREENED, SCREENED_BYTE = 8, 2**24
 #: Images that are prepared again may leave so much of the difference.
 IMITATED = 0.01
 #: Mistakes, and bytes of inputs, that one session is fed; and for how long new ones are begun on one side.
@@ -107,6 +108,12 @@ def _made(side: Side, name: str, rows: Sequence[int]) -> Made:
     return Made(side.rows(rows)[name], side.preprocess[name], rows, originals, pipeline)
 
 
+def screened(scene: Scene, side: Side) -> Sequence[int]:
+    """The first samples, fewer where they are large."""
+    size_byte = sum(4 * array[:1].size for array in side.raw.values())
+    return scene.rows[: max(2, min(SCREENED, SCREENED_BYTE // max(1, size_byte)))]
+
+
 def single(side: Side, rows: Sequence[int]) -> list[Case]:
     """All mistakes that are possible for the inputs of a side, the likeliest first."""
     raw = next(iter(side.rows(rows).values()))
@@ -156,7 +163,7 @@ class _Search:
 
     def run(self) -> None:
         """Try each mistake alone, then two at once."""
-        rows, end_s = self.scene.rows[:SCREENED], min(time.monotonic() + MOST_S, self.scene.end_s)
+        rows, end_s = screened(self.scene, self.side), min(time.monotonic() + MOST_S, self.scene.end_s)
         cases = [] if self.is_other else list(_of_tables(self.scene, self.side))
         self._try([*cases, *single(self.side, rows)], rows, end_s)
         best = self._best()
@@ -165,7 +172,7 @@ class _Search:
 
     def run_steps(self) -> None:
         """Try what ``[input.NAME]`` can say."""
-        rows, end_s = self.scene.rows[:SCREENED], min(time.monotonic() + MOST_S, self.scene.end_s)
+        rows, end_s = screened(self.scene, self.side), min(time.monotonic() + MOST_S, self.scene.end_s)
         cases = [
             Case(self.side, name, (mistake,))
             for name in self.side.raw

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,7 +15,7 @@ from harness.core.artifact import Quantization
 from harness.core.errors import HarnessError
 from harness.explain.files import ModelFile
 from harness.explain.hypotheses import columns
-from harness.explain.hypotheses.input import Case, fed_otherwise, pairs, remedy_of, single
+from harness.explain.hypotheses.input import Case, fed_otherwise, pairs, remedy_of, screened, single
 from harness.explain.hypotheses.input_mistakes import Mistake
 from harness.explain.layers import error
 from harness.explain.scene import INPUT, Finding, Remedy, Scene, State
@@ -24,8 +25,8 @@ from harness.explain.sides import Side, as_is
 ROUNDED = 0.02
 #: A mistake that makes so much of the change is the one that was made.
 ALIKE = 0.9
-#: Samples in which the mistake is looked for.
-SCREENED = 8
+#: For how long it is looked for.
+MOST_S = 10.0
 
 Canonical = dict[str, NDArray[Any]]
 
@@ -57,7 +58,10 @@ class Received:
         trace = scene.runner.samples(changed, scene.rows)
         first, second = (trace, scene.second) if received.side is scene.other else (scene.first, trace)
         share = scene.share(first, second)
-        label, case = received.side.label, received.mistaken(scene.rows[:SCREENED])
+        label, case = (
+            received.side.label,
+            received.mistaken(screened(scene, received.side), min(time.monotonic() + MOST_S, scene.end_s)),
+        )
         text = case.text if case is not None else received.otherwise(scene.rows)
         remedy = Remedy("prepare the input as validation.toml says", "", label, was_run=False)
         after = scene.replaced(opposite, changed)
@@ -98,15 +102,15 @@ class _Input:
     gap: float
     steps: Mapping[str, tuple[Quantization, str]]
 
-    def mistaken(self, rows: Sequence[int]) -> Case | None:
-        """The usual mistake that makes this input, or two at once; None where none does."""
+    def mistaken(self, rows: Sequence[int], end_s: float) -> Case | None:
+        """The usual mistake that makes this input, or two at once; None where none does in time."""
         listed = [
             Case(self.side, name, (one,)) for name in self.canonical for one in self._of_table(name, rows)
         ]
         listed += single(self.side, rows)
-        cases = sorted(self._compared(listed, rows), key=lambda case: -case.share)
+        cases = sorted(self._compared(listed, rows, end_s), key=lambda case: -case.share)
         if not cases or cases[0].share < ALIKE:
-            cases += self._compared(pairs(cases), rows)
+            cases += self._compared(pairs(cases), rows, end_s)
         # Of equal ones the likeliest, and one mistake before two.
         best = max(cases, key=lambda case: (round(case.share, 3), -len(case.made)), default=None)
         return best if best is not None and best.share >= ALIKE else None
@@ -124,7 +128,7 @@ class _Input:
         received = self.canonical[name][list(rows)]
         yield from columns.of_received(given.astype(np.float64), received.astype(np.float64))
 
-    def _compared(self, cases: Sequence[Case], rows: Sequence[int]) -> list[Case]:
+    def _compared(self, cases: Sequence[Case], rows: Sequence[int], end_s: float) -> list[Case]:
         """The same with the part of the change of the input that each explains."""
         right = {
             name: preprocess.apply(array, self.side.preprocess[name])
@@ -132,6 +136,8 @@ class _Input:
         }
         compared = []
         for case in cases:
+            if time.monotonic() > end_s:
+                break
             inputs = case.inputs(rows)
             if inputs is None:
                 continue
