@@ -65,6 +65,44 @@ def _split(bits: int) -> Callable[[str, str, str], Nodes]:
     return nodes
 
 
+def _cut(bits: int) -> Callable[[str, str, str], Nodes]:
+    """Leave the other bits out; what is rounded to one bit tells the exponent."""
+
+    def nodes(name: str, into: str, prefix: str) -> Nodes:
+        power, step, size = f"{prefix}:power", f"{prefix}:step", f"{prefix}:size"
+        yield helper.make_node("Abs", [name], [size])
+        yield from _split(1)(size, f"{prefix}:near", f"{prefix}:near")
+        yield _constant(0.5, f"{prefix}:half")
+        yield _constant(0.0, f"{prefix}:zero")
+        yield _constant(2.0 ** (1 - bits), f"{prefix}:bits")
+        yield helper.make_node("Mul", [f"{prefix}:near", f"{prefix}:half"], [f"{prefix}:below"])
+        yield helper.make_node("Greater", [f"{prefix}:near", size], [f"{prefix}:is-above"])
+        yield helper.make_node("Where", [f"{prefix}:is-above", f"{prefix}:below", f"{prefix}:near"], [power])
+        yield helper.make_node("Mul", [power, f"{prefix}:bits"], [step])
+        yield helper.make_node("Div", [name, step], [f"{prefix}:steps"])
+        yield helper.make_node("Abs", [f"{prefix}:steps"], [f"{prefix}:many"])
+        yield helper.make_node("Floor", [f"{prefix}:many"], [f"{prefix}:whole"])
+        yield helper.make_node("Mul", [f"{prefix}:whole", step], [f"{prefix}:cut"])
+        yield helper.make_node("Sign", [name], [f"{prefix}:sign"])
+        yield helper.make_node("Mul", [f"{prefix}:cut", f"{prefix}:sign"], [f"{prefix}:signed"])
+        # Neither zero nor NaN nor infinity has an exponent.
+        yield _constant(2.0**100, f"{prefix}:large")
+        yield helper.make_node("Greater", [size, f"{prefix}:zero"], [f"{prefix}:is-some"])
+        yield helper.make_node("Less", [size, f"{prefix}:large"], [f"{prefix}:is-small"])
+        yield helper.make_node("And", [f"{prefix}:is-some", f"{prefix}:is-small"], [f"{prefix}:is-number"])
+        yield helper.make_node("Where", [f"{prefix}:is-number", f"{prefix}:signed", name], [into])
+
+    return nodes
+
+
+def _without_bits(bits: int) -> Callable[[Real], Real]:
+    def values(real: Real) -> Real:
+        mantissa, exponent = np.frexp(real)
+        return np.asarray(np.ldexp(np.trunc(mantissa * 2.0**bits), exponent - bits))
+
+    return values
+
+
 def _rounded(bits: int) -> Callable[[Real], Real]:
     def values(real: Real) -> Real:
         mantissa, exponent = np.frexp(real)
@@ -114,6 +152,8 @@ def _numbers(name: str, into: str, prefix: str) -> Nodes:
 F16 = Change("f16", "f16", _cast(TensorProto.FLOAT16), _to_float16)
 BF16 = Change("bf16", "bf16", _split(8), _rounded(8))
 TF32 = Change("tf32", "tf32", _split(11), _rounded(11))
+BF16_CUT = Change("bf16 cut", "bf16, which is cut off and not rounded", _cut(8), _without_bits(8))
+TF32_CUT = Change("tf32 cut", "tf32, which is cut off and not rounded", _cut(11), _without_bits(11))
 NUMBERS = Change(
     "numbers", "0 for NaN and the largest number for infinity", _numbers,
     lambda real: np.nan_to_num(real, posinf=LARGEST, neginf=-LARGEST),

@@ -43,7 +43,7 @@ class Precision(Emulated):
     """One side computes in fewer bits."""
 
     name = "precision"
-    outputs = (changes.F16, changes.BF16)
+    outputs = (changes.F16, changes.BF16, changes.BF16_CUT)
     nothing = "no layer computes as f16, bf16 or tf32 would"
 
     def test(self, scene: Scene) -> Finding:
@@ -74,10 +74,12 @@ class Precision(Emulated):
             _grid(case.tapped.second(pair)) for pair in case.tapped.pairs if pair.other.name in suspected
         }
         results = (Place.RESULTS, Place.OPERANDS_RESULT, Place.ALL, Place.OPERATORS)
-        listed = [Emulation(one, place) for one in grids if one is not None for place in results]
+        formats = [one for one in grids if one is not None]
+        formats += [changes.BF16_CUT] if changes.BF16 in grids else []
+        listed = [Emulation(one, place) for one in formats for place in results]
         if None in grids:
-            formats = changes.TF32, changes.BF16, changes.F16
-            listed += [Emulation(one, Place.OPERANDS) for one in formats]
+            formats = [changes.TF32, changes.BF16, changes.F16, changes.BF16_CUT]
+            listed += [Emulation(one, Place.OPERANDS) for one in (*formats, changes.TF32_CUT)]
             others = (Place.WEIGHTS, Place.CONSTANTS, Place.INPUTS)
             listed += [Emulation(one, place) for one in formats[1:] for place in others]
         return listed

@@ -52,6 +52,14 @@ def reading_bfloat16(session: Session, feeds: Feeds) -> Outputs:
     })  # fmt: skip
 
 
+def cut(y: np.ndarray) -> np.ndarray:
+    return (np.ascontiguousarray(y).view(np.uint32) & np.uint32(0xFFFF0000)).view(np.float32)
+
+
+def reading_cut(session: Session, feeds: Feeds) -> Outputs:
+    return session.run({name: cut(x) for name, x in feeds.items()})
+
+
 FROM_CONV5 = ("conv5", "conv5_relu", "pool6", "flat", "fc7")
 PLANTED: dict[str, tuple[Sides, str, str]] = {
     "f16": (other(rewriting(results(F16))), "computes in f16", "conv1"),
@@ -63,6 +71,13 @@ PLANTED: dict[str, tuple[Sides, str, str]] = {
         other(rewriting(operands(BF16, (0, 1), ("conv5",)))), "multiplies in bf16 in conv5 alone", "conv5",
     ),
     "bf16-weights": (other(rewriting(operands(BF16, (1,)))), "has its weights in bf16", "conv1"),
+    "cut-input": (
+        other(strange.answering(lambda options: reading_cut)), "reads its input in bf16, which is cut off",
+        "conv1",
+    ),
+    "cut-outputs": (
+        other(changing_outputs(cut), "openvino"), "computes in bf16, which is cut off and not rounded", "fc7",
+    ),
     "bf16-input": (
         other(strange.answering(lambda options: reading_bfloat16)), "reads its input in bf16", "conv1",
     ),
@@ -81,7 +96,13 @@ PLANTED: dict[str, tuple[Sides, str, str]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", PLANTED)
+#: The others are run by the full tests alone.
+QUICK = ("f16", "bf16-one", "tf32", "bf16-input", "f16-outputs", "the reference", "tflite")
+
+
+@pytest.mark.parametrize(
+    "name", [one if one in QUICK else pytest.param(one, marks=pytest.mark.full) for one in PLANTED]
+)
 def test_fewer_bits_are_named_with_the_first_layer(files: Files, name: str) -> None:
     sides, words, layer = PLANTED[name]
     explanation = explained(files, *sides(files))
@@ -172,6 +193,7 @@ def test_small_inputs_that_are_flushed_are_named_in_the_layer_that_reads_them(fi
     assert (cause.hypothesis, cause.layer) == ("small numbers", "up")
 
 
+@pytest.mark.full
 def test_half_precision_that_overflows_is_one_of_bits(files: Files) -> None:
     nodes = [
         helper.make_node("Mul", ["conv3:r", "large"], ["up"], name="up"),
@@ -249,7 +271,7 @@ def test_sums_in_half_precision_are_named(files: Files) -> None:
     assert cause.cause == "planted:onnxruntime computes in f16"
 
 
-@pytest.mark.parametrize("name", ["F16", "BF16", "TF32"])
+@pytest.mark.parametrize("name", ["F16", "BF16", "TF32", "BF16_CUT", "TF32_CUT"])
 def test_nodes_round_as_the_numbers_say(name: str, tmp_path: Path) -> None:
     change: changes.Change = getattr(changes, name)
     random = np.random.default_rng(0)
@@ -266,6 +288,7 @@ def test_nodes_round_as_the_numbers_say(name: str, tmp_path: Path) -> None:
     np.testing.assert_array_equal(y.astype(np.float64), change.values(x.astype(np.float64)))
 
 
+@pytest.mark.full
 def test_layers_that_need_several_runs_are_compared_alike(
     files: Files, monkeypatch: pytest.MonkeyPatch
 ) -> None:
