@@ -138,7 +138,7 @@ def arrangements(
     rank = len(shape)
     if is_same_format or rank < 3 or rank != len(like):
         return [tuple(range(rank))] if shape == like else []
-    usual = [tuple(range(rank)), (0, rank - 1, *range(1, rank - 1))]
+    usual = [tuple(range(rank)), (0, rank - 1, *range(1, rank - 1)), (0, *range(2, rank), 1)]
     for orders in (usual, itertools.permutations(range(rank))):
         if fitting := [axes for axes in orders if tuple(shape[axis] for axis in axes) == like]:
             return fitting
