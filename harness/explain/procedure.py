@@ -138,7 +138,7 @@ def explain(
     notify(f"running {scene.reference.label} and {scene.other.label} on {len(scene.rows)} samples")
     if not scene.gap:
         hypotheses = [one for one in hypotheses if one.name in UNSEEN]
-    left, untested = scene, list(hypotheses)
+    left, untested, unexplained = scene, list(hypotheses), 1.0
     for _ in range(MOST_CAUSES):
         findings = _round(left, untested, end_s, explanation, notify)
         best = max(
@@ -146,7 +146,10 @@ def explain(
             key=lambda one: (one.state is State.CONFIRMED, one.share), default=None,
         )  # fmt: skip
         explanation.causes += [best] if best is not None else []
-        if best is None or best.after is None:
+        if best is None:
+            break
+        if best.after is None:
+            unexplained *= 1 - min(1.0, best.share)
             break
         left = replace(left, reference=best.after[0], other=best.after[1], refused={})
         left.bounds = _bounds_of(scene, left)
@@ -155,7 +158,7 @@ def explain(
         ]
         if left.is_within_rounding or left.gap <= best.may_leave * scene.gap:
             break
-    explanation.left_share = left.gap / scene.gap if scene.gap else 0.0
+    explanation.left_share = unexplained * left.gap / scene.gap if scene.gap else 0.0
     if left is not scene and explanation.confirmed and scene.held_out and time.monotonic() > end_s:
         scene.refused["effect on other samples"] = "not measured: the time is used up"
     elif left is not scene and explanation.confirmed:

@@ -18,7 +18,7 @@ from harness.explain.files import ModelFile
 from harness.explain.layers import Layer, Tapped
 from harness.explain.points import FED
 from harness.explain.procedure import Explanation
-from harness.explain.scene import INPUT, Finding, Scene
+from harness.explain.scene import INPUT, OUTPUT, Finding, Scene
 from harness.explain.sides import Side
 from harness.store.cache import write_atomically, writing
 
@@ -83,7 +83,7 @@ def attempt(explanation: Explanation, folder: Path, end_s: float) -> None:
     end_s : float
         On the monotonic clock: no run is begun after it.
     """
-    finding = next((one for one in explanation.confirmed if one.layer not in ("", INPUT)), None)
+    finding = next((one for one in explanation.confirmed if one.layer not in ("", INPUT, OUTPUT)), None)
     if finding is None:
         return
     try:

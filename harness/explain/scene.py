@@ -32,7 +32,7 @@ UNCHANGED = 0.1
 #: A difference of the outputs, relative to their size, that 8 bits usually make: 26 dB.
 SMALL = 0.05
 #: The layer of a cause that lies before the model.
-INPUT = "the input"
+INPUT, OUTPUT = "the input", "the output"
 #: The layers are compared on so many samples, those that differ most.
 WORST = 4
 

@@ -8,7 +8,7 @@ from harness.core.commands import short
 from harness.core.exit_code import ExitCode
 from harness.explain.layers import Error, Layer
 from harness.explain.procedure import Explanation
-from harness.explain.scene import INPUT, Finding
+from harness.explain.scene import EXPLAINED, INPUT, OUTPUT, Finding
 
 #: Most layers to print; the JSON has all.
 SHOWN = 30
@@ -45,6 +45,8 @@ def text(explanation: Explanation) -> str:
                 ran = f"run, {_left(explanation, finding)}"
             line = "; ".join(["", *finding.remedy.line.splitlines()]) if finding.remedy.line else ""
             lines.append(f"{'REMEDY':17} {finding.remedy.text}: {ran}{line}")
+    if explanation.confirmed and math.isfinite(explanation.left_share) and explanation.left_share > EXPLAINED:
+        lines.append(f"{'unexplained':17} {explanation.left_share:.0%} of the difference")
     if explanation.reproducer is not None:
         lines.append(f"{'reproducer':17} {short(explanation.reproducer)}   # python reproduce.py, in it")
     if not explanation.confirmed:
@@ -54,7 +56,7 @@ def text(explanation: Explanation) -> str:
 
 def cause(finding: Finding) -> str:
     """A confirmed cause in one line, with the layer."""
-    is_named = finding.layer == INPUT or finding.layer in finding.cause
+    is_named = finding.layer in (INPUT, OUTPUT) or finding.layer in finding.cause
     layer = "" if is_named else f", first in {finding.layer}"
     return f"{finding.cause}{layer}"
 

@@ -13,7 +13,7 @@ from harness.explain.describe import Results, describe
 from harness.explain.files import ModelFile
 from harness.explain.layers import error
 from harness.explain.points import FED
-from harness.explain.scene import Finding, Scene, State
+from harness.explain.scene import OUTPUT, Finding, Scene, State
 from harness.explain.sides import Side, Trace
 from harness.stats.accuracy import distance
 
@@ -71,7 +71,7 @@ class Returned:
             )
             return Finding(
                 self.name, State.CONFIRMED, evidence, max(0.0, share),
-                f"{side.label} changes what the model returns: {text}", "the output",
+                f"{side.label} changes what the model returns: {text}", OUTPUT,
                 side="" if is_other else side.label,
             )  # fmt: skip
         return None
@@ -89,8 +89,10 @@ def _as_fed(real: NDArray[np.float64], plain: Trace, name: str) -> NDArray[Any]:
 def _described(given: NDArray[np.float64], seen: NDArray[np.float64]) -> str:
     if given.shape != seen.shape:
         return f"they have the shape {list(seen.shape[1:])}, and not {list(given.shape[1:])}"
-    grain = ROUNDED * float(np.abs(given[np.isfinite(given)]).max(initial=0.0))
-    rows = np.asarray(distance(given, seen) > grain).reshape(len(given), -1).any(axis=1)
+    gaps = np.asarray(distance(given, seen))
+    # What is described is the larger part of the difference: a rounding beside it is not.
+    grain = 0.05 * float(gaps[np.isfinite(gaps)].max(initial=0.0))
+    rows = (gaps > grain).reshape(len(given), -1).any(axis=1)
     description = describe(Results(given[rows], seen[rows], given.ndim - 1, grain))
     text = (
         f"they differ by {error(given, seen).relative:.0%} of their size"
