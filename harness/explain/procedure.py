@@ -19,6 +19,8 @@ from harness.explain.scene import EXPLAINED, Finding, Hypothesis, Scene, State
 Notify = Callable[[str], None]
 #: So many causes are looked for at once.
 MOST_CAUSES = 3
+#: So many runs of both sides should fit the time, on so many samples at least.
+RUNS, FEWEST = 30, 8
 #: What can be wrong where sample by sample nothing differs.
 UNSEEN = ("buffers", "samples at once", "calls before")
 
@@ -136,7 +138,9 @@ def explain(
     end_s = (began_s := time.monotonic()) + budget_s
     explanation, scene.end_s = Explanation(scene), end_s
     notify(f"running {scene.reference.label} and {scene.other.label} on {len(scene.rows)} samples")
-    if not scene.gap:
+    if scene.gap:
+        _shorten(scene, time.monotonic() - began_s, budget_s, notify)
+    else:
         hypotheses = [one for one in hypotheses if one.name in UNSEEN]
     left, untested, unexplained = scene, list(hypotheses), 1.0
     for _ in range(MOST_CAUSES):
@@ -159,14 +163,23 @@ def explain(
         if left.is_within_rounding or left.gap <= best.may_leave * scene.gap:
             break
     explanation.left_share = unexplained * left.gap / scene.gap if scene.gap else 0.0
-    if left is not scene and explanation.confirmed and scene.held_out and time.monotonic() > end_s:
+    is_due = left is not scene and explanation.confirmed and scene.held_out
+    if is_due and time.monotonic() > end_s:
         scene.refused["effect on other samples"] = "not measured: the time is used up"
-    elif left is not scene and explanation.confirmed:
+    elif is_due:
         notify(f"measuring the effect on {len(scene.held_out)} other samples")
         explanation.effect = _effect(scene, left)
     explanation.layers = _layers(scene, explanation)
     explanation.seconds = time.monotonic() - began_s
     return explanation
+
+
+def _shorten(scene: Scene, seconds: float, budget_s: float, notify: Notify) -> None:
+    """Go on with fewer samples where a run of both sides takes more than its part of the time."""
+    count = max(FEWEST, int(len(scene.rows) * budget_s / (RUNS * max(seconds, 1e-9))))
+    if count < len(scene.rows):
+        scene.cut(count)
+        notify(f"a run takes {seconds:.0f} s: going on with {count} samples")
 
 
 def _layers(scene: Scene, explanation: Explanation) -> list[Layer]:
@@ -207,6 +220,8 @@ def _round(
             findings.append(Finding(hypothesis.name, State.UNTESTED, unexpected.one_line(error)))
         if findings[-1].state is State.CONFIRMED:
             break
+        # What is tested by an option first, and by emulation later, is one hypothesis.
+        findings = [*(one for one in findings[:-1] if one.hypothesis != hypothesis.name), findings[-1]]
     explanation.rounds.append(findings)
     return findings
 

@@ -31,6 +31,9 @@ PARTLY = 0.85
 UNCHANGED = 0.1
 #: A difference of the outputs, relative to their size, that 8 bits usually make: 26 dB.
 SMALL = 0.05
+#: What rounding makes of the outputs of a float model for which nothing could be derived, relative to their
+#: size: some hundred results in a row, each rounded by up to 2^-24.
+UNKNOWN_BOUND = 1e-5
 #: The layer of a cause that lies before the model.
 INPUT, OUTPUT = "the input", "the output"
 #: The layers are compared on so many samples, those that differ most.
@@ -143,6 +146,8 @@ class Scene:
         What could not be done, and why.
     opened : dict
         Files that were read, by the hashes of the file and of what it was written from.
+    by_option : dict
+        What options of the runtimes came to, by the kind of the variation.
     """
 
     reference: Side
@@ -158,6 +163,7 @@ class Scene:
     end_s: float = math.inf
     refused: dict[str, str] = field(default_factory=dict)
     opened: dict[tuple[str, str], ModelFile] = field(default_factory=dict)
+    by_option: dict[str, Finding] = field(default_factory=dict, init=False)
 
     # This machine's own ONNX Runtime
 
@@ -205,6 +211,16 @@ class Scene:
         """The other side."""
         return self.runner.samples(self.other, self.rows)
 
+    def cut(self, count: int) -> None:
+        """Go on with the first samples alone, and with three times as many held out."""
+        self.first, self.second = (
+            replace(trace, tensors={name: tensor[:count] for name, tensor in trace.tensors.items()})
+            for trace in (self.first, self.second)
+        )
+        self.rows, self.held_out = self.rows[:count], self.held_out[: 3 * count]
+        for name in ("gap", "worst", "is_within_rounding"):
+            vars(self).pop(name, None)
+
     def answers(self, trace: Trace) -> list[Real]:
         """Real outputs, one array (samples, elements) an output, in the order of the file."""
         return [trace.answer(name).reshape(len(self.rows), -1) for name in trace.outputs]
@@ -231,8 +247,10 @@ class Scene:
     @cached_property
     def is_within_rounding(self) -> bool:
         """Whether no output differs by more than rounding explains."""
-        if self.reference.artifact.precision != self.other.artifact.precision or not self.bounds:
+        if self.reference.artifact.precision != self.other.artifact.precision:
             return self.gap == 0
+        if not self.bounds:
+            return self.gap <= (0.0 if self.reference.artifact.precision else UNKNOWN_BOUND)
         for name, one, two in zip(
             self.first.outputs, self.answers(self.first), self.answers(self.second), strict=False
         ):

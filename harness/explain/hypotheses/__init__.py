@@ -10,6 +10,7 @@ from harness.explain.hypotheses.input import Input
 from harness.explain.hypotheses.kernel import WrongOperator
 from harness.explain.hypotheses.layer import OneLayer
 from harness.explain.hypotheses.options import Kernels, Optimization
+from harness.explain.hypotheses.options import Precision as PrecisionOption
 from harness.explain.hypotheses.quantized import BiasOverflow, ClippedRange, Coarse, PerTensor, Spread
 from harness.explain.hypotheses.received import Received
 from harness.explain.hypotheses.returned import Returned
@@ -20,6 +21,7 @@ HYPOTHESES = (
     Classes(),
     OtherWeights(),
     OtherFormat(),
+    PrecisionOption(),
     Buffers(),
     Order(),
     Threads(),

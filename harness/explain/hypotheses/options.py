@@ -42,7 +42,12 @@ class ByOption(ABC):
     name = ""
 
     def test(self, scene: Scene) -> Finding:
-        """Run the other side, then the reference, with each variation."""
+        """Run the other side, then the reference, with each variation; once for all that ask."""
+        if self.name not in scene.by_option:
+            scene.by_option[self.name] = self._tested(scene)
+        return scene.by_option[self.name]
+
+    def _tested(self, scene: Scene) -> Finding:
         tried: list[_Tried] = []
         refused: list[str] = []
         for side in (scene.other, scene.reference):
