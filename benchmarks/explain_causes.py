@@ -152,6 +152,8 @@ CASES = (
     Case("bf16", (ROUNDED,), ("bf16",), asking("bf16"), formats=OF_ONNX),
     Case("bf16 in a layer", ((*ROUNDED, *WRONG),), ("conv3",), asking("bf16-one"), formats=OF_ONNX),
     Case("f16", (ROUNDED,), ("f16",), asking("f16"), formats=OF_ONNX),
+    Case("f16 from a layer", (ROUNDED,), ("from conv5 on",), asking("f16-from"), formats=OF_ONNX),
+    Case("f16 of the output", (ROUNDED,), ("f16", "fc7"), asking("f16-outputs")),
     Case("offset in a channel", (WRONG,), ("conv3",), asking("layer-offset"), formats=OF_ONNX),
     Case("factor", (WRONG,), ("conv5",), asking("layer-factor"), formats=OF_ONNX),
     Case("channel is zero", (WRONG,), ("conv5",), asking("channel"), formats=OF_ONNX),
@@ -172,7 +174,7 @@ CASES = (
     Case("weights of int8", (FILE,), ("conv3",), made(lambda f: other_codes(f, "conv3")), "int8"),
     Case("scale of int8", (FILE,), ("conv5",),
          made(lambda f: with_step(f.int8, "conv5:r", 4.0)), "int8"),
-    Case("kernels", (("kernels",),), ("conv1",),
+    Case("kernels", (("kernels", "rounding"),), ("conv1",),
          lambda f, b: plain(f, b, "int8", replace(PARITY, provider="reference")), "int8", ("tflite",)),
 )  # fmt: skip
 

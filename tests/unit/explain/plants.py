@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -174,12 +174,14 @@ def rounded(model: onnx.ModelProto, kinds: tuple[str, ...], bits: int, *, only: 
             node.input[place] = parts[2]
 
 
-def stored(model: onnx.ModelProto, bits: int) -> None:
-    """Store the result of each layer with so many bits less of mantissa."""
+def stored(model: onnx.ModelProto, bits: int, *, only: Collection[str] = ()) -> None:
+    """Store the result of each layer, or of some, with so many bits less of mantissa."""
     factor = f"split{bits}"
     model.graph.initializer.append(numpy_helper.from_array(np.float32(2**bits + 1), factor))
     for node in list(model.graph.node):
         if node.op_type not in ("Conv", "Gemm", "MatMul", "Add", "GlobalAveragePool", "Mul"):
+            continue
+        if only and node.name not in only:
             continue
         name, raw = node.output[0], f"{node.output[0]}:raw"
         node.output[0] = raw
@@ -280,6 +282,8 @@ PLANTS: dict[str, Callable[[], Plant]] = {
     "bf16": partial(InFile, lambda m: rounded(m, ("Conv", "Gemm"), 16)),
     "bf16-one": partial(InFile, lambda m: rounded(m, ("Conv",), 16, only="conv3")),
     "f16": partial(InFile, lambda m: stored(m, 13)),
+    "f16-from": partial(InFile, lambda m: stored(m, 13, only=("conv5", "pool6", "fc7"))),
+    "f16-outputs": partial(OnOutput, lambda y: y.astype(np.float16)),
     "layer-offset": partial(
         InFile, lambda m: after(m, "conv3", "Add", [per_channel([0.2, 0, 0, 0, 0, 0, 0, 0])])
     ),
