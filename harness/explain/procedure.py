@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from harness.core import unexpected
 from harness.core.errors import HarnessError
 from harness.explain.layers import Layer
-from harness.explain.scene import EXPLAINED, Finding, Hypothesis, Scene, State
+from harness.explain.scene import EXPLAINED, Finding, Hypothesis, Scene, State, SupportsLikelihood
 
 Notify = Callable[[str], None]
 #: So many causes are looked for at once.
@@ -142,7 +142,7 @@ def explain(
         _shorten(scene, time.monotonic() - began_s, budget_s, notify)
     else:
         hypotheses = [one for one in hypotheses if one.name in UNSEEN]
-    left, untested, unexplained = scene, list(hypotheses), 1.0
+    left, untested, unexplained = scene, _likely_first(scene, hypotheses), 1.0
     for _ in range(MOST_CAUSES):
         findings = _round(left, untested, end_s, explanation, notify)
         best = max(
@@ -180,6 +180,12 @@ def _shorten(scene: Scene, seconds: float, budget_s: float, notify: Notify) -> N
     if count < len(scene.rows):
         scene.cut(count)
         notify(f"a run takes {seconds:.0f} s: going on with {count} samples")
+
+
+def _likely_first(scene: Scene, hypotheses: Sequence[Hypothesis]) -> list[Hypothesis]:
+    """Before the others those for which the facts of the case speak, such as the flags of a CPU."""
+    likely = [one for one in hypotheses if isinstance(one, SupportsLikelihood) and one.is_likely(scene)]
+    return [*likely, *(one for one in hypotheses if one not in likely)]
 
 
 def _layers(scene: Scene, explanation: Explanation) -> list[Layer]:

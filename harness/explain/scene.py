@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -115,6 +115,15 @@ class Hypothesis(Protocol):
 
     def test(self, scene: Scene) -> Finding:
         """Look for evidence for and against it."""
+        ...
+
+
+@runtime_checkable
+class SupportsLikelihood(Protocol):
+    """A hypothesis that can tell from what is stored of a case whether it is likely."""
+
+    def is_likely(self, scene: Scene) -> bool:
+        """Whether facts speak for it, so that it is tested before the others; nothing is run."""
         ...
 
 

@@ -24,6 +24,8 @@ AFFECTED = {
     SATURATES: "affected: x86 without VNNI; not affected: x86 with VNNI, ARM",
     WRAPS: "affected: ARM without dotprod (Cortex-A53, A72); not affected: ARM with dotprod, x86",
 }
+#: Whether a machine adds so, by what it tells of itself.
+ADDING = {SATURATES: environment.saturates, WRAPS: environment.wraps}
 WEIGHTS = {SATURATES: "weights of 7 bits", WRAPS: "weights from -127 on"}
 RECIPES = {
     SATURATES: "quantize with portable = true, or with reduce_range where another tool does it",
@@ -35,6 +37,15 @@ class Saturation(ByOption):
     """A CPU adds products of bytes in 16 bits."""
 
     name = "saturation"
+
+    def is_likely(self, scene: Scene) -> bool:
+        """Whether the flags of a CPU say that it adds so, and the file has weights that overflow."""
+        for side in (scene.other, scene.reference):
+            facts = scene.runner.machine(side)
+            ways = [way for way, adds in ADDING.items() if adds(facts)]
+            if ways and any(one.can(way) for one in _products(side)[1] for way in ways):
+                return True
+        return False
 
     def test(self, scene: Scene) -> Finding:
         """Compute the layers of the quantized file as such a CPU does; else try the runtime's option."""
@@ -49,10 +60,10 @@ class Saturation(ByOption):
         return f"{side.label} {SATURATES.text}{_machine(scene, side)}"
 
     def _of_side(self, scene: Scene, side: Side) -> Finding | None:
-        if side.artifact.format != "onnx" or not side.artifact.precision:
+        file, layers = _products(side)
+        if file is None:
             return None
-        file = OnnxFile(side.artifact.path)
-        suspects = [one for one in products(file.graph) if one.can(SATURATES) or one.can(WRAPS)]
+        suspects = [one for one in layers if one.can(SATURATES) or one.can(WRAPS)]
         place = _first(scene, side, file, suspects)
         if place is None:
             return None
@@ -113,6 +124,14 @@ def _both(scene: Scene, side: Side, artifact: Artifact) -> tuple[Side, Side]:
         for one in (scene.reference, scene.other)
     ]
     return sides[0], sides[1]
+
+
+def _products(side: Side) -> tuple[OnnxFile | None, list[Product]]:
+    """The quantized ONNX file of a side, and its layers that add products."""
+    if side.artifact.format != "onnx" or not side.artifact.precision:
+        return None, []
+    file = OnnxFile(side.artifact.path)
+    return file, products(file.graph)
 
 
 def _share(scene: Scene, sides: tuple[Side, Side]) -> float:

@@ -122,6 +122,26 @@ def test_sums_in_16_bits_are_named_with_their_layer(tmp_path: Path, name: str) -
     assert explanation.left_share < 0.1
 
 
+@pytest.mark.parametrize(
+    ("name", "facts", "is_first"),
+    [
+        ("saturates", {"arch": "x86_64", "isa": ["avx2"]}, True),
+        ("saturates", {"arch": "x86_64", "isa": ["avx2", "avx512_vnni"]}, False),
+        ("wraps", {"arch": "aarch64", "isa": ["asimd"]}, True),
+        ("wraps", {"arch": "aarch64", "isa": ["asimd", "asimddp"]}, False), ("wraps", {}, False),
+    ],
+)  # fmt: skip
+def test_it_is_tested_first_where_the_flags_speak_for_it(
+    tmp_path: Path, name: str, facts: dict[str, object], is_first: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant, way = CASES[name]
+    scene = scene_of(tmp_path, plant, way)
+    monkeypatch.setattr(scene.runner, "machine", lambda side: facts if side is scene.other else {})
+    told = list[str]()
+    procedure.explain(scene, HYPOTHESES, 600.0, told.append)
+    assert (told[1] == f"testing: {Saturation.name}") is is_first
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_exact_sums_are_not_accused(tmp_path: Path, name: str) -> None:
     plant, _ = CASES[name]
