@@ -19,7 +19,7 @@ from harness.explain.layers import Layer, Tapped
 from harness.explain.points import FED
 from harness.explain.procedure import Explanation
 from harness.explain.scene import INPUT, OUTPUT, Finding, Scene
-from harness.explain.sides import Side
+from harness.explain.sides import Side, are_one_model
 from harness.store.cache import write_atomically, writing
 
 FOLDER, TENSORS = "reproducer", "tensors.npz"
@@ -103,7 +103,7 @@ def of_finding(scene: Scene, finding: Finding, end_s: float = math.inf) -> Repro
     """
     if finding.side == scene.reference.label:  # it is the one that is wrong: the other's values are expected
         scene = replace(scene, reference=scene.other, other=scene.reference, refused={})
-    if scene.reference.variant != scene.other.variant:
+    if not are_one_model(scene.reference, scene.other):
         raise ModelError("the two variants are meant to differ")
     if time.monotonic() > end_s:
         raise ModelError("the time is used up")

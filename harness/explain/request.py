@@ -17,6 +17,7 @@ from harness.compression.export.kinds import RUNTIMES
 from harness.compression.file_facts import file_facts
 from harness.compression.model_file import load_onnx
 from harness.compression.prebuilt import layout_of
+from harness.compression.variant import Variant
 from harness.config.load import load_validation, validation_file
 from harness.config.targets import load_target, load_targets
 from harness.config.validation import FLOAT32
@@ -32,7 +33,7 @@ from harness.explain import tflite_points
 from harness.explain.originals import Originals
 from harness.explain.recipes import Recipes, Scorer
 from harness.explain.scene import Scene
-from harness.explain.sides import DEADLINE_S, Runner, Side
+from harness.explain.sides import DEADLINE_S, FILES, Runner, Side
 from harness.explain.swapped import Swapped, of_version
 from harness.run import rounding
 from harness.run.observer import Observer
@@ -45,7 +46,6 @@ SAMPLES, HELD_OUT = 64, 192
 SAMPLES_IN_ALL = SAMPLES + HELD_OUT
 #: Under emulation a sample takes up to a second.
 EMULATED_SAMPLES = 8
-FILES = (".onnx", ".tflite")
 SYNTAX = "TARGET[:VARIANT or FILE][@parity][+KEY=VALUE…], as in cpu:int8,tflite:int8+provider=reference"
 _SIDE = re.compile(r"(?P<target>[^:@+]+)(:(?P<what>[^@+]+))?(@(?P<setting>[^+]+))?(?P<options>(\+[^+]+)*)")
 
@@ -186,14 +186,23 @@ def scene_between(prepared: Prepared, runner: Runner, first: Side, second: Side)
     onnx |= {side.variant: side.artifact for side in (first, second) if side.artifact.format == "onnx"}
     reference = replace(first, target=HOST, backend="onnxruntime", executor=prepared.executors[HOST])
     host = replace(reference, options=PARITY_OPTIONS, label="this machine")
-    variant = second.variant if second.variant in prepared.cards else first.variant
-    card = prepared.cards.get(variant, {})
-    bounds = card.get(rounding.KEY, {}).get("bounds", {})
+    bounds = _bounds(prepared, (first, second))
     looked, rest = _rows(prepared, (first, second))
     return Scene(
         first, second, runner, onnx, host, bounds, looked, rest,
         recipes=_recipes(prepared, second), scorer=_scorer(prepared),
     )  # fmt: skip
+
+
+def _bounds(prepared: Prepared, sides: tuple[Side, Side]) -> Mapping[str, float]:
+    """What rounding explains of the other's variant, the reference's, or a file that was given."""
+    cards = [prepared.cards[side.variant] for side in sides[::-1] if side.variant in prepared.cards]
+    given = [side for side in sides if side.artifact.format == "onnx"]
+    if not cards and given and prepared.inputs is not None:
+        variant = Variant(given[0].variant, {"onnx": given[0].artifact})
+        cards = [rounding.with_bounds([variant], prepared.inputs.data, prepared.cache)[0].card]
+    bounds: Mapping[str, float] = cards[0].get(rounding.KEY, {}).get("bounds", {}) if cards else {}
+    return bounds
 
 
 def _recipes(prepared: Prepared, side: Side) -> Recipes | None:

@@ -38,6 +38,8 @@ MEASURE = "explain"
 DEADLINE_S = 600.0
 #: Within a budget, a run that began is given so long at least.
 FEWEST_S = 10.0
+#: A file that the user gives is a variant of its own name, which ends so.
+FILES = (".onnx", ".tflite")
 #: Larger tensors of layers are stored in the cache.
 IN_MEMORY_BYTE = 2**20
 
@@ -88,6 +90,12 @@ def as_is(side: Side) -> dict[str, Preprocess]:
         name: step if step.value is not None else Preprocess(dtype=step.dtype, batch_axis=step.batch_axis)
         for name, step in side.preprocess.items()
     }
+
+
+def are_one_model(one: Side, two: Side) -> bool:
+    """Whether layers have to agree: both run one variant, or files of the user's of one precision."""
+    is_given = any(side.variant.endswith(FILES) for side in (one, two))
+    return one.variant == two.variant or (is_given and one.artifact.precision == two.artifact.precision)
 
 
 class Tensors(Mapping[str, NDArray[Any]]):

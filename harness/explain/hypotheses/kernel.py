@@ -12,14 +12,13 @@ from harness.explain.hypotheses import formats
 from harness.explain.layers import Layer
 from harness.explain.rewrites import rewrites
 from harness.explain.scene import Finding, Remedy, Scene, State
+from harness.explain.sides import are_one_model
 
 #: A float32 layer that is fed with the same numbers differs by less, relative to its result: 2^-24 for each
 #: of a few thousand products that are added.
 FLOAT_BOUND = 2.0**-13
 #: An integer layer differs by at most so many steps: kernels round once, or twice.
 STEPS_BOUND = 2.0
-#: A file of the user's is a variant of its name.
-GIVEN = (".onnx", ".tflite")
 
 
 def culprits(table: list[Layer]) -> list[Layer]:
@@ -43,7 +42,7 @@ class WrongOperator:
     def test(self, scene: Scene) -> Finding:
         """Feed each layer with the same numbers; the operator's definition judges the first that differs."""
         one, two = scene.reference, scene.other
-        if not _are_one_model(scene):
+        if not are_one_model(scene.reference, scene.other):
             return Finding(self.name, State.UNTESTED, "the variants are meant to differ in every layer")
         table = scene.table
         if not table or all(row.isolated is None for row in table):
@@ -86,13 +85,6 @@ class WrongOperator:
             side=label if label != scene.other.label else "",
         )  # fmt: skip
         return _rewritten(scene, finding)
-
-
-def _are_one_model(scene: Scene) -> bool:
-    """Whether layers have to agree: both run one variant, or files of the user's of one precision."""
-    one, two = scene.reference, scene.other
-    is_given = any(side.variant.endswith(GIVEN) for side in (one, two))
-    return one.variant == two.variant or (is_given and one.artifact.precision == two.artifact.precision)
 
 
 def _rewritten(scene: Scene, finding: Finding) -> Finding:
