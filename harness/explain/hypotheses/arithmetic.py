@@ -157,6 +157,7 @@ class Denormals(Emulated):
     name = "small numbers"
     outputs = (changes.FLUSHED,)
     nothing = "no layer takes 0 for numbers below 2^-126"
+    are_others_right = False
 
     def unlikely(self, scene: Scene) -> str:
         """Inputs, constants and operators that could give such numbers."""

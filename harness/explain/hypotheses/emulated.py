@@ -89,11 +89,14 @@ class Emulated(ABC):
         What is tried on the outputs alone.
     nothing : str
         Evidence where no layer errs so.
+    are_others_right : bool
+        Layers that are not suspected could err so, and do not; else nothing in them could.
     """
 
     name = ""
     outputs: tuple[Change, ...] = ()
     nothing = ""
+    are_others_right = True
 
     def test(self, scene: Scene) -> Finding:
         """Change the outputs; then each layer by itself; then the whole file, in the layers that err so."""
@@ -128,6 +131,8 @@ class Emulated(ABC):
         if tried.share < CLEAR and (fed := _of_inputs(case, likenesses)):
             tried = max(tried, run(case, fed), key=lambda one: one.share)
         could = {one.pair.other.name for one in listed if one.emulation in used}
+        every = names if self.are_others_right else {row.point.name for row in view.table}
+        not_changed = every - could
         label, layer = view.other.label, tried.first.pair.other.layer
         evidence = (
             f"{len(tried.likenesses)} of {len(view.table)} layers err so when they are fed with the same "
@@ -143,7 +148,7 @@ class Emulated(ABC):
             return self.otherwise(case) or Finding(self.name, state, evidence, max(0.0, tried.share))
         return Finding(
             self.name, state, evidence, tried.share,
-            f"{label} {self.says(tried.first.emulation)}{where(case, tried, names - could)}", layer,
+            f"{label} {self.says(tried.first.emulation)}{where(case, tried, not_changed)}", layer,
             after=case.after(tried.side), side=case.wrong,
             may_leave=1 - CLEAR if state is State.CONFIRMED else 0.0,
         )  # fmt: skip

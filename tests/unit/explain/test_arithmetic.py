@@ -167,10 +167,13 @@ def test_small_numbers_that_are_flushed_are_named_with_the_layer(tiny: Files) ->
     assert "takes 0 for numbers below 2^-126" in cause.cause
 
 
-def test_the_interpreter_of_tflite_flushes_small_numbers(tiny: Files) -> None:
-    explanation = explained(tiny, tiny.side(tiny.float32), tiny.side(tiny.tflite_float32(), "tflite"))
-    (cause,) = explanation.confirmed
+@pytest.mark.parametrize("is_reference", [False, True])
+def test_the_interpreter_of_tflite_flushes_small_numbers(tiny: Files, is_reference: bool) -> None:
+    sides = [tiny.side(tiny.float32), tiny.side(tiny.tflite_float32(), "tflite")]
+    (cause,) = explained(tiny, *(sides[::-1] if is_reference else sides)).confirmed
     assert (cause.hypothesis, cause.layer) == ("small numbers", "down2")
+    assert cause.cause == "tflite:float32 takes 0 for numbers below 2^-126"
+    assert cause.side == ("tflite:float32" if is_reference else "")
 
 
 def test_small_inputs_that_are_flushed_are_named_in_the_layer_that_reads_them(files: Files) -> None:
