@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import onnx
@@ -15,6 +16,7 @@ import onnxruntime
 import pytest
 from onnx import helper, numpy_helper
 
+from harness.core.artifact import Artifact
 from harness.core.preprocess import Preprocess
 from harness.device import environment
 from harness.explain import procedure
@@ -22,6 +24,7 @@ from harness.explain.hypotheses import HYPOTHESES
 from harness.explain.hypotheses.saturation import Saturation
 from harness.explain.overflow import SATURATES, WRAPS, Way, products
 from harness.explain.points import Graph
+from harness.explain.recipes import Recipe, Recipes
 from harness.explain.requantize import other_codes
 from harness.explain.scene import Scene
 from harness.explain.sides import Side
@@ -120,6 +123,30 @@ def test_sums_in_16_bits_are_named_with_their_layer(tmp_path: Path, name: str) -
     assert cause.remedy.text == {SATURATES: "weights of 7 bits", WRAPS: "weights from -127 on"}[way]
     assert cause.remedy.was_run
     assert explanation.left_share < 0.1
+
+
+def test_a_recipe_that_is_not_portable_is_made_again(tmp_path: Path) -> None:
+    scene = scene_of(tmp_path, saturates, SATURATES)
+    graph = Graph(onnx.load(tmp_path / "int8.onnx"))
+    safe = onnx.load(tmp_path / "int8.onnx")
+    for layer in products(graph):
+        other_codes(graph, safe, layer.node, *layer.safe(SATURATES))
+    artifact = Files(tmp_path, safe, safe).side(safe).artifact
+
+    class Fixed(Recipes):
+        def of(self, variant: str) -> Recipe:
+            return ({"pass": "quantize", "portable": False},)
+
+        def made(self, variant: str, recipe: Recipe, fmt: str) -> dict[str, Artifact]:
+            assert recipe == ({"pass": "quantize", "portable": True},)
+            return {"onnx": artifact}
+
+    recipes = Fixed(*[cast(Any, None)] * 4)
+    finding = Saturation().test(replace(scene, recipes=recipes))
+    assert finding.remedy is not None
+    assert finding.remedy.text == "made again with portable = true"
+    assert finding.remedy.line == '[variants.int8] recipe = [{ pass = "quantize", portable = true }]'
+    assert finding.share > 0.9
 
 
 @pytest.mark.parametrize(
