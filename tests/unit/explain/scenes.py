@@ -35,22 +35,25 @@ PARITY = Options(threads=1, precision="f32")
 SAMPLES = 48
 
 
-Edit = Callable[[onnx.ModelProto], None]
+Edit = Callable[[Any], None]
 
 
 class Edited:
-    """A backend that changes each ONNX file before it opens it: its runtime computes something else."""
+    """A backend that changes each file before it opens it: its runtime computes something else."""
 
     def __init__(self, backend: Backend, edit: Edit) -> None:
         self._backend, self._edit = backend, edit
         self.name, self.formats, self.probe = backend.name, backend.formats, backend.probe
 
     def open(self, artifact: Artifact, options: Options) -> Session:
-        model = onnx.load(artifact.path)
-        self._edit(model)
         with TemporaryDirectory() as folder:
-            path = Path(folder) / "edited.onnx"
-            onnx.save(model, path)
+            path = Path(folder) / f"edited.{artifact.format}"
+            if artifact.format == "tflite":
+                path.write_bytes(with_tflite(artifact.path.read_bytes(), self._edit))
+            else:
+                model = onnx.load(artifact.path)
+                self._edit(model)
+                onnx.save(model, path)
             return self._backend.open(
                 replace(artifact, files=(describe_file(path),), folder=path.parent), options
             )
@@ -159,7 +162,7 @@ class Files:
             InThisProcess(self.folder), {"x": STEP}, {"x": images()},
         )  # fmt: skip
 
-    def edited(self, what: onnx.ModelProto, edit: Edit, backend: str = "onnxruntime") -> Side:
+    def edited(self, what: onnx.ModelProto | bytes, edit: Edit, backend: str = "onnxruntime") -> Side:
         """A side whose runtime computes what the edited file says."""
         side = self.side(what, backend)
         return replace(side, executor=InThisProcess(self.folder, partial(Edited, edit=edit)))

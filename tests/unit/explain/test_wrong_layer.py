@@ -12,6 +12,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from harness.compression.canonical import canonicalise
+from harness.compression.export import export_tflite
 from harness.explain import procedure
 from harness.explain.hypotheses import HYPOTHESES
 from harness.explain.hypotheses.kernel import WrongOperator
@@ -162,6 +163,50 @@ def test_the_reference_is_accused_where_it_is_wrong(files: Files, name: str) -> 
     scene = files.scene(reference, files.side(model))
     seen = WrongOperator().test(scene)
     assert (seen.layer, seen.side) == (layer, reference.label)
+    assert text in seen.cause
+
+
+def in_tflite(result: str, change: Callable[[Any, Any], None]) -> Edit:
+    """A runtime that computes the TFLite operator of a result otherwise, wherever the file has it."""
+
+    def edit(model: Any) -> None:
+        names = {scenes.tflite_points.name_of(one) for one in model.subgraphs[0].tensors}
+        if result in names and any(
+            result == scenes.tflite_points.name_of(model.subgraphs[0].tensors[one.outputs[0]])
+            for one in model.subgraphs[0].operators
+        ):
+            change(model, scenes.operator(model, result))
+
+    return edit
+
+
+def without_activation(model: Any, operator: Any) -> None:
+    operator.builtinOptions.fusedActivationFunction = 0
+
+
+def with_a_larger_bias(model: Any, operator: Any) -> None:
+    buffer = model.buffers[model.subgraphs[0].tensors[operator.inputs[2]].buffer]
+    bias = np.frombuffer(buffer.data, np.float32).copy()
+    bias[3] += 0.5
+    buffer.data = bias.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("result", "change", "layer", "text"),
+    [
+        ("relu1:y", without_activation, "conv1", "Relu is left out"),
+        ("conv5:y", with_a_larger_bias, "conv5", "0.5 is added in channel 3 of 8"),
+    ],
+)
+@pytest.mark.parametrize("is_reference", [False, True])
+def test_what_is_wrong_in_a_layer_of_litert_is_named(
+    files: Files, result: str, change: Callable[[Any, Any], None], layer: str, text: str, is_reference: bool
+) -> None:
+    content = export_tflite(files.float32, name="small").data
+    wrong = files.edited(content, in_tflite(result, change), "tflite")
+    sides = files.side(files.float32), wrong
+    seen = WrongOperator().test(files.scene(*(sides[::-1] if is_reference else sides)))
+    assert (seen.layer, seen.side) == (layer, wrong.label if is_reference else "")
     assert text in seen.cause
 
 
