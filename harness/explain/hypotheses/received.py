@@ -21,8 +21,8 @@ from harness.explain.layers import error
 from harness.explain.scene import INPUT, Finding, Remedy, Scene, State
 from harness.explain.sides import Side, as_is
 
-#: An input that differs by less, relative to its size, was rounded: to bfloat16 by 2^-9, to 8 bits by 0.01.
-ROUNDED = 0.02
+#: An input that differs by less, relative to its size, was rounded: to bfloat16, by 2^-9.
+ROUNDED = 2.0**-8
 #: A mistake that makes so much of the change is the one that was made.
 ALIKE = 0.9
 #: For how long it is looked for.
@@ -171,11 +171,12 @@ def _received(scene: Scene, side: Side, file: ModelFile) -> _Input:
     for name, input_name in zip(names, inputs, strict=True):
         right = preprocess.apply(side.raw[name][rows], side.preprocess[name])
         real = _as_canonical(trace.real(returned[input_name]), side, name, right.shape)
-        gaps.append(_gap(right, real))
         canonical[name] = np.zeros((max(rows) + 1, *right.shape[1:]), right.dtype)
         canonical[name][rows] = real
         if (step := trace.steps.get(returned[input_name])) is not None:
             steps[name] = step, trace.tensors[returned[input_name]].dtype.name
+            right = preprocess.dequantize(preprocess.quantize(right, *steps[name]), step)
+        gaps.append(_gap(right, real))
     return _Input(side, canonical, max(gaps), steps)
 
 

@@ -13,7 +13,7 @@ from harness.explain.describe import Results, describe
 from harness.explain.files import ModelFile
 from harness.explain.layers import error
 from harness.explain.points import FED
-from harness.explain.scene import OUTPUT, Finding, Scene, State
+from harness.explain.scene import OUTPUT, PARTLY, Finding, Scene, State
 from harness.explain.sides import Side, Trace
 from harness.stats.accuracy import distance
 
@@ -71,6 +71,8 @@ class Returned:
                 f"the outputs of the opposite side, fed through a file without layers: {text}; then "
                 f"{max(0.0, 1 - share):.1%} of the difference is left"
             )
+            if share < 1 - PARTLY:  # it changes what it is fed, too
+                return Finding(self.name, State.REFUTED, evidence, max(0.0, share))
             return Finding(
                 self.name, State.CONFIRMED, evidence, max(0.0, share),
                 f"{side.label} changes what the model returns: {text}", OUTPUT,
