@@ -23,6 +23,7 @@ from harness.core.artifact import Artifact
 from harness.core.errors import HarnessError
 from harness.core.job import Options
 from harness.core.preprocess import apply
+from harness.device.planted import OPTION
 from harness.explain import procedure
 from harness.explain.hypotheses import HYPOTHESES
 from harness.explain.procedure import Explanation
@@ -156,6 +157,8 @@ CASES = (
     Case("f16 of the output", (ROUNDED,), ("f16", "fc7"), asking("f16-outputs")),
     Case("offset in a channel", (WRONG,), ("conv3",), asking("layer-offset"), formats=OF_ONNX),
     Case("factor", (WRONG,), ("conv5",), asking("layer-factor"), formats=OF_ONNX),
+    Case("weights of the session", (WRONG,), ("other weights",),
+         lambda f, b: plain(f, b, options=replace(PARITY, extra={OPTION: "other-weights 1.05"}))),
     Case("channel is zero", (WRONG,), ("conv5",), asking("channel"), formats=OF_ONNX),
     Case("clipped sum", (WRONG,), ("add4",), asking("clipped"), formats=OF_ONNX),
     Case("padding", (WRONG,), ("conv5",), asking("padding"), formats=OF_ONNX),

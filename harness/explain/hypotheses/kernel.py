@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 from harness.core.errors import HarnessError
@@ -32,6 +33,15 @@ def culprits(table: list[Layer]) -> list[Layer]:
         if over or math.isinf(error.largest):
             listed.append(row)
     return listed
+
+
+#: Operators with weights, by the names of ONNX and of TFLite.
+WEIGHTED = frozenset({
+    "Conv", "ConvTranspose", "Gemm", "MatMul", "CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED",
+    "TRANSPOSE_CONV", "BATCH_MATMUL",
+})  # fmt: skip
+#: A file has other weights where so many of the layers with weights are wrong.
+MOST_WEIGHTED = 0.6
 
 
 class WrongOperator:
@@ -77,7 +87,9 @@ class WrongOperator:
         except HarnessError as refused:
             evidence += f"; the layer cannot be run alone: {refused.what}"
         cause = f"{row.point.operator} {row.point.layer} is computed wrongly on {label}"
-        if described is not None:
+        if weights := _of_weights(table, wrong):
+            cause = f"{label} runs other weights than those of its file: {weights}"
+        elif described is not None:
             cause += f": {described.text}"
             evidence += f"; {described.text}: so changed, {described.left:.1%} of its error is left"
         finding = Finding(
@@ -85,6 +97,23 @@ class WrongOperator:
             side=label if label != scene.other.label else "",
         )  # fmt: skip
         return _rewritten(scene, finding)
+
+
+def _of_weights(table: Sequence[Layer], wrong: Sequence[Layer]) -> str:
+    """How many layers are wrong, where these are the layers with weights; empty where they are not.
+
+    One kernel is wrong alone, or with all of its kind; a file that is not the one that was hashed has other
+    weights in many layers, and the operators without weights are right.
+    """
+    weighted = [row for row in table if row.isolated is not None and row.point.operator in WEIGHTED]
+    others = sum(row.isolated is not None for row in table) - len(weighted)
+    kinds = {row.point.operator for row in wrong}
+    if not kinds <= WEIGHTED or len(wrong) < max(3, MOST_WEIGHTED * len(weighted)):
+        return ""
+    if len(kinds) < max(2, len({row.point.operator for row in weighted})):
+        return ""
+    beside = f", and none of the other {others}" if others else ""
+    return f"{len(wrong)} of {len(weighted)} layers with weights differ{beside}"
 
 
 def _rewritten(scene: Scene, finding: Finding) -> Finding:

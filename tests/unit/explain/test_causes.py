@@ -11,6 +11,7 @@ import pytest
 from onnx import helper, numpy_helper
 
 from harness.core.job import Options
+from harness.device.planted import OPTION
 from harness.explain import procedure
 from harness.explain.hypotheses import HYPOTHESES
 from harness.explain.hypotheses.file import OtherGraph
@@ -164,6 +165,13 @@ CAUSES: dict[str, tuple[Planted, str, str]] = {
     "received-bgr": (planted("bgr", "openvino"), "input received", "BGR"),
     "received-blurred": (planted("blurred", "tflite"), "input received", "the input"),
     "state": (planted("state", "tflite"), "calls before", ""),
+    "other-weights": (
+        lambda f: (
+            f.side(f.float32),
+            f.side(f.float32, "openvino", replace(PARITY, extra={OPTION: "other-weights 1.05"})),
+        ),
+        "wrong operator", "other weights",
+    ),
     "output": (planted("output-offset", "onnxruntime"), "outputs returned", "0.5 is added"),
     "output-tflite": (planted("output-clipped", "tflite"), "outputs returned", "the output"),
     "clipped": (
