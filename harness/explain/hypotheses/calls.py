@@ -20,8 +20,8 @@ Real = NDArray[np.float64]
 AT_ONCE = (2, 7, 16)
 #: Numbers of threads that are tried, at most.
 MOST_THREADS = 16
-#: Samples that are called in other manners.
-CALLED = 8
+#: One sample in so many is called in other manners, and two at least: an emulated target has few.
+ONE_IN, FEWEST = 8, 2
 #: How they are called, and what it means where that gives other numbers.
 TEXTS = {
     HELD: "returns views of memory that its next call overwrites",
@@ -151,7 +151,7 @@ class Order:
             self.name, State.CONFIRMED, evidence, 1.0,
             f"{side.label} depends on the calls before: its state is not reset",
         )  # fmt: skip
-        rows = scene.rows[:CALLED]
+        rows = _some(scene)
         (fresh,) = scene.runner.many(side, [Trial(side.rows(rows), side.options, manner=FRESH)])
         if not isinstance(fresh, Trace) or side is not scene.other:
             return finding
@@ -169,7 +169,7 @@ class Buffers:
 
     def test(self, scene: Scene) -> Finding:
         """Call the other side with inputs and outputs in other memory, and compare it with itself."""
-        side, rows = scene.other, scene.rows[:CALLED]
+        side, rows = scene.other, _some(scene)
         manners = [ALIGNED, *TEXTS, *(f"{ADDRESS} {offset}" for offset in OFFSETS_BYTE), ALIGNED]
         data = side.rows(rows)
         traces = scene.runner.many(side, [Trial(data, side.options, manner=one) for one in manners])
@@ -205,6 +205,10 @@ class Buffers:
 
 def _refusals(traces: Sequence[Trace | HarnessError]) -> list[str]:
     return list(dict.fromkeys(one.what for one in traces if isinstance(one, HarnessError)))
+
+
+def _some(scene: Scene) -> Sequence[int]:
+    return scene.rows[: max(FEWEST, len(scene.rows) // ONE_IN)]
 
 
 def _reals(trace: Trace, count: int) -> list[Real]:
