@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from harness.executors import wheels
 from harness.explain.hypotheses.options import first_layer
-from harness.explain.scene import Finding, Remedy, Scene, State
+from harness.explain.scene import INPUT, Finding, Remedy, Scene, State
 from harness.explain.sides import Side
 
 
@@ -40,9 +40,12 @@ class Swapped:
         text = f"{self.before} instead of {self.after}"
         if state not in (State.CONFIRMED, State.PARTLY):
             return Finding(self.name, state, f"{text}: {left}", max(0.0, share))
+        one, two = self.changed, scene.other
+        is_of_input = one.raw is not two.raw or one.preprocess != two.preprocess
         return Finding(
             self.name, state, f"{text}: {left}", share, self._cause(scene),
-            first_layer(scene), Remedy(f"{self.name} as before", self.remedy, scene.other.label),
+            INPUT if is_of_input else first_layer(scene),
+            Remedy(f"{self.name} as before", self.remedy, scene.other.label),
             scene.replaced(scene.other, self.changed),
         )  # fmt: skip
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from harness.testing.fakes import register
 from tests.e2e import album
-from tests.e2e.shell import Shell, save_onnx
+from tests.e2e.shell import ACCURACY, Shell, save_onnx
 
 VALIDATION = """\
 schema = 1
@@ -85,3 +85,19 @@ def test_a_wrong_resize_in_one_targets_pipeline_is_named(
     cause = f"CAUSE             phone gets its input resized by {name} and not by bilinear"
     assert cause in lines, ended.out
     assert not any(line.startswith(("reproducer", "note")) for line in lines), ended.out
+
+
+@pytest.mark.full
+def test_another_resize_between_two_runs_is_named_with_its_line(harness: Shell, photos: Path) -> None:
+    chosen = ("--model", photos, "--target", "cpu", *ACCURACY)
+    harness("validate", *chosen)
+    base = (harness.results / "latest").resolve().name
+    file = photos / "validation.toml"
+    file.write_text(file.read_text().replace('"stretch"', '"stretch"\nmethod = "nearest"'))
+    harness("validate", *chosen)
+    ended = harness("explain", base, "latest", "--apply")
+    assert ended.code == 0, ended.out + ended.err
+    cause = 'CAUSE             preprocessing of the images (method): "bilinear" became "nearest"'
+    assert cause in ended.out.splitlines(), ended.out
+    assert '[data.image] method = "bilinear"' in ended.out
+    assert 'method = "bilinear"' in file.read_text()
