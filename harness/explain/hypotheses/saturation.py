@@ -49,7 +49,10 @@ class Saturation(ByOption):
 
     def test(self, scene: Scene) -> Finding:
         """Compute the layers of the quantized file as such a CPU does; else try the runtime's option."""
-        for side in (scene.other, scene.reference):
+        sides = [side for side in (scene.other, scene.reference) if _is_quantized(side)]
+        if not sides:
+            return Finding(self.name, State.UNTESTED, "no side runs a quantized ONNX file")
+        for side in sides:
             finding = self._of_side(scene, side)
             if finding is not None:
                 return finding
@@ -126,9 +129,13 @@ def _both(scene: Scene, side: Side, artifact: Artifact) -> tuple[Side, Side]:
     return sides[0], sides[1]
 
 
+def _is_quantized(side: Side) -> bool:
+    return side.artifact.format == "onnx" and bool(side.artifact.precision)
+
+
 def _products(side: Side) -> tuple[OnnxFile | None, list[Product]]:
     """The quantized ONNX file of a side, and its layers that add products."""
-    if side.artifact.format != "onnx" or not side.artifact.precision:
+    if not _is_quantized(side):
         return None, []
     file = OnnxFile(side.artifact.path)
     return file, products(file.graph)
