@@ -43,7 +43,10 @@ def _constant(value: float, name: str) -> onnx.NodeProto:
 def _cast(to: int) -> Callable[[str, str, str], Nodes]:
     def nodes(name: str, into: str, prefix: str) -> Nodes:
         yield helper.make_node("Cast", [name], [f"{prefix}:short"], to=to)
-        yield helper.make_node("Cast", [f"{prefix}:short"], [into], to=TensorProto.FLOAT)
+        yield helper.make_node("Cast", [f"{prefix}:short"], [f"{prefix}:long"], to=TensorProto.FLOAT)
+        # A result of Cast alone is no point of the file: it only moves numbers.
+        yield _constant(1.0, f"{prefix}:one")
+        yield helper.make_node("Mul", [f"{prefix}:long", f"{prefix}:one"], [into])
 
     return nodes
 

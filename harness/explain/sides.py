@@ -64,6 +64,8 @@ class Side:
         The image files of the samples.
     columns : mapping of output name to an axis and an order
         In which what the file returns is rearranged; empty leaves it.
+    emulates : str
+        Hash of the file of which this one is, with errors of arithmetic in its layers; else empty.
     """
 
     label: str
@@ -77,6 +79,7 @@ class Side:
     raw: Mapping[str, NDArray[Any]]
     originals: Originals | None = None
     columns: Mapping[str, tuple[int, tuple[int, ...]]] = field(default_factory=dict)
+    emulates: str = ""
 
     def rows(self, rows: Sequence[int]) -> dict[str, NDArray[Any]]:
         """Some of the raw samples."""

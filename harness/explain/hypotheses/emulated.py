@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -128,8 +128,9 @@ class Emulated(ABC):
         if not likenesses:
             return self.otherwise(case) or Finding(self.name, State.REFUTED, self.nothing)
         tried, used = run(case, likenesses), {one.emulation for one in likenesses}
-        if tried.share < CLEAR and (fed := _of_inputs(case, likenesses)):
-            tried = max(tried, run(case, fed), key=lambda one: one.share)
+        for others in (_of_inputs(case, likenesses), _with_unclear(case, names, likenesses)):
+            if tried.share < 1 - EXPLAINED and others:
+                tried = max(tried, run(case, others), key=lambda one: one.share)
         could = {one.pair.other.name for one in listed if one.emulation in used}
         every = names if self.are_others_right else {row.point.name for row in view.table}
         not_changed = every - could
@@ -140,17 +141,15 @@ class Emulated(ABC):
             f"left, {max(0.0, 1 - tried.typical):.1%} in the middle sample"
         )
         state = view.judged(max(tried.share, tried.typical), is_exact=False)
-        if tried.share >= CLEAR and names & could <= {one.pair.other.name for one in tried.likenesses}:
-            state = State.CONFIRMED
-        if state is State.REFUTED and 2 * len(likenesses) > len(names & could):
-            state = State.PARTLY  # the others err in another way
+        if 2 * len(likenesses) > len(names & could):
+            state = State.CONFIRMED  # it is seen in the layers, however much of the difference others have
         if state is State.REFUTED:
             return self.otherwise(case) or Finding(self.name, state, evidence, max(0.0, tried.share))
         return Finding(
             self.name, state, evidence, tried.share,
             f"{label} {self.says(tried.first.emulation)}{where(case, tried, not_changed)}", layer,
             after=case.after(tried.side), side=case.wrong,
-            may_leave=1 - CLEAR if state is State.CONFIRMED else 0.0,
+            may_leave=1 - CLEAR if names & could <= {one.pair.other.name for one in likenesses} else 0.0,
         )  # fmt: skip
 
     def _of_outputs(self, scene: Scene, view: Scene) -> Finding | None:
@@ -199,19 +198,25 @@ class Emulated(ABC):
 
 
 def _most_layers(case: Case, listed: Sequence[Likeness]) -> list[Likeness]:
-    """The change that most layers are like; for each, the numbers whose change fits best."""
+    """Likenesses to the change that most layers are like, and of the others to what they are like."""
     by_change: defaultdict[str, dict[str, Likeness]] = defaultdict(dict)
     for one in (one for one in listed if one.is_like):
         best = by_change[one.emulation.change.name]
         layer = one.pair.reference.layer
         if layer not in best or one.nearer > best[layer].nearer:
             best[layer] = one
-    chosen = max(
-        (list(best.values()) for best in by_change.values()), default=[],
-        key=lambda best: (len(best), sum(one.nearer for one in best)),
-    )  # fmt: skip
+    # The last has most layers; of changes that fit alike, it is the first that was tried.
+    ranked = sorted(
+        enumerate(by_change.values()),
+        key=lambda one: (len(one[1]), sum(like.nearer for like in one[1].values()), -one[0]),
+    )
+    of_layers = {layer: like for _, best in ranked for layer, like in best.items()}
+    return _in_order(case, of_layers.values())
+
+
+def _in_order(case: Case, likenesses: Iterable[Likeness]) -> list[Likeness]:
     order = {pair.other.name: place for place, pair in enumerate(case.tapped.pairs)}
-    return sorted(chosen, key=lambda one: order[one.pair.other.name])
+    return sorted(likenesses, key=lambda one: order[one.pair.other.name])
 
 
 def _of_inputs(case: Case, likenesses: list[Likeness]) -> list[Likeness]:
@@ -222,12 +227,25 @@ def _of_inputs(case: Case, likenesses: list[Likeness]) -> list[Likeness]:
     return read if is_read and len(read) < len(likenesses) else []
 
 
+def _with_unclear(case: Case, names: Collection[str], likenesses: list[Likeness]) -> list[Likeness]:
+    """With those that err in another way, too, and those that could not be fed with the same numbers."""
+    not_fed = {row.point.name for row in case.view.table if row.isolated is None}
+    layers_ = {one.pair.reference.layer for one in likenesses}
+    unclear = [
+        Likeness(pair, likenesses[-1].emulation, 0.0)
+        for pair in case.tapped.pairs
+        if pair.other.name in {*names, *not_fed} and pair.reference.layer not in layers_
+    ]
+    return _in_order(case, [*likenesses, *unclear]) if unclear else []
+
+
 def run(case: Case, likenesses: list[Likeness]) -> Tried:
     """Run the reference's file on this machine with the error in these layers."""
     chosen = {one.pair.reference.layer: one.emulation for one in likenesses}
     runner, host = case.view.runner, emulate.host(case.view)
     model = emulate.insert(case.file.graph, chosen)
     side = runner.with_file(host, model.SerializeToString(), case.file.name)
+    side = replace(side, emulates=host.artifact.sha256)
     trace = runner.samples(side, case.scene.rows)
     before, left = (float(np.median(case.view.squares(one))) for one in (None, trace))
     share = case.view.share(trace, case.view.second)

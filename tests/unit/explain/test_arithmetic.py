@@ -22,7 +22,7 @@ from harness.explain.hypotheses import HYPOTHESES
 from harness.explain.procedure import Explanation
 from harness.explain.sides import Side
 
-from . import scenes, strange
+from . import plants, scenes, strange
 from .scenes import Files
 from .strange import BF16, F16, Plant, changing_outputs, operands, results, rewriting
 
@@ -119,6 +119,30 @@ def test_fewer_bits_and_other_weights_are_both_named(files: Files) -> None:
     causes = explained(files, files.side(files.float32), planted).confirmed
     assert {cause.hypothesis for cause in causes} == {"another file", "precision"}
     assert {cause.layer for cause in causes} == {"conv3", "conv1"}
+
+
+def test_fewer_bits_and_a_wrong_layer_are_both_named(files: Files) -> None:
+    def wrong(model: onnx.ModelProto) -> None:
+        results(F16)(model)
+        plants.after(model, "conv3", "Add", [np.float32(0.3)])
+
+    side = files.side(files.float32)
+    causes = explained(files, side, files.planted(side, rewriting(wrong))).confirmed
+    assert [(cause.hypothesis, cause.layer) for cause in causes] == [
+        ("precision", "conv1"), ("wrong operator", "conv3"),
+    ]  # fmt: skip
+
+
+@pytest.mark.full
+def test_two_layers_of_other_formats_are_named_together(files: Files) -> None:
+    def mixed(model: onnx.ModelProto) -> None:
+        results(BF16, ("conv1",))(model)
+        results(F16, ("conv5",))(model)
+
+    side = files.side(files.float32)
+    (cause,) = explained(files, side, files.planted(side, rewriting(mixed))).confirmed
+    assert (cause.hypothesis, cause.layer) == ("precision", "conv1")
+    assert cause.share > 0.9
 
 
 def between(original: onnx.ModelProto, value: str, nodes: list[onnx.NodeProto], **constants: float) -> object:
