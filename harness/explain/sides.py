@@ -206,7 +206,8 @@ def _trace(side: Side, result: JobResult | None) -> Trace | HarnessError:
         return WorkerError(f"{side.label} returned nothing", where=side.target)
     if result.status is not Status.OK:
         refused = BackendError if result.status is Status.SKIPPED else WorkerError
-        return refused(f"{side.label}: {result.reason}", where=side.target)
+        first_line = result.reason.partition("\n")[0]
+        return refused(f"{side.label}: {first_line}", where=side.target)
     values, arrays = result.samples.values, result.samples.arrays
     try:
         names = tuple(map(str, values["names"]))

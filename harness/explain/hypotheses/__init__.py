@@ -16,9 +16,11 @@ from harness.explain.hypotheses.received import Received
 from harness.explain.hypotheses.returned import Returned
 from harness.explain.hypotheses.rounding import Rounding
 from harness.explain.hypotheses.saturation import Saturation
+from harness.explain.hypotheses.weights import VariantWeights
 
 HYPOTHESES = (
     Classes(),
+    VariantWeights(),
     OtherWeights(),
     OtherFormat(),
     PrecisionOption(),

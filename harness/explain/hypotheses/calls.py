@@ -99,11 +99,17 @@ class Batches:
                 return Finding(self.name, State.UNTESTED, "the file takes one sample a call")
             tried.append(size)
             if _differing([y[:count] for y in alone], together):
+                if not scene.is_within_rounding:
+                    return Finding(
+                        self.name, State.REFUTED,
+                        f"{size} at once give other numbers; the difference is one of single samples",
+                    )  # fmt: skip
                 return Finding(
                     self.name, State.CONFIRMED,
                     f"with {size} samples at once {scene.other.label} gives other numbers", 1.0,
                     f"{scene.other.label} computes samples otherwise when {size} are fed at once",
-                    "", Remedy("one sample a call", "feed one sample a call", scene.other.label),
+                    "",
+                    Remedy("one sample a call", "feed one sample a call", scene.other.label, was_run=False),
                 )  # fmt: skip
         return Finding(
             self.name, State.REFUTED, f"{', '.join(map(str, tried))} at once give the numbers of one"
