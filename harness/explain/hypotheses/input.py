@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from harness.core import preprocess
 from harness.core.errors import DataError, HarnessError
-from harness.explain.hypotheses import columns, input_mistakes
+from harness.explain.hypotheses import columns, input_mistakes, input_pixels
 from harness.explain.hypotheses.input_mistakes import Made, Mistake
 from harness.explain.made_rows import MadeRows
 from harness.explain.originals import Pipeline
@@ -119,11 +119,12 @@ def single(side: Side, rows: Sequence[int]) -> list[Case]:
     raw = next(iter(side.rows(rows).values()))
     if side.originals is not None and not (len(side.raw) == 1 and side.originals.are_those_of(raw, rows)):
         side = replace(side, originals=None)  # there is another input, or other files by now
-    return [
-        Case(side, name, (mistake,))
-        for name in side.raw
-        for mistake in input_mistakes.of_input(_made(side, name, rows))
-    ]
+    cases = []
+    for name in side.raw:
+        made = _made(side, name, rows)
+        listed = [*input_mistakes.of_input(made), *input_pixels.of_pixels(made)]
+        cases += [Case(side, name, (mistake,)) for mistake in listed]
+    return cases
 
 
 def pairs(cases: Sequence[Case]) -> list[Case]:

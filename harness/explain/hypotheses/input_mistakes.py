@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from harness.core import preprocess
 from harness.core.preprocess import Preprocess
 from harness.explain.originals import Originals, Pipeline
-from harness.explain.resampling import Method, resize
 
 Array = NDArray[Any]
 Change = Callable[[Array], Array]
@@ -113,15 +112,14 @@ def of_input(made: Made) -> Iterator[Mistake]:
             for kind, text, change in made.originals.others():
                 yield Mistake(text, partial(_remade, change=change), IMAGE, kind)
         yield from _places(made)
-        yield from _pixels(made)
     elif made.raw.ndim == 2 and made.raw.shape[1] > 1:
-        yield _moved("columns", "with its columns in reverse order", lambda x: x[:, ::-1])
+        yield moved("columns", "with its columns in reverse order", lambda x: x[:, ::-1])
         for shift in (1, -1):
-            yield _moved("columns", "shifted by a column", partial(np.roll, shift=shift, axis=1))
+            yield moved("columns", "shifted by a column", partial(np.roll, shift=shift, axis=1))
     elif made.raw.ndim == 3 and made.raw.shape[1] > 1:
-        yield _moved("place", "with its rows in reverse order", lambda x: x[:, ::-1])
+        yield moved("place", "with its rows in reverse order", lambda x: x[:, ::-1])
         for shift in (1, -1):
-            yield _moved("place", "shifted by a row", partial(np.roll, shift=shift, axis=1))
+            yield moved("place", "shifted by a row", partial(np.roll, shift=shift, axis=1))
     yield from _values(made)
 
 
@@ -141,7 +139,8 @@ def _remade(made: Made, change: Callable[[Pipeline], Pipeline]) -> Made | None:
     return None if raw is None or raw.shape != made.raw.shape else replace(made, raw=raw, pipeline=pipeline)
 
 
-def _moved(kind: str, text: str, change: Change) -> Mistake:
+def moved(kind: str, text: str, change: Change) -> Mistake:
+    """A mistake that changes the raw samples."""
     return Mistake(text, lambda made: made.with_array(change), ARRAY, kind)
 
 
@@ -193,17 +192,17 @@ def _channels(made: Made) -> Iterator[Mistake]:
     channels = axes_of(made)[2]
     if made.raw.shape[channels] != 3:
         return
-    yield _moved("channels", "in the channel order BGR and not RGB", partial(np.flip, axis=channels))
+    yield moved("channels", "in the channel order BGR and not RGB", partial(np.flip, axis=channels))
     for name, parts in (
         ("as the luma of its channels", LUMA), ("as the mean of its channels", (1 / 3,) * 3),
         ("as its first channel", (1.0, 0.0, 0.0)), ("as its second channel", (0.0, 1.0, 0.0)),
         ("as its last channel", (0.0, 0.0, 1.0)),
     ):  # fmt: skip
-        yield _moved("channels", f"in grey, {name}", partial(_grey, axis=channels, parts=parts))
+        yield moved("channels", f"in grey, {name}", partial(_grey, axis=channels, parts=parts))
     for order in permutations(range(3)):
         if order not in ((0, 1, 2), (2, 1, 0)):
             name = "".join("RGB"[place] for place in order)
-            yield _moved(
+            yield moved(
                 "channels",
                 f"in the channel order {name} and not RGB",
                 partial(np.take, indices=order, axis=channels),
@@ -212,10 +211,10 @@ def _channels(made: Made) -> Iterator[Mistake]:
 
 def _grey(raw: Array, axis: int, parts: Sequence[float]) -> Array:
     grey = np.expand_dims(np.tensordot(raw.astype(np.float64), parts, axes=(axis, 0)), axis)
-    return _typed(np.broadcast_to(grey, raw.shape), raw)
+    return typed(np.broadcast_to(grey, raw.shape), raw)
 
 
-def _typed(real: Array, raw: Array) -> Array:
+def typed(real: Array, raw: Array) -> Array:
     """Real numbers in the type of the raw samples, which integers are rounded to."""
     if raw.dtype.kind not in "iu":
         return real.astype(raw.dtype)
@@ -226,25 +225,25 @@ def _typed(real: Array, raw: Array) -> Array:
 def _places(made: Made) -> Iterator[Mistake]:
     rows, columns, channels = axes_of(made)
     raw = made.raw
-    yield _moved("place", "mirrored left to right", partial(np.flip, axis=columns))
-    yield _moved("place", "upside down", partial(np.flip, axis=rows))
-    yield _moved("place", "rotated by 180 degrees", partial(np.flip, axis=(rows, columns)))
+    yield moved("place", "mirrored left to right", partial(np.flip, axis=columns))
+    yield moved("place", "upside down", partial(np.flip, axis=rows))
+    yield moved("place", "rotated by 180 degrees", partial(np.flip, axis=(rows, columns)))
     if raw.shape[rows] == raw.shape[columns]:
-        yield _moved("place", "with rows and columns exchanged", lambda x: np.swapaxes(x, rows, columns))
+        yield moved("place", "with rows and columns exchanged", lambda x: np.swapaxes(x, rows, columns))
         for turns, degrees in ((1, 90), (3, 270)):
-            yield _moved(
+            yield moved(
                 "place", f"rotated by {degrees} degrees", partial(np.rot90, k=turns, axes=(rows, columns))
             )
     if raw.shape[channels] > 1:
-        yield _moved(
+        yield moved(
             "place", "with channels first read as channels last", partial(_first_as_last, axis=channels)
         )
-        yield _moved(
+        yield moved(
             "place", "with channels last read as channels first", partial(_last_as_first, axis=channels)
         )
     for axis, where in ((rows, "row"), (columns, "column")):
         for shift in (1, -1):
-            yield _moved("place", f"shifted by a {where}", partial(np.roll, shift=shift, axis=axis))
+            yield moved("place", f"shifted by a {where}", partial(np.roll, shift=shift, axis=axis))
 
 
 def _first_as_last(raw: Array, axis: int) -> Array:
@@ -259,98 +258,25 @@ def _last_as_first(raw: Array, axis: int) -> Array:
     return np.moveaxis(np.moveaxis(np.ascontiguousarray(last).reshape(shape), 1, -1), -1, axis)
 
 
-def _pixels(made: Made) -> Iterator[Mistake]:
-    rows, columns, _ = axes_of(made)
-    height, width = made.raw.shape[rows], made.raw.shape[columns]
-    if min(height, width) >= 4:
-        for name in ("nearest", "bilinear", "area"):
-            for factor in (2.0, 1.5, 4.0):
-                smaller = round(height / factor), round(width / factor)
-                if min(smaller) >= 2:
-                    change = partial(_through, size=smaller, method=Method(name))
-                    text = f"shrunk to {smaller[0]} × {smaller[1]} by {name} and enlarged again"
-                    yield _images("resize", text, change, made)
-        yield _images("resize", "blurred by 3 × 3 pixels", _blurred, made)
-        smaller = round(height * 7 / 8), round(width * 7 / 8)
-        text = f"shrunk to {smaller[0]} × {smaller[1]} within a border of zeros"
-        yield _images("frame", text, partial(_bordered, size=smaller), made)
-    for margin in (1, 2, round(height / 16), round(height / 8)):
-        if 0 < 2 * margin < min(height, width):
-            text = f"cropped by a border of {margin} and enlarged again"
-            yield _images("frame", text, partial(_cropped, margin=margin), made)
-    if min(height, width) > 2:
-        yield _images("place", "shifted by half a pixel", partial(_half, sign=1), made)
-        yield _images("place", "shifted by half a pixel", partial(_half, sign=-1), made)
-
-
-def _images(kind: str, text: str, change: Change, made: Made) -> Mistake:
-    """A mistake that changes one image of shape (h, w, c)."""
-    channels = axes_of(made)[2]
-
-    def changed(raw: Array) -> Array:
-        images = np.moveaxis(raw, channels, -1)
-        new = np.stack([change(image) for image in images])
-        return np.moveaxis(_typed(new, raw), -1, channels)
-
-    return _moved(kind, text, changed)
-
-
-def _through(image: Array, size: tuple[int, int], method: Method) -> Array:
-    back = Method("bilinear" if method.kernel == "area" else method.kernel)
-    return resize(resize(image, size, method), (image.shape[0], image.shape[1]), back)
-
-
-def _blurred(image: Array) -> Array:
-    wide = np.pad(image.astype(np.float64), ((1, 1), (1, 1), (0, 0)), mode="edge")
-    wide = (wide[:-2] + 2 * wide[1:-1] + wide[2:]) / 4
-    blurred: Array = (wide[:, :-2] + 2 * wide[:, 1:-1] + wide[:, 2:]) / 4
-    return blurred
-
-
-def _cropped(image: Array, margin: int) -> Array:
-    inner = image[margin:-margin, margin:-margin]
-    return resize(inner, (image.shape[0], image.shape[1]), Method("bilinear"))
-
-
-def _bordered(image: Array, size: tuple[int, int]) -> Array:
-    frame = np.zeros(image.shape)
-    top, left = (image.shape[0] - size[0]) // 2, (image.shape[1] - size[1]) // 2
-    frame[top : top + size[0], left : left + size[1]] = resize(image, size, Method("bilinear"))
-    return frame
-
-
-def _half(image: Array, sign: int) -> Array:
-    real = image.astype(np.float64)
-    for axis in (0, 1):
-        edge = np.take(real, [-1 if sign > 0 else 0], axis)
-        parts = (real, edge) if sign > 0 else (edge, real)
-        wide = np.concatenate(parts, axis)
-        count = wide.shape[axis]
-        real = (np.take(wide, range(count - 1), axis) + np.take(wide, range(1, count), axis)) / 2
-    return real
-
-
 def _values(made: Made) -> Iterator[Mistake]:
     raw, dtype = made.raw, np.dtype(made.step.dtype)
     if dtype.kind in "iu" and raw.dtype.kind in "iu" and raw.ndim <= 3:
         for shift in (1, -1):
-            yield _moved(
+            yield moved(
                 "values", f"with every number changed by {shift:+d}", partial(np.add, raw.dtype.type(shift))
             )
         return
     if raw.dtype == np.uint8:
-        yield _moved("values", "inverted", lambda x: 255 - x)
+        yield moved("values", "inverted", lambda x: 255 - x)
         for power, text in ((2.2, "with a gamma of 2.2"), (1 / 2.2, "with a gamma of 1/2.2")):
-            yield _moved("values", text, partial(_power, power=power))
-        yield _moved("values", "in the video range 16 to 235", lambda x: _typed(x * (219 / 255) + 16, x))
-        yield _moved(
-            "values", "stretched from the video range", lambda x: _typed((x - 16.0) * (255 / 219), x)
-        )
+            yield moved("values", text, partial(_power, power=power))
+        yield moved("values", "in the video range 16 to 235", lambda x: typed(x * (219 / 255) + 16, x))
+        yield moved("values", "stretched from the video range", lambda x: typed((x - 16.0) * (255 / 219), x))
         if raw.ndim == 4 and raw.shape[-1] == 3 and find_spec("PIL") is not None:
-            yield _moved("values", "as YCbCr and not RGB", partial(_mode, mode="YCbCr"))
-            yield _moved("values", "as HSV and not RGB", partial(_mode, mode="HSV"))
+            yield moved("values", "as YCbCr and not RGB", partial(_mode, mode="YCbCr"))
+            yield moved("values", "as HSV and not RGB", partial(_mode, mode="HSV"))
             for quality in (95, 75, 50):
-                yield _moved(
+                yield moved(
                     "values", f"compressed as JPEG of quality {quality}", partial(_jpeg, quality=quality)
                 )
     if dtype.kind == "f" and raw.ndim > 1:
@@ -364,7 +290,7 @@ def _values(made: Made) -> Iterator[Mistake]:
 
 
 def _power(raw: Array, power: float) -> Array:
-    return _typed(255 * (raw / 255) ** power, raw)
+    return typed(255 * (raw / 255) ** power, raw)
 
 
 def _standardized(x: Array) -> Array:

@@ -178,8 +178,8 @@ def cropped(raw: Pixels) -> Pixels:
 ARRAYS: dict[str, tuple[Callable[[Pixels], Pixels], str]] = {
     "channels": (shifted_channels, "in the channel order GBR and not RGB"),
     "gamma": (with_gamma, "with a gamma of 2.2"),
-    "down-up": (enlarged, "shrunk to 6 × 6 by nearest and enlarged again"),
-    "cropped": (cropped, "cropped by a border of 1 and enlarged again"),
+    "down-up": (enlarged, "shrunk to 6 × 6 by nearest and enlarged again by nearest"),
+    "cropped": (cropped, "cropped by a border of 1 and enlarged again by bilinear"),
     "shifted": (lambda raw: np.roll(raw, 1, 2), "shifted by a column"),
     "rotated": (lambda raw: np.rot90(raw, 1, (1, 2)), "rotated by 90 degrees"),
     "inverted": (lambda raw: 255 - raw, "inverted"),
