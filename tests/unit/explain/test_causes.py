@@ -207,6 +207,9 @@ CAUSES: dict[str, tuple[Planted, str, str]] = {
     "bias-int8": (lambda f: (f.side(f.float32), f.side(wrong_bias(f))), "bias", "conv5"),
 }  # fmt: skip
 
+#: Long, and like others.
+TWINS = ("attribute", "weights-of-another-export")
+
 HEALTHY: dict[str, Planted] = {
     "same": lambda f: (f.side(f.float32), f.side(f.float32)),
     "openvino": lambda f: (f.side(f.float32), f.side(f.float32, "openvino")),
@@ -218,7 +221,9 @@ HEALTHY: dict[str, Planted] = {
 }
 
 
-@pytest.mark.parametrize("name", CAUSES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.full] * (name in TWINS)) for name in CAUSES]
+)
 def test_a_planted_cause_is_named(files: Files, name: str) -> None:
     planted, hypothesis, words = CAUSES[name]
     explanation = explained(files, planted)
