@@ -67,7 +67,7 @@ class OtherWeights:
             self.name, scene.judged(share, is_exact=share == 1, is_fact=is_material), evidence,
             max(0.0, share),
             f"{scene.other.label} runs a file with other {what}, first in {layer}", layer,
-            Remedy(f"the file of {scene.reference.label}", "ship that file", scene.other.label),
+            _that_file(scene),
             scene.replaced(scene.other, side),
         )  # fmt: skip
 
@@ -97,9 +97,15 @@ class OtherGraph:
             self.name, scene.judged(share, is_exact=is_exact),
             f"{text}; with the file of {scene.reference.label} {max(0.0, 1 - share):.1%} is left",
             max(0.0, share), f"{scene.other.label} runs another file: {text}", layer,
-            Remedy(f"the file of {scene.reference.label}", "ship that file", scene.other.label),
-            scene.replaced(scene.other, side),
+            _that_file(scene), scene.replaced(scene.other, side),
         )  # fmt: skip
+
+
+def _that_file(scene: Scene) -> Remedy | None:
+    """The reference's file in the place of the other's; two variants are meant to differ."""
+    if scene.reference.variant != scene.other.variant and scene.other.variant in scene.onnx:
+        return None
+    return Remedy(f"the file of {scene.reference.label}", "ship that file", scene.other.label)
 
 
 def _graphs(name: str, scene: Scene) -> tuple[Graph, Graph] | Finding:
