@@ -18,7 +18,7 @@ from harness.explain.hypotheses import columns, input_mistakes, input_pixels
 from harness.explain.hypotheses.input_mistakes import Made, Mistake
 from harness.explain.made_rows import MadeRows
 from harness.explain.originals import Pipeline
-from harness.explain.scene import EXPLAINED, INPUT, SMALL, Finding, Remedy, Scene, State
+from harness.explain.scene import EXPLAINED, INPUT, Finding, Remedy, Scene, State
 from harness.explain.sides import Side, Trial, as_is
 
 Inputs = Mapping[str, NDArray[Any]]
@@ -37,7 +37,7 @@ BEST = 2
 ENOUGH = 0.999
 #: A mistake that explains less says nothing: of about a hundred, one does by chance.
 FEWEST = 0.25
-#: The same where 8 bits alone may make the difference.
+#: The same where 8 bits make a part of the difference: the best of healthy pairs explains a fifth.
 FEWEST_OF_BITS = 0.5
 
 
@@ -232,7 +232,7 @@ class _Search:
         """The least share that says something."""
         is_of_bits = self.scene.reference.artifact.precision != self.scene.other.artifact.precision
         if is_of_bits:
-            return FEWEST_OF_BITS if count > 1 or self.scene.gap <= SMALL else FEWEST
+            return FEWEST_OF_BITS
         return 1 - EXPLAINED if count > 1 else FEWEST
 
 

@@ -308,17 +308,23 @@ def _stretched(x: Array) -> Array:
 
 
 def _mode(raw: Array, mode: str) -> Array:
-    from PIL import Image
-
-    return np.stack([np.asarray(Image.fromarray(image).convert(mode)) for image in raw])
+    return np.stack([np.asarray(image.convert(mode)) for image in _in_8_bits(raw)])
 
 
 def _jpeg(raw: Array, quality: int) -> Array:
     from PIL import Image
 
     images = []
-    for image in raw:
+    for image in _in_8_bits(raw):
         stream = io.BytesIO()
-        Image.fromarray(image).save(stream, "JPEG", quality=quality)
+        image.save(stream, "JPEG", quality=quality)
         images.append(np.asarray(Image.open(stream)))
     return np.stack(images)
+
+
+def _in_8_bits(raw: Array) -> Iterator[Any]:
+    """Images of Pillow; another mistake may have left numbers that are not rounded."""
+    from PIL import Image
+
+    for image in raw:
+        yield Image.fromarray(np.clip(np.rint(image), 0, 255).astype(np.uint8))

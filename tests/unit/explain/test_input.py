@@ -16,7 +16,7 @@ from PIL import Image
 from harness.core.preprocess import Preprocess
 from harness.data.images import ImageRecipe, apply_recipe
 from harness.explain import procedure
-from harness.explain.hypotheses import HYPOTHESES, received
+from harness.explain.hypotheses import HYPOTHESES, input, received
 from harness.explain.made_rows import MadeRows
 from harness.explain.originals import Originals, Pipeline
 from harness.explain.procedure import Explanation
@@ -147,6 +147,16 @@ def test_the_resize_of_an_8_bit_target_is_named_beside_what_8_bits_make(
     other = replace(files.side(files.tflite(), "tflite"), raw={"x": wrong})
     explanation = explained(files, reference, other)
     assert "resized by nearest and not by bilinear" in explanation.confirmed[0].cause
+
+
+def test_all_pairs_of_mistakes_can_be_made(files: Files, originals: Originals) -> None:
+    right = np.stack([cut(upright(path), Image.Resampling.BILINEAR) for path in originals.files])
+    side = replace(files.side(files.float32), raw={"x": right}, originals=originals)
+    cases = input.single(side, range(2))
+    assert len(cases) > 100
+    for case in input.pairs(cases)[::7]:
+        inputs = case.inputs(range(2))
+        assert inputs is None or np.isfinite(inputs["x"]).all()
 
 
 def test_files_that_are_others_by_now_are_not_used(files: Files, originals: Originals) -> None:
