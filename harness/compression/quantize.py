@@ -30,7 +30,7 @@ from harness.compression.passes import Feeds, PassResult
 from harness.compression.portable_pools import explicit_padding
 from harness.compression.resolution import FEEDS, Grid, unrepresentable, unresolved
 from harness.compression.saturation import LARGEST, overflowing, portable_bounds, sums_in_16_bits
-from harness.compression.shared_scales import Step, kept_activations, shared_steps
+from harness.compression.shared_scales import Step, clipping_activations, shared_steps
 from harness.compression.storage import expand, lift, sizes
 from harness.compression.weights import output_axis, sqnr_db, tidy
 from harness.core.settings import Problems, choice, flag, option
@@ -122,14 +122,14 @@ def quantize(model: onnx.ModelProto, calibration: Iterable[Feeds], options: Mapp
     pools = explicit_padding(copy, ranges, float_nodes, settings.activations)
     float_nodes |= set(pools)
     overrides, weights, overflow = _weight_ranges(copy, settings, float_nodes)
-    kept: dict[str, str] = {}
+    clipping: dict[str, str] = {}
     if "16" not in settings.activations:
         steps = shared_steps(copy, ranges)
-        kept = kept_activations(copy, steps)
-        steps |= {before: steps[after] for after, before in kept.items()}
+        clipping = clipping_activations(copy, steps)
+        steps |= {before: steps[after] for after, before in clipping.items()}
         overrides |= {name: step.override(settings.activations) for name, step in steps.items()}
     quantizer = _quantizer(
-        kept,
+        clipping,
         copy,
         per_channel=settings.per_channel,
         reduce_range=False,
@@ -168,13 +168,13 @@ def quantize(model: onnx.ModelProto, calibration: Iterable[Feeds], options: Mapp
     return PassResult(result, report)
 
 
-def _quantizer(kept: Collection[str], *arguments: Any, **options: Any) -> QDQQuantizer:  # noqa: ANN401
+def _quantizer(clipping: Collection[str], *arguments: Any, **options: Any) -> QDQQuantizer:  # noqa: ANN401
     """ONNX Runtime's quantizer, which leaves some activations in.
 
     Parameters
     ----------
-    kept : collection of str
-        Their results (:func:`~harness.compression.shared_scales.kept_activations`).
+    clipping : collection of str
+        Their results (:func:`~harness.compression.shared_scales.clipping_activations`).
     arguments, options
         Of the quantizer.
     """
@@ -182,7 +182,7 @@ def _quantizer(kept: Collection[str], *arguments: Any, **options: Any) -> QDQQua
 
     class Quantizer(QDQQuantizer):  # type: ignore[misc] # it has no types
         def try_replacing_upstream_output(self, upstream_output_name: str, output_name: str) -> bool:
-            return output_name not in kept and bool(
+            return output_name not in clipping and bool(
                 super().try_replacing_upstream_output(upstream_output_name, output_name)
             )
 

@@ -152,7 +152,7 @@ def shared_steps(model: onnx.ModelProto, ranges: Mapping[str, tuple[float, float
     return steps
 
 
-def kept_activations(model: onnx.ModelProto, steps: Mapping[str, Step]) -> dict[str, str]:
+def clipping_activations(model: onnx.ModelProto, steps: Mapping[str, Step]) -> dict[str, str]:
     """Find the activations that integers do not replace.
 
     A quantizer leaves Relu and Clip out because the range of their result ends where they clip. The common
@@ -171,15 +171,15 @@ def kept_activations(model: onnx.ModelProto, steps: Mapping[str, Step]) -> dict[
         Result of the activation to what it reads: integers of the same step represent both.
     """
     constants = initializers(model)
-    kept: dict[str, str] = {}
+    clipping: dict[str, str] = {}
     for node in model.graph.node:
         if node.op_type not in ("Relu", "Clip") or node.output[0] not in steps:
             continue
         step, (low, high) = steps[node.output[0]], _clips_at(node, constants)
         reaches = (_LEVELS - step.zero_point) * step.scale
         if -step.zero_point * step.scale < low - step.scale or reaches > high * _WIDEST**2 + step.scale:
-            kept[node.output[0]] = node.input[0]
-    return kept
+            clipping[node.output[0]] = node.input[0]
+    return clipping
 
 
 def _clips_at(node: onnx.NodeProto, constants: Mapping[str, np.ndarray[Any, Any]]) -> tuple[float, float]:

@@ -65,9 +65,9 @@ def static_facts() -> dict[str, Any]:
 def _present(flags: set[str]) -> set[str]:
     """What the CPU itself says: user-mode QEMU shows the /proc/cpuinfo of the machine that emulates."""
     asked = _cpu_features()
-    told = {flag: asked[feature] for flag, feature in FEATURES.items() if feature in asked}
-    absent = {flag for flag in flags if told.get(flag) is False}
-    return (flags - absent - (UNASKED if absent else set())) | {flag for flag, has in told.items() if has}
+    reported = {flag: asked[feature] for flag, feature in FEATURES.items() if feature in asked}
+    absent = {flag for flag in flags if reported.get(flag) is False}
+    return (flags - absent - (UNASKED if absent else set())) | {flag for flag, has in reported.items() if has}
 
 
 def _cpu_features() -> Mapping[str, bool]:

@@ -54,9 +54,9 @@ def explain(
     """
     sides = request.parse(between)
     with request.opened(model, sides, observer, hosts) as scene:
-        known = request.versions(sides, scene)
+        versions = request.versions(sides, scene)
         end_s = time.monotonic() + within_s
-        explanation = procedure.explain(scene, [*known, *hypotheses()], within_s, notify)
+        explanation = procedure.explain(scene, [*versions, *hypotheses()], within_s, notify)
         path = _new_path(results)
         reproducer.attempt(explanation, path.parent / reproducer.FOLDER, end_s)
         _write(path, as_json(explanation))

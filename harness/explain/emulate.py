@@ -253,10 +253,10 @@ def _compared(
 ) -> Iterator[Likeness]:
     """Run some layers of both, once each."""
     assert scene.files is not None
-    own = list({pair.reference.name: Pair(pair.reference, pair.reference) for pair in pairs}.values())
+    references = list({pair.reference.name: Pair(pair.reference, pair.reference) for pair in pairs}.values())
     like, emulated = _of_reference(tapped, len(emulations)), Emulations(file, emulations)
     seen = layers.feed(scene.runner, tapped, scene.other, scene.files[1], pairs)
-    made = layers.feed(scene.runner, like, host(scene), emulated, own)
+    made = layers.feed(scene.runner, like, host(scene), emulated, references)
     for pair in pairs:
         real, plain = tapped.second(pair, seen), like.second(Pair(pair.reference, pair.reference), made)
         for place, emulation in enumerate(emulations):

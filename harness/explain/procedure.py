@@ -17,6 +17,8 @@ from harness.explain.layers import Layer
 from harness.explain.scene import EXPLAINED, Finding, Hypothesis, Scene, State, SupportsLikelihood
 
 Notify = Callable[[str], None]
+#: Causes that leave more of the difference than this do not decide.
+MOST_UNEXPLAINED = 0.5
 #: So many causes are looked for at once.
 MOST_CAUSES = 3
 #: So many runs of both sides should fit the time, on so many samples at least.
@@ -119,8 +121,8 @@ class Explanation:
 
     @property
     def is_decided(self) -> bool:
-        """Whether nothing needs a cause, or a cause was confirmed."""
-        return self.is_expected or bool(self.confirmed)
+        """Whether nothing needs a cause, or causes were confirmed that explain most of the difference."""
+        return self.is_expected or (bool(self.confirmed) and self.left_share <= MOST_UNEXPLAINED)
 
 
 def explain(
