@@ -123,9 +123,8 @@ runpy.run_path("reproduce.py", run_name="__main__")
 """
 
 
-@pytest.mark.parametrize(
-    "sides", [pytest.param("cpu,openvino@parity", marks=pytest.mark.full), "openvino@parity,cpu"]
-)
+@pytest.mark.full  # tests/unit/explain/test_wrong_layer.py names the same
+@pytest.mark.parametrize("sides", ["cpu,openvino@parity", "openvino@parity,cpu"])
 def test_a_wrong_operator_is_named_refereed_and_reproduced(
     harness: Shell, model: MakeModel, sides: str
 ) -> None:
@@ -160,6 +159,7 @@ def test_a_wrong_operator_is_named_refereed_and_reproduced(
         assert says in done.stdout + done.stderr
 
 
+@pytest.mark.full  # tests/unit/explain has the cause and the script of a reproducer
 def test_kernels_of_one_wheel_are_named_and_reproduced(harness: Shell, model: MakeModel) -> None:
     """A TFLite file on XNNPACK and on LiteRT's reference kernels: they round otherwise."""
     rng = np.random.default_rng(0)

@@ -208,7 +208,7 @@ CAUSES: dict[str, tuple[Planted, str, str]] = {
 }  # fmt: skip
 
 #: Long, and like others.
-TWINS = ("attribute", "weights-of-another-export")
+TWINS = ("attribute", "weights-of-another-export", "coarse", "1/255", "transposed")
 
 HEALTHY: dict[str, Planted] = {
     "same": lambda f: (f.side(f.float32), f.side(f.float32)),
