@@ -162,7 +162,7 @@ class Product:
         return np.asarray(np.clip(np.rint(real / self.step.scale) + self.step.zero_point, ends.min, ends.max))
 
     def _rows(self, x: NDArray[Any]) -> NDArray[Any] | None:
-        """What each number of the result is a sum over, channels last; None where it cannot be told."""
+        """What each number of the result is a sum over, channels last; None where it cannot be derived."""
         if self.weights.ndim == 2:
             return x.reshape(-1, self.weights.shape[1]) if x.size % self.weights.shape[1] == 0 else None
         if x.ndim != 4 or attribute(self.node, "group", 1) != 1:

@@ -304,7 +304,7 @@ class Runner:
         return _whole(self.many(side, [Trial(feeds, side.options, 0)], steps)[0])
 
     def machine(self, side: Side) -> Mapping[str, Any]:
-        """What the target told of itself when it ran: ``arch``, ``isa`` …; empty before."""
+        """What the target reported of itself when it ran: ``arch``, ``isa`` …; empty before."""
         return self._machines.get(side.target, {})
 
     def on_disk(self, tensors: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any] | Path]:

@@ -1,4 +1,4 @@
-"""What is told of an explanation needs no run: targets are released by then."""
+"""The JSON of an explanation needs no run: targets are released by then."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def test_nothing_is_run_after_the_explanation(tmp_path: Path, monkeypatch: pytes
         raise AssertionError(f"{side.label} was run")
 
     monkeypatch.setattr(Runner, "many", many)
-    told = command.as_json(explanation)
-    assert [row["layer"] for row in told["layers"]][-1] == "fc7"
+    content = command.as_json(explanation)
+    assert [row["layer"] for row in content["layers"]][-1] == "fc7"
     assert "fc7" in text.text(explanation)
 
 
@@ -37,3 +37,14 @@ def test_layers_are_not_begun_after_the_time(tmp_path: Path) -> None:
     assert explanation.left_out == ["order of classes"]
     assert command.as_json(explanation)["layers"] == []
     assert not scene.has_table
+
+
+def test_causes_that_leave_most_of_the_difference_do_not_decide(tmp_path: Path) -> None:
+    files = scenes.make(tmp_path)
+    scene = files.scene(files.side(files.float32), files.side(rotated(files)))  # type: ignore[arg-type]
+    explanation = procedure.explain(scene, [Classes()], 600.0)
+    assert explanation.is_decided
+    explanation.left_share = 0.6
+    assert explanation.confirmed
+    assert not explanation.is_decided
+    assert "unexplained" in text.text(explanation)

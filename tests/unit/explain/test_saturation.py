@@ -164,9 +164,9 @@ def test_it_is_tested_first_where_the_flags_speak_for_it(
     plant, way = CASES[name]
     scene = scene_of(tmp_path, plant, way)
     monkeypatch.setattr(scene.runner, "machine", lambda side: facts if side is scene.other else {})
-    told = list[str]()
-    procedure.explain(scene, HYPOTHESES, 600.0, told.append)
-    assert (told[1] == f"testing: {Saturation.name}") is is_first
+    lines = list[str]()
+    procedure.explain(scene, HYPOTHESES, 600.0, lines.append)
+    assert (lines[1] == f"testing: {Saturation.name}") is is_first
 
 
 @pytest.mark.parametrize("name", CASES)
