@@ -8,13 +8,15 @@ import signal
 import stat
 import threading
 import time
+from pathlib import Path
 
 from harness.core.artifact import Artifact
 from harness.core.preprocess import Feeds, Outputs
 from harness.testing.faults.fault import Call, Compute, Fault, Kind, NotPlanted, Plant
 
-#: Descriptors that are looked at for the stream of the results.
-MOST_DESCRIPTORS = 64
+#: Where the system lists the open descriptors of the process that looks.
+DESCRIPTORS = Path("/dev/fd")
+STANDARD_ERROR = 2
 
 
 def die(number: signal.Signals) -> None:
@@ -95,7 +97,9 @@ class PrintsGarbage(Plant):
 
     def _write(self) -> bool:
         wrote = False
-        for descriptor in range(3, MOST_DESCRIPTORS):
+        for descriptor in sorted(int(entry.name) for entry in DESCRIPTORS.iterdir()):
+            if descriptor <= STANDARD_ERROR:
+                continue
             try:
                 if stat.S_ISFIFO(os.fstat(descriptor).st_mode):
                     wrote |= os.write(descriptor, self.TEXT) > 0
