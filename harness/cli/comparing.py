@@ -156,7 +156,7 @@ def query(arguments: argparse.Namespace) -> int:
     from harness.compare import query
     from harness.store import tables
 
-    answer = query.query(arguments.sql, arguments.results)
+    answer = query.query(arguments.sql, arguments.results, tell)
     for run in answer.left_out:
         tell(f"note: {run}")
     if arguments.csv:

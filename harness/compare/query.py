@@ -1,24 +1,24 @@
 """SQL over all runs of a results folder, by DuckDB in this process.
 
-The tables are loaded first; then the engine is locked off files, network and extensions, because what is
-asked may have been copied from somewhere, and the files are untrusted input.
+The index of the tables is brought up to date first; then the engine is locked off files, network and
+extensions, because what is asked may have been copied from somewhere, and the files are untrusted input.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from harness.compare.query_index import VIEWS, indexed
+from harness.config.folders import cache_folder
 from harness.core.commands import install
-from harness.core.errors import ResultsError, UsageError
-from harness.core.measurement import COLUMNS
+from harness.core.errors import UsageError
 from harness.store import tables
-from harness.store.runs import LeftOut, StoredRun, stored
+from harness.store.runs import LeftOut
 
 if TYPE_CHECKING:
     import duckdb
@@ -29,19 +29,6 @@ SHOWN = 200
 WIDEST = 100
 
 
-def _typed(columns: Sequence[str], integers: frozenset[str]) -> dict[str, str]:
-    return {
-        name: "DOUBLE" if name in tables.NUMBERS else "BIGINT" if name in integers else "VARCHAR"
-        for name in columns
-    }
-
-
-MEASUREMENTS = _typed(COLUMNS, frozenset({"severity", "n"}))
-VERDICTS = _typed(("run_id", *tables.VERDICT_COLUMNS), frozenset({"n"}))
-CARDS = {"run_id": "VARCHAR", "variant": "VARCHAR", "card": "JSON"}
-VIEWS = {"measurements": MEASUREMENTS, "verdicts": VERDICTS, "cards": CARDS}
-
-
 @dataclass(frozen=True, slots=True)
 class Answer:
     """Rows that a query gave, and the runs that it did not see."""
@@ -50,8 +37,16 @@ class Answer:
     left_out: tuple[LeftOut, ...]
 
 
-def query(sql: str, results: Path) -> Answer:
+def query(sql: str, results: Path, tell: Callable[[str], None] = lambda _: None) -> Answer:
     """Ask all runs of a folder.
+
+    Parameters
+    ----------
+    sql : str
+        One SELECT.
+    results : Path
+    tell : callable
+        Is given a line when many runs are read into the index.
 
     Raises
     ------
@@ -61,79 +56,15 @@ def query(sql: str, results: Path) -> Answer:
         No run can be read.
     """
     try:
-        import duckdb
+        import duckdb  # noqa: F401 - whether it is installed
     except ModuleNotFoundError as error:
         raise UsageError(
             "harness query needs DuckDB, which is not installed",
             next_step=install("query"),
         ) from error
-    runs, left_out = stored(results)
-    connection = duckdb.connect(":memory:")
-    try:
-        left_out += _load(connection, runs)
-        if len(left_out) and connection.execute("SELECT count(*) FROM measurements").fetchall() == [(0,)]:
-            raise ResultsError(
-                "no run of this folder can be read", where=str(results),
-                cause="; ".join(map(str, left_out[:3])),
-            )  # fmt: skip
+    with indexed(results, cache_folder(), tell) as (connection, left_out):
         _lock(connection)
         return Answer(_ask(connection, sql), tuple(left_out))
-    finally:
-        connection.close()
-
-
-def _load(connection: duckdb.DuckDBPyConnection, runs: Sequence[StoredRun]) -> list[LeftOut]:
-    for name, columns in VIEWS.items():
-        listed = ", ".join(f'"{column}" {kind}' for column, kind in columns.items())
-        connection.execute(f"CREATE TABLE {name} ({listed})")
-    left_out = []
-    for run in runs:
-        try:
-            _load_run(connection, run)
-        except Exception as error:  # noqa: BLE001 - one run that cannot be read does not hide the others
-            left_out.append(LeftOut.because(run.run_id, error))
-    connection.unregister("loaded")
-    return left_out
-
-
-def _load_run(connection: duckdb.DuckDBPyConnection, run: StoredRun) -> None:
-    """Load one run whole or not at all."""
-    import duckdb
-
-    frame = tables.read(run.table)
-    verdicts = run.folder.path / "verdicts.csv"
-    try:
-        verdict_rows = tables.read_verdicts(verdicts) if verdicts.is_file() else None
-        cards = [
-            [run.run_id, path.stem, json.dumps(json.loads(path.read_text()))]
-            for path in sorted((run.folder.path / "cards").glob("*.json"))
-        ]
-    except (OSError, ValueError) as error:
-        raise ResultsError(f"verdicts.csv or a card cannot be read: {error}") from error
-    connection.execute("BEGIN")
-    try:
-        _insert(connection, "measurements", MEASUREMENTS, frame)
-        if verdict_rows is not None:
-            _insert(connection, "verdicts", VERDICTS, verdict_rows.assign(run_id=run.run_id))
-        if cards:
-            connection.executemany("INSERT INTO cards VALUES (?, ?, ?)", cards)
-    except duckdb.Error as error:
-        connection.execute("ROLLBACK")
-        raise ResultsError(f"a table holds what does not belong there: {error}") from error
-    connection.execute("COMMIT")
-
-
-def _insert(
-    connection: duckdb.DuckDBPyConnection, view: str, columns: Mapping[str, str], frame: pd.DataFrame
-) -> None:
-    run_columns = [name for name in columns if name in frame]
-    listed = ", ".join(f'"{name}"' for name in run_columns)
-    cast = ", ".join(f'CAST("{name}" AS {columns[name]})' for name in run_columns)
-    # As objects: the engine reads NaN of a text column as the text nan.
-    objects = frame[run_columns].astype(object)
-    present = objects.notna() & (objects != "")
-    connection.register("loaded", objects.where(present, None))
-    connection.execute(f"INSERT INTO {view} ({listed}) SELECT {cast} FROM loaded")  # noqa: S608 - our own names
 
 
 def _lock(connection: duckdb.DuckDBPyConnection) -> None:

@@ -71,22 +71,10 @@ def stored(results: Path) -> tuple[list[StoredRun], list[LeftOut]]:
     ResultsError
         The folder is missing or holds no run.
     """
-    if not results.is_dir():
-        raise ResultsError(
-            "there is no such results folder", where=str(results),
-            next_step="harness validate makes it; --results DIR names another",
-        )  # fmt: skip
     runs: list[StoredRun] = []
     unread: list[LeftOut] = []
-    for path in sorted(results.iterdir()):
-        if (
-            path.is_symlink()
-            or not path.is_dir()
-            or path.name in NO_RUNS
-            or not any((path / mark).is_file() for mark in _MARKS)
-        ):
-            continue
-        run = _read(path)
+    for path in run_folders(results):
+        run = read_run(path)
         if isinstance(run, StoredRun):
             runs.append(run)
         else:
@@ -101,7 +89,31 @@ def stored(results: Path) -> tuple[list[StoredRun], list[LeftOut]]:
     return runs, unread
 
 
-def _read(path: Path) -> StoredRun | LeftOut:
+def run_folders(results: Path) -> list[Path]:
+    """Return the folders of runs by name, readable or not.
+
+    Raises
+    ------
+    ResultsError
+        The results folder is missing.
+    """
+    if not results.is_dir():
+        raise ResultsError(
+            "there is no such results folder", where=str(results),
+            next_step="harness validate makes it; --results DIR names another",
+        )  # fmt: skip
+    return [
+        path
+        for path in sorted(results.iterdir())
+        if not path.is_symlink()
+        and path.is_dir()
+        and path.name not in NO_RUNS
+        and any((path / mark).is_file() for mark in _MARKS)
+    ]
+
+
+def read_run(path: Path) -> StoredRun | LeftOut:
+    """Read ``run.json`` of a folder, or say why the run cannot be read now."""
     folder = RunFolder(path)
     if not (path / "run.json").is_file():
         return LeftOut(path.name, "it has no run.json: it was interrupted at its start")

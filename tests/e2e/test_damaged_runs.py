@@ -47,6 +47,12 @@ def measured(tiny: Path, forge: Forge, cache: Path, tmp_path_factory: pytest.Tem
     return shell.results
 
 
+@pytest.fixture(autouse=True)
+def index_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The index of a query lies in the cache."""
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
+
+
 def readers(run: Path) -> dict[str, Callable[[], object]]:
     folder, results = RunFolder(run), run.parent
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from harness.compare import query, query_index
+from harness.store import tables
 from tests.e2e.shell import ACCURACY, Forge, Shell, check
 
 RUNS = 8
@@ -180,3 +184,54 @@ def test_a_query_reads_what_was_loaded_and_nothing_else(harness: Shell, measured
         check(harness("query", sql, "--csv", "answer.csv"), 2, says)
         assert not (harness.folder / "answer.csv").exists()
     assert not (harness.folder / "stolen.csv").exists()
+
+
+COUNTED = "SELECT run_id, count(*), min(variant) FROM measurements GROUP BY run_id ORDER BY run_id"
+
+
+@pytest.fixture
+def ask(harness: Shell, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[list[object]]]:
+    """Ask the index of the results folder in this process."""
+    monkeypatch.setenv("HARNESS_CACHE", str(harness.folder / "cache"))
+    return lambda: query.query(COUNTED, harness.results).frame.to_numpy().tolist()
+
+
+def test_the_index_follows_the_files(runs: list[Path], ask: Callable[[], list[list[object]]]) -> None:
+    before = ask()
+    assert [row[0] for row in before] == sorted(folder.name for folder in runs)
+    table = runs[0] / "measurements.csv"
+    times = table.stat()
+    table.write_text(table.read_text().replace("float32", "float23", 1))  # of the same length and time
+    os.utime(table, ns=(times.st_atime_ns, times.st_mtime_ns))
+    shutil.rmtree(runs[1])
+    shutil.copytree(runs[2], runs[2].with_name("copy"))
+    after = ask()
+    names = [row[0] for row in after]
+    assert runs[1].name not in names
+    by_name = {name: rest for name, *rest in after}
+    assert by_name[runs[2].name][0] == 2 * before[0][1]
+    assert by_name[runs[0].name] == [before[0][1], "float23"]
+    shutil.rmtree(runs[2].with_name("copy"))
+    assert len(ask()) == len(runs) - 1
+
+
+def test_a_run_is_read_once(
+    runs: list[Path], ask: Callable[[], list[list[object]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, read = ask(), []
+    real = tables.read
+    monkeypatch.setattr(query_index.tables, "read", lambda path: read.append(path) or real(path))
+    assert ask() == before
+    assert read == []
+    (runs[0] / "cards" / "float32.json").write_text("{}")
+    ask()
+    assert read == [runs[0] / "measurements.csv"]
+
+
+@pytest.mark.usefixtures("runs")
+def test_a_damaged_index_is_made_anew(harness: Shell, ask: Callable[[], list[list[object]]]) -> None:
+    before = ask()
+    (index,) = (harness.folder / "cache" / "query").glob("*.duckdb")
+    for damaged in (b"", b"no index", index.read_bytes()[: index.stat().st_size // 2]):
+        index.write_bytes(damaged)
+        assert ask() == before
