@@ -39,6 +39,8 @@ class Dataset:
         Columns that describe the samples and are not fed to the model: a site, a time, a sequence.
     files : tuple of Path
         Image file of each sample; empty where the samples are no image files.
+    lengths : ndarray, shape (n,), int64, optional
+        Tokens of each sample, where samples are documents: behind them its arrays are padded.
     """
 
     inputs: Mapping[str, npt.NDArray[np.generic]]
@@ -48,6 +50,7 @@ class Dataset:
     notes: tuple[str, ...] = ()
     metadata: Mapping[str, npt.NDArray[np.generic]] = field(default_factory=dict)
     files: tuple[Path, ...] = ()
+    lengths: npt.NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -61,6 +64,7 @@ class Dataset:
             ids=self.ids[positions],
             metadata={name: values[positions] for name, values in self.metadata.items()},
             files=tuple(self.files[position] for position in positions) if self.files else (),
+            lengths=None if self.lengths is None else self.lengths[positions],
         )
 
     def column(self, name: str, where: str) -> npt.NDArray[np.generic]:

@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from harness.core.errors import DataError
 from harness.data import files as data_files
+from harness.data import ragged
 from harness.data.labels import classes_of_text
 
 Array = npt.NDArray[np.generic]
@@ -57,6 +58,8 @@ class Contents:
         Columns that describe the samples and are not fed to the model.
     files : tuple of Path
         Image file of each sample; empty where the samples are no image files.
+    lengths : ndarray, shape (n,), int64, optional
+        Tokens of each sample, where samples are documents: behind them its arrays are padded.
     """
 
     inputs: Mapping[str, Array]
@@ -66,6 +69,7 @@ class Contents:
     rows: npt.NDArray[np.int64] | None = None
     metadata: Mapping[str, Array] = field(default_factory=dict)
     files: tuple[Path, ...] = ()
+    lengths: ragged.Lengths | None = None
 
 
 def read_npz(
@@ -76,6 +80,8 @@ def read_npz(
     max_bytes: int = data_files.MAX_BYTES,
 ) -> Contents:
     """Read arrays by input name; ``labels`` or a similar name are the labels.
+
+    With an array ``lengths`` that is no input, samples are documents (see `harness.data.ragged`).
 
     Parameters
     ----------
@@ -102,22 +108,30 @@ def read_npz(
                 where=str(path),
                 next_step="remove one of them, or set labels to another file",
             )
-        others = [name for name in available if name not in keys and name not in columns]
-        is_only = len(names) == len(others) == 1
+        sizes = [ragged.LENGTHS] if ragged.LENGTHS in available and ragged.LENGTHS not in names else []
+        others = [name for name in available if name not in (*keys, *columns, *sizes)]
+        made = ragged.MADE.difference(others) if sizes else frozenset[str]()
+        is_only = len(set(names) - made) == len(others) == 1
         if not is_only:
-            _check_names(names, others, path)
+            _check_names([name for name in names if name not in made], others, path)
         inputs = [name for name in others if not names or name in names or is_only]
-        _check_sizes(archive, path, [*inputs, *keys, *columns], max_bytes)
-        arrays = {name: _member(archive, path, name) for name in (*inputs, *keys, *columns)}
+        members = [*inputs, *keys, *columns, *sizes]
+        _check_sizes(archive, path, members, max_bytes)
+        arrays = {name: _member(archive, path, name) for name in members}
     described = {name: arrays.pop(name) for name in columns}
-    labels = arrays.pop(keys[0]) if keys else None
     unused = [name for name in others if name not in inputs]
     notes = () if not unused else (f"arrays of {path.name} that are not used: {', '.join(unused[:8])}",)
     if is_only and inputs[0] not in names:
-        (name,) = names
+        (name,) = set(names) - made
         notes = (f"the array {inputs[0]!r} of {path.name} is taken for the only input, {name!r}",)
-        arrays = {name: arrays[inputs[0]]}
-    return Contents(arrays, labels, notes=notes, metadata=described)
+        arrays[name] = arrays.pop(inputs[0])
+    labels, lengths = arrays.pop(keys[0]) if keys else None, None
+    if sizes:
+        of_each = arrays.pop(sizes[0])
+        arrays, lengths = ragged.documents(arrays, of_each, names, str(path))
+        if labels is not None and labels.shape != lengths.shape:  # a label for each token
+            labels = ragged.documents({"labels": labels}, of_each, (), str(path))[0]["labels"]
+    return Contents(arrays, labels, notes=notes, metadata=described, lengths=lengths)
 
 
 def read_parts(

@@ -176,7 +176,7 @@ def _dataset(contents: Contents, source: DataSource, where: str) -> Dataset:
         labels, class_names = classes_of_text(labels)
     dataset = Dataset(
         inputs, _as_labels(labels), ids.astype(np.int64), class_names, contents.notes, contents.metadata,
-        contents.files,
+        contents.files, contents.lengths,
     )  # fmt: skip
     return checks.without_missing(dataset, source.missing)
 

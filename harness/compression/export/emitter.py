@@ -135,7 +135,8 @@ class Emitter:
             return tensor
         order = tuple(source.axes.index(axis) for axis in target.axes)
         result_shape = target.shape(value.shape)
-        if moves_only_ones(shape, order):
+        # RESHAPE cannot name two dynamic extents; TRANSPOSE need not name any.
+        if moves_only_ones(shape, order) and result_shape.count(None) < 2:
             return self.reshape(tensor, result_shape, value)
         return self._transpose(tensor, order, result_shape, value)
 

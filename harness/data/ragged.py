@@ -1,0 +1,85 @@
+"""Documents of different lengths: tokens in a row with the length of each, or padded; as padded arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.core.errors import DataError
+
+Array = npt.NDArray[np.generic]
+Lengths = npt.NDArray[np.int64]
+
+#: The array of an archive that has the tokens of each document.
+LENGTHS = "lengths"
+#: What an input of one of these names holds at the first tokens of a document; behind them it is 0. Exporters
+#: of transformers use these names, and what they hold follows from the lengths.
+_MADE: Mapping[str, Callable[[Lengths], Lengths]] = {
+    "attention_mask": np.ones_like,
+    "token_type_ids": np.zeros_like,
+    "position_ids": np.copy,
+}
+MADE = frozenset(_MADE)
+
+
+def documents(
+    arrays: Mapping[str, Array], lengths: Array, names: Collection[str], where: str
+) -> tuple[dict[str, Array], Lengths]:
+    """Return arrays of documents, padded with 0 at the end to the longest.
+
+    Parameters
+    ----------
+    arrays : mapping of name to ndarray
+        Tokens of all documents in a row, shape (tokens, …); or padded, shape (documents, length, …).
+    lengths : ndarray, shape (documents,), integer
+    names : collection of str
+        The model's inputs: those of `MADE` that `arrays` lacks are made.
+    where : str
+        Source, for errors.
+
+    Raises
+    ------
+    DataError
+        A document is empty, or an array does not fit the lengths.
+    """
+    if lengths.ndim != 1 or lengths.dtype.kind not in "iu":
+        raise DataError(
+            f"{LENGTHS} is {lengths.dtype} of shape {lengths.shape}, not a whole number for each document",
+            where=where,
+            next_step=f"save {LENGTHS} as the number of tokens of each document",
+        )
+    counts = lengths.astype(np.int64)
+    if len(counts) and counts.min() < 1:
+        raise DataError(
+            f"{int((counts < 1).sum())} of {len(counts)} documents are empty; the first is document "
+            f"{int((counts < 1).argmax())} (from 0)",
+            where=where,
+            cause=f"its length is {counts[(counts < 1).argmax()]}",
+            next_step="leave empty documents out",
+        )
+    longest = int(counts.max(initial=0))
+    padded = {name: _padded(name, array, counts, longest, where) for name, array in arrays.items()}
+    inside = np.arange(longest) < counts[:, None]
+    positions = np.where(inside, np.arange(longest), 0)
+    for name in names:
+        if name in _MADE and name not in padded:
+            padded[name] = np.where(inside, _MADE[name](positions), 0)
+    return padded, counts
+
+
+def _padded(name: str, array: Array, counts: Lengths, longest: int, where: str) -> Array:
+    if array.ndim and len(array) == counts.sum() and (array.ndim == 1 or len(array) != len(counts)):
+        rows = np.zeros((len(counts), longest, *array.shape[1:]), array.dtype)
+        rows[np.arange(longest) < counts[:, None]] = array
+        return rows
+    if array.ndim < 2 or len(array) != len(counts) or array.shape[1] < longest:
+        raise DataError(
+            f"{name} has shape {array.shape}, and {len(counts)} documents have {int(counts.sum())} tokens, "
+            f"the longest {longest}",
+            where=where,
+            cause=f"{name} and {LENGTHS} are not those of the same documents",
+            next_step="save all tokens in a row, or one row for each document, padded at the end",
+        )
+    return array[:, :longest]
