@@ -34,6 +34,9 @@ ROWS = 2
 HANG_S, HANG_FACTOR = 10.0, 20.0
 #: A damaged size must not take the device's memory: beyond so much more, allocations fail.
 MEMORY_MARGIN_BYTE = 4 * 2**30
+#: What the copies of one case take together, but for the least number: each is written, hashed, opened.
+MOST_BYTE, LEAST_COPIES = 2 * 10**9, 5
+PIECE_BYTE = 2**20
 
 
 CUT = -1
@@ -55,7 +58,7 @@ class Damage:
 def truncated_file(bench: Bench, case: Case) -> Samples:
     """Cut the file at seeded places, and once by its last byte."""
     size = bench.artifact.size_byte
-    offsets = np.random.default_rng(case.params["seed"]).integers(0, size, case.params["count"] - 1)
+    offsets = np.random.default_rng(case.params["seed"]).integers(0, size, _copies(bench, case) - 1)
     return _damaged(bench, case, [Damage(int(offset), CUT) for offset in (*offsets, size - 1)])
 
 
@@ -66,7 +69,7 @@ def bit_flips(bench: Bench, case: Case) -> Samples:
     with a copy of which nothing is left.
     """
     rng = np.random.default_rng(case.params["seed"])
-    places = rng.integers(0, 8 * bench.artifact.size_byte, case.params["count"])
+    places = rng.integers(0, 8 * bench.artifact.size_byte, _copies(bench, case))
     flips = [Damage(int(place) // 8, int(place) % 8) for place in places]
     return _damaged(
         bench, case, [*flips, Damage(min(HEAD_BYTE, bench.artifact.files[0].size_byte // 4), SCRAMBLE)]
@@ -138,17 +141,33 @@ def damaged_copy(artifact: Artifact, damage: Damage, folder: Path) -> Artifact:
     folder.mkdir()
     offset = damage.offset
     for file in artifact.files:
-        data = bytearray((artifact.folder / file.name).read_bytes())
-        if 0 <= offset < len(data):
-            if damage.bit == CUT:
-                del data[offset:]
-            elif damage.bit == SCRAMBLE:
-                data[offset:] = bytes(byte ^ 0x55 for byte in data[offset:])
-            else:
-                data[offset] ^= 1 << damage.bit
+        copy = folder / file.name
+        shutil.copyfile(artifact.folder / file.name, copy)  # by the kernel; models may be large
+        if 0 <= offset < file.size_byte:
+            _damage(copy, replace(damage, offset=offset))
         offset -= file.size_byte
-        (folder / file.name).write_bytes(data)
     return replace(artifact, folder=folder)
+
+
+def _damage(path: Path, damage: Damage) -> None:
+    if damage.bit == CUT:
+        os.truncate(path, damage.offset)
+        return
+    with path.open("r+b") as stream:
+        stream.seek(damage.offset)
+        if damage.bit == SCRAMBLE:
+            while piece := stream.read(PIECE_BYTE):
+                stream.seek(-len(piece), os.SEEK_CUR)
+                stream.write((np.frombuffer(piece, np.uint8) ^ 0x55).tobytes())
+        else:
+            (byte,) = stream.read(1)
+            stream.seek(damage.offset)
+            stream.write(bytes([byte ^ 1 << damage.bit]))
+
+
+def _copies(bench: Bench, case: Case) -> int:
+    """Copies of a case: as many as it asks for, fewer of a large file."""
+    return min(int(case.params["count"]), max(LEAST_COPIES, MOST_BYTE // max(1, bench.artifact.size_byte)))
 
 
 def _outcome(bench: Bench, copy: Artifact, feeds: list[Feeds], expected: bytes) -> tuple[str, str]:

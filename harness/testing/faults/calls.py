@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 
 from harness.core.artifact import Artifact
+from harness.core.contracts import Backend, Session
+from harness.core.job import Options
 from harness.core.preprocess import Feeds, Outputs
 from harness.testing.faults.arrays import Values, batch_size, changed, rows, spread, wrong
-from harness.testing.faults.fault import Call, Compute, Fault, Kind, Plant
+from harness.testing.faults.fault import Call, Compute, Fault, Kind, NotPlanted, Plant
 
 #: How much an answer is changed, as a share of its largest value: more than rounding to bfloat16 explains.
 SHARE = 0.1
@@ -41,6 +43,22 @@ class Sometimes(Plant):
 def where(condition: Condition) -> Callable[[float], Plant]:
     """Make the constructor of a plant."""
     return lambda size: Sometimes(size, condition)
+
+
+class WrongWithThreads(Sometimes):
+    """Answers wrongly with so many threads."""
+
+    def __init__(self, size: float) -> None:
+        super().__init__(size, lambda call, outputs, size: call.options.threads == size)
+
+    def open(self, backend: Backend, artifact: Artifact, options: Options) -> Session:
+        """Open; a runtime that never uses so many threads cannot have the fault."""
+        session = super().open(backend, artifact, options)
+        used = session.effective.get("threads", "")
+        if options.threads == self.size and used.isdigit() and int(used) != self.size:
+            session.__exit__(None, None, None)
+            raise NotPlanted(f"{options.threads} threads were asked for, and the runtime uses {used}")
+        return session
 
 
 class OneWrong(Plant):
@@ -196,7 +214,7 @@ FAULTS = (
     ),
     Fault(
         "wrong-with-threads", Kind.CALL, "the answers are wrong with {size} threads",
-        where(lambda call, outputs, size: call.options.threads == size), ("thread",),
+        WrongWithThreads, ("thread",),
         "list the numbers of threads that you ship", 3, "threads",
     ),
     Fault(

@@ -127,6 +127,17 @@ def test_another_file_than_the_given_one(tmp_path: Path, fault: str, noticed: fl
     assert rows["hash_catches_damage"].n == 3
 
 
+def test_of_a_large_file_there_are_fewer_copies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("suites.reliability.damage.MOST_BYTE", 0)
+    rows = found_in_process(tmp_path, case_named("bit_flips", bit_flips=9))
+    assert rows["bit_flip_silent"].n == 5
+    assert rows["hash_catches_damage"].n == 6
+    monkeypatch.undo()
+    (tmp_path / "all").mkdir()
+    rows = found_in_process(tmp_path / "all", case_named("bit_flips", bit_flips=9))
+    assert rows["bit_flip_silent"].n == 9
+
+
 def test_death_before_the_first_copy_is_no_finding(tmp_path: Path) -> None:
     case = case_named("bit_flips")
     bench = bench_of(tmp_path, case)

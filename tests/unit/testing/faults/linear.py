@@ -27,10 +27,12 @@ class Linear:
 
     inputs = (TensorSpec("x", (None, 6), "float32"),)
     outputs: tuple[TensorSpec, ...] = (TensorSpec("y", (None, 4), "float32"),)
+    most_threads = 64
 
     def __init__(self, options: Options, artifact: Artifact) -> None:
         self.options, self.artifact = options, artifact
-        self.effective: Mapping[str, str] = {"provider": "numpy", "precision": "f32", "threads": "1"}
+        threads = str(min(options.threads or 1, self.most_threads))
+        self.effective: Mapping[str, str] = {"provider": "numpy", "precision": "f32", "threads": threads}
 
     def run(self, feeds: Feeds) -> Outputs:
         check_feeds(feeds, self.inputs)

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from harness.core.job import Options
-from tests.unit.testing.faults.linear import ARTIFACT, opened, planted, right, samples
+from harness.testing.faults import NotPlanted
+from tests.unit.testing.faults.linear import ARTIFACT, Linear, opened, planted, right, samples
 
 
 def is_right(session: object, x: np.ndarray) -> bool:
@@ -57,6 +58,15 @@ def test_batches_that_are_wrong(name: str, wrong_at: set[int]) -> None:
 def test_threads_that_are_wrong() -> None:
     answers = {n: is_right(opened("wrong-with-threads", threads=n), samples()) for n in (None, 1, 2, 3, 4)}
     assert [threads for threads, answer in answers.items() if not answer] == [3]
+
+
+def test_a_runtime_that_never_uses_so_many_threads_cannot_be_wrong_with_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Linear, "most_threads", 2)
+    assert is_right(opened("wrong-with-threads", threads=2), samples())
+    with pytest.raises(NotPlanted, match="3 threads were asked for, and the runtime uses 2"):
+        opened("wrong-with-threads", threads=3)
 
 
 def test_an_answer_is_overwritten_some_calls_later() -> None:
