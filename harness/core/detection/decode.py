@@ -1,0 +1,325 @@
+"""How the outputs of a detector are read as boxes: data, and one function that follows it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.core.detection import anchors
+from harness.core.detection.boxes import FORMATS, Detections, to_corners
+from harness.core.detection.suppression import suppress
+from harness.core.errors import DataError
+
+LAYOUTS = ("rows", "columns")
+#: The score of a box and its class, instead of one score a class.
+PAIRS = ("score-class", "class-score")
+UNITS = ("pixels", "normalized")
+SCORES = ("classes", "objectness", *PAIRS)
+ACTIVATIONS = ("none", "sigmoid", "softmax")
+BACKGROUNDS = ("none", "first", "last")
+#: Boxes of a sample that compete in the suppression, those with the highest scores.
+CANDIDATES = 5_000
+_CHOICES: Mapping[str, Sequence[str]] = {
+    "layout": LAYOUTS, "box": FORMATS, "units": UNITS, "score": SCORES, "activation": ACTIVATIONS,
+    "background": BACKGROUNDS, "anchors": ("none", *anchors.FAMILIES),
+}  # fmt: skip
+_NEXT = "set the keys of [task] as the model was exported, or let harness init find them on labelled samples"
+
+
+@dataclass(frozen=True, slots=True)
+class Decode:
+    """How outputs hold boxes; the defaults are those of an export of YOLOv8 or later without suppression.
+
+    Parameters
+    ----------
+    boxes : str
+        Output with the boxes.
+    scores : str
+        Output with the scores; empty: they follow the boxes in the same output.
+    classes : str
+        Output with the class of each box; empty: the scores say which.
+    count : str
+        Output with the number of boxes; empty: all rows are boxes.
+    layout : {"rows", "columns"}
+        Whether a box is a row, as in [8400, 84], or a column, as in [84, 8400], of all these outputs.
+    box : str
+        Order of the four numbers, one of `FORMATS`.
+    units : {"pixels", "normalized"}
+        Pixels of the model's input, or shares of its width and height.
+    score : {"classes", "objectness", "score-class", "class-score"}
+        What follows the boxes: one score a class; the score that there is an object, by which those of the
+        classes are multiplied; the score and the class, or the two in the other order.
+    activation : {"none", "sigmoid", "softmax"}
+        What makes probabilities of the scores.
+    background : {"none", "first", "last"}
+        Which of the scores is the background's.
+    class_offset : int
+        Number that the model gives to the first class.
+    anchors : str
+        Family of the anchors that the boxes are differences from; see `harness.core.detection.anchors`.
+    least_score : float
+        Boxes with a lower score are left out; mAP needs low scores, too.
+    threshold : float
+        Score from which a box is shown to a user.
+    nms_iou : float
+        Of two boxes of a class that overlap more, the one with the lower score is left out; 1: none is.
+    most : int
+        Boxes of a sample that remain.
+    """
+
+    boxes: str = ""
+    scores: str = ""
+    classes: str = ""
+    count: str = ""
+    layout: str = "columns"
+    box: str = "cxcywh"
+    units: str = "pixels"
+    score: str = "classes"
+    activation: str = "none"
+    background: str = "none"
+    class_offset: int = 0
+    anchors: str = "none"
+    least_score: float = 0.001
+    threshold: float = 0.25
+    nms_iou: float = 0.7
+    most: int = 300
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON, without the defaults."""
+        values = asdict(self)
+        return {f.name: values[f.name] for f in fields(self) if values[f.name] != f.default}
+
+    def problems(self) -> list[tuple[str, str]]:
+        """Return the values that are invalid, as pairs of key and message."""
+        wrong = [
+            (key, f"must be one of {', '.join(choices)}, and is {getattr(self, key)!r}")
+            for key, choices in _CHOICES.items()
+            if getattr(self, key) not in choices
+        ]
+        wrong += [
+            (key, f"must be in 0 to 1, and is {getattr(self, key)}")
+            for key in ("least_score", "threshold", "nms_iou")
+            if not 0 <= getattr(self, key) <= 1
+        ]
+        if self.threshold < self.least_score:
+            wrong.append(("threshold", f"must not be below least_score, which is {self.least_score}"))
+        if self.most < 1:
+            wrong.append(("most", f"must be at least 1, and is {self.most}"))
+        if self.anchors != "none" and self.box not in ("cxcywh", "cycxhw"):
+            wrong.append(("box", f"differences from anchors are cxcywh or cycxhw, not {self.box}"))
+        if self.classes and not self.scores:
+            wrong.append(("scores", "missing: an output with the classes has one with the scores beside it"))
+        return wrong
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The outputs that are read, the boxes first."""
+        return tuple(name for name in (self.boxes, self.scores, self.classes, self.count) if name)
+
+    def class_count(self, shapes: Mapping[str, Sequence[int]]) -> int | None:
+        """Return the number of classes of the model; None where an output holds the class of a box.
+
+        Parameters
+        ----------
+        shapes : mapping of str to sequence of int
+            Of one sample of each output.
+
+        Raises
+        ------
+        DataError
+            The shapes do not fit.
+        """
+        _, width = self._table(self.boxes, shapes)
+        if self.scores:
+            width = self._scores_width(shapes)
+        else:
+            width -= 4
+        if self.classes or self.score in PAIRS:
+            return None
+        width -= (self.score == "objectness") + (self.background != "none")
+        return width - self.class_offset
+
+    def check(self, shapes: Mapping[str, Sequence[int]], size: tuple[int, int]) -> None:
+        """Refuse outputs whose shapes this decode does not fit.
+
+        Parameters
+        ----------
+        shapes : mapping of str to sequence of int
+            Of one sample of each output.
+        size : tuple of int
+            Height and width of the model's input.
+
+        Raises
+        ------
+        DataError
+        """
+        missing = [name for name in self.outputs if name not in shapes]
+        if missing:
+            raise DataError(
+                f"the model has no output {missing[0]}", where="[task]",
+                cause=f"it has {', '.join(shapes)}", next_step="name one of them",
+            )  # fmt: skip
+        rows, width = self._table(self.boxes, shapes)
+        least = 4 if self.scores else {"classes": 5, "objectness": 6}.get(self.score, 6)
+        exact = 4 if self.scores else 6 if self.score in PAIRS else None
+        if width < least or (exact is not None and width != exact):
+            wanted = f"{exact} values" if exact is not None else f"at least {least} values"
+            raise self._misfit(self.boxes, shapes, f"{wanted} a box; this one has {width}")
+        for name in (self.scores, self.classes):
+            if name and (given := self._rows(name, shapes)) != rows:
+                raise self._misfit(name, shapes, f"one row for each of {rows} boxes; this one has {given}")
+        bases = rows if self.anchors == "none" else len(anchors.anchors(self.anchors, *size))
+        if rows != bases:
+            text = f"one row for each of the {bases} anchors of {self.anchors} at {size}"
+            raise self._misfit(self.boxes, shapes, text)
+        if (classes := self.class_count(shapes)) is not None and classes < 1:
+            raise self._misfit(self.scores or self.boxes, shapes, "at least one score of a class")
+
+    def _misfit(self, name: str, shapes: Mapping[str, Sequence[int]], wanted: str) -> DataError:
+        return DataError(
+            f"the output {name} has shape {list(shapes[name])} a sample; [task] needs {wanted}",
+            where="[task]", cause=f'with layout = "{self.layout}"', next_step=_NEXT,
+        )  # fmt: skip
+
+    def _table(self, name: str, shapes: Mapping[str, Sequence[int]]) -> tuple[int, int]:
+        """Boxes and values a box of an output that is a table."""
+        shape = list(shapes[name])
+        if len(shape) > 2:
+            shape = [length for length in shape if length != 1]
+        if len(shape) != 2:
+            raise self._misfit(name, shapes, "boxes and values, two axes")
+        return (shape[0], shape[1]) if self.layout == "rows" else (shape[1], shape[0])
+
+    def _rows(self, name: str, shapes: Mapping[str, Sequence[int]]) -> int:
+        lengths = [length for length in shapes[name] if length != 1]
+        return lengths[0] if len(lengths) == 1 else self._table(name, shapes)[0]
+
+    def _scores_width(self, shapes: Mapping[str, Sequence[int]]) -> int:
+        shape = list(shapes[self.scores])
+        rows, _ = self._table(self.boxes, shapes)
+        if shape == [rows] or (len(shape) > 1 and np.prod(shape) == rows):
+            return 1
+        return self._table(self.scores, shapes)[1]
+
+    def read(self, outputs: Mapping[str, NDArray[Any]], size: tuple[int, int]) -> Detections:
+        """Read the boxes of n samples.
+
+        Parameters
+        ----------
+        outputs : mapping of str to ndarray, shape (n, …)
+        size : tuple of int
+            Height and width of the model's input in pixels.
+
+        Returns
+        -------
+        Detections
+            In pixels of the model's input, classes from 0.
+
+        Raises
+        ------
+        DataError
+            The shapes do not fit.
+        """
+        self.check({name: y.shape[1:] for name, y in outputs.items()}, size)
+        table = self._as_rows(outputs[self.boxes])
+        after = self._as_rows(outputs[self.scores], len(table[0])) if self.scores else table[..., 4:]
+        if self.classes:
+            scores, classes = self._activated(after[..., 0]), outputs[self.classes].reshape(len(table), -1)
+        elif self.score in PAIRS:
+            columns = (after[..., 0], after[..., 1])[:: 1 if self.score == "score-class" else -1]
+            scores, classes = self._activated(columns[0]), columns[1]
+        else:
+            scores, classes = self._best(after)
+        scores = scores.astype(np.float64)
+        if self.count:
+            counts = np.nan_to_num(outputs[self.count].reshape(len(table), -1)[:, :1].astype(np.float64))
+            scores = np.where(np.arange(scores.shape[1]) < counts, scores, -np.inf)
+        return self._samples(table, scores, classes, size)
+
+    def _as_rows(self, y: NDArray[Any], rows: int = 0) -> NDArray[Any]:
+        """Return an output of shape (n, …) as (n, boxes, values)."""
+        if rows and y[0].size == rows:
+            return y.reshape(len(y), rows, 1)
+        if y.ndim > 3:
+            y = y.reshape(len(y), *[length for length in y.shape[1:] if length != 1])
+        return y if self.layout == "rows" else y.swapaxes(1, 2)
+
+    def _best(self, scores: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int64]]:
+        """Return the score and the class of each box, of equal scores the first class."""
+        objectness: NDArray[Any] | float = 1.0
+        if self.score == "objectness":
+            objectness, scores = scores[..., 0], scores[..., 1:]
+            objectness = self._activated(objectness)
+        if self.activation == "softmax":
+            with np.errstate(all="ignore"):
+                scores = np.exp(scores.astype(np.float64) - scores.max(axis=-1, keepdims=True))
+                scores = scores / scores.sum(axis=-1, keepdims=True)
+        if self.background == "first":
+            scores = scores[..., 1:]
+        elif self.background == "last":
+            scores = scores[..., :-1]
+        classes = scores.argmax(axis=-1)
+        best = np.take_along_axis(scores, classes[..., None], axis=-1)[..., 0]
+        # A sigmoid keeps the order, so that one a box is enough.
+        return self._activated(best) * objectness, classes
+
+    def _activated(self, scores: NDArray[Any]) -> NDArray[Any]:
+        return _sigmoid(scores) if self.activation == "sigmoid" else scores
+
+    def _samples(
+        self,
+        table: NDArray[Any],
+        scores: NDArray[np.float64],
+        classes: NDArray[Any],
+        size: tuple[int, int],
+    ) -> Detections:
+        height, width = size
+        samples = []
+        for row in range(len(table)):
+            chosen = np.flatnonzero(scores[row] >= self.least_score)
+            if len(chosen) > CANDIDATES:
+                chosen = chosen[np.argsort(-scores[row, chosen], kind="stable")[:CANDIDATES]]
+            boxes = table[row, :, :4]
+            if self.anchors != "none":
+                boxes = self._from_anchors(boxes, size)
+                corners = to_corners(boxes[chosen], "cxcywh")
+            else:
+                corners = to_corners(boxes[chosen], self.box)
+                if self.units == "normalized":
+                    corners = corners * np.array([width, height, width, height])
+            numbers = _class_numbers(classes[row, chosen], self.class_offset)
+            finite = np.isfinite(corners).all(axis=1)
+            usable = finite & (numbers >= 0)
+            kept = np.flatnonzero(usable)
+            values = scores[row, chosen]
+            kept = kept[
+                suppress(corners[kept], values[kept], numbers[kept], iou=self.nms_iou, most=self.most)
+            ]
+            highest = float(scores[row].max(initial=-np.inf)) if finite.all() else np.nan
+            samples.append(
+                Detections(
+                    np.array([len(kept)]), corners[kept], values[kept], numbers[kept], np.array([highest])
+                )
+            )
+        return Detections.of_samples(samples)
+
+    def _from_anchors(self, boxes: NDArray[Any], size: tuple[int, int]) -> NDArray[np.float64]:
+        order = [0, 1, 2, 3] if self.box == "cxcywh" else [1, 0, 3, 2]
+        return anchors.decode(boxes[:, order].astype(np.float64), self.anchors, *size)
+
+
+def _class_numbers(classes: NDArray[Any], offset: int) -> NDArray[np.int64]:
+    """Return classes from 0; -1 of one that is no whole number."""
+    real = classes.astype(np.float64)
+    whole = np.isfinite(real) & (np.abs(real - np.rint(real)) < 1e-3)
+    return np.where(whole, np.rint(np.where(whole, real, 0)) - offset, -1).astype(np.int64)
+
+
+def _sigmoid(values: NDArray[Any]) -> NDArray[np.float64]:
+    with np.errstate(over="ignore"):
+        share: NDArray[np.float64] = 1 / (1 + np.exp(-values.astype(np.float64)))
+    return share

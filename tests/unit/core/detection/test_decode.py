@@ -1,0 +1,115 @@
+"""Every style of export is read as the boxes that it was made from; what does not fit is refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harness.core.detection import anchors
+from harness.core.detection.decode import Decode
+from harness.core.errors import DataError
+from tests.detectors import SIZE, STYLES, scene
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_a_style_is_read_as_the_boxes_that_it_was_made_from(style: Any) -> None:
+    corners, classes, scores = scene(0, n=3)
+    decode, outputs = STYLES[style](corners, classes, scores)
+    assert decode.problems() == []
+    got = decode.read(outputs, SIZE)
+    assert got.counts.tolist() == [len(rows) for rows in scores]
+    for sample, rows in enumerate(got):
+        order = np.argsort(-scores[sample])
+        np.testing.assert_allclose(got.corners[rows], corners[sample][order], atol=2e-3)
+        np.testing.assert_allclose(got.scores[rows], scores[sample][order], atol=1e-5)
+        assert got.classes[rows].tolist() == classes[sample][order].tolist()
+
+
+def yolo(**changes: Any) -> Any:
+    corners, classes, scores = scene(1)
+    decode, outputs = STYLES["yolov8"](corners, classes, scores)
+    return replace(decode, **changes), outputs
+
+
+def test_low_scores_and_overlapping_boxes_are_left_out() -> None:
+    decode, outputs = yolo()
+    y = outputs["output0"]
+    box, nothing = y[0, 4:].max(axis=0).argmax(), y[0, 4:].max(axis=0).argmin()
+    y[0, :, nothing] = y[0, :, box]
+    y[0, 4:, nothing] *= 0.5
+    assert decode.read(outputs, SIZE).counts.tolist() == [4]
+    assert replace(decode, nms_iou=1.0).read(outputs, SIZE).counts.tolist() == [5]
+    assert replace(decode, most=2).read(outputs, SIZE).counts.tolist() == [2]
+    y[0, 4:] *= 1e-4
+    detections = decode.read(outputs, SIZE)
+    assert detections.counts.tolist() == [0]
+    assert 0 < detections.highest[0] < 1e-3
+
+
+@pytest.mark.parametrize(("part", "value"), [(slice(4, None), np.nan), (2, np.inf)])
+def test_scores_and_boxes_that_are_no_numbers_are_no_detections(part: Any, value: Any) -> None:
+    decode, outputs = yolo()
+    y = outputs["output0"]
+    y[0, part, y[0, 4:].max(axis=0).argmax()] = value
+    detections = decode.read(outputs, SIZE)
+    assert detections.counts.tolist() == [3]
+    assert np.isnan(detections.highest[0])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"layout": "rows"}, None),
+        ({"boxes": "other"}, "the model has no output other"),
+        ({"score": "score-class"}, "needs 6 values a box; this one has 7"),
+        ({"scores": "output0"}, "needs 4 values a box; this one has 7"),
+        ({"anchors": "yolox"}, r"one row for each of the 525 anchors of yolox"),
+        ({"class_offset": 3}, "needs at least one score of a class"),
+    ],
+)
+def test_outputs_that_do_not_fit_are_refused(changes: Any, message: Any) -> None:
+    decode, outputs = yolo(**changes)
+    if message is None:  # 20 boxes of 7 values as 7 boxes of 20 values: only a proof tells
+        assert decode.class_count({"output0": outputs["output0"].shape[1:]}) == 16
+        return
+    with pytest.raises(DataError, match=message):
+        decode.read(outputs, SIZE)
+
+
+def test_values_that_are_invalid_are_named() -> None:
+    wrong = Decode(
+        "y",
+        box="xwyh",
+        units="px",
+        anchors="ssd",
+        least_score=2,
+        threshold=0.1,
+        nms_iou=-1,
+        most=0,
+        classes="c",
+    )
+    keys = [key for key, _ in wrong.problems()]
+    assert keys == ["box", "units", "anchors", "least_score", "nms_iou", "threshold", "most", "box", "scores"]
+    assert Decode("y", anchors="ssd300", box="xyxy").problems() == [
+        ("box", "differences from anchors are cxcywh or cycxhw, not xyxy")
+    ]
+    assert Decode("y", box="xyxy").to_json() == {"boxes": "y", "box": "xyxy"}
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "count", "first"),
+    [
+        ("yolox", (640, 640), 8400, [0, 0, 8, 8]),
+        ("efficientdet", (512, 512), 49104, [4, 4, 32, 32]),
+        ("retinanet", (512, 512), 49104, [0, 0, 46, 22]),
+        ("ssd300", (300, 300), 8732, [4, 4, 21, 21]),
+    ],
+)
+def test_anchors_are_those_of_their_family(name: Any, size: Any, count: Any, first: Any) -> None:
+    base = anchors.anchors(name, *size)
+    assert len(base) == count
+    np.testing.assert_allclose(base[0], first)
+    assert not base.flags.writeable
