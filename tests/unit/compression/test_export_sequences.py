@@ -7,8 +7,10 @@ import onnx
 import pytest
 from onnx.helper import make_node as node
 
+from harness.compression.export import export_tflite
+
 from .compression_graphs import Dims, Patterns, rows
-from .graphs import Array, graph
+from .graphs import Array, graph, run_tflite
 
 pattern = Patterns()
 
@@ -130,3 +132,12 @@ def gru_linear_before_reset(d: Dims) -> onnx.ModelProto:
 
 test_pattern = pattern.tests(1)
 test_pattern_many = pattern.tests(8, pytest.mark.full)
+
+
+def test_columns_of_an_open_length_are_transposed() -> None:
+    """With two open extents nothing can be reshaped, even where a transpose moves an axis of one alone."""
+    nodes = [node("Transpose", ["x"], ["t"], perm=[0, 2, 1]), node("Sub", ["x", "t"], ["y"])]
+    model = graph(nodes, {}, {"x": ["n", "length", 1]})
+    x = np.arange(10, dtype=np.float32).reshape(2, 5, 1)
+    actual = run_tflite(export_tflite(model, name="relative"), {"x": x})["y"]
+    np.testing.assert_array_equal(actual, x - x.transpose(0, 2, 1))
