@@ -227,6 +227,10 @@ class DataAccess(Protocol):
         """Canonical inputs of the rows `start` to `stop` of the set `name`, without constants."""
         ...
 
+    def targets(self, name: str, start: int, stop: int) -> NDArray[Any]:
+        """What the tokens of those rows should be, shape (rows, length), int32; of a set of documents."""
+        ...
+
     def __contains__(self, name: str) -> bool: ...
 
 
@@ -247,6 +251,11 @@ class Bench(Protocol):
 
     @property
     def artifact(self) -> Artifact: ...
+    @property
+    def beside(self) -> Artifact | None:
+        """The file of ``Case.beside``; None where the backend has none."""
+        ...
+
     @property
     def backend(self) -> str:
         """The name of the backend."""
@@ -273,8 +282,8 @@ class Bench(Protocol):
         """
         ...
 
-    def feeding(self, session: Session) -> Feeding:
-        """How samples go into the file of that session, and its answers come back."""
+    def feeding(self, session: Session, artifact: Artifact | None = None) -> Feeding:
+        """How samples go into the file of that session (the batch's, or another), and answers come back."""
         ...
 
     def spawn(self, case: Case, *, exits: bool = False) -> Samples:

@@ -160,6 +160,40 @@ class Feeding:
             feeds[spec.name] = into_file(x, self._into.get(name), spec)
         return feeds
 
+    def of_length(self, canonical: Mapping[str, NDArray[Any]], width: int) -> Feeds:
+        """Return samples with `width` tokens, or as many as the file takes: padded by 0, or cut.
+
+        Parameters
+        ----------
+        canonical : mapping of input name to ndarray, shape (n, length, …)
+            Behind `width` they are padding. One without a second axis stays as it is.
+
+        Raises
+        ------
+        DataError
+            The file takes fewer tokens.
+        """
+        feeds: Feeds = {}
+        for name, x in canonical.items():
+            spec = self._specs[name]
+            if x.ndim < 2:
+                feeds[name] = x
+                continue
+            axes = self._into.get(name, tuple(range(len(spec.shape))))
+            fixed = spec.shape[axes.index(1)] if len(spec.shape) > 1 else None
+            if fixed is not None and fixed < width:
+                raise DataError(
+                    f"a document has {width} tokens, and the input {name} takes {fixed}",
+                    where=f"input {spec.name} of {self._backend}",
+                    cause="the file has a fixed length",
+                    next_step="cut the documents, or make the file with an open length",
+                )
+            cut = x[:, : fixed or width]
+            missing = (fixed or width) - cut.shape[1]
+            widths = [(0, 0), (0, missing), *[(0, 0)] * (x.ndim - 2)]
+            feeds[name] = np.ascontiguousarray(np.pad(cut, widths) if missing else cut)
+        return feeds
+
     def answers(self, outputs: Mapping[str, NDArray[Any]], count: int) -> Outputs:
         """Return the canonical outputs of the first `count` samples of a call: real numbers, (count, …).
 

@@ -82,6 +82,8 @@ class Case:
     typical_s : float
         How long the case takes with a small model on an idle machine, for the estimate of a run that never
         ran; 0 where the suite does not say.
+    beside : str
+        A variant that the case opens beside the batch's own, on the same device; empty for none.
     """
 
     name: str
@@ -92,6 +94,7 @@ class Case:
     deadline_s: float = 60.0
     params: Mapping[str, Any] = field(default_factory=dict)
     typical_s: float = 0.0
+    beside: str = ""
 
     @property
     def independent_samples(self) -> int:
@@ -109,6 +112,7 @@ class Case:
             "deadline_s": self.deadline_s,
             "params": dict(self.params),
             "typical_s": self.typical_s,
+            **({"beside": self.beside} if self.beside else {}),
         }
 
 
@@ -159,20 +163,42 @@ class DataRef:
         Rows in the set.
     size_byte : int
         Bytes of all files.
+    targets : str
+        sha256 of what the tokens of each sample should be (see `harness.core.token_numbers`), for a device
+        that reduces logits; empty for none.
     """
 
     inputs: Mapping[str, str]
     samples: int
     size_byte: int
+    targets: str = ""
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The hash of every file."""
+        return (*self.inputs.values(), *([self.targets] if self.targets else []))
 
     def to_json(self) -> dict[str, Any]:
         """As JSON."""
-        return {"inputs": dict(self.inputs), "samples": self.samples, "size_byte": self.size_byte}
+        return {
+            "inputs": dict(self.inputs),
+            "samples": self.samples,
+            "size_byte": self.size_byte,
+            **({"targets": self.targets} if self.targets else {}),
+        }
+
+
+#: Keys of the artifacts of a batch in its JSON.
+ARTIFACTS = ("artifact", "beside")
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """The jobs that one worker process runs: one target, backend, variant and suite."""
+    """The jobs that one worker process runs: one target, backend, variant and suite.
+
+    ``beside`` is the artifact of the variant that cases open beside ``artifact``; None where none does, or
+    where the backend has no file of it.
+    """
 
     target: str
     backend: str
@@ -183,6 +209,12 @@ class Batch:
     preprocess: Mapping[str, Preprocess]
     data: Mapping[str, DataRef]
     cases: tuple[Case, ...]
+    beside: Artifact | None = None
+
+    @property
+    def artifacts(self) -> tuple[Artifact, ...]:
+        """All that the worker opens."""
+        return (self.artifact,) if self.beside is None else (self.artifact, self.beside)
 
     @property
     def jobs(self) -> tuple[Job, ...]:
@@ -190,7 +222,7 @@ class Batch:
         return tuple(Job(self.target, self.backend, self.variant, self.suite, case) for case in self.cases)
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON; the artifact's folder is left to the executor."""
+        """As JSON; the folders of artifacts are left to the executor."""
         return {
             "target": self.target,
             "backend": self.backend,
@@ -201,10 +233,11 @@ class Batch:
             "preprocess": {name: step.to_json() for name, step in self.preprocess.items()},
             "data": {name: ref.to_json() for name, ref in self.data.items()},
             "cases": [case.to_json() for case in self.cases],
+            **({} if self.beside is None else {"beside": self.beside.to_json()}),
         }
 
     @classmethod
-    def from_json(cls, value: Mapping[str, Any], artifact: Artifact) -> Batch:
+    def from_json(cls, value: Mapping[str, Any], artifact: Artifact, beside: Artifact | None = None) -> Batch:
         """Read what ``to_json`` wrote."""
         return cls(
             target=value["target"],
@@ -216,6 +249,7 @@ class Batch:
             preprocess={name: Preprocess.from_json(step) for name, step in value["preprocess"].items()},
             data={name: DataRef(**ref) for name, ref in value["data"].items()},
             cases=tuple(Case(**case) for case in value["cases"]),
+            beside=beside,
         )
 
 

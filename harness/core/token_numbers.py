@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 
 from harness.core.errors import DataError
 
-#: The target of a token that has none, such as one of a prompt. Frameworks write -100; all below 0 count.
+#: The target of a token that has none, such as one of a prompt.
 NO_TARGET = -1
+#: The target behind the end of a document: there is no token, and nothing counts.
+PADDING = -2
 #: The token that logits predict where none of them is the highest, because they are not finite numbers.
 NO_TOKEN = -1
 #: Of one float64 array of logits; four are held. A row of a large vocabulary may be longer than that.

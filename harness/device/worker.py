@@ -28,7 +28,7 @@ from harness.core.cause import Cause
 from harness.core.contracts import Backend, BareModel, Measure, Session, Unsupported
 from harness.core.errors import BackendError, FileRefused, HarnessError, WorkerError
 from harness.core.feeding import Feeding
-from harness.core.job import DEPLOY, Batch, Case, Job, Options, Samples, Status, merge
+from harness.core.job import ARTIFACTS, DEPLOY, Batch, Case, Job, Options, Samples, Status, merge
 from harness.core.preprocess import Feeds
 from harness.core.target import DEVICE_ID
 from harness.core.untrusted import MAX_RAW, MAX_REASON, cut
@@ -69,9 +69,13 @@ class StoredData:
             for input_name, digest in self._batch.data[name].inputs.items()
         }
 
+    def targets(self, name: str, start: int, stop: int) -> np.ndarray[Any, Any]:
+        """What the tokens of the rows `start` to `stop` should be."""
+        return self._raw(self._batch.data[name].targets)[start:stop]
+
     def fetch(self, name: str) -> None:
         """Fetch the files of a set for a process that cannot ask the host."""
-        for digest in self._batch.data[name].inputs.values():
+        for digest in self._batch.data[name].files:
             self._raw(digest)
 
     def _raw(self, digest: str) -> np.ndarray[Any, Any]:
@@ -97,6 +101,11 @@ class DeviceBench:
         return self._batch.artifact
 
     @property
+    def beside(self) -> Artifact | None:
+        """The model that cases open beside it."""
+        return self._batch.beside
+
+    @property
     def backend(self) -> str:
         """The name of the backend."""
         return self._batch.backend
@@ -119,10 +128,10 @@ class DeviceBench:
         requested = planted.without(self._batch.options[self.job.case.setting])
         return bare.open_bare(self._batch.backend, self.artifact, requested)
 
-    def feeding(self, session: Session) -> Feeding:
+    def feeding(self, session: Session, artifact: Artifact | None = None) -> Feeding:
         """How samples go into the file of that session, and its answers come back."""
-        batch = self._batch
-        return Feeding(session.inputs, session.outputs, batch.preprocess, self.artifact, batch.backend)
+        batch, artifact = self._batch, artifact or self.artifact
+        return Feeding(session.inputs, session.outputs, batch.preprocess, artifact, batch.backend)
 
     def spawn(self, case: Case, *, exits: bool = False) -> Samples:
         """Measure `case` in a fresh process; see ``Bench.spawn``."""
@@ -175,7 +184,8 @@ def request(batch: Batch, store: Path | str, **more: Any) -> bytes:  # noqa: ANN
         ``room_byte``: size of the file store. ``silence_s``: the host counts as gone after it. ``exits``: the
         process ends like any program.
     """
-    value = {"batch": batch.to_json(), "store": str(store), "artifact_folder": str(batch.artifact.folder)}
+    folders = {name: str(one.folder) for name, one in zip(ARTIFACTS, batch.artifacts, strict=False)}
+    value = {"batch": batch.to_json(), "store": str(store), "folders": folders}
     return json.dumps(value | more).encode() + b"\n"
 
 
@@ -339,20 +349,20 @@ def serve(host: HostInput, stdout: BinaryIO) -> bool:
     files = FileStore(
         Path(value["store"]).expanduser(), fetch if value.get("ships") else None, value.get("room_byte")
     )
-    artifact = files.artifact(Artifact.from_json(value["batch"]["artifact"], Path(value["artifact_folder"])))
-    batch = Batch.from_json(value["batch"], artifact)
+    artifacts = [
+        files.artifact(Artifact.from_json(value["batch"][name], Path(folder)))
+        for name, folder in value["folders"].items()
+    ]
+    batch = Batch.from_json(value["batch"], *artifacts)
 
-    verify(artifact)
+    for artifact in artifacts:
+        verify(artifact)
     backend: Backend = planted.plant(plugins.choose(plugins.BACKENDS, batch.backend)(), batch)
     measure: Measure = plugins.choose(plugins.MEASURES, batch.suite)
     availability = backend.probe()
     monitor = _Monitor(batch.options[DEPLOY])
-    facts = {
-        **monitor.static_facts(),
-        **monitor.facts(),
-        "backend_version": availability.version,
-        "backend_devices": list(availability.devices),
-    }
+    facts = {**monitor.static_facts(), **monitor.facts(), "backend_version": availability.version}
+    facts["backend_devices"] = list(availability.devices)
     write_frame(stdout, {"type": "environment", "phase": "before", "facts": facts})
     data = StoredData(batch, files)
     for job in batch.jobs:

@@ -156,15 +156,15 @@ class WorkerSession:
 
     def _send(self, kind: object, name: object) -> None:
         """Send one file of the batch, once a job; any other file is refused."""
-        artifact = self._batch.artifact
         paths = {
             ("artifacts", f"{artifact.sha256}/{file.name}"): artifact.folder / file.name
+            for artifact in self._batch.artifacts
             for file in artifact.files
         }
         paths |= {
             ("data", f"{digest}.npy"): self._store / "data" / f"{digest}.npy"
             for ref in self._batch.data.values()
-            for digest in ref.inputs.values()
+            for digest in ref.files
         }
         wanted = (str(kind)[:MAX_NAME], str(name)[:MAX_NAME])
         if wanted in self._sent:

@@ -109,7 +109,7 @@ def make_plan(inputs: PlanInputs) -> Plan:
                     if not cases:
                         continue
                     checks += places(inputs.checks, name, context, target.name, backend)
-                    batch = _batch(inputs, target, backend, variant, name, cases, artifact)
+                    batch = _batch(inputs, target, backend, variant, name, cases, artifact, made)
                     if reason:
                         skipped += [JobResult(job.key, Status.SKIPPED, reason) for job in batch.jobs]
                     else:
@@ -179,7 +179,8 @@ def _reference(inputs: PlanInputs, skipped: list[JobResult]) -> list[Batch]:
             context = _context(inputs, name, variant, host, Availability(), reference=True)
             cases = _cases(suite, context, suite_key(HOST, backend, PARITY, variant.name, name), skipped)
             if cases:
-                batches.append(_batch(inputs, host, backend, variant, name, cases, artifact))
+                made = inputs.variants
+                batches.append(_batch(inputs, host, backend, variant, name, cases, artifact, made))
     return batches
 
 
@@ -242,8 +243,10 @@ def _batch(
     suite: str,
     cases: tuple[Case, ...],
     artifact: Artifact | None,
+    variants: Sequence[Variant],
 ) -> Batch:
     used = {case.data for case in cases if case.data}
+    beside = [one for one in variants if any(case.beside == one.name for case in cases)]
     return Batch(
         target=target.name,
         backend=backend,
@@ -258,6 +261,7 @@ def _batch(
             if prepared.info.name in used
         },
         cases=cases,
+        beside=beside[0].artifact_for(inputs.formats[backend])[0] if beside else None,
     )
 
 

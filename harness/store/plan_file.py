@@ -10,7 +10,7 @@ from typing import Any
 from harness.core.artifact import Artifact
 from harness.core.cause import Cause
 from harness.core.check import CheckPlace
-from harness.core.job import Batch, JobKey, JobResult, Status
+from harness.core.job import ARTIFACTS, Batch, JobKey, JobResult, Status
 from harness.core.plan import Plan
 from harness.store import shapes
 
@@ -51,7 +51,7 @@ def read(path: Path) -> Plan:
 def _from_json(value: Mapping[str, Any]) -> Plan:
     return Plan(
         batches=tuple(
-            Batch.from_json(batch, Artifact.from_json(batch["artifact"], Path()))
+            Batch.from_json(batch, *(Artifact.from_json(batch[n], Path()) for n in ARTIFACTS if n in batch))
             for batch in value["batches"]
         ),
         skipped=tuple(_skipped(*entry) for entry in value["skipped"]),

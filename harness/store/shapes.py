@@ -115,6 +115,7 @@ class _Batch(_Shape):
     preprocess: dict[str, Preprocess]
     data: dict[str, DataRef]
     cases: list[Case]
+    beside: _Artifact | None = None
 
 
 class PlanFile(_Shape):

@@ -47,6 +47,10 @@ def measure(bench: Bench, case: Case) -> Iterator[Samples]:  # noqa: PLR0912 - a
             yield bench.spawn(replace(case, name="inner", params=params))
         case "read":
             yield Samples({"rows": bench.data.feeds("clean", 1, 3)["x"]})
+        case "read beside":
+            assert bench.beside is not None
+            content = np.frombuffer(bench.beside.path.read_bytes(), np.uint8)
+            yield Samples({"targets": bench.data.targets("clean", 1, 3), "content": content})
         case "killed once" if not Path(case.params["flag"]).exists():
             Path(case.params["flag"]).touch()
             os.kill(os.getpid(), signal.SIGKILL)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.core.artifact import sha256_file
+from harness.core.artifact import Artifact, describe_file, sha256_file
 from harness.core.errors import TargetUnavailable
 from harness.core.job import Batch, DataRef, EnvironmentRecord, JobResult, Started, Status
 from harness.core.preprocess import Preprocess
@@ -76,6 +76,20 @@ def test_files_are_sent_by_hash(far: Batch, tmp_path: Path) -> None:
         np.testing.assert_array_equal(result.samples.arrays["rows"], X[1:3] * 0.5)
     sent = sorted(path.name for path in (tmp_path / "device").rglob("*") if path.is_file())
     assert sent == sorted([f"{far.data['clean'].inputs['x']}.npy", "model.onnx"])
+
+
+def test_targets_and_the_file_beside_are_sent_too(far: Batch, tmp_path: Path) -> None:
+    np.save(tmp_path / "targets.npy", X.astype(np.int32))
+    digest = sha256_file(tmp_path / "targets.npy")
+    (tmp_path / "targets.npy").rename(tmp_path / "host" / "data" / f"{digest}.npy")
+    (tmp_path / "beside.onnx").write_bytes(b"reference")
+    beside = Artifact("float32", "onnx", (describe_file(tmp_path / "beside.onnx"),), tmp_path)
+    clean = replace(far.data["clean"], targets=digest)
+    both = replace(far, cases=(do("a", "read beside"),), data={"clean": clean}, beside=beside)
+    (result,) = run(both, RemoteConnection(tmp_path / "device"), tmp_path)
+    assert result.status is Status.OK, result.reason
+    np.testing.assert_array_equal(result.samples.arrays["targets"], X[1:3])
+    assert result.samples.arrays["content"].tobytes() == b"reference"
 
 
 def test_a_device_gets_nothing_that_its_batch_does_not_name(far: Batch, tmp_path: Path) -> None:
