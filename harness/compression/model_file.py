@@ -230,6 +230,23 @@ def inspect_onnx(model: onnx.ModelProto) -> ModelInfo:
     )
 
 
+def table_rows(model: onnx.ModelProto) -> dict[str, int]:
+    """Return the inputs that are rows of a constant table, such as ids of tokens, and its number of rows."""
+    tables = {tensor.name: tensor.dims[0] for tensor in model.graph.initializer if tensor.dims}
+    origin = {value.name: value.name for value in model.graph.input}
+    rows: dict[str, int] = {}
+    for node in model.graph.node:
+        if node.op_type in ("Cast", "Identity") and node.input[0] in origin:
+            origin[node.output[0]] = origin[node.input[0]]
+        if node.op_type != "Gather" or any(one.name == "axis" and one.i for one in node.attribute):
+            continue
+        table, indices = node.input
+        if table in tables and indices in origin:
+            name = origin[indices]
+            rows[name] = min(tables[table], rows.get(name, tables[table]))
+    return rows
+
+
 def fix_shapes(model: onnx.ModelProto, shapes: Mapping[str, Sequence[int]]) -> onnx.ModelProto:
     """Return a copy of a model with fixed shapes of some inputs.
 

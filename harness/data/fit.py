@@ -66,6 +66,41 @@ def check_fit(raw: Raw, steps: Mapping[str, Preprocess], specs: Sequence[TensorS
             )
 
 
+def check_indices(raw: Raw, rows: Mapping[str, int], ids: NDArray[np.int64], *, where: str) -> None:
+    """Check inputs that are rows of a table in the model, such as the ids of tokens.
+
+    A runtime may refuse such an id, or read another row, or zeros, and say nothing.
+
+    Parameters
+    ----------
+    raw : mapping of input name to ndarray, shape (n, …)
+    rows : mapping of input name to int
+        Rows of the table that each of them is read from.
+    ids : ndarray, shape (n,), int64
+        Position of each sample in its source, for the message.
+
+    Raises
+    ------
+    DataError
+        The table has no such row.
+    """
+    for name, count in rows.items():
+        if name not in raw or not raw[name].size:
+            continue
+        values = np.asarray(raw[name], np.int64).reshape(len(ids), -1)
+        wrong = (values < 0) | (values >= count)
+        if wrong.any():
+            first = int(wrong.any(axis=1).argmax())
+            raise DataError(
+                f"{int(wrong.sum())} values of the input {name} are outside 0..{count - 1}: sample "
+                f"{ids[first]} (from 0) has {values[first][wrong[first]][0]}",
+                where=where,
+                cause=f"the model reads them as rows of a table that has {count}: another vocabulary, or a "
+                "document that is too long for its positions",
+                next_step="make the ids with the tokenizer of the model; cut longer documents",
+            )
+
+
 def _no_input(inputs: Iterable[str]) -> str:
     return f"the model has no such input (it has {', '.join(inputs)})"
 

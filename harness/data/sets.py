@@ -30,7 +30,7 @@ from harness.data.datasets import (
     stratified_order,
     with_labels,
 )
-from harness.data.fit import check_fit
+from harness.data.fit import check_fit, check_indices
 from harness.data.groups import groups_of, strata
 from harness.data.images import ImageRecipe
 from harness.data.metadata import column_name, columns_of
@@ -150,6 +150,7 @@ def prepare(
     cache: Cache,
     inputs: Sequence[TensorSpec],
     scores: int | None = None,
+    rows: Mapping[str, int] | None = None,
 ) -> PreparedData:
     """Load, split, order, corrupt and store the data of a validation.
 
@@ -159,6 +160,8 @@ def prepare(
         The model's inputs; the input of a data set without names gets the name of the first.
     scores : int, optional
         Number of scores of the model: classes must be smaller, and labels as many.
+    rows : mapping of input name to int, optional
+        Inputs that are rows of a table in the model, and how many it has.
 
     Raises
     ------
@@ -175,6 +178,7 @@ def prepare(
     for part in (test, split.calibration):
         if len(part):
             check_fit(part.inputs, steps, inputs, where=where)
+            check_indices(part.inputs, rows or {}, part.ids, where=where)
     split = with_labels(split, tasks.named(validation.model.task).truth, scores, where=where)
     test = split.test
     groups, notes = groups_of(split, validation.data, where=where)

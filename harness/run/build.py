@@ -85,7 +85,8 @@ def build(
     observer.stage("preparing the data")
     table = selection.validation.model
     scores = model.scores(table.task, table.output, table.threshold)
-    data = sets.prepare(selection.validation, selection.file.parent, cache, model.inputs, scores)
+    rows = {} if builder.model is None else model_file.table_rows(builder.model)
+    data = sets.prepare(selection.validation, selection.file.parent, cache, model.inputs, scores, rows)
     check_states(data.preprocess, model.inputs, model.outputs)
     if builder.model is not None:
         data = _with_states(builder.model, data, observer)

@@ -111,3 +111,19 @@ def test_the_maps_of_zipmap_are_scores_and_other_sequences_are_refused() -> None
     assert model_file.inspect_onnx(model(maps)).outputs == (TensorSpec("p", (None, None), "float32"),)
     with pytest.raises(ModelError, match="p is not a tensor"):
         model_file.inspect_onnx(model(helper.make_sequence_type_proto(scores)))
+
+
+def test_inputs_that_are_rows_of_tables() -> None:
+    nodes = [
+        helper.make_node("Gather", ["words", "ids"], ["a"]),
+        helper.make_node("Cast", ["places"], ["whole"], to=TensorProto.INT64),
+        helper.make_node("Gather", ["positions", "whole"], ["b"], axis=0),
+        helper.make_node("Gather", ["words", "other"], ["c"], axis=1),
+    ]
+    inputs = [helper.make_tensor_value_info(n, TensorProto.INT64, ["n"]) for n in ("ids", "places", "other")]
+    tables = {"words": (7, 2), "positions": (5, 2)}
+    graph = helper.make_graph(
+        nodes, "tables", inputs, [],
+        [numpy_helper.from_array(np.zeros(shape, np.float32), name) for name, shape in tables.items()],
+    )  # fmt: skip
+    assert model_file.table_rows(helper.make_model(graph)) == {"ids": 7, "places": 5}

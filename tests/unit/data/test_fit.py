@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from harness.core.artifact import Quantization, TensorSpec
 from harness.core.errors import ConfigurationError, DataError
 from harness.core.preprocess import Preprocess, apply
-from harness.data.fit import check_fit
+from harness.data.fit import check_fit, check_indices
 
 NCHW = TensorSpec("x", (None, 3, 8, 6), "float32")
 IMAGES = np.zeros((5, 8, 6, 3), np.uint8)
@@ -117,3 +117,13 @@ def test_samples_on_another_axis_or_none_and_constants() -> None:
     with pytest.raises(DataError, match="have the inputs x, and the model has alpha, x") as caught:
         check_fit({"x": raw}, {}, both, where="d.npz")
     assert "[input.NAME] value = NUMBER" in caught.value.next_step
+
+
+def test_ids_beyond_the_table_are_refused() -> None:
+    raw = {"ids": np.array([[0, 3], [4, 9]]), "x": np.zeros(2)}
+    check_indices(raw, {"ids": 10, "elsewhere": 1}, np.arange(2), where="x.npz")
+    for count, value in ((9, 9), (4, 4)):
+        with pytest.raises(DataError, match=rf"ids are outside 0..{count - 1}: sample 21 .* has {value}"):
+            check_indices(raw, {"ids": count}, np.array([20, 21]), where="x.npz")
+    with pytest.raises(DataError, match=r"1 values of the input ids are outside 0..6: .* has -1"):
+        check_indices({"ids": np.array([[-1, 3]])}, {"ids": 7}, np.arange(1), where="x.npz")
