@@ -47,7 +47,10 @@ class SourceTable(Table):
     callable: str = ""
     path: str = ""
     labels: str = ""
-    format: Literal["auto", "npz", "npy", "idx", "image-folder", "image-csv", "csv", "parquet"] = "auto"
+    format: Literal[
+        "auto", "npz", "npy", "idx", "image-folder", "image-csv", "coco", "yolo", "voc", "box-csv", "csv",
+        "parquet",
+    ] = "auto"  # fmt: skip
     label_column: Column | tuple[Column, ...] | None = None
     header: bool | None = None
     skip: FileNames = ()

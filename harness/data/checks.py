@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
+from harness.core.detection import truth
 from harness.core.errors import DataError
 from harness.data import metadata
 from harness.data.datasets import Dataset, check_labels
@@ -75,7 +76,7 @@ def check(dataset: Dataset, where: str) -> None:
     metadata.check(dataset.metadata, dataset.ids, where)
     if len(np.unique(dataset.ids)) != n:
         raise DataError("the ids of the samples are not unique", where=where)
-    if dataset.class_names and dataset.labels is not None:
+    if dataset.class_names and dataset.labels is not None and not truth.is_packed(dataset.labels):
         check_labels(dataset, len(dataset.class_names), where=where)
 
 

@@ -80,20 +80,24 @@ def apply_recipe(recipe: ImageRecipe, pixels: npt.NDArray[np.uint8]) -> npt.NDAr
     """Resize, crop and pad one image of shape (h, w, c)."""
     if recipe.size is None:
         return pixels
-    height, width = pixels.shape[:2]
+    scaled = resized(recipe, *pixels.shape[:2])
+    pixels = resize(pixels, scaled, method=recipe.method, antialias=recipe.antialias)
+    return centre(pixels, recipe.size, pad=recipe.pad)
+
+
+def resized(recipe: ImageRecipe, height: int, width: int) -> tuple[int, int]:
+    """Return the height and width to which an image is resized before it is cropped or padded."""
+    if recipe.size is None or recipe.resize == "none":
+        return height, width
     target_h, target_w = recipe.size
     if recipe.resize == "stretch":
-        return resize(pixels, recipe.size, method=recipe.method, antialias=recipe.antialias)
-    if recipe.resize != "none":
-        ratios = (target_h / height, target_w / width)
-        if recipe.resize == "cover":
-            # The longer side is truncated and not rounded, as in torchvision; 1e-6 is for 223.99999999999997.
-            ratio = max(ratios) / recipe.crop
-            scaled = (int(height * ratio + 1e-6), int(width * ratio + 1e-6))
-        else:
-            scaled = (max(1, round(height * min(ratios))), max(1, round(width * min(ratios))))
-        pixels = resize(pixels, scaled, method=recipe.method, antialias=recipe.antialias)
-    return centre(pixels, recipe.size, pad=recipe.pad)
+        return target_h, target_w
+    ratios = (target_h / height, target_w / width)
+    if recipe.resize == "cover":
+        # The longer side is truncated and not rounded, as in torchvision; 1e-6 is for 223.99999999999997.
+        ratio = max(ratios) / recipe.crop
+        return int(height * ratio + 1e-6), int(width * ratio + 1e-6)
+    return max(1, round(height * min(ratios))), max(1, round(width * min(ratios)))
 
 
 def centre(pixels: npt.NDArray[Number], size: tuple[int, int], *, pad: int) -> npt.NDArray[Number]:

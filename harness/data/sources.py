@@ -14,6 +14,7 @@ import numpy.typing as npt
 from harness.core.errors import DataError, HarnessError
 from harness.data import checks, image_files, image_folders, image_sets, readers, table_values, tables
 from harness.data import files as data_files
+from harness.data.boxes import sets as box_sets
 from harness.data.datasets import Dataset, Split
 from harness.data.images import ImageRecipe
 from harness.data.labels import classes_of_text
@@ -22,7 +23,9 @@ from harness.data.readers import Array, Contents
 from harness.data.table_values import Missing
 from harness.data.tables import NO_COLUMNS, Columns
 
-FORMATS = ("auto", "npz", "npy", "idx", "image-folder", "image-csv", "csv", "parquet", "callable")
+FORMATS = (
+    "auto", "npz", "npy", "idx", "image-folder", "image-csv", *box_sets.FORMATS, "csv", "parquet", "callable",
+)  # fmt: skip
 #: Formats with columns beside the samples.
 DESCRIBED = ("npz", "image-csv", "csv", "parquet", "callable")
 DEFAULT_INPUT = "input"
@@ -114,7 +117,7 @@ def load_either(source: DataSource) -> Dataset | Split:
         if file is not None and not file.exists():
             raise DataError(f"{file.name} does not exist", where=str(file), next_step="check the path")
     format_ = format_of(path, source.labels) if source.format == "auto" else source.format
-    if source.skip and not format_.startswith("image"):
+    if source.skip and not format_.startswith("image") and format_ not in box_sets.FORMATS:
         raise DataError(
             f"skip is set, and {path.name} is not a folder of images",
             where=str(path),
@@ -135,7 +138,7 @@ def load_either(source: DataSource) -> Dataset | Split:
         )
     contents, calibration = _read(path, format_, source)
     where = str(path)
-    if source.labels is not None and format_ != "image-csv":
+    if source.labels is not None and format_ not in ("image-csv", *box_sets.FORMATS):
         if contents.labels is not None:
             raise DataError(
                 f"labels are in {path.name} and in {source.labels.name}",
@@ -209,6 +212,8 @@ def _read(path: Path, format_: str, source: DataSource) -> tuple[Contents, Conte
                 metadata=source.metadata,
             )  # fmt: skip
             return read, None
+        case _ if format_ in box_sets.FORMATS:
+            return box_sets.read(path, source.labels, format_, images), None
         case _:
             table = table_values.read_table(
                 path,
@@ -237,18 +242,18 @@ def _read_npz(path: Path, source: DataSource) -> tuple[Contents, Contents | None
 def format_of(path: Path, labels: Path | None) -> str:
     """Return the format of a file or folder by its kind and suffix."""
     if path.is_dir():
-        return "image-csv" if labels is not None and _is_list(labels) else "image-folder"
+        is_list = labels is not None and labels.is_file() and _is_list(labels)
+        return box_sets.format_of(path, labels) or ("image-csv" if is_list else "image-folder")
     suffix = path.suffix.lower()
     if suffix in (".npz", ".npy", ".parquet"):
         return suffix[1:]
-    if suffix in tables.TEXT_SUFFIXES:
+    unpacked = Path(path.stem).suffix.lower() if suffix == ".gz" else suffix
+    if unpacked in tables.TEXT_SUFFIXES:
         return "csv"
     if suffix in image_files.suffixes():
         raise DataError(
             f"{path.name} is a single image", where=str(path), next_step="name the folder of images"
         )
-    if suffix == ".gz" and Path(path.stem).suffix.lower() in tables.TEXT_SUFFIXES:
-        return "csv"
     if suffix in _FOREIGN:
         raise DataError(
             f"{path.name}: {suffix} files are not read", where=str(path), next_step=_FOREIGN[suffix]

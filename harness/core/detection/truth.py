@@ -91,6 +91,11 @@ def pack(images: Sequence[tuple[Placement, Objects]]) -> NDArray[np.float64]:
     return packed
 
 
+def is_packed(labels: NDArray[Any]) -> bool:
+    """Whether labels have the form of `pack`."""
+    return labels.ndim == 3 and labels.shape[2] == COLUMNS and labels.dtype == np.float64
+
+
 @dataclass(frozen=True, slots=True)
 class Truth:
     """Packed labels.
