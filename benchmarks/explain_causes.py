@@ -24,15 +24,16 @@ from harness.core.errors import HarnessError
 from harness.core.job import Options
 from harness.core.preprocess import apply
 from harness.device.planted import OPTION
-from harness.explain import procedure
 from harness.explain.hypotheses import HYPOTHESES
-from harness.explain.procedure import Explanation
 from harness.explain.scene import Scene
-from harness.explain.sides import Side
+from harness.explain.search import procedure
+from harness.explain.search.explanation import Explanation
+from harness.explain.sides.side import Side
 from harness.run import rounding
 from harness.stats.intervals import clopper_pearson
 from harness.store.cache import Cache
-from tests.unit.explain import plants, scenes, test_causes
+from tests.unit.explain import plants, scenes
+from tests.unit.explain.hypotheses import test_causes
 from tests.unit.explain.scenes import PARITY, STEP, Files, images, with_constant, with_step
 
 #: The reference, and the other side.

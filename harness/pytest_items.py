@@ -133,7 +133,7 @@ def _measured(request: Request) -> Outcome:
     within_s, observer = explain_s(os.environ.get("HARNESS_EXPLAIN", "")), progress.Quiet()
     measured = stages.validate(request, observer)
     if measured.exit_code is ExitCode.FAILED and within_s:
-        from harness.explain import command  # takes a second, and most runs pass
+        from harness.explain import command
 
         command.explain_failures(measured, within_s, observer)
     return measured

@@ -15,7 +15,7 @@ from harness.core.errors import UsageError
 from harness.core.exit_code import ExitCode
 
 if TYPE_CHECKING:
-    from harness.explain.procedure import Explanation
+    from harness.explain.search.explanation import Explanation
     from harness.run.observer import Observer
     from harness.run.outcome import Outcome
 
@@ -69,11 +69,11 @@ def explain(arguments: argparse.Namespace) -> int:
 
 
 def _between(arguments: argparse.Namespace) -> int:
-    from harness.explain import command as explanations
-    from harness.explain import text
+    from harness.explain import command
+    from harness.explain.words import text
     from harness.report import progress
 
-    explanation, path, words = explanations.explain(
+    explanation, path, words = command.explain(
         model=arguments.model, between=arguments.between, within_s=budget_s(arguments.budget),
         results=arguments.results, observer=progress.Plain(sys.stderr), notify=tell,
         hosts=tuple(filter(None, arguments.host.split(","))),
@@ -85,7 +85,8 @@ def _between(arguments: argparse.Namespace) -> int:
 
 
 def _of_run(arguments: argparse.Namespace) -> int:
-    from harness.explain import command, text
+    from harness.explain import command
+    from harness.explain.words import text
     from harness.report import progress
     from harness.report.explanations import as_lines
     from harness.run import stages
@@ -103,7 +104,7 @@ def _of_run(arguments: argparse.Namespace) -> int:
             print()
     for label, line in as_lines(explanations.read(folder.path)):
         print(f"{label:13}{' ' * (len(label) >= 13)}{line}")
-    print(f"{'facts':13}{folder.path / explanations.FILE}")
+    print(f"{'facts':13}{folder.path / command.FILE}")
     made = [one.explanation for one in answers if one.explanation is not None]
     _patches(arguments, made, outcome.run, Path(outcome.run["validation_path"]))
     decided = all(one.explanation is not None and one.explanation.is_decided for one in answers)
@@ -111,7 +112,8 @@ def _of_run(arguments: argparse.Namespace) -> int:
 
 
 def _of_two_runs(arguments: argparse.Namespace) -> int:
-    from harness.explain import command, text
+    from harness.explain import command
+    from harness.explain.words import text
     from harness.report import progress
     from harness.store import run_folder
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import math
 import secrets
 import time
 from collections.abc import Callable, Mapping
@@ -14,12 +12,16 @@ from typing import Any
 
 from harness.core import unexpected
 from harness.device import plugins
-from harness.explain import of_run, procedure, reproducer, request, text, two_runs
-from harness.explain.layers import Error, Layer
-from harness.explain.of_run import Answer
-from harness.explain.procedure import Explanation
-from harness.explain.scene import Finding, Hypothesis
-from harness.explain.two_runs import Compared
+from harness.explain.reproducers import reproducer
+from harness.explain.requests import of_run, prepared, two_runs
+from harness.explain.requests.between import parse
+from harness.explain.requests.of_run import Answer
+from harness.explain.requests.two_runs import Compared
+from harness.explain.scene import Hypothesis
+from harness.explain.search import procedure
+from harness.explain.search.explanation import Explanation
+from harness.explain.words import text
+from harness.explain.words.as_json import answer_as_json, as_json
 from harness.run.observer import Observer
 from harness.run.outcome import Outcome
 from harness.store import explanations
@@ -52,9 +54,9 @@ def explain(
     ------
     HarnessError
     """
-    sides = request.parse(between)
-    with request.opened(model, sides, observer, hosts) as scene:
-        versions = request.versions(sides, scene)
+    sides = parse(between)
+    with prepared.opened(model, sides, observer, hosts) as scene:
+        versions = prepared.versions(sides, scene)
         end_s = time.monotonic() + within_s
         explanation = procedure.explain(scene, [*versions, *hypotheses()], within_s, notify)
         path = _new_path(results)
@@ -123,87 +125,3 @@ def explain_failures(outcome: Outcome, within_s: float, observer: Observer) -> N
         observer.note(f"the failure could not be explained: {unexpected.one_line(error)}")
     finally:
         observer.end()
-
-
-def answer_as_json(answer: Answer) -> dict[str, Any]:
-    """What is stored of one question of a run."""
-    question, explanation = answer.question, answer.explanation
-    about = {
-        "target": question.target, "backend": question.backend, "variant": question.variant,
-        "setting": question.setting, "gates": list(question.gates),
-        "passing": list(question.passing), "failing": list(question.failing),
-    }  # fmt: skip
-    if explanation is None:
-        return {**about, "reference": "", "other": "", "causes": [], "reason": answer.reason}
-    whole = as_json(explanation)
-    causes = [
-        {
-            "text": text.cause(finding),
-            "layer": finding.layer,
-            "remedy": None if finding.remedy is None else dataclasses.asdict(finding.remedy),
-        }
-        for finding in explanation.confirmed
-    ]
-    return {**about, **whole, "causes": causes, "reason": "" if causes else text.nothing(explanation)}
-
-
-def as_json(explanation: Explanation) -> dict[str, Any]:
-    """Everything as JSON."""
-    scene = explanation.scene
-    return {
-        "reference": scene.reference.label,
-        "other": scene.other.label,
-        "artifacts": [scene.reference.artifact.sha256, scene.other.artifact.sha256],
-        "samples": len(scene.rows),
-        "difference": _number(scene.gap),
-        "within_rounding": scene.is_within_rounding,
-        "seconds": round(explanation.seconds, 1),
-        "causes": [finding.cause for finding in explanation.confirmed],
-        "left_share": explanation.left_share,
-        "reproducer": None if explanation.reproducer is None else str(explanation.reproducer),
-        "effect": None if explanation.effect is None else dataclasses.asdict(explanation.effect),
-        "rounds": [[_finding(finding) for finding in findings] for findings in explanation.rounds],
-        "left_out": explanation.left_out,
-        "notes": scene.refused,
-        "layers": [_layer(row) for row in explanation.layers],
-    }
-
-
-def _finding(finding: Finding) -> dict[str, Any]:
-    remedy = finding.remedy
-    return {
-        "hypothesis": finding.hypothesis,
-        "state": finding.state.value,
-        "evidence": finding.evidence,
-        "share": finding.share,
-        "cause": finding.cause,
-        "layer": finding.layer,
-        "remedy": None if remedy is None else dataclasses.asdict(remedy),
-    }
-
-
-def _layer(row: Layer) -> dict[str, Any]:
-    return {
-        "point": row.point.name,
-        "layer": row.point.layer,
-        "operator": row.point.operator,
-        "within_the_run": _error(row.accumulated),
-        "fed_by_the_reference": _error(row.isolated),
-    }
-
-
-def _error(error: Error | None) -> dict[str, Any] | None:
-    if error is None:
-        return None
-    return {
-        "relative": _number(error.relative),
-        "largest": _number(error.largest),
-        "differing": error.differing,
-        "steps": error.steps,
-        "saturated": error.saturated,
-    }
-
-
-def _number(number: float) -> float | None:
-    """A number of JSON, which has no infinity."""
-    return number if math.isfinite(number) else None

@@ -20,9 +20,9 @@ from harness.config.targets import TargetTable, target_files
 from harness.config.validation import Validation
 from harness.core.errors import HarnessError, UsageError
 from harness.core.plan import HOST
-from harness.explain.procedure import Explanation
-from harness.explain.recipes import as_toml
+from harness.explain.recipes.toml import as_toml
 from harness.explain.scene import Remedy
+from harness.explain.search.explanation import Explanation
 from harness.store.cache import write_atomically, writing
 
 _LINE = re.compile(r"\[(?P<table>[^\]]+)\]\s+(?P<keys>.+)", re.DOTALL)

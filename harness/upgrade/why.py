@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 
 from harness.core.errors import HarnessError
 from harness.core.job import DEPLOY, Samples
-from harness.explain import procedure, text
-from harness.explain.command import as_json
-from harness.explain.hypotheses.options import first_layer
-from harness.explain.request import SAMPLES, scene_between
+from harness.explain.requests.prepared import SAMPLES, scene_between
 from harness.explain.scene import Hypothesis, Scene
-from harness.explain.sides import Runner, Side
+from harness.explain.search import procedure
+from harness.explain.sides.runner import Runner
+from harness.explain.sides.side import Side
+from harness.explain.words import text
+from harness.explain.words.as_json import as_json
 from harness.run.prepare import Prepared
 from harness.upgrade.run_both import Comparison, Notify, UpgradeRequest, Why, batch, suites
 from harness.upgrade.targets import NEW, OLD, SIDES, TargetPair
@@ -61,7 +62,7 @@ def of_scene(scene: Scene, hypotheses: Sequence[Hypothesis], budget_s: float, no
     explanation = procedure.explain(scene, hypotheses, budget_s, notify)
     if not scene.gap:
         return Why(reason="run again, both versions give the same", facts=as_json(explanation))
-    layer = first_layer(scene)
+    layer = scene.first_layer
     operator = next((row.point.operator for row in scene.table if row.point.layer == layer), "")
     causes = tuple(text.cause(finding) for finding in explanation.confirmed)
     return Why(

@@ -59,7 +59,7 @@ def test_validate_over_ssh_gives_the_rows_of_this_machine(
     assert "next   start sshd there" in ended_.out
 
 
-@pytest.mark.full  # what differs from this machine: tests/unit/explain/test_procedure.py
+@pytest.mark.full  # what differs from this machine: tests/unit/explain/search/test_procedure.py
 def test_a_failure_on_a_board_carries_its_cause(harness: Shell, model: MakeModel, pi: Board) -> None:
     """Of a run, of the stored run, and between this machine and the board."""
     file, folder = harness.folder / "targets" / "pi.toml", model()

@@ -55,7 +55,7 @@ def test_u8s8_saturates_without_vnni(cache: Path, tmp_path: Path) -> None:
     assert failed == {"haswell"}
 
 
-@pytest.mark.full  # the test before runs an emulated CPU; tests/unit/explain/test_saturation.py has the sums
+@pytest.mark.full  # the test before runs an emulated CPU; the sums: explain/hypotheses/test_saturation.py
 def test_s8s8_wraps_without_dotprod(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The target with one runtime: fetching and starting the other one takes half of the time."""
     monkeypatch.chdir(tmp_path)

@@ -123,7 +123,7 @@ runpy.run_path("reproduce.py", run_name="__main__")
 """
 
 
-@pytest.mark.full  # tests/unit/explain/test_wrong_layer.py names the same
+@pytest.mark.full  # tests/unit/explain/hypotheses/test_wrong_layer.py names the same
 @pytest.mark.parametrize("sides", ["cpu,openvino@parity", "openvino@parity,cpu"])
 def test_a_wrong_operator_is_named_refereed_and_reproduced(
     harness: Shell, model: MakeModel, sides: str

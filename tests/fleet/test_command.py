@@ -139,7 +139,7 @@ def test_a_run_that_lost_a_board_has_the_rows_of_one_that_did_not(
     assert set(disturbed.status) == set(undisturbed.status)
 
 
-@pytest.mark.full  # what differs from this machine: tests/unit/explain/test_procedure.py
+@pytest.mark.full  # what differs from this machine: tests/unit/explain/search/test_procedure.py
 def test_a_failure_on_a_fleet_carries_its_cause(
     harness: Shell, cluster: DaskCluster, model: MakeModel
 ) -> None:

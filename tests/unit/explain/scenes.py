@@ -25,9 +25,10 @@ from harness.core.preprocess import Preprocess, apply
 from harness.device import planted, plugins, trace
 from harness.device.files import FileStore
 from harness.device.worker import DeviceBench, StoredData, run_case
-from harness.explain import tflite_points
+from harness.explain.files import tflite
 from harness.explain.scene import Scene
-from harness.explain.sides import Runner, Side
+from harness.explain.sides.runner import Runner
+from harness.explain.sides.side import Side
 from harness.store.cache import Cache
 
 STEP = Preprocess(scale=1 / 255, mean=(0.45,), std=(0.22,), layout="NCHW")
@@ -144,7 +145,7 @@ class Files:
     ) -> Side:
         """A side that runs a model on a backend."""
         is_int8 = (
-            "int8" in tflite_points.dtypes(tflite_points.read(what))
+            "int8" in tflite.dtypes(tflite.read(what))
             if isinstance(what, bytes)
             else any(n.op_type == "QuantizeLinear" for n in what.graph.node)
         )
@@ -238,7 +239,7 @@ def behind(
 
 def with_tflite(content: bytes, change: Callable[[Any], None]) -> bytes:
     """A TFLite file after a change of its model, as objects of the schema."""
-    changed = tflite_points.read(content)
+    changed = tflite.read(content)
     change(changed)
     return serialise(changed)
 
@@ -246,15 +247,13 @@ def with_tflite(content: bytes, change: Callable[[Any], None]) -> bytes:
 def tensor(changed: Any, name: str) -> Any:
     """A tensor of a TFLite file."""
     tensors = changed.subgraphs[0].tensors
-    return next(one for one in tensors if tflite_points.name_of(one) == name)
+    return next(one for one in tensors if tflite.name_of(one) == name)
 
 
 def operator(changed: Any, result: str) -> Any:
     """The operator of a TFLite file that gives a result."""
     graph = changed.subgraphs[0]
-    return next(
-        one for one in graph.operators if tflite_points.name_of(graph.tensors[one.outputs[0]]) == result
-    )
+    return next(one for one in graph.operators if tflite.name_of(graph.tensors[one.outputs[0]]) == result)
 
 
 def renamed(original: onnx.ModelProto) -> onnx.ModelProto:

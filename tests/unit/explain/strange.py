@@ -14,8 +14,7 @@ from harness.core.artifact import Artifact
 from harness.core.contracts import Backend, Session
 from harness.core.job import Options
 from harness.core.preprocess import Feeds, Outputs
-
-from .scenes import Edit, Edited
+from tests.unit.explain.scenes import Edit, Edited
 
 Plant = Callable[[Backend], Backend]
 Answer = Callable[[Session, Feeds], Outputs]

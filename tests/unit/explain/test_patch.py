@@ -15,8 +15,8 @@ from harness.config.targets import TargetTable
 from harness.core.errors import ConfigurationError, HarnessError, UsageError
 from harness.explain import patch
 from harness.explain.patch import Patch, keys_of
-from harness.explain.procedure import Explanation
 from harness.explain.scene import Finding, Remedy, State
+from harness.explain.search.explanation import Explanation
 
 TARGET = """\
 # our board

@@ -1,0 +1,1 @@
+"""Arithmetic that errs, made on this machine and compared with a side."""

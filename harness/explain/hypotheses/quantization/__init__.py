@@ -1,0 +1,1 @@
+"""Causes in how a quantized file was made."""

@@ -1,0 +1,1 @@
+"""Integer layers: exact sums, ways to round, sums of 16 bits, and changes of a quantized file."""

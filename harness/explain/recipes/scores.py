@@ -1,0 +1,46 @@
+"""What answers are worth, where there are labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.core import tasks
+from harness.core.errors import HarnessError
+from harness.core.tasks import Reading
+from harness.explain.sides.trace import Trace
+
+
+@dataclass(frozen=True, slots=True)
+class Scorer:
+    """What answers are worth.
+
+    Parameters
+    ----------
+    reading : Reading
+    labels : ndarray, shape (n,) or (n, …)
+        Of the clean set.
+    """
+
+    reading: Reading
+    labels: NDArray[Any]
+
+    @property
+    def name(self) -> str:
+        """What the mean is called."""
+        return tasks.named(self.reading.task).score_name
+
+    def scores(self, trace: Trace, rows: Sequence[int]) -> NDArray[np.float64] | None:
+        """Score of each sample, shape (rows,); None where the outputs cannot be read as answers."""
+        name = self.reading.output if self.reading.output in trace.tensors else trace.outputs[0]
+        values = trace.real(name)
+        task = tasks.named(self.reading.task)
+        try:
+            answers = task.answers(self.reading, values.reshape(-1, *values.shape[2:]))
+            return task.score(answers, self.labels[list(rows)])
+        except (HarnessError, IndexError):
+            return None

@@ -1,0 +1,1 @@
+"""A difference as a file of a few operators with a script that needs the runtime alone."""

@@ -1,0 +1,1 @@
+"""What is asked: two sides, the failures of a run, or two stored runs."""
