@@ -116,8 +116,8 @@ def _is_read(where: Place, node: onnx.NodeProto, place: int, graph: Graph) -> bo
 class Emulations:
     """An ONNX file whose layers are computed as they are, and with several errors each.
 
-    As `harness.explain.files.model_file.LayeredFile`; every point is returned under its name, and for each error under
-    `twin`.
+    As `harness.explain.files.model_file.LayeredFile`; every point is returned under its name, and for each
+    error under `twin`.
 
     Parameters
     ----------

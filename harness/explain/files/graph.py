@@ -127,8 +127,7 @@ class Graph:
 
     def layer_of(self, node: onnx.NodeProto) -> str:
         """Name of the layer that a node belongs to."""
-        layer = self._layer(node)
-        return str(layer.name or layer.output[0])
+        return node_name(self._layer(node))
 
     def is_float(self, name: str) -> bool:
         """Whether a value or constant is float32; False where its type cannot be derived."""
@@ -138,13 +137,16 @@ class Graph:
 
     def step(self, node: onnx.NodeProto) -> Quantization | None:
         """Step of a QuantizeLinear or DequantizeLinear; None where it varies by channel or is computed."""
-        scale = self.constant(node.input[1])
-        zero = (
-            self.constant(node.input[2]) if len(node.input) > 2 and node.input[2] else np.zeros(1, np.int64)
-        )
+        scale, zero = self.constant(node.input[1]), self.zero_point(node)
         if scale is None or zero is None or scale.size != 1:
             return None
         return Quantization(float(scale.reshape(-1)[0]), int(zero.reshape(-1)[0]))
+
+    def zero_point(self, node: onnx.NodeProto) -> NDArray[Any] | None:
+        """Zero point of a (De)QuantizeLinear, by default 0 as uint8; None where it is computed."""
+        if len(node.input) > 2 and node.input[2]:
+            return self.constant(node.input[2])
+        return np.zeros(1, np.uint8)
 
     def _layer(self, node: onnx.NodeProto) -> onnx.NodeProto:
         """The node that computes: an activation, a quantizer or a reshape belongs to the one before it."""
@@ -172,6 +174,11 @@ class Graph:
                 waiting += read_by(self.maker[name])
 
 
+def node_name(node: onnx.NodeProto) -> str:
+    """Name of a node; of its first result where it has none."""
+    return str(node.name or node.output[0])
+
+
 def read_by(node: onnx.NodeProto) -> list[str]:
     """What a node reads, with what its inner graphs take from outside."""
     names = [name for name in node.input if name]
@@ -194,7 +201,7 @@ def value_infos(model: onnx.ModelProto) -> dict[str, onnx.ValueInfoProto]:
     """Type and shape of each value that can be derived."""
     try:
         inferred = shape_inference.infer_shapes(model)
-    except Exception:  # noqa: BLE001 - any of onnx's errors means that only what the file says is known
+    except Exception:  # noqa: BLE001 - any of onnx's errors means that the file says all that there is
         inferred = model
     return {info.name: info for info in (*inferred.graph.value_info, *inferred.graph.output)}
 

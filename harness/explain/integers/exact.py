@@ -10,6 +10,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
+from harness.compression.canonical import attribute
 from harness.explain.files.graph import FUSED, PRODUCTS, Graph, Point, read_by
 from harness.explain.operators import referee
 
@@ -99,12 +100,12 @@ def _dequantized(
 ) -> Real | None:
     name = node.input[0]
     scale = graph.constant(node.input[1])
-    zero = graph.constant(node.input[2]) if len(node.input) > 2 else np.zeros(1)
+    zero = graph.zero_point(node)
     codes = graph.constant(name) if name in graph.constants else _codes(graph, name, tensors, call)
     if scale is None or zero is None or codes is None or codes.dtype.kind not in "iu":
         return None
     if scale.size > 1:
-        axis = next((attribute.i for attribute in node.attribute if attribute.name == "axis"), 1)
+        axis = attribute(node, "axis", 1)
         shape = [1] * codes.ndim
         shape[axis] = -1
         scale, zero = scale.reshape(shape), zero.reshape(shape)
@@ -120,7 +121,7 @@ def _codes(
     node = graph.maker.get(name)
     if node is None or node.op_type != "QuantizeLinear" or node.input[0] not in tensors:
         return None
-    step, zero = graph.step(node), graph.constant(node.input[2]) if len(node.input) > 2 else None
+    step, zero = graph.step(node), graph.zero_point(node)
     if step is None or zero is None:
         return None
     limits = np.iinfo(zero.dtype)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from harness.compression.canonical import attribute
 from harness.compression.saturation import overflowing
 from harness.core.artifact import Quantization
-from harness.explain.files.graph import Graph
+from harness.explain.files.graph import Graph, node_name
 from harness.explain.integers.sums import Way
 
 Real = NDArray[np.float64]
@@ -72,7 +72,7 @@ class Product:
     @property
     def name(self) -> str:
         """Of the node."""
-        return str(self.node.name or self.node.output[0])
+        return node_name(self.node)
 
     def safe(self, way: Way) -> tuple[NDArray[Any], float]:
         """Weights that cannot overflow, as they are in the file, and the factor of their scale."""
@@ -178,7 +178,7 @@ def _product(graph: Graph, node: onnx.NodeProto) -> Product | None:
     assert weight is not None
     quantizer, low, high = result
     codes, scale = (graph.constant(name) for name in weight.input[:2])
-    centre = graph.constant(weight.input[2]) if len(weight.input) > 2 else None
+    centre = graph.zero_point(weight)
     steps = graph.step(source), graph.step(quantizer)
     has_bias = len(node.input) > 2 and bool(node.input[2])
     bias: Real | None = _real(graph, node.input[2]) if has_bias else np.zeros(1)
@@ -197,7 +197,7 @@ def _product(graph: Graph, node: onnx.NodeProto) -> Product | None:
 
 def _dtype(graph: Graph, reader: onnx.NodeProto) -> np.dtype[Any]:
     """Type of the integers of a (De)QuantizeLinear; without a zero point they are uint8."""
-    zero = graph.constant(reader.input[2]) if len(reader.input) > 2 and reader.input[2] else None
+    zero = graph.zero_point(reader)
     return np.dtype(np.uint8) if zero is None else zero.dtype
 
 

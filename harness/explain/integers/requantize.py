@@ -12,6 +12,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
+from harness.compression.canonical import attribute
 from harness.explain.files.graph import Graph
 
 #: Operators with a bias.
@@ -46,7 +47,7 @@ def set_range(
 def unrounded(graph: Graph, model: onnx.ModelProto, node: onnx.NodeProto) -> None:
     """Keep the range of a quantizer, which may stand for an activation, and leave its rounding out."""
     scale = graph.constant(node.input[1])
-    zero = graph.constant(node.input[2]) if len(node.input) > 2 else None
+    zero = graph.zero_point(node)
     if scale is None or zero is None or scale.size != 1:
         return
     limits = np.iinfo(zero.dtype)
@@ -122,8 +123,7 @@ def channel_axis(node: onnx.NodeProto) -> int:
     """Axis of a weight that has a scale for each entry."""
     if node.op_type == "Conv":
         return 0
-    transposed = next((attribute.i for attribute in node.attribute if attribute.name == "transB"), 0)
-    return 0 if node.op_type == "Gemm" and transposed else 1
+    return 0 if node.op_type == "Gemm" and attribute(node, "transB", 0) else 1
 
 
 def per_channel(

@@ -13,6 +13,7 @@ from harness.explain.layers.pairs import Pair
 from harness.explain.layers.tapped import Tapped
 from harness.explain.sides.runner import Runner
 from harness.explain.sides.side import Side
+from harness.explain.sides.steps import as_codes
 from harness.explain.sides.trace import Trace
 
 
@@ -64,11 +65,7 @@ class Fed(Mapping[str, NDArray[np.generic]]):
         back = np.argsort(axes)
         arranged_shape = tuple(like.shape[1:][axis] for axis in axes)
         real = np.stack([one.reshape(arranged_shape).transpose(back) for one in tapped.first(pair)])
-        step = pair.other.step
-        if step is not None and like.dtype.kind in "iu":
-            limits = np.iinfo(like.dtype)
-            real = np.clip(np.rint(real / step.scale) + step.zero_point, limits.min, limits.max)
-        return np.ascontiguousarray(real).astype(like.dtype)
+        return as_codes(np.ascontiguousarray(real), pair.other.step, like.dtype)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._pairs)

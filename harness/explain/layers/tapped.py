@@ -67,7 +67,7 @@ def tap(
     Raises
     ------
     HarnessError
-        No layer of one file is known to be one of the other, or a side refuses its file with more outputs.
+        No layer of one file stands for one of the other, or a side refuses its file with more outputs.
     """
     pairs = match(files[0].points, files[1].points) if pairs is None else pairs
     if not pairs:

@@ -16,6 +16,7 @@ from harness.explain.files.edits import FED
 from harness.explain.files.model_file import OnnxFile
 from harness.explain.layers.fed import Fed, feed
 from harness.explain.layers.table import Layer
+from harness.explain.sides.steps import as_real
 
 if TYPE_CHECKING:
     from harness.explain.scene import Scene
@@ -50,9 +51,7 @@ class Alone:
 
     def real(self, outputs: NDArray[Any]) -> NDArray[np.float64]:
         """Real numbers of outputs of the part, shape (calls, …), arranged as the reference's."""
-        real = outputs.astype(np.float64)
-        if self.step is not None and outputs.dtype.kind in "iu":
-            real = (real - self.step.zero_point) * self.step.scale
+        real = as_real(outputs, self.step)
         if self.axes:
             real = real.transpose(0, *(axis + 1 for axis in self.axes))
         return real.reshape(len(real), *self.first.shape[1:])
@@ -68,7 +67,7 @@ def cut_out(scene: Scene, row: Layer) -> Alone:
     """
     tapped = scene.tapped
     if tapped is None or scene.files is None:
-        raise ModelError("; ".join(scene.refused.values()) or "no layer can be compared")
+        raise ModelError(scene.why_no_layers())
     pair = next(pair for pair in tapped.pairs if pair.other is row.point)
     isolated = feed(scene.runner, tapped, scene.other, scene.files[1], [pair])
     first, second = tapped.first(pair), tapped.second(pair, isolated)

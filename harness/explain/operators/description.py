@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
+
+from harness.explain.layers.orders import LISTED, moved, nearest_order, order_text
 
 Real = NDArray[np.float64]
 #: A description that leaves more of the error of the layer is none.
@@ -17,8 +18,6 @@ EXPLAINED = 0.1
 MOST_CHANNELS = 2048
 #: Along a shorter axis nothing is shifted.
 SHIFTED = 4
-#: So many channels are listed.
-LISTED = 4
 #: A smallest or largest value that so many of the elements have is a bound.
 AT_BOUND = 0.01
 #: No bound is one that fewer have.
@@ -247,8 +246,8 @@ def _line(results: Results, axes: tuple[int, ...]) -> tuple[Real, Real]:
 
 def _nanmedian(values: Real, axes: tuple[int, ...]) -> Real:
     """The median over some axes, kept as axes of one; NaN where there is nothing."""
-    moved = np.moveaxis(values, axes, range(len(axes)))
-    flat = moved.reshape(-1, *moved.shape[len(axes) :])
+    front = np.moveaxis(values, axes, range(len(axes)))
+    flat = front.reshape(-1, *front.shape[len(axes) :])
     empty = np.isnan(flat).all(axis=0)
     medians = np.where(empty, np.nan, np.nanmedian(np.where(empty, 0.0, flat), axis=0))
     return np.asarray(np.expand_dims(medians, axes))
@@ -261,13 +260,9 @@ def _orders(results: Results) -> Iterator[tuple[str, Real]]:
     one, two = (
         np.moveaxis(x, results.channels, 0).reshape(count, -1) for x in (results.expected, results.seen)
     )
-    squares = (one**2).sum(1)[:, None] + (two**2).sum(1)[None, :] - 2 * one @ two.T
-    _, order = linear_sum_assignment(squares.T)
-    moved = [place for place in range(count) if order[place] != place]
-    if moved:
-        pairs = ", ".join(f"{place} is {order[place]}" for place in moved[:LISTED])
-        more = " …" if len(moved) > LISTED else ""
-        text = f"its channels are in another order: {pairs}{more}"
+    order = nearest_order(one, two)
+    if len(moved(order)):
+        text = f"its channels are in another order: {order_text(order)}"
         yield text, np.take(results.expected, order, axis=results.channels)
 
 
@@ -284,25 +279,25 @@ def _arranged(results: Results) -> Iterator[tuple[str, Real]]:
             if expected.shape[axis] < SHIFTED:
                 continue
             for shift in (1, -1):
-                yield f"its result is shifted by a {where}", _moved(expected, shift, axis, results.seen)
+                yield f"its result is shifted by a {where}", _shifted(expected, shift, axis, results.seen)
     if expected.ndim <= 5:
         for axes in itertools.permutations(inner):
             if axes != tuple(inner):
-                moved = expected.transpose(0, *axes)
-                if moved.shape == expected.shape:
-                    yield f"its axes are exchanged: {', '.join(map(str, (0, *axes)))}", moved
+                arranged = expected.transpose(0, *axes)
+                if arranged.shape == expected.shape:
+                    yield f"its axes are exchanged: {', '.join(map(str, (0, *axes)))}", arranged
                 elif expected.ndim == 4:
                     text = f"its numbers are in the order of the axes {', '.join(map(str, (0, *axes)))}"
-                    yield text, moved.reshape(expected.shape)
+                    yield text, arranged.reshape(expected.shape)
 
 
-def _moved(values: Real, shift: int, axis: int, fill: Real) -> Real:
+def _shifted(values: Real, shift: int, axis: int, fill: Real) -> Real:
     """Shifted along an axis; what moves in is taken from `fill`."""
-    moved = np.roll(values, shift, axis)
+    shifted = np.roll(values, shift, axis)
     place: list[slice | int] = [slice(None)] * values.ndim
     place[axis] = 0 if shift > 0 else -1
-    moved[tuple(place)] = fill[tuple(place)]
-    return moved
+    shifted[tuple(place)] = fill[tuple(place)]
+    return shifted
 
 
 def _some_channels(results: Results) -> tuple[Results, str]:

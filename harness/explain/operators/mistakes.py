@@ -18,6 +18,7 @@ from harness.explain.operators.alone import Alone
 from harness.explain.operators.description import EXPLAINED, Description, Results, describe
 from harness.explain.operators.part import Part, Variant, joined, output_name
 from harness.explain.operators.wrong_layers import variants
+from harness.explain.sides.steps import as_real
 
 if TYPE_CHECKING:
     from harness.explain.scene import Scene
@@ -72,7 +73,7 @@ def _limits(layer: Alone) -> tuple[float, float] | None:
     assert layer.step is not None
     graph = Graph(layer.part)
     node = graph.maker.get(layer.part.graph.output[0].name)
-    zero = graph.constant(node.input[2]) if node is not None and len(node.input) > 2 else None
+    zero = None if node is None or node.op_type != "QuantizeLinear" else graph.zero_point(node)
     if zero is None or zero.dtype.kind not in "iu":
         return None
     ends = np.iinfo(zero.dtype)
@@ -94,9 +95,8 @@ def _source(layer: Alone, expected: np.ndarray) -> np.ndarray | None:
     (name,) = layer.feeds
     (tensor,) = layer.feeds.values()
     reader = next(iter(graph.readers[name]), None)
-    real = tensor.astype(np.float64)
-    if reader is not None and reader.op_type == "DequantizeLinear" and (step := graph.step(reader)):
-        real = (real - step.zero_point) * step.scale
+    is_quantized = reader is not None and reader.op_type == "DequantizeLinear"
+    real = as_real(tensor, graph.step(reader) if is_quantized else None)
     return real.reshape(expected.shape) if real.size == expected.size else None
 
 

@@ -12,7 +12,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from harness.explain.files.graph import Graph
+from harness.explain.files.graph import Graph, node_name
 
 #: Larger constants are not changed: the file would hold each of them again.
 MOST_BYTE = 2**22
@@ -77,7 +77,7 @@ class Part:
 
     def __init__(self, model: onnx.ModelProto, layer: str, shapes: Mapping[str, Sequence[int]]) -> None:
         self.model, self.graph, self.shapes = model, Graph(model), shapes
-        names = [node.name or node.output[0] for node in model.graph.node]
+        names = [node_name(node) for node in model.graph.node]
         self.main = names.index(layer) if layer in names else -1
 
     def array(self, name: str) -> NDArray[Any] | None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from harness.compression.canonical import attribute
+from harness.explain.files.graph import node_name
 
 _Nodes = tuple[list[onnx.NodeProto], dict[str, NDArray[np.generic]]]
 
@@ -23,7 +24,7 @@ def rewrites(model: onnx.ModelProto, layer: str) -> Iterator[tuple[str, onnx.Mod
     layer : str
         Name of the node.
     """
-    names = [node.name or node.output[0] for node in model.graph.node]
+    names = [node_name(node) for node in model.graph.node]
     if layer not in names:
         return
     place = names.index(layer)
@@ -58,7 +59,7 @@ def _padded(node: onnx.NodeProto, source: onnx.NodeProto | None = None) -> _Node
     if not any(pads) or (is_mean and not attribute(node, "count_include_pad", 0)):
         return None
     half = len(pads) // 2
-    prefix = f"{node.name or node.output[0]}:pad"
+    prefix = f"{node_name(node)}:pad"
     widths = np.array([0, 0, *pads[:half], 0, 0, *pads[half:]], np.int64)
     lowest = np.float32(np.finfo(np.float32).min if node.op_type == "MaxPool" else 0)
     new = copy.deepcopy(node)
@@ -87,7 +88,7 @@ def _product(node: onnx.NodeProto) -> _Nodes | None:
     plain = all(attribute(node, name, 1.0) == 1.0 for name in ("alpha", "beta"))
     if not plain or attribute(node, "transA", 0) or len(node.input) < 3:
         return None
-    name = node.name or node.output[0]
+    name = node_name(node)
     weight, nodes = node.input[1], []
     if attribute(node, "transB", 0):
         weight = f"{name}:transposed"
@@ -100,7 +101,7 @@ def _product(node: onnx.NodeProto) -> _Nodes | None:
 
 def _bounded(node: onnx.NodeProto) -> _Nodes:
     """The larger of it and 0."""
-    zero = f"{node.name or node.output[0]}:zero"
+    zero = f"{node_name(node)}:zero"
     return [helper.make_node("Max", [node.input[0], zero], node.output, name=node.name)], {
         zero: np.zeros((), np.float32)
     }
@@ -108,7 +109,7 @@ def _bounded(node: onnx.NodeProto) -> _Nodes:
 
 def _sloped(node: onnx.NodeProto) -> _Nodes:
     """The larger of it and a multiple, or the smaller."""
-    name, alpha = node.name or node.output[0], float(attribute(node, "alpha", 0.01))
+    name, alpha = node_name(node), float(attribute(node, "alpha", 0.01))
     scaled, factor = f"{name}:scaled", f"{name}:alpha"
     kind = "Max" if alpha <= 1 else "Min"
     return [

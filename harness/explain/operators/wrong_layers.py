@@ -169,7 +169,7 @@ def _quantization(part: Part) -> Iterator[Variant]:
         if node.op_type not in ("DequantizeLinear", "QuantizeLinear"):
             continue
         scale = part.graph.constant(node.input[1])
-        zero = part.graph.constant(node.input[2]) if len(node.input) > 2 and node.input[2] else None
+        zero = part.graph.zero_point(node)
         if scale is not None and scale.size > 1 and part.array(node.input[0]) is not None:
             variant, _ = part.variant("the scale of its first channel is used for all")
             if np.ptp(scale):

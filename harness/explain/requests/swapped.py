@@ -1,4 +1,4 @@
-"""What is known to differ between two sides beside the file: the other side is run with the reference's."""
+"""What differs between two sides beside the file: the other side is run with the reference's."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from harness.config.schema import ImageTable
 from harness.executors import wheels
 from harness.explain.recipes.toml import as_key, as_toml
 from harness.explain.scene import INPUT, Finding, Remedy, Scene, State
+from harness.explain.scene.findings import percent_left
 from harness.explain.sides.side import Side
 
 
@@ -41,7 +42,7 @@ class Swapped:
         is_exact = scene.distance(scene.first, trace) == 0
         share = scene.share(scene.first, trace)
         state = scene.judged(share, is_exact=is_exact)
-        left = "no difference is left" if is_exact else f"{max(0.0, 1 - share):.1%} of the difference is left"
+        left = "no difference is left" if is_exact else f"{percent_left(share)} of the difference is left"
         text = f"{self.before} instead of {self.after}"
         if state not in (State.CONFIRMED, State.PARTLY):
             return Finding(self.name, state, f"{text}: {left}", max(0.0, share))

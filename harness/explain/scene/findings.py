@@ -21,6 +21,11 @@ class State(StrEnum):
     UNTESTED = "not testable here"
 
 
+def percent_left(share: float, digits: int = 1) -> str:
+    """What of a difference is left where a share of it is gone, in percent."""
+    return f"{max(0.0, 1 - share):.{digits}%}"
+
+
 @dataclass(frozen=True, slots=True)
 class Remedy:
     """What takes the difference away.

@@ -203,9 +203,13 @@ class Scene:
         left = self.distance(first, second)
         return 1.0 - left / self.gap if math.isfinite(left) and self.gap else 0.0
 
-    def share_of_part(self, trace: Trace, rows: slice, *, is_other: bool) -> float:
-        """The same, of some rows of a trace that are the first samples, in place of one side's."""
-        count = rows.stop - rows.start
+    def in_place_of(self, side: Side, trace: Trace) -> tuple[Trace, Trace]:
+        """What both sides returned, with a trace in the place of one side's."""
+        return (self.first, trace) if side is self.other else (trace, self.second)
+
+    def share_of_part(self, side: Side, trace: Trace, rows: slice) -> float:
+        """The part that goes where some rows of a trace, the first samples, are in the place of a side's."""
+        count, is_other = rows.stop - rows.start, side is self.other
         stored = [y[:count] for y in self.answers(self.first if is_other else self.second)]
         others = [y[:count] for y in self.answers(self.second if is_other else self.first)]
         if len(trace.outputs) != len(stored):
@@ -298,6 +302,10 @@ class Scene:
                 f"otherwise: {tapped.proved.relative:.2g} of their size"
             )
         return tapped
+
+    def why_no_layers(self, otherwise: str = "no layer can be compared") -> str:
+        """What could not be done; another reason where all could."""
+        return "; ".join(self.refused.values()) or otherwise
 
     @property
     def has_table(self) -> bool:

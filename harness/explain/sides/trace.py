@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.core.artifact import Quantization
+from harness.explain.sides.steps import as_real
 
 
 class Tensors(Mapping[str, NDArray[Any]]):
@@ -79,7 +80,4 @@ class Trace:
 
     def real(self, name: str, step: Quantization | None = None) -> NDArray[np.float64]:
         """Real numbers of a tensor."""
-        tensor, step = self.tensors[name].astype(np.float64), step or self.steps.get(name)
-        if step is None or self.tensors[name].dtype.kind == "f":
-            return tensor
-        return (tensor - step.zero_point) * step.scale
+        return as_real(self.tensors[name], step or self.steps.get(name))

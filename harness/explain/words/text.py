@@ -9,6 +9,7 @@ from harness.core.exit_code import ExitCode
 from harness.explain.layers.errors import Error
 from harness.explain.layers.table import Layer
 from harness.explain.scene import INPUT, OUTPUT, Finding
+from harness.explain.scene.findings import percent_left
 from harness.explain.scene.scene import EXPLAINED
 from harness.explain.search.explanation import Explanation
 
@@ -67,7 +68,7 @@ def _left(explanation: Explanation, finding: Finding) -> str:
     """How much of the difference a remedy leaves; that of the last cause was measured for all together."""
     effect = explanation.effect
     if effect is None or finding is not explanation.confirmed[-1]:
-        return f"{max(0.0, 1 - finding.share):.1%} of the difference is left"
+        return f"{percent_left(finding.share)} of the difference is left"
     interval = f"{effect.left:.1%} [{effect.low:.1%}, {effect.high:.1%}]"
     left = f"{interval} of the difference is left on {effect.samples} other samples"
     score = effect.score

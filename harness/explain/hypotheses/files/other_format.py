@@ -19,10 +19,11 @@ from harness.compression.model_file import load_onnx
 from harness.core.artifact import Artifact
 from harness.core.errors import HarnessError
 from harness.explain.files import tflite_differences
-from harness.explain.files.graph import Graph
+from harness.explain.files.graph import Graph, node_name
 from harness.explain.files.model_file import QUANTIZED, OnnxFile
 from harness.explain.files.tflite_differences import Difference
 from harness.explain.scene import Finding, Remedy, Scene, State
+from harness.explain.scene.findings import percent_left
 from harness.explain.sides.side import Side
 
 #: Formats that are written from an ONNX file.
@@ -77,7 +78,7 @@ class OtherFormat:
             trace = scene.runner.samples(new.side, scene.rows)
         except HarnessError as error:
             return Finding(self.name, State.UNTESTED, error.what)
-        first, second = (scene.first, trace) if side is scene.other else (trace, scene.second)
+        first, second = scene.in_place_of(side, trace)
         share, is_exact = scene.share(first, second), scene.distance(first, second) == 0
         file = OnnxFile(source.path)
         places = [_layer(one, file) for one in new.differences[:LISTED]]
@@ -85,7 +86,7 @@ class OtherFormat:
             f"{place or 'the file'}: {one.text}" for place, one in zip(places, new.differences, strict=False)
         ]
         more = f"; and {len(new.differences) - LISTED} more" if len(new.differences) > LISTED else ""
-        left = f"with the file written again {max(0.0, 1 - share):.1%} of the difference is left"
+        left = f"with the file written again {percent_left(share)} of the difference is left"
         is_fact = any(one.is_material for one in new.differences)
         kind, where = side.artifact.format, f" {places[0]}" if places[0] else ""
         return Finding(
@@ -158,7 +159,7 @@ def _layer(difference: Difference, file: OnnxFile) -> str:
     if plain in layers:
         return layers[plain]
     maker = file.graph.maker.get(plain)
-    return (maker.name or maker.output[0]) if maker is not None else name
+    return name if maker is None else node_name(maker)
 
 
 def _of_openvino(artifact: Artifact, source: Artifact) -> list[Difference]:

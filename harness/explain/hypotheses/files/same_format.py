@@ -11,9 +11,10 @@ import onnx
 from onnx import numpy_helper
 
 from harness.core.errors import HarnessError
-from harness.explain.files.graph import Graph
+from harness.explain.files.graph import Graph, node_name
 from harness.explain.files.model_file import OnnxFile
 from harness.explain.scene import Finding, Remedy, Scene, State
+from harness.explain.scene.findings import percent_left
 
 #: Operators that hand a constant on to the one that computes with it.
 HANDING_ON = ("DequantizeLinear", "Cast", "Identity", "Transpose", "Reshape")
@@ -61,7 +62,7 @@ class OtherWeights:
         layer, what = first_reader(second, differing)
         evidence = (
             f"{len(differing)} of {len(second.initializers)} constants differ ({', '.join(differing[:3])}"
-            f"{' …' * (len(differing) > 3)}); with the reference's {max(0.0, 1 - share):.1%} is left"
+            f"{' …' * (len(differing) > 3)}); with the reference's {percent_left(share)} is left"
         )
         return Finding(
             self.name, scene.judged(share, is_exact=share == 1, is_fact=is_material), evidence,
@@ -95,7 +96,7 @@ class OtherGraph:
         share, is_exact = scene.share(scene.first, trace), scene.distance(scene.first, trace) == 0
         return Finding(
             self.name, scene.judged(share, is_exact=is_exact),
-            f"{text}; with the file of {scene.reference.label} {max(0.0, 1 - share):.1%} is left",
+            f"{text}; with the file of {scene.reference.label} {percent_left(share)} is left",
             max(0.0, share), f"{scene.other.label} runs another file: {text}", layer,
             _that_file(scene), scene.replaced(scene.other, side),
         )  # fmt: skip
@@ -151,7 +152,7 @@ def first_reader(graph: Graph, names: Sequence[str]) -> tuple[str, str]:
             if node.op_type in ("QuantizeLinear", "DequantizeLinear") and place:
                 value = node.output[0] if node.op_type == "QuantizeLinear" else node.input[0]
                 return layers.get(value, value), f"{role} of its result"
-            return str(node.name or node.output[0]), reached[name] or role or "constants"
+            return node_name(node), reached[name] or role or "constants"
     return names[0], "constants"
 
 
@@ -162,7 +163,7 @@ def _first_other(first: Graph, second: Graph) -> tuple[str, str]:
     by_output = {name: node for node in ours for name in node.output}
     same_value = {name: name for name in first.inputs}
     for place, node in enumerate(theirs):
-        name = str(node.name or node.output[0])
+        name = node_name(node)
         same = by_output.get(node.output[0])
         if same is None and place < len(ours):
             same = ours[place]  # another tool gives other names
@@ -180,7 +181,7 @@ def _first_other(first: Graph, second: Graph) -> tuple[str, str]:
             return layer, f"{what} of {layer} are other ones"
     if len(theirs) < len(ours):
         missing = ours[len(theirs)]
-        return str(missing.name or missing.output[0]), f"{missing.op_type} {missing.name} is missing"
+        return node_name(missing), f"{missing.op_type} {missing.name} is missing"
     return "", ""
 
 

@@ -18,6 +18,7 @@ from harness.explain.files.graph import Graph
 from harness.explain.files.model_file import OnnxFile
 from harness.explain.layers.errors import compare
 from harness.explain.scene import Finding, Scene, State
+from harness.explain.scene.findings import percent_left
 
 #: So many layers are listed.
 LISTED = 3
@@ -92,7 +93,7 @@ class VariantWeights:
         worst, layers = weights[0], {weight.layer for weight in weights}
         return Finding(
             self.name, scene.judged(share, is_exact=False),
-            f"{listed}{more}; with these weights in the reference {max(0.0, 1 - share):.1%} is left",
+            f"{listed}{more}; with these weights in the reference {percent_left(share)} is left",
             max(0.0, share),
             f"{two.label} has other weights in {len(layers)} layers, most in {worst.layer}: {worst.text()}",
             worst.layer, None, (side, two),

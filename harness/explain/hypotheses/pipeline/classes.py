@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 from harness.explain.layers.errors import gaps
+from harness.explain.layers.orders import moved, nearest_order, order_text
 from harness.explain.scene import Finding, Scene, State
+from harness.explain.scene.findings import percent_left
 from harness.explain.scene.scene import EXPLAINED
 
 Real = NDArray[np.float64]
@@ -20,8 +21,6 @@ MOST_CLASSES = 4096
 #: An order that leaves more than this part of the difference is one of chance: the nearest leaves less than
 #: another one in any case.
 HALF = 0.5
-#: Squared distance of columns with NaN or infinity.
-FAR = 1e300
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +58,11 @@ class Classes:
         changed = replace(scene.other, columns=columns)
         share = scene.share(scene.first, scene.runner.samples(changed, scene.rows))
         worst = orders[0]
-        moved = np.flatnonzero(worst.order != np.arange(len(worst.order)))
-        pairs = ", ".join(f"{place} is {worst.order[place]}" for place in moved[:4])
-        pairs += " …" if len(moved) > 4 else ""
         return Finding(
             self.name, State.CONFIRMED if share >= 1 - EXPLAINED else State.PARTLY,
-            f"with {len(moved)} classes of {worst.name} in another order {max(0.0, 1 - share):.1%} is left",
-            share, f"{scene.other.label} gives its classes in another order: {pairs}",
+            f"with {len(moved(worst.order))} classes of {worst.name} in another order {percent_left(share)} "
+            "is left",
+            share, f"{scene.other.label} gives its classes in another order: {order_text(worst.order)}",
             after=scene.replaced(scene.other, changed),
         )  # fmt: skip
 
@@ -88,11 +85,9 @@ def _nearest(one: Real, two: Real, axis: int) -> tuple[NDArray[np.intp], int, fl
     first, second = (np.moveaxis(y, axis, -1).reshape(-1, count) for y in (one, two))
     if not 2 <= count <= MOST_CLASSES or len(first) < 2:
         return None
-    # The squared distance of each pair of columns, without a third axis.
-    squares = np.square(first).sum(0)[:, None] + np.square(second).sum(0)[None, :] - 2 * first.T @ second
-    _, order = linear_sum_assignment(np.nan_to_num(squares, nan=FAR, posinf=FAR))
+    order = nearest_order(second.T, first.T)
     before, left = _rms(gaps(first, second)), _rms(gaps(first, second[:, order]))
-    if not before or not left <= HALF * before or (order == np.arange(count)).all():
+    if not before or not left <= HALF * before or not len(moved(order)):
         return None
     return order, axis, left / before
 

@@ -1,4 +1,4 @@
-"""Which columns of a table one side takes for which: found by changing one column after the other.
+"""Which columns of a table one side takes for which: seen by changing one column after the other.
 
 In a sample whose columns are all equal, an order of columns changes nothing. So the answers of both sides
 to such a sample with one column changed are the same answers in another order, whatever the model computes.
@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 from harness.core import preprocess
 from harness.core.errors import HarnessError
 from harness.core.preprocess import Preprocess
 from harness.explain.inputs.mistakes import ARRAY, CANONICAL, STEP, Made, Mistake
+from harness.explain.layers.orders import moved, nearest_order, order_text
 from harness.explain.scene import Scene
 from harness.explain.scene.scene import EXPLAINED
 from harness.explain.sides.runner import Trial
@@ -83,10 +83,8 @@ def _moved(scene: Scene, name: str, applied: Preprocess, stage: int) -> Iterator
     before = float(np.linalg.norm(one - two))
     if not np.isfinite(size + before) or before <= 1e-3 * size:
         return
-    squares = np.square(two).sum(1)[:, None] + np.square(one).sum(1)[None, :] - 2 * two @ one.T
-    _, order = linear_sum_assignment(squares)
-    moved = np.flatnonzero(order != np.arange(width))
-    if len(moved) and float(np.linalg.norm(one[order] - two)) <= 3 * EXPLAINED * before:
+    order = nearest_order(one, two)
+    if len(moved(order)) and float(np.linalg.norm(one[order] - two)) <= 3 * EXPLAINED * before:
         yield _in_order(np.argsort(order), stage)
     gaps = np.linalg.norm(one - two, axis=1)
     differing = np.flatnonzero(gaps > 1e-3 * size)
@@ -113,9 +111,8 @@ def of_received(given: Real, received: Real) -> Iterator[Mistake]:
     """Yield what makes the rows that a model received of those that it was given."""
     if given.ndim != 2 or received.shape != given.shape or not 2 <= given.shape[1] <= MOST_COLUMNS:
         return
-    squares = np.square(received).sum(0)[:, None] + np.square(given).sum(0)[None, :] - 2 * received.T @ given
-    _, order = linear_sum_assignment(np.nan_to_num(squares, nan=np.inf, posinf=1e300))
-    if (order != np.arange(len(order))).any():
+    order = nearest_order(given.T, received.T)
+    if len(moved(order)):
         yield _in_order(order, CANONICAL)
     factors = (given * received).sum(0) / np.maximum(np.square(given).sum(0), 1e-300)
     for column in np.flatnonzero(np.abs(factors - 1) > 1e-3)[:FEW]:
@@ -123,9 +120,7 @@ def of_received(given: Real, received: Real) -> Iterator[Mistake]:
 
 
 def _in_order(taken: NDArray[np.intp], stage: int) -> Mistake:
-    moved = np.flatnonzero(taken != np.arange(len(taken)))
-    pairs = ", ".join(f"{place} is {taken[place]}" for place in moved[:4])
-    text = f"with its columns in another order: {pairs}{' …' if len(moved) > 4 else ''}"
+    text = f"with its columns in another order: {order_text(taken)}"
     return Mistake(text, partial(_changed, stage=stage, order=taken), stage, KIND)
 
 
@@ -160,8 +155,8 @@ def _changed(
     made: Made, stage: int, order: NDArray[np.intp] | None = None, factors: Real | None = None
 ) -> Made:
     def change(x: NDArray[Any]) -> NDArray[Any]:
-        moved = x if order is None else x[:, order]
-        return moved if factors is None else moved * factors
+        ordered = x if order is None else x[:, order]
+        return ordered if factors is None else ordered * factors
 
     return made.with_array(change) if stage == ARRAY else made.with_canonical(change)
 

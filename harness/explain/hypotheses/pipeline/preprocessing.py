@@ -21,6 +21,7 @@ from harness.explain.inputs.mistakes import Made, Mistake
 from harness.explain.inputs.originals import Pipeline
 from harness.explain.recipes.toml import as_toml
 from harness.explain.scene import INPUT, Finding, Remedy, Scene, State
+from harness.explain.scene.findings import percent_left
 from harness.explain.scene.scene import EXPLAINED
 from harness.explain.sides.runner import Trial
 from harness.explain.sides.side import Side, as_is
@@ -155,13 +156,10 @@ class _Search:
     ----------
     scene : Scene
     side : Side
-    is_other : bool
-        The side is not the reference.
     """
 
     scene: Scene
     side: Side
-    is_other: bool
     tried: list[Case] = field(default_factory=list)
     refused: str = ""
     left_out: int = 0
@@ -169,7 +167,7 @@ class _Search:
     def run(self) -> None:
         """Try each mistake alone, then two at once."""
         rows, end_s = screened(self.scene, self.side), min(time.monotonic() + MOST_S, self.scene.end_s)
-        cases = [] if self.is_other else list(_of_tables(self.scene, self.side))
+        cases = [] if self.side is self.scene.other else list(_of_tables(self.scene, self.side))
         self._try([*cases, *single(self.side, rows)], rows, end_s)
         best = self._best()
         if best and FEWEST_TO_PAIR < best[0].share < 1 - EXPLAINED:
@@ -212,7 +210,7 @@ class _Search:
             return
         for place, (case, _) in enumerate(fed):
             rows = slice(place * count, (place + 1) * count)
-            share = self.scene.share_of_part(trace, rows, is_other=self.is_other)
+            share = self.scene.share_of_part(self.side, trace, rows)
             self.tried.append(replace(case, share=share))
 
     def _best(self) -> list[Case]:
@@ -226,8 +224,7 @@ class _Search:
                 continue
             changed = case.erring()
             trace = self.scene.runner.samples(changed, self.scene.rows)
-            first, second = (self.scene.first, trace) if self.is_other else (trace, self.scene.second)
-            share = self.scene.share(first, second)
+            share = self.scene.share(*self.scene.in_place_of(self.side, trace))
             if share >= self._fewest(len(case.made)):
                 return replace(case, share=share), changed
         return None
@@ -251,7 +248,7 @@ class Input:
             return Finding(self.name, State.REFUTED, "the difference is one of rounding")
         searches, results = list[_Search](), list[tuple[Case, Side, Side]]()
         for side in (scene.reference, scene.other):
-            searches.append(search := _Search(scene, side, is_other=side is scene.other))
+            searches.append(search := _Search(scene, side))
             search.run()
             if result := search.confirmed():
                 results.append((*result, side))
@@ -267,7 +264,7 @@ class Input:
             after, remedy = scene.replaced(wrong, fed[0]), fed[1]
         return Finding(
             self.name, scene.judged(case.share, is_exact=False),
-            f"so prepared, both sides agree but for {max(0.0, 1 - case.share):.1%} of the difference",
+            f"so prepared, both sides agree but for {percent_left(case.share)} of the difference",
             case.share, f"{wrong.label} gets its input {case.text}", INPUT, remedy, after,
             may_leave=IMITATED,
         )  # fmt: skip
@@ -293,7 +290,7 @@ def remedy_of(case: Case, wrong: Side) -> Remedy:
 
 def fed_otherwise(scene: Scene) -> tuple[Side, Remedy] | None:
     """The other side fed so that it gives the reference's numbers, where ``[input.NAME]`` can say how."""
-    search = _Search(scene, scene.other, is_other=True)
+    search = _Search(scene, scene.other)
     search.run_steps()
     result = search.confirmed()
     if result is None or result[0].share < 1 - EXPLAINED:

@@ -26,6 +26,7 @@ from harness.explain.hypotheses.pipeline.preprocessing import (
 from harness.explain.inputs.mistakes import Mistake
 from harness.explain.layers.errors import compare
 from harness.explain.scene import INPUT, Finding, Remedy, Scene, State
+from harness.explain.scene.findings import percent_left
 from harness.explain.sides.side import Side, as_is
 
 #: An input that differs by less, relative to its size, was rounded: to bfloat16, by 2^-9.
@@ -45,7 +46,7 @@ class Received:
     def test(self, scene: Scene) -> Finding:
         """Let each file return its inputs, and feed the opposite side with what came back."""
         if scene.files is None:
-            return Finding(self.name, State.UNTESTED, "; ".join(scene.refused.values()))
+            return Finding(self.name, State.UNTESTED, scene.why_no_layers())
         refused = []
         for place, side, opposite in ((1, scene.other, scene.reference), (0, scene.reference, scene.other)):
             try:
@@ -62,8 +63,7 @@ class Received:
     def _confirmed(self, scene: Scene, received: _Input, opposite: Side) -> Finding:
         changed = replace(opposite, raw=received.canonical, preprocess=as_is(opposite))
         trace = scene.runner.samples(changed, scene.rows)
-        first, second = (trace, scene.second) if received.side is scene.other else (scene.first, trace)
-        share = scene.share(first, second)
+        share = scene.share(*scene.in_place_of(opposite, trace))
         label, case = (
             received.side.label,
             received.mistaken(screened(scene, received.side), min(time.monotonic() + MOST_S, scene.end_s)),
@@ -77,7 +77,7 @@ class Received:
             after, remedy = scene.replaced(scene.other, fed[0]), fed[1]
         evidence = (
             f"the model on {label} receives an input that differs from the given one by {received.gap:.0%} "
-            f"of its size; so fed, both sides agree but for {max(0.0, 1 - share):.1%} of the difference"
+            f"of its size; so fed, both sides agree but for {percent_left(share)} of the difference"
         )
         # That the model gets something else is seen, and not derived from the outputs: it is a cause, however
         # much of the difference others have.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +13,10 @@ from harness.explain.files.model_file import ModelFile
 from harness.explain.layers.errors import compare
 from harness.explain.operators.description import Results, describe
 from harness.explain.scene import OUTPUT, Finding, Scene, State
+from harness.explain.scene.findings import percent_left
 from harness.explain.scene.scene import PARTLY
 from harness.explain.sides.side import Side
+from harness.explain.sides.steps import as_codes
 from harness.explain.sides.trace import Trace
 from harness.stats.accuracy import distance
 
@@ -31,7 +32,7 @@ class Returned:
     def test(self, scene: Scene) -> Finding:
         """Feed each side the opposite's outputs through a file without any layer."""
         if scene.files is None:
-            return Finding(self.name, State.UNTESTED, "; ".join(scene.refused.values()))
+            return Finding(self.name, State.UNTESTED, scene.why_no_layers())
         if scene.other.columns:
             return Finding(self.name, State.UNTESTED, "the outputs are put in order already")
         refused = []
@@ -55,7 +56,7 @@ class Returned:
         for name, other in zip(plain.outputs, opposite.outputs, strict=True):
             like, real = plain.tensors[name], opposite.real(other)
             if real.shape == like.shape and like.dtype.kind in "fiu":
-                fed[name] = _as_fed(real, plain, name)
+                fed[name] = as_codes(real, plain.steps.get(name), like.dtype)
         if not fed:
             return None
         changed = scene.runner.with_file(side, file.echoing(fed), file.name)
@@ -68,10 +69,10 @@ class Returned:
                     continue
             text = (f"{name}: " if len(fed) > 1 else "") + _described(given, seen)
             back = replace(plain, tensors={**plain.tensors, **back.tensors})
-            share = scene.share(*((back, scene.second) if is_other else (scene.first, back)))
+            share = scene.share(*scene.in_place_of(scene.reference if is_other else scene.other, back))
             evidence = (
                 f"the outputs of the opposite side, fed through a file without layers: {text}; then "
-                f"{max(0.0, 1 - share):.1%} of the difference is left"
+                f"{percent_left(share)} of the difference is left"
             )
             if share < 1 - PARTLY:  # it changes what it is fed, too
                 return Finding(self.name, State.REFUTED, evidence, max(0.0, share))
@@ -81,15 +82,6 @@ class Returned:
                 side="" if is_other else side.label,
             )  # fmt: skip
         return None
-
-
-def _as_fed(real: NDArray[np.float64], plain: Trace, name: str) -> NDArray[Any]:
-    dtype, step = plain.tensors[name].dtype, plain.steps.get(name)
-    if dtype.kind == "f" or step is None:
-        return real.astype(dtype)
-    limits = np.iinfo(dtype)
-    codes: NDArray[Any] = np.clip(np.rint(real / step.scale) + step.zero_point, limits.min, limits.max)
-    return codes.astype(dtype)
 
 
 def _described(given: NDArray[np.float64], seen: NDArray[np.float64]) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 
 from harness.compression.float_nodes import WEIGHTED
-from harness.explain.files.graph import Graph
+from harness.explain.files.graph import Graph, node_name
 from harness.explain.hypotheses.quantization.quantized import OfQuantization, Place, Quantized
 from harness.explain.hypotheses.quantization.ranges import USED
 from harness.explain.integers.requantize import unrounded
@@ -29,7 +29,7 @@ class SharedScale(OfQuantization):
     changed = "the Concat and what reads it in float"
     remedy = "keep the Concat and the layers that read it in float"
 
-    def mend(self, quantized: Quantized, model: onnx.ModelProto) -> Iterator[Place]:
+    def fix(self, quantized: Quantized, model: onnx.ModelProto) -> Iterator[Place]:
         """Leave out the rounding of the branches and of the result."""
         graph = quantized.graph
         values = {
@@ -59,7 +59,7 @@ class SharedScale(OfQuantization):
                 unrounded(graph, model, each)
             weight, text, _ = max(faults)
             keep = (*(layer for _, _, layer in faults), *_readers(graph, node))
-            yield Place(weight, node.name or node.output[0], text, keep)
+            yield Place(weight, node_name(node), text, keep)
 
 
 def _quantizers(graph: Graph, node: onnx.NodeProto) -> tuple[list[onnx.NodeProto], list[onnx.NodeProto]]:

@@ -30,7 +30,7 @@ class PerTensor(OfQuantization):
     remedy = "quantize per channel"
     options = staticmethod(per_channel_scales)
 
-    def mend(self, quantized: Quantized, model: onnx.ModelProto) -> Iterator[Place]:
+    def fix(self, quantized: Quantized, model: onnx.ModelProto) -> Iterator[Place]:
         """Give each such weight a scale a channel, from the float weights."""
         for one in quantized.constants((*BIASED, "MatMul"), 1):
             if one.scale.size != 1 or one.codes.ndim < 2:
@@ -54,7 +54,7 @@ class BiasOverflow(OfQuantization):
     changed = "the float model's bias"
     remedy = "a larger scale of the layer's input or weights, or the layer in float"
 
-    def mend(self, quantized: Quantized, model: onnx.ModelProto) -> Iterator[Place]:
+    def fix(self, quantized: Quantized, model: onnx.ModelProto) -> Iterator[Place]:
         """Put the float biases in."""
         nodes = {node.name: node for node in model.graph.node}
         for one in quantized.constants(BIASED, 2):

@@ -18,6 +18,7 @@ from harness.explain.operators import mistakes
 from harness.explain.operators.alone import cut_out
 from harness.explain.operators.description import Description
 from harness.explain.scene import Finding, Scene, State
+from harness.explain.scene.findings import percent_left
 from harness.explain.scene.scene import SMALL
 
 #: So many layers are tried.
@@ -40,7 +41,7 @@ class OneLayer:
         if scene.gap <= SMALL:
             return Finding(self.name, State.REFUTED, "the difference is one that 8 bits make")
         if not scene.table or scene.tapped is None:
-            return Finding(self.name, State.UNTESTED, "; ".join(scene.refused.values()) or "no layers")
+            return Finding(self.name, State.UNTESTED, scene.why_no_layers())
         rows = [row for row in scene.table if row.isolated and (row.isolated.steps or 0.0) > STEPS]
         rows.sort(key=lambda row: -row.isolated.relative if row.isolated else 0.0)
         if not rows:
@@ -50,7 +51,7 @@ class OneLayer:
         name = max(shares, key=lambda one: shares[one])
         row, share = next(row for row in rows if row.point.name == name), shares[name]
         layer = pairs[name].reference  # an activation may be a layer of its own in the quantized file
-        left = f"the float model with {layer.layer} of the quantized file: {max(0.0, 1 - share):.0%} is left"
+        left = f"the float model with {layer.layer} of the quantized file: {percent_left(share, 0)} is left"
         if share < ENOUGH:
             return Finding(self.name, State.REFUTED, left, max(0.0, share))
         described = _described(scene, row)

@@ -20,6 +20,7 @@ from harness.explain.hypotheses.quantization import recipe
 from harness.explain.layers.pairs import Pair, match
 from harness.explain.layers.tapped import Tapped
 from harness.explain.scene import Finding, Remedy, Scene, State
+from harness.explain.scene.findings import percent_left
 from harness.explain.sides.side import Side
 
 #: What a layer loses by rounding its inputs, weights and result to 8 bits, in steps of its result.
@@ -150,7 +151,7 @@ class OfQuantization(ABC):
             return Finding(self.name, State.UNTESTED, "not a float file against an integer one")
         artifact = scene.onnx.get(scene.other.variant)
         if artifact is None or scene.tapped is None:
-            why = "; ".join(scene.refused.values()) or "there is no ONNX file of the variant"
+            why = scene.why_no_layers("there is no ONNX file of the variant")
             return Finding(self.name, State.UNTESTED, why)
         graph = OnnxFile(artifact.path).graph
         pairs = match([pair.reference for pair in scene.tapped.pairs], graph.points())
@@ -158,7 +159,7 @@ class OfQuantization(ABC):
         first = scene.files[0] if scene.files else None
         float32 = first.graph if isinstance(first, OnnxFile) else None
         changed = copy.deepcopy(graph.model)
-        seen = sorted(self.mend(Quantized(graph, float32, pairs, real), changed), key=lambda one: -one.weight)
+        seen = sorted(self.fix(Quantized(graph, float32, pairs, real), changed), key=lambda one: -one.weight)
         if not seen:
             return Finding(self.name, State.REFUTED, self.absent)
         try:
@@ -173,7 +174,7 @@ class OfQuantization(ABC):
         share = 1 - left / before if before else 0.0
         layer, text = seen[0].layer, seen[0].text
         more = f", and {len(seen) - 1} more" if len(seen) > 1 else ""
-        evidence = f"{layer}: {text}{more}; changed, {max(0.0, 1 - share):.0%} of the difference is left"
+        evidence = f"{layer}: {text}{more}; changed, {percent_left(share, 0)} of the difference is left"
         if share < recipe.ENOUGH:
             return Finding(self.name, State.REFUTED, evidence, max(0.0, share))
         finding = Finding(
@@ -183,7 +184,7 @@ class OfQuantization(ABC):
         return with_recipe(scene, finding, [*self.options(seen[0])])
 
     @abstractmethod
-    def mend(self, quantized: Quantized, model: onnx.ModelProto) -> Iterator[Place]:
+    def fix(self, quantized: Quantized, model: onnx.ModelProto) -> Iterator[Place]:
         """Change the model; yield each place."""
 
 
@@ -195,7 +196,7 @@ def with_recipe(scene: Scene, finding: Finding, options: Sequence[Mapping[str, A
         return finding
     return replace(
         finding, share=made.share, remedy=made.remedy, after=(scene.reference, made.side),
-        evidence=f"{finding.evidence}; made again with {made.text}, {max(0.0, 1 - made.share):.0%} is left",
+        evidence=f"{finding.evidence}; made again with {made.text}, {percent_left(made.share, 0)} is left",
     )  # fmt: skip
 
 

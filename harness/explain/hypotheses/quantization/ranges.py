@@ -27,11 +27,11 @@ USED = 1 / 6
 class _OfRange(OfQuantization):
     changed = "the range of the float values"
 
-    def mend(self, quantized: Quantized, model: onnx.ModelProto) -> Iterator[Place]:
+    def fix(self, quantized: Quantized, model: onnx.ModelProto) -> Iterator[Place]:
         """Give each tensor of the kind the range of the float values."""
         for one in quantized.pairs:
             step, node = one.other.step, quantized.graph.maker[one.other.name]
-            zero = quantized.graph.constant(node.input[2]) if len(node.input) > 2 else None
+            zero = quantized.graph.zero_point(node)
             if step is None or zero is None or zero.dtype not in (np.uint8, np.int8):
                 continue
             limits = np.iinfo(zero.dtype)

@@ -91,5 +91,6 @@ def _made(scene: Scene, side: Side, recipe: Recipe, options: Mapping[str, Any]) 
         side, variant=variant, artifact=replace(artifacts[side.artifact.format], variant=variant)
     )
     trace = scene.runner.samples(changed, scene.rows)
-    first, second = (scene.first, trace) if side is scene.other else (trace, scene.second)
-    return Made(changed, text, scene.recipes.line(side.variant, recipe), scene.share(first, second))
+    return Made(
+        changed, text, scene.recipes.line(side.variant, recipe), scene.share(*scene.in_place_of(side, trace))
+    )

@@ -21,7 +21,7 @@ class Spread:
             return Finding(self.name, State.UNTESTED, "not a float file against an integer one")
         rows = [row for row in scene.table if row.isolated is not None]
         if not rows:
-            return Finding(self.name, State.UNTESTED, "; ".join(scene.refused.values()) or "no layers")
+            return Finding(self.name, State.UNTESTED, scene.why_no_layers())
         rows.sort(key=lambda row: -row.isolated.relative if row.isolated else 0.0)
         worst = ", ".join(
             f"{row.point.layer} {row.isolated.sqnr_db:.0f} dB" for row in rows[:3] if row.isolated

@@ -12,6 +12,7 @@ from harness.core.errors import HarnessError
 from harness.device.trace import ADDRESS, ALIGNMENT_BYTE, FRESH, HELD, REUSED, STRIDED
 from harness.explain.layers.errors import gaps
 from harness.explain.scene import Finding, Remedy, Scene, State
+from harness.explain.scene.findings import percent_left
 from harness.explain.scene.scene import EXPLAINED
 from harness.explain.sides.runner import Trial
 from harness.explain.sides.side import Side
@@ -51,7 +52,7 @@ class Threads:
         share = scene.share(scene.first, trace)
         exact = scene.distance(scene.first, trace) == 0
         state = scene.judged(share, is_exact=exact)
-        evidence = f"{scene.other.label} with threads = {threads}: {max(0.0, 1 - share):.1%} is left"
+        evidence = f"{scene.other.label} with threads = {threads}: {percent_left(share)} is left"
         if state is State.REFUTED:
             return Finding(self.name, state, evidence, max(0.0, share))
         asked = scene.other.options.threads or 0
@@ -163,8 +164,8 @@ class Order:
         (fresh,) = scene.runner.many(side, [Trial(side.rows(rows), side.options, manner=FRESH)])
         if not isinstance(fresh, Trace) or side is not scene.other:
             return finding
-        share = scene.share_of_part(fresh, slice(0, len(rows)), is_other=True)
-        evidence += f"; each in a session of its own: {max(0.0, 1 - share):.1%} of the difference is left"
+        share = scene.share_of_part(side, fresh, slice(0, len(rows)))
+        evidence += f"; each in a session of its own: {percent_left(share)} of the difference is left"
         remedy = Remedy("a session of its own for each sample", "reset the state before each", side.label)
         is_right = share >= 1 - EXPLAINED
         return replace(finding, evidence=evidence, remedy=remedy if is_right else None)
@@ -200,8 +201,8 @@ class Buffers:
         evidence = ", ".join(f"{manner}: {count} of {len(rows)} differ" for manner, count in wrong.items())
         share = 1.0
         if not scene.is_within_rounding:
-            share = scene.share_of_part(aligned, slice(0, len(rows)), is_other=True)
-            evidence += f"; at multiples of {ALIGNMENT_BYTE}, {max(0.0, 1 - share):.1%} is left"
+            share = scene.share_of_part(side, aligned, slice(0, len(rows)))
+            evidence += f"; at multiples of {ALIGNMENT_BYTE}, {percent_left(share)} is left"
             if scene.judged(share, is_exact=False) is State.REFUTED:
                 return Finding(self.name, State.REFUTED, evidence, max(0.0, share))
         text = next((text for manner, text in TEXTS.items() if manner in wrong), "")

@@ -18,6 +18,7 @@ from harness.explain.files.model_file import OnnxFile
 from harness.explain.layers.errors import gaps
 from harness.explain.layers.tapped import Tapped
 from harness.explain.scene import Finding, Scene, State
+from harness.explain.scene.findings import percent_left
 from harness.explain.scene.scene import EXPLAINED
 from harness.explain.sides.side import Side
 from harness.explain.sides.trace import Trace
@@ -115,7 +116,7 @@ class Emulated(ABC):
         if (finding := self._of_outputs(scene, view)) is not None:
             return finding
         if view.tapped is None or not isinstance(file, OnnxFile):
-            why = "; ".join(view.refused.values()) or f"there is no ONNX file of {scene.reference.variant}"
+            why = view.why_no_layers(f"there is no ONNX file of {scene.reference.variant}")
             return Finding(self.name, State.UNTESTED, why)
         return self._of_layers(Case(scene, view, file, view.tapped))
 
@@ -139,8 +140,8 @@ class Emulated(ABC):
         label, layer = view.other.label, tried.first.pair.other.layer
         evidence = (
             f"{len(tried.likenesses)} of {len(view.table)} layers err so when they are fed with the same "
-            f"numbers, first {layer}; with that error in the reference {max(0.0, 1 - tried.share):.1%} is "
-            f"left, {max(0.0, 1 - tried.typical):.1%} in the middle sample"
+            f"numbers, first {layer}; with that error in the reference {percent_left(tried.share)} is "
+            f"left, {percent_left(tried.typical)} in the middle sample"
         )
         state = view.judged(max(tried.share, tried.typical), is_exact=False)
         if 2 * len(likenesses) > len(names & could):

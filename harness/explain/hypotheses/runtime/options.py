@@ -30,7 +30,7 @@ def _try(scene: Scene, side: Side, variations: Sequence[Variation]) -> tuple[lis
         if isinstance(trace, HarnessError):
             refused.append(f"{side.label} with {variation.text}: {trace.what}")
             continue
-        first, second = (scene.first, trace) if side is scene.other else (trace, scene.second)
+        first, second = scene.in_place_of(side, trace)
         is_exact = scene.distance(first, second) == 0
         tried.append(_Tried(side, variation, scene.share(first, second), is_exact))
     return tried, refused

@@ -120,7 +120,7 @@ def _fed(scene: Scene) -> list[_Fed] | str:
     for view in views:
         file = view.files[0] if view.files else None
         if view.tapped is None or not isinstance(file, OnnxFile):
-            return "; ".join(view.refused.values()) or "the layers cannot be read"
+            return view.why_no_layers()
         pairs = {
             pair.reference.name: pair
             for pair in view.tapped.pairs

@@ -18,6 +18,7 @@ from harness.explain.integers.sums import SATURATES, WRAPS, Way
 from harness.explain.layers.tapped import chunks
 from harness.explain.recipes.variants import changed
 from harness.explain.scene import Finding, Remedy, Scene, State
+from harness.explain.scene.findings import percent_left
 from harness.explain.sides.side import Side
 
 #: Machines by the way in which they add, and those that add otherwise.
@@ -85,7 +86,7 @@ class Saturation(ByOption):
                 self.name, State.CONFIRMED, f"{text}; {error.what}", 1.0, cause, layer.name, side=wrong
             )
         state = scene.judged(share, is_exact=share == 1)
-        evidence = f"{text}; with {remedy.text} {max(0.0, 1 - share):.1%} of the difference is left"
+        evidence = f"{text}; with {remedy.text} {percent_left(share)} of the difference is left"
         return Finding(self.name, state, evidence, share, cause, layer.name, remedy, after, wrong)
 
     def _remedied(

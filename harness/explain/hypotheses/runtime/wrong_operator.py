@@ -14,6 +14,7 @@ from harness.explain.operators import mistakes, referee
 from harness.explain.operators.alone import Alone, cut_out
 from harness.explain.operators.rewrites import rewrites
 from harness.explain.scene import Finding, Remedy, Scene, State
+from harness.explain.scene.findings import percent_left
 from harness.explain.sides.side import are_one_model
 
 #: A float32 layer that is fed with the same numbers differs by less, relative to its result: 2^-24 for each
@@ -23,7 +24,7 @@ FLOAT_BOUND = 2.0**-13
 STEPS_BOUND = 2.0
 
 
-def culprits(table: list[Layer]) -> list[Layer]:
+def differing_layers(table: list[Layer]) -> list[Layer]:
     """Layers that differ by more than rounding when they are fed with the same numbers; in order."""
     listed = []
     for row in table:
@@ -57,9 +58,9 @@ class WrongOperator:
             return Finding(self.name, State.UNTESTED, "the variants are meant to differ in every layer")
         table = scene.table
         if not table or all(row.isolated is None for row in table):
-            why = "; ".join(scene.refused.values()) or "no layer can be compared"
+            why = scene.why_no_layers()
             return Finding(self.name, State.UNTESTED, why)
-        wrong = culprits(table)
+        wrong = differing_layers(table)
         is_same_format = one.artifact.format == two.artifact.format
         if is_same_format and len({side.emulates or side.artifact.sha256 for side in (one, two)}) > 1:
             where = f"; they differ from {wrong[0].point.layer} on" if wrong else ""
@@ -139,7 +140,7 @@ def _rewritten(scene: Scene, finding: Finding) -> Finding:
             return replace(
                 finding, share=share, remedy=Remedy(text, "export the model so", side.label),
                 after=(after[0], after[1]),
-                evidence=f"{finding.evidence}; with {text} {max(0.0, 1 - share):.1%} is left",
+                evidence=f"{finding.evidence}; with {text} {percent_left(share)} is left",
             )  # fmt: skip
     return finding
 
