@@ -72,43 +72,52 @@ def tap(
     pairs = match(files[0].points, files[1].points) if pairs is None else pairs
     if not pairs:
         raise BackendError("no layers of the two files stand for the same values", where=other.target)
-    traces, plain = [], runner.samples(other, rows)
+    plain = runner.samples(other, rows)
     shapes = {name: tensor.shape[1:] for name, tensor in plain.tensors.items()}
-    sizes_byte = [file.sizes_byte(shapes) for file in files]
-    changed: list[Error] = []
-    for side, file, names, sizes in (
-        (reference, files[0], [pair.reference.name for pair in pairs], sizes_byte[0]),
-        (other, files[1], [pair.other.name for pair in pairs], sizes_byte[1]),
-    ):
-        parts, stored = list[Trace](), dict[str, NDArray[Any] | Path]()
-        for part in chunks(list(dict.fromkeys(names)), sizes, len(rows)):
-            trace = runner.samples(runner.with_file(side, file.tapped(part), file.name), rows)
-            if others := [name for name in part if name not in trace.tensors]:
-                raise BackendError(
-                    f"{side.label} does not return {others[0]}, an output of the file with more outputs",
-                    where=side.target, cause=f"{side.backend} gives outputs other names than the file",
-                )  # fmt: skip
-            if side is other:
-                changed.append(_changed(plain, trace))
-            stored |= runner.on_disk(trace.tensors)
-            parts.append(replace(trace, tensors={}))
-        traces.append(_joined(parts, Tensors(stored)))
-    axes = {}
-    usable = []
+    names = [pair.reference.name for pair in pairs], [pair.other.name for pair in pairs]
+    first, _ = _returned(runner, reference, files[0], names[0], shapes, rows)
+    second, changed = _returned(runner, other, files[1], names[1], shapes, rows, plain)
     is_same_format = reference.artifact.format == other.artifact.format
-    for pair in pairs:
-        first, second = traces[0].tensors[pair.reference.name], traces[1].tensors[pair.other.name]
-        orders = arrangements(second.shape[1:], first.shape[1:], is_same_format=is_same_format)
-        if len(orders) > 1:  # 8 channels of 8 x 8 pixels: the values tell
-            like = traces[0].real(pair.reference.name, pair.reference.step)[0]
-            real = traces[1].real(pair.other.name, pair.other.step)[0]
-            orders.sort(key=lambda axes: float(distance(like, real.transpose(axes)).sum()))
-        if not orders and first[0].size == second[0].size:
-            orders = [tuple(range(second.ndim - 1))]
-        if orders:
-            axes[pair.other.name] = orders[0]
-            usable.append(pair)
-    return Tapped(usable, traces[0], traces[1], axes, max(changed, key=lambda one: one.relative))
+    axes = {
+        pair.other.name: order
+        for pair in pairs
+        if (order := _arranged(pair, first, second, is_same_format=is_same_format)) is not None
+    }
+    usable = [pair for pair in pairs if pair.other.name in axes]
+    return Tapped(usable, first, second, axes, max(changed, key=lambda one: one.relative))
+
+
+def _returned(
+    runner: Runner, side: Side, file: ModelFile, names: Sequence[str],
+    shapes: Mapping[str, tuple[int, ...]], rows: Sequence[int], plain: Trace | None = None,
+) -> tuple[Trace, list[Error]]:  # fmt: skip
+    """Points of a side, run in parts; and how far the outputs of each part are from the plain file's."""
+    parts, stored, changed = list[Trace](), dict[str, NDArray[Any] | Path](), list[Error]()
+    for part in chunks(list(dict.fromkeys(names)), file.sizes_byte(shapes), len(rows)):
+        trace = runner.samples(runner.with_file(side, file.tapped(part), file.name), rows)
+        if others := [name for name in part if name not in trace.tensors]:
+            raise BackendError(
+                f"{side.label} does not return {others[0]}, an output of the file with more outputs",
+                where=side.target, cause=f"{side.backend} gives outputs other names than the file",
+            )  # fmt: skip
+        if plain is not None:
+            changed.append(_changed(plain, trace))
+        stored |= runner.on_disk(trace.tensors)
+        parts.append(replace(trace, tensors={}))
+    return _joined(parts, Tensors(stored)), changed
+
+
+def _arranged(pair: Pair, first: Trace, second: Trace, *, is_same_format: bool) -> tuple[int, ...] | None:
+    """Axes of the other's tensor in the order of the reference's; None where the sizes differ."""
+    one, two = first.tensors[pair.reference.name], second.tensors[pair.other.name]
+    orders = arrangements(two.shape[1:], one.shape[1:], is_same_format=is_same_format)
+    if len(orders) > 1:  # 8 channels of 8 x 8 pixels: the values tell
+        like = first.real(pair.reference.name, pair.reference.step)[0]
+        real = second.real(pair.other.name, pair.other.step)[0]
+        orders.sort(key=lambda axes: float(distance(like, real.transpose(axes)).sum()))
+    if not orders and one[0].size == two[0].size:
+        orders = [tuple(range(two.ndim - 1))]
+    return orders[0] if orders else None
 
 
 def affordable(files: Sequence[ModelFile], traces: Sequence[Trace], count: int) -> int:
