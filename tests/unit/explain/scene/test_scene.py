@@ -44,4 +44,4 @@ def test_a_share_of_samples_with_nan_leaves_the_rest_of_the_difference(files: Fi
     rows = slice(0, len(scene.rows))
     assert scene.share(scene.first, scene.first) == 1.0
     assert scene.share_of_part(scene.other, scene.first, rows) == 1.0
-    assert scene.share_of_part(scene.second, rows, is_other=True) == 0.0
+    assert scene.share_of_part(scene.other, scene.second, rows) == 0.0
