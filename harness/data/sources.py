@@ -196,10 +196,9 @@ def _read(path: Path, format_: str, source: DataSource) -> tuple[Contents, Conte
     match format_:
         case "npz":
             return _read_npz(path, source)
-        case "npy":
-            return readers.read_npy(path, source.max_bytes), None
-        case "idx":
-            return readers.read_idx(path, source.max_bytes), None
+        case "npy" | "idx":
+            read_array = readers.read_npy if format_ == "npy" else readers.read_idx
+            return read_array(path, source.max_bytes), None
         case "image-folder":
             return image_sets.read_folder(path, images, calibration_max=source.calibration_max)
         case "image-csv":
