@@ -38,7 +38,7 @@ def requests(suite: str, case: str) -> Iterator[tuple[str, dict[str, Any]]]:
 def bench_of(request: dict[str, Any]) -> worker.DeviceBench:
     """The bench of the worker, in this process."""
     store = Path(request["store"])
-    artifact = Artifact.from_json(request["batch"]["artifact"], Path(request["artifact_folder"]))
+    artifact = Artifact.from_json(request["batch"]["artifact"], Path(request["folders"]["artifact"]))
     batch = Batch.from_json(request["batch"], artifact)
     backend: Backend = plugins.choose(plugins.BACKENDS, batch.backend)()
     return worker.DeviceBench(batch, batch.jobs[0], backend, worker.StoredData(batch, FileStore(store)))
