@@ -78,6 +78,19 @@ def test_a_failure_on_a_board_carries_its_cause(harness: Shell, model: MakeModel
     assert not pi.running()
 
 
+@pytest.mark.full
+def test_clocks_of_a_board_that_run_slow_are_seen_by_the_hosts(harness: Shell, pi: Board) -> None:
+    """All clocks there agree with each other, so that only another machine's shows it."""
+    chosen = ("--target", "pi", "--host", "board")
+    ended = harness("challenge", *chosen, "--fault", "slow-clocks", "slow-clock")
+    assert ended.code == 0, ended.out + ended.err
+    lines = {line.split()[0]: line for line in ended.out.splitlines() if line.startswith("slow-")}
+    assert "check host-clock-agrees" in lines["slow-clocks"]
+    assert "the clock of the device runs at another rate than the host's" in lines["slow-clocks"]
+    assert "check clock-keeps-time" in lines["slow-clock"]
+    assert not pi.running()
+
+
 def upgraded(harness: Shell, model: MakeModel, folder: Path, version: str, fault: str) -> Ended:
     """Compare the runtime with a planted version of it, on the board."""
     file = folder / "targets" / "pi.toml"
