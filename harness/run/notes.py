@@ -88,13 +88,16 @@ def saturation(
     environments : iterable of EnvironmentRecord
     cards : mapping of variant to its card
     """
-    return [
-        f"{variant} on {', '.join(names)}: {len(cards[variant]['saturating'])} operators may saturate "
-        f"({cards[variant]['saturating'][0]}, …), so that its accuracy there is not that of other machines: "
-        "they multiply 8-bit activations with int8 weights, and this x86 CPU has no VNNI; quantize with "
-        "reduce_range or with uint8 weights, or use a CPU with VNNI"
-        for variant, names in saturated(environments, cards).items()
-    ]
+    lines = []
+    for variant, names in saturated(environments, cards).items():
+        first, *others = cards[variant]["saturating"]
+        operators = f"the operator {first}" + (f" and {len(others)} more" if others else "")
+        lines.append(
+            f"{variant} on {', '.join(names)}: {operators} may saturate, so that its accuracy there is not "
+            "that of other machines: 8-bit activations are multiplied with int8 weights, and this x86 CPU has no "
+            "VNNI; quantize with reduce_range or with uint8 weights, or use a CPU with VNNI"
+        )
+    return lines
 
 
 def messages(files: Iterable[Path]) -> list[str]:

@@ -20,7 +20,7 @@ def test_saturation_names_variant_target_and_what_to_do() -> None:
     environments = [record("cpu", "float32", ["avx", "avx2"]), record("cpu", "float32", ["avx2"])]
     environments += [record("cpu", name, ["avx2"]) for name in ("int8", "old", "gone")]
     (line,) = notes.saturation(environments, CARDS)
-    assert line.startswith("float32 on cpu: 2 operators may saturate (conv1, …)")
+    assert line.startswith("float32 on cpu: the operator conv1 and 1 more may saturate,")
     assert "reduce_range" in line
 
 
