@@ -20,17 +20,19 @@ from mutmut.stats import status_by_exit_code
 
 ROOT = Path(__file__).parents[1]
 WORK = ROOT / ".mutants"
-ALL = ("harness/gates", "harness/stats", "harness/store", "suites")
+ALL = ("harness/gates", "harness/stats", "harness/store", "harness/tasks", "suites")
 LINKED = ("harness", "suites", "backends", "models", "targets", "tests")
 #: Modules of the accuracy suite that make rows.
+TASKS = ("anomaly", "classification", "embedding", "multi_label", "regression")
 ACCURACY = (
-    "anomaly", "classification", "embedding", "multi_label", "numbers", "regression", "rows", "summarise",
+    *(f"suites/accuracy/tasks/{name}/metrics.py" for name in TASKS), "harness/tasks/rows.py",
+    "suites/accuracy/numbers.py", "suites/accuracy/summarise.py",
 )  # fmt: skip
 #: Tests that reach a module beside those that bear its name.
 ALSO = {
     "harness/gates/judge.py": ["tests/unit/gates"],
     **{
-        f"suites/accuracy/{name}.py": [
+        name: [
             "tests/unit/suites/test_accuracy_summarise.py",
             "tests/unit/suites/test_accuracy_rows.py",
             "tests/unit/suites/test_accuracy_tasks.py",

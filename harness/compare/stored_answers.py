@@ -17,7 +17,7 @@ from harness.core.errors import DataError, UsageError
 from harness.core.job import Status
 from harness.core.measurement import Measurement
 from harness.core.suite import StoredAnswers, SupportsStoredAnswers
-from harness.core.tasks import Reading
+from harness.core.task import Reading
 from harness.data import sources, table_values
 from harness.data.sources import DataSource
 from harness.device import plugins

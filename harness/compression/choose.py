@@ -20,6 +20,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper
 
+from harness import tasks
 from harness.compression import runtime
 from harness.compression.calibration import activation_ranges
 from harness.compression.canonical import Array, canonicalise, initializers
@@ -31,9 +32,8 @@ from harness.compression.resolution import Effect, Grid, bound_of_values, sqnr_d
 from harness.compression.shared_scales import Step
 from harness.compression.steps import checked
 from harness.config.validation import ModelTable
-from harness.core import tasks
 from harness.core.errors import DataError, HarnessError
-from harness.core.tasks import Form, Reading
+from harness.core.task import Form, Reading
 
 #: Accuracy that int8 may lose on the calibration data.
 MARGIN = 0.01
@@ -318,7 +318,9 @@ class _Trials:
     def _answers_in(self, values: Array) -> Array | None:
         """Return the answers that an output holds; None where it holds none that are right or wrong."""
         try:
-            return self._task.answers(self._reading, values) if self._task.is_share else None
+            if not self._task.is_share:
+                return None
+            return self._task.answers(self._reading, {self._reading.output: values})
         except DataError:
             return None
 

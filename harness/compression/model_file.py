@@ -12,11 +12,11 @@ import numpy as np
 import onnx
 from google.protobuf.message import DecodeError, Message
 
+from harness import tasks
 from harness.compression.file_facts import onnx_facts
-from harness.core import tasks
 from harness.core.artifact import File, Quantization, TensorSpec, describe_file
 from harness.core.errors import ModelError, UsageError
-from harness.core.tasks import Form
+from harness.core.task import Form
 
 #: What protobuf, and so one ONNX message with its data, can hold.
 MOST_BYTE = 2**31 - 1

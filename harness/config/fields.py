@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import AfterValidator, Field
 
+from harness import tasks
 from harness.core.measurement import UNITS
-from harness.core.tasks import TASKS
 
 
 def is_name(text: str) -> str:
@@ -109,8 +109,8 @@ def _has_a_kind(executor: dict[str, Any]) -> dict[str, Any]:
 
 
 def _is_task(text: str) -> str:
-    if text not in TASKS:
-        raise ValueError(f"{text!r} is no task; use {', '.join(TASKS)}")
+    if text not in tasks.names():
+        raise ValueError(f"{text!r} is no task; use {', '.join(tasks.names())}")
     return text
 
 

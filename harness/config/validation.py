@@ -6,12 +6,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from harness import tasks
 from harness.config.fields import Format, Name, Sha256, Size, Step, TaskName
 from harness.config.gates import GateTable, Text, WaiverTable
 from harness.config.schema import DataTable, InputTable, SearchTable, ShiftsTable, Table
-from harness.core import tasks
 from harness.core.errors import Problem
-from harness.core.tasks import Threshold
+from harness.core.task import Threshold
 from harness.core.verdict import Gate, Waiver
 
 #: The float reference: the variant that all others are compared with.
@@ -57,6 +57,7 @@ class Validation(Table):
 
     schema_: Annotated[Literal[1], Field(alias="schema")] = 1
     model: ModelTable
+    task: dict[str, Any] = Field(default_factory=dict)
     shapes: dict[str, tuple[Size, ...]] = Field(default_factory=dict)
     data: DataTable
     input: dict[str, InputTable] = Field(default_factory=dict)
@@ -75,6 +76,8 @@ class Validation(Table):
             example = '[variants.float32] files = { tflite = "…" }'
             problems.append(Problem("model.file", f"missing; set it, or prebuilt files: {example}"))
         problems += self._threshold()
+        options = tasks.named(self.model.task).check_options(self.task)
+        problems += [Problem(f"task.{key}", text) for key, text in options]
         for name, variant in self.variants.items():
             path = f"variants.{name}"
             if variant.recipe and variant.files:

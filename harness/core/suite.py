@@ -53,19 +53,21 @@ class CaseContext:
         These are the cases of the reference on the host.
     quantized : bool
     task : str
-        One of `harness.core.tasks`.
+        One of the installed tasks.
     settings : mapping
         The suite's own table of ``validation.toml``.
     sets : tuple of SetInfo
         ``clean`` first.
     batch : int, optional
         The model's fixed batch size; None where it is dynamic.
-    inputs : tuple of TensorSpec
-        Canonical inputs.
+    inputs, outputs : tuple of TensorSpec
+        Of the canonical model.
     output : str
         The output that is scored; empty: the first.
     threshold : float, optional
         That output is one score a sample, and a score above it means class 1 of two.
+    options : mapping
+        The table ``[task]``.
     labelled : bool
         The samples have labels.
     max_samples : int, optional
@@ -84,8 +86,10 @@ class CaseContext:
     sets: tuple[SetInfo, ...]
     batch: int | None
     inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...] = ()
     output: str = ""
     threshold: float | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
     labelled: bool = False
     max_samples: int | None = None
     emulated: bool = False
@@ -201,7 +205,7 @@ class ProposalContext:
     Parameters
     ----------
     task : str
-        One of `harness.core.tasks`.
+        One of the installed tasks.
     labelled, quantizes, shifted : bool
         The test samples have labels; there is a quantized variant, called ``int8``; there are corruptions.
     samples : int

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.core.errors import DataError
-from harness.core.tasks import Truth
+from harness.core.task import Truth
 from harness.data import labels as data_labels
 
 

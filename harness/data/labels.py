@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.core.errors import DataError
-from harness.core.tasks import Truth
+from harness.core.task import Truth
 
 Labels = npt.NDArray[np.generic]
 Indices = npt.NDArray[np.int64]

@@ -11,9 +11,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from harness import tasks
 from harness.config.schema import DataTable, InputTable, ShiftsTable, SourceTable, as_columns
 from harness.config.validation import Validation
-from harness.core import preprocess, tasks
+from harness.core import preprocess
 from harness.core.artifact import TensorSpec, sha256_file
 from harness.core.errors import DataError
 from harness.core.feeding import Feeding

@@ -22,6 +22,8 @@ PACKAGES = ("harness", "backends", "suites")
 BACKENDS = "harness.backends"
 SUITES = "harness.suites"
 MEASURES = "harness.measures"
+TASKS = "harness.tasks"
+TASK_METRICS = "harness.task_metrics"
 EXECUTORS = "harness.executors"
 PASSES = "harness.passes"
 SECTIONS = "harness.sections"
@@ -29,7 +31,8 @@ CHECKS = "harness.checks"
 FAULTS = "harness.faults"
 HYPOTHESES = "harness.hypotheses"
 SINGULAR = {
-    BACKENDS: "backend", SUITES: "suite", MEASURES: "measure", EXECUTORS: "executor", PASSES: "pass",
+    BACKENDS: "backend", SUITES: "suite", MEASURES: "measure", TASKS: "task",
+    TASK_METRICS: "host's half of a task", EXECUTORS: "executor", PASSES: "pass",
     SECTIONS: "section", CHECKS: "check", FAULTS: "catalogue of faults",
     HYPOTHESES: "list of hypotheses",
 }  # fmt: skip

@@ -1,4 +1,4 @@
-"""The bundle: the harness and all distributions with backends, measures and faults, as one folder by hash."""
+"""The bundle, a folder by hash: the harness and distributions with backends, measures, tasks or faults."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def _copy(folder: Path, into: Path) -> None:
 def _files() -> Iterator[tuple[str, Path]]:
     """Yield names in the folder and paths on this machine."""
     distributions: dict[str, set[str]] = {}
-    for group in (plugins.BACKENDS, plugins.MEASURES, plugins.FAULTS):
+    for group in (plugins.BACKENDS, plugins.MEASURES, plugins.TASKS, plugins.FAULTS):
         for plugin in plugins.catalogue(group).values():
             packages = distributions.setdefault(plugin.distribution, set())
             packages.add(plugin.entry.module.partition(".")[0])

@@ -10,12 +10,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from harness import tasks
 from harness.compression.file_facts import FileFacts, file_facts
 from harness.compression.model_file import companions_of
 from harness.config.load import check
 from harness.config.schema import MAX_BYTES
 from harness.config.validation import FLOAT32, Validation
-from harness.core import commands, tasks
+from harness.core import commands
 from harness.core.artifact import STRING, Artifact, TensorSpec
 from harness.core.contracts import Backend, Session
 from harness.core.errors import BackendError, DataError, ModelError, StoreError, TargetUnavailable, UsageError

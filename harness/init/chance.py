@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.core import tasks
-from harness.core.tasks import Reading, Truth
+from harness import tasks
+from harness.core.task import Reading, Truth
 from harness.init import readings
 from harness.init.findings import Findings
 from harness.stats import intervals, linear, paired

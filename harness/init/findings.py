@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from harness import tasks
 from harness.config.schema import DataTable
-from harness.core import tasks
-from harness.core.tasks import Reading
+from harness.core.task import Reading
 from harness.data.datasets import Split
 from harness.init.preprocess import Guess
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from harness import tasks
 from harness.compression import model_file
 from harness.compression.choose import MOST_FEEDS, choose_int8, reading_of
 from harness.compression.recipe import VariantBuilder
@@ -17,11 +18,10 @@ from harness.compression.states import with_states
 from harness.config.folders import cache_folder
 from harness.config.schema import ShiftsTable
 from harness.config.validation import Validation, VariantTable
-from harness.core import tasks
 from harness.core.artifact import Artifact
 from harness.core.contracts import Session
 from harness.core.errors import HarnessError, UsageError
-from harness.core.tasks import Reading, Truth
+from harness.core.task import Reading, Truth
 from harness.data import sets
 from harness.data.datasets import Dataset, Split
 from harness.data.sets import split_of, step_of

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from harness import tasks
 from harness.config.validation import ModelTable
-from harness.core import tasks
 from harness.core.errors import DataError, UsageError
-from harness.core.tasks import Form, Reading, Task, Threshold, Truth
+from harness.core.task import Form, Reading, Task, Threshold, Truth
 from harness.data.labels import check_range, classes_of_labels, read_as
 from harness.init import shapes
 
@@ -212,7 +212,7 @@ def _of_task(
             text = f"one score for each of {shapes.width(y)} labels: the sample has the label {above}"
         reading = task.reading(name, width=shapes.width(y), threshold=threshold)
         try:
-            task.check(reading, y.shape[1:])
+            task.answers(reading, {name: y})
         except DataError:
             continue
         fitting.append(replace(reading, text=text))
@@ -309,7 +309,7 @@ def score(reading: Reading, outputs: Values, labels: NDArray[Any]) -> NDArray[np
         As `truth` returns them.
     """
     task = tasks.named(reading.task)
-    return task.score(task.answers(reading, outputs[reading.output]), labels)
+    return task.score(task.answers(reading, outputs), labels)
 
 
 def answers(reading: Reading, outputs: Values) -> NDArray[np.int64]:

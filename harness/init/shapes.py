@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.core.errors import UsageError
-from harness.core.tasks.base import has_one_axis
+from harness.core.task import has_one_axis
 from harness.stats import accuracy
 
 #: Scores of a single output that lie outside 0 to 1 are logits.

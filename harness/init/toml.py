@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness import tasks
 from harness.config.fields import is_name
 from harness.config.schema import DataTable
-from harness.core import tasks
 from harness.core.preprocess import Preprocess
 from harness.core.suite import ProposedGate
 

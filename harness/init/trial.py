@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from harness import tasks
 from harness.config.schema import DataTable, as_columns
-from harness.core import tasks
 from harness.core.artifact import Artifact
 from harness.core.contracts import Session
 from harness.core.errors import BackendError, DataError, UsageError
-from harness.core.tasks import Form, Reading, Truth
-from harness.core.tasks.anomaly import require_both
+from harness.core.ranks import require_both
+from harness.core.task import Form, Reading, Truth
 from harness.data.datasets import Dataset, Split
 from harness.data.sets import split_of
 from harness.init import readings

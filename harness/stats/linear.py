@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import stdtrit
 
-from harness.core.tasks.anomaly import mid_ranks, placements, require_both, worst
-from harness.core.tasks.base import NO_ANSWER
+from harness.core.ranks import mid_ranks, placements, require_both, worst
+from harness.core.task import NO_ANSWER
 from harness.stats.intervals import Interval, clustered_mean, z_value
 
 Values = npt.NDArray[np.float64]

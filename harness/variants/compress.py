@@ -14,13 +14,14 @@ from typing import Any
 
 import numpy as np
 
+from harness import tasks
 from harness.compression import card, model_file
 from harness.compression.export.kinds import RUNTIMES, Runtime
 from harness.compression.variant import Variant
 from harness.config.load import read_toml
 from harness.config.schema import RecipeFile
 from harness.config.validation import FLOAT32, Validation, VariantTable
-from harness.core import commands, preprocess, tasks
+from harness.core import commands, preprocess
 from harness.core.errors import DataError, ModelError, UnsupportedOperator, UsageError
 from harness.data.sets import PreparedData
 from harness.device import plugins

@@ -18,9 +18,10 @@ from typing import Any
 
 import numpy as np
 
+from harness import tasks
 from harness.config.fields import to_limit
 from harness.config.schema import SearchTable
-from harness.core import commands, tasks
+from harness.core import commands
 from harness.core.errors import ModelError, UsageError
 from harness.core.verdict import State
 from harness.variants.trials import PT, Recipe, Trial, Trials

@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from harness import tasks
 from harness.compression import model_file
 from harness.compression.export.kinds import Runtime
 from harness.compression.recipe import VariantBuilder
@@ -20,7 +21,7 @@ from harness.config.folders import cache_folder, shipped_folder
 from harness.config.load import load_validation, validation_file
 from harness.config.schema import ShiftsTable
 from harness.config.validation import Validation, VariantTable
-from harness.core import commands, tasks
+from harness.core import commands
 from harness.core.errors import ModelError, UsageError
 from harness.data import sets
 from harness.data.fit import check_states
@@ -104,7 +105,7 @@ class Workspace:
                 scored.name, integers=scores.dtype.kind in "iu", width=math.prod(scores.shape[1:]),
                 threshold=table.threshold,
             )  # fmt: skip
-            answers.append(task.answers(reading, scores))
+            answers.append(task.answers(reading, {scored.name: scores}))
             left -= size
         return np.concatenate(answers)
 

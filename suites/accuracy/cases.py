@@ -29,7 +29,8 @@ class Settings:
     batch : int
         Samples an inference; a model with a fixed batch keeps its own.
     keep : str
-        ``outputs`` stores the outputs as they are, ``reduced`` only what `measure.reduce` makes of them.
+        ``outputs`` stores the outputs as they are, ``reduced`` only what the task makes of them on the device
+        (`Task.reduce`), with the limits and a hash of each.
     group_samples : int
         Groups with fewer samples are not compared for the worst one.
     """
@@ -73,8 +74,11 @@ def cases(context: CaseContext) -> tuple[Case, ...]:
                 "batch": batch,
                 "keep": settings.keep,
                 "reference": context.reference,
+                "task": context.task,
+                "outputs": [spec.name for spec in context.outputs],
                 "scored": context.output,
                 "threshold": context.threshold,
+                "options": dict(context.options),
                 "input_sha256": info.input_sha256(samples),
                 **params,
             },

@@ -72,10 +72,7 @@ def _metrics() -> Iterator[tuple[str, Metric]]:
             yield f"worst_{kind}_{name}", replace(declared, case=CLEAN, column=column)
 
 
-METRICS: Mapping[str, Metric] = {
-    **dict(_metrics()),
-    "worst_class_accuracy_loss": Metric("pt", "lower", case=CLEAN, per_data_set=True),
-}
+METRICS: Mapping[str, Metric] = dict(_metrics())
 
 
 def worst_class(

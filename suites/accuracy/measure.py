@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -17,8 +17,12 @@ from harness.core.feeding import Feeding
 from harness.core.in_order import InOrder
 from harness.core.job import Case, Samples
 from harness.core.preprocess import Feeds, Outputs
+from harness.core.reductions import hash_rows, limits
+from harness.core.task import Block, Task
+from harness.device import plugins
 
-TOP = 5
+#: Names of the arrays that a task makes of outputs begin with it (`harness.tasks.answers`).
+ANSWER = "answer:"
 #: What is preprocessed and hashed at once, in whole batches: many small rows, because each step has a price
 #: of its own beside that of its rows; few large ones, because a device has little memory.
 BLOCK_BYTE = 2**20
@@ -33,22 +37,28 @@ def measure(bench: Bench, case: Case) -> Iterator[Samples]:
     Yields
     ------
     Samples
-        Arrays ``output:0``, ``output:1`` … in the order of the file, or those of `reduce` with the same
-        suffix; ``run_ns``, int64, the time of each inference call; it is no latency, since the next block is
-        made beside it. Values: ``outputs``, name and shape of a sample of each output; ``dtypes``, theirs;
-        ``input_sha256``, the digest of the canonical inputs; ``scored`` and ``threshold``, as the case has
-        them.
+        Arrays ``output:0``, ``output:1`` … in the order of the file, or ``lowest``, ``highest`` and
+        ``row_hash`` of each with the same suffix and what the task made of them, named ``answer:…``;
+        ``run_ns``, int64, the time of each inference call; it is no latency, since the next block is made
+        beside it. Values: ``outputs``, name and shape of a sample of each output; ``dtypes``, theirs;
+        ``input_sha256``, the digest of the canonical inputs; ``scored``, ``threshold`` and ``options``, as
+        the case has them.
     """
     digest = preprocess.Digest()
+    task: Task | None = None
+    if case.params["keep"] == "reduced":
+        task = plugins.choose(plugins.TASKS, case.params["task"])()
     with bench.open() as session:
         feeding = bench.feeding(session)
         sequences = case.params.get("sequences")
         run = session.run if sequences is None else InOrder(session, feeding, sequences).run
         with closing(_ahead(_blocks(bench, case, feeding, digest))) as blocks:
             for calls in blocks:
-                yield _infer(bench, run, feeding, calls, keep=case.params["keep"])
+                yield _infer(bench, case, run, feeding, calls, task)
     values = {
-        name: case.params[name] for name in ("scored", "threshold") if case.params.get(name) is not None
+        name: case.params[name]
+        for name in ("scored", "threshold", "options")
+        if case.params.get(name) is not None
     }
     yield Samples(values={"input_sha256": digest.hexdigest(), **values})
 
@@ -83,92 +93,63 @@ def _ahead(blocks: Iterator[list[Call]]) -> Generator[list[Call]]:
 
 
 def _infer(
-    bench: Bench, run: Callable[[Feeds], Outputs], feeding: Feeding, calls: list[Call], *, keep: str
+    bench: Bench,
+    case: Case,
+    run: Callable[[Feeds], Outputs],
+    feeding: Feeding,
+    calls: list[Call],
+    task: Task | None,
 ) -> Samples:
+    """Run some calls; with a task only what it reduces the outputs to is kept."""
     answers, run_ns = [], []
     for feeds, rows in calls:
         begun = bench.clock()
         outputs = run(feeds)
         run_ns.append(bench.clock() - begun)
         answers.append(feeding.answers(outputs, rows))
-    real = {name: np.concatenate([answer[name] for answer in answers]) for name in answers[0]}
+    joined = {name: np.concatenate([answer[name] for answer in answers]) for name in answers[0]}
+    real = {spec.name: joined[spec.name] for spec in feeding.outputs}
+    dtypes = [y.dtype.name for y in real.values()]
     arrays: dict[str, NDArray[Any]] = {"run_ns": np.asarray(run_ns, np.int64)}
-    for position, spec in enumerate(feeding.outputs):
-        if keep == "outputs":
-            arrays[f"output:{position}"] = real[spec.name]
-        else:
-            arrays |= {f"{name}:{position}": array for name, array in reduce(real[spec.name]).items()}
-    return Samples(
-        arrays,
-        {
-            "outputs": [[spec.name, real[spec.name].shape[1:]] for spec in feeding.outputs],
-            "dtypes": [real[spec.name].dtype.name for spec in feeding.outputs],
-        },
+    if task is None:
+        arrays |= {f"output:{position}": y for position, y in enumerate(real.values())}
+    else:
+        arrays |= _reductions(task, case, real, dtypes)
+    return Samples(arrays, {"outputs": [[name, y.shape[1:]] for name, y in real.items()], "dtypes": dtypes})
+
+
+def _reductions(task: Task, case: Case, real: Outputs, dtypes: list[str]) -> dict[str, NDArray[Any]]:
+    """What is kept of outputs: the limits and a hash of each, and what the task makes of them."""
+    arrays: dict[str, NDArray[Any]] = {}
+    for position, y in enumerate(real.values()):
+        kept = {**limits(y), "row_hash": hash_rows(y)}
+        arrays |= {f"{name}:{position}": array for name, array in kept.items()}
+    named = _canonical(case, real)
+    if named is None:
+        return arrays
+    scored = case.params.get("scored") or next(iter(named))
+    if scored not in named:
+        return arrays
+    y = named[scored]
+    reading = task.reading(
+        scored,
+        integers=np.dtype(dtypes[list(named).index(scored)]).kind in "iu",
+        width=prod(y.shape[1:]),
+        threshold=case.params.get("threshold"),
+        options=case.params.get("options"),
     )
+    reduced = task.reduce(reading, Block(named))
+    return arrays | {ANSWER + name: array for name, array in reduced.items()}
 
 
-def reduce(y: NDArray[Any]) -> dict[str, NDArray[Any]]:
-    """Say of each sample's output what the metrics of a classification need, in a few bytes.
+def _canonical(case: Case, real: Outputs) -> Outputs | None:
+    """The outputs by the names of the canonical model: a converter may rename them, in their order.
 
-    Parameters
-    ----------
-    y : ndarray, shape (n, …)
-        Scores; the axes of a sample are taken as one.
-
-    Returns
-    -------
-    dict
-        ``top_index`` int64 and ``top_value`` float64, shape (n, k), k at most 5, the first of equal scores;
-        ``logsumexp``, ``lowest``, ``highest`` (NaN where any score is) and ``total``, float64, and
-        ``row_hash``, uint64, of the bytes as they are, all of shape (n,).
+    None where the file has another number of outputs: the host then says so for each metric.
     """
-    scores = y.reshape(len(y), -1)
-    if scores.dtype not in (np.float32, np.float64):
-        scores = scores.astype(np.float64)
-    top_index = _top(scores)
-    top_value = np.take_along_axis(scores, top_index, axis=1).astype(np.float64)
-    return {"top_index": top_index, "top_value": top_value, **reduce_scores(y), "row_hash": hash_rows(y)}
-
-
-def _top(scores: NDArray[Any]) -> NDArray[np.int64]:
-    """Return the places of the highest scores, shape (n, k), the first of equal ones, NaN last.
-
-    A maximum at a time: of many classes, sorting them all takes ten times as long.
-    """
-    rows, rest = np.arange(len(scores)), scores.copy()
-    places = np.empty((len(scores), min(TOP, scores.shape[1])), np.int64)
-    for place in range(places.shape[1]):
-        places[:, place] = rest.argmax(axis=1)
-        rest[rows, places[:, place]] = -np.inf
-    # What is taken cannot be told from minus infinity, and NaN is no maximum.
-    unusual = ~np.isfinite(scores).all(axis=1)
-    if unusual.any():
-        order = np.argsort(-scores[unusual], axis=1, kind="stable")
-        places[unusual] = order[:, : places.shape[1]]
-    return places
-
-
-def hash_rows(y: NDArray[Any]) -> NDArray[np.uint64]:
-    """Give `reduce`'s ``row_hash``, the slow half of it."""
-    flat = np.ascontiguousarray(y.reshape(len(y), -1))
-    hashes = [
-        int.from_bytes(hashlib.blake2b(row.tobytes(), digest_size=8).digest(), "little") for row in flat
-    ]
-    return np.asarray(hashes, np.uint64)
-
-
-def reduce_scores(y: NDArray[Any]) -> dict[str, NDArray[Any]]:
-    """Give what `reduce` says of single numbers a row, without its order and its hash."""
-    # A class a row: numpy reduces many short rows several times faster along the samples.
-    scores = np.ascontiguousarray(y.reshape(len(y), -1).T, np.float64)
-    # A NaN makes the sample's maximum NaN: so one without an answer is known.
-    highest = scores.max(axis=0)
-    with np.errstate(all="ignore"):
-        logsumexp = highest + np.log(np.exp(scores - highest).sum(axis=0))
-        total = scores.sum(axis=0)
-    return {
-        "logsumexp": logsumexp,
-        "lowest": scores.min(axis=0),
-        "highest": highest,
-        "total": total,
-    }
+    names = case.params.get("outputs") or list(real)
+    if len(names) != len(real):
+        return None
+    if sorted(names) == sorted(real):
+        return {name: real[name] for name in names}
+    return dict(zip(names, real.values(), strict=True))

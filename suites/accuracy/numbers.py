@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from harness.core.errors import DataError
 from harness.core.measurement import Measurement
 from harness.stats import accuracy
-from suites.accuracy.answers import Answers
-from suites.accuracy.rows import Facts, Group, Undefined, row, share
+from harness.tasks.answers import Answers
+from harness.tasks.rows import Facts, Group, Undefined, row, share
 
 
 def _distance(facts: Facts) -> Iterator[Measurement]:
@@ -90,7 +90,7 @@ def _rounding(facts: Facts) -> Iterator[Measurement]:
 def _finite(facts: Facts) -> Iterator[Measurement]:
     """Samples whose outputs are not finite although those of the reference are."""
     broken = np.zeros(len(facts.answers), bool)
-    for base, part in zip(facts.base.reduced, facts.answers.reduced, strict=True):
+    for base, part in zip(facts.base.limits, facts.answers.limits, strict=True):
         is_finite = [np.isfinite(y["lowest"]) & np.isfinite(y["highest"]) for y in (base, part)]
         broken |= is_finite[0] & ~is_finite[1]
     first = f"the first is sample {int(broken.argmax())}" if broken.any() else ""

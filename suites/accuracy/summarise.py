@@ -5,16 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from harness import tasks
 from harness.core.cause import Cause
 from harness.core.errors import DataError
 from harness.core.job import DEPLOY, PARITY, Case, Job, JobResult, Samples, Status
 from harness.core.measurement import Measurement
+from harness.core.metric import Metric
 from harness.core.suite import (
     CLEAN,
     CaseContext,
@@ -23,43 +25,22 @@ from harness.core.suite import (
     StoredAnswers,
     SummaryContext,
 )  # fmt: skip
-from suites.accuracy import (
-    anomaly,
-    classification,
-    embedding,
-    groups,
-    multi_label,
-    numbers,
-    regression,
-    sequences,
-)
+from harness.tasks.answers import Answers
+from harness.tasks.rows import Facts, Group, made, row, with_units
 from suites.accuracy import cases as plan
-from suites.accuracy.answers import Answers
-from suites.accuracy.metrics import METRICS
-from suites.accuracy.propose import propose
-from suites.accuracy.rows import Facts, Group, made, row
-
-#: Metrics of each task.
-TASKS: Mapping[str, tuple[Group, ...]] = {
-    "classification": classification.GROUPS,
-    "multi-label": multi_label.GROUPS,
-    "anomaly": anomaly.GROUPS,
-    "embedding": embedding.GROUPS,
-    "regression": regression.GROUPS,
-}
-#: Where an answer is the same as another or not: on which samples, and what that is called.
-SAME: Mapping[str, Callable[[Answers, Answers, int], tuple[str, NDArray[np.bool_]]]] = {
-    "classification": classification.same,
-    "multi-label": multi_label.same,
-    "embedding": embedding.same,
-}
+from suites.accuracy import groups, numbers, sequences
+from suites.accuracy.metrics import declared
 
 
 class AccuracySuite:
     """The metric on clean and shifted data, and every distance to the reference on the host."""
 
     name = "accuracy"
-    metrics = METRICS
+
+    @cached_property
+    def metrics(self) -> Mapping[str, Metric]:
+        """Every metric of the suite, those of the installed tasks included."""
+        return declared()
 
     def cases(self, context: CaseContext) -> tuple[Case, ...]:
         """List the cases of one variant."""
@@ -83,14 +64,16 @@ class AccuracySuite:
             samples = context.reference(variant, case.name, case.severity)
             return None if samples is None else Answers.read(samples)
 
-        rows = [row for group in _groups(job, context) for row in _rows(group, on_device, on_host, context)]
+        rows = [
+            row for group in _groups(job, context) for row in self._rows(group, on_device, on_host, context)
+        ]
         sequence = sequences.index_of(case.params.get("sequences", ()))
         rows = sequences.widened(rows, sequence)
         if _is_shipped(job):
             least = plan.read(context.settings).group_samples
             parts = groups.rows(rows, context.groups, least, sequence)
-            if context.task == "classification" and context.labels is not None:
-                parts += groups.worst_class(rows, context.labels.astype(np.int64), least, sequence)
+            if context.labels is not None:
+                parts += tasks.on_host(context.task).parts(rows, context.labels, least, sequence)
             rows += parts
         equal = result.samples.values["input_sha256"] == case.params["input_sha256"]
         if not equal:
@@ -101,11 +84,13 @@ class AccuracySuite:
                 else row
                 for row in rows
             ]
-        return [*rows, row("input_digest_equal", float(equal), n=case.samples)]
+        digest = row("input_digest_equal", float(equal), n=case.samples)
+        return [*rows, *with_units([digest], self.metrics)]
 
     def propose(self, context: ProposalContext) -> list[ProposedGate]:
-        """See `suites.accuracy.propose.propose`."""
-        return propose(context)
+        """Propose what the task proposes, and that inputs are those of the host."""
+        same_inputs = ProposedGate("same inputs as the host", {"metric": "input_digest_equal", "min": 1})
+        return [same_inputs, *tasks.on_host(context.task).propose(context)]
 
     def score(self, answers: StoredAnswers, reference: tuple[str, StoredAnswers] | None) -> list[Measurement]:
         """Return every metric of stored predictions, also against those of a reference."""
@@ -115,8 +100,14 @@ class AccuracySuite:
             name, stored = reference
             base = Answers.of_array(stored.values, stored.threshold)
         alone, pair = (Facts(one, y, of, answers.labels, None) for y, of in ((one, ""), (base, name)))
-        groups = [group for group in (*TASKS[answers.task], numbers.DISTANCE) if name or not group.against]
-        return [row for group in groups for row in made(group, pair if group.against else alone)]
+        groups = [
+            group
+            for group in (*tasks.on_host(answers.task).groups, numbers.DISTANCE)
+            if name or not group.against
+        ]
+        return [
+            row for group in groups for row in made(group, pair if group.against else alone, self.metrics)
+        ]
 
     def answers(self, samples: Samples) -> Answers:
         """Read the outputs of a case; `alike` takes them any number of times."""
@@ -139,10 +130,51 @@ class AccuracySuite:
         other = other.ordered_like(one)
         n = min(len(one), len(other))  # samples come in one order everywhere
         same = {"bits": numbers.same_bits(one, other, n)}
-        if task in SAME:
-            name, equal = SAME[task](one, other, n)
-            same[name] = equal
+        if (named := tasks.on_host(task).same(one, other, n)) is not None:
+            same |= dict([named])
         return same
+
+    def _rows(
+        self,
+        group: Group,
+        answers: Answers,
+        on_host: Callable[[str], Answers | None],
+        context: SummaryContext,
+    ) -> list[Measurement]:
+        reference = f"{group.variant}@host" if group.variant else ""
+
+        def without(status: Status, reason: str, cause: Cause = Cause.MISSING_DATA) -> list[Measurement]:
+            rows = with_units((row(metric, math.nan, reference) for metric in group.metrics), self.metrics)
+            return [replace(one, status=status, reason=reason, cause=cause) for one in rows]
+
+        # Absolute metrics, too, use the float model's order of outputs and its kind of scores.
+        base = on_host(group.variant or plan.FLOAT)
+        if base is None:
+            if reference:
+                return without(Status.SKIPPED, f"there are no outputs of {reference} for this case")
+            base = answers
+        if group.labels and context.labels is None:
+            return without(Status.SKIPPED, "the data have no labels")
+        if group.outputs and not (answers.outputs and base.outputs):
+            return without(
+                Status.SKIPPED, 'needs the raw outputs, and keep = "reduced" stores reductions only'
+            )
+        try:
+            answers = answers.ordered_like(base)
+            # With other samples the last batch has another size, and other kernels run.
+            same_runtime = context.same_runtime if len(answers) == len(base) else ""
+            if reference:
+                # Samples come in one order everywhere: a target that ran fewer ran the first of them.
+                n = min(len(answers), len(base))
+                answers, base = answers.head(n), base.head(n)
+            labels = np.empty(0) if context.labels is None else context.labels[: len(answers)]
+            facts = Facts(
+                answers, base, reference, labels, context.artifact, context.rounding, context.no_rounding,
+                same_runtime,
+            )  # fmt: skip
+            return made(group, facts, self.metrics)
+        except DataError as error:
+            return without(Status.ERROR, error.what, Cause.UNSPECIFIED)
 
 
 def _is_shipped(job: Job) -> bool:
@@ -153,7 +185,7 @@ def _is_shipped(job: Job) -> bool:
 def _groups(job: Job, context: SummaryContext) -> Iterator[Group]:
     has_float = not (job.case.params["reference"] and job.variant == plan.FLOAT)
     shipped = _is_shipped(job)
-    for group in (*TASKS[context.task], numbers.DISTANCE, numbers.FINITE):
+    for group in (*tasks.on_host(context.task).groups, numbers.DISTANCE, numbers.FINITE):
         if (has_float or not group.against) and (shipped or not group.as_shipped):
             yield replace(group, variant=plan.FLOAT) if group.against else group
     if job.case.setting == PARITY and job.case.name == CLEAN and not job.case.params["reference"]:
@@ -161,42 +193,3 @@ def _groups(job: Job, context: SummaryContext) -> Iterator[Group]:
         yield replace(numbers.ROUNDING, variant=job.variant)
         if context.artifact.output_quantization:
             yield replace(numbers.LSB, variant=job.variant)
-
-
-def _rows(
-    group: Group, answers: Answers, on_host: Callable[[str], Answers | None], context: SummaryContext
-) -> list[Measurement]:
-    reference = f"{group.variant}@host" if group.variant else ""
-
-    def without(status: Status, reason: str, cause: Cause = Cause.MISSING_DATA) -> list[Measurement]:
-        return [
-            replace(row(metric, math.nan, reference), status=status, reason=reason, cause=cause)
-            for metric in group.metrics
-        ]
-
-    # Absolute metrics, too, use the float model's order of outputs and its kind of scores.
-    base = on_host(group.variant or plan.FLOAT)
-    if base is None:
-        if reference:
-            return without(Status.SKIPPED, f"there are no outputs of {reference} for this case")
-        base = answers
-    if group.labels and context.labels is None:
-        return without(Status.SKIPPED, "the data have no labels")
-    if group.outputs and not (answers.outputs and base.outputs):
-        return without(Status.SKIPPED, 'needs the raw outputs, and keep = "reduced" stores reductions only')
-    try:
-        answers = answers.ordered_like(base)
-        # With other samples the last batch has another size, and other kernels run.
-        same_runtime = context.same_runtime if len(answers) == len(base) else ""
-        if reference:
-            # Samples come in one order everywhere: a target that ran fewer ran the first of them.
-            n = min(len(answers), len(base))
-            answers, base = answers.head(n), base.head(n)
-        labels = np.empty(0) if context.labels is None else context.labels[: len(answers)]
-        facts = Facts(
-            answers, base, reference, labels, context.artifact, context.rounding, context.no_rounding,
-            same_runtime,
-        )  # fmt: skip
-        return made(group, facts)
-    except DataError as error:
-        return without(Status.ERROR, error.what, Cause.UNSPECIFIED)

@@ -16,7 +16,6 @@ SUITES = ("accuracy", "performance", "reliability")
 EXCEPTIONS = {
     ("harness/core/metric.py", "agreement"): "the name of a role",
     ("harness/core/suite.py", "clean"): "the family of the data set without a corruption; the one definition",
-    ("harness/core/tasks/classification.py", "accuracy"): "what the score of a classification is called",
     ("harness/report/html/sections/agreement.py", "agreement"): "the name of a table of the report",
     ("harness/variants/search_files.py", "accuracy"): "a column of the files of a search, not of the table",
 }

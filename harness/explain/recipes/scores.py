@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.core import tasks
+from harness import tasks
 from harness.core.errors import HarnessError
-from harness.core.tasks import Reading
+from harness.core.task import Reading
 from harness.explain.sides.trace import Trace
 
 
@@ -40,7 +40,7 @@ class Scorer:
         values = trace.real(name)
         task = tasks.named(self.reading.task)
         try:
-            answers = task.answers(self.reading, values.reshape(-1, *values.shape[2:]))
+            answers = task.answers(self.reading, {name: values.reshape(-1, *values.shape[2:])})
             return task.score(answers, self.labels[list(rows)])
         except (HarnessError, IndexError):
             return None

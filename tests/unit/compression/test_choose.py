@@ -10,6 +10,7 @@ import onnx
 import pytest
 from onnx.helper import make_node as node
 
+from harness import tasks
 from harness.compression import choose
 from harness.compression.canonical import canonicalise
 from harness.compression.choose import (  # fmt: skip
@@ -19,9 +20,8 @@ from harness.compression.choose import (  # fmt: skip
     most_sensitive,
     output_of,
 )
-from harness.core import tasks
 from harness.core.errors import HarnessError
-from harness.core.tasks import Form, Reading
+from harness.core.task import Form, Reading
 
 from .graphs import Array, Feeds, graph, residual_cnn, run_onnx
 
@@ -196,7 +196,8 @@ def test_other_tasks_are_chosen_by_the_score_of_each_sample(task: str, labelled:
     assert choice.enough
     assert abs(choice.best.loss) <= 0.2
     if labelled:
-        expected = tasks.named(task).score(tasks.named(task).answers(reading, values), truth).mean()
+        answers = tasks.named(task).answers(reading, {reading.output: values})
+        expected = tasks.named(task).score(answers, truth).mean()
         assert choice.float_score == pytest.approx(expected, abs=1e-6)
     else:
         assert np.isnan(choice.float_score)

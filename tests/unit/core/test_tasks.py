@@ -10,12 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from harness.core import tasks
+from harness import tasks
 from harness.core.errors import DataError, UsageError
-from harness.core.tasks import NO_ANSWER, TASKS, Form, embedding
-from harness.core.tasks.classification import Classification
-from harness.core.tasks.embedding import neighbours
+from harness.core.task import NO_ANSWER, Form
 from harness.stats import accuracy
+from suites.accuracy.tasks.anomaly.task import Anomaly
+from suites.accuracy.tasks.classification.task import Classification
+from suites.accuracy.tasks.embedding import task as embedding
+from suites.accuracy.tasks.embedding.task import Embedding, neighbours
+from suites.accuracy.tasks.multi_label.task import MultiLabel
 
 CLASSES = Classification()
 
@@ -35,7 +38,7 @@ CLASSES = Classification()
 )
 def test_classes_of_an_output(settings: dict[str, Any], values: list[object], classes: list[int]) -> None:
     reading = CLASSES.reading("y", **settings)
-    assert CLASSES.answers(reading, np.array(values)).tolist() == classes
+    assert CLASSES.read(reading, np.array(values)).tolist() == classes
 
 
 @pytest.mark.parametrize(
@@ -45,12 +48,12 @@ def test_classes_of_an_output(settings: dict[str, Any], values: list[object], cl
 )  # fmt: skip
 def test_an_output_of_another_shape_is_refused(settings: dict[str, Any], values: Any) -> None:
     with pytest.raises(DataError, match="the output y has shape"):
-        CLASSES.answers(CLASSES.reading("y", **settings), np.array(values))
+        CLASSES.read(CLASSES.reading("y", **settings), np.array(values))
 
 
 @given(arrays.arrays(np.float32, (7, 4), elements=st.floats(-3, 3, width=32) | st.just(np.nan)))
 def test_the_class_is_that_of_the_statistics(scores: Any) -> None:
-    answers = CLASSES.answers(CLASSES.reading("y"), scores)
+    answers = CLASSES.read(CLASSES.reading("y"), scores)
     np.testing.assert_array_equal(answers, accuracy.predictions(scores))
     labels = np.arange(7) % 4
     np.testing.assert_array_equal(CLASSES.score(answers, labels), accuracy.right_answers(scores, labels))
@@ -71,34 +74,34 @@ def test_the_best_constant_answers() -> None:
 
 
 def test_each_task_is_found_by_its_name() -> None:
-    assert all(tasks.named(name).name == name for name in TASKS)
+    assert all(tasks.named(name).name == name for name in tasks.names())
     assert tasks.named("regression").reading("y").form is Form.VALUES
     with pytest.raises(UsageError, match="no task 'clasification'"):
         tasks.named("clasification")
 
 
-LABELS = tasks.named("multi-label")
-ANOMALY = tasks.named("anomaly")
-EMBEDDING = tasks.named("embedding")
+LABELS = MultiLabel()
+ANOMALY = Anomaly()
+EMBEDDING = Embedding()
 
 
 def test_several_labels_are_read_at_the_threshold() -> None:
     values = np.array([[0.1, 0.9, 0.5], [0.7, np.nan, 0.6]])
-    answers = LABELS.answers(LABELS.reading("y", threshold=0.5), values)
+    answers = LABELS.read(LABELS.reading("y", threshold=0.5), values)
     assert answers.tolist() == [[0, 1, 0], [1, NO_ANSWER, 1]]
     truth = np.array([[0, 1, 1], [1, 0, 1]])
     assert LABELS.score(answers, truth).tolist() == [2 / 3, 2 / 3]
     assert LABELS.same(answers, answers).tolist() == [1, 2 / 3]
     assert LABELS.chance(truth).tolist() == pytest.approx([2 / 3, 2 / 3])
     with pytest.raises(DataError, match="not one score for each label"):
-        LABELS.answers(LABELS.reading("y", threshold=0.5), np.zeros((2, 3, 3)))
+        LABELS.read(LABELS.reading("y", threshold=0.5), np.zeros((2, 3, 3)))
 
 
 @given(st.integers(0, 1000))
 def test_the_places_of_samples_are_counted_pair_by_pair(seed: int) -> None:
     rng = np.random.default_rng(seed)
     scores, truth = np.round(rng.normal(size=12), 1), rng.permutation([0] * 7 + [1] * 5)
-    places = ANOMALY.score(ANOMALY.answers(ANOMALY.reading("y"), scores[:, None]), truth)
+    places = ANOMALY.score(ANOMALY.read(ANOMALY.reading("y"), scores[:, None]), truth)
     for i in range(12):
         others = scores[truth != truth[i]]
         ahead = scores[i] - others if truth[i] else others - scores[i]
@@ -113,13 +116,13 @@ def test_anomaly_scores_of_one_kind_have_no_score_and_moved_ones_are_not_the_sam
     assert ANOMALY.same(np.array([2.0, 1, 0]), np.array([5.0, 6, 7])).tolist() == [0, 1, 0]
     assert ANOMALY.same(np.array([np.nan, 1]), np.array([0.0, 1]))[0] == 0
     with pytest.raises(DataError, match="not one anomaly score"):
-        ANOMALY.answers(ANOMALY.reading("y"), np.zeros((3, 2)))
+        ANOMALY.read(ANOMALY.reading("y"), np.zeros((3, 2)))
 
 
 @given(st.integers(0, 1000), st.integers(2, 40))
 def test_neighbours_are_the_nearest_by_cosine(seed: int, n: int) -> None:
     vectors = np.random.default_rng(seed).normal(size=(n, 4))
-    answers = EMBEDDING.answers(EMBEDDING.reading("e"), vectors.astype(np.float32))
+    answers = EMBEDDING.read(EMBEDDING.reading("e"), vectors.astype(np.float32))
     nearest = neighbours(answers, 5)
     for i in range(n):
         cosine = answers @ answers[i]
@@ -130,7 +133,7 @@ def test_neighbours_are_the_nearest_by_cosine(seed: int, n: int) -> None:
 
 def test_a_vector_without_direction_is_nobody_s_neighbour(monkeypatch: pytest.MonkeyPatch) -> None:
     vectors = np.array([[1.0, 0.0], [0.9, 0.1], [0.0, 0.0], [np.nan, 1.0], [0.0, 1.0], [0.1, 0.9]])
-    answers = EMBEDDING.answers(EMBEDDING.reading("e"), vectors)
+    answers = EMBEDDING.read(EMBEDDING.reading("e"), vectors)
     assert neighbours(answers, 1)[:, 0].tolist() == [1, 0, NO_ANSWER, NO_ANSWER, 5, 4]
     monkeypatch.setattr(embedding, "_CHUNK", 7)  # row by row
     assert neighbours(answers, 1)[:, 0].tolist() == [1, 0, NO_ANSWER, NO_ANSWER, 5, 4]
@@ -143,5 +146,5 @@ def test_a_vector_without_direction_is_nobody_s_neighbour(monkeypatch: pytest.Mo
 def test_equal_vectors_keep_their_order() -> None:
     """A matrix product rounds by the place in the matrix: nearly equal similarities must not flip."""
     vectors = np.repeat(np.random.default_rng(0).normal(size=(1, 64)), 33, axis=0)
-    nearest = neighbours(EMBEDDING.answers(EMBEDDING.reading("e"), vectors), 1)[:, 0]
+    nearest = neighbours(EMBEDDING.read(EMBEDDING.reading("e"), vectors), 1)[:, 0]
     assert nearest.tolist() == [1, *[0] * 32]

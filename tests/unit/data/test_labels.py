@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.core.errors import DataError
-from harness.core.tasks import Truth
+from harness.core.task import Truth
 from harness.data.datasets import Dataset, Split, split_by_hash, with_classes, with_labels
 from harness.data.labels import classes_of_labels, classes_of_text, labels_of_flags
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from harness.core import tasks
+from harness import tasks
 from harness.init.chance import evidence, meant
 from harness.stats import intervals, linear
 
@@ -47,12 +47,13 @@ def test_an_area_has_to_be_above_one_half(shift: float, beats: bool) -> None:
 def test_neighbours_have_to_beat_shuffled_labels() -> None:
     task = tasks.named("embedding")
     labels = np.arange(N) % 5
-    vectors = task.answers(task.reading("e"), RNG.normal(size=(N, 8)))
+    vectors = task.answers(task.reading("e"), {"e": RNG.normal(size=(N, 8))})
     chance = [
         evidence(task.reading("e"), task.score(vectors, RNG.permutation(labels)), labels) for _ in range(40)
     ]
     assert sum(one.beats_chance for one in chance) <= 5, "at 5 % of the permutations"
-    near = task.answers(task.reading("e"), np.eye(8)[labels] + RNG.normal(scale=0.1, size=(N, 8)))
+    vectors = np.eye(8)[labels] + RNG.normal(scale=0.1, size=(N, 8))
+    near = task.answers(task.reading("e"), {"e": vectors})
     shown = evidence(task.reading("e"), task.score(near, labels), labels)
     assert shown.beats_chance
     assert shown.chance == pytest.approx(59 / 299)

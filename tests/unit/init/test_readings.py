@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from harness.core.errors import DataError, UsageError
-from harness.core.tasks import Form, Reading
+from harness.core.task import Form, Reading
 from harness.init import readings
 from harness.init.chance import meant
 from harness.init.class_order import in_best_order

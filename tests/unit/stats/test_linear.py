@@ -11,7 +11,7 @@ from scipy.stats import brunnermunzel, norm, spearmanr
 from sklearn.metrics import f1_score, roc_auc_score
 
 from harness.core.errors import DataError
-from harness.core.tasks import NO_ANSWER
+from harness.core.task import NO_ANSWER
 from harness.stats import linear
 from harness.stats.intervals import Interval
 

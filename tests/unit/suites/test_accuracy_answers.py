@@ -10,7 +10,8 @@ import pytest
 
 from harness.core.errors import DataError
 from harness.core.job import Samples, Status
-from suites.accuracy.answers import Answers
+from harness.tasks.answers import Answers
+from suites.accuracy.tasks.classification import classes
 from tests.unit.suites.test_accuracy_summarise import FLOAT, LABELS, RNG, N, planted, rows, samples
 
 FEATURES = RNG.normal(size=(N, 12)).astype(np.float32)
@@ -23,7 +24,7 @@ def named(measured: Samples, **values: Any) -> Samples:
 @pytest.mark.parametrize("keep", ["outputs", "reduced"])
 def test_the_output_that_is_named_is_scored_also_where_the_file_has_another_order(keep: str) -> None:
     base, scores = planted(harmful=9, beneficial=4)
-    host = named(samples(FEATURES, base, keep=keep, names=("features", "logits")), scored="logits")
+    host = named(samples(FEATURES, base, keep=keep, names=("features", "logits"), scored=1), scored="logits")
     device = named(samples(scores, FEATURES, keep=keep, names=("logits", "features")), scored="logits")
     metrics = rows(device, {"float32": host})
     assert metrics["accuracy", ""].value == 175 / N
@@ -59,4 +60,4 @@ def test_one_score_is_a_class_above_the_threshold(threshold: float) -> None:
 
 def test_a_threshold_is_for_one_score() -> None:
     with pytest.raises(DataError, match="not one score"):
-        _ = Answers.read(named(samples(FEATURES), threshold=0.5)).classes
+        classes.count(Answers.read(named(samples(FEATURES), threshold=0.5)))

@@ -21,7 +21,7 @@ from harness.core.suite import SummaryContext
 from harness.stats import intervals, paired
 from harness.stats.sequences import mean_over_sequences
 from suites.accuracy import groups as by_group
-from suites.accuracy.summarise import METRICS, AccuracySuite
+from suites.accuracy.summarise import AccuracySuite
 
 N, K, FLOAT = 240, 3, "float32@host"
 SITE = np.arange(N) % 3
@@ -86,7 +86,7 @@ def test_the_loss_of_each_group_is_that_of_its_own_pairs() -> None:
     wilson = intervals.wilson(68, 80)
     assert (share.value, share.ci_low, share.ci_high) == (wilson.value, wilson.low, wilson.high)
     assert rows["group_agreement", "clean/site=C"].value == 77 / 80
-    assert {name for name, _ in rows} <= set(METRICS)
+    assert {name for name, _ in rows} <= set(AccuracySuite().metrics)
     assert {row.unit for row in rows.values()} == {"1", "pt"}
 
 

@@ -7,7 +7,11 @@ import pytest
 
 from harness.core.suite import ProposalContext
 from harness.stats import intervals, paired
-from suites.accuracy import propose
+from harness.tasks import propose
+from suites.accuracy.summarise import AccuracySuite
+from suites.accuracy.tasks.anomaly.metrics import auc_margin
+from suites.accuracy.tasks.classification.metrics import accuracy_floor
+from suites.accuracy.tasks.multi_label.metrics import f1_margin
 
 
 def test_four_hundred_samples_decide_one_and_a_half_points() -> None:
@@ -35,12 +39,12 @@ def test_more_samples_never_loosen_a_margin() -> None:
 
 
 def test_the_floor_is_proved_by_what_the_trial_promises_and_is_above_chance() -> None:
-    limit = propose.accuracy_floor(62, 64, 400, chance=0.1)
+    limit = accuracy_floor(62, 64, 400, chance=0.1)
     assert limit is not None
     assert 0.1 < limit.value < 62 / 64
     assert intervals.wilson(387, 400).low > limit.value
-    assert propose.accuracy_floor(8, 64, 400, chance=0.1) is None
-    assert propose.accuracy_floor(60, 64, 5, chance=0.1) is None, "five samples prove nothing"
+    assert accuracy_floor(8, 64, 400, chance=0.1) is None
+    assert accuracy_floor(60, 64, 5, chance=0.1) is None, "five samples prove nothing"
 
 
 def test_agreement_is_asked_for_as_far_as_it_can_be_proved() -> None:
@@ -56,7 +60,7 @@ def names(**changed: object) -> list[str]:
         "task": "classification", "labelled": True, "quantizes": True, "shifted": True,
         "samples": 400, "right": 62, "tried": 64, "chance": 0.1,
     }  # fmt: skip
-    gates = propose.propose(ProposalContext(**(facts | changed)))  # type: ignore[arg-type]
+    gates = AccuracySuite().propose(ProposalContext(**(facts | changed)))  # type: ignore[arg-type]
     assert gates[0].name == "same inputs as the host"
     assert all(gate.why for gate in gates[1:])
     return [gate.name for gate in gates[1:]]
@@ -82,7 +86,7 @@ def test_a_worse_setup_gets_no_fewer_gates() -> None:
 
 def test_the_limit_of_chance_is_just_above_the_share_of_the_commonest_class() -> None:
     context = ProposalContext("classification", True, False, False, 400, 62, 64, 0.33333)
-    (gate,) = [gate for gate in propose.propose(context) if gate.name == "float32 better than chance"]
+    (gate,) = [gate for gate in AccuracySuite().propose(context) if gate.name == "float32 better than chance"]
     assert gate.table == {"metric": "accuracy", "variant": "float32", "case": "clean", "min": 0.3334}
 
 
@@ -100,7 +104,7 @@ def test_each_task_gets_chance_loss_and_agreement() -> None:
     assert names(task="multi-label", labelled=False) == ["float32 as on the host", "int8 agreement, clean"]
 
 
-@pytest.mark.parametrize("margin", [propose.f1_margin, propose.auc_margin])
+@pytest.mark.parametrize("margin", [f1_margin, auc_margin])
 def test_more_samples_never_loosen_the_margins_of_other_losses(margin: Callable[[int], Any]) -> None:
     margins = [limit.value for n in range(0, 3000, 10) if (limit := margin(n))]
     assert margins == sorted(margins, reverse=True)

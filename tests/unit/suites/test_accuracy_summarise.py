@@ -13,10 +13,12 @@ from harness.core.artifact import Artifact, File, Quantization
 from harness.core.errors import DataError
 from harness.core.job import Case, Job, JobResult, Options, Samples, Status
 from harness.core.measurement import Measurement
+from harness.core.reductions import hash_rows, limits
 from harness.core.suite import SummaryContext
+from harness.core.task import Block
 from harness.stats import accuracy, intervals, paired
-from suites.accuracy.measure import reduce
 from suites.accuracy.summarise import AccuracySuite
+from suites.accuracy.tasks.classification.task import Classification
 
 N, CLASSES = 200, 10
 SCALE = 0.125
@@ -33,12 +35,21 @@ def logits(answers: NDArray[Any]) -> NDArray[Any]:
 
 
 def samples(
-    *outputs: NDArray[Any], keep: str = "outputs", names: tuple[str, ...] = (), sha: str = "d"
+    *outputs: NDArray[Any],
+    keep: str = "outputs",
+    names: tuple[str, ...] = (),
+    sha: str = "d",
+    scored: int = 0,
 ) -> Samples:
+    """What the device keeps of outputs; reduced, the one at `scored` as scores of classes."""
     arrays: dict[str, NDArray[Any]] = {}
     for i, y in enumerate(outputs):
-        stored = {"output": y} if keep == "outputs" else reduce(y)
+        stored = {"output": y} if keep == "outputs" else {**limits(y), "row_hash": hash_rows(y)}
         arrays |= {f"{name}:{i}": array for name, array in stored.items()}
+    if keep == "reduced":
+        task, block = Classification(), Block({"y": outputs[scored]})
+        reduced = task.reduce(task.reading("y"), block)
+        arrays |= {f"answer:{name}": array for name, array in reduced.items()}
     named = [[names[i] if names else f"y{i}", list(y.shape[1:])] for i, y in enumerate(outputs)]
     return Samples(arrays, {"outputs": named, "input_sha256": sha})
 

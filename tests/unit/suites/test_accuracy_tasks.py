@@ -13,7 +13,7 @@ from sklearn.neighbors import NearestNeighbors
 from harness.core.job import Samples, Status
 from harness.core.suite import StoredAnswers
 from harness.stats import intervals, paired
-from suites.accuracy.summarise import METRICS, AccuracySuite
+from suites.accuracy.summarise import AccuracySuite
 from tests.unit.suites.test_accuracy_answers import named
 from tests.unit.suites.test_accuracy_summarise import FLOAT, N, rows, samples
 
@@ -64,7 +64,8 @@ def test_several_labels() -> None:
     have = FLAGS[:, 3] == 1
     lost = paired.flips(base[have, 3] == 1, answers[have, 3] == 1).loss
     assert metrics["class_accuracy_loss/3", FLOAT].value == pytest.approx(100 * lost.value)
-    assert all(row.unit == METRICS[metric.partition("/")[0]].unit for (metric, _), row in metrics.items())
+    declared = AccuracySuite().metrics
+    assert all(row.unit == declared[metric.partition("/")[0]].unit for (metric, _), row in metrics.items())
 
 
 def test_a_model_that_answers_nothing_loses_its_f1_whatever_its_label_accuracy() -> None:

@@ -6,9 +6,9 @@ from fnmatch import fnmatchcase
 
 import pytest
 
+from harness import tasks
 from harness.config.gates import GateTable
 from harness.core.suite import ProposalContext
-from harness.core.tasks import TASKS
 from suites.accuracy.summarise import AccuracySuite
 from suites.performance.summarise import PerformanceSuite
 from suites.reliability.summarise import ReliabilitySuite
@@ -16,7 +16,7 @@ from suites.reliability.summarise import ReliabilitySuite
 SUITES = {"accuracy": AccuracySuite, "performance": PerformanceSuite, "reliability": ReliabilitySuite}
 CONTEXTS = [
     ProposalContext(task, labelled, quantizes, True, samples, 60, 64, 0.1)
-    for task in TASKS
+    for task in tasks.names()
     for labelled in (True, False)
     for quantizes in (True, False)
     for samples in (20, 400)

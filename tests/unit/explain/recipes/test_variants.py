@@ -14,7 +14,6 @@ import pytest
 
 from harness.compression.model_file import inspect_onnx
 from harness.config.load import load_validation
-from harness.core.tasks import named
 from harness.data import sets
 from harness.explain import patch
 from harness.explain.hypotheses.quantization.concat import SharedScale
@@ -30,6 +29,7 @@ from harness.explain.search import procedure
 from harness.explain.search.explanation import Explanation
 from harness.explain.sides.trace import Trace
 from harness.store.cache import Cache
+from harness.tasks import named
 from tests.unit.explain import scenes
 from tests.unit.explain.hypotheses.test_causes import with_a_large_channel
 from tests.unit.explain.hypotheses.test_wrong_layer import network

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.core.errors import DataError
 from harness.core.measurement import Measurement
+from harness.core.metric import Column, Role
+from harness.core.suite import CLEAN, ProposalContext, ProposedGate
 from harness.stats import accuracy, intervals, paired
 from harness.stats.intervals import Interval
-from suites.accuracy.answers import Answers
-from suites.accuracy.rows import Facts, Group, row, skipped
+from harness.tasks import propose as gates
+from harness.tasks.answers import Answers
+from harness.tasks.host import GivenLabels, HostTask
+from harness.tasks.rows import Facts, Group, row, skipped
+from harness.tasks.shared import whole_set
+from suites.accuracy.tasks.regression.task import Regression
 
 
 def _targets_and_predictions(answers: Answers, labels: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -65,7 +71,39 @@ def _error_increase(facts: Facts) -> Iterator[Measurement]:
     yield row("error_increase", increase, facts.reference, per_sample=(errors - base) / scale)
 
 
-GROUPS = (
-    Group(("mae", "rmse", "r2"), _errors, labels=True, outputs=True),
-    Group(("error_increase",), _error_increase, against=True, labels=True, outputs=True),
-)
+class RegressionMetrics(HostTask):
+    """Errors, and their paired increase as a share of the reference's error."""
+
+    task = Regression()
+    metrics: ClassVar = {
+        "mae": whole_set("1", "lower"),
+        "rmse": whole_set("1", "lower", role=Role.RESULT, column=Column("rmse")),
+        "r2": whole_set("1", "higher"),
+        "error_increase": whole_set("1", "lower", role=Role.LOSS),
+    }
+    groups = (
+        Group(("mae", "rmse", "r2"), _errors, labels=True, outputs=True),
+        Group(("error_increase",), _error_increase, against=True, labels=True, outputs=True),
+    )
+
+    def truth(self, given: GivenLabels) -> tuple[NDArray[Any], str]:
+        """Take numbers as they are."""
+        return given.labels, ""
+
+    def propose(self, context: ProposalContext) -> list[ProposedGate]:
+        """Propose how much the error may increase."""
+        if not context.labelled:
+            return []
+        limit = gates.Limit(
+            5.0, "of the float model's error; the number of samples needed is known after a run"
+        )
+        mean = gates.Limit(0.0, "0 is predicting the mean")
+        table: dict[str, Any] = {"variant": "float32", "case": CLEAN}
+        proposed = [
+            gates.gate("float32 better than the mean", "r2", table, {"min": 0.0}, mean),
+            gates.gate("float32 as on the host", "error_increase", gates.FLOAT, {"max": "5 %"}, limit),
+        ]
+        if context.quantizes:
+            table = {**gates.INT8_CLEAN, "on_inconclusive": "warn"}
+            proposed.append(gates.gate("int8 error, clean", "error_increase", table, {"max": "5 %"}, limit))
+        return proposed

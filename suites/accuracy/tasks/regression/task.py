@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.core.tasks.base import Form, Reading, Task, Truth
+from harness.core.task import Form, OneOutput, Reading, Truth
 
 
-class Regression(Task):
+class Regression(OneOutput):
     """An answer is what the output holds, float64 of shape (n, targets); a score is minus its error."""
 
     name = "regression"
@@ -26,7 +26,7 @@ class Regression(Task):
     def check(self, reading: Reading, shape: Sequence[int]) -> None:
         """Accept any shape."""
 
-    def answers(self, reading: Reading, values: NDArray[Any]) -> NDArray[np.float64]:
+    def read(self, reading: Reading, values: NDArray[Any]) -> NDArray[np.float64]:
         """Return the values of each sample, shape (n, targets)."""
         return values.reshape(len(values), -1).astype(np.float64)
 

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.core.errors import DataError
-from harness.core.tasks.base import NO_ANSWER, Form, Reading, Task, Threshold, Truth, has_one_axis
+from harness.core.task import NO_ANSWER, Form, OneOutput, Reading, Threshold, Truth, has_one_axis
 
 
-class MultiLabel(Task):
+class MultiLabel(OneOutput):
     """An answer is 1 or 0 for each label, int8 of shape (n, labels); ``NO_ANSWER`` without a finite score.
 
     The score of a sample is the share of its labels that are right, so that the mean is 1 - Hamming loss.
@@ -35,7 +35,7 @@ class MultiLabel(Task):
                 next_step="set [model] output to the output with the scores",
             )
 
-    def answers(self, reading: Reading, values: NDArray[Any]) -> NDArray[np.int8]:
+    def read(self, reading: Reading, values: NDArray[Any]) -> NDArray[np.int8]:
         """Return which labels each sample has."""
         self.check(reading, values.shape[1:])
         flat = values.reshape(len(values), -1)

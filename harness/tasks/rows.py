@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,10 +14,10 @@ from harness.core.artifact import Artifact
 from harness.core.cause import Cause
 from harness.core.job import Status
 from harness.core.measurement import Measurement
+from harness.core.metric import Metric
 from harness.stats import intervals
 from harness.stats.intervals import Interval
-from suites.accuracy.answers import Answers
-from suites.accuracy.metrics import METRICS
+from harness.tasks.answers import Answers
 
 #: Points in a share of 1.
 PT = 100.0
@@ -83,12 +83,15 @@ def row(
     factor: float = 1.0,
     per_sample: NDArray[Any] | None = None,
 ) -> Measurement:
-    """Make the row of a metric; `factor` leads from the value's unit to the metric's."""
+    """Make the row of a metric; `factor` leads from the value's unit to the metric's.
+
+    The unit is filled in from the declaration of the metric.
+    """
     if not isinstance(value, Interval):
         value = Interval(value, math.nan, math.nan, n)
     return Measurement(
         metric=metric,
-        unit=METRICS[metric].unit,
+        unit="",
         value=value.value * factor,
         ci_low=value.low * factor,
         ci_high=value.high * factor,
@@ -104,8 +107,13 @@ def skipped(metric: str, reason: str, reference: str = "") -> Measurement:
     return replace(made, status=Status.SKIPPED, reason=reason, cause=Cause.MISSING_DATA)
 
 
-def made(group: Group, facts: Facts) -> list[Measurement]:
-    """Make the rows of a group; those of undefined metrics are SKIPPED.
+def with_units(rows: Iterable[Measurement], metrics: Mapping[str, Metric]) -> list[Measurement]:
+    """Fill in the units of rows as their metrics are declared."""
+    return [replace(row, unit=metrics[row.metric].unit) for row in rows]
+
+
+def made(group: Group, facts: Facts, metrics: Mapping[str, Metric]) -> list[Measurement]:
+    """Make the rows of a group, with the declared units; those of undefined metrics are SKIPPED.
 
     Raises
     ------
@@ -113,9 +121,10 @@ def made(group: Group, facts: Facts) -> list[Measurement]:
         The outputs are not those of the task.
     """
     try:
-        return list(group.make(facts))
+        rows = list(group.make(facts))
     except Undefined as error:
-        return [skipped(metric, str(error), facts.reference) for metric in group.metrics]
+        rows = [skipped(metric, str(error), facts.reference) for metric in group.metrics]
+    return with_units(rows, metrics)
 
 
 def mean_share(shares: NDArray[np.float64]) -> Interval:

@@ -10,14 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.core.errors import DataError
-from harness.core.tasks.base import NO_ANSWER, Form, Reading, Task, Truth, has_one_axis
+from harness.core.task import NO_ANSWER, Form, OneOutput, Reading, Truth, has_one_axis
 
 #: Similarities that agree to so many digits are equal: a matrix product rounds by the position in the matrix.
 DIGITS = 9
 _CHUNK = 1 << 22  # similarities that are held at once
 
 
-class Embedding(Task):
+class Embedding(OneOutput):
     """An answer is a vector of length 1, float64 of shape (n, d); NaN where it has no direction.
 
     The score of a sample is 1 if its nearest neighbour among the others, by cosine, has its label (recall@1).
@@ -39,7 +39,7 @@ class Embedding(Task):
                 next_step="set [model] output to the output with the embedding",
             )
 
-    def answers(self, reading: Reading, values: NDArray[Any]) -> NDArray[np.float64]:
+    def read(self, reading: Reading, values: NDArray[Any]) -> NDArray[np.float64]:
         """Return the direction of each sample."""
         self.check(reading, values.shape[1:])
         flat = values.reshape(len(values), -1).astype(np.float64)

@@ -1,0 +1,202 @@
+"""The host's half of a task: labels, metrics, gates, and what ``harness init`` proposes."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.core.measurement import Measurement
+from harness.core.metric import Metric
+from harness.core.suite import ProposalContext, ProposedGate
+from harness.core.task import Reading, Task
+from harness.tasks.answers import Answers
+from harness.tasks.rows import Group
+
+
+@dataclass(frozen=True, slots=True)
+class GivenLabels:
+    """Labels as a source of data has them, calibration and test samples together.
+
+    Parameters
+    ----------
+    labels : ndarray, shape (n, …)
+        As they were read: whole or real numbers, or what `HostTask.read_labels` returned.
+    names : tuple of str
+        Of the classes; empty where they are numbers.
+    scores : int, optional
+        Number of scores of the model, as `HostTask.scores` counts them; None: unknown.
+    ids : ndarray, shape (n,), int64
+        Position of each sample in its source, for messages.
+    where : str
+        Source of the labels, for messages.
+    """
+
+    labels: NDArray[Any]
+    names: tuple[str, ...]
+    scores: int | None
+    ids: NDArray[np.int64]
+    where: str
+
+
+@dataclass(frozen=True, slots=True)
+class LabelSource:
+    """Where a task that reads its own labels finds them.
+
+    Parameters
+    ----------
+    path : Path
+        ``[data] labels``, or else ``[data] path``: a file or a folder.
+    files : tuple of Path
+        File of each sample, in the order of the samples; empty where the samples are no files.
+    samples : int
+    inputs : mapping of input name to ndarray, shape (n, …)
+        Raw samples, after images were resized.
+    image : ImageRecipe, optional
+        How images were resized (``harness.data.images``); None where nothing was.
+    options : optional
+        The table ``[task]``, an instance of `Task.Options`.
+    """
+
+    path: Path
+    files: tuple[Path, ...]
+    samples: int
+    inputs: Mapping[str, NDArray[Any]]
+    image: Any = None
+    options: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class LabelSet:
+    """Labels that a task read.
+
+    Parameters
+    ----------
+    labels : ndarray, shape (n, …)
+        One entry a sample, in the order of the samples. Labels of several lengths are filled up to the
+        longest one with values that stand for nothing (a class of -1, say).
+    names : tuple of str
+        Of the classes; empty if unknown.
+    notes : tuple of str
+        What the user should know: what was left out or converted.
+    """
+
+    labels: NDArray[Any]
+    names: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What ``harness init`` knows when it asks a task for its candidate readings.
+
+    Parameters
+    ----------
+    outputs : mapping of output name to ndarray, shape (n, …)
+        Of some samples, in the model's order; only the one that the user named, where he named one.
+    labels : ndarray, shape (N, …), optional
+        Of all samples, as they were read.
+    names : tuple of str
+        Of the classes.
+    asked : bool
+        The user named this task: what does not fit is then refused, and not left to other tasks.
+    threshold : float, optional
+        As the user gave it.
+    where : str
+        Source of the labels, for messages.
+    """
+
+    outputs: Mapping[str, NDArray[Any]]
+    labels: NDArray[Any] | None
+    names: tuple[str, ...] = ()
+    asked: bool = False
+    threshold: float | None = None
+    where: str = ""
+
+
+class HostTask(ABC):
+    """What a task says on the host. Its constructor takes no argument and does no work.
+
+    Attributes
+    ----------
+    task : Task
+        The other half.
+    metrics : mapping of name to Metric
+        Every metric of the task, in the order of its columns; the accuracy suite makes them. Names are
+        shared: two tasks that declare one name declare the same metric (``agreement``, ``flips_harmful``: see
+        `harness.tasks.shared`).
+    groups : tuple of Group
+        How the metrics are made of answers, labels and the reference's answers. What every output has
+        (``sqnr``, ``bit_exact``, ``nonfinite_outputs``, …) the suite adds.
+    reads_labels : bool
+        `read_labels` reads ``[data] labels`` instead of the readers of tables and arrays.
+    """
+
+    task: ClassVar[Task]
+    metrics: ClassVar[Mapping[str, Metric]]
+    groups: ClassVar[tuple[Group, ...]]
+    reads_labels: ClassVar[bool] = False
+
+    def read_labels(self, source: LabelSource) -> LabelSet:
+        """Read labels of another form than numbers in rows: boxes, masks, tokens.
+
+        Raises
+        ------
+        DataError
+            The files cannot be read, or are not those of the samples.
+        """
+        raise NotImplementedError
+
+    @abstractmethod
+    def truth(self, given: GivenLabels) -> tuple[NDArray[Any], str]:
+        """Return labels as the task takes them, and how they were converted; empty if they were not.
+
+        Raises
+        ------
+        DataError
+            They are something else; the message says what, how often, and where first.
+        """
+
+    def same(self, one: Answers, other: Answers, n: int) -> tuple[str, NDArray[np.bool_]] | None:
+        """Return what the same answer is called, and on which of the first `n` samples both give it.
+
+        For the report's agreement of devices; None where answers are numbers that are never the same.
+        """
+        return None
+
+    def parts(
+        self, rows: Sequence[Measurement], truth: NDArray[Any], least: int, sequence: NDArray[np.int64] | None
+    ) -> list[Measurement]:
+        """Return rows about the worst part of the labels, such as the worst class, of the clean case.
+
+        Parameters
+        ----------
+        rows : sequence of Measurement
+            Of all samples.
+        truth : ndarray, shape (n, …)
+            Labels as `truth` returned them.
+        least : int
+            Parts with fewer samples are not compared (``group_samples``).
+        sequence : ndarray, shape (n,), int64, optional
+            Sequence of each sample; None: samples are independent.
+        """
+        return []
+
+    def propose(self, context: ProposalContext) -> list[ProposedGate]:
+        """Propose gates for a new model: a floor for the float model, and how much others may lose."""
+        return []
+
+    def candidates(self, question: Question) -> list[Reading]:
+        """List the ways to read the outputs, those that fit the labels best first; none where nothing fits.
+
+        Raises
+        ------
+        DataError
+            The user asked for this task, and no output fits it: the message says what was tried.
+        """
+        return []

@@ -1,0 +1,162 @@
+"""Metrics of a classification."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.core.errors import DataError
+from harness.core.measurement import Measurement
+from harness.core.metric import Column, Metric, Noise, Role
+from harness.core.suite import CLEAN, ProposalContext, ProposedGate
+from harness.core.task import Form
+from harness.stats import accuracy, intervals, paired
+from harness.tasks import propose as gates
+from harness.tasks import shared
+from harness.tasks.answers import Answers
+from harness.tasks.host import GivenLabels, HostTask
+from harness.tasks.rows import PT, Facts, Group, row, share, skipped
+from harness.tasks.shared import SHIFT_COLUMN, whole_set
+from suites.accuracy import groups
+from suites.accuracy.tasks import labels
+from suites.accuracy.tasks.classification import classes as read
+from suites.accuracy.tasks.classification.classes import TASK
+
+#: Significance level of the floor of the float model's accuracy.
+FLOOR_ALPHA = 0.001
+
+
+def _right(answers: Answers, truth: NDArray[Any]) -> NDArray[np.bool_]:
+    """Whether each answer is the label; False where there is no prediction."""
+    classes = read.count(answers)
+    if truth.shape != (len(answers),):
+        raise DataError(f"{len(answers)} answers do not fit labels of shape {truth.shape}")
+    if classes is not None and truth.size and (truth.min() < 0 or truth.max() >= classes):
+        raise DataError(
+            f"labels run from {truth.min()} to {truth.max()}, and the model has {classes} classes"
+        )
+    right: NDArray[np.bool_] = read.predicted(answers) == truth
+    return right
+
+
+def _quality(facts: Facts) -> Iterator[Measurement]:
+    answers, right = facts.answers, _right(facts.answers, facts.labels)
+    yield row("accuracy", share(right), per_sample=right)
+    if read.form(answers) == Form.INDEX:
+        yield skipped("ece", "the model gives class indices without scores")
+        return
+    sure = read.confidence(answers, probabilities=read.are_probabilities(facts.base))
+    yield row("ece", accuracy.calibration_error(sure, right), n=right.size)
+
+
+def _loss(facts: Facts) -> Iterator[Measurement]:
+    base, right = _right(facts.base, facts.labels), _right(facts.answers, facts.labels)
+    flips = paired.flips(base, right)
+    lost = PT * (base.astype(np.float64) - right)
+    yield row("accuracy_loss", flips.loss, facts.reference, factor=PT, per_sample=lost)
+    yield row("flips_harmful", flips.harmful, facts.reference, per_sample=base & ~right)
+    yield row("flips_beneficial", flips.beneficial, facts.reference, per_sample=~base & right)
+
+
+def _class_loss(facts: Facts) -> Iterator[Measurement]:
+    """Class by class, in the case ``clean/<label>``: a mean hides a single class that is lost."""
+    base, right = _right(facts.base, facts.labels), _right(facts.answers, facts.labels)
+    for label in np.unique(facts.labels):
+        of_class = facts.labels == label
+        loss = paired.flips(base[of_class], right[of_class]).loss
+        case = f"{CLEAN}/{label}"
+        yield replace(row("class_accuracy_loss", loss, facts.reference, factor=PT), case=case)
+
+
+def _agreement(facts: Facts) -> Iterator[Measurement]:
+    equal = same(facts.answers, facts.base, len(facts.answers))
+    yield row("agreement", share(equal), facts.reference, per_sample=equal)
+
+
+def same(one: Answers, other: Answers, n: int) -> NDArray[np.bool_]:
+    """Return on which of the first `n` samples both give the same class."""
+    read.count(one)  # raises for a model that is no classifier
+    classes = read.predicted(one)[:n]
+    equal: NDArray[np.bool_] = (classes == read.predicted(other)[:n]) & (classes >= 0)
+    return equal
+
+
+def accuracy_floor(right: int, tried: int, samples: int, chance: float) -> gates.Limit | None:
+    """Return a floor below which model, preprocessing or data must be broken; None if it cannot be proved.
+
+    Parameters
+    ----------
+    right, tried : int
+        Right answers among the trial samples.
+    samples : int
+        Test samples, which the gate will be judged by.
+    chance : float
+        Accuracy of always answering with the most common label.
+    """
+    floor = math.floor(100 * intervals.wilson(right, tried, alpha=FLOOR_ALPHA).low) / 100
+    expected = intervals.wilson(math.floor(samples * right / tried), samples)
+    if floor <= chance or floor >= expected.low:
+        return None
+    return gates.Limit(
+        floor, f"{right} of {tried} trial samples were right; less means a broken model or data"
+    )
+
+
+class ClassificationMetrics(HostTask):
+    """Accuracy, its paired loss by Tango's interval, flips, and the loss of each class."""
+
+    task = TASK
+    metrics: ClassVar = {
+        "accuracy": whole_set(
+            "1", "higher", role=Role.RESULT, share="simple", column=Column("accuracy %", 100, ".2f"),
+            shift_column=SHIFT_COLUMN,
+        ),
+        "ece": whole_set("1", "lower", Noise.SAMPLE),
+        "agreement": shared.AGREEMENT,
+        "accuracy_loss": whole_set(
+            "pt", "lower", role=Role.LOSS, share="paired",
+            column=Column("loss pt [bound]", 1, ".2f", bound=True), drift=True,
+        ),
+        "class_accuracy_loss": shared.CLASS_LOSS,
+        "flips_harmful": shared.HARMFUL,
+        "flips_beneficial": shared.BENEFICIAL,
+        "worst_class_accuracy_loss": Metric("pt", "lower", case=CLEAN, per_data_set=True),
+    }  # fmt: skip
+    groups = (
+        Group(("accuracy", "ece"), _quality, labels=True),
+        Group(("accuracy_loss", "flips_harmful", "flips_beneficial"), _loss, against=True, labels=True),
+        Group(("agreement",), _agreement, against=True),
+        Group(("class_accuracy_loss",), _class_loss, against=True, labels=True, as_shipped=True),
+    )
+
+    def truth(self, given: GivenLabels) -> tuple[NDArray[Any], str]:
+        """Read class indices, as numbers or one-hot, that the model has scores for."""
+        return labels.classes(given)
+
+    def same(self, one: Answers, other: Answers, n: int) -> tuple[str, NDArray[np.bool_]]:
+        """Return where both give the same class."""
+        return "top-1", same(one, other, n)
+
+    def parts(
+        self, rows: Sequence[Measurement], truth: NDArray[Any], least: int, sequence: NDArray[np.int64] | None
+    ) -> list[Measurement]:
+        """Return the row of the class that lost most accuracy."""
+        return groups.worst_class(rows, truth.astype(np.int64), least, sequence)
+
+    def propose(self, context: ProposalContext) -> list[ProposedGate]:
+        """Propose a floor of the accuracy and how much may be lost; without labels what has to agree."""
+        if not context.labelled:
+            return gates.agreement(context, "agreement")
+        chance = "test labels are of the commonest class"
+        proposed = [gates.better_than_chance("accuracy", context.chance, chance)]
+        floor = accuracy_floor(context.right, context.tried, context.samples, context.chance)
+        if floor is not None:
+            table = {"variant": "float32", "case": CLEAN}
+            proposed.append(gates.gate("float32 accuracy", "accuracy", table, {"min": floor.value}, floor))
+        margin = gates.loss_margin(context.samples)
+        return proposed + gates.loss(context, "accuracy", "accuracy_loss", margin)

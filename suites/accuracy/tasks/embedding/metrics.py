@@ -1,0 +1,157 @@
+"""Metrics of embeddings: nearest neighbours among the test samples, each left out of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.core.errors import DataError
+from harness.core.measurement import Measurement
+from harness.core.metric import Column, Role
+from harness.core.suite import ProposalContext, ProposedGate
+from harness.core.task import NO_ANSWER
+from harness.stats import intervals, paired
+from harness.stats.intervals import Interval
+from harness.tasks import propose as gates
+from harness.tasks import shared
+from harness.tasks.answers import Answers
+from harness.tasks.host import GivenLabels, HostTask
+from harness.tasks.rows import PT, Facts, Group, Undefined, row
+from harness.tasks.shared import SHIFT_COLUMN, whole_set
+from suites.accuracy.tasks import labels
+from suites.accuracy.tasks.embedding.task import Embedding, neighbours, recalled
+
+TASK = Embedding()
+#: Neighbours that are looked for.
+NEIGHBOURS = 5
+#: Least share of samples with the same nearest neighbour.
+LEAST_NEIGHBOURS = 0.5
+#: A sample is right if one of so many nearest neighbours has its label.
+DEPTHS = (1, 5)
+
+
+def nearest_of(answers: Answers) -> NDArray[np.int64]:
+    """Return the nearest samples of each, by the direction of its vector, shape (n, 5)."""
+    return answers.once("neighbours", lambda: neighbours(answers.read_as(TASK), NEIGHBOURS))
+
+
+def _hits(answers: Answers, truth: NDArray[Any], depth: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return whether each sample is right, and which samples have another one of their label."""
+    if truth.shape != (len(answers),):
+        raise DataError(f"{len(answers)} embeddings do not fit labels of shape {truth.shape}")
+    _, where, counts = np.unique(truth, return_inverse=True, return_counts=True)
+    asked = counts[where] > 1
+    if not asked.any():
+        raise Undefined(f"no two of {len(truth)} samples have the same label")
+    return recalled(nearest_of(answers)[:, :depth], truth), asked
+
+
+def effect(nearest: NDArray[np.int64]) -> float:
+    """Return by how much the variance of a share of samples is larger than that of independent ones.
+
+    Two samples that are each other's nearest neighbour are both right or both wrong: 1 and their share.
+
+    Parameters
+    ----------
+    nearest : ndarray, shape (n, k), int64
+    """
+    first = nearest[:, 0]
+    mutual = (first != NO_ANSWER) & (first[first] == np.arange(len(first)))
+    return 1.0 + float(mutual.mean())
+
+
+def _share(hits: NDArray[np.bool_], of: float) -> Interval:
+    return intervals.wilson_in_groups(int(np.count_nonzero(hits)), hits.size, of)
+
+
+def _quality(facts: Facts) -> Iterator[Measurement]:
+    for depth in DEPTHS:
+        right, asked = _hits(facts.answers, facts.labels, depth)
+        recall = _share(right[asked], effect(nearest_of(facts.answers)))
+        yield row(f"recall_at_{depth}", recall, per_sample=right if asked.all() else None)
+
+
+def _loss(facts: Facts) -> Iterator[Measurement]:
+    for depth in DEPTHS:
+        before, asked = _hits(facts.base, facts.labels, depth)
+        after, _ = _hits(facts.answers, facts.labels, depth)
+        of = max(effect(nearest_of(answers)) for answers in (facts.base, facts.answers))
+        flips = paired.flips_in_pairs(before[asked], after[asked], of)
+        # Other samples would be left out of a shorter set: its values do not pair by position.
+        whole = asked.all()
+        lost = PT * (before.astype(np.float64) - after)
+        metric = f"recall_at_{depth}_loss"
+        yield row(metric, flips.loss, facts.reference, factor=PT, per_sample=lost if whole else None)
+        if depth == DEPTHS[0]:
+            harmful, beneficial = (flip if whole else None for flip in (before & ~after, ~before & after))
+            yield row("flips_harmful", flips.harmful, facts.reference, per_sample=harmful)
+            yield row("flips_beneficial", flips.beneficial, facts.reference, per_sample=beneficial)
+
+
+def _agreement(facts: Facts) -> Iterator[Measurement]:
+    equal = same(facts.answers, facts.base, len(facts.answers))
+    share = _share(equal, effect(nearest_of(facts.base)))
+    yield row("agreement", share, facts.reference, per_sample=equal)
+
+
+def same(one: Answers, other: Answers, n: int) -> NDArray[np.bool_]:
+    """Return which of the first `n` samples have the same nearest neighbour among them."""
+    nearest, others = (nearest_of(answers.head(n))[:, 0] for answers in (one, other))
+    equal: NDArray[np.bool_] = (nearest == others) & (nearest != NO_ANSWER)
+    return equal
+
+
+class EmbeddingMetrics(HostTask):
+    """Recall among the nearest neighbours, and whether neighbours are those of the float model."""
+
+    task = TASK
+    metrics: ClassVar = {
+        "recall_at_1": whole_set(
+            "1", "higher", role=Role.RESULT, column=Column("recall@1 %", 100, ".2f"),
+            shift_column=SHIFT_COLUMN,
+        ),
+        "recall_at_5": whole_set("1", "higher"),
+        "agreement": shared.AGREEMENT,
+        "recall_at_1_loss": whole_set(
+            "pt", "lower", role=Role.LOSS, column=Column("recall loss pt [bound]", 1, ".2f", bound=True),
+            drift=True,
+        ),
+        "recall_at_5_loss": whole_set("pt", "lower", drift=True),
+        "flips_harmful": shared.HARMFUL,
+        "flips_beneficial": shared.BENEFICIAL,
+    }  # fmt: skip
+    groups = (
+        Group(tuple(f"recall_at_{depth}" for depth in DEPTHS), _quality, labels=True, outputs=True),
+        Group(
+            (*(f"recall_at_{depth}_loss" for depth in DEPTHS), "flips_harmful", "flips_beneficial"),
+            _loss, against=True, labels=True, outputs=True,
+        ),
+        Group(("agreement",), _agreement, against=True, outputs=True),
+    )  # fmt: skip
+
+    def truth(self, given: GivenLabels) -> tuple[NDArray[Any], str]:
+        """Read a whole number that samples of one kind share."""
+        return labels.kinds(given)
+
+    def same(self, one: Answers, other: Answers, n: int) -> tuple[str, NDArray[np.bool_]]:
+        """Return where both have the same nearest neighbour among the first samples."""
+        return "nearest neighbour", same(one, other, n)
+
+    def propose(self, context: ProposalContext) -> list[ProposedGate]:
+        """Propose how much recall may be lost, and how many nearest neighbours have to be the same."""
+        proposed = []
+        if context.labelled:
+            chance = "samples by shuffled labels"
+            proposed.append(gates.better_than_chance("recall_at_1", context.chance, chance))
+            # Two samples that are each other's nearest neighbour count as one.
+            margin = gates.loss_margin(context.samples // 2)
+            proposed += gates.loss(context, "recall@1", "recall_at_1_loss", margin)
+        most = gates.Limit(
+            LEAST_NEIGHBOURS, "int8 keeps the nearest neighbour of most samples; a broken model of few"
+        )
+        share = gates.agreement_floor(context.samples)
+        least = LEAST_NEIGHBOURS if share is None else share.value
+        return proposed + gates.kept(context, "nearest neighbours", "agreement", most, least)
