@@ -94,8 +94,8 @@ def saturation(
         operators = f"the operator {first}" + (f" and {len(others)} more" if others else "")
         lines.append(
             f"{variant} on {', '.join(names)}: {operators} may saturate, so that its accuracy there is not "
-            "that of other machines: 8-bit activations are multiplied with int8 weights, and this x86 CPU has no "
-            "VNNI; quantize with reduce_range or with uint8 weights, or use a CPU with VNNI"
+            "that of other machines: 8-bit activations are multiplied with int8 weights, and this x86 CPU "
+            "has no VNNI; quantize with reduce_range or with uint8 weights, or use a CPU with VNNI"
         )
     return lines
 
