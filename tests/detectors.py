@@ -61,10 +61,16 @@ def _f(y: Any) -> Any:
     return np.ascontiguousarray(y, np.float32)
 
 
+def _with_objectness(scores: Any) -> Any:
+    """Scores of classes where there is an object; elsewhere they may be any."""
+    is_object = scores.max(-1, keepdims=True) > 0.1
+    of_class = np.where(is_object, scores / 0.99, np.random.default_rng(1).random(scores.shape))
+    return np.where(is_object, 0.99, _NOTHING), of_class
+
+
 def _yolov5(*scene: Any) -> Any:
     boxes, scores = _table(*scene)
-    objectness = np.where(scores.max(-1, keepdims=True) > 0.1, 0.99, _NOTHING)
-    y = np.concatenate([boxes, objectness, scores / 0.99], axis=-1)
+    y = np.concatenate([boxes, *_with_objectness(scores)], axis=-1)
     return Decode("output0", layout="rows", score="objectness"), {"output0": _f(y)}
 
 
@@ -124,8 +130,7 @@ def _encoded(name: Any, corners: Any, classes: Any, scores: Any, size: Any = SIZ
 
 def _yolox(*scene: Any) -> Any:
     boxes, scores = _encoded("yolox", *scene)
-    objectness = np.where(scores.max(-1, keepdims=True) > 0.1, 0.99, _NOTHING)
-    y = np.concatenate([boxes, objectness, scores / 0.99], axis=-1)
+    y = np.concatenate([boxes, *_with_objectness(scores)], axis=-1)
     return Decode("output", layout="rows", score="objectness", anchors="yolox"), {"output": _f(y)}
 
 

@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -139,21 +140,25 @@ def anchors(name: str, height: int, width: int) -> NDArray[np.float64]:
     return whole
 
 
-def decode(boxes: NDArray[np.float64], name: str, height: int, width: int) -> NDArray[np.float64]:
+def decode(boxes: NDArray[Any], name: str, base: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the boxes that are given as differences from anchors.
 
     Parameters
     ----------
-    boxes : ndarray, shape (…, n, 4)
+    boxes : ndarray, shape (n, 4)
         Differences of the centre x and y, of the width and of the height.
+    name : str
+        Family of the anchors.
+    base : ndarray, shape (n, 4)
+        The anchors of these boxes.
 
     Returns
     -------
-    ndarray, shape (…, n, 4)
+    ndarray, shape (n, 4)
         Centre x and y, width, height in pixels.
     """
-    family, base = FAMILIES[name], anchors(name, height, width)
-    centre = base[:, :2] + boxes[..., :2] * family.centre_variance * base[:, 2:]
+    family, real = FAMILIES[name], boxes.astype(np.float64)
+    centre = base[:, :2] + real[:, :2] * family.centre_variance * base[:, 2:]
     # As torchvision does, so that a large difference is no infinity.
-    size = base[:, 2:] * np.exp(np.minimum(boxes[..., 2:] * family.size_variance, math.log(1000 / 16)))
+    size = base[:, 2:] * np.exp(np.minimum(real[:, 2:] * family.size_variance, math.log(1000 / 16)))
     return np.concatenate([centre, size], axis=-1)

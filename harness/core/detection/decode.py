@@ -21,11 +21,12 @@ UNITS = ("pixels", "normalized")
 SCORES = ("classes", "objectness", *PAIRS)
 ACTIVATIONS = ("none", "sigmoid", "softmax")
 BACKGROUNDS = ("none", "first", "last")
+CLASSES_BY = ("order", "number")
 #: Boxes of a sample that compete in the suppression, those with the highest scores.
 CANDIDATES = 5_000
 _CHOICES: Mapping[str, Sequence[str]] = {
     "layout": LAYOUTS, "box": FORMATS, "units": UNITS, "score": SCORES, "activation": ACTIVATIONS,
-    "background": BACKGROUNDS, "anchors": ("none", *anchors.FAMILIES),
+    "background": BACKGROUNDS, "class_by": CLASSES_BY, "anchors": ("none", *anchors.FAMILIES),
 }  # fmt: skip
 _NEXT = "set the keys of [task] as the model was exported, or let harness init find them on labelled samples"
 
@@ -59,6 +60,9 @@ class Decode:
         Which of the scores is the background's.
     class_offset : int
         Number that the model gives to the first class.
+    class_by : {"order", "number"}
+        Whether the model counts the classes in their order, or as the labels number them: COCO has 80 classes
+        with numbers from 1 to 90.
     anchors : str
         Family of the anchors that the boxes are differences from; see `harness.core.detection.anchors`.
     least_score : float
@@ -82,6 +86,7 @@ class Decode:
     activation: str = "none"
     background: str = "none"
     class_offset: int = 0
+    class_by: str = "order"
     anchors: str = "none"
     least_score: float = 0.001
     threshold: float = 0.25
@@ -283,12 +288,13 @@ class Decode:
             chosen = np.flatnonzero(scores[row] >= self.least_score)
             if len(chosen) > CANDIDATES:
                 chosen = chosen[np.argsort(-scores[row, chosen], kind="stable")[:CANDIDATES]]
-            boxes = table[row, :, :4]
+            boxes = table[row, chosen, :4]
             if self.anchors != "none":
-                boxes = self._from_anchors(boxes, size)
-                corners = to_corners(boxes[chosen], "cxcywh")
+                order = [0, 1, 2, 3] if self.box == "cxcywh" else [1, 0, 3, 2]
+                base = anchors.anchors(self.anchors, *size)[chosen]
+                corners = to_corners(anchors.decode(boxes[:, order], self.anchors, base), "cxcywh")
             else:
-                corners = to_corners(boxes[chosen], self.box)
+                corners = to_corners(boxes, self.box)
                 if self.units == "normalized":
                     corners = corners * np.array([width, height, width, height])
             numbers = _class_numbers(classes[row, chosen], self.class_offset)
@@ -306,10 +312,6 @@ class Decode:
                 )
             )
         return Detections.of_samples(samples)
-
-    def _from_anchors(self, boxes: NDArray[Any], size: tuple[int, int]) -> NDArray[np.float64]:
-        order = [0, 1, 2, 3] if self.box == "cxcywh" else [1, 0, 3, 2]
-        return anchors.decode(boxes[:, order].astype(np.float64), self.anchors, *size)
 
 
 def _class_numbers(classes: NDArray[Any], offset: int) -> NDArray[np.int64]:

@@ -129,6 +129,14 @@ class Truth:
         """Image of each object, shape (total,)."""
         return np.repeat(np.arange(len(self)), self.counts)
 
+    def by_number(self, detections: Detections) -> Detections:
+        """Return detections of a model that counts classes by their numbers, without classes of no object."""
+        numbers, first = np.unique(self.objects[:, 1].astype(np.int64), return_index=True)
+        at = np.minimum(np.searchsorted(numbers, detections.classes), max(0, len(numbers) - 1))
+        exists = numbers[at] == detections.classes if len(numbers) else np.zeros(len(at), bool)
+        classes = self.objects[first[at[exists]], 0].astype(np.int64)
+        return replace(detections.where(exists), classes=classes)
+
     def to_image(self, detections: Detections) -> Detections:
         """Return detections in pixels of the images, cut at their edges."""
         place = self.packed[detections.samples, 0]

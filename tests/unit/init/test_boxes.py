@@ -1,0 +1,93 @@
+"""Ten kinds of exports are read without a hint; what cannot be read is refused with what was tried."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harness.core.detection.truth import Objects, Placement, Truth, pack
+from harness.core.errors import DataError
+from harness.init import boxes
+from tests.detectors import CLASSES, SIZE, STYLES, scene
+
+
+def labelled(style: Any, n: Any = 6, seed: Any = 3) -> Any:
+    corners, classes, scores = scene(seed, n)
+    decode, outputs = STYLES[style](corners, classes, scores)
+    truth = Truth(
+        pack(
+            [
+                (Placement(*SIZE), Objects.of(c, box, 2 * c + 1))
+                for c, box in zip(classes, corners, strict=True)
+            ]
+        )
+    )
+    return decode, outputs, truth
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_an_export_is_read_without_a_hint(style: Any) -> None:
+    decode, outputs, truth = labelled(style)
+    got = boxes.best(boxes.prove(outputs, truth, SIZE, CLASSES), "model.onnx")
+    assert got.score > 0.95
+    assert got.decode.class_offset == 0
+    assert got.decode.class_by == "order"
+    same = ("boxes", "scores", "classes", "box", "units", "score", "activation", "background", "anchors")
+    assert [getattr(got.decode, key) for key in same] == [getattr(decode, key) for key in same]
+
+
+def test_classes_from_1_and_by_number_are_told() -> None:
+    decode, outputs, truth = labelled("yolov10")
+    outputs["output0"][..., 5] += 1
+    got = boxes.best(boxes.prove(outputs, truth, SIZE, CLASSES), "")
+    assert (got.decode.class_offset, got.decode.class_by) == (1, "order")
+    outputs["output0"][..., 5] = 2 * (outputs["output0"][..., 5] - 1) + 1
+    got = boxes.best(boxes.prove(outputs, truth, SIZE, CLASSES), "")
+    assert (got.decode.class_offset, got.decode.class_by) == (0, "number")
+    assert decode.boxes == got.decode.boxes
+
+
+def test_a_background_before_the_classes_is_told() -> None:
+    _, outputs, truth = labelled("yolo-nas")
+    scores = outputs["scores"]
+    outputs["scores"] = np.concatenate([1 - scores.max(-1, keepdims=True), scores], axis=-1)
+    got = boxes.best(boxes.prove(outputs, truth, SIZE, CLASSES), "")
+    assert (got.decode.background, got.decode.class_offset) in (("first", 0), ("none", 1))
+    assert got.score > 0.9
+
+
+@pytest.mark.parametrize("fault", ["noise", "other scale", "no boxes"])
+def test_outputs_that_no_way_reads_are_refused_with_what_was_tried(fault: Any) -> None:
+    _, outputs, truth = labelled("yolov8")
+    rng = np.random.default_rng(0)
+    if fault == "noise":
+        outputs["output0"] = rng.random(outputs["output0"].shape).astype(np.float32)
+    elif fault == "other scale":
+        outputs["output0"][:, :4] *= 3
+    else:
+        outputs = {"scores": rng.random((6, 10)).astype(np.float32)}
+    with pytest.raises(DataError, match="as boxes") as caught:
+        boxes.best(boxes.prove(outputs, truth, SIZE, CLASSES), "model.onnx")
+    if fault != "no boxes":
+        assert "ways to read the outputs as boxes were tried" in caught.value.what
+        assert "output0 as " in caught.value.cause
+        assert " %" in caught.value.cause
+
+
+def test_a_way_is_described() -> None:
+    text = boxes.describe(
+        replace(STYLES["efficientdet"](*scene(0))[0], background="first", class_offset=1, class_by="number")
+    )
+    assert text == (
+        "box as rows, cycxhw as differences from the anchors of efficientdet, scores in class, sigmoid, "
+        "background first, the first class is 1, classes by their numbers"
+    )
+
+
+def test_no_labelled_objects_prove_nothing() -> None:
+    _, outputs, _ = labelled("yolov8", n=1)
+    empty = Truth(pack([(Placement(*SIZE), Objects.of([], []))]))
+    assert boxes.prove(outputs, empty, SIZE, CLASSES) == []
