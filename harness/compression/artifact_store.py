@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from harness.compression import card
+from harness.compression.zipped import gzip_byte_of_file
 from harness.core.artifact import Artifact, File, describe_file, verify
 from harness.core.errors import ModelError
 from harness.store.cache import Cache, key_of
@@ -35,7 +35,9 @@ class ArtifactStore:
         sizes = self._cache.recall(key)
         if sizes is None:
             sizes = {
-                "gzip_byte": sum(card.gzip_byte_of_file(artifact.folder / f.name) for f in artifact.files)
+                "gzip_byte": sum(
+                    gzip_byte_of_file(artifact.folder / f.name, f.sha256) for f in artifact.files
+                )
             }
             self._cache.note(key, sizes)
         return {

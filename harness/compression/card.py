@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import gzip
 import math
-import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -272,20 +269,6 @@ def saturation_notes(operators: Sequence[str]) -> list[str]:
         f"{len(operators)} operators ({shown}) multiply 8-bit activations with int8 weights of more than 7 "
         "bits: ONNX Runtime saturates in 16 bits on x86 without VNNI"
     ]
-
-
-def gzip_byte(data: bytes) -> int:
-    """Return the size of a file after ``gzip -9`` in bytes, as for a download."""
-    return len(gzip.compress(data, 9, mtime=0))
-
-
-def gzip_byte_of_file(path: Path) -> int:
-    """Return the same for a file, which is read in pieces."""
-    compressor, count = zlib.compressobj(9, zlib.DEFLATED, wbits=31), 0
-    with path.open("rb") as stream:
-        while piece := stream.read(1 << 20):
-            count += len(compressor.compress(piece))
-    return count + len(compressor.flush())
 
 
 def check_rebuilt(card: Mapping[str, Any], rebuilt: Mapping[str, str], lineage: Mapping[str, Any]) -> None:

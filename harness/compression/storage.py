@@ -8,7 +8,6 @@ ONNX Runtime unpacks the same weights behind an int4 or int8 ``DequantizeLinear`
 
 from __future__ import annotations
 
-import gzip
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +17,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper, version_converter
 
 from harness.compression.canonical import Array, open_session, sort_fields
+from harness.compression.zipped import gzip_bytes
 from harness.core.errors import ModelError
 
 _PACKED_OPSET = 21  # the first with 4-bit integers in Cast
@@ -232,7 +232,7 @@ def expand(model: onnx.ModelProto) -> onnx.ModelProto:
 def sizes(before: onnx.ModelProto, after: onnx.ModelProto) -> dict[str, Any]:
     """Return the sizes of two models as files, plain and with gzip, in bytes."""
     files = [model.SerializeToString(deterministic=True) for model in (before, after)]
-    zipped = [len(gzip.compress(file, mtime=0)) for file in files]
+    zipped = gzip_bytes(files)
     return {
         "bytes_before": len(files[0]),
         "bytes_after": len(files[1]),

@@ -20,6 +20,7 @@ from harness.compression.speed import measure_speed_up
 from harness.compression.steps import checked
 from harness.compression.tools import TOOLS
 from harness.compression.weights import weight_layers
+from harness.compression.zipped import gzip_byte
 from harness.config.schema import SearchTable
 from harness.core import preprocess
 from harness.core.errors import DataError
@@ -184,7 +185,7 @@ class Trials:
         )
         return {
             "size_byte": len(content),
-            "gzip_byte": card.gzip_byte(content),
+            "gzip_byte": gzip_byte(content),
             "sqnr_db": min((value for value in values if value is not None), default=None),
             "changed": float(changed.mean()),
         }
