@@ -62,7 +62,7 @@ def as_lines(stored: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
             new = True
             made.append(("CAUSE", f"{where}: {cause['text']} ({_named(gates)})"))
             if cause["remedy"]:
-                made.append(("REMEDY", _remedy(cause["remedy"], one.get("effect"))))
+                made.append(("REMEDY", _remedy(cause["remedy"], one)))
         if new and one["passing"]:
             made.append(
                 ("affected", f"{', '.join(one['failing'])}; not affected: {', '.join(one['passing'])}")
@@ -75,8 +75,8 @@ def _named(gates: Sequence[str]) -> str:
     return ", ".join(names[:SHOWN]) + ", …" * (len(names) > SHOWN)
 
 
-def _remedy(remedy: Mapping[str, Any], effect: Mapping[str, Any] | None) -> str:
-    text = str(remedy["text"])
+def _remedy(remedy: Mapping[str, Any], explanation: Mapping[str, Any]) -> str:
+    text, effect, left = str(remedy["text"]), explanation.get("effect"), explanation.get("left_share")
     if not remedy["was_run"]:
         text += ": not run"
     elif effect:
@@ -87,4 +87,6 @@ def _remedy(remedy: Mapping[str, Any], effect: Mapping[str, Any] | None) -> str:
         if score := effect.get("score"):
             change = f"{score['after'] - score['before']:+.4f} [{score['low']:+.4f}, {score['high']:+.4f}]"
             text += f", {score['name']} {score['after']:.4f} ({change})"
+    elif left is not None:  # no time for other samples
+        text += f": run, {left:.1%} of the difference is left on the samples that were compared"
     return "; ".join([text, *remedy["line"].splitlines()])

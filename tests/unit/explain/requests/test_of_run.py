@@ -105,7 +105,7 @@ def stored(**more: Any) -> dict[str, Any]:
     return {
         "target": "pi", "backend": "tflite", "variant": "int8", "setting": "deploy", "gates": ["loss"],
         "passing": [], "failing": ["pi"], "reference": "a", "other": "b", "causes": [cause], "reason": "",
-        **more,
+        "left_share": 0.02, **more,
     }  # fmt: skip
 
 
@@ -115,7 +115,11 @@ REMEDY = {"text": "f32", "line": 'precision = "f32"', "side": "pi", "was_run": T
 @pytest.mark.parametrize(
     ("remedy", "effect", "says"),
     [
-        (REMEDY, None, 'f32; precision = "f32"'),
+        (
+            REMEDY, None,
+            "f32: run, 2.0% of the difference is left on the samples that were compared; "
+            'precision = "f32"',
+        ),
         ({**REMEDY, "was_run": False, "line": ""}, None, "f32: not run"),
         (
             REMEDY, {"left": 0.01, "low": 0.0, "high": 0.02, "samples": 9},
