@@ -9,9 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from harness.config.load import check
 from harness.config.validation import FLOAT32, Validation
 from harness.core.errors import HarnessError
+from harness.core.job import DEPLOY, PARITY
 from harness.core.metric import OF_ANSWERS
 from harness.core.plan import HOST
 from harness.core.verdict import CHECK, Gate, State, Verdict
@@ -29,6 +32,8 @@ from harness.run.prepare import Prepared, prepare
 from harness.run.request import Request
 
 Notify = Callable[[str], None]
+#: How the arrays of a result begin that hold the answers: the outputs, or their hashes.
+ANSWERS = ("output:", "row_hash:")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +75,7 @@ class Question:
     def pairs(self) -> Iterator[tuple[SideRequest, SideRequest]]:
         """Yield what is compared: the same variant on this machine first, then the float model there."""
         place = f"{self.target}:{self.variant}" if self.variant != FLOAT32 else self.target
-        suffix = f"@{self.setting}" if self.setting != "deploy" else ""
+        suffix = f"@{self.setting}" if self.setting != DEPLOY else ""
         other = SideRequest(f"{place}{suffix}", self.target, self.variant, None, self.setting)
         for variant in dict.fromkeys((self.variant,) if self.is_of_file else (self.variant, FLOAT32)):
             yield SideRequest(f"{variant} on this machine", HOST, variant), other
@@ -104,8 +109,12 @@ def questions(outcome: Outcome) -> list[Question]:
         of_answers = metric is not None and (metric.role in OF_ANSWERS or metric.drift)
         if verdict.state is State.FAIL and verdict.blocks and of_answers:
             gate = gates.get((verdict.kind, verdict.gate))
-            setting = "deploy" if gate is None else gate.setting
+            setting = DEPLOY if gate is None else gate.setting
             about.setdefault((verdict.target, verdict.backend, verdict.variant, setting), []).append(verdict)
+    for deploy in [key for key in about if key[3] == DEPLOY]:
+        parity = (*deploy[:3], PARITY)
+        if parity in about and _answers_alike(outcome, parity):
+            about[parity] += about.pop(deploy)  # one difference, one question
     return [
         Question(
             *key,
@@ -113,8 +122,27 @@ def questions(outcome: Outcome) -> list[Question]:
             *_elsewhere(outcome, key[2], verdicts),
             any(_is_of_file(outcome, verdict, gates) for verdict in verdicts),
         )
-        for key, verdicts in sorted(about.items(), key=lambda item: item[0][3] == "deploy")
+        for key, verdicts in sorted(about.items(), key=lambda item: item[0][3] == DEPLOY)
     ]
+
+
+def _answers_alike(outcome: Outcome, place: tuple[str, str, str, str]) -> bool:
+    """Whether a variant gave the same bits in both settings, where its suites ran the same case in both."""
+    results = outcome.folder.facts().results
+    target, backend, variant, setting = place
+    compared = False
+    for key, result in results.items():
+        twin = results.get(key._replace(setting=DEPLOY))
+        if key[:4] != (target, backend, setting, variant) or twin is None:
+            continue
+        for name, array in result.samples.arrays.items():
+            if name.startswith(ANSWERS):
+                if not np.array_equal(
+                    array, twin.samples.arrays.get(name), equal_nan=array.dtype.kind == "f"
+                ):
+                    return False
+                compared = True
+    return compared
 
 
 def _gates(outcome: Outcome) -> dict[tuple[str, str], Gate]:

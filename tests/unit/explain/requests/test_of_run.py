@@ -7,9 +7,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import numpy as np
 import pytest
 
 from harness.core.errors import ResultsError
+from harness.core.job import JobKey, JobResult, Samples, Status
 from harness.core.plan import HOST
 from harness.core.verdict import CHECK, GATE, State, Verdict
 from harness.explain.requests import of_run
@@ -33,9 +35,11 @@ VALIDATION = {
 }  # fmt: skip
 
 
-def asked(*verdicts: Verdict, rows: tuple[Any, ...] = ()) -> list[of_run.Question]:
+def asked(
+    *verdicts: Verdict, rows: tuple[Any, ...] = (), results: dict[JobKey, JobResult] | None = None
+) -> list[of_run.Question]:
     run = {"validation": VALIDATION}
-    folder = SimpleNamespace(path=Path("r"))
+    folder = SimpleNamespace(path=Path("r"), facts=lambda: SimpleNamespace(results=results or {}))
     outcome = SimpleNamespace(run=run, verdicts=verdicts, folder=folder, rows=rows)
     return of_run.questions(cast("Any", outcome))
 
@@ -55,6 +59,27 @@ def test_failures_of_one_variant_and_setting_are_one_question_and_parity_is_firs
         ("pi", "deploy", ("no-shift-lost", "loss")),
     ]
     assert (questions[0].passing, questions[0].failing) == (("cpu",), ("pi", "haswell"))
+
+
+@pytest.mark.parametrize(
+    ("name", "other", "settings"),
+    [
+        ("output:0", 0.0, ["parity"]), ("output:0", 1e-7, ["parity", "deploy"]),
+        ("row_hash:0", 0.0, ["parity"]), ("run_ns", 0.0, ["parity", "deploy"]),
+    ],
+)  # fmt: skip
+def test_the_same_answers_in_both_settings_are_one_question(
+    name: str, other: float, settings: list[str]
+) -> None:
+    results = {}
+    for setting, extra in (("parity", 0.0), ("deploy", other)):
+        key = JobKey("pi", "tflite", setting, "int8", "accuracy", "clean", 0)
+        samples = Samples({name: np.array([1.0, np.nan]) + extra})
+        results[key] = JobResult(key, Status.OK, samples=samples)
+    questions = asked(verdict("loss", "accuracy_loss", kind=GATE), verdict(*NUMBERS), results=results)
+    assert [question.setting for question in questions] == settings
+    if len(questions) == 1:
+        assert questions[0].gates == ("same-numbers-as-host", "loss")
 
 
 @pytest.mark.parametrize(
