@@ -76,7 +76,12 @@ def _batch(folder: Path, store: Path) -> Batch:
     artifact = Artifact("float32", "onnx", (describe_file(folder / "affine.onnx"),), folder)
     x = np.zeros((10, 4), np.float32)
     digest = Cache(store).put_array(x)
-    case = Case("clean", data="clean", samples=10, params={"batch": 4, "keep": "outputs", "reference": False})
+    case = Case(
+        "clean",
+        data="clean",
+        samples=10,
+        params={"batch": 4, "keep": "outputs", "task": "regression", "reference": False},
+    )
     return Batch(
         "cpu", "onnxruntime", "float32", "accuracy", artifact, {"deploy": Options(), "parity": Options()},
         {"x": Preprocess()}, {"clean": DataRef({"x": digest}, 10, x.nbytes)}, (case,),

@@ -164,8 +164,8 @@ class DataRef:
     size_byte : int
         Bytes of all files.
     targets : str
-        sha256 of what the tokens of each sample should be (see `harness.core.token_numbers`), for a device
-        that reduces logits; empty for none.
+        sha256 of the labels, as the task takes them, where it needs them on the device (`Need.LABELS`); empty
+        for none.
     """
 
     inputs: Mapping[str, str]

@@ -184,7 +184,7 @@ class SupportsRounds(Protocol):
 class SupportsAgreement(Protocol):
     """A suite whose answers can be compared between devices, sample by sample."""
 
-    def answers(self, samples: Samples) -> Any:
+    def answers(self, samples: Samples, task: str) -> Any:
         """Read the answers of a case; `alike` takes them any number of times."""
         ...
 

@@ -9,7 +9,7 @@ names; it reads outputs, on a board and on the host. The other half (`harness.ta
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any, ClassVar
@@ -18,6 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.core import settings as tables
+from harness.core.contracts import Bench
+from harness.core.job import Case, Samples
 from harness.core.settings import Problems
 
 #: The answer to a sample whose output is not a finite number: always wrong, and never the same as another.
@@ -75,8 +77,6 @@ class Need(StrEnum):
     INPUTS = "inputs"
     #: The labels of the samples.
     LABELS = "labels"
-    #: The outputs of the float reference for the same samples.
-    REFERENCE = "reference"
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,14 +118,11 @@ class Block:
         Canonical inputs, constants left out; empty unless the task needs them.
     labels : ndarray, shape (n, …), optional
         As `HostTask.truth` returns them; None unless the task needs them and there are any.
-    reference : mapping of output name to ndarray, shape (n, …)
-        The float reference's outputs; empty unless the task needs them.
     """
 
     outputs: Mapping[str, NDArray[Any]]
     inputs: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     labels: NDArray[Any] | None = None
-    reference: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
 
 class Task(ABC):
@@ -143,7 +140,7 @@ class Task(ABC):
         Frozen dataclass of the keys of ``[task]``, each declared by `harness.core.settings.option`; None: the
         task takes no such table. Unknown keys and wrong values are refused with every problem at once.
     needs : frozenset of Need
-        What `reduce` needs on the device.
+        What `reduce` or `measure` needs on the device.
     perfect : float
         Score of a sample whose answer is right.
     reduces : bool
@@ -249,6 +246,15 @@ class Task(ABC):
         DataError
             The outputs do not fit the form: the message says what is there and what is needed.
         """
+
+    def measure(self, bench: Bench, case: Case) -> Iterator[Samples] | None:
+        """Measure a case in a way of the task's own; None: as the accuracy suite measures.
+
+        A task that runs documents of several lengths, or another model beside the one that is measured
+        (``Case.beside``), has a loop of its own; the values ``outputs``, ``dtypes`` and ``input_sha256`` are
+        those of `suites.accuracy.measure`.
+        """
+        return None
 
     def reduce(self, reading: Reading, block: Block) -> dict[str, NDArray[Any]]:
         """Make a few small arrays of the outputs, on the device, so that large outputs never travel.

@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.core.errors import DataError
-from harness.core.task import Truth
 from harness.data import labels as data_labels
+from harness.tasks.host import GivenLabels, HostTask, LabelSet
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +92,7 @@ class Split:
         return tuple(dict.fromkeys((*self.test.notes, *self.calibration.notes)))
 
 
-def with_classes(split: Split, n_classes: int | None, *, where: str) -> Split:
-    """Return the split with class indices as labels, as a classification needs them; see `with_labels`."""
-    return with_labels(split, Truth.CLASS, n_classes, where=where)
-
-
-def with_labels(split: Split, truth: Truth, n_scores: int | None = None, *, where: str) -> Split:
+def with_labels(split: Split, host: HostTask, n_scores: int | None = None, *, where: str) -> Split:
     """Return the split with labels as a task takes them.
 
     The labels are checked over calibration and test samples together, so that a message counts over the whole
@@ -105,8 +100,7 @@ def with_labels(split: Split, truth: Truth, n_scores: int | None = None, *, wher
 
     Parameters
     ----------
-    truth : Truth
-        What the task takes.
+    host : HostTask
     n_scores : int, optional
         Number of scores of the model: classes must be smaller, and labels as many.
     where : str
@@ -117,9 +111,9 @@ def with_labels(split: Split, truth: Truth, n_scores: int | None = None, *, wher
     DataError
         The labels are something else, or do not fit the model.
     """
-    if truth is Truth.TARGETS:
-        return split
     parts = {"calibration": split.calibration, "test": split.test}
+    if host.makes_labels:
+        return Split(**{name: _made(part, host, n_scores, where) for name, part in parts.items()})
     labelled = {name: part for name, part in parts.items() if part.labels is not None}
     groups = [labelled] if _same_source(tuple(labelled.values())) else [{n: p} for n, p in labelled.items()]
     for group in groups:
@@ -127,17 +121,26 @@ def with_labels(split: Split, truth: Truth, n_scores: int | None = None, *, wher
         order = np.argsort(ids, kind="stable")
         labels = np.concatenate([np.asarray(part.labels) for part in group.values()])[order]
         names = max((part.class_names for part in group.values()), key=len)
-        read, note = data_labels.read_as(truth, labels, names, n_scores, ids=ids[order], where=where)
-        named = truth in (Truth.CLASS, Truth.GROUP)
-        indices = np.empty_like(read)
-        indices[order] = read
+        read = host.truth(GivenLabels(labels, names, n_scores, ids[order], where))
+        values = np.empty_like(read.labels)
+        values[order] = read.labels
         start = 0
         for name, part in group.items():
-            notes = (*part.notes, note) if note else part.notes
-            rows = indices[start : start + len(part)]
-            parts[name] = replace(part, labels=rows, notes=notes, class_names=names if named else ())
+            rows = values[start : start + len(part)]
+            parts[name] = _labelled(part, LabelSet(rows, read.names, read.notes))
             start += len(part)
     return Split(**parts)
+
+
+def _labelled(part: Dataset, read: LabelSet) -> Dataset:
+    return replace(part, labels=read.labels, notes=(*part.notes, *read.notes), class_names=read.names)
+
+
+def _made(part: Dataset, host: HostTask, n_scores: int | None, where: str) -> Dataset:
+    """Return samples with the labels that a task makes of their inputs, and of labels if there are any."""
+    labels = np.empty((len(part), 0)) if part.labels is None else part.labels
+    given = GivenLabels(labels, part.class_names, n_scores, part.ids, where, part.inputs, part.lengths)
+    return _labelled(part, host.truth(given)) if len(part) else part
 
 
 def _same_source(parts: Sequence[Dataset]) -> bool:
@@ -148,9 +151,9 @@ def _same_source(parts: Sequence[Dataset]) -> bool:
 
 
 def check_labels(dataset: Dataset, n_classes: int, *, where: str) -> None:
-    """Refuse labels that are not classes of a model with ``n_classes`` outputs."""
+    """Refuse labels that are not indices of ``n_classes`` classes."""
     if dataset.labels is not None:
-        with_classes(Split(dataset.take(np.arange(0)), dataset), n_classes, where=where)
+        data_labels.classes(GivenLabels(dataset.labels, (), n_classes, dataset.ids, where))
 
 
 def split_by_hash(

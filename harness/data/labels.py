@@ -1,4 +1,4 @@
-"""Labels as a task takes them, whatever their dtype and shape; or what they really are."""
+"""Labels as class indices, whatever their dtype and shape; or what they really are."""
 
 from __future__ import annotations
 
@@ -9,115 +9,40 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.core.errors import DataError
-from harness.core.task import Truth
+from harness.tasks.host import GivenLabels
 
 Labels = npt.NDArray[np.generic]
 Indices = npt.NDArray[np.int64]
 
-_FROM_0_OR_REGRESSION = 'use one class index per sample, from 0, or set [model] task = "regression"'
+FROM_0 = "use one class index per sample, from 0"
 
 
-#: Names of the class that is no anomaly.
-NORMAL = frozenset(("good", "inlier", "negative", "normal", "ok", "benign"))
+def classes(given: GivenLabels, hint: str = FROM_0) -> tuple[Indices, str]:
+    """Read class indices that the model has scores for; see `classes_of_labels`.
 
-
-def read_as(
-    truth: Truth, labels: Labels, names: tuple[str, ...], n_scores: int | None, *, ids: Indices, where: str
-) -> tuple[Indices, str]:
-    """Read labels as a task takes them; see the functions below.
-
-    Parameters
-    ----------
-    truth : Truth
-    labels : ndarray, shape (n, …)
-    names : tuple of str
-        Of the classes; empty where they are numbers.
-    n_scores : int, optional
-        Number of scores of the model.
-    ids : ndarray, shape (n,), int64
-        Position of each sample in its source, for errors.
-
-    Returns
-    -------
-    labels : ndarray, shape (n,) or (n, k), int64
-    note : str
-        How they were converted; empty if they were not.
+    Raises
+    ------
+    DataError
+        The labels are something else, or the model has fewer scores than the data have classes.
     """
-    if truth is Truth.LABELS:
-        return labels_of_flags(labels, n_scores, ids=ids, where=where), ""
-    if truth is Truth.ANOMALY:
-        return anomalies_of_labels(labels, names, ids=ids, where=where)
-    if truth is Truth.CLASS and n_scores is not None and len(names) > n_scores:
+    names, scores = given.names, given.scores
+    if scores is not None and len(names) > scores:
         raise DataError(
-            f"the data have {len(names)} classes, and the model has {n_scores} outputs",
-            where=where,
+            f"the data have {len(names)} classes, and the model has {scores} outputs",
+            where=given.where,
             cause=f"the classes are {', '.join(names[:12])}{', …' if len(names) > 12 else ''}",
             next_step="use the data and the classes that the model was trained for",
         )
-    classes, note = classes_of_labels(labels, ids=ids, where=where)
-    if truth is Truth.CLASS and n_scores is not None:
-        check_range(classes, n_scores, ids=ids, where=where)
-    return classes, note
+    indices, note = classes_of_labels(given.labels, ids=given.ids, where=given.where, hint=hint)
+    if scores is not None:
+        check_range(indices, scores, ids=given.ids, where=given.where)
+    return indices, note
 
 
-def labels_of_flags(
-    labels: Labels, n_scores: int | None = None, *, ids: Indices | None = None, where: str = ""
-) -> Indices:
-    """Read 0 or 1 for each of several labels, shape (n, k).
-
-    Raises
-    ------
-    DataError
-        They are something else, or the model has not k scores.
-    """
-    columns = math.prod(labels.shape[1:])
-    if labels.dtype.kind not in "iubf" or labels.ndim < 2 or columns < 2:
-        raise DataError(
-            f"several labels a sample are columns of 0 and 1; these are {labels.dtype} of shape "
-            f"{labels.shape}",
-            where=where,
-            next_step='give one column for each label, or set [model] task = "classification"',
-        )
-    flat = labels.reshape(len(labels), -1)
-    positions = np.arange(len(labels)) if ids is None else ids
-    _refuse(flat, positions, where, (flat != 0) & (flat != 1), "are neither 0 nor 1", "use 0 and 1")
-    if n_scores is not None and columns != n_scores:
-        raise DataError(
-            f"the data have {columns} labels a sample, and the model has {n_scores} scores",
-            where=where,
-            next_step="give the labels that the model was trained for, in the order of its outputs",
-        )
-    return flat.astype(np.int64)
-
-
-def anomalies_of_labels(
-    labels: Labels, names: tuple[str, ...] = (), *, ids: Indices | None = None, where: str = ""
+def classes_of_labels(
+    labels: Labels, *, ids: Indices | None = None, where: str = "", hint: str = FROM_0
 ) -> tuple[Indices, str]:
-    """Read 0 (normal) and 1 (anomaly) of each sample; of named classes one is called normal, good or so.
-
-    Raises
-    ------
-    DataError
-        They are something else.
-    """
-    classes, note = classes_of_labels(labels, ids=ids, where=where)
-    if names:
-        normal = [index for index, name in enumerate(names) if name.casefold() in NORMAL]
-        if len(normal) != 1:
-            raise DataError(
-                f"which of the classes {', '.join(names[:12])} is normal is unknown",
-                where=where,
-                next_step="call it normal, or use the labels 0 (normal) and 1 (anomaly)",
-            )
-        return (classes != normal[0]).astype(np.int64), f"{names[normal[0]]!r} is normal, all else an anomaly"
-    positions = np.arange(len(labels)) if ids is None else ids
-    wrong = (classes != 0) & (classes != 1)
-    _refuse(classes, positions, where, wrong, "are neither 0 nor 1", "use 0 for normal and 1 for anomalies")
-    return classes, note
-
-
-def classes_of_labels(labels: Labels, *, ids: Indices | None = None, where: str = "") -> tuple[Indices, str]:
-    """Turn the labels of a classification into class indices.
+    """Turn labels into class indices.
 
     Parameters
     ----------
@@ -128,6 +53,8 @@ def classes_of_labels(labels: Labels, *, ids: Indices | None = None, where: str 
         Position of each sample in its source, for errors.
     where : str
         Source of the labels, for errors.
+    hint : str
+        What to do with labels that are no classes.
 
     Returns
     -------
@@ -149,14 +76,14 @@ def classes_of_labels(labels: Labels, *, ids: Indices | None = None, where: str 
         )
     n, rest = len(labels), [size for size in labels.shape[1:] if size != 1]
     positions = np.arange(n) if ids is None else ids
-    refuse = partial(_refuse, labels, positions, where)
+    refuse = partial(refuse_labels, labels, positions, where)
     if labels.dtype.kind == "f":
         refuse(~np.isfinite(labels), "are not finite", "fill or remove the samples")
     if not rest:
         flat = labels.reshape(n)
         if flat.dtype.kind == "f":
-            refuse(flat != np.rint(flat), "are not whole numbers", _FROM_0_OR_REGRESSION)
-        refuse(np.abs(flat.astype(np.float64)) > 2**53, "are too large for a class", _FROM_0_OR_REGRESSION)
+            refuse(flat != np.rint(flat), "are not whole numbers", hint)
+        refuse(np.abs(flat.astype(np.float64)) > 2**53, "are too large for a class", hint)
         as_given = labels.ndim == 1 and labels.dtype.kind in "iu"
         return flat.astype(np.int64), "" if as_given else f"labels: {given}, read as class indices"
     if len(rest) > 1:
@@ -167,11 +94,11 @@ def classes_of_labels(labels: Labels, *, ids: Indices | None = None, where: str 
             next_step="use one class index per sample",
         )
     rows = labels.reshape(n, rest[0])
-    _check_one_hot(rows, given, positions, where)
+    _check_one_hot(rows, given, positions, where, hint)
     return rows.argmax(axis=1).astype(np.int64), f"labels: one-hot, {given}, read as class indices"
 
 
-def _check_one_hot(rows: Labels, given: str, ids: Indices, where: str) -> None:
+def _check_one_hot(rows: Labels, given: str, ids: Indices, where: str, hint: str) -> None:
     """Refuse rows that are not one-hot by what they are instead."""
     ones = (rows == 1).sum(axis=1)
     other = ((rows != 0) & (rows != 1)).any(axis=1)
@@ -191,14 +118,14 @@ def _check_one_hot(rows: Labels, given: str, ids: Indices, where: str) -> None:
         f"labels are {given} and not one-hot: {int(wrong.sum())} of {len(rows)} samples, first {name}",
         where=where,
         cause=cause,
-        next_step=_FROM_0_OR_REGRESSION,
+        next_step=hint,
     )
 
 
-def _refuse(
+def refuse_labels(
     labels: Labels, ids: Indices, where: str, wrong: npt.NDArray[np.bool_], what: str, next_step: str
 ) -> None:
-    """Raise if some labels are wrong, with the number of samples and the first one."""
+    """Raise ``DataError`` if some labels are wrong, with the number of samples and the first one."""
     if wrong.any():
         samples = wrong.reshape(len(labels), -1).any(axis=1)
         first = int(np.flatnonzero(samples)[0])

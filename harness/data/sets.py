@@ -22,6 +22,7 @@ from harness.core.groups import Groups
 from harness.core.job import DataRef
 from harness.core.preprocess import Feeds, Preprocess
 from harness.core.suite import CLEAN, SetInfo
+from harness.core.task import Need
 from harness.data import corruptions, sequences
 from harness.data.datasets import (
     Dataset,
@@ -38,6 +39,7 @@ from harness.data.metadata import column_name, columns_of
 from harness.data.sources import DataSource, load_either
 from harness.data.tables import Columns
 from harness.store.cache import Cache, code_sha256, key_of
+from harness.tasks.host import HostTask, LabelSource
 
 CHUNK = 256
 
@@ -171,7 +173,9 @@ def prepare(
     """
     steps = {name: step_of(table) for name, table in validation.input.items()}
     sampled = tuple(spec.name for spec in inputs if steps.get(spec.name, Preprocess()).value is None)
-    split = split_of(validation.data, folder, sampled)
+    host = tasks.on_host(validation.model.task)
+    options = host.task.read_options(validation.task)
+    split = split_of(validation.data, folder, sampled, host, options)
     test = split.test
     if not len(test):
         raise DataError("there are no test samples", where="data", next_step="use data that are not empty")
@@ -180,7 +184,7 @@ def prepare(
         if len(part):
             check_fit(part.inputs, steps, inputs, where=where)
             check_indices(part.inputs, rows or {}, part.ids, where=where)
-    split = with_labels(split, tasks.named(validation.model.task).truth, scores, where=where)
+    split = with_labels(split, host, scores, where=where)
     test = split.test
     groups, notes = groups_of(split, validation.data, where=where)
     order, lengths = _order(test, groups, validation.data, where)
@@ -190,13 +194,16 @@ def prepare(
     # In the order of the model, because a converter may keep nothing else of its inputs.
     steps = {spec.name: steps.get(spec.name, Preprocess()) for spec in inputs}
     Feeding(inputs, (), steps)  # raises where the inputs take different numbers of samples
+    targets = ""
+    if test.labels is not None and Need.LABELS in host.task.needs:
+        targets = cache.put_array(np.ascontiguousarray(test.labels))
     sets = []
     for family, severity in [(CLEAN, 0), *_cells(validation.shifts)]:
         arrays = {
             name: _put(cache, raw, test.ids, family, severity, validation.shifts, split.calibration, name)
             for name, raw in test.inputs.items()
         }
-        ref = _ref(cache, arrays, len(test))
+        ref = _ref(cache, arrays, len(test), targets)
         digest = partial(input_digest, cache, ref, steps)
         name = family if severity == 0 else f"{family}_{severity}"
         info = SetInfo(name, family, severity, len(test), digest, lengths)
@@ -233,20 +240,23 @@ def _calibration(calibration: Dataset, table: DataTable, where: str) -> tuple[Da
 
 def head(cache: Cache, ref: DataRef, rows: int) -> DataRef:
     """Store the first rows of a set as separate files, for a device that needs no more."""
-    arrays = {}
-    for name, sha256 in ref.inputs.items():
-        key = key_of({"what": "head", "of": sha256, "rows": rows})
-        stored = cache.recall(key)
-        if stored is None or not cache.has_array(stored["sha256"]):
-            whole = np.load(cache.array_path(sha256), mmap_mode="r", allow_pickle=False)
-            stored = {"sha256": cache.put_array(whole[:rows])}
-            cache.note(key, stored)
-        arrays[name] = str(stored["sha256"])
-    return _ref(cache, arrays, rows)
+    arrays = {name: _head(cache, sha256, rows) for name, sha256 in ref.inputs.items()}
+    return _ref(cache, arrays, rows, _head(cache, ref.targets, rows) if ref.targets else "")
 
 
-def _ref(cache: Cache, arrays: Mapping[str, str], rows: int) -> DataRef:
-    return DataRef(arrays, rows, sum(cache.array_path(sha).stat().st_size for sha in arrays.values()))
+def _head(cache: Cache, sha256: str, rows: int) -> str:
+    key = key_of({"what": "head", "of": sha256, "rows": rows})
+    stored = cache.recall(key)
+    if stored is None or not cache.has_array(stored["sha256"]):
+        whole = np.load(cache.array_path(sha256), mmap_mode="r", allow_pickle=False)
+        stored = {"sha256": cache.put_array(whole[:rows])}
+        cache.note(key, stored)
+    return str(stored["sha256"])
+
+
+def _ref(cache: Cache, arrays: Mapping[str, str], rows: int, targets: str) -> DataRef:
+    ref = DataRef(arrays, rows, 0, targets)
+    return replace(ref, size_byte=sum(cache.array_path(sha).stat().st_size for sha in ref.files))
 
 
 def input_digest(cache: Cache, ref: DataRef, steps: Mapping[str, Preprocess], samples: int) -> str:
@@ -323,21 +333,40 @@ def _put(
     return digest
 
 
-def split_of(table: DataTable, folder: Path, inputs: tuple[str, ...]) -> Split:
+def split_of(
+    table: DataTable,
+    folder: Path,
+    inputs: tuple[str, ...],
+    host: HostTask | None = None,
+    options: Any = None,  # noqa: ANN401 - of the task
+) -> Split:
     """Read the data and split them into calibration and test samples as configured.
+
+    Parameters
+    ----------
+    table : DataTable
+    folder : Path
+        Folder that the paths of `table` start from.
+    inputs : tuple of str
+        Of the model.
+    host : HostTask, optional
+        The task, which may read labels itself.
+    options : optional
+        The table ``[task]``, read by the task.
 
     Raises
     ------
     DataError
         The data cannot be read or split.
     """
-    loaded = _load(table, table, folder, inputs)
+    load = partial(_load, table=table, folder=folder, inputs=inputs, host=host, options=options)
+    loaded = load(table)
     if isinstance(loaded, Split):
         if table.calibration is None:
             return loaded
         loaded = loaded.test
     if table.calibration is not None:
-        calibration = _load(table.calibration, table, folder, inputs)
+        calibration = load(table.calibration)
         if isinstance(calibration, Split):
             calibration = calibration.calibration
         return Split(
@@ -356,11 +385,21 @@ def split_of(table: DataTable, folder: Path, inputs: tuple[str, ...]) -> Split:
     return split_by_hash(loaded, calibration_max=table.calibration_samples, unit=unit)
 
 
-def _load(source: SourceTable, table: DataTable, folder: Path, inputs: tuple[str, ...]) -> Dataset | Split:
-    return load_either(
+def _load(
+    source: SourceTable,
+    *,
+    table: DataTable,
+    folder: Path,
+    inputs: tuple[str, ...],
+    host: HostTask | None,
+    options: Any,  # noqa: ANN401 - of the task
+) -> Dataset | Split:
+    path, labels = (folder / text if text else None for text in (source.path, source.labels))
+    reads_labels = host is not None and host.reads_labels and path is not None
+    loaded = load_either(
         DataSource(
-            path=folder / source.path if source.path else None,
-            labels=folder / source.labels if source.labels else None,
+            path=path,
+            labels=None if reads_labels else labels,
             format=source.format,
             callable=source.callable,
             label_columns=as_columns(source.label_column),
@@ -375,6 +414,39 @@ def _load(source: SourceTable, table: DataTable, folder: Path, inputs: tuple[str
             metadata=Columns(columns_of(table), source is table, table.ignore),
         )
     )
+    if host is None or path is None or not reads_labels:
+        return loaded
+    image = None if table.image is None else ImageRecipe(**table.image.model_dump())
+    read = partial(_own_labels, path=path, labels=labels, image=image, host=host, options=options)
+    if isinstance(loaded, Split):
+        return Split(read(loaded.calibration), read(loaded.test))
+    return read(loaded)
+
+
+def _own_labels(
+    samples: Dataset,
+    *,
+    path: Path,
+    labels: Path | None,
+    image: ImageRecipe | None,
+    host: HostTask,
+    options: Any,  # noqa: ANN401 - of the task
+) -> Dataset:
+    """Return samples with the labels that the task reads; as they are where there are none."""
+    if not len(samples):
+        return samples
+    source = LabelSource(path, labels, samples.files, samples.ids, samples.inputs, image, options)
+    read = host.read_labels(source)
+    if read is None:
+        return samples
+    if len(read.labels) != len(samples):
+        raise DataError(
+            f"the task {host.task.name} read {len(read.labels)} labels of {len(samples)} samples",
+            where=str(labels or path),
+            next_step=f"report it to the authors of {type(host).__module__}",
+        )
+    notes = (*samples.notes, *read.notes)
+    return replace(samples, labels=read.labels, class_names=read.names, notes=notes)
 
 
 def step_of(table: InputTable) -> Preprocess:

@@ -70,7 +70,7 @@ class StoredData:
         }
 
     def targets(self, name: str, start: int, stop: int) -> np.ndarray[Any, Any]:
-        """What the tokens of the rows `start` to `stop` should be."""
+        """The labels of the rows `start` to `stop`."""
         return self._raw(self._batch.data[name].targets)[start:stop]
 
     def fetch(self, name: str) -> None:

@@ -14,8 +14,9 @@ from harness import tasks
 from harness.config.validation import ModelTable
 from harness.core.errors import DataError, UsageError
 from harness.core.task import Form, Reading, Task, Threshold, Truth
-from harness.data.labels import check_range, classes_of_labels, read_as
+from harness.data.labels import check_range, classes_of_labels
 from harness.init import shapes
+from harness.tasks.host import GivenLabels
 
 Values = Mapping[str, NDArray[Any]]
 #: Tasks whose labels are read in one way.
@@ -297,7 +298,8 @@ def truth_of(task: Task, labels: NDArray[Any], names: tuple[str, ...], *, where:
     """
     if task.truth is Truth.TARGETS:
         return labels.reshape(len(labels), -1).astype(np.float64)
-    return read_as(task.truth, labels, names, None, ids=np.arange(len(labels)), where=where)[0]
+    given = GivenLabels(labels, names, None, np.arange(len(labels)), where)
+    return tasks.on_host(task.name).truth(given).labels
 
 
 def score(reading: Reading, outputs: Values, labels: NDArray[Any]) -> NDArray[np.float64]:

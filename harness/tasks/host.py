@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.core.job import Case, Samples
 from harness.core.measurement import Measurement
 from harness.core.metric import Metric
-from harness.core.suite import ProposalContext, ProposedGate
+from harness.core.suite import CaseContext, ProposalContext, ProposedGate
 from harness.core.task import Reading, Task
 from harness.tasks.answers import Answers
 from harness.tasks.rows import Group
@@ -35,6 +36,10 @@ class GivenLabels:
         Position of each sample in its source, for messages.
     where : str
         Source of the labels, for messages.
+    inputs : mapping of input name to ndarray, shape (n, …)
+        Raw samples; only for a task that makes labels, whose `labels` may be empty: shape (n, 0).
+    lengths : ndarray, shape (n,), int64, optional
+        Of documents: behind them inputs are padded.
     """
 
     labels: NDArray[Any]
@@ -42,6 +47,8 @@ class GivenLabels:
     scores: int | None
     ids: NDArray[np.int64]
     where: str
+    inputs: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    lengths: NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +58,13 @@ class LabelSource:
     Parameters
     ----------
     path : Path
-        ``[data] labels``, or else ``[data] path``: a file or a folder.
+        ``[data] path``: a file or a folder.
+    labels : Path, optional
+        ``[data] labels``: a file or a folder; None where it is not set.
     files : tuple of Path
         File of each sample, in the order of the samples; empty where the samples are no files.
-    samples : int
+    ids : ndarray, shape (n,), int64
+        Position of each sample in its source, which has samples that were left out, too.
     inputs : mapping of input name to ndarray, shape (n, …)
         Raw samples, after images were resized.
     image : ImageRecipe, optional
@@ -64,8 +74,9 @@ class LabelSource:
     """
 
     path: Path
+    labels: Path | None
     files: tuple[Path, ...]
-    samples: int
+    ids: NDArray[np.int64]
     inputs: Mapping[str, NDArray[Any]]
     image: Any = None
     options: Any = None
@@ -89,6 +100,11 @@ class LabelSet:
     labels: NDArray[Any]
     names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+
+
+def noted(*notes: str) -> tuple[str, ...]:
+    """Return the notes that are not empty."""
+    return tuple(filter(None, notes))
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,19 +147,26 @@ class HostTask(ABC):
         shared: two tasks that declare one name declare the same metric (``agreement``, ``flips_harmful``: see
         `harness.tasks.shared`).
     groups : tuple of Group
-        How the metrics are made of answers, labels and the reference's answers. What every output has
-        (``sqnr``, ``bit_exact``, ``nonfinite_outputs``, …) the suite adds.
+        How the metrics are made of answers, labels and the reference's answers.
+    has_outputs : bool
+        The suite adds what every output has: ``sqnr``, ``bit_exact``, ``nonfinite_outputs``, …; False for a
+        task that measures in its own way and keeps neither outputs nor their limits and hashes.
     reads_labels : bool
         `read_labels` reads ``[data] labels`` instead of the readers of tables and arrays.
+    makes_labels : bool
+        `truth` makes labels of samples that have none, such as the next token of a text: it is called in any
+        case, for calibration and test samples apart, with the inputs.
     """
 
     task: ClassVar[Task]
     metrics: ClassVar[Mapping[str, Metric]]
     groups: ClassVar[tuple[Group, ...]]
+    has_outputs: ClassVar[bool] = True
     reads_labels: ClassVar[bool] = False
+    makes_labels: ClassVar[bool] = False
 
-    def read_labels(self, source: LabelSource) -> LabelSet:
-        """Read labels of another form than numbers in rows: boxes, masks, tokens.
+    def read_labels(self, source: LabelSource) -> LabelSet | None:
+        """Read labels of another form than numbers in rows, such as masks; None where there are none.
 
         Raises
         ------
@@ -152,9 +175,17 @@ class HostTask(ABC):
         """
         raise NotImplementedError
 
+    def case(self, case: Case, context: CaseContext) -> Case:
+        """Return a case as the task has it measured: with another deadline, or another variant beside it."""
+        return case
+
+    def read(self, samples: Samples) -> Answers:
+        """Read what was measured; a task that measures in its own way may have answers of its own kind."""
+        return Answers.read(samples)
+
     @abstractmethod
-    def truth(self, given: GivenLabels) -> tuple[NDArray[Any], str]:
-        """Return labels as the task takes them, and how they were converted; empty if they were not.
+    def truth(self, given: GivenLabels) -> LabelSet:
+        """Return labels as the task takes them, with the names of classes that remain, and how they changed.
 
         Raises
         ------

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from harness import tasks
 from harness.core import settings as tables
 from harness.core.job import DEPLOY, PARITY, Case
 from harness.core.settings import Problems, choice, option, whole
@@ -58,12 +59,13 @@ def cases(context: CaseContext) -> tuple[Case, ...]:
     """
     settings = read(context.settings)
     batch = context.batch or settings.batch
+    task = tasks.on_host(context.task)
 
     def case(info: SetInfo, setting: str) -> Case:
         samples = info.samples if context.max_samples is None else min(info.samples, context.max_samples)
         constant_s, sample_s = EMULATED_TYPICAL_S if context.emulated else TYPICAL_S
         params = {"sequences": info.sequences_within(samples)} if info.sequences else {}
-        return Case(
+        planned = Case(
             name=info.family,
             severity=info.severity,
             setting=setting,
@@ -75,6 +77,7 @@ def cases(context: CaseContext) -> tuple[Case, ...]:
                 "keep": settings.keep,
                 "reference": context.reference,
                 "task": context.task,
+                "labelled": context.labelled,
                 "outputs": [spec.name for spec in context.outputs],
                 "scored": context.output,
                 "threshold": context.threshold,
@@ -84,6 +87,7 @@ def cases(context: CaseContext) -> tuple[Case, ...]:
             },
             typical_s=constant_s + sample_s * samples,
         )
+        return task.case(planned, context)
 
     clean = [info for info in context.sets if info.family == CLEAN]
     if context.reference:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from math import prod
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,18 +17,25 @@ from harness.core.feeding import Feeding
 from harness.core.in_order import InOrder
 from harness.core.job import Case, Samples
 from harness.core.preprocess import Feeds, Outputs
-from harness.core.reductions import hash_rows, limits
-from harness.core.task import Block, Task
+from harness.core.task import Task
 from harness.device import plugins
+from suites.accuracy import reduction
 
-#: Names of the arrays that a task makes of outputs begin with it (`harness.tasks.answers`).
-ANSWER = "answer:"
 #: What is preprocessed and hashed at once, in whole batches: many small rows, because each step has a price
 #: of its own beside that of its rows; few large ones, because a device has little memory.
 BLOCK_BYTE = 2**20
 
 Call = tuple[Feeds, int]
 """What the session takes at once, and how many samples of it count."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """Rows of the set from `start` on: canonical inputs, and the calls that they are fed in."""
+
+    start: int
+    canonical: Feeds
+    calls: list[Call]
 
 
 def measure(bench: Bench, case: Case) -> Iterator[Samples]:
@@ -45,16 +52,18 @@ def measure(bench: Bench, case: Case) -> Iterator[Samples]:
         the case has them.
     """
     digest = preprocess.Digest()
-    task: Task | None = None
-    if case.params["keep"] == "reduced":
-        task = plugins.choose(plugins.TASKS, case.params["task"])()
+    task: Task = plugins.choose(plugins.TASKS, case.params["task"])()
+    own = task.measure(bench, case)
+    if own is not None:
+        yield from own
+        return
     with bench.open() as session:
         feeding = bench.feeding(session)
         sequences = case.params.get("sequences")
         run = session.run if sequences is None else InOrder(session, feeding, sequences).run
         with closing(_ahead(_blocks(bench, case, feeding, digest))) as blocks:
-            for calls in blocks:
-                yield _infer(bench, case, run, feeding, calls, task)
+            for rows in blocks:
+                yield _infer(bench, case, run, feeding, rows, task)
     values = {
         name: case.params[name]
         for name in ("scored", "threshold", "options")
@@ -63,7 +72,7 @@ def measure(bench: Bench, case: Case) -> Iterator[Samples]:
     yield Samples(values={"input_sha256": digest.hexdigest(), **values})
 
 
-def _blocks(bench: Bench, case: Case, feeding: Feeding, digest: preprocess.Digest) -> Iterator[list[Call]]:
+def _blocks(bench: Bench, case: Case, feeding: Feeding, digest: preprocess.Digest) -> Iterator[_Rows]:
     """What the session takes, in whole batches; each block is hashed while the session runs it."""
     batch = 1 if "sequences" in case.params else feeding.size or int(case.params["batch"])
     row_byte = sum(x.nbytes for x in bench.data.feeds(case.data, 0, 1).values())
@@ -75,11 +84,11 @@ def _blocks(bench: Bench, case: Case, feeding: Feeding, digest: preprocess.Diges
         for first in range(0, stop - start, batch):
             rows = {name: x[first : first + batch] for name, x in canonical.items()}
             calls.append((feeding.feeds(rows), min(batch, stop - start - first)))
-        yield calls
+        yield _Rows(start, canonical, calls)
         digest.update(canonical)
 
 
-def _ahead(blocks: Iterator[list[Call]]) -> Generator[list[Call]]:
+def _ahead(blocks: Iterator[_Rows]) -> Generator[_Rows]:
     """Make the next block in one other thread while the caller uses this one: two are held, never more.
 
     Numpy, hashing and the runtimes all release Python's lock, so that a second core hides the work; a
@@ -87,9 +96,9 @@ def _ahead(blocks: Iterator[list[Call]]) -> Generator[list[Call]]:
     """
     with ThreadPoolExecutor(1) as other:
         coming = other.submit(next, blocks, None)
-        while (calls := coming.result()) is not None:
+        while (rows := coming.result()) is not None:
             coming = other.submit(next, blocks, None)
-            yield calls
+            yield rows
 
 
 def _infer(
@@ -97,59 +106,25 @@ def _infer(
     case: Case,
     run: Callable[[Feeds], Outputs],
     feeding: Feeding,
-    calls: list[Call],
-    task: Task | None,
+    rows: _Rows,
+    task: Task,
 ) -> Samples:
-    """Run some calls; with a task only what it reduces the outputs to is kept."""
+    """Run some rows, and keep their outputs or what the task reduces them to."""
     answers, run_ns = [], []
-    for feeds, rows in calls:
+    for feeds, count in rows.calls:
         begun = bench.clock()
         outputs = run(feeds)
         run_ns.append(bench.clock() - begun)
-        answers.append(feeding.answers(outputs, rows))
+        answers.append(feeding.answers(outputs, count))
     joined = {name: np.concatenate([answer[name] for answer in answers]) for name in answers[0]}
     real = {spec.name: joined[spec.name] for spec in feeding.outputs}
     dtypes = [y.dtype.name for y in real.values()]
     arrays: dict[str, NDArray[Any]] = {"run_ns": np.asarray(run_ns, np.int64)}
-    if task is None:
-        arrays |= {f"output:{position}": y for position, y in enumerate(real.values())}
+    reduces = case.params["keep"] == "reduced"
+    if reduces:
+        arrays |= reduction.of_outputs(real)
     else:
-        arrays |= _reductions(task, case, real, dtypes)
+        arrays |= {f"output:{position}": y for position, y in enumerate(real.values())}
+    if reduces or task.needs:
+        arrays |= reduction.of_task(task, bench, case, real, rows.canonical, rows.start)
     return Samples(arrays, {"outputs": [[name, y.shape[1:]] for name, y in real.items()], "dtypes": dtypes})
-
-
-def _reductions(task: Task, case: Case, real: Outputs, dtypes: list[str]) -> dict[str, NDArray[Any]]:
-    """What is kept of outputs: the limits and a hash of each, and what the task makes of them."""
-    arrays: dict[str, NDArray[Any]] = {}
-    for position, y in enumerate(real.values()):
-        kept = {**limits(y), "row_hash": hash_rows(y)}
-        arrays |= {f"{name}:{position}": array for name, array in kept.items()}
-    named = _canonical(case, real)
-    if named is None:
-        return arrays
-    scored = case.params.get("scored") or next(iter(named))
-    if scored not in named:
-        return arrays
-    y = named[scored]
-    reading = task.reading(
-        scored,
-        integers=np.dtype(dtypes[list(named).index(scored)]).kind in "iu",
-        width=prod(y.shape[1:]),
-        threshold=case.params.get("threshold"),
-        options=case.params.get("options"),
-    )
-    reduced = task.reduce(reading, Block(named))
-    return arrays | {ANSWER + name: array for name, array in reduced.items()}
-
-
-def _canonical(case: Case, real: Outputs) -> Outputs | None:
-    """The outputs by the names of the canonical model: a converter may rename them, in their order.
-
-    None where the file has another number of outputs: the host then says so for each metric.
-    """
-    names = case.params.get("outputs") or list(real)
-    if len(names) != len(real):
-        return None
-    if sorted(names) == sorted(real):
-        return {name: real[name] for name in names}
-    return dict(zip(names, real.values(), strict=True))

@@ -57,12 +57,13 @@ class AccuracySuite:
         ERROR row. Where the device fed other inputs than the host computed, all other rows are INVALID.
         """
         case = job.case
-        on_device = Answers.read(result.samples)
+        host = tasks.on_host(context.task)
+        on_device = host.read(result.samples)
 
         @cache
         def on_host(variant: str) -> Answers | None:
             samples = context.reference(variant, case.name, case.severity)
-            return None if samples is None else Answers.read(samples)
+            return None if samples is None else host.read(samples)
 
         rows = [
             row for group in _groups(job, context) for row in self._rows(group, on_device, on_host, context)
@@ -73,7 +74,7 @@ class AccuracySuite:
             least = plan.read(context.settings).group_samples
             parts = groups.rows(rows, context.groups, least, sequence)
             if context.labels is not None:
-                parts += tasks.on_host(context.task).parts(rows, context.labels, least, sequence)
+                parts += host.parts(rows, context.labels, least, sequence)
             rows += parts
         equal = result.samples.values["input_sha256"] == case.params["input_sha256"]
         if not equal:
@@ -109,9 +110,9 @@ class AccuracySuite:
             row for group in groups for row in made(group, pair if group.against else alone, self.metrics)
         ]
 
-    def answers(self, samples: Samples) -> Answers:
+    def answers(self, samples: Samples, task: str) -> Answers:
         """Read the outputs of a case; `alike` takes them any number of times."""
-        return Answers.read(samples)
+        return tasks.on_host(task).read(samples)
 
     def alike(self, one: Answers, other: Answers, task: str) -> Mapping[str, NDArray[np.bool_]]:
         """Compare the samples that both devices ran.
@@ -119,8 +120,8 @@ class AccuracySuite:
         Returns
         -------
         mapping
-            The same answer, which no answer at all is not: ``top-1`` of a classifier, ``labels`` of several
-            labels, ``nearest neighbour`` of an embedding; and ``bits``.
+            The same answer, as the task names it (``top-1`` of a classifier), which no answer at all is not;
+            and ``bits``.
 
         Raises
         ------
@@ -129,8 +130,9 @@ class AccuracySuite:
         """
         other = other.ordered_like(one)
         n = min(len(one), len(other))  # samples come in one order everywhere
-        same = {"bits": numbers.same_bits(one, other, n)}
-        if (named := tasks.on_host(task).same(one, other, n)) is not None:
+        host = tasks.on_host(task)
+        same = {"bits": numbers.same_bits(one, other, n)} if host.has_outputs else {}
+        if (named := host.same(one, other, n)) is not None:
             same |= dict([named])
         return same
 
@@ -185,10 +187,13 @@ def _is_shipped(job: Job) -> bool:
 def _groups(job: Job, context: SummaryContext) -> Iterator[Group]:
     has_float = not (job.case.params["reference"] and job.variant == plan.FLOAT)
     shipped = _is_shipped(job)
-    for group in (*tasks.on_host(context.task).groups, numbers.DISTANCE, numbers.FINITE):
+    host = tasks.on_host(context.task)
+    of_outputs = (numbers.DISTANCE, numbers.FINITE) if host.has_outputs else ()
+    for group in (*host.groups, *of_outputs):
         if (has_float or not group.against) and (shipped or not group.as_shipped):
             yield replace(group, variant=plan.FLOAT) if group.against else group
-    if job.case.setting == PARITY and job.case.name == CLEAN and not job.case.params["reference"]:
+    is_parity = job.case.setting == PARITY and job.case.name == CLEAN
+    if is_parity and host.has_outputs and not job.case.params["reference"]:
         yield replace(numbers.BIT_EXACT, variant=job.variant)
         yield replace(numbers.ROUNDING, variant=job.variant)
         if context.artifact.output_quantization:

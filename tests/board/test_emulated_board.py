@@ -59,7 +59,12 @@ def test_the_same_numbers_as_under_emulation_alone(
     model = Artifact("float32", "onnx", (describe_file(tmp_path / "affine.onnx"),), tmp_path)
     x = np.random.default_rng(0).normal(size=(10, 4)).astype(np.float32)
     digest = Cache(store).put_array(x)
-    case = Case("clean", data="clean", samples=10, params={"batch": 4, "keep": "outputs", "reference": False})
+    case = Case(
+        "clean",
+        data="clean",
+        samples=10,
+        params={"batch": 4, "keep": "outputs", "task": "regression", "reference": False},
+    )
     made = Batch(
         "pi", "onnxruntime", "float32", "accuracy", model, {"deploy": Options(), "parity": Options()},
         {"x": Preprocess()}, {"clean": DataRef({"x": digest}, 10, x.nbytes)}, (case,),

@@ -167,6 +167,7 @@ def _answers(run: Read, name: str, suites: Mapping[str, SupportsAgreement]) -> d
         if row.measurement.status is Status.INVALID
     }
     assert run.facts is not None
+    task = run.facts.run["model"]["task"]
     answers: dict[Place, Any] = {}
     for key, result in run.facts.results.items():
         if f"{key.target}/{key.backend}" != name or key.target == HOST or key.suite not in suites:
@@ -174,7 +175,7 @@ def _answers(run: Read, name: str, suites: Mapping[str, SupportsAgreement]) -> d
         if result.status is not Status.OK:
             answer: Any = f"{result.status}: {result.reason.partition(chr(10))[0]}"
         else:
-            answer = invalid.get(key) or suites[key.suite].answers(result.samples)
+            answer = invalid.get(key) or suites[key.suite].answers(result.samples, task)
         answers[Place(key.suite, key.variant, key.setting, key.case, key.severity)] = answer
     return answers
 

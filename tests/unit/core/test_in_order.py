@@ -87,7 +87,12 @@ def measured(
         clock=lambda: 0,
         data=SimpleNamespace(feeds=lambda _, start, stop: {"x": apply(x[start:stop], steps["x"])}),
     )
-    case = Case("clean", data="clean", samples=len(x), params={"batch": 4, "keep": "outputs", **params})
+    case = Case(
+        "clean",
+        data="clean",
+        samples=len(x),
+        params={"batch": 4, "keep": "outputs", "task": "regression", **params},
+    )
     merged = merge(measure(bench, case))  # type: ignore[arg-type]
     names = [name for name, _ in merged.values["outputs"]]
     return {name: merged.arrays[f"output:{i}"] for i, name in enumerate(names)}

@@ -12,11 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.core.errors import DataError
-from harness.core.task import Truth
-from harness.data.datasets import Dataset, Split, split_by_hash, with_classes, with_labels
-from harness.data.labels import classes_of_labels, classes_of_text, labels_of_flags
+from harness.data.datasets import Dataset, Split, split_by_hash, with_labels
+from harness.data.labels import classes_of_labels, classes_of_text
+from harness.tasks import on_host
+from suites.accuracy.tasks.multi_label.labels import labels_of_flags
 
 CLASSES = np.array([0, 2, 1, 2, 0])
+
+HOST = on_host("classification")
 
 
 @pytest.mark.parametrize(
@@ -87,14 +90,14 @@ def test_wrong_labels_are_counted_over_the_whole_source_and_not_over_a_part() ->
     labels[::10] = -1
     split = split_by_hash(whole(labels))
     with pytest.raises(DataError, match=r"15 of 150 labels are outside 0\.\.4: sample 0 .* has -1") as caught:
-        with_classes(split, 5, where="x.npz")
+        with_labels(split, HOST, 5, where="x.npz")
     assert "no label" in caught.value.cause
 
 
 def test_both_parts_of_a_split_are_converted_in_their_order() -> None:
     classes = np.arange(60) % 3
     split = split_by_hash(whole(np.eye(3)[classes]))
-    converted = with_classes(split, 3, where="x.npz")
+    converted = with_labels(split, HOST, 3, where="x.npz")
     for part in (converted.calibration, converted.test):
         assert part.labels is not None
         assert part.labels.tolist() == classes[part.ids].tolist()
@@ -104,13 +107,16 @@ def test_both_parts_of_a_split_are_converted_in_their_order() -> None:
 def test_sets_of_two_sources_are_counted_each_by_itself() -> None:
     split = Split(whole(np.array([0, 1, 9])), whole(np.array([[0], [1]])))
     with pytest.raises(DataError, match="1 of 3 labels"):
-        with_classes(split, 2, where="x.npz")
-    assert with_classes(Split(whole(np.array([0, 1])), split.test), 2, where="x.npz").test.labels is not None
+        with_labels(split, HOST, 2, where="x.npz")
+    assert (
+        with_labels(Split(whole(np.array([0, 1])), split.test), HOST, 2, where="x.npz").test.labels
+        is not None
+    )
 
 
 def test_samples_without_labels_stay_without() -> None:
     bare = Dataset({"x": np.zeros((3, 1))}, None, np.arange(3))
-    split = with_classes(Split(bare.take(np.arange(0)), bare), 2, where="x.npz")
+    split = with_labels(Split(bare.take(np.arange(0)), bare), HOST, 2, where="x.npz")
     assert split.test.labels is None
     assert split.notes == ()
 
@@ -118,7 +124,7 @@ def test_samples_without_labels_stay_without() -> None:
 def test_classes_that_are_counted_from_one_are_named() -> None:
     split = split_by_hash(whole(np.arange(30) % 3 + 1))
     with pytest.raises(DataError, match="10 of 30 labels") as caught:
-        with_classes(split, 3, where="x.npz")
+        with_labels(split, HOST, 3, where="x.npz")
     assert "the labels are 1 to 3: classes counted from 1?" in caught.value.cause
     assert caught.value.next_step == "subtract 1 from every label"
 
@@ -141,7 +147,7 @@ def test_text_is_numbered(text: list[Any], indices: list[int], names: tuple[str,
 def test_more_classes_than_outputs_are_named() -> None:
     data = Dataset({"x": np.zeros((3, 1))}, np.array([0, 1, 0]), np.arange(3), ("cat", "dog", "emu"))
     with pytest.raises(DataError, match="3 classes, and the model has 2 outputs") as caught:
-        with_classes(Split(data.take(np.arange(0)), data), 2, where="photos")
+        with_labels(Split(data.take(np.arange(0)), data), HOST, 2, where="photos")
     assert "emu" in caught.value.cause
 
 
@@ -171,11 +177,14 @@ def test_both_parts_of_a_split_are_read_as_the_task_takes_them() -> None:
         return Dataset({"x": np.zeros((len(ids), 1))}, labels, np.array(ids), ("bad", "good", "worse"))
 
     split = Split(part([3, 0], np.array([1, 0])), part([1, 2], np.array([2, 1])))
-    anomalies = with_labels(split, Truth.ANOMALY, where="folder")
+    anomalies = with_labels(split, on_host("anomaly"), where="folder")
     assert np.asarray(anomalies.calibration.labels).tolist() == [0, 1]
     assert np.asarray(anomalies.test.labels).tolist() == [1, 0]
     assert anomalies.test.class_names == ()
     assert "'good' is normal" in anomalies.notes[0]
-    groups = with_labels(split, Truth.GROUP, 2, where="folder")
+    groups = with_labels(split, on_host("embedding"), 2, where="folder")
     assert np.asarray(groups.test.labels).tolist() == [2, 1], "no place of a score"
-    assert with_labels(split, Truth.TARGETS, where="folder") is split
+    targets = with_labels(split, on_host("regression"), where="folder")
+    assert targets.test.labels is not None
+    assert targets.test.labels.tolist() == [2, 1]
+    assert targets.test.class_names == ("bad", "good", "worse")

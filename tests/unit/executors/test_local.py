@@ -179,7 +179,12 @@ def test_a_worker_needs_only_numpy_and_one_runtime(
     np.save(tmp_path / "x.npy", x)
     digest = sha256_file(tmp_path / "x.npy")
     (tmp_path / "x.npy").rename(tmp_path / "data" / f"{digest}.npy")
-    case = Case("clean", data="clean", samples=10, params={"batch": 4, "keep": "outputs", "reference": False})
+    case = Case(
+        "clean",
+        data="clean",
+        samples=10,
+        params={"batch": 4, "keep": "outputs", "task": "regression", "reference": False},
+    )
     made = Batch(
         "cpu", "onnxruntime", "float32", "accuracy", model, OPTIONS, {"x": Preprocess()},
         {"clean": DataRef({"x": digest}, 10, x.nbytes)}, (case,),

@@ -373,7 +373,7 @@ def test_two_devices_agree_where_the_arrays_do_over_the_samples_that_both_ran(ke
     other[7:30, 0] -= SCALE  # another score, as low as before
     other[30] = np.nan
     suite, few = AccuracySuite(), N - 20
-    read = [suite.answers(samples(y, keep=keep)) for y in (one, other[:few])]
+    read = [suite.answers(samples(y, keep=keep), "classification") for y in (one, other[:few])]
     same = suite.alike(*read, "classification")
     top = np.argmax(one[:few], axis=1) == np.argmax(np.nan_to_num(other[:few], nan=-1e9), axis=1)
     top[30] = False
@@ -391,6 +391,8 @@ def test_no_answer_agrees_with_no_answer_in_bits_alone() -> None:
 
 def test_devices_whose_outputs_have_other_shapes_cannot_agree() -> None:
     suite = AccuracySuite()
-    one, other = (suite.answers(samples(np.zeros((3, size), np.float32))) for size in (4, 5))
+    one, other = (
+        suite.answers(samples(np.zeros((3, size), np.float32)), "classification") for size in (4, 5)
+    )
     with pytest.raises(DataError, match="outputs of shapes"):
         suite.alike(one, other, "classification")

@@ -182,14 +182,16 @@ def test_what_needs_the_whole_output_is_skipped_where_it_was_reduced(task: str) 
 def test_two_devices_answer_alike() -> None:
     suite = AccuracySuite()
     one, other = flipped(0.0), flipped(0.1)
-    same = suite.alike(*(suite.answers(of_labels(y)) for y in (one, other)), "multi-label")
+    same = suite.alike(*(suite.answers(of_labels(y), "multi-label") for y in (one, other)), "multi-label")
     assert same["labels"].tolist() == (one == other).all(axis=1).tolist()
     y = vectors(0.5)
     moved = y.copy()
     moved[:10] = -moved[:10]
-    same = suite.alike(*(suite.answers(samples(e)) for e in (y, moved)), "embedding")
+    same = suite.alike(*(suite.answers(samples(e), "embedding") for e in (y, moved)), "embedding")
     assert same["nearest neighbour"].mean() < 1
-    assert set(suite.alike(*(suite.answers(samples(y[:, :1])) for _ in (0, 1)), "anomaly")) == {"bits"}
+    assert set(suite.alike(*(suite.answers(samples(y[:, :1]), "anomaly") for _ in (0, 1)), "anomaly")) == {
+        "bits"
+    }
 
 
 @pytest.mark.parametrize("task", ["multi-label", "anomaly", "embedding"])

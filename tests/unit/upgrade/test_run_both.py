@@ -111,7 +111,7 @@ def compared(
     names = {OLD: "cpu@1.0", NEW: "cpu@2.0"}
     executor = {"kind": kind}
     pair = TargetPair("cpu", "toy", {side: Target(names[side], "", ("toy",), executor) for side in SIDES})
-    clean = {"batch": 8, "keep": "outputs", "reference": False, "input_sha256": "d"}
+    clean = {"batch": 8, "keep": "outputs", "task": "classification", "reference": False, "input_sha256": "d"}
     cases = {
         "accuracy": (
             Case("clean", data="clean", samples=N, params=clean),

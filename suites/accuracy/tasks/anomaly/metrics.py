@@ -16,10 +16,10 @@ from harness.core.suite import CLEAN, ProposalContext, ProposedGate
 from harness.stats import intervals, linear
 from harness.tasks import propose as gates
 from harness.tasks.answers import Answers
-from harness.tasks.host import GivenLabels, HostTask
+from harness.tasks.host import GivenLabels, HostTask, LabelSet, noted
 from harness.tasks.rows import Facts, Group, Undefined, row, skipped
 from harness.tasks.shared import SHIFT_COLUMN, whole_set
-from suites.accuracy.tasks import labels
+from suites.accuracy.tasks.anomaly.labels import anomalies_of_labels
 from suites.accuracy.tasks.anomaly.task import Anomaly
 
 TASK = Anomaly()
@@ -104,9 +104,10 @@ class AnomalyMetrics(HostTask):
         Group(("rank_correlation",), _agreement, against=True),
     )
 
-    def truth(self, given: GivenLabels) -> tuple[NDArray[Any], str]:
+    def truth(self, given: GivenLabels) -> LabelSet:
         """Read 1 of an anomaly and 0 of what is normal; of named classes one is called normal, good or so."""
-        return labels.anomalies(given)
+        flags, note = anomalies_of_labels(given.labels, given.names, ids=given.ids, where=given.where)
+        return LabelSet(flags, notes=noted(note))
 
     def propose(self, context: ProposalContext) -> list[ProposedGate]:
         """Propose how much of the AUC may be lost, and of the order of the scores."""

@@ -15,17 +15,18 @@ from harness.core.measurement import Measurement
 from harness.core.metric import Column, Metric, Noise, Role
 from harness.core.suite import CLEAN, ProposalContext, ProposedGate
 from harness.core.task import Form
+from harness.data.labels import classes
 from harness.stats import accuracy, intervals, paired
 from harness.tasks import propose as gates
 from harness.tasks import shared
 from harness.tasks.answers import Answers
-from harness.tasks.host import GivenLabels, HostTask
+from harness.tasks.host import GivenLabels, HostTask, LabelSet, noted
 from harness.tasks.rows import PT, Facts, Group, row, share, skipped
 from harness.tasks.shared import SHIFT_COLUMN, whole_set
 from suites.accuracy import groups
-from suites.accuracy.tasks import labels
 from suites.accuracy.tasks.classification import classes as read
 from suites.accuracy.tasks.classification.classes import TASK
+from suites.accuracy.tasks.labels import HINT
 
 #: Significance level of the floor of the float model's accuracy.
 FLOOR_ALPHA = 0.001
@@ -134,9 +135,10 @@ class ClassificationMetrics(HostTask):
         Group(("class_accuracy_loss",), _class_loss, against=True, labels=True, as_shipped=True),
     )
 
-    def truth(self, given: GivenLabels) -> tuple[NDArray[Any], str]:
+    def truth(self, given: GivenLabels) -> LabelSet:
         """Read class indices, as numbers or one-hot, that the model has scores for."""
-        return labels.classes(given)
+        indices, note = classes(given, HINT)
+        return LabelSet(indices, given.names, noted(note))
 
     def same(self, one: Answers, other: Answers, n: int) -> tuple[str, NDArray[np.bool_]]:
         """Return where both give the same class."""

@@ -13,16 +13,17 @@ from harness.core.measurement import Measurement
 from harness.core.metric import Column, Role
 from harness.core.suite import ProposalContext, ProposedGate
 from harness.core.task import NO_ANSWER
+from harness.data.labels import classes_of_labels
 from harness.stats import intervals, paired
 from harness.stats.intervals import Interval
 from harness.tasks import propose as gates
 from harness.tasks import shared
 from harness.tasks.answers import Answers
-from harness.tasks.host import GivenLabels, HostTask
+from harness.tasks.host import GivenLabels, HostTask, LabelSet, noted
 from harness.tasks.rows import PT, Facts, Group, Undefined, row
 from harness.tasks.shared import SHIFT_COLUMN, whole_set
-from suites.accuracy.tasks import labels
 from suites.accuracy.tasks.embedding.task import Embedding, neighbours, recalled
+from suites.accuracy.tasks.labels import HINT
 
 TASK = Embedding()
 #: Neighbours that are looked for.
@@ -132,9 +133,10 @@ class EmbeddingMetrics(HostTask):
         Group(("agreement",), _agreement, against=True, outputs=True),
     )  # fmt: skip
 
-    def truth(self, given: GivenLabels) -> tuple[NDArray[Any], str]:
+    def truth(self, given: GivenLabels) -> LabelSet:
         """Read a whole number that samples of one kind share."""
-        return labels.kinds(given)
+        kinds, note = classes_of_labels(given.labels, ids=given.ids, where=given.where, hint=HINT)
+        return LabelSet(kinds, given.names, noted(note))
 
     def same(self, one: Answers, other: Answers, n: int) -> tuple[str, NDArray[np.bool_]]:
         """Return where both have the same nearest neighbour among the first samples."""

@@ -18,10 +18,10 @@ from harness.stats import intervals, linear, paired
 from harness.tasks import propose as gates
 from harness.tasks import shared
 from harness.tasks.answers import Answers
-from harness.tasks.host import GivenLabels, HostTask
+from harness.tasks.host import GivenLabels, HostTask, LabelSet
 from harness.tasks.rows import PT, Facts, Group, Undefined, mean_share, row
 from harness.tasks.shared import SHIFT_COLUMN, whole_set
-from suites.accuracy.tasks import labels
+from suites.accuracy.tasks.multi_label.labels import labels_of_flags
 from suites.accuracy.tasks.multi_label.task import MultiLabel
 
 TASK = MultiLabel()
@@ -120,9 +120,9 @@ class MultiLabelMetrics(HostTask):
         ),
     )  # fmt: skip
 
-    def truth(self, given: GivenLabels) -> tuple[NDArray[Any], str]:
+    def truth(self, given: GivenLabels) -> LabelSet:
         """Read 0 or 1 for each label."""
-        return labels.flags(given), ""
+        return LabelSet(labels_of_flags(given.labels, given.scores, ids=given.ids, where=given.where))
 
     def same(self, one: Answers, other: Answers, n: int) -> tuple[str, NDArray[np.bool_]]:
         """Return where all labels are answered alike."""

@@ -17,7 +17,7 @@ from harness.stats import accuracy, intervals, paired
 from harness.stats.intervals import Interval
 from harness.tasks import propose as gates
 from harness.tasks.answers import Answers
-from harness.tasks.host import GivenLabels, HostTask
+from harness.tasks.host import GivenLabels, HostTask, LabelSet
 from harness.tasks.rows import Facts, Group, row, skipped
 from harness.tasks.shared import whole_set
 from suites.accuracy.tasks.regression.task import Regression
@@ -86,9 +86,9 @@ class RegressionMetrics(HostTask):
         Group(("error_increase",), _error_increase, against=True, labels=True, outputs=True),
     )
 
-    def truth(self, given: GivenLabels) -> tuple[NDArray[Any], str]:
+    def truth(self, given: GivenLabels) -> LabelSet:
         """Take numbers as they are."""
-        return given.labels, ""
+        return LabelSet(given.labels, given.names)
 
     def propose(self, context: ProposalContext) -> list[ProposedGate]:
         """Propose how much the error may increase."""
