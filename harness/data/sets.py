@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -198,9 +199,14 @@ def prepare(
     if test.labels is not None and Need.LABELS in host.task.needs:
         targets = cache.put_array(np.ascontiguousarray(test.labels))
     sets = []
-    for family, severity in [(CLEAN, 0), *_cells(validation.shifts)]:
+    cells = _cells(validation.shifts)
+    shifted = {
+        name: _Shifted(cache, raw, test.ids, validation.shifts, calibration.inputs.get(name))
+        for name, raw in (test.inputs.items() if cells else ())
+    }
+    for family, severity in [(CLEAN, 0), *cells]:
         arrays = {
-            name: _put(cache, raw, test.ids, family, severity, validation.shifts, split.calibration, name)
+            name: shifted[name].put(family, severity) if severity else cache.put_array(raw)
             for name, raw in test.inputs.items()
         }
         ref = _ref(cache, arrays, len(test), targets)
@@ -266,7 +272,7 @@ def input_digest(cache: Cache, ref: DataRef, steps: Mapping[str, Preprocess], sa
     """
     key = key_of(
         {
-            "what": "input digest", "code": sha256_file(Path(preprocess.__file__)), "samples": samples,
+            "what": "input digest", "code": _preprocess_sha256(), "samples": samples,
             "inputs": dict(ref.inputs), "steps": {name: step.to_json() for name, step in steps.items()},
         }
     )  # fmt: skip
@@ -275,6 +281,11 @@ def input_digest(cache: Cache, ref: DataRef, steps: Mapping[str, Preprocess], sa
         stored = {"sha256": _input_digest(cache, ref, steps, samples)}
         cache.note(key, stored)
     return str(stored["sha256"])
+
+
+@functools.cache
+def _preprocess_sha256() -> str:
+    return sha256_file(Path(preprocess.__file__))
 
 
 def _input_digest(cache: Cache, ref: DataRef, steps: Mapping[str, Preprocess], samples: int) -> str:
@@ -299,38 +310,39 @@ def _cells(shifts: ShiftsTable) -> list[tuple[str, int]]:
     return [(family, severity) for family in families for severity in shifts.severities]
 
 
-def _put(
-    cache: Cache,
-    raw: NDArray[Any],
-    ids: NDArray[np.int64],
-    family: str,
-    severity: int,
-    shifts: ShiftsTable,
-    calibration: Dataset,
-    name: str,
-) -> str:
-    """Return the hash of the stored array, which is computed only if the cache does not have it."""
-    if family == CLEAN:
-        return cache.put_array(raw)
-    kind: Literal["image", "features"] = "image" if shifts.kind == "image" else "features"
-    reference = calibration.inputs.get(name) if kind == "features" else None
-    key = key_of(
-        {
-            "what": "corruption", "code": code_sha256(Path(__file__).parent),
-            "family": family, "severity": severity,
-            "seed": shifts.seed, "kind": shifts.kind, "raw": content_sha256(raw), "ids": content_sha256(ids),
+class _Shifted:
+    """The corrupted copies of one input; what all of them are made from is hashed once."""
+
+    def __init__(
+        self,
+        cache: Cache,
+        raw: NDArray[Any],
+        ids: NDArray[np.int64],
+        shifts: ShiftsTable,
+        calibration: NDArray[Any] | None,
+    ) -> None:
+        self._cache, self._raw, self._ids, self._seed = cache, raw, ids, shifts.seed
+        self._kind: Literal["image", "features"] = "image" if shifts.kind == "image" else "features"
+        self._reference = reference = calibration if self._kind == "features" else None
+        self._made_from = {
+            "what": "corruption", "code": code_sha256(Path(__file__).parent), "seed": shifts.seed,
+            "kind": shifts.kind, "raw": content_sha256(raw), "ids": content_sha256(ids),
             "reference": "" if reference is None else content_sha256(reference),
-        }
-    )  # fmt: skip
-    stored = cache.recall(key)
-    if stored is not None and cache.has_array(stored["sha256"]):
-        return str(stored["sha256"])
-    changed = corruptions.corrupt(
-        raw, ids, family, severity, seed=shifts.seed, kind=kind, reference=reference
-    )
-    digest = cache.put_array(changed)
-    cache.note(key, {"sha256": digest})
-    return digest
+        }  # fmt: skip
+
+    def put(self, family: str, severity: int) -> str:
+        """Return the hash of the stored array, which is computed only if the cache does not have it."""
+        key = key_of({**self._made_from, "family": family, "severity": severity})
+        stored = self._cache.recall(key)
+        if stored is not None and self._cache.has_array(stored["sha256"]):
+            return str(stored["sha256"])
+        changed = corruptions.corrupt(
+            self._raw, self._ids, family, severity,
+            seed=self._seed, kind=self._kind, reference=self._reference,
+        )  # fmt: skip
+        digest = self._cache.put_array(changed)
+        self._cache.note(key, {"sha256": digest})
+        return digest
 
 
 def split_of(

@@ -137,9 +137,8 @@ def _answers_alike(outcome: Outcome, place: tuple[str, str, str, str]) -> bool:
             continue
         for name, array in result.samples.arrays.items():
             if name.startswith(ANSWERS):
-                if not np.array_equal(
-                    array, twin.samples.arrays.get(name), equal_nan=array.dtype.kind == "f"
-                ):
+                other = twin.samples.arrays.get(name)
+                if other is None or not np.array_equal(array, other, equal_nan=array.dtype.kind == "f"):
                     return False
                 compared = True
     return compared
