@@ -24,7 +24,8 @@ from harness.core.errors import HarnessError, UsageError
 from harness.core.task import Reading, Truth
 from harness.data import sets
 from harness.data.datasets import Dataset, Split
-from harness.data.sets import split_of, step_of
+from harness.data.sets import step_of
+from harness.data.splits import split_of
 from harness.init import readings
 from harness.init.chance import ALPHA, Evidence, evidence
 from harness.init.running import order_of, outputs_of

@@ -18,7 +18,7 @@ from harness.core.errors import BackendError, DataError, UsageError
 from harness.core.ranks import require_both
 from harness.core.task import Form, Reading, Truth
 from harness.data.datasets import Dataset, Split
-from harness.data.sets import split_of
+from harness.data.splits import split_of
 from harness.init import readings
 from harness.init.chance import meant
 from harness.init.class_order import check_order, in_best_order

@@ -17,7 +17,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
 from harness.config.load import load_validation
-from harness.data.sets import split_of
+from harness.data.splits import split_of
 from harness.store import tables
 from tests.e2e.shell import Shell
 

@@ -20,7 +20,8 @@ from harness.core.groups import Groups
 from harness.data import groups
 from harness.data.datasets import Dataset, Split
 from harness.data.groups import groups_of, strata
-from harness.data.sets import prepare, split_of
+from harness.data.sets import prepare
+from harness.data.splits import split_of
 from harness.store.cache import Cache
 
 ROWS = 40

@@ -18,7 +18,7 @@ from harness.config.load import load_validation
 from harness.config.schema import DataTable
 from harness.core.artifact import TensorSpec
 from harness.core.errors import DataError
-from harness.data.sets import split_of
+from harness.data.splits import split_of
 from harness.init import init
 from harness.init.data import Reading, find
 
