@@ -7,13 +7,13 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness import tasks
-from harness.config.schema import DataTable, InputTable, ShiftsTable
+from harness.config.schema import DataTable, InputTable
 from harness.config.validation import Validation
 from harness.core import preprocess
 from harness.core.artifact import TensorSpec, sha256_file
@@ -24,10 +24,9 @@ from harness.core.job import DataRef
 from harness.core.preprocess import Feeds, Preprocess
 from harness.core.suite import CLEAN, SetInfo
 from harness.core.task import Need
-from harness.data import corruptions, sequences
+from harness.data import sequences, shifted
 from harness.data.datasets import (
     Dataset,
-    content_sha256,
     stratified_order,
     with_labels,
 )
@@ -35,7 +34,7 @@ from harness.data.fit import check_fit, check_indices
 from harness.data.groups import groups_of, strata
 from harness.data.metadata import column_name
 from harness.data.splits import split_of
-from harness.store.cache import Cache, code_sha256, key_of
+from harness.store.cache import Cache, key_of
 
 CHUNK = 256
 
@@ -194,14 +193,14 @@ def prepare(
     if test.labels is not None and Need.LABELS in host.task.needs:
         targets = cache.put_array(np.ascontiguousarray(test.labels))
     sets = []
-    cells = _cells(validation.shifts)
-    shifted = {
-        name: _Shifted(cache, raw, test.ids, validation.shifts, calibration.inputs.get(name))
+    cells = shifted.cells(validation.shifts)
+    copies = {
+        name: shifted.Shifted(cache, raw, test.ids, validation.shifts, calibration.inputs.get(name))
         for name, raw in (test.inputs.items() if cells else ())
     }
     for family, severity in [(CLEAN, 0), *cells]:
         arrays = {
-            name: shifted[name].put(family, severity) if severity else cache.put_array(raw)
+            name: copies[name].put(family, severity) if severity else cache.put_array(raw)
             for name, raw in test.inputs.items()
         }
         ref = _ref(cache, arrays, len(test), targets)
@@ -295,49 +294,6 @@ def _input_digest(cache: Cache, ref: DataRef, steps: Mapping[str, Preprocess], s
         }
         for start in range(0, samples, CHUNK)
     )
-
-
-def _cells(shifts: ShiftsTable) -> list[tuple[str, int]]:
-    if shifts.kind == "none":
-        return []
-    supported = corruptions.IMAGE_FAMILIES if shifts.kind == "image" else corruptions.FEATURE_FAMILIES
-    families = shifts.families or tuple(supported)
-    return [(family, severity) for family in families for severity in shifts.severities]
-
-
-class _Shifted:
-    """The corrupted copies of one input; what all of them are made from is hashed once."""
-
-    def __init__(
-        self,
-        cache: Cache,
-        raw: NDArray[Any],
-        ids: NDArray[np.int64],
-        shifts: ShiftsTable,
-        calibration: NDArray[Any] | None,
-    ) -> None:
-        self._cache, self._raw, self._ids, self._seed = cache, raw, ids, shifts.seed
-        self._kind: Literal["image", "features"] = "image" if shifts.kind == "image" else "features"
-        self._reference = reference = calibration if self._kind == "features" else None
-        self._made_from = {
-            "what": "corruption", "code": code_sha256(Path(__file__).parent), "seed": shifts.seed,
-            "kind": shifts.kind, "raw": content_sha256(raw), "ids": content_sha256(ids),
-            "reference": "" if reference is None else content_sha256(reference),
-        }  # fmt: skip
-
-    def put(self, family: str, severity: int) -> str:
-        """Return the hash of the stored array, which is computed only if the cache does not have it."""
-        key = key_of({**self._made_from, "family": family, "severity": severity})
-        stored = self._cache.recall(key)
-        if stored is not None and self._cache.has_array(stored["sha256"]):
-            return str(stored["sha256"])
-        changed = corruptions.corrupt(
-            self._raw, self._ids, family, severity,
-            seed=self._seed, kind=self._kind, reference=self._reference,
-        )  # fmt: skip
-        digest = self._cache.put_array(changed)
-        self._cache.note(key, {"sha256": digest})
-        return digest
 
 
 def step_of(table: InputTable) -> Preprocess:
