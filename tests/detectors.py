@@ -82,7 +82,7 @@ def _yolov8(*scene: Any) -> Any:
 def _yolov8_normalized(*scene: Any) -> Any:
     boxes, scores = _table(*scene)
     y = np.concatenate([boxes / SIZE[0], scores], axis=-1).swapaxes(1, 2)
-    return Decode("output0", units="normalized"), {"output0": _f(y)}
+    return Decode("output0", units="normalized", size=SIZE), {"output0": _f(y)}
 
 
 def _yolov10(*scene: Any) -> Any:
@@ -105,7 +105,8 @@ def _detr(*scene: Any) -> Any:
     background = 1 - scores.sum(-1, keepdims=True)
     logits = np.log(np.concatenate([scores, background], axis=-1))
     decode = Decode(
-        "pred_boxes", "logits", layout="rows", units="normalized", activation="softmax", background="last",
+        "pred_boxes", "logits", layout="rows", units="normalized", size=SIZE,
+        activation="softmax", background="last",
         nms_iou=1.0,
     )  # fmt: skip
     return decode, {"logits": _f(logits), "pred_boxes": _f(boxes / SIZE[0])}
@@ -131,13 +132,20 @@ def _encoded(name: Any, corners: Any, classes: Any, scores: Any, size: Any = SIZ
 def _yolox(*scene: Any) -> Any:
     boxes, scores = _encoded("yolox", *scene)
     y = np.concatenate([boxes, *_with_objectness(scores)], axis=-1)
-    return Decode("output", layout="rows", score="objectness", anchors="yolox"), {"output": _f(y)}
+    return Decode("output", layout="rows", score="objectness", anchors="yolox", size=SIZE), {"output": _f(y)}
 
 
 def _efficientdet(*scene: Any) -> Any:
     boxes, scores = _encoded("efficientdet", *scene)
     decode = Decode(
-        "box", "class", layout="rows", box="cycxhw", activation="sigmoid", anchors="efficientdet", nms_iou=0.5
+        "box",
+        "class",
+        layout="rows",
+        box="cycxhw",
+        activation="sigmoid",
+        anchors="efficientdet",
+        size=SIZE,
+        nms_iou=0.5,
     )
     return decode, {"class": _f(_logit(scores)), "box": _f(boxes[..., [1, 0, 3, 2]])}
 
@@ -145,7 +153,13 @@ def _efficientdet(*scene: Any) -> Any:
 def _retinanet(*scene: Any) -> Any:
     boxes, scores = _encoded("retinanet", *scene)
     decode = Decode(
-        "bbox_regression", "cls_logits", layout="rows", activation="sigmoid", anchors="retinanet", nms_iou=0.5
+        "bbox_regression",
+        "cls_logits",
+        layout="rows",
+        activation="sigmoid",
+        anchors="retinanet",
+        size=SIZE,
+        nms_iou=0.5,
     )
     return decode, {"cls_logits": _f(_logit(scores)), "bbox_regression": _f(boxes)}
 
@@ -156,7 +170,15 @@ def _post_processed(*scene: Any) -> Any:
     boxes, scores = (np.take_along_axis(y, order[..., None], axis=1) for y in (_corners(boxes), scores))
     count = np.array([len(one) for one in scene[0]])
     decode = Decode(
-        "boxes", "scores", "classes", "count", layout="rows", box="yxyx", units="normalized", nms_iou=1.0
+        "boxes",
+        "scores",
+        "classes",
+        "count",
+        layout="rows",
+        box="yxyx",
+        units="normalized",
+        size=SIZE,
+        nms_iou=1.0,
     )
     return decode, {
         "boxes": _f(boxes[..., [1, 0, 3, 2]] / SIZE[0]), "classes": _f(scores.argmax(-1)),

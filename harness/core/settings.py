@@ -43,6 +43,11 @@ def flag(value: object) -> str:
     return "" if isinstance(value, bool) else "true or false"
 
 
+def text(value: object) -> str:
+    """Accept text."""
+    return "" if isinstance(value, str) else "text"
+
+
 def share(value: object) -> str:
     """Accept a number in [0, 1)."""
     return "" if _is_number(value) and 0 <= value < 1 else "a number in [0, 1)"  # type: ignore[operator]

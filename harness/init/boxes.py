@@ -94,17 +94,22 @@ def ways(outputs: Values, size: tuple[int, int]) -> list[Decode]:
         units = "normalized" if not values.size or np.quantile(values, 0.9) <= 2 else "pixels"
         for activation, background in _activations(scores):
             one = replace(frame, activation=activation, background=background)
-            likely += [replace(one, box=box, units=units) for box in _FORMATS]
             likely += [
-                replace(one, box=box, anchors=family) for family in anchors.FAMILIES for box in _FORMATS[:2]
+                replace(one, box=box, units=units, size=size if units == "normalized" else ())
+                for box in _FORMATS
+            ]
+            likely += [
+                replace(one, box=box, anchors=family, size=size)
+                for family in anchors.FAMILIES
+                for box in _FORMATS[:2]
             ]
     shapes = {name: y.shape[1:] for name, y in outputs.items()}
-    return [decode for decode in likely if _fits(decode, shapes, size)]
+    return [decode for decode in likely if _fits(decode, shapes)]
 
 
-def _fits(decode: Decode, shapes: Mapping[str, Sequence[int]], size: tuple[int, int]) -> bool:
+def _fits(decode: Decode, shapes: Mapping[str, Sequence[int]]) -> bool:
     try:
-        decode.check(shapes, size)
+        decode.check(shapes)
     except DataError:
         return False
     return True
@@ -201,16 +206,16 @@ def prove(outputs: Values, truth: Truth, size: tuple[int, int], classes: int) ->
     if not len(rows):
         return []
     of_any = Truth(_one_class(labels.packed))
-    tried = [Way(decode, _score(decode, chosen, of_any, size, 1)) for decode in ways(chosen, size)]
+    tried = [Way(decode, _score(decode, chosen, of_any, 1)) for decode in ways(chosen, size)]
     tried.sort(key=lambda way: -way.score)  # stable: of equal scores the commonest way comes first
     proved = []
     for way in tried[:_FINALISTS]:
         if way.score < max(LEAST, tried[0].score / 2):
             break
         proved += [
-            Way(decode, _score(decode, chosen, labels, size, classes))
+            Way(decode, _score(decode, chosen, labels, classes))
             for decode in _with_classes(way.decode, chosen, classes)
-            if _fits(decode, {name: y.shape[1:] for name, y in chosen.items()}, size)
+            if _fits(decode, {name: y.shape[1:] for name, y in chosen.items()})
         ]
     proved.sort(key=lambda way: -way.score)
     return [*proved, *tried] if proved else tried
@@ -258,11 +263,11 @@ def _with_classes(decode: Decode, outputs: Values, classes: int) -> Iterator[Dec
                     yield replace(one, nms_iou=1.0)
 
 
-def _score(decode: Decode, outputs: Values, truth: Truth, size: tuple[int, int], classes: int) -> float:
+def _score(decode: Decode, outputs: Values, truth: Truth, classes: int) -> float:
     """Average precision at an overlap of 0.5."""
     fast = replace(decode, least_score=0.02, threshold=0.25, nms_iou=1.0, most=4 * MOST)
     try:
-        detections = truth.to_image(_suppressed(fast.read(outputs, size), decode.nms_iou))
+        detections = truth.to_image(_suppressed(fast.read(outputs), decode.nms_iou))
     except DataError:
         return 0.0
     if classes == 1:

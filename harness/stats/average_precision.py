@@ -134,7 +134,7 @@ def _least_hits(objects: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def bound(
-    matches: Matches, reference: Matches | None = None, *, alpha: float = 0.05, resamples: int = RESAMPLES
+    matches: Matches, reference: Matches | None = None, *, alpha: float = 0.05, resamples: int | None = None
 ) -> Bound:
     """Return mAP, or what it lost against a reference on the same images, with an interval over images.
 
@@ -148,6 +148,8 @@ def bound(
     ----------
     reference : Matches, optional
         Then values are losses: those of the reference minus those of `matches`.
+    resamples : int, optional
+        Default: `RESAMPLES`.
 
     Raises
     ------
@@ -168,8 +170,8 @@ def bound(
     value = measured(None)
     n = matches.images
     rng = np.random.Generator(np.random.PCG64(_SEED))
-    drawn = np.empty((resamples, len(value)))
-    for row in range(resamples):
+    drawn = np.empty((resamples or RESAMPLES, len(value)))
+    for row in range(len(drawn)):
         drawn[row] = measured(np.bincount(rng.integers(0, n, n), minlength=n))
     z2 = z_value(alpha) ** 2
     least = z2 / (n + z2)

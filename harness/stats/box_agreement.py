@@ -8,12 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.core.detection.boxes import Detections, overlap
+from harness.core.detection.pairs import one_to_one
 from harness.core.detection.truth import Truth
 from harness.core.errors import DataError
 from harness.stats.box_matches import match
 
-#: Least intersection over union of a matched box, and of a closely matched one.
-LEAST, CLOSE = 0.5, 0.75
+#: Least intersection over union of a box that is closely matched.
+CLOSE = 0.75
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,7 @@ class Agreement:
     sample : ndarray, shape (boxes,), int64
         Sample of each box of the reference.
     same, close : ndarray, shape (boxes,), bool
-        The variant has a box of the same class there, by `LEAST` and by `CLOSE`.
+        The variant has a box of the same class there, by an overlap of 0.5 and of `CLOSE`.
     flipped : ndarray, shape (boxes,), bool
         It has only one of another class there.
     score_shift : ndarray, shape (boxes,), float64
@@ -75,9 +76,9 @@ def agree(variant: Detections, reference: Detections, threshold: float) -> Agree
     for number, (ours, theirs) in enumerate(zip(one, base, strict=True)):
         overlaps = overlap(base.corners[theirs][:, None], one.corners[ours][None])
         equal = base.classes[theirs][:, None] == one.classes[ours][None]
-        same = _one_to_one(np.where(equal, overlaps, 0))
+        same = one_to_one(np.where(equal, overlaps, 0))
         free = np.setdiff1d(np.arange(overlaps.shape[1]), same)
-        other = _one_to_one(
+        other = one_to_one(
             np.where((same < 0)[:, None] & np.isin(np.arange(overlaps.shape[1]), free), overlaps, 0)
         )
         rows = np.flatnonzero(same >= 0)
@@ -91,18 +92,8 @@ def agree(variant: Detections, reference: Detections, threshold: float) -> Agree
     return Agreement(base.samples, matched, matched & (shared >= CLOSE), crossed >= 0, shift, invented)
 
 
-def _one_to_one(overlaps: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Return the column of each row, the largest overlaps first; -1 without one of at least `LEAST`."""
-    columns = np.full(len(overlaps), -1, np.int64)
-    rows, places = np.nonzero(overlaps >= LEAST)
-    for pair in np.argsort(-overlaps[rows, places], kind="stable").tolist():
-        if columns[rows[pair]] < 0 and places[pair] not in columns:
-            columns[rows[pair]] = places[pair]
-    return columns
-
-
 def detected(detections: Detections, truth: Truth, classes: int, threshold: float) -> NDArray[np.bool_]:
-    """Return whether each object that counts is detected, by the right class and an overlap of `LEAST`.
+    """Return whether each object that counts is detected, by the right class and an overlap of 0.5.
 
     Parameters
     ----------

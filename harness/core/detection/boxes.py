@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -117,16 +117,29 @@ class Detections:
         stops = np.cumsum(self.counts).tolist()
         yield from (slice(start, stop) for start, stop in zip([0, *stops[:-1]], stops, strict=True))
 
-    def to_arrays(self) -> dict[str, NDArray[Any]]:
-        """Return arrays by name, for a file."""
-        return {
-            "counts": self.counts, "corners": self.corners, "scores": self.scores, "classes": self.classes,
-            "highest": self.highest,
-        }  # fmt: skip
+    def to_rows(self, most: int | None = None) -> NDArray[np.float64]:
+        """Return one table a sample, shape (n, 1 + most, 6).
+
+        The first row has the number of boxes and the highest score, the others x0, y0, x1, y1, score and
+        class; unused rows are 0.
+
+        Parameters
+        ----------
+        most : int, optional
+            Boxes of a sample that there is room for; default: as many as one has.
+        """
+        longest = int(self.counts.max(initial=0)) if most is None else most
+        table = np.zeros((len(self), 1 + longest, 6))
+        table[:, 0, 0], table[:, 0, 1] = self.counts, self.highest
+        place = 1 + np.arange(len(self.scores)) - np.repeat(np.cumsum(self.counts) - self.counts, self.counts)
+        values = np.concatenate([self.corners, self.scores[:, None], self.classes[:, None]], axis=1)
+        table[self.samples, place] = values
+        return table
 
     @classmethod
-    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Detections:
-        """Read what `to_arrays` returned."""
-        return cls(
-            arrays["counts"], arrays["corners"], arrays["scores"], arrays["classes"], arrays["highest"]
-        )
+    def from_rows(cls, table: NDArray[Any]) -> Detections:
+        """Read what `to_rows` returned."""
+        real = table.astype(np.float64)
+        counts = real[:, 0, 0].astype(np.int64)
+        rows = real[:, 1:][np.arange(real.shape[1] - 1) < counts[:, None]]
+        return cls(counts, rows[:, :4], rows[:, 4], rows[:, 5].astype(np.int64), real[:, 0, 1])

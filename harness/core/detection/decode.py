@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from harness.core.detection import anchors
 from harness.core.detection.boxes import FORMATS, Detections, to_corners
 from harness.core.detection.suppression import suppress
 from harness.core.errors import DataError
+from harness.core.settings import Problems, choice, is_whole, option, text, whole
 
 LAYOUTS = ("rows", "columns")
 #: The score of a box and its class, instead of one score a class.
@@ -24,11 +25,37 @@ BACKGROUNDS = ("none", "first", "last")
 CLASSES_BY = ("order", "number")
 #: Boxes of a sample that compete in the suppression, those with the highest scores.
 CANDIDATES = 5_000
-_CHOICES: Mapping[str, Sequence[str]] = {
-    "layout": LAYOUTS, "box": FORMATS, "units": UNITS, "score": SCORES, "activation": ACTIVATIONS,
-    "background": BACKGROUNDS, "class_by": CLASSES_BY, "anchors": ("none", *anchors.FAMILIES),
-}  # fmt: skip
 _NEXT = "set the keys of [task] as the model was exported, or let harness init find them on labelled samples"
+
+
+def together(table: Mapping[str, Any]) -> Problems:
+    """List what is wrong with several keys of ``[task]`` together; each alone is right."""
+    given: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in table.items()}
+    decode, wrong = Decode(**given), []
+    if decode.threshold < decode.least_score:
+        wrong.append(("threshold", f"is below least_score, which is {decode.least_score}"))
+    if decode.anchors != "none" and decode.box not in ("cxcywh", "cycxhw"):
+        wrong.append(("box", f"is {decode.box}; differences from anchors are cxcywh or cycxhw"))
+    if (decode.anchors != "none" or decode.units == "normalized") and not decode.size:
+        text = "missing; height and width of the model's input: boxes are normalized, or relative to anchors"
+        wrong.append(("size", text))
+    if decode.classes and not decode.scores:
+        wrong.append(("scores", "missing; an output with the classes has one with the scores beside it"))
+    return wrong
+
+
+def _unit(value: object) -> str:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return "" if is_number and 0 <= value <= 1 else "a number in [0, 1]"  # type: ignore[operator]
+
+
+def _whole(value: object) -> str:
+    return "" if isinstance(value, int) and not isinstance(value, bool) else "a whole number"
+
+
+def _height_and_width(value: object) -> str:
+    is_pair = isinstance(value, list | tuple) and len(value) == 2 and all(is_whole(side, 1) for side in value)
+    return "" if is_pair else "height and width of the model's input in pixels, such as [640, 640]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +78,8 @@ class Decode:
         Order of the four numbers, one of `FORMATS`.
     units : {"pixels", "normalized"}
         Pixels of the model's input, or shares of its width and height.
+    size : tuple of int
+        Height and width of the model's input in pixels, where boxes are normalized or relative to anchors.
     score : {"classes", "objectness", "score-class", "class-score"}
         What follows the boxes: one score a class; the score that there is an object, by which those of the
         classes are multiplied; the score and the class, or the two in the other order.
@@ -75,50 +104,24 @@ class Decode:
         Boxes of a sample that remain.
     """
 
-    boxes: str = ""
-    scores: str = ""
-    classes: str = ""
-    count: str = ""
-    layout: str = "columns"
-    box: str = "cxcywh"
-    units: str = "pixels"
-    score: str = "classes"
-    activation: str = "none"
-    background: str = "none"
-    class_offset: int = 0
-    class_by: str = "order"
-    anchors: str = "none"
-    least_score: float = 0.001
-    threshold: float = 0.25
-    nms_iou: float = 0.7
-    most: int = 300
-
-    def to_json(self) -> dict[str, Any]:
-        """As JSON, without the defaults."""
-        values = asdict(self)
-        return {f.name: values[f.name] for f in fields(self) if values[f.name] != f.default}
-
-    def problems(self) -> list[tuple[str, str]]:
-        """Return the values that are invalid, as pairs of key and message."""
-        wrong = [
-            (key, f"must be one of {', '.join(choices)}, and is {getattr(self, key)!r}")
-            for key, choices in _CHOICES.items()
-            if getattr(self, key) not in choices
-        ]
-        wrong += [
-            (key, f"must be in 0 to 1, and is {getattr(self, key)}")
-            for key in ("least_score", "threshold", "nms_iou")
-            if not 0 <= getattr(self, key) <= 1
-        ]
-        if self.threshold < self.least_score:
-            wrong.append(("threshold", f"must not be below least_score, which is {self.least_score}"))
-        if self.most < 1:
-            wrong.append(("most", f"must be at least 1, and is {self.most}"))
-        if self.anchors != "none" and self.box not in ("cxcywh", "cycxhw"):
-            wrong.append(("box", f"differences from anchors are cxcywh or cycxhw, not {self.box}"))
-        if self.classes and not self.scores:
-            wrong.append(("scores", "missing: an output with the classes has one with the scores beside it"))
-        return wrong
+    boxes: str = option("", text)
+    scores: str = option("", text)
+    classes: str = option("", text)
+    count: str = option("", text)
+    layout: str = option("columns", choice(*LAYOUTS))
+    box: str = option("cxcywh", choice(*FORMATS))
+    units: str = option("pixels", choice(*UNITS))
+    size: tuple[int, ...] = option((), _height_and_width)
+    score: str = option("classes", choice(*SCORES))
+    activation: str = option("none", choice(*ACTIVATIONS))
+    background: str = option("none", choice(*BACKGROUNDS))
+    class_offset: int = option(0, _whole)
+    class_by: str = option("order", choice(*CLASSES_BY))
+    anchors: str = option("none", choice("none", *anchors.FAMILIES))
+    least_score: float = option(0.001, _unit)
+    threshold: float = option(0.25, _unit)
+    nms_iou: float = option(0.7, _unit)
+    most: int = option(300, whole(1))
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -148,15 +151,13 @@ class Decode:
         width -= (self.score == "objectness") + (self.background != "none")
         return width - self.class_offset
 
-    def check(self, shapes: Mapping[str, Sequence[int]], size: tuple[int, int]) -> None:
+    def check(self, shapes: Mapping[str, Sequence[int]]) -> None:
         """Refuse outputs whose shapes this decode does not fit.
 
         Parameters
         ----------
         shapes : mapping of str to sequence of int
             Of one sample of each output.
-        size : tuple of int
-            Height and width of the model's input.
 
         Raises
         ------
@@ -177,9 +178,9 @@ class Decode:
         for name in (self.scores, self.classes):
             if name and (given := self._rows(name, shapes)) != rows:
                 raise self._misfit(name, shapes, f"one row for each of {rows} boxes; this one has {given}")
-        bases = rows if self.anchors == "none" else len(anchors.anchors(self.anchors, *size))
+        bases = rows if self.anchors == "none" else len(self._anchors())
         if rows != bases:
-            text = f"one row for each of the {bases} anchors of {self.anchors} at {size}"
+            text = f"one row for each of the {bases} anchors of {self.anchors}"
             raise self._misfit(self.boxes, shapes, text)
         if (classes := self.class_count(shapes)) is not None and classes < 1:
             raise self._misfit(self.scores or self.boxes, shapes, "at least one score of a class")
@@ -210,14 +211,12 @@ class Decode:
             return 1
         return self._table(self.scores, shapes)[1]
 
-    def read(self, outputs: Mapping[str, NDArray[Any]], size: tuple[int, int]) -> Detections:
+    def read(self, outputs: Mapping[str, NDArray[Any]]) -> Detections:
         """Read the boxes of n samples.
 
         Parameters
         ----------
         outputs : mapping of str to ndarray, shape (n, …)
-        size : tuple of int
-            Height and width of the model's input in pixels.
 
         Returns
         -------
@@ -229,7 +228,7 @@ class Decode:
         DataError
             The shapes do not fit.
         """
-        self.check({name: y.shape[1:] for name, y in outputs.items()}, size)
+        self.check({name: y.shape[1:] for name, y in outputs.items()})
         table = self._as_rows(outputs[self.boxes])
         after = self._as_rows(outputs[self.scores], len(table[0])) if self.scores else table[..., 4:]
         if self.classes:
@@ -243,7 +242,7 @@ class Decode:
         if self.count:
             counts = np.nan_to_num(outputs[self.count].reshape(len(table), -1)[:, :1].astype(np.float64))
             scores = np.where(np.arange(scores.shape[1]) < counts, scores, -np.inf)
-        return self._samples(table, scores, classes, size)
+        return self._samples(table, scores, classes)
 
     def _as_rows(self, y: NDArray[Any], rows: int = 0) -> NDArray[Any]:
         """Return an output of shape (n, …) as (n, boxes, values)."""
@@ -275,14 +274,16 @@ class Decode:
     def _activated(self, scores: NDArray[Any]) -> NDArray[Any]:
         return _sigmoid(scores) if self.activation == "sigmoid" else scores
 
+    def _anchors(self) -> NDArray[np.float64]:
+        height, width = self.size
+        return anchors.anchors(self.anchors, height, width)
+
     def _samples(
         self,
         table: NDArray[Any],
         scores: NDArray[np.float64],
         classes: NDArray[Any],
-        size: tuple[int, int],
     ) -> Detections:
-        height, width = size
         samples = []
         for row in range(len(table)):
             chosen = np.flatnonzero(scores[row] >= self.least_score)
@@ -291,12 +292,12 @@ class Decode:
             boxes = table[row, chosen, :4]
             if self.anchors != "none":
                 order = [0, 1, 2, 3] if self.box == "cxcywh" else [1, 0, 3, 2]
-                base = anchors.anchors(self.anchors, *size)[chosen]
+                base = self._anchors()[chosen]
                 corners = to_corners(anchors.decode(boxes[:, order], self.anchors, base), "cxcywh")
             else:
                 corners = to_corners(boxes, self.box)
                 if self.units == "normalized":
-                    corners = corners * np.array([width, height, width, height])
+                    corners = corners * np.array([*self.size[::-1], *self.size[::-1]])
             numbers = _class_numbers(classes[row, chosen], self.class_offset)
             finite = np.isfinite(corners).all(axis=1)
             usable = finite & (numbers >= 0)

@@ -46,6 +46,11 @@ def test_rows_of_samples_are_cut_and_joined() -> None:
     assert joined.head(2).classes.tolist() == [2, 2]
     chosen = joined.where(np.array([True, False, False, True, True]))
     assert chosen.counts.tolist() == [1, 0, 2]
-    again = Detections.from_arrays(chosen.to_arrays())
-    assert again.samples.tolist() == [0, 2, 2]
+    for most in (None, 9):
+        again = Detections.from_rows(chosen.to_rows(most))
+        assert again.samples.tolist() == [0, 2, 2]
+        np.testing.assert_array_equal(again.corners, chosen.corners)
+        assert again.classes.tolist() == chosen.classes.tolist()
+        assert again.highest.tolist() == chosen.highest.tolist()
+    assert Detections.from_rows(Detections.none(2).to_rows()).counts.tolist() == [0, 0]
     assert len(Detections.of_samples([])) == 0

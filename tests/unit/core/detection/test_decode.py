@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from harness.core import settings
 from harness.core.detection import anchors
-from harness.core.detection.decode import Decode
+from harness.core.detection.decode import Decode, together
 from harness.core.errors import DataError
-from tests.detectors import SIZE, STYLES, scene
+from tests.detectors import STYLES, scene
 
 
 @pytest.mark.parametrize("style", STYLES)
 def test_a_style_is_read_as_the_boxes_that_it_was_made_from(style: Any) -> None:
     corners, classes, scores = scene(0, n=3)
     decode, outputs = STYLES[style](corners, classes, scores)
-    assert decode.problems() == []
-    got = decode.read(outputs, SIZE)
+    assert together(asdict(decode)) == []
+    got = decode.read(outputs)
     assert got.counts.tolist() == [len(rows) for rows in scores]
     for sample, rows in enumerate(got):
         order = np.argsort(-scores[sample])
@@ -40,11 +41,11 @@ def test_low_scores_and_overlapping_boxes_are_left_out() -> None:
     box, nothing = y[0, 4:].max(axis=0).argmax(), y[0, 4:].max(axis=0).argmin()
     y[0, :, nothing] = y[0, :, box]
     y[0, 4:, nothing] *= 0.5
-    assert decode.read(outputs, SIZE).counts.tolist() == [4]
-    assert replace(decode, nms_iou=1.0).read(outputs, SIZE).counts.tolist() == [5]
-    assert replace(decode, most=2).read(outputs, SIZE).counts.tolist() == [2]
+    assert decode.read(outputs).counts.tolist() == [4]
+    assert replace(decode, nms_iou=1.0).read(outputs).counts.tolist() == [5]
+    assert replace(decode, most=2).read(outputs).counts.tolist() == [2]
     y[0, 4:] *= 1e-4
-    detections = decode.read(outputs, SIZE)
+    detections = decode.read(outputs)
     assert detections.counts.tolist() == [0]
     assert 0 < detections.highest[0] < 1e-3
 
@@ -54,7 +55,7 @@ def test_scores_and_boxes_that_are_no_numbers_are_no_detections(part: Any, value
     decode, outputs = yolo()
     y = outputs["output0"]
     y[0, part, y[0, 4:].max(axis=0).argmax()] = value
-    detections = decode.read(outputs, SIZE)
+    detections = decode.read(outputs)
     assert detections.counts.tolist() == [3]
     assert np.isnan(detections.highest[0])
 
@@ -66,7 +67,7 @@ def test_scores_and_boxes_that_are_no_numbers_are_no_detections(part: Any, value
         ({"boxes": "other"}, "the model has no output other"),
         ({"score": "score-class"}, "needs 6 values a box; this one has 7"),
         ({"scores": "output0"}, "needs 4 values a box; this one has 7"),
-        ({"anchors": "yolox"}, r"one row for each of the 525 anchors of yolox"),
+        ({"anchors": "yolox", "size": (160, 160)}, r"one row for each of the 525 anchors of yolox"),
         ({"class_offset": 3}, "needs at least one score of a class"),
     ],
 )
@@ -76,27 +77,29 @@ def test_outputs_that_do_not_fit_are_refused(changes: Any, message: Any) -> None
         assert decode.class_count({"output0": outputs["output0"].shape[1:]}) == 16
         return
     with pytest.raises(DataError, match=message):
-        decode.read(outputs, SIZE)
+        decode.read(outputs)
 
 
 def test_values_that_are_invalid_are_named() -> None:
-    wrong = Decode(
-        "y",
-        box="xwyh",
-        units="px",
-        anchors="ssd",
-        least_score=2,
-        threshold=0.1,
-        nms_iou=-1,
-        most=0,
-        classes="c",
-    )
-    keys = [key for key, _ in wrong.problems()]
-    assert keys == ["box", "units", "anchors", "least_score", "nms_iou", "threshold", "most", "box", "scores"]
-    assert Decode("y", anchors="ssd300", box="xyxy").problems() == [
-        ("box", "differences from anchors are cxcywh or cycxhw, not xyxy")
+    table = {
+        "box": "xwyh", "units": "px", "anchors": "ssd", "least_score": 2, "nms_iou": -1, "most": 0,
+        "boxes": 3, "size": [640], "class_offset": 0.5, "nms": 0.7,
+    }  # fmt: skip
+    wrong = dict(settings.check(table, Decode, together))
+    assert set(wrong) == set(table)
+    assert wrong["nms"] == "unknown key; did you mean nms_iou?"
+    assert wrong["size"].endswith("height and width of the model's input in pixels, such as [640, 640]")
+
+
+def test_keys_that_do_not_fit_together_are_named() -> None:
+    table = {"anchors": "ssd300", "box": "xyxy", "threshold": 0.1, "least_score": 0.2, "classes": "c"}
+    assert [key for key, _ in settings.check(table, Decode, together)] == [
+        "threshold",
+        "box",
+        "size",
+        "scores",
     ]
-    assert Decode("y", box="xyxy").to_json() == {"boxes": "y", "box": "xyxy"}
+    assert settings.check({"units": "normalized", "size": [4, 4]}, Decode, together) == []
 
 
 @pytest.mark.parametrize(
