@@ -98,8 +98,7 @@ def _add_init(commands: Any) -> None:  # noqa: ANN401 - argparse's own
     init.add_argument("--time", metavar="COLUMN", type=_column,
                       help="column or array of times: metrics by time window")  # fmt: skip
     init.add_argument("--task", metavar="TASK", default="",
-                      help="classification, multi-label, anomaly, embedding or regression "
-                           "(default: tried)")  # fmt: skip
+                      help="a task by its name in docs/tasks.md (default: tried)")  # fmt: skip
     init.add_argument(
         "--output", metavar="NAME", default="", help="the output with the answers (default: tried)"
     )

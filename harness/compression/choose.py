@@ -31,9 +31,9 @@ from harness.compression.quantize import QUANTIZED_OPERATORS, quantize
 from harness.compression.resolution import Effect, Grid, bound_of_values, sqnr_db
 from harness.compression.shared_scales import Step
 from harness.compression.steps import checked
-from harness.config.validation import ModelTable
+from harness.config.validation import Validation
 from harness.core.errors import DataError, HarnessError
-from harness.core.task import Form, Reading
+from harness.core.task import Reading
 
 #: Accuracy that int8 may lose on the calibration data.
 MARGIN = 0.01
@@ -43,8 +43,6 @@ SECONDS = 6.0  # no further recipe is tried after this time
 #: Recipes are tried on the first feeds.
 MOST_FEEDS = 200
 _PASSES: Mapping[str, Pass] = {"dynamic": dynamic, "quantize": quantize}
-#: The class with the highest score of the first output.
-DEFAULT = Reading("classification", "", Form.SCORES)
 _OTHER_METHODS = ("entropy", "percentile", "mse")
 
 Recipe = tuple[Mapping[str, Any], ...]
@@ -170,8 +168,9 @@ def _order(loss: float) -> float:
     return 0.0 if math.isnan(loss) else loss
 
 
-def reading_of(model: onnx.ModelProto, table: ModelTable) -> Reading:
-    """Return how the ``[model]`` table reads the answers of a model."""
+def reading_of(model: onnx.ModelProto, validation: Validation) -> Reading:
+    """Return how a validation reads the answers of a model."""
+    table = validation.model
     name = table.output or model.graph.output[0].name
     tensor = next(value.type.tensor_type for value in model.graph.output if value.name == name)
     # Only a tensor has a type of its elements.
@@ -179,8 +178,9 @@ def reading_of(model: onnx.ModelProto, table: ModelTable) -> Reading:
         helper.tensor_dtype_to_np_dtype(tensor.elem_type), np.integer
     )
     width = math.prod(dim.dim_value for dim in tensor.shape.dim[1:])  # 0 where a dimension is open
-    task = tasks.named(table.task)
-    return task.reading(name, integers=bool(integers), width=width, threshold=table.threshold)
+    return tasks.named(table.task).reading(
+        name, integers=bool(integers), width=width, threshold=table.threshold, options=validation.task
+    )
 
 
 def choose_int8(
@@ -206,7 +206,7 @@ def choose_int8(
     labels : ndarray, shape (n,), integer, optional
         Of the samples. Without them the answers of the float model count.
     reading : Reading, optional
-        How the answers are read; default: the class with the highest score of the first output.
+        How the answers are read; without it the noise of the first output counts.
     margin : float
         Share of the samples that may be lost.
     seconds : float
@@ -223,7 +223,7 @@ def choose_int8(
     HarnessError
         The float model does not run on the feeds.
     """
-    trials = _Trials(canonicalise(model), feeds[:MOST_FEEDS], labels, reading or DEFAULT, margin)
+    trials = _Trials(canonicalise(model), feeds[:MOST_FEEDS], labels, reading, margin)
     start, untried = clock(), ""
     for name, recipe in trials.candidates():
         if trials.done and clock() - start > seconds:
@@ -244,21 +244,27 @@ class _Trials:
         model: onnx.ModelProto,
         feeds: Sequence[Feeds],
         labels: NDArray[Any] | None,
-        reading: Reading,
+        reading: Reading | None,
         margin: float,
     ) -> None:
         self.done: list[Int8Trial] = []
         self._model, self._feeds, self._margin, self._reading = model, feeds, margin, reading
-        self._task = tasks.named(reading.task)
-        self._exact = output_of(model, feeds, reading.output)
-        rows = len(self._exact) if labels is None else min(len(labels), len(self._exact))
-        self._exact = self._exact[:rows]  # without repetitions of the last sample
+        self._task = None if reading is None else tasks.named(reading.task)
+        self._names = ("",) if reading is None or self._task is None else self._task.outputs(reading)
+        self._rows: int | None = None if labels is None else len(labels)
+        self._exact = self._run(model)
+        self._rows = self.samples  # without repetitions of the last sample
         self._answers = self._answers_in(self._exact)
-        self._labels = labels[:rows] if self._answers is not None and labels is not None else None
+        self._labels = labels[: self._rows] if self._answers is not None and labels is not None else None
 
     @property
     def samples(self) -> int:
-        return len(self._exact)
+        return len(next(iter(self._exact.values())))
+
+    def _run(self, model: onnx.ModelProto) -> dict[str, Array]:
+        """Return the outputs that are read, each with its rows first."""
+        outputs = outputs_of(model, self._feeds, self._names)
+        return {name: y[: self._rows] for name, y in outputs.items()}
 
     @cached_property
     def float_score(self) -> float:
@@ -294,33 +300,37 @@ class _Trials:
         options = {key: value for key, value in step.items() if key != "pass"}
         try:
             result = checked(name, _PASSES[step["pass"]], self._model, self._feeds, options)
-            values = output_of(result.model, self._feeds, self._reading.output)[: len(self._exact)]
+            values = self._run(result.model)
         except HarnessError as error:
             self.done.append(Int8Trial(name, recipe, failed=error.what))
             return
-        decibel = sqnr_db(self._exact, values, bound_of_values(self._exact))
+        first = self._names[0]
+        exact = self._exact[first]
+        decibel = sqnr_db(exact, values[first], bound_of_values(exact))
         loss = math.nan
         if self._labels is not None:
             loss = self.float_score - self._score(values)
-        elif self._answers is not None and (answers := self._answers_in(values)) is not None:
-            loss = 1 - float(self._task.same(answers, self._answers).mean())
+        elif self._task is not None and self._answers is not None:
+            answers = self._answers_in(values)
+            loss = math.nan if answers is None else 1 - float(self._task.same(answers, self._answers).mean())
         score = self._score(values)
         self.done.append(Int8Trial(name, recipe, loss, decibel, score, result=result))
 
     def _one_is_within(self) -> bool:
         return any(trial.within(self._margin) for trial in self.done)
 
-    def _score(self, values: Array) -> float:
-        if self._labels is None or (answers := self._answers_in(values)) is None:
+    def _score(self, values: Mapping[str, Array]) -> float:
+        answers = None if self._labels is None else self._answers_in(values)
+        if answers is None or self._task is None or self._labels is None:
             return math.nan
         return float(self._task.score(answers, self._labels).mean())
 
-    def _answers_in(self, values: Array) -> Array | None:
-        """Return the answers that an output holds; None where it holds none that are right or wrong."""
+    def _answers_in(self, values: Mapping[str, Array]) -> NDArray[Any] | None:
+        """Return the answers that outputs hold; None where they hold none that are right or wrong."""
+        if self._task is None or self._reading is None or not self._task.is_share:
+            return None
         try:
-            if not self._task.is_share:
-                return None
-            return self._task.answers(self._reading, {self._reading.output: values})
+            return self._task.answers(self._reading, values)
         except DataError:
             return None
 
@@ -335,23 +345,31 @@ def _mostly_products(model: onnx.ModelProto) -> bool:
     return sizes["MatMul"] + sizes["Gemm"] > sizes["Conv"]
 
 
-def output_of(model: onnx.ModelProto, feeds: Sequence[Feeds], output: str = "") -> Array:
-    """Run a model with ONNX Runtime as it is deployed; return an output, by default the first, as float64."""
+def outputs_of(
+    model: onnx.ModelProto, feeds: Sequence[Feeds], names: Sequence[str] = ("",)
+) -> dict[str, Array]:
+    """Run a model with ONNX Runtime as it is deployed; return outputs as float64, by the names asked for.
+
+    An empty name is the first output.
+    """
     import onnxruntime as ort
 
     options = ort.SessionOptions()
     options.log_severity_level = 4
     try:
         session = runtime.session(model.SerializeToString(), options)
-        name = output or session.get_outputs()[0].name
+        first = session.get_outputs()[0].name
         # Not several feeds at once: dynamic quantization would give them one scale.
-        outputs = [session.run([name], dict(feed))[0] for feed in feeds]
+        calls = [session.run([name or first for name in names], dict(feed)) for feed in feeds]
     except Exception as error:  # ONNX Runtime's exceptions have no common base
         raise HarnessError(
             f"ONNX Runtime cannot run the model: {str(error).strip().splitlines()[0]}",
             where=f"graph {model.graph.name!r}",
         ) from error
-    return np.concatenate([np.atleast_1d(output) for output in outputs]).astype(np.float64)
+    return {
+        name: np.concatenate([np.atleast_1d(call[place]) for call in calls]).astype(np.float64)
+        for place, name in enumerate(names)
+    }
 
 
 def most_sensitive(

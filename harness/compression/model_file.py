@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import onnx
 from google.protobuf.message import DecodeError, Message
 
@@ -16,7 +15,6 @@ from harness import tasks
 from harness.compression.file_facts import onnx_facts
 from harness.core.artifact import File, Quantization, TensorSpec, describe_file
 from harness.core.errors import ModelError, UsageError
-from harness.core.task import Form
 
 #: What protobuf, and so one ONNX message with its data, can hold.
 MOST_BYTE = 2**31 - 1
@@ -75,12 +73,7 @@ class ModelInfo:
         threshold : float, optional
             ``[model] threshold``.
         """
-        spec = self.scored(output)
-        integers = spec.quantization is None and np.issubdtype(np.dtype(spec.dtype), np.integer)
-        form = tasks.named(task).reading(output, integers=bool(integers), threshold=threshold).form
-        if form is Form.SCORE:
-            return 2
-        return spec.shape[-1] if form in (Form.SCORES, Form.SEVERAL) and spec.shape else None
+        return tasks.named(task).scores(self.scored(output), threshold)
 
 
 def load_onnx(path: Path) -> onnx.ModelProto:

@@ -18,48 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.core import settings as tables
+from harness.core.artifact import TensorSpec
 from harness.core.contracts import Bench
 from harness.core.job import Case, Samples
 from harness.core.settings import Problems
 
 #: The answer to a sample whose output is not a finite number: always wrong, and never the same as another.
 NO_ANSWER = -1
-
-
-class Form(StrEnum):
-    """How an output holds the answer to a sample."""
-
-    #: One score for each class; the highest is the answer.
-    SCORES = "scores"
-    #: The class itself.
-    INDEX = "index"
-    #: One score; above the threshold it means class 1, else class 0.
-    SCORE = "score"
-    #: One score for each of several labels; above the threshold the sample has the label.
-    SEVERAL = "several"
-    #: One score; only the order of the samples counts.
-    RANK = "rank"
-    #: A vector, of which only the direction counts.
-    VECTOR = "vector"
-    #: The numbers themselves.
-    VALUES = "values"
-
-
-class Truth(StrEnum):
-    """What the labels of a sample are."""
-
-    #: One class from 0, which is the place of a score.
-    CLASS = "class"
-    #: 0 or 1 for each of several labels.
-    LABELS = "labels"
-    #: 1 of an anomaly, else 0.
-    ANOMALY = "anomaly"
-    #: A whole number that samples of one kind share; it is no place of a score.
-    GROUP = "group"
-    #: Real numbers.
-    TARGETS = "targets"
-    #: What the task's own reader of labels makes of them: boxes, masks, tokens.
-    OWN = "own"
 
 
 class Threshold(StrEnum):
@@ -134,7 +99,10 @@ class Task(ABC):
     ----------
     name : str
         As in ``[model] task``, and the name of the entry point.
-    truth : Truth
+    has_classes : bool
+        An answer is one of several classes, right or wrong by itself, and so is a label.
+    compares_samples : bool
+        Scores depend on the other samples, so that few samples say little.
     threshold : Threshold
     Options : type, optional
         Frozen dataclass of the keys of ``[task]``, each declared by `harness.core.settings.option`; None: the
@@ -150,7 +118,8 @@ class Task(ABC):
     """
 
     name: ClassVar[str]
-    truth: ClassVar[Truth]
+    has_classes: ClassVar[bool] = False
+    compares_samples: ClassVar[bool] = False
     threshold: ClassVar[Threshold] = Threshold.NONE
     Options: ClassVar[type | None] = None
     needs: ClassVar[frozenset[Need]] = frozenset()
@@ -158,11 +127,6 @@ class Task(ABC):
     reduces: ClassVar[bool] = False
     score_name: ClassVar[str]
     chance_name: ClassVar[str]
-
-    @property
-    def has_classes(self) -> bool:
-        """Whether an answer is one class."""
-        return self.truth is Truth.CLASS
 
     @property
     def is_share(self) -> bool:
@@ -246,6 +210,25 @@ class Task(ABC):
         DataError
             The outputs do not fit the form: the message says what is there and what is needed.
         """
+
+    def scores(self, spec: TensorSpec, threshold: float | None) -> int | None:
+        """Return the number of classes or labels that an output has scores for; None where that is unknown.
+
+        Parameters
+        ----------
+        spec : TensorSpec
+            The output that is scored.
+        threshold : float, optional
+            ``[model] threshold``.
+        """
+        return None
+
+    def ordered_classes(self, reading: Reading, outputs: Mapping[str, NDArray[Any]]) -> NDArray[np.int64]:
+        """Return the classes of n samples where they are places of scores, which may be in another order.
+
+        Shape (n,); empty where they are not: then ``harness init`` does not look for another order.
+        """
+        return np.empty(0, np.int64)
 
     def measure(self, bench: Bench, case: Case) -> Iterator[Samples] | None:
         """Measure a case in a way of the task's own; None: as the accuracy suite measures.

@@ -23,6 +23,7 @@ from harness.core.errors import BackendError, DataError, ModelError, StoreError,
 from harness.core.job import Options
 from harness.core.preprocess import Preprocess
 from harness.core.suite import ProposalContext, ProposedGate
+from harness.core.task import options_of
 from harness.data.groups import groups_of
 from harness.device import plugins
 from harness.init import chance, constants, readings
@@ -264,7 +265,8 @@ class _Written:
         return init_toml.write(
             init_toml.Contents(
                 model=self.model, folder=self.destination.parent, fmt=self.fmt,
-                reading=readings.table_of(findings.reading, self.outputs[0].name), data=findings.table,
+                reading=readings.table_of(findings.reading, self.outputs[0].name),
+                options=options_of(findings.reading), data=findings.table,
                 steps={**findings.trials[0].guess.steps, **self.constants},
                 shapes={spec.name: spec.shape for spec in self.inputs},
                 shift_kind=findings.shift_kind, variants=self.variants, about_int8=self.about_int8,

@@ -11,10 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness import tasks
-from harness.core.task import Reading, Truth
+from harness.core.task import Reading
 from harness.init import readings
 from harness.init.findings import Findings
-from harness.stats import intervals, linear, paired
 from harness.stats.intervals import Interval
 
 #: A score that beats chance by luck this often is not accepted.
@@ -56,28 +55,8 @@ def evidence(
     alpha : float
         One-sided error of the bounds.
     """
-    task = tasks.named(reading.task)
-    by_chance = task.chance(labels)
-    chance, n = float(by_chance.mean()), len(scores)
-    if task.has_classes:
-        return Evidence(intervals.wilson(int(scores.sum()), n, alpha=alpha), chance)
-    if task.truth is Truth.ANOMALY:
-        positive = labels == 1
-        if not np.isfinite(scores).all():
-            return Evidence(Interval(math.nan, 0.0, 1.0, n), chance)
-        values = linear.of_placements(scores, positive)
-        return Evidence(linear.stratified_mean(values, positive, alpha=alpha), chance)
-    if task.is_share:
-        gain = paired.paired_mean_difference(by_chance, scores, alpha=alpha, reach=1.0)
-        # Of two samples that are each other's nearest neighbour, both are right or both wrong.
-        wider = math.sqrt(2) if task.truth is Truth.GROUP else 1.0
-        value = float(scores.mean())
-        low = max(0.0, value - wider * (gain.value - gain.low))
-        return Evidence(Interval(value, low, min(1.0, value + wider * (gain.high - gain.value)), n), chance)
-    scale = -chance
-    if not scale or not np.isfinite(scores).all():
-        return Evidence(Interval(-math.inf, -math.inf, -math.inf, n), 0.0)
-    return Evidence(paired.paired_mean_difference(by_chance / scale, scores / scale, alpha=alpha), 0.0)
+    by_chance = tasks.named(reading.task).chance(labels)
+    return Evidence(*tasks.on_host(reading.task).evidence(scores, labels, by_chance, alpha=alpha))
 
 
 def meant(candidates: Sequence[tuple[Reading, NDArray[np.float64], NDArray[Any]]]) -> str:
@@ -107,9 +86,9 @@ def of_test(findings: Findings) -> float:
 
 
 def fewest(findings: Findings) -> int:
-    """Test samples of the rarest label; 0 where labels are no classes."""
+    """Test samples of the rarest kind; 0 where samples have no kinds."""
     test = findings.split.test
-    if test.labels is None or tasks.named(findings.task).truth not in (Truth.CLASS, Truth.ANOMALY):
+    if test.labels is None:
         return 0
     truth = readings.truth(findings.reading, test.labels, test.class_names)
-    return int(np.unique(truth, return_counts=True)[1].min())
+    return tasks.on_host(findings.task).fewest(truth)

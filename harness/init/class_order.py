@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from harness import tasks
 from harness.core.errors import DataError
 from harness.init.findings import Trial
 from harness.stats import paired
@@ -51,6 +52,7 @@ def check_order(trials: list[Trial]) -> None:
         With the accuracy in both orders.
     """
     best = trials[0]
+    otherwise = tasks.on_host(best.reading.task).otherwise
     trial = max(trials, key=lambda trial: trial.reordered.mean() if trial.reordered.size else -1.0)
     if trial.reordered.size and trial.reordered.mean() > best.score:
         flips = paired.flips(best.per_sample > 0, trial.reordered)
@@ -61,6 +63,5 @@ def check_order(trials: list[Trial]) -> None:
                 f"{100 * trial.reordered.mean():.1f} % after reordering the classes",
                 cause="class names in another order than in training, labels that start at another number, "
                 "or labels of other data",
-                next_step="reorder the labels to match the outputs (folders: [data] class_order), "
-                "or use --task embedding if the output is an embedding",
+                next_step=f"reorder the labels to match the outputs (folders: [data] class_order){otherwise}",
             )

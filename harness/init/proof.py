@@ -21,7 +21,7 @@ from harness.config.validation import Validation, VariantTable
 from harness.core.artifact import Artifact
 from harness.core.contracts import Session
 from harness.core.errors import HarnessError, UsageError
-from harness.core.task import Reading, Truth
+from harness.core.task import Reading
 from harness.data import sets
 from harness.data.datasets import Dataset, Split
 from harness.data.sets import step_of
@@ -46,13 +46,13 @@ class Proof:
     reading : Reading
     evidence : Evidence
         The score of samples of the test and the calibration part, and chance.
-    classes : int
-        Distinct labels, where the task has classes.
+    below_chance : str
+        What a score far below chance says; empty where it is not, or says nothing.
     """
 
     reading: Reading
     evidence: Evidence
-    classes: int = 0
+    below_chance: str = ""
 
     @property
     def beats_chance(self) -> bool:
@@ -89,10 +89,8 @@ class Proof:
             "preprocessing is another one"
         )
         task, score, chance = tasks.named(self.reading.task), self.evidence.score, self.evidence.chance
-        if self.classes and score.high < min(chance, 1 / self.classes):
-            cause = "far below chance: the classes are in another order, or swapped"
-        elif task.truth is Truth.ANOMALY and score.high < chance:
-            cause = "far below chance: the score is higher for normal samples, or the labels are swapped"
+        if self.below_chance:
+            cause = self.below_chance
         elif score.value > chance:
             cause = f"{score.n:,} samples are too few to show it, or the model is no better"
         raise UsageError(
@@ -132,11 +130,12 @@ def prove(
         begin = FIRST if table.sequence is None else 0
         more = outputs_of(session, artifact, data.take(order[begin:count]), steps, table)
         outputs = {name: np.concatenate([y[:begin], more[name]]) for name, y in outputs.items()}
-    reading = readings.of_table(validation.model, outputs)
+    reading = readings.of_validation(validation, outputs)
     labels = readings.truth(reading, data.labels, data.class_names)[order[:count]]
     scores = readings.score(reading, outputs, labels)
-    classes = len(np.unique(labels)) if tasks.named(reading.task).has_classes else 0
-    return Proof(reading, evidence(reading, scores, labels, alpha=ALPHA / tried), classes)
+    shown = evidence(reading, scores, labels, alpha=ALPHA / tried)
+    below = tasks.on_host(reading.task).below_chance(shown.score, shown.chance, labels)
+    return Proof(reading, shown, below)
 
 
 def _joined(split: Split) -> Dataset | None:
@@ -184,7 +183,7 @@ def make_int8(validation: Validation, folder: Path) -> Int8:
         count = info.scores(table.task, table.output, table.threshold)
         data = sets.prepare(alone, folder, cache, info.inputs, count)
         data = with_states(builder.model, data)
-        reading = reading_of(builder.model, table)
+        reading = reading_of(builder.model, validation)
         feeds = list(data.calibration_feeds())
         choice = choose_int8(builder.model, feeds, data.calibration.labels, reading=reading)
         if choice.best.failed:

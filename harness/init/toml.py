@@ -40,6 +40,8 @@ class Contents:
     fmt : str
     reading : mapping
         Task, scored output and threshold: keys of ``[model]``.
+    options : mapping
+        Keys of ``[task]``.
     data : DataTable
         With paths as given.
     steps : mapping of input name to Preprocess
@@ -57,6 +59,7 @@ class Contents:
     folder: Path
     fmt: str
     reading: Mapping[str, object]
+    options: Mapping[str, Any]
     data: DataTable
     steps: Mapping[str, Preprocess]
     shapes: Mapping[str, tuple[int | None, ...]]
@@ -136,7 +139,8 @@ def _model(contents: Contents) -> str:
         "output": "the output that is scored",
         "threshold": "a score above it means class 1, or yes",
     }
-    return _table("[model]", {**table, **contents.reading}, why)
+    text = _table("[model]", {**table, **contents.reading}, why)
+    return text + ("\n" + _table("[task]", contents.options) if contents.options else "")
 
 
 def _shapes(contents: Contents) -> str:

@@ -15,8 +15,7 @@ from harness.config.schema import DataTable, as_columns
 from harness.core.artifact import Artifact
 from harness.core.contracts import Session
 from harness.core.errors import BackendError, DataError, UsageError
-from harness.core.ranks import require_both
-from harness.core.task import Form, Reading, Truth
+from harness.core.task import Reading
 from harness.data.datasets import Dataset, Split
 from harness.data.splits import split_of
 from harness.init import readings
@@ -27,7 +26,6 @@ from harness.init.findings import Findings, Trial
 from harness.init.preprocess import Fit, Guess, fits, guesses
 from harness.init.readings import Asked
 from harness.init.running import order_of, outputs_of
-from harness.stats import paired
 
 SAMPLES = 64
 #: Samples of a task whose answers are compared with each other: of few, none is near another.
@@ -96,7 +94,7 @@ def explore(
     truth = {way: readings.truth(way, samples.labels, names) for way in ways}
     task = meant([(t.reading, t.per_sample, truth[way]) for way in ways for t in trials if t.reading == way])
     few = len(samples) == count < MORE_SAMPLES
-    if few and tasks.named(task).truth in (Truth.ANOMALY, Truth.GROUP):
+    if few and tasks.named(task).compares_samples:
         return explore(
             session, artifact, source, replace(asked, task=task),
             channels_first=channels_first, count=MORE_SAMPLES,
@@ -104,7 +102,7 @@ def explore(
     ways = [way for way in ways if way.task == task]
     trials = [trial for trial in trials if trial.reading.task == task]
     if math.isnan(trials[0].score):
-        require_both(truth[ways[0]] == 1)
+        tasks.on_host(task).require(truth[ways[0]])
     # Stable: of equal scores the output that fits the labels best and the simplest preprocessing stay first.
     trials.sort(key=lambda trial: (-trial.score, ways.index(trial.reading)))
     if tasks.named(task).is_share and not tasks.named(task).has_classes:
@@ -153,7 +151,7 @@ def _scored(guess: Guess, way: Reading, outputs: readings.Values, samples: Datas
     if samples.labels is None:
         return Trial(guess, way, np.empty(0))
     truth = readings.truth(way, samples.labels, samples.class_names)
-    answers = readings.answers(way, outputs)
+    answers = readings.ordered_classes(way, outputs)
     reordered = in_best_order(answers, truth) if len(answers) else np.empty(0, bool)
     return Trial(guess, way, readings.score(way, outputs, truth), reordered)
 
@@ -238,13 +236,7 @@ def _notes(findings: Findings, outputs: tuple[str, ...]) -> list[str]:
         )
     if not tasks.named(best.reading.task).is_share:
         return notes
-    names = findings.split.test.class_names
-    width = None if best.reading.form is not Form.SCORES else best.reading.text
-    if names and width and f" {len(names)} classes" not in width:
-        notes.append(
-            f"the data have {len(names)} classes, the model has more: classes are assigned to outputs in the "
-            f"order of their names, {names[0]!r} to output 0"
-        )
+    notes += tasks.on_host(best.reading.task).notes(best.reading, findings.split.test.class_names)
     for other in others:
         if other.reading.output != best.reading.output:
             continue
@@ -280,10 +272,7 @@ def _simplest_first(trials: list[Trial], guesses_: list[Guess]) -> list[Trial]:
 
 def _apart(best: Trial, other: Trial) -> bool:
     """Whether the better score of one trial is no luck."""
-    if tasks.named(best.reading.task).has_classes:
-        return paired.flips(best.per_sample > 0, other.per_sample > 0).mcnemar_p <= APART_P
-    gain = paired.paired_mean_difference(other.per_sample, best.per_sample, alpha=APART_P / 2)
-    return gain.low > 0
+    return tasks.on_host(best.reading.task).apart(best.per_sample, other.per_sample, p=APART_P)
 
 
 def _resize(

@@ -41,7 +41,7 @@ def try_others(folder: Path, prepared: Prepared, outcome: Outcome) -> None:
 
     def choose(tell: forked.Tell) -> bytes:
         model = model_file.load_onnx(source.path)
-        reading = reading_of(model, inputs.validation.model)
+        reading = reading_of(model, inputs.validation)
         choice = choose_int8(model, feeds, inputs.data.calibration.labels, reading=reading)
         return _content(name, choice, recipes[name])
 

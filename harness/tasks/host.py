@@ -11,12 +11,18 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.core.errors import DataError
 from harness.core.job import Case, Samples
 from harness.core.measurement import Measurement
 from harness.core.metric import Metric
 from harness.core.suite import CaseContext, ProposalContext, ProposedGate
 from harness.core.task import Reading, Task
+from harness.stats import paired
+from harness.stats.intervals import Interval
+from harness.tasks import evidence
 from harness.tasks.answers import Answers
+from harness.tasks.quantity import Quantity
+from harness.tasks.question import Candidate, Question
 from harness.tasks.rows import Group
 
 
@@ -107,34 +113,6 @@ def noted(*notes: str) -> tuple[str, ...]:
     return tuple(filter(None, notes))
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
-    """What ``harness init`` knows when it asks a task for its candidate readings.
-
-    Parameters
-    ----------
-    outputs : mapping of output name to ndarray, shape (n, …)
-        Of some samples, in the model's order; only the one that the user named, where he named one.
-    labels : ndarray, shape (N, …), optional
-        Of all samples, as they were read.
-    names : tuple of str
-        Of the classes.
-    asked : bool
-        The user named this task: what does not fit is then refused, and not left to other tasks.
-    threshold : float, optional
-        As the user gave it.
-    where : str
-        Source of the labels, for messages.
-    """
-
-    outputs: Mapping[str, NDArray[Any]]
-    labels: NDArray[Any] | None
-    names: tuple[str, ...] = ()
-    asked: bool = False
-    threshold: float | None = None
-    where: str = ""
-
-
 class HostTask(ABC):
     """What a task says on the host. Its constructor takes no argument and does no work.
 
@@ -148,9 +126,17 @@ class HostTask(ABC):
         `harness.tasks.shared`).
     groups : tuple of Group
         How the metrics are made of answers, labels and the reference's answers.
+    otherwise : str
+        What else the output may be where another order of the classes explains the labels better: a text that
+        follows the advice to reorder them.
+    quantities : mapping of name to Quantity
+        The metrics that groups, windows of time and worst parts have, too: those whose `per_sample` is what
+        each sample contributes to the mean.
     has_outputs : bool
         The suite adds what every output has: ``sqnr``, ``bit_exact``, ``nonfinite_outputs``, …; False for a
         task that measures in its own way and keeps neither outputs nor their limits and hashes.
+    reads_several : bool
+        A reading takes several outputs together, so that ``init`` need not ask which output has the answers.
     reads_labels : bool
         `read_labels` reads ``[data] labels`` instead of the readers of tables and arrays.
     makes_labels : bool
@@ -161,7 +147,10 @@ class HostTask(ABC):
     task: ClassVar[Task]
     metrics: ClassVar[Mapping[str, Metric]]
     groups: ClassVar[tuple[Group, ...]]
+    otherwise: ClassVar[str] = ""
+    quantities: ClassVar[Mapping[str, Quantity]] = {}
     has_outputs: ClassVar[bool] = True
+    reads_several: ClassVar[bool] = False
     reads_labels: ClassVar[bool] = False
     makes_labels: ClassVar[bool] = False
 
@@ -222,12 +211,64 @@ class HostTask(ABC):
         """Propose gates for a new model: a floor for the float model, and how much others may lose."""
         return []
 
-    def candidates(self, question: Question) -> list[Reading]:
+    def candidates(self, question: Question) -> list[Candidate]:
         """List the ways to read the outputs, those that fit the labels best first; none where nothing fits.
 
         Raises
         ------
-        DataError
-            The user asked for this task, and no output fits it: the message says what was tried.
+        DataError, UsageError
+            The user asked for this task and it does not fit, or he has to choose something.
         """
+        return []
+
+    def refusal(self, question: Question) -> DataError | None:
+        """Return why no task fits the labels, where this one knows; asked only if none does."""
+        return None
+
+    def require(self, labels: NDArray[Any]) -> None:
+        """Refuse labels of which nothing can be scored, such as those of one kind alone.
+
+        Raises
+        ------
+        DataError
+            They are such labels.
+        """
+        return None
+
+    def evidence(
+        self,
+        scores: NDArray[np.float64],
+        labels: NDArray[Any],
+        by_chance: NDArray[np.float64],
+        *,
+        alpha: float,
+    ) -> tuple[Interval, float]:
+        """Return the mean score with its bounds, and what chance scores.
+
+        Of errors, the share of the error of the best constant answer that the model removes, and 0.
+
+        Parameters
+        ----------
+        scores, by_chance : ndarray, shape (n,)
+            Of `Task.score` and `Task.chance`.
+        labels : ndarray, shape (n, …)
+        alpha : float
+            One-sided error of the bounds.
+        """
+        return evidence.by_gain(self.task, scores, by_chance, alpha=alpha)
+
+    def apart(self, one: NDArray[np.float64], other: NDArray[np.float64], *, p: float) -> bool:
+        """Whether the first of two mean scores of the same samples is better by more than luck."""
+        return paired.paired_mean_difference(other, one, alpha=p / 2).low > 0
+
+    def below_chance(self, score: Interval, chance: float, labels: NDArray[Any]) -> str:
+        """Return what a score far below chance says; empty where it says nothing."""
+        return ""
+
+    def fewest(self, labels: NDArray[Any]) -> int:
+        """Return how many samples the rarest kind has; 0 where samples have no kinds."""
+        return 0
+
+    def notes(self, reading: Reading, names: tuple[str, ...]) -> list[str]:
+        """Return what the user should check of a reading that was chosen, for data with named classes."""
         return []

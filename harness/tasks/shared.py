@@ -6,6 +6,7 @@ from functools import partial
 
 from harness.core.metric import Column, Metric, Role
 from harness.core.suite import CLEAN
+from harness.tasks.quantity import Quantity
 
 #: A metric over all samples of a data set, whose clean case stands for the variant.
 whole_set = partial(Metric, case=CLEAN, per_data_set=True)
@@ -21,3 +22,6 @@ HARMFUL = whole_set("1", "lower", role=Role.HARMFUL, drift=True)
 BENEFICIAL = whole_set("1", role=Role.BENEFICIAL, drift=True)
 #: What one class lost, in the case ``clean/LABEL``.
 CLASS_LOSS = Metric("pt", "lower", role=Role.CLASS_LOSS, per_data_set=True)
+
+#: `AGREEMENT` of a part of the samples.
+AGREEMENT_OF_PART = Quantity("agrees in {:.3g} %", 100, reach=1)

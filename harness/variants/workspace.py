@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ import onnx
 from numpy.typing import NDArray
 
 from harness import tasks
-from harness.compression import model_file
+from harness.compression import choose, model_file
 from harness.compression.export.kinds import Runtime
 from harness.compression.recipe import VariantBuilder
 from harness.compression.states import with_states
@@ -93,19 +92,16 @@ class Workspace:
         options.intra_op_num_threads = 1
         options.log_severity_level = 3
         session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        table = self.validation.model
-        scored = model_file.inspect_onnx(self.model).scored(table.output)
-        feeding = self.data.feeding((scored,))
+        reading = choose.reading_of(self.model, self.validation)
+        task, answers = tasks.named(reading.task), []
+        by_name = {spec.name: spec for spec in model_file.inspect_onnx(self.model).outputs}
+        specs = [by_name[name or reading.output] for name in task.outputs(reading)]
+        feeding = self.data.feeding(specs)
         size, left = feeding.size or BATCH, len(next(iter(rows.values())))
-        task, answers = tasks.named(table.task), []
+        names = [spec.name for spec in specs]
         for feeds in self.data.feeds_of(rows, size):
-            outputs = {scored.name: session.run([scored.name], feeds)[0]}
-            scores = feeding.answers(outputs, min(size, left))[scored.name]
-            reading = task.reading(
-                scored.name, integers=scores.dtype.kind in "iu", width=math.prod(scores.shape[1:]),
-                threshold=table.threshold,
-            )  # fmt: skip
-            answers.append(task.answers(reading, {scored.name: scores}))
+            outputs = dict(zip(names, session.run(names, feeds), strict=True))
+            answers.append(task.answers(reading, feeding.answers(outputs, min(size, left))))
             left -= size
         return np.concatenate(answers)
 

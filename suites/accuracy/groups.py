@@ -10,11 +10,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from harness import tasks
 from harness.core.cause import Cause
 from harness.core.groups import Groups
 from harness.core.job import Status
@@ -23,7 +25,8 @@ from harness.core.metric import Column, Metric
 from harness.core.suite import CLEAN
 from harness.stats.intervals import Interval
 from harness.stats.sequences import mean_over_sequences
-from harness.stats.worst import ALPHA, PT, mean_interval, worst_of
+from harness.stats.worst import ALPHA, mean_interval, worst_of
+from harness.tasks.quantity import Quantity
 
 #: At most so many groups are listed in one sentence.
 LISTED = 5
@@ -41,38 +44,37 @@ class _Part:
 
 
 @dataclass(frozen=True, slots=True)
-class _Quantity:
-    """A metric that is divided by group: unit, direction, and how a sentence puts its value."""
+class _Divided:
+    """A metric that is divided by group, and how."""
 
-    unit: str
-    better: Literal["higher", "lower"]
-    text: str
-    factor: float = 1.0
-    reach: float | None = None
+    metric: Metric
+    quantity: Quantity
 
-
-QUANTITIES: Mapping[str, _Quantity] = {
-    "accuracy": _Quantity("1", "higher", "has {:.3g} % right", 100, reach=1),
-    "accuracy_loss": _Quantity("pt", "lower", "lost {:.3g} pt", reach=PT),
-    "label_accuracy": _Quantity("1", "higher", "has {:.3g} % of the labels right", 100, reach=1),
-    "label_accuracy_loss": _Quantity("pt", "lower", "lost {:.3g} pt of the labels", reach=PT),
-    "agreement": _Quantity("1", "higher", "agrees in {:.3g} %", 100, reach=1),
-    "mae": _Quantity("1", "lower", "has a mean absolute error of {:.3g}"),
-    "error_increase": _Quantity("1", "lower", "errs more by {:.3g} %", 100),
-}
+    @property
+    def is_share(self) -> bool:
+        return self.metric.unit == "1" and self.metric.better == "higher"
 
 
-def _metrics() -> Iterator[tuple[str, Metric]]:
+@cache
+def divided() -> Mapping[str, _Divided]:
+    """Return the metrics of the installed tasks that are divided, by name."""
+    return {
+        name: _Divided(host.metrics[name], quantity)
+        for host in tasks.every_on_host().values()
+        for name, quantity in host.quantities.items()
+    }
+
+
+def metrics() -> Iterator[tuple[str, Metric]]:
+    """Yield the metrics of each group and window, and those of the worst one."""
     needs: tuple[tuple[str, Literal["group", "time"]], ...] = (("group", "group"), ("window", "time"))
     for kind, key in needs:
-        for name, quantity in QUANTITIES.items():
-            column = Column(f"worst {kind} pt", 1, ".1f", spare=4) if name == "accuracy_loss" else None
-            declared = Metric(quantity.unit, quantity.better, per_data_set=True, needs=key)
+        for name, one in divided().items():
+            title = one.quantity.column.format(kind)
+            column = Column(title, 1, ".1f", spare=4) if title else None
+            declared = Metric(one.metric.unit, one.metric.better, per_data_set=True, needs=key)
             yield f"{kind}_{name}", declared
             yield f"worst_{kind}_{name}", replace(declared, case=CLEAN, column=column)
-
-
-METRICS: Mapping[str, Metric] = dict(_metrics())
 
 
 def worst_class(
@@ -113,7 +115,7 @@ def rows(
         row
         for one in groups
         for measured in whole
-        if measured.metric in QUANTITIES
+        if measured.metric in divided()
         for row in _divided(measured, one, least, sequence)
     ]
 
@@ -128,14 +130,14 @@ def _divided(
         # Without a value for each sample a number that is not finite stands for all groups.
         yield worst
         return
-    quantity = QUANTITIES[whole.metric]
+    one = divided()[whole.metric]
     index = groups.index[: len(values)]
     units = np.arange(len(values)) if sequence is None else sequence[: len(values)]
     parts = [_Part(values[index == group], units[index == group]) for group in range(len(groups.names))]
     few = [group for group, part in enumerate(parts) if len(part) < least]
     for group, part in enumerate(parts):
         if len(part):
-            row = _row(whole, name, _interval(part, quantity, ALPHA), case=groups.case(CLEAN, group))
+            row = _row(whole, name, _interval(part, one, ALPHA), case=groups.case(CLEAN, group))
             if group in few:
                 reason = f"{len(part)} samples, fewer than group_samples = {least}"
                 row = replace(row, status=Status.INVALID, reason=reason, cause=Cause.TOO_FEW_SAMPLES)
@@ -151,8 +153,9 @@ def _divided(
         row = _row(whole, f"worst_{name}", nothing, case=whole.case)
         yield replace(row, status=status, reason=small, cause=cause)
         return
-    group, bounding, interval = _worst(compared, quantity)
-    text = f"{groups.column} {groups.names[group]} {quantity.text.format(quantity.factor * interval.value)}"
+    group, bounding, interval = _worst(compared, one)
+    words = one.quantity.text.format(one.quantity.factor * interval.value)
+    text = f"{groups.column} {groups.names[group]} {words}"
     text += f", the worst of {len(compared)}"
     if bounding != group:
         text += f"; the bound is that of {groups.names[bounding]} ({len(compared[bounding])} samples)"
@@ -161,25 +164,24 @@ def _divided(
     )
 
 
-def _worst(parts: Mapping[int, _Part], quantity: _Quantity) -> tuple[int, int, Interval]:
+def _worst(parts: Mapping[int, _Part], one: _Divided) -> tuple[int, int, Interval]:
     """Return the worst group, the group whose bound is the farthest, and the interval of the worst value."""
     names = list(parts)
     worst = worst_of(
-        lambda place, alpha: _interval(parts[names[place]], quantity, alpha),
+        lambda place, alpha: _interval(parts[names[place]], one, alpha),
         len(names),
-        lower_is_better=quantity.better == "lower",
+        lower_is_better=one.metric.better == "lower",
     )
     return names[worst.place], names[worst.bounding], worst.interval
 
 
-def _interval(part: _Part, quantity: _Quantity, alpha: float) -> Interval:
+def _interval(part: _Part, one: _Divided, alpha: float) -> Interval:
     """Interval of the mean of some samples' values, each of its bounds at level `alpha`."""
-    values = part.values
+    values, reach = part.values, one.quantity.reach
     if len(part) < len(values):
-        lowest = 0.0 if quantity.reach == 1 else -math.inf if quantity.reach is None else -quantity.reach
-        return mean_over_sequences(values, part.sequence, alpha=alpha, reach=quantity.reach, lowest=lowest)
-    share = quantity.unit == "1" and quantity.better == "higher"
-    return mean_interval(values, alpha=alpha, unit=quantity.unit, share=share, reach=quantity.reach)
+        lowest = 0.0 if reach == 1 else -math.inf if reach is None else -reach
+        return mean_over_sequences(values, part.sequence, alpha=alpha, reach=reach, lowest=lowest)
+    return mean_interval(values, alpha=alpha, unit=one.metric.unit, share=one.is_share, reach=reach)
 
 
 def _row(whole: Measurement, metric: str, interval: Interval, case: str = "") -> Measurement:

@@ -47,4 +47,4 @@ def declared() -> Mapping[str, Metric]:
             first.setdefault(metric, name)
     # Stable: within a place in the order of the tasks.
     of_tasks = sorted(made.items(), key=lambda item: item[1][0])
-    return {**{name: metric for name, (_, metric) in of_tasks}, **OF_OUTPUTS, **groups.METRICS}
+    return {**{name: metric for name, (_, metric) in of_tasks}, **OF_OUTPUTS, **dict(groups.metrics())}

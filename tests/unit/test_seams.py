@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ast
 import importlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from harness import tasks
 from harness.core.suite import CLEAN
 from harness.run.declared import installed
 
@@ -70,6 +72,42 @@ def test_harness_names_no_metric_and_no_case_of_a_suite() -> None:
     ]
     assert not new, "let the suite declare it: harness/core/metric.py"
     assert not set(EXCEPTIONS) - set(names_), "no such text any more: take the exception out"
+
+
+#: Where the name of a task stands nevertheless, and why.
+TASK_EXCEPTIONS = {
+    ("harness/config/validation.py", "classification"): "the task of a [model] table that names none",
+}
+
+
+def named_tasks(path: Path) -> Iterator[tuple[str, int]]:
+    """Every installed task that a text of a module is, or that it asks for: ``task = "x"``, ``--task x``."""
+    names_ = set(tasks.names())
+    for text, line in literals(path):
+        asked = re.findall(r"""task = ["']([\w-]+)|--task ([\w-]+)""", text)
+        for name in names_ & {text, *(one or other for one, other in asked)}:
+            yield name, line
+
+
+def test_harness_names_no_task() -> None:
+    assert {"classification", "regression", "multi-label"} <= set(tasks.names())
+    places = {
+        (str(path.relative_to(ROOT)), name): line
+        for path in sorted((ROOT / "harness").rglob("*.py"))
+        for name, line in named_tasks(path)
+    }
+    new = [f"{path}:{line}: {name}" for (path, name), line in places.items()]
+    new = [text for place, text in zip(places, new, strict=True) if place not in TASK_EXCEPTIONS]
+    assert not new, "let the task say it: harness/core/task.py, harness/tasks/host.py"
+    assert not set(TASK_EXCEPTIONS) - set(places), "no such text any more: take the exception out"
+
+
+def test_a_planted_task_is_found(tmp_path: Path) -> None:
+    module = tmp_path / "planted.py"
+    module.write_text(
+        'def f(x):\n    """regression"""\n    return x.task == "anomaly" or "use --task embedding"\n'
+    )
+    assert {name for name, _ in named_tasks(module)} == {"anomaly", "embedding"}
 
 
 def test_a_planted_name_is_found_and_a_docstring_is_none(tmp_path: Path) -> None:

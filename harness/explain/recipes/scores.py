@@ -36,11 +36,13 @@ class Scorer:
 
     def scores(self, trace: Trace, rows: Sequence[int]) -> NDArray[np.float64] | None:
         """Score of each sample, shape (rows,); None where the outputs cannot be read as answers."""
-        name = self.reading.output if self.reading.output in trace.tensors else trace.outputs[0]
-        values = trace.real(name)
         task = tasks.named(self.reading.task)
         try:
-            answers = task.answers(self.reading, {name: values.reshape(-1, *values.shape[2:])})
+            read = task.outputs(self.reading)
+            names = [name if name in trace.tensors else trace.outputs[0] for name in read]
+            outputs = {name: trace.real(name) for name in names}
+            flat = {name: y.reshape(-1, *y.shape[2:]) for name, y in outputs.items()}
+            answers = task.answers(self.reading, flat)
             return task.score(answers, self.labels[list(rows)])
         except (HarnessError, IndexError):
             return None

@@ -141,7 +141,7 @@ def _scorer(prepared: Prepared) -> Scorer | None:
     artifact = _onnx(prepared).get(FLOAT32)
     if prepared.labels is None or prepared.inputs is None or artifact is None:
         return None
-    reading = reading_of(load_onnx(artifact.path), prepared.inputs.validation.model)
+    reading = reading_of(load_onnx(artifact.path), prepared.inputs.validation)
     return Scorer(reading, np.asarray(prepared.labels))
 
 

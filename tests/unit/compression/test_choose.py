@@ -18,12 +18,14 @@ from harness.compression.choose import (  # fmt: skip
     Int8Trial,
     choose_int8,
     most_sensitive,
-    output_of,
+    outputs_of,
 )
 from harness.core.errors import HarnessError
-from harness.core.task import Form, Reading
 
 from .graphs import Array, Feeds, graph, residual_cnn, run_onnx
+
+#: The class with the highest score of the first output.
+CLASSES = tasks.named("classification").reading("")
 
 
 def normal(seed: int, *shape: int) -> Array:
@@ -54,7 +56,7 @@ def classes(model: onnx.ModelProto, feeds: list[Feeds]) -> Array:
 
 def test_the_first_within_the_margin_ends_it() -> None:
     model, feeds = mlp(), samples()
-    choice = choose_int8(model, feeds, classes(model, feeds), margin=0.1)
+    choice = choose_int8(model, feeds, classes(model, feeds), reading=CLASSES, margin=0.1)
     assert [trial.name for trial in choice.trials] == ["minmax"]
     assert choice.enough
     assert choice.best.recipe == ({"pass": "quantize", "calibration": "minmax"},)
@@ -65,7 +67,7 @@ def test_the_first_within_the_margin_ends_it() -> None:
 
 def test_all_are_tried_where_none_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     model, feeds = mlp(), samples()
-    choice = choose_int8(model, feeds, classes(model, feeds), margin=-1.0, seconds=1e9)
+    choice = choose_int8(model, feeds, classes(model, feeds), reading=CLASSES, margin=-1.0, seconds=1e9)
     names = [trial.name for trial in choice.trials]
     assert names[:5] == ["minmax", "entropy", "percentile", "mse", "dynamic"]
     assert "with 1 float layer" in names[5]
@@ -75,14 +77,14 @@ def test_all_are_tried_where_none_is_enough(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_without_labels_changed_classes_count() -> None:
-    choice = choose_int8(mlp(), samples(), margin=0.1)
+    choice = choose_int8(mlp(), samples(), reading=CLASSES, margin=0.1)
     assert np.isnan(choice.float_score)
     assert 0 <= choice.best.loss <= 0.1
     assert "% changed" in choice.text()
 
 
 def test_without_classes_the_noise_counts() -> None:
-    choice = choose_int8(mlp(), samples(), reading=Reading("regression", "", Form.VALUES))
+    choice = choose_int8(mlp(), samples(), reading=tasks.named("regression").reading(""))
     assert np.isnan(choice.best.loss)
     assert choice.best.sqnr_db > 20
     assert " dB" in choice.text()
@@ -90,7 +92,9 @@ def test_without_classes_the_noise_counts() -> None:
 
 def test_time_ends_it_after_the_first() -> None:
     ticks = itertools.count(step=100.0)
-    choice = choose_int8(mlp(), samples(), margin=-1.0, seconds=5, clock=lambda: float(next(ticks)))
+    choice = choose_int8(
+        mlp(), samples(), reading=CLASSES, margin=-1.0, seconds=5, clock=lambda: float(next(ticks))
+    )
     assert len(choice.trials) == 1
     assert "after 5 s" in choice.untried
 
@@ -100,7 +104,7 @@ def test_a_recipe_that_fails_is_reported_and_never_chosen(monkeypatch: pytest.Mo
         raise HarnessError("it does not work")
 
     monkeypatch.setattr(choose, "_PASSES", {"quantize": choose.quantize, "dynamic": broken})
-    choice = choose_int8(mlp(), samples(), margin=-1.0, seconds=1e9)
+    choice = choose_int8(mlp(), samples(), reading=CLASSES, margin=-1.0, seconds=1e9)
     failed = [trial for trial in choice.trials if trial.failed]
     assert [trial.name for trial in failed] == ["dynamic"]
     assert choice.best is not failed[0]
@@ -153,7 +157,7 @@ def test_outputs_are_those_of_each_feed(batch: str | int) -> None:
         del model.graph.value_info[:]
     feeds = samples(5, 1, 16, 16)
     expected = np.concatenate([run_onnx(model, feed)["y"] for feed in feeds])
-    np.testing.assert_allclose(output_of(model, feeds), expected, atol=1e-5)
+    np.testing.assert_allclose(outputs_of(model, feeds)[""], expected, atol=1e-5)
 
 
 def test_another_output_is_judged() -> None:
@@ -161,9 +165,7 @@ def test_another_output_is_judged() -> None:
     model = graph(nodes, {"w": normal(1, 6, 4), "v": normal(2, 6, 3)}, {"x": ["n", 6]}, ("y", "z"))
     feeds = samples()
     labels = np.array([run_onnx(model, feed)["z"].argmax() for feed in feeds])
-    choice = choose_int8(
-        model, feeds, labels, reading=Reading("classification", "z", Form.SCORES), margin=0.1
-    )
+    choice = choose_int8(model, feeds, labels, reading=tasks.named("classification").reading("z"), margin=0.1)
     assert choice.float_score == 1.0
     assert choice.enough
 
@@ -175,7 +177,7 @@ def test_repeated_samples_at_the_end_are_not_counted() -> None:
     rows = np.concatenate([feed["x"] for feed in samples(10)])
     padded = np.concatenate([rows, np.repeat(rows[-1:], 2, axis=0)])
     feeds = [{"x": padded[start : start + 4]} for start in range(0, 12, 4)]
-    assert choose_int8(model, feeds, np.zeros(10, int), margin=1.0).samples == 10
+    assert choose_int8(model, feeds, np.zeros(10, int), reading=CLASSES, margin=1.0).samples == 10
 
 
 @pytest.mark.parametrize("task", ["multi-label", "anomaly", "embedding"])

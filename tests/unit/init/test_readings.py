@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from harness import tasks
 from harness.core.errors import DataError, UsageError
-from harness.core.task import Form, Reading
+from harness.core.task import Reading
 from harness.init import readings
 from harness.init.chance import meant
 from harness.init.class_order import in_best_order
@@ -94,7 +95,7 @@ def test_an_error_that_only_orders_the_samples_is_an_anomaly_score() -> None:
     # Logits and probabilities are classes: where they fail, something is wrong.
     for values in (SCORES[:, :1], 1 / (1 + np.exp(-SCORES[:, :1]))):
         assert [way.task for way in found({"y": values}, np.arange(N) % 2)] == ["classification"]
-    assert found({"y": SCORES[:, :1]}, np.arange(N) % 2, task="anomaly")[0].form is Form.RANK
+    assert found({"y": SCORES[:, :1]}, np.arange(N) % 2, task="anomaly")[0].task == "anomaly"
 
 
 def test_vectors_of_length_1_are_embeddings() -> None:
@@ -105,7 +106,7 @@ def test_vectors_of_length_1_are_embeddings() -> None:
     both = found({"e": vectors, "logits": SCORES}, LABELS)
     assert [(way.task, way.output) for way in both] == [("classification", "logits"), ("embedding", "e")]
     assert found({"e": 3 * vectors}, LABELS)[0].task == "classification"
-    assert found({"e": 3 * vectors}, LABELS, task="embedding")[0].form is Form.VECTOR
+    assert found({"e": 3 * vectors}, LABELS, task="embedding")[0].task == "embedding"
 
 
 def test_sigmoids_without_labels_are_asked_for() -> None:
@@ -189,9 +190,9 @@ def test_the_scores_are_found_in_any_order_of_outputs_and_form_of_labels(
 
 
 def test_the_best_constant_answer() -> None:
-    classes = Reading("classification", "y", Form.SCORES)
+    classes = tasks.named("classification").reading("y")
     assert readings.baseline(classes, np.array([0, 1, 1, 2])).mean() == 0.5
-    values = Reading("regression", "y", Form.VALUES)
+    values = tasks.named("regression").reading("y")
     assert readings.baseline(values, np.array([[0.0], [1.0], [5.0]])).tolist() == [-1.0, 0.0, -4.0]
 
 

@@ -384,7 +384,7 @@ def test_two_devices_agree_where_the_arrays_do_over_the_samples_that_both_ran(ke
 
 def test_no_answer_agrees_with_no_answer_in_bits_alone() -> None:
     suite = AccuracySuite()
-    read = suite.answers(samples(np.full((3, CLASSES), np.nan, np.float32)))
+    read = suite.answers(samples(np.full((3, CLASSES), np.nan, np.float32)), "classification")
     same = suite.alike(read, read, "classification")
     assert (same["bits"].all(), same["top-1"].any()) == (True, False)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,17 +13,24 @@ from numpy.typing import NDArray
 from harness.core.errors import DataError
 from harness.core.measurement import Measurement
 from harness.core.metric import Column, Role
+from harness.core.ranks import require_both
 from harness.core.suite import CLEAN, ProposalContext, ProposedGate
+from harness.data.labels import classes_of_labels
 from harness.stats import intervals, linear
+from harness.stats.intervals import Interval
 from harness.tasks import propose as gates
+from harness.tasks import shapes
 from harness.tasks.answers import Answers
 from harness.tasks.host import GivenLabels, HostTask, LabelSet, noted
+from harness.tasks.question import Candidate, Question, Rank
 from harness.tasks.rows import Facts, Group, Undefined, row, skipped
 from harness.tasks.shared import SHIFT_COLUMN, whole_set
 from suites.accuracy.tasks.anomaly.labels import anomalies_of_labels
 from suites.accuracy.tasks.anomaly.task import Anomaly
+from suites.accuracy.tasks.unfit import unfit
 
 TASK = Anomaly()
+TEXT = "an anomaly score, higher for anomalies (label 1): only the order counts"
 #: Room for the loss of a good int8 model beside the least bound of an AUC loss.
 AUC_SLACK = 1.5
 #: Least rank correlation with the float model, and of the float model with itself on another runtime.
@@ -81,6 +89,26 @@ def auc_margin(fewest: int) -> gates.Limit | None:
     return None
 
 
+def _ids(question: Question) -> NDArray[np.int64]:
+    return np.arange(0 if question.labels is None else len(question.labels))
+
+
+def _possible(question: Question) -> Iterator[Candidate]:
+    """Single scores of labels 0 and 1 that are no probabilities, and no logits, of which 0 lies within."""
+    assert question.labels is not None
+    try:
+        classes, _ = classes_of_labels(question.labels, where=question.where)
+    except DataError:
+        return
+    if classes.max(initial=0) != 1 or classes.min(initial=0) != 0:
+        return
+    for name, y in question.outputs.items():
+        if y.dtype.kind == "f" and shapes.width(y) == 1 and shapes.has_one_sign(y):
+            threshold, _ = shapes.threshold_of(y, question.threshold)
+            text = f"{TEXT}; at {threshold:g} it does not tell the classes apart"
+            yield Candidate(replace(TASK.reading(name), text=text), Rank.POSSIBLE)
+
+
 class AnomalyMetrics(HostTask):
     """Areas under the ROC curve with DeLong's intervals, and the order of the scores."""
 
@@ -108,6 +136,48 @@ class AnomalyMetrics(HostTask):
         """Read 1 of an anomaly and 0 of what is normal; of named classes one is called normal, good or so."""
         flags, note = anomalies_of_labels(given.labels, given.names, ids=given.ids, where=given.where)
         return LabelSet(flags, notes=noted(note))
+
+    def candidates(self, question: Question) -> list[Candidate]:
+        """List single scores; unasked, those of one sign, which are neither probabilities nor logits."""
+        if question.labels is None:
+            asked = question.outputs.items() if question.asked else ()
+            return [Candidate(TASK.reading(name)) for name, _ in asked]
+        if question.asked:
+            self.truth(GivenLabels(question.labels, question.names, None, _ids(question), question.where))
+            fitting = [name for name, y in question.outputs.items() if shapes.width(y) == 1]
+            if not fitting:
+                raise unfit(question)
+            return [Candidate(replace(TASK.reading(name), text=TEXT)) for name in fitting]
+        return [*_possible(question)]
+
+    def require(self, labels: NDArray[Any]) -> None:
+        """Refuse labels of one kind."""
+        require_both(labels == 1)
+
+    def evidence(
+        self,
+        scores: NDArray[np.float64],
+        labels: NDArray[Any],
+        by_chance: NDArray[np.float64],
+        *,
+        alpha: float,
+    ) -> tuple[Interval, float]:
+        """Return the AUC with DeLong's bounds."""
+        chance, positive = float(by_chance.mean()), labels == 1
+        if not np.isfinite(scores).all():
+            return Interval(math.nan, 0.0, 1.0, len(scores)), chance
+        values = linear.of_placements(scores, positive)
+        return linear.stratified_mean(values, positive, alpha=alpha), chance
+
+    def below_chance(self, score: Interval, chance: float, labels: NDArray[Any]) -> str:
+        """Say that the order is the other way round."""
+        if score.high < chance:
+            return "far below chance: the score is higher for normal samples, or the labels are swapped"
+        return ""
+
+    def fewest(self, labels: NDArray[Any]) -> int:
+        """Return the samples of the rarer kind."""
+        return int(np.unique(labels, return_counts=True)[1].min())
 
     def propose(self, context: ProposalContext) -> list[ProposedGate]:
         """Propose how much of the AUC may be lost, and of the order of the scores."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from harness.core.errors import DataError
 from harness.core.ranks import mid_ranks, placements
-from harness.core.task import Form, OneOutput, Reading, Truth
+from harness.core.task import OneOutput, Reading
 
 
 class Anomaly(OneOutput):
@@ -21,13 +21,10 @@ class Anomaly(OneOutput):
     """
 
     name = "anomaly"
-    truth = Truth.ANOMALY
+    compares_samples = True
     reduces = True
     score_name = "AUC"
     chance_name = "one score for all samples has"
-
-    def _form(self, *, integers: bool, width: int, threshold: float | None) -> Form:
-        return Form.RANK
 
     def check(self, reading: Reading, shape: Sequence[int]) -> None:
         """Check the shape of one sample of the output."""

@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.core.task import Form
 from harness.tasks.answers import Answers
-from suites.accuracy.tasks.classification.task import Classification, sums
+from suites.accuracy.tasks.classification.task import Classification, Form, sums
 
 TASK = Classification()
 #: A quantized softmax has steps of 1/256, so its rows miss 1 by some of them.

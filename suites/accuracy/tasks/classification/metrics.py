@@ -14,19 +14,25 @@ from harness.core.errors import DataError
 from harness.core.measurement import Measurement
 from harness.core.metric import Column, Metric, Noise, Role
 from harness.core.suite import CLEAN, ProposalContext, ProposedGate
-from harness.core.task import Form
+from harness.core.task import Reading
 from harness.data.labels import classes
 from harness.stats import accuracy, intervals, paired
+from harness.stats.intervals import Interval
 from harness.tasks import propose as gates
 from harness.tasks import shared
 from harness.tasks.answers import Answers
 from harness.tasks.host import GivenLabels, HostTask, LabelSet, noted
+from harness.tasks.quantity import Quantity
+from harness.tasks.question import Candidate, Question
 from harness.tasks.rows import PT, Facts, Group, row, share, skipped
 from harness.tasks.shared import SHIFT_COLUMN, whole_set
 from suites.accuracy import groups
+from suites.accuracy.tasks.classification import candidates
 from suites.accuracy.tasks.classification import classes as read
 from suites.accuracy.tasks.classification.classes import TASK
+from suites.accuracy.tasks.classification.task import Form
 from suites.accuracy.tasks.labels import HINT
+from suites.accuracy.tasks.unfit import unfit
 
 #: Significance level of the floor of the float model's accuracy.
 FLOOR_ALPHA = 0.001
@@ -128,6 +134,12 @@ class ClassificationMetrics(HostTask):
         "flips_beneficial": shared.BENEFICIAL,
         "worst_class_accuracy_loss": Metric("pt", "lower", case=CLEAN, per_data_set=True),
     }  # fmt: skip
+    otherwise = ", or use --task embedding if the output is an embedding"
+    quantities: ClassVar = {
+        "accuracy": Quantity("has {:.3g} % right", 100, reach=1),
+        "accuracy_loss": Quantity("lost {:.3g} pt", reach=PT, column="worst {} pt"),
+        "agreement": shared.AGREEMENT_OF_PART,
+    }
     groups = (
         Group(("accuracy", "ece"), _quality, labels=True),
         Group(("accuracy_loss", "flips_harmful", "flips_beneficial"), _loss, against=True, labels=True),
@@ -139,6 +151,48 @@ class ClassificationMetrics(HostTask):
         """Read class indices, as numbers or one-hot, that the model has scores for."""
         indices, note = classes(given, HINT)
         return LabelSet(indices, given.names, noted(note))
+
+    def candidates(self, question: Question) -> list[Candidate]:
+        """List outputs with a score for each class, one score for two, or the class itself."""
+        return candidates.candidates(question)
+
+    def refusal(self, question: Question) -> DataError | None:
+        """Say why whole numbers or names fit no output."""
+        return None if question.labels is None else unfit(question, question.names)
+
+    def evidence(
+        self,
+        scores: NDArray[np.float64],
+        labels: NDArray[Any],
+        by_chance: NDArray[np.float64],
+        *,
+        alpha: float,
+    ) -> tuple[Interval, float]:
+        """Return the share of right answers with Wilson's bounds."""
+        return intervals.wilson(int(scores.sum()), len(scores), alpha=alpha), float(by_chance.mean())
+
+    def apart(self, one: NDArray[np.float64], other: NDArray[np.float64], *, p: float) -> bool:
+        """Whether McNemar's test tells the two apart."""
+        return paired.flips(one > 0, other > 0).mcnemar_p <= p
+
+    def below_chance(self, score: Interval, chance: float, labels: NDArray[Any]) -> str:
+        """Say that classes are in another order."""
+        if score.high < min(chance, 1 / len(np.unique(labels))):
+            return "far below chance: the classes are in another order, or swapped"
+        return ""
+
+    def fewest(self, labels: NDArray[Any]) -> int:
+        """Return the samples of the rarest class."""
+        return int(np.unique(labels, return_counts=True)[1].min())
+
+    def notes(self, reading: Reading, names: tuple[str, ...]) -> list[str]:
+        """Say which class stands for which output where the model has more."""
+        if not names or reading.form != Form.SCORES or f" {len(names)} classes" in reading.text:
+            return []
+        return [
+            f"the data have {len(names)} classes, the model has more: classes are assigned to outputs in the "
+            f"order of their names, {names[0]!r} to output 0"
+        ]
 
     def same(self, one: Answers, other: Answers, n: int) -> tuple[str, NDArray[np.bool_]]:
         """Return where both give the same class."""

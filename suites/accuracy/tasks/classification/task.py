@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.core.artifact import TensorSpec
 from harness.core.errors import DataError
 from harness.core.task import (
     NO_ANSWER,
     Block,
-    Form,
     OneOutput,
     Reading,
     Threshold,
-    Truth,
     has_one_axis,
     scored,
 )  # fmt: skip
@@ -26,11 +26,22 @@ from harness.core.task import (
 TOP = 5
 
 
+class Form(StrEnum):
+    """How an output holds the class of a sample."""
+
+    #: One score for each class; the highest is the answer.
+    SCORES = "scores"
+    #: The class itself.
+    INDEX = "index"
+    #: One score; above the threshold it means class 1, else class 0.
+    SCORE = "score"
+
+
 class Classification(OneOutput):
     """An answer is a class, int64; ``NO_ANSWER`` where the highest score is not a finite number."""
 
     name = "classification"
-    truth = Truth.CLASS
+    has_classes = True
     threshold = Threshold.OPTIONAL
     reduces = True
     score_name = "accuracy"
@@ -62,6 +73,22 @@ class Classification(OneOutput):
                 f"{name} has shape {list(shape)} a sample, not {what}",
                 next_step="set [model] output to the output with that score",
             )
+
+    def scores(self, spec: TensorSpec, threshold: float | None) -> int | None:
+        """Return the number of classes."""
+        integers = spec.quantization is None and np.issubdtype(np.dtype(spec.dtype), np.integer)
+        form = self._form(integers=bool(integers), width=0, threshold=threshold)
+        if form is Form.SCORE:
+            return 2
+        return spec.shape[-1] if form is Form.SCORES and spec.shape else None
+
+    def ordered_classes(self, reading: Reading, outputs: Mapping[str, NDArray[Any]]) -> NDArray[np.int64]:
+        """Return the class with the highest score of each sample; empty for other forms."""
+        if reading.form != Form.SCORES:
+            return np.empty(0, np.int64)
+        values = scored(reading, outputs)
+        top: NDArray[np.int64] = values.reshape(len(values), -1).argmax(axis=1)
+        return top
 
     def classes(self, reading: Reading, shape: Sequence[int]) -> int | None:
         """Return the number of classes; None where the model gives only the index of one.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -17,15 +19,19 @@ from harness.data.labels import classes_of_labels
 from harness.stats import intervals, paired
 from harness.stats.intervals import Interval
 from harness.tasks import propose as gates
-from harness.tasks import shared
+from harness.tasks import shapes, shared
 from harness.tasks.answers import Answers
+from harness.tasks.evidence import by_gain
 from harness.tasks.host import GivenLabels, HostTask, LabelSet, noted
+from harness.tasks.question import Candidate, Question, Rank
 from harness.tasks.rows import PT, Facts, Group, Undefined, row
 from harness.tasks.shared import SHIFT_COLUMN, whole_set
 from suites.accuracy.tasks.embedding.task import Embedding, neighbours, recalled
 from suites.accuracy.tasks.labels import HINT
+from suites.accuracy.tasks.unfit import unfit
 
 TASK = Embedding()
+TEXT = "an embedding: samples with the same label are to be near each other"
 #: Neighbours that are looked for.
 NEIGHBOURS = 5
 #: Least share of samples with the same nearest neighbour.
@@ -124,6 +130,7 @@ class EmbeddingMetrics(HostTask):
         "flips_harmful": shared.HARMFUL,
         "flips_beneficial": shared.BENEFICIAL,
     }  # fmt: skip
+    quantities: ClassVar = {"agreement": shared.AGREEMENT_OF_PART}
     groups = (
         Group(tuple(f"recall_at_{depth}" for depth in DEPTHS), _quality, labels=True, outputs=True),
         Group(
@@ -141,6 +148,38 @@ class EmbeddingMetrics(HostTask):
     def same(self, one: Answers, other: Answers, n: int) -> tuple[str, NDArray[np.bool_]]:
         """Return where both have the same nearest neighbour among the first samples."""
         return "nearest neighbour", same(one, other, n)
+
+    def candidates(self, question: Question) -> list[Candidate]:
+        """List vectors, those of length 1 first; unasked, only those."""
+        vectors = {name: y for name, y in question.outputs.items() if shapes.is_direction(y)}
+        if not question.asked:
+            if question.labels is None:
+                return [Candidate(TASK.reading(name)) for name in vectors]
+            try:
+                classes_of_labels(question.labels, where=question.where)
+            except DataError:
+                return []
+            return [Candidate(replace(TASK.reading(name), text=TEXT), Rank.POSSIBLE) for name in vectors]
+        if question.labels is None:
+            return [Candidate(TASK.reading(name)) for name in question.outputs]
+        classes_of_labels(question.labels, where=question.where, hint=HINT)
+        fitting = [name for name, y in question.outputs.items() if shapes.one_axis(y)]
+        if not fitting:
+            raise unfit(question)
+        fitting.sort(key=lambda name: name not in vectors)
+        return [Candidate(replace(TASK.reading(name), text=TEXT)) for name in fitting]
+
+    def evidence(
+        self,
+        scores: NDArray[np.float64],
+        labels: NDArray[Any],
+        by_chance: NDArray[np.float64],
+        *,
+        alpha: float,
+    ) -> tuple[Interval, float]:
+        """Return the recall with bounds that are wider than those of independent samples."""
+        # Of two samples that are each other's nearest neighbour, both are right or both wrong.
+        return by_gain(TASK, scores, by_chance, alpha=alpha, wider=math.sqrt(2))
 
     def propose(self, context: ProposalContext) -> list[ProposedGate]:
         """Propose how much recall may be lost, and how many nearest neighbours have to be the same."""

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.core.errors import DataError
-from harness.core.task import NO_ANSWER, Form, OneOutput, Reading, Truth, has_one_axis
+from harness.core.task import NO_ANSWER, OneOutput, Reading, has_one_axis
 
 #: Similarities that agree to so many digits are equal: a matrix product rounds by the position in the matrix.
 DIGITS = 9
@@ -24,12 +24,9 @@ class Embedding(OneOutput):
     """
 
     name = "embedding"
-    truth = Truth.GROUP
+    compares_samples = True
     score_name = "recall@1"
     chance_name = "shuffled labels have"
-
-    def _form(self, *, integers: bool, width: int, threshold: float | None) -> Form:
-        return Form.VECTOR
 
     def check(self, reading: Reading, shape: Sequence[int]) -> None:
         """Check the shape of one sample of the output."""

@@ -14,15 +14,20 @@ from harness.core.errors import DataError
 from harness.core.measurement import Measurement
 from harness.core.metric import Column, Role
 from harness.core.suite import CLEAN, ProposalContext, ProposedGate
+from harness.core.task import has_one_axis
 from harness.stats import intervals, linear, paired
 from harness.tasks import propose as gates
-from harness.tasks import shared
+from harness.tasks import shapes, shared
 from harness.tasks.answers import Answers
 from harness.tasks.host import GivenLabels, HostTask, LabelSet
+from harness.tasks.quantity import Quantity
+from harness.tasks.question import Candidate, Question, Rank
 from harness.tasks.rows import PT, Facts, Group, Undefined, mean_share, row
 from harness.tasks.shared import SHIFT_COLUMN, whole_set
+from suites.accuracy.tasks.labels import are_flags
 from suites.accuracy.tasks.multi_label.labels import labels_of_flags
 from suites.accuracy.tasks.multi_label.task import MultiLabel
+from suites.accuracy.tasks.unfit import unfit
 
 TASK = MultiLabel()
 #: Standard deviation over samples of what a good int8 model changes of an F1.
@@ -108,6 +113,11 @@ class MultiLabelMetrics(HostTask):
         "flips_harmful": shared.HARMFUL,
         "flips_beneficial": shared.BENEFICIAL,
     }  # fmt: skip
+    quantities: ClassVar = {
+        "label_accuracy": Quantity("has {:.3g} % of the labels right", 100, reach=1),
+        "label_accuracy_loss": Quantity("lost {:.3g} pt of the labels", reach=PT),
+        "agreement": shared.AGREEMENT_OF_PART,
+    }
     groups = (
         Group(("f1_micro", "f1_macro", "label_accuracy"), _quality, labels=True, outputs=True),
         Group(
@@ -127,6 +137,29 @@ class MultiLabelMetrics(HostTask):
     def same(self, one: Answers, other: Answers, n: int) -> tuple[str, NDArray[np.bool_]]:
         """Return where all labels are answered alike."""
         return "labels", TASK.same(one.read_as(TASK)[:n], other.read_as(TASK)[:n]) == 1.0
+
+    def candidates(self, question: Question) -> list[Candidate]:
+        """List outputs with a score for each column of 0 and 1; unasked, not of one-hot ones."""
+        if question.labels is None:
+            asked = question.outputs.items() if question.asked else ()
+            return [
+                Candidate(TASK.reading(name, threshold=shapes.threshold_of(y, question.threshold)[0]))
+                for name, y in asked
+            ]
+        if not question.asked and not are_flags(question.labels):
+            return []
+        where = question.where
+        labels_of_flags(question.labels, ids=np.arange(len(question.labels)), where=where)
+        fitting = []
+        for name, y in question.outputs.items():
+            if shapes.width(y) == question.targets and has_one_axis(y.shape[1:]):
+                threshold, above = shapes.threshold_of(y, question.threshold)
+                text = f"one score for each of {shapes.width(y)} labels: the sample has the label {above}"
+                reading = replace(TASK.reading(name, threshold=threshold), text=text)
+                fitting.append((shapes.is_direction(y), Candidate(reading, Rank.CERTAIN)))
+        if not fitting:
+            raise unfit(question)
+        return [candidate for _, candidate in sorted(fitting, key=lambda pair: not pair[0])]
 
     def propose(self, context: ProposalContext) -> list[ProposedGate]:
         """Propose floors of F1 and of the share of right labels; without labels what has to agree."""

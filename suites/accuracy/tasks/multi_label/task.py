@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.core.artifact import TensorSpec
 from harness.core.errors import DataError
-from harness.core.task import NO_ANSWER, Form, OneOutput, Reading, Threshold, Truth, has_one_axis
+from harness.core.task import NO_ANSWER, OneOutput, Reading, Threshold, has_one_axis
 
 
 class MultiLabel(OneOutput):
@@ -19,13 +20,13 @@ class MultiLabel(OneOutput):
     """
 
     name = "multi-label"
-    truth = Truth.LABELS
     threshold = Threshold.REQUIRED
     score_name = "label accuracy"
     chance_name = "the commonest answers have"
 
-    def _form(self, *, integers: bool, width: int, threshold: float | None) -> Form:
-        return Form.SEVERAL
+    def scores(self, spec: TensorSpec, threshold: float | None) -> int | None:
+        """Return the number of labels."""
+        return spec.shape[-1] if spec.shape else None
 
     def check(self, reading: Reading, shape: Sequence[int]) -> None:
         """Check the shape of one sample of the output."""

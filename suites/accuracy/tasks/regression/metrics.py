@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,11 +17,15 @@ from harness.core.suite import CLEAN, ProposalContext, ProposedGate
 from harness.stats import accuracy, intervals, paired
 from harness.stats.intervals import Interval
 from harness.tasks import propose as gates
+from harness.tasks import shapes
 from harness.tasks.answers import Answers
 from harness.tasks.host import GivenLabels, HostTask, LabelSet
+from harness.tasks.quantity import Quantity
+from harness.tasks.question import Candidate, Question, Rank
 from harness.tasks.rows import Facts, Group, row, skipped
 from harness.tasks.shared import whole_set
 from suites.accuracy.tasks.regression.task import Regression
+from suites.accuracy.tasks.unfit import unfit
 
 
 def _targets_and_predictions(answers: Answers, labels: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -81,6 +86,10 @@ class RegressionMetrics(HostTask):
         "r2": whole_set("1", "higher"),
         "error_increase": whole_set("1", "lower", role=Role.LOSS),
     }
+    quantities: ClassVar = {
+        "mae": Quantity("has a mean absolute error of {:.3g}"),
+        "error_increase": Quantity("errs more by {:.3g} %", 100),
+    }
     groups = (
         Group(("mae", "rmse", "r2"), _errors, labels=True, outputs=True),
         Group(("error_increase",), _error_increase, against=True, labels=True, outputs=True),
@@ -89,6 +98,24 @@ class RegressionMetrics(HostTask):
     def truth(self, given: GivenLabels) -> LabelSet:
         """Take numbers as they are."""
         return LabelSet(given.labels, given.names)
+
+    def candidates(self, question: Question) -> list[Candidate]:
+        """List outputs with as many numbers as there are targets; whole numbers last, names never."""
+        if question.labels is None:
+            single = [name for name, y in question.outputs.items() if question.asked or shapes.width(y) == 1]
+            return [Candidate(self.task.reading(name)) for name in single]
+        whole = question.labels.dtype.kind in "iub"
+        if not question.asked and (question.names or (whole and question.targets > 1)):
+            return []  # several classes a sample, or codes: never a regression in silence
+        text = "labels are whole numbers and the output is one value: a regression" if whole else ""
+        fitting = [
+            name
+            for name, y in question.outputs.items()
+            if y.dtype.kind == "f" and shapes.width(y) == question.targets
+        ]
+        if question.asked and not fitting:
+            raise unfit(question)
+        return [Candidate(replace(self.task.reading(name), text=text), Rank.LAST) for name in fitting]
 
     def propose(self, context: ProposalContext) -> list[ProposedGate]:
         """Propose how much the error may increase."""

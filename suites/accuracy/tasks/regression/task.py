@@ -8,20 +8,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.core.task import Form, OneOutput, Reading, Truth
+from harness.core.task import OneOutput, Reading
 
 
 class Regression(OneOutput):
     """An answer is what the output holds, float64 of shape (n, targets); a score is minus its error."""
 
     name = "regression"
-    truth = Truth.TARGETS
     perfect = 0.0
     score_name = "mean absolute error"
     chance_name = "a constant answer has"
-
-    def _form(self, *, integers: bool, width: int, threshold: float | None) -> Form:
-        return Form.VALUES
 
     def check(self, reading: Reading, shape: Sequence[int]) -> None:
         """Accept any shape."""
@@ -33,7 +29,7 @@ class Regression(OneOutput):
     def score(self, answers: NDArray[Any], labels: NDArray[Any]) -> NDArray[np.float64]:
         """Return minus the mean absolute error of each sample, -inf where it is not finite."""
         with np.errstate(all="ignore"):
-            errors = np.abs(answers - labels).mean(axis=1)
+            errors = np.abs(answers - _rows(labels)).mean(axis=1)
         return np.where(np.isfinite(errors), -errors, -np.inf)
 
     def same(self, answers: NDArray[Any], reference: NDArray[Any]) -> NDArray[np.float64]:
@@ -43,4 +39,10 @@ class Regression(OneOutput):
 
     def chance(self, labels: NDArray[Any]) -> NDArray[np.float64]:
         """Score the median of each target."""
-        return self.score(np.median(labels, axis=0), labels.astype(np.float64))
+        targets = _rows(labels)
+        return self.score(np.median(targets, axis=0), targets)
+
+
+def _rows(labels: NDArray[Any]) -> NDArray[np.float64]:
+    """Targets, shape (n, targets)."""
+    return labels.reshape(len(labels), -1).astype(np.float64)

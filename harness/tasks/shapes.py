@@ -8,9 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.core.errors import UsageError
 from harness.core.task import has_one_axis
-from harness.stats import accuracy
 
 #: Scores of a single output that lie outside 0 to 1 are logits.
 PROBABILITY_THRESHOLD, LOGIT_THRESHOLD = 0.5, 0.0
@@ -49,27 +47,3 @@ def threshold_of(y: NDArray[Any], given: float | None) -> tuple[float, str]:
     if given is not None:
         return given, f"above {given:g}"
     return threshold, f"above {threshold:g}, as the scores are {'probabilities' if probable else 'logits'}"
-
-
-def task_of_output(name: str, y: NDArray[Any]) -> str:
-    """Return the task that an output is for, without labels.
-
-    Raises
-    ------
-    UsageError
-        It may be of several labels, or of classes.
-    """
-    if width(y) == 1:
-        return "regression"
-    if is_direction(y):
-        return "embedding"
-    flat = y.reshape(len(y), -1)
-    shares = y.dtype.kind == "f" and bool((flat >= 0).all() and (flat <= 1).all())
-    if shares and one_axis(y) and not accuracy.are_probabilities(flat):
-        raise UsageError(
-            f"the scores of {name} lie between 0 and 1 and do not sum to 1: several labels a sample, or one "
-            "class?",
-            where="--task",
-            next_step="name --task multi-label or --task classification, or give labels",
-        )
-    return "classification"
