@@ -8,7 +8,8 @@ from itertools import islice
 from pathlib import Path
 
 from harness.compression import model_file
-from harness.compression.choose import MOST_FEEDS, Int8Choice, choose_int8, reading_of
+from harness.compression.choice import Int8Choice
+from harness.compression.choose import MOST_FEEDS, choose_int8, reading_of
 from harness.config.validation import FLOAT32
 from harness.core.errors import HarnessError
 from harness.core.verdict import State

@@ -13,9 +13,8 @@ from onnx.helper import make_node as node
 from harness import tasks
 from harness.compression import choose
 from harness.compression.canonical import canonicalise
+from harness.compression.choice import Int8Choice, Int8Trial
 from harness.compression.choose import (  # fmt: skip
-    Int8Choice,
-    Int8Trial,
     choose_int8,
     most_sensitive,
     outputs_of,

@@ -14,7 +14,7 @@ from harness.core.detection.decode import Decode, together
 from harness.core.detection.pairs import f1
 from harness.core.detection.truth import Truth as Labels
 from harness.core.settings import Problems
-from harness.core.task import Block, Reading, Task, Truth
+from harness.core.task import Block, Reading, Task
 
 #: Column of the first row of an answer that says that its classes are the numbers of the labels.
 BY_NUMBER = 2
@@ -28,7 +28,6 @@ class Detection(Task):
     """
 
     name = "detection"
-    truth = Truth.OWN
     Options = Decode
     reduces = True
     score_name = "F1 of boxes"
