@@ -84,6 +84,8 @@ class Case:
         ran; 0 where the suite does not say.
     beside : str
         A variant that the case opens beside the batch's own, on the same device; empty for none.
+    timed : bool
+        Nothing else may run on the machine meanwhile. False where no time is measured.
     """
 
     name: str
@@ -95,6 +97,7 @@ class Case:
     params: Mapping[str, Any] = field(default_factory=dict)
     typical_s: float = 0.0
     beside: str = ""
+    timed: bool = True
 
     @property
     def independent_samples(self) -> int:
@@ -113,6 +116,7 @@ class Case:
             "params": dict(self.params),
             "typical_s": self.typical_s,
             **({"beside": self.beside} if self.beside else {}),
+            **({} if self.timed else {"timed": False}),
         }
 
 

@@ -4,13 +4,31 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
+from typing import Protocol
 
-from harness.core.contracts import Executor
 from harness.core.job import Batch, Event
 
-Lane = Sequence[tuple[Executor, Sequence[Batch]]]
+
+class Runs(Protocol):
+    """What a lane needs of an executor."""
+
+    @property
+    def parallel_batches(self) -> int:
+        """How many batches it runs at the same time."""
+        ...
+
+    def run(self, batches: Iterable[Batch]) -> Generator[Event, None, None]:
+        """Run batches in order; closing it ends what runs."""
+        ...
+
+    def stop(self) -> None:
+        """End ``run`` soon; called from another thread."""
+        ...
+
+
+Lane = Sequence[tuple[Runs, Sequence[Batch]]]
 """What runs one after the other because it shares a machine."""
 
 
@@ -69,3 +87,27 @@ def run_parallel(
                     executor.stop()
         for thread in threads:
             thread.join()
+
+
+class Together:
+    """Lanes of one machine as one executor, for batches of which nothing is timed.
+
+    Parameters
+    ----------
+    lanes : sequence of Lane
+        Each executor is in one of them.
+    """
+
+    def __init__(self, lanes: Sequence[Lane]) -> None:
+        self._lanes = lanes
+        self.parallel_batches = len(lanes)
+
+    def run(self, batches: Iterable[Batch]) -> Generator[Event, None, None]:
+        """Run the batches of the lanes, which are those that are given, at the same time."""
+        yield from run_parallel(self._lanes)
+
+    def stop(self) -> None:
+        """End ``run`` soon, from another thread."""
+        for lane in self._lanes:
+            for executor, _ in lane:
+                executor.stop()

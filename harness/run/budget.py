@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from harness.core.job import JobKey
 from harness.core.plan import Plan
-from harness.run.estimate import Lane, wall_s
+from harness.run.estimate import Lane, untimed, wall_s
 from harness.run.plan import PlanInputs, make_plan, sizes
 
 #: Fewer samples than this are not worth a case; a trial of a case reads as many.
@@ -99,6 +99,7 @@ def choose(
         key=lambda cell: hashlib.blake2b(f"{cell[0]} {cell[1]}".encode()).digest(),
     )
     todo = {key: s for key, s in seconds.items() if key not in done}
+    beside_each_other = untimed(plan)
 
     def needed_s(chosen: Collection[tuple[str, int]], scale: Mapping[JobKey, float] | None = None) -> float:
         part = {
@@ -106,7 +107,7 @@ def choose(
             for key, s in todo.items()
             if not key.severity or (key.case, key.severity) in chosen
         }
-        return wall_s(part, lanes)
+        return wall_s(part, lanes, beside_each_other)
 
     count = 0
     while count < len(cells) and needed_s(cells[: count + 1]) <= left_s:

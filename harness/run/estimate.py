@@ -7,8 +7,9 @@ takes what its suite says that it typically does. Both are corrected while jobs 
 from __future__ import annotations
 
 import math
+import os
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.core.job import Batch, Case, JobKey, JobResult, Status
@@ -53,24 +54,41 @@ class Estimates:
 
 #: What runs one after the other: targets, and how many batches of each run at once.
 Lane = Mapping[str, int]
+#: Processors that this process may use: so many targets of a lane run what is not timed at once.
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def wall_s(seconds: Mapping[JobKey, float], lanes: Iterable[Lane]) -> float:
+def wall_s(
+    seconds: Mapping[JobKey, float], lanes: Sequence[Lane], untimed: Collection[JobKey] = frozenset()
+) -> float:
     """How long jobs take of which each needs so many seconds, when all lanes run in parallel.
 
-    A target that runs several batches at once takes as long as the longest of them at least.
+    A target that runs several batches at once takes as long as the longest of them at least. Targets of one
+    lane run one after the other, but for their `untimed` jobs, which share the cores of this machine.
     """
-    batches_s: dict[str, dict[tuple[str, ...], float]] = {}
+    batches_s: dict[tuple[str, bool], dict[tuple[str, ...], float]] = {}
+    at_once = {name: n for lane in lanes if len(lane) > 1 for name, n in lane.items()}
     for key, job_s in seconds.items():
-        batches = batches_s.setdefault(key.target, {})
+        is_shared = key in untimed and at_once.get(key.target) == 1
+        batches = batches_s.setdefault((key.target, is_shared), {})
         batch = (key.backend, key.variant, key.suite)
         batches[batch] = batches.get(batch, 0.0) + job_s
 
-    def target_s(name: str, at_once: int) -> float:
-        batches = batches_s.get(name, {}).values()
+    def target_s(name: str, at_once: int, *, shared: bool) -> float:
+        batches = batches_s.get((name, shared), {}).values()
         return max(sum(batches) / at_once, max(batches, default=0.0))
 
-    return max((sum(target_s(name, n) for name, n in lane.items()) for lane in lanes), default=0.0)
+    def lane_s(lane: Lane) -> float:
+        shared_s = [target_s(name, 1, shared=True) for name in lane]
+        together_s = max(sum(shared_s) / CORES, max(shared_s, default=0.0))
+        return together_s + sum(target_s(name, n, shared=False) for name, n in lane.items())
+
+    return max(map(lane_s, lanes), default=0.0)
+
+
+def untimed(plan: Plan) -> frozenset[JobKey]:
+    """Return the jobs of a plan of which nothing is timed."""
+    return frozenset(job.key for batch in plan.batches for job in batch.jobs if not job.case.timed)
 
 
 def estimate(plan: Plan, cache: Cache, emulated: Collection[str] = ()) -> Estimates:
@@ -145,6 +163,7 @@ class Remaining:
         The estimate of the whole duration follows with the jobs that end, unless it is the first one shown.
         """
         keys = {job.key for batch in plan.batches for job in batch.jobs}
+        self._untimed = untimed(plan)
         self._expected_s = {key: s for key, s in estimates.seconds.items() if key in keys}
         self._left = estimates
         if is_first:
@@ -203,7 +222,7 @@ class Remaining:
         return sort, target, (*target, key.variant)
 
     def _whole_s(self) -> float:
-        return self._elapsed_s() + wall_s(self.seconds(), self._lanes)
+        return self._elapsed_s() + wall_s(self.seconds(), self._lanes, self._untimed)
 
     def _elapsed_s(self) -> float:
         return self._clock() - self.began_s

@@ -11,22 +11,23 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from itertools import compress
 from typing import Protocol
 
 from harness.core.contracts import Executor
 from harness.core.job import Batch, Event, Job, JobKey, JobResult, Started, Status
 from harness.core.plan import HOST, Plan
-from harness.executors.parallel import run_parallel
+from harness.executors.parallel import Runs, Together, run_parallel
 from harness.run import budget
 from harness.run.budget import Choice, Deadline
-from harness.run.estimate import Estimates, Lane, Remaining, estimate, wall_s
+from harness.run.estimate import CORES, Estimates, Lane, Remaining, estimate, wall_s
 from harness.run.observer import Observer
 from harness.run.plan import PlanInputs, make_plan
 from harness.run.prepare import Prepared
 from harness.store.journal import Journal, named
 from harness.store.run_folder import RunFolder
 
-Lanes = list[list[tuple[Executor, list[Batch]]]]
+Lanes = list[list[tuple[Runs, list[Batch]]]]
 
 
 class Execute(Protocol):
@@ -87,6 +88,7 @@ class Measurement:
     def lanes(self, plan: Plan, seconds: Mapping[JobKey, float] | None = None) -> Lanes:
         """Return the work of each lane, target by target in the plan's order.
 
+        On this machine the batches that time nothing come first, those of several targets at once.
         If the `seconds` of each job are given, the reference comes first, then the suites of all targets, the
         shortest first, so that an interrupted run has measured as much as possible.
         """
@@ -99,9 +101,34 @@ class Measurement:
                 key=lambda group: (group[0] != HOST, _wall_s(work[group], seconds, self.prepared.lanes))
             )
         return [
-            [(self.prepared.executors[group[0]], work[group]) for group in groups if group[0] in lane]
+            self._lane(lane, {group: work[group] for group in groups if group[0] in lane})
             for lane in self.prepared.lanes
         ]
+
+    def _lane(
+        self, lane: Lane, work: Mapping[tuple[str, str], list[Batch]]
+    ) -> list[tuple[Runs, list[Batch]]]:
+        """The work of one lane: first, on all cores, the batches of several targets that time nothing."""
+        executors = self.prepared.executors
+        shared: dict[str, list[Batch]] = {}
+        rest: list[tuple[Runs, list[Batch]]] = []
+        for (target, _), batches in work.items():
+            can_share = len(lane) > 1 and lane[target] == 1
+            is_shared = [can_share and _times_nothing(batch) for batch in batches]
+            shared.setdefault(target, []).extend(compress(batches, is_shared))
+            timed = [batch for batch, first in zip(batches, is_shared, strict=True) if not first]
+            rest += [(executors[target], timed)] if timed else []
+        parts: list[list[tuple[Executor, list[Batch]]]] = [[] for _ in range(CORES)]
+        for target in sorted(filter(shared.get, shared), key=lambda name: -_samples(shared[name])):
+            least = min(parts, key=lambda part: sum(_samples(batches) for _, batches in part))
+            least.append((executors[target], shared[target]))
+        parts = [part for part in parts if part]
+        if len(parts) > 1:
+            return [
+                (Together(parts), [batch for part in parts for _, batches in part for batch in batches]),
+                *rest,
+            ]
+        return [*(parts[0] if parts else []), *rest]
 
     def _measure_within(self, deadline: Deadline, plan: Plan, inputs: PlanInputs) -> Plan:
         full = make_plan(inputs)
@@ -210,6 +237,14 @@ def _part(plan: Plan, belongs: Callable[[Job], bool]) -> Plan:
 
 def _first_jobs(plan: Plan) -> Plan:
     return replace(plan, batches=tuple(replace(batch, cases=batch.cases[:1]) for batch in plan.batches))
+
+
+def _times_nothing(batch: Batch) -> bool:
+    return not any(case.timed for case in batch.cases)
+
+
+def _samples(batches: Sequence[Batch]) -> int:
+    return sum(case.samples for batch in batches for case in batch.cases)
 
 
 def _wall_s(batches: Sequence[Batch], seconds: Mapping[JobKey, float], lanes: Sequence[Lane]) -> float:

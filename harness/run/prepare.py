@@ -153,7 +153,8 @@ def _plan(
         plan=plan, run=_record(request, selection, built), labels=built.data.labels,
         cards={variant.name: variant.card for variant in built.variants}, targets=selection.targets,
         executors=connection.executors, gates=selection.validation.gates, cache=cache,
-        size=sizes(inputs, plan), lanes=lanes, estimate_s=estimate.wall_s(seconds, lanes), inputs=inputs,
+        size=sizes(inputs, plan), lanes=lanes, inputs=inputs,
+        estimate_s=estimate.wall_s(seconds, lanes, estimate.untimed(plan)),
         deadline=deadline, groups=built.data.groups,
     )  # fmt: skip
 

@@ -86,6 +86,7 @@ def cases(context: CaseContext) -> tuple[Case, ...]:
                 **params,
             },
             typical_s=constant_s + sample_s * samples,
+            timed=False,
         )
         return task.case(planned, context)
 

@@ -9,7 +9,7 @@ from contextlib import closing
 import pytest
 
 from harness.core.job import Batch, Event, JobKey, Started
-from harness.executors.parallel import run_parallel
+from harness.executors.parallel import Together, run_parallel
 
 
 def started(name: str) -> Started:
@@ -71,3 +71,16 @@ def test_all_end_when_the_caller_closes_the_events() -> None:
     with closing(run_parallel([[(waiting, [])]])) as events:  # type: ignore[list-item]
         assert isinstance(next(events), Started)
     assert waiting.stopped.is_set()
+
+
+def test_what_follows_waits_for_all_that_run_together() -> None:
+    first, second = threading.Event(), threading.Event()
+    one = Scripted("a", first.set, lambda: second.wait(30), "b")
+    other = Scripted("c", second.set, lambda: first.wait(30), "d")
+    together = Together([[(one, [])], [(other, [])]])
+    events = names([together, Scripted("e")])  # type: ignore[list-item]
+    assert sorted(events[:-1]) == ["a", "b", "c", "d"]
+    assert events[-1] == "e"
+    together.stop()
+    assert one.stopped.is_set()
+    assert other.stopped.is_set()

@@ -85,6 +85,24 @@ def test_lanes_run_beside_each_other_and_a_target_may_run_several_batches_at_onc
     assert estimate.wall_s({}, []) == 0.0
 
 
+def test_what_is_not_timed_shares_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(estimate, "CORES", 2)
+    seconds = {job.key: 1.0 for b in PLAN.batches for job in b.jobs}
+    count = {name: sum(key.target == name for key in seconds) for name in {key.target for key in seconds}}
+    host = {key for key in seconds if key.target == "host"}
+    cpu = {key for key in seconds if key.target == "cpu"}
+    # The longer of the two, at least, and at least half of both.
+    both = max(count["host"], count["cpu"], (count["host"] + count["cpu"]) / 2)
+    assert estimate.wall_s(seconds, LANES, host | cpu) == both
+    some = next(iter(cpu))
+    assert estimate.wall_s(seconds, LANES, host | {some}) == max(count["host"], 1) + count["cpu"] - 1
+    # One that runs several batches at once has the cores already; a device alone has nobody to share with.
+    assert estimate.wall_s(seconds, [{"host": 2, "cpu": 2}], host | cpu) == estimate.wall_s(
+        seconds, [{"host": 2, "cpu": 2}]
+    )
+    assert estimate.wall_s(seconds, [{"gpu": 1}], seconds) == count["gpu"]
+
+
 def test_a_case_that_never_ran_takes_what_its_suite_says(tmp_path: Path) -> None:
     one = batch(suite="performance")
     plan = Plan((replace(one, cases=(Case("a", typical_s=4.5), Case("b"))),))

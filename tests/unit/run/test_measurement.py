@@ -16,6 +16,7 @@ from harness.core.job import Case, DataRef, Event, JobKey, JobResult, Started, S
 from harness.core.plan import HOST, Plan
 from harness.core.suite import CaseContext, SetInfo
 from harness.data.sets import PreparedSet
+from harness.executors.parallel import Together
 from harness.run.budget import Deadline
 from harness.run.estimate import LARGEST_STEP, Lane, Remaining
 from harness.run.measurement import Lanes, Measurement
@@ -326,3 +327,37 @@ def test_a_resumed_run_is_no_longer_stopped(tmp_path: Path) -> None:
     measured = Measurement(cast("Any", folder), prepared, journal, Screen(clock), simulation).measure(plan)
     assert measured.stopped == ""
     assert folder.plan == measured
+
+
+@pytest.mark.parametrize("cores", [1, 2, 8])
+def test_what_is_not_timed_runs_first_on_all_cores_and_nothing_timed_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cores: int
+) -> None:
+    monkeypatch.setattr("harness.run.measurement.CORES", cores)
+    plan = make_plan(inputs())
+    plan = replace(plan, batches=tuple(
+        replace(batch, cases=tuple(replace(case, timed=batch.suite != "accuracy") for case in batch.cases))
+        for batch in plan.batches
+    ))  # fmt: skip
+    parallel = {name: n for lane in LANES for name, n in lane.items()}
+    executors = {name: SimpleNamespace(parallel_batches=n, name=name) for name, n in parallel.items()}
+    prepared = SimpleNamespace(executors=executors, lanes=LANES)
+    shared, board = Measurement(cast("Any", None), cast("Any", prepared), *[cast("Any", None)] * 2).lanes(
+        plan
+    )
+    (first, together), *rest = shared
+    keys = [(batch.target, batch.variant, batch.suite) for _, batches in shared for batch in batches]
+    assert sorted(keys) == sorted(
+        (batch.target, batch.variant, batch.suite) for batch in plan.batches if batch.target != "board"
+    )
+    if cores == 1:
+        assert {batch.target for batch in together} == {first.name}  # type: ignore[attr-defined]
+    else:
+        assert isinstance(first, Together)
+        assert {batch.target for batch in together} == {HOST, "cpu"}
+        assert first.parallel_batches == 2
+        assert not any(case.timed for batch in together for case in batch.cases)
+        # An emulated target, which runs two batches at once, has the cores for itself.
+        assert {batch.target for _, batches in rest for batch in batches} == {"cpu", *EMULATED}
+        assert all(case.timed for e, bs in rest if e.name == "cpu" for b in bs for case in b.cases)  # type: ignore[attr-defined]
+    assert [executor.name for executor, _ in board] == ["board"]  # type: ignore[attr-defined]
