@@ -25,6 +25,7 @@ from harness.compression.float_nodes import (  # fmt: skip
     clips_away_from_zero,
     unchosen,
 )
+from harness.compression.joined_outputs import joined_outputs
 from harness.compression.options import node_names, read_options
 from harness.compression.passes import Feeds, PassResult
 from harness.compression.portable_pools import explicit_padding
@@ -112,7 +113,9 @@ def quantize(model: onnx.ModelProto, calibration: Iterable[Feeds], options: Mapp
     copy.CopyFrom(lift(dense) if "16" in settings.activations else dense)
     _unshare(copy)
     kept_float = clips_away_from_zero(copy)
-    float_nodes = unchosen(dense, settings.layers, settings.float_layers) | set(kept_float)
+    joined = joined_outputs(copy, calibrated.ranges)
+    kept_float |= joined.reasons
+    float_nodes = unchosen(dense, settings.layers, settings.float_layers) | set(kept_float) | joined.nodes
     destroyed = unrepresentable(calibrated, activations_between(copy, QUANTIZED_OPERATORS, float_nodes))
     float_nodes |= around(copy, destroyed)
     grids = _grids(copy, calibrated.ranges, destroyed, float_nodes, settings.activations)

@@ -133,23 +133,23 @@ def _least_hits(objects: NDArray[np.int64]) -> NDArray[np.int64]:
     return whole
 
 
-def bound(
-    matches: Matches, reference: Matches | None = None, *, alpha: float = 0.05, resamples: int | None = None
-) -> Bound:
-    """Return mAP, or what it lost against a reference on the same images, with an interval over images.
-
-    The same resampled images count for both sides. As in `harness.stats.intervals.clustered_mean`, the
-    interval reaches at least ``z²/(n + z²)`` to either side: a bootstrap cannot draw what was not seen.
-
-    Source: B. Efron and R. Tibshirani, "An introduction to the bootstrap" (1993), section 13.3, the
-    percentile interval.
+@dataclass(frozen=True, slots=True)
+class Draws:
+    """Figures of a set of images and of sets that were drawn from it: the same images for all detections.
 
     Parameters
     ----------
-    reference : Matches, optional
-        Then values are losses: those of the reference minus those of `matches`.
-    resamples : int, optional
-        Default: `RESAMPLES`.
+    images : int
+    values : ndarray, shape (1 + resamples, 2 + classes), float64
+        `figures` of the whole set first.
+    """
+
+    images: int
+    values: NDArray[np.float64]
+
+
+def resampled(matches: Matches) -> Draws:
+    """Evaluate the set and `RESAMPLES` sets of as many images that are drawn from it.
 
     Raises
     ------
@@ -161,24 +161,33 @@ def bound(
             "there are no labelled objects, so that no precision is defined",
             next_step="use images with objects, or leave out the metrics that need labels",
         )
-    sides = [Accumulator(matches)] if reference is None else [Accumulator(reference), Accumulator(matches)]
-
-    def measured(weights: NDArray[np.int64] | None) -> NDArray[np.float64]:
-        values = [figures(side.precision(weights)) for side in sides]
-        return values[0] if reference is None else values[0] - values[1]
-
-    value = measured(None)
-    n = matches.images
+    accumulator, n = Accumulator(matches), matches.images
     rng = np.random.Generator(np.random.PCG64(_SEED))
-    drawn = np.empty((resamples or RESAMPLES, len(value)))
-    for row in range(len(drawn)):
-        drawn[row] = measured(np.bincount(rng.integers(0, n, n), minlength=n))
+    values = np.empty((1 + RESAMPLES, 2 + matches.classes))
+    values[0] = figures(accumulator.precision())
+    for row in values[1:]:
+        row[:] = figures(accumulator.precision(np.bincount(rng.integers(0, n, n), minlength=n)))
+    return Draws(n, values)
+
+
+def bound(draws: Draws, reference: Draws | None = None, *, alpha: float = 0.05) -> Bound:
+    """Return mAP, or what it lost against a reference on the same images, with an interval over images.
+
+    As in `harness.stats.intervals.clustered_mean`, the interval reaches at least ``z²/(n + z²)`` to either
+    side: a bootstrap cannot draw what was not seen.
+
+    Source: B. Efron and R. Tibshirani, "An introduction to the bootstrap" (1993), section 13.3, the
+    percentile interval.
+
+    Parameters
+    ----------
+    reference : Draws, optional
+        Then values are losses: those of the reference minus those of `draws`.
+    """
+    values = draws.values if reference is None else reference.values - draws.values
     z2 = z_value(alpha) ** 2
-    least = z2 / (n + z2)
-    lowest = 0.0 if reference is None else -1.0
-    intervals = [
-        _interval(v, column, alpha, least, lowest, n) for v, column in zip(value, drawn.T, strict=True)
-    ]
+    least, lowest = z2 / (draws.images + z2), 0.0 if reference is None else -1.0
+    intervals = [_interval(column[0], column[1:], alpha, least, lowest, draws.images) for column in values.T]
     return Bound(intervals[0], intervals[1], tuple(intervals[2:]))
 
 

@@ -209,7 +209,7 @@ def test_bad_models_are_refused(make: Any, error: type[HarnessError], words: str
 def test_an_activation_still_clips_before_a_concat_with_a_wider_range(clip: tuple[str, ...]) -> None:
     random = np.random.default_rng(0)
     constants = {f"w{i}": random.normal(0, 0.4, (4, 3, 3, 3)).astype(np.float32) for i in range(2)}
-    constants |= {"low": np.zeros((), np.float32), "high": np.full((), 0.5, np.float32)}
+    constants |= {"low": np.zeros((), np.float32), "high": np.full((), 1.5, np.float32)}
     kind, *bounds = clip
     model = graph(
         [

@@ -16,8 +16,9 @@ from pycocotools.cocoeval import COCOeval
 from harness.core.detection.boxes import Detections
 from harness.core.detection.truth import Objects, Placement, Truth, pack
 from harness.core.errors import DataError
-from harness.stats.average_precision import Accumulator, bound, figures
-from harness.stats.box_matches import THRESHOLDS, match
+from harness.stats import average_precision
+from harness.stats.average_precision import Accumulator, bound, figures, resampled
+from harness.stats.box_matches import match
 from harness.stats.coco_metrics import metrics
 
 CLASSES = 3
@@ -148,28 +149,35 @@ def test_no_detections_are_map_0_and_no_objects_are_undefined() -> None:
     assert figures(Accumulator(match(none, truth, CLASSES)).precision())[0] == 0
     empty = Truth(pack([(Placement(8, 8), Objects.of([], []))]))
     with pytest.raises(DataError, match="no labelled objects"):
-        bound(match(Detections.none(1), empty, CLASSES))
+        resampled(match(Detections.none(1), empty, CLASSES))
 
 
+@pytest.fixture
+def _few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(average_precision, "RESAMPLES", 150)
+
+
+@pytest.mark.usefixtures("_few_resamples")
 def test_the_bound_of_a_loss_holds_its_value_and_what_was_not_seen() -> None:
     truth, detections = scenes(3, 60, crowds=False)
-    one = match(detections, truth, CLASSES)
-    same = bound(one, one, resamples=50).overall
+    one = resampled(match(detections, truth, CLASSES))
+    same = bound(one, one).overall
     least = 2.7055 / (60 + 2.7055)
     assert same.value == 0
     assert same.high == pytest.approx(least, rel=1e-3)
     assert same.low == pytest.approx(-least, rel=1e-3)
-    worse = match(detections.where(np.arange(len(detections.scores)) % 3 == 0), truth, CLASSES)
-    lost = bound(worse, one, resamples=200)
+    part = detections.where(np.arange(len(detections.scores)) % 3 == 0)
+    worse = resampled(match(part, truth, CLASSES))
+    lost = bound(worse, one)
     assert 0 < lost.overall.low < lost.overall.value < lost.overall.high < 1
-    back = bound(one, worse, resamples=200).overall
+    back = bound(one, worse).overall
     assert back.value == pytest.approx(-lost.overall.value)
-    alone = bound(one, resamples=200)
+    alone = bound(one)
     assert alone.overall.low < alone.overall.value < alone.overall.high
     assert len(alone.by_class) == CLASSES
-    assert len(THRESHOLDS) == 10
 
 
+@pytest.mark.usefixtures("_few_resamples")
 def test_the_bound_covers_the_loss_of_the_population() -> None:
     """Nine in ten intervals of samples of a large set hold the value of the set."""
     truth, detections = scenes(9, 400, crowds=False)
@@ -181,7 +189,9 @@ def test_the_bound_covers_the_loss_of_the_population() -> None:
     for _ in range(20):
         chosen = rng.choice(400, 60, replace=False)
         part = Truth(truth.packed[chosen])
-        base, other = (match(Detections.of_samples([s[i] for i in chosen]), part, CLASSES) for s in sides)
-        interval = bound(other, base, resamples=100).overall
+        base, other = (
+            resampled(match(Detections.of_samples([s[i] for i in chosen]), part, CLASSES)) for s in sides
+        )
+        interval = bound(other, base).overall
         inside += interval.low <= whole <= interval.high
     assert inside >= 15

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -18,9 +19,9 @@ from harness.core.measurement import Measurement
 from harness.core.metric import Column, Metric, Role
 from harness.core.suite import CLEAN, ProposalContext, ProposedGate
 from harness.stats import coco_metrics, intervals
-from harness.stats.average_precision import Bound, bound
+from harness.stats.average_precision import Bound, Draws, bound, resampled
 from harness.stats.box_agreement import agree, detected
-from harness.stats.box_matches import Matches, match
+from harness.stats.box_matches import match
 from harness.stats.intervals import Interval
 from harness.stats.sequences import mean_over_sequences
 from harness.tasks import propose as gates
@@ -60,12 +61,36 @@ def _classes(truth: Truth) -> int:
     return int(truth.objects[:, 0].max()) + 1
 
 
-def _matches(answers: Answers, truth: Truth) -> Matches:
-    return answers.once("matches", lambda: match(_in_images(answers, truth), truth, _classes(truth)))
+@dataclass(frozen=True, slots=True)
+class _Side:
+    """What the boxes of one side are worth."""
+
+    metrics: coco_metrics.Metrics
+    draws: Draws
 
 
-def _around(answers: Answers, truth: Truth) -> Bound:
-    return answers.once("bound", lambda: bound(_matches(answers, truth)))
+#: By a hash of boxes and labels: a target often has the very boxes of the host, or of its other setting.
+_SIDES: dict[bytes, _Side] = {}
+_MOST_SIDES = 64
+
+
+def _side(answers: Answers, truth: Truth) -> _Side:
+    """Measure the boxes of one side, if those were not measured before."""
+    return answers.once("side", lambda: _remembered(answers, truth))
+
+
+def _remembered(answers: Answers, truth: Truth) -> _Side:
+    classes, boxes = _classes(truth), _in_images(answers, truth)
+    digest = hashlib.blake2b(digest_size=16)
+    for array in (truth.packed, boxes.counts, boxes.corners, boxes.scores, boxes.classes):
+        digest.update(np.ascontiguousarray(array).tobytes())
+    key = digest.digest()
+    if key not in _SIDES:
+        if len(_SIDES) == _MOST_SIDES:
+            del _SIDES[next(iter(_SIDES))]
+        measured = coco_metrics.metrics(boxes, truth, classes)
+        _SIDES[key] = _Side(measured, resampled(match(boxes, truth, classes)))
+    return _SIDES[key]
 
 
 def _truth(facts: Facts) -> Truth:
@@ -76,9 +101,8 @@ def _truth(facts: Facts) -> Truth:
 
 def _quality(facts: Facts) -> Iterator[Measurement]:
     truth = _truth(facts)
-    classes = _classes(truth)
-    measured = coco_metrics.metrics(_in_images(facts.answers, truth), truth, classes)
-    around = _around(facts.answers, truth)
+    side = _side(facts.answers, truth)
+    measured, around = side.metrics, bound(side.draws)
     note = "" if measured.at_50 else _why_nothing(facts)
     for name, value, interval in (
         ("map", measured.overall, around.overall), ("map_50", measured.at_50, around.at_50)
@@ -124,9 +148,7 @@ def _one_scale(facts: Facts, decode: Decode) -> str:
 
 def _lost(facts: Facts) -> Bound:
     truth = _truth(facts)
-    return facts.answers.once(
-        ("lost", facts.reference), lambda: bound(_matches(facts.answers, truth), _matches(facts.base, truth))
-    )
+    return bound(_side(facts.answers, truth).draws, _side(facts.base, truth).draws)
 
 
 def _loss(facts: Facts) -> Iterator[Measurement]:
@@ -158,15 +180,12 @@ def _share(hits: NDArray[np.bool_], image: NDArray[np.int64]) -> Interval:
 
 def _class_quality(facts: Facts) -> Iterator[Measurement]:
     """Class by class, in the case ``clean/<class>``."""
-    truth = _truth(facts)
-    _classes(truth)
-    for number, interval in enumerate(_around(facts.answers, truth).by_class):
+    for number, interval in enumerate(bound(_side(facts.answers, _truth(facts)).draws).by_class):
         if not math.isnan(interval.value):
             yield replace(row("class_map", interval), case=f"{CLEAN}/{number}")
 
 
 def _class_loss(facts: Facts) -> Iterator[Measurement]:
-    _classes(_truth(facts))
     for number, interval in enumerate(_lost(facts).by_class):
         if not math.isnan(interval.value):
             made = row("class_map_loss", interval, facts.reference, factor=PT)
