@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
+from harness import tasks
 from harness.core.check import Check
 from harness.core.job import PARITY
 from harness.core.suite import CLEAN, CaseContext
@@ -24,7 +25,8 @@ _worst = partial(
 
 
 def _classifies(context: CaseContext) -> bool:
-    return context.labelled and context.task == "classification"
+    """Whether there are rows of the metrics of classes, whatever the task is called."""
+    return context.labelled and tasks.named(context.task).has_classes
 
 
 CHECKS = (

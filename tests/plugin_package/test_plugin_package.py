@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import subprocess
@@ -9,13 +10,17 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 from harness.testing.fakes import register
 
 HERE = Path(__file__).parent
 
 LIST = """
+import csv
 import json
 from harness.device import plugins
 from harness.core.errors import HarnessError
@@ -39,7 +44,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder into which pip installed the toy."""
     folder = tmp_path_factory.mktemp("site")
     source = tmp_path_factory.mktemp("source")
-    for name in ("pyproject.toml", "toy_backend.py"):
+    for name in ("pyproject.toml", "toy_backend.py", "toy_task.py", "toy_metrics.py"):
         (source / name).write_bytes((HERE / name).read_bytes())
     pip = [
         sys.executable,
@@ -96,6 +101,89 @@ def test_installed_backend_passes_the_kit(installed: Path) -> None:
     skipped = [line for line in run.stdout.splitlines() if line.startswith("SKIPPED")]
     # Its memory is the host's, and it tells no times of its kernels.
     assert all(line.endswith(("has no bind_device", "has no profile")) for line in skipped)
+
+
+#: What the test adds to the file that init writes.
+COUNTING = """
+[task]
+most = 6
+[variants.worse]
+files = { onnx = "worse.onnx" }
+[[gate]]
+name = "worse"
+suite = "accuracy"
+metric = "count_exact_loss"
+variant = "worse"
+max = "5 pt"
+"""
+
+
+def _linear(path: Path, weights: list[float]) -> None:
+    """A model that adds up three numbers with weights."""
+    specs = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", width])
+        for name, width in (("x", 3), ("count", 1))
+    ]
+    stored = [numpy_helper.from_array(np.array(weights, np.float32)[:, None], "w")]
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["count"])], "g", specs[:1], specs[1:], stored
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+
+
+def _rows(run: Path) -> dict[tuple[str, str, str], dict[str, str]]:
+    """Clean rows as they ship, by variant, metric and reference."""
+    with (run / "measurements.csv").open(newline="") as file:
+        return {
+            (row["variant"], row["metric"], row["reference"]): row
+            for row in csv.DictReader(file)
+            if row["case"] == "clean" and row["setting"] == "deploy"
+        }
+
+
+def test_installed_task_is_proposed_measured_and_judged(installed: Path, tmp_path: Path) -> None:
+    """Nothing in the harness knows the task: options, labels, metrics, gates and words are its own."""
+    things = np.random.default_rng(0).integers(0, 4, (240, 3))
+    labels = np.minimum(things.sum(axis=1), 6)
+    table = np.column_stack([things, labels])
+    np.savetxt(tmp_path / "data.csv", table, "%d", ",", header="a,b,c,label", comments="")
+    _linear(tmp_path / "model.onnx", [1, 1, 1])
+    _linear(tmp_path / "worse.onnx", [1, 1, 0.5])
+    harness = ["-m", "harness.cli.main"]
+    begin = [*harness, "init", str(tmp_path / "model.onnx"), "--data", str(tmp_path / "data.csv")]
+    run = _python([*begin, "--task", "counting"], installed)
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "share of right counts" in run.stdout
+    written = tmp_path / "validation.toml"
+    text = written.read_text()
+    assert 'task = "counting"' in text
+    assert 'metric = "count_exact_loss"' in text
+    text = text.replace("[suites.accuracy]\n", '[suites.accuracy]\nkeep = "reduced"\n')
+    written.write_text(text + COUNTING)
+    results = tmp_path / "results"
+    begin = [
+        *harness,
+        "validate",
+        "--model",
+        str(tmp_path),
+        "--suite",
+        "accuracy",
+        "--variant",
+        "float32,worse",
+    ]
+    run = _python([*begin, "--explain", "0", "--results", str(results)], installed)
+    assert run.returncode == 1, run.stdout + run.stderr
+    assert "right counts %" in run.stdout
+    rows = _rows(next(path for path in results.iterdir() if (path / "measurements.csv").exists()))
+    assert float(rows["float32", "count_exact", ""]["value"]) == 1
+    exact, lost = rows["worse", "count_exact", ""], rows["worse", "count_exact_loss", "float32@host"]
+    assert float(lost["value"]) == 100 * (1 - float(exact["value"])) > 5
+    assert float(rows["worse", "agreement", "float32@host"]["value"]) == float(exact["value"])
+    assert (exact["unit"], lost["unit"], lost["n"]) == ("1", "pt", exact["n"])
+    written.write_text(written.read_text().replace("most = 6", "least = 6"))
+    run = _python([*begin, "--results", str(results)], installed)
+    assert run.returncode == 2
+    assert "task.least" in run.stderr
 
 
 def test_broken_backend_is_listed_with_its_reason(installed: Path, tmp_path: Path) -> None:
