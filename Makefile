@@ -15,7 +15,8 @@ RELEASE ?=
 DECIDE_WITHIN ?=
 ONLY    ?=
 # The tests start hundreds of Python processes; without byte code each of them compiles every module anew.
-TESTED  := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 2 --dist worksteal -q -rs
+# A third of their time they wait for processes, deadlines and connections: so there are more workers than cores.
+TESTED  := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 3 --dist worksteal -q -rs
 SELECT   = $(if $(TARGET),--target $(TARGET)) $(if $(HOST),--host $(HOST)) $(if $(MODEL),--model $(MODEL)) $(if $(VARIANT),--variant $(VARIANT)) \
            $(if $(BUDGET),--budget $(BUDGET))
 

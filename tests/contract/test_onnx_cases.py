@@ -18,7 +18,7 @@ from harness.testing.onnx_backend import Outcome, outcomes
 LISTS = Path(__file__).parent / "onnx_known_failures"
 CASES = 2024
 #: All cases take a minute on ONNX Runtime and many on OpenVINO; one in so many is run by default.
-SHARES = {"onnxruntime": 8, "openvino": 48}
+SHARES = {"onnxruntime": 16, "openvino": 64}
 
 
 def _recorded_failures(runtime: str) -> dict[str, Any]:

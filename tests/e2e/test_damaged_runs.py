@@ -127,7 +127,7 @@ def check(run: Path, name: str, place: tuple[Any, ...], other: object) -> None:
         path.write_text(original)
 
 
-@settings(max_examples=30, **QUICK)
+@settings(max_examples=10, **QUICK)  # the next test has every value
 @given(data=st.data())
 def test_any_value_of_another_type(run: Path, data: st.DataObject) -> None:
     name = data.draw(st.sampled_from(FILES))
@@ -143,9 +143,20 @@ def test_every_value_of_every_other_type(run: Path, name: str) -> None:
             check(run, name, place, other)
 
 
-@settings(max_examples=20, **QUICK)
+@settings(max_examples=8, **QUICK)
 @given(data=st.data())
 def test_a_cell_of_another_type(run: Path, data: st.DataObject) -> None:
+    check_cell(run, data)
+
+
+@pytest.mark.full
+@settings(max_examples=60, **QUICK)
+@given(data=st.data())
+def test_many_cells_of_another_type(run: Path, data: st.DataObject) -> None:
+    check_cell(run, data)
+
+
+def check_cell(run: Path, data: st.DataObject) -> None:
     """Of the tables, which ``judge`` writes anew and the others read."""
     path = run / data.draw(st.sampled_from(["verdicts.csv", "measurements.csv"]))
     original = path.read_text()

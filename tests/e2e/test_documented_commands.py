@@ -43,7 +43,10 @@ NOT_RUN = {
     r"\(cd results/.* && python reproduce\.py\)": "needs a FAIL; tests/e2e/test_explain_runs.py",
     r"harness init .*|harness validate --model \.": "needs a folder of images; tests/unit/init/test_init.py",
 }
-SHORT = {"validate": ("--model", "models/digits", "--suite", "accuracy", "--variant", "int8")}
+SHORT = {
+    "validate": ("--model", "models/digits", "--suite", "accuracy", "--variant", "int8"),
+    "explain": ("--budget", "2s"),  # the two sides agree: nothing has to be decided
+}
 #: Names of runs and files that a page invents.
 INVENTED = {
     "20261127T194221": "FIRST",

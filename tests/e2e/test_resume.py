@@ -77,7 +77,7 @@ def test_killed_and_resumed(harness: Shell, undisturbed: Shell, tiny: Path, seed
 
 TWO = (*QUICK, "--target", "cpu,tflite")
 #: Of one run, which is resumed after each.
-KILLS = 10
+KILLS, FEW_KILLS = 10, 5
 
 
 @pytest.fixture(scope="module")
@@ -88,13 +88,16 @@ def undisturbed_two(tiny: Path, forge: Forge, cache: Path, tmp_path_factory: pyt
     return shell
 
 
-@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.full) for seed in range(1, 20))])
+@pytest.mark.parametrize(
+    ("seed", "most"),
+    [(0, FEW_KILLS), *(pytest.param(seed, KILLS, marks=pytest.mark.full) for seed in range(20))],
+)
 def test_a_run_on_two_targets_that_is_killed_again_and_again(
-    harness: Shell, undisturbed_two: Shell, tiny: Path, seed: int
+    harness: Shell, undisturbed_two: Shell, tiny: Path, seed: int, most: int
 ) -> None:
     rng, marker, kills = random.Random(seed), str(uuid.uuid4()), 0  # noqa: S311 - no secret
     stored: set[JobKey] = set()
-    while kills < KILLS:
+    while kills < most:
         command = ["--resume", "latest"] if harness.results.exists() else ["--model", str(tiny), *TWO]
         started = harness.start("validate", *command, env={"HARNESS_TEST": marker})
         for line in started.err:

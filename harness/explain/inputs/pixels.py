@@ -53,43 +53,40 @@ def _smaller(made: Made, size: tuple[int, int]) -> Iterator[Mistake]:
 
 
 def _images(kind: str, text: str, change: Change, made: Made) -> Mistake:
-    """A mistake that changes one image of shape (h, w, c)."""
+    """A mistake that changes images of shape (n, h, w, c)."""
     channels = axes_of(made)[2]
 
     def changed(raw: Array) -> Array:
-        images = np.moveaxis(raw, channels, -1)
-        new = np.stack([change(image) for image in images])
-        return np.moveaxis(typed(new, raw), -1, channels)
+        return np.moveaxis(typed(change(np.moveaxis(raw, channels, -1)), raw), -1, channels)
 
     return moved(kind, text, changed)
 
 
-def _through(image: Array, size: tuple[int, int], method: Method, back: Method) -> Array:
-    return resize(resize(image, size, method), (image.shape[0], image.shape[1]), back)
+def _through(images: Array, size: tuple[int, int], method: Method, back: Method) -> Array:
+    return resize(resize(images, size, method), images.shape[1:3], back)
 
 
-def _blurred(image: Array) -> Array:
-    wide = np.pad(image.astype(np.float64), ((1, 1), (1, 1), (0, 0)), mode="edge")
-    wide = (wide[:-2] + 2 * wide[1:-1] + wide[2:]) / 4
-    blurred: Array = (wide[:, :-2] + 2 * wide[:, 1:-1] + wide[:, 2:]) / 4
+def _blurred(images: Array) -> Array:
+    wide = np.pad(images.astype(np.float64), ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
+    wide = (wide[:, :-2] + 2 * wide[:, 1:-1] + wide[:, 2:]) / 4
+    blurred: Array = (wide[:, :, :-2] + 2 * wide[:, :, 1:-1] + wide[:, :, 2:]) / 4
     return blurred
 
 
-def _cropped(image: Array, margin: int, method: Method) -> Array:
-    inner = image[margin:-margin, margin:-margin]
-    return resize(inner, (image.shape[0], image.shape[1]), method)
+def _cropped(images: Array, margin: int, method: Method) -> Array:
+    return resize(images[:, margin:-margin, margin:-margin], images.shape[1:3], method)
 
 
-def _bordered(image: Array, size: tuple[int, int]) -> Array:
-    frame = np.zeros(image.shape)
-    top, left = (image.shape[0] - size[0]) // 2, (image.shape[1] - size[1]) // 2
-    frame[top : top + size[0], left : left + size[1]] = resize(image, size, Method("bilinear"))
+def _bordered(images: Array, size: tuple[int, int]) -> Array:
+    frame = np.zeros(images.shape)
+    top, left = ((whole - part) // 2 for whole, part in zip(images.shape[1:3], size, strict=True))
+    frame[:, top : top + size[0], left : left + size[1]] = resize(images, size, Method("bilinear"))
     return frame
 
 
-def _half(image: Array, sign: int) -> Array:
-    real = image.astype(np.float64)
-    for axis in (0, 1):
+def _half(images: Array, sign: int) -> Array:
+    real = images.astype(np.float64)
+    for axis in (1, 2):
         edge = np.take(real, [-1 if sign > 0 else 0], axis)
         parts = (real, edge) if sign > 0 else (edge, real)
         wide = np.concatenate(parts, axis)

@@ -72,23 +72,23 @@ class Method:
     is_summed: bool = False
 
 
-def resize(image: Real, size: tuple[int, int], method: Method) -> Real:
-    """Resize one image of shape (h, w, c), without rounding."""
-    rows, columns = (weights(old, new, method) for old, new in zip(image.shape[:2], size, strict=True))
-    return _weighted(_weighted(image, rows).swapaxes(0, 1), columns).swapaxes(0, 1)
+def resize(images: Real, size: tuple[int, int], method: Method) -> Real:
+    """Resize images of shape (…, h, w, c), without rounding."""
+    rows, columns = (weights(old, new, method) for old, new in zip(images.shape[-3:-1], size, strict=True))
+    return _weighted(_weighted(images, rows, -3), columns, -2)
 
 
-def _weighted(image: NDArray[Any], parts: Real) -> Real:
-    """Sum the rows of an image; few of them have a part in each sum."""
-    source = parts.shape[1]
+def _weighted(images: NDArray[Any], parts: Real, axis: int) -> Real:
+    """Sum along an axis; few of its numbers have a part in each sum."""
+    lines, source = np.moveaxis(images, axis, 0), parts.shape[1]
     first = np.argmax(parts != 0, axis=1)
     count = int(np.max(source - np.argmax(parts[:, ::-1] != 0, axis=1) - first))
-    total = np.zeros((len(parts), *image.shape[1:]))
+    total = np.zeros((len(parts), *lines.shape[1:]))
     for tap in range(count):
         places = np.minimum(first + tap, source - 1)
         weight = np.where(first + tap < source, parts[np.arange(len(parts)), places], 0.0)
-        total += weight[:, np.newaxis, np.newaxis] * image[places]
-    return total
+        total += weight.reshape(-1, *[1] * (lines.ndim - 1)) * lines[places]
+    return np.moveaxis(total, 0, axis)
 
 
 def weights(source: int, target: int, method: Method) -> Real:

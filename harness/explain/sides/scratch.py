@@ -97,7 +97,7 @@ class Scratch:
 
     @contextmanager
     def _uses(self) -> Iterator[dict[str, dict[str, Any]]]:
-        """The table, with the users that still run; written at the end."""
+        """The table, with the users that still run; written at the end where it changed."""
         table = self._folder / "uses.json"
         with writing(self._folder):
             self._folder.mkdir(parents=True, exist_ok=True)
@@ -107,14 +107,16 @@ class Scratch:
                     self._alive = os.open(self._folder / f"{self._user}.alive", os.O_CREAT | os.O_RDWR, 0o600)
                     fcntl.flock(self._alive, fcntl.LOCK_EX)
                 try:
-                    uses = json.loads(table.read_text())
+                    stored = table.read_text()
+                    uses = json.loads(stored)
                 except (OSError, ValueError):
-                    uses = {}
+                    stored, uses = "", {}
                 running = self._running()
                 for entry in uses.values():
                     entry["users"] = [user for user in entry["users"] if user in running]
                 yield uses
-                write_atomically(table, json.dumps(uses).encode())
+                if (changed := json.dumps(uses)) != stored:
+                    write_atomically(table, changed.encode())
 
     def _running(self) -> set[str]:
         """The explanations that hold their lock; files of others are removed."""
