@@ -119,7 +119,9 @@ class Measurement:
             timed = [batch for batch, first in zip(batches, is_shared, strict=True) if not first]
             rest += [(executors[target], timed)] if timed else []
         parts: list[list[tuple[Executor, list[Batch]]]] = [[] for _ in range(CORES)]
-        for target in sorted(filter(shared.get, shared), key=lambda name: -_samples(shared[name])):
+        # The reference first: an interrupted run has compared as much as possible.
+        order = sorted(filter(shared.get, shared), key=lambda name: (name != HOST, -_samples(shared[name])))
+        for target in order:
             least = min(parts, key=lambda part: sum(_samples(batches) for _, batches in part))
             least.append((executors[target], shared[target]))
         parts = [part for part in parts if part]
