@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
@@ -15,6 +16,25 @@ Labels = npt.NDArray[np.generic]
 Indices = npt.NDArray[np.int64]
 
 FROM_0 = "use one class index per sample, from 0"
+
+
+def joined(parts: Sequence[Labels]) -> Labels:
+    """Join labels of several sets; those of several lengths, such as boxes, are filled up with -1.
+
+    Parameters
+    ----------
+    parts : sequence of ndarray, shape (n, …)
+    """
+    if len({part.shape[1:] for part in parts}) > 1 and all(part.ndim > 1 for part in parts):
+        longest = max(part.shape[1] for part in parts)
+        parts = [
+            np.pad(
+                part, [(0, 0), (0, longest - part.shape[1]), *[(0, 0)] * (part.ndim - 2)], constant_values=-1
+            )
+            for part in parts
+        ]
+    whole: Labels = np.concatenate(parts)
+    return whole
 
 
 def classes(given: GivenLabels, hint: str = FROM_0) -> tuple[Indices, str]:

@@ -13,6 +13,7 @@ from harness.config.schema import MAX_BYTES, DataTable, ImageTable
 from harness.core.artifact import TensorSpec
 from harness.core.errors import DataError
 from harness.data import image_files, table_values, tables
+from harness.data.boxes import sets as box_sets
 from harness.data.files import check_file
 from harness.data.image_folders import all_images, list_images
 from harness.data.sources import format_of
@@ -39,6 +40,8 @@ LABELS_BESIDE = (
 MOST_COLUMNS = 8
 #: Side of the images in pixels if neither the model nor the files fix it.
 OPEN_SIZE = 224
+#: Grey level around an image that is fitted into the frame, as YOLO's tools have it.
+LETTERBOX_PAD = 114
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,9 +132,11 @@ def find(
         )
     if path.is_dir():
         skip, notes = _damaged(path) if reading.skip_damaged else ((), ())
-        images, more = _images(path, inputs, channels_first=channels_first)
-        ways = (table.model_copy(update={"image": image, "skip": skip}) for image in images)
-        return _with_other_order(Source(tuple(ways), (*notes, *more)), path, table, skip)
+        has_boxes = bool(box_sets.format_of(path, labels))
+        images, more = _images(path, inputs, channels_first=channels_first, has_boxes=has_boxes)
+        ways = tuple(table.model_copy(update={"image": image, "skip": skip}) for image in images)
+        source = Source(ways, (*notes, *more))
+        return source if has_boxes else _with_other_order(source, path, table, skip)
     check_file(path, reading.max_bytes)
     if reading.skip_damaged:
         raise DataError(
@@ -299,9 +304,12 @@ def _are_classes(column: pd.Series[Any]) -> bool:
 
 
 def _images(
-    folder: Path, inputs: Sequence[TensorSpec], *, channels_first: bool
+    folder: Path, inputs: Sequence[TensorSpec], *, channels_first: bool, has_boxes: bool
 ) -> tuple[list[ImageTable], tuple[str, ...]]:
-    """Return the ways to resize images to the model's size: crop the centre, cover, or stretch."""
+    """Return the ways to resize images to the model's size: crop the centre, cover, or stretch.
+
+    Images with boxes are not cropped: they are fitted into the frame, with grey around them, or stretched.
+    """
     files = all_images(folder)
     shape = inputs[0].shape[1:]
     if len(inputs) != 1 or len(shape) != 3:
@@ -323,6 +331,9 @@ def _images(
         notes = (f"the model does not fix the image size: {height}x{width} is used, see [data.image] size",)
     if sizes == {(height, width)}:
         return [ImageTable(colour=colour)], notes
+    if has_boxes:
+        fitted = ImageTable(size=(height, width), resize="contain", pad=LETTERBOX_PAD, colour=colour)
+        return [fitted, ImageTable(size=(height, width), resize="stretch", colour=colour)], notes
     ways = [ImageTable(size=(height, width), resize="cover", crop=0.875, colour=colour)]
     ways.append(ImageTable(size=(height, width), resize="cover", colour=colour))
     ways.append(ImageTable(size=(height, width), resize="stretch", colour=colour))

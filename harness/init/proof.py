@@ -24,6 +24,7 @@ from harness.core.errors import HarnessError, UsageError
 from harness.core.task import Reading
 from harness.data import sets
 from harness.data.datasets import Dataset, Split
+from harness.data.labels import joined
 from harness.data.sets import step_of
 from harness.data.splits import split_of
 from harness.init import readings
@@ -145,7 +146,7 @@ def _joined(split: Split) -> Dataset | None:
         return None
     return Dataset(
         {name: np.concatenate([part.inputs[name] for part in parts]) for name in parts[0].inputs},
-        np.concatenate(labels),
+        joined(labels),
         np.concatenate([part.ids for part in parts]),
         max((part.class_names for part in parts), key=len),
         metadata={

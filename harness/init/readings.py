@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,6 +71,9 @@ def readings(
     *,
     where: str,
     names: tuple[str, ...] = (),
+    tried: Sequence[Values] = (),
+    sampled: NDArray[Any] | None = None,
+    size: tuple[int, int] | None = None,
 ) -> list[Reading]:
     """List the ways to read the outputs, those that fit the labels best first.
 
@@ -87,6 +90,12 @@ def readings(
         Source of the labels, for errors.
     names : tuple of str
         Of the classes.
+    tried : sequence of mapping of output name to ndarray, shape (n, …)
+        Outputs with each preprocessing that was tried; default: `outputs` alone.
+    sampled : ndarray, shape (n, …), optional
+        Labels of the samples of the outputs.
+    size : tuple of int, optional
+        Height and width of the model's input, where it takes images.
 
     Returns
     -------
@@ -108,8 +117,13 @@ def readings(
         )
     if asked.output and asked.output not in outputs:
         raise _no_output(asked.output, outputs)
-    usable = {name: y for name, y in outputs.items() if not asked.output or name == asked.output}
-    question = Question(usable, labels, names, bool(asked.task), asked.threshold, where)
+    each = tuple(
+        {name: y[name] for name in ([asked.output] if asked.output else y)} for y in tried or [outputs]
+    )
+    usable = each[0]
+    question = Question(
+        usable, labels, names, bool(asked.task), asked.threshold, where, each, sampled, size
+    )  # fmt: skip
     hosts = [tasks.on_host(name) for name in ([asked.task] if asked.task else tasks.names())]
     if labels is None and len(usable) > 1:
         hosts = [host for host in hosts if host.reads_several]

@@ -17,6 +17,7 @@ from harness.core.contracts import Session
 from harness.core.errors import BackendError, DataError, UsageError
 from harness.core.task import Reading
 from harness.data.datasets import Dataset, Split
+from harness.data.labels import joined
 from harness.data.splits import split_of
 from harness.init import readings
 from harness.init.chance import meant
@@ -75,7 +76,16 @@ def explore(
     tried = _run(session, artifact, samples, guesses(by_input, split.calibration, samples), table)
     where = table.labels or table.path or table.callable
     names = split.test.class_names
-    ways = readings.readings(tried[0][1], _whole_labels(split), asked, where=where, names=names)
+    ways = readings.readings(
+        tried[0][1],
+        _whole_labels(split),
+        asked,
+        where=where,
+        names=names,
+        tried=[outputs for _, outputs in tried],
+        sampled=samples.labels,
+        size=_size_of_images(next(iter(by_input.values()))[0], samples),
+    )
     trials = [_scored(guess, way, outputs, samples) for guess, outputs in tried for way in ways]
     first = next(iter(by_input.values()))[0]
     kind = _shifts({name: input_fits[0] for name, input_fits in by_input.items()}, split)
@@ -117,6 +127,16 @@ def explore(
     findings = Findings(table, split, tuple(trials), chance, kind)
     findings.notes.extend(_notes(findings, tuple(tried[0][1])))
     return _resize(findings, session, artifact, source, samples.ids)
+
+
+def _size_of_images(input_fit: Fit, samples: Dataset) -> tuple[int, int] | None:
+    """Return height and width of the samples; None where they are no images."""
+    shape = next(iter(samples.inputs.values())).shape[1:]
+    if input_fit.kind != "image" or len(shape) not in (2, 3):
+        return None
+    first = len(shape) == 3 and not input_fit.channels  # channels, height, width
+    height, width = shape[1:] if first else shape[:2]
+    return int(height), int(width)
 
 
 def _best_column(
@@ -179,7 +199,7 @@ def _whole_labels(split: Split) -> NDArray[np.generic] | None:
     if not labels or len(labels) < len(parts):
         return None
     order = np.argsort(np.concatenate([part.ids for part in parts]), kind="stable")
-    whole: NDArray[np.generic] = np.concatenate(labels)[order]
+    whole: NDArray[np.generic] = joined(labels)[order]
     return whole
 
 
@@ -195,7 +215,7 @@ def _trial_samples(split: Split, table: DataTable, count: int) -> Dataset:
         return second
     labels = None
     if first.labels is not None and second.labels is not None:
-        labels = np.concatenate([first.labels, second.labels])
+        labels = joined([first.labels, second.labels])
     return Dataset(
         {name: np.concatenate([first.inputs[name], second.inputs[name]]) for name in first.inputs},
         labels,
@@ -315,7 +335,7 @@ def _by_id(split: Split, ids: NDArray[np.int64]) -> Dataset:
     labels = [part.labels for part in taken if part.labels is not None]
     return Dataset(
         {name: np.concatenate([part.inputs[name] for part in taken]) for name in split.test.inputs},
-        np.concatenate(labels) if labels else None,
+        joined(labels) if labels else None,
         ids,
         split.test.class_names,
     )

@@ -51,6 +51,12 @@ class Question:
         As the user gave it.
     where : str
         Source of the labels, for messages.
+    tried : tuple of mapping of output name to ndarray, shape (n, …)
+        Outputs for the same samples with each preprocessing that was tried, those of `outputs` first.
+    sampled : ndarray, shape (n, …), optional
+        Labels of these samples, as they were read.
+    size : tuple of int, optional
+        Height and width of the model's input in pixels; None where it takes no images.
     """
 
     outputs: Mapping[str, NDArray[Any]]
@@ -59,6 +65,9 @@ class Question:
     asked: bool = False
     threshold: float | None = None
     where: str = ""
+    tried: tuple[Mapping[str, NDArray[Any]], ...] = ()
+    sampled: NDArray[Any] | None = None
+    size: tuple[int, int] | None = None
 
     @property
     def targets(self) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -122,6 +122,15 @@ class Decode:
     threshold: float = option(0.25, _unit)
     nms_iou: float = option(0.7, _unit)
     most: int = option(300, whole(1))
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON, without the defaults."""
+        changed = {item.name: getattr(self, item.name) for item in fields(self)}
+        return {
+            item.name: list(value) if isinstance(value := changed[item.name], tuple) else value
+            for item in fields(self)
+            if changed[item.name] != item.default
+        }
 
     @property
     def outputs(self) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from harness.core.detection.truth import pack
@@ -81,12 +81,13 @@ def read(path: Path, labels: Path | None, format_: str, reading: Reading) -> Con
         )  # fmt: skip
     folder = path if labels else next(path / name for name in _IMAGE_FOLDERS if (path / name).is_dir())
     every = image_folders.all_images(folder)
-    if unknown := sorted(set(reading.skip) - {_name(file, folder) for file in every}):
+    if unknown := sorted(set(reading.skip) - {_name(file, path) for file in every}):
         raise DataError(
             f"skip names {len(unknown)} files that are not there: {', '.join(unknown[:5])}", where=str(folder)
         )
-    boxes = _without(_labels(where, format_, every, folder, reading.max_bytes), reading.skip)
-    files = [file for file in every if _name(file, folder) not in reading.skip]
+    skipped = {_name(file, folder) for file in every if _name(file, path) in reading.skip}
+    boxes = _without(_labels(where, format_, every, folder, reading.max_bytes), skipped)
+    files = [file for file in every if _name(file, path) not in reading.skip]
     chosen, names, notes = paired(boxes, folder, files, without="empty" if format_ == "yolo" else "left out")
     pixels, more = read_images(chosen, reading.recipe, root=folder, max_bytes=reading.max_bytes)
     sizes = [_size(file) for file in chosen]
@@ -113,7 +114,7 @@ def _labels(where: Path, format_: str, files: Sequence[Path], folder: Path, max_
             return table.read(where, max_bytes)
 
 
-def _without(labels: BoxLabels, skip: Sequence[str]) -> BoxLabels:
+def _without(labels: BoxLabels, skip: Collection[str]) -> BoxLabels:
     if not skip:
         return labels
     left = {name: rows for name, rows in labels.boxes.items() if name not in skip}

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from harness.core.errors import DataError
 from harness.data.datasets import Dataset, Split, split_by_hash, with_labels
-from harness.data.labels import classes_of_labels, classes_of_text
+from harness.data.labels import classes_of_labels, classes_of_text, joined
 from harness.tasks import on_host
 from suites.accuracy.tasks.multi_label.labels import labels_of_flags
 
@@ -188,3 +188,11 @@ def test_both_parts_of_a_split_are_read_as_the_task_takes_them() -> None:
     assert targets.test.labels is not None
     assert targets.test.labels.tolist() == [2, 1]
     assert targets.test.class_names == ("bad", "good", "worse")
+
+
+def test_labels_of_several_lengths_are_filled_up() -> None:
+    one, other = np.zeros((2, 3, 4)), np.ones((1, 1, 4))
+    whole = joined([one, other])
+    assert whole.shape == (3, 3, 4)
+    assert whole[2, 1:].tolist() == [[-1.0] * 4] * 2
+    assert joined([np.arange(2), np.arange(3)]).tolist() == [0, 1, 0, 1, 2]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from harness.core.detection.boxes import Detections
 from harness.core.detection.decode import Decode
 from harness.core.detection.truth import Truth, is_packed
-from harness.core.errors import DataError
+from harness.core.errors import DataError, UsageError
 from harness.core.measurement import Measurement
 from harness.core.metric import Column, Metric, Role
 from harness.core.suite import CLEAN, ProposalContext, ProposedGate
@@ -28,8 +28,10 @@ from harness.tasks import propose as gates
 from harness.tasks import shared
 from harness.tasks.answers import Answers
 from harness.tasks.host import GivenLabels, HostTask, LabelSet
+from harness.tasks.question import Candidate, Question, Rank
 from harness.tasks.rows import PT, Facts, Group, Undefined, row, skipped
 from harness.tasks.shared import SHIFT_COLUMN, whole_set
+from suites.accuracy.tasks.detection import ways
 from suites.accuracy.tasks.detection.task import Detection, decode_of
 
 TASK = Detection()
@@ -232,6 +234,7 @@ class DetectionMetrics(HostTask):
     """mAP by COCO's definition, its paired bound over images, and boxes lost, invented and renamed."""
 
     task = TASK
+    reads_several = True
     metrics: ClassVar = {
         "map": whole_set(
             "1", "higher", role=Role.RESULT, column=Column("mAP %", 100, ".2f"), shift_column=SHIFT_COLUMN
@@ -280,6 +283,30 @@ class DetectionMetrics(HostTask):
                 next_step="give COCO JSON, YOLO text files, Pascal VOC XML or CSV: docs/detection.md",
             )
         return LabelSet(given.labels, given.names)
+
+    def candidates(self, question: Question) -> list[Candidate]:
+        """Return the way that is proved on the labelled samples, with the preprocessing that fits it best."""
+        if question.labels is None or not is_packed(question.labels):
+            if question.asked:
+                raise UsageError(
+                    "nothing tells how the outputs hold boxes without labels of boxes",
+                    where=question.where,
+                    next_step="give labelled images: --labels, or write [task] by hand: docs/detection.md",
+                )
+            return []
+        if question.sampled is None or question.size is None:
+            raise DataError("boxes are labelled, and the model takes no images", where=question.where)
+        classes = max(len(question.names), int(Truth(question.labels).objects[:, 0].max(initial=-1)) + 1)
+        tried: list[ways.Way] = []
+        for outputs in question.tried:
+            proved = ways.prove(outputs, Truth(question.sampled), question.size, classes)
+            tried = max(tried, proved, key=lambda all_ways: all_ways[0].score if all_ways else -1.0)
+            if tried and tried[0].score >= ways.CLEAR:
+                break
+        best = ways.best(tried, question.where)
+        options = {key: value for key, value in best.decode.to_json().items() if key != "boxes"}
+        reading = TASK.reading(best.decode.boxes, options=options)
+        return [Candidate(replace(reading, text=f"boxes: {best.text()}"), Rank.CERTAIN)]
 
     def same(self, one: Answers, other: Answers, n: int) -> tuple[str, NDArray[np.bool_]]:
         """Return where all boxes that are shown are matched."""

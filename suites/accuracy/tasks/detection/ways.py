@@ -27,6 +27,8 @@ Values = Mapping[str, NDArray[Any]]
 SAMPLES, MOST = 24, 50
 #: A way is proved by an average precision at an overlap of 0.5 of at least this.
 LEAST = 0.2
+#: With so much other preprocessings are not tried for the ways.
+CLEAR = 0.5
 #: Ways to read boxes whose classes are tried.
 _FINALISTS = 3
 #: Ways that a refusal lists.

@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 
 from harness.core.detection.truth import Objects, Placement, Truth, pack
-from harness.core.errors import DataError
-from harness.init import boxes
+from harness.core.errors import DataError, UsageError
+from harness.tasks.question import Question, Rank
+from suites.accuracy.tasks.detection import ways as boxes
+from suites.accuracy.tasks.detection.metrics import DetectionMetrics
+from suites.accuracy.tasks.detection.task import decode_of
 from tests.detectors import CLASSES, SIZE, STYLES, scene
 
 
@@ -91,3 +94,31 @@ def test_no_labelled_objects_prove_nothing() -> None:
     _, outputs, _ = labelled("yolov8", n=1)
     empty = Truth(pack([(Placement(*SIZE), Objects.of([], []))]))
     assert boxes.prove(outputs, empty, SIZE, CLASSES) == []
+
+
+def asked(outputs: Any, truth: Any, **changes: Any) -> Any:
+    noise = {name: np.zeros_like(y) for name, y in outputs.items()}
+    question = Question(
+        noise, truth.packed, ("a", "b", "c"), where="labels", tried=(noise, outputs), sampled=truth.packed,
+        size=SIZE,
+    )  # fmt: skip
+    return DetectionMetrics().candidates(replace(question, **changes))
+
+
+def test_init_is_told_the_way_that_is_proved_with_any_preprocessing() -> None:
+    decode, outputs, truth = labelled("yolo-nas")
+    (candidate,) = asked(outputs, truth)
+    assert candidate.rank is Rank.CERTAIN
+    assert candidate.reading.output == "boxes"
+    assert decode_of(candidate.reading) == decode
+    assert candidate.reading.text.startswith("boxes: boxes as rows, xyxy in pixels, scores in scores: ")
+
+
+def test_other_labels_are_left_to_other_tasks_and_no_labels_are_refused() -> None:
+    _, outputs, truth = labelled("yolov8")
+    assert asked(outputs, truth, labels=np.arange(6)) == []
+    assert asked(outputs, truth, labels=None) == []
+    with pytest.raises(UsageError, match="without labels of boxes"):
+        asked(outputs, truth, labels=None, asked=True)
+    with pytest.raises(DataError, match="takes no images"):
+        asked(outputs, truth, size=None)
