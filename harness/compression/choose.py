@@ -242,9 +242,16 @@ def outputs_of(
             where=f"graph {model.graph.name!r}",
         ) from error
     return {
-        name: np.concatenate([np.atleast_1d(call[place]) for call in calls]).astype(np.float64)
+        name: _joined([np.atleast_1d(call[place]) for call in calls]).astype(np.float64)
         for place, name in enumerate(names)
     }
+
+
+def _joined(outputs: Sequence[Array]) -> Array:
+    """Join outputs along their first axis; those of shorter documents are filled up with 0."""
+    longest = np.max([output.shape[1:] for output in outputs], axis=0)
+    widths = [[(0, 0), *((0, n) for n in longest - output.shape[1:])] for output in outputs]
+    return np.concatenate([np.pad(y, w) if np.any(w) else y for y, w in zip(outputs, widths, strict=True)])
 
 
 def most_sensitive(

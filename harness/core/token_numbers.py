@@ -26,6 +26,18 @@ BLOCK_BYTE = 2**18
 Numbers = dict[str, NDArray[Any]]
 
 
+def places_of(targets: NDArray[Any]) -> slice | NDArray[np.int64]:
+    """Return where a document has tokens: a slice, which copies nothing, where nothing stands before them.
+
+    Parameters
+    ----------
+    targets : ndarray, shape (length,), integer
+    """
+    inside = np.flatnonzero(targets != PADDING)
+    is_first = not len(inside) or inside[-1] == len(inside) - 1
+    return slice(0, len(inside)) if is_first else inside
+
+
 def reduce_tokens(logits: NDArray[Any], targets: NDArray[Any]) -> Numbers:
     """Reduce the logits of tokens to what perplexity and the same top token need.
 

@@ -14,12 +14,13 @@ Lengths = npt.NDArray[np.int64]
 
 #: The array of an archive that has the tokens of each document.
 LENGTHS = "lengths"
-#: What an input of one of these names holds at the first tokens of a document; behind them it is 0. Exporters
-#: of transformers use these names, and what they hold follows from the lengths.
-_MADE: Mapping[str, Callable[[Lengths], Lengths]] = {
-    "attention_mask": np.ones_like,
-    "token_type_ids": np.zeros_like,
-    "position_ids": np.copy,
+#: What an input of one of these names holds, of the positions and of whether there is a token. Exporters
+#: of transformers use these names. Positions go on behind the end of a document, as in a model that makes
+#: them itself: what looks back from a token must not find padding in front of it.
+_MADE: Mapping[str, Callable[[Lengths, npt.NDArray[np.bool_]], Lengths]] = {
+    "attention_mask": lambda positions, inside: inside.astype(np.int64),
+    "token_type_ids": lambda positions, inside: np.zeros_like(positions),
+    "position_ids": lambda positions, inside: positions,
 }
 MADE = frozenset(_MADE)
 
@@ -62,10 +63,10 @@ def documents(
     longest = int(counts.max(initial=0))
     padded = {name: _padded(name, array, counts, longest, where) for name, array in arrays.items()}
     inside = np.arange(longest) < counts[:, None]
-    positions = np.where(inside, np.arange(longest), 0)
+    positions = np.broadcast_to(np.arange(longest), inside.shape).copy()
     for name in names:
         if name in _MADE and name not in padded:
-            padded[name] = np.where(inside, _MADE[name](positions), 0)
+            padded[name] = _MADE[name](positions, inside)
     return padded, counts
 
 

@@ -113,28 +113,37 @@ class PreparedData:
         Where the last ones are too few, the last sample is repeated. Rows of sequences come one by one, with
         the state that they have in their sequence.
         """
-        feeds = self.feeds_of(self.calibration.inputs, in_order=bool(self.calibration_lengths))
+        feeds = self.feeds_of(
+            self.calibration.inputs, in_order=bool(self.calibration_lengths), lengths=self.calibration.lengths
+        )
         if self.states:
             yield from ({**one, **state} for one, state in zip(feeds, self.states, strict=True))
         else:
             yield from feeds
 
     def feeds_of(
-        self, rows: Mapping[str, NDArray[Any]], size: int = 1, *, in_order: bool = False
+        self,
+        rows: Mapping[str, NDArray[Any]],
+        size: int = 1,
+        *,
+        in_order: bool = False,
+        lengths: NDArray[np.int64] | None = None,
     ) -> Iterator[Feeds]:
         """Yield what the model takes for raw samples: its own batch, or else `size` at once.
 
-        With `in_order` each row by itself, repeated where the model takes more.
+        With `in_order` each row by itself, repeated where the model takes more. With `lengths`, the tokens of
+        each row, without padding behind the longest where the model leaves the length open.
         """
         feeding = self.feeding()
         size, count = 1 if in_order else feeding.size or size, len(next(iter(rows.values())))
         for start in range(0, count, size):
-            yield feeding.feeds(
-                {
-                    name: preprocess.apply(raw[start : start + size], self.preprocess[name])
-                    for name, raw in rows.items()
-                }
-            )
+            canonical = {
+                name: preprocess.apply(raw[start : start + size], self.preprocess[name])
+                for name, raw in rows.items()
+            }
+            if lengths is not None:
+                canonical = feeding.of_length(canonical, int(lengths[start : start + size].max()))
+            yield feeding.feeds(canonical)
 
     def feeding(self, outputs: Sequence[TensorSpec] = ()) -> Feeding:
         """How samples go into the canonical model; with its outputs also how its answers come back."""

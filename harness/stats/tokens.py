@@ -121,34 +121,3 @@ def _places(cumulative: npt.NDArray[np.int64], levels: Floats) -> npt.NDArray[np
     least = np.ceil(np.round(levels * cumulative[-1], 9))
     places: npt.NDArray[np.int64] = np.searchsorted(cumulative, np.maximum(least, 1))
     return places
-
-
-def chosen_answers(
-    log_probability: Floats, document: Documents, question: npt.NDArray[np.int64]
-) -> npt.NDArray[np.int64]:
-    """Return for each question the document with the likeliest tokens: the answer to a multiple choice.
-
-    Parameters
-    ----------
-    log_probability : ndarray, shape (t,)
-        Of the tokens that count; NaN for one without a prediction.
-    document : ndarray, shape (t,), int64
-        From 0; each document is one choice.
-    question : ndarray, shape (d,), int64
-        Question of each document, from 0.
-
-    Returns
-    -------
-    ndarray, shape (questions,), int64
-        The document, of equal ones the first; -1 where the tokens of a choice have no prediction.
-    """
-    sums = np.bincount(document, weights=log_probability, minlength=len(question))
-    questions = int(question.max(initial=-1)) + 1
-    answers = np.full(questions, -1, np.int64)
-    # By question, the likeliest first; a stable sort leaves the first of equal ones in front.
-    order = np.lexsort((-sums, question))
-    first = np.unique(question[order], return_index=True)
-    answers[first[0]] = order[first[1]]
-    broken = np.unique(question[np.isnan(sums)])
-    answers[broken] = -1
-    return answers

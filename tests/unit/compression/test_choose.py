@@ -216,3 +216,10 @@ def test_anomaly_scores_of_normal_samples_alone_are_chosen_by_the_noise() -> Non
 def test_one_reason_for_all_recipes_is_said_once() -> None:
     trials = tuple(Int8Trial(name, (), failed="no operator fits") for name in ("minmax", "entropy"))
     assert Int8Choice(trials, 8, math.nan, 0.01).text() == "no recipe can be made: no operator fits"
+
+
+def test_outputs_of_documents_of_different_lengths_are_filled_up() -> None:
+    model = graph([node("Relu", ["x"], ["y"])], {}, {"x": ["n", "length", 2]})
+    feeds = [{"x": np.full((1, length, 2), length, np.float32)} for length in (3, 1)]
+    joined = choose.outputs_of(model, feeds, ("y",))["y"]
+    assert joined[:, :, 0].tolist() == [[3, 3, 3], [1, 0, 0]]

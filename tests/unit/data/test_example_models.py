@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from scipy.special import log_softmax
 
 MODELS = Path(__file__).parents[3] / "models"
 
@@ -19,7 +20,7 @@ def readme(name: str) -> str:
     return (MODELS / name / "README.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("name", ["cancer", "rows"])
+@pytest.mark.parametrize("name", ["cancer", "characters", "rows"])
 def test_the_readme_names_the_file(name: str) -> None:
     file = MODELS / name / "model.onnx"
     assert hashlib.sha256(file.read_bytes()).hexdigest() in readme(name)
@@ -70,3 +71,19 @@ def test_the_figures_of_rows() -> None:
             right.append((state @ v + c).argmax(axis=1) == digits[:, row])
         by_row = " | ".join(f"{100 * share.mean():.1f}" for share in right)
         assert f"{form.format(100 * np.mean(right))} {by_row} |" in text
+
+
+def test_the_figures_of_characters() -> None:
+    session = onnxruntime.InferenceSession(MODELS / "characters" / "model.onnx")
+    with np.load(MODELS / "characters" / "test.npz") as archive:
+        documents = np.split(archive["input_ids"].astype(np.int64), np.cumsum(archive["lengths"])[:-1])
+    surprise = []
+    for ids in documents:
+        feeds = {"input_ids": ids[None], "position_ids": np.arange(len(ids))[None]}
+        (logits,) = session.run(None, feeds)
+        log_p = log_softmax(logits[0, :-1].astype(np.float64), axis=1)
+        surprise.append(-log_p[np.arange(len(ids) - 1), ids[1:]])
+    text = readme("characters")
+    assert f"| float32 | **{np.exp(np.concatenate(surprise).mean()):.3f}** |" in text
+    assert f"{len(documents)} paragraphs" in text
+    assert f"{sum(map(len, documents)):,} characters" in text

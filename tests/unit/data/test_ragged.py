@@ -35,7 +35,7 @@ def test_what_follows_from_the_lengths_is_made() -> None:
     made, _ = documents({"ids": np.arange(1, 6)}, np.array([2, 3]), names, "x.npz")
     assert made["ids"].tolist() == [[1, 2, 0], [3, 4, 5]]
     assert made["attention_mask"].tolist() == [[1, 1, 0], [1, 1, 1]]
-    assert made["position_ids"].tolist() == [[0, 1, 0], [0, 1, 2]]
+    assert made["position_ids"].tolist() == [[0, 1, 2], [0, 1, 2]]
     assert made["token_type_ids"].tolist() == [[0, 0, 0], [0, 0, 0]]
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from harness.core.errors import DataError
 from harness.stats import tokens
-from harness.stats.tokens import chosen_answers, perplexity, perplexity_ratio, quantiles
+from harness.stats.tokens import perplexity, perplexity_ratio, quantiles
 
 _SIZES = np.array([3, 40, 7, 25, 12, 30, 5, 18, 22, 9])
 DOCUMENT = np.repeat(np.arange(len(_SIZES)), _SIZES)
@@ -103,13 +103,3 @@ def test_quantile_intervals_cover(monkeypatch: pytest.MonkeyPatch) -> None:
         (made,) = quantiles(values, document, [0.5], lowest=-math.inf)
         hits += made.low <= 0 <= made.high
     assert hits >= 120  # 135 are expected; with so many trials below 120 is 1 in 10,000
-
-
-def test_the_likeliest_choice_answers() -> None:
-    # Two questions of two choices; the second choice of the first is longer, and likelier.
-    document = np.array([0, 0, 1, 1, 1, 2, 3])
-    values = np.array([-1.0, -2.0, -0.5, -0.5, -0.5, -4.0, -4.0])
-    question = np.array([0, 0, 1, 1])
-    assert chosen_answers(values, document, question).tolist() == [1, 2]
-    values[6] = np.nan
-    assert chosen_answers(values, document, question).tolist() == [1, -1]

@@ -17,9 +17,10 @@ from harness.core.errors import DataError
 from harness.core.feeding import Feeding
 from harness.core.job import PARITY, Case, Samples, merge
 from harness.core.preprocess import Feeds, Outputs, Preprocess
-from harness.core.token_numbers import NO_TARGET, PADDING
-from suites.accuracy import token_measure
-from suites.accuracy.token_measure import measure
+from harness.core.task import NO_ANSWER
+from harness.core.token_numbers import NO_TARGET, NO_TOKEN, PADDING
+from suites.accuracy.tasks.tokens import documents
+from suites.accuracy.tasks.tokens.documents import measure
 
 VOCABULARY, LENGTH = 11, 7
 RANDOM = np.random.default_rng(3)
@@ -101,14 +102,19 @@ class TableBench:
         return Feeding(session.inputs, session.outputs, steps, artifact or self.artifact)
 
 
-def run(bench: TableBench, batch: int = 2) -> Samples:
+def run(bench: TableBench, batch: int = 2, choices: tuple[int, ...] = ()) -> Samples:
     case = Case("clean", data="clean", samples=5, params={"batch": batch, "scored": "logits"})
-    return merge(measure(bench, case))  # type: ignore[arg-type]
+    return merge(measure(bench, case, choices))  # type: ignore[arg-type]
+
+
+def in_a_row(values: NDArray[Any]) -> NDArray[Any]:
+    """The tokens of all documents."""
+    row: NDArray[Any] = values[TARGETS != PADDING]
+    return row
 
 
 def tokens_in_a_row(table: int) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
-    inside = TARGETS != PADDING
-    return logits_of(IDS, table)[inside].astype(np.float64), TARGETS[inside]
+    return in_a_row(logits_of(IDS, table)).astype(np.float64), in_a_row(TARGETS)
 
 
 @pytest.mark.parametrize("batch", [1, 2, 5])
@@ -116,18 +122,21 @@ def test_padding_counts_nothing_and_documents_are_as_long_as_the_longest(batch: 
     session = TableSession(1, None)
     result = run(TableBench({"int8": session}), batch)
     logits, targets = tokens_in_a_row(1)
-    assert result.arrays["tokens"].tolist() == SIZES.tolist()
-    assert (result.arrays["top"] == logits.argmax(axis=1)).all()
+    assert (in_a_row(result.arrays["answer:top"]) == logits.argmax(axis=1)).all()
+    assert (result.arrays["answer:top"][TARGETS == PADDING] == NO_TOKEN).all()
     wanted = log_softmax(logits, axis=1)[np.arange(len(targets)), np.maximum(targets, 0)]
     np.testing.assert_allclose(
-        result.arrays["log_probability"], np.where(targets < 0, np.nan, wanted), rtol=1e-12
+        in_a_row(result.arrays["answer:log_probability"]), np.where(targets < 0, np.nan, wanted), rtol=1e-12
     )
     assert [shape[1] for shape in session.shapes] == [
         int(SIZES[start : start + batch].max()) for start in range(0, 5, batch)
     ]
     assert result.values["input_sha256"] == preprocess.digest([{"ids": IDS}])
-    assert result.values["vocabulary"] == VOCABULARY
-    assert "divergence" not in result.arrays
+    assert result.values["outputs"] == [["logits", [LENGTH, VOCABULARY]]]
+    assert "answer:divergence" not in result.arrays
+    of_each = np.split(logits, np.cumsum(SIZES)[:-1])
+    assert result.arrays["lowest:0"].tolist() == [part.min() for part in of_each]
+    assert result.arrays["highest:0"].tolist() == [part.max() for part in of_each]
 
 
 def test_the_divergence_is_from_the_pinned_model_beside_it() -> None:
@@ -135,7 +144,7 @@ def test_the_divergence_is_from_the_pinned_model_beside_it() -> None:
     result = run(bench)
     (p, _), (q, _) = tokens_in_a_row(0), tokens_in_a_row(1)
     wanted = rel_entr(softmax(p, axis=1), softmax(q, axis=1)).sum(axis=1)
-    np.testing.assert_allclose(result.arrays["divergence"], wanted, rtol=1e-9)
+    np.testing.assert_allclose(in_a_row(result.arrays["answer:divergence"]), wanted, rtol=1e-9)
     assert bench.settings == ["", PARITY]
 
 
@@ -154,7 +163,7 @@ def test_a_file_of_a_fixed_length_gives_the_same_numbers(batch: int | None) -> N
 
 
 def test_large_logits_are_run_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(token_measure, "CALL_BYTE", 4 * LENGTH * VOCABULARY * 2)
+    monkeypatch.setattr(documents, "CALL_BYTE", 4 * LENGTH * VOCABULARY * 2)
     session = TableSession(1, None)
     run(TableBench({"int8": session}), batch=5)
     assert [shape[0] for shape in session.shapes] == [2, 2, 1]
@@ -173,3 +182,28 @@ def test_logits_of_the_last_token_alone_are_refused() -> None:
 
     with pytest.raises(DataError, match=r"shape \[1, 11\] a document, not logits for each of 7 tokens"):
         run(TableBench({"int8": Last(1, None)}))
+
+
+def test_the_answer_to_a_multiple_choice_is_the_likeliest_at_the_last_target() -> None:
+    result = run(TableBench({"int8": TableSession(1, None)}), choices=(2, 5, 7))
+    chosen = result.arrays["answer:choice"].tolist()
+    for row, size in enumerate(SIZES):
+        if size == 1:  # its only token has no target
+            assert chosen[row] == NO_ANSWER
+        else:
+            assert chosen[row] == TABLE[1][IDS[row, size - 2]][[2, 5, 7]].argmax()
+
+
+def test_a_choice_beyond_the_vocabulary_is_refused() -> None:
+    with pytest.raises(DataError, match=r"choices has the token 11, and the model has logits of 0 to 10"):
+        run(TableBench({"int8": TableSession(1, None)}), choices=(2, 11))
+
+
+def test_documents_that_are_padded_in_front(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As generating models want them: the same numbers, at the places of the tokens."""
+    usual = run(TableBench({"int8": TableSession(1, None)})).arrays["answer:log_probability"]
+    place = np.array([[(step - (LENGTH - size)) % LENGTH for step in range(LENGTH)] for size in SIZES])
+    monkeypatch.setitem(globals(), "IDS", np.take_along_axis(IDS, place, axis=1))
+    monkeypatch.setitem(globals(), "TARGETS", np.take_along_axis(TARGETS, place, axis=1))
+    turned = run(TableBench({"int8": TableSession(1, None)})).arrays["answer:log_probability"]
+    np.testing.assert_array_equal(turned, np.take_along_axis(usual, place, axis=1))

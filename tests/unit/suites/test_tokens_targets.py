@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,34 +10,36 @@ import pytest
 
 from harness.core.errors import DataError
 from harness.core.token_numbers import NO_TARGET, PADDING
-from harness.data.datasets import Dataset
-from harness.data.token_targets import ids_input, targets_of
+from harness.tasks.host import GivenLabels
+from suites.accuracy.tasks.tokens.targets import ids_input, targets_of
 
 IDS = np.array([[4, 5, 6], [7, 8, 0]])
 
 
-def documents(labels: Any = None, lengths: Any = (3, 2), **inputs: Any) -> Dataset:
+def documents(
+    labels: Any = ((), ()), lengths: Any = (3, 2), scores: int | None = None, **inputs: Any
+) -> GivenLabels:
     arrays = {"input_ids": IDS, **{name: np.asarray(array) for name, array in inputs.items()}}
-    return Dataset(
-        arrays, None if labels is None else np.asarray(labels), np.arange(10, 12),
-        lengths=None if lengths is None else np.asarray(lengths),
+    return GivenLabels(
+        np.asarray(labels), (), scores, np.arange(10, 12), "x", arrays,
+        None if lengths is None else np.asarray(lengths),
     )  # fmt: skip
 
 
 def test_without_labels_the_target_is_the_token_that_follows() -> None:
     wanted = [[5, 6, NO_TARGET], [8, NO_TARGET, PADDING]]
-    assert targets_of(documents(), "x").tolist() == wanted
+    assert targets_of(documents()).tolist() == wanted
     masked = documents(lengths=None, attention_mask=[[1, 1, 1], [1, 1, 0]])
-    assert targets_of(masked, "x").tolist() == wanted
+    assert targets_of(masked).tolist() == wanted
 
 
 def test_documents_padded_in_front() -> None:
     masked = documents(lengths=None, attention_mask=[[0, 1, 1], [1, 1, 1]])
-    assert targets_of(masked, "x").tolist() == [[PADDING, 6, NO_TARGET], [8, 0, NO_TARGET]]
+    assert targets_of(masked).tolist() == [[PADDING, 6, NO_TARGET], [8, 0, NO_TARGET]]
 
 
 def test_labels_below_0_are_no_targets() -> None:
-    made = targets_of(documents(labels=[[-100, 3, -1], [2, -100, 9]]), "x", vocabulary=4)
+    made = targets_of(documents(labels=[[-100, 3, -1], [2, -100, 9]], scores=4))
     assert made.tolist() == [[NO_TARGET, 3, NO_TARGET], [2, NO_TARGET, PADDING]]
 
 
@@ -49,7 +52,7 @@ def test_the_ids_are_the_only_whole_numbers_that_are_no_mask() -> None:
 
 
 @pytest.mark.parametrize(
-    ("dataset", "message"),
+    ("given", "message"),
     [
         (documents(), r"1 of 5 ids are no tokens .* of 0 to 7: token 1 of sample 11 \(from 0\) has 8"),
         (documents(labels=[[1, 9, 1], [1, 1, 1]]), r"1 of 5 labels are no tokens .*: token 1 of sample 10"),
@@ -57,9 +60,9 @@ def test_the_ids_are_the_only_whole_numbers_that_are_no_mask() -> None:
         (documents(labels=[[0.5] * 3] * 2), "labels are float64"),
         (documents(attention_mask=[[1, 1, 1], [0, 0, 0]]), "1 of 2 documents are empty; .* sample 11"),
         (documents(lengths=(1, 1)), "no document has a token that another one follows"),
-        (Dataset({"x": np.zeros(2)}, None, np.arange(2)), "samples are no documents"),
+        (GivenLabels(np.zeros((2, 0)), (), 8, np.arange(2), "x", {"x": np.zeros(2)}), "are no documents"),
     ],
 )  # fmt: skip
-def test_what_is_refused(dataset: Dataset, message: str) -> None:
+def test_what_is_refused(given: GivenLabels, message: str) -> None:
     with pytest.raises(DataError, match=message):
-        targets_of(dataset, "x", vocabulary=8)
+        targets_of(replace(given, scores=8))

@@ -9,8 +9,8 @@ import numpy.typing as npt
 
 from harness.core.errors import DataError
 from harness.core.token_numbers import NO_TARGET, PADDING
-from harness.data.datasets import Dataset
 from harness.data.ragged import MADE, Array
+from harness.tasks.host import GivenLabels
 
 Targets = npt.NDArray[np.int32]
 
@@ -35,7 +35,7 @@ def ids_input(inputs: Mapping[str, Array], where: str) -> str:
     )
 
 
-def tokens_of(dataset: Dataset, where: str) -> npt.NDArray[np.bool_]:
+def tokens_of(given: GivenLabels) -> npt.NDArray[np.bool_]:
     """Return where documents have tokens, shape (n, length): by their lengths, or by a mask among the inputs.
 
     Raises
@@ -43,43 +43,40 @@ def tokens_of(dataset: Dataset, where: str) -> npt.NDArray[np.bool_]:
     DataError
         A document is empty, or no input has an axis of tokens.
     """
-    length = next((array.shape[1] for array in dataset.inputs.values() if array.ndim > 1), None)
+    length = next((array.shape[1] for array in given.inputs.values() if array.ndim > 1), None)
     if length is None:
         raise DataError(
             "samples are no documents: no input has the shape [documents, length]",
-            where=where,
+            where=given.where,
             next_step="save padded ids, or all ids in a row and lengths: docs/tokens.md",
         )
-    mask = next((array for name, array in dataset.inputs.items() if "mask" in name and array.ndim == 2), None)
-    inside: npt.NDArray[np.bool_] = np.ones((len(dataset), length), bool)
-    if dataset.lengths is not None:
-        inside = np.arange(length) < dataset.lengths[:, None]
+    mask = next((array for name, array in given.inputs.items() if "mask" in name and array.ndim == 2), None)
+    inside: npt.NDArray[np.bool_] = np.ones((len(given.ids), length), bool)
+    if given.lengths is not None:
+        inside = np.arange(length) < given.lengths[:, None]
     if mask is not None:
         inside = inside & (mask != 0)
     empty = np.asarray(~inside.any(axis=1))
     if empty.any():
         raise DataError(
             f"{int(empty.sum())} of {len(empty)} documents are empty; the first is sample "
-            f"{dataset.ids[empty.argmax()]} (from 0)",
-            where=where,
+            f"{given.ids[empty.argmax()]} (from 0)",
+            where=given.where,
             cause="its mask has no token",
             next_step="leave empty documents out",
         )
     return inside
 
 
-def targets_of(dataset: Dataset, where: str, vocabulary: int | None = None) -> Targets:
+def targets_of(given: GivenLabels) -> Targets:
     """Return what each token should be.
 
     Parameters
     ----------
-    dataset : Dataset
+    given : GivenLabels
         Labels, if there are any, of each token, shape (n, length): below 0 where there is none, such as -100.
-        Without labels the target of a token is the one that follows.
-    where : str
-        Source, for errors.
-    vocabulary : int, optional
-        Logits that the model gives for each token.
+        Without labels, shape (n, 0), the target of a token is the one that follows. ``scores`` are the logits
+        that the model gives for each token.
 
     Returns
     -------
@@ -91,10 +88,10 @@ def targets_of(dataset: Dataset, where: str, vocabulary: int | None = None) -> T
     DataError
         Labels do not pair with tokens, or there is no such token in the vocabulary.
     """
-    inside = tokens_of(dataset, where)
-    if dataset.labels is None:
-        ids = dataset.inputs[ids_input(dataset.inputs, where)].astype(np.int64)
-        _check(ids, inside, dataset.ids, vocabulary, where, "id")
+    inside, where, vocabulary = tokens_of(given), given.where, given.scores
+    if not given.labels.size:
+        ids = given.inputs[ids_input(given.inputs, where)].astype(np.int64)
+        _check(ids, inside, given.ids, vocabulary, where, "id")
         targets = np.full(ids.shape, NO_TARGET, np.int64)
         follows = inside[:, 1:] & inside[:, :-1]
         targets[:, :-1][follows] = ids[:, 1:][follows]
@@ -106,7 +103,7 @@ def targets_of(dataset: Dataset, where: str, vocabulary: int | None = None) -> T
                 next_step="give longer documents, or a label for each token",
             )
     else:
-        labels = np.asarray(dataset.labels)
+        labels = given.labels
         if labels.shape != inside.shape or labels.dtype.kind not in "iu":
             raise DataError(
                 f"labels are {labels.dtype} of shape {list(labels.shape)}, and documents have the shape "
@@ -117,7 +114,7 @@ def targets_of(dataset: Dataset, where: str, vocabulary: int | None = None) -> T
                 "target of a token is the one that follows",
             )
         targets = np.maximum(labels.astype(np.int64), NO_TARGET)
-        _check(targets, inside & (targets >= 0), dataset.ids, vocabulary, where, "label")
+        _check(targets, inside & (targets >= 0), given.ids, vocabulary, where, "label")
     return np.where(inside, targets, PADDING).astype(np.int32)
 
 
