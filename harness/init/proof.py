@@ -23,13 +23,13 @@ from harness.core.contracts import Session
 from harness.core.errors import HarnessError, UsageError
 from harness.core.task import Reading
 from harness.data import sets
-from harness.data.datasets import Dataset, Split
+from harness.data.datasets import Dataset, Split, with_labels
 from harness.data.labels import joined
 from harness.data.sets import step_of
 from harness.data.splits import split_of
 from harness.init import readings
 from harness.init.chance import ALPHA, Evidence, evidence
-from harness.init.running import order_of, outputs_of
+from harness.init.running import joined_lengths, most_samples, order_of, outputs_of
 from harness.store.cache import Cache
 
 #: At most so many samples, and no more than run within about this time.
@@ -116,16 +116,20 @@ def prove(
     """
     split = split_of(validation.data, folder, tuple(spec.name for spec in session.inputs))
     steps = {name: step_of(table) for name, table in validation.input.items()}
+    host = tasks.on_host(validation.model.task)
+    if host.makes_labels:
+        split = with_labels(split, host, where=validation.data.path)
     data = _joined(split)
     if data is None or data.labels is None:
         return None
     table = validation.data
     order = order_of(data, table)
-    begun = time.monotonic()
-    first = data.take(order[:FIRST])
+    begun, most = time.monotonic(), most_samples(session, data)
+    first = data.take(order[: min(FIRST, most)])
     outputs = dict(outputs_of(session, artifact, first, steps, table))
     per_sample_s = (time.monotonic() - begun) / len(first)
     count = int(min(MOST_SAMPLES, len(data), max(FIRST, WITHIN_S / max(per_sample_s, 1e-9))))
+    count = min(count, most)
     if count > FIRST:
         # Sequences are run from their beginning, so all of them again.
         begin = FIRST if table.sequence is None else 0
@@ -154,6 +158,7 @@ def _joined(split: Split) -> Dataset | None:
             for name in parts[0].metadata
             if all(name in part.metadata for part in parts)
         },
+        lengths=joined_lengths(*parts),
     )
 
 

@@ -74,6 +74,7 @@ def readings(
     tried: Sequence[Values] = (),
     sampled: NDArray[Any] | None = None,
     size: tuple[int, int] | None = None,
+    inputs: Values | None = None,
 ) -> list[Reading]:
     """List the ways to read the outputs, those that fit the labels best first.
 
@@ -96,6 +97,8 @@ def readings(
         Labels of the samples of the outputs.
     size : tuple of int, optional
         Height and width of the model's input, where it takes images.
+    inputs : mapping of input name to ndarray, shape (n, …), optional
+        The samples of the outputs, raw.
 
     Returns
     -------
@@ -122,7 +125,7 @@ def readings(
     )
     usable = each[0]
     question = Question(
-        usable, labels, names, bool(asked.task), asked.threshold, where, each, sampled, size
+        usable, labels, names, bool(asked.task), asked.threshold, where, each, sampled, size, inputs or {}
     )  # fmt: skip
     hosts = [tasks.on_host(name) for name in ([asked.task] if asked.task else tasks.names())]
     if labels is None and len(usable) > 1:

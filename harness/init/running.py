@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,8 @@ from harness.init.constants import ConstantSession
 from harness.init.readings import Values
 
 BATCH = 32
+#: Outputs of a trial that are in memory, about; but those of so many samples in any case.
+OUTPUT_BYTE, FEWEST = 2**29, 4
 
 
 def order_of(data: Dataset, table: DataTable) -> NDArray[np.int64]:
@@ -34,6 +37,19 @@ def order_of(data: Dataset, table: DataTable) -> NDArray[np.int64]:
 def independent_samples(data: Dataset, table: DataTable) -> int:
     """Number of samples, or of sequences, whose rows are not independent of each other."""
     return len(data) if table.sequence is None else len(np.unique(data.metadata[column_name(table.sequence)]))
+
+
+def most_samples(session: Session, data: Dataset) -> int:
+    """Number of samples whose outputs fit in memory; an open extent is the length of the samples."""
+    length = max((x.shape[1] for x in data.inputs.values() if x.ndim > 1), default=1)
+    numbers = sum(prod(size or length for size in spec.shape[1:]) for spec in session.outputs)
+    return max(FEWEST, OUTPUT_BYTE // (4 * max(1, numbers)))
+
+
+def joined_lengths(*parts: Dataset) -> NDArray[np.int64] | None:
+    """The lengths of the documents of several parts; None where they have none."""
+    lengths = [part.lengths for part in parts if part.lengths is not None]
+    return np.concatenate(lengths) if lengths else None
 
 
 def outputs_of(

@@ -16,7 +16,7 @@ from harness.core.artifact import Artifact
 from harness.core.contracts import Session
 from harness.core.errors import BackendError, DataError, UsageError
 from harness.core.task import Reading
-from harness.data.datasets import Dataset, Split
+from harness.data.datasets import Dataset, Split, with_labels
 from harness.data.labels import joined
 from harness.data.splits import split_of
 from harness.init import readings
@@ -26,7 +26,7 @@ from harness.init.data import Source
 from harness.init.findings import Findings, Trial
 from harness.init.preprocess import Fit, Guess, fits, guesses
 from harness.init.readings import Asked
-from harness.init.running import order_of, outputs_of
+from harness.init.running import joined_lengths, most_samples, order_of, outputs_of
 
 SAMPLES = 64
 #: Samples of a task whose answers are compared with each other: of few, none is near another.
@@ -65,7 +65,7 @@ def explore(
     specs = {spec.name: spec for spec in session.inputs}
     table = source.tables[0]
     split = split_of(table, Path(), tuple(specs))
-    samples = _trial_samples(split, table, count)
+    samples = _trial_samples(split, table, min(count, most_samples(session, split.test)))
     by_input = {
         name: fits(
             name, x, specs[name],
@@ -85,7 +85,13 @@ def explore(
         tried=[outputs for _, outputs in tried],
         sampled=samples.labels,
         size=_size_of_images(next(iter(by_input.values()))[0], samples),
+        inputs=samples.inputs,
     )
+    host = tasks.on_host(ways[0].task)
+    if host.makes_labels:
+        ways = [way for way in ways if way.task == host.task.name]
+        split = with_labels(split, host, where=where)
+        samples = with_labels(Split(samples.take(np.arange(0)), samples), host, where=where).test
     trials = [_scored(guess, way, outputs, samples) for guess, outputs in tried for way in ways]
     first = next(iter(by_input.values()))[0]
     kind = _shifts({name: input_fits[0] for name, input_fits in by_input.items()}, split)
@@ -226,6 +232,7 @@ def _trial_samples(split: Split, table: DataTable, count: int) -> Dataset:
             for name, values in first.metadata.items()
             if name in second.metadata
         },
+        lengths=joined_lengths(first, second),
     )
 
 

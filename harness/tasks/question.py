@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
 
@@ -57,6 +57,8 @@ class Question:
         Labels of these samples, as they were read.
     size : tuple of int, optional
         Height and width of the model's input in pixels; None where it takes no images.
+    inputs : mapping of input name to ndarray, shape (n, …)
+        These samples, raw.
     """
 
     outputs: Mapping[str, NDArray[Any]]
@@ -68,6 +70,7 @@ class Question:
     tried: tuple[Mapping[str, NDArray[Any]], ...] = ()
     sampled: NDArray[Any] | None = None
     size: tuple[int, int] | None = None
+    inputs: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
     @property
     def targets(self) -> int:

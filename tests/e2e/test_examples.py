@@ -45,3 +45,12 @@ def test_init_reads_an_example(harness: Shell, name: str, least: float) -> None:
     if name == "rows":
         assert written["input"]["state"] == {"value": 0.0, "state": "next_state"}
         assert written["data"]["sequence"] == "image"
+
+
+@pytest.mark.full
+def test_the_bad_int8_of_characters_fails_by_its_sentence(harness: Shell) -> None:
+    ended = harness("validate", "--model", str(MODELS / "characters"), "--target", "cpu")
+    assert ended.code == 1, ended.out + ended.err
+    failed = [line for line in ended.out.splitlines() if line.startswith("FAIL  ")]
+    assert any("int8 perplexity: int8 on cpu: perplexity_ratio in clean is 1.1" in line for line in failed)
+    assert not any("int8-weights on cpu" in line for line in failed)

@@ -47,11 +47,14 @@ def save(
     inputs: dict[str, Sequence[int | str]],
     outputs: dict[str, Sequence[int | str]],
     path: Path,
+    *,
+    ids: Sequence[str] = (),
 ) -> Path:
-    """Write a float model."""
+    """Write a float model; the inputs of `ids` are int64."""
 
     def value(name: str, shape: Sequence[int | str]) -> onnx.ValueInfoProto:
-        return helper.make_tensor_value_info(name, TensorProto.FLOAT, list(shape))
+        dtype = TensorProto.INT64 if name in ids else TensorProto.FLOAT
+        return helper.make_tensor_value_info(name, dtype, list(shape))
 
     graph = helper.make_graph(
         list(nodes),

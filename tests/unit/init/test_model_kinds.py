@@ -96,3 +96,25 @@ def test_a_value_that_cannot_be_meant_is_refused(tmp_path: Path, text: str, said
     _linear(tmp_path, ("n", 5, 3), ("n", 4), "ntf,tfc->nc")
     with pytest.raises(UsageError, match=said):
         init(tmp_path / "m.onnx", str(tmp_path / "d.npz"), values=(text,))
+
+
+def test_documents_of_tokens_are_recognised(tmp_path: Path) -> None:
+    """A table of the next token: documents of different lengths, and no labels."""
+    rng = np.random.default_rng(0)
+    follows = rng.permutation(12)
+    lengths = rng.integers(4, 9, 80)
+    rows = [rng.integers(0, 12, 1)]
+    for size in lengths:
+        document = [int(rng.integers(0, 12))]
+        while len(document) < size:
+            document.append(int(follows[document[-1]]))
+        rows.append(np.array(document))
+    np.savez(tmp_path / "d.npz", ids=np.concatenate(rows[1:]).astype(np.uint8), lengths=lengths)
+    table = 4 * np.eye(12, dtype=np.float32)[follows]
+    nodes = [helper.make_node("Gather", ["table", "ids"], ["logits"])]
+    shapes: Any = {"ids": ("n", "t")}, {"logits": ("n", "t", 12)}
+    save(nodes, {"table": table}, *shapes, tmp_path / "m.onnx", ids=["ids"])
+    report = init(tmp_path / "m.onnx", str(tmp_path / "d.npz"))
+    assert written(tmp_path).model.task == "tokens"
+    assert report.findings.trials[0].score == 1
+    assert any("the target of a token is the next one" in note for note in report.notes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,11 +11,15 @@ import pytest
 from numpy.typing import NDArray
 from scipy.special import log_softmax, rel_entr, softmax
 
+from harness.core.errors import DataError
 from harness.core.job import Samples, Status
 from harness.core.measurement import Measurement
+from harness.core.suite import ProposalContext
 from harness.core.token_numbers import NO_TARGET, PADDING
 from harness.stats import paired
+from harness.tasks.question import Question
 from suites.accuracy.tasks.tokens.documents import reduce
+from suites.accuracy.tasks.tokens.metrics import TokenMetrics
 from tests.unit.suites.test_accuracy_summarise import FLOAT, rows
 
 RANDOM = np.random.default_rng(5)
@@ -124,3 +129,28 @@ def test_a_target_that_is_no_choice_is_an_error() -> None:
     metrics = made(samples(NOISY, BASE, (0, 1)), samples(BASE, choices=(0, 1)))
     assert metrics["choice_accuracy", ""].status is Status.ERROR
     assert "documents is none of the choices" in metrics["choice_accuracy", ""].reason
+
+
+def question(**changed: Any) -> Question:
+    ids = np.zeros((2, 5), np.int64)
+    plain = Question({"logits": np.zeros((2, 5, 9), np.float32)}, None, inputs={"ids": ids})
+    return replace(plain, **changed)
+
+
+def test_init_proposes_tokens_where_there_are_logits_for_each_id() -> None:
+    host = TokenMetrics()
+    (next_one,) = host.candidates(question())
+    assert "the target of a token is the next one" in next_one.reading.text
+    (labelled,) = host.candidates(question(labels=np.zeros((7, 5), np.int64)))
+    assert "is its label" in labelled.reading.text
+    assert not host.candidates(question(labels=np.zeros(7, np.int64)))  # one label a document
+    assert not host.candidates(question(inputs={"x": np.zeros((2, 5), np.float32)}))
+    assert not host.candidates(question(outputs={"boxes": np.zeros((2, 84, 100), np.float32)}))
+    with pytest.raises(DataError, match=r"no output has logits for each token: boxes \[84, 100\] float32"):
+        host.candidates(question(outputs={"boxes": np.zeros((2, 84, 100), np.float32)}, asked=True))
+
+
+def test_the_gates_that_are_proposed_are_those_of_perplexity() -> None:
+    context = ProposalContext("tokens", True, True, False, 200, 30, 64, chance=0.13, fewest=0)
+    proposed = [gate.table["metric"] for gate in TokenMetrics().propose(context)]
+    assert proposed == ["token_accuracy", "perplexity_ratio", "perplexity_ratio"]

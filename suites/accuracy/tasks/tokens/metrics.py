@@ -26,6 +26,7 @@ from harness.tasks import propose as gates
 from harness.tasks import shared
 from harness.tasks.answers import Answers
 from harness.tasks.host import GivenLabels, HostTask, LabelSet
+from harness.tasks.question import Candidate, Question, Rank
 from harness.tasks.rows import PT, Facts, Group, Undefined, row, skipped
 from harness.tasks.shared import whole_set
 from suites.accuracy.tasks.tokens.targets import targets_of
@@ -197,7 +198,33 @@ class TokenMetrics(HostTask):
 
     def truth(self, given: GivenLabels) -> LabelSet:
         """Return the target of each token: its label, or else the token that follows."""
+        if not given.inputs:  # they are targets already
+            return LabelSet(given.labels)
         return LabelSet(targets_of(given))
+
+    def candidates(self, question: Question) -> list[Candidate]:
+        """List outputs with logits for each token of inputs that are whole numbers."""
+        lengths = {x.shape[1] for x in question.inputs.values() if x.dtype.kind in "iu" and x.ndim == 2}
+        fitting = [
+            name
+            for name, y in question.outputs.items()
+            if y.ndim == 3 and y.dtype.kind == "f" and y.shape[1] in lengths and y.shape[2] > 1
+        ]
+        if question.asked and not fitting:
+            raise DataError(
+                f"no output has logits for each token: {question.listed}",
+                where=question.where,
+                cause="logits have the shape [documents, length, vocabulary], and ids are whole numbers of "
+                "shape [documents, length]",
+                next_step="export the model with its logits, or name another --task",
+            )
+        text = "logits for each token; the target of a token is the next one"
+        if question.labels is not None:
+            text = "logits for each token; the target of a token is its label"
+            of_tokens = question.labels.ndim == 2 and question.labels.shape[1] in lengths
+            if not of_tokens and not question.asked:
+                return []
+        return [Candidate(replace(self.task.reading(name), text=text), Rank.CERTAIN) for name in fitting]
 
     def case(self, case: Case, context: CaseContext) -> Case:
         """Open the float model beside each variant, but not on the host, which has its answers."""
