@@ -13,6 +13,7 @@ from google.protobuf.message import DecodeError, Message
 
 from harness import tasks
 from harness.compression.file_facts import onnx_facts
+from harness.config.validation import Validation
 from harness.core.artifact import File, Quantization, TensorSpec, describe_file
 from harness.core.errors import ModelError, UsageError
 
@@ -62,18 +63,11 @@ class ModelInfo:
             next_step="name one of them",
         )
 
-    def scores(self, task: str, output: str = "", threshold: float | None = None) -> int | None:
-        """Number of classes or labels of the output that is scored; None if that is unknown.
-
-        Parameters
-        ----------
-        task : str
-        output : str
-            Its name; empty: the first.
-        threshold : float, optional
-            ``[model] threshold``.
-        """
-        return tasks.named(task).scores(self.scored(output), threshold)
+    def scores(self, validation: Validation) -> int | None:
+        """Number of classes or labels of the output that is scored; None if that is unknown."""
+        table = validation.model
+        task = tasks.named(table.task)
+        return task.scores(self.scored(table.output), table.threshold, validation.task)
 
 
 def load_onnx(path: Path) -> onnx.ModelProto:

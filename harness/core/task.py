@@ -211,7 +211,7 @@ class Task(ABC):
             The outputs do not fit the form: the message says what is there and what is needed.
         """
 
-    def scores(self, spec: TensorSpec, threshold: float | None) -> int | None:
+    def scores(self, spec: TensorSpec, threshold: float | None, options: Mapping[str, Any]) -> int | None:
         """Return the number of classes or labels that an output has scores for; None where that is unknown.
 
         Parameters
@@ -220,6 +220,8 @@ class Task(ABC):
             The output that is scored.
         threshold : float, optional
             ``[model] threshold``.
+        options : mapping
+            The table ``[task]``.
         """
         return None
 

@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -92,7 +93,14 @@ class Split:
         return tuple(dict.fromkeys((*self.test.notes, *self.calibration.notes)))
 
 
-def with_labels(split: Split, host: HostTask, n_scores: int | None = None, *, where: str) -> Split:
+def with_labels(
+    split: Split,
+    host: HostTask,
+    n_scores: int | None = None,
+    *,
+    where: str,
+    options: Any = None,  # noqa: ANN401 - of the task
+) -> Split:
     """Return the split with labels as a task takes them.
 
     The labels are checked over calibration and test samples together, so that a message counts over the whole
@@ -105,6 +113,8 @@ def with_labels(split: Split, host: HostTask, n_scores: int | None = None, *, wh
         Number of scores of the model: classes must be smaller, and labels as many.
     where : str
         Source of the samples, for errors.
+    options : optional
+        The table ``[task]``, read by the task.
 
     Raises
     ------
@@ -113,7 +123,7 @@ def with_labels(split: Split, host: HostTask, n_scores: int | None = None, *, wh
     """
     parts = {"calibration": split.calibration, "test": split.test}
     if host.makes_labels:
-        return Split(**{name: _made(part, host, n_scores, where) for name, part in parts.items()})
+        return Split(**{name: _made(part, host, n_scores, where, options) for name, part in parts.items()})
     labelled = {name: part for name, part in parts.items() if part.labels is not None}
     groups = [labelled] if _same_source(tuple(labelled.values())) else [{n: p} for n, p in labelled.items()]
     for group in groups:
@@ -121,7 +131,7 @@ def with_labels(split: Split, host: HostTask, n_scores: int | None = None, *, wh
         order = np.argsort(ids, kind="stable")
         labels = np.concatenate([np.asarray(part.labels) for part in group.values()])[order]
         names = max((part.class_names for part in group.values()), key=len)
-        read = host.truth(GivenLabels(labels, names, n_scores, ids[order], where))
+        read = host.truth(GivenLabels(labels, names, n_scores, ids[order], where, options=options))
         values = np.empty_like(read.labels)
         values[order] = read.labels
         start = 0
@@ -136,10 +146,11 @@ def _labelled(part: Dataset, read: LabelSet) -> Dataset:
     return replace(part, labels=read.labels, notes=(*part.notes, *read.notes), class_names=read.names)
 
 
-def _made(part: Dataset, host: HostTask, n_scores: int | None, where: str) -> Dataset:
+def _made(part: Dataset, host: HostTask, n_scores: int | None, where: str, options: Any) -> Dataset:  # noqa: ANN401
     """Return samples with the labels that a task makes of their inputs, and of labels if there are any."""
     labels = np.empty((len(part), 0)) if part.labels is None else part.labels
-    given = GivenLabels(labels, part.class_names, n_scores, part.ids, where, part.inputs, part.lengths)
+    about = (part.class_names, n_scores, part.ids, where, part.inputs, part.lengths, options)
+    given = GivenLabels(labels, *about)
     return _labelled(part, host.truth(given)) if len(part) else part
 
 

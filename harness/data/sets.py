@@ -188,7 +188,7 @@ def prepare(
         if len(part):
             check_fit(part.inputs, steps, inputs, where=where)
             check_indices(part.inputs, rows or {}, part.ids, where=where)
-    split = with_labels(split, host, scores, where=where)
+    split = with_labels(split, host, scores, where=where, options=options)
     test = split.test
     groups, notes = groups_of(split, validation.data, where=where)
     order, lengths = _order(test, groups, validation.data, where)

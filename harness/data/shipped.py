@@ -45,6 +45,17 @@ def digits_training_and_test() -> tuple[Dataset, Dataset]:
     return everything.take(order[N_TEST:]), everything.take(np.sort(order[:N_TEST]))
 
 
+Digits = tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]
+
+
+def bundled_training_and_test() -> tuple[Digits, Digits]:
+    """Return pixels, shape (n, 8, 8), 0 to 16, and labels: of 997 training digits and of 800 test digits."""
+    pixels, labels = _bundled_digits()
+    order = stratified_order(labels, np.arange(len(labels), dtype=np.int64), seed=_SPLIT_SEED)
+    training, test = order[N_TEST:], np.sort(order[:N_TEST])
+    return (pixels[training], labels[training]), (pixels[test], labels[test])
+
+
 def upsample(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     """Enlarge 8×8 images of 0..16 to 32×32 images of 0..255, bilinearly with half-pixel centres.
 

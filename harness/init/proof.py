@@ -114,7 +114,9 @@ def prove(
     tried : int
         Combinations that these settings were the best of: one of them beats chance by luck (Bonferroni).
     """
-    split = split_of(validation.data, folder, tuple(spec.name for spec in session.inputs))
+    host = tasks.on_host(validation.model.task)
+    names = tuple(spec.name for spec in session.inputs)
+    split = split_of(validation.data, folder, names, host, host.task.read_options(validation.task))
     steps = {name: step_of(table) for name, table in validation.input.items()}
     host = tasks.on_host(validation.model.task)
     if host.makes_labels:
@@ -180,13 +182,13 @@ class Int8:
 
 def make_int8(validation: Validation, folder: Path) -> Int8:
     """Choose the int8 recipe on calibration data, and make the variant with the settings of a validation."""
-    cache, table = Cache(cache_folder()), validation.model
+    cache = Cache(cache_folder())
     alone = validation.model_copy(update={"shifts": ShiftsTable()})
     builder = VariantBuilder(alone, folder, cache)
     assert builder.model is not None, "only an ONNX model has recipes"
     info = model_file.inspect_onnx(builder.model)
     try:
-        count = info.scores(table.task, table.output, table.threshold)
+        count = info.scores(validation)
         data = sets.prepare(alone, folder, cache, info.inputs, count)
         data = with_states(builder.model, data)
         reading = reading_of(builder.model, validation)

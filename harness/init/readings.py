@@ -182,7 +182,7 @@ def truth(reading: Reading, labels: NDArray[Any], names: tuple[str, ...] = ()) -
     DataError
         They are something else.
     """
-    given = GivenLabels(labels, names, None, np.arange(len(labels)), "")
+    given = GivenLabels(labels, names, None, np.arange(len(labels)), "", options=reading.options)
     return tasks.on_host(reading.task).truth(given).labels
 
 

@@ -27,6 +27,7 @@ from harness.init.findings import Findings, Trial
 from harness.init.preprocess import Fit, Guess, fits, guesses
 from harness.init.readings import Asked
 from harness.init.running import joined_lengths, most_samples, order_of, outputs_of
+from harness.tasks.host import HostTask
 
 SAMPLES = 64
 #: Samples of a task whose answers are compared with each other: of few, none is near another.
@@ -64,7 +65,8 @@ def explore(
         return _best_column(session, artifact, source, asked, channels_first=channels_first)
     specs = {spec.name: spec for spec in session.inputs}
     table = source.tables[0]
-    split = split_of(table, Path(), tuple(specs))
+    asked, reader = _reader_of_labels(asked, table)
+    split = split_of(table, Path(), tuple(specs), reader)
     samples = _trial_samples(split, table, min(count, most_samples(session, split.test)))
     by_input = {
         name: fits(
@@ -143,6 +145,16 @@ def _size_of_images(input_fit: Fit, samples: Dataset) -> tuple[int, int] | None:
     first = len(shape) == 3 and not input_fit.channels  # channels, height, width
     height, width = shape[1:] if first else shape[:2]
     return int(height), int(width)
+
+
+def _reader_of_labels(asked: Asked, table: DataTable) -> tuple[Asked, HostTask | None]:
+    """Return the task that reads the labels itself, asked for or told by the labels; None without one."""
+    if asked.task:
+        return asked, tasks.on_host(asked.task)
+    for name, host in tasks.every_on_host().items():
+        if table.labels and host.reads_labels and host.recognises(Path(table.labels)):
+            return replace(asked, task=name), host
+    return asked, None
 
 
 def _best_column(
@@ -315,7 +327,7 @@ def _resize(
     best, *others = findings.trials
     chosen, scores = findings, [f"{_resizing(findings.table)} {best.score:.3f}"]
     for table in source.tables[1:]:
-        split = split_of(table, Path(), tuple(findings.split.test.inputs))
+        split = split_of(table, Path(), tuple(findings.split.test.inputs), tasks.on_host(findings.task))
         again = _by_id(split, ids)
         outputs = outputs_of(session, artifact, again, best.guess.steps, table)
         assert again.labels is not None

@@ -83,8 +83,7 @@ def build(
     """
     model = _inspect(builder, selection, connection)
     observer.stage("preparing the data")
-    table = selection.validation.model
-    scores = model.scores(table.task, table.output, table.threshold)
+    scores = model.scores(selection.validation)
     rows = {} if builder.model is None else model_file.table_rows(builder.model)
     data = sets.prepare(selection.validation, selection.file.parent, cache, model.inputs, scores, rows)
     check_states(data.preprocess, model.inputs, model.outputs)

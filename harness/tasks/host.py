@@ -46,6 +46,8 @@ class GivenLabels:
         Raw samples; only for a task that makes labels, whose `labels` may be empty: shape (n, 0).
     lengths : ndarray, shape (n,), int64, optional
         Of documents: behind them inputs are padded.
+    options : optional
+        The table ``[task]``, an instance of `Task.Options`; None for its defaults.
     """
 
     labels: NDArray[Any]
@@ -55,6 +57,7 @@ class GivenLabels:
     where: str
     inputs: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     lengths: NDArray[np.int64] | None = None
+    options: Any = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +156,10 @@ class HostTask(ABC):
     reads_several: ClassVar[bool] = False
     reads_labels: ClassVar[bool] = False
     makes_labels: ClassVar[bool] = False
+
+    def recognises(self, labels: Path) -> bool:
+        """Whether ``[data] labels`` are of the form that `read_labels` reads, for ``harness init``."""
+        return False
 
     def read_labels(self, source: LabelSource) -> LabelSet | None:
         """Read labels of another form than numbers in rows, such as masks; None where there are none.

@@ -136,7 +136,7 @@ def open_workspace(
             cause="only prebuilt files are given", next_step="name the trained ONNX model in model.file",
         )  # fmt: skip
     info = model_file.inspect_onnx(builder.model)
-    scores = info.scores(alone.model.task, alone.model.output, alone.model.threshold)
+    scores = info.scores(alone)
     data = sets.prepare(alone, folder, cache, info.inputs, scores)
     check_states(data.preprocess, info.inputs, info.outputs)
     data = with_states(builder.model, data)

@@ -74,7 +74,7 @@ class Classification(OneOutput):
                 next_step="set [model] output to the output with that score",
             )
 
-    def scores(self, spec: TensorSpec, threshold: float | None) -> int | None:
+    def scores(self, spec: TensorSpec, threshold: float | None, options: Mapping[str, Any]) -> int | None:
         """Return the number of classes."""
         integers = spec.quantization is None and np.issubdtype(np.dtype(spec.dtype), np.integer)
         form = self._form(integers=bool(integers), width=0, threshold=threshold)

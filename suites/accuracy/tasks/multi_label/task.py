@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ class MultiLabel(OneOutput):
     score_name = "label accuracy"
     chance_name = "the commonest answers have"
 
-    def scores(self, spec: TensorSpec, threshold: float | None) -> int | None:
+    def scores(self, spec: TensorSpec, threshold: float | None, options: Mapping[str, Any]) -> int | None:
         """Return the number of labels."""
         return spec.shape[-1] if spec.shape else None
 

@@ -47,7 +47,7 @@ class Tokens(Task):
     score_name = "token accuracy"
     chance_name = "the commonest token has"
 
-    def scores(self, spec: TensorSpec, threshold: float | None) -> int | None:
+    def scores(self, spec: TensorSpec, threshold: float | None, options: Mapping[str, Any]) -> int | None:
         """Return the number of tokens of the vocabulary."""
         return spec.shape[-1] if spec.shape else None
 
