@@ -15,6 +15,7 @@ from harness.compression.saturation import overflowing
 from harness.core.artifact import Quantization
 from harness.explain.files.graph import Graph, node_name
 from harness.explain.integers.sums import Way
+from harness.explain.operators.windows import by_filter, filters, windows
 
 Real = NDArray[np.float64]
 #: Rows of the product that are computed as a CPU would, those that differ most.
@@ -89,49 +90,36 @@ class Product:
         x, seen : ndarray
             Codes of input and result of one call.
         """
-        rows = self._rows(x)
-        if rows is None:
+        parts = windows(x, self.node, self.weights.shape, self.input_step.zero_point)
+        if parts is None:
             return False
-        weights = self.weights.reshape(len(self.weights), -1)
-        if self.weights.ndim == 4:  # channels last, as kernels add them
-            weights = self.weights.transpose(0, 2, 3, 1).reshape(len(self.weights), -1)
-        codes = np.moveaxis(seen, 1, -1) if self.weights.ndim == 4 else seen
-        codes = codes.reshape(-1, len(weights)).astype(np.float64)
-        if len(codes) != len(rows):
+        weights = filters(self.weights, len(parts))
+        codes = by_filter(seen, is_image=self.weights.ndim == 4).astype(np.float64)
+        if codes.shape != (len(parts[0]), len(self.weights)):
             return False
-        exact = self._codes(rows.astype(np.float64) @ weights.T.astype(np.float64), weights)
-        wrong = np.abs(codes - exact)
+        exact = [
+            part.astype(np.float64) @ some.T.astype(np.float64)
+            for part, some in zip(parts, weights, strict=True)
+        ]
+        wrong = np.abs(codes - self._codes(exact, weights))
         worst = np.argsort(-wrong.max(axis=1), kind="stable")[:ROWS]
         if not (wrong[worst] > ROUNDING).any():
             return False
-        sums = way.sums(rows[worst].astype(np.int32), weights.astype(np.int32))
-        left = np.abs(codes[worst] - self._codes(sums.astype(np.float64), weights))
+        sums = [
+            way.sums(part[worst].astype(np.int32), some.astype(np.int32)).astype(np.float64)
+            for part, some in zip(parts, weights, strict=True)
+        ]
+        left = np.abs(codes[worst] - self._codes(sums, weights))
         before = np.maximum(wrong[worst] - ROUNDING, 0.0)
         return bool(np.linalg.norm(np.maximum(left - ROUNDING, 0.0)) <= 0.1 * np.linalg.norm(before))
 
-    def _codes(self, sums: Real, weights: NDArray[Any]) -> Real:
-        """Codes of the result, from sums of raw codes."""
-        sums = sums - self.input_step.zero_point * weights.sum(axis=1, dtype=np.int64)
-        real = np.clip(sums * self.scale + self.bias, self.low, self.high)
+    def _codes(self, sums: Sequence[Real], weights: Sequence[NDArray[Any]]) -> Real:
+        """Codes of the result, from sums of raw codes of each group."""
+        offsets = [self.input_step.zero_point * some.sum(axis=1, dtype=np.int64) for some in weights]
+        exact = np.concatenate([part - offset for part, offset in zip(sums, offsets, strict=True)], axis=1)
+        real = np.clip(exact * self.scale + self.bias, self.low, self.high)
         ends = np.iinfo(self.dtype)
         return np.asarray(np.clip(np.rint(real / self.step.scale) + self.step.zero_point, ends.min, ends.max))
-
-    def _rows(self, x: NDArray[Any]) -> NDArray[Any] | None:
-        """What each number of the result is a sum over, channels last; None where it cannot be derived."""
-        if self.weights.ndim == 2:
-            return x.reshape(-1, self.weights.shape[1]) if x.size % self.weights.shape[1] == 0 else None
-        if x.ndim != 4 or attribute(self.node, "group", 1) != 1:
-            return None
-        kernel = self.weights.shape[2:]
-        pads: Sequence[int] = attribute(self.node, "pads", [0] * 4)
-        strides: Sequence[int] = attribute(self.node, "strides", [1, 1])
-        dilations: Sequence[int] = attribute(self.node, "dilations", [1, 1])
-        widths = ((0, 0), (0, 0), (pads[0], pads[2]), (pads[1], pads[3]))
-        x = np.pad(x, widths, constant_values=self.input_step.zero_point)
-        reach = [dilation * (extent - 1) + 1 for dilation, extent in zip(dilations, kernel, strict=True)]
-        windows = np.lib.stride_tricks.sliding_window_view(x, tuple(reach), axis=(2, 3))
-        windows = windows[:, :, :: strides[0], :: strides[1], :: dilations[0], :: dilations[1]]
-        return windows.transpose(0, 2, 3, 4, 5, 1).reshape(-1, self.weights[0].size)
 
 
 def products(graph: Graph) -> list[Product]:
@@ -145,15 +133,13 @@ def products(graph: Graph) -> list[Product]:
 
 def _of_integers(graph: Graph, node: onnx.NodeProto) -> Product | None:
     """A layer that other tools write as one operator of integers: x, scale, zero point, w, …, y, …, bias."""
-    if attribute(node, "group", 1) != 1:
-        return None
     constants = [graph.constant(name) if name else None for name in node.input]
     centre, bias = constants[5], constants[8] if len(constants) > 8 else np.zeros(1)
     given = [one for one in (*constants[1:5], *constants[6:8], bias) if one is not None]
     if len(given) < 7:
         return None
     x_scale, x_zero, codes, scale, y_scale, y_zero, bias = given
-    if codes.dtype != np.int8 or codes.ndim not in (2, 4) or (centre is not None and centre.any()):
+    if codes.dtype != np.int8 or not _adds(codes) or (centre is not None and centre.any()):
         return None
     is_transposed = node.op_type == "QLinearMatMul"
     steps = [
@@ -168,7 +154,7 @@ def _of_integers(graph: Graph, node: onnx.NodeProto) -> Product | None:
 
 
 def _product(graph: Graph, node: onnx.NodeProto) -> Product | None:
-    if node.op_type not in ("Conv", "Gemm", "MatMul") or attribute(node, "group", 1) != 1:
+    if node.op_type not in ("Conv", "Gemm", "MatMul"):
         return None
     source, weight = (graph.maker.get(name) for name in node.input[:2])
     result = _result(graph, node)
@@ -184,7 +170,7 @@ def _product(graph: Graph, node: onnx.NodeProto) -> Product | None:
     bias: Real | None = _real(graph, node.input[2]) if has_bias else np.zeros(1)
     if codes is None or scale is None or bias is None or steps[0] is None or steps[1] is None:
         return None
-    if codes.dtype != np.int8 or codes.ndim not in (2, 4) or (centre is not None and centre.any()):
+    if codes.dtype != np.int8 or not _adds(codes) or (centre is not None and centre.any()):
         return None
     is_transposed = node.op_type == "MatMul" or (node.op_type == "Gemm" and not attribute(node, "transB", 0))
     scales = scale.astype(np.float64).reshape(-1) * steps[0].scale
@@ -193,6 +179,11 @@ def _product(graph: Graph, node: onnx.NodeProto) -> Product | None:
         scales, bias.reshape(-1), steps[0], steps[1], low, high,
         _dtype(graph, source), _dtype(graph, quantizer),
     )  # fmt: skip
+
+
+def _adds(codes: NDArray[Any]) -> bool:
+    """Whether kernels add products of these weights in pairs: those of depthwise ones do not."""
+    return codes.ndim == 2 or (codes.ndim == 4 and codes.shape[1] > 1)
 
 
 def _dtype(graph: Graph, reader: onnx.NodeProto) -> np.dtype[Any]:

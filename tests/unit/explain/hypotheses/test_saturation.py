@@ -34,6 +34,11 @@ from tests.unit.explain import scenes
 from tests.unit.explain.scenes import Files
 
 
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
+    return scenes.make(tmp_path_factory.mktemp("files"))
+
+
 def _adder(nodes: list[onnx.NodeProto], constants: set[str]) -> Callable[..., None]:
     def add(kind: str, *inputs: str, result: str, **attributes: object) -> None:
         names = [f"sum:{name}" if name in constants or name.endswith(":") else name for name in inputs]
@@ -175,22 +180,27 @@ def test_exact_sums_are_not_accused(tmp_path: Path, name: str) -> None:
     assert not procedure.explain(scene_of(tmp_path, plant, None), HYPOTHESES, 600.0).confirmed
 
 
-def test_a_convolution_is_added_channels_last(tmp_path: Path) -> None:
+@pytest.mark.parametrize("groups", [1, 2])
+def test_a_convolution_is_added_channels_last(files: Files, groups: int) -> None:
     """The oracle adds each pair by loops."""
-    files = scenes.make(tmp_path)
     (layer,) = (one for one in products(Graph(files.int8)) if one.name == "conv5")
-    random = np.random.default_rng(0)
+    random, depth = np.random.default_rng(0), 8 // groups
     x = random.integers(0, 256, (1, 8, 12, 12)).astype(np.uint8)
     x[:, :, 4:8] = 255
     padded = np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1)), constant_values=layer.input_step.zero_point)
-    weights = layer.weights.astype(np.int64)
+    weights = layer.weights[:, :depth].astype(np.int64)
     weights[3, :4] = 127
     step = replace(layer.step, scale=40 * layer.step.scale)
-    layer = replace(layer, weights=weights.astype(np.int8), step=step)
+    node = onnx.NodeProto()
+    node.CopyFrom(layer.node)
+    del node.attribute[next(at for at, one in enumerate(node.attribute) if one.name == "group")]
+    node.attribute.append(helper.make_attribute("group", groups))
+    layer = replace(layer, node=node, weights=weights.astype(np.int8), step=step)
     sums = np.zeros((1, 16, 6, 6), np.int64)
     for k, row, column in np.ndindex(16, 6, 6):
-        window = padded[0, :, 2 * row : 2 * row + 3, 2 * column : 2 * column + 3].astype(np.int64)
-        flat = (window.transpose(1, 2, 0) * weights[k].transpose(1, 2, 0)).reshape(-1, 2)
+        first = depth * (k * groups // 16)
+        window = padded[0, first : first + depth, 2 * row : 2 * row + 3, 2 * column : 2 * column + 3]
+        flat = (window.transpose(1, 2, 0).astype(np.int64) * weights[k].transpose(1, 2, 0)).reshape(-1, 2)
         sums[0, k, row, column] = np.clip(flat.sum(1), -(2**15), 2**15 - 1).sum()
         sums[0, k, row, column] -= layer.input_step.zero_point * weights[k].sum()
     real = np.maximum(sums * layer.scale[:, None, None] + layer.bias[:, None, None], layer.low)
@@ -198,6 +208,10 @@ def test_a_convolution_is_added_channels_last(tmp_path: Path) -> None:
     assert layer.can(SATURATES)
     assert layer.explains(x, seen, SATURATES)
     assert not layer.explains(x, seen, WRAPS)
+
+
+def test_depthwise_layers_are_left_out(files: Files) -> None:
+    assert [one.name for one in products(Graph(files.int8))] == ["conv1", "conv3", "conv5", "fc7"]
 
 
 @pytest.mark.parametrize("way", [SATURATES, WRAPS])
