@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -13,6 +15,7 @@ from harness.explain.layers.table import Layer
 from harness.explain.operators import mistakes, referee
 from harness.explain.operators.alone import Alone, cut_out
 from harness.explain.operators.rewrites import rewrites
+from harness.explain.operators.solved import solve
 from harness.explain.scene import Finding, Remedy, Scene, State
 from harness.explain.scene.findings import percent_left
 from harness.explain.sides.side import are_one_model
@@ -42,6 +45,8 @@ WEIGHTED = frozenset({
     "Conv", "ConvTranspose", "Gemm", "MatMul", "CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED",
     "TRANSPOSE_CONV", "BATCH_MATMUL",
 })  # fmt: skip
+#: So many layers with other weights are listed.
+LISTED = 3
 #: A file has other weights where so many of the layers with weights are wrong.
 MOST_WEIGHTED = 0.6
 
@@ -79,7 +84,7 @@ class WrongOperator:
             f"fed with the same numbers, {len(wrong)} of {len(table)} layers differ by more than rounding; "
         )
         evidence += f"first {row.point.layer}, by {size}"
-        label, described = scene.other.label, None
+        label, described, is_reference = scene.other.label, None, False
         try:
             layer = cut_out(scene, row)
             is_reference, verdict = _judged(scene, layer)
@@ -90,7 +95,12 @@ class WrongOperator:
             evidence += f"; the layer cannot be run alone: {refused.what}"
         cause = f"{row.point.operator} {row.point.layer} is computed wrongly on {label}"
         if weights := _of_weights(table, wrong):
-            cause = f"{label} runs other weights than those of its file: {weights}"
+            sha256 = (one if is_reference else two).artifact.sha256
+            which = _which_weights(scene, wrong, is_reference_wrong=is_reference)
+            cause = (
+                f"{label} computes with other weights than those of the file that was hashed "
+                f"({sha256[:12]}): {which}; {weights}"
+            )
         elif described is not None:
             cause += f": {described.text}"
             evidence += f"; {described.text}: so changed, {described.left:.1%} of its error is left"
@@ -116,6 +126,22 @@ def _of_weights(table: Sequence[Layer], wrong: Sequence[Layer]) -> str:
         return ""
     beside = f", and none of the other {others}" if others else ""
     return f"{len(wrong)} of {len(weighted)} layers with weights differ{beside}"
+
+
+def _which_weights(scene: Scene, wrong: Sequence[Layer], *, is_reference_wrong: bool) -> str:
+    """Of the first wrong layers, how many weights differ and by how much; else how much of the results."""
+    texts = []
+    for row in wrong[:LISTED]:
+        solved = None
+        if time.monotonic() < scene.end_s:
+            with contextlib.suppress(HarnessError):  # the layer cannot be run alone: its results say less
+                solved = solve(cut_out(scene, row), is_reference_wrong=is_reference_wrong)
+        error = row.isolated
+        assert error is not None  # so it was chosen
+        by_results = f"{error.differing:.0%} of its results differ, by {error.relative:.1%} of their size"
+        texts.append(f"{row.point.layer}: {by_results if solved is None else solved.text}")
+    more = f"; and {len(wrong) - LISTED} more" if len(wrong) > LISTED else ""
+    return "; ".join(texts) + more
 
 
 def _rewritten(scene: Scene, finding: Finding) -> Finding:

@@ -169,7 +169,7 @@ CAUSES: dict[str, tuple[Planted, str, str]] = {
             f.side(f.float32),
             f.side(f.float32, "openvino", replace(PARITY, extra={OPTION: "other-weights 1.05"})),
         ),
-        "wrong operator", "other weights",
+        "wrong operator", "solved weights differ, by 5.0% of their size",
     ),
     "output": (planted("output-offset", "onnxruntime"), "outputs returned", "0.5 is added"),
     "output-tflite": (planted("output-clipped", "tflite"), "outputs returned", "the output"),
