@@ -159,7 +159,10 @@ class VariantBuilder:
             written = {
                 **lineage, "format": "tflite", "runtime": self._runtime, "name": self._validation.model.name,
             }  # fmt: skip
+            refusal = key_of({**written, "what": "refused"})
             try:
+                if (remembered := self._cache.recall(refusal)) is not None:
+                    raise ModelError(remembered["reason"])
                 artifacts["tflite"] = self._store.find(name, written) or self._make_tflite(
                     name, lineage, written, source, data
                 )
@@ -167,6 +170,7 @@ class VariantBuilder:
                 raise
             except ModelError as error:
                 refused["tflite"] = str(error)
+                self._cache.note(refusal, {"reason": str(error)})  # the process that measures asks again
             except HarnessError:
                 raise
             except Exception as error:  # noqa: BLE001 - other formats of the variant can still be measured

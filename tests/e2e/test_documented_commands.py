@@ -42,6 +42,8 @@ NOT_RUN = {
     r"harness report .*--images.*": "starts a browser; tests/unit/report/test_images.py",
     r"\(cd results/.* && python reproduce\.py\)": "needs a FAIL; tests/e2e/test_explain_runs.py",
     r"harness init .*|harness validate --model \.": "needs a folder of images; tests/unit/init/test_init.py",
+    r"harness validate --model (validation\.toml|models/detector) .*": "needs images with boxes; "
+    "tests/unit/data/test_example_detector.py",
 }
 SHORT = {
     "validate": ("--model", "models/digits", "--suite", "accuracy", "--variant", "int8"),

@@ -20,7 +20,7 @@ def readme(name: str) -> str:
     return (MODELS / name / "README.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("name", ["cancer", "characters", "rows"])
+@pytest.mark.parametrize("name", ["cancer", "characters", "detector", "rows"])
 def test_the_readme_names_the_file(name: str) -> None:
     file = MODELS / name / "model.onnx"
     assert hashlib.sha256(file.read_bytes()).hexdigest() in readme(name)
