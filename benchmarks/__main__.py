@@ -19,6 +19,7 @@ NAMES = (
     "results",
     "explain_size",
     "explain_causes",
+    "tokens",
 )
 
 

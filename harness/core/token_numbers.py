@@ -63,7 +63,7 @@ def reduce_tokens(logits: NDArray[Any], targets: NDArray[Any]) -> Numbers:
     numbers = _empty(logits, targets, ())
     for rows in _blocks(logits):
         x = logits[rows].astype(np.float64)
-        _, total, top = _exponentials(x, np.empty_like(x))
+        _, _, total, top = _exponentials(x)
         _store(numbers, "", rows, x, total, top, targets[rows])
     return numbers
 
@@ -98,21 +98,21 @@ def reduce_pairs(reference: NDArray[Any], logits: NDArray[Any], targets: NDArray
     divergence = numbers["divergence"] = np.empty(len(logits))
     for rows in _blocks(logits):
         x, y = reference[rows].astype(np.float64), logits[rows].astype(np.float64)
-        p, x_total, x_top = _exponentials(x, np.empty_like(x))
-        q, y_total, y_top = _exponentials(y, np.empty_like(y))
+        p, p_sum, x_total, x_top = _exponentials(x)
+        q, _, y_total, y_top = _exponentials(y)
         _store(numbers, "reference_", rows, x, x_total, x_top, targets[rows])
         _store(numbers, "", rows, y, y_total, y_top, targets[rows])
         with np.errstate(invalid="ignore", over="ignore"):
             # q is not needed any more: its memory takes the differences.
             gaps = np.subtract(x, y, out=q)
-            mean = np.einsum("ij,ij->i", p, gaps) / p.sum(axis=1)
+            mean = np.einsum("ij,ij->i", p, gaps) / p_sum
             divergence[rows] = np.maximum(mean - x_total + y_total, 0.0)
         # A probability of 0: 0 · inf is not a number, and such a token counts nothing.
         unusual = np.flatnonzero(np.isnan(divergence[rows]) & (x_top >= 0) & (y_top >= 0))
         for row in unusual.tolist():
             possible = p[row] > 0
             with np.errstate(invalid="ignore"):
-                mean = (p[row][possible] * (x[row] - y[row])[possible]).sum() / p[row].sum()
+                mean = (p[row][possible] * (x[row] - y[row])[possible]).sum() / p_sum[row]
             divergence[rows.start + row] = max(0.0, float(mean - x_total[row] + y_total[row]))
     return numbers
 
@@ -148,16 +148,21 @@ def _empty(logits: NDArray[Any], targets: NDArray[Any], prefixes: tuple[str, ...
 
 
 def _exponentials(
-    x: NDArray[np.float64], into: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
-    """exp(x - its maximum), log(sum exp(x)) and the place of the maximum, -1 where there is none, by row."""
+    x: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
+    """Return exp(x - its maximum), the sum of that, log(sum exp(x)) and the place of the maximum, by row.
+
+    Without a finite maximum they are NaN and `NO_TOKEN`.
+    """
     top = x.argmax(axis=1)
     highest = x[np.arange(len(x)), top]  # NaN where any is
     with np.errstate(invalid="ignore"):
-        np.exp(np.subtract(x, highest[:, None], out=into), out=into)
-        total = highest + np.log(into.sum(axis=1))
+        made = np.subtract(x, highest[:, None])
+        np.exp(made, out=made)
+        sums = made.sum(axis=1)
+        total = highest + np.log(sums)
     exists = np.isfinite(highest)
-    return into, np.where(exists, total, np.nan), np.where(exists, top, NO_TOKEN)
+    return made, sums, np.where(exists, total, np.nan), np.where(exists, top, NO_TOKEN)
 
 
 def _store(
