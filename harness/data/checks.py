@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from harness.core.detection import truth
 from harness.core.errors import DataError
+from harness.core.task import has_one_axis
 from harness.data import metadata
 from harness.data.datasets import Dataset, check_labels
 from harness.data.readers import Array
@@ -76,7 +77,10 @@ def check(dataset: Dataset, where: str) -> None:
     metadata.check(dataset.metadata, dataset.ids, where)
     if len(np.unique(dataset.ids)) != n:
         raise DataError("the ids of the samples are not unique", where=where)
-    if dataset.class_names and dataset.labels is not None and not truth.is_packed(dataset.labels):
+    labels = dataset.labels
+    # Boxes and masks are checked by their tasks.
+    single = labels is not None and has_one_axis(labels.shape[1:]) and not truth.is_packed(labels)
+    if dataset.class_names and single:
         check_labels(dataset, len(dataset.class_names), where=where)
 
 

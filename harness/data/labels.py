@@ -110,7 +110,7 @@ def classes_of_labels(
         raise DataError(
             f"labels have the shape {labels.shape}: {math.prod(rest)} numbers per sample",
             where=where,
-            cause="a classification needs one class per sample; masks and boxes are not supported",
+            cause="a classification needs one class per sample; masks and boxes are for other tasks",
             next_step="use one class index per sample",
         )
     rows = labels.reshape(n, rest[0])

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.stats.overlap import IGNORED
+from harness.core.confusion import IGNORED
 
 #: Boundaries may lie apart by so much of an image's diagonal.
 TOLERANCE = 0.0075

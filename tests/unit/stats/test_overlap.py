@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn.metrics import accuracy_score, confusion_matrix, jaccard_score
 
+from harness.core import confusion
 from harness.stats import overlap
 from harness.stats.boundaries import boundary_f
 
@@ -22,14 +23,14 @@ def masks(seed: int, n: int = 5, size: int = 9) -> tuple[NDArray[Any], NDArray[A
     rng = np.random.default_rng(seed)
     truth = np.kron(rng.integers(0, CLASSES, (n, 3, 3)), np.ones((1, size // 3, size // 3), int))
     predicted = np.where(rng.random(truth.shape) < 0.25, rng.integers(-1, CLASSES, truth.shape), truth)
-    return predicted, np.where(rng.random(truth.shape) < 0.1, overlap.IGNORED, truth)
+    return predicted, np.where(rng.random(truth.shape) < 0.1, confusion.IGNORED, truth)
 
 
 @given(st.integers(0, 1000))
 def test_figures_are_those_of_scikit_learn(seed: int) -> None:
     predicted, truth = masks(seed)
-    counted = truth != overlap.IGNORED
-    matrices = overlap.confusions(predicted, truth, CLASSES)
+    counted = truth != confusion.IGNORED
+    matrices = confusion.confusions(predicted, truth, CLASSES)
     flat = truth[counted], predicted[counted]
     answered = flat[1] >= 0
     expected = confusion_matrix(flat[0][answered], flat[1][answered], labels=range(CLASSES))
@@ -38,34 +39,34 @@ def test_figures_are_those_of_scikit_learn(seed: int) -> None:
     total = matrices.sum(axis=0)
     there = sorted({*flat[0].tolist(), *flat[1][answered].tolist()})
     by_class = jaccard_score(*flat, labels=there, average=None, zero_division=0)
-    np.testing.assert_allclose(overlap.iou(total)[there], by_class, atol=1e-12)
-    assert overlap.mean_iou(total) == pytest.approx(by_class.mean(), abs=1e-12)
-    assert overlap.pixel_accuracy(total) == pytest.approx(accuracy_score(*flat), abs=1e-12)
+    np.testing.assert_allclose(confusion.iou(total)[there], by_class, atol=1e-12)
+    assert confusion.mean_iou(total) == pytest.approx(by_class.mean(), abs=1e-12)
+    assert confusion.pixel_accuracy(total) == pytest.approx(accuracy_score(*flat), abs=1e-12)
     assert overlap.linear_values(matrices).mean() == pytest.approx(by_class.mean(), abs=1e-12)
 
 
 def test_a_class_that_is_neither_there_nor_predicted_has_no_iou() -> None:
     truth = np.zeros((2, 3, 3), int)
-    matrices = overlap.confusions(truth, truth, CLASSES)
-    assert np.isnan(overlap.iou(matrices.sum(axis=0))).tolist() == [False, True, True, True]
-    assert overlap.mean_iou(matrices.sum(axis=0)) == 1.0
-    assert np.isnan(overlap.mean_iou(np.zeros((CLASSES, CLASSES + 1))))
+    matrices = confusion.confusions(truth, truth, CLASSES)
+    assert np.isnan(confusion.iou(matrices.sum(axis=0))).tolist() == [False, True, True, True]
+    assert confusion.mean_iou(matrices.sum(axis=0)) == 1.0
+    assert np.isnan(confusion.mean_iou(np.zeros((CLASSES, CLASSES + 1))))
 
 
 def test_a_bound_is_that_of_sets_that_are_drawn_one_by_one() -> None:
     predicted, truth = masks(3, n=40)
-    matrices = overlap.confusions(predicted, truth, CLASSES)
+    matrices = confusion.confusions(predicted, truth, CLASSES)
     sets = overlap.drawn(matrices)
-    interval = overlap.bound(overlap.mean_iou, sets)
+    interval = overlap.bound(confusion.mean_iou, sets)
     rng = np.random.default_rng(0)
-    values = [overlap.mean_iou(matrices[rng.integers(0, 40, 40)].sum(axis=0)) for _ in range(1000)]
+    values = [confusion.mean_iou(matrices[rng.integers(0, 40, 40)].sum(axis=0)) for _ in range(1000)]
     z2 = 1.6448536269514722**2
     least = z2 / (40 + z2)
     low, high = np.quantile(values, [0.05, 0.95])
-    assert interval.value == overlap.mean_iou(matrices.sum(axis=0))
+    assert interval.value == confusion.mean_iou(matrices.sum(axis=0))
     assert interval.low == pytest.approx(min(low, interval.value - least), abs=5e-3)
     assert interval.high == pytest.approx(max(high, interval.value + least), abs=5e-3)
-    same = overlap.bound(overlap.mean_iou, sets, overlap.drawn(matrices))
+    same = overlap.bound(confusion.mean_iou, sets, overlap.drawn(matrices))
     assert (same.value, same.low, same.high) == (0.0, pytest.approx(-least), pytest.approx(least))
 
 
@@ -73,14 +74,14 @@ def test_a_loss_draws_the_same_images_on_both_sides() -> None:
     predicted, truth = masks(7, n=300)
     worse = predicted.copy()
     worse[:, 0, 0] = 0
-    before, after = (overlap.drawn(overlap.confusions(y, truth, CLASSES)) for y in (predicted, worse))
-    loss = overlap.bound(overlap.mean_iou, after, before)
-    alone = overlap.bound(overlap.mean_iou, after)
+    before, after = (overlap.drawn(confusion.confusions(y, truth, CLASSES)) for y in (predicted, worse))
+    loss = overlap.bound(confusion.mean_iou, after, before)
+    alone = overlap.bound(confusion.mean_iou, after)
     assert loss.value == pytest.approx(
-        float(overlap.mean_iou(before.totals[0]) - overlap.mean_iou(after.totals[0]))
+        float(confusion.mean_iou(before.totals[0]) - confusion.mean_iou(after.totals[0]))
     )
-    paired = overlap.mean_iou(before.totals[1:]) - overlap.mean_iou(after.totals[1:])
-    apart = overlap.mean_iou(before.totals[1:]) - overlap.mean_iou(after.totals[1:][::-1])
+    paired = confusion.mean_iou(before.totals[1:]) - confusion.mean_iou(after.totals[1:])
+    apart = confusion.mean_iou(before.totals[1:]) - confusion.mean_iou(after.totals[1:][::-1])
     assert paired.std() < apart.std() / 2
     assert alone.low < alone.value < alone.high
 
@@ -105,7 +106,7 @@ def test_boundaries_are_matched_within_a_pixel(seed: int) -> None:
             for mask in (predicted[image] == label, truth[image] == label):
                 padded = np.pad(mask, 1, constant_values=True)
                 inner = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
-                edges.append(mask & ~inner & (truth[image] != overlap.IGNORED))
+                edges.append(mask & ~inner & (truth[image] != confusion.IGNORED))
             if not edges[0].any() and not edges[1].any():
                 continue
             if not edges[0].any() or not edges[1].any():

@@ -95,7 +95,7 @@ def test_layouts_and_forms_give_the_same_masks() -> None:
     y = scores_of(BASE)
     first = TASK.read(TASK.reading("y"), y)
     last = TASK.read(TASK.reading("y", options={"classes": "last"}), np.moveaxis(y, 1, 3))
-    index = TASK.read(TASK.reading("y", integers=True), BASE[:, None])
+    index = TASK.read(TASK.reading("y", integers=True), BASE[:, None].astype(np.uint8))
     for read in (first, last, index):
         np.testing.assert_array_equal(read, BASE)
     one = TASK.read(TASK.reading("y", threshold=0.5), np.where(BASE == 1, 0.9, 0.1)[..., None])
@@ -117,11 +117,17 @@ def test_small_outputs_are_enlarged_to_the_masks() -> None:
     assert metrics["pixel_accuracy", ""].value == pytest.approx(expected, abs=1e-9)
 
 
-def test_chance_is_the_commonest_class_of_the_pixels() -> None:
-    by_hand = [(LABELS[LABELS >= 0] == label).mean() for label in range(CLASSES)]
-    counted = (LABELS >= 0).sum(axis=(1, 2))
-    assert np.average(TASK.chance(LABELS), weights=counted) == pytest.approx(max(by_hand))
+def test_a_sample_scores_its_mean_iou_and_chance_is_the_commonest_class() -> None:
+    scores, chance = TASK.score(WORSE.astype(np.int16), LABELS), TASK.chance(LABELS)
+    commonest = np.bincount(LABELS[LABELS >= 0]).argmax()
+    for sample in range(N):
+        counted = LABELS[sample] >= 0
+        truth, classes = LABELS[sample][counted], np.unique(LABELS[sample][counted])
+        for value, answer in ((scores, WORSE[sample][counted]), (chance, np.full(truth.shape, commonest))):
+            expected = jaccard_score(truth, answer, labels=classes, average="macro", zero_division=0)
+            assert value[sample] == pytest.approx(expected, abs=1e-12)
     assert TASK.score(np.where(LABELS < 0, 0, LABELS), LABELS).tolist() == [1.0] * N
+    assert TASK.score(WORSE.astype(np.int16), np.full_like(LABELS, -1)).tolist() == [1.0] * N
 
 
 def folder_of(tmp_path: Path, size: tuple[int, int] = (12, 16)) -> tuple[Path, Path, list[NDArray[Any]]]:
@@ -159,6 +165,17 @@ def test_masks_of_a_folder_are_resized_as_the_images_without_mixing_classes(
     assert truth.dtype == np.int16
     np.testing.assert_array_equal(truth, np.where(read.labels == 255, -1, read.labels.astype(int)))
     assert HOST.read_labels(source(images, None)) is None
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int64", "float32"])
+def test_ignored_pixels_of_any_type_do_not_count(dtype: str) -> None:
+    labels = np.array([[[0, 255], [1, 2]]], dtype)
+    read = HOST.truth(GivenLabels(labels[:, None], (), CLASSES, np.arange(1), "masks")).labels
+    assert read.tolist() == [[[0, -1], [1, 2]]]
+    other = GivenLabels(
+        np.array([[[0, 2], [1, 2]]], dtype), (), 2, np.arange(1), "m", options=Options(ignore=2)
+    )
+    assert HOST.truth(other).labels.tolist() == [[[0, -1], [1, -1]]]
 
 
 def test_masks_that_do_not_fit_are_named(tmp_path: Path) -> None:

@@ -184,4 +184,5 @@ def truth(given: GivenLabels, ignore: int) -> LabelSet:
             cause=f"classes run from 0 to {(given.scores or 2**15) - 1}; {ignore} is ignored",
             next_step="set [task] ignore to the value of pixels that do not count, or fix the masks",
         )
-    return LabelSet(np.where(counted, planes, NO_ANSWER).astype(np.int16), given.names)
+    # Widened first: -1 in an array of bytes is 255.
+    return LabelSet(np.where(counted, planes.astype(np.int16), NO_ANSWER), given.names)

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.core import confusion
 from harness.core.errors import DataError
 from harness.core.measurement import Measurement
 from harness.core.metric import Column, Metric, Role
@@ -40,7 +41,7 @@ from suites.accuracy.tasks.segmentation.task import (
 TASK = Segmentation()
 #: Standard deviation over images of what a good int8 model changes of a mean IoU.
 SPREAD = 0.2
-STATISTICS = {"miou": overlap.mean_iou, "pixel_accuracy": overlap.pixel_accuracy}
+STATISTICS = {"miou": confusion.mean_iou, "pixel_accuracy": confusion.pixel_accuracy}
 
 
 def masks_of(answers: Answers, size: tuple[int, ...] | None = None) -> NDArray[np.int16]:
@@ -67,12 +68,12 @@ def _confusions(answers: Answers, facts: Facts) -> NDArray[np.int64]:
     truth, classes = facts.labels, _classes(facts)
     if truth.ndim != SCORE_AXES or len(truth) != len(answers):
         raise DataError(f"{len(answers)} masks do not fit labels of shape {truth.shape}")
-    if not (truth != overlap.IGNORED).any():
+    if not (truth != confusion.IGNORED).any():
         raise Undefined(f"no pixel of {len(truth)} masks counts")
     predicted = masks_of(answers, truth.shape[1:])
     # The labels of the samples of a case are the same for all metrics: they go with their number.
     key = ("confusions", len(truth), classes)
-    return answers.once(key, lambda: overlap.confusions(predicted, truth, classes))
+    return answers.once(key, lambda: confusion.confusions(predicted, truth, classes))
 
 
 def _drawn(answers: Answers, facts: Facts) -> overlap.Drawn:
@@ -123,7 +124,7 @@ def _class_loss(facts: Facts) -> Iterator[Measurement]:
 
 def _labelled(facts: Facts) -> list[int]:
     """Classes that the labels have."""
-    return [label for label in np.unique(facts.labels).tolist() if label != overlap.IGNORED]
+    return [label for label in np.unique(facts.labels).tolist() if label != confusion.IGNORED]
 
 
 def _loss(facts: Facts) -> Iterator[Measurement]:
@@ -142,7 +143,7 @@ def _loss(facts: Facts) -> Iterator[Measurement]:
     yield row("boundary_f_loss", loss, facts.reference, factor=PT)
     size = facts.labels.shape[1:]
     right = [masks_of(side, size) == facts.labels for side in (facts.base, facts.answers)]
-    counted = facts.labels != overlap.IGNORED
+    counted = facts.labels != confusion.IGNORED
     pixels = np.maximum(counted.sum(axis=(1, 2)), 1)
     for name, flip in (("flips_harmful", right[0] & ~right[1]), ("flips_beneficial", right[1] & ~right[0])):
         share = (flip & counted).sum(axis=(1, 2)) / pixels
@@ -154,8 +155,8 @@ def _agreement(facts: Facts) -> Iterator[Measurement]:
     same = TASK.same(predicted, base)
     yield row("agreement", mean_share(same), facts.reference, per_sample=same)
     classes = 1 + max(int(base.max(initial=0)), int(predicted.max(initial=0)))
-    of_reference = overlap.drawn(overlap.confusions(predicted, base, classes))
-    yield row("agreement_iou", overlap.bound(overlap.mean_iou, of_reference), facts.reference)
+    of_reference = overlap.drawn(confusion.confusions(predicted, base, classes))
+    yield row("agreement_iou", overlap.bound(confusion.mean_iou, of_reference), facts.reference)
 
 
 def margin(samples: int) -> gates.Limit | None:
@@ -250,15 +251,17 @@ class SegmentationMetrics(HostTask):
         return [Candidate(way, Rank.CERTAIN) for way in ways]
 
     def apart(self, one: NDArray[np.float64], other: NDArray[np.float64], *, p: float) -> bool:
-        """Whether the share of right pixels differs by more than luck, over images."""
+        """Whether the mean IoU by image differs by more than luck."""
         return paired.paired_mean_difference(other, one, alpha=p / 2, reach=1.0).low > 0
 
     def propose(self, context: ProposalContext) -> list[ProposedGate]:
         """Propose how much IoU may be lost; without labels how many pixels have to be the reference's."""
         if not context.labelled:
             return gates.agreement(context, "agreement")
-        commonest = "pixels are of the commonest class"
-        least = gates.better_than_chance("pixel_accuracy", context.chance, commonest)
+        floor = math.ceil(10_000 * context.chance) / 10_000
+        why = gates.Limit(floor, f"the commonest class everywhere has {100 * context.chance:.1f} % by image")
+        table = {"variant": "float32", "case": CLEAN}
+        least = gates.gate("float32 better than chance", "miou", table, {"min": floor}, why)
         return [least, *gates.loss(context, "mIoU", "miou_loss", margin(context.samples))]
 
 

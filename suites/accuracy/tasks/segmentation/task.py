@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.core.artifact import TensorSpec
+from harness.core.confusion import confusions, iou
 from harness.core.errors import DataError
 from harness.core.settings import choice, option, whole
 from harness.core.task import NO_ANSWER, Block, OneOutput, Reading, Threshold, scored
@@ -52,15 +53,16 @@ class Options:
 class Segmentation(OneOutput):
     """An answer is a mask, int16 of shape (n, height, width); ``NO_ANSWER`` where a score is not finite.
 
-    The score of a sample is the share of right pixels of those that count.
+    The score of a sample is its mean IoU over the classes that its label has: a class with few pixels counts
+    as much as the ground.
     """
 
     name = "segmentation"
     threshold = Threshold.OPTIONAL
     Options = Options
     reduces = True
-    score_name = "pixel accuracy"
-    chance_name = "the commonest class has"
+    score_name = "mean IoU by image"
+    chance_name = "the commonest class everywhere has"
 
     def _form(self, *, integers: bool, width: int, threshold: float | None) -> Form:
         if threshold is not None:
@@ -110,7 +112,8 @@ class Segmentation(OneOutput):
             planes = values.reshape(len(values), *[size for size in values.shape[1:] if size != 1])
             finite = np.isfinite(planes)
             masks = planes > reading.threshold if reading.form == Form.SCORE else planes
-        return np.where(finite, masks, NO_ANSWER).astype(np.int16)
+        # Widened first: -1 in an array of bytes is 255.
+        return np.where(finite, masks.astype(np.int16), NO_ANSWER)
 
     def reduce(self, reading: Reading, block: Block) -> dict[str, NDArray[Any]]:
         """Keep the masks alone, a byte a pixel: 84 times less than the scores of 21 classes."""
@@ -118,11 +121,13 @@ class Segmentation(OneOutput):
         return {"masks": np.where(masks == NO_ANSWER, MOST_CLASSES, masks).astype(np.uint8)}
 
     def score(self, answers: NDArray[Any], labels: NDArray[Any]) -> NDArray[np.float64]:
-        """Return the share of right pixels of each sample; 1 where none counts."""
-        masks, counted = fitted(answers, labels.shape[1:]), labels != NO_ANSWER
-        right = ((masks == labels) & counted).sum(axis=(1, 2))
-        total = counted.sum(axis=(1, 2))
-        return np.where(total > 0, right / np.maximum(total, 1), 1.0)
+        """Return the mean IoU of each sample over the classes of its label; 1 where no pixel counts."""
+        masks = fitted(answers, labels.shape[1:])
+        classes = 1 + max(int(labels.max(initial=0)), int(masks.max(initial=0)))
+        counts = confusions(masks, labels, classes)
+        there = counts.sum(axis=2) > 0
+        total = np.where(there, np.nan_to_num(iou(counts)), 0.0).sum(axis=1)
+        return np.where(there.any(axis=1), total / np.maximum(there.sum(axis=1), 1), 1.0)
 
     def same(self, answers: NDArray[Any], reference: NDArray[Any]) -> NDArray[np.float64]:
         """Return the share of pixels of the same class."""
