@@ -135,6 +135,8 @@ class HostTask(ABC):
     quantities : mapping of name to Quantity
         The metrics that groups, windows of time and worst parts have, too: those whose `per_sample` is what
         each sample contributes to the mean.
+    rounding : Group, optional
+        How ``difference_over_rounding`` is made where outputs are not kept: a check rests on it.
     has_outputs : bool
         The suite adds what every output has: ``sqnr``, ``bit_exact``, ``nonfinite_outputs``, …; False for a
         task that measures in its own way and keeps neither outputs nor their limits and hashes.
@@ -152,6 +154,7 @@ class HostTask(ABC):
     groups: ClassVar[tuple[Group, ...]]
     otherwise: ClassVar[str] = ""
     quantities: ClassVar[Mapping[str, Quantity]] = {}
+    rounding: ClassVar[Group | None] = None
     has_outputs: ClassVar[bool] = True
     reads_several: ClassVar[bool] = False
     reads_labels: ClassVar[bool] = False

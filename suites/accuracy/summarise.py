@@ -195,6 +195,6 @@ def _groups(job: Job, context: SummaryContext) -> Iterator[Group]:
     is_parity = job.case.setting == PARITY and job.case.name == CLEAN
     if is_parity and host.has_outputs and not job.case.params["reference"]:
         yield replace(numbers.BIT_EXACT, variant=job.variant)
-        yield replace(numbers.ROUNDING, variant=job.variant)
+        yield replace(host.rounding or numbers.ROUNDING, variant=job.variant)
         if context.artifact.output_quantization:
             yield replace(numbers.LSB, variant=job.variant)

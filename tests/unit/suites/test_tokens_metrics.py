@@ -154,3 +154,28 @@ def test_the_gates_that_are_proposed_are_those_of_perplexity() -> None:
     context = ProposalContext("tokens", True, True, False, 200, 30, 64, chance=0.13, fewest=0)
     proposed = [gate.table["metric"] for gate in TokenMetrics().propose(context)]
     assert proposed == ["token_accuracy", "perplexity_ratio", "perplexity_ratio"]
+
+
+def parity(variant: NDArray[Any], base: NDArray[Any], **more: Any) -> Measurement:
+    host = {"float32": samples(BASE), "int8": samples(base)}
+    made = rows(samples(variant, BASE), host, labels=TARGETS, task="tokens", setting="parity", **more)
+    return made["difference_over_rounding", "int8@host"]
+
+
+def test_log_probabilities_are_compared_with_what_rounding_explains() -> None:
+    """A logit that moves by less than the bound moves no log-probability by more than twice that."""
+    bound = 1e-3
+    near = NOISY + RANDOM.uniform(-bound, bound, NOISY.shape)
+    assert 0 < parity(near, NOISY, bounds={"logits": bound}).value <= 1
+    far = NOISY.copy()
+    far[2, 0, TARGETS[2, 0]] += 0.5
+    row = parity(far, NOISY, bounds={"logits": bound})
+    assert row.value > 10
+    assert "a log-probability differs by" in row.reason
+    assert "in document 2, rounding explains 0.002; more than that in 1 of" in row.reason
+
+
+def test_the_same_runtime_explains_no_difference() -> None:
+    assert parity(NOISY, NOISY, same_runtime="the same runtime").value == 0
+    assert parity(NOISY + np.float32(1e-3) * BASE, NOISY, same_runtime="the same runtime").value == math.inf
+    assert parity(NOISY, NOISY).status is Status.SKIPPED  # without a bound

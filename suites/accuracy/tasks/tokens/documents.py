@@ -72,8 +72,8 @@ def measure(bench: Bench, case: Case, choices: tuple[int, ...]) -> Iterator[Samp
     ------
     Samples
         As `suites.accuracy.measure` does with reductions, of the output that is scored alone: ``answer:…``
-        has what `reduce` makes of each document, and ``row_hash:0`` the hash of that: of the bytes of all
-        logits it would take as long as the model.
+        has what `reduce` makes of each document, and ``row_hash:0`` a hash of the likeliest tokens and the
+        log-probabilities: of the bytes of all logits it would take as long as the model.
     """
     digest = preprocess.Digest()
     names, scored = list(case.params.get("outputs") or ()), str(case.params.get("scored") or "")
@@ -127,7 +127,8 @@ def _samples(
 ) -> Samples:
     made = reduce(logits, base, targets, choices)
     of_tokens = [y[places_of(row)] for y, row in zip(logits, targets, strict=True)]
-    flat = [np.ascontiguousarray(made[name].reshape(len(targets), -1)) for name in sorted(made)]
+    # Of the model alone: the host runs it without another one beside it.
+    flat = [np.ascontiguousarray(made[name]) for name in ("top", "top_log_probability", "log_probability")]
     return Samples({
         "run_ns": run_ns,
         "lowest:0": np.array([y.min() for y in of_tokens], np.float64),

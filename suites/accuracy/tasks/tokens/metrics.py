@@ -123,6 +123,31 @@ def _divergence(facts: Facts) -> Iterator[Measurement]:
         yield row(metric, quantile, HERE)
 
 
+def _rounding(facts: Facts) -> Iterator[Measurement]:
+    """The largest difference of a log-probability over what rounding explains.
+
+    Where no logit differs by more than a bound, no log-probability differs by more than twice that: the
+    logit, and the logarithm of the sum over the vocabulary.
+    """
+    bound = facts.rounding.get(facts.base.names[0])
+    if bound is None and not facts.same_runtime:
+        raise Undefined(f"no bound is known: {facts.no_rounding}")
+    (base, document), (numbers, _) = _numbers(facts, facts.base), _numbers(facts, facts.answers)
+    explained = 0.0 if facts.same_runtime or bound is None else 2 * bound
+    of_target, of_top = (
+        np.abs(base[name] - numbers[name]) for name in ("log_probability", "top_log_probability")
+    )
+    gaps = np.fmax(of_target, np.where(base["top"] == numbers["top"], of_top, 0.0))
+    gaps = np.nan_to_num(gaps, nan=0.0)  # without a target
+    place, over = int(gaps.argmax()), int((gaps > explained).sum())
+    ratio = float(gaps[place]) / explained if explained else math.inf if over else 0.0
+    note = f"a log-probability differs by {gaps[place]:.3g} in document {document[place]}, rounding explains"
+    note += f" {explained:.3g}{f': {facts.same_runtime}' if facts.same_runtime else ''}"
+    note += f"; more than that in {over} of {len(gaps)} tokens" if over else ""
+    made = row("difference_over_rounding", ratio, facts.reference, n=len(facts.answers))
+    yield replace(made, reason=note)
+
+
 def _has_choices(answers: Answers) -> bool:
     return bool(answers.options.get("choices"))
 
@@ -170,6 +195,7 @@ class TokenMetrics(HostTask):
 
     task = TASK
     makes_labels = True
+    rounding = Group(("difference_over_rounding",), _rounding, against=True, labels=True)
     metrics: ClassVar = {
         "perplexity": whole_set("1", "lower", role=Role.RESULT, column=Column("perplexity", 1, ".4g")),
         "token_accuracy": whole_set("1", "higher"),
