@@ -54,3 +54,28 @@ def test_the_bad_int8_of_characters_fails_by_its_sentence(harness: Shell) -> Non
     failed = [line for line in ended.out.splitlines() if line.startswith("FAIL  ")]
     assert any("int8 perplexity: int8 on cpu: perplexity_ratio in clean is 1.1" in line for line in failed)
     assert not any("int8-weights on cpu" in line for line in failed)
+
+
+@pytest.mark.full
+def test_init_reads_a_segmenter_and_three_runtimes_keep_its_masks(harness: Shell) -> None:
+    model = harness.folder / "model.onnx"
+    model.write_bytes((MODELS / "scenes" / "model.onnx").read_bytes())
+    ended = harness("init", str(model), "--data", "harness.data.scenes:scenes")
+    assert ended.code == 0, ended.out + ended.err
+    assert "float32 mean IoU by image 9" in ended.out
+    ended = harness("validate", "--model", ".", "--suite", "accuracy", "--target", "cpu,openvino,tflite")
+    assert ended.code == 0, ended.out + ended.err
+    rows = api.load("latest", results=harness.folder / "results")
+    clean = rows[(rows.metric == "miou_loss") & (rows.case == "clean") & (rows.setting == "deploy")]
+    assert set(clean.target) == {"cpu", "openvino", "tflite"}
+    assert (clean.ci_high < 5).all()
+    assert (clean.ci_low < clean.ci_high).all()
+
+
+@pytest.mark.full
+def test_two_values_a_layer_spoil_the_masks(harness: Shell) -> None:
+    asked = ("--model", str(MODELS / "scenes"), "--suite", "accuracy", "--target", "cpu", "--explain", "0")
+    ended = harness("validate", *asked, "--variant", "float32,two-values")
+    assert ended.code == 1, ended.out + ended.err
+    (failed,) = [line for line in ended.out.splitlines() if line.startswith("FAIL  ")]
+    assert "two values, mIoU: two-values on cpu: miou_loss in clean" in failed

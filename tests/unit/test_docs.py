@@ -106,7 +106,9 @@ def paths(page: Path) -> set[str]:
     return {path.rstrip("./") for path in PATH.findall(page.read_text())}
 
 
-BUNDLED = ("models/cancer", "models/characters", "models/detector", "models/digits", "models/rows")
+BUNDLED = (
+    "models/cancer", "models/characters", "models/detector", "models/digits", "models/rows", "models/scenes",
+)  # fmt: skip
 
 
 @pages

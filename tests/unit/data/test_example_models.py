@@ -12,6 +12,9 @@ import onnx
 import onnxruntime
 import pytest
 from scipy.special import log_softmax
+from sklearn.metrics import accuracy_score, jaccard_score
+
+from harness.data.scenes import IGNORED, NAMES, scenes
 
 MODELS = Path(__file__).parents[3] / "models"
 
@@ -20,7 +23,7 @@ def readme(name: str) -> str:
     return (MODELS / name / "README.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("name", ["cancer", "characters", "detector", "rows"])
+@pytest.mark.parametrize("name", ["cancer", "characters", "detector", "rows", "scenes"])
 def test_the_readme_names_the_file(name: str) -> None:
     file = MODELS / name / "model.onnx"
     assert hashlib.sha256(file.read_bytes()).hexdigest() in readme(name)
@@ -87,3 +90,28 @@ def test_the_figures_of_characters() -> None:
     assert f"| float32 | **{np.exp(np.concatenate(surprise).mean()):.3f}** |" in text
     assert f"{len(documents)} paragraphs" in text
     assert f"{sum(map(len, documents)):,} characters" in text
+
+
+def test_the_figures_of_scenes() -> None:
+    test = scenes().test
+    session = onnxruntime.InferenceSession(MODELS / "scenes" / "model.onnx")
+    x = test.inputs["image"].transpose(0, 3, 1, 2).astype(np.float32) / 255
+    predicted = session.run(None, {"image": x})[0].argmax(axis=1)
+    counted = np.asarray(test.labels) != IGNORED
+    flat = np.asarray(test.labels)[counted], predicted[counted]
+    by_class = jaccard_score(*flat, average=None)
+    text = readme("scenes")
+    assert f"| float32 | **{100 * by_class.mean():.2f} %** | {100 * accuracy_score(*flat):.2f} % |" in text
+    assert f"from {100 * by_class.min():.0f} % ({NAMES[by_class.argmin()]})" in text
+    assert f"{len(test)} scenes" in text
+
+
+def test_scenes_have_four_digits_and_faint_ink_does_not_count() -> None:
+    split = scenes()
+    for part in (split.calibration, split.test):
+        labels = np.asarray(part.labels)
+        ink = part.inputs["image"][..., 0]
+        assert ink[labels == 0].max() < 40, "the ground is noise alone"
+        assert ink[(labels > 0) & (labels != IGNORED)].min() >= 255 * 6 // 16
+    digits = [len(np.unique(mask[(mask > 0) & (mask != IGNORED)])) for mask in np.asarray(split.test.labels)]
+    assert max(digits) == 4
