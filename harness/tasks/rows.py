@@ -35,6 +35,7 @@ class Facts:
     ``reference`` is empty, those of the float model, or ``answers`` where there are none. ``rounding`` is the
     largest absolute difference by output that rounding explains, ``no_rounding`` why that is not known;
     ``same_runtime`` says that the host computed in the very same way, so that it explains none.
+    ``sequence`` is the sequence of each sample, shape (n,); None where samples are independent.
     """
 
     answers: Answers
@@ -45,6 +46,7 @@ class Facts:
     rounding: Mapping[str, float] = field(default_factory=dict)
     no_rounding: str = ""
     same_runtime: str = ""
+    sequence: NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,8 @@ class Group:
         They are made only of clean data in the setting that ships.
     variant : str
         The variant on the host that they are relative to; empty without one.
+    over_sequences : bool
+        Their intervals are over sequences already, where the samples have some. Else the suite widens them.
     """
 
     metrics: tuple[str, ...]
@@ -72,6 +76,7 @@ class Group:
     outputs: bool = False
     as_shipped: bool = False
     variant: str = ""
+    over_sequences: bool = False
 
 
 def row(

@@ -65,11 +65,11 @@ class AccuracySuite:
             samples = context.reference(variant, case.name, case.severity)
             return None if samples is None else host.read(samples)
 
-        rows = [
-            row for group in _groups(job, context) for row in self._rows(group, on_device, on_host, context)
-        ]
         sequence = sequences.index_of(case.params.get("sequences", ()))
-        rows = sequences.widened(rows, sequence)
+        rows: list[Measurement] = []
+        for group in _groups(job, context):
+            of_group = self._rows(group, on_device, on_host, context, sequence)
+            rows += of_group if group.over_sequences else sequences.widened(of_group, sequence)
         if _is_shipped(job):
             least = plan.read(context.settings).group_samples
             parts = groups.rows(rows, context.groups, least, sequence)
@@ -142,6 +142,7 @@ class AccuracySuite:
         answers: Answers,
         on_host: Callable[[str], Answers | None],
         context: SummaryContext,
+        sequence: NDArray[np.int64] | None,
     ) -> list[Measurement]:
         reference = f"{group.variant}@host" if group.variant else ""
 
@@ -172,7 +173,7 @@ class AccuracySuite:
             labels = np.empty(0) if context.labels is None else context.labels[: len(answers)]
             facts = Facts(
                 answers, base, reference, labels, context.artifact, context.rounding, context.no_rounding,
-                same_runtime,
+                same_runtime, sequence,
             )  # fmt: skip
             return made(group, facts, self.metrics)
         except DataError as error:
