@@ -17,6 +17,7 @@ NAMES = (
     "fleet",
     "compression",
     "results",
+    "detection",
     "explain_size",
     "explain_causes",
     "tokens",
