@@ -121,7 +121,7 @@ class Decode:
     least_score: float = option(0.001, _unit)
     threshold: float = option(0.25, _unit)
     nms_iou: float = option(0.7, _unit)
-    most: int = option(300, whole(1))
+    most: int = option(100, whole(1))
 
     def to_json(self) -> dict[str, Any]:
         """As JSON, without the defaults."""

@@ -92,7 +92,9 @@ def ways(outputs: Values, size: tuple[int, int]) -> list[Decode]:
     likely = []
     for frame in _frames(outputs):
         boxes, scores = _parts(frame, outputs)
-        values = np.abs(boxes[np.isfinite(boxes)])
+        values = np.abs(
+            boxes[np.isfinite(boxes) & (boxes != 0)]
+        )  # rows without a box are often filled with 0
         units = "normalized" if not values.size or np.quantile(values, 0.9) <= 2 else "pixels"
         for activation, background in _activations(scores):
             one = replace(frame, activation=activation, background=background)
