@@ -32,7 +32,7 @@ def reshape(node: Node, emitter: Emitter) -> None:
     tensor = emitter.get(node.inputs[0], layout)
     new_shape = [-1 if extent is None else extent for extent in result.shape]
     if new_shape.count(-1) > 1:
-        node.refuse(f"its result {result.shape} has more than one dynamic axis; fix all but one under [shapes]")
+        node.refuse(f"its result {result.shape} has more than one dynamic axis; fix others under [shapes]")
     tensors = [tensor, emitter.constant(f"{node.name}/shape", as_vector(new_shape))]
     emitter.emit_keeping_scale("RESHAPE", tensors, node, target, {"newShape": as_vector(new_shape)})
 

@@ -143,6 +143,12 @@ def test_embeddings() -> None:
         )
     same = (nearest["base"][:, 0] == nearest["other"][:, 0]).mean()
     assert metrics["agreement", FLOAT].value == pytest.approx(same)
+    cosines = (base * other).sum(axis=1) / np.linalg.norm(base, axis=1) / np.linalg.norm(other, axis=1)
+    cosine = metrics["cosine", FLOAT]
+    assert cosine.value == pytest.approx(cosines.mean())
+    assert cosine.ci_low < cosine.value < cosine.ci_high
+    correlation = metrics["similarity_rank_correlation", FLOAT]
+    assert 0 < correlation.ci_low < correlation.value < correlation.ci_high < 1
 
 
 def test_embeddings_that_collapse_lose_everything() -> None:
@@ -151,6 +157,7 @@ def test_embeddings_that_collapse_lose_everything() -> None:
     assert metrics["recall_at_1", ""].value < 0.2
     assert metrics["recall_at_1_loss", FLOAT].ci_low > 70
     assert metrics["agreement", FLOAT].value < 0.1
+    assert metrics["similarity_rank_correlation", FLOAT].reason == "all pairs of samples are equally alike"
 
 
 def test_samples_without_another_one_of_their_label_are_not_asked() -> None:

@@ -16,7 +16,7 @@ from harness.core.metric import Column, Role
 from harness.core.suite import ProposalContext, ProposedGate
 from harness.core.task import NO_ANSWER
 from harness.data.labels import classes_of_labels
-from harness.stats import intervals, paired
+from harness.stats import intervals, paired, similarity
 from harness.stats.intervals import Interval
 from harness.tasks import propose as gates
 from harness.tasks import shapes, shared
@@ -36,6 +36,8 @@ TEXT = "an embedding: samples with the same label are to be near each other"
 NEIGHBOURS = 5
 #: Least share of samples with the same nearest neighbour.
 LEAST_NEIGHBOURS = 0.5
+#: Fewer samples have too few pairs.
+FEWEST = 20
 #: A sample is right if one of so many nearest neighbours has its label.
 DEPTHS = (1, 5)
 
@@ -104,6 +106,37 @@ def _agreement(facts: Facts) -> Iterator[Measurement]:
     yield row("agreement", share, facts.reference, per_sample=equal)
 
 
+def _directions(facts: Facts) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Vectors of length 1 of the reference and of the model, without samples that one has no direction of."""
+    base, vectors = facts.base.read_as(TASK), facts.answers.read_as(TASK)
+    has = np.isfinite(base).all(axis=1) & np.isfinite(vectors).all(axis=1)
+    if not has.all():
+        raise DataError(
+            f"{int((~has).sum())} of {len(has)} samples have no direction; the first is sample "
+            f"{int((~has).argmax())}",
+            cause="the vector is 0, or is not finite",
+        )
+    return base, vectors
+
+
+def _cosine(facts: Facts) -> Iterator[Measurement]:
+    """How far each vector turned away from the reference's."""
+    base, vectors = _directions(facts)
+    cosines = np.clip(np.einsum("ij,ij->i", base, vectors), -1.0, 1.0)
+    yield row("cosine", intervals.clustered_mean(cosines, reach=1.0), facts.reference, per_sample=cosines)
+
+
+def _similarity_correlation(facts: Facts) -> Iterator[Measurement]:
+    """Whether pairs of samples that were more alike than others still are."""
+    base, vectors = _directions(facts)
+    if len(base) < FEWEST:
+        raise Undefined(f"needs {FEWEST} samples")
+    correlation = similarity.rank_correlation(base, vectors)
+    if math.isnan(correlation.value):
+        raise Undefined("all pairs of samples are equally alike")
+    yield row("similarity_rank_correlation", correlation, facts.reference)
+
+
 def same(one: Answers, other: Answers, n: int) -> NDArray[np.bool_]:
     """Return which of the first `n` samples have the same nearest neighbour among them."""
     nearest, others = (nearest_of(answers.head(n))[:, 0] for answers in (one, other))
@@ -127,6 +160,8 @@ class EmbeddingMetrics(HostTask):
             drift=True,
         ),
         "recall_at_5_loss": whole_set("pt", "lower", drift=True),
+        "cosine": whole_set("1", "higher", drift=True),
+        "similarity_rank_correlation": whole_set("1", "higher", drift=True),
         "flips_harmful": shared.HARMFUL,
         "flips_beneficial": shared.BENEFICIAL,
     }  # fmt: skip
@@ -138,6 +173,8 @@ class EmbeddingMetrics(HostTask):
             _loss, against=True, labels=True, outputs=True,
         ),
         Group(("agreement",), _agreement, against=True, outputs=True),
+        Group(("cosine",), _cosine, against=True, outputs=True),
+        Group(("similarity_rank_correlation",), _similarity_correlation, against=True, outputs=True),
     )  # fmt: skip
 
     def truth(self, given: GivenLabels) -> LabelSet:
