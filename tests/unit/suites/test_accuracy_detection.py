@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from harness.core.detection.truth import Objects, Placement, Truth, pack
 from harness.core.errors import DataError
 from harness.core.job import Samples, Status
 from harness.core.reductions import hash_rows, limits
+from harness.core.suite import ProposalContext
 from harness.core.task import Block
 from harness.stats import average_precision
 from harness.tasks.host import GivenLabels
@@ -157,6 +159,18 @@ def test_labels_that_are_no_boxes_are_refused() -> None:
     given = GivenLabels(np.arange(3), (), None, np.arange(3), "labels.npy")
     with pytest.raises(DataError, match=r"labels of shape .* are no boxes"):
         DetectionMetrics().truth(given)
+
+
+def test_gates_are_proposed_that_can_be_decided() -> None:
+    context = ProposalContext(
+        task="detection", labelled=True, quantizes=True, shifted=True, samples=600, right=0, tried=0,
+        chance=0.0, fewest=0,
+    )  # fmt: skip
+    proposed = DetectionMetrics().propose(context)
+    assert [gate.table["metric"] for gate in proposed] == ["map_50", "map_loss", "map_loss"]
+    assert not any("combine" in gate.table for gate in proposed)
+    unlabelled = DetectionMetrics().propose(replace(context, labelled=False))
+    assert {gate.table["metric"] for gate in unlabelled} == {"agreement"}
 
 
 def test_the_margin_is_what_the_images_can_decide() -> None:
