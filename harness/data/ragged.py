@@ -70,6 +70,41 @@ def documents(
     return padded, counts
 
 
+def lengthened(arrays: Mapping[str, Array], longest: int, length: int, where: str) -> dict[str, Array]:
+    """Return padded arrays with more padding, for a model that takes documents of one length alone.
+
+    Parameters
+    ----------
+    arrays : mapping of name to ndarray, shape (documents, `longest`, …)
+        One with another second axis stays as it is.
+    longest, length : int
+        Tokens that they have, and are to have.
+    where : str
+        Source, for errors.
+
+    Raises
+    ------
+    DataError
+        A document is longer.
+    """
+    if longest > length:
+        raise DataError(
+            f"the longest document has {longest} tokens, and the model takes {length}",
+            where=where,
+            cause="the model, or [shapes], fixes the length",
+            next_step="cut longer documents, or give a larger length under [shapes]",
+        )
+    made: dict[str, Array] = {}
+    for name, array in arrays.items():
+        if array.ndim < 2 or array.shape[1] != longest:
+            made[name] = array
+            continue
+        made[name] = np.pad(array, [(0, 0), (0, length - longest), *[(0, 0)] * (array.ndim - 2)])
+        if name == "position_ids":  # they go on
+            made[name][:, longest:] = array[:, -1:].astype(np.int64) + np.arange(1, length - longest + 1)
+    return made
+
+
 def _padded(name: str, array: Array, counts: Lengths, longest: int, where: str) -> Array:
     if array.ndim and len(array) == counts.sum() and (array.ndim == 1 or len(array) != len(counts)):
         rows = np.zeros((len(counts), longest, *array.shape[1:]), array.dtype)

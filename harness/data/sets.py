@@ -24,9 +24,10 @@ from harness.core.job import DataRef
 from harness.core.preprocess import Feeds, Preprocess
 from harness.core.suite import CLEAN, SetInfo
 from harness.core.task import Need
-from harness.data import sequences, shifted
+from harness.data import ragged, sequences, shifted
 from harness.data.datasets import (
     Dataset,
+    Split,
     stratified_order,
     with_labels,
 )
@@ -184,6 +185,8 @@ def prepare(
     if not len(test):
         raise DataError("there are no test samples", where="data", next_step="use data that are not empty")
     where = validation.data.path or validation.data.callable
+    split = Split(*(_at_length(part, inputs, where) for part in (split.calibration, test)))
+    test = split.test
     for part in (test, split.calibration):
         if len(part):
             check_fit(part.inputs, steps, inputs, where=where)
@@ -223,6 +226,23 @@ def prepare(
         groups=tuple(one.take(order) for one in groups), calibration_lengths=calibration_lengths,
         files=test.files,
     )  # fmt: skip
+
+
+def _at_length(part: Dataset, inputs: Sequence[TensorSpec], where: str) -> Dataset:
+    """Return documents at the length that the model fixes; as they are where it fixes none."""
+    fixed = {
+        spec.name: spec.shape[1]
+        for spec in inputs
+        if len(spec.shape) > 1 and spec.shape[1] is not None and spec.name in part.inputs
+    }
+    if part.lengths is None or not fixed or not len(part):
+        return part
+    (name, length), *_ = fixed.items()
+    labels = {} if part.labels is None else {"": part.labels}
+    longest = part.inputs[name].shape[1]
+    arrays = ragged.lengthened({**part.inputs, **labels}, longest, length, where)
+    of_labels = arrays.pop("", None)
+    return replace(part, inputs=arrays, labels=of_labels)
 
 
 def _order(

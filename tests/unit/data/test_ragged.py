@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.core.errors import DataError
-from harness.data.ragged import documents
+from harness.data.ragged import documents, lengthened
 from harness.data.sources import DataSource, load
 
 
@@ -92,3 +92,13 @@ def test_an_input_called_lengths_is_an_input(tmp_path: Path) -> None:
     loaded = load(DataSource(path=path, input_names=("ids", "lengths")))
     assert set(loaded.inputs) == {"ids", "lengths"}
     assert loaded.lengths is None
+
+
+def test_a_model_of_one_length_gets_padding() -> None:
+    arrays = {"ids": np.array([[1, 2, 3]]), "position_ids": np.array([[0, 1, 2]]), "of_all": np.ones((1, 9))}
+    made = lengthened(arrays, 3, 5, "x.npz")
+    assert made["ids"].tolist() == [[1, 2, 3, 0, 0]]
+    assert made["position_ids"].tolist() == [[0, 1, 2, 3, 4]]
+    assert made["of_all"].shape == (1, 9)
+    with pytest.raises(DataError, match="the longest document has 3 tokens, and the model takes 2"):
+        lengthened(arrays, 3, 2, "x.npz")
