@@ -114,6 +114,14 @@ def test_init_is_told_the_way_that_is_proved_with_any_preprocessing() -> None:
     assert candidate.reading.text.startswith("boxes: boxes as rows, xyxy in pixels, scores in scores: ")
 
 
+def test_labels_of_more_classes_than_the_model_has_are_refused() -> None:
+    _, outputs, truth = labelled("yolov8")
+    packed = truth.packed.copy()
+    packed[0, 1, 0] = CLASSES
+    with pytest.raises(DataError, match="the labels have 4 classes, and the model has 3"):
+        asked(outputs, truth, labels=packed, sampled=packed)
+
+
 def test_other_labels_are_left_to_other_tasks_and_no_labels_are_refused() -> None:
     _, outputs, truth = labelled("yolov8")
     assert asked(outputs, truth, labels=np.arange(6)) == []

@@ -304,6 +304,15 @@ class DetectionMetrics(HostTask):
             if tried and tried[0].score >= ways.CLEAR:
                 break
         best = ways.best(tried, question.where)
+        given = best.decode.class_count({name: y.shape[1:] for name, y in question.outputs.items()})
+        highest = int(Truth(question.labels).objects[:, 0].max(initial=-1))
+        if given is not None and best.decode.class_by == "order" and highest >= given:
+            raise DataError(
+                f"the labels have {highest + 1} classes, and the model has {given}",
+                where=question.where,
+                cause=f"the outputs are read as {best.text()}",
+                next_step="use the labels that the model was trained for, with its classes in their order",
+            )
         options = {key: value for key, value in best.decode.to_json().items() if key != "boxes"}
         reading = TASK.reading(best.decode.boxes, options=options)
         return [Candidate(replace(reading, text=f"boxes: {best.text()}"), Rank.CERTAIN)]
