@@ -42,6 +42,19 @@ def test_an_export_is_read_without_a_hint(style: Any) -> None:
     assert [getattr(got.decode, key) for key in same] == [getattr(decode, key) for key in same]
 
 
+@pytest.mark.parametrize("style", ["post-processed", "yolov10"])
+def test_a_model_with_one_class_says_0_of_every_box(style: Any) -> None:
+    corners, classes, scores = scene(3, 6)
+    none = [np.zeros_like(one) for one in classes]
+    _, outputs = STYLES[style](corners, none, scores)
+    truth = Truth(
+        pack([(Placement(*SIZE), Objects.of(c, box)) for c, box in zip(none, corners, strict=True)])
+    )
+    got = boxes.best(boxes.prove(outputs, truth, SIZE, 1), "")
+    assert got.score > 0.95
+    assert got.decode.classes == ("classes" if style == "post-processed" else "")
+
+
 def test_classes_from_1_and_by_number_are_told() -> None:
     decode, outputs, truth = labelled("yolov10")
     outputs["output0"][..., 5] += 1

@@ -162,11 +162,9 @@ def _apart(base: Decode, rows: int, outputs: Values, tables: Mapping[str, Sequen
 
 
 def _are_classes(y: NDArray[Any]) -> bool:
-    """Whether values are whole numbers that are not all 0 or 1."""
+    """Whether values are whole numbers, as no scores are."""
     real = y.astype(np.float64)
-    return bool(
-        np.isfinite(real).all() and np.abs(real - np.rint(real)).max(initial=0) < 1e-3 and real.max() > 1
-    )
+    return bool(np.isfinite(real).all() and np.abs(real - np.rint(real)).max(initial=0) < 1e-3)
 
 
 def _parts(decode: Decode, outputs: Values) -> tuple[NDArray[Any], NDArray[Any]]:
