@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -12,16 +13,28 @@ from numpy.typing import NDArray
 
 from harness.core.detection.decode import Decode
 from harness.core.detection.truth import Truth
-from harness.data.strips import strips
+from harness.data.datasets import content_sha256
+from harness.data.strips import strips as make_strips
 from harness.stats.box_agreement import detected
 from harness.stats.coco_metrics import metrics
 from suites.accuracy.tasks.detection.task import Detection
 
+strips = cache(make_strips)
 FOLDER = Path(__file__).parents[3] / "models" / "detector"
 
 
 def readme() -> str:
     return (FOLDER / "README.md").read_text(encoding="utf-8")
+
+
+def test_strips_are_the_same_on_every_machine() -> None:
+    made = strips()
+    digests = [
+        content_sha256(one)[:12] for one in (made.test.inputs["image"], made.calibration.inputs["image"])
+    ]
+    assert digests == ["0c18f3b1aa4c", "21c65708d6e9"]
+    assert made.test.labels is not None
+    assert content_sha256(made.test.labels)[:12] == "ba75267b3a43"
 
 
 def outputs_of_strips(file: str, count: int) -> tuple[NDArray[np.float32], Truth]:
