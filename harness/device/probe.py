@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
@@ -46,11 +47,14 @@ class Proof:
         The process was killed by a signal; an exception of the runtime does not count.
     effective : mapping of str to str
         Options in use, see ``Session.effective``.
+    call_s : float
+        Seconds of a second call, for a rough estimate of a run; 0 where there was none.
     """
 
     reason: str = ""
     died: bool = False
     effective: Mapping[str, str] = field(default_factory=dict)
+    call_s: float = 0.0
 
 
 Command = Callable[..., Sequence[str]]
@@ -150,7 +154,9 @@ def prove(backend: str, artifact: Artifact, feeds: Path | None = None) -> Proof 
     with _Asked(request, _local_command, None) as asked:
         try:
             answer = asked.answer(TIMEOUT_S)
-            return None if "absent" in answer else Proof(effective=_texts(answer.get("effective")))
+            if "absent" in answer:
+                return None
+            return Proof(effective=_texts(answer.get("effective")), call_s=float(answer["call_s"]))
         except WorkerError as error:
             last = f": {error.cause}" if error.cause else ""
             return Proof(cut(f"{error.what}{last}", MAX_REASON), asked.died)
@@ -281,8 +287,11 @@ def _serve(request: Mapping[str, Any]) -> dict[str, Any]:
         if absent := backend.probe().reason:
             return {"absent": absent}
         with backend.open(artifact, Options()) as session:
-            session.run(_sample(artifact, session.inputs, request["feeds"]))
-            return {"effective": dict(session.effective)}
+            feeds = _sample(artifact, session.inputs, request["feeds"])
+            session.run(feeds)
+            begun_s = time.monotonic()
+            session.run(feeds)
+            return {"effective": dict(session.effective), "call_s": time.monotonic() - begun_s}
     if "run" in request:
         with backend.open(artifact, Options(threads=1, precision="f32")) as session:
             for place, path in enumerate(request["feeds"]):

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from harness.core.artifact import Artifact
 from harness.core.job import Batch, Case, JobKey, JobResult, Status
 from harness.core.plan import HOST, Plan
 from harness.store.cache import Cache, key_of
@@ -104,6 +105,7 @@ def estimate(plan: Plan, cache: Cache, emulated: Collection[str] = ()) -> Estima
     seconds: dict[JobKey, float] = {}
     starts_s: dict[JobKey, float] = {}
     guessed = set()
+    calls_s = _calls_s(plan, cache)
     for batch in plan.batches:
         is_emulated = batch.target in emulated
         previous = cache.recall(_key(batch)) or {}
@@ -113,11 +115,38 @@ def estimate(plan: Plan, cache: Cache, emulated: Collection[str] = ()) -> Estima
                 cost_s = took["s"] * (job.case.samples / took["samples"] if took["samples"] else 1.0)
             else:
                 cost_s = job.case.typical_s or OTHER_GUESS_S
+                if not is_emulated and not job.case.timed:
+                    calls = job.case.samples * (2 if job.case.beside else 1)
+                    cost_s = max(cost_s, calls * calls_s[batch.backend, batch.artifact.sha256])
                 guessed.add(job.key)
             seconds[job.key] = cost_s
             if index == 0:
                 starts_s[job.key] = EMULATED_START_S if is_emulated else START_S
     return Estimates(seconds, starts_s, frozenset(guessed))
+
+
+def note_call(cache: Cache, artifact: Artifact, backend: str, call_s: float) -> None:
+    """Remember what a call with one sample takes on this machine."""
+    cache.note(_call_key(artifact, backend), {"s": call_s})
+
+
+def _call_key(artifact: Artifact, backend: str) -> str:
+    return key_of({"what": "call", "of": artifact.sha256, "backend": backend})
+
+
+def _calls_s(plan: Plan, cache: Cache) -> dict[tuple[str, str], float]:
+    """Seconds of a call by backend and file; of a file that never ran, the longest of another one."""
+    records = {
+        (batch.backend, batch.artifact.sha256): cache.recall(_call_key(batch.artifact, batch.backend))
+        for batch in plan.batches
+    }
+    measured = {where: float(record["s"]) for where, record in records.items() if record is not None}
+    longest = max(measured.values(), default=0.0)
+    of_backend = {
+        name: max((s for (other, _), s in measured.items() if other == name), default=longest)
+        for name, _ in records
+    }
+    return {where: measured.get(where, of_backend[where[0]]) for where in records}
 
 
 class Remaining:

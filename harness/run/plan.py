@@ -280,11 +280,12 @@ def output_byte(outputs: Sequence[TensorSpec], samples: int) -> int:
 
 def sizes(inputs: PlanInputs, plan: Plan) -> dict[str, int]:
     """Samples and bytes of a plan: inputs to ship and raw outputs to keep."""
-    samples = sum(case.samples for batch in plan.batches for case in batch.cases if _keeps(case))
+    cases = [case for batch in plan.batches for case in batch.cases if "keep" in case.params]
+    samples = sum(case.samples for case in cases if _keeps(case))
     refs = {ref: None for batch in plan.batches for ref in map(_ref_key, batch.data.values())}
     return {
         "jobs": sum(len(batch.cases) for batch in plan.batches),
-        "samples": samples,
+        "samples": sum(case.samples for case in cases),
         "input_byte": sum(size for _, size in refs),
         "output_byte": output_byte(inputs.outputs, samples),
     }

@@ -21,6 +21,7 @@ from harness.core.artifact import Artifact
 from harness.core.preprocess import Feeds
 from harness.device import plugins
 from harness.device.probe import Proof, prove
+from harness.run import estimate
 from harness.store.cache import Cache, key_of
 
 #: Distributions of the runtimes: another version has to prove a file again.
@@ -104,6 +105,8 @@ def _prove_all(
             record = {} if proof is None else asdict(proof)
             records[where] = record
             cache.note(keys[where], record)
+            if proof is not None and proof.call_s:
+                estimate.note_call(cache, wanted[where], where[1], proof.call_s)
     return {where: Proof(**record) for where, record in records.items() if record}
 
 
@@ -128,7 +131,11 @@ def _with_proofs(variant: Variant, proofs: Mapping[str, Proof]) -> Variant:
     for backend, proof in proofs.items():
         if builtin := proof.effective.get("builtin"):
             notes.append(f"{backend} computes with builtin kernels, which round differently: {builtin}")
-    described: dict[str, Any] = {backend: asdict(proof) for backend, proof in proofs.items()}
+    # Without the time of a call: a card says the same whenever it is made.
+    described: dict[str, Any] = {
+        backend: {name: value for name, value in asdict(proof).items() if name != "call_s"}
+        for backend, proof in proofs.items()
+    }
     card = {**variant.card, "proofs": described, "notes": notes}
     unusable = {backend: f"{backend} dies on {variant.name}: {reason}" for backend, reason in died.items()}
     return replace(variant, card=card, unusable=unusable)

@@ -239,3 +239,22 @@ def test_a_job_that_was_not_measured_is_removed_and_teaches_nothing(status: Stat
     left.end(ended(JobKey("a", "job", "of", "another", "run", "clean", 0), 60))
     assert CPU.jobs[0].key not in left.seconds()
     assert left.seconds()[CPU.jobs[1].key] == 2
+
+
+def test_what_never_ran_takes_as_long_as_the_calls_that_proved_it(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    untimed = replace(batch(), cases=(Case("clean", data="clean", samples=100, typical_s=0.1, timed=False),))
+    beside = replace(untimed, variant="int8", cases=(replace(untimed.cases[0], beside="float32"),))
+    plan = Plan((untimed, beside, batch(suite="performance")))
+
+    def seconds() -> list[float]:
+        estimates = estimate.estimate(plan, cache).seconds
+        return [estimates[one.jobs[0].key] for one in plan.batches]
+
+    before = seconds()
+    assert before[:2] == [0.1, 0.1]
+    estimate.note_call(cache, untimed.artifact, "b", 0.2)
+    # The same file: 100 calls, and as many of the model beside it.
+    assert seconds() == [pytest.approx(20.0), pytest.approx(40.0), before[2]]
+    # On an emulated target, calls of this machine say nothing.
+    assert estimate.estimate(plan, cache, {"cpu"}).seconds[untimed.jobs[0].key] == 0.1

@@ -253,7 +253,8 @@ class TokenMetrics(HostTask):
         return [Candidate(replace(self.task.reading(name), text=text), Rank.CERTAIN) for name in fitting]
 
     def case(self, case: Case, context: CaseContext) -> Case:
-        """Open the float model beside each variant, but not on the host, which has its answers."""
+        """Keep no logits; open the float model beside each variant, but not on the host, which has it."""
+        case = replace(case, params={**case.params, "keep": "reduced"})
         return case if context.reference else replace(case, beside=FLOAT)
 
     def same(self, one: Answers, other: Answers, n: int) -> tuple[str, NDArray[np.bool_]]:
