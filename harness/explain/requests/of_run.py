@@ -51,6 +51,8 @@ class Question:
         Targets on which one of them fails.
     is_of_file : bool
         A gate compares with the same variant on this machine, so that the float model explains nothing.
+    is_of_both : bool
+        The gates are those of both settings, in which the answers have the same bits.
     """
 
     target: str
@@ -61,6 +63,7 @@ class Question:
     passing: tuple[str, ...]
     failing: tuple[str, ...]
     is_of_file: bool = False
+    is_of_both: bool = False
 
     @property
     def name(self) -> str:
@@ -73,12 +76,16 @@ class Question:
         return tuple(verdict.gate for verdict in self.verdicts)
 
     def pairs(self) -> Iterator[tuple[SideRequest, SideRequest]]:
-        """Yield what is compared: the same variant on this machine first, then the float model there."""
+        """Yield what is compared: the same variant on this machine first, then the float model there.
+
+        Where the gates are those of both settings, deploy comes last: options of the target may have a part.
+        """
         place = f"{self.target}:{self.variant}" if self.variant != FLOAT32 else self.target
-        suffix = f"@{self.setting}" if self.setting != DEPLOY else ""
-        other = SideRequest(f"{place}{suffix}", self.target, self.variant, None, self.setting)
-        for variant in dict.fromkeys((self.variant,) if self.is_of_file else (self.variant, FLOAT32)):
-            yield SideRequest(f"{variant} on this machine", HOST, variant), other
+        for setting in (self.setting, DEPLOY) if self.is_of_both else (self.setting,):
+            suffix = f"@{setting}" if setting != DEPLOY else ""
+            other = SideRequest(f"{place}{suffix}", self.target, self.variant, None, setting)
+            for variant in dict.fromkeys((self.variant,) if self.is_of_file else (self.variant, FLOAT32)):
+                yield SideRequest(f"{variant} on this machine", HOST, variant), other
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,16 +118,19 @@ def questions(outcome: Outcome) -> list[Question]:
             gate = gates.get((verdict.kind, verdict.gate))
             setting = DEPLOY if gate is None else gate.setting
             about.setdefault((verdict.target, verdict.backend, verdict.variant, setting), []).append(verdict)
+    joined = set[tuple[str, str, str, str]]()
     for deploy in [key for key in about if key[3] == DEPLOY]:
         parity = (*deploy[:3], PARITY)
         if parity in about and _answers_alike(outcome, parity):
             about[parity] += about.pop(deploy)  # one difference, one question
+            joined.add(parity)
     return [
         Question(
             *key,
             tuple(verdicts),
             *_elsewhere(outcome, key[2], verdicts),
             any(_is_of_file(outcome, verdict, gates) for verdict in verdicts),
+            key in joined,
         )
         for key, verdicts in sorted(about.items(), key=lambda item: item[0][3] == DEPLOY)
     ]

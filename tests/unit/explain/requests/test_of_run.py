@@ -80,6 +80,8 @@ def test_the_same_answers_in_both_settings_are_one_question(
     assert [question.setting for question in questions] == settings
     if len(questions) == 1:
         assert questions[0].gates == ("same-numbers-as-host", "loss")
+        compared = [two.label for _, two in questions[0].pairs()]
+        assert compared == ["pi:int8@parity"] * 2 + ["pi:int8"] * 2
 
 
 @pytest.mark.parametrize(
