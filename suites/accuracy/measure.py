@@ -24,6 +24,8 @@ from suites.accuracy import reduction
 #: What is preprocessed and hashed at once, in whole batches: many small rows, because each step has a price
 #: of its own beside that of its rows; few large ones, because a device has little memory.
 BLOCK_BYTE = 2**20
+#: What plans of earlier versions, which name no task, were measured as.
+BEFORE_TASKS = "classification"
 
 Call = tuple[Feeds, int]
 """What the session takes at once, and how many samples of it count."""
@@ -52,7 +54,7 @@ def measure(bench: Bench, case: Case) -> Iterator[Samples]:
         the case has them.
     """
     digest = preprocess.Digest()
-    task: Task = plugins.choose(plugins.TASKS, case.params["task"])()
+    task: Task = plugins.choose(plugins.TASKS, case.params.get("task", BEFORE_TASKS))()
     own = task.measure(bench, case)
     if own is not None:
         yield from own
