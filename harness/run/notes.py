@@ -53,7 +53,8 @@ def unmeasured(jobs: int, gates: int, stopped: str = "") -> list[str]:
             f"{jobs} jobs were not measured: {stopped}" if stopped else f"{jobs} jobs were not measured"
         )
     if gates:
-        lines.append(f"{gates} gates were not judged: their suite, variant or target was not selected")
+        many = f"{gates} gates were not judged: their" if gates > 1 else "1 gate was not judged: its"
+        lines.append(f"{many} suite, variant or target was not selected")
     return lines
 
 
