@@ -17,7 +17,7 @@ from suites.accuracy.tasks.detection.task import decode_of
 from tests.detectors import CLASSES, SIZE, STYLES, scene
 
 
-def labelled(style: Any, n: Any = 6, seed: Any = 3) -> Any:
+def labelled(style: Any, n: Any = 4, seed: Any = 3) -> Any:
     corners, classes, scores = scene(seed, n)
     decode, outputs = STYLES[style](corners, classes, scores)
     truth = Truth(
