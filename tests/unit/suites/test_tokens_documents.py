@@ -128,9 +128,9 @@ def test_padding_counts_nothing_and_documents_are_as_long_as_the_longest(batch: 
     np.testing.assert_allclose(
         in_a_row(result.arrays["answer:log_probability"]), np.where(targets < 0, np.nan, wanted), rtol=1e-12
     )
-    assert [shape[1] for shape in session.shapes] == [
-        int(SIZES[start : start + batch].max()) for start in range(0, 5, batch)
-    ]
+    widths = [int(SIZES[start : start + batch].max()) for start in range(0, 5, batch)]
+    # After the first call, its shortest document runs alone, without padding and with it.
+    assert [shape[1] for shape in session.shapes] == [widths[0], SIZES[:batch].min(), LENGTH, *widths[1:]]
     assert result.values["input_sha256"] == preprocess.digest([{"ids": IDS}])
     assert result.values["outputs"] == [["logits", [LENGTH, VOCABULARY]]]
     assert "answer:divergence" not in result.arrays
@@ -159,6 +159,7 @@ def test_a_file_of_a_fixed_length_gives_the_same_numbers(batch: int | None) -> N
     assert {shape[1] for shape in fixed.shapes} == {9}
     for name, values in free.arrays.items():
         if name != "run_ns":
+            assert name != "answer:padding_effect" or np.nanmax(values) == 0
             np.testing.assert_array_equal(result.arrays[name], values)
 
 
@@ -166,7 +167,7 @@ def test_large_logits_are_run_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(documents, "CALL_BYTE", 4 * LENGTH * VOCABULARY * 2)
     session = TableSession(1, None)
     run(TableBench({"int8": session}), batch=5)
-    assert [shape[0] for shape in session.shapes] == [2, 2, 1]
+    assert [shape[0] for shape in session.shapes] == [2, 1, 1, 2, 1]
 
 
 def test_a_document_that_does_not_fit_the_file_is_refused() -> None:
@@ -207,3 +208,15 @@ def test_documents_that_are_padded_in_front(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setitem(globals(), "TARGETS", np.take_along_axis(TARGETS, place, axis=1))
     turned = run(TableBench({"int8": TableSession(1, None)})).arrays["answer:log_probability"]
     np.testing.assert_array_equal(turned, np.take_along_axis(usual, place, axis=1))
+
+
+def test_a_model_that_looks_at_padding_is_caught() -> None:
+    class Looks(TableSession):
+        def run(self, feeds: Feeds) -> Outputs:
+            made = super().run(feeds)
+            bias = feeds["ids"].shape[1] * np.arange(VOCABULARY, dtype=np.float32)
+            return {**made, "logits": made["logits"] + 0.1 * bias}
+
+    effect = run(TableBench({"int8": Looks(1, None)})).arrays["answer:padding_effect"]
+    assert np.isfinite(effect).sum() == 1
+    assert effect[int(np.argmin(SIZES[:2]))] > 0.01

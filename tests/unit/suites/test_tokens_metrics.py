@@ -41,6 +41,7 @@ def samples(logits: NDArray[Any], base: NDArray[Any] | None = None, choices: tup
     of_each = [logits[row, : SIZES[row]] for row in range(N)]
     arrays["lowest:0"] = np.array([part.min() for part in of_each], np.float64)
     arrays["highest:0"] = np.array([part.max() for part in of_each], np.float64)
+    arrays["answer:padding_effect"] = np.where(np.arange(N) == 3, 0.25, np.nan)
     arrays["row_hash:0"] = np.arange(N, dtype=np.uint64)
     options = {"choices": list(choices)} if choices else {}
     return Samples(arrays, {
@@ -92,6 +93,11 @@ def test_without_the_float_model_beside_there_is_no_divergence() -> None:
     assert metrics["kl_mean", HERE].status is Status.SKIPPED
     assert "did not open the float model" in metrics["kl_mean", HERE].reason
     assert metrics["perplexity_ratio", FLOAT].status is Status.OK
+
+
+def test_the_effect_of_padding_is_that_of_the_document_that_was_tested() -> None:
+    row = METRICS["padding_effect", ""]
+    assert (row.value, row.n) == (0.25, 1)
 
 
 def test_the_same_model_loses_nothing() -> None:
@@ -153,7 +159,7 @@ def test_init_proposes_tokens_where_there_are_logits_for_each_id() -> None:
 def test_the_gates_that_are_proposed_are_those_of_perplexity() -> None:
     context = ProposalContext("tokens", True, True, False, 200, 30, 64, chance=0.13, fewest=0)
     proposed = [gate.table["metric"] for gate in TokenMetrics().propose(context)]
-    assert proposed == ["token_accuracy", "perplexity_ratio", "perplexity_ratio"]
+    assert proposed == ["token_accuracy", "perplexity_ratio", "padding_effect", "perplexity_ratio"]
 
 
 def parity(variant: NDArray[Any], base: NDArray[Any], **more: Any) -> Measurement:

@@ -72,8 +72,9 @@ def measure(bench: Bench, case: Case, choices: tuple[int, ...]) -> Iterator[Samp
     ------
     Samples
         As `suites.accuracy.measure` does with reductions, of the output that is scored alone: ``answer:…``
-        has what `reduce` makes of each document, and ``row_hash:0`` a hash of the likeliest tokens and the
-        log-probabilities: of the bytes of all logits it would take as long as the model.
+        has what `reduce` makes of each document, and ``answer:padding_effect``, float64, of one, in nats, and
+        NaN of the others. ``row_hash:0`` is a hash of the likeliest tokens and the log-probabilities: of the
+        bytes of all logits it would take as long as the model.
     """
     digest = preprocess.Digest()
     names, scored = list(case.params.get("outputs") or ()), str(case.params.get("scored") or "")
@@ -95,7 +96,11 @@ def measure(bench: Bench, case: Case, choices: tuple[int, ...]) -> Iterator[Samp
             digest.update(rows)
             if coming is not None:
                 yield coming.result()
-            coming = other.submit(_samples, logits, base, targets, choices, run_ns)
+            effect = np.full(stop - start, np.nan)
+            if start == 0:
+                row, effect_of_row = _padding_effect(model, rows, targets)
+                effect[row] = effect_of_row
+            coming = other.submit(_samples, logits, base, targets, choices, run_ns, effect)
         if coming is not None:
             yield coming.result()
     values = {name: case.params.get(name) for name in ("scored", "threshold", "options")}
@@ -118,12 +123,32 @@ def _calls(bench: Bench, case: Case, model: Model, reference: Model | None) -> I
         yield start, min(start + size, case.samples)
 
 
+def _padding_effect(model: Model, rows: Feeds, targets: NDArray[Any]) -> tuple[int, float]:
+    """Return the shortest of some documents, and how much padding behind it moves its log-probabilities.
+
+    Both runs are of that document alone: a batch may use other kernels. 0 where the file has a fixed length,
+    so that there is no run without padding; inf where one run has no finite numbers and the other has.
+    """
+    lengths = [int(np.flatnonzero(row != PADDING).max(initial=0)) + 1 for row in targets]
+    row = int(np.argmin(lengths))
+    alone = {name: x[row : row + 1] for name, x in rows.items()}
+    one, other = (
+        reduce_tokens(model.run(alone, width)[0, : lengths[row]], targets[row, : lengths[row]])
+        for width in (lengths[row], targets.shape[1])
+    )
+    with np.errstate(invalid="ignore"):
+        gaps = np.abs(one["top_log_probability"] - other["top_log_probability"])
+    gaps[(one["top"] == NO_TOKEN) & (other["top"] == NO_TOKEN)] = 0.0
+    return row, float(np.nan_to_num(gaps, nan=np.inf).max())
+
+
 def _samples(
     logits: NDArray[Any],
     base: NDArray[Any] | None,
     targets: NDArray[Any],
     choices: tuple[int, ...],
     run_ns: NDArray[np.int64],
+    effect: NDArray[np.float64],
 ) -> Samples:
     made = reduce(logits, base, targets, choices)
     of_tokens = [y[places_of(row)] for y, row in zip(logits, targets, strict=True)]
@@ -131,6 +156,7 @@ def _samples(
     flat = [np.ascontiguousarray(made[name]) for name in ("top", "top_log_probability", "log_probability")]
     return Samples({
         "run_ns": run_ns,
+        f"{ANSWER}padding_effect": effect,
         "lowest:0": np.array([y.min() for y in of_tokens], np.float64),
         "highest:0": np.array([y.max() for y in of_tokens], np.float64),
         "row_hash:0": hash_rows(np.concatenate([array.view(np.uint8) for array in flat], axis=1)),

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from harness.core.errors import DataError
 from harness.core.job import Case
 from harness.core.measurement import Measurement
-from harness.core.metric import Column, Role
-from harness.core.suite import CaseContext, ProposalContext, ProposedGate
+from harness.core.metric import Column, Noise, Role
+from harness.core.suite import CLEAN, CaseContext, ProposalContext, ProposedGate
 from harness.core.token_numbers import NO_TOKEN, PADDING
 from harness.stats import paired, tokens
 from harness.stats.intervals import Interval, wilson
@@ -40,6 +40,8 @@ HERE = "float32@target"
 QUANTILES = {"kl_median": 0.5, "kl_p99": 0.99, "kl_p999": 0.999}
 #: Perplexity that a variant may cost. Below 1 % it is hard to notice; a broken model costs a multiple.
 MOST_RATIO, MOST_RATIO_FLOAT = 1.05, 1.01
+#: By how much padding may move a log-probability of the float model, in nats: other kernels move it by less.
+MOST_PADDING = 0.05
 
 Flags = NDArray[np.bool_]
 Documents = NDArray[np.int64]
@@ -121,6 +123,15 @@ def _divergence(facts: Facts) -> Iterator[Measurement]:
     made = tokens.quantiles(values, document, tuple(QUANTILES.values()))
     for metric, quantile in zip(QUANTILES, made, strict=True):
         yield row(metric, quantile, HERE)
+
+
+def _padding(facts: Facts) -> Iterator[Measurement]:
+    """Of one document that was run alone, with and without padding behind it."""
+    effect = facts.answers.reduced(TASK)["padding_effect"]
+    tested = np.isfinite(effect) | np.isposinf(effect)
+    if not tested.any():
+        raise Undefined("no document was run with and without padding")
+    yield row("padding_effect", float(effect[tested].max()), n=int(tested.sum()))
 
 
 def _rounding(facts: Facts) -> Iterator[Measurement]:
@@ -210,6 +221,7 @@ class TokenMetrics(HostTask):
         ),
         "kl_mean": whole_set("nat", "lower", column=Column("KL nat", 1, ".2g", spare=2), drift=True),
         **{name: whole_set("nat", "lower", drift=True) for name in QUANTILES},
+        "padding_effect": whole_set("nat", "lower", Noise.SAMPLE),
         "flips_harmful": shared.HARMFUL,
         "flips_beneficial": shared.BENEFICIAL,
     }  # fmt: skip
@@ -220,6 +232,7 @@ class TokenMetrics(HostTask):
         Group(("choice_accuracy_loss",), _choice_loss, against=True, labels=True),
         Group(("same_top_token",), _agreement, against=True, labels=True),
         Group(("kl_mean", *QUANTILES), _divergence, labels=True),
+        Group(("padding_effect",), _padding, labels=True),
     )
 
     def truth(self, given: GivenLabels) -> LabelSet:
@@ -273,6 +286,12 @@ class TokenMetrics(HostTask):
                 "float32 as on the host", "perplexity_ratio", gates.FLOAT, {"max": ratio.value}, ratio
             ),
         ]
+        padding = gates.Limit(
+            MOST_PADDING, "padding must not be seen; a model that looks at it moves by more"
+        )
+        table = {"max": padding.value}
+        of_float = {"variant": "float32", "case": CLEAN}
+        proposed.append(gates.gate("padding is ignored", "padding_effect", of_float, table, padding))
         if context.quantizes:
             most = gates.Limit(MOST_RATIO, "hardly noticed in use; a broken model costs a multiple")
             table = {"max": most.value}
