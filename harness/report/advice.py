@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from harness import tasks
 from harness.config.folders import shipped_folder
 from harness.config.gates import GateTable
 from harness.config.load import check, validation_file
@@ -168,8 +169,10 @@ def _after_a_failure(outcome: Outcome, run: Mapping[str, Any], command: str, wor
         if other:
             validation = short(Path(run["validation_path"]))
             return f"in {validation} [variants.{worst.variant}] recipe = {other}   # {figures}"
-        model = "" if _is_bundled(run) else f"{_model_argument(run)} "
-        return f"{command} search {model}-o search   # finds the layers that lose it, and a recipe"
+        task = run["model"]["task"]
+        if task in tasks.names() and tasks.named(task).has_classes:  # search has no other metric
+            model = "" if _is_bundled(run) else f"{_model_argument(run)} "
+            return f"{command} search {model}-o search   # finds the layers that lose it, and a recipe"
     if worst.kind == CHECK:
         return f"{command} checks {worst.gate}   # what it demands, why, and how to relax it"
     return f"{report_command(outcome)}   # every row of the gate, with its interval"

@@ -24,9 +24,9 @@ _worst = partial(
 )  # fmt: skip
 
 
-def _classifies(context: CaseContext) -> bool:
-    """Whether there are rows of the metrics of classes, whatever the task is called."""
-    return context.labelled and tasks.named(context.task).has_classes
+def _made(metric: str, context: CaseContext) -> bool:
+    """Whether the task makes rows of a metric, which needs labels."""
+    return context.labelled and metric in tasks.on_host(context.task).metrics
 
 
 CHECKS = (
@@ -85,7 +85,7 @@ CHECKS = (
         "not cost a point of accuracy.",
         failure="the float model lost accuracy on this target alone",
         faults=("other-weights", "class-never-answered"),
-        applies=_classifies,
+        applies=partial(_made, "accuracy_loss"),
     ),
     Check(
         _worst("no-class-lost", metric="worst_class_accuracy_loss", cases=(CLEAN,)),
@@ -93,7 +93,7 @@ CHECKS = (
         "together (Bonferroni).",
         failure="one class lost its accuracy",
         faults=("class-never-answered",),
-        applies=_classifies,
+        applies=partial(_made, "worst_class_accuracy_loss"),
     ),
     Check(
         _worst("no-shift-lost", metric="accuracy_loss", severities=(1, 2, 3, 4, 5), combine="worst"),
@@ -101,6 +101,8 @@ CHECKS = (
         "together (Bonferroni).",
         failure="accuracy was lost under one shift",
         faults=("class-never-answered",),
-        applies=lambda context: _classifies(context) and any(info.severity for info in context.sets),
+        applies=lambda context: (
+            _made("accuracy_loss", context) and any(info.severity for info in context.sets)
+        ),
     ),
 )

@@ -206,13 +206,14 @@ def test_a_failure_on_one_target_of_two_compares_them() -> None:
     assert following(outcome(failed, targets=("cpu", "pi"))) == wanted
 
 
-def lost_against_float(validation: str) -> Outcome:
+def lost_against_float(validation: str, task: str = "classification") -> Outcome:
     gate = {"name": "g", "suite": "accuracy", "metric": "lost", "max": 1.0}
     lost = row("lost", 3.0)
     lost = replace(lost, measurement=replace(lost.measurement, reference="float32@host"))
     outcome_ = outcome([verdict(State.FAIL)], measured=[lost], validation=validation)
     variants = {"int8": {"recipe": [{"pass": "quantize"}]}}
-    return replace(outcome_, run={**outcome_.run, "validation": {"gate": [gate], "variants": variants}})
+    run = {"model": {"task": task}, "validation": {"gate": [gate], "variants": variants}}
+    return replace(outcome_, run={**outcome_.run, **run})
 
 
 def test_a_recipe_that_gave_more_on_calibration_data_is_the_next_step() -> None:
@@ -236,6 +237,8 @@ def test_a_loss_against_the_float_model_searches_for_a_recipe(validation: str, w
     outcome_ = lost_against_float(validation)
     assert following(outcome_).startswith(wanted)
     assert following(replace(outcome_, rows=())).startswith("harness report r1")
+    for without_classes in ("segmentation", "of a plug-in that is gone"):
+        assert following(lost_against_float(validation, without_classes)).startswith("harness report r1")
 
 
 @pytest.mark.parametrize(

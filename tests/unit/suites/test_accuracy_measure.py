@@ -23,7 +23,7 @@ from harness.core.feeding import Feeding
 from harness.core.job import Case, Samples, merge
 from harness.core.preprocess import Feeds, Outputs, Preprocess
 from harness.core.reductions import hash_rows, limits
-from harness.core.task import Block
+from harness.core.task import Block, Need, Reading
 from harness.stats import accuracy
 from harness.tasks.answers import Answers
 from suites.accuracy import measure as measure_module
@@ -293,3 +293,47 @@ def test_of_equal_scores_the_first_five_are_kept_in_order() -> None:
     np.testing.assert_array_equal(result["top_index"], [[1, 2, 4, 5, 3]])
     np.testing.assert_array_equal(result["top_value"], [[7, 7, 7, 2, 1]])
     assert result["logsumexp"][0] == pytest.approx(np.log(np.exp(y.astype(np.float64)).sum()))
+
+
+class NeedsAll(Classification):
+    """Keeps the mean of the input and the label of each sample, and the score of the second output."""
+
+    needs = frozenset({Need.INPUTS, Need.LABELS})
+
+    def reduce(self, reading: Reading, block: Block) -> dict[str, NDArray[Any]]:
+        assert block.labels is not None
+        means = block.inputs["image"].reshape(len(block.labels), -1).mean(axis=1)
+        return {"means": means, "labels": block.labels, "score": block.outputs[reading.output][:, 0]}
+
+
+@dataclass
+class LabelledBench(NumpyBench):
+    """Has labels on the device."""
+
+    def targets(self, name: str, start: int, stop: int) -> NDArray[np.int64]:
+        return np.arange(start, stop)
+
+
+@pytest.mark.parametrize("keep", ["outputs", "reduced"])
+@pytest.mark.parametrize("names", [("scores", "sums"), ("a", "b")])
+def test_a_task_gets_inputs_labels_and_outputs_by_their_own_names(
+    keep: str, names: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A converter may rename outputs: the task knows them by the names of the canonical model."""
+    monkeypatch.setattr(measure_module.plugins, "choose", lambda group, name: NeedsAll)
+    inputs = (TensorSpec("image", (None, 3, 4, 4), "float32"),)
+    outputs = tuple(TensorSpec(name, (None, 10), "float32") for name in names)
+    session = NumpySession(
+        inputs,
+        outputs,
+        lambda feeds: dict(zip(names, (scores(feeds["image"]), -scores(feeds["image"])), strict=True)),
+    )
+    on = LabelledBench(session, artifact())
+    monkeypatch.setattr(measure_module, "BLOCK_BYTE", RAW[:7].nbytes)
+    params = {"batch": 7, "keep": keep, "task": "needs-all", "labelled": True}
+    params |= {"outputs": ["scores", "sums"], "scored": "sums"}
+    result = merge(measure(on, Case("clean", data="clean", samples=101, params=params)))
+    np.testing.assert_allclose(result.arrays["answer:means"], RAW.reshape(101, -1).mean(axis=1), rtol=1e-6)
+    np.testing.assert_array_equal(result.arrays["answer:labels"], np.arange(101))
+    np.testing.assert_array_equal(result.arrays["answer:score"], -scores(RAW)[:, 0])
+    assert ("output:0" in result.arrays) == (keep == "outputs")
