@@ -162,6 +162,32 @@ def test_differences_are_measured_by_what_rounding_explains(fault: Any, over: in
         assert "sample 41" in row.reason
 
 
+@pytest.mark.parametrize("keep", [("reduced", "reduced"), ("reduced", "outputs"), ("outputs", "reduced")])
+@pytest.mark.parametrize(
+    ("fault", "is_seen"),
+    [
+        (lambda y: y, False),
+        (lambda y: y + 0.009, False),
+        (lambda y: y + 0.02, True),
+        (lambda y: np.where(np.arange(N)[:, None] == 41, np.nan, y), True),
+        # Two scores of a sample that are exchanged have the same extremes.
+        (lambda y: y[:, ::-1], False),
+    ],
+)
+def test_of_reduced_outputs_the_extremes_are_compared(
+    keep: tuple[str, str], fault: Any, is_seen: bool
+) -> None:
+    base, _ = planted(9, 4)
+    scores = fault(base.astype(np.float64)).astype(np.float32)
+    reference = samples(base, keep=keep[1])
+    measured, host = samples(scores, keep=keep[0]), {"float32": reference, "int8": reference}
+    row = rows(measured, host, setting="parity", bounds={"y0": 0.01})["difference_over_rounding", OWN]
+    assert (row.value > 1) == is_seen
+    assert "of the lowest and the highest number of each sample alone" in row.reason
+    row = rows(measured, host, setting="parity", same_runtime="as the host")["difference_over_rounding", OWN]
+    assert row.value == (0 if np.array_equal(scores, base) else math.inf), "the hashes differ"
+
+
 def test_the_output_that_differs_most_for_its_bound_is_named() -> None:
     base, _ = planted(9, 4)
     small = base[:, :2] / 1000
