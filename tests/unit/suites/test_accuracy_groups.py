@@ -12,6 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
+from harness import tasks
 from harness.core.artifact import Artifact, File
 from harness.core.cause import Cause
 from harness.core.groups import Groups
@@ -291,3 +292,11 @@ def test_the_rows_of_a_whole_case_have_intervals_over_sequences() -> None:
     assert (rows["accuracy"].ci_low, rows["accuracy"].ci_high) == (expected.low, expected.high)
     assert rows["accuracy"].ci_high > intervals.wilson(216, N).high
     assert rows["accuracy_loss"].ci_high > 100 * paired.tango(0, 24, N).high
+
+
+def test_tasks_that_divide_a_metric_of_one_name_divide_the_same() -> None:
+    shared: dict[str, set[object]] = {}
+    for host in tasks.every_on_host().values():
+        for name, quantity in host.quantities.items():
+            shared.setdefault(name, set()).add((quantity, host.metrics[name]))
+    assert {name for name, made in shared.items() if len(made) > 1} == set()

@@ -24,7 +24,6 @@ from harness.tasks import propose as gates
 from harness.tasks import shapes, shared
 from harness.tasks.answers import Answers
 from harness.tasks.host import GivenLabels, HostTask, LabelSet, LabelSource
-from harness.tasks.quantity import Quantity
 from harness.tasks.question import Candidate, Question, Rank
 from harness.tasks.rows import PT, Facts, Group, Undefined, mean_share, row
 from harness.tasks.shared import SHIFT_COLUMN, whole_set
@@ -201,7 +200,7 @@ class SegmentationMetrics(HostTask):
         ),
         Group(("class_iou_loss",), _class_loss, against=True, labels=True, as_shipped=True),
     )  # fmt: skip
-    quantities: ClassVar = {"agreement": Quantity("agrees in {:.3g} % of the pixels", 100, reach=1)}
+    quantities: ClassVar = {"agreement": shared.AGREEMENT_OF_PART}
     reads_labels = True
 
     def recognises(self, labels: Path) -> bool:
