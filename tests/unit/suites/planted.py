@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import atexit
 import itertools
+import mmap
 import os
 import signal
 import tempfile
@@ -49,14 +50,16 @@ class Leftovers:
     """What sessions with such a fault leave behind, until a test clears it."""
 
     BYTE = 4_000_000
-    memory: ClassVar[list[bytearray]] = []
+    memory: ClassVar[list[mmap.mmap]] = []
     descriptors: ClassVar[list[int]] = []
     waiting: ClassVar[list[threading.Event]] = []
 
     @classmethod
     def add(cls, fault: str) -> None:
         if fault == "leaks":
-            cls.memory.append(bytearray(b"1") * cls.BYTE)
+            # Pages of its own: the heap of a process that ran other tests has free ones.
+            cls.memory.append(mmap.mmap(-1, cls.BYTE))
+            cls.memory[-1].write(b"1" * cls.BYTE)
         if fault == "descriptors":
             cls.descriptors.append(os.open(os.devnull, os.O_RDONLY))
         if fault == "leftover threads":
@@ -71,7 +74,8 @@ class Leftovers:
 
     @classmethod
     def clear(cls) -> None:
-        cls.memory.clear()
+        while cls.memory:
+            cls.memory.pop().close()
         while cls.descriptors:
             os.close(cls.descriptors.pop())
         while cls.waiting:
