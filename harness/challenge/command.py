@@ -273,7 +273,9 @@ def _bench(
         limits_here = [limit for limit in listed if limit.variant == variant and not limit.relaxed]
         rows = [row for row in outcome.rows if row.key.variant == variant]
         sizes = effects.smallest_sizes(rows, limits_here, planted.catalogue())
-        smallest |= {name: min(size, smallest.get(name, size)) for name, size in sizes.items()}
+        for name, size in sizes.items():
+            best = max if planted.catalogue()[name].unit == effects.CALLS else min
+            smallest[name] = best(size, smallest.get(name, size))
     healthy = Healthy.of((v for v in outcome.verdicts if key_of(v) in here), outcome.rows)
     return Bench(
         prepared.executors[target.name],

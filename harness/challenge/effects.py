@@ -15,6 +15,8 @@ from harness.stats.difference import noise_factor
 from harness.testing.faults import Fault
 
 #: The planted faults that stand for the effects which are stated, and how the effect is called.
+#: Unit of faults that occur once in so many calls.
+CALLS = "calls"
 WRONG_ANSWERS = "one-wrong-answer"
 STATED = {
     "slower-10": ("latency", "latency +{:.2g} %", 100.0),
@@ -89,7 +91,8 @@ def smallest_sizes(
 ) -> dict[str, float]:
     """The smallest size of each planted fault that a check which declares it shows with 95 % power.
 
-    Of faults whose size is measured by the row that the check looks at: seconds, bytes, a share of a ratio.
+    Of faults whose size is measured by the row that the check looks at: seconds, bytes, a share of a ratio;
+    of wrong answers in so many calls the largest number of calls, by the answers that are compared.
 
     Parameters
     ----------
@@ -103,6 +106,10 @@ def smallest_sizes(
     for limit in limits:
         for name in limit.faults:
             fault, most = faults.get(name), limit.gate.maximum
+            if fault is not None and fault.unit == CALLS:
+                if answers := _answers([limit], rows):
+                    sizes[name] = max(1 / power.smallest_rate(answers), sizes.get(name, 0.0))
+                continue
             if fault is None or most is None:
                 continue
             for row in rows:
@@ -174,14 +181,31 @@ def _with_interval(row: Row, rows: Iterable[Row]) -> Row:
     return row
 
 
-def _wrong_answers(rows: Sequence[Row], limits: Iterable[Limit]) -> Iterator[Effect]:
+def is_below(fault: Fault, smallest: float) -> bool:
+    """Whether a fault is smaller than the smallest that is seen; of one in so many calls, rarer."""
+    return fault.size > smallest if fault.unit == CALLS else fault.size < smallest
+
+
+def smallest_text(fault: Fault, smallest: float) -> str:
+    """Say what is seen of such a fault."""
+    if fault.unit == CALLS:
+        return f"the rarest that is seen here with 95 % power is one in {smallest:,.0f} calls"
+    return f"the smallest that is seen here with 95 % power is {smallest:.3g} {fault.unit}"
+
+
+def _answers(limits: Iterable[Limit], rows: Sequence[Row]) -> int:
+    """How many answers are compared where a wrong one is looked for."""
     counts = [
         row.measurement.n
         for limit in limits
         for row in rows
         if WRONG_ANSWERS in limit.faults and limit.gate.looks_at(row)
     ]
-    most = max(counts, default=0)
+    return max(counts, default=0)
+
+
+def _wrong_answers(rows: Sequence[Row], limits: Iterable[Limit]) -> Iterator[Effect]:
+    most = _answers(limits, rows)
     if most:
         rate = power.smallest_rate(most)
         yield Effect(

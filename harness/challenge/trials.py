@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -19,6 +20,7 @@ from harness.challenge.answers import (
     not_planted,
     would_see,
 )
+from harness.challenge.effects import is_below, smallest_text
 from harness.challenge.jobs import Work
 from harness.challenge.limits import key_of
 from harness.core import unexpected
@@ -105,7 +107,8 @@ class Bench:
         refused: dict[str, str] = {}
         caught: Catch | None = None
         tried: set[str] = set()
-        least, of = self.smallest.get(fault.name, 0.0), 1 if quick else None
+        least, of = self.smallest.get(fault.name, math.nan), 1 if quick else None
+        is_small = is_below(fault, least)
         states: States = {}
         for batch in self.work.steps(fault, quick=quick):
             if batch.variant in refused:
@@ -133,7 +136,7 @@ class Bench:
                     caught = None
             results |= measured.results
             rows += made
-            if caught is not None or (fault.size < least and set(self.work.variants[:of]) <= tried):
+            if caught is not None or (is_small and set(self.work.variants[:of]) <= tried):
                 break  # the checks that declare a smaller one, which come first, show it by chance alone
         seconds = time.monotonic() - began_s
         if caught is not None:
@@ -141,8 +144,8 @@ class Bench:
         if not rows:
             why = next(iter(refused.values()), "no job of this target can see it")
             return Answer(fault, Result.NOT_PLANTED, None, why, seconds, tuple(cases))
-        if fault.size < least:
-            why = f"the smallest that is seen here with 95 % power is {least:.3g} {fault.unit}"
+        if is_small:
+            why = smallest_text(fault, least)
             return Answer(fault, Result.BELOW, None, why, seconds, tuple(cases))
         if fault.kind in (Kind.TIME, Kind.MEMORY) and is_disturbed(rows):
             why = "the machine was disturbed; run again on a quiet one"

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
-from harness.challenge.effects import Effect, smallest, smallest_sizes
+from harness.challenge.effects import Effect, is_below, smallest, smallest_sizes
 from harness.core.job import Status
 from harness.stats import power
 from harness.stats.difference import noise_factor
@@ -112,6 +113,15 @@ def test_sizes_are_in_the_units_of_the_faults() -> None:
         "slower-10": pytest.approx(power.smallest_ratio_of_bound(0.98, 0.98, 1.01, 1.05, 3) - 1),
         "slow-load": pytest.approx((6e7 + power.FURTHER[3] * 2e7) / 1e9),
     }
+    answers = [row("same", key("tries", "repeat"), n=3000), row("same", key("tries", "repeat"), n=20)]
+    wrong = fault("one-wrong-answer", "calls")
+    by_calls = smallest_sizes(answers, LIMITS, {**BY_NAME, wrong.name: wrong})
+    assert by_calls == {wrong.name: pytest.approx(1 / power.smallest_rate(3000))}
+    assert [is_below(replace(wrong, size=size), by_calls[wrong.name]) for size in (900, 1100)] == [
+        False,
+        True,
+    ]
+    assert [is_below(replace(LEAK_FAULT, size=size), 10.0) for size in (9, 11)] == [True, False]
     effects = by_name(smallest(rows, limits, METRICS, "int8", BY_NAME))
     assert effects["latency"].text == f"latency +{100 * sizes['slower-10']:.2g} %"
     assert effects["load"].text.startswith("a load 1")

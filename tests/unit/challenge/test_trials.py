@@ -123,6 +123,22 @@ def test_a_fault_below_the_smallest_effect_is_not_missed(
     assert (answer.result, answer.would) == (result, would)
 
 
+def test_a_wrong_answer_that_is_rarer_than_the_answers_compared_show_is_not_missed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Work, "steps", lambda *_, **__: [batch("speed", ("calls", 0))])
+    monkeypatch.setattr(Bench, "_measure", lambda *_: (Measured(), [timed(101.0)]))
+    monkeypatch.setattr(Bench, "_judge", lambda *_: (None, {}))
+    wrong = next(fault for fault in FAULTS if fault.name == "one-wrong-answer")
+    few, many = (
+        replace(bench(), smallest={"one-wrong-answer": n}).answer(wrong, quick=True) for n in (20.4, 6000.0)
+    )
+    assert (few.result, few.would) == (
+        Result.BELOW, "the rarest that is seen here with 95 % power is one in 20 calls",
+    )  # fmt: skip
+    assert many.result is Result.MISSED
+
+
 def test_a_disturbed_batch_is_measured_again_only_where_nothing_was_caught(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
