@@ -49,8 +49,17 @@ class ArtifactStore:
         metadata: dict[str, Any] = json.loads((artifact.folder / METADATA).read_text())
         return metadata
 
-    def find(self, name: str, lineage: Mapping[str, Any]) -> Artifact | None:
-        """Return the artifact of that lineage; None if there is none or it is damaged."""
+    def find(self, name: str, lineage: Mapping[str, Any], file_name: str = "") -> Artifact | None:
+        """Return the artifact of that lineage; None if there is none or it is damaged.
+
+        Parameters
+        ----------
+        name : str
+            The variant.
+        lineage : mapping
+        file_name : str
+            What its file is called: another variant of the same recipe may have made it. Empty: as it is.
+        """
         record = self._cache.recall(key_of(lineage))
         if record is None:
             return None
@@ -61,6 +70,9 @@ class ArtifactStore:
         except ModelError:
             self._cache.drop_artifact(artifact.sha256)  # damaged: it has to be made again
             return None
+        if file_name and len(artifact.files) == 1 and artifact.files[0].name != file_name:
+            self._cache.put_artifact(artifact.sha256, {file_name: artifact.path})
+            artifact = replace(artifact, files=(replace(artifact.files[0], name=file_name),))
         return artifact
 
     def drop(self, artifact: Artifact, lineage: Mapping[str, Any]) -> None:

@@ -143,7 +143,8 @@ class VariantBuilder:
         faults: dict[str, Exception] = {}
         lineage = self._lineage(table, data)
         try:
-            source = self._store.find(name, {**lineage, "format": "onnx"}) or self._make_onnx(
+            called = f"{name}.onnx" if table.recipe else ""  # a given file has its own name
+            source = self._store.find(name, {**lineage, "format": "onnx"}, called) or self._make_onnx(
                 name, table, lineage, data
             )
         except PassFailed:
@@ -163,7 +164,7 @@ class VariantBuilder:
             try:
                 if (remembered := self._cache.recall(refusal)) is not None:
                     raise ModelError(remembered["reason"])
-                artifacts["tflite"] = self._store.find(name, written) or self._make_tflite(
+                artifacts["tflite"] = self._store.find(name, written, f"{name}.tflite") or self._make_tflite(
                     name, lineage, written, source, data
                 )
             except PassFailed:

@@ -159,3 +159,17 @@ def test_a_gate_can_ask_for_bytes(harness: Shell, model: MakeModel) -> None:
     ended = harness("validate", "--model", folder, "--suite", "accuracy")
     assert ended.code == 1
     assert "small: int8 on cpu: file_byte_ratio in model is" in ended.out
+
+
+def test_a_recipe_that_another_variant_has_run_gives_files_of_its_own_name(
+    harness: Shell, tiny: Path
+) -> None:
+    """Both have the same bytes, which are in the cache once."""
+    for name in ("first", "second"):
+        (harness.folder / f"{name}.toml").write_text('recipe = [{ pass = "quantize" }]\n')
+        ended = harness("compress", tiny, "--recipe", f"{name}.toml", "-o", name)
+        assert ended.code == 0, ended.err
+        made = {path.name for path in (harness.folder / name).iterdir()}
+        assert made == {"card.json", f"{name}.onnx", f"{name}.tflite"}
+    first, second = ((harness.folder / name / f"{name}.onnx").read_bytes() for name in ("first", "second"))
+    assert first == second
