@@ -55,9 +55,9 @@ def measure(bench: Bench, case: Case) -> Iterator[Samples]:
     """
     digest = preprocess.Digest()
     task: Task = plugins.choose(plugins.TASKS, case.params.get("task", BEFORE_TASKS))()
-    own = task.measure(bench, case)
-    if own is not None:
-        yield from own
+    measured = task.measure(bench, case)
+    if measured is not None:
+        yield from measured
         return
     with bench.open() as session:
         feeding = bench.feeding(session)

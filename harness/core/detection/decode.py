@@ -310,15 +310,15 @@ class Decode:
             numbers = _class_numbers(classes[row, chosen], self.class_offset)
             finite = np.isfinite(corners).all(axis=1)
             usable = finite & (numbers >= 0)
-            kept = np.flatnonzero(usable)
+            left = np.flatnonzero(usable)
             values = scores[row, chosen]
-            kept = kept[
-                suppress(corners[kept], values[kept], numbers[kept], iou=self.nms_iou, most=self.most)
+            left = left[
+                suppress(corners[left], values[left], numbers[left], iou=self.nms_iou, most=self.most)
             ]
             highest = float(scores[row].max(initial=-np.inf)) if finite.all() else np.nan
             samples.append(
                 Detections(
-                    np.array([len(kept)]), corners[kept], values[kept], numbers[kept], np.array([highest])
+                    np.array([len(left)]), corners[left], values[left], numbers[left], np.array([highest])
                 )
             )
         return Detections.of_samples(samples)

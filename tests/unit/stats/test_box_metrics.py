@@ -27,7 +27,7 @@ CLASSES = 3
 def scenes(seed: Any, n: Any = 8, *, crowds: Any = True, coarse: Any = True) -> Any:
     """Images with objects, and detections near them: many equal scores, other classes, some missing."""
     rng = np.random.default_rng(seed)
-    images, found = [], []
+    images, detected = [], []
     for _ in range(n):
         count = int(rng.integers(0, 6))
         low = rng.uniform(0, 150, (count, 2))
@@ -44,13 +44,13 @@ def scenes(seed: Any, n: Any = 8, *, crowds: Any = True, coarse: Any = True) -> 
         scores = rng.random(len(each))
         scores = np.round(scores, 1) if coarse else scores
         order = np.argsort(-scores, kind="stable")
-        found.append(
+        detected.append(
             Detections(
                 np.array([len(each)]), near[order], scores[order], called[order].astype(np.int64),
                 np.array([scores.max(initial=-np.inf)]),
             )
         )  # fmt: skip
-    return Truth(pack(images)), Detections.of_samples(found)
+    return Truth(pack(images)), Detections.of_samples(detected)
 
 
 def oracle(truth: Any, detections: Any, classes: Any = CLASSES) -> Any:

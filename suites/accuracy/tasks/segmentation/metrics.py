@@ -137,8 +137,8 @@ def _loss(facts: Facts) -> Iterator[Measurement]:
         interval = overlap.bound(statistic, sets, base)
         yield row(f"{name}_loss", interval, facts.reference, factor=PT, per_sample=PT * lost[name])
     edges = _boundaries(facts.base, facts) - _boundaries(facts.answers, facts)
-    known = edges[~np.isnan(edges)]
-    loss = intervals.clustered_mean(known, reach=1.0) if known.size else Interval(math.nan, -1.0, 1.0, 0)
+    real = edges[~np.isnan(edges)]
+    loss = intervals.clustered_mean(real, reach=1.0) if real.size else Interval(math.nan, -1.0, 1.0, 0)
     yield row("boundary_f_loss", loss, facts.reference, factor=PT)
     size = facts.labels.shape[1:]
     right = [masks_of(side, size) == facts.labels for side in (facts.base, facts.answers)]

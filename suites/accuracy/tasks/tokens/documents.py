@@ -39,9 +39,9 @@ class Model:
 
     def __init__(self, session: Session, feeding: Feeding, names: list[str], scored: str) -> None:
         self.session, self.feeding = session, feeding
-        own = [spec.name for spec in feeding.outputs]
+        of_file = [spec.name for spec in feeding.outputs]
         # A converter may rename outputs, and keeps their order.
-        canonical = names if len(names) == len(own) else own
+        canonical = names if len(names) == len(of_file) else of_file
         self.name = scored if scored in canonical else canonical[0]
         self.output = feeding.outputs[canonical.index(self.name)]
 
