@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.core.errors import DataError
+from harness.core.errors import DataError, UsageError
 from harness.core.job import Case, Samples
 from harness.core.measurement import Measurement
 from harness.core.metric import Metric
@@ -172,7 +172,10 @@ class HostTask(ABC):
         DataError
             The files cannot be read, or are not those of the samples.
         """
-        raise NotImplementedError
+        raise UsageError(
+            f"the task {self.task.name} says that it reads labels, and has no read_labels",
+            next_step=f"report it to the authors of {type(self).__module__}",
+        )
 
     def case(self, case: Case, context: CaseContext) -> Case:
         """Return a case as the task has it measured: with another deadline, or another variant beside it."""

@@ -56,6 +56,22 @@ def loss_margin(samples: int) -> Limit | None:
     return None
 
 
+def margin_of_images(samples: int, spread: float) -> Limit | None:
+    """Return the strictest margin of a loss over all images, in points from 1, that `samples` images decide.
+
+    Parameters
+    ----------
+    samples : int
+    spread : float
+        Expected standard deviation of what an image contributes to the loss, as a share of 1.
+    """
+    z = intervals.z_value(ALPHA)
+    for value in MARGINS_PT if samples else ():
+        if value >= 1 and z * z / (samples + z * z) + z * spread / math.sqrt(samples) < value / 100:
+            return Limit(value, f"the strictest from 1 pt that {samples:,} images can decide")
+    return None
+
+
 def agreement_floor(samples: int) -> Limit | None:
     """Return the highest agreement that `samples` prove if twice the expected share disagrees, or None."""
     low = intervals.wilson(samples - math.ceil(2 * DISAGREEMENT * samples), samples).low

@@ -73,5 +73,5 @@ def test_objects_are_detected_by_class_place_and_score() -> None:
     truth = Truth(
         pack([(Placement(200, 100), Objects.of([0, 1, 2], [A, B, C])), (Placement(9, 9), Objects.of([], []))])
     )
-    found = boxes([(A, 0, 0.9), (B, 0, 0.9), (C, 2, 0.1)], [])
-    assert detected(found, truth, 3, 0.25).tolist() == [True, False, False]
+    seen = boxes([(A, 0, 0.9), (B, 0, 0.9), (C, 2, 0.1)], [])
+    assert detected(seen, truth, 3, 0.25).tolist() == [True, False, False]

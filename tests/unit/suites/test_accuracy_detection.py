@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -11,14 +11,15 @@ import pytest
 from harness.core.artifact import Quantization
 from harness.core.detection.boxes import Detections
 from harness.core.detection.truth import Objects, Placement, Truth, pack
-from harness.core.errors import DataError
+from harness.core.errors import DataError, UsageError
 from harness.core.job import Samples, Status
 from harness.core.reductions import hash_rows, limits
 from harness.core.suite import ProposalContext
 from harness.core.task import Block
 from harness.stats import average_precision
-from harness.tasks.host import GivenLabels
-from suites.accuracy.tasks.detection.metrics import DetectionMetrics, margin
+from harness.tasks import propose as gates
+from harness.tasks.host import GivenLabels, HostTask
+from suites.accuracy.tasks.detection.metrics import SPREAD, DetectionMetrics
 from suites.accuracy.tasks.detection.task import Detection
 from tests.detectors import CLASSES, SIZE, STYLES, scene
 from tests.unit.stats.test_box_metrics import oracle
@@ -174,6 +175,11 @@ def test_gates_are_proposed_that_can_be_decided() -> None:
 
 
 def test_the_margin_is_what_the_images_can_decide() -> None:
-    assert margin(0) is None
-    assert margin(5_000).value == 1
-    assert margin(300).value > 1
+    assert gates.margin_of_images(0, SPREAD) is None
+    assert gates.margin_of_images(5_000, SPREAD).value == 1
+    assert gates.margin_of_images(300, SPREAD).value > 1
+
+
+def test_a_task_that_says_that_it_reads_labels_has_to() -> None:
+    with pytest.raises(UsageError, match="the task detection says that it reads labels"):
+        HostTask.read_labels(DetectionMetrics(), cast("Any", None))

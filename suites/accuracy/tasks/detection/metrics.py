@@ -18,7 +18,7 @@ from harness.core.errors import DataError, UsageError
 from harness.core.measurement import Measurement
 from harness.core.metric import Column, Metric, Role
 from harness.core.suite import CLEAN, ProposalContext, ProposedGate
-from harness.stats import coco_metrics, intervals
+from harness.stats import coco_metrics
 from harness.stats.average_precision import Bound, Draws, bound, resampled
 from harness.stats.box_agreement import agree, detected
 from harness.stats.box_matches import match
@@ -221,15 +221,6 @@ def _agreement(facts: Facts) -> Iterator[Measurement]:
         yield skipped("score_shift", "no box of the reference is matched", facts.reference)
 
 
-def margin(samples: int) -> gates.Limit | None:
-    """Return the strictest margin of the mAP loss, in points from 1, that `samples` images decide."""
-    z = intervals.z_value(gates.ALPHA)
-    for value in gates.MARGINS_PT if samples else ():
-        if value >= 1 and z * z / (samples + z * z) + z * SPREAD / math.sqrt(samples) < value / PT:
-            return gates.Limit(value, f"the strictest from 1 pt that {samples:,} images can decide")
-    return None
-
-
 class DetectionMetrics(HostTask):
     """mAP by COCO's definition, its paired bound over images, and boxes lost, invented and renamed."""
 
@@ -336,4 +327,5 @@ class DetectionMetrics(HostTask):
         )
         # mAP is no mean over images, so that a mean over shifted cases has no interval.
         clean = replace(context, shifted=False)
-        return [least, *gates.loss(clean, "mAP", "map_loss", margin(context.samples))]
+        margin = gates.margin_of_images(context.samples, SPREAD)
+        return [least, *gates.loss(clean, "mAP", "map_loss", margin)]

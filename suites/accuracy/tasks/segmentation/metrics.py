@@ -158,15 +158,6 @@ def _agreement(facts: Facts) -> Iterator[Measurement]:
     yield row("agreement_iou", overlap.bound(confusion.mean_iou, of_reference), facts.reference)
 
 
-def margin(samples: int) -> gates.Limit | None:
-    """Return the strictest margin of the IoU loss, in points from 1, that `samples` images decide."""
-    z = intervals.z_value(gates.ALPHA)
-    for value in gates.MARGINS_PT if samples else ():
-        if value >= 1 and z * z / (samples + z * z) + z * SPREAD / math.sqrt(samples) < value / PT:
-            return gates.Limit(value, f"the strictest from 1 pt that {samples:,} images can decide")
-    return None
-
-
 class SegmentationMetrics(HostTask):
     """Mean IoU, right pixels and boundaries with bounds over images, and masks against the reference's."""
 
@@ -261,7 +252,10 @@ class SegmentationMetrics(HostTask):
         why = gates.Limit(floor, f"the commonest class everywhere has {100 * context.chance:.1f} % by image")
         table = {"variant": "float32", "case": CLEAN}
         least = gates.gate("float32 better than chance", "miou", table, {"min": floor}, why)
-        return [least, *gates.loss(context, "mIoU", "miou_loss", margin(context.samples))]
+        return [
+            least,
+            *gates.loss(context, "mIoU", "miou_loss", gates.margin_of_images(context.samples, SPREAD)),
+        ]
 
 
 def _options(options: Any) -> Options:  # noqa: ANN401 - the table, or none
