@@ -350,6 +350,7 @@ def test_what_is_not_timed_runs_first_on_all_cores_and_nothing_timed_beside_it(
     assert sorted(keys) == sorted(
         (batch.target, batch.variant, batch.suite) for batch in plan.batches if batch.target != "board"
     )
+    assert together[0].target == HOST, "what is interrupted has been compared with the reference"
     if cores == 1:
         assert {batch.target for batch in together} == {first.name}  # type: ignore[attr-defined]
     else:
