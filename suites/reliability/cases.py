@@ -32,8 +32,9 @@ TYPICAL_START_S, TYPICAL_COPY_S, TYPICAL_S, EMULATED_TYPICAL_S = 0.4, 0.015, 0.0
 SCRAMBLE = 8
 #: So many rows show a fault in a hundredth of the answers with 99 %.
 RUNTIME_ROWS = 512
-#: Where no setting says otherwise: under emulation a sample takes up to a second.
-EMULATED_BATCHES, EMULATED_THREADS = (3, 8), (1, 2)
+#: Where no setting says otherwise, sizes and threads are tried for so long, and the model is opened so often:
+#: under emulation a sample takes up to a second.
+EMULATED_S, EMULATED_RELOADS = 3.0, 24
 #: Cases that repeat each row most often run so many there.
 EMULATED_ROWS, REPEATING = 2, (DETERMINISM, CALL_FORMS, NONFINITE_INPUT, PROVENANCE)
 
@@ -119,6 +120,7 @@ def cases(context: CaseContext) -> tuple[Case, ...]:
 
     damage_s = DAMAGE_ALLOWANCE_S
     settings_compared = (DEPLOY,) if context.emulated else (DEPLOY, PARITY)
+    seconds = max(settings.seconds, EMULATED_S) if context.emulated else settings.seconds
     return (
         case(
             DETERMINISM,
@@ -128,25 +130,15 @@ def cases(context: CaseContext) -> tuple[Case, ...]:
             sessions=settings.sessions,
             processes=settings.processes,
             seed=settings.seed,
-            exits=not context.emulated,
+            exits=True,
         ),
         # In parity too: rounding to a shorter format explains much, and hides what float32 shows.
         *(
-            case(
-                BATCH_INVARIANCE,
-                setting=setting,
-                batches=_batches(settings, context),
-                seconds=settings.seconds,
-            )
+            case(BATCH_INVARIANCE, setting=setting, batches=list(settings.batches), seconds=seconds)
             for setting in settings_compared
         ),
         *(
-            case(
-                THREAD_INVARIANCE,
-                setting=setting,
-                threads=_threads(settings, context),
-                seconds=settings.seconds,
-            )
+            case(THREAD_INVARIANCE, setting=setting, threads=list(settings.threads), seconds=seconds)
             for setting in settings_compared
         ),
         # Beside the runtime as it ships; an emulated device opens one session after the other slowly.
@@ -168,32 +160,20 @@ def cases(context: CaseContext) -> tuple[Case, ...]:
             count=settings.bit_flips,
             seed=settings.seed,
         ),
-        *_reload(case, settings, context),
+        _reload(case, settings, context),
         case(PROVENANCE, setting=PARITY),
         case(PROVENANCE),
     )
 
 
-def _reload(case: Callable[..., Case], settings: Settings, context: CaseContext) -> list[Case]:
-    """None under emulation, where memory is that of the emulator."""
+def _reload(case: Callable[..., Case], settings: Settings, context: CaseContext) -> Case:
+    seconds, reloads = settings.reload_seconds, settings.reloads
     if context.emulated:
-        return []
-    seconds = settings.reload_seconds
-    return [case(RELOAD, typical_s=seconds, reloads=settings.reloads, seconds=seconds)]
+        seconds, reloads = max(seconds, EMULATED_S), min(reloads, EMULATED_RELOADS)
+    return case(RELOAD, typical_s=seconds, reloads=reloads, seconds=seconds)
 
 
 def _beside_runtime(settings: Settings, context: CaseContext) -> dict[str, Any]:
     most = context.sets[0].samples
     rows = min(RUNTIME_ROWS, most, context.max_samples or most)
     return {"runtime_rows": rows, "seconds": settings.seconds, "typical_s": settings.seconds / 2}
-
-
-def _batches(settings: Settings, context: CaseContext) -> list[int]:
-    """Batch sizes; none: the device tries the default ones."""
-    few = EMULATED_BATCHES if context.emulated else ()
-    return list(settings.batches or few)
-
-
-def _threads(settings: Settings, context: CaseContext) -> list[int]:
-    few = EMULATED_THREADS if context.emulated else ()
-    return list(settings.threads or few)

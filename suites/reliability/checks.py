@@ -258,28 +258,24 @@ _RESOURCES = (
         why="A closed session closes its files: the slope over reloads is none.",
         failure="file descriptors stay open after every reload",
         faults=("descriptors-per-session",),
-        applies=_is_not_emulated,
     ),
     Check(
         _growth("no-thread-growth-by-reload", metric="reload_thread_growth", maximum=0.1),
         why="A closed session ends its threads: the slope over reloads is none.",
         failure="threads stay after every reload",
         faults=("threads-per-session",),
-        applies=_is_not_emulated,
     ),
     Check(
         _growth("no-file-growth-by-reload", metric="reload_file_growth", maximum=0.1),
         why="A session deletes the temporary files that it makes: the slope over reloads is none.",
         failure="temporary files stay after every reload: they fill the disk",
         faults=("files-per-session",),
-        applies=_is_not_emulated,
     ),
     Check(
         _all("same-answer-reloaded", metric="deterministic_reload", cases=("reload",)),
         why="The last of many sessions that were opened and closed in a process answers as the first did.",
         failure="the answers differ after the model was reloaded",
         faults=("wrong-after-reloads",),
-        applies=_is_not_emulated,
     ),
     Check(
         _all("process-state-stays", metric="process_state_unchanged"),
@@ -302,7 +298,6 @@ _RESOURCES = (
         "started outlives it.",
         failure="the process does not end cleanly: it crashed at exit, or a child outlives it",
         faults=("crash-at-exit", "child-outlives"),
-        applies=_is_not_emulated,
     ),
     Check(
         _all("same-file", metric="artifact_hash_equal", cases=("determinism", "provenance")),

@@ -27,7 +27,7 @@ METRICS: Mapping[str, Metric] = {name: Metric(unit, noise=Noise.RUNS) for _, nam
 WARM_UP_SHARE, WARM_UP = 0.25, 2
 
 
-def rows(arrays: Mapping[str, NDArray[Any]], file_byte: int) -> list[Measurement]:
+def rows(arrays: Mapping[str, NDArray[Any]], file_byte: int, *, emulated: bool) -> list[Measurement]:
     """Make a row of each slope: what is more after each reload.
 
     Parameters
@@ -36,6 +36,8 @@ def rows(arrays: Mapping[str, NDArray[Any]], file_byte: int) -> list[Measurement
         After each reload.
     file_byte : int
         Size of the model file, for the note.
+    emulated : bool
+        The memory of the process is that of an emulator.
     """
     n = len(arrays["memory_byte"])
     warm_up = max(WARM_UP, int(n * WARM_UP_SHARE))
@@ -43,9 +45,13 @@ def rows(arrays: Mapping[str, NDArray[Any]], file_byte: int) -> list[Measurement
     for array, name, unit, fewest in COUNTED:
         if array not in arrays:  # runs from before did not count files
             continue
+        if emulated and unit == "byte":
+            text = "emulated memory: the emulator's own memory is in the figure"
+            measurements.append(_without(name, unit, Status.INVALID, Cause.EMULATED_MEMORY, text))
+            continue
         if n - warm_up < fewest:
             text = f"{n} reloads in the planned time, {WARM_UP + fewest} are needed: raise reload_seconds"
-            measurements.append(_too_few(name, unit, text))
+            measurements.append(_without(name, unit, Status.SKIPPED, Cause.TOO_FEW_SAMPLES, text))
             continue
         slope, low, high = theil_sen(arrays[array][warm_up:])
         note = f"a reload, over {n - warm_up} after {warm_up} to warm up"
@@ -57,10 +63,8 @@ def rows(arrays: Mapping[str, NDArray[Any]], file_byte: int) -> list[Measurement
     return measurements
 
 
-def _too_few(name: str, unit: str, text: str) -> Measurement:
-    return Measurement(
-        name, unit, float("nan"), status=Status.SKIPPED, reason=text, cause=Cause.TOO_FEW_SAMPLES
-    )
+def _without(name: str, unit: str, status: Status, cause: Cause, text: str) -> Measurement:
+    return Measurement(name, unit, float("nan"), status=status, reason=text, cause=cause)
 
 
 def theil_sen(values: NDArray[Any]) -> tuple[float, float, float]:

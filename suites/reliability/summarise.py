@@ -292,7 +292,7 @@ def _counts(outcomes: Iterable[str]) -> str:
 
 
 def _reload(case: Case, samples: Samples, context: SummaryContext) -> list[Measurement]:
-    measurements = growth.rows(samples.arrays, context.artifact.size_byte)
+    measurements = growth.rows(samples.arrays, context.artifact.size_byte, emulated=context.emulated)
     if "equal" in samples.arrays:  # runs from before have none
         equal = samples.arrays["equal"]
         note = "" if equal.all() else f"the first in session {int(np.argmin(equal)) + 1}"

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.core.cause import Cause
 from harness.core.contracts import Unsupported
 from harness.core.job import Status, merge
 from suites.reliability import growth, reload
@@ -41,19 +42,21 @@ def test_a_leak_is_a_slope_and_a_single_jump_is_none() -> None:
     noise = np.random.default_rng(0).integers(-3, 4, n) * 4096
     jump = np.where(np.arange(n) < 25, 0, 50_000_000)
     arrays = counted(n, memory_byte=10**8 + noise + 2_000_000 * np.arange(n), descriptors=np.arange(n))
-    memory, descriptors, threads, files = growth.rows(arrays, 7)
+    memory, descriptors, threads, files = growth.rows(arrays, 7, emulated=False)
     assert files.value == 0
     assert memory.ci_low > 1_900_000
     assert memory.value == pytest.approx(2_000_000, rel=0.01)
     assert (descriptors.value, threads.value, memory.n) == (1.0, 0.0, 30)
     assert memory.reason == "a reload, over 30 after 10 to warm up; the file has 7 bytes"
-    memory, *_ = growth.rows(counted(n, memory_byte=10**8 + noise + jump), 7)
+    memory, *_ = growth.rows(counted(n, memory_byte=10**8 + noise + jump), 7, emulated=False)
     assert memory.ci_low < 256 * 1024  # undecided at most, and no failed check
 
 
 def test_what_the_first_reloads_take_is_not_growth() -> None:
     caches = np.minimum(np.arange(40), 9)
-    _, descriptors, threads, _ = growth.rows(counted(40, descriptors=caches, threads=caches), 7)
+    _, descriptors, threads, _ = growth.rows(
+        counted(40, descriptors=caches, threads=caches), 7, emulated=False
+    )
     assert descriptors.value == threads.value == 0
 
 
@@ -61,7 +64,7 @@ def test_what_the_first_reloads_take_is_not_growth() -> None:
     ("n", "measured"), [(1, (False, False)), (3, (False, False)), (4, (False, True)), (7, (True, True))]
 )
 def test_too_few_reloads_are_skipped_with_their_number(n: int, measured: tuple[bool, bool]) -> None:
-    memory, descriptors, threads, _ = growth.rows(counted(n), 7)
+    memory, descriptors, threads, _ = growth.rows(counted(n), 7, emulated=False)
     for row, is_measured in zip((memory, descriptors, threads), (*measured, measured[1]), strict=True):
         assert (row.status is Status.OK) == is_measured
         assert math.isnan(row.value) != is_measured
@@ -124,3 +127,10 @@ def test_without_proc_nothing_is_reloaded(tmp_path: Path, monkeypatch: pytest.Mo
     case = case_named("reload")
     with pytest.raises(Unsupported, match="/proc/self/statm"):
         list(measure(bench_of(tmp_path, case), case))
+
+
+def test_memory_of_an_emulator_is_no_figure() -> None:
+    memory, descriptors, *_ = growth.rows(counted(40), 7, emulated=True)
+    assert (memory.status, memory.cause) == (Status.INVALID, Cause.EMULATED_MEMORY)
+    assert "emulator" in memory.reason
+    assert descriptors.status is Status.OK
