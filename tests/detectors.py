@@ -1,12 +1,14 @@
-"""Outputs of detectors as ten kinds of exports write them, made from boxes that are known."""
+"""Outputs of detectors as twenty kinds of exports write them, made from boxes that are known."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from harness.core.detection import anchors
+from harness.core.detection import anchors, grids
 from harness.core.detection.decode import Decode
 
 #: Height and width of the input, and the classes.
@@ -186,9 +188,163 @@ def _post_processed(*scene: Any) -> Any:
     }  # fmt: skip
 
 
+def _rt_detr(*scene: Any) -> Any:
+    boxes, scores = _table(*scene)
+    decode = Decode(
+        "pred_boxes", "logits", layout="rows", units="normalized", size=SIZE, activation="sigmoid",
+        nms_iou=1.0,
+    )  # fmt: skip
+    return decode, {"logits": _f(_logit(scores)), "pred_boxes": _f(boxes / SIZE[0])}
+
+
+def _sorted(corners: Any, classes: Any, scores: Any, most: Any = 10) -> Any:
+    """Corners, best score and class of the best boxes of each sample."""
+    boxes, table = _table(corners, classes, scores)
+    order = np.argsort(-table.max(-1), axis=1)[:, :most]
+    boxes, table = (np.take_along_axis(y, order[..., None], axis=1) for y in (_corners(boxes), table))
+    return boxes, table.max(-1), table.argmax(-1)
+
+
+def _torchvision(*scene: Any) -> Any:
+    boxes, scores, classes = _sorted(*scene)
+    decode = Decode(
+        "boxes", "scores", "labels", layout="rows", box="xyxy", class_offset=1, nms_iou=1.0,
+    )  # fmt: skip
+    return decode, {"boxes": _f(boxes), "labels": classes + 1, "scores": _f(scores)}
+
+
+def _yolov7_end_to_end(*scene: Any) -> Any:
+    boxes, scores, classes = _sorted(*scene)
+    first = np.zeros_like(scores)[..., None]
+    y = np.concatenate([first, boxes, classes[..., None], scores[..., None]], axis=-1)
+    decode = Decode("output", layout="rows", box="xyxy", score="sample-box-class-score", nms_iou=1.0)
+    return decode, {"output": _f(y)}
+
+
+def _detection_output(*scene: Any) -> Any:
+    boxes, scores, classes = _sorted(*scene)
+    first = np.where(scores[..., None] > _NOTHING, 0, -1)
+    y = np.concatenate([first, classes[..., None] + 1, scores[..., None], boxes / SIZE[0]], axis=-1)
+    decode = Decode(
+        "detection_out", layout="rows", box="xyxy", units="normalized", size=SIZE,
+        score="sample-class-score-box", class_offset=1, nms_iou=1.0,
+    )  # fmt: skip
+    return decode, {"detection_out": _f(y[:, None])}
+
+
+def _offsets(name: Any, box: Any, place: Any, stride: Any, size: Any) -> Any:
+    """Raw values of a box at a cell: the formulas of `grids`, the other way round."""
+    offset, ratio = box[:2] / stride - place, box[2:] / size
+    if name in ("yolov5", "yolov7"):
+        return np.concatenate([_logit((offset + 0.5) / 2), _logit(np.sqrt(ratio) / 2)])
+    if name == "yolov8":
+        sides = (
+            np.concatenate([box[:2] - box[2:] / 2, box[:2] + box[2:] / 2]) / stride - np.tile(place, 2) - 0.5
+        )
+        far, bins = np.abs(sides), np.full((4, grids.BINS), -30.0)
+        low = far.astype(int)
+        for side in range(4):  # between two cells
+            bins[side, low[side]] = np.log(1 - far[side] + low[side] + 1e-9)
+            bins[side, low[side] + 1] = np.log(far[side] - low[side] + 1e-9)
+        return bins.reshape(-1)
+    reach = {8: 1.2, 16: 1.1, 32: 1.05}[stride] if name == "yolov4" else 1.0
+    inside = offset if name == "yolox" else _logit((offset + (reach - 1) / 2) / reach)
+    return np.concatenate([inside, np.log(ratio)])
+
+
+def _heads(name: Any, corners: Any, classes: Any, scores: Any, sizes: Any = None) -> Any:
+    """Stride to a head [n, anchors, rows, columns, values] before sigmoids."""
+    family = grids.FAMILIES[name]
+    sizes = sizes or family.sizes
+    rng, width = np.random.default_rng(2), family.numbers + family.objectness + CLASSES
+    heads = {}
+    for stride, of_stride in sizes.items():
+        shape = (len(corners), len(of_stride), SIZE[0] // stride, SIZE[1] // stride)
+        heads[stride] = rng.normal(0, 1, (*shape, width))
+        heads[stride][..., family.numbers :] = _logit(_NOTHING)
+    levels = [
+        (stride, place, np.array(size)) for stride, of in sizes.items() for place, size in enumerate(of)
+    ]
+    if name == "yolov8":  # a cell has its centre inside of its box
+        levels = levels[:1]
+    for row, (one, numbers, score) in enumerate(zip(corners, classes, scores, strict=True)):
+        for box, number, value in zip(_cxcywh(one), numbers, score, strict=True):
+            stride, anchor, size = min(levels, key=lambda level: np.abs(np.log(box[2:] / level[2])).max())
+            place = np.floor(box[:2] / stride)
+            cell = heads[stride][row, anchor, int(place[1]), int(place[0])]
+            cell[: family.numbers] = _offsets(name, box, place, stride, size)
+            if family.objectness:
+                cell[family.numbers] = _logit(0.99)
+            of_class = value / 0.99 if family.objectness else value
+            cell[family.numbers + family.objectness + number] = _logit(of_class)
+    return heads
+
+
+def _sigmoid(y: Any) -> Any:
+    return 1 / (1 + np.exp(-y))
+
+
+def _yolo_heads(name: Any, form: Any, *scene: Any) -> Any:
+    """Heads as YOLOv5 has them ("anchors"), before its reshape ("channels"), or channels last."""
+    decode = Decode(anchors=name, size=SIZE, score="objectness", activation="sigmoid", layout="rows")
+    outputs = {}
+    for place, head in enumerate(_heads(name, *scene).values()):
+        y = head
+        if form == "sigmoid":
+            y = _sigmoid(head)
+        if form == "channels":
+            y = head.transpose(0, 1, 4, 2, 3).reshape(len(head), -1, *head.shape[2:4])
+        elif form == "last":
+            y = head.transpose(0, 2, 3, 1, 4).reshape(len(head), *head.shape[2:4], -1)
+        outputs[f"head{place}"] = _f(y)
+    decode = replace(decode, layout="columns" if form == "channels" else "rows", heads=tuple(outputs))
+    if form == "sigmoid":
+        decode = replace(decode, activation="none")
+    return replace(decode, boxes="head0"), outputs
+
+
+def yolo_heads(name: Any, corners: Any, classes: Any, scores: Any, sizes: Any) -> Any:
+    """Heads [anchors, rows, columns, values] of a model with anchors of its own: stride to their sizes."""
+    heads = _heads(name, corners, classes, scores, sizes)
+    return {f"head{place}": _f(head) for place, head in enumerate(heads.values())}
+
+
+def _yolov8_heads(*scene: Any) -> Any:
+    outputs = {
+        f"head{place}": _f(head[:, 0].transpose(0, 3, 1, 2))
+        for place, head in enumerate(_heads("yolov8", *scene).values())
+    }
+    decode = Decode("head0", heads=tuple(outputs), anchors="yolov8", size=SIZE, activation="sigmoid")
+    return decode, outputs
+
+
+def _yolov8_apart(*scene: Any) -> Any:
+    """Boxes and scores of a stride apart, scores after their sigmoid, and a sum: Rockchip's export."""
+    outputs, heads = {}, []
+    for place, head in enumerate(_heads("yolov8", *scene).values()):
+        y = head[:, 0].transpose(0, 3, 1, 2)
+        scores = _sigmoid(y[:, 64:])
+        outputs |= {
+            f"b{place}": _f(y[:, :64]),
+            f"c{place}": _f(scores),
+            f"s{place}": _f(scores.sum(1)[:, None]),
+        }
+        heads += [f"b{place}", f"c{place}"]
+    return Decode("b0", heads=tuple(heads), anchors="yolov8", size=SIZE), outputs
+
+
 #: Style to a function of boxes, classes and scores that gives how it is read, and the outputs.
 STYLES = {
     "yolov5": _yolov5, "yolov8": _yolov8, "yolov8-normalized": _yolov8_normalized, "yolov10": _yolov10,
     "yolo-nas": _yolo_nas, "detr": _detr, "yolox": _yolox, "efficientdet": _efficientdet,
-    "retinanet": _retinanet, "post-processed": _post_processed,
+    "retinanet": _retinanet, "post-processed": _post_processed, "rt-detr": _rt_detr,
+    "torchvision": _torchvision, "yolov7-end-to-end": _yolov7_end_to_end,
+    "detection-output": _detection_output, "yolov5-heads": partial(_yolo_heads, "yolov5", "anchors"),
+    "yolov5-heads-sigmoid": partial(_yolo_heads, "yolov5", "sigmoid"),
+    "yolov7-heads": partial(_yolo_heads, "yolov7", "channels"),
+    "yolov3-heads": partial(_yolo_heads, "yolov3", "channels"),
+    "yolov4-heads": partial(_yolo_heads, "yolov4", "last"),
+    "yolov3-tiny-heads": partial(_yolo_heads, "yolov3-tiny", "channels"),
+    "yolox-heads": partial(_yolo_heads, "yolox", "channels"), "yolov8-heads": _yolov8_heads,
+    "yolov8-heads-apart": _yolov8_apart,
 }  # fmt: skip

@@ -177,12 +177,15 @@ def _compare_outputs(
     max_relative: float | None,
 ) -> None:
     run_before, run_after = runner(before), runner(after)
+    open_rows = {spec.name for spec in inspect_onnx(before).outputs if spec.shape and spec.shape[0] is None}
     for index, feed in enumerate(sample):
         where = f"calibration feed {index}"
         expected, actual = run_before(feed, where), run_after(feed, where)
         for name, reference in expected.items():
             value = actual[name]
-            if reference.shape != value.shape:
+            # A model with its own suppression of boxes may return another number of them.
+            may_differ = name in open_rows and max_relative is None
+            if reference.shape[may_differ:] != value.shape[may_differ:]:
                 raise _failed(
                     step_name, f"changed the shape of {name!r} from {reference.shape} to {value.shape}"
                 )

@@ -98,6 +98,7 @@ class InputTable(Table):
     dtype: Dtype = "float32"
     shape: tuple[Size, ...] = ()
     batch_axis: Annotated[int, Field(ge=0)] | Literal["none"] = 0
+    output_rows: Annotated[int, Field(ge=0)] = 0
     value: float | None = None
     state: str = ""
 
@@ -107,6 +108,8 @@ class InputTable(Table):
         if (self.value is not None or self.state) and others:
             key = "state" if self.state else "value"
             raise ValueError(f"an input with a {key} has no samples, so it cannot have {', '.join(others)}")
+        if self.output_rows and self.batch_axis != "none":
+            raise ValueError('output_rows is for outputs of one sample a call: set batch_axis = "none"')
         return self
 
 

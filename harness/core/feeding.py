@@ -57,6 +57,7 @@ class Feeding:
         self._from: Mapping[str, Axes] = artifact.output_permutation if artifact is not None else {}
         self._specs = match(steps, tuple(inputs), "input")
         self._axis = next((step.batch_axis for step in steps.values() if step.value is None), 0)
+        self._rows = max((step.output_rows for step in steps.values()), default=0)
         self._output_axes: dict[str, int] = {}  # each is decided at the first call with several samples
         self.size = self._fixed_size()
 
@@ -209,13 +210,24 @@ class Feeding:
         for spec in self.outputs:
             axes = self._from.get(spec.name)
             y = from_file(outputs[spec.name], axes, spec)
-            if self._axis is None:
-                real[spec.name] = y[np.newaxis]
-                continue
             declared = spec.shape if axes is None else tuple(spec.shape[i] for i in np.argsort(axes))
+            if self._axis is None:
+                is_open = bool(self._rows and y.shape and declared and declared[0] is None)
+                real[spec.name] = (self._filled(spec.name, y) if is_open else y)[np.newaxis]
+                continue
             axis = self._output_axis(spec.name, y.shape, declared, self.size or count)
             real[spec.name] = (np.moveaxis(y, axis, 0) if axis else y)[:count]
         return real
+
+    def _filled(self, name: str, y: NDArray[Any]) -> NDArray[Any]:
+        """Return an output with the rows that outputs have room for, those that are missing 0."""
+        if len(y) > self._rows:
+            raise DataError(
+                f"the output {name} has {len(y)} rows for a sample, and there is room for {self._rows}",
+                where="[input.NAME] output_rows",
+                next_step=f"set output_rows to {len(y)} or more",
+            )
+        return np.concatenate([y, np.zeros((self._rows - len(y), *y.shape[1:]), y.dtype)])
 
     def _output_axis(self, name: str, shape: tuple[int, ...], declared: Shape, rows: int) -> int:
         if name in self._output_axes:

@@ -44,6 +44,9 @@ class Preprocess:
     batch_axis : int, optional
         Axis of the model's input that the samples lie on; None where the input has no such axis and takes one
         sample a call.
+    output_rows : int
+        The input takes one sample a call, and outputs have as many rows as there are objects in it: the
+        number of rows that they are filled up to by zeros; 0: their shapes do not depend on the sample.
     value : float, optional
         The input has no samples: this number fills it at every call.
     state : str
@@ -59,6 +62,7 @@ class Preprocess:
     dtype: str = "float32"
     shape: tuple[int, ...] = ()
     batch_axis: int | None = 0
+    output_rows: int = 0
     value: float | None = None
     state: str = ""
 

@@ -53,9 +53,37 @@ def share(value: object) -> str:
     return "" if _is_number(value) and 0 <= value < 1 else "a number in [0, 1)"  # type: ignore[operator]
 
 
+def unit(value: object) -> str:
+    """Accept a number in [0, 1]."""
+    return "" if _is_number(value) and 0 <= value <= 1 else "a number in [0, 1]"  # type: ignore[operator]
+
+
 def duration_s(value: object) -> str:
     """Accept a finite number above 0."""
     return "" if _is_number(value) and 0 < value < math.inf else "a number of seconds above 0"  # type: ignore[operator]
+
+
+def integer(value: object) -> str:
+    """Accept integers."""
+    return "" if isinstance(value, int) and not isinstance(value, bool) else "a whole number"
+
+
+def names(value: object) -> str:
+    """Accept a list of names."""
+    is_list = isinstance(value, list | tuple) and all(isinstance(name, str) and name for name in value)
+    return "" if is_list else "a list of names"
+
+
+def numbers_above_0(value: object) -> str:
+    """Accept a list of finite numbers above 0."""
+    is_list = isinstance(value, list | tuple) and not any(map(duration_s, value))
+    return "" if is_list else "a list of numbers above 0"
+
+
+def pair_of_sizes(value: object) -> str:
+    """Accept height and width of a model's input."""
+    is_pair = isinstance(value, list | tuple) and len(value) == 2 and all(is_whole(side, 1) for side in value)
+    return "" if is_pair else "height and width of the model's input in pixels, such as [640, 640]"
 
 
 def whole(least: int) -> Check:

@@ -21,7 +21,12 @@ def file_notes(findings: Findings, facts: FileFacts, model: Path, fmt: str) -> l
     if facts.keeps_state:
         notes.append("the file keeps state between calls: it is reset before each call")
     for name, step in findings.trials[0].guess.steps.items():
-        if step.batch_axis is None:
+        if step.output_rows:
+            notes.append(
+                f"outputs have as many rows as there are objects in a sample, so that the model takes one a "
+                f"call: there is room for {step.output_rows}, see [input.{name}] output_rows"
+            )
+        elif step.batch_axis is None:
             notes.append(f"the input {name} has no axis for samples: it takes one a call")
         elif step.batch_axis:
             axis = f"axis {step.batch_axis}: check [input.{name}] batch_axis"

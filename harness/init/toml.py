@@ -177,6 +177,7 @@ def _input(name: str, step: Preprocess) -> str:
         "scale": "x = (raw * scale - mean) / std",
         "layout": "NCHW: last axis to the front",
         "batch_axis": "axis of the samples",
+        "output_rows": "room for the rows that outputs have for a sample",
     }
     return _table(f"[input.{_key(name)}]", changed, why)
 

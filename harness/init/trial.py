@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from harness.init.chance import meant
 from harness.init.class_order import check_order, in_best_order
 from harness.init.data import Source
 from harness.init.findings import Findings, Trial
+from harness.init.open_rows import one_a_call
 from harness.init.preprocess import Fit, Guess, fits, guesses
 from harness.init.readings import Asked
 from harness.init.running import joined_lengths, most_samples, order_of, outputs_of
@@ -68,14 +69,14 @@ def explore(
     asked, reader = _reader_of_labels(asked, table)
     split = split_of(table, Path(), tuple(specs), reader)
     samples = _trial_samples(split, table, min(count, most_samples(session, split.test)))
-    by_input = {
+    by_input: Mapping[str, Sequence[Fit]] = {
         name: fits(
             name, x, specs[name],
             channels_first=channels_first, layout=asked.layout, batch_axis=asked.batch_axis,
         )
         for name, x in samples.inputs.items()
     }  # fmt: skip
-    tried = _run(session, artifact, samples, guesses(by_input, split.calibration, samples), table)
+    by_input, tried = _run(session, artifact, split, samples, by_input, table)
     where = table.labels or table.path or table.callable
     names = split.test.class_names
     ways = readings.readings(
@@ -195,19 +196,39 @@ def _scored(guess: Guess, way: Reading, outputs: readings.Values, samples: Datas
 
 
 def _run(
-    session: Session, artifact: Artifact, samples: Dataset, candidates: list[Guess], table: DataTable
-) -> list[tuple[Guess, readings.Values]]:
-    """Run the candidates; one that the model refuses is left out, unless it refuses all."""
+    session: Session,
+    artifact: Artifact,
+    split: Split,
+    samples: Dataset,
+    by_input: Mapping[str, Sequence[Fit]],
+    table: DataTable,
+    *,
+    single: bool = False,
+) -> tuple[Mapping[str, Sequence[Fit]], list[tuple[Guess, readings.Values]]]:
+    """Run the candidates; one that the model refuses is left out, unless it refuses all.
+
+    Where outputs turn out to have no axis of samples, all run again with one sample a call.
+
+    Returns
+    -------
+    by_input : mapping of input name to sequence of Fit
+        Those that the candidates have.
+    ran : list of (Guess, outputs)
+    """
     ran: list[tuple[Guess, readings.Values]] = []
-    refused: BackendError | None = None
-    for guess in candidates:
+    refused: BackendError | DataError | None = None
+    for guess in guesses(by_input, split.calibration, samples):
         try:
             ran.append((guess, outputs_of(session, artifact, samples, guess.steps, table)))
-        except BackendError as error:
+        except (BackendError, DataError) as error:
             refused = refused or error
-    if not ran and refused is not None:
+    if refused is not None and not single:
+        alone = one_a_call(session, artifact, samples, by_input)
+        if alone is not None:
+            return _run(session, artifact, split, samples, alone, table, single=True)
+    if refused is not None and (not ran or isinstance(refused, DataError)):
         raise refused
-    return ran
+    return by_input, ran
 
 
 def _whole_labels(split: Split) -> NDArray[np.generic] | None:

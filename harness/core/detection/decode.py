@@ -2,22 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.core.detection import anchors
+from harness.core.detection import anchors, grids
 from harness.core.detection.boxes import FORMATS, Detections, to_corners
+from harness.core.detection.grids import Cells, Grids
 from harness.core.detection.suppression import suppress
 from harness.core.errors import DataError
-from harness.core.settings import Problems, choice, is_whole, option, text, whole
+from harness.core.settings import (
+    choice,
+    integer,
+    names,
+    numbers_above_0,
+    option,
+    pair_of_sizes,
+    text,
+    unit,
+    whole,
+)
 
 LAYOUTS = ("rows", "columns")
-#: The score of a box and its class, instead of one score a class.
-PAIRS = ("score-class", "class-score")
+
+
+class Columns(NamedTuple):
+    """Where a row holds its box, one score and one class."""
+
+    width: int
+    box: int
+    score: int
+    class_: int
+
+
+#: The score of a box and its class, instead of one score a class. The last two begin with the number of the
+#: sample: those of YOLOv7 with its suppression, and of DetectionOutput, the last layer of SSD in Caffe.
+PAIRS = {
+    "score-class": Columns(6, 0, 4, 5),
+    "class-score": Columns(6, 0, 5, 4),
+    "sample-box-class-score": Columns(7, 1, 6, 5),
+    "sample-class-score-box": Columns(7, 3, 2, 1),
+}
 UNITS = ("pixels", "normalized")
 SCORES = ("classes", "objectness", *PAIRS)
 ACTIVATIONS = ("none", "sigmoid", "softmax")
@@ -26,36 +55,6 @@ CLASSES_BY = ("order", "number")
 #: Boxes of a sample that compete in the suppression, those with the highest scores.
 CANDIDATES = 5_000
 _NEXT = "set the keys of [task] as the model was exported, or let harness init find them on labelled samples"
-
-
-def together(table: Mapping[str, Any]) -> Problems:
-    """List what is wrong with several keys of ``[task]`` together; each alone is right."""
-    given: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in table.items()}
-    decode, wrong = Decode(**given), []
-    if decode.threshold < decode.least_score:
-        wrong.append(("threshold", f"is below least_score, which is {decode.least_score}"))
-    if decode.anchors != "none" and decode.box not in ("cxcywh", "cycxhw"):
-        wrong.append(("box", f"is {decode.box}; differences from anchors are cxcywh or cycxhw"))
-    if (decode.anchors != "none" or decode.units == "normalized") and not decode.size:
-        text = "missing; height and width of the model's input: boxes are normalized, or relative to anchors"
-        wrong.append(("size", text))
-    if decode.classes and not decode.scores:
-        wrong.append(("scores", "missing; an output with the classes has one with the scores beside it"))
-    return wrong
-
-
-def _unit(value: object) -> str:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return "" if is_number and 0 <= value <= 1 else "a number in [0, 1]"  # type: ignore[operator]
-
-
-def _whole(value: object) -> str:
-    return "" if isinstance(value, int) and not isinstance(value, bool) else "a whole number"
-
-
-def _height_and_width(value: object) -> str:
-    is_pair = isinstance(value, list | tuple) and len(value) == 2 and all(is_whole(side, 1) for side in value)
-    return "" if is_pair else "height and width of the model's input in pixels, such as [640, 640]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +71,8 @@ class Decode:
         Output with the class of each box; empty: the scores say which.
     count : str
         Output with the number of boxes; empty: all rows are boxes.
+    heads : tuple of str
+        Outputs of a model that does not decode its boxes, one or several a stride; `boxes` is the first.
     layout : {"rows", "columns"}
         Whether a box is a row, as in [8400, 84], or a column, as in [84, 8400], of all these outputs.
     box : str
@@ -80,9 +81,9 @@ class Decode:
         Pixels of the model's input, or shares of its width and height.
     size : tuple of int
         Height and width of the model's input in pixels, where boxes are normalized or relative to anchors.
-    score : {"classes", "objectness", "score-class", "class-score"}
+    score : {"classes", "objectness", "score-class", "class-score", …}
         What follows the boxes: one score a class; the score that there is an object, by which those of the
-        classes are multiplied; the score and the class, or the two in the other order.
+        classes are multiplied; the score and the class, in one of the orders of `PAIRS`.
     activation : {"none", "sigmoid", "softmax"}
         What makes probabilities of the scores.
     background : {"none", "first", "last"}
@@ -93,7 +94,11 @@ class Decode:
         Whether the model counts the classes in their order, or as the labels number them: COCO has 80 classes
         with numbers from 1 to 90.
     anchors : str
-        Family of the anchors that the boxes are differences from; see `harness.core.detection.anchors`.
+        Family of the anchors that the boxes are differences from; see `harness.core.detection.anchors`, and
+        `harness.core.detection.grids` of heads.
+    anchor_sizes : tuple of float
+        Widths and heights in pixels of the anchors of heads, those of the smallest stride first; empty: those
+        of the family.
     least_score : float
         Boxes with a lower score are left out; mAP needs low scores, too.
     threshold : float
@@ -108,19 +113,21 @@ class Decode:
     scores: str = option("", text)
     classes: str = option("", text)
     count: str = option("", text)
+    heads: tuple[str, ...] = option((), names)
     layout: str = option("columns", choice(*LAYOUTS))
     box: str = option("cxcywh", choice(*FORMATS))
     units: str = option("pixels", choice(*UNITS))
-    size: tuple[int, ...] = option((), _height_and_width)
+    size: tuple[int, ...] = option((), pair_of_sizes)
     score: str = option("classes", choice(*SCORES))
     activation: str = option("none", choice(*ACTIVATIONS))
     background: str = option("none", choice(*BACKGROUNDS))
-    class_offset: int = option(0, _whole)
+    class_offset: int = option(0, integer)
     class_by: str = option("order", choice(*CLASSES_BY))
-    anchors: str = option("none", choice("none", *anchors.FAMILIES))
-    least_score: float = option(0.001, _unit)
-    threshold: float = option(0.25, _unit)
-    nms_iou: float = option(0.7, _unit)
+    anchors: str = option("none", choice(*dict.fromkeys(["none", *anchors.FAMILIES, *grids.FAMILIES])))
+    anchor_sizes: tuple[float, ...] = option((), numbers_above_0)
+    least_score: float = option(0.001, unit)
+    threshold: float = option(0.25, unit)
+    nms_iou: float = option(0.7, unit)
     most: int = option(100, whole(1))
 
     def to_json(self) -> dict[str, Any]:
@@ -135,7 +142,13 @@ class Decode:
     @property
     def outputs(self) -> tuple[str, ...]:
         """The outputs that are read, the boxes first."""
-        return tuple(name for name in (self.boxes, self.scores, self.classes, self.count) if name)
+        named = (self.boxes, *self.heads, self.scores, self.classes, self.count)
+        return tuple(dict.fromkeys(name for name in named if name))
+
+    @property
+    def grids(self) -> Grids:
+        """The grids of the heads."""
+        return Grids(self.anchors, self.size, self.layout, self.anchor_sizes)
 
     def class_count(self, shapes: Mapping[str, Sequence[int]]) -> int | None:
         """Return the number of classes of the model; None where an output holds the class of a box.
@@ -150,11 +163,13 @@ class Decode:
         DataError
             The shapes do not fit.
         """
-        _, width = self._table(self.boxes, shapes)
-        if self.scores:
+        if self.heads:
+            widths = self.grids.widths([shapes[name] for name in self.heads])
+            width = min(widths.values(), default=0) - self.grids.family.numbers
+        elif self.scores:
             width = self._scores_width(shapes)
         else:
-            width -= 4
+            width = self._table(self.boxes, shapes)[1] - 4
         if self.classes or self.score in PAIRS:
             return None
         width -= (self.score == "objectness") + (self.background != "none")
@@ -178,9 +193,12 @@ class Decode:
                 f"the model has no output {missing[0]}", where="[task]",
                 cause=f"it has {', '.join(shapes)}", next_step="name one of them",
             )  # fmt: skip
+        if self.heads:
+            self._check_heads(shapes)
+            return
         rows, width = self._table(self.boxes, shapes)
         least = 4 if self.scores else {"classes": 5, "objectness": 6}.get(self.score, 6)
-        exact = 4 if self.scores else 6 if self.score in PAIRS else None
+        exact = 4 if self.scores else PAIRS[self.score].width if self.score in PAIRS else None
         if width < least or (exact is not None and width != exact):
             wanted = f"{exact} values" if exact is not None else f"at least {least} values"
             raise self._misfit(self.boxes, shapes, f"{wanted} a box; this one has {width}")
@@ -193,6 +211,24 @@ class Decode:
             raise self._misfit(self.boxes, shapes, text)
         if (classes := self.class_count(shapes)) is not None and classes < 1:
             raise self._misfit(self.scores or self.boxes, shapes, "at least one score of a class")
+
+    def _check_heads(self, shapes: Mapping[str, Sequence[int]]) -> None:
+        where = self.grids
+        for name in self.heads:
+            if where.stride(shapes[name]) is None:
+                cells = ", ".join(f"{n}x{m}" for n, m in map(where.cells, where.sizes))
+                raise self._misfit(
+                    name, shapes, f"a grid of {cells} cells with the anchors of {self.anchors}"
+                )
+        widths = where.widths([shapes[name] for name in self.heads])
+        if missing := [stride for stride in where.sizes if stride not in widths]:
+            text = f"a head of each stride of {self.anchors}; none has {missing[0]} pixels a cell"
+            raise self._misfit(self.heads[0], shapes, text)
+        least = where.family.numbers + 1 + (self.score == "objectness")
+        if len(set(widths.values())) > 1 or min(widths.values()) < least:
+            listed = ", ".join(map(str, widths.values()))
+            text = f"the same number of values a box in every head, at least {least}; these have {listed}"
+            raise self._misfit(self.heads[0], shapes, text)
 
     def _misfit(self, name: str, shapes: Mapping[str, Sequence[int]], wanted: str) -> DataError:
         return DataError(
@@ -238,20 +274,27 @@ class Decode:
             The shapes do not fit.
         """
         self.check({name: y.shape[1:] for name, y in outputs.items()})
-        table = self._as_rows(outputs[self.boxes])
-        after = self._as_rows(outputs[self.scores], len(table[0])) if self.scores else table[..., 4:]
+        decoded: Callable[[NDArray[Any], NDArray[np.int64]], NDArray[np.float64]] = self._corners
+        if self.heads:
+            table, cells = self.grids.table([outputs[name] for name in self.heads])
+            decoded = partial(self._of_cells, cells)
+        else:
+            table = self._as_rows(outputs[self.boxes])
+        numbers = self.grids.family.numbers if self.heads else 4
+        after = self._as_rows(outputs[self.scores], len(table[0])) if self.scores else table[..., numbers:]
         if self.classes:
             scores, classes = self._activated(after[..., 0]), outputs[self.classes].reshape(len(table), -1)
         elif self.score in PAIRS:
-            columns = (after[..., 0], after[..., 1])[:: 1 if self.score == "score-class" else -1]
-            scores, classes = self._activated(columns[0]), columns[1]
+            _, first, of_score, of_class = PAIRS[self.score]
+            scores, classes = self._activated(table[..., of_score]), table[..., of_class]
+            table = table[..., first:]
         else:
             scores, classes = self._best(after)
         scores = scores.astype(np.float64)
         if self.count:
             counts = np.nan_to_num(outputs[self.count].reshape(len(table), -1)[:, :1].astype(np.float64))
             scores = np.where(np.arange(scores.shape[1]) < counts, scores, -np.inf)
-        return self._samples(table, scores, classes)
+        return self._samples(table[..., :numbers], scores, classes, decoded)
 
     def _as_rows(self, y: NDArray[Any], rows: int = 0) -> NDArray[Any]:
         """Return an output of shape (n, …) as (n, boxes, values)."""
@@ -287,26 +330,32 @@ class Decode:
         height, width = self.size
         return anchors.anchors(self.anchors, height, width)
 
+    def _corners(self, boxes: NDArray[Any], rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return corners in pixels of the numbers of some rows."""
+        if self.anchors != "none":
+            order = [0, 1, 2, 3] if self.box == "cxcywh" else [1, 0, 3, 2]
+            return to_corners(anchors.decode(boxes[:, order], self.anchors, self._anchors()[rows]), "cxcywh")
+        corners = to_corners(boxes, self.box)
+        return corners * np.array([*self.size[::-1]] * 2) if self.units == "normalized" else corners
+
+    def _of_cells(self, cells: Cells, boxes: NDArray[Any], rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return corners in pixels of the numbers of some rows of heads."""
+        real, where = boxes.astype(np.float64), cells.take(rows)
+        return to_corners(self.grids.family.decode(real, where, self._activated), "cxcywh")
+
     def _samples(
         self,
         table: NDArray[Any],
         scores: NDArray[np.float64],
         classes: NDArray[Any],
+        decoded: Callable[[NDArray[Any], NDArray[np.int64]], NDArray[np.float64]],
     ) -> Detections:
         samples = []
         for row in range(len(table)):
             chosen = np.flatnonzero(scores[row] >= self.least_score)
             if len(chosen) > CANDIDATES:
                 chosen = chosen[np.argsort(-scores[row, chosen], kind="stable")[:CANDIDATES]]
-            boxes = table[row, chosen, :4]
-            if self.anchors != "none":
-                order = [0, 1, 2, 3] if self.box == "cxcywh" else [1, 0, 3, 2]
-                base = self._anchors()[chosen]
-                corners = to_corners(anchors.decode(boxes[:, order], self.anchors, base), "cxcywh")
-            else:
-                corners = to_corners(boxes, self.box)
-                if self.units == "normalized":
-                    corners = corners * np.array([*self.size[::-1], *self.size[::-1]])
+            corners = decoded(table[row, chosen], chosen)
             numbers = _class_numbers(classes[row, chosen], self.class_offset)
             finite = np.isfinite(corners).all(axis=1)
             usable = finite & (numbers >= 0)

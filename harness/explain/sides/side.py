@@ -67,7 +67,9 @@ class Side:
 def as_is(side: Side) -> dict[str, Preprocess]:
     """Steps that feed canonical inputs unchanged; constants stay."""
     return {
-        name: step if step.value is not None else Preprocess(dtype=step.dtype, batch_axis=step.batch_axis)
+        name: step
+        if step.value is not None
+        else Preprocess(dtype=step.dtype, batch_axis=step.batch_axis, output_rows=step.output_rows)
         for name, step in side.preprocess.items()
     }
 

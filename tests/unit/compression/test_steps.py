@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
 
 from harness.compression.canonical import canonicalise
 from harness.compression.channels import prune_channels
@@ -16,7 +16,7 @@ from harness.compression.passes import Feeds, PassResult
 from harness.compression.prune import prune
 from harness.compression.quantize import quantize
 from harness.compression.steps import checked
-from harness.core.errors import ModelError, UsageError
+from harness.core.errors import HarnessError, ModelError, UsageError
 
 from .graphs import residual_cnn
 
@@ -115,3 +115,28 @@ def test_exception_of_a_pass_becomes_an_error_of_ours() -> None:
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
     with pytest.raises(UsageError, match="did you mean sparsity"):
         checked("prune", prune, MODEL, feeds(), {"sparsityy": 0.5})
+
+
+@pytest.mark.parametrize("promise", [{}, {"max_relative": 0.1}])
+def test_rows_that_depend_on_the_sample_may_be_others_unless_outputs_are_promised(promise: Any) -> None:
+    def positive(threshold: float) -> onnx.ModelProto:
+        nodes = [
+            helper.make_node("Greater", ["x", "threshold"], ["is"], "greater"),
+            helper.make_node("Compress", ["x", "is"], ["y"], "compress", axis=0),
+        ]
+        graph = helper.make_graph(
+            nodes, "g", [helper.make_tensor_value_info("x", 1, [8])],
+            [helper.make_tensor_value_info("y", 1, ["k"])],
+            [numpy_helper.from_array(np.float32(threshold), "threshold")],
+        )  # fmt: skip
+        return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+
+    def pass_(model: onnx.ModelProto, calibration: Iterable[Feeds], options: Mapping[str, Any]) -> PassResult:
+        return PassResult(positive(0.5), {"promise": promise})
+
+    sample = [{"x": np.linspace(-1, 1, 8, dtype=np.float32)}]
+    if promise:
+        with pytest.raises(HarnessError, match=r"changed the shape of 'y' from \(4,\) to \(2,\)"):
+            checked("planted", pass_, positive(0.0), sample, {})
+    else:
+        checked("planted", pass_, positive(0.0), sample, {})

@@ -77,6 +77,27 @@ def test_a_model_without_a_batch_axis_takes_one_sample() -> None:
     np.testing.assert_allclose(run(feeding, lambda x: np.einsum("tf,tfc->c", x, WEIGHTS)), ORACLE, rtol=1e-5)
 
 
+def test_outputs_with_as_many_rows_as_objects_are_filled_up_to_their_room() -> None:
+    steps = {"x": Preprocess(batch_axis=None, output_rows=3)}
+    specs = [spec("boxes", None, 4), TensorSpec("labels", (None,), "int64"), spec("fixed", 2)]
+    feeding = Feeding([spec("x", 1, 5)], specs, steps)
+    for rows in (0, 1, 3):
+        boxes, labels = np.ones((rows, 4), np.float32), np.full(rows, 7, np.int64)
+        real = feeding.answers({"boxes": boxes, "labels": labels, "fixed": np.ones(2, np.float32)}, 1)
+        assert real["boxes"].shape == (1, 3, 4)
+        np.testing.assert_array_equal(real["boxes"][0, :, 0], [1.0] * rows + [0.0] * (3 - rows))
+        np.testing.assert_array_equal(real["labels"][0], [7] * rows + [0] * (3 - rows))
+        assert real["fixed"].shape == (1, 2)
+    too_many = {
+        "boxes": np.ones((4, 4), np.float32),
+        "labels": np.full(4, 7),
+        "fixed": np.ones(2, np.float32),
+    }
+    with pytest.raises(DataError, match="boxes has 4 rows for a sample, and there is room for 3") as caught:
+        feeding.answers(too_many, 1)
+    assert caught.value.next_step == "set output_rows to 4 or more"
+
+
 def test_the_layout_of_the_file_comes_after_the_axis_of_the_samples() -> None:
     turned = artifact(input_permutation={"x": (2, 1, 0)}, output_permutation={"y": (1, 0)})
     feeding = Feeding([spec("x", 3, 2, 5)], [spec("y", 4, 2)], {"x": Preprocess(batch_axis=1)}, turned)

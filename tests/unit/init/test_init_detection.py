@@ -14,6 +14,7 @@ from PIL import Image
 from harness.config.load import load_validation
 from harness.core.errors import DataError
 from harness.init import Asked, init
+from tests import detectors, lookup_detectors
 
 HEIGHT, WIDTH = 7, 24
 IMAGES, CLASSES = 40, 3
@@ -84,3 +85,40 @@ def test_labels_of_other_images_are_refused_with_what_was_tried(
         init(model, str(tmp_path / "images"), labels, asked=Asked(task="detection"))
     assert "output0 as columns, cxcywh in pixels" in caught.value.cause
     assert not (tmp_path / "validation.toml").exists()
+
+
+@pytest.mark.parametrize("style", ["torchvision", "yolov7-end-to-end"])
+def test_outputs_with_as_many_rows_as_objects_are_read_sample_by_sample(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, style: str
+) -> None:
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
+    corners, classes, scores = detectors.scene(0, IMAGES)
+    of_image = [n % 4 + 1 for n in range(IMAGES)]
+    corners, classes, scores = (
+        [rows[:n] for rows, n in zip(part, of_image, strict=True)] for part in (corners, classes, scores)
+    )
+    _, outputs = detectors.STYLES[style](corners, classes, scores)
+    model = lookup_detectors.model(tmp_path / "model.onnx", outputs, of_image)
+    labels = lookup_detectors.images(tmp_path, corners, classes)
+    report = init(model, str(tmp_path / "images"), labels)
+    assert ": 100 %" in report.text()
+    validation = load_validation(tmp_path / "validation.toml")[0]
+    step = validation.input["image"]
+    assert (step.batch_axis, step.output_rows, step.shape) == ("none", 100, (1, 3, *detectors.SIZE))
+    assert "there is room for 100" in report.text()
+    if style == "torchvision":
+        assert (validation.task["class_offset"], validation.task["classes"]) == (1, "labels")
+    else:
+        assert validation.task["score"] == "sample-box-class-score"
+
+
+def test_heads_that_are_not_decoded_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
+    corners, classes, scores = detectors.scene(0, IMAGES)
+    _, outputs = detectors.STYLES["yolov7-heads"](corners, classes, scores)
+    model = lookup_detectors.model(tmp_path / "model.onnx", outputs)
+    labels = lookup_detectors.images(tmp_path, corners, classes)
+    report = init(model, str(tmp_path / "images"), labels)
+    assert "boxes: head0, head1, head2 as grids of yolov7, objectness before the classes" in report.text()
+    validation = load_validation(tmp_path / "validation.toml")[0]
+    assert validation.task["heads"] == ["head0", "head1", "head2"]

@@ -1,4 +1,4 @@
-"""Ten kinds of exports are read without a hint; what cannot be read is refused with what was tried."""
+"""Twenty kinds of exports are read without a hint; what cannot be read is refused with what was tried."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from harness.core.detection.decode import Decode
 from harness.core.detection.truth import Objects, Placement, Truth, pack
 from harness.core.errors import DataError, UsageError
 from harness.tasks.question import Question, Rank
 from suites.accuracy.tasks.detection import ways as boxes
 from suites.accuracy.tasks.detection.metrics import DetectionMetrics
 from suites.accuracy.tasks.detection.task import decode_of
-from tests.detectors import CLASSES, SIZE, STYLES, scene
+from tests.detectors import CLASSES, SIZE, STYLES, scene, yolo_heads
 
 
 def labelled(style: Any, n: Any = 4, seed: Any = 3) -> Any:
@@ -36,9 +37,11 @@ def test_an_export_is_read_without_a_hint(style: Any) -> None:
     decode, outputs, truth = labelled(style)
     got = boxes.best(boxes.prove(outputs, truth, SIZE, CLASSES), "model.onnx")
     assert got.score > 0.95
-    assert got.decode.class_offset == 0
     assert got.decode.class_by == "order"
-    same = ("boxes", "scores", "classes", "box", "units", "score", "activation", "background", "anchors")
+    same = (
+        "boxes", "scores", "classes", "heads", "layout", "box", "units", "score", "activation", "background",
+        "class_offset", "anchors",
+    )  # fmt: skip
     assert [getattr(got.decode, key) for key in same] == [getattr(decode, key) for key in same]
 
 
@@ -91,6 +94,28 @@ def test_outputs_that_no_way_reads_are_refused_with_what_was_tried(fault: Any) -
         assert "ways to read the outputs as boxes were tried" in caught.value.what
         assert "output0 as " in caught.value.cause
         assert " %" in caught.value.cause
+
+
+def test_heads_with_anchors_of_their_own_are_refused_and_read_with_them() -> None:
+    corners, classes, scores = scene(3, 4)
+    sizes = {
+        8: ((24.0, 8.0), (8.0, 24.0), (60.0, 60.0)),
+        16: ((110.0, 100.0),) * 3,
+        32: ((130.0, 150.0),) * 3,
+    }
+    outputs = yolo_heads("yolov5", corners, classes, scores, sizes)
+    *_, truth = labelled("yolov5-heads")
+    with pytest.raises(DataError, match="ways to read the outputs as boxes") as caught:
+        boxes.best(boxes.prove(outputs, truth, SIZE, CLASSES), "")
+    assert "head0, head1, head2 as grids of yolo" in caught.value.cause
+    assert "anchor_sizes" in caught.value.next_step
+    flat = tuple(side for level in sizes.values() for size in level for side in size)
+    decode = Decode(
+        "head0", heads=tuple(outputs), anchors="yolov5", anchor_sizes=flat, layout="rows", size=SIZE,
+        score="objectness", activation="sigmoid",
+    )  # fmt: skip
+    rows = decode.read(outputs).corners[: len(corners[0])]
+    np.testing.assert_allclose(rows, corners[0][np.argsort(-scores[0])], atol=2e-3)
 
 
 def test_a_way_is_described() -> None:

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.core.detection.boxes import Detections
-from harness.core.detection.decode import Decode, together
+from harness.core.detection.combined import together
+from harness.core.detection.decode import Decode
 from harness.core.detection.pairs import f1
 from harness.core.detection.truth import Truth as Labels
 from harness.core.settings import Problems

@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 
 from harness.core.detection import anchors
 from harness.core.detection.boxes import Detections
-from harness.core.detection.decode import BACKGROUNDS, Decode
+from harness.core.detection.decode import BACKGROUNDS, PAIRS, Decode
 from harness.core.detection.suppression import suppress
 from harness.core.detection.truth import Truth
 from harness.core.errors import DataError
 from harness.stats.average_precision import Accumulator, figures
 from harness.stats.box_matches import match
+from suites.accuracy.tasks.detection import grids
 
 Values = Mapping[str, NDArray[Any]]
 #: Samples that the ways are tried on, and detections of each.
@@ -48,10 +49,18 @@ class Way:
     decode : Decode
     score : float
         Average precision at an overlap of 0.5: of boxes of any class, or of the classes, too.
+    tight : float
+        The mean over overlaps of 0.5 to 0.95: formulas of boxes that are nearly the same differ in it.
     """
 
     decode: Decode
     score: float
+    tight: float = 0.0
+
+    @property
+    def order(self) -> float:
+        """The best way has the lowest."""
+        return -(self.score + self.tight)
 
     def text(self) -> str:
         """The way and its score."""
@@ -61,7 +70,9 @@ class Way:
 def describe(decode: Decode) -> str:
     """Return what a decode says, in words."""
     parts = [f"{decode.boxes} as {decode.layout}", f"{decode.box} in {decode.units}"]
-    if decode.anchors != "none":
+    if decode.heads:
+        parts = [f"{', '.join(decode.heads)} as grids of {decode.anchors}"]
+    elif decode.anchors != "none":
         parts[1] = f"{decode.box} as differences from the anchors of {decode.anchors}"
     if decode.scores:
         parts.append(f"scores in {decode.scores}")
@@ -107,6 +118,7 @@ def ways(outputs: Values, size: tuple[int, int]) -> list[Decode]:
                 for family in anchors.FAMILIES
                 for box in _FORMATS[:2]
             ]
+    likely += grids.ways(outputs, size)
     shapes = {name: y.shape[1:] for name, y in outputs.items()}
     return [decode for decode in likely if _fits(decode, shapes)]
 
@@ -137,10 +149,11 @@ def _frames(outputs: Values) -> Iterator[Decode]:
 def _together(base: Decode, width: int, values: NDArray[Any]) -> Iterator[Decode]:
     y = values.reshape(len(values), *[n for n in values.shape[1:] if n != 1])
     columns = y if base.layout == "rows" else y.swapaxes(1, 2)
-    if width == 6:
-        for score, class_ in (("score-class", 5), ("class-score", 4)):
-            if _are_classes(columns[..., class_]) and not _are_classes(columns[..., 9 - class_]):
-                yield replace(base, score=score, nms_iou=1.0)
+    for name, (width_of, _, score, class_) in PAIRS.items():
+        if width != width_of or not _are_classes(columns[..., class_]) or _are_classes(columns[..., score]):
+            continue
+        if width_of == 6 or _are_classes(columns[..., 0]):
+            yield replace(base, score=name, nms_iou=1.0)
     yield base
     if width > 5:
         yield replace(base, score="objectness")
@@ -174,10 +187,10 @@ def _parts(decode: Decode, outputs: Values) -> tuple[NDArray[Any], NDArray[Any]]
     rows = y if decode.layout == "rows" else y.swapaxes(1, 2)
     if decode.scores:
         return rows, outputs[decode.scores]
-    after = rows[..., 4:]
-    if decode.score in ("score-class", "class-score"):
-        after = after[..., 0 if decode.score == "score-class" else 1]
-    return rows[..., :4], after
+    if decode.score in PAIRS:
+        _, first, score, _ = PAIRS[decode.score]
+        return rows[..., first : first + 4], rows[..., score]
+    return rows[..., :4], rows[..., 4:]
 
 
 def _activations(scores: NDArray[Any]) -> tuple[tuple[str, str], ...]:
@@ -208,18 +221,18 @@ def prove(outputs: Values, truth: Truth, size: tuple[int, int], classes: int) ->
     if not len(rows):
         return []
     of_any = Truth(_one_class(labels.packed))
-    tried = [Way(decode, _score(decode, chosen, of_any, 1)) for decode in ways(chosen, size)]
-    tried.sort(key=lambda way: -way.score)  # stable: of equal scores the commonest way comes first
+    tried = [Way(decode, *_score(decode, chosen, of_any, 1)) for decode in ways(chosen, size)]
+    tried.sort(key=lambda way: way.order)  # stable: of equal scores the commonest way comes first
     proved = []
     for way in tried[:_FINALISTS]:
         if way.score < max(LEAST, tried[0].score / 2):
             break
         proved += [
-            Way(decode, _score(decode, chosen, labels, classes))
+            Way(decode, *_score(decode, chosen, labels, classes))
             for decode in _with_classes(way.decode, chosen, classes)
             if _fits(decode, {name: y.shape[1:] for name, y in chosen.items()})
         ]
-    proved.sort(key=lambda way: -way.score)
+    proved.sort(key=lambda way: way.order)
     return [*proved, *tried] if proved else tried
 
 
@@ -234,13 +247,16 @@ def best(tried: Sequence[Way], where: str) -> Way:
     if tried and tried[0].score >= LEAST:
         return tried[0]
     nearest = "; ".join(way.text() for way in tried[:_LISTED])
+    next_step = "check preprocessing and labels, or set the keys of [task] as the model was exported"
+    if any(way.decode.heads for way in tried):
+        next_step += "; if it was trained with anchors of its own, set [task] anchor_sizes: docs/detection.md"
     raise DataError(
         f"{len(tried)} ways to read the outputs as boxes were tried, and none finds the labelled objects"
         if tried
         else "no output can be read as boxes: none has four values a box and a score",
         where=where,
         cause=f"the nearest, by average precision at an overlap of 0.5: {nearest}" if nearest else "",
-        next_step="check preprocessing and labels, or set the keys of [task] as the model was exported",
+        next_step=next_step,
     )
 
 
@@ -265,19 +281,19 @@ def _with_classes(decode: Decode, outputs: Values, classes: int) -> Iterator[Dec
                     yield replace(one, nms_iou=1.0)
 
 
-def _score(decode: Decode, outputs: Values, truth: Truth, classes: int) -> float:
-    """Average precision at an overlap of 0.5."""
+def _score(decode: Decode, outputs: Values, truth: Truth, classes: int) -> tuple[float, float]:
+    """Average precision at an overlap of 0.5, and its mean over overlaps of 0.5 to 0.95."""
     fast = replace(decode, least_score=0.02, threshold=0.25, nms_iou=1.0, most=4 * MOST)
     try:
         detections = truth.to_image(_suppressed(fast.read(outputs), decode.nms_iou))
     except DataError:
-        return 0.0
+        return 0.0, 0.0
     if classes == 1:
         detections = _of_one_class(detections)
     elif decode.class_by == "number":
         detections = truth.by_number(detections)
-    score = float(figures(Accumulator(match(detections, truth, classes)).precision())[1])
-    return score if np.isfinite(score) else 0.0
+    tight, score = figures(Accumulator(match(detections, truth, classes)).precision())[:2]
+    return float(np.nan_to_num(score)), float(np.nan_to_num(tight))
 
 
 def _suppressed(detections: Detections, iou: float) -> Detections:

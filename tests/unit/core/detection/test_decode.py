@@ -10,7 +10,8 @@ import pytest
 
 from harness.core import settings
 from harness.core.detection import anchors
-from harness.core.detection.decode import Decode, together
+from harness.core.detection.combined import together
+from harness.core.detection.decode import Decode
 from harness.core.errors import DataError
 from tests.detectors import STYLES, scene
 
@@ -116,3 +117,31 @@ def test_anchors_are_those_of_their_family(name: Any, size: Any, count: Any, fir
     assert len(base) == count
     np.testing.assert_allclose(base[0], first)
     assert not base.flags.writeable
+
+
+@pytest.mark.parametrize(
+    ("table", "keys"),
+    [
+        ({"heads": ["a"]}, ["anchors", "size"]),
+        ({"heads": ["a"], "anchors": "yolov5", "size": [8, 8], "scores": "s"}, ["scores"]),
+        ({"anchors": "yolov5", "size": [8, 8]}, ["heads"]),
+        ({"anchors": "yolov5", "heads": ["a"], "size": [8, 8], "anchor_sizes": [1.0] * 8}, ["anchor_sizes"]),
+        ({"anchors": "yolov5", "heads": ["a"], "size": [8, 8], "anchor_sizes": [1.0] * 12}, []),
+        ({"anchor_sizes": [1.0, 1.0]}, ["anchor_sizes"]),
+        ({"heads": "a"}, ["heads"]),
+        ({"anchor_sizes": [0]}, ["anchor_sizes"]),
+    ],
+)
+def test_keys_of_heads_that_do_not_fit_together_are_named(table: Any, keys: Any) -> None:
+    assert [key for key, _ in settings.check(table, Decode, together)] == keys
+
+
+def test_heads_that_do_not_fit_are_refused() -> None:
+    decode, outputs = STYLES["yolov5-heads"](*scene(1))
+    with pytest.raises(DataError, match=r"a grid of 40x40, 20x20, 10x10 cells with the anchors of yolov5"):
+        replace(decode, size=(320, 320)).read(outputs)
+    with pytest.raises(DataError, match="a head of each stride of yolov5; none has 32 pixels a cell"):
+        replace(decode, heads=("head0", "head1")).read(outputs)
+    narrow = {**outputs, "head2": outputs["head2"][..., :7]}
+    with pytest.raises(DataError, match="the same number of values a box in every head, at least 6"):
+        decode.read(narrow)
