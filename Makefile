@@ -10,6 +10,8 @@ MODEL   ?=
 VARIANT ?=
 SUITE   ?=
 BUDGET  ?=
+PROFILE ?=
+DURATION ?=
 WAIT    ?=
 RELEASE ?=
 DECIDE_WITHIN ?=
@@ -18,7 +20,7 @@ ONLY    ?=
 # A third of their time they wait for processes, deadlines and connections: so there are more workers than cores.
 TESTED  := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 3 --dist worksteal -q -rs
 SELECT   = $(if $(TARGET),--target $(TARGET)) $(if $(HOST),--host $(HOST)) $(if $(MODEL),--model $(MODEL)) $(if $(VARIANT),--variant $(VARIANT)) \
-           $(if $(BUDGET),--budget $(BUDGET))
+           $(if $(BUDGET),--budget $(BUDGET)) $(if $(PROFILE),--profile $(PROFILE)) $(if $(DURATION),--duration $(DURATION))
 
 .DEFAULT_GOAL := help
 .PHONY: help validate plan report screenshots gate targets doctor test test-full lint format bench mutate fuzz install clean
@@ -27,6 +29,7 @@ help:  ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo "  TARGET=cpu,openvino,tflite  MODEL=folder or validation.toml  VARIANT=int8  SUITE=accuracy  BUDGET=3m"
+	@echo "  PROFILE=quick|standard|soak  DURATION=30m (of a soak)"
 	@echo "  HOST=user@board  WAIT=30m  (TARGET=raspberrypi)  RELEASE=1 (demand real hardware)  DECIDE_WITHIN=10m"
 
 validate: $(VENV)/.all  ## Compress the model, run it on TARGET, end with a verdict

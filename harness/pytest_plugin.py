@@ -52,6 +52,8 @@ OPTIONS = {
     "variant": "variants, or all of them (default: those not set aside)",
     "results": "where the run is kept (default: results)",
     "budget": "end within this time: 90s, 3m, 1h; fewer shifts and samples",
+    "profile": "quick (default), standard or soak",
+    "duration": "how long each target is called with the profile soak",
     "run": "judge a stored run instead of measuring: id, prefix, folder or latest",
 }
 

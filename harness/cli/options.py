@@ -17,6 +17,8 @@ SELECTION = {
     "variant": "",
     "suite": "",
     "budget": "HARNESS_BUDGET",
+    "profile": "HARNESS_PROFILE",
+    "duration": "HARNESS_DURATION",
 }
 
 
@@ -40,6 +42,9 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--suite", metavar="S,…", help="suites (default: all)")
     parser.add_argument("--budget", metavar="3m",
                         help="end within this time: 90s, 3m, 1h; fewer shifts and samples")  # fmt: skip
+    parser.add_argument("--profile", metavar="P", help="quick (default), standard or soak")
+    parser.add_argument("--duration", metavar="30m",
+                        help="how long each target is called with --profile soak")  # fmt: skip
     add_results(parser)
 
 

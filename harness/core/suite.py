@@ -15,6 +15,7 @@ from harness.core.groups import Groups
 from harness.core.job import Case, Job, JobResult, Options, Samples
 from harness.core.measurement import Measurement
 from harness.core.metric import Metric
+from harness.core.profile import Profile
 
 #: Family of the data set as it is, without a corruption.
 CLEAN = "clean"
@@ -76,6 +77,10 @@ class CaseContext:
         Times measured on the target are invalid.
     device_memory : bool
         Sessions there are ``SupportsDeviceBinding``.
+    profile : Profile
+        How deep the run goes.
+    soak_s : float
+        How long this variant is called on this target, with the profile ``soak``.
     """
 
     variant: str
@@ -94,6 +99,8 @@ class CaseContext:
     max_samples: int | None = None
     emulated: bool = False
     device_memory: bool = False
+    profile: Profile = Profile.QUICK
+    soak_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

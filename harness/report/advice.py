@@ -22,6 +22,7 @@ from harness.core.errors import HarnessError
 from harness.core.exit_code import ExitCode
 from harness.core.job import Status
 from harness.core.plan import CARD
+from harness.core.profile import Profile
 from harness.core.suite import SupportsRounds
 from harness.core.verdict import CHECK, GATE, Gate, State, Verdict
 from harness.device import plugins
@@ -82,7 +83,9 @@ def not_tested(outcome: Outcome) -> list[str]:
         absent.append("GPU")
     if outcome.run["emulated"]:
         lines.insert(0, f"real hardware: {', '.join(outcome.run['emulated'])} emulated")
-    return [*lines, ", ".join([*absent, "heat", "sustained load"])]
+    if outcome.run.get("profile") != Profile.SOAK:
+        absent += ["heat", "sustained load"]
+    return [*lines, *([", ".join(absent)] if absent else [])]
 
 
 def _folded(verdicts: Iterable[Verdict], state: State) -> list[list[Verdict]]:
@@ -313,6 +316,10 @@ def _selection(outcome: Outcome, run: Mapping[str, Any], target: str, verdict: V
     options = [f"--target {','.join(map(_asked_as, target.split(',')))}"]
     if not _is_bundled(run):
         options.append(f"--model {_model_argument(run)}")
+    if outcome.run.get("profile", Profile.QUICK) != Profile.QUICK:
+        options.append(f"--profile {outcome.run['profile']}")
+    if soak_s := outcome.run.get("soak_s"):
+        options.append(f"--duration {soak_s:g}s")
     if verdict is not None:
         options += [f"--variant {verdict.variant}", f"--suite {verdict.suite}"]
     elif run.get("release"):  # a part is no release

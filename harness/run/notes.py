@@ -10,8 +10,17 @@ from harness.core import commands
 from harness.core.cause import Cause
 from harness.core.job import EnvironmentRecord, JobResult
 from harness.core.measurement import Row
+from harness.core.profile import Profile
 from harness.core.verdict import Verdict
 from harness.device import environment
+
+
+def profile(run: Mapping[str, Any]) -> list[str]:
+    """How deep the run went, where it is not as usual."""
+    chosen = Profile(run.get("profile", Profile.QUICK))
+    if chosen is Profile.SOAK:
+        return [f"the profile is soak: each target was called for {run['soak_s']:g} s"]
+    return [f"the profile is {chosen}"] if chosen is not Profile.QUICK else []
 
 
 def errors(rows: Iterable[Row], verdicts: Sequence[Verdict]) -> list[str]:

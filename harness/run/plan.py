@@ -18,6 +18,7 @@ from harness.core.feeding import Feeding
 from harness.core.job import DEPLOY, PARITY, Batch, Case, JobKey, JobResult, Status
 from harness.core.plan import CARD, HOST, Plan
 from harness.core.preprocess import Preprocess
+from harness.core.profile import Profile
 from harness.core.suite import CaseContext, Suite
 from harness.core.target import PARITY_OPTIONS, Target
 from harness.core.unexpected import suite_key
@@ -55,6 +56,9 @@ class PlanInputs:
         other exception where a pass has a fault.
     checks : sequence of Check
         The built-in ones of the suites.
+    profile : Profile
+    soak_s : float
+        How long each target is called, with the profile ``soak``.
     """
 
     validation: Validation
@@ -70,6 +74,8 @@ class PlanInputs:
     for_runtime: Mapping[str, Sequence[Variant]] = field(default_factory=dict)
     failed: Mapping[str, Exception] = field(default_factory=dict)
     checks: Sequence[Check] = ()
+    profile: Profile = Profile.QUICK
+    soak_s: float = 0.0
 
 
 def make_plan(inputs: PlanInputs) -> Plan:
@@ -226,6 +232,9 @@ def _context(
         max_samples=target.max_samples,
         emulated=abilities_of(target).emulated,
         device_memory=target.deploy.provider in availability.device_memory,
+        profile=inputs.profile,
+        # Its backends and variants are called one after the other.
+        soak_s=inputs.soak_s / max(1, len(target.backends) * len(inputs.selected)),
     )
 
 

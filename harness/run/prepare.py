@@ -140,6 +140,7 @@ def _plan(
         available=connection.available, data=built.data, inputs=built.model.inputs,
         outputs=built.model.outputs, for_runtime=built.for_runtime, failed=built.failed,
         checks=tuple(checks.installed(selection.suites).values()),
+        profile=request.profile, soak_s=request.soak_s,
     )  # fmt: skip
     plan = make_plan(inputs)
     lanes = make_lanes(selection.targets, connection.executors)
@@ -182,6 +183,8 @@ def _record(request: Request, selection: Selection, built: Build) -> dict[str, A
         "emulated": list(selection.emulated),
         "release": request.release,
         "decide_within_s": request.decide_within_s,
+        "profile": request.profile,
+        "soak_s": request.soak_s,
         "model": {
             "name": model.name,
             "task": model.task,

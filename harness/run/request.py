@@ -7,9 +7,12 @@ from pathlib import Path
 
 from harness.config.folders import shipped_folder
 from harness.core.errors import UsageError
+from harness.core.profile import Profile
 
 #: How long causes of a failure are looked for.
 EXPLAIN_S = 60.0
+#: How long a soak takes on each target, and the shortest one that shows a trend.
+SOAK_S, LEAST_SOAK_S = 1800.0, 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,10 @@ class Request:
         A gate that an emulated target cannot answer is NOT_RUN instead of NOT_APPLICABLE.
     decide_within_s : float, optional
         How long undecided gates on times may be measured further.
+    profile : Profile
+        How deep the run goes.
+    soak_s : float
+        How long each target is called, with the profile ``soak``; its variants share it.
     """
 
     targets: tuple[str, ...] = ("cpu",)
@@ -47,6 +54,8 @@ class Request:
     wait_s: float = 0.0
     release: bool = False
     decide_within_s: float | None = None
+    profile: Profile = Profile.QUICK
+    soak_s: float = 0.0
 
     @classmethod
     def parse(
@@ -62,14 +71,18 @@ class Request:
         wait: str = "",
         release: bool = False,
         decide_within: str = "",
+        profile: str = "",
+        duration: str = "",
     ) -> Request:
         """Read the texts of a command line; an empty one takes the default.
 
         Raises
         ------
         UsageError
-            A list of names or a duration is invalid.
+            A list of names, a duration or a profile is invalid.
         """
+        budget_s = parse_seconds(budget, "budget") if budget else None
+        chosen = _profile(profile)
         return cls(
             targets=_names(target, "target") or ("cpu",),
             hosts=_names(host, "host"),
@@ -77,10 +90,12 @@ class Request:
             variants=_names(variant, "variant"),
             suites=_names(suite, "suite"),
             results=Path(results or "results"),
-            budget_s=parse_seconds(budget, "budget") if budget else None,
+            budget_s=budget_s,
             wait_s=parse_seconds(wait, "wait") if wait else 0.0,
             release=release,
             decide_within_s=parse_seconds(decide_within, "decide-within") if decide_within else None,
+            profile=chosen,
+            soak_s=_soak_s(chosen, duration, budget_s),
         )
 
 
@@ -111,6 +126,43 @@ def parse_seconds(text: str, option: str) -> float:
         seconds = 0.0
     if not 0 < seconds < 1e9:
         raise UsageError(f"invalid duration {text!r}; use 90s, 3m or 1h", where=f"--{option}")
+    return seconds
+
+
+def _profile(text: str) -> Profile:
+    try:
+        return Profile(text or Profile.QUICK)
+    except ValueError:
+        raise UsageError(
+            f"there is no profile {text!r}",
+            where="--profile",
+            next_step=f"use {', '.join(Profile)}; quick is the default",
+        ) from None
+
+
+def _soak_s(profile: Profile, duration: str, budget_s: float | None) -> float:
+    """How long each target is called; 0 without a soak."""
+    if profile is not Profile.SOAK:
+        if duration:
+            raise UsageError(
+                f"a run with the profile {profile} has no duration",
+                where=f"--duration {duration}",
+                next_step="add --profile soak; a longest time for the whole run is --budget",
+            )
+        return 0.0
+    seconds = parse_seconds(duration, "duration") if duration else SOAK_S
+    if seconds < LEAST_SOAK_S:
+        raise UsageError(
+            f"a soak of {seconds:g} s shows no trend",
+            where=f"--duration {duration}",
+            next_step=f"give {LEAST_SOAK_S:g}s or more",
+        )
+    if budget_s is not None and budget_s <= seconds:
+        raise UsageError(
+            f"a soak of {seconds:g} s does not fit into a budget of {budget_s:g} s",
+            where="--budget",
+            next_step="give a shorter --duration, or leave out --budget",
+        )
     return seconds
 
 

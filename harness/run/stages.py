@@ -16,6 +16,7 @@ from harness.core.errors import ResultsError
 from harness.core.job import Batch, JobResult, Started
 from harness.core.measurement import Row
 from harness.core.plan import Plan
+from harness.core.profile import Profile
 from harness.core.verdict import GATE, Gate, overall
 from harness.executors.parallel import run_parallel
 from harness.gates import scope, waivers
@@ -62,6 +63,7 @@ def resume(folder: RunFolder, observer: Observer, wait_s: float = 0.0) -> Outcom
         targets=tuple(run["targets"]), variants=tuple(run["variants"]), suites=tuple(run["suites"]),
         results=folder.path.parent, budget_s=run.get("budget_s"), wait_s=wait_s,
         release=run.get("release", False), decide_within_s=run.get("decide_within_s"),
+        profile=Profile(run.get("profile", Profile.QUICK)), soak_s=run.get("soak_s", 0.0),
     )  # fmt: skip
     with closing(prepare(request, observer, stored=run)) as prepared, _can_be_resumed(folder):
         return _measure(folder, prepared, _completed(facts, prepared, folder), observer)
@@ -211,6 +213,7 @@ def look(
     lines = [
         *facts.damaged,
         *facts.run.get("data_notes", ()),  # absent in runs of earlier versions
+        *notes.profile(facts.run),
         *notes.errors(uncovered, verdicts),
         *notes.unmeasured(len(missing), left_out, facts.plan.stopped),
         *unneeded,

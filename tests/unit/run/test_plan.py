@@ -21,6 +21,7 @@ from harness.core.job import Case, DataRef, Job, JobResult, Options, Status
 from harness.core.measurement import WHOLE_CASE, Measurement, Row
 from harness.core.plan import CARD, HOST
 from harness.core.preprocess import Preprocess
+from harness.core.profile import Profile
 from harness.core.suite import CaseContext, SetInfo
 from harness.core.target import Target
 from harness.core.verdict import Gate, State
@@ -123,6 +124,20 @@ def test_the_reference_comes_first_and_the_float_model_before_the_others() -> No
     keys = [job.key for batch in plan.batches for job in batch.jobs]
     assert len(keys) == len(set(keys))
     assert all(batch.data.keys() == {case.data for case in batch.cases} for batch in plan.batches)
+
+
+def test_suites_get_the_profile_and_their_part_of_a_soak() -> None:
+    seen = []
+
+    class Asked(Suite):
+        def cases(self, context: Any) -> Any:
+            seen.append((context.profile, context.soak_s))
+            return super().cases(context)
+
+    targets = (target("cpu", "onnxruntime"), target("two", "onnxruntime", "tflite"))
+    make_plan(given(targets=targets, suites={"accuracy": Asked()}, profile=Profile.SOAK, soak_s=60.0))
+    # Two variants on one runtime, and on two; the reference on the host is called no longer.
+    assert seen == [(Profile.SOAK, 30.0)] * 2 + [(Profile.SOAK, 15.0)] * 4 + [(Profile.SOAK, 30.0)] * 2
 
 
 def test_a_target_gets_no_more_rows_than_it_reads() -> None:
