@@ -48,8 +48,8 @@ class SourceTable(Table):
     path: str = ""
     labels: str = ""
     format: Literal[
-        "auto", "npz", "npy", "idx", "image-folder", "image-csv", "coco", "yolo", "voc", "box-csv", "csv",
-        "parquet",
+        "auto", "npz", "npy", "idx", "image-folder", "image-csv", "coco", "yolo", "yolo-yaml", "voc",
+        "box-csv", "csv", "parquet",
     ] = "auto"  # fmt: skip
     label_column: Column | tuple[Column, ...] | None = None
     header: bool | None = None

@@ -15,6 +15,7 @@ from harness.core.errors import DataError, HarnessError
 from harness.data import checks, image_files, image_folders, image_sets, readers, table_values, tables
 from harness.data import files as data_files
 from harness.data.boxes import sets as box_sets
+from harness.data.boxes import yolo_yaml
 from harness.data.datasets import Dataset, Split
 from harness.data.images import ImageRecipe
 from harness.data.labels import classes_of_text
@@ -212,7 +213,7 @@ def _read(path: Path, format_: str, source: DataSource) -> tuple[Contents, Conte
             )  # fmt: skip
             return read, None
         case _ if format_ in box_sets.FORMATS:
-            return box_sets.read(path, source.labels, format_, images), None
+            return box_sets.read(path, source.labels, format_, images, calibration_max=source.calibration_max)
         case _:
             table = table_values.read_table(
                 path,
@@ -244,6 +245,8 @@ def format_of(path: Path, labels: Path | None) -> str:
         is_list = labels is not None and labels.is_file() and _is_list(labels)
         return box_sets.format_of(path, labels) or ("image-csv" if is_list else "image-folder")
     suffix = path.suffix.lower()
+    if suffix in yolo_yaml.SUFFIXES:
+        return "yolo-yaml"
     if suffix in (".npz", ".npy", ".parquet"):
         return suffix[1:]
     unpacked = Path(path.stem).suffix.lower() if suffix == ".gz" else suffix

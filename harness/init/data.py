@@ -14,8 +14,9 @@ from harness.core.artifact import TensorSpec
 from harness.core.errors import DataError
 from harness.data import image_files, table_values, tables
 from harness.data.boxes import sets as box_sets
+from harness.data.boxes import yolo_yaml
 from harness.data.files import check_file
-from harness.data.image_folders import all_images, list_images
+from harness.data.image_folders import list_images
 from harness.data.sources import format_of
 from harness.data.tables import Columns, Table
 from harness.data.text_tables import LABEL_NAMES
@@ -130,10 +131,11 @@ def find(
             where="--data",
             next_step="name a file, a folder, or package.module:function",
         )
-    if path.is_dir():
-        skip, notes = _damaged(path) if reading.skip_damaged else ((), ())
+    if path.is_dir() or path.suffix.lower() in yolo_yaml.SUFFIXES:
         has_boxes = bool(box_sets.format_of(path, labels))
-        images, more = _images(path, inputs, channels_first=channels_first, has_boxes=has_boxes)
+        files = box_sets.images_of(path, labels)
+        skip, notes = _damaged(path, files) if reading.skip_damaged else ((), ())
+        images, more = _images(files, path, inputs, channels_first=channels_first, has_boxes=has_boxes)
         ways = tuple(table.model_copy(update={"image": image, "skip": skip}) for image in images)
         source = Source(ways, (*notes, *more))
         return source if has_boxes else _with_other_order(source, path, table, skip)
@@ -184,9 +186,9 @@ def _with_other_order(source: Source, folder: Path, table: DataTable, skip: tupl
     return replace(source, other_order=Source(tables_, source.notes))
 
 
-def _damaged(folder: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the image files that cannot be decoded, relative to the folder, and a note."""
-    files = all_images(folder)
+def _damaged(path: Path, files: Sequence[Path]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the image files that cannot be decoded, relative to their folder, and a note."""
+    folder = box_sets.root_of(path, files)
     names = tuple(file.relative_to(folder).as_posix() for file in image_files.damaged_files(files))
     if not names:
         return (), ("no image file is damaged",)
@@ -304,18 +306,17 @@ def _are_classes(column: pd.Series[Any]) -> bool:
 
 
 def _images(
-    folder: Path, inputs: Sequence[TensorSpec], *, channels_first: bool, has_boxes: bool
+    files: Sequence[Path], where: Path, inputs: Sequence[TensorSpec], *, channels_first: bool, has_boxes: bool
 ) -> tuple[list[ImageTable], tuple[str, ...]]:
     """Return the ways to resize images to the model's size: crop the centre, cover, or stretch.
 
     Images with boxes are not cropped: they are fitted into the frame, with grey around them, or stretched.
     """
-    files = all_images(folder)
     shape = inputs[0].shape[1:]
     if len(inputs) != 1 or len(shape) != 3:
         raise DataError(
             f"images do not fit the model, which takes {', '.join(spec.name for spec in inputs)}",
-            where=str(folder),
+            where=str(where),
             next_step="save an .npz with an array for each input",
         )
     first = shape[0] in (1, 3) and (channels_first or shape[2] not in (1, 3))

@@ -289,11 +289,11 @@ def _notes(findings: Findings, outputs: tuple[str, ...]) -> list[str]:
     """
     best, *others = findings.trials
     notes = [f"answers: {best.reading.text}"] if best.reading.text else []
-    if len(outputs) > 1:
-        notes.append(
-            f"the output {best.reading.output} is scored, of {', '.join(outputs)}; the others are compared "
-            "with the float model"
-        )
+    read = [name or outputs[0] for name in tasks.named(best.reading.task).outputs(best.reading)]
+    if others_ := [name for name in outputs if name not in read]:
+        what = f"the output {read[0]} is" if len(read) == 1 else f"the outputs {', '.join(read)} are"
+        them = "the others are" if len(others_) > 1 else f"{others_[0]} is"
+        notes.append(f"{what} scored, of {', '.join(outputs)}; {them} compared with the float model")
     if not tasks.named(best.reading.task).is_share:
         return notes
     notes += tasks.on_host(best.reading.task).notes(best.reading, findings.split.test.class_names)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from harness.core.errors import DataError
+from harness.data.boxes import yolo_yaml
 from harness.data.boxes.labels import Box, BoxLabels, listed, number
 from harness.data.files import check_file
 
@@ -31,7 +32,7 @@ def read(folder: Path, images: Sequence[Path], root: Path, max_bytes: int) -> Bo
     """
     by_stem = {file.relative_to(root).with_suffix("").as_posix(): file for file in images}
     by_name = {file.stem: file for file in images}
-    names = _names(folder)
+    names = _names(folder) or list(yolo_yaml.names_beside(folder, max_bytes))
     boxes: dict[str, tuple[Box, ...]] = {}
     orphans = []
     for path in sorted(folder.rglob("*.txt")):
@@ -56,6 +57,36 @@ def read(folder: Path, images: Sequence[Path], root: Path, max_bytes: int) -> Bo
             where=str(folder),
             next_step="give a folder of .txt files, one an image",
         )
+    return BoxLabels(str(folder), _classes(names, boxes), boxes, normalized=True)
+
+
+def read_beside(
+    images: Sequence[Path], root: Path, names: Sequence[str], where: str, max_bytes: int
+) -> BoxLabels:
+    """Read the labels of images as ``data.yaml`` has them; an image without a file has no objects.
+
+    Raises
+    ------
+    DataError
+        Lines are no boxes, or no image has labels.
+    """
+    boxes: dict[str, tuple[Box, ...]] = {}
+    for image in images:
+        path = yolo_yaml.labels_of(image)
+        if path.is_file():
+            check_file(path, max_bytes)
+            boxes[image.relative_to(root).as_posix()] = tuple(_boxes(path))
+    if not boxes:
+        raise DataError(
+            f"none of {len(images)} images has labels",
+            where=where,
+            cause=f"looked for {yolo_yaml.labels_of(images[0])}",
+            next_step="put the labels into a folder labels beside that of the images",
+        )
+    return BoxLabels(where, _classes(names, boxes), boxes, normalized=True)
+
+
+def _classes(names: Sequence[str], boxes: Mapping[str, Sequence[Box]]) -> dict[int, str]:
     highest = max((box.number for rows in boxes.values() for box in rows), default=-1)
     classes = {
         place: names[place] if place < len(names) else str(place)
@@ -63,7 +94,7 @@ def read(folder: Path, images: Sequence[Path], root: Path, max_bytes: int) -> Bo
     }
     if names and highest >= len(names):
         classes = dict(enumerate(names))  # what is beyond them is refused with the boxes
-    return BoxLabels(str(folder), classes, boxes, normalized=True)
+    return classes
 
 
 def _names(folder: Path) -> list[str]:
