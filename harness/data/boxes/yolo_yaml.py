@@ -91,7 +91,7 @@ def _table(file: Path, max_bytes: int) -> Mapping[str, Any]:
         import yaml
     except ImportError as error:
         raise TargetUnavailable(
-            f"{file.name} needs PyYAML, which is not installed", next_step=install("detection")
+            f"{file.name} needs PyYAML, which is not installed", next_step=install("host")
         ) from error
     check_file(file, max_bytes)
     try:
