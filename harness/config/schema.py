@@ -114,12 +114,17 @@ class InputTable(Table):
 
 
 class ShiftsTable(Table):
-    """``[shifts]``: corrupted copies of the test data."""
+    """``[shifts]``: shifted copies of the test data.
 
-    kind: Literal["image", "features", "none"] = "none"
+    ``features`` is a table, or a series where a sample has a time axis. ``rate_hz`` are the samples a second
+    of a series or of sound, for families that need them.
+    """
+
+    kind: Literal["image", "features", "table", "series", "audio", "none"] = "none"
     families: Families = ()
     severities: Severities = (1, 2, 3, 4, 5)
     seed: int = 0
+    rate_hz: Annotated[float, Field(gt=0)] | None = None
 
 
 class SearchTable(Table):

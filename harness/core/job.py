@@ -86,6 +86,8 @@ class Case:
         A variant that the case opens beside the batch's own, on the same device; empty for none.
     timed : bool
         Nothing else may run on the machine meanwhile. False where no time is measured.
+    skipped : str
+        Why the case cannot be measured, which is certain before the run: it becomes a SKIPPED row.
     """
 
     name: str
@@ -98,6 +100,7 @@ class Case:
     typical_s: float = 0.0
     beside: str = ""
     timed: bool = True
+    skipped: str = ""
 
     @property
     def independent_samples(self) -> int:

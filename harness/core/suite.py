@@ -27,7 +27,8 @@ class SetInfo:
 
     ``family`` is ``clean`` or the corruption's name; ``input_sha256`` gives, for a number of leading rows,
     the digest of the canonical model input. ``sequences`` has the number of rows of each sequence, which are
-    fed in order; it is empty where samples are independent.
+    fed in order; it is empty where samples are independent. ``mistake``: the family is a mistake of a
+    deployment, which has to cost accuracy.
     """
 
     name: str
@@ -36,6 +37,7 @@ class SetInfo:
     samples: int
     input_sha256: Callable[[int], str] = field(compare=False)
     sequences: tuple[int, ...] = ()
+    mistake: bool = False
 
     def sequences_within(self, rows: int) -> list[int]:
         """Lengths of the sequences within the first `rows`; the last one may be cut."""
@@ -77,6 +79,8 @@ class CaseContext:
         Times measured on the target are invalid.
     device_memory : bool
         Sessions there are ``SupportsDeviceBinding``.
+    skipped_shifts : mapping of str to str
+        Families of shifts that do not apply to the data, or cannot be made, and why.
     profile : Profile
         How deep the run goes.
     soak_s : float
@@ -99,6 +103,7 @@ class CaseContext:
     max_samples: int | None = None
     emulated: bool = False
     device_memory: bool = False
+    skipped_shifts: Mapping[str, str] = field(default_factory=dict)
     profile: Profile = Profile.QUICK
     soak_s: float = 0.0
 

@@ -22,6 +22,7 @@ from harness.core.feeding import Feeding
 from harness.core.groups import Groups
 from harness.core.job import DataRef
 from harness.core.preprocess import Feeds, Preprocess
+from harness.core.profile import Profile
 from harness.core.suite import CLEAN, SetInfo
 from harness.core.task import Need
 from harness.data import ragged, sequences, shifted
@@ -88,6 +89,8 @@ class PreparedData:
         What the state inputs take at each calibration row (see ``harness.compression.states``).
     files : tuple of Path
         Image file of each test sample; empty where the samples are no image files.
+    skipped : mapping of str to str
+        Families of shifts that do not apply, or cannot be made here, and why.
     """
 
     sets: tuple[PreparedSet, ...]
@@ -101,6 +104,7 @@ class PreparedData:
     calibration_lengths: tuple[int, ...] = ()
     states: tuple[Feeds, ...] = ()
     files: tuple[Path, ...] = ()
+    skipped: Mapping[str, str] = field(default_factory=dict)
 
     def restrict(self, cells: Collection[tuple[str, int]], samples: int) -> PreparedData:
         """Return the clean set and some pairs of family and severity, limited to the first samples."""
@@ -159,6 +163,7 @@ def prepare(
     inputs: Sequence[TensorSpec],
     scores: int | None = None,
     rows: Mapping[str, int] | None = None,
+    profile: Profile = Profile.QUICK,
 ) -> PreparedData:
     """Load, split, order, corrupt and store the data of a validation.
 
@@ -170,6 +175,8 @@ def prepare(
         Number of scores of the model: classes must be smaller, and labels as many.
     rows : mapping of input name to int, optional
         Inputs that are rows of a table in the model, and how many it has.
+    profile : Profile
+        How many families of shifts are made.
 
     Raises
     ------
@@ -205,26 +212,30 @@ def prepare(
     if test.labels is not None and Need.LABELS in host.task.needs:
         targets = cache.put_array(np.ascontiguousarray(test.labels))
     sets = []
-    cells = shifted.cells(validation.shifts)
     copies = {
-        name: shifted.Shifted(cache, raw, test.ids, validation.shifts, calibration.inputs.get(name))
-        for name, raw in (test.inputs.items() if cells else ())
+        name: shifted.Shifted(
+            cache, raw, test.ids, validation.shifts, calibration.inputs.get(name), steps[name]
+        )
+        for name, raw in (test.inputs.items() if validation.shifts.kind != "none" else ())
     }
-    for family, severity in [(CLEAN, 0), *cells]:
-        arrays = {
-            name: copies[name].put(family, severity) if severity else cache.put_array(raw)
-            for name, raw in test.inputs.items()
-        }
+    cells = shifted.cells(validation.shifts, {name: copy.about for name, copy in copies.items()}, profile)
+
+    def prepared(arrays: Mapping[str, str], name: str, family: str, severity: int, mistake: bool) -> None:
         ref = _ref(cache, arrays, len(test), targets)
         digest = partial(input_digest, cache, ref, steps)
-        name = family if severity == 0 else f"{family}_{severity}"
-        info = SetInfo(name, family, severity, len(test), digest, lengths)
+        info = SetInfo(name, family, severity, len(test), digest, lengths, mistake)
         sets.append(PreparedSet(info, ref, partial(head, cache, ref)))
+
+    clean = {name: cache.put_array(raw) for name, raw in test.inputs.items()}
+    prepared(clean, CLEAN, CLEAN, 0, mistake=False)
+    for family, severity in cells.made:
+        arrays = {name: copy.put(family, severity) for name, copy in copies.items()}
+        prepared(arrays, f"{family.name}_{severity}", family.name, severity, family.mistake)
     return PreparedData(
         sets=tuple(sets), labels=test.labels, calibration=split.calibration, preprocess=steps,
         class_names=test.class_names, notes=(*split.notes, *notes), inputs=tuple(inputs),
         groups=tuple(one.take(order) for one in groups), calibration_lengths=calibration_lengths,
-        files=test.files,
+        files=test.files, skipped=cells.skipped,
     )  # fmt: skip
 
 

@@ -1,30 +1,84 @@
-"""Corrupted copies of the clean test set, by family and severity."""
+"""Shifted copies of the clean test set, by family and severity."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.config.schema import ShiftsTable
-from harness.data import corruptions
+from harness.core.errors import UsageError
+from harness.core.preprocess import Preprocess
+from harness.core.profile import Profile
 from harness.data.datasets import content_sha256
+from harness.data.shifts import catalogue
+from harness.data.shifts.apply import about, shift
+from harness.data.shifts.family import About, Family, Kind
 from harness.store.cache import Cache, code_sha256, key_of
 
 
-def cells(shifts: ShiftsTable) -> list[tuple[str, int]]:
-    """Return the pairs of family and severity of a table ``[shifts]``."""
+@dataclass(frozen=True, slots=True)
+class Cells:
+    """What is made: pairs of family and severity; and why other families are not, by name."""
+
+    made: tuple[tuple[Family, int], ...] = ()
+    skipped: Mapping[str, str] = field(default_factory=dict)
+
+
+def kinds(shifts: ShiftsTable) -> tuple[Kind, ...]:
+    """Return the kinds of data that a table ``[shifts]`` may mean."""
     if shifts.kind == "none":
-        return []
-    supported = corruptions.IMAGE_FAMILIES if shifts.kind == "image" else corruptions.FEATURE_FAMILIES
-    families = shifts.families or tuple(supported)
-    return [(family, severity) for family in families for severity in shifts.severities]
+        return ()
+    return (Kind.TABLE, Kind.SERIES) if shifts.kind == "features" else (Kind(shifts.kind),)
+
+
+def kind_of(shifts: ShiftsTable, raw: NDArray[Any]) -> Kind:
+    """Return the kind of some samples: features with a time axis are a series."""
+    if shifts.kind == "features":
+        return Kind.SERIES if raw.ndim > 2 else Kind.TABLE
+    return Kind(shifts.kind)
+
+
+def cells(shifts: ShiftsTable, inputs: Mapping[str, About], profile: Profile = Profile.QUICK) -> Cells:
+    """Choose the families and severities of a run.
+
+    With the profile ``standard`` these are all families for the kind of data, in all severities.
+
+    Parameters
+    ----------
+    inputs : mapping of input name to About
+        A family has to apply to all of them; none where there are no shifts.
+
+    Raises
+    ------
+    UsageError
+        A family that the table names cannot be made here.
+    """
+    if not inputs:
+        return Cells()
+    kind = next(iter(inputs.values())).kind
+    whole = profile is Profile.STANDARD
+    installed = catalogue.of_kind(kind)
+    names = dict.fromkeys(shifts.families or catalogue.DEFAULTS.get(kind, tuple(installed)))
+    made, skipped = [], {}
+    for name in (*names, *(name for name in installed if whole and name not in names)):
+        family = catalogue.named(name, kind)
+        reason = next(filter(None, (family.reason_against(one) for one in inputs.values())), "")
+        if reason and name in shifts.families and reason == family.missing():
+            raise UsageError(f"the shifts {name} cannot be made: {reason}", where="shifts.families")
+        if reason:
+            skipped[name] = reason
+        severities = family.severities if whole or family.mistake else shifts.severities
+        made += [(family, severity) for severity in severities if not reason]
+    return Cells(tuple(made), skipped)
 
 
 class Shifted:
-    """The corrupted copies of one input; what all of them are made from is hashed once."""
+    """The shifted copies of one input; what all of them are made from is hashed once."""
 
     def __init__(
         self,
@@ -33,26 +87,26 @@ class Shifted:
         ids: NDArray[np.int64],
         shifts: ShiftsTable,
         calibration: NDArray[Any] | None,
+        step: Preprocess,
     ) -> None:
+        kind = kind_of(shifts, raw)
+        reference = None if kind is Kind.IMAGE else calibration
+        self.about = about(kind, raw, reference, step, shifts.rate_hz)
         self._cache, self._raw, self._ids, self._seed = cache, raw, ids, shifts.seed
-        self._kind: Literal["image", "features"] = "image" if shifts.kind == "image" else "features"
-        self._reference = reference = calibration if self._kind == "features" else None
         self._made_from = {
             "what": "corruption", "code": code_sha256(Path(__file__).parent), "seed": shifts.seed,
-            "kind": shifts.kind, "raw": content_sha256(raw), "ids": content_sha256(ids),
+            "kind": kind, "raw": content_sha256(raw), "ids": content_sha256(ids),
             "reference": "" if reference is None else content_sha256(reference),
+            "rate_hz": shifts.rate_hz,
         }  # fmt: skip
 
-    def put(self, family: str, severity: int) -> str:
+    def put(self, family: Family, severity: int) -> str:
         """Return the hash of the stored array, which is computed only if the cache does not have it."""
-        key = key_of({**self._made_from, "family": family, "severity": severity})
+        key = key_of({**self._made_from, "family": family.name, "severity": severity})
         stored = self._cache.recall(key)
         if stored is not None and self._cache.has_array(stored["sha256"]):
             return str(stored["sha256"])
-        changed = corruptions.corrupt(
-            self._raw, self._ids, family, severity,
-            seed=self._seed, kind=self._kind, reference=self._reference,
-        )  # fmt: skip
+        changed = shift(self._raw, self._ids, family, severity, seed=self._seed, about=self.about)
         digest = self._cache.put_array(changed)
         self._cache.note(key, {"sha256": digest})
         return digest

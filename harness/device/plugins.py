@@ -30,11 +30,12 @@ SECTIONS = "harness.sections"
 CHECKS = "harness.checks"
 FAULTS = "harness.faults"
 HYPOTHESES = "harness.hypotheses"
+SHIFTS = "harness.shifts"
 SINGULAR = {
     BACKENDS: "backend", SUITES: "suite", MEASURES: "measure", TASKS: "task",
     TASK_METRICS: "host's half of a task", EXECUTORS: "executor", PASSES: "pass",
     SECTIONS: "section", CHECKS: "check", FAULTS: "catalogue of faults",
-    HYPOTHESES: "list of hypotheses",
+    HYPOTHESES: "list of hypotheses", SHIFTS: "tuple of families of shifts",
 }  # fmt: skip
 
 

@@ -28,6 +28,7 @@ from harness.core.errors import (
 )
 from harness.core.plan import HOST
 from harness.core.preprocess import Feeds
+from harness.core.profile import Profile
 from harness.data import sets
 from harness.data.fit import check_states
 from harness.data.sets import PreparedData
@@ -72,7 +73,12 @@ def open_model(selection: Selection, cache: Cache, observer: Observer) -> Varian
 
 
 def build(
-    builder: VariantBuilder, selection: Selection, connection: Connection, cache: Cache, observer: Observer
+    builder: VariantBuilder,
+    selection: Selection,
+    connection: Connection,
+    cache: Cache,
+    observer: Observer,
+    profile: Profile = Profile.QUICK,
 ) -> Build:
     """Prepare the data sets and make every variant in the formats that the targets open.
 
@@ -85,7 +91,8 @@ def build(
     observer.stage("preparing the data")
     scores = model.scores(selection.validation)
     rows = {} if builder.model is None else model_file.table_rows(builder.model)
-    data = sets.prepare(selection.validation, selection.file.parent, cache, model.inputs, scores, rows)
+    folder = selection.file.parent
+    data = sets.prepare(selection.validation, folder, cache, model.inputs, scores, rows, profile)
     check_states(data.preprocess, model.inputs, model.outputs)
     if builder.model is not None:
         data = _with_states(builder.model, data, observer)

@@ -16,7 +16,8 @@ from harness.core.metric import Declared, Metric
 from harness.core.plan import CARD
 from harness.core.target import Target
 from harness.core.verdict import Gate
-from harness.data.corruptions import FEATURE_FAMILIES, IMAGE_FAMILIES
+from harness.data import shifted
+from harness.data.shifts import catalogue
 from harness.device import plugins
 from harness.gates import waivers
 from harness.run import card_rows, checks, declared
@@ -135,10 +136,14 @@ def _recipes(validation: Validation) -> Iterable[Problem]:
 
 
 def _families(validation: Validation) -> Iterable[Problem]:
-    by_kind = {"image": tuple(IMAGE_FAMILIES), "features": tuple(FEATURE_FAMILIES)}
-    families = by_kind.get(validation.shifts.kind, validation.shifts.families)
-    for index, family in enumerate(validation.shifts.families):
-        if family not in families:
+    named = validation.shifts.families
+    if validation.shifts.kind == "none" or not set(named) - set(catalogue.names()):
+        return  # a family for other data than these is a SKIPPED row
+    families = tuple(
+        dict.fromkeys(name for kind in shifted.kinds(validation.shifts) for name in catalogue.of_kind(kind))
+    )
+    for index, family in enumerate(named):
+        if family not in catalogue.names():
             yield _unknown(f"shifts.families[{index}]", "family", family, families)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from harness.compression.variant import Variant
@@ -116,6 +116,7 @@ def make_plan(inputs: PlanInputs) -> Plan:
                         continue
                     checks += places(inputs.checks, name, context, target.name, backend)
                     batch = _batch(inputs, target, backend, variant, name, cases, artifact, made)
+                    batch = _without_skipped(batch, skipped)
                     if reason:
                         skipped += [JobResult(job.key, Status.SKIPPED, reason) for job in batch.jobs]
                     else:
@@ -169,6 +170,16 @@ def _cases(suite: Suite, context: CaseContext, key: JobKey, skipped: list[JobRes
     except Exception as error:  # noqa: BLE001 - a suite may be a third-party plug-in
         skipped.append(unexpected.result(key, f"{key.suite} could not say its cases", error))
         return ()
+
+
+def _without_skipped(batch: Batch, skipped: list[JobResult]) -> Batch:
+    """Take out the cases that the suite lists as skipped, as results with its reason."""
+    skipped += [
+        JobResult(job.key, Status.SKIPPED, job.case.skipped, cause=Cause.MISSING_DATA)
+        for job in batch.jobs
+        if job.case.skipped
+    ]
+    return replace(batch, cases=tuple(case for case in batch.cases if not case.skipped))
 
 
 def _reference(inputs: PlanInputs, skipped: list[JobResult]) -> list[Batch]:
@@ -232,6 +243,7 @@ def _context(
         max_samples=target.max_samples,
         emulated=abilities_of(target).emulated,
         device_memory=target.deploy.provider in availability.device_memory,
+        skipped_shifts=inputs.data.skipped,
         profile=inputs.profile,
         # Its backends and variants are called one after the other.
         soak_s=inputs.soak_s / max(1, len(target.backends) * len(inputs.selected)),

@@ -109,7 +109,7 @@ def prepare(request: Request, observer: Observer, stored: Mapping[str, Any] | No
     _note_emulated(selection, request, observer)
     connection = connect(selection, cache.folder, request.wait_s, observer)
     try:
-        built = build(builder, selection, connection, cache, observer)
+        built = build(builder, selection, connection, cache, observer, request.profile)
         return _plan(request, selection, connection, built, cache, deadline)
     except BaseException:  # nothing will be measured
         connection.close()

@@ -93,4 +93,9 @@ def cases(context: CaseContext) -> tuple[Case, ...]:
     clean = [info for info in context.sets if info.family == CLEAN]
     if context.reference:
         return tuple(case(info, PARITY) for info in (context.sets if context.variant == FLOAT else clean))
-    return (*(case(info, DEPLOY) for info in context.sets), *(case(info, PARITY) for info in clean))
+    skipped = (
+        Case(name, severity=1, skipped=reason, timed=False) for name, reason in context.skipped_shifts.items()
+    )
+    return (
+        *(case(info, DEPLOY) for info in context.sets), *(case(info, PARITY) for info in clean), *skipped,
+    )  # fmt: skip

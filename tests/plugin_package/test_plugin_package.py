@@ -44,7 +44,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder into which pip installed the toy."""
     folder = tmp_path_factory.mktemp("site")
     source = tmp_path_factory.mktemp("source")
-    for name in ("pyproject.toml", "toy_backend.py", "toy_task.py", "toy_metrics.py"):
+    for name in ("pyproject.toml", "toy_backend.py", "toy_task.py", "toy_metrics.py", "toy_shift.py"):
         (source / name).write_bytes((HERE / name).read_bytes())
     pip = [
         sys.executable,
@@ -184,6 +184,31 @@ def test_installed_task_is_proposed_measured_and_judged(installed: Path, tmp_pat
     run = _python([*begin, "--results", str(results)], installed)
     assert run.returncode == 2
     assert "task.least" in run.stderr
+
+
+SHIFT = """
+import numpy as np
+from harness.data.shifts import apply, catalogue
+from harness.data.shifts.family import Kind
+family = catalogue.named("condensation", Kind.IMAGE)
+raw = np.zeros((3, 16, 16, 1), np.uint8)
+shift = lambda ids, severity: apply.shift(
+    raw[: len(ids)], np.array(ids), family, severity, seed=0, about=apply.about(Kind.IMAGE, raw)
+)
+print([int((shift([0, 1, 2], severity) > 0).sum()) for severity in (1, 5)])
+print(bool((shift([2, 0], 3) == shift([0, 1, 2], 3)[[2, 0]]).all()))
+print(family.reason_against(apply.about(Kind.IMAGE, raw[:, :12])))
+"""
+
+
+def test_installed_family_of_shifts_is_in_the_catalogue(installed: Path) -> None:
+    run = _python(["-c", SHIFT], installed)
+    assert run.returncode == 0, run.stderr
+    drops, same, reason = run.stdout.splitlines()
+    mild, strong = json.loads(drops)
+    assert 0 < mild < strong
+    assert same == "True"
+    assert reason == "it needs 16 pixels a side"
 
 
 def test_broken_backend_is_listed_with_its_reason(installed: Path, tmp_path: Path) -> None:

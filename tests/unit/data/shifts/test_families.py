@@ -10,12 +10,27 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.core.errors import DataError, UsageError
-from harness.data import corruptions
-from harness.data.corruptions import FEATURE_FAMILIES, IMAGE_FAMILIES, SEVERITIES, corrupt
 from harness.data.datasets import content_sha256
+from harness.data.shifts import apply, catalogue
+from harness.data.shifts.family import SEVERITIES, Kind
 
-IMAGES = sorted(IMAGE_FAMILIES)
-FEATURES = sorted(FEATURE_FAMILIES)
+IMAGES = sorted(catalogue.DEFAULTS[Kind.IMAGE])
+FEATURES = sorted(catalogue.DEFAULTS[Kind.SERIES])
+
+
+def corrupt(
+    raw: npt.NDArray[np.generic],
+    ids: npt.NDArray[np.int64],
+    family: str,
+    severity: int,
+    *,
+    seed: int = 0,
+    kind: str = "image",
+    reference: npt.NDArray[np.generic] | None = None,
+) -> npt.NDArray[np.generic]:
+    which = Kind.IMAGE if kind == "image" else Kind.SERIES if raw.ndim > 2 else Kind.TABLE
+    about = apply.about(which, raw, reference)
+    return apply.shift(raw, ids, catalogue.named(family, which), severity, seed=seed, about=about)
 
 
 def photos(n: int, shape: tuple[int, int, int]) -> npt.NDArray[np.uint8]:
@@ -78,7 +93,7 @@ def test_a_subset_in_another_order_gets_the_same_pixels(family: str, monkeypatch
     np.testing.assert_array_equal(
         corrupt(raw[chosen], ids[chosen], family, 3, seed=5, kind="image"), whole[chosen]
     )
-    monkeypatch.setattr(corruptions, "_CHUNK_BYTE", 1)  # one sample at a time
+    monkeypatch.setattr(apply, "_CHUNK_BYTE", 1)  # one sample at a time
     np.testing.assert_array_equal(corrupt(raw, ids, family, 3, seed=5, kind="image"), whole)
 
 
@@ -104,16 +119,14 @@ def test_every_part_of_the_key_changes_the_noise(changed: str) -> None:
 
 
 def test_another_process_gives_the_same_bytes() -> None:
-    code = (
-        "import numpy as np; from harness.data.corruptions import *; from harness.data.datasets import *\n"
-        "raw = (np.arange(2 * 12 * 12 * 1) % 251).astype(np.uint8).reshape(2, 12, 12, 1)\n"
-        "print(content_sha256(np.stack([corrupt(raw, np.arange(2), f, 2, seed=3, kind='image') for f in "
-        "IMAGE_FAMILIES])))"
-    )
+    code = "from tests.unit.data.shifts.test_families import *\nprint(digest_of_all())"
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert printed.stdout.strip() == digest_of_all()
+
+
+def digest_of_all() -> str:
     raw = (np.arange(2 * 12 * 12) % 251).astype(np.uint8).reshape(2, 12, 12, 1)
-    here = np.stack([corrupt(raw, np.arange(2), f, 2, seed=3, kind="image") for f in IMAGE_FAMILIES])
-    assert printed.stdout.strip() == content_sha256(here)
+    return content_sha256(np.stack([corrupt(raw, np.arange(2), name, 2, seed=3) for name in IMAGES]))
 
 
 def test_moments_of_the_noise() -> None:
