@@ -7,9 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
-from scipy.sparse.csgraph import maximum_bipartite_matching
-from scipy.stats import chi2
+from scipy.special import gammaincinv
 
 from harness.stats.intervals import Interval
 
@@ -78,6 +76,9 @@ def matches(one: Events, other: Events, *, tolerance: int = 0) -> Integers:
     if not columns or not sum(map(len, columns)):
         return np.full(len(one), -1, np.int64)
     pairs = (np.concatenate(rows), np.concatenate(columns))
+    from scipy.sparse import csr_array  # slow to import
+    from scipy.sparse.csgraph import maximum_bipartite_matching
+
     graph = csr_array((np.ones(len(pairs[0]), np.int8), pairs), shape=(len(one), len(other)))
     partner: Integers = maximum_bipartite_matching(graph, perm_type="column").astype(np.int64)
     return partner
@@ -94,8 +95,8 @@ def poisson_rate(count: int, exposure: float, *, alpha: float = 0.05) -> Interva
     alpha : float
         One-sided error of each bound.
     """
-    low = float(chi2.ppf(alpha, 2 * count)) / 2 if count else 0.0
-    high = float(chi2.ppf(1 - alpha, 2 * count + 2)) / 2
+    low = float(gammaincinv(count, alpha)) if count else 0.0
+    high = float(gammaincinv(count + 1, 1 - alpha))
     if not (exposure > 0 and math.isfinite(exposure)):
         raise ValueError(f"the exposure must be above 0, not {exposure}")
     return Interval(count / exposure, low / exposure, high / exposure, count)

@@ -87,3 +87,13 @@ def imports(path: Path) -> set[str]:
             # `from harness import core` imports a module, too.
             modules |= {f"{node.module}.{alias.name}" for alias in node.names}
     return modules
+
+
+def test_what_every_run_imports_is_quick_to_import() -> None:
+    """A run asks all tasks which metrics they have; ``scipy.stats`` alone takes longer than all else."""
+    script = (
+        "import sys; from harness.run import declared, prepare; declared.installed();"
+        "print([name for name in ('scipy.stats', 'pandas', 'onnxruntime', 'sklearn') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
