@@ -98,13 +98,17 @@ def _plan(arguments: argparse.Namespace) -> int:
     request = _request(arguments)
     if not arguments.trust:
         trust.refuse_code_of_others(request)
-    prepared = prepare(request, progress.Quiet())
+    prepared = prepare(request, progress.Quiet(), builds=False)
     prepared.close()
     answers = forecast.sentences(
         prepared.gates, prepared.plan, prepared.targets, declared.of_run(prepared.run)
     )
     model = prepared.run["model"]["name"]
     answers += forecast.warnings(prepared.gates, prepared.plan, model, arguments.results)
+    if prepared.not_made:
+        answers.append(
+            f"not made yet, so that files, refusals and times are guessed: {', '.join(prepared.not_made)}"
+        )
     print(screen.plan_text(prepared.plan, dict(prepared.size), prepared.estimate_s, answers))
     return 0
 

@@ -87,12 +87,12 @@ class VariantBuilder:
         self._results = results
         self._model: onnx.ModelProto | None = None
         self._canonical_model: onnx.ModelProto | None = None
-        self._files: tuple[File, ...] = ()
+        self.files: tuple[File, ...] = ()
         if validation.model.file:
             path = folder / validation.model.file
             self._model = model_file.load_onnx(path)
-            self._files = model_file.onnx_files(path)
-            sha256 = self._files[0].sha256
+            self.files = model_file.onnx_files(path)
+            sha256 = self.files[0].sha256
             recorded = validation.model.sha256
             if recorded is not None and recorded != sha256:
                 raise ModelError(
@@ -232,7 +232,7 @@ class VariantBuilder:
         return {
             "what": "artifact",
             "code": code_sha256(Path(__file__).parent),
-            "model": [[file.name, file.sha256] for file in self._files],
+            "model": [[file.name, file.sha256] for file in self.files],
             "shapes": {name: list(shape) for name, shape in self._validation.shapes.items()},
             "recipe": list(table.recipe),
             "calibration": preprocess.digest(data.calibration_feeds()) if table.recipe else "",
@@ -246,7 +246,7 @@ class VariantBuilder:
         assert self._model is not None
         path = self._folder / self._validation.model.file
         if not table.recipe and not self._validation.shapes:  # as given, byte for byte
-            files: dict[str, bytes | Path] = {file.name: path.parent / file.name for file in self._files}
+            files: dict[str, bytes | Path] = {file.name: path.parent / file.name for file in self.files}
             return self._store.put(
                 name, "onnx", {**lineage, "format": "onnx"}, files,
                 {SATURATING: list(saturating(self._model))}, **layout_of(file_facts(path, "onnx")),
@@ -275,7 +275,7 @@ class VariantBuilder:
         }
         content: dict[str, bytes | Path] = {f"{name}.onnx": model.SerializeToString(deterministic=True)}
         if not model_file.has_weights(model):  # data beyond 2 GB stay in their files
-            content |= {file.name: path.parent / file.name for file in self._files[1:]}
+            content |= {file.name: path.parent / file.name for file in self.files[1:]}
         facts[SATURATING] = list(saturating(model))
         layout = layout_of(onnx_facts(model))
         if table.recipe:
@@ -286,7 +286,7 @@ class VariantBuilder:
         self, name: str, lineage: Mapping[str, Any], data: PreparedData
     ) -> tuple[onnx.ModelProto, list[dict[str, Any]]]:
         """Run the steps of a recipe; steps that are in the cache, from any recipe, are not run again."""
-        assert self._model is not None
+        begin()
         new: list[tuple[Artifact, Mapping[str, Any]]] = []
         try:
             return self._steps(name, lineage, data, new)
@@ -312,7 +312,6 @@ class VariantBuilder:
             if cached is not None:
                 model, report = onnx.load(cached.path), self._store.metadata(cached)["report"]
                 continue
-            begin()
             self._progress(f"{name}: {step['pass']}")
             options = {key: value for key, value in step.items() if key != "pass"}
             pass_ = plugins.choose(plugins.PASSES, step["pass"])

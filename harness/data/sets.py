@@ -164,6 +164,8 @@ def prepare(
     scores: int | None = None,
     rows: Mapping[str, int] | None = None,
     profile: Profile = Profile.QUICK,
+    *,
+    stores: bool = True,
 ) -> PreparedData:
     """Load, split, order, corrupt and store the data of a validation.
 
@@ -177,6 +179,8 @@ def prepare(
         Inputs that are rows of a table in the model, and how many it has.
     profile : Profile
         How many families of shifts are made.
+    stores : bool
+        False for a plan that nothing is measured by: no array is shifted, stored or hashed.
 
     Raises
     ------
@@ -209,7 +213,7 @@ def prepare(
     steps = {spec.name: steps.get(spec.name, Preprocess()) for spec in inputs}
     Feeding(inputs, (), steps)  # raises where the inputs take different numbers of samples
     targets = ""
-    if test.labels is not None and Need.LABELS in host.task.needs:
+    if stores and test.labels is not None and Need.LABELS in host.task.needs:
         targets = cache.put_array(np.ascontiguousarray(test.labels))
     sets = []
     copies = {
@@ -226,17 +230,38 @@ def prepare(
         info = SetInfo(name, family, severity, len(test), digest, lengths, mistake)
         sets.append(PreparedSet(info, ref, partial(head, cache, ref)))
 
-    clean = {name: cache.put_array(raw) for name, raw in test.inputs.items()}
-    prepared(clean, CLEAN, CLEAN, 0, mistake=False)
-    for family, severity in cells.made:
-        arrays = {name: copy.put(family, severity) for name, copy in copies.items()}
-        prepared(arrays, f"{family.name}_{severity}", family.name, severity, family.mistake)
+    if stores:
+        clean = {name: cache.put_array(raw) for name, raw in test.inputs.items()}
+        prepared(clean, CLEAN, CLEAN, 0, mistake=False)
+        for family, severity in cells.made:
+            arrays = {name: copy.put(family, severity) for name, copy in copies.items()}
+            prepared(arrays, f"{family.name}_{severity}", family.name, severity, family.mistake)
+    else:
+        sets = _planned_sets(test, cells, lengths)
     return PreparedData(
         sets=tuple(sets), labels=test.labels, calibration=split.calibration, preprocess=steps,
         class_names=test.class_names, notes=(*split.notes, *notes), inputs=tuple(inputs),
         groups=tuple(one.take(order) for one in groups), calibration_lengths=calibration_lengths,
         files=test.files, skipped=cells.skipped,
     )  # fmt: skip
+
+
+def _planned_sets(test: Dataset, cells: shifted.Cells, lengths: tuple[int, ...]) -> list[PreparedSet]:
+    """The sets of a plan, with names in place of hashes."""
+    size_byte = sum(raw.nbytes for raw in test.inputs.values())
+
+    def planned(name: str, family: str, severity: int, *, mistake: bool) -> PreparedSet:
+        ref = DataRef({of: f"{of} of {name}" for of in test.inputs}, len(test), size_byte)
+        info = SetInfo(name, family, severity, len(test), lambda rows: "", lengths, mistake)
+        return PreparedSet(
+            info, ref, lambda rows: replace(ref, samples=rows, size_byte=size_byte * rows // len(test))
+        )
+
+    return [
+        planned(CLEAN, CLEAN, 0, mistake=False),
+        *(planned(f"{one.name}_{severity}", one.name, severity, mistake=one.mistake)
+          for one, severity in cells.made),
+    ]  # fmt: skip
 
 
 def _at_length(part: Dataset, inputs: Sequence[TensorSpec], where: str) -> Dataset:

@@ -57,6 +57,8 @@ class Build:
     model : ModelInfo
         Inputs and outputs of the canonical model.
     data : PreparedData
+    not_made : tuple of str
+        Variants that are described, and not made yet.
     """
 
     variants: tuple[Variant, ...]
@@ -64,6 +66,7 @@ class Build:
     model: ModelInfo
     data: PreparedData
     failed: Mapping[str, Exception]
+    not_made: tuple[str, ...] = ()
 
 
 def open_model(selection: Selection, cache: Cache, observer: Observer) -> VariantBuilder:
@@ -87,23 +90,14 @@ def build(
     HarnessError
         The model cannot be inspected, the data is invalid, or a variant cannot be made.
     """
-    model = _inspect(builder, selection, connection)
+    model = inspected(builder, selection, connection)
     observer.stage("preparing the data")
-    scores = model.scores(selection.validation)
-    rows = {} if builder.model is None else model_file.table_rows(builder.model)
-    folder = selection.file.parent
-    data = sets.prepare(selection.validation, folder, cache, model.inputs, scores, rows, profile)
-    check_states(data.preprocess, model.inputs, model.outputs)
+    data = load_data(builder, selection, cache, model, profile)
     if builder.model is not None:
         data = _with_states(builder.model, data, observer)
     names = selection.built_variants
     observer.stage(f"making {', '.join(names)}")
-    formats = [
-        fmt
-        for target in selection.targets
-        for backend in target.backends
-        for fmt in connection.formats[backend][:1]
-    ]
+    formats = formats_of(selection, connection)
     failed: dict[str, Exception] = {}
     feeds = next(data.calibration_feeds(), None)
     tell = observer.stage
@@ -123,6 +117,36 @@ def build(
         if any(target.for_runtime == name for target in selection.targets)
     }
     return Build(variants, for_runtime, model, data, failed)
+
+
+def load_data(
+    builder: VariantBuilder,
+    selection: Selection,
+    cache: Cache,
+    model: ModelInfo,
+    profile: Profile,
+    *,
+    stores: bool = True,
+) -> PreparedData:
+    """Prepare the data sets, without the states of a recurrent model; see `harness.data.sets.prepare`."""
+    scores = model.scores(selection.validation)
+    rows = {} if builder.model is None else model_file.table_rows(builder.model)
+    folder = selection.file.parent
+    data = sets.prepare(
+        selection.validation, folder, cache, model.inputs, scores, rows, profile, stores=stores
+    )
+    check_states(data.preprocess, model.inputs, model.outputs)
+    return data
+
+
+def formats_of(selection: Selection, connection: Connection) -> list[str]:
+    """The formats that the targets open best."""
+    return [
+        fmt
+        for target in selection.targets
+        for backend in target.backends
+        for fmt in connection.formats[backend][:1]
+    ]
 
 
 def _opened(float32: Variant, connection: Connection, cache: Cache) -> Variant:
@@ -226,7 +250,14 @@ def _with_states(model: onnx.ModelProto, data: PreparedData, observer: Observer)
     return replace(data, states=tuple(states[row] for row in sorted(states)))
 
 
-def _inspect(builder: VariantBuilder, selection: Selection, connection: Connection) -> ModelInfo:
+def inspected(builder: VariantBuilder, selection: Selection, connection: Connection) -> ModelInfo:
+    """Inputs and outputs of the canonical model.
+
+    Raises
+    ------
+    ModelError
+        No runtime on this machine opens the file.
+    """
     if builder.model is not None:
         return model_file.inspect_onnx(builder.model)
     artifacts = builder.prebuilt(FLOAT32).artifacts

@@ -25,6 +25,7 @@ from harness.run.build import Build, build, open_model
 from harness.run.connection import Connection, connect
 from harness.run.estimate import Lane
 from harness.run.observer import Observer
+from harness.run.outline import outline
 from harness.run.plan import PlanInputs, make_plan, sizes
 from harness.run.request import Request
 from harness.run.selection import Selection, select
@@ -61,6 +62,8 @@ class Prepared:
         What the plan was made from, before anything was left out for a budget.
     deadline : Deadline, optional
         The end of the budget.
+    not_made : tuple of str
+        Variants that are described, and not made yet.
     """
 
     plan: Plan
@@ -77,6 +80,7 @@ class Prepared:
     inputs: PlanInputs | None = None
     deadline: Deadline | None = None
     groups: tuple[Groups, ...] = ()
+    not_made: tuple[str, ...] = ()
 
     def close(self) -> None:
         """Release the devices."""
@@ -84,7 +88,13 @@ class Prepared:
             executor.close()
 
 
-def prepare(request: Request, observer: Observer, stored: Mapping[str, Any] | None = None) -> Prepared:
+def prepare(
+    request: Request,
+    observer: Observer,
+    stored: Mapping[str, Any] | None = None,
+    *,
+    builds: bool = True,
+) -> Prepared:
     """Walk a request through every step up to the plan.
 
     Parameters
@@ -93,6 +103,8 @@ def prepare(request: Request, observer: Observer, stored: Mapping[str, Any] | No
     observer : Observer
     stored : mapping, optional
         ``run.json`` of an interrupted run: its configuration is used instead of the files.
+    builds : bool
+        False: variants and data sets are described and not made, so that nothing can be measured.
 
     Returns
     -------
@@ -109,7 +121,10 @@ def prepare(request: Request, observer: Observer, stored: Mapping[str, Any] | No
     _note_emulated(selection, request, observer)
     connection = connect(selection, cache.folder, request.wait_s, observer)
     try:
-        built = build(builder, selection, connection, cache, observer, request.profile)
+        if builds:
+            built = build(builder, selection, connection, cache, observer, request.profile)
+        else:
+            built = outline(builder, selection, connection, cache, request.profile)
         return _plan(request, selection, connection, built, cache, deadline)
     except BaseException:  # nothing will be measured
         connection.close()
@@ -156,7 +171,7 @@ def _plan(
         executors=connection.executors, gates=selection.validation.gates, cache=cache,
         size=sizes(inputs, plan), lanes=lanes, inputs=inputs,
         estimate_s=estimate.wall_s(seconds, lanes, estimate.untimed(plan)),
-        deadline=deadline, groups=built.data.groups,
+        deadline=deadline, groups=built.data.groups, not_made=built.not_made,
     )  # fmt: skip
 
 

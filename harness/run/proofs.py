@@ -61,7 +61,7 @@ def proven(
         for backend, formats in backends.items()
         if (artifact := _proved(variant, formats)) is not None
     }
-    results = _prove_all(wanted, feeds, cache, progress)
+    results = prove_files(wanted, feeds, cache, progress)
     return tuple(
         _with_proofs(
             variant, {backend: proof for (name, backend), proof in results.items() if name == variant.name}
@@ -79,12 +79,13 @@ def _proved(variant: Variant, formats: Sequence[str]) -> Artifact | None:
     return variant.artifacts[fmt]
 
 
-def _prove_all(
+def prove_files(
     wanted: Mapping[tuple[str, str], Artifact],
     feeds: Feeds | None,
     cache: Cache,
-    progress: Callable[[str], None],
+    progress: Callable[[str], None] = lambda text: None,
 ) -> dict[tuple[str, str], Proof]:
+    """Open and run files once, by variant and backend; how long a call took is remembered for estimates."""
     keys = {where: _key(artifact, where[1]) for where, artifact in wanted.items()}
     records: dict[tuple[str, str], Mapping[str, Any] | None] = {
         where: cache.recall(key) for where, key in keys.items()
