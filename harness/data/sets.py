@@ -164,6 +164,7 @@ def prepare(
     scores: int | None = None,
     rows: Mapping[str, int] | None = None,
     profile: Profile = Profile.QUICK,
+    tell: shifted.Tell = shifted.quiet,
     *,
     stores: bool = True,
 ) -> PreparedData:
@@ -179,6 +180,8 @@ def prepare(
         Inputs that are rows of a table in the model, and how many it has.
     profile : Profile
         How many families of shifts are made.
+    tell : callable
+        Gets lines of progress.
     stores : bool
         False for a plan that nothing is measured by: no array is shifted, stored or hashed.
 
@@ -233,8 +236,8 @@ def prepare(
     if stores:
         clean = {name: cache.put_array(raw) for name, raw in test.inputs.items()}
         prepared(clean, CLEAN, CLEAN, 0, mistake=False)
-        for family, severity in cells.made:
-            arrays = {name: copy.put(family, severity) for name, copy in copies.items()}
+        shifted_arrays = shifted.make(copies, cells.made, tell)
+        for (family, severity), arrays in zip(cells.made, shifted_arrays, strict=True):
             prepared(arrays, f"{family.name}_{severity}", family.name, severity, family.mistake)
     else:
         sets = _planned_sets(test, cells, lengths)

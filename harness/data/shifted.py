@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +16,25 @@ from harness.core.errors import UsageError
 from harness.core.preprocess import Preprocess
 from harness.core.profile import Profile
 from harness.data.datasets import content_sha256
-from harness.data.shifts import catalogue
-from harness.data.shifts.apply import about, shift
+from harness.data.shifts import catalogue, parallel
+from harness.data.shifts.apply import about
 from harness.data.shifts.family import About, Family, Kind
+from harness.data.shifts.parallel import Work, starts_processes
 from harness.store.cache import Cache, code_sha256, key_of
+
+Cell = tuple[Family, int]
+Tell = Callable[[str], None]
+
+
+def quiet(text: str) -> None:
+    """Show no progress."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cells:
     """What is made: pairs of family and severity; and why other families are not, by name."""
 
-    made: tuple[tuple[Family, int], ...] = ()
+    made: tuple[Cell, ...] = ()
     skipped: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -93,20 +102,69 @@ class Shifted:
         reference = None if kind is Kind.IMAGE else calibration
         self.about = about(kind, raw, reference, step, shifts.rate_hz)
         self._cache, self._raw, self._ids, self._seed = cache, raw, ids, shifts.seed
-        self._made_from = {
-            "what": "corruption", "code": code_sha256(Path(__file__).parent), "seed": shifts.seed,
-            "kind": kind, "raw": content_sha256(raw), "ids": content_sha256(ids),
+        self._reference = reference
+
+    def stored(self, family: Family, severity: int) -> str:
+        """Return the hash of an array that is in the cache; empty where it is not."""
+        entry = self._cache.recall(self._key(family, severity))
+        there = entry is not None and self._cache.has_array(entry["sha256"])
+        return str(entry["sha256"]) if entry is not None and there else ""
+
+    def store(self, family: Family, severity: int, changed: NDArray[Any]) -> str:
+        """Store an array, and return its hash."""
+        digest = self._cache.put_array(changed)
+        self._cache.note(self._key(family, severity), {"sha256": digest})
+        return digest
+
+    def work(self, family: Family, severity: int) -> Work:
+        """Return what is needed to make an array."""
+        return Work(self._path, self._ids, family, severity, self._seed, self.about)
+
+    @cached_property
+    def _made_from(self) -> dict[str, Any]:
+        about, reference = self.about, self._reference
+        return {
+            "what": "corruption", "code": code_sha256(Path(__file__).parent), "seed": self._seed,
+            "kind": about.kind, "raw": content_sha256(self._raw), "ids": content_sha256(self._ids),
             "reference": "" if reference is None else content_sha256(reference),
-            "rate_hz": shifts.rate_hz,
+            "rate_hz": about.rate_hz, "step": about.step.to_json(),
         }  # fmt: skip
 
-    def put(self, family: Family, severity: int) -> str:
-        """Return the hash of the stored array, which is computed only if the cache does not have it."""
-        key = key_of({**self._made_from, "family": family.name, "severity": severity})
-        stored = self._cache.recall(key)
-        if stored is not None and self._cache.has_array(stored["sha256"]):
-            return str(stored["sha256"])
-        changed = shift(self._raw, self._ids, family, severity, seed=self._seed, about=self.about)
-        digest = self._cache.put_array(changed)
-        self._cache.note(key, {"sha256": digest})
-        return digest
+    @cached_property
+    def _path(self) -> Path:
+        return self._cache.array_path(self._cache.put_array(self._raw))
+
+    def _key(self, family: Family, severity: int) -> str:
+        family_ = {"family": family.name, "origin": catalogue.origin(family), "severity": severity}
+        return key_of({**self._made_from, **family_})
+
+
+def make(
+    copies: Mapping[str, Shifted], cells: Sequence[Cell], tell: Tell = quiet, workers: int = 0
+) -> list[dict[str, str]]:
+    """Make the arrays that the cache does not have, on all cores where that is worth it.
+
+    Parameters
+    ----------
+    copies : mapping of input name to Shifted
+    cells : sequence of (Family, int)
+    tell : callable
+        Gets lines of progress.
+    workers : int
+        Processes; 0: as many as are worth it.
+
+    Returns
+    -------
+    list of mapping of input name to hash
+        One for each cell.
+    """
+    arrays = [{name: copy.stored(*cell) for name, copy in copies.items()} for cell in cells]
+    missing = [(index, name) for index, made in enumerate(arrays) for name, sha in made.items() if not sha]
+    works = [copies[name].work(*cells[index]) for index, name in missing]
+    tells = starts_processes(works)
+    for done, ((index, name), changed) in enumerate(zip(missing, parallel.made(works, workers), strict=True)):
+        family, severity = cells[index]
+        arrays[index][name] = copies[name].store(family, severity, changed)
+        if tells and (done + 1 == len(missing) or cells[missing[done + 1][0]][0] is not family):
+            tell(f"shifted data: {family.name} is made, {done + 1} of {len(missing)} sets")
+    return arrays

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -92,7 +92,7 @@ def build(
     """
     model = inspected(builder, selection, connection)
     observer.stage("preparing the data")
-    data = load_data(builder, selection, cache, model, profile)
+    data = load_data(builder, selection, cache, model, profile, observer.stage)
     if builder.model is not None:
         data = _with_states(builder.model, data, observer)
     names = selection.built_variants
@@ -125,6 +125,7 @@ def load_data(
     cache: Cache,
     model: ModelInfo,
     profile: Profile,
+    tell: Callable[[str], None] = lambda text: None,
     *,
     stores: bool = True,
 ) -> PreparedData:
@@ -133,7 +134,7 @@ def load_data(
     rows = {} if builder.model is None else model_file.table_rows(builder.model)
     folder = selection.file.parent
     data = sets.prepare(
-        selection.validation, folder, cache, model.inputs, scores, rows, profile, stores=stores
+        selection.validation, folder, cache, model.inputs, scores, rows, profile, tell, stores=stores
     )
     check_states(data.preprocess, model.inputs, model.outputs)
     return data

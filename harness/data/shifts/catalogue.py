@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import sys
 from collections.abc import Mapping
 from functools import cache
+from importlib.metadata import version
+from pathlib import Path
 from types import MappingProxyType
 
+from harness.core.artifact import sha256_file
 from harness.core.errors import HarnessError, UsageError
 from harness.data.shifts.family import Family, Kind
 from harness.data.shifts.features import FEATURE_FAMILIES
@@ -58,6 +62,16 @@ def _families(installed: tuple[plugins.Plugin, ...]) -> tuple[Family, ...]:
                     )
             listed.append(family)
     return tuple(listed)
+
+
+def origin(family: Family) -> str:
+    """What decides the values of a family besides the harness: versions, and the code of a plug-in."""
+    texts = [family.version()]
+    for plugin in plugins.catalogue(plugins.SHIFTS).values():
+        if plugin.distribution != plugins.HARNESS and family in plugin.load():
+            source = Path(str(sys.modules[plugin.entry.module].__file__))
+            texts += [plugin.distribution, version(plugin.distribution), sha256_file(source)]
+    return " ".join(texts)
 
 
 def of_kind(kind: Kind) -> Mapping[str, Family]:

@@ -104,6 +104,8 @@ class Family:
         Of the changed samples; empty: that of the raw ones.
     slow : bool
         Made in processes, one on each core.
+    version : callable
+        Versions of the libraries that decide the values: with others, the set is made again.
     """
 
     name: str
@@ -117,6 +119,7 @@ class Family:
     mistake: bool = False
     dtype: str = ""
     slow: bool = False
+    version: Callable[[], str] = str
 
     @property
     def severities(self) -> tuple[int, ...]:
