@@ -208,7 +208,7 @@ def test_installed_family_of_shifts_is_in_the_catalogue(installed: Path) -> None
     mild, strong = json.loads(drops)
     assert 0 < mild < strong
     assert same == "True"
-    assert reason == "it needs 16 pixels a side"
+    assert reason == "condensation does not apply: it needs 16 pixels a side"
 
 
 def test_broken_backend_is_listed_with_its_reason(installed: Path, tmp_path: Path) -> None:

@@ -129,8 +129,9 @@ class Family:
     def reason_against(self, about: About) -> str:
         """Why it is not made for this input; empty where it is."""
         if about.kind not in self.kinds:
-            return f"it changes data of the kind {' or '.join(self.kinds)}, and these are {about.kind}"
-        return self.applies(about) or self.missing()
+            return f"{self.name} changes {' or '.join(self.kinds)} data, and these are {about.kind} data"
+        reason = self.applies(about)
+        return f"{self.name} does not apply: {reason}" if reason else self.missing()
 
 
 def one_by_one(change: ChangeOne) -> Change:

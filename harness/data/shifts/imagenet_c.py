@@ -91,7 +91,7 @@ def _corrupt(name: str, image: NDArray[np.uint8], severity: int, seed: int) -> N
                 image, severity=severity, corruption_name=name, **more
             )
     except FloatingPointError:  # no drop hit the image: the library divides by the largest one
-        return image
+        return np.repeat(image, 3 // image.shape[2], axis=2)
     return made
 
 

@@ -75,6 +75,11 @@ def test_small_and_grey_images_keep_their_shape_and_change(name: str, shape: tup
     assert (made != raw).any()
 
 
+def test_an_image_that_no_drop_hits_is_left_as_it_is() -> None:
+    raw = photo((1, 32, 32, 1))  # found among 400 numbers: there the library divides by zero
+    np.testing.assert_array_equal(ours("spatter", raw, 1, [24]), raw)
+
+
 def test_a_grey_image_has_no_colours_and_five_channels_are_too_many() -> None:
     saturate, snow = (catalogue.named(name, Kind.IMAGE) for name in ("saturate", "snow"))
     grey, five = (apply.about(Kind.IMAGE, np.zeros(s, np.uint8)) for s in ((1, 32, 32), (1, 32, 32, 5)))
