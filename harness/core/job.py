@@ -88,6 +88,9 @@ class Case:
         Nothing else may run on the machine meanwhile. False where no time is measured.
     skipped : str
         Why the case cannot be measured, which is certain before the run: it becomes a SKIPPED row.
+    in_parts : bool
+        It takes long: its parts are stored as they arrive, and an interrupted one goes on from them
+        (`suite.SupportsParts`).
     """
 
     name: str
@@ -101,6 +104,7 @@ class Case:
     beside: str = ""
     timed: bool = True
     skipped: str = ""
+    in_parts: bool = False
 
     @property
     def independent_samples(self) -> int:
@@ -120,6 +124,7 @@ class Case:
             "typical_s": self.typical_s,
             **({"beside": self.beside} if self.beside else {}),
             **({} if self.timed else {"timed": False}),
+            **({"in_parts": True} if self.in_parts else {}),
         }
 
 
@@ -337,6 +342,14 @@ class Started:
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """A part of a job that goes on; its result has all of them."""
+
+    key: JobKey
+    samples: Samples
+
+
+@dataclass(frozen=True, slots=True)
 class EnvironmentRecord:
     """The machine as it was before, during (between two jobs) or after a batch."""
 
@@ -348,4 +361,4 @@ class EnvironmentRecord:
     facts: Mapping[str, Any]
 
 
-Event = Started | JobResult | EnvironmentRecord
+Event = Started | Part | JobResult | EnvironmentRecord

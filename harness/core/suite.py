@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
 from typing import Any, Protocol, runtime_checkable
@@ -189,6 +189,19 @@ class SupportsRounds(Protocol):
         looks : int
             How often the samples were judged: once, and once more after each further round.
         """
+        ...
+
+
+@runtime_checkable
+class SupportsParts(Protocol):
+    """A suite with cases that are stored in parts."""
+
+    def rest(self, case: Case, parts: Samples) -> Case:
+        """Return the case that measures what is left after these parts, which may be nothing."""
+        ...
+
+    def progress(self, case: Case, parts: Samples) -> Sequence[str]:
+        """Say in a line a metric what the parts show so far, with the time left."""
         ...
 
 

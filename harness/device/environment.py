@@ -106,7 +106,7 @@ def state_facts() -> dict[str, Any]:
         "governor": _sensors("sys/devices/system/cpu", "cpu*/cpufreq/scaling_governor"),
         "frequency_khz": _sensors("sys/devices/system/cpu", "cpu*/cpufreq/scaling_cur_freq"),
         "temperature_millicelsius": _sensors("sys/class/thermal", "thermal_zone*/temp"),
-        "throttled": _throttled(),
+        "throttled": throttled(),
     }
 
 
@@ -184,7 +184,7 @@ def _sensors(folder: str, pattern: str) -> dict[str, str]:
     return values or _na(f"/{folder} has no {pattern} that can be read")
 
 
-def _throttled() -> int | dict[str, str]:
+def throttled() -> int | dict[str, str]:
     """Return the bits of a Raspberry Pi's firmware: 0 to 3 for now, 16 to 19 for the time since boot."""
     try:
         output = subprocess.run(

@@ -28,12 +28,11 @@ from harness.core.cause import Cause
 from harness.core.contracts import Backend, BareModel, Measure, Session, Unsupported
 from harness.core.errors import BackendError, FileRefused, HarnessError, WorkerError
 from harness.core.feeding import Feeding
-from harness.core.job import ARTIFACTS, DEPLOY, Batch, Case, Job, Options, Samples, Status, merge
+from harness.core.job import ARTIFACTS, DEPLOY, Batch, Case, Job, Samples, Status, merge
 from harness.core.preprocess import Feeds
-from harness.core.target import DEVICE_ID
 from harness.core.untrusted import MAX_RAW, MAX_REASON, cut
 from harness.core.wire import read_frame, write_frame
-from harness.device import bare, environment, gpu, planted, plugins
+from harness.device import bare, environment, monitor, planted, plugins
 from harness.device.files import FileStore
 from harness.device.process_end import exit_text, is_held, tail
 from harness.device.stdin import HostInput, Pipe
@@ -44,9 +43,6 @@ SPAWN_GRACE_S = 60.0
 EXIT_GRACE_S = 5.0
 #: Value of samples: how a process ended that ends by itself.
 EXIT = "exit"
-#: The state of the machine is read between jobs, at most so often, and never during one: a thread that reads
-#: it would take a core, and Python's lock, from the timed code.
-STATE_EVERY_S = 1.0
 MODULE = "harness.device.worker"
 #: Environment variable: the JSON list of arguments that starts this Python.
 PYTHON = "HARNESS_PYTHON"
@@ -137,7 +133,7 @@ class DeviceBench:
         """Measure `case` in a fresh process; see ``Bench.spawn``."""
         if case.data:
             self.data.fetch(case.data)
-        batch = replace(self._batch, cases=(case,))
+        batch = replace(self._batch, cases=(replace(case, in_parts=False),))
         samples, header = run_child(batch, self.data.files.folder, exits=exits)
         self.children.append(header["scheduling"])
         if not self.effective:
@@ -258,14 +254,24 @@ def _request_result(stdin: BinaryIO, stdout: BinaryIO, text: bytes) -> tuple[dic
     return None
 
 
-def run_case(bench: DeviceBench, measure: Measure) -> tuple[dict[str, Any], Samples]:
-    """Measure one case; an exception becomes an ERROR with its reason, never a result."""
+def run_case(
+    bench: DeviceBench, measure: Measure, send: Callable[[Samples], None] | None = None
+) -> tuple[dict[str, Any], Samples]:
+    """Measure one case; an exception becomes an ERROR with its reason, never a result.
+
+    `send` gets the parts of a case that is stored in parts: they are sent, and not collected here.
+    """
     started = datetime.now(UTC).isoformat(timespec="milliseconds")
     t0, scheduled = time.perf_counter_ns(), environment.scheduling()
     status, reason, samples = Status.OK, "", Samples()
     cause, raw = Cause.UNSPECIFIED, ""
     try:
-        samples = merge(measure(bench, bench.job.case))
+        parts = measure(bench, bench.job.case)
+        if send is not None and bench.job.case.in_parts:
+            for part in parts:
+                send(part)
+        else:
+            samples = merge(parts)
     except Unsupported as error:
         status, reason, cause = Status.SKIPPED, str(error), Cause.MISSING_ABILITY
     except HarnessError as error:
@@ -290,52 +296,9 @@ def run_case(bench: DeviceBench, measure: Measure) -> tuple[dict[str, Any], Samp
         "effective": bench.effective,
         "started_utc": started,
         "duration_ns": time.perf_counter_ns() - t0,
-        "scheduling": _add(_since(scheduled), *bench.children),
+        "scheduling": monitor.add(monitor.since(scheduled), *bench.children),
     }
     return header, samples
-
-
-def _since(before: Mapping[str, Any]) -> Mapping[str, Any]:
-    now = environment.scheduling()
-    if "na" in before or "na" in now:
-        return before if "na" in before else now
-    return {name: max(0, now[name] - before[name]) for name in now}
-
-
-def _add(first: Mapping[str, Any], *others: Mapping[str, Any]) -> dict[str, Any]:
-    """Add the scheduling of several processes or jobs; if one has none, neither has the sum."""
-    for part in (first, *others):
-        if "na" in part:
-            return dict(part)
-    return {name: first[name] + sum(other[name] for other in others) for name in first}
-
-
-class _Monitor:
-    """Reads the state of the machine, and of the GPU that a batch computes on, between jobs."""
-
-    def __init__(self, options: Options) -> None:
-        self._gpu = gpu.find(options.provider, options.extra.get(DEVICE_ID, "0"))
-        self._last_s = time.monotonic()
-        self._jobs: list[list[Any]] = []
-        self._parts: list[Mapping[str, Any]] = []
-
-    def ended(self, header: Mapping[str, Any]) -> bool:
-        """Add a job; returns whether the state is due."""
-        self._jobs.append(header["key"])
-        self._parts.append(header["scheduling"])
-        return time.monotonic() - self._last_s >= STATE_EVERY_S
-
-    def static_facts(self) -> dict[str, Any]:
-        """What does not change."""
-        return environment.static_facts() | (self._gpu.static_facts() if self._gpu else {})
-
-    def facts(self) -> dict[str, Any]:
-        """The state now, and how the jobs since the last call were scheduled."""
-        facts = environment.state_facts() | (self._gpu.state_facts() if self._gpu else {})
-        if self._jobs:
-            facts |= {"jobs": self._jobs, "scheduling": _add(*self._parts)}
-        self._last_s, self._jobs, self._parts = time.monotonic(), [], []
-        return facts
 
 
 def serve(host: HostInput, stdout: BinaryIO) -> bool:
@@ -360,18 +323,22 @@ def serve(host: HostInput, stdout: BinaryIO) -> bool:
     backend: Backend = planted.plant(plugins.choose(plugins.BACKENDS, batch.backend)(), batch)
     measure: Measure = plugins.choose(plugins.MEASURES, batch.suite)
     availability = backend.probe()
-    monitor = _Monitor(batch.options[DEPLOY])
-    facts = {**monitor.static_facts(), **monitor.facts(), "backend_version": availability.version}
+    machine = monitor.Monitor(batch.options[DEPLOY])
+    facts = {**machine.static_facts(), **machine.facts(), "backend_version": availability.version}
     facts["backend_devices"] = list(availability.devices)
     write_frame(stdout, {"type": "environment", "phase": "before", "facts": facts})
     data = StoredData(batch, files)
     for job in batch.jobs:
         write_frame(stdout, {"type": "start", "key": list(job.key)})
-        header, samples = run_case(DeviceBench(batch, job, backend, data), measure)
+
+        def send(part: Samples, key: tuple[str | int, ...] = job.key) -> None:
+            write_frame(stdout, {"type": "part", "key": list(key), "values": dict(part.values)}, part.arrays)
+
+        header, samples = run_case(DeviceBench(batch, job, backend, data), measure, send)
         write_frame(stdout, header, samples.arrays)
-        if monitor.ended(header):
-            write_frame(stdout, {"type": "environment", "phase": "during", "facts": monitor.facts()})
-    write_frame(stdout, {"type": "environment", "phase": "after", "facts": monitor.facts()})
+        if machine.ended(header):
+            write_frame(stdout, {"type": "environment", "phase": "during", "facts": machine.facts()})
+    write_frame(stdout, {"type": "environment", "phase": "after", "facts": machine.facts()})
     return bool(value.get("exits"))
 
 

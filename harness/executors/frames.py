@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from harness.core import machine_facts
 from harness.core.cause import Cause
 from harness.core.errors import WorkerError
-from harness.core.job import Batch, EnvironmentRecord, Job, JobKey, JobResult, Samples, Status
+from harness.core.job import Batch, EnvironmentRecord, Job, JobKey, JobResult, Part, Samples, Status
 from harness.core.untrusted import (
     MAX_NAME,
     MAX_RAW,
@@ -76,22 +76,37 @@ def job_result(
     checked("key", lambda key: key == list(job.key), f"that of the running job {job.case.name}")
     status = checked("status", lambda text: text in tuple(Status), f"one of {', '.join(Status)}")
     effective = checked("effective", machine_facts.mapping_of(is_text), "texts by name")
-    values = checked("values", lambda value: isinstance(value, dict), "an object")
-    try:
-        values = storable(values)
-    except ValueError as error:
-        raise refused(batch, "a result", "values", values, f"storable: {error}") from error
     return JobResult(
         key=job.key,
         status=Status(status),
         reason=cut(checked("reason", lambda text: isinstance(text, str), "text"), MAX_REASON),
-        samples=Samples({encodable(name): array for name, array in arrays.items()}, values),
+        samples=_samples(header, arrays, batch, "a result"),
         effective={encodable(name)[:MAX_NAME]: encodable(text) for name, text in effective.items()},
         started_utc=encodable(checked("started_utc", lambda text: is_text(text, 40), "a time")),
         duration_ns=checked("duration_ns", is_count, "a count"),
         cause=Cause.read(header.get("cause")),
         raw=cut(checked("raw", lambda text: isinstance(text, str), "text", ""), MAX_RAW),
     )
+
+
+def job_part(header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], batch: Batch, job: Job) -> Part:
+    """Turn a frame into a part of the job that runs; see `job_result`."""
+    if header.get("key") != list(job.key):
+        wanted = f"that of the running job {job.case.name}"
+        raise refused(batch, "a part", "key", header.get("key"), wanted)
+    return Part(job.key, _samples(header, arrays, batch, "a part"))
+
+
+def _samples(
+    header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], batch: Batch, frame: str
+) -> Samples:
+    values = header.get("values")
+    if not isinstance(values, dict):
+        raise refused(batch, frame, "values", values, "an object")
+    try:
+        return Samples({encodable(name): array for name, array in arrays.items()}, storable(values))
+    except ValueError as error:
+        raise refused(batch, frame, "values", values, f"storable: {error}") from error
 
 
 def environment(

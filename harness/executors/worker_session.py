@@ -16,7 +16,18 @@ from numpy.typing import NDArray
 
 from harness.core.cause import Cause
 from harness.core.errors import StreamEnded, TargetUnavailable, WorkerError
-from harness.core.job import Batch, EnvironmentRecord, Event, Job, JobKey, JobResult, Started, Status
+from harness.core.job import (
+    Batch,
+    EnvironmentRecord,
+    Event,
+    Job,
+    JobKey,
+    JobResult,
+    Samples,
+    Started,
+    Status,
+    merge,
+)
 from harness.core.untrusted import MAX_NAME, MAX_REASON, cut, encodable, shown
 from harness.core.wire import Readable, read_frame, write_frame
 from harness.device import process_end, worker
@@ -73,6 +84,8 @@ class WorkerSession:
         self._held: list[JobResult | EnvironmentRecord] = []
         self._ended_keys: list[JobKey] = []
         self._phase = ""
+        self._parts: list[Samples] = []
+        self._like = Samples()
         self._sent: set[tuple[str, str]] = set()
         self._end_s = self._deadline_s = 0.0
         self.lost = ""
@@ -246,8 +259,8 @@ class WorkerSession:
                     return []
                 case "start":
                     return self._start(header)
-                case "result":
-                    return self._result(header, arrays)
+                case "part" | "result" as kind:
+                    return (self._part if kind == "part" else self._result)(header, arrays)
                 case kind:
                     return WorkerError(f"the worker sent a {shown(kind)}")
         except WorkerError as error:
@@ -278,15 +291,36 @@ class WorkerSession:
             )
         frames.job_started(header, self._batch, job)
         self._running, self._sent, self._began_ns = job, set(), header[ARRIVED]
+        self._parts, self._like = [], Samples()
         self._wait_for(job.case.deadline_s)
         return [*self._release(), Started(job.key)]
+
+    def _part(self, header: Mapping[str, Any], arrays: Arrays) -> list[Event]:
+        job = self._running
+        if job is None or not job.case.in_parts:
+            wanted = "that of a running job which is stored in parts"
+            raise frames.refused(self._batch, "a part", "key", header.get("key"), wanted)
+        part = frames.job_part(header, arrays, self._batch, job)
+        try:
+            merge([self._like, part.samples])
+        except (ValueError, TypeError) as error:
+            wanted = f"like those before: {error}"
+            raise frames.refused(self._batch, "a part", "arrays", list(arrays), wanted) from error
+        self._like = Samples({**part.samples.arrays, **self._like.arrays})
+        self._parts.append(part.samples)
+        return [part]
 
     def _result(self, header: Mapping[str, Any], arrays: Arrays) -> list[Event]:
         if self._running is None:
             key = header.get("key")
             raise frames.refused(self._batch, "a result", "key", key, "that of a running job: none runs")
         result = frames.job_result(header, arrays, self._batch, self._running)
-        result = replace(result, host_ns=max(0, header[ARRIVED] - self._began_ns))
+        try:
+            samples = merge([*self._parts, result.samples])
+        except (ValueError, TypeError) as error:
+            wanted = f"like those of its parts: {error}"
+            raise frames.refused(self._batch, "a result", "arrays", list(arrays), wanted) from error
+        result = replace(result, samples=samples, host_ns=max(0, header[ARRIVED] - self._began_ns))
         self._ended_keys.append(result.key)
         self._held, self._running = [result], None
         self._wait_for(START_DEADLINE_S)
@@ -320,7 +354,8 @@ class WorkerSession:
         else:
             keys = [job.key for job in self._batch.jobs]
         for key in keys:
-            yield JobResult(key, Status.ERROR, text, cause=Cause.WORKER_FAILED)
+            samples = merge(self._parts) if self._running is not None else Samples()
+            yield JobResult(key, Status.ERROR, text, samples, cause=Cause.WORKER_FAILED)
 
 
 class _Outgoing:

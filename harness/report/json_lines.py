@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
 from typing import Any, TextIO
 
 from harness.core.job import Event, JobKey, JobResult, Started
@@ -50,6 +51,10 @@ class JsonLines:
                 duration_ns=event.duration_ns,
                 seconds_left=round(self._remaining.left_s(), 3),
             )  # fmt: skip
+
+    def trends(self, key: JobKey, lines: Callable[[], Sequence[str]]) -> None:
+        """Report what a long job shows so far."""
+        self.say("trends", **_job(key), lines=list(lines()))
 
     def end(self) -> None:
         """Nothing; the command prints the outcome."""

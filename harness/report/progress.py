@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Self, TextIO
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TaskID, TextColumn
 from rich.text import Text
 
-from harness.core.job import Event, JobResult, Started, Status
+from harness.core.job import Event, JobKey, JobResult, Started, Status
 from harness.run.estimate import Remaining
+
+#: In a log, trends are printed at most so often.
+TRENDS_EVERY_S = 15.0
 
 
 def duration(seconds: float) -> str:
@@ -33,12 +36,23 @@ class _Left(ProgressColumn):
         return Text(f"{duration(task.fields['rest_s'] + max(0.0, job_s))} left")
 
 
+class _WithLines(Progress):
+    """A bar with lines below it."""
+
+    lines: tuple[str, ...] = ()
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        """The bar, then the lines."""
+        yield from super().get_renderables()
+        yield from (Text(line, no_wrap=True, overflow="ellipsis") for line in self.lines)
+
+
 class Live:
     """A bar on a terminal."""
 
     def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._progress = Progress(
+        self._progress = _WithLines(
             SpinnerColumn(),
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
@@ -75,6 +89,7 @@ class Live:
         """Show what runs, and count what is done."""
         if isinstance(event, Started):
             key, left_s = event.key, self._remaining.left_s()
+            self._progress.lines = ()
             where = f"{key.target} {key.variant} {key.suite} {key.case}"
             job_s = min(left_s, self._remaining.seconds().get(key, 0.0))
             rest_s = left_s - job_s
@@ -87,6 +102,10 @@ class Live:
             self._done_s += event.duration_ns / 1e9
             self._progress.update(self._task, completed=self._done_s)
 
+    def trends(self, key: JobKey, lines: Callable[[], Sequence[str]]) -> None:
+        """Show the trends of a long job below the bar."""
+        self._progress.lines = tuple(f"  {line}" for line in lines())
+
     def end(self) -> None:
         """Nothing stays."""
 
@@ -94,8 +113,9 @@ class Live:
 class Plain:
     """One line a batch, for logs and pipes."""
 
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
+    def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
+        self._stream, self._clock = stream, clock
+        self._trends_s: dict[JobKey, float] = {}
         self._batches: set[tuple[str, ...]] = set()
         self._last_result: tuple[object, ...] = ()
 
@@ -126,6 +146,13 @@ class Plain:
                 self._say(f"ERROR {' '.join(map(str, event.key))}: {reason}")
             self._last_result = result
 
+    def trends(self, key: JobKey, lines: Callable[[], Sequence[str]]) -> None:
+        """Print the trends of a long job, at most every `TRENDS_EVERY_S`."""
+        now_s = self._clock()
+        if now_s - self._trends_s.setdefault(key, now_s) >= TRENDS_EVERY_S:
+            self._trends_s[key] = now_s
+            self._say("\n".join([f"{key.target} {key.variant} {key.case}", *(f"  {x}" for x in lines())]))
+
     def end(self) -> None:
         """Nothing is left to say."""
 
@@ -146,6 +173,9 @@ class Quiet:
         """Say nothing."""
 
     def event(self, event: Event) -> None:
+        """Say nothing."""
+
+    def trends(self, key: JobKey, lines: Callable[[], Sequence[str]]) -> None:
         """Say nothing."""
 
     def end(self) -> None:

@@ -42,11 +42,14 @@ class Estimates:
         The start of the worker, of the first job of each batch.
     guessed : frozenset of JobKey
         Jobs that never ran on this machine.
+    fixed : frozenset of JobKey
+        Jobs that take the time that their suite says, however slow the machine is.
     """
 
     seconds: Mapping[JobKey, float]
     starts_s: Mapping[JobKey, float]
     guessed: frozenset[JobKey] = frozenset()
+    fixed: frozenset[JobKey] = frozenset()
 
     def with_starts(self) -> dict[JobKey, float]:
         """Seconds of each job, with the start of its worker."""
@@ -111,7 +114,9 @@ def estimate(plan: Plan, cache: Cache, emulated: Collection[str] = ()) -> Estima
         previous = cache.recall(_key(batch)) or {}
         for index, job in enumerate(batch.jobs):
             took = previous.get(_name(job.case))
-            if took is not None:
+            if job.case.in_parts:  # its suite says for how long
+                cost_s = job.case.typical_s
+            elif took is not None:
                 cost_s = took["s"] * (job.case.samples / took["samples"] if took["samples"] else 1.0)
             else:
                 cost_s = job.case.typical_s or OTHER_GUESS_S
@@ -122,7 +127,8 @@ def estimate(plan: Plan, cache: Cache, emulated: Collection[str] = ()) -> Estima
             seconds[job.key] = cost_s
             if index == 0:
                 starts_s[job.key] = EMULATED_START_S if is_emulated else START_S
-    return Estimates(seconds, starts_s, frozenset(guessed))
+    fixed = frozenset(job.key for batch in plan.batches for job in batch.jobs if job.case.in_parts)
+    return Estimates(seconds, starts_s, frozenset(guessed), fixed)
 
 
 def note_call(cache: Cache, artifact: Artifact, backend: str, call_s: float) -> None:
@@ -201,7 +207,7 @@ class Remaining:
     def end(self, result: JobResult) -> None:
         """Remove a job that ended; one that was measured corrects the estimates of the others."""
         expected_s = self._expected_s.pop(result.key, 0.0)
-        if result.status is Status.OK:
+        if result.status is Status.OK and result.key not in self._left.fixed:
             self.learn(self._left, result.key, expected_s, result.duration_ns / 1e9)
         low_s, high_s = self._total_s / LARGEST_STEP, self._total_s * LARGEST_STEP
         self._total_s = min(max(self._whole_s(), low_s), high_s)
@@ -235,6 +241,8 @@ class Remaining:
 
     def _factor(self, key: JobKey, estimates: Estimates) -> float:
         """By how much a job takes longer than estimated, from the jobs that ended."""
+        if key in estimates.fixed:
+            return 1.0
         log_factor = 0.0
         for kind in self._kinds(key, estimates):
             took_s, expected_s, jobs = self._measured.get(kind, (1.0, 1.0, 0))

@@ -11,19 +11,23 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import compress
 from typing import Protocol
 
 from harness.core.contracts import Executor
-from harness.core.job import Batch, Event, Job, JobKey, JobResult, Started, Status
+from harness.core.job import Batch, Event, Job, JobKey, JobResult, Part, Started, Status
 from harness.core.plan import HOST, Plan
+from harness.core.suite import Suite
 from harness.executors.parallel import Runs, Together, run_parallel
 from harness.run import budget
 from harness.run.budget import Choice, Deadline
 from harness.run.estimate import CORES, Estimates, Lane, Remaining, estimate, wall_s
 from harness.run.observer import Observer
+from harness.run.parts import Parts
 from harness.run.plan import PlanInputs, make_plan
 from harness.run.prepare import Prepared
+from harness.run.selection import load_suites
 from harness.store.journal import Journal, named
 from harness.store.run_folder import RunFolder
 
@@ -74,12 +78,14 @@ class Measurement:
         if deadline is not None and inputs is not None:
             measured = self._measure_within(deadline, plan, inputs)
         else:
-            todo = without(plan, self.folder.facts().results)
+            facts = self.folder.facts()
+            parts = Parts(plan, facts, self._suites(plan))
+            todo = parts.left(without(plan, parts.done(facts.results)))
             remaining = Remaining(
                 todo, self._estimate(todo), self.prepared.lanes, emulated=self.prepared.run["emulated"]
             )
             self.observer.begin(remaining)
-            self._run(todo)
+            self._run(todo, parts=parts)
             measured = replace(plan, stopped="")
         if measured != plan:
             self.folder.replace_plan(measured)
@@ -196,19 +202,29 @@ class Measurement:
             self.observer.note(f"the budget has time for {len(choice.cells)} of {len(cells)} shifts")
         return budget.restrict(inputs, full, choice)
 
-    def _run(self, plan: Plan, seconds: Mapping[JobKey, float] | None = None) -> set[JobKey]:
+    def _suites(self, plan: Plan) -> Mapping[str, Suite]:
+        names = [job.suite for job in _jobs(plan) if job.case.in_parts]
+        return load_suites(tuple(dict.fromkeys(names))) if names else {}
+
+    def _run(
+        self, plan: Plan, seconds: Mapping[JobKey, float] | None = None, parts: Parts | None = None
+    ) -> set[JobKey]:
         """Run the jobs of a plan, store their results and return the keys of the jobs that ended."""
+        parts = parts or Parts(plan, self.folder.facts(), self._suites(plan))
         done: set[JobKey] = set()
         due = {job.key for job in _jobs(plan)}
-        for event in self._events(plan, seconds):
+        for event in map(parts.whole, self._events(plan, seconds)):
             if isinstance(event, JobResult) and event.key not in due - done:
                 self.observer.note(f"a result of {named(event.key)} was not stored: no such job was running")
                 continue
-            if not isinstance(event, Started):
-                self.journal.append(event)
             if isinstance(event, JobResult):
                 done.add(event.key)
+            if not isinstance(event, Started):
+                self.journal.append(event)
             self.observer.event(event)
+            if isinstance(event, Part):
+                parts.add(event)
+                self.observer.trends(event.key, partial(parts.lines, event.key))
         return done
 
     def _events(self, plan: Plan, seconds: Mapping[JobKey, float] | None = None) -> Iterator[Event]:

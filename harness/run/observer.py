@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from harness.core.job import Event
+from harness.core.job import Event, JobKey
 from harness.run.estimate import Remaining
 
 
@@ -22,6 +23,9 @@ class Observer(Protocol):
 
     def event(self, event: Event) -> None:
         """Receive an event of an executor."""
+
+    def trends(self, key: JobKey, lines: Callable[[], Sequence[str]]) -> None:
+        """Receive that a long job has sent a part; `lines` says in a line a metric what it shows so far."""
 
     def end(self) -> None:
         """Leave the screen as it should stay."""

@@ -1,11 +1,13 @@
 """The journal of a run: JSON lines with a checksum each.
 
 Arrays lie beside it as ``.npy`` files by hash and are written before the line that names them, so a line that
-can be read names samples that exist. What a kill, a disk or another program damaged is named, never guessed.
+can be read names samples that exist. Those of a part of a job that goes on are small, in its line: what
+was flushed survives a loss of power. What a kill, a disk or another program damaged is named, never guessed.
 """
 
 from __future__ import annotations
 
+import base64
 import fcntl
 import io
 import json
@@ -26,7 +28,7 @@ from harness.core import machine_facts, npy
 from harness.core.artifact import sha256_file
 from harness.core.cause import Cause
 from harness.core.errors import ResultsError
-from harness.core.job import EnvironmentRecord, JobKey, JobResult, Samples, Status
+from harness.core.job import EnvironmentRecord, JobKey, JobResult, Part, Samples, Status, merge
 from harness.core.untrusted import MAX_RAW, MAX_REASON, cut, is_count, is_text, shown, storable
 from harness.store.cache import write_atomically, writing
 
@@ -46,12 +48,15 @@ class Entries:
     results : mapping of JobKey to JobResult
         The last one of each job.
     environments : list of EnvironmentRecord
+    parts : mapping of JobKey to Samples
+        The parts of a job that are in no result, joined.
     damaged : list of str
         One sentence for each line that cannot be read and was not written again later.
     """
 
     results: dict[JobKey, JobResult] = field(default_factory=dict)
     environments: list[EnvironmentRecord] = field(default_factory=list)
+    parts: dict[JobKey, Samples] = field(default_factory=dict)
     damaged: list[str] = field(default_factory=list)
 
 
@@ -62,6 +67,7 @@ def read(folder: Path) -> Entries:
     except FileNotFoundError:
         return Entries()
     entries, damaged = Entries(), dict[str, JobKey | None]()
+    parts: dict[JobKey, list[Samples]] = {}
     *lines, torn = content.split(b"\n")
     for number, line in enumerate([*lines, torn], 1):
         try:
@@ -69,16 +75,25 @@ def read(folder: Path) -> Entries:
         except _Damage as error:
             if number > len(lines):
                 break  # the last line of a process that was killed
-            key = _key_of(line)
-            of = f", the result of {named(key)}," if key is not None else ""
-            damaged[f"line {number} of {FILE}{of} cannot be used: {error}"] = key
-            if key is not None:
+            key, is_part = _key_of(line), b'"type": "part"' in line
+            what = "a part" if is_part else "the result"
+            of = f", {what} of {named(key)}," if key is not None else ""
+            damaged[f"line {number} of {FILE}{of} cannot be used: {error}"] = None if is_part else key
+            if key is not None and not is_part:
                 entries.results.pop(key, None)  # what it replaced does not count again
         else:
             if isinstance(event, JobResult):
                 entries.results[event.key] = event
+                parts.pop(event.key, None)  # it has them
+            elif isinstance(event, Part):
+                parts.setdefault(event.key, []).append(event.samples)
             else:
                 entries.environments.append(event)
+    for job, samples in parts.items():
+        try:
+            entries.parts[job] = merge(samples)
+        except (ValueError, TypeError) as error:
+            damaged[f"the parts of {named(job)} in {FILE} do not fit each other: {error}"] = None
     entries.damaged = [text for text, key in damaged.items() if key not in entries.results]
     return entries
 
@@ -106,10 +121,12 @@ def _body(line: bytes) -> Mapping[str, Any]:
     return body
 
 
-def _event(body: Mapping[str, Any], folder: Path) -> JobResult | EnvironmentRecord:
+def _event(body: Mapping[str, Any], folder: Path) -> JobResult | Part | EnvironmentRecord:
     try:
         if body["type"] == "result":
             return _result(body, folder)
+        if body["type"] == "part":
+            return _part(body)
         target, backend, variant, suite = map(str, body["of"])
         facts = storable(body["facts"])
         if not isinstance(facts, dict):
@@ -148,6 +165,16 @@ def _result(body: Mapping[str, Any], folder: Path) -> JobResult:
         str(storable(body["started_utc"])), duration_ns, Cause.read(body.get("cause")),
         cut(str(body.get("raw", "")), MAX_RAW), host_ns,
     )  # fmt: skip
+
+
+def _part(body: Mapping[str, Any]) -> Part:
+    values = storable(body["values"])
+    if not isinstance(values, dict):
+        raise _Damage("values is no JSON object")
+    arrays = {
+        name: npy.from_bytes(base64.b64decode(text, validate=True)) for name, text in body["inline"].items()
+    }
+    return Part(_checked_key(body["key"]), Samples(arrays, values))
 
 
 def _checked_key(value: object) -> JobKey:
@@ -194,7 +221,7 @@ class Journal:
         assert self._stream is not None
         self._stream.close()
 
-    def append(self, event: JobResult | EnvironmentRecord) -> None:
+    def append(self, event: JobResult | Part | EnvironmentRecord) -> None:
         """Store one event before the next one is measured."""
         with writing(self._folder):
             if isinstance(event, JobResult):
@@ -205,6 +232,15 @@ class Journal:
                     "values": dict(event.samples.values), "arrays": arrays,
                     "effective": dict(event.effective), "started_utc": event.started_utc,
                     "duration_ns": event.duration_ns, "host_ns": event.host_ns,
+                }  # fmt: skip
+            elif isinstance(event, Part):
+                inline = {
+                    name: base64.b64encode(npy_bytes(array)).decode()
+                    for name, array in event.samples.arrays.items()
+                }
+                body = {
+                    "type": "part", "key": list(event.key), "values": dict(event.samples.values),
+                    "inline": inline,
                 }  # fmt: skip
             else:
                 batch = [event.target, event.backend, event.variant, event.suite]

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from harness.core import npy
 from harness.core.errors import ResultsError
 from harness.core.groups import Groups
-from harness.core.job import EnvironmentRecord, JobKey, JobResult
+from harness.core.job import EnvironmentRecord, JobKey, JobResult, Samples
 from harness.core.plan import Plan
 from harness.store import journal, plan_file, shapes
 from harness.store.cache import write_atomically, writing
@@ -46,6 +46,8 @@ class Facts:
         What columns of the data divide the samples into.
     damaged : tuple of str
         One sentence for each stored result that cannot be read; its job counts as not run.
+    parts : mapping of JobKey to Samples
+        What an interrupted job measured.
     """
 
     run: Mapping[str, Any]
@@ -56,6 +58,7 @@ class Facts:
     cards: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     groups: tuple[Groups, ...] = ()
     damaged: tuple[str, ...] = ()
+    parts: Mapping[JobKey, Samples] = field(default_factory=dict)
 
 
 class RunFolder:
@@ -169,7 +172,7 @@ class RunFolder:
         entries = journal.read(self.path)
         results = {result.key: result for result in plan.skipped} | entries.results
         damaged = tuple(entries.damaged)
-        return Facts(run, plan, labels, results, entries.environments, cards, groups, damaged)
+        return Facts(run, plan, labels, results, entries.environments, cards, groups, damaged, entries.parts)
 
     def being_written(self) -> bool:
         """Whether a process holds the journal now."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby, pairwise
 from pathlib import Path
@@ -120,6 +120,9 @@ class Screen:
             if self._remaining.seconds():
                 self._total()
 
+    def trends(self, key: JobKey, lines: Callable[[], Sequence[str]]) -> None:
+        self.notes += lines()
+
     def _total(self) -> None:
         elapsed_s = self._clock.now_s - self._began_s
         self.totals_s.append((elapsed_s + self._remaining.left_s(), elapsed_s))
@@ -135,7 +138,7 @@ class Folder:
     plan: Plan | None = None
 
     def facts(self) -> Any:
-        return SimpleNamespace(results={})
+        return SimpleNamespace(results={}, parts={})
 
     def replace_plan(self, plan: Plan) -> None:
         self.plan = plan

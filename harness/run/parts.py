@@ -1,0 +1,89 @@
+"""Jobs that are stored in parts: what is left of an interrupted one, its whole result, its trends."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from harness.core import unexpected
+from harness.core.errors import UsageError
+from harness.core.job import Case, Event, Job, JobKey, JobResult, Part, Samples, Status, merge
+from harness.core.plan import Plan
+from harness.core.suite import Suite, SupportsParts
+from harness.store.run_folder import Facts
+
+
+class Parts:
+    """The jobs of a plan that are stored in parts.
+
+    Parameters
+    ----------
+    plan : Plan
+    facts : Facts
+        What is stored.
+    suites : mapping of name to Suite
+        At least those of such jobs.
+    """
+
+    def __init__(self, plan: Plan, facts: Facts, suites: Mapping[str, Suite]) -> None:
+        self._jobs = {job.key: job for batch in plan.batches for job in batch.jobs if job.case.in_parts}
+        self._suites = suites
+        self._earlier: dict[JobKey, Samples] = {}
+        self._current: dict[JobKey, list[Samples]] = {}
+        for key in self._jobs:
+            failed = facts.results.get(key)
+            stored = [failed.samples] if failed is not None and failed.status is Status.ERROR else []
+            stored += [facts.parts[key]] if key in facts.parts else []
+            if stored:
+                self._earlier[key] = merge(stored)
+
+    def done(self, results: Mapping[JobKey, JobResult]) -> set[JobKey]:
+        """Jobs that need not run: a failed one that is stored in parts goes on."""
+        return {
+            key
+            for key, result in results.items()
+            if not (key in self._jobs and result.status is Status.ERROR)
+        }
+
+    def left(self, plan: Plan) -> Plan:
+        """The plan with what is left of the jobs that began."""
+        batches = [
+            replace(batch, cases=tuple(self._rest(job) for job in batch.jobs)) for batch in plan.batches
+        ]
+        return replace(plan, batches=tuple(batches))
+
+    def _rest(self, job: Job) -> Case:
+        earlier = self._earlier.get(job.key)
+        return job.case if earlier is None else self._suite(job).rest(job.case, earlier)
+
+    def _suite(self, job: Job) -> SupportsParts:
+        suite = self._suites[job.suite]
+        if not isinstance(suite, SupportsParts):
+            raise UsageError(
+                f"the case {job.case.name} is stored in parts, and its suite cannot continue it",
+                where=f"suite {job.suite}", next_step="give the suite the methods of SupportsParts",
+            )  # fmt: skip
+        return suite
+
+    def add(self, part: Part) -> None:
+        """Take in a part."""
+        self._current.setdefault(part.key, []).append(part.samples)
+
+    def lines(self, key: JobKey) -> list[str]:
+        """What a job that runs says so far."""
+        job = self._jobs[key]
+        samples = merge([*self._before(key), *self._current.get(key, ())])
+        return list(self._suite(job).progress(job.case, samples))
+
+    def whole(self, result: Event) -> Event:
+        """A result with the parts of earlier processes; one that does not fit them is an ERROR."""
+        if not isinstance(result, JobResult):
+            return result
+        self._current.pop(result.key, None)
+        try:
+            return replace(result, samples=merge([*self._before(result.key), result.samples]))
+        except (ValueError, TypeError) as error:
+            return unexpected.result(result.key, "the parts of two processes do not fit each other", error)
+
+    def _before(self, key: JobKey) -> list[Samples]:
+        return [self._earlier[key]] if key in self._earlier else []
