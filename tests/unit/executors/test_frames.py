@@ -89,3 +89,20 @@ def test_only_jobs_that_ended_can_have_been_delayed() -> None:
 def test_an_environment_that_does_not_fit_is_named(header: dict[str, Any], field: str) -> None:
     with pytest.raises(WorkerError, match=f"sent an environment that is refused: {field} is"):
         frames.environment(header, BATCH, [], {})
+
+
+PART: dict[str, Any] = {"type": "part", "key": list(JOB.key), "values": {"n": 1}}
+
+
+def test_a_part_comes_back() -> None:
+    part = frames.job_part(PART, {"x": np.zeros((1, 3))}, BATCH, JOB)
+    assert (part.key, part.samples.values, part.samples.arrays["x"].shape) == (JOB.key, {"n": 1}, (1, 3))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("key", list(BATCH.jobs[1].key)), ("key", None), ("values", []), ("values", {"x": 10**30})],
+)
+def test_a_part_that_does_not_fit_is_refused(field: str, value: object) -> None:
+    with pytest.raises(WorkerError, match=f"sent a part that is refused: {field} is"):
+        frames.job_part({**PART, field: value}, {}, BATCH, JOB)

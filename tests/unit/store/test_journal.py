@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import zlib
 from pathlib import Path
@@ -12,7 +13,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from harness.core.job import EnvironmentRecord, JobKey, JobResult, Samples, Status
+from harness.core.cause import Cause
+from harness.core.errors import StoreError
+from harness.core.job import EnvironmentRecord, JobKey, JobResult, Part, Samples, Status
 from harness.store import journal
 from harness.store.journal import FILE, Entries, Journal, named, npy_bytes
 
@@ -153,3 +156,94 @@ def test_any_damage_is_read(folder: Path, data: st.DataObject) -> None:
 def test_arrays_are_written_as_numpy_reads_them(tmp_path: Path) -> None:
     (tmp_path / "x.npy").write_bytes(npy_bytes(np.arange(3)))
     np.testing.assert_array_equal(np.load(tmp_path / "x.npy"), np.arange(3))
+
+
+def part(number: int, *, key: JobKey = KEYS[0], columns: int = 2) -> Part:
+    return Part(key, Samples({"slices": np.full((1, columns), number, np.float64)}, {"last": number}))
+
+
+def numbers(folder: Path) -> list[float]:
+    """The parts that the journal holds."""
+    return [float(row[0]) for row in journal.read(folder).parts[KEYS[0]].arrays["slices"]]
+
+
+def test_parts_are_there_until_a_result_has_them(tmp_path: Path) -> None:
+    with Journal(tmp_path) as stored:
+        for number in range(3):
+            stored.append(part(number))
+    assert not journal.read(tmp_path).results
+    assert numbers(tmp_path) == [0, 1, 2]
+    with Journal(tmp_path) as stored:
+        stored.append(JobResult(KEYS[0], Status.ERROR, "ended by SIGKILL", cause=Cause.WORKER_FAILED))
+        stored.append(part(3))
+    assert numbers(tmp_path) == [3]
+    with Journal(tmp_path) as stored:
+        stored.append(JobResult(KEYS[0], Status.OK))
+    assert not journal.read(tmp_path).parts
+
+
+@given(cut=st.floats(0, 1))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=15)
+def test_a_kill_at_any_byte_loses_the_last_part_at_most(tmp_path: Path, cut: float) -> None:
+    (tmp_path / FILE).unlink(missing_ok=True)
+    with Journal(tmp_path) as stored:
+        for number in range(3):
+            stored.append(part(number))
+    content = (tmp_path / FILE).read_bytes()
+    size = int(cut * len(content))
+    (tmp_path / FILE).write_bytes(content[:size])
+    whole = content[:size].count(b"\n")
+    with Journal(tmp_path) as stored:  # it is continued
+        stored.append(part(9))
+    assert numbers(tmp_path) == [*range(whole), 9]
+    assert not journal.read(tmp_path).damaged
+
+
+def test_a_part_that_cannot_be_used_is_named_and_the_others_count(tmp_path: Path) -> None:
+    with Journal(tmp_path) as stored:
+        for number in range(3):
+            stored.append(part(number))
+    rewrite(tmp_path, 1, values=[])
+    assert numbers(tmp_path) == [0, 2]
+    (damage,) = journal.read(tmp_path).damaged
+    assert damage.startswith("line 2 of journal.jsonl, a part of accuracy a of float32")
+
+
+def test_parts_that_do_not_fit_each_other_are_damage(tmp_path: Path) -> None:
+    with Journal(tmp_path) as stored:
+        stored.append(part(0))
+        stored.append(part(1, columns=3))
+    entries = journal.read(tmp_path)
+    assert not entries.parts
+    assert "do not fit each other" in entries.damaged[0]
+
+
+def test_a_full_disk_ends_with_its_cause_and_keeps_what_was_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Journal(tmp_path) as stored:
+        stored.append(part(0))
+        monkeypatch.setattr(stored, "_stream", _Filling(stored._stream))
+        with pytest.raises(StoreError) as refused:
+            stored.append(part(1))
+    assert refused.value.cause == "the disk is full"
+    assert "--resume" in refused.value.next_step
+    with Journal(tmp_path) as stored:
+        stored.append(part(2))
+    assert numbers(tmp_path) == [0, 2]
+
+
+class _Filling:
+    """Takes ten bytes, and then there is no room."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream, self._written = stream, False
+
+    def write(self, line: bytes) -> int:
+        if self._written:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        self._written = True
+        return int(self._stream.write(bytes(line)[:10]))
+
+    def close(self) -> None:
+        self._stream.close()
