@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import date
 from typing import Annotated, Any, Literal
 
@@ -9,8 +11,12 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from harness.config.fields import Limit, Name, Ratio, TextName, limit_unit, to_limit
 from harness.config.schema import Table
+from harness.core.suite import CLEAN
 from harness.core.verdict import Gate, Waiver
+from harness.tasks.host import HostTask
 
+#: Severities of shifted copies.
+SHIFTED = (1, 2, 3, 4, 5)
 Patterns = str | tuple[str, ...]
 #: What a gate limits, and the keys of the limits.
 KINDS = {
@@ -135,6 +141,73 @@ class GateTable(LimitTable):
             overrides=tuple((several(o.target), o.fields()) for o in self.override),
             **self.limits(),
         )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Limited:
+    """What `LossLimits` are about.
+
+    Parameters
+    ----------
+    task : HostTask
+    suite : str
+        The one of ``[suites]`` that makes the metrics of the task; empty for none.
+    by : tuple of str
+        The keys of ``[data]`` that name a column of groups: ``group``, ``time``.
+    shifted : bool
+        The data have shifted copies.
+    """
+
+    task: HostTask
+    suite: str
+    by: tuple[str, ...]
+    shifted: bool
+
+
+class LossLimits(Table):
+    """``[gates]``: how much every variant may lose against the float reference, on every target.
+
+    Each key stands for one or more gates, which are called by it.
+    """
+
+    max_loss: Limit | None = None
+    max_loss_mean: Limit | None = None
+    max_loss_worst: Limit | None = None
+
+    def problems(self, data: Limited) -> Iterator[tuple[str, str]]:
+        """Yield the keys that stand for no gate, each with the reason."""
+        gates = [gate.name.partition(",")[0] for gate in self.to_gates(data)]
+        for key in self.model_dump(exclude_none=True).keys() - set(gates):
+            if not data.task.loss:
+                text = f"the task {data.task.task.name} has no loss against its reference"
+            elif not data.suite:
+                text = f"no suite in [suites] measures {data.task.loss}"
+            elif key == "max_loss_mean":
+                text = "limits the mean over shifts: name them in [shifts], or use max_loss"
+            else:
+                text = "limits the worst family, class, group or window of time, and the data have none"
+            yield key, text
+
+    def to_gates(self, data: Limited) -> Iterator[Gate]:
+        """Yield the gates that the keys stand for."""
+        if not data.task.loss or not data.suite:
+            return
+        limits: list[tuple[str, Limit | None, str, dict[str, Any]]] = [
+            ("max_loss", self.max_loss, data.task.loss, {"cases": (CLEAN,)}),
+            *(
+                (f"max_loss_worst, {part}", self.max_loss_worst, metric, {})
+                for metric, part in data.task.worst_losses(data.by, shifted=data.shifted).items()
+            ),
+        ]
+        if data.shifted:
+            mean = {"severities": SHIFTED, "combine": "mean"}
+            limits.insert(1, ("max_loss_mean", self.max_loss_mean, data.task.loss, mean))
+        for name, limit, metric, more in limits:
+            if limit is not None:
+                yield Gate(
+                    name=name, suite=data.suite, metric=metric, reference="float32@host",
+                    maximum=to_limit(limit), maximum_unit=limit_unit(limit), **more,
+                )  # fmt: skip
 
 
 class WaiverTable(Table):

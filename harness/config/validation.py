@@ -8,11 +8,12 @@ from pydantic import Field
 
 from harness import tasks
 from harness.config.fields import Format, Name, Sha256, Size, Step, TaskName
-from harness.config.gates import GateTable, Text, WaiverTable
+from harness.config.gates import GateTable, Limited, LossLimits, Text, WaiverTable
 from harness.config.schema import DataTable, InputTable, SearchTable, ShiftsTable, Table
 from harness.core.errors import Problem
 from harness.core.task import Threshold
 from harness.core.verdict import Gate, Waiver
+from harness.device import plugins
 
 #: The float reference: the variant that all others are compared with.
 FLOAT32 = "float32"
@@ -66,6 +67,7 @@ class Validation(Table):
     suites: dict[str, dict[str, Any]] = Field(default_factory=dict)
     search: SearchTable | None = None
     checks: ChecksTable = ChecksTable()
+    gates_: Annotated[LossLimits, Field(alias="gates")] = LossLimits()
     gate: tuple[GateTable, ...] = ()
     waiver: tuple[WaiverTable, ...] = ()
 
@@ -86,12 +88,32 @@ class Validation(Table):
                 problems.append(Problem(f"{path}.recipe", "needs model.file, which is missing"))
             if not variant.recipe and not variant.files and name != FLOAT32:
                 problems.append(Problem(path, "has neither a recipe nor files"))
+        if self.gates_ != LossLimits():
+            problems += [Problem(f"gates.{key}", text) for key, text in self.gates_.problems(self._limited)]
+        names = {gate.name for gate in self._limits}
         first: dict[str, int] = {}
         for index, gate in enumerate(self.gate):
+            if gate.name in names:
+                text = f"the name {gate.name!r} is that of a limit in [gates]"
+                problems.append(Problem(f"gate[{index}].name", text, gate.name))
             if first.setdefault(gate.name, index) != index:
                 message = f"the name {gate.name!r} is already used by gate[{first[gate.name]}]"
                 problems.append(Problem(f"gate[{index}].name", message, gate.name))
         return problems
+
+    @property
+    def _limited(self) -> Limited:
+        """What ``[gates]`` is about."""
+        task, installed = tasks.on_host(self.model.task), plugins.catalogue(plugins.SUITES)
+        suites = [name for name in self.suites if name in installed]
+        suite = next((name for name in suites if task.loss in installed[name].load()().metrics), "")
+        by = tuple(key for key in ("group", "time") if getattr(self.data, key) is not None)
+        return Limited(task, suite, by, self.shifts.kind != "none")
+
+    @property
+    def _limits(self) -> tuple[Gate, ...]:
+        """The gates that ``[gates]`` stands for."""
+        return () if self.gates_ == LossLimits() else tuple(self.gates_.to_gates(self._limited))
 
     def _threshold(self) -> list[Problem]:
         """Return what is wrong with the threshold for the task."""
@@ -106,7 +128,7 @@ class Validation(Table):
     @property
     def gates(self) -> tuple[Gate, ...]:
         """The gates, with limits in the units of the metrics."""
-        return tuple(gate.to_gate() for gate in self.gate)
+        return (*(gate.to_gate() for gate in self.gate), *self._limits)
 
     @property
     def waivers(self) -> tuple[Waiver, ...]:

@@ -64,6 +64,8 @@ UNITS: dict[str, tuple[str, float]] = {
 }
 #: The metric of a row that stands for a whole case: it was skipped, or ended in an error.
 WHOLE_CASE = "all"
+#: The case of a row about all shifted copies of the data together.
+SHIFTS = "shifts"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,9 @@ class Measurement:
     per_sample : ndarray, shape (n,), optional
         What each sample contributes to the value (its mean), in the run's sample order, so that a gate
         can combine cases by sample.
+    reach : float, optional
+        The largest absolute value of a sample in `per_sample`, where it is not that of the unit (100 of a
+        loss in points, 1 of a share): 200 of a difference of two losses.
     """
 
     metric: str
@@ -107,6 +112,7 @@ class Measurement:
     severity: int | None = None
     cause: Cause = Cause.UNSPECIFIED
     per_sample: NDArray[np.float64] | None = field(default=None, compare=False, repr=False)
+    reach: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,8 @@ class Role(StrEnum):
     AGREEMENT = "agreement"
     #: How much worse the answers are than the float reference's.
     LOSS = "loss"
+    #: The loss of the worst part: class, group, window of time, or family of shifts.
+    WORST_LOSS = "worst loss"
     #: The loss of one class; the case ends in ``/LABEL``.
     CLASS_LOSS = "class loss"
     #: Share of samples whose outputs have the same bits as the reference's.

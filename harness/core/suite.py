@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from harness.core.artifact import Artifact, TensorSpec
 from harness.core.cause import Reason
 from harness.core.groups import Groups
-from harness.core.job import Case, Job, JobResult, Options, Samples
-from harness.core.measurement import Measurement
+from harness.core.job import Case, Job, JobKey, JobResult, Options, Samples
+from harness.core.measurement import Measurement, Row
 from harness.core.metric import Metric
 from harness.core.profile import Profile
 
@@ -202,6 +202,27 @@ class SupportsParts(Protocol):
 
     def progress(self, case: Case, parts: Samples) -> Sequence[str]:
         """Say in a line a metric what the parts show so far, with the time left."""
+        ...
+
+
+@runtime_checkable
+class SupportsCasesTogether(Protocol):
+    """A suite with rows about several cases of one variant together, such as the mean over shifts."""
+
+    def together(
+        self, results: Sequence[tuple[Job, JobResult]], rows: Sequence[Row], context: SummaryContext
+    ) -> list[tuple[JobKey, Measurement]]:
+        """Return the rows, each with the key of a job that it is made from, and its case and severity.
+
+        Parameters
+        ----------
+        results : sequence of (Job, JobResult)
+            Of one batch; every result is OK.
+        rows : sequence of Row
+            What `summarise` made of them.
+        context : SummaryContext
+            Of the setting ``deploy``.
+        """
         ...
 
 

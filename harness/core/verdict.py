@@ -11,7 +11,7 @@ from typing import Any
 
 from harness.core.exit_code import ExitCode
 from harness.core.job import JobKey
-from harness.core.measurement import WHOLE_CASE, Row
+from harness.core.measurement import SHIFTS, WHOLE_CASE, Row
 
 
 class State(StrEnum):
@@ -158,7 +158,11 @@ class Gate:
         return (
             self.judges(key.target, key.variant)
             and (key.suite, key.setting) == (self.suite, self.setting)
-            and (matches(key.case, self.cases) or self._names_part_of(key.case))
+            and (
+                matches(key.case, self.cases)
+                or self._names_part_of(key.case)
+                or (key.severity > 0 and SHIFTS in self.cases)
+            )
             and (not self.severities or key.severity in self.severities)
         )
 

@@ -283,8 +283,16 @@ def _mean(gate: Gate, subject: Subject, rows: Sequence[Row], baselines: Baseline
     if not np.isfinite(values).all():
         return _Finding(State.NOT_RUN, f"{gate.metric} has samples whose value is not a number")
     paired = gate.of == "change" or (unit == "pt" and rows[0].measurement.reference != "")
-    interval = clustered_mean(values, reach=_REACH.get(unit) if paired else None)
+    interval = clustered_mean(values, reach=_reach(gate, rows) if paired else None)
     return _decide(gate, subject, interval, what, unit, paired=paired)
+
+
+def _reach(gate: Gate, rows: Sequence[Row]) -> float | None:
+    """Return the largest value that a sample can have in paired rows of one metric; None: it has no bound."""
+    m = rows[0].measurement
+    reach = _REACH.get(m.unit) if m.reach is None else m.reach
+    # The change of a loss is the difference of two losses.
+    return 2 * reach if reach is not None and gate.of == "change" and m.reference else reach
 
 
 def _worst(gate: Gate, subject: Subject, rows: Sequence[Row]) -> _Finding | None:
@@ -302,7 +310,7 @@ def _worst(gate: Gate, subject: Subject, rows: Sequence[Row]) -> _Finding | None
         columns,
         unit=m.unit,
         lower_is_better=gate.maximum is not None,
-        reach=_REACH.get(m.unit) if paired else None,
+        reach=_reach(gate, rows) if paired else None,
     )
     what = f"{gate.metric} in {_place(rows[worst.place])}, the worst of {len(rows)} cases together,"
     return _decide(gate, subject, worst.interval, what, m.unit, paired=paired)

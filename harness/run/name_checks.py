@@ -77,7 +77,7 @@ def _gates(validation: Validation) -> Iterable[Problem]:
     variants = validation.variant_names
     metrics: dict[str, Mapping[str, Metric]] = {CARD: card_rows.METRICS}
     for index, gate in enumerate(validation.gates):
-        path = f"gate[{index}]"
+        path = f"gate[{index}]" if index < len(validation.gate) else "gates"
         if gate.suite not in (*suites, CARD):
             yield _unknown(f"{path}.suite", "suite", gate.suite, (*suites, CARD), gate.name)
         else:

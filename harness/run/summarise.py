@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 from harness.core import unexpected
 from harness.core.cause import join
 from harness.core.job import (
+    DEPLOY,
     PARITY,
     Batch,
     EnvironmentRecord,
@@ -22,7 +23,7 @@ from harness.core.job import (
 )
 from harness.core.measurement import WHOLE_CASE, Measurement, Row
 from harness.core.plan import HOST
-from harness.core.suite import Suite, SummaryContext, SupportsRounds
+from harness.core.suite import Suite, SummaryContext, SupportsCasesTogether, SupportsRounds
 from harness.core.target import NVIDIA
 from harness.core.untrusted import shown
 from harness.run import card_rows
@@ -92,6 +93,7 @@ def summarise(facts: Facts, suites: Mapping[str, Suite], failed: list[JobResult]
                 measurements = [_whole(result)]
             identity = _identity(facts, batch, result, environment)
             rows += [Row(job.key, measurement, identity) for measurement in measurements]
+        rows += _together(facts, batch, suites[batch.suite], rows, environment, failed)
     rows += card_rows.rows(facts)
     for result in facts.plan.skipped:
         identity = {"run_id": facts.run["run_id"], "model": facts.run["model"]["name"]}
@@ -119,6 +121,35 @@ def _measurements(
             failed.append(error_result)
         return [_whole(error_result)]
     return measurements
+
+
+def _together(
+    facts: Facts,
+    batch: Batch,
+    suite: Suite,
+    rows: Sequence[Row],
+    environment: EnvironmentRecord | None,
+    failed: list[JobResult] | None,
+) -> list[Row]:
+    """Rows that the suite makes of several cases of a batch."""
+    results = [(job, facts.results[job.key]) for job in batch.jobs if job.key in facts.results]
+    results = [(job, result) for job, result in results if result.status is Status.OK]
+    if not results or not isinstance(suite, SupportsCasesTogether):
+        return []
+    keys = {job.key for job, _ in results}
+    try:
+        context = _context(facts, batch, DEPLOY)
+        made = suite.together(results, [row for row in rows if row.key in keys], context)
+        for _, item in made:
+            _check(item)
+    except Exception as error:  # noqa: BLE001 - a suite may be a third-party plug-in
+        what = f"rows of {suite.name} over several cases could not be made"
+        error_result = unexpected.result(results[0][0].key, what, error)
+        if failed is not None:
+            failed.append(error_result)
+        made = [(error_result.key, _whole(error_result))]
+    by_key = {job.key: result for job, result in results}
+    return [Row(key, item, _identity(facts, batch, by_key[key], environment)) for key, item in made]
 
 
 def _check(item: object) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.core.errors import DataError
+from harness.stats import calibration
 from harness.stats.intervals import Interval, wilson
 
 Scores = npt.NDArray[Any]
@@ -130,11 +131,7 @@ def calibration_error(
     float
         NaN of no samples.
     """
-    if right.size == 0:
-        return math.nan
-    which = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
-    gaps = np.bincount(which, weights=right - confidence, minlength=bins)
-    return float(np.abs(gaps).sum() / right.size)
+    return calibration.error(calibration.by_width(confidence, bins), confidence, right)
 
 
 def sqnr_db(reference: npt.NDArray[Any], variant: npt.NDArray[Any]) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from harness.core.errors import DataError, UsageError
 from harness.core.job import Case, Samples
 from harness.core.measurement import Measurement
-from harness.core.metric import Metric
+from harness.core.metric import Metric, Role
 from harness.core.suite import CaseContext, ProposalContext, ProposedGate
 from harness.core.task import Reading, Task
 from harness.stats import paired
@@ -135,6 +135,11 @@ class HostTask(ABC):
     quantities : mapping of name to Quantity
         The metrics that groups, windows of time and worst parts have, too: those whose `per_sample` is what
         each sample contributes to the mean.
+    under_shift : tuple of str, optional
+        The metric of how good answers are and the one of what was lost, both with a value for each sample:
+        corruption errors and extra losses are made of them. None: the task has none.
+    worst_shift : str
+        The metric of the family of shifts under which most was lost; empty where there is none.
     rounding : Group, optional
         How ``difference_over_rounding`` is made where outputs are not kept: a check rests on it.
     has_outputs : bool
@@ -154,11 +159,34 @@ class HostTask(ABC):
     groups: ClassVar[tuple[Group, ...]]
     otherwise: ClassVar[str] = ""
     quantities: ClassVar[Mapping[str, Quantity]] = {}
+    under_shift: ClassVar[tuple[str, str] | None] = None
+    worst_shift: ClassVar[str] = ""
     rounding: ClassVar[Group | None] = None
     has_outputs: ClassVar[bool] = True
     reads_several: ClassVar[bool] = False
     reads_labels: ClassVar[bool] = False
     makes_labels: ClassVar[bool] = False
+
+    @property
+    def loss(self) -> str:
+        """The metric of how much worse the answers are than the reference's; empty where there is none."""
+        return next((name for name, metric in self.metrics.items() if metric.role is Role.LOSS), "")
+
+    def worst_losses(self, by: Collection[str], *, shifted: bool) -> dict[str, str]:
+        """Return the metrics of the worst part that ``max_loss_worst`` limits, each with what the parts are.
+
+        Parameters
+        ----------
+        by : collection of str
+            ``group`` and ``time``, where ``[data]`` names such columns.
+        shifted : bool
+            The data have shifted copies.
+        """
+        worst = {self.worst_shift: "family"} if shifted and self.worst_shift else {}
+        worst |= {name: "class" for name, metric in self.metrics.items() if metric.role is Role.WORST_LOSS}
+        kinds = (("group", "group"), ("time", "window"))
+        losses = [name for name in self.quantities if self.metrics[name].role is Role.LOSS]
+        return worst | {f"worst_{kind}_{name}": kind for key, kind in kinds if key in by for name in losses}
 
     def recognises(self, labels: Path) -> bool:
         """Whether ``[data] labels`` are of the form that `read_labels` reads, for ``harness init``."""

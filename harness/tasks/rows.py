@@ -35,7 +35,8 @@ class Facts:
     ``reference`` is empty, those of the float model, or ``answers`` where there are none. ``rounding`` is the
     largest absolute difference by output that rounding explains, ``no_rounding`` why that is not known;
     ``same_runtime`` says that the host computed in the very same way, so that it explains none.
-    ``sequence`` is the sequence of each sample, shape (n,); None where samples are independent.
+    ``sequence`` is the sequence of each sample, shape (n,); None where samples are independent. ``deep`` says
+    that what takes more than a moment is worth it: the case is what ships, or the run is a deep one.
     """
 
     answers: Answers
@@ -47,6 +48,7 @@ class Facts:
     no_rounding: str = ""
     same_runtime: str = ""
     sequence: NDArray[np.int64] | None = None
+    deep: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,8 @@ class Group:
         They need labels, or the raw outputs.
     as_shipped : bool
         They are made only of clean data in the setting that ships.
+    deep : bool
+        The same, and with the profile ``standard`` also of shifted data.
     variant : str
         The variant on the host that they are relative to; empty without one.
     over_sequences : bool
@@ -75,6 +79,7 @@ class Group:
     labels: bool = False
     outputs: bool = False
     as_shipped: bool = False
+    deep: bool = False
     variant: str = ""
     over_sequences: bool = False
 

@@ -9,6 +9,7 @@ from typing import Any
 from harness import tasks
 from harness.core import settings as tables
 from harness.core.job import DEPLOY, PARITY, Case
+from harness.core.profile import Profile
 from harness.core.settings import Problems, choice, option, whole
 from harness.core.suite import CLEAN, CaseContext, SetInfo
 
@@ -64,7 +65,13 @@ def cases(context: CaseContext) -> tuple[Case, ...]:
     def case(info: SetInfo, setting: str) -> Case:
         samples = info.samples if context.max_samples is None else min(info.samples, context.max_samples)
         constant_s, sample_s = EMULATED_TYPICAL_S if context.emulated else TYPICAL_S
-        params = {"sequences": info.sequences_within(samples)} if info.sequences else {}
+        params: dict[str, Any] = {}
+        if info.sequences:
+            params["sequences"] = info.sequences_within(samples)
+        if info.mistake:
+            params["mistake"] = True
+        if context.profile is Profile.STANDARD and setting == DEPLOY:
+            params["deep"] = True  # no key without it: a quick run's plan is as it was
         planned = Case(
             name=info.family,
             severity=info.severity,

@@ -21,7 +21,7 @@ from harness.core.cause import Cause
 from harness.core.groups import Groups
 from harness.core.job import Status
 from harness.core.measurement import Measurement
-from harness.core.metric import Column, Metric
+from harness.core.metric import Column, Metric, Role
 from harness.core.suite import CLEAN
 from harness.stats.intervals import Interval
 from harness.stats.sequences import mean_over_sequences
@@ -74,7 +74,8 @@ def metrics() -> Iterator[tuple[str, Metric]]:
             column = Column(title, 1, ".1f", spare=4) if title else None
             declared = Metric(one.metric.unit, one.metric.better, per_data_set=True, needs=key)
             yield f"{kind}_{name}", declared
-            yield f"worst_{kind}_{name}", replace(declared, case=CLEAN, column=column)
+            role = Role.WORST_LOSS if one.metric.role is Role.LOSS else None
+            yield f"worst_{kind}_{name}", replace(declared, case=CLEAN, column=column, role=role)
 
 
 def worst_class(

@@ -8,7 +8,7 @@ from harness import tasks
 from harness.core.errors import HarnessError
 from harness.core.metric import Metric, Noise, Role
 from harness.tasks.shared import whole_set
-from suites.accuracy import groups
+from suites.accuracy import groups, shifts
 
 #: Of every output, whatever the task.
 OF_OUTPUTS: Mapping[str, Metric] = {
@@ -47,4 +47,9 @@ def declared() -> Mapping[str, Metric]:
             first.setdefault(metric, name)
     # Stable: within a place in the order of the tasks.
     of_tasks = sorted(made.items(), key=lambda item: item[1][0])
-    return {**{name: metric for name, (_, metric) in of_tasks}, **OF_OUTPUTS, **dict(groups.metrics())}
+    return {
+        **{name: metric for name, (_, metric) in of_tasks},
+        **OF_OUTPUTS,
+        **shifts.METRICS,
+        **dict(groups.metrics()),
+    }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache, cached_property
 from typing import Any
@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from harness import tasks
 from harness.core.cause import Cause
 from harness.core.errors import DataError
-from harness.core.job import DEPLOY, PARITY, Case, Job, JobResult, Samples, Status
-from harness.core.measurement import Measurement
+from harness.core.job import DEPLOY, PARITY, Case, Job, JobKey, JobResult, Samples, Status
+from harness.core.measurement import Measurement, Row
 from harness.core.metric import Metric
 from harness.core.suite import (
     CLEAN,
@@ -28,7 +28,7 @@ from harness.core.suite import (
 from harness.tasks.answers import Answers
 from harness.tasks.rows import Facts, Group, made, row, with_units
 from suites.accuracy import cases as plan
-from suites.accuracy import groups, numbers, sequences
+from suites.accuracy import groups, numbers, sequences, shifts
 from suites.accuracy.metrics import declared
 
 
@@ -68,7 +68,7 @@ class AccuracySuite:
         sequence = sequences.index_of(case.params.get("sequences", ()))
         rows: list[Measurement] = []
         for group in _groups(job, context):
-            of_group = self._rows(group, on_device, on_host, context, sequence)
+            of_group = self._rows(group, on_device, on_host, context, sequence, deep=_is_deep(job))
             rows += of_group if group.over_sequences else sequences.widened(of_group, sequence)
         if _is_shipped(job):
             least = plan.read(context.settings).group_samples
@@ -87,6 +87,15 @@ class AccuracySuite:
             ]
         digest = row("input_digest_equal", float(equal), n=case.samples)
         return [*rows, *with_units([digest], self.metrics)]
+
+    def together(
+        self, results: Sequence[tuple[Job, JobResult]], rows: Sequence[Row], context: SummaryContext
+    ) -> list[tuple[JobKey, Measurement]]:
+        """Make the rows about all shifted copies of the data together; none of the reference on the host."""
+        jobs = [job for job, _ in results]
+        if any(job.case.params["reference"] for job in jobs):
+            return []
+        return list(shifts.together(jobs, rows, context.task))
 
     def propose(self, context: ProposalContext) -> list[ProposedGate]:
         """Propose what the task proposes, and that inputs are those of the host."""
@@ -143,6 +152,8 @@ class AccuracySuite:
         on_host: Callable[[str], Answers | None],
         context: SummaryContext,
         sequence: NDArray[np.int64] | None,
+        *,
+        deep: bool,
     ) -> list[Measurement]:
         reference = f"{group.variant}@host" if group.variant else ""
 
@@ -173,7 +184,7 @@ class AccuracySuite:
             labels = np.empty(0) if context.labels is None else context.labels[: len(answers)]
             facts = Facts(
                 answers, base, reference, labels, context.artifact, context.rounding, context.no_rounding,
-                same_runtime, sequence,
+                same_runtime, sequence, deep,
             )  # fmt: skip
             return made(group, facts, self.metrics)
         except DataError as error:
@@ -185,13 +196,20 @@ def _is_shipped(job: Job) -> bool:
     return job.case.name == CLEAN and (job.case.setting == DEPLOY or bool(job.case.params["reference"]))
 
 
+def _is_deep(job: Job) -> bool:
+    """Whether it is that case, or one of a deep run."""
+    return _is_shipped(job) or bool(job.case.params.get("deep"))
+
+
 def _groups(job: Job, context: SummaryContext) -> Iterator[Group]:
     has_float = not (job.case.params["reference"] and job.variant == plan.FLOAT)
-    shipped = _is_shipped(job)
+    shipped, deep = _is_shipped(job), _is_deep(job)
     host = tasks.on_host(context.task)
     of_outputs = (numbers.DISTANCE, numbers.FINITE) if host.has_outputs else ()
     for group in (*host.groups, *of_outputs):
-        if (has_float or not group.against) and (shipped or not group.as_shipped):
+        if (has_float or not group.against) and (
+            (shipped or not group.as_shipped) and (deep or not group.deep)
+        ):
             yield replace(group, variant=plan.FLOAT) if group.against else group
     is_parity = job.case.setting == PARITY and job.case.name == CLEAN
     if is_parity and host.has_outputs and not job.case.params["reference"]:

@@ -32,6 +32,11 @@ CLASSIFIED = {
     ("max_abs_difference", FLOAT): "1", ("nonfinite_outputs", FLOAT): "1", ("input_digest_equal", ""): "1",
 }  # fmt: skip
 BY_CLASS = {(f"class_accuracy_loss/{label}", FLOAT): "pt" for label in range(CLASSES)}
+CALIBRATED = {
+    (f"{name}{kind}", reference): "1"
+    for kind, reference in (("", ""), ("_increase", FLOAT))
+    for name in ("ece" if kind else "ece_equal_mass", "nll", "brier")
+}
 PINNED = {
     ("bit_exact", OWN): "1",
     ("difference_over_rounding", OWN): "1",
@@ -61,11 +66,13 @@ def test_each_case_has_exactly_its_rows(shift: str, setting: str, task: str) -> 
     )
     expected = CLASSIFIED if task == "classification" else REGRESSED
     if task == "classification" and not shift and setting == "deploy":
-        expected = expected | BY_CLASS | {("worst_class_accuracy_loss", FLOAT): "pt"}
+        expected = expected | BY_CLASS | {("worst_class_accuracy_loss", FLOAT): "pt"} | CALIBRATED
+        expected |= dict.fromkeys([key for key in metrics if key[0].startswith("bin_")], "1")
     if setting == "parity" and not shift:
         expected = expected | PINNED
     assert {key: row.unit for key, row in metrics.items()} == expected
-    apart = {*BY_CLASS, ("difference_over_rounding", OWN), ("worst_class_accuracy_loss", FLOAT)}
+    apart = {key for key in metrics if key[0].startswith("bin_")}
+    apart |= {*BY_CLASS, ("difference_over_rounding", OWN), ("worst_class_accuracy_loss", FLOAT)}
     assert {row.n for key, row in metrics.items() if key not in apart} == {N}
 
 

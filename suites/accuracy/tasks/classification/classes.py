@@ -74,6 +74,26 @@ def confidence(answers: Answers, *, probabilities: bool) -> NDArray[np.float64]:
     return np.where(classes >= 0, sure, 1.0)
 
 
+def probabilities(answers: Answers, *, probabilities: bool) -> NDArray[np.float64]:
+    """Return the probability of each class, shape (n, classes), from whole outputs.
+
+    Parameters
+    ----------
+    probabilities : bool
+        The scores are probabilities, and not logits.
+    """
+    flat = answers.outputs[answers.position].reshape(len(answers), -1).astype(np.float64)
+    with np.errstate(all="ignore"):
+        if form(answers) == Form.SCORE:
+            of_one = flat if probabilities else 1 / (1 + np.exp(-flat))
+            return np.concatenate([1 - of_one, of_one], axis=1)
+        if probabilities:
+            return flat
+        raised = np.exp(flat - flat.max(axis=1, keepdims=True))
+        shares: NDArray[np.float64] = raised / raised.sum(axis=1, keepdims=True)
+    return shares
+
+
 def are_probabilities(answers: Answers) -> bool:
     """`harness.stats.accuracy.are_probabilities` of the output that is scored, from its sums."""
     answered = predicted(answers) >= 0

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from harness.core.errors import DataError
 from harness.core.measurement import Measurement
-from harness.core.metric import Column, Metric, Noise, Role
+from harness.core.metric import Column, Metric, Role
 from harness.core.suite import CLEAN, ProposalContext, ProposedGate
 from harness.core.task import Reading
 from harness.data.labels import classes
-from harness.stats import accuracy, intervals, paired
+from harness.stats import intervals, paired
 from harness.stats.intervals import Interval
 from harness.tasks import propose as gates
 from harness.tasks import shared
@@ -24,11 +24,12 @@ from harness.tasks.answers import Answers
 from harness.tasks.host import GivenLabels, HostTask, LabelSet, noted
 from harness.tasks.quantity import Quantity
 from harness.tasks.question import Candidate, Question
-from harness.tasks.rows import PT, Facts, Group, row, share, skipped
+from harness.tasks.rows import PT, Facts, Group, row, share
 from harness.tasks.shared import SHIFT_COLUMN, whole_set
 from suites.accuracy import groups
-from suites.accuracy.tasks.classification import candidates
+from suites.accuracy.tasks.classification import calibration, candidates
 from suites.accuracy.tasks.classification import classes as read
+from suites.accuracy.tasks.classification.calibration import right_answers
 from suites.accuracy.tasks.classification.classes import TASK
 from suites.accuracy.tasks.classification.task import Form
 from suites.accuracy.tasks.labels import HINT
@@ -38,31 +39,14 @@ from suites.accuracy.tasks.unfit import unfit
 FLOOR_ALPHA = 0.001
 
 
-def _right(answers: Answers, truth: NDArray[Any]) -> NDArray[np.bool_]:
-    """Whether each answer is the label; False where there is no prediction."""
-    classes = read.count(answers)
-    if truth.shape != (len(answers),):
-        raise DataError(f"{len(answers)} answers do not fit labels of shape {truth.shape}")
-    if classes is not None and truth.size and (truth.min() < 0 or truth.max() >= classes):
-        raise DataError(
-            f"labels run from {truth.min()} to {truth.max()}, and the model has {classes} classes"
-        )
-    right: NDArray[np.bool_] = read.predicted(answers) == truth
-    return right
-
-
 def _quality(facts: Facts) -> Iterator[Measurement]:
-    answers, right = facts.answers, _right(facts.answers, facts.labels)
+    right = right_answers(facts.answers, facts.labels)
     yield row("accuracy", share(right), per_sample=right)
-    if read.form(answers) == Form.INDEX:
-        yield skipped("ece", "the model gives class indices without scores")
-        return
-    sure = read.confidence(answers, probabilities=read.are_probabilities(facts.base))
-    yield row("ece", accuracy.calibration_error(sure, right), n=right.size)
+    yield calibration.ece(facts)
 
 
 def _loss(facts: Facts) -> Iterator[Measurement]:
-    base, right = _right(facts.base, facts.labels), _right(facts.answers, facts.labels)
+    base, right = (right_answers(answers, facts.labels) for answers in (facts.base, facts.answers))
     flips = paired.flips(base, right)
     lost = PT * (base.astype(np.float64) - right)
     yield row("accuracy_loss", flips.loss, facts.reference, factor=PT, per_sample=lost)
@@ -72,7 +56,7 @@ def _loss(facts: Facts) -> Iterator[Measurement]:
 
 def _class_loss(facts: Facts) -> Iterator[Measurement]:
     """Class by class, in the case ``clean/<label>``: a mean hides a single class that is lost."""
-    base, right = _right(facts.base, facts.labels), _right(facts.answers, facts.labels)
+    base, right = (right_answers(answers, facts.labels) for answers in (facts.base, facts.answers))
     for label in np.unique(facts.labels):
         of_class = facts.labels == label
         loss = paired.flips(base[of_class], right[of_class]).loss
@@ -123,7 +107,6 @@ class ClassificationMetrics(HostTask):
             "1", "higher", role=Role.RESULT, share="simple", column=Column("accuracy %", 100, ".2f"),
             shift_column=SHIFT_COLUMN,
         ),
-        "ece": whole_set("1", "lower", Noise.SAMPLE),
         "agreement": shared.AGREEMENT,
         "accuracy_loss": whole_set(
             "pt", "lower", role=Role.LOSS, share="paired",
@@ -132,9 +115,14 @@ class ClassificationMetrics(HostTask):
         "class_accuracy_loss": shared.CLASS_LOSS,
         "flips_harmful": shared.HARMFUL,
         "flips_beneficial": shared.BENEFICIAL,
-        "worst_class_accuracy_loss": Metric("pt", "lower", case=CLEAN, per_data_set=True),
+        "worst_class_accuracy_loss": Metric(
+            "pt", "lower", case=CLEAN, role=Role.WORST_LOSS, per_data_set=True
+        ),
+        **calibration.METRICS,
     }  # fmt: skip
     otherwise = ", or use --task embedding if the output is an embedding"
+    worst_shift = "worst_family_loss"
+    under_shift = ("accuracy", "accuracy_loss")
     quantities: ClassVar = {
         "accuracy": Quantity("has {:.3g} % right", 100, reach=1),
         "accuracy_loss": Quantity("lost {:.3g} pt", reach=PT, column="worst {} pt"),
@@ -145,6 +133,7 @@ class ClassificationMetrics(HostTask):
         Group(("accuracy_loss", "flips_harmful", "flips_beneficial"), _loss, against=True, labels=True),
         Group(("agreement",), _agreement, against=True),
         Group(("class_accuracy_loss",), _class_loss, against=True, labels=True, as_shipped=True),
+        *calibration.GROUPS,
     )
 
     def truth(self, given: GivenLabels) -> LabelSet:

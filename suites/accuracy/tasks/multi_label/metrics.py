@@ -113,6 +113,8 @@ class MultiLabelMetrics(HostTask):
         "flips_harmful": shared.HARMFUL,
         "flips_beneficial": shared.BENEFICIAL,
     }  # fmt: skip
+    worst_shift = "worst_family_loss"
+    under_shift = ("label_accuracy", "label_accuracy_loss")
     quantities: ClassVar = {
         "label_accuracy": Quantity("has {:.3g} % of the labels right", 100, reach=1),
         "label_accuracy_loss": Quantity("lost {:.3g} pt of the labels", reach=PT),

@@ -86,6 +86,7 @@ class RegressionMetrics(HostTask):
         "r2": whole_set("1", "higher"),
         "error_increase": whole_set("1", "lower", role=Role.LOSS),
     }
+    under_shift = ("mae", "error_increase")
     quantities: ClassVar = {
         "mae": Quantity("has a mean absolute error of {:.3g}"),
         "error_increase": Quantity("errs more by {:.3g} %", 100),
