@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from harness.core import settings as tables
 from harness.core.job import DEPLOY, PARITY, Case
+from harness.core.profile import Profile
 from harness.core.settings import Problems, duration_s, option, whole, whole_numbers
 from harness.core.suite import CaseContext
 
@@ -21,6 +22,7 @@ TRUNCATED_FILE = "truncated_file"
 BIT_FLIPS = "bit_flips"
 RELOAD = "reload"
 PROVENANCE = "provenance"
+SOAK = "soak"
 
 #: Generous, because only a hang should meet it: an emulated device starts in 16 s and needs 1 s a sample.
 START_ALLOWANCE_S = 60.0
@@ -37,6 +39,10 @@ RUNTIME_ROWS = 512
 EMULATED_S, EMULATED_RELOADS = 3.0, 24
 #: Cases that repeat each row most often run so many there.
 EMULATED_ROWS, REPEATING = 2, (DETERMINISM, CALL_FORMS, NONFINITE_INPUT, PROVENANCE)
+
+
+#: A soak is stored in slices: so many of them, but none is longer or shorter than these.
+SLICES, LONGEST_SLICE_S, SHORTEST_SLICE_S, EMULATED_SLICE_S = 40, 5.0, 0.25, 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +169,7 @@ def cases(context: CaseContext) -> tuple[Case, ...]:
         _reload(case, settings, context),
         case(PROVENANCE, setting=PARITY),
         case(PROVENANCE),
+        *((_soak(case(SOAK), context),) if context.profile is Profile.SOAK else ()),
     )
 
 
@@ -171,6 +178,18 @@ def _reload(case: Callable[..., Case], settings: Settings, context: CaseContext)
     if context.emulated:
         seconds, reloads = max(seconds, EMULATED_S), min(reloads, EMULATED_RELOADS)
     return case(RELOAD, typical_s=seconds, reloads=reloads, seconds=seconds)
+
+
+def _soak(case: Case, context: CaseContext) -> Case:
+    """The last case: as long as was asked for, in slices that are enough for a trend."""
+    seconds = context.soak_s
+    slice_s = min(LONGEST_SLICE_S, max(SHORTEST_SLICE_S, seconds / SLICES))
+    if context.emulated:
+        slice_s = max(slice_s, EMULATED_SLICE_S)
+    params = {"seconds": seconds, "slice_s": slice_s, "probes": not context.emulated}
+    return replace(
+        case, params=params, typical_s=seconds, deadline_s=case.deadline_s + seconds, in_parts=True
+    )
 
 
 def _beside_runtime(settings: Settings, context: CaseContext) -> dict[str, Any]:

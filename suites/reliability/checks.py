@@ -7,6 +7,7 @@ from functools import partial
 
 from harness.core.check import Check
 from harness.core.job import DEPLOY, PARITY
+from harness.core.profile import Profile
 from harness.core.suite import CaseContext
 from harness.core.verdict import Gate
 
@@ -307,4 +308,74 @@ _RESOURCES = (
     ),
 )
 
-CHECKS = (*_REPEATS, *_SIZES, *_FORMS, *_REFUSALS, *_CLAIMS, *_RESOURCES)
+
+def _is_soak(context: CaseContext) -> bool:
+    return context.profile is Profile.SOAK
+
+
+def _is_timed_soak(context: CaseContext) -> bool:
+    return _is_soak(context) and not context.emulated
+
+
+_soak = partial(_gate, cases=("soak",))
+#: Judged by times: a short soak, or a machine that is disturbed, leaves them open, and blocks nothing.
+_timed_soak = partial(_soak, on_inconclusive="warn")
+_SOAK = (
+    Check(
+        _soak("soak-no-error", metric="soak_errors", maximum=0.0),
+        why="Calls with good inputs succeed, and sessions open, however long the process has been running; "
+        "the sentence says what their number proves.",
+        failure="calls fail after a while",
+        faults=("fails-sometimes",),
+        applies=_is_soak,
+    ),
+    Check(
+        _soak("soak-same-answer", metric="soak_wrong_answers", maximum=0.0),
+        why="The answer to an input is the same in every call of a long run, and in every process of it.",
+        failure="a call of a long run gave a wrong answer",
+        faults=("one-wrong-answer",),
+        applies=_is_soak,
+    ),
+    Check(
+        _timed_soak(
+            "soak-no-memory-growth", metric="soak_memory_growth_at_least", maximum=50.0, maximum_unit="byte"
+        ),
+        why="A call gives back what it takes. The growth counts where the whole process and the calls alone "
+        "show it in each part of the soak, beyond 2 MB that an allocator may take once.",
+        failure="the backend leaks memory",
+        faults=("leak-per-call",),
+        applies=_is_timed_soak,
+    ),
+    Check(
+        _soak("soak-no-descriptor-growth", metric="soak_descriptor_growth_at_least", maximum=0.0),
+        why="Calls and closed sessions leave no file open, in either half of the soak.",
+        failure="file descriptors stay open",
+        faults=("descriptors-per-session",),
+        applies=_is_timed_soak,
+    ),
+    Check(
+        _soak("soak-no-thread-growth", metric="soak_thread_growth_at_least", maximum=0.0),
+        why="Calls and closed sessions end the threads that they start, in each half of the soak.",
+        failure="threads stay",
+        faults=("threads-per-session",),
+        applies=_is_timed_soak,
+    ),
+    Check(
+        _timed_soak("soak-no-stalls", metric="soak_stalls_at_least", maximum=2e-4),
+        why="A call that takes ten times as long as the others while the machine runs the process waits for "
+        "the backend itself. Stalls count without the fifth of the soak that has most of them.",
+        failure="calls stall",
+        faults=("stall",),
+        applies=_is_timed_soak,
+    ),
+    Check(
+        _timed_soak("soak-no-growth-with-uptime", metric="soak_uptime_growth_at_least", maximum=0.05),
+        why="A session's calls take as long after an hour as after a minute. Those of a fresh session take "
+        "turns with them: heat and other programs slow both.",
+        failure="the latency grows with uptime",
+        faults=("slower-with-uptime",),
+        applies=_is_timed_soak,
+    ),
+)
+
+CHECKS = (*_REPEATS, *_SIZES, *_FORMS, *_REFUSALS, *_CLAIMS, *_RESOURCES, *_SOAK)

@@ -18,6 +18,7 @@ from suites.reliability import damage, forms, invariance, reload, repeat
 from suites.reliability.claims import claims
 from suites.reliability.model_file import operators
 from suites.reliability.rows import NONFINITE, digest, singles, with_value
+from suites.reliability.soak import soak
 
 #: Operators that take NaN for something else by design, or only compare.
 HANDLES_NAN = frozenset({
@@ -26,8 +27,11 @@ HANDLES_NAN = frozenset({
 
 
 def measure(bench: Bench, case: Case) -> Iterator[Samples]:
-    """Yield what the case found, in one part."""
-    yield CASES[case.name](bench, case)
+    """Yield what the case found, in one part; a soak yields many."""
+    if case.name == "soak":
+        yield from soak(bench, case)
+    else:
+        yield CASES[case.name](bench, case)
 
 
 def bad_input(bench: Bench, case: Case) -> Samples:

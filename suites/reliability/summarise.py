@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from harness.core.measurement import Measurement
 from harness.core.metric import Metric, Noise
 from harness.core.suite import CaseContext, ProposalContext, ProposedGate, SummaryContext
 from harness.stats.intervals import clopper_pearson
-from suites.reliability import beside_runtime, confirm, forms, growth, rounding
+from suites.reliability import beside_runtime, confirm, forms, growth, rounding, soak_parts, soak_rows
 from suites.reliability import cases as plan
 
 #: How a process ends that ends like any program.
@@ -42,6 +42,7 @@ METRICS: Mapping[str, Metric] = {
         for name in ("nonfinite_hidden", "nan_taken_as_zero", "bit_flip_silent", "damage_crashed")
     },
     **growth.METRICS,
+    **soak_rows.METRICS,
     "layout_max_over_rounding": Metric("1", "lower", Noise.SAMPLE),
     "bound_max_over_rounding": Metric("1", "lower", Noise.SAMPLE),
     **{
@@ -73,6 +74,14 @@ class ReliabilitySuite:
             ProposedGate("provider as asked", {"metric": "provider_as_asked", "min": 1}),
             ProposedGate("precision as asked", {"metric": "precision_as_asked", "min": 1}),
         ]
+
+    def rest(self, case: Case, parts: Samples) -> Case:
+        """See `suites.reliability.soak_parts.rest`."""
+        return soak_parts.rest(case, parts)
+
+    def progress(self, case: Case, parts: Samples) -> Sequence[str]:
+        """See `suites.reliability.soak_parts.progress`."""
+        return soak_parts.progress(case, parts)
 
     def summarise(self, job: Job, result: JobResult, context: SummaryContext) -> list[Measurement]:
         """Make the rows of one case that was measured."""
@@ -300,6 +309,10 @@ def _reload(case: Case, samples: Samples, context: SummaryContext) -> list[Measu
     return measurements
 
 
+def _soak(case: Case, samples: Samples, context: SummaryContext) -> list[Measurement]:
+    return soak_rows.rows(samples, context.alpha, emulated=context.emulated)
+
+
 def _provenance(case: Case, samples: Samples, context: SummaryContext) -> list[Measurement]:
     effective: Mapping[str, str] = samples.values["effective"]
     hashes, files = samples.values["sha256"], context.artifact.files
@@ -364,4 +377,5 @@ CASES: dict[str, Callable[[Case, Samples, SummaryContext], list[Measurement]]] =
     plan.BIT_FLIPS: _bit_flips,
     plan.RELOAD: _reload,
     plan.PROVENANCE: _provenance,
+    plan.SOAK: _soak,
 }

@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[2]
 SUITES = ("accuracy", "performance", "reliability")
 #: Where such a name stands nevertheless, and why. An entry that matches nothing fails.
 EXCEPTIONS = {
+    ("harness/core/profile.py", "soak"): "the profile, after which the case is named",
     ("harness/core/metric.py", "agreement"): "the name of a role",
     ("harness/core/suite.py", "clean"): "the family of the data set without a corruption; the one definition",
     ("harness/report/html/sections/agreement.py", "agreement"): "the name of a table of the report",

@@ -10,6 +10,7 @@ import numpy as np
 
 from harness.core.artifact import Artifact
 from harness.core.contracts import Backend, Session
+from harness.core.errors import BackendError
 from harness.core.job import Options
 from harness.core.preprocess import Feeds, Outputs
 from harness.testing.faults.arrays import Values, batch_size, changed, rows, spread, wrong
@@ -186,6 +187,17 @@ def _other_dtype(y: Values) -> Values:
     return y.astype(np.float64 if y.dtype == np.float32 else np.float32) if y.dtype.kind in "fiu" else y
 
 
+class FailsSometimes(OneWrong):
+    """Refuses one call in so many."""
+
+    def run(self, call: Call, compute: Compute, feeds: Feeds) -> Outputs:
+        """Run, or refuse."""
+        self._calls += 1
+        if self._calls % int(self.size) == 0:
+            raise BackendError("planted: the call failed")
+        return compute(feeds)
+
+
 REPEATS = ("repeat", "deterministic", "not the same", "wrong answer", "another answer", "answers differ")
 ROWS = ("rows", "shape", "length", "samples")
 
@@ -193,6 +205,10 @@ FAULTS = (
     Fault(
         "one-wrong-answer", Kind.CALL, "one call in {size} is answered wrongly", OneWrong,
         (*REPEATS, "in 5000", "wrong"), "more answers that are compared", 5000, "calls", quick=True,
+    ),
+    Fault(
+        "fails-sometimes", Kind.CALL, "one call in {size} fails", FailsSometimes,
+        ("fail", "error", "planted"), "a gate on the calls that fail", 5000, "calls",
     ),
     Fault(
         "stale-answer", Kind.CALL, "a call returns the answer of the call before", Stale,
