@@ -41,6 +41,15 @@ class ImageTable(Table):
     colour: Literal["RGB", "BGR", "L"] = "RGB"
 
 
+class AudioTable(Table):
+    """``[data.audio]``: how audio files are cut into windows (see ``harness.data.audio.files``)."""
+
+    rate_hz: Size
+    window_samples: Size
+    hop_samples: Size | None = None
+    channels: Literal["one", "first", "mean"] = "one"
+
+
 class SourceTable(Table):
     """The source of samples."""
 
@@ -49,7 +58,7 @@ class SourceTable(Table):
     labels: str = ""
     format: Literal[
         "auto", "npz", "npy", "idx", "image-folder", "image-csv", "coco", "yolo", "yolo-yaml", "voc",
-        "box-csv", "csv", "parquet",
+        "box-csv", "audio-folder", "audio-csv", "audio-events", "csv", "parquet",
     ] = "auto"  # fmt: skip
     label_column: Column | tuple[Column, ...] | None = None
     header: bool | None = None
@@ -65,6 +74,7 @@ class DataTable(SourceTable):
     max_samples: Size | None = None
     seed: int = 0
     image: ImageTable | None = None
+    audio: AudioTable | None = None
     class_order: Literal["numeric", "alphabetical"] = "numeric"
     ignore: tuple[Column, ...] = ()
     missing: Literal["drop"] | float | None = None

@@ -14,6 +14,9 @@ import numpy.typing as npt
 from harness.core.errors import DataError, HarnessError
 from harness.data import checks, image_files, image_folders, image_sets, readers, table_values, tables
 from harness.data import files as data_files
+from harness.data.audio import files as audio_files
+from harness.data.audio import sets as audio_sets
+from harness.data.audio.files import AudioRecipe
 from harness.data.boxes import sets as box_sets
 from harness.data.boxes import yolo_yaml
 from harness.data.datasets import Dataset, Split
@@ -25,10 +28,11 @@ from harness.data.table_values import Missing
 from harness.data.tables import NO_COLUMNS, Columns
 
 FORMATS = (
-    "auto", "npz", "npy", "idx", "image-folder", "image-csv", *box_sets.FORMATS, "csv", "parquet", "callable",
+    "auto", "npz", "npy", "idx", "image-folder", "image-csv", *box_sets.FORMATS, *audio_sets.FORMATS, "csv",
+    "parquet", "callable",
 )  # fmt: skip
 #: Formats with columns beside the samples.
-DESCRIBED = ("npz", "image-csv", "csv", "parquet", "callable")
+DESCRIBED = ("npz", "image-csv", *audio_sets.FORMATS, "csv", "parquet", "callable")
 DEFAULT_INPUT = "input"
 _AS_TABLE, _AS_ARRAYS = (
     "save it as CSV or Parquet",
@@ -67,8 +71,10 @@ class DataSource:
         The model's inputs; the input of a format without names gets the one name.
     image : ImageRecipe or None
         How image files are resized; None: not at all.
+    audio : AudioRecipe or None
+        How audio files are cut into windows.
     skip : tuple of str
-        Image files to leave out, relative to the folder.
+        Image or audio files to leave out, relative to the folder.
     class_order : str
         Order of class folders that are called by numbers.
     missing : "drop", float or None
@@ -89,6 +95,7 @@ class DataSource:
     header: bool | None = None
     input_names: tuple[str, ...] = ()
     image: ImageRecipe | None = None
+    audio: AudioRecipe | None = None
     skip: tuple[str, ...] = ()
     class_order: image_folders.ClassOrder = "numeric"
     missing: Missing = None
@@ -118,9 +125,9 @@ def load_either(source: DataSource) -> Dataset | Split:
         if file is not None and not file.exists():
             raise DataError(f"{file.name} does not exist", where=str(file), next_step="check the path")
     format_ = format_of(path, source.labels) if source.format == "auto" else source.format
-    if source.skip and not format_.startswith("image") and format_ not in box_sets.FORMATS:
+    if source.skip and not format_.startswith(("image", "audio")) and format_ not in box_sets.FORMATS:
         raise DataError(
-            f"skip is set, and {path.name} is not a folder of images",
+            f"skip is set, and {path.name} is not a folder of images or audio",
             where=str(path),
             next_step='remove skip from [data]; rows of tables are left out by missing = "drop"',
         )
@@ -139,7 +146,7 @@ def load_either(source: DataSource) -> Dataset | Split:
         )
     contents, calibration = _read(path, format_, source)
     where = str(path)
-    if source.labels is not None and format_ not in ("image-csv", *box_sets.FORMATS):
+    if source.labels is not None and format_ not in ("image-csv", *box_sets.FORMATS, *audio_sets.FORMATS):
         if contents.labels is not None:
             raise DataError(
                 f"labels are in {path.name} and in {source.labels.name}",
@@ -199,7 +206,7 @@ def _read(path: Path, format_: str, source: DataSource) -> tuple[Contents, Conte
             return _read_npz(path, source)
         case "npy" | "idx":
             read_array = readers.read_npy if format_ == "npy" else readers.read_idx
-            return read_array(path, source.max_bytes), None
+            read = read_array(path, source.max_bytes)
         case "image-folder":
             return image_sets.read_folder(path, images, calibration_max=source.calibration_max)
         case "image-csv":
@@ -211,11 +218,12 @@ def _read(path: Path, format_: str, source: DataSource) -> tuple[Contents, Conte
                 path, source.labels, images, header=source.header, label_columns=source.label_columns,
                 metadata=source.metadata,
             )  # fmt: skip
-            return read, None
+        case _ if format_ in audio_sets.FORMATS:
+            read = _read_audio(path, format_, source)
         case _ if format_ in box_sets.FORMATS:
             return box_sets.read(path, source.labels, format_, images, calibration_max=source.calibration_max)
         case _:
-            table = table_values.read_table(
+            read = table_values.read_table(
                 path,
                 label_columns=source.label_columns,
                 header=source.header,
@@ -224,7 +232,23 @@ def _read(path: Path, format_: str, source: DataSource) -> tuple[Contents, Conte
                 parquet=format_ == "parquet",
                 metadata=source.metadata,
             )
-            return table, None
+    return read, None
+
+
+def _read_audio(path: Path, format_: str, source: DataSource) -> Contents:
+    if source.audio is None:
+        raise DataError(
+            f"{path.name} has audio files, and nothing says how they are cut", where=str(path),
+            next_step="add [data.audio] with rate_hz and window_samples",
+        )  # fmt: skip
+    wanted = [column_name(column) for column in source.metadata.columns]
+    if others := [name for name in wanted if name != audio_sets.FILE]:
+        raise DataError(
+            f"audio has no column {others[0]!r}", where=str(path),
+            next_step=f'its windows are described by "{audio_sets.FILE}" alone, the file that each is of',
+        )  # fmt: skip
+    reading = audio_sets.Reading(source.audio, source.skip, bool(wanted), source.max_bytes)
+    return audio_sets.read(path, source.labels, format_, reading)
 
 
 def _read_npz(path: Path, source: DataSource) -> tuple[Contents, Contents | None]:
@@ -242,6 +266,8 @@ def _read_npz(path: Path, source: DataSource) -> tuple[Contents, Contents | None
 def format_of(path: Path, labels: Path | None) -> str:
     """Return the format of a file or folder by its kind and suffix."""
     if path.is_dir():
+        if audio_files.is_audio(path):
+            return audio_sets.format_of(labels)
         is_list = labels is not None and labels.is_file() and _is_list(labels)
         return box_sets.format_of(path, labels) or ("image-csv" if is_list else "image-folder")
     suffix = path.suffix.lower()

@@ -12,6 +12,7 @@ import numpy as np
 from harness.config.schema import DataTable, SourceTable, as_columns
 from harness.core.errors import DataError
 from harness.data import sequences
+from harness.data.audio.files import AudioRecipe
 from harness.data.datasets import Dataset, Split, split_by_hash
 from harness.data.images import ImageRecipe
 from harness.data.metadata import column_name, columns_of
@@ -93,6 +94,7 @@ def _load(
             header=source.header,
             input_names=inputs,
             image=None if table.image is None else ImageRecipe(**table.image.model_dump()),
+            audio=None if table.audio is None else AudioRecipe(**table.audio.model_dump()),
             skip=source.skip,
             class_order=table.class_order,
             missing=table.missing,

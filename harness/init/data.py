@@ -13,6 +13,7 @@ from harness.config.schema import MAX_BYTES, DataTable, ImageTable
 from harness.core.artifact import TensorSpec
 from harness.core.errors import DataError
 from harness.data import image_files, table_values, tables
+from harness.data.audio import files as audio_files
 from harness.data.boxes import sets as box_sets
 from harness.data.boxes import yolo_yaml
 from harness.data.files import check_file
@@ -20,6 +21,8 @@ from harness.data.image_folders import list_images
 from harness.data.sources import format_of
 from harness.data.tables import Columns, Table
 from harness.data.text_tables import LABEL_NAMES
+from harness.init import audio
+from harness.init.source import Source
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -73,29 +76,6 @@ class Reading:
     columns: Mapping[str, str | int] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
-    """One table ``[data]``, or several that resize images in different ways, the most likely first.
-
-    Parameters
-    ----------
-    tables : tuple of DataTable
-    notes : tuple of str
-    other_order : Source, optional
-        The same with the class folders in alphabetical order, if their numeric order is another one.
-    other_columns : tuple of DataTable
-        The same with other label columns, where several are possible.
-    last_columns : tuple of DataTable
-        The same with the other columns, where none of those has the labels.
-    """
-
-    tables: tuple[DataTable, ...]
-    notes: tuple[str, ...] = ()
-    other_order: Source | None = None
-    other_columns: tuple[DataTable, ...] = ()
-    last_columns: tuple[DataTable, ...] = ()
-
-
 def find(
     data: str,
     labels: Path | None,
@@ -132,13 +112,7 @@ def find(
             next_step="name a file, a folder, or package.module:function",
         )
     if path.is_dir() or path.suffix.lower() in yolo_yaml.SUFFIXES:
-        has_boxes = bool(box_sets.format_of(path, labels))
-        files = box_sets.images_of(path, labels)
-        skip, notes = _damaged(path, files) if reading.skip_damaged else ((), ())
-        images, more = _images(files, path, inputs, channels_first=channels_first, has_boxes=has_boxes)
-        ways = tuple(table.model_copy(update={"image": image, "skip": skip}) for image in images)
-        source = Source(ways, (*notes, *more))
-        return source if has_boxes else _with_other_order(source, path, table, skip)
+        return _of_files(path, labels, inputs, table, reading, channels_first=channels_first)
     check_file(path, reading.max_bytes)
     if reading.skip_damaged:
         raise DataError(
@@ -164,6 +138,27 @@ def find(
         for group in (columns, rest)
     )
     return Source((one,), (*notes, *more), other_columns=tuple(others), last_columns=tuple(last))
+
+
+def _of_files(
+    path: Path,
+    labels: Path | None,
+    inputs: Sequence[TensorSpec],
+    table: DataTable,
+    reading: Reading,
+    *,
+    channels_first: bool,
+) -> Source:
+    """Find out how to read files of audio or images."""
+    if path.is_dir() and audio_files.is_audio(path):
+        return audio.source(path, labels, inputs, table, is_described=bool(reading.columns))
+    has_boxes = bool(box_sets.format_of(path, labels))
+    files = box_sets.images_of(path, labels)
+    skip, notes = _damaged(path, files) if reading.skip_damaged else ((), ())
+    images, more = _images(files, path, inputs, channels_first=channels_first, has_boxes=has_boxes)
+    ways = tuple(table.model_copy(update={"image": image, "skip": skip}) for image in images)
+    source = Source(ways, (*notes, *more))
+    return source if has_boxes else _with_other_order(source, path, table, skip)
 
 
 def _labels_beside(path: Path) -> Path | None:

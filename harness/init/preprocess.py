@@ -24,6 +24,8 @@ RANGES = {
     "-1..1": Preprocess(scale=1 / 255, mean=(0.5,), std=(0.5,)),
     "ImageNet mean/std": Preprocess(scale=1 / 255, mean=IMAGENET_MEAN, std=IMAGENET_STD),
 }
+#: Factor of audio that a model takes as integers of 16 bits.
+SOUND = {"16 bits": 32768.0}
 LAYOUTS = ("same", "NCHW", "NHWC")
 #: Samples are flattened in both orders only if an axis has at most so many channels.
 MOST_CHANNELS = 4
@@ -44,7 +46,8 @@ class Fit:
     Parameters
     ----------
     kind : str
-        ``image`` (pixels, uint8), ``features`` (numbers), ``codes`` (integers that the model takes as such).
+        ``image`` (pixels, uint8), ``audio`` (real numbers in [-1, 1]), ``features`` (numbers), ``codes``
+        (integers that the model takes as such).
     step : Preprocess
         Layout, shape and dtype.
     channels : int
@@ -71,7 +74,7 @@ class Guess:
 
 def fits(
     name: str, raw: NDArray[np.generic], spec: TensorSpec, *,
-    channels_first: bool, layout: str = "", batch_axis: str = "",
+    channels_first: bool, layout: str = "", batch_axis: str = "", is_audio: bool = False,
 ) -> list[Fit]:  # fmt: skip
     """Find the layouts in which raw samples fit an input.
 
@@ -87,6 +90,7 @@ def fits(
         The only layout to try; empty: all.
     batch_axis : str
         The only axis of the samples to try, or ``none``; empty: all, until one fits.
+    is_audio : bool
 
     Returns
     -------
@@ -104,7 +108,7 @@ def fits(
     dtype = "float32" if is_real else spec.dtype
     pixels = raw.dtype == np.uint8
     # Only real numbers are preprocessed; a model that takes integers gets them unchanged.
-    kind = "image" if pixels else "features"
+    kind = "image" if pixels else "audio" if is_audio else "features"
     if not np.issubdtype(np.dtype(dtype), np.floating):
         kind = "codes"
     channels = sample[-1] if pixels and len(sample) == 3 and sample[-1] in (1, 3, 4) else 0
@@ -235,6 +239,8 @@ def _values(input_fits: Mapping[str, Fit], calibration: Dataset, samples: Datase
         ranges = [text for text in RANGES if channels == 3 or "ImageNet" not in text]
     else:
         tables = ["as is"]
+    if "audio" in kinds:
+        tables = ["as is", *SOUND]
     if "features" in kinds:
         features = [
             _largest_pixel(samples.inputs[name], fit.step)
@@ -257,6 +263,8 @@ def _values(input_fits: Mapping[str, Fit], calibration: Dataset, samples: Datase
                     std=usual.std[::-1] if colour == "BGR" else usual.std,
                     reverse_channels=colour == "BGR",
                 )
+            elif input_fit.kind == "audio" and table in SOUND:
+                steps[name] = replace(input_fit.step, scale=SOUND[table])
             elif input_fit.kind == "features" and table == "standardised":
                 steps[name] = _standardised(input_fit.step, calibration.inputs[name])
             elif input_fit.kind == "features" and table in RANGES:

@@ -75,6 +75,7 @@ def readings(
     sampled: NDArray[Any] | None = None,
     size: tuple[int, int] | None = None,
     inputs: Values | None = None,
+    hop_s: float | None = None,
 ) -> list[Reading]:
     """List the ways to read the outputs, those that fit the labels best first.
 
@@ -99,6 +100,8 @@ def readings(
         Height and width of the model's input, where it takes images.
     inputs : mapping of input name to ndarray, shape (n, …), optional
         The samples of the outputs, raw.
+    hop_s : float, optional
+        Time from a sample to the next one, where samples are windows of streams with events.
 
     Returns
     -------
@@ -125,7 +128,8 @@ def readings(
     )
     usable = each[0]
     question = Question(
-        usable, labels, names, bool(asked.task), asked.threshold, where, each, sampled, size, inputs or {}
+        usable, labels, names, bool(asked.task), asked.threshold, where, each, sampled, size, inputs or {},
+        hop_s,
     )  # fmt: skip
     hosts = [tasks.on_host(name) for name in ([asked.task] if asked.task else tasks.names())]
     if labels is None and len(usable) > 1:

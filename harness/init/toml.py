@@ -157,11 +157,13 @@ def _shapes(contents: Contents) -> str:
 
 def _data(contents: Contents) -> str:
     data = contents.data
-    table = data.model_dump(exclude_defaults=True, exclude={"image", "split"})
+    table = data.model_dump(exclude_defaults=True, exclude={"image", "audio", "split"})
     for source in (table, table.get("calibration", {})):
         source |= {key: _path(source[key], contents.folder) for key in ("path", "labels") if key in source}
     why = {"split": "how calibration samples are chosen: hash, first, none"}
     text = _table("[data]", table if data.calibration else {**table, "split": data.split}, why)
+    if data.audio is not None:
+        text += "\n" + _table("[data.audio]", data.audio.model_dump(exclude_defaults=True))
     if data.image is not None:
         image = data.image.model_dump(exclude_defaults=True)
         text += "\n" + _table("[data.image]", image or {"resize": data.image.resize})

@@ -16,18 +16,19 @@ from harness.core.artifact import Artifact
 from harness.core.contracts import Session
 from harness.core.errors import BackendError, DataError, UsageError
 from harness.core.task import Reading
+from harness.data.audio import sets
 from harness.data.datasets import Dataset, Split, with_labels
 from harness.data.labels import joined
 from harness.data.splits import split_of
 from harness.init import readings
 from harness.init.chance import meant
 from harness.init.class_order import check_order, in_best_order
-from harness.init.data import Source
 from harness.init.findings import Findings, Trial
 from harness.init.open_rows import one_a_call
 from harness.init.preprocess import Fit, Guess, fits, guesses
 from harness.init.readings import Asked
 from harness.init.running import joined_lengths, most_samples, order_of, outputs_of
+from harness.init.source import Source
 from harness.tasks.host import HostTask
 
 SAMPLES = 64
@@ -73,6 +74,7 @@ def explore(
         name: fits(
             name, x, specs[name],
             channels_first=channels_first, layout=asked.layout, batch_axis=asked.batch_axis,
+            is_audio=table.audio is not None,
         )
         for name, x in samples.inputs.items()
     }  # fmt: skip
@@ -89,6 +91,7 @@ def explore(
         sampled=samples.labels,
         size=_size_of_images(next(iter(by_input.values()))[0], samples),
         inputs=samples.inputs,
+        hop_s=_hop_s(table),
     )
     host = tasks.on_host(ways[0].task)
     if host.makes_labels:
@@ -136,6 +139,14 @@ def explore(
     findings = Findings(table, split, tuple(trials), chance, kind)
     findings.notes.extend(_notes(findings, tuple(tried[0][1])))
     return _resize(findings, session, artifact, source, samples.ids)
+
+
+def _hop_s(table: DataTable) -> float | None:
+    """Seconds from a window of a stream to the next one; None where samples are no windows of streams."""
+    audio = table.audio
+    if audio is None or audio.hop_samples is None or sets.format_of(Path(table.labels)) != "audio-events":
+        return None
+    return audio.hop_samples / audio.rate_hz
 
 
 def _size_of_images(input_fit: Fit, samples: Dataset) -> tuple[int, int] | None:

@@ -59,6 +59,8 @@ class Question:
         Height and width of the model's input in pixels; None where it takes no images.
     inputs : mapping of input name to ndarray, shape (n, …)
         These samples, raw.
+    hop_s : float, optional
+        Time from a sample to the next one, where samples are windows of streams with events.
     """
 
     outputs: Mapping[str, NDArray[Any]]
@@ -71,6 +73,7 @@ class Question:
     sampled: NDArray[Any] | None = None
     size: tuple[int, int] | None = None
     inputs: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    hop_s: float | None = None
 
     @property
     def targets(self) -> int:

@@ -22,7 +22,7 @@ from harness.tasks import propose as gates
 from harness.tasks import shared
 from harness.tasks.answers import Answers
 from harness.tasks.host import GivenLabels, HostTask, LabelSet, noted
-from harness.tasks.question import Candidate, Question
+from harness.tasks.question import Candidate, Question, Rank
 from harness.tasks.rows import PT, Facts, Group, Undefined, row, share
 from harness.tasks.shared import SHIFT_COLUMN, whole_set
 from suites.accuracy.tasks.classification import candidates
@@ -142,7 +142,9 @@ class EventMetrics(HostTask):
             "1", "higher", role=Role.RESULT, column=Column("events %", 100, ".2f"),
             shift_column=SHIFT_COLUMN,
         ),
-        "false_accepts": whole_set("1/s", "lower", column=Column("false accepts/h", S_PER_H, ".2f")),
+        "false_accepts": whole_set(
+            "1/s", "lower", column=Column("false accepts/h [bound]", S_PER_H, ".2f", bound=True)
+        ),
         "detection_delay": whole_set("ns", "lower"),
         "frame_accuracy": whole_set("1", "higher"),
         "agreement": shared.AGREEMENT,
@@ -176,11 +178,15 @@ class EventMetrics(HostTask):
         return LabelSet(indices, given.names, noted(note))
 
     def candidates(self, question: Question) -> list[Candidate]:
-        """List what holds the class of a frame; only where it is asked for: frames look like samples."""
-        if not question.asked:
+        """List what holds the class of a frame, where samples are windows of streams, or it is asked for."""
+        if not question.asked and question.hop_s is None:
             return []
+        options = TASK.read_options({} if question.hop_s is None else {"hop_s": question.hop_s})
         return [
-            replace(one, reading=replace(one.reading, task=TASK.name, options=TASK.read_options({})))
+            Candidate(
+                replace(one.reading, task=TASK.name, options=options),
+                one.rank if question.hop_s is None else Rank.CERTAIN,
+            )
             for one in candidates.candidates(question)
         ]
 

@@ -1,0 +1,1 @@
+"""Audio: files of sound as windows of one length, with a label each."""
