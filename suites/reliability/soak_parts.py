@@ -9,7 +9,8 @@ from dataclasses import replace
 import numpy as np
 
 from harness.core.job import Case, Samples
-from suites.reliability.soak_rows import Slices, duration, trend_of
+from suites.reliability.soak_rows import duration, trend_of
+from suites.reliability.soak_slices import Slices
 
 
 def rest(case: Case, parts: Samples) -> Case:
