@@ -273,6 +273,8 @@ class Samples:
     values: Mapping[str, Any] = field(default_factory=dict)
 
 
+#: A value of samples that were stored in parts: how workers died meanwhile, a text each.
+CRASHES = "crashes"
 #: A value of samples that were measured in rounds.
 LOOKS = "looks"
 

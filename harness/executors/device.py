@@ -15,7 +15,7 @@ from pathlib import Path
 from harness.core.cause import Cause
 from harness.core.contracts import Availability
 from harness.core.errors import TargetUnavailable
-from harness.core.job import Batch, Event, JobResult, Status
+from harness.core.job import Batch, Event, JobResult, Part, Samples, Status, merge
 from harness.executors.connection import Connection
 from harness.executors.worker_session import WorkerSession
 
@@ -76,13 +76,22 @@ class DeviceExecutor:
         """Run one batch; returns what has no result because the device is ``gone`` or was stopped."""
         rest, losses = batch, 0
         while rest.cases and not self.gone and not self._stopped.is_set():
-            results = 0
+            results, parts = 0, list[Samples]()
             session = WorkerSession(rest, self.connection, self._store, self._stopped)
             with closing(session.events()) as events:
                 for event in events:
-                    results += isinstance(event, JobResult)
+                    if isinstance(event, Part):
+                        parts.append(event.samples)
+                    elif isinstance(event, JobResult):
+                        results, parts = results + 1, []
                     yield event
             rest = replace(rest, cases=rest.cases[results:])
+            if session.lost and parts:  # it does not begin again: --resume goes on from them
+                reason = f"the connection was lost during this job, which can be resumed\n{session.lost}"
+                yield JobResult(
+                    rest.jobs[0].key, Status.ERROR, reason, merge(parts), cause=Cause.RUNTIME_UNAVAILABLE
+                )
+                rest = replace(rest, cases=rest.cases[1:])
             if session.lost:
                 losses = 1 if results else losses + 1
                 self.gone = self._reconnect(session.lost)

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from harness.core import unexpected
+from harness.core.cause import Cause
 from harness.core.errors import UsageError
-from harness.core.job import Case, Event, Job, JobKey, JobResult, Part, Samples, Status, merge
+from harness.core.job import CRASHES, Case, Event, Job, JobKey, JobResult, Part, Samples, Status, merge
 from harness.core.plan import Plan
 from harness.core.suite import Suite, SupportsParts
 from harness.store.run_folder import Facts
@@ -35,7 +36,7 @@ class Parts:
             stored = [failed.samples] if failed is not None and failed.status is Status.ERROR else []
             stored += [facts.parts[key]] if key in facts.parts else []
             if stored:
-                self._earlier[key] = merge(stored)
+                self._earlier[key] = _with_crash(merge(stored), failed)
 
     def done(self, results: Mapping[JobKey, JobResult]) -> set[JobKey]:
         """Jobs that need not run: a failed one that is stored in parts goes on."""
@@ -87,3 +88,11 @@ class Parts:
 
     def _before(self, key: JobKey) -> list[Samples]:
         return [self._earlier[key]] if key in self._earlier else []
+
+
+def _with_crash(samples: Samples, failed: JobResult | None) -> Samples:
+    """Note that a worker died: the job goes on, and what happened stays."""
+    if failed is None or failed.cause is not Cause.WORKER_FAILED:
+        return samples
+    crashes = [*samples.values.get(CRASHES, ()), failed.reason]
+    return replace(samples, values={**samples.values, CRASHES: crashes})

@@ -322,6 +322,13 @@ _soak = partial(_gate, cases=("soak",))
 _timed_soak = partial(_soak, on_inconclusive="warn")
 _SOAK = (
     Check(
+        _soak("soak-no-crash", metric="soak_crashes", maximum=0.0),
+        why="A process that only calls the model does not end by itself, and the kernel does not end it "
+        "because memory ran out. A soak that was continued after it still counts it.",
+        failure="the process died during a soak",
+        applies=_is_soak,
+    ),
+    Check(
         _soak("soak-no-error", metric="soak_errors", maximum=0.0),
         why="Calls with good inputs succeed, and sessions open, however long the process has been running; "
         "the sentence says what their number proves.",

@@ -16,7 +16,16 @@ from harness.core.measurement import Measurement
 from harness.core.metric import Metric, Noise
 from harness.core.suite import CaseContext, ProposalContext, ProposedGate, SummaryContext
 from harness.stats.intervals import clopper_pearson
-from suites.reliability import beside_runtime, confirm, forms, growth, rounding, soak_parts, soak_rows
+from suites.reliability import (
+    beside_runtime,
+    confirm,
+    forms,
+    growth,
+    rounding,
+    soak_crashes,
+    soak_parts,
+    soak_rows,
+)
 from suites.reliability import cases as plan
 
 #: How a process ends that ends like any program.
@@ -43,6 +52,7 @@ METRICS: Mapping[str, Metric] = {
     },
     **growth.METRICS,
     **soak_rows.METRICS,
+    **soak_crashes.METRICS,
     "layout_max_over_rounding": Metric("1", "lower", Noise.SAMPLE),
     "bound_max_over_rounding": Metric("1", "lower", Noise.SAMPLE),
     **{
@@ -310,7 +320,7 @@ def _reload(case: Case, samples: Samples, context: SummaryContext) -> list[Measu
 
 
 def _soak(case: Case, samples: Samples, context: SummaryContext) -> list[Measurement]:
-    return soak_rows.rows(samples, context.alpha, emulated=context.emulated)
+    return [*soak_rows.rows(samples, context.alpha, emulated=context.emulated), soak_crashes.row(samples)]
 
 
 def _provenance(case: Case, samples: Samples, context: SummaryContext) -> list[Measurement]:

@@ -77,6 +77,21 @@ def test_the_result_and_the_lines_have_the_parts_of_all_processes() -> None:
     assert parts.whole(other) == other
 
 
+def test_a_worker_that_died_is_not_forgotten() -> None:
+    crashed = JobResult(KEY, Status.ERROR, "ended by SIGKILL", samples(10), cause=Cause.WORKER_FAILED)
+    whole = parts_of([crashed]).whole(JobResult(KEY, Status.OK, samples=samples(50)))
+    assert isinstance(whole, JobResult)
+    assert whole.samples.values["crashes"] == ["ended by SIGKILL"]
+    again = replace(whole, status=Status.ERROR, reason="ended by SIGSEGV", cause=Cause.WORKER_FAILED)
+    whole = parts_of([again], {KEY: samples(1)}).whole(JobResult(KEY, Status.OK, samples=samples(5)))
+    assert isinstance(whole, JobResult)
+    assert whole.samples.values["crashes"] == ["ended by SIGKILL", "ended by SIGSEGV"]
+    lost = replace(crashed, cause=Cause.RUNTIME_UNAVAILABLE)
+    whole = parts_of([lost]).whole(JobResult(KEY, Status.OK, samples=samples(5)))
+    assert isinstance(whole, JobResult)
+    assert "crashes" not in whole.samples.values
+
+
 def test_parts_of_two_processes_that_do_not_fit_are_an_error() -> None:
     parts = parts_of(stored={KEY: samples(20)})
     whole = parts.whole(JobResult(KEY, Status.OK, samples=Samples({"slices": np.zeros((1, 2))})))
