@@ -8,7 +8,7 @@ from harness import tasks
 from harness.core.errors import HarnessError
 from harness.core.metric import Metric, Noise, Role
 from harness.tasks.shared import whole_set
-from suites.accuracy import groups, shifts
+from suites.accuracy import groups, noticed, shifts
 
 #: Of every output, whatever the task.
 OF_OUTPUTS: Mapping[str, Metric] = {
@@ -51,5 +51,6 @@ def declared() -> Mapping[str, Metric]:
         **{name: metric for name, (_, metric) in of_tasks},
         **OF_OUTPUTS,
         **shifts.METRICS,
+        **noticed.METRICS,
         **dict(groups.metrics()),
     }

@@ -28,7 +28,7 @@ from harness.core.suite import (
 from harness.tasks.answers import Answers
 from harness.tasks.rows import Facts, Group, made, row, with_units
 from suites.accuracy import cases as plan
-from suites.accuracy import groups, numbers, sequences, shifts
+from suites.accuracy import groups, noticed, numbers, sequences, shifts
 from suites.accuracy.metrics import declared
 
 
@@ -95,7 +95,7 @@ class AccuracySuite:
         jobs = [job for job, _ in results]
         if any(job.case.params["reference"] for job in jobs):
             return []
-        return list(shifts.together(jobs, rows, context.task))
+        return [*shifts.together(jobs, rows, context.task), *noticed.rows(results, context.task)]
 
     def propose(self, context: ProposalContext) -> list[ProposedGate]:
         """Propose what the task proposes, and that inputs are those of the host."""
