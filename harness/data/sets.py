@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness import tasks
-from harness.config.schema import DataTable, InputTable
+from harness.config.schema import DataTable, InputTable, ShiftsTable
 from harness.config.validation import Validation
 from harness.core import preprocess
 from harness.core.artifact import TensorSpec, sha256_file
@@ -221,7 +221,7 @@ def prepare(
     sets = []
     copies = {
         name: shifted.Shifted(
-            cache, raw, test.ids, validation.shifts, calibration.inputs.get(name), steps[name]
+            cache, raw, test.ids, _with_rate(validation), calibration.inputs.get(name), steps[name]
         )
         for name, raw in (test.inputs.items() if validation.shifts.kind != "none" else ())
     }
@@ -362,6 +362,14 @@ def _input_digest(cache: Cache, ref: DataRef, steps: Mapping[str, Preprocess], s
         }
         for start in range(0, samples, CHUNK)
     )
+
+
+def _with_rate(validation: Validation) -> ShiftsTable:
+    """Return the table ``[shifts]`` with the rate of the audio, where there is audio."""
+    audio = validation.data.audio
+    if audio is None or validation.shifts.rate_hz is not None:
+        return validation.shifts
+    return validation.shifts.model_copy(update={"rate_hz": float(audio.rate_hz)})
 
 
 def step_of(table: InputTable) -> Preprocess:

@@ -20,6 +20,7 @@ from harness.core.suite import ProposedGate
 KEEP_MOST_BYTE = 300_000_000
 FAMILIES = {
     "image": ("gaussian_noise", "impulse_noise", "gaussian_blur", "brightness", "contrast", "pixelate"),
+    "audio": ("background_noise", "distance", "overdrive", "muffled", "gap", "converter"),
     "features": ("gaussian_noise", "dropout", "gain", "offset", "spikes", "resolution"),
 }
 SEVERITIES = (1, 3, 5)

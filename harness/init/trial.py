@@ -19,6 +19,7 @@ from harness.core.task import Reading
 from harness.data.audio import sets
 from harness.data.datasets import Dataset, Split, with_labels
 from harness.data.labels import joined
+from harness.data.shifts.audio import library_missing
 from harness.data.splits import split_of
 from harness.init import readings
 from harness.init.chance import meant
@@ -286,6 +287,8 @@ def _shifts(input_fits: Mapping[str, Fit], split: Split) -> str:
     raws = split.test.inputs.values()
     if kinds == {"image"} and all(input_fit.channels for input_fit in input_fits.values()):
         return "image" if all(min(raw.shape[1:3]) >= SMALLEST_SIDE for raw in raws) else "none"
+    if kinds == {"audio"}:
+        return "none" if library_missing() else "audio"
     # Strengths are relative to the spread of the calibration samples.
     return "features" if kinds == {"features"} and len(split.calibration) > 1 else "none"
 

@@ -44,6 +44,8 @@ def about(
     mean = spread = None
     if kind is Kind.IMAGE:
         _check_images(raw)
+    elif kind is Kind.AUDIO:
+        _check_audio(raw)
     else:
         _check_features(raw, reference)
         values = np.asarray(reference).astype(np.float64)
@@ -125,6 +127,15 @@ def _check_images(raw: Array) -> None:
             f"not {raw.dtype} of shape {raw.shape}",
             where="shifts.kind",
             next_step='use raw uint8 pixels in NHWC, or the corruptions of kind "features"',
+        )
+
+
+def _check_audio(raw: Array) -> None:
+    if raw.dtype.kind not in "if" or raw.ndim not in (2, 3):
+        raise DataError(
+            f"shifts of audio need sound, (n, time) or (n, time, channels), not {raw.dtype} {raw.shape}",
+            where="shifts.kind",
+            next_step='use the shifts of kind "features" for what was computed of the sound',
         )
 
 
