@@ -77,11 +77,11 @@ def _pressure_ns(what: str) -> Callable[[], float]:
 
 
 #: Of the process, by name; the last ones take a microsecond each, the first ones longer.
-PROCESS: Mapping[str, Callable[[], float]] = {
+PROCESS: dict[str, Callable[[], float]] = {
     "pss_byte": _pss_byte, "rss_byte": _rss_byte, "descriptors": _entries("proc/self/fd"),
     "threads": _entries("proc/self/task"),
 }  # fmt: skip
-MACHINE: Mapping[str, Callable[[], float]] = {
+MACHINE: dict[str, Callable[[], float]] = {
     "clock_hz": _clock_hz,
     "temperature_celsius": _temperature_celsius,
     "throttle_count": _throttle_count,

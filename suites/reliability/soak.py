@@ -27,15 +27,16 @@ from suites.reliability.rows import digest, singles
 RING = 1 << 16
 #: An answer is compared after every so many calls: the first of these that takes at most this share of the
 #: time. They are primes, so that they meet every input and whatever happens once in a round number of calls.
-LOOK_EVERY, MOST_LOOKING = (1, 11, 13, 29, 61), 0.02
+LOOK_EVERY, MOST_LOOKING = (1, 3, 7, 11, 13, 29, 61), 0.1
 #: The scheduler's counters are read so often, so that what they count belongs to a call.
 READ_EVERY_NS = 50_000_000
 #: A slow call, of which they are stored, takes longer than so many typical ones, and than one by so much.
 SLOW_FACTOR, SLOW_NS = 10, 1_000_000
 #: Stored by slice: slow calls, calls with a wrong answer; and different messages of errors in all.
 MOST_SLOW, MOST_WRONG, MOST_ERRORS = 200, 5, 5
-#: Opening another session takes at most one part in so many of the time.
-OPEN_SHARE = 8
+#: Opening another session takes about one part in so many of the time; where a soak is too short for so many
+#: sessions that way, up to one part in three.
+OPEN_SHARE, SESSIONS, MOST_OPEN_SHARE = 8, 16, 2
 #: Blocks of calls of the old and the fresh session that take turns, and how long one takes.
 TURNS, BLOCK_NS = 2, 2_000_000
 #: Calls before the first that counts.
@@ -92,7 +93,7 @@ def _slices(bench: Bench, case: Case, loop: _Loop, counters: Counters) -> Iterat
     process, began_ns = time.time_ns() // 1_000_000, clock()
     end_ns = began_ns + int(case.params["seconds"] * 1e9)
     slice_ns = int(case.params["slice_s"] * 1e9)
-    probe_ns, probed_ns, number = 0, began_ns, 0
+    pause_ns, probed_ns, number = 0, began_ns, 0
     gc.collect()
     gc.freeze()  # what the runtime's packages made is not looked at in every slice
     enabled = gc.isenabled()
@@ -103,11 +104,13 @@ def _slices(bench: Bench, case: Case, loop: _Loop, counters: Counters) -> Iterat
             scheduled = counters.scheduling()
             old_ns = fresh_ns = np.nan
             opens, loop.errors_of_open = 0, 0
-            if not number or clock() - probed_ns >= OPEN_SHARE * probe_ns:
+            if not number or clock() - probed_ns >= pause_ns:
                 before_ns = clock()
                 old_ns, fresh_ns = loop.fresh(bench, probes=case.params["probes"])
                 opens, probed_ns = 1, clock()
-                probe_ns = probed_ns - before_ns
+                took_ns = probed_ns - before_ns
+                least_ns = max(MOST_OPEN_SHARE * took_ns, (end_ns - began_ns) // SESSIONS - took_ns)
+                pause_ns = min(OPEN_SHARE * took_ns, least_ns)
             gc.collect()
             first = sensors.of_process()
             done = loop.calls(min(start_ns + slice_ns, end_ns), counters)

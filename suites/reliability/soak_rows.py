@@ -253,9 +253,12 @@ def _machine_rows(s: Slices, invalid: Reason | None, alpha: float) -> list[Measu
         name, sensor = f"soak_pressure_{what}", f"pressure_{what}_ns"
         waited = np.concatenate([np.diff(s[sensor][part]) for part in s.processes])
         seconds = np.concatenate([np.diff(s["uptime_ns"][part]) for part in s.processes])
-        there = np.isfinite(waited)
-        if not there.any():
+        if not np.isfinite(s[sensor]).any():
             made.append(_absent(s, name, "1", sensor))
+            continue
+        there = np.isfinite(waited) & (seconds > 0)
+        if not there.any():
+            made.append(_too_few(name, "1", 1, "readings"))
             continue
         share = float(waited[there].sum() / seconds[there].sum())
         note = f"share of the time in which some task of the machine waited for {what}" + _vanished(s, sensor)

@@ -11,7 +11,7 @@ from rich.console import Console
 from harness.core.artifact import Artifact, File
 from harness.core.job import Batch, Case, JobResult, Options, Started, Status
 from harness.core.plan import Plan
-from harness.report.progress import Live, Plain
+from harness.report.progress import TRENDS_EVERY_S, Live, Plain
 from harness.run.estimate import Estimates, Remaining
 
 CASES = tuple(Case(name) for name in ("clean", "fog", "snow"))
@@ -73,3 +73,32 @@ def test_on_a_terminal_the_time_left_runs_down_and_learns() -> None:
     live.event(Started(second))
     # The estimate of the whole, 3 m, has grown by a half, and 2 m 10 s of it are over.
     assert "2 m 20 s left" in left()
+
+
+def test_trends_of_a_long_job_are_lines_at_a_modest_rate_in_a_log() -> None:
+    now_s, stream = 0.0, io.StringIO()
+    plain = Plain(stream, clock=lambda: now_s)
+    asked: list[float] = []
+
+    def lines() -> list[str]:
+        asked.append(now_s)
+        return ["9 s left", "memory 5 MB"]
+
+    for _ in range(31):
+        plain.trends(BATCH.jobs[0].key, lines)
+        now_s += 1.0
+    assert asked == [TRENDS_EVERY_S, 2 * TRENDS_EVERY_S]
+    assert stream.getvalue() == 2 * "cpu float32 clean\n  9 s left\n  memory 5 MB\n"
+
+
+def test_trends_of_a_long_job_are_below_the_bar_until_the_next_job() -> None:
+    screen = io.StringIO()
+    console = Console(file=screen, force_terminal=True, width=60)
+    live = Live(console, clock=lambda: 0.0)
+    live.begin(remaining())
+    live.event(Started(BATCH.jobs[0].key))
+    live.trends(BATCH.jobs[0].key, lambda: ["9 s left", "memory 5 MB " + "x" * 90])
+    console.print(live._progress.get_renderable())
+    assert [line.strip()[:11] for line in screen.getvalue().splitlines()[-2:]] == ["9 s left", "memory 5 MB"]
+    live.event(Started(BATCH.jobs[1].key))
+    assert not live._progress.lines
