@@ -25,7 +25,7 @@ from harness.compression.float_nodes import (  # fmt: skip
     clips_away_from_zero,
     unchosen,
 )
-from harness.compression.joined_outputs import joined_outputs
+from harness.compression.joined_outputs import joined_by, joined_outputs
 from harness.compression.options import node_names, read_options
 from harness.compression.passes import Feeds, PassResult
 from harness.compression.portable_pools import explicit_padding
@@ -119,7 +119,9 @@ def quantize(model: onnx.ModelProto, calibration: Iterable[Feeds], options: Mapp
     destroyed = unrepresentable(calibrated, activations_between(copy, QUANTIZED_OPERATORS, float_nodes))
     float_nodes |= around(copy, destroyed)
     grids = _grids(copy, calibrated.ranges, destroyed, float_nodes, settings.activations)
-    destroyed |= unresolved(dense, calibrated, grids, sample)
+    shared = joined_by(copy, calibrated.ranges)
+    for name, reason in unresolved(dense, calibrated, grids, sample).items():
+        destroyed[name] = f"{reason}; {shared[name]}" if name in shared else reason
     float_nodes |= around(copy, destroyed)
     ranges = {name: limits for name, limits in calibrated.ranges.items() if name not in destroyed}
     pools = explicit_padding(copy, ranges, float_nodes, settings.activations)
