@@ -42,7 +42,7 @@ FACTS: Mapping[str, tuple[str, Check]] = {
     ),
     **dict.fromkeys(
         ("cpu_count", "cpu_affinity", "memory_byte", "clock_resolution_ns", "memory_available_byte",
-         "throttled"),
+         "throttled", "throttle_count"),
         ("a count", is_count),
     ),
     **dict.fromkeys(("cpu_quota", "load_1min"), ("a number", is_number)),

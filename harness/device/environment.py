@@ -107,6 +107,7 @@ def state_facts() -> dict[str, Any]:
         "frequency_khz": _sensors("sys/devices/system/cpu", "cpu*/cpufreq/scaling_cur_freq"),
         "temperature_millicelsius": _sensors("sys/class/thermal", "thermal_zone*/temp"),
         "throttled": throttled(),
+        "throttle_count": throttle_count(),
     }
 
 
@@ -195,6 +196,14 @@ def throttled() -> int | dict[str, str]:
         return _na("there is no vcgencmd: not a Raspberry Pi, or not its own system")
     except (OSError, ValueError, subprocess.SubprocessError) as error:
         return _na(f"vcgencmd get_throttled: {type(error).__name__}")
+
+
+def throttle_count() -> int | dict[str, str]:
+    """Return how often the cores of an x86 machine were throttled by heat since boot, all together."""
+    pattern = "cpu[0-9]*/thermal_throttle/core_throttle_count"
+    counts = [_read(path) for path in sorted((ROOT / "sys/devices/system/cpu").glob(pattern))]
+    numbers = [int(text) for text in counts if text is not None and text.strip().isdecimal()]
+    return sum(numbers) if numbers else _na(f"/sys/devices/system/cpu has no {pattern}")
 
 
 def _cpu_quota() -> float | dict[str, str]:

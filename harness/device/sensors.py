@@ -52,16 +52,16 @@ def _temperature_celsius() -> float:
     return max(_each("sys/class/thermal", "thermal_zone*/temp")) / 1000.0
 
 
-def _throttle_count() -> float:
-    """How often cores were throttled since boot (x86)."""
-    return math.fsum(_each("sys/devices/system/cpu", "cpu[0-9]*/thermal_throttle/core_throttle_count"))
+def _fact(read: Callable[[], int | dict[str, str]]) -> Callable[[], float]:
+    """A fact of the environment; raises ``FileNotFoundError`` with its reason where it is none."""
 
+    def number() -> float:
+        value = read()
+        if not isinstance(value, int):
+            raise FileNotFoundError(value["na"])
+        return float(value)
 
-def _throttled_bits() -> float:
-    bits = environment.throttled()
-    if not isinstance(bits, int):
-        raise FileNotFoundError(bits["na"])
-    return float(bits)
+    return number
 
 
 def _pressure_ns(what: str) -> Callable[[], float]:
@@ -84,8 +84,8 @@ PROCESS: dict[str, Callable[[], float]] = {
 MACHINE: dict[str, Callable[[], float]] = {
     "clock_hz": _clock_hz,
     "temperature_celsius": _temperature_celsius,
-    "throttle_count": _throttle_count,
-    "throttled_bits": _throttled_bits,
+    "throttle_count": _fact(environment.throttle_count),
+    "throttled_bits": _fact(environment.throttled),
     **{f"pressure_{what}_ns": _pressure_ns(what) for what in PRESSURES},
 }
 

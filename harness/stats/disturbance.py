@@ -131,6 +131,10 @@ def disturbance(
         ]
         if seen:
             reasons.append(Reason(Cause.THROTTLING, f"the board reported {', '.join(seen)}"))
+    count, count_before = after.get("throttle_count"), before.get("throttle_count")
+    if isinstance(count, int) and isinstance(count_before, int) and count > count_before:
+        text = f"heat throttled the cores {count - count_before} times"
+        reasons.append(Reason(Cause.THROTTLING, text))
     ticks, ticks_before = after.get("cpu_time"), before.get("cpu_time")
     if isinstance(ticks, Mapping) and isinstance(ticks_before, Mapping) and "steal" in ticks:
         spent = {name: ticks[name] - ticks_before.get(name, 0) for name in ticks}

@@ -208,7 +208,7 @@ FAULTS = (
     ),
     Fault(
         "fails-sometimes", Kind.CALL, "one call in {size} fails", FailsSometimes,
-        ("fail", "error", "planted"), "a gate on the calls that fail", 5000, "calls",
+        ("fail", "error"), "a gate on the calls that fail", 5000, "calls",
     ),
     Fault(
         "stale-answer", Kind.CALL, "a call returns the answer of the call before", Stale,

@@ -214,3 +214,10 @@ def test_a_machine_is_busier_beyond_what_equal_load_shows(load: Load, says: str)
 )  # fmt: skip
 def test_both_wait_beside_other_programs(one: Load, two: Load, says: str) -> None:
     assert both_crowded(one, two) == says
+
+
+def test_cores_that_heat_throttled_make_times_invalid() -> None:
+    (reason,) = disturbance({"throttle_count": 3}, {"throttle_count": 5})
+    assert (reason.cause, reason.text) == (Cause.THROTTLING, "heat throttled the cores 2 times")
+    for before in (5, {"na": "no such file"}):
+        assert disturbance({"throttle_count": before}, {"throttle_count": 5}) == ()
