@@ -73,7 +73,7 @@ def soak(data: ReportData) -> Section | None:
         "Time is that of the soak: where it was interrupted, the line is broken and the gap is left out. A "
         "dashed line is the trend (Theil and Sen), the band its interval."
     )
-    table = Table("soak", "What the soak shows, with intervals at one-sided 5 %", ROW_COLUMNS, rows)
+    table = Table("long_cases", "What the soak shows, with intervals at one-sided 5 %", ROW_COLUMNS, rows)
     return Section("Soak", 24, intro if plots else "", plots, (table,) if rows else ())
 
 
