@@ -183,3 +183,19 @@ def test_the_margin_is_what_the_images_can_decide() -> None:
 def test_a_task_that_says_that_it_reads_labels_has_to() -> None:
     with pytest.raises(UsageError, match="the task detection says that it reads labels"):
         HostTask.read_labels(DetectionMetrics(), cast("Any", None))
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.25, 0.7])
+def test_answers_are_the_boxes_of_all_that_are_shown(threshold: Any) -> None:
+    rng = np.random.default_rng(0)
+    y = worse()[:40]
+    y[:, :4] = np.round(y[:, :4] / 8) * 8  # many overlap
+    y[:, 4:] = rng.random(y[:, 4:].shape) ** 4
+    task = Detection()
+    reading = task.reading("output0", options={"least_score": 0.0, "threshold": threshold})
+    every = Detections.from_rows(task.reduce(reading, Block({"output0": y}))["boxes"])
+    shown = Detections.from_rows(task.answers(reading, {"output0": y}))
+    expected = every.where(every.scores >= np.float32(threshold))
+    assert shown.counts.tolist() == expected.counts.tolist()
+    np.testing.assert_allclose(shown.corners, expected.corners, rtol=1e-6)
+    np.testing.assert_array_equal(shown.classes, expected.classes)

@@ -44,8 +44,9 @@ class Detection(Task):
 
     def answers(self, reading: Reading, outputs: Mapping[str, NDArray[Any]]) -> NDArray[np.float64]:
         """Return the boxes of each sample."""
-        decode, boxes = decode_of(reading), read(reading, outputs)
-        rows = boxes.where(boxes.scores >= decode.threshold).to_rows()
+        decode = decode_of(reading)
+        # Boxes suppress those with lower scores alone: what is not shown need not be looked at.
+        rows = read(reading, outputs, least_score=max(decode.least_score, decode.threshold)).to_rows()
         rows[:, 0, BY_NUMBER] = decode.class_by == "number"
         return rows
 
@@ -80,8 +81,15 @@ def decode_of(reading: Reading) -> Decode:
     return decode if decode.boxes else replace(decode, boxes=reading.output)
 
 
-def read(reading: Reading, outputs: Mapping[str, NDArray[Any]]) -> Detections:
+def read(
+    reading: Reading, outputs: Mapping[str, NDArray[Any]], *, least_score: float | None = None
+) -> Detections:
     """Read the boxes of n samples.
+
+    Parameters
+    ----------
+    least_score : float, optional
+        Instead of that of ``[task]``.
 
     Raises
     ------
@@ -90,4 +98,4 @@ def read(reading: Reading, outputs: Mapping[str, NDArray[Any]]) -> Detections:
     """
     decode = decode_of(reading)
     named = outputs if decode.boxes in outputs or decode.boxes else {"": next(iter(outputs.values()))}
-    return decode.read(named)
+    return (decode if least_score is None else replace(decode, least_score=least_score)).read(named)
