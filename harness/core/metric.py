@@ -38,6 +38,13 @@ class Role(StrEnum):
     LOSS = "loss"
     #: The loss of the worst part: class, group, window of time, or family of shifts.
     WORST_LOSS = "worst loss"
+    #: What a variant loses under one family of shifts beyond its loss on clean data.
+    EXTRA_LOSS = "extra loss"
+    #: Errors of a variant under one family of shifts over those of its reference.
+    CORRUPTION_ERROR = "corruption error"
+    #: Of the samples of one range of confidence: how sure the model is, and how often it is right.
+    CONFIDENCE = "confidence"
+    RIGHT_OF_CONFIDENCE = "right of a confidence"
     #: The loss of one class; the case ends in ``/LABEL``.
     CLASS_LOSS = "class loss"
     #: Share of samples whose outputs have the same bits as the reference's.

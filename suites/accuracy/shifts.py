@@ -31,9 +31,9 @@ EXTRA_REACH = 2 * PT
 LISTED = 5
 
 METRICS: Mapping[str, Metric] = {
-    "corruption_error": whole_set("1", "lower"),
+    "corruption_error": replace(whole_set("1", "lower"), case="", role=Role.CORRUPTION_ERROR),
     "mean_corruption_error": replace(whole_set("1", "lower"), case=SHIFTS),
-    "extra_loss": whole_set("pt", "lower"),
+    "extra_loss": replace(whole_set("pt", "lower"), case="", role=Role.EXTRA_LOSS),
     "mean_extra_loss": replace(whole_set("pt", "lower"), case=SHIFTS),
     "worst_family_loss": replace(whole_set("pt", "lower"), case=SHIFTS, role=Role.WORST_LOSS),
 }

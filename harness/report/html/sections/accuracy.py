@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import Any, NamedTuple
 
+from harness.config.validation import FLOAT32
+from harness.core.measurement import Row
 from harness.core.metric import Metric, Role
+from harness.core.plan import HOST
 from harness.report.html.data import Plot, ReportData, Section, Table, error_bars
 
 DRIFT_COLUMNS = ("target", "backend", "variant", "setting", "case", "severity", "metric", "unit", "value",
                  "low", "high", "n", "reference", "status", "reason")  # fmt: skip
 
 
+#: Name of the reference's own line.
+REFERENCE = f"{FLOAT32}@{HOST}, the reference"
 Record = dict[str, Any]
 
 
@@ -25,6 +30,7 @@ class Who(NamedTuple):
 def accuracy(data: ReportData) -> Section | None:
     """One plot per family of shifts: the main result against severity, one line per device and variant."""
     records: list[Record] = [row.to_record() for row in data.device_rows]
+    records += [row.to_record() | {"setting": "deploy"} for row in data.rows if _is_reference(row)]
     shown = len(records)
     if data.base is not None:
         records += [{str(k): v for k, v in record.items()} for record in data.base.frame.to_dict("records")]
@@ -36,6 +42,11 @@ def accuracy(data: ReportData) -> Section | None:
     titles = [name for name, plots in drawn if plots]
     plots = tuple(plot for _, part in drawn for plot in part)
     return Section(f"{' and '.join(titles).capitalize()} under shift", 30, "", plots) if plots else None
+
+
+def _is_reference(row: Row) -> bool:
+    """Whether it is of the float model on the host, which runs pinned: what losses are relative to."""
+    return row.key.target == HOST and row.key.variant == FLOAT32
 
 
 def _of_metric(records: list[tuple[bool, Record]], suite: str, name: str) -> list[tuple[bool, Record]]:
@@ -53,6 +64,8 @@ def _plots(
     unshifted: dict[Who, Record] = {}
     for base, row in records:
         who = Who(base, f"{row['target']}/{row['backend']} {row['variant']}")
+        if row["target"] == HOST and not base:
+            who = Who(base, REFERENCE)
         if row["case"] == metric.case:
             unshifted[who] = row
         else:
@@ -74,6 +87,7 @@ def _plots(
             {"xaxis": {"title": {"text": "severity"}, "dtick": 1}, "yaxis": {"title": {"text": name}}},
         )
         for family, subjects in sorted(lines.items())
+        if set(subjects) != {Who(False, REFERENCE)}  # alone it is no result
     )
 
 
@@ -83,9 +97,10 @@ def _line(who: Who, rows: list[Record], base: str, *, counted: bool) -> dict[str
     name = f"{who.name} of {base}" if who.base else who.name
     if counted:
         name += f" ({rows[-1]['n']} samples)"
+    is_reference = who == Who(False, REFERENCE)
     return {
         "type": "scatter", "mode": "lines+markers", "name": name,
-        "line": {"dash": "dot" if who.base else "solid"},
+        "line": {"dash": "dot" if who.base else "dash" if is_reference else "solid"},
         "x": [int(row["severity"]) for row in rows], "y": [round(row["value"], 6) for row in rows],
         "error_y": error_bars([(row["value"], row["ci_low"], row["ci_high"]) for row in rows]),
     }  # fmt: skip

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from harness.core.errors import DataError
 from harness.core.groups import CASE
 from harness.core.measurement import Measurement
-from harness.core.metric import Metric, Noise
+from harness.core.metric import Metric, Noise, Role
 from harness.core.suite import CLEAN
 from harness.stats import calibration, intervals
 from harness.stats.corruption import mean_intervals
@@ -121,7 +121,8 @@ def _has_no_scores(facts: Facts) -> bool:
 METRICS: dict[str, Metric] = {
     "ece": whole_set("1", "lower", Noise.SAMPLE),
     **{name: whole_set("1", "lower") for name in (*ALONE, *PAIRED)},
-    **{name: Metric("1", per_data_set=True) for name in BINS},
+    "bin_confidence": Metric("1", per_data_set=True, role=Role.CONFIDENCE),
+    "bin_accuracy": Metric("1", per_data_set=True, role=Role.RIGHT_OF_CONFIDENCE),
 }
 GROUPS = (
     Group(ALONE, _alone, labels=True, outputs=True, deep=True),
