@@ -51,6 +51,8 @@ class Role(StrEnum):
     BIT_EXACT = "bit exact"
     #: How far answers lie from those of the reference, in units of what rounding explains.
     ROUNDING = "rounding"
+    #: What the answers of the float model lose by a mistake of a deployment, which has to cost something.
+    MISTAKE = "mistake"
     #: Share of samples that only the reference, or only the variant, answers correctly.
     HARMFUL = "harmful"
     BENEFICIAL = "beneficial"

@@ -221,7 +221,7 @@ def prepare(
     sets = []
     copies = {
         name: shifted.Shifted(
-            cache, raw, test.ids, _with_rate(validation), calibration.inputs.get(name), steps[name]
+            cache, raw, test.ids, _with_rate(validation), calibration.inputs.get(name), steps[name], lengths
         )
         for name, raw in (test.inputs.items() if validation.shifts.kind != "none" else ())
     }

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.config.schema import ShiftsTable
-from harness.core.errors import UsageError
+from harness.core.errors import DataError, UsageError
 from harness.core.preprocess import Preprocess
 from harness.core.profile import Profile
 from harness.data.datasets import content_sha256
@@ -67,10 +67,10 @@ def cells(shifts: ShiftsTable, inputs: Mapping[str, About], profile: Profile = P
     UsageError
         A family that the table names cannot be made here.
     """
-    if not inputs:
+    whole = profile is Profile.STANDARD
+    if not inputs or not (whole or shifts.quick):
         return Cells()
     kind = next(iter(inputs.values())).kind
-    whole = profile is Profile.STANDARD
     installed = catalogue.of_kind(kind)
     names = dict.fromkeys(shifts.families or catalogue.DEFAULTS.get(kind, tuple(installed)))
     made, skipped = [], {}
@@ -79,7 +79,7 @@ def cells(shifts: ShiftsTable, inputs: Mapping[str, About], profile: Profile = P
         reason = next(filter(None, (family.reason_against(one) for one in inputs.values())), "")
         if reason and name in shifts.families and reason == family.missing():
             raise UsageError(f"the shifts {name} cannot be made: {reason}", where="shifts.families")
-        if reason:
+        if reason and (name in names or not family.mistake):
             skipped[name] = reason
         severities = family.severities if whole or family.mistake else shifts.severities
         made += [(family, severity) for severity in severities if not reason]
@@ -97,9 +97,15 @@ class Shifted:
         shifts: ShiftsTable,
         calibration: NDArray[Any] | None,
         step: Preprocess,
+        lengths: Sequence[int] = (),
     ) -> None:
         kind = kind_of(shifts, raw)
         reference = None if kind is Kind.IMAGE else calibration
+        self._shape = raw.shape
+        if lengths and kind is Kind.SERIES:
+            length = _one_length(lengths, len(raw))
+            ids, raw = ids[::length], _windows(raw, length)
+            reference = None if reference is None else _windows(reference, length)
         self.about = about(kind, raw, reference, step, shifts.rate_hz)
         self._cache, self._raw, self._ids, self._seed = cache, raw, ids, shifts.seed
         self._reference = reference
@@ -112,7 +118,7 @@ class Shifted:
 
     def store(self, family: Family, severity: int, changed: NDArray[Any]) -> str:
         """Store an array, and return its hash."""
-        digest = self._cache.put_array(changed)
+        digest = self._cache.put_array(changed.reshape(self._shape))
         self._cache.note(self._key(family, severity), {"sha256": digest})
         return digest
 
@@ -137,6 +143,29 @@ class Shifted:
     def _key(self, family: Family, severity: int) -> str:
         family_ = {"family": family.name, "origin": catalogue.origin(family), "severity": severity}
         return key_of({**self._made_from, **family_})
+
+
+def _one_length(lengths: Sequence[int], rows: int) -> int:
+    """Return the length of all sequences.
+
+    Raises
+    ------
+    DataError
+        The sequences have different lengths.
+    """
+    if {*lengths} != {lengths[0]} or sum(lengths) != rows:
+        raise DataError(
+            f"the sequences have {min(lengths)} to {max(lengths)} rows, and a series has one length",
+            where="shifts.kind",
+            next_step='use kind = "table", by which each row is changed for itself; or leave out max_samples',
+        )
+    return lengths[0]
+
+
+def _windows(rows: NDArray[Any], length: int) -> NDArray[Any]:
+    """Bring the rows of sequences into the shape (sequences, rows, …)."""
+    count = len(rows) // length
+    return rows[: count * length].reshape(count, length, *rows.shape[1:])
 
 
 def make(

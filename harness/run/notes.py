@@ -8,8 +8,9 @@ from typing import Any
 
 from harness.core import commands
 from harness.core.cause import Cause
-from harness.core.job import EnvironmentRecord, JobResult
+from harness.core.job import EnvironmentRecord, JobResult, Status
 from harness.core.measurement import Row
+from harness.core.metric import Declared, Role
 from harness.core.profile import Profile
 from harness.core.verdict import Verdict
 from harness.device import environment
@@ -21,6 +22,19 @@ def profile(run: Mapping[str, Any]) -> list[str]:
     if chosen is Profile.SOAK:
         return [f"the profile is soak: each target was called for {run['soak_s']:g} s"]
     return [f"the profile is {chosen}"] if chosen is not Profile.QUICK else []
+
+
+def mistakes(rows: Iterable[Row], metrics: Declared) -> list[str]:
+    """Which mistakes of a deployment the data cannot show: no answer gets worse by them, on any target."""
+    costs: dict[str, bool] = {}
+    for row in rows:
+        metric = metrics.find(row.key.suite, row.measurement.metric)
+        if metric is not None and metric.role is Role.MISTAKE and row.measurement.status is Status.OK:
+            costs[row.case] = costs.get(row.case, False) or row.measurement.ci_low > 0
+    silent = [case for case, cost in costs.items() if not cost]
+    if not silent:
+        return []
+    return [f"these data cannot show the mistakes {', '.join(silent)}: the float model loses nothing by them"]
 
 
 def errors(rows: Iterable[Row], verdicts: Sequence[Verdict]) -> list[str]:

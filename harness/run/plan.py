@@ -195,6 +195,7 @@ def _reference(inputs: PlanInputs, skipped: list[JobResult]) -> list[Batch]:
         for name, suite in inputs.suites.items():
             context = _context(inputs, name, variant, host, Availability(), reference=True)
             cases = _cases(suite, context, suite_key(HOST, backend, PARITY, variant.name, name), skipped)
+            cases = tuple(case for case in cases if not case.skipped)
             if cases:
                 made = inputs.variants
                 batches.append(_batch(inputs, host, backend, variant, name, cases, artifact, made))

@@ -214,6 +214,7 @@ def look(
         *facts.damaged,
         *facts.run.get("data_notes", ()),  # absent in runs of earlier versions
         *notes.profile(facts.run),
+        *notes.mistakes(rows, declared.of_run(facts.run)),
         *notes.errors(uncovered, verdicts),
         *notes.unmeasured(len(missing), left_out, facts.plan.stopped),
         *unneeded,

@@ -56,7 +56,8 @@ def cases(context: CaseContext) -> tuple[Case, ...]:
     """List the cases of one variant: what ships on every set, and `parity` on the clean one.
 
     On the host the reference runs pinned only: the float model on every set, because losses are relative to
-    it; the other variants on the clean set, for bit-exactness.
+    it; the other variants on the clean set, for bit-exactness. Mistakes of a deployment are for the float
+    model alone.
     """
     settings = read(context.settings)
     batch = context.batch or settings.batch
@@ -98,11 +99,13 @@ def cases(context: CaseContext) -> tuple[Case, ...]:
         return task.case(planned, context)
 
     clean = [info for info in context.sets if info.family == CLEAN]
+    shifts = [info for info in context.sets if not info.mistake]
     if context.reference:
-        return tuple(case(info, PARITY) for info in (context.sets if context.variant == FLOAT else clean))
+        return tuple(case(info, PARITY) for info in (shifts if context.variant == FLOAT else clean))
+    shipped = context.sets if context.variant == FLOAT else shifts
     skipped = (
         Case(name, severity=1, skipped=reason, timed=False) for name, reason in context.skipped_shifts.items()
     )
     return (
-        *(case(info, DEPLOY) for info in context.sets), *(case(info, PARITY) for info in clean), *skipped,
+        *(case(info, DEPLOY) for info in shipped), *(case(info, PARITY) for info in clean), *skipped,
     )  # fmt: skip

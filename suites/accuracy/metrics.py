@@ -8,7 +8,7 @@ from harness import tasks
 from harness.core.errors import HarnessError
 from harness.core.metric import Metric, Noise, Role
 from harness.tasks.shared import whole_set
-from suites.accuracy import groups, noticed, shifts
+from suites.accuracy import groups, mistakes, noticed, shifts
 
 #: Of every output, whatever the task.
 OF_OUTPUTS: Mapping[str, Metric] = {
@@ -47,8 +47,10 @@ def declared() -> Mapping[str, Metric]:
             first.setdefault(metric, name)
     # Stable: within a place in the order of the tasks.
     of_tasks = sorted(made.items(), key=lambda item: item[1][0])
+    by_task = {name: metric for name, (_, metric) in of_tasks}
     return {
-        **{name: metric for name, (_, metric) in of_tasks},
+        **by_task,
+        **mistakes.metrics(by_task),
         **OF_OUTPUTS,
         **shifts.METRICS,
         **noticed.METRICS,

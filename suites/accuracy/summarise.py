@@ -28,7 +28,7 @@ from harness.core.suite import (
 from harness.tasks.answers import Answers
 from harness.tasks.rows import Facts, Group, made, row, with_units
 from suites.accuracy import cases as plan
-from suites.accuracy import groups, noticed, numbers, sequences, shifts
+from suites.accuracy import groups, mistakes, noticed, numbers, sequences, shifts
 from suites.accuracy.metrics import declared
 
 
@@ -60,9 +60,11 @@ class AccuracySuite:
         host = tasks.on_host(context.task)
         on_device = host.read(result.samples)
 
+        place = (CLEAN, 0) if mistakes.is_one(case) else (case.name, case.severity)
+
         @cache
         def on_host(variant: str) -> Answers | None:
-            samples = context.reference(variant, case.name, case.severity)
+            samples = context.reference(variant, *place)
             return None if samples is None else host.read(samples)
 
         sequence = sequences.index_of(case.params.get("sequences", ()))
@@ -70,6 +72,8 @@ class AccuracySuite:
         for group in _groups(job, context):
             of_group = self._rows(group, on_device, on_host, context, sequence, deep=_is_deep(job))
             rows += of_group if group.over_sequences else sequences.widened(of_group, sequence)
+        if mistakes.is_one(case):
+            rows = list(mistakes.rows(rows, host.loss))
         if _is_shipped(job):
             least = plan.read(context.settings).group_samples
             parts = groups.rows(rows, context.groups, least, sequence)
@@ -207,9 +211,10 @@ def _groups(job: Job, context: SummaryContext) -> Iterator[Group]:
     host = tasks.on_host(context.task)
     of_outputs = (numbers.DISTANCE, numbers.FINITE) if host.has_outputs else ()
     for group in (*host.groups, *of_outputs):
-        if (has_float or not group.against) and (
-            (shipped or not group.as_shipped) and (deep or not group.deep)
-        ):
+        asked = (shipped or not group.as_shipped) and (deep or not group.deep)
+        if mistakes.is_one(job.case):
+            asked = host.loss in group.metrics
+        if asked and (has_float or not group.against):
             yield replace(group, variant=plan.FLOAT) if group.against else group
     is_parity = job.case.setting == PARITY and job.case.name == CLEAN
     if is_parity and host.has_outputs and not job.case.params["reference"]:

@@ -49,7 +49,8 @@ def about(
     else:
         _check_features(raw, reference)
         values = np.asarray(reference).astype(np.float64)
-        axes = tuple(range(max(1, values.ndim - 1)))
+        one_channel = kind is not Kind.TABLE and values.ndim == 2
+        axes = tuple(range(2 if one_channel else max(1, values.ndim - 1)))
         mean, spread = np.asarray(values.mean(axis=axes)), np.asarray(values.std(axis=axes))
     return About(kind, raw.shape[1:], raw.dtype, mean, spread, step or Preprocess(), rate_hz)
 

@@ -46,7 +46,7 @@ class About:
         Of one raw sample.
     dtype : dtype
         Of the raw samples.
-    mean, spread : ndarray, shape of the last axis, or () if a sample is one number; float64, optional
+    mean, spread : ndarray, shape of the last axis, or () if there is one feature; float64, optional
         Mean and standard deviation of each feature over the calibration samples; None for images.
     step : Preprocess
         From raw samples to the model's input.

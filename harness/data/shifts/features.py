@@ -11,6 +11,9 @@ import numpy as np
 from harness.core.errors import DataError
 from harness.data.shifts.family import About, Change, Family, Kind, Streams, Values
 
+#: Faults of sensors.
+NI = "Ni et al., ACM Trans. Sensor Networks 2009"
+
 
 def spread(about: About) -> Values:
     """Standard deviation of each feature over the calibration samples."""
@@ -87,21 +90,21 @@ FEATURE_FAMILIES: tuple[Family, ...] = (
         "The model relies on differences as small as the noise: average several readings.",
     ),
     _family(
-        _dropout, "Lost readings that arrive as zero.", "Ni et al., ACM TOSN 2009: stuck-at",
+        _dropout, "Lost readings that arrive as zero.", f"{NI}: stuck-at",
         "Zero is read as a value: mark lost readings, or train with them.",
     ),
     _family(
-        _gain, "A sensor with a wrong factor.", "Ni et al., ACM TOSN 2009: calibration fault, gain",
+        _gain, "A sensor with a wrong factor.", f"{NI}: calibration fault, gain",
         "Scales of features were learnt from one device: calibrate each, or train with several.",
     ),
     _family(
         _offset, "A sensor whose zero point has drifted.",
-        "Ni et al., ACM TOSN 2009: calibration fault, offset",
+        f"{NI}: calibration fault, offset",
         "Absolute levels decide: subtract a reference reading, or recalibrate.",
     ),
     _family(
         _spikes, "Single wrong readings: loose contacts, radio interference.",
-        "Ni et al., ACM TOSN 2009: outliers",
+        f"{NI}: outliers",
         "Single values decide: a median filter before the model helps.",
     ),
     _family(

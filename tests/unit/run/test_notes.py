@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from harness.core.job import EnvironmentRecord, JobKey, JobResult, Status
+from harness.core.measurement import Measurement, Row
+from harness.core.metric import Declared, Metric, Role
 from harness.run import notes
 
 CARDS = {"float32": {"saturating": ["conv1", "conv2"]}, "int8": {"saturating": []}, "old": {}}
@@ -45,3 +47,16 @@ def test_what_a_backend_noted_of_its_sessions_is_told_once() -> None:
         )
     ]  # fmt: skip
     assert notes.sessions(results) == ["int8 on cpu, int8 on pi: it is slow"]
+
+
+def test_mistakes_that_cost_nothing_on_any_target_are_named() -> None:
+    declared = Declared({"s": {"lost_by": Metric("pt", role=Role.MISTAKE), "loss": Metric("pt")}})
+
+    def row(case: str, low: float, target: str = "cpu", metric: str = "lost_by") -> Row:
+        key = JobKey(target, "onnxruntime", "deploy", "float32", "s", case, 1)
+        return Row(key, Measurement(metric, "pt", low + 1, low, low + 2))
+
+    rows = [row("rotated", 40), row("crop", -1), row("crop", -0.5, "pi"), row("fog", -1, metric="loss")]
+    (line,) = notes.mistakes(rows, declared)
+    assert line.startswith("these data cannot show the mistakes crop: ")
+    assert notes.mistakes([*rows, row("crop", 2, "tflite")], declared) == []

@@ -337,6 +337,27 @@ def test_a_recipe_that_the_model_refuses_is_skipped_and_its_gates_do_not_apply()
     ] * 2
 
 
+def test_a_case_that_its_suite_skips_is_a_skipped_row_and_hides_no_measured_one() -> None:
+    class Skipping(Suite):
+        def cases(self, context: CaseContext) -> tuple[Case, ...]:
+            skipped = (Case(name, severity=1, skipped=text) for name, text in context.skipped_shifts.items())
+            return (*super().cases(context), *skipped)
+
+    grey = replace(data(), skipped={"saturate": "it is grey"})
+    plan = make_plan(given(suites={"accuracy": Skipping()}, data=grey, selected=("int8",)))
+    on_target = [result for result in plan.skipped if result.key.target == "cpu"]
+    assert [(r.status, r.key.case, r.reason) for r in on_target] == [
+        (Status.SKIPPED, "saturate", "it is grey")
+    ]
+    assert all(case.name != "saturate" for batch in plan.batches for case in batch.cases)
+    whole = Measurement(WHOLE_CASE, "", float("nan"), status=Status.SKIPPED, reason="it is grey")
+    rows = [Row(on_target[0].key, whole)]
+    rows.append(Row(replace(on_target[0].key, case="fog"), Measurement("loss", "pt", 0.5, 0.4, 0.6)))
+    gate = Gate("g", "accuracy", "loss", maximum=1, severities=(1, 2), combine="worst")
+    (verdict,) = judge(rows, [gate], [Subject("cpu", "onnxruntime", "int8")]).verdicts
+    assert verdict.state is State.PASS
+
+
 def test_a_fault_of_the_writer_is_an_error_where_its_file_is_needed() -> None:
     faulty = replace(variant("int8", "onnx"), faults={"tflite": KeyError("planted")})
     targets = (target("cpu", "onnxruntime"), target("lite", "tflite"))

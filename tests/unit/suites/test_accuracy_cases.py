@@ -47,6 +47,24 @@ def test_the_float_reference_runs_in_parity_on_every_set() -> None:
     ]
 
 
+MISTAKE = SetInfo("rotated_1", "rotated", 1, 800, lambda n: f"rotated:{n}", mistake=True)
+
+
+def test_mistakes_are_for_the_float_model_on_targets_alone() -> None:
+    def run(variant: str, *, reference: bool = False) -> list[Case]:
+        planned = cases(variant=variant, reference=reference, sets=(*SETS, MISTAKE))
+        return [case for case in planned if case.name == "rotated"]
+
+    (case,) = run("float32")
+    assert case.params["mistake"] is True
+    assert run("int8") == run("float32", reference=True) == []
+
+
+def test_a_skipped_family_is_a_case_with_the_reason() -> None:
+    *_, skipped = cases(skipped_shifts={"saturate": "it is grey"})
+    assert (skipped.name, skipped.severity, skipped.skipped) == ("saturate", 1, "it is grey")
+
+
 def test_another_variant_is_a_reference_on_the_clean_set_only() -> None:
     assert named(cases(reference=True)) == [("clean", 0, "parity", "clean")]
 

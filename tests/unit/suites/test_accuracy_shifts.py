@@ -225,3 +225,24 @@ def without_errors(row: Row) -> Measurement:
     if row.key.case != FAMILIES[0] or m.metric not in ("accuracy", "accuracy_loss"):
         return m
     return replace(m, per_sample=np.full(N, 1.0 if m.metric == "accuracy" else 0.0))
+
+
+def test_a_mistake_has_the_loss_against_clean_data_and_no_row_that_a_gate_on_losses_sees() -> None:
+    params = {"reference": False, "mistake": True, "input_sha256": "d"}
+    case = Case("rotated", severity=1, samples=N, params=params)
+    job = Job("cpu", "onnxruntime", "float32", "accuracy", case)
+    wrong = answered((LABELS + 1) % CLASSES)
+    context = SummaryContext(
+        artifact=Artifact("float32", "onnx", (File("m", "0", 1),), Path()), options=Options(),
+        task="classification", labels=LABELS, emulated=False, settings={},
+        reference=lambda variant, case, severity: answered(LABELS) if case == "clean" else None,
+    )  # fmt: skip
+    rows = AccuracySuite().summarise(job, JobResult(job.key, Status.OK, samples=wrong), context)
+    loss, digest = rows
+    assert (loss.metric, loss.unit, loss.value, loss.reference) == (
+        "mistake_accuracy_loss", "pt", 100.0, "float32@host",
+    )  # fmt: skip
+    assert digest.metric == "input_digest_equal"
+    made = [Row(job.key, row) for row in rows]
+    gate = Gate("g", "accuracy", "accuracy_loss", maximum=1.0, severities=(1, 2, 3, 4, 5))
+    assert [row for row in made if gate.looks_at(row)] == []

@@ -29,19 +29,20 @@ def ours() -> list[Family]:
 TABLES: Mapping[str, list[Family]] = {
     "Families of images": families(mistake=False, kinds=[Kind.IMAGE]),
     "Families of tables and series": families(mistake=False, kinds=[Kind.TABLE, Kind.SERIES]),
+    "Mistakes of a deployment": families(mistake=True, kinds=Kind),
 }
 
 
 def lines(section: str) -> list[str]:
     """The list of one section, as the page has it."""
-    kinds = {Kind.TABLE: "tables", Kind.SERIES: "series"}
+    words = {Kind.TABLE: "tables", Kind.SERIES: "series", Kind.IMAGE: "images"}
+    of_section = {kind for one in TABLES[section] for kind in one.kinds}
     written = []
     for one in TABLES[section]:
-        only = [kinds[kind] for kind in one.kinds if kind in kinds]
-        where = f" ({only[0]})" if len(only) == 1 else ""
-        text = (
-            f"- **`{one.name}`**{where} {one.stands_for} *A loss:* {one.loss_means} *Source:* {one.source}."
-        )
+        where = f" ({', '.join(words[kind] for kind in one.kinds)})" if of_section - {*one.kinds} else ""
+        meaning = "No loss" if one.mistake else "A loss"
+        text = f"- **`{one.name}`**{where} {one.stands_for} *{meaning}:* {one.loss_means}"
+        text += "" if one.mistake else f" *Source:* {one.source}."
         written += textwrap.wrap(text, 117, subsequent_indent="  ", break_on_hyphens=False)
     return written
 
