@@ -352,7 +352,7 @@ def test_a_case_that_its_suite_skips_is_a_skipped_row_and_hides_no_measured_one(
     assert all(case.name != "saturate" for batch in plan.batches for case in batch.cases)
     whole = Measurement(WHOLE_CASE, "", float("nan"), status=Status.SKIPPED, reason="it is grey")
     rows = [Row(on_target[0].key, whole)]
-    rows.append(Row(replace(on_target[0].key, case="fog"), Measurement("loss", "pt", 0.5, 0.4, 0.6)))
+    rows.append(Row(on_target[0].key._replace(case="fog"), Measurement("loss", "pt", 0.5, 0.4, 0.6)))
     gate = Gate("g", "accuracy", "loss", maximum=1, severities=(1, 2), combine="worst")
     (verdict,) = judge(rows, [gate], [Subject("cpu", "onnxruntime", "int8")]).verdicts
     assert verdict.state is State.PASS
