@@ -143,9 +143,21 @@ def proved_byte(calls: Values, memory_byte: Values, by_calls_byte: Values) -> fl
         x, y = finite(calls[first:], memory[first:])
         if x.size < LEAST_POINTS or not np.ptp(x):
             return math.nan
-        arena_byte = max(ARENA_BYTE, ARENA_SHARE * float(memory_byte[np.isfinite(memory_byte)][-1]))
-        bounds.append(theil_sen.steady_slope(x, y, PARTS) - arena_byte / float(np.ptp(x)))
+        bounds.append(theil_sen.steady_slope(x, y, PARTS) - by_chance_byte(calls, memory_byte))
     return min(bounds)
+
+
+def by_chance_byte(calls: Values, memory_byte: Values) -> float:
+    """Bytes a call that an allocator may take once, by chance: what leaves less behind is not proved.
+
+    Parameters
+    ----------
+    calls, memory_byte : ndarray, shape (n,)
+        As for `proved_byte`; at least one reading of the memory.
+    """
+    arena_byte = max(ARENA_BYTE, ARENA_SHARE * float(memory_byte[np.isfinite(memory_byte)][-1]))
+    counted = calls[math.ceil(WARM_UP_SHARE * calls.size) :]
+    return arena_byte / max(1.0, float(np.ptp(counted)))
 
 
 def proved_count(more: Values, units: Values) -> float:

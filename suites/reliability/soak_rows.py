@@ -206,6 +206,9 @@ def _memory_rows(s: Slices, invalid: Reason | None, alpha: float) -> list[Measur
         return made + [_too_few(name, "byte", len(there), "readings of the memory") for name in names[2:]]
     text = f"memory grows by {at_least:.3g} bytes a call at least" if at_least > 0 else "no growth is proved"
     text += f" in {calls[-1]:,.0f} calls"
+    if at_least <= 0:
+        least_byte = soak.by_chance_byte(calls[one], memory[one])
+        text += f"; a leak of less than {least_byte:,.0f} bytes a call would take a longer --duration"
     return [
         *made,
         _row(names[2], "byte", per_call, invalid, text),

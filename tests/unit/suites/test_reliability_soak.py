@@ -19,7 +19,7 @@ from harness.core.profile import Profile
 from harness.core.suite import CaseContext, SetInfo
 from harness.device import sensors
 from suites.reliability import cases as plan
-from suites.reliability import soak, soak_parts, soak_rows
+from suites.reliability import soak, soak_crashes, soak_parts, soak_rows
 from suites.reliability.checks import CHECKS
 from suites.reliability.soak_slices import Slices
 from tests.unit.suites.planted import ROWS, InProcessBench, StepClock, batch
@@ -121,7 +121,9 @@ def measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Measur
 
 
 def rows_of(parts: list[Samples], *, emulated: bool = False) -> dict[str, Measurement]:
-    return {row.metric: row for row in soak_rows.rows(merge(parts), 0.05, emulated=emulated)}
+    samples = merge(parts)
+    rows = [*soak_rows.rows(samples, 0.05, emulated=emulated), soak_crashes.row(samples)]
+    return {row.metric: row for row in rows}
 
 
 def failed(rows: dict[str, Measurement]) -> set[str]:
@@ -158,6 +160,7 @@ def test_a_healthy_soak_raises_nothing_and_says_what_no_failure_proves(measured:
     assert calls > 1_500
     assert rows["soak_error_share"].ci_high == pytest.approx(1 - 0.05 ** (1 / calls))
     assert f"no error in {calls:,}: at most one in" in rows["soak_errors"].reason
+    assert "a leak of less than" in rows["soak_memory_growth_at_least"].reason
     for name in ("soak_latency_p50_trend", "soak_memory_trend"):
         assert abs(rows[name].value) < rows[name].ci_high - rows[name].ci_low
 
