@@ -57,6 +57,16 @@ def test_the_bad_int8_of_characters_fails_by_its_sentence(harness: Shell) -> Non
 
 
 @pytest.mark.full
+def test_the_bad_int8_of_the_wake_word_is_deaf_and_the_good_one_is_not(harness: Shell) -> None:
+    asked = ("--model", str(MODELS / "wakeword"), "--suite", "accuracy", "--target", "cpu", "--explain", "0")
+    assert harness("validate", *asked).code == 0
+    ended = harness("validate", *asked, "--variant", "int8-static")
+    assert ended.code == 1, ended.out + ended.err
+    failed = next(line for line in ended.out.splitlines() if line.startswith("FAIL  "))
+    assert "int8-static words lost: int8-static on cpu: event_recall_loss in clean is 23.8" in failed
+
+
+@pytest.mark.full
 def test_init_reads_a_segmenter_and_three_runtimes_keep_its_masks(harness: Shell) -> None:
     model = harness.folder / "model.onnx"
     model.write_bytes((MODELS / "scenes" / "model.onnx").read_bytes())
