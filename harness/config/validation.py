@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -80,6 +81,7 @@ class Validation(Table):
         problems += self._threshold()
         options = tasks.named(self.model.task).check_options(self.task)
         problems += [Problem(f"task.{key}", text) for key, text in options]
+        problems += self._hop() if not options else []
         for name, variant in self.variants.items():
             path = f"variants.{name}"
             if variant.recipe and variant.files:
@@ -114,6 +116,18 @@ class Validation(Table):
     def _limits(self) -> tuple[Gate, ...]:
         """The gates that ``[gates]`` stands for."""
         return () if self.gates_ == LossLimits() else tuple(self.gates_.to_gates(self._limited))
+
+    def _hop(self) -> list[Problem]:
+        """Return whether the time between windows of audio is another one for the task."""
+        audio, task = self.data.audio, tasks.named(self.model.task)
+        given = getattr(task.read_options(self.task), "hop_s", None)
+        if audio is None or audio.hop_samples is None or given is None:
+            return []
+        hop_s = audio.hop_samples / audio.rate_hz
+        if math.isclose(given, hop_s, rel_tol=1e-3):
+            return []
+        text = f"is {given:g}; hop_samples = {audio.hop_samples} at rate_hz = {audio.rate_hz} are {hop_s:g} s"
+        return [Problem("task.hop_s", text)]
 
     def _threshold(self) -> list[Problem]:
         """Return what is wrong with the threshold for the task."""

@@ -351,3 +351,25 @@ def test_the_threshold_of_a_task(table: dict[str, Any], says: str) -> None:
     inconsistent = checked(model={**LEAST["model"], **table}).inconsistencies()
     assert [problem.path for problem in inconsistent] == ["model.threshold"] * bool(says)
     assert all(says in problem.message for problem in inconsistent)
+
+
+@pytest.mark.parametrize(
+    ("hop_samples", "task", "says"),
+    [
+        (4000, {"hop_s": 0.25}, ""),
+        (4000, {"hop_s": 0.5}, "is 0.5; hop_samples = 4000 at rate_hz = 16000 are 0.25 s"),
+        (4000, {}, "is 1; hop_samples"),
+        (None, {"hop_s": 0.5}, ""),
+    ],
+)
+def test_windows_of_audio_have_one_hop(hop_samples: int | None, task: dict[str, Any], says: str) -> None:
+    audio = {
+        "rate_hz": 16000,
+        "window_samples": 16000,
+        **({"hop_samples": hop_samples} if hop_samples else {}),
+    }
+    wrong = checked(
+        model={**LEAST["model"], "task": "events"}, data={"path": "streams", "audio": audio}, task=task
+    ).inconsistencies()
+    assert [problem.path for problem in wrong] == ["task.hop_s"] * bool(says)
+    assert all(says in problem.message for problem in wrong)
