@@ -32,11 +32,8 @@ class Parts:
         self._earlier: dict[JobKey, Samples] = {}
         self._current: dict[JobKey, list[Samples]] = {}
         for key in self._jobs:
-            failed = facts.results.get(key)
-            stored = [failed.samples] if failed is not None and failed.status is Status.ERROR else []
-            stored += [facts.parts[key]] if key in facts.parts else []
-            if stored:
-                self._earlier[key] = _with_crash(merge(stored), failed)
+            if (samples := _stored(facts, key)) is not None:
+                self._earlier[key] = samples
 
     def done(self, results: Mapping[JobKey, JobResult]) -> set[JobKey]:
         """Jobs that need not run: a failed one that is stored in parts goes on."""
@@ -88,6 +85,28 @@ class Parts:
 
     def _before(self, key: JobKey) -> list[Samples]:
         return [self._earlier[key]] if key in self._earlier else []
+
+
+def so_far(facts: Facts, job: Job) -> JobResult | None:
+    """The result of a job, with all parts of one that has not ended well; None where nothing is stored.
+
+    What an interrupted job has measured is worth a look, although the job counts as not run.
+    """
+    result = facts.results.get(job.key)
+    samples = _stored(facts, job.key) if job.case.in_parts else None
+    if samples is None:
+        return result
+    return (
+        JobResult(job.key, Status.OK, samples=samples) if result is None else replace(result, samples=samples)
+    )
+
+
+def _stored(facts: Facts, key: JobKey) -> Samples | None:
+    """The parts of a job that has not ended well, over all of its processes."""
+    failed = facts.results.get(key)
+    stored = [failed.samples] if failed is not None and failed.status is Status.ERROR else []
+    stored += [facts.parts[key]] if key in facts.parts else []
+    return _with_crash(merge(stored), failed) if stored else None
 
 
 def _with_crash(samples: Samples, failed: JobResult | None) -> Samples:

@@ -27,6 +27,7 @@ from harness.core.suite import Suite, SummaryContext, SupportsCasesTogether, Sup
 from harness.core.target import NVIDIA
 from harness.core.untrusted import shown
 from harness.run import card_rows
+from harness.run.parts import so_far
 from harness.run.rounding import KEY as ROUNDING
 from harness.run.same_runtime import same_runtime
 from harness.stats.disturbance import disturbance, overload
@@ -78,7 +79,7 @@ def summarise(facts: Facts, suites: Mapping[str, Suite], failed: list[JobResult]
         )
         environment = environments.get(batch_key)
         for job in batch.jobs:
-            result = facts.results.get(job.key)
+            result = so_far(facts, job)
             if result is None:
                 continue  # it was never measured: the gates say NOT_RUN
             overload_reason = overloaded.get(job.key)
@@ -87,10 +88,10 @@ def summarise(facts: Facts, suites: Mapping[str, Suite], failed: list[JobResult]
             if host is not None:
                 same = _same_runtime(facts, batch, host, result, environments)
                 context = replace(context, same_runtime=same)
-            if result.status is Status.OK:
-                measurements = _measurements(facts, suites[batch.suite], job, result, context, failed)
-            else:
-                measurements = [_whole(result)]
+            has_rows = result.status is Status.OK or (job.case.in_parts and result.samples.arrays)
+            measurements = [] if result.status is Status.OK else [_whole(result)]
+            if has_rows:
+                measurements += _measurements(facts, suites[batch.suite], job, result, context, failed)
             identity = _identity(facts, batch, result, environment)
             rows += [Row(job.key, measurement, identity) for measurement in measurements]
         rows += _together(facts, batch, suites[batch.suite], rows, environment, failed)

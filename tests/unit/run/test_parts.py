@@ -15,7 +15,7 @@ from harness.core.cause import Cause
 from harness.core.errors import UsageError
 from harness.core.job import Batch, Case, JobKey, JobResult, Options, Part, Samples, Status
 from harness.core.plan import Plan
-from harness.run.parts import Parts
+from harness.run.parts import Parts, so_far
 from harness.store.run_folder import Facts
 
 ARTIFACT = Artifact("float32", "onnx", (File("m", "0" * 64, 1),), Path())
@@ -90,6 +90,19 @@ def test_a_worker_that_died_is_not_forgotten() -> None:
     whole = parts_of([lost]).whole(JobResult(KEY, Status.OK, samples=samples(5)))
     assert isinstance(whole, JobResult)
     assert "crashes" not in whole.samples.values
+
+
+def test_what_is_stored_so_far_has_the_parts_of_all_processes() -> None:
+    def stored(*results: JobResult, parts: dict[JobKey, Samples] | None = None) -> list[float] | None:
+        facts = Facts({}, PLAN, None, {one.key: one for one in results}, parts=parts or {})
+        result = so_far(facts, BATCH.jobs[0])
+        return None if result is None else result.samples.arrays["slices"][:, 0].tolist()
+
+    crashed = JobResult(KEY, Status.ERROR, "ended by SIGKILL", samples(10), cause=Cause.WORKER_FAILED)
+    assert stored() is None
+    assert stored(parts={KEY: samples(1, 2)}) == [1, 2]
+    assert stored(crashed, parts={KEY: samples(1, 2)}) == [10, 1, 2]
+    assert stored(JobResult(KEY, Status.OK, samples=samples(60))) == [60]
 
 
 def test_parts_of_two_processes_that_do_not_fit_are_an_error() -> None:

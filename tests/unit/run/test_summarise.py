@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from harness.core.artifact import Artifact, File
 from harness.core.cause import Cause, Reason
 from harness.core.job import Batch, Case, EnvironmentRecord, Job, JobKey, JobResult, Options, Samples, Status
@@ -195,3 +197,21 @@ def test_a_gpu_that_only_the_session_reports_is_unconfirmed() -> None:
         if r.key == measured.key
     ]  # fmt: skip
     assert row.identity["provider"] == "CUDAExecutionProvider"
+
+
+def test_parts_of_a_job_that_has_not_ended_give_rows_and_it_stays_not_measured() -> None:
+    cases = (replace(OWN.cases[0], in_parts=True), OWN.cases[1])
+    long = replace(OWN, cases=cases)
+    key = long.jobs[0].key
+    parts = Samples({"x": np.zeros((2, 1))}, {"v": 3.0})
+
+    def rows_of(*results: JobResult) -> tuple[list[tuple[str, float, Status]], set[JobKey]]:
+        stored = Facts(RUN, Plan((long,)), None, {one.key: one for one in results}, parts={key: parts})
+        rows = [row.measurement for row in summarise.summarise(stored, {"s": Suite()})]
+        return [(row.metric, row.n, row.status) for row in rows], summarise.missing(stored)
+
+    assert rows_of() == ([("difference", 0, Status.OK)], {job.key for job in long.jobs})
+    crashed = JobResult(key, Status.ERROR, "ended by SIGKILL", Samples({"x": np.zeros((1, 1))}, {"v": 1.0}))
+    rows, missing = rows_of(crashed)
+    assert rows == [(WHOLE_CASE, 0, Status.ERROR), ("difference", 0, Status.OK)]
+    assert missing == {long.jobs[1].key}

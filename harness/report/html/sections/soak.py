@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from harness.core.job import Job, Samples, Status
 from harness.core.measurement import Row
 from harness.report.html.data import Plot, ReportData, Section, Table
+from harness.run.parts import so_far
 from harness.stats import soak as stats
 
 Values = NDArray[np.float64]
@@ -79,13 +80,13 @@ def soak(data: ReportData) -> Section | None:
 
 def _long(data: ReportData, keys: Mapping[Any, Job]) -> Iterator[_Long]:
     for facts in data.facts:
-        for key in keys:
-            result = facts.results.get(key)
-            samples = facts.parts.get(key) if result is None else result.samples
-            columns = _columns(samples) if samples is not None else {}
+        for key, job in keys.items():
+            result = so_far(facts, job)
+            columns = _columns(result.samples) if result is not None else {}
             if {"process", "elapsed_ns"} <= columns.keys():
-                ended = "" if result is not None and result.status is Status.OK else " (not ended)"
-                name = f"{key.target}/{key.backend} {key.variant}{ended}"
+                ended = facts.results.get(key)
+                mark = "" if ended is not None and ended.status is Status.OK else " (not ended)"
+                name = f"{key.target}/{key.backend} {key.variant}{mark}"
                 yield _Long(name, np.cumsum(columns["elapsed_ns"]), columns["process"], columns)
 
 
