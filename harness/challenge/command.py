@@ -25,6 +25,7 @@ from harness.config.validation import FLOAT32
 from harness.core.errors import HarnessError, UsageError
 from harness.core.job import EnvironmentRecord, JobResult, Started
 from harness.core.plan import HOST
+from harness.core.profile import Profile
 from harness.core.target import Target
 from harness.device import planted, plugins
 from harness.executors.abilities import abilities_of
@@ -59,6 +60,10 @@ class ChallengeRequest:
         Fewer faults, one variant, no shifted data.
     faults : tuple of str
         Shell patterns of the faults to plant; empty for all.
+    profile : Profile
+        How deep the runs go: some faults are seen by a deep one alone.
+    soak_s : float
+        How long a soak calls the target.
     """
 
     model: Path
@@ -67,6 +72,8 @@ class ChallengeRequest:
     results: Path
     quick: bool = False
     faults: tuple[str, ...] = ()
+    profile: Profile = Profile.QUICK
+    soak_s: float = 0.0
 
 
 @dataclass(slots=True)
@@ -99,7 +106,7 @@ class Challenge:
 
 def read(
     *, model: str = "", target: str = "", host: str = "", results: Path, quick: bool = False,
-    fault: Sequence[str] = (),
+    fault: Sequence[str] = (), profile: str = "", duration: str = "",
 ) -> ChallengeRequest:  # fmt: skip
     """Read the texts of a command line.
 
@@ -108,7 +115,9 @@ def read(
     UsageError
         Several targets are named, or a fault does not exist.
     """
-    parsed = Request.parse(target=target, host=host, model=model, results=results)
+    parsed = Request.parse(
+        target=target, host=host, model=model, results=results, profile=profile, duration=duration
+    )
     if len(parsed.targets) != 1:
         raise UsageError(
             f"a challenge has one target, not {len(parsed.targets)}", where="--target",
@@ -119,7 +128,8 @@ def read(
         if not chosen(list(existing.values()), [pattern], quick=False):
             raise plugins.unknown("fault", pattern, existing)
     return ChallengeRequest(
-        parsed.model, parsed.targets[0], ",".join(parsed.hosts), results, quick, tuple(fault)
+        parsed.model, parsed.targets[0], ",".join(parsed.hosts), results, quick, tuple(fault),
+        parsed.profile, parsed.soak_s,
     )  # fmt: skip
 
 
@@ -165,10 +175,14 @@ def _effects(bench: Bench) -> list[Effect]:
 def _faults(request: ChallengeRequest, *, emulated: bool) -> tuple[list[Fault], dict[str, str]]:
     every = [fault for fault in planted.catalogue().values() if fault.kind is not Kind.HEALTHY]
     faults = chosen(every, request.faults, quick=request.quick)
-    left_out = {}
+    left_out = {
+        fault.name: f"it is seen with --profile {fault.profile} alone"
+        for fault in faults
+        if fault.profile not in (Profile.QUICK, request.profile)
+    }
     if emulated:
         why = "the clock and the memory of an emulated target say nothing"
-        left_out = {fault.name: why for fault in faults if fault.kind in NOT_EMULATED}
+        left_out |= {fault.name: why for fault in faults if fault.kind in NOT_EMULATED}
         why = "an emulated target is not compared with the runtime alone"
         left_out |= {fault.name: why for fault in faults if fault.beside_runtime}
     return [fault for fault in faults if fault.name not in left_out], left_out
@@ -190,7 +204,10 @@ def _prepared(request: ChallengeRequest, observer: Observer) -> Iterator[Prepare
         "targets": {target.name: target.to_json()},
     }
     names = variant_names(validation, ())
-    run = Request(targets=(target.name,), model=request.model, variants=names, results=request.results)
+    run = Request(
+        targets=(target.name,), model=request.model, variants=names, results=request.results,
+        profile=request.profile, soak_s=request.soak_s,
+    )  # fmt: skip
     prepared = prepare(run, observer, stored=stored)
     try:
         yield _narrowed(prepared, target) if request.quick else prepared

@@ -27,6 +27,10 @@ def add(commands: Any) -> None:  # noqa: ANN401 - argparse's own
                            help="fewer faults, one variant, no shifted data")  # fmt: skip
     challenge.add_argument("--fault", metavar="NAME", nargs="+", default=[],
                            help="only these, by name or shell pattern (default: all)")  # fmt: skip
+    challenge.add_argument("--profile", metavar="P", default="",
+                           help="quick (default), standard or soak, and the faults of each")  # fmt: skip
+    challenge.add_argument("--duration", metavar="30m", default="",
+                           help="how long the target is called with --profile soak")  # fmt: skip
     challenge.add_argument("--json", metavar="FILE", type=Path, help="write it as JSON, too")
     add_results(challenge)
     challenge.set_defaults(command="challenge")
@@ -41,7 +45,8 @@ def challenge(arguments: argparse.Namespace) -> int:
 
     request = challenges.read(
         model=arguments.model, target=arguments.target, host=arguments.host, results=arguments.results,
-        quick=arguments.quick, fault=arguments.fault,
+        quick=arguments.quick, fault=arguments.fault, profile=arguments.profile,
+        duration=arguments.duration,
     )  # fmt: skip
     done = challenges.challenge(request, progress.Plain(sys.stderr), tell)
     if arguments.json:

@@ -108,6 +108,15 @@ class SupportsBinding(Protocol):
         ...
 
 
+@runtime_checkable
+class SupportsThreads(Protocol):
+    """One session answers several threads at once."""
+
+    def in_threads(self) -> Callable[[Feeds], Outputs]:
+        """Return the call that several threads may make at the same time."""
+        ...
+
+
 Profile = Mapping[tuple[str, str], NDArray[Any]]
 """Name and operator of a node to the times of its kernel, int64, ns, in order."""
 

@@ -11,6 +11,7 @@ from harness.core.job import DEPLOY, PARITY, Case
 from harness.core.profile import Profile
 from harness.core.settings import Problems, duration_s, option, whole, whole_numbers
 from harness.core.suite import CaseContext
+from suites.reliability.deeper import cases as deeper
 
 DETERMINISM = "determinism"
 BATCH_INVARIANCE = "batch_invariance"
@@ -124,17 +125,19 @@ def cases(context: CaseContext) -> tuple[Case, ...]:
             typical_s=EMULATED_TYPICAL_S if context.emulated else TYPICAL_S + typical_s,
         )
 
-    damage_s = DAMAGE_ALLOWANCE_S
+    damage_s, processes = DAMAGE_ALLOWANCE_S, settings.processes
+    if context.profile is Profile.STANDARD and not context.emulated:
+        processes = max(processes, deeper.PROCESSES)
     settings_compared = (DEPLOY,) if context.emulated else (DEPLOY, PARITY)
     seconds = max(settings.seconds, EMULATED_S) if context.emulated else settings.seconds
     return (
         case(
             DETERMINISM,
-            extra_s=START_ALLOWANCE_S * settings.processes,
-            typical_s=TYPICAL_START_S * settings.processes,
+            extra_s=START_ALLOWANCE_S * processes,
+            typical_s=TYPICAL_START_S * processes,
             repeats=settings.repeats,
             sessions=settings.sessions,
-            processes=settings.processes,
+            processes=processes,
             seed=settings.seed,
             exits=True,
         ),
@@ -169,7 +172,11 @@ def cases(context: CaseContext) -> tuple[Case, ...]:
         _reload(case, settings, context),
         case(PROVENANCE, setting=PARITY),
         case(PROVENANCE),
+<<<<<<< HEAD
         *((_soak(case(SOAK), context),) if context.profile is Profile.SOAK else ()),
+=======
+        *(deeper.cases(case, context) if context.profile is Profile.STANDARD else ()),
+>>>>>>> ec01594 (Reliability: the profile standard tries sessions and threads at once, unusual values, other surroundings and a busy machine)
     )
 
 

@@ -10,6 +10,7 @@ from harness.core.job import DEPLOY, PARITY
 from harness.core.profile import Profile
 from harness.core.suite import CaseContext
 from harness.core.verdict import Gate
+from suites.reliability.deeper.checks import CHECKS as DEEPER
 
 _gate = partial(Gate, suite="reliability")
 #: Shares of tries that must all succeed.
@@ -308,6 +309,7 @@ _RESOURCES = (
     ),
 )
 
+<<<<<<< HEAD
 
 def _is_soak(context: CaseContext) -> bool:
     return context.profile is Profile.SOAK
@@ -386,3 +388,6 @@ _SOAK = (
 )
 
 CHECKS = (*_REPEATS, *_SIZES, *_FORMS, *_REFUSALS, *_CLAIMS, *_RESOURCES, *_SOAK)
+=======
+CHECKS = (*_REPEATS, *_SIZES, *_FORMS, *_REFUSALS, *_CLAIMS, *_RESOURCES, *DEEPER)
+>>>>>>> ec01594 (Reliability: the profile standard tries sessions and threads at once, unusual values, other surroundings and a busy machine)

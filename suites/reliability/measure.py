@@ -16,6 +16,10 @@ from harness.core.job import Case, Samples
 from harness.core.preprocess import Feeds
 from suites.reliability import damage, forms, invariance, reload, repeat
 from suites.reliability.claims import claims
+from suites.reliability.deeper import cases as deeper
+from suites.reliability.deeper.concurrent import concurrent
+from suites.reliability.deeper.surroundings import pressure, surroundings
+from suites.reliability.deeper.unusual import unusual_values
 from suites.reliability.model_file import operators
 from suites.reliability.rows import NONFINITE, digest, singles, with_value
 from suites.reliability.soak import soak
@@ -142,4 +146,8 @@ CASES: dict[str, Callable[[Bench, Case], Samples]] = {
     "bit_flips": damage.bit_flips,
     "reload": reload.reload,
     "provenance": provenance,
+    deeper.CONCURRENT: concurrent,
+    deeper.UNUSUAL_VALUES: unusual_values,
+    deeper.SURROUNDINGS: surroundings,
+    deeper.PRESSURE: pressure,
 }

@@ -9,6 +9,7 @@ from __future__ import annotations
 from harness.testing.faults import (
     calls,
     claims,
+    conditions,
     durations,
     files,
     inputs,
@@ -35,6 +36,7 @@ FAULTS: tuple[Fault, ...] = (
     *processes.FAULTS,
     *shortcuts.FAULTS,
     *surroundings.FAULTS,
+    *conditions.FAULTS,
     *inputs.FAULTS,
     *files.FAULTS,
 )

@@ -11,6 +11,7 @@ from harness.core.contracts import Availability, Backend, Session
 from harness.core.errors import HarnessError
 from harness.core.job import Options
 from harness.core.preprocess import Feeds, Outputs
+from harness.core.profile import Profile
 
 #: How the message of a fault begins that this model, backend or machine does not allow.
 NOT_PLANTED = "the fault cannot be planted here"
@@ -144,6 +145,8 @@ class Fault:
         It is part of ``harness challenge --quick``.
     beside_runtime : bool
         It is seen only by comparing with the runtime alone, which an emulated target is not.
+    profile : Profile
+        The profile whose checks see it; ``quick``: those of every run.
     """
 
     name: str
@@ -156,6 +159,7 @@ class Fault:
     unit: str = ""
     quick: bool = False
     beside_runtime: bool = False
+    profile: Profile = Profile.QUICK
 
     def text(self, size: float | None = None) -> str:
         """The sentence, with the size filled in."""

@@ -14,6 +14,7 @@ from harness.core.contracts import (
     SupportsBinding,
     SupportsDeviceBinding,
     SupportsState,
+    SupportsThreads,
 )
 from harness.core.job import Options
 from harness.core.preprocess import Feeds, Outputs
@@ -107,6 +108,14 @@ class _Stateful(PlantedSession):
         return self._answer(self._real.proceed, feeds)
 
 
+class _Threaded(PlantedSession):
+    """See ``contracts.SupportsThreads``."""
+
+    def in_threads(self) -> Compute:
+        compute = self._real.in_threads()
+        return lambda feeds: self._answer(compute, feeds)
+
+
 class _DeviceBound(PlantedSession):
     """See ``contracts.SupportsDeviceBinding``."""
 
@@ -134,6 +143,7 @@ class _PlantedDeviceCall:
 #: Abilities whose methods give answers; all others are the real session's.
 ABILITIES: tuple[tuple[type, type[PlantedSession]], ...] = (
     (SupportsBinding, _Bound), (SupportsState, _Stateful), (SupportsDeviceBinding, _DeviceBound),
+    (SupportsThreads, _Threaded),
 )  # fmt: skip
 
 

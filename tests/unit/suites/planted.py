@@ -136,7 +136,7 @@ class PlantedSession:
             with ThreadPoolExecutor(1) as pool:
                 pool.submit(spin, 5_000_000).result()
             spin(4_000_000)
-        with np.errstate(invalid="ignore"):
+        with np.errstate(invalid="ignore", over="ignore"):
             y = (x[:, :, None] * self._weights).sum(axis=1)
         nudges = {
             "each_run": self._runs,

@@ -6,6 +6,7 @@ import pytest
 
 from harness.core.artifact import TensorSpec
 from harness.core.errors import ConfigurationError
+from harness.core.profile import Profile
 from harness.core.suite import CaseContext, SetInfo
 from suites.reliability import cases as plan
 from suites.reliability import measure, summarise
@@ -26,7 +27,7 @@ def context(settings: dict[str, Any] | None = None, **changed: Any) -> CaseConte
 
 
 def test_every_case_can_be_measured_and_summarised() -> None:
-    names = {case.name for case in plan.cases(context())}
+    names = {case.name for profile in Profile for case in plan.cases(context(profile=profile))}
     assert names == set(measure.CASES) == set(summarise.CASES)
 
 
