@@ -172,11 +172,8 @@ def cases(context: CaseContext) -> tuple[Case, ...]:
         _reload(case, settings, context),
         case(PROVENANCE, setting=PARITY),
         case(PROVENANCE),
-<<<<<<< HEAD
         *((_soak(case(SOAK), context),) if context.profile is Profile.SOAK else ()),
-=======
         *(deeper.cases(case, context) if context.profile is Profile.STANDARD else ()),
->>>>>>> ec01594 (Reliability: the profile standard tries sessions and threads at once, unusual values, other surroundings and a busy machine)
     )
 
 

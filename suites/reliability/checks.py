@@ -309,7 +309,6 @@ _RESOURCES = (
     ),
 )
 
-<<<<<<< HEAD
 
 def _is_soak(context: CaseContext) -> bool:
     return context.profile is Profile.SOAK
@@ -387,7 +386,4 @@ _SOAK = (
     ),
 )
 
-CHECKS = (*_REPEATS, *_SIZES, *_FORMS, *_REFUSALS, *_CLAIMS, *_RESOURCES, *_SOAK)
-=======
-CHECKS = (*_REPEATS, *_SIZES, *_FORMS, *_REFUSALS, *_CLAIMS, *_RESOURCES, *DEEPER)
->>>>>>> ec01594 (Reliability: the profile standard tries sessions and threads at once, unusual values, other surroundings and a busy machine)
+CHECKS = (*_REPEATS, *_SIZES, *_FORMS, *_REFUSALS, *_CLAIMS, *_RESOURCES, *_SOAK, *DEEPER)

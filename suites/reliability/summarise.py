@@ -53,12 +53,9 @@ METRICS: Mapping[str, Metric] = {
         for name in ("nonfinite_hidden", "nan_taken_as_zero", "bit_flip_silent", "damage_crashed")
     },
     **growth.METRICS,
-<<<<<<< HEAD
     **soak_rows.METRICS,
     **soak_crashes.METRICS,
-=======
     **deeper_rows.METRICS,
->>>>>>> ec01594 (Reliability: the profile standard tries sessions and threads at once, unusual values, other surroundings and a busy machine)
     "layout_max_over_rounding": Metric("1", "lower", Noise.SAMPLE),
     "bound_max_over_rounding": Metric("1", "lower", Noise.SAMPLE),
     **{
@@ -393,12 +390,9 @@ CASES: dict[str, Callable[[Case, Samples, SummaryContext], list[Measurement]]] =
     plan.BIT_FLIPS: _bit_flips,
     plan.RELOAD: _reload,
     plan.PROVENANCE: _provenance,
-<<<<<<< HEAD
     plan.SOAK: _soak,
-=======
     deeper.CONCURRENT: deeper_rows.concurrent_rows,
     deeper.UNUSUAL_VALUES: deeper_rows.unusual_rows,
     deeper.SURROUNDINGS: deeper_rows.surroundings_rows,
     deeper.PRESSURE: deeper_rows.pressure_rows,
->>>>>>> ec01594 (Reliability: the profile standard tries sessions and threads at once, unusual values, other surroundings and a busy machine)
 }

@@ -37,17 +37,10 @@ MAKES = {
 }  # fmt: skip
 
 
-<<<<<<< HEAD
 @pytest.mark.parametrize("profile", list(Profile))
 @pytest.mark.parametrize("emulated", [False, True])
 def test_a_check_applies_only_where_its_rows_are_made(emulated: bool, profile: Profile) -> None:
     here: Any = replace(context(emulated=emulated), quantized=False, profile=profile, soak_s=20.0)
-=======
-@pytest.mark.parametrize("profile", [Profile.QUICK, Profile.STANDARD])
-@pytest.mark.parametrize("emulated", [False, True])
-def test_a_check_applies_only_where_its_rows_are_made(emulated: bool, profile: Profile) -> None:
-    here: Any = replace(context(emulated=emulated), quantized=False, profile=profile)
->>>>>>> ec01594 (Reliability: the profile standard tries sessions and threads at once, unusual values, other surroundings and a busy machine)
     cases = {(case.name, case.setting) for case in plan.cases(here)}
     applying = {place.check for place in places(CHECKS, "reliability", here, "cpu", "onnxruntime")}
     for check in CHECKS:
