@@ -202,7 +202,7 @@ def _memory_rows(s: Slices, invalid: Reason | None, alpha: float) -> list[Measur
     note += f"; {float(pss[-1]) / 1e6:.1f} MB are its share (PSS)" if np.isfinite(pss[-1]) else ""
     made = [_row(names[0], units[0], _bare(float(memory[there[-1]]), len(there)), invalid, note)]
     made.append(_trend(s, names[1], units[1], memory, invalid, alpha, sensor="rss_byte"))
-    if not math.isfinite(per_call.value) or (math.isnan(at_least) and invalid is None):
+    if invalid is None and not (math.isfinite(per_call.value) and math.isfinite(at_least)):
         return made + [_too_few(name, "byte", len(there), "readings of the memory") for name in names[2:]]
     text = f"memory grows by {at_least:.3g} bytes a call at least" if at_least > 0 else "no growth is proved"
     text += f" in {calls[-1]:,.0f} calls"
@@ -263,7 +263,8 @@ def _machine_rows(s: Slices, invalid: Reason | None, alpha: float) -> list[Measu
         if not there.any():
             made.append(_too_few(name, "1", 1, "readings"))
             continue
-        share = float(waited[there].sum() / seconds[there].sum())
+        # Both clocks are read one after the other.
+        share = min(1.0, float(waited[there].sum() / seconds[there].sum()))
         note = f"share of the time in which some task of the machine waited for {what}" + _vanished(s, sensor)
         made.append(_row(name, "1", _bare(share, int(there.sum())), invalid, note))
     return made
