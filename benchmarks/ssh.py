@@ -12,7 +12,7 @@ import numpy as np
 
 from benchmarks.paired import Goal, heading, line
 from harness.core.artifact import Artifact, describe_file
-from harness.core.contracts import Executor
+from harness.core.executor import Executor
 from harness.core.job import Batch, Case, DataRef, JobResult, Options, Status
 from harness.core.preprocess import Preprocess
 from harness.core.target import Target

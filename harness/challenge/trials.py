@@ -24,7 +24,7 @@ from harness.challenge.effects import is_below, smallest_text
 from harness.challenge.jobs import Work
 from harness.challenge.limits import key_of
 from harness.core import unexpected
-from harness.core.contracts import Executor
+from harness.core.executor import Executor
 from harness.core.job import Batch, EnvironmentRecord, JobKey, JobResult, Status
 from harness.core.measurement import KEY_COLUMNS, Row
 from harness.core.metric import Declared, Role

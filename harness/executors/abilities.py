@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from harness.core.contracts import Abilities, Executor, StandsIn
+from harness.core.contracts import StandsIn
 from harness.core.errors import HarnessError
+from harness.core.executor import Abilities, Executor
 from harness.core.target import Target
 from harness.device import plugins
 
@@ -36,7 +37,7 @@ def abilities_of(target: Target) -> Abilities:
     if not isinstance(abilities, Abilities):
         raise HarnessError(
             f"the executor {plugin.name} of {plugin.distribution} declares {type(abilities).__name__}",
-            where=f"target {target.name}", next_step="return harness.core.contracts.Abilities",
+            where=f"target {target.name}", next_step="return harness.core.executor.Abilities",
         )  # fmt: skip
     return replace(abilities, emulated=True) if _stands_in(target) else abilities
 

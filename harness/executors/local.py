@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from harness.core.contracts import Abilities
+from harness.core.executor import Abilities
 from harness.core.target import Target
 from harness.executors.connection import Connection, LocalConnection
 from harness.executors.device import DeviceExecutor

@@ -8,8 +8,8 @@ from typing import Any
 
 from harness.config.folders import cache_folder
 from harness.config.targets import load_target, target_files
-from harness.core.contracts import SupportsFleet
 from harness.core.errors import ConfigurationError, HarnessError, UsageError
+from harness.core.executor import SupportsFleet
 from harness.core.target import Target
 from harness.executors.abilities import make_executor
 from harness.report.progress import duration
@@ -39,7 +39,7 @@ def schedulers(target: str, address: str) -> list[SupportsFleet]:
 
 
 def text(fleet: Mapping[str, Any]) -> str:
-    """Return a table of what a scheduler reported; see ``contracts.SupportsFleet``."""
+    """Return a table of what a scheduler reported; see `harness.core.executor.SupportsFleet`."""
     rows = [COLUMNS]
     for worker in fleet["workers"]:
         resources = " ".join(f"{name}={count:g}" for name, count in worker["resources"].items())

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.core.contracts import Availability, Executor
+from harness.core.contracts import Availability
 from harness.core.errors import TargetUnavailable
+from harness.core.executor import Executor
 from harness.core.plan import HOST
 from harness.core.target import Target
 from harness.device import plugins

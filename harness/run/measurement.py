@@ -15,7 +15,7 @@ from functools import partial
 from itertools import compress
 from typing import Protocol
 
-from harness.core.contracts import Executor
+from harness.core.executor import Executor
 from harness.core.job import Batch, Event, Job, JobKey, JobResult, Part, Started, Status
 from harness.core.plan import HOST, Plan
 from harness.core.suite import Suite

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from harness.config.folders import cache_folder
-from harness.core.contracts import Executor
 from harness.core.errors import HarnessError
+from harness.core.executor import Executor
 from harness.core.groups import Groups
 from harness.core.plan import HOST, Plan
 from harness.core.target import Target

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.core.contracts import Executor
 from harness.core.errors import WorkerError
+from harness.core.executor import Executor
 from harness.core.job import Batch, EnvironmentRecord, JobResult, Status
 from harness.core.metric import Timed
 from harness.core.verdict import State

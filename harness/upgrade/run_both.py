@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from harness.core.artifact import Artifact
-from harness.core.contracts import Executor
 from harness.core.errors import UsageError, WorkerError
+from harness.core.executor import Executor
 from harness.core.job import DEPLOY, PARITY, Batch, EnvironmentRecord, JobResult, Samples, Status
 from harness.core.measurement import Measurement
 from harness.core.metric import Role

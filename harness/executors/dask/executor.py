@@ -15,8 +15,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
-from harness.core.contracts import Abilities, Availability
+from harness.core.contracts import Availability
 from harness.core.errors import TargetUnavailable
+from harness.core.executor import Abilities
 from harness.core.job import Batch, Event, JobResult
 from harness.core.target import Target
 from harness.executors import settings

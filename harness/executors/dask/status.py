@@ -10,7 +10,7 @@ from harness.executors.dask.cluster import TASK_PREFIX, Board, Cluster
 
 
 def fleet(cluster: Cluster) -> dict[str, Any]:
-    """Ask a scheduler and the workers that are connected to it; see ``contracts.SupportsFleet``.
+    """Ask a scheduler and the workers that are connected to it; see `harness.core.executor.SupportsFleet`.
 
     Raises
     ------

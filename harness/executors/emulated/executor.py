@@ -12,7 +12,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from harness.core.contracts import Abilities, Availability
+from harness.core.contracts import Availability
+from harness.core.executor import Abilities
 from harness.core.target import Target
 from harness.device import worker
 from harness.executors import settings

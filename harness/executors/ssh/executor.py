@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.core.contracts import Abilities
+from harness.core.executor import Abilities
 from harness.core.target import Target
 from harness.device import worker
 from harness.executors import board_side, settings

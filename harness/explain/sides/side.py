@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.core.artifact import Artifact
-from harness.core.contracts import Executor
+from harness.core.executor import Executor
 from harness.core.job import (
     Options,
 )

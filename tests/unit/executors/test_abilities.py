@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 
 from harness.config.targets import load_target, load_targets
-from harness.core.contracts import Abilities
 from harness.core.errors import ConfigurationError, HarnessError, UsageError
+from harness.core.executor import Abilities
 from harness.core.target import Target
 from harness.executors import settings
 from harness.executors.abilities import abilities_of, make_executor
 from harness.testing.fakes import register
 
 MODULE = """
-from harness.core.contracts import Abilities
+from harness.core.executor import Abilities
 class Plain:
     def __init__(self, target, store):
         self.table = target.executor

@@ -9,8 +9,8 @@ from typing import Any, cast
 
 import pytest
 
-from harness.core.contracts import Executor
 from harness.core.errors import HarnessError
+from harness.core.executor import Executor
 from harness.core.job import Batch, Options
 from harness.explain.hypotheses import HYPOTHESES
 from harness.explain.requests import between, prepared, stored_sides
