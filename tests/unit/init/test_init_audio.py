@@ -36,3 +36,4 @@ def test_streams_with_events_are_read_as_windows_of_the_model(
     assert (audio.rate_hz, audio.window_samples, audio.hop_samples) == (4000, 2000, 1000)
     assert validation.input["audio"].shape == (1, 1, 2000)
     assert "rate_hz = 4000 is the rate of the files" in report.text()
+    assert '# metric = "false_accepts"' in (tmp_path / "validation.toml").read_text()

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from harness.core.errors import DataError
 from harness.core.measurement import Measurement
 from harness.core.metric import Column, Role
-from harness.core.suite import ProposalContext, ProposedGate
+from harness.core.suite import CLEAN, ProposalContext, ProposedGate
 from harness.data.labels import classes
 from harness.stats import events, intervals, paired
 from harness.stats.events import BACKGROUND
@@ -216,5 +216,10 @@ class EventMetrics(HostTask):
         return int(np.unique(labels, return_counts=True)[1].min())
 
     def propose(self, context: ProposalContext) -> list[ProposedGate]:
-        """Propose how many detections have to be those of the float model."""
-        return gates.agreement(context, "agreement")
+        """Propose how many detections have to be those of the float model, and a place for a limit."""
+        proposed = gates.agreement(context, "agreement")
+        if context.labelled:
+            table = {"metric": "false_accepts", "case": CLEAN, "max": "1 1/h"}
+            why = "to gate false accepts, set a limit and remove the leading #"
+            proposed.append(ProposedGate("false accepts", table, why, commented=True))
+        return proposed
