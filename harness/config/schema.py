@@ -128,13 +128,15 @@ class ShiftsTable(Table):
 
     ``features`` is a table, or a series where a sample has a time axis. ``rate_hz`` are the samples a second
     of a series or of sound, for families that need them. With ``quick = false`` shifted copies are made with
-    the profile ``standard`` alone.
+    the profile ``standard`` alone. ``sets`` is a folder with shifted data of the user's own (see
+    ``harness.data.shifts.given``).
     """
 
     kind: Literal["image", "features", "table", "series", "audio", "none"] = "none"
     families: Families = ()
     severities: Severities = (1, 2, 3, 4, 5)
     seed: int = 0
+    sets: str = ""
     quick: bool = True
     rate_hz: Annotated[float, Field(gt=0)] | None = None
 

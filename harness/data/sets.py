@@ -34,7 +34,9 @@ from harness.data.datasets import (
 )
 from harness.data.fit import check_fit, check_indices
 from harness.data.groups import groups_of, strata
+from harness.data.images import ImageRecipe
 from harness.data.metadata import column_name
+from harness.data.shifts import given
 from harness.data.splits import split_of
 from harness.store.cache import Cache, key_of
 
@@ -226,6 +228,9 @@ def prepare(
         for name, raw in (test.inputs.items() if validation.shifts.kind != "none" else ())
     }
     cells = shifted.cells(validation.shifts, {name: copy.about for name, copy in copies.items()}, profile)
+    sets_folder = folder / validation.shifts.sets
+    of_user = given.given_sets(sets_folder) if validation.shifts.sets else {}
+    cells = cells.without({family for family, _ in of_user})
 
     def prepared(arrays: Mapping[str, str], name: str, family: str, severity: int, mistake: bool) -> None:
         ref = _ref(cache, arrays, len(test), targets)
@@ -239,8 +244,14 @@ def prepare(
         shifted_arrays = shifted.make(copies, cells.made, tell)
         for (family, severity), arrays in zip(cells.made, shifted_arrays, strict=True):
             prepared(arrays, f"{family.name}_{severity}", family.name, severity, family.mistake)
+        recipe = None if validation.data.image is None else ImageRecipe(**validation.data.image.model_dump())
+        for (name, severity), path in of_user.items():
+            samples = given.read(path, sets_folder, test, recipe)
+            arrays = {of: cache.put_array(array) for of, array in samples.items()}
+            prepared(arrays, f"{name}_{severity}", name, severity, mistake=False)
     else:
-        sets = _planned_sets(test, cells, lengths)
+        named = [(one.name, severity, one.mistake) for one, severity in cells.made]
+        sets = _planned_sets(test, [*named, *((*cell, False) for cell in of_user)], lengths)
     return PreparedData(
         sets=tuple(sets), labels=test.labels, calibration=split.calibration, preprocess=steps,
         class_names=test.class_names, notes=(*split.notes, *notes), inputs=tuple(inputs),
@@ -249,7 +260,9 @@ def prepare(
     )  # fmt: skip
 
 
-def _planned_sets(test: Dataset, cells: shifted.Cells, lengths: tuple[int, ...]) -> list[PreparedSet]:
+def _planned_sets(
+    test: Dataset, cells: Sequence[tuple[str, int, bool]], lengths: tuple[int, ...]
+) -> list[PreparedSet]:
     """The sets of a plan, with names in place of hashes."""
     size_byte = sum(raw.nbytes for raw in test.inputs.values())
 
@@ -262,8 +275,8 @@ def _planned_sets(test: Dataset, cells: shifted.Cells, lengths: tuple[int, ...])
 
     return [
         planned(CLEAN, CLEAN, 0, mistake=False),
-        *(planned(f"{one.name}_{severity}", one.name, severity, mistake=one.mistake)
-          for one, severity in cells.made),
+        *(planned(f"{name}_{severity}", name, severity, mistake=mistake)
+          for name, severity, mistake in cells),
     ]  # fmt: skip
 
 

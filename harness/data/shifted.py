@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -36,6 +36,11 @@ class Cells:
 
     made: tuple[Cell, ...] = ()
     skipped: Mapping[str, str] = field(default_factory=dict)
+
+    def without(self, names: Collection[str]) -> Cells:
+        """Leave out families of some names: the user brings their sets."""
+        made = tuple(cell for cell in self.made if cell[0].name not in names)
+        return Cells(made, {name: why for name, why in self.skipped.items() if name not in names})
 
 
 def kinds(shifts: ShiftsTable) -> tuple[Kind, ...]:
