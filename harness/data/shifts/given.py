@@ -99,7 +99,7 @@ def _images(path: Path, folder: Path, clean: Dataset, recipe: ImageRecipe | None
 
 
 def _array(path: Path, folder: Path, clean: Dataset) -> Array:
-    samples: Array = np.load(path, mmap_mode="r", allow_pickle=False)
+    samples = _loaded(path, folder)
     _check_length(samples, path, folder, clean)
     return np.ascontiguousarray(samples[clean.ids])
 
@@ -108,7 +108,7 @@ def _check_labels(folder: Path, clean: Dataset) -> None:
     path = folder / LABELS
     if not path.exists() or clean.labels is None:
         return
-    labels = np.load(path, allow_pickle=False)
+    labels = _loaded(path, folder)
     _check_length(labels, path, folder, clean)
     others = np.flatnonzero(np.any(np.atleast_2d((labels[clean.ids] != clean.labels).T), axis=0))
     if len(others):
@@ -118,6 +118,14 @@ def _check_labels(folder: Path, clean: Dataset) -> None:
             f"the first one of sample {first}",
             folder,
         )
+
+
+def _loaded(path: Path, folder: Path) -> Array:
+    try:
+        array: Array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise _refused(f"{path.relative_to(folder)} cannot be read: {error}", folder) from error
+    return array
 
 
 def _check_length(array: Array, path: Path, folder: Path, clean: Dataset) -> None:

@@ -67,10 +67,17 @@ def test_sizes_that_do_not_fit_are_one_message(tmp_path: Path, array: Any, messa
     assert message in caught.value.what
 
 
+def test_a_file_that_is_no_array_is_refused(tmp_path: Path) -> None:
+    path = save(tmp_path)
+    path.write_bytes(b"rain")
+    with pytest.raises(DataError, match=r"rain/3.npy cannot be read"):
+        given.read(path, tmp_path, CLEAN, None)
+
+
 def test_labels_that_do_not_fit_are_counted(tmp_path: Path) -> None:
     path = save(tmp_path)
     np.save(tmp_path / "labels.npy", np.zeros(10, int))
-    with pytest.raises(DataError, match="1 of 3 labels .* the first one of sample 7"):
+    with pytest.raises(DataError, match=r"1 of 3 labels .* the first one of sample 7"):
         given.read(path, tmp_path, CLEAN, None)
 
 
