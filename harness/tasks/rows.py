@@ -36,7 +36,7 @@ class Facts:
     largest absolute difference by output that rounding explains, ``no_rounding`` why that is not known;
     ``same_runtime`` says that the host computed in the very same way, so that it explains none.
     ``sequence`` is the sequence of each sample, shape (n,); None where samples are independent. ``deep`` says
-    that what takes more than a moment is worth it: the case is what ships, or the run is a deep one.
+    that the run is a deep one, so that what takes more than a moment is worth it.
     """
 
     answers: Answers

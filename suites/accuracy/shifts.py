@@ -35,7 +35,7 @@ METRICS: Mapping[str, Metric] = {
     "mean_corruption_error": replace(whole_set("1", "lower"), case=SHIFTS),
     "extra_loss": replace(whole_set("pt", "lower"), case="", role=Role.EXTRA_LOSS),
     "mean_extra_loss": replace(whole_set("pt", "lower"), case=SHIFTS),
-    "worst_family_loss": replace(whole_set("pt", "lower"), case=SHIFTS, role=Role.WORST_LOSS),
+    "worst_family_loss": replace(whole_set("pt", "lower", role=Role.WORST_LOSS, share="paired"), case=SHIFTS),
 }
 
 
@@ -84,9 +84,7 @@ def together(jobs: Sequence[Job], rows: Sequence[Row], task: str) -> Iterator[tu
     task : str
     """
     host = tasks.on_host(task)
-    # A mistake of a deployment has to cost accuracy: it is no shift that a variant should bear.
-    mistakes = {job.key for job in jobs if job.case.params.get("mistake")}
-    cells = [cell for cell in _cells(host, rows) if cell.key not in mistakes]
+    cells = _cells(host, rows)  # mistakes of a deployment have none of these rows
     families = [
         _Family(name, tuple(cell for cell in cells if cell.key.case == name))
         for name in dict.fromkeys(cell.key.case for cell in cells)

@@ -70,7 +70,9 @@ class AccuracySuite:
         sequence = sequences.index_of(case.params.get("sequences", ()))
         rows: list[Measurement] = []
         for group in _groups(job, context):
-            of_group = self._rows(group, on_device, on_host, context, sequence, deep=_is_deep(job))
+            of_group = self._rows(
+                group, on_device, on_host, context, sequence, deep=bool(job.case.params.get("deep"))
+            )
             rows += of_group if group.over_sequences else sequences.widened(of_group, sequence)
         if mistakes.is_one(case):
             rows = list(mistakes.rows(rows, host.loss))

@@ -42,7 +42,7 @@ def right_answers(answers: Answers, truth: NDArray[Any]) -> NDArray[np.bool_]:
 
 
 def ece(facts: Facts) -> Measurement:
-    """Return the row of the ECE over equal widths, with an interval where it is worth its time."""
+    """Return the row of the ECE over equal widths, in a deep run with an interval."""
     if _has_no_scores(facts):
         return skipped("ece", WITHOUT_SCORES)
     bins, sure, right = _binned(facts, facts.answers)
