@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from harness.cli import challenging, comparing, explaining, failures, signals
+from harness.cli import challenging, comparing, explaining, failures, shifting, signals
 from harness.cli.arguments import make_parser
 from harness.cli.options import SELECTION, refuse_another_selection
 from harness.cli.output import stdout, tell
@@ -249,6 +249,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "checks": _checks,
     "fleet": _fleet,
     "doctor": _doctor,
+    "shift": shifting.shift,
 }
 
 

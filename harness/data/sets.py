@@ -223,7 +223,7 @@ def prepare(
     sets = []
     copies = {
         name: shifted.Shifted(
-            cache, raw, test.ids, _with_rate(validation), calibration.inputs.get(name), steps[name], lengths
+            cache, raw, test.ids, with_rate(validation), calibration.inputs.get(name), steps[name], lengths
         )
         for name, raw in (test.inputs.items() if validation.shifts.kind != "none" else ())
     }
@@ -377,7 +377,7 @@ def _input_digest(cache: Cache, ref: DataRef, steps: Mapping[str, Preprocess], s
     )
 
 
-def _with_rate(validation: Validation) -> ShiftsTable:
+def with_rate(validation: Validation) -> ShiftsTable:
     """Return the table ``[shifts]`` with the rate of the audio, where there is audio."""
     audio = validation.data.audio
     if audio is None or validation.shifts.rate_hz is not None:

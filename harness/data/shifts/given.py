@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from harness.config.fields import is_name
+from harness.core.artifact import sha256_file
 from harness.core.errors import DataError
 from harness.data.datasets import Dataset
 from harness.data.image_files import read_images
@@ -21,6 +22,8 @@ from harness.data.shifts.apply import Array
 from harness.data.shifts.family import SEVERITIES
 
 LABELS = "labels.npy"
+#: Hashes of the files, as sha256sum writes them; checked where it is there.
+SUMS = "SHA256SUMS"
 LAYOUT = (
     "a folder for each family, with 1 to 5 in it: folders of classes with images, or arrays 1.npy to 5.npy"
 )
@@ -99,6 +102,7 @@ def _images(path: Path, folder: Path, clean: Dataset, recipe: ImageRecipe | None
 
 
 def _array(path: Path, folder: Path, clean: Dataset) -> Array:
+    _check_hash(path, folder)
     samples = _loaded(path, folder)
     _check_length(samples, path, folder, clean)
     return np.ascontiguousarray(samples[clean.ids])
@@ -118,6 +122,14 @@ def _check_labels(folder: Path, clean: Dataset) -> None:
             f"the first one of sample {first}",
             folder,
         )
+
+
+def _check_hash(path: Path, folder: Path) -> None:
+    if not (folder / SUMS).exists():
+        return
+    name = path.relative_to(folder).as_posix()
+    if f"{sha256_file(path)}  {name}" not in (folder / SUMS).read_text().splitlines():
+        raise _refused(f"{name} does not have the hash of {SUMS}", folder)
 
 
 def _loaded(path: Path, folder: Path) -> Array:

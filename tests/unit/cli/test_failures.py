@@ -37,7 +37,7 @@ def test_an_exception_in_any_command_is_one_line_a_saved_traceback_and_exit_code
         "judge": ["r"], "compare": ["a", "b"], "report": ["r"], "baseline": ["list"], "query": ["SELECT 1"],
         "upgrade": ["onnxruntime", "1", "2"], "init": ["m.onnx", "--data", "d"], "fleet": ["--target", "t"],
         "compress": ["m", "--recipe", "int8", "--out", "o"],
-        "search": ["m", "--out", "o"], "score": ["p", "l"],
+        "search": ["m", "--out", "o"], "score": ["p", "l"], "shift": ["list"],
     }  # fmt: skip
     monkeypatch.setenv(child.IN_CHILD, "1")  # else init fails in a process that is not planted
     monkeypatch.setitem(cli.COMMANDS, name, command)

@@ -9,9 +9,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from harness.config.load import check
+from harness.config.validation import Validation
 from harness.core.errors import DataError
 from harness.data.datasets import Dataset
-from harness.data.shifts import given
+from harness.data.shift_export import export
+from harness.data.shifts import apply, catalogue, given
+from harness.data.shifts.family import Kind
+from harness.store.cache import Cache
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (10, 8, 8, 3)).astype(np.uint8)
 IDS = np.array([7, 2, 4])
@@ -89,3 +94,23 @@ def test_another_layout_is_refused(tmp_path: Path) -> None:
     save(tmp_path, name="rain/6.npy")
     with pytest.raises(DataError, match=r"rain/6.npy is no severity"):
         given.given_sets(tmp_path)
+
+
+def test_what_is_exported_is_read_back_and_pinned(tmp_path: Path) -> None:
+    np.savez(tmp_path / "data.npz", image=PIXELS, labels=np.arange(10) % 2)
+    table = {
+        "model": {"name": "m", "file": "m.onnx"}, "data": {"path": "data.npz", "split": "none"},
+        "shifts": {"kind": "image", "families": ["fog"]}, "input": {"image": {}},
+    }  # fmt: skip
+    validation = check(table, Validation, where="")
+    out = tmp_path / "out"
+    exported = export(validation, tmp_path, out, Cache(tmp_path / "cache"), ("contrast",))
+    assert list(exported.sha256) == [f"contrast/{severity}.npy" for severity in (1, 2, 3, 4, 5)]
+    path = given.given_sets(out)["contrast", 4]
+    about = apply.about(Kind.IMAGE, PIXELS)
+    family = catalogue.named("contrast", Kind.IMAGE)
+    wanted = apply.shift(PIXELS, np.arange(10), family, 4, seed=0, about=about)
+    np.testing.assert_array_equal(given.read(path, out, CLEAN, None)["image"], wanted[IDS])
+    np.save(path, 255 - PIXELS)
+    with pytest.raises(DataError, match=r"contrast/4.npy does not have the hash of SHA256SUMS"):
+        given.read(path, out, CLEAN, None)
