@@ -116,7 +116,7 @@ def rotated(files: Files, backend: str) -> Side:
     return of(files, backend, test_causes.rotated(files))
 
 
-FILE = ("another file", "file of another format", "another export")
+FILE = ("constants of the file", "file of another format", "operators of the file")
 WRONG = ("wrong operator",)
 INPUT = ("preprocessing", "input received")
 ORDER = ("order of classes",)

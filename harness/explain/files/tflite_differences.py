@@ -37,7 +37,7 @@ class Difference:
         ``weights``, ``bias``, ``constant``, ``scale``, ``zero point``, ``options`` or ``operator``.
     text : str
     is_material : bool
-        It is more than the rounding of another export.
+        It is more than the rounding of an export.
     """
 
     tensor: str

@@ -258,13 +258,16 @@ def _last_as_first(raw: Array, axis: int) -> Array:
     return np.moveaxis(np.moveaxis(np.ascontiguousarray(last).reshape(shape), 1, -1), -1, axis)
 
 
+def _shifted(raw: Array, shift: int) -> Array:
+    """Integers changed by one, in their type: bytes have no -1 to add."""
+    return typed(raw.astype(np.float64) + shift, raw)
+
+
 def _values(made: Made) -> Iterator[Mistake]:
     raw, dtype = made.raw, np.dtype(made.step.dtype)
     if dtype.kind in "iu" and raw.dtype.kind in "iu" and raw.ndim <= 3:
         for shift in (1, -1):
-            yield moved(
-                "values", f"with every number changed by {shift:+d}", partial(np.add, raw.dtype.type(shift))
-            )
+            yield moved("values", f"with every number changed by {shift:+d}", partial(_shifted, shift=shift))
         return
     if raw.dtype == np.uint8:
         yield moved("values", "inverted", lambda x: 255 - x)

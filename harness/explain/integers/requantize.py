@@ -61,6 +61,13 @@ def unrounded(graph: Graph, model: onnx.ModelProto, node: onnx.NodeProto) -> Non
     after = _after(graph, node)
     for each in model.graph.node:
         each.input[:] = [names[2] if name in after else name for name in each.input]
+        # An output of the file has its name from the node that makes it.
+        each.output[:] = [
+            f"{name}:rounded" if name in after and name in graph.outputs else name for name in each.output
+        ]
+    for name in after:
+        if name in graph.outputs:
+            model.graph.node.insert(place + 1, onnx.helper.make_node("Identity", [names[2]], [name]))
 
 
 def _rescale_bias(

@@ -202,16 +202,23 @@ def answers(
     end_s = time.monotonic() + budget_s
     asked = questions(outcome)
     folder = outcome.folder.path / reproducer.FOLDER
+    late = (
+        f"not tested, because the time ({budget_s:.0f} s) was used up; next: harness explain "
+        f"{outcome.folder.run_id} --budget {3 * max(budget_s, FEWEST_S):.0f}s"
+    )
     for target in dict.fromkeys(question.target for question in asked):
         of_target = [question for question in asked if question.target == target]
         if time.monotonic() >= end_s:
-            yield from (Answer(question, reason="the time is used up") for question in of_target)
+            yield from (Answer(question, reason=late) for question in of_target)
             continue
         try:
             with _prepared(outcome, of_target, observer) as prepared:
                 for question in of_target:
                     left_s = end_s - time.monotonic()
                     notify(f"explaining {', '.join(question.gates)}: {question.variant} on {target}")
+                    if left_s <= 0:
+                        yield Answer(question, reason=late)
+                        continue
                     yield _answer(prepared, question, hypotheses, left_s, notify, folder)
         except HarnessError as error:
             yield from (Answer(question, reason=error.what) for question in of_target)
@@ -221,8 +228,6 @@ def _answer(
     prepared: Prepared, question: Question, hypotheses: Sequence[Hypothesis], left_s: float, notify: Notify,
     folder: Path,
 ) -> Answer:  # fmt: skip
-    if left_s <= 0:
-        return Answer(question, reason="the time is used up")
     answer = Answer(question, reason="the outputs are those of this machine")
     end_s = time.monotonic() + left_s
     for between in question.pairs():

@@ -24,6 +24,7 @@ from harness.explain.layers.tapped import Tapped, affordable, tap
 from harness.explain.recipes.scores import Scorer
 from harness.explain.recipes.variants import Recipes
 from harness.explain.scene.findings import Finding, State
+from harness.explain.scene.quantities import Places, quantities, relative, weighted
 from harness.explain.sides.runner import Runner
 from harness.explain.sides.side import Side
 from harness.explain.sides.trace import Trace
@@ -144,7 +145,7 @@ class Scene:
             for trace in (self.first, self.second)
         )
         self.rows, self.held_out = self.rows[:count], self.held_out[: 3 * count]
-        for name in ("gap", "worst", "is_within_rounding"):
+        for name in ("quantities", "gap", "worst", "is_within_rounding"):
             vars(self).pop(name, None)
 
     def answers(self, trace: Trace) -> list[Real]:
@@ -152,8 +153,13 @@ class Scene:
         return [trace.answer(name).reshape(len(self.rows), -1) for name in trace.outputs]
 
     @cached_property
+    def quantities(self) -> list[Places]:
+        """Places of the numbers that have one scale, among those of a sample; see `quantities`."""
+        return quantities([self.first.answer(name) for name in self.first.outputs])
+
+    @cached_property
     def gap(self) -> float:
-        """Root mean square of the difference, over that of the reference."""
+        """Root mean square of the difference, over that of the reference; of several quantities, the mean."""
         return self.distance(self.first, self.second)
 
     def distance(self, first: Trace, second: Trace) -> float:
@@ -161,13 +167,13 @@ class Scene:
         one, two = self.answers(first), self.answers(second)
         if [y.shape for y in one] != [y.shape for y in two]:
             return math.inf
-        return compare(np.concatenate(one, axis=1), np.concatenate(two, axis=1)).relative
+        return relative(np.concatenate(one, axis=1), np.concatenate(two, axis=1), self.quantities)
 
     def squares(self, first: Trace | None = None) -> Real:
         """Sum of the squared differences of each sample, shape (rows,); to another trace if one is given."""
-        traces = first or self.first, self.second
-        one, two = (np.concatenate(self.answers(trace), axis=1) for trace in traces)
-        squares: Real = np.square(gaps(one, two)).sum(axis=1)
+        traces = self.first, first or self.first, self.second
+        like, one, two = (np.concatenate(self.answers(trace), axis=1) for trace in traces)
+        squares: Real = np.square(weighted(like, one, two, self.quantities)).sum(axis=1)
         return squares
 
     @cached_property
@@ -190,10 +196,10 @@ class Scene:
         count = WORST
         if self.files is not None:
             count = affordable(self.files, (self.first, self.second), WORST)
-        mean_gaps = sum(
-            np.mean(gaps(one, two), axis=1)
-            for one, two in zip(self.answers(self.first), self.answers(self.second), strict=True)
-        )
+        both = zip(self.answers(self.first), self.answers(self.second), strict=True)
+        mean_gaps = sum(np.mean(gaps(one, two), axis=1) for one, two in both)
+        if len(self.quantities) > 1:
+            mean_gaps = self.squares()
         return [self.rows[place] for place in np.argsort(-np.asarray(mean_gaps), kind="stable")[:count]]
 
     # Another run
@@ -219,7 +225,8 @@ class Scene:
             return 0.0
         joined = np.concatenate(stored, axis=1)
         before, left = (
-            float(np.linalg.norm(gaps(joined, np.concatenate(some, axis=1)))) for some in (others, new)
+            float(np.linalg.norm(weighted(joined, joined, np.concatenate(some, axis=1), self.quantities)))
+            for some in (others, new)
         )
         return 1.0 - left / before if before else 0.0
 

@@ -66,6 +66,8 @@ class Explanation:
         The largest first.
     left_out : list of str
         Hypotheses for which there was no time.
+    budget_s : float
+        The time that there was.
     left_share : float
         Of the difference, that no cause explains.
     layers : list of Layer
@@ -81,6 +83,7 @@ class Explanation:
     rounds: list[list[Finding]] = field(default_factory=list)
     causes: list[Finding] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
+    budget_s: float = 0.0
     left_share: float = 1.0
     layers: list[Layer] = field(default_factory=list)
     effect: Effect | None = None

@@ -37,7 +37,7 @@ def explain(
         A side cannot be run.
     """
     end_s = (began_s := time.monotonic()) + budget_s
-    explanation, scene.end_s = Explanation(scene), end_s
+    explanation, scene.end_s = Explanation(scene, budget_s=budget_s), end_s
     notify(f"running {scene.reference.label} and {scene.other.label} on {len(scene.rows)} samples")
     if scene.gap:
         _shorten(scene, time.monotonic() - began_s, budget_s, notify)

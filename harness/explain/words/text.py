@@ -15,6 +15,10 @@ from harness.explain.search.explanation import Explanation
 
 #: Most layers to print; the JSON has all.
 SHOWN = 30
+#: Hypotheses without a test that are named where nothing was decided.
+NAMED = 6
+#: A budget that was too short is proposed so many times longer, and at least so long.
+LONGER, LEAST_BUDGET_S = 3, 60
 
 
 def exit_code(explanation: Explanation) -> ExitCode:
@@ -27,6 +31,8 @@ def text(explanation: Explanation) -> str:
     scene = explanation.scene
     head = f"{scene.other.label} against {scene.reference.label}, {len(scene.rows)} samples"
     size = f"the outputs differ by {scene.gap:.2g} of their size (root mean square)"
+    if len(scene.quantities) > 1:
+        size += f", the mean of {len(scene.quantities)} groups of columns of different scale"
     if math.isinf(scene.gap):
         size = "one has NaN or infinity, and the other has numbers"
     lines = [f"{head}: {size if scene.gap else 'every output is equal'}", ""]
@@ -86,7 +92,26 @@ def nothing(explanation: Explanation) -> str:
         return "no difference beyond rounding, and no cause"
     if explanation.is_expected:
         return "no difference beyond what 8 bits make, and no cause"
+    if explanation.left_out:
+        return f"{'not decided':17} {_not_tested(explanation)}"
     return f"{'not decided':17} no hypothesis explains the difference"
+
+
+def _not_tested(explanation: Explanation) -> str:
+    """What there was no time for, and how to give it more."""
+    names = list(dict.fromkeys(explanation.left_out))
+    tested = {finding.hypothesis for findings in explanation.rounds for finding in findings}
+    shown = ", ".join(names[:NAMED]) + (", …" if len(names) > NAMED else "")
+    return (
+        f"{len(names)} of {len(names) + len(tested - {*names})} hypotheses were not tested, because the time "
+        f"({explanation.budget_s:.0f} s) was used up: {shown}; next: the same harness explain with "
+        f"--budget {longer_s(explanation.budget_s)}s"
+    )
+
+
+def longer_s(budget_s: float) -> int:
+    """The budget to try after one that was too short, in seconds."""
+    return max(LEAST_BUDGET_S, math.ceil(LONGER * budget_s))
 
 
 def _table(table: list[Layer]) -> list[str]:

@@ -1,1 +1,1 @@
-"""Causes in the file: other constants, another export, a stale file, other weights of a variant."""
+"""Causes in the file: different constants or operators, a stale file, weights of a variant."""

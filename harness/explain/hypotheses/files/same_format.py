@@ -1,4 +1,4 @@
-"""The other side runs another file."""
+"""Two files that should be the same one: their constants or operators differ."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ ROLES = {
 
 
 class OtherWeights:
-    """Two files of one variant have other constants."""
+    """The files of both sides have different constants."""
 
-    name = "another file"
+    name = "constants of the file"
 
     def test(self, scene: Scene) -> Finding:
         """Put the reference's constants into the other's file, and run it."""
@@ -67,16 +67,16 @@ class OtherWeights:
         return Finding(
             self.name, scene.judged(share, is_exact=share == 1, is_fact=is_material), evidence,
             max(0.0, share),
-            f"{scene.other.label} runs a file with other {what}, first in {layer}", layer,
+            f"the file of {scene.other.label} has different constants, first in {layer}: {what}", layer,
             _that_file(scene),
             scene.replaced(scene.other, side),
         )  # fmt: skip
 
 
 class OtherGraph:
-    """Two files of one variant have other operators, attributes, or numbers at the same place."""
+    """The files of both sides have different operators, attributes, or numbers at the same place."""
 
-    name = "another export"
+    name = "operators of the file"
 
     def test(self, scene: Scene) -> Finding:
         """Run the reference's file on the other side."""
@@ -87,7 +87,7 @@ class OtherGraph:
             return Finding(self.name, State.REFUTED, "the difference is one of rounding")
         layer, text = _first_other(*graphs)
         if not text:
-            return Finding(self.name, State.REFUTED, "both files compute the same")
+            return Finding(self.name, State.REFUTED, "both files have the same operators and numbers")
         side = replace(scene.other, artifact=scene.reference.artifact)
         try:
             trace = scene.runner.samples(side, scene.rows)
@@ -97,7 +97,7 @@ class OtherGraph:
         return Finding(
             self.name, scene.judged(share, is_exact=is_exact),
             f"{text}; with the file of {scene.reference.label} {percent_left(share)} is left",
-            max(0.0, share), f"{scene.other.label} runs another file: {text}", layer,
+            max(0.0, share), f"the file of {scene.other.label} differs: {text}", layer,
             _that_file(scene), scene.replaced(scene.other, side),
         )  # fmt: skip
 
@@ -129,7 +129,7 @@ def _is_same(one: onnx.TensorProto, two: onnx.TensorProto) -> bool:
 
 
 def _is_other(one: onnx.TensorProto, two: onnx.TensorProto) -> bool:
-    """Whether two constants differ by more than the rounding of another export."""
+    """Whether two constants differ by more than the rounding of an export."""
     first, second = (numpy_helper.to_array(tensor).astype(np.float64) for tensor in (one, two))
     return bool(np.abs(first - second).max(initial=0.0) > MATERIAL * np.abs(first).max(initial=0.0))
 
@@ -178,7 +178,7 @@ def _first_other(first: Graph, second: Graph) -> tuple[str, str]:
         same_value |= dict(zip(node.output, same.output, strict=False))
         if role := _other_numbers((first, second), same, node):
             layer, what = first_reader(second, [role])
-            return layer, f"{what} of {layer} are other ones"
+            return layer, f"{what} of {layer} are not the same numbers"
     if len(theirs) < len(ours):
         missing = ours[len(theirs)]
         return node_name(missing), f"{missing.op_type} {missing.name} is missing"

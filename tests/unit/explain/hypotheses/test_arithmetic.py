@@ -118,7 +118,7 @@ def test_fewer_bits_and_other_weights_are_both_named(files: Files) -> None:
     changed = scenes.with_constant(files.float32, "conv3.w", lambda w: 1.2 * w)
     planted = files.planted(files.side(changed), rewriting(results(BF16)))
     causes = explained(files, files.side(files.float32), planted).confirmed
-    assert {cause.hypothesis for cause in causes} == {"another file", "precision"}
+    assert {cause.hypothesis for cause in causes} == {"constants of the file", "precision"}
     assert {cause.layer for cause in causes} == {"conv3", "conv1"}
 
 

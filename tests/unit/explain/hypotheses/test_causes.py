@@ -136,18 +136,18 @@ def planted(name: str, backend: str) -> Planted:
 CAUSES: dict[str, tuple[Planted, str, str]] = {
     "weights": (
         lambda f: (f.side(f.float32), f.side(with_constant(f.float32, "conv3.w", lambda w: 1.2 * w))),
-        "another file", "conv3",
+        "constants of the file", "conv3",
     ),
     "weights-openvino": (
         lambda f: (
             f.side(f.float32),
             f.side(with_constant(f.float32, "depthwise2.w", lambda w: w[::-1]), "openvino"),
         ),
-        "another file", "depthwise2",
+        "constants of the file", "depthwise2",
     ),
     "bias": (
         lambda f: (f.side(f.float32), f.side(with_constant(f.float32, "conv5.b", lambda b: b + 0.5))),
-        "another file", "conv5",
+        "constants of the file", "conv5",
     ),
     "classes": (lambda f: (f.side(f.float32), f.side(rotated(f), "openvino")), "order of classes", ""),
     "bgr": (lambda f: (f.side(f.float32), f.side(bgr(f), "openvino")), "preprocessing", "BGR"),
@@ -186,10 +186,10 @@ CAUSES: dict[str, tuple[Planted, str, str]] = {
             f.side(f.float32),
             f.side(behind(f.float32, [helper.make_node("Sin", ["x"], ["changed"], name="sine")])),
         ),
-        "another export", "Sin sine in the place of Conv",
+        "operators of the file", "Sin sine in the place of Conv",
     ),
     "attribute": (
-        lambda f: (f.side(f.float32), f.side(with_slope(f), "openvino")), "another export",
+        lambda f: (f.side(f.float32), f.side(with_slope(f), "openvino")), "operators of the file",
         "beta of Gemm fc7 is 2.0, and not None",
     ),
     "weights-of-another-export": (
@@ -197,11 +197,11 @@ CAUSES: dict[str, tuple[Planted, str, str]] = {
             f.side(f.float32),
             f.side(scenes.renamed(with_constant(f.float32, "conv3.w", lambda w: 1.2 * w))),
         ),
-        "another export", "weights of conv3 are other ones",
+        "operators of the file", "weights of conv3 are not the same numbers",
     ),
     "scale": (
-        lambda f: (f.side(f.int8), f.side(with_step(f.int8, "conv3:r", 1.5))), "another file",
-        "other scale of its result, first in conv3",
+        lambda f: (f.side(f.int8), f.side(with_step(f.int8, "conv3:r", 1.5))), "constants of the file",
+        "first in conv3: scale of its result",
     ),
     "bias-int8": (lambda f: (f.side(f.float32), f.side(wrong_bias(f))), "bias", "conv5"),
 }  # fmt: skip
@@ -242,7 +242,7 @@ def test_a_healthy_pair_gets_no_cause(files: Files, name: str) -> None:
 def test_two_causes_at_once_are_both_named(files: Files) -> None:
     changed = with_constant(bgr(files), "conv3.w", lambda w: 1.3 * w)  # type: ignore[arg-type]
     explanation = explained(files, lambda f: (f.side(f.float32), f.side(changed)))
-    assert {cause.hypothesis for cause in explanation.confirmed} == {"preprocessing", "another file"}
+    assert {cause.hypothesis for cause in explanation.confirmed} == {"preprocessing", "constants of the file"}
     assert explanation.left_share < 0.01
 
 

@@ -10,7 +10,9 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
+from harness.explain.files.graph import Graph
 from harness.explain.hypotheses import HYPOTHESES
+from harness.explain.hypotheses.files.variants import _computed
 from harness.explain.search import procedure
 from tests.unit.explain import scenes
 from tests.unit.explain.scenes import Files
@@ -66,3 +68,18 @@ def test_files_of_one_variant_are_not_two_variants(files: Files) -> None:
     (hypothesis,) = [one for one in HYPOTHESES if one.name == "weights of the variant"]
     scene = files.scene(files.side(files.float32), files.side(pruned(files.float32, "conv5.w")))
     assert hypothesis.test(scene).state == "not testable here"
+
+
+def test_packed_weights_are_computed_at_the_version_of_quantized_files() -> None:
+    """onnx.reference has no DequantizeLinear of version 17; the numbers are those of its definition."""
+    codes, scales = np.array([[-3, 7], [5, -128]], np.int8), np.array([0.5, 0.25], np.float32)
+    nodes = [
+        helper.make_node("DequantizeLinear", ["codes", "scales"], ["real"], axis=1),
+        helper.make_node("Cast", ["real"], ["weight"], to=onnx.TensorProto.FLOAT),
+        helper.make_node("MatMul", ["x", "weight"], ["y"]),
+    ]
+    infos = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, 2]) for name in "xy"]
+    constants = [numpy_helper.from_array(codes, "codes"), numpy_helper.from_array(scales, "scales")]
+    graph = helper.make_graph(nodes, "packed", infos[:1], infos[1:], constants)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    np.testing.assert_array_equal(_computed(Graph(model), ["weight"])["weight"], codes * scales)

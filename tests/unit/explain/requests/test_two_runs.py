@@ -83,7 +83,7 @@ def test_a_changed_setting_that_changes_no_number_is_refuted(files: Files) -> No
     explanation = explained(files, base, new)
     refuted = explanation.rounds[0][0]
     assert (refuted.hypothesis, refuted.state.value) == ("settings (threads)", "refuted")
-    assert [cause.hypothesis for cause in explanation.confirmed] == ["another file"]
+    assert [cause.hypothesis for cause in explanation.confirmed] == ["constants of the file"]
 
 
 def test_the_version_that_a_run_stored_is_pinned_where_another_is_installed(files: Files) -> None:
