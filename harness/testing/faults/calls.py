@@ -11,6 +11,7 @@ import numpy as np
 from harness.core.artifact import Artifact
 from harness.core.contracts import Backend, Session
 from harness.core.errors import BackendError
+from harness.core.errors import BackendError
 from harness.core.job import Options
 from harness.core.preprocess import Feeds, Outputs
 from harness.testing.faults.arrays import Values, batch_size, changed, rows, spread, wrong
@@ -54,7 +55,12 @@ class WrongWithThreads(Sometimes):
 
     def open(self, backend: Backend, artifact: Artifact, options: Options) -> Session:
         """Open; a runtime that never uses so many threads cannot have the fault."""
-        session = super().open(backend, artifact, options)
+        try:
+            session = super().open(backend, artifact, options)
+        except BackendError as error:
+            if options.threads == self.size:
+                raise NotPlanted(error.what) from error
+            raise
         used = session.effective.get("threads", "")
         if options.threads == self.size and used.isdigit() and int(used) != self.size:
             session.__exit__(None, None, None)

@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 
+from harness.core.errors import BackendError
 from harness.core.job import Options
 from harness.testing.faults import NotPlanted
 from tests.unit.testing.faults.linear import ARTIFACT, Linear, opened, planted, right, samples
@@ -67,6 +68,15 @@ def test_a_runtime_that_never_uses_so_many_threads_cannot_be_wrong_with_them(
     assert is_right(opened("wrong-with-threads", threads=2), samples())
     with pytest.raises(NotPlanted, match="3 threads were asked for, and the runtime uses 2"):
         opened("wrong-with-threads", threads=3)
+
+    def refuse(self: object, artifact: object, options: Options) -> None:
+        raise BackendError(f"threads {options.threads} was asked for, the runtime uses 2")
+
+    monkeypatch.setattr(type(planted("wrong-with-threads")._real), "open", refuse)
+    with pytest.raises(NotPlanted, match="threads 3 was asked for, the runtime uses 2"):
+        opened("wrong-with-threads", threads=3)
+    with pytest.raises(BackendError, match="threads 4 was asked for"):
+        opened("wrong-with-threads", threads=4)
 
 
 def test_an_answer_is_overwritten_some_calls_later() -> None:
