@@ -11,7 +11,6 @@ import numpy as np
 from harness.core.artifact import Artifact
 from harness.core.contracts import Backend, Session
 from harness.core.errors import BackendError
-from harness.core.errors import BackendError
 from harness.core.job import Options
 from harness.core.preprocess import Feeds, Outputs
 from harness.testing.faults.arrays import Values, batch_size, changed, rows, spread, wrong
