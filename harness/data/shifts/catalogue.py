@@ -11,6 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from harness.core.artifact import sha256_file
+from harness.core.commands import install
 from harness.core.errors import HarnessError, UsageError
 from harness.data.shifts.family import Family, Kind
 from harness.data.shifts.features import FEATURE_FAMILIES
@@ -95,6 +96,12 @@ def named(name: str, kind: Kind) -> Family:
     installed = families()
     for_kind = [family for family in installed if family.name == name and kind in family.kinds]
     of_name = for_kind or [family for family in installed if family.name == name]
+    if not installed:
+        raise UsageError(
+            "no families of shifts are installed",
+            cause="the entry points of this installation are those of an earlier version",
+            next_step=install("all"),
+        )
     if not of_name:
         close = difflib.get_close_matches(name, names(), n=1, cutoff=0.0)[0]
         raise UsageError(

@@ -27,7 +27,7 @@ def context(settings: dict[str, Any] | None = None, **changed: Any) -> CaseConte
 
 
 def test_every_case_can_be_measured_and_summarised() -> None:
-    names = {case.name for profile in Profile for case in plan.cases(context(profile=profile))}
+    names = {case.name for profile in Profile for case in plan.cases(context(profile=profile, soak_s=20.0))}
     assert names == set(measure.CASES) == set(summarise.CASES)
 
 
