@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from harness.cli import challenging, explaining, shifting, stored_runs
+from harness.cli import cached, challenging, explaining, shifting, stored_runs
 from harness.cli.options import add_results, add_selection, command
 
 DESCRIPTION = "Run one float model and its compressed variants on every target, and judge the results."
@@ -66,6 +66,7 @@ def make_parser() -> argparse.ArgumentParser:
     challenging.add(commands)
     explaining.add(commands)
     shifting.add(commands)
+    cached.add(commands)
     _add_init(commands)
     _add_score(commands)
     _add_compression(commands)

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from harness.cli import challenging, comparing, explaining, failures, shifting, signals
+from harness.cli import cached, challenging, comparing, explaining, failures, shifting, signals
 from harness.cli.arguments import make_parser
 from harness.cli.options import SELECTION, refuse_another_selection
 from harness.cli.output import stdout, tell
@@ -250,6 +250,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "fleet": _fleet,
     "doctor": _doctor,
     "shift": shifting.shift,
+    "cache": cached.cache,
 }
 
 

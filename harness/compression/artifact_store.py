@@ -13,6 +13,7 @@ from harness.compression.zipped import gzip_byte_of_file
 from harness.core.artifact import Artifact, File, describe_file, verify
 from harness.core.errors import ModelError
 from harness.store.cache import Cache, key_of
+from harness.store.cache_space import use
 
 #: Lineage and facts, beside the files of an artifact.
 METADATA = "lineage.json"
@@ -70,6 +71,7 @@ class ArtifactStore:
         except ModelError:
             self._cache.drop_artifact(artifact.sha256)  # damaged: it has to be made again
             return None
+        use(artifact.folder)
         if file_name and len(artifact.files) == 1 and artifact.files[0].name != file_name:
             self._cache.put_artifact(artifact.sha256, {file_name: artifact.path})
             artifact = replace(artifact, files=(replace(artifact.files[0], name=file_name),))

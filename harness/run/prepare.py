@@ -29,6 +29,7 @@ from harness.run.outline import outline
 from harness.run.plan import PlanInputs, make_plan, sizes
 from harness.run.request import Request
 from harness.run.selection import Selection, select
+from harness.store import cache_space
 from harness.store.cache import Cache, key_of
 
 #: Key of ``run.json``: the groups of samples by column.
@@ -117,6 +118,7 @@ def prepare(
     observer.stage("reading the configuration")
     selection = select(request, stored)
     cache = Cache(cache_folder())
+    cache_space.most_byte()  # a wrong size is refused now, and not after the run
     builder = open_model(selection, cache, observer)
     _note_emulated(selection, request, observer)
     connection = connect(selection, cache.folder, request.wait_s, observer)

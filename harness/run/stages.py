@@ -29,7 +29,7 @@ from harness.run.outcome import Outcome
 from harness.run.prepare import GROUPS, Prepared, prepare
 from harness.run.request import Request
 from harness.run.selection import load_suites
-from harness.store import messages, tables
+from harness.store import cache_space, messages, tables
 from harness.store.run_folder import Facts, RunFolder, point_latest
 
 
@@ -126,6 +126,7 @@ def _measure(folder: RunFolder, prepared: Prepared, plan: Plan, observer: Observ
     if interrupted is None:
         int8_trials.try_others(folder.path, prepared, outcome)
     estimate.remember(facts, prepared.cache)
+    cache_space.bound(prepared.cache.folder, cache_space.most_byte())
     if interrupted is not None:
         raise interrupted
     return outcome

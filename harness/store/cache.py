@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from harness.core.artifact import sha256_file
 from harness.core.errors import StoreError
+from harness.store.cache_space import use
 
 OTHER_FOLDER = "name another folder: --results DIR for runs, HARNESS_CACHE=DIR for the cache"
 
@@ -72,7 +73,10 @@ class Cache:
     def has_array(self, sha256: str) -> bool:
         """Whether the array of that hash is here, and whole."""
         path = self.array_path(sha256)
-        return path.is_file() and sha256_file(path) == sha256
+        is_whole = path.is_file() and sha256_file(path) == sha256
+        if is_whole:
+            use(path)
+        return is_whole
 
     def put_array(self, array: NDArray[Any]) -> str:
         """Store an array; the hash of its ``.npy`` file."""

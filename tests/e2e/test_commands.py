@@ -166,6 +166,22 @@ def test_one_of_two_targets_cannot_run(harness: Shell, tiny: Path) -> None:
     assert set(table[table["target"] == "cpu"]["status"]) == {"OK"}
 
 
+def test_the_cache_is_shown_and_cleared(harness: Shell) -> None:
+    folder = harness.folder / "cache"
+    (folder / "data").mkdir(parents=True)
+    (folder / "data" / "0.npy").write_bytes(bytes(3_000_000))
+    environment = {"HARNESS_CACHE": str(folder)}
+    shown = harness("cache", env=environment)
+    assert shown.code == 0, shown.err
+    assert "data        1  3.0" in shown.out
+    assert harness("cache", "--clear", "dat", env=environment).code == 2
+    assert "3.0 MB deleted" in harness("cache", "--clear", "data", env=environment).out
+    assert not (folder / "data").exists()
+    wrong = harness("plan", env=environment | {"HARNESS_CACHE_MAX": "20"})
+    assert wrong.code == 2
+    assert "'20' is not a size" in wrong.err
+
+
 def test_doctor(harness: Shell) -> None:
     ended = harness("doctor")
     assert ended.code == 0, ended.out
