@@ -40,6 +40,8 @@ NOT_RUN = {
     r"harness compress .* --recipe found/recipe\.toml .*": "needs that recipe; tests/e2e/test_search.py",
     r"harness validate --target cpu,openvino,tflite": "all suites; tests/e2e/test_ci_recipes.py",
     r"harness validate .*--profile soak .*": "takes as long as it says; tests/e2e/test_soak.py",
+    r"harness validate --profile standard": "for minutes; tests/unit/suites/test_reliability_deeper.py",
+    r"harness validate --resume latest": "needs a run that was ended; tests/e2e/test_resume.py",
     r"harness report .*--images.*": "starts a browser; tests/unit/report/test_images.py",
     r"\(cd results/.* && python reproduce\.py\)": "needs a FAIL; tests/e2e/test_explain_runs.py",
     r"harness init .*|harness validate --model \.": "needs a folder of images; tests/unit/init/test_init.py",

@@ -71,6 +71,7 @@ def accepted(once: Shell, harness: Shell) -> Shell:
     return replace(harness, cache=harness.folder / "cache")
 
 
+@pytest.mark.full
 def test_a_slower_artifact_fails_everywhere_with_one_sentence(accepted: Shell) -> None:
     slow(accepted.folder / "model")
     shutil.rmtree(accepted.cache)  # as on another machine: the accepted artifact lies beside the baseline

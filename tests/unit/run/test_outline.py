@@ -26,8 +26,6 @@ kind = "features"
 severities = [1, 3]
 [variants.int8]
 recipe = [{ pass = "quantize" }]
-[variants.half]
-recipe = [{ pass = "float16" }]
 """
 
 
@@ -53,7 +51,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def planned(folder: Path, *, builds: bool) -> Prepared:
-    prepared = prepare(Request.parse(model=folder, target="cpu,tflite"), Quiet(), builds=builds)
+    prepared = prepare(Request.parse(model=folder, target="cpu"), Quiet(), builds=builds)
     prepared.close()
     return prepared
 
@@ -64,7 +62,7 @@ def jobs(prepared: Prepared) -> set[tuple[Any, ...]]:
 
 def test_the_jobs_are_those_of_the_run_that_follows(folder: Path) -> None:
     outlined = planned(folder, builds=False)
-    assert set(outlined.not_made) == {"float32", "int8", "half"}
+    assert set(outlined.not_made) == {"float32", "int8"}
     cache = folder / "cache"
     assert not list(cache.glob("data/*.npy"))
     # The given file is copied, and no other is made.
