@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
+import gc
 import os
 import pickle
 import signal
@@ -101,7 +102,9 @@ def _error(content: bytes, text: str) -> Exception:
 
 
 def _child(part: Callable[[Tell], bytes], writing: int, output: BinaryIO) -> NoReturn:
-    # Nothing of the parent's runs here again: no handler, no buffer, no thread.
+    # Nothing of the parent's runs here again: no handler, no buffer, no thread, and no finalizer. A session
+    # of a runtime that the parent dropped would wait for its threads, which only the parent has.
+    gc.freeze()
     code = 1
     try:
         for number in (signal.SIGTERM, signal.SIGHUP):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import threading
@@ -88,6 +89,31 @@ def test_an_interruption_ends_the_child(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         forked.run(part, interrupted)
     wait_until_gone(pids)
+
+
+def test_what_the_parent_dropped_is_not_finalized_in_the_child() -> None:
+    """A runtime's session would wait for threads that only the parent has."""
+
+    class Dropped:
+        def __init__(self) -> None:
+            self.me, self.pid = self, os.getpid()
+
+        def __del__(self) -> None:
+            if os.getpid() != self.pid:
+                finalized.append(1)
+
+    finalized: list[int] = []
+
+    def part(tell: forked.Tell) -> bytes:
+        gc.collect()
+        return bytes(finalized)
+
+    gc.disable()
+    try:
+        Dropped()
+        assert forked.run(part, print) == b""
+    finally:
+        gc.enable()
 
 
 def test_where_a_fork_is_not_safe_the_part_runs_here(monkeypatch: pytest.MonkeyPatch) -> None:
