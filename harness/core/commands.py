@@ -19,7 +19,7 @@ def short(path: Path) -> str:
     """Return `path` relative to the working folder if it lies in it."""
     try:
         return str(path.relative_to(Path.cwd()))
-    except ValueError:
+    except (ValueError, FileNotFoundError):  # it lies elsewhere, or the working folder was deleted
         return str(path)
 
 

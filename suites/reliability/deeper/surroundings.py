@@ -137,10 +137,7 @@ def _in_child(bench: Bench, case: Case) -> Samples:
     condition = case.params["condition"]
     folder, scratch = Path.cwd(), bench.scratch()
     try:
-        if condition.startswith(f"{MEMORY} "):
-            _limit_memory(int(condition.removeprefix(f"{MEMORY} ")))
-        else:
-            CONDITIONS[condition](scratch)
+        _set_up(condition, scratch)
         with bench.open() as session:
             answers = digests(session, singles(bench, case, bench.feeding(session))).tobytes().hex()
     except Missing as why:
@@ -151,6 +148,16 @@ def _in_child(bench: Bench, case: Case) -> Samples:
         os.chdir(folder)
         scratch.chmod(0o755)
     return Samples({}, {"outcome": "", "answers": answers})
+
+
+def _set_up(condition: str, scratch: Path) -> None:
+    try:
+        if condition.startswith(f"{MEMORY} "):
+            _limit_memory(int(condition.removeprefix(f"{MEMORY} ")))
+        else:
+            CONDITIONS[condition](scratch)
+    except (OSError, ValueError) as error:  # the model was not asked
+        raise Missing(f"{condition} cannot be set up: {error}") from error
 
 
 def pressure(bench: Bench, case: Case) -> Samples:

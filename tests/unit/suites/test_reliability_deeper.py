@@ -115,6 +115,17 @@ def test_each_condition_is_tried_in_a_process_of_its_own(tmp_path: Path, install
     assert (
         outcomes["another time zone"] == outcomes["few descriptors"] == outcomes[f"memory {2**33}"] == "same"
     )
+    assert outcomes["a working folder that was deleted"] == "same"
+
+
+def test_a_condition_that_cannot_be_set_up_says_nothing_of_the_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(surroundings, "ROOT", tmp_path)  # without /proc
+    with pytest.raises(surroundings.Missing, match="few descriptors cannot be set up"):
+        surroundings._set_up("few descriptors", tmp_path)
+    with pytest.raises(surroundings.Missing, match="memory 16 cannot be set up"):
+        surroundings._set_up("memory 16", tmp_path)
 
 
 def test_a_wrong_answer_is_told_by_condition_and_a_refusal_is_none() -> None:
