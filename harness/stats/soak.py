@@ -76,13 +76,13 @@ def trend(series: Sequence[tuple[Values, Values]], *, alpha: float = 0.05) -> In
     points = sum(x.size for x, _ in parts)
     if points < LEAST_POINTS:
         return Interval(math.nan, -math.inf, math.inf, points)
-    found = theil_sen.slope(parts, alpha=alpha)
-    widen = _dependence(parts, found.value)
+    slope = theil_sen.slope(parts, alpha=alpha)
+    widen = _dependence(parts, slope.value)
     low, high = (
-        found.value - widen * (found.value - found.low),
-        found.value + widen * (found.high - found.value),
+        slope.value - widen * (slope.value - slope.low),
+        slope.value + widen * (slope.high - slope.value),
     )
-    return Interval(found.value, low, high, points)
+    return Interval(slope.value, low, high, points)
 
 
 def _dependence(parts: Sequence[tuple[Values, Values]], slope: float) -> float:
@@ -111,12 +111,12 @@ def growth(series: Sequence[tuple[Values, Values]], *, alpha: float = 0.05) -> t
         The lower bound; NaN without a trend.
     """
     logs = [(x, np.log(y)) for x, y in series]
-    found = trend(logs, alpha=alpha)
+    of_logs = trend(logs, alpha=alpha)
     span = max((float(np.ptp(x)) for x, _ in series if x.size), default=0.0)
-    numbers = [math.expm1(min(700.0, span * part)) for part in (found.value, found.low, found.high)]
-    if not math.isfinite(found.value):
-        return found, math.nan
-    return Interval(numbers[0], numbers[1], numbers[2], found.n), numbers[1]
+    numbers = [math.expm1(min(700.0, span * part)) for part in (of_logs.value, of_logs.low, of_logs.high)]
+    if not math.isfinite(of_logs.value):
+        return of_logs, math.nan
+    return Interval(numbers[0], numbers[1], numbers[2], of_logs.n), numbers[1]
 
 
 def proved_byte(calls: Values, memory_byte: Values, by_calls_byte: Values) -> float:
@@ -208,5 +208,5 @@ def level_changes(values: Values) -> list[LevelChange]:
     half = 2.132 * blocks.std(axis=1, ddof=1) / math.sqrt(SLICES_OF_LEVEL)
     mean = blocks.mean(axis=1)
     half = np.maximum(half, 1e-9 * np.abs(mean).max())
-    found = changes.find([changes.Series(mean, mean - half, mean + half)])[0]
-    return [LevelChange(one.at * SLICES_OF_LEVEL, one.before.value, one.after.value) for one in found]
+    steps = changes.find([changes.Series(mean, mean - half, mean + half)])[0]
+    return [LevelChange(one.at * SLICES_OF_LEVEL, one.before.value, one.after.value) for one in steps]

@@ -206,9 +206,9 @@ class _Loop:
     def quantiles(self) -> tuple[float, ...]:
         """10 %, 50 %, 90 %, 99 % and 100 % of the times of the last slice; the median is typical from now."""
         times = np.frombuffer(self._times, np.int64)[: self._filled]
-        found = np.quantile(times, (0.1, 0.5, 0.9, 0.99, 1.0))
-        self._typical_ns = max(1, int(found[1]))
-        return tuple(float(x) for x in found)
+        quantiles = np.quantile(times, (0.1, 0.5, 0.9, 0.99, 1.0))
+        self._typical_ns = max(1, int(quantiles[1]))
+        return tuple(float(x) for x in quantiles)
 
     def fresh(self, bench: Bench, *, probes: bool) -> tuple[float, float]:
         """Open another session, compare its answer, and time both in turns; NaN where that cannot be."""

@@ -39,12 +39,12 @@ def progress(case: Case, parts: Samples) -> Sequence[str]:
         values = s[column]
         if not np.isfinite(values[-1]):
             continue
-        found = trend_of(s, values, 0.05, relative=relative)
+        trend = trend_of(s, values, 0.05, relative=relative)
         scale, per_hour = (1.0, "%/h") if relative else (factor, f"{unit}/h")
         text = f"{title:<12} {factor * float(values[-1]):.4g} {unit}"
-        if math.isfinite(found.value):
-            text += f"  {_signed(scale * found.value)} {per_hour}"
-            text += f" [{_signed(scale * found.low)}, {_signed(scale * found.high)}]"
+        if math.isfinite(trend.value):
+            text += f"  {_signed(scale * trend.value)} {per_hour}"
+            text += f" [{_signed(scale * trend.low)}, {_signed(scale * trend.high)}]"
         lines.append(text)
     return lines
 

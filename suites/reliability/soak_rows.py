@@ -300,17 +300,17 @@ def _trend(
     s: Slices, name: str, unit: str, values: Values, invalid: Reason | None, alpha: float,
     *, relative: bool = False, sensor: str = "",
 ) -> Measurement:  # fmt: skip
-    found = trend_of(s, values, alpha, relative=relative)
-    if not math.isfinite(found.value) and invalid is None:
-        return _too_few(name, unit, found.n, "slices")
-    return _row(name, unit, found, invalid, _vanished(s, sensor).removeprefix("; ") if sensor else "")
+    trend = trend_of(s, values, alpha, relative=relative)
+    if not math.isfinite(trend.value) and invalid is None:
+        return _too_few(name, unit, trend.n, "slices")
+    return _row(name, unit, trend, invalid, _vanished(s, sensor).removeprefix("; ") if sensor else "")
 
 
 def trend_of(s: Slices, values: Values, alpha: float, *, relative: bool) -> Interval:
     """The slope an hour; in percent of the median where it is relative."""
     scale = 100.0 / float(np.nanmedian(values)) if relative else 1.0
-    found = soak.trend(s.by_process(s.hours, values), alpha=alpha)
-    return Interval(scale * found.value, scale * found.low, scale * found.high, found.n)
+    trend = soak.trend(s.by_process(s.hours, values), alpha=alpha)
+    return Interval(scale * trend.value, scale * trend.low, scale * trend.high, trend.n)
 
 
 def _vanished(s: Slices, sensor: str) -> str:
@@ -334,9 +334,9 @@ def _bare(value: float, n: int) -> Interval:
     return Interval(float(value), math.nan, math.nan, n)
 
 
-def _row(name: str, unit: str, found: Interval, invalid: Reason | None, note: str) -> Measurement:
+def _row(name: str, unit: str, trend: Interval, invalid: Reason | None, note: str) -> Measurement:
     return Measurement(
-        name, unit, found.value, found.low, found.high, found.n,
+        name, unit, trend.value, trend.low, trend.high, trend.n,
         status=Status.INVALID if invalid else Status.OK,
         reason=invalid.text if invalid else note, cause=invalid.cause if invalid else Cause.UNSPECIFIED,
     )  # fmt: skip

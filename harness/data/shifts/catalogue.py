@@ -34,11 +34,19 @@ def families() -> tuple[Family, ...]:
     Raises
     ------
     HarnessError
-        A plug-in cannot be loaded, or is no tuple of families.
+        There are none, a plug-in cannot be loaded, or it is no tuple of families.
     UsageError
         Two families for one kind of data have one name.
     """
-    return _families(tuple(plugins.catalogue(plugins.SHIFTS).values()))
+    installed = tuple(plugins.catalogue(plugins.SHIFTS).values())
+    if not installed:
+        raise HarnessError(
+            "no families of shifts are installed",
+            where=f"entry points {plugins.SHIFTS}",
+            cause="this installation has the entry points of an earlier version",
+            next_step=install("all"),
+        )
+    return _families(installed)
 
 
 @cache
@@ -96,12 +104,6 @@ def named(name: str, kind: Kind) -> Family:
     installed = families()
     for_kind = [family for family in installed if family.name == name and kind in family.kinds]
     of_name = for_kind or [family for family in installed if family.name == name]
-    if not installed:
-        raise UsageError(
-            "no families of shifts are installed",
-            cause="the entry points of this installation are those of an earlier version",
-            next_step=install("all"),
-        )
     if not of_name:
         close = difflib.get_close_matches(name, names(), n=1, cutoff=0.0)[0]
         raise UsageError(

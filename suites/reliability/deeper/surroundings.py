@@ -200,7 +200,7 @@ def pressure(bench: Bench, case: Case) -> Samples:
 
 
 def _waited_us(kind: str) -> int | str:
-    """Microseconds in which some task waited for the resource since the start; or why nobody knows."""
+    """Microseconds in which some task waited for the resource since the start; or why that cannot be read."""
     name = {"CPU": "cpu", "memory": "memory", "files": "io"}.get(kind, "cpu")
     try:
         text = (ROOT / f"proc/pressure/{name}").read_text()

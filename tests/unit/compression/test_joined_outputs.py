@@ -152,5 +152,5 @@ def test_a_concat_whose_values_are_scaled_before_the_output_is_its_end() -> None
         len(model.graph.node) - 1, helper.make_node("Mul", [joined, "half"], ["scaled"], "scaled")
     )
     model.graph.node[-1].input[:] = ["scaled", shape]
-    kept = joined_outputs(model, {"pixels": (0.0, 500.0), "s": (0.0, 1.0)})
-    assert "scaled" in kept.nodes
+    joined = joined_outputs(model, {"pixels": (0.0, 500.0), "s": (0.0, 1.0)})
+    assert "scaled" in joined.nodes

@@ -38,16 +38,16 @@ def section(measured: Samples | None, *rows: Row, status: Status | None = Status
     return soak(ReportData((facts,), rows, (), State.PASS))
 
 
-def lines(found: Section | None) -> list[dict[str, Any]]:
+def lines(drawn: Section | None) -> list[dict[str, Any]]:
     """The traces of the first plot: the series, then a trend and a band for each process."""
-    assert found is not None
-    return [dict(trace) for trace in found.plots[0].traces]
+    assert drawn is not None
+    return [dict(trace) for trace in drawn.plots[0].traces]
 
 
 def test_a_series_has_its_trend_and_the_band_of_its_interval() -> None:
     rng = np.random.default_rng(0)
-    found = section(samples(p50_ns=1e6 * (np.linspace(1, 2, 60) + 0.05 * rng.normal(size=60))))
-    series, trend, band = lines(found)
+    drawn = section(samples(p50_ns=1e6 * (np.linspace(1, 2, 60) + 0.05 * rng.normal(size=60))))
+    series, trend, band = lines(drawn)
     assert series["name"] == "cpu/ort float32"
     assert series["x"][0] == 1.0  # minutes of an hour, at the end of a slice
     assert series["x"][-1] == 60.0
@@ -67,13 +67,13 @@ def test_between_two_processes_the_line_is_broken() -> None:
 
 def test_a_column_without_a_value_is_not_drawn_and_one_that_vanished_ends() -> None:
     heat = np.where(np.arange(60) < 20, 50.0, np.nan)
-    found = section(samples(clock_hz=np.nan, temperature_celsius=heat))
-    assert found is not None
-    assert [plot.caption for plot in found.plots] == [
+    drawn = section(samples(clock_hz=np.nan, temperature_celsius=heat))
+    assert drawn is not None
+    assert [plot.caption for plot in drawn.plots] == [
         "Latency p50 over the soak",
         "Temperature over the soak",
     ]
-    assert found.plots[1].traces[0]["y"][19:21] == [50.0, None]
+    assert drawn.plots[1].traces[0]["y"][19:21] == [50.0, None]
 
 
 def test_a_long_series_is_drawn_with_few_points() -> None:
@@ -88,9 +88,9 @@ def test_an_interrupted_one_is_drawn_and_says_so() -> None:
 
 def test_the_table_has_the_rows_of_cases_in_parts_alone() -> None:
     measured = Measurement("trend", "%/h", 1.0, -1.0, 3.0, 60, reason="steady")
-    found = section(samples(), Row(LONG, measured), Row(OTHER, replace(measured, metric="x")))
-    assert found is not None
-    (row,) = found.tables[0].rows
+    drawn = section(samples(), Row(LONG, measured), Row(OTHER, replace(measured, metric="x")))
+    assert drawn is not None
+    (row,) = drawn.tables[0].rows
     assert row == ("cpu", "ort", "float32", "trend", 1.0, -1.0, 3.0, "%/h", 60, "OK", "steady")
 
 
@@ -105,6 +105,6 @@ def test_without_such_a_case_there_is_no_section() -> None:
 
 @pytest.mark.parametrize(("slice_s", "unit"), [(1.0, "seconds"), (60.0, "minutes"), (600.0, "hours")])
 def test_the_axis_of_time_has_a_unit_that_fits(slice_s: float, unit: str) -> None:
-    found = section(samples(elapsed_ns=slice_s * 1e9))
-    assert found is not None
-    assert found.plots[0].layout["xaxis"]["title"]["text"] == f"{unit} of the soak"
+    drawn = section(samples(elapsed_ns=slice_s * 1e9))
+    assert drawn is not None
+    assert drawn.plots[0].layout["xaxis"]["title"]["text"] == f"{unit} of the soak"

@@ -29,26 +29,26 @@ def test_the_slope_is_that_of_theil_and_sen_and_missing_readings_are_left_out(se
     y = rate * X + noise(seed)
     y[seed % N] = np.nan
     there = np.isfinite(y)
-    found = soak.trend([(X, y)])
-    assert found.value == pytest.approx(theil_sen.slope([(X[there], y[there])]).value)
-    assert found.low <= found.value <= found.high
-    assert found.n == N - 1
+    trend = soak.trend([(X, y)])
+    assert trend.value == pytest.approx(theil_sen.slope([(X[there], y[there])]).value)
+    assert trend.low <= trend.value <= trend.high
+    assert trend.n == N - 1
 
 
 def test_readings_that_depend_on_each_other_have_wider_intervals() -> None:
     misses = {0.0: 0, 0.8: 0}
     for dependence in misses:
         for seed in range(200):
-            found = soak.trend([(X, noise(seed, dependence))])
-            misses[dependence] += not found.low <= 0 <= found.high
+            trend = soak.trend([(X, noise(seed, dependence))])
+            misses[dependence] += not trend.low <= 0 <= trend.high
     # At two-sided 10 %; without the wider interval, 0.8 would miss in about half of the series.
     assert misses[0.0] <= 30
     assert misses[0.8] <= 40
 
 
 def test_processes_share_a_slope_and_have_levels_of_their_own() -> None:
-    found = soak.trend([(X[:60], 2 * X[:60] + 1000), (X[60:], 2 * X[60:] - 5)])
-    assert (found.value, found.n) == (2.0, N)
+    trend = soak.trend([(X[:60], 2 * X[:60] + 1000), (X[60:], 2 * X[60:] - 5)])
+    assert (trend.value, trend.n) == (2.0, N)
     assert math.isnan(soak.trend([(X[:7], X[:7])]).value)
 
 
@@ -58,9 +58,9 @@ def test_a_long_series_is_as_steep_as_all_of_it() -> None:
 
 
 def test_growth_is_a_share_of_the_whole_span() -> None:
-    found, at_least = soak.growth([(X, 5 * np.exp(X / X[-1] * np.log(1.2)))])
-    assert found.value == pytest.approx(0.2)
-    assert at_least == found.low > 0.19
+    trend, at_least = soak.growth([(X, 5 * np.exp(X / X[-1] * np.log(1.2)))])
+    assert trend.value == pytest.approx(0.2)
+    assert at_least == trend.low > 0.19
 
 
 def test_a_leak_is_proved_beyond_what_an_allocator_takes_once() -> None:

@@ -135,11 +135,11 @@ def test_a_wrong_answer_is_told_by_condition_and_a_refusal_is_none() -> None:
         "memory 67108864": "same",
     }  # fmt: skip
     made = rows.surroundings_rows(case(cases.SURROUNDINGS), Samples({}, {"outcomes": outcomes}), None)  # type: ignore[arg-type]
-    found = {row.case: row for row in made if row.metric == "answer_in_surroundings"}
-    assert found["surroundings/another time zone"].value == 0
-    assert found["surroundings/few descriptors"].value == 1
-    assert found["surroundings/another locale"].status == "SKIPPED"
-    assert found["surroundings/memory"].value == 1
+    by_case = {row.case: row for row in made if row.metric == "answer_in_surroundings"}
+    assert by_case["surroundings/another time zone"].value == 0
+    assert by_case["surroundings/few descriptors"].value == 1
+    assert by_case["surroundings/another locale"].status == "SKIPPED"
+    assert by_case["surroundings/memory"].value == 1
     assert next(row for row in made if row.metric == "least_memory").value == 2**26
     worse = replace(Samples(), values={"outcomes": {"memory 16777216": "wrong", "memory 67108864": "same"}})
     made = rows.surroundings_rows(case(cases.SURROUNDINGS), worse, None)  # type: ignore[arg-type]

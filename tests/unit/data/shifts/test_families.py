@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.core.errors import DataError, UsageError
+from harness.core.errors import DataError, HarnessError, UsageError
 from harness.data.shifts import apply, catalogue
 from harness.data.shifts.family import SEVERITIES, Kind
 
@@ -221,3 +221,10 @@ def test_features_need_a_reference_and_ids_of_their_length() -> None:
             corrupt(raw, np.arange(60), "gain", 1, seed=0, kind="features", reference=reference)
     with pytest.raises(DataError, match="59 ids"):
         corrupt(raw, np.arange(59), "gain", 1, seed=0, kind="features", reference=raw)
+
+
+def test_an_installation_without_entry_points_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(catalogue.plugins, "catalogue", lambda group: {})
+    for ask in (catalogue.families, lambda: catalogue.of_kind(Kind.IMAGE)):
+        with pytest.raises(HarnessError, match="no families of shifts are installed"):
+            ask()
